@@ -1,0 +1,1 @@
+"""The conditional diffusion model: networks, objectives, schedules, samplers and noise."""

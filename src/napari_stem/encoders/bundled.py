@@ -1,0 +1,107 @@
+"""The encoder that works at once: no network, no account, no terms to accept.
+
+ImageNet EfficientNet-Lite0 (Apache-2.0), tapped where its features are still local texture, beside plain
+statistics of stain and texture, at three fields of view. Deeper layers speak of cats and cars: on HER2ST
+sections C2 to C4, left out in turn, ridge on the tapped stages gains .06 of PCC over the pooled last layer
+(docs/bundled-encoder.md).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_stem.encoders.base import PatchSpec
+from napari_stem.encoders.stain import STATISTICS_WIDTH, stain_statistics
+from napari_stem.encoders.timm_import import import_timm
+from napari_stem.errors import EncoderError
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+WEIGHTS_PATH = Path(__file__).parents[1] / "data" / "encoder" / "efficientnet_lite0.safetensors"
+TAPPED_STAGES = {2: 40, 4: 112}  # stage -> channels; strides of 8 and 16 px
+_NETWORK_WIDTH = 2 * sum(TAPPED_STAGES.values())  # mean and standard deviation over the patch
+_PATCHES_PER_BATCH = 16
+
+
+class BundledEncoder:
+    """EfficientNet-Lite0 stages 2 and 4 (mean and standard deviation) and stain statistics.
+
+    Parameters
+    ----------
+    device
+        torch device on which the network runs.
+
+    Raises
+    ------
+    EncoderError
+        The packaged weights are missing or damaged.
+    """
+
+    name = "bundled"
+    version = "1"
+    patch = PatchSpec(fields_of_view_um=(150.0, 300.0, 600.0), side_px=224)
+    width = len(patch.fields_of_view_um) * (_NETWORK_WIDTH + STATISTICS_WIDTH)
+
+    def __init__(self, device: str = "cpu") -> None:
+        self._device = device
+        self._network = _load_network().to(device)
+
+    def encode(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed spots: see ``Encoder.encode``.
+
+        Returns (n, width) float32: per field of view, stage 2 and stage 4 (mean, standard deviation each),
+        then the stain statistics.
+        """
+        n, n_fields = patches.shape[:2]
+        flat = patches.reshape(n * n_fields, *patches.shape[2:])
+        parts = [self._encode_batch(flat[i : i + _PATCHES_PER_BATCH]) for i in _starts(len(flat))]
+        return np.concatenate(parts).reshape(n, -1) if n else np.empty((0, self.width), np.float32)
+
+    def _encode_batch(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import torch
+
+        with torch.inference_mode():
+            x = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2).float() / 127.5 - 1
+            x = self._network.bn1(self._network.conv_stem(x.contiguous(memory_format=torch.channels_last)))
+            pooled = []
+            for stage, block in enumerate(self._network.blocks):
+                x = block(x)
+                if stage in TAPPED_STAGES:
+                    pooled += [x.mean((2, 3)), x.std((2, 3))]
+            features = torch.cat(pooled, 1).cpu().numpy()
+        return np.concatenate([features, stain_statistics(batch)], 1)
+
+
+def _starts(n: int) -> range:
+    return range(0, n, _PATCHES_PER_BATCH)
+
+
+def _load_network() -> Any:
+    """EfficientNet-Lite0 up to the last tapped stage, with ImageNet weights, in evaluation mode."""
+    import torch
+    from safetensors.torch import load_file
+
+    network = import_timm().create_model("tf_efficientnet_lite0", num_classes=0)
+    network.blocks = network.blocks[: max(TAPPED_STAGES) + 1]
+    try:
+        weights = load_file(WEIGHTS_PATH)
+    except (OSError, ValueError) as error:
+        raise EncoderError(
+            f"The bundled encoder's weights ({WEIGHTS_PATH}) cannot be read ({error}); install napari-stem again."
+        ) from error
+    incomplete = network.load_state_dict(weights, strict=False)
+    needed: list[str] = [
+        key
+        for key in incomplete.missing_keys
+        if key.startswith(("conv_stem", "bn1", "blocks")) and not key.endswith("num_batches_tracked")
+    ]
+    if needed:
+        raise EncoderError(
+            f"The bundled encoder's weights ({WEIGHTS_PATH}) lack {needed[0]}; install napari-stem again."
+        )
+    return network.eval().to(memory_format=torch.channels_last)

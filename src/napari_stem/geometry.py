@@ -1,0 +1,213 @@
+"""Units, spots and regions: the only place where um become px and px become um.
+
+Level-0 pixels (``_px``) have their origin at the outer corner of the top-left pixel, as OpenSlide's do;
+x runs right, y runs down. Micrometres (``_um``) are level-0 pixels times the slide's mpp.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import shapely
+
+from napari_stem.errors import RegionError, SpotError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True)
+class Mpp:
+    """Micrometres per pixel at level 0, one per axis (um / px)."""
+
+    y_um: float
+    x_um: float
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that no microscope has."""
+        for value in (self.y_um, self.x_um):
+            if not (np.isfinite(value) and 0.01 <= value <= 100):
+                msg = f"A pixel size of {value} um/px is not plausible; it must lie between 0.01 and 100."
+                raise ValueError(msg)
+
+    @classmethod
+    def square(cls, mpp_um: float) -> Mpp:
+        """Pixels as high as wide."""
+        return cls(y_um=mpp_um, x_um=mpp_um)
+
+
+@dataclass(frozen=True)
+class PointPx:
+    """A point in level-0 pixels."""
+
+    x_px: float
+    y_px: float
+
+
+@dataclass(frozen=True)
+class SizePx:
+    """Extent in pixels of the level that the name around it says (level 0 if none)."""
+
+    height_px: int
+    width_px: int
+
+
+@dataclass(frozen=True)
+class Region:
+    """An area of a slide, in level-0 pixels: a shapely Polygon or MultiPolygon with (x, y) vertices."""
+
+    polygon: shapely.Polygon | shapely.MultiPolygon
+    name: str = "region"
+
+    @classmethod
+    def from_vertices_um(cls, yx_um: ArrayLike, mpp: Mpp, name: str = "region") -> Region:
+        """Region from polygon vertices in um.
+
+        Parameters
+        ----------
+        yx_um
+            (n, 2) float, rows (y, x), as napari stores shapes on a slide in um.
+        mpp
+            The slide's pixel size.
+        name
+            What users read.
+
+        Raises
+        ------
+        RegionError
+            Fewer than three vertices, or no area.
+        """
+        yx = np.asarray(yx_um, dtype=float)
+        if yx.ndim != 2 or yx.shape[0] < 3 or yx.shape[1] != 2:
+            raise RegionError(f"Region '{name}' needs at least three corners; draw it again.")
+        xy_px = np.column_stack([yx[:, 1] / mpp.x_um, yx[:, 0] / mpp.y_um])
+        polygon = shapely.make_valid(shapely.Polygon(xy_px))
+        parts = [p for p in shapely.get_parts(polygon) if p.geom_type == "Polygon"]
+        if polygon.geom_type == "GeometryCollection":  # a crossing outline leaves stray lines behind
+            polygon = shapely.union_all(parts)
+        if polygon.area == 0:
+            raise RegionError(f"Region '{name}' has no area; draw it again.")
+        return cls(polygon, name)
+
+    def area_mm2(self, mpp: Mpp) -> float:
+        """Area in mm2."""
+        return float(self.polygon.area * mpp.x_um * mpp.y_um * 1e-6)
+
+
+@dataclass(frozen=True)
+class Spots:
+    """Sites of prediction.
+
+    Attributes
+    ----------
+    x_px, y_px
+        (n,) float64, centres in level-0 px.
+    array_row, array_col
+        (n,) int64, position on the lattice (pitch apart), as Visium's array coordinates.
+    pitch_um
+        Distance between neighbouring spots.
+    diameter_um
+        Extent of one spot as measured or drawn.
+    names
+        Unique names, ``obs_names`` of every table made from these spots.
+    """
+
+    x_px: NDArray[np.float64]
+    y_px: NDArray[np.float64]
+    array_row: NDArray[np.int64]
+    array_col: NDArray[np.int64]
+    pitch_um: float
+    diameter_um: float
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Check that the columns belong together."""
+        lengths = {len(self.x_px), len(self.y_px), len(self.array_row), len(self.array_col), len(self.names)}
+        if len(lengths) != 1:
+            raise SpotError(f"The columns of a spot list differ in length: {sorted(lengths)}.")
+        if not (np.isfinite(self.x_px).all() and np.isfinite(self.y_px).all()):
+            raise SpotError("A spot list holds positions that are not numbers; remove those rows.")
+        if len(set(self.names)) != len(self.names):
+            raise SpotError("Spot names repeat; every spot needs a name of its own.")
+
+    def __len__(self) -> int:
+        """Count of spots."""
+        return len(self.names)
+
+    def take(self, index: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Spots:
+        """Return the chosen spots, in the order of ``index``."""
+        chosen = np.arange(len(self))[index]
+        return Spots(
+            x_px=self.x_px[chosen],
+            y_px=self.y_px[chosen],
+            array_row=self.array_row[chosen],
+            array_col=self.array_col[chosen],
+            pitch_um=self.pitch_um,
+            diameter_um=self.diameter_um,
+            names=tuple(self.names[i] for i in chosen),
+        )
+
+
+def lattice(size: SizePx, mpp: Mpp, pitch_um: float) -> Spots:
+    """Square lattice of spots over a whole slide, anchored to the slide's corner.
+
+    The anchor never depends on a region, so that a spot keeps its place, and with it its numbers, however
+    it is asked for. Spot (row, col) has its centre at ((col + 0.5) * pitch, (row + 0.5) * pitch) um.
+
+    Parameters
+    ----------
+    size, mpp
+        Of level 0.
+    pitch_um
+        Distance between spots, and their diameter.
+
+    Raises
+    ------
+    SpotError
+        The pitch is not positive or larger than the slide.
+    """
+    if not pitch_um > 0:
+        raise SpotError(f"A pitch of {pitch_um} um is not possible; choose one above zero.")
+    n_rows = int(np.floor(size.height_px * mpp.y_um / pitch_um + 0.5))
+    n_cols = int(np.floor(size.width_px * mpp.x_um / pitch_um + 0.5))
+    if n_rows == 0 or n_cols == 0:
+        raise SpotError(f"A pitch of {pitch_um:g} um is wider than the slide; choose a smaller one.")
+    row, col = (a.ravel() for a in np.mgrid[:n_rows, :n_cols])
+    return Spots(
+        x_px=(col + 0.5) * pitch_um / mpp.x_um,
+        y_px=(row + 0.5) * pitch_um / mpp.y_um,
+        array_row=row.astype(np.int64),
+        array_col=col.astype(np.int64),
+        pitch_um=float(pitch_um),
+        diameter_um=float(pitch_um),
+        names=tuple(f"{r}x{c}" for r, c in zip(row, col, strict=True)),
+    )
+
+
+def inside(spots: Spots, regions: Sequence[Region]) -> NDArray[np.bool_]:
+    """Which spots have their centre in any of the regions: (n,) bool."""
+    area = shapely.union_all([r.polygon for r in regions])
+    shapely.prepare(area)
+    return np.asarray(shapely.contains_xy(area, spots.x_px, spots.y_px), dtype=bool)
+
+
+def spots_in_regions(lattice_spots: Spots, regions: Sequence[Region]) -> Spots:
+    """Spots of a lattice whose centre lies in any of the regions.
+
+    Raises
+    ------
+    RegionError
+        No spot lies inside.
+    """
+    chosen = inside(lattice_spots, regions)
+    if not chosen.any():
+        names = ", ".join(r.name for r in regions)
+        raise RegionError(
+            f"No spot lies inside {names}: it is off the slide or smaller than the pitch of "
+            f"{lattice_spots.pitch_um:g} um. Draw a larger region or choose a smaller pitch."
+        )
+    return lattice_spots.take(chosen)

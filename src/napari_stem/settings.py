@@ -1,0 +1,59 @@
+"""Frozen settings of a run and where the program keeps its caches."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from platformdirs import user_cache_path
+
+SamplerName = Literal["dpmpp-2m", "ancestral"]
+CACHE_VARIABLE = "NAPARI_STEM_CACHE"
+
+
+def cache_dir() -> Path:
+    """Folder of all caches: ``$NAPARI_STEM_CACHE``, else the platform's own cache folder."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    return Path(chosen) if chosen else user_cache_path("napari-stem")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingSettings:
+    """How draws are taken.
+
+    Attributes
+    ----------
+    n_draws
+        Draws (samples) per spot, at least 2 so that there is a spread to report.
+    n_steps
+        Denoising steps per draw.
+    sampler
+        ``dpmpp-2m`` (deterministic given its start) or ``ancestral``.
+    seed
+        Seed of the location-keyed noise: the same seed and spot give the same numbers.
+    device
+        ``auto`` (CUDA, then Apple's MPS, then the CPU) or a torch device name.
+    spots_per_block
+        Spots sampled and written together: the unit of progress, cancelling and resuming.
+    """
+
+    n_draws: int = 32
+    n_steps: int = 16
+    sampler: SamplerName = "dpmpp-2m"
+    seed: int = 0
+    device: str = "auto"
+    spots_per_block: int = 16
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot give a prediction with a spread."""
+        if self.n_draws < 2:
+            msg = f"{self.n_draws} samples per spot give no uncertainty; ask for 2 or more."
+            raise ValueError(msg)
+        if self.n_steps < 1:
+            msg = f"{self.n_steps} denoising steps are too few; ask for 1 or more."
+            raise ValueError(msg)
+        if self.spots_per_block < 1:
+            msg = f"{self.spots_per_block} spots per block are too few; ask for 1 or more."
+            raise ValueError(msg)

@@ -1,0 +1,217 @@
+"""A slide made of levels that are read by windows: what all readers hand out."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_stem.errors import SlideError
+from napari_stem.geometry import SizePx
+from napari_stem.slide.base import Level, Slide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    import dask.array as da
+    from numpy.typing import NDArray
+
+    from napari_stem.geometry import Mpp
+
+    ReadWindow = Callable[[slice, slice], NDArray[np.uint8]]  # rows, columns -> (h, w, 3)
+
+DISPLAY_CHUNK_PX = 1024
+COARSEST_PX = 1024
+WHITE = 255
+# What codecs and file layers raise on damaged bytes (imagecodecs: RuntimeError; zarr: ValueError).
+READ_ERRORS = (RuntimeError, ValueError, OSError, IndexError, EOFError, zlib.error)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a file says of itself before any pixel is decoded.
+
+    Attributes
+    ----------
+    size
+        Extent at level 0.
+    mpp
+        Pixel size as the file says, if it does so believably.
+    levels
+        Sizes of the levels as they are after opening, finest first.
+    vendor
+        As in ``Slide``.
+    properties
+        As in ``Slide``.
+    """
+
+    size: SizePx
+    mpp: Mpp | None
+    levels: tuple[SizePx, ...]
+    vendor: str
+    properties: dict[str, Any] = field(default_factory=dict)
+
+
+class LevelPixels:
+    """One level, indexed like an array of (height, width, 3) uint8; decoded when asked.
+
+    Parameters
+    ----------
+    read
+        Function of a row and a column slice (within bounds, step 1) to RGB pixels; thread-safe.
+    size
+        Extent of the level.
+    native
+        Extent of the tiles in which it is stored; reading in multiples of them is cheapest.
+    told_as
+        What an error message calls the place where the pixels lie.
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 3
+
+    def __init__(self, read: ReadWindow, size: SizePx, native: SizePx, told_as: str) -> None:
+        self._read = read
+        self.size = size
+        self.native = native
+        self.told_as = told_as
+        self.shape = (size.height_px, size.width_px, 3)
+
+    def window(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """Read a window that lies inside the level: (height, width, 3) uint8.
+
+        Raises
+        ------
+        SlideError
+            The bytes are damaged there, or the file is closed.
+        """
+        try:
+            return self._read(rows, columns)
+        except READ_ERRORS as error:
+            msg = (
+                f"{self.told_as} cannot be read at rows {rows.start}-{rows.stop}, columns "
+                f"{columns.start}-{columns.stop} ({error}): it is damaged, gone or already closed; "
+                f"open it again, or fetch a sound copy."
+            )
+            raise SlideError(msg) from error
+
+    def __getitem__(self, key: tuple[slice, ...]) -> NDArray[np.uint8]:
+        """Return pixels for a tuple of slices, as dask asks for them."""
+        slices = [slice(*s.indices(n)) for s, n in zip(key, self.shape, strict=False)]
+        pixels = self.window(slices[0], slices[1])
+        return pixels[:, :, slices[2]] if len(slices) > 2 else pixels
+
+    def as_dask(self, name: str) -> da.Array:
+        """Return a lazy array with chunks near 1024 px, in multiples of the native tiles."""
+        import dask.array as da
+
+        chunks = tuple(
+            min(extent, native * max(1, round(DISPLAY_CHUNK_PX / native)))
+            for extent, native in zip(
+                self.shape, (self.native.height_px, self.native.width_px), strict=False
+            )
+        )
+        return da.from_array(
+            self,
+            chunks=(*chunks, 3),
+            name=name,
+            lock=False,
+            asarray=False,
+            meta=np.empty((0, 0, 0), np.uint8),
+        )
+
+
+def pixels_of_array(array: NDArray[np.uint8], told_as: str) -> LevelPixels:
+    """Wrap an array in memory, (height, width, 3) uint8."""
+    size = SizePx(*array.shape[:2])
+    native = SizePx(DISPLAY_CHUNK_PX, DISPLAY_CHUNK_PX)
+    return LevelPixels(lambda rows, columns: array[rows, columns], size, native, told_as)
+
+
+def downsample(level_0: SizePx, size: SizePx) -> float:
+    """Return level-0 pixels per pixel of a level of the given size.
+
+    Scanners shrink by whole factors and cut (or fill) the last row and column, which makes the
+    plain ratio of the sizes slightly wrong and shifts far corners by pixels: a whole factor that
+    explains the size is preferred.
+    """
+    pairs = ((level_0.height_px, size.height_px), (level_0.width_px, size.width_px))
+    ratio = sum(fine / coarse for fine, coarse in pairs) / 2
+    whole = round(ratio)
+    if all(abs(coarse * whole - fine) < whole for fine, coarse in pairs):
+        return float(whole)
+    return ratio
+
+
+@dataclass(eq=False)
+class ArraySlide(Slide):
+    """A slide over ``LevelPixels``.
+
+    Attributes
+    ----------
+    sources
+        What ``levels`` show through dask, for reading without dask's cost.
+    """
+
+    sources: tuple[LevelPixels, ...] = ()
+    on_close: Callable[[], None] = lambda: None
+
+    @classmethod
+    def build(
+        cls,
+        path: Path,
+        facts: Facts,
+        sources: Sequence[LevelPixels],
+        *,
+        mpp: Mpp | None,
+        reader: str,
+        fingerprint: str,
+        on_close: Callable[[], None] = lambda: None,
+    ) -> ArraySlide:
+        """Make a slide from its sources, finest first."""
+        levels = tuple(
+            Level(
+                size=source.size,
+                downsample=downsample(facts.size, source.size),
+                pixels=source.as_dask(f"slide-{fingerprint}-{reader}-{index}"),
+            )
+            for index, source in enumerate(sources)
+        )
+        return cls(
+            path=path,
+            size=facts.size,
+            mpp=mpp,
+            levels=levels,
+            reader=reader,
+            vendor=facts.vendor,
+            fingerprint=fingerprint,
+            properties=facts.properties,
+            sources=tuple(sources),
+            on_close=on_close,
+        )
+
+    def read_region(self, x_px: int, y_px: int, level: int, size: SizePx) -> NDArray[np.uint8]:
+        """Read a window of one level; see ``Slide.read_region``."""
+        if not 0 <= level < len(self.sources):
+            msg = f"{self.path.name} has levels 0 to {len(self.sources) - 1}, not {level}."
+            raise SlideError(msg)
+        source = self.sources[level]
+        top, bottom = (_clip(y, source.size.height_px) for y in (y_px, y_px + size.height_px))
+        left, right = (_clip(x, source.size.width_px) for x in (x_px, x_px + size.width_px))
+        window = np.full((size.height_px, size.width_px, 3), WHITE, dtype=np.uint8)
+        if top < bottom and left < right:
+            window[top - y_px : bottom - y_px, left - x_px : right - x_px] = source.window(
+                slice(top, bottom), slice(left, right)
+            )
+        return window
+
+    def close(self) -> None:
+        """Let go of the file; what dask arrays of this slide have not read yet is lost."""
+        self.on_close()
+
+
+def _clip(position_px: int, extent_px: int) -> int:
+    return min(max(position_px, 0), extent_px)

@@ -1,0 +1,116 @@
+"""What every slide reader offers: a multiscale pyramid with its pixel size."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from napari_stem.errors import MissingMppError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import dask.array as da
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_stem.geometry import Mpp, SizePx
+
+    Progress = Callable[[str, int, int], None]  # what is being done, done so far, in all
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of a pyramid.
+
+    Attributes
+    ----------
+    size
+        Extent in this level's pixels.
+    downsample
+        Level-0 pixels per pixel of this level, at least 1 (the mean of both axes).
+    pixels
+        (height, width, 3) uint8 dask array, chunks near 1024 px.
+    """
+
+    size: SizePx
+    downsample: float
+    pixels: da.Array
+
+
+@dataclass
+class Slide(ABC):
+    """A whole-slide image, open for reading. Safe to read from several threads.
+
+    Attributes
+    ----------
+    path
+        The file.
+    size
+        Extent at level 0.
+    mpp
+        Pixel size, or None where neither the file nor the user says.
+    levels
+        Finest first; each later one coarser; the last at most about 1024 px on its longer side.
+    reader
+        Name of the reader that opened it, as ``info`` prints it.
+    vendor
+        Scanner vendor as the file says ("aperio"), or "generic".
+    fingerprint
+        Hex digest that tells this file's content from any other's; the key of all caches.
+    properties
+        What else the file says of itself, JSON-ready.
+    """
+
+    path: Path
+    size: SizePx
+    mpp: Mpp | None
+    levels: tuple[Level, ...]
+    reader: str
+    vendor: str
+    fingerprint: str
+    properties: dict[str, Any] = field(default_factory=dict)
+
+    def require_mpp(self) -> Mpp:
+        """Return the pixel size.
+
+        Raises
+        ------
+        MissingMppError
+            It is unknown; the message names the option that states it.
+        """
+        if self.mpp is None:
+            raise MissingMppError(
+                f"{self.path.name} does not say how large its pixels are. State it in micrometres per pixel: "
+                f"--mpp 0.5 on the command line, or 'Pixel size' in the Slide panel."
+            )
+        return self.mpp
+
+    @abstractmethod
+    def read_region(self, x_px: int, y_px: int, level: int, size: SizePx) -> NDArray[np.uint8]:
+        """Read a window of one level.
+
+        Parameters
+        ----------
+        x_px, y_px
+            Top-left corner in pixels **of that level**; may lie off the slide.
+        level
+            Index into ``levels``.
+        size
+            Extent in pixels of that level.
+
+        Returns
+        -------
+        (height, width, 3) uint8 RGB; white where the window leaves the slide.
+
+        Raises
+        ------
+        SlideError
+            The file is damaged there.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the file."""

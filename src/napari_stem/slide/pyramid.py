@@ -1,0 +1,309 @@
+"""Coarser levels that a file lacks, made once and kept on disk as OME-Zarr 0.5.
+
+Every level is made from the one before it, block by block: level 0 is read once, nothing is held
+whole. The store is written under a temporary name and renamed when complete, so a store that exists
+is complete. Specification: https://ngff.openmicroscopy.org/0.5/
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_stem.errors import SlideError
+from napari_stem.geometry import SizePx
+from napari_stem.settings import CACHE_VARIABLE, cache_dir
+from napari_stem.slide.array_slide import COARSEST_PX, READ_ERRORS, LevelPixels, pixels_of_array
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_stem.slide.base import Progress
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1  # raised whenever stores written before must not be used any more
+CHUNK_PX = 512
+BLOCK_PX = 1024
+WIDE_PX = (
+    2 * BLOCK_PX
+)  # native tiles wider than this are strips: read them whole or decode them anew
+MEMORY_LIMIT_BYTES = 4 * 2**30
+ABANDONED_S = 24 * 3600  # a half-written store this old belongs to no living process
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which levels to make.
+
+    Attributes
+    ----------
+    title
+        What progress and warnings call the slide.
+    fingerprint
+        Of the slide; names the store.
+    sizes
+        Of the levels to make, finest first.
+    downsamples
+        Of the same levels.
+    copies_base
+        The first of them is the base itself, stored anew because reading it in place is slow.
+    """
+
+    title: str
+    fingerprint: str
+    sizes: tuple[SizePx, ...]
+    downsamples: tuple[float, ...]
+    copies_base: bool
+
+    @property
+    def folder(self) -> Path:
+        """Where the store lies once it is complete."""
+        return cache_dir() / "pyramids" / self.fingerprint
+
+    @property
+    def stamp(self) -> dict[str, Any]:
+        """What a store must say of itself to be the one that is asked for."""
+        return {
+            "format": FORMAT,
+            "sizes_px": [[s.height_px, s.width_px] for s in self.sizes],
+            "copies_base": self.copies_base,
+        }
+
+
+def halved(size: SizePx) -> SizePx:
+    """Size of the next coarser level; an odd last row or column counts as a whole pixel."""
+    return SizePx((size.height_px + 1) // 2, (size.width_px + 1) // 2)
+
+
+def coarser_sizes(size: SizePx) -> list[SizePx]:
+    """List the levels missing below ``size``: halved until the longer side is at most 1024 px."""
+    sizes = []
+    while max(size.height_px, size.width_px) > COARSEST_PX:
+        size = halved(size)
+        sizes.append(size)
+    return sizes
+
+
+def halve(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Area mean of 2 x 2 pixels: (h, w, 3) -> (ceil(h / 2), ceil(w / 2), 3) uint8."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(pixels).reduce(2))
+
+
+def made_levels(
+    plan: Plan, base: Callable[[], LevelPixels], progress: Progress | None = None
+) -> list[LevelPixels]:
+    """Open the planned levels, making them first if this slide is new.
+
+    Parameters
+    ----------
+    plan
+        The levels wanted.
+    base
+        Gives the level that they are made from; called only when they must be made.
+    progress
+        Told ``(text, blocks done, blocks in all)``. An exception that it raises stops the making
+        and leaves nothing behind.
+
+    Raises
+    ------
+    SlideError
+        The base is damaged, or the store cannot be written and the levels do not fit in memory.
+    """
+    found = _open_store(plan)
+    if found is not None:
+        return found
+    source = base()
+    try:
+        _write_store(plan, source, progress)
+    except OSError as error:  # reading errors of the slide itself come as SlideError
+        logger.warning(
+            "The levels of %s are kept in memory, for this time only: %s cannot be written (%s). "
+            "Set %s to a folder with free space.",
+            plan.title,
+            plan.folder,
+            error,
+            CACHE_VARIABLE,
+        )
+        return _levels_in_memory(plan, source, progress)
+    written = _open_store(plan)
+    if written is None:
+        msg = f"{plan.folder} was changed while it was being written; open {plan.title} again."
+        raise SlideError(msg)
+    return written
+
+
+def _open_store(plan: Plan) -> list[LevelPixels] | None:
+    """Levels of a complete store, or None where there is none that fits."""
+    import zarr
+
+    if not (plan.folder / "zarr.json").is_file():
+        return None
+    try:
+        group = zarr.open_group(plan.folder, mode="r")
+        if group.attrs.get("napari_stem") != plan.stamp:
+            return None
+        arrays: list[Any] = [group[str(index)] for index in range(len(plan.sizes))]
+    except (*READ_ERRORS, KeyError) as error:
+        logger.warning("%s is not used: %s", plan.folder, error)
+        return None
+    return [_stored_level(a, s, plan) for a, s in zip(arrays, plan.sizes, strict=True)]
+
+
+def _stored_level(array: Any, size: SizePx, plan: Plan) -> LevelPixels:
+    def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
+        return np.ascontiguousarray(np.moveaxis(array[:, rows, columns], 0, 2))
+
+    told_as = f"{plan.folder} (the stored levels of {plan.title})"
+    return LevelPixels(read, size, SizePx(CHUNK_PX, CHUNK_PX), told_as)
+
+
+def _write_store(plan: Plan, source: LevelPixels, progress: Progress | None) -> None:
+    """Make the levels in a temporary folder and move it into place."""
+    import zarr
+
+    plan.folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(plan)
+    partial = plan.folder.with_name(f"{plan.fingerprint}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        group = zarr.open_group(partial, mode="w", zarr_format=3)
+        arrays = [_new_array(group, index, size) for index, size in enumerate(plan.sizes)]
+        _fill(plan, source, arrays, progress)
+        group.attrs.update({"ome": _ome_metadata(plan), "napari_stem": plan.stamp})
+        _move_into_place(partial, plan)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _new_array(group: Any, index: int, size: SizePx) -> Any:
+    """One level as (c, y, x), the order OME-Zarr asks for, its chunks stored pixel by pixel."""
+    from zarr.codecs import BloscCodec, TransposeCodec
+
+    return group.create_array(
+        str(index),
+        shape=(3, size.height_px, size.width_px),
+        chunks=(3, CHUNK_PX, CHUNK_PX),
+        dtype="uint8",
+        filters=[TransposeCodec(order=(1, 2, 0))],
+        compressors=BloscCodec(cname="lz4", clevel=5, shuffle="noshuffle"),
+        fill_value=255,
+        dimension_names=("c", "y", "x"),
+    )
+
+
+def _ome_metadata(plan: Plan) -> dict[str, Any]:
+    datasets = [
+        {
+            "path": str(index),
+            "coordinateTransformations": [
+                {"type": "scale", "scale": [1.0, factor, factor]},
+                {"type": "translation", "translation": [0.0, *[(factor - 1) / 2] * 2]},
+            ],
+        }
+        for index, factor in enumerate(plan.downsamples)
+    ]
+    axes = [{"name": "c", "type": "channel"}, *({"name": n, "type": "space"} for n in "yx")]
+    multiscale = {"name": plan.title, "axes": axes, "datasets": datasets, "type": "area mean"}
+    return {"version": "0.5", "multiscales": [multiscale]}
+
+
+def _fill(
+    plan: Plan, source: LevelPixels, arrays: Sequence[Any], progress: Progress | None
+) -> None:
+    """Write every level from the one before it, several blocks at a time."""
+    jobs = [list(_blocks(size, source.native)) for size in plan.sizes]
+    n_blocks, n_done = sum(map(len, jobs)), 0
+    below = source
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        for index, (array, blocks) in enumerate(zip(arrays, jobs, strict=True)):
+            copies = plan.copies_base and index == 0
+            futures = [pool.submit(_fill_block, below, array, b, copies=copies) for b in blocks]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+                    n_done += 1
+                    if progress is not None:
+                        progress(f"Preparing {plan.title} for viewing", n_done, n_blocks)
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+            below = _stored_level(array, plan.sizes[index], plan)
+
+
+def _fill_block(
+    below: LevelPixels,
+    array: Any,
+    block: tuple[slice, slice],
+    *,
+    copies: bool,
+) -> None:
+    rows, columns = block
+    if copies:
+        pixels = below.window(rows, columns)
+    else:
+        pixels = halve(
+            below[slice(rows.start * 2, rows.stop * 2), slice(columns.start * 2, columns.stop * 2)]
+        )
+    array[:, rows, columns] = np.moveaxis(pixels, 2, 0)
+
+
+def _blocks(size: SizePx, native: SizePx) -> Iterator[tuple[slice, slice]]:
+    """Windows that cover a level: squares, or bands as wide as the level for strips."""
+    width_px = size.width_px if native.width_px > WIDE_PX else BLOCK_PX
+    height_px = BLOCK_PX if width_px <= 16 * BLOCK_PX else CHUNK_PX
+    for top in range(0, size.height_px, height_px):
+        for left in range(0, size.width_px, width_px):
+            yield (
+                slice(top, min(top + height_px, size.height_px)),
+                slice(left, min(left + width_px, size.width_px)),
+            )
+
+
+def _move_into_place(partial: Path, plan: Plan) -> None:
+    """Rename, making room where an outdated store lies; another process may have been faster."""
+    if _open_store(plan) is not None:
+        return
+    if plan.folder.exists():
+        outdated = partial.with_suffix(".outdated")
+        plan.folder.rename(outdated)
+        shutil.rmtree(outdated, ignore_errors=True)
+    try:
+        partial.rename(plan.folder)
+    except OSError:
+        if _open_store(plan) is None:
+            raise
+
+
+def _remove_abandoned(plan: Plan) -> None:
+    for folder in plan.folder.parent.glob(f"{plan.fingerprint}.*"):
+        if time.time() - folder.stat().st_mtime > ABANDONED_S:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _levels_in_memory(
+    plan: Plan, source: LevelPixels, progress: Progress | None
+) -> list[LevelPixels]:
+    """Make the same levels without a store."""
+    n_bytes = sum(3 * s.height_px * s.width_px for s in plan.sizes)
+    if n_bytes > MEMORY_LIMIT_BYTES:
+        msg = (
+            f"{plan.title} needs {n_bytes / 2**30:.0f} GB of levels that cannot be written to "
+            f"{plan.folder.parent}; free space there, or set {CACHE_VARIABLE} to another folder."
+        )
+        raise SlideError(msg)
+    arrays = [np.empty((3, s.height_px, s.width_px), np.uint8) for s in plan.sizes]
+    _fill(plan, source, arrays, progress)
+    return [pixels_of_array(np.ascontiguousarray(np.moveaxis(a, 0, 2)), plan.title) for a in arrays]

@@ -1,0 +1,1 @@
+"""Spatial transcriptomics data sets: reading, importing, gene panels, units of expression."""

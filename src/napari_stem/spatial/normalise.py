@@ -1,0 +1,96 @@
+"""From raw counts to the values that a model predicts, and what users read beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast, get_args
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from napari_stem.errors import DatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import anndata
+    from numpy.typing import NDArray
+
+NormalisationName = Literal["log2_counts", "log1p_cp10k"]
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """A unit of expression.
+
+    Attributes
+    ----------
+    name
+        As stored in models and predictions.
+    label
+        The unit as users read it beside a colour bar.
+    """
+
+    name: NormalisationName
+    label: str
+
+
+NORMALISATIONS: dict[NormalisationName, Normalisation] = {
+    "log2_counts": Normalisation("log2_counts", "log2(count + 1)"),
+    "log1p_cp10k": Normalisation("log1p_cp10k", "ln(counts per 10,000 + 1)"),
+}
+
+
+def normalisation(name: str) -> Normalisation:
+    """Look a normalisation up by its name.
+
+    Raises
+    ------
+    DatasetError
+        There is no such normalisation.
+    """
+    if name not in get_args(NormalisationName):
+        known = ", ".join(NORMALISATIONS)
+        raise DatasetError(f"There is no normalisation '{name}'; choose one of {known}.")
+    return NORMALISATIONS[cast("NormalisationName", name)]
+
+
+def normalised(
+    counts: anndata.AnnData, genes: Sequence[str], name: str = "log2_counts"
+) -> NDArray[np.float32]:
+    """Values of chosen genes in a normalised unit.
+
+    Parameters
+    ----------
+    counts
+        One section's raw counts with all genes measured: the library size needs them all.
+    genes
+        The columns wanted, in this order.
+    name
+        ``log2_counts``: log2(count + 1), published Stem's target. ``log1p_cp10k``: counts scaled to
+        10,000 per spot, then ln(1 + value); spots without any count stay 0.
+
+    Returns
+    -------
+    (spots, genes) float32.
+
+    Raises
+    ------
+    DatasetError
+        Unknown normalisation, or genes that were not measured.
+    """
+    unit = normalisation(name)
+    columns = counts.var_names.get_indexer(list(genes))
+    if (columns < 0).any():
+        absent = [gene for gene, column in zip(genes, columns, strict=True) if column < 0]
+        raise DatasetError(
+            f"{len(absent)} of {len(genes)} genes were not measured here ({', '.join(absent[:5])}"
+            f"{', ...' if len(absent) > 5 else ''}); choose a gene panel without them."
+        )
+    matrix = csr_matrix(counts.X, dtype=np.float64)
+    chosen = matrix[:, columns].toarray()
+    if unit.name == "log2_counts":
+        return cast("NDArray[np.float32]", np.log2(chosen + 1).astype(np.float32))
+    total = np.asarray(matrix.sum(axis=1))
+    per_10k = np.divide(1e4 * chosen, total, out=np.zeros_like(chosen), where=total > 0)
+    return cast("NDArray[np.float32]", np.log1p(per_10k).astype(np.float32))

@@ -1,0 +1,70 @@
+"""What every test shares: caches of its own, and GUI tests that skip visibly where no window can open."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DATA = Path(__file__).parent / "data"
+
+
+def _why_no_window() -> str | None:
+    """Return the reason why no window can open on this machine, None where one can."""
+    try:
+        import qtpy.QtWidgets
+    except ImportError as error:
+        return f"Qt cannot be imported ({error}); `make test` says which packages it lacks"
+    has_display = bool({"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ))
+    if sys.platform.startswith("linux") and not has_display and shutil.which("Xvfb") is None:
+        return "neither a display nor Xvfb; on Debian: sudo apt-get install xvfb"
+    return None
+
+
+_NO_WINDOW = _why_no_window()
+
+
+def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Take pytest-qt out where Qt cannot be imported: it would end the whole run, not skip a test."""
+    if _NO_WINDOW is not None and _NO_WINDOW.startswith("Qt"):
+        pluginmanager.unregister(name="pytest-qt")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a window where there is none."""
+    if _NO_WINDOW is None:
+        return
+    for item in items:
+        if item.get_closest_marker("gui"):
+            item.add_marker(pytest.mark.skip(reason=_NO_WINDOW))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the user's caches out of the tests, and the tests out of the user's caches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NAPARI_STEM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def her2st_source() -> Path:
+    """Sections C2 and C3 as published, reduced: a folder for the importer."""
+    return DATA / "her2st"
+
+
+@pytest.fixture(scope="session")
+def her2st_dataset(her2st_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same two sections as a data set folder; do not write into it."""
+    from napari_stem.spatial.her2st import import_her2st
+
+    folder = tmp_path_factory.mktemp("her2st") / "dataset"
+    import_her2st(her2st_source, folder)
+    return folder

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from napari_stem.diffusion.noise import located_normal, philox4x32
+from napari_stem.errors import SpotError
+
+# Known answers of Philox4x32-10 in Random123 (Salmon et al. 2011): counter, key, output.
+KNOWN = [
+    ("00000000 00000000 00000000 00000000", "00000000 00000000",
+     "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+    ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff",
+     "408f276d 41c83b0e a20bc7c6 6d5451fd"),
+    ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0",
+     "d16cfe09 94fdcceb 5001e420 24126ea1"),
+]  # fmt: skip
+X_PX = np.array([10.0, 10.0625, 5000.5, 123456.75])
+Y_PX = np.array([20.0, 20.0, 700.25, 98765.0])
+NORMALS = located_normal(7, np.arange(500.0), np.arange(500.0) * 3, 8, 0, 50, dtype=torch.float64)
+
+
+def words(text: str) -> list[int]:
+    return [int(word, 16) for word in text.split()]
+
+
+@pytest.mark.parametrize(("counter", "key", "answer"), KNOWN)
+def test_philox_known_answers(counter, key, answer):
+    tensors = tuple(torch.tensor(word) for word in words(counter))
+    key0, key1 = words(key)
+    assert philox4x32(tensors, (key0, key1)).tolist() == words(answer)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    order=st.permutations(range(4)),
+    size=st.integers(1, 4),
+    draws=st.tuples(st.integers(0, 5), st.integers(1, 3)),
+    width=st.integers(1, 9),
+    seed=st.integers(-(2**63), 2**64 - 1),
+)
+def test_a_spot_keeps_its_numbers_in_any_company(order, size, draws, width, seed):
+    """Whatever the batch, the draws taken with it and the width: the same numbers, bit by bit."""
+    whole = located_normal(seed, X_PX, Y_PX, 8, 3, 9)
+    chosen, (first, n) = list(order)[:size], draws
+    part = located_normal(seed, X_PX[chosen], Y_PX[chosen], n, 3, width, first_draw=first)
+    assert torch.equal(part, whole[chosen, first : first + n, :width])
+
+
+def test_every_part_of_the_address_matters():
+    base = {"seed": 1, "x_px": [10.0], "y_px": [20.0], "n_draws": 1, "step": 0, "width": 8}
+    changes = [
+        {},
+        {"seed": 2},
+        {"seed": 1 + 2**32},
+        {"x_px": [10.0625]},
+        {"y_px": [20.0625]},
+        {"x_px": [20.0], "y_px": [10.0]},
+        {"x_px": [-10.0]},
+        {"step": 1},
+        {"first_draw": 1},
+        {"first_draw": 1, "step": 1},
+    ]
+    seen = torch.cat([located_normal(**(base | change))[0] for change in changes])
+    assert len(seen.flatten().unique()) == seen.numel()
+
+
+def test_centres_are_rounded_to_sixteenths_of_a_pixel():
+    exact = located_normal(0, [100.0], [50.0], 2, 0, 4)
+    assert torch.equal(located_normal(0, [100.03], [49.97], 2, 0, 4), exact)
+    assert not torch.equal(located_normal(0, [100.04], [50.0], 2, 0, 4), exact)
+
+
+def test_numbers_never_change_between_versions():
+    """A stored prediction is resumed by later versions: these very numbers must stay."""
+    values = located_normal(42, [1234.5], [678.25], 1, 2, 5, dtype=torch.float64)[0, 0]
+    expected = [
+        0.37620349435679795,
+        -0.13125148862136798,
+        -0.042456733829030625,
+        1.4480129395873245,
+        -2.0966216806238247,
+    ]
+    np.testing.assert_allclose(values, expected, rtol=1e-12)
+
+
+def test_numbers_are_standard_normal():
+    values = NORMALS.flatten().numpy()
+    assert stats.kstest(values, "norm").pvalue > 0.01
+    assert values.mean() == pytest.approx(0, abs=0.01)
+    assert values.var() == pytest.approx(1, abs=0.01)
+    assert stats.skew(values) == pytest.approx(0, abs=0.03)
+    assert stats.kurtosis(values) == pytest.approx(0, abs=0.06)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_neighbours_are_independent(axis):
+    """No correlation between neighbouring spots, draws or elements, nor between their squares."""
+    values = NORMALS.movedim(axis, 0)
+    for transform in (torch.Tensor.clone, torch.square):
+        pair = [transform(part).flatten().numpy() for part in (values[:-1], values[1:])]
+        assert abs(np.corrcoef(pair)[0, 1]) < 4 / np.sqrt(len(pair[0]))
+
+
+@pytest.mark.parametrize("change", [{"seed": 8}, {"step": 1}])
+def test_seeds_and_steps_are_independent(change):
+    arguments = {"seed": 7, "step": 0, "n_draws": 8, "width": 50} | change
+    x_px = np.arange(500.0)
+    other = located_normal(x_px=x_px, y_px=x_px * 3, dtype=torch.float64, **arguments)
+    pair = np.stack([NORMALS.flatten().numpy(), other.flatten().numpy()])
+    assert abs(np.corrcoef(pair)[0, 1]) < 4 / np.sqrt(NORMALS.numel())
+
+
+def test_shape_and_dtype():
+    values = located_normal(0, X_PX, Y_PX, 3, 0, 5)
+    assert values.shape == (4, 3, 5)
+    assert values.dtype == torch.float32
+    assert located_normal(0, [], [], 3, 0, 5).shape == (0, 3, 5)
+
+
+@pytest.mark.parametrize(
+    ("x_px", "y_px"), [([np.nan], [1.0]), ([1.0, 2.0], [1.0]), ([[1.0]], [[1.0]])]
+)
+def test_centres_that_are_none_are_refused(x_px, y_px):
+    with pytest.raises(SpotError, match="finite x and y"):
+        located_normal(0, x_px, y_px, 1, 0, 1)
+
+
+@pytest.mark.parametrize("change", [{"step": 65536}, {"step": -1}, {"n_draws": 65537}])
+def test_addresses_out_of_range_are_refused(change):
+    with pytest.raises(ValueError, match="65535"):
+        located_normal(
+            **(
+                {"seed": 0, "x_px": [1.0], "y_px": [1.0], "n_draws": 1, "step": 0, "width": 1}
+                | change
+            )
+        )

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import integrate, stats
+
+from napari_stem.errors import PredictionError
+from napari_stem.evaluation import metrics
+
+GOLDEN = Path(__file__).parents[2] / "data" / "golden" / "stem_published.npz"
+KEYS = [
+    "n_spots", "n_genes", "pcc_10", "pcc_50", "pcc_200", "pcc_mean", "pcc_undefined", "mse", "mae",
+    "rvd_mean", "rvd_draw", "crps", "coverage", "interval_width_90", "gsc_mean", "gsc_draw",
+    "ssc_mean", "ssc_draw",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def published() -> dict[str, np.ndarray]:
+    with np.load(GOLDEN) as stored:
+        return {key.split("/")[1]: stored[key] for key in stored if key.startswith("metrics/")}
+
+
+@pytest.fixture
+def truth(published) -> np.ndarray:
+    return published["truth"]
+
+
+def calibrated(n_draws: int, shape: tuple[int, int] = (400, 30), seed: int = 0):
+    """Truth and draws from one and the same normal per entry, and that normal's mean."""
+    rng = np.random.default_rng(seed)
+    mean = 3 * rng.standard_normal(shape)
+    sd = rng.uniform(0.5, 2, shape)
+    truth = mean + sd * rng.standard_normal(shape)
+    draws = mean[..., None] + sd[..., None] * rng.standard_normal((*shape, n_draws))
+    return truth, mean, draws
+
+
+def test_published_figures(published):
+    figures = metrics.evaluate(published["truth"], published["pred"])
+    ours = [figures[key] for key in ("pcc_10", "pcc_50", "pcc_200", "mse", "mae", "rvd_mean")]
+    theirs = [*published["pcc"], published["mse"], published["mae"], published["rvd"]]
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_perfect_prediction(truth):
+    """Certain and right: every correlation 1, every error 0, every interval of no width."""
+    figures = metrics.evaluate(truth, truth, np.repeat(truth[..., None], 5, axis=2))
+    assert sorted(figures) == sorted(KEYS)
+    for key in ("pcc_10", "pcc_50", "pcc_200", "pcc_mean", "gsc_mean", "gsc_draw", "ssc_mean"):
+        assert figures[key] == pytest.approx(1)
+    for key in ("mse", "mae", "rvd_mean", "rvd_draw", "crps", "interval_width_90"):
+        assert figures[key] == pytest.approx(0, abs=1e-12)
+    assert figures["coverage"] == {"50": 1, "80": 1, "90": 1, "95": 1}
+
+
+def test_inverted_prediction(truth):
+    figures = metrics.evaluate(truth, -truth)
+    assert figures["pcc_mean"] == pytest.approx(-1)
+    assert figures["rvd_mean"] == pytest.approx(0)  # it sees variances only
+    assert figures["gsc_mean"] == pytest.approx(1)  # so do correlations between genes
+
+
+def test_pcc_agrees_with_numpy_and_ignores_units(truth, published):
+    predicted = published["pred"]
+    expected = [np.corrcoef(truth[:, g], predicted[:, g])[0, 1] for g in range(truth.shape[1])]
+    np.testing.assert_allclose(metrics.pcc(truth, predicted), expected, rtol=1e-10)
+    np.testing.assert_allclose(metrics.pcc(truth, 7 * predicted - 3), expected, rtol=1e-10)
+
+
+def test_constant_genes_are_counted_and_left_out(truth):
+    measured, predicted = truth.copy(), truth.copy()
+    measured[:, 0] = 0.1
+    predicted[:, 1] = 1 / 3
+    coefficients = metrics.pcc(measured, predicted)
+    assert np.isnan(coefficients).nonzero()[0].tolist() == [0, 1]
+    figures = metrics.evaluate(measured, predicted, np.stack([predicted, predicted], axis=2))
+    assert figures["pcc_undefined"] == 2
+    assert figures["pcc_mean"] == pytest.approx(1)
+    assert np.isfinite(figures["rvd_mean"])
+    assert figures["gsc_mean"] == pytest.approx(1)
+    n = truth.shape[1]
+    assert metrics.top_mean(coefficients, n, "zero") == pytest.approx((n - 2) / n)
+
+
+def test_top_mean_takes_the_largest():
+    coefficients = np.array([0.1, np.nan, -0.5, 0.9, 0.4])
+    assert metrics.top_mean(coefficients, 2) == pytest.approx(0.65)
+    assert metrics.top_mean(coefficients, 4) == pytest.approx(0.225)
+    assert metrics.top_mean(coefficients, 4, "zero") == pytest.approx(0.35)
+    assert metrics.top_mean(coefficients, 50) == pytest.approx(0.225)  # of all there are
+
+
+def test_rvd_by_hand():
+    truth = np.array([[0.0, 0.0], [2.0, 4.0]])  # variances 1 and 4
+    mean = np.array([[0.0, 0.0], [4.0, 4.0]])  # variances 4 and 4
+    assert metrics.rvd(truth, mean) == pytest.approx((9 + 0) / 2)
+
+
+def test_crps_of_certain_draws_is_the_absolute_error(truth, published):
+    draws = np.repeat(published["pred"][..., None], 4, axis=2)
+    assert metrics.crps(truth, draws) == pytest.approx(metrics.mae(truth, published["pred"]))
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.lists(st.floats(-5, 5), min_size=2, max_size=8),
+    st.floats(-8, 8),
+)
+def test_crps_is_the_integral_of_its_definition(values, y):
+    """CRPS = integral of (F - 1{y <= z})^2 for the draws' step function F, less the fair term."""
+    draws = np.array(values)
+    n = len(draws)
+    edges = np.unique(np.append(draws, y))
+    middles = (edges[1:] + edges[:-1]) / 2
+    below = (draws[:, None] <= middles).mean(axis=0)
+    integral = (((below - (y <= middles)) ** 2) * np.diff(edges)).sum()
+    differences = np.abs(draws[:, None] - draws).sum() / 2
+    fair = integral + differences / n**2 - differences / (n * (n - 1))
+    ours = metrics.crps(np.array([[y]]), draws[None, None])
+    assert ours == pytest.approx(fair, abs=1e-9)
+
+
+def test_crps_of_few_draws_is_unbiased():
+    """Draws of 3 from N(0, 1) score on average what the whole distribution does at y."""
+    y = 0.7
+    exact, _ = integrate.quad(
+        lambda z: (stats.norm.cdf(z) - (z >= y)) ** 2, -12, 12, points=[y], limit=200
+    )
+    draws = np.random.default_rng(0).standard_normal((100_000, 1, 3))
+    assert metrics.crps(np.full((100_000, 1), y), draws) == pytest.approx(exact, abs=0.01)
+
+
+@pytest.mark.parametrize("n_draws", [39, 100])
+def test_calibrated_draws_cover_as_often_as_they_say(n_draws):
+    truth, mean, draws = calibrated(n_draws)
+    coverage = metrics.evaluate(truth, mean, draws)["coverage"]
+    for level, share in coverage.items():
+        assert share == pytest.approx(int(level) / 100, abs=0.015)
+
+
+def test_narrow_draws_cover_too_seldom_and_score_worse():
+    truth, mean, draws = calibrated(60)
+    narrow = mean[..., None] + 0.3 * (draws - mean[..., None])
+    honest, proud = (metrics.evaluate(truth, mean, d) for d in (draws, narrow))
+    assert proud["coverage"]["90"] < 0.5
+    assert proud["interval_width_90"] == pytest.approx(0.3 * honest["interval_width_90"])
+    assert proud["crps"] > honest["crps"]
+
+
+def test_interval_width_of_normal_draws():
+    draws = np.random.default_rng(0).standard_normal((60, 20, 400))
+    width = metrics.evaluate(draws[..., 0], draws.mean(axis=2), draws)["interval_width_90"]
+    assert width == pytest.approx(2 * stats.norm.ppf(0.95), rel=0.02)
+
+
+def test_calibrated_bounds_replace_the_draws_interval():
+    truth, mean, draws = calibrated(20)
+    plain = metrics.evaluate(truth, mean, draws)
+    figures = metrics.evaluate(truth, mean, draws, q05=truth - 1, q95=truth + 2)
+    assert figures["coverage"]["90"] == 1
+    assert figures["interval_width_90"] == pytest.approx(3)
+    assert figures["coverage"]["80"] == plain["coverage"]["80"]
+    assert metrics.evaluate(truth, mean, q05=truth + 1, q95=truth + 2)["coverage"]["90"] == 0
+
+
+def test_structure_lies_in_draws_not_in_a_flat_mean():
+    """Genes that vary together beyond what the mean knows: draws carry it, the mean cannot."""
+    rng = np.random.default_rng(0)
+    mixing = rng.standard_normal((3, 25))
+
+    def sections(n: int) -> np.ndarray:
+        latent = rng.standard_normal((n, 500, 3))
+        return latent @ mixing + 0.3 * rng.standard_normal((n, 500, 25))
+
+    truth, *others = sections(7)
+    mean = 0.1 * rng.standard_normal(truth.shape)
+    figures = metrics.evaluate(truth, mean, np.stack(others, axis=2))
+    assert figures["gsc_draw"] > 0.95
+    assert abs(figures["gsc_mean"]) < 0.3
+
+
+def test_gsc_and_ssc_are_each_others_transpose(truth, published):
+    predicted = published["pred"]
+    assert metrics.gsc(truth, predicted) == pytest.approx(metrics.ssc(truth.T, predicted.T))
+    upper = np.triu_indices(truth.shape[1], 1)
+    entries = [np.corrcoef(side.T)[upper] for side in (truth, predicted)]
+    assert metrics.gsc(truth, predicted) == pytest.approx(np.corrcoef(entries)[0, 1])
+
+
+def test_many_spots_are_thinned_for_ssc(monkeypatch, truth, published):
+    monkeypatch.setattr(metrics, "MAX_SPOTS_FOR_SSC", 30)
+    thinned = metrics.ssc(truth, published["pred"])
+    chosen = np.linspace(0, len(truth) - 1, 30).astype(int)
+    assert thinned == pytest.approx(metrics.gsc(truth[chosen].T, published["pred"][chosen].T))
+
+
+def test_what_cannot_be_computed_is_none_and_json_holds_it(truth):
+    figures = metrics.evaluate(truth[:, :2], truth[:, :2] * 0)
+    assert sorted(figures) == sorted(KEYS)
+    for key in ("pcc_10", "pcc_mean", "gsc_mean", "crps", "rvd_draw", "gsc_draw", "ssc_draw"):
+        assert figures[key] is None
+    assert figures["coverage"] == {"50": None, "80": None, "90": None, "95": None}
+    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
+
+
+def test_draws_stored_as_float16_are_welcome(truth):
+    noise = np.random.default_rng(0).standard_normal((*truth.shape, 8))
+    draws = truth[..., None] + noise
+    exact = metrics.evaluate(truth, truth, draws)
+    stored = metrics.evaluate(truth, truth, draws.astype(np.float16))
+    for key in ("crps", "rvd_draw", "gsc_draw", "ssc_draw", "interval_width_90"):
+        assert stored[key] == pytest.approx(exact[key], rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("mean", "draws", "told"),
+    [
+        (np.zeros((60, 207)), None, "207"),
+        (np.full((60, 208), np.nan), None, "finite"),
+        (np.zeros(208), None, "table"),
+        (np.zeros((60, 208)), np.zeros((60, 208, 1)), "2 or more samples"),
+        (np.zeros((60, 208)), np.zeros((59, 208, 4)), "59"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(truth, mean, draws, told):
+    with pytest.raises(PredictionError, match=told):
+        metrics.evaluate(truth, mean, draws)

@@ -1,0 +1,231 @@
+"""The importer on two real sections (reduced) and on what can be wrong with their files."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_stem.errors import DatasetError
+from napari_stem.spatial.dataset import Dataset
+from napari_stem.spatial.her2st import fit_pixel_size_um, import_her2st
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# HEST-1k's own estimates at full resolution, each made from a few spots of the section (um/px).
+HEST_1K_UM = {"C2": 0.6961, "C3": 0.6691}
+REDUCTION = 4
+
+
+@pytest.fixture
+def source(her2st_source: Path, tmp_path: Path) -> Path:
+    """A copy of section C3's files that a test may damage."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for path in her2st_source.glob("C3*"):
+        shutil.copyfile(path, folder / path.name)
+    return folder
+
+
+def test_every_selected_spot_with_counts_is_kept_with_its_counts(
+    her2st_dataset: Path, her2st_source: Path
+) -> None:
+    for section_id, n_spots in (("C2", 187), ("C3", 180)):
+        section = Dataset(her2st_dataset).section(section_id)
+        published = pd.read_csv(her2st_source / f"{section_id}.tsv.gz", sep="\t", index_col=0)
+        assert section.counts.n_obs == n_spots
+        assert set(section.counts.var_names) == set(published.columns)
+        expected = published.loc[list(section.counts.obs_names), list(section.counts.var_names)]
+        np.testing.assert_array_equal(section.counts.X.toarray(), expected.to_numpy())
+
+
+def test_spots_without_counts_are_left_out(her2st_dataset: Path, her2st_source: Path) -> None:
+    selected = pd.read_csv(her2st_source / "C3_selection.tsv", sep="\t")
+    section = Dataset(her2st_dataset).section("C3")
+    assert len(selected) == section.counts.n_obs + 2
+
+
+def test_unselected_spots_are_left_out(source: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(source / "C3_selection.tsv", sep="\t")
+    table.loc[table["x"] == 19, "selected"] = 0
+    table.to_csv(source / "C3_selection.tsv", sep="\t", index=False)
+    import_her2st(source, tmp_path / "out")
+    spots = Dataset(tmp_path / "out").section("C3").spots()
+    assert 19 not in spots.array_col
+    assert 18 in spots.array_col
+
+
+def test_spot_positions_are_those_of_the_selection(
+    her2st_dataset: Path, her2st_source: Path
+) -> None:
+    spots = Dataset(her2st_dataset).section("C2").spots()
+    published = pd.read_csv(her2st_source / "C2_selection.tsv", sep="\t").set_index(["x", "y"])
+    for i in range(len(spots)):
+        row = published.loc[(spots.array_col[i], spots.array_row[i])]
+        assert (spots.x_px[i], spots.y_px[i]) == (row["pixel_x"], row["pixel_y"])
+        assert spots.names[i] == f"{spots.array_col[i]}x{spots.array_row[i]}"
+    assert (spots.pitch_um, spots.diameter_um) == (200, pytest.approx(100))
+
+
+@pytest.mark.parametrize("section_id", ["C2", "C3"])
+def test_pixel_size_agrees_with_the_array_and_roughly_with_hest(
+    her2st_dataset: Path, section_id: str
+) -> None:
+    section = Dataset(her2st_dataset).section(section_id)
+    mpp_um = section.mpp.x_um / REDUCTION
+    # The image is cropped to the array's frame: 32 x 34 steps of 200 um over width and height.
+    width, height = (section.metadata[f"fullres_px_{side}"] for side in ("width", "height"))
+    mean_um = 200 * (32 / width + 34 / height) / 2 / REDUCTION
+    assert mpp_um == pytest.approx(mean_um, rel=0.005)
+    assert mpp_um == pytest.approx(HEST_1K_UM[section_id], rel=0.035)
+
+
+def test_pixel_size_of_a_known_array(tmp_path: Path) -> None:
+    step = pd.DataFrame({"new_x": [1.0, 2.0, 5.0, 9.0], "new_y": [3.0, 1.0, 2.0, 8.0]})
+    spots = step.assign(pixel_x=400 * step["new_x"] + 17, pixel_y=400 * step["new_y"] - 3)
+    mpp_um, per_axis = fit_pixel_size_um(spots, tmp_path)
+    assert mpp_um == pytest.approx(0.5)
+    assert per_axis == pytest.approx({"x": 0.5, "y": 0.5})
+
+
+def test_metadata_name_source_and_licence(her2st_dataset: Path) -> None:
+    metadata = json.loads((her2st_dataset / "metadata" / "C2.json").read_text())
+    assert metadata["license"] == "CC BY 4.0"
+    assert "Andersson et al. 2021" in metadata["citation"]
+    assert (metadata["patient"], metadata["tissue"], metadata["species"]) == (
+        "C",
+        "breast",
+        "Homo sapiens",
+    )
+
+
+def test_the_published_tree_gives_the_same_as_the_flat_folder(
+    source: Path, her2st_dataset: Path, tmp_path: Path
+) -> None:
+    tree = tmp_path / "tree"
+    image = tree / "ST-imgs" / "C" / "C3" / "HE_BT23901_C3.jpg"
+    for folder in (image.parent, tree / "ST-cnts", tree / "ST-spotfiles"):
+        folder.mkdir(parents=True)
+    shutil.move(source / "C3.jpg", image)
+    shutil.move(source / "C3.tsv.gz", tree / "ST-cnts" / "C3.tsv.gz")
+    shutil.move(source / "C3_selection.tsv", tree / "ST-spotfiles" / "C3_selection.tsv")
+
+    assert import_her2st(tree, tmp_path / "out") == ["C3"]
+
+    ours, flat = (Dataset(folder).section("C3") for folder in (tmp_path / "out", her2st_dataset))
+    assert ours.slide_path.name == "C3.jpg"
+    assert ours.slide_path.read_bytes() == flat.slide_path.read_bytes()
+    assert ours.mpp == flat.mpp
+    np.testing.assert_array_equal(ours.counts.X.toarray(), flat.counts.X.toarray())
+
+
+def test_importing_again_replaces_the_section(source: Path, tmp_path: Path) -> None:
+    import_her2st(source, tmp_path / "out")
+    (tmp_path / "out" / "wsis" / "C3.png").touch()
+    assert import_her2st(source, tmp_path / "out") == ["C3"]
+    assert Dataset(tmp_path / "out").section("C3").slide_path.name == "C3.jpg"
+    assert (source / "C3.jpg").is_file()
+
+
+def test_importing_into_its_own_source_keeps_the_source(source: Path) -> None:
+    import_her2st(source, source)
+    assert {"C3.jpg", "C3.tsv.gz", "C3_selection.tsv"} <= {path.name for path in source.iterdir()}
+
+
+def test_progress_counts_the_sections(her2st_source: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    import_her2st(her2st_source, tmp_path, progress=lambda *step: told.append(step))
+    assert [step[1:] for step in told] == [(0, 2), (1, 2), (2, 2)]
+
+
+def _drop_image(source: Path) -> None:
+    (source / "C3.jpg").unlink()
+
+
+def _image_is_text(source: Path) -> None:
+    (source / "C3.jpg").write_text("not an image")
+
+
+def _drop_counts(source: Path) -> None:
+    (source / "C3.tsv.gz").unlink()
+
+
+def _truncate_counts(source: Path) -> None:
+    content = (source / "C3.tsv.gz").read_bytes()
+    (source / "C3.tsv.gz").write_bytes(content[: len(content) // 2])
+
+
+def _words_for_counts(source: Path) -> None:
+    (source / "C3.tsv.gz").write_bytes(gzip.compress(b"\tERBB2\n10x10\tmany\n"))
+
+
+def _repeat_a_spot(source: Path) -> None:
+    lines = gzip.decompress((source / "C3.tsv.gz").read_bytes()).splitlines(keepends=True)
+    (source / "C3.tsv.gz").write_bytes(gzip.compress(b"".join([*lines, lines[1]])))
+
+
+def _counts_of_another_section(source: Path) -> None:
+    (source / "C3.tsv.gz").write_bytes(gzip.compress(b"\tERBB2\n99x99\t4\n"))
+
+
+def _drop_a_column(source: Path) -> None:
+    table = pd.read_csv(source / "C3_selection.tsv", sep="\t")
+    table.drop(columns="pixel_x").to_csv(source / "C3_selection.tsv", sep="\t", index=False)
+
+
+def _empty_position(source: Path) -> None:
+    table = pd.read_csv(source / "C3_selection.tsv", sep="\t")
+    table.loc[4, "pixel_y"] = np.nan
+    table.to_csv(source / "C3_selection.tsv", sep="\t", index=False)
+
+
+def _swap_axes(source: Path) -> None:
+    table = pd.read_csv(source / "C3_selection.tsv", sep="\t")
+    table = table.rename(columns={"pixel_x": "pixel_y", "pixel_y": "pixel_x"})
+    table.to_csv(source / "C3_selection.tsv", sep="\t", index=False)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_drop_image, "no image"),
+        (_image_is_text, "cannot be read as an image"),
+        (_drop_counts, "no table of counts"),
+        (_truncate_counts, "cannot be read as a table"),
+        (_words_for_counts, "counts that are not numbers"),
+        (_repeat_a_spot, "more than once"),
+        (_counts_of_another_section, "different sections"),
+        (_drop_a_column, "lacks the columns pixel_x"),
+        (_empty_position, "positions that are not numbers"),
+        (_swap_axes, "does not follow|too few or too odd"),
+    ],
+)
+def test_damage_is_told_and_nothing_is_listed(
+    damage: object, message: str, source: Path, tmp_path: Path
+) -> None:
+    damage(source)  # type: ignore[operator]
+    with pytest.raises(DatasetError, match=message):
+        import_her2st(source, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("st/*.h5ad"))
+
+
+def test_a_folder_without_sections_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="holds no HER2ST section"):
+        import_her2st(tmp_path, tmp_path / "out")
+
+
+def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="There is no folder"):
+        import_her2st(tmp_path / "nowhere", tmp_path / "out")
+
+
+def test_an_unwritable_output_is_told(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DatasetError, match="cannot be written"):
+        import_her2st(source, tmp_path / "file")

@@ -1,0 +1,101 @@
+"""The npe2 reader and the manifest, on real files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari_stem.reader import SlideWarning, get_reader
+from napari_stem.sample_data import SAMPLE_NAME, her2st_c5, sample_path
+from npe2 import PluginManifest
+from PIL import Image
+
+MANIFEST = Path(__file__).parents[2] / "src" / "napari_stem" / "napari.yaml"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("NAPARI_STEM_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def tissue_crop(tmp_path) -> Path:
+    """A real crop of the packaged section, as a file of its own that says no pixel size."""
+    path = tmp_path / "crop.png"
+    with Image.open(sample_path()) as image:
+        image.draft("RGB", (image.width // 8, image.height // 8))
+        image.crop((300, 300, 500, 450)).save(path)
+    return path
+
+
+def test_reads_a_slide_without_pixel_size_and_says_so(tissue_crop):
+    read = get_reader(str(tissue_crop))
+    with pytest.warns(SlideWarning, match=r"crop\.png does not say how large its pixels are"):
+        ((levels, options, kind),) = read(str(tissue_crop))
+    assert kind == "image"
+    assert options["units"] == ("pixel", "pixel")
+    with Image.open(tissue_crop) as image:
+        np.testing.assert_array_equal(levels[0].compute(), np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "table.csv", "volume.nii"])
+def test_leaves_other_files_to_others(tmp_path, name):
+    (tmp_path / name).write_text("x")
+    assert get_reader(str(tmp_path / name)) is None
+
+
+def test_leaves_lists_and_missing_files_to_others(tissue_crop):
+    assert get_reader([str(tissue_crop)]) is None
+    assert get_reader(str(tissue_crop.with_name("missing.svs"))) is None
+
+
+def test_text_file_named_tif_ends_in_one_sentence_every_time(tmp_path):
+    path = tmp_path / "letter.tif"
+    path.write_text("Dear colleague,")
+    read = get_reader(str(path))
+    lines = []
+    for _ in range(2):
+        with pytest.warns(SlideWarning, match=r"letter\.tif") as caught:
+            assert read(str(path)) == [(None,)]
+        assert len(caught) == 1
+        assert str(caught[0].message).count("\n") == 0
+        lines.append(caught[0].lineno)
+    assert lines[0] != lines[1]  # or napari would swallow the second notification
+
+
+def test_truncated_jpeg_ends_in_one_sentence(tmp_path):
+    path = tmp_path / "cut.jpg"
+    path.write_bytes(sample_path().read_bytes()[:100_000])
+    with pytest.warns(SlideWarning, match=r"cut\.jpg") as caught:
+        assert get_reader(str(path))(str(path)) == [(None,)]
+    assert len(caught) == 1
+
+
+@pytest.mark.slow
+def test_sample_is_a_slide_in_um():
+    ((levels, options, kind),) = her2st_c5()
+    assert kind == "image"
+    assert options["name"] == SAMPLE_NAME
+    assert options["units"] == ("um", "um")
+    assert 0.1 < options["scale"][0] < 2
+    assert max(levels[-1].shape) <= 1024
+
+
+def test_manifest_is_valid_and_its_functions_exist():
+    manifest = PluginManifest.from_file(MANIFEST)
+    manifest.validate_imports()
+    assert manifest.name == "napari-stem"
+    samples = manifest.contributions.sample_data
+    assert [s.display_name for s in samples] == [SAMPLE_NAME]
+
+
+def test_reader_brings_neither_a_viewer_nor_torch():
+    code = (
+        "import sys, napari_stem.reader, napari_stem.sample_data, napari_stem.layers\n"
+        "print(sorted({'napari', 'qtpy', 'torch', 'vispy'} & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert shown.stdout.strip() == "[]"
