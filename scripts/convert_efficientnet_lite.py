@@ -24,7 +24,9 @@ from napari_stem.encoders.timm_import import import_timm
 TOLERANCE = 1e-4
 
 
-def renamed(source: dict[str, torch.Tensor], target: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def renamed(
+    source: dict[str, torch.Tensor], target: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
     """Give the source's tensors the target's names: both list the same layers in the same order."""
     theirs = {k: v for k, v in source.items() if "num_batches_tracked" not in k and "_fc" not in k}
     ours = [k for k in target if "num_batches_tracked" not in k]
@@ -49,7 +51,9 @@ def main() -> None:
         difference = (network(images) - expected).abs().max().item()
     print(f"largest difference of pooled features: {difference:.2e}")
     if difference > TOLERANCE:
-        raise SystemExit(f"The converted network differs from the original by more than {TOLERANCE}.")
+        raise SystemExit(
+            f"The converted network differs from the original by more than {TOLERANCE}."
+        )
     used = ("conv_stem", "bn1", *(f"blocks.{i}." for i in range(max(TAPPED_STAGES) + 1)))
     kept = {k: v.contiguous() for k, v in state.items() if k.startswith(used)}
     WEIGHTS_PATH.parent.mkdir(parents=True, exist_ok=True)

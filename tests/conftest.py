@@ -1,7 +1,8 @@
-"""What every test shares: caches of its own, and GUI tests that skip visibly where no window can open."""
+"""What every test shares: caches of its own, GUI tests that skip where no window can open, data."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import sys
@@ -19,7 +20,7 @@ DATA = Path(__file__).parent / "data"
 def _why_no_window() -> str | None:
     """Return the reason why no window can open on this machine, None where one can."""
     try:
-        import qtpy.QtWidgets
+        importlib.import_module("qtpy.QtWidgets")
     except ImportError as error:
         return f"Qt cannot be imported ({error}); `make test` says which packages it lacks"
     has_display = bool({"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ))
@@ -32,7 +33,7 @@ _NO_WINDOW = _why_no_window()
 
 
 def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Take pytest-qt out where Qt cannot be imported: it would end the whole run, not skip a test."""
+    """Take pytest-qt out where Qt cannot be imported: it would end the run instead of skipping."""
     if _NO_WINDOW is not None and _NO_WINDOW.startswith("Qt"):
         pluginmanager.unregister(name="pytest-qt")
 

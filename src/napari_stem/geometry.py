@@ -86,8 +86,13 @@ class Region:
             raise RegionError(f"Region '{name}' needs at least three corners; draw it again.")
         xy_px = np.column_stack([yx[:, 1] / mpp.x_um, yx[:, 0] / mpp.y_um])
         polygon = shapely.make_valid(shapely.Polygon(xy_px))
-        parts = [p for p in shapely.get_parts(polygon) if p.geom_type == "Polygon"]
-        if polygon.geom_type == "GeometryCollection":  # a crossing outline leaves stray lines behind
+        nested = shapely.get_parts(
+            shapely.get_parts(polygon)
+        )  # a collection may hold a MultiPolygon
+        parts = [part for part in nested if part.geom_type == "Polygon"]
+        if (
+            polygon.geom_type == "GeometryCollection"
+        ):  # a crossing outline leaves stray lines behind
             polygon = shapely.union_all(parts)
         if polygon.area == 0:
             raise RegionError(f"Region '{name}' has no area; draw it again.")
@@ -126,7 +131,13 @@ class Spots:
 
     def __post_init__(self) -> None:
         """Check that the columns belong together."""
-        lengths = {len(self.x_px), len(self.y_px), len(self.array_row), len(self.array_col), len(self.names)}
+        lengths = {
+            len(self.x_px),
+            len(self.y_px),
+            len(self.array_row),
+            len(self.array_col),
+            len(self.names),
+        }
         if len(lengths) != 1:
             raise SpotError(f"The columns of a spot list differ in length: {sorted(lengths)}.")
         if not (np.isfinite(self.x_px).all() and np.isfinite(self.y_px).all()):
@@ -175,7 +186,9 @@ def lattice(size: SizePx, mpp: Mpp, pitch_um: float) -> Spots:
     n_rows = int(np.floor(size.height_px * mpp.y_um / pitch_um + 0.5))
     n_cols = int(np.floor(size.width_px * mpp.x_um / pitch_um + 0.5))
     if n_rows == 0 or n_cols == 0:
-        raise SpotError(f"A pitch of {pitch_um:g} um is wider than the slide; choose a smaller one.")
+        raise SpotError(
+            f"A pitch of {pitch_um:g} um is wider than the slide; choose a smaller one."
+        )
     row, col = (a.ravel() for a in np.mgrid[:n_rows, :n_cols])
     return Spots(
         x_px=(col + 0.5) * pitch_um / mpp.x_um,
@@ -184,7 +197,7 @@ def lattice(size: SizePx, mpp: Mpp, pitch_um: float) -> Spots:
         array_col=col.astype(np.int64),
         pitch_um=float(pitch_um),
         diameter_um=float(pitch_um),
-        names=tuple(f"{r}x{c}" for r, c in zip(row, col, strict=True)),
+        names=tuple(f"r{r}c{c}" for r, c in zip(row, col, strict=True)),
     )
 
 

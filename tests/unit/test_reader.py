@@ -10,24 +10,19 @@ import numpy as np
 import pytest
 from napari_stem.reader import SlideWarning, get_reader
 from napari_stem.sample_data import SAMPLE_NAME, her2st_c5, sample_path
+from napari_stem.slide import open_slide
 from npe2 import PluginManifest
 from PIL import Image
 
 MANIFEST = Path(__file__).parents[2] / "src" / "napari_stem" / "napari.yaml"
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("NAPARI_STEM_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def tissue_crop(tmp_path) -> Path:
-    """A real crop of the packaged section, as a file of its own that says no pixel size."""
-    path = tmp_path / "crop.png"
-    with Image.open(sample_path()) as image:
-        image.draft("RGB", (image.width // 8, image.height // 8))
-        image.crop((300, 300, 500, 450)).save(path)
+@pytest.fixture(scope="module")
+def tissue_crop(tmp_path_factory) -> Path:
+    """A real piece of the packaged section, as a file of its own that says no pixel size."""
+    path = tmp_path_factory.mktemp("crop") / "crop.png"
+    slide = open_slide(sample_path())
+    Image.fromarray(slide.levels[2].pixels[600:750, 800:1000].compute()).save(path)
     return path
 
 

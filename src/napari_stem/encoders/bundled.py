@@ -67,7 +67,9 @@ class BundledEncoder:
 
         with torch.inference_mode():
             x = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2).float() / 127.5 - 1
-            x = self._network.bn1(self._network.conv_stem(x.contiguous(memory_format=torch.channels_last)))
+            x = self._network.bn1(
+                self._network.conv_stem(x.contiguous(memory_format=torch.channels_last))
+            )
             pooled = []
             for stage, block in enumerate(self._network.blocks):
                 x = block(x)
@@ -98,7 +100,8 @@ def _load_network() -> Any:
     needed: list[str] = [
         key
         for key in incomplete.missing_keys
-        if key.startswith(("conv_stem", "bn1", "blocks")) and not key.endswith("num_batches_tracked")
+        if key.startswith(("conv_stem", "bn1", "blocks"))
+        and not key.endswith("num_batches_tracked")
     ]
     if needed:
         raise EncoderError(

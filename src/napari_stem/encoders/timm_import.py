@@ -33,6 +33,10 @@ def import_timm() -> Any:
             if missing is None:
                 raise
             library = torch.library.Library("torchvision", "FRAGMENT")
-            library.define(f"{missing[1]}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-            _libraries.append(library)  # a library that is garbage-collected takes its operators along
+            library.define(
+                f"{missing[1]}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            )
+            _libraries.append(
+                library
+            )  # a library that is garbage-collected takes its operators along
     return importlib.import_module("timm")

@@ -1,1 +1,1 @@
-""""""
+"""How good a prediction is: metrics and protocols."""

@@ -1,1 +1,1 @@
-""""""
+"""Predictions for other programs: figures and files."""

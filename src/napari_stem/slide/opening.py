@@ -129,30 +129,25 @@ def _checked(path: str | Path) -> Path:
 
 
 def _choose(path: Path, wanted: str | None) -> tuple[Reader, Facts]:
-    """Find the first reader that understands the file's header, with what it says.
+    """Find the first reader for this kind of file, and what the file's header says.
 
     Raises
     ------
     SlideError
-        None does; told by the first that took the file for one of its own.
+        There is none, or it refuses the file.
     """
     if wanted is not None and wanted not in READERS:
         msg = f"There is no reader '{wanted}'; choose from {', '.join(READERS)}."
         raise SlideError(msg)
-    errors: list[SlideError] = []
     for name in READERS if wanted is None else (wanted,):
         reader = _reader(name)
         reason = reader.why_not(path)
         if reason is None:
-            try:
-                return reader, reader.probe(path)
-            except SlideError as error:
-                errors.append(error)
-        elif wanted is not None:
+            # Its refusal is final: the next reader might show one channel of five, or half a file.
+            return reader, reader.probe(path)
+        if wanted is not None:
             msg = f"{path.name} cannot be opened by the reader '{wanted}': it is {reason}."
             raise SlideError(msg)
-    if errors:
-        raise errors[0]
     msg = (
         f"{path.name} is not a slide image by its content, whatever its name says; export it as "
         f"{READABLE}."

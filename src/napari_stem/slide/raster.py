@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -76,9 +77,7 @@ def open_file(path: Path, mpp: Mpp | None, progress: Progress | None = None) -> 
     else:
         factors = tuple(downsample(facts.size, s) for s in facts.levels)
         plan = Plan(path.name, digest, facts.levels, factors, copies_base=True)
-        if progress is not None:
-            progress(f"Decoding {path.name}", 0, 1)
-        sources = made_levels(plan, lambda: _decoded(path), progress)
+        sources = made_levels(plan, lambda: _decoded(path, progress), progress)
     return ArraySlide.build(
         path, facts, sources, mpp=mpp or facts.mpp, reader=NAME, fingerprint=digest
     )
@@ -93,10 +92,10 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         with _limit_lock:
             usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, LIMIT_PX // 2
             try:  # Pillow warns above this number and refuses twice as many
-                import warnings
-
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                    warnings.simplefilter(
+                        "ignore"
+                    )  # of size, and of damaged tags that no one needs
                     image = Image.open(path, formats=FORMATS)
             finally:
                 Image.MAX_IMAGE_PIXELS = usual
@@ -136,8 +135,10 @@ def _tagged_mpp(image: Image.Image) -> Mpp | None:
         return None
 
 
-def _decoded(path: Path) -> LevelPixels:
+def _decoded(path: Path, progress: Progress | None = None) -> LevelPixels:
     """Decode the whole image; alpha is dropped, grey and palettes become RGB."""
+    if progress is not None:
+        progress(f"Decoding {path.name}", 0, 1)
     with _opened(path) as image:
         image.load()
         rgb = image if image.mode == "RGB" else image.convert("RGB")

@@ -112,7 +112,8 @@ def _open(path: Path) -> tifffile.TiffFile:
     import tifffile
 
     # tifffile logs what it mends by itself; users are told only of what it cannot mend
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    if (log := logging.getLogger("tifffile")).level == logging.NOTSET:
+        log.setLevel(logging.CRITICAL)
     try:
         tiff = tifffile.TiffFile(path)
     except (tifffile.TiffFileError, *READ_ERRORS) as error:
@@ -230,7 +231,8 @@ def _ome_mpp(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Mpp | 
     try:
         images = tifffile.xml2dict(tiff.ome_metadata)["OME"]["Image"]
         images = images if isinstance(images, list) else [images]
-        pixels = images[series.index if series.index < len(images) else 0]["Pixels"]
+        number = next(n for n, each in enumerate(tiff.series) if each is series)
+        pixels = images[number]["Pixels"]
         y_um, x_um = (
             float(pixels[f"PhysicalSize{axis}"])
             * UM_PER_UNIT[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
@@ -264,8 +266,9 @@ def _sources(
 ) -> list[LevelPixels]:
     """List the levels of the file, then those that it lacks."""
     copies = _stored_in_strips(series)
-    native = [_level_pixels(tiff, level) for level in series.levels[: 1 if copies else None]]
-    sizes = facts.levels[0 if copies else len(native) :]
+    n_native = 1 if copies else len(series.levels)
+    native = [_level_pixels(tiff, series, number) for number in range(n_native)]
+    sizes = facts.levels[0 if copies else n_native :]
     if not sizes:
         return native
     factors = tuple(downsample(facts.size, size) for size in sizes)
@@ -283,18 +286,24 @@ def _stored_in_strips(series: tifffile.TiffPageSeries) -> bool:
     return not series.keyframe.is_tiled or max(chunks) > 2 * WIDE_PX
 
 
-def _level_pixels(tiff: tifffile.TiffFile, level: tifffile.TiffPageSeries) -> LevelPixels:
+def _level_pixels(
+    tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, number: int
+) -> LevelPixels:
     """Read one level through tifffile's zarr store, turned to RGB."""
     import zarr
 
     # tifffile decodes in the caller's thread unless it is told to use more than one worker
-    store = level.aszarr(maxworkers=DECODERS, fillvalue=255)
+    store = series.aszarr(level=number, maxworkers=DECODERS, fillvalue=255)
     array: Any = zarr.open_array(store, mode="r")
+    level = series.levels[number]
     axes = level.axes
     inverted = level.keyframe.photometric == 0  # MINISWHITE
     native = SizePx(array.chunks[axes.index("Y")], array.chunks[axes.index("X")])
 
-    def read(rows: slice, columns: slice, _keeps_open: object = tiff) -> NDArray[np.uint8]:
+    def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
+        if tiff.filehandle.closed:
+            msg = "the file is closed"
+            raise ValueError(msg)
         where = {"Y": rows, "X": columns}
         pixels = array[tuple(where.get(axis, slice(3)) for axis in axes)]
         if pixels.ndim == 2:

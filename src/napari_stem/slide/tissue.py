@@ -1,9 +1,9 @@
 """Where the tissue is, seen on a thumbnail.
 
-Stained tissue is rough: nuclei, fibres and lumens vary within micrometres. Glass is smooth, be it white,
-grey or shaded, and so are a halo of washed-out eosin and the printed dots of an array. The mask is
-therefore made from local contrast in optical density, which neither the ground's colour nor a slow
-gradient changes; density itself only decides what becomes of smooth patches inside the tissue.
+Stained tissue is rough: nuclei, fibres and lumens vary within micrometres. Glass is smooth, be it
+white, grey or shaded, and so are a halo of washed-out eosin and the printed dots of an array. The
+mask is therefore made from local contrast in optical density, which neither the ground's colour nor
+a slow gradient changes; density itself only decides what becomes of smooth patches in the tissue.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 THUMBNAIL_PX = 1024
 WINDOW_PX = 2.0  # standard deviation of the window in which contrast is measured
 # Contrast in optical density (decadic) between glass and tissue. HER2ST: glass .001 to .003, every
-# spot under tissue above .05. Otsu's threshold is held within these limits, so that a blank slide has
-# no tissue and a slide that is all tissue has no glass.
+# spot under tissue above .05. Otsu's threshold is held within these limits, so that a blank slide
+# has no tissue and a slide that is all tissue has no glass.
 CONTRAST_LIMITS = (0.015, 0.04)
 GAP_PX = 4  # tears and lumens narrower than twice this belong to the tissue
 SPECK_PX = 4  # dust, scratches and printed edges narrower than twice this do not
@@ -77,7 +77,7 @@ def tissue_regions(slide: Slide, min_area_mm2: float = 0.05) -> list[Region]:
     Parameters
     ----------
     slide
-        Its pixel size may be unknown; pieces are then left out below a fraction of the slide's area.
+        Where its pixel size is unknown, pieces below a fraction of its area are left out instead.
     min_area_mm2
         Smaller pieces are left out.
 
@@ -121,8 +121,6 @@ def mask_of_thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
     -------
     (height, width) bool; all False where there is no tissue.
     """
-    from skimage import morphology
-
     density = _optical_density(rgb)
     contrast = _local_contrast(density)
     rough = contrast > _threshold(contrast)
@@ -131,18 +129,16 @@ def mask_of_thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
     rough = _dilated(rough, GAP_PX)
     rough = _eroded(rough, GAP_PX)
     rough = _dilated(_eroded(rough, SPECK_PX), SPECK_PX)
-    filled = _fill_stained_holes(rough, density)
-    n_hole_px = int(HOLE_FRACTION * filled.size)
-    return np.asarray(morphology.remove_small_holes(filled, max_size=n_hole_px), dtype=bool)
+    return _fill_holes(rough, density)
 
 
 def _optical_density(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Decadic optical density, mean of the channels: (height, width)."""
+    """Return the decadic optical density, mean of the channels: (height, width)."""
     return np.asarray(-np.log10((rgb.astype(np.float32) + 1) / 256).mean(axis=2), dtype=np.float32)
 
 
 def _local_contrast(density: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Standard deviation of the density in a Gaussian window: (height, width)."""
+    """Measure the standard deviation of the density in a Gaussian window: (height, width)."""
     from scipy import ndimage
 
     mean = ndimage.gaussian_filter(density, WINDOW_PX)
@@ -159,20 +155,20 @@ def _threshold(contrast: NDArray[np.float32]) -> float:
     return float(np.clip(10 ** threshold_otsu(logarithm), *CONTRAST_LIMITS))
 
 
-def _fill_stained_holes(
-    mask: NDArray[np.bool_], density: NDArray[np.float32]
-) -> NDArray[np.bool_]:
-    """Fill holes as dense as the tissue round them: smooth stroma or blood, not fat or lumen."""
+def _fill_holes(mask: NDArray[np.bool_], density: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Fill small holes, and those as dense as the tissue: stroma or blood, not fat or lumen."""
     from scipy import ndimage
 
-    holes, n_holes = ndimage.label(ndimage.binary_fill_holes(mask) & ~mask)
+    closed = ndimage.binary_fill_holes(mask)
+    holes, n_holes = ndimage.label(closed & ~mask)
     if n_holes == 0:
         return mask
-    glass = float(np.median(density[~ndimage.binary_fill_holes(mask)])) if not mask.all() else 0.0
+    glass = float(np.median(density[~closed])) if not closed.all() else 0.0
     tissue = float(np.median(density[mask]))
-    means = ndimage.mean(density, holes, index=np.arange(1, n_holes + 1))
-    stained = np.flatnonzero(means - glass > STAINED * (tissue - glass)) + 1
-    return np.asarray(mask | np.isin(holes, stained), dtype=bool)
+    numbers = np.arange(1, n_holes + 1)
+    stained = ndimage.mean(density, holes, numbers) - glass > STAINED * (tissue - glass)
+    small = np.bincount(holes.ravel())[1:] <= HOLE_FRACTION * mask.size
+    return np.asarray(mask | np.isin(holes, numbers[stained | small]), dtype=bool)
 
 
 def _dilated(mask: NDArray[np.bool_], radius_px: int) -> NDArray[np.bool_]:
@@ -192,11 +188,11 @@ def _eroded(mask: NDArray[np.bool_], radius_px: int) -> NDArray[np.bool_]:
 
 
 def _outline(found: TissueMask) -> shapely.Polygon | shapely.MultiPolygon:
-    """Polygons round the True pixels, with holes, in level-0 px, simplified to a mask's pixel."""
+    """Outline the True pixels, with holes, in level-0 px, simplified to a mask's pixel."""
     import shapely
     from skimage.measure import find_contours
 
-    # One pixel of margin closes outlines at the slide's border; + 0.5 - 1: centres of pixels, margin
+    # A margin of one pixel closes outlines at the slide's border: + 0.5 for centres - 1 for margin
     contours = find_contours(np.pad(found.mask, 1).astype(np.float32), 0.5)
     rings = [(contour[:, ::-1] - 0.5) * found.downsample for contour in contours]
     area = shapely.build_area(
@@ -207,6 +203,6 @@ def _outline(found: TissueMask) -> shapely.Polygon | shapely.MultiPolygon:
 
 def _no_tissue(slide: Slide) -> str:
     return (
-        f"No tissue was found on {slide.path.name}; draw the region by hand, or check that the slide "
-        f"is a stained section in focus."
+        f"No tissue was found on {slide.path.name}; draw the region by hand, or check that the "
+        f"slide is a stained section in focus."
     )

@@ -167,7 +167,7 @@ class Section:
             raise DatasetError(f"Section {self.id} has no table {self.table_path}.")
         try:
             table = anndata.read_h5ad(self.table_path)
-        except (OSError, KeyError, ValueError, anndata.io.AnnDataReadError) as error:
+        except (OSError, KeyError, ValueError) as error:
             raise DatasetError(
                 f"{self.table_path} is damaged or is no AnnData file; import it again."
             ) from error

@@ -42,6 +42,7 @@ def test_log1p_cp10k_counts_the_genes_that_were_not_asked_for(counts: anndata.An
 def test_log1p_cp10k_agrees_with_scanpy(her2st_dataset: Path) -> None:
     scanpy = pytest.importorskip("scanpy")
     counts = Dataset(her2st_dataset).section("C2").counts
+    counts = counts[counts.X.sum(axis=1) > 0]  # scanpy warns of spots without any count
     reference = counts.copy()
     scanpy.pp.normalize_total(reference, target_sum=1e4)
     scanpy.pp.log1p(reference)

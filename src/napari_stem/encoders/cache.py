@@ -1,0 +1,102 @@
+"""Embeddings kept on disk, by slide content, encoder and spot: a spot is looked at once.
+
+One SQLite file for each slide and encoder: safe against a kill and against two processes, and a region that
+overlaps an earlier one finds what it shares.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_stem.settings import cache_dir
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_stem.encoders.base import Encoder
+    from napari_stem.geometry import Mpp, Spots
+    from napari_stem.slide.base import Slide
+
+_log = logging.getLogger(__name__)
+_KEYS_PER_PX = 16  # spot centres are told apart to 1/16 px, as the noise tells them apart
+_TABLE = "CREATE TABLE IF NOT EXISTS embedding (x INTEGER, y INTEGER, v BLOB, PRIMARY KEY (x, y))"
+
+
+class EmbeddingCache:
+    """Embeddings of one slide by one encoder; a cache that cannot be used is empty and stays so.
+
+    Values are float16 on disk; `rounded` gives what a later reading will return.
+    """
+
+    def __init__(self, slide: Slide, encoder: Encoder) -> None:
+        self._width = encoder.width
+        self._path = (
+            cache_dir() / "embeddings" / f"{_key(slide, slide.require_mpp(), encoder)}.sqlite"
+        )
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(self._connect()) as connection, connection:
+                connection.execute(_TABLE)
+        except (OSError, sqlite3.Error) as error:
+            self._give_up(error)
+
+    def get(self, spots: Spots) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """(n, width) embeddings (NaN where unknown) and (n,) whether known."""
+        found = np.full((len(spots), self._width), np.nan, np.float32)
+        known = np.zeros(len(spots), bool)
+        if self._path is None:
+            return found, known
+        try:
+            with closing(self._connect()) as connection:
+                query = "SELECT v FROM embedding WHERE x = ? AND y = ?"
+                for i, key in enumerate(_keys(spots)):
+                    row = connection.execute(query, key).fetchone()
+                    if row is not None and len(row[0]) == 2 * self._width:
+                        found[i], known[i] = np.frombuffer(row[0], np.float16), True
+        except sqlite3.Error as error:
+            self._give_up(error)
+        return found, known
+
+    def put(self, spots: Spots, embedding: NDArray[np.float32]) -> None:
+        """Keep (n, width) embeddings."""
+        if self._path is None:
+            return
+        rows = [
+            (*key, vector.astype(np.float16).tobytes())
+            for key, vector in zip(_keys(spots), embedding, strict=True)
+        ]
+        try:
+            with closing(self._connect()) as connection, connection:
+                connection.executemany("INSERT OR REPLACE INTO embedding VALUES (?, ?, ?)", rows)
+        except sqlite3.Error as error:
+            self._give_up(error)
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(str(self._path), timeout=10)
+
+    def _give_up(self, error: Exception) -> None:
+        _log.warning("Embeddings are not kept: %s cannot be used (%s).", self._path, error)
+        self._path: Path | None = None
+
+
+def rounded(embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Embedding as the cache returns it, so that a first run gives the numbers of a second one."""
+    return embedding.astype(np.float16).astype(np.float32)
+
+
+def _key(slide: Slide, mpp: Mpp, encoder: Encoder) -> str:
+    pixel = f"{mpp.y_um:.6f}-{mpp.x_um:.6f}"
+    return f"{slide.fingerprint[:32]}-{pixel}-{encoder.name}-{encoder.version}"
+
+
+def _keys(spots: Spots) -> list[tuple[int, int]]:
+    x = np.round(spots.x_px * _KEYS_PER_PX).astype(int).tolist()
+    y = np.round(spots.y_px * _KEYS_PER_PX).astype(int).tolist()
+    return list(zip(x, y, strict=True))

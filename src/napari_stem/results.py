@@ -1,0 +1,375 @@
+"""A prediction on disk: at every moment a valid AnnData Zarr, filled block by block."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from napari_stem import __version__
+from napari_stem.errors import OutputError, PredictionError, UnknownGeneError
+from napari_stem.geometry import Spots
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import anndata
+    from numpy.typing import NDArray
+
+    from napari_stem.model.bundle import Model
+    from napari_stem.settings import SamplingSettings
+    from napari_stem.slide.base import Slide
+
+Field = Literal["mean", "sd", "q05", "q95"]
+FIELDS: tuple[Field, ...] = ("mean", "sd", "q05", "q95")
+PROVENANCE_KEY = "napari_stem"
+LIBRARY = "slide"
+_SPOTS_PER_CHUNK = 256
+
+
+class Prediction:
+    """Predicted expression of every spot and gene, growing on disk.
+
+    The format is AnnData's (``anndata.read_zarr`` opens it): ``X`` mean, ``layers`` ``sd``, ``q05``, ``q95``;
+    ``obs`` ``array_row``, ``array_col``, ``done``, ``ood``, ``ood_distance``; ``obsm["spatial"]`` (x, y) in
+    level-0 px; optional ``obsm["draws"]`` (spots, genes, draws) float16; ``uns["spatial"]`` as squidpy reads
+    it; ``uns["napari_stem"]`` provenance. What is not predicted yet is NaN.
+
+    Attributes
+    ----------
+    path
+        The Zarr folder.
+    genes
+        Ordered names.
+    spots
+        All spots, done or not.
+    done
+        (n,) bool, live.
+    ood
+        (n,) bool, live: spots unlike anything the model was trained on.
+    provenance
+        How it was made, JSON-ready.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import zarr
+
+        self.path = path
+        try:
+            self._group = zarr.open_group(path, mode="r+")
+            self.provenance: dict[str, Any] = json.loads(
+                str(self._group["uns"][PROVENANCE_KEY]["json"][()])
+            )
+            self.genes: tuple[str, ...] = tuple(str(g) for g in self._group["var"]["_index"][:])
+            self.spots = self._read_spots()
+            self.done: NDArray[np.bool_] = self._group["obs"]["done"][:]
+            self.ood: NDArray[np.bool_] = self._group["obs"]["ood"][:]
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            raise PredictionError(
+                f"{path} is not a prediction of napari-stem, or is damaged ({error}); run 'predict' again."
+            ) from error
+        self._column = {gene: i for i, gene in enumerate(self.genes)}
+        self._values: dict[tuple[str, Field], NDArray[np.float32]] = {}
+
+    @classmethod
+    def open(cls, path: Path) -> Prediction:
+        """Open what an earlier run left.
+
+        Raises
+        ------
+        PredictionError
+            There is none, or it is damaged.
+        """
+        if not path.is_dir():
+            raise PredictionError(f"There is no prediction {path}; check the path.")
+        return cls(path)
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        *,
+        slide: Slide,
+        spots: Spots,
+        model: Model,
+        settings: SamplingSettings,
+        keep_draws: bool = False,
+        resume: bool = False,
+    ) -> Prediction:
+        """Begin the prediction of a slide, or with ``resume`` go on where the same run stopped.
+
+        Raises
+        ------
+        OutputError
+            The place is taken (and ``resume`` was not asked for) or cannot be written.
+        PredictionError
+            What is there came from another slide, model, spots or settings.
+        """
+        provenance = provenance_of(slide, spots, model, settings, keep_draws=keep_draws)
+        if resume and path.exists():
+            found = cls.open(path)
+            found._require_same_run(provenance, spots)
+            return found
+        overview = slide.levels[-1]
+        return cls.begin(
+            path,
+            spots,
+            model.genes,
+            provenance,
+            image=overview.pixels.compute(),
+            image_scale=1 / overview.downsample,
+            spot_diameter_px=spots.diameter_um / slide.require_mpp().x_um,
+            n_kept_draws=settings.n_draws if keep_draws else 0,
+        )
+
+    @classmethod
+    def begin(
+        cls,
+        path: Path,
+        spots: Spots,
+        genes: Sequence[str],
+        provenance: Mapping[str, Any],
+        *,
+        image: NDArray[np.uint8],
+        image_scale: float,
+        spot_diameter_px: float,
+        n_kept_draws: int = 0,
+    ) -> Prediction:
+        """Write an empty prediction: all NaN, nothing done.
+
+        Parameters
+        ----------
+        path
+            New Zarr folder.
+        spots, genes, provenance
+            What will be predicted, and how.
+        image
+            (height, width, 3) uint8 overview of the slide.
+        image_scale
+            Pixels of ``image`` per level-0 px.
+        spot_diameter_px
+            In level-0 px.
+        n_kept_draws
+            Draws to keep per spot and gene; 0 keeps none.
+
+        Raises
+        ------
+        OutputError
+            The place exists or cannot be written.
+        """
+        if path.exists():
+            raise OutputError(
+                f"{path} exists already; choose another name, resume it, or remove it first."
+            )
+        table = _empty_table(spots, genes, n_kept_draws)
+        scalefactors = {
+            "tissue_hires_scalef": image_scale,
+            "spot_diameter_fullres": spot_diameter_px,
+        }
+        table.uns["spatial"] = {LIBRARY: {"images": {"hires": image}, "scalefactors": scalefactors}}
+        table.uns[PROVENANCE_KEY] = {**_flat(provenance), "json": json.dumps(provenance)}
+        partial = path.with_name(path.name + ".new")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(partial, ignore_errors=True)
+            _write_zarr(table, partial, chunks=(_SPOTS_PER_CHUNK, max(1, len(genes))))
+            partial.rename(path)
+        except OSError as error:
+            raise OutputError(
+                f"{path} cannot be written ({error.strerror or error}); choose another place."
+            ) from error
+        return cls(path)
+
+    def write_block(
+        self,
+        index: NDArray[np.int64],
+        *,
+        mean: NDArray[np.float32],
+        sd: NDArray[np.float32],
+        q05: NDArray[np.float32],
+        q95: NDArray[np.float32],
+        ood_distance: NDArray[np.float32],
+        draws: NDArray[np.float16] | None = None,
+    ) -> None:
+        """Store the spots of one block; they count as done once everything else is on disk.
+
+        Parameters
+        ----------
+        index
+            (k,) which spots, ascending and adjacent.
+        mean, sd, q05, q95
+            (k, genes) float32.
+        ood_distance
+            (k,) above 1 is out of the training domain.
+        draws
+            (k, genes, draws) float16, where draws are kept.
+
+        Raises
+        ------
+        OutputError
+            The disk is full or went away.
+        """
+        rows = slice(int(index[0]), int(index[-1]) + 1)
+        group, ood = self._group, ood_distance > 1
+        try:
+            group["X"][rows] = mean
+            for name, values in (("sd", sd), ("q05", q05), ("q95", q95)):
+                group["layers"][name][rows] = values
+            if draws is not None:
+                group["obsm"]["draws"][rows] = draws
+            group["obs"]["ood_distance"][rows] = ood_distance
+            group["obs"]["ood"][rows] = ood
+            group["obs"]["done"][rows] = True
+        except OSError as error:
+            raise OutputError(
+                f"Writing to {self.path} failed ({error.strerror or error}); what was finished is kept: "
+                f"make room and resume."
+            ) from error
+        self.done[rows], self.ood[rows] = True, ood
+        for (gene, field), values in self._values.items():
+            block = {"mean": mean, "sd": sd, "q05": q05, "q95": q95}[field]
+            values[rows] = block[:, self._column[gene]]
+
+    def values(self, gene: str, field: Field = "mean") -> NDArray[np.float32]:
+        """(n,) float32 of one gene, NaN where not done; the array is live and must not be changed.
+
+        Raises
+        ------
+        UnknownGeneError
+            The prediction has no such gene.
+        """
+        if gene not in self._column:
+            raise UnknownGeneError(f"This prediction has no gene '{gene}'.")
+        if (gene, field) not in self._values:
+            stored = self._group["X"] if field == "mean" else self._group["layers"][field]
+            self._values[gene, field] = np.asarray(stored[:, self._column[gene]], np.float32)
+        return self._values[gene, field]
+
+    @property
+    def unit(self) -> str:
+        """Unit of all values, as users read it."""
+        return str(self.provenance["unit"])
+
+    def to_anndata(self) -> anndata.AnnData:
+        """Read the whole prediction into memory."""
+        import anndata
+
+        return anndata.read_zarr(self.path)
+
+    def export(self, path: Path) -> None:
+        """Write a copy for other programs: ``.h5ad`` or ``.zarr``.
+
+        Raises
+        ------
+        OutputError
+            The ending is another one, or the file cannot be written.
+        """
+        if path.suffix not in (".h5ad", ".zarr"):
+            raise OutputError(
+                f"{path.name} has an ending that is not .h5ad or .zarr; choose one of these."
+            )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix == ".h5ad":
+                self.to_anndata().write_h5ad(path, compression="gzip")
+            elif path.resolve() != self.path.resolve():
+                shutil.copytree(self.path, path)
+        except OSError as error:
+            raise OutputError(
+                f"{path} cannot be written ({error.strerror or error}); choose another place."
+            ) from error
+
+    def _require_same_run(self, provenance: Mapping[str, Any], spots: Spots) -> None:
+        differing = [key for key, value in provenance.items() if self.provenance.get(key) != value]
+        same_spots = self.spots.names == spots.names and np.allclose(
+            [self.spots.x_px, self.spots.y_px], [spots.x_px, spots.y_px]
+        )
+        if not same_spots:
+            differing.append("spots")
+        if differing:
+            raise PredictionError(
+                f"{self.path} was begun with another {', '.join(differing)}; resume it with the same ones, "
+                f"or choose another place."
+            )
+
+    def _read_spots(self) -> Spots:
+        obs, xy_px = self._group["obs"], self._group["obsm"]["spatial"][:]
+        return Spots(
+            x_px=xy_px[:, 0],
+            y_px=xy_px[:, 1],
+            array_row=obs["array_row"][:],
+            array_col=obs["array_col"][:],
+            pitch_um=float(self.provenance["pitch_um"]),
+            diameter_um=float(self.provenance["spot_diameter_um"]),
+            names=tuple(str(name) for name in obs["_index"][:]),
+        )
+
+
+def provenance_of(
+    slide: Slide, spots: Spots, model: Model, settings: SamplingSettings, *, keep_draws: bool
+) -> dict[str, Any]:
+    """Say how a prediction is made: whatever its values depend on, JSON-ready."""
+    mpp = slide.require_mpp()
+    return {
+        "predicted": True,
+        "notice": "Predicted from an H&E image, not measured. For research use only.",
+        "version": __version__,
+        **model.provenance(),
+        "seed": settings.seed,
+        "steps": settings.n_steps,
+        "sampler": settings.sampler,
+        "draws": settings.n_draws,
+        "draws_kept": keep_draws,
+        "slide": slide.path.name,
+        "slide_fingerprint": slide.fingerprint,
+        "mpp": [mpp.y_um, mpp.x_um],
+        "pitch_um": spots.pitch_um,
+        "spot_diameter_um": spots.diameter_um,
+    }
+
+
+def _empty_table(spots: Spots, genes: Sequence[str], n_kept_draws: int) -> anndata.AnnData:
+    import anndata
+    import pandas as pd
+
+    shape = (len(spots), len(genes))
+    obs = pd.DataFrame(
+        {
+            "array_row": spots.array_row,
+            "array_col": spots.array_col,
+            "done": np.zeros(len(spots), bool),
+            "ood": np.zeros(len(spots), bool),
+            "ood_distance": np.full(len(spots), np.nan, np.float32),
+        },
+        index=list(spots.names),
+    )
+    obsm: dict[str, NDArray[Any]] = {"spatial": np.column_stack([spots.x_px, spots.y_px])}
+    if n_kept_draws:
+        obsm["draws"] = np.full((*shape, n_kept_draws), np.nan, np.float16)
+    return anndata.AnnData(
+        X=np.full(shape, np.nan, np.float32),
+        obs=obs,
+        var=pd.DataFrame(index=list(genes)),
+        obsm=obsm,
+        layers={name: np.full(shape, np.nan, np.float32) for name in ("sd", "q05", "q95")},
+    )
+
+
+def _write_zarr(table: anndata.AnnData, path: Path, chunks: tuple[int, int]) -> None:
+    """Write Zarr 3, each chunk a file of its own, so that a block can be added without touching others."""
+    import anndata
+
+    with warnings.catch_warnings():
+        # zarr says that consolidated metadata is not in its specification yet; anndata reads without it too.
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        with anndata.settings.override(zarr_write_format=3, auto_shard_zarr_v3=False):
+            table.write_zarr(path, chunks=chunks)
+
+
+def _flat(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Those entries that AnnData's ``uns`` can hold as they are, for people who look there."""
+    return {k: v for k, v in provenance.items() if isinstance(v, (str, int, float, bool))}

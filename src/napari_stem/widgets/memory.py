@@ -1,0 +1,63 @@
+"""What the dock remembers from one session to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from qtpy.QtCore import QSettings
+
+
+@dataclass
+class Remembered:
+    """The user's last choices.
+
+    Attributes
+    ----------
+    folder
+        Where slides were last opened from.
+    export_folder
+        Where results were last saved to.
+    model_name
+        Model last run.
+    n_draws, n_steps, seed, device
+        As in ``SamplingSettings``.
+    opacity_percent
+        How strongly the map covers the slide.
+    """
+
+    folder: str = ""
+    export_folder: str = ""
+    model_name: str = "her2st-breast"
+    n_draws: int = 32
+    n_steps: int = 16
+    seed: int = 0
+    device: str = "auto"
+    opacity_percent: int = 70
+
+
+def _store() -> QSettings:
+    return QSettings(
+        QSettings.Format.IniFormat, QSettings.Scope.UserScope, "napari-stem", "napari-stem"
+    )
+
+
+def recall() -> Remembered:
+    """Read what was stored last; anything missing or unreadable is at its default."""
+    store, found = _store(), Remembered()
+    for field in fields(Remembered):
+        kind = type(getattr(found, field.name))
+        value = store.value(field.name)
+        if value is None:
+            continue
+        try:
+            setattr(found, field.name, kind(value))
+        except ValueError:  # a file edited by hand
+            continue
+    return found
+
+
+def remember(values: Remembered) -> None:
+    """Store for the next session."""
+    store = _store()
+    for field in fields(Remembered):
+        store.setValue(field.name, getattr(values, field.name))

@@ -1,0 +1,67 @@
+"""The slides among the viewer's layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+
+from napari_stem.layers import AXES, METADATA_KEY, UM, slide_layer, slide_placement
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from napari_stem.geometry import Mpp
+    from napari_stem.slide.base import Slide
+
+
+def slide_of(layer: Any) -> Slide | None:  # noqa: ANN401
+    """The open slide that a layer shows, or None."""
+    slide: Slide | None = layer.metadata.get(METADATA_KEY, {}).get("slide")
+    return slide
+
+
+class SlideLayers:
+    """Finds, adds and rescales slide layers."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
+
+    def layers(self) -> list[Image]:
+        """Layers that show a slide of ours, in the order of the layer list."""
+        return [layer for layer in self._viewer.layers if slide_of(layer) is not None]
+
+    def add(self, slide: Slide, name: str | None = None) -> Image:
+        """Show a slide."""
+        data, options, _ = slide_layer(slide)
+        if name is not None:
+            options["name"] = name
+        layer = self._viewer.add_image(data, **options)
+        self._viewer.canvas.overlays.scale_bar.visible = slide.mpp is not None
+        self._viewer.reset_view()
+        return layer
+
+    def set_pixel_size(self, layer: Image, mpp: Mpp) -> None:
+        """Give a slide, and the layer that shows it, the pixel size that the user stated."""
+        slide = slide_of(layer)
+        if slide is None:
+            return
+        slide.mpp = mpp
+        placement = slide_placement(mpp)
+        layer.scale, layer.translate = placement.scale_um, placement.translate_um
+        layer.units, layer.axis_labels = UM, AXES
+        self._viewer.canvas.overlays.scale_bar.visible = True
+        self._viewer.reset_view()
+
+    def why_unusable(self) -> list[str]:
+        """One sentence for every image that is not a slide of ours."""
+        sentences = []
+        for layer in self._viewer.layers:
+            if not isinstance(layer, Image) or METADATA_KEY in layer.metadata:
+                continue
+            path = layer.source.path
+            remedy = (
+                f"use “Open slide…” on {path}" if path else "save it as a file and use “Open slide…”"
+            )
+            sentences.append(f"“{layer.name}” was not opened as a slide; to predict on it, {remedy}.")
+        return sentences

@@ -1,0 +1,129 @@
+"""A viewer with the dock, settings of its own, and helpers that wait for what users wait for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from napari_stem.geometry import PointPx
+    from napari_stem.widgets.dock import StemDock
+
+LONG_MS = 120_000
+
+
+@pytest.fixture(autouse=True)
+def own_settings(tmp_path) -> None:
+    """Keep the user's remembered choices out of the tests, and the tests' out of the user's."""
+    from qtpy.QtCore import QSettings
+
+    QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(tmp_path / "ini"))
+
+
+@pytest.fixture
+def notifications() -> list[str]:
+    """Sentences that napari shows, as they come."""
+    from napari.utils.notifications import notification_manager
+
+    shown: list[str] = []
+
+    def note(event):
+        shown.append(event.message)
+
+    notification_manager.notification_ready.connect(note)
+    yield shown
+    notification_manager.notification_ready.disconnect(note)
+
+
+@pytest.fixture
+def crop(tmp_path) -> Path:
+    """A piece of the sample, as a file that says no pixel size."""
+    from napari_stem.sample_data import sample_path
+    from napari_stem.slide import open_slide
+    from PIL import Image
+
+    path = tmp_path / "crop.png"
+    slide = open_slide(sample_path())
+    Image.fromarray(slide.levels[2].pixels[600:1200, 800:1400].compute()).save(path)
+    return path
+
+
+class Road:
+    """The dock in a viewer, used as a person would use it."""
+
+    def __init__(self, viewer, dock: StemDock, qtbot) -> None:
+        self.viewer, self.dock, self.qtbot = viewer, dock, qtbot
+        self.panels = dock.panels
+
+    def wait(self, condition) -> None:
+        self.qtbot.waitUntil(condition, timeout=LONG_MS)
+
+    def open(self, path: Path):
+        """Open a slide from the dock; returns its layer."""
+        before = len(self.viewer.layers)
+        self.panels.slide.open_requested.emit(str(path))
+        self.wait(lambda: len(self.viewer.layers) > before)
+        return self.viewer.layers[before]
+
+    def draw(self, corners: Sequence[PointPx]) -> None:
+        """Draw a polygon with corners in level-0 px."""
+        self.panels.region.draw_button.click()
+        layer = self.viewer.layers.selection.active
+        assert layer.mode == "add_polygon"
+        mpp = self.dock.coordinator.slide.require_mpp()
+        layer.add_polygons([np.array([(c.y_px * mpp.y_um, c.x_px * mpp.x_um) for c in corners])])
+        self.wait(lambda: "spot" in self.panels.region.summary.text())
+
+    def ask_little(self, n_draws: int = 2, n_steps: int = 2) -> None:
+        """Few samples: these tests look at the road, not at the numbers."""
+        self.wait(lambda: self.panels.model.model_name() != "")
+        self.panels.model.n_draws.setValue(n_draws)
+        self.panels.model.n_steps.setValue(n_steps)
+        self.panels.model.device.setCurrentIndex(self.panels.model.device.findData("cpu"))
+
+    def run(self) -> None:
+        """Click Run and wait for the end."""
+        with self.qtbot.waitSignal(self.dock.coordinator.runs.ended, timeout=LONG_MS):
+            self.panels.model.run_button.click()
+
+    @property
+    def maps(self):
+        return self.dock.coordinator.maps.maps()
+
+
+def _finish(dock: StemDock, qtbot) -> None:
+    from qtpy.QtCore import QThreadPool
+
+    dock.shut_down()
+    QThreadPool.globalInstance().waitForDone()
+    qtbot.wait(50)  # signals of the last jobs are still on their way
+
+
+@pytest.fixture
+def road(make_napari_viewer, qtbot) -> Iterator[Road]:
+    """A real window with the dock in it."""
+    from napari_stem.widgets.dock import StemDock
+
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1280, 800)
+    dock = StemDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Predict gene expression", area="right")
+    yield Road(viewer, dock, qtbot)
+    _finish(dock, qtbot)
+
+
+@pytest.fixture
+def model_road(qtbot) -> Iterator[Road]:
+    """The dock on a viewer without a window, for what needs no canvas."""
+    from napari.components import ViewerModel
+    from napari_stem.widgets.dock import StemDock
+
+    dock = StemDock(ViewerModel())
+    qtbot.addWidget(dock)
+    yield Road(dock.coordinator._viewer, dock, qtbot)
+    _finish(dock, qtbot)

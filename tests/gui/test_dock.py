@@ -1,0 +1,188 @@
+"""The dock by its parts, on a viewer model without a window."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image as ImageLayer
+from napari_stem.geometry import Mpp, PointPx, Region
+from napari_stem.sample_data import sample_path
+from napari_stem.widgets.memory import Remembered, recall, remember
+from numpy.testing import assert_allclose
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog
+
+pytestmark = pytest.mark.gui
+
+SQUARE = [PointPx(2000, 2000), PointPx(4000, 2000), PointPx(4000, 4000), PointPx(2000, 4000)]
+
+
+def test_without_a_slide_the_dock_says_what_to_do_first(model_road):
+    assert "Open a slide" in model_road.panels.slide.details.text()
+    assert not model_road.panels.region.isEnabled()
+    assert not model_road.panels.genes.isEnabled()
+    assert not model_road.panels.export.isEnabled()
+    assert not model_road.panels.model.run_button.isEnabled()
+
+
+def test_the_notice_stays_in_sight(model_road):
+    notice = next(c for c in model_road.dock.children() if c.objectName() == "notice")
+    assert "not for diagnosis" in notice.text()
+    assert "Predicted" in notice.text()
+
+
+def test_pixel_size_is_asked_for_and_used(model_road, crop):
+    layer = model_road.open(crop)
+    panel = model_road.panels.slide
+    assert not panel.pixel_size_row.isHidden()
+    assert not model_road.panels.region.isEnabled()
+    panel.pixel_size.setValue(2.5)
+    panel.pixel_size_button.click()
+    assert model_road.dock.coordinator.slide.mpp == Mpp.square(2.5)
+    assert_allclose(layer.scale, (2.5, 2.5))
+    assert_allclose(layer.data_to_world((-0.5, -0.5)), (0, 0))
+    assert [str(u) for u in layer.units] == ["micrometer"] * 2
+    assert panel.pixel_size_row.isHidden()
+    assert model_road.panels.region.isEnabled()
+
+
+def test_a_file_that_is_no_slide_ends_in_one_sentence(model_road, tmp_path, notifications):
+    path = tmp_path / "letter.tif"
+    path.write_text("Dear colleague,")
+    model_road.panels.slide.open_requested.emit(str(path))
+    model_road.wait(lambda: notifications != [])
+    assert len(notifications) == 1
+    assert "letter.tif" in notifications[0]
+    assert "Traceback" not in notifications[0]
+    assert model_road.panels.slide.open_button.isEnabled()
+    assert model_road.panels.slide.progress.isHidden()
+
+
+def test_images_of_others_are_named_with_the_reason(model_road):
+    model_road.viewer.add_image(np.zeros((4, 4)), name="holiday")
+    text = model_road.panels.slide.unusable.text()
+    assert "holiday" in text
+    assert "Open slide" in text
+
+
+def test_regions_are_counted_where_they_lie(model_road):
+    model_road.open(sample_path())
+    model_road.draw(SQUARE)
+    mpp = model_road.dock.coordinator.slide.mpp
+    area = 2000 * mpp.x_um * 2000 * mpp.y_um * 1e-6
+    assert f"{area:.2f} mm²" in model_road.panels.region.summary.text()
+    (region,) = model_road.dock.coordinator._drawn()
+    assert_allclose(region.polygon.bounds, (2000, 2000, 4000, 4000))
+    model_road.panels.model.pitch.setValue(500)
+    model_road.wait(lambda: "9 spots" in model_road.panels.model.run_button.text())
+    model_road.panels.region.clear_button.click()
+    model_road.wait(lambda: not model_road.panels.model.run_button.isEnabled())
+
+
+def test_regions_follow_a_slide_that_was_moved(model_road):
+    layer = model_road.open(sample_path())
+    layer.translate = np.add(layer.translate, (1000, -500))
+    coordinator = model_road.dock.coordinator
+    region = Region.from_vertices_um([[0, 0], [0, 900], [800, 0]], coordinator.slide.mpp)
+    coordinator._regions.put(coordinator.slide, [region], layer)
+    (shape,) = coordinator._regions.find(coordinator.slide).data
+    assert_allclose(shape.min(axis=0), (1000, -500), atol=1e-6)
+    (found,) = coordinator._drawn()
+    assert found.polygon.symmetric_difference(region.polygon).area == pytest.approx(0, abs=1e-3)
+
+
+def test_whole_tissue_has_the_area_of_its_regions(model_road):
+    from napari_stem.slide.tissue import tissue_regions
+
+    model_road.open(sample_path())
+    model_road.panels.region.tissue_button.click()
+    model_road.wait(lambda: "mm²" in model_road.panels.region.summary.text())
+    coordinator = model_road.dock.coordinator
+    expected = sum(r.polygon.area for r in tissue_regions(coordinator.slide))
+    assert sum(r.polygon.area for r in coordinator._drawn()) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_region_off_the_slide_holds_no_spot_and_cannot_be_run(model_road):
+    model_road.open(sample_path())
+    model_road.draw([PointPx(-900, -900), PointPx(-100, -900), PointPx(-100, -100)])
+    model_road.wait(lambda: "0 spots" in model_road.panels.region.summary.text())
+    assert not model_road.panels.model.run_button.isEnabled()
+
+
+def test_removing_the_slide_leads_back_to_the_start(model_road):
+    layer = model_road.open(sample_path())
+    model_road.viewer.layers.remove(layer)
+    assert model_road.dock.coordinator.slide is None
+    assert "Open a slide" in model_road.panels.slide.details.text()
+
+
+def test_genes_are_found_sorted_and_stepped_through(model_road):
+    panel = model_road.panels.genes
+    panel.show_genes(["FASN", "ERBB2", "MUC1"], {"FASN": 0.5, "ERBB2": 0.9, "MUC1": None})
+    chosen = []
+    panel.gene_chosen.connect(chosen.append)
+    assert panel.choose("FASN")
+    panel.step(1)
+    panel.step(1)
+    panel.step(1)  # stays at the end
+    assert chosen == ["FASN", "ERBB2", "MUC1"]
+    panel.search.setText("b2")
+    assert panel.proxy.rowCount() == 1
+    assert panel.gene() in {"", "ERBB2"}
+    assert not panel.choose("FASN")
+    panel.search.clear()
+    panel.view.sortByColumn(1, Qt.SortOrder.DescendingOrder)
+    listed = [panel.proxy.index(row, 0).data() for row in range(3)]
+    assert listed == ["ERBB2", "FASN", "MUC1"]
+    assert panel.proxy.index(2, 1).data() == "–"
+
+
+def test_choices_are_remembered(model_road):
+    wanted = Remembered(folder="/slides", n_draws=64, n_steps=20, seed=7, device="cpu")
+    remember(wanted)
+    assert recall() == wanted
+
+
+def test_save_dialog_adds_the_ending(model_road, monkeypatch, tmp_path):
+    asked = []
+    panel = model_road.panels.export
+    panel.setEnabled(True)
+    panel.export_requested.disconnect()
+    panel.export_requested.connect(asked.append)
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "a.b"), ""))
+    panel.buttons[".zarr"].click()
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: ("", ""))
+    panel.buttons[".h5ad"].click()
+    assert asked == [str(tmp_path / "a.b.zarr")]
+
+
+def test_building_the_dock_loads_no_torch():
+    code = """
+import os, sys
+from qtpy.QtCore import QThreadPool
+from qtpy.QtWidgets import QApplication
+app = QApplication([])
+from napari.components import ViewerModel
+from napari_stem.widgets.dock import StemDock
+dock = StemDock(ViewerModel())
+QThreadPool.globalInstance().waitForDone()
+app.processEvents()
+print(dock.panels.model.model_name(), "torch" in sys.modules, flush=True)
+os._exit(0)
+"""
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert shown.stdout.split() == ["her2st-breast", "False"]
+
+
+def test_the_dock_lets_go_of_its_viewer(model_road):
+    viewer = ViewerModel()
+    assert isinstance(viewer.add_image(np.zeros((2, 2))), ImageLayer)
+    coordinator = model_road.dock.coordinator
+    model_road.dock.shut_down()
+    assert coordinator.maps._read_out not in model_road.viewer.mouse_move_callbacks
+    model_road.viewer.add_image(np.zeros((4, 4)), name="later")
+    assert "later" not in model_road.panels.slide.unusable.text()

@@ -1,0 +1,162 @@
+"""The whole road in a real window, on the packaged section and the packaged model."""
+
+from __future__ import annotations
+
+import anndata
+import numpy as np
+import pytest
+from napari_stem.geometry import PointPx
+from napari_stem.results import Prediction
+from napari_stem.sample_data import SAMPLE_NAME, sample_path
+from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
+from qtpy.QtWidgets import QFileDialog
+
+pytestmark = pytest.mark.gui
+
+# about 1 mm2 in the middle of the tissue of section C5
+TUMOUR = [PointPx(4200, 3400), PointPx(5700, 3400), PointPx(5700, 4900), PointPx(4200, 4900)]
+
+
+def centre_of_first_spot_um(maps) -> tuple[float, float]:
+    spots, mpp = maps.prediction.spots, maps.prediction.provenance["mpp"]
+    return spots.y_px[0] * mpp[0], spots.x_px[0] * mpp[1]
+
+
+@pytest.mark.slow
+def test_from_sample_to_export(road, tmp_path, monkeypatch, notifications):
+    road.panels.slide.sample_button.click()
+    road.wait(lambda: len(road.viewer.layers) == 1)
+    assert road.viewer.layers[0].name == SAMPLE_NAME
+    assert not road.panels.model.run_button.isEnabled()
+
+    road.draw(TUMOUR)
+    road.ask_little()
+    road.run()
+    maps = road.maps
+    n_spots = len(maps.prediction.spots)
+    assert n_spots == 25
+    assert maps.prediction.done.all()
+    assert f"{n_spots} spots predicted" in road.panels.model.progress_text.text()
+    assert all([str(u) for u in layer.units] == ["micrometer"] * 2 for layer in road.viewer.layers)
+
+    # the expression of the chosen gene lies where its spot lies, and the layers say that it is predicted
+    gene = road.panels.genes.gene()
+    layer = maps.layer("mean")
+    assert layer.name == f"{gene} predicted, {maps.prediction.unit}"
+    assert layer.colorbar.visible
+    where = centre_of_first_spot_um(maps)
+    assert layer.get_value(where, world=True) == maps.prediction.values(gene)[0]
+
+    # another gene, found by typing: the same layer, other data
+    wanted = next(g for g in maps.prediction.genes if g != gene)
+    road.panels.genes.search.setText(wanted.lower())
+    assert road.panels.genes.choose(wanted)
+    assert maps.layer("mean") is layer
+    assert layer.name.startswith(wanted)
+    assert layer.get_value(where, world=True) == maps.prediction.values(wanted)[0]
+
+    # uncertainty instead of expression
+    road.panels.genes.views.button(1).click()
+    assert maps.layer("sd").visible
+    assert not layer.visible
+    assert maps.layer("sd").get_value(where, world=True) == maps.prediction.values(wanted, "sd")[0]
+
+    # export, and read again
+    target = tmp_path / "C5.h5ad"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(target), ""))
+    road.panels.export.buttons[".h5ad"].click()
+    road.wait(lambda: any(str(target) in sentence for sentence in notifications))
+    table = anndata.read_h5ad(target)
+    assert table.shape == (n_spots, len(maps.prediction.genes))
+    assert_array_equal(table[:, wanted].X.ravel(), maps.prediction.values(wanted))
+    assert bool(table.uns["napari_stem"]["predicted"]) is True
+
+
+@pytest.mark.slow
+def test_map_covers_the_region_on_screen(road, tmp_path):
+    road.open(sample_path())
+    road.draw(TUMOUR)
+    road.ask_little()
+    road.run()
+    road.panels.genes.opacity.setValue(100)
+    road.dock.coordinator._regions.find(road.dock.coordinator.slide).visible = False
+    camera = road.viewer.camera
+    mpp = road.dock.coordinator.slide.require_mpp()
+    camera.center = (0, 4950 * mpp.y_um, 4950 * mpp.x_um)
+    camera.zoom = 0.2
+    shown = {}
+    for number, field in ((0, "mean"), (2, "none")):
+        road.panels.genes.views.button(number).click()
+        road.qtbot.wait(100)
+        shown[field] = road.viewer.screenshot(str(tmp_path / f"{field}.png"), flash=False)[..., :3]
+    height, width = shown["mean"].shape[:2]
+    with Image.open(tmp_path / "mean.png") as saved:
+        assert saved.size == (width, height)
+
+    def on_screen(x_px: float, y_px: float) -> tuple[int, int]:
+        dy_um, dx_um = (y_px - 4950) * mpp.y_um, (x_px - 4950) * mpp.x_um
+        return int(height / 2 + dy_um * camera.zoom), int(width / 2 + dx_um * camera.zoom)
+
+    changed = np.abs(shown["mean"].astype(int) - shown["none"]).sum(axis=2) > 0
+    (top, left), (bottom, right) = on_screen(4300, 3500), on_screen(5600, 4800)
+    assert changed[top:bottom, left:right].mean() > 0.95  # the map is there
+    beside_top, beside_left = on_screen(3300, 3500)
+    beside_bottom, beside_right = on_screen(4000, 4800)
+    assert not changed[beside_top:beside_bottom, beside_left:beside_right].any()  # and only there
+    tissue = shown["none"][top:bottom, left:right]
+    assert tissue.std() > 10  # not blank
+
+
+@pytest.mark.slow
+def test_cancelling_keeps_what_is_done_on_disk_and_on_screen(road):
+    road.open(sample_path())
+    road.panels.region.tissue_button.click()
+    road.wait(lambda: "spots" in road.panels.region.summary.text())
+    road.ask_little(n_draws=64, n_steps=200)
+    runs = road.dock.coordinator.runs
+    road.panels.model.run_button.click()
+    road.wait(lambda: road.maps is not None and road.maps.prediction.done.any())
+    with road.qtbot.waitSignal(runs.ended, timeout=120_000):
+        road.panels.model.cancel_button.click()
+    prediction = road.maps.prediction
+    n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
+    assert 0 < n_done < n_spots
+    assert "predicted and kept" in road.panels.model.progress_text.text()
+    assert road.panels.model.run_button.isEnabled()
+
+    on_disk = Prediction.open(prediction.path)
+    assert_array_equal(on_disk.done, prediction.done)
+    gene = road.panels.genes.gene()
+    assert np.isfinite(on_disk.values(gene)).sum() == n_done
+    assert np.isfinite(road.maps.layer("mean").data).sum() == n_done
+
+    # running again goes on from there
+    road.panels.model.run_button.click()
+    road.wait(lambda: road.maps.prediction is not prediction)
+    assert road.maps.prediction.path == prediction.path
+    before = on_disk.values(gene)
+    road.panels.model.cancel_button.click()
+    road.wait(lambda: not runs.is_running)
+    after = road.maps.prediction.values(gene)
+    assert_array_equal(after[on_disk.done], before[on_disk.done])
+
+
+@pytest.mark.slow
+def test_results_belong_to_the_slide_that_was_active_at_the_start(model_road, crop):
+    road = model_road
+    first = road.open(sample_path())
+    road.draw(TUMOUR)
+    road.ask_little()
+    slide = road.dock.coordinator.slide
+    with road.qtbot.waitSignal(road.dock.coordinator.runs.ended, timeout=120_000):
+        road.panels.model.run_button.click()
+        second = road.open(crop)
+        assert road.dock.coordinator.slide is not slide
+    assert road.maps is None  # nothing was predicted on the second slide
+    assert not road.panels.export.isEnabled()
+    layers = list(road.viewer.layers)
+    road.panels.slide.slide_chosen.emit([l for l in layers if l in (first, second)].index(first))
+    assert road.maps.prediction.provenance["slide_fingerprint"] == slide.fingerprint
+    assert road.maps.layer("mean").visible
+    assert_allclose(road.maps.layer("mean").scale, (200, 200))

@@ -1,0 +1,184 @@
+"""Opening: which reader, whose pixel size, and what is said of files that are no slides."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from napari_stem.errors import MissingMppError, SlideError
+from napari_stem.geometry import Mpp
+from napari_stem.slide import describe, open_slide
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    heavy = "{'torch', 'napari', 'dask', 'zarr', 'tifffile', 'PIL', 'skimage', 'scipy'}"
+    code = f"import sys, napari_stem.slide; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_readers_are_chosen_by_content_not_by_name(svs_path, jpeg_path, tmp_path, opened):
+    shutil.copy(svs_path, tmp_path / "really-a-tiff.jpg")
+    shutil.copy(jpeg_path, tmp_path / "really-a-jpeg.svs")
+    assert opened(tmp_path / "really-a-tiff.jpg").reader == "tiff"
+    assert opened(tmp_path / "really-a-jpeg.svs").reader == "raster"
+
+
+def test_one_reader_can_be_insisted_on(svs_path, jpeg_path, opened):
+    assert opened(svs_path, reader="raster").reader == "raster"
+    with pytest.raises(SlideError, match=r"C5-crop\.jpg cannot be opened by the reader 'tiff'"):
+        open_slide(jpeg_path, reader="tiff")
+    with pytest.raises(SlideError, match="choose from tiff, raster"):
+        open_slide(jpeg_path, reader="openslide")
+
+
+def test_print_resolution_is_not_a_pixel_size(jpeg_path, opened):
+    with Image.open(jpeg_path) as image:
+        assert image.info["dpi"] == (98, 98)
+    slide = opened(jpeg_path)
+    assert slide.mpp is None
+    with pytest.raises(MissingMppError, match="--mpp"):
+        slide.require_mpp()
+
+
+def test_pixel_size_of_the_user_then_of_the_data_set_then_of_the_file(svs_path, tmp_path, opened):
+    assert opened(svs_path).mpp == Mpp.square(0.499)
+    path = tmp_path / "wsis" / "S1.svs"
+    path.parent.mkdir()
+    shutil.copy(svs_path, path)
+    (tmp_path / "metadata").mkdir()
+    sidecar = tmp_path / "metadata" / "S1.json"
+    sidecar.write_text(json.dumps({"pixel_size_um_estimated": 0.6907}))
+    assert opened(path).mpp == Mpp.square(0.6907)
+    assert opened(path, Mpp.square(0.25)).mpp == Mpp.square(0.25)
+    assert describe(path)["mpp"] == [0.6907, 0.6907]
+    sidecar.write_text(json.dumps({"pixel_size_um_estimated": None}))
+    assert opened(path).mpp == Mpp.square(0.499)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"pixel_size_um_estimated": -1}'])
+def test_unusable_metadata_are_named(jpeg_path, tmp_path, text):
+    (tmp_path / "wsis").mkdir()
+    (tmp_path / "metadata").mkdir()
+    shutil.copy(jpeg_path, tmp_path / "wsis" / "S1.jpg")
+    (tmp_path / "metadata" / "S1.json").write_text(text)
+    with pytest.raises(SlideError, match=r"S1\.json should state the pixel size of S1\.jpg"):
+        open_slide(tmp_path / "wsis" / "S1.jpg")
+
+
+@pytest.mark.parametrize("name", ["CMU-1-Small-Region.svs", "C5-crop.jpg"])
+def test_describe_agrees_with_the_opened_slide_and_makes_no_levels(slides, name, cache, opened):
+    told = describe(slides / name)
+    assert not cache.exists()
+    slide = opened(slides / name)
+    assert json.loads(json.dumps(told)) == told
+    assert (told["height_px"], told["width_px"]) == slide.levels[0].pixels.shape[:2]
+    assert told["levels"] == [
+        {"height_px": v.size.height_px, "width_px": v.size.width_px, "downsample": v.downsample}
+        for v in slide.levels
+    ]
+    for key in ("reader", "vendor", "fingerprint", "properties"):
+        assert told[key] == getattr(slide, key)
+    assert told["readers"][slide.reader] is None
+
+
+def test_describe_tells_why_a_reader_cannot(jpeg_path):
+    assert describe(jpeg_path)["readers"] == {
+        "tiff": "not a TIFF by its content",
+        "raster": None,
+    }
+
+
+def test_fingerprint_follows_content_alone(svs_path, tmp_path):
+    copy = tmp_path / "copy.tif"
+    shutil.copyfile(svs_path, copy)
+    assert describe(copy)["fingerprint"] == describe(svs_path)["fingerprint"]
+    with copy.open("ab") as file:
+        file.write(b"\0")
+    assert describe(copy)["fingerprint"] != describe(svs_path)["fingerprint"]
+
+
+def test_fingerprint_sees_the_middle_of_large_files(tmp_path):
+    from napari_stem.slide.fingerprint import fingerprint
+
+    path = tmp_path / "large.bin"
+    path.write_bytes(bytes(9 * 2**20))
+    before = fingerprint(path)
+    n_read = 16 * 256 * 1024
+    with path.open("r+b") as file:
+        file.seek((9 * 2**20 - 256 * 1024) * 7 // 15 + 1000)
+        file.write(b"x")
+    assert fingerprint(path) != before
+    assert n_read < 9 * 2**20  # or the whole file was hashed and this proved nothing
+
+
+def test_files_that_are_no_slides_are_told_in_one_sentence(tmp_path, svs_path, jpeg_path):
+    text, empty, cut_tiff, cut_jpeg = (
+        tmp_path / name for name in ("notes.tif", "empty.svs", "cut.svs", "cut.jpg")
+    )
+    text.write_text("not an image\n" * 50)
+    empty.touch()
+    cut_tiff.write_bytes(svs_path.read_bytes()[:900_000])
+    cut_jpeg.write_bytes(jpeg_path.read_bytes()[:-20_000])
+    for path, words in {
+        text: r"notes\.tif is not a slide image by its content.*export it as SVS",
+        empty: r"empty\.svs is empty \(0 bytes\); copy",
+        cut_tiff: r"cut\.svs is (cut short|a damaged).*copy",
+        cut_jpeg: r"cut\.jpg is cut short.*copy it again",
+        tmp_path / "absent.svs": r"There is no file .*absent\.svs; check the path",
+        tmp_path: "is a folder, not a slide",
+    }.items():
+        for using in (open_slide, describe):
+            with pytest.raises(SlideError, match=words) as caught:
+                using(path)
+            assert "\n" not in str(caught.value)
+
+
+def test_a_cut_jpeg_is_not_shown_grey_though_an_end_mark_is_in_it(jpeg_path, tmp_path):
+    path = tmp_path / "cut.jpg"
+    whole = jpeg_path.read_bytes()
+    comment = b"\xff\xfe\x00\x04\xff\xd9"  # as an embedded preview would have
+    path.write_bytes(whole[:2] + comment + whole[2:40_000])
+    with pytest.raises(SlideError, match=r"cut\.jpg is damaged or incomplete .*truncated"):
+        open_slide(path)
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "words"),
+    [
+        (np.zeros((64, 64), np.uint16), {}, "stores uint16 pixels"),
+        (np.zeros((64, 64, 3), np.float32), {"photometric": "rgb"}, "stores float32 pixels"),
+        (np.zeros((5, 64, 64), np.uint8), {"metadata": {"axes": "CYX"}}, "is not one RGB image"),
+    ],
+)
+def test_tiffs_that_are_not_8_bit_rgb_say_so(tmp_path, image, options, words):
+    path = tmp_path / "odd.ome.tif"
+    tifffile.imwrite(path, image, **options)
+    with pytest.raises(SlideError, match=f"odd.ome.tif {words}.*8-bit RGB"):
+        open_slide(path)
+
+
+def test_16_bit_png_says_so(tmp_path):
+    Image.fromarray(np.zeros((64, 64), np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(SlideError, match=r"deep\.png stores I;16 pixels, not 8-bit RGB"):
+        open_slide(tmp_path / "deep.png")
+
+
+def test_an_image_too_large_to_decode_is_refused_by_its_header(tmp_path):
+    path = tmp_path / "bomb.png"
+    Image.new("L", (6, 2)).save(path)
+    header = path.read_bytes()
+    size = struct.pack(">II", 60_000, 20_000)
+    kind = b"IHDR" + size + header[24:29]
+    path.write_bytes(header[:12] + kind + struct.pack(">I", zlib.crc32(kind)) + header[33:])
+    with pytest.raises(SlideError, match=r"bomb\.png is too large to decode at once"):
+        open_slide(path)

@@ -1,0 +1,106 @@
+"""Tissue on real sections (grey-lilac ground, eosin halo, array dots) and on changed grounds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import shapely
+from PIL import Image
+from scipy import ndimage
+
+from napari_stem.errors import RegionError
+from napari_stem.geometry import Mpp
+from napari_stem.slide.tissue import mask_of_thumbnail, tissue_mask, tissue_regions
+
+MPP_UM = {"C2": 0.6961, "C3": 0.6691, "C4": 0.6901, "C5": 0.6907}
+DOWNSAMPLE = 8
+
+
+def as_scanned(rgb):
+    return rgb
+
+
+def on_white(rgb):
+    ground = np.percentile(rgb, 85, axis=(0, 1))
+    return np.clip(rgb / ground * 255, 0, 255).astype(np.uint8)
+
+
+def on_grey(rgb):
+    return (on_white(rgb) * 0.7).astype(np.uint8)
+
+
+def shaded(rgb):
+    y, x = np.mgrid[0 : 1 : rgb.shape[0] * 1j, 0 : 1 : rgb.shape[1] * 1j]
+    return (rgb * (1 - 0.45 * x * y)[..., None]).astype(np.uint8)
+
+
+def noisy(rgb):
+    noise = np.random.default_rng(0).normal(0, 5, rgb.shape)
+    return np.clip(rgb + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("change", [as_scanned, on_white, on_grey, shaded, noisy])
+@pytest.mark.parametrize("section", sorted(MPP_UM))
+def test_spots_under_tissue_are_inside_and_little_else_is(section, change, slides):
+    rgb = np.asarray(Image.open(slides / f"{section}-thumbnail.jpg"))
+    x, y = np.loadtxt(slides / f"{section}-spots.csv", delimiter=",", skiprows=1).T
+    mask = mask_of_thumbnail(change(rgb))
+    assert mask[y.astype(int), x.astype(int)].mean() > 0.98
+    away = np.ones(mask.shape, bool)
+    away[y.astype(int), x.astype(int)] = False
+    distance_um = ndimage.distance_transform_edt(away) * DOWNSAMPLE * MPP_UM[section]
+    assert (mask & (distance_um > 200)).sum() < 0.05 * mask.sum()
+
+
+def test_regions_of_a_real_slide(svs_path, opened):
+    slide = opened(svs_path)
+    regions = tissue_regions(slide)
+    assert [region.name for region in regions] == ["tissue 1"]
+    (piece,) = regions
+    assert piece.polygon.is_valid
+    assert piece.polygon.interiors  # glass shows through the section
+    extent = shapely.box(0, 0, slide.size.width_px, slide.size.height_px)
+    assert extent.covers(piece.polygon)
+    found = tissue_mask(slide)
+    assert found.mask.shape == slide.levels[2].pixels.shape[:2]  # nearest to 1024 px
+    # the outline and the mask are the same area, seen twice
+    rows, columns = np.nonzero(found.mask)
+    centres = (columns + 0.5) * found.downsample, (rows + 0.5) * found.downsample
+    assert shapely.contains_xy(piece.polygon, *centres).mean() > 0.97
+    outside = np.nonzero(~found.mask)
+    centres = (outside[1] + 0.5) * found.downsample, (outside[0] + 0.5) * found.downsample
+    assert shapely.contains_xy(piece.polygon, *centres).mean() < 0.02
+
+
+def test_small_pieces_count_where_they_are_asked_for(svs_path, opened):
+    slide = opened(svs_path)
+    pieces = tissue_regions(slide, min_area_mm2=1e-4)
+    areas = [piece.area_mm2(slide.require_mpp()) for piece in pieces]
+    assert len(pieces) > 1
+    assert areas == sorted(areas, reverse=True)
+    assert min(areas) >= 1e-4
+
+
+def test_tissue_is_found_without_a_pixel_size(jpeg_path, opened):
+    slide = opened(jpeg_path)
+    assert slide.mpp is None
+    assert tissue_regions(slide)[0].polygon.area > 1e5
+
+
+@pytest.mark.parametrize("ground", ["white", "noise", "gradient"])
+def test_an_empty_slide_is_told(ground, tmp_path, opened):
+    rgb = np.full((900, 700, 3), 238.0)
+    if ground == "noise":
+        rgb += np.random.default_rng(1).normal(0, 3, rgb.shape)
+    elif ground == "gradient":
+        rgb -= np.linspace(0, 120, 700)[None, :, None]
+    Image.fromarray(rgb.astype(np.uint8)).save(tmp_path / "blank.png")
+    slide = opened(tmp_path / "blank.png", Mpp.square(0.5))
+    for using in (tissue_mask, tissue_regions):
+        with pytest.raises(RegionError, match=r"No tissue was found on blank\.png; draw"):
+            using(slide)
+
+
+def test_a_slide_that_is_all_tissue(slides):
+    rgb = np.asarray(Image.open(slides / "C5-thumbnail.jpg"))[300:520, 400:600]
+    assert mask_of_thumbnail(rgb).mean() > 0.95
