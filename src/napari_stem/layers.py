@@ -154,9 +154,7 @@ def _on_lattice(spots: Spots, y_um: NDArray[np.float64], x_um: NDArray[np.float6
     return bool(np.ptp(off_y) < tolerance_um and np.ptp(off_x) < tolerance_um)
 
 
-def _lattice_grid(
-    spots: Spots, y_um: NDArray[np.float64], x_um: NDArray[np.float64]
-) -> SpotGrid:
+def _lattice_grid(spots: Spots, y_um: NDArray[np.float64], x_um: NDArray[np.float64]) -> SpotGrid:
     row = spots.array_row - spots.array_row.min()
     col = spots.array_col - spots.array_col.min()
     spot_at = np.full((int(row.max()) + 1, int(col.max()) + 1), -1, dtype=np.int64)
@@ -189,9 +187,7 @@ def _nearest_grid(
     tree = cKDTree(np.column_stack([y_um, x_um]))
     _, nearest = tree.query(centres, p=np.inf, distance_upper_bound=half_um)
     spot_at = np.where(nearest == len(y_um), -1, nearest).astype(np.int64)
-    return SpotGrid(
-        spot_at.reshape(n_rows, n_cols), Placement((step_um, step_um), (y0_um, x0_um))
-    )
+    return SpotGrid(spot_at.reshape(n_rows, n_cols), Placement((step_um, step_um), (y0_um, x0_um)))
 
 
 def colour_limits(values: ArrayLike) -> tuple[float, float]:

@@ -111,7 +111,7 @@ def predict(
     SlideError, EncoderError, ModelError, OutputError
         With what was finished kept.
     """
-    from napari_stem.model.bundle import torch_device
+    from napari_stem.model.sampling import torch_device
 
     settings = settings or SamplingSettings()
     clock = _Clock(prediction, len(spots))
@@ -201,7 +201,7 @@ class _Clock:
 
 
 def _open_blocks(done: NDArray[np.bool_], size: int) -> Iterator[NDArray[np.int64]]:
-    """Runs of adjacent spots that are not done, at most ``size`` long."""
+    """Yield runs of adjacent spots that are not done, at most ``size`` long."""
     todo = np.flatnonzero(~done)
     for run in np.split(todo, np.flatnonzero(np.diff(todo) != 1) + 1):
         for start in range(0, len(run), size):

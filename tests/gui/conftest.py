@@ -43,9 +43,10 @@ def notifications() -> list[str]:
 @pytest.fixture
 def crop(tmp_path) -> Path:
     """A piece of the sample, as a file that says no pixel size."""
+    from PIL import Image
+
     from napari_stem.sample_data import sample_path
     from napari_stem.slide import open_slide
-    from PIL import Image
 
     path = tmp_path / "crop.png"
     slide = open_slide(sample_path())
@@ -121,6 +122,7 @@ def road(make_napari_viewer, qtbot) -> Iterator[Road]:
 def model_road(qtbot) -> Iterator[Road]:
     """The dock on a viewer without a window, for what needs no canvas."""
     from napari.components import ViewerModel
+
     from napari_stem.widgets.dock import StemDock
 
     dock = StemDock(ViewerModel())

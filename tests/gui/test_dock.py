@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
-from napari_stem.geometry import Mpp, PointPx, Region
-from napari_stem.sample_data import sample_path
-from napari_stem.widgets.memory import Remembered, recall, remember
 from numpy.testing import assert_allclose
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
+
+from napari_stem.geometry import Mpp, PointPx, Region
+from napari_stem.sample_data import sample_path
+from napari_stem.widgets.memory import Remembered, recall, remember
 
 pytestmark = pytest.mark.gui
 

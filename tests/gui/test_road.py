@@ -5,12 +5,13 @@ from __future__ import annotations
 import anndata
 import numpy as np
 import pytest
-from napari_stem.geometry import PointPx
-from napari_stem.results import Prediction
-from napari_stem.sample_data import SAMPLE_NAME, sample_path
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from qtpy.QtWidgets import QFileDialog
+
+from napari_stem.geometry import PointPx
+from napari_stem.results import Prediction
+from napari_stem.sample_data import SAMPLE_NAME, sample_path
 
 pytestmark = pytest.mark.gui
 
@@ -35,7 +36,7 @@ def test_from_sample_to_export(road, tmp_path, monkeypatch, notifications):
     road.run()
     maps = road.maps
     n_spots = len(maps.prediction.spots)
-    assert n_spots == 25
+    assert n_spots == 30
     assert maps.prediction.done.all()
     assert f"{n_spots} spots predicted" in road.panels.model.progress_text.text()
     assert all([str(u) for u in layer.units] == ["micrometer"] * 2 for layer in road.viewer.layers)
@@ -81,7 +82,7 @@ def test_map_covers_the_region_on_screen(road, tmp_path):
     road.run()
     road.panels.genes.opacity.setValue(100)
     road.dock.coordinator._regions.find(road.dock.coordinator.slide).visible = False
-    camera = road.viewer.camera
+    camera = road.viewer.scene.camera
     mpp = road.dock.coordinator.slide.require_mpp()
     camera.center = (0, 4950 * mpp.y_um, 4950 * mpp.x_um)
     camera.zoom = 0.2
@@ -156,7 +157,7 @@ def test_results_belong_to_the_slide_that_was_active_at_the_start(model_road, cr
     assert road.maps is None  # nothing was predicted on the second slide
     assert not road.panels.export.isEnabled()
     layers = list(road.viewer.layers)
-    road.panels.slide.slide_chosen.emit([l for l in layers if l in (first, second)].index(first))
+    road.panels.slide.slide_chosen.emit([x for x in layers if x in (first, second)].index(first))
     assert road.maps.prediction.provenance["slide_fingerprint"] == slide.fingerprint
     assert road.maps.layer("mean").visible
     assert_allclose(road.maps.layer("mean").scale, (200, 200))

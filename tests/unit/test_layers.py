@@ -12,6 +12,8 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 from napari.components import ViewerModel
+from numpy.testing import assert_allclose, assert_array_equal
+
 from napari_stem.errors import SpotError
 from napari_stem.geometry import Mpp, SizePx, Spots, lattice
 from napari_stem.layers import (
@@ -23,7 +25,6 @@ from napari_stem.layers import (
     without_holes,
 )
 from napari_stem.slide import Level, Slide
-from numpy.testing import assert_allclose, assert_array_equal
 
 MPP = Mpp(y_um=0.5, x_um=0.25)
 
@@ -146,7 +147,9 @@ def test_no_spots_are_refused():
 
 
 @pytest.mark.parametrize(
-    "where", [(-0.51, 0), (0, 1.5), (0.6, 0), (np.nan, 0)], ids=["above", "right", "below", "nowhere"]
+    "where",
+    [(-0.51, 0), (0, 1.5), (0.6, 0), (np.nan, 0)],
+    ids=["above", "right", "below", "nowhere"],
 )
 def test_no_spot_is_found_off_the_raster(where):
     spots = lattice(SizePx(400, 800), MPP, 50.0).take(np.array([0, 1]))
@@ -191,8 +194,14 @@ def test_outline_keeps_polygons_and_leaves_out_lines():
 
 def test_pieces_without_holes_cover_exactly_the_area():
     ground = shapely.box(0, 0, 100, 60)
-    holes = [shapely.Point(25, 30).buffer(10), shapely.Point(28, 12).buffer(5), shapely.box(60, 5, 90, 50)]
-    area = shapely.union_all([ground.difference(shapely.union_all(holes)), shapely.box(200, 0, 210, 10)])
+    holes = [
+        shapely.Point(25, 30).buffer(10),
+        shapely.Point(28, 12).buffer(5),
+        shapely.box(60, 5, 90, 50),
+    ]
+    area = shapely.union_all(
+        [ground.difference(shapely.union_all(holes)), shapely.box(200, 0, 210, 10)]
+    )
     pieces = without_holes(area)
     assert all(not piece.interiors for piece in pieces)
     assert sum(piece.area for piece in pieces) == pytest.approx(area.area)

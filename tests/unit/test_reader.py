@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from npe2 import PluginManifest
+from PIL import Image
+
 from napari_stem.reader import SlideWarning, get_reader
 from napari_stem.sample_data import SAMPLE_NAME, her2st_c5, sample_path
 from napari_stem.slide import open_slide
-from npe2 import PluginManifest
-from PIL import Image
 
 MANIFEST = Path(__file__).parents[2] / "src" / "napari_stem" / "napari.yaml"
 

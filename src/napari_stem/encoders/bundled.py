@@ -19,7 +19,6 @@ from napari_stem.encoders.timm_import import import_timm
 from napari_stem.errors import EncoderError
 
 if TYPE_CHECKING:
-    import torch
     from numpy.typing import NDArray
 
 WEIGHTS_PATH = Path(__file__).parents[1] / "data" / "encoder" / "efficientnet_lite0.safetensors"
@@ -94,7 +93,8 @@ def _load_network() -> Any:
         weights = load_file(WEIGHTS_PATH)
     except (OSError, ValueError) as error:
         raise EncoderError(
-            f"The bundled encoder's weights ({WEIGHTS_PATH}) cannot be read ({error}); install napari-stem again."
+            f"The bundled encoder's weights ({WEIGHTS_PATH}) cannot be read ({error}); "
+            f"install napari-stem again."
         ) from error
     incomplete = network.load_state_dict(weights, strict=False)
     needed: list[str] = [

@@ -37,11 +37,11 @@ class EmbeddingCache:
 
     def __init__(self, slide: Slide, encoder: Encoder) -> None:
         self._width = encoder.width
-        self._path = (
-            cache_dir() / "embeddings" / f"{_key(slide, slide.require_mpp(), encoder)}.sqlite"
-        )
+        name = f"{_key(slide, slide.require_mpp(), encoder)}.sqlite"
+        path = cache_dir() / "embeddings" / name
+        self._path: Path | None = path
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             with closing(self._connect()) as connection, connection:
                 connection.execute(_TABLE)
         except (OSError, sqlite3.Error) as error:
@@ -83,7 +83,7 @@ class EmbeddingCache:
 
     def _give_up(self, error: Exception) -> None:
         _log.warning("Embeddings are not kept: %s cannot be used (%s).", self._path, error)
-        self._path: Path | None = None
+        self._path = None
 
 
 def rounded(embedding: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ from typing import Any
 
 _MISSING_OPERATOR = re.compile(r"operator torchvision::(\w+) does not exist")
 _MOST_OPERATORS = 8
+_SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 _libraries: list[Any] = []
 
 
@@ -32,11 +33,7 @@ def import_timm() -> Any:
             missing = _MISSING_OPERATOR.search(str(error))
             if missing is None:
                 raise
-            library = torch.library.Library("torchvision", "FRAGMENT")
-            library.define(
-                f"{missing[1]}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-            )
-            _libraries.append(
-                library
-            )  # a library that is garbage-collected takes its operators along
+            library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+            library.define(f"{missing[1]}{_SIGNATURE}")  # type: ignore[no-untyped-call]
+            _libraries.append(library)  # once garbage-collected it takes its operators along
     return importlib.import_module("timm")

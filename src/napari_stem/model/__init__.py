@@ -37,7 +37,7 @@ def load_model(name_or_path: str | Path = DEFAULT_MODEL) -> Model:
 
 
 def list_models() -> list[dict[str, Any]]:
-    """Packaged models: name, ready, why_not, packaged, tissue, species, n_genes, encoder, licence, unit.
+    """List packaged models: name, ready, why_not, packaged, tissue, species, n_genes, encoder, licence, unit.
 
     Loads no torch.
     """

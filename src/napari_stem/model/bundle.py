@@ -6,7 +6,6 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -14,10 +13,17 @@ import numpy as np
 from napari_stem.errors import ModelError, UnknownGeneError
 from napari_stem.model.calibration import spread
 from napari_stem.model.head import Head
+from napari_stem.model.sampling import (
+    noise_of_step,
+    published_walk,
+    residual_walk,
+    torch_device,
+)
 from napari_stem.spatial.normalise import normalisation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from torch import Tensor, nn
@@ -94,7 +100,7 @@ class Model:
         self.encoder_name = config.encoder
 
     def provenance(self) -> dict[str, Any]:
-        """What a prediction records of its model."""
+        """Return what a prediction records of its model."""
         return {
             "model": self.name,
             "model_weights_sha256": self.weights_hash,
@@ -149,9 +155,9 @@ class Model:
         -------
         (n, genes, draws) float32 in the model's unit, never negative: counts are not.
         """
-        return np.maximum(
-            spread(self.raw_draws(embedding, spots, settings, callback), self.spread_factor), 0
-        )
+        drawn = spread(self.raw_draws(embedding, spots, settings, callback), self.spread_factor)
+        clipped: NDArray[np.float32] = drawn.clip(min=0)
+        return clipped
 
     def raw_draws(
         self,
@@ -169,19 +175,20 @@ class Model:
         condition = told.repeat_interleave(settings.n_draws, 0)  # (n * draws, C)
         network = self.network.to(device)
         shape = (len(spots), settings.n_draws, len(self.genes))
-        walk = _published_walk if self.config.objective == "published" else _residual_walk
+        walk = published_walk if self.config.objective == "published" else residual_walk
         x = walk(
             self.config,
             network,
             condition,
-            partial(_noise, spots, settings, shape),
+            partial(noise_of_step, spots, settings, shape),
             settings,
             callback,
         )
         drawn = x.reshape(shape).cpu().numpy().transpose(0, 2, 1)
         if self.config.objective == "published":
             return drawn
-        return mean[:, :, None] + drawn * self.head.residual_scale[None, :, None]
+        values: NDArray[np.float32] = mean[:, :, None] + drawn * self.head.residual_scale[:, None]
+        return values
 
     def save(self, folder: Path) -> None:
         """Write ``config.json``, ``model.safetensors`` (float16) and ``README.md``.
@@ -232,7 +239,8 @@ def load_folder(folder: Path) -> Model:
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(
-            f"{folder / WEIGHTS_FILE} does not fit {CONFIG_FILE} or is damaged ({reason}); copy the folder again."
+            f"{folder / WEIGHTS_FILE} does not fit {CONFIG_FILE} or is damaged ({reason}); "
+            f"copy the folder again."
         ) from error
 
 
@@ -279,96 +287,6 @@ def _assemble(config: ModelConfig, weights: Path) -> Model:
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def torch_device(name: str) -> str:
-    """Resolve ``auto``: CUDA, then Apple's MPS, then the CPU.
-
-    Raises
-    ------
-    ModelError
-        The named device is not there.
-    """
-    import torch
-
-    if name == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(
-            f"This machine has no device '{name}'; use --device auto or cpu."
-        ) from error
-    return name
-
-
-def _noise(
-    spots: Spots, settings: SamplingSettings, shape: tuple[int, int, int], device: str, step: int
-) -> Tensor:
-    """Location-keyed standard normals of one step, (n * draws, genes)."""
-    from napari_stem.diffusion.noise import located_normal
-
-    n, n_draws, n_genes = shape
-    noise = located_normal(
-        settings.seed, spots.x_px, spots.y_px, n_draws, step, n_genes, device=device
-    )
-    return noise.reshape(n * n_draws, n_genes)
-
-
-def _residual_walk(
-    config: ModelConfig,
-    network: nn.Module,
-    condition: Tensor,
-    noise: Callable[[str, int], Tensor],
-    settings: SamplingSettings,
-    callback: Callable[[int, int, Any], None] | None,
-) -> Tensor:
-    """Sample standardised residuals with EDM's parameterisation."""
-    from napari_stem.diffusion import samplers
-    from napari_stem.diffusion.objectives import EDMPrecond
-    from napari_stem.diffusion.schedule import karras_sigmas
-
-    device = condition.device.type
-    sigmas = karras_sigmas(settings.n_steps, config.sigma_min, config.sigma_max)
-    denoise = partial(EDMPrecond(network).denoise, condition=condition)
-    start = noise(device, 0) * sigmas[0]
-    if settings.sampler == "ancestral":
-        return samplers.euler_ancestral(
-            denoise, start, sigmas, lambda step: noise(device, step + 1), callback
-        )
-    return samplers.dpmpp_2m(denoise, start, sigmas, callback)
-
-
-def _published_walk(
-    config: ModelConfig,
-    network: nn.Module,
-    condition: Tensor,
-    noise: Callable[[str, int], Tensor],
-    settings: SamplingSettings,
-    callback: Callable[[int, int, Any], None] | None,
-) -> Tensor:
-    """Sample values with published Stem's chain, or with the second-order solver on the same network."""
-    from napari_stem.diffusion import samplers
-    from napari_stem.diffusion.objectives import PublishedAsDenoiser
-    from napari_stem.diffusion.schedule import LinearSchedule, karras_sigmas
-
-    device, chain = condition.device.type, LinearSchedule.published()
-    if settings.sampler == "ancestral":
-        return samplers.ddpm_ancestral(
-            network,
-            noise(device, 0),
-            chain,
-            settings.n_steps,
-            condition,
-            noise=lambda step: noise(device, step + 1),
-            callback=callback,
-        )
-    low, high = float(chain.sigmas[0]), float(chain.sigmas[-1])
-    sigmas = karras_sigmas(settings.n_steps, low, high)
-    denoise = partial(PublishedAsDenoiser(network, chain).denoise, condition=condition)
-    return samplers.dpmpp_2m(denoise, noise(device, 0) * high, sigmas, callback)
 
 
 def objective_of(name: str) -> Objective:

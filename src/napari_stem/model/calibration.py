@@ -43,10 +43,12 @@ def spread_factors(
     n = len(scores)
     rank = min(1.0, np.ceil((n + 1) * level) / n)
     factors = np.quantile(scores, rank, axis=0, method="higher")
-    return np.clip(factors, _NARROWEST, _WIDEST).astype(np.float32)
+    kept: NDArray[np.float32] = np.clip(factors, _NARROWEST, _WIDEST).astype(np.float32)
+    return kept
 
 
 def spread(draws: NDArray[np.float32], factors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Stretch draws about their mean: (spots, genes, draws) with (genes,) -> the same shape."""
     mean = draws.mean(-1, keepdims=True)
-    return mean + (draws - mean) * factors[None, :, None]
+    stretched: NDArray[np.float32] = mean + (draws - mean) * factors[None, :, None]
+    return stretched

@@ -59,9 +59,9 @@ def _table(figures: dict[str, Any]) -> list[str]:
 
 def _shown(value: Any) -> str:
     if value is None:
-        return "–"
+        return "-"
     if isinstance(value, dict):
         return ", ".join(
-            f"{k}%: {v:.2f}" if v is not None else f"{k}%: –" for k, v in value.items()
+            f"{k}%: {v:.2f}" if v is not None else f"{k}%: -" for k, v in value.items()
         )
     return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -71,7 +71,9 @@ class Head:
 
     def raw_distance(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, W) -> (n,) root mean square of the standardised embedding: how unusual a spot looks."""
-        return np.sqrt(np.mean(np.square(self.standardise(embedding)), axis=1))
+        squares = np.square(self.standardise(embedding)).mean(axis=1, dtype=np.float64)
+        distance: NDArray[np.float32] = np.sqrt(squares).astype(np.float32)
+        return distance
 
     def to_arrays(self) -> dict[str, NDArray[np.float32]]:
         """Name -> array, as a model file holds them."""

@@ -97,7 +97,7 @@ def fit_denoiser(
         for step in range(1, settings.steps + 1):
             loss = _loss(network, x0, told, settings)
             optimiser.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimiser.step()
             _average(averaged, network, step)
             late = deadline is not None and time.monotonic() > deadline

@@ -14,15 +14,15 @@ import numpy as np
 
 from napari_stem.encoders.registry import load_encoder
 from napari_stem.errors import DatasetError
-from napari_stem.evaluation.metrics import crps, evaluate, pcc
+from napari_stem.evaluation.metrics import evaluate
 from napari_stem.model.bundle import Model, ModelConfig, objective_of
-from napari_stem.model.calibration import spread_factors
 from napari_stem.model.card import LIMITS
 from napari_stem.predict import quantiles
 from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.panels import parse_panel
+from napari_stem.training.folds import Fold, best_steps, calibrated, gene_pcc, splits
 from napari_stem.training.linear import LinearFit, fit_linear
-from napari_stem.training.sections import SectionArrays, groups_of, load_sections
+from napari_stem.training.sections import SectionArrays, load_sections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,14 +81,6 @@ class TrainingOptions:
     normalisation: str = "log2_counts"
 
 
-@dataclass(frozen=True)
-class _Fold:
-    """One training section left out: draws for it after each look at it."""
-
-    truth: NDArray[np.float32]
-    draws_at: dict[int, NDArray[np.float32]]
-
-
 def train(
     dataset: Dataset,
     out: Path,
@@ -138,7 +130,7 @@ def train(
     sections = load(ids)
     config = _config(options, out, panel, encoder.version, sections)
     folds = _leave_one_out(sections, config, options, tell)
-    steps, curve = _best_steps(folds)
+    steps, curve = best_steps(folds)
     tell("Training on all sections", 0, steps)
     model = _fit(
         sections,
@@ -147,12 +139,12 @@ def train(
         tell,
         "Training on all sections",
     )
-    model.spread_factor = _calibrated(folds, steps)
+    model.spread_factor = calibrated(folds, steps)
     card = {
         **config.card,
         "training_steps": steps,
         "crps_of_steps": curve,
-        "gene_pcc": _gene_pcc(folds, steps, panel),
+        "gene_pcc": gene_pcc(folds, steps, panel),
     }
     model.config = replace(model.config, card=card)
     if options.hold_out:
@@ -276,17 +268,17 @@ def _target(
 
 def _leave_one_out(
     sections: Sequence[SectionArrays], config: ModelConfig, options: TrainingOptions, tell: Progress
-) -> list[_Fold]:
-    pairs = list(_splits(sections))
+) -> list[Fold]:
+    pairs = list(splits(sections))
     settings = _settings(options, config)
     if settings.seconds is not None:
         settings = replace(settings, seconds=settings.seconds / (len(pairs) + 1))
     folds = []
     for number, (rest, left_out) in enumerate(pairs, start=1):
-        fold = _Fold(left_out.values, {})
+        fold = Fold(left_out.values, {})
 
         def look(
-            step: int, model: Model, fold: _Fold = fold, left_out: SectionArrays = left_out
+            step: int, model: Model, fold: Fold = fold, left_out: SectionArrays = left_out
         ) -> None:
             fold.draws_at[step] = model.raw_draws(left_out.embedding, left_out.spots, _CHECK)
 
@@ -300,53 +292,6 @@ def _leave_one_out(
         )
         folds.append(fold)
     return folds
-
-
-def _splits(
-    sections: Sequence[SectionArrays],
-) -> list[tuple[list[SectionArrays], SectionArrays]]:
-    """(the rest, the one left out), by section, or by strip where there is one section."""
-    if len(sections) > 1:
-        return [([s for s in sections if s is not out], out) for out in sections]
-    (only,), (group,) = sections, groups_of(sections)
-    return [([_part(only, group != held)], _part(only, group == held)) for held in np.unique(group)]
-
-
-def _part(section: SectionArrays, chosen: NDArray[np.bool_]) -> SectionArrays:
-    return replace(
-        section,
-        spots=section.spots.take(chosen),
-        embedding=section.embedding[chosen],
-        values=section.values[chosen],
-    )
-
-
-def _best_steps(folds: Sequence[_Fold]) -> tuple[int, dict[str, float]]:
-    """Steps with the smallest mean CRPS on left-out sections, and the whole curve."""
-    common = sorted(set.intersection(*(set(f.draws_at) for f in folds)))
-    if not common:  # the time limit struck at different steps: take each fold's last look
-        last = min(max(f.draws_at) for f in folds)
-        for fold in folds:
-            fold.draws_at[last] = fold.draws_at[max(fold.draws_at)]
-        common = [last]
-    curve = {str(s): float(np.mean([crps(f.truth, f.draws_at[s]) for f in folds])) for s in common}
-    return int(min(curve, key=lambda s: curve[s])), curve
-
-
-def _calibrated(folds: Sequence[_Fold], steps: int) -> NDArray[np.float32]:
-    truth = np.concatenate([f.truth for f in folds])
-    return spread_factors(truth, np.concatenate([f.draws_at[steps] for f in folds]))
-
-
-def _gene_pcc(folds: Sequence[_Fold], steps: int, panel: Sequence[str]) -> dict[str, float | None]:
-    """Each gene's PCC on left-out training sections: how far it can be trusted."""
-    values = np.array([pcc(f.truth, f.draws_at[steps].mean(-1)) for f in folds])
-    known = np.isfinite(values)
-    mean = np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1)
-    return {
-        gene: round(float(v), 4) if any_known else None
-        for gene, v, any_known in zip(panel, mean, known.any(0), strict=True)
-    }
 
 
 def _silent(what: str, done: int, total: int) -> None:

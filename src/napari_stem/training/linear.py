@@ -73,7 +73,7 @@ def fit_linear(sections: Sequence[SectionArrays]) -> LinearFit:
         mean_components=guess.components_.astype(np.float32),
         mean_component_scale=np.sqrt(guess.explained_variance_).astype(np.float32),
         residual_scale=residual_scale.astype(np.float32),
-        domain_limit=np.float32(_domain_limit(x, group)),
+        domain_limit=np.array(_domain_limit(x, group), np.float32),
     )
     condition = head.condition(x.astype(np.float32), out_of_fold.astype(np.float32))
     return LinearFit(head, condition, (residual / residual_scale).astype(np.float32))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_stem.geometry import Region
-    from napari_stem.model import Model
+    from napari_stem.model.bundle import Model
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.dock import Panels
 
@@ -114,14 +114,14 @@ class Coordinator(QObject):
     def _not_opened(self) -> None:
         self._panels.slide.show_busy("")
 
-    def _on_inserted(self, event: Any) -> None:  # noqa: ANN401
+    def _on_inserted(self, event: Any) -> None:
         if slide_of(event.value) is not None:
             self._layer = event.value
             self._load_model()
             self.road_went_on.emit("Region")
         self._refresh_slides()
 
-    def _on_removed(self, event: Any) -> None:  # noqa: ANN401
+    def _on_removed(self, event: Any) -> None:
         self._refresh_slides()
         if METADATA_KEY in event.value.metadata:
             self._count_soon()
@@ -140,7 +140,8 @@ class Coordinator(QObject):
         self._layer = layers[place]
         for layer in layers:  # slides share one origin: the chosen one would lie under another
             layer.visible = layer is self._layer
-            drawn = self._regions.find(slide_of(layer))
+            slide = slide_of(layer)
+            drawn = None if slide is None else self._regions.find(slide)
             if drawn is not None:
                 drawn.visible = layer.visible
         self._show_active()

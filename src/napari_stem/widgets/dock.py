@@ -62,7 +62,7 @@ class Panels:
         }
 
     def choices(self) -> Remembered:
-        """What to remember of them."""
+        """Return what to remember of them."""
         settings = self.model.settings()
         return Remembered(
             folder=self.slide.folder,
@@ -95,12 +95,12 @@ class StemDock(QWidget):
         self.coordinator.road_went_on.connect(self._open_part)
         self._is_closed = False
 
-    def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
+    def closeEvent(self, event: QCloseEvent) -> None:
         """Stop what runs."""
         self.shut_down()
         super().closeEvent(event)
 
-    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
+    def hideEvent(self, event: QHideEvent) -> None:
         """Remember the choices; a dock that is only hidden goes on working."""
         remember(self.panels.choices())
         super().hideEvent(event)

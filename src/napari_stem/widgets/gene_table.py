@@ -45,16 +45,16 @@ class GeneTable(QAbstractTableModel):
         self._reliability = {g: float(v) for g, v in known.items()}
         self.endResetModel()
 
-    def rowCount(self, parent: QModelIndex = NO_PARENT) -> int:  # noqa: N802
+    def rowCount(self, parent: QModelIndex = NO_PARENT) -> int:
         """Count of genes."""
         return 0 if parent.isValid() else len(self._genes)
 
-    def columnCount(self, parent: QModelIndex = NO_PARENT) -> int:  # noqa: N802
+    def columnCount(self, parent: QModelIndex = NO_PARENT) -> int:
         """Gene and reliability."""
         return 0 if parent.isValid() else len(HEADERS)
 
-    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:  # noqa: ANN401
-        """What one cell shows, says and is sorted by."""
+    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Return what one cell shows, says or is sorted by."""
         gene = self._genes[index.row()]
         if role == Qt.ItemDataRole.ToolTipRole:
             return TIPS[index.column()]
@@ -69,9 +69,9 @@ class GeneTable(QAbstractTableModel):
             return -2.0 if value is None else value  # below every correlation
         return "–" if value is None else f"{value:.2f}"
 
-    def headerData(  # noqa: N802
+    def headerData(
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:  # noqa: ANN401
+    ) -> Any:
         """Titles of the columns."""
         if orientation != Qt.Orientation.Horizontal:
             return None
@@ -81,7 +81,7 @@ class GeneTable(QAbstractTableModel):
 
 
 def filtered(table: GeneTable) -> QSortFilterProxyModel:
-    """A view of the table that is filtered by name, whatever the case, and sorted on request."""
+    """Wrap the table in a view that filters by name, whatever the case, and sorts on request."""
     proxy = QSortFilterProxyModel()
     proxy.setSourceModel(table)
     proxy.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)

@@ -83,7 +83,11 @@ class GenesPanel(QWidget):
     def choose(self, gene: str) -> bool:
         """Choose a gene as if it had been clicked; False where it is not in the list."""
         found = self.proxy.match(
-            self.proxy.index(0, GENE), Qt.ItemDataRole.DisplayRole, gene, 1, Qt.MatchFlag.MatchExactly
+            self.proxy.index(0, GENE),
+            Qt.ItemDataRole.DisplayRole,
+            gene,
+            1,
+            Qt.MatchFlag.MatchExactly,
         )
         if found:
             self.view.setCurrentIndex(found[0])
@@ -91,7 +95,7 @@ class GenesPanel(QWidget):
         return bool(found)
 
     def gene(self) -> str:
-        """The chosen gene, empty where there is none."""
+        """Return the chosen gene, empty where there is none."""
         index = self.view.currentIndex()
         return str(index.siblingAtColumn(GENE).data()) if index.isValid() else ""
 
@@ -104,8 +108,8 @@ class GenesPanel(QWidget):
         self.view.setCurrentIndex(self.proxy.index(min(max(row, 0), n_rows - 1), GENE))
 
     def shown(self) -> str:
-        """What is shown: ``mean``, ``sd`` or ``none``."""
-        return list(VIEWS.values())[max(0, self.views.checkedId())][0]
+        """Return what is shown: ``mean``, ``sd`` or ``none``."""
+        return [name for name, _ in VIEWS.values()][max(0, self.views.checkedId())]
 
     def range_kind(self) -> str:
         """How the colours' range is chosen: ``gene``, ``all`` or ``kept``."""

@@ -25,7 +25,9 @@ class InspectPanel(QWidget):
         """Show the prediction of one spot with its 90% interval, and whether to doubt it."""
         told = f"{gene} predicted {mean:.2f} (90% interval {low:.2f} to {high:.2f}), {unit}"
         if is_unlike:
-            told += ". This spot looks unlike the tissue that the model learnt from: do not rely on it."
+            told += (
+                ". This spot looks unlike the tissue that the model learnt from: do not rely on it."
+            )
         self.readout.setText(told)
 
     def show_nothing(self) -> None:

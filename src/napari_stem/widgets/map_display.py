@@ -118,7 +118,7 @@ class MapDisplay(QObject):
             self._viewer.mouse_move_callbacks.remove(self._read_out)
 
     def maps(self) -> MapLayers | None:
-        """The maps of the active slide."""
+        """Return the maps of the active slide."""
         shown = self._current()
         return shown.maps if shown else None
 
@@ -133,7 +133,9 @@ class MapDisplay(QObject):
             self._genes.show_genes((), {})
             return
         gene = shown.gene  # showing the list chooses nothing, but clears what was chosen
-        self._export.suggested_name = f"{shown.maps.prediction.path.stem.rsplit('-', 1)[0]}_predicted"
+        self._export.suggested_name = (
+            f"{shown.maps.prediction.path.stem.rsplit('-', 1)[0]}_predicted"
+        )
         self._genes.show_genes(shown.maps.prediction.genes, shown.reliability)
         self._genes.choose(gene)
         shown.maps.show_field(self._genes.shown())
@@ -174,7 +176,7 @@ class MapDisplay(QObject):
             maps.show_field(field)
             maps.select()
 
-    def _change_range(self, kind: str) -> None:  # noqa: ARG002
+    def _change_range(self, kind: str) -> None:
         for shown in self._shown.values():
             shown.shared_limits = None
         if self._active is not None:
@@ -187,7 +189,7 @@ class MapDisplay(QObject):
         for shown in self._shown.values():
             shown.maps.set_opacity(opacity)
 
-    def _read_out(self, viewer: Viewer, event: Any) -> None:  # noqa: ANN401, ARG002
+    def _read_out(self, viewer: Viewer, event: Any) -> None:
         shown = self._current()
         spot = shown.maps.spot_at(event.position) if shown else None
         if shown is None or spot is None:
@@ -222,7 +224,7 @@ class MapDisplay(QObject):
 
 
 def _first(reliability: Mapping[str, float | None]) -> str:
-    """The most reliable gene: the best one to begin with."""
+    """Return the most reliable gene: the best one to begin with."""
     known = {gene: value for gene, value in reliability.items() if value is not None}
     return max(known, key=lambda gene: known[gene], default="")
 

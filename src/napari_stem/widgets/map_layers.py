@@ -44,7 +44,9 @@ class MapLayers(QObject):
         if self._shown != "none":
             self._viewer.layers.selection.active = self._layers[self._shown]
 
-    def show_gene(self, gene: str, shared: tuple[float, float] | None = None, *, keep: bool) -> None:
+    def show_gene(
+        self, gene: str, shared: tuple[float, float] | None = None, *, keep: bool
+    ) -> None:
         """Swap both layers to another gene.
 
         Parameters
@@ -95,10 +97,10 @@ class MapLayers(QObject):
                 self._viewer.layers.remove(layer)
 
     def layer(self, field: Field) -> Image:
-        """The layer of one field."""
+        """Return the layer of one field."""
         return self._layers[field]
 
-    def spot_at(self, position: Any) -> int | None:  # noqa: ANN401
+    def spot_at(self, position: Any) -> int | None:
         """Index of the finished spot at a world position, or None."""
         row, col = self._layers["mean"].world_to_data(position)[-2:]
         spot = self.grid.spot_under(row, col)
@@ -140,6 +142,6 @@ class MapLayers(QObject):
         finally:
             self._is_setting = False
 
-    def _on_limits(self, event: Any) -> None:  # noqa: ANN401, ARG002
+    def _on_limits(self, event: Any) -> None:
         if not self._is_setting:
             self.limits_edited.emit()

@@ -31,7 +31,11 @@ DEVICES = {
     "NVIDIA graphics card": "cuda",
     "Apple graphics": "mps",
 }
-STAGES = {"starting": "Getting ready", "embedding": "Looking at the tissue", "sampling": "Predicting"}
+STAGES = {
+    "starting": "Getting ready",
+    "embedding": "Looking at the tissue",
+    "sampling": "Predicting",
+}
 
 
 class ModelPanel(QWidget):
@@ -48,7 +52,9 @@ class ModelPanel(QWidget):
         self._models: dict[str, Mapping[str, Any]] = {}
         self._n_spots = 0
         self.choice = QComboBox()
-        self.choice.setToolTip("The model that predicts; it must have been made for this kind of tissue")
+        self.choice.setToolTip(
+            "The model that predicts; it must have been made for this kind of tissue"
+        )
         self.card = note("")
         self.pitch = QDoubleSpinBox()
         self.n_draws = QSpinBox()
@@ -70,7 +76,7 @@ class ModelPanel(QWidget):
         self.show_idle()
 
     def settings(self) -> SamplingSettings:
-        """The parameters as chosen."""
+        """Return the parameters as chosen."""
         return SamplingSettings(
             n_draws=self.n_draws.value(),
             n_steps=self.n_steps.value(),
@@ -111,7 +117,9 @@ class ModelPanel(QWidget):
         self._n_spots = n_spots
         self._refresh_run_button()
 
-    def show_running(self, stage: str, n_done: int, n_spots: int, seconds_left: float | None) -> None:
+    def show_running(
+        self, stage: str, n_done: int, n_spots: int, seconds_left: float | None
+    ) -> None:
         """Show how far a run is."""
         self.progress.setRange(0, n_spots if stage == "sampling" else 0)
         self.progress.setValue(n_done)
@@ -156,7 +164,9 @@ class ModelPanel(QWidget):
         if name:
             self.model_chosen.emit(name)
         else:
-            self.card.setText("No model can be used here; see “napari-stem models” for the reasons.")
+            self.card.setText(
+                "No model can be used here; see “napari-stem models” for the reasons."
+            )
 
     def _set_up_fields(self, remembered: Remembered) -> None:
         self.pitch.setRange(5.0, 2000.0)
@@ -166,8 +176,20 @@ class ModelPanel(QWidget):
         self.pitch.setValue(200.0)
         self.pitch.setToolTip("From the centre of one spot to the next; the model's own is best")
         for box, low, high, value, tip in (
-            (self.n_draws, 2, 1000, remembered.n_draws, "More samples: steadier uncertainty, longer runs"),
-            (self.n_steps, 1, 1000, remembered.n_steps, "Steps from noise to one sample; 16 suffice"),
+            (
+                self.n_draws,
+                2,
+                1000,
+                remembered.n_draws,
+                "More samples: steadier uncertainty, longer runs",
+            ),
+            (
+                self.n_steps,
+                1,
+                1000,
+                remembered.n_steps,
+                "Steps from noise to one sample; 16 suffice",
+            ),
             (self.seed, 0, 2**31 - 1, remembered.seed, "The same number gives the same map again"),
         ):
             box.setRange(low, high)

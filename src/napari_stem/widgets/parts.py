@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidge
 
 
 def note(text: str) -> QLabel:
-    """A wrapping line of text, which the user may select and copy."""
+    """Make a wrapping line of text, which the user may select and copy."""
     label = QLabel(text)
     label.setWordWrap(True)
     label.setTextFormat(Qt.TextFormat.PlainText)
@@ -50,13 +50,13 @@ class Folding(QWidget):
         """Whether the content is to be seen."""
         return bool(self._button.isChecked())
 
-    def _show(self, is_open: bool) -> None:  # noqa: FBT001
+    def _show(self, is_open: bool) -> None:
         self._content.setVisible(is_open)
         self._button.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
 
 
 def duration(seconds: float) -> str:
-    """A time to wait as people say it."""
+    """Say a time to wait as people do."""
     if seconds < 5:
         return "a few seconds"
     if seconds < 90:
@@ -67,5 +67,5 @@ def duration(seconds: float) -> str:
 
 
 def count(number: int, thing: str) -> str:
-    """A number with its noun: ``1 spot``, ``2,000 spots``."""
+    """Say a number with its noun: ``1 spot``, ``2,000 spots``."""
     return f"{number:,} {thing}" + ("" if number == 1 else "s")

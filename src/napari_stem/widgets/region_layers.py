@@ -32,14 +32,14 @@ class RegionLayers:
         self._changed = changed
 
     def find(self, slide: Slide) -> Shapes | None:
-        """The slide's shapes layer, or None where nothing has been drawn."""
+        """Return the slide's shapes layer, or None where nothing has been drawn."""
         for layer in self._viewer.layers:
             if layer.metadata.get(METADATA_KEY, {}).get("regions_of") == slide.fingerprint:
                 return layer
         return None
 
     def of(self, slide: Slide) -> Shapes:
-        """The slide's shapes layer, made if there is none."""
+        """Return the slide's shapes layer, made if there is none."""
         found = self.find(slide)
         if found is not None:
             return found
@@ -74,7 +74,6 @@ class RegionLayers:
 
     def put(self, slide: Slide, regions: Sequence[Region], slide_layer: Image) -> None:
         """Show regions in place of those that were there."""
-        mpp = slide.require_mpp()
         layer = self.of(slide)
         pieces = [piece for region in regions for piece in without_holes(region.polygon)]
         outlines = []
@@ -82,7 +81,7 @@ class RegionLayers:
             xy_px = np.asarray(piece.exterior.coords)[:-1]
             yx_pixel = xy_px[:, ::-1] - 0.5  # napari's indices name the centres of pixels
             outlines.append(_mapped(yx_pixel, slide_layer.data_to_world))
-        if mpp and outlines:
+        if outlines:
             layer.data = []
             layer.add_polygons(outlines)
 
@@ -105,7 +104,7 @@ class RegionLayers:
         if layer is None:
             return []
         mpp = slide.require_mpp()
-        regions = []
+        regions: list[Region] = []
         for vertices, kind in zip(layer.data, layer.shape_type, strict=True):
             corners = outline(vertices, kind)
             if corners is None:
@@ -126,7 +125,7 @@ class RegionLayers:
             layers = self._viewer.layers
             layers.move(layers.index(layer), len(layers))
 
-    def _on_data(self, event: Any) -> None:  # noqa: ANN401, ARG002
+    def _on_data(self, event: Any) -> None:
         self._changed()
 
 

@@ -68,12 +68,12 @@ class RunControl(QObject):
         if not self._stop.is_set():
             self._panel.show_running(step.stage, step.n_done, step.n_spots, step.seconds_left)
 
-    def _finished(self, ended_by_itself: bool) -> None:  # noqa: FBT001
+    def _finished(self, ended_by_itself: bool) -> None:
         slide, prediction = self._slide, self._prediction
         self._stop = self._slide = self._prediction = None
         if slide is None or prediction is None:
             self._panel.show_idle("Stopped before anything was predicted.")
-            self.ended.emit(False)  # noqa: FBT003
+            self.ended.emit(False)
             return
         self._maps.finish(slide)
         n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)

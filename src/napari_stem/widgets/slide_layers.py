@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from napari_stem.slide.base import Slide
 
 
-def slide_of(layer: Any) -> Slide | None:  # noqa: ANN401
-    """The open slide that a layer shows, or None."""
+def slide_of(layer: Any) -> Slide | None:
+    """Return the open slide that a layer shows, or None."""
     slide: Slide | None = layer.metadata.get(METADATA_KEY, {}).get("slide")
     return slide
 
@@ -61,7 +61,11 @@ class SlideLayers:
                 continue
             path = layer.source.path
             remedy = (
-                f"use “Open slide…” on {path}" if path else "save it as a file and use “Open slide…”"
+                f"use “Open slide…” on {path}"
+                if path
+                else "save it as a file and use “Open slide…”"
             )
-            sentences.append(f"“{layer.name}” was not opened as a slide; to predict on it, {remedy}.")
+            sentences.append(
+                f"“{layer.name}” was not opened as a slide; to predict on it, {remedy}."
+            )
         return sentences

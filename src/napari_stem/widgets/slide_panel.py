@@ -61,11 +61,11 @@ class SlidePanel(QWidget):
 
     def show_slides(self, names: Sequence[str], chosen: int) -> None:
         """List the open slides; ``chosen`` is -1 where there is none."""
-        self.choice.blockSignals(True)  # noqa: FBT003
+        self.choice.blockSignals(True)
         self.choice.clear()
         self.choice.addItems(list(names))
         self.choice.setCurrentIndex(chosen)
-        self.choice.blockSignals(False)  # noqa: FBT003
+        self.choice.blockSignals(False)
         self.choice.setVisible(bool(names))
 
     def show_details(self, slide: Slide | None) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_stem.errors import SpotError
 from napari_stem.geometry import inside, lattice
 
@@ -46,4 +48,4 @@ class SpotCounter:
             except SpotError:
                 self._lattice = None
             self._key = key
-        return 0 if self._lattice is None else int(inside(self._lattice, regions).sum())
+        return 0 if self._lattice is None else int(np.count_nonzero(inside(self._lattice, regions)))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_stem.geometry import Region, Spots
-    from napari_stem.model import Model
+    from napari_stem.model.bundle import Model
     from napari_stem.predict import PredictionProgress
     from napari_stem.results import Prediction
     from napari_stem.settings import SamplingSettings
@@ -155,7 +155,7 @@ class Jobs(QObject):
     def start(
         self,
         function: Callable[..., Any],
-        *args: Any,  # noqa: ANN401
+        *args: Any,
         done: Callable[[Any], None],
         failed: Callable[[], None] | None = None,
     ) -> None:
@@ -234,13 +234,13 @@ class Jobs(QObject):
             failed()
 
     def _broke(self, error: Exception, failed: Callable[[], None] | None) -> None:
-        """An error of ours, not the user's: napari shows it; the log keeps it."""
+        """Log an error of ours, not the user's, which napari shows by itself."""
         logger.error("A background job broke", exc_info=error)
         if failed is not None and not self._closed:
             failed()
 
 
-def _guarded(function: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401
+def _guarded(function: Callable[..., Any], *args: Any) -> Any:
     try:
         return function(*args)
     except StemError as error:

@@ -1,0 +1,115 @@
+"""From noise to draws: which sampler walks which parameterisation, with which noise."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from napari_stem.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor, nn
+
+    from napari_stem.geometry import Spots
+    from napari_stem.model.bundle import ModelConfig
+    from napari_stem.settings import SamplingSettings
+
+
+def torch_device(name: str) -> str:
+    """Resolve ``auto``: CUDA, then Apple's MPS, then the CPU.
+
+    Raises
+    ------
+    ModelError
+        The named device is not there.
+    """
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"This machine has no device '{name}'; use --device auto or cpu."
+        ) from error
+    return name
+
+
+def noise_of_step(
+    spots: Spots, settings: SamplingSettings, shape: tuple[int, int, int], device: str, step: int
+) -> Tensor:
+    """Location-keyed standard normals of one step, (n * draws, genes).
+
+    Every second draw mirrors the one before it (antithetic variates): each alone is as random as ever, and the
+    mean of a few draws is nearly that of many.
+    """
+    import torch
+
+    from napari_stem.diffusion.noise import located_normal
+
+    n, n_draws, n_genes = shape
+    n_pairs = (n_draws + 1) // 2
+    normals = located_normal(
+        settings.seed, spots.x_px, spots.y_px, n_pairs, step, n_genes, device=device
+    )
+    mirrored = torch.stack([normals, -normals], dim=2).flatten(1, 2)  # (n, 2 * pairs, genes)
+    return mirrored[:, :n_draws].reshape(n * n_draws, n_genes)
+
+
+def residual_walk(
+    config: ModelConfig,
+    network: nn.Module,
+    condition: Tensor,
+    noise: Callable[[str, int], Tensor],
+    settings: SamplingSettings,
+    callback: Callable[[int, int, Any], None] | None,
+) -> Tensor:
+    """Sample standardised residuals with EDM's parameterisation."""
+    from napari_stem.diffusion import samplers
+    from napari_stem.diffusion.objectives import EDMPrecond
+    from napari_stem.diffusion.schedule import karras_sigmas
+
+    device = condition.device.type
+    sigmas = karras_sigmas(settings.n_steps, config.sigma_min, config.sigma_max)
+    denoise = partial(EDMPrecond(network).denoise, condition=condition)
+    start = noise(device, 0) * sigmas[0]
+    if settings.sampler == "ancestral":
+        return samplers.euler_ancestral(
+            denoise, start, sigmas, lambda step: noise(device, step + 1), callback
+        )
+    return samplers.dpmpp_2m(denoise, start, sigmas, callback)
+
+
+def published_walk(
+    config: ModelConfig,
+    network: nn.Module,
+    condition: Tensor,
+    noise: Callable[[str, int], Tensor],
+    settings: SamplingSettings,
+    callback: Callable[[int, int, Any], None] | None,
+) -> Tensor:
+    """Sample values with published Stem's chain, or with the second-order solver on the same network."""
+    from napari_stem.diffusion import samplers
+    from napari_stem.diffusion.objectives import PublishedAsDenoiser
+    from napari_stem.diffusion.schedule import LinearSchedule, karras_sigmas
+
+    device, chain = condition.device.type, LinearSchedule.published()
+    if settings.sampler == "ancestral":
+        return samplers.ddpm_ancestral(
+            network,
+            noise(device, 0),
+            chain,
+            settings.n_steps,
+            condition,
+            noise=lambda step: noise(device, step + 1),
+            callback=callback,
+        )
+    low, high = float(chain.sigmas[0]), float(chain.sigmas[-1])
+    sigmas = karras_sigmas(settings.n_steps, low, high)
+    denoise = partial(PublishedAsDenoiser(network, chain).denoise, condition=condition)
+    return samplers.dpmpp_2m(denoise, noise(device, 0) * high, sigmas, callback)
