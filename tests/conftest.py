@@ -69,3 +69,27 @@ def her2st_dataset(her2st_source: Path, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("her2st") / "dataset"
     import_her2st(her2st_source, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_dataset(her2st_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every fifth spot of the two sections, to be embedded and trained on in seconds; do not write."""
+    import anndata
+
+    folder = tmp_path_factory.mktemp("small") / "dataset"
+    shutil.copytree(her2st_dataset, folder)
+    for table in (folder / "st").glob("*.h5ad"):
+        anndata.read_h5ad(table)[::5].copy().write_h5ad(table)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_model(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a model of 20 genes, trained for 28 steps on C2 of the small data set; do not write."""
+    from napari_stem.spatial.dataset import Dataset
+    from napari_stem.training.fit import TrainingOptions, train
+
+    folder = tmp_path_factory.mktemp("models") / "small"
+    options = TrainingOptions(steps=28, genes="hvg:20", hold_out=("C3",))
+    train(Dataset(small_dataset), folder, options)
+    return folder

@@ -24,7 +24,6 @@ _PUBLIC = {
     "choose_spots": "napari_stem.predict",
     "load_model": "napari_stem.model",
     "open_slide": "napari_stem.slide",
-    "predict": "napari_stem.predict",
     "predict_slide": "napari_stem.predict",
 }
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names of lazy attributes

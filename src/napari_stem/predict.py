@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_stem.encoders.embed import Embedder
 from napari_stem.encoders.registry import load_encoder
-from napari_stem.errors import RegionError
+from napari_stem.errors import EncoderError, RegionError
 from napari_stem.geometry import lattice, spots_in_regions
 from napari_stem.results import Prediction
 from napari_stem.settings import SamplingSettings
@@ -117,6 +117,11 @@ def predict(
     clock = _Clock(prediction, len(spots))
     yield clock.progress("embedding")
     encoder = load_encoder(model.encoder_name, torch_device(settings.device))
+    if encoder.version != model.config.encoder_version:
+        raise EncoderError(
+            f"Model '{model.name}' was trained with version {model.config.encoder_version} of encoder "
+            f"'{encoder.name}', this is version {encoder.version}; train the model again."
+        )
     embedder = Embedder(slide, encoder)
 
     def check(*_: Any) -> None:

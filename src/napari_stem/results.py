@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from napari_stem import __version__
-from napari_stem.errors import OutputError, PredictionError, UnknownGeneError
+from napari_stem.errors import OutputError, PredictionError, SpotError, UnknownGeneError
 from napari_stem.geometry import Spots
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ FIELDS: tuple[Field, ...] = ("mean", "sd", "q05", "q95")
 PROVENANCE_KEY = "napari_stem"
 LIBRARY = "slide"
 _SPOTS_PER_CHUNK = 256
+_DAMAGE = (OSError, LookupError, ValueError, TypeError, RuntimeError)  # codecs raise RuntimeError
 
 
 class Prediction:
@@ -68,12 +70,11 @@ class Prediction:
             self.spots = self._read_spots()
             self.done: NDArray[np.bool_] = self._group["obs"]["done"][:]
             self.ood: NDArray[np.bool_] = self._group["obs"]["ood"][:]
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            raise PredictionError(
-                f"{path} is not a prediction of napari-stem, or is damaged ({error}); run 'predict' again."
-            ) from error
+        except (*_DAMAGE, SpotError) as error:
+            raise _damaged(path, error) from error
         self._column = {gene: i for i, gene in enumerate(self.genes)}
         self._values: dict[tuple[str, Field], NDArray[np.float32]] = {}
+        self._lock = threading.Lock()  # a viewer reads values while its worker writes blocks
 
     @classmethod
     def open(cls, path: Path) -> Prediction:
@@ -230,9 +231,10 @@ class Prediction:
                 f"make room and resume."
             ) from error
         self.done[rows], self.ood[rows] = True, ood
-        for (gene, field), values in self._values.items():
-            block = {"mean": mean, "sd": sd, "q05": q05, "q95": q95}[field]
-            values[rows] = block[:, self._column[gene]]
+        with self._lock:
+            for (gene, field), values in self._values.items():
+                block = {"mean": mean, "sd": sd, "q05": q05, "q95": q95}[field]
+                values[rows] = block[:, self._column[gene]]
 
     def values(self, gene: str, field: Field = "mean") -> NDArray[np.float32]:
         """(n,) float32 of one gene, NaN where not done; the array is live and must not be changed.
@@ -244,10 +246,15 @@ class Prediction:
         """
         if gene not in self._column:
             raise UnknownGeneError(f"This prediction has no gene '{gene}'.")
-        if (gene, field) not in self._values:
-            stored = self._group["X"] if field == "mean" else self._group["layers"][field]
-            self._values[gene, field] = np.asarray(stored[:, self._column[gene]], np.float32)
-        return self._values[gene, field]
+        with self._lock:
+            if (gene, field) not in self._values:
+                try:
+                    stored = self._group["X"] if field == "mean" else self._group["layers"][field]
+                    values = np.asarray(stored[:, self._column[gene]], np.float32)
+                except _DAMAGE as error:
+                    raise _damaged(self.path, error) from error
+                self._values[gene, field] = values
+            return self._values[gene, field]
 
     @property
     def unit(self) -> str:
@@ -258,7 +265,10 @@ class Prediction:
         """Read the whole prediction into memory."""
         import anndata
 
-        return anndata.read_zarr(self.path)
+        try:
+            return anndata.read_zarr(self.path)
+        except _DAMAGE as error:
+            raise _damaged(self.path, error) from error
 
     def export(self, path: Path) -> None:
         """Write a copy for other programs: ``.h5ad`` or ``.zarr``.
@@ -307,6 +317,13 @@ class Prediction:
             diameter_um=float(self.provenance["spot_diameter_um"]),
             names=tuple(str(name) for name in obs["_index"][:]),
         )
+
+
+def _damaged(path: Path, error: Exception) -> PredictionError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return PredictionError(
+        f"{path} is not a prediction of napari-stem, or is damaged ({reason}); run 'predict' again."
+    )
 
 
 def provenance_of(

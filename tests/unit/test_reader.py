@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from npe2 import PluginManifest
 from PIL import Image
 
@@ -86,6 +87,33 @@ def test_manifest_is_valid_and_its_functions_exist():
     assert manifest.name == "napari-stem"
     samples = manifest.contributions.sample_data
     assert [s.display_name for s in samples] == [SAMPLE_NAME]
+
+
+@pytest.fixture
+def viewer_with_plugin(npe2pm):
+    with npe2pm.tmp_plugin(manifest=PluginManifest.from_file(MANIFEST)):
+        yield ViewerModel()
+
+
+def test_napari_opens_a_slide_through_the_manifest(viewer_with_plugin, tissue_crop):
+    with pytest.warns(SlideWarning, match="pixels"):
+        (layer,) = viewer_with_plugin.open(str(tissue_crop), plugin="napari-stem")
+    assert layer.rgb
+    assert layer.multiscale
+
+
+def test_napari_opens_nothing_from_a_broken_file_and_raises_nothing(viewer_with_plugin, tmp_path):
+    path = tmp_path / "letter.svs"
+    path.write_text("Dear colleague,")
+    with pytest.warns(SlideWarning, match=r"letter\.svs"):
+        assert viewer_with_plugin.open(str(path), plugin="napari-stem") == []
+
+
+@pytest.mark.slow
+def test_napari_opens_the_sample_through_the_manifest(viewer_with_plugin):
+    (layer,) = viewer_with_plugin.open_sample("napari-stem", "her2st_c5")
+    assert layer.name == SAMPLE_NAME
+    assert [str(u) for u in layer.units] == ["micrometer", "micrometer"]
 
 
 def test_reader_brings_neither_a_viewer_nor_torch():

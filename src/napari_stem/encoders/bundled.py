@@ -85,13 +85,14 @@ def _starts(n: int) -> range:
 def _load_network() -> Any:
     """EfficientNet-Lite0 up to the last tapped stage, with ImageNet weights, in evaluation mode."""
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     network = import_timm().create_model("tf_efficientnet_lite0", num_classes=0)
     network.blocks = network.blocks[: max(TAPPED_STAGES) + 1]
     try:
         weights = load_file(WEIGHTS_PATH)
-    except (OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise EncoderError(
             f"The bundled encoder's weights ({WEIGHTS_PATH}) cannot be read ({error}); "
             f"install napari-stem again."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from napari_stem.errors import ModelError, UnknownGeneError
+from napari_stem.errors import ModelError, StemError, UnknownGeneError
 from napari_stem.model.calibration import spread
 from napari_stem.model.head import Head
 from napari_stem.model.sampling import (
@@ -184,7 +184,7 @@ class Model:
             settings,
             callback,
         )
-        drawn = x.reshape(shape).cpu().numpy().transpose(0, 2, 1)
+        drawn: NDArray[np.float32] = x.reshape(shape).float().cpu().numpy().transpose(0, 2, 1)
         if self.config.objective == "published":
             return drawn
         values: NDArray[np.float32] = mean[:, :, None] + drawn * self.head.residual_scale[:, None]
@@ -233,10 +233,14 @@ def load_folder(folder: Path) -> Model:
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise ModelError(f"Model folder {folder} lacks {name}; copy the whole folder again.")
+    from safetensors import SafetensorError
+
     config = read_config(folder)
     try:
         return _assemble(config, folder / WEIGHTS_FILE)
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+    except StemError as error:
+        raise ModelError(f"{folder / CONFIG_FILE} cannot be used: {error}") from error
+    except (SafetensorError, OSError, LookupError, ValueError, RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(
             f"{folder / WEIGHTS_FILE} does not fit {CONFIG_FILE} or is damaged ({reason}); "

@@ -40,9 +40,8 @@ def spread_factors(
     above = (truth - mean) / np.maximum(high - mean, 1e-6)
     below = (mean - truth) / np.maximum(mean - low, 1e-6)
     scores = np.maximum(above, below)
-    n = len(scores)
-    rank = min(1.0, np.ceil((n + 1) * level) / n)
-    factors = np.quantile(scores, rank, axis=0, method="higher")
+    rank = min(len(scores), int(np.ceil((len(scores) + 1) * level)))
+    factors = np.sort(scores, axis=0)[rank - 1]
     kept: NDArray[np.float32] = np.clip(factors, _NARROWEST, _WIDEST).astype(np.float32)
     return kept
 

@@ -74,7 +74,7 @@ def residual_walk(
     from napari_stem.diffusion.objectives import EDMPrecond
     from napari_stem.diffusion.schedule import karras_sigmas
 
-    device = condition.device.type
+    device = str(condition.device)
     sigmas = karras_sigmas(settings.n_steps, config.sigma_min, config.sigma_max)
     denoise = partial(EDMPrecond(network).denoise, condition=condition)
     start = noise(device, 0) * sigmas[0]
@@ -98,7 +98,7 @@ def published_walk(
     from napari_stem.diffusion.objectives import PublishedAsDenoiser
     from napari_stem.diffusion.schedule import LinearSchedule, karras_sigmas
 
-    device, chain = condition.device.type, LinearSchedule.published()
+    device, chain = str(condition.device), LinearSchedule.published()
     if settings.sampler == "ancestral":
         return samplers.ddpm_ancestral(
             network,

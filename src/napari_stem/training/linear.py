@@ -58,8 +58,9 @@ def fit_linear(sections: Sequence[SectionArrays]) -> LinearFit:
     z = (x - scaler.mean_) / scale
     alpha, out_of_fold = _best_alpha(z, y, group)
     weights, intercept = _ridge(z, y, alpha)
-    look = PCA(min(N_COMPONENTS, *z.shape), random_state=0).fit(z)
-    guess = PCA(min(N_MEAN_COMPONENTS, *y.shape), random_state=0).fit(out_of_fold)
+    n_most = len(z) - 1  # a centred table has no more components than this
+    look = PCA(min(N_COMPONENTS, n_most, z.shape[1]), random_state=0).fit(z)
+    guess = PCA(min(N_MEAN_COMPONENTS, n_most, y.shape[1]), random_state=0).fit(out_of_fold)
     residual = y - out_of_fold
     residual_scale = residual.std(0) + 1e-3
     head = Head(
@@ -68,15 +69,21 @@ def fit_linear(sections: Sequence[SectionArrays]) -> LinearFit:
         weights=weights.astype(np.float32),
         intercept=intercept.astype(np.float32),
         components=look.components_.astype(np.float32),
-        component_scale=np.sqrt(look.explained_variance_).astype(np.float32),
+        component_scale=_component_scale(look.explained_variance_),
         mean_centre=guess.mean_.astype(np.float32),
         mean_components=guess.components_.astype(np.float32),
-        mean_component_scale=np.sqrt(guess.explained_variance_).astype(np.float32),
+        mean_component_scale=_component_scale(guess.explained_variance_),
         residual_scale=residual_scale.astype(np.float32),
         domain_limit=np.array(_domain_limit(x, group), np.float32),
     )
     condition = head.condition(x.astype(np.float32), out_of_fold.astype(np.float32))
     return LinearFit(head, condition, (residual / residual_scale).astype(np.float32))
+
+
+def _component_scale(variance: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Standard deviations; a component that hardly varies (a constant gene) is kept from being blown up."""
+    deviation = np.sqrt(variance)
+    return np.asarray(np.maximum(deviation, 1e-3 * deviation.max() + 1e-6), np.float32)
 
 
 def _ridge(

@@ -265,9 +265,13 @@ def _list_models() -> list[Mapping[str, Any]]:
 
 
 def _load_model(name: str) -> Model:
+    """Load a model, and once its encoder, whose libraries take seconds to come: Run then starts at once."""
+    from napari_stem.encoders.registry import load_encoder
     from napari_stem.model import load_model
 
-    return load_model(name)
+    model = load_model(name)
+    load_encoder(model.encoder_name)
+    return model
 
 
 def _open_slide(path: str, report: Callable[[str, int, int], None]) -> Slide:

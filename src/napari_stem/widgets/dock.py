@@ -140,7 +140,8 @@ class StemDock(QWidget):
             return
         self._went_on.add(title)
         self.parts[title].open()
-        if title == "Genes":
-            self.parts["Slide"].fold()
-            self.parts["Inspect"].open()
-            self.parts["Export"].open()
+        if title == "Genes":  # the run's progress stays in sight; what led to it folds away
+            for done in ("Slide", "Region"):
+                self.parts[done].fold()
+            for following in ("Inspect", "Export"):
+                self.parts[following].open()

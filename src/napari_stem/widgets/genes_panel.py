@@ -109,7 +109,7 @@ class GenesPanel(QWidget):
 
     def shown(self) -> str:
         """Return what is shown: ``mean``, ``sd`` or ``none``."""
-        return [name for name, _ in VIEWS.values()][max(0, self.views.checkedId())]
+        return str([name for name, _ in VIEWS.values()][max(0, self.views.checkedId())])
 
     def range_kind(self) -> str:
         """How the colours' range is chosen: ``gene``, ``all`` or ``kept``."""

@@ -108,7 +108,7 @@ class ModelPanel(QWidget):
         parts = [
             ", ".join(str(model[k]) for k in ("species", "tissue") if model.get(k)),
             f"{model['n_genes']} genes" if model.get("n_genes") else "",
-            f"image features: {model['encoder']}" if model.get("encoder") else "",
+            _features(str(model["encoder"])) if model.get("encoder") else "",
         ]
         self.card.setText("; ".join(part for part in parts if part))
 
@@ -223,3 +223,7 @@ class ModelPanel(QWidget):
         layout.addLayout(buttons)
         layout.addWidget(self.progress)
         layout.addWidget(self.progress_text)
+
+
+def _features(encoder: str) -> str:
+    return "built-in image features" if encoder == "bundled" else f"image features of {encoder}"

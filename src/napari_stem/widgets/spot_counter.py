@@ -40,7 +40,7 @@ class SpotCounter:
         mpp = slide.require_mpp()
         pitch_px2 = pitch_um**2 / (mpp.x_um * mpp.y_um)
         if slide.size.height_px * slide.size.width_px / pitch_px2 > ESTIMATE_ABOVE:
-            return round(sum(region.polygon.area for region in regions) / pitch_px2)
+            return int(sum(region.polygon.area for region in regions) / pitch_px2)
         key = (slide.fingerprint, mpp, pitch_um)
         if key != self._key:
             try:

@@ -1,0 +1,143 @@
+"""The bundled encoder: its numbers, on real tissue, alone and in company."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from napari_stem.encoders import bundled
+from napari_stem.encoders.base import Encoder
+from napari_stem.encoders.bundled import BundledEncoder
+from napari_stem.encoders.registry import list_encoders, load_encoder
+from napari_stem.encoders.stain import STATISTICS_WIDTH, stain_statistics
+from napari_stem.errors import EncoderError
+from napari_stem.geometry import Mpp, Spots
+from napari_stem.slide import open_slide
+from napari_stem.slide.patches import PatchReader
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+DATA = Path(__file__).parents[2] / "data"
+MPP = Mpp.square(0.6907)
+GOLDEN = DATA / "encoder" / "bundled-1-C5-crop.npy"
+
+
+def spots_at(*xy_px: tuple[float, float]) -> Spots:
+    x_px, y_px = (np.array(values, float) for values in zip(*xy_px, strict=True))
+    count = np.arange(len(xy_px))
+    names = tuple(f"spot{i}" for i in count)
+    return Spots(x_px, y_px, count, count, pitch_um=100.0, diameter_um=100.0, names=names)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return load_encoder("bundled")
+
+
+@pytest.fixture(scope="module")
+def patches() -> NDArray[np.uint8]:
+    """Round four places of a real section: (4, 3, 224, 224, 3)."""
+    slide = open_slide(DATA / "slides" / "C5-crop.jpg", MPP)
+    spots = spots_at((750, 650), (500, 500), (900.5, 700.25), (20, 30))
+    read = PatchReader(slide, spots, BundledEncoder.patch).read(slice(None))
+    slide.close()
+    return read
+
+
+@pytest.fixture(scope="module")
+def embedding(encoder: Encoder, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return encoder.encode(patches)
+
+
+def test_shape_and_type(encoder: Encoder, embedding: NDArray[np.float32]) -> None:
+    assert isinstance(encoder, Encoder)
+    assert (encoder.name, encoder.width) == ("bundled", 1053)
+    assert embedding.shape == (4, 1053)
+    assert embedding.dtype == np.float32
+    assert np.isfinite(embedding).all()
+
+
+def test_no_spots_give_no_embeddings(encoder: Encoder, patches: NDArray[np.uint8]) -> None:
+    assert encoder.encode(patches[:0]).shape == (0, encoder.width)
+
+
+def test_numbers_do_not_change_from_version_to_version(embedding: NDArray[np.float32]) -> None:
+    """If they have to, give the encoder a new version and write the file anew (see its README)."""
+    np.testing.assert_allclose(embedding[0], np.load(GOLDEN), rtol=1e-3, atol=1e-3)
+
+
+def test_a_spot_alone_is_as_in_a_batch(
+    encoder: Encoder, patches: NDArray[np.uint8], embedding: NDArray[np.float32]
+) -> None:
+    for spot in range(len(patches)):
+        alone = encoder.encode(patches[spot : spot + 1])
+        np.testing.assert_allclose(alone[0], embedding[spot], rtol=1e-4, atol=1e-4)
+
+
+def test_order_of_spots_is_kept(
+    encoder: Encoder, patches: NDArray[np.uint8], embedding: NDArray[np.float32]
+) -> None:
+    backwards = encoder.encode(patches[::-1].copy())
+    np.testing.assert_allclose(backwards[::-1], embedding, rtol=1e-4, atol=1e-4)
+    assert np.abs(embedding[0] - embedding[1]).max() > 0.1  # or any order would do
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x10\0\0\0\0\0\0\0{'not': 'one'}"])
+def test_damaged_weights_are_an_encoder_error(tmp_path, monkeypatch, content) -> None:
+    path = tmp_path / "weights.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setattr(bundled, "WEIGHTS_PATH", path)
+    with pytest.raises(EncoderError, match="install napari-stem again") as caught:
+        BundledEncoder()
+    assert str(path) in str(caught.value)
+
+
+def test_truncated_weights_are_an_encoder_error(tmp_path, monkeypatch) -> None:
+    whole = bundled.WEIGHTS_PATH.read_bytes()
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(whole[: len(whole) // 2])
+    monkeypatch.setattr(bundled, "WEIGHTS_PATH", path)
+    with pytest.raises(EncoderError, match="cannot be read"):
+        BundledEncoder()
+
+
+def test_incomplete_weights_are_an_encoder_error(tmp_path, monkeypatch) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(bundled.WEIGHTS_PATH)
+    del tensors["conv_stem.weight"]
+    path = tmp_path / "weights.safetensors"
+    save_file(tensors, path)
+    monkeypatch.setattr(bundled, "WEIGHTS_PATH", path)
+    with pytest.raises(EncoderError, match=r"lack conv_stem\.weight"):
+        BundledEncoder()
+
+
+def test_registry_knows_it_and_nothing_else() -> None:
+    assert [(e["name"], e["ready"]) for e in list_encoders()] == [("bundled", True)]
+    with pytest.raises(EncoderError, match="'uni'; known: bundled"):
+        load_encoder("uni")
+
+
+def test_stain_statistics_of_a_flat_patch() -> None:
+    grey = np.full((1, 16, 16, 3), 128, np.uint8)
+    colour, texture = np.split(stain_statistics(grey)[0], [35])
+    per_channel = colour.reshape(5, 7)
+    assert stain_statistics(grey).shape == (1, STATISTICS_WIDTH)
+    np.testing.assert_allclose(per_channel[:3], np.tile([128, 0, *[128] * 5], (3, 1)), atol=1e-4)
+    np.testing.assert_allclose(per_channel[3:, 1], 0, atol=1e-5)
+    np.testing.assert_allclose(texture, 0, atol=1e-5)
+
+
+def test_stain_statistics_see_the_size_of_a_texture(patches: NDArray[np.uint8]) -> None:
+    """Black and white squares of 4 px: steps at 4 px, none once 8 px are averaged."""
+    board = np.kron(np.indices((8, 8)).sum(0) % 2, np.ones((4, 4)))
+    image = np.repeat((255 * board).astype(np.uint8)[None, ..., None], 3, axis=-1)
+    steps = stain_statistics(image)[0, 35:].reshape(4, 3)[:, 0]
+    assert steps[2] == steps.max()
+    assert steps[3] == pytest.approx(0, abs=1e-5)

@@ -1,0 +1,170 @@
+"""The cache of embeddings: a spot is looked at once, and a cache never changes a number."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from napari_stem.encoders.base import PatchSpec
+from napari_stem.encoders.cache import EmbeddingCache, rounded
+from napari_stem.encoders.embed import Embedder
+from napari_stem.geometry import Mpp, lattice
+from napari_stem.slide import open_slide
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from napari_stem.slide import Slide
+
+CROP = Path(__file__).parents[2] / "data" / "slides" / "C5-crop.jpg"
+MPP = 0.6907
+
+
+class Colours:
+    """A small encoder that counts what it is shown: mean and standard deviation of each channel."""
+
+    name = "colours"
+    patch = PatchSpec(fields_of_view_um=(50.0, 100.0), side_px=16)
+    width = 12
+
+    def __init__(self, version: str = "1") -> None:
+        self.version = version
+        self.n_seen = 0
+
+    def encode(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.n_seen += len(patches)
+        values = patches.reshape(len(patches), 2, -1, 3).astype(np.float32)
+        return np.concatenate([values.mean(2), values.std(2)], 2).reshape(len(patches), -1)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    """An empty cache folder for this test alone."""
+    monkeypatch.setenv("NAPARI_STEM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def slide(cache) -> Iterator[Slide]:
+    opened = open_slide(CROP, Mpp.square(MPP))
+    yield opened
+    opened.close()
+
+
+def spots_of(slide: Slide):
+    return lattice(slide.size, slide.require_mpp(), 200)  # 4 x 5
+
+
+def test_a_second_call_returns_the_same_numbers_and_looks_at_nothing(slide) -> None:
+    spots = spots_of(slide)
+    first, second = Colours(), Colours()
+    embedding = Embedder(slide, first).embed(spots)
+    again = Embedder(slide, second).embed(spots)
+    assert (first.n_seen, second.n_seen) == (len(spots), 0)
+    np.testing.assert_array_equal(again, embedding)
+    assert embedding.dtype == np.float32
+    assert embedding.std(0).min() > 0  # not one number everywhere
+
+
+def test_an_overlapping_choice_looks_at_new_spots_only(slide) -> None:
+    spots, encoder = spots_of(slide), Colours()
+    first = spots.take(np.arange(3, 9))
+    Embedder(slide, encoder).embed(first)
+    embedding = Embedder(slide, encoder).embed(spots)
+    assert encoder.n_seen == len(spots)
+    rows = [list(spots.names).index(name) for name in first.names]
+    np.testing.assert_array_equal(Embedder(slide, encoder).embed(first), embedding[rows])
+
+
+def test_rounding_costs_no_more_than_float16(slide) -> None:
+    from napari_stem.slide.patches import PatchReader
+
+    spots, encoder = spots_of(slide), Colours()
+    exact = encoder.encode(PatchReader(slide, spots, encoder.patch).read(slice(None)))
+    np.testing.assert_allclose(Embedder(slide, encoder).embed(spots), exact, rtol=2**-11)
+    np.testing.assert_array_equal(rounded(rounded(exact)), rounded(exact))
+
+
+@pytest.mark.parametrize(("mpp", "version"), [(0.7, "1"), (MPP, "2")])
+def test_another_pixel_size_or_version_is_another_key(slide, mpp, version) -> None:
+    spots = spots_of(slide)
+    Embedder(slide, Colours()).embed(spots)
+    encoder = Colours(version)
+    other = open_slide(CROP, Mpp.square(mpp))
+    Embedder(other, encoder).embed(spots)
+    other.close()
+    assert encoder.n_seen == len(spots)
+
+
+def test_steps_are_told_and_may_cancel_with_the_work_kept(slide) -> None:
+    spots, encoder, told = spots_of(slide), Colours(), []
+
+    class Stop(Exception):
+        pass
+
+    def step(n_done: int) -> None:
+        told.append(n_done)
+        if n_done >= 8:
+            raise Stop
+
+    with pytest.raises(Stop):
+        Embedder(slide, encoder).embed(spots, step)
+    assert told == [8]
+    Embedder(slide, encoder).embed(spots, told.append)
+    assert encoder.n_seen == len(spots)
+    assert told[-1] == len(spots)
+    assert told == sorted(told)
+
+
+def _folder_is_a_file(cache: Path) -> None:
+    cache.mkdir(exist_ok=True)
+    (cache / "embeddings").write_text("in the way")
+
+
+def _no_database(cache: Path) -> None:
+    (file,) = (cache / "embeddings").glob("*.sqlite")
+    file.write_bytes(b"not a database, but long enough to be looked at " * 40)
+
+
+@pytest.mark.parametrize("spoil", [_folder_is_a_file, _no_database])
+def test_an_unusable_cache_warns_and_changes_no_number(cache, slide, caplog, spoil) -> None:
+    spots = spots_of(slide)
+    if spoil is _no_database:
+        EmbeddingCache(slide, Colours())
+    spoil(cache)
+    encoder = Colours()
+    with caplog.at_level(logging.WARNING, logger="napari_stem"):
+        embedding = Embedder(slide, encoder).embed(spots)
+    assert "Embeddings are not kept" in caplog.text
+    assert len(caplog.records) == 1
+    assert encoder.n_seen == len(spots)
+    cache.rename(cache.with_name("spoilt"))
+    np.testing.assert_array_equal(Embedder(slide, Colours()).embed(spots), embedding)
+
+
+def test_a_cache_that_breaks_on_the_way_is_given_up(cache, slide, caplog) -> None:
+    spots, encoder = spots_of(slide), Colours()
+    embedder = Embedder(slide, encoder)
+    _no_database(cache)
+    embedding = embedder.embed(spots)
+    assert np.isfinite(embedding).all()
+    assert "Embeddings are not kept" in caplog.text
+
+
+def test_a_cut_vector_is_made_again(cache, slide) -> None:
+    spots, encoder = spots_of(slide), Colours()
+    whole = Embedder(slide, encoder).embed(spots)
+    (file,) = (cache / "embeddings").glob("*.sqlite")
+    connection = sqlite3.connect(file)
+    with connection:
+        connection.execute("UPDATE embedding SET v = x'0000' WHERE rowid = 1")
+    connection.close()
+    np.testing.assert_array_equal(Embedder(slide, encoder).embed(spots), whole)
+    assert encoder.n_seen == len(spots) + 1
