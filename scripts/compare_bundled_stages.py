@@ -72,13 +72,13 @@ def section_features(network: torch.nn.Module, dataset: Dataset, section_id: str
 
 def left_out_pcc(x: dict[str, np.ndarray], y: dict[str, np.ndarray], alpha: float) -> float:
     scores = []
-    for held in x:
+    for held, embedding in x.items():
         rest = [s for s in x if s != held]
         scaler = StandardScaler().fit(np.concatenate([x[s] for s in rest]))
         ridge = Ridge(alpha=alpha).fit(
             scaler.transform(np.concatenate([x[s] for s in rest])), np.concatenate([y[s] for s in rest])
         )
-        scores.append(np.nanmean(pcc(y[held].astype(float), ridge.predict(scaler.transform(x[held])))))
+        scores.append(np.nanmean(pcc(y[held].astype(float), ridge.predict(scaler.transform(embedding)))))
     return float(np.mean(scores))
 
 

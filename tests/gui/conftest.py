@@ -66,10 +66,11 @@ class Road:
 
     def open(self, path: Path):
         """Open a slide from the dock; returns its layer."""
-        before = len(self.viewer.layers)
+        coordinator = self.dock.coordinator
+        before = coordinator.slide
         self.panels.slide.open_requested.emit(str(path))
-        self.wait(lambda: len(self.viewer.layers) > before)
-        return self.viewer.layers[before]
+        self.wait(lambda: coordinator.slide is not None and coordinator.slide is not before)
+        return coordinator._layer
 
     def draw(self, corners: Sequence[PointPx]) -> None:
         """Draw a polygon with corners in level-0 px."""

@@ -114,7 +114,7 @@ def test_cancelling_keeps_what_is_done_on_disk_and_on_screen(road):
     road.open(sample_path())
     road.panels.region.tissue_button.click()
     road.wait(lambda: "spots" in road.panels.region.summary.text())
-    road.ask_little(n_draws=64, n_steps=200)
+    road.ask_little(n_draws=8, n_steps=20)
     runs = road.dock.coordinator.runs
     road.panels.model.run_button.click()
     road.wait(lambda: road.maps is not None and road.maps.prediction.done.any())

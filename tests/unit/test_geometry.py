@@ -206,7 +206,7 @@ def test_taking_spots_keeps_their_columns_together(data: st.DataObject) -> None:
     taken = spots.take(np.array(order, dtype=np.int64))
     assert list(taken.names) == [spots.names[i] for i in order]
     for name, row, col in zip(taken.names, taken.array_row, taken.array_col, strict=True):
-        assert name == f"{row}x{col}"
+        assert name == f"r{row}c{col}"
     assert (taken.pitch_um, taken.diameter_um) == (spots.pitch_um, spots.diameter_um)
 
 

@@ -28,7 +28,7 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _KEY_INCREMENTS = (0x9E3779B9, 0xBB67AE85)
 
 
-def located_normal(  # noqa: PLR0917 - a number's address, most general part first
+def located_normal(
     seed: int,
     x_px: ArrayLike,
     y_px: ArrayLike,

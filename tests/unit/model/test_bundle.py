@@ -1,0 +1,235 @@
+"""A model folder comes back as it was written, and says in one sentence what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from napari_stem.errors import ModelError, UnknownGeneError
+from napari_stem.model import list_models, load_model
+from napari_stem.model.bundle import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, load_folder, read_config
+from napari_stem.model.sampling import torch_device
+from napari_stem.settings import SamplingSettings
+from napari_stem.spatial.dataset import Dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_stem.model.bundle import Model
+
+FEW = SamplingSettings(n_draws=4, n_steps=4, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def model(small_model: Path) -> Model:
+    return load_folder(small_model)
+
+
+@pytest.fixture(scope="module")
+def spots(small_dataset: Path):
+    return Dataset(small_dataset).section("C3").spots()
+
+
+@pytest.fixture
+def folder(small_model: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return shutil.copytree(small_model, tmp_path / "copy")
+
+
+@pytest.fixture(scope="module")
+def embedding(model: Model, spots) -> np.ndarray:
+    """Embeddings as varied as the training data's, without an encoder."""
+    width = len(model.head.centre)
+    noise = np.random.default_rng(0).normal(size=(len(spots), width)).astype(np.float32)
+    return model.head.centre + 0.5 * noise * model.head.scale
+
+
+def one_sentence(error: pytest.ExceptionInfo[ModelError], *names: object) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    assert all(str(name) in text for name in names), text
+    return text
+
+
+def test_a_saved_model_draws_the_same(model, spots, embedding, tmp_path) -> None:
+    model.save(tmp_path / "again")
+    again = load_folder(tmp_path / "again")
+    assert again.config == model.config
+    np.testing.assert_array_equal(again.spread_factor, model.spread_factor)
+    np.testing.assert_array_equal(
+        again.sample(embedding, spots, FEW), model.sample(embedding, spots, FEW)
+    )
+    assert again.weights_hash == model.weights_hash != ""
+
+
+def test_saving_in_half_precision_costs_nothing_that_shows(
+    model, spots, embedding, tmp_path
+) -> None:
+    """Full-precision weights, nudged off what float16 can hold, against what comes back."""
+    import copy
+
+    import torch
+
+    exact = copy.copy(model)
+    exact.network = copy.deepcopy(model.network)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in exact.network.parameters():
+            weight.mul_(1 + 3e-4 * (torch.rand(weight.shape, generator=generator) - 0.5))
+    exact.save(tmp_path / "half")
+    half = load_folder(tmp_path / "half")
+    before = exact.raw_draws(embedding, spots, FEW)
+    after = half.raw_draws(embedding, spots, FEW)
+    assert not np.array_equal(before, after)
+    np.testing.assert_allclose(after, before, atol=5e-3 * before.std())
+    for name, weight in half.network.state_dict().items():
+        torch.testing.assert_close(
+            weight, exact.network.state_dict()[name], rtol=2**-11, atol=2**-24
+        )
+
+
+def test_what_a_model_says_of_itself(model: Model, small_model: Path) -> None:
+    assert model.name == small_model.name
+    assert len(model.genes) == 20
+    assert model.unit == "log2(count + 1)"
+    assert model.pitch_um == pytest.approx(200, rel=0.1)
+    provenance = model.provenance()
+    assert provenance["model_weights_sha256"] == model.weights_hash
+    assert json.loads(json.dumps(provenance)) == provenance
+
+
+def test_card_has_front_matter_metrics_and_limits(small_model: Path) -> None:
+    card = (small_model / CARD_FILE).read_text(encoding="utf-8")
+    _, front, body = card.split("---\n", 2)
+    assert "license: cc-by-4.0" in front
+    for word in ("Trained on: C2", "Held-out section C3", "not for diagnosis", "| pcc_50 |"):
+        assert word in body
+    assert "None" not in body
+
+
+def test_draws_are_never_negative_and_spread_as_calibrated(model, spots, embedding) -> None:
+    raw = model.raw_draws(embedding, spots, FEW)
+    drawn = model.sample(embedding, spots, FEW)
+    mean = raw.mean(-1, keepdims=True)
+    expected = mean + (raw - mean) * model.spread_factor[:, None]
+    assert drawn.shape == (len(spots), 20, 4)
+    assert drawn.min() == 0
+    assert expected.min() < 0
+    np.testing.assert_allclose(drawn, np.maximum(expected, 0), atol=1e-5)
+
+
+def test_an_unusual_spot_is_out_of_domain(model: Model) -> None:
+    centre, scale = model.head.centre[None], model.head.scale[None]
+    assert model.head.distance(centre)[0] == pytest.approx(0, abs=1e-6)
+    assert model.head.distance(centre + 30 * scale)[0] > 1
+
+
+@pytest.mark.parametrize("name", [CONFIG_FILE, WEIGHTS_FILE])
+def test_missing_file(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ModelError) as error:
+        load_model(folder)
+    one_sentence(error, folder, name)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+def test_truncated_weights(folder: Path, share: float) -> None:
+    path = folder / WEIGHTS_FILE
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ModelError) as error:
+        load_model(folder)
+    one_sentence(error, path)
+
+
+def _change(**entries: object) -> Callable[[dict], dict]:
+    return lambda config: {**config, **entries}
+
+
+def _without(key: str) -> Callable[[dict], dict]:
+    return lambda config: {k: v for k, v in config.items() if k != key}
+
+
+def _denoiser(**entries: object) -> Callable[[dict], dict]:
+    return lambda config: {**config, "denoiser": {**config["denoiser"], **entries}}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "word"),
+    [
+        (_change(format_version=99), "format version 99"),
+        (_without("format_version"), "format version None"),
+        (_without("genes"), "genes"),
+        (_without("card"), "card"),
+        (_change(surprise=1), "surprise"),
+        (_change(normalisation="zscore"), "zscore"),
+        (_change(objective="gan"), "gan"),
+        (_change(genes=["ERBB2"]), "genes"),
+        (_denoiser(kind="unet"), "unet"),
+        (_denoiser(hidden=64), "size mismatch"),
+        (lambda config: [config], "list"),
+    ],
+)
+def test_wrong_config(folder: Path, spoil, word: str) -> None:
+    path = folder / CONFIG_FILE
+    path.write_text(json.dumps(spoil(json.loads(path.read_text("utf-8")))), encoding="utf-8")
+    with pytest.raises(ModelError) as error:
+        load_model(folder)
+    one_sentence(error, path.name, folder, word)
+
+
+def test_config_that_is_no_json(folder: Path) -> None:
+    (folder / CONFIG_FILE).write_text("{", encoding="utf-8")
+    with pytest.raises(ModelError) as error:
+        read_config(folder)
+    one_sentence(error, folder / CONFIG_FILE)
+
+
+def test_unknown_model_names_what_there_is() -> None:
+    with pytest.raises(ModelError, match="no model 'her3st'"):
+        load_model("her3st")
+
+
+def test_packaged_models_are_told_without_being_loaded() -> None:
+    for told in list_models():
+        assert told["packaged"]
+        assert told["ready"], told["why_not"]
+        assert told["n_genes"] > 0
+
+
+def test_packaged_models_that_are_damaged_are_told(folder: Path, monkeypatch) -> None:
+    (folder / WEIGHTS_FILE).unlink()
+    monkeypatch.setattr("napari_stem.model.PACKAGED", folder.parent)
+    assert [(m["ready"], WEIGHTS_FILE in m["why_not"]) for m in list_models()] == [(False, True)]
+    (folder / CONFIG_FILE).write_text("{", encoding="utf-8")
+    assert [m["ready"] for m in list_models()] == [False]
+
+
+def test_unwritable_place(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ModelError) as error:
+        model.save(tmp_path / "file" / "model")
+    one_sentence(error, tmp_path / "file" / "model")
+
+
+def test_unknown_gene_offers_names_that_are_alike(model: Model) -> None:
+    gene = model.genes[0]
+    model.require_genes(model.genes)
+    with pytest.raises(UnknownGeneError) as error:
+        model.require_genes((gene.lower(),))
+    assert f"Did you mean {gene}" in one_sentence(error, gene.lower())
+    with pytest.raises(UnknownGeneError) as error:
+        model.require_genes(("QQQQ",))
+    assert "Did you mean" not in one_sentence(error, "QQQQ")
+
+
+def test_unknown_device() -> None:
+    with pytest.raises(ModelError, match="no device 'abacus'"):
+        torch_device("abacus")
+    assert torch_device("cpu") == "cpu"
+    assert torch_device("auto") in ("cpu", "cuda", "mps")
