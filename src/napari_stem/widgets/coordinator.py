@@ -222,6 +222,7 @@ class Coordinator(QObject):
 
     def _load_card(self, name: str) -> None:
         self._panels.model.show_card_of(self._models[name])
+        self._loaded_name = ""
         self._load_model()
 
     def _load_model(self) -> None:
@@ -229,10 +230,13 @@ class Coordinator(QObject):
         name = self._panels.model.model_name()
         if name and name != self._loaded_name and self.slide is not None:
             self._loaded_name = name
-            self._jobs.start(_load_model, name, done=self._take_pitch)
+            self._jobs.start(_load_model, name, done=self._take_model)
 
-    def _take_pitch(self, model: Model) -> None:
-        self._panels.model.pitch.setValue(model.pitch_um)
+    def _take_model(self, model: Model) -> None:
+        if model.name == self._panels.model.model_name():
+            self._panels.model.pitch.setValue(model.pitch_um)
+            card = model.card
+            self._panels.model.show_limits(card.get("sections", ()), card.get("limits", ()))
 
     # run
 

@@ -112,6 +112,12 @@ class ModelPanel(QWidget):
         ]
         self.card.setText("; ".join(part for part in parts if part))
 
+    def show_limits(self, sections: Sequence[str], limits: Sequence[str]) -> None:
+        """Say what a model was trained on, and in the tooltip what not to use it for."""
+        if sections:
+            self.card.setText(f"{self.card.text()}. Trained on sections {', '.join(sections)}.")
+        self.card.setToolTip("\n".join(limits))
+
     def show_spots(self, n_spots: int) -> None:
         """Say on the Run button how much there is to do."""
         self._n_spots = n_spots
