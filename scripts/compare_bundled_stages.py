@@ -62,7 +62,9 @@ def features(network: torch.nn.Module, patches: np.ndarray) -> dict[str, np.ndar
 def section_features(network: torch.nn.Module, dataset: Dataset, section_id: str) -> list[dict]:
     """Per field of view: name -> (n, width)."""
     section = dataset.section(section_id)
-    patches = PatchReader(open_slide(section.slide_path, section.mpp), section.spots(), SPEC).read(slice(None))
+    patches = PatchReader(open_slide(section.slide_path, section.mpp), section.spots(), SPEC).read(
+        slice(None)
+    )
     per_field = []
     for f in range(patches.shape[1]):
         parts = [features(network, patches[i : i + 16, f]) for i in range(0, len(patches), 16)]
@@ -76,9 +78,12 @@ def left_out_pcc(x: dict[str, np.ndarray], y: dict[str, np.ndarray], alpha: floa
         rest = [s for s in x if s != held]
         scaler = StandardScaler().fit(np.concatenate([x[s] for s in rest]))
         ridge = Ridge(alpha=alpha).fit(
-            scaler.transform(np.concatenate([x[s] for s in rest])), np.concatenate([y[s] for s in rest])
+            scaler.transform(np.concatenate([x[s] for s in rest])),
+            np.concatenate([y[s] for s in rest]),
         )
-        scores.append(np.nanmean(pcc(y[held].astype(float), ridge.predict(scaler.transform(embedding)))))
+        scores.append(
+            np.nanmean(pcc(y[held].astype(float), ridge.predict(scaler.transform(embedding))))
+        )
     return float(np.mean(scores))
 
 

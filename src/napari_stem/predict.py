@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from napari_stem.model.bundle import Model
     from napari_stem.slide.base import Slide
 
+_FIRST_BLOCK = 4
+
 
 @dataclass(frozen=True)
 class PredictionProgress:
@@ -206,8 +208,15 @@ class _Clock:
 
 
 def _open_blocks(done: NDArray[np.bool_], size: int) -> Iterator[NDArray[np.int64]]:
-    """Yield runs of adjacent spots that are not done, at most ``size`` long."""
+    """Yield runs of adjacent spots that are not done, at most ``size`` long.
+
+    The first is short, so that something is to be seen soon.
+    """
     todo = np.flatnonzero(~done)
+    blocks = [min(size, _FIRST_BLOCK)]
     for run in np.split(todo, np.flatnonzero(np.diff(todo) != 1) + 1):
-        for start in range(0, len(run), size):
-            yield run[start : start + size]
+        start = 0
+        while start < len(run):
+            length = blocks.pop() if blocks else size
+            yield run[start : start + length]
+            start += length

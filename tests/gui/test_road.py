@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
+from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QFileDialog
 
 from napari_stem.geometry import PointPx
@@ -161,3 +162,15 @@ def test_results_belong_to_the_slide_that_was_active_at_the_start(model_road, cr
     assert road.maps.prediction.provenance["slide_fingerprint"] == slide.fingerprint
     assert road.maps.layer("mean").visible
     assert_allclose(road.maps.layer("mean").scale, (200, 200))
+
+
+@pytest.mark.slow
+def test_taking_the_dock_away_stops_the_run(road):
+    road.open(sample_path())
+    road.draw(TUMOUR)
+    road.ask_little(n_draws=64, n_steps=1000)
+    road.panels.model.run_button.click()
+    assert road.dock.coordinator.runs.is_running
+    road.viewer.window.remove_dock_widget(road.dock)
+    assert road.viewer.mouse_move_callbacks == []
+    assert QThreadPool.globalInstance().waitForDone(60_000)

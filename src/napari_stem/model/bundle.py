@@ -241,7 +241,7 @@ def load_folder(folder: Path) -> Model:
     except StemError as error:
         raise ModelError(f"{folder / CONFIG_FILE} cannot be used: {error}") from error
     except (SafetensorError, OSError, LookupError, ValueError, RuntimeError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = " ".join(str(error).split())[:200]
         raise ModelError(
             f"{folder / WEIGHTS_FILE} does not fit {CONFIG_FILE} or is damaged ({reason}); "
             f"copy the folder again."
@@ -283,10 +283,17 @@ def _assemble(config: ModelConfig, weights: Path) -> Model:
     arrays = {
         k.removeprefix("head."): v.numpy() for k, v in tensors.items() if k.startswith("head.")
     }
+    objective_of(config.objective)
+    head = Head.from_arrays(arrays)
+    if len(config.genes) != len(head.intercept):
+        raise ModelError(
+            f"It names {len(config.genes)} genes and the weights predict {len(head.intercept)}; "
+            f"copy the folder again."
+        )
     network = build_denoiser(DenoiserConfig.from_dict(config.denoiser))
     network.load_state_dict(_under("denoiser.", tensors))
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    return Model(config, Head.from_arrays(arrays), arrays["spread_factor"], network, digest)
+    return Model(config, head, arrays["spread_factor"], network, digest)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import QApplication, QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_stem.widgets.coordinator import Coordinator
 from napari_stem.widgets.export_panel import ExportPanel
@@ -94,6 +94,15 @@ class StemDock(QWidget):
         self.coordinator = Coordinator(viewer, self.panels, parent=self)
         self.coordinator.road_went_on.connect(self._open_part)
         self._is_closed = False
+        # without this a window closed during a run would linger until its last spot
+        QApplication.instance().aboutToQuit.connect(self.shut_down)
+
+    def event(self, event: QEvent) -> bool:
+        """Stop what runs when the dock is taken out of its window, as napari does on a click on its cross."""
+        handled = bool(super().event(event))
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.shut_down()
+        return handled
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Stop what runs."""

@@ -1,0 +1,185 @@
+"""``demo``: the packaged section predicted, shown, and held against what was measured on it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from napari_stem.commands.outputs import require_writable
+from napari_stem.commands.predicting import fill
+from napari_stem.commands.terminal import progress_bars
+from napari_stem.errors import PredictionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from napari_stem.commands.terminal import ProgressBars
+    from napari_stem.geometry import Spots
+    from napari_stem.model.bundle import Model
+    from napari_stem.results import Prediction
+    from napari_stem.slide.base import Slide
+
+QT_BINDINGS = ("PySide6", "PyQt6", "PySide2", "PyQt5")
+AGAIN = "again"
+
+
+def why_no_window() -> str | None:
+    """Why the viewer cannot open here; None where it can."""
+    if not any(find_spec(name) for name in QT_BINDINGS):
+        return "no Qt is installed (pip install 'napari-stem[qt]')"
+    has_display = bool({"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ))
+    if sys.platform.startswith("linux") and not has_display:
+        return "there is no display"
+    return None
+
+
+def run_demo(out: Path) -> dict[str, Any]:
+    """Predict the packaged section on its tissue, and once more on the spots that were measured.
+
+    Parameters
+    ----------
+    out
+        Folder for ``demo.h5ad``, ``demo.png``, ``demo.zarr`` and ``measured-spots.zarr``.
+
+    Returns
+    -------
+    JSON-ready: ``png, h5ad, zarr, gene, n_spots, n_genes, metrics`` (as ``evaluate --json``).
+    """
+    require_writable(out / "demo.h5ad")
+    from napari_stem.export.figure import gene_figure
+    from napari_stem.export.table import write_table
+    from napari_stem.model import load_model
+    from napari_stem.predict import choose_spots
+
+    model = load_model()
+    out.mkdir(parents=True, exist_ok=True)
+    with _sample() as (slide, bars):
+        spots = choose_spots(slide, pitch_um=model.pitch_um)
+        prediction = _predicted(
+            slide, spots, model, out / "demo.zarr", bars, title="Predicting the tissue"
+        )
+        gene = best_gene(model)
+        gene_figure(slide, prediction, gene, out / "demo.png")
+        write_table(prediction, out / "demo.h5ad")
+        metrics = _measured(slide, model, out / "measured-spots.zarr", bars)
+    return {
+        **{kind: str(out / f"demo.{kind}") for kind in ("png", "h5ad", "zarr")},
+        "gene": gene,
+        "n_spots": len(spots),
+        "n_genes": len(model.genes),
+        "metrics": metrics,
+    }
+
+
+def show_demo(out: Path) -> None:
+    """Open the viewer on what `run_demo` left; returns when its window is closed."""
+    import napari
+
+    from napari_stem.model import load_model
+    from napari_stem.results import Prediction
+    from napari_stem.sample_data import sample_path
+    from napari_stem.slide import open_slide
+
+    viewer = demo_viewer(
+        open_slide(sample_path()), Prediction.open(out / "demo.zarr"), load_model()
+    )
+    napari.run()
+    del viewer
+
+
+def demo_viewer(slide: Slide, prediction: Prediction, model: Model) -> Any:  # noqa: ANN401
+    """Return a viewer with the slide, the dock and the finished maps."""
+    import napari
+
+    from napari_stem.sample_data import SAMPLE_NAME
+    from napari_stem.widgets.dock import StemDock
+    from napari_stem.widgets.slide_layers import SlideLayers
+
+    viewer = napari.Viewer(title="napari-stem demo")
+    dock = StemDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Predict gene expression", area="right")
+    SlideLayers(viewer).add(slide, SAMPLE_NAME)
+    maps = dock.coordinator.maps
+    maps.begin(slide, prediction, model.card.get("gene_pcc", {}))
+    maps.finish(slide)
+    dock.coordinator.road_went_on.emit("Genes")
+    return viewer
+
+
+def best_gene(model: Model) -> str:
+    """Gene that was predicted best on left-out training sections."""
+    known = {g: v for g, v in model.card.get("gene_pcc", {}).items() if v is not None}
+    return max(known, key=lambda gene: known[gene], default=model.genes[0])
+
+
+@contextmanager
+def _sample() -> Iterator[tuple[Slide, ProgressBars]]:
+    from napari_stem.sample_data import sample_path
+    from napari_stem.slide import open_slide
+
+    with progress_bars() as bars:
+        slide = open_slide(sample_path(), progress=bars)
+        try:
+            yield slide, bars
+        finally:
+            slide.close()
+
+
+def _predicted(
+    slide: Slide,
+    spots: Spots,
+    model: Model,
+    path: Path,
+    bars: ProgressBars,
+    *,
+    title: str,
+    keep_draws: bool = False,
+) -> Prediction:
+    """Go on where an earlier demo stopped; anew if that was another version's."""
+    from napari_stem.results import Prediction
+    from napari_stem.settings import SamplingSettings
+
+    settings = SamplingSettings()
+
+    def create() -> Prediction:
+        return Prediction.create(
+            path,
+            slide=slide,
+            spots=spots,
+            model=model,
+            settings=settings,
+            keep_draws=keep_draws,
+            resume=True,
+        )
+
+    try:
+        prediction = create()
+    except PredictionError:
+        shutil.rmtree(path)
+        prediction = create()
+    fill(slide, model, prediction, settings, bars, AGAIN, title)
+    return prediction
+
+
+def _measured(slide: Slide, model: Model, path: Path, bars: ProgressBars) -> dict[str, Any]:
+    """Predict where it was measured, and compare."""
+    from napari_stem.evaluation.comparison import compare
+    from napari_stem.spatial.dataset import Dataset
+
+    dataset = Dataset(slide.path.parents[1])
+    section = dataset.section(slide.path.stem)
+    prediction = _predicted(
+        slide,
+        section.spots(),
+        model,
+        path,
+        bars,
+        title="Predicting the measured spots",
+        keep_draws=True,
+    )
+    return compare(prediction.to_anndata(), section.counts).figures

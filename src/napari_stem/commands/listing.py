@@ -1,0 +1,69 @@
+"""``models`` and ``encoders``: what can be used, and why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from napari_stem.commands.tables import say_list
+from napari_stem.errors import ModelError
+
+
+def model_rows() -> list[dict[str, Any]]:
+    """Models as JSON holds them."""
+    from napari_stem.model import list_models
+
+    return list_models()
+
+
+def say_models() -> None:
+    """Print the models as a table."""
+    columns = {
+        "name": "model",
+        "ready": "ready",
+        "tissue": "tissue",
+        "species": "species",
+        "n_genes": "genes",
+        "encoder": "encoder",
+        "licence": "licence",
+        "why_not": "why not",
+    }
+    say_list(model_rows(), columns, "Models (or give --model a model folder)")
+
+
+def panel_of(name: str) -> list[str]:
+    """Genes of a packaged model, or of a model folder.
+
+    Raises
+    ------
+    ModelError
+        There is none of that name, or its ``config.json`` is damaged.
+    """
+    from napari_stem.model import PACKAGED, list_models
+    from napari_stem.model.bundle import read_config
+
+    known = [row["name"] for row in list_models()]
+    folder = PACKAGED / name if name in known else Path(name)
+    if not folder.is_dir():
+        msg = f"There is no model '{name}'; name a model folder or one of: {', '.join(known)}."
+        raise ModelError(msg)
+    return list(read_config(folder).genes)
+
+
+def encoder_rows() -> list[dict[str, Any]]:
+    """Encoders as JSON holds them."""
+    from napari_stem.encoders.registry import list_encoders
+
+    return list_encoders()
+
+
+def say_encoders() -> None:
+    """Print the encoders as a table."""
+    columns = {
+        "name": "encoder",
+        "ready": "ready",
+        "licence": "licence",
+        "description": "what it is",
+        "why_not": "why not",
+    }
+    say_list(encoder_rows(), columns, "Encoders")

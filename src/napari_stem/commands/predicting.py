@@ -1,0 +1,178 @@
+"""``predict``: where, with what, and to which file; the work is `napari_stem.predict`'s."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_stem.commands.outputs import require_free, require_writable
+from napari_stem.commands.terminal import Interrupted, progress_bars, stop_on_interrupt
+from napari_stem.errors import OutputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_stem.commands.terminal import ProgressBars
+    from napari_stem.geometry import Spots
+    from napari_stem.model.bundle import Model
+    from napari_stem.results import Prediction
+    from napari_stem.settings import SamplingSettings
+    from napari_stem.slide.base import Slide
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictRequest:
+    """What ``predict`` was asked for; see the command's options."""
+
+    slide: Path
+    out: Path
+    model: str
+    settings: SamplingSettings
+    spots_file: Path | None = None
+    regions_file: Path | None = None
+    whole_slide: bool = False
+    pitch_um: float | None = None
+    mpp_um: float | None = None
+    genes: tuple[str, ...] = ()
+    keep_draws: bool = False
+    resume: bool = False
+
+    @property
+    def work(self) -> Path:
+        """Zarr folder that grows: the output itself, or one beside it while that is not finished."""
+        if self.out.suffix == ".zarr" and not self.genes:
+            return self.out
+        return self.out.with_name(self.out.name + ".partial.zarr")
+
+
+def run_predict(request: PredictRequest) -> dict[str, Any]:
+    """Predict a slide and write the result.
+
+    Returns
+    -------
+    JSON-ready: ``out, n_spots, n_genes, n_unlike_training, unit, model, slide``.
+
+    Raises
+    ------
+    StemError
+        Anything that the user can mend; what was finished is kept.
+    Interrupted
+        Stopped by Ctrl-C, likewise.
+    """
+    from napari_stem.geometry import Mpp
+    from napari_stem.slide import open_slide
+    from napari_stem.slide.opening import describe
+
+    _check_output(request)
+    mpp = None if request.mpp_um is None else Mpp.square(request.mpp_um)
+    describe(request.slide, mpp)  # what is no slide fails here, before torch is loaded
+    from napari_stem.model import load_model
+    from napari_stem.model.bundle import torch_device
+    from napari_stem.results import Prediction
+
+    model = load_model(request.model)
+    model.require_genes(request.genes)
+    torch_device(request.settings.device)
+    with progress_bars() as bars:
+        slide = open_slide(request.slide, mpp, progress=bars)
+        try:
+            spots = _choose(request, slide, model)
+            began_here = not request.work.exists()
+            prediction = Prediction.create(
+                request.work,
+                slide=slide,
+                spots=spots,
+                model=model,
+                settings=request.settings,
+                keep_draws=request.keep_draws,
+                resume=request.resume,
+            )
+            try:
+                fill(slide, model, prediction, request.settings, bars, "with --resume added")
+            finally:
+                if began_here and not prediction.done.any():  # nothing to resume
+                    shutil.rmtree(request.work, ignore_errors=True)
+        finally:
+            slide.close()
+    _finish(request, prediction)
+    return {
+        "out": str(request.out),
+        "n_spots": len(spots),
+        "n_genes": len(request.genes or model.genes),
+        "n_unlike_training": int(prediction.ood.sum()),
+        "unit": prediction.unit,
+        "model": model.name,
+        "slide": str(request.slide),
+    }
+
+
+def fill(
+    slide: Slide,
+    model: Model,
+    prediction: Prediction,
+    settings: SamplingSettings,
+    bars: ProgressBars,
+    how_to_resume: str,
+    title: str = "Predicting spots",
+) -> None:
+    """Predict what is left to do, with a bar.
+
+    Raises
+    ------
+    Interrupted
+        By Ctrl-C; the text says what is kept, and to run the same command ``how_to_resume``.
+    """
+    from napari_stem.predict import predict
+
+    with stop_on_interrupt() as stop:
+        for step in predict(slide, prediction.spots, model, prediction, settings, stop=stop.is_set):
+            bars.show(title, step.n_done, step.n_spots, step.seconds_left)
+            if stop.is_set():
+                break
+    n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
+    if n_done == 0 and n_spots:
+        msg = "Interrupted before any spot was finished; nothing was written."
+        raise Interrupted(msg)
+    if n_done < n_spots:
+        msg = (
+            f"Interrupted: {n_done} of {n_spots} spots are finished and kept in {prediction.path}. "
+            f"To go on, run the same command {how_to_resume}."
+        )
+        raise Interrupted(msg)
+
+
+def _check_output(request: PredictRequest) -> None:
+    """Fail before the work where its result could not be written after it."""
+    out = request.out
+    if out.suffix not in (".zarr", ".h5ad"):
+        msg = f"{out.name} has an ending that is not .zarr or .h5ad; choose one of these."
+        raise OutputError(msg)
+    require_writable(out)
+    if request.work != out:
+        require_free(out)
+    if request.work.exists() and not request.resume:
+        msg = f"{request.work} exists already; add --resume to go on with it, or remove it first."
+        raise OutputError(msg)
+
+
+def _choose(request: PredictRequest, slide: Slide, model: Model) -> Spots:
+    from napari_stem.predict import choose_spots
+    from napari_stem.spatial.region_files import read_regions
+    from napari_stem.spatial.spot_files import read_spots
+
+    pitch_um = request.pitch_um or model.pitch_um
+    if request.spots_file is not None:
+        return read_spots(request.spots_file, slide.size, slide.require_mpp(), pitch_um)
+    regions = None if request.regions_file is None else read_regions(request.regions_file)
+    return choose_spots(slide, pitch_um=pitch_um, regions=regions, whole_slide=request.whole_slide)
+
+
+def _finish(request: PredictRequest, prediction: Prediction) -> None:
+    """Turn the folder that grew into the file that was asked for."""
+    if request.work == request.out:
+        return
+    from napari_stem.export.table import write_table
+
+    write_table(prediction, request.out, request.genes)
+    shutil.rmtree(request.work)

@@ -1,0 +1,183 @@
+"""A stored prediction beside what was measured: which spots and genes belong together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from napari_stem.errors import DatasetError, PredictionError
+from napari_stem.evaluation.metrics import evaluate
+from napari_stem.results import PROVENANCE_KEY, Prediction
+from napari_stem.spatial.normalise import normalised
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import anndata
+    from numpy.typing import NDArray
+
+    Index = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Figures of one section, and on what they rest.
+
+    Attributes
+    ----------
+    figures
+        As `napari_stem.evaluation.metrics.evaluate` returns them.
+    matched_by
+        How spots of the two tables were paired.
+    n_predicted, n_measured
+        Finished spots of the prediction, and spots of the measurement.
+    genes_left_out
+        Predicted, but not measured.
+    """
+
+    figures: dict[str, Any]
+    matched_by: Literal["name", "position"]
+    n_predicted: int
+    n_measured: int
+    genes_left_out: tuple[str, ...]
+
+
+def read_prediction(path: Path) -> anndata.AnnData:
+    """Read what `predict` wrote, ``.zarr`` or ``.h5ad``.
+
+    Raises
+    ------
+    PredictionError
+        There is nothing, it is damaged, or it is not a prediction.
+    """
+    import anndata
+
+    if path.suffix == ".zarr":
+        return Prediction.open(path).to_anndata()
+    if not path.is_file():
+        msg = f"There is no prediction {path}; check the path."
+        raise PredictionError(msg)
+    try:
+        table = anndata.read_h5ad(path)
+    except (OSError, KeyError, ValueError) as error:
+        msg = f"{path} is damaged or is no AnnData file ({error}); run 'predict' again."
+        raise PredictionError(msg) from error
+    if PROVENANCE_KEY not in table.uns:
+        msg = f"{path} is not a prediction of napari-stem; give what 'napari-stem predict' wrote."
+        raise PredictionError(msg)
+    return table
+
+
+def read_truth(path: Path) -> anndata.AnnData:
+    """Read raw counts.
+
+    Raises
+    ------
+    DatasetError
+        There is no such file, it is damaged, or its ``X`` are no raw counts.
+    """
+    import anndata
+    from scipy.sparse import csr_matrix
+
+    if not path.is_file():
+        msg = f"There is no table of counts {path}; check the path."
+        raise DatasetError(msg)
+    try:
+        table = anndata.read_h5ad(path)
+        counts = csr_matrix(table.X, dtype=np.float64).data
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        msg = f"{path} is damaged or is no AnnData file ({error}); import it again."
+        raise DatasetError(msg) from error
+    if not np.isfinite(counts).all() or (counts < 0).any() or (counts != np.rint(counts)).any():
+        msg = f"{path} must hold raw counts in X, not normalised values; put the counts there."
+        raise DatasetError(msg)
+    return table
+
+
+def compare(prediction: anndata.AnnData, truth: anndata.AnnData) -> Comparison:
+    """Evaluate a prediction against raw counts, in the prediction's own unit.
+
+    Parameters
+    ----------
+    prediction
+        As `read_prediction` returns; spots that are not done are left out.
+    truth
+        Raw counts in ``X``, gene names in ``var_names``.
+
+    Raises
+    ------
+    PredictionError
+        No spot is done, or no spot or gene of the two belongs together.
+    """
+    unit = str(prediction.uns[PROVENANCE_KEY]["normalisation"])
+    done = prediction[np.asarray(prediction.obs["done"], dtype=bool)]
+    if done.n_obs == 0:
+        msg = "The prediction has no finished spot; resume it first."
+        raise PredictionError(msg)
+    genes = [gene for gene in done.var_names if gene in truth.var_names]
+    if not genes:
+        msg = "None of the predicted genes was measured; compare tables with the same gene names."
+        raise PredictionError(msg)
+    rows, truth_rows, matched_by = _pairs(done, truth)
+    columns = done.var_names.get_indexer(genes)
+    measured = normalised(truth, genes, unit)[truth_rows]
+    draws = done.obsm["draws"] if "draws" in done.obsm else None  # noqa: SIM401 - not a dict
+    figures = evaluate(
+        measured,
+        np.asarray(done.X)[rows][:, columns],
+        None if draws is None else np.asarray(draws)[rows][:, columns],
+        q05=np.asarray(done.layers["q05"])[rows][:, columns],
+        q95=np.asarray(done.layers["q95"])[rows][:, columns],
+    )
+    left_out = tuple(str(gene) for gene in done.var_names if gene not in truth.var_names)
+    return Comparison(figures, matched_by, done.n_obs, truth.n_obs, left_out)
+
+
+def _pairs(
+    prediction: anndata.AnnData, truth: anndata.AnnData
+) -> tuple[Index, Index, Literal["name", "position"]]:
+    """Rows of both tables that are the same spot, by name where names mean the same place.
+
+    Names of two lattices ("3x4") may agree by chance: they count where the two tables have the very
+    same names, where the truth states no positions, or where the positions agree as well.
+    """
+    by_name = truth.obs_names.get_indexer(prediction.obs_names)
+    named = np.flatnonzero(by_name >= 0)
+    if "spatial" not in truth.obsm:
+        if not len(named):
+            msg = 'The tables share no spot name, and the truth has no obsm["spatial"] to go by.'
+            raise PredictionError(msg)
+        return named, by_name[named], "name"
+    xy_px, truth_px = (np.asarray(t.obsm["spatial"], dtype=float) for t in (prediction, truth))
+    radius_px = _spot_radius_px(prediction)
+    apart_px = np.linalg.norm(xy_px[named] - truth_px[by_name[named]], axis=1)
+    same_names = len(named) == prediction.n_obs == truth.n_obs
+    if len(named) and (same_names or bool((apart_px <= radius_px).all())):
+        return named, by_name[named], "name"
+    rows, truth_rows = _nearest(xy_px, truth_px, radius_px)
+    if not len(rows):
+        msg = (
+            f"No predicted spot lies within {radius_px:.0f} px of a measured one, and their names "
+            f"differ; check that both belong to the same slide, in level-0 pixels."
+        )
+        raise PredictionError(msg)
+    return rows, truth_rows, "position"
+
+
+def _nearest(
+    xy_px: NDArray[np.float64], truth_px: NDArray[np.float64], radius_px: float
+) -> tuple[Index, Index]:
+    """Pair spots that are each other's nearest, within a radius."""
+    from scipy.spatial import KDTree
+
+    distance_px, nearest = KDTree(truth_px).query(xy_px)
+    _, back = KDTree(xy_px).query(truth_px)
+    rows = np.flatnonzero((distance_px <= radius_px) & (back[nearest] == np.arange(len(xy_px))))
+    return rows, nearest[rows]
+
+
+def _spot_radius_px(prediction: anndata.AnnData) -> float:
+    library = next(iter(prediction.uns["spatial"].values()))
+    return float(library["scalefactors"]["spot_diameter_fullres"]) / 2

@@ -1,0 +1,133 @@
+"""Spots at given places, from tables: CSV, or any AnnData file with positions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_stem.errors import SpotError
+from napari_stem.geometry import Spots
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import anndata
+    from numpy.typing import NDArray
+
+    from napari_stem.geometry import Mpp, SizePx
+
+
+def read_spots(path: Path, size: SizePx, mpp: Mpp, pitch_um: float) -> Spots:
+    """Read where to predict.
+
+    Parameters
+    ----------
+    path
+        ``.csv`` with columns ``x_px``, ``y_px`` (level-0 px) and, if wanted, ``name``; or ``.h5ad``
+        with ``obsm["spatial"]`` (x, y in level-0 px), of which the obs names are kept.
+    size, mpp
+        Of the slide, level 0.
+    pitch_um
+        Distance between spots, and their diameter where the file states none.
+
+    Raises
+    ------
+    SpotError
+        The file cannot be read or used, or a spot lies off the slide.
+    """
+    if path.suffix not in (".csv", ".h5ad"):
+        msg = (
+            f"{path.name} has an ending that is not .csv or .h5ad; give the spots as one of these."
+        )
+        raise SpotError(msg)
+    if not path.is_file():
+        msg = f"There is no spot file {path}; check the path."
+        raise SpotError(msg)
+    read = _from_csv if path.suffix == ".csv" else _from_h5ad
+    xy_px, names, about = read(path)
+    if not len(xy_px):
+        msg = f"{path} lists no spots."
+        raise SpotError(msg)
+    _require_on_slide(xy_px, size, path)
+    pitch_px = pitch_um / np.array([mpp.x_um, mpp.y_um])
+    col, row = np.floor(xy_px / pitch_px).T
+    return Spots(
+        x_px=xy_px[:, 0],
+        y_px=xy_px[:, 1],
+        array_row=np.asarray(about.get("array_row", row)).astype(np.int64),
+        array_col=np.asarray(about.get("array_col", col)).astype(np.int64),
+        pitch_um=pitch_um,
+        diameter_um=about["diameter_px"] * mpp.x_um if "diameter_px" in about else pitch_um,
+        names=names,
+    )
+
+
+_Read = tuple["NDArray[np.float64]", tuple[str, ...], dict[str, Any]]
+
+
+def _from_csv(path: Path) -> _Read:
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, dtype={"name": str})
+        missing = [column for column in ("x_px", "y_px") if column not in table.columns]
+        if missing:
+            msg = f"{path} has no column {' and '.join(missing)}; it needs x_px and y_px (level-0 px)."
+            raise SpotError(msg)
+        xy_px = table[["x_px", "y_px"]].to_numpy(dtype=np.float64)
+    except (OSError, ValueError) as error:
+        msg = f"{path} cannot be read as a table of spots ({error}); write x_px,y_px in numbers."
+        raise SpotError(msg) from error
+    if "name" in table.columns:
+        if table["name"].isna().any():
+            msg = f"{path} leaves a name empty; name every spot, or leave the column out."
+            raise SpotError(msg)
+        return xy_px, tuple(table["name"]), {}
+    return xy_px, tuple(f"spot{i}" for i in range(1, len(xy_px) + 1)), {}
+
+
+def _from_h5ad(path: Path) -> _Read:
+    import anndata
+
+    try:
+        table = anndata.read_h5ad(path, backed="r")
+        about = _about(table)
+        names = tuple(str(name) for name in table.obs_names)
+        xy_px = np.asarray(table.obsm["spatial"], dtype=np.float64)
+        table.file.close()
+    except KeyError as error:
+        msg = f'{path} has no obsm["spatial"], so its spots have no place; add it (x, y in px).'
+        raise SpotError(msg) from error
+    except (OSError, ValueError, TypeError) as error:
+        msg = f"{path} is damaged or is no AnnData file ({error}); write it again."
+        raise SpotError(msg) from error
+    if xy_px.ndim != 2 or xy_px.shape[1] != 2:
+        msg = f'obsm["spatial"] of {path} must have two columns, x and y in px.'
+        raise SpotError(msg)
+    return xy_px, names, about
+
+
+def _about(table: anndata.AnnData) -> dict[str, Any]:
+    """Lattice positions and spot diameter, where the table states them."""
+    about: dict[str, Any] = {}
+    if {"array_row", "array_col"} <= set(table.obs.columns):
+        about = {name: table.obs[name].to_numpy() for name in ("array_row", "array_col")}
+    for library in table.uns.get("spatial", {}).values():
+        diameter_px = library.get("scalefactors", {}).get("spot_diameter_fullres")
+        if diameter_px is not None and float(diameter_px) > 0:
+            about["diameter_px"] = float(diameter_px)
+    return about
+
+
+def _require_on_slide(xy_px: NDArray[np.float64], size: SizePx, path: Path) -> None:
+    if not np.isfinite(xy_px).all():
+        msg = f"{path} holds positions that are not numbers; remove those rows."
+        raise SpotError(msg)
+    outside = ((xy_px < 0) | (xy_px > (size.width_px, size.height_px))).any(axis=1)
+    if outside.any():
+        msg = (
+            f"{int(outside.sum())} of {len(xy_px)} spots of {path} lie off the "
+            f"{size.width_px} x {size.height_px} px slide; give positions in level-0 pixels."
+        )
+        raise SpotError(msg)

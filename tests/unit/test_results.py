@@ -1,0 +1,373 @@
+"""A prediction on disk: valid at every moment, resumable by its own run alone, readable by others."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anndata
+import numpy as np
+import pytest
+
+from napari_stem.errors import OutputError, PredictionError, UnknownGeneError
+from napari_stem.geometry import Mpp, SizePx, lattice
+from napari_stem.model.bundle import load_folder
+from napari_stem.results import FIELDS, LIBRARY, PROVENANCE_KEY, Prediction
+from napari_stem.settings import SamplingSettings
+from napari_stem.slide import open_slide
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_stem.geometry import Spots
+    from napari_stem.model.bundle import Model
+    from napari_stem.slide import Slide
+
+THUMBNAIL = Path(__file__).parents[1] / "data" / "slides" / "C5-thumbnail.jpg"
+GENES = ("ERBB2", "GNAS", "FASN", "MUC1")
+N_DRAWS = 3
+MPP = Mpp.square(5.5)
+
+
+@pytest.fixture(scope="module")
+def spots() -> Spots:
+    from PIL import Image
+
+    with Image.open(THUMBNAIL) as image:
+        size = SizePx(image.height, image.width)
+    return lattice(size, MPP, 600)
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    from PIL import Image
+
+    with Image.open(THUMBNAIL) as opened:
+        return np.asarray(opened.convert("RGB"))
+
+
+def begin(path: Path, spots: Spots, image: np.ndarray, n_kept_draws: int = 0) -> Prediction:
+    provenance: dict[str, Any] = {
+        "predicted": True,
+        "unit": "log2(count + 1)",
+        "mpp": [MPP.y_um, MPP.x_um],
+        "pitch_um": spots.pitch_um,
+        "spot_diameter_um": spots.diameter_um,
+    }
+    return Prediction.begin(
+        path,
+        spots,
+        GENES,
+        provenance,
+        image=image,
+        image_scale=1.0,
+        spot_diameter_px=spots.diameter_um / MPP.x_um,
+        n_kept_draws=n_kept_draws,
+    )
+
+
+def block_of(index: np.ndarray) -> dict[str, np.ndarray]:
+    """Values that tell which spot and gene they belong to."""
+    mean = (index[:, None] + np.arange(len(GENES)) / 10).astype(np.float32)
+    draws = np.repeat(mean[..., None], N_DRAWS, -1).astype(np.float16)
+    return {
+        "mean": mean,
+        "sd": mean + 1000,
+        "q05": mean - 1,
+        "q95": mean + 1,
+        "ood_distance": np.where(index % 3 == 0, 1.5, 0.5).astype(np.float32),
+        "draws": draws,
+    }
+
+
+@pytest.fixture
+def prediction(tmp_path: Path, spots: Spots, image: np.ndarray) -> Prediction:
+    return begin(tmp_path / "p.zarr", spots, image, N_DRAWS)
+
+
+@pytest.fixture
+def half_done(prediction: Prediction) -> Prediction:
+    index = np.arange(len(prediction.spots) // 2)
+    prediction.write_block(index, **block_of(index))
+    return prediction
+
+
+def test_an_empty_prediction_is_a_table_of_nothing(prediction: Prediction, spots: Spots) -> None:
+    table = anndata.read_zarr(prediction.path)
+    assert table.shape == (len(spots), len(GENES))
+    assert tuple(table.var_names) == GENES
+    assert tuple(table.obs_names) == spots.names
+    assert np.isnan(table.X).all()
+    assert set(table.layers) == {"sd", "q05", "q95"}
+    assert all(np.isnan(values).all() for values in table.layers.values())
+    assert not table.obs["done"].any()
+    np.testing.assert_array_equal(table.obsm["spatial"], np.c_[spots.x_px, spots.y_px])
+    assert table.obsm["draws"].shape == (len(spots), len(GENES), N_DRAWS)
+    assert table.obsm["draws"].dtype == np.float16
+    assert table.uns[PROVENANCE_KEY]["predicted"]
+    assert json.loads(table.uns[PROVENANCE_KEY]["json"]) == prediction.provenance
+
+
+def test_it_is_a_valid_table_after_every_block(prediction: Prediction) -> None:
+    n_spots = len(prediction.spots)
+    blocks = [b for b in np.array_split(np.arange(n_spots), 5) if len(b)]
+    for finished, index in enumerate(blocks, start=1):
+        prediction.write_block(index, **block_of(index))
+        done = np.isin(np.arange(n_spots), np.concatenate(blocks[:finished]))
+        table = anndata.read_zarr(prediction.path)
+        np.testing.assert_array_equal(table.obs["done"], done)
+        np.testing.assert_array_equal(np.isfinite(table.X).all(1), done)
+        np.testing.assert_array_equal(np.isfinite(table.X).any(1), done)
+        np.testing.assert_array_equal(np.isfinite(table.layers["sd"]).any(1), done)
+        np.testing.assert_array_equal(np.isfinite(table.obsm["draws"]).any((1, 2)), done)
+        np.testing.assert_array_equal(prediction.done, done)
+    expected = block_of(np.arange(n_spots))
+    np.testing.assert_array_equal(table.X, expected["mean"])
+    for layer in ("sd", "q05", "q95"):
+        np.testing.assert_array_equal(table.layers[layer], expected[layer])
+    np.testing.assert_array_equal(table.obs["ood"], expected["ood_distance"] > 1)
+
+
+def test_values_are_live_and_survive_reopening(prediction: Prediction) -> None:
+    before = {field: prediction.values("FASN", field) for field in FIELDS}
+    assert all(np.isnan(values).all() for values in before.values())
+    index = np.arange(2, 6)
+    prediction.write_block(index, **block_of(index))
+    reopened = Prediction.open(prediction.path)
+    for field in FIELDS:
+        expected = np.full(len(prediction.spots), np.nan, np.float32)
+        expected[index] = block_of(index)[field][:, GENES.index("FASN")]
+        np.testing.assert_array_equal(before[field], expected)
+        np.testing.assert_array_equal(reopened.values("FASN", field), expected)
+    np.testing.assert_array_equal(reopened.done, prediction.done)
+    np.testing.assert_array_equal(reopened.ood, prediction.ood)
+    assert reopened.spots.names == prediction.spots.names
+    assert reopened.genes == GENES
+    assert reopened.unit == "log2(count + 1)"
+
+
+def test_spots_come_back_as_they_were(prediction: Prediction, spots: Spots) -> None:
+    found = Prediction.open(prediction.path).spots
+    for column in ("x_px", "y_px", "array_row", "array_col"):
+        np.testing.assert_array_equal(getattr(found, column), getattr(spots, column))
+    assert (found.pitch_um, found.diameter_um) == (spots.pitch_um, spots.diameter_um)
+
+
+def test_unknown_gene(prediction: Prediction) -> None:
+    with pytest.raises(UnknownGeneError, match="no gene 'BRCA9'"):
+        prediction.values("BRCA9")
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"shape": "square", "layer": "sd"}], ids=["plain", "square"]
+)
+def test_squidpy_draws_it_unaided(half_done: Prediction, tmp_path: Path, options) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+    import squidpy
+
+    squidpy.pl.spatial_scatter(anndata.read_zarr(half_done.path), color="ERBB2", **options)
+    figure = plt.gcf()
+    axes = figure.axes[0]
+    (drawn,) = axes.collections
+    xy_px = half_done.spots
+    assert len(axes.images) == 1  # the slide beneath
+    if not options:
+        centres = np.array([path.vertices.mean(0) for path in drawn.get_paths()])
+        assert centres[:, 0].max() == pytest.approx(xy_px.x_px.max(), rel=0.05)
+        assert centres[:, 1].max() == pytest.approx(xy_px.y_px.max(), rel=0.05)
+    values = half_done.values("ERBB2", "sd" if options else "mean")[half_done.done]
+    shown = np.ma.compressed(np.ma.masked_invalid(drawn.get_array()))
+    np.testing.assert_allclose(np.sort(shown), np.sort(values), rtol=1e-6)
+    figure.savefig(tmp_path / "map.png")
+    plt.close(figure)
+    assert (tmp_path / "map.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
+def test_exported_copies_hold_the_same(half_done: Prediction, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "new folder" / f"copy{suffix}"
+    half_done.export(path)
+    found = anndata.read_h5ad(path) if suffix == ".h5ad" else anndata.read_zarr(path)
+    np.testing.assert_array_equal(found.X, half_done.to_anndata().X)
+    np.testing.assert_array_equal(found.layers["q95"], half_done.to_anndata().layers["q95"])
+    np.testing.assert_array_equal(found.obs["done"], half_done.done)
+    assert json.loads(found.uns[PROVENANCE_KEY]["json"]) == half_done.provenance
+    assert found.uns["spatial"][LIBRARY]["images"]["hires"].dtype == np.uint8
+    half_done.export(half_done.path)  # onto itself: nothing to do, nothing lost
+    assert anndata.read_zarr(half_done.path).obs["done"].sum() == half_done.done.sum()
+
+
+def test_export_says_what_it_cannot_write(half_done: Prediction, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"copy\.csv has an ending"):
+        half_done.export(tmp_path / "copy.csv")
+    (tmp_path / "file").write_text("in the way")
+    for name in ("copy.h5ad", "copy.zarr"):
+        with pytest.raises(OutputError, match=f"{name} cannot be written"):
+            half_done.export(tmp_path / "file" / name)
+    shutil.copytree(half_done.path, tmp_path / "taken.zarr")
+    with pytest.raises(OutputError, match=r"taken\.zarr"):
+        half_done.export(tmp_path / "taken.zarr")
+
+
+def test_a_taken_or_unwritable_place_is_refused(prediction, spots, image, tmp_path) -> None:
+    with pytest.raises(OutputError, match=r"p\.zarr exists already"):
+        begin(prediction.path, spots, image)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot be written"):
+        begin(tmp_path / "file" / "p.zarr", spots, image)
+
+
+def test_leftovers_of_a_killed_start_are_no_hindrance(tmp_path, spots, image) -> None:
+    (tmp_path / "p.zarr.new" / "X").mkdir(parents=True)
+    (tmp_path / "p.zarr.new" / "zarr.json").write_text("{")
+    assert not begin(tmp_path / "p.zarr", spots, image).done.any()
+    assert [path.name for path in tmp_path.iterdir()] == ["p.zarr"]
+
+
+def test_a_block_that_cannot_be_written_keeps_what_was_finished(half_done: Prediction) -> None:
+    shutil.rmtree(half_done.path / "layers" / "q95" / "c")
+    (half_done.path / "layers" / "q95" / "c").write_text("a disk that went away")
+    done = half_done.done.copy()
+    index = np.arange(len(done) - 2, len(done))
+    with pytest.raises(OutputError, match="what was finished is kept"):
+        half_done.write_block(index, **block_of(index))
+    np.testing.assert_array_equal(half_done.done, done)
+
+
+def _file(*names: str, content: bytes = b"{"):
+    def spoil(path: Path) -> None:
+        assert path.joinpath(*names).is_file()
+        path.joinpath(*names).write_bytes(content)
+
+    return spoil
+
+
+def _gone(*names: str):
+    def spoil(path: Path) -> None:
+        target = path.joinpath(*names)
+        shutil.rmtree(target) if target.is_dir() else target.unlink()
+
+    return spoil
+
+
+def _chunks(*names: str):
+    def spoil(path: Path) -> None:
+        files = [f for f in path.joinpath(*names, "c").rglob("*") if f.is_file()]
+        assert files
+        for file in files:
+            file.write_bytes(b"no chunk at all, whatever the codec")
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        _file("zarr.json"),
+        _gone("zarr.json"),
+        _gone("obs", "zarr.json"),
+        _gone("obsm"),
+        _gone("uns"),
+        _gone("obs", "_index", "c"),
+        _chunks("obs", "_index"),
+        _chunks("obsm", "spatial"),
+        _chunks("var", "_index"),
+    ],
+)
+def test_a_damaged_folder_is_told_in_one_sentence(half_done: Prediction, spoil) -> None:
+    spoil(half_done.path)
+    with pytest.raises(PredictionError) as error:
+        Prediction.open(half_done.path)
+    assert str(half_done.path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_damaged_values_are_told_when_they_are_read(half_done: Prediction, tmp_path) -> None:
+    _chunks("X")(half_done.path)
+    opened = Prediction.open(half_done.path)
+    for read in (opened.to_anndata, lambda: opened.values("FASN")):
+        with pytest.raises(PredictionError, match="is damaged"):
+            read()
+    with pytest.raises(PredictionError, match="is damaged"):
+        opened.export(tmp_path / "copy.h5ad")
+
+
+def test_another_folder_is_no_prediction(tmp_path: Path, half_done: Prediction) -> None:
+    with pytest.raises(PredictionError, match="no prediction"):
+        Prediction.open(tmp_path / "none.zarr")
+    (tmp_path / "empty.zarr").mkdir()
+    with pytest.raises(PredictionError, match=r"empty\.zarr"):
+        Prediction.open(tmp_path / "empty.zarr")
+
+
+# resuming
+
+
+@pytest.fixture(scope="module")
+def slide(small_dataset: Path) -> Iterator[Slide]:
+    opened = open_slide(small_dataset / "wsis" / "C3.jpg")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def model(small_model: Path) -> Model:
+    return load_folder(small_model)
+
+
+SETTINGS = SamplingSettings(n_draws=2, n_steps=2, device="cpu")
+
+
+def test_resume_opens_what_the_same_run_left(slide, model, tmp_path) -> None:
+    spots = lattice(slide.size, slide.require_mpp(), 1500)
+    run = {"slide": slide, "spots": spots, "model": model, "resume": True}
+    path = tmp_path / "p.zarr"
+    first = Prediction.create(path, settings=SETTINGS, **run)  # nothing to resume: begins
+    first._group["obs"]["done"][1:3] = True
+    other_block = replace(SETTINGS, spots_per_block=1, device="auto")  # change no value
+    again = Prediction.create(path, settings=other_block, **run)
+    np.testing.assert_array_equal(np.flatnonzero(again.done), [1, 2])
+    assert again.provenance["slide"] == "C3.jpg"
+    assert again.provenance["model_weights_sha256"] == model.weights_hash
+    with pytest.raises(OutputError, match="exists already"):
+        Prediction.create(path, settings=SETTINGS, **{**run, "resume": False})
+
+
+@pytest.mark.parametrize(
+    ("word", "change"),
+    [
+        ("seed", {"settings": replace(SETTINGS, seed=1)}),
+        ("steps", {"settings": replace(SETTINGS, n_steps=3)}),
+        ("draws", {"settings": replace(SETTINGS, n_draws=4)}),
+        ("sampler", {"settings": replace(SETTINGS, sampler="ancestral")}),
+        ("draws_kept", {"keep_draws": True}),
+        ("spots", {"spots": "fewer spots"}),
+        ("pitch_um", {"spots": "denser spots"}),
+        ("model_weights_sha256", {"model": "another model"}),
+        ("slide_fingerprint", {"slide": "another slide"}),
+    ],
+)
+def test_resume_refuses_another_run(slide, model, small_dataset, tmp_path, word, change) -> None:
+    spots = lattice(slide.size, slide.require_mpp(), 1500)
+    run = {"slide": slide, "spots": spots, "model": model, "settings": SETTINGS}
+    Prediction.create(tmp_path / "p.zarr", **run)
+    other_slide = open_slide(small_dataset / "wsis" / "C2.jpg")
+    other_model = copy.copy(model)
+    other_model.weights_hash = "0" * 64
+    others = {
+        "another slide": other_slide,
+        "another model": other_model,
+        "fewer spots": spots.take(slice(1, None)),
+        "denser spots": lattice(slide.size, slide.require_mpp(), 1200),
+    }
+    change = {k: others.get(v, v) if isinstance(v, str) else v for k, v in change.items()}
+    with pytest.raises(PredictionError, match=rf"p\.zarr was begun with another .*{word}"):
+        Prediction.create(tmp_path / "p.zarr", **{**run, **change}, resume=True)
+    other_slide.close()
