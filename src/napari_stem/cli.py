@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -25,7 +25,7 @@ DONE, FAILED, INTERRUPTED = 0, 1, 130
 class _Commands(TyperGroup):
     """Ends with one line and the right exit code, whatever a command raises."""
 
-    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's own click
+    def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
@@ -43,6 +43,7 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     help=f"Predicted gene expression maps with uncertainty from H&E slides. {NOTICE}",
 )

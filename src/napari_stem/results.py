@@ -62,7 +62,7 @@ class Prediction:
 
         self.path = path
         try:
-            self._group = zarr.open_group(path, mode="r+")
+            self._group = zarr.open_group(path, mode="r+", use_consolidated=False)
             self.provenance: dict[str, Any] = json.loads(
                 str(self._group["uns"][PROVENANCE_KEY]["json"][()])
             )

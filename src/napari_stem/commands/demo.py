@@ -92,7 +92,7 @@ def show_demo(out: Path) -> None:
     del viewer
 
 
-def demo_viewer(slide: Slide, prediction: Prediction, model: Model) -> Any:  # noqa: ANN401
+def demo_viewer(slide: Slide, prediction: Prediction, model: Model) -> Any:
     """Return a viewer with the slide, the dock and the finished maps."""
     import napari
 

@@ -10,7 +10,7 @@ from napari_stem.errors import ModelError
 
 
 def model_rows() -> list[dict[str, Any]]:
-    """Models as JSON holds them."""
+    """List models as JSON holds them."""
     from napari_stem.model import list_models
 
     return list_models()
@@ -51,7 +51,7 @@ def panel_of(name: str) -> list[str]:
 
 
 def encoder_rows() -> list[dict[str, Any]]:
-    """Encoders as JSON holds them."""
+    """List encoders as JSON holds them."""
     from napari_stem.encoders.registry import list_encoders
 
     return list_encoders()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_stem.commands.outputs import require_free, require_writable
 from napari_stem.commands.terminal import Interrupted, progress_bars, stop_on_interrupt
-from napari_stem.errors import OutputError
+from napari_stem.errors import MissingMppError, OutputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,9 +66,15 @@ def run_predict(request: PredictRequest) -> dict[str, Any]:
 
     _check_output(request)
     mpp = None if request.mpp_um is None else Mpp.square(request.mpp_um)
-    describe(request.slide, mpp)  # what is no slide fails here, before torch is loaded
+    # what is no slide, or of no known size, fails here: before torch is loaded and levels are made
+    if describe(request.slide, mpp)["mpp"] is None:
+        msg = (
+            f"{request.slide.name} does not say how large its pixels are; state it in micrometres "
+            f"per pixel, such as --mpp 0.5."
+        )
+        raise MissingMppError(msg)
     from napari_stem.model import load_model
-    from napari_stem.model.bundle import torch_device
+    from napari_stem.model.sampling import torch_device
     from napari_stem.results import Prediction
 
     model = load_model(request.model)

@@ -88,7 +88,7 @@ def say_slide(facts: Mapping[str, Any]) -> None:
         say(f"{name:<14} {text}")
 
 
-def _shown(value: Any) -> str:  # noqa: ANN401
+def _shown(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, bool):

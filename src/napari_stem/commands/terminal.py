@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NOTICE = "Predicted from the image, not measured. For research use only, not for diagnosis."
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it
+class Interrupted(Exception):
     """A command was stopped by the user; the text says what is kept and how to go on."""
 
 
@@ -37,7 +37,7 @@ def tell(text: str) -> None:
     typer.echo(" ".join(text.split()), err=True)
 
 
-def say_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+def say_json(value: Any) -> None:
     """Print one JSON value on stdout."""
     typer.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
 
@@ -79,10 +79,14 @@ class _TimeLeft(ProgressColumn):
 
 @contextmanager
 def progress_bars() -> Iterator[ProgressBars]:
-    """Show bars while the block runs."""
+    """Show bars while the block runs; an error wipes them, so that its sentence stands alone."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _TimeLeft())
     with Progress(*columns, console=Console(stderr=True)) as bars:
-        yield ProgressBars(bars)
+        try:
+            yield ProgressBars(bars)
+        except BaseException:
+            bars.live.transient = True
+            raise
 
 
 @contextmanager

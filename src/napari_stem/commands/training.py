@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def run_train(folder: Path, out: Path, *, overwrite: bool, **options: Any) -> dict[str, Any]:  # noqa: ANN401
+def run_train(folder: Path, out: Path, *, overwrite: bool, **options: Any) -> dict[str, Any]:
     """Train a model.
 
     Parameters
@@ -40,7 +40,7 @@ def run_train(folder: Path, out: Path, *, overwrite: bool, **options: Any) -> di
     from napari_stem.spatial.dataset import Dataset
 
     dataset = Dataset(folder)
-    from napari_stem.model.bundle import torch_device
+    from napari_stem.model.sampling import torch_device
     from napari_stem.training.fit import TrainingOptions, train
 
     options["device"] = torch_device(options["device"])

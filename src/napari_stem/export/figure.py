@@ -102,7 +102,7 @@ def _tissue(slide: Slide, window: tuple[int, int, int, int]) -> NDArray[np.uint8
     )
 
 
-def _squares(prediction: Prediction, gene: str, field: Field, mpp: Mpp, colours: str) -> Any:  # noqa: ANN401
+def _squares(prediction: Prediction, gene: str, field: Field, mpp: Mpp, colours: str) -> Any:
     """Return one square per finished spot, coloured by its value, the tissue shining through."""
     from matplotlib.collections import PolyCollection
 
@@ -120,7 +120,7 @@ def _squares(prediction: Prediction, gene: str, field: Field, mpp: Mpp, colours:
     return squares
 
 
-def _scale_bar(axes: Any, window: tuple[int, int, int, int], mpp: Mpp) -> None:  # noqa: ANN401
+def _scale_bar(axes: Any, window: tuple[int, int, int, int], mpp: Mpp) -> None:
     """Draw a bar of a round length, at most a quarter of the width, bottom left."""
     left, top, right, bottom = window
     width_um = (right - left) * mpp.x_um

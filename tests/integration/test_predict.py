@@ -1,0 +1,269 @@
+"""From a slide to a prediction: the same spot gives the same numbers, however it is asked for."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import anndata
+import numpy as np
+import pytest
+import shapely
+
+from napari_stem.errors import EncoderError, MissingMppError, RegionError, SpotError
+from napari_stem.geometry import Region, Spots
+from napari_stem.model.bundle import load_folder
+from napari_stem.predict import choose_spots, predict, predict_slide
+from napari_stem.results import FIELDS, Prediction
+from napari_stem.settings import SamplingSettings
+from napari_stem.slide import open_slide
+from napari_stem.spatial.dataset import Dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from napari_stem.model.bundle import Model
+    from napari_stem.slide import Slide
+
+SETTINGS = SamplingSettings(n_draws=6, n_steps=5, device="cpu", spots_per_block=4)
+CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+
+
+@pytest.fixture(scope="module")
+def slide(small_dataset: Path) -> Iterator[Slide]:
+    opened = open_slide(small_dataset / "wsis" / "C3.jpg")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def model(small_model: Path) -> Model:
+    return load_folder(small_model)
+
+
+@pytest.fixture(scope="module")
+def spots(small_dataset: Path) -> Spots:
+    """Measured spots of section C3, which the model has not seen; their embeddings are cached."""
+    return Dataset(small_dataset).section("C3").spots().take(slice(0, 11))
+
+
+class Run:
+    """Begins predictions of one slide by one model."""
+
+    def __init__(self, slide: Slide, model: Model, folder: Path) -> None:
+        self.slide, self.model, self.folder = slide, model, folder
+
+    def begin(self, spots: Spots, settings: SamplingSettings = SETTINGS, **options) -> Prediction:
+        self.folder.mkdir(exist_ok=True)
+        path = self.folder / f"{len(list(self.folder.iterdir()))}.zarr"
+        run = {"slide": self.slide, "spots": spots, "model": self.model, "settings": settings}
+        return Prediction.create(path, **run, **options)
+
+    def steps(self, prediction: Prediction, settings: SamplingSettings = SETTINGS, stop=None):
+        return predict(
+            self.slide, prediction.spots, self.model, prediction, settings, stop=stop
+        )
+
+    def __call__(self, spots: Spots, settings: SamplingSettings = SETTINGS, **options):
+        prediction = self.begin(spots, settings, **options)
+        for _ in self.steps(prediction, settings):
+            pass
+        return prediction.to_anndata()
+
+
+@pytest.fixture
+def run(slide: Slide, model: Model, tmp_path: Path) -> Run:
+    return Run(slide, model, tmp_path / "predictions")
+
+
+@pytest.fixture(scope="module")
+def whole(slide, model, spots, tmp_path_factory) -> anndata.AnnData:
+    """All spots in one run: what every other run is held against."""
+    return Run(slide, model, tmp_path_factory.mktemp("whole"))(spots)
+
+
+def assert_same(table: anndata.AnnData, reference: anndata.AnnData) -> None:
+    shared = reference[table.obs_names]
+    assert table.n_obs > 0
+    np.testing.assert_allclose(table.X, shared.X, **CLOSE)
+    for field in ("sd", "q05", "q95"):
+        np.testing.assert_allclose(table.layers[field], shared.layers[field], **CLOSE)
+    np.testing.assert_allclose(table.obs["ood_distance"], shared.obs["ood_distance"], **CLOSE)
+    np.testing.assert_array_equal(table.obs["ood"], shared.obs["ood"])
+
+
+def test_what_a_run_leaves(run: Run, spots: Spots) -> None:
+    prediction = run.begin(spots, keep_draws=True)
+    n_done = []
+    for progress in run.steps(prediction):
+        table = anndata.read_zarr(prediction.path)
+        n_done.append(progress.n_done)
+        assert progress.n_spots == len(spots)
+        assert table.obs["done"].sum() == progress.n_done
+        np.testing.assert_array_equal(np.isfinite(table.X).all(1), table.obs["done"])
+        assert np.isnan(table.X[~table.obs["done"]]).all()
+    assert n_done == [0, 4, 8, 11]
+    draws = table.obsm["draws"].astype(np.float32)
+    assert draws.shape == (11, 20, SETTINGS.n_draws)
+    np.testing.assert_allclose(draws.mean(-1), table.X, rtol=2e-3, atol=2e-3)
+    assert (table.layers["q05"] <= table.X + 1e-5).all()
+    assert (table.X <= table.layers["q95"] + 1e-5).all()
+    assert table.layers["sd"].min() >= 0
+    assert table.X.std(0).min() > 0  # spots differ
+    for field in FIELDS:
+        assert np.isfinite(prediction.values(table.var_names[3], field)).all()
+
+
+def test_progress_begins_by_looking_and_tells_the_time_left(run: Run, spots: Spots) -> None:
+    told = list(run.steps(run.begin(spots)))
+    assert [p.stage for p in told] == ["embedding", *["sampling"] * 3]
+    assert told[0].seconds_left is None
+    assert all(p.seconds_left > 0 for p in told[1:-1])
+    assert told[-1].seconds_left == 0
+
+
+@pytest.mark.parametrize("block", [1, 3, 16])
+def test_block_size_changes_nothing(run, spots, whole, block) -> None:
+    assert_same(run(spots, replace(SETTINGS, spots_per_block=block)), whole)
+
+
+def test_fewer_spots_in_another_order_change_nothing(run, spots, whole) -> None:
+    assert_same(run(spots.take(np.array([9, 2, 5]))), whole)
+
+
+def test_a_spot_alone_looked_at_anew_changes_nothing(
+    small_dataset, model, spots, whole, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("NAPARI_STEM_CACHE", str(tmp_path / "empty cache"))
+    slide = open_slide(small_dataset / "wsis" / "C3.jpg")
+    assert_same(Run(slide, model, tmp_path / "alone")(spots.take(np.array([7]))), whole)
+    slide.close()
+
+
+def test_another_seed_changes_the_draws_and_little_of_the_mean(run, spots, whole) -> None:
+    other = run(spots, replace(SETTINGS, seed=1))
+    assert np.abs(other.layers["sd"] - whole.layers["sd"]).mean() > 0.05
+    assert not np.allclose(other.X, whole.X, **CLOSE)
+
+
+def test_ancestral_draws_depend_on_the_spot_alone_too(run, spots, whole) -> None:
+    settings = replace(SETTINGS, sampler="ancestral")
+    table = run(spots.take(slice(0, 6)), settings)
+    assert_same(run(spots.take(np.array([4, 1])), replace(settings, spots_per_block=1)), table)
+    assert np.abs(table.layers["sd"] - whole[table.obs_names].layers["sd"]).mean() > 0.02
+
+
+def box(slide: Slide, left: float, top: float, right: float, bottom: float) -> Region:
+    """A rectangle with corners as shares of the slide's sides."""
+    w, h = slide.size.width_px, slide.size.height_px
+    return Region(shapely.box(left * w, top * h, right * w, bottom * h), "box")
+
+
+def test_a_larger_region_predicts_what_it_shares_the_same(run, slide) -> None:
+    small_box, large_box = box(slide, 0.5, 0.5, 0.53, 0.53), box(slide, 0.48, 0.46, 0.56, 0.55)
+    small = choose_spots(slide, pitch_um=300, regions=[small_box])
+    large = choose_spots(slide, pitch_um=300, regions=[large_box])
+    assert 0 < len(small) < len(large) < 12
+    assert set(small.names) < set(large.names)
+    table = run(small)
+    assert_same(table, run(large, replace(SETTINGS, spots_per_block=2)))
+
+
+def test_a_stopped_run_keeps_what_is_done_and_resumes_to_the_same(run, spots, whole) -> None:
+    prediction = run.begin(spots)
+    steps = run.steps(prediction, stop=lambda: prediction.done.sum() >= 4)
+    assert [p.n_done for p in steps] == [0, 4]
+    np.testing.assert_array_equal(np.flatnonzero(prediction.done), [0, 1, 2, 3])
+    before = prediction.to_anndata()
+    assert_same(before[before.obs["done"]], whole)
+    settings = replace(SETTINGS, spots_per_block=3)
+    resumed = Prediction.create(
+        prediction.path,
+        slide=run.slide,
+        spots=spots,
+        model=run.model,
+        settings=settings,
+        resume=True,
+    )
+    assert [p.n_done for p in run.steps(resumed, settings)] == [4, 7, 10, 11]
+    assert_same(resumed.to_anndata(), whole)
+    np.testing.assert_array_equal(resumed.to_anndata()[:4].X, before[:4].X)
+
+
+@pytest.mark.parametrize("polls", [0, 1, 3, 6])
+def test_stop_ends_within_a_block(run, spots, polls) -> None:
+    """Polled before a block and after each of its 5 steps; the first block (5 + 1 polls) is kept."""
+    asked = []
+
+    def stop() -> bool:
+        asked.append(None)
+        return len(asked) > polls
+
+    prediction = run.begin(spots)
+    told = list(run.steps(prediction, stop=stop))
+    n_kept = 4 if polls >= 1 + SETTINGS.n_steps else 0
+    assert len(asked) == polls + 1  # asked no more after the answer
+    assert [p.n_done for p in told] == [0, 4][: 2 if n_kept else 1]
+    assert anndata.read_zarr(prediction.path).obs["done"].sum() == n_kept
+    assert np.isfinite(prediction.to_anndata().X).all(1).sum() == n_kept
+
+
+def test_a_run_abandoned_between_blocks_resumes(run, spots, whole) -> None:
+    prediction = run.begin(spots)
+    steps = run.steps(prediction)
+    next(steps), next(steps)
+    steps.close()  # as when the process is killed
+    reopened = Prediction.open(prediction.path)
+    list(run.steps(reopened))
+    assert reopened.done.all()
+    assert_same(reopened.to_anndata(), whole)
+
+
+def test_what_is_done_is_not_done_again(run, spots, monkeypatch) -> None:
+    prediction = run.begin(spots)
+    list(run.steps(prediction))
+    monkeypatch.setattr(type(run.model), "sample", lambda *_: pytest.fail("sampled again"))
+    assert [p.n_done for p in run.steps(prediction)] == [len(spots)]
+
+
+def test_another_version_of_the_encoder_is_refused(run, spots) -> None:
+    run.model = copy.copy(run.model)
+    run.model.config = replace(run.model.config, encoder_version="0")
+    with pytest.raises(EncoderError, match="version 0 .* train the model again"):
+        list(run.steps(run.begin(spots)))
+
+
+def test_in_one_call(slide, model, tmp_path, whole) -> None:
+    regions = [box(slide, 0.5, 0.5, 0.53, 0.53)]
+    prediction = predict_slide(
+        slide, tmp_path / "p.zarr", model=model, regions=regions, settings=SETTINGS
+    )
+    assert prediction.done.all()
+    expected = choose_spots(slide, pitch_um=model.pitch_um, regions=regions)
+    assert prediction.spots.names == expected.names
+    prediction.export(tmp_path / "p.h5ad")
+    assert anndata.read_h5ad(tmp_path / "p.h5ad").n_obs == len(expected)
+
+
+def test_choosing_spots(slide) -> None:
+    everywhere = choose_spots(slide, pitch_um=500, whole_slide=True)
+    tissue = choose_spots(slide, pitch_um=500)
+    assert 0.1 * len(everywhere) < len(tissue) < 0.9 * len(everywhere)
+    assert set(tissue.names) < set(everywhere.names)
+    with pytest.raises(RegionError, match="No region is given"):
+        choose_spots(slide, pitch_um=500, regions=[])
+    with pytest.raises(RegionError, match="No spot lies inside box"):
+        choose_spots(slide, pitch_um=500, regions=[box(slide, 2, 2, 3, 3)])
+    with pytest.raises(SpotError, match="pitch of 0 um"):
+        choose_spots(slide, pitch_um=0, whole_slide=True)
+
+
+def test_a_slide_without_pixel_size_is_refused(her2st_source, tmp_path) -> None:
+    path = tmp_path / "bare.jpg"
+    path.write_bytes((her2st_source / "C3.jpg").read_bytes())
+    bare = open_slide(path)
+    with pytest.raises(MissingMppError, match="--mpp"):
+        choose_spots(bare, pitch_um=500)
+    bare.close()

@@ -1,0 +1,127 @@
+"""The linear part: exact where the world is linear, honest out of fold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_stem.errors import DatasetError
+from napari_stem.geometry import Spots
+from napari_stem.training.folds import Fold, best_steps, splits
+from napari_stem.training.linear import fit_linear
+from napari_stem.training.sections import SectionArrays, groups_of
+
+WIDTH, N_GENES = 60, 4
+
+
+def section(name: str, n: int, seed: int, noise: float = 0.5, n_constant: int = 0) -> SectionArrays:
+    """Expression that is linear in the embedding, but for noise."""
+    rng = np.random.default_rng(seed)
+    truth = np.random.default_rng(0).normal(size=(WIDTH, N_GENES))
+    embedding = rng.normal(size=(n, WIDTH)).astype(np.float32)
+    values = 3 + embedding @ truth + noise * rng.normal(size=(n, N_GENES))
+    values[:, :n_constant] = 1.0
+    place = np.arange(n)
+    spots = Spots(
+        x_px=rng.permutation(n) * 10.0,
+        y_px=np.zeros(n),
+        array_row=place,
+        array_col=place,
+        pitch_um=100.0,
+        diameter_um=100.0,
+        names=tuple(f"{name}{i}" for i in place),
+    )
+    return SectionArrays(name, spots, embedding, values.astype(np.float32), {})
+
+
+def test_a_linear_world_is_found_and_residuals_have_unit_spread() -> None:
+    fit = fit_linear([section("a", 1500, 1), section("b", 1500, 2)])
+    fresh = section("c", 500, 3, noise=0)
+    error = fit.head.mean(fresh.embedding) - fresh.values
+    assert np.sqrt((error**2).mean()) < 0.25 * fresh.values.std()
+    np.testing.assert_allclose(fit.residual.std(0), 1, atol=0.01)
+    assert fit.residual.shape == (3000, N_GENES)
+
+
+def test_residuals_are_those_of_a_mean_that_has_not_seen_the_spot() -> None:
+    """With as many features as spots, a mean that has seen them leaves next to nothing."""
+    sections = [section("a", 60, 1, noise=3.0), section("b", 60, 2, noise=3.0)]
+    fit = fit_linear(sections)
+    for name, own in zip("ab", sections, strict=True):
+        rows = slice(0, 60) if name == "a" else slice(60, 120)
+        seen = (own.values - fit.head.mean(own.embedding)).std()
+        out_of_fold = (fit.residual[rows] * fit.head.residual_scale).std()
+        assert out_of_fold > 1.2 * seen
+
+
+def test_condition_has_unit_variance() -> None:
+    fit = fit_linear([section("a", 300, 1), section("b", 300, 2)])
+    assert fit.condition.shape == (600, 32 + N_GENES)
+    np.testing.assert_allclose(fit.condition.std(0), 1, atol=0.02)
+    fresh = section("c", 300, 3)
+    condition = fit.head.condition(fresh.embedding, fit.head.mean(fresh.embedding))
+    assert 0.3 < condition.std(0).min() <= condition.std(0).max() < 2
+
+
+@pytest.mark.parametrize("n_spots", [10, 33])
+def test_few_spots_and_constant_genes_blow_nothing_up(n_spots: int) -> None:
+    fit = fit_linear([section("a", n_spots, 1, n_constant=2)])
+    fresh = section("b", 50, 2)
+    condition = fit.head.condition(fresh.embedding, fit.head.mean(fresh.embedding))
+    for values in (fit.condition, fit.residual, condition):
+        assert np.isfinite(values).all()
+        assert np.abs(values).max() < 50
+
+
+def test_spots_like_the_training_ones_are_in_the_domain() -> None:
+    head = fit_linear([section("a", 300, 1), section("b", 300, 2)]).head
+    fresh = section("c", 300, 3).embedding
+    assert (head.distance(fresh) < 1).mean() > 0.98
+    assert (head.distance(5 * fresh) > 1).all()
+
+
+def test_groups_are_sections_or_strips() -> None:
+    a, b = section("a", 30, 1), section("b", 20, 2)
+    first, second = groups_of([a, b])
+    assert (set(first), set(second), len(first), len(second)) == ({0}, {1}, 30, 20)
+    (strips,) = groups_of([a])
+    assert sorted(np.bincount(strips)) == [7, 7, 8, 8]
+    by_x = strips[np.argsort(a.spots.x_px)]
+    assert (np.diff(by_x) >= 0).all()  # strips hang together
+    with pytest.raises(DatasetError, match="Section c has 7 spots"):
+        groups_of([section("c", 7, 3)])
+
+
+@pytest.mark.parametrize("n_sections", [1, 3])
+def test_splits_leave_out_every_spot_once(n_sections: int) -> None:
+    sections = [section(name, 24, i) for i, name in enumerate("abc"[:n_sections])]
+    everyone = {name for s in sections for name in s.spots.names}
+    left_out = []
+    for rest, out in splits(sections):
+        kept = {name for s in rest for name in s.spots.names}
+        assert kept | set(out.spots.names) == everyone
+        assert kept.isdisjoint(out.spots.names)
+        assert len(out.embedding) == len(out.values) == len(out.spots)
+        left_out += out.spots.names
+    assert sorted(left_out) == sorted(everyone)
+
+
+def test_steps_are_chosen_where_draws_fit_left_out_spots_best() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(200, 2)).astype(np.float32)
+
+    def draws(spread: float) -> np.ndarray:
+        return (spread * rng.normal(size=(200, 2, 16))).astype(np.float32)
+
+    looks = {10: draws(0.1), 20: draws(1.0), 30: draws(5.0)}
+    steps, curve = best_steps([Fold(truth, dict(looks)), Fold(truth, {**looks, 40: draws(1.0)})])
+    assert steps == 20
+    assert set(curve) == {"10", "20", "30"}
+
+
+def test_folds_cut_short_by_the_clock_still_agree_on_a_step() -> None:
+    truth, draws = np.zeros((5, 2), np.float32), np.ones((5, 2, 4), np.float32)
+    folds = [Fold(truth, {3: draws}), Fold(truth, {5: 2 * draws})]
+    steps, _ = best_steps(folds)
+    assert steps == 3
+    assert all(steps in fold.draws_at for fold in folds)
