@@ -62,9 +62,7 @@ class Run:
         return Prediction.create(path, **run, **options)
 
     def steps(self, prediction: Prediction, settings: SamplingSettings = SETTINGS, stop=None):
-        return predict(
-            self.slide, prediction.spots, self.model, prediction, settings, stop=stop
-        )
+        return predict(self.slide, prediction.spots, self.model, prediction, settings, stop=stop)
 
     def __call__(self, spots: Spots, settings: SamplingSettings = SETTINGS, **options):
         prediction = self.begin(spots, settings, **options)
@@ -109,7 +107,7 @@ def test_what_a_run_leaves(run: Run, spots: Spots) -> None:
     assert draws.shape == (11, 20, SETTINGS.n_draws)
     np.testing.assert_allclose(draws.mean(-1), table.X, rtol=2e-3, atol=2e-3)
     assert (table.layers["q05"] <= table.X + 1e-5).all()
-    assert (table.X <= table.layers["q95"] + 1e-5).all()
+    assert (table.layers["q95"] + 1e-5 >= table.X).all()
     assert table.layers["sd"].min() >= 0
     assert table.X.std(0).min() > 0  # spots differ
     for field in FIELDS:
@@ -162,7 +160,7 @@ def box(slide: Slide, left: float, top: float, right: float, bottom: float) -> R
 
 
 def test_a_larger_region_predicts_what_it_shares_the_same(run, slide) -> None:
-    small_box, large_box = box(slide, 0.5, 0.5, 0.53, 0.53), box(slide, 0.48, 0.46, 0.56, 0.55)
+    small_box, large_box = box(slide, 0.48, 0.48, 0.56, 0.56), box(slide, 0.45, 0.46, 0.57, 0.57)
     small = choose_spots(slide, pitch_um=300, regions=[small_box])
     large = choose_spots(slide, pitch_um=300, regions=[large_box])
     assert 0 < len(small) < len(large) < 12
@@ -213,7 +211,8 @@ def test_stop_ends_within_a_block(run, spots, polls) -> None:
 def test_a_run_abandoned_between_blocks_resumes(run, spots, whole) -> None:
     prediction = run.begin(spots)
     steps = run.steps(prediction)
-    next(steps), next(steps)
+    next(steps)
+    next(steps)
     steps.close()  # as when the process is killed
     reopened = Prediction.open(prediction.path)
     list(run.steps(reopened))
@@ -231,12 +230,12 @@ def test_what_is_done_is_not_done_again(run, spots, monkeypatch) -> None:
 def test_another_version_of_the_encoder_is_refused(run, spots) -> None:
     run.model = copy.copy(run.model)
     run.model.config = replace(run.model.config, encoder_version="0")
-    with pytest.raises(EncoderError, match="version 0 .* train the model again"):
+    with pytest.raises(EncoderError, match=r"version 0 .* train the model again"):
         list(run.steps(run.begin(spots)))
 
 
 def test_in_one_call(slide, model, tmp_path, whole) -> None:
-    regions = [box(slide, 0.5, 0.5, 0.53, 0.53)]
+    regions = [box(slide, 0.48, 0.48, 0.56, 0.56)]
     prediction = predict_slide(
         slide, tmp_path / "p.zarr", model=model, regions=regions, settings=SETTINGS
     )

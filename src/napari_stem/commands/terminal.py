@@ -64,6 +64,10 @@ class ProgressBars:
     def show(self, text: str, done: int, total: int, seconds_left: float | None) -> None:
         """Show how far the work called ``text`` is, with a time left that is known better."""
         if text not in self._tasks:
+            for (
+                earlier
+            ) in self._bars.tasks:  # work goes on with something else only once it is done
+                self._bars.update(earlier.id, completed=earlier.total)
             self._tasks[text] = self._bars.add_task(text, total=total, left=None)
         self._bars.update(self._tasks[text], completed=done, total=total, left=seconds_left)
 

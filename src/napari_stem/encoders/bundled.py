@@ -2,8 +2,8 @@
 
 ImageNet EfficientNet-Lite0 (Apache-2.0), tapped where its features are still local texture, beside plain
 statistics of stain and texture, at three fields of view. Deeper layers speak of cats and cars: on HER2ST
-sections C2 to C4, left out in turn, ridge on the tapped stages gains .06 of PCC over the pooled last layer
-(docs/bundled-encoder.md).
+sections C2 to C4, left out in turn, the tapped stages raise the PCC of ridge from .50 to .56 over the
+pooled last layer, the statistics to .57 (docs/bundled-encoder.md).
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def fit_linear(sections: Sequence[SectionArrays]) -> LinearFit:
 
 
 def _component_scale(variance: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Take standard deviations; a component that hardly varies (a constant gene) is kept from being blown up."""
+    """Take standard deviations; what hardly varies (a constant gene) is not blown up."""
     deviation = np.sqrt(variance)
     return np.asarray(np.maximum(deviation, 1e-3 * deviation.max() + 1e-6), np.float32)
 

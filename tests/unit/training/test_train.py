@@ -112,9 +112,7 @@ def test_the_same_seed_and_other_held_out_counts_give_the_same_weights(
     assert changed.genes == quick.genes
     assert changed.card["metrics"] != quick.card["metrics"]  # the counts did change
     ignored = ("metrics",)
-    kept, others = (
-        {k: v for k, v in m.card.items() if k not in ignored} for m in (changed, quick)
-    )
+    kept, others = ({k: v for k, v in m.card.items() if k not in ignored} for m in (changed, quick))
     assert kept == others
 
 

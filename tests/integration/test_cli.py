@@ -1,0 +1,467 @@
+"""The command line from end to end, on real slides and the packaged model."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anndata
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from napari_stem.cli import app
+from napari_stem.results import Prediction
+from napari_stem.sample_data import sample_path
+
+if TYPE_CHECKING:
+    from click.testing import Result
+
+DATA = Path(__file__).parents[1] / "data"
+CROP, MPP = DATA / "slides" / "C5-crop.jpg", 0.6907
+QUICK = ("--mpp", str(MPP), "--draws", "3", "--steps", "2", "--device", "cpu")
+SPOTS = "x_px,y_px,name\n400,400,a\n700,400,b\n400,700,c\n700,700,d\n"
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def ok(*arguments: str | Path) -> str:
+    result = run(*arguments)
+    assert result.exit_code == 0, (result.stderr, result.exception)
+    return result.stdout
+
+
+def refused(*arguments: str | Path) -> str:
+    """The one sentence with which a command ends."""
+    result = run(*arguments)
+    assert result.exit_code == 1, (result.stderr, result.exception)
+    assert result.stdout == ""
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def spots_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("spots") / "spots.csv"
+    path.write_text(SPOTS)
+    return path
+
+
+@pytest.fixture(scope="module")
+def predicted(spots_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """A small prediction as h5ad, and what ``--json`` said."""
+    out = tmp_path_factory.mktemp("predicted") / "p.h5ad"
+    said = ok("predict", CROP, "--spots", spots_csv, "--out", out, "--keep-draws", "--json", *QUICK)
+    return out, json.loads(said)
+
+
+# what there is
+
+
+def test_info_as_json_is_what_the_file_says() -> None:
+    told = json.loads(ok("info", CROP, "--json"))
+    assert (told["width_px"], told["height_px"], told["mpp"]) == (1500, 1300, None)
+    assert told["readers"]["raster"] is None
+    assert told["readers"]["tiff"] is not None
+    assert told["levels"][0] == {"height_px": 1300, "width_px": 1500, "downsample": 1.0}
+
+
+def test_info_takes_a_pixel_size_and_reads_well() -> None:
+    assert json.loads(ok("info", CROP, "--mpp", "0.5", "--json"))["mpp"] == [0.5, 0.5]
+    assert "0.75 x 0.65 mm" in ok("info", CROP, "--mpp", "0.5")
+
+
+def test_models_and_their_genes() -> None:
+    (packaged,) = json.loads(ok("models", "--json"))
+    assert packaged["name"] == "her2st-breast"
+    assert packaged["ready"] is True
+    genes = ok("models", "--genes", "her2st-breast").split()
+    assert len(genes) == packaged["n_genes"]
+    assert json.loads(ok("models", "--genes", "her2st-breast", "--json"))["genes"] == genes
+    assert "her2st-breast" in ok("models")
+
+
+def test_encoders() -> None:
+    assert {"name": "bundled", "ready": True}.items() <= json.loads(ok("encoders", "--json"))[
+        0
+    ].items()
+    assert "Apache-2.0" in ok("encoders")
+
+
+def test_import_makes_a_data_set(her2st_source: Path, tmp_path: Path) -> None:
+    told = json.loads(ok("import", "her2st", her2st_source, "--out", tmp_path / "ds", "--json"))
+    assert told["sections"] == ["C2", "C3"]
+    assert (tmp_path / "ds" / "st" / "C3.h5ad").is_file()
+
+
+# predict
+
+
+def test_predict_at_given_spots(predicted: tuple[Path, Any]) -> None:
+    path, told = predicted
+    table = anndata.read_h5ad(path)
+    assert list(table.obs_names) == list("abcd")
+    assert (told["n_spots"], told["n_genes"], told["out"]) == (4, table.n_vars, str(path))
+    assert np.isfinite(np.asarray(table.X)).all()
+    assert table.obsm["draws"].shape == (4, table.n_vars, 3)
+    np.testing.assert_array_equal(table.obsm["spatial"][1], (700, 400))
+    assert table.uns["napari_stem"]["predicted"]
+    assert [p.name for p in path.parent.iterdir()] == [path.name]  # nothing half-done is left
+
+
+def test_some_genes_are_the_same_numbers(
+    predicted: tuple[Path, Any], spots_csv: Path, tmp_path: Path
+) -> None:
+    everything, out = anndata.read_h5ad(predicted[0]), tmp_path / "some.zarr"
+    ok(
+        "predict",
+        CROP,
+        "--spots",
+        spots_csv,
+        "--out",
+        out,
+        "--genes",
+        "SCD,CD24",
+        "--keep-draws",
+        *QUICK,
+    )
+    some = Prediction.open(out)
+    assert some.genes == ("SCD", "CD24")
+    np.testing.assert_array_equal(some.values("SCD"), everything[:, "SCD"].X[:, 0])
+    kept = everything.obsm["draws"][:, everything.var_names.get_indexer(["SCD", "CD24"])]
+    np.testing.assert_array_equal(some.to_anndata().obsm["draws"], kept)
+
+
+def test_spots_of_another_table_keep_their_names(
+    predicted: tuple[Path, Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "again.zarr"
+    ok("predict", CROP, "--spots", predicted[0], "--out", out, *QUICK)
+    again = Prediction.open(out)
+    assert again.spots.names == tuple("abcd")
+    np.testing.assert_array_equal(
+        again.values("SCD"), anndata.read_h5ad(predicted[0])[:, "SCD"].X[:, 0]
+    )
+
+
+def test_predict_inside_regions(tmp_path: Path) -> None:
+    square = [[[400, 400], [900, 400], [900, 900], [400, 900], [400, 400]]]
+    far = [[[1000, 1000], [1400, 1000], [1400, 1250], [1000, 1250], [1000, 1000]]]
+    feature = {
+        "type": "Feature",
+        "properties": {"name": "both"},
+        "geometry": {"type": "MultiPolygon", "coordinates": [square, far]},
+    }
+    regions = tmp_path / "regions.geojson"
+    regions.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    ok("predict", CROP, "--regions", regions, "--out", tmp_path / "p.zarr", *QUICK)
+    spots = Prediction.open(tmp_path / "p.zarr").spots
+    in_square = (spots.x_px < 900) & (spots.y_px < 900)
+    in_far = (spots.x_px > 1000) & (spots.y_px > 1000)
+    assert in_square.any()
+    assert in_far.any()
+    assert (in_square | in_far).all()
+
+
+def test_resume_of_a_finished_run_changes_nothing(spots_csv: Path, tmp_path: Path) -> None:
+    out = tmp_path / "p.zarr"
+    command = ("predict", CROP, "--spots", spots_csv, "--out", out, *QUICK)
+    ok(*command)
+    before = np.array(Prediction.open(out).values("SCD"))
+    assert "--resume" in refused(*command)
+    ok(*command, "--resume")
+    np.testing.assert_array_equal(Prediction.open(out).values("SCD"), before)
+    assert "another seed" in refused(*command, "--resume", "--seed", "7")
+
+
+def test_interrupt_keeps_what_is_done_and_resume_ends_it(tmp_path: Path) -> None:
+    out = tmp_path / "p.h5ad"
+    work = tmp_path / "p.h5ad.partial.zarr"
+    command = [sys.executable, "-m", "napari_stem", "predict", str(CROP), "--all", "--pitch", "60"]
+    command += ["--out", str(out), *QUICK]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    while running.poll() is None and not (work.is_dir() and Prediction.open(work).done.any()):
+        time.sleep(0.2)
+    running.send_signal(signal.SIGINT)
+    _, stderr = running.communicate(timeout=120)
+    assert running.returncode == 130, stderr
+    assert str(work) in stderr
+    assert "--resume" in stderr
+    assert "Traceback" not in stderr
+    assert not out.exists()
+    kept = Prediction.open(work)
+    first = int(np.flatnonzero(kept.done)[0])
+    value, name = float(kept.values("SCD")[first]), kept.spots.names[first]
+    assert 0 < kept.done.sum() < len(kept.spots)
+    ok(*command[3:], "--resume")
+    table = anndata.read_h5ad(out)
+    assert table.obs["done"].all()
+    assert float(table[name, "SCD"].X[0, 0]) == value
+    assert not work.exists()
+
+
+# evaluate
+
+
+def counts_like(prediction: anndata.AnnData, seed: int = 0) -> anndata.AnnData:
+    """Counts whose log2(count + 1) lies near the prediction, spots in another order."""
+    rng = np.random.default_rng(seed)
+    counts = rng.poisson(2 ** np.asarray(prediction.X) - 1).astype(np.float32)
+    truth = anndata.AnnData(counts, obs=prediction.obs[[]].copy(), var=prediction.var[[]].copy())
+    truth.obsm["spatial"] = prediction.obsm["spatial"].copy()
+    return truth[::-1].copy()
+
+
+def test_evaluate_matches_by_name_and_by_place_alike(
+    predicted: tuple[Path, Any], tmp_path: Path
+) -> None:
+    truth = counts_like(anndata.read_h5ad(predicted[0]))
+    truth.write_h5ad(tmp_path / "named.h5ad")
+    truth.obs_names = [f"spot {i}" for i in range(4)]
+    truth.obsm["spatial"] = truth.obsm["spatial"] + 20.0
+    truth.write_h5ad(tmp_path / "placed.h5ad")
+    by_name = run("evaluate", predicted[0], "--truth", tmp_path / "named.h5ad", "--json")
+    by_place = run("evaluate", predicted[0], "--truth", tmp_path / "placed.h5ad", "--json")
+    assert "matched by name" in by_name.stderr
+    assert "matched by position" in by_place.stderr
+    figures = json.loads(by_name.stdout)
+    assert figures == json.loads(by_place.stdout)
+    assert figures["n_spots"] == 4
+    assert figures["crps"] > 0
+    assert set(figures["coverage"]) == {"50", "80", "90", "95"}
+
+
+def test_names_that_agree_by_chance_do_not_count(
+    predicted: tuple[Path, Any], tmp_path: Path
+) -> None:
+    truth = counts_like(anndata.read_h5ad(predicted[0]))
+    extra = truth[:1].copy()
+    extra.obs_names, extra.obsm["spatial"] = ["e"], np.array([[1300.0, 1200.0]])
+    truth = anndata.concat([truth, extra])
+    truth.obs_names = ["a", "b", "c", "d", "e"]  # the order was reversed: these are wrong
+    truth.write_h5ad(tmp_path / "t.h5ad")
+    result = run("evaluate", predicted[0], "--truth", tmp_path / "t.h5ad")
+    assert "4 spots matched by position" in result.stderr
+    assert "pcc_50" in result.stdout
+
+
+def test_evaluate_refuses_what_it_cannot_compare(
+    predicted: tuple[Path, Any], tmp_path: Path
+) -> None:
+    assert "check the path" in refused("evaluate", predicted[0], "--truth", tmp_path / "no.h5ad")
+    truth = counts_like(anndata.read_h5ad(predicted[0]))
+    assert "not a prediction" in _refused_with(truth, predicted[0], tmp_path, swap=True)
+    elsewhere = truth.copy()
+    elsewhere.obs_names = [f"spot {i}" for i in range(4)]
+    elsewhere.obsm["spatial"] = elsewhere.obsm["spatial"] + 5000
+    assert "same slide" in _refused_with(elsewhere, predicted[0], tmp_path)
+    truth.X = truth.X * 0.5 + 0.25
+    assert "raw counts" in _refused_with(truth, predicted[0], tmp_path)
+
+
+def _refused_with(truth: anndata.AnnData, path: Path, folder: Path, *, swap: bool = False) -> str:
+    truth.write_h5ad(folder / "truth.h5ad")
+    tables = (folder / "truth.h5ad", path) if swap else (path, folder / "truth.h5ad")
+    return refused("evaluate", tables[0], "--truth", tables[1])
+
+
+# bad input: one sentence, exit 1, nothing written
+
+
+def test_a_text_file_named_tif(tmp_path: Path) -> None:
+    fake = tmp_path / "slide.tif"
+    fake.write_text("not an image")
+    assert "slide.tif" in refused("info", fake)
+    assert "slide.tif" in refused("predict", fake, "--out", tmp_path / "p.zarr", *QUICK)
+    assert not (tmp_path / "p.zarr").exists()
+
+
+def test_a_truncated_jpeg(tmp_path: Path) -> None:
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(CROP.read_bytes()[:60_000])
+    assert "cut.jpg" in refused("predict", cut, "--out", tmp_path / "p.zarr", *QUICK)
+
+
+def test_a_slide_without_pixel_size(tmp_path: Path) -> None:
+    assert "--mpp" in refused("predict", CROP, "--out", tmp_path / "p.zarr")
+
+
+def test_an_unknown_gene(tmp_path: Path) -> None:
+    sentence = refused("predict", CROP, "--out", tmp_path / "p.zarr", "--genes", "SCD,CD42", *QUICK)
+    assert "'CD42'" in sentence
+    assert "CD24" in sentence
+    assert not (tmp_path / "p.zarr").exists()
+
+
+def test_a_model_that_lacks_a_file(tmp_path: Path) -> None:
+    from napari_stem.model import PACKAGED
+
+    folder = tmp_path / "model"
+    shutil.copytree(PACKAGED / "her2st-breast", folder)
+    (folder / "model.safetensors").unlink()
+    out = tmp_path / "p.zarr"
+    assert "model.safetensors" in refused("predict", CROP, "--model", folder, "--out", out, *QUICK)
+    assert "no model 'nonesuch'" in refused(
+        "predict", CROP, "--model", "nonesuch", "--out", out, *QUICK
+    )
+    assert "no model 'nonesuch'" in refused("models", "--genes", "nonesuch")
+
+
+def test_a_region_off_the_tissue(tmp_path: Path) -> None:
+    regions = tmp_path / "off.geojson"
+    corners = [[[9000, 9000], [9500, 9000], [9500, 9500], [9000, 9000]]]
+    regions.write_text(json.dumps({"type": "Polygon", "coordinates": corners}))
+    out = tmp_path / "p.zarr"
+    assert "region 1" in refused("predict", CROP, "--regions", regions, "--out", out, *QUICK)
+    regions.write_text('{"type": "Point", "coordinates": [1, 2]}')
+    assert "no polygon" in refused("predict", CROP, "--regions", regions, "--out", out, *QUICK)
+    regions.write_text("{")
+    assert "GeoJSON" in refused("predict", CROP, "--regions", regions, "--out", out, *QUICK)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ("x,y\n1,2\n", "x_px"),
+        ("x_px,y_px\n1,two\n", "numbers"),
+        ("x_px,y_px\n1,\n", "not numbers"),
+        ("x_px,y_px\n10,99999\n", "lie off"),
+        ("x_px,y_px,name\n10,20,a\n30,40,a\n", "repeat"),
+        ("x_px,y_px\n", "no spots"),
+    ],
+)
+def test_spots_that_cannot_be_used(content: str, word: str, tmp_path: Path) -> None:
+    spots = tmp_path / "spots.csv"
+    spots.write_text(content)
+    out = tmp_path / "p.zarr"
+    assert word in refused("predict", CROP, "--spots", spots, "--out", out, *QUICK)
+    assert not out.exists()
+
+
+def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "taken.h5ad").write_text("precious")
+    below = tmp_path / "file" / "p.zarr"
+    # the slide is none either: that this is not what is told shows that the output comes first
+    assert str(below) in refused("predict", tmp_path / "file", "--out", below)
+    assert "exists already" in refused("predict", CROP, "--out", tmp_path / "taken.h5ad", *QUICK)
+    assert (tmp_path / "taken.h5ad").read_text() == "precious"
+    assert ".h5ad" in refused("predict", CROP, "--out", tmp_path / "p.csv", *QUICK)
+    assert str(below) in refused("train", tmp_path, "--out", below)
+
+
+def test_usage_errors_are_2(tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "p.zarr")
+    assert run("predict", CROP, *out, "--tissue", "--all").exit_code == 2
+    assert run("predict", CROP, *out, "--draws", "1").exit_code == 2
+    assert run("predict", CROP, *out, "--sampler", "magic").exit_code == 2
+    assert run("predict", CROP).exit_code == 2
+    assert run("nonesuch").exit_code == 2
+
+
+# train
+
+
+def test_train_overwrites_nothing_unasked(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    assert "--overwrite" in refused("train", tmp_path, "--out", model)
+    assert "wsis" in refused("train", tmp_path, "--out", model, "--overwrite")
+    assert "other things" in refused("train", tmp_path, "--out", tmp_path)
+    assert "no data set" in refused("train", tmp_path / "no", "--out", tmp_path / "new")
+
+
+def test_train_refuses_sections_that_are_not_there(her2st_dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    assert "'C9'" in refused("train", her2st_dataset, "--out", out, "--hold-out", "C9")
+    assert "held out" in refused("train", her2st_dataset, "--out", out, "--hold-out", "C2, C3")
+    assert not out.exists()
+
+
+def test_train_hands_on_its_options_and_reports(
+    her2st_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_stem.model import load_model
+    from napari_stem.training import fit
+
+    asked: list[fit.TrainingOptions] = []
+
+    def train(_dataset: Any, _out: Path, options: fit.TrainingOptions, _progress: Any) -> Any:
+        asked.append(options)
+        return load_model()
+
+    monkeypatch.setattr(fit, "train", train)
+    command = ("train", her2st_dataset, "--out", tmp_path / "m", "--hold-out", "C3", "--steps", "9")
+    said = ok(*command, "--seed", "4", "--device", "cpu")
+    (options,) = asked
+    assert (options.hold_out, options.steps, options.seed) == (("C3",), 9, 4)
+    assert "Held-out section C5" in said  # the packaged model's own report stands in
+    assert "ridge" in said
+    assert "C5" in json.loads(ok(*command, "--json"))["metrics"]
+
+
+def test_interrupted_training_is_130(
+    her2st_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_stem.training import fit
+
+    def train(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit, "train", train)
+    result = run("train", her2st_dataset, "--out", tmp_path / "m", "--device", "cpu")
+    assert result.exit_code == 130
+    assert "no model was written" in result.stderr
+
+
+# figure and demo
+
+
+def test_the_figure_is_a_png_of_the_map(spots_csv: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    from napari_stem.errors import OutputError, UnknownGeneError
+    from napari_stem.export.figure import gene_figure
+    from napari_stem.geometry import Mpp
+    from napari_stem.slide import open_slide
+
+    ok("predict", CROP, "--spots", spots_csv, "--out", tmp_path / "p.zarr", *QUICK)
+    prediction = Prediction.open(tmp_path / "p.zarr")
+    slide = open_slide(CROP, Mpp.square(MPP))
+    gene_figure(slide, prediction, "SCD", tmp_path / "scd.png")
+    gene_figure(slide, prediction, "CD24", tmp_path / "cd24.png")
+    first, second = (np.asarray(Image.open(tmp_path / n)) for n in ("scd.png", "cd24.png"))
+    assert first.shape == second.shape
+    assert first.shape[1] > 1000
+    assert (first != second).any()
+    with pytest.raises(UnknownGeneError):
+        gene_figure(slide, prediction, "nonesuch", tmp_path / "x.png")
+    with pytest.raises(OutputError):
+        gene_figure(slide, prediction, "SCD", tmp_path / "no" / "x.png")
+    slide.close()
+
+
+@pytest.mark.slow
+def test_demo_writes_map_table_and_honest_figures(tmp_path: Path) -> None:
+    told = json.loads(ok("demo", "--headless", "--out", tmp_path / "demo", "--json"))
+    assert Path(told["png"]).read_bytes().startswith(b"\x89PNG")
+    table = anndata.read_h5ad(told["h5ad"])
+    assert table.shape == (told["n_spots"], told["n_genes"])
+    assert table.obs["done"].all()
+    truth = sample_path().parents[1] / "st" / "C5.h5ad"
+    measured = tmp_path / "demo" / "measured-spots.zarr"
+    assert json.loads(ok("evaluate", measured, "--truth", truth, "--json")) == told["metrics"]
+    assert told["metrics"]["pcc_50"] > 0.5
+    assert 0.8 < told["metrics"]["coverage"]["90"] < 1
