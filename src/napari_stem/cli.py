@@ -68,27 +68,28 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("demo-output"),
     as_json: Json = False,
 ) -> None:
-    """Predict the packaged breast cancer section, show it, and say how good the prediction is."""
-    from napari_stem.commands.demo import run_demo, show_demo, why_no_window
+    """Predict the packaged breast cancer section: in the viewer, or, without a display, to files."""
+    from napari_stem.commands import demo as work
     from napari_stem.commands.tables import say_figures
 
-    why_not = "--headless was asked for" if headless else why_no_window()
-    result = run_demo(out)
+    title = "Section C5, never seen by the model, at the spots that were measured"
+    why_not = "it was not asked for" if headless or as_json else work.why_no_window()
+    if why_not is None:
+        from napari_stem.widgets.demo import show_demo
+
+        say_figures(work.packaged_figures(), title)
+        tell("Opening the viewer; close its window to end.")
+        show_demo()
+        return
+    tell(f"No window is opened: {why_not}.")
+    result = work.run_demo(out)
     if as_json:
         say_json(result)
-    else:
-        say_figures(
-            {"predicted": result["metrics"]},
-            "Section C5, which the model never saw, at the spots that were measured",
-        )
-        say(f"{result['n_spots']} spots, {result['n_genes']} genes. {NOTICE}")
-        say(f"Map of {result['gene']}:  {result['png']}")
-        say(f"All genes:  {result['h5ad']} (AnnData)")
-    if why_not is None:
-        tell("Opening the viewer; close its window to end.")
-        show_demo(out)
-    else:
-        tell(f"No window was opened: {why_not}.")
+        return
+    say_figures({"predicted": result["metrics"]}, title)
+    say(f"{result['n_spots']} spots, {result['n_genes']} genes. {NOTICE}")
+    say(f"Map of {result['gene']}:  {result['png']}")
+    say(f"All genes:  {result['h5ad']} (AnnData)")
 
 
 @app.command()

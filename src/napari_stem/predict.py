@@ -183,7 +183,7 @@ def summary(draws: NDArray[np.float32], prediction: Prediction) -> dict[str, Any
     q05, q95 = quantiles(draws)
     return {
         "mean": draws.mean(-1),
-        "sd": draws.std(-1, ddof=1),
+        "sd": draws.std(-1),  # mirrored pairs: their mean takes no degree of freedom
         "q05": q05,
         "q95": q95,
         "draws": draws.astype(np.float16) if prediction.provenance.get("draws_kept") else None,

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,7 +188,7 @@ def test_resume_of_a_finished_run_changes_nothing(spots_csv: Path, tmp_path: Pat
 def test_interrupt_keeps_what_is_done_and_resume_ends_it(tmp_path: Path) -> None:
     out = tmp_path / "p.h5ad"
     work = tmp_path / "p.h5ad.partial.zarr"
-    command = [sys.executable, "-m", "napari_stem", "predict", str(CROP), "--all", "--pitch", "60"]
+    command = [sys.executable, "-m", "napari_stem", "predict", str(CROP), "--all", "--pitch", "100"]
     command += ["--out", str(out), *QUICK]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
     while running.poll() is None and not (work.is_dir() and Prediction.open(work).done.any()):
@@ -451,6 +452,20 @@ def test_the_figure_is_a_png_of_the_map(spots_csv: Path, tmp_path: Path) -> None
     with pytest.raises(OutputError):
         gene_figure(slide, prediction, "SCD", tmp_path / "no" / "x.png")
     slide.close()
+
+
+def test_demo_in_a_window_says_what_the_model_is_worth(monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_stem.commands import demo
+
+    opened: list[bool] = []
+    viewer = types.ModuleType("napari_stem.widgets.demo")
+    monkeypatch.setattr(viewer, "show_demo", lambda: opened.append(True), raising=False)
+    monkeypatch.setitem(sys.modules, "napari_stem.widgets.demo", viewer)
+    monkeypatch.setattr(demo, "why_no_window", lambda: None)
+    said = ok("demo")
+    assert opened == [True]
+    assert "pcc_50" in said
+    assert "ridge" in said
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""``demo``: the packaged section predicted, shown, and held against what was measured on it."""
+"""``demo`` without a window: the packaged section predicted, and held against what was measured."""
 
 from __future__ import annotations
 
@@ -76,39 +76,15 @@ def run_demo(out: Path) -> dict[str, Any]:
     }
 
 
-def show_demo(out: Path) -> None:
-    """Open the viewer on what `run_demo` left; returns when its window is closed."""
-    import napari
-
-    from napari_stem.model import load_model
-    from napari_stem.results import Prediction
+def packaged_figures() -> dict[str, Any]:
+    """Figures of the packaged model on the sample, as its card states them: predictor -> metrics."""
+    from napari_stem.model import DEFAULT_MODEL, PACKAGED
+    from napari_stem.model.bundle import read_config
     from napari_stem.sample_data import sample_path
-    from napari_stem.slide import open_slide
 
-    viewer = demo_viewer(
-        open_slide(sample_path()), Prediction.open(out / "demo.zarr"), load_model()
-    )
-    napari.run()
-    del viewer
-
-
-def demo_viewer(slide: Slide, prediction: Prediction, model: Model) -> Any:
-    """Return a viewer with the slide, the dock and the finished maps."""
-    import napari
-
-    from napari_stem.sample_data import SAMPLE_NAME
-    from napari_stem.widgets.dock import StemDock
-    from napari_stem.widgets.slide_layers import SlideLayers
-
-    viewer = napari.Viewer(title="napari-stem demo")
-    dock = StemDock(viewer)
-    viewer.window.add_dock_widget(dock, name="Predict gene expression", area="right")
-    SlideLayers(viewer).add(slide, SAMPLE_NAME)
-    maps = dock.coordinator.maps
-    maps.begin(slide, prediction, model.card.get("gene_pcc", {}))
-    maps.finish(slide)
-    dock.coordinator.road_went_on.emit("Genes")
-    return viewer
+    metrics = read_config(PACKAGED / DEFAULT_MODEL).card.get("metrics", {})
+    figures: dict[str, Any] = metrics.get(sample_path().stem, {})
+    return figures
 
 
 def best_gene(model: Model) -> str:

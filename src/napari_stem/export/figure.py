@@ -60,7 +60,7 @@ def gene_figure(slide: Slide, prediction: Prediction, gene: str, path: Path) -> 
     tissue = _tissue(slide, window)
     left, top, right, bottom = window
     height_in = float(np.clip(6.2 * (bottom - top) / (right - left), 3.2, 9.0))
-    figure = Figure(figsize=(14, height_in + 1.4), layout="constrained")
+    figure = Figure(figsize=(14, height_in + 0.9), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (field, title, colours) in zip(figure.subplots(1, 2), PANELS, strict=True):
         axes.imshow(tissue, extent=(left, right, bottom, top), interpolation="bilinear")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int, int], None]
 
-_CHECK = SamplingSettings(n_draws=16, n_steps=16, device="cpu")
+_CHECK = SamplingSettings(n_draws=20, n_steps=16, device="cpu")
 _FULL = SamplingSettings(n_draws=64, n_steps=16, device="cpu")
 _DEFAULT_STEPS = {"edm": 700, "published": 4000}
 
