@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 _PERCENTILES = (5, 25, 50, 75, 95)
 _SCALES_PX = (1, 2, 4, 8)
 _CHANNELS = 5
+_DENSITY = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)  # optical density of a byte
 STATISTICS_WIDTH = _CHANNELS * (2 + len(_PERCENTILES)) + 3 * len(_SCALES_PX)
 
 
@@ -32,18 +34,19 @@ def stain_statistics(patches: NDArray[np.uint8]) -> NDArray[np.float32]:
     then per scale of 1, 2, 4, 8 px the mean vertical and horizontal step and the standard deviation of
     haematoxylin.
     """
-    return np.stack([_of_one(patch) for patch in patches])
+    with ThreadPoolExecutor() as pool:  # numpy lets go of the interpreter while it works
+        return np.stack(list(pool.map(_of_one, patches)))
 
 
 def _of_one(patch: NDArray[np.uint8]) -> NDArray[np.float32]:
     from skimage.color import hed_from_rgb
 
-    rgb = patch.astype(np.float32)
-    density = -np.log((rgb + 1) / 256)
-    stains = density @ hed_from_rgb.astype(np.float32)
-    haematoxylin = stains[..., 0]
-    channels = np.concatenate([rgb, stains[..., :2]], axis=2).reshape(-1, _CHANNELS)
-    spread = [channels.mean(0), channels.std(0), *np.percentile(channels, _PERCENTILES, axis=0)]
+    stains = _DENSITY[patch] @ hed_from_rgb[:, :2].astype(np.float32)
+    channels = np.empty((_CHANNELS, patch.shape[0] * patch.shape[1]), np.float32)
+    channels[:3] = patch.reshape(-1, 3).T
+    channels[3:] = stains.reshape(-1, 2).T
+    spread = [channels.mean(1), channels.std(1), *np.percentile(channels, _PERCENTILES, axis=1)]
+    haematoxylin = channels[3].reshape(patch.shape[:2])
     texture = [value for scale_px in _SCALES_PX for value in _contrast(haematoxylin, scale_px)]
     return np.concatenate([np.stack(spread, 1).ravel(), texture]).astype(np.float32)
 
