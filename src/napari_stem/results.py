@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_stem import __version__
+from napari_stem.empty_prediction import (
+    empty_table,
+    provenance_of,
+    stored_provenance,
+    write_zarr,
+)
 from napari_stem.errors import OutputError, PredictionError, SpotError, UnknownGeneError
 from napari_stem.geometry import Spots
 
@@ -166,18 +170,18 @@ class Prediction:
             raise OutputError(
                 f"{path} exists already; choose another name, resume it, or remove it first."
             )
-        table = _empty_table(spots, genes, n_kept_draws)
+        table = empty_table(spots, genes, n_kept_draws)
         scalefactors = {
             "tissue_hires_scalef": image_scale,
             "spot_diameter_fullres": spot_diameter_px,
         }
         table.uns["spatial"] = {LIBRARY: {"images": {"hires": image}, "scalefactors": scalefactors}}
-        table.uns[PROVENANCE_KEY] = {**_flat(provenance), "json": json.dumps(provenance)}
+        table.uns[PROVENANCE_KEY] = stored_provenance(provenance)
         partial = path.with_name(path.name + ".new")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(partial, ignore_errors=True)
-            _write_zarr(table, partial, chunks=(_SPOTS_PER_CHUNK, max(1, len(genes))))
+            write_zarr(table, partial, chunks=(_SPOTS_PER_CHUNK, max(1, len(genes))))
             partial.rename(path)
         except OSError as error:
             raise OutputError(
@@ -324,69 +328,3 @@ def _damaged(path: Path, error: Exception) -> PredictionError:
     return PredictionError(
         f"{path} is not a prediction of napari-stem, or is damaged ({reason}); run 'predict' again."
     )
-
-
-def provenance_of(
-    slide: Slide, spots: Spots, model: Model, settings: SamplingSettings, *, keep_draws: bool
-) -> dict[str, Any]:
-    """Say how a prediction is made: whatever its values depend on, JSON-ready."""
-    mpp = slide.require_mpp()
-    return {
-        "predicted": True,
-        "notice": "Predicted from an H&E image, not measured. For research use only.",
-        "version": __version__,
-        **model.provenance(),
-        "seed": settings.seed,
-        "steps": settings.n_steps,
-        "sampler": settings.sampler,
-        "draws": settings.n_draws,
-        "draws_kept": keep_draws,
-        "slide": slide.path.name,
-        "slide_fingerprint": slide.fingerprint,
-        "mpp": [mpp.y_um, mpp.x_um],
-        "pitch_um": spots.pitch_um,
-        "spot_diameter_um": spots.diameter_um,
-    }
-
-
-def _empty_table(spots: Spots, genes: Sequence[str], n_kept_draws: int) -> anndata.AnnData:
-    import anndata
-    import pandas as pd
-
-    shape = (len(spots), len(genes))
-    obs = pd.DataFrame(
-        {
-            "array_row": spots.array_row,
-            "array_col": spots.array_col,
-            "done": np.zeros(len(spots), bool),
-            "ood": np.zeros(len(spots), bool),
-            "ood_distance": np.full(len(spots), np.nan, np.float32),
-        },
-        index=list(spots.names),
-    )
-    obsm: dict[str, NDArray[Any]] = {"spatial": np.column_stack([spots.x_px, spots.y_px])}
-    if n_kept_draws:
-        obsm["draws"] = np.full((*shape, n_kept_draws), np.nan, np.float16)
-    return anndata.AnnData(
-        X=np.full(shape, np.nan, np.float32),
-        obs=obs,
-        var=pd.DataFrame(index=list(genes)),
-        obsm=obsm,
-        layers={name: np.full(shape, np.nan, np.float32) for name in ("sd", "q05", "q95")},
-    )
-
-
-def _write_zarr(table: anndata.AnnData, path: Path, chunks: tuple[int, int]) -> None:
-    """Write Zarr 3, each chunk a file of its own, so that a block can be added without touching others."""
-    import anndata
-
-    with warnings.catch_warnings():
-        # zarr says that consolidated metadata is not in its specification yet; anndata reads without it too.
-        warnings.filterwarnings("ignore", message="Consolidated metadata")
-        with anndata.settings.override(zarr_write_format=3, auto_shard_zarr_v3=False):
-            table.write_zarr(path, chunks=chunks)
-
-
-def _flat(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """Those entries that AnnData's ``uns`` can hold as they are, for people who look there."""
-    return {k: v for k, v in provenance.items() if isinstance(v, (str, int, float, bool))}

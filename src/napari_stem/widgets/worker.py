@@ -124,7 +124,7 @@ def prediction_path(slide: Slide, spots: Spots, model: Model, settings: Sampling
     slide, spots, model, settings
         All that the values depend on.
     """
-    from napari_stem.results import provenance_of
+    from napari_stem.empty_prediction import provenance_of
 
     provenance = provenance_of(slide, spots, model, settings, keep_draws=False)
     digest = hashlib.blake2b(json.dumps(provenance, sort_keys=True).encode(), digest_size=6)
