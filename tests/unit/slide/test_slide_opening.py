@@ -15,7 +15,7 @@ import tifffile
 from PIL import Image
 
 from napari_stem.errors import MissingMppError, SlideError
-from napari_stem.geometry import Mpp
+from napari_stem.geometry import Mpp, SizePx
 from napari_stem.slide import describe, open_slide
 
 
@@ -182,3 +182,13 @@ def test_an_image_too_large_to_decode_is_refused_by_its_header(tmp_path):
     path.write_bytes(header[:12] + kind + struct.pack(">I", zlib.crc32(kind)) + header[33:])
     with pytest.raises(SlideError, match=r"bomb\.png is too large to decode at once"):
         open_slide(path)
+
+
+def test_the_packaged_jpeg_shows_the_pixels_of_another_decoder():
+    import imagecodecs
+
+    from napari_stem.sample_data import sample_path
+
+    slide = open_slide(sample_path())
+    expected = imagecodecs.jpeg8_decode(sample_path().read_bytes())[3000:3200, 4000:4300]
+    assert np.array_equal(slide.read_region(4000, 3000, 0, SizePx(200, 300)), expected)

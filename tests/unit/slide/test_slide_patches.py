@@ -57,18 +57,20 @@ def test_place_and_size_are_exact(ramp_path, mpp, fov_px, place):
     # value v covers the pixels 8 v to 8 v + 8, whose middle is 8 (v + 0.5)
     red = (x_px + steps * width_px) / 8 - 0.5
     green = (y_px + steps * height_px) / 8 - 0.5
-    # grey values are whole numbers, hence steps of 8 px: single pixels may be 1 off, means may not
+    # grey values are whole numbers, hence steps of 8 px: single pixels may be 1 off. Means are nearly
+    # right, but where a patch pixel is close to a simple fraction of a step (2/3, say), rounding always
+    # falls the same way and leaves up to some .2; a patch out of place by its own pixel is off by .4 or more.
     assert np.abs(patch[..., 0] - red).max() <= 1.2
     assert np.abs(patch[..., 1] - green[:, None]).max() <= 1.2
     if fov_px > 200:
-        assert abs((patch[..., 0] - red).mean()) < 0.1
-        assert abs((patch[..., 1] - green[:, None]).mean()) < 0.1
+        assert abs((patch[..., 0] - red).mean()) < 0.25
+        assert abs((patch[..., 1] - green[:, None]).mean()) < 0.25
 
 
 def naive(pixels, mpp, x_px, y_px, fov_um):
     """Crop at full resolution on white, then resize."""
     height_px, width_px = fov_um / mpp.y_um, fov_um / mpp.x_um
-    pad_px = math.ceil(max(height_px, width_px) * 2)
+    pad_px = math.ceil(max(height_px, width_px) * 2) + 50  # the crop begins 40 px outside the patch
     padded = np.pad(pixels, ((pad_px, pad_px), (pad_px, pad_px), (0, 0)), constant_values=255)
     left, top = x_px + pad_px - width_px / 2, y_px + pad_px - height_px / 2
     x0, y0 = int(left) - 40, int(top) - 40
