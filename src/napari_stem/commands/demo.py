@@ -13,6 +13,7 @@ from napari_stem.commands.outputs import require_writable
 from napari_stem.commands.predicting import fill
 from napari_stem.commands.terminal import progress_bars
 from napari_stem.errors import PredictionError
+from napari_stem.model.card import most_reliable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,8 +90,7 @@ def packaged_figures() -> dict[str, Any]:
 
 def best_gene(model: Model) -> str:
     """Gene that was predicted best on left-out training sections."""
-    known = {g: v for g, v in model.card.get("gene_pcc", {}).items() if v is not None}
-    return max(known, key=lambda gene: known[gene], default=model.genes[0])
+    return most_reliable(model.card.get("gene_pcc", {})) or model.genes[0]
 
 
 @contextmanager

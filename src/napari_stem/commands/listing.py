@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from napari_stem.commands.tables import say_list
-from napari_stem.errors import ModelError
 
 
 def model_rows() -> list[dict[str, Any]]:
@@ -39,15 +37,10 @@ def panel_of(name: str) -> list[str]:
     ModelError
         There is none of that name, or its ``config.json`` is damaged.
     """
-    from napari_stem.model import PACKAGED, list_models
+    from napari_stem.model import find_model
     from napari_stem.model.bundle import read_config
 
-    known = [row["name"] for row in list_models()]
-    folder = PACKAGED / name if name in known else Path(name)
-    if not folder.is_dir():
-        msg = f"There is no model '{name}'; name a model folder or one of: {', '.join(known)}."
-        raise ModelError(msg)
-    return list(read_config(folder).genes)
+    return list(read_config(find_model(name)).genes)
 
 
 def encoder_rows() -> list[dict[str, Any]]:

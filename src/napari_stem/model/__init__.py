@@ -24,16 +24,25 @@ def load_model(name_or_path: str | Path = DEFAULT_MODEL) -> Model:
     """
     from napari_stem.model.bundle import load_folder
 
+    return load_folder(find_model(name_or_path))
+
+
+def find_model(name_or_path: str | Path) -> Path:
+    """Folder of a packaged model by name, or the model folder itself. Loads no torch.
+
+    Raises
+    ------
+    ModelError
+        There is none of that name.
+    """
     folder = Path(name_or_path)
     packaged = PACKAGED / str(name_or_path)
-    if packaged.is_dir() and not folder.is_dir():
-        return load_folder(packaged)
-    if not folder.is_dir():
-        known = ", ".join(sorted(path.name for path in PACKAGED.iterdir() if path.is_dir()))
-        raise ModelError(
-            f"There is no model '{name_or_path}'; name a model folder or one of: {known}."
-        )
-    return load_folder(folder)
+    if folder.is_dir():
+        return folder
+    if packaged.is_dir():
+        return packaged
+    known = ", ".join(sorted(path.name for path in PACKAGED.iterdir() if path.is_dir()))
+    raise ModelError(f"There is no model '{name_or_path}'; name a model folder or one of: {known}.")
 
 
 def list_models() -> list[dict[str, Any]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari_stem.model.bundle import ModelConfig
 
 LIMITS = (
@@ -15,6 +17,12 @@ LIMITS = (
     "the stated uncertainty does not cover. Spots unlike the training data are marked.",
     "Intervals were calibrated on left-out sections of the same patients: expect them too narrow on others.",
 )
+
+
+def most_reliable(gene_pcc: Mapping[str, float | None]) -> str | None:
+    """Gene that was predicted best on left-out training sections; None where none is known."""
+    known = {gene: value for gene, value in gene_pcc.items() if value is not None}
+    return max(known, key=lambda gene: known[gene], default=None)
 
 
 def card_text(config: ModelConfig) -> str:

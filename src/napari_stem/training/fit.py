@@ -129,13 +129,15 @@ def train(
     )
     sections = load(ids)
     config = _config(options, out, panel, encoder.version, sections)
-    folds = _leave_one_out(sections, config, options, tell)
+    pairs = splits(sections)
+    settings = _settings(options, config, n_fits=len(pairs) + 1)
+    folds = _leave_one_out(pairs, config, settings, tell)
     steps, curve = best_steps(folds)
     tell("Training on all sections", 0, steps)
     model = _fit(
         sections,
         config,
-        replace(_settings(options, config), steps=steps),
+        replace(settings, steps=steps),
         tell,
         "Training on all sections",
     )
@@ -207,7 +209,8 @@ def _config(
     )
 
 
-def _settings(options: TrainingOptions, config: ModelConfig) -> FitSettings:
+def _settings(options: TrainingOptions, config: ModelConfig, n_fits: int) -> FitSettings:
+    """How each of ``n_fits`` denoisers is trained; they share the time limit."""
     from napari_stem.diffusion.denoiser import DenoiserConfig
     from napari_stem.training.denoiser_fit import FitSettings
 
@@ -226,7 +229,7 @@ def _settings(options: TrainingOptions, config: ModelConfig) -> FitSettings:
         batch=128 if is_light else 64,
         learning_rate=3e-4,
         condition_noise=0.6 if is_light else 0.0,
-        seconds=options.minutes * 60 if options.minutes else None,
+        seconds=options.minutes * 60 / n_fits if options.minutes else None,
         seed=options.seed,
     )
 
@@ -267,12 +270,11 @@ def _target(
 
 
 def _leave_one_out(
-    sections: Sequence[SectionArrays], config: ModelConfig, options: TrainingOptions, tell: Progress
+    pairs: Sequence[tuple[list[SectionArrays], SectionArrays]],
+    config: ModelConfig,
+    settings: FitSettings,
+    tell: Progress,
 ) -> list[Fold]:
-    pairs = list(splits(sections))
-    settings = _settings(options, config)
-    if settings.seconds is not None:
-        settings = replace(settings, seconds=settings.seconds / (len(pairs) + 1))
     folds = []
     for number, (rest, left_out) in enumerate(pairs, start=1):
         fold = Fold(left_out.values, {})

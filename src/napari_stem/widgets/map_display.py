@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_stem.layers import colour_limits
+from napari_stem.model.card import most_reliable
 from napari_stem.widgets.map_layers import MapLayers
 
 if TYPE_CHECKING:
@@ -77,7 +78,9 @@ class MapDisplay(QObject):
         opacity = self._genes.opacity.value() / 100
         maps = MapLayers(self._viewer, prediction, slide.require_mpp(), opacity)
         maps.limits_edited.connect(self._keep_range)
-        gene = older.gene if older and older.gene in prediction.genes else _first(reliability)
+        gene = (
+            older.gene if older and older.gene in prediction.genes else most_reliable(reliability)
+        )
         gene = gene if gene in prediction.genes else prediction.genes[0]
         self._shown[slide.fingerprint] = Shown(maps, reliability, gene)
         self._draw(slide.fingerprint)
@@ -221,12 +224,6 @@ class MapDisplay(QObject):
     def _not_saved(self) -> None:
         self._export.show_busy(is_busy=False)
         self._export.show_message("Not saved.")
-
-
-def _first(reliability: Mapping[str, float | None]) -> str:
-    """Return the most reliable gene: the best one to begin with."""
-    known = {gene: value for gene, value in reliability.items() if value is not None}
-    return max(known, key=lambda gene: known[gene], default="")
 
 
 def _limits_of_all_genes(prediction: Prediction) -> tuple[float, float]:
