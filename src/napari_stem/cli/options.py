@@ -1,0 +1,29 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_stem.settings import SamplingSettings
+
+DEFAULT_MODEL = "her2st-breast"
+DEFAULTS = SamplingSettings()
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+MppOption = Annotated[
+    float | None,
+    typer.Option(
+        "--mpp", min=0.01, max=100, help="Micrometres per pixel, if the file does not say."
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")]
+SlideArgument = Annotated[Path, typer.Argument(help="SVS, TIFF, JPEG or PNG.", show_default=False)]
+Seed = Annotated[int, typer.Option(help="Of everything random: the same seed, the same numbers.")]
+
+
+def listed(words: str | None) -> tuple[str, ...]:
+    """Split at commas; each once, in the order given."""
+    return tuple(dict.fromkeys(w.strip() for w in (words or "").split(",") if w.strip()))
