@@ -1,6 +1,7 @@
 """Measured sections on disk, in the layout that HEST-1k and published Stem share.
 
-``FOLDER/wsis/ID.jpg|tif|svs...``, ``FOLDER/st/ID.h5ad``, ``FOLDER/metadata/ID.json``.
+``FOLDER/wsis/ID.jpg|tif|svs...``, ``FOLDER/st/ID.h5ad``, ``FOLDER/metadata/ID.json``; other folders
+of HEST-1k (patches, tissue_seg ...) may lie beside. Nothing is read before it is asked for.
 """
 
 from __future__ import annotations
@@ -11,21 +12,40 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse import csr_matrix, issparse
+from scipy.sparse import csr_matrix, vstack
 
 from napari_stem.errors import DatasetError
 from napari_stem.geometry import Mpp, Spots
+from napari_stem.spatial.checks import (
+    check_counts,
+    check_genes,
+    check_positions,
+    check_table,
+    raise_on_stop,
+)
+from napari_stem.spatial.lattice import array_positions, nearest_distance_px
+from napari_stem.spatial.table_files import (
+    read_genes,
+    read_shape,
+    read_spots,
+    read_table,
+    row_blocks,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import anndata
     from numpy.typing import NDArray
 
+    from napari_stem.spatial.table_files import SpotTable
+
 SLIDES, TABLES, METADATA = "wsis", "st", "metadata"
 MPP_KEY = "pixel_size_um_estimated"
 PITCH_KEY = "inter_spot_dist"
 DIAMETER_KEY = "spot_diameter"
+WIDTH_KEY, HEIGHT_KEY = "fullres_px_width", "fullres_px_height"
 
 
 class Dataset:
@@ -121,7 +141,9 @@ class Section:
         """
         path = self.folder / METADATA / f"{self.id}.json"
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            # HEST-1k's files write NaN for what is not known.
+            text = path.read_text(encoding="utf-8")
+            content = json.loads(text, parse_constant=lambda _: None)
         except FileNotFoundError:
             raise DatasetError(f"Section {self.id} has no {path}; import it again.") from None
         except (ValueError, OSError) as error:
@@ -153,6 +175,24 @@ class Section:
             ) from None
 
     @cached_property
+    def genes(self) -> tuple[str, ...]:
+        """Gene names in the order of ``counts``; reads no counts.
+
+        Raises
+        ------
+        DatasetError
+            The table cannot be read, has no genes or names one twice.
+        """
+        genes = read_genes(self.table_path)
+        raise_on_stop(check_genes(genes), self.table_path)
+        return tuple(genes)
+
+    @property
+    def n_spots(self) -> int:
+        """Number of spots; reads no counts."""
+        return read_shape(self.table_path)[0]
+
+    @cached_property
     def counts(self) -> anndata.AnnData:
         """Raw counts, checked: ``X`` (spots, genes) float32 CSR, ``obsm["spatial"]`` (x, y) px.
 
@@ -161,110 +201,99 @@ class Section:
         DatasetError
             The table is missing, is damaged, or holds what raw counts cannot.
         """
-        import anndata
-
-        if not self.table_path.is_file():
-            raise DatasetError(f"Section {self.id} has no table {self.table_path}.")
-        try:
-            table = anndata.read_h5ad(self.table_path)
-        except (OSError, KeyError, ValueError) as error:
-            raise DatasetError(
-                f"{self.table_path} is damaged or is no AnnData file; import it again."
-            ) from error
-        matrix = table.X if issparse(table.X) else np.asarray(table.X)
-        table.X = csr_matrix(matrix, dtype=np.float32)
-        _check_counts(table, self.table_path)
-        _check_positions(table, self.table_path, self._size_px)
+        table = read_table(self.table_path)
+        raise_on_stop(check_table(table, self._size_px), self.table_path)
         return table
 
+    def counts_of(self, genes: Sequence[str]) -> NDArray[np.float32]:
+        """Raw counts of chosen genes; the others pass through memory a few megabytes at a time.
+
+        Parameters
+        ----------
+        genes
+            The columns wanted, in this order.
+
+        Returns
+        -------
+        (spots, genes) float32.
+
+        Raises
+        ------
+        DatasetError
+            As ``counts``, judged by these genes; or a gene was not measured.
+        """
+        place = {gene: column for column, gene in enumerate(self.genes)}
+        absent = [gene for gene in genes if gene not in place]
+        if absent:
+            raise DatasetError(
+                f"{len(absent)} of {len(genes)} genes were not measured in section {self.id} "
+                f"({', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}); leave them out."
+            )
+        columns = [place[gene] for gene in genes]
+        blocks = [csr_matrix(block[:, columns]) for block in row_blocks(self.table_path)]
+        raise_on_stop(check_counts(blocks, self._table.names), self.table_path)
+        return vstack(blocks).toarray().astype(np.float32, copy=False)  # type: ignore[no-any-return]
+
+    @cached_property
+    def library_sizes(self) -> NDArray[np.float64]:
+        """(n,) counts of all genes together, per spot; block by block as ``counts_of``."""
+        totals = [np.asarray(block.sum(axis=1)).ravel() for block in row_blocks(self.table_path)]
+        return np.concatenate(totals, dtype=np.float64)
+
     def spots(self) -> Spots:
-        """Where was measured, in the order of ``counts``.
+        """Where was measured, in the order of ``counts``, which are not read.
 
         Lattice positions come from ``obs["array_row"]`` and ``["array_col"]``; without them, each
         spot takes the nearest node of a square lattice at the section's pitch.
+
+        Raises
+        ------
+        DatasetError
+            The table cannot be read, or its positions cannot be used.
         """
-        table = self.counts
-        xy_px = np.asarray(table.obsm["spatial"], dtype=np.float64)
+        table = self._table
+        raise_on_stop(check_positions(table.names, table.xy_px, self._size_px), self.table_path)
+        xy_px = np.asarray(table.xy_px, dtype=np.float64)
         pitch_um = self._pitch_um(xy_px)
-        if {"array_row", "array_col"} <= set(table.obs.columns):
-            row, col = (table.obs[name].to_numpy() for name in ("array_row", "array_col"))
-        else:
-            steps = (xy_px - xy_px.min(axis=0)) * self.mpp.x_um / pitch_um
-            col, row = np.rint(steps).T
+        nodes = array_positions(table.obs)
+        if nodes is None:
+            steps = np.rint((xy_px - xy_px.min(axis=0)) * self.mpp.x_um / pitch_um)
+            nodes = steps[:, 1].astype(np.int64), steps[:, 0].astype(np.int64)
         return Spots(
             x_px=xy_px[:, 0],
             y_px=xy_px[:, 1],
-            array_row=row.astype(np.int64),
-            array_col=col.astype(np.int64),
+            array_row=nodes[0],
+            array_col=nodes[1],
             pitch_um=pitch_um,
             diameter_um=self._diameter_um(pitch_um),
-            names=tuple(str(name) for name in table.obs_names),
+            names=tuple(table.names),
         )
+
+    @cached_property
+    def _table(self) -> SpotTable:
+        """The table without its counts."""
+        return read_spots(self.table_path)
 
     @property
     def _size_px(self) -> tuple[float, float] | None:
         """(width, height) of level 0 where the metadata state it."""
-        sides = (self.metadata.get("fullres_px_width"), self.metadata.get("fullres_px_height"))
+        sides = (self.metadata.get(WIDTH_KEY), self.metadata.get(HEIGHT_KEY))
         return None if None in sides else (float(sides[0]), float(sides[1]))  # type: ignore[arg-type]
 
     def _pitch_um(self, xy_px: NDArray[np.float64]) -> float:
         """Stated distance between neighbours, else the median one found."""
-        from scipy.spatial import KDTree
-
         stated = self.metadata.get(PITCH_KEY)
         if stated is not None:
             return float(stated)
-        if len(xy_px) < 2:
+        nearest_px = nearest_distance_px(xy_px)
+        if nearest_px is None:
             raise DatasetError(
                 f"Section {self.id} has one spot and no '{PITCH_KEY}' (um) in its metadata; add it."
             )
-        nearest_px = KDTree(xy_px).query(xy_px, k=2)[0][:, 1]
-        return float(np.median(nearest_px)) * self.mpp.x_um
+        return nearest_px * self.mpp.x_um
 
     def _diameter_um(self, pitch_um: float) -> float:
         """Extent of a spot, from the table's scale factors, else from the metadata."""
-        for library in self.counts.uns.get("spatial", {}).values():
-            diameter_px = library.get("scalefactors", {}).get("spot_diameter_fullres")
-            if diameter_px is not None:
-                return float(diameter_px) * self.mpp.x_um
+        if self._table.diameter_px is not None:
+            return self._table.diameter_px * self.mpp.x_um
         return float(self.metadata.get(DIAMETER_KEY) or pitch_um)
-
-
-def _check_counts(table: anndata.AnnData, path: Path) -> None:
-    """Refuse what raw counts cannot be."""
-    values = table.X.data
-    if table.n_obs == 0 or table.n_vars == 0:
-        raise DatasetError(f"{path} holds no spots or no genes.")
-    if not np.isfinite(values).all():
-        raise DatasetError(f"{path} holds counts that are not numbers; remove those spots.")
-    if (values < 0).any():
-        raise DatasetError(f"{path} holds negative counts; X must be raw counts.")
-    if (values != np.rint(values)).any():
-        raise DatasetError(f"{path} holds fractions; X must be raw counts, not normalised values.")
-    if not table.var_names.is_unique:
-        repeated = table.var_names[table.var_names.duplicated()][0]
-        raise DatasetError(f"{path} names gene {repeated} more than once; keep one of them.")
-
-
-def _check_positions(
-    table: anndata.AnnData, path: Path, size_px: tuple[float, float] | None
-) -> None:
-    """Refuse spots that repeat or lie nowhere on the slide."""
-    if not table.obs_names.is_unique:
-        repeated = table.obs_names[table.obs_names.duplicated()][0]
-        raise DatasetError(f"{path} names spot {repeated} more than once; keep one of them.")
-    if "spatial" not in table.obsm:
-        raise DatasetError(f'{path} has no obsm["spatial"], so its spots have no place.')
-    xy_px = np.asarray(table.obsm["spatial"])
-    if xy_px.ndim != 2 or xy_px.shape[1] != 2:
-        raise DatasetError(f'obsm["spatial"] of {path} must have two columns, x and y in px.')
-    if not np.isfinite(xy_px).all():
-        raise DatasetError(f"{path} holds positions that are not numbers; remove those spots.")
-    if len(np.unique(xy_px, axis=0)) != len(xy_px):
-        raise DatasetError(f"{path} has two spots at one place; keep one of them.")
-    if size_px is not None and ((xy_px < 0).any() or (xy_px > size_px).any()):
-        outside = int(((xy_px < 0) | (xy_px > size_px)).any(axis=1).sum())
-        raise DatasetError(
-            f"{outside} spots of {path} lie outside the {size_px[0]:g} x {size_px[1]:g} px image; "
-            f"the positions belong to another image or scale."
-        )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import anndata
     from numpy.typing import NDArray
 
-NormalisationName = Literal["log2_counts", "log1p_cp10k"]
+NormalisationName = Literal["log2_counts", "log1p_counts", "log1p_cp10k"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Normalisation:
 
 NORMALISATIONS: dict[NormalisationName, Normalisation] = {
     "log2_counts": Normalisation("log2_counts", "log2(count + 1)"),
+    "log1p_counts": Normalisation("log1p_counts", "ln(count + 1)"),
     "log1p_cp10k": Normalisation("log1p_cp10k", "ln(counts per 10,000 + 1)"),
 }
 
@@ -67,8 +68,9 @@ def normalised(
     genes
         The columns wanted, in this order.
     name
-        ``log2_counts``: log2(count + 1), published Stem's target. ``log1p_cp10k``: counts scaled to
-        10,000 per spot, then ln(1 + value); spots without any count stay 0.
+        ``log2_counts``: log2(count + 1), published Stem's target. ``log1p_counts``: ln(count + 1),
+        HEST-bench's. ``log1p_cp10k``: counts scaled to 10,000 per spot, then ln(1 + value); spots
+        without any count stay 0.
 
     Returns
     -------
@@ -91,6 +93,8 @@ def normalised(
     chosen = matrix[:, columns].toarray()
     if unit.name == "log2_counts":
         return cast("NDArray[np.float32]", np.log2(chosen + 1).astype(np.float32))
+    if unit.name == "log1p_counts":
+        return cast("NDArray[np.float32]", np.log1p(chosen).astype(np.float32))
     total = np.asarray(matrix.sum(axis=1))
     per_10k = np.divide(1e4 * chosen, total, out=np.zeros_like(chosen), where=total > 0)
     return cast("NDArray[np.float32]", np.log1p(per_10k).astype(np.float32))

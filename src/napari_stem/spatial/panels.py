@@ -1,4 +1,4 @@
-"""Gene panels: which genes a model predicts, chosen on training sections or read from a file."""
+"""Gene panels: which genes a model predicts, chosen on training sections, named, or in a file."""
 
 from __future__ import annotations
 
@@ -7,9 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_matrix, vstack
 
 from napari_stem.errors import DatasetError
+from napari_stem.spatial.gene_sets import gene_set, gene_sets
+from napari_stem.spatial.panel_choice import (
+    PanelChoice,
+    PanelRule,
+    all_measured,
+    common_genes,
+    pooled_counts,
+    those_measured,
+)
+from napari_stem.spatial.panel_files import read_panel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,66 +26,77 @@ if TYPE_CHECKING:
     import anndata
     from numpy.typing import NDArray
 
+    from napari_stem.spatial.panel_choice import Panel
+
+__all__ = ["hmhvg", "parse_panel", "read_panel", "top_hvg"]
+
 _HVG_PER_SECTION = 2000
 _UNWANTED_PREFIXES = ("MT", "mt", "RP", "rp")  # mitochondrial and ribosomal, as published
 _CONTROL_WORDS = ("BLANK", "Control")
 _MIN_SPOT_FRACTION = 0.10
+_RECIPE = re.compile(r"(hmhvg|hvg):(\d+)")
+_SET, _MEASURED = "set:", "measured:"
 
-Panel = tuple[str, ...]
 
-
-def parse_panel(spec: str) -> Callable[[Sequence[anndata.AnnData]], Panel]:
+def parse_panel(spec: str) -> PanelRule:
     """Turn what a user wrote into a choice of genes, to be made on the training sections.
 
     Parameters
     ----------
     spec
-        ``hmhvg:200``, ``hvg:50``, or the path of a file with one gene a line.
+        One part, or several joined by ``+``. Chosen on the sections: ``hmhvg:200`` (published Stem),
+        ``hvg:50`` (HEST-bench). Named: ``set:pam50``, ``set:pam50+mmr`` (`gene_sets`). In a file
+        (`read_panel`): ``genes.txt``, ``var_50genes.json``, ``sets.gmt#NAME``.
+
+        All genes of a file must be measured in every section; ``measured:genes.txt`` takes those
+        that are. Of a named set, too, those are taken that are measured and have a count.
 
     Returns
     -------
-    A function of the training sections' raw counts; a file's panel must be measured in all of them.
+    A function of the training sections' raw counts.
 
     Raises
     ------
     DatasetError
-        The words fit neither form, or the file cannot be used.
+        The words fit no form, or a file cannot be used.
     """
-    match = re.fullmatch(r"(hmhvg|hvg):(\d+)", spec)
+    whole = _is_file(spec.removeprefix(_MEASURED))  # a file's own name may hold a plus
+    words, parts, named = [spec] if whole else spec.split("+"), [], False
+    for word in words:
+        named = word.startswith(_SET) or (named and word in gene_sets())
+        parts.append(_parse_set(word) if named else _parse_part(word, spec))
+    return PanelRule(spec, tuple(parts))
+
+
+def _parse_set(word: str) -> Callable[[Sequence[anndata.AnnData]], PanelChoice]:
+    found = gene_set(word.removeprefix(_SET))
+    return lambda sections: those_measured(found.genes, sections, f"Gene set '{found.name}'")
+
+
+def _parse_part(word: str, spec: str) -> Callable[[Sequence[anndata.AnnData]], PanelChoice]:
+    """Understand a recipe or a file."""
+    match = _RECIPE.fullmatch(word)
     if match:
         recipe, n = {"hmhvg": hmhvg, "hvg": top_hvg}[match[1]], int(match[2])
-        return lambda sections: recipe(sections, n)
-    if not Path(spec).is_file():
+        return lambda sections: PanelChoice(genes=recipe(sections, n))
+    name, _, set_name = word.removeprefix(_MEASURED).partition("#")
+    if not _is_file(name):
+        where = "" if word == spec else f" in '{spec}'"
         raise DatasetError(
-            f"'{spec}' is no gene panel: write hmhvg:200, hvg:50 or the path of a file with one "
-            f"gene a line."
+            f"'{word}'{where} is no gene panel: write hmhvg:200, hvg:50, set:NAME, the path of a "
+            f"file with one gene a line, or several of them joined by +."
         )
-    panel = read_panel(Path(spec))
-    return lambda sections: _require_measured(panel, sections)
+    genes = read_panel(Path(name), set_name or None)
+    if word.startswith(_MEASURED):
+        return lambda sections: those_measured(genes, sections, f"Panel '{word}'")
+    return lambda sections: all_measured(genes, sections)
 
 
-def read_panel(path: Path) -> Panel:
-    """Read a panel of one gene a line; empty lines and lines that start with # are skipped.
-
-    Raises
-    ------
-    DatasetError
-        The file cannot be read, names no gene, or names one twice.
-    """
+def _is_file(name: str) -> bool:
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"Gene panel {path} cannot be read: {error}.") from error
-    genes = tuple(line for line in lines if line and not line.startswith("#"))
-    if not genes:
-        raise DatasetError(f"Gene panel {path} names no gene; write one a line.")
-    for gene in genes:
-        if len(gene.split()) > 1 or "," in gene:
-            raise DatasetError(f"Gene panel {path} has a line '{gene}'; write one gene a line.")
-    if len(set(genes)) != len(genes):
-        repeated = next(gene for gene in genes if genes.count(gene) > 1)
-        raise DatasetError(f"Gene panel {path} names {repeated} more than once.")
-    return genes
+        return Path(name).is_file()
+    except OSError:  # a list of genes, too long for a path
+        return False
 
 
 def hmhvg(sections: Sequence[anndata.AnnData], n: int = 200) -> Panel:
@@ -103,7 +123,7 @@ def hmhvg(sections: Sequence[anndata.AnnData], n: int = 200) -> Panel:
     DatasetError
         No sections, or fewer than n genes qualify.
     """
-    common = _common_genes(sections)
+    common = common_genes(sections)
     candidates = sorted(
         gene
         for gene in set().union(*(_highly_variable(section[:, common]) for section in sections))
@@ -114,7 +134,7 @@ def hmhvg(sections: Sequence[anndata.AnnData], n: int = 200) -> Panel:
             f"A panel of {n} high-mean, high-variance genes was asked for; these sections have "
             f"{len(candidates)} to choose from."
         )
-    counts = _pooled(sections, candidates).toarray().astype(np.float64)
+    counts = pooled_counts(sections, candidates).toarray().astype(np.float64)
     by_mean, by_spread = _ranks(counts.mean(axis=0)), _ranks(counts.std(axis=0))
     # A gene enters at the k that is the worse of its two ranks; where two enter together and only
     # one is wanted, the one of larger mean.
@@ -150,7 +170,7 @@ def top_hvg(sections: Sequence[anndata.AnnData], n: int = 50) -> Panel:
 
     candidates = [
         gene
-        for gene in _common_genes([_often_seen(section) for section in sections])
+        for gene in common_genes([_often_seen(section) for section in sections])
         if not any(word in gene for word in _CONTROL_WORDS)
     ]
     if not 0 < n <= len(candidates):
@@ -158,18 +178,13 @@ def top_hvg(sections: Sequence[anndata.AnnData], n: int = 50) -> Panel:
             f"A panel of {n} highly variable genes was asked for; these sections have "
             f"{len(candidates)} that at least {_MIN_SPOT_FRACTION:.0%} of the spots show."
         )
-    pooled = anndata.AnnData(_pooled(sections, candidates), var=pd.DataFrame(index=candidates))
+    pooled = anndata.AnnData(
+        pooled_counts(sections, candidates), var=pd.DataFrame(index=candidates)
+    )
     pooled.obs_names_make_unique()
     scanpy.pp.log1p(pooled)
     scanpy.pp.highly_variable_genes(pooled, n_top_genes=n)
     return tuple(pooled.var_names[pooled.var["highly_variable"]][:n])
-
-
-def _common_genes(sections: Sequence[anndata.AnnData]) -> list[str]:
-    """Genes measured in every section, in alphabetical order."""
-    if not sections:
-        raise DatasetError("A gene panel needs at least one training section to be chosen on.")
-    return sorted(set.intersection(*(set(section.var_names) for section in sections)))
 
 
 def _highly_variable(section: anndata.AnnData) -> set[str]:
@@ -191,24 +206,8 @@ def _often_seen(section: anndata.AnnData) -> anndata.AnnData:
     return section[:, seen >= np.ceil(_MIN_SPOT_FRACTION * section.n_obs)]
 
 
-def _pooled(sections: Sequence[anndata.AnnData], genes: list[str]) -> csr_matrix:
-    """Raw counts of all spots together: (spots, genes) float32."""
-    return csr_matrix(vstack([csr_matrix(section[:, genes].X) for section in sections]))
-
-
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.int64]:
     """Place of each value counted from the largest, which is 0."""
     ranks = np.empty(len(values), dtype=np.int64)
     ranks[np.argsort(-values, kind="stable")] = np.arange(len(values))
     return ranks
-
-
-def _require_measured(panel: Panel, sections: Sequence[anndata.AnnData]) -> Panel:
-    """Pass a panel on if every section measured all of it."""
-    absent = sorted(set(panel) - set(_common_genes(sections)))
-    if absent:
-        raise DatasetError(
-            f"{len(absent)} of the panel's {len(panel)} genes are not measured in every training "
-            f"section ({', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}); remove them."
-        )
-    return panel

@@ -1,30 +1,98 @@
-"""Regions from GeoJSON files, as QuPath and most annotation tools write them."""
+"""Regions in GeoJSON files, as QuPath and most annotation tools write and read them.
+
+QuPath (its ``QuPathTypeAdapters``, versions 0.2 to 0.6): level-0 px instead of degrees; under ``properties``
+``objectType`` (annotation, detection, cell, tile), ``name``, and ``classification`` with a ``name`` or, for a
+derived class, ``names``, and a colour: ``color`` as [r, g, b], before version 0.4 ``colorRGB`` as a signed integer.
+"""
 
 from __future__ import annotations
 
 import json
+import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import shapely
-from shapely.geometry import shape
+from shapely.geometry import mapping, shape
 
-from napari_stem.errors import RegionError
+from napari_stem.errors import OutputError, RegionError
 from napari_stem.geometry import Region
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+Colour = tuple[int, int, int]
 
-def read_regions(path: Path) -> list[Region]:
-    """Read every polygon of a GeoJSON file (RFC 7946, but in level-0 px, as QuPath exports).
+# QuPath's own classes in its own colours, so that both programs show a region alike
+CLASS_COLOURS: dict[str, Colour] = {
+    "Tumor": (200, 0, 0),
+    "Stroma": (150, 200, 150),
+    "Immune cells": (160, 90, 160),
+    "Necrosis": (50, 50, 50),
+    "Other": (255, 200, 0),
+}
+UNCLASSIFIED: Colour = (255, 212, 0)  # absent from H&E, and told apart from it by every eye
+DERIVED = ": "  # between the names of a derived class, as QuPath shows it
+SMALL_OBJECTS = {
+    "detection",
+    "cell",
+    "tile",
+    "PathDetectionObject",
+    "PathCellObject",
+    "PathTileObject",
+}
+DECIMALS_PX = 2
+
+
+@dataclass(frozen=True)
+class ClassedRegion(Region):
+    """A region with the class that a pathologist gave it.
+
+    Attributes
+    ----------
+    classification
+        Such as "Tumor"; empty where none was given.
+    colour
+        (red, green, blue), 0 to 255, in which the class is drawn.
+    """
+
+    classification: str = ""
+    colour: Colour = UNCLASSIFIED
+
+
+def class_colour(classification: str, known: Mapping[str, Colour] | None = None) -> Colour:
+    """Colour of a class: as used so far, QuPath's own, or one made from the name, always the same."""
+    if not classification:
+        return UNCLASSIFIED
+    if known and classification in known:
+        return known[classification]
+    if classification in CLASS_COLOURS:
+        return CLASS_COLOURS[classification]
+    hue = uuid.uuid5(uuid.NAMESPACE_OID, classification).int % len(_SPARE_COLOURS)
+    return _SPARE_COLOURS[hue]
+
+
+# Tol's bright scheme without its yellow and grey: told apart with every kind of colour vision
+_SPARE_COLOURS: tuple[Colour, ...] = (
+    (68, 119, 170),
+    (102, 204, 238),
+    (34, 136, 51),
+    (238, 102, 119),
+    (170, 51, 119),
+)
+
+
+def read_regions(path: Path) -> list[ClassedRegion]:
+    """Read every area of a GeoJSON file (RFC 7946, but in level-0 px, as QuPath exports).
 
     Parameters
     ----------
     path
         A FeatureCollection, a Feature, a list of Features or a bare geometry. A region's name is
         ``properties.name``, else that of its QuPath class, else "region 1" and so on. Points and
-        lines are passed over.
+        lines are passed over; so are detections, cells and tiles beside annotations.
 
     Raises
     ------
@@ -39,15 +107,85 @@ def read_regions(path: Path) -> list[Region]:
     except (OSError, ValueError) as error:
         msg = f"{path} cannot be read as GeoJSON ({error}); export the regions again."
         raise RegionError(msg) from error
-    regions: list[Region] = []
-    for feature in _features(content):
-        area = _area(feature.get("geometry"), path)
-        if area is not None:
-            regions.append(Region(area, _name(feature) or f"region {len(regions) + 1}"))
+    return regions_of(content, str(path))
+
+
+def regions_of(content: object, source: str) -> list[ClassedRegion]:
+    """Read the areas of parsed GeoJSON, as `read_regions` does.
+
+    Parameters
+    ----------
+    content
+        What ``json`` made of it.
+    source
+        Where it comes from, for the message of an error.
+
+    Raises
+    ------
+    RegionError
+        It holds no area, or something that is not GeoJSON.
+    """
+    features = list(_features(content))
+    annotations = [f for f in features if _properties(f).get("objectType") not in SMALL_OBJECTS]
+    regions: list[ClassedRegion] = []
+    for feature in annotations or features:
+        area = _area(feature.get("geometry"), source)
+        if area is None:
+            continue
+        name, (classification, colour) = _name(feature), _classification(feature)
+        fallback = classification or f"region {len(regions) + 1}"
+        regions.append(ClassedRegion(area, name or fallback, classification, colour))
     if not regions:
-        msg = f"{path} holds no polygon; export areas, not points or lines, as GeoJSON."
+        msg = f"{source} holds no polygon; export areas, not points or lines, as GeoJSON."
         raise RegionError(msg)
     return regions
+
+
+def write_regions(regions: Sequence[Region], path: Path) -> None:
+    """Write regions as annotations that QuPath opens (File > Import objects).
+
+    Parameters
+    ----------
+    regions
+        Holes, parts, names, classes and colours are kept.
+    path
+        File to make or to replace, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        The place cannot be written.
+    """
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        text = json.dumps(as_geojson(regions), ensure_ascii=False, indent=1)
+        partial.write_text(text + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        msg = f"{path} cannot be written ({error.strerror or error}); choose another place."
+        raise OutputError(msg) from error
+
+
+def as_geojson(regions: Sequence[Region]) -> dict[str, Any]:
+    """FeatureCollection of regions in level-0 px, JSON-ready."""
+    return {"type": "FeatureCollection", "features": [_feature(region) for region in regions]}
+
+
+def _feature(region: Region) -> dict[str, Any]:
+    rounded = shapely.transform(region.polygon, lambda xy: np.round(xy, DECIMALS_PX))
+    properties: dict[str, Any] = {"objectType": "annotation", "name": region.name}
+    if isinstance(region, ClassedRegion) and region.classification:
+        names = region.classification.split(DERIVED)
+        named = {"name": names[0]} if len(names) == 1 else {"names": names}
+        properties["classification"] = {**named, "color": list(region.colour)}
+    identity = uuid.uuid5(uuid.NAMESPACE_OID, f"{region.name} {rounded.wkt}")
+    return {
+        "type": "Feature",
+        "id": str(identity),
+        "geometry": mapping(rounded),
+        "properties": properties,
+    }
 
 
 def _features(content: object) -> Iterator[dict[str, Any]]:
@@ -64,7 +202,7 @@ def _features(content: object) -> Iterator[dict[str, Any]]:
             yield {"geometry": content}
 
 
-def _area(geometry: object, path: Path) -> shapely.Polygon | shapely.MultiPolygon | None:
+def _area(geometry: object, source: str) -> shapely.Polygon | shapely.MultiPolygon | None:
     """Polygon or MultiPolygon in a geometry; None where it encloses nothing."""
     if not isinstance(geometry, dict):
         return None
@@ -77,7 +215,7 @@ def _area(geometry: object, path: Path) -> shapely.Polygon | shapely.MultiPolygo
         LookupError,
         AttributeError,
     ) as error:
-        msg = f"{path} holds a geometry that is not GeoJSON ({error}); export the regions again."
+        msg = f"{source} holds a geometry that is not GeoJSON ({error}); export the regions again."
         raise RegionError(msg) from error
     # a crossing outline or a collection leaves stray lines and points behind
     parts = shapely.get_parts(shapely.get_parts(valid))
@@ -85,7 +223,35 @@ def _area(geometry: object, path: Path) -> shapely.Polygon | shapely.MultiPolygo
     return area if area.area > 0 else None
 
 
-def _name(feature: dict[str, Any]) -> str | None:
-    properties = feature.get("properties") or {}
-    named = properties.get("name") or (properties.get("classification") or {}).get("name")
-    return None if named is None else str(named)
+def _properties(feature: dict[str, Any]) -> dict[str, Any]:
+    properties = feature.get("properties")
+    return properties if isinstance(properties, dict) else {}
+
+
+def _name(feature: dict[str, Any]) -> str:
+    name = _properties(feature).get("name")
+    return "" if name is None else str(name)
+
+
+def _classification(feature: dict[str, Any]) -> tuple[str, Colour]:
+    """Class and its colour; ("", the unclassified colour) where there is none."""
+    told = _properties(feature).get("classification")
+    if isinstance(told, str):
+        return told, class_colour(told)
+    if not isinstance(told, dict):
+        return "", UNCLASSIFIED
+    names = told.get("names")
+    name = DERIVED.join(map(str, names)) if isinstance(names, list) else str(told.get("name") or "")
+    return name, _colour(told) or class_colour(name)
+
+
+def _colour(classification: dict[str, Any]) -> Colour | None:
+    rgb, packed = classification.get("color"), classification.get("colorRGB")
+    if isinstance(packed, int):
+        rgb = [packed >> shift & 255 for shift in (16, 8, 0)]
+    if not isinstance(rgb, list) or len(rgb) != 3:
+        return None
+    if not all(isinstance(value, int) and 0 <= value <= 255 for value in rgb):
+        return None
+    red, green, blue = rgb
+    return red, green, blue

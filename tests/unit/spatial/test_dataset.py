@@ -7,6 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import anndata
+import h5py
 import numpy as np
 import pytest
 from scipy.sparse import issparse
@@ -14,6 +15,7 @@ from scipy.sparse import issparse
 from napari_stem.errors import DatasetError
 from napari_stem.geometry import Mpp
 from napari_stem.spatial.dataset import Dataset, Section
+from napari_stem.spatial.table_files import row_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,6 +95,71 @@ def test_dense_tables_are_read_too(dataset: Path) -> None:
     np.testing.assert_array_equal(section.counts.X.toarray(), before)
 
 
+def test_listing_and_describing_reads_no_table(
+    her2st_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail("a table was read")
+
+    monkeypatch.setattr("h5py.File.__init__", refuse)
+    dataset = Dataset(her2st_dataset)
+    sections = [dataset.section(section_id) for section_id in dataset.sections]
+    assert [s.metadata["patient"] for s in sections] == ["C", "C"]
+    assert all(s.mpp.x_um > 2 for s in sections)
+
+
+def test_spots_genes_and_sizes_need_no_counts(dataset: Path) -> None:
+    whole = Dataset(dataset).section("C3").counts
+    with h5py.File(dataset / "st" / "C3.h5ad", "r+") as file:
+        file["X/data"][:] = np.nan  # would be refused, were it read
+    section = Dataset(dataset).section("C3")
+    assert section.genes == tuple(whole.var_names)
+    assert section.n_spots == whole.n_obs
+    assert section.spots().names == tuple(whole.obs_names)
+    np.testing.assert_array_equal(section.spots().x_px, whole.obsm["spatial"][:, 0])
+
+
+@pytest.mark.parametrize("stored", ["csr", "csc", "dense"])
+def test_chosen_genes_are_read_in_blocks(
+    dataset: Path, stored: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_stem.spatial.table_files._VALUES_PER_BLOCK", 1000)
+    whole = Dataset(dataset).section("C3").counts
+
+    def store(table: anndata.AnnData) -> None:
+        table.X = table.X.toarray() if stored == "dense" else getattr(table.X, f"to{stored}")()
+
+    section = change_table(dataset, store)
+    blocks = list(row_blocks(section.table_path))
+    assert (len(blocks) > 10) == (stored != "csc")
+    genes = ["ERBB2", "CD3D", "FASN"]
+    expected = whole[:, genes].X.toarray()
+    np.testing.assert_array_equal(section.counts_of(genes), expected)
+    assert section.counts_of(genes).dtype == np.float32
+    np.testing.assert_array_equal(section.library_sizes, whole.X.toarray().sum(axis=1))
+
+
+def test_chosen_genes_that_were_not_measured_are_told(dataset: Path) -> None:
+    with pytest.raises(DatasetError, match=r"1 of 2 genes were not measured .*\(MYC-1\)"):
+        Dataset(dataset).section("C3").counts_of(["ERBB2", "MYC-1"])
+
+
+def test_impossible_chosen_counts_are_told(dataset: Path) -> None:
+    section = change_table(dataset, lambda t: t.X.data.__setitem__(slice(None), -1))
+    with pytest.raises(DatasetError, match="negative counts"):
+        section.counts_of(["ERBB2"])
+
+
+def test_array_positions_that_are_no_numbers_are_not_used(dataset: Path) -> None:
+    known = Dataset(dataset).section("C3").spots()
+
+    def spoil(table: anndata.AnnData) -> None:
+        table.obs["array_row"] = ["?"] * table.n_obs
+
+    found = change_table(dataset, spoil).spots()
+    assert np.abs(np.ptp(found.array_row) - np.ptp(known.array_row)) <= 1
+
+
 def test_an_unknown_section_is_told(her2st_dataset: Path) -> None:
     with pytest.raises(DatasetError, match=r"no section 'C9'; it has C2, C3"):
         Dataset(her2st_dataset).section("C9")
@@ -146,6 +213,12 @@ def test_a_missing_pixel_size_is_told(dataset: Path) -> None:
         _ = change_metadata(dataset, pixel_size_um_estimated=None).mpp
 
 
+def test_what_metadata_leave_open_as_nan_is_missing(dataset: Path) -> None:
+    section = change_metadata(dataset, inter_spot_dist=float("nan"))
+    assert section.metadata["inter_spot_dist"] is None
+    assert section.spots().pitch_um == pytest.approx(200, rel=0.08)
+
+
 @pytest.mark.parametrize("value", [0, -1, "wide", [1]])
 def test_an_impossible_pixel_size_is_told(dataset: Path, value: object) -> None:
     with pytest.raises(DatasetError, match="no microscope has"):
@@ -154,7 +227,7 @@ def test_an_impossible_pixel_size_is_told(dataset: Path, value: object) -> None:
 
 def test_spots_off_the_image_are_told(dataset: Path) -> None:
     section = change_metadata(dataset, fullres_px_width=1000)
-    with pytest.raises(DatasetError, match="lie outside the 1000 x 2484 px image"):
+    with pytest.raises(DatasetError, match="spots outside the 1000 x 2484 px image: "):
         _ = section.counts
 
 
@@ -202,14 +275,14 @@ def _no_spots(table: anndata.AnnData) -> anndata.AnnData:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_set(np.nan), "not numbers"),
-        (_set(-1), "negative counts"),
-        (_set(0.5), "fractions"),
-        (_same_place, "two spots at one place"),
+        (_set(np.nan), "counts that are not numbers: 1"),
+        (_set(-1), "negative counts: 1"),
+        (_set(0.5), "fractional counts: 1"),
+        (_same_place, "spots at the place of another: 1"),
         (_no_place, "have no place"),
-        (_nan_place, "positions that are not numbers"),
+        (_nan_place, "positions that are not numbers: 1"),
         (_three_columns, "two columns"),
-        (_no_spots, "no spots or no genes"),
+        (_no_spots, "no spots"),
     ],
 )
 def test_impossible_tables_are_told(
@@ -221,10 +294,10 @@ def test_impossible_tables_are_told(
 
 
 @pytest.mark.filterwarnings("ignore:(Observation|Variable) names are not unique:UserWarning")
-@pytest.mark.parametrize(("change", "what"), [(_same_name, "spot"), (_same_gene, "gene")])
+@pytest.mark.parametrize(("change", "what"), [(_same_name, "spots"), (_same_gene, "genes")])
 def test_repeated_names_are_told(
     dataset: Path, change: Callable[[anndata.AnnData], object], what: str
 ) -> None:
     section = change_table(dataset, change)
-    with pytest.raises(DatasetError, match=f"names {what} .* more than once"):
+    with pytest.raises(DatasetError, match=f"{what} with the name of another: 1"):
         _ = section.counts

@@ -13,9 +13,12 @@ from scipy.sparse import csr_matrix
 
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.dataset import Dataset
-from napari_stem.spatial.panels import hmhvg, parse_panel, read_panel, top_hvg
+from napari_stem.spatial.gene_sets import gene_set
+from napari_stem.spatial.panel_files import read_panel
+from napari_stem.spatial.panels import hmhvg, parse_panel, top_hvg
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -121,6 +124,123 @@ def test_a_panel_that_was_not_measured_is_told(
         parse_panel(str(path))(two_sections)
 
 
+def renamed(sections: Sequence[anndata.AnnData], names: dict[str, str]) -> list[anndata.AnnData]:
+    """The same counts under other gene names."""
+    tables = [section.copy() for section in sections]
+    for table in tables:
+        table.var_names = [names.get(name, name) for name in table.var_names]
+    return tables
+
+
+def test_a_named_set_leaves_out_what_was_not_measured_and_says_so(
+    two_sections: list[anndata.AnnData], caplog: pytest.LogCaptureFixture
+) -> None:
+    measured = set(two_sections[0].var_names) & set(two_sections[1].var_names)
+    genes = parse_panel("set:pam50")(two_sections)
+    assert list(genes) == [gene for gene in gene_set("pam50").genes if gene in measured]
+    absent = [gene for gene in gene_set("pam50").genes if gene not in measured]
+    (told,) = caplog.messages
+    assert told.startswith(f"Gene set 'pam50' of 50 genes: {len(absent)} left out, not measured")
+    assert ", ".join(absent) in told
+
+
+def test_a_union_keeps_each_gene_once_in_the_order_of_its_parts(
+    four_sections: list[anndata.AnnData],
+) -> None:
+    recipe = hmhvg(four_sections, 200)
+    union = parse_panel("hmhvg:200+set:breast-clinical+mmr")(four_sections)
+    assert union[:200] == recipe
+    assert "ERBB2" not in recipe  # the reason for unions
+    assert set(union) - set(recipe) >= {"ERBB2", "ESR1", "MLH1", "MSH2"}
+    assert len(union) == len(set(union))
+
+
+def test_genes_without_a_count_are_no_use_and_are_told(
+    two_sections: list[anndata.AnnData],
+) -> None:
+    silent = [section.copy() for section in two_sections]
+    for section in silent:
+        section.X = csr_matrix(
+            section.X.toarray() * (np.asarray(section.var_names) != "ERBB2").astype(np.float32)
+        )
+    choice = parse_panel("set:breast-clinical").choose(silent)
+    assert "ERBB2" in parse_panel("set:breast-clinical")(two_sections)
+    assert "ERBB2" not in choice.genes
+    assert choice.never_seen == {"Gene set 'breast-clinical' of 8 genes": ("ERBB2",)}
+    assert any("without a count" in note for note in choice.notes())
+
+
+def test_older_and_newer_names_are_one_gene(
+    two_sections: list[anndata.AnnData], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "panel.txt"
+    path.write_text("HER2\nCD3D\n")  # the data set says ERBB2
+    assert parse_panel(str(path))(two_sections) == ("ERBB2", "CD3D")
+    assert "HER2 is ERBB2" in caplog.text
+    old = renamed(two_sections, {"ERBB2": "HER2"})  # and the other way about
+    assert "HER2" in parse_panel("set:breast-clinical")(old)
+
+
+def test_two_names_of_one_gene_make_one_column(
+    two_sections: list[anndata.AnnData], tmp_path: Path
+) -> None:
+    path = tmp_path / "panel.txt"
+    path.write_text("HER2\nERBB2\n")
+    assert parse_panel(str(path))(two_sections) == ("ERBB2",)
+
+
+def test_measured_takes_those_of_a_file_that_are(
+    two_sections: list[anndata.AnnData], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "panel.txt"
+    path.write_text("ERBB2\nNOSUCHGENE\nCD3D\n")
+    assert parse_panel(f"measured:{path}")(two_sections) == ("ERBB2", "CD3D")
+    assert "NOSUCHGENE" in caplog.text
+
+
+def test_another_species_is_told(two_sections: list[anndata.AnnData]) -> None:
+    mouse = renamed(two_sections, {name: name.title() for name in two_sections[0].var_names})
+    with pytest.raises(DatasetError, match=r"None of the 4 genes of Gene set 'mmr'.*species"):
+        parse_panel("set:mmr")(mouse)
+
+
+def test_gmt_files_hold_sets(two_sections: list[anndata.AnnData], tmp_path: Path) -> None:
+    path = tmp_path / "two.gmt"
+    path.write_text("A_SET\thttp://x\tERBB2\tCD3D\n\nB_SET\tna\tFASN\n")
+    assert read_panel(path, "A_SET") == ("ERBB2", "CD3D")
+    assert parse_panel(f"{path}#B_SET+{path}#A_SET")(two_sections) == ("FASN", "ERBB2", "CD3D")
+    (tmp_path / "one.gmt").write_text("ONLY\tna\tFASN\tERBB2\n")
+    assert read_panel(tmp_path / "one.gmt") == ("FASN", "ERBB2")
+
+
+def test_a_file_name_may_hold_a_plus(two_sections: list[anndata.AnnData], tmp_path: Path) -> None:
+    path = tmp_path / "tumour+stroma.txt"
+    path.write_text("FASN\n")
+    assert parse_panel(str(path))(two_sections) == ("FASN",)
+
+
+def test_json_files_are_lists_or_hest_panels(tmp_path: Path) -> None:
+    (tmp_path / "list.json").write_text('["ERBB2", "CD3D"]')
+    (tmp_path / "var_50genes.json").write_text('{"genes": ["ERBB2", "CD3D"]}')
+    assert read_panel(tmp_path / "list.json") == ("ERBB2", "CD3D")
+    assert read_panel(tmp_path / "var_50genes.json") == ("ERBB2", "CD3D")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("set:nosuch", "no gene set 'nosuch'; there are .*pam50"),
+        ("set:pam50+nosuch", "'nosuch' in 'set:pam50.nosuch' is no gene panel"),
+        ("hmhvg:20+pam50", "'pam50' in .* is no gene panel"),  # a set is named as one
+        ("hmhvg:20+", "'' in 'hmhvg:20.' is no gene panel"),
+        (",".join(f"GENE{i}" for i in range(2000)), "is no gene panel"),
+    ],
+)
+def test_parts_that_are_none_are_told(spec: str, message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        parse_panel(spec)
+
+
 @pytest.mark.parametrize("spec", ["hmhvg", "hmhvg:", "hmhvg:-3", "top:50", "nowhere.txt", ""])
 def test_words_that_are_no_panel_are_told(spec: str) -> None:
     with pytest.raises(DatasetError, match="is no gene panel"):
@@ -128,17 +248,28 @@ def test_words_that_are_no_panel_are_told(spec: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("name", "content", "set_name", "message"),
     [
-        (b"", "names no gene"),
-        (b"# nothing\n", "names no gene"),
-        (b"ERBB2\nERBB2\n", "names ERBB2 more than once"),
-        (b"ERBB2, CD3D\n", "one gene a line"),
-        (b"\xff\xfe\x00", "cannot be read"),
+        ("p.txt", b"", None, "names no gene"),
+        ("p.txt", b"# nothing\n", None, "names no gene"),
+        ("p.txt", b"ERBB2\nERBB2\n", None, "names ERBB2 more than once"),
+        ("p.txt", b"ERBB2, CD3D\n", None, "one gene a line"),
+        ("p.txt", b"\xff\xfe\x00", None, "cannot be read"),
+        ("p.txt", b"ERBB2\n", "A", "no .gmt file, so it has no set 'A'"),
+        ("p.gmt", b"A\tna\tX\nB\tna\tY\n", None, r"holds 2 sets \(A, B\); write .*#NAME"),
+        ("p.gmt", b"A\tna\tX\n", "C", r"has no set 'C'; it holds 1 sets \(A\)"),
+        ("p.gmt", b"ERBB2\n", None, "line 'ERBB2' without genes"),
+        ("p.gmt", b"", None, "holds 0 sets"),
+        ("p.json", b"{", None, "as JSON"),
+        ("p.json", b"3", None, "must hold a JSON list"),
+        ("p.json", b'{"genes": [1]}', None, "must hold a JSON list"),
+        ("p.json", b"[]", None, "names no gene"),
     ],
 )
-def test_broken_panel_files_are_told(tmp_path: Path, content: bytes, message: str) -> None:
-    path = tmp_path / "panel.txt"
+def test_broken_panel_files_are_told(
+    tmp_path: Path, name: str, content: bytes, set_name: str | None, message: str
+) -> None:
+    path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(DatasetError, match=message):
-        read_panel(path)
+        read_panel(path, set_name)

@@ -1,0 +1,305 @@
+"""What can be wrong with a measured section, found before it does harm.
+
+Every finding says how bad it is, how often it occurs, where, and what to do. ``stops``: the section
+cannot be used as it is. ``warns``: it can, and the numbers may surprise.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from napari_stem.errors import DatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import anndata
+    from numpy.typing import ArrayLike, NDArray
+
+Severity = Literal["stops", "warns"]
+N_EXAMPLES = 5
+_VALUES_PER_BLOCK = 4_000_000
+ENSEMBL_ID = re.compile(r"ENS[A-Z]*G\d{11}(\.\d+)?")
+MPP_TOLERANCE = 0.05
+MPP_LIMIT = 0.25  # beyond it no optics and no fit explains the difference: a factor got lost
+_DROPPABLE = "look at the positions, or import with --drop-bad-spots to leave these spots out"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes
+    ----------
+    check
+        Short name of what was looked for.
+    severity
+        ``stops`` or ``warns``.
+    what
+        In words that can follow "it has".
+    count
+        How many spots, genes or values; 0 where there is nothing to count.
+    examples
+        Up to five of them.
+    advice
+        What to do.
+    """
+
+    check: str
+    severity: Severity
+    what: str
+    count: int
+    examples: tuple[str, ...]
+    advice: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Fields by name, JSON-ready."""
+        return asdict(self) | {"examples": list(self.examples)}
+
+    def __str__(self) -> str:
+        """Complete "this table has ...": with the count, examples, and what to do."""
+        number = f": {self.count}" if self.count else ""
+        more = ", ..." if self.count > len(self.examples) else ""
+        some = f" ({', '.join(self.examples)}{more})" if self.examples else ""
+        return f"{self.what}{number}{some}; {self.advice}."
+
+
+def raise_on_stop(findings: Iterable[Finding], path: Path) -> None:
+    """Refuse a table that a finding stops.
+
+    Raises
+    ------
+    DatasetError
+        With the first such finding and the file's name.
+    """
+    for finding in findings:
+        if finding.severity == "stops":
+            raise DatasetError(f"{path} has {finding}")
+
+
+def check_positions(
+    names: Sequence[str], xy_px: ArrayLike | None, size_px: tuple[float, float] | None
+) -> list[Finding]:
+    """Look for spots without a place, off the image, or twice.
+
+    Parameters
+    ----------
+    names
+        Of the n spots.
+    xy_px
+        (n, 2) x and y in level-0 px; None where the table has none.
+    size_px
+        Width and height of the image, if known.
+    """
+    found = [] if len(names) else [_finding("no-spots", "no spots", [], "import it again")]
+    found += _repeats("duplicate-spot-names", "spots with the name of another", names)
+    xy = np.empty((0, 0)) if xy_px is None else np.asarray(xy_px, dtype=np.float64)
+    if xy.shape != (len(names), 2):
+        what = 'no usable obsm["spatial"], so its spots have no place'
+        advice = "give it two columns, x and y of each spot in px"
+        return [*found, _finding("no-positions", what, [], advice)]
+    labels = np.asarray(names, dtype=object)
+    finite = np.isfinite(xy).all(axis=1)
+    if not finite.all():
+        what = "positions that are not numbers"
+        found.append(_finding("positions-not-numbers", what, labels[~finite], _DROPPABLE))
+    outside = finite & outside_image(xy, size_px)
+    if size_px is not None and outside.any():
+        what = f"spots outside the {size_px[0]:g} x {size_px[1]:g} px image"
+        found.append(_finding("spots-outside-image", what, labels[outside], _DROPPABLE))
+    again = finite & repeated_places(xy)
+    if again.any():
+        what = "spots at the place of another"
+        found.append(_finding("duplicate-positions", what, labels[again], _DROPPABLE))
+    return found
+
+
+def outside_image(
+    xy_px: NDArray[np.float64], size_px: tuple[float, float] | None
+) -> NDArray[np.bool_]:
+    """(n,) which positions lie off the image; none where its size is unknown."""
+    if size_px is None:
+        return np.zeros(len(xy_px), bool)
+    return np.asarray(((xy_px < 0) | (xy_px > size_px)).any(axis=1), dtype=np.bool_)
+
+
+def repeated_places(xy_px: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(n,) which positions are those of an earlier spot."""
+    again = np.ones(len(xy_px), bool)
+    again[np.unique(xy_px, axis=0, return_index=True)[1]] = False
+    return again
+
+
+def check_counts(blocks: Iterable[csr_matrix], names: Sequence[str]) -> list[Finding]:
+    """Look for what raw counts cannot be, and for spots without any.
+
+    Parameters
+    ----------
+    blocks
+        The (spots, genes) matrix, rows in consecutive blocks: a large table need not be in memory.
+    names
+        Of the spots.
+    """
+    tests: dict[str, Callable[[NDArray[Any]], NDArray[np.bool_]]] = {
+        "counts-not-numbers": lambda v: ~np.isfinite(v),
+        "negative-counts": lambda v: v < 0,
+        "fractional-counts": lambda v: np.isfinite(v) & (v != np.rint(v)),
+    }
+    bad: dict[str, list[str]] = {name: [] for name in (*tests, "empty-spots")}
+    start = 0
+    for block in blocks:
+        for check, test in tests.items():
+            places = np.flatnonzero(test(block.data))
+            rows = np.searchsorted(block.indptr, places, side="right") - 1 + start
+            bad[check] += [names[int(row)] for row in rows]
+        with np.errstate(invalid="ignore"):
+            total = np.asarray(block.sum(axis=1)).ravel()
+        bad["empty-spots"] += [names[start + int(i)] for i in np.flatnonzero(total == 0)]
+        start += block.shape[0]
+    told: dict[str, tuple[str, str, Severity]] = {
+        "counts-not-numbers": ("counts that are not numbers", _DROPPABLE, "stops"),
+        "negative-counts": ("negative counts", "X must hold raw counts", "stops"),
+        "fractional-counts": (
+            "fractional counts",
+            "X must hold raw counts, not normalised values",
+            "stops",
+        ),
+        "empty-spots": (
+            "spots without any count",
+            "they teach nothing; remove them if they are many",
+            "warns",
+        ),
+    }
+    return [
+        _finding(check, told[check][0], bad[check], told[check][1], told[check][2])
+        for check in told
+        if bad[check]
+    ]
+
+
+def check_genes(genes: Sequence[str]) -> list[Finding]:
+    """Look for genes named twice and for Ensembl ids in place of symbols."""
+    found = [] if len(genes) else [_finding("no-genes", "no genes", [], "import it again")]
+    advice = "import the section again: its counts are then added up"
+    found += _repeats("duplicate-genes", "genes with the name of another", genes, advice)
+    ids = [gene for gene in genes if ENSEMBL_ID.fullmatch(gene)]
+    if ids:
+        advice = "models know genes by symbol; name a column of symbols in var 'gene_name'"
+        what = "Ensembl ids in place of gene symbols"
+        found.append(_finding("ensembl-ids", what, ids, advice, "warns"))
+    return found
+
+
+def check_mpp(
+    stated_um: object, others_um: Mapping[str, float | None], doubtful: Collection[str] = ()
+) -> list[Finding]:
+    """Compare the pixel size that will be used with what else speaks of it.
+
+    Parameters
+    ----------
+    stated_um
+        um per px, as the metadata say (any JSON value), or None.
+    others_um
+        What others say, by who says it: the spots' spacing, the image's tag, scale factors.
+    doubtful
+        Those whose word never stops anything.
+    """
+    try:
+        used_um = float(stated_um)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        used_um = 0.0
+    if not (np.isfinite(used_um) and 0.01 <= used_um <= 100):
+        what = "no pixel size in its metadata" if stated_um is None else "an impossible pixel size"
+        examples = [] if stated_um is None else [repr(stated_um)]
+        advice = "write um per px as 'pixel_size_um_estimated' into the metadata"
+        return [_finding("pixel-size-missing", what, examples, advice)]
+    found = []
+    for who, other_um in others_um.items():
+        if other_um is None:
+            continue
+        factor = max(used_um / other_um, other_um / used_um)
+        if factor > 1 + MPP_TOLERANCE:
+            what = (
+                f"pixel sizes that disagree by a factor of {factor:.3g}: {used_um:.4g} um/px are used, "
+                f"{who} says {other_um:.4g}"
+            )
+            severe = factor > 1 + MPP_LIMIT and who not in doubtful
+            severity: Severity = "stops" if severe else "warns"
+            advice = "find out which is right and correct 'pixel_size_um_estimated'"
+            found.append(Finding("pixel-size-mismatch", severity, what, 0, (), advice))
+    return found
+
+
+def check_table(table: anndata.AnnData, size_px: tuple[float, float] | None) -> list[Finding]:
+    """Look at a table in memory: positions, counts and genes."""
+    names = [str(name) for name in table.obs_names]
+    return [
+        *check_positions(names, table.obsm.get("spatial"), size_px),
+        *check_counts(_in_blocks(csr_matrix(table.X)), names),
+        *check_genes([str(gene) for gene in table.var_names]),
+    ]
+
+
+def drop_bad_spots(
+    table: anndata.AnnData, size_px: tuple[float, float] | None
+) -> tuple[anndata.AnnData, dict[str, int]]:
+    """Leave out spots that are off the image, repeated, or hold what is not a number.
+
+    Returns
+    -------
+    The table without them, and how many went, by check.
+    """
+    xy_px = np.asarray(table.obsm["spatial"], dtype=np.float64)
+    finite = np.asarray(np.isfinite(xy_px).all(axis=1), dtype=np.bool_)
+    matrix = csr_matrix(table.X)
+    rows = np.repeat(np.arange(table.n_obs), np.diff(matrix.indptr))
+    reasons: dict[str, NDArray[np.bool_]] = {
+        "positions-not-numbers": ~finite,
+        "counts-not-numbers": np.isin(np.arange(table.n_obs), rows[~np.isfinite(matrix.data)]),
+        "spots-outside-image": finite & outside_image(xy_px, size_px),
+    }
+    bad = np.logical_or.reduce(list(reasons.values()))
+    # A repeated spot is judged among those that stay, or both copies might go.
+    for check, again in (
+        ("duplicate-positions", repeated_places(xy_px[~bad])),
+        ("duplicate-spot-names", table.obs_names[~bad].duplicated()),
+    ):
+        reasons[check] = np.zeros(table.n_obs, bool)
+        reasons[check][np.flatnonzero(~bad)[again]] = True
+    bad = np.logical_or.reduce(list(reasons.values()))
+    dropped = {check: int(which.sum()) for check, which in reasons.items() if which.any()}
+    return (table[~bad].copy() if bad.any() else table), dropped
+
+
+def _in_blocks(matrix: csr_matrix) -> Iterator[csr_matrix]:
+    """Cut a matrix into rows of a few megabytes, so that looking at it costs no second copy."""
+    step = max(1, int(_VALUES_PER_BLOCK * matrix.shape[0] / max(matrix.nnz, 1)))
+    for start in range(0, matrix.shape[0], step):
+        yield matrix[start : start + step]
+
+
+def _finding(
+    check: str,
+    what: str,
+    all_examples: Sequence[object] | NDArray[Any],
+    advice: str,
+    severity: Severity = "stops",
+) -> Finding:
+    """Count the examples and show a few different ones."""
+    count = len(all_examples)
+    some = tuple(dict.fromkeys(str(one) for one in all_examples))[:N_EXAMPLES]
+    return Finding(check, severity, what, count, some, advice)
+
+
+def _repeats(
+    check: str, what: str, names: Sequence[str], advice: str = _DROPPABLE
+) -> list[Finding]:
+    seen: set[str] = set()
+    again = [name for name in names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
+    return [_finding(check, what, again, advice)] if again else []

@@ -1,0 +1,145 @@
+"""Import from a downloaded part of HEST-1k (Jaume et al. 2024, arXiv 2406.16192).
+
+Such a folder (``wsis``, ``st``, ``metadata``; ``patches``, ``tissue_seg`` ... beside) is a data set as
+it is. Importing chooses sections from it, checks them, and mends what some tables have: Ensembl ids
+for names, repeated genes, no pixel size. What needs no mending is linked, not copied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_stem.errors import DatasetError
+from napari_stem.spatial.dataset import MPP_KEY, PITCH_KEY, Dataset
+from napari_stem.spatial.gene_names import with_symbols
+from napari_stem.spatial.importing import import_sections
+from napari_stem.spatial.lattice import mpp_from_spacing_um
+from napari_stem.spatial.table_files import read_table
+from napari_stem.spatial.writing import NewSection
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import anndata
+
+    from napari_stem.slide.base import Progress
+    from napari_stem.spatial.dataset import Section
+    from napari_stem.spatial.importing import Outcome
+
+EMBEDDED_MPP_KEY = "pixel_size_um_embedded"
+ORIGIN_KEY = "pixel_size_um_origin"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which sections are wanted; an empty tuple asks for nothing in particular.
+
+    Attributes
+    ----------
+    sections
+        Names, as ``INT1``.
+    organ, technology, species
+        As in the metadata (``Breast``; ``Visium``; ``Homo sapiens``), in any case.
+    """
+
+    sections: tuple[str, ...] = ()
+    organ: tuple[str, ...] = ()
+    technology: tuple[str, ...] = ()
+    species: tuple[str, ...] = ()
+
+    def fits(self, metadata: dict[str, Any]) -> bool:
+        """Whether a section's metadata are among what is asked for."""
+        asked = {"organ": self.organ, "st_technology": self.technology, "species": self.species}
+        return all(
+            not wanted
+            or str(metadata.get(key, "")).casefold() in {word.casefold() for word in wanted}
+            for key, wanted in asked.items()
+        )
+
+
+def import_hest(
+    source: Path,
+    out: Path,
+    choice: Choice | None = None,
+    *,
+    overwrite: bool = False,
+    drop: bool = False,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Write chosen sections of a HEST folder as a data set of its own.
+
+    Parameters
+    ----------
+    source
+        Holds ``wsis``, ``st`` and ``metadata``.
+    choice
+        Which sections; None for all.
+    out, overwrite, drop, progress
+        As for `import_sections`.
+
+    Raises
+    ------
+    DatasetError
+        ``source`` is no such folder or is ``out``, or no section is as asked for.
+    """
+    dataset = Dataset(source)
+    if out.exists() and out.samefile(source):
+        raise DatasetError(f"{out} is the source itself; choose another folder to import into.")
+    readers = {
+        section_id: partial(_read_section, dataset.section(section_id))
+        for section_id in _chosen(dataset, choice or Choice())
+    }
+    return import_sections(readers, out, overwrite=overwrite, drop=drop, progress=progress)
+
+
+def _chosen(dataset: Dataset, choice: Choice) -> list[str]:
+    unknown = [name for name in choice.sections if name not in dataset.sections]
+    if unknown:
+        raise DatasetError(
+            f"{dataset.folder} has no section {', '.join(unknown[:5])} among its "
+            f"{len(dataset.sections)}; download it first, or correct the name."
+        )
+    named = choice.sections or dataset.sections
+    if choice == Choice(sections=choice.sections):
+        return list(named)
+    chosen = [name for name in named if choice.fits(dataset.section(name).metadata)]
+    if not chosen:
+        about = [dataset.section(name).metadata for name in named[:200]]
+        has = {
+            key: sorted({str(each.get(key)) for each in about})[:8]
+            for key in ("organ", "st_technology", "species")
+        }
+        told = "; ".join(f"{key}: {', '.join(values)}" for key, values in has.items())
+        raise DatasetError(f"No section of {dataset.folder} is as asked for; there are {told}.")
+    return chosen
+
+
+def _read_section(section: Section) -> NewSection:
+    stored = read_table(section.table_path)
+    table, findings = with_symbols(stored)
+    return NewSection(
+        id=section.id,
+        image=section.slide_path,
+        table=table,
+        metadata=_with_pixel_size(section.metadata, table),
+        table_file=section.table_path if table is stored else None,
+        findings=tuple(findings),
+    )
+
+
+def _with_pixel_size(metadata: dict[str, Any], table: anndata.AnnData) -> dict[str, Any]:
+    """Fill in a missing pixel size: by the spots, else as embedded in the original image."""
+    if metadata.get(MPP_KEY) is not None:
+        return metadata
+    pitch_um, xy_px = metadata.get(PITCH_KEY), table.obsm.get("spatial")
+    if pitch_um is not None and xy_px is not None:
+        places = np.asarray(xy_px, dtype=np.float64)
+        by_spots = mpp_from_spacing_um(table.obs, places, float(pitch_um))
+        if by_spots is not None:
+            return metadata | {MPP_KEY: by_spots, ORIGIN_KEY: f"the spots' {pitch_um:g} um pitch"}
+    embedded = metadata.get(EMBEDDED_MPP_KEY)
+    return metadata | {MPP_KEY: embedded, ORIGIN_KEY: f"'{EMBEDDED_MPP_KEY}'"}

@@ -1,0 +1,186 @@
+"""What all importers share: section by section, checked, written whole, going on past a bad one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_stem.errors import DatasetError
+from napari_stem.spatial.checks import (
+    Finding,
+    check_mpp,
+    check_table,
+    drop_bad_spots,
+    outside_image,
+)
+from napari_stem.spatial.dataset import HEIGHT_KEY, MPP_KEY, PITCH_KEY, WIDTH_KEY
+from napari_stem.spatial.images import image_facts
+from napari_stem.spatial.lattice import mpp_from_spacing_um
+from napari_stem.spatial.table_files import repeats_allowed
+from napari_stem.spatial.writing import NewSection, is_there, write_section
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    import anndata
+
+    from napari_stem.slide.base import Progress
+    from napari_stem.spatial.images import ImageFacts
+
+BY_SPACING = "the spots' spacing"
+BY_IMAGE = "the image file"
+
+
+@dataclass
+class Outcome:
+    """What became of the sections of one import.
+
+    Attributes
+    ----------
+    imported
+        Written now.
+    kept
+        There before, and not touched.
+    failed
+        Why, by section.
+    findings
+        What the checks saw in the imported and the failed ones, by section.
+    dropped
+        Spots left out on request, by section, by check.
+    """
+
+    imported: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    findings: dict[str, list[Finding]] = field(default_factory=dict)
+    dropped: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    @property
+    def sections(self) -> list[str]:
+        """Those that are in the data set now, sorted."""
+        return sorted([*self.imported, *self.kept])
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON-ready: ``sections, imported, kept, failed, findings, dropped``."""
+        findings = {name: [one.as_json() for one in found] for name, found in self.findings.items()}
+        return {
+            "sections": self.sections,
+            "imported": self.imported,
+            "kept": self.kept,
+            "failed": self.failed,
+            "findings": findings,
+            "dropped": self.dropped,
+        }
+
+
+def import_sections(
+    readers: Mapping[str, Callable[[], NewSection]],
+    out: Path,
+    *,
+    overwrite: bool = False,
+    drop: bool = False,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Import sections one by one.
+
+    Parameters
+    ----------
+    readers
+        By section, in the order wanted: what reads it.
+    out
+        Data set folder; made if it is not there.
+    overwrite
+        Whether sections that are there are imported again; otherwise they stay, so that an
+        interrupted import goes on where it stopped.
+    drop
+        Whether spots that are off the image, repeated or not numbers are left out.
+    progress
+        Told (text, done, in all).
+
+    Returns
+    -------
+    What became of each; one that cannot be used fails alone.
+    """
+    outcome = Outcome()
+    for done, (section_id, read) in enumerate(readers.items()):
+        if progress is not None:
+            progress("Importing sections", done, len(readers))
+        if is_there(out, section_id) and not overwrite:
+            outcome.kept.append(section_id)
+            continue
+        try:
+            with repeats_allowed():
+                _import_section(read(), out, outcome, drop=drop)
+        except DatasetError as error:
+            outcome.failed[section_id] = str(error)
+        else:
+            outcome.imported.append(section_id)
+    if progress is not None:
+        progress("Importing sections", len(readers), len(readers))
+    return outcome
+
+
+def _import_section(section: NewSection, out: Path, outcome: Outcome, *, drop: bool) -> None:
+    facts = image_facts(section.image)
+    table, dropped = section.table, dict[str, int]()
+    if drop and "spatial" in table.obsm:
+        table, dropped = drop_bad_spots(table, facts.size_px)
+    section = replace(
+        section,
+        table=table,
+        table_file=None if dropped else section.table_file,
+        metadata=section.metadata
+        | {
+            WIDTH_KEY: facts.width_px,
+            HEIGHT_KEY: facts.height_px,
+            "spots_under_tissue": table.n_obs,
+            "nb_genes": table.n_vars,
+            "image_filename": section.image.name,
+        },
+    )
+    if dropped:
+        outcome.dropped[section.id] = dropped
+    found = [*section.findings, *check_section(table, section.metadata, facts, section.mpp_um)]
+    if found:
+        outcome.findings[section.id] = found
+    stops = [finding for finding in found if finding.severity == "stops"]
+    if stops:
+        raise DatasetError(f"Section {section.id} is not imported, it has {stops[0]}")
+    write_section(out, section)
+
+
+def check_section(
+    table: anndata.AnnData,
+    metadata: dict[str, Any],
+    facts: ImageFacts | None,
+    others_um: Mapping[str, float] | None = None,
+) -> list[Finding]:
+    """Look at everything that can be wrong with a section.
+
+    Parameters
+    ----------
+    table, metadata
+        As in the data set.
+    facts
+        Of the image; None where it cannot be read.
+    others_um
+        Further statements of the pixel size (um per px), by who makes them.
+    """
+    size_px = None if facts is None else facts.size_px
+    others: dict[str, float | None] = dict(others_um or {})
+    pitch_um = metadata.get(PITCH_KEY)
+    if "spatial" in table.obsm and pitch_um is not None:
+        xy_px = np.asarray(table.obsm["spatial"], dtype=np.float64)
+        sound = ~outside_image(xy_px, size_px)
+        spacing = mpp_from_spacing_um(table.obs[sound], xy_px[sound], float(pitch_um))
+        others[BY_SPACING] = spacing
+    if facts is not None:
+        others[BY_IMAGE] = facts.mpp_um
+    doubtful = (BY_IMAGE,) if facts is not None and facts.doubtful else ()
+    return [
+        *check_table(table, size_px),
+        *check_mpp(metadata.get(MPP_KEY), others, doubtful),
+    ]

@@ -1,0 +1,135 @@
+"""Pixel size from the spots themselves: the array's pitch is known, their distance in px is seen.
+
+Scale factors, tags and metadata can be of another image than the one at hand; the spots cannot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+HEXAGONAL_ROW = np.sqrt(3) / 2  # distance of two rows, in pitches
+# Median distance of spots from their nodes, in pitches, beyond which it is another lattice. The
+# spots of hand-made arrays stray by up to a third of a step, one by one.
+_MISFIT = 0.25
+
+
+@dataclass(frozen=True)
+class LatticeFit:
+    """How a lattice lies on the image.
+
+    Attributes
+    ----------
+    mpp_um
+        um per px, the mean of both axes.
+    per_axis
+        The same along each axis of the lattice (``x``: columns, ``y``: rows).
+    misfit
+        Median distance between a spot and its node, in pitches.
+    """
+
+    mpp_um: float
+    per_axis: dict[str, float]
+    misfit: float
+
+
+def fit_lattice(
+    array_row: NDArray[np.int64],
+    array_col: NDArray[np.int64],
+    xy_px: NDArray[np.float64],
+    pitch_um: float,
+    *,
+    hexagonal: bool,
+) -> LatticeFit | None:
+    """Lay a lattice of known pitch on spots, allowing for any rotation.
+
+    Parameters
+    ----------
+    array_row, array_col
+        (n,) nodes. On a hexagonal lattice (Visium) neighbours of a row are two columns apart.
+    xy_px
+        (n, 2) centres, level-0 px.
+    pitch_um
+        Distance between neighbours.
+    hexagonal
+        Whether rows are shifted by half a pitch.
+
+    Returns
+    -------
+    None where the spots are fewer than three or lie on one line.
+    """
+    step_um = (
+        (pitch_um / 2, pitch_um * HEXAGONAL_ROW)
+        if hexagonal
+        else (float(pitch_um), float(pitch_um))
+    )
+    nodes_um = np.column_stack([array_col * step_um[0], array_row * step_um[1]])
+    design = np.column_stack([nodes_um, np.ones(len(nodes_um))])
+    if np.linalg.matrix_rank(design) < 3:
+        return None
+    solution, *_ = np.linalg.lstsq(design, xy_px, rcond=None)
+    px_per_um = np.linalg.norm(solution[:2], axis=1)
+    area = abs(float(np.linalg.det(solution[:2])))
+    if area == 0:
+        return None
+    mpp_um = 1 / np.sqrt(area)
+    stray_um = np.linalg.norm(design @ solution - xy_px, axis=1) * mpp_um
+    return LatticeFit(
+        mpp_um=float(mpp_um),
+        per_axis={"x": float(1 / px_per_um[0]), "y": float(1 / px_per_um[1])},
+        misfit=float(np.median(stray_um)) / pitch_um,
+    )
+
+
+def array_positions(obs: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Rows and columns of the spots where a table states them in whole numbers."""
+    if not {"array_row", "array_col"} <= set(obs.columns):
+        return None
+    try:
+        row, col = (obs[name].to_numpy(np.float64) for name in ("array_row", "array_col"))
+    except (TypeError, ValueError):
+        return None
+    if not (np.isfinite(row).all() and np.isfinite(col).all()):
+        return None
+    return row.astype(np.int64), col.astype(np.int64)
+
+
+def mpp_from_spacing_um(
+    obs: pd.DataFrame, xy_px: NDArray[np.float64], pitch_um: float
+) -> float | None:
+    """Pixel size (um per px) at which the spots have their pitch.
+
+    From the lattice positions where the table has them and they fit, else from the median distance
+    of nearest neighbours, which is a few percent too large a pixel where spots stray.
+
+    Returns
+    -------
+    None for fewer than two spots with a position.
+    """
+    finite = np.isfinite(xy_px).all(axis=1)
+    obs, xy_px = obs[finite], xy_px[finite]
+    nodes = array_positions(obs)
+    if nodes is not None:
+        row, col = nodes
+        # Only on a hexagonal lattice are all spots of one colour of the chessboard.
+        hexagonal = len(np.unique((row + col) % 2)) == 1
+        fit = fit_lattice(row, col, xy_px, pitch_um, hexagonal=hexagonal)
+        if fit is not None and fit.misfit < _MISFIT:
+            return fit.mpp_um
+    nearest_px = nearest_distance_px(xy_px)
+    return None if not nearest_px else pitch_um / nearest_px
+
+
+def nearest_distance_px(xy_px: NDArray[np.float64]) -> float | None:
+    """Median distance of a spot from its nearest neighbour; None for fewer than two spots."""
+    from scipy.spatial import KDTree
+
+    if len(xy_px) < 2:
+        return None
+    return float(np.median(KDTree(xy_px).query(xy_px, k=2)[0][:, 1]))

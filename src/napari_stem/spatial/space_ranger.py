@@ -1,0 +1,238 @@
+"""What Visium and Visium HD folders of Space Ranger share: files, image, pixel size."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from napari_stem.errors import DatasetError
+from napari_stem.spatial.dataset import DIAMETER_KEY, MPP_KEY, PITCH_KEY
+from napari_stem.spatial.gene_names import with_symbols
+from napari_stem.spatial.images import IMAGE_ENDINGS, image_facts
+from napari_stem.spatial.lattice import array_positions, fit_lattice
+from napari_stem.spatial.table_files import READ_ERRORS
+from napari_stem.spatial.writing import NewSection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    import anndata
+
+    from napari_stem.spatial.lattice import LatticeFit
+
+# What squidpy and spatialdata-io raise on folders that are not as Space Ranger writes them.
+READER_ERRORS = (*READ_ERRORS, AssertionError, StopIteration)
+COUNTS = "filtered_feature_bc_matrix.h5"
+# Rounding of positions to whole px leaves less than this, in pitches.
+_MISFIT = 0.1
+# The same picture, reduced: off by the rounding of its sides, not by more.
+_SIZE_TOLERANCE = 0.01
+_NOT_FULL_SIZE = ("hires", "lowres", "aligned", "detected", "cytassist", "thumbnail", "fiducials")
+
+
+def section_folders(sources: Sequence[Path], is_one: Callable[[Path], bool]) -> dict[str, Path]:
+    """Find Space Ranger folders: each source itself, its ``outs``, or the folders in it.
+
+    Returns
+    -------
+    Folder by section; a section is called like the folder, or like the run whose ``outs`` it is.
+
+    Raises
+    ------
+    DatasetError
+        A source holds none, or two would have one name.
+    """
+    found: dict[str, Path] = {}
+    for source in sources:
+        if not source.is_dir():
+            raise DatasetError(f"There is no folder {source}; check the path.")
+        children = sorted(path for path in source.iterdir() if path.is_dir())
+        candidates = [source, source / "outs"]
+        here = [path for path in candidates if is_one(path)][:1] or [
+            path for child in children for path in (child, child / "outs") if is_one(path)
+        ]
+        if not here:
+            raise DatasetError(
+                f"{source} holds no Space Ranger output of this kind, neither there nor in a folder "
+                f"'outs'; name the folder that has the folder 'spatial' or 'binned_outputs'."
+            )
+        for folder in here:
+            full = folder.resolve()
+            name = full.parent.name if full.name == "outs" else full.name
+            if name in found:
+                raise DatasetError(
+                    f"Both {found[name]} and {folder} would be section {name}; rename a folder."
+                )
+            found[name] = folder
+    return found
+
+
+def find_image(folder: Path) -> Path:
+    """Find the full-resolution image beside Space Ranger's output.
+
+    Raises
+    ------
+    DatasetError
+        There is none, or more than one that it may be.
+    """
+    places = [folder / "microscope_image", folder, folder / "spatial", folder.parent]
+    for place in places:
+        if not place.is_dir():
+            continue
+        images = [
+            path
+            for path in sorted(place.iterdir())
+            if path.suffix.lower() in IMAGE_ENDINGS
+            and not any(word in path.name.lower() for word in _NOT_FULL_SIZE)
+        ]
+        if len(images) == 1:
+            return images[0]
+        if images:
+            names = ", ".join(path.name for path in images[:5])
+            raise DatasetError(
+                f"{place} holds {len(images)} images ({names}); say which with --image."
+            )
+    raise DatasetError(
+        f"There is no full-resolution image in {folder} or beside it, and Space Ranger's own are "
+        f"reduced; name the one it was run on with --image."
+    )
+
+
+def read_scale_factors(path: Path) -> dict[str, float]:
+    """Read ``scalefactors_json.json``.
+
+    Raises
+    ------
+    DatasetError
+        It is missing, damaged, or lacks the factor of the high-resolution image.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {str(name): float(value) for name, value in content.items() if value is not None}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DatasetError(
+            f"{path} cannot be read as scale factors ({error}); copy Space Ranger's folder again."
+        ) from error
+
+
+def refuse_other_image(image: Path, hires_size_px: tuple[int, int], hires_scale: float) -> None:
+    """Refuse an image of another size than the one that Space Ranger placed the spots on.
+
+    Parameters
+    ----------
+    image
+        The full-resolution image.
+    hires_size_px
+        Width and height of Space Ranger's ``tissue_hires_image.png``.
+    hires_scale
+        Its ``tissue_hires_scalef``: px of it per px of the image it was run on.
+
+    Raises
+    ------
+    DatasetError
+        The sizes do not belong together.
+    """
+    facts = image_facts(image)
+    expected = tuple(side / hires_scale for side in hires_size_px)
+    slack = [max(_SIZE_TOLERANCE * side, 2 / hires_scale) for side in expected]
+    off = [abs(a - b) for a, b in zip(expected, facts.size_px, strict=True)]
+    if any(o > s for o, s in zip(off, slack, strict=True)):
+        raise DatasetError(
+            f"{image} has {facts.width_px} x {facts.height_px} px, but Space Ranger was run on an "
+            f"image of about {expected[0]:.0f} x {expected[1]:.0f} px, to which the positions "
+            f"belong; name that one with --image."
+        )
+
+
+def new_section(
+    section_id: str,
+    image: Path,
+    table: anndata.AnnData,
+    *,
+    pitch_um: float,
+    diameter_um: float,
+    hexagonal: bool,
+    metadata: dict[str, Any],
+    mpp_um: dict[str, float],
+) -> NewSection:
+    """Turn what a reader gave into a section: spots under tissue, symbols, pixel size by pitch.
+
+    Parameters
+    ----------
+    section_id, image
+        Name, and full-resolution image.
+    table
+        Counts with ``obsm["spatial"]`` (x, y in px of that image), ``obs["array_row"]``,
+        ``["array_col"]`` and ``["in_tissue"]``.
+    pitch_um, diameter_um, hexagonal
+        Of the array.
+    metadata
+        What else is known.
+    mpp_um
+        Other statements of the pixel size, by who makes them.
+
+    Raises
+    ------
+    DatasetError
+        No spot is under tissue, or the positions are not those of this array.
+    """
+    in_tissue = table.obs["in_tissue"].fillna(0).astype(int).to_numpy() == 1
+    if not in_tissue.any():
+        raise DatasetError(
+            f"No spot of section {section_id} is under tissue, or none of the counted ones has a "
+            f"position; the files belong to different runs."
+        )
+    named, findings = with_symbols(table[in_tissue].copy())
+    fit = _fitted(section_id, named, pitch_um, hexagonal=hexagonal)
+    clean = _clean(section_id, named, diameter_um / fit.mpp_um)
+    return NewSection(
+        id=section_id,
+        image=image,
+        table=clean,
+        metadata={
+            "id": section_id,
+            **metadata,
+            MPP_KEY: fit.mpp_um,
+            "pixel_size_um_per_axis": fit.per_axis,
+            "pixel_size_um_origin": f"fitted to the spots' {pitch_um:g} um pitch",
+            PITCH_KEY: pitch_um,
+            DIAMETER_KEY: diameter_um,
+        },
+        mpp_um=mpp_um,
+        findings=tuple(findings),
+    )
+
+
+def _fitted(
+    section_id: str, table: anndata.AnnData, pitch_um: float, *, hexagonal: bool
+) -> LatticeFit:
+    nodes = array_positions(table.obs)
+    xy_px = np.asarray(table.obsm["spatial"], dtype=np.float64)
+    fit = None if nodes is None else fit_lattice(*nodes, xy_px, pitch_um, hexagonal=hexagonal)
+    if fit is None or not fit.misfit < _MISFIT:
+        raise DatasetError(
+            f"The positions of section {section_id} are too few or do not lie on the array's "
+            f"{pitch_um:g} um lattice, so they do not tell the pixel size; check the positions file."
+        )
+    return fit
+
+
+def _clean(section_id: str, table: anndata.AnnData, diameter_px: float) -> anndata.AnnData:
+    """Keep what the HEST layout asks for; not the reduced images nor the reader's bookkeeping."""
+    import anndata
+
+    row, col = (table.obs[name].to_numpy(np.int64) for name in ("array_row", "array_col"))
+    clean = anndata.AnnData(
+        X=csr_matrix(table.X, dtype=np.float32),
+        obs=table.obs[[]].assign(array_row=row, array_col=col),
+        var=table.var.copy(),
+    )
+    clean.obs_names = clean.obs_names.astype(str)
+    clean.obsm["spatial"] = np.asarray(table.obsm["spatial"], dtype=np.float64)
+    scales = {"spot_diameter_fullres": diameter_px}
+    clean.uns["spatial"] = {section_id: {"images": {}, "scalefactors": scales}}
+    return clean

@@ -1,0 +1,239 @@
+"""Visium and Visium HD folders, written from real counts and pixels, read by the real readers."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from space_ranger_folders import Run, visium_hd_run, visium_run
+from typer.testing import CliRunner
+
+from napari_stem.cli import app
+from napari_stem.errors import DatasetError
+from napari_stem.spatial.dataset import Dataset
+from napari_stem.spatial.visium import import_visium
+from napari_stem.spatial.visium_hd import import_visium_hd
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import anndata
+
+# squidpy and spatialdata warn of their own dependencies while they are imported
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+@pytest.fixture(scope="module")
+def table(her2st_dataset: Path) -> anndata.AnnData:
+    return Dataset(her2st_dataset).section("C3").counts
+
+
+@pytest.fixture
+def image(her2st_dataset: Path) -> Path:
+    return her2st_dataset / "wsis" / "C3.jpg"
+
+
+@pytest.fixture
+def run(tmp_path: Path, image: Path, table: anndata.AnnData) -> Run:
+    return visium_run(tmp_path / "S1" / "outs", image, table)
+
+
+def compare(dataset: Path, section_id: str, run: Run) -> None:
+    """Exactly the counts and places that went in, the pixel size to the rounding of positions."""
+    section = Dataset(dataset).section(section_id)
+    spots = section.spots()
+    assert list(section.genes) == run.genes
+    assert list(spots.names) == run.barcodes
+    np.testing.assert_array_equal(section.counts.X.toarray(), run.counts)
+    np.testing.assert_array_equal(np.column_stack([spots.x_px, spots.y_px]), run.xy_px)
+    assert section.mpp.x_um == pytest.approx(run.mpp_um, rel=2e-3)
+    assert section.slide_path.read_bytes() == run.image.read_bytes()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_importing_then_reading_gives_what_went_in(
+    tmp_path: Path, image: Path, table: anndata.AnnData, version: int
+) -> None:
+    run = visium_run(tmp_path / "S1" / "outs", image, table, version=version)
+    outcome = import_visium([run.folder], tmp_path / "ds", image=image)
+    assert (outcome.imported, outcome.failed) == (["S1"], {})
+    compare(tmp_path / "ds", "S1", run)
+    spots = Dataset(tmp_path / "ds").section("S1").spots()
+    assert (spots.pitch_um, spots.diameter_um) == (100, pytest.approx(55))
+    assert {f.check for f in outcome.findings.get("S1", [])} <= {"empty-spots"}
+
+
+def test_spots_off_the_tissue_are_left_out(run: Run, tmp_path: Path) -> None:
+    path = run.folder / "spatial" / "tissue_positions.csv"
+    positions = pd.read_csv(path)
+    off = set(run.barcodes[3:8])
+    positions.loc[positions["barcode"].isin(off), "in_tissue"] = 0
+    positions.to_csv(path, index=False)
+    import_visium([run.folder], tmp_path / "ds", image=run.image, name="mine")
+    names = Dataset(tmp_path / "ds").section("mine").spots().names
+    assert list(names) == [name for name in run.barcodes if name not in off]
+
+
+def test_the_image_is_found_beside_the_output(run: Run, tmp_path: Path) -> None:
+    (run.folder.parent / "slide.jpg").write_bytes(run.image.read_bytes())
+    assert import_visium([tmp_path / "S1"], tmp_path / "ds").imported == ["S1"]
+
+
+def test_several_images_beside_it_are_not_guessed_between(run: Run, tmp_path: Path) -> None:
+    for name in ("one.jpg", "other.jpg"):
+        (run.folder.parent / name).write_bytes(run.image.read_bytes())
+    failed = import_visium([run.folder], tmp_path / "ds").failed
+    assert "2 images (one.jpg, other.jpg); say which with --image" in failed["S1"]
+
+
+def test_without_a_full_image_it_is_asked_for(run: Run, tmp_path: Path) -> None:
+    assert "--image" in import_visium([run.folder], tmp_path / "ds").failed["S1"]
+
+
+def test_a_reduced_image_is_refused(run: Run, tmp_path: Path) -> None:
+    half = tmp_path / "half.png"
+    with Image.open(run.image) as full:
+        full.reduce(2).save(half)
+    failed = import_visium([run.folder], tmp_path / "ds", image=half).failed["S1"]
+    assert "to which the positions belong" in failed
+    assert not (tmp_path / "ds" / "st").exists()
+
+
+def test_a_tag_twice_the_spacing_stops(run: Run, tmp_path: Path) -> None:
+    path = run.folder / "spatial" / "scalefactors_json.json"
+    scales = json.loads(path.read_text())
+    path.write_text(json.dumps(scales | {"spot_diameter_fullres": 130 / run.mpp_um}))
+    failed = import_visium([run.folder], tmp_path / "ds", image=run.image).failed["S1"]
+    assert "disagree by a factor of 2" in failed
+    assert "scalefactors_json.json" in failed
+
+
+def test_a_tag_off_by_a_tenth_warns(run: Run, tmp_path: Path) -> None:
+    path = run.folder / "spatial" / "scalefactors_json.json"
+    scales = json.loads(path.read_text())
+    path.write_text(json.dumps(scales | {"spot_diameter_fullres": 58.5 / run.mpp_um}))
+    outcome = import_visium([run.folder], tmp_path / "ds", image=run.image)
+    assert outcome.imported == ["S1"]
+    assert [f.severity for f in outcome.findings["S1"] if f.check == "pixel-size-mismatch"] == [
+        "warns"
+    ]
+
+
+def test_repeated_symbols_are_added_up(run: Run, tmp_path: Path) -> None:
+    with h5py.File(run.folder / "filtered_feature_bc_matrix.h5", "r+") as file:
+        names = file["matrix/features/name"][:]
+        names[1] = names[0]
+        file["matrix/features/name"][:] = names
+    outcome = import_visium([run.folder], tmp_path / "ds", image=run.image)
+    counts = Dataset(tmp_path / "ds").section("S1").counts
+    assert list(counts.var_names) == [run.genes[0], *run.genes[2:]]
+    np.testing.assert_array_equal(counts.X[:, 0].toarray().ravel(), run.counts[:, :2].sum(axis=1))
+    assert "duplicate-genes" in {f.check for f in outcome.findings["S1"]}
+
+
+def test_positions_off_the_lattice_are_told(run: Run, tmp_path: Path) -> None:
+    path = run.folder / "spatial" / "tissue_positions.csv"
+    positions = pd.read_csv(path)
+    positions["array_row"] = positions["array_row"].to_numpy()[::-1] ** 2
+    positions.to_csv(path, index=False)
+    assert (
+        "100 um lattice"
+        in import_visium([run.folder], tmp_path / "ds", image=run.image).failed["S1"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("spatial/tissue_hires_image.png", "lacks .*tissue_hires_image.png"),
+        ("spatial/tissue_positions.csv", "lacks .*tissue_positions"),
+    ],
+)
+def test_missing_files_are_told(run: Run, tmp_path: Path, name: str, message: str) -> None:
+    (run.folder / name).unlink()
+    failed = import_visium([run.folder], tmp_path / "ds", image=run.image).failed["S1"]
+    assert re.search(message, failed)
+
+
+def test_damaged_counts_are_told(run: Run, tmp_path: Path) -> None:
+    (run.folder / "filtered_feature_bc_matrix.h5").write_bytes(b"not HDF5")
+    failed = import_visium([run.folder], tmp_path / "ds", image=run.image).failed["S1"]
+    assert "cannot be read as Space Ranger's Visium output" in failed
+
+
+def test_a_folder_of_runs_becomes_one_data_set(
+    tmp_path: Path, image: Path, table: anndata.AnnData
+) -> None:
+    for name in ("S1", "S2"):
+        run = visium_run(tmp_path / "runs" / name / "outs", image, table)
+        (run.folder / "slide.jpg").write_bytes(image.read_bytes())
+    assert import_visium([tmp_path / "runs"], tmp_path / "ds").imported == ["S1", "S2"]
+    with pytest.raises(DatasetError, match="2 were found"):
+        import_visium([tmp_path / "runs"], tmp_path / "ds", image=image)
+
+
+def test_a_folder_without_output_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="holds no Space Ranger output"):
+        import_visium([tmp_path], tmp_path / "ds")
+    with pytest.raises(DatasetError, match="There is no folder"):
+        import_visium([tmp_path / "nowhere"], tmp_path / "ds")
+
+
+def test_the_command_imports_it(run: Run, tmp_path: Path) -> None:
+    arguments = ["visium", run.folder, "--out", tmp_path / "ds", "--image", run.image, "--json"]
+    result = CliRunner().invoke(app, ["import", *map(str, arguments)])
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert (told["imported"], told["failed"]) == (["S1"], {})
+    compare(tmp_path / "ds", "S1", run)
+
+
+# Visium HD
+
+
+@pytest.mark.parametrize("prefix", ["", "Visium_HD_Breast_"])
+def test_bins_are_imported_as_they_are(
+    tmp_path: Path, image: Path, table: anndata.AnnData, prefix: str
+) -> None:
+    pytest.importorskip("spatialdata_io")
+    run = visium_hd_run(tmp_path / "HD" / "outs", image, table, prefix=prefix)
+    outcome = import_visium_hd([run.folder], tmp_path / "ds", image=image)
+    assert (outcome.imported, outcome.failed) == (["HD"], {})
+    compare(tmp_path / "ds", "HD", run)
+    spots = Dataset(tmp_path / "ds").section("HD").spots()
+    assert (spots.pitch_um, spots.diameter_um) == (16, pytest.approx(16))
+
+
+def test_the_command_imports_bins_and_prints_one_object(
+    tmp_path: Path, image: Path, table: anndata.AnnData
+) -> None:
+    pytest.importorskip("spatialdata_io")
+    run = visium_hd_run(tmp_path / "HD" / "outs", image, table, bin_um=8)
+    arguments = ["visium-hd", run.folder, "--out", tmp_path / "ds", "--bin", "8", "--image", image]
+    result = CliRunner().invoke(app, ["import", *map(str, arguments), "--json", "--name", "mine"])
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["sections"] == ["mine"]
+    assert Dataset(tmp_path / "ds").section("mine").spots().pitch_um == 8
+
+
+def test_a_bin_size_that_is_not_there_is_told(
+    tmp_path: Path, image: Path, table: anndata.AnnData
+) -> None:
+    pytest.importorskip("spatialdata_io")
+    run = visium_hd_run(tmp_path / "HD" / "outs", image, table)
+    failed = import_visium_hd([run.folder], tmp_path / "ds", bin_um=8, image=image).failed["HD"]
+    assert "no square_008um, only square_016um; choose another --bin" in failed
+
+
+def test_without_the_reader_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(DatasetError, match=r'pip install "napari-stem\[visium-hd\]"'):
+        import_visium_hd([tmp_path], tmp_path / "ds")
