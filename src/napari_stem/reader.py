@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
     NapariReader = Callable[[Any], list[LayerData | tuple[None]]]
 
-SUFFIXES = frozenset(
-    {".svs", ".tif", ".tiff", ".ndpi", ".scn", ".bif", ".qptiff", ".jpg", ".jpeg", ".png"}
-)
+TIFFS = (".svs", ".tif", ".tiff", ".btf", ".tf8", ".ndpi", ".scn", ".bif", ".qptiff")
+OTHERS = (".mrxs", ".dcm", ".vms", ".vmu", ".svslide", ".czi", ".zarr")
+FLAT = (".jpg", ".jpeg", ".png", ".jp2", ".j2k", ".webp", ".bmp")
+SUFFIXES = frozenset(TIFFS + OTHERS + FLAT)
+ZIPPED = ".zarr.zip"
 _told = itertools.count(1)
 
 
@@ -35,12 +37,15 @@ def get_reader(path: str | Sequence[str]) -> NapariReader | None:
     Parameters
     ----------
     path
-        A file, or several (which are no slide of ours: slides open one by one).
+        A file, an OME-Zarr folder, or several (which are no slide of ours: slides open one by one).
     """
     if not isinstance(path, str | Path):
         return None
     file = Path(path)
-    if file.suffix.lower() not in SUFFIXES or not file.is_file():
+    name = file.name.lower()
+    if not (name.endswith(ZIPPED) or file.suffix.lower() in SUFFIXES) or not file.exists():
+        return None
+    if file.is_dir() and file.suffix.lower() != ".zarr":
         return None
     return read_slide
 
@@ -55,12 +60,15 @@ def read_slide(path: str) -> list[LayerData | tuple[None]]:
     """
     from napari_stem.layers import slide_layer
     from napari_stem.slide import open_slide
+    from napari_stem.slide.pixel_size import conflict
 
     try:
         slide = open_slide(path)
     except StemError as error:
         _tell(str(error), path)
         return [(None,)]
+    if (disagreement := conflict(slide.mpp_sources)) is not None:
+        _tell(disagreement, path)
     if slide.mpp is None:
         _tell(
             f"{slide.path.name} does not say how large its pixels are; it is shown in pixels. Before "

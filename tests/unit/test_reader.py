@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from napari.components import ViewerModel
 from npe2 import PluginManifest
 from PIL import Image
 
-from napari_stem.reader import SlideWarning, get_reader
+from napari_stem.reader import SUFFIXES, ZIPPED, SlideWarning, get_reader
 from napari_stem.sample_data import SAMPLE_NAME, her2st_c5, sample_path
 from napari_stem.slide import open_slide
 
@@ -47,6 +48,43 @@ def test_leaves_other_files_to_others(tmp_path, name):
 def test_leaves_lists_and_missing_files_to_others(tissue_crop):
     assert get_reader([str(tissue_crop)]) is None
     assert get_reader(str(tissue_crop.with_name("missing.svs"))) is None
+
+
+def test_manifest_and_reader_name_the_same_files():
+    (contribution,) = PluginManifest.from_file(MANIFEST).contributions.readers
+    patterns = {pattern.removeprefix("*") for pattern in contribution.filename_patterns}
+    assert patterns == SUFFIXES | {ZIPPED}
+    assert contribution.accepts_directories
+
+
+def test_takes_zarr_folders_and_leaves_other_folders_to_others(tmp_path):
+    (tmp_path / "slide.zarr").mkdir()
+    (tmp_path / "folder.tif").mkdir()
+    (tmp_path / "slide.zarr.zip").touch()
+    (tmp_path / "papers.zip").touch()
+    assert get_reader(str(tmp_path / "slide.zarr")) is not None
+    assert get_reader(str(tmp_path / "slide.zarr.zip")) is not None
+    assert get_reader(str(tmp_path / "folder.tif")) is None
+    assert get_reader(str(tmp_path / "papers.zip")) is None
+
+
+def test_sources_of_the_pixel_size_that_disagree_are_told(tissue_crop, tmp_path):
+    path = tmp_path / "slide.tif"
+    with Image.open(tissue_crop) as image:
+        tifffile.imwrite(
+            path,
+            np.asarray(image.convert("RGB")),
+            description="Aperio Image Library v1\r\n1x1|MPP = 0.25",
+            tile=(256, 256),
+            photometric="rgb",
+            resolution=(20_000, 20_000),
+            resolutionunit="centimeter",
+            metadata=None,
+        )
+    with pytest.warns(SlideWarning, match="disagree by a factor of 2") as caught:
+        ((_, options, _),) = get_reader(str(path))(str(path))
+    assert len(caught) == 1
+    assert options["scale"] == (0.25, 0.25)
 
 
 def test_text_file_named_tif_ends_in_one_sentence_every_time(tmp_path):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,46 +14,38 @@ from napari_stem.geometry import SizePx
 from napari_stem.slide.base import Level, Slide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import dask.array as da
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import Mpp
+    from napari_stem.slide.colour import Colour
+    from napari_stem.slide.native import Facts
+    from napari_stem.slide.pixel_size import MppSource
 
     ReadWindow = Callable[[slice, slice], NDArray[np.uint8]]  # rows, columns -> (h, w, 3)
 
 DISPLAY_CHUNK_PX = 1024
 COARSEST_PX = 1024
 WHITE = 255
-# What codecs and file layers raise on damaged bytes (imagecodecs: RuntimeError; zarr: ValueError).
-READ_ERRORS = (RuntimeError, ValueError, OSError, IndexError, EOFError, zlib.error)
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a file says of itself before any pixel is decoded.
-
-    Attributes
-    ----------
-    size
-        Extent at level 0.
-    mpp
-        Pixel size as the file says, if it does so believably.
-    levels
-        Sizes of the levels as they are after opening, finest first.
-    vendor
-        As in ``Slide``.
-    properties
-        As in ``Slide``.
-    """
-
-    size: SizePx
-    mpp: Mpp | None
-    levels: tuple[SizePx, ...]
-    vendor: str
-    properties: dict[str, Any] = field(default_factory=dict)
+# What codecs, parsers and file layers raise on damaged bytes: imagecodecs RuntimeError, zarr
+# ValueError, XML SyntaxError; the rest comes of numbers that make no sense.
+READ_ERRORS = (
+    RuntimeError,
+    ValueError,
+    OSError,
+    LookupError,
+    EOFError,
+    zlib.error,
+    struct.error,
+    SyntaxError,
+    ArithmeticError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    MemoryError,
+)
 
 
 class LevelPixels:
@@ -68,13 +61,23 @@ class LevelPixels:
         Extent of the tiles in which it is stored; reading in multiples of them is cheapest.
     told_as
         What an error message calls the place where the pixels lie.
+    colour
+        What is done to the pixels after reading; nothing by default.
     """
 
     dtype = np.dtype(np.uint8)
     ndim = 3
 
-    def __init__(self, read: ReadWindow, size: SizePx, native: SizePx, told_as: str) -> None:
+    def __init__(
+        self,
+        read: ReadWindow,
+        size: SizePx,
+        native: SizePx,
+        told_as: str,
+        colour: Colour | None = None,
+    ) -> None:
         self._read = read
+        self._convert = None if colour is None else colour.convert
         self.size = size
         self.native = native
         self.told_as = told_as
@@ -89,7 +92,8 @@ class LevelPixels:
             The bytes are damaged there, or the file is closed.
         """
         try:
-            return self._read(rows, columns)
+            pixels = self._read(rows, columns)
+            return pixels if self._convert is None else self._convert(pixels)
         except READ_ERRORS as error:
             msg = (
                 f"{self.told_as} cannot be read at rows {rows.start}-{rows.stop}, columns "
@@ -98,11 +102,26 @@ class LevelPixels:
             )
             raise SlideError(msg) from error
 
-    def __getitem__(self, key: tuple[slice, ...]) -> NDArray[np.uint8]:
-        """Return pixels for a tuple of slices, as dask asks for them."""
-        slices = [slice(*s.indices(n)) for s, n in zip(key, self.shape, strict=False)]
-        pixels = self.window(slices[0], slices[1])
-        return pixels[:, :, slices[2]] if len(slices) > 2 else pixels
+    def __getitem__(self, key: tuple[slice | int, ...]) -> NDArray[np.uint8]:
+        """Return pixels for a tuple of slices and integers, as dask asks for them."""
+        whole: list[slice | int] = [*key, *[slice(None)] * (self.ndim - len(key))]
+        spans: list[slice] = []
+        rest: list[slice | int] = []
+        for wanted, extent in zip(whole, self.shape, strict=True):
+            if isinstance(wanted, slice):
+                places = range(extent)[wanted]
+                low, high = (min(places), max(places) + 1) if places else (0, 0)
+                spans.append(slice(low, high))
+                rest.append(slice(None, None, places.step))
+            else:
+                spans.append(slice(wanted % extent, wanted % extent + 1))
+                rest.append(0)
+        rows, columns, channels = spans
+        if rows.start == rows.stop or columns.start == columns.stop:
+            pixels = np.empty((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
+        else:
+            pixels = self.window(rows, columns)
+        return pixels[:, :, channels][tuple(rest)]
 
     def as_dask(self, name: str) -> da.Array:
         """Return a lazy array with chunks near 1024 px, in multiples of the native tiles."""
@@ -166,29 +185,34 @@ class ArraySlide(Slide):
         facts: Facts,
         sources: Sequence[LevelPixels],
         *,
-        mpp: Mpp | None,
         reader: str,
-        fingerprint: str,
+        mpp_sources: tuple[MppSource, ...] = (),
+        associated: Mapping[str, LevelPixels] | None = None,
         on_close: Callable[[], None] = lambda: None,
     ) -> ArraySlide:
-        """Make a slide from its sources, finest first."""
+        """Make a slide from its sources, finest first; the first pixel size is the one used."""
+        key = f"slide-{facts.fingerprint}-{reader}"
         levels = tuple(
             Level(
                 size=source.size,
                 downsample=downsample(facts.size, source.size),
-                pixels=source.as_dask(f"slide-{fingerprint}-{reader}-{index}"),
+                pixels=source.as_dask(f"{key}-{index}"),
             )
             for index, source in enumerate(sources)
         )
         return cls(
             path=path,
             size=facts.size,
-            mpp=mpp,
+            mpp=mpp_sources[0].mpp if mpp_sources else None,
             levels=levels,
             reader=reader,
             vendor=facts.vendor,
-            fingerprint=fingerprint,
+            fingerprint=facts.fingerprint,
             properties=facts.properties,
+            mpp_sources=mpp_sources,
+            associated={
+                name: image.as_dask(f"{key}-{name}") for name, image in (associated or {}).items()
+            },
             sources=tuple(sources),
             on_close=on_close,
         )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Mpp, SizePx
+    from napari_stem.slide.pixel_size import MppSource
 
     Progress = Callable[[str, int, int], None]  # what is being done, done so far, in all
 
@@ -61,7 +62,11 @@ class Slide(ABC):
     fingerprint
         Hex digest that tells this file's content from any other's; the key of all caches.
     properties
-        What else the file says of itself, JSON-ready.
+        What else the file says of itself, JSON-ready; ``colour`` says what is done to the pixels.
+    mpp_sources
+        Every statement of the pixel size, the most trusted first: ``mpp`` is the first one's.
+    associated
+        Label, macro and thumbnail images, by these names: (height, width, 3) uint8 dask arrays.
     """
 
     path: Path
@@ -72,6 +77,8 @@ class Slide(ABC):
     vendor: str
     fingerprint: str
     properties: dict[str, Any] = field(default_factory=dict)
+    mpp_sources: tuple[MppSource, ...] = ()
+    associated: dict[str, da.Array] = field(default_factory=dict)
 
     def require_mpp(self) -> Mpp:
         """Return the pixel size.

@@ -1,15 +1,25 @@
-"""Where a slide's pixel size may be learnt from, and which of these sources are to be believed."""
+"""Where a slide's pixel size may be learnt from, and which of these sources are to be believed.
+
+Order of trust, highest first: what the caller states; the metadata of a data set in HEST layout;
+the user's remembered answer; what the scanner wrote (vendor tags, OME, DICOM, CZI, OME-Zarr);
+the TIFF or JPEG resolution tags, which editors and converters write without thinking.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import math
-from typing import TYPE_CHECKING
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import Mpp
+from napari_stem.settings import cache_dir
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 UM_PER_INCH = 25_400.0
@@ -17,6 +27,38 @@ PLAUSIBLE_UM = (0.05, 20.0)  # from a 200x oil objective to a flatbed scanner
 # Resolutions that image editors, screens, printers and flatbed drivers write: never a measurement.
 HABITUAL_DPI = (72, 96, 98, 100, 120, 144, 150, 200, 240, 300, 360, 400, 600, 1200, 2400, 4800)
 SIDECAR_KEY = "pixel_size_um_estimated"
+STATED, DATA_SET, REMEMBERED = "stated by you", "metadata of the data set", "your earlier answer"
+RESOLUTION_TAG = "resolution tag"
+AGREEMENT = 1.02  # two sources within this factor say the same
+UM_PER_UNIT = {
+    "nm": 1e-3, "nanometer": 1e-3, "nanometre": 1e-3,
+    "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "micrometer": 1.0, "micrometre": 1.0,
+    "mm": 1e3, "millimeter": 1e3, "millimetre": 1e3,
+    "cm": 1e4, "centimeter": 1e4, "centimetre": 1e4,
+    "m": 1e6, "meter": 1e6, "metre": 1e6,
+    "in": UM_PER_INCH, "inch": UM_PER_INCH, "Å": 1e-4, "angstrom": 1e-4, "pm": 1e-6,
+}  # fmt: skip
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MppSource:
+    """One statement of the pixel size.
+
+    Attributes
+    ----------
+    source
+        Who says so, in a user's words.
+    mpp
+        What it says.
+    """
+
+    source: str
+    mpp: Mpp
+
+    def as_json(self) -> dict[str, Any]:
+        """``{"source": ..., "mpp_um": [y, x]}``."""
+        return {"source": self.source, "mpp_um": [self.mpp.y_um, self.mpp.x_um]}
 
 
 def plausible_mpp(y_um: float, x_um: float) -> Mpp | None:
@@ -33,6 +75,73 @@ def plausible_mpp(y_um: float, x_um: float) -> Mpp | None:
         if any(abs(UM_PER_INCH / value - dpi) < 0.5 for dpi in HABITUAL_DPI):
             return None
     return Mpp(y_um=y_um, x_um=x_um)
+
+
+def source_of(name: str, y_um: Any, x_um: Any, unit_um: float = 1.0) -> tuple[MppSource, ...]:
+    """Turn what a file says into a source; empty where it is no pixel size.
+
+    Parameters
+    ----------
+    name
+        Who says so.
+    y_um, x_um
+        Numbers or their text (a decimal comma is understood).
+    unit_um
+        Micrometres per unit of these numbers.
+    """
+    try:
+        y, x = (float(str(value).strip().replace(",", ".")) * unit_um for value in (y_um, x_um))
+        # 0.01 to 100 is Mpp's own limit; a scanner that says 0 or 50 means "unknown"
+        if not all(PLAUSIBLE_UM[0] <= value <= PLAUSIBLE_UM[1] for value in (y, x)):
+            return ()
+        return (MppSource(name, Mpp(y_um=y, x_um=x)),)
+    except ValueError:
+        return ()
+
+
+def conflict(sources: Sequence[MppSource]) -> str | None:
+    """Say in a sentence that sources disagree with the first, which is the one used; or None."""
+    if not sources:
+        return None
+    used, *others = sources
+    odd = [other for other in others if _apart(used.mpp, other.mpp) > AGREEMENT]
+    if not odd:
+        return None
+    said = "; ".join(f"{each.source}: {_told(each.mpp)}" for each in (used, *odd))
+    factor = max(_apart(used.mpp, other.mpp) for other in odd)
+    return (
+        f"The sources of the pixel size disagree by a factor of {factor:.2g} ({said}); "
+        f"{used.source} is used, state the right one with --mpp or in the Slide panel."
+    )
+
+
+def _apart(one: Mpp, other: Mpp) -> float:
+    ratios = (one.y_um / other.y_um, one.x_um / other.x_um)
+    return max(max(r, 1 / r) for r in ratios)
+
+
+def _told(mpp: Mpp) -> str:
+    if math.isclose(mpp.y_um, mpp.x_um, rel_tol=1e-4):
+        return f"{mpp.x_um:.4g} um"
+    return f"{mpp.x_um:.4g} x {mpp.y_um:.4g} um"
+
+
+def all_sources(
+    path: Path, fingerprint: str, of_file: Sequence[MppSource], stated: Mpp | None
+) -> tuple[MppSource, ...]:
+    """List every statement of a slide's pixel size, the most trusted first.
+
+    Raises
+    ------
+    SlideError
+        As ``sidecar_mpp``.
+    """
+    above = (
+        (STATED, stated),
+        (DATA_SET, sidecar_mpp(path)),
+        (REMEMBERED, remembered(fingerprint)),
+    )
+    return (*(MppSource(n, mpp) for n, mpp in above if mpp is not None), *of_file)
 
 
 def sidecar_mpp(slide_path: Path) -> Mpp | None:
@@ -60,3 +169,39 @@ def sidecar_mpp(slide_path: Path) -> Mpp | None:
             f"cannot be used ({error}); mend it, or move it away and state the pixel size yourself."
         )
         raise SlideError(msg) from error
+
+
+def remember(fingerprint: str, mpp: Mpp | None) -> None:
+    """Keep a user's answer for the slide with this content; None forgets it.
+
+    One small file per slide, renamed into place: safe against another process and a kill. A cache
+    folder that cannot be written loses the answer with a warning, no more.
+    """
+    file = _answer_file(fingerprint)
+    try:
+        if mpp is None:
+            file.unlink(missing_ok=True)
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(f".{uuid.uuid4().hex[:8]}.partial")
+        partial.write_text(json.dumps({"mpp_um": [mpp.y_um, mpp.x_um]}), encoding="utf-8")
+        partial.replace(file)
+    except OSError as error:
+        logger.warning("The pixel size cannot be remembered: %s", error)
+
+
+def remembered(fingerprint: str) -> Mpp | None:
+    """Give the user's earlier answer for the slide with this content, None where there is none."""
+    try:
+        told = json.loads(_answer_file(fingerprint).read_text(encoding="utf-8"))
+        y_um, x_um = (float(value) for value in told["mpp_um"])
+        return Mpp(y_um=y_um, x_um=x_um)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        logger.warning("The remembered pixel size of %s is not used: %s", fingerprint, error)
+        return None
+
+
+def _answer_file(fingerprint: str) -> Path:
+    return cache_dir() / "pixel-sizes" / f"{fingerprint}.json"

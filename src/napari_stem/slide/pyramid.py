@@ -1,17 +1,13 @@
 """Coarser levels that a file lacks, made once and kept on disk as OME-Zarr 0.5.
 
 Every level is made from the one before it, block by block: level 0 is read once, nothing is held
-whole. The store is written under a temporary name and renamed when complete, so a store that exists
-is complete. Specification: https://ngff.openmicroscopy.org/0.5/
+whole. Stores are kept by ``level_cache``. Specification: https://ngff.openmicroscopy.org/0.5/
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import shutil
-import time
-import uuid
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,8 +16,9 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.settings import CACHE_VARIABLE, cache_dir
+from napari_stem.settings import CACHE_VARIABLE
 from napari_stem.slide.array_slide import COARSEST_PX, READ_ERRORS, LevelPixels, pixels_of_array
+from napari_stem.slide.level_cache import Use, keep_bounded, new_store, store_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -33,14 +30,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1  # raised whenever stores written before must not be used any more
+FORMAT = 2  # raised whenever stores written before must not be used any more
 CHUNK_PX = 512
 BLOCK_PX = 1024
-WIDE_PX = (
-    2 * BLOCK_PX
-)  # native tiles wider than this are strips: read them whole or decode them anew
+WIDE_PX = 2 * BLOCK_PX  # wider native tiles are strips: read them whole or decode them anew
 MEMORY_LIMIT_BYTES = 4 * 2**30
-ABANDONED_S = 24 * 3600  # a half-written store this old belongs to no living process
 
 
 @dataclass(frozen=True)
@@ -59,6 +53,8 @@ class Plan:
         Of the same levels.
     copies_base
         The first of them is the base itself, stored anew because reading it in place is slow.
+    colour
+        What was done to the pixels of the base.
     """
 
     title: str
@@ -66,11 +62,12 @@ class Plan:
     sizes: tuple[SizePx, ...]
     downsamples: tuple[float, ...]
     copies_base: bool
+    colour: str = ""
 
     @property
     def folder(self) -> Path:
         """Where the store lies once it is complete."""
-        return cache_dir() / "pyramids" / self.fingerprint
+        return store_folder(self.fingerprint)
 
     @property
     def stamp(self) -> dict[str, Any]:
@@ -79,6 +76,7 @@ class Plan:
             "format": FORMAT,
             "sizes_px": [[s.height_px, s.width_px] for s in self.sizes],
             "copies_base": self.copies_base,
+            "colour": self.colour,
         }
 
 
@@ -150,21 +148,32 @@ def _open_store(plan: Plan) -> list[LevelPixels] | None:
     """Levels of a complete store, or None where there is none that fits."""
     import zarr
 
-    if not (plan.folder / "zarr.json").is_file():
-        return None
     try:
+        if not (plan.folder / "zarr.json").is_file():
+            return None
         group = zarr.open_group(plan.folder, mode="r")
         if group.attrs.get("napari_stem") != plan.stamp:
             return None
         arrays: list[Any] = [group[str(index)] for index in range(len(plan.sizes))]
-    except (*READ_ERRORS, KeyError) as error:
+        if any(
+            a.shape[1:] != (s.height_px, s.width_px)
+            for a, s in zip(arrays, plan.sizes, strict=True)
+        ):
+            return None
+    except READ_ERRORS as error:
         logger.warning("%s is not used: %s", plan.folder, error)
         return None
-    return [_stored_level(a, s, plan) for a, s in zip(arrays, plan.sizes, strict=True)]
+    use = Use(plan.folder)
+    return [
+        _stored_level(array, size, plan, use)
+        for array, size in zip(arrays, plan.sizes, strict=True)
+    ]
 
 
-def _stored_level(array: Any, size: SizePx, plan: Plan) -> LevelPixels:
+def _stored_level(array: Any, size: SizePx, plan: Plan, use: Use | None = None) -> LevelPixels:
     def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
+        if use is not None:  # zarr gives white for what is not there any more
+            use.refuse_missing(array.path, rows, columns, CHUNK_PX)
         return np.ascontiguousarray(np.moveaxis(array[:, rows, columns], 0, 2))
 
     told_as = f"{plan.folder} (the stored levels of {plan.title})"
@@ -175,17 +184,12 @@ def _write_store(plan: Plan, source: LevelPixels, progress: Progress | None) -> 
     """Make the levels in a temporary folder and move it into place."""
     import zarr
 
-    plan.folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(plan)
-    partial = plan.folder.with_name(f"{plan.fingerprint}.{uuid.uuid4().hex[:8]}.partial")
-    try:
+    with new_store(plan.folder, is_wanted=lambda: _open_store(plan) is None) as partial:
         group = zarr.open_group(partial, mode="w", zarr_format=3)
         arrays = [_new_array(group, index, size) for index, size in enumerate(plan.sizes)]
         _fill(plan, source, arrays, progress)
         group.attrs.update({"ome": _ome_metadata(plan), "napari_stem": plan.stamp})
-        _move_into_place(partial, plan)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    keep_bounded(plan.folder)
 
 
 def _new_array(group: Any, index: int, size: SizePx) -> Any:
@@ -201,6 +205,7 @@ def _new_array(group: Any, index: int, size: SizePx) -> Any:
         compressors=BloscCodec(cname="lz4", clevel=5, shuffle="noshuffle"),
         fill_value=255,
         dimension_names=("c", "y", "x"),
+        config={"write_empty_chunks": True},  # so that a chunk that is not there is missing
     )
 
 
@@ -270,27 +275,6 @@ def _blocks(size: SizePx, native: SizePx) -> Iterator[tuple[slice, slice]]:
                 slice(top, min(top + height_px, size.height_px)),
                 slice(left, min(left + width_px, size.width_px)),
             )
-
-
-def _move_into_place(partial: Path, plan: Plan) -> None:
-    """Rename, making room where an outdated store lies; another process may have been faster."""
-    if _open_store(plan) is not None:
-        return
-    if plan.folder.exists():
-        outdated = partial.with_suffix(".outdated")
-        plan.folder.rename(outdated)
-        shutil.rmtree(outdated, ignore_errors=True)
-    try:
-        partial.rename(plan.folder)
-    except OSError:
-        if _open_store(plan) is None:
-            raise
-
-
-def _remove_abandoned(plan: Plan) -> None:
-    for folder in plan.folder.parent.glob(f"{plan.fingerprint}.*"):
-        if time.time() - folder.stat().st_mtime > ABANDONED_S:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _levels_in_memory(

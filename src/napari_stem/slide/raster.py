@@ -1,4 +1,4 @@
-"""Flat images (JPEG, PNG, small TIFF): decoded once, then kept as a pyramid on disk."""
+"""Flat images (JPEG, PNG, JPEG 2000, WebP, BMP): decoded once, then kept as a pyramid on disk."""
 
 from __future__ import annotations
 
@@ -11,76 +11,106 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.array_slide import (
-    ArraySlide,
-    Facts,
-    LevelPixels,
-    downsample,
-    pixels_of_array,
-)
+from napari_stem.slide.array_slide import READ_ERRORS, LevelPixels, pixels_of_array
+from napari_stem.slide.colour import Colour, colour_of
 from napari_stem.slide.fingerprint import fingerprint
-from napari_stem.slide.pixel_size import UM_PER_INCH, plausible_mpp
-from napari_stem.slide.pyramid import Plan, coarser_sizes, made_levels
+from napari_stem.slide.native import Facts, Native, refuse_absurd
+from napari_stem.slide.pixel_size import RESOLUTION_TAG, UM_PER_INCH, MppSource, plausible_mpp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from PIL import Image
 
     from napari_stem.geometry import Mpp
     from napari_stem.slide.base import Progress
+    from napari_stem.slide.location import Location
 
 NAME = "raster"
-FORMATS = ("JPEG", "PNG", "TIFF")
-MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*")
+FORMATS = ("JPEG", "PNG", "TIFF", "JPEG2000", "WEBP", "BMP")
+MAGIC = (
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n",
+    b"II*\0",
+    b"MM\0*",
+    b"\0\0\0\x0cjP  \r\n\x87\n",
+    b"\xff\x4f\xff\x51",
+    b"BM",
+)
 # 3 GB decoded. Pillow's own limit (0.18 gigapixels) guards web servers against hostile uploads.
 LIMIT_PX = 2**30
 MODES = ("RGB", "RGBA", "L", "LA", "P", "PA", "CMYK", "YCbCr", "1")
 _limit_lock = threading.Lock()
 
 
-def why_not(path: Path) -> str | None:
+def why_not(location: Location) -> str | None:
     """Tell why this reader cannot open the file, judged by its first bytes; None if it can try."""
-    with path.open("rb") as file:
-        return None if file.read(8).startswith(MAGIC) else "not a JPEG, PNG or TIFF by its content"
+    head = location.head(16)
+    if head.startswith(MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
+        return None
+    if location.is_folder:
+        return "a folder, not an image file"
+    return "not a JPEG, PNG, TIFF, JPEG 2000, WebP or BMP by its content"
 
 
-def probe(path: Path) -> Facts:
-    """Read what the file says of itself, without decoding pixels.
+def open_native(location: Location) -> Native:
+    """Open; the whole image is decoded when its pixels are first asked for.
 
     Raises
     ------
     SlideError
         Damaged, cut short, too large to decode at once, or not 8-bit.
     """
+    path = location.path
     with _opened(path) as image:
         size = SizePx(image.height, image.width)
+        refuse_absurd(path.name, [size])
         properties: dict[str, Any] = {"format": str(image.format).lower(), "mode": image.mode}
         mpp = _tagged_mpp(image)
+        # of other modes than RGB, the profile is not for the RGB that they become
+        colour = colour_of(image.info.get("icc_profile") if image.mode == "RGB" else None)
     _refuse_cut_jpeg(path)
-    return Facts(size, mpp, (size, *coarser_sizes(size)), "generic", properties)
-
-
-def open_file(path: Path, mpp: Mpp | None, progress: Progress | None = None) -> ArraySlide:
-    """Open through the pyramid kept on disk, which is made first if this image is new.
-
-    Raises
-    ------
-    SlideError
-        As ``probe``; or the pixels are damaged.
-    """
-    facts = probe(path)
-    digest = fingerprint(path)
-    if len(facts.levels) == 1:  # nothing to gain from a store
-        sources = [_decoded(path)]
-    else:
-        factors = tuple(downsample(facts.size, s) for s in facts.levels)
-        plan = Plan(path.name, digest, facts.levels, factors, copies_base=True)
-        sources = made_levels(plan, lambda: _decoded(path, progress), progress)
-    return ArraySlide.build(
-        path, facts, sources, mpp=mpp or facts.mpp, reader=NAME, fingerprint=digest
+    properties["colour"] = colour.told_as
+    sources = () if mpp is None else (MppSource(RESOLUTION_TAG, mpp),)
+    whole = _Whole(path, size, colour)
+    return Native(
+        facts=Facts(size, sources, (size,), "generic", fingerprint(path), properties),
+        sources=(LevelPixels(whole.read, size, size, path.name),),
+        copies_base=True,
+        base=whole.decoded,
     )
+
+
+class _Whole:
+    """The decoded image, once somebody asked for it."""
+
+    def __init__(self, path: Path, size: SizePx, colour: Colour) -> None:
+        self._path = path
+        self._size = size
+        self._colour = colour
+        self._lock = threading.Lock()
+
+    def decoded(self, progress: Progress | None = None) -> LevelPixels:
+        """Decode the whole image; alpha is dropped, grey and palettes become RGB."""
+        with self._lock:
+            if progress is not None:
+                progress(f"Decoding {self._path.name}", 0, 1)
+            with _opened(self._path) as image:
+                image.load()
+                if (image.height, image.width) != (self._size.height_px, self._size.width_px):
+                    msg = f"{self._path.name} was replaced while it was open; open it again."
+                    raise SlideError(msg)
+                rgb = image if image.mode == "RGB" else image.convert("RGB")
+                pixels = np.asarray(rgb)
+        if self._colour.convert is not None:
+            pixels = self._colour.convert(pixels)
+        return pixels_of_array(pixels, self._path.name)
+
+    def read(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """Decode, and cut out a window."""
+        return self.decoded().window(rows, columns)
 
 
 @contextmanager
@@ -110,7 +140,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         msg = f"{path.name} is too large to decode at once ({error}); export it as a tiled TIFF."
         raise SlideError(msg) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
+    except (UnidentifiedImageError, *READ_ERRORS) as error:
         msg = f"{path.name} is damaged or incomplete ({error}); copy or export it again."
         raise SlideError(msg) from error
 
@@ -133,13 +163,3 @@ def _tagged_mpp(image: Image.Image) -> Mpp | None:
         return plausible_mpp(UM_PER_INCH / y_dpi, UM_PER_INCH / x_dpi)
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None
-
-
-def _decoded(path: Path, progress: Progress | None = None) -> LevelPixels:
-    """Decode the whole image; alpha is dropped, grey and palettes become RGB."""
-    if progress is not None:
-        progress(f"Decoding {path.name}", 0, 1)
-    with _opened(path) as image:
-        image.load()
-        rgb = image if image.mode == "RGB" else image.convert("RGB")
-        return pixels_of_array(np.asarray(rgb), path.name)

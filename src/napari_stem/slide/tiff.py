@@ -1,111 +1,81 @@
-"""TIFF-based slides through tifffile: Aperio SVS, tiled and striped TIFF, OME-TIFF.
+"""TIFF-based slides through tifffile: SVS, NDPI, SCN, BIF, QPTIFF, Philips, OME-TIFF and plain.
 
-Specifications: TIFF 6.0; OME-TIFF 6 (https://docs.openmicroscopy.org/ome-model/latest/ome-tiff/).
-Levels that the file lacks, and files stored in strips, go through ``pyramid``.
+Specifications: TIFF 6.0; what scanners add to it is in ``tiff_metadata``. Levels that the file lacks,
+and files stored in strips, go through ``pyramid``.
 """
 
 from __future__ import annotations
 
 import logging
+import struct
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_stem.errors import SlideError
-from napari_stem.geometry import Mpp, SizePx
-from napari_stem.slide.array_slide import (
-    READ_ERRORS,
-    ArraySlide,
-    Facts,
-    LevelPixels,
-    downsample,
-    pixels_of_array,
-)
+from napari_stem.geometry import SizePx
+from napari_stem.slide.array_slide import READ_ERRORS, LevelPixels, pixels_of_array
+from napari_stem.slide.colour import Colour, colour_of
+from napari_stem.slide.completing import watched
 from napari_stem.slide.fingerprint import fingerprint
-from napari_stem.slide.pixel_size import UM_PER_INCH, plausible_mpp
-from napari_stem.slide.pyramid import WIDE_PX, Plan, coarser_sizes, made_levels
+from napari_stem.slide.location import Unchanged
+from napari_stem.slide.native import Facts, Native, UnsuitedError, refuse_absurd
+from napari_stem.slide.pyramid import WIDE_PX
+from napari_stem.slide.tiff_metadata import (
+    ICC_TAG,
+    aperio_description,
+    associated_series,
+    mpp_sources,
+    objective_power,
+    tiles_overlap,
+    vendor_of,
+)
+from napari_stem.slide.tiff_tiles import level_reader
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import tifffile
-    from numpy.typing import NDArray
 
     from napari_stem.slide.base import Progress
+    from napari_stem.slide.location import Location
 
 NAME = "tiff"
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, either byte order
-DECODERS = 4
 WHOLE_LIMIT_BYTES = 4 * 2**30
-UM_PER_UNIT = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
-UM_PER_RESOLUTION_UNIT = {2: UM_PER_INCH, 3: 1e4}  # TIFF tag 296: inch, centimetre
-VENDORS = {
-    "aperio": "is_svs",
-    "hamamatsu": "is_ndpi",
-    "leica": "is_scn",
-    "philips": "is_philips",
-    "ventana": "is_bif",
-    "akoya": "is_qpi",
-}
 
 
-def why_not(path: Path) -> str | None:
+def why_not(location: Location) -> str | None:
     """Tell why this reader cannot open the file, judged by its first bytes; None if it can try."""
-    with path.open("rb") as file:
-        return None if file.read(4) in MAGIC else "not a TIFF by its content"
+    if location.head(4) in MAGIC:
+        return None
+    return "a folder, not a TIFF" if location.is_folder else "not a TIFF by its content"
 
 
-def probe(path: Path) -> Facts:
-    """Read what the file says of itself, without decoding pixels or making levels.
+def open_native(location: Location) -> Native:
+    """Open for reading; the file stays open until ``close``. Decodes nothing.
 
     Raises
     ------
     SlideError
         Damaged, cut short, or not 8-bit RGB or grey.
+    UnsuitedError
+        Its tiles must be stitched, or are compressed in a way that is not known here.
     """
-    tiff = _open(path)
-    try:
-        return _facts(path, tiff, _baseline(path, tiff))
-    finally:
-        tiff.close()
-
-
-def open_file(path: Path, mpp: Mpp | None, progress: Progress | None = None) -> ArraySlide:
-    """Open for reading; the file stays open until ``close``.
-
-    Parameters
-    ----------
-    path
-        The file.
-    mpp
-        Pixel size to use, or None for the file's own.
-    progress
-        Told how far the making of missing levels is.
-
-    Raises
-    ------
-    SlideError
-        As ``probe``; or the pixels are damaged.
-    """
+    path = location.path
+    unchanged = Unchanged(path)
     tiff = _open(path)
     try:
         series = _baseline(path, tiff)
-        facts = _facts(path, tiff, series)
-        digest = fingerprint(path)
-        sources = _sources(tiff, series, facts, digest, progress)
+        return _native(path, tiff, series, unchanged)
+    except READ_ERRORS as error:
+        tiff.close()
+        raise SlideError(_damaged(path, error)) from error
     except BaseException:
         tiff.close()
         raise
-    return ArraySlide.build(
-        path,
-        facts,
-        sources,
-        mpp=mpp or facts.mpp,
-        reader=NAME,
-        fingerprint=digest,
-        on_close=tiff.close,
-    )
 
 
 def _open(path: Path) -> tifffile.TiffFile:
@@ -124,27 +94,38 @@ def _open(path: Path) -> tifffile.TiffFile:
 
 
 def _damaged(path: Path, error: object) -> str:
-    return f"{path.name} is a damaged or incomplete TIFF ({error}); copy or export it again."
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return f"{path.name} is a damaged or incomplete TIFF ({reason}); copy or export it again."
 
 
-def _baseline(path: Path, tiff: tifffile.TiffFile) -> tifffile.TiffPageSeries:
+def _baseline(path: Path, tiff: tifffile.TiffFile) -> Any:
     """Find the largest image of the file, and check that it is 8-bit RGB or grey."""
-    try:
-        candidates = [s for s in tiff.series if {"Y", "X"} <= set(s.axes)]
-        series = max(candidates, key=lambda s: _size(s).height_px * _size(s).width_px)
-        _refuse_unsuitable(path, series)
-        _refuse_truncated(path, series)
-    except READ_ERRORS as error:
-        raise SlideError(_damaged(path, error)) from error
+    candidates = [s for s in tiff.series if {"Y", "X"} <= set(s.axes)]
+    if not candidates:
+        msg = "no image in it"
+        raise ValueError(msg)
+    if any(0 in each.shape for each in tiff.series):  # else the label might pass for the slide
+        msg = "an image without any pixel in it"
+        raise ValueError(msg)
+    series = max(candidates, key=lambda s: _size(s).height_px * _size(s).width_px)
+    refuse_absurd(path.name, [_size(level) for level in series.levels])
+    _refuse_unsuitable(path, series)
+    _refuse_truncated(path, tiff)
+    if tiff.is_bif and tiles_overlap(tiff):
+        msg = (
+            f"{path.name} has overlapping tiles, which must be stitched; install OpenSlide, which "
+            f"can: pip install 'napari-stem[openslide]'."
+        )
+        raise UnsuitedError(msg)
     return series
 
 
-def _size(level: tifffile.TiffPageSeries) -> SizePx:
+def _size(level: Any) -> SizePx:
     axes, shape = level.axes, level.shape
     return SizePx(int(shape[axes.index("Y")]), int(shape[axes.index("X")]))
 
 
-def _refuse_unsuitable(path: Path, series: tifffile.TiffPageSeries) -> None:
+def _refuse_unsuitable(path: Path, series: Any) -> None:
     import tifffile
 
     if series.dtype != np.uint8:
@@ -168,116 +149,99 @@ def _refuse_unsuitable(path: Path, series: tifffile.TiffPageSeries) -> None:
             f"export the brightfield plane as 8-bit RGB."
         )
         raise SlideError(msg)
+    compression = series.keyframe.compression
+    if compression != 1 and compression not in tifffile.TIFF.DECOMPRESSORS:
+        told = getattr(compression, "name", compression)
+        msg = (
+            f"{path.name} is compressed in a way that cannot be read ({told}); export it with JPEG."
+        )
+        raise UnsuitedError(msg)
 
 
-def _refuse_truncated(path: Path, series: tifffile.TiffPageSeries) -> None:
-    """Refuse a file cut short: it still opens, but its missing tiles would read as glass."""
+def _refuse_truncated(path: Path, tiff: tifffile.TiffFile) -> None:
+    """Refuse a file cut short: it still opens, but its missing tiles would read as glass.
+
+    The label and macro images count too: they lie behind the slide, and where they are cut nobody
+    knows what else was.
+    """
     n_bytes = path.stat().st_size
-    for page in (p for level in series.levels for p in level.pages if p is not None):
+    levels = (level for series in tiff.series for level in series.levels)
+    reach = _next_directory(tiff)
+    for page in (p for level in levels for p in level.pages if p is not None):
         ends = np.add(page.dataoffsets, page.databytecounts)
-        if ends.size and ends.max() > n_bytes:
-            msg = (
-                f"{path.name} is cut short: {n_bytes} bytes where its tiles reach to "
-                f"{ends.max()}; copy it again."
-            )
-            raise SlideError(msg)
+        reach = max(reach, int(ends.max()) if ends.size else 0)
+    if reach > n_bytes:
+        msg = (
+            f"{path.name} is cut short: {n_bytes} bytes where its images reach to {reach}; copy it "
+            f"again."
+        )
+        raise SlideError(msg)
 
 
-def _facts(path: Path, tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Facts:
-    vendor = next((v for v, flag in VENDORS.items() if getattr(tiff, flag)), "generic")
-    n_native = 1 if _stored_in_strips(series) else len(series.levels)
-    sizes = [_size(level) for level in series.levels[:n_native]]
+def _next_directory(tiff: tifffile.TiffFile) -> int:
+    """Where the directory after the last readable one should lie; 0 where that was the last."""
+    layout = tiff.tiff
+    if layout.is_ndpi:  # its directories end otherwise
+        return 0
+    at = tiff.pages[-1].offset
+    data = tiff.filehandle
+    data.seek(at)
+    (n_tags,) = struct.unpack(layout.tagnoformat, data.read(layout.tagnosize))
+    data.seek(at + layout.tagnosize + n_tags * layout.tagsize)
+    (following,) = struct.unpack(layout.offsetformat, data.read(layout.offsetsize))
+    return int(following)
+
+
+def _native(path: Path, tiff: tifffile.TiffFile, series: Any, unchanged: Unchanged) -> Native:
+    copies = _stored_in_strips(series)
+    levels = series.levels[:1] if copies else series.levels
+    profile = series.keyframe.tags.valueof(ICC_TAG)
+    colour = colour_of(None if profile is None else bytes(profile))
+    sources = tuple(_level_pixels(tiff, level, unchanged, colour) for level in levels)
+    associated = {
+        name: _level_pixels(tiff, each, unchanged, None)
+        for name, each in associated_series(tiff, series).items()
+    }
+    return Native(
+        facts=_facts(path, tiff, series, sources, colour),
+        sources=sources,
+        associated=associated,
+        copies_base=copies,
+        base=partial(_decoded_if_one_piece, path.name, sources[-1]),
+        close=tiff.close,
+    )
+
+
+def _facts(
+    path: Path,
+    tiff: tifffile.TiffFile,
+    series: Any,
+    sources: tuple[LevelPixels, ...],
+    colour: Colour,
+) -> Facts:
+    vendor = vendor_of(tiff)
+    compression = series.keyframe.compression
     properties: dict[str, Any] = {
         "format": "ome-tiff" if tiff.is_ome else series.kind,
-        "compression": series.keyframe.compression.name,
+        "compression": getattr(compression, "name", str(compression)),
         "native_levels": len(series.levels),
         "tile_px": [int(n) for n in series.keyframe.chunks[:2]],
+        "colour": colour.told_as,
     }
-    mpp = None
     if vendor == "aperio":
-        written = _aperio_description(series)
         properties["aperio"] = {
-            k: v if isinstance(v, int | float) else str(v) for k, v in written.items()
+            k: v if isinstance(v, int | float) else str(v)
+            for k, v in aperio_description(series).items()
         }
-        if "AppMag" in written:
-            properties["objective_power"] = written["AppMag"]
-        mpp = _aperio_mpp(written)
-    elif tiff.is_ome:
-        mpp = _ome_mpp(tiff, series)
-    sizes += coarser_sizes(sizes[-1])
-    return Facts(sizes[0], mpp or _tagged_mpp(series), tuple(sizes), vendor, properties)
+    power = objective_power(tiff, series, vendor)
+    if power is not None:
+        properties["objective_power"] = power
+    sizes = tuple(source.size for source in sources)
+    found = mpp_sources(tiff, series, vendor)
+    return Facts(sizes[0], found, sizes, vendor, fingerprint(path), properties)
 
 
-def _aperio_description(series: tifffile.TiffPageSeries) -> dict[str, Any]:
-    import tifffile
-
-    try:
-        return dict(tifffile.tifffile.svs_description_metadata(series.keyframe.description))
-    except ValueError:
-        return {}
-
-
-def _aperio_mpp(written: dict[str, Any]) -> Mpp | None:
-    try:
-        return Mpp.square(float(str(written["MPP"]).replace(",", ".")))
-    except (KeyError, ValueError):
-        return None
-
-
-def _ome_mpp(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Mpp | None:
-    """Read ``PhysicalSizeX`` and ``Y`` of the OME image that the series is; um by default."""
-    import tifffile
-
-    try:
-        images = tifffile.xml2dict(tiff.ome_metadata)["OME"]["Image"]
-        images = images if isinstance(images, list) else [images]
-        number = next(n for n, each in enumerate(tiff.series) if each is series)
-        pixels = images[number]["Pixels"]
-        y_um, x_um = (
-            float(pixels[f"PhysicalSize{axis}"])
-            * UM_PER_UNIT[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
-            for axis in "YX"
-        )
-        return Mpp(y_um=y_um, x_um=x_um)
-    except (KeyError, ValueError, TypeError, IndexError):  # absent, in "pixel" units, or nonsense
-        return None
-
-
-def _tagged_mpp(series: tifffile.TiffPageSeries) -> Mpp | None:
-    """Take the pixel size from the resolution tags, where they say a unit and are believable."""
-    tags = series.keyframe.tags
-    unit_um = UM_PER_RESOLUTION_UNIT.get(tags.valueof("ResolutionUnit", 2))
-    try:
-        per_unit = [n / d for n, d in (tags.valueof("YResolution"), tags.valueof("XResolution"))]
-        if unit_um is None:
-            return None
-        y_um, x_um = (unit_um / value for value in per_unit)
-    except (TypeError, ValueError, ZeroDivisionError):
-        return None
-    return plausible_mpp(y_um, x_um)
-
-
-def _sources(
-    tiff: tifffile.TiffFile,
-    series: tifffile.TiffPageSeries,
-    facts: Facts,
-    digest: str,
-    progress: Progress | None,
-) -> list[LevelPixels]:
-    """List the levels of the file, then those that it lacks."""
-    copies = _stored_in_strips(series)
-    n_native = 1 if copies else len(series.levels)
-    native = [_level_pixels(tiff, series, number) for number in range(n_native)]
-    sizes = facts.levels[0 if copies else n_native :]
-    if not sizes:
-        return native
-    factors = tuple(downsample(facts.size, size) for size in sizes)
-    plan = Plan(tiff.filename, digest, sizes, factors, copies_base=copies)
-    made = made_levels(plan, lambda: _decoded_if_one_piece(tiff.filename, native[-1]), progress)
-    return made if copies else [*native, *made]
-
-
-def _stored_in_strips(series: tifffile.TiffPageSeries) -> bool:
+def _stored_in_strips(series: Any) -> bool:
     """Tell whether windows cost whole rows of the slide, so that level 0 is better stored anew."""
     size = _size(series)
     if max(size.height_px, size.width_px) <= WIDE_PX:
@@ -287,35 +251,15 @@ def _stored_in_strips(series: tifffile.TiffPageSeries) -> bool:
 
 
 def _level_pixels(
-    tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, number: int
+    tiff: tifffile.TiffFile, level: Any, unchanged: Unchanged, colour: Colour | None
 ) -> LevelPixels:
-    """Read one level through tifffile's zarr store, turned to RGB."""
-    import zarr
-
-    # tifffile decodes in the caller's thread unless it is told to use more than one worker
-    store = series.aszarr(level=number, maxworkers=DECODERS, fillvalue=255)
-    array: Any = zarr.open_array(store, mode="r")
-    level = series.levels[number]
-    axes = level.axes
-    inverted = level.keyframe.photometric == 0  # MINISWHITE
-    native = SizePx(array.chunks[axes.index("Y")], array.chunks[axes.index("X")])
-
-    def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
-        if tiff.filehandle.closed:
-            msg = "the file is closed"
-            raise ValueError(msg)
-        where = {"Y": rows, "X": columns}
-        pixels = array[tuple(where.get(axis, slice(3)) for axis in axes)]
-        if pixels.ndim == 2:
-            pixels = np.repeat(pixels[:, :, np.newaxis], 3, axis=2)
-        elif axes.index("Y") > 0:  # planes one after the other
-            pixels = np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
-        return np.asarray(255 - pixels if inverted else pixels, dtype=np.uint8)
-
-    return LevelPixels(read, _size(level), native, tiff.filename)
+    """Offer one level of a series."""
+    read, segment = level_reader(tiff, list(level.pages))
+    name = unchanged.path.name
+    return LevelPixels(watched(read, unchanged.check), _size(level), segment, name, colour)
 
 
-def _decoded_if_one_piece(name: str, base: LevelPixels) -> LevelPixels:
+def _decoded_if_one_piece(name: str, base: LevelPixels, _progress: Progress | None) -> LevelPixels:
     """Decode an image stored as a single strip once, instead of once per window."""
     n_bytes = base.native.height_px * base.native.width_px * 3
     if n_bytes <= 3 * WIDE_PX * WIDE_PX:

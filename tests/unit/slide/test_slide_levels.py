@@ -181,6 +181,21 @@ def test_windows_off_the_slide_are_white(svs_path, pixels, opened):
         slide.read_region(0, 0, 3, SizePx(5, 5))
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        np.s_[5:50, 7, :],
+        np.s_[..., 0],
+        np.s_[-30:, ::7, 1:],
+        np.s_[100:20:-3, 40:40],
+        np.s_[::-50, 3],
+        np.s_[2960:2967, -1, 2],
+    ],
+)
+def test_dask_arrays_are_indexed_as_arrays_are(key, svs_path, pixels, opened):
+    np.testing.assert_array_equal(opened(svs_path).levels[0].pixels[key].compute(), pixels[key])
+
+
 def test_many_threads_read_what_one_reads(svs_path, pixels, opened):
     slide = opened(svs_path)
     corners = [(x, y) for x in range(0, 2100, 150) for y in range(0, 2800, 200)]

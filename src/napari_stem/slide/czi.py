@@ -1,0 +1,166 @@
+"""Zeiss CZI through pylibCZIrw, the maker's own library (the extra ``czi``).
+
+Reference: https://zeiss.github.io/pylibczirw/ ; pixel size under ``Scaling`` in the CZI metadata.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_stem.errors import SlideError
+from napari_stem.geometry import SizePx
+from napari_stem.slide.array_slide import READ_ERRORS, LevelPixels
+from napari_stem.slide.colour import AS_STORED
+from napari_stem.slide.completing import watched
+from napari_stem.slide.fingerprint import fingerprint
+from napari_stem.slide.location import Unchanged
+from napari_stem.slide.native import Facts, Native, refuse_absurd
+from napari_stem.slide.pixel_size import source_of
+from napari_stem.slide.pyramid import coarser_sizes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_stem.slide.location import Location
+    from napari_stem.slide.pixel_size import MppSource
+
+NAME = "czi"
+MAGIC = b"ZISRAWFILE"
+MISSING = "a Zeiss CZI for pylibCZIrw, which is not installed (pip install 'napari-stem[czi]')"
+TILE_PX = 1024
+WHITE = (1.0, 1.0, 1.0)
+
+
+def why_not(location: Location) -> str | None:
+    """Tell why this reader cannot open the file, judged by its first bytes; None if it can try."""
+    if location.head(10) != MAGIC:
+        return "not a CZI by its content"
+    try:
+        import pylibCZIrw  # noqa: F401
+    except ImportError:
+        return MISSING
+    return None
+
+
+def open_native(location: Location) -> Native:
+    """Open for reading; coarser levels come from the file's own pyramid.
+
+    Raises
+    ------
+    SlideError
+        Damaged, or not 8-bit RGB.
+    """
+    from pylibCZIrw import czi
+
+    path = location.path
+    stack = ExitStack()
+    try:
+        unchanged = Unchanged(path)
+        document = stack.enter_context(czi.open_czi(str(path)))
+        return _native(path, document, stack, unchanged)
+    except READ_ERRORS as error:
+        stack.close()
+        msg = f"{path.name} is a damaged or incomplete CZI ({error}); copy or export it again."
+        raise SlideError(msg) from error
+    except BaseException:
+        stack.close()
+        raise
+
+
+def _native(path: Path, document: Any, stack: ExitStack, unchanged: Unchanged) -> Native:
+    kinds = set(document.pixel_types.values())
+    if kinds != {"Bgr24"}:
+        msg = (
+            f"{path.name} stores {', '.join(sorted(kinds)) or 'no'} pixels, but H&E slides are read "
+            f"as 8-bit RGB (Bgr24); export it as that."
+        )
+        raise SlideError(msg)
+    box = document.total_bounding_rectangle
+    size = SizePx(int(box.h), int(box.w))
+    refuse_absurd(path.name, [size])
+    # libCZI gives any zoom, from the stored pyramid where there is one
+    sizes = (size, *coarser_sizes(size))
+    handle = _Document(document, (int(box.x), int(box.y)), size)
+    stack.callback(handle.mark_closed)
+    sources = tuple(
+        LevelPixels(
+            watched(handle.reader(2**number), unchanged.check),
+            each,
+            SizePx(TILE_PX, TILE_PX),
+            path.name,
+        )
+        for number, each in enumerate(sizes)
+    )
+    told = {"format": "czi", "native_levels": len(sizes), "colour": AS_STORED}
+    told["scenes"] = len(document.scenes_bounding_rectangle) or 1
+    found = _scaling(document.metadata)
+    facts = Facts(size, found, sizes, "zeiss", fingerprint(path), told)
+    return Native(facts=facts, sources=sources, close=stack.close)
+
+
+class _Document:
+    """An open CZI; libCZI is asked by one thread at a time.
+
+    Parameters
+    ----------
+    document
+        pylibCZIrw's reader.
+    origin
+        x and y of the mosaic's corner, in the file's own pixel coordinates.
+    size
+        Extent of the mosaic.
+    """
+
+    def __init__(self, document: Any, origin: tuple[int, int], size: SizePx) -> None:
+        self._document = document
+        self._origin = origin
+        self._size = size
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def mark_closed(self) -> None:
+        """Refuse further reading, which would crash in the library."""
+        with self._lock:
+            self._is_closed = True
+
+    def reader(self, factor: int) -> Any:
+        """Make the function that reads windows of a level."""
+
+        def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
+            height_px, width_px = rows.stop - rows.start, columns.stop - columns.start
+            roi = (
+                self._origin[0] + columns.start * factor,
+                self._origin[1] + rows.start * factor,
+                width_px * factor,
+                height_px * factor,
+            )
+            with self._lock:
+                if self._is_closed:
+                    msg = "the file is closed"
+                    raise ValueError(msg)
+                pixels = self._document.read(
+                    roi=roi, zoom=1 / factor, pixel_type="Bgr24", background_pixel=WHITE
+                )
+            if pixels.shape[:2] != (height_px, width_px):
+                msg = f"it gave {pixels.shape} where {height_px} x {width_px} px were asked for"
+                raise ValueError(msg)
+            return np.ascontiguousarray(pixels[..., ::-1])
+
+        return read
+
+
+def _scaling(metadata: Any) -> tuple[MppSource, ...]:
+    """Read ``Scaling/Items/Distance``: metres per pixel."""
+    try:
+        items = metadata["ImageDocument"]["Metadata"]["Scaling"]["Items"]["Distance"]
+        items = items if isinstance(items, list) else [items]
+        metres = {item["@Id"]: item["Value"] for item in items}
+        return source_of("CZI scaling", metres["Y"], metres["X"], 1e6)
+    except READ_ERRORS:
+        return ()

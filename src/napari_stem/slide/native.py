@@ -1,0 +1,104 @@
+"""What a reader hands over: a file's facts and the levels stored in it, all of them lazy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from napari_stem.errors import SlideError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from napari_stem.geometry import SizePx
+    from napari_stem.slide.array_slide import LevelPixels
+    from napari_stem.slide.base import Progress
+    from napari_stem.slide.pixel_size import MppSource
+
+# No scanner makes more: a glass slide of 26 x 76 mm at 0.1 um/px is 260,000 x 760,000 px.
+LONGEST_PX = 2**20
+LARGEST_PX = 2**38
+
+
+class UnsuitedError(SlideError):
+    """The file is sound, but another reader may serve it better; all other refusals are final."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a file says of itself before any pixel is decoded.
+
+    Attributes
+    ----------
+    size
+        Extent at level 0.
+    mpp_sources
+        What the file says of its pixel size, the most trusted first.
+    levels
+        Sizes of the levels as they are after opening, finest first.
+    vendor
+        As in ``Slide``.
+    fingerprint
+        As in ``Slide``.
+    properties
+        As in ``Slide``.
+    """
+
+    size: SizePx
+    mpp_sources: tuple[MppSource, ...]
+    levels: tuple[SizePx, ...]
+    vendor: str
+    fingerprint: str
+    properties: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Native:
+    """What a reader makes of a file: the levels stored in it, all of them lazy.
+
+    Attributes
+    ----------
+    facts
+        What the file says; ``levels`` are those of ``sources`` here.
+    sources
+        The stored levels, finest first.
+    associated
+        Label, macro and thumbnail images, by these names.
+    copies_base
+        Windows of the (only) level are costly, so that it is better stored anew, tiled.
+    base
+        Gives the coarsest stored level for making coarser ones, told how far the decoding is.
+    close
+        Lets go of the file.
+    """
+
+    facts: Facts
+    sources: tuple[LevelPixels, ...]
+    associated: Mapping[str, LevelPixels] = field(default_factory=dict)
+    copies_base: bool = False
+    base: Callable[[Progress | None], LevelPixels] | None = None
+    close: Callable[[], None] = lambda: None
+
+
+def refuse_absurd(name: str, sizes: Sequence[SizePx]) -> None:
+    """Refuse sizes that only a damaged header can state, before anything is allocated for them.
+
+    Raises
+    ------
+    SlideError
+        A level is empty, wider or larger than any slide, or not smaller than the one before.
+    """
+    for size in sizes:
+        told = f"{size.width_px} x {size.height_px} px"
+        if min(size.height_px, size.width_px) < 1:
+            msg = f"{name} has a level of {told}: it is damaged; copy or export it again."
+            raise SlideError(msg)
+        if (
+            max(size.height_px, size.width_px) > LONGEST_PX
+            or size.height_px * size.width_px > LARGEST_PX
+        ):
+            msg = (
+                f"{name} says that it is {told}, more than any slide: its header is damaged; copy "
+                f"or export it again."
+            )
+            raise SlideError(msg)

@@ -1,0 +1,253 @@
+"""Slides through OpenSlide: MRXS, DICOM, VMS, BIF and what else tifffile cannot read.
+
+The extra ``openslide`` brings the library (openslide-python, openslide-bin).
+Reference: https://openslide.org/api/python/
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_stem.errors import SlideError
+from napari_stem.geometry import SizePx
+from napari_stem.slide.array_slide import READ_ERRORS, LevelPixels
+from napari_stem.slide.colour import AS_STORED, Colour, colour_of
+from napari_stem.slide.completing import watched
+from napari_stem.slide.fingerprint import fingerprint
+from napari_stem.slide.location import Unchanged
+from napari_stem.slide.native import Facts, Native, refuse_absurd
+from napari_stem.slide.pixel_size import source_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
+    from numpy.typing import NDArray
+
+    from napari_stem.slide.array_slide import ReadWindow
+    from napari_stem.slide.location import Location
+    from napari_stem.slide.pixel_size import MppSource
+
+NAME = "openslide"
+MISSING = "a file for OpenSlide, which is not installed (pip install 'napari-stem[openslide]')"
+SUFFIXES = (".mrxs", ".dcm", ".vms", ".vmu", ".svslide", ".bif", ".zvi")  # where it is missing
+SEVERAL_FILES = frozenset({"mirax", "dicom", "hamamatsu-vms", "hamamatsu-vmu"})
+TILE_PX = 512  # OpenSlide's own cache holds decoded tiles, so that the extent matters little
+MAX_DICOM_FILES = 4096
+SERIES_UID = re.compile(rb"\x20\x00\x0e\x00UI(..)([0-9.]+)", re.DOTALL)  # (0020,000E), explicit VR
+
+
+def why_not(location: Location) -> str | None:
+    """Tell why this reader cannot open the file; None if it can try."""
+    if location.url is not None:
+        return "a URL; OpenSlide reads files"
+    try:
+        openslide = _library()
+    except ImportError:
+        may_be = location.path.suffix.lower() in SUFFIXES or _dicom_files(location.path)
+        return MISSING if may_be else "nothing that OpenSlide would be needed for (not installed)"
+    path = location.path
+    if location.is_folder:
+        files = _dicom_files(path)
+        if not files:
+            return "a folder without DICOM files"
+        path = files[0]
+    if openslide.OpenSlide.detect_format(str(path)) is None:
+        return "of no kind that OpenSlide knows, or damaged"
+    return None
+
+
+def open_native(location: Location) -> Native:
+    """Open for reading.
+
+    Raises
+    ------
+    SlideError
+        Damaged, or a folder with several DICOM slides.
+    """
+    path = _one_slide(location.path)
+    openslide = _library()
+    try:
+        unchanged = Unchanged(path)
+        osr = openslide.OpenSlide(str(path))
+    except (openslide.OpenSlideError, *READ_ERRORS) as error:
+        raise SlideError(_damaged(path, error)) from error
+    try:
+        return _native(openslide, path, osr, unchanged)
+    except (openslide.OpenSlideError, *READ_ERRORS) as error:
+        osr.close()
+        raise SlideError(_damaged(path, error)) from error
+    except BaseException:
+        osr.close()
+        raise
+
+
+def _library() -> ModuleType:
+    import openslide
+
+    return openslide  # type: ignore[no-any-return,unused-ignore]
+
+
+def _damaged(path: Path, error: object) -> str:
+    return f"{path.name} cannot be read by OpenSlide ({error}); copy or export it again."
+
+
+def _dicom_files(folder: Path) -> list[Path]:
+    """List the DICOM files of a folder, by their mark at byte 128, in the order of their names."""
+    if not folder.is_dir() or (folder / ".zattrs").exists() or (folder / "zarr.json").exists():
+        return []
+    found = []
+    for number, file in enumerate(sorted(folder.iterdir())):
+        if number >= MAX_DICOM_FILES:
+            break
+        try:
+            if not file.is_file():  # opening a pipe would wait for a writer
+                continue
+            with file.open("rb") as stream:
+                if stream.read(132)[128:] == b"DICM":
+                    found.append(file)
+        except OSError:
+            continue  # not ours to read
+    return found
+
+
+def _one_slide(path: Path) -> Path:
+    """Name one file of the slide in a folder.
+
+    Raises
+    ------
+    SlideError
+        The folder holds several slides.
+    """
+    if not path.is_dir():
+        return path
+    series: dict[bytes, Path] = {}
+    for file in _dicom_files(path):
+        with file.open("rb") as stream:
+            found = SERIES_UID.search(stream.read(65536))
+        series.setdefault(found.group(2) if found else b"", file)
+    if len(series) > 1:
+        told = ", ".join(file.name for file in list(series.values())[:5])
+        msg = f"{path.name} holds {len(series)} slides; name a file of one of them, as {told}."
+        raise SlideError(msg)
+    return next(iter(series.values()))
+
+
+def _native(openslide: ModuleType, path: Path, osr: Any, unchanged: Unchanged) -> Native:
+    sizes = tuple(SizePx(height, width) for width, height in osr.level_dimensions)
+    refuse_absurd(path.name, sizes)
+    properties = dict(osr.properties)
+    colour = _colour(osr)
+    sources = tuple(
+        LevelPixels(
+            watched(_reader(openslide, osr, number), unchanged.check),
+            size,
+            SizePx(TILE_PX, TILE_PX),
+            path.name,
+            colour,
+        )
+        for number, size in enumerate(sizes)
+    )
+    told: dict[str, Any] = {
+        "format": "openslide",
+        "native_levels": len(sizes),
+        "colour": colour.told_as,
+    }
+    if power := properties.get("openslide.objective-power"):
+        told["objective_power"] = float(power)
+    vendor = properties.get("openslide.vendor", "generic")
+    digest = _fingerprint(path, vendor, properties.get("openslide.quickhash-1", ""))
+    return Native(
+        facts=Facts(sizes[0], _mpp(properties, vendor), sizes, vendor, digest, told),
+        sources=sources,
+        associated=_associated(openslide, osr, path.name),
+        close=osr.close,
+    )
+
+
+def _fingerprint(path: Path, vendor: str, quickhash: str) -> str:
+    """Digest of the file, and of its companions where the slide is more than one file.
+
+    OpenSlide's quick hash covers the coarsest level and the metadata of all files.
+    """
+    if vendor not in SEVERAL_FILES:
+        return fingerprint(path)
+    # which of a DICOM slide's files was named makes no difference
+    own = "" if vendor == "dicom" and quickhash else fingerprint(path)
+    return hashlib.blake2b(f"{own} {quickhash}".encode(), digest_size=16).hexdigest()
+
+
+def _mpp(properties: dict[str, str], vendor: str) -> tuple[MppSource, ...]:
+    name = "DICOM PixelSpacing" if vendor == "dicom" else f"OpenSlide, from {vendor} metadata"
+    y_um, x_um = (properties.get(f"openslide.mpp-{axis}", "") for axis in "yx")
+    return source_of(name, y_um, x_um)
+
+
+def _colour(osr: Any) -> Colour:
+    from PIL.ImageCms import PyCMSError
+
+    try:
+        profile = osr.color_profile
+    except PyCMSError:
+        return Colour(f"{AS_STORED} (its ICC profile is damaged)")
+    return colour_of(None if profile is None else profile.tobytes())
+
+
+def _reader(openslide: ModuleType, osr: Any, level: int) -> ReadWindow:
+    factor = float(osr.level_downsamples[level])
+    nearest = round(factor)
+    # whole factors come with the rounding of the last row; positions are those of whole pixels
+    factor = float(nearest) if math.isclose(factor, nearest, rel_tol=2e-3) else factor
+
+    def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
+        corner = (round(columns.start * factor), round(rows.start * factor))
+        size = (columns.stop - columns.start, rows.stop - rows.start)
+        try:
+            return _on_white(osr.read_region(corner, level, size))
+        except openslide.OpenSlideError as error:
+            raise ValueError(str(error)) from error
+
+    return read
+
+
+def _on_white(image: Any) -> NDArray[np.uint8]:
+    """RGBA to RGB; where nothing was scanned there is glass."""
+    pixels = np.asarray(image)
+    rgb, alpha = pixels[..., :3], pixels[..., 3:]
+    if (alpha == 255).all():
+        return np.ascontiguousarray(rgb)
+    weight = alpha.astype(np.uint16)
+    mixed = (rgb * weight + 255 * (255 - weight) + 127) // 255
+    return np.asarray(mixed, dtype=np.uint8)
+
+
+def _associated(openslide: ModuleType, osr: Any, name: str) -> dict[str, LevelPixels]:
+    found = {}
+    for kind in osr.associated_images:
+        try:
+            height_px, width_px = (
+                int(osr.properties[f"openslide.associated.{kind}.{side}"])
+                for side in ("height", "width")
+            )
+        except (KeyError, ValueError):
+            continue
+        size = SizePx(height_px, width_px)
+        refuse_absurd(name, [size])
+        read = partial(_read_associated, openslide, osr, kind)
+        found[kind] = LevelPixels(read, size, size, f"the {kind} image of {name}")
+    return found
+
+
+def _read_associated(
+    openslide: ModuleType, osr: Any, kind: str, rows: slice, columns: slice
+) -> NDArray[np.uint8]:
+    try:
+        return _on_white(osr.associated_images[kind])[rows, columns]
+    except openslide.OpenSlideError as error:
+        raise ValueError(str(error)) from error

@@ -1,0 +1,248 @@
+"""Tiles and strips of a TIFF, read and decoded one by one, several at a time.
+
+Apart from tifffile's own array access, so that what a damaged file says is checked before memory is
+taken for it, and tiles that are not stored are white as glass, not black.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_stem.geometry import SizePx
+
+if TYPE_CHECKING:
+    import tifffile
+    from numpy.typing import NDArray
+
+    from napari_stem.slide.array_slide import ReadWindow
+
+DECODERS = 4
+WHITE = 255
+JPEG = frozenset({6, 7, 34892, 33007})
+JPEG_2000 = frozenset({33003, 33004, 33005, 34712})
+MAX_SEGMENT_BYTES = 2**31
+ROOM = 4  # a stored picture may be so many times larger than its tile (padding, odd writers)
+
+
+@cache
+def _decoders() -> ThreadPoolExecutor:
+    n_threads = min(DECODERS, os.cpu_count() or 1)
+    return ThreadPoolExecutor(n_threads, thread_name_prefix="tiff-tiles")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_decoders.cache_clear)  # threads do not survive a fork
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How a page is cut into segments (tiles or strips).
+
+    Attributes
+    ----------
+    size
+        Extent of the page.
+    segment
+        Extent of one segment.
+    n_planes
+        Colour planes stored one after the other; 1 where colours are stored together.
+    """
+
+    size: SizePx
+    segment: SizePx
+    n_planes: int
+
+    @classmethod
+    def of(cls, page: Any) -> Grid:
+        """Read the grid off a page's tags.
+
+        Raises
+        ------
+        ValueError
+            The tags do not fit together: damaged.
+        """
+        key = page.keyframe
+        size = SizePx(int(key.imagelength), int(key.imagewidth))
+        if key.is_tiled:
+            segment = SizePx(int(key.tilelength), int(key.tilewidth))
+        else:
+            segment = SizePx(min(int(key.rowsperstrip), size.height_px), size.width_px)
+        planes = int(key.samplesperpixel) if key.planarconfig == 2 else 1
+        grid = cls(size, segment, planes)
+        if min(segment.height_px, segment.width_px, size.height_px, size.width_px) < 1:
+            msg = "it has a level or tiles without any pixel"
+            raise ValueError(msg)
+        n_bytes = segment.height_px * segment.width_px * int(key.samplesperpixel)
+        if key.is_tiled and n_bytes > MAX_SEGMENT_BYTES:
+            msg = f"its tiles are said to be {segment.width_px} x {segment.height_px} px"
+            raise ValueError(msg)
+        n_stored = min(len(page.dataoffsets), len(page.databytecounts))
+        if n_stored < grid.n_rows * grid.n_columns * planes:
+            msg = (
+                f"it lists {n_stored} tiles or strips where "
+                f"{grid.n_rows * grid.n_columns * planes} belong"
+            )
+            raise ValueError(msg)
+        return grid
+
+    @property
+    def n_rows(self) -> int:
+        """Segments from top to bottom."""
+        return math.ceil(self.size.height_px / self.segment.height_px)
+
+    @property
+    def n_columns(self) -> int:
+        """Segments from left to right."""
+        return math.ceil(self.size.width_px / self.segment.width_px)
+
+
+def level_reader(tiff: tifffile.TiffFile, pages: list[Any]) -> tuple[ReadWindow, SizePx]:
+    """Make the function that reads windows of one level as RGB, and tell its segments' extent.
+
+    Parameters
+    ----------
+    tiff
+        The open file.
+    pages
+        Of the level: one, or one per channel (three or four).
+
+    Raises
+    ------
+    ValueError
+        Tags do not fit together, or a page is missing.
+    """
+    if any(page is None for page in pages):
+        msg = "a channel is missing"
+        raise ValueError(msg)
+    grids = [Grid.of(page) for page in pages]
+    inverted = pages[0].keyframe.photometric == 0  # MINISWHITE
+    planes = [
+        (page, grid, plane)
+        for page, grid in zip(pages, grids, strict=True)
+        for plane in range(grid.n_planes)
+    ][:3]
+
+    def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
+        parts = [_plane(tiff, page, grid, plane, rows, columns) for page, grid, plane in planes]
+        pixels = parts[0] if len(parts) == 1 else np.concatenate([p[..., :1] for p in parts], 2)
+        pixels = pixels[..., :3] if pixels.shape[2] >= 3 else np.repeat(pixels[..., :1], 3, axis=2)
+        return np.asarray(255 - pixels if inverted else pixels, dtype=np.uint8)
+
+    return read, grids[0].segment
+
+
+def _plane(
+    tiff: tifffile.TiffFile, page: Any, grid: Grid, plane: int, rows: slice, columns: slice
+) -> NDArray[np.uint8]:
+    """Read a window of one plane: (height, width, samples) uint8."""
+    key = page.keyframe
+    samples = 1 if grid.n_planes > 1 else int(key.samplesperpixel)
+    shape = (rows.stop - rows.start, columns.stop - columns.start, samples)
+    blank = 0 if key.photometric == 0 else WHITE
+    window = np.full(shape, blank, dtype=np.uint8)
+    height_px, width_px = grid.segment.height_px, grid.segment.width_px
+
+    def paste(place: tuple[int, int]) -> None:
+        row, column = place
+        index = (plane * grid.n_rows + row) * grid.n_columns + column
+        pixels = _segment(tiff, page, index)
+        if pixels is None:
+            return
+        top, left = row * height_px, column * width_px
+        y0, y1 = max(top, rows.start), min(top + pixels.shape[0], rows.stop)
+        x0, x1 = max(left, columns.start), min(left + pixels.shape[1], columns.stop)
+        window[y0 - rows.start : y1 - rows.start, x0 - columns.start : x1 - columns.start] = pixels[
+            y0 - top : y1 - top, x0 - left : x1 - left
+        ]
+
+    places = [
+        (row, column)
+        for row in range(rows.start // height_px, -(-rows.stop // height_px))
+        for column in range(columns.start // width_px, -(-columns.stop // width_px))
+    ]
+    if len(places) < 3:
+        for place in places:
+            paste(place)
+    else:
+        for _ in _decoders().map(paste, places):  # taking the results raises what a thread raised
+            pass
+    return window
+
+
+def _segment(tiff: tifffile.TiffFile, page: Any, index: int) -> NDArray[np.uint8] | None:
+    """Decode one tile or strip: (height, width, samples) uint8, or None where none is stored."""
+    key = page.keyframe
+    offset, n_bytes = int(page.dataoffsets[index]), int(page.databytecounts[index])
+    if offset == 0 or n_bytes == 0:
+        return None
+    data = _bytes_at(tiff, offset, n_bytes)
+    tables = {}
+    if key.compression in JPEG:
+        tables = {"jpegtables": page.jpegtables, "jpegheader": key.jpegheader}
+    if not tables.get("jpegheader"):
+        _refuse_oversized(data, key)
+    decoded, _, _ = key.decode(data, index, **tables)
+    return None if decoded is None else np.asarray(decoded[0])
+
+
+def _bytes_at(tiff: tifffile.TiffFile, offset: int, n_bytes: int) -> bytes:
+    handle = tiff.filehandle
+    if handle.closed:
+        msg = "the file is closed"
+        raise ValueError(msg)
+    if hasattr(os, "pread"):
+        data = os.pread(handle.fileno(), n_bytes, offset)
+    else:
+        with handle.lock:
+            handle.seek(offset)
+            data = handle.read(n_bytes)
+    if len(data) < n_bytes:
+        msg = "the file ends before"
+        raise EOFError(msg)
+    return bytes(data)
+
+
+def _refuse_oversized(data: bytes, key: Any) -> None:
+    """Refuse a JPEG or JPEG 2000 picture far larger than its tile before memory is taken for it."""
+    if key.compression in JPEG:
+        stated = jpeg_size(data)
+    elif key.compression in JPEG_2000:
+        stated = jpeg_2000_size(data)
+    else:
+        return
+    height_px, width_px = key.chunks[:2] if key.planarconfig == 1 else key.chunks[-2:]
+    if stated is not None and stated[0] * stated[1] > ROOM * max(height_px * width_px, 2**16):
+        msg = f"a tile says that it is {stated[1]} x {stated[0]} px"
+        raise ValueError(msg)
+
+
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Height and width in a JPEG's largest frame header (ITU T.81, B.2.2), None where it has none."""
+    found = None
+    place = 0
+    while (place := data.find(b"\xff", place)) >= 0 and place + 9 <= len(data):
+        # all of SOF0 to SOF15 but DHT (C4), JPG (C8), DAC (CC); decoders resynchronise at any FF
+        if data[place + 1] in range(0xC0, 0xD0) and data[place + 1] not in {0xC4, 0xC8, 0xCC}:
+            size = struct.unpack_from(">HH", data, place + 5)
+            found = size if found is None else max(found, size, key=lambda s: s[0] * s[1])
+        elif data[place + 1] == 0xDA:  # scan data: there is no frame header behind it
+            break
+        place += 1
+    return found
+
+
+def jpeg_2000_size(data: bytes) -> tuple[int, int] | None:
+    """Height and width in a JPEG 2000 codestream's SIZ segment (ITU T.800, A.5.1), None without."""
+    place = data.find(b"\xff\x4f\xff\x51")
+    if place < 0 or place + 24 > len(data):
+        return None
+    right, bottom, left, top = struct.unpack_from(">IIII", data, place + 8)
+    return max(bottom - top, 0), max(right - left, 0)

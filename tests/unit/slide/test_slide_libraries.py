@@ -1,0 +1,111 @@
+"""Readers that come with extras: OpenSlide (DICOM, and as a witness) and pylibCZIrw."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from napari_stem.errors import SlideError
+from napari_stem.geometry import Mpp, SizePx
+from napari_stem.slide import describe, open_slide
+
+
+@pytest.fixture
+def dicom(slides):
+    pytest.importorskip("openslide")
+    return slides / "CMU-1-Small-Region-dicom"
+
+
+def test_a_folder_of_dicom_files_and_each_of_them_is_the_slide(dicom, opened):
+    import openslide
+
+    slide = opened(dicom)
+    assert (slide.reader, slide.vendor, slide.mpp) == ("openslide", "dicom", Mpp.square(0.499))
+    assert slide.mpp_sources[0].source == "DICOM PixelSpacing"
+    assert set(slide.associated) == {"label", "macro", "thumbnail"}
+    file = next(dicom.glob("*.dcm"))
+    with openslide.OpenSlide(file) as osr:
+        expected = np.asarray(osr.read_region((300, 500), 0, (200, 100)))[..., :3]
+        label = np.asarray(osr.associated_images["label"])[..., :3]
+    np.testing.assert_array_equal(slide.read_region(300, 500, 0, SizePx(100, 200)), expected)
+    np.testing.assert_array_equal(slide.associated["label"].compute(), label)
+    assert {opened(each).fingerprint for each in dicom.glob("*.dcm")} == {slide.fingerprint}
+
+
+def test_dicom_and_svs_show_the_same_tissue(dicom, svs_path, opened):
+    one, other = (opened(p).levels[-1].pixels.compute().astype(int) for p in (dicom, svs_path))
+    assert np.abs(one - other).mean() < 2  # compressed anew
+
+
+def test_a_folder_with_two_dicom_slides_asks_which(dicom, tmp_path):
+    files = sorted(dicom.glob("*.dcm"))
+    shutil.copy(files[0], tmp_path)
+    data = files[1].read_bytes()
+    at = data.index(b"\x20\x00\x0e\x00UI") + 8
+    changed = data[:at] + data[at : at + 40].replace(b"1", b"9") + data[at + 40 :]
+    (tmp_path / "other.dcm").write_bytes(changed)
+    with pytest.raises(SlideError, match="holds 2 slides; name a file of one of them"):
+        open_slide(tmp_path)
+
+
+def test_a_damaged_dicom_file_is_told_at_the_latest_when_it_is_read(dicom, tmp_path):
+    largest = max(dicom.glob("*.dcm"), key=lambda p: p.stat().st_size)
+    whole = largest.read_bytes()
+    path = tmp_path / "cut.dcm"
+    for n_bytes in (200, 1000, 3000, 500_000, len(whole) - 1000):
+        path.write_bytes(whole[:n_bytes])
+        with pytest.raises(SlideError, match=r"cut\.dcm"):
+            open_slide(path).levels[0].pixels.compute()
+
+
+def test_without_openslide_its_formats_say_what_to_install(slides, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openslide", None)
+    with pytest.raises(
+        SlideError, match=r"OpenSlide, which is not installed.*napari-stem\[openslide\]"
+    ):
+        open_slide(slides / "CMU-1-Small-Region-dicom")
+    mrxs = tmp_path / "slide.mrxs"
+    mrxs.write_bytes(b"nothing known")
+    with pytest.raises(SlideError, match=r"napari-stem\[openslide\]"):
+        describe(mrxs)
+    assert "not installed" in describe(slides / "C5-crop.jpg")["readers"]["openslide"]
+
+
+@pytest.fixture(scope="module")
+def czi_path(pixels, tmp_path_factory):
+    czi = pytest.importorskip("pylibCZIrw.czi")
+    path = tmp_path_factory.mktemp("czi") / "slide.czi"
+    with czi.create_czi(str(path)) as document:
+        for top, left in ((0, 0), (0, 700), (600, 0), (600, 700)):  # a mosaic with its own origin
+            tile = np.ascontiguousarray(pixels[top : top + 600, left : left + 700, ::-1])
+            document.write(tile, location=(left - 1000, top + 50), plane={"C": 0})
+        document.write_metadata("slide", scale_x=0.22e-6, scale_y=0.22e-6, scale_z=1e-6)
+    return path
+
+
+def test_czi(czi_path, pixels, opened):
+    slide = opened(czi_path)
+    assert (slide.reader, slide.vendor) == ("czi", "zeiss")
+    assert slide.mpp.x_um == pytest.approx(0.22)
+    assert slide.mpp_sources[0].source == "CZI scaling"
+    np.testing.assert_array_equal(slide.levels[0].pixels.compute(), pixels[:1200, :1400])
+    assert [level.downsample for level in slide.levels] == [1, 2]
+    coarse = slide.levels[1].pixels.compute().astype(float)
+    halved = pixels[:1200, :1400].reshape(600, 2, 700, 2, 3).mean(axis=(1, 3))
+    assert np.abs(coarse - halved).mean() < 12  # libCZI takes the nearest pixel
+    slide.close()
+    with pytest.raises(SlideError, match="closed"):
+        slide.read_region(0, 0, 0, SizePx(5, 5))
+
+
+def test_czi_without_its_library_or_cut_short(czi_path, tmp_path, monkeypatch):
+    cut = tmp_path / "cut.czi"
+    cut.write_bytes(czi_path.read_bytes()[:5000])
+    with pytest.raises(SlideError, match=r"cut\.czi is a damaged or incomplete CZI"):
+        open_slide(cut)
+    monkeypatch.setitem(sys.modules, "pylibCZIrw", None)
+    with pytest.raises(SlideError, match=r"pylibCZIrw, which is not installed.*napari-stem\[czi\]"):
+        open_slide(czi_path)  # OpenSlide cannot read this one
