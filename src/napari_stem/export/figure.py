@@ -1,134 +1,216 @@
-"""A gene's predicted map with its uncertainty as a PNG, drawn without a window."""
+"""Maps with their uncertainty as a figure at a stated scale, drawn without a window."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_stem.errors import OutputError, PredictionError
-from napari_stem.geometry import SizePx
+from napari_stem.errors import OutputError
+from napari_stem.export.backdrop import cut, window_of
+from napari_stem.export.drawing import (
+    draw_map,
+    draw_regions,
+    draw_scale_bar,
+    draw_tissue,
+    draw_unlike,
+)
+from napari_stem.export.limits import Limits
+from napari_stem.export.page import MARGIN_MM, Layout
+from napari_stem.export.places import written_whole
+from napari_stem.export.selection import NOTICE, silent
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from napari_stem.geometry import Mpp, Spots
-    from napari_stem.results import Field, Prediction
+    from napari_stem.export.backdrop import WindowUm
+    from napari_stem.export.selection import Progress, Selection
+    from napari_stem.results import Field
     from napari_stem.slide.base import Slide
 
-BACKGROUND_PX = 1400  # longer side of the tissue behind the map
-SCALE_BARS_UM = (50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+FigureFormat = Literal["png", "svg", "pdf"]
+FORMATS: tuple[FigureFormat, ...] = ("png", "svg", "pdf")
 PANELS: tuple[tuple[Field, str, str], ...] = (
     ("mean", "predicted mean", "magma"),
-    ("sd", "uncertainty (standard deviation)", "viridis"),
+    ("sd", "uncertainty (SD)", "viridis"),
 )
-MARGIN = 0.04  # of the map's longer side
+MAX_GENES = 24
+PNG_DPI = 200
+MAX_PNG_PX = 20_000
+TISSUE_PX_PER_MM = 8
+LEGEND_BAR_MM, LEGEND_GAP_MM = 3.5, 2.0
+MM_PER_INCH = 25.4
 
 
-def gene_figure(slide: Slide, prediction: Prediction, gene: str, path: Path) -> None:
-    """Write mean and uncertainty of one gene on the slide, side by side.
+def write_figure(
+    selection: Selection,
+    path: Path,
+    *,
+    slide: Slide | None = None,
+    file_format: FigureFormat | None = None,
+    um_per_mm: float | None = None,
+    limits: Limits | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> None:
+    """Write mean and uncertainty of every chosen gene, side by side on the tissue.
 
     Parameters
     ----------
-    slide
-        The slide that was predicted; its pixel size gives the scale bar.
-    prediction
-        Spots that are not done stay empty.
-    gene
-        One of the prediction's.
+    selection
+        Its regions, if any, are outlined and the figure is cropped to them.
     path
-        PNG file, replaced if it exists.
+        New file.
+    slide
+        Source of the tissue behind the maps; without it the prediction's own overview serves.
+    file_format
+        Else the path's ending says it.
+    um_per_mm
+        Scale: um of tissue per mm of figure; a round one that fits the page if not given.
+    limits
+        Of the colours of the mean; 1st to 99th percentile if not given.
+    overwrite
+        Replace what is there.
+    progress
+        Told how far it is; may raise to break off.
 
     Raises
     ------
-    UnknownGeneError
-        The prediction has no such gene.
-    PredictionError
-        No spot is done.
     OutputError
-        The file cannot be written.
+        Too many genes, a scale that makes the figure too large, an unknown ending, or a place that is
+        taken or cannot be written.
+    PredictionError
+        The slide is another than was predicted.
+    """
+    wanted = file_format or path.suffix.lstrip(".").lower()
+    if wanted not in FORMATS:
+        msg = f"{path.name} has an ending that is not .png, .svg or .pdf; choose one of these."
+        raise OutputError(msg)
+    with written_whole(path, overwrite=overwrite) as fresh:
+        figure = drawn(selection, slide, um_per_mm, limits or Limits(), progress)
+        dpi = min(PNG_DPI, MAX_PNG_PX / max(figure.get_size_inches()))
+        # no date: the same prediction gives the same file
+        metadata = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[wanted]
+        figure.savefig(fresh, format=wanted, dpi=dpi, metadata=metadata)
+
+
+def drawn(
+    selection: Selection,
+    slide: Slide | None,
+    um_per_mm: float | None,
+    limits: Limits,
+    progress: Progress,
+    *,
+    window: WindowUm | None = None,
+    titled: bool = True,
+) -> Any:
+    """Draw all chosen genes as one matplotlib figure.
+
+    Parameters
+    ----------
+    selection, slide, um_per_mm, limits, progress
+        As in `write_figure`.
+    window
+        What to show; the regions, else all finished spots, if not given.
+    titled
+        Whether the page has a title, its scale and the notice.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    if not prediction.done.any():
-        msg = f"No spot of {prediction.path} is predicted yet, so there is nothing to draw."
-        raise PredictionError(msg)
-    mpp, window = slide.require_mpp(), _window_px(prediction.spots, slide)
-    tissue = _tissue(slide, window)
-    left, top, right, bottom = window
-    height_in = float(np.clip(6.2 * (bottom - top) / (right - left), 3.2, 9.0))
-    figure = Figure(figsize=(14, height_in + 0.9), layout="constrained")
+    if len(selection.genes) > MAX_GENES:
+        raise OutputError(
+            f"A figure of {len(selection.genes)} genes would be unreadable; choose at most {MAX_GENES}."
+        )
+    window = window or window_of(selection, selection.regions)
+    layout = Layout.of(window, len(selection.genes), um_per_mm)
+    longer_mm = max(layout.width_mm, layout.height_mm)
+    tissue = cut(selection, slide, window, int(np.clip(longer_mm * TISSUE_PX_PER_MM, 500, 4000)))
+    page = layout.page_mm
+    figure = Figure(figsize=(page[0] / MM_PER_INCH, page[1] / MM_PER_INCH))
     FigureCanvasAgg(figure)
-    for axes, (field, title, colours) in zip(figure.subplots(1, 2), PANELS, strict=True):
-        axes.imshow(tissue, extent=(left, right, bottom, top), interpolation="bilinear")
-        drawn = axes.add_collection(_squares(prediction, gene, field, mpp, colours))
-        figure.colorbar(drawn, ax=axes, label=prediction.unit, shrink=0.85)
-        axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[], title=title)
-        _scale_bar(axes, window, mpp)
-    where = f"{slide.path.name}, model {prediction.provenance.get('model', 'unknown')}"
-    figure.suptitle(f"{gene} — {where}", fontsize=14)
-    figure.supxlabel("Predicted from the H&E image, not measured. Research use only.", fontsize=11)
-    try:
-        figure.savefig(path, format="png", dpi=110)
-    except OSError as error:
-        msg = f"{path} cannot be written ({error.strerror or error}); choose another place."
-        raise OutputError(msg) from error
+    for number in range(len(selection.genes)):
+        for panel in range(len(PANELS)):
+            _panel(figure, layout, selection, number, panel, tissue, window, limits)
+        progress("Drawing", number + 1, len(selection.genes))
+    if titled:
+        _words(figure, layout, selection, window)
+    return figure
 
 
-def _window_px(spots: Spots, slide: Slide) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) in level-0 px: all spots with a margin, within the slide."""
-    radius_px = spots.diameter_um / 2 / slide.require_mpp().x_um
-    longer_px = max(np.ptp(spots.x_px), np.ptp(spots.y_px))
-    around_px = radius_px + max(MARGIN * longer_px, radius_px)
-    left, top = (max(0, int(c.min() - around_px)) for c in (spots.x_px, spots.y_px))
-    right = min(slide.size.width_px, int(np.ceil(spots.x_px.max() + around_px)))
-    bottom = min(slide.size.height_px, int(np.ceil(spots.y_px.max() + around_px)))
-    return left, top, right, bottom
+def _panel(
+    figure: Any,
+    layout: Layout,
+    selection: Selection,
+    number: int,
+    panel: int,
+    tissue: Any,
+    window: WindowUm,
+    limits: Limits,
+) -> None:
+    gene, (field, title, colours) = selection.genes[number], PANELS[panel]
+    left, bottom = layout.place(number, panel)
+
+    def on_page(x: float, y: float, width: float, height: float) -> Sequence[float]:
+        page = layout.page_mm
+        return x / page[0], y / page[1], width / page[0], height / page[1]
+
+    axes = figure.add_axes(on_page(left, bottom, layout.width_mm, layout.height_mm))
+    draw_tissue(axes, *tissue)
+    values = selection.values(gene, field)
+    drawn = draw_map(
+        axes, selection, values, colours, (limits if field == "mean" else Limits()).of(values)
+    )
+    draw_unlike(axes, selection)
+    draw_regions(axes, selection)
+    draw_scale_bar(axes, window)
+    frame(axes, window)
+    axes.set_title(f"{gene}: {title}", fontsize=9, loc="left", pad=3, parse_math=False)
+    bar_left = left + layout.width_mm + LEGEND_GAP_MM
+    height = min(layout.height_mm, 70.0)
+    beside = figure.add_axes(on_page(bar_left, bottom, LEGEND_BAR_MM, height))
+    low, high = drawn.get_clim()
+    beyond = {(True, True): "both", (True, False): "min", (False, True): "max"}
+    pointed = beyond.get((bool(values.min() < low), bool(values.max() > high)), "neither")
+    legend = figure.colorbar(drawn, cax=beside, extend=pointed)  # points: values beyond the limits
+    legend.set_label(f"{gene} {title}\n{selection.prediction.unit}", fontsize=6.5, parse_math=False)
+    legend.ax.tick_params(labelsize=6.5)
 
 
-def _tissue(slide: Slide, window: tuple[int, int, int, int]) -> NDArray[np.uint8]:
-    """Slide behind the map, from the coarsest level that is still sharp enough."""
-    left, top, right, bottom = window
-    longer_px = max(right - left, bottom - top)
-    sharp = [i for i, v in enumerate(slide.levels) if longer_px / v.downsample >= BACKGROUND_PX]
-    index = max(sharp, default=0)
-    scale = slide.levels[index].downsample
-    width, height = (max(1, round(side / scale)) for side in (right - left, bottom - top))
-    return slide.read_region(
-        round(left / scale), round(top / scale), index, SizePx(height_px=height, width_px=width)
+def frame(axes: Any, window: WindowUm) -> None:
+    """Show exactly a window, without ticks."""
+    axes.set(
+        xlim=(window.left_um, window.right_um),
+        ylim=(window.bottom_um, window.top_um),
+        xticks=[],
+        yticks=[],
+        aspect="auto",  # the layout gives both sides the same scale
     )
 
 
-def _squares(prediction: Prediction, gene: str, field: Field, mpp: Mpp, colours: str) -> Any:
-    """Return one square per finished spot, coloured by its value, the tissue shining through."""
-    from matplotlib.collections import PolyCollection
+def _words(figure: Any, layout: Layout, selection: Selection, window: WindowUm) -> None:
+    """Title above, scale and notice below."""
+    provenance = selection.prediction.provenance
+    height = layout.page_mm[1]
+    genes = ", ".join(selection.genes[:4]) + (" …" if len(selection.genes) > 4 else "")
+    title = f"{genes} predicted on {provenance.get('slide')}, model {provenance.get('model')}"
+    x = MARGIN_MM / layout.page_mm[0]
+    figure.text(x, 1 - 4.5 / height, title, fontsize=11, va="center", ha="left", parse_math=False)
+    unlike, n_shown = _unlike_within(selection, window)
+    facts = [f"1 mm = {layout.um_per_mm:g} µm ({1000 / layout.um_per_mm:.3g}×)"]
+    if unlike:
+        facts.append(f"hatched: {unlike} of {n_shown} spots shown are unlike the training data")
+    if selection.n_missing:
+        facts.append(f"{selection.n_missing} spots not predicted yet")
+    figure.text(x, 7.5 / height, ";  ".join(facts), fontsize=7, va="center", ha="left")
+    figure.text(x, 3.5 / height, NOTICE, fontsize=7, va="center", ha="left")
 
-    values = prediction.values(gene, field)
-    spots = prediction.spots.take(prediction.done)
-    half = np.array([spots.diameter_um / 2 / mpp.x_um, spots.diameter_um / 2 / mpp.y_um])
-    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half  # (4, 2)
-    centres = np.column_stack([spots.x_px, spots.y_px])  # (n, 2)
-    squares = PolyCollection(
-        centres[:, None] + corners, array=values[prediction.done], cmap=colours, alpha=0.7
-    )
-    squares.set_edgecolor("none")
-    low, high = np.percentile(values[prediction.done], (1, 99))
-    squares.set_clim(float(low), float(high) if high > low else float(low) + 1e-6)
-    return squares
 
-
-def _scale_bar(axes: Any, window: tuple[int, int, int, int], mpp: Mpp) -> None:
-    """Draw a bar of a round length, at most a quarter of the width, bottom left."""
-    left, top, right, bottom = window
-    width_um = (right - left) * mpp.x_um
-    length_um = max((b for b in SCALE_BARS_UM if b <= width_um / 4), default=SCALE_BARS_UM[0])
-    x, y = left + 0.03 * (right - left), bottom - 0.04 * (bottom - top)
-    text = f"{length_um / 1000:g} mm" if length_um >= 1000 else f"{length_um} µm"
-    axes.plot(
-        [x, x + length_um / mpp.x_um], [y, y], color="black", linewidth=4, solid_capstyle="butt"
-    )
-    label = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1.5}
-    axes.text(x, y - 0.02 * (bottom - top), text, va="bottom", ha="left", bbox=label)
+def _unlike_within(selection: Selection, window: WindowUm) -> tuple[int, int]:
+    """Count of spots in a window that are unlike the training data, and of all spots in it."""
+    spots, mpp = selection.spots, selection.mpp
+    x_um, y_um = spots.x_px * mpp.x_um, spots.y_px * mpp.y_um
+    shown = (x_um > window.left_um) & (x_um < window.right_um)
+    shown &= (y_um > window.top_um) & (y_um < window.bottom_um)
+    return int(selection.ood[shown].sum()), int(shown.sum())

@@ -1,65 +1,136 @@
-"""A finished prediction, or some genes of it, as one AnnData file for other programs."""
+"""A prediction, or some genes of it, as one AnnData file for other programs."""
 
 from __future__ import annotations
 
+import json
 import shutil
-import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from napari_stem.empty_prediction import write_zarr
 from napari_stem.errors import OutputError
+from napari_stem.export.places import written_whole
+from napari_stem.export.selection import silent
+from napari_stem.results import PROVENANCE_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     import anndata
+    from numpy.typing import NDArray
 
-    from napari_stem.results import Prediction
+    from napari_stem.export.selection import Progress, Selection
+
+SPOTS_PER_CHUNK = 256
+GENES_PER_CHUNK = 256
 
 
-def write_table(prediction: Prediction, path: Path, genes: Sequence[str] = ()) -> None:
+def write_table(
+    selection: Selection,
+    path: Path,
+    *,
+    genes: Sequence[str] = (),
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> None:
     """Write ``.h5ad`` or ``.zarr``, whole or not at all.
+
+    Spots that are not predicted yet are left out: squidpy's and scanpy's methods know no gaps.
 
     Parameters
     ----------
-    prediction
+    selection
         What to write.
     path
-        New file or folder.
+        New file or folder; a ``.zarr`` can be opened as a prediction again.
     genes
-        Those to write, in this order; empty means all.
+        Columns to write, in this order: those that are not in the selection become NaN, and are named in
+        ``uns["napari_stem"]["genes_not_predicted"]``. Empty: the selection's.
+    overwrite
+        Replace what is there.
+    progress
+        Told how far it is; may raise to break off.
 
     Raises
     ------
     OutputError
         The ending is another one, or the file cannot be written.
     """
-    fresh = path.with_name(f"{path.stem}.new{path.suffix}")
-    try:
-        if not genes:
-            prediction.export(fresh)
-        elif path.suffix == ".h5ad":
-            _some(prediction, genes).write_h5ad(fresh, compression="gzip")
+    if path.suffix not in (".h5ad", ".zarr"):
+        msg = f"{path.name} has an ending that is not .h5ad or .zarr; choose one of these."
+        raise OutputError(msg)
+    if path.resolve() == selection.prediction.path.resolve():
+        msg = f"{path} is the prediction itself; choose another name for the copy."
+        raise OutputError(msg)
+    with written_whole(path, overwrite=overwrite) as fresh:
+        progress("Reading", 0, 2)
+        if path.suffix == ".zarr" and selection.is_whole and not (selection.regions or genes):
+            shutil.copytree(selection.prediction.path, fresh)
         else:
-            with warnings.catch_warnings():  # zarr's news about its own formats
-                warnings.simplefilter("ignore")
-                _some(prediction, genes).write_zarr(fresh)
-        fresh.replace(path)
-    except OSError as error:
-        msg = f"{path} cannot be written ({error.strerror or error}); choose another place."
-        raise OutputError(msg) from error
-    finally:
-        if fresh.is_dir():
-            shutil.rmtree(fresh)
-        fresh.unlink(missing_ok=True)
+            table = selected_table(selection)
+            if genes:
+                table = with_gaps(table, genes)
+            progress("Writing", 1, 2)
+            _write(table, fresh)
+        progress("Writing", 2, 2)
 
 
-def _some(prediction: Prediction, genes: Sequence[str]) -> anndata.AnnData:
-    """Table of chosen genes: everything per gene is cut, the kept draws too."""
-    table = prediction.to_anndata()
-    columns = table.var_names.get_indexer(list(genes))
+def selected_table(selection: Selection) -> anndata.AnnData:
+    """Read the finished spots and chosen genes into memory.
+
+    Returns
+    -------
+    As `Prediction.to_anndata`; ``obs["region"]`` names the regions where there are any.
+    """
+    table = selection.prediction.to_anndata()
+    columns = table.var_names.get_indexer(list(selection.genes))
     draws = table.obsm["draws"] if "draws" in table.obsm else None  # noqa: SIM401 - not a dict
-    chosen = table[:, columns].copy()
-    if draws is not None:
-        chosen.obsm["draws"] = draws[:, columns]
+    chosen = table[selection.rows, columns].copy()
+    if draws is not None:  # per gene too, but AnnData does not know
+        chosen.obsm["draws"] = draws[selection.rows][:, columns]
+    if selection.regions:
+        chosen.obs["region"] = selection.region_names()
     return chosen
+
+
+def with_gaps(table: anndata.AnnData, genes: Sequence[str]) -> anndata.AnnData:
+    """Table with exactly these genes: what it lacks is NaN in every layer, and never zero.
+
+    ``var["predicted"]`` tells them apart.
+    """
+    import anndata
+    import pandas as pd
+
+    found = table.var_names.get_indexer(list(genes))
+    known = found >= 0
+
+    def widened(values: NDArray[Any]) -> NDArray[Any]:
+        wide = np.full((values.shape[0], len(genes), *values.shape[2:]), np.nan, values.dtype)
+        wide[:, known] = values[:, found[known]]
+        return wide
+
+    lacking = [gene for gene, is_known in zip(genes, known, strict=True) if not is_known]
+    uns = dict(table.uns)
+    about = dict(uns[PROVENANCE_KEY])
+    about["json"] = json.dumps({**json.loads(str(about["json"])), "genes_not_predicted": lacking})
+    uns[PROVENANCE_KEY] = {**about, "genes_not_predicted": np.array(lacking, dtype=str)}
+    obsm = dict(table.obsm)
+    if "draws" in obsm:
+        obsm["draws"] = widened(obsm["draws"])
+    return anndata.AnnData(
+        X=widened(table.X),
+        obs=table.obs,
+        var=pd.DataFrame({"predicted": known}, index=list(genes)),
+        obsm=obsm,
+        layers={name: widened(values) for name, values in table.layers.items() if name is not None},
+        uns=uns,
+    )
+
+
+def _write(table: anndata.AnnData, path: Path) -> None:
+    if path.suffix == ".h5ad":
+        table.write_h5ad(path, compression="gzip")
+    else:
+        write_zarr(table, path, chunks=(SPOTS_PER_CHUNK, min(GENES_PER_CHUNK, table.n_vars)))

@@ -1,0 +1,163 @@
+"""The tissue behind a map: from the slide file, or from the overview that every prediction carries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_stem.errors import PredictionError
+from napari_stem.geometry import SizePx
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_stem.export.selection import Selection
+    from napari_stem.geometry import Region
+    from napari_stem.results import Prediction
+    from napari_stem.slide.base import Slide
+
+MARGIN = 0.04  # of the longer side
+
+
+@dataclass(frozen=True)
+class WindowUm:
+    """A part of a slide, in um from its top-left corner."""
+
+    left_um: float
+    top_um: float
+    right_um: float
+    bottom_um: float
+
+    @property
+    def width_um(self) -> float:
+        """From left to right."""
+        return self.right_um - self.left_um
+
+    @property
+    def height_um(self) -> float:
+        """From top to bottom."""
+        return self.bottom_um - self.top_um
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The small image of the whole slide that a prediction carries.
+
+    Attributes
+    ----------
+    pixels
+        (height, width, 3) uint8.
+    downsample
+        Level-0 px per pixel.
+    """
+
+    pixels: NDArray[np.uint8]
+    downsample: float
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> Overview:
+        """Read it.
+
+        Raises
+        ------
+        PredictionError
+            The prediction is damaged.
+        """
+        import zarr
+
+        from napari_stem.results import LIBRARY
+
+        try:
+            group = zarr.open_group(prediction.path, mode="r", use_consolidated=False)
+            stored = group["uns"]["spatial"][LIBRARY]
+            scale = float(stored["scalefactors"]["tissue_hires_scalef"][()])
+            return cls(np.asarray(stored["images"]["hires"][:]), 1 / scale)
+        except (OSError, LookupError, ValueError, TypeError) as error:
+            msg = f"{prediction.path} has no overview of its slide ({error}); run 'predict' again."
+            raise PredictionError(msg) from error
+
+
+def require_same_slide(selection: Selection, slide: Slide) -> None:
+    """Check that a slide is the one that was predicted.
+
+    Raises
+    ------
+    PredictionError
+        It is another.
+    """
+    provenance = selection.prediction.provenance
+    if provenance.get("slide_fingerprint", slide.fingerprint) != slide.fingerprint:
+        raise PredictionError(
+            f"{slide.path.name} is not the slide that was predicted ({provenance.get('slide')}); "
+            f"name that one, or leave the slide out."
+        )
+
+
+def window_of(selection: Selection, regions: Sequence[Region] = ()) -> WindowUm:
+    """Part of the slide that holds the given regions, else all finished spots, with a margin."""
+    mpp, spots = selection.mpp, selection.spots
+    if regions:
+        boxes = np.array([region.polygon.bounds for region in regions])  # left, top, right, bottom
+        low_px, high_px = boxes[:, :2].min(0), boxes[:, 2:].max(0)
+    else:
+        centres = np.column_stack([spots.x_px, spots.y_px])
+        low_px, high_px = centres.min(0), centres.max(0)
+    low_um, high_um = low_px * (mpp.x_um, mpp.y_um), high_px * (mpp.x_um, mpp.y_um)
+    around_um = spots.diameter_um / 2 + MARGIN * float((high_um - low_um).max())
+    low_um, high_um = low_um - around_um, high_um + around_um
+    return WindowUm(
+        float(max(0, low_um[0])), float(max(0, low_um[1])), float(high_um[0]), float(high_um[1])
+    )
+
+
+def cut(
+    selection: Selection, slide: Slide | None, window: WindowUm, longer_px: int
+) -> tuple[NDArray[np.uint8], WindowUm]:
+    """Image of a window, about ``longer_px`` on its longer side, and where exactly it lies.
+
+    Parameters
+    ----------
+    selection
+        Its prediction's overview serves where there is no ``slide``.
+    slide
+        The slide that was predicted, or None.
+    window
+        What to show; may leave the slide, which is white there.
+    longer_px
+        Sharpness wanted; the coarsest level that is at least as sharp is read.
+    """
+    mpp = selection.mpp
+    if slide is None:
+        overview = Overview.of(selection.prediction)
+        step_um = (overview.downsample * mpp.x_um, overview.downsample * mpp.y_um)
+    else:
+        require_same_slide(selection, slide)
+        longer_um = max(window.width_um / mpp.x_um, window.height_um / mpp.y_um)
+        sharp = [i for i, v in enumerate(slide.levels) if longer_um / v.downsample >= longer_px]
+        index = max(sharp, default=0)
+        downsample = slide.levels[index].downsample
+        step_um = (downsample * mpp.x_um, downsample * mpp.y_um)
+    left, top = int(window.left_um / step_um[0]), int(window.top_um / step_um[1])
+    right, bottom = (
+        int(np.ceil(edge_um / step))
+        for edge_um, step in zip((window.right_um, window.bottom_um), step_um, strict=True)
+    )
+    where = WindowUm(left * step_um[0], top * step_um[1], right * step_um[0], bottom * step_um[1])
+    if slide is None:
+        return _padded(overview.pixels, left, top, right, bottom), where
+    size = SizePx(height_px=bottom - top, width_px=right - left)
+    return slide.read_region(left, top, index, size), where
+
+
+def _padded(
+    pixels: NDArray[np.uint8], left: int, top: int, right: int, bottom: int
+) -> NDArray[np.uint8]:
+    """Cut a window out of an image; white where it leaves the image."""
+    found = pixels[top:bottom, left:right]
+    image = np.full((bottom - top, right - left, 3), 255, np.uint8)
+    image[: found.shape[0], : found.shape[1]] = found
+    return image

@@ -1,0 +1,199 @@
+"""Everything that a prediction can be exported as: one list, for the command line and the dock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from napari_stem.errors import OutputError
+from napari_stem.export.limits import Limits
+from napari_stem.export.selection import Selection, silent
+from napari_stem.export.summary import model_card, telling_genes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from napari_stem.export.figure import FigureFormat
+    from napari_stem.export.selection import Progress
+    from napari_stem.geometry import Region
+    from napari_stem.results import Prediction
+    from napari_stem.slide.base import Slide
+
+ALL_GENES = "all"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One form of export.
+
+    Attributes
+    ----------
+    title, tip
+        What users read.
+    suffixes
+        Endings of the file, the usual one first.
+    n_genes
+        How many genes it takes where none are named; None takes all.
+    """
+
+    title: str
+    tip: str
+    suffixes: tuple[str, ...]
+    n_genes: int | None = None
+
+
+KINDS: Mapping[str, Kind] = {
+    "report": Kind(
+        "Report (.html)",
+        "One page to read, print and send: maps with uncertainty, regions, how it was made",
+        (".html",),
+        6,
+    ),
+    "figure": Kind(
+        "Figure (.png, .svg, .pdf)",
+        "Map and uncertainty side by side, at a stated scale",
+        (".png", ".svg", ".pdf"),
+        1,
+    ),
+    "h5ad": Kind("AnnData file (.h5ad)", "For scanpy, squidpy and R", (".h5ad",)),
+    "zarr": Kind("AnnData folder (.zarr)", "For large slides and the web", (".zarr",)),
+    "spatialdata": Kind(
+        "SpatialData (.zarr)",
+        "Image, spots, regions and table together; opens in napari-spatialdata",
+        (".zarr",),
+    ),
+    "csv": Kind("Spreadsheet (.csv)", "One row per spot; for Excel and R", (".csv",)),
+    "geojson": Kind(
+        "QuPath objects (.geojson)",
+        "Spots with measurements and regions with means, to import into QuPath",
+        (".geojson", ".json"),
+        20,
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """What some kinds of export can be told; the others pass over it.
+
+    Attributes
+    ----------
+    slide
+        The slide that was predicted, for a sharper image.
+    file_format, um_per_mm, limits
+        As in `write_figure`.
+    image_max_px
+        As in `write_spatialdata`.
+    is_long
+        As in `write_csv`.
+    overwrite
+        Replace what is there.
+    progress
+        Told how far it is; may raise to break off: nothing is left then.
+    """
+
+    slide: Slide | None = None
+    file_format: FigureFormat | None = None
+    um_per_mm: float | None = None
+    limits: Limits = field(default_factory=Limits)
+    image_max_px: int | None = None
+    is_long: bool = False
+    overwrite: bool = False
+    progress: Progress = silent
+
+
+def select(
+    kind: str,
+    prediction: Prediction,
+    genes: Sequence[str] = (),
+    regions: Sequence[Region] = (),
+    reliability: Mapping[str, float | None] | None = None,
+) -> Selection:
+    """Choose what to export.
+
+    Parameters
+    ----------
+    kind
+        A key of `KINDS`.
+    prediction
+        Of which all finished spots are taken.
+    genes
+        By name; ``("all",)`` takes all; none takes what suits the kind, the most reliable ones first.
+    regions
+        Areas of interest.
+    reliability
+        Correlation on left-out sections by gene; the model's card says it if not given.
+
+    Raises
+    ------
+    StemError
+        As `Selection.of`.
+    """
+    n_genes = KINDS[kind].n_genes
+    if tuple(genes) == (ALL_GENES,) and ALL_GENES not in prediction.genes:
+        genes = prediction.genes
+    elif not genes and n_genes is not None:
+        if reliability is None:
+            reliability = model_card(prediction).get("gene_pcc", {})
+        genes = telling_genes(prediction, n_genes, reliability)
+    return Selection.of(prediction, genes, regions)
+
+
+def export(kind: str, selection: Selection, path: Path, options: ExportOptions) -> None:
+    """Write a selection in one of the forms of `KINDS`, whole or not at all.
+
+    Raises
+    ------
+    StemError
+        The ending is not one of the kind's, or as the kind's own function says.
+    """
+    suffixes = KINDS[kind].suffixes
+    if path.suffix.lower() not in suffixes and options.file_format is None:
+        msg = f"{path.name} should end in {' or '.join(suffixes)}; choose another name."
+        raise OutputError(msg)
+    common: dict[str, Any] = {"overwrite": options.overwrite, "progress": options.progress}
+    if kind in ("h5ad", "zarr"):
+        from napari_stem.export.table import write_table
+
+        write_table(selection, path, **common)
+    elif kind == "spatialdata":
+        from napari_stem.export.spatial_data import IMAGE_MAX_PX, write_spatialdata
+
+        image_max_px = options.image_max_px or IMAGE_MAX_PX
+        write_spatialdata(selection, path, slide=options.slide, image_max_px=image_max_px, **common)
+    elif kind == "csv":
+        from napari_stem.export.spreadsheet import write_csv
+
+        write_csv(selection, path, is_long=options.is_long, **common)
+    elif kind == "geojson":
+        from napari_stem.export.qupath import write_geojson
+
+        write_geojson(selection, path, **common)
+    else:
+        _export_pictures(kind, selection, path, options, common)
+
+
+def _export_pictures(
+    kind: str,
+    selection: Selection,
+    path: Path,
+    options: ExportOptions,
+    common: Mapping[str, Any],
+) -> None:
+    if kind == "figure":
+        from napari_stem.export.figure import write_figure
+
+        write_figure(
+            selection,
+            path,
+            slide=options.slide,
+            file_format=options.file_format,
+            um_per_mm=options.um_per_mm,
+            limits=options.limits,
+            **common,
+        )
+        return
+    from napari_stem.export.report import write_report
+
+    write_report(selection, path, slide=options.slide, limits=options.limits, **common)

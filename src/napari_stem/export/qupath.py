@@ -1,0 +1,163 @@
+"""A prediction as QuPath objects: GeoJSON in level-0 px, with measurements.
+
+What QuPath reads (its ``QuPathTypeAdapters``, versions 0.4 to 0.6): per feature a UUID ``id``; under
+``properties`` ``objectType``, ``name``, ``classification`` with ``name`` and RGB ``color``, ``measurements``
+as one object of numbers, ``metadata`` as one of texts. Its measurement maps show tiles and detections.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import shapely
+from shapely.geometry import mapping
+
+from napari_stem.export.outlines import are_squares, outlines_um
+from napari_stem.export.places import written_whole
+from napari_stem.export.selection import NOTICE, silent
+from napari_stem.export.summary import region_summaries
+from napari_stem.results import FIELDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_stem.export.selection import Progress, Selection
+    from napari_stem.export.summary import RegionSummary
+    from napari_stem.geometry import Region
+
+SPOT_CLASS = {"name": "Predicted spot", "color": [68, 119, 170]}
+UNLIKE_CLASS = {"name": "Predicted spot, unlike training data", "color": [187, 187, 187]}
+REGION_CLASS = {"name": "Region", "color": [255, 212, 0]}
+DECIMALS_PX = 2
+SPOTS_PER_REPORT = 500
+
+
+def write_geojson(
+    selection: Selection, path: Path, *, overwrite: bool = False, progress: Progress = silent
+) -> None:
+    """Write regions as annotations and spots as tiles (squares) or detections (circles).
+
+    Every spot carries ``GENE predicted mean``, ``sd``, ``q05`` and ``q95``; every region its area, spots and
+    per gene the mean over its spots with its 90% interval (see `region_summaries`).
+
+    Parameters
+    ----------
+    selection
+        What to write; few genes keep QuPath's tables readable.
+    path
+        New file.
+    overwrite
+        Replace what is there.
+    progress
+        Told how far it is; may raise to break off.
+
+    Raises
+    ------
+    OutputError
+        The place is taken or cannot be written.
+    """
+    n_spots = len(selection.rows)
+    about = {"notice": NOTICE, **selection.prediction.provenance}
+    with (
+        written_whole(path, overwrite=overwrite) as fresh,
+        fresh.open("w", encoding="utf-8") as file,
+    ):
+        head = json.dumps({"type": "FeatureCollection", "napari_stem": about}, ensure_ascii=False)
+        file.write(head[:-1] + ', "features": [')
+        separator = "\n"
+        for number, feature in enumerate(_features(selection)):
+            file.write(separator + json.dumps(feature, ensure_ascii=False, allow_nan=False))
+            separator = ",\n"
+            if number % SPOTS_PER_REPORT == 0:
+                progress("Writing spots", min(number, n_spots), n_spots)
+        file.write("\n]}\n")
+        progress("Writing spots", n_spots, n_spots)
+
+
+def _features(selection: Selection) -> Iterator[dict[str, Any]]:
+    for region, summary in zip(selection.regions, region_summaries(selection), strict=True):
+        yield _region(selection, region, summary)
+    yield from _spots(selection)
+
+
+def _spots(selection: Selection) -> Iterator[dict[str, Any]]:
+    spots, mpp = selection.spots, selection.mpp
+    corners_px = outlines_um(spots) / (mpp.x_um, mpp.y_um)  # (k, 2) about a centre
+    kind = "tile" if are_squares(spots) else "detection"
+    values = np.stack(
+        [np.stack([selection.values(g, f) for f in FIELDS]) for g in selection.genes]
+    )  # (genes, 4, n)
+    names = [
+        f"{gene} predicted mean" if field == "mean" else f"{gene} predicted {field}"
+        for gene in selection.genes
+        for field in FIELDS
+    ]
+    # nothing rather than "no" where the model cannot tell
+    told = [{"unlike training data": i} if selection.knows_domain else {} for i in (0, 1)]
+    for row, (name, is_unlike) in enumerate(zip(spots.names, selection.ood, strict=True)):
+        ring = corners_px + np.array([spots.x_px[row], spots.y_px[row]])
+        yield {
+            "type": "Feature",
+            "id": _identity(selection, f"spot {name}"),
+            "geometry": _geometry(shapely.Polygon(ring)),
+            "properties": {
+                "objectType": kind,
+                "name": name,
+                "classification": UNLIKE_CLASS if is_unlike else SPOT_CLASS,
+                "measurements": _numbers(names, values[:, :, row].ravel()) | told[int(is_unlike)],
+            },
+        }
+
+
+def _region(selection: Selection, region: Region, summary: RegionSummary) -> dict[str, Any]:
+    measurements: dict[str, float] = {
+        "area mm2": round(summary.area_mm2, 6),
+        "predicted spots": summary.n_spots,
+    }
+    if selection.knows_domain:
+        measurements["spots unlike training data"] = summary.n_unlike
+    for gene, value in summary.genes.items():
+        measurements |= {
+            f"{gene} predicted mean": _short(value.mean),
+            f"{gene} predicted q05": _short(value.low),
+            f"{gene} predicted q95": _short(value.high),
+        }
+    return {
+        "type": "Feature",
+        "id": _identity(selection, f"region {region.name} {region.polygon.wkt}"),
+        "geometry": _geometry(region.polygon),
+        "properties": {
+            "objectType": "annotation",
+            "name": region.name,
+            "classification": REGION_CLASS,
+            "measurements": measurements,
+            "metadata": {"unit": selection.prediction.unit, "notice": NOTICE},
+        },
+    }
+
+
+def _geometry(shape: shapely.Geometry) -> dict[str, Any]:
+    rounded = shapely.transform(shape, lambda xy: np.round(xy, DECIMALS_PX))
+    geometry: dict[str, Any] = mapping(rounded)
+    return geometry
+
+
+def _numbers(names: list[str], values: NDArray[np.float32]) -> dict[str, float]:
+    return {name: _short(float(value)) for name, value in zip(names, values, strict=True)}
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def _identity(selection: Selection, name: str) -> str:
+    """UUID that is the same each time the same thing is exported."""
+    provenance = selection.prediction.provenance
+    base = f"napari-stem/{provenance.get('slide_fingerprint')}/{provenance.get('model')}/{name}"
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, base))

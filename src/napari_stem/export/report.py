@@ -1,0 +1,213 @@
+"""A prediction as one HTML file to read, print and send: nothing in it comes from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_stem.export.places import written_whole
+from napari_stem.export.report_images import map_image, tissue_image
+from napari_stem.export.selection import NOTICE, silent
+from napari_stem.export.summary import gene_summaries, model_card, region_summaries
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from napari_stem.export.limits import Limits
+    from napari_stem.export.selection import Progress, Selection
+    from napari_stem.export.summary import GeneSummary, RegionSummary
+    from napari_stem.slide.base import Slide
+
+TEMPLATE = "report.html"
+UNKNOWN = "–"
+MADE_OF = {
+    "slide": "Slide",
+    "slide_fingerprint": "Slide fingerprint",
+    "model": "Model",
+    "model_weights_sha256": "Model weights, SHA-256",
+    "encoder": "Encoder",
+    "encoder_version": "Encoder version",
+    "normalisation": "Normalisation",
+    "draws": "Samples per spot",
+    "steps": "Denoising steps",
+    "sampler": "Sampler",
+    "seed": "Seed",
+    "pitch_um": "Distance between spots, µm",
+    "spot_diameter_um": "Spot diameter, µm",
+    "version": "Predicted with napari-stem",
+}
+CARD = {
+    "tissue": "Tissue",
+    "species": "Species",
+    "sections": "Trained on sections",
+    "held_out": "Never seen in training",
+    "source": "Training data",
+    "licence": "Licence",
+    "attribution": "Attribution",
+}
+
+
+def write_report(
+    selection: Selection,
+    path: Path,
+    *,
+    slide: Slide | None = None,
+    limits: Limits | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+    written_at: datetime | None = None,
+) -> None:
+    """Write the report.
+
+    Parameters
+    ----------
+    selection
+        Genes to show, and regions to tabulate; few genes make a report that is read.
+    path
+        New ``.html`` file.
+    slide
+        Source of the tissue behind the maps; without it the prediction's own overview serves.
+    limits
+        Of the colours of the mean.
+    overwrite
+        Replace what is there.
+    progress
+        Told how far it is; may raise to break off.
+    written_at
+        Date on the report; now if not given.
+
+    Raises
+    ------
+    OutputError
+        The place is taken or cannot be written.
+    PredictionError
+        The slide is another than was predicted.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    # autoescape: names of slides, regions and models come from files that others made
+    pages = Environment(
+        loader=PackageLoader("napari_stem.export", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    with written_whole(path, overwrite=overwrite) as fresh:
+        facts = _facts(selection, slide, written_at or datetime.now().astimezone())
+        for number, gene in enumerate(facts["genes"]):
+            image = map_image(selection, gene["name"], slide, limits=limits)
+            gene["image"] = _inlined(image)
+            progress("Drawing maps", number + 1, len(facts["genes"]))
+        facts["tissue"] = _inlined(tissue_image(selection, slide))
+        fresh.write_text(pages.get_template(TEMPLATE).render(facts), encoding="utf-8")
+
+
+def _facts(selection: Selection, slide: Slide | None, written_at: datetime) -> dict[str, Any]:
+    """Everything that the page says, as texts."""
+    prediction = selection.prediction
+    provenance, card = prediction.provenance, model_card(prediction)
+    reliability: Mapping[str, float | None] = card.get("gene_pcc", {})
+    return {
+        "notice": NOTICE,
+        "slide": provenance.get("slide", UNKNOWN),
+        "model": provenance.get("model", UNKNOWN),
+        "unit": prediction.unit,
+        "draws": provenance.get("draws", "several"),
+        "n_spots": f"{len(selection.rows):,}",
+        "spot_um": f"{selection.spots.diameter_um:g}",
+        "area": _number(len(selection.rows) * selection.spots.pitch_um**2 * 1e-6),
+        "n_genes": len(selection.genes),
+        "n_all_genes": f"{len(prediction.genes):,}",
+        "warnings": _warnings(selection),
+        "has_unlike": bool(selection.ood.any()),
+        "genes": [_gene(g) for g in gene_summaries(selection, reliability)],
+        "regions": [_region(r, selection) for r in region_summaries(selection)],
+        "card": _card(card),
+        "limits": card.get("limits", ()),
+        "provenance": _provenance(selection, slide, written_at),
+    }
+
+
+def _warnings(selection: Selection) -> list[str]:
+    """Say what the reader must know before believing anything."""
+    n, n_unlike = len(selection.rows), int(selection.ood.sum())
+    warnings = []
+    if selection.n_missing:
+        warnings.append(
+            f"Not finished: {selection.n_missing:,} of {n + selection.n_missing:,} spots are not predicted yet "
+            f"and are missing here."
+        )
+    if not selection.knows_domain:
+        warnings.append("This model cannot tell which spots are unlike its training data.")
+    elif n_unlike:
+        warnings.append(
+            f"{n_unlike:,} of {n:,} spots ({_share(n_unlike, n)}) look unlike the training data; predictions "
+            f"there may be wrong in ways that the stated uncertainty does not cover."
+        )
+    if selection.prediction.provenance.get("calibrated") is False:
+        warnings.append("The intervals of this model were never checked against measurements.")
+    return warnings
+
+
+def _gene(gene: GeneSummary) -> dict[str, str]:
+    numbers = {key: _number(getattr(gene, key)) for key in ("mean", "low", "high", "sd", "width")}
+    reliability = "unknown" if gene.reliability is None else _number(gene.reliability)
+    return {"name": gene.name, "reliability": reliability, **numbers}
+
+
+def _region(region: RegionSummary, selection: Selection) -> dict[str, Any]:
+    texts = dict.fromkeys(selection.genes, UNKNOWN) | {
+        gene: f"{_number(v.mean)} ({_number(v.low)} to {_number(v.high)})"
+        for gene, v in region.genes.items()
+    }
+    unlike = f"{region.n_unlike} ({_share(region.n_unlike, region.n_spots)})"
+    return {
+        "name": region.name,
+        "area": _number(region.area_mm2),
+        "n_spots": f"{region.n_spots:,}",
+        "unlike": unlike if selection.knows_domain and region.n_spots else UNKNOWN,
+        "genes": texts,
+    }
+
+
+def _card(card: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(title, _text(card[key])) for key, title in CARD.items() if card.get(key)]
+
+
+def _provenance(
+    selection: Selection, slide: Slide | None, written_at: datetime
+) -> list[tuple[str, str]]:
+    from napari_stem import __version__
+
+    found, mpp = selection.prediction.provenance, selection.mpp
+    source = found.get("mpp_source")
+    if source is None and slide is not None and slide.mpp_sources:
+        source = slide.mpp_sources[0].source
+    rows = [(title, _text(found[key])) for key, title in MADE_OF.items() if key in found]
+    return [
+        *rows,
+        ("Pixel size, µm (x, y)", f"{mpp.x_um:.4g}, {mpp.y_um:.4g}"),
+        ("Source of the pixel size", _text(source or "not recorded")),
+        ("Report written with napari-stem", __version__),
+        ("Report written on", written_at.strftime("%Y-%m-%d %H:%M %Z").strip()),
+    ]
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}" if np.isfinite(value) else UNKNOWN
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f}%" if whole else UNKNOWN
+
+
+def _inlined(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

@@ -1,0 +1,137 @@
+"""What of a prediction is exported: the spots that are finished and the genes that were chosen."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_stem.errors import PredictionError, UnknownGeneError
+from napari_stem.geometry import Mpp, inside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_stem.geometry import Region, Spots
+    from napari_stem.results import Field, Prediction
+
+    Progress = Callable[[str, int, int], None]  # what is being done, done so far, in all
+
+NOTICE = "Predicted from the H&E image, not measured. For research use only, not for diagnosis."
+
+
+def silent(_text: str, _done: int, _total: int) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Finished spots and chosen genes of a prediction, fixed when the export begins.
+
+    Attributes
+    ----------
+    prediction
+        Where the values come from; may go on growing.
+    genes
+        In the order in which they are written.
+    rows
+        (n,) int64, which of the prediction's spots were done, ascending.
+    regions
+        Areas of interest, for means and outlines; may be empty. They choose no spots.
+    """
+
+    prediction: Prediction
+    genes: tuple[str, ...]
+    rows: NDArray[np.int64]
+    regions: tuple[Region, ...] = ()
+
+    @classmethod
+    def of(
+        cls, prediction: Prediction, genes: Sequence[str] = (), regions: Sequence[Region] = ()
+    ) -> Selection:
+        """Choose all that is done.
+
+        Parameters
+        ----------
+        prediction
+            What to export.
+        genes
+            Those to write, in this order; empty means all.
+        regions
+            Areas of interest.
+
+        Raises
+        ------
+        UnknownGeneError
+            The prediction lacks one; the message offers names that are alike.
+        PredictionError
+            No spot is done.
+        """
+        for gene in genes:
+            if gene not in prediction.genes:
+                raise UnknownGeneError(
+                    f"This prediction has no gene '{gene}'.{_hint(gene, prediction)}"
+                )
+        rows = np.flatnonzero(prediction.done)
+        if not len(rows):
+            raise PredictionError(
+                f"No spot of {prediction.path} is predicted yet, so there is nothing to export."
+            )
+        return cls(prediction, tuple(genes) or prediction.genes, rows, tuple(regions))
+
+    @property
+    def spots(self) -> Spots:
+        """The finished spots."""
+        return self.prediction.spots.take(self.rows)
+
+    @property
+    def ood(self) -> NDArray[np.bool_]:
+        """(n,) bool: spots unlike anything the model was trained on."""
+        chosen: NDArray[np.bool_] = self.prediction.ood[self.rows]
+        return chosen
+
+    @property
+    def knows_domain(self) -> bool:
+        """Whether the model could tell which spots are unlike its training data."""
+        return self.prediction.provenance.get("domain") != "unknown"
+
+    @property
+    def n_missing(self) -> int:
+        """Count of spots that were asked for and are not predicted yet."""
+        return len(self.prediction.spots) - len(self.rows)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every spot and every gene is chosen."""
+        return self.n_missing == 0 and self.genes == self.prediction.genes
+
+    @property
+    def mpp(self) -> Mpp:
+        """Pixel size with which the slide was predicted."""
+        y_um, x_um = self.prediction.provenance["mpp"]
+        return Mpp(y_um=float(y_um), x_um=float(x_um))
+
+    def values(self, gene: str, field: Field = "mean") -> NDArray[np.float32]:
+        """(n,) float32 of one gene at the finished spots."""
+        return self.prediction.values(gene, field)[self.rows]
+
+    def region_names(self) -> list[str]:
+        """Names of the regions that hold each spot's centre, joined by "; "; empty outside of all."""
+        spots = self.spots
+        names: list[list[str]] = [[] for _ in range(len(spots))]
+        for region in self.regions:
+            for row in np.flatnonzero(inside(spots, [region])):
+                names[row].append(region.name)
+        return ["; ".join(held) for held in names]
+
+
+def _hint(gene: str, prediction: Prediction) -> str:
+    by_upper = {known.upper(): known for known in prediction.genes}
+    alike = difflib.get_close_matches(gene.upper(), by_upper, n=3)
+    if not alike:
+        return f" It has {len(prediction.genes)} genes, such as {prediction.genes[0]}."
+    return f" Did you mean {' or '.join(by_upper[a] for a in alike)}?"

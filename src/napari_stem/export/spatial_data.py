@@ -1,0 +1,191 @@
+"""A prediction as SpatialData: image pyramid, spots as circles, regions, and the table that annotates them.
+
+Coordinate systems: ``global`` is micrometres from the slide's top-left corner, ``px`` its level-0 pixels.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_stem.export.backdrop import Overview, require_same_slide
+from napari_stem.export.places import written_whole
+from napari_stem.export.selection import silent
+from napari_stem.export.table import selected_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    import dask.array as da
+
+    from napari_stem.export.selection import Progress, Selection
+    from napari_stem.slide.base import Slide
+
+IMAGE, SPOTS, REGIONS, TABLE = "slide", "spots", "regions", "predicted_expression"
+UM, PX = "global", "px"
+IMAGE_MAX_PX = 16_384
+CHUNK_PX = 1024
+
+
+def write_spatialdata(
+    selection: Selection,
+    path: Path,
+    *,
+    slide: Slide | None = None,
+    image_max_px: int = IMAGE_MAX_PX,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> None:
+    """Write a SpatialData Zarr, whole or not at all.
+
+    Elements: image ``slide``, shapes ``spots`` (circles of the spots' diameter, in um) and ``regions``, table
+    ``predicted_expression`` (as `selected_table`, annotating the spots).
+
+    Parameters
+    ----------
+    selection
+        What to write.
+    path
+        New folder.
+    slide
+        Source of the image, copied level by level without being held in memory; without it the small
+        overview in the prediction serves.
+    image_max_px
+        The finest level written is the finest of the slide whose longer side is at most this.
+    overwrite
+        Replace what is there.
+    progress
+        Told how far it is; may raise to break off.
+
+    Raises
+    ------
+    OutputError
+        The place is taken or cannot be written.
+    PredictionError
+        The slide is another than was predicted.
+    """
+    from dask.callbacks import Callback
+
+    if slide is not None:
+        require_same_slide(selection, slide)
+    with warnings.catch_warnings():  # news of zarr, xarray and dask about their own insides
+        warnings.simplefilter("ignore")
+        import spatialdata
+
+        shapes = {SPOTS: _circles(selection)}
+        if selection.regions:
+            shapes[REGIONS] = _outlines(selection)
+        whole = spatialdata.SpatialData(
+            images={IMAGE: _image(selection, slide, image_max_px)},
+            shapes=shapes,
+            tables={TABLE: _table(selection)},
+        )
+        with written_whole(path, overwrite=overwrite) as fresh, Callback(posttask=_told(progress)):
+            whole.write(fresh, update_sdata_path=False)
+
+
+def _told(progress: Progress) -> Callable[..., None]:
+    """Dask's word after every finished piece, handed on as progress."""
+
+    def after(
+        _key: object, _result: object, _dask: object, state: dict[str, Any], _id: object
+    ) -> None:
+        n_done = len(state["finished"])
+        n_all = sum(len(state[part]) for part in ("ready", "waiting", "running")) + n_done
+        progress("Copying the image", n_done, max(n_done, n_all))
+
+    return after
+
+
+def _image(selection: Selection, slide: Slide | None, image_max_px: int) -> Any:
+    """Pyramid of the slide's own levels, or the overview; lazy."""
+    import dask.array as da
+
+    if slide is None:
+        overview = Overview.of(selection.prediction)
+        pixels = da.from_array(overview.pixels, chunks=(CHUNK_PX, CHUNK_PX, 3))
+        return _pyramid(selection, [pixels], [overview.downsample])
+    small = [v for v in slide.levels if max(v.size.height_px, v.size.width_px) <= image_max_px] or [
+        slide.levels[-1]
+    ]
+    return _pyramid(selection, [v.pixels for v in small], [v.downsample for v in small])
+
+
+def _pyramid(selection: Selection, levels: Sequence[da.Array], downsamples: Sequence[float]) -> Any:
+    """Element of images of one thing, finest first, with their level-0 px per pixel."""
+    from spatialdata.models import Image2DModel
+    from spatialdata.transformations import set_transformation
+    from xarray import Dataset, DataTree
+
+    scales = {}
+    for number, (pixels, downsample) in enumerate(zip(levels, downsamples, strict=True)):
+        lazy = pixels.rechunk((CHUNK_PX, CHUNK_PX, 3))
+        element = Image2DModel.parse(lazy, dims=("y", "x", "c"), c_coords=["r", "g", "b"])
+        step = downsample / downsamples[0]  # coordinates are pixels of the finest image
+        along = {axis: (np.arange(element.sizes[axis]) + 0.5) * step for axis in "yx"}
+        scales[f"scale{number}"] = Dataset({"image": element.assign_coords(along)})
+    tree = DataTree.from_dict(scales)
+    set_transformation(tree, _from_pixels(selection, downsamples[0]), set_all=True)
+    Image2DModel().validate(tree)
+    return tree
+
+
+def _from_pixels(selection: Selection, step_px: float) -> dict[str, Any]:
+    """Say where pixels lie that are ``step_px`` level-0 px large."""
+    from spatialdata.transformations import Scale
+
+    mpp = selection.mpp
+    return {
+        UM: Scale([step_px * mpp.x_um, step_px * mpp.y_um], axes=("x", "y")),
+        PX: Scale([step_px, step_px], axes=("x", "y")),
+    }
+
+
+def _from_um(selection: Selection) -> dict[str, Any]:
+    from spatialdata.transformations import Identity, Scale
+
+    mpp = selection.mpp
+    return {UM: Identity(), PX: Scale([1 / mpp.x_um, 1 / mpp.y_um], axes=("x", "y"))}
+
+
+def _circles(selection: Selection) -> Any:
+    import geopandas
+    import shapely
+    from spatialdata.models import ShapesModel
+
+    spots, mpp = selection.spots, selection.mpp
+    frame = geopandas.GeoDataFrame(
+        {"radius": np.full(len(spots), spots.diameter_um / 2)},
+        geometry=shapely.points(spots.x_px * mpp.x_um, spots.y_px * mpp.y_um),
+        index=list(spots.names),
+    )
+    return ShapesModel.parse(frame, transformations=_from_um(selection))
+
+
+def _outlines(selection: Selection) -> Any:
+    import geopandas
+    import shapely
+    from spatialdata.models import ShapesModel
+
+    mpp = selection.mpp
+    in_um = [
+        shapely.transform(region.polygon, lambda xy: xy * (mpp.x_um, mpp.y_um))
+        for region in selection.regions
+    ]
+    frame = geopandas.GeoDataFrame({"name": [r.name for r in selection.regions]}, geometry=in_um)
+    return ShapesModel.parse(frame, transformations=_from_um(selection))
+
+
+def _table(selection: Selection) -> Any:
+    import pandas as pd
+    from spatialdata.models import TableModel
+
+    table = selected_table(selection)
+    if "region" in table.obs:  # the name by which SpatialData's tables say what they annotate
+        table.obs = table.obs.rename(columns={"region": "in_region"})
+    table.obs["region"] = pd.Categorical([SPOTS] * table.n_obs)
+    table.obs["spot"] = list(selection.spots.names)
+    return TableModel.parse(table, region=SPOTS, region_key="region", instance_key="spot")

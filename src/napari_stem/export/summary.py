@@ -1,0 +1,187 @@
+"""What a prediction says, in a few numbers: per region, per gene, and of the model that made it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_stem.errors import ModelError
+from napari_stem.geometry import inside
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_stem.export.selection import Selection
+    from napari_stem.results import Prediction
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 90% interval, in the prediction's unit."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class RegionSummary:
+    """A region in numbers.
+
+    Attributes
+    ----------
+    name
+        What users read.
+    area_mm2
+        Of the outline, whatever of it is predicted.
+    n_spots, n_unlike
+        Finished spots with their centre inside; those of them unlike the training data.
+    genes
+        Mean over those spots; empty where there are none.
+    """
+
+    name: str
+    area_mm2: float
+    n_spots: int
+    n_unlike: int
+    genes: Mapping[str, Estimate] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GeneSummary:
+    """A gene in numbers, over all finished spots.
+
+    Attributes
+    ----------
+    name
+        As the model names it.
+    mean, low, high
+        Mean over spots, and the 5th and 95th percentile of the spots' means.
+    sd
+        Mean over spots of the predicted standard deviation.
+    width
+        Mean width of the 90% interval.
+    reliability
+        Correlation with measured expression on left-out training sections, where known.
+    """
+
+    name: str
+    mean: float
+    low: float
+    high: float
+    sd: float
+    width: float
+    reliability: float | None
+
+
+def region_summaries(selection: Selection) -> list[RegionSummary]:
+    """Summarise every region.
+
+    The interval of a region's mean is the mean of its spots' intervals: the 90% interval if all spots err
+    alike. Were their errors independent it would be narrower by the root of their number; but a model that is
+    wrong about one spot of a region is often wrong about its neighbours in the same way.
+    """
+    mpp, spots, ood = selection.mpp, selection.spots, selection.ood
+    summaries = []
+    for region in selection.regions:
+        held = inside(spots, [region])
+        genes = {gene: _estimate(selection, gene, held) for gene in selection.genes}
+        summaries.append(
+            RegionSummary(
+                region.name,
+                region.area_mm2(mpp),
+                int(held.sum()),
+                int(ood[held].sum()),
+                genes if held.any() else {},
+            )
+        )
+    return summaries
+
+
+def _estimate(selection: Selection, gene: str, held: Any) -> Estimate:
+    if not held.any():
+        return Estimate(np.nan, np.nan, np.nan)
+    mean, low, high = (
+        float(selection.values(gene, f)[held].mean(dtype=float)) for f in ("mean", "q05", "q95")
+    )
+    return Estimate(mean, low, high)
+
+
+def gene_summaries(
+    selection: Selection, reliability: Mapping[str, float | None]
+) -> list[GeneSummary]:
+    """Summarise every chosen gene.
+
+    Parameters
+    ----------
+    selection
+        What is exported.
+    reliability
+        Correlation on left-out sections by gene; may lack some.
+    """
+    summaries = []
+    for gene in selection.genes:
+        mean = selection.values(gene)
+        low, high = (float(v) for v in np.percentile(mean, (5, 95)))
+        width = selection.values(gene, "q95") - selection.values(gene, "q05")
+        summaries.append(
+            GeneSummary(
+                gene,
+                float(mean.mean(dtype=float)),
+                low,
+                high,
+                float(selection.values(gene, "sd").mean(dtype=float)),
+                float(width.mean(dtype=float)),
+                reliability.get(gene),
+            )
+        )
+    return summaries
+
+
+def model_card(prediction: Prediction) -> Mapping[str, Any]:
+    """Card of the model that made a prediction, where that very model is at hand; else nothing."""
+    from napari_stem.model import find_model
+    from napari_stem.model.config import WEIGHTS_FILE, read_config
+
+    wanted = prediction.provenance.get("model_weights_sha256")
+    try:
+        folder = find_model(str(prediction.provenance.get("model", "")))
+        digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+        return read_config(folder).card if digest == wanted else {}
+    except (ModelError, OSError):
+        return {}
+
+
+def telling_genes(
+    prediction: Prediction, n: int, reliability: Mapping[str, float | None]
+) -> tuple[str, ...]:
+    """Genes to show first: the most reliable ones on left-out sections.
+
+    Where nothing is known of that, those whose predicted differences between spots stand out most from their
+    predicted uncertainty.
+
+    Parameters
+    ----------
+    prediction
+        Whose genes are looked at.
+    n
+        How many at most.
+    reliability
+        Correlation by gene; may lack some or be empty.
+    """
+    known = {g: v for g in prediction.genes if (v := reliability.get(g)) is not None}
+    if known:
+        return tuple(sorted(known, key=lambda gene: -known[gene])[:n])
+    done = prediction.done
+    if not done.any():
+        return prediction.genes[:n]
+    contrast = {
+        g: float(
+            prediction.values(g)[done].var() / ((prediction.values(g, "sd")[done] ** 2).mean() or 1)
+        )
+        for g in prediction.genes
+    }
+    return tuple(sorted(contrast, key=lambda gene: -contrast[gene])[:n])

@@ -1,0 +1,199 @@
+"""Figures: at the scale that they state, in the colours that the legend says."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import shapely
+from PIL import Image
+
+from napari_stem.errors import OutputError, PredictionError
+from napari_stem.export.backdrop import window_of
+from napari_stem.export.drawing import MAP_OPACITY, scale_bar_um
+from napari_stem.export.figure import drawn, write_figure
+from napari_stem.export.limits import Limits
+from napari_stem.export.page import round_scale
+from napari_stem.export.selection import NOTICE, Selection, silent
+from napari_stem.geometry import Region
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_stem.results import Prediction
+    from napari_stem.slide import Slide
+
+MM_PER_INCH = 25.4
+
+
+def maps_of(figure: Any) -> list[Any]:
+    """Axes of maps, without the legends'."""
+    return [axes for axes in figure.axes if axes.images]
+
+
+def texts(figure: Any) -> str:
+    found = [t.get_text() for t in figure.texts]
+    for axes in figure.axes:
+        found += [
+            axes.get_title(loc="left"),
+            axes.get_ylabel(),
+            *(t.get_text() for t in axes.texts),
+        ]
+    return "\n".join(found)
+
+
+@pytest.mark.parametrize("um_per_mm", [None, 12.5, 40.0])
+def test_the_stated_scale_is_true(prediction: Prediction, slide: Slide, um_per_mm) -> None:
+    figure = drawn(Selection.of(prediction, ("SCD",)), slide, um_per_mm, Limits(), silent)
+    stated = float(texts(figure).split("1 mm = ")[1].split(" ")[0])
+    assert um_per_mm in (None, stated)
+    width_in, height_in = figure.get_size_inches()
+    for axes in maps_of(figure):
+        box = axes.get_position()
+        (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+        assert (right - left) / (box.width * width_in * MM_PER_INCH) == pytest.approx(stated)
+        assert (bottom - top) / (box.height * height_in * MM_PER_INCH) == pytest.approx(stated)
+
+
+def test_the_bar_is_as_long_as_it_says(prediction: Prediction) -> None:
+    figure = drawn(Selection.of(prediction, ("SCD",)), None, None, Limits(), silent)
+    for axes in maps_of(figure):
+        (bar,) = [line for line in axes.lines if line.get_gid() == "scale-bar"]
+        (label,) = [t.get_text() for t in axes.texts]
+        assert np.ptp(bar.get_xdata()) == pytest.approx(float(label.removesuffix(" µm")))
+        assert np.ptp(bar.get_xdata()) <= np.ptp(axes.get_xlim()) / 4
+
+
+@pytest.mark.parametrize(
+    ("width_um", "length_um"), [(30, 5), (900, 200), (4000, 1000), (3999, 500)]
+)
+def test_bars_are_round(width_um: float, length_um: int) -> None:
+    assert scale_bar_um(width_um) == length_um
+
+
+@pytest.mark.parametrize(("um_per_mm", "rounded"), [(8.0, 8), (8.1, 10), (41, 50), (0.3, 0.4)])
+def test_scales_are_round(um_per_mm: float, rounded: float) -> None:
+    assert round_scale(um_per_mm) == pytest.approx(rounded)
+
+
+def test_every_spot_has_the_colour_of_its_value(prediction: Prediction, tmp_path: Path) -> None:
+    """Read back from the pixels: tissue and colour mixed, at the place of the spot."""
+    gene, limits = "SCD", Limits(0.0, 6.0, are_percentiles=False)
+    selection = Selection.of(prediction, (gene,))
+    figure = drawn(selection, None, 10.0, limits, silent)
+    axes = maps_of(figure)[0]
+    figure.savefig(tmp_path / "p.png", dpi=100)
+    pixels = np.asarray(Image.open(tmp_path / "p.png").convert("RGB")).astype(float)
+    axes.collections[0].set_visible(False)
+    figure.savefig(tmp_path / "bare.png", dpi=100)
+    bare = np.asarray(Image.open(tmp_path / "bare.png").convert("RGB")).astype(float)
+    mpp, spots = selection.mpp, selection.spots
+    at = axes.transData.transform(np.c_[spots.x_px * mpp.x_um, spots.y_px * mpp.y_um])
+    rows, cols = (len(pixels) - at[:, 1]).astype(int), at[:, 0].astype(int)
+    colour = mpl.colormaps["magma"](prediction.values(gene) / 6)[:, :3] * 255
+    expected = MAP_OPACITY * colour + (1 - MAP_OPACITY) * bare[rows, cols]
+    far_from_bar = spots.y_px < spots.y_px.max()
+    assert far_from_bar.sum() > 8
+    np.testing.assert_allclose(pixels[rows, cols][far_from_bar], expected[far_from_bar], atol=3)
+
+
+def test_it_says_what_it_is(unlike: Prediction) -> None:
+    said = texts(drawn(Selection.of(unlike, ("SCD", "GNAS")), None, None, Limits(), silent))
+    for words in (
+        "SCD: predicted mean",
+        "GNAS: uncertainty (SD)",
+        f"SCD predicted mean\n{unlike.unit}",
+        NOTICE,
+        "C5.jpg",
+        "her2st-breast",
+        f"3 of {len(unlike.spots)} spots shown are unlike the training data",
+    ):
+        assert words in said
+
+
+def test_missing_spots_are_told(half_done: Prediction) -> None:
+    figure = drawn(Selection.of(half_done, ("SCD",)), None, None, Limits(), silent)
+    assert f"{len(half_done.spots) - 10} spots not predicted yet" in texts(figure)
+    assert len(maps_of(figure)[0].collections[0].get_array()) == 10
+
+
+def test_regions_crop_it(prediction: Prediction, slide: Slide) -> None:
+    small = Region(shapely.box(4700, 3700, 5000, 3900), "small")
+    figure = drawn(Selection.of(prediction, ("SCD",), [small]), slide, None, Limits(), silent)
+    mpp, axes = slide.require_mpp(), maps_of(figure)[0]
+    left, right = axes.get_xlim()
+    assert left < 4700 * mpp.x_um < 5000 * mpp.x_um < right
+    assert right - left < 0.75 * window_of(Selection.of(prediction)).width_um
+    outlined = [c for c in axes.collections if hasattr(c, "get_segments")]
+    (ring,) = outlined[0].get_segments()
+    np.testing.assert_allclose(ring.max(0), (5000 * mpp.x_um, 3900 * mpp.y_um))
+
+
+def test_every_format(prediction: Prediction, tmp_path: Path) -> None:
+    selection = Selection.of(prediction, ("SCD", "GNAS", "MUC6", "CD24"))
+    for name in ("p.png", "p.svg", "p.pdf"):
+        write_figure(selection, tmp_path / name)
+    with Image.open(tmp_path / "p.png") as image:
+        assert min(image.size) > 800
+        assert np.asarray(image).std() > 20
+    assert ET.parse(tmp_path / "p.svg").getroot().tag.endswith("svg")  # noqa: S314 - our own file
+    assert (tmp_path / "p.pdf").read_bytes().startswith(b"%PDF")
+    write_figure(selection, tmp_path / "named.dat", file_format="svg")
+    assert (tmp_path / "named.dat").read_text().startswith("<?xml")
+
+
+def test_the_same_figure_is_the_same_file(prediction: Prediction, tmp_path: Path) -> None:
+    for suffix in ("png", "pdf"):
+        for name in ("a", "b"):
+            write_figure(Selection.of(prediction, ("SCD",)), tmp_path / f"{name}.{suffix}")
+        first, second = (tmp_path / f"{name}.{suffix}" for name in ("a", "b"))
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_what_cannot_be_drawn_is_said(prediction: Prediction, tmp_path: Path) -> None:
+    one = Selection.of(prediction, ("SCD",))
+    with pytest.raises(OutputError, match="choose at most 24"):
+        write_figure(Selection.of(prediction), tmp_path / "p.png")
+    with pytest.raises(OutputError, match="more um per mm"):
+        write_figure(one, tmp_path / "p.png", um_per_mm=0.1)
+    with pytest.raises(OutputError, match=r"p\.bmp has an ending"):
+        write_figure(one, tmp_path / "p.bmp")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_slide_is_refused(altered, slide: Slide) -> None:
+    prediction = altered(slide_fingerprint="of another")
+    with pytest.raises(PredictionError, match="not the slide that was predicted"):
+        drawn(Selection.of(prediction, ("SCD",)), slide, None, Limits(), silent)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("p2,p98", Limits(2, 98)),
+        ("P0.5, p99.5", Limits(0.5, 99.5)),
+        ("0,4.5", Limits(0, 4.5, are_percentiles=False)),
+        ("-1,1", Limits(-1, 1, are_percentiles=False)),
+    ],
+)
+def test_limits_as_people_write_them(text: str, expected: Limits) -> None:
+    assert Limits.parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "3", "p2,98", "4,4", "p98,p2", "p2,p101", "a,b", "nan,1", "1,2,3"]
+)
+def test_what_is_no_pair_of_limits(text: str) -> None:
+    with pytest.raises(ValueError, match=r"limits|float"):
+        Limits.parse(text)
+
+
+def test_limits_of_values() -> None:
+    values = np.arange(101, dtype=np.float32)
+    assert Limits(2, 98).of(values) == (2, 98)
+    assert Limits(0, 4.5, are_percentiles=False).of(values) == (0, 4.5)
+    low, high = Limits().of(np.ones(5, np.float32))
+    assert low < high

@@ -1,0 +1,154 @@
+"""The report: one file, readable, honest, and safe to open whatever the names in it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_stem.export.report import write_report
+from napari_stem.export.selection import NOTICE, Selection
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_stem.results import Prediction
+
+GENES = ("SCD", "GNAS")
+VOID = {"meta", "img"}
+
+
+class Page(HTMLParser):
+    """Tags, attributes, table rows and text of a page; fails where tags do not match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" in self._open:
+            return
+        self.text += data
+        if self._open and self._open[-1] in ("td", "th"):
+            self.rows[-1][-1] += data
+
+    def row(self, heading: str) -> list[str]:
+        """Cells of the last row of that heading."""
+        return [row for row in self.rows if row and row[0] == heading][-1][1:]
+
+
+def page_of(selection: Selection, folder: Path, **options) -> Page:
+    write_report(selection, folder / "r.html", **options)
+    return Page((folder / "r.html").read_text(encoding="utf-8"))
+
+
+def test_nothing_comes_from_elsewhere(prediction: Prediction, regions, tmp_path: Path) -> None:
+    page = page_of(Selection.of(prediction, GENES, regions), tmp_path)
+    names = {tag for tag, _ in page.tags}
+    assert not names & {"script", "link", "iframe", "object", "a"}
+    sources = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
+    assert len(sources) == 1 + len(GENES)
+    for source in sources:
+        assert source.startswith("data:image/jpeg;base64,")
+        image = np.asarray(Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))))
+        assert min(image.shape[:2]) > 250
+        assert image.std() > 15
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "default-src 'none'" in text
+    assert not re.search(r"(src|href|url\()\s*=?\s*[\"']?https?:", text)
+    assert [p.name for p in tmp_path.iterdir()] == ["r.html"]
+
+
+def test_names_are_text_whatever_they_hold(altered, regions, tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>.svs"
+    prediction = altered(slide=evil, model="<img src=x onerror=alert(1)>")
+    page = page_of(Selection.of(prediction, GENES, regions), tmp_path)
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert "b" in {tag for tag, _ in page.tags}  # our own emphasis
+    assert evil in page.text
+    assert regions[0].name in page.text
+    assert page.row("Model") == ["<img src=x onerror=alert(1)>"]
+
+
+def test_the_notice_stands_first_and_last(prediction: Prediction, tmp_path: Path) -> None:
+    text = page_of(Selection.of(prediction, GENES), tmp_path).text.strip()
+    body = text.split("C5.jpg", 1)[1].strip()  # after the title of the window
+    assert body.startswith(NOTICE)
+    assert body.endswith(NOTICE)
+
+
+def test_regions_and_genes_in_numbers(prediction: Prediction, regions, tmp_path: Path) -> None:
+    page = page_of(Selection.of(prediction, GENES, regions), tmp_path)
+    area, n_spots, unlike = page.row(regions[0].name)
+    assert float(area) == pytest.approx(0.64, abs=0.01)
+    assert int(n_spots) > 0
+    assert unlike.endswith("%)")
+    assert page.row("glass") == ["0.08", "0", "–"]
+    mean, spread, sd, width, reliability = page.row("SCD")
+    assert float(mean) == pytest.approx(prediction.values("SCD").mean(), abs=0.006)
+    assert float(sd) == pytest.approx(prediction.values("SCD", "sd").mean(), abs=0.006)
+    assert " to " in spread
+    assert float(width) > 0
+    assert 0 < float(reliability) < 1
+    by_region = next(row for row in page.rows if row and row[0] == "GNAS")
+    assert re.fullmatch(r"\d+\.\d\d \(\d+\.\d\d to \d+\.\d\d\)", by_region[1])
+    assert by_region[2] == "–"
+
+
+def test_how_it_was_made(prediction: Prediction, slide, tmp_path: Path) -> None:
+    when = datetime(2026, 5, 4, 12, 30, tzinfo=UTC)
+    page = page_of(Selection.of(prediction, GENES), tmp_path, slide=slide, written_at=when)
+    provenance = prediction.provenance
+    assert page.row("Model weights, SHA-256") == [provenance["model_weights_sha256"]]
+    assert page.row("Slide fingerprint") == [provenance["slide_fingerprint"]]
+    assert page.row("Samples per spot") == ["6"]
+    assert page.row("Report written on") == ["2026-05-04 12:30 UTC"]
+    assert page.row("Pixel size, µm (x, y)") == ["0.689, 0.689"]
+    assert page.row("Source of the pixel size") != ["not recorded"]
+    assert page.row("Tissue") == ["breast"]
+    assert "Trained on the tissue, stain and scanner" in page.text
+
+
+def test_it_warns(half_done: Prediction, unlike: Prediction, altered, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    text = page_of(Selection.of(half_done, GENES), tmp_path / "a").text
+    n_spots = len(half_done.spots)
+    assert f"{n_spots - 10} of {n_spots} spots are not predicted yet" in text
+    (tmp_path / "b").mkdir()
+    text = page_of(Selection.of(unlike, GENES), tmp_path / "b").text
+    assert f"3 of {n_spots} spots ({300 / n_spots:.0f}%) look unlike the training data" in text
+    (tmp_path / "c").mkdir()
+    selection = Selection.of(altered(domain="unknown", calibrated=False), GENES)
+    text = page_of(selection, tmp_path / "c").text
+    assert "cannot tell which spots are unlike" in text
+    assert "never checked against measurements" in text
+
+
+def test_a_model_that_is_gone(altered, tmp_path: Path) -> None:
+    page = page_of(Selection.of(altered(model="elsewhere"), GENES), tmp_path)
+    assert "card is not at hand" in page.text
+    assert page.row("SCD")[-1] == "unknown"

@@ -1,0 +1,117 @@
+"""What is exported, and what it says in a few numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from napari_stem.errors import PredictionError, UnknownGeneError
+from napari_stem.export.kinds import KINDS, select
+from napari_stem.export.selection import Selection
+from napari_stem.export.summary import gene_summaries, model_card, region_summaries, telling_genes
+from napari_stem.geometry import inside
+
+if TYPE_CHECKING:
+    from napari_stem.results import Prediction
+
+
+def test_finished_spots_alone_are_chosen(half_done: Prediction) -> None:
+    selection = Selection.of(half_done)
+    np.testing.assert_array_equal(selection.rows, np.arange(10))
+    assert selection.n_missing == len(half_done.spots) - 10
+    assert selection.spots.names == half_done.spots.names[:10]
+    assert np.isfinite(selection.values("SCD")).all()
+    assert not selection.is_whole
+
+
+def test_all_genes_or_those_named_in_their_order(prediction: Prediction) -> None:
+    assert Selection.of(prediction).genes == prediction.genes
+    assert Selection.of(prediction).is_whole
+    assert Selection.of(prediction, ("SCD", "GNAS")).genes == ("SCD", "GNAS")
+
+
+def test_an_unknown_gene_brings_an_offer(prediction: Prediction) -> None:
+    with pytest.raises(UnknownGeneError, match=r"no gene 'gnass'\. Did you mean GNAS"):
+        Selection.of(prediction, ("SCD", "gnass"))
+    with pytest.raises(UnknownGeneError, match="It has 200 genes"):
+        Selection.of(prediction, ("?",))
+
+
+def test_nothing_done_is_nothing_to_export(half_done: Prediction) -> None:
+    half_done.done[:] = False
+    with pytest.raises(PredictionError, match=r"half\.zarr is predicted yet"):
+        Selection.of(half_done)
+
+
+def test_region_names_of_spots(prediction: Prediction, regions) -> None:
+    names = Selection.of(prediction, (), [*regions, regions[0]]).region_names()
+    held = inside(prediction.spots, regions[:1])
+    assert held.sum() > 0
+    expected = f"{regions[0].name}; {regions[0].name}"
+    assert names == [expected if h else "" for h in held]
+
+
+def test_regions_in_numbers(unlike: Prediction, regions) -> None:
+    ring, glass = region_summaries(Selection.of(unlike, ("SCD",), regions))
+    held = inside(unlike.spots, regions[:1])
+    assert ring.area_mm2 == pytest.approx((1161**2 - 50**2) * 0.68905**2 * 1e-6, rel=1e-4)
+    assert (ring.n_spots, ring.n_unlike) == (held.sum(), unlike.ood[held].sum())
+    assert ring.n_unlike > 0
+    estimate = ring.genes["SCD"]
+    assert estimate.mean == pytest.approx(unlike.values("SCD")[held].mean(), rel=1e-6)
+    assert estimate.low == pytest.approx(unlike.values("SCD", "q05")[held].mean(), rel=1e-6)
+    assert estimate.high == pytest.approx(unlike.values("SCD", "q95")[held].mean(), rel=1e-6)
+    assert (glass.n_spots, glass.genes) == (0, {})
+
+
+def test_a_regions_interval_holds_though_all_spots_err_alike(prediction: Prediction) -> None:
+    """The quantile of a sum of values that rise together is the sum of their quantiles."""
+    low, high = (prediction.values("SCD", f).astype(float) for f in ("q05", "q95"))
+    together = np.random.default_rng(0).uniform(size=20_000)[:, None]
+    means = (low + (high - low) * (together - 0.05) / 0.9).mean(1)  # uniform with these quantiles
+    assert np.quantile(means, 0.05) == pytest.approx(low.mean(), abs=0.05)
+    assert np.quantile(means, 0.95) == pytest.approx(high.mean(), abs=0.05)
+
+
+def test_genes_in_numbers(prediction: Prediction) -> None:
+    (scd,) = gene_summaries(Selection.of(prediction, ("SCD",)), {"SCD": 0.5})
+    mean = prediction.values("SCD")
+    assert (scd.mean, scd.reliability) == (pytest.approx(mean.mean(), rel=1e-6), 0.5)
+    assert (scd.low, scd.high) == pytest.approx(tuple(np.percentile(mean, (5, 95))))
+    width = prediction.values("SCD", "q95") - prediction.values("SCD", "q05")
+    assert scd.width == pytest.approx(width.mean(), rel=1e-6)
+
+
+def test_the_most_reliable_genes_come_first(prediction: Prediction) -> None:
+    reliability = {"GNAS": 0.9, "SCD": 0.8, "CD24": None, "elsewhere": 1.0, "MUC6": 0.7}
+    assert telling_genes(prediction, 2, reliability) == ("GNAS", "SCD")
+
+
+def test_else_those_that_stand_out_from_their_uncertainty(prediction: Prediction) -> None:
+    first = telling_genes(prediction, 1, {})[0]
+
+    def contrast(gene: str) -> float:
+        spread = prediction.values(gene, "sd").astype(float)
+        return float(prediction.values(gene).astype(float).var() / (spread**2).mean())
+
+    assert contrast(first) == pytest.approx(max(contrast(g) for g in prediction.genes), rel=1e-3)
+
+
+def test_the_card_is_that_of_the_very_model(prediction: Prediction, altered) -> None:
+    assert model_card(prediction)["tissue"] == "breast"
+    assert model_card(altered(model_weights_sha256="0" * 64)) == {}
+
+
+def test_the_card_of_a_model_that_is_gone(altered) -> None:
+    assert model_card(altered(model="nowhere")) == {}
+
+
+def test_every_kind_takes_what_suits_it(prediction: Prediction) -> None:
+    n_genes = {kind: len(select(kind, prediction).genes) for kind in KINDS}
+    data = dict.fromkeys(("h5ad", "zarr", "spatialdata", "csv"), 200)
+    assert n_genes == {"report": 6, "figure": 1, "geojson": 20, **data}
+    best = max(model_card(prediction)["gene_pcc"].items(), key=lambda item: item[1])[0]
+    assert select("figure", prediction).genes == (best,)
+    assert select("report", prediction, ("all",)).genes == prediction.genes

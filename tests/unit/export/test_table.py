@@ -1,0 +1,110 @@
+"""AnnData for scanpy and squidpy."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import anndata
+import numpy as np
+import pytest
+
+from napari_stem.errors import OutputError, PredictionError
+from napari_stem.export.selection import Selection
+from napari_stem.export.table import write_table
+from napari_stem.results import LIBRARY, PROVENANCE_KEY, Prediction
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SUFFIXES = (".h5ad", ".zarr")
+
+
+def read(path: Path) -> anndata.AnnData:
+    return anndata.read_h5ad(path) if path.suffix == ".h5ad" else anndata.read_zarr(path)
+
+
+@pytest.fixture(params=SUFFIXES)
+def path(request, tmp_path: Path) -> Path:
+    return tmp_path / "new folder" / f"copy{request.param}"
+
+
+def test_a_whole_copy_holds_the_same(prediction: Prediction, path: Path) -> None:
+    write_table(Selection.of(prediction), path)
+    found, expected = read(path), prediction.to_anndata()
+    np.testing.assert_array_equal(found.X, expected.X)
+    for layer in ("sd", "q05", "q95"):
+        np.testing.assert_array_equal(found.layers[layer], expected.layers[layer])
+    np.testing.assert_array_equal(found.obsm["draws"], expected.obsm["draws"])
+    assert json.loads(found.uns[PROVENANCE_KEY]["json"]) == prediction.provenance
+    assert found.uns["spatial"][LIBRARY]["images"]["hires"].dtype == np.uint8
+
+
+def test_some_genes_of_what_is_done(half_done: Prediction, regions, path: Path) -> None:
+    genes = ("SCD", "GNAS")
+    selection = Selection.of(half_done, genes, regions)
+    write_table(selection, path)
+    found = read(path)
+    assert tuple(found.var_names) == genes
+    assert tuple(found.obs_names) == half_done.spots.names[:10]
+    for number, gene in enumerate(genes):
+        np.testing.assert_array_equal(found.X[:, number], half_done.values(gene)[:10])
+        np.testing.assert_array_equal(
+            found.layers["q95"][:, number], half_done.values(gene, "q95")[:10]
+        )
+    column = half_done.genes.index("GNAS")
+    draws = half_done.to_anndata().obsm["draws"]
+    np.testing.assert_array_equal(found.obsm["draws"][:, 1], draws[:10, column])
+    assert list(found.obs["region"]) == selection.region_names()
+
+
+def test_a_zarr_can_be_opened_as_a_prediction_again(half_done: Prediction, tmp_path: Path) -> None:
+    write_table(Selection.of(half_done, ("SCD",)), tmp_path / "part.zarr")
+    again = Prediction.open(tmp_path / "part.zarr")
+    assert again.done.all()
+    assert again.provenance == half_done.provenance
+    np.testing.assert_array_equal(again.values("SCD"), half_done.values("SCD")[:10])
+
+
+def test_squidpy_uses_it_as_it_is(prediction: Prediction, path: Path, tmp_path: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+    import squidpy
+
+    write_table(Selection.of(prediction, ("SCD", "GNAS")), path)
+    table = read(path)
+    squidpy.pl.spatial_scatter(table, color="SCD", shape="square")
+    (drawn,) = plt.gcf().axes[0].collections
+    plt.close("all")
+    shown = np.ma.compressed(np.ma.masked_invalid(drawn.get_array()))
+    np.testing.assert_allclose(np.sort(shown), np.sort(prediction.values("SCD")), rtol=1e-6)
+    squidpy.gr.spatial_neighbors_grid(table, n_neighs=4)
+    neighbours = table.obsp["spatial_connectivities"]
+    assert neighbours.shape == (len(prediction.spots),) * 2
+    assert neighbours.sum(1).max() == 4
+    assert neighbours.sum(1).min() == 2  # the corners of a square
+
+
+def test_what_cannot_be_written_is_said(prediction: Prediction, tmp_path: Path) -> None:
+    selection = Selection.of(prediction)
+    with pytest.raises(OutputError, match=r"copy\.csv has an ending"):
+        write_table(selection, tmp_path / "copy.csv")
+    (tmp_path / "file").write_text("in the way")
+    for suffix in SUFFIXES:
+        with pytest.raises(OutputError, match=rf"copy\{suffix} cannot be written"):
+            write_table(selection, tmp_path / "file" / f"copy{suffix}")
+    with pytest.raises(OutputError, match="the prediction itself"):
+        write_table(selection, prediction.path, overwrite=True)
+    assert Prediction.open(prediction.path).done.all()
+
+
+def test_a_damaged_prediction_is_told(half_done: Prediction, tmp_path: Path) -> None:
+    for chunk in (half_done.path / "X" / "c").rglob("*"):
+        if chunk.is_file():
+            chunk.write_bytes(b"no chunk at all")
+    opened = Prediction.open(half_done.path)
+    with pytest.raises(PredictionError, match="is damaged"):
+        write_table(Selection.of(opened), tmp_path / "copy.h5ad")
+    assert not list(tmp_path.glob("copy*"))
