@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_stem.commands.tables import say_list
+from napari_stem.commands.terminal import tell
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def model_rows() -> list[dict[str, Any]]:
@@ -22,6 +26,8 @@ def say_models() -> None:
         "tissue": "tissue",
         "species": "species",
         "n_genes": "genes",
+        "unit": "unit",
+        "calibrated": "calibrated",
         "encoder": "encoder",
         "licence": "licence",
         "why_not": "why not",
@@ -38,25 +44,63 @@ def panel_of(name: str) -> list[str]:
         There is none of that name, or its ``config.json`` is damaged.
     """
     from napari_stem.model import find_model
-    from napari_stem.model.bundle import read_config
+    from napari_stem.model.config import read_config
 
     return list(read_config(find_model(name)).genes)
 
 
-def encoder_rows() -> list[dict[str, Any]]:
-    """List encoders as JSON holds them."""
+def encoder_rows(folder: Path | None = None) -> list[dict[str, Any]]:
+    """List encoders as JSON holds them; ``folder`` is looked into first."""
     from napari_stem.encoders.registry import list_encoders
 
-    return list_encoders()
+    return list_encoders(folder)
 
 
-def say_encoders() -> None:
+def say_encoders(folder: Path | None = None) -> None:
     """Print the encoders as a table."""
     columns = {
         "name": "encoder",
-        "ready": "ready",
+        "status": "status",
+        "size_mb": "MB",
+        "width": "width",
         "licence": "licence",
         "description": "what it is",
-        "why_not": "why not",
+        "why_not": "what to do",
     }
-    say_list(encoder_rows(), columns, "Encoders")
+    say_list(encoder_rows(folder), columns, "Encoders (join them with +: uni+conch)")
+
+
+def download_encoder(name: str, to: Path | None) -> list[dict[str, Any]]:
+    """Download an encoder, or all parts of a combined one, with bars on stderr.
+
+    Parameters
+    ----------
+    name
+        As `napari-stem encoders` lists it.
+    to
+        Folder of encoders; None: Hugging Face's cache.
+
+    Returns
+    -------
+    Name and folder of each.
+
+    Raises
+    ------
+    EncoderError
+        There is none of that name, or it cannot be had: the text says what to do.
+    """
+    from napari_stem.encoders.catalogue import CATALOGUE
+    from napari_stem.encoders.hub import download
+    from napari_stem.encoders.names import BUNDLED, parse_name
+
+    done = []
+    for part in parse_name(name):
+        if part.name == BUNDLED:
+            tell("The bundled encoder is part of the program.")
+            continue
+        facts = CATALOGUE[part.name]
+        tell(
+            f"Encoder '{facts.name}', {facts.size_mb} MB, from {facts.page}; licence: {facts.licence}."
+        )
+        done.append({"name": facts.name, "folder": str(download(facts, to))})
+    return done

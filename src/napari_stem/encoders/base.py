@@ -6,8 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
+
+    from napari_stem.geometry import Spots
+
+PRECISION_MARK = "~"  # in a version: what stands after it is the precision of the arithmetic
 
 
 @dataclass(frozen=True)
@@ -33,9 +39,10 @@ class Encoder(Protocol):
     Attributes
     ----------
     name
-        As registered ("bundled").
+        As registered ("bundled", "uni", "h-optimus-0@cls+centre", "uni+conch").
     version
-        Changes whenever the numbers would; part of every cache key.
+        Changes whenever the numbers would (weights, pooling, fields of view, precision); part of every
+        cache key, and safe in a file name.
     patch
         What it looks at.
     width
@@ -60,3 +67,25 @@ class Encoder(Protocol):
         (n, width) float32.
         """
         ...
+
+
+class EmbedsSpots(Protocol):
+    """Gives the embeddings of a slide's spots: by looking, or from a file."""
+
+    def embed(self, spots: Spots, step: Callable[[int], None] | None = None) -> NDArray[np.float32]:
+        """(n, width) float32 of n spots; ``step`` is told how many are done, and may raise to cancel."""
+        ...
+
+
+def same_features(version: str, other: str) -> bool:
+    """Whether a model trained on one version's embeddings can be used on the other's.
+
+    Versions that differ in nothing but precision give the same features within half precision's rounding
+    (cosine above .999): a model trained on a GPU must serve on a laptop. Caches keep them apart all the same.
+    """
+    return version.partition(PRECISION_MARK)[0] == other.partition(PRECISION_MARK)[0]
+
+
+def fields_text(fields_of_view_um: tuple[float, ...]) -> str:
+    """Fields of view as a part of a version: ``112`` or ``112x224``."""
+    return "x".join(f"{field_um:g}" for field_um in fields_of_view_um)

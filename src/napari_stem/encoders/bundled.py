@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.encoders.base import PatchSpec
+from napari_stem.encoders.base import PatchSpec, fields_text
 from napari_stem.encoders.stain import STATISTICS_WIDTH, stain_statistics
 from napari_stem.encoders.timm_import import import_timm
 from napari_stem.errors import EncoderError
@@ -34,6 +34,8 @@ class BundledEncoder:
     ----------
     device
         torch device on which the network runs.
+    fields_of_view_um
+        None: 150, 300 and 600 um.
 
     Raises
     ------
@@ -46,7 +48,13 @@ class BundledEncoder:
     patch = PatchSpec(fields_of_view_um=(150.0, 300.0, 600.0), side_px=224)
     width = len(patch.fields_of_view_um) * (_NETWORK_WIDTH + STATISTICS_WIDTH)
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(
+        self, device: str = "cpu", fields_of_view_um: tuple[float, ...] | None = None
+    ) -> None:
+        if fields_of_view_um is not None and fields_of_view_um != self.patch.fields_of_view_um:
+            self.patch = PatchSpec(fields_of_view_um, self.patch.side_px)
+            self.width = len(fields_of_view_um) * (_NETWORK_WIDTH + STATISTICS_WIDTH)
+            self.version = f"{self.version}-{fields_text(fields_of_view_um)}um"
         self._device = device
         self._network = _load_network().to(device)
 

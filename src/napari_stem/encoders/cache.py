@@ -1,4 +1,4 @@
-"""Embeddings kept on disk, by slide content, encoder and spot: a spot is looked at once.
+"""Embeddings kept on disk, by slide content, encoder, spot and turn: a spot is looked at once.
 
 One SQLite file for each slide and encoder: safe against a kill and against two processes, and a region that
 overlaps an earlier one finds what it shares.
@@ -26,7 +26,20 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _KEYS_PER_PX = 16  # spot centres are told apart to 1/16 px, as the noise tells them apart
-_TABLE = "CREATE TABLE IF NOT EXISTS embedding (x INTEGER, y INTEGER, v BLOB, PRIMARY KEY (x, y))"
+# Most caches hold no turned patches: those have a table of their own, and a narrower key costs them nothing.
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS embedding (x INTEGER, y INTEGER, v BLOB, PRIMARY KEY (x, y))",
+    "CREATE TABLE IF NOT EXISTS turned "
+    "(x INTEGER, y INTEGER, t INTEGER, v BLOB, PRIMARY KEY (x, y, t))",
+)
+_READ = (
+    "SELECT v FROM embedding WHERE x = ? AND y = ?",
+    "SELECT v FROM turned WHERE x = ? AND y = ? AND t = ?",
+)
+_WRITE = (
+    "INSERT OR REPLACE INTO embedding (x, y, v) VALUES (?, ?, ?)",
+    "INSERT OR REPLACE INTO turned (x, y, t, v) VALUES (?, ?, ?, ?)",
+)
 
 
 class EmbeddingCache:
@@ -43,20 +56,23 @@ class EmbeddingCache:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with closing(self._connect()) as connection, connection:
-                connection.execute(_TABLE)
+                for table in _TABLES:
+                    connection.execute(table)
         except (OSError, sqlite3.Error) as error:
             self._give_up(error)
 
-    def get(self, spots: Spots) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """(n, width) embeddings (NaN where unknown) and (n,) whether known."""
+    def get(
+        self, spots: Spots, transform: int = 0
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """(n, width) embeddings of one of the 8 turns (NaN where unknown) and (n,) whether known."""
         found = np.full((len(spots), self._width), np.nan, np.float32)
         known = np.zeros(len(spots), bool)
         if self._path is None:
             return found, known
+        query = _READ[transform > 0]
         try:
             with closing(self._connect()) as connection:
-                query = "SELECT v FROM embedding WHERE x = ? AND y = ?"
-                for i, key in enumerate(_keys(spots)):
+                for i, key in enumerate(_keys(spots, transform)):
                     row = connection.execute(query, key).fetchone()
                     if row is not None and len(row[0]) == 2 * self._width:
                         found[i], known[i] = np.frombuffer(row[0], np.float16), True
@@ -64,17 +80,17 @@ class EmbeddingCache:
             self._give_up(error)
         return found, known
 
-    def put(self, spots: Spots, embedding: NDArray[np.float32]) -> None:
-        """Keep (n, width) embeddings."""
+    def put(self, spots: Spots, embedding: NDArray[np.float32], transform: int = 0) -> None:
+        """Keep (n, width) embeddings of one of the 8 turns."""
         if self._path is None:
             return
         rows = [
             (*key, vector.astype(np.float16).tobytes())
-            for key, vector in zip(_keys(spots), embedding, strict=True)
+            for key, vector in zip(_keys(spots, transform), embedding, strict=True)
         ]
         try:
             with closing(self._connect()) as connection, connection:
-                connection.executemany("INSERT OR REPLACE INTO embedding VALUES (?, ?, ?)", rows)
+                connection.executemany(_WRITE[transform > 0], rows)
         except sqlite3.Error as error:
             self._give_up(error)
 
@@ -96,7 +112,8 @@ def _key(slide: Slide, mpp: Mpp, encoder: Encoder) -> str:
     return f"{slide.fingerprint[:32]}-{pixel}-{encoder.name}-{encoder.version}"
 
 
-def _keys(spots: Spots) -> list[tuple[int, int]]:
+def _keys(spots: Spots, transform: int) -> list[tuple[int, ...]]:
     x = np.round(spots.x_px * _KEYS_PER_PX).astype(int).tolist()
     y = np.round(spots.y_px * _KEYS_PER_PX).astype(int).tolist()
-    return list(zip(x, y, strict=True))
+    turn = (transform,) if transform else ()
+    return [(*place, *turn) for place in zip(x, y, strict=True)]

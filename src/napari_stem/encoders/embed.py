@@ -17,7 +17,27 @@ if TYPE_CHECKING:
     from napari_stem.geometry import Spots
     from napari_stem.slide.base import Slide
 
+N_TRANSFORMS = 8  # of a square: the dihedral group
 _SPOTS_PER_BATCH = 8
+
+
+def turned(patches: NDArray[np.uint8], transform: int) -> NDArray[np.uint8]:
+    """Turn patches as one can turn a square.
+
+    Parameters
+    ----------
+    patches
+        (n, fields of view, side_px, side_px, 3).
+    transform
+        0 leaves them as they are; 1 to 3 are quarter turns counterclockwise; 4 mirrors left to right; 5 to 7
+        are quarter turns of the mirrored patch.
+
+    Returns
+    -------
+    The same shape, contiguous.
+    """
+    mirrored = patches[:, :, :, ::-1] if transform >= 4 else patches
+    return np.ascontiguousarray(np.rot90(mirrored, transform % 4, axes=(2, 3)))
 
 
 class Embedder:
@@ -28,7 +48,9 @@ class Embedder:
         self._encoder = encoder
         self._cache = EmbeddingCache(slide, encoder)
 
-    def embed(self, spots: Spots, step: Callable[[int], None] | None = None) -> NDArray[np.float32]:
+    def embed(
+        self, spots: Spots, step: Callable[[int], None] | None = None, transform: int = 0
+    ) -> NDArray[np.float32]:
         """Embed spots.
 
         Parameters
@@ -37,20 +59,55 @@ class Embedder:
             n spots.
         step
             Told after every batch how many spots of these are embedded; may raise to cancel.
+        transform
+            How the patches are turned before the encoder sees them, 0 to 7; see `turned`.
 
         Returns
         -------
         (n, width) float32.
         """
+        return self._embed(spots, (transform,), step)[:, 0].copy()
+
+    def embed_turned(
+        self, spots: Spots, step: Callable[[int], None] | None = None
+    ) -> NDArray[np.float16]:
+        """Embed all 8 transforms of each patch, which is read once.
+
+        Parameters
+        ----------
+        spots, step
+            As in `embed`; a spot counts as embedded once its 8 transforms are.
+
+        Returns
+        -------
+        (n, 8, width) float16: ``[:, 0]`` is what `embed` gives.
+        """
+        return self._embed(spots, range(N_TRANSFORMS), step).astype(np.float16)
+
+    def _embed(
+        self,
+        spots: Spots,
+        transforms: range | tuple[int, ...],
+        step: Callable[[int], None] | None,
+    ) -> NDArray[np.float32]:
+        """(n, transforms, width), from the cache or by looking."""
         from napari_stem.slide.patches import PatchReader
 
-        found, known = self._cache.get(spots)
-        missing = np.flatnonzero(~known)
+        cached = [self._cache.get(spots, transform) for transform in transforms]
+        found = np.stack([embedding for embedding, _ in cached], axis=1)
+        known = np.stack([whether for _, whether in cached], axis=1)  # (n, transforms)
+        missing = np.flatnonzero(~known.all(axis=1))
         reader = PatchReader(self._slide, spots, self._encoder.patch)
         for start in range(0, len(missing), _SPOTS_PER_BATCH):
             index = missing[start : start + _SPOTS_PER_BATCH]
-            found[index] = rounded(self._encoder.encode(reader.read(index)))
-            self._cache.put(spots.take(index), found[index])
+            patches = reader.read(index)
+            for place, transform in enumerate(transforms):
+                lacking = ~known[index, place]
+                if not lacking.any():
+                    continue
+                new = rounded(self._encoder.encode(turned(patches[lacking], transform)))
+                found[index[lacking], place] = new
+                self._cache.put(spots.take(index[lacking]), new, transform)
             if step is not None:
                 step(len(spots) - len(missing) + start + len(index))
         return found

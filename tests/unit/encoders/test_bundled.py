@@ -11,7 +11,7 @@ import pytest
 from napari_stem.encoders import bundled
 from napari_stem.encoders.base import Encoder
 from napari_stem.encoders.bundled import BundledEncoder
-from napari_stem.encoders.registry import list_encoders, load_encoder
+from napari_stem.encoders.registry import encoder_width, list_encoders, load_encoder
 from napari_stem.encoders.stain import STATISTICS_WIDTH, stain_statistics
 from napari_stem.errors import EncoderError
 from napari_stem.geometry import Mpp, Spots
@@ -118,10 +118,21 @@ def test_incomplete_weights_are_an_encoder_error(tmp_path, monkeypatch) -> None:
         BundledEncoder()
 
 
-def test_registry_knows_it_and_nothing_else() -> None:
-    assert [(e["name"], e["ready"]) for e in list_encoders()] == [("bundled", True)]
-    with pytest.raises(EncoderError, match="'uni'; known: bundled"):
-        load_encoder("uni")
+def test_other_fields_of_view_are_another_version(patches: NDArray[np.uint8]) -> None:
+    one = load_encoder("bundled", fields_of_view_um=(300.0,))
+    assert (one.version, one.width, one.patch.fields_of_view_um) == ("1-300um", 351, (300.0,))
+    own = load_encoder("bundled", fields_of_view_um=(150.0, 300.0, 600.0))
+    assert (own.version, own.width, BundledEncoder.width) == ("1", 1053, 1053)
+    np.testing.assert_allclose(
+        one.encode(patches[:, 1:2]), own.encode(patches)[:, 351:702], rtol=1e-4, atol=1e-4
+    )
+
+
+def test_registry_knows_its_width_without_loading_it() -> None:
+    assert list_encoders()[0]["name"] == "bundled"
+    assert list_encoders()[0]["ready"]
+    assert encoder_width("bundled") == BundledEncoder.width
+    assert encoder_width("bundled", 2) * 3 == BundledEncoder.width * 2
 
 
 def test_stain_statistics_of_a_flat_patch() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from napari_stem.encoders.base import PatchSpec
 from napari_stem.encoders.cache import EmbeddingCache, rounded
-from napari_stem.encoders.embed import Embedder
+from napari_stem.encoders.embed import Embedder, turned
 from napari_stem.geometry import Mpp, lattice
 from napari_stem.slide import open_slide
 from napari_stem.slide.patches import PatchReader
@@ -27,6 +27,21 @@ if TYPE_CHECKING:
 
 CROP = Path(__file__).parents[2] / "data" / "slides" / "C5-crop.jpg"
 MPP = 0.6907
+
+
+class Corner:
+    """A small encoder that sees which way up a patch is: the colour of its first corner."""
+
+    name, version = "corner", "1"
+    patch = PatchSpec(fields_of_view_um=(50.0, 100.0), side_px=16)
+    width = 6
+
+    def __init__(self) -> None:
+        self.n_seen = 0
+
+    def encode(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.n_seen += len(patches)
+        return patches[:, :, :4, :8].mean((2, 3)).reshape(len(patches), -1).astype(np.float32)
 
 
 class Colours:
@@ -173,3 +188,62 @@ def test_a_cut_vector_is_made_again(cache, slide) -> None:
     connection.close()
     np.testing.assert_array_equal(Embedder(slide, encoder).embed(spots), whole)
     assert encoder.n_seen == len(spots) + 1
+
+
+# turned patches
+
+
+def test_the_eight_turns_are_those_of_a_square() -> None:
+    rng = np.random.default_rng(0)
+    patch = rng.integers(0, 256, (1, 2, 5, 5, 3)).astype(np.uint8)
+    turns = [turned(patch, transform) for transform in range(8)]
+    np.testing.assert_array_equal(turns[0], patch)
+    np.testing.assert_array_equal(turns[4], patch[:, :, :, ::-1])
+    np.testing.assert_array_equal(turns[1][0, 1, :, 0], patch[0, 1, 0, ::-1])  # top becomes left
+    assert len({turn.tobytes() for turn in turns}) == 8
+    closed = {turned(turned(patch, a), b).tobytes() for a in range(8) for b in range(8)}
+    assert closed == {turn.tobytes() for turn in turns}
+
+
+def test_turned_embeddings_are_those_of_turned_patches(slide) -> None:
+    spots = spots_of(slide)
+    patches = PatchReader(slide, spots, Corner.patch).read(slice(None))
+    turns = Embedder(slide, Corner()).embed_turned(spots)
+    assert (turns.shape, turns.dtype) == ((len(spots), 8, 6), np.float16)
+    for transform in range(8):
+        expected = Corner().encode(turned(patches, transform))
+        np.testing.assert_allclose(turns[:, transform], expected, rtol=2**-10)
+        one = Embedder(slide, Corner()).embed(spots, transform=transform)
+        np.testing.assert_array_equal(one, turns[:, transform])
+    assert np.ptp(turns.astype(np.float32), axis=1).max(1).min() > 0  # each spot looks different
+
+
+def test_turns_are_cached_beside_what_was_there(slide, monkeypatch) -> None:
+    """The untouched patch keeps its key: an older cache is used, and each patch is read once."""
+    spots, encoder = spots_of(slide), Corner()
+    first = Embedder(slide, encoder).embed(spots)
+    assert encoder.n_seen == len(spots)
+    read, n_read = PatchReader.read, []
+    monkeypatch.setattr(
+        PatchReader, "read", lambda self, index: n_read.append(len(index)) or read(self, index)
+    )
+    told: list[int] = []
+    turns = Embedder(slide, encoder).embed_turned(spots, told.append)
+    assert encoder.n_seen == 8 * len(spots)
+    assert sum(n_read) == told[-1] == len(spots)
+    np.testing.assert_array_equal(turns[:, 0], first)
+    np.testing.assert_array_equal(Embedder(slide, encoder).embed_turned(spots), turns)
+    assert encoder.n_seen == 8 * len(spots)
+
+
+def test_a_cache_from_before_there_were_turns_is_still_read(cache, slide) -> None:
+    spots, encoder = spots_of(slide), Corner()
+    first = Embedder(slide, encoder).embed(spots)
+    (file,) = (cache / "embeddings").glob("*.sqlite")
+    connection = sqlite3.connect(file)
+    with connection:
+        connection.execute("DROP TABLE turned")
+    connection.close()
+    np.testing.assert_array_equal(Embedder(slide, encoder).embed(spots), first)
+    assert encoder.n_seen == len(spots)
+    assert Embedder(slide, encoder).embed_turned(spots).shape == (len(spots), 8, 6)

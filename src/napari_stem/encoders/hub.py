@@ -1,0 +1,209 @@
+"""Where published weights lie on this machine, and how they get there.
+
+Weights are looked for in a folder of the user's (``$NAPARI_STEM_ENCODERS``: FOLDER/NAME/..., for hospitals
+without internet), then in Hugging Face's own cache. Tokens are huggingface_hub's affair alone: they are never
+read, stored or logged here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_stem.encoders.hub_errors import Asked, in_clear_words
+from napari_stem.errors import EncoderError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_stem.encoders.facts import EncoderFacts
+
+    Progress = Callable[[int, int], None]
+
+FOLDER_VARIABLE = "NAPARI_STEM_ENCODERS"
+_CODE_AND_CONFIG = (".json", ".py", ".txt")
+_CHUNK = 1 << 22
+
+
+def encoder_folder() -> Path | None:
+    """Folder of the user's with encoders, if there is one: ``$NAPARI_STEM_ENCODERS``."""
+    chosen = os.environ.get(FOLDER_VARIABLE)
+    return Path(chosen).expanduser() if chosen else None
+
+
+def locate(facts: EncoderFacts, folder: Path | None = None) -> Path | None:
+    """Find the folder with an encoder's weights; asks no network.
+
+    Parameters
+    ----------
+    facts
+        The encoder.
+    folder
+        Where to look first; None: ``$NAPARI_STEM_ENCODERS``.
+    """
+    own = folder or encoder_folder()
+    if own is not None and _complete(facts, own / facts.name):
+        return own / facts.name
+    from huggingface_hub import try_to_load_from_cache
+
+    for name in facts.weights:
+        cached = try_to_load_from_cache(facts.hub_id, name)
+        if isinstance(cached, str) and _complete(facts, Path(cached).parent):
+            return Path(cached).parent
+    return None
+
+
+def weights_file(facts: EncoderFacts, folder: Path) -> Path:
+    """Return the file with the weights, the preferred one if there are several.
+
+    Raises
+    ------
+    EncoderError
+        There is none.
+    """
+    for name in facts.weights:
+        if (folder / name).is_file():
+            return folder / name
+    raise EncoderError(
+        f"{folder} holds no weights of encoder '{facts.name}'; put {' or '.join(facts.weights)} there."
+    )
+
+
+def _complete(facts: EncoderFacts, folder: Path) -> bool:
+    has_weights = any((folder / name).is_file() for name in facts.weights)
+    needs_config = facts.library in {"transformers", "remote"}
+    return has_weights and (not needs_config or (folder / "config.json").is_file())
+
+
+def download(facts: EncoderFacts, to: Path | None = None, progress: Progress | None = None) -> Path:
+    """Download an encoder; what is there already is not fetched again.
+
+    Parameters
+    ----------
+    facts
+        The encoder.
+    to
+        Folder of encoders: files go to ``to``/NAME. None: Hugging Face's cache.
+    progress
+        Told (bytes of the present file, of how many); may raise to cancel. None: bars on stderr.
+
+    Returns
+    -------
+    The folder with the files.
+
+    Raises
+    ------
+    EncoderError
+        Refused, no network, no space, a file that does not match its checksum.
+    """
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    if to is not None and facts.architecture == "return_conch":
+        raise EncoderError(
+            f"The code of encoder '{facts.name}' reads Hugging Face's cache only; download it without --to."
+        )
+    place = to / facts.name if to is not None else None
+    options: dict[str, Any] = {} if progress is None else {"tqdm_class": _reporting(progress)}
+    with in_clear_words(_asked(facts)):
+        siblings = HfApi().model_info(facts.hub_id, files_metadata=True).siblings or []
+        wanted = _wanted(facts, siblings)
+        _require_space(facts, place or Path(HF_HUB_CACHE), sum(s.size or 0 for s in wanted))
+        for sibling in wanted:
+            path = Path(
+                hf_hub_download(facts.hub_id, sibling.rfilename, local_dir=place, **options)
+            )
+            if sibling.lfs is not None:
+                _check(facts, path, sibling.lfs.sha256)
+    return place if place is not None else path.parent
+
+
+def _wanted(facts: EncoderFacts, siblings: list[Any]) -> list[Any]:
+    """Choose the files to fetch, the weights last: a folder with weights is a whole one."""
+    by_name = {sibling.rfilename: sibling for sibling in siblings}
+    weights = next((name for name in facts.weights if name in by_name), None)
+    if weights is None:
+        raise EncoderError(
+            f"{facts.page} offers none of {', '.join(facts.weights)}; its files may have been renamed: "
+            f"download it by hand into a folder NAME of ${FOLDER_VARIABLE}."
+        )
+    extra = []
+    if facts.library in {"transformers", "remote"}:
+        extra = [
+            s for name, s in by_name.items() if name.endswith(_CODE_AND_CONFIG) and "/" not in name
+        ]
+    if facts.library == "remote" and "model.safetensors" in by_name:
+        extra.append(by_name["model.safetensors"])
+    return [*(s for s in extra if s.rfilename != weights), by_name[weights]]
+
+
+def _require_space(facts: EncoderFacts, place: Path, size: int) -> None:
+    ancestor = place.absolute()
+    while not ancestor.exists() and ancestor != ancestor.parent:
+        ancestor = ancestor.parent
+    free = shutil.disk_usage(ancestor).free
+    if size > free:
+        raise EncoderError(
+            f"Encoder '{facts.name}' needs {size / 1e6:.0f} MB, and {ancestor} has {free / 1e6:.0f} MB free; "
+            f"make room, or choose another place with --to."
+        )
+
+
+def _check(facts: EncoderFacts, path: Path, sha256: str) -> None:
+    """Compare a file with the checksum that the hub states; a wrong one is removed."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    if digest.hexdigest() != sha256:
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        raise EncoderError(
+            f"{path.name} of encoder '{facts.name}' arrived damaged (its checksum is wrong) and was removed; "
+            f"download it again."
+        )
+
+
+def _reporting(progress: Progress) -> type[Any]:
+    """Make a bar class that tells a function instead of a terminal."""
+    from huggingface_hub import utils
+
+    bar: Any = utils.tqdm  # type: ignore[attr-defined, unused-ignore]
+
+    class Reporting(bar):  # type: ignore[misc]
+        """Counts by itself: a bar that somebody switched off does not."""
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            self._done, self._total = int(options.get("initial") or 0), options.get("total") or 0
+            super().__init__(*args, **{**options, "file": _Silent()})
+
+        def update(self, n: float | None = 1) -> bool | None:
+            self._done += int(n or 0)
+            progress(self._done, int(self._total))
+            shown: bool | None = super().update(n)
+            return shown
+
+    return Reporting
+
+
+class _Silent:
+    """A file that takes everything and keeps nothing."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+def _asked(facts: EncoderFacts) -> Asked:
+    return Asked(
+        what=f"encoder '{facts.name}'",
+        page=facts.page,
+        otherwise=f"or copy the files of {facts.page} into a folder '{facts.name}' of ${FOLDER_VARIABLE}",
+        elsewhere="choose another place with --to",
+        error=EncoderError,
+    )

@@ -1,0 +1,255 @@
+"""A folder with weights -> a network, by timm, by transformers, or by the repository's own code.
+
+Weights are read from safetensors, or from pickles as bare numbers (`weights_only`); they must fit the published
+architecture to the last tensor, so that a wrong file or a wrong fact ends in words, not in wrong numbers.
+"""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from napari_stem.encoders.hub import weights_file
+from napari_stem.encoders.timm_import import import_timm
+from napari_stem.errors import EncoderError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_stem.encoders.facts import EncoderFacts
+
+    Weights = dict[str, torch.Tensor]
+
+_WRAPPERS = ("state_dict", "model", "teacher")
+_PREFIXES = ("module.", "backbone.")
+_TRAINING_ONLY = ("mask_token", "dino_head.", "ibot_head.", "head.")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network in evaluation mode.
+
+    Attributes
+    ----------
+    module
+        All of it.
+    tokens
+        (n, 3, side, side) -> (n, prefix + patches, width), after the last normalisation.
+    pooled
+        Tokens -> (n, width), where the network has a pooling of its own.
+    """
+
+    module: torch.nn.Module
+    tokens: Callable[[torch.Tensor], torch.Tensor]
+    pooled: Callable[[torch.Tensor], torch.Tensor] | None = None
+
+
+def load_network(facts: EncoderFacts, folder: Path) -> Network:
+    """Load a network from a folder with its weights.
+
+    Raises
+    ------
+    EncoderError
+        The weights are damaged, contain code, or are another network's.
+    """
+    if facts.library == "transformers":
+        return _from_transformers(facts, folder)
+    if facts.library == "remote":
+        return _from_repository_code(facts, folder)
+    with torch.device("meta"):  # no memory, no random numbers: the weights are put in their place
+        module = build(facts)
+    _fill(module, read_weights(facts, weights_file(facts, folder)), facts, folder)
+    module = module.float().eval()
+    return Network(module, module.forward_features, getattr(module, "pooled", None))
+
+
+def build(facts: EncoderFacts) -> Any:
+    """Build a network of timm, with attentional pooling where the facts say so, with random weights."""
+    timm = import_timm()
+    trunk = timm.create_model(facts.architecture, num_classes=0, **_arguments(facts))
+    if facts.library != "attention-pool":
+        return trunk
+    from napari_stem.encoders.attention_pool import AttentionPooled
+
+    return AttentionPooled(trunk, facts.width(("pooled",)))
+
+
+def _arguments(facts: EncoderFacts) -> dict[str, Any]:
+    """Return timm's arguments, layers by what their names stand for."""
+    arguments = dict(facts.arguments)
+    if "mlp_layer" in arguments:
+        from timm import layers
+
+        arguments["mlp_layer"] = getattr(layers, arguments["mlp_layer"])
+    if "act_layer" in arguments:
+        arguments["act_layer"] = getattr(torch.nn, arguments["act_layer"])
+    return arguments
+
+
+def read_weights(facts: EncoderFacts, path: Path) -> Weights:
+    """Read the tensors of a file that belong to the network, by their names in it.
+
+    Raises
+    ------
+    EncoderError
+        The file is damaged or contains code.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            found = load_file(path)
+        else:
+            with warnings.catch_warnings():  # of old pickle protocols
+                warnings.simplefilter("ignore", UserWarning)
+                found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise EncoderError(
+            f"{path} holds more than numbers, or is damaged, and was not opened: a pickle can run code. "
+            f"Download '{facts.name}' again, or ask its authors for safetensors."
+        ) from error
+    except (SafetensorError, OSError, ValueError, RuntimeError, EOFError) as error:
+        raise EncoderError(
+            f"The weights of encoder '{facts.name}' ({path}) cannot be read ({first_line(error)}); "
+            f"remove the file and download it again: napari-stem encoders download {facts.name}."
+        ) from error
+    return _own_tensors(facts, found)
+
+
+def _own_tensors(facts: EncoderFacts, found: Any) -> Weights:
+    """Unwrap a checkpoint and leave aside what serves training or another half of the model."""
+    for wrapper in _WRAPPERS:
+        if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
+            found = found[wrapper]
+    weights = {}
+    for key, tensor in found.items() if isinstance(found, dict) else ():
+        name = str(key)
+        for prefix in _PREFIXES:
+            name = name.removeprefix(prefix)
+        if not name.startswith(facts.keep):
+            continue
+        name = name.removeprefix(facts.keep)
+        if isinstance(tensor, torch.Tensor) and not name.startswith((*_TRAINING_ONLY, *facts.drop)):
+            weights[name] = tensor
+    return weights
+
+
+def _fill(module: torch.nn.Module, weights: Weights, facts: EncoderFacts, folder: Path) -> None:
+    """Put weights in their place; every tensor of the network must be there, and none besides."""
+    wanted = module.state_dict()
+    wrong = [
+        *(f"no {name}" for name in wanted if name not in weights),
+        *(f"an unknown {name}" for name in weights if name not in wanted),
+        *(
+            f"{name} of shape {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
+            for name, tensor in wanted.items()
+            if name in weights and weights[name].shape != tensor.shape
+        ),
+    ]
+    if wrong:
+        raise _not_this_network(facts, folder, wrong)
+    module.load_state_dict(weights, strict=True, assign=True)
+
+
+def _from_transformers(facts: EncoderFacts, folder: Path) -> Network:
+    """Load by transformers' own class, from `config.json` and the weights beside it; runs no other code."""
+    transformers = _import_transformers(facts)
+    weights = weights_file(facts, folder)
+    read_weights_header(facts, weights)
+    try:
+        module, report = getattr(transformers, facts.architecture).from_pretrained(
+            folder,
+            local_files_only=True,
+            output_loading_info=True,
+            use_safetensors=weights.suffix == ".safetensors",
+            **facts.arguments,
+        )
+    except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
+        raise EncoderError(
+            f"The weights of encoder '{facts.name}' ({folder}) cannot be read ({first_line(error)}); "
+            f"download them again: napari-stem encoders download {facts.name}."
+        ) from error
+    wrong = [f"no {name}" for name in sorted(report["missing_keys"]) if "mask_token" not in name]
+    if module.config.hidden_size != facts.token_width:
+        wrong.append(f"width {module.config.hidden_size} instead of {facts.token_width}")
+    if wrong:
+        raise _not_this_network(facts, folder, wrong)
+    module = module.float().eval()
+    return Network(module, lambda x: module(pixel_values=x).last_hidden_state)
+
+
+def read_weights_header(facts: EncoderFacts, path: Path) -> None:
+    """Check that a safetensors file is whole; transformers would tell of it in another language.
+
+    Raises
+    ------
+    EncoderError
+        It is not.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if path.suffix != ".safetensors":
+        return
+    try:
+        with safe_open(path, framework="pt"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise EncoderError(
+            f"The weights of encoder '{facts.name}' ({path}) cannot be read ({first_line(error)}); "
+            f"remove the file and download it again: napari-stem encoders download {facts.name}."
+        ) from error
+
+
+def _from_repository_code(facts: EncoderFacts, folder: Path) -> Network:
+    """Load by the code in the repository; called on the user's explicit consent alone."""
+    transformers = _import_transformers(facts)
+    try:
+        model = transformers.AutoModel.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=True
+        )
+        if facts.architecture == "return_conch":
+            model = model.return_conch()[0]
+    except (OSError, ValueError, RuntimeError, ImportError, AttributeError) as error:
+        raise EncoderError(
+            f"The code in {folder} cannot load encoder '{facts.name}' ({first_line(error)}); it may need "
+            f"other versions of its libraries: see {facts.page}."
+        ) from error
+    module = model.float().eval()
+    if facts.architecture != "return_conch":
+        return Network(module, lambda x: module(pixel_values=x).last_hidden_state)
+    return Network(
+        module,
+        lambda x: module.trunk(x, return_all_tokens=True),
+        lambda tokens: module.ln_contrast(module.attn_pool_contrast(tokens)[:, 0]),
+    )
+
+
+def _import_transformers(facts: EncoderFacts) -> Any:
+    import_timm()  # mends a torchvision that does not fit torch, which transformers imports too
+    try:
+        import transformers
+    except ImportError as error:
+        raise EncoderError(
+            f"Encoder '{facts.name}' needs the package transformers: pip install 'napari-stem[encoders]'."
+        ) from error
+    return transformers
+
+
+def _not_this_network(facts: EncoderFacts, folder: Path, wrong: list[str]) -> EncoderError:
+    some = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+    return EncoderError(
+        f"The weights in {folder} are not those of encoder '{facts.name}': {some}; "
+        f"download them again from {facts.page}."
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, cut where it runs on."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:150].rstrip(".:; ")

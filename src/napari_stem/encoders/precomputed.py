@@ -1,0 +1,234 @@
+"""Embeddings from files in place of an encoder: compared with the slide, matched to spots by coordinates."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_stem.encoders.cache import rounded
+from napari_stem.encoders.precomputed_checks import (
+    EXAMPLES,
+    encoder_of,
+    remarks,
+    require_same_slide,
+    require_sound,
+    side_of,
+)
+from napari_stem.encoders.precomputed_files import read_raw
+from napari_stem.errors import EncoderError
+from napari_stem.geometry import Spots
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_stem.geometry import Mpp, SizePx
+
+TOLERANCE = 0.1  # of a patch's side: how far its centre may lie from the spot that it stands for
+_HALF_MAX = float(np.finfo(np.float16).max)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stated:
+    """What a user says of embeddings, because their file does not.
+
+    Attributes
+    ----------
+    encoder
+        What made them; any name, the encoder need not be installed.
+    patch_px
+        Side of a patch in level-0 px.
+    coordinates
+        File with the places of the patches.
+    tolerance_um
+        How far a patch's centre may lie from its spot; None: a tenth of the patch's side.
+    """
+
+    encoder: str | None = None
+    patch_px: float | None = None
+    coordinates: Path | None = None
+    tolerance_um: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchEmbeddings:
+    """Embeddings of patches of one slide, checked against it.
+
+    Attributes
+    ----------
+    path
+        The file.
+    features
+        (n, W) float32, finite.
+    x_px, y_px
+        (n,) centres of the patches, level-0 px.
+    side_um
+        Side of a patch.
+    mpp
+        Of the slide.
+    encoder, version
+        What made them; the version is None where the file does not say.
+    tolerance_um
+        How far a patch's centre may lie from its spot.
+    remarks
+        What a user should hear, one sentence each.
+    """
+
+    path: Path
+    features: NDArray[np.float32]
+    x_px: NDArray[np.float64]
+    y_px: NDArray[np.float64]
+    side_um: float
+    mpp: Mpp
+    encoder: str
+    version: str | None
+    tolerance_um: float
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """Length of one embedding, W."""
+        return int(self.features.shape[1])
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """What a prediction made from them records, JSON-ready."""
+        digest = hashlib.sha256(self.features.tobytes())
+        digest.update(np.column_stack([self.x_px, self.y_px]).tobytes())
+        return {
+            "embeddings": "from file",
+            "embeddings_file": self.path.name,
+            "embeddings_sha256": digest.hexdigest(),
+            "embeddings_patch_um": self.side_um,
+            "embeddings_tolerance_um": self.tolerance_um,
+        }
+
+    def spots(self) -> Spots:
+        """Return the patches themselves as spots, named by their centres; the pitch is that of neighbours."""
+        from napari_stem.spatial.lattice import nearest_distance_px
+
+        xy_px = np.column_stack([self.x_px, self.y_px])
+        pitch_px = nearest_distance_px(xy_px) or self.side_um / self.mpp.x_um
+        col, row = np.round((xy_px - xy_px.min(axis=0)) / pitch_px).astype(np.int64).T
+        return Spots(
+            x_px=self.x_px,
+            y_px=self.y_px,
+            array_row=row,
+            array_col=col,
+            pitch_um=float(pitch_px * self.mpp.x_um),
+            diameter_um=self.side_um,
+            names=tuple(f"x{x}y{y}" for x, y in np.round(xy_px).astype(int).tolist()),
+        )
+
+
+def read_embeddings(
+    path: Path, size: SizePx, mpp: Mpp, stated: Stated | None = None
+) -> PatchEmbeddings:
+    """Read a file of embeddings and check it against the slide that it is said to be of.
+
+    Parameters
+    ----------
+    path
+        See `napari_stem.encoders.precomputed_files`.
+    size, mpp
+        Of the slide, level 0.
+    stated
+        What the file does not say.
+
+    Raises
+    ------
+    EncoderError
+        It cannot be read; encoder or patch size is unknown; it is of another slide or pixel size; values are
+        no numbers; a place occurs twice.
+    """
+    stated = stated or Stated()
+    raw = read_raw(path, stated.coordinates)
+    encoder = encoder_of(raw, stated.encoder)
+    side_px = side_of(raw, stated.patch_px)
+    require_same_slide(raw, size, mpp)
+    places = np.zeros((0, 2)) if raw.xy_px is None else raw.xy_px
+    xy_px = places if raw.centred else places + side_px / 2
+    features = raw.features.astype(np.float32)
+    require_sound(path, features, xy_px, size)
+    side_um = side_px * mpp.x_um
+    return PatchEmbeddings(
+        path=path,
+        features=rounded(features) if np.abs(features).max() <= _HALF_MAX else features,
+        x_px=xy_px[:, 0],
+        y_px=xy_px[:, 1],
+        side_um=side_um,
+        mpp=mpp,
+        encoder=encoder,
+        version=raw.version,
+        tolerance_um=stated.tolerance_um or TOLERANCE * side_um,
+        remarks=remarks(raw, mpp),
+    )
+
+
+class PrecomputedEmbedder:
+    """Embeds spots of one slide by looking them up; stands where `napari_stem.encoders.embed.Embedder` does."""
+
+    def __init__(self, patches: PatchEmbeddings) -> None:
+        self.patches = patches
+        self._scale_um = (patches.mpp.x_um, patches.mpp.y_um)
+
+    def match(self, spots: Spots) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Find the patch of each spot.
+
+        Returns
+        -------
+        (n,) index of the nearest patch, -1 where none is within the tolerance, and (n,) its distance in um.
+        """
+        from scipy.spatial import cKDTree
+
+        patches = self.patches
+        tree = cKDTree(np.column_stack([patches.x_px, patches.y_px]) * self._scale_um)
+        distance_um, index = tree.query(np.column_stack([spots.x_px, spots.y_px]) * self._scale_um)
+        found = np.where(distance_um <= patches.tolerance_um, index, -1).astype(np.int64)
+        return found, np.asarray(distance_um, np.float64)
+
+    def embed(self, spots: Spots, step: Callable[[int], None] | None = None) -> NDArray[np.float32]:
+        """Look spots up.
+
+        Parameters
+        ----------
+        spots
+            n spots.
+        step
+            Told n once they are found; may raise to cancel.
+
+        Returns
+        -------
+        (n, width) float32.
+
+        Raises
+        ------
+        EncoderError
+            A spot has no patch within the tolerance: how many, and which.
+        """
+        index, distance_um = self.match(spots)
+        if (index < 0).any():
+            raise EncoderError(self.unmatched_text(spots, index, distance_um))
+        if step is not None:
+            step(len(spots))
+        return self.patches.features[index]
+
+    def unmatched_text(
+        self, spots: Spots, index: NDArray[np.int64], distance_um: NDArray[np.float64]
+    ) -> str:
+        """Say how many spots have no patch, and name some; ``index``, ``distance_um`` as of `match`."""
+        lost = np.flatnonzero(index < 0)
+        some = ", ".join(
+            f"{spots.names[i]} (nearest {distance_um[i]:.0f} um away)" for i in lost[:EXAMPLES]
+        )
+        return (
+            f"{len(lost)} of {len(spots)} spots have no patch in {self.patches.path.name} within "
+            f"{self.patches.tolerance_um:.1f} um: {some}{' ...' if len(lost) > EXAMPLES else ''}; embed "
+            f"patches centred on them, or allow more with --tolerance."
+        )

@@ -1,0 +1,184 @@
+"""Embeddings that somebody else made, as files hold them: HDF5, Zarr, AnnData, NumPy and torch.
+
+Layouts, by what is in the file: CLAM and TRIDENT (``features``, ``coords`` with ``patch_size_level0``, or
+``patch_size`` and ``downsample``), LazySlide (AnnData of ``wsi.fetch.features_anndata``: top-left corners,
+``uns["tile_spec"]``), other AnnData (``obsm["spatial"]`` are centres), slide2vec (``.pt`` or ``.npz``,
+``.meta.json`` beside, ``.coordinates.npz``). Nothing in a file is run: torch files are read weights-only, NumPy
+files without pickle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_stem.encoders.precomputed_places import (
+    COORDS,
+    HDF5,
+    RawEmbeddings,
+    beside,
+    first,
+    matrix,
+    meta,
+    named,
+    number,
+    pairs,
+    placed,
+    told,
+)
+from napari_stem.errors import EncoderError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SUFFIXES = (*HDF5, ".zarr", ".h5ad", ".pt", ".npz")
+_FEATURES = ("features", "feats", "embeddings", "tile_embeddings")
+
+
+def read_raw(path: Path, coordinates: Path | None = None) -> RawEmbeddings:
+    """Read a file of embeddings.
+
+    Parameters
+    ----------
+    path
+        ``.h5``, ``.zarr``, ``.h5ad``, ``.pt`` or ``.npz``.
+    coordinates
+        Where the patches lie, if the file does not say: ``.h5`` (TRIDENT's and CLAM's ``patches``), ``.npz`` or
+        ``.npy`` (slide2vec). None: what lies beside a slide2vec file.
+
+    Raises
+    ------
+    EncoderError
+        It is missing, damaged, or holds no embeddings, or nothing says where the patches lie.
+    """
+    if path.suffix not in SUFFIXES:
+        raise EncoderError(
+            f"{path.name} has an ending that embeddings do not have; give one of {', '.join(SUFFIXES)}."
+        )
+    if not path.exists():
+        raise EncoderError(f"There is no file of embeddings {path}; check the path.")
+    with named(path):
+        found = _READERS[path.suffix](path)
+    if coordinates is None and found.xy_px is None:
+        coordinates = beside(path)
+    if coordinates is not None:
+        found = placed(found, coordinates)
+    if found.xy_px is None:
+        raise EncoderError(
+            f"{path} holds embeddings, but not where their patches lie; give the file with the coordinates "
+            f"(--coordinates, .h5, .npz or .npy)."
+        )
+    if len(found.xy_px) != len(found.features):
+        raise EncoderError(
+            f"{path} has {len(found.features)} embeddings and {len(found.xy_px)} places; they belong to "
+            f"different runs."
+        )
+    return found
+
+
+def _read_hdf5(path: Path) -> RawEmbeddings:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return _from_arrays(path, file)
+
+
+def _read_zarr(path: Path) -> RawEmbeddings:
+    import zarr
+
+    group = zarr.open_group(path, mode="r")
+    if "X" in group and "obs" in group:
+        return _read_anndata(path)
+    if "tables" in group:
+        raise EncoderError(
+            f"{path} is a whole LazySlide store; write its features as one table first: "
+            f'wsi.fetch.features_anndata("uni").write_h5ad("features.h5ad").'
+        )
+    return _from_arrays(path, group)
+
+
+def _from_arrays(path: Path, group: Any) -> RawEmbeddings:
+    """Arrays by name with attributes: CLAM, TRIDENT, and whatever is alike."""
+    features, coords = first(_FEATURES, group), first(COORDS, group)
+    if features is None:
+        raise EncoderError(
+            f"{path} has no array 'features' (it has {', '.join(sorted(group)) or 'none'}); write the "
+            f"embeddings there, (n, width)."
+        )
+    about = {**dict(group.attrs), **dict(group[features].attrs)}
+    xy_px = None
+    if coords is not None:
+        about |= dict(group[coords].attrs)
+        xy_px = pairs(np.asarray(group[coords][:]))
+    values = np.asarray(group[features][:])
+    return told(RawEmbeddings(path=path, features=matrix(values), xy_px=xy_px), about)
+
+
+def _read_anndata(path: Path) -> RawEmbeddings:
+    import anndata
+
+    table = anndata.read_zarr(path) if path.suffix == ".zarr" else anndata.read_h5ad(path)
+    features = table.X.toarray() if hasattr(table.X, "toarray") else np.asarray(table.X)
+    if "spatial" not in table.obsm:
+        raise EncoderError(
+            f'{path} has no obsm["spatial"], so its patches have no place; LazySlide writes it with '
+            f"wsi.fetch.features_anndata."
+        )
+    found = RawEmbeddings(
+        path=path, features=matrix(features), xy_px=pairs(np.asarray(table.obsm["spatial"]))
+    )
+    spec, slide = table.uns.get("tile_spec"), table.uns.get("slide_properties", {})
+    if spec is None:
+        return told(replace(found, centred=True, side_px=_diameter_px(table.uns)), table.uns)
+    shape = slide.get("shape")
+    return replace(
+        told(found, table.uns),
+        side_px=float(spec["width"]) * float(spec.get("base_downsample", 1.0)),
+        mpp_um=number(slide.get("mpp")),
+        magnification=number(slide.get("magnification")),
+        size_px=None if shape is None else (float(shape[1]), float(shape[0])),
+    )
+
+
+def _diameter_px(uns: Mapping[str, Any]) -> float | None:
+    for library in uns.get("spatial", {}).values():
+        diameter = library.get("scalefactors", {}).get("spot_diameter_fullres")
+        if diameter is not None:
+            return number(diameter)
+    return None
+
+
+def _read_torch(path: Path) -> RawEmbeddings:
+    from napari_stem.model.tensor_files import read_tensors
+
+    return _from_mapping(path, read_tensors(path))
+
+
+def _read_npz(path: Path) -> RawEmbeddings:
+    with np.load(path, allow_pickle=False) as arrays:
+        return _from_mapping(path, {name: arrays[name] for name in arrays.files})
+
+
+def _from_mapping(path: Path, content: Any) -> RawEmbeddings:
+    """One array, or arrays by name; slide2vec's ``.meta.json`` is read where it lies beside."""
+    held: Mapping[str, Any] = content if isinstance(content, dict) else {"features": content}
+    features, coords = first(_FEATURES, held), first(COORDS, held)
+    if features is None:
+        raise EncoderError(
+            f"{path} has no 'features' (it has {', '.join(map(str, held)) or 'nothing'})."
+        )
+    xy_px = None if coords is None else pairs(np.asarray(held[coords]))
+    found = RawEmbeddings(path=path, features=matrix(np.asarray(held[features])), xy_px=xy_px)
+    return told(found, {**held, **meta(path)})
+
+
+_READERS = {
+    **dict.fromkeys(HDF5, _read_hdf5),
+    ".zarr": _read_zarr,
+    ".h5ad": _read_anndata,
+    ".pt": _read_torch,
+    ".npz": _read_npz,
+}

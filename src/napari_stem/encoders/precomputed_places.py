@@ -1,0 +1,198 @@
+"""Where the patches of an embedding file lie, and what its attributes say of them."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_stem.errors import EncoderError, StemError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+HDF5 = (".h5", ".hdf5")
+COORDS = ("coords", "coordinates")
+_SIDES = ("patch_size_level0", "tile_size_lv0")
+_ENCODERS = ("encoder_name", "encoder", "patch_encoder", "model_name")
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawEmbeddings:
+    """What a file says, not yet compared with a slide.
+
+    Attributes
+    ----------
+    path
+        The file.
+    features
+        (n, W), as stored.
+    xy_px
+        (n, 2), level-0 px: top-left corners, or the centres where ``centred``. None where it has none.
+    centred
+        Whether ``xy_px`` are centres.
+    side_px
+        Side of a patch in level-0 px; None where nobody says.
+    mpp_um
+        Pixel size of level 0 that the file was made with; None where it does not say.
+    magnification
+        Objective power of level 0, likewise.
+    size_px
+        (width, height) of level 0, likewise.
+    encoder, version
+        What made them, likewise.
+    """
+
+    path: Path
+    features: NDArray[Any]
+    xy_px: NDArray[np.float64] | None
+    centred: bool = False
+    side_px: float | None = None
+    mpp_um: float | None = None
+    magnification: float | None = None
+    size_px: tuple[float, float] | None = None
+    encoder: str | None = None
+    version: str | None = None
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Turn what a damaged file raises into one sentence."""
+    try:
+        yield
+    except StemError:
+        raise
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split())[:150] or type(error).__name__
+        raise EncoderError(
+            f"{path} cannot be read as embeddings ({reason}); make it again."
+        ) from error
+
+
+def meta(path: Path) -> dict[str, Any]:
+    """Read the ``.meta.json`` that slide2vec writes beside a file; empty where there is none."""
+    beside_it = path.with_name(f"{path.stem}.meta.json")
+    if not beside_it.is_file():
+        return {}
+    found: dict[str, Any] = json.loads(beside_it.read_text(encoding="utf-8"))
+    return found
+
+
+def beside(path: Path) -> Path | None:
+    """Coordinates that slide2vec or TRIDENT wrote in the same run."""
+    stated = meta(path).get("coordinates_npz_path")
+    places = [
+        *([Path(stated)] if stated else []),
+        path.with_name(f"{path.stem}.coordinates.npz"),
+        path.parent.parent / "tiles" / f"{path.stem}.coordinates.npz",
+        path.parent.parent / "patches" / f"{path.stem}_patches.h5",
+    ]
+    return next((place for place in places if place.is_file()), None)
+
+
+def placed(found: RawEmbeddings, path: Path) -> RawEmbeddings:
+    """Add where the patches lie, from a file of coordinates."""
+    if path.suffix not in (*HDF5, ".npz", ".npy") or not path.is_file():
+        raise EncoderError(
+            f"There are no coordinates in {path}; give an existing .h5, .npz or .npy file."
+        )
+    with named(path):
+        if path.suffix in HDF5:
+            import h5py
+
+            with h5py.File(path, "r") as file:
+                coords = file[first(COORDS, file) or "coords"]
+                about = {**dict(file.attrs), **dict(coords.attrs)}
+                return told(replace(found, xy_px=pairs(coords[:])), about)
+        columns = _columns(path)
+        if {"x", "y"} <= columns.keys():
+            xy = np.column_stack([columns["x"], columns["y"]])
+        else:
+            xy = columns[first(COORDS, columns) or "coords"]
+        about = {key: columns[key][0] for key in _SIDES if key in columns}
+        return told(replace(found, xy_px=pairs(xy)), about | _tiling(path))
+
+
+def _columns(path: Path) -> dict[str, NDArray[Any]]:
+    """Arrays of a NumPy file by name; a plain one counts as ``coords``."""
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    table = np.load(path, allow_pickle=False)
+    return {name: table[name] for name in table.dtype.names or ()} or {"coords": table}
+
+
+def _tiling(path: Path) -> dict[str, Any]:
+    """Read slide2vec's ``.coordinates.meta.json``: facts of slide and tiles."""
+    content = meta(path)
+    slide = content.get("slide", {})
+    about = {**content.get("tiling", {}), "level0_mpp": slide.get("base_spacing_um")}
+    if slide.get("dimensions"):
+        about |= dict(zip(("level0_width", "level0_height"), slide["dimensions"], strict=True))
+    return about
+
+
+def told(found: RawEmbeddings, about: Mapping[str, Any]) -> RawEmbeddings:
+    """Add what attributes say; what is known already stays."""
+    side_px = next((number(about[key]) for key in _SIDES if key in about), None)
+    if side_px is None and "patch_size" in about and "downsample" in about:  # CLAM: px of a level
+        downsample = float(np.asarray(about["downsample"]).ravel()[0])
+        side_px = float(np.asarray(about["patch_size"]).ravel()[0]) * downsample
+    size = (number(about.get("level0_width")), number(about.get("level0_height")))
+    return replace(
+        found,
+        side_px=found.side_px or side_px,
+        mpp_um=found.mpp_um or number(about.get("level0_mpp")),
+        magnification=found.magnification or number(about.get("level0_magnification")),
+        size_px=found.size_px
+        or (None if None in size else (float(size[0] or 0), float(size[1] or 0))),
+        encoder=found.encoder or next((_text(about[k]) for k in _ENCODERS if k in about), None),
+        version=found.version or _text(about.get("encoder_version")),
+    )
+
+
+def first(names: tuple[str, ...], held: Any) -> str | None:
+    """Return the first of some names that is there."""
+    return next((name for name in names if name in held), None)
+
+
+def number(value: Any) -> float | None:
+    """Read a positive number, None where there is none (TRIDENT writes -1 for unknown)."""
+    if value is None:
+        return None
+    found = float(np.asarray(value).ravel()[0])
+    return found if np.isfinite(found) and found > 0 else None
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bytes):
+        value = value.decode()
+    return value if isinstance(value, str) and value else None
+
+
+def matrix(values: NDArray[Any]) -> NDArray[Any]:
+    """(n, W), also where a batch of one is wrapped round it."""
+    if values.ndim == 3 and values.shape[0] == 1:
+        values = values[0]
+    if values.ndim != 2 or not np.issubdtype(values.dtype, np.number):
+        msg = f"embeddings must be numbers, (n, width), not {values.dtype} {values.shape}"
+        raise ValueError(msg)
+    return values
+
+
+def pairs(values: NDArray[Any]) -> NDArray[np.float64]:
+    """(n, 2) float64, also where a batch of one is wrapped round it."""
+    xy = np.asarray(values, dtype=np.float64)
+    if xy.ndim == 3 and xy.shape[0] == 1:
+        xy = xy[0]
+    if xy.ndim != 2 or xy.shape[1] != 2:
+        msg = f"coordinates must be x and y of each patch, (n, 2), not {xy.shape}"
+        raise ValueError(msg)
+    return xy

@@ -1,0 +1,131 @@
+"""A published encoder: its network, used as its card says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_stem.encoders.base import PRECISION_MARK, PatchSpec, fields_text
+from napari_stem.encoders.tensors import normalised, pool_tokens, resized, weights_digest
+from napari_stem.errors import EncoderError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_stem.encoders.facts import EncoderFacts, Pooling
+    from napari_stem.encoders.networks import Network
+
+_CODE_VERSION = "1"  # of what happens here: count up when the numbers change
+_PATCHES_PER_BATCH = {"cpu": 8, "cuda": 64}
+_SHORT = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+
+
+class PublishedEncoder:
+    """One published network, at one or more fields of view.
+
+    Parameters
+    ----------
+    facts
+        What is known of it.
+    network
+        Loaded, in evaluation mode.
+    name
+        As users wrote it.
+    pooling
+        None: what the card recommends.
+    fields_of_view_um
+        None: the one that it was trained for (input px times um per pixel).
+    device
+        torch device.
+    precision
+        ``auto``: half precision on CUDA (autocast: sums and norms stay in float32), float32 elsewhere; or
+        ``float32``, ``float16``, ``bfloat16``.
+    """
+
+    def __init__(
+        self,
+        facts: EncoderFacts,
+        network: Network,
+        *,
+        name: str | None = None,
+        pooling: tuple[Pooling, ...] | None = None,
+        fields_of_view_um: tuple[float, ...] | None = None,
+        device: str = "cpu",
+        precision: str = "auto",
+    ) -> None:
+        kind = torch.device(device).type
+        self._facts = facts
+        self._pooling = pooling or facts.pooling
+        self._device = device
+        self._precision = chosen_precision(facts, kind, precision)
+        self._batch = _PATCHES_PER_BATCH.get(kind, 16)
+        self._network = network
+        network.module.to(device)
+        fields_um = fields_of_view_um or (facts.field_of_view_um,)
+        self.name = name or facts.name
+        self.patch = PatchSpec(fields_um, facts.side_px)
+        self.width = len(fields_um) * facts.width(self._pooling)
+        self.version = (
+            f"{_CODE_VERSION}-{'+'.join(self._pooling)}-{fields_text(fields_um)}um-"
+            f"{weights_digest(network.module)}{PRECISION_MARK}{_SHORT[self._precision]}"
+        )
+
+    def encode(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed spots: see ``Encoder.encode``.
+
+        Returns (n, width) float32: per field of view, per pooling.
+
+        Raises
+        ------
+        EncoderError
+            Half precision gave numbers that are not finite.
+        """
+        n, n_fields = patches.shape[:2]
+        flat = patches.reshape(n * n_fields, *patches.shape[2:])
+        parts = [
+            self._encode_batch(flat[i : i + self._batch]) for i in range(0, len(flat), self._batch)
+        ]
+        return np.concatenate(parts).reshape(n, -1) if n else np.empty((0, self.width), np.float32)
+
+    def _encode_batch(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        facts = self._facts
+        x = normalised(resized(batch, facts.side_px), facts.normalisation, self._device)
+        dtype = getattr(torch, self._precision)
+        kind = torch.device(self._device).type
+        with (
+            torch.inference_mode(),
+            torch.autocast(kind, dtype=dtype, enabled=dtype != torch.float32),
+        ):
+            tokens = self._network.tokens(x)
+            pooled = [self._pool(tokens, pooling).float() for pooling in self._pooling]
+        embedding = torch.cat(pooled, 1).cpu().numpy()
+        if not np.isfinite(embedding).all():
+            raise EncoderError(
+                f"Encoder '{self.name}' gives infinite numbers in {self._precision} on {self._device}; "
+                f"use float32."
+            )
+        return embedding
+
+    def _pool(self, tokens: torch.Tensor, pooling: str) -> torch.Tensor:
+        if pooling == "pooled" and self._network.pooled is not None:
+            return self._network.pooled(tokens)
+        return pool_tokens(tokens, pooling, self._facts.prefix_tokens)
+
+
+def chosen_precision(facts: EncoderFacts, device_kind: str, precision: str) -> str:
+    """Return the precision that is meant by ``auto``, or the one asked for.
+
+    Raises
+    ------
+    EncoderError
+        There is no such precision.
+    """
+    if precision == "auto":
+        return facts.half if device_kind == "cuda" else "float32"
+    if precision not in _SHORT:
+        raise EncoderError(
+            f"There is no precision '{precision}'; choose auto, {', '.join(_SHORT)}."
+        )
+    return precision
