@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from napari_stem.encoders.base import same_features
 from napari_stem.encoders.embed import Embedder
 from napari_stem.encoders.registry import load_encoder
 from napari_stem.errors import EncoderError, RegionError
 from napari_stem.geometry import lattice, spots_in_regions
+from napari_stem.model.serving import require_resolution
 from napari_stem.results import Prediction
 from napari_stem.settings import SamplingSettings
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_stem.encoders.base import EmbedsSpots, Encoder
     from napari_stem.geometry import Region, Spots
     from napari_stem.model.bundle import Model
     from napari_stem.slide.base import Slide
@@ -39,13 +42,16 @@ class PredictionProgress:
     n_done, n_spots
         Spots finished, and all.
     seconds_left
-        Estimate from the spots finished in this run; None before the first.
+        Estimate from the work done in this run; None before there is any.
+    work_done
+        ``n_done``, and what is done of the spots under way: their share of denoising steps.
     """
 
     stage: Literal["embedding", "sampling"]
     n_done: int
     n_spots: int
     seconds_left: float | None
+    work_done: float
 
 
 class _Stopped(Exception):
@@ -89,7 +95,9 @@ def predict(
     prediction: Prediction,
     settings: SamplingSettings | None = None,
     *,
+    embedder: EmbedsSpots | None = None,
     stop: Callable[[], bool] | None = None,
+    watch: Callable[[PredictionProgress], None] | None = None,
 ) -> Iterator[PredictionProgress]:
     """Fill a prediction, block by block; spots that are done already are left as they are.
 
@@ -101,8 +109,12 @@ def predict(
         From `Prediction.create`.
     settings
         How draws are taken.
+    embedder
+        Where embeddings come from; None: the model's encoder looks at the slide.
     stop
         Polled within blocks; once true the generator ends. Finished blocks stay on disk.
+    watch
+        Told after every denoising step: with 1000 of them a block may take long.
 
     Yields
     ------
@@ -116,15 +128,13 @@ def predict(
     from napari_stem.model.sampling import torch_device
 
     settings = settings or SamplingSettings()
+    model.require_sampler(settings)
     clock = _Clock(prediction, len(spots))
     yield clock.progress("embedding")
-    encoder = load_encoder(model.encoder_name, torch_device(settings.device))
-    if encoder.version != model.config.encoder_version:
-        raise EncoderError(
-            f"Model '{model.name}' was trained with version {model.config.encoder_version} of encoder "
-            f"'{encoder.name}', this is version {encoder.version}; train the model again."
-        )
-    embedder = Embedder(slide, encoder)
+    if embedder is None:
+        encoder = encoder_of(model, torch_device(settings.device))
+        require_resolution(model.config, encoder.patch, slide.require_mpp())
+        embedder = Embedder(slide, encoder)
 
     def check(*_: Any) -> None:
         if stop is not None and stop():
@@ -132,16 +142,48 @@ def predict(
 
     for index in _open_blocks(prediction.done, settings.spots_per_block):
         block = spots.take(index)
+
+        def on_step(step: int, n_steps: int, _: Any, n_block: int = len(index)) -> None:
+            check()
+            if watch is not None:
+                watch(clock.progress("sampling", n_block * step / n_steps))
+
         try:
             check()
             embedding = embedder.embed(block, check)
-            draws = model.sample(embedding, block, settings, check)
+            draws = model.sample(embedding, block, settings, on_step, check)
         except _Stopped:
             return
         prediction.write_block(
             index, ood_distance=model.head.distance(embedding), **summary(draws, prediction)
         )
         yield clock.progress("sampling")
+
+
+def encoder_of(model: Model, device: str) -> Encoder:
+    """Load the encoder that a model needs, looking at the patches that it was trained with.
+
+    Raises
+    ------
+    EncoderError
+        It is not ready, or its numbers are other ones than in training.
+    """
+    try:
+        encoder = load_encoder(model.encoder_name, device, model.config.fields_of_view_um)
+    except EncoderError as error:
+        if model.card.get("embeddings") is None:
+            raise
+        raise EncoderError(
+            f"{error} Model '{model.name}' was trained on embeddings from files: give those of this slide with "
+            f"--embeddings."
+        ) from error
+    wanted = model.config.encoder_version
+    if wanted is not None and not same_features(encoder.version, wanted):
+        raise EncoderError(
+            f"Model '{model.name}' was trained with version {wanted} of encoder '{encoder.name}', this is "
+            f"version {encoder.version}; train the model again."
+        )
+    return encoder
 
 
 def predict_slide(
@@ -191,7 +233,7 @@ def summary(draws: NDArray[np.float32], prediction: Prediction) -> dict[str, Any
 
 
 class _Clock:
-    """Time left, from the spots finished since the start of this run."""
+    """Time left, from the work done since the start of this run."""
 
     def __init__(self, prediction: Prediction, n_spots: int) -> None:
         self._prediction = prediction
@@ -199,12 +241,15 @@ class _Clock:
         self._n_before = int(prediction.done.sum())
         self._start = time.monotonic()
 
-    def progress(self, stage: Literal["embedding", "sampling"]) -> PredictionProgress:
+    def progress(
+        self, stage: Literal["embedding", "sampling"], under_way: float = 0.0
+    ) -> PredictionProgress:
         n_done = int(self._prediction.done.sum())
-        fresh = n_done - self._n_before
+        work_done = n_done + under_way
+        fresh = work_done - self._n_before
         per_spot = (time.monotonic() - self._start) / fresh if fresh else None
-        left = None if per_spot is None else per_spot * (self._n_spots - n_done)
-        return PredictionProgress(stage, n_done, self._n_spots, left)
+        left = None if per_spot is None else per_spot * (self._n_spots - work_done)
+        return PredictionProgress(stage, n_done, self._n_spots, left, work_done)
 
 
 def _open_blocks(done: NDArray[np.bool_], size: int) -> Iterator[NDArray[np.int64]]:

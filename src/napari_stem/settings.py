@@ -9,7 +9,8 @@ from typing import Literal
 
 from platformdirs import user_cache_path
 
-SamplerName = Literal["dpmpp-2m", "ancestral"]
+SamplerName = Literal["dpmpp-2m", "heun", "ancestral", "ddim"]
+MAX_STEPS = 1000  # of the published chain; the other samplers have long converged by then
 CACHE_VARIABLE = "NAPARI_STEM_CACHE"
 
 
@@ -28,9 +29,11 @@ class SamplingSettings:
     n_draws
         Draws (samples) per spot, at least 2 so that there is a spread to report.
     n_steps
-        Denoising steps per draw.
+        Denoising steps per draw, 1 to 1000.
     sampler
-        ``dpmpp-2m`` (deterministic given its start) or ``ancestral``.
+        ``dpmpp-2m`` and ``heun`` (deterministic given their start; the latter looks twice a step),
+        ``ancestral`` (fresh noise at every step; for Stem's own objective the paper's chain, respaced to
+        ``n_steps``) or ``ddim`` (its deterministic twin, for that objective only).
     seed
         Seed of the location-keyed noise: the same seed and spot give the same numbers.
     device
@@ -53,6 +56,9 @@ class SamplingSettings:
             raise ValueError(msg)
         if self.n_steps < 1:
             msg = f"{self.n_steps} denoising steps are too few; ask for 1 or more."
+            raise ValueError(msg)
+        if self.n_steps > MAX_STEPS:
+            msg = f"{self.n_steps} denoising steps are too many; ask for {MAX_STEPS} or fewer."
             raise ValueError(msg)
         if self.spots_per_block < 1:
             msg = f"{self.spots_per_block} spots per block are too few; ask for 1 or more."

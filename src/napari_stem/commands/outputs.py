@@ -41,3 +41,27 @@ def require_free(path: Path) -> None:
     if path.exists():
         msg = f"{path} exists already; choose another name or remove it first."
         raise OutputError(msg)
+
+
+def require_model_room(folder: Path, *, overwrite: bool) -> None:
+    """Check that a model can be written to ``folder``, or may replace the one that is there.
+
+    Raises
+    ------
+    OutputError
+        It holds something else, or a model without ``overwrite``.
+    """
+    require_writable(folder / "config.json")
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        msg = f"{folder} is a file; name a folder for the model."
+        raise OutputError(msg)
+    if not any(folder.iterdir()):
+        return
+    if not (folder / "config.json").is_file():
+        msg = f"{folder} holds other things than a model; choose an empty or new folder."
+        raise OutputError(msg)
+    if not overwrite:
+        msg = f"{folder} holds a model already; choose another folder, or add --overwrite."
+        raise OutputError(msg)

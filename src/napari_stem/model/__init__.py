@@ -2,63 +2,51 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.errors import ModelError
+from napari_stem.errors import StemError
+from napari_stem.model.sources import PACKAGED, find_model
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_stem.model.bundle import Model
 
-PACKAGED = Path(__file__).parents[1] / "data" / "models"
+__all__ = ["DEFAULT_MODEL", "PACKAGED", "find_model", "list_models", "load_model"]
+
 DEFAULT_MODEL = "her2st-breast"
 
 
-def load_model(name_or_path: str | Path = DEFAULT_MODEL) -> Model:
-    """Load a packaged model by name, or a model folder.
+def load_model(source: str | Path = DEFAULT_MODEL) -> Model:
+    """Load a model: a packaged one by name, a folder, a ``.zip``, or ``org/name`` on Hugging Face.
 
     Raises
     ------
     ModelError
-        There is none of that name, or its folder is damaged.
+        There is none of that name, it cannot be had, or it is damaged.
     """
     from napari_stem.model.bundle import load_folder
 
-    return load_folder(find_model(name_or_path))
-
-
-def find_model(name_or_path: str | Path) -> Path:
-    """Folder of a packaged model by name, or the model folder itself. Loads no torch.
-
-    Raises
-    ------
-    ModelError
-        There is none of that name.
-    """
-    folder = Path(name_or_path)
-    packaged = PACKAGED / str(name_or_path)
-    if folder.is_dir():
-        return folder
-    if packaged.is_dir():
-        return packaged
-    known = ", ".join(sorted(path.name for path in PACKAGED.iterdir() if path.is_dir()))
-    raise ModelError(f"There is no model '{name_or_path}'; name a model folder or one of: {known}.")
+    return load_folder(find_model(source))
 
 
 def list_models() -> list[dict[str, Any]]:
-    """List packaged models: name, ready, why_not, packaged, tissue, species, n_genes, encoder, licence, unit.
+    """List packaged models, JSON-ready; loads no torch.
 
-    Loads no torch.
+    Each has name, ready, why_not and packaged, and where its ``config.json`` can be read tissue, species,
+    n_genes, encoder, licence, normalisation, unit and calibrated.
     """
     return [_told(folder) for folder in sorted(PACKAGED.iterdir()) if folder.is_dir()]
 
 
 def _told(folder: Path) -> dict[str, Any]:
-    from napari_stem.model.bundle import WEIGHTS_FILE, read_config
+    from napari_stem.model.config import WEIGHTS_FILE, read_config
+    from napari_stem.spatial.normalise import normalisation
 
     try:
         config = read_config(folder)
-    except ModelError as error:
+        unit = normalisation(config.normalisation).label
+    except StemError as error:
         return {"name": folder.name, "ready": False, "why_not": str(error), "packaged": True}
     ready = (folder / WEIGHTS_FILE).is_file()
     return {
@@ -72,4 +60,6 @@ def _told(folder: Path) -> dict[str, Any]:
         "encoder": config.encoder,
         "licence": config.card.get("licence"),
         "normalisation": config.normalisation,
+        "unit": unit,
+        "calibrated": config.calibrated,
     }

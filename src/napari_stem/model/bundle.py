@@ -4,76 +4,45 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from napari_stem.errors import ModelError, StemError, UnknownGeneError
+from napari_stem.errors import ModelError, StemError
 from napari_stem.model.calibration import spread
-from napari_stem.model.head import Head
+from napari_stem.model.card import card_text, limits_of
+from napari_stem.model.config import (
+    CARD_FILE,
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    ModelConfig,
+    objective_of,
+    read_config,
+)
+from napari_stem.model.genes import require_known
+from napari_stem.model.head import EmbeddingHead
 from napari_stem.model.sampling import (
     noise_of_step,
     published_walk,
+    require_sampler,
     residual_walk,
+    stoppable,
     torch_device,
 )
+from napari_stem.model.weights import read_weights, write_weights
 from napari_stem.spatial.normalise import normalisation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from napari_stem.geometry import Spots
+    from napari_stem.model.head import Head
     from napari_stem.settings import SamplingSettings
-
-FORMAT_VERSION = 1
-CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
-Objective = Literal["edm", "published"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """Everything about a model that is not an array; ``config.json`` as it stands.
-
-    Attributes
-    ----------
-    name
-        What users read.
-    genes
-        Panel, in the order of the outputs.
-    normalisation
-        Unit of the values, a key of `napari_stem.spatial.normalise.NORMALISATIONS`.
-    encoder, encoder_version
-        What makes the embeddings.
-    pitch_um
-        Distance between the spots it was trained on.
-    objective
-        ``edm``: linear mean and diffusion of the residual. ``published``: Stem's own chain on the values.
-    denoiser
-        `DenoiserConfig.to_dict`.
-    sigma_min, sigma_max
-        Range of noise levels when sampling, in standard deviations of the residual.
-    card
-        Facts for people: tissue, species, licence, sections, metrics, limits, gene_pcc.
-    """
-
-    format_version: int = FORMAT_VERSION
-    name: str
-    genes: tuple[str, ...]
-    normalisation: str
-    encoder: str
-    encoder_version: str
-    pitch_um: float
-    objective: Objective
-    denoiser: dict[str, Any]
-    sigma_min: float = 0.02
-    sigma_max: float = 20.0
-    card: dict[str, Any]
 
 
 class Model:
@@ -82,7 +51,7 @@ class Model:
     def __init__(
         self,
         config: ModelConfig,
-        head: Head,
+        head: Head | EmbeddingHead,
         spread_factor: NDArray[np.float32],
         network: nn.Module,
         weights_hash: str = "",
@@ -99,37 +68,31 @@ class Model:
         self.card = config.card
         self.encoder_name = config.encoder
 
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What to keep in mind when using it, as its card says and as its weights allow."""
+        return limits_of(self.config, knows_domain=self.head.knows_domain)
+
+    def require_sampler(self, settings: SamplingSettings) -> None:
+        """Check that the model can be sampled so; ModelError says what fits it."""
+        require_sampler(self.config.objective, settings)
+
     def provenance(self) -> dict[str, Any]:
         """Return what a prediction records of its model."""
         return {
             "model": self.name,
             "model_weights_sha256": self.weights_hash,
             "encoder": self.config.encoder,
-            "encoder_version": self.config.encoder_version,
+            "encoder_version": self.config.encoder_version or "not recorded",
             "normalisation": self.config.normalisation,
             "unit": self.unit,
+            "calibrated": self.config.calibrated,
+            "domain": "known" if self.head.knows_domain else "unknown",
         }
 
     def require_genes(self, genes: tuple[str, ...]) -> None:
-        """Check that all genes can be predicted.
-
-        Raises
-        ------
-        UnknownGeneError
-            One cannot; the message offers names that are alike.
-        """
-        import difflib
-
-        by_upper = {gene.upper(): gene for gene in self.genes}
-        for gene in genes:
-            if gene in self.genes:
-                continue
-            alike = difflib.get_close_matches(gene.upper(), by_upper, n=3)
-            hint = f" Did you mean {' or '.join(by_upper[a] for a in alike)}?" if alike else ""
-            raise UnknownGeneError(
-                f"Model '{self.name}' does not predict '{gene}'; it knows {len(self.genes)} genes "
-                f"(napari-stem models --genes {self.name}).{hint}"
-            )
+        """Check that all genes can be predicted; UnknownGeneError offers names that are alike."""
+        require_known(genes, self.genes, self.name)
 
     def sample(
         self,
@@ -137,6 +100,7 @@ class Model:
         spots: Spots,
         settings: SamplingSettings,
         callback: Callable[[int, int, Any], None] | None = None,
+        poll: Callable[[], None] | None = None,
     ) -> NDArray[np.float32]:
         """Draw calibrated expression for some spots.
 
@@ -150,12 +114,19 @@ class Model:
             Draws, steps, sampler, seed, device.
         callback
             Called after every denoising step; may raise to cancel.
+        poll
+            Called within long steps too; may raise to cancel.
 
         Returns
         -------
-        (n, genes, draws) float32 in the model's unit, never negative: counts are not.
+        (n, genes, draws) float32 in the model's unit: never negative, counts being what they are, except
+        those of Stem's own objective, which come as they are generated, as published.
         """
-        drawn = spread(self.raw_draws(embedding, spots, settings, callback), self.spread_factor)
+        drawn = spread(
+            self.raw_draws(embedding, spots, settings, callback, poll), self.spread_factor
+        )
+        if self.config.objective == "published":
+            return drawn
         clipped: NDArray[np.float32] = drawn.clip(min=0)
         return clipped
 
@@ -165,57 +136,57 @@ class Model:
         spots: Spots,
         settings: SamplingSettings,
         callback: Callable[[int, int, Any], None] | None = None,
+        poll: Callable[[], None] | None = None,
     ) -> NDArray[np.float32]:
         """(n, genes, draws) before calibration; parameters as in `sample`."""
-        import torch
-
-        device = torch_device(settings.device)
-        mean = self.head.mean(embedding)
-        told = torch.from_numpy(self.head.condition(embedding, mean)).to(device)
-        condition = told.repeat_interleave(settings.n_draws, 0)  # (n * draws, C)
-        network = self.network.to(device)
-        shape = (len(spots), settings.n_draws, len(self.genes))
-        walk = published_walk if self.config.objective == "published" else residual_walk
-        x = walk(
-            self.config,
-            network,
-            condition,
-            partial(noise_of_step, spots, settings, shape),
-            settings,
-            callback,
-        )
-        drawn: NDArray[np.float32] = x.reshape(shape).float().cpu().numpy().transpose(0, 2, 1)
-        if self.config.objective == "published":
-            return drawn
-        values: NDArray[np.float32] = mean[:, :, None] + drawn * self.head.residual_scale[:, None]
+        head = self.head
+        if isinstance(head, EmbeddingHead):
+            told = head.condition(embedding)
+            return self._walked(published_walk, told, spots, settings, callback, poll)
+        mean = head.mean(embedding)
+        told = head.condition(embedding, mean)
+        residual = self._walked(residual_walk, told, spots, settings, callback, poll)
+        values: NDArray[np.float32] = mean[:, :, None] + residual * head.residual_scale[:, None]
         return values
 
+    def _walked(
+        self,
+        walk: Callable[..., Tensor],
+        told: NDArray[np.float32],
+        spots: Spots,
+        settings: SamplingSettings,
+        callback: Callable[[int, int, Any], None] | None,
+        poll: Callable[[], None] | None,
+    ) -> NDArray[np.float32]:
+        """(n, C) condition -> (n, genes, draws) as the denoiser generates them."""
+        import torch
+
+        require_sampler(self.config.objective, settings)
+        device = torch_device(settings.device)
+        condition = torch.from_numpy(told).to(device).repeat_interleave(settings.n_draws, 0)
+        shape = (len(spots), settings.n_draws, len(self.genes))
+        noise = partial(noise_of_step, spots, settings, shape)
+        network = stoppable(self.network.to(device), self.config, device, poll)
+        x = walk(self.config, network, condition, noise, settings, callback)
+        drawn: NDArray[np.float32] = x.reshape(shape).float().cpu().numpy().transpose(0, 2, 1)
+        return drawn
+
     def save(self, folder: Path) -> None:
-        """Write ``config.json``, ``model.safetensors`` (float16) and ``README.md``.
+        """Write ``config.json``, ``model.safetensors`` and ``README.md``.
 
         Raises
         ------
         ModelError
             The folder cannot be written.
         """
-        import torch
-        from safetensors.torch import save_file
-
-        from napari_stem.model.card import card_text
-
-        half = {
-            k: v.detach().cpu().half().contiguous() for k, v in self.network.state_dict().items()
-        }
-        tensors = {f"denoiser.{k}": v for k, v in half.items()}
-        arrays = {**self.head.to_arrays(), "spread_factor": self.spread_factor}
-        tensors |= {f"head.{k}": torch.from_numpy(np.asarray(v)).float() for k, v in arrays.items()}
-        tensors["head.weights"] = tensors["head.weights"].half()
+        card = card_text(self.config, knows_domain=self.head.knows_domain)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, folder / WEIGHTS_FILE)
-            config = json.dumps(asdict(self.config), indent=1)
-            (folder / CONFIG_FILE).write_text(config + "\n", encoding="utf-8")
-            (folder / CARD_FILE).write_text(card_text(self.config), encoding="utf-8")
+            write_weights(folder / WEIGHTS_FILE, self)
+            config = replace(self.config, weights_sha256=_sha256(folder / WEIGHTS_FILE))
+            text = json.dumps(asdict(config), indent=1)
+            (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+            (folder / CARD_FILE).write_text(card, encoding="utf-8")
         except OSError as error:
             raise ModelError(
                 f"The model cannot be written to {folder} ({error.strerror or error})."
@@ -236,6 +207,7 @@ def load_folder(folder: Path) -> Model:
     from safetensors import SafetensorError
 
     config = read_config(folder)
+    require_same_weights(folder, config)
     try:
         return _assemble(config, folder / WEIGHTS_FILE)
     except StemError as error:
@@ -248,66 +220,32 @@ def load_folder(folder: Path) -> Model:
         ) from error
 
 
-def read_config(folder: Path) -> ModelConfig:
-    """Read ``config.json`` alone; loads no torch.
+def require_same_weights(folder: Path, config: ModelConfig) -> None:
+    """Check that a folder's weights are those that its config describes.
 
     Raises
     ------
     ModelError
-        It is missing, is no JSON, lacks a field or is of another format version.
+        They are not, cannot be read, or the config does not say.
     """
-    path = folder / CONFIG_FILE
+    path = folder / WEIGHTS_FILE
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if values.get("format_version") != FORMAT_VERSION:
-            raise ModelError(
-                f"{path} is of format version {values.get('format_version')}, this program reads "
-                f"{FORMAT_VERSION}; update napari-stem or train the model again."
-            )
-        unknown = set(values) - {f.name for f in fields(ModelConfig)}
-        if unknown:
-            raise ModelError(f"{path} has unknown entries: {', '.join(sorted(unknown))}.")
-        return ModelConfig(**{**values, "genes": tuple(values["genes"])})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        digest = _sha256(path)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror or error}).") from error
+    if digest != config.weights_sha256:
         raise ModelError(
-            f"{path} cannot be read ({error}); copy the model folder again."
-        ) from error
+            f"{path} is not the file that {CONFIG_FILE} describes: its SHA-256 is {digest}, and there stands "
+            f"{config.weights_sha256 or 'none'}; copy or download the whole model again."
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _assemble(config: ModelConfig, weights: Path) -> Model:
-    from safetensors.torch import load_file
-
-    from napari_stem.diffusion.denoiser import DenoiserConfig, build_denoiser
-
-    tensors = {k: v.float() for k, v in load_file(weights).items()}
-    arrays = {
-        k.removeprefix("head."): v.numpy() for k, v in tensors.items() if k.startswith("head.")
-    }
     objective_of(config.objective)
-    head = Head.from_arrays(arrays)
-    if len(config.genes) != len(head.intercept):
-        raise ModelError(
-            f"It names {len(config.genes)} genes and the weights predict {len(head.intercept)}; "
-            f"copy the folder again."
-        )
-    network = build_denoiser(DenoiserConfig.from_dict(config.denoiser))
-    network.load_state_dict(_under("denoiser.", tensors))
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    return Model(config, head, arrays["spread_factor"], network, digest)
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def objective_of(name: str) -> Objective:
-    """Check an objective's name.
-
-    Raises
-    ------
-    ModelError
-        There is no such objective.
-    """
-    if name not in ("edm", "published"):
-        raise ModelError(f"There is no objective '{name}'; choose edm or published.")
-    return cast("Objective", name)
+    head, spread_factor, network = read_weights(weights, config)
+    return Model(config, head, spread_factor, network, config.weights_sha256)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from napari_stem.model.card_data import front_matter
+from napari_stem.spatial.normalise import normalisation
 
-    from napari_stem.model.bundle import ModelConfig
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from napari_stem.model.config import ModelConfig
 
 LIMITS = (
     "Predicted, not measured. For research use only; not for diagnosis or treatment.",
-    "Values are log2(count + 1) at the sequencing depth of the training sections: compare places within a "
+    "Values follow the protocol and sequencing depth of the training sections: compare places within a "
     "slide, not absolute values between slides or patients.",
     "Trained on the tissue, stain and scanner named here; on anything else the maps may be wrong in ways that "
-    "the stated uncertainty does not cover. Spots unlike the training data are marked.",
-    "Intervals were calibrated on left-out sections of the same patients: expect them too narrow on others.",
+    "the stated uncertainty does not cover.",
 )
 
 
@@ -25,34 +27,78 @@ def most_reliable(gene_pcc: Mapping[str, float | None]) -> str | None:
     return max(known, key=lambda gene: known[gene], default=None)
 
 
-def card_text(config: ModelConfig) -> str:
+def calibration_note(config: ModelConfig) -> str:
+    """Say what the intervals rest on."""
+    if config.calibrated:
+        return (
+            "Intervals were calibrated on left-out spots of the training data: expect them too narrow on "
+            "other patients."
+        )
+    return (
+        "Intervals are NOT calibrated: they show how the model's samples differ, and may hold the truth far "
+        "less often than they say."
+    )
+
+
+def domain_note(*, known: bool) -> str:
+    """Say whether spots unlike the training data can be told."""
+    if known:
+        return "Spots that look unlike the training data are marked."
+    return "This model cannot tell whether spots look unlike its training data."
+
+
+def limits_of(config: ModelConfig, *, knows_domain: bool) -> tuple[str, ...]:
+    """Say what to keep in mind when using a model, one or two sentences each."""
+    limits = config.card.get("limits", LIMITS)
+    return (*limits, domain_note(known=knows_domain), calibration_note(config))
+
+
+def card_text(config: ModelConfig, *, knows_domain: bool) -> str:
     """Markdown with YAML front matter, as model hubs read it."""
     card = config.card
     lines = [
-        "---",
-        f"license: {card.get('licence', 'unknown').lower().replace(' ', '-')}",
-        "library_name: napari-stem",
-        "tags: [spatial-transcriptomics, pathology, gene-expression, diffusion]",
-        "---",
+        *front_matter(config).splitlines(),
         "",
         f"# {config.name}",
         "",
-        f"Predicts {len(config.genes)} genes ({config.normalisation}) from H&E images of "
-        f"{card.get('species')} {card.get('tissue')}, by napari-stem.",
+        f"Predicts {len(config.genes)} genes, in {normalisation(config.normalisation).label}, from H&E images "
+        f"of {_tissue(card)}, by napari-stem.",
         "",
-        f"- Trained on: {', '.join(card.get('sections', []))} ({card.get('source')})",
-        f"- Licence: {card.get('licence')} — {card.get('attribution')}",
-        f"- Encoder: {config.encoder} (version {config.encoder_version}), spots {config.pitch_um:g} um apart",
-        f"- Objective: {config.objective}; trained with seed {card.get('seed')}, "
-        f"{card.get('training_steps')} steps chosen on left-out sections",
+        *(f"- {fact}" for fact in _facts(config)),
         "",
         "## Limits",
         "",
-        *(f"- {limit}" for limit in card.get("limits", LIMITS)),
+        *(f"- {limit}" for limit in limits_of(config, knows_domain=knows_domain)),
     ]
     for section, figures in card.get("metrics", {}).items():
-        lines += ["", f"## Held-out section {section}", "", *_table(figures)]
+        unit = normalisation(config.normalisation).label
+        lines += ["", f"## Held-out section {section}, errors in {unit}", "", *_table(figures)]
     return "\n".join(lines) + "\n"
+
+
+def _tissue(card: Mapping[str, Any]) -> str:
+    words = [card[key] for key in ("species", "tissue") if card.get(key)]
+    return " ".join(words) if words else "tissue that is not recorded"
+
+
+def _facts(config: ModelConfig) -> Iterator[str]:
+    card, sides_um = config.card, config.fields_of_view_um
+    sections = ", ".join(card.get("sections", [])) or "sections that are not recorded"
+    yield f"Trained on: {sections}" + (f" ({card['source']})" if card.get("source") else "")
+    attribution = f" — {card['attribution']}" if card.get("attribution") else ""
+    yield f"Licence: {card.get('licence') or 'unknown'}{attribution}"
+    version = (
+        f"version {config.encoder_version}" if config.encoder_version else "version not recorded"
+    )
+    patches = (
+        "" if sides_um is None else f", patches of {' and '.join(f'{s:g}' for s in sides_um)} um"
+    )
+    yield f"Encoder: {config.encoder} ({version}){patches}, spots {config.pitch_um:g} um apart"
+    steps = card.get("training_steps")
+    chosen = " chosen on left-out sections" if card.get("crps_of_steps") else ""
+    trained = f"; trained with seed {card.get('seed')}, {steps} steps{chosen}" if steps else ""
+    yield f"Objective: {config.objective}{trained}"
+    yield from card.get("notes", ())
 
 
 def _table(figures: dict[str, Any]) -> list[str]:

@@ -1,7 +1,7 @@
-"""From an embedding to what the denoiser is told: the linear mean, the condition and the distance.
+"""From an embedding to what the denoiser is told: the condition, the linear mean, the distance.
 
-The arrays are plain numpy, fitted by scikit-learn in training, so that predicting needs neither its classes
-nor a pickle.
+`Head` belongs to the residual diffusion, `EmbeddingHead` to Stem's own objective. The arrays are plain
+numpy, fitted by scikit-learn in training, so that predicting needs neither its classes nor a pickle.
 """
 
 from __future__ import annotations
@@ -17,9 +17,63 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def raw_distance(standardised: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, W) -> (n,) root mean square of the standardised embedding: how unusual a spot looks."""
+    squares = np.square(standardised).mean(axis=1, dtype=np.float64)
+    distance: NDArray[np.float32] = np.sqrt(squares).astype(np.float32)
+    return distance
+
+
+@dataclass(frozen=True)
+class EmbeddingHead:
+    """What Stem's own objective needs: the denoiser is told the embedding itself, W wide.
+
+    Attributes
+    ----------
+    centre, scale
+        (W,) standardisation of the embedding; 0 and 1 where the denoiser was told it as it is.
+    domain_limit
+        () `raw_distance` beyond which a spot counts as unlike the training data; NaN where nothing is
+        known of them.
+    """
+
+    centre: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    domain_limit: NDArray[np.float32]
+
+    @classmethod
+    def as_is(cls, width: int) -> EmbeddingHead:
+        """Head of a published checkpoint: the embedding as the encoder gives it, no domain known."""
+        centre, scale = np.zeros(width, np.float32), np.ones(width, np.float32)
+        return cls(centre, scale, np.array(np.nan, np.float32))
+
+    @property
+    def knows_domain(self) -> bool:
+        """Whether `distance` can tell spots that are unlike the training data."""
+        return bool(np.isfinite(self.domain_limit))
+
+    def condition(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, W) -> (n, W)."""
+        told: NDArray[np.float32] = ((embedding - self.centre) / self.scale).astype(np.float32)
+        return told
+
+    def distance(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, W) -> (n,) as `Head.distance`; NaN where no domain is known."""
+        return (raw_distance(self.condition(embedding)) / self.domain_limit).astype(np.float32)
+
+    def to_arrays(self) -> dict[str, NDArray[np.float32]]:
+        """Name -> array, as a model file holds them."""
+        return _arrays_of(self)
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[np.float32]]) -> EmbeddingHead:
+        """Read `to_arrays` back; KeyError names the first array that is missing."""
+        return cls(**{f.name: np.asarray(arrays[f.name], np.float32) for f in fields(cls)})
+
+
 @dataclass(frozen=True)
 class Head:
-    """Linear part of a model; W embedding width, G genes, K and M components.
+    """Linear part of the residual diffusion; W embedding width, G genes, K and M components.
 
     Attributes
     ----------
@@ -49,6 +103,16 @@ class Head:
     residual_scale: NDArray[np.float32]
     domain_limit: NDArray[np.float32]
 
+    @property
+    def n_genes(self) -> int:
+        """Genes of the panel, G."""
+        return len(self.intercept)
+
+    @property
+    def knows_domain(self) -> bool:
+        """Whether `distance` can tell spots that are unlike the training data."""
+        return bool(np.isfinite(self.domain_limit))
+
     def standardise(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, W) -> (n, W)."""
         return (embedding - self.centre) / self.scale
@@ -61,27 +125,27 @@ class Head:
         self, embedding: NDArray[np.float32], mean: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """(n, W), (n, G) -> (n, K + M): unit-variance components of the embedding, then of the mean."""
-        look = self.standardise(embedding) @ self.components.T / self.component_scale
         guess = (mean - self.mean_centre) @ self.mean_components.T / self.mean_component_scale
-        return np.concatenate([look, guess], axis=1).astype(np.float32)
+        return np.concatenate([self.look(embedding), guess], axis=1).astype(np.float32)
+
+    def look(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, W) -> (n, K) unit-variance components of the embedding: the condition's first part."""
+        return self.standardise(embedding) @ self.components.T / self.component_scale
 
     def distance(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, W) -> (n,) how unlike the training data a spot looks; above 1 is out of its domain."""
-        return (self.raw_distance(embedding) / self.domain_limit).astype(np.float32)
-
-    def raw_distance(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, W) -> (n,) root mean square of the standardised embedding: how unusual a spot looks."""
-        squares = np.square(self.standardise(embedding)).mean(axis=1, dtype=np.float64)
-        distance: NDArray[np.float32] = np.sqrt(squares).astype(np.float32)
-        return distance
+        distance = raw_distance(self.standardise(embedding)) / self.domain_limit
+        return distance.astype(np.float32)
 
     def to_arrays(self) -> dict[str, NDArray[np.float32]]:
         """Name -> array, as a model file holds them."""
-        return {
-            f.name: np.ascontiguousarray(getattr(self, f.name), np.float32) for f in fields(self)
-        }
+        return _arrays_of(self)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.float32]]) -> Head:
         """Read `to_arrays` back; KeyError names the first array that is missing."""
         return cls(**{f.name: np.asarray(arrays[f.name], np.float32) for f in fields(cls)})
+
+
+def _arrays_of(head: Head | EmbeddingHead) -> dict[str, NDArray[np.float32]]:
+    return {f.name: np.array(getattr(head, f.name), np.float32, order="C") for f in fields(head)}

@@ -101,6 +101,8 @@ def test_what_a_model_says_of_itself(model: Model, small_model: Path) -> None:
     provenance = model.provenance()
     assert provenance["model_weights_sha256"] == model.weights_hash
     assert json.loads(json.dumps(provenance)) == provenance
+    assert (provenance["calibrated"], provenance["domain"]) == (True, "known")
+    assert any("calibrated on left-out" in limit for limit in model.limits)
 
 
 def test_card_has_front_matter_metrics_and_limits(small_model: Path) -> None:
@@ -200,6 +202,7 @@ def test_packaged_models_are_told_without_being_loaded() -> None:
         assert told["packaged"]
         assert told["ready"], told["why_not"]
         assert told["n_genes"] > 0
+        assert (told["unit"], told["calibrated"]) == ("log2(count + 1)", True)
 
 
 def test_packaged_models_that_are_damaged_are_told(folder: Path, monkeypatch) -> None:

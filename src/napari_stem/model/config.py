@@ -1,0 +1,136 @@
+"""``config.json``: everything about a model that is not an array, its format and how old ones are read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from napari_stem.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+FORMAT_VERSION = 1
+CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
+# Format version -> what turns the content of its config.json into that of the next version.
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+Objective = Literal["edm", "published"]
+Precision = Literal["float16", "float32"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Everything about a model that is not an array; ``config.json`` as it stands.
+
+    Attributes
+    ----------
+    name
+        What users read.
+    genes
+        Panel, in the order of the outputs.
+    normalisation
+        Unit of the values, a key of `napari_stem.spatial.normalise.NORMALISATIONS`.
+    encoder, encoder_version
+        What makes the embeddings; the version is None where it was not recorded.
+    fields_of_view_um
+        Sides of the patches it looks at; None for the encoder's own.
+    pitch_um
+        Distance between the spots it was trained on.
+    objective
+        ``edm``: linear mean and diffusion of the residual. ``published``: Stem's own chain on the values.
+    denoiser
+        `DenoiserConfig.to_dict`.
+    calibrated
+        Whether the draws' spread was calibrated on spots that the model had not seen.
+    precision
+        Of the denoiser's stored weights: half is enough, but does not repeat a published figure.
+    sigma_min, sigma_max
+        Range of noise levels when sampling, in standard deviations of the residual.
+    weights_sha256
+        Of ``model.safetensors``, written when the model is saved; empty before.
+    card
+        Facts for people: tissue, species, licence, sections, metrics, limits, gene_pcc.
+    """
+
+    format_version: int = FORMAT_VERSION
+    name: str
+    genes: tuple[str, ...]
+    normalisation: str
+    encoder: str
+    encoder_version: str | None
+    fields_of_view_um: tuple[float, ...] | None = None
+    pitch_um: float
+    objective: Objective
+    denoiser: dict[str, Any]
+    calibrated: bool = False
+    precision: Precision = "float16"
+    sigma_min: float = 0.02
+    sigma_max: float = 20.0
+    weights_sha256: str = ""
+    card: dict[str, Any]
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """Read ``config.json`` alone; loads no torch.
+
+    Raises
+    ------
+    ModelError
+        It is missing, is no JSON, lacks a field or is of another format version.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values = migrated(values, path)
+        unknown = set(values) - {f.name for f in fields(ModelConfig)}
+        if unknown:
+            raise ModelError(f"{path} has unknown entries: {', '.join(sorted(unknown))}.")
+        sides_um = values.get("fields_of_view_um")
+        tuples = {
+            "genes": tuple(values["genes"]),
+            "fields_of_view_um": None if sides_um is None else tuple(sides_um),
+        }
+        return ModelConfig(**{**values, **tuples})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ModelError(
+            f"{path} cannot be read ({error}); copy the model folder again."
+        ) from error
+
+
+def migrated(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Bring the content of a ``config.json`` up to this program's format, one version after the other.
+
+    Raises
+    ------
+    ModelError
+        It is of a newer format, or of one that no migration is known for.
+    """
+    version = values.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise ModelError(
+            f"{path} is of format version {version}, this program reads {FORMAT_VERSION}; update napari-stem."
+        )
+    while version != FORMAT_VERSION:
+        if not isinstance(version, int) or version not in MIGRATIONS:
+            raise ModelError(
+                f"{path} is of format version {version}, which this program cannot read (it reads "
+                f"{FORMAT_VERSION}); train or convert the model again."
+            )
+        values = {**MIGRATIONS[version](values), "format_version": version + 1}
+        version += 1
+    return values
+
+
+def objective_of(name: str) -> Objective:
+    """Check an objective's name.
+
+    Raises
+    ------
+    ModelError
+        There is no such objective.
+    """
+    if name not in ("edm", "published"):
+        raise ModelError(f"There is no objective '{name}'; choose edm or published.")
+    return cast("Objective", name)

@@ -1,0 +1,303 @@
+"""Published Stem's checkpoints: read without running their code, and turned into models.
+
+The published training writes a pickle ``{"model", "ema", "opt"}`` of state dicts; its sampling takes ``ema``.
+Everything about the network but the number of attention heads can be read off the weights' shapes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_stem.errors import ModelError
+from napari_stem.model.tensor_files import read_tensors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from napari_stem.diffusion.denoiser import DenoiserConfig
+    from napari_stem.model.bundle import Model
+
+Which = Literal["ema", "model"]
+HEAD_WIDTH = 64  # published: 384 wide, 6 heads
+_PARTS: tuple[Which, ...] = ("ema", "model")
+_WRAPPERS = ("module.", "_orig_mod.")  # of data-parallel and compiled networks
+_TELLING = {
+    "genes": "gene_joint_embed.gene_name_ebd",
+    "condition": "label_embed.0.weight",
+    "block": "blocks.0.mlp.fc1.weight",
+    "out": "final_layer.linear.weight",
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A published checkpoint as read.
+
+    Attributes
+    ----------
+    path
+        The file.
+    weights
+        The network's state dict, float32.
+    taken
+        Which of the file's state dicts that is; ``weights`` where it holds one only.
+    dropped
+        What else the file holds, and a model has no use for.
+    denoiser
+        The network that the shapes speak of.
+    """
+
+    path: Path
+    weights: dict[str, Tensor]
+    taken: str
+    dropped: tuple[str, ...]
+    denoiser: DenoiserConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provided:
+    """What a checkpoint does not say, and its user must.
+
+    Attributes
+    ----------
+    name
+        Of the model.
+    genes
+        Panel in the order of training.
+    encoder, encoder_version
+        What made the embeddings; the version is None where it cannot be told.
+    fields_of_view_um
+        Sides of the patches it looked at.
+    pitch_um
+        Distance between the spots to predict at.
+    tissue, species
+        None where unknown.
+    """
+
+    name: str
+    genes: tuple[str, ...]
+    encoder: str
+    encoder_version: str | None
+    fields_of_view_um: tuple[float, ...]
+    pitch_um: float
+    tissue: str | None = None
+    species: str | None = None
+
+
+def read_checkpoint(path: Path, *, which: Which = "ema", heads: int | None = None) -> Checkpoint:
+    """Read a published checkpoint: the pickled form, a bare state dict, or safetensors.
+
+    Parameters
+    ----------
+    path
+        The file; nothing in it is run.
+    which
+        The averaged weights (``ema``, as published sampling) or the last ones (``model``).
+    heads
+        Attention heads; None takes one per 64 of width, as published.
+
+    Raises
+    ------
+    ModelError
+        It cannot be read, holds code, or is no checkpoint of published Stem.
+    """
+    if not path.is_file():
+        raise ModelError(f"There is no checkpoint {path}; check the path.")
+    content = read_tensors(path)
+    if not isinstance(content, Mapping) or not content:
+        raise ModelError(f"{path} holds no network's weights; give a checkpoint of published Stem.")
+    taken, dropped = "weights", tuple[str, ...]()
+    if any(isinstance(content.get(part), Mapping) for part in _PARTS):
+        if not isinstance(content.get(which), Mapping):
+            raise ModelError(
+                f"{path} holds no '{which}' weights, only {', '.join(content)}; choose the other ones "
+                f"with --weights."
+            )
+        taken, dropped = which, tuple(str(key) for key in content if key != which)
+        content = content[which]
+    weights = _state_dict(path, content)
+    denoiser = _denoiser_of(path, weights, heads)
+    _require_fit(path, weights, denoiser)
+    return Checkpoint(path, weights, taken, dropped, denoiser)
+
+
+def require_genes(checkpoint: Checkpoint, genes: tuple[str, ...], source: str) -> None:
+    """Check a panel against a checkpoint.
+
+    Raises
+    ------
+    ModelError
+        It names another number of genes, or one twice.
+    """
+    repeated = sorted({gene for gene in genes if genes.count(gene) > 1})
+    if repeated:
+        raise ModelError(
+            f"{source} names {', '.join(repeated[:5])} more than once; each gene once."
+        )
+    n_genes = checkpoint.denoiser.n_genes
+    if len(genes) != n_genes:
+        raise ModelError(
+            f"The checkpoint predicts {n_genes} genes, {source} names {len(genes)}; give the gene list "
+            f"that it was trained with, in its order."
+        )
+
+
+def require_width(checkpoint: Checkpoint, encoder: str, width: int, n_fields: int) -> None:
+    """Check an encoder's width against a checkpoint.
+
+    Raises
+    ------
+    ModelError
+        The checkpoint was told embeddings of another width.
+    """
+    told = checkpoint.denoiser.condition_width
+    if told != width:
+        patches = "one patch" if n_fields == 1 else f"{n_fields} patches"
+        raise ModelError(
+            f"The checkpoint is told embeddings {told} wide, encoder '{encoder}' gives {width} from "
+            f"{patches}; choose the encoder (--encoder) and patches (--patch-um) that it was trained with."
+        )
+
+
+def model_of(checkpoint: Checkpoint, provided: Provided) -> Model:
+    """Model that predicts what the checkpoint does: weights in full precision, nothing calibrated.
+
+    Raises
+    ------
+    ModelError
+        The panel does not fit; see `require_genes`.
+    """
+    import numpy as np
+
+    from napari_stem.diffusion.denoiser import build_denoiser
+    from napari_stem.model.bundle import Model
+    from napari_stem.model.card import LIMITS
+    from napari_stem.model.config import ModelConfig
+    from napari_stem.model.head import EmbeddingHead
+
+    require_genes(checkpoint, provided.genes, "the gene list")
+    network = build_denoiser(checkpoint.denoiser)
+    network.load_state_dict(checkpoint.weights)
+    facts = asdict(provided)
+    tissue, species = facts.pop("tissue"), facts.pop("species")
+    config = ModelConfig(
+        **facts,
+        normalisation="log2_counts",
+        objective="published",
+        denoiser=checkpoint.denoiser.to_dict(),
+        calibrated=False,
+        precision="float32",
+        card={
+            "tissue": tissue,
+            "species": species,
+            "licence": "unknown",
+            "sections": [],
+            "notes": _notes(checkpoint, provided),
+            "limits": list(LIMITS),
+        },
+    )
+    head = EmbeddingHead.as_is(checkpoint.denoiser.condition_width)
+    return Model(config, head, np.ones(len(config.genes), np.float32), network)
+
+
+def _notes(checkpoint: Checkpoint, provided: Provided) -> list[str]:
+    digest = hashlib.sha256(checkpoint.path.read_bytes()).hexdigest()
+    sides = " and ".join(f"{side:g}" for side in provided.fields_of_view_um)
+    return [
+        f"Converted from {checkpoint.path.name} ({checkpoint.taken}; SHA-256 {digest})",
+        f"Values are log2(count + 1) predicted from patches of {sides} um. Published Stem crops 224 px "
+        "whatever the pixel size: the checkpoint does not say what that was, whoever converted it did",
+        "Not recorded: training sections, licence, calibration, which tissue is in its domain",
+    ]
+
+
+def _state_dict(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
+    import torch
+
+    weights = {}
+    for key, value in content.items():
+        if not isinstance(value, torch.Tensor):
+            raise ModelError(
+                f"{path} holds no network's weights ('{key}' is no array of numbers); give a checkpoint "
+                f"of published Stem."
+            )
+        name = str(key)
+        for wrapper in _WRAPPERS:
+            name = name.removeprefix(wrapper)
+        if not bool(torch.isfinite(value).all()):
+            raise ModelError(
+                f"{path} has values in '{name}' that are no numbers; its training failed."
+            )
+        weights[name] = value.float()
+    return weights
+
+
+def _denoiser_of(path: Path, weights: dict[str, Tensor], heads: int | None) -> DenoiserConfig:
+    """Read the network's sizes off the weights."""
+    from napari_stem.diffusion.denoiser import DenoiserConfig
+
+    _require_keys(path, missing=[key for key in _TELLING.values() if key not in weights])
+    if any(weights[key].ndim != 2 for key in _TELLING.values()):
+        raise ModelError(
+            f"{path} is no checkpoint of published Stem: its layers have other shapes."
+        )
+    shapes = {what: tuple(weights[key].shape) for what, key in _TELLING.items()}
+    n_genes, hidden = shapes["genes"]
+    if heads is None and hidden % HEAD_WIDTH:
+        raise ModelError(
+            f"{path} is {hidden} wide, no multiple of the {HEAD_WIDTH} that published Stem gives to each "
+            f"attention head; say how many it has with --heads."
+        )
+    blocks = {key.split(".")[1] for key in weights if key.startswith("blocks.")}
+    try:
+        return DenoiserConfig(
+            kind="stem",
+            n_genes=n_genes,
+            condition_width=shapes["condition"][1],
+            hidden=hidden,
+            depth=len(blocks),
+            heads=heads or hidden // HEAD_WIDTH,
+            mlp_ratio=shapes["block"][0] / hidden,
+            learn_sigma=shapes["out"][0] == 2,
+            time_scale=1.0,
+        )
+    except ModelError as error:
+        raise ModelError(f"{path} cannot be used: {error}") from error
+
+
+def _require_fit(path: Path, weights: dict[str, Tensor], denoiser: DenoiserConfig) -> None:
+    """Check every array's name and shape against the network's."""
+    import torch
+
+    from napari_stem.diffusion.denoiser import build_denoiser
+
+    with torch.device("meta"):
+        wanted = build_denoiser(denoiser).state_dict()
+    _require_keys(
+        path,
+        missing=[key for key in wanted if key not in weights],
+        unexpected=[key for key in weights if key not in wanted],
+    )
+    for key, value in wanted.items():
+        if value.shape != weights[key].shape:
+            raise ModelError(
+                f"{path}: '{key}' is of shape {tuple(weights[key].shape)}, not {tuple(value.shape)} as the "
+                f"other layers ask; is it a checkpoint of published Stem?"
+            )
+
+
+def _require_keys(path: Path, missing: list[str], unexpected: list[str] | None = None) -> None:
+    parts = [
+        f"{len(keys)} {what} ({', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''})"
+        for what, keys in (("missing", missing), ("unexpected", unexpected or []))
+        if keys
+    ]
+    if parts:
+        raise ModelError(
+            f"{path} is no checkpoint of published Stem: of its weights, {' and '.join(parts)}."
+        )

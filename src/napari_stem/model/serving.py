@@ -1,0 +1,84 @@
+"""Whether a model can serve a slide: species, tissue, pixel size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_stem.errors import ModelError
+
+if TYPE_CHECKING:
+    from napari_stem.encoders.base import PatchSpec
+    from napari_stem.geometry import Mpp
+    from napari_stem.model.config import ModelConfig
+
+MOST_UPSAMPLING = 2.0
+_LATIN = {"human": "homo sapiens", "mouse": "mus musculus", "rat": "rattus norvegicus"}
+
+
+def require_species(config: ModelConfig, species: str | None) -> None:
+    """Refuse tissue of another species than a model was trained on; what nobody says is not compared.
+
+    Parameters
+    ----------
+    config
+        Of the model.
+    species
+        Of the slide, as its user says: ``human``, ``Homo sapiens``.
+
+    Raises
+    ------
+    ModelError
+        It is another one.
+    """
+    trained = config.card.get("species")
+    if species and trained and _species(species) != _species(trained):
+        raise ModelError(
+            f"Model '{config.name}' was trained on {trained}, and the slide is of {species}: genes and tissue "
+            f"differ; use a model of that species."
+        )
+
+
+def tissue_warning(config: ModelConfig, tissue: str | None) -> str | None:
+    """Say so where a model was trained on other tissue than the slide's, or does not say on which."""
+    trained = config.card.get("tissue")
+    if not tissue or (trained and trained.strip().lower() == tissue.strip().lower()):
+        return None
+    if not trained:
+        return f"Model '{config.name}' does not say on which tissue it was trained; this slide is of {tissue}."
+    return (
+        f"Model '{config.name}' was trained on {trained}, and this slide is of {tissue}: the maps may be wrong "
+        f"in ways that the stated uncertainty does not cover."
+    )
+
+
+def require_resolution(config: ModelConfig, patch: PatchSpec, mpp: Mpp) -> None:
+    """Refuse a slide so coarse that the encoder's patches would be made of pixels that are not there.
+
+    Parameters
+    ----------
+    config
+        Of the model; where it was trained on coarse slides itself (card ``mpp_um``), those are the measure.
+    patch
+        What its encoder looks at.
+    mpp
+        Pixel size of the slide.
+
+    Raises
+    ------
+    ModelError
+        The smallest field of view would be upsampled more than twofold.
+    """
+    field_um = min(patch.fields_of_view_um)
+    finest_um = max(field_um / patch.side_px, float(config.card.get("mpp_um") or 0.0))
+    own_um = max(mpp.x_um, mpp.y_um)
+    if own_um > MOST_UPSAMPLING * finest_um:
+        raise ModelError(
+            f"The slide has {own_um:g} um/px, and model '{config.name}' looks at patches of {field_um:g} um at "
+            f"{finest_um:.2g} um/px: they would be upsampled {own_um / finest_um:.1f} times; scan it finer, or "
+            f"check the pixel size."
+        )
+
+
+def _species(name: str) -> str:
+    lower = " ".join(name.lower().split())
+    return _LATIN.get(lower, lower)

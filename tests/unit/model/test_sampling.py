@@ -1,0 +1,221 @@
+"""Which sampler walks which model, and that its callback can watch and stop it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from napari_stem.diffusion.denoiser import DenoiserConfig, build_denoiser
+from napari_stem.diffusion.objectives import EDMPrecond, PublishedAsDenoiser
+from napari_stem.diffusion.samplers import ddim, ddpm_ancestral, heun
+from napari_stem.diffusion.schedule import LinearSchedule, karras_sigmas
+from napari_stem.errors import ModelError
+from napari_stem.geometry import Spots
+from napari_stem.model import load_model
+from napari_stem.model.bundle import Model, ModelConfig
+from napari_stem.model.head import EmbeddingHead
+from napari_stem.model.sampling import SAMPLERS, noise_of_step
+from napari_stem.settings import MAX_STEPS, SamplerName, SamplingSettings
+
+GOLDEN = Path(__file__).parents[2] / "data" / "golden"
+CHAIN = LinearSchedule.published()
+FEW = SamplingSettings(n_draws=4, n_steps=6, device="cpu")
+N_SPOTS, N_GENES, WIDTH = 3, 24, 40
+
+
+@pytest.fixture(scope="module")
+def spots() -> Spots:
+    return Spots(
+        x_px=np.array([10.0, 20.0, 30.0]),
+        y_px=np.array([5.0, 5.0, 5.0]),
+        array_row=np.zeros(N_SPOTS, int),
+        array_col=np.arange(N_SPOTS),
+        pitch_um=100.0,
+        diameter_um=100.0,
+        names=("a", "b", "c"),
+    )
+
+
+@pytest.fixture(scope="module")
+def published() -> Model:
+    """The golden network behind a head that standardises."""
+    denoiser = DenoiserConfig(
+        kind="stem",
+        n_genes=N_GENES,
+        condition_width=WIDTH,
+        hidden=48,
+        depth=3,
+        heads=4,
+        mlp_ratio=4.0,
+        learn_sigma=True,
+        time_scale=1.0,
+    )
+    network = build_denoiser(denoiser)
+    network.load_state_dict(load_file(GOLDEN / "stem_published_weights.safetensors"))
+    config = ModelConfig(
+        name="golden",
+        genes=tuple(f"G{i}" for i in range(N_GENES)),
+        normalisation="log2_counts",
+        encoder="bundled",
+        encoder_version=None,
+        pitch_um=100.0,
+        objective="published",
+        denoiser=denoiser.to_dict(),
+        calibrated=False,
+        card={},
+    )
+    head = EmbeddingHead(
+        centre=np.full(WIDTH, 2, np.float32),
+        scale=np.full(WIDTH, 4, np.float32),
+        domain_limit=np.array(1.5, np.float32),
+    )
+    return Model(config, head, np.ones(N_GENES, np.float32), network)
+
+
+@pytest.fixture(scope="module")
+def embedding() -> np.ndarray:
+    return 2 + 4 * np.random.default_rng(0).normal(size=(N_SPOTS, WIDTH)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def packaged() -> Model:
+    return load_model("her2st-breast")
+
+
+def parts(spots: Spots, embedding: np.ndarray, settings: SamplingSettings):
+    """Condition per draw and noise per step, as the model must make them."""
+    condition = torch.from_numpy((embedding - 2) / 4).repeat_interleave(settings.n_draws, 0)
+    shape = (len(spots), settings.n_draws, N_GENES)
+    return condition, partial(noise_of_step, spots, settings, shape, "cpu")
+
+
+def as_draws(rows: torch.Tensor) -> np.ndarray:
+    return rows.reshape(N_SPOTS, -1, N_GENES).numpy().transpose(0, 2, 1)
+
+
+def test_ancestral_is_the_papers_chain_respaced(published, spots, embedding) -> None:
+    settings = replace(FEW, sampler="ancestral", n_steps=20)
+    condition, noise = parts(spots, embedding, settings)
+    expected = ddpm_ancestral(
+        published.network, noise(0), CHAIN, 20, condition, noise=lambda step: noise(step + 1)
+    )
+    drawn = published.sample(embedding, spots, settings)
+    np.testing.assert_allclose(drawn, as_draws(expected), rtol=1e-5, atol=1e-5)
+
+
+def test_ddim_walks_the_same_chain_without_noise(published, spots, embedding) -> None:
+    settings = replace(FEW, sampler="ddim", n_steps=25)
+    condition, noise = parts(spots, embedding, settings)
+    expected = ddim(published.network, noise(0), CHAIN, 25, condition)
+    drawn = published.sample(embedding, spots, settings)
+    np.testing.assert_allclose(drawn, as_draws(expected), rtol=1e-5, atol=1e-5)
+
+
+def test_heun_solves_the_published_network_too(published, spots, embedding) -> None:
+    settings = replace(FEW, sampler="heun")
+    condition, noise = parts(spots, embedding, settings)
+    high = float(CHAIN.sigmas[-1])
+    sigmas = karras_sigmas(settings.n_steps, float(CHAIN.sigmas[0]), high)
+    denoiser = PublishedAsDenoiser(published.network, CHAIN)
+    expected = heun(partial(denoiser.denoise, condition=condition), noise(0) * high, sigmas)
+    drawn = published.sample(embedding, spots, settings)
+    np.testing.assert_allclose(drawn, as_draws(expected), rtol=1e-5, atol=1e-5)
+
+
+def test_heun_on_the_residual(packaged: Model, spots) -> None:
+    settings, head = replace(FEW, sampler="heun"), packaged.head
+    look = np.tile(head.centre, (N_SPOTS, 1))
+    mean = head.mean(look)
+    told = torch.from_numpy(head.condition(look, mean)).repeat_interleave(4, 0)
+    config = packaged.config
+    sigmas = karras_sigmas(settings.n_steps, config.sigma_min, config.sigma_max)
+    n_genes = len(packaged.genes)
+    start = noise_of_step(spots, settings, (N_SPOTS, 4, n_genes), "cpu", 0) * sigmas[0]
+    residual = heun(partial(EDMPrecond(packaged.network).denoise, condition=told), start, sigmas)
+    residual = residual.reshape(N_SPOTS, 4, n_genes).numpy().transpose(0, 2, 1)
+    expected = mean[:, :, None] + residual * head.residual_scale[:, None]
+    drawn = packaged.raw_draws(look, spots, settings)
+    np.testing.assert_allclose(drawn, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_sampler_that_does_not_fit_is_refused(packaged: Model, spots) -> None:
+    look = np.tile(packaged.head.centre, (N_SPOTS, 1))
+    with pytest.raises(ModelError, match=r"'ddim' does not fit.*'edm'; choose dpmpp-2m, heun or"):
+        packaged.sample(look, spots, replace(FEW, sampler="ddim"))
+
+
+def test_every_sampler_fits_some_model() -> None:
+    assert set(get_args(SamplerName)) == {name for names in SAMPLERS.values() for name in names}
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS["published"])
+def test_each_step_is_told_and_may_stop(published, spots, embedding, sampler) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def watch(step: int, n_steps: int, _: object) -> None:
+        seen.append((step, n_steps))
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        published.sample(embedding, spots, replace(FEW, sampler=sampler), watch)
+    assert seen == [(1, 6), (2, 6), (3, 6)]
+
+
+def test_long_steps_can_be_stopped_within(published, spots, embedding, monkeypatch) -> None:
+    monkeypatch.setattr("napari_stem.model.sampling._TOKENS_AT_ONCE", 5 * N_GENES)
+    polls = []
+    sliced = published.sample(embedding, spots, FEW, poll=lambda: polls.append(1))
+    assert len(polls) == 6 * 3  # 12 rows, 5 at once, in each of 6 steps
+    whole = published.sample(embedding, spots, FEW)
+    np.testing.assert_allclose(sliced, whole, rtol=1e-4, atol=1e-4)
+
+    def stop() -> None:
+        if len(polls) == 20:
+            raise KeyboardInterrupt
+        polls.append(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        published.sample(embedding, spots, FEW, poll=stop)
+    assert len(polls) == 20  # in the middle of the first step
+
+
+def test_steps_have_bounds() -> None:
+    assert SamplingSettings(n_steps=MAX_STEPS).n_steps == 1000
+    for wrong in (0, MAX_STEPS + 1):
+        with pytest.raises(ValueError, match="denoising steps are too"):
+            SamplingSettings(n_steps=wrong)
+
+
+def test_a_published_model_comes_back_as_it_was(published, spots, embedding, tmp_path) -> None:
+    from napari_stem.model.bundle import load_folder
+
+    whole = replace(published.config, precision="float32", fields_of_view_um=(112.0, 300.0))
+    model = Model(whole, published.head, published.spread_factor, published.network)
+    model.save(tmp_path / "m")
+    again = load_folder(tmp_path / "m")
+    assert again.config == whole
+    np.testing.assert_array_equal(
+        again.sample(embedding, spots, FEW), published.sample(embedding, spots, FEW)
+    )
+    np.testing.assert_array_equal(
+        again.head.distance(embedding), published.head.distance(embedding)
+    )
+    assert again.provenance()["domain"] == "known"
+    assert any("NOT calibrated" in limit for limit in again.limits)
+
+
+def test_distance_of_a_published_model(published, embedding) -> None:
+    centre = np.full((1, WIDTH), 2, np.float32)
+    assert published.head.distance(centre)[0] == 0
+    assert published.head.distance(centre + 4 * 3)[0] == pytest.approx(3 / 1.5)
+    unknown = EmbeddingHead.as_is(WIDTH)
+    np.testing.assert_array_equal(unknown.condition(embedding), embedding)
+    assert np.isnan(unknown.distance(embedding)).all()
