@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from napari_stem.commands.terminal import say, say_table
+from napari_stem.evaluation.metrics import flat
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +20,8 @@ MEANINGS = {
     "pcc_50": "the same, best 50 genes",
     "pcc_200": "the same, best 200 genes",
     "pcc_mean": "the same, all genes",
-    "pcc_undefined": "genes left out of it: constant in the truth or the prediction",
+    "pcc_mean_zeroed": "the same, a gene without a correlation (constant) counted as 0",
+    "pcc_undefined": "genes left out of pcc_mean: constant in the truth or the prediction",
     "mse": "mean squared error (lower is better)",
     "mae": "mean absolute error (lower is better)",
     "crps": "error of the whole distribution, in the data's unit (lower is better)",
@@ -36,12 +39,6 @@ MEANINGS = {
 }
 
 
-def flat(figures: Mapping[str, Any]) -> dict[str, float | int | None]:
-    """Metrics with one entry per coverage level."""
-    levels = {f"coverage {level}": value for level, value in figures["coverage"].items()}
-    return {**{k: v for k, v in figures.items() if k != "coverage"}, **levels}
-
-
 def say_figures(columns: Mapping[str, Mapping[str, Any]], title: str) -> None:
     """Print metrics, one column per prediction, with a line on what each means."""
     table = Table(title=title, title_justify="left")
@@ -52,6 +49,19 @@ def say_figures(columns: Mapping[str, Mapping[str, Any]], title: str) -> None:
     values = [flat(figures) for figures in columns.values()]
     for key, meaning in MEANINGS.items():
         table.add_row(key, *(_shown(v.get(key)) for v in values), meaning)
+    say_table(table)
+
+
+def say_aggregates(aggregates: Mapping[str, Mapping[str, Any]], title: str) -> None:
+    """Print mean [least, largest] of every metric, one column per predictor."""
+    table = Table(title=escape(title), title_justify="left")
+    table.add_column("metric")
+    for name in aggregates:
+        table.add_column(name, justify="right", overflow="fold")
+    for key in MEANINGS:
+        cells = [_ranged(metrics.get(key)) for metrics in aggregates.values()]
+        if any(cell != "–" for cell in cells):
+            table.add_row(key, *cells)
     say_table(table)
 
 
@@ -72,20 +82,42 @@ def say_slide(facts: Mapping[str, Any]) -> None:
     if mpp is not None:
         height_mm, width_mm = mpp[0] * facts["height_px"] / 1e3, mpp[1] * facts["width_px"] / 1e3
         size += f", {width_mm:.2f} x {height_mm:.2f} mm"
-    lines = {
-        "size": size,
-        "pixel size": "unknown; state it with --mpp"
-        if mpp is None
-        else f"{mpp[1]:.4g} x {mpp[0]:.4g} um (x, y)",
-        "levels": ", ".join(f"{v['width_px']} x {v['height_px']}" for v in facts["levels"]),
-        "reader": facts["reader"],
-        "vendor": facts["vendor"],
-    }
-    lines |= {
-        f"reader {name}": why or "can open it" for name, why in facts.get("readers", {}).items()
-    }
-    for name, text in lines.items():
-        say(f"{name:<14} {text}")
+    sources = facts.get("mpp_sources", [])
+    lines = [
+        ("size", size),
+        ("pixel size", _pixel_size(mpp, sources[0]["source"] if sources else None)),
+        *(("", f"({_pixel_size(s['mpp_um'], s['source'])})") for s in sources[1:]),
+    ]
+    if facts.get("mpp_conflict"):
+        lines.append(("note", facts["mpp_conflict"]))
+    if "scale_check" in facts:
+        lines.append(("nuclei", facts["scale_check"]["told"]))
+    lines += [
+        ("levels", ", ".join(f"{v['width_px']} x {v['height_px']}" for v in facts["levels"])),
+        ("colour", str(facts["properties"].get("colour", "as stored"))),
+        ("other images", ", ".join(each["name"] for each in facts.get("associated", [])) or "none"),
+        ("vendor", facts["vendor"]),
+        ("reader", facts["reader"]),
+    ]
+    for name, why in facts.get("readers", {}).items():
+        lines.append((f"reader {name}", why or "can open it"))
+    for name, text in lines:
+        say(f"{name:<16} {text}")
+
+
+def _pixel_size(mpp: Sequence[float] | None, source: str | None) -> str:
+    if mpp is None:
+        return "unknown; state it with --mpp"
+    told = f"{mpp[1]:.4g} x {mpp[0]:.4g} um (x, y)"
+    return told if source is None else f"{told}, {source}"
+
+
+def _ranged(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "–"
+    if found["n"] == 1:
+        return f"{found['mean']:.3f}"
+    return escape(f"{found['mean']:.3f} [{found['min']:.3f}, {found['max']:.3f}]")
 
 
 def _shown(value: Any) -> str:

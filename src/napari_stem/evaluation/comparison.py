@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import anndata
+    import pandas as pd
     from numpy.typing import NDArray
 
     Index = NDArray[np.int64]
+
+MatchedBy = Literal["name", "position"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Comparison:
     """
 
     figures: dict[str, Any]
-    matched_by: Literal["name", "position"]
+    matched_by: MatchedBy
     n_predicted: int
     n_measured: int
     genes_left_out: tuple[str, ...]
@@ -120,7 +123,9 @@ def compare(prediction: anndata.AnnData, truth: anndata.AnnData) -> Comparison:
     if not genes:
         msg = "None of the predicted genes was measured; compare tables with the same gene names."
         raise PredictionError(msg)
-    rows, truth_rows, matched_by = _pairs(done, truth)
+    rows, truth_rows, matched_by = pair_spots(
+        done.obs_names, np.asarray(done.obsm["spatial"], float), _spot_radius_px(done), truth
+    )
     columns = done.var_names.get_indexer(genes)
     measured = normalised(truth, genes, unit)[truth_rows]
     draws = done.obsm["draws"] if "draws" in done.obsm else None  # noqa: SIM401 - not a dict
@@ -135,25 +140,45 @@ def compare(prediction: anndata.AnnData, truth: anndata.AnnData) -> Comparison:
     return Comparison(figures, matched_by, done.n_obs, truth.n_obs, left_out)
 
 
-def _pairs(
-    prediction: anndata.AnnData, truth: anndata.AnnData
-) -> tuple[Index, Index, Literal["name", "position"]]:
-    """Rows of both tables that are the same spot, by name where names mean the same place.
+def pair_spots(
+    names: pd.Index, xy_px: NDArray[np.float64], radius_px: float, truth: anndata.AnnData
+) -> tuple[Index, Index, MatchedBy]:
+    """Rows of a prediction and of a measurement that are the same spot.
 
-    Names of two lattices ("3x4") may agree by chance: they count where the two tables have the very
-    same names, where the truth states no positions, or where the positions agree as well.
+    By name where names mean the same place. Names of two lattices ("3x4") may agree by chance: they
+    count where the two tables have the very same names, where the truth states no positions, or where
+    the positions agree as well. Otherwise spots are paired that are each other's nearest.
+
+    Parameters
+    ----------
+    names
+        Of the predicted spots.
+    xy_px
+        (n, 2) their centres (x, y) in level-0 px.
+    radius_px
+        How far apart two centres of the same spot may be.
+    truth
+        The measurement.
+
+    Returns
+    -------
+    Rows of the prediction, rows of the truth in the same order, and how they were paired.
+
+    Raises
+    ------
+    PredictionError
+        No spot of the two belongs together.
     """
-    by_name = truth.obs_names.get_indexer(prediction.obs_names)
+    by_name = truth.obs_names.get_indexer(names)
     named = np.flatnonzero(by_name >= 0)
     if "spatial" not in truth.obsm:
         if not len(named):
             msg = 'The tables share no spot name, and the truth has no obsm["spatial"] to go by.'
             raise PredictionError(msg)
         return named, by_name[named], "name"
-    xy_px, truth_px = (np.asarray(t.obsm["spatial"], dtype=float) for t in (prediction, truth))
-    radius_px = _spot_radius_px(prediction)
+    truth_px = np.asarray(truth.obsm["spatial"], dtype=float)
     apart_px = np.linalg.norm(xy_px[named] - truth_px[by_name[named]], axis=1)
-    same_names = len(named) == prediction.n_obs == truth.n_obs
+    same_names = len(named) == len(names) == truth.n_obs
     if len(named) and (same_names or bool((apart_px <= radius_px).all())):
         return named, by_name[named], "name"
     rows, truth_rows = _nearest(xy_px, truth_px, radius_px)

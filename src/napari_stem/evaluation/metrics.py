@@ -14,7 +14,7 @@ import numpy as np
 from napari_stem.errors import PredictionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -48,9 +48,10 @@ def evaluate(
     Returns
     -------
     dict
-        ``n_spots, n_genes, pcc_10, pcc_50, pcc_200, pcc_mean, pcc_undefined, mse, mae, rvd_mean,
-        rvd_draw, crps, coverage, interval_width_90, gsc_mean, gsc_draw, ssc_mean, ssc_draw``.
-        The PCCs leave out undefined genes, ``pcc_undefined`` counts them. None: not computable.
+        ``n_spots, n_genes, pcc_10, pcc_50, pcc_200, pcc_mean, pcc_mean_zeroed, pcc_undefined, mse,
+        mae, rvd_mean, rvd_draw, crps, coverage, interval_width_90, gsc_mean, gsc_draw, ssc_mean,
+        ssc_draw``. The PCCs leave out undefined genes, ``pcc_undefined`` counts them, and
+        ``pcc_mean_zeroed`` counts each as 0. None: not computable.
 
     Raises
     ------
@@ -65,6 +66,7 @@ def evaluate(
         "n_genes": measured.shape[1],
         **{f"pcc_{k}": _number(top_mean(coefficients, k)) for k in TOP_K},
         "pcc_mean": _number(top_mean(coefficients, len(coefficients))),
+        "pcc_mean_zeroed": top_mean(coefficients, len(coefficients), "zero"),
         "pcc_undefined": int(np.isnan(coefficients).sum()),
         "mse": mse(measured, predicted),
         "mae": mae(measured, predicted),
@@ -80,6 +82,12 @@ def evaluate(
         figures["coverage"]["90"] = covered(measured, low, high)
         figures["interval_width_90"] = float(np.mean(high - low))
     return figures
+
+
+def flat(figures: Mapping[str, Any]) -> dict[str, float | int | None]:
+    """Metrics with one entry per coverage level, ``coverage 90`` and so on."""
+    levels = {f"coverage {level}": value for level, value in figures["coverage"].items()}
+    return {**{k: v for k, v in figures.items() if k != "coverage"}, **levels}
 
 
 def _draw_figures(truth: Array, draws: NDArray[Any] | None) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from napari_stem.evaluation import metrics
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden" / "stem_published.npz"
 KEYS = [
-    "n_spots", "n_genes", "pcc_10", "pcc_50", "pcc_200", "pcc_mean", "pcc_undefined", "mse", "mae",
+    "n_spots", "n_genes", "pcc_10", "pcc_50", "pcc_200", "pcc_mean", "pcc_mean_zeroed",
+    "pcc_undefined", "mse", "mae",
     "rvd_mean", "rvd_draw", "crps", "coverage", "interval_width_90", "gsc_mean", "gsc_draw",
     "ssc_mean", "ssc_draw",
 ]  # fmt: skip
@@ -85,6 +86,7 @@ def test_constant_genes_are_counted_and_left_out(truth):
     assert np.isfinite(figures["rvd_mean"])
     assert figures["gsc_mean"] == pytest.approx(1)
     n = truth.shape[1]
+    assert figures["pcc_mean_zeroed"] == pytest.approx((n - 2) / n)
     assert metrics.top_mean(coefficients, n, "zero") == pytest.approx((n - 2) / n)
 
 
@@ -203,6 +205,7 @@ def test_many_spots_are_thinned_for_ssc(monkeypatch, truth, published):
 def test_what_cannot_be_computed_is_none_and_json_holds_it(truth):
     figures = metrics.evaluate(truth[:, :2], truth[:, :2] * 0)
     assert sorted(figures) == sorted(KEYS)
+    assert figures["pcc_mean_zeroed"] == 0
     for key in ("pcc_10", "pcc_mean", "gsc_mean", "crps", "rvd_draw", "gsc_draw", "ssc_draw"):
         assert figures[key] is None
     assert figures["coverage"] == {"50": None, "80": None, "90": None, "95": None}

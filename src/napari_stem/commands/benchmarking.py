@@ -1,0 +1,241 @@
+"""``benchmark``: predictors side by side through one protocol, and the MSI protocol."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from napari_stem.commands.outputs import require_writable
+from napari_stem.commands.terminal import Interrupted, progress_bars, tell
+from napari_stem.errors import OutputError, StemError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from rich.progress import Progress
+
+    from napari_stem.evaluation.benchmark import Benchmark
+    from napari_stem.evaluation.runs import Run
+
+FIGURES = "figures"
+
+
+class _Bars:
+    """Two bars: all runs with the time left, and beneath it the work at hand."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._runs = bars.add_task("Runs", total=None, left="")
+        self._work = bars.add_task("", total=None, left="", visible=False)
+        self.label = ""
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Show the work within a run."""
+        text = f"{self.label}: {what}" if self.label else what
+        self._bars.update(
+            self._work, description=text, completed=done, total=total, visible=bool(what)
+        )
+
+    def on_run(self, done: int, total: int, seconds_left: float | None, label: str) -> None:
+        """Show how many runs are done, and what comes next."""
+        left = "" if not seconds_left else f"{timedelta(seconds=round(seconds_left))} left"
+        self._bars.update(self._runs, completed=done, total=total, left=left)
+        self.label = label
+        self._bars.update(self._work, visible=False)
+
+
+@contextmanager
+def _bars() -> Iterator[_Bars]:
+    """Show bars on stderr while the block runs; an error wipes them."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    words = TextColumn("{task.description}"), TextColumn("{task.fields[left]}")
+    columns = (words[0], BarColumn(), MofNCompleteColumn(), words[1])
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        try:
+            yield _Bars(bars)
+        except BaseException:
+            bars.live.transient = True
+            raise
+
+
+def run_benchmark(
+    protocol: str,
+    folder: Path,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    show_genes: Sequence[str] = (),
+    **options: Any,
+) -> dict[str, Any]:
+    """Run a protocol, or go on with it.
+
+    Parameters
+    ----------
+    protocol
+        Key of `napari_stem.evaluation.protocols.PROTOCOLS`.
+    folder, out
+        Data set, and folder of the results.
+    overwrite
+        Whether results of other settings that are there may be replaced.
+    show_genes
+        Those whose maps are drawn; none: the most reliable on training sections.
+    options
+        Fields of `napari_stem.evaluation.benchmark.BenchmarkOptions`.
+
+    Returns
+    -------
+    The object of ``results.json``.
+
+    Raises
+    ------
+    StemError
+        Something does not fit, or no predictor succeeded.
+    Interrupted
+        By Ctrl-C; finished runs are kept.
+    """
+    require_writable(out / "results.json")
+    _require_results_folder(out)
+    from napari_stem.encoders.registry import load_encoder
+    from napari_stem.evaluation.benchmark import Benchmark, BenchmarkOptions
+    from napari_stem.evaluation.protocols import PROTOCOLS
+    from napari_stem.model.sampling import torch_device
+    from napari_stem.spatial.dataset import Dataset
+
+    options["device"] = torch_device(options.get("device", "cpu"))
+    asked = BenchmarkOptions(**options)
+    with _bars() as shown:
+        encoder = load_encoder(asked.encoder, asked.device)
+        benchmark = Benchmark(PROTOCOLS[protocol], Dataset(folder), encoder, asked, out, shown)
+        _require_same(out, benchmark.identity, overwrite=overwrite)
+        _require_genes(benchmark, show_genes)
+        if overwrite:
+            _clear(out)
+        with _kept_on_interrupt(benchmark, out):
+            _write(benchmark, out)
+            benchmark.run_all(shown.on_run)
+        runs, results = _write(benchmark, out)
+    for failure in benchmark.failures:
+        tell(f"{failure['predictor']} failed on {failure['fold']}: {failure['error']}")
+    if not runs:
+        raise StemError(f"No predictor succeeded: {benchmark.failures[0]['error']}")
+    for note in benchmark.plan.notes:
+        tell(f"Note: {note}")
+    results["figures"] = _draw(benchmark, runs, out, show_genes)
+    return results
+
+
+def run_msi(
+    folder: Path,
+    labels: Path,
+    out: Path,
+    *,
+    seeds: Sequence[int] = (0,),
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Run the MSI protocol on a folder of predictions; returns the object of ``results.json``."""
+    require_writable(out / "results.json")
+    _require_results_folder(out)
+    from napari_stem.evaluation.protocols import msi
+    from napari_stem.evaluation.results_table import write_text
+
+    with progress_bars() as bars:
+        cohort = msi.read_cohort(folder, labels, bars)
+    identity = {
+        "protocol": msi.NAME,
+        "slides": list(cohort.slides),
+        "n_genes": len(cohort.genes),
+        "labels": labels.name,
+    }
+    _require_same(out, identity, overwrite=overwrite)
+    results = {"identity": identity, "about": msi.ABOUT, **msi.auroc(cohort, seeds)}
+    write_text(out / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
+    return results
+
+
+@contextmanager
+def _kept_on_interrupt(benchmark: Benchmark, out: Path) -> Iterator[None]:
+    """Write down what is finished when Ctrl-C breaks off the block, and say how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        runs, _ = _write(benchmark, out)
+        raise Interrupted(
+            f"Interrupted: {len(runs)} of {len(benchmark.jobs)} runs are finished and kept in {out}; "
+            f"the same command goes on from there."
+        ) from None
+
+
+def _write(benchmark: Benchmark, out: Path) -> tuple[list[Run], dict[str, Any]]:
+    from napari_stem.evaluation.results_table import (
+        gene_rows,
+        results_of,
+        stored_runs,
+        write_results,
+    )
+
+    runs = stored_runs(benchmark)
+    results = results_of(benchmark, runs)
+    write_results(out, results, gene_rows(benchmark, runs))
+    return runs, results
+
+
+def _draw(
+    benchmark: Benchmark, runs: Sequence[Run], out: Path, show_genes: Sequence[str]
+) -> list[str]:
+    """Draw all figures; one that fails is told and passed over, the numbers being safe."""
+    from napari_stem.evaluation.figures import draw_figures
+
+    try:
+        return draw_figures(benchmark, runs, out / FIGURES, show_genes)
+    except StemError as error:
+        tell(f"Figures are missing: {error}")
+        return []
+
+
+def _require_genes(benchmark: Benchmark, show_genes: Sequence[str]) -> None:
+    """Check that the genes to be shown are in the first fold's panel, before hours of work."""
+    panel = benchmark.panel(benchmark.plan.folds[0])
+    for gene in show_genes:
+        if gene not in panel:
+            raise OutputError(
+                f"'{gene}' is not in the panel of {len(panel)} genes, so it cannot be shown; name "
+                f"another, or choose the panel with --genes."
+            )
+
+
+def _require_results_folder(out: Path) -> None:
+    if out.is_file():
+        raise OutputError(f"{out} is a file; name a folder for the results.")
+    if out.is_dir() and any(out.iterdir()) and not (out / "results.json").is_file():
+        raise OutputError(f"{out} holds other things than results; choose an empty or new folder.")
+
+
+def _require_same(out: Path, identity: dict[str, Any], *, overwrite: bool) -> None:
+    """Refuse to mix runs of two benchmarks in one folder."""
+    path = out / "results.json"
+    if overwrite or not path.is_file():
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))["identity"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{path} is damaged ({error}); add --overwrite to begin anew.") from error
+    differing = [k for k in identity if before.get(k) != identity[k]]
+    if differing:
+        raise OutputError(
+            f"{out} holds results with another {', '.join(differing).replace('_', ' ')}; choose "
+            f"another folder, or add --overwrite."
+        )
+
+
+def _clear(out: Path) -> None:
+    """Remove an earlier benchmark's results, and nothing else."""
+    for name in ("runs", FIGURES):
+        shutil.rmtree(out / name, ignore_errors=True)
+    for name in ("results.json", "results.csv", "genes.csv"):
+        (out / name).unlink(missing_ok=True)

@@ -1,0 +1,273 @@
+"""Run predictors through a protocol: every (fold, predictor, seed) once, kept as soon as it is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from napari_stem.errors import OutputError, StemError
+from napari_stem.evaluation.measured import MeasuredSections, dataset_fingerprint
+from napari_stem.evaluation.metrics import evaluate
+from napari_stem.evaluation.protocols.base import Request
+from napari_stem.evaluation.rivals import predictors
+from napari_stem.evaluation.rivals.base import Task
+from napari_stem.evaluation.rivals.stem import QUICK_STEPS, Denoising
+from napari_stem.evaluation.runs import Run, RunStore, Summary
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from napari_stem.encoders.base import Encoder
+    from napari_stem.evaluation.protocols.base import Fold, Protocol
+    from napari_stem.evaluation.rivals.base import Predictor
+    from napari_stem.spatial.dataset import Dataset
+
+Progress = Callable[[str, int, int], None]
+# What a predictor can die of without taking the others with it: torch raises RuntimeError,
+# numpy and scikit-learn ValueError and ArithmeticError.
+_LOSABLE = (StemError, RuntimeError, ValueError, ArithmeticError, LookupError, MemoryError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkOptions:
+    """What a user asks of a benchmark.
+
+    Attributes
+    ----------
+    predictors
+        Names, empty for the protocol's.
+    encoder
+        Name in the registry.
+    genes, normalisation
+        Panel recipe and unit, None for the protocol's.
+    sections, hold_out
+        See `napari_stem.evaluation.protocols.base.Request`.
+    seeds
+        One run each of predictors that have a seed.
+    minutes, steps, size, device
+        See `napari_stem.evaluation.rivals.stem.Denoising`.
+    published_steps
+        Ancestral steps of published Stem.
+    """
+
+    predictors: tuple[str, ...] = ()
+    encoder: str = "bundled"
+    genes: str | None = None
+    normalisation: str | None = None
+    sections: tuple[str, ...] = ()
+    hold_out: str | None = None
+    seeds: tuple[int, ...] = (0,)
+    minutes: float | None = None
+    steps: int | None = None
+    size: Literal["small", "full"] = "small"
+    device: str = "cpu"
+    published_steps: int = QUICK_STEPS
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to be done."""
+
+    fold: Fold
+    predictor: Predictor
+    seed: int | None
+
+    @property
+    def label(self) -> str:
+        """As progress and messages name it."""
+        seed = "" if self.seed is None else f", seed {self.seed}"
+        return f"{self.fold.name}: {self.predictor.name}{seed}"
+
+
+class Benchmark:
+    """One protocol on one data set, with its results folder.
+
+    Parameters
+    ----------
+    protocol, dataset, encoder, options
+        What is asked for; ``encoder`` is that of the options, loaded.
+    folder
+        Of the results.
+    progress
+        Told (what, done, in all) of the work within a run; may raise to cancel.
+
+    Raises
+    ------
+    StemError
+        The protocol does not fit the data set, or a predictor is unknown.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        dataset: Dataset,
+        encoder: Encoder,
+        options: BenchmarkOptions,
+        folder: Path,
+        progress: Progress,
+    ) -> None:
+        self.protocol, self.dataset, self.options = protocol, dataset, options
+        self.encoder = encoder
+        self.plan = protocol.plan(dataset, Request(options.sections, options.hold_out))
+        self.genes = options.genes or protocol.genes
+        self.normalisation = options.normalisation or protocol.normalisation
+        denoising = Denoising(
+            minutes=options.minutes, steps=options.steps, size=options.size, device=options.device
+        )
+        names = options.predictors or protocol.predictors
+        self.predictors = predictors(names, denoising, options.published_steps)
+        self.store = RunStore(folder)
+        self.failures: list[dict[str, Any]] = []
+        self._progress = progress
+        turned = any(p.name == "published" for p in self.predictors)
+        self.measured = MeasuredSections(
+            dataset, encoder, self.normalisation, progress, turned=turned
+        )
+        self._panels: dict[str, tuple[str, ...]] = {}
+
+    @cached_property
+    def jobs(self) -> list[Job]:
+        """Everything asked for, fold by fold; predictors without a seed once."""
+        return [
+            Job(fold, predictor, seed)
+            for fold in self.plan.folds
+            for predictor in self.predictors
+            for seed in (self.options.seeds if predictor.seeded else (None,))
+        ]
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What all runs of one folder share."""
+        used = [s for s in self.dataset.sections if s in self._used()]
+        return {
+            "protocol": self.protocol.name,
+            "dataset_fingerprint": dataset_fingerprint(self.dataset, used),
+            "sections": used,
+            "encoder": self.encoder.name,
+            "encoder_version": self.encoder.version,
+            "genes": self.genes if self.plan.panel is None or self.options.genes else "shipped",
+            "normalisation": self.normalisation,
+            "hold_out": self.options.hold_out,
+        }
+
+    def panel(self, fold: Fold) -> tuple[str, ...]:
+        """Genes of a fold: those asked for, else the protocol's, chosen on training sections."""
+        if fold.name not in self._panels:
+            prescribed = self.plan.panel if self.options.genes is None else None
+            panel = prescribed or self.measured.panel(fold, self.genes)
+            self.measured.require(fold, panel)
+            self._panels[fold.name] = panel
+        return self._panels[fold.name]
+
+    def finished(self, job: Job) -> Run | None:
+        """Return the job's run if it was done before.
+
+        Raises
+        ------
+        OutputError
+            It was done with other settings.
+        """
+        run = self.store.load(self.store.path(job.fold.name, job.predictor.name, job.seed))
+        if run is None:
+            return None
+        same = (run.settings, run.panel) == (job.predictor.settings, self.panel(job.fold))
+        if not same or tuple(run.metrics) != job.fold.test:
+            raise OutputError(
+                f"{self.store.folder} holds a run '{job.label}' made with other settings; use the "
+                f"same ones, another folder, or --overwrite."
+            )
+        return run
+
+    def run(self, job: Job) -> Run:
+        """Fit and forecast one job, and keep it."""
+        start = time.monotonic()
+        panel, fold = self.panel(job.fold), job.fold
+        task = Task(
+            panel=panel,
+            normalisation=self.normalisation,
+            encoder=self.encoder.name,
+            encoder_version=self.encoder.version,
+            seed=job.seed or 0,
+            progress=self._progress,
+        )
+        train = [self.measured.arrays(s, panel) for s in fold.train]
+        fitted = job.predictor.fit(train, task)
+        metrics, forecasts, compared = {}, {}, {}
+        for section_id in fold.test:
+            truth = self.measured.truth(section_id, panel)
+            forecast = fitted(self.measured.blind(section_id, panel))
+            metrics[section_id] = evaluate(
+                truth, forecast.mean, forecast.draws, q05=forecast.q05, q95=forecast.q95
+            )
+            forecasts[section_id] = Summary.of(forecast, truth)
+            compared[section_id] = (truth, np.asarray(forecast.mean))
+        summary = self.protocol.summary
+        run = Run(
+            fold=fold.name,
+            predictor=job.predictor.name,
+            seed=job.seed,
+            settings=job.predictor.settings,
+            panel=panel,
+            seconds=round(time.monotonic() - start, 2),
+            metrics=metrics,
+            own={} if summary is None else summary(compared),
+            forecasts=forecasts,
+        )
+        self.store.save(run)
+        return run
+
+    def run_all(self, on_run: Callable[[int, int, float | None, str], None]) -> None:
+        """Do what is not done yet; a predictor that fails is noted in ``failures`` and passed over.
+
+        ``on_run`` is told (runs done, in all, seconds left or None, what comes next or "").
+        """
+        seconds: dict[str, list[float]] = {}
+        for done, job in enumerate(self.jobs):
+            on_run(done, len(self.jobs), seconds_left(self.jobs[done:], seconds), job.label)
+            run = self.finished(job)
+            if run is None:
+                self._prepare(job.fold)
+                try:
+                    run = self.run(job)
+                except OutputError:
+                    raise
+                except _LOSABLE as error:
+                    self.failures.append(_failure(job, error))
+                    continue
+            seconds.setdefault(job.predictor.name, []).append(run.seconds)
+        on_run(len(self.jobs), len(self.jobs), None, "")
+
+    def _prepare(self, fold: Fold) -> None:
+        """Read and embed a fold's sections: what fails here fails for every predictor."""
+        for section_id in (*fold.train, *fold.test):
+            self.measured.arrays(section_id, self.panel(fold))
+
+    def _used(self) -> set[str]:
+        return {s for f in self.plan.folds for s in (*f.train, *f.validation, *f.test)}
+
+
+def seconds_left(jobs: Sequence[Job], seconds: dict[str, list[float]]) -> float | None:
+    """Estimate from runs of the same predictors; None before the first run of one of them."""
+    total = 0.0
+    for job in jobs:
+        known = seconds.get(job.predictor.name)
+        if not known:
+            return None
+        total += float(np.mean(known))
+    return total
+
+
+def _failure(job: Job, error: BaseException) -> dict[str, Any]:
+    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    return {
+        "fold": job.fold.name,
+        "predictor": job.predictor.name,
+        "seed": job.seed,
+        "error": reason if isinstance(error, StemError) else f"{type(error).__name__}: {reason}",
+    }

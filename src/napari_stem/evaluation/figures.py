@@ -1,0 +1,274 @@
+"""Figures of a benchmark: gene variation, correlations, reliability, and maps beside the truth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_stem.errors import OutputError
+from napari_stem.evaluation.metrics import pcc
+from napari_stem.evaluation.reliability import LEVELS, N_BINS
+from napari_stem.evaluation.rivals import NAMES
+from napari_stem.spatial.normalise import normalisation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from napari_stem.evaluation.benchmark import Benchmark
+    from napari_stem.evaluation.runs import Run, Summary
+
+MAX_SECTIONS = 6  # of which maps and curves are drawn; numbers are of all
+DPI = 130
+# Okabe and Ito's colours, told apart with any colour vision; markers tell them apart in print too.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_MARKERS = ("o", "s", "^", "v", "D", "P")
+COLOUR = dict(zip(NAMES, _COLOURS, strict=True))
+MARKER = dict(zip(NAMES, _MARKERS, strict=True))
+TRUTH = "black"
+
+
+def draw_figures(
+    benchmark: Benchmark, runs: Sequence[Run], folder: Path, show_genes: Sequence[str] = ()
+) -> list[str]:
+    """Draw every figure that the runs allow.
+
+    Parameters
+    ----------
+    benchmark, runs
+        What was run; of several seeds the first one's forecasts are drawn.
+    folder
+        Of the PNG files.
+    show_genes
+        Whose maps to draw; none: the three most reliable on the first fold's training sections.
+
+    Returns
+    -------
+    Paths as text.
+
+    Raises
+    ------
+    OutputError
+        A file cannot be written.
+    """
+    from napari_stem.evaluation.maps import map_figure, reliable_genes
+
+    unit = normalisation(benchmark.normalisation).label
+    first = _first_seed(runs)
+    drawn = [save(pcc_figure(benchmark, first), folder / "gene_pcc.png")]
+    if any(f.coverage is not None for r in first for f in r.forecasts.values()):
+        drawn.append(save(reliability_figure(first), folder / "reliability.png"))
+    tested = list(dict.fromkeys((r.fold, s) for r in first for s in r.forecasts))[:MAX_SECTIONS]
+    chosen: dict[str, tuple[str, ...]] = {}
+    for fold_name, section in tested:
+        here = [r for r in first if r.fold == fold_name]
+        truth = benchmark.measured.truth(section, here[0].panel)
+        forecasts = {r.predictor: r.forecasts[section] for r in here}
+        where = f"{fold_name}_{section}" if fold_name != section else section
+        title = f"Section {section}, {unit}"
+        variation = variation_figure(truth, forecasts, title, unit)
+        drawn.append(save(variation, folder / f"gene_variation_{where}.png"))
+        if fold_name not in chosen:
+            (fold,) = (f for f in benchmark.plan.folds if f.name == fold_name)
+            asked = tuple(g for g in show_genes if g in here[0].panel)
+            chosen[fold_name] = asked or reliable_genes(benchmark, fold, here[0].panel)
+        shown = next((r for r in here if r.forecasts[section].sd is not None), here[0])
+        maps = map_figure(benchmark, section, shown, chosen[fold_name], unit)
+        drawn.append(save(maps, folder / f"maps_{where}.png"))
+    return [str(path) for path in drawn]
+
+
+def new_figure(width_in: float, height_in: float) -> Figure:
+    """Figure that draws itself without a window or any state of pyplot's."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a PNG.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, format="png", dpi=DPI)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror or error}); choose another place."
+        ) from error
+    return path
+
+
+def variation_figure(
+    truth: NDArray[np.float32], forecasts: dict[str, Summary], title: str, unit: str
+) -> Figure:
+    """Gene variation curves as published Stem draws them, a row per predictor.
+
+    Mean and variance of each gene over spots, genes in order of the truth's; as they are, and as
+    shares of their sum over genes. Hollow markers: the variance of single draws, which is that of
+    the mean and the mean squared spread together.
+
+    Parameters
+    ----------
+    truth
+        (spots, genes).
+    forecasts
+        By predictor.
+    title, unit
+        Texts.
+    """
+    columns = _curves(truth, None)
+    figure = new_figure(13, 0.9 + 2.3 * len(forecasts))
+    grid = figure.subplots(len(forecasts), len(columns), squeeze=False, sharex=True)
+    orders = {name: np.argsort(values) for name, values in columns.items()}
+    place = np.arange(truth.shape[1])
+    for axes_row, (predictor, forecast) in zip(grid, forecasts.items(), strict=True):
+        means = _curves(forecast.mean, None)
+        draws = {} if forecast.sd is None else _curves(forecast.mean, forecast.sd)
+        for axes, (name, values) in zip(axes_row, columns.items(), strict=True):
+            order = orders[name]
+            if "variance" in name and draws:
+                axes.scatter(
+                    place, draws[name][order], s=9, facecolors="none", edgecolors="0.45",
+                    linewidths=0.6, label="one sample",
+                )  # fmt: skip
+            if np.isfinite(means[name]).all():
+                axes.scatter(
+                    place, means[name][order], s=9, color=COLOUR[predictor],
+                    marker=MARKER[predictor], linewidths=0.5, label="predicted mean",
+                )  # fmt: skip
+            else:
+                axes.text(0.05, 0.85, "undefined: predicted sum near 0", transform=axes.transAxes)
+            axes.plot(place, values[order], color=TRUTH, linewidth=1.6, label="measured")
+            axes.margins(x=0.01)
+            axes.tick_params(labelsize=8)
+        axes_row[0].set_ylabel(predictor, fontsize=11, fontweight="bold", color=COLOUR[predictor])
+        axes_row[-1].legend(fontsize=8, loc="upper left", frameon=False)
+    units = ("share of the sum", unit, "share of the sum", f"square of {unit}")
+    for axes, name, in_unit in zip(grid[0], columns, units, strict=True):
+        axes.set_title(f"{name} ({in_unit})", fontsize=10)
+    figure.supxlabel("genes, in order of what was measured", fontsize=10)
+    figure.suptitle(f"Gene variation over spots: {title}", fontsize=12)
+    return figure
+
+
+def pcc_figure(benchmark: Benchmark, runs: Sequence[Run]) -> Figure:
+    """Histogram of each gene's correlation on each test section, a row per predictor."""
+    found: dict[str, list[NDArray[np.float64]]] = {}
+    for run in runs:
+        for section, forecast in run.forecasts.items():
+            truth = benchmark.measured.truth(section, run.panel).astype(np.float64)
+            found.setdefault(run.predictor, []).append(pcc(truth, forecast.mean.astype(np.float64)))
+    figure = new_figure(7.5, 1.0 + 1.5 * len(found))
+    rows = figure.subplots(len(found), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
+    known = {p: np.concatenate(parts) for p, parts in found.items()}
+    least = min((float(np.nanmin(v, initial=0.0)) for v in known.values()), default=0.0)
+    bins = np.linspace(np.floor(least * 10) / 10, 1, 45)
+    for axes, (predictor, values) in zip(rows, known.items(), strict=True):
+        defined = values[np.isfinite(values)]
+        axes.hist(defined, bins=bins, color=COLOUR[predictor])
+        undefined = len(values) - len(defined)
+        text = f"{predictor}\n{undefined} undefined" if undefined else predictor
+        if len(defined):
+            axes.axvline(defined.mean(), color=TRUTH, linewidth=1.5)
+            text = f"{predictor}: mean {defined.mean():.3f}" + (
+                f", {undefined} undefined" if undefined else ""
+            )
+        axes.set_title(text, fontsize=10, loc="left", pad=3)
+        axes.set_ylabel("genes", fontsize=9)
+    rows[-1].set_xlabel(
+        "correlation of predicted mean with measured, over spots of a section (PCC)"
+    )
+    n_sections = len({(r.fold, s) for r in runs for s in r.forecasts})
+    figure.suptitle(f"Correlation of each gene, {n_sections} test section(s)", fontsize=12)
+    return figure
+
+
+def reliability_figure(runs: Sequence[Run]) -> Figure:
+    """Nominal against observed coverage, and where the truth falls among the draws; means over runs."""
+    coverage: dict[str, list[Any]] = {}
+    pit: dict[str, list[Any]] = {}
+    for run in runs:
+        for forecast in run.forecasts.values():
+            if forecast.coverage is not None:
+                coverage.setdefault(run.predictor, []).append(forecast.coverage)
+                pit.setdefault(run.predictor, []).append(forecast.pit)
+    figure = new_figure(11, 5)
+    left, right = figure.subplots(1, 2)
+    left.plot([0, 1], [0, 1], color="0.6", linewidth=1.2, linestyle="--", label="as promised")
+    right.axhline(1, color="0.6", linewidth=1.2, linestyle="--", label="as promised")
+    edges, highest = np.linspace(0, 1, N_BINS + 1), 1.0
+    for predictor, parts in coverage.items():
+        colour, marker = COLOUR[predictor], MARKER[predictor]
+        observed = np.mean(parts, axis=0)
+        left.plot(LEVELS, observed, color=colour, marker=marker, markersize=5, label=predictor)
+        shares = np.mean(pit[predictor], axis=0)
+        left.plot(*_tie_free_coverage(shares), color=colour, linestyle=":", linewidth=1.8)
+        height = N_BINS * shares
+        highest = max(highest, float(height.max()))
+        right.stairs(height, edges, color=colour, linewidth=2, label=predictor)
+    left.set(
+        xlabel="interval asked for", ylabel="share of measured values inside", xlim=(0, 1),
+        ylim=(0, 1), aspect="equal", title="Coverage (below the line: too sure)",
+    )  # fmt: skip
+    right.set(
+        xlabel="place of the measured value among the samples (PIT)", ylabel="density",
+        xlim=(0, 1), ylim=(0, 1.35 * highest), title="Flat is right; high at both ends: too sure",
+    )  # fmt: skip
+    left.plot([], [], color="0.4", linestyle=":", linewidth=1.8, label="ties broken at random")
+    left.legend(frameon=False, loc="upper left")
+    right.legend(frameon=False, loc="upper center", ncols=2)
+    return figure
+
+
+def _tie_free_coverage(pit: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Levels, and coverage of the central intervals of each, from the PIT's histogram.
+
+    Counts are whole numbers: a narrow interval holds all that equal its bounds, and covers more than
+    its level. With ties broken at random this excess is gone.
+    """
+    inward = np.cumsum((pit + pit[::-1])[: N_BINS // 2][::-1])
+    return np.arange(1, N_BINS // 2 + 1) * 2 / N_BINS, inward
+
+
+def _curves(
+    values: NDArray[np.float32], sd: NDArray[np.float32] | None
+) -> dict[str, NDArray[np.float64]]:
+    """(genes,) mean and variance over spots, as shares of their sum and as they are."""
+    mean = values.mean(axis=0, dtype=np.float64)
+    variance = values.var(axis=0, dtype=np.float64)
+    if sd is not None:
+        variance = variance + np.mean(sd.astype(np.float64) ** 2, axis=0)
+    return {
+        "normalised mean": _shares(mean),
+        "mean": mean,
+        "normalised variance": _shares(variance),
+        "variance": variance,
+    }
+
+
+def _shares(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Divide by the sum; NaN where gains and losses cancel (a probe whose predictions centre on 0)."""
+    total = float(values.sum())
+    if total <= 0.1 * float(np.abs(values).sum()):
+        return np.full_like(values, np.nan)
+    return values / total
+
+
+def _first_seed(runs: Sequence[Run]) -> list[Run]:
+    """Of runs that differ in nothing but the seed, the first."""
+    first: dict[tuple[str, str], Run] = {}
+    for run in runs:
+        first.setdefault((run.fold, run.predictor), run)
+    return list(first.values())

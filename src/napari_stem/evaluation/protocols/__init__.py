@@ -1,0 +1,16 @@
+"""Protocols of evaluation: which folds, panel, unit and aggregation, and why.
+
+`napari_stem.evaluation.protocols.msi` stands apart: it starts from finished predictions.
+"""
+
+from __future__ import annotations
+
+from napari_stem.evaluation.protocols.base import Fold, Plan, Protocol, Request
+from napari_stem.evaluation.protocols.five_splits import FIVE_SPLITS
+from napari_stem.evaluation.protocols.hest_bench import HEST_BENCH
+from napari_stem.evaluation.protocols.loso import LOSO
+from napari_stem.evaluation.protocols.published import PUBLISHED
+
+PROTOCOLS = {p.name: p for p in (PUBLISHED, LOSO, HEST_BENCH, FIVE_SPLITS)}
+
+__all__ = ["PROTOCOLS", "Fold", "Plan", "Protocol", "Request"]

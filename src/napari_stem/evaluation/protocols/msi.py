@@ -1,0 +1,227 @@
+"""Does predicted expression tell microsatellite instability? One figure per slide set, an AUROC.
+
+As in later papers: the mean of each gene over a slide's predicted spots (pseudo-bulk), a random
+forest, cross-validated. Folds: stratified by status, grouped by patient, so that no patient is
+trained and tested on. Unit: the predictions' own. Aggregation: AUROC within each fold, mean over
+folds; scores of two forests are not on one scale, so they are never pooled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_stem.errors import DatasetError
+from napari_stem.evaluation.comparison import read_prediction
+from napari_stem.results import PROVENANCE_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+NAME = "msi"
+ABOUT = "pseudo-bulk of predictions -> random forest -> AUROC of MSI status, folds by patient"
+COLUMNS = ("slide", "patient", "msi")
+UNSTABLE = frozenset({"1", "1.0", "true", "yes", "msi", "msi-h", "msi-high", "msih"})
+STABLE = frozenset({"0", "0.0", "false", "no", "mss", "msi-l", "msi-low", "stable", "mss/msi-l"})
+N_FOLDS, N_TREES = 5, 500
+ENDINGS = (".h5ad", ".zarr")
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Slides with a known status.
+
+    Attributes
+    ----------
+    slides, patients
+        (n,) names.
+    unstable
+        (n,) bool.
+    bulk
+        (n, genes) mean of each gene over a slide's predicted spots.
+    genes
+        Those that every prediction has.
+    unit
+        Of ``bulk``.
+    """
+
+    slides: tuple[str, ...]
+    patients: tuple[str, ...]
+    unstable: NDArray[np.bool_]
+    bulk: NDArray[np.float64]
+    genes: tuple[str, ...]
+    unit: str
+
+
+def read_labels(path: Path) -> dict[str, tuple[str, bool]]:
+    """Read ``slide,patient,msi``: slide -> (patient, unstable).
+
+    Raises
+    ------
+    DatasetError
+        The file cannot be read, lacks a column, repeats a slide or has a status that says nothing.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} cannot be read as a table of labels: {error}.") from error
+    lacking = [c for c in COLUMNS if c not in table.columns]
+    if lacking:
+        raise DatasetError(f"{path} has no column '{lacking[0]}'; it needs slide, patient and msi.")
+    labels: dict[str, tuple[str, bool]] = {}
+    for slide, patient, status in zip(*(table[c].str.strip() for c in COLUMNS), strict=True):
+        if slide in labels:
+            raise DatasetError(f"{path} names slide {slide} more than once; keep one line of it.")
+        if status.lower() not in UNSTABLE | STABLE:
+            raise DatasetError(
+                f"{path} gives slide {slide} the status '{status}'; write 1 (MSI-H) or 0 (MSS)."
+            )
+        labels[slide] = (patient or slide, status.lower() in UNSTABLE)
+    return labels
+
+
+def read_cohort(
+    folder: Path, labels_csv: Path, progress: Callable[[str, int, int], None]
+) -> Cohort:
+    """Pseudo-bulk of every labelled prediction in a folder.
+
+    Parameters
+    ----------
+    folder
+        Holds ``SLIDE.h5ad`` or ``SLIDE.zarr`` as 'predict' wrote them.
+    labels_csv
+        See `read_labels`; slides without a prediction are an error, predictions without a label not.
+    progress
+        Told (what, done, in all).
+
+    Raises
+    ------
+    DatasetError
+        A prediction is missing, units differ, no gene is common, or there are too few patients.
+    """
+    labels = read_labels(labels_csv)
+    paths = {p.stem: p for p in sorted(folder.glob("*")) if p.suffix in ENDINGS}
+    absent = sorted(set(labels) - set(paths))
+    if absent:
+        raise DatasetError(
+            f"{len(absent)} of {len(labels)} slides of {labels_csv} have no prediction in {folder} "
+            f"({', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}); predict them first."
+        )
+    bulks, units = [], {}
+    for done, slide in enumerate(labels):
+        progress("Reading predictions", done, len(labels))
+        means, unit = _bulk(paths[slide])
+        bulks.append(means)
+        units[unit] = slide
+    if len(units) > 1:
+        (one, first), (other, second), *_ = units.items()
+        raise DatasetError(
+            f"Prediction {first} is in {one} and {second} in {other}; predict all with one model."
+        )
+    genes = sorted(set.intersection(*(set(b) for b in bulks)))
+    if not genes:
+        raise DatasetError(f"The predictions in {folder} have no gene in common.")
+    patients, unstable = zip(*labels.values(), strict=True)
+    table = np.array([[b[gene] for gene in genes] for b in bulks])
+    return Cohort(
+        tuple(labels), patients, np.array(unstable), table, tuple(genes), next(iter(units))
+    )
+
+
+def auroc(cohort: Cohort, seeds: Sequence[int] = (0,), n_folds: int = N_FOLDS) -> dict[str, Any]:
+    """Cross-validate a random forest on the cohort.
+
+    Parameters
+    ----------
+    cohort
+        Slides.
+    seeds
+        Of division and forest; each gives a whole cross-validation.
+    n_folds
+        At the most; as many as each status has patients if they are fewer.
+
+    Returns
+    -------
+    JSON-ready: ``auroc`` (mean over folds and seeds), ``auroc_min``, ``auroc_max``,
+    ``standard_error`` (of Hanley and McNeil 1982, for as many slides), ``folds`` (seed, fold, auroc,
+    n_slides), ``n_slides``, ``n_unstable``, ``n_patients``, ``n_genes``, ``unit``.
+
+    Raises
+    ------
+    DatasetError
+        A status has fewer than two patients.
+    """
+    n_folds = min(n_folds, *_patients_per_status(cohort))
+    if n_folds < 2:
+        raise DatasetError(
+            "Each MSI status needs two patients or more for cross-validation; label more slides."
+        )
+    rows = [row for seed in seeds for row in _cross_validation(cohort, seed, n_folds)]
+    values = [row["auroc"] for row in rows if row["auroc"] is not None]
+    if not values:
+        raise DatasetError("No fold holds both MSI statuses; label more patients.")
+    mean = float(np.mean(values))
+    n_unstable = int(cohort.unstable.sum())
+    return {
+        "auroc": mean,
+        "auroc_min": min(values),
+        "auroc_max": max(values),
+        "standard_error": standard_error(mean, n_unstable, len(cohort.slides) - n_unstable),
+        "folds": rows,
+        "n_slides": len(cohort.slides),
+        "n_unstable": n_unstable,
+        "n_patients": len(set(cohort.patients)),
+        "n_genes": len(cohort.genes),
+        "unit": cohort.unit,
+    }
+
+
+def standard_error(area: float, n_positive: int, n_negative: int) -> float:
+    """Return the standard error of an AUROC, equation 1 of Hanley and McNeil 1982 (Radiology 143, 29)."""
+    q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
+    variance = area * (1 - area)
+    variance += (n_positive - 1) * (q1 - area**2) + (n_negative - 1) * (q2 - area**2)
+    return float(np.sqrt(max(variance, 0.0) / (n_positive * n_negative)))
+
+
+def _cross_validation(cohort: Cohort, seed: int, n_folds: int) -> list[dict[str, Any]]:
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    rows = []
+    folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    x, y = cohort.bulk, cohort.unstable
+    for number, (train, test) in enumerate(folds.split(x, y, cohort.patients)):
+        area = None
+        if len(set(y[train])) == 2 and len(set(y[test])) == 2:
+            forest = RandomForestClassifier(N_TREES, class_weight="balanced", random_state=seed)
+            scores = forest.fit(x[train], y[train]).predict_proba(x[test])[:, 1]
+            area = float(roc_auc_score(y[test], scores))
+        rows.append({"seed": seed, "fold": number, "auroc": area, "n_slides": len(test)})
+    return rows
+
+
+def _patients_per_status(cohort: Cohort) -> list[int]:
+    pairs = set(zip(cohort.patients, cohort.unstable.tolist(), strict=True))
+    return [sum(unstable is status for _, unstable in pairs) for status in (False, True)]
+
+
+def _bulk(path: Path) -> tuple[dict[str, float], str]:
+    """Mean of each gene over the finished spots of one prediction, and its unit."""
+    table = read_prediction(path)
+    done = np.asarray(table.obs["done"], dtype=bool)
+    if not done.any():
+        raise DatasetError(f"{path} has no finished spot; resume it first.")
+    means = np.asarray(table.X)[done].mean(axis=0, dtype=np.float64)
+    provenance = table.uns[PROVENANCE_KEY]
+    return dict(zip(map(str, table.var_names), means.tolist(), strict=True)), str(
+        provenance["unit"]
+    )

@@ -1,0 +1,133 @@
+"""The diffusion models: ours, and published Stem, trained on the fold's sections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_stem.evaluation.rivals.base import Forecast
+from napari_stem.settings import SamplingSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_stem.evaluation.rivals.base import Fitted, Task
+    from napari_stem.training.sections import SectionArrays
+
+OURS = SamplingSettings(n_draws=64, n_steps=16)
+PAPER_DRAWS, PAPER_STEPS, QUICK_STEPS = 20, 1000, 50
+
+
+def published_sampling(n_steps: int = QUICK_STEPS) -> SamplingSettings:
+    """Ancestral sampling of 20 draws as in the paper, which takes 1000 steps for each."""
+    return SamplingSettings(n_draws=PAPER_DRAWS, n_steps=n_steps, sampler="ancestral")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Denoising:
+    """How long denoisers are trained, and how large they are.
+
+    Attributes
+    ----------
+    minutes
+        Limit for the training of one model, None for none.
+    steps
+        Optimiser steps at the most, None for the objective's default.
+    size
+        ``small`` for a laptop, ``full`` as published.
+    device
+        torch device of training and sampling.
+    """
+
+    minutes: float | None = None
+    steps: int | None = None
+    size: Literal["small", "full"] = "small"
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class DiffusionModel:
+    """A model of one objective, trained on each fold.
+
+    Attributes
+    ----------
+    name, about, seeded
+        See `napari_stem.evaluation.rivals.base.Predictor`.
+    objective
+        ``edm`` (ours) or ``published``.
+    sampling
+        How its draws are taken; the seed is the task's.
+    denoising
+        How it is trained.
+    """
+
+    name: str
+    about: str
+    objective: Literal["edm", "published"]
+    sampling: SamplingSettings
+    denoising: Denoising
+    seeded: bool = True
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Training and sampling; not the device, which changes no more than the last digits."""
+        return {
+            "minutes": self.denoising.minutes,
+            "steps": self.denoising.steps,
+            "size": self.denoising.size,
+            "n_draws": self.sampling.n_draws,
+            "n_steps": self.sampling.n_steps,
+            "sampler": self.sampling.sampler,
+        }
+
+    def fit(self, train: Sequence[SectionArrays], task: Task) -> Fitted:
+        """Train head, denoiser and calibration on the training sections alone."""
+        from dataclasses import replace
+
+        from napari_stem.predict import quantiles
+        from napari_stem.training.fit import TrainingOptions, fit_sections
+
+        how = self.denoising
+        options = TrainingOptions(
+            objective=self.objective,
+            encoder=task.encoder,
+            normalisation=task.normalisation,
+            size=how.size,
+            minutes=how.minutes,
+            steps=how.steps,
+            seed=task.seed,
+            device=how.device,
+        )
+        model = fit_sections(
+            train,
+            task.panel,
+            options,
+            name=self.name,
+            encoder_version=task.encoder_version,
+            progress=task.progress,
+        )
+        sampling = replace(self.sampling, seed=task.seed, device=how.device)
+
+        def forecast(section: SectionArrays) -> Forecast:
+            def step(done: int, total: int, _x: object) -> None:
+                task.progress(f"Sampling section {section.id}", done, total)
+
+            draws = model.sample(section.embedding, section.spots, sampling, step)
+            return Forecast(draws.mean(-1), draws, *quantiles(draws))
+
+        return forecast
+
+
+def ours(denoising: Denoising) -> DiffusionModel:
+    """Linear mean and diffusion of the residual, calibrated: what this program predicts with."""
+    about = f"linear mean and residual diffusion, {OURS.n_draws} draws of {OURS.n_steps} steps"
+    return DiffusionModel("ours", about, "edm", OURS, denoising)
+
+
+def published(denoising: Denoising, n_steps: int = QUICK_STEPS) -> DiffusionModel:
+    """Stem as published (arXiv 2501.15598), with ``n_steps`` of its 1000 ancestral steps."""
+    sampling = published_sampling(n_steps)
+    about = f"Stem as published, {PAPER_DRAWS} ancestral draws of {n_steps} steps"
+    if n_steps != PAPER_STEPS:
+        about += f" (the paper: {PAPER_STEPS})"
+    return DiffusionModel("published", about, "published", sampling, denoising)

@@ -1,0 +1,162 @@
+"""Finished runs of a benchmark on disk, one file each: what was forecast, and how good it was."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_stem.errors import OutputError
+from napari_stem.evaluation.reliability import coverage_curve, pit_histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_stem.evaluation.rivals.base import Forecast
+
+FOLDER, ENDING = "runs", ".npz"
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A forecast of one section without its draws: what figures need.
+
+    Attributes
+    ----------
+    mean
+        (n, G).
+    sd, q05, q95
+        (n, G), None where there were no draws.
+    coverage, pit
+        (levels,), (bins,) of `napari_stem.evaluation.reliability`, None without draws.
+    """
+
+    mean: NDArray[np.float32]
+    sd: NDArray[np.float32] | None = None
+    q05: NDArray[np.float32] | None = None
+    q95: NDArray[np.float32] | None = None
+    coverage: NDArray[np.float64] | None = None
+    pit: NDArray[np.float64] | None = None
+
+    @classmethod
+    def of(cls, forecast: Forecast, truth: NDArray[np.float32]) -> Summary:
+        """Reduce the draws of a forecast to their spread and reliability."""
+        draws = forecast.draws
+        if draws is None:
+            return cls(forecast.mean, q05=forecast.q05, q95=forecast.q95)
+        return cls(
+            forecast.mean,
+            draws.std(-1),
+            forecast.q05,
+            forecast.q95,
+            coverage_curve(truth, draws),
+            pit_histogram(truth, draws),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One predictor on one fold with one seed.
+
+    Attributes
+    ----------
+    fold, predictor
+        Their names.
+    seed
+        None where the predictor has none.
+    settings
+        What else its numbers depend on.
+    panel
+        Genes, in the order of the columns.
+    seconds
+        It took, fit and forecasts together.
+    metrics
+        By test section, as `napari_stem.evaluation.metrics.evaluate` returns them.
+    own
+        The protocol's own figures of the fold.
+    forecasts
+        By test section.
+    """
+
+    fold: str
+    predictor: str
+    seed: int | None
+    settings: dict[str, Any]
+    panel: tuple[str, ...]
+    seconds: float
+    metrics: dict[str, dict[str, Any]]
+    own: dict[str, Any] = field(default_factory=dict)
+    forecasts: dict[str, Summary] = field(default_factory=dict)
+
+
+class RunStore:
+    """The runs of one results folder.
+
+    Parameters
+    ----------
+    folder
+        Of the results; runs lie in its ``runs``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / FOLDER
+
+    def path(self, fold: str, predictor: str, seed: int | None) -> Path:
+        """File of a run, there or not."""
+        name = predictor if seed is None else f"{predictor}-seed{seed}"
+        return self.folder / fold / (name + ENDING)
+
+    def save(self, run: Run) -> None:
+        """Write a run, whole or not at all.
+
+        Raises
+        ------
+        OutputError
+            It cannot be written.
+        """
+        about = {k: v for k, v in vars(run).items() if k != "forecasts"}
+        arrays: dict[str, NDArray[Any]] = {"about": np.array(json.dumps(about))}
+        for section, forecast in run.forecasts.items():
+            stored = {k: v for k, v in vars(forecast).items() if v is not None}
+            arrays |= {f"{section}/{k}": v for k, v in stored.items()}
+        path = self.path(run.fold, run.predictor, run.seed)
+        fresh = path.with_suffix(".new")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with fresh.open("wb") as file:
+                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+            fresh.replace(path)
+        except OSError as error:
+            raise OutputError(
+                f"{path} cannot be written ({error.strerror or error}); what was finished is kept: "
+                f"make room and run the same command again."
+            ) from error
+
+    def load(self, path: Path) -> Run | None:
+        """Read a run; None where there is none or it is damaged, so that it is done again."""
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                about = json.loads(str(stored["about"]))
+                parts: dict[str, dict[str, NDArray[Any]]] = {s: {} for s in about["metrics"]}
+                for key in stored:
+                    section, _, name = key.rpartition("/")
+                    if section:
+                        parts[section][name] = stored[key]
+            forecasts = {section: Summary(**values) for section, values in parts.items()}
+            return Run(**{**about, "panel": tuple(about["panel"])}, forecasts=forecasts)
+        except (*_DAMAGE, TypeError):
+            return None
+
+    def of_fold(self, fold: str) -> Iterator[Run]:
+        """Yield every readable run of a fold."""
+        for path in sorted((self.folder / fold).glob("*" + ENDING)):
+            run = self.load(path)
+            if run is not None:
+                yield run

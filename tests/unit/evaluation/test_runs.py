@@ -1,0 +1,144 @@
+"""Runs on disk, their reduction, and what is told of many of them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from napari_stem.evaluation.metrics import evaluate
+from napari_stem.evaluation.reliability import LEVELS, N_BINS, coverage_curve, pit_histogram
+from napari_stem.evaluation.results_table import aggregates, own_figures
+from napari_stem.evaluation.rivals.base import Forecast
+from napari_stem.evaluation.runs import Run, RunStore, Summary
+from napari_stem.spatial.normalise import normalisation, normalised
+
+
+def honest(n_draws: int = 39, spread: float = 1.0):
+    rng = np.random.default_rng(0)
+    mean = rng.normal(size=(200, 6))
+    truth = mean + rng.normal(size=mean.shape)
+    draws = mean[..., None] + spread * rng.normal(size=(*mean.shape, n_draws))
+    return truth.astype(np.float32), draws.astype(np.float32)
+
+
+def make_run(fold="C5", predictor="knn", seed=None, own=None, spread=1.0) -> Run:
+    truth, draws = honest(spread=spread)
+    forecast = Forecast(draws.mean(-1), draws, draws.min(-1), draws.max(-1))
+    return Run(
+        fold=fold,
+        predictor=predictor,
+        seed=seed,
+        settings={"steps": 3},
+        panel=tuple("ABCDEF"),
+        seconds=1.5,
+        metrics={fold: evaluate(truth, forecast.mean, draws)},
+        own=own or {},
+        forecasts={fold: Summary.of(forecast, truth)},
+    )
+
+
+def test_a_run_comes_back_as_it_was(tmp_path) -> None:
+    store, run = RunStore(tmp_path), make_run(seed=3)
+    store.save(run)
+    again = store.load(store.path("C5", "knn", 3))
+    assert again is not None
+    plain = {k: v for k, v in vars(run).items() if k != "forecasts"}
+    assert {k: v for k, v in vars(again).items() if k != "forecasts"} == plain
+    for name, values in vars(run.forecasts["C5"]).items():
+        np.testing.assert_array_equal(getattr(again.forecasts["C5"], name), values)
+    assert [r.seed for r in store.of_fold("C5")] == [3]
+    assert store.load(store.path("C5", "knn", None)) is None
+
+
+def test_a_mean_alone_comes_back_without_the_rest(tmp_path) -> None:
+    store, truth = RunStore(tmp_path), honest()[0]
+    run = Run(
+        fold="a/b".replace("/", "-"),
+        predictor="ridge",
+        seed=None,
+        settings={},
+        panel=tuple("ABCDEF"),
+        seconds=0.1,
+        metrics={"s": evaluate(truth, truth)},
+        forecasts={"s": Summary.of(Forecast(truth), truth)},
+    )
+    store.save(run)
+    (again,) = store.of_fold("a-b")
+    assert again.forecasts["s"].sd is None
+    assert again.forecasts["s"].coverage is None
+
+
+@pytest.mark.parametrize("harm", [b"", b"PK\x03\x04 no archive", None])
+def test_a_damaged_run_counts_as_not_done(tmp_path, harm) -> None:
+    store = RunStore(tmp_path)
+    store.save(make_run())
+    path = store.path("C5", "knn", None)
+    path.write_bytes(path.read_bytes()[:-200] if harm is None else harm)
+    assert store.load(path) is None
+    assert list(store.of_fold("C5")) == []
+
+
+def test_means_and_ranges_are_over_sections_and_seeds() -> None:
+    runs = [make_run(seed=0), make_run(seed=1, spread=0.2), make_run("C4", seed=0)]
+    runs[2].metrics["C4"]["crps"] = None
+    found = aggregates(runs)["knn"]
+    coverage = [r.metrics[r.fold]["coverage"]["90"] for r in runs]
+    assert found["coverage 90"]["n"] == 3
+    assert found["coverage 90"]["mean"] == pytest.approx(np.mean(coverage))
+    assert (found["coverage 90"]["min"], found["coverage 90"]["max"]) == (
+        min(coverage),
+        max(coverage),
+    )
+    assert found["crps"]["n"] == 2  # what is not defined does not count
+    assert "n_spots" not in found
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_one_undefined_fold_makes_the_protocols_mean_undefined() -> None:
+    defined = [make_run(f, own={"hest_pearson": v}) for f, v in (("a", 0.2), ("b", 0.4))]
+    assert own_figures(defined)["knn"]["hest_pearson"] == pytest.approx(0.3)
+    undefined = [*defined, make_run("c", own={"hest_pearson": None})]
+    assert own_figures(undefined)["knn"]["hest_pearson"] is None
+
+
+def test_honest_draws_are_reliable_and_narrow_ones_are_seen_through() -> None:
+    truth, draws = honest()
+    np.testing.assert_allclose(coverage_curve(truth, draws), LEVELS, atol=0.04)
+    shares = pit_histogram(truth, draws)
+    assert shares.shape == (N_BINS,)
+    assert shares.sum() == pytest.approx(1)
+    np.testing.assert_allclose(N_BINS * shares, 1, atol=0.4)
+    truth, narrow = honest(spread=0.3)
+    assert coverage_curve(truth, narrow)[-2] < 0.5
+    outer = pit_histogram(truth, narrow)[[0, -1]].sum()
+    assert outer > 0.4
+
+
+def test_coverage_agrees_with_the_table() -> None:
+    truth, draws = honest()
+    figures = evaluate(truth, draws.mean(-1), draws)["coverage"]
+    curve = dict(zip(LEVELS, coverage_curve(truth, draws), strict=True))
+    for level, share in figures.items():
+        assert curve[int(level) / 100] == pytest.approx(share)
+
+
+def test_ties_of_counts_are_broken_evenly() -> None:
+    """Truth and draws from one Poisson law of mean 0.3: mostly zeros, and still flat."""
+    rng = np.random.default_rng(1)
+    counts = rng.poisson(0.3, size=(4000, 3, 20)).astype(np.float32)
+    shares = pit_histogram(counts[..., 0], counts[..., 1:])
+    np.testing.assert_allclose(N_BINS * shares, 1, atol=0.15)
+
+
+def test_log1p_counts_is_the_natural_logarithm() -> None:
+    import anndata
+    import pandas as pd
+
+    counts = np.array([[0, 1], [7, 300]], np.float32)
+    table = anndata.AnnData(counts, var=pd.DataFrame(index=["A", "B"]))
+    np.testing.assert_allclose(
+        normalised(table, ["B", "A"], "log1p_counts"), np.log1p(counts[:, ::-1])
+    )
+    assert normalisation("log1p_counts").label == "ln(count + 1)"
