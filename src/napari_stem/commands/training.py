@@ -1,4 +1,4 @@
-"""``train``, ``import her2st`` and ``evaluate``."""
+"""``train`` and ``evaluate``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ from napari_stem.errors import OutputError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari_stem.commands.terminal import ProgressBars
+    from napari_stem.model.bundle import Model
+    from napari_stem.spatial.dataset import Dataset
 
-def run_train(folder: Path, out: Path, *, overwrite: bool, **options: Any) -> dict[str, Any]:
+
+def run_train(
+    folder: Path, out: Path, *, overwrite: bool, processes: int = 1, **options: Any
+) -> dict[str, Any] | None:
     """Train a model.
 
     Parameters
@@ -21,35 +27,42 @@ def run_train(folder: Path, out: Path, *, overwrite: bool, **options: Any) -> di
         Data set, and model folder to write.
     overwrite
         Whether a model that is there may be replaced.
+    processes
+        How many to train with on this machine; what a launcher started already counts instead.
     options
-        Fields of `napari_stem.training.fit.TrainingOptions`.
+        Fields of `napari_stem.training.options.TrainingOptions`.
 
     Returns
     -------
-    JSON-ready: ``out, name, n_genes, sections, metrics`` (per held-out section, then per predictor).
+    JSON-ready: ``out, name, n_genes, sections, metrics`` (per held-out section, then per predictor). None in
+    all but the first of several processes.
 
     Raises
     ------
     OutputError
         The folder cannot be written, holds something else, or a model without ``overwrite``.
     Interrupted
-        By Ctrl-C; nothing is written.
+        By Ctrl-C; says whether there is a checkpoint to go on from.
     """
-    require_writable(out / "config.json")
-    _require_room(out, overwrite=overwrite)
+    from napari_stem.training.team import Team, is_launched
+
+    if processes > 1 and not is_launched():
+        from napari_stem.commands.processes import run_together
+
+        return run_together(processes, folder, out, overwrite=overwrite, **options)
+    from napari_stem.model.sampling import torch_device
+
+    options["device"] = torch_device(options["device"])
+    team = Team.gathered(options["device"])
+    team.share(lambda: _require_room(out, overwrite=overwrite, resume=options.get("resume", False)))
     from napari_stem.spatial.dataset import Dataset
 
     dataset = Dataset(folder)
-    from napari_stem.model.sampling import torch_device
-    from napari_stem.training.fit import TrainingOptions, train
-
-    options["device"] = torch_device(options["device"])
-    try:
-        with progress_bars() as bars:
-            model = train(dataset, out, TrainingOptions(**options), bars)
-    except KeyboardInterrupt:
-        msg = "Interrupted: no model was written; what was embedded is kept and not done again."
-        raise Interrupted(msg) from None
+    if not team.is_first:
+        _train(dataset, out, options)
+        return None
+    with progress_bars() as bars:
+        model = _train(dataset, out, options, bars)
     return {
         "out": str(out),
         "name": model.name,
@@ -59,14 +72,20 @@ def run_train(folder: Path, out: Path, *, overwrite: bool, **options: Any) -> di
     }
 
 
-def run_import(source: Path, out: Path) -> dict[str, Any]:
-    """Import HER2ST; returns JSON-ready ``out, sections``."""
-    require_writable(out / "st")
-    from napari_stem.spatial.her2st import import_her2st
+def _train(
+    dataset: Dataset, out: Path, options: dict[str, Any], bars: ProgressBars | None = None
+) -> Model:
+    from napari_stem.training.fit import TrainingOptions, train
+    from napari_stem.training.stopping import TrainingStopped
 
-    with progress_bars() as bars:
-        sections = import_her2st(source, out, progress=bars)
-    return {"out": str(out), "sections": sections}
+    try:
+        return train(dataset, out, TrainingOptions(**options), bars)
+    except TrainingStopped as stopped:
+        msg = f"Interrupted. {stopped}; the same command with --resume goes on from there."
+        raise Interrupted(msg) from None
+    except KeyboardInterrupt:
+        msg = "Interrupted: no model was written; what was embedded is kept and not done again."
+        raise Interrupted(msg) from None
 
 
 def run_evaluate(prediction: Path, truth: Path) -> dict[str, Any]:
@@ -89,17 +108,23 @@ def run_evaluate(prediction: Path, truth: Path) -> dict[str, Any]:
     return figures
 
 
-def _require_room(out: Path, *, overwrite: bool) -> None:
+def _require_room(out: Path, *, overwrite: bool, resume: bool) -> None:
+    """Check that a model may be written here."""
+    require_writable(out / "config.json")
     if not out.exists():
         return
     if not out.is_dir():
         msg = f"{out} is a file; name a folder for the model."
         raise OutputError(msg)
-    if not any(out.iterdir()):
-        return
-    if not (out / "config.json").is_file():
+    names = {path.name for path in out.iterdir()}
+    if "config.json" in names:
+        if not overwrite and not (resume and "checkpoints" in names):
+            msg = f"{out} holds a model already; choose another folder, or add --overwrite."
+            raise OutputError(msg)
+    elif "checkpoints" in names:
+        if not resume and not overwrite:
+            msg = f"{out} holds an unfinished training; add --resume to go on, --overwrite to start anew."
+            raise OutputError(msg)
+    elif names:
         msg = f"{out} holds other things than a model; choose an empty or new folder."
-        raise OutputError(msg)
-    if not overwrite:
-        msg = f"{out} holds a model already; choose another folder, or add --overwrite."
         raise OutputError(msg)

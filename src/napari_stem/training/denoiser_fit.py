@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 
-from napari_stem.diffusion.denoiser import DenoiserConfig, build_denoiser
-from napari_stem.diffusion.objectives import EDMPrecond, edm_loss, lognormal_sigmas, published_loss
-from napari_stem.diffusion.schedule import LinearSchedule
+from napari_stem.training.checkpoints import StageState
+from napari_stem.training.logs import Row
+from napari_stem.training.run import TrainingRun
+from napari_stem.training.stopping import TrainingStopped, deferred_interrupt
+from napari_stem.training.trainee import Trainee
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from napari_stem.model.bundle import Objective
+    from napari_stem.diffusion.denoiser import DenoiserConfig
+    from napari_stem.model.config import Objective
+    from napari_stem.training.batches import TrainingData
+
+    LookUp = Callable[[nn.Module], NDArray[np.float32]]
+
+_LOG_ROWS, _MOST_STEPS_A_ROW = 500, 50  # rows of one denoiser: about so many, or more
+_TELL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +46,7 @@ class FitSettings:
     look_up_every
         Steps between two looks at held-out spots.
     batch
-        Spots per step.
+        Spots per step, over all processes.
     learning_rate, weight_decay
         Of AdamW.
     condition_noise
@@ -46,10 +54,18 @@ class FitSettings:
         condition of its own: told exactly, the network would learn the spots by heart.
     p_mean, p_std
         Training noise levels, ``ln sigma`` normal (``edm``).
+    ema
+        Memory of the averaged weights, approached as ``(1 + step) / (10 + step)``.
     seconds
         Time limit, None for none.
+    precision
+        Of the network's evaluation; losses and weights are float32.
+    compile
+        Whether to try ``torch.compile``.
     seed
         Of initialisation, batches and noise.
+    device
+        Where it trains.
     """
 
     objective: Objective
@@ -59,72 +75,197 @@ class FitSettings:
     batch: int
     learning_rate: float
     weight_decay: float = 1e-2
-    condition_noise: float = 0.6
+    condition_noise: float = 0.0
     p_mean: float = -0.4
     p_std: float = 1.2
+    ema: float = 0.995
     seconds: float | None = None
+    precision: Literal["float32", "bf16"] = "float32"
+    compile: bool = False
     seed: int = 0
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class FittedDenoiser:
+    """What a training gives.
+
+    Attributes
+    ----------
+    network
+        Averaged over the steps, in evaluation mode.
+    steps
+        Steps made.
+    looks
+        Step -> what `look_up` returned; empty but in the first of several processes.
+    """
+
+    network: nn.Module
+    steps: int
+    looks: dict[int, NDArray[np.float32]]
+
+
+def resolved_precision(name: str, device: str) -> Literal["float32", "bf16"]:
+    """Resolve ``auto``: bf16 on CUDA devices that have it, else float32."""
+    if name == "auto":
+        can = torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported()
+        return "bf16" if can else "float32"
+    return "bf16" if name == "bf16" else "float32"
 
 
 def fit_denoiser(
-    target: NDArray[np.float32],
-    condition: NDArray[np.float32],
+    data: TrainingData,
     settings: FitSettings,
-    look_up: Callable[[int, nn.Module], None],
-) -> nn.Module:
-    """Train; returns the network averaged over its steps (EMA).
+    look_up: LookUp | None = None,
+    run: TrainingRun | None = None,
+    *,
+    stage: str = "denoiser",
+    what: str = "Training",
+) -> FittedDenoiser:
+    """Train one denoiser.
 
     Parameters
     ----------
-    target
-        (n, genes) what the network shall generate.
-    condition
-        (n, C).
+    data
+        What on.
     settings
         How.
     look_up
-        Called with the step and the averaged network every ``look_up_every`` steps and at the end.
+        Given the averaged network every ``look_up_every`` steps and at the end; returns draws to be kept.
+    run
+        Who takes part, where checkpoints and logs go; goes on from the checkpoint of that stage.
+    stage, what
+        Name of its files, and what progress is told.
+
+    Raises
+    ------
+    TrainingStopped
+        By Ctrl-C or SIGTERM, after the step in progress; a checkpoint is kept. Without checkpoints a plain
+        KeyboardInterrupt.
+    ModelError
+        Not even one spot fits the memory.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        network = build_denoiser(settings.denoiser).train()
-        averaged = copy.deepcopy(network).eval()
-        optimiser = torch.optim.AdamW(
-            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    fit = _Fit(data, settings, look_up, run or TrainingRun(), stage, what)
+    fit.go()
+    return FittedDenoiser(fit.trainee.averaged, fit.state.step, fit.state.looks)
+
+
+class _Fit:
+    """The loop and what it keeps between two steps."""
+
+    def __init__(
+        self,
+        data: TrainingData,
+        settings: FitSettings,
+        look_up: LookUp | None,
+        run: TrainingRun,
+        stage: str,
+        what: str,
+    ) -> None:
+        self._settings, self._run, self._stage, self._what = settings, run, stage, what
+        self._look_up = look_up if run.team.is_first else None
+        self.state: StageState = run.team.share(lambda: run.checkpoints.load(stage))
+        self.trainee = Trainee(data, settings, run.team)
+        if self.state.tensors:
+            self.trainee.restore(self.state.tensors)
+            self.state.tensors = {}
+        self._begin = time.monotonic() - self.state.seconds
+        self._told = -_TELL_SECONDS
+
+    def go(self) -> None:
+        """Make the steps that are left."""
+        self._tell()
+        if self.state.is_finished:
+            return
+        logs = self._run.logs
+        with (
+            deferred_interrupt() as interrupt,
+            logs.open(self._stage, self.state.step) as write,
+        ):
+            meter = _Meter(write, self._settings, self.state.step)
+            while not self.state.is_finished:
+                late, stopped = self._make_step(meter, stopped=interrupt.is_set())
+                is_last = late or self.state.step == self._settings.steps
+                self._look(is_last=is_last)
+                self._keep(is_last=is_last, stopped=stopped)
+
+    def _make_step(self, meter: _Meter, *, stopped: bool) -> tuple[bool, bool]:
+        state, limit = self.state, self._settings.seconds
+        is_late = limit is not None and time.monotonic() - self._begin > limit
+        means, flags = self.trainee.step(state.step + 1, (is_late, stopped))
+        state.step += 1
+        state.seconds = time.monotonic() - self._begin
+        meter.add(state, means)
+        if self._run.team.size == 1:  # alone, the clock can be read after the step, not before it
+            return limit is not None and state.seconds > limit, stopped
+        return flags
+
+    def _look(self, *, is_last: bool) -> None:
+        step, every = self.state.step, self._settings.look_up_every
+        if self._look_up is not None and (is_last or step % every == 0):
+            # In one order of memory, as a checkpoint gives it back: sums over it depend on that order.
+            self.state.looks[step] = np.ascontiguousarray(self._look_up(self.trainee.averaged))
+            self.state.seconds = time.monotonic() - self._begin
+        if is_last or time.monotonic() - self._told >= _TELL_SECONDS:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Say how many steps are made, of those that there will be."""
+        step, limit, seconds = self.state.step, self._settings.seconds, self.state.seconds
+        total = self._settings.steps
+        if self.state.is_finished:
+            total = step
+        elif limit is not None and step:  # the clock may strike first
+            total = min(total, max(step, round(step * limit / max(seconds, 1e-9))))
+        self._run.tell(self._what, step, total)
+        self._told = time.monotonic()
+
+    def _keep(self, *, is_last: bool, stopped: bool) -> None:
+        checkpoints, state = self._run.checkpoints, self.state
+        if is_last:
+            state.is_finished = True
+            checkpoints.save(self._stage, self._with(self.trainee.result()))
+        elif stopped or checkpoints.is_due():
+            checkpoints.save(self._stage, self._with(self.trainee.state()))
+        if stopped:
+            if not checkpoints.are_kept:
+                raise KeyboardInterrupt
+            raise TrainingStopped(f"{self._what}: stopped at step {state.step}")
+
+    def _with(self, tensors: dict[str, Tensor]) -> StageState:
+        now = self.state
+        return StageState(now.step, now.is_finished, now.seconds, tensors, now.looks)
+
+
+class _Meter:
+    """Adds up losses on the device and writes a row of the log now and then."""
+
+    def __init__(self, write: Callable[[Row], None], settings: FitSettings, step: int) -> None:
+        self._write, self._settings = write, settings
+        self._every = min(max(1, settings.steps // _LOG_ROWS), _MOST_STEPS_A_ROW)
+        self._since, self._sums = step, torch.zeros(3, device=settings.device)
+        self._begin = time.monotonic()
+
+    def add(self, state: StageState, means: Tensor) -> None:
+        """Count one step."""
+        self._sums += means
+        if state.step % self._every and state.step != self._settings.steps:
+            return
+        n_steps = state.step - self._since
+        loss, mse, vb = (self._sums / n_steps).tolist()
+        now = time.monotonic()
+        speed = n_steps * self._settings.batch / max(now - self._begin, 1e-9)
+        is_published = self._settings.objective == "published"
+        self._write(
+            Row(
+                state.step,
+                round(state.seconds, 3),
+                loss,
+                mse,
+                vb if is_published else None,
+                self._settings.learning_rate,
+                round(speed, 1),
+            )
         )
-        x0, told = torch.from_numpy(target), torch.from_numpy(condition)
-        deadline = None if settings.seconds is None else time.monotonic() + settings.seconds
-        for step in range(1, settings.steps + 1):
-            loss = _loss(network, x0, told, settings)
-            optimiser.zero_grad()
-            torch.autograd.backward(loss)
-            optimiser.step()
-            _average(averaged, network, step)
-            late = deadline is not None and time.monotonic() > deadline
-            if step % settings.look_up_every == 0 or step == settings.steps or late:
-                look_up(step, averaged)
-            if late:
-                break
-    return averaged
-
-
-def _loss(network: nn.Module, x0: Tensor, told: Tensor, settings: FitSettings) -> Tensor:
-    index = torch.randint(len(x0), (settings.batch,))
-    clean, condition = x0[index], told[index]
-    condition = condition + settings.condition_noise * torch.randn_like(condition)
-    noise = torch.randn_like(clean)
-    if settings.objective == "published":
-        schedule = LinearSchedule.published()
-        step = torch.randint(len(schedule), (settings.batch,))
-        terms = published_loss(network, clean, condition, step=step, noise=noise, schedule=schedule)
-        return (terms.mse + terms.vb).mean()
-    sigma = lognormal_sigmas(settings.batch, p_mean=settings.p_mean, p_std=settings.p_std)
-    return edm_loss(EDMPrecond(network), clean, condition, sigma, noise).mean()
-
-
-@torch.no_grad()
-def _average(averaged: nn.Module, network: nn.Module, step: int) -> None:
-    """Exponential moving average whose memory grows with the steps, up to some 200."""
-    share_old = min(0.995, (1 + step) / (10 + step))
-    for old, new in zip(averaged.parameters(), network.parameters(), strict=True):
-        old.lerp_(new, 1 - share_old)
+        self._sums.zero_()
+        self._since, self._begin = state.step, now

@@ -1,4 +1,4 @@
-"""Train a model on a data set: panel, linear mean, denoiser, calibration, card.
+"""Train a model on a data set: panel, head, denoiser, calibration, card.
 
 Everything is chosen by leaving out one training section at a time; held-out sections are looked at once, at
 the end, to be reported.
@@ -6,79 +6,44 @@ the end, to be reported.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from napari_stem.encoders.precomputed_fit import EmbeddingFolder
 from napari_stem.encoders.registry import load_encoder
 from napari_stem.errors import DatasetError
 from napari_stem.evaluation.metrics import evaluate
-from napari_stem.model.bundle import Model, ModelConfig, objective_of
+from napari_stem.model.bundle import load_folder
 from napari_stem.model.card import LIMITS
+from napari_stem.model.config import ModelConfig, objective_of
+from napari_stem.model.head import Head
+from napari_stem.model.sampling import torch_device
 from napari_stem.predict import quantiles
 from napari_stem.settings import SamplingSettings
+from napari_stem.spatial.dataset import MPP_KEY
 from napari_stem.spatial.panels import parse_panel
-from napari_stem.training.folds import Fold, best_steps, calibrated, gene_pcc, splits
-from napari_stem.training.linear import LinearFit, fit_linear
-from napari_stem.training.sections import SectionArrays, load_sections
+from napari_stem.training import checkpoints
+from napari_stem.training.logs import Logs
+from napari_stem.training.options import TrainingOptions, require_turned
+from napari_stem.training.run import TrainingRun, silent
+from napari_stem.training.sections import load_sections
+from napari_stem.training.team import Team
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-    from torch import nn
-
+    from napari_stem.encoders.base import Encoder
+    from napari_stem.model.bundle import Model
     from napari_stem.spatial.dataset import Dataset
-    from napari_stem.training.denoiser_fit import FitSettings
+    from napari_stem.training.sections import SectionArrays
 
     Progress = Callable[[str, int, int], None]
 
-_CHECK = SamplingSettings(n_draws=20, n_steps=16, device="cpu")
-_FULL = SamplingSettings(n_draws=64, n_steps=16, device="cpu")
-_DEFAULT_STEPS = {"edm": 700, "published": 4000}
+__all__ = ["TrainingOptions", "evaluate_section", "fit_sections", "train"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingOptions:
-    """What `train` is asked for.
-
-    Attributes
-    ----------
-    hold_out
-        Sections that training never sees; evaluated at the end.
-    genes
-        Panel: ``hmhvg:200``, ``hvg:50`` or a file with one gene a line.
-    encoder
-        Name in the registry.
-    objective
-        ``edm`` (linear mean and residual diffusion) or ``published`` (Stem's own).
-    minutes
-        Limit for training the denoisers.
-    steps
-        Optimiser steps at the most; None takes the objective's default.
-    seed
-        Of everything random.
-    device
-        Where the encoder runs.
-    name
-        Of the model; None takes the folder's.
-    normalisation
-        Unit of the values.
-    """
-
-    hold_out: tuple[str, ...] = ()
-    genes: str = "hmhvg:200"
-    encoder: str = "bundled"
-    objective: str = "edm"
-    minutes: float | None = None
-    steps: int | None = None
-    seed: int = 0
-    device: str = "cpu"
-    name: str | None = None
-    normalisation: str = "log2_counts"
+_LOGS = "logs"
 
 
 def train(
@@ -89,12 +54,15 @@ def train(
 ) -> Model:
     """Train a model and write its folder.
 
+    Where a launcher (``accelerate launch``, ``torchrun``) started several processes, all call this and train
+    together; the first writes.
+
     Parameters
     ----------
     dataset
         Sections in HEST layout.
     out
-        Model folder to write.
+        Model folder to write; ``checkpoints`` and ``logs`` lie in it.
     options
         What to train.
     progress
@@ -109,16 +77,22 @@ def train(
     DatasetError
         No section is left to train on, or a held-out one does not exist.
     ModelError
-        The folder cannot be written, or the objective is unknown.
+        The folder cannot be written, the objective is unknown, or the checkpoints to resume from are of another
+        training.
+    TrainingStopped
+        By Ctrl-C or SIGTERM while a denoiser trains: its checkpoint is kept.
     """
-    from napari_stem.model.bundle import load_folder
-
     options = options or TrainingOptions()
-    tell = progress or _silent
     objective_of(options.objective)
+    team = Team.gathered(torch_device(options.device))
+    options = replace(options, device=team.device)
+    tell = progress if progress is not None and team.is_first else silent
     ids = _training_ids(dataset, options.hold_out)
     panel = parse_panel(options.genes)([dataset.section(i).counts for i in ids])
-    encoder = load_encoder(options.encoder, options.device)
+    if options.embeddings is None:
+        encoder: Encoder | EmbeddingFolder = load_encoder(options.encoder, options.device)
+    else:
+        encoder = EmbeddingFolder(options.embeddings, options.stated)
     load = partial(
         load_sections,
         dataset,
@@ -127,43 +101,116 @@ def train(
         encoder=encoder,
         progress=tell,
     )
-    sections = load(ids)
-    config = _config(options, out, panel, encoder.version, sections)
-    pairs = splits(sections)
-    settings = _settings(options, config, n_fits=len(pairs) + 1)
-    folds = _leave_one_out(pairs, config, settings, tell)
-    steps, curve = best_steps(folds)
-    tell("Training on all sections", 0, steps)
-    model = _fit(
+    with team.first_here():  # it fills the cache, from which the others read
+        sections = load(ids, turned=options.augments)
+    if isinstance(encoder, EmbeddingFolder):
+        options = replace(options, encoder=encoder.described.encoder)
+    model = fit_sections(
         sections,
-        config,
-        replace(settings, steps=steps),
-        tell,
-        "Training on all sections",
+        panel,
+        options,
+        name=options.name or out.name,
+        encoder_version=encoder.version,
+        progress=tell,
+        folder=out,
+        team=team,
     )
-    model.spread_factor = calibrated(folds, steps)
-    card = {
-        **config.card,
-        "training_steps": steps,
-        "crps_of_steps": curve,
-        "gene_pcc": gene_pcc(folds, steps, panel),
-    }
-    model.config = replace(model.config, card=card)
-    if options.hold_out:
-        held = load(options.hold_out)
-        model.config.card["metrics"] = {s.id: evaluate_section(model, s) for s in held}
-    model.save(out)
+    if isinstance(encoder, EmbeddingFolder):
+        encoder.sign(model)
+    if not team.is_first:
+        return model
+    held_out = load(options.hold_out)
+    _write(model, out, held_out, options)
     return load_folder(out)
 
 
-def evaluate_section(model: Model, section: SectionArrays) -> dict[str, Any]:
-    """Every metric on one measured section: of the model, and of its linear mean alone (ridge)."""
-    draws = model.sample(section.embedding, section.spots, _FULL)
+def fit_sections(
+    sections: Sequence[SectionArrays],
+    panel: Sequence[str],
+    options: TrainingOptions,
+    *,
+    name: str,
+    encoder_version: str | None,
+    progress: Progress | None = None,
+    folder: Path | None = None,
+    team: Team | None = None,
+) -> Model:
+    """Train a model on sections in memory; all that is chosen or calibrated is, inside them.
+
+    Parameters
+    ----------
+    sections
+        Embedded, ``values`` those of the panel in ``options.normalisation``; with their ``turned`` embeddings
+        where training augments (the published objective does, unless told otherwise).
+    panel
+        Names of the genes, the columns of every section's ``values``.
+    options
+        How to train; what concerns finding and holding out sections is only written into the card.
+    name
+        Of the model.
+    encoder_version
+        Of the encoder that made the embeddings; None where it is not known.
+    progress
+        Told (what, done, in all); may raise to cancel.
+    folder
+        Where ``checkpoints`` and ``logs`` go; None keeps none. `train` removes the former at the end.
+    team
+        The processes that train together; None is this one alone.
+
+    Returns
+    -------
+    The model, on ``options.device``, not yet saved.
+
+    Raises
+    ------
+    DatasetError
+        Too few spots, or no ``turned`` embeddings where they are needed.
+    """
+    require_turned(sections, options)
+    options = replace(options, device=torch_device(options.device))
+    team = team or Team(options.device)
+    kept = folder / checkpoints.FOLDER if folder is not None and team.is_first else None
+    logged = folder / _LOGS if folder is not None and team.is_first else None
+    run = TrainingRun(
+        team,
+        checkpoints.Checkpoints(kept, options.checkpoint_minutes),
+        Logs(logged, options.log),
+        progress or silent,
+    )
+    about = {**options.decisive(), "panel": len(panel)}
+    if kept is not None:
+        about["data"] = checkpoints.data_hash(sections, panel)
+    team.share(lambda: run.checkpoints.begin(about, resume=options.resume))
+    config = _config(sections, panel, options, name, encoder_version)
+    if config.objective == "edm":
+        from napari_stem.training.edm_fit import prepare_edm as prepare
+    else:
+        from napari_stem.training.published_fit import prepare_published as prepare
+    from napari_stem.training.recipe import fit_recipe
+
+    return fit_recipe(sections, config, options, prepare, run)
+
+
+def evaluate_section(model: Model, section: SectionArrays, device: str = "cpu") -> dict[str, Any]:
+    """Every metric on one measured section: of the model, and of its linear mean (ridge) if it has one."""
+    settings = SamplingSettings(n_draws=64, n_steps=16, device=device)
+    draws = model.sample(section.embedding, section.spots, settings)
     q05, q95 = quantiles(draws)
     figures = {"napari-stem": evaluate(section.values, draws.mean(-1), draws, q05=q05, q95=q95)}
-    if model.config.objective == "edm":
+    if isinstance(model.head, Head):
         figures["ridge"] = evaluate(section.values, model.head.mean(section.embedding))
     return figures
+
+
+def _write(
+    model: Model, out: Path, held_out: Sequence[SectionArrays], options: TrainingOptions
+) -> None:
+    """Report the held-out sections on the card, save, and remove the checkpoints."""
+    if held_out:
+        model.card["metrics"] = {s.id: evaluate_section(model, s, options.device) for s in held_out}
+    model.save(out)
+    if not options.keep_checkpoints:
+        checkpoints.Checkpoints(out / checkpoints.FOLDER).remove()
 
 
 def _training_ids(dataset: Dataset, hold_out: Sequence[str]) -> list[str]:
@@ -176,14 +223,13 @@ def _training_ids(dataset: Dataset, hold_out: Sequence[str]) -> list[str]:
 
 
 def _config(
-    options: TrainingOptions,
-    out: Path,
-    panel: Sequence[str],
-    encoder_version: str,
     sections: Sequence[SectionArrays],
+    panel: Sequence[str],
+    options: TrainingOptions,
+    name: str,
+    encoder_version: str | None,
 ) -> ModelConfig:
     about = sections[0].metadata
-    name = options.name or out.name
     card = {
         "tissue": about.get("tissue"),
         "species": about.get("species"),
@@ -191,6 +237,7 @@ def _config(
         "licence": about.get("license", "unknown"),
         "attribution": about.get("citation"),
         "sections": [s.id for s in sections],
+        "mpp_um": max((s.metadata.get(MPP_KEY) or 0.0 for s in sections), default=0.0) or None,
         "held_out": list(options.hold_out),
         "seed": options.seed,
         "genes_chosen_by": options.genes,
@@ -207,94 +254,3 @@ def _config(
         denoiser={},
         card=card,
     )
-
-
-def _settings(options: TrainingOptions, config: ModelConfig, n_fits: int) -> FitSettings:
-    """How each of ``n_fits`` denoisers is trained; they share the time limit."""
-    from napari_stem.diffusion.denoiser import DenoiserConfig
-    from napari_stem.training.denoiser_fit import FitSettings
-
-    steps = options.steps or _DEFAULT_STEPS[config.objective]
-    n_genes = len(config.genes)
-    light = DenoiserConfig(
-        n_genes=n_genes, condition_width=1, hidden=256, depth=3, dropout=0.3, condition_dropout=0.3
-    )
-    published = replace(DenoiserConfig.published(n_genes, 1), hidden=96, depth=4, heads=4)
-    is_light = config.objective == "edm"
-    return FitSettings(
-        objective=config.objective,
-        denoiser=light if is_light else published,
-        steps=steps,
-        look_up_every=max(1, steps // 14),
-        batch=128 if is_light else 64,
-        learning_rate=3e-4,
-        condition_noise=0.6 if is_light else 0.0,
-        seconds=options.minutes * 60 / n_fits if options.minutes else None,
-        seed=options.seed,
-    )
-
-
-def _fit(
-    sections: Sequence[SectionArrays],
-    config: ModelConfig,
-    settings: FitSettings,
-    tell: Progress,
-    what: str,
-    look: Callable[[int, Model], None] | None = None,
-) -> Model:
-    """Fit head and denoiser on some sections; ``look`` sees the model as it stands now and then."""
-    from napari_stem.training.denoiser_fit import fit_denoiser
-
-    linear = fit_linear(sections)
-    settings = replace(
-        settings, denoiser=replace(settings.denoiser, condition_width=linear.condition.shape[1])
-    )
-    config = replace(config, denoiser=settings.denoiser.to_dict())
-    no_change = np.ones(len(config.genes), np.float32)
-
-    def look_up(step: int, network: nn.Module) -> None:
-        tell(what, step, settings.steps)
-        if look is not None:
-            look(step, Model(config, linear.head, no_change, network))
-
-    network = fit_denoiser(_target(linear, sections, config), linear.condition, settings, look_up)
-    return Model(config, linear.head, no_change, network)
-
-
-def _target(
-    linear: LinearFit, sections: Sequence[SectionArrays], config: ModelConfig
-) -> NDArray[np.float32]:
-    if config.objective == "edm":
-        return linear.residual
-    return np.concatenate([s.values for s in sections])
-
-
-def _leave_one_out(
-    pairs: Sequence[tuple[list[SectionArrays], SectionArrays]],
-    config: ModelConfig,
-    settings: FitSettings,
-    tell: Progress,
-) -> list[Fold]:
-    folds = []
-    for number, (rest, left_out) in enumerate(pairs, start=1):
-        fold = Fold(left_out.values, {})
-
-        def look(
-            step: int, model: Model, fold: Fold = fold, left_out: SectionArrays = left_out
-        ) -> None:
-            fold.draws_at[step] = model.raw_draws(left_out.embedding, left_out.spots, _CHECK)
-
-        _fit(
-            rest,
-            config,
-            settings,
-            tell,
-            f"Leaving out {left_out.id} ({number} of {len(pairs)})",
-            look,
-        )
-        folds.append(fold)
-    return folds
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """Tell nobody."""

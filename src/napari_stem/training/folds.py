@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,16 +34,7 @@ def splits(
     if len(sections) > 1:
         return [([s for s in sections if s is not out], out) for out in sections]
     (only,), (group,) = sections, groups_of(sections)
-    return [([_part(only, group != held)], _part(only, group == held)) for held in np.unique(group)]
-
-
-def _part(section: SectionArrays, chosen: NDArray[np.bool_]) -> SectionArrays:
-    return replace(
-        section,
-        spots=section.spots.take(chosen),
-        embedding=section.embedding[chosen],
-        values=section.values[chosen],
-    )
+    return [([only.part(group != held)], only.part(group == held)) for held in np.unique(group)]
 
 
 def best_steps(folds: Sequence[Fold]) -> tuple[int, dict[str, float]]:

@@ -74,7 +74,7 @@ def fit_linear(sections: Sequence[SectionArrays]) -> LinearFit:
         mean_components=guess.components_.astype(np.float32),
         mean_component_scale=_component_scale(guess.explained_variance_),
         residual_scale=residual_scale.astype(np.float32),
-        domain_limit=np.array(_domain_limit(x, group), np.float32),
+        domain_limit=np.array(domain_limit(x, group), np.float32),
     )
     condition = head.condition(x.astype(np.float32), out_of_fold.astype(np.float32))
     return LinearFit(head, condition, (residual / residual_scale).astype(np.float32))
@@ -111,7 +111,7 @@ def _best_alpha(
     return ALPHAS[best], predictions[best]
 
 
-def _domain_limit(x: NDArray[np.float64], group: NDArray[np.int64]) -> float:
+def domain_limit(x: NDArray[np.float64], group: NDArray[np.int64]) -> float:
     """How unusual the spots of a left-out group look at most (99%), with a margin."""
     distances = []
     for held in np.unique(group):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_stem.encoders.embed import Embedder
+from napari_stem.encoders.precomputed_fit import EmbeddingFolder
 from napari_stem.errors import DatasetError
 from napari_stem.slide import open_slide
 from napari_stem.spatial.normalise import normalised
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_stem.encoders.base import Encoder
     from napari_stem.geometry import Spots
-    from napari_stem.spatial.dataset import Dataset
+    from napari_stem.spatial.dataset import Dataset, Section
 
     Progress = Callable[[str, int, int], None]
 
@@ -42,6 +43,9 @@ class SectionArrays:
         (n, genes) float32, normalised.
     metadata
         What the data set says of it.
+    turned
+        (n, 8, width) float16, embeddings of each patch turned as one can turn a square; ``[:, 0]`` is
+        ``embedding``. None where training shall not see them.
     """
 
     id: str
@@ -49,22 +53,43 @@ class SectionArrays:
     embedding: NDArray[np.float32]
     values: NDArray[np.float32]
     metadata: dict[str, Any]
+    turned: NDArray[np.float16] | None = None
+
+    def part(self, chosen: NDArray[np.bool_]) -> SectionArrays:
+        """Take some of its spots; ``chosen`` is (n,)."""
+        return replace(
+            self,
+            spots=self.spots.take(chosen),
+            embedding=self.embedding[chosen],
+            values=self.values[chosen],
+            turned=None if self.turned is None else self.turned[chosen],
+        )
 
 
 def embed_section(
-    dataset: Dataset, section_id: str, encoder: Encoder, progress: Progress | None = None
-) -> NDArray[np.float32]:
-    """Embed the measured spots of one section: (n, width) float32."""
+    dataset: Dataset,
+    section_id: str,
+    encoder: Encoder,
+    progress: Progress | None = None,
+    *,
+    turned: bool = False,
+) -> tuple[NDArray[np.float32], NDArray[np.float16] | None]:
+    """Embed the measured spots of one section: (n, width), and (n, 8, width) if ``turned``, else None."""
     section = dataset.section(section_id)
     slide = open_slide(section.slide_path, section.mpp)
     try:
         spots = section.spots()
+        text = f"Looking at section {section_id}" + (" in 8 turns" if turned else "")
 
         def step(n_done: int) -> None:
             if progress is not None:
-                progress(f"Looking at section {section_id}", n_done, len(spots))
+                progress(text, n_done, len(spots))
 
-        return Embedder(slide, encoder).embed(spots, step)
+        embedder = Embedder(slide, encoder)
+        if not turned:
+            return embedder.embed(spots, step), None
+        turns = embedder.embed_turned(spots, step)
+        return turns[:, 0].astype(np.float32), turns
     finally:
         slide.close()
 
@@ -74,19 +99,55 @@ def load_sections(
     ids: Sequence[str],
     genes: Sequence[str],
     normalisation: str,
-    encoder: Encoder,
+    encoder: Encoder | EmbeddingFolder,
     progress: Progress | None = None,
+    *,
+    turned: bool = False,
 ) -> list[SectionArrays]:
-    """Read sections, embedded and normalised, all with the same genes."""
+    """Read sections, embedded and normalised, all with the same genes.
+
+    Parameters
+    ----------
+    dataset, ids
+        Which sections of which data set.
+    genes
+        Panel.
+    normalisation
+        Unit of the values.
+    encoder
+        What embeds the spots; a folder of embeddings leaves out those that have no patch in it.
+    progress
+        Told (what, spots done, spots in all).
+    turned
+        Whether the 8 transforms of each patch are embedded too, for augmentation.
+    """
     loaded = []
     for section_id in ids:
         section = dataset.section(section_id)
-        embedding = embed_section(dataset, section_id, encoder, progress)
-        values = normalised(section.counts, genes, normalisation)
-        loaded.append(
-            SectionArrays(section_id, section.spots(), embedding, values, section.metadata)
-        )
+        spots, values = section.spots(), normalised(section.counts, genes, normalisation)
+        turns = None
+        if isinstance(encoder, EmbeddingFolder):
+            embedding, kept = _looked_up(section, encoder, turned=turned)
+            spots, values = spots.take(kept), values[kept]
+        else:
+            embedding, turns = embed_section(dataset, section_id, encoder, progress, turned=turned)
+        loaded.append(SectionArrays(section_id, spots, embedding, values, section.metadata, turns))
     return loaded
+
+
+def _looked_up(
+    section: Section, folder: EmbeddingFolder, *, turned: bool
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """(k, width) embeddings from a file and (n,) bool, which spots they are of."""
+    if turned:
+        raise DatasetError(
+            f"{folder.folder} holds no embeddings of turned patches; train with --no-augment."
+        )
+    slide = open_slide(section.slide_path, section.mpp)
+    try:
+        return folder.embed(section.id, section.spots(), slide.size, slide.require_mpp())
+    finally:
+        slide.close()
 
 
 def groups_of(sections: Sequence[SectionArrays]) -> list[NDArray[np.int64]]:

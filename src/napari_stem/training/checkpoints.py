@@ -1,0 +1,231 @@
+"""Checkpoints: what a killed training needs to end as if nothing had happened.
+
+``checkpoints/training.json`` says what is trained on what; for each denoiser of the training
+``STAGE.safetensors`` holds network, average and optimiser, its JSON metadata the step; draws at left-out spots
+lie beside it, each written once. Every file is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_stem.errors import ModelError, OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_stem.training.sections import SectionArrays
+
+FOLDER = "checkpoints"
+_ABOUT = "training.json"
+
+
+@dataclass
+class StageState:
+    """How far one denoiser is.
+
+    Attributes
+    ----------
+    step
+        Optimiser steps made; 0 at the start.
+    is_finished
+        Whether no more will be made.
+    seconds
+        Time they took.
+    tensors
+        What the training loop needs to go on (of a finished one, what it gave).
+    looks
+        Step -> draws at left-out spots.
+    """
+
+    step: int = 0
+    is_finished: bool = False
+    seconds: float = 0.0
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    looks: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+
+
+class Checkpoints:
+    """The checkpoints of one training; without a folder nothing is kept.
+
+    Parameters
+    ----------
+    folder
+        Where they lie, or None.
+    every_minutes
+        Time between two of them, in minutes.
+    """
+
+    def __init__(self, folder: Path | None = None, every_minutes: float = 10.0) -> None:
+        self.folder = folder
+        self._every_seconds = every_minutes * 60
+        self._last = time.monotonic()
+
+    @property
+    def are_kept(self) -> bool:
+        """Whether there is somewhere to keep them."""
+        return self.folder is not None
+
+    def begin(self, about: Mapping[str, Any], *, resume: bool) -> None:
+        """Prepare to keep checkpoints: go on with those that are there, or remove them.
+
+        Parameters
+        ----------
+        about
+            Whatever the outcome depends on, as JSON can hold it.
+        resume
+            Whether to go on.
+
+        Raises
+        ------
+        ModelError
+            Those that are there belong to another training.
+        OutputError
+            The folder cannot be written.
+        """
+        if self.folder is None:
+            return
+        told = json.loads(json.dumps(about))
+        path = self.folder / _ABOUT
+        if resume and path.is_file():
+            self._require_same(path, told)
+            return
+        try:
+            if self.folder.exists():
+                shutil.rmtree(self.folder)
+            self.folder.mkdir(parents=True)
+            _write_whole(path, json.dumps(told, indent=1).encode())
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
+
+    def _require_same(self, path: Path, told: dict[str, Any]) -> None:
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+            names = sorted(set(known) | set(told))
+        except (OSError, ValueError, TypeError) as error:
+            raise ModelError(
+                f"{path} cannot be read ({error}); start anew without --resume."
+            ) from error
+        other = [name for name in names if known.get(name) != told.get(name)]
+        if other:
+            changes = "; ".join(
+                "the data" if name == "data" else f"{name} {known.get(name)}, now {told.get(name)}"
+                for name in other
+            )
+            raise ModelError(
+                f"The checkpoints in {path.parent} are of another training ({changes}): resume with what it "
+                f"was begun with, or start anew without --resume."
+            )
+
+    def load(self, stage: str) -> StageState:
+        """Read how far a denoiser is; a fresh state where there is none.
+
+        Raises
+        ------
+        ModelError
+            A file is damaged.
+        """
+        if self.folder is None or not (path := self._path(stage)).is_file():
+            return StageState()
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, "pt") as file:
+                about = json.loads((file.metadata() or {})["state"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            looks = {
+                int(look.stem): np.load(look)
+                for look in sorted(self._looks(stage).glob("*.npy"))
+                if int(look.stem) <= about["step"]
+            }
+        except (SafetensorError, OSError, ValueError, KeyError) as error:
+            raise ModelError(
+                f"Checkpoint {path} cannot be read ({error}); start anew without --resume."
+            ) from error
+        return StageState(about["step"], about["is_finished"], about["seconds"], tensors, looks)
+
+    def is_due(self) -> bool:
+        """Whether it is time for another one."""
+        return self.folder is not None and time.monotonic() - self._last >= self._every_seconds
+
+    def save(self, stage: str, state: StageState) -> None:
+        """Write how far a denoiser is.
+
+        Raises
+        ------
+        OutputError
+            The disk is full, or not writable.
+        """
+        if self.folder is None:
+            return
+        from safetensors.torch import save
+
+        about = {"step": state.step, "is_finished": state.is_finished, "seconds": state.seconds}
+        try:
+            for step, draws in state.looks.items():
+                path = self._looks(stage) / f"{step:09d}.npy"
+                if not path.is_file():
+                    path.parent.mkdir(exist_ok=True)
+                    _write_array(path, draws)
+            _write_whole(self._path(stage), save(state.tensors, {"state": json.dumps(about)}))
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
+        self._last = time.monotonic()
+
+    def remove(self) -> None:
+        """Delete them all: the model is finished."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, stage: str) -> Path:
+        if self.folder is None:
+            raise OutputError("Checkpoints are not kept; name a folder for them.")
+        return self.folder / f"{stage}.safetensors"
+
+    def _looks(self, stage: str) -> Path:
+        return self._path(stage).with_suffix("")
+
+
+def data_hash(sections: Sequence[SectionArrays], panel: Sequence[str]) -> str:
+    """SHA-256 of everything that is trained on."""
+    digest = hashlib.sha256("\n".join(panel).encode())
+    for section in sections:
+        digest.update(section.id.encode())
+        arrays = (section.embedding, section.values, section.spots.x_px, section.turned)
+        for array in arrays:
+            if array is not None:
+                digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _write_array(path: Path, array: NDArray[Any]) -> None:
+    content = io.BytesIO()
+    np.save(content, array)
+    _write_whole(path, content.getvalue())
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a kill leaves the old one or the new one."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _unwritable(folder: Path, error: OSError) -> OutputError:
+    return OutputError(f"Checkpoints cannot be written to {folder} ({error.strerror or error}).")

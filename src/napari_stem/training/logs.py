@@ -1,0 +1,135 @@
+"""The course of a training: one row now and then, as CSV or for TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from napari_stem.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from napari_stem.training.options import LogKind
+
+
+@dataclass(frozen=True)
+class Row:
+    """How a training stands.
+
+    Attributes
+    ----------
+    step
+        Steps made.
+    seconds
+        Time taken, earlier runs included.
+    loss, mse, vb
+        Means since the last row; the variational bound ``vb`` (bits per gene) is None for ``edm``.
+    lr
+        Learning rate.
+    spots_per_second
+        Since the last row, over all processes.
+    """
+
+    step: int
+    seconds: float
+    loss: float
+    mse: float
+    vb: float | None
+    lr: float
+    spots_per_second: float
+
+
+COLUMNS = tuple(f.name for f in fields(Row))
+
+
+@dataclass(frozen=True)
+class Logs:
+    """Where the rows of all denoisers of one training go: one file or run for each.
+
+    Attributes
+    ----------
+    folder
+        None keeps nothing.
+    kind
+        ``csv``, ``tensorboard`` or ``none``.
+
+    Raises
+    ------
+    OutputError
+        TensorBoard is asked for and not installed.
+    """
+
+    folder: Path | None = None
+    kind: LogKind = "csv"
+
+    def __post_init__(self) -> None:
+        """Find out before the training what would fail in it."""
+        if self.kind == "tensorboard" and find_spec("tensorboard") is None:
+            raise OutputError(
+                "TensorBoard is not installed; run pip install 'napari-stem[tensorboard]', or log as csv."
+            )
+
+    @contextmanager
+    def open(self, stage: str, after_step: int = 0) -> Iterator[Callable[[Row], None]]:
+        """Write the rows of one denoiser; those past ``after_step``, which a resumed run makes again, go."""
+        if self.folder is None or self.kind == "none":
+            yield _nowhere
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"Logs cannot be written to {self.folder} ({error.strerror or error})."
+            ) from error
+        opened = _csv if self.kind == "csv" else _tensorboard
+        with opened(self.folder, stage, after_step) as write:
+            yield write
+
+
+def _nowhere(_row: Row) -> None:
+    """Keep nothing."""
+
+
+@contextmanager
+def _csv(folder: Path, stage: str, after_step: int) -> Iterator[Callable[[Row], None]]:
+    path = folder / f"{stage}.csv"
+    earlier = []
+    if after_step and path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
+            earlier = [row for row in csv.DictReader(file) if int(row["step"]) <= after_step]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, COLUMNS)
+        table.writeheader()
+        table.writerows(earlier)
+
+        def write(row: Row) -> None:
+            table.writerow(asdict(row))
+            file.flush()  # so that one can watch, and a kill loses nothing
+
+        yield write
+
+
+@contextmanager
+def _tensorboard(folder: Path, stage: str, after_step: int) -> Iterator[Callable[[Row], None]]:
+    from torch.utils.tensorboard import SummaryWriter
+
+    purge_step = after_step + 1 if after_step else None
+    writer = SummaryWriter(log_dir=str(folder / stage), purge_step=purge_step)
+
+    def write(row: Row) -> None:
+        values = asdict(row)
+        step = values.pop("step")
+        for name, value in values.items():
+            if value is not None:
+                writer.add_scalar(name, value, step)
+        writer.flush()
+
+    try:
+        yield write
+    finally:
+        writer.close()

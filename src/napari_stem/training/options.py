@@ -1,0 +1,197 @@
+"""What a training is asked for, and what that means for the denoiser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_stem.errors import DatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from napari_stem.encoders.precomputed import Stated
+    from napari_stem.model.config import ModelConfig
+    from napari_stem.training.denoiser_fit import FitSettings
+    from napari_stem.training.sections import SectionArrays
+
+Size = Literal["small", "full"]
+PrecisionName = Literal["auto", "float32", "bf16"]
+LogKind = Literal["csv", "tensorboard", "none"]
+
+DEFAULT_STEPS = {
+    ("edm", "small"): 700,
+    ("published", "small"): 4000,
+    ("published", "full"): 200_000,
+}
+_LOOKS = 14  # at held-out spots, while one denoiser trains
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What `train` and `fit_sections` are asked for.
+
+    Attributes
+    ----------
+    hold_out
+        Sections that training never sees; evaluated at the end.
+    genes
+        Panel: ``hmhvg:200``, ``hvg:50`` or a file with one gene a line.
+    encoder
+        Name in the registry; of ``embeddings``, whatever their files say.
+    embeddings
+        Folder with a file of embeddings for every section, in place of an encoder; None: the encoder looks.
+    stated
+        What those files do not say.
+    objective
+        ``edm`` (linear mean and residual diffusion) or ``published`` (Stem's own).
+    size
+        Of the published network: ``small`` (4 blocks of width 96, batch 64) for a laptop, ``full`` as published
+        (12 blocks of width 384, 6 heads, batch 256). Ours has one size.
+    minutes
+        Limit for training all denoisers together.
+    steps
+        Optimiser steps at the most; None takes the objective's default. Ours chooses the number of steps
+        among these on left-out sections. The published objective makes them all; told neither ``minutes`` nor
+        ``steps``, it chooses too.
+    batch
+        Spots per step, over all processes; None for the size's own.
+    augment
+        Whether each draw of a spot is one of its 8 turns (needs sections loaded ``turned``); None: yes for the
+        published objective, no for ours and where embeddings come from files.
+    calibrate
+        Whether the published objective's spread is calibrated on left-out sections, which takes as many more
+        trainings as there are sections. Ours always is.
+    ema
+        Memory of the averaged weights; None: 0.9999 as published, 0.995 for ours. It is ramped up as
+        ``min(ema, (1 + step) / (10 + step))``, so that short trainings average sensibly too.
+    precision
+        ``bf16`` (autocast), ``float32``, or ``auto``: bf16 on CUDA devices that have it.
+    compile
+        Whether the network goes through ``torch.compile``; where that fails it goes on without.
+    seed
+        Of everything random.
+    device
+        Where encoder and denoiser run.
+    name
+        Of the model; None takes the folder's.
+    normalisation
+        Unit of the values.
+    log
+        ``csv`` or ``tensorboard`` in the model folder's ``logs``, or ``none``.
+    checkpoint_minutes
+        Time between two checkpoints, in minutes.
+    resume
+        Whether to go on from the model folder's checkpoints.
+    keep_checkpoints
+        Whether they stay once the model is finished.
+    """
+
+    hold_out: tuple[str, ...] = ()
+    genes: str = "hmhvg:200"
+    encoder: str = "bundled"
+    embeddings: Path | None = None
+    stated: Stated | None = None
+    objective: str = "edm"
+    size: Size = "small"
+    minutes: float | None = None
+    steps: int | None = None
+    batch: int | None = None
+    augment: bool | None = None
+    calibrate: bool = False
+    ema: float | None = None
+    precision: PrecisionName = "auto"
+    compile: bool = False
+    seed: int = 0
+    device: str = "cpu"
+    name: str | None = None
+    normalisation: str = "log2_counts"
+    log: LogKind = "csv"
+    checkpoint_minutes: float = 10.0
+    resume: bool = False
+    keep_checkpoints: bool = False
+
+    @property
+    def augments(self) -> bool:
+        """Whether training draws among the 8 turns of each patch."""
+        if self.augment is None:
+            return self.objective == "published" and self.embeddings is None
+        return self.augment
+
+    @property
+    def chooses_steps(self) -> bool:
+        """Whether the number of steps is chosen on left-out sections."""
+        return self.objective == "edm" or (self.steps is None and self.minutes is None)
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the spread is fitted to left-out sections."""
+        return self.objective == "edm" or self.calibrate
+
+    def decisive(self) -> dict[str, Any]:
+        """Return what the outcome depends on: a checkpoint goes on under these only."""
+        names = (
+            "objective size steps batch augments is_calibrated chooses_steps ema precision compile seed "
+            "encoder normalisation hold_out"
+        )
+        return {name: getattr(self, name) for name in names.split()}
+
+
+def require_turned(sections: Sequence[SectionArrays], options: TrainingOptions) -> None:
+    """Check that the sections have what augmentation needs.
+
+    Raises
+    ------
+    DatasetError
+        Augmentation is asked for and a section's turned embeddings are not there.
+    """
+    lacking = [s.id for s in sections if s.turned is None]
+    if options.augments and lacking:
+        raise DatasetError(
+            f"Section {lacking[0]} comes without embeddings of its turned patches; load it with turned=True, "
+            f"or train with augment=False."
+        )
+
+
+def fit_settings(
+    options: TrainingOptions, config: ModelConfig, condition_width: int, n_fits: int
+) -> FitSettings:
+    """How each of ``n_fits`` denoisers is trained; they share the time limit."""
+    from napari_stem.diffusion.denoiser import DenoiserConfig
+    from napari_stem.training.denoiser_fit import FitSettings, resolved_precision
+
+    n_genes = len(config.genes)
+    is_ours, is_full = config.objective == "edm", options.size == "full"
+    if is_ours:
+        denoiser = DenoiserConfig(
+            n_genes=n_genes,
+            condition_width=condition_width,
+            hidden=256,
+            depth=3,
+            dropout=0.3,
+            condition_dropout=0.3,
+        )
+    else:
+        denoiser = DenoiserConfig.published(n_genes, condition_width)
+        if not is_full:
+            denoiser = replace(denoiser, hidden=96, depth=4, heads=4)
+    size = "small" if is_ours else options.size
+    steps = options.steps or DEFAULT_STEPS[config.objective, size]
+    own_batch = 128 if is_ours else 256 if is_full else 64
+    return FitSettings(
+        objective=config.objective,
+        denoiser=denoiser,
+        steps=steps,
+        look_up_every=max(1, steps // _LOOKS) if options.chooses_steps else steps,
+        batch=options.batch or own_batch,
+        learning_rate=1e-4 if is_full and not is_ours else 3e-4,
+        weight_decay=1e-2 if is_ours else 0.0,
+        condition_noise=0.6 if is_ours else 0.0,
+        ema=options.ema or (0.995 if is_ours else 0.9999),
+        seconds=options.minutes * 60 / n_fits if options.minutes else None,
+        precision=resolved_precision(options.precision, options.device),
+        compile=options.compile,
+        seed=options.seed,
+        device=options.device,
+    )

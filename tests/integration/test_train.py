@@ -1,0 +1,155 @@
+"""Training as users meet it: killed and resumed, interrupted, with several processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from napari_stem.model.bundle import load_folder
+from napari_stem.spatial.dataset import Dataset
+from napari_stem.training.fit import TrainingOptions, train
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from napari_stem.spatial.dataset import Dataset
+from napari_stem.training.fit import TrainingOptions, train
+
+def tell(what, done, total):
+    if what.startswith("Leaving out C3") and done > 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+torch.set_num_threads(int(sys.argv[4]))
+train(Dataset(Path(sys.argv[1])), Path(sys.argv[2]), TrainingOptions(**eval(sys.argv[3])), tell)
+"""
+
+
+@pytest.fixture(scope="module")
+def panel(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five genes in a file: nothing is left to chance or threads when choosing them."""
+    path = tmp_path_factory.mktemp("panel") / "genes.txt"
+    genes = Dataset(small_dataset).section("C2").counts.var_names[:5]
+    path.write_text("\n".join(genes))
+    return path
+
+
+def options(panel: Path, **more: Any) -> dict[str, Any]:
+    return {"genes": str(panel), "steps": 8, "batch": 16, "hold_out": ("C3",), "name": "m", **more}
+
+
+def command(*words: Any) -> list[str]:
+    return [sys.executable, "-m", "napari_stem", *map(str, words)]
+
+
+def test_a_killed_training_resumes_to_the_same_model(
+    small_dataset: Path, panel: Path, tmp_path: Path
+) -> None:
+    """SIGKILL in the second of two folds; every weight, choice and figure is that of an unbroken run."""
+    dataset, asked = Dataset(small_dataset), options(panel, checkpoint_minutes=0.0, hold_out=())
+    whole = train(dataset, tmp_path / "whole", TrainingOptions(**asked))
+    arguments = (small_dataset, tmp_path / "broken", repr(asked), torch.get_num_threads())
+    killed = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", KILLED, *map(str, arguments)], check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "broken" / "config.json").exists()
+    assert (tmp_path / "broken" / "checkpoints" / "left-out-2.safetensors").is_file()
+    told: list[tuple[str, int, int]] = []
+    resumed = train(
+        dataset,
+        tmp_path / "broken",
+        TrainingOptions(**asked, resume=True),
+        lambda *step: told.append(step),
+    )
+    assert resumed.weights_hash == whole.weights_hash
+    assert resumed.card == whole.card
+    first = {what: done for what, done, _ in reversed(told)}
+    assert first["Leaving out C2 (1 of 2)"] == 8  # finished before
+    assert 3 <= first["Leaving out C3 (2 of 2)"] <= 8
+    assert first["Training on all sections"] == 0
+    assert not (tmp_path / "broken" / "checkpoints").exists()
+    assert {p.name for p in (tmp_path / "broken" / "logs").iterdir()} == {
+        "all.csv",
+        "left-out-1.csv",
+        "left-out-2.csv",
+    }
+
+
+def test_two_processes_train_the_published_model_with_one_command(
+    small_dataset: Path, panel: Path, tmp_path: Path
+) -> None:
+    """As one process does it; only one of them speaks, and only in JSON."""
+    out = ("--out", tmp_path / "m", "--genes", panel, "--hold-out", "C3", "--device", "cpu")
+    how = ("--objective", "published", "--steps", 6, "--batch", 16, "--no-augment")
+    done = subprocess.run(
+        command("train", small_dataset, *out, *how, "--processes", 2, "--json"),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["n_genes"], said["sections"], list(said["metrics"])) == (5, ["C2"], ["C3"])
+    assert "Leaving out" not in done.stderr
+    together = load_folder(tmp_path / "m")
+    alone = train(
+        Dataset(small_dataset),
+        tmp_path / "alone",
+        TrainingOptions(
+            **options(panel, steps=6, batch=16, objective="published", augment=False, log="none")
+        ),
+    )
+    for one, other in zip(together.network.parameters(), alone.network.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)  # stored in half precision
+    assert not together.config.calibrated
+    assert not (tmp_path / "alone" / "logs").exists()
+
+
+def test_ctrl_c_is_130_and_says_how_to_go_on(
+    small_dataset: Path, panel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from napari_stem.cli import app
+    from napari_stem.training import trainee
+
+    out = ("--out", tmp_path / "m", "--genes", panel, "--hold-out", "C3", "--device", "cpu")
+    how = ("--objective", "published", "--steps", 8, "--no-augment")
+    words = [*map(str, ("train", small_dataset, *out, *how))]
+    draw = trainee.draw_batch
+
+    def interrupt(data: Any, settings: Any, step: int, rows: slice) -> Any:
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return draw(data, settings, step, rows)
+
+    def run(*more: str) -> Any:
+        return CliRunner().invoke(app, [*words, *more])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainee, "draw_batch", interrupt)
+        stopped = run()
+    assert stopped.exit_code == 130
+    assert "stopped at step 4; the same command with --resume goes on" in stopped.stderr
+    refused = run()
+    assert refused.exit_code == 1
+    assert "unfinished training" in refused.stderr
+    assert run("--resume", "--overwrite").exit_code == 2
+    other = run("--resume", "--seed", "1")
+    assert other.exit_code == 1
+    assert "seed 0, now 1" in other.stderr
+    assert run("--resume", "--keep-checkpoints").exit_code == 0
+    assert load_folder(tmp_path / "m").card["training_steps"] == 8
+    assert (tmp_path / "m" / "checkpoints").is_dir()
