@@ -9,6 +9,9 @@ APT_PACKAGES := xvfb libgl1-mesa-dri libegl1 libgl1 libopengl0 libxkbcommon-x11-
 	libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 \
 	libxcb-shape0 libxcb-xinerama0
 
+# Threads that wait sleep instead of spinning: on a machine that is busy otherwise, spinning costs many times the work.
+export OMP_WAIT_POLICY := passive
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format build clean system-packages
 

@@ -99,3 +99,32 @@ def small_model(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -
     options = TrainingOptions(steps=28, genes="hvg:20", hold_out=("C3",))
     train(Dataset(small_dataset), folder, options)
     return folder
+
+
+@pytest.fixture(scope="session")
+def c5_prediction(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packaged model on 16 spots of the packaged section, draws kept; do not write."""
+    import shapely
+
+    from napari_stem.geometry import Region
+    from napari_stem.model import load_model
+    from napari_stem.predict import choose_spots, predict
+    from napari_stem.results import Prediction
+    from napari_stem.sample_data import sample_path
+    from napari_stem.settings import SamplingSettings
+    from napari_stem.slide import open_slide
+
+    path = tmp_path_factory.mktemp("c5") / "C5.zarr"
+    slide, model = open_slide(sample_path()), load_model()
+    settings = SamplingSettings(n_draws=6, n_steps=3, device="cpu")
+    square = Region(shapely.box(4400, 3400, 5561, 4561))  # 800 um, in the middle of the tissue
+    run = {
+        "spots": choose_spots(slide, pitch_um=model.pitch_um, regions=[square]),
+        "model": model,
+        "settings": settings,
+    }
+    prediction = Prediction.create(path, slide=slide, keep_draws=True, **run)
+    for _ in predict(slide, prediction=prediction, **run):
+        pass
+    slide.close()
+    return path

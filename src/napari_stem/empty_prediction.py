@@ -46,6 +46,14 @@ def provenance_of(
     }
 
 
+MAX_DRAWS_BYTES = 2_000_000_000  # as they are in memory; about half of it on disk
+
+
+def may_keep_draws(n_spots: int, n_genes: int, n_draws: int) -> bool:
+    """Whether all draws of a run are small enough to be kept, where nobody has asked for it."""
+    return n_spots * n_genes * n_draws * np.dtype(np.float16).itemsize <= MAX_DRAWS_BYTES
+
+
 def empty_table(spots: Spots, genes: Sequence[str], n_kept_draws: int) -> anndata.AnnData:
     """Table of a prediction of which nothing is done: all NaN; its parts are those of `Prediction`."""
     import anndata

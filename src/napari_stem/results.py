@@ -104,8 +104,11 @@ class Prediction:
         settings: SamplingSettings,
         keep_draws: bool = False,
         resume: bool = False,
+        also: Mapping[str, Any] | None = None,
     ) -> Prediction:
         """Begin the prediction of a slide, or with ``resume`` go on where the same run stopped.
+
+        ``also`` is recorded as how it was made, beside what follows from the rest; JSON-ready.
 
         Raises
         ------
@@ -115,6 +118,7 @@ class Prediction:
             What is there came from another slide, model, spots or settings.
         """
         provenance = provenance_of(slide, spots, model, settings, keep_draws=keep_draws)
+        provenance |= also or {}
         if resume and path.exists():
             found = cls.open(path)
             found._require_same_run(provenance, spots)
@@ -260,6 +264,63 @@ class Prediction:
                 self._values[gene, field] = values
             return self._values[gene, field]
 
+    def rows(self, spots: NDArray[np.int64], field: Field = "mean") -> NDArray[np.float32]:
+        """Read all genes of some spots from disk: (k, genes) float32, NaN where not done.
+
+        Raises
+        ------
+        PredictionError
+            The values are damaged.
+        """
+        try:
+            stored = self._group["X"] if field == "mean" else self._group["layers"][field]
+            return np.asarray(stored.oindex[spots], np.float32)
+        except _DAMAGE as error:
+            raise _damaged(self.path, error) from error
+
+    @property
+    def n_kept_draws(self) -> int:
+        """Draws kept of every spot and gene; 0 where only their summary was."""
+        stored = self._group["obsm"].get("draws")
+        return 0 if stored is None else int(stored.shape[2])
+
+    def draws(
+        self, spots: NDArray[np.int64] | slice, genes: Sequence[str] | None = None
+    ) -> NDArray[np.float16]:
+        """Read draws from disk, of some spots and genes only.
+
+        Parameters
+        ----------
+        spots
+            (k,) which spots, or a slice of them.
+        genes
+            Which genes; None for all.
+
+        Returns
+        -------
+        (k, genes, draws) float16, NaN where not done.
+
+        Raises
+        ------
+        PredictionError
+            Draws were not kept, or are damaged.
+        UnknownGeneError
+            The prediction has no such gene.
+        """
+        if not self.n_kept_draws:
+            raise PredictionError(
+                f"{self.path} holds no single samples, only their summary; predict again and keep them."
+            )
+        unknown = [gene for gene in genes or () if gene not in self._column]
+        if unknown:
+            raise UnknownGeneError(f"This prediction has no gene '{unknown[0]}'.")
+        columns = slice(None) if genes is None else [self._column[gene] for gene in genes]
+        try:
+            stored = self._group["obsm"]["draws"].oindex[spots, columns]
+            return np.asarray(stored, np.float16)
+        except _DAMAGE as error:
+            raise _damaged(self.path, error) from error
+
     @property
     def unit(self) -> str:
         """Unit of all values, as users read it."""
@@ -273,29 +334,6 @@ class Prediction:
             return anndata.read_zarr(self.path)
         except _DAMAGE as error:
             raise _damaged(self.path, error) from error
-
-    def export(self, path: Path) -> None:
-        """Write a copy for other programs: ``.h5ad`` or ``.zarr``.
-
-        Raises
-        ------
-        OutputError
-            The ending is another one, or the file cannot be written.
-        """
-        if path.suffix not in (".h5ad", ".zarr"):
-            raise OutputError(
-                f"{path.name} has an ending that is not .h5ad or .zarr; choose one of these."
-            )
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.suffix == ".h5ad":
-                self.to_anndata().write_h5ad(path, compression="gzip")
-            elif path.resolve() != self.path.resolve():
-                shutil.copytree(self.path, path)
-        except OSError as error:
-            raise OutputError(
-                f"{path} cannot be written ({error.strerror or error}); choose another place."
-            ) from error
 
     def _require_same_run(self, provenance: Mapping[str, Any], spots: Spots) -> None:
         differing = [key for key, value in provenance.items() if self.provenance.get(key) != value]

@@ -70,11 +70,13 @@ class Road:
         before = coordinator.slide
         self.panels.slide.open_requested.emit(str(path))
         self.wait(lambda: coordinator.slide is not None and coordinator.slide is not before)
-        return coordinator._layer
+        return coordinator.slides.layer
 
     def draw(self, corners: Sequence[PointPx]) -> None:
         """Draw a polygon with corners in level-0 px."""
-        self.panels.region.draw_button.click()
+        tool = self.panels.region.tools["add_polygon"]
+        if not tool.isChecked():  # a second click puts it away
+            tool.click()
         layer = self.viewer.layers.selection.active
         assert layer.mode == "add_polygon"
         mpp = self.dock.coordinator.slide.require_mpp()

@@ -10,8 +10,6 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from numpy.testing import assert_allclose
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog
 
 from napari_stem.geometry import Mpp, PointPx, Region
 from napari_stem.sample_data import sample_path
@@ -23,7 +21,7 @@ SQUARE = [PointPx(2000, 2000), PointPx(4000, 2000), PointPx(4000, 4000), PointPx
 
 
 def test_without_a_slide_the_dock_says_what_to_do_first(model_road):
-    assert "Open a slide" in model_road.panels.slide.details.text()
+    assert "Open a slide" in model_road.dock.parts["Slide"].hint()
     assert not model_road.panels.region.isEnabled()
     assert not model_road.panels.genes.isEnabled()
     assert not model_road.panels.export.isEnabled()
@@ -31,7 +29,7 @@ def test_without_a_slide_the_dock_says_what_to_do_first(model_road):
 
 
 def test_the_notice_stays_in_sight(model_road):
-    notice = next(c for c in model_road.dock.children() if c.objectName() == "notice")
+    notice = model_road.dock.menu.notice
     assert "not for diagnosis" in notice.text()
     assert "Predicted" in notice.text()
 
@@ -39,15 +37,15 @@ def test_the_notice_stays_in_sight(model_road):
 def test_pixel_size_is_asked_for_and_used(model_road, crop):
     layer = model_road.open(crop)
     panel = model_road.panels.slide
-    assert not panel.pixel_size_row.isHidden()
+    assert not panel.pixel_size.isHidden()
     assert not model_road.panels.region.isEnabled()
-    panel.pixel_size.setValue(2.5)
-    panel.pixel_size_button.click()
+    panel.pixel_size.value.setValue(2.5)
+    panel.pixel_size.use_button.click()
     assert model_road.dock.coordinator.slide.mpp == Mpp.square(2.5)
     assert_allclose(layer.scale, (2.5, 2.5))
     assert_allclose(layer.data_to_world((-0.5, -0.5)), (0, 0))
     assert [str(u) for u in layer.units] == ["micrometer"] * 2
-    assert panel.pixel_size_row.isHidden()
+    assert panel.pixel_size.isHidden()
     assert model_road.panels.region.isEnabled()
 
 
@@ -76,7 +74,7 @@ def test_regions_are_counted_where_they_lie(model_road):
     mpp = model_road.dock.coordinator.slide.mpp
     area = 2000 * mpp.x_um * 2000 * mpp.y_um * 1e-6
     assert f"{area:.2f} mm²" in model_road.panels.region.summary.text()
-    (region,) = model_road.dock.coordinator._drawn()
+    (region,) = (each.region for each in model_road.dock.coordinator.regions.drawn())
     assert_allclose(region.polygon.bounds, (2000, 2000, 4000, 4000))
     model_road.panels.model.pitch.setValue(500)
     model_road.wait(lambda: "9 spots" in model_road.panels.model.run_button.text())
@@ -89,10 +87,10 @@ def test_regions_follow_a_slide_that_was_moved(model_road):
     layer.translate = np.add(layer.translate, (1000, -500))
     coordinator = model_road.dock.coordinator
     region = Region.from_vertices_um([[0, 0], [0, 900], [800, 0]], coordinator.slide.mpp)
-    coordinator._regions.put(coordinator.slide, [region], layer)
-    (shape,) = coordinator._regions.find(coordinator.slide).data
+    coordinator.regions.add(coordinator.slide, [region])
+    (shape,) = coordinator.regions.layers.find(coordinator.slide).data
     assert_allclose(shape.min(axis=0), (1000, -500), atol=1e-6)
-    (found,) = coordinator._drawn()
+    (found,) = (each.region for each in coordinator.regions.drawn())
     assert found.polygon.symmetric_difference(region.polygon).area == pytest.approx(0, abs=1e-3)
 
 
@@ -104,7 +102,9 @@ def test_whole_tissue_has_the_area_of_its_regions(model_road):
     model_road.wait(lambda: "mm²" in model_road.panels.region.summary.text())
     coordinator = model_road.dock.coordinator
     expected = sum(r.polygon.area for r in tissue_regions(coordinator.slide))
-    assert sum(r.polygon.area for r in coordinator._drawn()) == pytest.approx(expected, rel=1e-6)
+    assert sum(
+        r.polygon.area for r in (each.region for each in coordinator.regions.drawn())
+    ) == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_region_off_the_slide_holds_no_spot_and_cannot_be_run(model_road):
@@ -118,47 +118,13 @@ def test_removing_the_slide_leads_back_to_the_start(model_road):
     layer = model_road.open(sample_path())
     model_road.viewer.layers.remove(layer)
     assert model_road.dock.coordinator.slide is None
-    assert "Open a slide" in model_road.panels.slide.details.text()
-
-
-def test_genes_are_found_sorted_and_stepped_through(model_road):
-    panel = model_road.panels.genes
-    panel.show_genes(["FASN", "ERBB2", "MUC1"], {"FASN": 0.5, "ERBB2": 0.9, "MUC1": None})
-    chosen = []
-    panel.gene_chosen.connect(chosen.append)
-    assert panel.choose("FASN")
-    panel.step(1)
-    panel.step(1)
-    panel.step(1)  # stays at the end
-    assert chosen == ["FASN", "ERBB2", "MUC1"]
-    panel.search.setText("b2")
-    assert panel.proxy.rowCount() == 1
-    assert panel.gene() in {"", "ERBB2"}
-    assert not panel.choose("FASN")
-    panel.search.clear()
-    panel.view.sortByColumn(1, Qt.SortOrder.DescendingOrder)
-    listed = [panel.proxy.index(row, 0).data() for row in range(3)]
-    assert listed == ["ERBB2", "FASN", "MUC1"]
-    assert panel.proxy.index(2, 1).data() == "–"
+    assert "Open a slide" in model_road.dock.parts["Slide"].hint()
 
 
 def test_choices_are_remembered(model_road):
     wanted = Remembered(folder="/slides", n_draws=64, n_steps=20, seed=7, device="cpu")
     remember(wanted)
     assert recall() == wanted
-
-
-def test_save_dialog_adds_the_ending(model_road, monkeypatch, tmp_path):
-    asked = []
-    panel = model_road.panels.export
-    panel.setEnabled(True)
-    panel.export_requested.disconnect()
-    panel.export_requested.connect(asked.append)
-    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "a.b"), ""))
-    panel.buttons[".zarr"].click()
-    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: ("", ""))
-    panel.buttons[".h5ad"].click()
-    assert asked == [str(tmp_path / "a.b.zarr")]
 
 
 def test_building_the_dock_loads_no_torch():

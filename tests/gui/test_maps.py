@@ -1,109 +1,311 @@
-"""What a finished map offers: colours, readout, export; on a viewer model without a window."""
+"""The maps on screen: limits, colours, shapes, several genes at once, the readout."""
 
 from __future__ import annotations
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+import zarr
+from map_screen import MapScreen, on_screen
+from napari.components import ViewerModel
+from numpy.testing import assert_allclose, assert_array_equal
 
-from napari_stem.geometry import PointPx
 from napari_stem.layers import colour_limits
-from napari_stem.sample_data import sample_path
+from napari_stem.widgets.map_look_box import COLORMAPS
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
-CORNERS = [PointPx(4600, 3600), PointPx(5400, 3600), PointPx(5400, 4600), PointPx(4600, 4600)]
+
+@pytest.fixture
+def screen(c5_prediction, qtbot):
+    yield from on_screen(ViewerModel(), c5_prediction, qtbot)
 
 
 @pytest.fixture
-def predicted(model_road):
-    model_road.open(sample_path())
-    model_road.draw(CORNERS)
-    model_road.ask_little(n_draws=4)
-    model_road.run()
-    return model_road
+def window(make_napari_viewer, c5_prediction, qtbot):
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1280, 800)
+    yield from on_screen(viewer, c5_prediction, qtbot)
 
 
-def choose_range(road, kind: str) -> None:
-    choice = road.panels.genes.range_choice
-    choice.setCurrentIndex(choice.findData(kind))
-    choice.activated.emit(choice.currentIndex())
+def spot_position_um(screen: MapScreen, spot: int) -> tuple[float, float]:
+    spots, mpp = screen.prediction.spots, screen.slide.require_mpp()
+    return spots.y_px[spot] * mpp.y_um, spots.x_px[spot] * mpp.x_um
 
 
-def test_each_gene_has_its_own_range_unless_told_otherwise(predicted):
-    maps, genes = predicted.maps, predicted.maps.prediction.genes[:2]
-    for gene in genes:
-        assert predicted.panels.genes.choose(gene)
-        expected = colour_limits(maps.prediction.values(gene))
-        assert_allclose(maps.layer("mean").contrast_limits, expected)
+def other_genes(screen: MapScreen, n: int) -> list[str]:
+    return [gene for gene in screen.prediction.genes if gene != screen.genes.gene()][:n]
 
 
-def test_limits_set_by_hand_stay_when_the_gene_changes(predicted):
-    layer = predicted.maps.layer("mean")
-    layer.contrast_limits = (0.5, 1.5)
-    assert predicted.panels.genes.range_kind() == "kept"
-    other = next(g for g in predicted.maps.prediction.genes if g != predicted.panels.genes.gene())
-    predicted.panels.genes.choose(other)
-    assert_allclose(layer.contrast_limits, (0.5, 1.5))
-    choose_range(predicted, "gene")
-    expected = colour_limits(predicted.maps.prediction.values(other))
-    assert_allclose(layer.contrast_limits, expected)
+def test_the_most_reliable_gene_comes_first_with_name_and_unit(screen):
+    best = max(screen.reliability, key=lambda gene: screen.reliability[gene] or -1)
+    assert screen.genes.gene() == best
+    assert screen.mean.name == f"{best} predicted, {screen.prediction.unit}"
+    assert screen.mean.visible
+    assert screen.mean.colorbar.visible
+    assert screen.mean.name_overlay.visible
 
 
-def test_one_range_for_all_genes(predicted):
-    choose_range(predicted, "all")
-    prediction, layer = predicted.maps.prediction, predicted.maps.layer("mean")
+def test_a_change_of_gene_swaps_the_data_and_keeps_the_layers(screen):
+    layers = list(screen.viewer.layers)
+    for gene in other_genes(screen, 3):
+        assert screen.genes.choose(gene)
+        assert list(screen.viewer.layers) == layers
+        for spot in (0, 7):
+            shown = screen.mean.get_value(spot_position_um(screen, spot), world=True)
+            assert shown == screen.prediction.values(gene)[spot]
+        assert_allclose(screen.mean.contrast_limits, colour_limits(screen.prediction.values(gene)))
+
+
+def test_uncertainty_is_that_of_the_gene_chosen_while_it_was_hidden(screen):
+    gene = other_genes(screen, 1)[0]
+    screen.genes.choose(gene)
+    screen.genes.views.button(1).click()
+    sd = screen.maps.layer("sd")
+    assert sd.visible
+    assert not screen.mean.visible
+    assert sd.name == f"{gene} predicted, uncertainty (SD), {screen.prediction.unit}"
+    where = spot_position_um(screen, 3)
+    assert sd.get_value(where, world=True) == screen.prediction.values(gene, "sd")[3]
+
+
+def test_limits_set_in_napari_become_the_fixed_values(screen):
+    screen.mean.contrast_limits = (0.5, 1.5)
+    look = screen.genes.look
+    assert look.range_choice.currentData() == "fixed"
+    assert [box.value() for box in look.values] == [0.5, 1.5]
+    screen.genes.choose(other_genes(screen, 1)[0])
+    assert_allclose(screen.mean.contrast_limits, (0.5, 1.5))
+    look.values[1].setValue(4)
+    assert_allclose(screen.mean.contrast_limits, (0.5, 4))
+    screen.range("gene")
+    expected = colour_limits(screen.prediction.values(screen.genes.gene()))
+    assert_allclose(screen.mean.contrast_limits, expected)
+
+
+def test_limits_of_the_uncertainty_are_kept_too_and_touch_no_expression(screen):
+    screen.genes.views.button(1).click()
+    screen.maps.layer("sd").contrast_limits = (0.1, 0.2)
+    screen.genes.choose(other_genes(screen, 1)[0])
+    assert_allclose(screen.maps.layer("sd").contrast_limits, (0.1, 0.2))
+    assert screen.genes.look.range_choice.currentData() == "gene"
+
+
+def test_one_range_for_all_genes(screen):
+    screen.range("all")
+    prediction = screen.prediction
     expected = colour_limits([prediction.values(g) for g in prediction.genes])
-    predicted.wait(lambda: np.allclose(layer.contrast_limits, expected))
     for gene in prediction.genes[:3]:
-        predicted.panels.genes.choose(gene)
-        assert_allclose(layer.contrast_limits, expected)
+        screen.genes.choose(gene)
+        assert_allclose(screen.mean.contrast_limits, expected, rtol=1e-6)
 
 
-def test_readout_tells_the_spot_under_the_cursor(predicted):
-    prediction, gene = predicted.maps.prediction, predicted.panels.genes.gene()
-    mpp = predicted.dock.coordinator.slide.mpp
-    spot = 3
-    where = (prediction.spots.y_px[spot] * mpp.y_um, prediction.spots.x_px[spot] * mpp.x_um)
-    (move,) = predicted.viewer.mouse_move_callbacks
-    move(predicted.viewer, SimpleNamespace(position=where))
-    text = predicted.panels.inspect.readout.text()
-    low, high = prediction.values(gene, "q05")[spot], prediction.values(gene, "q95")[spot]
-    assert f"{gene} predicted {prediction.values(gene)[spot]:.2f}" in text
+def test_percentiles_and_fixed_values_are_typed(screen):
+    look, values = screen.genes.look, screen.prediction.values(screen.genes.gene())
+    screen.range("percentile")
+    look.percents[0].setValue(20)
+    look.percents[1].setValue(80)
+    assert_allclose(screen.mean.contrast_limits, np.percentile(values.astype(float), (20, 80)))
+    on_show = screen.mean.contrast_limits
+    screen.range("fixed")  # starts from what is on show
+    assert_allclose(screen.mean.contrast_limits, on_show, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", COLORMAPS)
+def test_expression_and_uncertainty_never_look_alike(screen, name):
+    screen.take(screen.genes.look.colormap_choice, name)
+    assert screen.mean.colormap.name == name
+    assert screen.maps.layer("sd").colormap.name != name
+
+
+def test_circles_have_the_diameter_of_the_spots(screen):
+    squares = screen.mean.data
+    screen.take(screen.genes.look.shape_choice, "circle")
+    gene, diameter_um = screen.genes.gene(), screen.prediction.spots.diameter_um
+    centre_um = np.array(spot_position_um(screen, 5))
+    value = screen.prediction.values(gene)[5]
+    for angle in np.linspace(0, 2 * np.pi, 12, endpoint=False):
+        inside = 0.45 * diameter_um * np.array([np.sin(angle), np.cos(angle)])
+        outside = inside * 0.55 / 0.45
+        assert screen.mean.get_value(centre_um + inside, world=True) == value
+        assert screen.mean.get_value(centre_um + outside, world=True) != value
+    screen.take(screen.genes.look.shape_choice, "square")
+    assert_array_equal(screen.mean.data, squares)
+
+
+def test_two_and_three_genes_mixed_have_a_legend_each(screen):
+    first, (second, third, fourth) = screen.genes.gene(), other_genes(screen, 3)
+    screen.genes.choose_arrangement("mix")
+    for gene in (second, third):
+        screen.genes.list.gene_picked.emit(gene)
+    mixed = screen.display.together.mixed.maps
+    unit = screen.prediction.unit
+    assert [one.layer.name for one in mixed] == [
+        f"{gene} predicted, {unit}" for gene in (first, second, third)
+    ]
+    assert [one.layer.colormap.name for one in mixed] == ["magenta", "green", "blue"]
+    for gene, one in zip((first, second, third), mixed, strict=True):
+        assert one.layer.visible
+        assert one.layer.colorbar.visible
+        assert one.layer.blending == "additive"
+        values = screen.prediction.values(gene)
+        assert_allclose(one.layer.contrast_limits, colour_limits(values))
+        assert one.layer.get_value(spot_position_um(screen, 2), world=True) == values[2]
+    assert not screen.mean.visible
+    screen.genes.list.gene_picked.emit(fourth)  # no room: takes the place of the last
+    assert screen.genes.picked.genes == (first, second, fourth)
+    screen.genes.picked.buttons[0].click()
+    assert [one.layer.name.split()[0] for one in screen.display.together.mixed.maps] == [
+        second,
+        fourth,
+    ]
+    assert not screen.genes.views.button(1).isEnabled()  # a mixture has no uncertainty
+
+
+def test_one_gene_again_takes_the_mixture_away(screen):
+    n_layers = len(screen.viewer.layers)
+    screen.genes.choose_arrangement("mix")
+    assert len(screen.viewer.layers) == n_layers + 2
+    screen.genes.choose_arrangement("one")
+    assert len(screen.viewer.layers) == n_layers
+    assert screen.mean.visible
+
+
+def test_a_score_is_the_mean_z_of_its_genes(screen):
+    wanted = list(screen.prediction.genes[:4])
+    screen.genes.sets.add_list("my list", (*wanted, "NOSUCHGENE"))
+    screen.genes.choose_arrangement("score")
+    title = "Score of my list, 4 of 5 genes, predicted, mean z-score"
+    screen.wait(lambda: screen.mean.name == title)
+    values = np.array([screen.prediction.values(gene) for gene in wanted], dtype=float)
+    z_scores = (values - values.mean(axis=1, keepdims=True)) / values.std(axis=1, keepdims=True)
+    where = spot_position_um(screen, 6)
+    assert screen.mean.get_value(where, world=True) == pytest.approx(
+        z_scores.mean(axis=0)[6], rel=1e-5
+    )
+    (move,) = screen.viewer.mouse_move_callbacks
+    move(screen.viewer, SimpleNamespace(position=where))
+    assert title in screen.inspect.readout.text()
+
+
+def test_a_score_without_a_list_says_what_to_do(screen):
+    screen.genes.choose_arrangement("score")
+    assert not screen.genes.hint.isHidden()
+    assert "Choose a set" in screen.genes.hint.text()
+    assert screen.mean.name.startswith(screen.genes.gene())
+    screen.genes.sets.add_list("not here", ("NOSUCHGENE",))
+    assert "none of the listed genes" in screen.genes.hint.text()
+
+
+def test_limits_of_a_score_do_not_become_those_of_expression(screen):
+    screen.genes.sets.add_list("my list", screen.prediction.genes[:3])
+    screen.genes.choose_arrangement("score")
+    screen.wait(lambda: screen.mean.name.startswith("Score"))
+    screen.mean.contrast_limits = (-0.5, 0.5)
+    assert screen.genes.look.range_choice.currentData() == "gene"
+
+
+def test_side_by_side_fills_napari_s_grid_and_gives_it_back(window):
+    layers, before = list(window.viewer.layers), window.names()
+    first, others = window.genes.gene(), other_genes(window, 3)
+    window.genes.choose_arrangement("beside")
+    for gene in others:
+        window.genes.list.gene_picked.emit(gene)
+    grid = window.viewer.canvas.grid
+    assert grid.enabled
+    assert grid.actual_shape(window.viewer.layers) == (2, 2)
+    contents = [
+        [window.viewer.layers[i].name.split()[0] for i in indices]
+        for _, indices in grid.iter_viewboxes(window.viewer.layers)
+    ]
+    assert contents == [["Slide,", gene] for gene in (first, *others)]
+    window.genes.views.button(1).click()
+    assert all("uncertainty" in one.layer.name for one in window.display.together.beside.maps)
+    window.genes.views.button(0).click()
+    window.genes.choose_arrangement("one")
+    assert not grid.enabled
+    assert list(window.viewer.layers) == layers
+    assert window.names() == before
+
+
+def test_a_layer_that_comes_ends_side_by_side(window):
+    window.genes.choose_arrangement("beside")
+    assert window.viewer.canvas.grid.enabled
+    window.viewer.add_points([[0, 0]], units=("um", "um"), name="mine")
+    window.wait(lambda: window.genes.arrangement() == "one")
+    assert not window.viewer.canvas.grid.enabled
+    assert window.mean.visible
+    assert "mine" in window.names()
+
+
+def test_map_strength_reaches_whatever_is_shown(screen):
+    screen.genes.choose_arrangement("mix")
+    screen.genes.opacity.setValue(35)
+    shown = [one.layer for one in screen.display.together.mixed.maps]
+    assert [layer.opacity for layer in (*shown, screen.mean)] == [0.35] * (len(shown) + 1)
+
+
+def test_readout_tells_the_spot_under_the_cursor(screen):
+    prediction, gene = screen.prediction, screen.genes.gene()
+    (move,) = screen.viewer.mouse_move_callbacks
+    where = spot_position_um(screen, 3)
+    move(screen.viewer, SimpleNamespace(position=where))
+    text = screen.inspect.readout.text()
+    low, high = prediction.values(gene, "q05")[3], prediction.values(gene, "q95")[3]
+    assert f"{gene} predicted {prediction.values(gene)[3]:.2f}" in text
     assert f"90% interval {low:.2f} to {high:.2f}" in text
-    move(predicted.viewer, SimpleNamespace(position=(-10.0, -10.0)))
-    assert gene not in predicted.panels.inspect.readout.text()
+    assert prediction.unit in text
+    other = other_genes(screen, 1)[0]
+    screen.genes.choose_arrangement("mix")
+    screen.genes.list.gene_picked.emit(other)
+    move(screen.viewer, SimpleNamespace(position=where))
+    assert gene in screen.inspect.readout.text()
+    assert f"{other} predicted {prediction.values(other)[3]:.2f}" in screen.inspect.readout.text()
+    move(screen.viewer, SimpleNamespace(position=(-10.0, -10.0)))
+    assert gene not in screen.inspect.readout.text()
 
 
-def test_a_removed_map_comes_back_when_asked_for(predicted):
-    layer = predicted.maps.layer("mean")
-    predicted.viewer.layers.remove(layer)
-    predicted.panels.genes.views.button(0).click()
-    assert layer in predicted.viewer.layers
+def test_a_removed_map_comes_back_when_asked_for(screen):
+    layer = screen.mean
+    screen.viewer.layers.remove(layer)
+    screen.genes.views.button(0).click()
+    assert layer in screen.viewer.layers
     assert layer.visible
 
 
-def test_running_again_replaces_the_maps(predicted):
-    n_layers = len(predicted.viewer.layers)
-    older = predicted.maps
-    predicted.panels.model.n_draws.setValue(3)
-    predicted.run()
-    assert predicted.maps is not older
-    assert len(predicted.viewer.layers) == n_layers
-    assert older.layer("mean") not in predicted.viewer.layers
+def test_another_prediction_of_the_slide_replaces_the_maps(screen):
+    n_layers, older = len(screen.viewer.layers), screen.maps
+    screen.genes.choose_arrangement("mix")
+    screen.show()
+    assert screen.maps is not older
+    assert older.layer("mean") not in screen.viewer.layers
+    screen.genes.choose_arrangement("one")
+    assert len(screen.viewer.layers) == n_layers
 
 
-def test_saving_where_nothing_can_be_written_is_said_and_loses_nothing(
-    predicted, tmp_path, notifications
+def test_a_growing_prediction_shows_new_spots_and_forgets_what_was_computed(
+    c5_prediction, tmp_path, qtbot
 ):
-    (tmp_path / "file").write_text("in the way")
-    target = tmp_path / "file" / "C5.h5ad"
-    predicted.panels.export.export_requested.emit(str(target))
-    predicted.wait(lambda: notifications != [])
-    assert len(notifications) == 1
-    assert str(target) in notifications[0]
-    assert predicted.panels.export.message.text() == "Not saved."
-    assert predicted.panels.export.buttons[".h5ad"].isEnabled()
-    assert predicted.maps.prediction.done.all()
+    path = tmp_path / "growing.zarr"
+    shutil.copytree(c5_prediction, path)
+    group = zarr.open_group(path, use_consolidated=False)
+    whole = group["X"][:]
+    group["obs"]["done"][8:] = False
+    for stored in (group["X"], *(group["layers"][name] for name in ("sd", "q05", "q95"))):
+        stored[8:] = np.nan
+    put_away = on_screen(ViewerModel(), path, qtbot)
+    screen = next(put_away)
+    assert np.isfinite(screen.mean.data).sum() == 8
+    values = dict.fromkeys(("mean", "sd", "q05", "q95"), whole[8:])
+    distance = np.zeros(8, np.float32)
+    screen.prediction.write_block(np.arange(8, 16), ood_distance=distance, **values)
+    screen.display.grow(screen.slide)
+    screen.wait(lambda: np.isfinite(screen.mean.data).sum() == 16)
+    assert screen.shown.facts.limits_of_all is None
+    screen.display.finish(screen.slide)
+    screen.wait(lambda: screen.shown.facts.limits_of_all is not None)
+    expected = colour_limits(screen.prediction.values(screen.genes.gene()))
+    assert_allclose(screen.mean.contrast_limits, expected)
+    next(put_away, None)

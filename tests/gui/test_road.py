@@ -67,7 +67,8 @@ def test_from_sample_to_export(road, tmp_path, monkeypatch, notifications):
     # export, and read again
     target = tmp_path / "C5.h5ad"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(target), ""))
-    road.panels.export.buttons[".h5ad"].click()
+    road.panels.export.choose_kind("h5ad")
+    road.panels.export.save_button.click()
     road.wait(lambda: any(str(target) in sentence for sentence in notifications))
     table = anndata.read_h5ad(target)
     assert table.shape == (n_spots, len(maps.prediction.genes))
@@ -82,7 +83,7 @@ def test_map_covers_the_region_on_screen(road, tmp_path):
     road.ask_little()
     road.run()
     road.panels.genes.opacity.setValue(100)
-    road.dock.coordinator._regions.find(road.dock.coordinator.slide).visible = False
+    road.dock.coordinator.regions.layers.find(road.dock.coordinator.slide).visible = False
     camera = road.viewer.scene.camera
     mpp = road.dock.coordinator.slide.require_mpp()
     camera.center = (0, 4950 * mpp.y_um, 4950 * mpp.x_um)

@@ -427,31 +427,7 @@ def test_interrupted_training_is_130(
     assert "no model was written" in result.stderr
 
 
-# figure and demo
-
-
-def test_the_figure_is_a_png_of_the_map(spots_csv: Path, tmp_path: Path) -> None:
-    from PIL import Image
-
-    from napari_stem.errors import OutputError, UnknownGeneError
-    from napari_stem.export.figure import gene_figure
-    from napari_stem.geometry import Mpp
-    from napari_stem.slide import open_slide
-
-    ok("predict", CROP, "--spots", spots_csv, "--out", tmp_path / "p.zarr", *QUICK)
-    prediction = Prediction.open(tmp_path / "p.zarr")
-    slide = open_slide(CROP, Mpp.square(MPP))
-    gene_figure(slide, prediction, "SCD", tmp_path / "scd.png")
-    gene_figure(slide, prediction, "CD24", tmp_path / "cd24.png")
-    first, second = (np.asarray(Image.open(tmp_path / n)) for n in ("scd.png", "cd24.png"))
-    assert first.shape == second.shape
-    assert first.shape[1] > 1000
-    assert (first != second).any()
-    with pytest.raises(UnknownGeneError):
-        gene_figure(slide, prediction, "nonesuch", tmp_path / "x.png")
-    with pytest.raises(OutputError):
-        gene_figure(slide, prediction, "SCD", tmp_path / "no" / "x.png")
-    slide.close()
+# demo
 
 
 def test_demo_in_a_window_says_what_the_model_is_worth(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,6 +122,19 @@ def test_progress_begins_by_looking_and_tells_the_time_left(run: Run, spots: Spo
     assert told[-1].seconds_left == 0
 
 
+def test_each_denoising_step_is_told(run: Run, spots: Spots) -> None:
+    """With a thousand steps a block may take an hour: progress cannot wait for its end."""
+    prediction, seen = run.begin(spots), []
+    slide, model = run.slide, run.model
+    for _ in predict(slide, prediction.spots, model, prediction, SETTINGS, watch=seen.append):
+        pass
+    assert [p.n_done for p in seen] == [0] * 5 + [4] * 5 + [8] * 5
+    work = [p.work_done for p in seen]
+    assert work[:5] == pytest.approx([0.8, 1.6, 2.4, 3.2, 4.0])
+    assert work[-1] == len(spots)
+    assert all(p.seconds_left is not None for p in seen)
+
+
 @pytest.mark.parametrize("block", [1, 3, 16])
 def test_block_size_changes_nothing(run, spots, whole, block) -> None:
     assert_same(run(spots, replace(SETTINGS, spots_per_block=block)), whole)
@@ -242,8 +255,7 @@ def test_in_one_call(slide, model, tmp_path, whole) -> None:
     assert prediction.done.all()
     expected = choose_spots(slide, pitch_um=model.pitch_um, regions=regions)
     assert prediction.spots.names == expected.names
-    prediction.export(tmp_path / "p.h5ad")
-    assert anndata.read_h5ad(tmp_path / "p.h5ad").n_obs == len(expected)
+    assert anndata.read_zarr(tmp_path / "p.zarr").n_obs == len(expected)
 
 
 def test_choosing_spots(slide) -> None:

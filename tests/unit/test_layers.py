@@ -14,16 +14,22 @@ from hypothesis import strategies as st
 from napari.components import ViewerModel
 from numpy.testing import assert_allclose, assert_array_equal
 
-from napari_stem.errors import SpotError
+from napari_stem.errors import PredictionError, SpotError
 from napari_stem.geometry import Mpp, SizePx, Spots, lattice
 from napari_stem.layers import (
+    ColourRange,
+    GeneValues,
     SpotGrid,
     colour_limits,
     map_title,
+    mean_z_score,
     outline,
+    score_title,
     slide_layer,
     without_holes,
 )
+from napari_stem.layers.gene_values import read_by_gene
+from napari_stem.results import Prediction
 from napari_stem.slide import Level, Slide
 
 MPP = Mpp(y_um=0.5, x_um=0.25)
@@ -132,6 +138,25 @@ def test_spots_off_a_lattice_are_squares_of_their_diameter():
         assert abs(x_um - spots.x_px[spot] * MPP.x_um) <= step_um / 2
 
 
+@pytest.mark.parametrize("off_lattice", [False, True], ids=["lattice", "measured"])
+def test_circles_are_round_and_of_the_spots_diameter(off_lattice):
+    spots = measured_spots() if off_lattice else lattice(SizePx(400, 800), MPP, 50.0)
+    grid = SpotGrid.of(spots, MPP, "circle")
+    step_um = grid.placement.scale_um[0]
+    for spot in range(len(spots)):
+        rows, cols = np.nonzero(grid.spot_at == spot)
+        assert len(rows) * step_um**2 == pytest.approx(np.pi * 25**2, rel=0.02)
+        y_um = grid.placement.translate_um[0] + rows * step_um - spots.y_px[spot] * MPP.y_um
+        x_um = grid.placement.translate_um[1] + cols * step_um - spots.x_px[spot] * MPP.x_um
+        assert np.hypot(y_um, x_um).max() <= 25
+
+
+def test_too_many_spots_for_circles_stay_squares():
+    spots = lattice(SizePx(60_000, 60_000), Mpp.square(0.5), 50.0)
+    grid = SpotGrid.of(spots, Mpp.square(0.5), "circle")
+    assert grid.spot_at.shape == (600, 600)
+
+
 def test_spots_far_apart_are_refused_before_memory_is_asked_for():
     spots = measured_spots()
     far = Spots(
@@ -168,6 +193,66 @@ def test_colour_limits_leave_out_extremes_and_gaps():
 )
 def test_colour_limits_always_differ(values, limits):
     assert colour_limits(values) == limits
+
+
+@pytest.mark.parametrize(
+    ("colours", "limits"),
+    [
+        (ColourRange(), (1, 99)),
+        (ColourRange("percentile", 10, 90), (10, 90)),
+        (ColourRange("percentile", 90, 10), (10, 90)),
+        (ColourRange("fixed", -1, 2.5), (-1, 2.5)),
+        (ColourRange("fixed", 2, 2), (1.5, 2.5)),
+        (ColourRange("all"), (0, 7)),
+    ],
+)
+def test_limits_are_those_asked_for(colours, limits):
+    assert_allclose(colours.limits(np.linspace(0, 100, 1001), (0, 7)), limits)
+
+
+def test_limits_of_all_genes_wait_for_their_computation():
+    values = np.linspace(0, 100, 1001)
+    assert_allclose(ColourRange("all").limits(values), colour_limits(values))
+
+
+@pytest.mark.parametrize("kind", ["gene", "all", "fixed"])
+def test_values_of_another_unit_take_no_limits_of_expression(kind):
+    assert ColourRange(kind, 0, 1).for_another_unit() == ColourRange()
+    percent = ColourRange("percentile", 5, 95)
+    assert percent.for_another_unit() == percent
+
+
+def test_a_score_leaves_out_what_does_not_vary_and_what_is_not_done():
+    rising = np.array([1, 2, 3, np.nan], np.float32)
+    score = mean_z_score([rising, 10 * rising + 5, np.full(4, 2, np.float32), -rising])
+    assert score.n_used == 3
+    z_score = np.array([-1, 0, 1]) / np.std([-1, 0, 1])
+    assert_allclose(score.values[:3], z_score / 3, atol=1e-6)
+    assert np.isnan(score.values[3])
+    with pytest.raises(PredictionError, match="None of these genes varies"):
+        mean_z_score([np.ones(3, np.float32), np.full(3, np.nan, np.float32)])
+
+
+def test_the_title_of_a_score_says_how_much_of_the_set_it_rests_on():
+    expected = "Score of pam50, 43 of 50 genes, predicted, mean z-score"
+    assert score_title("pam50", 43, 50) == expected
+
+
+def test_values_by_gene_are_those_of_the_prediction(c5_prediction):
+    prediction = Prediction.open(c5_prediction)
+    held, gene = GeneValues(prediction), prediction.genes[7]
+    for field in ("mean", "sd"):
+        before = held.values(gene, field)
+        by_gene = read_by_gene(prediction, field, lambda: False)
+        assert by_gene.shape == (len(prediction.genes), len(prediction.spots))
+        held.hold(field, by_gene)
+        assert_array_equal(held.values(gene, field), before)
+        assert np.shares_memory(held.values(gene, field), by_gene)
+    reading = held.reading(gene, 3)
+    stored = [prediction.values(gene, field)[3] for field in ("mean", "q05", "q95")]
+    assert [reading.mean, reading.low, reading.high] == stored
+    assert reading.low < reading.mean < reading.high
+    assert read_by_gene(prediction, "mean", lambda: True) is None
 
 
 def test_titles_say_that_the_map_is_predicted():

@@ -16,7 +16,7 @@ import pytest
 from napari_stem.errors import OutputError, PredictionError, UnknownGeneError
 from napari_stem.geometry import Mpp, SizePx, lattice
 from napari_stem.model.bundle import load_folder
-from napari_stem.results import FIELDS, LIBRARY, PROVENANCE_KEY, Prediction
+from napari_stem.results import FIELDS, PROVENANCE_KEY, Prediction
 from napari_stem.settings import SamplingSettings
 from napari_stem.slide import open_slide
 
@@ -190,32 +190,6 @@ def test_squidpy_draws_it_unaided(half_done: Prediction, tmp_path: Path, options
     assert (tmp_path / "map.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
-def test_exported_copies_hold_the_same(half_done: Prediction, tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / "new folder" / f"copy{suffix}"
-    half_done.export(path)
-    found = anndata.read_h5ad(path) if suffix == ".h5ad" else anndata.read_zarr(path)
-    np.testing.assert_array_equal(found.X, half_done.to_anndata().X)
-    np.testing.assert_array_equal(found.layers["q95"], half_done.to_anndata().layers["q95"])
-    np.testing.assert_array_equal(found.obs["done"], half_done.done)
-    assert json.loads(found.uns[PROVENANCE_KEY]["json"]) == half_done.provenance
-    assert found.uns["spatial"][LIBRARY]["images"]["hires"].dtype == np.uint8
-    half_done.export(half_done.path)  # onto itself: nothing to do, nothing lost
-    assert anndata.read_zarr(half_done.path).obs["done"].sum() == half_done.done.sum()
-
-
-def test_export_says_what_it_cannot_write(half_done: Prediction, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"copy\.csv has an ending"):
-        half_done.export(tmp_path / "copy.csv")
-    (tmp_path / "file").write_text("in the way")
-    for name in ("copy.h5ad", "copy.zarr"):
-        with pytest.raises(OutputError, match=f"{name} cannot be written"):
-            half_done.export(tmp_path / "file" / name)
-    shutil.copytree(half_done.path, tmp_path / "taken.zarr")
-    with pytest.raises(OutputError, match=r"taken\.zarr"):
-        half_done.export(tmp_path / "taken.zarr")
-
-
 def test_a_taken_or_unwritable_place_is_refused(prediction, spots, image, tmp_path) -> None:
     with pytest.raises(OutputError, match=r"p\.zarr exists already"):
         begin(prediction.path, spots, image)
@@ -289,14 +263,12 @@ def test_a_damaged_folder_is_told_in_one_sentence(half_done: Prediction, spoil) 
     assert "\n" not in str(error.value)
 
 
-def test_damaged_values_are_told_when_they_are_read(half_done: Prediction, tmp_path) -> None:
+def test_damaged_values_are_told_when_they_are_read(half_done: Prediction) -> None:
     _chunks("X")(half_done.path)
     opened = Prediction.open(half_done.path)
     for read in (opened.to_anndata, lambda: opened.values("FASN")):
         with pytest.raises(PredictionError, match="is damaged"):
             read()
-    with pytest.raises(PredictionError, match="is damaged"):
-        opened.export(tmp_path / "copy.h5ad")
 
 
 def test_another_folder_is_no_prediction(tmp_path: Path, half_done: Prediction) -> None:

@@ -1,4 +1,4 @@
-"""``demo``, ``info``, ``models`` and ``encoders``."""
+"""``demo``, ``info``, ``encoders`` and ``encoders download``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_stem.cli.app import app
-from napari_stem.cli.options import Json, MppOption, SlideArgument
+from napari_stem.cli.options import Json, MppOption
 from napari_stem.commands.terminal import NOTICE, say, say_json, tell
 
 
@@ -43,44 +43,83 @@ def demo(
 
 
 @app.command()
-def info(slide: SlideArgument, mpp: MppOption = None, as_json: Json = False) -> None:
+def info(
+    slide: Annotated[
+        str, typer.Argument(help="File, folder or URL of an OME-Zarr.", show_default=False)
+    ],
+    mpp: MppOption = None,
+    reader: Annotated[
+        str | None, typer.Option(help="Insist on a reader: tiff, openslide, ome-zarr, czi, raster.")
+    ] = None,
+    check_scale: Annotated[
+        bool,
+        typer.Option("--check-scale", help="Compare the pixel size with the width of nuclei."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Tell a slide's size, levels, pixel size and which readers can open it."""
     from napari_stem.commands.tables import say_slide
     from napari_stem.geometry import Mpp
-    from napari_stem.slide.opening import describe
+    from napari_stem.slide import describe, open_slide
 
-    facts = describe(slide, None if mpp is None else Mpp.square(mpp))
+    stated = None if mpp is None else Mpp.square(mpp)
+    facts = describe(slide, stated, reader=reader)
+    if check_scale:
+        from napari_stem.slide.scale_check import check_scale as measure
+
+        opened = open_slide(slide, stated, reader=reader)
+        try:
+            facts["scale_check"] = measure(opened).as_json()
+        finally:
+            opened.close()
     if as_json:
         say_json(facts)
     else:
         say_slide(facts)
 
 
-@app.command()
-def models(
-    genes: Annotated[
-        str | None, typer.Option(help="Print the genes of this model, one a line.")
+encoding = typer.Typer(help="List the image encoders, or download one.")
+app.add_typer(encoding, name="encoders")
+
+EncoderFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--encoder-folder",
+        envvar="NAPARI_STEM_ENCODERS",
+        help="Folder of encoders (FOLDER/NAME/...), where there is no internet.",
+    ),
+]
+
+
+@encoding.callback(invoke_without_command=True)
+def encoders(
+    context: typer.Context, encoder_folder: EncoderFolder = None, as_json: Json = False
+) -> None:
+    """List the image encoders: which are ready, and what to do for the others."""
+    from napari_stem.commands.listing import encoder_rows, say_encoders
+
+    if context.invoked_subcommand is not None:
+        return
+    if as_json:
+        say_json(encoder_rows(encoder_folder))
+    else:
+        say_encoders(encoder_folder)
+
+
+@encoding.command()
+def download(
+    name: Annotated[str, typer.Argument(help="As 'napari-stem encoders' lists it.")],
+    to: Annotated[
+        Path | None, typer.Option(help="Folder of encoders instead of Hugging Face's cache.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the models that can be used."""
-    from napari_stem.commands.listing import model_rows, panel_of, say_models
+    """Download an encoder from Hugging Face; log in with 'hf auth login' where its terms ask for it."""
+    from napari_stem.commands.listing import download_encoder
 
-    if genes is not None:
-        panel = panel_of(genes)
-        say_json({"name": genes, "genes": panel}) if as_json else say("\n".join(panel))
-    elif as_json:
-        say_json(model_rows())
-    else:
-        say_models()
-
-
-@app.command()
-def encoders(as_json: Json = False) -> None:
-    """List the image encoders that can be used, and why not."""
-    from napari_stem.commands.listing import encoder_rows, say_encoders
-
+    done = download_encoder(name, to)
     if as_json:
-        say_json(encoder_rows())
-    else:
-        say_encoders()
+        say_json(done)
+        return
+    for row in done:
+        say(f"{row['name']}: {row['folder']}")

@@ -20,6 +20,27 @@ MppOption = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")]
+Embeddings = Annotated[
+    Path | None,
+    typer.Option(
+        help="Embeddings made elsewhere: .h5 (CLAM, TRIDENT), .zarr, .h5ad (LazySlide), .pt or .npz "
+        "(slide2vec). The encoder need not be installed."
+    ),
+]
+PatchPx = Annotated[
+    float | None,
+    typer.Option(
+        "--patch-px", min=1, help="Side of their patches in level-0 px, if the file does not say."
+    ),
+]
+ToleranceUm = Annotated[
+    float | None,
+    typer.Option(
+        "--tolerance",
+        min=0.01,
+        help="Um from a spot to its patch's centre at the most; default: a tenth of the patch.",
+    ),
+]
 SlideArgument = Annotated[Path, typer.Argument(help="SVS, TIFF, JPEG or PNG.", show_default=False)]
 Seed = Annotated[int, typer.Option(help="Of everything random: the same seed, the same numbers.")]
 

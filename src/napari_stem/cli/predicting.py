@@ -12,14 +12,17 @@ from napari_stem.cli.options import (
     DEFAULT_MODEL,
     DEFAULTS,
     Device,
+    Embeddings,
     Json,
     MppOption,
+    PatchPx,
     Seed,
     SlideArgument,
+    ToleranceUm,
     listed,
 )
 from napari_stem.commands.terminal import NOTICE, say, say_json
-from napari_stem.settings import SamplerName, SamplingSettings
+from napari_stem.settings import MAX_STEPS, SamplerName, SamplingSettings
 
 
 @app.command()
@@ -27,7 +30,7 @@ def predict(
     slide: SlideArgument,
     out: Annotated[Path, typer.Option(help="Result, .zarr or .h5ad.", show_default=False)],
     model: Annotated[
-        str, typer.Option(help="Name (see 'models') or model folder.")
+        str, typer.Option(help="Name (see 'models'), folder, .zip, or org/name on Hugging Face.")
     ] = DEFAULT_MODEL,
     spots: Annotated[
         Path | None,
@@ -47,13 +50,37 @@ def predict(
         typer.Option(min=1, help="Distance between spots in um; default: the model's."),
     ] = None,
     draws: Annotated[int, typer.Option(min=2, help="Samples per spot.")] = DEFAULTS.n_draws,
-    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = DEFAULTS.n_steps,
+    steps: Annotated[
+        int, typer.Option(min=1, max=MAX_STEPS, help="Denoising steps.")
+    ] = DEFAULTS.n_steps,
     sampler: Annotated[SamplerName, typer.Option(help="How samples are drawn.")] = DEFAULTS.sampler,
     seed: Seed = 0,
     device: Device = "auto",
     mpp: MppOption = None,
     genes: Annotated[
         str | None, typer.Option(help="Write only these genes, separated by commas.")
+    ] = None,
+    allow_missing_genes: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing-genes", help="Genes that the model lacks become NaN, not an error."
+        ),
+    ] = False,
+    embeddings: Embeddings = None,
+    coordinates: Annotated[
+        Path | None,
+        typer.Option(help="Where their patches lie, if the file does not say: .h5, .npz, .npy."),
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="What made the embeddings, if the file does not say.")
+    ] = None,
+    patch_px: PatchPx = None,
+    tolerance: ToleranceUm = None,
+    species: Annotated[
+        str | None, typer.Option(help="Of the slide: a model of another one is refused.")
+    ] = None,
+    tissue_type: Annotated[
+        str | None, typer.Option(help="Of the slide, as breast: another one is warned of.")
     ] = None,
     keep_draws: Annotated[bool, typer.Option("--keep-draws", help="Keep every sample.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where it stopped.")] = False,
@@ -63,7 +90,23 @@ def predict(
     if sum((spots is not None, regions is not None, tissue, whole)) > 1:
         msg = "choose one of --spots, --regions, --tissue and --all."
         raise typer.BadParameter(msg)
+    stated = {
+        "encoder": encoder,
+        "patch_px": patch_px,
+        "coordinates": coordinates,
+        "tolerance_um": tolerance,
+    }
+    if embeddings is None and any(value is not None for value in stated.values()):
+        msg = "--encoder, --patch-px, --coordinates and --tolerance belong to --embeddings."
+        raise typer.BadParameter(msg)
+    if embeddings is not None and (pitch is not None and spots is None):
+        msg = "--pitch does not go with --embeddings: the patches are the spots."
+        raise typer.BadParameter(msg)
+    if allow_missing_genes and genes is None:
+        msg = "--allow-missing-genes belongs to --genes."
+        raise typer.BadParameter(msg)
     from napari_stem.commands.predicting import PredictRequest, run_predict
+    from napari_stem.encoders.precomputed import Stated
 
     settings = SamplingSettings(
         n_draws=draws, n_steps=steps, sampler=sampler, seed=seed, device=device
@@ -80,6 +123,11 @@ def predict(
             pitch_um=pitch,
             mpp_um=mpp,
             genes=listed(genes),
+            allow_missing_genes=allow_missing_genes,
+            embeddings=embeddings,
+            stated=Stated(**stated),  # type: ignore[arg-type]
+            species=species,
+            tissue_type=tissue_type,
             keep_draws=keep_draws,
             resume=resume,
         )

@@ -52,7 +52,8 @@ def run_demo(out: Path) -> dict[str, Any]:
     JSON-ready: ``png, h5ad, zarr, gene, n_spots, n_genes, metrics`` (as ``evaluate --json``).
     """
     require_writable(out / "demo.h5ad")
-    from napari_stem.export.figure import gene_figure
+    from napari_stem.export.figure import write_figure
+    from napari_stem.export.selection import Selection
     from napari_stem.export.table import write_table
     from napari_stem.model import load_model
     from napari_stem.predict import choose_spots
@@ -65,8 +66,10 @@ def run_demo(out: Path) -> dict[str, Any]:
             slide, spots, model, out / "demo.zarr", bars, title="Predicting the tissue"
         )
         gene = best_gene(model)
-        gene_figure(slide, prediction, gene, out / "demo.png")
-        write_table(prediction, out / "demo.h5ad")
+        write_figure(
+            Selection.of(prediction, (gene,)), out / "demo.png", slide=slide, overwrite=True
+        )
+        write_table(Selection.of(prediction), out / "demo.h5ad", overwrite=True)
         metrics = _measured(slide, model, out / "measured-spots.zarr", bars)
     return {
         **{kind: str(out / f"demo.{kind}") for kind in ("png", "h5ad", "zarr")},
@@ -80,7 +83,7 @@ def run_demo(out: Path) -> dict[str, Any]:
 def packaged_figures() -> dict[str, Any]:
     """Figures of the packaged model on the sample, as its card states them: predictor -> metrics."""
     from napari_stem.model import DEFAULT_MODEL, PACKAGED
-    from napari_stem.model.bundle import read_config
+    from napari_stem.model.config import read_config
     from napari_stem.sample_data import sample_path
 
     metrics = read_config(PACKAGED / DEFAULT_MODEL).card.get("metrics", {})

@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.commands.outputs import require_free, require_writable
-from napari_stem.commands.terminal import Interrupted, progress_bars, stop_on_interrupt
+from napari_stem.commands.terminal import Interrupted, progress_bars, stop_on_interrupt, tell
 from napari_stem.errors import MissingMppError, OutputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from napari_stem.commands.terminal import ProgressBars
+    from napari_stem.encoders.base import EmbedsSpots
+    from napari_stem.encoders.precomputed import PrecomputedEmbedder, Stated
     from napari_stem.geometry import Spots
     from napari_stem.model.bundle import Model
+    from napari_stem.predict import PredictionProgress
     from napari_stem.results import Prediction
     from napari_stem.settings import SamplingSettings
     from napari_stem.slide.base import Slide
@@ -35,6 +39,11 @@ class PredictRequest:
     pitch_um: float | None = None
     mpp_um: float | None = None
     genes: tuple[str, ...] = ()
+    allow_missing_genes: bool = False
+    embeddings: Path | None = None
+    stated: Stated | None = None
+    species: str | None = None
+    tissue_type: str | None = None
     keep_draws: bool = False
     resume: bool = False
 
@@ -51,7 +60,8 @@ def run_predict(request: PredictRequest) -> dict[str, Any]:
 
     Returns
     -------
-    JSON-ready: ``out, n_spots, n_genes, n_unlike_training, unit, model, slide``.
+    JSON-ready: ``out, n_spots, n_genes, n_unlike_training (null where the model cannot tell), unit,
+    calibrated, domain, model, slide, genes_not_predicted, embeddings (null where the encoder looked)``.
 
     Raises
     ------
@@ -78,12 +88,16 @@ def run_predict(request: PredictRequest) -> dict[str, Any]:
     from napari_stem.results import Prediction
 
     model = load_model(request.model)
-    model.require_genes(request.genes)
+    missing = _require_servable(request, model)
+    model.require_sampler(request.settings)
+    for warning in _warnings(model, request.tissue_type, missing):
+        tell(warning)
     torch_device(request.settings.device)
     with progress_bars() as bars:
         slide = open_slide(request.slide, mpp, progress=bars)
         try:
-            spots = _choose(request, slide, model)
+            embedder = _embedder(request, slide, model)
+            spots = _choose(request, slide, model, embedder)
             began_here = not request.work.exists()
             prediction = Prediction.create(
                 request.work,
@@ -93,23 +107,29 @@ def run_predict(request: PredictRequest) -> dict[str, Any]:
                 settings=request.settings,
                 keep_draws=request.keep_draws,
                 resume=request.resume,
+                also=None if embedder is None else embedder.patches.provenance,
             )
             try:
-                fill(slide, model, prediction, request.settings, bars, "with --resume added")
+                how = "with --resume added"
+                fill(slide, model, prediction, request.settings, bars, how, embedder=embedder)
             finally:
                 if began_here and not prediction.done.any():  # nothing to resume
                     shutil.rmtree(request.work, ignore_errors=True)
         finally:
             slide.close()
-    _finish(request, prediction)
+    _finish(request, prediction, missing)
     return {
         "out": str(request.out),
         "n_spots": len(spots),
         "n_genes": len(request.genes or model.genes),
-        "n_unlike_training": int(prediction.ood.sum()),
+        "n_unlike_training": int(prediction.ood.sum()) if model.head.knows_domain else None,
         "unit": prediction.unit,
+        "calibrated": model.config.calibrated,
+        "domain": prediction.provenance["domain"],
         "model": model.name,
         "slide": str(request.slide),
+        "genes_not_predicted": list(missing),
+        "embeddings": None if request.embeddings is None else str(request.embeddings),
     }
 
 
@@ -121,6 +141,7 @@ def fill(
     bars: ProgressBars,
     how_to_resume: str,
     title: str = "Predicting spots",
+    embedder: EmbedsSpots | None = None,
 ) -> None:
     """Predict what is left to do, with a bar.
 
@@ -131,9 +152,21 @@ def fill(
     """
     from napari_stem.predict import predict
 
+    def show(step: PredictionProgress) -> None:
+        bars.show(title, step.work_done, step.n_spots, step.seconds_left)
+
     with stop_on_interrupt() as stop:
-        for step in predict(slide, prediction.spots, model, prediction, settings, stop=stop.is_set):
-            bars.show(title, step.n_done, step.n_spots, step.seconds_left)
+        for step in predict(
+            slide,
+            prediction.spots,
+            model,
+            prediction,
+            settings,
+            embedder=embedder,
+            stop=stop.is_set,
+            watch=show,
+        ):
+            show(step)
             if stop.is_set():
                 break
     n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
@@ -146,6 +179,39 @@ def fill(
             f"To go on, run the same command {how_to_resume}."
         )
         raise Interrupted(msg)
+
+
+def _require_servable(request: PredictRequest, model: Model) -> tuple[str, ...]:
+    """Refuse another species and unknown genes; returns the genes that may be missing, and are."""
+    from napari_stem.model.genes import missing_of
+    from napari_stem.model.serving import require_species
+
+    require_species(model.config, request.species)
+    if not request.allow_missing_genes:
+        model.require_genes(request.genes)
+        return ()
+    missing = missing_of(request.genes, model.genes, model.name)
+    if len(missing) == len(request.genes):  # of nothing there is no prediction
+        model.require_genes(request.genes)
+    return missing
+
+
+def _warnings(model: Model, tissue: str | None, missing: tuple[str, ...]) -> Iterator[str]:
+    """Say what the user should know of the model before trusting its figures."""
+    from napari_stem.model.card import calibration_note, domain_note
+    from napari_stem.model.genes import offered
+    from napari_stem.model.serving import tissue_warning
+
+    if (warning := tissue_warning(model.config, tissue)) is not None:
+        yield warning
+    for gene in missing:
+        alike = offered(gene, model.genes)
+        hint = f" (it knows {', '.join(alike)})" if alike else ""
+        yield f"Model '{model.name}' does not predict '{gene}'{hint}: its column holds no numbers."
+    if not model.config.calibrated:
+        yield calibration_note(model.config)
+    if not model.head.knows_domain:
+        yield domain_note(known=False)
 
 
 def _check_output(request: PredictRequest) -> None:
@@ -162,7 +228,18 @@ def _check_output(request: PredictRequest) -> None:
         raise OutputError(msg)
 
 
-def _choose(request: PredictRequest, slide: Slide, model: Model) -> Spots:
+def _embedder(request: PredictRequest, slide: Slide, model: Model) -> PrecomputedEmbedder | None:
+    if request.embeddings is None:
+        return None
+    from napari_stem.commands.embeddings import embedder_from
+    from napari_stem.encoders.precomputed import Stated
+
+    return embedder_from(request.embeddings, request.stated or Stated(), slide, model)
+
+
+def _choose(
+    request: PredictRequest, slide: Slide, model: Model, embedder: PrecomputedEmbedder | None
+) -> Spots:
     from napari_stem.predict import choose_spots
     from napari_stem.spatial.region_files import read_regions
     from napari_stem.spatial.spot_files import read_spots
@@ -171,14 +248,21 @@ def _choose(request: PredictRequest, slide: Slide, model: Model) -> Spots:
     if request.spots_file is not None:
         return read_spots(request.spots_file, slide.size, slide.require_mpp(), pitch_um)
     regions = None if request.regions_file is None else read_regions(request.regions_file)
+    if embedder is not None:
+        from napari_stem.commands.embeddings import patches_as_spots
+
+        return patches_as_spots(embedder, regions)
     return choose_spots(slide, pitch_um=pitch_um, regions=regions, whole_slide=request.whole_slide)
 
 
-def _finish(request: PredictRequest, prediction: Prediction) -> None:
+def _finish(request: PredictRequest, prediction: Prediction, missing: tuple[str, ...]) -> None:
     """Turn the folder that grew into the file that was asked for."""
     if request.work == request.out:
         return
+    from napari_stem.export.selection import Selection
     from napari_stem.export.table import write_table
 
-    write_table(prediction, request.out, request.genes)
+    known = tuple(gene for gene in request.genes if gene not in missing)
+    selection = Selection.of(prediction, known)
+    write_table(selection, request.out, genes=request.genes if missing else ())
     shutil.rmtree(request.work)

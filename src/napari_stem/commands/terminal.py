@@ -61,7 +61,7 @@ class ProgressBars:
         """Show how far the work called ``text`` is; its time left is estimated from its pace."""
         self.show(text, done, total, None)
 
-    def show(self, text: str, done: int, total: int, seconds_left: float | None) -> None:
+    def show(self, text: str, done: float, total: int, seconds_left: float | None) -> None:
         """Show how far the work called ``text`` is, with a time left that is known better."""
         if text not in self._tasks:
             for (

@@ -119,7 +119,10 @@ def compare(prediction: anndata.AnnData, truth: anndata.AnnData) -> Comparison:
     if done.n_obs == 0:
         msg = "The prediction has no finished spot; resume it first."
         raise PredictionError(msg)
-    genes = [gene for gene in done.var_names if gene in truth.var_names]
+    asked = done.var_names
+    if "predicted" in done.var:  # genes that a user asked for and the model lacks are NaN
+        asked = asked[done.var["predicted"].to_numpy(dtype=bool)]
+    genes = [gene for gene in asked if gene in truth.var_names]
     if not genes:
         msg = "None of the predicted genes was measured; compare tables with the same gene names."
         raise PredictionError(msg)
@@ -136,7 +139,7 @@ def compare(prediction: anndata.AnnData, truth: anndata.AnnData) -> Comparison:
         q05=np.asarray(done.layers["q05"])[rows][:, columns],
         q95=np.asarray(done.layers["q95"])[rows][:, columns],
     )
-    left_out = tuple(str(gene) for gene in done.var_names if gene not in truth.var_names)
+    left_out = tuple(str(gene) for gene in asked if gene not in truth.var_names)
     return Comparison(figures, matched_by, done.n_obs, truth.n_obs, left_out)
 
 

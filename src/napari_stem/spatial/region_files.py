@@ -2,7 +2,7 @@
 
 QuPath (its ``QuPathTypeAdapters``, versions 0.2 to 0.6): level-0 px instead of degrees; under ``properties``
 ``objectType`` (annotation, detection, cell, tile), ``name``, and ``classification`` with a ``name`` or, for a
-derived class, ``names``, and a colour: ``color`` as [r, g, b], before version 0.4 ``colorRGB`` as a signed integer.
+derived class, ``names``, and a colour: ``color`` as [r, g, b], before version 0.4 ``colorRGB`` as an integer.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def regions_of(content: object, source: str) -> list[ClassedRegion]:
         It holds no area, or something that is not GeoJSON.
     """
     features = list(_features(content))
-    annotations = [f for f in features if _properties(f).get("objectType") not in SMALL_OBJECTS]
+    annotations = [feature for feature in features if not _is_small(feature)]
     regions: list[ClassedRegion] = []
     for feature in annotations or features:
         area = _area(feature.get("geometry"), source)
@@ -221,6 +221,13 @@ def _area(geometry: object, source: str) -> shapely.Polygon | shapely.MultiPolyg
     parts = shapely.get_parts(shapely.get_parts(valid))
     area = shapely.union_all([part for part in parts if part.geom_type == "Polygon"])
     return area if area.area > 0 else None
+
+
+def _is_small(feature: dict[str, Any]) -> bool:
+    """Whether a feature is a detection, cell or tile; QuPath 0.2 says so in its ``id``."""
+    return bool(
+        SMALL_OBJECTS & {str(_properties(feature).get("objectType")), str(feature.get("id"))}
+    )
 
 
 def _properties(feature: dict[str, Any]) -> dict[str, Any]:

@@ -1,290 +1,249 @@
-"""Connects the panels with the viewer, from the slide to the run; knows no layout."""
+"""Makes the controls of the road and connects them with one another; knows no layout."""
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error, show_info
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
-from napari_stem.geometry import Mpp
-from napari_stem.layers import METADATA_KEY
+from napari_stem.widgets.analysis_control import AnalysisControl
+from napari_stem.widgets.compare_control import CompareControl
+from napari_stem.widgets.dropping import kind_of
+from napari_stem.widgets.export_control import Exportable, ExportControl
+from napari_stem.widgets.hints import RoadState, hints, missing_for_run
+from napari_stem.widgets.inspect_control import InspectControl
 from napari_stem.widgets.map_display import MapDisplay
-from napari_stem.widgets.region_layers import RegionLayers
+from napari_stem.widgets.measured_control import MeasuredControl
+from napari_stem.widgets.model_control import ModelControl
+from napari_stem.widgets.prediction_control import PredictionControl
+from napari_stem.widgets.region_control import RegionControl
 from napari_stem.widgets.run_control import RunControl
-from napari_stem.widgets.slide_layers import SlideLayers, slide_of
-from napari_stem.widgets.spot_counter import SpotCounter
-from napari_stem.widgets.worker import Jobs, Reporter, RunRequest
+from napari_stem.widgets.session_control import SessionControl
+from napari_stem.widgets.slide_control import SlideControl
+from napari_stem.widgets.uncertainty_control import UncertaintyControl
+from napari_stem.widgets.worker import Jobs, RunRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from napari.layers import Image
     from napari.viewer import Viewer
 
-    from napari_stem.geometry import Region
-    from napari_stem.model.bundle import Model
+    from napari_stem.geometry import Region, Spots
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.dock import Panels
 
-COUNT_AFTER_MS = 150  # regions are counted once the pen has rested this long
-
 
 class Coordinator(QObject):
-    """Does what the panels ask for."""
+    """Lets the controls work together: a slide leads to regions, these to a run, a run to maps."""
 
     road_went_on = Signal(str)  # title of the part that comes next
+    hints_changed = Signal(object)  # one line per part, by title
 
-    def __init__(self, viewer: Viewer, panels: Panels, parent: QObject | None = None) -> None:
+    def __init__(
+        self, viewer: Viewer, panels: Panels, model_folders: str = "", parent: QObject | None = None
+    ) -> None:
         super().__init__(parent)
         self._viewer, self._panels = viewer, panels
         self._jobs = Jobs(self)
         self._jobs.failed.connect(show_error)
-        self._slides = SlideLayers(viewer)
-        self._regions = RegionLayers(viewer, self._count_soon)
-        self._counter = SpotCounter()
-        self._layer: Image | None = None  # the active slide's
-        self._models: dict[str, Mapping[str, Any]] = {}
-        self._loaded_name = ""
+        self._is_click_waiting = False
+        self._counted = (0, 0, 0.0)  # regions, spots, mm2
+        self.slides = SlideControl(viewer, self._jobs, panels.slide, parent=self)
         self.maps = MapDisplay(
             viewer, self._jobs, panels.genes, panels.inspect, panels.export, parent=self
         )
-        self.maps.told.connect(show_info)
-        self.runs = RunControl(self._jobs, panels.model, self.maps, parent=self)
-        self.runs.started.connect(self._on_run_started)
-        self._count_timer = QTimer(self)
-        self._count_timer.setSingleShot(True)
-        self._count_timer.setInterval(COUNT_AFTER_MS)
-        self._count_timer.timeout.connect(self._count)
+        self.slides.activated.connect(self.maps.activate)
+        self.regions = RegionControl(
+            viewer, self._jobs, panels.region, self.slides, panels.model.pitch.value, parent=self
+        )
+        self.predictions = PredictionControl(
+            self._jobs, panels.model.predictions, self.maps, self.slides, parent=self
+        )
+        self.models = ModelControl(
+            self._jobs, panels.model, self.slides, model_folders, parent=self
+        )
+        self.runs = RunControl(self._jobs, panels.model, self.maps, self.predictions, parent=self)
+        self.exports = ExportControl(self._jobs, panels.export, self._exportable, parent=self)
+        self._add_looking(viewer)
+        self.sessions = SessionControl(
+            viewer,
+            self._jobs,
+            self.slides,
+            self.regions,
+            self.predictions,
+            panels.genes,
+            parent=self,
+        )
         self._connect()
-        self._refresh_slides()
-        self._jobs.start(_list_models, done=self._show_models)
+        self.slides.announce()
+
+    def _add_looking(self, viewer: Viewer) -> None:
+        """Make what looks closely at a prediction that is on the map."""
+        panels, jobs, maps = self._panels, self._jobs, self.maps
+        self.uncertainty = UncertaintyControl(
+            viewer, jobs, panels.uncertainty, panels.genes, maps, parent=self
+        )
+        self.inspector = InspectControl(
+            viewer, jobs, panels.inspect, panels.genes, maps, self.uncertainty.samples, parent=self
+        )
+        self.measured = MeasuredControl(
+            viewer, jobs, panels.measured, panels.genes, maps, parent=self
+        )
+        self.analysis = AnalysisControl(
+            viewer, jobs, panels.analysis, panels.genes, maps, parent=self
+        )
+        panels.measured.predict_requested.connect(self._run_measured)
+        self.comparing = CompareControl(
+            jobs, panels.compare, panels.genes, maps, self._drawn, parent=self
+        )
+        self.regions.counted.connect(self.comparing.refresh)
+        for teller in (self.comparing, self.measured, self.analysis):
+            teller.told.connect(show_info)
 
     @property
     def slide(self) -> Slide | None:
         """The active slide."""
-        return None if self._layer is None else slide_of(self._layer)
+        return self.slides.slide
 
     def close(self) -> None:
         """Stop what runs and let go of the viewer."""
-        self._count_timer.stop()
+        self.exports.cancel()
+        self.analysis.close()
+        self.measured.close()
+        self.comparing.close()
+        self.inspector.close()
         self._jobs.close()
+        self.regions.close()
+        self.slides.close()
         self.maps.close()
-        events = self._viewer.layers.events
-        events.inserted.disconnect(self._on_inserted)
-        events.removed.disconnect(self._on_removed)
+
+    def open_path(self, path: Path) -> None:
+        """Open whatever a file or folder is."""
+        openers: dict[str, Callable[[str], None]] = {
+            "slide": self.slides.open,
+            "regions": self.regions.load,
+            "model": self.models.add_folder,
+            "session": self.sessions.load,
+            "prediction": lambda text: self.predictions.open(Path(text)),
+        }
+        openers[kind_of(path)](str(path))
+
+    def run(self) -> None:
+        """Predict the regions of the active slide."""
+        self._run(tuple(each.region for each in self.regions.drawn()))
 
     def _connect(self) -> None:
         panels = self._panels
-        panels.slide.open_requested.connect(self._open)
-        panels.slide.sample_requested.connect(self._open_sample)
-        panels.slide.slide_chosen.connect(self._choose_slide)
-        panels.slide.pixel_size_requested.connect(self._set_pixel_size)
-        panels.region.draw_requested.connect(self._draw)
-        panels.region.tissue_requested.connect(self._find_tissue)
-        panels.region.clear_requested.connect(self._clear)
-        panels.model.model_chosen.connect(self._load_card)
-        panels.model.pitch_changed.connect(self._count_soon)
-        panels.model.run_requested.connect(self._run)
+        self.slides.activated.connect(self._on_activated)
+        self.slides.resized.connect(lambda _: self.road_went_on.emit("Region"))
+        self.regions.counted.connect(self._on_counted)
+        self.regions.neighbourhood_clicked.connect(self._run_clicked)
+        self.models.listed.connect(self._tell_hints)
+        for teller in (self.regions, self.exports, self.sessions):
+            teller.told.connect(show_info)
+        panels.model.model_chosen.connect(lambda _: self._tell_hints())
+        panels.model.pitch_changed.connect(lambda _: self.regions.count_soon())
+        panels.model.run_requested.connect(self.run)
         panels.model.cancel_requested.connect(self.runs.cancel)
-        self._viewer.layers.events.inserted.connect(self._on_inserted)
-        self._viewer.layers.events.removed.connect(self._on_removed)
+        self.runs.started.connect(self._on_run_started)
+        self.runs.ended.connect(self._on_run_ended)
+        self.predictions.shown.connect(self._on_shown)
+        panels.genes.gene_chosen.connect(lambda _: self._tell_hints())
 
-    # slide
+    def _on_activated(self, slide: Slide | None) -> None:
+        self._panels.slide.keep_pixel_size(is_kept=self.maps.current() is not None)
+        if slide is not None:
+            self.road_went_on.emit("Slide" if slide.mpp is None else "Region")
+        self._tell_hints()
 
-    def _open(self, path: str, name: str | None = None) -> None:
-        self._panels.slide.show_busy(f"Opening {Path(path).name}")
-        report = Reporter(self)
-        report.reported.connect(self._panels.slide.show_busy)
-        self._jobs.start(
-            _open_slide, path, report, done=partial(self._add, name), failed=self._not_opened
-        )
-
-    def _open_sample(self) -> None:
-        from napari_stem.sample_data import SAMPLE_NAME, sample_path
-
-        self._open(str(sample_path()), SAMPLE_NAME)
-
-    def _add(self, name: str | None, slide: Slide) -> None:
-        self._panels.slide.show_busy("")
-        self._slides.add(slide, name)
-
-    def _not_opened(self) -> None:
-        self._panels.slide.show_busy("")
-
-    def _on_inserted(self, event: Any) -> None:
-        if slide_of(event.value) is not None:
-            self._layer = event.value
-            self._load_model()
-            self.road_went_on.emit("Region")
-        self._refresh_slides()
-
-    def _on_removed(self, event: Any) -> None:
-        self._refresh_slides()
-        if METADATA_KEY in event.value.metadata:
-            self._count_soon()
-
-    def _refresh_slides(self) -> None:
-        layers = self._slides.layers()
-        if self._layer not in layers:
-            self._layer = layers[-1] if layers else None
-        chosen = layers.index(self._layer) if self._layer is not None else -1
-        self._panels.slide.show_slides([layer.name for layer in layers], chosen)
-        self._panels.slide.show_unusable(self._slides.why_unusable())
-        self._show_active()
-
-    def _choose_slide(self, place: int) -> None:
-        layers = self._slides.layers()
-        self._layer = layers[place]
-        for layer in layers:  # slides share one origin: the chosen one would lie under another
-            layer.visible = layer is self._layer
-            slide = slide_of(layer)
-            drawn = None if slide is None else self._regions.find(slide)
-            if drawn is not None:
-                drawn.visible = layer.visible
-        self._show_active()
-
-    def _show_active(self) -> None:
-        slide = self.slide
-        self._panels.slide.show_details(slide)
-        self._panels.region.setEnabled(slide is not None and slide.mpp is not None)
-        self.maps.activate(slide)
-        self._count_soon()
-
-    def _set_pixel_size(self, mpp_um: float) -> None:
-        if self._layer is not None:
-            self._slides.set_pixel_size(self._layer, Mpp.square(mpp_um))
-            self._show_active()
-            self.road_went_on.emit("Region")
-
-    # region
-
-    def _draw(self) -> None:
-        if self.slide is not None:
-            self._regions.start_drawing(self.slide)
-            self._panels.region.show_drawing()
-
-    def _find_tissue(self) -> None:
-        slide, layer = self.slide, self._layer
-        if slide is None or layer is None:
-            return
-        self._panels.region.show_busy("Looking for tissue …")
-        self._jobs.start(
-            _tissue_regions,
-            slide,
-            done=partial(self._put_regions, slide, layer),
-            failed=self._tissue_not_found,
-        )
-
-    def _put_regions(self, slide: Slide, layer: Image, regions: list[Region]) -> None:
-        self._panels.region.show_busy("")
-        self._regions.put(slide, regions, layer)
-        self._regions.stop_drawing(slide)
-        self._count()
-
-    def _tissue_not_found(self) -> None:
-        self._panels.region.show_busy("")
-        self._count()
-
-    def _clear(self) -> None:
-        if self.slide is not None:
-            self._regions.clear(self.slide)
-
-    def _drawn(self) -> list[Region]:
-        slide = self.slide
-        if slide is None or self._layer is None or slide.mpp is None:
-            return []
-        return self._regions.regions(slide, self._layer)
-
-    def _count_soon(self) -> None:
-        self._count_timer.start()
-
-    def _count(self) -> None:
-        slide, regions = self.slide, self._drawn()
-        n_spots, area_mm2 = 0, 0.0
-        if slide is not None and slide.mpp is not None and regions:
-            n_spots = self._counter.count(slide, regions, self._panels.model.pitch.value())
-            area_mm2 = sum(region.area_mm2(slide.mpp) for region in regions)
-        drawing = self._regions.find(slide) if slide is not None else None
-        if regions or drawing is None or drawing.mode != "add_polygon":
-            self._panels.region.show_summary(len(regions), area_mm2, n_spots)
-        self._panels.model.show_spots(n_spots)
+    def _on_counted(self, n_regions: int, n_spots: int, area_mm2: float) -> None:
+        self._counted = (n_regions, n_spots, area_mm2)
         if n_spots:
             self.road_went_on.emit("Model")
+        self._tell_hints()
 
-    # model
+    def _on_run_started(self, slide: Slide) -> None:
+        self.regions.layers.raise_outlines(slide)
 
-    def _show_models(self, models: list[Mapping[str, Any]]) -> None:
-        self._models = {str(m["name"]): m for m in models}
-        self._panels.model.show_models(models)
+    def _on_shown(self, slide: Slide) -> None:
+        if slide is self.slide:
+            self._panels.slide.keep_pixel_size(is_kept=True)
+            self.road_went_on.emit("Genes")
+            self._tell_hints()
 
-    def _load_card(self, name: str) -> None:
-        self._panels.model.show_card_of(self._models[name])
-        self._loaded_name = ""
-        self._load_model()
+    def _on_run_ended(self, is_whole: bool) -> None:
+        self._tell_hints()
+        if self._is_click_waiting:
+            self._is_click_waiting = False
+            self._run_clicked()
 
-    def _load_model(self) -> None:
-        """Load the chosen model ahead of the run, once there is a slide to run it on."""
-        name = self._panels.model.model_name()
-        if name and name != self._loaded_name and self.slide is not None:
-            self._loaded_name = name
-            self._jobs.start(_load_model, name, done=self._take_model)
-
-    def _take_model(self, model: Model) -> None:
-        if model.name == self._panels.model.model_name():
-            self._panels.model.pitch.setValue(model.pitch_um)
-            card = model.card
-            self._panels.model.show_limits(card.get("sections", ()), card.get("limits", ()))
-
-    # run
-
-    def _run(self) -> None:
-        slide, regions, panel = self.slide, self._drawn(), self._panels.model
-        if slide is None or not regions:
-            show_error("Choose a region on a slide first: draw one, or take the whole tissue.")
+    def _run_clicked(self) -> None:
+        """Predict the neighbourhoods that were clicked, now or after the run on its way."""
+        if self.runs.is_running:
+            self._is_click_waiting = True
             return
-        self._regions.stop_drawing(slide)
+        self._run(tuple(each.region for each in self.regions.drawn() if each.is_clicked))
+
+    def _run(self, regions: tuple[Region, ...]) -> None:
+        slide = self.slide
+        missing = missing_for_run(self._state())
+        if slide is None or not regions or missing:
+            show_error(missing or "Choose a region first.")
+            return
+        self.regions.layers.put_tool_away(slide)
+        self._start_run(slide, regions)
+
+    def _run_measured(self) -> None:
+        """Predict where was measured, so that both are of the same tissue."""
+        slide, found = self.slide, self.measured.beside()
+        if slide is not None and found is not None and self._panels.model.model_name():
+            self._start_run(slide, (), found.spots)
+
+    def _start_run(
+        self, slide: Slide, regions: tuple[Region, ...], spots: Spots | None = None
+    ) -> None:
+        panel = self._panels.model
         self.runs.start(
             RunRequest(
                 slide=slide,
-                regions=tuple(regions),
+                regions=regions,
                 model_name=panel.model_name(),
                 pitch_um=panel.pitch.value(),
                 settings=panel.settings(),
+                spots=spots,
             )
         )
+        self._tell_hints()
 
-    def _on_run_started(self, slide: Slide) -> None:
-        self._regions.raise_outlines(slide)
-        if slide is self.slide:
-            self.road_went_on.emit("Genes")
+    def _state(self) -> RoadState:
+        slide, shown = self.slide, self.maps.current()
+        n_regions, n_spots, area_mm2 = self._counted
+        layer, model = self.slides.layer, self._panels.model
+        gene = self._panels.genes.gene()
+        return RoadState(
+            slide_name="" if layer is None else str(layer.name),
+            has_pixel_size=slide is not None and slide.mpp is not None,
+            n_regions=n_regions,
+            n_spots=n_spots,
+            area_mm2=area_mm2,
+            model_name=model.choice.currentText() if model.model_name() else "",
+            is_running=self.runs.is_running,
+            shown="" if shown is None else f"{gene} of {len(shown.maps.prediction.genes):,} genes",
+        )
 
+    def _tell_hints(self) -> None:
+        state = self._state()
+        self._panels.model.show_spots(state.n_spots, missing_for_run(state))
+        self.hints_changed.emit(hints(state))
 
-def _list_models() -> list[Mapping[str, Any]]:
-    from napari_stem.model import list_models
+    def _drawn(self) -> tuple[Region, ...]:
+        return tuple(each.region for each in self.regions.drawn())
 
-    return list(list_models())
-
-
-def _load_model(name: str) -> Model:
-    """Load a model, and once its encoder, whose libraries take seconds to come: Run then starts at once."""
-    from napari_stem.encoders.registry import load_encoder
-    from napari_stem.model import load_model
-
-    model = load_model(name)
-    load_encoder(model.encoder_name)
-    return model
-
-
-def _open_slide(path: str, report: Callable[[str, int, int], None]) -> Slide:
-    from napari_stem.slide import open_slide
-
-    return open_slide(path, progress=report)
-
-
-def _tissue_regions(slide: Slide) -> list[Region]:
-    from napari_stem.slide.tissue import tissue_regions
-
-    return tissue_regions(slide)
+    def _exportable(self) -> Exportable | None:
+        slide, shown = self.slide, self.maps.current()
+        if slide is None or shown is None:
+            return None
+        regions = self._drawn()
+        return Exportable(shown.maps.prediction, slide, regions, shown.gene, shown.reliability)

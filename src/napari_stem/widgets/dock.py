@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
+from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QApplication, QFrame, QScrollArea, QVBoxLayout, QWidget
 
+from napari_stem.widgets.analysis_panel import AnalysisPanel
+from napari_stem.widgets.compare_panel import ComparePanel
 from napari_stem.widgets.coordinator import Coordinator
 from napari_stem.widgets.export_panel import ExportPanel
 from napari_stem.widgets.genes_panel import GenesPanel
 from napari_stem.widgets.inspect_panel import InspectPanel
+from napari_stem.widgets.measured_panel import MeasuredPanel
 from napari_stem.widgets.memory import Remembered, recall, remember
+from napari_stem.widgets.menu_bar import MenuBar
 from napari_stem.widgets.model_panel import ModelPanel
-from napari_stem.widgets.parts import Folding, note
+from napari_stem.widgets.parts import Folding
 from napari_stem.widgets.region_panel import RegionPanel
 from napari_stem.widgets.slide_panel import SlidePanel
+from napari_stem.widgets.uncertainty_panel import UncertaintyPanel
 
 if TYPE_CHECKING:
-    import napari.viewer
-    from qtpy.QtGui import QCloseEvent, QHideEvent
+    from collections.abc import Callable, Mapping
 
-NOTICE = "Predicted from the image, not measured. For research use only, not for diagnosis."
+    import napari.viewer
+    from qtpy.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QHideEvent, QResizeEvent
+
+    from napari_stem.widgets.hints import Hint
+
 WIDTH = 350
 SCROLL_BAR_GAP = 6
 
@@ -35,7 +45,11 @@ class Panels:
     region: RegionPanel
     model: ModelPanel
     genes: GenesPanel
+    uncertainty: UncertaintyPanel
     inspect: InspectPanel
+    compare: ComparePanel
+    measured: MeasuredPanel
+    analysis: AnalysisPanel
     export: ExportPanel
 
     @classmethod
@@ -43,10 +57,14 @@ class Panels:
         """Panels as the user left them."""
         return cls(
             slide=SlidePanel(remembered.folder),
-            region=RegionPanel(),
+            region=RegionPanel(remembered.region_folder, remembered.n_click_spots),
             model=ModelPanel(remembered),
             genes=GenesPanel(remembered.opacity_percent),
+            uncertainty=UncertaintyPanel(),
             inspect=InspectPanel(),
+            compare=ComparePanel(),
+            measured=MeasuredPanel(remembered.folder),
+            analysis=AnalysisPanel(remembered.export_folder),
             export=ExportPanel(remembered.export_folder),
         )
 
@@ -57,7 +75,11 @@ class Panels:
             "Region": self.region,
             "Model": self.model,
             "Genes": self.genes,
+            "Uncertainty": self.uncertainty,
             "Inspect": self.inspect,
+            "Compare": self.compare,
+            "Measured data": self.measured,
+            "Spatial analysis": self.analysis,
             "Export": self.export,
         }
 
@@ -73,7 +95,44 @@ class Panels:
             seed=settings.seed,
             device=settings.device,
             opacity_percent=self.genes.opacity.value(),
+            region_folder=self.region.folder,
+            n_click_spots=self.region.click_size.value(),
+            pace=self.model.pace.as_text(),
         )
+
+
+class Road(QWidget):
+    """All parts, as tall as they are at this width: lines of text wrap."""
+
+    def minimumSizeHint(self) -> QSize:
+        """Leave no part less than it needs."""
+        hint, layout = super().minimumSizeHint(), self.layout()
+        if layout is not None and self.width() > 0:
+            hint.setHeight(max(hint.height(), layout.totalHeightForWidth(self.width())))
+        return hint
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Another width wraps lines elsewhere."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self.updateGeometry()
+
+
+class RoadView(QScrollArea):
+    """Scrolls up and down only, and is never narrower than what it holds."""
+
+    def minimumSizeHint(self) -> QSize:
+        """As wide as the widest part."""
+        hint = super().minimumSizeHint()
+        bar = self.verticalScrollBar().sizeHint().width()
+        hint.setWidth(self.widget().minimumSizeHint().width() + bar)
+        return hint
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Follow a part that becomes wider."""
+        if watched is self.widget() and event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return bool(super().eventFilter(watched, event))
 
 
 class StemDock(QWidget):
@@ -87,12 +146,19 @@ class StemDock(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self.panels = Panels.new(recall())
+        remembered = recall()
+        self.panels = Panels.new(remembered)
+        self.menu = MenuBar(remembered.session_folder)
         self.parts: dict[str, Folding] = {}
         self._went_on: set[str] = set()
         self._lay_out()
-        self.coordinator = Coordinator(viewer, self.panels, parent=self)
+        self.coordinator = Coordinator(viewer, self.panels, remembered.model_folders, parent=self)
         self.coordinator.road_went_on.connect(self._open_part)
+        self.coordinator.hints_changed.connect(self._show_hints)
+        self._connect_menu()
+        self._add_keys()
+        self.setAcceptDrops(True)
+        self.coordinator.slides.announce()
         self._is_closed = False
         # without this a window closed during a run would linger until its last spot
         QApplication.instance().aboutToQuit.connect(self.shut_down)
@@ -111,18 +177,30 @@ class StemDock(QWidget):
 
     def hideEvent(self, event: QHideEvent) -> None:
         """Remember the choices; a dock that is only hidden goes on working."""
-        remember(self.panels.choices())
+        self._remember()
         super().hideEvent(event)
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Take files."""
+        if any(url.isLocalFile() for url in event.mimeData().urls()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Open what was dropped, whatever of ours it is."""
+        for url in event.mimeData().urls():
+            if url.isLocalFile():
+                self.coordinator.open_path(Path(url.toLocalFile()))
+        event.acceptProposedAction()
 
     def shut_down(self) -> None:
         """Stop what runs and remember the choices, once."""
         if not self._is_closed:
             self._is_closed = True
-            remember(self.panels.choices())
+            self._remember()
             self.coordinator.close()
 
     def _lay_out(self) -> None:
-        road = QWidget()
+        road = Road()
         road_layout = QVBoxLayout(road)
         for title, panel in self.panels.titled().items():
             part = Folding(title, panel, is_open=title in {"Slide", "Region"})
@@ -130,18 +208,47 @@ class StemDock(QWidget):
             road_layout.addWidget(part)
         road_layout.addStretch(1)
         road_layout.setContentsMargins(0, 0, SCROLL_BAR_GAP, 0)
-        scroll = QScrollArea()
+        scroll = RoadView()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(road)
-        notice = note(NOTICE)
-        notice.setObjectName("notice")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 4, 2, 4)
-        layout.addWidget(notice)
+        layout.addWidget(self.menu)
         layout.addWidget(scroll, 1)
         self.setMinimumWidth(WIDTH)
+
+    def _connect_menu(self) -> None:
+        coordinator = self.coordinator
+        self.menu.session_to_save.connect(coordinator.sessions.save)
+        self.menu.session_to_load.connect(coordinator.sessions.load)
+        self.menu.prediction_to_open.connect(lambda path: coordinator.predictions.open(Path(path)))
+
+    def _add_keys(self) -> None:
+        regions, model = self.coordinator.regions, self.panels.model
+        keys: dict[str, Callable[[], object]] = {
+            "Ctrl+Return": model.run_button.click,
+            "Ctrl+Z": regions.undo,
+            "Ctrl+Shift+Z": regions.redo,
+            "Ctrl+S": self.menu.ask_where_to_save,
+            "F1": self.menu.show_help,
+        }
+        for key, act in keys.items():
+            shortcut = QShortcut(QKeySequence(key), self)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(act)
+
+    def _remember(self) -> None:
+        choices = self.panels.choices()
+        choices.model_folders = self.coordinator.models.folders()
+        choices.session_folder = self.menu.folder
+        remember(choices)
+
+    def _show_hints(self, hints: Mapping[str, Hint]) -> None:
+        for title, hint in hints.items():
+            part = self.parts[title]
+            part.show_hint(hint.text, when_folded=hint.when_folded, when_open=hint.when_open)
 
     def _open_part(self, title: str) -> None:
         """Unfold the next part of the road once; later on the user decides."""

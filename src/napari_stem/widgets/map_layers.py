@@ -1,147 +1,168 @@
-"""One prediction as two image layers: the expression of a gene, and its uncertainty."""
+"""One prediction as two layers: the expression of a gene or a score, and its uncertainty."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from qtpy.QtCore import QObject, Signal
 
-from napari_stem.layers import METADATA_KEY, SpotGrid, colour_limits, map_title
+from napari_stem.layers import GeneValues, SpotGrid, map_title
+from napari_stem.widgets.scalar_map import ScalarMap
 
 if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
+    from numpy import float32
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Mpp
-    from napari_stem.layers import Field
+    from napari_stem.layers import ColourRange, Field, SpotShape
     from napari_stem.results import Prediction
 
 FIELDS: tuple[Field, ...] = ("mean", "sd")
-COLORMAPS = {"mean": "viridis", "sd": "magma"}  # both keep their order for colour-blind eyes
-LEGEND_SIZE = (20, 180)
+EXPRESSION_COLORMAP = "viridis"
+
+
+def uncertainty_colormap(colormap: str) -> str:
+    """Colours of the uncertainty, which must not be mistaken for those of the expression."""
+    return "viridis" if colormap in {"magma", "inferno"} else "magma"
 
 
 class MapLayers(QObject):
-    """Adds the two layers of a prediction and swaps what they show."""
+    """Keeps the two layers of a prediction, and swaps what they show."""
 
-    limits_edited = Signal()  # the user moved the contrast limits of a map
+    limits_edited = Signal(float, float)  # the user moved the contrast limits of the expression
 
     def __init__(self, viewer: Viewer, prediction: Prediction, mpp: Mpp, opacity: float) -> None:
         super().__init__()
         self.prediction = prediction
-        self.grid = SpotGrid.of(prediction.spots, mpp)
+        self.values = GeneValues(prediction)
         self.gene = prediction.genes[0]
-        self._viewer = viewer
-        self._is_setting = False
-        self._shown: str = "mean"
-        self._layers: dict[str, Image] = {field: self._add(field, opacity) for field in FIELDS}
-        self.show_field("mean")
+        self._viewer, self._mpp = viewer, mpp
+        self._grids: dict[str, SpotGrid] = {}
+        self.grid = self.shaped("square")
+        self._shown: str = "none"
+        self._edited_sd: tuple[float, float] | None = None
+        self._is_old: dict[str, bool] = {}  # the layer shows another gene than the chosen one
+        self._range: ColourRange | None = None
+        self._of_all: tuple[float, float] | None = None
+        self._maps: dict[str, ScalarMap] = {field: self._add(field, opacity) for field in FIELDS}
+        self._maps["mean"].limits_edited.connect(self.limits_edited)
+        self._maps["sd"].limits_edited.connect(self._keep_sd)
+
+    def shaped(self, shape: SpotShape) -> SpotGrid:
+        """Grid of the spots as squares or circles."""
+        if shape not in self._grids:
+            self._grids[shape] = SpotGrid.of(self.prediction.spots, self._mpp, shape)
+        return self._grids[shape]
 
     def select(self) -> None:
         """Make the layer on show the selected one, so that napari's controls are about it."""
         if self._shown != "none":
-            self._viewer.layers.selection.active = self._layers[self._shown]
+            self._viewer.layers.selection.active = self._maps[self._shown].layer
 
     def show_gene(
-        self, gene: str, shared: tuple[float, float] | None = None, *, keep: bool
+        self, gene: str, colours: ColourRange, of_all: tuple[float, float] | None = None
     ) -> None:
-        """Swap both layers to another gene.
+        """Swap to another gene; the layer that is hidden follows when it is shown.
 
         Parameters
         ----------
         gene
             Its name.
-        shared
-            Colour limits of the expression, where they are the same for all genes.
-        keep
-            Leave the colour limits as the user set them.
+        colours
+            How the limits of the colours are chosen.
+        of_all
+            Limits of all genes, where they are the same for all and known.
         """
-        self.gene = gene
-        for field in FIELDS:
-            layer = self._layers[field]
-            values = self.prediction.values(gene, field)
-            layer.data = self.grid.raster(values)
-            layer.name = map_title(gene, field, self.prediction.unit)
-            if keep:
-                continue
-            limits = shared if shared is not None and field == "mean" else colour_limits(values)
-            self._set_limits(layer, values, limits)
+        if colours != self._range:
+            self._edited_sd = None
+        self.gene, self._range, self._of_all = gene, colours, of_all
+        self._is_old = dict.fromkeys(FIELDS, True)
+        self._renew()
+
+    def show_score(self, values: NDArray[float32], title: str, limits: tuple[float, float]) -> None:
+        """Show values that are not a gene's in the layer of the expression."""
+        self._is_old = dict.fromkeys(FIELDS, True)
+        self._maps["mean"].show(self.grid, values, title, limits)
+        self._is_old["mean"] = False
 
     def show_field(self, shown: str) -> None:
         """Show ``mean``, ``sd`` or, with ``none``, neither; adds layers that the user has removed."""
         self._shown = shown
-        for field, layer in self._layers.items():
-            if shown == field and layer not in self._viewer.layers:
-                self._viewer.add_layer(layer)
-            layer.visible = shown == field
-            layer.colorbar.visible = shown == field
-            layer.name_overlay.visible = shown == field
+        for field, one in self._maps.items():
+            if field != shown:
+                one.hide()
+                self._is_old[field] = True
+        self._renew()
+        if shown != "none":
+            self._maps[shown].set_visible(is_visible=True)
 
-    def set_active(self, *, is_active: bool) -> None:
-        """Show or hide both layers, for another slide's sake, keeping what was chosen."""
-        shown = self._shown
-        self.show_field(shown if is_active else "none")
-        self._shown = shown
+    def hide(self) -> None:
+        """Hide both layers for another slide's or arrangement's sake."""
+        self.show_field("none")
+
+    def set_shape(self, shape: SpotShape) -> None:
+        """Draw spots as squares or circles; takes effect with what is shown next."""
+        self.grid = self.shaped(shape)
+
+    def set_colormap(self, colormap: str) -> None:
+        """Choose the colours of the expression; those of the uncertainty follow."""
+        self._maps["mean"].set_colormap(colormap)
+        self._maps["sd"].set_colormap(uncertainty_colormap(colormap))
 
     def set_opacity(self, opacity: float) -> None:
         """How strongly the maps cover the slide, 0 to 1."""
-        for layer in self._layers.values():
-            layer.opacity = opacity
+        for one in self._maps.values():
+            one.layer.opacity = opacity
 
     def remove(self) -> None:
         """Take both layers out of the viewer."""
-        for layer in self._layers.values():
-            if layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
+        for one in self._maps.values():
+            one.remove()
 
     def layer(self, field: Field) -> Image:
         """Return the layer of one field."""
-        return self._layers[field]
+        return self._maps[field].layer
 
     def spot_at(self, position: Any) -> int | None:
         """Index of the finished spot at a world position, or None."""
-        row, col = self._layers["mean"].world_to_data(position)[-2:]
+        placement = self.grid.placement
+        row, col = (
+            (at - start) / step
+            for at, start, step in zip(
+                position[-2:], placement.translate_um, placement.scale_um, strict=True
+            )
+        )
         spot = self.grid.spot_under(row, col)
         return spot if spot is not None and self.prediction.done[spot] else None
 
-    def _add(self, field: Field, opacity: float) -> Image:
-        values = self.prediction.values(self.gene, field)
-        layer = self._viewer.add_image(
-            self.grid.raster(values),
-            name=map_title(self.gene, field, self.prediction.unit),
-            colormap=COLORMAPS[field],
-            contrast_limits=colour_limits(values),
-            interpolation2d="nearest",
-            blending="translucent",
-            opacity=opacity,
-            visible=False,
-            metadata={METADATA_KEY: {"prediction": str(self.prediction.path), "field": field}},
-            **self.grid.placement.as_layer_options(),
+    def _add(self, field: Field, opacity: float) -> ScalarMap:
+        mean = EXPRESSION_COLORMAP
+        colormap = mean if field == "mean" else uncertainty_colormap(mean)
+        return ScalarMap(
+            self._viewer, self.prediction, field, self.grid, colormap=colormap, opacity=opacity
         )
-        layer.colorbar.size = LEGEND_SIZE
-        for legend in (layer.colorbar, layer.name_overlay):
-            legend.position = "top_right"
-            legend.box = True
-        layer.events.contrast_limits.connect(self._on_limits)
-        return layer
 
-    def _set_limits(
-        self, layer: Image, values: NDArray[np.float32], limits: tuple[float, float]
-    ) -> None:
-        known = values[np.isfinite(values)]
-        low, high = (known.min(), known.max()) if known.size else limits
-        self._is_setting = True
-        try:
-            layer.contrast_limits_range = (
-                float(min(low, limits[0])),
-                float(max(high, limits[1])),
-            )
-            layer.contrast_limits = limits
-        finally:
-            self._is_setting = False
+    def _renew(self) -> None:
+        """Bring the layer on show up to date; what is hidden waits."""
+        for field in FIELDS:
+            if self._range is None or not self._is_old.get(field) or field != self._shown:
+                continue
+            values = self.values.values(self.gene, field)
+            limits = self._limits(field, values, self._range)
+            title = map_title(self.gene, field, self.prediction.unit)
+            self._maps[field].show(self.grid, values, title, limits)
+            self._is_old[field] = False
 
-    def _on_limits(self, event: Any) -> None:
-        if not self._is_setting:
-            self.limits_edited.emit()
+    def _limits(
+        self, field: Field, values: NDArray[float32], colours: ColourRange
+    ) -> tuple[float, float]:
+        if field == "mean":
+            return colours.limits(values, self._of_all)
+        if self._edited_sd is not None:
+            return self._edited_sd
+        return colours.for_another_unit().limits(values)
+
+    def _keep_sd(self, low: float, high: float) -> None:
+        self._edited_sd = (low, high)

@@ -23,6 +23,16 @@ class Remembered:
         As in ``SamplingSettings``.
     opacity_percent
         How strongly the map covers the slide.
+    region_folder
+        Where regions were last loaded from or saved to.
+    n_click_spots
+        How many spots wide the neighbourhood of a click is.
+    model_folders
+        Folders of models that the user added, one a line.
+    pace
+        How fast this machine is, as `Pace` has it.
+    session_folder
+        Where sessions were last saved to.
     """
 
     folder: str = ""
@@ -33,6 +43,11 @@ class Remembered:
     seed: int = 0
     device: str = "auto"
     opacity_percent: int = 70
+    region_folder: str = ""
+    n_click_spots: int = 5
+    model_folders: str = ""
+    pace: str = ""
+    session_folder: str = ""
 
 
 def _store() -> QSettings:

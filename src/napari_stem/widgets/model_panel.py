@@ -8,6 +8,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
+    QFileDialog,
     QFormLayout,
     QHBoxLayout,
     QProgressBar,
@@ -18,7 +19,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stem.settings import SamplingSettings
+from napari_stem.widgets.pace import Pace
 from napari_stem.widgets.parts import Folding, count, duration, note
+from napari_stem.widgets.predictions_list import PredictionsList
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,13 +48,20 @@ class ModelPanel(QWidget):
     pitch_changed = Signal(float)  # um
     run_requested = Signal()
     cancel_requested = Signal()
+    folder_requested = Signal(str)  # a model folder to add to the list
 
     def __init__(self, remembered: Remembered, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._wanted = remembered.model_name
         self._models: dict[str, Mapping[str, Any]] = {}
         self._n_spots = 0
+        self._is_running = False
+        self._missing = ""
+        self.pace = Pace(remembered.pace)
         self.choice = QComboBox()
+        self.choice.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
         self.choice.setToolTip(
             "The model that predicts; it must have been made for this kind of tissue"
         )
@@ -61,7 +71,11 @@ class ModelPanel(QWidget):
         self.n_steps = QSpinBox()
         self.seed = QSpinBox()
         self.device = QComboBox()
+        self.add_button = QPushButton("Add…")
+        self.add_button.setToolTip("Add a model that was trained or downloaded: choose its folder")
         self.run_button = QPushButton("Run")
+        self.why_not = note("")
+        self.predictions = PredictionsList()
         self.cancel_button = QPushButton("Cancel")
         self.progress = QProgressBar()
         self.progress_text = note("")
@@ -69,7 +83,10 @@ class ModelPanel(QWidget):
         self._lay_out()
         self.choice.activated.connect(self._choose)
         self.pitch.valueChanged.connect(self.pitch_changed)
-        self.n_draws.valueChanged.connect(self._refresh_run_button)
+        for field in (self.n_draws, self.n_steps):
+            field.valueChanged.connect(self._refresh_run_button)
+        self.device.currentIndexChanged.connect(self._refresh_run_button)
+        self.add_button.clicked.connect(self._ask_for_folder)
         self.run_button.clicked.connect(self.run_requested)
         self.cancel_button.clicked.connect(self.cancel_requested)
         self.show_spots(0)
@@ -88,12 +105,22 @@ class ModelPanel(QWidget):
         """Name of the chosen model, empty where there is none."""
         return str(self.choice.currentData() or "")
 
-    def show_models(self, models: Sequence[Mapping[str, Any]]) -> None:
-        """List the models; those that cannot be used are greyed out and say why."""
-        self._models = {str(m["name"]): m for m in models}
+    def show_models(self, models: Sequence[Mapping[str, Any]], wanted: str = "") -> None:
+        """List the models and choose one; those that cannot be used are greyed out and say why.
+
+        Parameters
+        ----------
+        models
+            Entries of ``list_models``; those of folders have the ``folder`` too.
+        wanted
+            Name or folder of the one to choose; else that chosen before, or in the last session.
+        """
+        self._wanted = wanted or self.model_name() or self._wanted
+        self._models = {str(m.get("folder") or m["name"]): m for m in models}
         self.choice.clear()
         for name, model in self._models.items():
-            self.choice.addItem(name, name)
+            self.choice.addItem(str(model["name"]), name)
+            self.choice.setItemData(self.choice.count() - 1, name, Qt.ItemDataRole.ToolTipRole)
             if not model["ready"]:
                 row = self.choice.count() - 1
                 self.choice.setItemData(row, str(model["why_not"]), Qt.ItemDataRole.ToolTipRole)
@@ -118,9 +145,15 @@ class ModelPanel(QWidget):
             self.card.setText(f"{self.card.text()}. Trained on sections {', '.join(sections)}.")
         self.card.setToolTip("\n".join(limits))
 
-    def show_spots(self, n_spots: int) -> None:
-        """Say on the Run button how much there is to do."""
-        self._n_spots = n_spots
+    def show_spots(self, n_spots: int, missing: str = "") -> None:
+        """Say on the Run button how much there is to do, or beside it what is missing."""
+        self._n_spots, self._missing = n_spots, missing
+        self._refresh_run_button()
+
+    def learn_pace(self, n_spots: int, seconds: float) -> None:
+        """Learn from a run with the settings of now how long runs take here."""
+        settings = self.settings()
+        self.pace.measured(settings.device, n_spots, settings.n_draws, settings.n_steps, seconds)
         self._refresh_run_button()
 
     def show_running(
@@ -149,6 +182,7 @@ class ModelPanel(QWidget):
         self.progress_text.setVisible(bool(text))
 
     def _show_run(self, *, is_running: bool) -> None:
+        self._is_running = is_running
         self.progress.setVisible(is_running)
         self.progress_text.setVisible(True)
         self.cancel_button.setVisible(is_running)
@@ -157,12 +191,25 @@ class ModelPanel(QWidget):
         self._refresh_run_button()
 
     def _refresh_run_button(self) -> None:
-        n_spots, n_draws = self._n_spots, self.n_draws.value()
-        self.run_button.setEnabled(n_spots > 0 and bool(self.model_name()))
-        if n_spots:
-            self.run_button.setText(f"Run: {count(n_spots, 'spot')} × {n_draws} samples")
-        else:
-            self.run_button.setText("Run (choose a region first)")
+        settings = self.settings()
+        n_spots, n_draws = self._n_spots, settings.n_draws
+        missing = self._missing or ("" if self.model_name() else "No model is ready yet.")
+        is_ready = n_spots > 0 and bool(self.model_name())
+        self.run_button.setEnabled(is_ready)
+        self.why_not.setText("" if is_ready else missing or "Choose a region first.")
+        self.why_not.setVisible(not is_ready and not self._is_running)
+        if not is_ready:
+            self.run_button.setText("Run")
+            return
+        seconds = self.pace.estimate_s(settings.device, n_spots, n_draws, settings.n_steps)
+        self.run_button.setText(
+            f"Run: {count(n_spots, 'spot')} × {n_draws} samples, {duration(seconds)}"
+        )
+        self.run_button.setToolTip(
+            "The time is what your last runs took (Ctrl+Return runs)"
+            if self.pace.is_measured(settings.device)
+            else "The time is a laptop's; after the first run it is this computer's (Ctrl+Return runs)"
+        )
 
     def _choose(self) -> None:
         name = self.model_name()
@@ -173,6 +220,11 @@ class ModelPanel(QWidget):
             self.card.setText(
                 "No model can be used here; see “napari-stem models” for the reasons."
             )
+
+    def _ask_for_folder(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Choose a model's folder")
+        if folder:
+            self.folder_requested.emit(folder)
 
     def _set_up_fields(self, remembered: Remembered) -> None:
         self.pitch.setRange(5.0, 2000.0)
@@ -208,7 +260,10 @@ class ModelPanel(QWidget):
 
     def _lay_out(self) -> None:
         form = QFormLayout()
-        form.addRow("Model", self.choice)
+        choosing = QHBoxLayout()
+        choosing.addWidget(self.choice, 1)
+        choosing.addWidget(self.add_button)
+        form.addRow(choosing)
         form.addRow(self.card)
         form.addRow("Spacing between spots", self.pitch)
         form.addRow("Samples per spot", self.n_draws)
@@ -227,8 +282,10 @@ class ModelPanel(QWidget):
         layout.addLayout(form)
         layout.addWidget(self.advanced)
         layout.addLayout(buttons)
+        layout.addWidget(self.why_not)
         layout.addWidget(self.progress)
         layout.addWidget(self.progress_text)
+        layout.addWidget(self.predictions)
 
 
 def _features(encoder: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
+HINT_INDENT = 22  # under the title, past its arrow
+
 
 def note(text: str) -> QLabel:
     """Make a wrapping line of text, which the user may select and copy."""
@@ -32,11 +34,35 @@ class Folding(QWidget):
         self._button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 4)
+        self._shows_hint = (True, False)  # when folded, when open
+        self._hint = note("")
+        self._hint.setObjectName("hint")
+        self._hint.setContentsMargins(HINT_INDENT, 0, 0, 2)
         layout.addWidget(self._button)
+        layout.addWidget(self._hint)
         layout.addWidget(content)
+        self.show_hint("")
         self._button.toggled.connect(self._show)
         self._button.setChecked(is_open)
         self._show(is_open)
+
+    def show_hint(self, text: str, *, when_folded: bool = True, when_open: bool = False) -> None:
+        """Say in a line under the title what is missing here, or what has been done.
+
+        Parameters
+        ----------
+        text
+            One line.
+        when_folded, when_open
+            When it is to be seen: an open part shows by itself what has been done.
+        """
+        self._hint.setText(text)
+        self._shows_hint = (when_folded, when_open)
+        self._hint.setVisible(bool(text) and self._shows_hint[self.is_open()])
+
+    def hint(self) -> str:
+        """Return the line under the title."""
+        return str(self._hint.text())
 
     def open(self) -> None:
         """Unfold."""
@@ -52,6 +78,8 @@ class Folding(QWidget):
 
     def _show(self, is_open: bool) -> None:
         self._content.setVisible(is_open)
+        when_folded, when_open = self._shows_hint
+        self.show_hint(self.hint(), when_folded=when_folded, when_open=when_open)
         self._button.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
 
 

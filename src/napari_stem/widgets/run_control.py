@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.map_display import MapDisplay
     from napari_stem.widgets.model_panel import ModelPanel
+    from napari_stem.widgets.prediction_control import PredictionControl
     from napari_stem.widgets.worker import Jobs, RunRequest
 
 
@@ -27,10 +29,17 @@ class RunControl(QObject):
     ended = Signal(bool)  # whether all spots are done
 
     def __init__(
-        self, jobs: Jobs, panel: ModelPanel, maps: MapDisplay, parent: QObject | None = None
+        self,
+        jobs: Jobs,
+        panel: ModelPanel,
+        maps: MapDisplay,
+        predictions: PredictionControl,
+        parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self._jobs, self._panel, self._maps = jobs, panel, maps
+        self._jobs, self._panel, self._maps, self._predictions = jobs, panel, maps, predictions
+        self._began_s = 0.0
+        self._n_before = 0
         self._stop: threading.Event | None = None
         self._slide: Slide | None = None
         self._prediction: Prediction | None = None
@@ -61,7 +70,9 @@ class RunControl(QObject):
             return
         if isinstance(step, RunStarted):
             self._prediction = step.prediction
-            self._maps.begin(self._slide, step.prediction, step.model.card.get("gene_pcc", {}))
+            self._began_s, self._n_before = time.monotonic(), int(step.prediction.done.sum())
+            reliability = step.model.card.get("gene_pcc", {})
+            self._predictions.begin(self._slide, step.prediction, reliability)
             self.started.emit(self._slide)
             return
         self._maps.grow(self._slide)
@@ -76,7 +87,9 @@ class RunControl(QObject):
             self.ended.emit(False)
             return
         self._maps.finish(slide)
+        self._predictions.refresh(slide)
         n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
+        self._panel.learn_pace(n_done - self._n_before, time.monotonic() - self._began_s)
         if n_done == n_spots:
             self._panel.show_idle(f"Done: {count(n_spots, 'spot')} predicted.")
         elif ended_by_itself:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.layers import Image
 
 from napari_stem.layers import AXES, METADATA_KEY, UM, slide_layer, slide_placement
@@ -26,20 +27,49 @@ class SlideLayers:
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
+        self._views: dict[Image, tuple[tuple[float, ...], float]] = {}  # centre and zoom
 
     def layers(self) -> list[Image]:
         """Layers that show a slide of ours, in the order of the layer list."""
         return [layer for layer in self._viewer.layers if slide_of(layer) is not None]
 
     def add(self, slide: Slide, name: str | None = None) -> Image:
-        """Show a slide."""
+        """Add a slide to the viewer."""
         data, options, _ = slide_layer(slide)
         if name is not None:
             options["name"] = name
-        layer = self._viewer.add_image(data, **options)
-        self._viewer.canvas.overlays.scale_bar.visible = slide.mpp is not None
-        self._viewer.reset_view()
-        return layer
+        if slide.mpp is None:  # a layer in pixels would switch units off for all others
+            options["units"] = UM
+        return self._viewer.add_image(data, **options)
+
+    def look_at(self, layer: Image, before: Image | None) -> bool:
+        """Turn from one slide to another: each keeps the place at which it was last looked at.
+
+        Returns
+        -------
+        Whether the slide is shown as a whole, having not been looked at before.
+        """
+        camera = self._viewer.scene.camera
+        if before is layer:
+            return False
+        if before is not None:
+            self._views[before] = (tuple(camera.center), float(camera.zoom))
+        slide = slide_of(layer)
+        self._viewer.canvas.overlays.scale_bar.visible = slide is not None and slide.mpp is not None
+        if layer in self._views:
+            camera.center, camera.zoom = self._views[layer]
+            return False
+        self.fit(layer)
+        return True
+
+    def fit(self, layer: Image) -> None:
+        """Show the whole of a slide."""
+        self._viewer.reset_view()  # shows everything, hidden layers too
+        everything = np.ptp(self._viewer.layers.extent.world, axis=0)[-2:]
+        top_left, bottom_right = layer.extent.world[:, -2:]
+        camera = self._viewer.scene.camera
+        camera.zoom *= float(np.min(everything / np.maximum(bottom_right - top_left, 1e-9)))
+        camera.center = (0, *((top_left + bottom_right) / 2))
 
     def set_pixel_size(self, layer: Image, mpp: Mpp) -> None:
         """Give a slide, and the layer that shows it, the pixel size that the user stated."""
@@ -51,7 +81,7 @@ class SlideLayers:
         layer.scale, layer.translate = placement.scale_um, placement.translate_um
         layer.units, layer.axis_labels = UM, AXES
         self._viewer.canvas.overlays.scale_bar.visible = True
-        self._viewer.reset_view()
+        self.fit(layer)
 
     def why_unusable(self) -> list[str]:
         """One sentence for every image that is not a slide of ours."""

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QComboBox,
-    QDoubleSpinBox,
     QFileDialog,
     QHBoxLayout,
-    QLabel,
     QProgressBar,
     QPushButton,
     QVBoxLayout,
@@ -19,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stem.widgets.parts import note
+from napari_stem.widgets.pixel_size_box import PixelSizeBox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,9 +25,9 @@ if TYPE_CHECKING:
     from napari_stem.slide.base import Slide
 
 FILE_FILTER = (
-    "Slides (*.svs *.tif *.tiff *.ndpi *.scn *.bif *.qptiff *.jpg *.jpeg *.png);;All files (*)"
+    "Slides (*.svs *.tif *.tiff *.btf *.ndpi *.scn *.bif *.qptiff *.mrxs *.dcm *.vms *.czi *.jpg *.jpeg *.png "
+    "*.jp2 *.bmp *.webp);;All files (*)"
 )
-NO_SLIDE = "Open a slide to begin, or drag one into the window."
 
 
 class SlidePanel(QWidget):
@@ -38,19 +37,25 @@ class SlidePanel(QWidget):
     sample_requested = Signal()
     slide_chosen = Signal(int)  # place in the list given to ``show_slides``
     pixel_size_requested = Signal(float)  # um per pixel
+    measure_requested = Signal()
+    measured = Signal(float)  # um of the line that was drawn
 
     def __init__(self, folder: str = "", parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.folder = folder
         self.open_button = QPushButton("Open slide…")
-        self.open_button.setToolTip("Open a whole-slide image: SVS, tiled or OME-TIFF, JPEG or PNG")
+        self.open_button.setToolTip("Open a whole-slide image, or drag one onto this panel")
         self.sample_button = QPushButton("Open sample")
         self.sample_button.setToolTip("A breast cancer section (HER2ST, C5) that comes with Stem")
         self.choice = QComboBox()
+        self.choice.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
         self.choice.setToolTip("The slide that regions, maps and export belong to")
-        self.details = note(NO_SLIDE)
-        self.pixel_size = QDoubleSpinBox()
-        self.pixel_size_row = self._pixel_size_row()
+        self.details = note("")
+        self.pixel_size = PixelSizeBox()
+        self.change_button = QPushButton("Change pixel size…")
+        self.change_button.setToolTip("For slides whose file is wrong about it")
         self.unusable = note("")
         self.progress_text = note("")
         self.progress = QProgressBar()
@@ -58,6 +63,10 @@ class SlidePanel(QWidget):
         self.open_button.clicked.connect(self._ask_for_file)
         self.sample_button.clicked.connect(self.sample_requested)
         self.choice.activated.connect(self.slide_chosen)
+        self.change_button.clicked.connect(self._change)
+        self.pixel_size.stated.connect(self.pixel_size_requested)
+        self.pixel_size.measure_requested.connect(self.measure_requested)
+        self.pixel_size.measured.connect(self.measured)
 
     def show_slides(self, names: Sequence[str], chosen: int) -> None:
         """List the open slides; ``chosen`` is -1 where there is none."""
@@ -70,15 +79,15 @@ class SlidePanel(QWidget):
 
     def show_details(self, slide: Slide | None) -> None:
         """Say how large the slide is, and ask for its pixel size where it is unknown."""
-        self.pixel_size_row.setVisible(slide is not None and slide.mpp is None)
+        self.pixel_size.ask(None if slide is None else slide.mpp)
+        self.pixel_size.setVisible(slide is not None and slide.mpp is None)
+        self.change_button.setVisible(slide is not None and slide.mpp is not None)
+        self.details.setVisible(slide is not None)
         if slide is None:
-            self.details.setText(NO_SLIDE)
             return
         pixels = f"{slide.size.width_px:,} × {slide.size.height_px:,} pixels"
         if slide.mpp is None:
-            self.details.setText(
-                f"{pixels}. The file does not say how large a pixel is: enter it to go on."
-            )
+            self.details.setText(f"{pixels}. The file does not say how large a pixel is.")
             return
         width_mm = slide.size.width_px * slide.mpp.x_um / 1000
         height_mm = slide.size.height_px * slide.mpp.y_um / 1000
@@ -102,22 +111,17 @@ class SlidePanel(QWidget):
         self.open_button.setEnabled(not busy)
         self.sample_button.setEnabled(not busy)
 
-    def _pixel_size_row(self) -> QWidget:
-        self.pixel_size.setRange(0.01, 100.0)
-        self.pixel_size.setDecimals(4)
-        self.pixel_size.setSingleStep(0.05)
-        self.pixel_size.setValue(0.5)
-        self.pixel_size.setSuffix(" µm")
-        self.pixel_size.setToolTip("About 0.25 µm for a 40× scan, 0.5 µm for a 20× scan")
-        row = QWidget()
-        layout = QHBoxLayout(row)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(QLabel("Pixel size"))
-        layout.addWidget(self.pixel_size, 1)
-        self.pixel_size_button = QPushButton("Use")
-        self.pixel_size_button.clicked.connect(self._request_pixel_size)
-        layout.addWidget(self.pixel_size_button)
-        return row
+    def show_measured(self, length_px: float) -> None:
+        """Ask how long the line is that was drawn on the slide."""
+        self.pixel_size.show_measured(length_px)
+
+    def keep_pixel_size(self, *, is_kept: bool) -> None:
+        """Offer no other pixel size once something was predicted with this one."""
+        self.change_button.setEnabled(not is_kept)
+
+    def _change(self) -> None:
+        self.pixel_size.setVisible(True)
+        self.change_button.setVisible(False)
 
     def _lay_out(self) -> None:
         buttons = QHBoxLayout()
@@ -129,7 +133,8 @@ class SlidePanel(QWidget):
         for widget in (
             self.choice,
             self.details,
-            self.pixel_size_row,
+            self.change_button,
+            self.pixel_size,
             self.unusable,
             self.progress_text,
             self.progress,
@@ -139,9 +144,6 @@ class SlidePanel(QWidget):
         self.show_details(None)
         self.show_unusable([])
         self.show_busy("")
-
-    def _request_pixel_size(self) -> None:
-        self.pixel_size_requested.emit(self.pixel_size.value())
 
     def _ask_for_file(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Open slide", self.folder, FILE_FILTER)

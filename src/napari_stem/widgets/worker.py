@@ -52,6 +52,8 @@ class RunRequest:
         Distance between spots.
     settings
         How draws are taken.
+    spots
+        Where to predict instead of on the lattice in ``regions``.
     """
 
     slide: Slide
@@ -59,6 +61,7 @@ class RunRequest:
     model_name: str
     pitch_um: float
     settings: SamplingSettings
+    spots: Spots | None = None
 
 
 @dataclass(frozen=True)
@@ -96,18 +99,27 @@ def _prediction_steps(
     request: RunRequest, stop: threading.Event
 ) -> Generator[RunStarted | PredictionProgress, None, None]:
     # torch comes with these; it must not be loaded by merely showing the dock
+    from napari_stem.empty_prediction import may_keep_draws
     from napari_stem.geometry import lattice, spots_in_regions
     from napari_stem.model import load_model
     from napari_stem.predict import predict
     from napari_stem.results import Prediction
 
     slide, settings = request.slide, request.settings
-    every_spot = lattice(slide.size, slide.require_mpp(), request.pitch_um)
-    spots = spots_in_regions(every_spot, request.regions)
+    spots = request.spots
+    if spots is None:
+        every_spot = lattice(slide.size, slide.require_mpp(), request.pitch_um)
+        spots = spots_in_regions(every_spot, request.regions)
     model = load_model(request.model_name)
     path = prediction_path(slide, spots, model, settings)
     prediction = Prediction.create(
-        path, slide=slide, spots=spots, model=model, settings=settings, resume=True
+        path,
+        slide=slide,
+        spots=spots,
+        model=model,
+        settings=settings,
+        keep_draws=may_keep_draws(len(spots), len(model.genes), settings.n_draws),
+        resume=True,
     )
     yield RunStarted(prediction, model)
     for progress in predict(slide, spots, model, prediction, settings, stop=stop.is_set):
@@ -124,9 +136,10 @@ def prediction_path(slide: Slide, spots: Spots, model: Model, settings: Sampling
     slide, spots, model, settings
         All that the values depend on.
     """
-    from napari_stem.empty_prediction import provenance_of
+    from napari_stem.empty_prediction import may_keep_draws, provenance_of
 
-    provenance = provenance_of(slide, spots, model, settings, keep_draws=False)
+    keep_draws = may_keep_draws(len(spots), len(model.genes), settings.n_draws)
+    provenance = provenance_of(slide, spots, model, settings, keep_draws=keep_draws)
     digest = hashlib.blake2b(json.dumps(provenance, sort_keys=True).encode(), digest_size=6)
     digest.update(spots.x_px.tobytes() + spots.y_px.tobytes())
     return cache_dir() / "predictions" / f"{slide.path.stem}-{digest.hexdigest()}.zarr"

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from napari_stem.errors import DatasetError, PredictionError
-from napari_stem.evaluation.beside import lay_beside, read_measured
+from napari_stem.evaluation.beside import lay_beside
+from napari_stem.evaluation.measured_counts import read_measured
 from napari_stem.evaluation.metrics import pcc
 from napari_stem.geometry import Mpp, SizePx
 from napari_stem.results import Prediction

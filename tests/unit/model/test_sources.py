@@ -256,7 +256,7 @@ def test_offline_mode_of_huggingface_hub_is_respected(tmp_path, monkeypatch) -> 
     """The real library, told to stay offline, with an empty cache."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    with pytest.raises(ModelError, match="no-such-org/x.*give --model a folder"):
+    with pytest.raises(ModelError, match=r"no-such-org/x.*give --model a folder"):
         fetch("no-such-org/x")
 
 

@@ -103,6 +103,8 @@ def test_small_objects_are_passed_over_beside_annotations():
     both = [feature({"objectType": "annotation", "name": "a"}), feature({"objectType": "tile"})]
     assert [region.name for region in regions_of(both, "here")] == ["a"]
     assert len(regions_of(both[1:] * 2, "here")) == 2
+    older = [feature({"name": "a"}), {**feature({}), "id": "PathDetectionObject"}]  # QuPath 0.2
+    assert [region.name for region in regions_of(older, "here")] == ["a"]
 
 
 def test_holes_and_parts_are_kept():

@@ -1,0 +1,96 @@
+"""How long a change of gene takes, in a viewer model without a window. Run: asv run --quick (asv from PyPI)."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+N_GENES = 20
+
+
+class GeneChange:
+    """The map of another gene, of a square of spots, from memory and from disk."""
+
+    params = (200, 1000)
+    param_names = ("spots_across",)
+    timeout = 300
+
+    def setup(self, n_across: int) -> None:
+        import numpy as np
+        from napari.components import ViewerModel
+
+        from napari_stem.geometry import Mpp, SizePx, lattice
+        from napari_stem.layers import ColourRange
+        from napari_stem.layers.gene_values import read_by_gene
+        from napari_stem.results import Prediction
+        from napari_stem.widgets.map_layers import MapLayers
+
+        mpp = Mpp(0.5, 0.5)
+        spots = lattice(SizePx(n_across * 100, n_across * 100), mpp, 50.0)
+        self.genes = [f"G{i}" for i in range(N_GENES)]
+        provenance = {"unit": "log2(count + 1)", "pitch_um": 50.0, "spot_diameter_um": 50.0}
+        self.folder = tempfile.TemporaryDirectory()
+        prediction = Prediction.begin(
+            Path(self.folder.name) / "p.zarr",
+            spots,
+            self.genes,
+            provenance,
+            image=np.zeros((8, 8, 3), np.uint8),
+            image_scale=1 / 64,
+            spot_diameter_px=100.0,
+        )
+        values = np.random.default_rng(0).random((len(spots), N_GENES), np.float32)
+        nothing = np.zeros(len(spots), np.float32)
+        prediction.write_block(
+            np.arange(len(spots)),
+            mean=values,
+            sd=values,
+            q05=values,
+            q95=values,
+            ood_distance=nothing,
+        )
+        self.prediction = prediction
+        self.colours = ColourRange()
+        self.maps = MapLayers(ViewerModel(), prediction, mpp, 0.7)
+        self.maps.values.hold("mean", read_by_gene(prediction, "mean", lambda: False))
+        self.maps.show_field("mean")
+        self.turn = 0
+
+    def teardown(self, n_across: int) -> None:
+        self.folder.cleanup()
+
+    def next_gene(self) -> str:
+        self.turn += 1
+        return self.genes[self.turn % N_GENES]
+
+    def time_change(self, n_across: int) -> None:
+        self.maps.show_gene(self.next_gene(), self.colours)
+
+    def time_change_of_circles(self, n_across: int) -> None:
+        self.maps.set_shape("circle")
+        self.maps.show_gene(self.next_gene(), self.colours)
+
+    def time_values_from_disk(self, n_across: int) -> None:
+        from napari_stem.results import Prediction
+
+        Prediction.open(self.prediction.path).values(self.next_gene())
+
+
+class LongList:
+    """Typing and sorting in a list of 20,000 genes."""
+
+    def setup(self) -> None:
+        import numpy as np
+        from qtpy.QtCore import Qt
+
+        from napari_stem.widgets.gene_table import MEAN, GeneTable
+
+        self.table, self.column, self.order = GeneTable(), MEAN, Qt.SortOrder.DescendingOrder
+        self.table.set_genes([f"GENE{i}" for i in range(20_000)], {})
+        self.table.fill(MEAN, np.random.default_rng(0).random(20_000))
+
+    def time_type(self) -> None:
+        self.table.set_filter("gene1")
+
+    def time_sort(self) -> None:
+        self.table.sort(self.column, self.order)

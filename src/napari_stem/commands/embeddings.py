@@ -1,0 +1,55 @@
+"""``predict --embeddings``: a file in place of the encoder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_stem.commands.terminal import tell
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from napari_stem.encoders.precomputed import PrecomputedEmbedder, Stated
+    from napari_stem.geometry import Region, Spots
+    from napari_stem.model.bundle import Model
+    from napari_stem.slide.base import Slide
+
+
+def embedder_from(path: Path, stated: Stated, slide: Slide, model: Model) -> PrecomputedEmbedder:
+    """Read embeddings for a slide and a model; says on stderr what does not quite fit.
+
+    Raises
+    ------
+    EncoderError
+        They are of another slide, encoder or width, or damaged.
+    """
+    from napari_stem.encoders.precomputed import PrecomputedEmbedder, read_embeddings
+    from napari_stem.encoders.precomputed_fit import require_fit
+
+    patches = read_embeddings(path, slide.size, slide.require_mpp(), stated)
+    notes = require_fit(
+        patches,
+        model_name=model.name,
+        width=len(model.head.centre),
+        encoder=model.encoder_name,
+        encoder_version=model.config.encoder_version,
+        fields_of_view_um=model.config.fields_of_view_um,
+    )
+    for note in (*patches.remarks, *notes):
+        tell(note)
+    return PrecomputedEmbedder(patches)
+
+
+def patches_as_spots(embedder: PrecomputedEmbedder, regions: Sequence[Region] | None) -> Spots:
+    """Spots to predict at where none are given: the patches, all or those inside regions.
+
+    Raises
+    ------
+    RegionError
+        None lies inside.
+    """
+    from napari_stem.geometry import spots_in_regions
+
+    spots = embedder.patches.spots()
+    return spots if regions is None else spots_in_regions(spots, regions)

@@ -1,0 +1,103 @@
+"""Counts measured on a slide, read from whatever they come in, and refused where they are of another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_stem.errors import DatasetError
+from napari_stem.evaluation.comparison import read_truth
+from napari_stem.spatial.dataset import HEIGHT_KEY, METADATA, TABLES, WIDTH_KEY, Section
+from napari_stem.spatial.gene_names import with_symbols
+from napari_stem.spatial.table_files import repeats_allowed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import anndata
+
+    from napari_stem.geometry import SizePx
+
+_SIZE_TOLERANCE = 0.01  # of a reduced image's sides: rounding, not another image
+
+
+def read_measured(path: Path, size: SizePx) -> anndata.AnnData:
+    """Read raw counts measured on a slide.
+
+    Parameters
+    ----------
+    path
+        A table (``.h5ad``; ``st/ID.h5ad`` of a data set in HEST layout is one), or a folder of Space
+        Ranger (Visium), its ``outs`` or the one that holds it.
+    size
+        Of the slide's level 0, to which positions refer.
+
+    Raises
+    ------
+    DatasetError
+        It cannot be read, holds no raw counts, or belongs to another image.
+    """
+    _require_same_size(path, size)
+    with repeats_allowed():
+        table = _read_visium(path, size) if path.is_dir() else read_truth(path)
+        named, _ = with_symbols(table)
+    _require_inside(named, size, path)
+    return named
+
+
+def _require_same_size(path: Path, size: SizePx) -> None:
+    """Refuse a table in HEST layout whose metadata state another image's size."""
+    about = path.parent.parent / METADATA / f"{path.stem}.json"
+    if path.parent.name != TABLES or not about.is_file():
+        return
+    section = Section(path.parent.parent, path.stem)
+    stated = [section.metadata.get(key) for key in (WIDTH_KEY, HEIGHT_KEY)]
+    if None not in stated and tuple(stated) != (size.width_px, size.height_px):
+        raise DatasetError(
+            f"{path.name} was measured on an image of {stated[0]} x {stated[1]} px, but this slide has "
+            f"{size.width_px} x {size.height_px} px; choose the counts that belong to it."
+        )
+
+
+def _require_inside(truth: anndata.AnnData, size: SizePx, path: Path) -> None:
+    """Refuse positions that are none, or that lie off the slide."""
+    if "spatial" not in truth.obsm:
+        return
+    xy_px = np.asarray(truth.obsm["spatial"], dtype=np.float64)
+    if xy_px.ndim != 2 or xy_px.shape[1] != 2 or not np.isfinite(xy_px).all():
+        raise DatasetError(f'{path} must state a position (x, y) of every spot in obsm["spatial"].')
+    outside = ((xy_px < 0) | (xy_px > (size.width_px, size.height_px))).any(axis=1)
+    if outside.any():
+        raise DatasetError(
+            f"{int(outside.sum())} of {len(xy_px)} measured spots of {path.name} lie outside this slide "
+            f"of {size.width_px} x {size.height_px} px; choose the counts that belong to it, with "
+            f"positions in its level-0 pixels."
+        )
+
+
+def _read_visium(path: Path, size: SizePx) -> anndata.AnnData:
+    """Spots under tissue of one Visium folder, refused where it was run on another image."""
+    from napari_stem.spatial.visium import read_visium, visium_folders
+
+    (section_id, folder), *others = visium_folders([path]).items()
+    if others:
+        raise DatasetError(
+            f"{path} holds {len(others) + 1} Visium sections; choose the folder of one of them."
+        )
+    table = read_visium(folder, section_id)
+    library = table.uns["spatial"][section_id]
+    hires, scale = library["images"].get("hires"), library["scalefactors"]["tissue_hires_scalef"]
+    if hires is not None:
+        expected = np.array(hires.shape[:2]) / float(scale)
+        slack = np.maximum(_SIZE_TOLERANCE * expected, 2 / float(scale))
+        if (np.abs(expected - (size.height_px, size.width_px)) > slack).any():
+            raise DatasetError(
+                f"{path} was measured on an image of about {expected[1]:.0f} x {expected[0]:.0f} px, but "
+                f"this slide has {size.width_px} x {size.height_px} px; open the image that Space "
+                f"Ranger was run on."
+            )
+    in_tissue = table.obs["in_tissue"].fillna(0).astype(int).to_numpy() == 1
+    if not in_tissue.any():
+        raise DatasetError(f"No spot of {path} is under tissue; choose another folder.")
+    return table[in_tissue].copy()

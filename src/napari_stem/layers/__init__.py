@@ -1,0 +1,49 @@
+"""From slides and predictions to what a viewer draws: arrays, where they lie, names and colours.
+
+Imports no viewer.
+"""
+
+from __future__ import annotations
+
+from napari_stem.layers.colours import (
+    ColourRange,
+    colour_limits,
+    map_title,
+    score_title,
+)
+from napari_stem.layers.gene_score import GeneScore, mean_z_score
+from napari_stem.layers.gene_values import Field, GeneValues, Reading
+from napari_stem.layers.placement import (
+    AXES,
+    METADATA_KEY,
+    UM,
+    LayerData,
+    Placement,
+    slide_layer,
+    slide_placement,
+)
+from napari_stem.layers.shapes import outline, without_holes
+from napari_stem.layers.spot_grid import SpotGrid, SpotShape
+
+__all__ = [
+    "AXES",
+    "METADATA_KEY",
+    "UM",
+    "ColourRange",
+    "Field",
+    "GeneScore",
+    "GeneValues",
+    "LayerData",
+    "Placement",
+    "Reading",
+    "SpotGrid",
+    "SpotShape",
+    "colour_limits",
+    "map_title",
+    "mean_z_score",
+    "outline",
+    "score_title",
+    "slide_layer",
+    "slide_placement",
+    "without_holes",
+]

@@ -1,0 +1,141 @@
+"""The values of a prediction gene by gene, in memory, so that a change of gene never waits for a disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from napari_stem.errors import PredictionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from napari_stem.results import Prediction
+
+Field = Literal["mean", "sd"]
+StoredField = Literal["mean", "sd", "q05", "q95"]
+SPOTS_PER_READ = 4096
+LARGEST_BYTES = 1_500_000_000  # of one field; what is larger is read from disk gene by gene
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is predicted of one gene at one spot: its mean and the ends of its 90% interval."""
+
+    gene: str
+    mean: float
+    low: float
+    high: float
+
+
+class GeneValues:
+    """Values of one prediction by gene, from memory where they have been read, else from the prediction.
+
+    A prediction on disk is laid out spot by spot, as it grows: reading one gene there reads everything.
+    """
+
+    def __init__(self, prediction: Prediction) -> None:
+        self._prediction = prediction
+        self._by_gene: dict[str, NDArray[np.float32]] = {}
+        self._column = {gene: i for i, gene in enumerate(prediction.genes)}
+        self._stored: Any = None
+
+    def hold(self, field: Field, by_gene: NDArray[np.float32]) -> None:
+        """Answer from memory from now on.
+
+        Parameters
+        ----------
+        field
+            What the values are.
+        by_gene
+            (genes, spots) float32, as `read_by_gene` returns it.
+        """
+        self._by_gene[field] = by_gene
+
+    def let_go(self) -> None:
+        """Answer from the prediction again, which grows."""
+        self._by_gene.clear()
+
+    def values(self, gene: str, field: Field = "mean") -> NDArray[np.float32]:
+        """(n_spots,) float32 of one gene, NaN where nothing is predicted; not to be changed.
+
+        Raises
+        ------
+        UnknownGeneError
+            The prediction has no such gene.
+        """
+        held = self._by_gene.get(field)
+        if held is None or gene not in self._column:
+            return self._prediction.values(gene, field)
+        values: NDArray[np.float32] = held[self._column[gene]]
+        return values
+
+    def reading(self, gene: str, spot: int) -> Reading:
+        """Return the prediction of one gene at one spot; reads one block from disk.
+
+        Raises
+        ------
+        PredictionError
+            The prediction is damaged.
+        """
+        column = self._column[gene]
+        mean, low, high = (
+            float(self._array(field)[spot, column]) for field in ("mean", "q05", "q95")
+        )
+        return Reading(gene, mean, low, high)
+
+    def _array(self, field: StoredField) -> Any:
+        if self._stored is None:
+            self._stored = open_stored(self._prediction)
+        return self._stored["X"] if field == "mean" else self._stored["layers"][field]
+
+
+def open_stored(prediction: Prediction) -> Any:
+    """Zarr group of a prediction, to be read only.
+
+    Raises
+    ------
+    PredictionError
+        It is gone, or damaged.
+    """
+    import zarr
+
+    try:
+        return zarr.open_group(prediction.path, mode="r", use_consolidated=False)
+    except (OSError, ValueError) as error:
+        raise PredictionError(
+            f"{prediction.path} is gone or damaged; run the prediction again."
+        ) from error
+
+
+def fits_in_memory(prediction: Prediction) -> bool:
+    """Whether one field of a prediction may be held in memory."""
+    return len(prediction.spots) * len(prediction.genes) * 4 <= LARGEST_BYTES
+
+
+def read_by_gene(
+    prediction: Prediction, field: Field, is_stopped: Callable[[], bool]
+) -> NDArray[np.float32] | None:
+    """Read one field of all spots, turned to (genes, spots) float32; None where it was stopped.
+
+    Raises
+    ------
+    PredictionError
+        The prediction is gone, or damaged.
+    """
+    group = open_stored(prediction)
+    try:
+        stored = group["X"] if field == "mean" else group["layers"][field]
+        by_gene = np.empty(stored.shape[::-1], dtype=np.float32)
+        for start in range(0, stored.shape[0], SPOTS_PER_READ):
+            if is_stopped():
+                return None
+            rows = slice(start, start + SPOTS_PER_READ)
+            by_gene[:, rows] = stored[rows].T
+    except (OSError, LookupError, ValueError, RuntimeError) as error:
+        raise PredictionError(f"{prediction.path} is damaged; run the prediction again.") from error
+    return by_gene

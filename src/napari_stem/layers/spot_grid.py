@@ -1,0 +1,156 @@
+"""Spots as a raster: squares that fill the lattice, or circles of the spots' diameter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from napari_stem.errors import SpotError
+from napari_stem.layers.placement import Placement
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_stem.geometry import Mpp, Spots
+
+SpotShape = Literal["square", "circle"]
+OFF_LATTICE_PIXELS = 8  # raster pixels across one spot where spots do not lie on a square lattice
+LATTICE_TOLERANCE = 0.01  # of a pitch
+MAX_RASTER_PIXELS = 25_000_000
+CIRCLE_PIXELS = (24, 16, 12, 8, 6)  # raster pixels across a circle, the finest that may be had
+MAX_CIRCLE_PIXELS = 3_000_000  # more would not be swapped within the blink of an eye
+
+
+@dataclass(frozen=True)
+class SpotGrid:
+    """A raster in which every spot fills its own square.
+
+    Attributes
+    ----------
+    spot_at
+        (rows, cols) int64: index of the spot that fills the pixel, -1 where there is none.
+    placement
+        Where the raster lies: pixel centres on spot centres where spots lie on a square lattice.
+    """
+
+    spot_at: NDArray[np.int64]
+    placement: Placement
+
+    @classmethod
+    def of(cls, spots: Spots, mpp: Mpp, shape: SpotShape = "square") -> SpotGrid:
+        """Grid of the given spots.
+
+        Spots off a square lattice (a measured array, a list of the user's) are drawn on a finer raster
+        as squares of their diameter, spots as circles always are; where two overlap, the nearer centre
+        has the pixel. Where there are too many spots for circles that look round, squares remain.
+
+        Parameters
+        ----------
+        spots, mpp
+            The spots, and the pixel size of the slide they lie on.
+        shape
+            Squares that fill the lattice, or circles of the spots' diameter.
+
+        Raises
+        ------
+        SpotError
+            There are no spots, or they lie too far apart to be drawn.
+        """
+        if not len(spots):
+            raise SpotError("There are no spots to draw; choose a larger region.")
+        y_um, x_um = spots.y_px * mpp.y_um, spots.x_px * mpp.x_um
+        n_across = _pixels_across(y_um, x_um, spots.diameter_um) if shape == "circle" else None
+        if n_across is not None:
+            return _nearest_grid(y_um, x_um, spots.diameter_um, n_across, is_round=True)
+        if _on_lattice(spots, y_um, x_um):
+            return _lattice_grid(spots, y_um, x_um)
+        return _nearest_grid(y_um, x_um, spots.diameter_um, OFF_LATTICE_PIXELS, is_round=False)
+
+    def raster(self, values: ArrayLike) -> NDArray[np.float32]:
+        """Image of one value per spot.
+
+        Parameters
+        ----------
+        values
+            (n_spots,) float; NaN where nothing is predicted yet.
+
+        Returns
+        -------
+        (rows, cols) float32, NaN where there is no spot.
+        """
+        per_spot = np.append(np.asarray(values, dtype=np.float32), np.float32(np.nan))
+        return np.asarray(per_spot.take(self.spot_at))
+
+    def spot_under(self, row: float, col: float) -> int | None:
+        """Index of the spot at a position in the raster's pixels, or None."""
+        if not (np.isfinite(row) and np.isfinite(col)):
+            return None
+        row_index, col_index = int(np.floor(row + 0.5)), int(np.floor(col + 0.5))
+        n_rows, n_cols = self.spot_at.shape
+        if not (0 <= row_index < n_rows and 0 <= col_index < n_cols):
+            return None
+        spot = int(self.spot_at[row_index, col_index])
+        return None if spot < 0 else spot
+
+
+def _on_lattice(spots: Spots, y_um: NDArray[np.float64], x_um: NDArray[np.float64]) -> bool:
+    """Whether ``array_row`` and ``array_col`` say exactly where every spot lies."""
+    tolerance_um = LATTICE_TOLERANCE * spots.pitch_um
+    off_y = y_um - spots.array_row * spots.pitch_um
+    off_x = x_um - spots.array_col * spots.pitch_um
+    return bool(np.ptp(off_y) < tolerance_um and np.ptp(off_x) < tolerance_um)
+
+
+def _lattice_grid(spots: Spots, y_um: NDArray[np.float64], x_um: NDArray[np.float64]) -> SpotGrid:
+    row = spots.array_row - spots.array_row.min()
+    col = spots.array_col - spots.array_col.min()
+    spot_at = np.full((int(row.max()) + 1, int(col.max()) + 1), -1, dtype=np.int64)
+    spot_at[row, col] = np.arange(len(spots))
+    pitch_um = spots.pitch_um
+    return SpotGrid(
+        spot_at, Placement((pitch_um, pitch_um), (float(y_um.min()), float(x_um.min())))
+    )
+
+
+def _pixels_across(
+    y_um: NDArray[np.float64], x_um: NDArray[np.float64], diameter_um: float
+) -> int | None:
+    """Finest number of pixels across a circle that is still swapped quickly; None: circles are too many."""
+    for n_across in CIRCLE_PIXELS:
+        n_rows, n_cols = (np.ptp(c) / diameter_um * n_across + n_across for c in (y_um, x_um))
+        if n_rows * n_cols <= MAX_CIRCLE_PIXELS:
+            return n_across
+    return None
+
+
+def _nearest_grid(
+    y_um: NDArray[np.float64],
+    x_um: NDArray[np.float64],
+    diameter_um: float,
+    n_across: int,
+    *,
+    is_round: bool,
+) -> SpotGrid:
+    from scipy.spatial import cKDTree
+
+    step_um = diameter_um / n_across
+    half_um = diameter_um / 2
+    # first pixel's centre lies half a step inside the outermost spots' edge
+    y0_um, x0_um = (float(c.min()) - half_um + step_um / 2 for c in (y_um, x_um))
+    n_rows, n_cols = (
+        int(np.ceil((np.ptp(c) + diameter_um) / step_um - 1e-6)) for c in (y_um, x_um)
+    )
+    if n_rows * n_cols > MAX_RASTER_PIXELS:
+        raise SpotError(
+            f"The spots lie too far apart for their size of {diameter_um:g} um to be drawn as one "
+            f"map; predict smaller regions one by one."
+        )
+    rows, cols = np.mgrid[:n_rows, :n_cols]
+    centres = np.column_stack([y0_um + rows.ravel() * step_um, x0_um + cols.ravel() * step_um])
+    tree = cKDTree(np.column_stack([y_um, x_um]))
+    order = 2 if is_round else np.inf  # circles and squares are the balls of these two norms
+    _, nearest = tree.query(centres, p=order, distance_upper_bound=half_um)
+    spot_at = np.where(nearest == len(y_um), -1, nearest).astype(np.int64)
+    return SpotGrid(spot_at.reshape(n_rows, n_cols), Placement((step_um, step_um), (y0_um, x0_um)))

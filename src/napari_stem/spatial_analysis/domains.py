@@ -1,0 +1,229 @@
+"""Domains: groups of spots of like predicted expression, and how far single draws agree on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_stem.errors import PredictionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    Labels = NDArray[np.int64]
+
+FEWEST_SPOTS = 10
+N_COMPONENTS = 30
+N_NEIGHBOURS = 15  # in the space of the components
+SEED = 0
+MARKERS = 3
+
+
+@dataclass(frozen=True)
+class Stability:
+    """How far domains found in single draws agree.
+
+    Attributes
+    ----------
+    between
+        Adjusted Rand index of every pair of draws: 1 the same domains, 0 no more alike than by chance.
+    with_mean
+        The same of every draw with the domains of the mean.
+    found_again
+        Per domain of the mean: the mean over draws of the largest overlap (Jaccard index) that any of
+        a draw's domains has with it.
+    by_chance
+        The same with the draws' domains dealt out to spots at random: what ``found_again`` must exceed.
+    """
+
+    between: tuple[float, ...]
+    with_mean: tuple[float, ...]
+    found_again: tuple[float, ...]
+    by_chance: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Relations:
+    """How domains lie to each other.
+
+    Attributes
+    ----------
+    enrichment
+        (k, k) z-score of the number of neighbouring spots of two domains, against shuffled labels.
+    co_occurrence
+        (k, k, radii): how many times more likely a domain is within a radius of another one than
+        anywhere.
+    radii_um
+        (radii,) ascending.
+    """
+
+    enrichment: NDArray[np.float64]
+    co_occurrence: NDArray[np.float64]
+    radii_um: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Domains:
+    """Domains of one prediction.
+
+    Attributes
+    ----------
+    spots
+        Names of the spots, those done when the domains were found.
+    labels
+        (n,) int64 from 0, the largest domain first.
+    names
+        Of the domains, as users read and change them.
+    markers
+        Per domain the genes most above their mean elsewhere, the first the most.
+    resolution
+        Of Leiden; larger gives more domains.
+    relations, stability
+        None until computed; stability stays None where no draws were kept.
+    """
+
+    spots: tuple[str, ...]
+    labels: Labels
+    names: tuple[str, ...]
+    markers: tuple[tuple[str, ...], ...]
+    resolution: float
+    relations: Relations | None = None
+    stability: Stability | None = None
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """(k,) share of each domain in all spots, and so in the area: spots are of one size."""
+        counted = np.bincount(self.labels, minlength=len(self.names))
+        return np.asarray(counted / len(self.labels))
+
+
+def find_domains(
+    means: NDArray[np.float32], spots: Sequence[str], genes: Sequence[str], resolution: float
+) -> Domains:
+    """Leiden domains of predicted means: principal components, neighbours, communities (scanpy).
+
+    Where a spot lies does not enter: domains that hang together in space do so of themselves.
+
+    Parameters
+    ----------
+    means
+        (n, genes) float32.
+    spots, genes
+        Names of rows and columns.
+    resolution
+        Larger gives more domains.
+
+    Raises
+    ------
+    PredictionError
+        There are fewer than ten spots, or they are all alike.
+    """
+    labels = leiden(means, resolution)
+    names = tuple(f"Domain {i + 1}" for i in range(int(labels.max()) + 1))
+    return Domains(tuple(spots), labels, names, _markers(means, labels, genes), resolution)
+
+
+def leiden(values: NDArray[np.float32], resolution: float) -> Labels:
+    """(n,) domain of every spot, from 0, the largest first; the same values give the same domains.
+
+    Raises
+    ------
+    PredictionError
+        There are fewer than ten spots, or they are all alike.
+    """
+    import anndata
+    import scanpy as sc
+
+    varying = values[:, np.ptp(values, axis=0) > 0]
+    if len(values) < FEWEST_SPOTS or varying.shape[1] < 2:
+        raise PredictionError(
+            f"Domains need {FEWEST_SPOTS} predicted spots that differ in two genes or more; "
+            f"predict a larger region."
+        )
+    table = anndata.AnnData(X=np.ascontiguousarray(varying, dtype=np.float32))
+    n_components = min(N_COMPONENTS, len(values) - 1, varying.shape[1] - 1)
+    sc.pp.pca(table, n_comps=n_components, random_state=SEED)
+    n_neighbours = min(N_NEIGHBOURS, len(values) - 1)
+    sc.pp.neighbors(table, n_neighbors=n_neighbours, use_rep="X_pca", random_state=SEED)
+    sc.tl.leiden(
+        table,
+        resolution=resolution,
+        flavor="igraph",
+        directed=False,
+        n_iterations=-1,
+        random_state=SEED,
+    )
+    return _by_size(table.obs["leiden"].cat.codes.to_numpy())
+
+
+def _by_size(labels: NDArray[np.integer]) -> Labels:
+    order = np.argsort(-np.bincount(labels), kind="stable")
+    return np.asarray(np.argsort(order)[labels], dtype=np.int64)
+
+
+def _markers(
+    means: NDArray[np.float32], labels: Labels, genes: Sequence[str]
+) -> tuple[tuple[str, ...], ...]:
+    """Genes whose mean in a domain is most standard deviations above that elsewhere."""
+    spread = means.std(axis=0, dtype=np.float64)
+    found: list[tuple[str, ...]] = []
+    for domain in range(int(labels.max()) + 1):
+        inside = labels == domain
+        if inside.all():
+            found.append(())
+            continue
+        above = means[inside].mean(axis=0) - means[~inside].mean(axis=0)
+        effect = np.divide(above, spread, out=np.zeros_like(spread), where=spread > 0)
+        best = np.argsort(-effect, kind="stable")[:MARKERS]
+        found.append(tuple(str(genes[i]) for i in best if effect[i] > 0))
+    return tuple(found)
+
+
+def stability_over(
+    draws: NDArray[np.float16],
+    labels: Labels,
+    resolution: float,
+    told: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Stability:
+    """Find the domains again in single draws, and compare.
+
+    Parameters
+    ----------
+    draws
+        (n, genes, draws), independent of each other, at least two.
+    labels
+        (n,) domains of the mean.
+    resolution
+        As for the mean.
+    told
+        Called before every draw with the number done and in all.
+    """
+    from itertools import combinations
+
+    from sklearn.metrics import adjusted_rand_score
+
+    of_draws = []
+    for i in range(draws.shape[2]):
+        told(i, draws.shape[2])
+        of_draws.append(leiden(draws[:, :, i].astype(np.float32), resolution))
+    random = np.random.default_rng(SEED)
+    again = np.mean([_found_again(labels, drawn) for drawn in of_draws], axis=0)
+    chance = np.mean([_found_again(labels, random.permutation(d)) for d in of_draws], axis=0)
+    return Stability(
+        between=tuple(float(adjusted_rand_score(a, b)) for a, b in combinations(of_draws, 2)),
+        with_mean=tuple(float(adjusted_rand_score(labels, drawn)) for drawn in of_draws),
+        found_again=tuple(float(share) for share in again),
+        by_chance=tuple(float(share) for share in chance),
+    )
+
+
+def _found_again(labels: Labels, drawn: Labels) -> NDArray[np.float64]:
+    """(k,) largest Jaccard index of each domain with any of another set of domains."""
+    both = np.zeros((int(labels.max()) + 1, int(drawn.max()) + 1))
+    np.add.at(both, (labels, drawn), 1)
+    either = both.sum(axis=1, keepdims=True) + both.sum(axis=0, keepdims=True) - both
+    return np.asarray((both / either).max(axis=1))

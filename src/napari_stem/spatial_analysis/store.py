@@ -1,0 +1,176 @@
+"""Domains on disk, beside their prediction: an AnnData file without genes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_stem.errors import OutputError, PredictionError
+from napari_stem.spatial_analysis.domains import Domains, Relations, Stability
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import anndata
+    import pandas as pd
+
+    from napari_stem.results import Prediction
+
+COLUMN = "domain"
+KEY = "napari_stem_domains"
+RELATIONS = "domain_relations"
+_DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError)
+
+
+def sidecar_path(prediction: Prediction) -> Path:
+    """Where the domains of a prediction lie: beside it, so that they are found again with it."""
+    return prediction.path.with_name(f"{prediction.path.stem}.domains.h5ad")
+
+
+def write_domains(domains: Domains, path: Path) -> None:
+    """Write, whole or not at all, over what is there.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    import anndata
+    import pandas as pd
+
+    table = anndata.AnnData(obs=pd.DataFrame(index=pd.Index(domains.spots, dtype=object)))
+    annotate(table, domains)
+    fresh = path.with_name(path.name + ".new")
+    try:
+        table.write_h5ad(fresh)
+        fresh.replace(path)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror or error}); choose another place."
+        ) from error
+
+
+def annotate(table: anndata.AnnData, domains: Domains) -> None:
+    """Add domains to a table of the same prediction.
+
+    Sets ``obs["domain"]`` (missing where a spot has none), ``uns["napari_stem_domains"]`` (JSON: names,
+    markers, resolution, stability over draws) and ``uns["domain_relations"]`` (arrays of `Relations`).
+    """
+    import pandas as pd
+
+    categories = _unique(domains.names)
+    labelled = pd.Series(
+        pd.Categorical.from_codes(domains.labels, categories), index=list(domains.spots)
+    )
+    table.obs[COLUMN] = pd.Categorical(labelled.reindex(table.obs_names), categories)
+    stability = domains.stability
+    table.uns[KEY] = json.dumps(
+        {
+            "of": "predicted expression",
+            "names": domains.names,
+            "markers": domains.markers,
+            "resolution": domains.resolution,
+            "stability": None if stability is None else vars(stability),
+        }
+    )
+    if domains.relations is not None:
+        table.uns[RELATIONS] = dict(vars(domains.relations))
+
+
+def export_domains(domains: Domains, prediction: Prediction, path: Path) -> None:
+    """Save domains for other programs.
+
+    Parameters
+    ----------
+    domains, prediction
+        Which, and of what.
+    path
+        ``.csv``: spot, position (x, y) in level-0 px, domain. Else AnnData (``.h5ad``): the finished spots of
+        the prediction with ``obs["domain"]``, as `annotate` sets it.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    PredictionError
+        The prediction is damaged.
+    """
+    try:
+        if path.suffix == ".csv":
+            _spot_table(domains, prediction).to_csv(path)
+            return
+        table = prediction.to_anndata()
+        table = table[np.asarray(table.obs["done"], dtype=bool)].copy()
+        annotate(table, domains)
+        table.write_h5ad(path, compression="gzip")
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror or error}); choose another place."
+        ) from error
+
+
+def _spot_table(domains: Domains, prediction: Prediction) -> pd.DataFrame:
+    import pandas as pd
+
+    spots = prediction.spots.take(np.flatnonzero(prediction.done))
+    names = [domains.names[label] for label in domains.labels]
+    columns = {"x_px": spots.x_px, "y_px": spots.y_px, COLUMN: names}
+    return pd.DataFrame(columns, index=pd.Index(spots.names, name="spot"))
+
+
+def read_domains(prediction: Prediction) -> Domains | None:
+    """Read the domains stored beside a prediction.
+
+    Returns
+    -------
+    None where there are none, or none of the spots that are done by now.
+
+    Raises
+    ------
+    PredictionError
+        The file is damaged.
+    """
+    path = sidecar_path(prediction)
+    if not path.is_file():
+        return None
+    domains = _read(path)
+    done = np.flatnonzero(prediction.done)
+    same = domains.spots == tuple(prediction.spots.names[i] for i in done)
+    return domains if same else None
+
+
+def _read(path: Path) -> Domains:
+    import anndata
+
+    try:
+        table = anndata.read_h5ad(path)
+        about = json.loads(str(table.uns[KEY]))
+        stability, relations = about["stability"], table.uns.get(RELATIONS)
+        return Domains(
+            spots=tuple(str(name) for name in table.obs_names),
+            labels=table.obs[COLUMN].cat.codes.to_numpy().astype(np.int64),
+            names=tuple(about["names"]),
+            markers=tuple(tuple(genes) for genes in about["markers"]),
+            resolution=float(about["resolution"]),
+            relations=None if relations is None else Relations(**relations),
+            stability=None
+            if stability is None
+            else Stability(**{name: tuple(values) for name, values in stability.items()}),
+        )
+    except _DAMAGE as error:
+        raise PredictionError(
+            f"{path} is damaged or holds no domains ({error}); remove it and find them again."
+        ) from error
+
+
+def _unique(names: tuple[str, ...]) -> list[str]:
+    """Names that a categorical column accepts: users may call two domains the same."""
+    seen: dict[str, int] = {}
+    told = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        told.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return told

@@ -1,0 +1,109 @@
+"""What the measured and the analysis part do off the GUI thread; heavy modules are loaded there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from napari_stem.errors import OutputError, PredictionError
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    import anndata
+    import pandas as pd
+
+    from napari_stem.evaluation.beside import Beside
+    from napari_stem.geometry import Mpp, SizePx
+    from napari_stem.results import Prediction
+    from napari_stem.spatial_analysis import Domains
+
+    IsStopped = Callable[[], bool]
+    Told = Callable[[str, int, int], None]
+
+
+def state_of(prediction: Prediction) -> tuple[str, int]:
+    """Return which prediction it is, and how far it has grown."""
+    return str(prediction.path), int(prediction.done.sum())
+
+
+def read_counts(path: Path, size: SizePx) -> anndata.AnnData:
+    """Read measured counts of a slide of this size."""
+    from napari_stem.evaluation.measured_counts import read_measured
+
+    return read_measured(path, size)
+
+
+def match(
+    prediction: Prediction, counts: anndata.AnnData, mpp: Mpp, stop: threading.Event
+) -> Beside | None:
+    """Lay counts beside a prediction; None where what is predicted so far was not measured."""
+    from napari_stem.evaluation.beside import lay_beside
+
+    try:
+        return lay_beside(prediction, counts, mpp, stop.is_set)
+    except PredictionError:
+        if prediction.done.all():
+            raise
+        return None  # there may be something to compare once more spots are done
+
+
+def find_domains(path: str, resolution: float, is_stopped: IsStopped, told: Told) -> bool | None:
+    """Find domains in a process of their own; None where it was stopped."""
+    from napari_stem.spatial_analysis.apart import run_apart
+
+    return run_apart(["domains", path, str(resolution)], is_stopped, told) or None
+
+
+def rank_genes(path: str, is_stopped: IsStopped, told: Told) -> pd.DataFrame | None:
+    """Compute Moran's I in a process of its own; None where it was stopped."""
+    import pandas as pd
+
+    from napari_stem.spatial_analysis.apart import run_apart
+
+    with TemporaryDirectory() as folder:
+        out = Path(folder) / "morans.csv"
+        if not run_apart(["morans", path, str(out)], is_stopped, told):
+            return None
+        return pd.read_csv(out, index_col="gene", keep_default_na=False, na_values=[""])
+
+
+def read_domains(prediction: Prediction) -> Domains | None:
+    """Read the domains stored beside a prediction."""
+    from napari_stem.spatial_analysis import store
+
+    return store.read_domains(prediction)
+
+
+def store_domains(domains: Domains, prediction: Prediction) -> None:
+    """Store domains beside their prediction."""
+    from napari_stem.spatial_analysis import store
+
+    store.write_domains(domains, store.sidecar_path(prediction))
+
+
+def export_domains(domains: Domains, prediction: Prediction, path: Path) -> Path:
+    """Save domains for other programs; returns where."""
+    from napari_stem.spatial_analysis import store
+
+    store.export_domains(domains, prediction, path)
+    return path
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> Path:
+    """Save a table; returns where.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    try:
+        table.to_csv(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror or error}); choose another place."
+        ) from error
+    return path

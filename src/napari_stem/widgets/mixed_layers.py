@@ -1,0 +1,130 @@
+"""Two or three genes in one picture: their colours add up, as in fluorescence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Image
+
+from napari_stem.layers import METADATA_KEY, map_title
+from napari_stem.widgets.scalar_map import SMALL_LEGEND_SIZE, ScalarMap
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari.viewer import Viewer
+
+    from napari_stem.layers import ColourRange, SpotGrid
+    from napari_stem.widgets.map_layers import MapLayers
+
+# magenta and green stay apart for colour-blind eyes; where both are high the spot turns white
+MIXED_COLOURS = ("magenta", "green", "blue")
+MOST_MIXED = len(MIXED_COLOURS)
+GROUND_NAME = "Dark ground of the mixed genes"
+
+
+class MixedLayers:
+    """A dark ground under the spots, and on it one layer per gene whose light is added.
+
+    Parameters
+    ----------
+    viewer
+        Where they are shown.
+    maps
+        The prediction's own layers; the mixture comes to lie directly above them.
+    opacity
+        How strongly the mixture covers the slide, 0 to 1.
+    """
+
+    def __init__(self, viewer: Viewer, maps: MapLayers, opacity: float) -> None:
+        self._viewer, self._base, self._opacity = viewer, maps, opacity
+        self._ground: Image | None = None
+        self._ground_grid: SpotGrid | None = None
+        self.maps: list[ScalarMap] = []
+
+    def show(
+        self, genes: Sequence[str], colours: ColourRange, of_all: tuple[float, float] | None
+    ) -> None:
+        """Show up to three genes.
+
+        Parameters
+        ----------
+        genes
+            Names; more than three are left out.
+        colours
+            How the limits of each colour are chosen.
+        of_all
+            Limits of all genes, where they are the same for all and known.
+        """
+        genes = tuple(genes)[:MOST_MIXED]
+        self._lay_ground()
+        while len(self.maps) > len(genes):
+            self.maps.pop().remove()
+        while len(self.maps) < len(genes):
+            self.maps.append(self._add(MIXED_COLOURS[len(self.maps)]))
+        unit = self._base.prediction.unit
+        for gene, one in zip(genes, self.maps, strict=True):
+            values = self._base.values.values(gene)
+            limits = colours.limits(values, of_all)
+            one.show(self._base.grid, values, map_title(gene, "mean", unit), limits)
+            one.set_visible(is_visible=True)
+
+    def set_opacity(self, opacity: float) -> None:
+        """How strongly the mixture covers the slide, 0 to 1."""
+        self._opacity = opacity
+        for one in self.maps:
+            one.layer.opacity = opacity
+        if self._ground is not None:
+            self._ground.opacity = opacity
+
+    def remove(self) -> None:
+        """Take all layers out of the viewer."""
+        while self.maps:
+            self.maps.pop().remove()
+        if self._ground is not None and self._ground in self._viewer.layers:
+            self._viewer.layers.remove(self._ground)
+        self._ground = self._ground_grid = None
+
+    def _lay_ground(self) -> None:
+        """Darken the spots, so that only the genes' light is seen."""
+        grid = self._base.grid
+        dark = np.zeros((*grid.spot_at.shape, 4), np.uint8)
+        spot_at = grid.spot_at
+        dark[..., 3] = np.where((spot_at >= 0) & self._base.prediction.done[spot_at], 255, 0)
+        if self._ground is not None and self._ground_grid is grid:
+            self._ground.data = dark
+            return
+        if self._ground is not None and self._ground in self._viewer.layers:
+            self._viewer.layers.remove(self._ground)
+        self._ground_grid = grid
+        self._ground = Image(
+            dark,
+            rgb=True,
+            name=GROUND_NAME,
+            opacity=self._opacity,
+            interpolation2d="nearest",
+            metadata={METADATA_KEY: {"field": "ground"}},
+            **grid.placement.as_layer_options(),
+        )
+        self._viewer.layers.insert(self._place(0), self._ground)
+
+    def _add(self, colour: str) -> ScalarMap:
+        return ScalarMap(
+            self._viewer,
+            self._base.prediction,
+            "mean",
+            self._base.grid,
+            colormap=colour,
+            opacity=self._opacity,
+            blending="additive",
+            legend_size=SMALL_LEGEND_SIZE,
+            place=self._place(1),  # below those before: legends come from the top of the list,
+        )
+
+    def _place(self, above: int) -> int:
+        """Place in the layer list, counted from the prediction's own layers."""
+        layers = self._viewer.layers
+        both = self._base.layer("mean"), self._base.layer("sd")
+        own = [layers.index(layer) for layer in both if layer in layers]
+        return min(max(own) + 1 + above, len(layers)) if own else len(layers)

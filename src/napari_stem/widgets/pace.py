@@ -1,0 +1,57 @@
+"""How long a run takes on this machine, from the runs before."""
+
+from __future__ import annotations
+
+import json
+from statistics import median
+
+# A laptop with two processor cores: to look at one spot, and for one denoising step of one sample.
+LOOK_S = 0.12
+STEP_S = 5e-5
+START_S = 1.0
+KEPT = 8  # measurements
+LEAST_SPOTS = 8  # of a run that counts as a measurement
+
+
+class Pace:
+    """Estimates from what this machine needed, relative to a laptop.
+
+    Parameters
+    ----------
+    remembered
+        JSON as `as_text` gives it; anything else is a machine that has not run yet.
+    """
+
+    def __init__(self, remembered: str = "") -> None:
+        self._factors: dict[str, list[float]] = {}
+        try:
+            told = json.loads(remembered or "{}")
+            self._factors = {str(k): [float(f) for f in v][-KEPT:] for k, v in told.items()}
+        except (ValueError, TypeError, AttributeError):  # a file edited by hand
+            self._factors = {}
+
+    def measured(
+        self, device: str, n_spots: int, n_draws: int, n_steps: int, seconds: float
+    ) -> None:
+        """Learn from a run; runs of few spots say more about starting than about pace."""
+        if n_spots < LEAST_SPOTS or seconds <= 0:
+            return
+        factor = seconds / _laptop_s(n_spots, n_draws, n_steps)
+        self._factors[device] = [*self._factors.get(device, []), factor][-KEPT:]
+
+    def estimate_s(self, device: str, n_spots: int, n_draws: int, n_steps: int) -> float:
+        """Seconds that a run will take, about."""
+        factors = self._factors.get(device)
+        return _laptop_s(n_spots, n_draws, n_steps) * (median(factors) if factors else 1.0)
+
+    def is_measured(self, device: str) -> bool:
+        """Whether this machine has run before."""
+        return bool(self._factors.get(device))
+
+    def as_text(self) -> str:
+        """JSON, to be remembered."""
+        return json.dumps({k: [round(f, 4) for f in v] for k, v in self._factors.items()})
+
+
+def _laptop_s(n_spots: int, n_draws: int, n_steps: int) -> float:
+    return START_S + n_spots * (LOOK_S + STEP_S * n_draws * n_steps)

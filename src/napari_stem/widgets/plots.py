@@ -1,0 +1,233 @@
+"""Plots in the dock: matplotlib on a Qt canvas, in the colours of napari's theme."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+from matplotlib.figure import Figure
+from qtpy.QtCore import QEvent, QSize, Signal
+from qtpy.QtGui import QPalette
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from qtpy.QtWidgets import QWidget
+
+    from napari_stem.evaluation.differences import Differences
+
+FONT_POINTS = 8
+MEAN_COLOUR, BAR_COLOUR = "#e69f00", "#56b4e9"  # Okabe and Ito's orange and sky blue
+UP_COLOUR, DOWN_COLOUR, OTHER_COLOUR = "#e69f00", "#56b4e9", "#8a8a8a"
+CHOSEN_SIZE, DOT_SIZE = 70, 16
+N_NAMED = 5  # genes named in the volcano plot, on either side
+PICK_PIXELS = 12
+MOST_BINS = 16
+SAMPLES_HEIGHT = 150
+
+
+class Plot(FigureCanvasQTAgg):
+    """A figure with one set of axes, drawn anew when the theme changes.
+
+    Parameters
+    ----------
+    size
+        Smallest (width, height) in screen pixels.
+    """
+
+    def __init__(self, size: tuple[int, int], parent: QWidget | None = None) -> None:
+        self._figure = Figure(layout="constrained")
+        super().__init__(self._figure)
+        self.setParent(parent)
+        self.setMinimumSize(QSize(*size))
+        self._figure.patch.set_alpha(0)
+        self.setStyleSheet("background: transparent;")
+        self.axes: Any = self._figure.add_subplot()
+        self.axes.set_axis_off()
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Follow the theme."""
+        super().changeEvent(event)
+        is_new_look = event.type() in {QEvent.Type.PaletteChange, QEvent.Type.StyleChange}
+        if is_new_look and self.isVisible():  # Qt sends these before a plot is complete, too
+            self.plot()
+
+    def showEvent(self, event: QEvent) -> None:
+        """Take the colours that the style has given meanwhile."""
+        super().showEvent(event)
+        self.plot()
+
+    def plot(self) -> None:
+        """Draw what is to be seen."""
+        self.draw_idle()
+
+    def _ink(self) -> str:
+        around = (
+            self.parentWidget() or self
+        )  # matplotlib gives its canvas a white palette of its own
+        return str(around.palette().color(QPalette.ColorRole.WindowText).name())
+
+    def _begin(self) -> Any:
+        """Return the axes, cleared, in the theme's colours."""
+        axes, ink = self.axes, self._ink()
+        axes.clear()
+        axes.set_axis_on()
+        axes.set_facecolor("none")
+        axes.tick_params(colors=ink, labelsize=FONT_POINTS)
+        for name, spine in axes.spines.items():
+            spine.set_visible(name in {"left", "bottom"})
+            spine.set_color(ink)
+        return axes
+
+    def _label(self, x: str, y: str) -> None:
+        self.axes.set_xlabel(x, color=self._ink(), fontsize=FONT_POINTS)
+        self.axes.set_ylabel(y, color=self._ink(), fontsize=FONT_POINTS)
+
+
+class SamplesPlot(Plot):
+    """Histogram of a spot's samples of one gene, with their mean and 90% interval."""
+
+    _shown: tuple[NDArray[np.float64], float, float, float, str] | None = None
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__((200, SAMPLES_HEIGHT), parent)
+        self.setMaximumHeight(SAMPLES_HEIGHT)  # a canvas would take all there is
+
+    def show_samples(
+        self, draws: NDArray[np.float64], mean: float, low: float, high: float, title: str
+    ) -> None:
+        """Plot.
+
+        Parameters
+        ----------
+        draws
+            (n,) samples in the prediction's unit.
+        mean, low, high
+            Mean and 90% interval as predicted.
+        title
+            Under the axis: what the values are.
+        """
+        self._shown = draws, mean, low, high, title
+        self.plot()
+
+    def plot(self) -> None:
+        """Draw the samples."""
+        if self._shown is None:
+            return
+        draws, mean, low, high, title = self._shown
+        axes = self._begin()
+        n_bins = int(min(MOST_BINS, max(4, np.sqrt(len(draws)) * 1.6)))
+        axes.hist(draws, bins=n_bins, color=BAR_COLOUR, edgecolor="none")
+        axes.axvspan(low, high, color=MEAN_COLOUR, alpha=0.15, lw=0, zorder=0)
+        for place, bound in enumerate((low, high)):
+            name = "90% interval" if place == 0 else "_"
+            axes.axvline(bound, color=MEAN_COLOUR, lw=1, ls="--", label=name)
+        axes.axvline(mean, color=MEAN_COLOUR, lw=2, label="mean")
+        axes.set_ylim(top=axes.get_ylim()[1] * 1.3)  # room for the legend
+        axes.legend(
+            loc="upper right",
+            fontsize=FONT_POINTS - 1,
+            frameon=False,
+            labelcolor=self._ink(),
+            handlelength=1,
+        )
+        axes.yaxis.get_major_locator().set_params(integer=True, nbins=4)
+        self._label(title, f"of {len(draws)} samples")
+        self.draw_idle()
+
+
+class VolcanoPlot(Plot):
+    """Every gene by how much and how surely two groups differ; a click on a dot chooses the gene."""
+
+    gene_clicked = Signal(str)
+
+    _found: Differences | None = None
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__((320, 280), parent)
+        self._unit = ""
+        self._limit = 0.05
+        self._chosen = ""
+        self.mpl_connect("button_press_event", self._on_press)
+
+    def show_differences(self, found: Differences, unit: str, limit: float) -> None:
+        """Plot.
+
+        Parameters
+        ----------
+        found
+            Differences of all genes.
+        unit
+            Of the differences.
+        limit
+            Largest q-value that counts as different.
+        """
+        self._found, self._unit, self._limit = found, unit, limit
+        self.plot()
+
+    def mark(self, gene: str) -> None:
+        """Ring one gene."""
+        self._chosen = gene
+        self.plot()
+
+    def heights(self) -> NDArray[np.float64]:
+        """(genes,) minus log10 of the local false sign rate: how sure the direction is."""
+        if self._found is None:
+            return np.zeros(0)
+        above = self._found.probability
+        return np.asarray(-np.log10(np.minimum(above, 1 - above)))
+
+    def plot(self) -> None:
+        """Draw the genes."""
+        found = self._found
+        if found is None:
+            return
+        axes, height = self._begin(), self.heights()
+        is_called = found.q_value <= self._limit
+        colours = np.where(found.difference > 0, UP_COLOUR, DOWN_COLOUR)
+        colours = np.where(is_called, colours, OTHER_COLOUR)
+        axes.scatter(found.difference, height, s=DOT_SIZE, c=colours, lw=0)
+        axes.axvline(0, color=self._ink(), lw=0.5)
+        for place in self._named(is_called):
+            axes.annotate(
+                found.genes[place],
+                (found.difference[place], height[place]),
+                xytext=(3, 3),
+                textcoords="offset points",
+                fontsize=FONT_POINTS - 1,
+                color=self._ink(),
+            )
+        if self._chosen in found.genes:
+            place = found.genes.index(self._chosen)
+            axes.scatter(
+                found.difference[place],
+                height[place],
+                s=CHOSEN_SIZE,
+                facecolor="none",
+                edgecolor=self._ink(),
+            )
+        axes.margins(0.12, 0.1)
+        self._label(
+            f"← higher in B     difference A - B, {self._unit}     higher in A →",
+            "surer ↑   -log10 P(other direction)",
+        )
+        self.draw_idle()
+
+    def _named(self, is_called: NDArray[np.bool_]) -> list[int]:
+        """Genes that stand out most, on either side."""
+        found = self._found
+        if found is None:
+            return []
+        size = np.where(is_called, found.difference, 0.0)
+        ranked = np.argsort(size)
+        ends = [*ranked[:N_NAMED], *ranked[::-1][:N_NAMED]]
+        return [int(i) for i in dict.fromkeys(ends) if size[i] != 0]
+
+    def _on_press(self, event: Any) -> None:
+        if self._found is None or event.inaxes is not self.axes:
+            return
+        data = np.column_stack([self._found.difference, self.heights()])
+        away = np.hypot(*(self.axes.transData.transform(data) - (event.x, event.y)).T)
+        nearest = int(np.argmin(away))
+        if away[nearest] <= PICK_PIXELS * self.device_pixel_ratio:
+            self.gene_clicked.emit(self._found.genes[nearest])

@@ -1,0 +1,199 @@
+"""Every slide's predictions: those of this session and those that lie on disk from before."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_stem.errors import PredictionError, StemError
+from napari_stem.settings import cache_dir
+from napari_stem.widgets.predictions_list import Listed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from napari_stem.results import Prediction
+    from napari_stem.slide.base import Slide
+    from napari_stem.widgets.map_display import MapDisplay
+    from napari_stem.widgets.predictions_list import PredictionsList
+    from napari_stem.widgets.slide_control import SlideControl
+    from napari_stem.widgets.worker import Jobs
+
+Reliability = dict[str, float | None]
+
+
+class PredictionControl(QObject):
+    """Shows a prediction of a slide, and lists the others."""
+
+    shown = Signal(object)  # the slide whose maps are on screen now
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        panel: PredictionsList,
+        maps: MapDisplay,
+        slides: SlideControl,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._jobs, self._panel, self._maps, self._slides = jobs, panel, maps, slides
+        self._open: dict[Path, tuple[Prediction, Mapping[str, float | None]]] = {}
+        self._listed: dict[str, dict[Path, Listed]] = {}  # by the slide's fingerprint
+        self._on_screen: dict[str, Path] = {}
+        panel.chosen.connect(self.choose)
+        slides.activated.connect(self._on_activated)
+
+    def begin(
+        self, slide: Slide, prediction: Prediction, reliability: Mapping[str, float | None]
+    ) -> None:
+        """Show a prediction on its slide, which need not be the active one."""
+        self._open[prediction.path] = (prediction, reliability)
+        self._slides.owns(slide, prediction.path)
+        self._on_screen[slide.fingerprint] = prediction.path
+        if slide is self._slides.slide:
+            self._maps.begin(slide, prediction, reliability)
+        else:
+            with self._slides.selection_kept():
+                self._maps.begin(slide, prediction, reliability)
+        self.refresh(slide)
+        self.shown.emit(slide)
+
+    def refresh(self, slide: Slide) -> None:
+        """Say anew how far the predictions of a slide are."""
+        listed = self._listed.setdefault(slide.fingerprint, {})
+        for path, (prediction, _) in self._open.items():
+            if prediction.provenance.get("slide_fingerprint") == slide.fingerprint:
+                listed[path] = listed_of(prediction)
+        self._list()
+
+    def paths(self, slide: Slide) -> list[Path]:
+        """Predictions of a slide that were shown in this session, the one on screen last."""
+        own = [
+            path
+            for path, (prediction, _) in self._open.items()
+            if prediction.provenance.get("slide_fingerprint") == slide.fingerprint
+        ]
+        on_screen = self._on_screen.get(slide.fingerprint)
+        return sorted(own, key=lambda path: path == on_screen)
+
+    def choose(self, path: Path) -> None:
+        """Show a prediction of the active slide."""
+        slide = self._slides.slide
+        if slide is None or self._on_screen.get(slide.fingerprint) == path:
+            return
+        if path in self._open:
+            self.begin(slide, *self._open[path])
+        else:
+            self.open(path)
+
+    def open(self, path: Path) -> None:
+        """Show a prediction from disk on the open slide that it belongs to."""
+        self._jobs.start(open_prediction, path, done=self._take)
+
+    def _take(self, opened: tuple[Prediction, Reliability]) -> None:
+        prediction, reliability = opened
+        wanted = prediction.provenance.get("slide_fingerprint")
+        slides = [slide for slide in self._slides.slides() if slide.fingerprint == wanted]
+        if not slides:
+            name = prediction.provenance.get("slide", "its slide")
+            self._jobs.failed.emit(
+                f"{prediction.path.name} belongs to {name}; open that slide first, then the prediction."
+            )
+            return
+        slide = self._slides.slide if self._slides.slide in slides else slides[0]
+        if slide is None or not _fits(prediction, slide):
+            self._jobs.failed.emit(
+                f"{prediction.path.name} was made with another pixel size than the slide has now."
+            )
+            return
+        self.begin(slide, prediction, reliability)
+
+    def _on_activated(self, slide: Slide | None) -> None:
+        self._list()
+        if slide is not None:
+            self._jobs.start(_stored, slide.fingerprint, done=partial(self._add, slide))
+
+    def _add(self, slide: Slide, found: Sequence[Listed]) -> None:
+        listed = self._listed.setdefault(slide.fingerprint, {})
+        for each in found:
+            listed.setdefault(each.path, each)
+        self._list()
+
+    def _list(self) -> None:
+        slide = self._slides.slide
+        if slide is None:
+            self._panel.show_predictions((), None)
+            return
+        listed = self._listed.get(slide.fingerprint, {})
+        self._panel.show_predictions(list(listed.values()), self._on_screen.get(slide.fingerprint))
+
+
+def listed_of(prediction: Prediction) -> Listed:
+    """Say in a list what a prediction is."""
+    told = prediction.provenance
+    details = (
+        f"{len(prediction.genes):,} genes, {told.get('draws')} samples per spot, spots "
+        f"{prediction.spots.pitch_um:g} µm apart"
+    )
+    return Listed(
+        prediction.path,
+        str(told.get("model")),
+        int(prediction.done.sum()),
+        len(prediction.spots),
+        (prediction.path / "zarr.json").stat().st_mtime,
+        details,
+    )
+
+
+def _fits(prediction: Prediction, slide: Slide) -> bool:
+    mpp, told = slide.mpp, prediction.provenance.get("mpp")
+    if mpp is None or told is None:
+        return False
+    return all(abs(a / b - 1) < 1e-6 for a, b in zip(told, (mpp.y_um, mpp.x_um), strict=True))
+
+
+def _stored(fingerprint: str) -> list[Listed]:
+    """Find the predictions of a slide in the cache folder."""
+    import json
+
+    import zarr
+
+    from napari_stem.results import PROVENANCE_KEY, Prediction
+
+    found = []
+    for path in sorted((cache_dir() / "predictions").glob("*.zarr")):
+        try:
+            told: dict[str, Any] = json.loads(
+                str(zarr.open_array(path / "uns" / PROVENANCE_KEY / "json", mode="r")[()])
+            )
+            if told.get("slide_fingerprint") == fingerprint:
+                found.append(listed_of(Prediction.open(path)))
+        except (StemError, OSError, LookupError, ValueError, TypeError, RuntimeError):
+            continue  # damaged, or being written: not to be offered
+    return found
+
+
+def open_prediction(path: Path) -> tuple[Prediction, Reliability]:
+    """Open a prediction with what its model says of the reliability of its genes.
+
+    Raises
+    ------
+    PredictionError
+        There is none, it is damaged or empty.
+    """
+    from napari_stem.model import find_model
+    from napari_stem.model.config import read_config
+    from napari_stem.results import Prediction
+
+    prediction = Prediction.open(path)
+    if not len(prediction.spots):
+        msg = f"{path} holds no spots; run it again."
+        raise PredictionError(msg)
+    try:
+        card = read_config(find_model(str(prediction.provenance.get("model")))).card
+    except StemError:  # a model that is no longer there: its genes are shown without reliability
+        return prediction, {}
+    return prediction, dict(card.get("gene_pcc", {}))

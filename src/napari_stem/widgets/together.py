@@ -1,0 +1,92 @@
+"""Several genes of one slide at once: mixed in one picture, or side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_stem.widgets.genes_panel import BESIDE, MIX
+from napari_stem.widgets.mixed_layers import MixedLayers
+from napari_stem.widgets.side_by_side import SideBySide
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from napari_stem.layers import Field
+    from napari_stem.slide.base import Slide
+    from napari_stem.widgets.genes_panel import Wish
+    from napari_stem.widgets.map_layers import MapLayers
+
+
+class Together(QObject):
+    """Has at most one mixture or one set of views on screen."""
+
+    left = Signal()  # the user did something that ends the views side by side
+
+    def __init__(self, viewer: Viewer, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self.mixed: MixedLayers | None = None
+        self.beside: SideBySide | None = None
+        self._of: MapLayers | None = None
+
+    def show(
+        self,
+        slide: Slide,
+        maps: MapLayers,
+        wish: Wish,
+        of_all: tuple[float, float] | None,
+        opacity: float,
+    ) -> None:
+        """Show what is wished for, or end it where single maps are.
+
+        Parameters
+        ----------
+        slide, maps
+            The active slide and the layers of its prediction.
+        wish
+            What the panel asks for.
+        of_all
+            Colour limits of all genes, where they are known.
+        opacity
+            0 to 1.
+        """
+        is_wanted = bool(wish.genes) and wish.field != "none"
+        if self._of is not maps or not is_wanted or wish.arrangement != self.arrangement():
+            self.end()
+        if not is_wanted or wish.arrangement not in {MIX, BESIDE}:
+            return
+        self._of = maps
+        if wish.arrangement == MIX:
+            if self.mixed is None:
+                self.mixed = MixedLayers(self._viewer, maps, opacity)
+            self.mixed.show(wish.genes, wish.colours, of_all)
+            return
+        if self.beside is None:
+            self.beside = SideBySide(self._viewer, slide, maps, opacity)
+            self.beside.left.connect(self.left)
+        self.beside.show(wish.genes, _field(wish), wish.colours, of_all, wish.colormap)
+
+    def arrangement(self) -> str:
+        """Return what is on screen: ``mix``, ``beside`` or nothing."""
+        if self.mixed is not None:
+            return MIX
+        return BESIDE if self.beside is not None else ""
+
+    def set_opacity(self, opacity: float) -> None:
+        """How strongly maps cover the slide, 0 to 1."""
+        for shown in (self.mixed, self.beside):
+            if shown is not None:
+                shown.set_opacity(opacity)
+
+    def end(self) -> None:
+        """Go back to single maps."""
+        for shown in (self.mixed, self.beside):
+            if shown is not None:
+                shown.remove()
+        self.mixed = self.beside = self._of = None
+
+
+def _field(wish: Wish) -> Field:
+    return "sd" if wish.field == "sd" else "mean"

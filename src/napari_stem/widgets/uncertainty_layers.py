@@ -1,0 +1,173 @@
+"""Layers that show uncertainty: a map of our own, faded colours, outlines of spots to doubt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Image, Points
+
+from napari_stem.layers import AXES, METADATA_KEY, UM
+from napari_stem.layers.uncertainty import colour_raster
+from napari_stem.widgets.scalar_map import ScalarMap
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+    from numpy.typing import NDArray
+
+    from napari_stem.geometry import Mpp
+    from napari_stem.widgets.map_layers import MapLayers
+
+OUTLINE_COLOUR = (
+    "#ff3b00"  # seen on stained tissue, on glass, and on every colour of the usual maps
+)
+OUTLINE_WIDTH = 0.12  # of a spot
+TITLE_POINTS = 8  # the titles say more than those of plain maps
+FADED_NAME = "Predicted, faint where unsure"
+UNLIKE_NAME = "Spots unlike the training tissue"
+
+
+class UncertaintyLayers:
+    """The layers of one prediction, each made when it is first needed.
+
+    Parameters
+    ----------
+    viewer
+        Where they are shown.
+    maps
+        The prediction's own layers.
+    mpp
+        The slide's pixel size.
+    """
+
+    def __init__(self, viewer: Viewer, maps: MapLayers, mpp: Mpp) -> None:
+        self._viewer, self.maps, self._mpp = viewer, maps, mpp
+        self.map: ScalarMap | None = None
+        self.faded: Image | None = None
+        self.outlines: Points | None = None
+
+    def show_map(
+        self,
+        values: NDArray[np.float32],
+        title: str,
+        limits: tuple[float, float],
+        colormap: str,
+        opacity: float,
+    ) -> None:
+        """Show one value per spot, NaN clear, with a legend; what is faded goes."""
+        self._hide_faded()
+        self._draw_map(values, title, limits, colormap, opacity)
+
+    def show_faded(
+        self,
+        colours: NDArray[np.uint8],
+        title: str,
+        limits: tuple[float, float],
+        colormap: str,
+        opacity: float,
+    ) -> None:
+        """Show one colour with an opacity of its own per spot; an empty map beside it keeps the legend."""
+        nothing = np.full(len(colours), np.nan, np.float32)
+        self._draw_map(nothing, title, limits, colormap, opacity)
+        grid = self.maps.grid
+        pixels = colour_raster(colours, grid.spot_at)
+        if self.faded is None:
+            self.faded = Image(
+                pixels,
+                rgb=True,
+                name=FADED_NAME,
+                interpolation2d="nearest",
+                metadata=self._metadata("faded"),
+                **grid.placement.as_layer_options(),
+            )
+        else:
+            self.faded.data = pixels
+            self.faded.scale = grid.placement.scale_um
+            self.faded.translate = grid.placement.translate_um
+        if self.faded not in self._viewer.layers:
+            self._viewer.layers.insert(self._place(), self.faded)
+        self.faded.opacity = opacity
+        self.faded.visible = True
+
+    def hide_map(self) -> None:
+        """Show neither."""
+        if self.map is not None:
+            self.map.set_visible(is_visible=False)
+        self._hide_faded()
+
+    def show_outlines(self, unlike: NDArray[np.bool_], *, is_square: bool) -> None:
+        """Outline some spots; none where none is marked."""
+        if self.outlines is not None and self.outlines in self._viewer.layers:
+            self._viewer.layers.remove(self.outlines)
+        self.outlines = None
+        if not unlike.any():
+            return
+        spots = self.maps.prediction.spots
+        chosen = np.flatnonzero(unlike)
+        yx_um = np.column_stack(
+            [spots.y_px[chosen] * self._mpp.y_um, spots.x_px[chosen] * self._mpp.x_um]
+        )
+        self.outlines = Points(
+            yx_um,
+            name=UNLIKE_NAME,
+            symbol="square" if is_square else "disc",
+            size=spots.diameter_um * (1 - OUTLINE_WIDTH),
+            face_color="transparent",
+            border_color=OUTLINE_COLOUR,
+            border_width=OUTLINE_WIDTH,
+            units=UM,
+            axis_labels=AXES,
+            metadata=self._metadata("unlike"),
+        )
+        active = self._viewer.layers.selection.active
+        self._viewer.layers.insert(self._place(), self.outlines)
+        self._viewer.layers.selection.active = active
+
+    def remove(self) -> None:
+        """Take all out of the viewer."""
+        if self.map is not None:
+            self.map.remove()
+        for layer in (self.faded, self.outlines):
+            if layer is not None and layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
+        self.map = self.faded = self.outlines = None
+
+    def _draw_map(
+        self,
+        values: NDArray[np.float32],
+        title: str,
+        limits: tuple[float, float],
+        colormap: str,
+        opacity: float,
+    ) -> None:
+        grid, prediction = self.maps.grid, self.maps.prediction
+        if self.map is None:
+            self.map = ScalarMap(
+                self._viewer,
+                prediction,
+                "uncertainty",
+                grid,
+                colormap=colormap,
+                opacity=opacity,
+                place=self._place(),
+            )
+            self.map.layer.name_overlay.font_size = TITLE_POINTS
+        self.map.set_colormap(colormap)
+        self.map.layer.opacity = opacity
+        self.map.show(grid, values, title, limits)
+        self.map.set_visible(is_visible=True)
+
+    def _hide_faded(self) -> None:
+        if self.faded is not None:
+            self.faded.visible = False
+
+    def _metadata(self, field: str) -> dict[str, dict[str, str]]:
+        return {METADATA_KEY: {"prediction": str(self.maps.prediction.path), "field": field}}
+
+    def _place(self) -> int:
+        """Place directly above the maps of this prediction, below outlines of spots and regions."""
+        layers = self._viewer.layers
+        own = [self.maps.layer("mean"), self.maps.layer("sd"), self.faded]
+        own += [] if self.map is None else [self.map.layer]
+        places = [layers.index(la) for la in own if la is not None and la in layers]
+        return max(places) + 1 if places else len(layers)

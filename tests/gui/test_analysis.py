@@ -1,0 +1,200 @@
+"""The Spatial analysis part of the dock: domains and Moran's I, found, shown, cancelled, saved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from qtpy.QtWidgets import QFileDialog
+
+from napari_stem.geometry import PointPx
+from napari_stem.sample_data import sample_path
+from napari_stem.spatial_analysis.domains import Relations, find_domains, leiden
+from napari_stem.spatial_analysis.reading import predicted_means
+from napari_stem.spatial_analysis.store import read_domains, sidecar_path, write_domains
+from napari_stem.widgets.domain_table import AGAIN, HIGH, NAME, SHARE
+
+pytestmark = [pytest.mark.gui, pytest.mark.slow]
+
+CORNERS = [PointPx(4600, 3600), PointPx(5800, 3600), PointPx(5800, 4600), PointPx(4600, 4600)]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch) -> None:
+    """Domains lie beside predictions: those of one test must not be found by the next."""
+    monkeypatch.setenv("NAPARI_STEM_CACHE", str(tmp_path / "cache"))
+
+
+def predict(road):
+    road.open(sample_path())
+    road.draw(CORNERS)
+    road.ask_little(n_draws=6)
+    road.run()
+    return road
+
+
+@pytest.fixture
+def predicted(model_road):
+    return predict(model_road)
+
+
+def find(road, fineness: int = 15):
+    """Find domains and wait for all that is learned about them."""
+    panel, control = road.panels.analysis, road.dock.coordinator.analysis
+    panel.resolution.setValue(fineness)
+    panel.find_button.click()
+    assert not panel.find_button.isEnabled()
+    road.wait(panel.find_button.isEnabled)
+    road.wait(lambda: control.domains() is not None and control.domains().stability is not None)
+    return control.domains()
+
+
+def test_domains_are_found_shown_named_and_saved(predicted, monkeypatch, tmp_path, notifications):
+    assert not sidecar_path(predicted.maps.prediction).exists()
+    domains = find(predicted)
+    panel, control = predicted.panels.analysis, predicted.dock.coordinator.analysis
+    prediction = predicted.maps.prediction
+
+    # found
+    np.testing.assert_array_equal(domains.labels, leiden(predicted_means(prediction), 1.5))
+    assert panel.message.text() == ""
+    said = panel.summary.text()
+    assert f"{len(domains.names)} domains of predicted expression (resolution 1.5)." in said
+    assert "Domains of 3 single samples agree" in said
+
+    # shown, in place of the map
+    layer = control.layer()
+    assert panel.visible_box.isChecked()
+    assert layer.visible
+    assert not predicted.maps.layer("mean").visible
+    numbers, counts = np.unique(layer.data[layer.data > 0], return_counts=True)
+    assert numbers.tolist() == list(range(1, len(domains.names) + 1))
+    np.testing.assert_allclose(counts / counts.sum(), domains.shares)
+    np.testing.assert_array_equal(layer.scale, predicted.maps.layer("mean").scale)
+
+    # listed, with the colours of the map
+    table = panel.domains
+    assert table.rowCount() == len(domains.names)
+    assert table.item(0, SHARE).text() == f"{domains.shares[0]:.0%}"
+    found = domains.stability.found_again[0]
+    assert table.item(0, AGAIN).text().startswith(f"{found:.0%} (")
+    assert table.item(0, HIGH).text() == (", ".join(domains.markers[0]) or "–")
+    swatch = table.item(0, NAME).icon().pixmap(12, 12).toImage().pixelColor(5, 5)
+    shade = layer.colormap.map(1)
+    assert [swatch.redF(), swatch.greenF(), swatch.blueF()] == pytest.approx(shade[:3], abs=0.01)
+
+    # named
+    table.item(0, NAME).setText("Tumour")
+    assert layer.features["domain"].tolist()[1] == "Tumour"
+    predicted.wait(lambda: read_domains(prediction).names[0] == "Tumour")
+
+    # saved
+    path = tmp_path / "d"
+    monkeypatch.setattr(
+        QFileDialog, "getSaveFileName", lambda *_: (str(path), "AnnData with expression (*.h5ad)")
+    )
+    panel.save_domains_button.click()
+    predicted.wait(lambda: any("Saved" in told for told in notifications))
+    assert "Tumour" in set(anndata.read_h5ad(tmp_path / "d.h5ad").obs["domain"])
+
+    # hidden, and gone where a map is chosen
+    panel.visible_box.click()
+    assert not layer.visible
+    assert predicted.maps.layer("mean").visible
+    panel.visible_box.click()
+    assert layer.visible
+    predicted.panels.genes.show_view("sd")
+    assert not layer.visible
+    assert not panel.visible_box.isChecked()
+
+
+def put(road):
+    """Lay domains beside the prediction, as an earlier session would have, and come back to it."""
+    coordinator, prediction = road.dock.coordinator, road.maps.prediction
+    coordinator.maps.activate(None)
+    assert coordinator.analysis.domains() is None
+    assert not road.panels.analysis.isEnabled()
+    found = find_domains(
+        predicted_means(prediction), prediction.spots.names, prediction.genes, resolution=1.5
+    )
+    n = len(found.names)
+    numbers = np.random.default_rng(0).normal(1, 0.3, (n, n, 7))
+    relations = Relations(numbers[..., 0] - 1, numbers[..., 1:], np.arange(300.0, 1500.0, 200.0))
+    write_domains(replace(found, relations=relations), sidecar_path(prediction))
+    coordinator.maps.activate(coordinator.slide)
+    road.wait(lambda: coordinator.analysis.domains() is not None)
+    return coordinator.analysis.domains()
+
+
+def test_domains_come_back_with_their_prediction(predicted):
+    before = put(predicted)
+    control = predicted.dock.coordinator.analysis
+    said = predicted.panels.analysis.summary.text()
+    assert "Their stability is not known" in said
+    np.testing.assert_array_equal(control.domains().labels, before.labels)
+    assert control.layer() is None  # not shown until asked for
+    predicted.panels.analysis.visible_box.click()
+    assert control.layer().visible
+
+
+def test_cancel_is_at_once_and_leaves_nothing(predicted):
+    panel, control = predicted.panels.analysis, predicted.dock.coordinator.analysis
+    panel.find_button.click()
+    assert not panel.cancel_button.isHidden()
+    panel.cancel_button.click()
+    predicted.qtbot.waitUntil(panel.find_button.isEnabled, timeout=10_000)
+    assert panel.message.text() == "Cancelled; what was found before stays."
+    assert panel.cancel_button.isHidden()
+    assert control.domains() is None
+    assert not sidecar_path(predicted.maps.prediction).exists()
+
+
+def test_genes_are_ranked_chosen_and_saved(predicted, monkeypatch, tmp_path, notifications):
+    panel = predicted.panels.analysis
+    assert panel.ranked.isHidden()
+    panel.morans_button.click()
+    predicted.wait(lambda: not panel.ranked.isHidden())
+    assert panel.morans.rowCount() == 200
+    panel.morans_view.setCurrentIndex(panel.morans.index(3, 0))
+    assert predicted.panels.genes.gene() == panel.morans.name(3)
+    monkeypatch.setattr(
+        QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "m.csv"), "Tables (*.csv)")
+    )
+    panel.save_morans_button.click()
+    predicted.wait(lambda: any("Saved" in told for told in notifications))
+    table = pd.read_csv(tmp_path / "m.csv", index_col="gene")
+    assert table["I"].idxmax() == panel.morans.name(0)
+
+
+def test_too_small_a_region_is_said(model_road, notifications):
+    model_road.open(sample_path())
+    model_road.draw([PointPx(4600, 3600), PointPx(5000, 3600), PointPx(5000, 4000)])
+    model_road.ask_little()
+    model_road.run()
+    panel = model_road.panels.analysis
+    panel.find_button.click()
+    model_road.wait(panel.find_button.isEnabled)
+    assert panel.message.text() == "Not done."
+    assert "predict a larger region" in notifications[-1]
+
+
+def test_plots_show_how_domains_lie(road):
+    predict(road)
+    domains = put(road)
+    for title, part in road.dock.parts.items():
+        part.open() if title == "Spatial analysis" else part.fold()
+    panel = road.panels.analysis
+    road.wait(lambda: bool(panel.plot.axes.images))
+    shown = np.ma.filled(panel.plot.axes.images[0].get_array(), np.nan)
+    np.testing.assert_allclose(shown, domains.relations.enrichment)
+    panel.plot_choice.setCurrentIndex(1)
+    panel.plot_choice.activated.emit(1)
+    panel.domains.setCurrentCell(1, NAME)
+    assert len(panel.plot.axes.lines) == len(domains.names) + 1
+    assert panel.plot.axes.get_xlabel() == "within this distance of Domain 2, um"
+    np.testing.assert_allclose(
+        panel.plot.axes.lines[0].get_ydata(), domains.relations.co_occurrence[0, 1]
+    )

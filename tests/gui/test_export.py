@@ -1,0 +1,148 @@
+"""The Export part of the dock: choose, save in the background, cancel, find the file again."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import anndata
+import pytest
+from qtpy.QtCore import QUrl
+from qtpy.QtGui import QDesktopServices
+from qtpy.QtWidgets import QFileDialog
+
+from napari_stem.geometry import PointPx
+from napari_stem.sample_data import sample_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.gui, pytest.mark.slow]
+
+CORNERS = [PointPx(4600, 3600), PointPx(5400, 3600), PointPx(5400, 4600), PointPx(4600, 4600)]
+
+
+@pytest.fixture
+def predicted(model_road):
+    model_road.open(sample_path())
+    model_road.draw(CORNERS)
+    model_road.ask_little()
+    model_road.run()
+    return model_road
+
+
+def save(road, monkeypatch, kind: str, path: Path, genes: str | None = None) -> str:
+    """Save as a person does; returns what the panel says at the end."""
+    panel = road.panels.export
+    panel.choose_kind(kind)
+    if genes is not None:
+        panel.choose_genes(genes)
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
+    panel.save_button.click()
+    road.wait(lambda: not panel.save_button.isHidden())
+    return panel.message.text()
+
+
+def test_every_kind_is_saved_and_shown(predicted, tmp_path, monkeypatch, notifications):
+    panel = predicted.panels.export
+    opened: list[QUrl] = []
+    monkeypatch.setattr(QDesktopServices, "openUrl", opened.append)
+    names = {"report": "r.html", "figure": "f.png", "h5ad": "t.h5ad", "csv": "t.csv"}
+    names |= {"geojson": "q.geojson", "zarr": "t.zarr"}
+    for kind, name in names.items():
+        said = save(predicted, monkeypatch, kind, tmp_path / kind / name)
+        assert said == f"Saved {tmp_path / kind / name}."
+        assert (tmp_path / kind / name).exists()
+        assert not panel.show_button.isHidden()
+        panel.show_button.click()
+        assert opened.pop() == QUrl.fromLocalFile(str(tmp_path / kind))
+    assert notifications[-1] == f"Saved {tmp_path / 'zarr' / 't.zarr'}"
+    gene = predicted.panels.genes.gene()
+    page = (tmp_path / "report" / "r.html").read_text(encoding="utf-8")
+    assert gene in page
+    assert "region 1" in page  # what was drawn is in it
+
+
+def test_genes_as_chosen(predicted, tmp_path, monkeypatch):
+    gene = predicted.panels.genes.gene()
+    for choice, n_genes in (("shown", 1), ("usual", 20), ("all", 200)):
+        path = tmp_path / f"{choice}.h5ad"
+        save(predicted, monkeypatch, "h5ad", path, choice)
+        table = anndata.read_h5ad(path)
+        assert table.n_vars == n_genes
+        assert gene in table.var_names
+
+
+def test_cancel_leaves_nothing(predicted, tmp_path, monkeypatch):
+    from napari_stem.export import kinds
+
+    panel, arrived, go_on = predicted.panels.export, threading.Event(), threading.Event()
+    original = kinds.export
+
+    def slow(kind, selection, path, options):
+        arrived.set()
+        go_on.wait(60)
+        original(kind, selection, path, options)
+
+    monkeypatch.setattr(kinds, "export", slow)
+    panel.choose_kind("csv")
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "t.csv"), ""))
+    panel.save_button.click()
+    predicted.wait(arrived.is_set)
+    assert panel.save_button.isHidden()
+    assert not panel.cancel_button.isHidden()
+    panel.cancel_button.click()
+    go_on.set()
+    predicted.wait(lambda: not panel.save_button.isHidden())
+    assert panel.message.text() == "Cancelled; nothing was saved."
+    assert panel.show_button.isHidden()
+    assert list(tmp_path.glob("t*")) == []
+
+
+def test_what_cannot_be_written_is_said_and_loses_nothing(
+    predicted, tmp_path, monkeypatch, notifications
+):
+    (tmp_path / "file").write_text("in the way")
+    target = tmp_path / "file" / "C5.h5ad"
+    assert save(predicted, monkeypatch, "h5ad", target) == "Not saved."
+    assert [str(target) in sentence for sentence in notifications] == [True]
+    assert predicted.maps.prediction.done.all()
+    assert save(predicted, monkeypatch, "h5ad", tmp_path / "C5.h5ad").startswith("Saved")
+
+
+def test_a_figure_of_too_many_genes_is_said(predicted, tmp_path, monkeypatch, notifications):
+    assert save(predicted, monkeypatch, "figure", tmp_path / "f.png", "all") == "Not saved."
+    assert "at most 24" in notifications[-1]
+
+
+def test_the_dialog_suggests_and_remembers(model_road, monkeypatch, tmp_path):
+    panel = model_road.panels.export
+    panel.setEnabled(True)
+    panel.suggested_name = "C5_predicted"
+    asked: list[tuple] = []
+    suggested: list[str] = []
+    panel.export_requested.connect(lambda *order: asked.append(order))
+
+    def answer(path: str) -> None:
+        def dialog(_parent, _title, suggestion, _filter):
+            suggested.append(suggestion)
+            return path, ""
+
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", dialog)
+
+    panel.choose_kind("zarr")
+    answer(
+        str(tmp_path / "a.b")
+    )  # the ending is added, and the dialog has not asked about that name
+    panel.save_button.click()
+    panel.choose_kind("figure")
+    answer(str(tmp_path / "a.svg"))
+    panel.save_button.click()
+    answer("")  # dismissed
+    panel.save_button.click()
+    assert asked == [
+        ("zarr", "all", str(tmp_path / "a.b.zarr"), False),
+        ("figure", "usual", str(tmp_path / "a.svg"), True),
+    ]
+    assert suggested[1:] == [str(tmp_path / "C5_predicted.png")] * 2
+    assert model_road.panels.choices().export_folder == str(tmp_path)

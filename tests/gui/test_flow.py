@@ -1,0 +1,447 @@
+"""The road leads: hints, several slides and predictions, drops, sessions, a window that never stops."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from qtpy.QtCore import QMimeData, QPointF, Qt, QTimer, QUrl
+from qtpy.QtGui import QDropEvent
+from qtpy.QtWidgets import QLabel
+
+from napari_stem.errors import StemError
+from napari_stem.geometry import Mpp, PointPx
+from napari_stem.model import find_model
+from napari_stem.sample_data import sample_path
+from napari_stem.settings import cache_dir
+from napari_stem.slide.pixel_size import remember, remembered
+from napari_stem.widgets.dropping import kind_of
+from napari_stem.widgets.hints import RoadState, hints, missing_for_run
+from napari_stem.widgets.memory import recall
+from napari_stem.widgets.pace import Pace
+from napari_stem.widgets.parts import duration
+from napari_stem.widgets.session import Session, SlideEntry, read_session, write_session
+
+pytestmark = pytest.mark.gui
+
+TUMOUR = [PointPx(4200, 3400), PointPx(5000, 3400), PointPx(5000, 4200), PointPx(4200, 4200)]
+BESIDE = [PointPx(5200, 3400), PointPx(6300, 3400), PointPx(6300, 4500), PointPx(5200, 4500)]
+LONGEST_GAP_S = 2.0  # generous: other programs share the processor, and libraries load in threads
+
+
+def drop(road, *paths) -> None:
+    """Let files fall onto the dock."""
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+    road.dock.dropEvent(
+        QDropEvent(
+            QPointF(10, 10),
+            Qt.DropAction.CopyAction,
+            data,
+            Qt.MouseButton.LeftButton,
+            Qt.KeyboardModifier.NoModifier,
+        )
+    )
+
+
+def hint(road, title: str) -> str:
+    return road.dock.parts[title].hint()
+
+
+# the parts that need no window
+
+
+def test_each_step_says_what_is_missing():
+    nothing = RoadState()
+    assert missing_for_run(nothing) == "Open a slide first."
+    unsized = RoadState(slide_name="C5")
+    assert "pixel" in missing_for_run(unsized)
+    slide = RoadState(slide_name="C5", has_pixel_size=True)
+    assert missing_for_run(slide) == "Choose a region first."
+    empty = RoadState(slide_name="C5", has_pixel_size=True, n_regions=1)
+    assert "No spot" in missing_for_run(empty)
+    full = RoadState(slide_name="C5", has_pixel_size=True, n_regions=1, n_spots=9, area_mm2=0.36)
+    assert missing_for_run(full) == "Choose a model first."
+    ready = RoadState("C5", True, 1, 9, 0.36, "her2st-breast")
+    assert missing_for_run(ready) == ""
+    assert hints(ready)["Region"].text == "1 region, 0.36 mm², 9 spots"
+    assert "ready" in hints(ready)["Model"].text
+    for state in (nothing, unsized, slide, empty, full, ready):
+        told = hints(state)
+        assert all(told[title].text for title in ("Slide", "Region", "Model", "Genes"))
+        assert not any("\n" in line.text for line in told.values())
+
+
+def test_the_pace_of_this_machine_is_learnt_and_remembered():
+    pace = Pace()
+    laptop = pace.estimate_s("cpu", 100, 32, 16)
+    assert laptop > pace.estimate_s("cpu", 100, 2, 2) > 0
+    assert not pace.is_measured("cpu")
+    pace.measured("cpu", 100, 32, 16, 3 * laptop)
+    assert pace.estimate_s("cpu", 100, 32, 16) == pytest.approx(3 * laptop)
+    assert pace.estimate_s("cpu", 200, 32, 16) > 5 * laptop
+    assert pace.estimate_s("cuda", 100, 32, 16) == laptop
+    again = Pace(pace.as_text())
+    assert again.estimate_s("cpu", 100, 32, 16) == pytest.approx(3 * laptop, rel=1e-3)
+    pace.measured("cpu", 1, 32, 16, 1e6)  # too few spots to learn from
+    assert pace.estimate_s("cpu", 100, 32, 16) == pytest.approx(3 * laptop)
+    for broken in ("[]", "{", '{"cpu": 3}', '{"cpu": ["x"]}'):
+        assert Pace(broken).estimate_s("cpu", 100, 32, 16) == laptop
+    assert duration(laptop).startswith(("a few", "about"))
+
+
+def test_what_is_dropped_is_told_apart(tmp_path, c5_prediction):
+    session = tmp_path / "s.json"
+    write_session(Session(), session)
+    regions = tmp_path / "r.json"
+    regions.write_text('{"type": "FeatureCollection", "features": []}')
+    (tmp_path / "x.zarr").mkdir()
+    assert kind_of(session) == "session"
+    assert kind_of(regions) == "regions"
+    assert kind_of(tmp_path / "r.geojson") == "regions"
+    assert kind_of(c5_prediction) == "prediction"
+    assert kind_of(find_model("her2st-breast")) == "model"
+    assert kind_of(tmp_path / "x.zarr") == "slide"
+    assert kind_of(sample_path()) == "slide"
+
+
+def test_a_session_file_comes_back_as_it_was(tmp_path):
+    slide = tmp_path / "slide.png"
+    slide.touch()
+    entry = SlideEntry(
+        path=str(slide),
+        fingerprint="f",
+        name="n",
+        mpp_um=(0.5, 0.25),
+        regions={"type": "FeatureCollection", "features": []},
+        predictions=("p.zarr",),
+        gene="FASN",
+    )
+    session = Session((entry,), "f", "sd", {"center": [1.0, 2.0], "zoom": 0.5})
+    write_session(session, tmp_path / "s.json")
+    assert read_session(tmp_path / "s.json") == session
+
+    moved = tmp_path / "elsewhere"  # slide and session moved together
+    moved.mkdir()
+    for name in ("slide.png", "s.json"):
+        shutil.move(tmp_path / name, moved / name)
+    (found,) = read_session(moved / "s.json").slides
+    assert found.path == str((moved / "slide.png").resolve())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"format": "napari-stem session", "version": 1}', '{"format": "x"}']
+)
+def test_what_is_no_session_is_refused_in_one_sentence(tmp_path, text):
+    path = tmp_path / "s.json"
+    path.write_text(text)
+    with pytest.raises(StemError, match=r"s\.json"):
+        read_session(path)
+
+
+# the dock
+
+
+def test_the_dock_leads_from_the_slide_to_the_run(model_road):
+    run, why = model_road.panels.model.run_button, model_road.panels.model.why_not
+    assert "Open a slide" in hint(model_road, "Slide")
+    assert why.text() == "Open a slide first."
+    assert not why.isHidden()
+    model_road.open(sample_path())
+    assert hint(model_road, "Slide") == model_road.dock.coordinator.slides.layer.name
+    assert "tissue" in hint(model_road, "Region")
+    model_road.wait(lambda: model_road.panels.model.model_name() != "")
+    assert why.text() == "Choose a region first."
+    assert not run.isEnabled()
+    model_road.draw(TUMOUR)
+    model_road.wait(run.isEnabled)
+    assert why.isHidden()
+    assert "spots × 32 samples, " in run.text()
+    before = run.text()
+    model_road.panels.model.n_draws.setValue(1000)
+    assert run.text() != before
+    assert "mm²" in hint(model_road, "Region")
+    assert "Run" in hint(model_road, "Genes")
+
+
+def test_the_active_slide_follows_the_layer_list(model_road, crop):
+    first = model_road.open(sample_path())
+    model_road.draw(TUMOUR)
+    outlines = model_road.viewer.layers.selection.active
+    second = model_road.open(crop)
+    slides = model_road.dock.coordinator.slides
+    selection = model_road.viewer.layers.selection
+    assert slides.layer is second
+    assert not outlines.visible
+    selection.active = first
+    model_road.wait(lambda: slides.layer is first)
+    assert (first.visible, second.visible, outlines.visible) == (True, False, True)
+    selection.active = second
+    model_road.wait(lambda: slides.layer is second)
+    selection.active = outlines  # regions lead to their slide too
+    model_road.wait(lambda: slides.layer is first)
+
+    first.name = "renamed"
+    choice = model_road.panels.slide.choice
+    assert choice.currentText() == "renamed"
+    model_road.viewer.layers.move(0, 3)
+    assert choice.currentText() == "renamed"
+    choice.activated.emit(choice.findText(second.name))
+    assert slides.layer is second
+
+
+def test_what_napari_selects_after_a_removal_is_no_choice(model_road, crop):
+    model_road.open(sample_path())
+    second = model_road.open(crop)
+    other = model_road.viewer.add_points(np.zeros((1, 2)), units=second.units, scale=second.scale)
+    model_road.qtbot.wait(20)
+    model_road.viewer.layers.selection.active = other
+    model_road.viewer.layers.remove(other)
+    model_road.qtbot.wait(50)
+    assert model_road.dock.coordinator.slides.layer is second
+
+
+def test_an_objective_gives_the_pixel_size_and_it_is_remembered(model_road, crop):
+    model_road.open(crop)
+    slide = model_road.dock.coordinator.slide
+    model_road.panels.slide.pixel_size.objectives["20×"].click()
+    assert slide.mpp == Mpp.square(0.5)
+    model_road.wait(lambda: remembered(slide.fingerprint) == Mpp.square(0.5))
+    assert not model_road.panels.slide.change_button.isHidden()
+    remember(slide.fingerprint, None)
+
+
+def test_a_known_length_gives_the_pixel_size(model_road, crop):
+    layer = model_road.open(crop)
+    box = model_road.panels.slide.pixel_size
+    box.measure_button.click()
+    ruler = model_road.viewer.layers.selection.active
+    assert ruler.mode == "add_line"
+    ruler.add_lines([np.array([[100.0, 50.0], [100.0, 250.0]])])
+    assert "200 pixels" in box.explanation.text()
+    box.length.setValue(500.0)
+    box.length_button.click()
+    slide = model_road.dock.coordinator.slide
+    assert slide.mpp == Mpp.square(2.5)
+    assert_allclose(layer.scale, (2.5, 2.5))
+    assert ruler not in model_road.viewer.layers
+    model_road.wait(lambda: remembered(slide.fingerprint) is not None)
+    remember(slide.fingerprint, None)
+
+
+def test_everything_that_can_be_read_can_be_dropped(model_road, tmp_path, c5_prediction):
+    coordinator = model_road.dock.coordinator
+    drop(model_road, sample_path())
+    model_road.wait(lambda: coordinator.slide is not None)
+    regions = tmp_path / "r.geojson"
+    ring = [[4400, 3400], [5400, 3400], [5400, 4400], [4400, 3400]]
+    regions.write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    drop(model_road, regions)
+    model_road.wait(lambda: len(coordinator.regions.drawn()) == 1)
+    drop(model_road, c5_prediction)
+    model_road.wait(lambda: model_road.maps is not None)
+    assert model_road.maps.prediction.path == c5_prediction
+    model = shutil.copytree(find_model("her2st-breast"), tmp_path / "mine")
+    model_road.wait(lambda: model_road.panels.model.model_name() != "")
+    drop(model_road, model)
+    model_road.wait(lambda: model_road.panels.model.model_name() == str(model))
+    assert coordinator.models.folders() == str(model)
+
+
+def test_a_model_that_was_added_is_there_again(model_road, tmp_path):
+    model = shutil.copytree(find_model("her2st-breast"), tmp_path / "mine")
+    model_road.wait(lambda: model_road.panels.model.model_name() != "")
+    model_road.panels.model.folder_requested.emit(str(model))
+    model_road.wait(lambda: model_road.panels.model.model_name() == str(model))
+    model_road.dock.shut_down()
+    assert recall().model_folders == str(model)
+    assert recall().model_name == str(model)
+
+
+def test_a_prediction_of_a_slide_that_is_not_open_says_so(model_road, c5_prediction, notifications):
+    drop(model_road, c5_prediction)
+    model_road.wait(lambda: notifications != [])
+    assert "open that slide first" in notifications[0]
+
+
+def test_predictions_of_earlier_days_are_offered_again(model_road, c5_prediction):
+    stored = cache_dir() / "predictions" / "earlier-0123.zarr"
+    shutil.copytree(c5_prediction, stored)
+    try:
+        model_road.open(sample_path())
+        tree = model_road.panels.model.predictions.tree
+
+        def rows() -> list[int]:
+            paths = [
+                tree.topLevelItem(n).data(0, Qt.ItemDataRole.UserRole)
+                for n in range(tree.topLevelItemCount())
+            ]
+            return [n for n, path in enumerate(paths) if path == stored]
+
+        model_road.wait(lambda: rows() != [])
+        assert tree.topLevelItem(rows()[0]).text(1) == "16"
+        tree.itemClicked.emit(tree.topLevelItem(rows()[0]), 0)
+        model_road.wait(lambda: model_road.maps is not None)
+        assert model_road.maps.prediction.path == stored
+    finally:
+        shutil.rmtree(stored)
+
+
+@pytest.mark.slow
+def test_several_predictions_of_a_slide_are_kept_and_chosen(model_road):
+    model_road.open(sample_path())
+    model_road.draw(TUMOUR)
+    model_road.ask_little()
+    model_road.run()
+    first = model_road.maps.prediction
+    model_road.draw(BESIDE)
+    model_road.wait(lambda: "2 regions" in model_road.panels.region.summary.text())
+    model_road.run()
+    second = model_road.maps.prediction
+    assert len(second.spots) > len(first.spots)
+    coordinator = model_road.dock.coordinator
+    coordinator.predictions.choose(first.path)
+    assert model_road.maps.prediction is first
+    gene = model_road.panels.genes.gene()
+    layer = model_road.maps.layer("mean")
+    assert np.isfinite(layer.data).any()
+    assert gene in layer.name
+    coordinator.predictions.choose(second.path)
+    assert model_road.maps.prediction is second
+    tree = model_road.panels.model.predictions.tree
+    shown = tree.currentItem().data(0, Qt.ItemDataRole.UserRole)
+    assert shown == second.path
+
+
+@pytest.mark.slow
+def test_results_stay_with_their_slide_whatever_happens_meanwhile(model_road, crop):
+    first = model_road.open(sample_path())
+    model_road.draw(TUMOUR)
+    outlines = model_road.viewer.layers.selection.active
+    model_road.ask_little(n_draws=8, n_steps=8)
+    coordinator = model_road.dock.coordinator
+    slide = coordinator.slide
+    with model_road.qtbot.waitSignal(coordinator.runs.ended, timeout=120_000):
+        model_road.panels.model.run_button.click()
+        first.name = "another name"
+        second = model_road.open(crop)
+        model_road.viewer.layers.move(0, len(model_road.viewer.layers))
+        model_road.viewer.layers.remove(outlines)
+        model_road.viewer.layers.selection.active = second
+    model_road.qtbot.wait(50)
+    assert coordinator.slides.layer is second  # the run's maps did not take the user away
+    assert model_road.maps is None
+    model_road.viewer.layers.selection.active = first
+    model_road.wait(lambda: model_road.maps is not None)
+    prediction = model_road.maps.prediction
+    assert prediction.provenance["slide_fingerprint"] == slide.fingerprint
+    assert prediction.done.all()
+    assert np.isfinite(model_road.maps.layer("mean").data).sum() == len(prediction.spots)
+
+
+@pytest.mark.slow
+def test_a_slide_deleted_in_mid_run_finds_its_results_when_it_comes_back(model_road):
+    first = model_road.open(sample_path())
+    model_road.draw(TUMOUR)
+    model_road.ask_little(n_draws=8, n_steps=8)
+    coordinator = model_road.dock.coordinator
+    with model_road.qtbot.waitSignal(coordinator.runs.ended, timeout=120_000):
+        model_road.panels.model.run_button.click()
+        model_road.viewer.layers.remove(first)
+    assert coordinator.slide is None
+    model_road.open(sample_path())
+    predictions = model_road.panels.model.predictions
+    model_road.wait(lambda: predictions.tree.topLevelItemCount() > 0)
+    model_road.wait(lambda: model_road.maps is not None)
+    assert model_road.maps.prediction.done.all()
+
+
+@pytest.mark.slow
+def test_a_session_brings_everything_back(
+    make_napari_viewer, qtbot, model_road, tmp_path, crop, notifications
+):
+    from napari.components import ViewerModel
+
+    from napari_stem.widgets.dock import StemDock
+
+    model_road.open(sample_path())
+    model_road.draw(TUMOUR)
+    model_road.ask_little()
+    model_road.run()
+    gene = model_road.maps.prediction.genes[7]
+    assert model_road.panels.genes.choose(gene)
+    model_road.open(crop)
+    model_road.panels.slide.pixel_size.value.setValue(1.25)
+    model_road.panels.slide.pixel_size.use_button.click()
+    sample = model_road.dock.coordinator.slides.slides()[0]
+    model_road.dock.coordinator.slides.activate(sample)
+    model_road.panels.genes.views.button(1).click()
+    path = tmp_path / "session.json"
+    model_road.dock.menu.session_to_save.emit(str(path))
+    model_road.wait(path.exists)
+    expected = model_road.dock.coordinator.sessions.session()
+    (region,) = model_road.dock.coordinator.regions.drawn()
+    fingerprint = next(e.fingerprint for e in expected.slides if e.mpp_um)
+    model_road.wait(lambda: remembered(fingerprint) is not None)
+    remember(fingerprint, None)  # the session itself has to know it
+
+    dock = StemDock(ViewerModel())
+    qtbot.addWidget(dock)
+    with qtbot.waitSignal(dock.coordinator.sessions.restored, timeout=120_000):
+        dock.coordinator.open_path(path)
+    found = dock.coordinator.sessions.session()
+    assert {e.fingerprint: e.mpp_um for e in found.slides} == {
+        e.fingerprint: e.mpp_um for e in expected.slides
+    }
+    assert (found.active, found.view) == (sample.fingerprint, "sd")
+    maps = dock.coordinator.maps.maps()
+    assert maps.prediction.path == model_road.maps.prediction.path
+    assert dock.panels.genes.gene() == gene
+    (again,) = dock.coordinator.regions.drawn()
+    assert again.region.name == region.region.name
+    assert again.region.polygon.symmetric_difference(region.region.polygon).area < 10
+    dock.shut_down()
+
+
+def test_a_session_with_a_slide_that_is_gone_opens_the_others(model_road, tmp_path, notifications):
+    gone = SlideEntry(path=str(tmp_path / "gone.svs"), fingerprint="x")
+    there = SlideEntry(path=str(sample_path()), fingerprint="another")
+    coordinator = model_road.dock.coordinator
+    with model_road.qtbot.waitSignal(coordinator.sessions.restored, timeout=60_000):
+        coordinator.sessions.restore(Session((gone, there)))
+    assert len(coordinator.slides.slides()) == 1
+    assert any("gone.svs" in sentence for sentence in notifications)
+    assert any("has changed" in sentence for sentence in notifications)
+
+
+def test_the_keys_are_listed(model_road):
+    model_road.dock.menu.help_button.click()
+    box = model_road.dock.menu.help_box
+    assert box.isVisible()
+    texts = {label.text() for label in box.findChildren(QLabel)}
+    assert {"Ctrl+Return", "Ctrl+Z", "Page Up, Page Down", "F1"} <= texts
+    box.close()
+
+
+@pytest.mark.slow
+def test_the_window_never_stops_for_long_during_a_run(road):
+    road.open(sample_path())
+    road.draw(TUMOUR)
+    road.ask_little(n_draws=64, n_steps=32)
+    road.qtbot.wait(2000)  # the model has been loaded ahead
+    beats: list[float] = []
+    heart = QTimer()
+    heart.setInterval(10)
+    heart.timeout.connect(lambda: beats.append(time.monotonic()))
+    heart.start()
+    road.run()
+    heart.stop()
+    gaps = np.diff(beats)
+    assert_array_equal(road.maps.prediction.done, True)
+    assert len(gaps) > 20  # there was time to measure
+    assert gaps.max() < LONGEST_GAP_S
+    assert np.median(gaps) < 0.1

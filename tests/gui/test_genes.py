@@ -1,0 +1,245 @@
+"""The list of genes: found, sorted, starred, doubted, taken from lists; on real predictions and on 20,000."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from map_screen import on_screen
+from napari.components import ViewerModel
+from numpy.testing import assert_allclose
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog, QInputDialog
+
+from napari_stem.widgets.gene_search import GeneSearch, names_in
+from napari_stem.widgets.gene_table import (
+    CLUSTERING,
+    GENE,
+    GENE_ROLE,
+    MEAN,
+    RELIABILITY,
+    SPREAD,
+    STAR,
+    UNRELIABLE,
+    GeneTable,
+)
+from napari_stem.widgets.genes_panel import GenesPanel
+
+pytestmark = pytest.mark.gui
+
+FEW = ("FASN", "ERBB2", "MUC1", "KRT8", "MUC16")
+
+
+@pytest.fixture
+def panel(qtbot) -> GenesPanel:
+    panel = GenesPanel()
+    qtbot.addWidget(panel)
+    panel.show_genes(FEW, {"FASN": 0.5, "ERBB2": 0.9, "MUC1": None, "KRT8": 0.1}, "log2(count + 1)")
+    return panel
+
+
+@pytest.fixture
+def screen(c5_prediction, qtbot):
+    yield from on_screen(ViewerModel(), c5_prediction, qtbot)
+
+
+def listed(panel: GenesPanel) -> list[str]:
+    return [panel.table.gene_at(row) for row in range(panel.table.rowCount())]
+
+
+def cell(table: GeneTable, gene: str, column: int, role=Qt.ItemDataRole.DisplayRole):
+    return table.index(table.row_of(gene), column).data(role)
+
+
+def test_typing_finds_prefixes_first_then_other_names_then_parts():
+    search = GeneSearch(("KRT8", "CD8A", "ERBB2", "MUC1", "XERX"))
+    ranks, aliases = search.ranks("er")
+    assert [search.genes[i] for i in np.argsort(ranks, kind="stable")[:2]] == ["ERBB2", "XERX"]
+    ranks, aliases = search.ranks("her2")
+    assert [search.genes[i] for i in np.flatnonzero(ranks < 9)] == ["ERBB2"]
+    assert aliases == {2: "HER2"}
+
+
+def test_her2_finds_erbb2_and_says_why(panel):
+    panel.search.setText("her2")
+    assert listed(panel) == ["ERBB2"]
+    assert panel.table.index(0, GENE).data() == "ERBB2 (HER2)"
+    assert panel.table.index(0, GENE).data(GENE_ROLE) == "ERBB2"
+    panel.search.returnPressed.emit()
+    assert panel.gene() == "ERBB2"
+
+
+def test_a_search_in_vain_says_what_to_try(panel):
+    panel.search.setText("fasm")
+    assert listed(panel) == []
+    assert not panel.list.told.isHidden()
+    assert "FASN" in panel.list.told.text()
+    panel.search.setText("PDL1")
+    assert "another name of CD274" in panel.list.told.text()
+    panel.search.setText("fas")
+    assert panel.list.told.isHidden()
+
+
+def test_genes_are_stepped_through_as_listed_and_stay_chosen_while_hidden(panel):
+    chosen = []
+    panel.gene_chosen.connect(chosen.append)
+    assert panel.choose("FASN")
+    for _ in range(6):
+        panel.step(1)  # stays at the end
+    assert chosen == list(FEW)
+    panel.search.setText("b2")
+    assert listed(panel) == ["ERBB2"]
+    assert panel.gene() == "MUC16"
+    assert not panel.choose("FASN")
+    panel.search.clear()
+    assert panel.view.currentIndex().data() == "MUC16"
+    assert chosen == list(FEW)  # nothing was chosen by filtering
+
+
+def test_sorting_puts_unknown_values_last_either_way(panel):
+    panel.view.sortByColumn(RELIABILITY, Qt.SortOrder.DescendingOrder)
+    assert listed(panel) == ["ERBB2", "FASN", "KRT8", "MUC1", "MUC16"]
+    panel.view.sortByColumn(RELIABILITY, Qt.SortOrder.AscendingOrder)
+    assert listed(panel) == ["KRT8", "FASN", "ERBB2", "MUC1", "MUC16"]
+    panel.view.sortByColumn(GENE, Qt.SortOrder.AscendingOrder)
+    assert listed(panel) == sorted(FEW)
+    panel.search.setText("mu")
+    assert listed(panel) == ["MUC1", "MUC16"]
+
+
+def test_unreliable_genes_are_grey_and_say_why(panel):
+    role = Qt.ItemDataRole
+    for gene, why in (("KRT8", "correlation 0.10"), ("MUC1", "has not been measured")):
+        assert cell(panel.table, gene, GENE, role.ForegroundRole) == UNRELIABLE
+        assert why in cell(panel.table, gene, GENE, role.ToolTipRole)
+        panel.choose(gene)
+        assert not panel.doubt.isHidden()
+        assert why in panel.doubt.text()
+    assert cell(panel.table, "ERBB2", GENE, role.ForegroundRole) is None
+    panel.choose("ERBB2")
+    assert panel.doubt.isHidden()
+
+
+def test_favourites_are_starred_by_click_and_key_and_remembered(panel, qtbot):
+    table = panel.table
+    panel.view.clicked.emit(table.index(table.row_of("MUC1"), STAR))
+    panel.choose("FASN")
+    qtbot.keyClick(panel.view, Qt.Key.Key_F)
+    assert cell(table, "FASN", STAR) == cell(table, "MUC1", STAR) == "★"
+    panel.sets.choose("favourites")
+    assert listed(panel) == ["FASN", "MUC1"]
+    later = GenesPanel()
+    qtbot.addWidget(later)
+    later.show_genes(FEW, {})
+    assert cell(later.table, "MUC1", STAR) == "★"
+    panel.view.clicked.emit(table.index(table.row_of("MUC1"), STAR))
+    assert listed(panel) == ["FASN"]
+
+
+def test_a_published_set_lists_its_genes_and_names_the_missing(panel):
+    panel.sets.choose("set:pam50")
+    assert listed(panel) == ["ERBB2"]
+    text = panel.sets.told.text()
+    assert "1 of 50 genes" in text
+    assert "and 43 more" in text
+    panel.sets.choose("all")
+    assert listed(panel) == list(FEW)
+    assert panel.sets.told.isHidden()
+
+
+def test_a_pasted_list_may_use_other_names_and_case(panel, monkeypatch):
+    answer = "her2, fasn;MUC1\nMUC11"
+    monkeypatch.setattr(QInputDialog, "getMultiLineText", lambda *_: (answer, True))
+    choice = panel.sets.choice
+    choice.setCurrentIndex(choice.findData("paste"))
+    choice.activated.emit(choice.currentIndex())
+    assert listed(panel) == ["FASN", "ERBB2", "MUC1"]
+    assert "MUC11 (similar: MUC1" in panel.sets.told.text()
+    assert panel.sets.name() == "Pasted list"
+
+
+def test_lists_are_read_from_gmt_and_csv_files(panel, tmp_path, monkeypatch):
+    gmt = tmp_path / "sets.gmt"
+    gmt.write_text("A\tfirst\tFASN\tKRT8\nB\tsecond\tMUC1\n")
+    monkeypatch.setattr(QInputDialog, "getItem", lambda *_: ("A", True))
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(gmt), ""))
+    choice = panel.sets.choice
+    choice.setCurrentIndex(choice.findData("load"))
+    choice.activated.emit(choice.currentIndex())
+    assert panel.sets.name() == "A"
+    assert listed(panel) == ["FASN", "KRT8"]
+    csv = tmp_path / "mine.csv"
+    csv.write_text("gene,weight\nMUC16,0.5\nERBB2,1\n")
+    panel.sets.load(csv)
+    assert listed(panel) == ["ERBB2", "MUC16"]
+
+
+def test_a_file_that_is_no_list_ends_in_one_sentence(panel, tmp_path):
+    path = tmp_path / "empty.txt"
+    path.write_text("\n")
+    panel.sets.load(path)
+    assert "names no gene" in panel.sets.told.text()
+    assert listed(panel) == list(FEW)
+
+
+def test_pasted_names_are_told_apart():
+    assert names_in('"A", B;C\tD\n E|A') == ["A", "B", "C", "D", "E"]
+
+
+def test_twenty_thousand_genes_make_no_widgets_and_few_questions(qtbot):
+    panel = GenesPanel()
+    qtbot.addWidget(panel)
+    names = [f"GENE{i}" for i in range(20_000)]
+    panel.show()
+    asked = []
+    real = panel.table.data
+    panel.table.data = lambda index, role=0: asked.append(index.row()) or real(index, role)
+    panel.show_genes(names, {"GENE7": 0.4})
+    panel.table.fill(MEAN, np.arange(20_000)[::-1])
+    panel.view.sortByColumn(MEAN, Qt.SortOrder.AscendingOrder)
+    qtbot.wait(50)
+    assert panel.table.index(0, GENE).data(GENE_ROLE) == "GENE19999"
+    panel.search.setText("gene1999")
+    assert panel.table.rowCount() == 11
+    qtbot.wait(50)
+    assert len(set(asked)) < 200  # only rows in sight
+    panel.search.clear()
+    assert panel.choose("GENE12345")
+
+
+@pytest.mark.slow
+def test_columns_fill_with_what_the_prediction_says(screen):
+    screen.wait(lambda: CLUSTERING in screen.shown.facts.columns)
+    prediction, table = screen.prediction, screen.genes.table
+    table_mean = {gene: prediction.values(gene).mean(dtype=float) for gene in prediction.genes}
+    for gene in prediction.genes[:5]:
+        values = prediction.values(gene).astype(float)
+        assert cell(table, gene, MEAN) == f"{values.mean():.2f}"
+        assert cell(table, gene, SPREAD) == f"{values.std():.2f}"
+        assert cell(table, gene, CLUSTERING) == f"{morans_by_hand(prediction, values):.2f}"
+        assert cell(table, gene, RELIABILITY) == f"{screen.reliability[gene]:.2f}"
+    screen.genes.view.sortByColumn(MEAN, Qt.SortOrder.DescendingOrder)
+    means = [table_mean[gene] for gene in listed(screen.genes)]
+    assert_allclose(means, sorted(means, reverse=True), rtol=1e-5)
+    assert prediction.unit in table.headerData(MEAN, Qt.Orientation.Horizontal, 3)
+
+
+def morans_by_hand(prediction, values: np.ndarray) -> float:
+    """Moran's I by its formula, four neighbours, weights of a spot adding up to one."""
+    spots = prediction.spots
+    apart = np.abs(np.subtract.outer(spots.array_row, spots.array_row)) + np.abs(
+        np.subtract.outer(spots.array_col, spots.array_col)
+    )
+    weights = (apart == 1) / (apart == 1).sum(axis=1, keepdims=True)
+    z = values - values.mean()
+    return float(z @ weights @ z / (z @ z) * len(z) / weights.sum())
+
+
+@pytest.mark.slow
+def test_what_is_computed_is_given_up_when_the_prediction_goes(screen):
+    facts = screen.shown.facts
+    facts.stop()
+    facts.columns.clear()
+    screen.show()
+    assert screen.shown.facts is not facts
+    screen.wait(lambda: CLUSTERING in screen.shown.facts.columns)
+    assert CLUSTERING not in facts.columns

@@ -1,0 +1,297 @@
+"""A clicked spot in depth, regions in numbers, and the comparison of two of them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog
+
+from napari_stem.evaluation.groups import spots_in
+from napari_stem.evaluation.spot_profile import background
+from napari_stem.geometry import PointPx
+from napari_stem.results import Prediction
+from napari_stem.sample_data import sample_path
+from napari_stem.widgets.difference_table import DIFFERENCE, GENE, TITLES
+from napari_stem.widgets.spot_table import MEAN, RANGE, Z
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.gui, pytest.mark.slow]
+
+LEFT = [PointPx(4400, 3600), PointPx(4900, 3600), PointPx(4900, 4600), PointPx(4400, 4600)]
+RIGHT = [PointPx(4900, 3600), PointPx(5500, 3600), PointPx(5500, 4600), PointPx(4900, 4600)]
+N_DRAWS = 4
+
+
+def predict(road) -> None:
+    road.open(sample_path())
+    road.draw(LEFT)
+    road.draw(RIGHT)
+    road.wait(lambda: len(road.dock.coordinator.regions.drawn()) == 2)
+    road.ask_little(n_draws=N_DRAWS)
+    road.run()
+
+
+@pytest.fixture
+def predicted(model_road):
+    predict(model_road)
+    return model_road
+
+
+def click(road, spot: int, *, moved_px: int = 0) -> None:
+    """Press and let go over a spot, as the viewer tells it."""
+    mpp = road.dock.coordinator.slide.mpp
+    spots = road.maps.prediction.spots
+    position = spots.y_px[spot] * mpp.y_um, spots.x_px[spot] * mpp.x_um
+    event = SimpleNamespace(button=1, type="mouse_press", pos=(100, 100), position=position)
+    press = road.dock.coordinator.inspector._on_press(road.viewer, event)
+    next(press)
+    event.type, event.pos = "mouse_move", (100 + moved_px, 100)
+    next(press)
+    event.type = "mouse_release"
+    assert next(press, None) is None
+
+
+# a spot
+
+
+def test_a_click_shows_the_spot(predicted):
+    spot, inspector = 3, predicted.panels.inspect.spot
+    assert inspector.isHidden()
+    click(predicted, spot)
+    predicted.wait(lambda: inspector.plot is not None)
+    prediction, gene = predicted.maps.prediction, predicted.panels.genes.gene()
+    assert prediction.spots.names[spot] in inspector.title.text()
+    draws, mean, low, high, title = inspector.plot._shown
+    assert_array_equal(draws, prediction.draws(slice(spot, spot + 1), [gene])[0, 0])
+    assert mean == prediction.values(gene)[spot]
+    assert (low, high) == (
+        prediction.values(gene, "q05")[spot],
+        prediction.values(gene, "q95")[spot],
+    )
+    assert gene in title
+    captions = [inspector._grid.itemAtPosition(1, i).widget().text() for i in range(3)]
+    assert captions == ["150 µm", "300 µm", "600 µm"]
+
+
+def test_the_patches_are_what_the_model_sees(predicted):
+    from napari_stem.encoders.registry import load_encoder
+    from napari_stem.model import load_model
+    from napari_stem.slide.patches import PatchReader
+    from napari_stem.widgets.spot_details import patch_spec, spot_details
+
+    prediction, slide = predicted.maps.prediction, predicted.dock.coordinator.slide
+    spec = patch_spec(prediction)
+    model = load_model()
+    encoder = load_encoder(model.encoder_name, "cpu", model.config.fields_of_view_um)
+    assert spec == encoder.patch
+    details = spot_details(slide, prediction, 2, None)
+    expected = PatchReader(slide, prediction.spots, spec).read([2])[0]
+    for patch, pixels in zip(details.patches, expected, strict=True):
+        assert_array_equal(patch.pixels, pixels)
+
+
+def test_genes_are_ranked_against_the_slide(predicted):
+    spot, inspector = 1, predicted.panels.inspect.spot
+    click(predicted, spot)
+    predicted.wait(lambda: not inspector.isHidden())
+    prediction = predicted.maps.prediction
+    table = prediction.to_anndata()
+    z = (table.X[spot] - table.X.mean(0)) / table.X.std(0)
+    best = int(np.nanargmax(z))
+    row = [inspector.proxy.index(0, column).data() for column in range(4)]
+    assert row[GENE] == prediction.genes[best]
+    assert row[Z] == f"{z[best]:+.1f}"
+    assert row[MEAN] == f"{table.X[spot, best]:.2f}"
+    low = (table.layers["q05"][spot, best] - table.X[:, best].mean()) / table.X[:, best].std()
+    assert row[RANGE].startswith(f"{low:+.1f} to ")
+    inspector.view.clicked.emit(inspector.proxy.index(4, GENE))
+    assert predicted.panels.genes.gene() == inspector.proxy.index(4, GENE).data()
+    gene = predicted.panels.genes.gene()
+    predicted.wait(lambda: inspector.plot is not None and gene in inspector.plot._shown[4])
+
+
+def test_a_drag_is_no_click(predicted):
+    click(predicted, 3, moved_px=30)
+    predicted.qtbot.wait(100)
+    assert predicted.dock.coordinator.inspector._spot is None
+    assert predicted.panels.inspect.spot.isHidden()
+
+
+def test_another_run_forgets_the_spot(predicted):
+    click(predicted, 3)
+    predicted.wait(lambda: not predicted.panels.inspect.spot.isHidden())
+    predicted.panels.model.n_draws.setValue(3)
+    predicted.run()
+    assert predicted.panels.inspect.spot.isHidden()
+
+
+def test_background_is_that_of_all_finished_spots(c5_prediction: Path, monkeypatch) -> None:
+    monkeypatch.setattr("napari_stem.evaluation.spot_profile.SPOTS_PER_READ", 5)
+    prediction = Prediction.open(c5_prediction)
+    ground = background(prediction)
+    values = prediction.to_anndata().X.astype(np.float64)
+    assert_allclose(ground.mean, values.mean(0))
+    assert_allclose(ground.sd, values.std(0), atol=1e-7)
+    assert ground.n_spots == len(values)
+    assert background(prediction, lambda: True) is None
+
+
+# regions
+
+
+def test_regions_in_numbers(predicted):
+    predicted.dock.parts["Compare"].open()
+    panel, prediction = predicted.panels.compare, predicted.maps.prediction
+    predicted.dock.coordinator.comparing.refresh()
+    predicted.wait(lambda: panel.view.topLevelItemCount() == 2)
+    gene = predicted.panels.genes.gene()
+    assert gene in panel.heading.text()
+    for place, drawn in enumerate(predicted.dock.coordinator.regions.drawn()):
+        spots = spots_in(prediction, drawn.region)
+        mean, low, high = (prediction.values(gene, f)[spots].mean() for f in ("mean", "q05", "q95"))
+        item = panel.view.topLevelItem(place)
+        assert item.text(0) == drawn.region.name
+        assert item.text(2) == str(len(spots))
+        assert item.text(3) == f"{mean:.2f} ({low:.2f} to {high:.2f})"
+        assert "As sampled" in item.toolTip(3)
+    other = prediction.genes[2]
+    predicted.panels.genes.choose(other)
+    predicted.wait(lambda: other in panel.heading.text())
+
+
+@pytest.fixture
+def compared(predicted):
+    predicted.dock.parts["Compare"].open()
+    comparing, panel = predicted.dock.coordinator.comparing, predicted.panels.compare
+    comparing.refresh()
+    predicted.wait(lambda: panel.view.topLevelItemCount() == 2)
+    panel.button.click()
+    predicted.wait(lambda: comparing.window is not None)
+    predicted.qtbot.addWidget(comparing.window)
+    return predicted
+
+
+def test_two_regions_are_compared_in_all_genes(compared):
+    window, prediction = compared.dock.coordinator.comparing.window, compared.maps.prediction
+    assert window.proxy.rowCount() == len(prediction.genes)
+    regions = [drawn.region for drawn in compared.dock.coordinator.regions.drawn()]
+    a, b = (spots_in(prediction, region) for region in regions)
+    for row in (0, 7):
+        gene = window.proxy.index(row, GENE).data()
+        values = prediction.values(gene)
+        difference = values[a].mean() - values[b].mean()
+        shown = float(window.proxy.index(row, DIFFERENCE).data())
+        assert shown == pytest.approx(difference, abs=0.006)  # two digits
+    assert all(region.name in window.heading.text() for region in regions)
+    assert "not measured" in window.heading.text()
+
+
+def test_other_assumptions_change_the_table(compared):
+    window = compared.dock.coordinator.comparing.window
+    comparing = compared.dock.coordinator.comparing
+    cautious = comparing._compared.by_errors["alike"]
+    window.errors_choice.setCurrentIndex(1)
+    window.errors_choice.activated.emit(1)
+    assert window.errors() == "independent"
+    assert "independently" in window.explanation.text()
+    sampled = window.table._found
+    assert sampled.errors == "independent"
+    assert np.median(sampled.high - sampled.low) < np.median(cautious.high - cautious.low)
+
+
+def test_a_dot_and_a_row_choose_the_gene(compared):
+    window, genes = compared.dock.coordinator.comparing.window, compared.panels.genes
+    index = window.proxy.index(5, GENE)
+    window.view.setCurrentIndex(index)
+    assert genes.gene() == index.data()
+    window.plot.draw()
+    found, place = window.plot._found, 12
+    dots = window.plot.axes.transData.transform(
+        np.column_stack([found.difference, window.plot.heights()])
+    )
+    x, y = dots[place]
+    same = np.flatnonzero(np.hypot(*(dots - (x, y)).T) < 1e-6)
+    window.plot._on_press(SimpleNamespace(inaxes=window.plot.axes, x=x, y=y))
+    assert genes.gene() in {found.genes[i] for i in same}
+    assert window.view.currentIndex().siblingAtColumn(GENE).data() == genes.gene()
+
+
+def test_the_table_sorts_by_numbers_and_finds_genes(compared):
+    window = compared.dock.coordinator.comparing.window
+    window.view.sortByColumn(DIFFERENCE, Qt.SortOrder.DescendingOrder)
+    shown = [
+        float(window.proxy.index(r, DIFFERENCE).data())
+        for r in range(len(window.table._found.genes))
+    ]
+    assert shown == sorted(shown, reverse=True)
+    gene = window.table._found.genes[20]
+    window.search.setText(gene.lower())
+    found = {window.proxy.index(r, GENE).data() for r in range(window.proxy.rowCount())}
+    assert gene in found
+    assert len(found) < 20
+    assert len(TITLES) == window.table.columnCount()
+
+
+def test_a_comparison_is_saved(compared, tmp_path, monkeypatch):
+    window = compared.dock.coordinator.comparing.window
+    path = tmp_path / "differences.csv"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
+    window.save_button.click()
+    compared.wait(lambda: "Saved" in window.message.text())
+    table = pd.read_csv(path)
+    found = window.table._found
+    assert set(table["gene"]) == set(found.genes)
+    assert (np.diff(table["q_value"]) >= -1e-6).all()
+    by_gene = table.set_index("gene").loc[list(found.genes)]
+    assert_allclose(by_gene["difference"], found.difference, rtol=1e-4, atol=1e-6)
+    assert_allclose(by_gene["probability"], found.probability, rtol=1e-4)
+    note = path.with_name("differences_README.txt").read_text()
+    assert "not measured" in note
+    assert "cautious" in note
+
+
+def test_a_region_is_compared_with_everything_else(predicted):
+    predicted.dock.parts["Compare"].open()
+    panel, comparing = predicted.panels.compare, predicted.dock.coordinator.comparing
+    comparing.refresh()
+    panel.second.setCurrentIndex(panel.second.findData(-1))
+    panel.button.click()
+    predicted.wait(lambda: comparing.window is not None)
+    predicted.qtbot.addWidget(comparing.window)
+    compared = comparing._compared
+    assert compared.n_a + compared.n_b == len(predicted.maps.prediction.spots)
+    assert "everything else" in comparing.window.heading.text()
+
+
+def test_what_cannot_be_compared_is_said(predicted, monkeypatch, notifications):
+    predicted.dock.parts["Compare"].open()
+    panel, comparing = predicted.panels.compare, predicted.dock.coordinator.comparing
+    comparing.refresh()
+    panel.second.setCurrentIndex(panel.first.currentIndex())
+    panel.button.click()
+    assert "two different" in panel.message.text()
+    monkeypatch.setattr(type(predicted.maps.prediction), "n_kept_draws", 0)
+    panel.second.setCurrentIndex(1)
+    panel.button.click()
+    assert "were not kept" in panel.message.text()
+    assert comparing.window is None
+
+
+def test_a_click_in_the_real_window(road, qtbot):
+    predict(road)
+    road.dock.parts["Inspect"].open()
+    road.viewer.reset_view()
+    click(road, 4)
+    inspector = road.panels.inspect.spot
+    road.wait(lambda: inspector.plot is not None and inspector.plot.isVisible())
+    picture = inspector._grid.itemAtPosition(0, 0).widget()
+    assert picture.pixmap().width() == picture.pixmap().height() > 80
+    assert inspector.minimumSizeHint().width() <= 300  # the dock need not grow

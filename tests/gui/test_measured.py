@@ -1,0 +1,209 @@
+"""The Measured part of the dock: counts beside a prediction, flipped through, refused where foreign."""
+
+from __future__ import annotations
+
+import shutil
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog, QWidget
+
+from napari_stem.geometry import PointPx
+from napari_stem.sample_data import sample_path
+from napari_stem.spatial.normalise import normalised
+
+pytestmark = [pytest.mark.gui, pytest.mark.slow]
+
+CORNERS = [PointPx(4600, 3600), PointPx(5800, 3600), PointPx(5800, 4600), PointPx(4600, 4600)]
+COUNTS = sample_path().parents[1] / "st" / "C5.h5ad"
+
+
+def predict(road):
+    road.open(sample_path())
+    road.draw(CORNERS)
+    road.ask_little()
+    road.run()
+    return road
+
+
+@pytest.fixture
+def predicted(model_road):
+    return predict(model_road)
+
+
+def load(road, monkeypatch, path=COUNTS):
+    """Load as a person does; returns what is matched."""
+    panel, control = road.panels.measured, road.dock.coordinator.measured
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(path), ""))
+    panel.table_button.click()
+    road.wait(lambda: control.beside() is not None and not panel.results.isHidden())
+    return control.beside()
+
+
+def test_nothing_to_load_before_there_is_a_prediction(model_road):
+    assert not model_road.panels.measured.isEnabled()
+    model_road.open(sample_path())
+    assert not model_road.panels.measured.isEnabled()
+
+
+def test_measured_and_difference_take_the_maps_place(predicted, monkeypatch):
+    found = load(predicted, monkeypatch)
+    panel, genes = predicted.panels.measured, predicted.panels.genes
+    control, maps = predicted.dock.coordinator.measured, predicted.maps
+    gene, limits = genes.gene(), maps.layer("mean").contrast_limits
+    assert maps.layer("mean").visible
+    panel.choose_view("measured")
+    layer = control.layer().layer
+    assert layer.visible
+    assert not maps.layer("mean").visible
+    assert layer.name == f"{gene} measured, log2(count + 1)"
+    assert layer.contrast_limits == pytest.approx(limits)  # the same colours, the same values
+    assert layer.colormap.name == maps.layer("mean").colormap.name
+    counts = anndata.read_h5ad(COUNTS)
+    shown = np.unique(layer.data[np.isfinite(layer.data)])
+    np.testing.assert_array_equal(shown, np.unique(normalised(counts, [gene])))
+    panel.choose_view("difference")
+    assert layer.name == f"{gene} predicted minus measured, log2(count + 1)"
+    low, high = layer.contrast_limits
+    assert low == -high
+    errors = found.error(gene, maps.values.values(gene))
+    assert np.nanmax(layer.data) == pytest.approx(np.nanmax(errors))
+    panel.choose_view("predicted")
+    assert not layer.visible
+    assert maps.layer("mean").visible
+
+
+def test_the_map_follows_the_gene_and_the_list_chooses_it(predicted, monkeypatch):
+    found = load(predicted, monkeypatch)
+    panel, genes = predicted.panels.measured, predicted.panels.genes
+    control = predicted.dock.coordinator.measured
+    panel.choose_view("measured")
+    genes.choose("CD74")
+    assert control.layer().layer.name.startswith("CD74 measured")
+    assert panel.table.name(panel.view.currentIndex().row()) == "CD74"
+    best = found.genes[int(np.nanargmax(found.pcc))]
+    assert panel.table.name(0) == best  # sorted by correlation at first
+    panel.view.setCurrentIndex(panel.table.index(0, 0))
+    assert genes.gene() == best
+    assert control.layer().layer.name.startswith(f"{best} measured")
+
+
+def test_a_map_chosen_in_genes_brings_the_prediction_back(predicted, monkeypatch):
+    load(predicted, monkeypatch)
+    panel, genes = predicted.panels.measured, predicted.panels.genes
+    panel.choose_view("difference")
+    genes.show_view("sd")
+    assert panel.shown() == "predicted"
+    assert not predicted.dock.coordinator.measured.layer().layer.visible
+    assert predicted.maps.layer("sd").visible
+
+
+def test_what_was_matched_is_said_and_the_same_spots_can_be_predicted(
+    predicted, monkeypatch, tmp_path
+):
+    counts = anndata.read_h5ad(COUNTS)
+    counts[::8].copy().write_h5ad(tmp_path / "C5.h5ad")  # 23 spots are soon predicted
+    found = load(predicted, monkeypatch, tmp_path / "C5.h5ad")
+    panel = predicted.panels.measured
+    said = panel.summary.text()
+    n = len(found.rows)
+    assert f"C5.h5ad: {n} of {found.n_predicted} predicted spots matched by position" in said
+    assert f"with {n} of 23 measured ones" in said
+    assert "of different tissue" in said
+    assert not panel.predict_button.isHidden()
+    with predicted.qtbot.waitSignal(predicted.dock.coordinator.runs.ended, timeout=120_000):
+        panel.predict_button.click()
+    control = predicted.dock.coordinator.measured
+    predicted.wait(lambda: control.beside() is not None and len(control.beside().rows) == 23)
+    assert control.beside().apart_um == 0
+    assert "23 of 23 predicted spots matched by name with 23 of 23" in panel.summary.text()
+    assert panel.predict_button.isHidden()
+
+
+def test_agreement_is_saved(predicted, monkeypatch, tmp_path, notifications):
+    found = load(predicted, monkeypatch)
+    path = tmp_path / "agreement"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
+    predicted.panels.measured.save_button.click()
+    predicted.wait(lambda: any("Saved" in told for told in notifications))
+    table = pd.read_csv(tmp_path / "agreement.csv", index_col="gene")
+    np.testing.assert_allclose(table["pcc"], found.pcc)
+
+
+def test_a_gene_that_was_not_measured_is_said(predicted, monkeypatch, tmp_path):
+    gene = predicted.panels.genes.gene()
+    counts = anndata.read_h5ad(COUNTS)
+    counts[:, counts.var_names != gene].copy().write_h5ad(tmp_path / "fewer.h5ad")
+    load(predicted, monkeypatch, tmp_path / "fewer.h5ad")
+    panel = predicted.panels.measured
+    panel.choose_view("measured")
+    assert panel.message.text() == f"{gene} was not measured here."
+    other = next(name for name in predicted.maps.prediction.genes if name != gene)
+    predicted.panels.genes.choose(other)
+    assert panel.message.text() == ""
+    assert predicted.dock.coordinator.measured.layer().layer.visible
+
+
+def test_foreign_data_are_refused_in_words(predicted, monkeypatch, tmp_path, notifications):
+    counts = anndata.read_h5ad(COUNTS)
+    off = counts[:, :30].copy()
+    off.obsm["spatial"] = off.obsm["spatial"] + 5000
+    off.write_h5ad(tmp_path / "off.h5ad")
+    mouse = counts[:, :30].copy()
+    mouse.var_names = [f"mouse-{gene}" for gene in mouse.var_names]
+    mouse.write_h5ad(tmp_path / "mouse.h5ad")
+    shutil.copy(sample_path(), tmp_path / "picture.h5ad")
+    panel = predicted.panels.measured
+    for name, words in (
+        ("off.h5ad", "lie outside this slide"),
+        ("mouse.h5ad", "None of the 200 predicted genes was measured"),
+        ("picture.h5ad", "is damaged or is no AnnData file"),
+    ):
+        n_before = len(notifications)
+        panel.load_requested.emit(str(tmp_path / name))
+        predicted.wait(lambda n=n_before: len(notifications) > n)
+        assert words in notifications[-1]
+        predicted.wait(panel.table_button.isEnabled)
+        assert panel.results.isHidden()
+        assert panel.message.text() == ""
+
+
+def test_removed_data_are_gone(predicted, monkeypatch):
+    load(predicted, monkeypatch)
+    panel = predicted.panels.measured
+    panel.choose_view("measured")
+    panel.remove_button.click()
+    assert panel.results.isHidden()
+    assert predicted.maps.layer("mean").visible
+    assert predicted.dock.coordinator.measured.beside() is None
+
+
+def test_keys_flip_and_the_plot_follows(road, monkeypatch):
+    predict(road)
+    found = load(road, monkeypatch)
+    for title, part in road.dock.parts.items():
+        part.open() if title == "Measured data" else part.fold()
+    panel, plot = road.panels.measured, road.dock.coordinator.measured.plot
+    window = road.dock.window()
+    canvas = next(
+        w for w in window.findChildren(QWidget) if type(w).__name__ == "CanvasBackendDesktop"
+    )
+    window.activateWindow()
+    road.wait(window.isActiveWindow)
+    for key, view in (
+        (Qt.Key.Key_2, "measured"),
+        (Qt.Key.Key_3, "difference"),
+        (Qt.Key.Key_1, "predicted"),
+    ):
+        road.qtbot.keyClick(canvas, key, Qt.KeyboardModifier.AltModifier)
+        assert panel.shown() == view
+    road.panels.genes.choose("CD74")
+    road.wait(lambda: plot.axes.get_xlabel().startswith("CD74 measured"))
+    line, dots = plot.axes.lines[0], plot.axes.collections[0]
+    assert list(line.get_xdata()) == list(line.get_ydata())
+    np.testing.assert_allclose(np.asarray(dots.get_offsets())[:, 0], found.matched("CD74"))
+    pcc = found.pcc[found.column("CD74")]
+    assert f"PCC {pcc:.2f}" in plot.axes.get_title()

@@ -1,0 +1,406 @@
+"""Regions as people make and change them: tools, clicks, names, classes, files, undo."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import shapely
+from numpy.testing import assert_allclose
+from qtpy.QtCore import QModelIndex, QPoint, Qt
+from qtpy.QtWidgets import QFileDialog, QWidget
+
+from napari_stem.geometry import Mpp, PointPx, Region, SizePx, inside, lattice
+from napari_stem.sample_data import sample_path
+from napari_stem.spatial.region_files import ClassedRegion, read_regions
+from napari_stem.widgets.region_panel import TOOLS
+from napari_stem.widgets.region_shapes import one_ring, squares_um
+from napari_stem.widgets.region_table import AREA, CLASS, NAME, SPOTS
+from napari_stem.widgets.spot_counter import count_spots
+
+pytestmark = pytest.mark.gui
+
+SQUARE = [PointPx(2000, 2000), PointPx(4000, 2000), PointPx(4000, 4000), PointPx(2000, 4000)]
+OTHER = [PointPx(5000, 2000), PointPx(6000, 2000), PointPx(6000, 3000), PointPx(5000, 3000)]
+HOLED = shapely.Polygon(
+    [(3000, 3000), (6000, 3000), (6000, 6000), (3000, 6000)],
+    [
+        [(4000, 4000), (4500, 4000), (4500, 4500), (4000, 4500)],
+        [(5000, 5000), (5500, 5000), (5500, 5500)],
+    ],
+)
+
+
+def regions(road) -> list[ClassedRegion]:
+    return [each.region for each in road.dock.coordinator.regions.drawn()]
+
+
+def count_now(road) -> None:
+    road.dock.coordinator.regions.count()
+
+
+def cell(road, row: int, column: int) -> str:
+    return str(road.panels.region.table.index(row, column).data())
+
+
+def set_cell(road, row: int, column: int, text: str) -> None:
+    table = road.panels.region.table
+    table.setData(table.index(row, column), text)
+    count_now(road)
+
+
+@pytest.fixture
+def sample(model_road):
+    model_road.open(sample_path())
+    return model_road
+
+
+def test_a_ring_with_bridges_encloses_the_polygon_and_not_its_holes():
+    ring = one_ring(HOLED)
+    found = Region.from_vertices_um(ring[:, ::-1], Mpp.square(1.0)).polygon
+    assert shapely.symmetric_difference(found, HOLED).area == 0
+
+
+def test_spots_are_counted_as_a_run_would_choose_them():
+    size, mpp = SizePx(height_px=3000, width_px=2500), Mpp(y_um=0.5, x_um=0.4)
+    areas = [
+        shapely.box(-100, 200, 900, 1700),
+        shapely.Point(1500, 1500).buffer(600),
+        shapely.box(2400, 2900, 9000, 9000),
+        shapely.box(-50, -50, -10, -10),
+    ]
+    found = [Region(area) for area in areas]
+    spots = lattice(size, mpp, 37.0)
+    n_all, each = count_spots(found, size, mpp, 37.0)
+    assert each == [int(inside(spots, [region]).sum()) for region in found]
+    assert n_all == int(inside(spots, found).sum())
+    assert count_spots([], size, mpp, 37.0) == (0, [])
+    assert count_spots(found, size, mpp, 90_000.0)[0] == 0
+
+
+def test_very_many_spots_are_estimated():
+    size, mpp = SizePx(height_px=100_000, width_px=100_000), Mpp.square(0.25)
+    n_all, _ = count_spots([Region(shapely.box(0, 0, 50_000, 50_000))], size, mpp, 8.0)
+    assert n_all == pytest.approx((50_000 * 0.25 / 8) ** 2, rel=1e-3)
+
+
+def test_a_clicked_square_holds_whole_spots():
+    top, left, bottom, right = squares_um((1000.0, 30.0), 3, 200.0)
+    assert (top, bottom) == (800.0, 1400.0) or (top, bottom) == (600.0, 1200.0)
+    assert (left, right) == (0.0, 600.0)
+
+
+@pytest.mark.parametrize("tool", [t for t in TOOLS if t.startswith("add_")])
+def test_every_tool_is_one_of_naparis(sample, tool):
+    sample.panels.region.tools[tool].click()
+    layer = sample.viewer.layers.selection.active
+    assert layer.mode == tool
+    assert sample.panels.region.summary.text() == TOOLS[tool][2]
+    layer.mode = "pan_zoom"
+    assert not sample.panels.region.tools[tool].isChecked()
+
+
+def test_each_region_has_a_name_an_area_and_spots(sample):
+    sample.draw(SQUARE)
+    sample.draw(OTHER)
+    sample.wait(lambda: sample.panels.region.table.rowCount() == 2)
+    mpp = sample.dock.coordinator.slide.mpp
+    assert [cell(sample, row, NAME) for row in (0, 1)] == ["Region 1", "Region 2"]
+    assert cell(sample, 0, AREA) == f"{4 * mpp.x_um * mpp.y_um:.2f}"
+    together = int(cell(sample, 0, SPOTS)) + int(cell(sample, 1, SPOTS))
+    assert f"2 regions, {5 * mpp.x_um * mpp.y_um:.2f} mm², {together} spots" in (
+        sample.panels.region.summary.text()
+    )
+
+
+def test_overlapping_regions_count_once(sample):
+    sample.draw(SQUARE)
+    sample.draw(SQUARE)
+    sample.wait(lambda: sample.panels.region.table.rowCount() == 2)
+    mpp = sample.dock.coordinator.slide.mpp
+    assert f"{4 * mpp.x_um * mpp.y_um:.2f} mm², {cell(sample, 0, SPOTS)} spots" in (
+        sample.panels.region.summary.text()
+    )
+
+
+def test_regions_are_named_classified_and_coloured(sample):
+    sample.draw(SQUARE)
+    sample.draw(OTHER)
+    count_now(sample)
+    set_cell(sample, 1, NAME, "invasive front")
+    set_cell(sample, 1, CLASS, "Tumor")
+    first, second = regions(sample)
+    assert (second.name, second.classification, second.colour) == (
+        "invasive front",
+        "Tumor",
+        (200, 0, 0),
+    )
+    assert (first.name, first.classification) == ("Region 1", "")
+    layer = sample.dock.coordinator.regions.layers.find(sample.dock.coordinator.slide)
+    assert_allclose(layer.edge_color[1], (200 / 255, 0, 0, 1))
+    assert "invasive front" in list(layer.text.values)
+    sample.panels.region.view.colour_requested.emit("Tumor", (10, 20, 30))
+    assert regions(sample)[1].colour == (10, 20, 30)
+    sample.draw(SQUARE)  # what is drawn next is no tumour
+    assert regions(sample)[2].classification == ""
+
+
+def test_a_new_region_takes_nothing_from_the_selected_one(sample):
+    sample.draw(SQUARE)
+    count_now(sample)
+    set_cell(sample, 0, CLASS, "Stroma")
+    sample.panels.region.view.region_chosen.emit(sample.panels.region.table.rows[0].number)
+    layer = sample.viewer.layers.selection.active
+    assert layer.selected_data == {0}
+    sample.draw(OTHER)
+    first, second = regions(sample)
+    assert (first.classification, second.classification) == ("Stroma", "")
+    assert second.polygon.area == pytest.approx(1e6)
+
+
+def test_the_editor_offers_classes_and_takes_others(sample):
+    sample.draw(SQUARE)
+    count_now(sample)
+    view = sample.panels.region.view
+    index = sample.panels.region.table.index(0, CLASS)
+    box = view.itemDelegateForColumn(CLASS).createEditor(view, None, index)
+    assert [box.itemText(n) for n in range(3)] == ["–", "Tumor", "Stroma"]
+    box.setCurrentText("Lymph follicle")
+    view.itemDelegateForColumn(CLASS).setModelData(box, sample.panels.region.table, index)
+    assert regions(sample)[0].classification == "Lymph follicle"
+
+
+def test_undo_goes_back_step_by_step_and_redo_forward(sample):
+    control = sample.dock.coordinator.regions
+    sample.draw(SQUARE)
+    sample.draw(OTHER)
+    count_now(sample)
+    set_cell(sample, 0, NAME, "one")
+    sample.panels.region.clear_button.click()
+    assert regions(sample) == []
+    sample.panels.region.undo_button.click()
+    assert [r.name for r in regions(sample)] == ["one", "Region 2"]
+    control.undo()
+    assert [r.name for r in regions(sample)] == ["Region 1", "Region 2"]
+    control.undo()
+    assert [r.name for r in regions(sample)] == ["Region 1"]
+    control.undo()
+    assert regions(sample) == []
+    count_now(sample)
+    assert not sample.panels.region.undo_button.isEnabled()
+    layer = control.layers.find(sample.dock.coordinator.slide)
+    assert len(layer.features) == layer.nshapes == 0
+    control.undo()  # nothing to take back
+    for _ in range(3):
+        control.redo()
+    assert [r.name for r in regions(sample)] == ["one", "Region 2"]
+    assert_allclose(regions(sample)[0].polygon.bounds, (2000, 2000, 4000, 4000))
+
+
+def test_moving_a_corner_can_be_undone(sample):
+    sample.draw(SQUARE)
+    count_now(sample)
+    slide = sample.dock.coordinator.slide
+    layer = sample.dock.coordinator.regions.layers.find(slide)
+    before = regions(sample)[0].polygon
+    layer.data = [layer.data[0] + 100.0]
+    count_now(sample)
+    assert not regions(sample)[0].polygon.equals(before)
+    assert regions(sample)[0].name == "Region 1"
+    sample.dock.coordinator.regions.undo()
+    assert shapely.symmetric_difference(regions(sample)[0].polygon, before).area < 1e-3
+
+
+def test_regions_are_removed_from_the_table(sample):
+    sample.draw(SQUARE)
+    sample.draw(OTHER)
+    count_now(sample)
+    view = sample.panels.region.view
+    view.selectRow(0)
+    view.remove_chosen()
+    assert [r.name for r in regions(sample)] == ["Region 2"]
+
+
+def test_regions_go_to_a_file_and_come_back(sample, tmp_path, monkeypatch, notifications):
+    path = tmp_path / "areas.geojson"
+    parts = shapely.MultiPolygon([HOLED, shapely.box(7000, 7000, 7500, 7600)])
+    control = sample.dock.coordinator.regions
+    control.add(sample.dock.coordinator.slide, [ClassedRegion(parts, "rim", "Necrosis", (1, 2, 3))])
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
+    sample.panels.region.export_button.click()
+    sample.wait(lambda: any(str(path) in sentence for sentence in notifications))
+    (written,) = read_regions(path)
+    assert shapely.symmetric_difference(written.polygon, parts).area < 1
+    assert (written.name, written.classification, written.colour) == ("rim", "Necrosis", (1, 2, 3))
+    assert len(json.loads(path.read_text())["features"][0]["geometry"]["coordinates"][0]) == 3
+
+    sample.panels.region.clear_button.click()
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(path), ""))
+    sample.panels.region.import_button.click()
+    sample.wait(lambda: len(regions(sample)) == 1)
+    (again,) = regions(sample)
+    assert again.name == "rim"
+    assert shapely.symmetric_difference(again.polygon, parts).area < 1e-6 * parts.area
+
+
+def test_a_file_without_regions_ends_in_one_sentence(sample, tmp_path, notifications):
+    path = tmp_path / "empty.geojson"
+    path.write_text("{}")
+    sample.panels.region.import_requested.emit(str(path))
+    sample.wait(lambda: notifications != [])
+    assert "holds no polygon" in notifications[0]
+
+
+def test_whole_tissue_can_be_asked_for_again_and_keeps_what_was_drawn(sample):
+    sample.draw(SQUARE)
+    for _ in range(2):
+        sample.panels.region.tissue_button.click()
+        sample.wait(sample.panels.region.tissue_button.isEnabled)
+    names = [region.name for region in regions(sample)]
+    assert names.count("tissue 1") == 1
+    assert "Region 1" in names
+
+
+def test_the_table_is_read_only_where_it_counts(sample):
+    sample.draw(SQUARE)
+    count_now(sample)
+    table = sample.panels.region.table
+    editable = Qt.ItemFlag.ItemIsEditable
+    assert [bool(table.flags(table.index(0, c)) & editable) for c in range(4)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert table.rowCount(table.index(0, 0)) == 0
+    assert table.rowCount(QModelIndex()) == 1
+
+
+def test_a_click_beside_the_slide_predicts_nothing(sample, notifications):
+    sample.panels.region.tools["click"].click()
+    sample.dock.coordinator.regions.click_at((-500.0, 100.0))
+    assert regions(sample) == []
+    assert any("beside the slide" in sentence for sentence in notifications)
+
+
+def test_a_drag_in_click_mode_moves_the_view_and_predicts_nothing(sample):
+    control = sample.dock.coordinator.regions
+    sample.panels.region.tools["click"].click()
+    event = SimpleNamespace(button=1, pos=np.array([10, 10]), type="mouse_press", position=(0, 0))
+    dragging = control._on_press(sample.viewer, event)
+    next(dragging)
+    event.type, event.pos = "mouse_move", np.array([60, 10])
+    next(dragging)
+    event.type = "mouse_release"
+    with pytest.raises(StopIteration):
+        next(dragging)
+    assert regions(sample) == []
+
+
+def test_half_an_outline_is_no_step_of_undo(sample):
+    sample.draw(SQUARE)
+    count_now(sample)
+    layer = sample.viewer.layers.selection.active
+    layer.add_polygons([np.array([[50.0, 50.0], [50.0, 50.0], [50.0, 50.0]])])  # the first click
+    count_now(sample)
+    sample.dock.coordinator.regions.undo()
+    assert regions(sample) == []
+
+
+@pytest.mark.slow
+def test_one_click_predicts_one_neighbourhood(sample):
+    sample.ask_little()
+    sample.panels.region.tools["click"].click()
+    sample.panels.region.click_size.setValue(3)
+    mpp = sample.dock.coordinator.slide.mpp
+    runs = sample.dock.coordinator.runs
+    with sample.qtbot.waitSignal(runs.ended, timeout=120_000):
+        sample.dock.coordinator.regions.click_at((4500 * mpp.y_um, 4500 * mpp.x_um))
+    prediction = sample.maps.prediction
+    assert len(prediction.spots) == 9
+    assert prediction.done.all()
+    distance = np.hypot(prediction.spots.x_px - 4500, prediction.spots.y_px - 4500) * mpp.x_um
+    assert distance.min() <= prediction.spots.pitch_um
+    (clicked,) = sample.dock.coordinator.regions.drawn()
+    assert clicked.is_clicked
+    assert clicked.region.name == "Click 1"
+
+
+def canvas_of(road) -> QWidget:
+    """The widget that the mouse draws on."""
+    window = road.dock.window()
+    names = {"CanvasBackendDesktop"}
+    return next(w for w in window.findChildren(QWidget) if type(w).__name__ in names)
+
+
+def test_a_rectangle_is_drawn_with_the_mouse_and_undone_with_a_key(road):
+    road.open(sample_path())
+    road.qtbot.wait(200)
+    canvas = canvas_of(road)
+    centre = canvas.rect().center()
+    start, end = centre - QPoint(60, 40), centre + QPoint(60, 40)
+    road.panels.region.tools["add_rectangle"].click()
+    road.qtbot.mousePress(canvas, Qt.MouseButton.LeftButton, pos=start)
+    for share in (0.3, 0.6, 1.0):
+        road.qtbot.mouseMove(canvas, start + (end - start) * share)
+        road.qtbot.wait(20)
+    road.qtbot.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=end)
+    road.wait(lambda: road.panels.region.table.rowCount() == 1)
+    width_um = np.ptp(road.viewer.layers.selection.active.data[0][:, 1])
+    assert width_um == pytest.approx(120 / road.viewer.scene.camera.zoom, rel=0.1)
+    road.qtbot.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    road.wait(lambda: road.panels.region.table.rowCount() == 0)
+
+
+def test_a_polygon_and_a_lasso_are_drawn_with_the_mouse(road):
+    road.open(sample_path())
+    road.panels.region.tools["add_polygon"].click()
+    road.wait(lambda: road.panels.model.model_name() != "")
+    road.qtbot.wait(1000)  # the tool's own controls have come and the canvas has its size
+    canvas, left = canvas_of(road), Qt.MouseButton.LeftButton
+    centre = canvas.rect().center()
+    corners = [QPoint(-90, -60), QPoint(-10, -60), QPoint(-10, 60), QPoint(-90, 60)]
+    for corner in corners:
+        road.qtbot.mouseMove(canvas, centre + corner)
+        road.qtbot.mouseClick(canvas, left, pos=centre + corner)
+        road.qtbot.wait(200)  # longer than the pen has to rest for a count
+    road.qtbot.keyClick(canvas, Qt.Key.Key_Escape)
+    road.wait(lambda: road.panels.region.table.rowCount() == 1)
+
+    angles = np.linspace(0, 2 * np.pi, 30)
+    path = [centre + QPoint(60 + int(40 * np.cos(a)), int(40 * np.sin(a))) for a in angles]
+    road.panels.region.tools["add_polygon_lasso"].click()
+    road.qtbot.mousePress(canvas, left, pos=path[0])
+    for place in path:
+        road.qtbot.mouseMove(canvas, place)
+        road.qtbot.wait(10)
+    road.qtbot.mouseRelease(canvas, left, pos=path[-1])
+    road.wait(lambda: road.panels.region.table.rowCount() == 2)
+
+    square, circle = (region.polygon for region in regions(road))
+    mpp, zoom = road.dock.coordinator.slide.mpp, road.viewer.scene.camera.zoom
+    um2 = mpp.x_um * mpp.y_um
+    assert square.area * um2 == pytest.approx(80 * 120 / zoom**2, rel=0.1)
+    assert circle.area * um2 == pytest.approx(np.pi * 40**2 / zoom**2, rel=0.15)
+    road.dock.coordinator.regions.undo()
+    assert len(regions(road)) == 1
+    road.dock.coordinator.regions.undo()
+    assert regions(road) == []
+
+
+def test_a_click_on_the_canvas_is_a_click(road):
+    clicked = []
+    road.open(sample_path())
+    road.qtbot.wait(200)
+    control = road.dock.coordinator.regions
+    control.neighbourhood_clicked.disconnect()
+    control.neighbourhood_clicked.connect(lambda: clicked.append(1))
+    road.panels.region.tools["click"].click()
+    canvas = canvas_of(road)
+    road.qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=canvas.rect().center())
+    road.wait(lambda: clicked == [1])
+    (square,) = regions(road)
+    slide = road.dock.coordinator.slide
+    assert square.polygon.contains(shapely.Point(slide.size.width_px / 2, slide.size.height_px / 2))

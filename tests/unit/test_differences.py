@@ -1,0 +1,278 @@
+"""Differences between groups of spots: known answers on real draws, and the worth of the q-values."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.testing import assert_allclose, assert_array_equal
+
+from napari_stem.empty_prediction import MAX_DRAWS_BYTES, may_keep_draws
+from napari_stem.errors import PredictionError, UnknownGeneError
+from napari_stem.evaluation.differences import (
+    GroupDraws,
+    compare,
+    expected_false_share,
+    group_draws,
+    probability_above,
+)
+from napari_stem.export.selection import Selection
+from napari_stem.export.summary import region_summaries
+from napari_stem.geometry import Region
+from napari_stem.results import Prediction
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+N_DRAWS = 32
+
+
+@pytest.fixture(scope="module")
+def few(c5_prediction: Path) -> Prediction:
+    return Prediction.open(c5_prediction)
+
+
+@pytest.fixture(scope="module")
+def draws(tmp_path_factory) -> np.ndarray:
+    """(36 spots, 200 genes, 64 draws) float64 of the packaged model on the packaged section."""
+    import shapely
+
+    from napari_stem.model import load_model
+    from napari_stem.predict import choose_spots, predict
+    from napari_stem.sample_data import sample_path
+    from napari_stem.settings import SamplingSettings
+    from napari_stem.slide import open_slide
+
+    slide, model = open_slide(sample_path()), load_model()
+    sampling = SamplingSettings(n_draws=2 * N_DRAWS, n_steps=8, device="cpu")
+    square = Region(shapely.box(4300, 3300, 6042, 5042))  # 1.2 mm
+    spots = choose_spots(slide, pitch_um=model.pitch_um, regions=[square])
+    run = {"spots": spots, "model": model, "settings": sampling}
+    path = tmp_path_factory.mktemp("draws") / "C5.zarr"
+    prediction = Prediction.create(path, slide=slide, keep_draws=True, **run)
+    for _ in predict(slide, prediction=prediction, **run):
+        pass
+    slide.close()
+    return prediction.draws(slice(None)).astype(np.float64)
+
+
+def group(draws: np.ndarray, name: str = "group") -> GroupDraws:
+    """A group of all spots of an array, through the function that reads predictions."""
+    stored = SimpleNamespace(
+        genes=[""] * draws.shape[1],
+        n_kept_draws=draws.shape[2],
+        draws=lambda spots: draws[spots],
+    )
+    made = group_draws(stored, np.arange(len(draws)), name)
+    assert made is not None
+    return made
+
+
+def names(draws: np.ndarray) -> list[str]:
+    return [f"g{i}" for i in range(draws.shape[1])]
+
+
+# what a prediction holds
+
+
+def test_draws_are_read_as_they_were_written(few: Prediction) -> None:
+    every = few.to_anndata().obsm["draws"]
+    assert few.n_kept_draws == 6
+    assert_array_equal(few.draws(slice(None)), every)
+    some, genes = np.array([7, 2, 11]), (few.genes[5], few.genes[0])
+    assert_array_equal(few.draws(some, genes), every[some][:, [5, 0]])
+    assert few.draws(slice(3, 5), [few.genes[9]]).shape == (2, 1, 6)
+    with pytest.raises(UnknownGeneError, match="BRCA9"):
+        few.draws(some, ["BRCA9"])
+
+
+def test_a_prediction_without_draws_says_so(few: Prediction, tmp_path) -> None:
+    import shutil
+
+    path = tmp_path / "summary.zarr"
+    shutil.copytree(few.path, path)
+    shutil.rmtree(path / "obsm" / "draws")
+    bare = Prediction.open(path)
+    assert bare.n_kept_draws == 0
+    with pytest.raises(PredictionError, match="no single samples"):
+        bare.draws(slice(None))
+    with pytest.raises(PredictionError, match="no single samples"):
+        group_draws(bare, np.arange(3), "tumour")
+
+
+def test_draws_are_kept_up_to_a_size() -> None:
+    assert may_keep_draws(726, 200, 32)
+    n_spots = MAX_DRAWS_BYTES // (200 * 32 * 2)
+    assert may_keep_draws(n_spots, 200, 32)
+    assert not may_keep_draws(n_spots + 1, 200, 32)
+
+
+# means of groups
+
+
+def test_the_cautious_interval_is_that_of_the_exported_summary(few: Prediction) -> None:
+    import shapely
+
+    area = Region(shapely.box(4400, 3400, 5561, 4200), "tumour")
+    (summary,) = region_summaries(Selection.of(few, (), [area]))
+    from napari_stem.geometry import inside
+
+    spots = np.flatnonzero(inside(few.spots, [area]))
+    made = group_draws(few, spots, "tumour")
+    assert made is not None
+    assert summary.n_spots == made.n_spots == len(spots) > 3
+    low, high = made.interval("alike")
+    expected = np.array([(e.mean, e.low, e.high) for e in summary.genes.values()])
+    assert_allclose(np.column_stack([made.mean, low, high]), expected, atol=2e-3)  # float16 draws
+
+
+def test_groups_are_summed_over_blocks_and_can_be_stopped(few: Prediction, monkeypatch) -> None:
+    spots = np.arange(len(few.spots))
+    whole = group_draws(few, spots, "all")
+    monkeypatch.setattr("napari_stem.evaluation.differences.SPOTS_PER_READ", 5)
+    pieces = group_draws(few, spots, "all")
+    assert whole is not None
+    assert pieces is not None
+    every = few.draws(slice(None)).astype(np.float64)
+    for made in (whole, pieces):
+        assert_allclose(made.independent, every.mean(0))
+        assert_allclose(made.alike, np.sort(every, -1).mean(0))
+        assert_allclose(made.variance, every.var(0, ddof=1).mean(-1), atol=1e-9)
+    assert group_draws(few, spots, "all", lambda: True) is None
+    with pytest.raises(PredictionError, match="No predicted spot lies in nowhere"):
+        group_draws(few, spots[:0], "nowhere")
+
+
+def test_independent_errors_give_the_narrower_interval(draws: np.ndarray) -> None:
+    made = group(draws)
+    cautious, sampled = (
+        np.subtract(*made.interval(errors)[::-1]) for errors in ("alike", "independent")
+    )
+    assert (sampled < cautious).all()
+    assert 3 < np.median(cautious / sampled) < 9  # about the root of 36 spots
+
+
+# differences
+
+
+@pytest.mark.parametrize("errors", ["alike", "independent"])
+def test_planted_differences_are_found_and_nothing_else(draws: np.ndarray, errors) -> None:
+    """The same spots twice, other draws: only what was planted differs."""
+    first, second = draws[..., :N_DRAWS].copy(), draws[..., N_DRAWS:]
+    planted = np.arange(0, 200, 10)
+    sign = np.where(planted % 20, 1.0, -1.0)
+    spread = draws.std(-1).mean(0)[planted]
+    shift = 4 * spread * sign
+    first[:, planted] += shift[:, np.newaxis]
+    found = compare(group(first, "A"), group(second, "B"), names(draws), errors)
+    called = np.flatnonzero(found.q_value <= 0.05)
+    assert set(planted) <= set(called)
+    assert len(called) <= 22  # one or two wrong ones are what 5% of twenty allow
+    assert_array_equal(found.probability[planted] > 0.5, sign > 0)
+    assert_allclose(found.difference[planted], shift, atol=0.25 * spread.max())
+    assert np.all((found.low <= found.difference) & (found.difference <= found.high))
+    top = np.argsort(-np.abs(found.standardised))[: len(planted)]
+    assert set(top) == set(planted)
+    assert_allclose(found.mean_a - found.mean_b, found.difference)
+
+
+@pytest.mark.parametrize("errors", ["alike", "independent"])
+def test_without_a_difference_nothing_is_called(draws: np.ndarray, errors) -> None:
+    a, b = (group(half) for half in (draws[..., :N_DRAWS], draws[..., N_DRAWS:]))
+    assert compare(a, b, names(draws), errors).q_value.min() > 0.2
+
+
+def test_wrong_signs_are_as_many_as_expected(draws: np.ndarray) -> None:
+    """One draw taken as the truth, the others as what the model says of it: q-values keep their word."""
+    rng = np.random.default_rng(5)
+    wrong = called = 0
+    expected = 0.0
+    for truth in range(0, 2 * N_DRAWS, 2):
+        rest = np.delete(draws, [truth, truth + 1], axis=-1)  # pairs of draws mirror each other
+        gene = rng.integers(draws.shape[1])
+        ranked = np.argsort(rest[:, gene].mean(-1))
+        halves = ranked[:6], ranked[-6:]
+        found = compare(*(group(rest[h]) for h in halves), names(draws), "independent")
+        true = np.subtract(*(draws[h][..., truth].mean(0) for h in halves))
+        calls = found.q_value <= 0.1
+        wrong += int((calls & ((found.probability > 0.5) != (true > 0))).sum())
+        called += int(calls.sum())
+        expected += float(np.minimum(found.probability, 1 - found.probability)[calls].sum())
+    assert called > 1000
+    assert expected / called <= 0.1
+    assert wrong / called <= 0.1 + 0.03
+    assert wrong / called > expected / called / 2  # no empty boast either: some calls are wrong
+
+
+def test_the_cautious_rule_calls_fewer_genes(draws: np.ndarray) -> None:
+    ranked = np.argsort(draws[:, 0].mean(-1))
+    a, b = group(draws[ranked[:12]]), group(draws[ranked[-12:]])
+    n_called = {
+        errors: int((compare(a, b, names(draws), errors).q_value <= 0.05).sum())
+        for errors in ("alike", "independent")
+    }
+    assert n_called["alike"] < n_called["independent"]
+
+
+def test_exchanging_the_groups_turns_the_signs(draws: np.ndarray) -> None:
+    a, b = group(draws[:10], "A"), group(draws[10:], "B")
+    there, back = compare(a, b, names(draws)), compare(b, a, names(draws))
+    assert (there.first, there.second, back.first) == ("A", "B", "B")
+    assert_allclose(there.difference, -back.difference)
+    assert_allclose(there.probability, 1 - back.probability)
+    assert_allclose(there.standardised, -back.standardised)
+    assert_allclose(there.q_value, back.q_value)
+    assert_allclose(there.low, -back.high, atol=1e-9)
+
+
+def test_single_spots_have_no_spread_between_them(draws: np.ndarray) -> None:
+    found = compare(group(draws[:1]), group(draws[1:2]), names(draws))
+    assert np.isnan(found.standardised).all()
+    assert np.isfinite(found.difference).all()
+    assert np.isfinite(found.probability).all()
+
+
+# the formulas
+
+
+def test_the_q_value_is_the_mean_of_the_surer_genes_rates() -> None:
+    probability = np.array([0.99, 0.5, 0.05, 0.875, 0.125])
+    expected = [
+        0.01,
+        0.81 / 5,
+        0.06 / 2,
+        0.31 / 4,
+        0.31 / 4,
+    ]  # .125 twice: equal genes, equal values
+    assert_allclose(expected_false_share(probability), expected)
+    assert expected_false_share([]).size == 0
+
+
+probabilities = arrays(np.float64, st.integers(1, 60), elements=st.floats(0, 1))
+
+
+@settings(max_examples=60)
+@given(probabilities)
+def test_q_values_keep_the_order_and_never_promise_more_than_the_rates(probability) -> None:
+    q = expected_false_share(probability)
+    rate = np.minimum(probability, 1 - probability)
+    order = np.argsort(rate, kind="stable")
+    assert (np.diff(q[order]) >= -1e-12).all()
+    assert (q <= rate + 1e-12).all()
+    assert (q >= rate.min() - 1e-12).all()
+    called = q <= 0.05
+    assert not called.any() or rate[called].mean() <= 0.05 + 1e-12
+
+
+@settings(max_examples=60)
+@given(arrays(np.float64, (3, 8), elements=st.floats(-5, 5)))
+def test_probabilities_never_reach_certainty(differences) -> None:
+    p = probability_above(differences, 8)
+    assert ((p >= 0.5 / 9) & (p <= 8.5 / 9)).all()
+    assert_allclose(p + probability_above(-differences, 8), 1)
+    assert (p[(differences > 0).all(1)] == 8.5 / 9).all()

@@ -1,0 +1,308 @@
+"""Moran's I, domains, their relations and stability; in the same process and in one of its own."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from dataclasses import replace
+
+import anndata
+import numpy as np
+import pytest
+
+from napari_stem.errors import OutputError, PredictionError, StemError, UnknownGeneError
+from napari_stem.geometry import Mpp, SizePx, Spots, lattice
+from napari_stem.results import Prediction
+from napari_stem.spatial_analysis import morans_i, neighbour_graph
+from napari_stem.spatial_analysis.apart import run_apart
+from napari_stem.spatial_analysis.domains import Stability, find_domains, leiden, stability_over
+from napari_stem.spatial_analysis.reading import (
+    independent_draws,
+    n_kept_draws,
+    predicted_means,
+)
+from napari_stem.spatial_analysis.relations import relate
+from napari_stem.spatial_analysis.store import (
+    annotate,
+    export_domains,
+    read_domains,
+    sidecar_path,
+    write_domains,
+)
+
+MPP = Mpp.square(0.5)
+
+
+@pytest.fixture
+def prediction(c5_prediction, tmp_path):
+    """A copy, beside which may be written."""
+    path = tmp_path / "C5.zarr"
+    shutil.copytree(c5_prediction, path)
+    return Prediction.open(path)
+
+
+@pytest.fixture(scope="module")
+def square() -> Spots:
+    return lattice(SizePx(4000, 4800), MPP, 200.0)  # 10 rows, 12 columns
+
+
+def halves(spots: Spots, noise: float, n_genes: int = 40) -> np.ndarray:
+    """Two kinds of spots, left and right, that differ in half of the genes."""
+    rng = np.random.default_rng(3)
+    values = rng.normal(0, noise, (len(spots), n_genes))
+    values[spots.array_col >= 6, : n_genes // 2] += 3
+    return values.astype(np.float32)
+
+
+# neighbours
+
+
+def test_square_lattices_have_four_neighbours(square):
+    graph = neighbour_graph(square).toarray()
+    assert (graph == graph.T).all()
+    n_neighbours = graph.sum(axis=1).reshape(10, 12)
+    assert (n_neighbours[1:-1, 1:-1] == 4).all()
+    assert n_neighbours[0, 0] == 2
+    assert graph[0, 1] == graph[0, 12] == 1
+
+
+def test_pieces_far_apart_are_no_neighbours(square):
+    pieces = square.take((square.array_col < 3) | (square.array_col > 7))
+    graph = neighbour_graph(pieces).toarray()
+    left = pieces.array_col < 3
+    assert graph[left][:, ~left].sum() == 0
+
+
+def test_hexagonal_lattices_have_six(square):
+    row, col = np.mgrid[0:8, 0:16]
+    is_node = (row + col) % 2 == 0
+    row, col = row[is_node], col[is_node]
+    names = tuple(f"{r}x{c}" for r, c in zip(row, col, strict=True))
+    x_px, y_px = col * 50.0, row * 50.0 * np.sqrt(3)
+    graph = neighbour_graph(Spots(x_px, y_px, row, col, 100.0, 55.0, names)).toarray()
+    inside = (row > 0) & (row < 7) & (col > 1) & (col < 14)
+    near = np.hypot(x_px[:, None] - x_px, y_px[:, None] - y_px) < 101
+    np.testing.assert_array_equal(graph[inside] > 0, (near & ~np.eye(len(row), dtype=bool))[inside])
+
+
+# Moran's I
+
+
+def test_morans_i_is_that_of_the_definition(prediction):
+    genes = prediction.genes[:7]
+    table = morans_i(prediction, genes)
+    weights = neighbour_graph(prediction.spots).toarray()
+    weights = weights / weights.sum(axis=1, keepdims=True)
+    for gene in genes:
+        z = prediction.values(gene).astype(float)
+        z = z - z.mean()
+        by_hand = len(z) / weights.sum() * (z @ weights @ z) / (z @ z)
+        assert table.loc[gene, "I"] == pytest.approx(by_hand, abs=1e-4)
+    assert list(table.index) == list(genes)
+    assert (table["fdr"] >= table["p"]).all()
+
+
+def test_all_genes_are_ranked(prediction):
+    table = morans_i(prediction)
+    assert tuple(table.index) == prediction.genes
+    assert table["I"].between(-1, 1).all()
+
+
+def test_a_gene_that_does_not_vary_has_no_morans_i(prediction):
+    import zarr
+
+    group = zarr.open_group(prediction.path, mode="r+", use_consolidated=False)
+    group["X"][:, 2] = 1.5
+    table = morans_i(Prediction.open(prediction.path), prediction.genes[:4])
+    assert table.isna().all(axis=1).tolist() == [False, False, True, False]
+
+
+def test_too_few_spots_are_refused(prediction):
+    import zarr
+
+    group = zarr.open_group(prediction.path, mode="r+", use_consolidated=False)
+    group["obs"]["done"][5:] = False
+    few = Prediction.open(prediction.path)
+    with pytest.raises(PredictionError, match="needs 10 predicted spots; there are 5"):
+        morans_i(few)
+    with pytest.raises(PredictionError, match="10 predicted spots"):
+        find_domains(predicted_means(few), few.spots.names[:5], few.genes, 1.0)
+
+
+def test_morans_i_stops_when_asked_and_knows_its_genes(prediction):
+    assert morans_i(prediction, is_stopped=lambda: True) is None
+    with pytest.raises(UnknownGeneError, match="no gene 'NOPE'"):
+        morans_i(prediction, ["NOPE"])
+
+
+# reading
+
+
+def test_only_finished_spots_are_read(prediction):
+    import zarr
+
+    zarr.open_group(prediction.path, mode="r+", use_consolidated=False)["obs"]["done"][::3] = False
+    partly = Prediction.open(prediction.path)
+    whole = prediction.to_anndata()
+    np.testing.assert_array_equal(predicted_means(partly), whole.X[partly.done])
+    picked = [partly.genes[4], partly.genes[1]]
+    np.testing.assert_array_equal(predicted_means(partly, picked), whole.X[partly.done][:, [4, 1]])
+
+
+def test_draws_that_mirror_others_are_left_out(prediction):
+    assert n_kept_draws(prediction) == 6
+    draws = independent_draws(prediction, 8)
+    np.testing.assert_array_equal(draws, prediction.to_anndata().obsm["draws"][:, :, ::2])
+    assert independent_draws(prediction, 2).shape[2] == 2
+
+
+# domains
+
+
+def test_two_halves_are_two_domains(square):
+    values = halves(square, noise=0.3)
+    found = find_domains(values, square.names, [f"g{i}" for i in range(40)], 0.1)
+    assert found.names == ("Domain 1", "Domain 2")
+    is_right = square.array_col >= 6
+    assert len(set(found.labels[is_right])) == len(set(found.labels[~is_right])) == 1
+    assert found.shares.tolist() == [0.5, 0.5]
+    right = found.labels[is_right][0]
+    assert set(found.markers[right]) <= {f"g{i}" for i in range(20)}
+
+
+def test_finer_means_more_and_the_same_gives_the_same(prediction):
+    means = predicted_means(prediction)
+    coarse, fine = leiden(means, 0.1), leiden(means, 2.0)
+    assert coarse.max() < fine.max()
+    np.testing.assert_array_equal(fine, leiden(means, 2.0))
+    sizes = np.bincount(fine)
+    assert (np.diff(sizes) <= 0).all()
+
+
+def test_stability_tells_sure_domains_from_noise(square):
+    rng = np.random.default_rng(0)
+    sure = np.stack([halves(square, 0.0) + rng.normal(0, 0.3, (120, 40)) for _ in range(3)], axis=2)
+    unsure = rng.normal(0, 1, (120, 40, 3))
+    labels = leiden(halves(square, 0.3), 0.1)
+    told: list[tuple[int, int]] = []
+    stable = stability_over(sure.astype(np.float16), labels, 0.1, lambda *at: told.append(at))
+    assert told == [(0, 3), (1, 3), (2, 3)]
+    assert stable.between == pytest.approx((1, 1, 1))
+    assert stable.with_mean == pytest.approx((1, 1, 1))
+    assert stable.found_again == pytest.approx((1, 1))
+    noise = stability_over(unsure.astype(np.float16), labels, 1.0)
+    assert np.mean(noise.between) < 0.2
+    np.testing.assert_allclose(noise.found_again, noise.by_chance, atol=0.1)
+    assert max(stable.by_chance) < 0.5
+
+
+def test_halves_avoid_each_other(square):
+    labels = (square.array_col >= 6).astype(np.int64)
+    relations = relate(square, labels, MPP)
+    assert relations.enrichment[0, 0] > 3
+    assert relations.enrichment[0, 1] < -3
+    same, other = relations.co_occurrence[0, 0], relations.co_occurrence[0, 1]
+    assert same[0] > 1 > other[0]
+    assert other[-1] > other[0]  # further out the other half comes in
+    assert relations.radii_um[0] > 200
+    assert len(relations.radii_um) == relations.co_occurrence.shape[2]
+
+
+def test_a_single_domain_has_no_relations(square):
+    assert relate(square, np.zeros(len(square), dtype=np.int64), MPP) is None
+
+
+# on disk
+
+
+@pytest.fixture
+def domains(prediction):
+    means = predicted_means(prediction)
+    found = find_domains(means, prediction.spots.names, prediction.genes, 1.5)
+    stability = Stability(
+        (0.5,), (0.75, 0.25), *((share,) * len(found.names) for share in (0.5, 0.2))
+    )
+    relations = relate(prediction.spots, found.labels, MPP)
+    return replace(found, stability=stability, relations=relations)
+
+
+def test_domains_are_found_again_beside_their_prediction(prediction, domains):
+    assert read_domains(prediction) is None
+    named = replace(domains, names=("Tumour",) * len(domains.names))  # a user may repeat names
+    write_domains(named, sidecar_path(prediction))
+    read = read_domains(prediction)
+    np.testing.assert_array_equal(read.labels, domains.labels)
+    assert (read.names, read.markers) == (named.names, domains.markers)
+    assert (read.stability, read.resolution) == (domains.stability, 1.5)
+    np.testing.assert_array_equal(read.relations.enrichment, domains.relations.enrichment)
+    assert [path.name for path in prediction.path.parent.iterdir()].count("C5.domains.h5ad") == 1
+
+
+def test_domains_of_fewer_spots_do_not_count(prediction, domains):
+    fewer = replace(domains, spots=domains.spots[:-1], labels=domains.labels[:-1])
+    write_domains(fewer, sidecar_path(prediction))
+    assert read_domains(prediction) is None
+
+
+def test_damaged_domains_are_told(prediction):
+    sidecar_path(prediction).write_bytes(b"not HDF5")
+    with pytest.raises(PredictionError, match="damaged or holds no domains"):
+        read_domains(prediction)
+
+
+def test_domains_go_with_exported_tables(prediction, domains, tmp_path):
+    export_domains(domains, prediction, tmp_path / "d.h5ad")
+    table = anndata.read_h5ad(tmp_path / "d.h5ad")
+    assert table.shape == (len(prediction.spots), len(prediction.genes))
+    assert list(table.obs["domain"]) == [domains.names[label] for label in domains.labels]
+    assert "predicted expression" in table.uns["napari_stem_domains"]
+    export_domains(domains, prediction, tmp_path / "d.csv")
+    header, first, *rest = (tmp_path / "d.csv").read_text().splitlines()
+    assert header == "spot,x_px,y_px,domain"
+    assert first.startswith(f"{prediction.spots.names[0]},")
+    assert len(rest) == len(prediction.spots) - 1
+    with pytest.raises(OutputError, match="cannot be written"):
+        export_domains(domains, prediction, tmp_path / "none" / "d.csv")
+
+
+def test_spots_without_a_domain_are_missing(prediction, domains):
+    table = prediction.to_anndata()
+    fewer = replace(domains, spots=domains.spots[1:], labels=domains.labels[1:])
+    annotate(table, fewer)
+    assert table.obs["domain"].isna().sum() == 1
+
+
+# in a process of its own
+
+
+@pytest.mark.slow
+def test_a_process_tells_its_progress_and_stores_what_it_finds(prediction):
+    told: list[tuple[str, int, int]] = []
+    arguments = ["domains", str(prediction.path), "1.0"]
+    assert run_apart(arguments, lambda: False, lambda *at: told.append(at))
+    found = read_domains(prediction)
+    np.testing.assert_array_equal(found.labels, leiden(predicted_means(prediction), 1.0))
+    assert found.relations is not None
+    assert len(found.stability.with_mean) == 3
+    texts = [text for text, _, _ in told]
+    assert texts[:3] == ["Reading the prediction", "Looking for domains", "Domains found"]
+    assert texts[-1] == "Domains of sample 3 of 3"
+    assert all(done <= total for _, done, total in told)
+
+
+def test_a_process_can_be_ended(prediction):
+    stop = threading.Event()
+    ended = run_apart(["domains", str(prediction.path), "1.0"], stop.is_set, lambda *_: stop.set())
+    assert ended is False
+    assert not sidecar_path(prediction).exists()
+
+
+def test_what_a_process_refuses_is_told_in_its_words(tmp_path):
+    with pytest.raises(StemError, match="There is no prediction"):
+        run_apart(["morans", str(tmp_path / "none.zarr"), "x.csv"], lambda: False, lambda *_: None)
+
+
+def test_a_process_that_breaks_is_told(tmp_path, caplog):
+    with pytest.raises(StemError, match="broke down"):
+        run_apart(["nonsense"], lambda: False, lambda *_: None)
+    assert "KeyError" in caplog.text
