@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_stem import __version__
+from napari_stem.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,6 +48,8 @@ def provenance_of(
     }
 
 
+PROVENANCE_KEY = "napari_stem"
+LIBRARY = "slide"
 MAX_DRAWS_BYTES = 2_000_000_000  # as they are in memory; about half of it on disk
 
 
@@ -54,12 +58,11 @@ def may_keep_draws(n_spots: int, n_genes: int, n_draws: int) -> bool:
     return n_spots * n_genes * n_draws * np.dtype(np.float16).itemsize <= MAX_DRAWS_BYTES
 
 
-def empty_table(spots: Spots, genes: Sequence[str], n_kept_draws: int) -> anndata.AnnData:
-    """Table of a prediction of which nothing is done: all NaN; its parts are those of `Prediction`."""
+def empty_table(spots: Spots, genes: Sequence[str]) -> anndata.AnnData:
+    """Table of a prediction of which nothing is done, as yet without `empty_arrays`."""
     import anndata
     import pandas as pd
 
-    shape = (len(spots), len(genes))
     obs = pd.DataFrame(
         {
             "array_row": spots.array_row,
@@ -70,27 +73,152 @@ def empty_table(spots: Spots, genes: Sequence[str], n_kept_draws: int) -> anndat
         },
         index=list(spots.names),
     )
-    obsm: dict[str, NDArray[Any]] = {"spatial": np.column_stack([spots.x_px, spots.y_px])}
-    if n_kept_draws:
-        obsm["draws"] = np.full((*shape, n_kept_draws), np.nan, np.float16)
     return anndata.AnnData(
-        X=np.full(shape, np.nan, np.float32),
         obs=obs,
         var=pd.DataFrame(index=list(genes)),
-        obsm=obsm,
-        layers={name: np.full(shape, np.nan, np.float32) for name in ("sd", "q05", "q95")},
+        obsm={"spatial": np.column_stack([spots.x_px, spots.y_px])},
     )
 
 
-def write_zarr(table: anndata.AnnData, path: Path, chunks: tuple[int, int]) -> None:
-    """Write Zarr 3, each chunk a file of its own, so that a block can be added without touching others."""
-    import anndata
+def empty_arrays(n_spots: int, n_genes: int, n_kept_draws: int) -> dict[str, NDArray[Any]]:
+    """All NaN and without size in memory: what `Prediction.write_block` will fill, by place in the table."""
+    shape = (n_spots, n_genes)
+    nothing = np.broadcast_to(np.float32(np.nan), shape)
+    arrays: dict[str, NDArray[Any]] = {f"layers/{name}": nothing for name in ("sd", "q05", "q95")}
+    arrays["X"] = nothing
+    if n_kept_draws:
+        arrays["obsm/draws"] = np.broadcast_to(np.float16(np.nan), (*shape, n_kept_draws))
+    return arrays
 
+
+def write_empty(
+    path: Path,
+    table: anndata.AnnData,
+    arrays: Mapping[str, NDArray[Any]],
+    provenance: Mapping[str, Any],
+    *,
+    image: NDArray[np.uint8],
+    scalefactors: Mapping[str, float],
+) -> None:
+    """Write a prediction of which nothing is done, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        New Zarr folder.
+    table, arrays
+        From `empty_table` and `empty_arrays`.
+    provenance
+        How it will be made.
+    image, scalefactors
+        Overview of the slide, as squidpy reads it from ``uns["spatial"]``.
+
+    Raises
+    ------
+    OutputError
+        The place exists or cannot be written.
+    """
+    if path.exists():
+        raise OutputError(
+            f"{path} exists already; choose another name, resume it, or remove it first."
+        )
+    table.uns["spatial"] = {
+        LIBRARY: {"images": {"hires": image}, "scalefactors": dict(scalefactors)}
+    }
+    table.uns[PROVENANCE_KEY] = stored_provenance(provenance)
+    partial = path.with_name(path.name + ".new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        write_zarr(table, partial, arrays)
+        partial.rename(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror or error}); choose another place."
+        ) from error
+
+
+def write_zarr(
+    table: anndata.AnnData, path: Path, arrays: Mapping[str, NDArray[Any]] | None = None
+) -> None:
+    """Write Zarr 3 in chunks that serve both a block of spots being added and one gene being read.
+
+    Each chunk is a file of its own, so that a block can be added without touching others; a chunk of
+    nothing but NaN has no file.
+
+    Parameters
+    ----------
+    table
+        A prediction.
+    path
+        Folder to make.
+    arrays
+        Place in the table ("X", "layers/sd", "obsm/draws") -> (spots, genes, ...), float. None: those of
+        the table itself.
+    """
+    import zarr
+
+    if arrays is None:
+        table, arrays = _taken_apart(table)
     with warnings.catch_warnings():
         # zarr says that consolidated metadata is not in its specification yet; anndata reads without it too.
         warnings.filterwarnings("ignore", message="Consolidated metadata")
-        with anndata.settings.override(zarr_write_format=3, auto_shard_zarr_v3=False):
-            table.write_zarr(path, chunks=chunks)
+        _write_frame(table, path)
+        group = zarr.open_group(path, mode="r+", use_consolidated=False)
+        for place, values in arrays.items():
+            _write_array(group, place, values)
+        zarr.consolidate_metadata(group.store)
+
+
+def _taken_apart(
+    table: anndata.AnnData,
+) -> tuple[anndata.AnnData, dict[str, NDArray[Any]]]:
+    """Table without its values, and those."""
+    import anndata
+
+    arrays: dict[str, NDArray[Any]] = {"X": table.X}
+    arrays |= {f"layers/{name}": values for name, values in table.layers.items() if name}
+    others = dict(table.obsm)
+    if "draws" in others:
+        arrays["obsm/draws"] = others.pop("draws")
+    frame = anndata.AnnData(obs=table.obs, var=table.var, obsm=others, uns=dict(table.uns))
+    return frame, arrays
+
+
+def _write_frame(table: anndata.AnnData, path: Path) -> None:
+    import anndata
+
+    with anndata.settings.override(zarr_write_format=3, auto_shard_zarr_v3=False):
+        table.write_zarr(path)
+
+
+def _write_array(group: Any, place: str, values: NDArray[Any]) -> None:
+    array = group.create_array(
+        place,
+        shape=values.shape,
+        dtype=values.dtype,
+        chunks=chunk_shape(values.shape),
+        fill_value=np.nan,
+        # https://anndata.readthedocs.io/en/stable/fileformat-prose.html#dense-arrays
+        attributes={"encoding-type": "array", "encoding-version": "0.2.0"},
+        overwrite=True,
+    )
+    if any(values.strides):  # else it is a single NaN that stands for all
+        array[...] = values
+
+
+def chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Chunks of an array of (spots, genes) or (spots, genes, draws).
+
+    About 32,000 means or 4,000 x 32 draws lie in one: few enough that a block of 16 spots rewrites little, many
+    enough that a gene lies in few files. Beyond some hundred genes chunks grow wider instead of more.
+    """
+    n_genes = max(1, shape[1])
+    if len(shape) == 2:
+        genes = min(n_genes, max(32, -(-n_genes // 8)))
+        return min(1024, max(256, 32_768 // genes)), genes
+    genes = min(n_genes, max(16, -(-n_genes // 16)))
+    return 256, genes, *shape[2:]
 
 
 def stored_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:

@@ -240,6 +240,7 @@ def test_evaluate_matches_by_name_and_by_place_alike(
     assert figures["n_spots"] == 4
     assert figures["crps"] > 0
     assert set(figures["coverage"]) == {"50", "80", "90", "95"}
+    assert figures["unit"] == "log2(count + 1)"
 
 
 def test_names_that_agree_by_chance_do_not_count(
@@ -254,6 +255,7 @@ def test_names_that_agree_by_chance_do_not_count(
     result = run("evaluate", predicted[0], "--truth", tmp_path / "t.h5ad")
     assert "4 spots matched by position" in result.stderr
     assert "pcc_50" in result.stdout
+    assert "errors in log2(count + 1)" in result.stdout
 
 
 def test_evaluate_refuses_what_it_cannot_compare(
@@ -381,6 +383,11 @@ def test_train_overwrites_nothing_unasked(tmp_path: Path) -> None:
     assert "--overwrite" in refused("train", tmp_path, "--out", model)
     assert "wsis" in refused("train", tmp_path, "--out", model, "--overwrite")
     assert "other things" in refused("train", tmp_path, "--out", tmp_path)
+    unfinished = tmp_path / "unfinished"
+    (unfinished / "checkpoints").mkdir(parents=True)
+    assert "--resume" in refused("train", tmp_path, "--out", unfinished)
+    assert "wsis" in refused("train", tmp_path, "--out", unfinished, "--resume")
+    assert "wsis" in refused("train", tmp_path, "--out", unfinished, "--overwrite")
     assert "no data set" in refused("train", tmp_path / "no", "--out", tmp_path / "new")
 
 
@@ -408,9 +415,31 @@ def test_train_hands_on_its_options_and_reports(
     said = ok(*command, "--seed", "4", "--device", "cpu")
     (options,) = asked
     assert (options.hold_out, options.steps, options.seed) == (("C3",), 9, 4)
-    assert "Held-out section C5" in said  # the packaged model's own report stands in
+    assert (
+        "Held-out section C5; errors in log2(count + 1)" in said
+    )  # the packaged model's own report
     assert "ridge" in said
-    assert "C5" in json.loads(ok(*command, "--json"))["metrics"]
+    told = json.loads(ok(*command, "--json"))
+    assert "C5" in told["metrics"]
+    assert told["unit"] == "log2(count + 1)"
+
+
+def test_train_says_before_it_begins_what_choosing_the_steps_costs(
+    her2st_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_stem.model import load_model
+    from napari_stem.training import fit
+
+    monkeypatch.setattr(fit, "train", lambda *_: load_model())
+    command = ("train", her2st_dataset, "--out", tmp_path / "m", "--device", "cpu")
+    published = ("--objective", "published", "--size", "full")
+    two = run(*command, *published).stderr
+    assert "3 trainings of up to 200,000 steps" in two
+    one = run(*command, *published, "--hold-out", "C2").stderr  # cut into four strips
+    assert "5 trainings of up to 200,000 steps" in one
+    for told in (("--steps", "9"), ("--minutes", "1")):
+        assert "trainings" not in run(*command, *published, *told).stderr
+    assert "trainings" not in run(*command).stderr
 
 
 def test_interrupted_training_is_130(
@@ -442,6 +471,7 @@ def test_demo_in_a_window_says_what_the_model_is_worth(monkeypatch: pytest.Monke
     assert opened == [True]
     assert "pcc_50" in said
     assert "ridge" in said
+    assert "errors in log2(count + 1)" in said
 
 
 @pytest.mark.slow

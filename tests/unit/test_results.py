@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import shutil
@@ -13,10 +14,11 @@ import anndata
 import numpy as np
 import pytest
 
+from napari_stem.empty_prediction import chunk_shape
 from napari_stem.errors import OutputError, PredictionError, UnknownGeneError
 from napari_stem.geometry import Mpp, SizePx, lattice
 from napari_stem.model.bundle import load_folder
-from napari_stem.results import FIELDS, PROVENANCE_KEY, Prediction
+from napari_stem.results import FIELDS, PROVENANCE_KEY, Prediction, stored
 from napari_stem.settings import SamplingSettings
 from napari_stem.slide import open_slide
 
@@ -155,6 +157,75 @@ def test_spots_come_back_as_they_were(prediction: Prediction, spots: Spots) -> N
     for column in ("x_px", "y_px", "array_row", "array_col"):
         np.testing.assert_array_equal(getattr(found, column), getattr(spots, column))
     assert (found.pitch_um, found.diameter_um) == (spots.pitch_um, spots.diameter_um)
+
+
+def test_an_array_in_use_stays_live_however_many_others_were_read(
+    prediction: Prediction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored, "READ_AHEAD_BYTES", 1)  # one gene at a time
+    monkeypatch.setattr(stored, "KEPT_BYTES", 1)  # the latest only
+    values = prediction._stored
+    held = prediction.values("ERBB2")
+    for gene in GENES[1:]:
+        prediction.values(gene)
+    assert len(values._recent) == 1
+    assert len(values._live) == 2  # the latest, and the one that is in use
+    assert prediction.values("ERBB2") is not None
+    index = np.arange(5)
+    prediction.write_block(index, **block_of(index))
+    np.testing.assert_array_equal(held[:5], block_of(index)["mean"][:, 0])
+    np.testing.assert_array_equal(prediction.values("MUC1")[:5], block_of(index)["mean"][:, 3])
+    del held
+    for gene in GENES[1:]:
+        prediction.values(gene)
+    assert len(values._live) == 1
+
+
+@pytest.mark.parametrize("read_ahead", [10**9, 400, 1])
+def test_genes_are_told_apart_in_every_share_of_a_chunk(
+    tmp_path: Path, image: np.ndarray, monkeypatch: pytest.MonkeyPatch, read_ahead: int
+) -> None:
+    """75 genes in chunks of 32: the last one is narrower, and shares of a chunk need not be even."""
+    monkeypatch.setattr(stored, "READ_AHEAD_BYTES", read_ahead)
+    genes = [f"G{i}" for i in range(75)]
+    spots = lattice(SizePx(40, 90), Mpp.square(1.0), 10.0)
+    many = Prediction.begin(
+        tmp_path / "many.zarr",
+        spots,
+        genes,
+        {"pitch_um": 10.0, "spot_diameter_um": 10.0},
+        image=image,
+        image_scale=1.0,
+        spot_diameter_px=10.0,
+        n_kept_draws=2,
+    )
+    everywhere = np.arange(len(spots))
+    mean = (everywhere[:, None] * 100 + np.arange(75)).astype(np.float32)
+    rest = {"sd": mean + 0.25, "q05": mean - 1, "q95": mean + 1}
+    draws = np.stack([mean, mean + 1], -1).astype(np.float16)
+    nothing = np.zeros(len(spots), np.float32)
+    many.write_block(everywhere, mean=mean, **rest, ood_distance=nothing, draws=draws)
+    for column, gene in enumerate(genes):
+        np.testing.assert_array_equal(many.values(gene), mean[:, column])
+        np.testing.assert_array_equal(many.values(gene, "sd"), rest["sd"][:, column])
+    np.testing.assert_array_equal(many.rows(np.array([3, 7])), mean[[3, 7]])
+    np.testing.assert_array_equal(many.draws(slice(2, 5), ["G40", "G3"]), draws[2:5][:, [40, 3]])
+
+
+@pytest.mark.parametrize("n_genes", [1, 20, 200, 1000, 20_000])
+def test_chunks_serve_blocks_and_genes(n_genes: int) -> None:
+    spots, genes = chunk_shape((100_000, n_genes))
+    assert -(-n_genes // genes) <= 8  # so many files are rewritten by a block, per field
+    assert spots >= 256  # so that a gene lies in few
+    assert spots * genes <= max(32_768, 256 * n_genes / 8)
+    assert chunk_shape((100_000, n_genes, 32))[2] == 32
+
+
+def test_nothing_takes_no_room_however_many_spots(tmp_path: Path, image: np.ndarray) -> None:
+    spots = lattice(SizePx(300, 300), Mpp.square(1.0), 2.0)
+    begin(tmp_path / "p.zarr", spots, image, N_DRAWS)
+    assert not any((tmp_path / "p.zarr" / "X").rglob("c/*"))
+    assert np.isnan(anndata.read_zarr(tmp_path / "p.zarr").X).all()
 
 
 def test_unknown_gene(prediction: Prediction) -> None:
@@ -308,6 +379,10 @@ def test_resume_opens_what_the_same_run_left(slide, model, tmp_path) -> None:
     np.testing.assert_array_equal(np.flatnonzero(again.done), [1, 2])
     assert again.provenance["slide"] == "C3.jpg"
     assert again.provenance["model_weights_sha256"] == model.weights_hash
+    assert again.provenance["mpp_source"] == "metadata of the data set"
+    with contextlib.closing(open_slide(slide.path, slide.require_mpp())) as stated:
+        assert stated.mpp_sources[0].source == "stated by you"  # the same size: the same values
+        Prediction.create(path, settings=SETTINGS, **{**run, "slide": stated})
     with pytest.raises(OutputError, match="exists already"):
         Prediction.create(path, settings=SETTINGS, **{**run, "resume": False})
 

@@ -15,6 +15,7 @@ from napari_stem.geometry import Mpp, SizePx, Spots, lattice
 from napari_stem.results import Prediction
 from napari_stem.spatial_analysis import morans_i, neighbour_graph
 from napari_stem.spatial_analysis.apart import run_apart
+from napari_stem.spatial_analysis.autocorrelation import morans_of
 from napari_stem.spatial_analysis.domains import Stability, find_domains, leiden, stability_over
 from napari_stem.spatial_analysis.reading import (
     independent_draws,
@@ -55,6 +56,12 @@ def halves(spots: Spots, noise: float, n_genes: int = 40) -> np.ndarray:
 
 
 # neighbours
+
+
+def test_squidpy_says_nothing_on_stdout(square, capsys):
+    morans_of(halves(square, 1.0, 4), neighbour_graph(square))
+    relate(square, np.repeat([0, 1], len(square) // 2), MPP)
+    assert capsys.readouterr().out == ""
 
 
 def test_square_lattices_have_four_neighbours(square):

@@ -27,7 +27,8 @@ def demo(
     if why_not is None:
         from napari_stem.widgets.demo import show_demo
 
-        say_figures(work.packaged_figures(), title)
+        figures, unit = work.packaged_figures()
+        say_figures(figures, title, unit)
         tell("Opening the viewer; close its window to end.")
         show_demo()
         return
@@ -36,7 +37,7 @@ def demo(
     if as_json:
         say_json(result)
         return
-    say_figures({"predicted": result["metrics"]}, title)
+    say_figures({"predicted": result["metrics"]}, title, result["metrics"]["unit"])
     say(f"{result['n_spots']} spots, {result['n_genes']} genes. {NOTICE}")
     say(f"Map of {result['gene']}:  {result['png']}")
     say(f"All genes:  {result['h5ad']} (AnnData)")

@@ -41,7 +41,14 @@ ToleranceUm = Annotated[
         help="Um from a spot to its patch's centre at the most; default: a tenth of the patch.",
     ),
 ]
-SlideArgument = Annotated[Path, typer.Argument(help="SVS, TIFF, JPEG or PNG.", show_default=False)]
+SlideArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="SVS, TIFF and its kin (NDPI, SCN, OME-TIFF ...), OME-Zarr, JPEG, PNG; with pip's extra "
+        "'openslide' also DICOM, MRXS and VMS, with 'czi' CZI.",
+        show_default=False,
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Of everything random: the same seed, the same numbers.")]
 
 

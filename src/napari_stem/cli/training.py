@@ -20,7 +20,10 @@ def train(
         str | None, typer.Option(help="Sections never trained on, separated by commas; reported.")
     ] = None,
     genes: Annotated[
-        str, typer.Option(help="hmhvg:N, hvg:N or a file, one gene a line.")
+        str,
+        typer.Option(
+            help="hmhvg:N, hvg:N, set:NAME, a file, or several joined by + (see 'genes')."
+        ),
     ] = "hmhvg:200",
     encoder: Annotated[
         str | None,
@@ -39,7 +42,8 @@ def train(
         Literal["small", "full"], typer.Option(help="Of the published network; full: 12 x 384.")
     ] = "small",
     normalisation: Annotated[
-        Literal["log2_counts", "log1p_cp10k"], typer.Option(help="Unit of the values.")
+        Literal["log2_counts", "log1p_counts", "log1p_cp10k"],
+        typer.Option(help="Unit of the values."),
     ] = "log2_counts",
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Limit for training.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps at the most.")] = None,
@@ -61,7 +65,7 @@ def train(
     ] = "auto",
     compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
     processes: Annotated[
-        int, typer.Option(min=1, help="On this machine; many machines: see 'accelerate launch'.")
+        int, typer.Option(min=1, help="On this machine; many machines: see above.")
     ] = 1,
     checkpoint_minutes: Annotated[
         float, typer.Option(min=0, help="Minutes between two checkpoints.")
@@ -83,7 +87,7 @@ def train(
 ) -> None:
     """Train a model on measured sections and report it on those held out.
 
-    On several machines: accelerate launch -m napari_stem train ... on each.
+    On several machines: accelerate launch -m napari_stem train ... (or torchrun) on each.
     """
     if minutes is not None and steps is not None:
         msg = "choose one of --minutes and --steps."
@@ -138,7 +142,7 @@ def _say_trained(result: dict[str, Any], out: Path) -> None:
     from napari_stem.commands.tables import say_figures
 
     for section, columns in result["metrics"].items():
-        say_figures(columns, f"Held-out section {section}")
+        say_figures(columns, f"Held-out section {section}", result["unit"])
     trained_on = ", ".join(result["sections"])
     say(f"Model '{result['name']}', {result['n_genes']} genes, trained on {trained_on}: {out}")
 
@@ -157,4 +161,5 @@ def evaluate(
     if as_json:
         say_json(figures)
     else:
-        say_figures({"predicted": figures}, f"{prediction.name} against {truth.name}")
+        title = f"{prediction.name} against {truth.name}"
+        say_figures({"predicted": figures}, title, figures["unit"])

@@ -114,6 +114,13 @@ def run_benchmark(
         benchmark = Benchmark(PROTOCOLS[protocol], Dataset(folder), encoder, asked, out, shown)
         _require_same(out, benchmark.identity, overwrite=overwrite)
         _require_genes(benchmark, show_genes)
+        if {p.name for p in benchmark.predictors} & {"published"} and not (
+            asked.steps or asked.minutes
+        ):
+            tell(
+                "Neither --steps nor --minutes is given: for published Stem the number of steps is chosen on "
+                "left-out sections, which trains it anew for each of them, in every run."
+            )
         if overwrite:
             _clear(out)
         with _kept_on_interrupt(benchmark, out):

@@ -80,15 +80,16 @@ def run_demo(out: Path) -> dict[str, Any]:
     }
 
 
-def packaged_figures() -> dict[str, Any]:
-    """Figures of the packaged model on the sample, as its card states them: predictor -> metrics."""
+def packaged_figures() -> tuple[dict[str, Any], str]:
+    """Figures of the packaged model on the sample, as its card states them: predictor -> metrics, and unit."""
     from napari_stem.model import DEFAULT_MODEL, PACKAGED
     from napari_stem.model.config import read_config
     from napari_stem.sample_data import sample_path
+    from napari_stem.spatial.normalise import normalisation
 
-    metrics = read_config(PACKAGED / DEFAULT_MODEL).card.get("metrics", {})
-    figures: dict[str, Any] = metrics.get(sample_path().stem, {})
-    return figures
+    config = read_config(PACKAGED / DEFAULT_MODEL)
+    figures: dict[str, Any] = config.card.get("metrics", {}).get(sample_path().stem, {})
+    return figures, normalisation(config.normalisation).label
 
 
 def best_gene(model: Model) -> str:
@@ -161,4 +162,4 @@ def _measured(slide: Slide, model: Model, path: Path, bars: ProgressBars) -> dic
         title="Predicting the measured spots",
         keep_draws=True,
     )
-    return compare(prediction.to_anndata(), section.counts).figures
+    return compare(prediction.to_anndata(), section.counts).as_json()

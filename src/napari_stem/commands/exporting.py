@@ -117,7 +117,7 @@ def _unpacked(path: Path, folder: Path) -> Path:
     except (OSError, LookupError, ValueError, TypeError) as error:
         msg = f"{path} is not a prediction of napari-stem, or is damaged ({error})."
         raise PredictionError(msg) from error
-    write_zarr(table, folder, chunks=(256, max(1, table.n_vars)))
+    write_zarr(table, folder)
     return folder
 
 

@@ -24,7 +24,7 @@ MEANINGS = {
     "pcc_undefined": "genes left out of pcc_mean: constant in the truth or the prediction",
     "mse": "mean squared error (lower is better)",
     "mae": "mean absolute error (lower is better)",
-    "crps": "error of the whole distribution, in the data's unit (lower is better)",
+    "crps": "error of the whole distribution (lower is better)",
     "coverage 50": "share of the truth inside the 50% interval (should be .50)",
     "coverage 80": "the same for 80% (should be .80)",
     "coverage 90": "the same for 90% (should be .90)",
@@ -39,9 +39,9 @@ MEANINGS = {
 }
 
 
-def say_figures(columns: Mapping[str, Mapping[str, Any]], title: str) -> None:
+def say_figures(columns: Mapping[str, Mapping[str, Any]], title: str, unit: str) -> None:
     """Print metrics, one column per prediction, with a line on what each means."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(f"{title}; errors in {unit}"), title_justify="left")
     table.add_column("metric")
     for name in columns:
         table.add_column(name, justify="right")

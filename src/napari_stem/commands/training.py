@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.commands.outputs import require_writable
+from napari_stem.commands.outputs import require_model_room
 from napari_stem.commands.terminal import Interrupted, progress_bars, tell
-from napari_stem.errors import OutputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from napari_stem.commands.terminal import ProgressBars
     from napari_stem.model.bundle import Model
     from napari_stem.spatial.dataset import Dataset
+    from napari_stem.training.options import TrainingOptions
 
 
 def run_train(
@@ -34,8 +34,8 @@ def run_train(
 
     Returns
     -------
-    JSON-ready: ``out, name, n_genes, sections, metrics`` (per held-out section, then per predictor). None in
-    all but the first of several processes.
+    JSON-ready: ``out, name, n_genes, unit, sections, metrics`` (per held-out section, then per predictor).
+    None in all but the first of several processes.
 
     Raises
     ------
@@ -54,19 +54,23 @@ def run_train(
 
     options["device"] = torch_device(options["device"])
     team = Team.gathered(options["device"])
-    team.share(lambda: _require_room(out, overwrite=overwrite, resume=options.get("resume", False)))
+    resume = options.get("resume", False)
+    team.share(lambda: require_model_room(out, overwrite=overwrite, resume=resume))
     from napari_stem.spatial.dataset import Dataset
+    from napari_stem.training.options import TrainingOptions
 
     dataset = Dataset(folder)
     if not team.is_first:
         _train(dataset, out, options)
         return None
+    _say_cost(dataset, TrainingOptions(**options), team.size)
     with progress_bars() as bars:
         model = _train(dataset, out, options, bars)
     return {
         "out": str(out),
         "name": model.name,
         "n_genes": len(model.genes),
+        "unit": model.unit,
         "sections": model.card["sections"],
         "metrics": model.card.get("metrics", {}),
     }
@@ -88,12 +92,27 @@ def _train(
         raise Interrupted(msg) from None
 
 
+def _say_cost(dataset: Dataset, options: TrainingOptions, n_processes: int) -> None:
+    """Say on stderr what nobody would guess before the work begins."""
+    from napari_stem.training.options import DEFAULT_STEPS
+
+    if n_processes > 1:
+        tell(f"{n_processes} processes train together.")
+    if options.objective == "published" and options.chooses_steps:
+        n_left = len(set(dataset.sections) - set(options.hold_out))
+        steps = DEFAULT_STEPS[options.objective, options.size]
+        tell(
+            f"Neither --steps nor --minutes is given: how long to train is chosen on left-out sections, by "
+            f"{options.n_fits(n_left)} trainings of up to {steps:,} steps each; with --steps there is one."
+        )
+
+
 def run_evaluate(prediction: Path, truth: Path) -> dict[str, Any]:
-    """Compare a prediction with counts; says on stderr what it rests on. Returns the metrics."""
+    """Compare a prediction with counts; says on stderr what it rests on. Returns metrics and unit."""
     from napari_stem.evaluation.comparison import compare, read_prediction, read_truth
 
     found = compare(read_prediction(prediction), read_truth(truth))
-    figures = found.figures
+    figures = found.as_json()
     tell(
         f"{figures['n_spots']} spots matched by {found.matched_by}, of {found.n_predicted} predicted "
         f"and {found.n_measured} measured."
@@ -106,25 +125,3 @@ def run_evaluate(prediction: Path, truth: Path) -> dict[str, Any]:
     if figures["crps"] is None:
         tell("What needs the samples is left out; predict with --keep-draws to have it.")
     return figures
-
-
-def _require_room(out: Path, *, overwrite: bool, resume: bool) -> None:
-    """Check that a model may be written here."""
-    require_writable(out / "config.json")
-    if not out.exists():
-        return
-    if not out.is_dir():
-        msg = f"{out} is a file; name a folder for the model."
-        raise OutputError(msg)
-    names = {path.name for path in out.iterdir()}
-    if "config.json" in names:
-        if not overwrite and not (resume and "checkpoints" in names):
-            msg = f"{out} holds a model already; choose another folder, or add --overwrite."
-            raise OutputError(msg)
-    elif "checkpoints" in names:
-        if not resume and not overwrite:
-            msg = f"{out} holds an unfinished training; add --resume to go on, --overwrite to start anew."
-            raise OutputError(msg)
-    elif names:
-        msg = f"{out} holds other things than a model; choose an empty or new folder."
-        raise OutputError(msg)

@@ -1,4 +1,4 @@
-"""A network evaluated on some rows at a time, so that a slow one can be stopped soon."""
+"""A network evaluated on some rows at a time: it stays in the processor's caches, and can be stopped soon."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ class RowSlices(nn.Module):
     rows_at_once
         Rows per evaluation, 1 or more.
     poll
-        Called before each evaluation; may raise to stop.
+        Called before each evaluation, if given; may raise to stop.
     """
 
-    def __init__(self, network: nn.Module, rows_at_once: int, poll: Callable[[], None]) -> None:
+    def __init__(
+        self, network: nn.Module, rows_at_once: int, poll: Callable[[], None] | None = None
+    ) -> None:
         super().__init__()
         self.network = network
         self.rows_at_once = rows_at_once
@@ -34,7 +36,8 @@ class RowSlices(nn.Module):
         """(n, G), (n,), (n, C) -> (n, ...)."""
         parts = []
         for start in range(0, len(x), self.rows_at_once):
-            self._poll()
+            if self._poll is not None:
+                self._poll()
             rows = slice(start, start + self.rows_at_once)
             parts.append(self.network(x[rows], c_noise[rows], condition[rows]))
         return torch.cat(parts)

@@ -10,7 +10,7 @@ import numpy as np
 from napari_stem.errors import DatasetError, PredictionError
 from napari_stem.evaluation.metrics import evaluate
 from napari_stem.results import PROVENANCE_KEY, Prediction
-from napari_stem.spatial.normalise import normalised
+from napari_stem.spatial.normalise import normalisation, normalised
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +38,8 @@ class Comparison:
         Finished spots of the prediction, and spots of the measurement.
     genes_left_out
         Predicted, but not measured.
+    unit
+        Of the values compared, as users read it.
     """
 
     figures: dict[str, Any]
@@ -45,6 +47,11 @@ class Comparison:
     n_predicted: int
     n_measured: int
     genes_left_out: tuple[str, ...]
+    unit: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Figures and unit, JSON-ready."""
+        return {**self.figures, "unit": self.unit}
 
 
 def read_prediction(path: Path) -> anndata.AnnData:
@@ -114,7 +121,7 @@ def compare(prediction: anndata.AnnData, truth: anndata.AnnData) -> Comparison:
     PredictionError
         No spot is done, or no spot or gene of the two belongs together.
     """
-    unit = str(prediction.uns[PROVENANCE_KEY]["normalisation"])
+    unit = normalisation(str(prediction.uns[PROVENANCE_KEY]["normalisation"]))
     done = prediction[np.asarray(prediction.obs["done"], dtype=bool)]
     if done.n_obs == 0:
         msg = "The prediction has no finished spot; resume it first."
@@ -130,7 +137,7 @@ def compare(prediction: anndata.AnnData, truth: anndata.AnnData) -> Comparison:
         done.obs_names, np.asarray(done.obsm["spatial"], float), _spot_radius_px(done), truth
     )
     columns = done.var_names.get_indexer(genes)
-    measured = normalised(truth, genes, unit)[truth_rows]
+    measured = normalised(truth, genes, unit.name)[truth_rows]
     draws = done.obsm["draws"] if "draws" in done.obsm else None  # noqa: SIM401 - not a dict
     figures = evaluate(
         measured,
@@ -140,7 +147,7 @@ def compare(prediction: anndata.AnnData, truth: anndata.AnnData) -> Comparison:
         q95=np.asarray(done.layers["q95"])[rows][:, columns],
     )
     left_out = tuple(str(gene) for gene in asked if gene not in truth.var_names)
-    return Comparison(figures, matched_by, done.n_obs, truth.n_obs, left_out)
+    return Comparison(figures, matched_by, done.n_obs, truth.n_obs, left_out, unit.label)
 
 
 def pair_spots(

@@ -97,7 +97,7 @@ def write_report(
         trim_blocks=True,
     )
     with written_whole(path, overwrite=overwrite) as fresh:
-        facts = _facts(selection, slide, written_at or datetime.now().astimezone())
+        facts = _facts(selection, written_at or datetime.now().astimezone())
         for number, gene in enumerate(facts["genes"]):
             image = map_image(selection, gene["name"], slide, limits=limits)
             gene["image"] = _inlined(image)
@@ -106,7 +106,7 @@ def write_report(
         fresh.write_text(pages.get_template(TEMPLATE).render(facts), encoding="utf-8")
 
 
-def _facts(selection: Selection, slide: Slide | None, written_at: datetime) -> dict[str, Any]:
+def _facts(selection: Selection, written_at: datetime) -> dict[str, Any]:
     """Everything that the page says, as texts."""
     prediction = selection.prediction
     provenance, card = prediction.provenance, model_card(prediction)
@@ -128,7 +128,7 @@ def _facts(selection: Selection, slide: Slide | None, written_at: datetime) -> d
         "regions": [_region(r, selection) for r in region_summaries(selection)],
         "card": _card(card),
         "limits": card.get("limits", ()),
-        "provenance": _provenance(selection, slide, written_at),
+        "provenance": _provenance(selection, written_at),
     }
 
 
@@ -178,20 +178,15 @@ def _card(card: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(title, _text(card[key])) for key, title in CARD.items() if card.get(key)]
 
 
-def _provenance(
-    selection: Selection, slide: Slide | None, written_at: datetime
-) -> list[tuple[str, str]]:
+def _provenance(selection: Selection, written_at: datetime) -> list[tuple[str, str]]:
     from napari_stem import __version__
 
     found, mpp = selection.prediction.provenance, selection.mpp
-    source = found.get("mpp_source")
-    if source is None and slide is not None and slide.mpp_sources:
-        source = slide.mpp_sources[0].source
     rows = [(title, _text(found[key])) for key, title in MADE_OF.items() if key in found]
     return [
         *rows,
         ("Pixel size, µm (x, y)", f"{mpp.x_um:.4g}, {mpp.y_um:.4g}"),
-        ("Source of the pixel size", _text(source or "not recorded")),
+        ("Source of the pixel size", _text(found.get("mpp_source", "not recorded"))),
         ("Report written with napari-stem", __version__),
         ("Report written on", written_at.strftime("%Y-%m-%d %H:%M %Z").strip()),
     ]

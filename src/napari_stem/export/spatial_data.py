@@ -5,6 +5,7 @@ Coordinate systems: ``global`` is micrometres from the slide's top-left corner, 
 
 from __future__ import annotations
 
+import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,9 @@ def write_spatialdata(
     PredictionError
         The slide is another than was predicted.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
+    import dask
     from dask.callbacks import Callback
 
     if slide is not None:
@@ -83,7 +87,13 @@ def write_spatialdata(
             shapes=shapes,
             tables={TABLE: _table(selection)},
         )
-        with written_whole(path, overwrite=overwrite) as fresh, Callback(posttask=_told(progress)):
+        with (
+            written_whole(path, overwrite=overwrite) as fresh,
+            # a pool of our own, which ends before what was begun is removed: dask's own would write on
+            ThreadPoolExecutor(os.cpu_count()) as pool,
+            dask.config.set(pool=pool),
+            Callback(posttask=_told(progress)),
+        ):
             whole.write(fresh, update_sdata_path=False)
 
 

@@ -13,6 +13,7 @@ from napari_stem.errors import OutputError
 from napari_stem.export.places import written_whole
 from napari_stem.export.selection import silent
 from napari_stem.results import PROVENANCE_KEY
+from napari_stem.spatial_analysis.store import annotate, read_domains
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.export.selection import Progress, Selection
-
-SPOTS_PER_CHUNK = 256
-GENES_PER_CHUNK = 256
 
 
 def write_table(
@@ -66,7 +64,7 @@ def write_table(
         raise OutputError(msg)
     with written_whole(path, overwrite=overwrite) as fresh:
         progress("Reading", 0, 2)
-        if path.suffix == ".zarr" and selection.is_whole and not (selection.regions or genes):
+        if path.suffix == ".zarr" and _is_copy(selection, genes):
             shutil.copytree(selection.prediction.path, fresh)
         else:
             table = selected_table(selection)
@@ -82,7 +80,13 @@ def selected_table(selection: Selection) -> anndata.AnnData:
 
     Returns
     -------
-    As `Prediction.to_anndata`; ``obs["region"]`` names the regions where there are any.
+    As `Prediction.to_anndata`; ``obs["region"]`` names the regions where there are any, and ``obs["domain"]``
+    the domains where they were found for these spots (`napari_stem.spatial_analysis.store.annotate`).
+
+    Raises
+    ------
+    PredictionError
+        The prediction is damaged, or the file of its domains.
     """
     table = selection.prediction.to_anndata()
     columns = table.var_names.get_indexer(list(selection.genes))
@@ -92,7 +96,16 @@ def selected_table(selection: Selection) -> anndata.AnnData:
         chosen.obsm["draws"] = draws[selection.rows][:, columns]
     if selection.regions:
         chosen.obs["region"] = selection.region_names()
+    if (domains := read_domains(selection.prediction)) is not None:
+        annotate(chosen, domains)
     return chosen
+
+
+def _is_copy(selection: Selection, genes: Sequence[str]) -> bool:
+    """Whether the table is the prediction as it lies on disk."""
+    if not selection.is_whole or selection.regions or genes:
+        return False
+    return read_domains(selection.prediction) is None
 
 
 def with_gaps(table: anndata.AnnData, genes: Sequence[str]) -> anndata.AnnData:
@@ -133,4 +146,4 @@ def _write(table: anndata.AnnData, path: Path) -> None:
     if path.suffix == ".h5ad":
         table.write_h5ad(path, compression="gzip")
     else:
-        write_zarr(table, path, chunks=(SPOTS_PER_CHUNK, min(GENES_PER_CHUNK, table.n_vars)))
+        write_zarr(table, path)

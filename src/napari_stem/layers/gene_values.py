@@ -35,7 +35,7 @@ class Reading:
 class GeneValues:
     """Values of one prediction by gene, from memory where they have been read, else from the prediction.
 
-    A prediction on disk is laid out spot by spot, as it grows: reading one gene there reads everything.
+    On disk a gene lies in one file per thousand spots or so: quick for a region, seconds for a whole slide.
     """
 
     def __init__(self, prediction: Prediction) -> None:

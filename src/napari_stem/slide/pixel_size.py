@@ -148,7 +148,8 @@ def sidecar_mpp(slide_path: Path) -> Mpp | None:
     """Pixel size from the metadata of a data set in HEST layout.
 
     ``DATASET/wsis/ID.*`` is described by ``DATASET/metadata/ID.json``, whose
-    ``pixel_size_um_estimated`` holds um per pixel. None where there is no such file or entry.
+    ``pixel_size_um_estimated`` holds um per pixel. None where there is no such file or entry, or it
+    is NaN.
 
     Raises
     ------
@@ -161,7 +162,9 @@ def sidecar_mpp(slide_path: Path) -> Mpp | None:
     if not sidecar.is_file():
         return None
     try:
-        value = json.loads(sidecar.read_text(encoding="utf-8")).get(SIDECAR_KEY)
+        # HEST-1k's files write NaN for what is not known
+        text = sidecar.read_text(encoding="utf-8")
+        value = json.loads(text, parse_constant=lambda _: None).get(SIDECAR_KEY)
         return None if value is None else Mpp.square(float(value))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         msg = (

@@ -103,6 +103,21 @@ class Grid:
         """Segments from left to right."""
         return math.ceil(self.size.width_px / self.segment.width_px)
 
+    def index(self, plane: int, row: int, column: int) -> int:
+        """Where a segment stands in the file's list."""
+        return (plane * self.n_rows + row) * self.n_columns + column
+
+    def is_whole(self, rows: slice, columns: slice) -> bool:
+        """Tell whether a window is one segment, all of it that lies on the page."""
+        spans = (
+            (rows, self.segment.height_px, self.size.height_px),
+            (columns, self.segment.width_px, self.size.width_px),
+        )
+        return all(
+            span.start % own == 0 and span.stop == min(span.start + own, extent)
+            for span, own, extent in spans
+        )
+
 
 def level_reader(tiff: tifffile.TiffFile, pages: list[Any]) -> tuple[ReadWindow, SizePx]:
     """Make the function that reads windows of one level as RGB, and tell its segments' extent.
@@ -147,34 +162,58 @@ def _plane(
     samples = 1 if grid.n_planes > 1 else int(key.samplesperpixel)
     shape = (rows.stop - rows.start, columns.stop - columns.start, samples)
     blank = 0 if key.photometric == 0 else WHITE
-    window = np.full(shape, blank, dtype=np.uint8)
     height_px, width_px = grid.segment.height_px, grid.segment.width_px
-
-    def paste(place: tuple[int, int]) -> None:
-        row, column = place
-        index = (plane * grid.n_rows + row) * grid.n_columns + column
-        pixels = _segment(tiff, page, index)
-        if pixels is None:
-            return
-        top, left = row * height_px, column * width_px
-        y0, y1 = max(top, rows.start), min(top + pixels.shape[0], rows.stop)
-        x0, x1 = max(left, columns.start), min(left + pixels.shape[1], columns.stop)
-        window[y0 - rows.start : y1 - rows.start, x0 - columns.start : x1 - columns.start] = pixels[
-            y0 - top : y1 - top, x0 - left : x1 - left
-        ]
-
     places = [
         (row, column)
         for row in range(rows.start // height_px, -(-rows.stop // height_px))
         for column in range(columns.start // width_px, -(-columns.stop // width_px))
     ]
-    if len(places) < 3:
+    if len(places) == 1:
+        (row, column) = places[0]
+        pixels = _segment(tiff, page, grid.index(plane, row, column))
+        if pixels is not None and grid.is_whole(rows, columns) and _can_be_lent(pixels, shape):
+            return pixels[: shape[0], : shape[1]]
+        window = np.full(shape, blank, dtype=np.uint8)
+        _paste(window, rows, columns, pixels, (row * height_px, column * width_px))
+        return window
+    window = np.full(shape, blank, dtype=np.uint8)
+
+    def fill(place: tuple[int, int]) -> None:
+        row, column = place
+        pixels = _segment(tiff, page, grid.index(plane, row, column))
+        _paste(window, rows, columns, pixels, (row * height_px, column * width_px))
+
+    if len(places) == 2:
         for place in places:
-            paste(place)
+            fill(place)
     else:
-        for _ in _decoders().map(paste, places):  # taking the results raises what a thread raised
+        for _ in _decoders().map(fill, places):  # taking the results raises what a thread raised
             pass
     return window
+
+
+def _paste(
+    window: NDArray[np.uint8],
+    rows: slice,
+    columns: slice,
+    pixels: NDArray[np.uint8] | None,
+    corner: tuple[int, int],
+) -> None:
+    """Put into a window what a segment has of it, if it is stored."""
+    if pixels is None:
+        return
+    top, left = corner
+    y0, y1 = max(top, rows.start), min(top + pixels.shape[0], rows.stop)
+    x0, x1 = max(left, columns.start), min(left + pixels.shape[1], columns.stop)
+    window[y0 - rows.start : y1 - rows.start, x0 - columns.start : x1 - columns.start] = pixels[
+        y0 - top : y1 - top, x0 - left : x1 - left
+    ]
+
+
+def _can_be_lent(pixels: NDArray[np.uint8], shape: tuple[int, int, int]) -> bool:
+    """Tell whether a decoded segment can be handed out itself, which patches gain by."""
+    fits = all(own >= wanted for own, wanted in zip(pixels.shape, shape, strict=True))
+    return fits and pixels.flags.writeable
 
 
 def _segment(tiff: tifffile.TiffFile, page: Any, index: int) -> NDArray[np.uint8] | None:

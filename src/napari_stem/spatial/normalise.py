@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 from napari_stem.errors import DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import anndata
     from numpy.typing import NDArray
@@ -81,7 +81,7 @@ def normalised(
     DatasetError
         Unknown normalisation, or genes that were not measured.
     """
-    unit = normalisation(name)
+    normalisation(name)
     columns = counts.var_names.get_indexer(list(genes))
     if (columns < 0).any():
         absent = [gene for gene, column in zip(genes, columns, strict=True) if column < 0]
@@ -90,11 +90,38 @@ def normalised(
             f"{', ...' if len(absent) > 5 else ''}); choose a gene panel without them."
         )
     matrix = csr_matrix(counts.X, dtype=np.float64)
-    chosen = matrix[:, columns].toarray()
+    return in_unit(matrix[:, columns].toarray(), name, lambda: np.asarray(matrix.sum(axis=1)))
+
+
+def in_unit(
+    counts: NDArray[np.floating], name: str, library_sizes: Callable[[], NDArray[np.float64]]
+) -> NDArray[np.float32]:
+    """Raw counts of some genes in a normalised unit.
+
+    Parameters
+    ----------
+    counts
+        (spots, genes).
+    name
+        As of `normalised`.
+    library_sizes
+        Asked where the unit needs it for the counts of all genes together: (spots,) or (spots, 1).
+
+    Returns
+    -------
+    (spots, genes) float32.
+
+    Raises
+    ------
+    DatasetError
+        Unknown normalisation.
+    """
+    unit = normalisation(name)
+    chosen = counts.astype(np.float64, copy=False)
     if unit.name == "log2_counts":
         return cast("NDArray[np.float32]", np.log2(chosen + 1).astype(np.float32))
     if unit.name == "log1p_counts":
         return cast("NDArray[np.float32]", np.log1p(chosen).astype(np.float32))
-    total = np.asarray(matrix.sum(axis=1))
+    total = library_sizes().reshape(-1, 1)
     per_10k = np.divide(1e4 * chosen, total, out=np.zeros_like(chosen), where=total > 0)
     return cast("NDArray[np.float32]", np.log1p(per_10k).astype(np.float32))

@@ -92,7 +92,7 @@ def read_regions(path: Path) -> list[ClassedRegion]:
     path
         A FeatureCollection, a Feature, a list of Features or a bare geometry. A region's name is
         ``properties.name``, else that of its QuPath class, else "region 1" and so on. Points and
-        lines are passed over; so are detections, cells and tiles beside annotations.
+        lines are passed over; so are detections, cells and tiles.
 
     Raises
     ------
@@ -127,8 +127,14 @@ def regions_of(content: object, source: str) -> list[ClassedRegion]:
     """
     features = list(_features(content))
     annotations = [feature for feature in features if not _is_small(feature)]
+    if features and not annotations:
+        msg = (
+            f"{source} holds detections, cells or tiles only; export annotations, the outlines that "
+            f"were drawn."
+        )
+        raise RegionError(msg)
     regions: list[ClassedRegion] = []
-    for feature in annotations or features:
+    for feature in annotations:
         area = _area(feature.get("geometry"), source)
         if area is None:
             continue

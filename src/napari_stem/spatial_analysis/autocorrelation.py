@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_stem.errors import PredictionError
 from napari_stem.spatial_analysis.neighbours import neighbour_graph
+from napari_stem.spatial_analysis.quiet import squidpy_without_chatter
 from napari_stem.spatial_analysis.reading import predicted_means
 
 if TYPE_CHECKING:
@@ -87,8 +88,8 @@ def morans_of(
     (2, genes) float64, NaN for genes that are the same everywhere; None where it was stopped.
     """
     import anndata
-    import squidpy as sq
 
+    sq = squidpy_without_chatter()
     n_genes = values.shape[1]
     found = np.full((2, n_genes), np.nan)
     for start in range(0, n_genes, GENES_PER_STEP):

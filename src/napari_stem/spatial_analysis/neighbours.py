@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_stem.spatial_analysis.quiet import squidpy_without_chatter
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
@@ -25,8 +27,8 @@ def neighbour_graph(spots: Spots) -> csr_matrix:
     (n, n) CSR of zeros and ones; a spot without neighbours has an empty row.
     """
     import anndata
-    import squidpy as sq
 
+    sq = squidpy_without_chatter()
     table = anndata.AnnData(obsm={"spatial": np.column_stack([spots.x_px, spots.y_px])})
     if is_square(spots):
         # in steps of the lattice, where neighbours lie exactly one apart

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.spatial_analysis.domains import Relations
+from napari_stem.spatial_analysis.quiet import squidpy_without_chatter
 
 if TYPE_CHECKING:
     import anndata
@@ -53,10 +54,9 @@ def _table(spots: Spots, labels: NDArray[np.int64], mpp: Mpp) -> anndata.AnnData
 
 
 def _enrichment(table: anndata.AnnData, spots: Spots) -> NDArray[np.float64]:
-    import squidpy as sq
-
     from napari_stem.spatial_analysis.neighbours import neighbour_graph
 
+    sq = squidpy_without_chatter()
     table.obsp["spatial_connectivities"] = neighbour_graph(spots)
     with np.errstate(divide="ignore", invalid="ignore"):  # pairs that no shuffle lets vary
         found = sq.gr.nhood_enrichment(
@@ -76,8 +76,7 @@ def _co_occurrence(
     table: anndata.AnnData, pitch_um: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Within radii up to half of the shorter side; of some spots, evenly drawn, where they are many."""
-    import squidpy as sq
-
+    sq = squidpy_without_chatter()
     if table.n_obs > MOST_SPOTS:
         chosen = np.random.default_rng(SEED).permutation(table.n_obs)[:MOST_SPOTS]
         table = table[np.sort(chosen)].copy()

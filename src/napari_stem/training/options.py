@@ -25,6 +25,7 @@ DEFAULT_STEPS = {
     ("published", "small"): 4000,
     ("published", "full"): 200_000,
 }
+STRIPS = 4  # parts of a single section that are left out in turn
 _LOOKS = 14  # at held-out spots, while one denoiser trains
 
 
@@ -37,7 +38,8 @@ class TrainingOptions:
     hold_out
         Sections that training never sees; evaluated at the end.
     genes
-        Panel: ``hmhvg:200``, ``hvg:50`` or a file with one gene a line.
+        Panel: ``hmhvg:200``, ``hvg:50``, ``set:NAME``, a file, or several joined by ``+``, as
+        `napari_stem.spatial.panels.parse_panel` reads it.
     encoder
         Name in the registry; of ``embeddings``, whatever their files say.
     embeddings
@@ -128,6 +130,12 @@ class TrainingOptions:
     def is_calibrated(self) -> bool:
         """Whether the spread is fitted to left-out sections."""
         return self.objective == "edm" or self.calibrate
+
+    def n_fits(self, n_sections: int) -> int:
+        """How many denoisers are trained on this many sections: one on all, and one per left-out part."""
+        if not (self.chooses_steps or self.is_calibrated):
+            return 1
+        return 1 + (n_sections if n_sections > 1 else STRIPS)
 
     def decisive(self) -> dict[str, Any]:
         """Return what the outcome depends on: a checkpoint goes on under these only."""

@@ -11,7 +11,8 @@ from napari_stem.encoders.embed import Embedder
 from napari_stem.encoders.precomputed_fit import EmbeddingFolder
 from napari_stem.errors import DatasetError
 from napari_stem.slide import open_slide
-from napari_stem.spatial.normalise import normalised
+from napari_stem.spatial.normalise import in_unit
+from napari_stem.training.options import STRIPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from napari_stem.spatial.dataset import Dataset, Section
 
     Progress = Callable[[str, int, int], None]
-
-_STRIPS = 4
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,8 @@ def load_sections(
     loaded = []
     for section_id in ids:
         section = dataset.section(section_id)
-        spots, values = section.spots(), normalised(section.counts, genes, normalisation)
+        values = section_values(section, genes, normalisation)
+        spots = section.spots()
         turns = None
         if isinstance(encoder, EmbeddingFolder):
             embedding, kept = _looked_up(section, encoder, turned=turned)
@@ -133,6 +133,13 @@ def load_sections(
             embedding, turns = embed_section(dataset, section_id, encoder, progress, turned=turned)
         loaded.append(SectionArrays(section_id, spots, embedding, values, section.metadata, turns))
     return loaded
+
+
+def section_values(
+    section: Section, genes: Sequence[str], normalisation: str
+) -> NDArray[np.float32]:
+    """(n, genes) measured values; of a large section's counts only these genes are ever in memory."""
+    return in_unit(section.counts_of(genes), normalisation, lambda: section.library_sizes)
 
 
 def _looked_up(
@@ -163,7 +170,7 @@ def groups_of(sections: Sequence[SectionArrays]) -> list[NDArray[np.int64]]:
     if len(sections) > 1:
         return [np.full(len(s.spots), i, np.int64) for i, s in enumerate(sections)]
     (only,) = sections
-    if len(only.spots) < 2 * _STRIPS:
+    if len(only.spots) < 2 * STRIPS:
         raise DatasetError(f"Section {only.id} has {len(only.spots)} spots: too few to train on.")
-    edges = np.quantile(only.spots.x_px, np.linspace(0, 1, _STRIPS + 1)[1:-1])
+    edges = np.quantile(only.spots.x_px, np.linspace(0, 1, STRIPS + 1)[1:-1])
     return [np.searchsorted(edges, only.spots.x_px).astype(np.int64)]

@@ -51,7 +51,6 @@ class RegionControl(QObject):
         self._viewer, self._jobs, self._panel = viewer, jobs, panel
         self._slides, self._pitch_um = slides, pitch_um
         self._tool = ""
-        self._is_pressed = False  # the mouse button, on the canvas
         self.layers = RegionLayers(viewer, self.count_soon)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -107,8 +106,7 @@ class RegionControl(QObject):
                     )
                 )
             area_mm2 = Region(shapely.union_all([r.polygon for r in regions])).area_mm2(slide.mpp)
-            if not self._is_pressed:
-                self.layers.settle(slide)
+            self.layers.settle(slide)
         can_undo = slide is not None and self.layers.can_undo(slide)
         self._panel.show_regions(rows, area_mm2, n_spots, can_undo=can_undo)
         self.counted.emit(len(rows), n_spots, area_mm2)
@@ -142,7 +140,7 @@ class RegionControl(QObject):
             (y_px * mpp.y_um, x_px * mpp.x_um), self._panel.click_size.value(), self._pitch_um()
         )
         square = shapely.box(left / mpp.x_um, top / mpp.y_um, right / mpp.x_um, bottom / mpp.y_um)
-        name = free_name("Click", (each.region.name for each in self.drawn()))
+        name = free_name("click", (each.region.name for each in self.drawn()))
         self.layers.add(slide, [Region(square, name)], layer, clicked=True)
         self.count()
         self.neighbourhood_clicked.emit()
@@ -245,13 +243,13 @@ class RegionControl(QObject):
     def _on_press(self, viewer: Viewer, event: Any) -> Iterator[None]:
         if event.button != 1:
             return
-        self._is_pressed = is_click = True
+        self.layers.is_pressed = is_click = True
         y, x = event.pos
         yield
         while event.type == "mouse_move":
             is_click = is_click and abs(event.pos[0] - y) + abs(event.pos[1] - x) < CLICK_PIXELS
             yield
-        self._is_pressed = False
+        self.layers.is_pressed = False
         if self._tool == CLICK and is_click:
             self.click_at(event.position)
         elif (

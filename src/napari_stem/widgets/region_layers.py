@@ -47,6 +47,8 @@ class RegionLayers:
         self._changed = changed
         self._histories: dict[Shapes, History] = {}
         self._is_ours = False  # the change under way is our own
+        self.is_pressed = False  # the mouse button, on the canvas
+        self._is_outlining = False  # from the first corner that the mouse sets to the last
 
     def find(self, slide: Slide) -> Shapes | None:
         """Return the slide's shapes layer, or None where nothing has been drawn."""
@@ -131,7 +133,7 @@ class RegionLayers:
         layer = self.find(slide)
         if layer is None:
             return []
-        if number_shapes(layer):
+        if not self.is_drawing(layer) and number_shapes(layer):
             self._recolour(layer)
         return read_shapes(
             layer, slide_layer, slide.require_mpp(), lambda name: self.colour(layer, name)
@@ -199,9 +201,15 @@ class RegionLayers:
         layer = self.find(slide)
         if layer is None or layer not in self._histories:
             return
-        if layer.mode.startswith("add_") and not all(map(_encloses, layer.data)):
+        if self.is_drawing(layer):
             return
         self._histories[layer].note(Snapshot.of(layer))
+
+    def is_drawing(self, layer: Shapes) -> bool:
+        """Whether an outline is under way; touching the layer then loses corners of it."""
+        if self.is_pressed or self._is_outlining:
+            return True
+        return layer.mode.startswith("add_") and not all(map(_encloses, layer.data))
 
     def raise_outlines(self, slide: Slide) -> None:
         """Move a slide's outlines above its maps."""
@@ -249,8 +257,12 @@ class RegionLayers:
     def _on_data(self, event: Any) -> None:
         if self._is_ours:
             return
-        if str(event.action) == "adding":  # napari offers the features of what is selected
-            event.source.feature_defaults = BLANK
+        layer, action = event.source, str(event.action)
+        if action == "adding":
+            layer.feature_defaults = BLANK  # napari offers the features of what is selected
+            self._is_outlining = self.is_pressed  # until napari says that the shape is added
+        else:
+            self._is_outlining = False
         self._changed()
 
 

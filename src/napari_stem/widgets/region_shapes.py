@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari_stem.geometry import Mpp
     from napari_stem.spatial.region_files import Colour
 
+UNDER_WAY = "new region"
 NEW = -1  # number of a region that has just been drawn
 # columns of the layer's features table
 NUMBER, NAME, CLASS, CLICKED = "number", "name", "classification", "clicked"
@@ -64,9 +65,29 @@ def read_shapes(
     colour_of
         Colour of a class.
     """
-    to_slide = affine(lambda point: slide_layer.world_to_data(layer.data_to_world(point)))
     features = layer.features
-    parts: dict[int, list[tuple[int, shapely.Geometry]]] = {}
+    found = []
+    for key, pieces in _areas(layer, slide_layer, mpp).items():
+        first = features.iloc[pieces[0][0]]
+        classification = str(first[CLASS])
+        region = ClassedRegion(
+            shapely.union_all([area for _, area in pieces]),
+            str(first[NAME]) or UNDER_WAY,
+            classification,
+            colour_of(classification),
+        )
+        places = tuple(place for place, _ in pieces)
+        found.append(Drawn(max(key, NEW), region, places, bool(first[CLICKED])))
+    return found
+
+
+def _areas(
+    layer: Shapes, slide_layer: Image, mpp: Mpp
+) -> dict[int, list[tuple[int, shapely.Geometry]]]:
+    """Places in the layer's list and areas in level-0 px, by the number of their region."""
+    to_slide = affine(lambda point: slide_layer.world_to_data(layer.data_to_world(point)))
+    numbers = layer.features[NUMBER]
+    areas: dict[int, list[tuple[int, shapely.Geometry]]] = {}
     for place, (vertices, kind) in enumerate(zip(layer.data, layer.shape_type, strict=True)):
         corners = outline(vertices, kind)
         if corners is None:
@@ -76,18 +97,10 @@ def read_shapes(
             area = Region.from_vertices_um(yx_um, mpp).polygon
         except RegionError:  # still being drawn: no area yet
             continue
-        number = int(features[NUMBER].iloc[place])
+        number = int(numbers.iloc[place])
         key = number if number != NEW else -2 - place  # each new shape is a region of its own
-        parts.setdefault(key, []).append((place, area))
-    found = []
-    for key, pieces in parts.items():
-        first = features.iloc[pieces[0][0]]
-        classification = str(first[CLASS])
-        polygon = shapely.union_all([area for _, area in pieces])
-        region = ClassedRegion(polygon, str(first[NAME]), classification, colour_of(classification))
-        places = tuple(place for place, _ in pieces)
-        found.append(Drawn(max(key, NEW), region, places, bool(first[CLICKED])))
-    return found
+        areas.setdefault(key, []).append((place, area))
+    return areas
 
 
 def outlines_yx(
@@ -133,7 +146,7 @@ def number_shapes(layer: Shapes) -> bool:
         row = table.index[place]
         table.loc[row, NUMBER] = max(0, int(table[NUMBER].max())) + 1
         if not str(table.loc[row, NAME]):
-            table.loc[row, NAME] = free_name("Region", table[NAME])
+            table.loc[row, NAME] = free_name("region", table[NAME])
     layer.features = table
     return True
 

@@ -128,7 +128,7 @@ def test_how_it_was_made(prediction: Prediction, slide, tmp_path: Path) -> None:
     assert page.row("Samples per spot") == ["6"]
     assert page.row("Report written on") == ["2026-05-04 12:30 UTC"]
     assert page.row("Pixel size, µm (x, y)") == ["0.689, 0.689"]
-    assert page.row("Source of the pixel size") != ["not recorded"]
+    assert page.row("Source of the pixel size") == ["metadata of the data set"]
     assert page.row("Tissue") == ["breast"]
     assert "Trained on the tissue, stain and scanner" in page.text
 

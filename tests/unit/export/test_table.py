@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import anndata
@@ -13,6 +14,8 @@ from napari_stem.errors import OutputError, PredictionError
 from napari_stem.export.selection import Selection
 from napari_stem.export.table import write_table
 from napari_stem.results import LIBRARY, PROVENANCE_KEY, Prediction
+from napari_stem.spatial_analysis import Domains
+from napari_stem.spatial_analysis.store import sidecar_path, write_domains
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +67,30 @@ def test_a_zarr_can_be_opened_as_a_prediction_again(half_done: Prediction, tmp_p
     assert again.done.all()
     assert again.provenance == half_done.provenance
     np.testing.assert_array_equal(again.values("SCD"), half_done.values("SCD")[:10])
+
+
+def test_domains_found_beside_the_prediction_come_along(half_done: Prediction, path: Path) -> None:
+    labels = np.array([0, 1, 0, 0, 1, 0, 0, 0, 1, 0])
+    domains = Domains(half_done.spots.names[:10], labels, ("Tumour", "Stroma"), ((), ()), 1.0)
+    write_domains(domains, sidecar_path(half_done))
+    write_table(Selection.of(half_done, ("SCD",)), path)
+    found = read(path).obs["domain"]
+    assert list(found.cat.categories) == ["Tumour", "Stroma"]
+    np.testing.assert_array_equal(found.cat.codes, labels)
+
+
+def test_a_whole_copy_has_its_domains_too(c5_prediction: Path, path: Path, tmp_path: Path) -> None:
+    shutil.copytree(c5_prediction, tmp_path / "C5.zarr")
+    whole = Prediction.open(tmp_path / "C5.zarr")
+    labels = np.arange(len(whole.spots)) % 2
+    domains = Domains(whole.spots.names, labels, ("A", "B"), ((), ()), 1.0)
+    write_domains(domains, sidecar_path(whole))
+    write_table(Selection.of(whole), path)
+    np.testing.assert_array_equal(read(path).obs["domain"].cat.codes, labels)
+    stale = Domains(whole.spots.names[1:], labels[1:], ("A", "B"), ((), ()), 1.0)
+    write_domains(stale, sidecar_path(whole))  # of other spots than are done by now
+    write_table(Selection.of(whole), path, overwrite=True)
+    assert "domain" not in read(path).obs
 
 
 def test_squidpy_uses_it_as_it_is(prediction: Prediction, path: Path, tmp_path: Path) -> None:

@@ -63,6 +63,8 @@ def test_pixel_size_of_the_user_then_of_the_data_set_then_of_the_file(svs_path, 
     assert describe(path)["mpp"] == [0.6907, 0.6907]
     sidecar.write_text(json.dumps({"pixel_size_um_estimated": None}))
     assert opened(path).mpp == Mpp.square(0.499)
+    sidecar.write_text('{"pixel_size_um_estimated": NaN}')  # as HEST-1k writes what is not known
+    assert opened(path).mpp == Mpp.square(0.499)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"pixel_size_um_estimated": -1}'])

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from napari_stem.encoders.base import PatchSpec
-from napari_stem.errors import MissingMppError
+from napari_stem.errors import MissingMppError, SlideError
 from napari_stem.geometry import Mpp, SizePx, Spots
 from napari_stem.slide import open_slide
+from napari_stem.slide.array_slide import LevelPixels
 from napari_stem.slide.patches import PatchReader
+from napari_stem.slide.tile_source import TileKey, TileSource, share
 
 SIDE_PX = 64
 
@@ -28,9 +32,13 @@ def spots_at(x_px, y_px):
 
 @pytest.fixture(scope="module")
 def ramp_path(tmp_path_factory):
-    """Red rises with x and green with y, one grey value per 8 px; three levels."""
+    """Red rises mainly with x and green with y, one grey value per 64 / 7 px; three levels.
+
+    Tilted, so that roundings to whole grey values cancel out over a patch.
+    """
     y, x = np.mgrid[:2040, :2040]
-    rgb = np.stack([x // 8, y // 8, np.zeros_like(x)], axis=2).astype(np.uint8)
+    rgb = np.stack([(7 * x + y) / 64, (x + 7 * y) / 64, np.zeros_like(x)], axis=2)
+    rgb = np.rint(rgb).astype(np.uint8)
     path = tmp_path_factory.mktemp("ramp") / "ramp.png"
     Image.fromarray(rgb).save(path)
     return path
@@ -54,39 +62,46 @@ def test_place_and_size_are_exact(ramp_path, mpp, fov_px, place):
     patch = PatchReader(slide, spots_at([x_px], [y_px]), spec).read([0])[0, 0].astype(float)
 
     steps = (np.arange(SIDE_PX) + 0.5) / SIDE_PX - 0.5
-    # value v covers the pixels 8 v to 8 v + 8, whose middle is 8 (v + 0.5)
-    red = (x_px + steps * width_px) / 8 - 0.5
-    green = (y_px + steps * height_px) / 8 - 0.5
-    # grey values are whole numbers, hence steps of 8 px: single pixels may be 1 off. Means are nearly
-    # right, but where a patch pixel is close to a simple fraction of a step (2/3, say), rounding always
-    # falls the same way and leaves up to some .2; a patch out of place by its own pixel is off by .4 or more.
-    assert np.abs(patch[..., 0] - red).max() <= 1.2
-    assert np.abs(patch[..., 1] - green[:, None]).max() <= 1.2
-    if fov_px > 200:
-        assert abs((patch[..., 0] - red).mean()) < 0.25
-        assert abs((patch[..., 1] - green[:, None]).mean()) < 0.25
+    x, y = x_px + steps * width_px - 0.5, (y_px + steps * height_px - 0.5)[:, None]
+    # single pixels are rounded to whole grey values, several times; means are right. A patch out
+    # of place by its own pixel is off by 0.4 from 220 px on.
+    for channel, expected in enumerate(((7 * x + y) / 64, (x + 7 * y) / 64)):
+        difference = patch[..., channel] - expected
+        assert np.abs(difference).max() <= 1.2
+        if fov_px > 220:
+            assert abs(difference.mean()) < 0.15
 
 
-def naive(pixels, mpp, x_px, y_px, fov_um):
+def crop(pixels, left, top, width, height):
+    """Cut a window out of an array; white where it leaves it."""
+    window = np.full((height, width, 3), 255, np.uint8)
+    y0, y1 = max(top, 0), min(top + height, pixels.shape[0])
+    x0, x1 = max(left, 0), min(left + width, pixels.shape[1])
+    if y0 < y1 and x0 < x1:
+        window[y0 - top : y1 - top, x0 - left : x1 - left] = pixels[y0:y1, x0:x1]
+    return window
+
+
+def naive(pixels, mpp, x_px, y_px, fov_um, resampling=Image.Resampling.BILINEAR):
     """Crop at full resolution on white, then resize."""
     height_px, width_px = fov_um / mpp.y_um, fov_um / mpp.x_um
-    pad_px = math.ceil(max(height_px, width_px) * 2) + 50  # the crop begins 40 px outside the patch
-    padded = np.pad(pixels, ((pad_px, pad_px), (pad_px, pad_px), (0, 0)), constant_values=255)
-    left, top = x_px + pad_px - width_px / 2, y_px + pad_px - height_px / 2
-    x0, y0 = int(left) - 40, int(top) - 40
-    crop = padded[y0 : y0 + int(height_px) + 82, x0 : x0 + int(width_px) + 82]
+    left, top = x_px - width_px / 2, y_px - height_px / 2
+    reach = 40 + math.ceil(max(height_px, width_px) / SIDE_PX)
+    x0, y0 = math.floor(left) - reach, math.floor(top) - reach
+    size = (math.ceil(width_px) + 2 * reach + 1, math.ceil(height_px) + 2 * reach + 1)
     box = (left - x0, top - y0, left - x0 + width_px, top - y0 + height_px)
-    resized = Image.fromarray(crop).resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR, box=box)
-    return np.asarray(resized, float)
+    whole = Image.fromarray(crop(pixels, x0, y0, *size))
+    return np.asarray(whole.resize((SIDE_PX, SIDE_PX), resampling, box=box), float)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    mpp=st.builds(Mpp, y_um=st.floats(0.2, 1.0), x_um=st.floats(0.2, 1.0)),
-    fov_um=st.floats(20, 200),
-    place=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    mpp=st.builds(Mpp, y_um=st.floats(0.1, 2.0), x_um=st.floats(0.1, 2.0)),
+    fov_px=st.floats(10, 1500),
+    place=st.tuples(st.floats(-0.1, 1.1), st.floats(-0.1, 1.1)),
 )
-def test_a_patch_is_the_full_resolution_crop_resized(svs_path, pixels, mpp, fov_um, place):
+def test_a_patch_is_the_full_resolution_crop_resized(svs_path, pixels, mpp, fov_px, place):
+    fov_um = fov_px * min(mpp.y_um, mpp.x_um)
     slide = open_slide(svs_path, mpp)
     x_px, y_px = place[0] * slide.size.width_px, place[1] * slide.size.height_px
     spec = PatchSpec((fov_um,), SIDE_PX)
@@ -95,9 +110,15 @@ def test_a_patch_is_the_full_resolution_crop_resized(svs_path, pixels, mpp, fov_
     difference = patch - naive(pixels, mpp, x_px, y_px, fov_um)
     # half a pixel of an odd last row or column counts whole in coarser levels
     assert abs(difference.mean()) < 2.0
-    # a coarser level was smoothed before: sharp edges differ a little, no more
-    assert np.sqrt((difference**2).mean()) < 6.0
-    assert np.abs(difference).mean() < 4.0
+    # a coarser level is an area mean, which is sharper than the triangle: edges differ a little
+    assert np.sqrt((difference**2).mean()) < 9.0
+    assert np.abs(difference).mean() < 7.0
+    if fov_px < 2 * SIDE_PX:
+        np.testing.assert_array_less(np.abs(difference), 1.01)  # from level 0: rounding, no more
+    if fov_px >= 2 * SIDE_PX:  # the means of 4 x 4 pixels hardly differ
+        area = naive(pixels, mpp, x_px, y_px, fov_um, Image.Resampling.BOX)
+        blocks = (patch - area).reshape(SIDE_PX // 4, 4, SIDE_PX // 4, 4, 3).mean((1, 3))
+        assert np.sqrt((blocks**2).mean()) < 5.0
 
 
 @pytest.fixture
@@ -127,6 +148,148 @@ def test_off_the_slide_is_white(svs_path, opened):
     assert (patch[:, :31] == 255).all()
     expected = slide.read_region(2, 1500 - 32, 0, SizePx(64, 30))
     np.testing.assert_array_equal(patch[:, 34:], expected)  # one to one, exactly in place
+
+
+def test_far_off_the_slide_is_white_and_decodes_nothing(svs_path, opened, decoded):
+    far = spots_at([-900, 500, 9000], [500, -900, 9000])
+    patches = PatchReader(opened(svs_path), far, PatchSpec((60.0,), SIDE_PX)).read(slice(None))
+    assert (patches == 255).all()
+    assert decoded == []
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_whole_pixels_of_a_level_are_copied(svs_path, opened, level):
+    slide = opened(svs_path, Mpp.square(0.5))
+    fov_um = SIDE_PX * 2**level * 0.5
+    reader = PatchReader(slide, spots_at([800, 801], [1600, 1600]), PatchSpec((fov_um,), SIDE_PX))
+    corner = (800 // 2**level - SIDE_PX // 2, 1600 // 2**level - SIDE_PX // 2)
+    stored = slide.read_region(*corner, level, SizePx(SIDE_PX, SIDE_PX))
+    aligned, shifted = reader.read(slice(None))[:, 0]
+    np.testing.assert_array_equal(aligned, stored)
+    assert (shifted != stored).any()
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Which windows have been read from which level since the slide was opened."""
+    asked, window = [], LevelPixels.window
+
+    def counted(self, rows, columns):
+        asked.append((self.size, rows.start, columns.start))
+        return window(self, rows, columns)
+
+    monkeypatch.setattr(LevelPixels, "window", counted)
+    return asked
+
+
+def lattice_of_spots(pitch_px):
+    y, x = (axis.ravel() for axis in np.mgrid[0:2967:pitch_px, 0:2220:pitch_px])
+    return spots_at(x, y)
+
+
+def test_each_tile_is_decoded_once(svs_path, opened, decoded):
+    slide = opened(svs_path)
+    spots = lattice_of_spots(150)
+    reader = PatchReader(slide, spots, PatchSpec((100.0, 200.0), SIDE_PX), max_workers=3)
+    decoded.clear()
+    for start in range(0, len(spots), 32):
+        reader.read(np.arange(start, min(start + 32, len(spots))))
+    assert len(decoded) == len(set(decoded))
+    n_tiles = sum(
+        math.ceil(source.size.height_px / source.native.height_px)
+        * math.ceil(source.size.width_px / source.native.width_px)
+        for source in slide.sources
+        if source.size in {size for size, _, _ in decoded}
+    )
+    assert len(decoded) == n_tiles
+
+
+def test_with_little_memory_few_tiles_are_decoded_again(svs_path, opened, decoded):
+    slide = opened(svs_path)
+    spots, spec = lattice_of_spots(90), PatchSpec((50.0,), SIDE_PX)
+    expected = PatchReader(slide, spots, spec).read(slice(None))
+    tight = PatchReader(slide, spots, spec, keep_bytes=20 * 3 * 240 * 240)
+    decoded.clear()
+    backwards = np.arange(len(spots))[::-1]
+    np.testing.assert_array_equal(tight.read(backwards), expected[::-1])
+    assert len(decoded) < 1.5 * len(set(decoded))
+
+
+def test_no_more_tiles_are_kept_than_allowed(svs_path, opened):
+    tiles = TileSource(opened(svs_path), max_workers=2, keep_bytes=5 * 3 * 240 * 240)
+    for row in range(12):
+        for column in range(0, 9, 3):
+            found = tiles.fetch([TileKey(0, row, column + i) for i in range(3)])
+            assert [found[TileKey(0, row, column + i)].shape for i in range(3)] == [
+                (240, 240, 3)
+            ] * 3
+            assert len(tiles._kept) <= 5
+            assert tiles._kept_bytes == len(tiles._kept) * 3 * 240 * 240
+
+
+def test_a_damaged_tile_spoils_only_the_patches_that_show_it(svs_path, opened, monkeypatch):
+    window = LevelPixels.window
+
+    def damaged(self, rows, columns):
+        if (rows.start, columns.start) == (480, 480):
+            raise SlideError("damaged")
+        return window(self, rows, columns)
+
+    slide = opened(svs_path)
+    monkeypatch.setattr(LevelPixels, "window", damaged)
+    reader = PatchReader(slide, lattice_of_spots(300), PatchSpec((40.0,), SIDE_PX), max_workers=4)
+    with pytest.raises(SlideError, match="damaged"):
+        reader.read(slice(None))
+    assert reader.read([0]).shape == (1, 1, SIDE_PX, SIDE_PX, 3)
+
+
+def test_threads_may_share_a_reader(svs_path, opened):
+    slide = opened(svs_path)
+    spots, spec = lattice_of_spots(200), PatchSpec((90.0,), SIDE_PX)
+    expected = PatchReader(slide, spots, spec).read(slice(None))
+    reader = PatchReader(slide, spots, spec, keep_bytes=2**20)
+    parts = np.array_split(np.arange(len(spots)), 12)
+    with ThreadPoolExecutor(4) as pool:
+        found = np.concatenate(list(pool.map(reader.read, parts)))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_work_is_shared_until_something_is_raised():
+    done = []
+    share(done.append, range(50), 3)
+    assert sorted(done) == list(range(50))
+    entered = []
+
+    def failing(item):
+        entered.append(item)
+        raise ValueError(item)
+
+    with pytest.raises(ValueError, match=r"^\d+$"):
+        share(failing, range(1000), 2)
+    assert len(entered) <= 2
+
+
+FORMS = {
+    "plain": {"tile": (256, 256)},
+    "deflate": {"tile": (256, 256), "compression": "zlib"},
+    "planar": {"tile": (128, 256), "planarconfig": "separate", "compression": "lzw"},
+    "jpeg2000": {"tile": (256, 256), "compression": 33005},
+    "strips": {"rowsperstrip": 40},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_tiff_gives_the_same_patches(tmp_path, pixels, opened, form):
+    part = pixels[1000:1900, 500:1500]
+    array = np.moveaxis(part, 2, 0) if form == "planar" else part
+    path = tmp_path / f"{form}.tif"
+    tifffile.imwrite(path, array, photometric="rgb", **FORMS[form])
+    mpp = Mpp.square(0.5)
+    spots = spots_at([5, 300.2, 511.9, 990], [880, 256.0, 400.6, 10])
+    reader = PatchReader(opened(path, mpp), spots, PatchSpec((45.0,), SIDE_PX))
+    for patch, x_px, y_px in zip(reader.read(slice(None)), spots.x_px, spots.y_px, strict=True):
+        difference = patch[0] - naive(part, mpp, x_px, y_px, 45.0)
+        assert np.abs(difference).max() <= 1
 
 
 def test_a_slide_without_a_pixel_size_is_refused(jpeg_path, opened):

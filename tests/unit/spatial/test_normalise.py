@@ -57,7 +57,7 @@ def test_every_normalisation_has_a_label_for_users() -> None:
 
 
 def test_an_unknown_normalisation_is_told(counts: anndata.AnnData) -> None:
-    with pytest.raises(DatasetError, match="log2_counts, log1p_cp10k"):
+    with pytest.raises(DatasetError, match="log2_counts, log1p_counts, log1p_cp10k"):
         normalised(counts, ["ERBB2"], "zscore")
 
 

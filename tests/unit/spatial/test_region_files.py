@@ -99,10 +99,12 @@ def test_a_name_comes_before_a_class():
     assert (region.name, region.classification) == ("left", "Tumor")
 
 
-def test_small_objects_are_passed_over_beside_annotations():
+def test_small_objects_are_no_regions():
     both = [feature({"objectType": "annotation", "name": "a"}), feature({"objectType": "tile"})]
     assert [region.name for region in regions_of(both, "here")] == ["a"]
-    assert len(regions_of(both[1:] * 2, "here")) == 2
+    for kind in ("tile", "detection", "cell"):
+        with pytest.raises(RegionError, match="here holds detections, cells or tiles only"):
+            regions_of(feature({"objectType": kind}), "here")
     older = [feature({"name": "a"}), {**feature({}), "id": "PathDetectionObject"}]  # QuPath 0.2
     assert [region.name for region in regions_of(older, "here")] == ["a"]
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
-import threading
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_stem.empty_prediction import (
+    PROVENANCE_KEY,
+    empty_arrays,
     empty_table,
     provenance_of,
-    stored_provenance,
-    write_zarr,
+    write_empty,
 )
-from napari_stem.errors import OutputError, PredictionError, SpotError, UnknownGeneError
-from napari_stem.geometry import Spots
+from napari_stem.errors import OutputError, PredictionError, SpotError
+from napari_stem.results.stored import DAMAGE, StoredValues, damaged, read_spots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,16 +24,11 @@ if TYPE_CHECKING:
     import anndata
     from numpy.typing import NDArray
 
+    from napari_stem.geometry import Spots
     from napari_stem.model.bundle import Model
+    from napari_stem.results.stored import Field
     from napari_stem.settings import SamplingSettings
     from napari_stem.slide.base import Slide
-
-Field = Literal["mean", "sd", "q05", "q95"]
-FIELDS: tuple[Field, ...] = ("mean", "sd", "q05", "q95")
-PROVENANCE_KEY = "napari_stem"
-LIBRARY = "slide"
-_SPOTS_PER_CHUNK = 256
-_DAMAGE = (OSError, LookupError, ValueError, TypeError, RuntimeError)  # codecs raise RuntimeError
 
 
 class Prediction:
@@ -71,14 +65,12 @@ class Prediction:
                 str(self._group["uns"][PROVENANCE_KEY]["json"][()])
             )
             self.genes: tuple[str, ...] = tuple(str(g) for g in self._group["var"]["_index"][:])
-            self.spots = self._read_spots()
+            self.spots = read_spots(self._group, self.provenance)
             self.done: NDArray[np.bool_] = self._group["obs"]["done"][:]
             self.ood: NDArray[np.bool_] = self._group["obs"]["ood"][:]
-        except (*_DAMAGE, SpotError) as error:
-            raise _damaged(path, error) from error
-        self._column = {gene: i for i, gene in enumerate(self.genes)}
-        self._values: dict[tuple[str, Field], NDArray[np.float32]] = {}
-        self._lock = threading.Lock()  # a viewer reads values while its worker writes blocks
+        except (*DAMAGE, SpotError) as error:
+            raise damaged(path, error) from error
+        self._stored = StoredValues(path, self._group, self.genes)
 
     @classmethod
     def open(cls, path: Path) -> Prediction:
@@ -124,6 +116,8 @@ class Prediction:
             found._require_same_run(provenance, spots)
             return found
         overview = slide.levels[-1]
+        if slide.mpp_sources:  # not what values depend on: the same size from elsewhere may resume
+            provenance["mpp_source"] = slide.mpp_sources[0].source
         return cls.begin(
             path,
             spots,
@@ -170,27 +164,17 @@ class Prediction:
         OutputError
             The place exists or cannot be written.
         """
-        if path.exists():
-            raise OutputError(
-                f"{path} exists already; choose another name, resume it, or remove it first."
-            )
-        table = empty_table(spots, genes, n_kept_draws)
-        scalefactors = {
-            "tissue_hires_scalef": image_scale,
-            "spot_diameter_fullres": spot_diameter_px,
-        }
-        table.uns["spatial"] = {LIBRARY: {"images": {"hires": image}, "scalefactors": scalefactors}}
-        table.uns[PROVENANCE_KEY] = stored_provenance(provenance)
-        partial = path.with_name(path.name + ".new")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(partial, ignore_errors=True)
-            write_zarr(table, partial, chunks=(_SPOTS_PER_CHUNK, max(1, len(genes))))
-            partial.rename(path)
-        except OSError as error:
-            raise OutputError(
-                f"{path} cannot be written ({error.strerror or error}); choose another place."
-            ) from error
+        write_empty(
+            path,
+            empty_table(spots, genes),
+            empty_arrays(len(spots), len(genes), n_kept_draws),
+            provenance,
+            image=image,
+            scalefactors={
+                "tissue_hires_scalef": image_scale,
+                "spot_diameter_fullres": spot_diameter_px,
+            },
+        )
         return cls(path)
 
     def write_block(
@@ -239,10 +223,7 @@ class Prediction:
                 f"make room and resume."
             ) from error
         self.done[rows], self.ood[rows] = True, ood
-        with self._lock:
-            for (gene, field), values in self._values.items():
-                block = {"mean": mean, "sd": sd, "q05": q05, "q95": q95}[field]
-                values[rows] = block[:, self._column[gene]]
+        self._stored.update(rows, {"mean": mean, "sd": sd, "q05": q05, "q95": q95})
 
     def values(self, gene: str, field: Field = "mean") -> NDArray[np.float32]:
         """(n,) float32 of one gene, NaN where not done; the array is live and must not be changed.
@@ -251,18 +232,10 @@ class Prediction:
         ------
         UnknownGeneError
             The prediction has no such gene.
+        PredictionError
+            The values are damaged.
         """
-        if gene not in self._column:
-            raise UnknownGeneError(f"This prediction has no gene '{gene}'.")
-        with self._lock:
-            if (gene, field) not in self._values:
-                try:
-                    stored = self._group["X"] if field == "mean" else self._group["layers"][field]
-                    values = np.asarray(stored[:, self._column[gene]], np.float32)
-                except _DAMAGE as error:
-                    raise _damaged(self.path, error) from error
-                self._values[gene, field] = values
-            return self._values[gene, field]
+        return self._stored.values(gene, field)
 
     def rows(self, spots: NDArray[np.int64], field: Field = "mean") -> NDArray[np.float32]:
         """Read all genes of some spots from disk: (k, genes) float32, NaN where not done.
@@ -272,17 +245,12 @@ class Prediction:
         PredictionError
             The values are damaged.
         """
-        try:
-            stored = self._group["X"] if field == "mean" else self._group["layers"][field]
-            return np.asarray(stored.oindex[spots], np.float32)
-        except _DAMAGE as error:
-            raise _damaged(self.path, error) from error
+        return self._stored.rows(spots, field)
 
     @property
     def n_kept_draws(self) -> int:
         """Draws kept of every spot and gene; 0 where only their summary was."""
-        stored = self._group["obsm"].get("draws")
-        return 0 if stored is None else int(stored.shape[2])
+        return self._stored.n_kept_draws
 
     def draws(
         self, spots: NDArray[np.int64] | slice, genes: Sequence[str] | None = None
@@ -307,19 +275,7 @@ class Prediction:
         UnknownGeneError
             The prediction has no such gene.
         """
-        if not self.n_kept_draws:
-            raise PredictionError(
-                f"{self.path} holds no single samples, only their summary; predict again and keep them."
-            )
-        unknown = [gene for gene in genes or () if gene not in self._column]
-        if unknown:
-            raise UnknownGeneError(f"This prediction has no gene '{unknown[0]}'.")
-        columns = slice(None) if genes is None else [self._column[gene] for gene in genes]
-        try:
-            stored = self._group["obsm"]["draws"].oindex[spots, columns]
-            return np.asarray(stored, np.float16)
-        except _DAMAGE as error:
-            raise _damaged(self.path, error) from error
+        return self._stored.draws(spots, genes)
 
     @property
     def unit(self) -> str:
@@ -332,8 +288,8 @@ class Prediction:
 
         try:
             return anndata.read_zarr(self.path)
-        except _DAMAGE as error:
-            raise _damaged(self.path, error) from error
+        except DAMAGE as error:
+            raise damaged(self.path, error) from error
 
     def _require_same_run(self, provenance: Mapping[str, Any], spots: Spots) -> None:
         differing = [key for key, value in provenance.items() if self.provenance.get(key) != value]
@@ -347,22 +303,3 @@ class Prediction:
                 f"{self.path} was begun with another {', '.join(differing)}; resume it with the same ones, "
                 f"or choose another place."
             )
-
-    def _read_spots(self) -> Spots:
-        obs, xy_px = self._group["obs"], self._group["obsm"]["spatial"][:]
-        return Spots(
-            x_px=xy_px[:, 0],
-            y_px=xy_px[:, 1],
-            array_row=obs["array_row"][:],
-            array_col=obs["array_col"][:],
-            pitch_um=float(self.provenance["pitch_um"]),
-            diameter_um=float(self.provenance["spot_diameter_um"]),
-            names=tuple(str(name) for name in obs["_index"][:]),
-        )
-
-
-def _damaged(path: Path, error: Exception) -> PredictionError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return PredictionError(
-        f"{path} is not a prediction of napari-stem, or is damaged ({reason}); run 'predict' again."
-    )

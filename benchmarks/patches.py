@@ -1,0 +1,47 @@
+"""How fast patches are read, by us and by others. Run: asv run --quick (asv from PyPI).
+
+``scripts/patch_benchmark.py`` prints the same as a table, each reader in a process of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
+
+import patch_readers as shared
+
+N_PATCHES = 1000
+
+
+class Patches:
+    """1,000 patches that lie side by side, in batches, with two threads."""
+
+    params = (shared.FORMATS, tuple(shared.VIEWS_UM), shared.READERS)
+    param_names = ("format", "view", "reader")
+    timeout = 600
+    number, repeat, warmup_time = 1, 3, 0.0  # a second reading finds tiles in the readers' caches
+
+    def setup_cache(self) -> str:
+        folder = Path(tempfile.mkdtemp(dir=Path.cwd()))  # asv's own, removed by it
+        for kind in shared.FORMATS:
+            shared.slide_path(folder, kind)
+        return str(folder)
+
+    def setup(self, folder: str, kind: str, view: str, reader: str) -> None:
+        path = shared.slide_path(Path(folder), kind)
+        task = shared.Task(path, view, N_PATCHES, threads=2)
+        self.read = shared.BEGIN[reader](task)
+        shared.warm_up(self.read, task)
+
+    def read_all(self) -> None:
+        for _ in shared.read_batches(self.read, N_PATCHES):
+            pass
+
+    def time_read(self, folder: str, kind: str, view: str, reader: str) -> None:
+        self.read_all()
+
+    def peakmem_read(self, folder: str, kind: str, view: str, reader: str) -> None:
+        self.read_all()

@@ -1,0 +1,161 @@
+"""What a prediction on disk says: of a gene at all spots, of spots with all genes, of single draws."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from napari_stem.errors import PredictionError, UnknownGeneError
+from napari_stem.geometry import Spots
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+Field = Literal["mean", "sd", "q05", "q95"]
+FIELDS: tuple[Field, ...] = ("mean", "sd", "q05", "q95")
+DAMAGE = (OSError, LookupError, ValueError, TypeError, RuntimeError)  # codecs raise RuntimeError
+KEPT_BYTES = 128_000_000  # of values that were asked for, in case they are asked for again
+READ_AHEAD_BYTES = 16_000_000  # genes that lie in one chunk are read together, up to this
+
+
+def damaged(path: Path, error: Exception) -> PredictionError:
+    """Say in one sentence that a prediction cannot be read."""
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return PredictionError(
+        f"{path} is not a prediction of napari-stem, or is damaged ({reason}); run 'predict' again."
+    )
+
+
+def read_spots(group: Any, provenance: Mapping[str, Any]) -> Spots:
+    """Read the spots of a prediction's Zarr group."""
+    obs, xy_px = group["obs"], group["obsm"]["spatial"][:]
+    return Spots(
+        x_px=xy_px[:, 0],
+        y_px=xy_px[:, 1],
+        array_row=obs["array_row"][:],
+        array_col=obs["array_col"][:],
+        pitch_um=float(provenance["pitch_um"]),
+        diameter_um=float(provenance["spot_diameter_um"]),
+        names=tuple(str(name) for name in obs["_index"][:]),
+    )
+
+
+@dataclass(frozen=True)
+class _Genes:
+    """Some adjacent genes of one field, read together."""
+
+    field: Field
+    start: int
+    stop: int
+
+
+class StoredValues:
+    """Values of a prediction's Zarr group; the same array serves all who ask for a gene while it grows.
+
+    Parameters
+    ----------
+    path
+        Where the group is, for the message of an error.
+    group
+        Laid out as `napari_stem.empty_prediction.write_zarr` does.
+    genes
+        Ordered names.
+    """
+
+    def __init__(self, path: Path, group: Any, genes: Sequence[str]) -> None:
+        self._path, self._group = path, group
+        self._column = {gene: i for i, gene in enumerate(genes)}
+        # Blocks (genes, spots): the latest ones, and all whose values somebody still holds.
+        self._recent: OrderedDict[_Genes, NDArray[np.float32]] = OrderedDict()
+        self._live: WeakValueDictionary[_Genes, NDArray[np.float32]] = WeakValueDictionary()
+        self._lock = threading.Lock()  # a viewer reads values while its worker writes blocks
+
+    def values(self, gene: str, field: Field) -> NDArray[np.float32]:
+        """(n,) float32 of one gene, live; see `Prediction.values`."""
+        wanted = self._block_of(self._columns([gene])[0], field)
+        with self._lock:
+            block = self._live.get(wanted)
+            if block is None:
+                block = self._read(wanted)
+                self._live[wanted] = block
+            self._keep(wanted, block)
+        values: NDArray[np.float32] = block[self._column[gene] - wanted.start]
+        return values
+
+    def update(self, rows: slice, fields: Mapping[Field, NDArray[np.float32]]) -> None:
+        """Tell what was just written; every array that was given out and is still in use follows."""
+        with self._lock:
+            for held, block in list(self._live.items()):
+                block[:, rows] = fields[held.field][:, held.start : held.stop].T
+
+    def rows(self, spots: NDArray[np.int64], field: Field) -> NDArray[np.float32]:
+        """(k, genes) float32 of some spots; see `Prediction.rows`."""
+        try:
+            return np.asarray(self._stored(field).oindex[spots], np.float32)
+        except DAMAGE as error:
+            raise damaged(self._path, error) from error
+
+    @property
+    def n_kept_draws(self) -> int:
+        """Draws kept of every spot and gene; 0 where only their summary was."""
+        stored = self._group["obsm"].get("draws")
+        return 0 if stored is None else int(stored.shape[2])
+
+    def draws(
+        self, spots: NDArray[np.int64] | slice, genes: Sequence[str] | None
+    ) -> NDArray[np.float16]:
+        """(k, genes, draws) float16; see `Prediction.draws`."""
+        if not self.n_kept_draws:
+            raise PredictionError(
+                f"{self._path} holds no single samples, only their summary; predict again and keep them."
+            )
+        columns = slice(None) if genes is None else self._columns(genes)
+        try:
+            return np.asarray(self._group["obsm"]["draws"].oindex[spots, columns], np.float16)
+        except DAMAGE as error:
+            raise damaged(self._path, error) from error
+
+    def _columns(self, genes: Sequence[str]) -> list[int]:
+        unknown = [gene for gene in genes if gene not in self._column]
+        if unknown:
+            raise UnknownGeneError(f"This prediction has no gene '{unknown[0]}'.")
+        return [self._column[gene] for gene in genes]
+
+    def _stored(self, field: Field) -> Any:
+        return self._group["X"] if field == "mean" else self._group["layers"][field]
+
+    def _block_of(self, column: int, field: Field) -> _Genes:
+        """Genes to read with this one: those of its chunk, or an even share of them where spots are many."""
+        try:
+            stored = self._stored(field)
+        except DAMAGE as error:
+            raise damaged(self._path, error) from error
+        n_spots, chunk = stored.shape[0], int(stored.chunks[1])
+        n_shares = -(-chunk * n_spots * 4 // READ_AHEAD_BYTES) or 1
+        width = -(-chunk // n_shares)
+        chunk_start = column // chunk * chunk
+        start = chunk_start + (column - chunk_start) // width * width
+        stop = min(start + width, chunk_start + chunk, len(self._column))
+        return _Genes(field, start, stop)
+
+    def _read(self, wanted: _Genes) -> NDArray[np.float32]:
+        try:
+            values = self._stored(wanted.field)[:, wanted.start : wanted.stop]
+            return np.array(values.T, np.float32, order="C")
+        except DAMAGE as error:
+            raise damaged(self._path, error) from error
+
+    def _keep(self, wanted: _Genes, block: NDArray[np.float32]) -> None:
+        """Remember as the latest; let go of the oldest beyond the limit."""
+        self._recent[wanted] = block
+        self._recent.move_to_end(wanted)
+        while len(self._recent) > 1 and sum(b.nbytes for b in self._recent.values()) > KEPT_BYTES:
+            self._recent.popitem(last=False)
