@@ -30,7 +30,7 @@ pytestmark = pytest.mark.gui
 
 TUMOUR = [PointPx(4200, 3400), PointPx(5000, 3400), PointPx(5000, 4200), PointPx(4200, 4200)]
 BESIDE = [PointPx(5200, 3400), PointPx(6300, 3400), PointPx(6300, 4500), PointPx(5200, 4500)]
-LONGEST_GAP_S = 2.0  # generous: other programs share the processor, and libraries load in threads
+LONGEST_GAP_S = 5.0  # generous: software OpenGL on a machine that runs other tests beside this one
 
 
 def drop(road, *paths) -> None:

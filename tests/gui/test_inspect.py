@@ -66,9 +66,8 @@ def test_a_click_shows_the_spot(predicted):
     spot, inspector = 3, predicted.panels.inspect.spot
     assert inspector.isHidden()
     click(predicted, spot)
-    predicted.wait(lambda: inspector.plot is not None)
     prediction, gene = predicted.maps.prediction, predicted.panels.genes.gene()
-    assert prediction.spots.names[spot] in inspector.title.text()
+    predicted.wait(lambda: prediction.spots.names[spot] in inspector.title.text())
     draws, mean, low, high, title = inspector.plot._shown
     assert_array_equal(draws, prediction.draws(slice(spot, spot + 1), [gene])[0, 0])
     assert mean == prediction.values(gene)[spot]

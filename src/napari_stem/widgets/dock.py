@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QObject, QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QThreadPool
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QApplication, QFrame, QScrollArea, QVBoxLayout, QWidget
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from napari_stem.widgets.hints import Hint
 
+LONGEST_WAIT_MS = 3000  # for threads, at the end
 WIDTH = 350
 SCROLL_BAR_GAP = 6
 
@@ -161,7 +162,12 @@ class StemDock(QWidget):
         self.coordinator.slides.announce()
         self._is_closed = False
         # without this a window closed during a run would linger until its last spot
-        QApplication.instance().aboutToQuit.connect(self.shut_down)
+        QApplication.instance().aboutToQuit.connect(self._quit)
+
+    def _quit(self) -> None:
+        """Stop what runs, and let it end: a thread that outlives Qt ends in a traceback."""
+        self.shut_down()
+        QThreadPool.globalInstance().waitForDone(LONGEST_WAIT_MS)
 
     def event(self, event: QEvent) -> bool:
         """Stop what runs when the dock is taken out of its window, as napari does on a click on its cross."""
