@@ -101,7 +101,7 @@ def lazyslide(path: Path) -> Path:
         },
     )
     if path.suffix == ".zarr":
-        write_zarr(table, path, chunks=(4, WIDTH))
+        write_zarr(table, path)
     else:
         table.write_h5ad(path)
     return path

@@ -201,7 +201,7 @@ def test_a_published_model_comes_back_as_it_was(published, spots, embedding, tmp
     model = Model(whole, published.head, published.spread_factor, published.network)
     model.save(tmp_path / "m")
     again = load_folder(tmp_path / "m")
-    assert again.config == whole
+    assert replace(again.config, weights_sha256="") == whole  # the hash is known once it is saved
     np.testing.assert_array_equal(
         again.sample(embedding, spots, FEW), published.sample(embedding, spots, FEW)
     )
