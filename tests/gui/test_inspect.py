@@ -17,7 +17,8 @@ from napari_stem.evaluation.spot_profile import background
 from napari_stem.geometry import PointPx
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
-from napari_stem.widgets.difference_table import DIFFERENCE, GENE, TITLES
+from napari_stem.widgets.difference_table import DIFFERENCE, TITLES
+from napari_stem.widgets.gene_rows import GENE
 from napari_stem.widgets.spot_table import MEAN, RANGE, Z
 
 if TYPE_CHECKING:

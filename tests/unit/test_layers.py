@@ -8,7 +8,6 @@ from pathlib import Path
 import dask.array as da
 import numpy as np
 import pytest
-import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 from napari.components import ViewerModel
@@ -26,7 +25,6 @@ from napari_stem.layers import (
     outline,
     score_title,
     slide_layer,
-    without_holes,
 )
 from napari_stem.layers.gene_values import read_by_gene
 from napari_stem.results import Prediction
@@ -275,19 +273,3 @@ def test_outline_keeps_polygons_and_leaves_out_lines():
     assert_array_equal(outline(triangle, "polygon"), triangle)
     assert outline(triangle[:2], "line") is None
     assert outline(triangle, "path") is None
-
-
-def test_pieces_without_holes_cover_exactly_the_area():
-    ground = shapely.box(0, 0, 100, 60)
-    holes = [
-        shapely.Point(25, 30).buffer(10),
-        shapely.Point(28, 12).buffer(5),
-        shapely.box(60, 5, 90, 50),
-    ]
-    area = shapely.union_all(
-        [ground.difference(shapely.union_all(holes)), shapely.box(200, 0, 210, 10)]
-    )
-    pieces = without_holes(area)
-    assert all(not piece.interiors for piece in pieces)
-    assert sum(piece.area for piece in pieces) == pytest.approx(area.area)
-    assert shapely.union_all(pieces).symmetric_difference(area).area == pytest.approx(0, abs=1e-6)

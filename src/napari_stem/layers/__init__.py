@@ -22,7 +22,7 @@ from napari_stem.layers.placement import (
     slide_layer,
     slide_placement,
 )
-from napari_stem.layers.shapes import outline, without_holes
+from napari_stem.layers.shapes import outline
 from napari_stem.layers.spot_grid import SpotGrid, SpotShape
 
 __all__ = [
@@ -45,5 +45,4 @@ __all__ = [
     "score_title",
     "slide_layer",
     "slide_placement",
-    "without_holes",
 ]

@@ -1,4 +1,4 @@
-"""Drawn shapes and areas, as a shapes layer holds them."""
+"""Drawn shapes, as a shapes layer holds them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    import shapely
     from numpy.typing import ArrayLike, NDArray
 
 ELLIPSE_CORNERS = 64
@@ -36,26 +35,3 @@ def outline(vertices: ArrayLike, shape_type: str) -> NDArray[np.float64] | None:
     first, second = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
     angle = np.linspace(0, 2 * np.pi, ELLIPSE_CORNERS, endpoint=False)[:, np.newaxis]
     return np.asarray(centre + np.cos(angle) * first + np.sin(angle) * second)
-
-
-def without_holes(area: shapely.Polygon | shapely.MultiPolygon) -> list[shapely.Polygon]:
-    """Cut an area into polygons without holes, which is all that a shapes layer can show.
-
-    Every polygon with a hole is cut in two along a line through that hole; together the pieces cover
-    exactly the area.
-    """
-    import shapely
-
-    pieces: list[shapely.Polygon] = []
-    waiting = [p for p in shapely.get_parts(area) if p.geom_type == "Polygon"]
-    while waiting:
-        polygon = waiting.pop()
-        if not polygon.interiors:
-            pieces.append(polygon)
-            continue
-        left, low, right, high = polygon.bounds
-        cut_x = shapely.Polygon(polygon.interiors[0]).representative_point().x
-        for half in (shapely.box(left, low, cut_x, high), shapely.box(cut_x, low, right, high)):
-            parts = shapely.get_parts(shapely.intersection(polygon, half))
-            waiting += [p for p in parts if p.geom_type == "Polygon" and p.area > 0]
-    return pieces

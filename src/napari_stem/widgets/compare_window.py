@@ -21,11 +21,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stem.widgets.difference_table import (
-    GENE,
     Q_VALUE,
     DifferenceTable,
-    sorted_differences,
 )
+from napari_stem.widgets.gene_rows import GENE, sortable
 from napari_stem.widgets.parts import count, note
 from napari_stem.widgets.plots import VolcanoPlot
 
@@ -66,7 +65,7 @@ class CompareWindow(QWidget):
         self.search.setPlaceholderText("Find a gene")
         self.search.setClearButtonEnabled(True)
         self.table = DifferenceTable()
-        self.proxy = sorted_differences(self.table)
+        self.proxy = sortable(self.table)
         self.view = self._gene_view()
         self.plot = VolcanoPlot()
         self.save_button = QPushButton("Save as CSV…")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt
+
+from napari_stem.widgets.gene_rows import GENE, GeneRows
 
 if TYPE_CHECKING:
     from napari_stem.evaluation.differences import Differences
 
-GENE, DIFFERENCE, INTERVAL, STANDARDISED, PROBABILITY, Q_VALUE = range(6)
+DIFFERENCE, INTERVAL, STANDARDISED, PROBABILITY, Q_VALUE = range(1, 6)
 TITLES = ("Gene", "Difference", "90% interval", "Std. diff.", "P(A > B)", "Wrong calls")
 TIPS = (
     "Click to see its map",
@@ -21,12 +22,12 @@ TIPS = (
     "Expected share of wrong directions if this gene and all surer ones are called different: the mean "
     "of min(P, 1 - P) over them (Bayesian false discovery rate; s-value of Stephens 2017)",
 )
-Role = Qt.ItemDataRole
-SORT_ROLE = int(Role.UserRole)
 
 
-class DifferenceTable(QAbstractTableModel):
+class DifferenceTable(GeneRows):
     """One row per gene."""
+
+    titles, tips = TITLES, TIPS
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,36 +39,20 @@ class DifferenceTable(QAbstractTableModel):
         self._found = found
         self.endResetModel()
 
-    def rowCount(self, parent: QModelIndex | None = None) -> int:
+    def n_rows(self) -> int:
         """Count of genes."""
-        is_cell = parent is not None and parent.isValid()
-        return 0 if self._found is None or is_cell else len(self._found.genes)
+        return 0 if self._found is None else len(self._found.genes)
 
-    def columnCount(self, parent: QModelIndex | None = None) -> int:
-        """Count of columns."""
-        return 0 if parent is not None and parent.isValid() else len(TITLES)
-
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = Role.DisplayRole
-    ) -> Any:
-        """Titles and what they mean."""
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        if role == Role.DisplayRole:
-            return TITLES[section]
-        return TIPS[section] if role == Role.ToolTipRole else None
-
-    def data(self, index: QModelIndex, role: int = Role.DisplayRole) -> Any:
-        """Return what a cell shows, or is sorted by."""
+    def sorted_by(self, row: int, column: int) -> str | float:
+        """Return what a cell is sorted by."""
         found = self._found
-        if found is None or not index.isValid():
-            return None
-        row, column = index.row(), index.column()
-        if role == Role.TextAlignmentRole and column != GENE:
-            return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        if role == SORT_ROLE:
-            return found.genes[row] if column == GENE else self._number(found, row, column)
-        return self._text(found, row, column) if role == Role.DisplayRole else None
+        if found is None:
+            return ""
+        return found.genes[row] if column == GENE else self._number(found, row, column)
+
+    def text(self, row: int, column: int) -> str:
+        """Return what a cell shows."""
+        return "" if self._found is None else self._text(self._found, row, column)
 
     def _number(self, found: Differences, row: int, column: int) -> float:
         if column == INTERVAL:
@@ -94,13 +79,3 @@ class DifferenceTable(QAbstractTableModel):
         if column == PROBABILITY:
             return f"{found.probability[row]:.2f}"
         return f"{found.q_value[row]:.1%}"
-
-
-def sorted_differences(table: DifferenceTable) -> QSortFilterProxyModel:
-    """Make the table sortable, by numbers rather than by their text."""
-    proxy = QSortFilterProxyModel()
-    proxy.setSourceModel(table)
-    proxy.setSortRole(SORT_ROLE)
-    proxy.setFilterKeyColumn(GENE)
-    proxy.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
-    return proxy

@@ -17,8 +17,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_stem.widgets.gene_rows import GENE, sortable
 from napari_stem.widgets.parts import note
-from napari_stem.widgets.spot_table import GENE, SpotTable, Z, sorted_spots
+from napari_stem.widgets.spot_table import SpotTable, Z
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +50,7 @@ class SpotInspector(QWidget):
         self.plot: SamplesPlot | None = None  # made when first needed: matplotlib takes its time
         self.plot_note = note("")
         self.table = SpotTable()
-        self.proxy = sorted_spots(self.table)
+        self.proxy = sortable(self.table)
         self.view = self._gene_view()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt
+
+from napari_stem.widgets.gene_rows import GENE, GeneRows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_stem.evaluation.spot_profile import SpotProfile
 
-GENE, Z, RANGE, MEAN = range(4)
+Z, RANGE, MEAN = range(1, 4)
 TITLES = ("Gene", "SDs above slide", "90% interval", "Predicted")
 TIPS = (
     "Click to see its map",
@@ -21,12 +22,12 @@ TIPS = (
     "The spot's 90% interval on the same scale: a gene whose interval holds 0 may be as everywhere else",
     "Predicted mean of the spot",
 )
-Role = Qt.ItemDataRole
-SORT_ROLE = int(Role.UserRole)
 
 
-class SpotTable(QAbstractTableModel):
+class SpotTable(GeneRows):
     """Genes of one spot, with how far each stands out."""
+
+    titles, tips = TITLES, TIPS
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,38 +40,22 @@ class SpotTable(QAbstractTableModel):
         self._genes, self._profile = tuple(genes), profile
         self.endResetModel()
 
-    def rowCount(self, parent: QModelIndex | None = None) -> int:
+    def n_rows(self) -> int:
         """Count of genes."""
-        return 0 if parent is not None and parent.isValid() else len(self._genes)
+        return 0 if self._profile is None else len(self._genes)
 
-    def columnCount(self, parent: QModelIndex | None = None) -> int:
-        """Count of columns."""
-        return 0 if parent is not None and parent.isValid() else len(TITLES)
-
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = Role.DisplayRole
-    ) -> Any:
-        """Titles and what they mean."""
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        return {Role.DisplayRole: TITLES, Role.ToolTipRole: TIPS}.get(role, (None,) * 4)[section]
-
-    def data(self, index: QModelIndex, role: int = Role.DisplayRole) -> Any:
-        """Return what a cell shows, or is sorted by."""
+    def sorted_by(self, row: int, column: int) -> str | float:
+        """Return what a cell is sorted by; what is not known comes last."""
         profile = self._profile
-        if profile is None or not index.isValid():
-            return None
-        row, column = index.row(), index.column()
-        if role == Role.TextAlignmentRole and column != GENE:
-            return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        if role == SORT_ROLE:
-            if column == GENE:
-                return self._genes[row]
-            value = (profile.z, profile.z_low, profile.mean)[column - Z][row]
-            return float(value) if np.isfinite(value) else -np.inf
-        if role != Role.DisplayRole:
-            return None
-        if column == GENE:
+        if column == GENE or profile is None:
+            return self._genes[row]
+        value = (profile.z, profile.z_low, profile.mean)[column - Z][row]
+        return float(value) if np.isfinite(value) else -np.inf
+
+    def text(self, row: int, column: int) -> str:
+        """Return what a cell shows."""
+        profile = self._profile
+        if column == GENE or profile is None:
             return self._genes[row]
         if column == MEAN:
             return f"{profile.mean[row]:.2f}"
@@ -79,11 +64,3 @@ class SpotTable(QAbstractTableModel):
         if column == Z:
             return f"{profile.z[row]:+.1f}"
         return f"{profile.z_low[row]:+.1f} to {profile.z_high[row]:+.1f}"
-
-
-def sorted_spots(table: SpotTable) -> QSortFilterProxyModel:
-    """Make the table sortable, by numbers rather than by their text."""
-    proxy = QSortFilterProxyModel()
-    proxy.setSourceModel(table)
-    proxy.setSortRole(SORT_ROLE)
-    return proxy
