@@ -10,7 +10,7 @@ import shapely
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_stem.geometry import Region
-from napari_stem.widgets.region_layers import RegionLayers, regions_of, warm_up
+from napari_stem.widgets.region_layers import RegionLayers, load_units, regions_of, warm_up
 from napari_stem.widgets.region_panel import CLICK, TOOLS
 from napari_stem.widgets.region_shapes import CLASS, NAME, Drawn, free_name, squares_um
 from napari_stem.widgets.region_table import RegionRow
@@ -70,6 +70,7 @@ class RegionControl(QObject):
         panel.view.removal_requested.connect(self._remove)
         panel.view.colour_requested.connect(self._recolour)
         slides.activated.connect(self._on_activated)
+        load_units()
         jobs.start(warm_up, done=lambda _: None)
 
     def close(self) -> None:

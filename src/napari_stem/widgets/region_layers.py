@@ -286,6 +286,17 @@ def _rgba(colour: Colour) -> Any:
     return np.array([*(value / 255 for value in colour), 1.0])
 
 
+def load_units() -> None:
+    """Read napari's table of units (0.1 s); call it on the GUI thread, before `warm_up`.
+
+    pint reads its table when first asked and does not guard that against a second thread, which would find
+    it half read.
+    """
+    from napari.utils.transforms import Affine
+
+    Affine(ndim=2)
+
+
 def warm_up() -> None:
     """Load what napari needs for its first shape, which takes seconds; call it off the GUI thread."""
     from napari.layers import Shapes
