@@ -32,6 +32,7 @@ def evaluate(
     *,
     q05: ArrayLike | None = None,
     q95: ArrayLike | None = None,
+    is_sampled: bool = True,
 ) -> dict[str, Any]:
     """Every metric of one section, ready for JSON.
 
@@ -44,6 +45,9 @@ def evaluate(
     q05, q95
         (spots, genes) bounds of the model's own (calibrated) 90% interval; they, rather than the
         draws, then say ``coverage["90"]`` and ``interval_width_90``.
+    is_sampled
+        The draws are samples, of which there could be more. False: they are all that is forecast, such as the
+        values of the nearest neighbours, and the CRPS takes them as they are.
 
     Returns
     -------
@@ -73,7 +77,9 @@ def evaluate(
         "rvd_mean": _number(rvd(measured, predicted)),
         "gsc_mean": _number(gsc(measured, predicted)),
         "ssc_mean": _number(ssc(measured, predicted)),
-        **_draw_figures(measured, None if draws is None else _draw_table(draws, measured)),
+        **_draw_figures(
+            measured, None if draws is None else _draw_table(draws, measured), is_sampled
+        ),
     }
     if q05 is not None and q95 is not None:
         low, high = _table(q05, "lower bound"), _table(q95, "upper bound")
@@ -90,7 +96,7 @@ def flat(figures: Mapping[str, Any]) -> dict[str, float | int | None]:
     return {**{k: v for k, v in figures.items() if k != "coverage"}, **levels}
 
 
-def _draw_figures(truth: Array, draws: NDArray[Any] | None) -> dict[str, Any]:
+def _draw_figures(truth: Array, draws: NDArray[Any] | None, is_sampled: bool) -> dict[str, Any]:
     """Figures that need draws; each None without them."""
     if draws is None:
         names = ("crps", "rvd_draw", "gsc_draw", "ssc_draw", "interval_width_90")
@@ -98,7 +104,9 @@ def _draw_figures(truth: Array, draws: NDArray[Any] | None) -> dict[str, Any]:
     intervals = {p: central_interval(draws, p / 100) for p in COVERAGE_LEVELS}
     low, high = intervals[90]
     return {
-        "crps": _crps_of_halves(truth, draws),
+        "crps": _crps_of_halves(truth, draws)
+        if is_sampled
+        else crps(truth, draws, is_sampled=False),
         "rvd_draw": _number(of_one_draw(rvd, truth, draws)),
         "gsc_draw": _number(of_one_draw(gsc, truth, draws)),
         "ssc_draw": _number(of_one_draw(ssc, truth, draws)),
@@ -152,19 +160,22 @@ def rvd(truth: Array, mean: Array) -> float:
     return float(np.mean(((predicted - measured) / measured) ** 2))
 
 
-def crps(truth: Array, draws: NDArray[Any]) -> float:
+def crps(truth: Array, draws: NDArray[Any], *, is_sampled: bool = True) -> float:
     """Continuous ranked probability score, mean over spots and genes.
 
     The fair estimator, unbiased in the number of draws (Ferro 2014): E|X - y| - E|X - X'| / 2 with
     X and X' two different draws. In the data's unit; for a single certain value it is the MAE.
+    It credits few draws with the spread that more of them would show; draws that are the whole forecast
+    (``is_sampled`` False) have no more to show, and any two of them are compared, alike or not.
     """
     n = draws.shape[2]
+    pairs = n * (n - 1) if is_sampled else n * n
     rank_weights = 2 * np.arange(n) - n + 1  # each sorted draw's part in the sum of all differences
     scores = []
     for gene in range(truth.shape[1]):  # gene by gene, to keep memory small
         ordered = np.sort(draws[:, gene].astype(np.float64), axis=1)
         error = np.abs(ordered - truth[:, gene, None]).mean(axis=1)
-        spread = (ordered * rank_weights).sum(axis=1) / (n * (n - 1))
+        spread = (ordered * rank_weights).sum(axis=1) / pairs
         scores.append(np.mean(error - spread))
     return float(np.mean(scores))
 

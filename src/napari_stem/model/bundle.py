@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import ModelError, StemError
 from napari_stem.model.calibration import spread
-from napari_stem.model.card import card_text, limits_of
+from napari_stem.model.card import card_text, limits_of, warnings_of
 from napari_stem.model.config import (
     CARD_FILE,
     CONFIG_FILE,
@@ -30,7 +30,7 @@ from napari_stem.model.sampling import (
     torch_device,
 )
 from napari_stem.model.weights import read_weights, write_weights
-from napari_stem.spatial.normalise import normalisation
+from napari_stem.spatial.normalise import normalisation, possible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +73,11 @@ class Model:
         """What to keep in mind when using it, as its card says and as its weights allow."""
         return limits_of(self.config, knows_domain=self.head.knows_domain)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Of the limits, those that must be in sight wherever its figures are."""
+        return warnings_of(calibrated=self.config.calibrated, knows_domain=self.head.knows_domain)
+
     def require_sampler(self, settings: SamplingSettings) -> None:
         """Check that the model can be sampled so; ModelError says what fits it."""
         require_sampler(self.config.objective, settings)
@@ -88,6 +93,7 @@ class Model:
             "unit": self.unit,
             "calibrated": self.config.calibrated,
             "domain": "known" if self.head.knows_domain else "unknown",
+            "limits": list(self.limits),
         }
 
     def require_genes(self, genes: tuple[str, ...]) -> None:
@@ -119,16 +125,15 @@ class Model:
 
         Returns
         -------
-        (n, genes, draws) float32 in the model's unit: never negative, counts being what they are, except
-        those of Stem's own objective, which come as they are generated, as published.
+        (n, genes, draws) float32 in the model's unit: whole counts, none negative, as a measurement would
+        give (`possible`); those of Stem's own objective come as they are generated, as published.
         """
         drawn = spread(
             self.raw_draws(embedding, spots, settings, callback, poll), self.spread_factor
         )
         if self.config.objective == "published":
             return drawn
-        clipped: NDArray[np.float32] = drawn.clip(min=0)
-        return clipped
+        return possible(drawn, self.config.normalisation)
 
     def raw_draws(
         self,

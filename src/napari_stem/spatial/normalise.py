@@ -125,3 +125,31 @@ def in_unit(
     total = library_sizes().reshape(-1, 1)
     per_10k = np.divide(1e4 * chosen, total, out=np.zeros_like(chosen), where=total > 0)
     return cast("NDArray[np.float32]", np.log1p(per_10k).astype(np.float32))
+
+
+def possible(values: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    """Move values to the nearest that a measurement could give: none negative, and counts whole.
+
+    Parameters
+    ----------
+    values
+        Of any shape, in the unit; changed in place.
+    name
+        As of `normalised`. Counts per 10,000 need not be whole, their library sizes being unknown.
+
+    Returns
+    -------
+    ``values``.
+
+    Raises
+    ------
+    DatasetError
+        Unknown normalisation.
+    """
+    unit = normalisation(name)
+    np.maximum(values, 0, out=values)
+    if unit.name == "log2_counts":
+        np.log2(np.rint(np.exp2(values, out=values), out=values), out=values)
+    elif unit.name == "log1p_counts":
+        np.log1p(np.rint(np.expm1(values, out=values), out=values), out=values)
+    return values

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy import integrate, stats
 
 from napari_stem.errors import PredictionError
@@ -126,6 +127,16 @@ def test_crps_is_the_integral_of_its_definition(values, y):
     fair = integral + differences / n**2 - differences / (n * (n - 1))
     ours = metrics.crps(np.array([[y]]), draws[None, None])
     assert ours == pytest.approx(fair, abs=1e-9)
+
+
+@given(arrays(np.float64, 7, elements=st.floats(-5, 5)), st.floats(-5, 5))
+def test_crps_of_a_whole_forecast_is_the_area_between_the_distributions(values, y):
+    """Of values that are all that is forecast: the integral of (F - [x >= y])^2."""
+    ours = metrics.crps(np.array([[y]]), values[None, None], is_sampled=False)
+    grid = np.sort(np.append(values, y))
+    below = (values[None] <= grid[:-1, None]).mean(axis=1)
+    steps = (below - (grid[:-1] >= y)) ** 2
+    assert ours == pytest.approx(float((steps * np.diff(grid)).sum()), abs=1e-9)
 
 
 def test_crps_of_few_draws_is_unbiased():

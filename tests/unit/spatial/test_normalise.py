@@ -8,11 +8,14 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy.sparse import csr_matrix
 
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.dataset import Dataset
-from napari_stem.spatial.normalise import NORMALISATIONS, normalisation, normalised
+from napari_stem.spatial.normalise import NORMALISATIONS, normalisation, normalised, possible
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,3 +67,22 @@ def test_an_unknown_normalisation_is_told(counts: anndata.AnnData) -> None:
 def test_unmeasured_genes_are_told(counts: anndata.AnnData) -> None:
     with pytest.raises(DatasetError, match=r"1 of 2 genes were not measured here \(MYC\)"):
         normalised(counts, ["ERBB2", "MYC"])
+
+
+@given(
+    arrays(np.float32, (3, 4), elements=st.floats(-3, 12, width=32)),
+    st.sampled_from(["log2_counts", "log1p_counts"]),
+)
+def test_what_counts_could_give_is_the_nearest_whole_count(values, name):
+    inverse = {"log2_counts": lambda x: np.exp2(x) - 1, "log1p_counts": np.expm1}[name]
+    wanted = np.maximum(inverse(values.astype(np.float64)), 0)
+    counts = inverse(possible(values.copy(), name).astype(np.float64))
+    np.testing.assert_allclose(counts, np.rint(counts), rtol=1e-5, atol=1e-5)
+    assert (np.abs(counts - wanted) <= 0.5 + 1e-4 * (wanted + 1)).all()
+
+
+def test_counts_per_10k_need_not_be_whole():
+    values = np.array([-0.5, 0.3, 2.7], np.float32)
+    np.testing.assert_array_equal(
+        possible(values, "log1p_cp10k"), np.array([0, 0.3, 2.7], np.float32)
+    )

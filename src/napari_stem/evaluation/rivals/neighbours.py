@@ -52,7 +52,7 @@ class Neighbours:
             draws = np.moveaxis(y[_nearest(x, section.embedding, k)], 1, 2)  # (n, G, k)
             if k < 2:
                 return Forecast(draws.mean(-1))
-            return Forecast(draws.mean(-1), draws, *quantiles(draws))
+            return Forecast(draws.mean(-1), draws, *quantiles(draws), is_sampled=False)
 
         return forecast
 
