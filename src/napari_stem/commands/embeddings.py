@@ -24,21 +24,12 @@ def embedder_from(path: Path, stated: Stated, slide: Slide, model: Model) -> Pre
     EncoderError
         They are of another slide, encoder or width, or damaged.
     """
-    from napari_stem.encoders.precomputed import PrecomputedEmbedder, read_embeddings
-    from napari_stem.encoders.precomputed_fit import require_fit
+    from napari_stem.encoders.precomputed_fit import embedder_for
 
-    patches = read_embeddings(path, slide.size, slide.require_mpp(), stated)
-    notes = require_fit(
-        patches,
-        model_name=model.name,
-        width=len(model.head.centre),
-        encoder=model.encoder_name,
-        encoder_version=model.config.encoder_version,
-        fields_of_view_um=model.config.fields_of_view_um,
-    )
-    for note in (*patches.remarks, *notes):
+    embedder, notes = embedder_for(path, stated, slide.size, slide.require_mpp(), model)
+    for note in notes:
         tell(note)
-    return PrecomputedEmbedder(patches)
+    return embedder
 
 
 def patches_as_spots(embedder: PrecomputedEmbedder, regions: Sequence[Region] | None) -> Spots:

@@ -1,37 +1,27 @@
 """Where published weights lie on this machine, and how they get there.
 
 Weights are looked for in a folder of the user's (``$NAPARI_STEM_ENCODERS``: FOLDER/NAME/..., for hospitals
-without internet), then in Hugging Face's own cache. Tokens are huggingface_hub's affair alone: they are never
-read, stored or logged here.
+without internet), then in Hugging Face's own cache.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.encoders.hub_errors import Asked, in_clear_words
+from napari_stem.encoders.hub_progress import reporting
+from napari_stem.encoders.hub_settings import FOLDER_VARIABLE, encoder_folder
 from napari_stem.errors import EncoderError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from napari_stem.encoders.facts import EncoderFacts
+    from napari_stem.encoders.hub_progress import Progress
 
-    Progress = Callable[[int, int], None]
-
-FOLDER_VARIABLE = "NAPARI_STEM_ENCODERS"
 _CODE_AND_CONFIG = (".json", ".py", ".txt")
 _CHUNK = 1 << 22
-
-
-def encoder_folder() -> Path | None:
-    """Folder of the user's with encoders, if there is one: ``$NAPARI_STEM_ENCODERS``."""
-    chosen = os.environ.get(FOLDER_VARIABLE)
-    return Path(chosen).expanduser() if chosen else None
 
 
 def locate(facts: EncoderFacts, folder: Path | None = None) -> Path | None:
@@ -54,6 +44,13 @@ def locate(facts: EncoderFacts, folder: Path | None = None) -> Path | None:
         if isinstance(cached, str) and _complete(facts, Path(cached).parent):
             return Path(cached).parent
     return None
+
+
+def encoders_in(folder: Path) -> tuple[str, ...]:
+    """Names of the encoders that a user's folder holds whole, as FOLDER/NAME/..."""
+    from napari_stem.encoders.catalogue import CATALOGUE
+
+    return tuple(name for name, facts in CATALOGUE.items() if _complete(facts, folder / name))
 
 
 def weights_file(facts: EncoderFacts, folder: Path) -> Path:
@@ -88,7 +85,7 @@ def download(facts: EncoderFacts, to: Path | None = None, progress: Progress | N
     to
         Folder of encoders: files go to ``to``/NAME. None: Hugging Face's cache.
     progress
-        Told (bytes of the present file, of how many); may raise to cancel. None: bars on stderr.
+        Told (bytes so far, of how many) of all files together; may raise to cancel. None: bars on stderr.
 
     Returns
     -------
@@ -107,15 +104,19 @@ def download(facts: EncoderFacts, to: Path | None = None, progress: Progress | N
             f"The code of encoder '{facts.name}' reads Hugging Face's cache only; download it without --to."
         )
     place = to / facts.name if to is not None else None
-    options: dict[str, Any] = {} if progress is None else {"tqdm_class": _reporting(progress)}
     with in_clear_words(_asked(facts)):
         siblings = HfApi().model_info(facts.hub_id, files_metadata=True).siblings or []
         wanted = _wanted(facts, siblings)
-        _require_space(facts, place or Path(HF_HUB_CACHE), sum(s.size or 0 for s in wanted))
+        n_bytes, n_before = sum(s.size or 0 for s in wanted), 0
+        _require_space(facts, place or Path(HF_HUB_CACHE), n_bytes)
         for sibling in wanted:
+            options = (
+                {} if progress is None else {"tqdm_class": reporting(progress, n_before, n_bytes)}
+            )
             path = Path(
                 hf_hub_download(facts.hub_id, sibling.rfilename, local_dir=place, **options)
             )
+            n_before += sibling.size or 0
             if sibling.lfs is not None:
                 _check(facts, path, sibling.lfs.sha256)
     return place if place is not None else path.parent
@@ -165,38 +166,6 @@ def _check(facts: EncoderFacts, path: Path, sha256: str) -> None:
             f"{path.name} of encoder '{facts.name}' arrived damaged (its checksum is wrong) and was removed; "
             f"download it again."
         )
-
-
-def _reporting(progress: Progress) -> type[Any]:
-    """Make a bar class that tells a function instead of a terminal."""
-    from huggingface_hub import utils
-
-    bar: Any = utils.tqdm  # type: ignore[attr-defined, unused-ignore]
-
-    class Reporting(bar):  # type: ignore[misc]
-        """Counts by itself: a bar that somebody switched off does not."""
-
-        def __init__(self, *args: Any, **options: Any) -> None:
-            self._done, self._total = int(options.get("initial") or 0), options.get("total") or 0
-            super().__init__(*args, **{**options, "file": _Silent()})
-
-        def update(self, n: float | None = 1) -> bool | None:
-            self._done += int(n or 0)
-            progress(self._done, int(self._total))
-            shown: bool | None = super().update(n)
-            return shown
-
-    return Reporting
-
-
-class _Silent:
-    """A file that takes everything and keeps nothing."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        pass
 
 
 def _asked(facts: EncoderFacts) -> Asked:

@@ -94,6 +94,7 @@ def _refusal(asked: Asked, error: Any) -> str:
     )
 
     status = getattr(error.response, "status_code", None)
+    is_gated = isinstance(error, GatedRepoError)  # a kind of RepositoryNotFoundError
     if asked.uploading and status in {401, 403}:
         return (
             f"Hugging Face does not let you write to {asked.page}: log in with {LOGIN} and a token that may "
@@ -101,12 +102,17 @@ def _refusal(asked: Asked, error: Any) -> str:
         )
     if isinstance(error, RevisionNotFoundError):
         return f"{asked.page} has no such revision; name a branch, tag or commit that it has."
-    if isinstance(error, GatedRepoError) and status != 401:
+    if is_gated and status != 401:
         return (
             f"{asked.subject} is given to those who accept its terms: do so on {asked.page} with your "
             f"account, wait for approval where it is asked for, then try again."
         )
-    if status == 401 or isinstance(error, GatedRepoError):
+    if status == 401 and isinstance(error, RepositoryNotFoundError) and not is_gated:
+        return (
+            f"There is no {asked.page}, or Hugging Face does not show it to you (no token, or an expired one): "
+            f"check the name, then log in with {LOGIN}."
+        )
+    if status == 401:
         return (
             f"Hugging Face does not know you (no token, or an expired one), and {asked.what} asks "
             f"who you are: accept its terms on {asked.page}, then log in with {LOGIN}."

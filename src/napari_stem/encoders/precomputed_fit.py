@@ -27,6 +27,46 @@ _OTHER_PATCHES = 1.5  # factor between two patch sides from which on they show d
 _ENOUGH = 0.5  # share of a section's spots that must have a patch
 
 
+def embedder_for(
+    path: Path, stated: Stated, size: SizePx, mpp: Mpp, model: Model
+) -> tuple[PrecomputedEmbedder, tuple[str, ...]]:
+    """Read embeddings for a slide and a model.
+
+    Parameters
+    ----------
+    path, stated
+        The file, and what it does not say.
+    size, mpp
+        Of the slide, level 0.
+    model
+        That will be told them.
+
+    Returns
+    -------
+    What stands in place of the encoder, and what a user should hear, one sentence each.
+
+    Raises
+    ------
+    EncoderError
+        They are of another slide, encoder or width, or damaged.
+    """
+    patches = read_embeddings(path, size, mpp, stated)
+    notes = require_fit_of(patches, model)
+    return PrecomputedEmbedder(patches), (*patches.remarks, *notes)
+
+
+def require_fit_of(patches: PatchEmbeddings, model: Model) -> list[str]:
+    """Check embeddings against a model; see `require_fit`."""
+    return require_fit(
+        patches,
+        model_name=model.name,
+        width=len(model.head.centre),
+        encoder=model.encoder_name,
+        encoder_version=model.config.encoder_version,
+        fields_of_view_um=model.config.fields_of_view_um,
+    )
+
+
 def require_fit(
     patches: PatchEmbeddings,
     *,

@@ -12,6 +12,7 @@ from napari_stem.export.places import written_whole
 from napari_stem.export.report_images import map_image, tissue_image
 from napari_stem.export.selection import NOTICE, silent
 from napari_stem.export.summary import gene_summaries, model_card, region_summaries
+from napari_stem.model.card import warnings_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,7 +128,7 @@ def _facts(selection: Selection, written_at: datetime) -> dict[str, Any]:
         "genes": [_gene(g) for g in gene_summaries(selection, reliability)],
         "regions": [_region(r, selection) for r in region_summaries(selection)],
         "card": _card(card),
-        "limits": card.get("limits", ()),
+        "limits": _limits(selection),
         "provenance": _provenance(selection, written_at),
     }
 
@@ -141,16 +142,24 @@ def _warnings(selection: Selection) -> list[str]:
             f"Not finished: {selection.n_missing:,} of {n + selection.n_missing:,} spots are not predicted yet "
             f"and are missing here."
         )
-    if not selection.knows_domain:
-        warnings.append("This model cannot tell which spots are unlike its training data.")
-    elif n_unlike:
+    if selection.knows_domain and n_unlike:
         warnings.append(
             f"{n_unlike:,} of {n:,} spots ({_share(n_unlike, n)}) look unlike the training data; predictions "
             f"there may be wrong in ways that the stated uncertainty does not cover."
         )
-    if selection.prediction.provenance.get("calibrated") is False:
-        warnings.append("The intervals of this model were never checked against measurements.")
-    return warnings
+    return [*warnings, *_alarms(selection)]
+
+
+def _alarms(selection: Selection) -> tuple[str, ...]:
+    """Say what the model itself says against trusting it."""
+    is_calibrated = selection.prediction.provenance.get("calibrated") is not False
+    return warnings_of(calibrated=is_calibrated, knows_domain=selection.knows_domain)
+
+
+def _limits(selection: Selection) -> list[str]:
+    """Say the rest of what the model said of itself when it predicted."""
+    told = selection.prediction.provenance.get("limits", ())
+    return [limit for limit in told if limit not in _alarms(selection)]
 
 
 def _gene(gene: GeneSummary) -> dict[str, str]:

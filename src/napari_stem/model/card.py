@@ -27,9 +27,9 @@ def most_reliable(gene_pcc: Mapping[str, float | None]) -> str | None:
     return max(known, key=lambda gene: known[gene], default=None)
 
 
-def calibration_note(config: ModelConfig) -> str:
+def calibration_note(*, calibrated: bool) -> str:
     """Say what the intervals rest on."""
-    if config.calibrated:
+    if calibrated:
         return (
             "Intervals were calibrated on left-out spots of the training data: expect them too narrow on "
             "other patients."
@@ -50,7 +50,17 @@ def domain_note(*, known: bool) -> str:
 def limits_of(config: ModelConfig, *, knows_domain: bool) -> tuple[str, ...]:
     """Say what to keep in mind when using a model, one or two sentences each."""
     limits = config.card.get("limits", LIMITS)
-    return (*limits, domain_note(known=knows_domain), calibration_note(config))
+    return (
+        *limits,
+        domain_note(known=knows_domain),
+        calibration_note(calibrated=config.calibrated),
+    )
+
+
+def warnings_of(*, calibrated: bool, knows_domain: bool) -> tuple[str, ...]:
+    """Of the limits, those that must be in sight wherever figures are: none of a model as ours should be."""
+    domain = () if knows_domain else (domain_note(known=False),)
+    return domain if calibrated else (*domain, calibration_note(calibrated=False))
 
 
 def card_text(config: ModelConfig, *, knows_domain: bool) -> str:

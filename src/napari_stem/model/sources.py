@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_stem.encoders.facts import HUB_PAGE
 from napari_stem.encoders.hub_errors import Asked, in_clear_words
+from napari_stem.encoders.hub_progress import reporting
 from napari_stem.errors import ModelError
 from napari_stem.model.packing import FILES, NEEDED, unpacked
+
+if TYPE_CHECKING:
+    from napari_stem.encoders.hub_progress import Progress
 
 PACKAGED = Path(__file__).parents[1] / "data" / "models"
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -56,7 +61,27 @@ def find_model(source: str | Path) -> Path:
     )
 
 
-def fetch(repository: str, revision: str | None = None) -> Path:
+def parse_repository(text: str) -> tuple[str, str | None]:
+    """Read ``org/name``, ``org/name@revision``, or its address on Hugging Face.
+
+    Returns
+    -------
+    ``org/name``, and the revision where one is named.
+
+    Raises
+    ------
+    ModelError
+        It is none of these.
+    """
+    found = _REPOSITORY.fullmatch(text.strip().rstrip("/"))
+    if found is None:
+        raise ModelError(
+            f"'{text.strip()}' is no repository on Hugging Face; write it as owner/name."
+        )
+    return found[1], found[2]
+
+
+def fetch(repository: str, revision: str | None = None, progress: Progress | None = None) -> Path:
     """Download a model from Hugging Face; what is there already is not fetched again.
 
     Parameters
@@ -65,6 +90,8 @@ def fetch(repository: str, revision: str | None = None) -> Path:
         ``org/name``.
     revision
         Branch, tag or commit; None: the newest.
+    progress
+        Told (bytes so far, of how many); may raise to cancel. None: bars on stderr.
 
     Returns
     -------
@@ -84,8 +111,11 @@ def fetch(repository: str, revision: str | None = None) -> Path:
         elsewhere="choose another place with $HF_HOME",
         error=ModelError,
     )
+    options = {} if progress is None else {"tqdm_class": reporting(progress)}
     with in_clear_words(asked):
-        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=[*FILES]))
+        folder = Path(
+            snapshot_download(repository, revision=revision, allow_patterns=[*FILES], **options)
+        )
     lacking = [name for name in NEEDED if not (folder / name).is_file()]
     if lacking:
         raise ModelError(

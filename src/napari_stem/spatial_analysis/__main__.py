@@ -1,31 +1,23 @@
 """One analysis as a process: ``domains PREDICTION RESOLUTION`` or ``morans PREDICTION OUT.csv``.
 
-Tells how far it is on stdout, one JSON object a line: ``{"progress": [text, done, in all]}``, or at last
-``{"error": sentence}``. Domains are stored beside the prediction as soon as they are found, and again with all
-that is learned about them.
+Tells how far it is as `napari_stem.own_process` has it. Domains are stored beside the prediction as soon as
+they are found, and again with all that is learned about them.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from contextlib import redirect_stdout
 
 from napari_stem.errors import StemError
+from napari_stem.own_process import say
 from napari_stem.spatial_analysis import steps
 
 
 def tell(text: str, done: int, total: int) -> None:
     """Say how far it is."""
-    _say({"progress": [text, done, total]})
-
-
-def _say(what: dict[str, object]) -> None:
-    channel = sys.__stdout__
-    if channel is not None:
-        channel.write(json.dumps(what) + "\n")
-        channel.flush()
+    say({"progress": [text, done, total]})
 
 
 def main(arguments: list[str]) -> int:
@@ -37,7 +29,7 @@ def main(arguments: list[str]) -> int:
             analysis = {"domains": steps.domains, "morans": steps.morans}[kind]
             analysis(rest[0], rest[1], tell)
     except StemError as error:
-        _say({"error": str(error)})
+        say({"error": str(error)})
         return 1
     return 0
 

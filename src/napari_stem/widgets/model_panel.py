@@ -4,36 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
-    QComboBox,
-    QDoubleSpinBox,
-    QFileDialog,
     QFormLayout,
     QHBoxLayout,
     QProgressBar,
     QPushButton,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_stem.settings import SamplingSettings
+from napari_stem.widgets.about_slide_box import AboutSlideBox
+from napari_stem.widgets.encoder_box import EncoderBox
+from napari_stem.widgets.model_choice import ModelChoice
 from napari_stem.widgets.pace import Pace
 from napari_stem.widgets.parts import Folding, count, duration, note
 from napari_stem.widgets.predictions_list import PredictionsList
+from napari_stem.widgets.run_settings import RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from napari_stem.settings import SamplingSettings
     from napari_stem.widgets.memory import Remembered
 
-DEVICES = {
-    "Automatic": "auto",
-    "Processor (CPU)": "cpu",
-    "NVIDIA graphics card": "cuda",
-    "Apple graphics": "mps",
-}
 STAGES = {
     "starting": "Getting ready",
     "embedding": "Looking at the tissue",
@@ -48,45 +42,41 @@ class ModelPanel(QWidget):
     pitch_changed = Signal(float)  # um
     run_requested = Signal()
     cancel_requested = Signal()
-    folder_requested = Signal(str)  # a model folder to add to the list
+    folder_requested = Signal(str)  # a model folder or zip to add to the list
 
     def __init__(self, remembered: Remembered, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._wanted = remembered.model_name
-        self._models: dict[str, Mapping[str, Any]] = {}
         self._n_spots = 0
         self._is_running = False
         self._missing = ""
+        self.missing = ""  # of the model and its encoder, for the active slide
+        self.takes_file = False  # of embeddings: spots are then its patches, not the lattice's
         self.pace = Pace(remembered.pace)
-        self.choice = QComboBox()
-        self.choice.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        self.models = ModelChoice(remembered.model_name)
+        self.choice, self.card = self.models.box, self.models.card
+        self.encoders = EncoderBox(
+            remembered.encoder_folder, is_offline=bool(remembered.works_offline)
         )
-        self.choice.setToolTip(
-            "The model that predicts; it must have been made for this kind of tissue"
-        )
-        self.card = note("")
-        self.pitch = QDoubleSpinBox()
-        self.n_draws = QSpinBox()
-        self.n_steps = QSpinBox()
-        self.seed = QSpinBox()
-        self.device = QComboBox()
-        self.add_button = QPushButton("Add…")
-        self.add_button.setToolTip("Add a model that was trained or downloaded: choose its folder")
+        self.about = AboutSlideBox()
+        self._fields = RunSettings(remembered, self)
+        self.pitch, self.n_draws = self._fields.pitch, self._fields.n_draws
+        self.n_steps, self.seed = self._fields.n_steps, self._fields.seed
+        self.device = self._fields.device
         self.run_button = QPushButton("Run")
         self.why_not = note("")
+        self.scale_warning = note("")
+        self.show_scale_warning("")
         self.predictions = PredictionsList()
         self.cancel_button = QPushButton("Cancel")
         self.progress = QProgressBar()
         self.progress_text = note("")
-        self._set_up_fields(remembered)
         self._lay_out()
-        self.choice.activated.connect(self._choose)
+        self.models.chosen.connect(self._choose)
+        self.models.added.connect(self.folder_requested)
         self.pitch.valueChanged.connect(self.pitch_changed)
         for field in (self.n_draws, self.n_steps):
             field.valueChanged.connect(self._refresh_run_button)
         self.device.currentIndexChanged.connect(self._refresh_run_button)
-        self.add_button.clicked.connect(self._ask_for_folder)
         self.run_button.clicked.connect(self.run_requested)
         self.cancel_button.clicked.connect(self.cancel_requested)
         self.show_spots(0)
@@ -94,16 +84,11 @@ class ModelPanel(QWidget):
 
     def settings(self) -> SamplingSettings:
         """Return the parameters as chosen."""
-        return SamplingSettings(
-            n_draws=self.n_draws.value(),
-            n_steps=self.n_steps.value(),
-            seed=self.seed.value(),
-            device=self.device.currentData(),
-        )
+        return self._fields.chosen()
 
     def model_name(self) -> str:
         """Name of the chosen model, empty where there is none."""
-        return str(self.choice.currentData() or "")
+        return self.models.name()
 
     def show_models(self, models: Sequence[Mapping[str, Any]], wanted: str = "") -> None:
         """List the models and choose one; those that cannot be used are greyed out and say why.
@@ -111,44 +96,21 @@ class ModelPanel(QWidget):
         Parameters
         ----------
         models
-            Entries of ``list_models``; those of folders have the ``folder`` too.
+            Entries of ``list_models``; those that the user added have the ``folder`` (or zip) too.
         wanted
             Name or folder of the one to choose; else that chosen before, or in the last session.
         """
-        self._wanted = wanted or self.model_name() or self._wanted
-        self._models = {str(m.get("folder") or m["name"]): m for m in models}
-        self.choice.clear()
-        for name, model in self._models.items():
-            self.choice.addItem(str(model["name"]), name)
-            self.choice.setItemData(self.choice.count() - 1, name, Qt.ItemDataRole.ToolTipRole)
-            if not model["ready"]:
-                row = self.choice.count() - 1
-                self.choice.setItemData(row, str(model["why_not"]), Qt.ItemDataRole.ToolTipRole)
-                self.choice.model().item(row).setEnabled(False)
-        ready = [name for name, model in self._models.items() if model["ready"]]
-        wanted = self._wanted if self._wanted in ready else next(iter(ready), "")
-        self.choice.setCurrentIndex(self.choice.findData(wanted))
-        self._choose()
-
-    def show_card_of(self, model: Mapping[str, Any]) -> None:
-        """Say what a model is for; ``model`` is an entry of ``list_models``."""
-        parts = [
-            ", ".join(str(model[k]) for k in ("species", "tissue") if model.get(k)),
-            f"{model['n_genes']} genes" if model.get("n_genes") else "",
-            _features(str(model["encoder"])) if model.get("encoder") else "",
-        ]
-        self.card.setText("; ".join(part for part in parts if part))
-
-    def show_limits(self, sections: Sequence[str], limits: Sequence[str]) -> None:
-        """Say what a model was trained on, and in the tooltip what not to use it for."""
-        if sections:
-            self.card.setText(f"{self.card.text()}. Trained on sections {', '.join(sections)}.")
-        self.card.setToolTip("\n".join(limits))
+        self.models.show_models(models, wanted)
 
     def show_spots(self, n_spots: int, missing: str = "") -> None:
         """Say on the Run button how much there is to do, or beside it what is missing."""
         self._n_spots, self._missing = n_spots, missing
         self._refresh_run_button()
+
+    def show_scale_warning(self, text: str) -> None:
+        """Say by the Run button that the pixel size may be wrong; no text: nothing speaks for it."""
+        self.scale_warning.setText(text)
+        self.scale_warning.setVisible(bool(text))
 
     def learn_pace(self, n_spots: int, seconds: float) -> None:
         """Learn from a run with the settings of now how long runs take here."""
@@ -194,12 +156,18 @@ class ModelPanel(QWidget):
         settings = self.settings()
         n_spots, n_draws = self._n_spots, settings.n_draws
         missing = self._missing or ("" if self.model_name() else "No model is ready yet.")
-        is_ready = n_spots > 0 and bool(self.model_name())
+        is_ready = n_spots > 0 and not missing
         self.run_button.setEnabled(is_ready)
         self.why_not.setText("" if is_ready else missing or "Choose a region first.")
         self.why_not.setVisible(not is_ready and not self._is_running)
         if not is_ready:
             self.run_button.setText("Run")
+            return
+        if self.takes_file:
+            self.run_button.setText(f"Run: the file's patches × {n_draws} samples")
+            self.run_button.setToolTip(
+                "Predicted is where the patches of the file lie in the regions"
+            )
             return
         seconds = self.pace.estimate_s(settings.device, n_spots, n_draws, settings.n_steps)
         self.run_button.setText(
@@ -211,69 +179,27 @@ class ModelPanel(QWidget):
             else "The time is a laptop's; after the first run it is this computer's (Ctrl+Return runs)"
         )
 
-    def _choose(self) -> None:
-        name = self.model_name()
+    def _choose(self, name: str) -> None:
         self._refresh_run_button()
         if name:
             self.model_chosen.emit(name)
-        else:
-            self.card.setText(
-                "No model can be used here; see “napari-stem models” for the reasons."
-            )
-
-    def _ask_for_folder(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Choose a model's folder")
-        if folder:
-            self.folder_requested.emit(folder)
-
-    def _set_up_fields(self, remembered: Remembered) -> None:
-        self.pitch.setRange(5.0, 2000.0)
-        self.pitch.setDecimals(0)
-        self.pitch.setSingleStep(10.0)
-        self.pitch.setSuffix(" µm")
-        self.pitch.setValue(200.0)
-        self.pitch.setToolTip("From the centre of one spot to the next; the model's own is best")
-        for box, low, high, value, tip in (
-            (
-                self.n_draws,
-                2,
-                1000,
-                remembered.n_draws,
-                "More samples: steadier uncertainty, longer runs",
-            ),
-            (
-                self.n_steps,
-                1,
-                1000,
-                remembered.n_steps,
-                "Steps from noise to one sample; 16 suffice",
-            ),
-            (self.seed, 0, 2**31 - 1, remembered.seed, "The same number gives the same map again"),
-        ):
-            box.setRange(low, high)
-            box.setValue(value)
-            box.setToolTip(tip)
-        for title, name in DEVICES.items():
-            self.device.addItem(title, name)
-        self.device.setCurrentIndex(max(0, self.device.findData(remembered.device)))
-        self.device.setToolTip("Where to compute; Automatic takes a graphics card if there is one")
 
     def _lay_out(self) -> None:
         form = QFormLayout()
-        choosing = QHBoxLayout()
-        choosing.addWidget(self.choice, 1)
-        choosing.addWidget(self.add_button)
-        form.addRow(choosing)
-        form.addRow(self.card)
+        form.addRow(self.models)
+        form.addRow(self.encoders)
         form.addRow("Spacing between spots", self.pitch)
         form.addRow("Samples per spot", self.n_draws)
-        advanced_form = QWidget()
-        inner = QFormLayout(advanced_form)
+        advanced = QWidget()
+        inner = QVBoxLayout(advanced)
         inner.setContentsMargins(0, 0, 0, 0)
-        inner.addRow("Steps per sample", self.n_steps)
-        inner.addRow("Random seed", self.seed)
-        inner.addRow("Compute on", self.device)
-        self.advanced = Folding("More settings", advanced_form, is_open=False)
+        numbers = QFormLayout()
+        numbers.addRow("Steps per sample", self.n_steps)
+        numbers.addRow("Random seed", self.seed)
+        numbers.addRow("Compute on", self.device)
+        inner.addLayout(numbers)
+        self.about_part = Folding("About this slide", self.about, is_open=False)
+        self.advanced = Folding("More settings", advanced, is_open=False)
         buttons = QHBoxLayout()
         buttons.addWidget(self.run_button)
         buttons.addWidget(self.cancel_button)
@@ -281,12 +207,10 @@ class ModelPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(form)
         layout.addWidget(self.advanced)
+        layout.addWidget(self.about_part)
         layout.addLayout(buttons)
         layout.addWidget(self.why_not)
+        layout.addWidget(self.scale_warning)
         layout.addWidget(self.progress)
         layout.addWidget(self.progress_text)
         layout.addWidget(self.predictions)
-
-
-def _features(encoder: str) -> str:
-    return "built-in image features" if encoder == "bundled" else f"image features of {encoder}"

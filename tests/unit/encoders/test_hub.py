@@ -15,7 +15,8 @@ import pytest
 from huggingface_hub import constants, errors
 
 from napari_stem.encoders.catalogue import CATALOGUE
-from napari_stem.encoders.hub import download, locate, weights_file
+from napari_stem.encoders.hub import download, encoders_in, locate, weights_file
+from napari_stem.encoders.hub_progress import reporting
 from napari_stem.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class Hub:
         path.write_bytes(self.files[name][: -3 if self.spoil and "model" in name else None])
         self.sent.append(name)
         if tqdm_class is not None:
-            with tqdm_class(total=len(self.files[name]), desc=name) as bar:
+            with tqdm_class(total=len(self.files[name]), unit="B", desc=name) as bar:
                 bar.update(4)
                 bar.update(len(self.files[name]) - 4)
         return str(path)
@@ -141,6 +142,34 @@ def test_progress_is_told_and_may_cancel(hub, capsys, bars) -> None:
     huggingface_hub.utils.enable_progress_bars()
 
 
+def test_progress_is_that_of_all_files(hub) -> None:
+    hub.files["config.json"] = b"{}"
+    told: list[tuple[int, int]] = []
+    download(PHIKON, progress=lambda done, total: told.append((done, total)))
+    assert told == [(2, 18), (6, 18), (18, 18)]
+
+
+def test_bytes_that_came_count_before_they_are_written() -> None:
+    told: list[tuple[int, int]] = []
+    bar_class = reporting(lambda done, total: told.append((done, total)), 5, 30)
+    with bar_class(total=20, unit="B") as bar:
+        bar.update_transfer(8)
+        bar.update(4)
+        bar.update(16)
+        bar.update(-20)  # a server that begins anew
+        bar.update(3)
+    with bar_class(total=3, unit="it") as files:
+        files.update(1)
+    assert told == [(13, 30), (25, 30)]
+
+
+def test_a_folder_tells_what_it_holds_whole(folder) -> None:
+    for name in ("uni", "phikon", "holiday"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "pytorch_model.bin").write_bytes(b"")
+    assert encoders_in(folder) == ("uni",)  # phikon lacks its config
+
+
 def test_a_file_that_does_not_match_its_checksum_is_removed(hub, tmp_path) -> None:
     hub.spoil = True
     with pytest.raises(EncoderError, match="checksum is wrong"):
@@ -174,7 +203,10 @@ def refusal(kind: type[Exception], status: int) -> Exception:
     [
         (refusal(errors.GatedRepoError, 403), "who accept its terms: do so on"),
         (refusal(errors.GatedRepoError, 401), "no token, or an expired one"),
-        (refusal(errors.RepositoryNotFoundError, 401), "log in with `hf auth login`"),
+        (
+            refusal(errors.RepositoryNotFoundError, 401),
+            "There is no .*UNI.*log in with `hf auth login`",
+        ),
         (refusal(errors.HfHubHTTPError, 401), "log in with `hf auth login`"),
         (refusal(errors.RepositoryNotFoundError, 404), "does not exist any more"),
         (refusal(errors.HfHubHTTPError, 503), "answers 503"),

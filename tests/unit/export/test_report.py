@@ -15,6 +15,7 @@ from PIL import Image
 
 from napari_stem.export.report import write_report
 from napari_stem.export.selection import NOTICE, Selection
+from napari_stem.model.card import calibration_note, domain_note
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,11 +145,12 @@ def test_it_warns(half_done: Prediction, unlike: Prediction, altered, tmp_path: 
     (tmp_path / "c").mkdir()
     selection = Selection.of(altered(domain="unknown", calibrated=False), GENES)
     text = page_of(selection, tmp_path / "c").text
-    assert "cannot tell which spots are unlike" in text
-    assert "never checked against measurements" in text
+    assert domain_note(known=False) in text
+    assert calibration_note(calibrated=False) in text
 
 
 def test_a_model_that_is_gone(altered, tmp_path: Path) -> None:
     page = page_of(Selection.of(altered(model="elsewhere"), GENES), tmp_path)
     assert "card is not at hand" in page.text
+    assert "compare places within a slide" in page.text  # the prediction knows the limits by itself
     assert page.row("SCD")[-1] == "unknown"

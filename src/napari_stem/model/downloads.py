@@ -1,0 +1,105 @@
+"""Downloads in a process of their own: huggingface_hub cannot be asked to stop, a process can.
+
+``python -m napari_stem.model.downloads encoder NAME`` or ``... model ORG/NAME[@REVISION]``; what it says is
+read by `download_apart`. huggingface_hub keeps whole files and cannot go on with half ones: a process that is
+ended leaves these behind, and they are removed.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from napari_stem.errors import StemError
+from napari_stem.own_process import run_module, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_stem.own_process import Told
+
+Kind = Literal["encoder", "model"]
+BROKE = "The download broke down; napari's log says more. Try again: files that are whole are kept."
+HALF = "*.incomplete"
+
+
+def download_apart(
+    kind: Kind, name: str, is_stopped: Callable[[], bool], told: Told
+) -> Path | None:
+    """Download an encoder, or a model from Hugging Face.
+
+    Parameters
+    ----------
+    kind, name
+        ``encoder`` and a single name as `napari-stem encoders` lists it; or ``model`` and ``org/name``.
+    is_stopped
+        Asked ten times a second; ends the download.
+    told
+        Called with the name, the bytes so far and those in all.
+
+    Returns
+    -------
+    The folder with the files; None where it was stopped.
+
+    Raises
+    ------
+    StemError
+        It cannot be had: the text says what to do.
+    """
+    blobs = _blobs(kind, name)
+    before = set(blobs.glob(HALF))
+    folder = run_module("napari_stem.model.downloads", [kind, name], is_stopped, told, BROKE)
+    if folder is not None:
+        return Path(folder)
+    for half in set(blobs.glob(HALF)) - before:
+        half.unlink(missing_ok=True)
+    return None
+
+
+def _blobs(kind: Kind, name: str) -> Path:
+    """Where huggingface_hub puts the files of a repository."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    from napari_stem.encoders.catalogue import CATALOGUE
+    from napari_stem.model.sources import parse_repository
+
+    repository = CATALOGUE[name].hub_id if kind == "encoder" else parse_repository(name)[0]
+    return Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "blobs"
+
+
+def main(arguments: list[str]) -> int:
+    """Download what is asked for."""
+    warnings.simplefilter("ignore")  # of the libraries' own making; nobody reads them here
+    kind, name = arguments
+
+    def progress(done: int, total: int) -> None:
+        say({"progress": [name, done, total]})
+
+    try:
+        with redirect_stdout(sys.stderr):
+            folder = _encoder(name, progress) if kind == "encoder" else _model(name, progress)
+    except StemError as error:
+        say({"error": str(error)})
+        return 1
+    say({"result": str(folder)})
+    return 0
+
+
+def _encoder(name: str, progress: Callable[[int, int], None]) -> Path:
+    from napari_stem.encoders.catalogue import CATALOGUE
+    from napari_stem.encoders.hub import download
+
+    return download(CATALOGUE[name], progress=progress)
+
+
+def _model(name: str, progress: Callable[[int, int], None]) -> Path:
+    from napari_stem.model.sources import fetch, parse_repository
+
+    return fetch(*parse_repository(name), progress=progress)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,119 @@
+"""Work in a process of its own: a window stays quick beside it, and it is ended at once when it must be.
+
+The process is one of our modules, run with ``python -m``. It speaks on stdout, one JSON object a line:
+``{"progress": [text, done, in all]}`` as often as it likes, and at last ``{"result": value}`` or
+``{"error": sentence}``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from typing import IO, TYPE_CHECKING, Any
+
+from napari_stem.errors import StemError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Told = Callable[[str, int, int], None]
+
+POLL_S = 0.1
+logger = logging.getLogger(__name__)
+
+
+def run_module(
+    module: str,
+    arguments: Sequence[str],
+    is_stopped: Callable[[], bool],
+    told: Told,
+    broke: str,
+) -> Any:
+    """Run ``python -m MODULE ARGUMENTS`` and pass on what it tells.
+
+    Parameters
+    ----------
+    module
+        One of ours that speaks as said above.
+    arguments
+        As it reads them.
+    is_stopped
+        Asked ten times a second; ends the process.
+    told
+        Called with every line of progress: text, done, in all.
+    broke
+        The sentence for a process that ended without a word.
+
+    Returns
+    -------
+    Its result (True where it names none); None where it was stopped.
+
+    Raises
+    ------
+    StemError
+        What it raised, in its own words.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as complaints,
+        subprocess.Popen(  # noqa: S603 - our own module, arguments as a list
+            command, stdout=subprocess.PIPE, stderr=complaints, stdin=subprocess.DEVNULL, text=True
+        ) as process,
+    ):
+        try:
+            return _follow(process, is_stopped, told, complaints, broke)
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def say(what: dict[str, object]) -> None:
+    """Say a line, in the process itself."""
+    channel = sys.__stdout__
+    if channel is not None:
+        channel.write(json.dumps(what) + "\n")
+        channel.flush()
+
+
+def _follow(
+    process: subprocess.Popen[str],
+    is_stopped: Callable[[], bool],
+    told: Told,
+    complaints: IO[str],
+    broke: str,
+) -> Any:
+    lines: queue.Queue[str | None] = queue.Queue()
+    threading.Thread(target=_read_lines, args=(process.stdout, lines), daemon=True).start()
+    result: Any = True
+    while not is_stopped():
+        try:
+            line = lines.get(timeout=POLL_S)
+        except queue.Empty:
+            continue
+        if line is None:
+            break
+        said = json.loads(line)
+        if "error" in said:
+            raise StemError(said["error"])
+        if "result" in said:
+            result = said["result"]
+        else:
+            told(*said["progress"])
+    else:
+        return None
+    if process.wait() != 0:
+        complaints.seek(0)
+        logger.error("A process of ours broke (%s):\n%s", broke, complaints.read())
+        raise StemError(broke)
+    return result
+
+
+def _read_lines(stream: IO[str] | None, lines: queue.Queue[str | None]) -> None:
+    for line in stream or ():
+        lines.put(line)
+    lines.put(None)
