@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import shapely
 from numpy.testing import assert_allclose
+from PIL import Image
 from qtpy.QtCore import QModelIndex, QPoint, Qt
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_stem.geometry import Mpp, PointPx, Region, SizePx, inside, lattice
 from napari_stem.sample_data import sample_path
+from napari_stem.slide import open_slide
+from napari_stem.slide.tissue import TissueSettings
 from napari_stem.spatial.region_files import ClassedRegion, read_regions
+from napari_stem.widgets.dock import Panels
+from napari_stem.widgets.memory import recall
 from napari_stem.widgets.region_panel import TOOLS
 from napari_stem.widgets.region_shapes import one_ring, squares_um
 from napari_stem.widgets.region_table import AREA, CLASS, NAME, SPOTS
@@ -261,6 +267,115 @@ def test_whole_tissue_can_be_asked_for_again_and_keeps_what_was_drawn(sample):
     names = [region.name for region in regions(sample)]
     assert names.count("tissue 1") == 1
     assert "region 1" in names
+
+
+def find_tissue(road) -> None:
+    road.panels.region.tissue_button.click()
+    road.wait(lambda: not road.dock.coordinator.regions.tissue.is_busy)
+
+
+def found_mm2(road) -> float:
+    mpp = road.dock.coordinator.slide.mpp
+    return sum(r.area_mm2(mpp) for r in regions(road) if r.name.startswith("tissue"))
+
+
+def test_more_or_less_tissue_follows_the_slider_and_one_undo_takes_it_back(sample):
+    box, tissue = sample.panels.region.tissue, sample.dock.coordinator.regions.tissue
+    sample.draw(SQUARE)
+    count_now(sample)
+    assert not box.sensitivity.isVisibleTo(box)
+    find_tissue(sample)
+    assert box.sensitivity.isVisibleTo(box)
+    medium = found_mm2(sample)
+    areas = []
+    for sensitivity in (0, 100):
+        box.sensitivity.setValue(sensitivity)
+        assert tissue.is_busy
+        sample.wait(lambda: not tissue.is_busy)
+        areas.append(found_mm2(sample))
+    assert areas[0] < medium < areas[1]
+    sample.dock.coordinator.regions.undo()
+    assert [region.name for region in regions(sample)] == ["region 1"]
+    sample.dock.coordinator.regions.redo()
+    assert found_mm2(sample) == pytest.approx(areas[1])
+
+
+def test_an_edited_outline_is_a_step_of_its_own(sample):
+    find_tissue(sample)
+    before = found_mm2(sample)
+    layer = sample.dock.coordinator.regions.layers.find(sample.dock.coordinator.slide)
+    layer.data = [shape * 0.5 for shape in layer.data]
+    count_now(sample)
+    edited = found_mm2(sample)
+    assert edited < 0.5 * before
+    find_tissue(sample)
+    assert found_mm2(sample) == pytest.approx(before)
+    sample.dock.coordinator.regions.undo()
+    assert found_mm2(sample) == pytest.approx(edited)
+
+
+def test_pieces_that_are_too_small_go_and_what_was_renamed_stays(sample):
+    box, tissue = sample.panels.region.tissue, sample.dock.coordinator.regions.tissue
+    find_tissue(sample)
+    largest = found_mm2(sample)
+    box.min_area.setValue(0.0)
+    sample.wait(lambda: not tissue.is_busy)
+    assert found_mm2(sample) > largest
+    set_cell(sample, 0, NAME, "the section")
+    box.min_area.setValue(99.0)
+    sample.wait(lambda: not tissue.is_busy)
+    assert [region.name for region in regions(sample)] == ["the section"]
+    assert "keep pieces below 99 mm² too" in box.told.text()
+
+
+def test_tissue_settings_are_remembered(sample):
+    box = sample.panels.region.tissue
+    box.sensitivity.setValue(70)
+    box.min_area.setValue(0.2)
+    sample.dock.shut_down()
+    again = Panels.new(recall()).region.tissue
+    assert again.settings() == TissueSettings(70, 0.2)
+
+
+def test_a_pixel_size_that_does_not_fit_the_nuclei_is_warned_of_once(
+    model_road, slides_folder, notifications
+):
+    model_road.open(slides_folder / "C5-crop.jpg")
+    model = model_road.panels.model
+    slides = model_road.dock.coordinator.slides
+    slides.set_pixel_size(0.345)
+    model_road.wait(lambda: model.scale_warning.text() != "")
+    assert "may be wrong by a factor of 2 (is it 0.69?)" in model.scale_warning.text()
+    told = [text for text in notifications if "nuclei of C5-crop.jpg" in text]
+    slides.set_pixel_size(0.69)
+    assert model.scale_warning.text() == ""
+    slides.set_pixel_size(0.345)  # known by now: said again at the button only
+    assert "factor of 2" in model.scale_warning.text()
+    assert len(told) == 1
+    assert [text for text in notifications if "nuclei of C5-crop.jpg" in text] == told
+
+
+@pytest.fixture
+def slides_folder(request):
+    return request.config.rootpath / "tests" / "data" / "slides"
+
+
+def test_pen_marks_are_told_beside_the_button(model_road, tmp_path):
+    slide = open_slide(sample_path())
+    level = slide.levels[2]
+    pixels = slide.read_region(0, 0, 2, level.size)
+    slide.close()
+    pixels[40:70] = (37, 95, 160)  # a blue line along the top
+    Image.fromarray(pixels).save(tmp_path / "marked.png")
+    model_road.open(tmp_path / "marked.png")
+    side_um = slide.require_mpp().x_um * level.downsample
+    model_road.dock.coordinator.slides.set_pixel_size(side_um)
+    find_tissue(model_road)
+    line_mm2 = 30 * pixels.shape[1] * (side_um / 1000) ** 2
+    found = re.search(
+        r"Pen marks were left out \((.+) mm²\)", model_road.panels.region.tissue.told.text()
+    )
+    assert line_mm2 < float(found[1]) < 1.4 * line_mm2  # with its rims
 
 
 def test_the_table_is_read_only_where_it_counts(sample):

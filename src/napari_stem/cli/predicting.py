@@ -45,6 +45,13 @@ def predict(
     whole: Annotated[
         bool, typer.Option("--all", help="Predict the whole slide, glass too.")
     ] = False,
+    tissue_sensitivity: Annotated[
+        int | None,
+        typer.Option(min=0, max=100, help="The more, the fainter what still is tissue; usual: 50."),
+    ] = None,
+    min_tissue_mm2: Annotated[
+        float | None, typer.Option(min=0, help="Leave out smaller pieces of tissue; usual: 0.05.")
+    ] = None,
     pitch: Annotated[
         float | None,
         typer.Option(min=1, help="Distance between spots in um; default: the model's."),
@@ -90,6 +97,11 @@ def predict(
     if sum((spots is not None, regions is not None, tissue, whole)) > 1:
         msg = "choose one of --spots, --regions, --tissue and --all."
         raise typer.BadParameter(msg)
+    looked_for = {"sensitivity": tissue_sensitivity, "min_area_mm2": min_tissue_mm2}
+    looked_for = {name: value for name, value in looked_for.items() if value is not None}
+    if looked_for and (whole or any(x is not None for x in (spots, regions, embeddings))):
+        msg = "--tissue-sensitivity and --min-tissue-mm2 belong to --tissue."
+        raise typer.BadParameter(msg)
     stated = {
         "encoder": encoder,
         "patch_px": patch_px,
@@ -107,6 +119,7 @@ def predict(
         raise typer.BadParameter(msg)
     from napari_stem.commands.predicting import PredictRequest, run_predict
     from napari_stem.encoders.precomputed import Stated
+    from napari_stem.slide.tissue import TissueSettings
 
     settings = SamplingSettings(
         n_draws=draws, n_steps=steps, sampler=sampler, seed=seed, device=device
@@ -120,6 +133,7 @@ def predict(
             spots_file=spots,
             regions_file=regions,
             whole_slide=whole,
+            tissue=TissueSettings(**looked_for),  # type: ignore[arg-type]
             pitch_um=pitch,
             mpp_um=mpp,
             genes=listed(genes),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.commands.outputs import require_free, require_writable
+from napari_stem.commands.placing import choose_places, scale_checked
 from napari_stem.commands.terminal import Interrupted, progress_bars, stop_on_interrupt, tell
 from napari_stem.errors import MissingMppError, OutputError
 
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
     from napari_stem.commands.terminal import ProgressBars
     from napari_stem.encoders.base import EmbedsSpots
     from napari_stem.encoders.precomputed import PrecomputedEmbedder, Stated
-    from napari_stem.geometry import Spots
     from napari_stem.model.bundle import Model
     from napari_stem.predict import PredictionProgress
     from napari_stem.results import Prediction
     from napari_stem.settings import SamplingSettings
     from napari_stem.slide.base import Slide
+    from napari_stem.slide.tissue import TissueSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class PredictRequest:
     spots_file: Path | None = None
     regions_file: Path | None = None
     whole_slide: bool = False
+    tissue: TissueSettings | None = None
     pitch_um: float | None = None
     mpp_um: float | None = None
     genes: tuple[str, ...] = ()
@@ -61,7 +63,8 @@ def run_predict(request: PredictRequest) -> dict[str, Any]:
     Returns
     -------
     JSON-ready: ``out, n_spots, n_genes, n_unlike_training (null where the model cannot tell), unit,
-    calibrated, domain, model, slide, genes_not_predicted, embeddings (null where the encoder looked)``.
+    calibrated, domain, model, slide, genes_not_predicted, embeddings (null where the encoder looked),
+    scale_warning (null where the nuclei fit the pixel size)``.
 
     Raises
     ------
@@ -96,8 +99,9 @@ def run_predict(request: PredictRequest) -> dict[str, Any]:
     with progress_bars() as bars:
         slide = open_slide(request.slide, mpp, progress=bars)
         try:
+            scale = scale_checked(slide)
             embedder = _embedder(request, slide, model)
-            spots = _choose(request, slide, model, embedder)
+            spots = choose_places(request, slide, model, embedder)
             began_here = not request.work.exists()
             prediction = Prediction.create(
                 request.work,
@@ -107,7 +111,7 @@ def run_predict(request: PredictRequest) -> dict[str, Any]:
                 settings=request.settings,
                 keep_draws=request.keep_draws,
                 resume=request.resume,
-                also=None if embedder is None else embedder.patches.provenance,
+                also=scale | ({} if embedder is None else embedder.patches.provenance),
             )
             try:
                 how = "with --resume added"
@@ -130,6 +134,7 @@ def run_predict(request: PredictRequest) -> dict[str, Any]:
         "slide": str(request.slide),
         "genes_not_predicted": list(missing),
         "embeddings": None if request.embeddings is None else str(request.embeddings),
+        "scale_warning": scale["scale_check"]["warning"],
     }
 
 
@@ -198,7 +203,6 @@ def _require_servable(request: PredictRequest, model: Model) -> tuple[str, ...]:
 
 def _warnings(model: Model, tissue: str | None, missing: tuple[str, ...]) -> Iterator[str]:
     """Say what the user should know of the model before trusting its figures."""
-    from napari_stem.model.card import calibration_note, domain_note
     from napari_stem.model.genes import offered
     from napari_stem.model.serving import tissue_warning
 
@@ -208,10 +212,7 @@ def _warnings(model: Model, tissue: str | None, missing: tuple[str, ...]) -> Ite
         alike = offered(gene, model.genes)
         hint = f" (it knows {', '.join(alike)})" if alike else ""
         yield f"Model '{model.name}' does not predict '{gene}'{hint}: its column holds no numbers."
-    if not model.config.calibrated:
-        yield calibration_note(model.config)
-    if not model.head.knows_domain:
-        yield domain_note(known=False)
+    yield from model.warnings
 
 
 def _check_output(request: PredictRequest) -> None:
@@ -235,24 +236,6 @@ def _embedder(request: PredictRequest, slide: Slide, model: Model) -> Precompute
     from napari_stem.encoders.precomputed import Stated
 
     return embedder_from(request.embeddings, request.stated or Stated(), slide, model)
-
-
-def _choose(
-    request: PredictRequest, slide: Slide, model: Model, embedder: PrecomputedEmbedder | None
-) -> Spots:
-    from napari_stem.predict import choose_spots
-    from napari_stem.spatial.region_files import read_regions
-    from napari_stem.spatial.spot_files import read_spots
-
-    pitch_um = request.pitch_um or model.pitch_um
-    if request.spots_file is not None:
-        return read_spots(request.spots_file, slide.size, slide.require_mpp(), pitch_um)
-    regions = None if request.regions_file is None else read_regions(request.regions_file)
-    if embedder is not None:
-        from napari_stem.commands.embeddings import patches_as_spots
-
-        return patches_as_spots(embedder, regions)
-    return choose_spots(slide, pitch_um=pitch_um, regions=regions, whole_slide=request.whole_slide)
 
 
 def _finish(request: PredictRequest, prediction: Prediction, missing: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ Stained tissue is rough: nuclei, fibres and lumens vary within micrometres. Glas
 white, grey or shaded, and so are a halo of washed-out eosin and the printed dots of an array. The
 mask is therefore made from local contrast in optical density, which neither the ground's colour nor
 a slow gradient changes; density itself only decides what becomes of smooth patches in the tissue.
+Pen marks are told by their colour and left out, as if nothing were to be seen there.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import numpy as np
 
 from napari_stem.errors import RegionError
 from napari_stem.geometry import Region
+from napari_stem.slide.glass import above_glass, optical_density
+from napari_stem.slide.morphology import dilated, eroded, outline_of
+from napari_stem.slide.pen_marks import pen_marks
 
 if TYPE_CHECKING:
-    import shapely
     from numpy.typing import NDArray
 
     from napari_stem.slide.base import Slide
@@ -26,64 +29,147 @@ THUMBNAIL_PX = 1024
 WINDOW_PX = 2.0  # standard deviation of the window in which contrast is measured
 # Contrast in optical density (decadic) between glass and tissue. HER2ST: glass .001 to .003, every
 # spot under tissue above .05. Otsu's threshold is held within these limits, so that a blank slide
-# has no tissue and a slide that is all tissue has no glass.
-CONTRAST_LIMITS = (0.015, 0.04)
+# has no tissue and a slide that is all tissue has no glass. A faint stain needs the lower limit to
+# follow the noise: it is so many times the noise, between the two values of LEAST_CONTRAST.
+MOST_CONTRAST = 0.04
+LEAST_CONTRAST = (0.004, 0.015)
+OVER_NOISE = 6.0
+SENSITIVITY_RANGE = 4.0  # times the threshold at sensitivity 0, and one such part of it at 100
 GAP_PX = 4  # tears and lumens narrower than twice this belong to the tissue
 SPECK_PX = 4  # dust, scratches and printed edges narrower than twice this do not
 HOLE_FRACTION = 5e-4  # of the slide: smaller holes are filled
 STAINED = 0.5  # a smooth hole is tissue too if it is at least this dense, relative to the tissue
 MIN_AREA_FRACTION = 5e-4  # of the slide: least area of a region where the pixel size is unknown
+UNSEEN = 0.05  # share of a window that must be free of ink for its contrast to count
+MARKS_TOLD_MM2 = 0.005  # less ink is a speck of margin dye or dust
 
 
 @dataclass(frozen=True)
-class TissueMask:
-    """Tissue on a thumbnail.
+class TissueSettings:
+    """What a user decides about the search for tissue.
 
     Attributes
     ----------
-    mask
-        (height, width) bool; True on tissue.
+    sensitivity
+        0 to 100: the more, the fainter and smoother what still is tissue; 50 suits most slides.
+    min_area_mm2
+        Smaller pieces are left out.
+    """
+
+    sensitivity: int = 50
+    min_area_mm2: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises
+        ------
+        RegionError
+            Out of range.
+        """
+        if not 0 <= self.sensitivity <= 100:
+            msg = f"A sensitivity of {self.sensitivity} is not possible; choose one from 0 to 100."
+            raise RegionError(msg)
+        if not 0 <= self.min_area_mm2 < np.inf:
+            msg = f"A least area of {self.min_area_mm2} mm2 is not possible; choose 0 or more."
+            raise RegionError(msg)
+
+
+@dataclass(frozen=True)
+class TissueView:
+    """What a thumbnail tells of the tissue, whatever the settings; made once per slide.
+
+    Attributes
+    ----------
+    density, contrast
+        (height, width) float32: decadic optical density above the glass, and its local standard
+        deviation.
+    marks
+        (height, width) bool: pen marks.
+    threshold
+        Contrast from which on there is tissue, at medium sensitivity.
     downsample
-        Level-0 pixels per pixel of the mask.
+        Level-0 pixels per pixel of the thumbnail.
     """
 
-    mask: NDArray[np.bool_]
-    downsample: float
+    density: NDArray[np.float32]
+    contrast: NDArray[np.float32]
+    marks: NDArray[np.bool_]
+    threshold: float
+    downsample: float = 1.0
+
+    @classmethod
+    def of_thumbnail(cls, rgb: NDArray[np.uint8], downsample: float = 1.0) -> TissueView:
+        """Look at a (height, width, 3) uint8 thumbnail of a few micrometres per pixel."""
+        seen = optical_density(rgb)
+        over = above_glass(seen)
+        marks = pen_marks(over)
+        # of the density itself: a fitted surface may not follow every shade of the glass
+        contrast = _local_contrast(seen.mean(axis=2), marks)
+        return cls(over.mean(axis=2), contrast, marks, _threshold(contrast[~marks]), downsample)
+
+    @classmethod
+    def of_slide(cls, slide: Slide) -> TissueView:
+        """Look at the level of a slide whose longer side is nearest to 1024 px.
+
+        Raises
+        ------
+        SlideError
+            The slide is damaged.
+        """
+        sides = [max(level.size.height_px, level.size.width_px) for level in slide.levels]
+        index = int(np.argmin(np.abs(np.log(np.array(sides) / THUMBNAIL_PX))))
+        level = slide.levels[index]
+        return cls.of_thumbnail(slide.read_region(0, 0, index, level.size), level.downsample)
+
+    def mask(self, sensitivity: int = TissueSettings.sensitivity) -> NDArray[np.bool_]:
+        """(height, width) bool, True on tissue; all False where there is none."""
+        rough = self.contrast > self.threshold * SENSITIVITY_RANGE ** ((50 - sensitivity) / 50)
+        # the window reaches about its own width over the edge of the tissue
+        rough = eroded(rough, round(WINDOW_PX))
+        rough = dilated(rough, GAP_PX)
+        rough = eroded(rough, GAP_PX)
+        rough = dilated(eroded(rough, SPECK_PX), SPECK_PX)
+        mask = _with_smooth_parts(rough & ~self.marks, self.density)
+        return np.asarray(_fill_holes(mask, self.density) & ~self.marks, dtype=bool)
 
 
-def tissue_mask(slide: Slide) -> TissueMask:
-    """Find the tissue of a slide, on the level whose longer side is nearest to 1024 px.
+@dataclass(frozen=True)
+class FoundTissue:
+    """The tissue of a slide.
 
-    Raises
-    ------
-    RegionError
-        There is none.
-    SlideError
-        The slide is damaged.
+    Attributes
+    ----------
+    regions
+        Named "tissue 1" and so on, largest first, with holes, in level-0 px.
+    marks_mm2
+        Area of the pen marks that were left out; None where the pixel size is unknown.
     """
-    sides = [max(level.size.height_px, level.size.width_px) for level in slide.levels]
-    index = int(np.argmin(np.abs(np.log(np.array(sides) / THUMBNAIL_PX))))
-    level = slide.levels[index]
-    mask = mask_of_thumbnail(slide.read_region(0, 0, index, level.size))
-    if not mask.any():
-        msg = _no_tissue(slide)
-        raise RegionError(msg)
-    return TissueMask(mask, level.downsample)
+
+    regions: list[Region]
+    marks_mm2: float | None
+
+    @property
+    def note(self) -> str:
+        """A sentence on what was left out; empty where nothing was."""
+        if self.marks_mm2 is None or self.marks_mm2 < MARKS_TOLD_MM2:
+            return ""
+        return f"Pen marks were left out ({self.marks_mm2:.2f} mm2)."
 
 
-def tissue_regions(slide: Slide, min_area_mm2: float = 0.05) -> list[Region]:
-    """Outline the tissue of a slide, largest piece first.
+def find_tissue(
+    slide: Slide, settings: TissueSettings | None = None, view: TissueView | None = None
+) -> FoundTissue:
+    """Outline the tissue of a slide.
 
     Parameters
     ----------
     slide
         Where its pixel size is unknown, pieces below a fraction of its area are left out instead.
-    min_area_mm2
-        Smaller pieces are left out.
-
-    Returns
-    -------
-    Regions named "tissue 1" and so on, with holes, in level-0 px.
+    settings
+        How sensitively to look; the defaults suit most slides.
+    view
+        The slide's, if it was looked at before: then the answer comes at once.
 
     Raises
     ------
@@ -94,115 +180,113 @@ def tissue_regions(slide: Slide, min_area_mm2: float = 0.05) -> list[Region]:
     """
     import shapely
 
-    found = tissue_mask(slide)
-    if slide.mpp is None:
+    settings, view = settings or TissueSettings(), view or TissueView.of_slide(slide)
+    mask = view.mask(settings.sensitivity)
+    if not mask.any():
+        raise RegionError(_no_tissue(slide))
+    mm2_per_px = None if slide.mpp is None else slide.mpp.y_um * slide.mpp.x_um / 1e6
+    if mm2_per_px is None:
         min_area_px = MIN_AREA_FRACTION * slide.size.height_px * slide.size.width_px
     else:
-        min_area_px = min_area_mm2 * 1e6 / (slide.mpp.y_um * slide.mpp.x_um)
+        min_area_px = settings.min_area_mm2 / mm2_per_px
     extent = shapely.box(0, 0, slide.size.width_px, slide.size.height_px)
-    outline = shapely.intersection(_outline(found), extent)
-    pieces = [p for p in shapely.get_parts(outline) if p.area >= min_area_px]
+    outline = shapely.intersection(outline_of(mask, view.downsample), extent)
+    every = [part for part in shapely.get_parts(outline) if part.geom_type == "Polygon"]
+    pieces = sorted((p for p in every if p.area >= min_area_px), key=lambda p: -p.area)
     if not pieces:
-        msg = _no_tissue(slide)
-        raise RegionError(msg)
-    pieces.sort(key=lambda piece: -piece.area)
-    return [Region(piece, f"tissue {n}") for n, piece in enumerate(pieces, start=1)]
+        largest = max((p.area for p in every), default=0.0)
+        raise RegionError(_too_small(slide, settings, mm2_per_px, largest))
+    marks_px = float(view.marks.sum()) * view.downsample**2
+    return FoundTissue(
+        [Region(piece, f"tissue {n}") for n, piece in enumerate(pieces, start=1)],
+        None if mm2_per_px is None else marks_px * mm2_per_px,
+    )
 
 
-def mask_of_thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Mark the tissue on a thumbnail.
+def tissue_regions(slide: Slide, settings: TissueSettings | None = None) -> list[Region]:
+    """Outlines of `find_tissue` alone."""
+    return find_tissue(slide, settings).regions
 
-    Parameters
-    ----------
-    rgb
-        (height, width, 3) uint8, a few micrometres per pixel.
 
-    Returns
-    -------
-    (height, width) bool; all False where there is no tissue.
+def _local_contrast(density: NDArray[np.float32], marks: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Measure the standard deviation of the density in a Gaussian window: (height, width).
+
+    Pixels under ink do not count; where little else is in the window, there is no contrast.
     """
-    density = _optical_density(rgb)
-    contrast = _local_contrast(density)
-    rough = contrast > _threshold(contrast)
-    # the window reaches about its own width over the edge of the tissue
-    rough = _eroded(rough, round(WINDOW_PX))
-    rough = _dilated(rough, GAP_PX)
-    rough = _eroded(rough, GAP_PX)
-    rough = _dilated(_eroded(rough, SPECK_PX), SPECK_PX)
-    return _fill_holes(rough, density)
-
-
-def _optical_density(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the decadic optical density, mean of the channels: (height, width)."""
-    return np.asarray(-np.log10((rgb.astype(np.float32) + 1) / 256).mean(axis=2), dtype=np.float32)
-
-
-def _local_contrast(density: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Measure the standard deviation of the density in a Gaussian window: (height, width)."""
     from scipy import ndimage
 
-    mean = ndimage.gaussian_filter(density, WINDOW_PX)
-    square = ndimage.gaussian_filter(density * density, WINDOW_PX)
+    if not marks.any():
+        mean = ndimage.gaussian_filter(density, WINDOW_PX)
+        square = ndimage.gaussian_filter(density * density, WINDOW_PX)
+    else:
+        seen = (~marks).astype(np.float32)
+        share = ndimage.gaussian_filter(seen, WINDOW_PX)
+        safe = np.maximum(share, UNSEEN)
+        mean = ndimage.gaussian_filter(density * seen, WINDOW_PX) / safe
+        square = ndimage.gaussian_filter(density * density * seen, WINDOW_PX) / safe
+        square[share < UNSEEN] = 0
     return np.asarray(np.sqrt(np.maximum(square - mean * mean, 0)), dtype=np.float32)
 
 
 def _threshold(contrast: NDArray[np.float32]) -> float:
+    """Otsu's threshold of the logarithm, within limits; the lower one follows the noise.
+
+    The noise is the contrast of the smoothest tenth: glass, wherever a tenth of the slide is that.
+    """
     from skimage.filters import threshold_otsu
 
     logarithm = np.log10(np.maximum(contrast, 1e-4))
-    if np.ptp(logarithm) == 0:
-        return CONTRAST_LIMITS[0]
-    return float(np.clip(10 ** threshold_otsu(logarithm), *CONTRAST_LIMITS))
+    if logarithm.size == 0 or np.ptp(logarithm) == 0:
+        return LEAST_CONTRAST[1]
+    noise = 10 ** float(np.quantile(logarithm, 0.1))
+    least = float(np.clip(OVER_NOISE * noise, *LEAST_CONTRAST))
+    return float(np.clip(10 ** threshold_otsu(logarithm), least, MOST_CONTRAST))
+
+
+def _with_smooth_parts(mask: NDArray[np.bool_], density: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Add smooth areas as dense as the tissue that hang together with it: muscle, stroma, blood.
+
+    On a coarse thumbnail, where a pixel holds several nuclei, this is most of the tissue.
+    """
+    from scipy import ndimage
+
+    if not mask.any():
+        return mask
+    smooth = ndimage.gaussian_filter(density, WINDOW_PX)
+    dense = eroded(smooth > STAINED * float(np.median(density[mask])), 1)
+    pieces, n_pieces = ndimage.label(mask | dense)
+    kept = np.zeros(n_pieces + 1, dtype=bool)
+    kept[pieces[mask]] = True
+    return np.asarray(kept[pieces], dtype=bool)
 
 
 def _fill_holes(mask: NDArray[np.bool_], density: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Fill small holes, and those as dense as the tissue: stroma or blood, not fat or lumen."""
+    """Fill small holes: tears and lumens, not fat."""
     from scipy import ndimage
 
-    closed = ndimage.binary_fill_holes(mask)
-    holes, n_holes = ndimage.label(closed & ~mask)
+    holes, n_holes = ndimage.label(ndimage.binary_fill_holes(mask) & ~mask)
     if n_holes == 0:
         return mask
-    glass = float(np.median(density[~closed])) if not closed.all() else 0.0
     tissue = float(np.median(density[mask]))
     numbers = np.arange(1, n_holes + 1)
-    stained = ndimage.mean(density, holes, numbers) - glass > STAINED * (tissue - glass)
+    stained = ndimage.mean(density, holes, numbers) > STAINED * tissue
     small = np.bincount(holes.ravel())[1:] <= HOLE_FRACTION * mask.size
     return np.asarray(mask | np.isin(holes, numbers[stained | small]), dtype=bool)
 
 
-def _dilated(mask: NDArray[np.bool_], radius_px: int) -> NDArray[np.bool_]:
-    """Grow by a disc, through distances (cost does not rise with the radius)."""
-    from scipy import ndimage
-
-    return np.asarray(ndimage.distance_transform_edt(~mask) <= radius_px) if mask.any() else mask
-
-
-def _eroded(mask: NDArray[np.bool_], radius_px: int) -> NDArray[np.bool_]:
-    """Shrink by a disc; the slide's border does not count as an edge."""
-    from scipy import ndimage
-
-    if mask.all():
-        return mask
-    return np.asarray(ndimage.distance_transform_edt(mask) > radius_px)
-
-
-def _outline(found: TissueMask) -> shapely.Polygon | shapely.MultiPolygon:
-    """Outline the True pixels, with holes, in level-0 px, simplified to a mask's pixel."""
-    import shapely
-    from skimage.measure import find_contours
-
-    # A margin of one pixel closes outlines at the slide's border: + 0.5 for centres - 1 for margin
-    contours = find_contours(np.pad(found.mask, 1).astype(np.float32), 0.5)
-    rings = [(contour[:, ::-1] - 0.5) * found.downsample for contour in contours]
-    area = shapely.build_area(
-        shapely.GeometryCollection([shapely.LinearRing(ring) for ring in rings])
-    )
-    return shapely.make_valid(shapely.simplify(area, found.downsample))
-
-
 def _no_tissue(slide: Slide) -> str:
     return (
-        f"No tissue was found on {slide.path.name}; draw the region by hand, or check that the "
-        f"slide is a stained section in focus."
+        f"No tissue was found on {slide.path.name}; draw the region by hand, look more sensitively, "
+        f"or check that the slide is a stained section in focus."
+    )
+
+
+def _too_small(
+    slide: Slide, settings: TissueSettings, mm2_per_px: float | None, largest_px: float
+) -> str:
+    if mm2_per_px is None:
+        return _no_tissue(slide)
+    return (
+        f"The largest piece of tissue on {slide.path.name} has {largest_px * mm2_per_px:.2g} mm2; "
+        f"keep pieces below {settings.min_area_mm2:.3g} mm2 too, or draw the region by hand."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from napari_stem.widgets.region_panel import CLICK, TOOLS
 from napari_stem.widgets.region_shapes import CLASS, NAME, Drawn, free_name, squares_um
 from napari_stem.widgets.region_table import RegionRow
 from napari_stem.widgets.spot_counter import count_spots
+from napari_stem.widgets.tissue_control import TissueControl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from napari_stem.widgets.slide_control import SlideControl
     from napari_stem.widgets.worker import Jobs
 
+FOUND = re.compile(r"tissue \d+")  # names of regions that the search gave
+TISSUE_STEP = "tissue"  # searches that follow one another are taken back together
 COUNT_AFTER_MS = 150  # regions are counted once the pen has rested this long
 CLICK_PIXELS = 5  # a press that moves further than this on the screen is no click
 
@@ -59,7 +63,6 @@ class RegionControl(QObject):
         viewer.mouse_drag_callbacks.append(self._on_press)
         viewer.layers.events.removed.connect(self._on_removed)
         panel.tool_chosen.connect(self.use_tool)
-        panel.tissue_requested.connect(self.find_tissue)
         panel.clear_requested.connect(self._on_slide(self.layers.remove))
         panel.undo_requested.connect(self.undo)
         panel.import_requested.connect(self.load)
@@ -70,12 +73,14 @@ class RegionControl(QObject):
         panel.view.removal_requested.connect(self._remove)
         panel.view.colour_requested.connect(self._recolour)
         slides.activated.connect(self._on_activated)
+        self.tissue = TissueControl(jobs, panel.tissue, slides, self.replace_tissue, parent=self)
         load_units()
         jobs.start(warm_up, done=lambda _: None)
 
     def close(self) -> None:
         """Let go of the viewer."""
         self._timer.stop()
+        self.tissue.close()
         if self._on_press in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self._on_press)
         self._viewer.layers.events.removed.disconnect(self._on_removed)
@@ -146,18 +151,19 @@ class RegionControl(QObject):
         self.count()
         self.neighbourhood_clicked.emit()
 
-    def find_tissue(self) -> None:
-        """Outline the tissue, in place of outlines found before; they can then be edited."""
-        slide = self._slides.slide
-        if slide is None:
+    def replace_tissue(self, slide: Slide, regions: Sequence[Region]) -> None:
+        """Show the tissue that was found, in place of what was found before and not renamed since."""
+        layer = self._slides.layer_of(slide)
+        if layer is None:
             return
-        self._panel.show_busy("Looking for tissue …")
-        self._jobs.start(
-            _tissue_regions,
-            slide,
-            done=partial(self._take_tissue, slide),
-            failed=partial(self._panel.show_busy, ""),
-        )
+        drawn = self.layers.drawn(slide, layer)
+        older = [each.number for each in drawn if FOUND.fullmatch(each.region.name)]
+        self.layers.remove(slide, older)
+        if regions:
+            self.layers.add(slide, regions, layer)
+        self.layers.put_tool_away(slide)
+        self.layers.settle(slide, TISSUE_STEP)
+        self.count()
 
     def load(self, path: str) -> None:
         """Add the regions of a GeoJSON file to the active slide's."""
@@ -189,16 +195,6 @@ class RegionControl(QObject):
     def redo(self) -> None:
         """Make the change again that was taken back."""
         self._on_slide(self.layers.redo)()
-
-    def _take_tissue(self, slide: Slide, regions: list[Region]) -> None:
-        self._panel.show_busy("")
-        layer = self._slides.layer_of(slide)
-        if layer is None:
-            return
-        names = {region.name for region in regions}
-        older = [d.number for d in self.layers.drawn(slide, layer) if d.region.name in names]
-        self.layers.remove(slide, older)
-        self.add(slide, regions)
 
     def _on_activated(self, slide: Slide | None) -> None:
         self._tool = ""
@@ -257,12 +253,6 @@ class RegionControl(QObject):
             self._tool != "add_polygon"
         ):  # which goes on after a click; its end is told by the layer
             self.count_soon()
-
-
-def _tissue_regions(slide: Slide) -> list[Region]:
-    from napari_stem.slide.tissue import tissue_regions
-
-    return tissue_regions(slide)
 
 
 def _read_regions(path: Path) -> Sequence[Region]:

@@ -56,18 +56,28 @@ class History:
         self._past: list[Snapshot] = []
         self._now = now
         self._future: list[Snapshot] = []
+        self._step = ""  # what kind of step led to now
 
     @property
     def can_undo(self) -> bool:
         """Whether there is a change to take back."""
         return bool(self._past)
 
-    def note(self, now: Snapshot) -> None:
-        """Remember a change; nothing happens where there was none."""
+    def note(self, now: Snapshot, step: str = "") -> None:
+        """Remember a change; nothing happens where there was none.
+
+        Parameters
+        ----------
+        now
+            The regions.
+        step
+            Kind of change: those of one kind that follow one another are taken back together.
+        """
         if now.is_same(self._now):
             return
-        self._past = [*self._past, self._now][-STEPS:]
-        self._now = now
+        if not step or step != self._step:
+            self._past = [*self._past, self._now][-STEPS:]
+        self._now, self._step = now, step
         self._future.clear()
 
     def undo(self) -> Snapshot | None:
@@ -75,7 +85,7 @@ class History:
         if not self._past:
             return None
         self._future.append(self._now)
-        self._now = self._past.pop()
+        self._now, self._step = self._past.pop(), ""
         return self._now
 
     def redo(self) -> Snapshot | None:
@@ -83,5 +93,5 @@ class History:
         if not self._future:
             return None
         self._past.append(self._now)
-        self._now = self._future.pop()
+        self._now, self._step = self._future.pop(), ""
         return self._now

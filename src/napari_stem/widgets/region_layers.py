@@ -193,17 +193,18 @@ class RegionLayers:
         layer = self.find(slide)
         return layer is not None and layer in self._histories and self._histories[layer].can_undo
 
-    def settle(self, slide: Slide) -> None:
+    def settle(self, slide: Slide, step: str = "") -> None:
         """Note the regions as they are now as a step that undo can come back to.
 
-        Not while an outline is being drawn: nobody wants to come back to half of one.
+        Not while an outline is being drawn: nobody wants to come back to half of one. Steps of one
+        kind that follow one another are taken back together.
         """
         layer = self.find(slide)
         if layer is None or layer not in self._histories:
             return
         if self.is_drawing(layer):
             return
-        self._histories[layer].note(Snapshot.of(layer))
+        self._histories[layer].note(Snapshot.of(layer), step)
 
     def is_drawing(self, layer: Shapes) -> bool:
         """Whether an outline is under way; touching the layer then loses corners of it."""

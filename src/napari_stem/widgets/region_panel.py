@@ -19,10 +19,12 @@ from qtpy.QtWidgets import (
 
 from napari_stem.widgets.parts import count, note
 from napari_stem.widgets.region_table import RegionTable, RegionView
+from napari_stem.widgets.tissue_box import TissueBox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari_stem.slide.tissue import TissueSettings
     from napari_stem.widgets.region_table import RegionRow
 
 CLICK = "click"
@@ -66,20 +68,23 @@ class RegionPanel(QWidget):
     """Asks for regions; shows how much they hold."""
 
     tool_chosen = Signal(str)  # a key of `TOOLS`; empty: none
-    tissue_requested = Signal()
     clear_requested = Signal()
     undo_requested = Signal()
     import_requested = Signal(str)  # path
     export_requested = Signal(str)  # path
 
     def __init__(
-        self, folder: str = "", n_click_spots: int = 5, parent: QWidget | None = None
+        self,
+        folder: str = "",
+        n_click_spots: int = 5,
+        tissue: TissueSettings | None = None,
+        parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self.folder = folder
         self.tools: dict[str, QPushButton] = {}
-        self.tissue_button = QPushButton("Whole tissue")
-        self.tissue_button.setToolTip("Find the tissue on the slide and take all of it")
+        self.tissue = TissueBox(tissue)
+        self.tissue_button = self.tissue.button
         self.import_button = QPushButton("Load…")
         self.import_button.setToolTip("Load regions from a GeoJSON file, as QuPath exports them")
         self.export_button = QPushButton("Save…")
@@ -94,7 +99,6 @@ class RegionPanel(QWidget):
         self.summary = note("")
         self._tool = ""
         self._lay_out(n_click_spots)
-        self.tissue_button.clicked.connect(self.tissue_requested)
         self.undo_button.clicked.connect(self.undo_requested)
         self.clear_button.clicked.connect(self.clear_requested)
         self.import_button.clicked.connect(self._ask_for_file)
@@ -112,12 +116,6 @@ class RegionPanel(QWidget):
         self.click_row.setVisible(tool == CLICK)
         if tool:
             self._say(TOOLS[tool][2])
-
-    def show_busy(self, text: str) -> None:
-        """Say what is being done; no text: nothing is."""
-        self.tissue_button.setEnabled(not text)
-        if text:
-            self._say(text)
 
     def show_regions(
         self, rows: Sequence[RegionRow], area_mm2: float, n_spots: int, *, can_undo: bool
@@ -155,7 +153,7 @@ class RegionPanel(QWidget):
             more.addWidget(button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.tissue_button)
+        layout.addWidget(self.tissue)
         layout.addLayout(grid)
         self.click_row = self._click_row(n_click_spots)
         layout.addWidget(self.click_row)

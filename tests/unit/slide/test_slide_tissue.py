@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from napari_stem.errors import RegionError
 from napari_stem.geometry import Mpp
-from napari_stem.slide.tissue import mask_of_thumbnail, tissue_mask, tissue_regions
+from napari_stem.slide.tissue import TissueSettings, TissueView, tissue_regions
 
 MPP_UM = {"C2": 0.6961, "C3": 0.6691, "C4": 0.6901, "C5": 0.6907}
 DOWNSAMPLE = 8
@@ -44,7 +44,7 @@ def noisy(rgb):
 def test_spots_under_tissue_are_inside_and_little_else_is(section, change, slides):
     rgb = np.asarray(Image.open(slides / f"{section}-thumbnail.jpg"))
     x, y = np.loadtxt(slides / f"{section}-spots.csv", delimiter=",", skiprows=1).T
-    mask = mask_of_thumbnail(change(rgb))
+    mask = TissueView.of_thumbnail(change(rgb)).mask()
     assert mask[y.astype(int), x.astype(int)].mean() > 0.98
     away = np.ones(mask.shape, bool)
     away[y.astype(int), x.astype(int)] = False
@@ -61,20 +61,21 @@ def test_regions_of_a_real_slide(svs_path, opened):
     assert piece.polygon.interiors  # glass shows through the section
     extent = shapely.box(0, 0, slide.size.width_px, slide.size.height_px)
     assert extent.covers(piece.polygon)
-    found = tissue_mask(slide)
-    assert found.mask.shape == slide.levels[2].pixels.shape[:2]  # nearest to 1024 px
+    view = TissueView.of_slide(slide)
+    mask = view.mask()
+    assert mask.shape == slide.levels[2].pixels.shape[:2]  # nearest to 1024 px
     # the outline and the mask are the same area, seen twice
-    rows, columns = np.nonzero(found.mask)
-    centres = (columns + 0.5) * found.downsample, (rows + 0.5) * found.downsample
+    rows, columns = np.nonzero(mask)
+    centres = (columns + 0.5) * view.downsample, (rows + 0.5) * view.downsample
     assert shapely.contains_xy(piece.polygon, *centres).mean() > 0.97
-    outside = np.nonzero(~found.mask)
-    centres = (outside[1] + 0.5) * found.downsample, (outside[0] + 0.5) * found.downsample
+    outside = np.nonzero(~mask)
+    centres = (outside[1] + 0.5) * view.downsample, (outside[0] + 0.5) * view.downsample
     assert shapely.contains_xy(piece.polygon, *centres).mean() < 0.02
 
 
 def test_small_pieces_count_where_they_are_asked_for(svs_path, opened):
     slide = opened(svs_path)
-    pieces = tissue_regions(slide, min_area_mm2=1e-4)
+    pieces = tissue_regions(slide, TissueSettings(min_area_mm2=1e-4))
     areas = [piece.area_mm2(slide.require_mpp()) for piece in pieces]
     assert len(pieces) > 1
     assert areas == sorted(areas, reverse=True)
@@ -96,11 +97,10 @@ def test_an_empty_slide_is_told(ground, tmp_path, opened):
         rgb -= np.linspace(0, 120, 700)[None, :, None]
     Image.fromarray(rgb.astype(np.uint8)).save(tmp_path / "blank.png")
     slide = opened(tmp_path / "blank.png", Mpp.square(0.5))
-    for using in (tissue_mask, tissue_regions):
-        with pytest.raises(RegionError, match=r"No tissue was found on blank\.png; draw"):
-            using(slide)
+    with pytest.raises(RegionError, match=r"No tissue was found on blank\.png; draw"):
+        tissue_regions(slide)
 
 
 def test_a_slide_that_is_all_tissue(slides):
     rgb = np.asarray(Image.open(slides / "C5-thumbnail.jpg"))[300:520, 400:600]
-    assert mask_of_thumbnail(rgb).mean() > 0.95
+    assert TissueView.of_thumbnail(rgb).mask().mean() > 0.95
