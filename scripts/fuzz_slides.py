@@ -85,9 +85,9 @@ def _child(jobs: list, results: object) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     from damage import damaged, opened_and_read
 
-    from napari_stem.slide import pyramid
+    from napari_stem.slide import halving
 
-    pyramid.COARSEST_PX = 2**20  # these are tests of the files' own bytes
+    halving.COARSEST_PX = 2**20  # these are tests of the files' own bytes
     with tempfile.TemporaryDirectory() as folder:
         os.environ["NAPARI_STEM_CACHE"] = folder
         for seed, kind, slide, reader in jobs:

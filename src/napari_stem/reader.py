@@ -53,6 +53,9 @@ def get_reader(path: str | Sequence[str]) -> NapariReader | None:
 def read_slide(path: str) -> list[LayerData | tuple[None]]:
     """Open one slide as a multiscale image in um.
 
+    Levels that the file lacks are made when they are first read, unless somebody completes the slide
+    before (``Slide.complete``).
+
     Returns
     -------
     One napari layer tuple; the tuple that means "nothing" for a slide that cannot be opened, with one
@@ -63,7 +66,7 @@ def read_slide(path: str) -> list[LayerData | tuple[None]]:
     from napari_stem.slide.pixel_size import conflict
 
     try:
-        slide = open_slide(path)
+        slide = open_slide(path, early=True)
     except StemError as error:
         _tell(str(error), path)
         return [(None,)]

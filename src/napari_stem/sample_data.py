@@ -22,5 +22,5 @@ def her2st_c5() -> list[LayerData]:
     from napari_stem.layers import slide_layer
     from napari_stem.slide import open_slide
 
-    data, options, kind = slide_layer(open_slide(sample_path()))
+    data, options, kind = slide_layer(open_slide(sample_path(), early=True))
     return [(data, options | {"name": SAMPLE_NAME}, kind)]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari_stem.layers.spot_grid import SpotGrid
 
 TITLE = "Domains of predicted expression"
+MOST_LINES = 12  # of a legend on the canvas
 
 
 def domain_raster(
@@ -38,3 +39,26 @@ def domain_raster(
 def domain_features(names: Sequence[str]) -> dict[str, list[object]]:
     """Columns that a viewer reads out under the cursor: label 0 is where there is none."""
     return {"index": list(range(len(names) + 1)), "domain": ["", *names]}
+
+
+def legend_lines(names: Sequence[str], colours: Sequence[str]) -> list[tuple[str, str]]:
+    """Lines of a legend, (text, colour of its ground): every domain's name on its colour.
+
+    Parameters
+    ----------
+    names, colours
+        Of the domains, in their order; of more than ``MOST_LINES`` the first, and how many follow.
+    """
+    lines = list(zip(names, colours, strict=True))
+    if len(lines) <= MOST_LINES:
+        return lines
+    kept = lines[: MOST_LINES - 1]
+    return [*kept, (f"and {len(lines) - len(kept)} more, in the panel", "#ffffff")]
+
+
+def readable_on(colour: str) -> str:
+    """Black or white, whichever is read more easily on a colour (WCAG 2.1, relative luminance)."""
+    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if luminance > 0.179 else "#ffffff"

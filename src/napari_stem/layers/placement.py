@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from napari_stem.slide.view import SlideView
+
 if TYPE_CHECKING:
     from napari_stem.geometry import Mpp
     from napari_stem.slide.base import Slide
@@ -49,16 +51,17 @@ def slide_layer(slide: Slide) -> LayerData:
     Returns
     -------
     (data, options, "image") as napari's readers return; ``options["metadata"]["napari_stem"]`` holds
-    the open slide under ``"slide"``.
+    the open slide under ``"slide"`` and what the layer reads under ``"view"``.
     """
+    view = SlideView(slide)
     options: dict[str, Any] = {
         "name": slide.path.stem,
         "rgb": True,
         "multiscale": True,
-        "metadata": {METADATA_KEY: {"slide": slide}},
+        "metadata": {METADATA_KEY: {"slide": slide, "view": view}},
     }
     if slide.mpp is None:
         options |= {"units": PIXELS, "axis_labels": AXES, "translate": (0.5, 0.5)}
     else:
         options |= slide_placement(slide.mpp).as_layer_options()
-    return [level.pixels for level in slide.levels], options, "image"
+    return list(view.levels), options, "image"

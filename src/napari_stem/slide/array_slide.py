@@ -20,14 +20,15 @@ if TYPE_CHECKING:
     import dask.array as da
     from numpy.typing import NDArray
 
+    from napari_stem.slide.base import Progress
     from napari_stem.slide.colour import Colour
+    from napari_stem.slide.making import Making
     from napari_stem.slide.native import Facts
     from napari_stem.slide.pixel_size import MppSource
 
     ReadWindow = Callable[[slice, slice], NDArray[np.uint8]]  # rows, columns -> (h, w, 3)
 
 DISPLAY_CHUNK_PX = 1024
-COARSEST_PX = 1024
 WHITE = 255
 # What codecs, parsers and file layers raise on damaged bytes: imagecodecs RuntimeError, zarr
 # ValueError, XML SyntaxError; the rest comes of numbers that make no sense.
@@ -173,9 +174,12 @@ class ArraySlide(Slide):
     ----------
     sources
         What ``levels`` show through dask, for reading without dask's cost.
+    making
+        Makes the last of them, where the file lacks them and they were not waited for.
     """
 
     sources: tuple[LevelPixels, ...] = ()
+    making: Making | None = None
     on_close: Callable[[], None] = lambda: None
 
     @classmethod
@@ -188,6 +192,7 @@ class ArraySlide(Slide):
         reader: str,
         mpp_sources: tuple[MppSource, ...] = (),
         associated: Mapping[str, LevelPixels] | None = None,
+        making: Making | None = None,
         on_close: Callable[[], None] = lambda: None,
     ) -> ArraySlide:
         """Make a slide from its sources, finest first; the first pixel size is the one used."""
@@ -214,8 +219,34 @@ class ArraySlide(Slide):
                 name: image.as_dask(f"{key}-{name}") for name, image in (associated or {}).items()
             },
             sources=tuple(sources),
+            making=making,
             on_close=on_close,
         )
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all levels are there; see ``Slide.is_complete``."""
+        return self.making is None or self.making.is_done
+
+    def is_ready(self, level: int) -> bool:
+        """Whether a level can be read at once; see ``Slide.is_ready``."""
+        return self.making is None or level < self.making.first_level or self.making.is_done
+
+    def complete(self, progress: Progress | None = None) -> None:
+        """Make what is missing; see ``Slide.complete``."""
+        if self.making is not None:
+            self.making.progress = progress
+            self.making.levels()
+
+    @property
+    def sketch(self) -> NDArray[np.uint8] | None:
+        """Rough picture of the whole; see ``Slide.sketch``."""
+        return None if self.is_complete or self.making is None else self.making.sketch.pixels
+
+    @property
+    def n_strokes(self) -> int:
+        """Grows with the sketch; see ``Slide.n_strokes``."""
+        return 0 if self.making is None else self.making.sketch.n_strokes
 
     def read_region(self, x_px: int, y_px: int, level: int, size: SizePx) -> NDArray[np.uint8]:
         """Read a window of one level; see ``Slide.read_region``."""
@@ -234,6 +265,8 @@ class ArraySlide(Slide):
 
     def close(self) -> None:
         """Let go of the file; what dask arrays of this slide have not read yet is lost."""
+        if self.making is not None:
+            self.making.stop()
         self.on_close()
 
 

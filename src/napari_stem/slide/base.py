@@ -95,6 +95,40 @@ class Slide(ABC):
             )
         return self.mpp
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all levels are there; where not, reading from a missing one waits for it."""
+        return True
+
+    def is_ready(self, level: int) -> bool:
+        """Whether a level can be read without waiting for it to be made."""
+        return True
+
+    def complete(self, progress: Progress | None = None) -> None:
+        """Make the levels that are not there yet; waits if another thread does.
+
+        Parameters
+        ----------
+        progress
+            Told ``(text, done, total)``, in whichever thread makes them.
+
+        Raises
+        ------
+        SlideError
+            The file is damaged, or the slide was closed.
+        """
+        return  # nothing is missing here
+
+    @property
+    def sketch(self) -> NDArray[np.uint8] | None:
+        """Rough picture of the whole while levels are being made, (h, w, 3) uint8; else None."""
+        return None
+
+    @property
+    def n_strokes(self) -> int:
+        """Grows whenever there is more in ``sketch``."""
+        return 0
+
     @abstractmethod
     def read_region(self, x_px: int, y_px: int, level: int, size: SizePx) -> NDArray[np.uint8]:
         """Read a window of one level.

@@ -17,10 +17,10 @@ from napari_stem.slide.array_slide import READ_ERRORS, LevelPixels
 from napari_stem.slide.colour import AS_STORED
 from napari_stem.slide.completing import watched
 from napari_stem.slide.fingerprint import fingerprint
+from napari_stem.slide.halving import coarser_sizes
 from napari_stem.slide.location import Unchanged
 from napari_stem.slide.native import Facts, Native, refuse_absurd
 from napari_stem.slide.pixel_size import source_of
-from napari_stem.slide.pyramid import coarser_sizes
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,6 +10,9 @@ from napari_stem.errors import SlideError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_stem.geometry import SizePx
     from napari_stem.slide.array_slide import LevelPixels
     from napari_stem.slide.base import Progress
@@ -68,6 +71,8 @@ class Native:
         Windows of the (only) level are costly, so that it is better stored anew, tiled.
     base
         Gives the coarsest stored level for making coarser ones, told how far the decoding is.
+    quick
+        Gives a rough picture of the whole slide, (h, w, 3) uint8, within a moment.
     close
         Lets go of the file.
     """
@@ -77,6 +82,7 @@ class Native:
     associated: Mapping[str, LevelPixels] = field(default_factory=dict)
     copies_base: bool = False
     base: Callable[[Progress | None], LevelPixels] | None = None
+    quick: Callable[[], NDArray[np.uint8]] | None = None
     close: Callable[[], None] = lambda: None
 
 

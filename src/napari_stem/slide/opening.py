@@ -54,6 +54,7 @@ def open_slide(
     *,
     reader: str | None = None,
     progress: Progress | None = None,
+    early: bool = False,
 ) -> Slide:
     """Open a whole-slide image.
 
@@ -70,6 +71,9 @@ def open_slide(
     progress
         Called with ``(text, done, total)`` while levels that the file lacks are made, once per
         slide. What it raises stops the opening and leaves nothing behind.
+    early
+        Do not wait for levels that must be made: ``Slide.complete`` makes them later, and so does
+        the first reading from one of them.
 
     Returns
     -------
@@ -85,7 +89,9 @@ def open_slide(
 
     location = locate(path)
     chosen, native = _choose(location, reader)
-    return completed(location, native, reader=chosen.NAME, stated=mpp, progress=progress)
+    return completed(
+        location, native, reader=chosen.NAME, stated=mpp, progress=progress, early=early
+    )
 
 
 def describe(

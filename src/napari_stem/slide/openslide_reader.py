@@ -19,6 +19,7 @@ from napari_stem.geometry import SizePx
 from napari_stem.slide.array_slide import READ_ERRORS, LevelPixels
 from napari_stem.slide.colour import AS_STORED, Colour, colour_of
 from napari_stem.slide.completing import watched
+from napari_stem.slide.dicom_probe import refuse_fatal
 from napari_stem.slide.fingerprint import fingerprint
 from napari_stem.slide.location import Unchanged
 from napari_stem.slide.native import Facts, Native, refuse_absurd
@@ -73,6 +74,8 @@ def open_native(location: Location) -> Native:
     """
     path = _one_slide(location.path)
     openslide = _library()
+    if openslide.OpenSlide.detect_format(str(path)) == "dicom":
+        refuse_fatal(path)
     try:
         unchanged = Unchanged(path)
         osr = openslide.OpenSlide(str(path))

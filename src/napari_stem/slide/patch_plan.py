@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from napari_stem.slide.tile_source import TileKey
+import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from napari_stem.geometry import SizePx
     from napari_stem.slide.base import Slide
 
 ALIGNED_PX = 1e-6  # so near to whole pixels that resampling would change nothing
+NO_TILE = -1  # off the level
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,9 @@ class View:
         Extent of the patch.
     margin_px_l
         How far the filter reaches over the patch's edge.
+    near_px_l
+        How far before the patch's corner the pixel lies from which positions are counted; the filter
+        does not reach so far.
     copied
         The patch has the level's own pixel size: wherever its corner lies on whole pixels, there is
         nothing to resample.
@@ -48,47 +51,36 @@ class View:
     downsample_x: float
     height_px_l: float
     width_px_l: float
-    margin_px_l: int
+    margin_px_l: float
+    near_px_l: int
     copied: bool
 
-    @property
-    def tile_bytes(self) -> int:
-        """Of a decoded tile."""
-        return 3 * self.tile.height_px * self.tile.width_px
 
-
-class Window(NamedTuple):
-    """Whole pixels of a level, or whole tiles; half-open."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-
-class Cut(NamedTuple):
-    """How one patch is made.
+@dataclass(frozen=True)
+class Cuts:
+    """Where the patches of one view lie, in the order of their n spots.
 
     Attributes
     ----------
-    place
-        Of the spot among those asked for.
-    view
-        Number of the field of view.
-    window
-        Pixels of the level that are needed; may leave the level.
+    corners_px_l
+        (n, 2) float64 top and left; may lie off the level.
+    copied
+        (n,) bool: nothing is to be resampled.
+    windows
+        (n, 4) int64 top, left, bottom, right of the pixels that are needed, half-open.
+    first_tile
+        (n, 2) int64 row and column of the tile in which the window's first pixel lies; may be off
+        the level.
     tiles
-        Tiles in which those of them lie that the level has.
-    box
-        Left, top, right and bottom of the patch in pixels of the window; None where the window is
-        the patch.
+        (n, rows, columns) int64, from the first tile on as far as any window reaches: row times
+        tiles per row plus column, or ``NO_TILE`` off the level and beyond the own window.
     """
 
-    place: int
-    view: int
-    window: Window
-    tiles: Window
-    box: tuple[float, float, float, float] | None
+    corners_px_l: NDArray[np.float64]
+    copied: NDArray[np.bool_]
+    windows: NDArray[np.int64]
+    first_tile: NDArray[np.int64]
+    tiles: NDArray[np.int64]
 
 
 def view_of(slide: Slide, level_index: int, tile: SizePx, fov_um: float, side_px: int) -> View:
@@ -108,7 +100,9 @@ def view_of(slide: Slide, level_index: int, tile: SizePx, fov_um: float, side_px
         downsample_x = slide.size.width_px / level.size.width_px
     height_px_l = fov_um / mpp.y_um / downsample_y
     width_px_l = fov_um / mpp.x_um / downsample_x
-    reach = max(height_px_l, width_px_l) / side_px  # of the triangle filter; one pixel if enlarging
+    scale = (
+        max(height_px_l, width_px_l) / side_px
+    )  # the filter's half width; one pixel if enlarging
     return View(
         level=level_index,
         size=level.size,
@@ -117,7 +111,8 @@ def view_of(slide: Slide, level_index: int, tile: SizePx, fov_um: float, side_px
         downsample_x=downsample_x,
         height_px_l=height_px_l,
         width_px_l=width_px_l,
-        margin_px_l=math.ceil(max(reach, 1.0)) + 1,
+        margin_px_l=max(scale, 1.0) / 2 + 0.5,  # seen from the outermost pixels' centres
+        near_px_l=math.ceil(max(scale, 1.0)) + 1,
         copied=abs(height_px_l - side_px) < ALIGNED_PX and abs(width_px_l - side_px) < ALIGNED_PX,
     )
 
@@ -130,90 +125,99 @@ def level_for(slide: Slide, fov_um: float, side_px: int) -> int:
     return max(fine_enough, default=0)
 
 
-def cuts_of(
-    number: int, view: View, x_px: NDArray[np.float64], y_px: NDArray[np.float64]
-) -> list[Cut]:
+def cuts_of(view: View, x_px: NDArray[np.float64], y_px: NDArray[np.float64]) -> Cuts:
     """Plan the patches of one field of view round the given level-0 places, in their order."""
-    tops = y_px / view.downsample_y - view.height_px_l / 2
-    lefts = x_px / view.downsample_x - view.width_px_l / 2
-    return [
-        _cut(place, number, view, float(top), float(left))
-        for place, (top, left) in enumerate(zip(tops, lefts, strict=True))
-    ]
-
-
-def _cut(place: int, number: int, view: View, top: float, left: float) -> Cut:
-    if view.copied and max(abs(top - round(top)), abs(left - round(left))) < ALIGNED_PX:
-        height_px, width_px = round(view.height_px_l), round(view.width_px_l)
-        window = Window(round(top), round(left), round(top) + height_px, round(left) + width_px)
-        return Cut(place, number, window, _tiles(view, window), None)
-    window = Window(
-        top=math.floor(top) - view.margin_px_l,
-        left=math.floor(left) - view.margin_px_l,
-        bottom=math.ceil(top + view.height_px_l) + view.margin_px_l,
-        right=math.ceil(left + view.width_px_l) + view.margin_px_l,
+    corners = np.stack(
+        [
+            y_px / view.downsample_y - view.height_px_l / 2,
+            x_px / view.downsample_x - view.width_px_l / 2,
+        ],
+        axis=1,
     )
-    top, left = top - window.top, left - window.left
-    box = (left, top, left + view.width_px_l, top + view.height_px_l)
-    return Cut(place, number, window, _tiles(view, window), box)
+    extent = np.array([view.height_px_l, view.width_px_l])
+    whole = np.rint(corners)
+    aligned = (np.abs(corners - whole) < ALIGNED_PX).all(axis=1)
+    copied = np.logical_and(aligned, view.copied)
+    corners[copied] = whole[copied]
+    margin = np.where(copied, 0.0, view.margin_px_l)[:, None]
+    extents = np.where(copied[:, None], np.rint(extent), extent)
+    begin = np.floor(corners - margin).astype(np.int64)
+    end = np.ceil(corners + extents + margin).astype(np.int64)
+    first, tiles = _tiles(view, begin, end)
+    return Cuts(corners, copied, np.concatenate([begin, end], axis=1), first, tiles)
 
 
-def _tiles(view: View, window: Window) -> Window:
-    """Tiles that a window touches; none (from 0 to 0) where it lies beside the level."""
-    rows = _span(window.top, window.bottom, view.size.height_px, view.tile.height_px)
-    columns = _span(window.left, window.right, view.size.width_px, view.tile.width_px)
-    return Window(rows[0], columns[0], rows[1], columns[1])
-
-
-def _span(begin_px: int, end_px: int, extent_px: int, tile_px: int) -> tuple[int, int]:
-    begin_px, end_px = max(begin_px, 0), min(end_px, extent_px)
-    return (begin_px // tile_px, -(-end_px // tile_px)) if begin_px < end_px else (0, 0)
-
-
-def keys_of(cut: Cut, view: View) -> list[TileKey]:
-    """List the tiles that a patch is made of."""
-    return [
-        TileKey(view.level, row, column)
-        for row in range(cut.tiles.top, cut.tiles.bottom)
-        for column in range(cut.tiles.left, cut.tiles.right)
-    ]
+def _tiles(
+    view: View, begin: NDArray[np.int64], end: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First tile of each window, and all that it touches."""
+    extent = np.array([view.tile.height_px, view.tile.width_px])
+    first, last = begin // extent, (end - 1) // extent
+    n_rows, n_columns = (last - first + 1).max(axis=0, initial=1)
+    rows = first[:, :1] + np.arange(n_rows)
+    columns = first[:, 1:] + np.arange(n_columns)
+    all_rows = -(-view.size.height_px // view.tile.height_px)
+    all_columns = -(-view.size.width_px // view.tile.width_px)
+    in_rows = (rows >= 0) & (rows < all_rows) & (rows <= last[:, :1])
+    in_columns = (columns >= 0) & (columns < all_columns) & (columns <= last[:, 1:])
+    numbers = rows[:, :, None] * all_columns + columns[:, None, :]
+    touched = in_rows[:, :, None] & in_columns[:, None, :]
+    return first, np.where(touched, numbers, NO_TILE)
 
 
 def batches(
-    cuts: list[Cut], views: Sequence[View], keep_bytes: int
-) -> Iterator[tuple[list[Cut], set[TileKey]]]:
-    """Order patches along the tiles, and split them in batches with the tiles that each needs.
+    cuts: Sequence[Cuts], views: Sequence[View], room: Mapping[int, int]
+) -> Iterator[NDArray[np.intp]]:
+    """Order spots along the tiles, and split them so that the tiles of each part fit.
 
-    A level is gone through in columns of tiles so narrow that the tiles of a row are still kept
-    when the next row needs them, whatever the slide's width. A batch's tiles take at most
-    half of ``keep_bytes``; but one patch may alone be more.
+    Parameters
+    ----------
+    cuts, views
+        One per field of view.
+    room
+        How many tiles are kept of each level; a part takes at most half of them, so that those that
+        the next part needs as well stay. But one spot may alone be more.
     """
-    widths = [_column_width(cuts, number, view, keep_bytes) for number, view in enumerate(views)]
-
-    def along_tiles(cut: Cut) -> tuple[int, int, int, int]:
-        tiles = cut.tiles
-        return (views[cut.view].level, tiles.left // widths[cut.view], tiles.top, tiles.left)
-
-    batch: list[Cut] = []
-    keys: set[TileKey] = set()
-    held_bytes = 0
-    for cut in sorted(cuts, key=along_tiles):
-        view = views[cut.view]
-        own = set(keys_of(cut, view))
-        if batch and held_bytes + view.tile_bytes * len(own - keys) > keep_bytes // 2:
-            yield batch, keys
-            batch, keys, held_bytes = [], set(), 0
-        held_bytes += view.tile_bytes * len(own - keys)
-        keys |= own
-        batch.append(cut)
-    if batch:
-        yield batch, keys
+    waiting = [_along_tiles(cuts, views, room)]
+    while waiting:
+        part = waiting.pop()
+        if len(part) > 1 and not _fits(part, cuts, views, room):
+            waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
+        elif len(part):
+            yield part
 
 
-def _column_width(cuts: list[Cut], number: int, view: View, keep_bytes: int) -> int:
-    """In tiles; at least as wide as a patch."""
-    own = [cut.tiles for cut in cuts if cut.view == number]
-    n_rows = max((tiles.bottom - tiles.top for tiles in own), default=1)
-    n_columns = max((tiles.right - tiles.left for tiles in own), default=1)
-    n_kept = keep_bytes // 2 // view.tile_bytes
-    return max(1, n_columns, n_kept // (n_rows + 1) - n_columns)
+def _fits(
+    part: NDArray[np.intp], cuts: Sequence[Cuts], views: Sequence[View], room: Mapping[int, int]
+) -> bool:
+    return all(
+        len(tiles_of(part, cuts, views, level)) <= n_tiles // 2 for level, n_tiles in room.items()
+    )
+
+
+def tiles_of(
+    part: NDArray[np.intp], cuts: Sequence[Cuts], views: Sequence[View], level: int
+) -> NDArray[np.int64]:
+    """List the tiles of one level that some spots need, each once, ascending; may hold ``NO_TILE``."""
+    own = [
+        cut.tiles[part].ravel()
+        for cut, view in zip(cuts, views, strict=True)
+        if view.level == level
+    ]
+    return np.unique(np.concatenate(own))
+
+
+def _along_tiles(
+    cuts: Sequence[Cuts], views: Sequence[View], room: Mapping[int, int]
+) -> NDArray[np.intp]:
+    """Order spots by the tiles of the finest level.
+
+    It is gone through in columns of tiles so narrow that the tiles of a row are still kept when the
+    next row needs them, whatever the slide's width.
+    """
+    finest = min(range(len(views)), key=lambda number: views[number].level)
+    _, n_rows, n_columns = cuts[finest].tiles.shape
+    n_kept = room[views[finest].level] // 2
+    width = max(1, n_columns, n_kept // (n_rows + 1) - n_columns)
+    rows, columns = cuts[finest].first_tile.T
+    return np.lexsort((columns, rows, columns // width))

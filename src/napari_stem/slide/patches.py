@@ -7,24 +7,24 @@ threads, each once for all patches that show a part of it (``patch_plan``).
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_stem.slide.patch_plan import Cut, batches, cuts_of, level_for, view_of
-from napari_stem.slide.tile_source import KEEP_BYTES, TileKey, TileSource, share
+from napari_stem.slide.patch_plan import batches, cuts_of, level_for, tiles_of, view_of
+from napari_stem.slide.tile_source import KEEP_BYTES, TileSource, share
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import ArrayLike, NDArray
 
     from napari_stem.encoders.base import PatchSpec
     from napari_stem.geometry import Spots
     from napari_stem.slide.base import Slide
+    from napari_stem.slide.patch_plan import Cuts
 
 MAX_WORKERS = 8
-WHITE = 255
+MAX_SHARE = 16  # patches that a thread makes before it asks for more
 
 
 class PatchReader:
@@ -68,14 +68,20 @@ class PatchReader:
         self.spots = spots
         self.spec = spec
         self.max_workers = max_workers or min(MAX_WORKERS, os.cpu_count() or 1)
-        self._tiles = TileSource(slide, self.max_workers, keep_bytes)
         levels = [level_for(slide, fov_um, spec.side_px) for fov_um in spec.fields_of_view_um]
+        self._tiles = {
+            level: TileSource(slide, level, self.max_workers, keep_bytes // len(set(levels)))
+            for level in set(levels)
+        }
         self._views = [
-            view_of(slide, level, self._tiles.tile(level), fov_um, spec.side_px)
+            view_of(slide, level, self._tiles[level].tile, fov_um, spec.side_px)
             for level, fov_um in zip(levels, spec.fields_of_view_um, strict=True)
         ]
+        self._lock = threading.Lock()
 
-    def read(self, index: ArrayLike | slice) -> NDArray[np.uint8]:
+    def read(
+        self, index: ArrayLike | slice, out: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.uint8]:
         """Read the patches of the chosen spots.
 
         Parameters
@@ -83,6 +89,9 @@ class PatchReader:
         index
             Which spots: integers, a mask or a slice; the order is kept. Many at once, or neighbours
             one after the other, are quickest.
+        out
+            Contiguous array of the shape and type of the result, filled instead of a new one: fresh
+            memory for many patches can take longer than making them.
 
         Returns
         -------
@@ -92,6 +101,8 @@ class PatchReader:
         ------
         SlideError
             The slide is damaged there.
+        ValueError
+            ``out`` does not fit.
         """
         if not isinstance(index, slice):
             index = np.asarray(index)
@@ -99,59 +110,67 @@ class PatchReader:
         y_px = np.asarray(self.spots.y_px, np.float64)[index]
         x_px = np.asarray(self.spots.x_px, np.float64)[index]
         side_px = self.spec.side_px
-        patches = np.empty((len(x_px), len(self._views), side_px, side_px, 3), dtype=np.uint8)
-        cuts = [
-            cut
-            for number, view in enumerate(self._views)
-            for cut in cuts_of(number, view, x_px, y_px)
-        ]
-        for batch, keys in batches(cuts, self._views, self._tiles.keep_bytes):
-            tiles = self._tiles.fetch(sorted(keys))
-
-            def make(cut: Cut, tiles: Mapping[TileKey, NDArray[np.uint8]] = tiles) -> None:
-                self._make(cut, tiles, patches[cut.place, cut.view])
-
-            share(make, batch, self.max_workers)
-        return patches
+        shape = (len(x_px), len(self._views), side_px, side_px, 3)
+        if out is None:
+            out = np.empty(shape, dtype=np.uint8)
+        elif out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous:
+            msg = f"patches of shape {shape} cannot be put into {out.dtype} of {out.shape}"
+            raise ValueError(msg)
+        patches = out.reshape(*shape[:3], 3 * side_px)
+        cuts = [cuts_of(view, x_px, y_px) for view in self._views]
+        with self._lock:
+            room = {level: tiles.room for level, tiles in self._tiles.items()}
+            for part in batches(cuts, self._views, room):
+                for level in self._tiles:
+                    self._make(level, part, cuts, patches)
+        return out
 
     def _make(
-        self, cut: Cut, tiles: Mapping[TileKey, NDArray[np.uint8]], patch: NDArray[np.uint8]
+        self, level: int, part: NDArray[np.intp], cuts: list[Cuts], patches: NDArray[np.uint8]
     ) -> None:
-        """Put one patch together, resampled unless its pixels are those of the level."""
-        from PIL import Image
+        """Put together what some patches show of one level."""
+        numbers = tiles_of(part, cuts, self._views, level)
+        slots = self._tiles[level].fetch(numbers)
+        for view, cut in enumerate(cuts):
+            if self._views[view].level == level:
+                own = slots[np.searchsorted(numbers, cut.tiles[part])]
+                self._fill(view, cut, part, own, patches)
 
-        if cut.box is None:
-            self._assemble(cut, tiles, patch)
-            return
-        window = cut.window
-        shape = (window.bottom - window.top, window.right - window.left, 3)
-        pixels = np.empty(shape, dtype=np.uint8)
-        self._assemble(cut, tiles, pixels)
-        # Pillow widens the filter to the scale when shrinking
-        resized = Image.fromarray(pixels).resize(
-            (self.spec.side_px, self.spec.side_px), Image.Resampling.BILINEAR, box=cut.box
-        )
-        patch[...] = np.asarray(resized)
-
-    def _assemble(
-        self, cut: Cut, tiles: Mapping[TileKey, NDArray[np.uint8]], out: NDArray[np.uint8]
+    def _fill(
+        self,
+        number: int,
+        cut: Cuts,
+        part: NDArray[np.intp],
+        slots: NDArray[np.intp],
+        patches: NDArray[np.uint8],
     ) -> None:
-        """Fill a window from its tiles, white where the slide ends."""
-        view, window = self._views[cut.view], cut.window
-        size, tile = view.size, view.tile
-        if (
-            min(window.top, window.left) < 0
-            or window.bottom > size.height_px
-            or window.right > size.width_px
-        ):
-            out[...] = WHITE
-        for row in range(cut.tiles.top, cut.tiles.bottom):
-            top = row * tile.height_px
-            for column in range(cut.tiles.left, cut.tiles.right):
-                left = column * tile.width_px
-                pixels = tiles[TileKey(view.level, row, column)]
-                y0, y1 = max(top, window.top), min(top + pixels.shape[0], window.bottom)
-                x0, x1 = max(left, window.left), min(left + pixels.shape[1], window.right)
-                out[y0 - window.top : y1 - window.top, x0 - window.left : x1 - window.left] = (
-                    pixels[y0 - top : y1 - top, x0 - left : x1 - left]
+        """Copy or resample the patches of one view."""
+        from napari_stem.slide.resampling import copy, resample
+
+        view, tiles = self._views[number], self._tiles[self._views[number].level]
+        first_px = cut.first_tile[part] * np.array([tiles.tile.height_px, tiles.tile.width_px])
+        # a pixel near the patch, to count from in 32 bits; never further, so that a patch is the same
+        # wherever it lies on the slide
+        near = np.floor(cut.corners_px_l[part]).astype(np.intp) - view.near_px_l
+        corners_px, offsets_px = cut.corners_px_l[part] - near, near - first_px
+        extent_px = (view.height_px_l, view.width_px_l)
+
+        def fill(own: NDArray[np.intp]) -> None:
+            places, corners, offsets = part[own], corners_px[own], offsets_px[own]
+            if cut.copied[places[0]]:
+                whole = offsets + corners.astype(np.intp)
+                copy(tiles.pixels, slots[own], whole, patches, places, number)
+            else:
+                resample(
+                    tiles.pixels, slots[own], corners, offsets, extent_px, patches, places, number
                 )
+
+        alike = [np.flatnonzero(cut.copied[part] == copied) for copied in (True, False)]
+        shares = [each for some in alike for each in _shares(some, self.max_workers)]
+        share(fill, shares, self.max_workers)
+
+
+def _shares(places: NDArray[np.intp], max_workers: int) -> list[NDArray[np.intp]]:
+    """Split so that no thread is left waiting for long."""
+    n_each = max(1, min(MAX_SHARE, len(places) // (2 * max_workers)))
+    return [places[begin : begin + n_each] for begin in range(0, len(places), n_each)]

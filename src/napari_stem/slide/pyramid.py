@@ -17,7 +17,8 @@ import numpy as np
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.settings import CACHE_VARIABLE
-from napari_stem.slide.array_slide import COARSEST_PX, READ_ERRORS, LevelPixels, pixels_of_array
+from napari_stem.slide.array_slide import READ_ERRORS, LevelPixels, pixels_of_array
+from napari_stem.slide.halving import halve
 from napari_stem.slide.level_cache import Use, keep_bounded, new_store, store_folder
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.slide.base import Progress
+    from napari_stem.slide.sketch import Sketch
 
 logger = logging.getLogger(__name__)
 
@@ -80,29 +82,11 @@ class Plan:
         }
 
 
-def halved(size: SizePx) -> SizePx:
-    """Size of the next coarser level; an odd last row or column counts as a whole pixel."""
-    return SizePx((size.height_px + 1) // 2, (size.width_px + 1) // 2)
-
-
-def coarser_sizes(size: SizePx) -> list[SizePx]:
-    """List the levels missing below ``size``: halved until the longer side is at most 1024 px."""
-    sizes = []
-    while max(size.height_px, size.width_px) > COARSEST_PX:
-        size = halved(size)
-        sizes.append(size)
-    return sizes
-
-
-def halve(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Area mean of 2 x 2 pixels: (h, w, 3) -> (ceil(h / 2), ceil(w / 2), 3) uint8."""
-    from PIL import Image
-
-    return np.asarray(Image.fromarray(pixels).reduce(2))
-
-
 def made_levels(
-    plan: Plan, base: Callable[[], LevelPixels], progress: Progress | None = None
+    plan: Plan,
+    base: Callable[[], LevelPixels],
+    progress: Progress | None = None,
+    sketch: Sketch | None = None,
 ) -> list[LevelPixels]:
     """Open the planned levels, making them first if this slide is new.
 
@@ -115,18 +99,20 @@ def made_levels(
     progress
         Told ``(text, blocks done, blocks in all)``. An exception that it raises stops the making
         and leaves nothing behind.
+    sketch
+        Painted with what has been read of the base.
 
     Raises
     ------
     SlideError
         The base is damaged, or the store cannot be written and the levels do not fit in memory.
     """
-    found = _open_store(plan)
+    found = open_store(plan)
     if found is not None:
         return found
     source = base()
     try:
-        _write_store(plan, source, progress)
+        _write_store(plan, source, progress, sketch)
     except OSError as error:  # reading errors of the slide itself come as SlideError
         logger.warning(
             "The levels of %s are kept in memory, for this time only: %s cannot be written (%s). "
@@ -136,16 +122,16 @@ def made_levels(
             error,
             CACHE_VARIABLE,
         )
-        return _levels_in_memory(plan, source, progress)
-    written = _open_store(plan)
+        return _levels_in_memory(plan, source, progress, sketch)
+    written = open_store(plan)
     if written is None:
         msg = f"{plan.folder} was changed while it was being written; open {plan.title} again."
         raise SlideError(msg)
     return written
 
 
-def _open_store(plan: Plan) -> list[LevelPixels] | None:
-    """Levels of a complete store, or None where there is none that fits."""
+def open_store(plan: Plan) -> list[LevelPixels] | None:
+    """Open the levels of a complete store; None where there is none that fits."""
     import zarr
 
     try:
@@ -180,14 +166,16 @@ def _stored_level(array: Any, size: SizePx, plan: Plan, use: Use | None = None) 
     return LevelPixels(read, size, SizePx(CHUNK_PX, CHUNK_PX), told_as)
 
 
-def _write_store(plan: Plan, source: LevelPixels, progress: Progress | None) -> None:
+def _write_store(
+    plan: Plan, source: LevelPixels, progress: Progress | None, sketch: Sketch | None
+) -> None:
     """Make the levels in a temporary folder and move it into place."""
     import zarr
 
-    with new_store(plan.folder, is_wanted=lambda: _open_store(plan) is None) as partial:
+    with new_store(plan.folder, is_wanted=lambda: open_store(plan) is None) as partial:
         group = zarr.open_group(partial, mode="w", zarr_format=3)
         arrays = [_new_array(group, index, size) for index, size in enumerate(plan.sizes)]
-        _fill(plan, source, arrays, progress)
+        _fill(plan, source, arrays, progress, sketch)
         group.attrs.update({"ome": _ome_metadata(plan), "napari_stem": plan.stamp})
     keep_bounded(plan.folder)
 
@@ -226,7 +214,11 @@ def _ome_metadata(plan: Plan) -> dict[str, Any]:
 
 
 def _fill(
-    plan: Plan, source: LevelPixels, arrays: Sequence[Any], progress: Progress | None
+    plan: Plan,
+    source: LevelPixels,
+    arrays: Sequence[Any],
+    progress: Progress | None,
+    sketch: Sketch | None,
 ) -> None:
     """Write every level from the one before it, several blocks at a time."""
     jobs = [list(_blocks(size, source.native)) for size in plan.sizes]
@@ -235,7 +227,8 @@ def _fill(
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         for index, (array, blocks) in enumerate(zip(arrays, jobs, strict=True)):
             copies = plan.copies_base and index == 0
-            futures = [pool.submit(_fill_block, below, array, b, copies=copies) for b in blocks]
+            shown = sketch if index == 0 else None
+            futures = [pool.submit(_fill_block, below, array, b, shown, copies) for b in blocks]
             try:
                 for future in as_completed(futures):
                     future.result()
@@ -252,7 +245,7 @@ def _fill_block(
     below: LevelPixels,
     array: Any,
     block: tuple[slice, slice],
-    *,
+    sketch: Sketch | None,
     copies: bool,
 ) -> None:
     rows, columns = block
@@ -263,6 +256,8 @@ def _fill_block(
             below[slice(rows.start * 2, rows.stop * 2), slice(columns.start * 2, columns.stop * 2)]
         )
     array[:, rows, columns] = np.moveaxis(pixels, 2, 0)
+    if sketch is not None:
+        sketch.paint(pixels, rows, columns, array.shape[1:])
 
 
 def _blocks(size: SizePx, native: SizePx) -> Iterator[tuple[slice, slice]]:
@@ -278,7 +273,7 @@ def _blocks(size: SizePx, native: SizePx) -> Iterator[tuple[slice, slice]]:
 
 
 def _levels_in_memory(
-    plan: Plan, source: LevelPixels, progress: Progress | None
+    plan: Plan, source: LevelPixels, progress: Progress | None, sketch: Sketch | None
 ) -> list[LevelPixels]:
     """Make the same levels without a store."""
     n_bytes = sum(3 * s.height_px * s.width_px for s in plan.sizes)
@@ -289,5 +284,5 @@ def _levels_in_memory(
         )
         raise SlideError(msg)
     arrays = [np.empty((3, s.height_px, s.width_px), np.uint8) for s in plan.sizes]
-    _fill(plan, source, arrays, progress)
+    _fill(plan, source, arrays, progress, sketch)
     return [pixels_of_array(np.ascontiguousarray(np.moveaxis(a, 0, 2)), plan.title) for a in arrays]

@@ -80,6 +80,7 @@ def open_native(location: Location) -> Native:
         sources=(LevelPixels(whole.read, size, size, path.name),),
         copies_base=True,
         base=whole.decoded,
+        quick=whole.reduced if properties["format"] == "jpeg" else None,
     )
 
 
@@ -107,6 +108,13 @@ class _Whole:
         if self._colour.convert is not None:
             pixels = self._colour.convert(pixels)
         return pixels_of_array(pixels, self._path.name)
+
+    def reduced(self) -> NDArray[np.uint8]:
+        """Decode a JPEG at an eighth of its size, which takes a tenth of the time."""
+        with _opened(self._path) as image:
+            image.draft("RGB", (self._size.width_px // 8, self._size.height_px // 8))
+            pixels = np.asarray(image.convert("RGB"))
+        return pixels if self._colour.convert is None else self._colour.convert(pixels)
 
     def read(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """Decode, and cut out a window."""

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict, deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
 
 from napari_stem.geometry import SizePx
 from napari_stem.slide.array_slide import ArraySlide
+from napari_stem.slide.patch_plan import NO_TILE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from napari_stem.slide.base import Slide
 
 KEEP_BYTES = 128 * 2**20  # two rows of tiles across 85,000 px at 256 px a tile
 TILE = SizePx(512, 512)  # of a slide that does not tell its own
+GLASS = 0  # the slot of what lies off the level
+WHITE = 255
 
 Item = TypeVar("Item")
-
-
-class TileKey(NamedTuple):
-    """Which tile of which level."""
-
-    level: int
-    row: int
-    column: int
 
 
 def share(work: Callable[[Item], None], items: Iterable[Item], max_workers: int) -> None:
@@ -57,82 +52,116 @@ def share(work: Callable[[Item], None], items: Iterable[Item], max_workers: int)
             waiting.clear()
 
 
+def tile_of(slide: Slide, level: int) -> SizePx:
+    """Extent of the tiles of a level, as they are stored."""
+    size = slide.levels[level].size
+    native = slide.sources[level].native if isinstance(slide, ArraySlide) else TILE
+    return SizePx(min(native.height_px, size.height_px), min(native.width_px, size.width_px))
+
+
 class TileSource:
-    """Decodes tiles of a slide and keeps the last used ones.
+    """Decodes tiles of one level and keeps the last used ones, side by side in one array.
+
+    The memory is taken once and used again, as fresh memory costs as much as decoding a JPEG into it.
+    Not to be used by several threads at once.
 
     Parameters
     ----------
     slide
         Open.
+    level
+        Which of its levels.
     max_workers
         Threads that decode.
     keep_bytes
         How many bytes of pixels are held at most, unless what is asked for at once is more.
+
+    Attributes
+    ----------
+    pixels
+        (slots, tile height, 3 * tile width) uint8; white where a tile is cut by the level's end.
     """
 
-    def __init__(self, slide: Slide, max_workers: int, keep_bytes: int = KEEP_BYTES) -> None:
-        self.slide = slide
-        self.max_workers = max_workers
-        self.keep_bytes = keep_bytes
-        self._kept: OrderedDict[TileKey, NDArray[np.uint8]] = OrderedDict()
-        self._kept_bytes = 0
-        self._lock = threading.Lock()
+    def __init__(
+        self, slide: Slide, level: int, max_workers: int, keep_bytes: int = KEEP_BYTES
+    ) -> None:
+        self._slide = slide
+        self._level = level
+        self._max_workers = max_workers
+        self.tile = tile_of(slide, level)
+        self._begin(max(1, keep_bytes // (3 * self.tile.height_px * self.tile.width_px)))
 
-    def tile(self, level: int) -> SizePx:
-        """Extent of the tiles of a level, as they are stored."""
-        size = self.slide.levels[level].size
-        native = self.slide.sources[level].native if isinstance(self.slide, ArraySlide) else TILE
-        return SizePx(
-            min(native.height_px, size.height_px),
-            min(native.width_px, size.width_px),
-        )
+    def _begin(self, room: int) -> None:
+        """Hold nothing, with room for some tiles."""
+        self.room = room
+        self._kept: OrderedDict[int, int] = OrderedDict()  # number -> slot, last used last
+        self._free = list(range(room, GLASS, -1))
+        self._has_glass = False
+        self.pixels = np.empty((1 + room, self.tile.height_px, 3 * self.tile.width_px), np.uint8)
 
-    def fetch(self, keys: Iterable[TileKey]) -> Mapping[TileKey, NDArray[np.uint8]]:
-        """Get tiles, each (height, width, 3) uint8, cut where the level ends; not to be written to.
+    def fetch(self, numbers: NDArray[np.int64]) -> NDArray[np.intp]:
+        """Have tiles decoded.
+
+        Parameters
+        ----------
+        numbers
+            Row times tiles per row plus column, each once; ``NO_TILE`` is all white.
+
+        Returns
+        -------
+        Slots of ``pixels``, in the same order; they hold until the next call.
 
         Raises
         ------
         SlideError
             A tile is damaged.
         """
-        found: dict[TileKey, NDArray[np.uint8]] = {}
+        wanted = [int(number) for number in numbers if number != NO_TILE]
+        if len(wanted) > self.room:
+            self._begin(len(wanted))
         missing = []
-        with self._lock:
-            for key in keys:
-                if (pixels := self._kept.get(key)) is None:
-                    missing.append(key)
-                else:
-                    self._kept.move_to_end(key)
-                    found[key] = pixels
-            self._make_room(sum(self._n_bytes(key) for key in missing), len(found))
+        for number in wanted:
+            if number in self._kept:
+                self._kept.move_to_end(number)
+            else:
+                missing.append(number)
+        while len(self._free) < len(missing):
+            self._free.append(self._kept.popitem(last=False)[1])
+        self._decode_all(missing)
+        if len(wanted) < len(numbers) and not self._has_glass:
+            self.pixels[GLASS] = WHITE
+            self._has_glass = True
+        slots = [GLASS if number == NO_TILE else self._kept[int(number)] for number in numbers]
+        return np.array(slots, dtype=np.intp)
 
-        def decode(key: TileKey) -> None:
-            found[key] = self._decode(key)
+    def _decode_all(self, missing: list[int]) -> None:
+        slots = {number: self._free.pop() for number in missing}
+        done: list[int] = []
 
-        share(decode, missing, self.max_workers)
-        with self._lock:
-            for key in missing:
-                if key not in self._kept:  # another thread may have asked for it as well
-                    self._kept[key] = found[key]
-                    self._kept_bytes += self._n_bytes(key)
-        return found
+        def decode(number: int) -> None:
+            self._decode(number, self.pixels[slots[number]])
+            done.append(number)
 
-    def _make_room(self, n_bytes: int, n_needed: int) -> None:
-        """Forget the tiles used longest ago, but none of the last ones, which are needed now."""
-        while self._kept_bytes + n_bytes > self.keep_bytes and len(self._kept) > n_needed:
-            key, _ = self._kept.popitem(last=False)
-            self._kept_bytes -= self._n_bytes(key)
+        try:
+            share(decode, missing, self._max_workers)
+        finally:
+            for number in done:
+                self._kept[number] = slots.pop(number)
+            self._free.extend(slots.values())
 
-    def _n_bytes(self, key: TileKey) -> int:
-        tile = self.tile(key.level)
-        return 3 * tile.height_px * tile.width_px
-
-    def _decode(self, key: TileKey) -> NDArray[np.uint8]:
-        size, tile = self.slide.levels[key.level].size, self.tile(key.level)
-        top, left = key.row * tile.height_px, key.column * tile.width_px
+    def _decode(self, number: int, slot: NDArray[np.uint8]) -> None:
+        size, tile = self._slide.levels[self._level].size, self.tile
+        row, column = divmod(number, -(-size.width_px // tile.width_px))
+        top, left = row * tile.height_px, column * tile.width_px
         bottom = min(top + tile.height_px, size.height_px)
         right = min(left + tile.width_px, size.width_px)
-        if isinstance(self.slide, ArraySlide):
-            source = self.slide.sources[key.level]
-            return source.window(slice(top, bottom), slice(left, right))
-        return self.slide.read_region(left, top, key.level, SizePx(bottom - top, right - left))
+        if isinstance(self._slide, ArraySlide):
+            source = self._slide.sources[self._level]
+            pixels = source.window(slice(top, bottom), slice(left, right))
+        else:
+            extent = SizePx(bottom - top, right - left)
+            pixels = self._slide.read_region(left, top, self._level, extent)
+        target = slot.reshape(tile.height_px, tile.width_px, 3)
+        target[: bottom - top, : right - left] = pixels
+        target[bottom - top :] = WHITE
+        target[: bottom - top, right - left :] = WHITE

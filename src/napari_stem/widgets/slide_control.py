@@ -13,6 +13,7 @@ from napari_stem.geometry import Mpp
 from napari_stem.layers import METADATA_KEY
 from napari_stem.widgets.known_length import KnownLength
 from napari_stem.widgets.region_layers import regions_of
+from napari_stem.widgets.slide_display import SlideDisplay
 from napari_stem.widgets.slide_layers import SlideLayers, slide_of
 from napari_stem.widgets.worker import Reporter
 
@@ -47,6 +48,9 @@ class SlideControl(QObject):
         self._is_following = True
         self.layer: Image | None = None
         self._length = KnownLength(viewer, panel.show_measured)
+        self._display = SlideDisplay(viewer, jobs, panel, self.fit, parent=self)
+        for layer in self._layers.layers():
+            self._display.feed(layer)
         self._told = QTimer(self)  # napari selects and unselects several times within one change
         self._told.setSingleShot(True)
         self._told.timeout.connect(self._follow)
@@ -86,6 +90,7 @@ class SlideControl(QObject):
         self._told.stop()
         self._fitting.stop()
         self._length.stop()
+        self._display.close()
         layers = self._viewer.layers
         layers.events.inserted.disconnect(self._on_inserted)
         layers.events.removed.disconnect(self._on_removed)
@@ -170,6 +175,11 @@ class SlideControl(QObject):
                 layer.visible = fingerprints[owner]
         self.announce()
 
+    def fit(self) -> None:
+        """Show the whole of the active slide."""
+        if self.layer is not None:
+            self._layers.fit(self.layer)
+
     def _fit_again(self) -> None:
         if self.layer is not None and self.layer in self._viewer.layers:
             self._layers.fit(self.layer)
@@ -189,11 +199,13 @@ class SlideControl(QObject):
         if slide is None:
             self._panel.show_unusable(self._layers.why_unusable())
             return
+        self._display.feed(event.value)
         event.value.events.name.connect(self._list)
         self._choose(event.value)
         self.opened.emit(slide)
 
     def _on_removed(self, event: Any) -> None:
+        self._layers.settle_units()
         self._is_following = False  # what napari selects instead was not chosen by anybody
         QTimer.singleShot(0, self._follow_again)
         if event.value is self.layer:
@@ -236,6 +248,7 @@ class SlideControl(QObject):
         self._list()
         self._panel.show_unusable(self._layers.why_unusable())
         self._panel.show_details(self.slide)
+        self._display.show(self.layer)
         self.activated.emit(self.slide)
 
     def _list(self, event: Any = None) -> None:
@@ -247,7 +260,7 @@ class SlideControl(QObject):
 def _open_slide(path: str, mpp: Mpp | None, report: Callable[[str, int, int], None]) -> Slide:
     from napari_stem.slide import open_slide
 
-    return open_slide(path, mpp, progress=report)
+    return open_slide(path, mpp, progress=report, early=True)
 
 
 def _remember_pixel_size(fingerprint: str, mpp: Mpp) -> None:

@@ -8,6 +8,8 @@ import numpy as np
 from napari.layers import Image
 
 from napari_stem.layers import AXES, METADATA_KEY, UM, slide_layer, slide_placement
+from napari_stem.layers.placement import PIXELS
+from napari_stem.widgets.slide_feed import wait_little
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -38,8 +40,7 @@ class SlideLayers:
         data, options, _ = slide_layer(slide)
         if name is not None:
             options["name"] = name
-        if slide.mpp is None:  # a layer in pixels would switch units off for all others
-            options["units"] = UM
+        wait_little(options["metadata"][METADATA_KEY]["view"])
         return self._viewer.add_image(data, **options)
 
     def look_at(self, layer: Image, before: Image | None) -> bool:
@@ -54,6 +55,7 @@ class SlideLayers:
             return False
         if before is not None:
             self._views[before] = (tuple(camera.center), float(camera.zoom))
+        self.settle_units()
         slide = slide_of(layer)
         self._viewer.canvas.overlays.scale_bar.visible = slide is not None and slide.mpp is not None
         if layer in self._views:
@@ -61,6 +63,18 @@ class SlideLayers:
             return False
         self.fit(layer)
         return True
+
+    def settle_units(self) -> None:
+        """Show slides without a pixel size in pixels, unless another slide is measured in um.
+
+        Layers in different units would switch napari's units, and with them the scale bar, off for all.
+        """
+        layers = self.layers()
+        is_sized = any((s := slide_of(layer)) is not None and s.mpp is not None for layer in layers)
+        for layer in layers:
+            slide = slide_of(layer)
+            if slide is not None and slide.mpp is None:
+                layer.units = UM if is_sized else PIXELS
 
     def fit(self, layer: Image) -> None:
         """Show the whole of a slide."""
@@ -80,6 +94,7 @@ class SlideLayers:
         placement = slide_placement(mpp)
         layer.scale, layer.translate = placement.scale_um, placement.translate_um
         layer.units, layer.axis_labels = UM, AXES
+        self.settle_units()
         self._viewer.canvas.overlays.scale_bar.visible = True
         self.fit(layer)
 

@@ -16,6 +16,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_stem.widgets.keys import WHOLE_SLIDE
+from napari_stem.widgets.overview import Overview
 from napari_stem.widgets.parts import note
 from napari_stem.widgets.pixel_size_box import PixelSizeBox
 
@@ -39,6 +41,8 @@ class SlidePanel(QWidget):
     pixel_size_requested = Signal(float)  # um per pixel
     measure_requested = Signal()
     measured = Signal(float)  # um of the line that was drawn
+    fit_requested = Signal()
+    associated_requested = Signal()
 
     def __init__(self, folder: str = "", parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -56,6 +60,14 @@ class SlidePanel(QWidget):
         self.pixel_size = PixelSizeBox()
         self.change_button = QPushButton("Change pixel size…")
         self.change_button.setToolTip("For slides whose file is wrong about it")
+        self.overview = Overview()
+        self.fit_button = QPushButton("Whole slide")
+        self.fit_button.setToolTip(f"Show all of the slide ({WHOLE_SLIDE.sequence})")
+        self.associated_button = QPushButton("Label and macro…")
+        self.associated_button.setToolTip(
+            "The images that the scanner took beside the slide; the label may name the patient"
+        )
+        self.preparing = note("")
         self.unusable = note("")
         self.progress_text = note("")
         self.progress = QProgressBar()
@@ -64,6 +76,8 @@ class SlidePanel(QWidget):
         self.sample_button.clicked.connect(self.sample_requested)
         self.choice.activated.connect(self.slide_chosen)
         self.change_button.clicked.connect(self._change)
+        self.fit_button.clicked.connect(self.fit_requested)
+        self.associated_button.clicked.connect(self.associated_requested)
         self.pixel_size.stated.connect(self.pixel_size_requested)
         self.pixel_size.measure_requested.connect(self.measure_requested)
         self.pixel_size.measured.connect(self.measured)
@@ -83,6 +97,8 @@ class SlidePanel(QWidget):
         self.pixel_size.setVisible(slide is not None and slide.mpp is None)
         self.change_button.setVisible(slide is not None and slide.mpp is not None)
         self.details.setVisible(slide is not None)
+        self.fit_button.setVisible(slide is not None)
+        self.associated_button.setVisible(slide is not None and bool(slide.associated))
         if slide is None:
             return
         pixels = f"{slide.size.width_px:,} × {slide.size.height_px:,} pixels"
@@ -111,6 +127,12 @@ class SlidePanel(QWidget):
         self.open_button.setEnabled(not busy)
         self.sample_button.setEnabled(not busy)
 
+    def show_preparing(self, text: str, done: int = 0, total: int = 0) -> None:
+        """Say how far a slide is that is seen already; no text: it is ready."""
+        share = f" ({done / total:.0%})" if total > 1 else ""
+        self.preparing.setText(f"{text}{share}" if text else "")
+        self.preparing.setVisible(bool(text))
+
     def show_measured(self, length_px: float) -> None:
         """Ask how long the line is that was drawn on the slide."""
         self.pixel_size.show_measured(length_px)
@@ -130,8 +152,14 @@ class SlidePanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(buttons)
+        looking = QHBoxLayout()
+        looking.addWidget(self.fit_button)
+        looking.addWidget(self.associated_button)
+        for widget in (self.choice, self.overview):
+            layout.addWidget(widget)
+        layout.addLayout(looking)
         for widget in (
-            self.choice,
+            self.preparing,
             self.details,
             self.change_button,
             self.pixel_size,
@@ -144,6 +172,8 @@ class SlidePanel(QWidget):
         self.show_details(None)
         self.show_unusable([])
         self.show_busy("")
+        self.show_preparing("")
+        self.overview.setVisible(False)
 
     def _ask_for_file(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Open slide", self.folder, FILE_FILTER)

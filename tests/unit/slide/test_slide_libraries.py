@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from damage import damaged, opened_and_read
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import Mpp, SizePx
@@ -49,6 +50,34 @@ def test_a_folder_with_two_dicom_slides_asks_which(dicom, tmp_path):
     (tmp_path / "other.dcm").write_bytes(changed)
     with pytest.raises(SlideError, match="holds 2 slides; name a file of one of them"):
         open_slide(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_refused"),
+    [
+        ("raise SystemExit(0)", False),
+        ("raise SystemExit(1)", False),
+        ("import os; os.abort()", True),
+    ],
+)
+def test_a_dicom_file_that_openslide_does_not_survive_is_refused(
+    code, is_refused, dicom, monkeypatch
+):
+    monkeypatch.setattr("napari_stem.slide.dicom_probe.CODE", code)
+    file = next(dicom.glob("*.dcm"))
+    if is_refused:
+        with pytest.raises(SlideError, match="in a way that OpenSlide does not survive"):
+            open_slide(file)
+    else:  # what a child finds wrong is told by whoever reads
+        open_slide(file).close()
+
+
+def test_this_process_survives_a_header_that_openslide_does_not(dicom, tmp_path, cache):
+    largest = max(dicom.glob("*.dcm"), key=lambda p: p.stat().st_size)
+    path = tmp_path / "fuzzed.dcm"
+    path.write_bytes(damaged(largest.read_bytes(), "header", 212))  # OpenSlide 4.0.1 crashes on it
+    told = opened_and_read(path)
+    assert told is None or "fuzzed.dcm" in told
 
 
 def test_a_damaged_dicom_file_is_told_at_the_latest_when_it_is_read(dicom, tmp_path):

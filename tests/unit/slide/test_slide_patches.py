@@ -17,8 +17,10 @@ from napari_stem.errors import MissingMppError, SlideError
 from napari_stem.geometry import Mpp, SizePx, Spots
 from napari_stem.slide import open_slide
 from napari_stem.slide.array_slide import LevelPixels
+from napari_stem.slide.patch_plan import NO_TILE
 from napari_stem.slide.patches import PatchReader
-from napari_stem.slide.tile_source import TileKey, TileSource, share
+from napari_stem.slide.resampling import ONE, triangle
+from napari_stem.slide.tile_source import GLASS, TileSource, share
 
 SIDE_PX = 64
 
@@ -140,6 +142,12 @@ def test_a_patch_does_not_depend_on_the_company_it_is_read_in(reader):
     mask = np.arange(40) % 3 == 0
     np.testing.assert_array_equal(reader.read(mask), together[mask])
     assert reader.read([]).shape == (0, 2, SIDE_PX, SIDE_PX, 3)
+    out = np.zeros_like(together)
+    assert reader.read(slice(None), out) is out
+    np.testing.assert_array_equal(out, together)
+    for unfit in (out[:3], out.astype(float), out.swapaxes(2, 3)):
+        with pytest.raises(ValueError, match="cannot be put into"):
+            reader.read(slice(None), unfit)
 
 
 def test_off_the_slide_is_white(svs_path, opened):
@@ -152,7 +160,9 @@ def test_off_the_slide_is_white(svs_path, opened):
 
 def test_far_off_the_slide_is_white_and_decodes_nothing(svs_path, opened, decoded):
     far = spots_at([-900, 500, 9000], [500, -900, 9000])
-    patches = PatchReader(opened(svs_path), far, PatchSpec((60.0,), SIDE_PX)).read(slice(None))
+    reader = PatchReader(opened(svs_path), far, PatchSpec((60.0,), SIDE_PX))
+    decoded.clear()  # of what opening itself looks at
+    patches = reader.read(slice(None))
     assert (patches == 255).all()
     assert decoded == []
 
@@ -215,16 +225,35 @@ def test_with_little_memory_few_tiles_are_decoded_again(svs_path, opened, decode
     assert len(decoded) < 1.5 * len(set(decoded))
 
 
-def test_no_more_tiles_are_kept_than_allowed(svs_path, opened):
-    tiles = TileSource(opened(svs_path), max_workers=2, keep_bytes=5 * 3 * 240 * 240)
-    for row in range(12):
+def test_no_more_tiles_are_kept_than_allowed(svs_path, opened, decoded):
+    slide = opened(svs_path)  # 10 tiles of 240 px a row, 13 rows
+    tiles = TileSource(slide, 0, max_workers=2, keep_bytes=5 * 3 * 240 * 240)
+    stored = np.full((13 * 240, 10 * 240, 3), 255, np.uint8)
+    stored[:2967, :2220] = slide.sources[0].window(slice(0, 2967), slice(0, 2220))
+    memory = tiles.pixels
+    for row in range(13):
         for column in range(0, 9, 3):
-            found = tiles.fetch([TileKey(0, row, column + i) for i in range(3)])
-            assert [found[TileKey(0, row, column + i)].shape for i in range(3)] == [
-                (240, 240, 3)
-            ] * 3
-            assert len(tiles._kept) <= 5
-            assert tiles._kept_bytes == len(tiles._kept) * 3 * 240 * 240
+            numbers = 10 * row + column + np.arange(3)
+            for number, slot in zip(numbers, tiles.fetch(numbers), strict=True):
+                top, left = 240 * (number // 10), 240 * (number % 10)
+                expected = stored[top : top + 240, left : left + 240].reshape(240, 720)
+                np.testing.assert_array_equal(tiles.pixels[slot], expected)
+    assert tiles.pixels is memory
+    assert len(memory) == 6
+    decoded.clear()
+    tiles.fetch(np.array([126, 127, 128]))  # the last ones
+    assert decoded == []
+    assert tiles.fetch(np.array([NO_TILE])).tolist() == [GLASS]
+    assert (tiles.pixels[GLASS] == 255).all()
+
+
+def test_room_is_made_for_one_patch_of_many_tiles(svs_path, opened, decoded):
+    tiles = TileSource(opened(svs_path), 0, max_workers=2, keep_bytes=0)
+    decoded.clear()
+    slots = tiles.fetch(np.arange(12))
+    assert len(set(slots.tolist())) == 12
+    np.testing.assert_array_equal(tiles.fetch(np.arange(12)), slots)
+    assert len(decoded) == 12
 
 
 def test_a_damaged_tile_spoils_only_the_patches_that_show_it(svs_path, opened, monkeypatch):
@@ -238,9 +267,12 @@ def test_a_damaged_tile_spoils_only_the_patches_that_show_it(svs_path, opened, m
     slide = opened(svs_path)
     monkeypatch.setattr(LevelPixels, "window", damaged)
     reader = PatchReader(slide, lattice_of_spots(300), PatchSpec((40.0,), SIDE_PX), max_workers=4)
-    with pytest.raises(SlideError, match="damaged"):
-        reader.read(slice(None))
-    assert reader.read([0]).shape == (1, 1, SIDE_PX, SIDE_PX, 3)
+    for _ in range(2):  # what failed is not taken for decoded
+        with pytest.raises(SlideError, match="damaged"):
+            reader.read(slice(None))
+    monkeypatch.setattr(LevelPixels, "window", window)
+    sound = PatchReader(slide, reader.spots, reader.spec).read(slice(None))
+    np.testing.assert_array_equal(reader.read(slice(None)), sound)
 
 
 def test_threads_may_share_a_reader(svs_path, opened):
@@ -267,6 +299,39 @@ def test_work_is_shared_until_something_is_raised():
     with pytest.raises(ValueError, match=r"^\d+$"):
         share(failing, range(1000), 2)
     assert len(entered) <= 2
+
+
+@pytest.mark.parametrize("fov_px", [20.0, SIDE_PX, 64.2, 96.0, 127.9, 128.0, 200.3, 700.0])
+def test_resampling_is_pillows_to_the_bit(svs_path, pixels, opened, fov_px):
+    """From enlarging to many pixels for one, on and off the slide, across tiles."""
+    slide = opened(svs_path, Mpp.square(0.5))
+    slide.levels = slide.levels[:1]
+    rng = np.random.default_rng(1)
+    spots = spots_at(rng.uniform(-100, 2300, 12), rng.uniform(-100, 3100, 12))
+    reader = PatchReader(slide, spots, PatchSpec((fov_px / 2,), SIDE_PX))
+    patches = reader.read(slice(None))[:, 0]
+    for patch, x_px, y_px in zip(patches, spots.x_px, spots.y_px, strict=True):
+        left, top = x_px - fov_px / 2, y_px - fov_px / 2
+        near = math.ceil(max(fov_px / SIDE_PX, 1)) + 1
+        x0, y0 = math.floor(left) - near, math.floor(top) - near
+        side = math.ceil(fov_px) + 2 * near + 1
+        box = (left - x0, top - y0, left - x0 + fov_px, top - y0 + fov_px)
+        window = Image.fromarray(crop(pixels, x0, y0, side, side))
+        expected = window.resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR, box=box)
+        np.testing.assert_array_equal(patch, np.asarray(expected))
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0, 1.37, 4.0, 61.3])
+def test_weights_are_a_triangle_and_sum_to_one(scale):
+    side, begin, offset = 50, 40.25, -7
+    first, weights = np.zeros(side, np.int64), np.zeros((130, side), np.uint64)
+    end = triangle(begin, side * scale, offset, first, weights)
+    np.testing.assert_allclose(weights.sum(axis=0) / ONE, 1, atol=130 / ONE)
+    pixels = first + np.arange(130)[:, None] - offset
+    centres = begin + (np.arange(side) + 0.5) * scale
+    shape = np.maximum(0, 1 - np.abs(pixels + 0.5 - centres) / max(scale, 1))
+    np.testing.assert_allclose(weights / ONE, shape / shape.sum(axis=0), atol=1e-5)
+    assert (pixels[weights > 0] + offset).max() < end
 
 
 FORMS = {

@@ -1,0 +1,125 @@
+"""Levels that a file lacks, made when they are first needed, by the thread that needs them first."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from napari_stem.errors import SlideError
+from napari_stem.geometry import SizePx
+from napari_stem.slide.array_slide import READ_ERRORS, LevelPixels
+from napari_stem.slide.pyramid import CHUNK_PX, made_levels, open_store
+from napari_stem.slide.sketch import Sketch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_stem.slide.array_slide import ReadWindow
+    from napari_stem.slide.base import Progress
+    from napari_stem.slide.pyramid import Plan
+
+logger = logging.getLogger(__name__)
+
+
+class Making:
+    """The missing levels of one slide.
+
+    Parameters
+    ----------
+    plan
+        Which levels.
+    base
+        Gives the level that they are made from, told how far its decoding is.
+    quick
+        Gives a rough picture of the whole slide within a moment, (h, w, 3); None where nothing does.
+
+    first_level
+        Place of the first of them among all levels of the slide.
+
+    Attributes
+    ----------
+    sketch
+        What is known of the slide until the levels are there.
+    progress
+        Told ``(text, done, total)`` by whichever thread makes the levels.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        base: Callable[[Progress | None], LevelPixels],
+        quick: Callable[[], NDArray[np.uint8]] | None,
+        first_level: int,
+    ) -> None:
+        self.first_level = first_level
+        self.sketch = Sketch(plan.sizes[-1])
+        self.progress: Progress | None = None
+        self._plan, self._base, self._quick = plan, base, quick
+        self._made: list[LevelPixels] | None = None
+        self._lock = threading.Lock()
+        self._is_stopped = False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the levels are there."""
+        return self._made is not None
+
+    def find(self) -> bool:
+        """Take the levels from the store if an earlier opening made them; tell whether it had."""
+        with self._lock:
+            self._made = open_store(self._plan)
+        return self.is_done
+
+    def levels(self) -> list[LevelPixels]:
+        """Give the levels; makes them if nobody has, and waits if somebody does.
+
+        Raises
+        ------
+        SlideError
+            The file is damaged, the levels can be kept nowhere, or ``stop`` was called.
+        """
+        with self._lock:
+            if self._made is None:
+                self._draw_first()
+                self._made = made_levels(
+                    self._plan, lambda: self._base(self._tell), self._tell, self.sketch
+                )
+            return self._made
+
+    def pending(self) -> list[LevelPixels]:
+        """Give the same levels at once; reading from one waits until all are made."""
+
+        def reading(number: int) -> ReadWindow:
+            def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
+                return self.levels()[number].window(rows, columns)
+
+            return read
+
+        chunk = SizePx(CHUNK_PX, CHUNK_PX)
+        return [
+            LevelPixels(reading(number), size, chunk, self._plan.title)
+            for number, size in enumerate(self._plan.sizes)
+        ]
+
+    def stop(self) -> None:
+        """Make no more; what is half made is removed."""
+        self._is_stopped = True
+
+    def _draw_first(self) -> None:
+        if self._quick is None:
+            return
+        try:
+            self.sketch.paint_whole(self._quick())
+        except (SlideError, *READ_ERRORS) as error:  # what is wrong with the file is told later
+            logger.debug("No quick picture of %s: %s", self._plan.title, error)
+
+    def _tell(self, text: str, done: int, total: int) -> None:
+        if self._is_stopped:
+            msg = f"{self._plan.title} was closed before it was ready; open it again."
+            raise SlideError(msg)
+        if self.progress is not None:
+            self.progress(text, done, total)

@@ -1,0 +1,211 @@
+"""Slides on the screen: the first picture, the overview, the label and macro images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from npe2 import PluginManifest
+from PIL import Image
+from qtpy.QtCore import QPointF, Qt
+
+import napari_stem
+from napari_stem.geometry import PointPx
+from napari_stem.reader import SlideWarning
+from napari_stem.widgets.overview import HEIGHT_PX, REGION, VISIBLE, Mark, Overview
+from napari_stem.widgets.slide_feed import view_of
+
+if TYPE_CHECKING:
+    from qtpy.QtGui import QColor
+
+pytestmark = pytest.mark.gui
+
+SLIDES = Path(__file__).parents[1] / "data" / "slides"
+MANIFEST = Path(napari_stem.__file__).parent / "napari.yaml"
+BRIGHT = np.full((40, 80, 3), 240, np.uint8)
+
+
+@pytest.fixture
+def jpeg(tmp_path, monkeypatch) -> Path:
+    """A real section as a flat JPEG that no cache knows yet."""
+    monkeypatch.setenv("NAPARI_STEM_CACHE", str(tmp_path / "cache"))
+    return SLIDES / "C5-crop.jpg"
+
+
+@pytest.fixture
+def overview(qtbot) -> Overview:
+    widget = Overview()
+    qtbot.addWidget(widget)
+    widget.resize(300, HEIGHT_PX)
+    widget.show_picture(BRIGHT, aspect=2.0)
+    return widget
+
+
+def colour_at(widget, x, y) -> QColor:
+    return widget.grab().toImage().pixelColor(round(x), round(y))
+
+
+def test_the_overview_shows_where_the_window_is(overview):
+    overview.show_visible(0.25, 0.5, 0.5, 1.0)
+    on, seen = overview.picture_rect(), overview.visible_rect()
+    assert on.width() == pytest.approx(2 * on.height())
+    assert seen.left() == pytest.approx(on.left() + on.width() / 4)
+    assert seen.bottom() == pytest.approx(on.bottom())
+    edge = colour_at(overview, seen.left(), seen.center().y())
+    assert edge.blue() - edge.red() > 100
+    assert VISIBLE.blue() > VISIBLE.red()
+    inside = colour_at(overview, seen.center().x(), seen.center().y())
+    assert inside.red() == 240
+
+
+def test_a_tiny_rectangle_is_still_to_be_seen(overview):
+    overview.show_visible(0.5, 0.5, 0.5001, 0.5001)
+    assert overview.visible_rect().width() >= 6
+    overview.show_visible(1.5, 0.5, 1.6, 0.6)  # beside the slide
+    assert overview.visible_rect() is None
+
+
+def test_regions_are_marked(overview):
+    overview.show_marks([Mark(((0.2, 0.2), (0.8, 0.2), (0.8, 0.8), (0.2, 0.8)), is_area=False)])
+    on = overview.picture_rect()
+    edge = colour_at(overview, on.left() + 0.2 * on.width(), on.center().y())
+    assert edge.red() < 180
+    assert REGION.alpha() < 255
+
+
+def test_clicking_the_overview_names_the_place(overview, qtbot):
+    on = overview.picture_rect()
+    place = QPointF(on.left() + 0.75 * on.width(), on.top() + 0.25 * on.height()).toPoint()
+    with qtbot.waitSignal(overview.went_to) as went:
+        qtbot.mouseClick(overview, Qt.MouseButton.LeftButton, pos=place)
+    assert went.args == pytest.approx([0.75, 0.25], abs=0.01)
+
+
+def test_the_overview_follows_the_window_and_leads_it(road):
+    panel, camera = road.panels.slide, road.viewer.scene.camera
+    layer = road.open(SLIDES / "CMU-1-Small-Region.svs")
+    slide = road.dock.coordinator.slide
+    road.wait(lambda: slide.is_complete and panel.overview._image is not None)
+    assert panel.overview.isVisible()
+    width_um, height_um = (n * slide.mpp.x_um for n in (slide.size.width_px, slide.size.height_px))
+    camera.zoom *= 4
+    panel.overview.went_to.emit(0.25, 0.75)
+    assert camera.center[-2:] == pytest.approx((0.75 * height_um, 0.25 * width_um), rel=1e-3)
+    on, seen = panel.overview.picture_rect(), panel.overview.visible_rect()
+    assert seen.center().x() == pytest.approx(on.left() + on.width() / 4, abs=1)
+    assert seen.center().y() == pytest.approx(on.top() + on.height() * 3 / 4, abs=1)
+    canvas_height = road.viewer.canvas.size[0]
+    assert seen.height() / on.height() == pytest.approx(
+        canvas_height / camera.zoom / height_um, rel=0.02
+    )
+    before = camera.zoom
+    panel.fit_button.click()
+    assert camera.zoom < before
+    assert camera.center[-2:] == pytest.approx((height_um / 2, width_um / 2), rel=1e-3)
+    camera.zoom *= 4
+    road.viewer.keymap[_home(road.viewer)](road.viewer)
+    assert camera.zoom < before
+    assert layer.visible
+
+
+def _home(viewer):
+    (key,) = (key for key in viewer.keymap if str(key) == "Home")
+    return key
+
+
+def test_the_overview_marks_drawn_regions(road):
+    road.open(SLIDES / "CMU-1-Small-Region.svs")
+    corners = [PointPx(500, 500), PointPx(1500, 500), PointPx(1500, 1500), PointPx(500, 1500)]
+    road.draw(corners)
+    overview, size = road.panels.slide.overview, road.dock.coordinator.slide.size
+    road.wait(lambda: len(overview._marks) == 1)
+    (mark,) = overview._marks
+    shares = [(c.x_px / size.width_px, c.y_px / size.height_px) for c in corners]
+    assert [list(place) for place in mark.corners] == [
+        pytest.approx(list(s), abs=0.005) for s in shares
+    ]
+
+
+def test_label_and_macro_are_shown_when_asked_for_only(road):
+    panel, display = road.panels.slide, road.dock.coordinator.slides._display
+    road.open(SLIDES / "C5-crop.jpg")
+    assert panel.associated_button.isHidden()
+    road.open(SLIDES / "CMU-1-Small-Region.svs")
+    assert panel.associated_button.isVisible()
+    assert display.associated is None
+    panel.associated_button.click()
+    road.wait(lambda: display.associated is not None)
+    box, slide = display.associated, road.dock.coordinator.slide
+    assert set(box.pictures) == set(slide.associated)
+    assert next(iter(box.pictures)) == "label"
+    assert all(not label.pixmap().isNull() for label in box.pictures.values())
+    box.close()
+    road.wait(lambda: display.associated is None)
+    assert len(road.viewer.layers) == 2  # they become no layers
+
+
+def test_a_flat_picture_is_seen_before_it_is_complete(road, jpeg):
+    layer = road.open(jpeg)
+    slide = road.dock.coordinator.slide
+    assert not slide.is_complete
+    road.wait(lambda: slide.n_strokes > 0)
+    road.wait(lambda: slide.is_complete and road.panels.slide.preparing.isHidden())
+    assert list(road.viewer.layers) == [layer]
+    with Image.open(jpeg) as image:
+        true = np.asarray(image)
+    view = view_of(layer)
+    view.patience_s = None
+    np.testing.assert_array_equal(layer.data[0][100:300, 200:500], true[100:300, 200:500])
+    coarsest = slide.levels[-1].pixels.compute()
+    np.testing.assert_array_equal(np.asarray(layer.data[-1]), coarsest)
+
+
+def test_a_picture_that_proves_damaged_is_taken_away_with_one_sentence(
+    road, jpeg, tmp_path, notifications
+):
+    path = tmp_path / "cut.png"
+    noise = np.random.default_rng(0).integers(0, 255, (1500, 1500, 3), np.uint8)
+    Image.fromarray(noise).save(path, compress_level=1)
+    path.write_bytes(path.read_bytes()[:4_000_000])
+    road.panels.slide.open_requested.emit(str(path))
+    road.wait(lambda: notifications != [])
+    road.wait(lambda: len(road.viewer.layers) == 0)
+    assert len(notifications) == 1
+    assert "cut.png is damaged or incomplete" in notifications[0]
+    assert road.panels.slide.preparing.isHidden()
+    assert road.dock.coordinator.slide is None
+
+
+@pytest.fixture
+def plugin(npe2pm):
+    with npe2pm.tmp_plugin(manifest=PluginManifest.from_file(MANIFEST)):
+        yield
+
+
+def test_what_napari_opens_is_completed_without_the_dock(make_napari_viewer, qtbot, plugin, jpeg):
+    from qtpy.QtCore import QThreadPool
+
+    viewer = make_napari_viewer(show=True)
+    with pytest.warns(SlideWarning, match="how large its pixels are"):
+        (layer,) = viewer.open(str(jpeg), plugin="napari-stem")
+    view = view_of(layer)
+    assert not view.slide.is_complete
+    qtbot.waitUntil(lambda: view.slide.is_complete, timeout=60_000)
+    coarsest = view.slide.levels[-1].pixels.compute()
+    qtbot.waitUntil(lambda: np.array_equal(np.asarray(layer.data[-1]), coarsest), timeout=60_000)
+    viewer.layers.clear()
+    assert view.arrived is None
+    QThreadPool.globalInstance().waitForDone()
+
+
+def test_without_a_window_napari_waits_for_the_pixels(plugin, jpeg):
+    with pytest.warns(SlideWarning, match="how large its pixels are"):
+        (layer,) = ViewerModel().open(str(jpeg), plugin="napari-stem")
+    view = view_of(layer)
+    assert view.patience_s is None
+    assert view.slide.is_complete  # its thumbnail was read
+    with Image.open(jpeg) as image:
+        np.testing.assert_array_equal(layer.data[0][:50, :60], np.asarray(image)[:50, :60])

@@ -1,0 +1,261 @@
+"""Slides as viewers read them: before they are complete, in blocks, without waiting."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from writing import RGB
+
+from napari_stem.errors import SlideError
+from napari_stem.geometry import SizePx
+from napari_stem.slide.array_slide import LevelPixels
+from napari_stem.slide.halving import halve
+from napari_stem.slide.sketch import GROUND, Sketch, enlarged
+from napari_stem.slide.view import SlideView
+from napari_stem.slide.view_blocks import Block, Kept
+
+SCRIPTS = Path(__file__).parents[3] / "scripts"
+
+
+@pytest.fixture
+def sparse_tiff(tmp_path, pixels):
+    """Levels 1, 4 and 16, as Aperio stores them."""
+    import tifffile
+
+    path = tmp_path / "sparse.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for factor in (1, 4, 16):
+            options = RGB | {"tile": (128, 128)}
+            writer.write(pixels[::factor, ::factor], subfiletype=int(factor > 1), **options)
+    return path
+
+
+def test_every_level_of_a_view_shows_the_slide(sparse_tiff, opened):
+    slide = opened(sparse_tiff)
+    view = SlideView(slide)
+    shapes = {level.shape: number for number, level in enumerate(view.levels)}
+    assert [level.shape[0] for level in view.levels] == [2967, 1484, 742, 371, 186]
+    for level in slide.levels:
+        number = shapes[level.size.height_px, level.size.width_px, 3]
+        true = level.pixels.compute()
+        np.testing.assert_array_equal(np.asarray(view.levels[number]), true)
+        np.testing.assert_array_equal(
+            view.levels[number][100:160, 3:131, 1], true[100:160, 3:131, 1]
+        )
+    between = halve(slide.levels[0].pixels.compute())
+    np.testing.assert_array_equal(np.asarray(view.levels[1]), between)
+    between = halve(slide.levels[1].pixels.compute())
+    np.testing.assert_array_equal(np.asarray(view.levels[3]), between)
+
+
+def test_a_view_tells_the_blocks_in_which_it_is_best_read(sparse_tiff, opened):
+    view = SlideView(opened(sparse_tiff))
+    assert view.levels[0].chunks == (512, 512, 3)
+    assert view.levels[0].size == 2967 * 2220 * 3
+
+
+class Held:
+    """The finest level of a view, kept back until it is let go."""
+
+    def __init__(self, view: SlideView) -> None:
+        self.let_go = threading.Event()
+        self.n_reads = 0
+        true = view._sources[0]
+
+        def read(rows, columns):
+            self.n_reads += 1
+            assert self.let_go.wait(20)
+            return true.window(rows, columns)
+
+        view._sources[0] = LevelPixels(read, true.size, true.native, true.told_as)
+
+
+def test_late_pixels_are_shown_roughly_and_announced_when_they_come(svs_path, opened):
+    slide = opened(svs_path)
+    view = SlideView(slide)
+    held, arrived = Held(view), threading.Event()
+    view.patience_s, view.arrived = 0.0, arrived.set
+    true = slide.levels[0].pixels[700:1000, 600:900].compute()
+    np.asarray(view.levels[-1])
+    rough = view.levels[0][700:1000, 600:900]
+    assert rough.shape == true.shape
+    assert np.abs(rough.astype(int) - true).mean() < 25  # the same tissue,
+    assert (rough != true).any()  # but not yet its pixels
+    assert not arrived.is_set()
+    held.let_go.set()
+    assert arrived.wait(20)
+    view.patience_s = None
+    np.testing.assert_array_equal(view.levels[0][700:1000, 600:900], true)
+
+
+def test_only_the_main_thread_is_impatient(svs_path, opened):
+    slide = opened(svs_path)
+    view = SlideView(slide)
+    held, found = Held(view), []
+    view.patience_s = 0.0
+    other = threading.Thread(target=lambda: found.append(view.levels[0][700:800, 600:700]))
+    other.start()
+    held.let_go.set()
+    other.join(20)
+    np.testing.assert_array_equal(found[0], slide.levels[0].pixels[700:800, 600:700].compute())
+
+
+def test_what_has_moved_out_of_sight_is_not_decoded(svs_path, opened):
+    view = SlideView(opened(svs_path))
+    held = Held(view)
+    view.patience_s = 0.0
+    for top in range(0, 2500, 100):
+        view.levels[0][top : top + 100, 0:2200]
+    waiting = len(view._coming)
+    held.let_go.set()
+    assert waiting <= 20  # of 30 blocks: two rows, and those that threads had begun
+
+
+def test_damage_is_told_once_and_shown_from_a_coarser_level(svs_path, opened):
+    view = SlideView(opened(svs_path))
+    told = []
+
+    def read(rows, columns):
+        raise ValueError("bad tile")
+
+    true = view._sources[0]
+    view._sources[0] = LevelPixels(read, true.size, true.native, "slide.svs")
+    view.patience_s, view.failed = 20.0, told.append
+    for _ in range(3):
+        view.levels[0][0:300, 0:300]
+    assert len(told) == 1
+    assert "slide.svs cannot be read" in told[0]
+    view.patience_s = None
+    with pytest.raises(SlideError, match=r"slide\.svs cannot be read"):
+        view.levels[0][0:300, 0:300]
+
+
+def test_kept_blocks_are_bounded_and_the_last_used_stay():
+    pixels = np.zeros((10, 10, 3), np.uint8)
+    kept = Kept(3 * pixels.nbytes)
+    blocks = [Block(0, 0, (10 * n, 10 * n + 10), (0, 10)) for n in range(4)]
+    for block in blocks[:3]:
+        kept.put(block, pixels)
+    assert kept.get(blocks[0]) is not None
+    kept.put(blocks[3], pixels)
+    assert [kept.get(block) is not None for block in blocks] == [True, False, True, True]
+
+
+def test_a_jpeg_opened_early_is_whole_when_it_is_read(jpeg_path, cache, opened):
+    slide = opened(jpeg_path, early=True)
+    assert not slide.is_complete
+    assert [slide.is_ready(number) for number in range(len(slide.levels))] == [False, False]
+    with Image.open(jpeg_path) as image:
+        true = np.asarray(image)
+    np.testing.assert_array_equal(
+        slide.read_region(10, 20, 0, SizePx(300, 200)), true[20:320, 10:210]
+    )
+    assert slide.is_complete
+    assert opened(jpeg_path, early=True).is_complete  # from the store
+
+
+def test_a_jpeg_is_sketched_before_it_is_decoded(jpeg_path, cache, opened):
+    slide = opened(jpeg_path, early=True)
+    assert (slide.sketch == GROUND).all()
+    seen = []
+
+    def tell(text, done, total):
+        seen.append((text, slide.sketch.copy()))
+
+    slide.complete(tell)
+    text, first = seen[0]
+    assert text == "Decoding C5-crop.jpg"
+    coarsest = slide.levels[-1].pixels.compute().astype(int)
+    first, coarsest = (
+        a[:640, :736].reshape(20, 32, 23, 32, 3).mean((1, 3)) for a in (first, coarsest)
+    )
+    assert np.abs(first - coarsest).mean() < 3
+    assert slide.sketch is None
+
+
+def test_a_tiled_slide_without_levels_is_sketched_as_they_are_made(tmp_path, pixels, cache, opened):
+    import tifffile
+
+    path = tmp_path / "flat.tif"
+    tifffile.imwrite(path, pixels, **RGB)
+    slide = opened(path, early=True)
+    assert [slide.is_ready(number) for number in range(3)] == [True, False, False]
+    view = SlideView(slide)
+    view.patience_s = 20.0
+    np.testing.assert_array_equal(view.levels[0][0:300, 0:300], pixels[0:300, 0:300])
+    assert (np.asarray(view.levels[-1]) == GROUND).all()
+    shares = []
+    slide.complete(lambda *_: shares.append((slide.sketch != GROUND).mean()))
+    assert 0 < shares[0] < max(shares)
+    np.testing.assert_array_equal(np.asarray(view.levels[-1]), slide.levels[-1].pixels.compute())
+
+
+def test_a_cut_picture_is_refused_when_it_is_completed_and_when_it_is_read(tmp_path, cache, opened):
+    whole = tmp_path / "whole.png"
+    noise = np.random.default_rng(0).integers(0, 255, (1200, 1200, 3), np.uint8)
+    Image.fromarray(noise).save(whole)
+    path = tmp_path / "cut.png"
+    path.write_bytes(whole.read_bytes()[:2_000_000])
+    slide = opened(path, early=True)
+    for read in (slide.complete, lambda: slide.read_region(0, 0, 0, SizePx(10, 10))):
+        with pytest.raises(SlideError, match=r"cut\.png is damaged or incomplete"):
+            read()
+
+
+def test_closing_stops_the_making_and_leaves_nothing(jpeg_path, cache, opened):
+    slide = opened(jpeg_path, early=True)
+    with pytest.raises(SlideError, match=r"C5-crop\.jpg was closed before it was ready"):
+        slide.complete(lambda *_: slide.close())
+    assert not slide.is_complete
+    assert not list(cache.glob("pyramids/*"))
+
+
+def test_a_sketch_takes_windows_of_finer_pictures():
+    sketch = Sketch(SizePx(10, 20))
+    sketch.paint(np.full((40, 80, 3), 7, np.uint8), slice(40, 80), slice(80, 160), (80, 160))
+    assert (sketch.pixels[5:, 10:] == 7).all()
+    assert (sketch.pixels[:5] == GROUND).all()
+    assert sketch.n_strokes == 1
+
+
+def test_enlarging_keeps_places():
+    ramp = np.repeat(np.arange(0, 250, 10, np.uint8)[:, None, None], 3, axis=2)
+    ramp = np.repeat(ramp, 30, axis=1)
+    part = enlarged(ramp, slice(100, 140), slice(0, 50), (250, 300))
+    expected = np.interp((np.arange(100, 140) + 0.5) / 10 - 0.5, np.arange(25), ramp[:, 0, 0])
+    np.testing.assert_allclose(part[:, 25, 0], expected, atol=5)  # a cut window knows no neighbours
+    np.testing.assert_allclose(part[5:-5, 25, 0], expected[5:-5], atol=1)
+
+
+@pytest.fixture(scope="module")
+def big(tmp_path_factory):
+    """The script's slides, not quite so big."""
+    spec = importlib.util.spec_from_file_location("make_big_slide", SCRIPTS / "make_big_slide.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    folder = tmp_path_factory.mktemp("big")
+    with Image.open(SCRIPTS.parent / "tests/data/slides/C5-crop.jpg") as image:
+        piece = np.asarray(image)[:1024, :1024]
+    script.write_tiff(folder / "big.tif", piece, 5000, 3000)
+    script.write_ome_zarr(folder / "big.ome.zarr", piece, 5000, 3000)
+    return folder
+
+
+def test_big_slides_show_the_section_and_openslide_agrees(big, cache, opened):
+    openslide = pytest.importorskip("openslide")
+    tiff, zarr = opened(big / "big.tif"), opened(big / "big.ome.zarr")
+    assert (tiff.reader, zarr.reader) == ("tiff", "ome-zarr")
+    assert tiff.size == zarr.size == SizePx(3000, 5000)
+    assert tiff.mpp.x_um == pytest.approx(0.25)
+    assert zarr.mpp.x_um == 0.25
+    window = (1500, 700, 0, SizePx(600, 800))
+    ours, chunks = tiff.read_region(*window), zarr.read_region(*window)
+    assert np.abs(ours.astype(int) - chunks).mean() < 3  # tiles of other sizes
+    with openslide.OpenSlide(big / "big.tif") as witness:
+        theirs = np.asarray(witness.read_region((1500, 700), 0, (800, 600)))[..., :3]
+    assert np.abs(ours.astype(int) - theirs).max() <= 2
