@@ -11,11 +11,13 @@ import pytest
 from qtpy.QtWidgets import QFileDialog
 
 from napari_stem.geometry import PointPx
+from napari_stem.layers.domain_layer import MOST_LINES, legend_lines, readable_on
 from napari_stem.sample_data import sample_path
 from napari_stem.spatial_analysis.domains import Relations, find_domains, leiden
 from napari_stem.spatial_analysis.reading import predicted_means
 from napari_stem.spatial_analysis.store import read_domains, sidecar_path, write_domains
-from napari_stem.widgets.domain_table import AGAIN, HIGH, NAME, SHARE
+from napari_stem.widgets import analysis_jobs
+from napari_stem.widgets.domain_table import AGAIN, HIGH, NAME, SHARE, colours_of
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
@@ -86,8 +88,15 @@ def test_domains_are_found_shown_named_and_saved(predicted, monkeypatch, tmp_pat
     shade = layer.colormap.map(1)
     assert [swatch.redF(), swatch.greenF(), swatch.blueF()] == pytest.approx(shade[:3], abs=0.01)
 
+    # and named on the canvas, in these colours
+    assert control.legend() == list(domains.names)
+    lines = predicted.viewer.canvas.overlays
+    first = next(one for key, one in lines.items() if key.startswith("napari_stem_domain"))
+    np.testing.assert_allclose(first.box_color, shade, atol=0.01)
+
     # named
     table.item(0, NAME).setText("Tumour")
+    assert control.legend()[0] == "Tumour"
     assert layer.features["domain"].tolist()[1] == "Tumour"
     predicted.wait(lambda: read_domains(prediction).names[0] == "Tumour")
 
@@ -103,6 +112,7 @@ def test_domains_are_found_shown_named_and_saved(predicted, monkeypatch, tmp_pat
     # hidden, and gone where a map is chosen
     panel.visible_box.click()
     assert not layer.visible
+    assert control.legend() == []
     assert predicted.maps.layer("mean").visible
     panel.visible_box.click()
     assert layer.visible
@@ -150,6 +160,38 @@ def test_cancel_is_at_once_and_leaves_nothing(predicted):
     assert panel.cancel_button.isHidden()
     assert control.domains() is None
     assert not sidecar_path(predicted.maps.prediction).exists()
+
+
+def test_a_second_analysis_does_not_start_while_one_runs(predicted, monkeypatch):
+    started = []
+    find, rank = analysis_jobs.find_domains, analysis_jobs.rank_genes
+    monkeypatch.setattr(
+        analysis_jobs, "find_domains", lambda *of: started.append("domains") or find(*of)
+    )
+    monkeypatch.setattr(
+        analysis_jobs, "rank_genes", lambda *of: started.append("genes") or rank(*of)
+    )
+    panel = predicted.panels.analysis
+    panel.domains_requested.emit(1.5)
+    panel.morans_requested.emit()  # as a click that was made before the buttons went grey
+    panel.domains_requested.emit(1.5)
+    panel.cancel_requested.emit()
+    predicted.wait(panel.find_button.isEnabled)
+    assert started == ["domains"]
+
+
+def test_a_legend_of_many_domains_says_how_many_more_there_are():
+    names = [f"Domain {n}" for n in range(1, 20)]
+    lines = legend_lines(names, colours_of(len(names)))
+    assert len(lines) == MOST_LINES
+    assert lines[0] == ("Domain 1", "#e69f00")
+    assert lines[-1][0] == f"and {19 - MOST_LINES + 1} more, in the panel"
+    assert legend_lines((), ()) == []
+    assert [readable_on(c) for c in ("#f0e442", "#0072b2", "#ffffff")] == [
+        "#000000",
+        "#ffffff",
+        "#000000",
+    ]
 
 
 def test_genes_are_ranked_chosen_and_saved(predicted, monkeypatch, tmp_path, notifications):

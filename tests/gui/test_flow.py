@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from qtpy.QtCore import QMimeData, QPointF, Qt, QTimer, QUrl
 from qtpy.QtGui import QDropEvent
-from qtpy.QtWidgets import QLabel
 
-from napari_stem.errors import StemError
 from napari_stem.geometry import Mpp, PointPx
 from napari_stem.model import find_model
 from napari_stem.sample_data import sample_path
 from napari_stem.settings import cache_dir
 from napari_stem.slide.pixel_size import remember, remembered
-from napari_stem.widgets.dropping import kind_of
 from napari_stem.widgets.hints import RoadState, hints, missing_for_run
 from napari_stem.widgets.memory import recall
 from napari_stem.widgets.pace import Pace
 from napari_stem.widgets.parts import duration
-from napari_stem.widgets.session import Session, SlideEntry, read_session, write_session
 
 pytestmark = pytest.mark.gui
 
@@ -94,53 +90,22 @@ def test_the_pace_of_this_machine_is_learnt_and_remembered():
     assert duration(laptop).startswith(("a few", "about"))
 
 
-def test_what_is_dropped_is_told_apart(tmp_path, c5_prediction):
-    session = tmp_path / "s.json"
-    write_session(Session(), session)
-    regions = tmp_path / "r.json"
-    regions.write_text('{"type": "FeatureCollection", "features": []}')
-    (tmp_path / "x.zarr").mkdir()
-    assert kind_of(session) == "session"
-    assert kind_of(regions) == "regions"
-    assert kind_of(tmp_path / "r.geojson") == "regions"
-    assert kind_of(c5_prediction) == "prediction"
-    assert kind_of(find_model("her2st-breast")) == "model"
-    assert kind_of(tmp_path / "x.zarr") == "slide"
-    assert kind_of(sample_path()) == "slide"
-
-
-def test_a_session_file_comes_back_as_it_was(tmp_path):
-    slide = tmp_path / "slide.png"
-    slide.touch()
-    entry = SlideEntry(
-        path=str(slide),
-        fingerprint="f",
-        name="n",
-        mpp_um=(0.5, 0.25),
-        regions={"type": "FeatureCollection", "features": []},
-        predictions=("p.zarr",),
-        gene="FASN",
-    )
-    session = Session((entry,), "f", "sd", {"center": [1.0, 2.0], "zoom": 0.5})
-    write_session(session, tmp_path / "s.json")
-    assert read_session(tmp_path / "s.json") == session
-
-    moved = tmp_path / "elsewhere"  # slide and session moved together
-    moved.mkdir()
-    for name in ("slide.png", "s.json"):
-        shutil.move(tmp_path / name, moved / name)
-    (found,) = read_session(moved / "s.json").slides
-    assert found.path == str((moved / "slide.png").resolve())
-
-
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"format": "napari-stem session", "version": 1}', '{"format": "x"}']
-)
-def test_what_is_no_session_is_refused_in_one_sentence(tmp_path, text):
-    path = tmp_path / "s.json"
-    path.write_text(text)
-    with pytest.raises(StemError, match=r"s\.json"):
-        read_session(path)
+def test_looking_closer_says_what_is_missing_too():
+    shown = RoadState("C5", True, 1, 9, 0.36, "her2st-breast", shown="FASN of 200 genes")
+    closer = ("Uncertainty", "Compare", "Measured data")
+    before = hints(RoadState("C5", True, 1, 9, 0.36, "her2st-breast"))
+    assert {before[title].text for title in closer} == {"Run a prediction first."}
+    assert hints(shown)["Uncertainty"].text == ""
+    assert hints(shown)["Compare"].text == "1 region to compare with everything else."
+    assert "Draw a region" in hints(replace(shown, n_regions=0))["Compare"].text
+    unkept = hints(replace(shown, keeps_samples=False))
+    for title in ("Uncertainty", "Compare"):
+        assert "were not kept" in unkept[title].text
+        assert unkept[title].when_open
+    assert "Load counts" in hints(shown)["Measured data"].text
+    assert hints(replace(shown, measured="C5.h5ad"))["Measured data"].text == "C5.h5ad"
+    waiting = hints(RoadState("C5", True, measured="C5.h5ad"))["Measured data"]
+    assert waiting.text == "C5.h5ad waits for a prediction of this slide."
 
 
 # the dock
@@ -215,6 +180,35 @@ def test_an_objective_gives_the_pixel_size_and_it_is_remembered(model_road, crop
     remember(slide.fingerprint, None)
 
 
+def test_a_slide_is_in_pixels_until_its_pixel_size_is_known(model_road, crop):
+    layer = model_road.open(crop)
+    scale_bar = model_road.viewer.canvas.overlays.scale_bar
+    assert [str(unit) for unit in layer.units] == ["pixel", "pixel"]
+    assert_allclose(layer.scale, 1)
+    assert not scale_bar.visible
+    assert not model_road.panels.region.isEnabled()
+    model_road.panels.slide.pixel_size.objectives["20×"].click()
+    assert {str(unit) for unit in model_road.viewer.layers.units} == {"micrometer"}
+    assert_allclose(layer.scale, 0.5)
+    assert scale_bar.visible
+    fingerprint = model_road.dock.coordinator.slide.fingerprint
+    model_road.wait(lambda: remembered(fingerprint) is not None)
+    remember(fingerprint, None)
+
+
+def test_a_slide_in_pixels_takes_the_units_of_no_other_away(model_road, crop):
+    unsized = model_road.open(crop)
+    sized = model_road.open(sample_path())
+    slides = model_road.dock.coordinator.slides
+    assert {str(unit) for unit in model_road.viewer.layers.units} == {"micrometer"}
+    assert model_road.viewer.canvas.overlays.scale_bar.visible
+    model_road.viewer.layers.selection.active = unsized
+    model_road.wait(lambda: slides.layer is unsized)
+    assert not model_road.viewer.canvas.overlays.scale_bar.visible
+    model_road.viewer.layers.remove(sized)
+    model_road.wait(lambda: {str(unit) for unit in unsized.units} == {"pixel"})
+
+
 def test_a_known_length_gives_the_pixel_size(model_road, crop):
     layer = model_road.open(crop)
     box = model_road.panels.slide.pixel_size
@@ -231,25 +225,6 @@ def test_a_known_length_gives_the_pixel_size(model_road, crop):
     assert ruler not in model_road.viewer.layers
     model_road.wait(lambda: remembered(slide.fingerprint) is not None)
     remember(slide.fingerprint, None)
-
-
-def test_everything_that_can_be_read_can_be_dropped(model_road, tmp_path, c5_prediction):
-    coordinator = model_road.dock.coordinator
-    drop(model_road, sample_path())
-    model_road.wait(lambda: coordinator.slide is not None)
-    regions = tmp_path / "r.geojson"
-    ring = [[4400, 3400], [5400, 3400], [5400, 4400], [4400, 3400]]
-    regions.write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
-    drop(model_road, regions)
-    model_road.wait(lambda: len(coordinator.regions.drawn()) == 1)
-    drop(model_road, c5_prediction)
-    model_road.wait(lambda: model_road.maps is not None)
-    assert model_road.maps.prediction.path == c5_prediction
-    model = shutil.copytree(find_model("her2st-breast"), tmp_path / "mine")
-    model_road.wait(lambda: model_road.panels.model.model_name() != "")
-    drop(model_road, model)
-    model_road.wait(lambda: model_road.panels.model.model_name() == str(model))
-    assert coordinator.models.folders() == str(model)
 
 
 def test_a_model_that_was_added_is_there_again(model_road, tmp_path):
@@ -358,73 +333,6 @@ def test_a_slide_deleted_in_mid_run_finds_its_results_when_it_comes_back(model_r
     model_road.wait(lambda: predictions.tree.topLevelItemCount() > 0)
     model_road.wait(lambda: model_road.maps is not None)
     assert model_road.maps.prediction.done.all()
-
-
-@pytest.mark.slow
-def test_a_session_brings_everything_back(
-    make_napari_viewer, qtbot, model_road, tmp_path, crop, notifications
-):
-    from napari.components import ViewerModel
-
-    from napari_stem.widgets.dock import StemDock
-
-    model_road.open(sample_path())
-    model_road.draw(TUMOUR)
-    model_road.ask_little()
-    model_road.run()
-    gene = model_road.maps.prediction.genes[7]
-    assert model_road.panels.genes.choose(gene)
-    model_road.open(crop)
-    model_road.panels.slide.pixel_size.value.setValue(1.25)
-    model_road.panels.slide.pixel_size.use_button.click()
-    sample = model_road.dock.coordinator.slides.slides()[0]
-    model_road.dock.coordinator.slides.activate(sample)
-    model_road.panels.genes.views.button(1).click()
-    path = tmp_path / "session.json"
-    model_road.dock.menu.session_to_save.emit(str(path))
-    model_road.wait(path.exists)
-    expected = model_road.dock.coordinator.sessions.session()
-    (region,) = model_road.dock.coordinator.regions.drawn()
-    fingerprint = next(e.fingerprint for e in expected.slides if e.mpp_um)
-    model_road.wait(lambda: remembered(fingerprint) is not None)
-    remember(fingerprint, None)  # the session itself has to know it
-
-    dock = StemDock(ViewerModel())
-    qtbot.addWidget(dock)
-    with qtbot.waitSignal(dock.coordinator.sessions.restored, timeout=120_000):
-        dock.coordinator.open_path(path)
-    found = dock.coordinator.sessions.session()
-    assert {e.fingerprint: e.mpp_um for e in found.slides} == {
-        e.fingerprint: e.mpp_um for e in expected.slides
-    }
-    assert (found.active, found.view) == (sample.fingerprint, "sd")
-    maps = dock.coordinator.maps.maps()
-    assert maps.prediction.path == model_road.maps.prediction.path
-    assert dock.panels.genes.gene() == gene
-    (again,) = dock.coordinator.regions.drawn()
-    assert again.region.name == region.region.name
-    assert again.region.polygon.symmetric_difference(region.region.polygon).area < 10
-    dock.shut_down()
-
-
-def test_a_session_with_a_slide_that_is_gone_opens_the_others(model_road, tmp_path, notifications):
-    gone = SlideEntry(path=str(tmp_path / "gone.svs"), fingerprint="x")
-    there = SlideEntry(path=str(sample_path()), fingerprint="another")
-    coordinator = model_road.dock.coordinator
-    with model_road.qtbot.waitSignal(coordinator.sessions.restored, timeout=60_000):
-        coordinator.sessions.restore(Session((gone, there)))
-    assert len(coordinator.slides.slides()) == 1
-    assert any("gone.svs" in sentence for sentence in notifications)
-    assert any("has changed" in sentence for sentence in notifications)
-
-
-def test_the_keys_are_listed(model_road):
-    model_road.dock.menu.help_button.click()
-    box = model_road.dock.menu.help_box
-    assert box.isVisible()
-    texts = {label.text() for label in box.findChildren(QLabel)}
-    assert {"Ctrl+Return", "Ctrl+Z", "Page Up, Page Down", "F1"} <= texts
-    box.close()
 
 
 @pytest.mark.slow

@@ -165,12 +165,16 @@ def test_two_and_three_genes_mixed_have_a_legend_each(screen):
 
 
 def test_one_gene_again_takes_the_mixture_away(screen):
-    n_layers = len(screen.viewer.layers)
+    before = screen.names()
     screen.genes.choose_arrangement("mix")
-    assert len(screen.viewer.layers) == n_layers + 2
+    mixed = list(screen.viewer.layers)
+    assert len(screen.names()) == 3  # slide, ground, gene
     screen.genes.choose_arrangement("one")
-    assert len(screen.viewer.layers) == n_layers
+    assert screen.names() == before
     assert screen.mean.visible
+    screen.genes.choose_arrangement("mix")  # with the layers that are there
+    assert list(screen.viewer.layers) == mixed
+    assert len(screen.names()) == 3
 
 
 def test_a_score_is_the_mean_z_of_its_genes(screen):
@@ -226,8 +230,21 @@ def test_side_by_side_fills_napari_s_grid_and_gives_it_back(window):
     window.genes.views.button(0).click()
     window.genes.choose_arrangement("one")
     assert not grid.enabled
-    assert list(window.viewer.layers) == layers
+    assert list(window.viewer.layers)[-len(layers) :] == layers
     assert window.names() == before
+    made = list(window.viewer.layers)
+    window.genes.choose_arrangement("beside")
+    assert grid.actual_shape(window.viewer.layers) == (2, 2)
+    contents = [
+        [window.viewer.layers[i].name.split()[0] for i in indices]
+        for _, indices in grid.iter_viewboxes(window.viewer.layers)
+    ]
+    assert contents == [["Slide,", gene] for gene in (first, *others)]
+    assert set(window.viewer.layers) == set(made)
+    window.viewer.layers.remove(made[0])  # one of them is taken away: they are made anew
+    window.wait(lambda: window.genes.arrangement() == "one")
+    window.genes.choose_arrangement("beside")
+    assert grid.actual_shape(window.viewer.layers) == (2, 2)
 
 
 def test_a_layer_that_comes_ends_side_by_side(window):
@@ -276,13 +293,32 @@ def test_a_removed_map_comes_back_when_asked_for(screen):
 
 
 def test_another_prediction_of_the_slide_replaces_the_maps(screen):
-    n_layers, older = len(screen.viewer.layers), screen.maps
+    older, layer = screen.maps, screen.mean
     screen.genes.choose_arrangement("mix")
+    layers = list(screen.viewer.layers)
     screen.show()
     assert screen.maps is not older
-    assert older.layer("mean") not in screen.viewer.layers
+    assert screen.mean is layer  # handed on: taking layers out of a viewer stops the window
+    assert list(screen.viewer.layers) == layers
     screen.genes.choose_arrangement("one")
-    assert len(screen.viewer.layers) == n_layers
+    assert screen.names() == [layers[0].name, screen.mean.name]
+    screen.mean.contrast_limits = (0.5, 1.5)  # told once, and by the prediction on show
+    assert screen.genes.look.range_choice.currentData() == "fixed"
+    older.limits_edited.connect(lambda *_: pytest.fail("an older prediction spoke"))
+    screen.mean.contrast_limits = (0.5, 2.5)
+
+
+def test_maps_lie_above_a_slide_that_was_opened_again(screen):
+    screen.genes.choose_arrangement("mix")
+    screen.genes.choose_arrangement("one")
+    screen.viewer.layers.move(0, len(screen.viewer.layers))  # the slide, now on top
+    slide = screen.viewer.layers[-1]
+    screen.show()
+    screen.genes.choose_arrangement("mix")
+    layers = list(screen.viewer.layers)
+    mixed = screen.display.together.mixed
+    shown = [one.layer for one in mixed.maps]
+    assert all(layers.index(la) > layers.index(slide) for la in (screen.mean, *shown))
 
 
 def test_a_growing_prediction_shows_new_spots_and_forgets_what_was_computed(

@@ -188,8 +188,18 @@ def test_spots_unlike_the_training_tissue_are_outlined(predicted):
     assert "outlined" in panel.legend.text()
     assert [str(unit) for unit in layers.outlines.units] == ["micrometer"] * 2
     panel.outline_box.setChecked(False)
-    assert layers.outlines is None
+    assert not layers.outlines.visible
     assert "outlined" not in panel.legend.text()
+    kept = layers.outlines
+    panel.outline_box.setChecked(True)
+    prediction.ood[7] = True
+    predicted.panels.genes.wish_changed.emit()
+    assert layers.outlines is kept  # layers are used again
+    assert kept.visible
+    assert len(kept.data) == 3
+    assert set(map(str, kept.symbol)) == {"square"}
+    assert_allclose(kept.border_color, np.broadcast_to(kept.border_color[0], (3, 4)))
+    assert_allclose(kept.face_color[:, 3], 0)
 
 
 def test_a_prediction_without_samples_says_so(predicted, monkeypatch):
@@ -208,13 +218,17 @@ def test_several_genes_at_once_are_shown_plainly(predicted):
     assert "one gene at a time" in predicted.panels.uncertainty.message.text()
 
 
-def test_a_new_run_takes_the_old_layers_away(predicted):
-    older = wanted(predicted, SAMPLE)
-    old_layer = older.map.layer
+def test_a_new_run_takes_the_layers_over(predicted):
+    layer = wanted(predicted, SAMPLE).map.layer
+    before = layer.metadata["napari_stem"]["prediction"]
     predicted.panels.model.n_draws.setValue(3)
     predicted.run()
-    assert old_layer not in predicted.viewer.layers
-    assert older is not predicted.dock.coordinator.uncertainty.layers()
+    predicted.wait(lambda: np.isfinite(on_spots(predicted, layer.data)).all() and layer.visible)
+    assert "sample 1 of 3" in layer.name
+    path = layer.metadata["napari_stem"]["prediction"]
+    assert path == str(predicted.maps.prediction.path) != before
+    gene = predicted.panels.genes.gene()
+    assert_allclose(on_spots(predicted, layer.data), draws_of(predicted, gene)[:, 0])
 
 
 def test_keys_and_layers_in_the_real_window(road, qtbot):

@@ -20,6 +20,7 @@ from napari_stem.export.places import written_whole
 from napari_stem.export.selection import NOTICE, silent
 from napari_stem.export.summary import region_summaries
 from napari_stem.results import FIELDS
+from napari_stem.spatial.region_files import classification_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 SPOT_CLASS = {"name": "Predicted spot", "color": [68, 119, 170]}
 UNLIKE_CLASS = {"name": "Predicted spot, unlike training data", "color": [187, 187, 187]}
-REGION_CLASS = {"name": "Region", "color": [255, 212, 0]}
 DECIMALS_PX = 2
 SPOTS_PER_REPORT = 500
 
@@ -44,7 +44,8 @@ def write_geojson(
     """Write regions as annotations and spots as tiles (squares) or detections (circles).
 
     Every spot carries ``GENE predicted mean``, ``sd``, ``q05`` and ``q95``; every region its area, spots and
-    per gene the mean over its spots with its 90% interval (see `region_summaries`).
+    per gene the mean over its spots with its 90% interval (see `region_summaries`). A region that was given a
+    class carries it with its colour; one that was not stays unclassified.
 
     Parameters
     ----------
@@ -128,17 +129,19 @@ def _region(selection: Selection, region: Region, summary: RegionSummary) -> dic
             f"{gene} predicted q05": _short(value.low),
             f"{gene} predicted q95": _short(value.high),
         }
+    properties: dict[str, Any] = {
+        "objectType": "annotation",
+        "name": region.name,
+        "measurements": measurements,
+        "metadata": {"unit": selection.prediction.unit, "notice": NOTICE},
+    }
+    if (classification := classification_of(region)) is not None:
+        properties["classification"] = classification
     return {
         "type": "Feature",
         "id": _identity(selection, f"region {region.name} {region.polygon.wkt}"),
         "geometry": _geometry(region.polygon),
-        "properties": {
-            "objectType": "annotation",
-            "name": region.name,
-            "classification": REGION_CLASS,
-            "measurements": measurements,
-            "metadata": {"unit": selection.prediction.unit, "notice": NOTICE},
-        },
+        "properties": properties,
     }
 
 

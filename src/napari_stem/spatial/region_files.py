@@ -178,13 +178,20 @@ def as_geojson(regions: Sequence[Region]) -> dict[str, Any]:
     return {"type": "FeatureCollection", "features": [_feature(region) for region in regions]}
 
 
+def classification_of(region: Region) -> dict[str, Any] | None:
+    """Class and colour of a region as QuPath writes them; None where it has no class."""
+    if not isinstance(region, ClassedRegion) or not region.classification:
+        return None
+    names = region.classification.split(DERIVED)
+    named = {"name": names[0]} if len(names) == 1 else {"names": names}
+    return {**named, "color": list(region.colour)}
+
+
 def _feature(region: Region) -> dict[str, Any]:
     rounded = shapely.transform(region.polygon, lambda xy: np.round(xy, DECIMALS_PX))
     properties: dict[str, Any] = {"objectType": "annotation", "name": region.name}
-    if isinstance(region, ClassedRegion) and region.classification:
-        names = region.classification.split(DERIVED)
-        named = {"name": names[0]} if len(names) == 1 else {"names": names}
-        properties["classification"] = {**named, "color": list(region.colour)}
+    if (classification := classification_of(region)) is not None:
+        properties["classification"] = classification
     identity = uuid.uuid5(uuid.NAMESPACE_OID, f"{region.name} {rounded.wkt}")
     return {
         "type": "Feature",

@@ -103,10 +103,11 @@ def visium_folders(sources: Sequence[Path]) -> dict[str, Path]:
     DatasetError
         There are none, or two of one name.
     """
-    return section_folders(sources, _is_visium)
+    return section_folders(sources, is_visium)
 
 
-def _is_visium(folder: Path) -> bool:
+def is_visium(folder: Path) -> bool:
+    """Whether a folder is what Space Ranger leaves of one Visium section (its ``outs``)."""
     return (folder / "spatial" / "scalefactors_json.json").is_file() and bool(
         list(folder.glob(f"*{COUNTS}"))
     )

@@ -8,14 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from qtpy.QtCore import QObject, Signal
 
-from napari_stem.layers import METADATA_KEY
-from napari_stem.layers.domain_layer import TITLE, domain_features, domain_raster
 from napari_stem.spatial_analysis.steps import FOUND
 from napari_stem.widgets import analysis_jobs
-from napari_stem.widgets.domain_table import colours_of
+from napari_stem.widgets.analysis_layer import DomainLayer
 from napari_stem.widgets.worker import Reporter
 
 if TYPE_CHECKING:
@@ -29,9 +26,10 @@ if TYPE_CHECKING:
     from napari_stem.spatial_analysis import Domains
     from napari_stem.widgets.analysis_panel import AnalysisPanel
     from napari_stem.widgets.genes_panel import GenesPanel
-    from napari_stem.widgets.map_display import MapDisplay, Shown
+    from napari_stem.widgets.map_display import MapDisplay
     from napari_stem.widgets.worker import Jobs
 
+GONE = "The domains are no longer stored beside this prediction; find them again."
 CANCELLED = "Cancelled; what was found before stays."
 
 
@@ -58,14 +56,14 @@ class AnalysisControl(QObject):
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self._viewer, self._jobs = viewer, jobs
+        self._jobs = jobs
         self._panel, self._genes, self._maps = panel, genes, maps
         self._stop: threading.Event | None = None
         self._key: tuple[str, int] | None = None  # the prediction spoken of, and its finished spots
         self._domains: Domains | None = None
         self._morans: pd.DataFrame | None = None
-        self._layer: Labels | None = None
-        self._is_refreshing = False
+        self._layer = DomainLayer(viewer)
+        self._is_refreshing = self._is_loading = self._is_wanted = self._was_shown = False
         panel.domains_requested.connect(self._find_domains)
         panel.morans_requested.connect(self._rank_genes)
         panel.cancel_requested.connect(self.cancel)
@@ -75,7 +73,7 @@ class AnalysisControl(QObject):
         panel.domains_save_requested.connect(self._save_domains)
         panel.morans_save_requested.connect(self._save_morans)
         maps.drawn.connect(self.refresh)
-        genes.opacity_chosen.connect(self._set_opacity)
+        genes.opacity_chosen.connect(self._layer.set_opacity)
 
     def cancel(self) -> None:
         """End the analysis on its way."""
@@ -92,7 +90,21 @@ class AnalysisControl(QObject):
 
     def layer(self) -> Labels | None:
         """Return the layer of the domains."""
-        return self._layer
+        return self._layer.layer
+
+    def legend(self) -> list[str]:
+        """Return the lines of the legend on the canvas."""
+        return self._layer.legend()
+
+    def is_shown(self) -> bool:
+        """Whether domains lie on the slide in place of the map."""
+        return self._domains is not None and bool(self._panel.visible_box.isChecked())
+
+    def show_when_read(self) -> None:
+        """Show the domains of the active prediction as soon as they have been read from disk."""
+        self._is_wanted = True
+        if not self._is_loading:
+            self._show_wanted()
 
     def refresh(self) -> None:
         """Bring panel and layer in line with the active prediction."""
@@ -119,11 +131,10 @@ class AnalysisControl(QObject):
 
     def _forget(self) -> None:
         self._domains = self._morans = None
+        self._was_shown = False
         self._panel.show_domains(None)
         self._panel.show_morans(None)
-        if self._layer is not None and self._layer in self._viewer.layers:
-            self._viewer.layers.remove(self._layer)
-        self._layer = None
+        self._layer.hide()
         self._panel.visible_box.setChecked(False)
 
     # running
@@ -198,18 +209,42 @@ class AnalysisControl(QObject):
 
     def _load(self, prediction: Prediction, _: Any = None, *, is_new: bool = False) -> None:
         """Read what is stored beside a prediction."""
+        self._is_loading = True
         self._jobs.start(
             analysis_jobs.read_domains,
             prediction,
             done=partial(self._take, analysis_jobs.state_of(prediction), is_new),
+            failed=self._not_loaded,
         )
 
+    def _not_loaded(self) -> None:
+        """Told already: what lies beside the prediction is damaged."""
+        self._is_loading = self._is_wanted = False
+
+    def _show_wanted(self) -> None:
+        if not self._is_wanted:
+            return
+        self._is_wanted = False
+        if self._domains is None:
+            self.told.emit(GONE)
+        else:
+            self._panel.visible_box.setChecked(True)
+            self._set_visible(True)
+
     def _take(self, key: tuple[str, int], is_new: bool, domains: Domains | None) -> None:
-        if key != self._key or domains is None:
+        if key != self._key:
+            return  # of another prediction; that of the active one is being read
+        self._is_loading = False
+        self._accept(domains, is_new=is_new)
+        self._show_wanted()
+
+    def _accept(self, domains: Domains | None, *, is_new: bool) -> None:
+        if domains is None:
             return
         self._domains = domains
         self._panel.show_domains(domains)
-        if is_new and self._layer is None:
+        if is_new and not self._was_shown:
+            self._was_shown = True  # from now on the user decides
             self._panel.visible_box.setChecked(True)
             self._set_visible(True)
         else:
@@ -237,41 +272,12 @@ class AnalysisControl(QObject):
 
     def _show_layer(self) -> None:
         shown, domains = self._maps.current(), self._domains
-        is_wanted = self._panel.visible_box.isChecked()
-        if shown is None or domains is None or (self._layer is None and not is_wanted):
+        if shown is None or domains is None:
             return
-        if self._layer is None:
-            self._layer = self._new_layer(shown)
-        elif is_wanted and self._layer not in self._viewer.layers:
-            self._viewer.add_layer(self._layer)
-        layer = self._layer
-        rows = np.flatnonzero(shown.maps.prediction.done)
-        if len(rows) == len(domains.labels):
-            layer.data = domain_raster(shown.maps.shaped("square"), rows, domains.labels)
-        layer.colormap = _colormap(len(domains.names))
-        layer.features = domain_features(domains.names)
-        layer.visible = is_wanted
-        layer.name_overlay.visible = is_wanted
-
-    def _new_layer(self, shown: Shown) -> Labels:
-        grid = shown.maps.shaped("square")
-        layer = self._viewer.add_labels(
-            np.zeros(grid.spot_at.shape, dtype=np.int32),
-            name=TITLE,
-            opacity=self._genes.opacity.value() / 100,
-            metadata={
-                METADATA_KEY: {"prediction": str(shown.maps.prediction.path), "field": "domain"}
-            },
-            **grid.placement.as_layer_options(),
-        )
-        layer.name_overlay.position = "top_right"
-        layer.name_overlay.box = True
-        layer.editable = False
-        return layer
-
-    def _set_opacity(self, opacity: float) -> None:
-        if self._layer is not None:
-            self._layer.opacity = opacity
+        if self._panel.visible_box.isChecked():
+            self._layer.show(shown.maps, domains, self._genes.opacity.value() / 100)
+        else:
+            self._layer.hide()
 
     # saving
 
@@ -293,11 +299,3 @@ class AnalysisControl(QObject):
 
     def _saved(self, path: Path) -> None:
         self.told.emit(f"Saved {path}")
-
-
-def _colormap(n_domains: int) -> Any:
-    from napari.utils.colormaps import DirectLabelColormap
-
-    colours: dict[int | None, str] = {None: "transparent", 0: "transparent"}
-    colours |= dict(enumerate(colours_of(n_domains), start=1))
-    return DirectLabelColormap(color_dict=colours)

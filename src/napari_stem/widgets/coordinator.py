@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error, show_info
@@ -10,8 +9,9 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_stem.widgets.analysis_control import AnalysisControl
 from napari_stem.widgets.compare_control import CompareControl
-from napari_stem.widgets.dropping import kind_of
+from napari_stem.widgets.dropping import Dropped
 from napari_stem.widgets.export_control import Exportable, ExportControl
+from napari_stem.widgets.exported import unpacked
 from napari_stem.widgets.hints import RoadState, hints, missing_for_run
 from napari_stem.widgets.inspect_control import InspectControl
 from napari_stem.widgets.map_display import MapDisplay
@@ -20,19 +20,24 @@ from napari_stem.widgets.model_control import ModelControl
 from napari_stem.widgets.prediction_control import PredictionControl
 from napari_stem.widgets.region_control import RegionControl
 from napari_stem.widgets.run_control import RunControl
+from napari_stem.widgets.scale_control import ScaleControl
 from napari_stem.widgets.session_control import SessionControl
+from napari_stem.widgets.session_view import SessionView
 from napari_stem.widgets.slide_control import SlideControl
 from napari_stem.widgets.uncertainty_control import UncertaintyControl
+from napari_stem.widgets.window_words import in_window_words
 from napari_stem.widgets.worker import Jobs, RunRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from napari.viewer import Viewer
 
     from napari_stem.geometry import Region, Spots
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.dock import Panels
+    from napari_stem.widgets.dropping import Kind
 
 
 class Coordinator(QObject):
@@ -47,7 +52,7 @@ class Coordinator(QObject):
         super().__init__(parent)
         self._viewer, self._panels = viewer, panels
         self._jobs = Jobs(self)
-        self._jobs.failed.connect(show_error)
+        self._jobs.failed.connect(lambda sentence: show_error(in_window_words(sentence)))
         self._is_click_waiting = False
         self._counted = (0, 0, 0.0)  # regions, spots, mm2
         self.slides = SlideControl(viewer, self._jobs, panels.slide, parent=self)
@@ -64,20 +69,45 @@ class Coordinator(QObject):
         self.models = ModelControl(
             self._jobs, panels.model, self.slides, model_folders, parent=self
         )
+        self.scale = ScaleControl(self._jobs, panels.model, self.slides, parent=self)
         self.runs = RunControl(self._jobs, panels.model, self.maps, self.predictions, parent=self)
         self.exports = ExportControl(self._jobs, panels.export, self._exportable, parent=self)
         self._add_looking(viewer)
-        self.sessions = SessionControl(
+        self._add_files(viewer)
+        self._connect()
+        self.slides.announce()
+
+    def _add_files(self, viewer: Viewer) -> None:
+        """Make what opens files of any kind, and sessions, which name several."""
+        panels, jobs = self._panels, self._jobs
+        view = SessionView(
             viewer,
-            self._jobs,
+            panels.genes,
+            panels.uncertainty,
+            panels.measured,
+            self.measured,
+            self.analysis,
+        )
+        self.sessions = SessionControl(
+            jobs,
             self.slides,
             self.regions,
             self.predictions,
             panels.genes,
+            self.measured,
+            view,
             parent=self,
         )
-        self._connect()
-        self.slides.announce()
+        openers: dict[Kind, Callable[[Path], None]] = {
+            "slide": lambda path: self.slides.open(str(path)),
+            "regions": lambda path: self.regions.load(str(path)),
+            "model": lambda path: self.models.add_folder(str(path)),
+            "session": lambda path: self.sessions.load(str(path)),
+            "measured": lambda path: self.measured.load(str(path)),
+            "prediction": self.predictions.open,
+            "exported": lambda path: jobs.start(unpacked, path, done=self.predictions.open),
+        }
+        self.dropped = Dropped(jobs, self.slides, openers, parent=self)
 
     def _add_looking(self, viewer: Viewer) -> None:
         """Make what looks closely at a prediction that is on the map."""
@@ -89,8 +119,9 @@ class Coordinator(QObject):
             viewer, jobs, panels.inspect, panels.genes, maps, self.uncertainty.samples, parent=self
         )
         self.measured = MeasuredControl(
-            viewer, jobs, panels.measured, panels.genes, maps, parent=self
+            viewer, jobs, panels.measured, panels.genes, maps, lambda: self.slide, parent=self
         )
+        self.measured.changed.connect(self._tell_hints)
         self.analysis = AnalysisControl(
             viewer, jobs, panels.analysis, panels.genes, maps, parent=self
         )
@@ -113,22 +144,13 @@ class Coordinator(QObject):
         self.analysis.close()
         self.measured.close()
         self.comparing.close()
+        self.models.close()
         self.inspector.close()
         self._jobs.close()
+        self.scale.close()
         self.regions.close()
         self.slides.close()
         self.maps.close()
-
-    def open_path(self, path: Path) -> None:
-        """Open whatever a file or folder is."""
-        openers: dict[str, Callable[[str], None]] = {
-            "slide": self.slides.open,
-            "regions": self.regions.load,
-            "model": self.models.add_folder,
-            "session": self.sessions.load,
-            "prediction": lambda text: self.predictions.open(Path(text)),
-        }
-        openers[kind_of(path)](str(path))
 
     def run(self) -> None:
         """Predict the regions of the active slide."""
@@ -141,6 +163,7 @@ class Coordinator(QObject):
         self.regions.counted.connect(self._on_counted)
         self.regions.neighbourhood_clicked.connect(self._run_clicked)
         self.models.listed.connect(self._tell_hints)
+        self.models.changed.connect(self._tell_hints)
         for teller in (self.regions, self.exports, self.sessions):
             teller.told.connect(show_info)
         panels.model.model_chosen.connect(lambda _: self._tell_hints())
@@ -168,6 +191,7 @@ class Coordinator(QObject):
         self.regions.layers.raise_outlines(slide)
 
     def _on_shown(self, slide: Slide) -> None:
+        self.regions.layers.raise_outlines(slide)
         if slide is self.slide:
             self._panels.slide.keep_pixel_size(is_kept=True)
             self.road_went_on.emit("Genes")
@@ -198,7 +222,10 @@ class Coordinator(QObject):
     def _run_measured(self) -> None:
         """Predict where was measured, so that both are of the same tissue."""
         slide, found = self.slide, self.measured.beside()
-        if slide is not None and found is not None and self._panels.model.model_name():
+        model = self._panels.model
+        if model.missing:
+            show_error(model.missing)
+        elif slide is not None and found is not None and model.model_name():
             self._start_run(slide, (), found.spots)
 
     def _start_run(
@@ -213,6 +240,8 @@ class Coordinator(QObject):
                 pitch_um=panel.pitch.value(),
                 settings=panel.settings(),
                 spots=spots,
+                species=self.models.about.species,
+                embedder=self.models.about.embedder,
             )
         )
         self._tell_hints()
@@ -222,6 +251,8 @@ class Coordinator(QObject):
         n_regions, n_spots, area_mm2 = self._counted
         layer, model = self.slides.layer, self._panels.model
         gene = self._panels.genes.gene()
+        measured = self.measured.path_of(slide) if slide is not None else None
+        keeps_samples = shown is None or shown.maps.prediction.n_kept_draws > 0
         return RoadState(
             slide_name="" if layer is None else str(layer.name),
             has_pixel_size=slide is not None and slide.mpp is not None,
@@ -229,8 +260,11 @@ class Coordinator(QObject):
             n_spots=n_spots,
             area_mm2=area_mm2,
             model_name=model.choice.currentText() if model.model_name() else "",
+            model_missing=model.missing,
             is_running=self.runs.is_running,
             shown="" if shown is None else f"{gene} of {len(shown.maps.prediction.genes):,} genes",
+            keeps_samples=keeps_samples,
+            measured="" if measured is None else measured.name,
         )
 
     def _tell_hints(self) -> None:

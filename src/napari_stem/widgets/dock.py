@@ -10,12 +10,14 @@ from qtpy.QtCore import QEvent, QObject, QSize, Qt, QThreadPool
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QApplication, QFrame, QScrollArea, QVBoxLayout, QWidget
 
+from napari_stem.widgets import keys
 from napari_stem.widgets.analysis_panel import AnalysisPanel
 from napari_stem.widgets.compare_panel import ComparePanel
 from napari_stem.widgets.coordinator import Coordinator
 from napari_stem.widgets.export_panel import ExportPanel
 from napari_stem.widgets.genes_panel import GenesPanel
 from napari_stem.widgets.inspect_panel import InspectPanel
+from napari_stem.widgets.map_look_box import MapLook
 from napari_stem.widgets.measured_panel import MeasuredPanel
 from napari_stem.widgets.memory import Remembered, recall, remember
 from napari_stem.widgets.menu_bar import MenuBar
@@ -23,6 +25,7 @@ from napari_stem.widgets.model_panel import ModelPanel
 from napari_stem.widgets.parts import Folding
 from napari_stem.widgets.region_panel import RegionPanel
 from napari_stem.widgets.slide_panel import SlidePanel
+from napari_stem.widgets.tissue_box import remembered_settings
 from napari_stem.widgets.uncertainty_panel import UncertaintyPanel
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QHideEvent, QResizeEvent
 
     from napari_stem.widgets.hints import Hint
+    from napari_stem.widgets.keys import Key
 
 LONGEST_WAIT_MS = 3000  # for threads, at the end
 WIDTH = 350
@@ -56,11 +60,15 @@ class Panels:
     @classmethod
     def new(cls, remembered: Remembered) -> Panels:
         """Panels as the user left them."""
-        return cls(
+        panels = cls(
             slide=SlidePanel(remembered.folder),
-            region=RegionPanel(remembered.region_folder, remembered.n_click_spots),
+            region=RegionPanel(
+                remembered.region_folder,
+                remembered.n_click_spots,
+                remembered_settings(remembered.tissue_sensitivity, remembered.tissue_min_area_mm2),
+            ),
             model=ModelPanel(remembered),
-            genes=GenesPanel(remembered.opacity_percent),
+            genes=GenesPanel(),
             uncertainty=UncertaintyPanel(),
             inspect=InspectPanel(),
             compare=ComparePanel(),
@@ -68,6 +76,8 @@ class Panels:
             analysis=AnalysisPanel(remembered.export_folder),
             export=ExportPanel(remembered.export_folder),
         )
+        panels.genes.look.show_look(MapLook.of_names(vars(remembered)))
+        return panels
 
     def titled(self) -> dict[str, QWidget]:
         """Panels by the titles that users read, in the order of the road."""
@@ -86,7 +96,7 @@ class Panels:
 
     def choices(self) -> Remembered:
         """Return what to remember of them."""
-        settings = self.model.settings()
+        settings, look = self.model.settings(), self.genes.look.look()
         return Remembered(
             folder=self.slide.folder,
             export_folder=self.export.folder,
@@ -95,9 +105,13 @@ class Panels:
             n_steps=settings.n_steps,
             seed=settings.seed,
             device=settings.device,
-            opacity_percent=self.genes.opacity.value(),
+            **look.as_names(),
             region_folder=self.region.folder,
             n_click_spots=self.region.click_size.value(),
+            tissue_sensitivity=self.region.tissue.settings().sensitivity,
+            tissue_min_area_mm2=self.region.tissue.settings().min_area_mm2,
+            encoder_folder=self.model.encoders.window_of_all.folder,
+            works_offline=int(self.model.encoders.window_of_all.offline.isChecked()),
             pace=self.model.pace.as_text(),
         )
 
@@ -193,10 +207,16 @@ class StemDock(QWidget):
 
     def dropEvent(self, event: QDropEvent) -> None:
         """Open what was dropped, whatever of ours it is."""
-        for url in event.mimeData().urls():
-            if url.isLocalFile():
-                self.coordinator.open_path(Path(url.toLocalFile()))
+        urls = event.mimeData().urls()
+        paths = [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
+        self.coordinator.dropped.open(paths)
         event.acceptProposedAction()
+
+    def show_part(self, title: str) -> None:
+        """Unfold a part and bring its title to the top."""
+        part = self.parts[title]
+        part.open()
+        self._scroll.verticalScrollBar().setValue(part.pos().y())
 
     def shut_down(self) -> None:
         """Stop what runs and remember the choices, once."""
@@ -214,7 +234,7 @@ class StemDock(QWidget):
             road_layout.addWidget(part)
         road_layout.addStretch(1)
         road_layout.setContentsMargins(0, 0, SCROLL_BAR_GAP, 0)
-        scroll = RoadView()
+        self._scroll = scroll = RoadView()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -233,15 +253,16 @@ class StemDock(QWidget):
 
     def _add_keys(self) -> None:
         regions, model = self.coordinator.regions, self.panels.model
-        keys: dict[str, Callable[[], object]] = {
-            "Ctrl+Return": model.run_button.click,
-            "Ctrl+Z": regions.undo,
-            "Ctrl+Shift+Z": regions.redo,
-            "Ctrl+S": self.menu.ask_where_to_save,
-            "F1": self.menu.show_help,
+        acts: dict[Key, Callable[[], object]] = {
+            keys.RUN: model.run_button.click,
+            keys.UNDO: regions.undo,
+            keys.REDO: regions.redo,
+            keys.SAVE: self.menu.ask_where_to_save,
+            keys.WHOLE_SLIDE: self.coordinator.slides.fit,
+            keys.HELP: self.menu.show_help,
         }
-        for key, act in keys.items():
-            shortcut = QShortcut(QKeySequence(key), self)
+        for key, act in acts.items():
+            shortcut = QShortcut(QKeySequence(key.sequence), self)
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             shortcut.activated.connect(act)
 

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_stem.widgets.favourites import recall_favourites, remember_favourites
 from napari_stem.widgets.gene_table import CLUSTERING, GENE, GENE_ROLE, HEADERS, STAR, GeneTable
+from napari_stem.widgets.keys import NEXT_GENE, PREVIOUS_GENE
 from napari_stem.widgets.parts import note
 
 if TYPE_CHECKING:
@@ -126,10 +127,10 @@ class GeneList(QWidget):
 
     def _add_keys(self) -> None:
         for key, act in (
-            (Qt.Key.Key_PageDown, self._step_down),
-            (Qt.Key.Key_PageUp, self._step_up),
+            (NEXT_GENE, self._step_down),
+            (PREVIOUS_GENE, self._step_up),
         ):
-            QShortcut(QKeySequence(key), self).activated.connect(act)
+            QShortcut(QKeySequence(key.sequence), self).activated.connect(act)
         self.view.installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:

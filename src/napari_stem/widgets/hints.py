@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from napari_stem.widgets.parts import count
 
-# parts that show something once there is a prediction
-AFTER = ("Uncertainty", "Inspect", "Compare", "Measured data", "Spatial analysis", "Export")
+FIRST = "Run a prediction first."
+# parts that have nothing to add once there is a prediction
+AFTER = ("Inspect", "Spatial analysis", "Export")
+NO_SAMPLES = "The single samples of this prediction were not kept"
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,16 @@ class RoadState:
         Drawn on it.
     model_name
         Chosen; empty where none is ready.
+    model_missing
+        What it still needs, such as its encoder; empty where nothing.
     is_running
         Whether a run is on its way, of whatever slide.
     shown
         Gene and model of the maps on screen; empty where nothing was predicted.
+    keeps_samples
+        Whether the prediction on screen has its single samples.
+    measured
+        Name of the measured data of the slide; empty where none were loaded.
     """
 
     slide_name: str = ""
@@ -36,8 +44,11 @@ class RoadState:
     n_spots: int = 0
     area_mm2: float = 0.0
     model_name: str = ""
+    model_missing: str = ""
     is_running: bool = False
     shown: str = ""
+    keeps_samples: bool = True
+    measured: str = ""
 
 
 def missing_for_run(state: RoadState) -> str:
@@ -50,7 +61,7 @@ def missing_for_run(state: RoadState) -> str:
         return "Choose a region first."
     if not state.n_spots:
         return "No spot fits into the regions: draw larger ones or set the spots closer together."
-    return "" if state.model_name else "Choose a model first."
+    return state.model_missing if state.model_name else "Choose a model first."
 
 
 @dataclass(frozen=True)
@@ -69,14 +80,15 @@ class Hint:
 
 def hints(state: RoadState) -> dict[str, Hint]:
     """One line per part of the road, by title."""
-    first = "Run a prediction first."
-    shown = Hint(state.shown) if state.shown else Hint.missing(first)
-    after = Hint("" if state.shown else first, when_folded=False, when_open=True)
+    after = Hint("" if state.shown else FIRST, when_folded=False, when_open=True)
     return {
         "Slide": _of_slide(state),
         "Region": _of_region(state),
         "Model": _of_model(state),
-        "Genes": shown,
+        "Genes": Hint(state.shown) if state.shown else Hint.missing(FIRST),
+        "Uncertainty": _of_uncertainty(state) if state.shown else after,
+        "Compare": _of_compare(state) if state.shown else after,
+        "Measured data": _of_measured(state) if state.shown or state.measured else after,
         **dict.fromkeys(AFTER, after),
     }
 
@@ -103,3 +115,27 @@ def _of_model(state: RoadState) -> Hint:
     if state.is_running:
         return Hint("Running.")
     return Hint(missing_for_run(state) or f"{state.model_name}: ready to run.")
+
+
+def _of_uncertainty(state: RoadState) -> Hint:
+    if state.keeps_samples:
+        return Hint("")
+    return Hint.missing(
+        f"{NO_SAMPLES}: only the standard deviation and the 90% interval are shown."
+    )
+
+
+def _of_compare(state: RoadState) -> Hint:
+    """Say what is missing for a comparison of regions; the open part shows by itself what there is."""
+    if not state.n_regions:
+        return Hint("Draw a region, to compare it with the rest or with another.")
+    if not state.keeps_samples:
+        return Hint.missing(f"{NO_SAMPLES}: regions are listed, but cannot be compared.")
+    rest = " with everything else" if state.n_regions == 1 else ""
+    return Hint(f"{count(state.n_regions, 'region')} to compare{rest}.")
+
+
+def _of_measured(state: RoadState) -> Hint:
+    if not state.shown:
+        return Hint.missing(f"{state.measured} waits for a prediction of this slide.")
+    return Hint(state.measured or "Load counts measured on this very slide, if there are any.")

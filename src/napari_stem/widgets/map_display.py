@@ -86,8 +86,9 @@ class MapDisplay(QObject):
         if older is not None:
             self.together.end()
             older.facts.stop()
-            older.maps.remove()
-        maps = MapLayers(self._viewer, prediction, slide.require_mpp(), self._opacity())
+        older_maps = older.maps if older is not None else None
+        mpp = slide.require_mpp()
+        maps = MapLayers(self._viewer, prediction, mpp, self._opacity(), older_maps)
         facts = GeneFacts(self._jobs, prediction, maps.values)
         gene = (
             older.gene if older and older.gene in prediction.genes else most_reliable(reliability)
@@ -141,7 +142,7 @@ class MapDisplay(QObject):
         self._timer.stop()
         for shown in self._shown.values():
             shown.facts.stop()
-        self.together.end()
+        self.together.close()
         if self._read_out in self._viewer.mouse_move_callbacks:
             self._viewer.mouse_move_callbacks.remove(self._read_out)
 
@@ -199,6 +200,8 @@ class MapDisplay(QObject):
         of_all = shown.facts.limits_of_all
         maps.set_shape(wish.shape)
         maps.set_colormap(wish.colormap)
+        if wish.arrangement == MIX:
+            maps.show_field("none")  # frees the name of its gene for the mixture
         if wish.arrangement != BESIDE:  # hides these layers itself, and brings them back
             self.together.show(shown.slide, maps, wish, of_all, self._opacity())
         if wish.arrangement == SCORE:

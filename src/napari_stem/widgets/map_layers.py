@@ -1,4 +1,7 @@
-"""One prediction as two layers: the expression of a gene or a score, and its uncertainty."""
+"""One prediction as two layers: the expression of a gene or a score, and its uncertainty.
+
+The second is made when it is first looked at; both are handed on to the next prediction of the slide.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_stem.layers import GeneValues, SpotGrid, map_title
+from napari_stem.widgets.layer_order import raise_above_slides
 from napari_stem.widgets.scalar_map import ScalarMap
 
 if TYPE_CHECKING:
@@ -33,7 +37,14 @@ class MapLayers(QObject):
 
     limits_edited = Signal(float, float)  # the user moved the contrast limits of the expression
 
-    def __init__(self, viewer: Viewer, prediction: Prediction, mpp: Mpp, opacity: float) -> None:
+    def __init__(
+        self,
+        viewer: Viewer,
+        prediction: Prediction,
+        mpp: Mpp,
+        opacity: float,
+        older: MapLayers | None = None,
+    ) -> None:
         super().__init__()
         self.prediction = prediction
         self.values = GeneValues(prediction)
@@ -46,9 +57,13 @@ class MapLayers(QObject):
         self._is_old: dict[str, bool] = {}  # the layer shows another gene than the chosen one
         self._range: ColourRange | None = None
         self._of_all: tuple[float, float] | None = None
-        self._maps: dict[str, ScalarMap] = {field: self._add(field, opacity) for field in FIELDS}
-        self._maps["mean"].limits_edited.connect(self.limits_edited)
-        self._maps["sd"].limits_edited.connect(self._keep_sd)
+        self._opacity, self._colormap = opacity, EXPRESSION_COLORMAP
+        self._maps: dict[str, ScalarMap] = older.hand_over() if older is not None else {}
+        for field, one in self._maps.items():
+            one.serve(prediction)
+            self._listen(field, one)
+        raise_above_slides(viewer, self.layers())
+        self._map("mean")
 
     def shaped(self, shape: SpotShape) -> SpotGrid:
         """Grid of the spots as squares or circles."""
@@ -59,7 +74,7 @@ class MapLayers(QObject):
     def select(self) -> None:
         """Make the layer on show the selected one, so that napari's controls are about it."""
         if self._shown != "none":
-            self._viewer.layers.selection.active = self._maps[self._shown].layer
+            self._viewer.layers.selection.active = self._map(self._shown).layer
 
     def show_gene(
         self, gene: str, colours: ColourRange, of_all: tuple[float, float] | None = None
@@ -84,7 +99,7 @@ class MapLayers(QObject):
     def show_score(self, values: NDArray[float32], title: str, limits: tuple[float, float]) -> None:
         """Show values that are not a gene's in the layer of the expression."""
         self._is_old = dict.fromkeys(FIELDS, True)
-        self._maps["mean"].show(self.grid, values, title, limits)
+        self._map("mean").show(self.grid, values, title, limits)
         self._is_old["mean"] = False
 
     def show_field(self, shown: str) -> None:
@@ -94,9 +109,11 @@ class MapLayers(QObject):
             if field != shown:
                 one.hide()
                 self._is_old[field] = True
+        if shown != "none":
+            self._map(shown)
         self._renew()
         if shown != "none":
-            self._maps[shown].set_visible(is_visible=True)
+            self._map(shown).set_visible(is_visible=True)
 
     def hide(self) -> None:
         """Hide both layers for another slide's or arrangement's sake."""
@@ -108,22 +125,31 @@ class MapLayers(QObject):
 
     def set_colormap(self, colormap: str) -> None:
         """Choose the colours of the expression; those of the uncertainty follow."""
-        self._maps["mean"].set_colormap(colormap)
-        self._maps["sd"].set_colormap(uncertainty_colormap(colormap))
+        self._colormap = colormap
+        for field, one in self._maps.items():
+            one.set_colormap(self._colormap_of(field))
 
     def set_opacity(self, opacity: float) -> None:
         """How strongly the maps cover the slide, 0 to 1."""
+        self._opacity = opacity
         for one in self._maps.values():
             one.layer.opacity = opacity
 
-    def remove(self) -> None:
-        """Take both layers out of the viewer."""
-        for one in self._maps.values():
-            one.remove()
+    def hand_over(self) -> dict[str, ScalarMap]:
+        """Give the layers to the next prediction; these are of no use afterwards."""
+        maps, self._maps = self._maps, {}
+        for one in maps.values():
+            one.limits_edited.disconnect()
+            one.hide()
+        return maps
 
     def layer(self, field: Field) -> Image:
         """Return the layer of one field."""
-        return self._maps[field].layer
+        return self._map(field).layer
+
+    def layers(self) -> list[Image]:
+        """Return those that there are so far."""
+        return [one.layer for one in self._maps.values()]
 
     def spot_at(self, position: Any) -> int | None:
         """Index of the finished spot at a world position, or None."""
@@ -137,12 +163,29 @@ class MapLayers(QObject):
         spot = self.grid.spot_under(row, col)
         return spot if spot is not None and self.prediction.done[spot] else None
 
-    def _add(self, field: Field, opacity: float) -> ScalarMap:
-        mean = EXPRESSION_COLORMAP
-        colormap = mean if field == "mean" else uncertainty_colormap(mean)
-        return ScalarMap(
-            self._viewer, self.prediction, field, self.grid, colormap=colormap, opacity=opacity
-        )
+    def _map(self, field: str) -> ScalarMap:
+        """Return a map, made where there is none yet: the uncertainty directly above the expression."""
+        if field not in self._maps:
+            layers, below = self._viewer.layers, self.layers()
+            place = layers.index(below[0]) + 1 if below and below[0] in layers else None
+            one = ScalarMap(
+                self._viewer,
+                self.prediction,
+                field,
+                self.grid,
+                colormap=self._colormap_of(field),
+                opacity=self._opacity,
+                place=place,
+            )
+            self._maps[field] = one
+            self._listen(field, one)
+        return self._maps[field]
+
+    def _listen(self, field: str, one: ScalarMap) -> None:
+        one.limits_edited.connect(self.limits_edited if field == "mean" else self._keep_sd)
+
+    def _colormap_of(self, field: str) -> str:
+        return self._colormap if field == "mean" else uncertainty_colormap(self._colormap)
 
     def _renew(self) -> None:
         """Bring the layer on show up to date; what is hidden waits."""
@@ -152,7 +195,7 @@ class MapLayers(QObject):
             values = self.values.values(self.gene, field)
             limits = self._limits(field, values, self._range)
             title = map_title(self.gene, field, self.prediction.unit)
-            self._maps[field].show(self.grid, values, title, limits)
+            self._map(field).show(self.grid, values, title, limits)
             self._is_old[field] = False
 
     def _limits(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
 from qtpy.QtGui import QIcon, QImage, QPixmap
 from qtpy.QtWidgets import (
     QComboBox,
@@ -20,9 +21,12 @@ from qtpy.QtWidgets import (
 from napari_stem.layers import ColourRange
 
 if TYPE_CHECKING:
-    from napari_stem.layers import SpotShape
+    from collections.abc import Mapping
 
-RANGES = {
+    from napari_stem.layers import SpotShape
+    from napari_stem.layers.colours import RangeKind
+
+RANGES: dict[str, RangeKind] = {
     "Each gene's own range": "gene",
     "One range for all genes": "all",
     "Percentiles of each gene": "percentile",
@@ -40,13 +44,61 @@ ICON = QSize(48, 12)
 LARGEST_VALUE = 1e6
 
 
+@dataclass(frozen=True)
+class MapLook:
+    """How maps are drawn.
+
+    Attributes
+    ----------
+    colours, colormap
+        How the limits of the colours are chosen, and the colours of the expression.
+    shape
+        Of the spots.
+    opacity_percent
+        How strongly maps cover the slide.
+    """
+
+    colours: ColourRange = field(default_factory=ColourRange)
+    colormap: str = COLORMAPS[0]
+    shape: SpotShape = "square"
+    opacity_percent: int = 70
+
+    def as_names(self) -> dict[str, Any]:
+        """Return it as plain names and numbers, for files."""
+        return {
+            "range_kind": self.colours.kind,
+            "range_low": self.colours.low,
+            "range_high": self.colours.high,
+            "colormap": self.colormap,
+            "spot_shape": self.shape,
+            "opacity_percent": self.opacity_percent,
+        }
+
+    @classmethod
+    def of_names(cls, told: Mapping[str, Any]) -> MapLook:
+        """Read what `as_names` wrote; what is missing or unknown is at its default."""
+        usual = cls()
+        kind = next((kind for kind in RANGES.values() if kind == told.get("range_kind")), None)
+        colours = usual.colours
+        low, high = _number(told.get("range_low")), _number(told.get("range_high"))
+        if kind is not None and low is not None and high is not None:
+            colours = ColourRange(kind, low, high)
+        colormap, percent = told.get("colormap"), _number(told.get("opacity_percent"))
+        return cls(
+            colours,
+            str(colormap) if colormap in COLORMAPS else usual.colormap,
+            "circle" if told.get("spot_shape") == "circle" else "square",
+            usual.opacity_percent if percent is None else int(percent),
+        )
+
+
 class MapLookBox(QWidget):
     """Asks how maps are drawn."""
 
     changed = Signal()
     opacity_changed = Signal(float)  # 0 to 1
 
-    def __init__(self, opacity_percent: int, parent: QWidget | None = None) -> None:
+    def __init__(self, opacity_percent: int = 70, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.range_choice, self.colormap_choice, self.shape_choice = (
             QComboBox(),
@@ -86,22 +138,40 @@ class MapLookBox(QWidget):
         """Squares or circles."""
         return "circle" if self.shape_choice.currentData() == "circle" else "square"
 
+    def look(self) -> MapLook:
+        """Return all of it."""
+        return MapLook(self.colours(), self.colormap(), self.shape(), int(self.opacity.value()))
+
+    def show_look(self, look: MapLook) -> None:
+        """Show another look, without asking for it; its opacity is asked for where it differs."""
+        boxes = {"percentile": self.percents, "fixed": self.values}.get(look.colours.kind, ())
+        for box, value in zip(boxes, (look.colours.low, look.colours.high), strict=False):
+            with QSignalBlocker(box):
+                box.setValue(value)
+        for choice, data in (
+            (self.range_choice, look.colours.kind),
+            (self.colormap_choice, look.colormap),
+            (self.shape_choice, look.shape),
+        ):
+            choice.setCurrentIndex(choice.findData(data))
+        self.opacity.setValue(look.opacity_percent)
+        self._show_rows()
+
     def show_fixed(self, low: float, high: float) -> None:
         """Show limits that the user has set elsewhere, without asking for them."""
         self.range_choice.setCurrentIndex(self.range_choice.findData("fixed"))
-        for box, value in zip(self.values, (low, high), strict=True):
-            box.blockSignals(True)
-            box.setValue(value)
-            box.blockSignals(False)
+        self._type_fixed(low, high)
         self._show_rows()
 
     def suggest_fixed(self, low: float, high: float) -> None:
         """Where fixed values have not been chosen yet, start from what is on show."""
         if self.range_choice.currentData() != "fixed":
-            for box, value in zip(self.values, (low, high), strict=True):
-                box.blockSignals(True)
+            self._type_fixed(low, high)
+
+    def _type_fixed(self, low: float, high: float) -> None:
+        for box, value in zip(self.values, (low, high), strict=True):
+            with QSignalBlocker(box):
                 box.setValue(value)
-                box.blockSignals(False)
 
     def _fill(self) -> None:
         for title, kind in RANGES.items():
@@ -182,3 +252,10 @@ def _strip(name: str) -> QIcon:
         pixels.data, ICON.width(), ICON.height(), 3 * ICON.width(), QImage.Format.Format_RGB888
     )
     return QIcon(QPixmap.fromImage(image.copy()))
+
+
+def _number(value: object) -> float | None:
+    """Return a finite number, None where it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if np.isfinite(value) else None

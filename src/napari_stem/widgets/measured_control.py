@@ -8,32 +8,30 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from qtpy.QtCore import QObject, Signal
 
-from napari_stem.layers import SpotGrid
-from napari_stem.layers.colours import apart
 from napari_stem.widgets import analysis_jobs
 from napari_stem.widgets.analysis_plots import ScatterPlot
 from napari_stem.widgets.genes_panel import ONE
-from napari_stem.widgets.measured_panel import MEASURED, PREDICTED
-from napari_stem.widgets.scalar_map import ScalarMap
+from napari_stem.widgets.measured_map import MeasuredMap
+from napari_stem.widgets.measured_panel import PREDICTED
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import anndata
     from napari.viewer import Viewer
-    from numpy.typing import NDArray
 
     from napari_stem.evaluation.beside import Beside
-    from napari_stem.geometry import Mpp
+    from napari_stem.slide.base import Slide
     from napari_stem.widgets.genes_panel import GenesPanel
     from napari_stem.widgets.map_display import MapDisplay, Shown
     from napari_stem.widgets.measured_panel import MeasuredPanel
+    from napari_stem.widgets.scalar_map import ScalarMap
     from napari_stem.widgets.worker import Jobs
 
-DIVERGING = "RdBu_r"  # red and blue are told apart by colour-blind eyes; white is no difference
-WIDEST = 99.0  # percentile of the differences that gets the last colour
 MATCHING = "Matching spots …"
+LATER = "laid beside the prediction of this slide once there is one."
 NOT_YET = "None of the spots predicted so far was measured."
 ONE_GENE_ONLY = "Shown for one gene at a time: choose One gene in Genes."
 
@@ -57,9 +55,12 @@ class MeasuredControl(QObject):
         Where layers are shown, and where files are read.
     panel, genes, maps
         What asks, what is asked for besides, and what draws the plain map.
+    slide
+        Returns the active slide, to which what is loaded belongs.
     """
 
     told = Signal(str)
+    changed = Signal()  # data came or went
 
     def __init__(
         self,
@@ -68,15 +69,17 @@ class MeasuredControl(QObject):
         panel: MeasuredPanel,
         genes: GenesPanel,
         maps: MapDisplay,
+        slide: Callable[[], Slide | None],
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self._viewer, self._jobs = viewer, jobs
-        self._panel, self._genes, self._maps = panel, genes, maps
+        self._jobs = jobs
+        self._panel, self._genes, self._maps, self._slide = panel, genes, maps, slide
+        self._is_reading = False
+        self._next: tuple[Slide, str] | None = None  # asked for while another file was read
+        self._wanted_view = ""  # once what is being read has been matched
         self._loaded: dict[str, Loaded] = {}  # by the slide's fingerprint
-        self._layer: ScalarMap | None = None
-        self._layer_of: object = None
-        self._grids: dict[int, SpotGrid] = {}
+        self._map = MeasuredMap(viewer)
         self._matching: threading.Event | None = None
         self._is_refreshing = False
         self.plot = ScatterPlot()
@@ -87,20 +90,40 @@ class MeasuredControl(QObject):
         panel.view_chosen.connect(self._choose_view)
         panel.gene_chosen.connect(genes.choose)
         maps.drawn.connect(self.refresh)
+        genes.opacity_chosen.connect(self._map.set_opacity)
 
     def load(self, path: str) -> None:
-        """Read counts and lay them beside the prediction on show."""
-        shown = self._maps.current()
-        if shown is None:
+        """Read counts of the active slide, and lay them beside its prediction once there is one."""
+        slide = self._slide()
+        if slide is None:
+            self.told.emit(f"Open the slide first on which {Path(path).name} was measured.")
             return
+        self.load_for(slide, path)
+
+    def load_for(self, slide: Slide, path: str) -> None:
+        """Read counts of a slide; one file at a time, of those asked for meanwhile the last."""
+        if self._is_reading:
+            self._next = (slide, path)
+            return
+        self._is_reading = True
         self._panel.show_busy(f"Reading {Path(path).name} …")
         self._jobs.start(
             analysis_jobs.read_counts,
             Path(path),
-            shown.slide.size,
-            done=partial(self._take, shown.slide.fingerprint, Path(path)),
+            slide.size,
+            done=partial(self._take, slide, Path(path)),
             failed=self._rest,
         )
+
+    def path_of(self, slide: Slide) -> Path | None:
+        """Return where the data of a slide came from, None where there are none."""
+        loaded = self._loaded.get(slide.fingerprint)
+        return loaded.path if loaded else None
+
+    def show_when_matched(self, view: str) -> None:
+        """Show ``measured`` or ``difference`` as soon as there is something to show."""
+        self._wanted_view = view
+        self._show_wanted()
 
     def remove(self) -> None:
         """Forget the data of the active slide."""
@@ -109,6 +132,7 @@ class MeasuredControl(QObject):
             self._loaded.pop(shown.slide.fingerprint, None)
             self._back_to_prediction()
             self.refresh()
+            self.changed.emit()
 
     def close(self) -> None:
         """Stop what runs."""
@@ -123,7 +147,7 @@ class MeasuredControl(QObject):
 
     def layer(self) -> ScalarMap | None:
         """Return the map of measured values or differences."""
-        return self._layer
+        return self._map.map
 
     def refresh(self) -> None:
         """Bring panel and map in line with the active slide, gene and view."""
@@ -137,13 +161,18 @@ class MeasuredControl(QObject):
 
     # data
 
-    def _take(self, fingerprint: str, path: Path, counts: anndata.AnnData) -> None:
-        self._loaded[fingerprint] = Loaded(path, counts)
+    def _take(self, slide: Slide, path: Path, counts: anndata.AnnData) -> None:
+        self._loaded[slide.fingerprint] = Loaded(path, counts)
         self._rest()
         self.refresh()
+        self.changed.emit()
 
     def _rest(self) -> None:
+        self._is_reading = False
         self._panel.show_busy("")
+        following, self._next = self._next, None
+        if following is not None:
+            self.load_for(*following)
 
     def _match(self, shown: Shown, loaded: Loaded) -> None:
         """Match in the background; while a prediction grows, again and again."""
@@ -170,15 +199,17 @@ class MeasuredControl(QObject):
         self._panel.show_message("")
         if self._loaded.get(fingerprint) is loaded:
             loaded.beside, loaded.matched = found, key
-            self._grids.clear()
         self.refresh()
+        self._show_wanted()
 
     def _not_matched(self, fingerprint: str) -> None:
         """Refused: the data do not belong to this slide, and the user has been told."""
         self._matching = None
         self._loaded.pop(fingerprint, None)
+        self._wanted_view = ""
         self._panel.show_message("")
         self.refresh()
+        self.changed.emit()
 
     def _save(self, path: str) -> None:
         found = self.beside()
@@ -195,6 +226,11 @@ class MeasuredControl(QObject):
         self._genes.show_view("mean" if view == PREDICTED else "none")
         self.refresh()
 
+    def _show_wanted(self) -> None:
+        if self._wanted_view and self.beside() is not None:
+            view, self._wanted_view = self._wanted_view, ""
+            self._panel.choose_view(view)
+
     def _back_to_prediction(self) -> None:
         if self._panel.shown() != PREDICTED:
             self._panel.show_view(PREDICTED)
@@ -206,7 +242,8 @@ class MeasuredControl(QObject):
         loaded = self._loaded.get(shown.slide.fingerprint) if shown else None
         if shown is None or loaded is None:
             self._panel.show_nothing()
-            self._hide()
+            self._tell_later()
+            self._map.hide()
             return
         if loaded.matched != analysis_jobs.state_of(shown.maps.prediction):
             self._match(shown, loaded)
@@ -214,7 +251,7 @@ class MeasuredControl(QObject):
         if found is None or loaded.matched is None:
             self._panel.show_nothing()
             self._panel.show_message(NOT_YET if loaded.matched else MATCHING)
-            self._hide()
+            self._map.hide()
             return
         if self._genes.wish().field != "none":  # chosen in Genes: the prediction is wanted again
             self._panel.show_view(PREDICTED)
@@ -223,6 +260,13 @@ class MeasuredControl(QObject):
         if loaded.matched[0] == analysis_jobs.state_of(shown.maps.prediction)[0]:
             self._plot(shown, found)
             self._draw(shown, found)
+
+    def _tell_later(self) -> None:
+        """Say of what has been read already that it waits for a prediction."""
+        slide = self._slide()
+        path = self.path_of(slide) if slide is not None else None
+        if path is not None and self._maps.current() is None:
+            self._panel.show_message(f"{path.name}: {LATER}")
 
     def _draw(self, shown: Shown, found: Beside) -> None:
         view, wish = self._panel.shown(), self._genes.wish()
@@ -234,57 +278,12 @@ class MeasuredControl(QObject):
         if self._matching is None:
             self._panel.show_message(message)
         if view == PREDICTED or message:
-            self._hide()
+            self._map.hide()
             return
-        predicted = shown.maps.values.values(shown.gene)
-        layer = self._layer_for(shown)
-        if view == MEASURED:
-            limits = wish.colours.limits(predicted, shown.facts.limits_of_all)
-            grid = self._grid(found, shown.slide.require_mpp())
-            title = f"{shown.gene} measured, {found.unit}"
-            layer.set_colormap(wish.colormap)
-            layer.show(grid, found.measured(shown.gene), title, limits)
-        else:
-            error = found.error(shown.gene, predicted)
-            title = f"{shown.gene} predicted minus measured, {found.unit}"
-            layer.set_colormap(DIVERGING)
-            layer.show(shown.maps.grid, error, title, _balanced(error))
-        layer.layer.opacity = self._genes.opacity.value() / 100
-        layer.set_visible(is_visible=True)
-
-    def _grid(self, found: Beside, mpp: Mpp) -> SpotGrid:
-        if id(found) not in self._grids:
-            self._grids[id(found)] = SpotGrid.of(found.spots, mpp)
-        return self._grids[id(found)]
-
-    def _layer_for(self, shown: Shown) -> ScalarMap:
-        if self._layer is None or self._layer_of is not shown.maps:
-            if self._layer is not None:
-                self._layer.remove()
-            self._layer = ScalarMap(
-                self._viewer,
-                shown.maps.prediction,
-                MEASURED,
-                shown.maps.grid,
-                colormap=DIVERGING,
-                opacity=1.0,
-            )
-            self._layer_of = shown.maps
-        return self._layer
-
-    def _hide(self) -> None:
-        if self._layer is not None and self._layer.layer in self._viewer.layers:
-            self._layer.set_visible(is_visible=False)
+        self._map.show(view, shown, found, wish, self._genes.opacity.value() / 100)
 
     def _plot(self, shown: Shown, found: Beside) -> None:
         gene = shown.gene
         self.plot.setVisible(gene in found.genes)
         if gene in found.genes:
             self.plot.show_gene(found, gene, shown.maps.values.values(gene)[found.rows])
-
-
-def _balanced(error: NDArray[np.float32]) -> tuple[float, float]:
-    """Limits as far below zero as above it."""
-    known = np.abs(error[np.isfinite(error)])
-    furthest = float(np.percentile(known, WIDEST)) if known.size else 1.0
-    return apart(-furthest, furthest)

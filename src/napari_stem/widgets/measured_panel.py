@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_stem.widgets.keys import SEE_DIFFERENCE, SEE_MEASURED, SEE_PREDICTED
 from napari_stem.widgets.number_table import NumberColumn, NumberTable, NumberView
 from napari_stem.widgets.parts import note
 
@@ -26,11 +27,15 @@ if TYPE_CHECKING:
 
 PREDICTED, MEASURED, DIFFERENCE = "predicted", "measured", "difference"
 VIEWS = {
-    PREDICTED: ("Predicted", "Alt+1", "The map of the prediction"),
-    MEASURED: ("Measured", "Alt+2", "What was measured, in the same unit and the same colours"),
+    PREDICTED: ("Predicted", SEE_PREDICTED, "The map of the prediction"),
+    MEASURED: (
+        "Measured",
+        SEE_MEASURED,
+        "What was measured, in the same unit and the same colours",
+    ),
     DIFFERENCE: (
         "Difference",
-        "Alt+3",
+        SEE_DIFFERENCE,
         "Predicted minus measured: red where too much is predicted, blue where too little",
     ),
 }
@@ -152,10 +157,10 @@ class MeasuredPanel(QWidget):
         views = QHBoxLayout()
         for number, (view, (title, key, tip)) in enumerate(VIEWS.items()):
             button = QRadioButton(title)
-            button.setToolTip(f"{tip} ({key})")
+            button.setToolTip(f"{tip} ({key.sequence})")
             self.views.addButton(button, number)
             views.addWidget(button)
-            shortcut = QShortcut(QKeySequence(key), self)
+            shortcut = QShortcut(QKeySequence(key.sequence), self)
             shortcut.activated.connect(lambda view=view: self.choose_view(view))
         results = QVBoxLayout(self.results)
         results.setContentsMargins(0, 0, 0, 0)

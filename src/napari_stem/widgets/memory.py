@@ -21,14 +21,20 @@ class Remembered:
         Model last run.
     n_draws, n_steps, seed, device
         As in ``SamplingSettings``.
-    opacity_percent
-        How strongly the map covers the slide.
+    opacity_percent, colormap, range_kind, range_low, range_high, spot_shape
+        How maps look, as `MapLook` has it.
     region_folder
         Where regions were last loaded from or saved to.
     n_click_spots
         How many spots wide the neighbourhood of a click is.
+    tissue_sensitivity, tissue_min_area_mm2
+        As in ``TissueSettings``.
     model_folders
         Folders of models that the user added, one a line.
+    encoder_folder
+        Where encoders of the user's own lie.
+    works_offline
+        1 where huggingface_hub is to ask no network.
     pace
         How fast this machine is, as `Pace` has it.
     session_folder
@@ -43,9 +49,18 @@ class Remembered:
     seed: int = 0
     device: str = "auto"
     opacity_percent: int = 70
+    colormap: str = "viridis"
+    range_kind: str = "gene"
+    range_low: float = 1.0
+    range_high: float = 99.0
+    spot_shape: str = "square"
     region_folder: str = ""
     n_click_spots: int = 5
+    tissue_sensitivity: int = 50
+    tissue_min_area_mm2: float = 0.05
     model_folders: str = ""
+    encoder_folder: str = ""
+    works_offline: int = 0
     pace: str = ""
     session_folder: str = ""
 

@@ -8,6 +8,7 @@ import numpy as np
 from napari.layers import Image
 
 from napari_stem.layers import METADATA_KEY, map_title
+from napari_stem.widgets.layer_order import raise_above_slides
 from napari_stem.widgets.scalar_map import SMALL_LEGEND_SIZE, ScalarMap
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from napari.viewer import Viewer
 
-    from napari_stem.layers import ColourRange, SpotGrid
+    from napari_stem.layers import ColourRange
     from napari_stem.widgets.map_layers import MapLayers
 
 # magenta and green stay apart for colour-blind eyes; where both are high the spot turns white
@@ -40,8 +41,8 @@ class MixedLayers:
     def __init__(self, viewer: Viewer, maps: MapLayers, opacity: float) -> None:
         self._viewer, self._base, self._opacity = viewer, maps, opacity
         self._ground: Image | None = None
-        self._ground_grid: SpotGrid | None = None
-        self.maps: list[ScalarMap] = []
+        self.maps: list[ScalarMap] = []  # those on show
+        self._spare: list[ScalarMap] = []  # hidden, to be shown again
 
     def show(
         self, genes: Sequence[str], colours: ColourRange, of_all: tuple[float, float] | None
@@ -60,9 +61,10 @@ class MixedLayers:
         genes = tuple(genes)[:MOST_MIXED]
         self._lay_ground()
         while len(self.maps) > len(genes):
-            self.maps.pop().remove()
+            self._put_aside()
         while len(self.maps) < len(genes):
-            self.maps.append(self._add(MIXED_COLOURS[len(self.maps)]))
+            spare = self._spare.pop() if self._spare else None
+            self.maps.append(spare or self._add(MIXED_COLOURS[len(self.maps)]))
         unit = self._base.prediction.unit
         for gene, one in zip(genes, self.maps, strict=True):
             values = self._base.values.values(gene)
@@ -73,18 +75,32 @@ class MixedLayers:
     def set_opacity(self, opacity: float) -> None:
         """How strongly the mixture covers the slide, 0 to 1."""
         self._opacity = opacity
-        for one in self.maps:
+        for one in (*self.maps, *self._spare):
             one.layer.opacity = opacity
         if self._ground is not None:
             self._ground.opacity = opacity
 
-    def remove(self) -> None:
-        """Take all layers out of the viewer."""
+    def hide(self) -> None:
+        """Hide all of it."""
         while self.maps:
-            self.maps.pop().remove()
-        if self._ground is not None and self._ground in self._viewer.layers:
-            self._viewer.layers.remove(self._ground)
-        self._ground = self._ground_grid = None
+            self._put_aside()
+        if self._ground is not None:
+            self._ground.visible = False
+
+    def serve(self, maps: MapLayers) -> None:
+        """Be of another prediction from now on."""
+        self._base = maps
+        for one in (*self.maps, *self._spare):
+            one.serve(maps.prediction)
+        # the first gene on top: legends come from the top of the list
+        lights = [one.layer for one in (*self._spare, *reversed(self.maps))]
+        raise_above_slides(self._viewer, [self._ground, *lights], maps.layers())
+
+    def _put_aside(self) -> None:
+        """Hide the last gene; the last to be hidden is the first to come back, in its own colour."""
+        one = self.maps.pop()
+        one.hide()
+        self._spare.append(one)
 
     def _lay_ground(self) -> None:
         """Darken the spots, so that only the genes' light is seen."""
@@ -92,12 +108,12 @@ class MixedLayers:
         dark = np.zeros((*grid.spot_at.shape, 4), np.uint8)
         spot_at = grid.spot_at
         dark[..., 3] = np.where((spot_at >= 0) & self._base.prediction.done[spot_at], 255, 0)
-        if self._ground is not None and self._ground_grid is grid:
-            self._ground.data = dark
-            return
         if self._ground is not None and self._ground in self._viewer.layers:
-            self._viewer.layers.remove(self._ground)
-        self._ground_grid = grid
+            self._ground.data = dark
+            self._ground.scale = grid.placement.scale_um
+            self._ground.translate = grid.placement.translate_um
+            self._ground.visible = True
+            return
         self._ground = Image(
             dark,
             rgb=True,
@@ -125,6 +141,5 @@ class MixedLayers:
     def _place(self, above: int) -> int:
         """Place in the layer list, counted from the prediction's own layers."""
         layers = self._viewer.layers
-        both = self._base.layer("mean"), self._base.layer("sd")
-        own = [layers.index(layer) for layer in both if layer in layers]
+        own = [layers.index(layer) for layer in self._base.layers() if layer in layers]
         return min(max(own) + 1 + above, len(layers)) if own else len(layers)

@@ -1,4 +1,8 @@
-"""One image layer that shows one value per spot, with its legend; its data is swapped, never the layer."""
+"""One image layer that shows one value per spot, with its legend; its data is swapped, never the layer.
+
+A layer that has done its work is hidden and used again: taking one out of a viewer makes napari collect all
+garbage, which stops the window for half a second and more.
+"""
 
 from __future__ import annotations
 
@@ -72,9 +76,10 @@ class ScalarMap(QObject):
             blending=blending,
             opacity=opacity,
             visible=False,
-            metadata={METADATA_KEY: {"prediction": str(prediction.path), "field": field}},
             **grid.placement.as_layer_options(),
         )
+        self._field = field
+        self.serve(prediction)
         self.layer.colorbar.size = legend_size
         is_small = legend_size == SMALL_LEGEND_SIZE
         self.layer.name_overlay.font_size = SMALL_FONT_SIZE if is_small else FONT_SIZE
@@ -83,6 +88,11 @@ class ScalarMap(QObject):
             legend.box = True
         viewer.layers.insert(len(viewer.layers) if place is None else place, self.layer)
         self.layer.events.contrast_limits.connect(self._on_limits)
+
+    def serve(self, prediction: Prediction) -> None:
+        """Be of another prediction from now on."""
+        about = {"prediction": str(prediction.path), "field": self._field}
+        self.layer.metadata = {METADATA_KEY: about}
 
     def show(
         self,

@@ -1,7 +1,8 @@
 """The session file: what was open and how it was looked at, as JSON that people can read too.
 
-Slides are named by path and fingerprint, so that a slide that was moved beside its session file is found
-and another slide of the same name is not taken for it. Predictions stay where they are.
+Slides are named by path and fingerprint, so that another slide of the same name is not taken for it.
+Slides, predictions and measured data that were moved together with their session file are found beside it.
+Domains lie beside their prediction and come back with it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from napari_stem.errors import OutputError, StemError
 
 FORMAT = "napari-stem session"
-VERSION = 1
+VERSION = 2
 
 
 class SessionError(StemError):
@@ -41,6 +42,8 @@ class SlideEntry:
         Folders, the one on screen last.
     gene
         On the map; empty where none was.
+    measured
+        File or folder of measured data; empty where none were loaded.
     """
 
     path: str
@@ -50,6 +53,7 @@ class SlideEntry:
     regions: dict[str, Any] = field(default_factory=dict)
     predictions: tuple[str, ...] = ()
     gene: str = ""
+    measured: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,15 +67,12 @@ class Session:
     active
         Fingerprint of the active one.
     view
-        What the map showed: ``mean``, ``sd`` or ``none``.
-    camera
-        ``center`` (y, x in um) and ``zoom``.
+        How the active one was looked at, as `SessionView` tells it.
     """
 
     slides: tuple[SlideEntry, ...] = ()
     active: str = ""
-    view: str = "mean"
-    camera: dict[str, Any] = field(default_factory=dict)
+    view: dict[str, Any] = field(default_factory=dict)
 
 
 def write_session(session: Session, path: Path) -> None:
@@ -87,11 +88,7 @@ def write_session(session: Session, path: Path) -> None:
         "version": VERSION,
         "active": session.active,
         "view": session.view,
-        "camera": session.camera,
-        "slides": [
-            {**vars(slide), "relative_path": _relative(slide.path, path)}
-            for slide in session.slides
-        ],
+        "slides": [_told(slide, path) for slide in session.slides],
     }
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
@@ -117,29 +114,40 @@ def read_session(path: Path) -> Session:
             msg = f"{path} is no session of this version of napari-stem; save the session again."
             raise SessionError(msg)
         slides = tuple(_slide(entry, path) for entry in told["slides"])
-        return Session(slides, str(told["active"]), str(told["view"]), dict(told["camera"]))
+        return Session(slides, str(told["active"]), dict(told["view"]))
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         msg = f"{path} cannot be read as a session ({error}); choose another file."
         raise SessionError(msg) from error
 
 
+def _told(slide: SlideEntry, session_path: Path) -> dict[str, Any]:
+    """Entry as it is written, with every path also as seen from the session file."""
+    paths = [slide.path, *slide.predictions, *([slide.measured] if slide.measured else [])]
+    return {**vars(slide), "relative": {path: _relative(path, session_path) for path in paths}}
+
+
 def _slide(entry: dict[str, Any], session_path: Path) -> SlideEntry:
-    mpp = entry["mpp_um"]
-    beside = session_path.parent / str(entry["relative_path"])
-    stored = str(entry["path"])
+    mpp, beside = entry["mpp_um"], dict(entry["relative"])
+
+    def found(stored: object) -> str:
+        near = session_path.parent / str(beside.get(str(stored), ""))
+        is_moved = stored and not Path(str(stored)).exists() and str(stored) in beside
+        return str(near.resolve()) if is_moved and near.exists() else str(stored)
+
     return SlideEntry(
-        path=stored if Path(stored).exists() or not beside.exists() else str(beside.resolve()),
+        path=found(entry["path"]),
         fingerprint=str(entry["fingerprint"]),
         name=str(entry["name"]),
         mpp_um=None if mpp is None else (float(mpp[0]), float(mpp[1])),
         regions=dict(entry["regions"]),
-        predictions=tuple(str(p) for p in entry["predictions"]),
+        predictions=tuple(found(p) for p in entry["predictions"]),
         gene=str(entry["gene"]),
+        measured=found(entry["measured"]),
     )
 
 
-def _relative(slide_path: str, session_path: Path) -> str:
+def _relative(path: str, session_path: Path) -> str:
     try:
-        return os.path.relpath(slide_path, session_path.parent)
+        return os.path.relpath(path, session_path.parent)
     except ValueError:  # on another drive
-        return Path(slide_path).name
+        return Path(path).name

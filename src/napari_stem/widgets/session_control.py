@@ -10,17 +10,16 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_stem.errors import StemError
 from napari_stem.geometry import Mpp
-from napari_stem.widgets.genes_panel import VIEWS
 from napari_stem.widgets.session import Session, SlideEntry, read_session, write_session
 
 if TYPE_CHECKING:
-    from napari.viewer import Viewer
-
     from napari_stem.geometry import Region
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.genes_panel import GenesPanel
+    from napari_stem.widgets.measured_control import MeasuredControl
     from napari_stem.widgets.prediction_control import PredictionControl
     from napari_stem.widgets.region_control import RegionControl
+    from napari_stem.widgets.session_view import SessionView
     from napari_stem.widgets.slide_control import SlideControl
     from napari_stem.widgets.worker import Jobs
 
@@ -33,16 +32,18 @@ class SessionControl(QObject):
 
     def __init__(
         self,
-        viewer: Viewer,
         jobs: Jobs,
         slides: SlideControl,
         regions: RegionControl,
         predictions: PredictionControl,
         genes: GenesPanel,
+        measured: MeasuredControl,
+        view: SessionView,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self._viewer, self._jobs = viewer, jobs
+        self._jobs = jobs
+        self._measured, self._view = measured, view
         self._slides, self._regions = slides, regions
         self._predictions, self._genes = predictions, genes
         self._stated: set[str] = set()  # slides whose pixel size the user stated
@@ -68,15 +69,10 @@ class SessionControl(QObject):
     def session(self) -> Session:
         """Say what is open."""
         active = self._slides.slide
-        camera = self._viewer.scene.camera
         return Session(
             slides=tuple(self._entry(slide) for slide in self._slides.slides()),
             active=active.fingerprint if active else "",
-            view=self._genes.shown(),
-            camera={
-                "center": [float(value) for value in camera.center][-2:],
-                "zoom": float(camera.zoom),
-            },
+            view=self._view.told(),
         )
 
     def load(self, path: str) -> None:
@@ -96,6 +92,7 @@ class SessionControl(QObject):
         if layer is not None and slide.mpp is not None:
             regions = [d.region for d in self._regions.layers.drawn(slide, layer)]
         mpp = slide.mpp if slide.fingerprint in self._stated else None
+        measured = self._measured.path_of(slide)
         return SlideEntry(
             path=str(slide.path.resolve()),
             fingerprint=slide.fingerprint,
@@ -104,6 +101,7 @@ class SessionControl(QObject):
             regions=as_geojson(regions),
             predictions=tuple(str(p) for p in self._predictions.paths(slide)),
             gene=self._gene_of.get(slide.fingerprint, ""),
+            measured=str(measured.resolve()) if measured else "",
         )
 
     def _open_next(self) -> None:
@@ -134,8 +132,8 @@ class SessionControl(QObject):
         self._waiting.pop(0)
         if not is_same:
             self._jobs.failed.emit(
-                f"{slide.path.name} has changed since the session was saved: its regions and "
-                f"predictions are left out."
+                f"{slide.path.name} has changed since the session was saved: its regions, predictions and "
+                f"measured data are left out."
             )
             self._open_next()
             return
@@ -168,24 +166,21 @@ class SessionControl(QObject):
             self._jobs.failed.emit(sentence)
         for prediction, reliability in predictions:
             self._predictions.begin(slide, prediction, reliability)
-        if predictions and entry.gene:
-            self._genes.choose(entry.gene)
+        if predictions and entry.gene and not self._genes.choose(entry.gene):
+            self._jobs.failed.emit(f"{entry.gene} is not in the predictions that were found.")
+        if entry.measured and self._measured.path_of(slide) is None:
+            self._measured.load_for(slide, entry.measured)
         self._open_next()
 
     def _look_again(self) -> None:
         session, self._session = self._session, None
         if session is None:
             return
-        for slide in self._slides.slides():
-            if slide.fingerprint == session.active:
-                self._slides.activate(slide)
-        views = [name for name, _ in VIEWS.values()]
-        if session.view in views:
-            self._genes.views.button(views.index(session.view)).click()
-        camera, told = self._viewer.scene.camera, session.camera
-        if told.get("center") and told.get("zoom"):
-            camera.center = (0, *told["center"])
-            camera.zoom = told["zoom"]
+        active = [s for s in self._slides.slides() if s.fingerprint == session.active]
+        if active:
+            self._slides.activate(active[0])
+        if active:
+            self._view.restore(session.view)
         self.restored.emit()
 
 

@@ -13,6 +13,7 @@ from napari.layers import Image
 from qtpy.QtCore import QObject, Signal
 
 from napari_stem.layers import METADATA_KEY, map_title, slide_layer
+from napari_stem.widgets.layer_order import stack
 from napari_stem.widgets.map_layers import uncertainty_colormap
 from napari_stem.widgets.scalar_map import SMALL_LEGEND_SIZE, ScalarMap
 
@@ -39,11 +40,12 @@ class SideBySide(QObject):
     def __init__(self, viewer: Viewer, slide: Slide, maps: MapLayers, opacity: float) -> None:
         super().__init__()
         self._viewer, self._slide, self._base, self._opacity = viewer, slide, maps, opacity
-        self.maps: list[ScalarMap] = []
-        self._slides: list[Image] = []
+        self.maps: list[ScalarMap] = []  # of the views on show
+        self._pairs: list[tuple[Image, ScalarMap]] = []  # all there are, the first view on top
         self._hidden: list[Layer] = []
         self._grid_before: dict[str, Any] | None = None
         self._is_changing = False
+        self._mpp = slide.mpp
         self._zoomed_out = 1  # so that every view shows what the whole canvas showed
         viewer.layers.events.inserted.connect(self._on_foreign)
         viewer.layers.events.removed.connect(self._on_foreign)
@@ -90,23 +92,47 @@ class SideBySide(QObject):
     def set_opacity(self, opacity: float) -> None:
         """How strongly the maps cover the slide, 0 to 1."""
         self._opacity = opacity
-        for one in self.maps:
+        for _, one in self._pairs:
             one.layer.opacity = opacity
 
-    def remove(self) -> None:
-        """Put everything back as it was."""
+    def serve(self, slide: Slide, maps: MapLayers) -> None:
+        """Be of another prediction from now on, which may be of another slide."""
+        is_other = slide is not self._slide or slide.mpp != self._mpp
+        self._slide, self._base, self._mpp = slide, maps, slide.mpp
+        if is_other:
+            self._clear()
+        for _, one in self._pairs:
+            one.serve(maps.prediction)
+
+    def hide(self) -> None:
+        """Put everything back as it was; what was made for the views is kept hidden."""
         self._is_changing = True
+        grid_before, self._grid_before = self._grid_before, None
+        if grid_before is not None:
+            self._viewer.canvas.grid.update(grid_before)
+        for slide, one in self._pairs:
+            slide.visible = False
+            one.hide()
+        # at the end of the list, out of the way
+        layers = self._viewer.layers
+        kept = [la for slide, one in self._pairs for la in (slide, one.layer) if la in layers]
+        if kept:
+            stack(self._viewer, kept)
+        self.maps = []
+        for layer in self._hidden:
+            if layer in self._viewer.layers:
+                layer.visible = True
+        self._hidden = []
+        self._viewer.scene.camera.zoom *= self._zoomed_out
+        self._zoomed_out = 1
+        self._is_changing = False
+
+    def close(self) -> None:
+        """Let go of the viewer."""
         events = self._viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered):
             event.disconnect(self._on_foreign)
         self._viewer.canvas.grid.events.enabled.disconnect(self._on_foreign)
-        self._clear()
-        for layer in self._hidden:
-            if layer in self._viewer.layers:
-                layer.visible = True
-        self._viewer.scene.camera.zoom *= self._zoomed_out
-        if self._grid_before is not None:
-            self._viewer.canvas.grid.update(self._grid_before)
 
     def _use_grid(self) -> None:
         grid = self._viewer.canvas.grid
@@ -121,14 +147,26 @@ class SideBySide(QObject):
         grid.enabled = True
 
     def _build(self, n_views: int) -> None:
-        """Have so many pairs of slide and map; the topmost pair is the first view."""
+        """Show so many pairs of slide and map; the topmost pair is the first view."""
         if not self.maps:
             self._hide_others()
-        while len(self.maps) > n_views:
-            self.maps.pop().remove()
-            self._viewer.layers.remove(self._slides.pop())
-        while len(self.maps) < n_views:
+        self._raise_pairs()
+        while len(self._pairs) < n_views:
             self._add_pair()
+        for place, (slide, one) in enumerate(self._pairs):
+            slide.visible = place < n_views
+            if place >= n_views:
+                one.hide()
+        self.maps = [one for _, one in self._pairs[:n_views]]
+
+    def _raise_pairs(self) -> None:
+        """Have the pairs on top of the layer list, in order: views are counted from there."""
+        layers = self._viewer.layers
+        if any(la not in layers for slide, one in self._pairs for la in (slide, one.layer)):
+            self._clear()  # the user took one of them away
+        wanted = [la for slide, one in reversed(self._pairs) for la in (slide, one.layer)]
+        if list(layers)[len(layers) - len(wanted) :] != wanted:
+            stack(self._viewer, wanted, [la for la in layers if la not in wanted][-1])
 
     def _hide_others(self) -> None:
         for layer in self._viewer.layers:
@@ -139,13 +177,12 @@ class SideBySide(QObject):
     def _add_pair(self) -> None:
         """Add a view below those that are there."""
         layers = self._viewer.layers
-        place = layers.index(self._slides[-1]) if self._slides else len(layers)
+        place = layers.index(self._pairs[-1][0]) if self._pairs else len(layers)
         data, options, _ = slide_layer(self._slide)
-        name = f"Slide, view {len(self.maps) + 1}"
+        name = f"Slide, view {len(self._pairs) + 1}"
         options |= {"name": name, "metadata": {METADATA_KEY: {}}}
         slide = Image(data, **options)
         layers.insert(place, slide)
-        self._slides.append(slide)
         one = ScalarMap(
             self._viewer,
             self._base.prediction,
@@ -156,19 +193,18 @@ class SideBySide(QObject):
             legend_size=SMALL_LEGEND_SIZE,
             place=place + 1,
         )
-        self.maps.append(one)
+        self._pairs.append((slide, one))
 
     def _clear(self) -> None:
-        while self.maps:
-            self.maps.pop().remove()
-        while self._slides:
-            slide = self._slides.pop()
+        while self._pairs:
+            slide, one = self._pairs.pop()
+            one.remove()
             if slide in self._viewer.layers:
                 self._viewer.layers.remove(slide)
 
     def _on_foreign(self, event: Any = None) -> None:
         """Give way: a layer that comes or goes would shift every pair into another view."""
-        if not self._is_changing:
+        if self.maps and not self._is_changing:
             self.left.emit()
 
 

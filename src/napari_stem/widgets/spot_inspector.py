@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 PATCHES_WIDTH, LARGEST_PATCH, GAP = 288, 140, 6
 N_ROWS_SEEN = 9
+COLUMN_GAP_PX = 10
+WIDEST = ("", "+0.0", "+0.0 to +00.0", "0.00")  # of what stands in the columns
 
 
 class SpotInspector(QWidget):
@@ -142,7 +144,11 @@ class SpotInspector(QWidget):
         view.setSortingEnabled(True)
         view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         view.header().setStretchLastSection(False)
-        view.header().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        view.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        # Widths known beforehand: measured from cells while the part is folded away, they stay wrong.
+        width = view.fontMetrics().horizontalAdvance
+        for column, (title, widest) in enumerate(zip(self.table.titles, WIDEST, strict=True)):
+            view.setColumnWidth(column, max(width(title), width(widest)) + COLUMN_GAP_PX)
         view.header().setSectionResizeMode(GENE, QHeaderView.ResizeMode.Stretch)
         view.setMinimumHeight(view.fontMetrics().height() * (N_ROWS_SEEN + 2))
         view.clicked.connect(self._tell_gene)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari_stem.evaluation.spot_profile import SpotProfile
 
 Z, RANGE, MEAN = range(1, 4)
-TITLES = ("Gene", "SDs above slide", "90% interval", "Predicted")
+TITLES = ("Gene", "SDs above", "90% interval", "Predicted")
 TIPS = (
     "Click to see its map",
     "How far the spot's predicted mean lies above the mean of all predicted spots of this slide, in "

@@ -27,8 +27,10 @@ class Together(QObject):
     def __init__(self, viewer: Viewer, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self.mixed: MixedLayers | None = None
+        self.mixed: MixedLayers | None = None  # on screen
         self.beside: SideBySide | None = None
+        self._kept_mixed: MixedLayers | None = None  # hidden, to be shown again
+        self._kept_beside: SideBySide | None = None
         self._of: MapLayers | None = None
 
     def show(
@@ -59,13 +61,10 @@ class Together(QObject):
             return
         self._of = maps
         if wish.arrangement == MIX:
-            if self.mixed is None:
-                self.mixed = MixedLayers(self._viewer, maps, opacity)
+            self.mixed = self._mixture(maps, opacity)
             self.mixed.show(wish.genes, wish.colours, of_all)
             return
-        if self.beside is None:
-            self.beside = SideBySide(self._viewer, slide, maps, opacity)
-            self.beside.left.connect(self.left)
+        self.beside = self._views(slide, maps, opacity)
         self.beside.show(wish.genes, _field(wish), wish.colours, of_all, wish.colormap)
 
     def arrangement(self) -> str:
@@ -84,8 +83,29 @@ class Together(QObject):
         """Go back to single maps."""
         for shown in (self.mixed, self.beside):
             if shown is not None:
-                shown.remove()
+                shown.hide()
         self.mixed = self.beside = self._of = None
+
+    def close(self) -> None:
+        """Let go of the viewer."""
+        self.end()
+        if self._kept_beside is not None:
+            self._kept_beside.close()
+
+    def _mixture(self, maps: MapLayers, opacity: float) -> MixedLayers:
+        if self._kept_mixed is None:
+            self._kept_mixed = MixedLayers(self._viewer, maps, opacity)
+        self._kept_mixed.serve(maps)
+        self._kept_mixed.set_opacity(opacity)
+        return self._kept_mixed
+
+    def _views(self, slide: Slide, maps: MapLayers, opacity: float) -> SideBySide:
+        if self._kept_beside is None:
+            self._kept_beside = SideBySide(self._viewer, slide, maps, opacity)
+            self._kept_beside.left.connect(self.left)
+        self._kept_beside.serve(slide, maps)
+        self._kept_beside.set_opacity(opacity)
+        return self._kept_beside
 
 
 def _field(wish: Wish) -> Field:

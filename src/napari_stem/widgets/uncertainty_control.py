@@ -86,14 +86,17 @@ class UncertaintyControl(QObject):
         shown = self._maps.current()
         self._panel.setEnabled(shown is not None)
         if self._layers is not None and (shown is None or self._layers.maps is not shown.maps):
-            self._layers.remove()
-            self._layers = self._outlined = None
+            self._layers.hide()
+            self._outlined = None
         if shown is None:
             self._panel.show_message("")
             self._panel.show_legend("")
             return
+        mpp = shown.slide.require_mpp()
         if self._layers is None:
-            self._layers = UncertaintyLayers(self._viewer, shown.maps, shown.slide.require_mpp())
+            self._layers = UncertaintyLayers(self._viewer, shown.maps, mpp)
+        elif self._layers.maps is not shown.maps:
+            self._layers.serve(shown.maps, mpp)
         self._outline(self._layers, shown)
         self._draw(self._layers, shown)
 

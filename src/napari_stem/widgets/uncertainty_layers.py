@@ -9,6 +9,7 @@ from napari.layers import Image, Points
 
 from napari_stem.layers import AXES, METADATA_KEY, UM
 from napari_stem.layers.uncertainty import colour_raster
+from napari_stem.widgets.layer_order import raise_above_slides
 from napari_stem.widgets.scalar_map import ScalarMap
 
 if TYPE_CHECKING:
@@ -97,21 +98,33 @@ class UncertaintyLayers:
 
     def show_outlines(self, unlike: NDArray[np.bool_], *, is_square: bool) -> None:
         """Outline some spots; none where none is marked."""
-        if self.outlines is not None and self.outlines in self._viewer.layers:
-            self._viewer.layers.remove(self.outlines)
-        self.outlines = None
         if not unlike.any():
+            if self.outlines is not None:
+                self.outlines.visible = False
             return
         spots = self.maps.prediction.spots
         chosen = np.flatnonzero(unlike)
         yx_um = np.column_stack(
             [spots.y_px[chosen] * self._mpp.y_um, spots.x_px[chosen] * self._mpp.x_um]
         )
-        self.outlines = Points(
+        symbol = "square" if is_square else "disc"
+        size_um = spots.diameter_um * (1 - OUTLINE_WIDTH)
+        if self.outlines is None:
+            self.outlines = self._new_outlines(yx_um, symbol, size_um)
+        else:
+            self._move_outlines(self.outlines, yx_um, symbol, size_um)
+        if self.outlines not in self._viewer.layers:
+            active = self._viewer.layers.selection.active
+            self._viewer.layers.insert(self._place(), self.outlines)
+            self._viewer.layers.selection.active = active
+        self.outlines.visible = True
+
+    def _new_outlines(self, yx_um: NDArray[np.float64], symbol: str, size_um: float) -> Points:
+        return Points(
             yx_um,
             name=UNLIKE_NAME,
-            symbol="square" if is_square else "disc",
-            size=spots.diameter_um * (1 - OUTLINE_WIDTH),
+            symbol=symbol,
+            size=size_um,
             face_color="transparent",
             border_color=OUTLINE_COLOUR,
             border_width=OUTLINE_WIDTH,
@@ -119,18 +132,31 @@ class UncertaintyLayers:
             axis_labels=AXES,
             metadata=self._metadata("unlike"),
         )
-        active = self._viewer.layers.selection.active
-        self._viewer.layers.insert(self._place(), self.outlines)
-        self._viewer.layers.selection.active = active
 
-    def remove(self) -> None:
-        """Take all out of the viewer."""
+    def _move_outlines(
+        self, outlines: Points, yx_um: NDArray[np.float64], symbol: str, size_um: float
+    ) -> None:
+        """Outline other spots with the layer that is there."""
+        if not np.array_equal(outlines.data, yx_um):
+            outlines.data = yx_um
+        outlines.symbol, outlines.size = symbol, size_um
+
+    def hide(self) -> None:
+        """Hide all of it."""
+        self.hide_map()
+        if self.outlines is not None:
+            self.outlines.visible = False
+
+    def serve(self, maps: MapLayers, mpp: Mpp) -> None:
+        """Be of another prediction from now on."""
+        self.maps, self._mpp = maps, mpp
         if self.map is not None:
-            self.map.remove()
-        for layer in (self.faded, self.outlines):
-            if layer is not None and layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
-        self.map = self.faded = self.outlines = None
+            self.map.serve(maps.prediction)
+        for layer, field in ((self.faded, "faded"), (self.outlines, "unlike")):
+            if layer is not None:
+                layer.metadata = self._metadata(field)
+        own = [self.faded, None if self.map is None else self.map.layer, self.outlines]
+        raise_above_slides(self._viewer, own, maps.layers())
 
     def _draw_map(
         self,
@@ -167,7 +193,7 @@ class UncertaintyLayers:
     def _place(self) -> int:
         """Place directly above the maps of this prediction, below outlines of spots and regions."""
         layers = self._viewer.layers
-        own = [self.maps.layer("mean"), self.maps.layer("sd"), self.faded]
+        own = [*self.maps.layers(), self.faded]
         own += [] if self.map is None else [self.map.layer]
         places = [layers.index(la) for la in own if la is not None and la in layers]
         return max(places) + 1 if places else len(layers)

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_stem.widgets.keys import NEXT_SAMPLE, PREVIOUS_SAMPLE
 from napari_stem.widgets.parts import note
 
 MEAN, FADED, PROBABLE, SAMPLE = "mean", "faded", "probable", "sample"
@@ -48,7 +49,6 @@ UNCERTAINTY = {
 STEPS = 100
 SHORTEST_CHOICE = 12
 LEAST_PERCENT, USUAL_PERCENT, MOST_PERCENT = 5, 80, 97
-NEXT_KEY, PREVIOUS_KEY = ".", ","
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,26 @@ class UncertaintyPanel(QWidget):
             is_outlined=bool(self.outline_box.isChecked()),
         )
 
+    def show_look(self, look: UncertaintyLook) -> None:
+        """Show another choice, without asking for it."""
+        for choice, data in (
+            (self.expression_choice, look.expression),
+            (self.uncertainty_choice, look.uncertainty),
+        ):
+            choice.setCurrentIndex(max(0, choice.findData(data)))
+        with QSignalBlocker(self.sample):
+            self.sample.setMaximum(max(self.sample.maximum(), look.sample + 1))
+        for widget, value in (
+            (self.threshold, round(look.share * STEPS)),
+            (self.probability, round(look.probability * 100)),
+            (self.sample, look.sample + 1),
+        ):
+            with QSignalBlocker(widget):
+                widget.setValue(value)
+        with QSignalBlocker(self.outline_box):
+            self.outline_box.setChecked(look.is_outlined)
+        self._show_rows()
+
     def choose_expression(self, kind: str) -> None:
         """Choose how expression is shown, as a click would."""
         self.expression_choice.setCurrentIndex(self.expression_choice.findData(kind))
@@ -161,8 +181,16 @@ class UncertaintyPanel(QWidget):
         self._threshold_row = _row(self.threshold, self.threshold_label)
         self._probability_row = _row(self.probability, self.probability_label)
         for button, arrow, tip in (
-            (self.previous_button, Qt.ArrowType.LeftArrow, f"Previous sample (key {PREVIOUS_KEY})"),
-            (self.next_button, Qt.ArrowType.RightArrow, f"Next sample (key {NEXT_KEY})"),
+            (
+                self.previous_button,
+                Qt.ArrowType.LeftArrow,
+                f"Previous sample (key {PREVIOUS_SAMPLE.sequence})",
+            ),
+            (
+                self.next_button,
+                Qt.ArrowType.RightArrow,
+                f"Next sample (key {NEXT_SAMPLE.sequence})",
+            ),
         ):
             button.setArrowType(arrow)
             button.setToolTip(tip)
@@ -189,8 +217,8 @@ class UncertaintyPanel(QWidget):
         self.previous_button.clicked.connect(lambda: self.step(-1))
         self.next_button.clicked.connect(lambda: self.step(1))
         self._shortcuts = []
-        for key, samples in ((NEXT_KEY, 1), (PREVIOUS_KEY, -1)):
-            shortcut = QShortcut(QKeySequence(key), self)
+        for key, samples in ((NEXT_SAMPLE, 1), (PREVIOUS_SAMPLE, -1)):
+            shortcut = QShortcut(QKeySequence(key.sequence), self)
             shortcut.activated.connect(lambda samples=samples: self.step(samples))
             self._shortcuts.append(shortcut)
 

@@ -16,9 +16,10 @@ from napari_stem.errors import StemError
 from napari_stem.settings import cache_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
     from pathlib import Path
 
+    from napari_stem.encoders.precomputed import PrecomputedEmbedder
     from napari_stem.geometry import Region, Spots
     from napari_stem.model.bundle import Model
     from napari_stem.predict import PredictionProgress
@@ -54,6 +55,10 @@ class RunRequest:
         How draws are taken.
     spots
         Where to predict instead of on the lattice in ``regions``.
+    species
+        Of the slide, as the user says; empty where not stated.
+    embedder
+        Stands in place of the model's encoder; spots are then its patches in ``regions``.
     """
 
     slide: Slide
@@ -62,6 +67,8 @@ class RunRequest:
     pitch_um: float
     settings: SamplingSettings
     spots: Spots | None = None
+    species: str = ""
+    embedder: PrecomputedEmbedder | None = None
 
 
 @dataclass(frozen=True)
@@ -100,18 +107,20 @@ def _prediction_steps(
 ) -> Generator[RunStarted | PredictionProgress, None, None]:
     # torch comes with these; it must not be loaded by merely showing the dock
     from napari_stem.empty_prediction import may_keep_draws
-    from napari_stem.geometry import lattice, spots_in_regions
+    from napari_stem.encoders.precomputed_fit import require_fit_of
     from napari_stem.model import load_model
+    from napari_stem.model.serving import require_species
     from napari_stem.predict import predict
     from napari_stem.results import Prediction
 
-    slide, settings = request.slide, request.settings
-    spots = request.spots
-    if spots is None:
-        every_spot = lattice(slide.size, slide.require_mpp(), request.pitch_um)
-        spots = spots_in_regions(every_spot, request.regions)
+    slide, settings, embedder = request.slide, request.settings, request.embedder
+    spots = _spots(request)
     model = load_model(request.model_name)
-    path = prediction_path(slide, spots, model, settings)
+    require_species(model.config, request.species or None)
+    if embedder is not None:
+        require_fit_of(embedder.patches, model)
+    also = {} if embedder is None else embedder.patches.provenance
+    path = prediction_path(slide, spots, model, settings, also)
     prediction = Prediction.create(
         path,
         slide=slide,
@@ -120,26 +129,49 @@ def _prediction_steps(
         settings=settings,
         keep_draws=may_keep_draws(len(spots), len(model.genes), settings.n_draws),
         resume=True,
+        also=also,
     )
     yield RunStarted(prediction, model)
-    for progress in predict(slide, spots, model, prediction, settings, stop=stop.is_set):
+    for progress in predict(
+        slide, spots, model, prediction, settings, embedder=embedder, stop=stop.is_set
+    ):
         yield progress
         if stop.is_set():
             return
 
 
-def prediction_path(slide: Slide, spots: Spots, model: Model, settings: SamplingSettings) -> Path:
+def _spots(request: RunRequest) -> Spots:
+    """Where to predict: as asked, else in the regions, at the patches of a file or on the lattice."""
+    from napari_stem.geometry import lattice, spots_in_regions
+
+    if request.spots is not None:
+        return request.spots
+    if request.embedder is not None:
+        return spots_in_regions(request.embedder.patches.spots(), request.regions)
+    slide = request.slide
+    every_spot = lattice(slide.size, slide.require_mpp(), request.pitch_um)
+    return spots_in_regions(every_spot, request.regions)
+
+
+def prediction_path(
+    slide: Slide,
+    spots: Spots,
+    model: Model,
+    settings: SamplingSettings,
+    also: Mapping[str, Any] | None = None,
+) -> Path:
     """Where a run keeps its results: the same run finds, and continues, what it left.
 
     Parameters
     ----------
-    slide, spots, model, settings
+    slide, spots, model, settings, also
         All that the values depend on.
     """
     from napari_stem.empty_prediction import may_keep_draws, provenance_of
 
     keep_draws = may_keep_draws(len(spots), len(model.genes), settings.n_draws)
     provenance = provenance_of(slide, spots, model, settings, keep_draws=keep_draws)
+    provenance |= also or {}
     digest = hashlib.blake2b(json.dumps(provenance, sort_keys=True).encode(), digest_size=6)
     digest.update(spots.x_px.tobytes() + spots.y_px.tobytes())
     return cache_dir() / "predictions" / f"{slide.path.stem}-{digest.hexdigest()}.zarr"

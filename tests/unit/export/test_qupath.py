@@ -13,7 +13,7 @@ from shapely.geometry import shape
 
 from napari_stem.export.qupath import write_geojson
 from napari_stem.export.selection import Selection
-from napari_stem.spatial.region_files import read_regions
+from napari_stem.spatial.region_files import ClassedRegion, read_regions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,6 +88,28 @@ def test_regions_come_back(prediction: Prediction, regions, tmp_path: Path) -> N
     found = {region.name: region.polygon for region in read_regions(tmp_path / "p.geojson")}
     for region in regions:
         assert shapely.symmetric_difference(found[region.name], region.polygon).area < 1
+
+
+def test_classes_and_colours_go_out_and_come_back(prediction, regions, tmp_path: Path) -> None:
+    area = regions[0].polygon
+    drawn = (
+        ClassedRegion(area, "one", "Tumor", (200, 0, 0)),
+        ClassedRegion(area, "two", "Immune cells: CD8", (1, 2, 3)),
+        ClassedRegion(area, "three"),
+        regions[1],
+    )
+    found = features(Selection.of(prediction, GENES, drawn), tmp_path)[:4]
+    classes = [feature["properties"].get("classification") for feature in found]
+    assert classes == [
+        {"name": "Tumor", "color": [200, 0, 0]},
+        {"names": ["Immune cells", "CD8"], "color": [1, 2, 3]},
+        None,
+        None,
+    ]
+    again = {region.name: region for region in read_regions(tmp_path / "p.geojson")}
+    for region in drawn[:3]:
+        assert again[region.name].classification == region.classification
+        assert again[region.name].colour == region.colour
 
 
 def test_measured_spots_are_round(altered, tmp_path: Path) -> None:

@@ -1,0 +1,261 @@
+"""Drive the real window along the road on the packaged section and save what a user sees at each station.
+
+    python scripts/gallery.py FOLDER [--size 1280x800 --size 2560x1440] [--theme dark|light]
+                              [--prediction P.zarr] [--only STATION]
+
+Writes FOLDER/THEME-WIDTHxHEIGHT/NN-STATION.png, reduced to a palette. Needs a display (or ``xvfb-run -s
+"-screen 0 2600x1500x24"``) and takes a few minutes; without ``--prediction`` the section is predicted first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import napari
+    from PIL.Image import Image
+    from qtpy.QtGui import QPixmap
+
+    from napari_stem.widgets.dock import StemDock
+
+LIMIT_S = 900
+SETTLE_S = 0.7
+N_COLOURS = 256  # of a palette: tissue and text stay as they are, files become a third
+GENES = ("CD74", "COL1A1", "GNAS", "SCD")
+BESIDE = [(3900, 3300), (5100, 3300), (5100, 4300), (3900, 4300)]  # (x, y) in level-0 px
+OTHER = [(5600, 4600), (6700, 4600), (6700, 5500), (5600, 5500)]
+
+
+class Tour:
+    """The window, and a way to each of its stations."""
+
+    def __init__(self, viewer: napari.Viewer, dock: StemDock) -> None:
+        self.viewer, self.dock = viewer, dock
+        self.panels, self.road = dock.panels, dock.coordinator
+        self.part = "Slide"  # that is looked at
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        """Let the window live until something has happened."""
+        from qtpy.QtWidgets import QApplication
+
+        end = time.monotonic() + LIMIT_S
+        while not condition():
+            if time.monotonic() > end:
+                sys.exit("The window did not get there in time.")
+            QApplication.processEvents()
+            time.sleep(0.01)
+
+    def settle(self, seconds: float = SETTLE_S) -> None:
+        """Let the window draw."""
+        start = time.monotonic()
+        self.wait(lambda: time.monotonic() - start > seconds)
+
+    def open_parts(self, *titles: str) -> None:
+        """Unfold these parts only, and have the first in sight."""
+        for title, part in self.dock.parts.items():
+            part.open() if title in titles else part.fold()
+        self.settle()
+        self.part = titles[0]
+
+    def stations(self, prediction: Path | None) -> Iterator[str]:
+        """Go from station to station; yields the name of each."""
+        yield from self._lead(prediction)
+        yield from self._maps()
+        yield from self._closer()
+        yield from self._beyond()
+
+    def _lead(self, prediction: Path | None) -> Iterator[str]:
+        panels, road = self.panels, self.road
+        self.wait(lambda: panels.model.model_name() != "")
+        yield "start"
+        panels.slide.sample_button.click()
+        self.wait(lambda: road.slide is not None)
+        self.settle(2)
+        yield "slide"
+        panels.region.tissue_button.click()
+        self.wait(panels.model.run_button.isEnabled)
+        self.settle(2)
+        self.open_parts("Region", "Model")
+        yield "region"
+        if prediction is None:
+            panels.model.run_button.click()
+            self.wait(lambda: not road.runs.is_running)
+        else:
+            road.predictions.open(prediction)
+        self.wait(lambda: road.maps.current() is not None)
+        self.wait(lambda: road.maps.current().facts.limits_of_all is not None)
+        self._look_at_tissue()
+
+    def _look_at_tissue(self) -> None:
+        layer = self.road.maps.maps().layer("mean")
+        self.viewer.scene.camera.center = (0, *layer.extent.world.mean(axis=0))
+        self.viewer.scene.camera.zoom *= 1.3
+
+    def _maps(self) -> Iterator[str]:
+        genes = self.panels.genes
+        known = [gene for gene in GENES if genes.table.row_of(gene) is not None]
+        genes.choose(known[0])
+        self.open_parts("Genes")
+        yield "map"
+        genes.picked.genes = tuple(known[:2])
+        genes.choose_arrangement("mix")
+        yield "mixed"
+        genes.picked.genes = tuple(known[:4])
+        genes.choose_arrangement("beside")
+        self.settle(2)
+        yield "side-by-side"
+        genes.choose_arrangement("one")
+
+    def _closer(self) -> Iterator[str]:
+        import numpy as np
+
+        panels, road = self.panels, self.road
+        self.open_parts("Uncertainty")
+        panels.uncertainty.choose_expression("faded")
+        yield "uncertainty"
+        panels.uncertainty.choose_expression("probable")
+        self.wait(lambda: road.uncertainty.layers().map is not None)
+        yield "probable"
+        panels.uncertainty.choose_expression("mean")
+        self.open_parts("Inspect")
+        prediction = road.maps.current().maps.prediction
+        spot = int(np.nanargmax(prediction.values(GENES[0])))
+        road.inspector.inspect(spot)
+        self.settle(3)
+        yield "inspect"
+        self._compare_regions()
+        self.wait(lambda: road.comparing.window is not None)
+        self.settle(2)
+        yield "compare"
+        road.comparing.window.close()
+
+    def _compare_regions(self) -> None:
+        import shapely
+
+        from napari_stem.spatial.region_files import ClassedRegion, class_colour
+
+        drawn = [
+            ClassedRegion(shapely.Polygon(corners), name, kind, class_colour(kind))
+            for corners, name, kind in ((BESIDE, "tumour edge", "Tumor"), (OTHER, "core", "Stroma"))
+        ]
+        self.road.regions.add(self.road.slide, drawn)
+        self.open_parts("Compare")
+        panel = self.panels.compare
+        self.wait(lambda: panel.first.count() > 2)
+        panel.first.setCurrentText("tumour edge")
+        panel.second.setCurrentText("core")
+        self.settle(2)
+        panel.button.click()
+
+    def _beyond(self) -> Iterator[str]:
+        from napari_stem.sample_data import sample_path
+
+        panels, road = self.panels, self.road
+        self.open_parts("Measured data")
+        road.measured.load(str(sample_path().parents[1] / "st" / "C5.h5ad"))
+        self.wait(lambda: road.measured.beside() is not None)
+        panels.measured.choose_view("measured")
+        self.settle(2)
+        yield "measured"
+        panels.measured.choose_view("predicted")
+        self.open_parts("Spatial analysis")
+        if road.analysis.domains() is None or road.analysis.domains().relations is None:
+            panels.analysis.find_button.click()
+            self.wait(lambda: not panels.analysis.find_button.isEnabled())
+            self.wait(panels.analysis.find_button.isEnabled)
+        if not panels.analysis.visible_box.isChecked():
+            panels.analysis.visible_box.click()
+        self.settle(2)
+        yield "domains"
+        panels.analysis.visible_box.click()
+        self.open_parts("Export")
+        yield "export"
+        self.dock.menu.show_help()
+        yield "help"
+        self.dock.menu.help_box.close()
+
+
+def take(tour: Tour, path: Path) -> None:
+    """Save the whole window, with other windows of ours in front of it."""
+    from PIL import Image
+    from qtpy.QtWidgets import QApplication
+
+    from napari_stem.widgets.compare_window import CompareWindow
+    from napari_stem.widgets.help_box import HelpBox
+
+    tour.settle()
+    tour.dock.show_part(tour.part)
+    tour.settle(0.2)
+    shot = Image.fromarray(tour.viewer.screenshot(canvas_only=False, flash=False)).convert("RGB")
+    for front in QApplication.topLevelWidgets():
+        if not isinstance(front, HelpBox | CompareWindow) or not front.isVisible():
+            continue
+        picture = _image(front.grab())
+        shot.paste(
+            picture, tuple((a - b) // 2 for a, b in zip(shot.size, picture.size, strict=True))
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shot.quantize(N_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def _image(pixmap: QPixmap) -> Image:
+    """Turn a picture of Qt's into one of Pillow's."""
+    from PIL import Image
+    from qtpy.QtCore import QBuffer
+
+    buffer = QBuffer()
+    buffer.open(QBuffer.OpenModeFlag.ReadWrite)
+    pixmap.save(buffer, "PNG")
+    return Image.open(io.BytesIO(bytes(buffer.data()))).convert("RGB")
+
+
+def main() -> None:
+    """Take the pictures that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--size", action="append", help="WIDTHxHEIGHT")
+    parser.add_argument("--theme", default="dark", choices=("dark", "light"))
+    parser.add_argument("--prediction", type=Path)
+    parser.add_argument("--only", action="append", help="name of a station")
+    asked = parser.parse_args()
+    sizes = [tuple(map(int, size.split("x"))) for size in asked.size or ["1280x800", "2560x1440"]]
+
+    import napari
+    from qtpy.QtCore import QSettings
+
+    from napari_stem.widgets.dock import StemDock
+
+    with tempfile.TemporaryDirectory() as settings:  # the usual look, not this user's
+        QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, settings)
+        viewer = napari.Viewer(title="napari-stem", show_welcome_screen=False)
+        viewer.theme = asked.theme
+        dock = StemDock(viewer)
+        viewer.window.add_dock_widget(dock, name="Predict gene expression", area="right")
+        tour = Tour(viewer, dock)
+        viewer.window.resize(*sizes[0])
+        for number, station in enumerate(tour.stations(asked.prediction), start=1):
+            if asked.only and station not in asked.only:
+                continue
+            for width, height in sizes:
+                viewer.window.resize(width, height)
+                larger = height / sizes[0][1]
+                viewer.scene.camera.zoom *= larger
+                place = asked.folder / f"{asked.theme}-{width}x{height}"
+                take(tour, place / f"{number:02}-{station}.png")
+                viewer.scene.camera.zoom /= larger
+            viewer.window.resize(*sizes[0])
+            print(station, flush=True)
+        dock.shut_down()
+        viewer.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,405 @@
+"""Sessions, drops, remembered choices and keys: what is open comes back, and is told apart."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import anndata
+import pytest
+from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
+from qtpy.QtGui import QDropEvent, QKeySequence, QShortcut
+from qtpy.QtWidgets import QLabel
+
+from napari_stem.errors import StemError
+from napari_stem.export.selection import Selection
+from napari_stem.export.table import write_table
+from napari_stem.geometry import PointPx
+from napari_stem.layers import ColourRange
+from napari_stem.model import find_model
+from napari_stem.results import Prediction
+from napari_stem.sample_data import sample_path
+from napari_stem.slide.pixel_size import remember, remembered
+from napari_stem.spatial_analysis.domains import find_domains
+from napari_stem.spatial_analysis.reading import predicted_means
+from napari_stem.spatial_analysis.store import sidecar_path, write_domains
+from napari_stem.widgets.dropping import kind_of
+from napari_stem.widgets.help_box import sections
+from napari_stem.widgets.keys import GROUPS
+from napari_stem.widgets.map_look_box import MapLook
+from napari_stem.widgets.memory import recall
+from napari_stem.widgets.session import Session, SlideEntry, read_session, write_session
+
+pytestmark = pytest.mark.gui
+
+TUMOUR = [PointPx(4200, 3400), PointPx(5000, 3400), PointPx(5000, 4200), PointPx(4200, 4200)]
+COUNTS = sample_path().parents[1] / "st" / "C5.h5ad"
+REGION = {
+    "type": "Polygon",
+    "coordinates": [[[4400, 3400], [5400, 3400], [5400, 4400], [4400, 3400]]],
+}
+
+
+@pytest.fixture
+def copy(c5_prediction, tmp_path):
+    """A prediction of this test's own: domains lie beside it."""
+    return shutil.copytree(c5_prediction, tmp_path / "own" / "C5.zarr")
+
+
+@pytest.fixture
+def visium(tmp_path):
+    """A folder named and laid out as Space Ranger's ``outs``."""
+    folder = tmp_path / "run" / "outs"
+    (folder / "spatial").mkdir(parents=True)
+    (folder / "spatial" / "scalefactors_json.json").write_text("{}")
+    (folder / "filtered_feature_bc_matrix.h5").touch()
+    return folder
+
+
+def drop(road, *paths) -> None:
+    """Let files fall onto the dock."""
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+    road.dock.dropEvent(
+        QDropEvent(
+            QPointF(10, 10),
+            Qt.DropAction.CopyAction,
+            data,
+            Qt.MouseButton.LeftButton,
+            Qt.KeyboardModifier.NoModifier,
+        )
+    )
+
+
+def another_dock(qtbot):
+    """Start again, as the next day."""
+    from napari.components import ViewerModel
+
+    from napari_stem.widgets.dock import StemDock
+
+    dock = StemDock(ViewerModel())
+    qtbot.addWidget(dock)
+    return dock
+
+
+# the file
+
+
+def entry_of(tmp_path) -> SlideEntry:
+    for name in ("slide.png", "counts.h5ad"):
+        (tmp_path / name).touch()
+    (tmp_path / "p.zarr").mkdir()
+    return SlideEntry(
+        path=str(tmp_path / "slide.png"),
+        fingerprint="f",
+        name="n",
+        mpp_um=(0.5, 0.25),
+        regions={"type": "FeatureCollection", "features": []},
+        predictions=(str(tmp_path / "p.zarr"), "elsewhere.zarr"),
+        gene="FASN",
+        measured=str(tmp_path / "counts.h5ad"),
+    )
+
+
+def test_a_session_file_comes_back_as_it_was(tmp_path):
+    session = Session((entry_of(tmp_path),), "f", {"camera": {"center": [1.0, 2.0], "zoom": 0.5}})
+    write_session(session, tmp_path / "s.json")
+    assert read_session(tmp_path / "s.json") == session
+
+
+def test_what_moved_with_its_session_is_found_beside_it(tmp_path):
+    before = tmp_path / "before"
+    before.mkdir()
+    write_session(Session((entry_of(before),)), before / "s.json")
+    moved = before.rename(tmp_path / "moved")
+    (found,) = read_session(moved / "s.json").slides
+    assert found.path == str((moved / "slide.png").resolve())
+    assert found.measured == str((moved / "counts.h5ad").resolve())
+    assert found.predictions == (str((moved / "p.zarr").resolve()), "elsewhere.zarr")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"format": "napari-stem session", "version": 1}', '{"format": "x"}']
+)
+def test_what_is_no_session_is_refused_in_one_sentence(tmp_path, text):
+    path = tmp_path / "s.json"
+    path.write_text(text)
+    with pytest.raises(StemError, match=r"s\.json"):
+        read_session(path)
+
+
+# restoring
+
+
+def put_domains(path):
+    """Lay domains beside a prediction, as an earlier session would have."""
+    prediction = Prediction.open(path)
+    domains = find_domains(
+        predicted_means(prediction), prediction.spots.names, prediction.genes, resolution=1.5
+    )
+    write_domains(domains, sidecar_path(prediction))
+    return domains
+
+
+@pytest.mark.slow
+def test_a_session_brings_everything_back(qtbot, model_road, tmp_path, crop, copy, notifications):
+    domains = put_domains(copy)
+    model_road.open(sample_path())
+    sample = model_road.dock.coordinator.slide
+    model_road.draw(TUMOUR)
+    drop(model_road, copy, COUNTS)
+    coordinator, panels = model_road.dock.coordinator, model_road.panels
+    model_road.wait(lambda: coordinator.measured.beside() is not None)
+    gene = model_road.maps.prediction.genes[7]
+    assert panels.genes.choose(gene)
+    panels.genes.look.show_look(MapLook(ColourRange("fixed", 0.5, 2.5), "cividis", "circle", 40))
+    panels.uncertainty.choose_expression("sample")
+    model_road.wait(lambda: panels.uncertainty.sample.maximum() == 6)
+    panels.uncertainty.sample.setValue(4)
+    model_road.open(crop)
+    panels.slide.pixel_size.value.setValue(1.25)
+    panels.slide.pixel_size.use_button.click()
+    coordinator.slides.activate(sample)
+    model_road.wait(lambda: coordinator.analysis.domains() is not None)
+    panels.analysis.visible_box.click()
+
+    path = tmp_path / "session.json"
+    model_road.dock.menu.session_to_save.emit(str(path))
+    model_road.wait(path.exists)
+    expected = coordinator.sessions.session()
+    (region,) = coordinator.regions.drawn()
+    fingerprint = next(e.fingerprint for e in expected.slides if e.mpp_um)
+    model_road.wait(lambda: remembered(fingerprint) is not None)
+    remember(fingerprint, None)  # the session itself has to know it
+
+    dock = another_dock(qtbot)
+    with qtbot.waitSignal(dock.coordinator.sessions.restored, timeout=120_000):
+        dock.coordinator.dropped.open([path])
+    qtbot.waitUntil(dock.coordinator.analysis.is_shown, timeout=60_000)
+    qtbot.waitUntil(lambda: dock.coordinator.measured.beside() is not None, timeout=60_000)
+    found = dock.coordinator.sessions.session()
+    assert found == expected
+    assert found.view["instead"] == "domains"
+    assert found.view["uncertainty"]["sample"] == 3
+    maps = dock.coordinator.maps.maps()
+    assert maps.prediction.path == copy
+    assert maps.layer("mean").colormap.name == "cividis"
+    assert dock.panels.genes.gene() == gene
+    assert dock.coordinator.analysis.layer().visible
+    assert dock.coordinator.analysis.domains().names == domains.names
+    (again,) = dock.coordinator.regions.drawn()
+    assert again.region.name == region.region.name
+    assert again.region.polygon.symmetric_difference(region.region.polygon).area < 10
+    assert all(told.startswith("Saved") for told in notifications)
+    dock.shut_down()
+
+
+@pytest.mark.slow
+def test_genes_side_by_side_and_measured_values_come_back(qtbot, model_road, tmp_path, copy):
+    model_road.open(sample_path())
+    drop(model_road, COUNTS, copy)  # in whatever order
+    coordinator, panels = model_road.dock.coordinator, model_road.panels
+    model_road.wait(lambda: coordinator.measured.beside() is not None)
+    panels.measured.choose_view("measured")
+    before = coordinator.sessions.session()
+    dock = another_dock(qtbot)
+    with qtbot.waitSignal(dock.coordinator.sessions.restored, timeout=60_000):
+        dock.coordinator.sessions.restore(before)
+    qtbot.waitUntil(lambda: dock.panels.measured.shown() == "measured", timeout=60_000)
+    assert dock.coordinator.measured.layer().layer.visible
+    assert dock.coordinator.sessions.session() == before
+
+    panels.measured.choose_view("predicted")
+    picked = coordinator.maps.maps().prediction.genes[3:5]
+    panels.genes.picked.genes = picked
+    panels.genes.choose_arrangement("mix")
+    view = dict(coordinator.sessions.session().view)
+    view["picked"] = [*picked, "NO-SUCH-GENE"]
+    dock.coordinator.sessions._view.restore(view)
+    assert dock.panels.genes.picked.genes == picked
+    assert len(dock.coordinator.maps.together.mixed.maps) == 2
+    dock.shut_down()
+
+
+def test_what_is_missing_is_said_and_the_rest_is_opened(model_road, tmp_path, notifications, copy):
+    sample = model_road.open(sample_path())
+    slide = model_road.dock.coordinator.slide
+    model_road.viewer.layers.remove(sample)
+    gone = SlideEntry(path=str(tmp_path / "gone.svs"), fingerprint="x")
+    there = SlideEntry(
+        path=str(sample_path()),
+        fingerprint=slide.fingerprint,
+        predictions=(str(tmp_path / "gone.zarr"), str(copy)),
+        measured=str(tmp_path / "gone.h5ad"),
+        gene="NO-SUCH-GENE",
+    )
+    coordinator = model_road.dock.coordinator
+    session = Session((gone, there), slide.fingerprint, {"instead": "domains"})
+    with model_road.qtbot.waitSignal(coordinator.sessions.restored, timeout=60_000):
+        coordinator.sessions.restore(session)
+    assert len(coordinator.slides.slides()) == 1
+    assert model_road.maps.prediction.path == copy
+    for words in ("gone.svs", "gone.zarr", "gone.h5ad", "NO-SUCH-GENE", "find them again"):
+        model_road.wait(lambda words=words: any(words in told for told in notifications))
+
+
+def test_a_slide_that_changed_is_opened_without_what_lay_on_it(model_road, notifications):
+    there = SlideEntry(path=str(sample_path()), fingerprint="another")
+    coordinator = model_road.dock.coordinator
+    with model_road.qtbot.waitSignal(coordinator.sessions.restored, timeout=60_000):
+        coordinator.sessions.restore(Session((there,)))
+    assert len(coordinator.slides.slides()) == 1
+    assert any("has changed" in sentence for sentence in notifications)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        {"camera": 3, "look": [], "uncertainty": {"share": "x", "sample": True}, "picked": 1},
+        {"camera": {"center": [0], "zoom": -1}, "look": {"colormap": "pink", "range_kind": "all"}},
+        {"shown": "x", "instead": 7, "arrangement": "score", "uncertainty": {"unknown": 1}},
+    ],
+)
+def test_a_view_edited_by_hand_does_no_harm(model_road, view):
+    before = model_road.dock.coordinator.sessions.session().view
+    model_road.dock.coordinator.sessions._view.restore(view)
+    assert model_road.dock.coordinator.sessions.session().view == before
+
+
+# drops
+
+
+def test_what_is_dropped_is_told_apart(tmp_path, c5_prediction, visium):
+    session = tmp_path / "s.json"
+    write_session(Session(), session)
+    regions = tmp_path / "r.json"
+    regions.write_text('{"type": "FeatureCollection", "features": []}')
+    (tmp_path / "r.geojson").touch()
+    (tmp_path / "x.zarr").mkdir()
+    exported = tmp_path / "exported.h5ad"
+    write_table(Selection.of(Prediction.open(c5_prediction)), exported)
+    assert kind_of(session) == "session"
+    assert kind_of(regions) == "regions"
+    assert kind_of(tmp_path / "r.geojson") == "regions"
+    assert kind_of(c5_prediction) == "prediction"
+    assert kind_of(exported) == "exported"
+    assert kind_of(COUNTS) == "measured"
+    assert kind_of(visium) == "measured"
+    assert kind_of(visium.parent) == "measured"
+    assert kind_of(find_model("her2st-breast")) == "model"
+    assert kind_of(tmp_path / "x.zarr") == "slide"
+    assert kind_of(sample_path()) == "slide"
+    broken = tmp_path / "broken.h5ad"
+    shutil.copy(sample_path(), broken)
+    for path in (broken, tmp_path / "gone.svs"):
+        with pytest.raises(StemError, match=path.name):
+            kind_of(path)
+
+
+def test_all_that_belongs_together_can_be_dropped_at_once(model_road, tmp_path, c5_prediction):
+    coordinator = model_road.dock.coordinator
+    regions = tmp_path / "r.geojson"
+    regions.write_text(json.dumps(REGION))
+    drop(model_road, COUNTS, c5_prediction, regions, sample_path())
+    model_road.wait(lambda: coordinator.measured.beside() is not None)
+    assert model_road.maps.prediction.path == c5_prediction
+    assert len(coordinator.regions.drawn()) == 1
+    model = shutil.copytree(find_model("her2st-breast"), tmp_path / "mine")
+    model_road.wait(lambda: model_road.panels.model.model_name() != "")
+    drop(model_road, model)
+    model_road.wait(lambda: model_road.panels.model.model_name() == str(model))
+    assert coordinator.models.folders() == str(model)
+
+
+def test_measured_counts_wait_for_a_prediction(model_road, c5_prediction, notifications):
+    drop(model_road, COUNTS)
+    model_road.wait(lambda: notifications != [])
+    assert "Open the slide first" in notifications[0]
+    model_road.open(sample_path())
+    drop(model_road, COUNTS)
+    control = model_road.dock.coordinator.measured
+    model_road.wait(lambda: control.path_of(model_road.dock.coordinator.slide) == COUNTS)
+    assert "once there is one" in model_road.panels.measured.message.text()
+    drop(model_road, c5_prediction)
+    model_road.wait(lambda: control.beside() is not None)
+    assert model_road.dock.parts["Measured data"].hint() == COUNTS.name
+
+
+def test_an_exported_prediction_opens_too(model_road, tmp_path, c5_prediction):
+    original = Prediction.open(c5_prediction)
+    exported = tmp_path / "exported.h5ad"
+    write_table(Selection.of(original), exported)
+    model_road.open(sample_path())
+    drop(model_road, exported)
+    model_road.wait(lambda: model_road.maps is not None)
+    found = model_road.maps.prediction
+    assert found.genes == original.genes
+    gene = original.genes[5]
+    assert found.values(gene) == pytest.approx(original.values(gene))
+    first = found.path
+    drop(model_road, exported)  # unpacked once
+    model_road.qtbot.wait(200)
+    assert model_road.maps.prediction.path == first
+    assert len(list(first.parent.glob("exported-*"))) == 1
+
+
+def test_of_several_tables_one_is_read_at_a_time_and_the_last_counts(
+    model_road, tmp_path, c5_prediction, monkeypatch
+):
+    from napari_stem.widgets import analysis_jobs
+
+    reads = []
+    read = analysis_jobs.read_counts
+
+    def noted(path, size):
+        reads.append(path.name)
+        return read(path, size)
+
+    monkeypatch.setattr(analysis_jobs, "read_counts", noted)
+    model_road.open(sample_path())
+    control, slide = model_road.dock.coordinator.measured, model_road.dock.coordinator.slide
+    table = anndata.read_h5ad(COUNTS)
+    for name in ("first.h5ad", "second.h5ad", "third.h5ad"):
+        table.write_h5ad(tmp_path / name)
+    for name in ("first.h5ad", "second.h5ad", "third.h5ad"):
+        control.load(str(tmp_path / name))
+    model_road.wait(lambda: control.path_of(slide) == tmp_path / "third.h5ad")
+    assert reads == ["first.h5ad", "third.h5ad"]
+
+
+# remembered choices and keys
+
+
+def test_the_look_of_maps_is_remembered(model_road, qtbot):
+    looks = (
+        MapLook(ColourRange("fixed", 0.5, 2.5), "cividis", "circle", 40),
+        MapLook(ColourRange("percentile", 5, 95), "magma", "square", 55),
+        MapLook(ColourRange("all"), "viridis", "square", 70),
+    )
+    for look in looks:
+        model_road.panels.genes.look.show_look(look)
+        model_road.dock._remember()
+        dock = another_dock(qtbot)
+        assert dock.panels.genes.look.look() == look
+        assert MapLook.of_names(vars(recall())) == look
+        dock.shut_down()
+
+
+def test_a_settings_file_edited_by_hand_gives_the_usual_look():
+    assert MapLook.of_names({}) == MapLook()
+    odd = {"range_kind": "x", "colormap": 3, "spot_shape": None, "opacity_percent": "much"}
+    assert MapLook.of_names(odd) == MapLook()
+
+
+def test_every_key_is_listed(model_road):
+    model_road.dock.menu.help_button.click()
+    box = model_road.dock.menu.help_box
+    assert box.isVisible()
+    texts = {label.text() for label in box.findChildren(QLabel)}
+    native = QKeySequence.SequenceFormat.NativeText
+    bound = {s.key().toString(native) for s in model_road.dock.findChildren(QShortcut)}
+    assert len(bound) >= 13
+    assert bound <= texts
+    listed = {key for title, keys in sections().items() if title in GROUPS for key, _ in keys}
+    assert listed - bound == {"F"}  # which the list of genes takes by itself
+    box.close()
