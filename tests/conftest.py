@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from napari_stem.settings import cache_dir
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -59,6 +61,13 @@ def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NAPARI_STEM_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _forget_pixel_sizes() -> Iterator[None]:
+    """What one test answered for a slide is no other test's answer."""
+    yield
+    shutil.rmtree(cache_dir() / "pixel-sizes", ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
