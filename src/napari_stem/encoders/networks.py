@@ -215,10 +215,13 @@ def _from_repository_code(facts: EncoderFacts, folder: Path) -> Network:
         )
         if facts.architecture == "return_conch":
             model = model.return_conch()[0]
-    except (OSError, ValueError, RuntimeError, ImportError, AttributeError) as error:
+    except (
+        OSError, ValueError, RuntimeError, ImportError, AttributeError, LookupError, TypeError,
+    ) as error:  # fmt: skip
         raise EncoderError(
             f"The code in {folder} cannot load encoder '{facts.name}' ({first_line(error)}); it may need "
-            f"other versions of its libraries: see {facts.page}."
+            f"other versions of its libraries, such as transformers below 5 ({transformers.__version__} is "
+            f"installed): see {facts.page}."
         ) from error
     module = model.float().eval()
     if facts.architecture != "return_conch":
