@@ -72,6 +72,23 @@ class Road:
         self.wait(lambda: coordinator.slide is not None and coordinator.slide is not before)
         return coordinator.slides.layer
 
+    def drop(self, *paths: Path) -> None:
+        """Let files fall onto the dock."""
+        from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
+        from qtpy.QtGui import QDropEvent
+
+        data = QMimeData()
+        data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+        self.dock.dropEvent(
+            QDropEvent(
+                QPointF(10, 10),
+                Qt.DropAction.CopyAction,
+                data,
+                Qt.MouseButton.LeftButton,
+                Qt.KeyboardModifier.NoModifier,
+            )
+        )
+
     def draw(self, corners: Sequence[PointPx]) -> None:
         """Draw a polygon with corners in level-0 px."""
         tool = self.panels.region.tools["add_polygon"]

@@ -9,8 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from qtpy.QtCore import QMimeData, QPointF, Qt, QTimer, QUrl
-from qtpy.QtGui import QDropEvent
+from qtpy.QtCore import Qt, QTimer
 
 from napari_stem.geometry import Mpp, PointPx
 from napari_stem.model import find_model
@@ -27,21 +26,6 @@ pytestmark = pytest.mark.gui
 TUMOUR = [PointPx(4200, 3400), PointPx(5000, 3400), PointPx(5000, 4200), PointPx(4200, 4200)]
 BESIDE = [PointPx(5200, 3400), PointPx(6300, 3400), PointPx(6300, 4500), PointPx(5200, 4500)]
 LONGEST_GAP_S = 5.0  # generous: software OpenGL on a machine that runs other tests beside this one
-
-
-def drop(road, *paths) -> None:
-    """Let files fall onto the dock."""
-    data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
-    road.dock.dropEvent(
-        QDropEvent(
-            QPointF(10, 10),
-            Qt.DropAction.CopyAction,
-            data,
-            Qt.MouseButton.LeftButton,
-            Qt.KeyboardModifier.NoModifier,
-        )
-    )
 
 
 def hint(road, title: str) -> str:
@@ -238,7 +222,7 @@ def test_a_model_that_was_added_is_there_again(model_road, tmp_path):
 
 
 def test_a_prediction_of_a_slide_that_is_not_open_says_so(model_road, c5_prediction, notifications):
-    drop(model_road, c5_prediction)
+    model_road.drop(c5_prediction)
     model_road.wait(lambda: notifications != [])
     assert "open that slide first" in notifications[0]
 

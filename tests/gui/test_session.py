@@ -7,8 +7,7 @@ import shutil
 
 import anndata
 import pytest
-from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
-from qtpy.QtGui import QDropEvent, QKeySequence, QShortcut
+from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QLabel
 
 from napari_stem.errors import StemError
@@ -54,21 +53,6 @@ def visium(tmp_path):
     (folder / "spatial" / "scalefactors_json.json").write_text("{}")
     (folder / "filtered_feature_bc_matrix.h5").touch()
     return folder
-
-
-def drop(road, *paths) -> None:
-    """Let files fall onto the dock."""
-    data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
-    road.dock.dropEvent(
-        QDropEvent(
-            QPointF(10, 10),
-            Qt.DropAction.CopyAction,
-            data,
-            Qt.MouseButton.LeftButton,
-            Qt.KeyboardModifier.NoModifier,
-        )
-    )
 
 
 def another_dock(qtbot):
@@ -147,7 +131,7 @@ def test_a_session_brings_everything_back(qtbot, model_road, tmp_path, crop, cop
     model_road.open(sample_path())
     sample = model_road.dock.coordinator.slide
     model_road.draw(TUMOUR)
-    drop(model_road, copy, COUNTS)
+    model_road.drop(copy, COUNTS)
     coordinator, panels = model_road.dock.coordinator, model_road.panels
     model_road.wait(lambda: coordinator.measured.beside() is not None)
     gene = model_road.maps.prediction.genes[7]
@@ -197,7 +181,7 @@ def test_a_session_brings_everything_back(qtbot, model_road, tmp_path, crop, cop
 @pytest.mark.slow
 def test_genes_side_by_side_and_measured_values_come_back(qtbot, model_road, tmp_path, copy):
     model_road.open(sample_path())
-    drop(model_road, COUNTS, copy)  # in whatever order
+    model_road.drop(COUNTS, copy)  # in whatever order
     coordinator, panels = model_road.dock.coordinator, model_road.panels
     model_road.wait(lambda: coordinator.measured.beside() is not None)
     panels.measured.choose_view("measured")
@@ -300,27 +284,27 @@ def test_all_that_belongs_together_can_be_dropped_at_once(model_road, tmp_path, 
     coordinator = model_road.dock.coordinator
     regions = tmp_path / "r.geojson"
     regions.write_text(json.dumps(REGION))
-    drop(model_road, COUNTS, c5_prediction, regions, sample_path())
+    model_road.drop(COUNTS, c5_prediction, regions, sample_path())
     model_road.wait(lambda: coordinator.measured.beside() is not None)
     assert model_road.maps.prediction.path == c5_prediction
     assert len(coordinator.regions.drawn()) == 1
     model = shutil.copytree(find_model("her2st-breast"), tmp_path / "mine")
     model_road.wait(lambda: model_road.panels.model.model_name() != "")
-    drop(model_road, model)
+    model_road.drop(model)
     model_road.wait(lambda: model_road.panels.model.model_name() == str(model))
     assert coordinator.models.folders() == str(model)
 
 
 def test_measured_counts_wait_for_a_prediction(model_road, c5_prediction, notifications):
-    drop(model_road, COUNTS)
+    model_road.drop(COUNTS)
     model_road.wait(lambda: notifications != [])
     assert "Open the slide first" in notifications[0]
     model_road.open(sample_path())
-    drop(model_road, COUNTS)
+    model_road.drop(COUNTS)
     control = model_road.dock.coordinator.measured
     model_road.wait(lambda: control.path_of(model_road.dock.coordinator.slide) == COUNTS)
     assert "once there is one" in model_road.panels.measured.message.text()
-    drop(model_road, c5_prediction)
+    model_road.drop(c5_prediction)
     model_road.wait(lambda: control.beside() is not None)
     assert model_road.dock.parts["Measured data"].hint() == COUNTS.name
 
@@ -330,14 +314,14 @@ def test_an_exported_prediction_opens_too(model_road, tmp_path, c5_prediction):
     exported = tmp_path / "exported.h5ad"
     write_table(Selection.of(original), exported)
     model_road.open(sample_path())
-    drop(model_road, exported)
+    model_road.drop(exported)
     model_road.wait(lambda: model_road.maps is not None)
     found = model_road.maps.prediction
     assert found.genes == original.genes
     gene = original.genes[5]
     assert found.values(gene) == pytest.approx(original.values(gene))
     first = found.path
-    drop(model_road, exported)  # unpacked once
+    model_road.drop(exported)  # unpacked once
     model_road.qtbot.wait(200)
     assert model_road.maps.prediction.path == first
     assert len(list(first.parent.glob("exported-*"))) == 1

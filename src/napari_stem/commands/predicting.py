@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from napari_stem.commands.terminal import ProgressBars
     from napari_stem.encoders.base import EmbedsSpots
     from napari_stem.encoders.precomputed import PrecomputedEmbedder, Stated
+    from napari_stem.geometry import Mpp
     from napari_stem.model.bundle import Model
     from napari_stem.predict import PredictionProgress
     from napari_stem.results import Prediction
@@ -73,19 +74,11 @@ def run_predict(request: PredictRequest) -> dict[str, Any]:
     Interrupted
         Stopped by Ctrl-C, likewise.
     """
-    from napari_stem.geometry import Mpp
     from napari_stem.slide import open_slide
-    from napari_stem.slide.opening import describe
 
     _check_output(request)
-    mpp = None if request.mpp_um is None else Mpp.square(request.mpp_um)
     # what is no slide, or of no known size, fails here: before torch is loaded and levels are made
-    if describe(request.slide, mpp)["mpp"] is None:
-        msg = (
-            f"{request.slide.name} does not say how large its pixels are; state it in micrometres "
-            f"per pixel, such as --mpp 0.5."
-        )
-        raise MissingMppError(msg)
+    mpp = _stated_mpp(request)
     from napari_stem.model import load_model
     from napari_stem.model.sampling import torch_device
     from napari_stem.results import Prediction
@@ -136,6 +129,21 @@ def run_predict(request: PredictRequest) -> dict[str, Any]:
         "embeddings": None if request.embeddings is None else str(request.embeddings),
         "scale_warning": scale["scale_check"]["warning"],
     }
+
+
+def _stated_mpp(request: PredictRequest) -> Mpp | None:
+    """Pixel size that the user states; MissingMppError if neither they nor the slide do."""
+    from napari_stem.geometry import Mpp
+    from napari_stem.slide.opening import describe
+
+    mpp = None if request.mpp_um is None else Mpp.square(request.mpp_um)
+    if describe(request.slide, mpp)["mpp"] is None:
+        msg = (
+            f"{request.slide.name} does not say how large its pixels are; state it in micrometres "
+            f"per pixel, such as --mpp 0.5."
+        )
+        raise MissingMppError(msg)
+    return mpp
 
 
 def fill(
