@@ -64,10 +64,10 @@ def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _forget_pixel_sizes() -> Iterator[None]:
+def _forget_answers() -> Iterator[None]:
     """What one test answered for a slide is no other test's answer."""
     yield
-    shutil.rmtree(cache_dir() / "pixel-sizes", ignore_errors=True)
+    shutil.rmtree(cache_dir() / "answers", ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

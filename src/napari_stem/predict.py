@@ -16,6 +16,7 @@ from napari_stem.geometry import lattice, spots_in_regions
 from napari_stem.model.serving import require_resolution
 from napari_stem.results import Prediction
 from napari_stem.settings import SamplingSettings
+from napari_stem.slide.scale_check import scale_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -204,7 +205,9 @@ def predict_slide(
 
     model, settings = model or load_model(), settings or SamplingSettings()
     spots = choose_spots(slide, pitch_um=model.pitch_um, regions=regions)
-    prediction = Prediction.create(path, slide=slide, spots=spots, model=model, settings=settings)
+    prediction = Prediction.create(
+        path, slide=slide, spots=spots, model=model, settings=settings, noted=scale_record(slide)
+    )
     for _ in predict(slide, spots, model, prediction, settings):
         pass
     return prediction

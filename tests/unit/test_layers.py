@@ -48,8 +48,8 @@ class ArrayOnlySlide(Slide):
 def small_slide(mpp: Mpp | None) -> Slide:
     fine = da.zeros((400, 800, 3), dtype=np.uint8)
     levels = (
-        Level(SizePx(400, 800), 1.0, fine),
-        Level(SizePx(200, 400), 2.0, fine[::2, ::2]),
+        Level(SizePx(400, 800), 1.0, lambda: fine),
+        Level(SizePx(200, 400), 2.0, lambda: fine[::2, ::2]),
     )
     return ArrayOnlySlide(Path("a.tif"), SizePx(400, 800), mpp, levels, "none", "generic", "f")
 

@@ -52,9 +52,9 @@ def choose_places(
 
 def scale_checked(slide: Slide) -> dict[str, Any]:
     """Compare the pixel size with the nuclei, and warn; returns what provenance keeps of it."""
-    from napari_stem.slide.scale_check import check_scale
+    from napari_stem.slide.scale_check import scale_record
 
-    found = check_scale(slide)
-    if found.warning is not None:
-        tell(found.warning)
-    return {"scale_check": found.as_json()}
+    record = scale_record(slide)
+    if record["scale_check"]["warning"] is not None:
+        tell(record["scale_check"]["warning"])
+    return record

@@ -104,7 +104,8 @@ def run_predict(request: PredictRequest) -> dict[str, Any]:
                 settings=request.settings,
                 keep_draws=request.keep_draws,
                 resume=request.resume,
-                also=scale | ({} if embedder is None else embedder.patches.provenance),
+                also={} if embedder is None else embedder.patches.provenance,
+                noted=scale,
             )
             try:
                 how = "with --resume added"

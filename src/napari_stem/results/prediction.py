@@ -97,10 +97,12 @@ class Prediction:
         keep_draws: bool = False,
         resume: bool = False,
         also: Mapping[str, Any] | None = None,
+        noted: Mapping[str, Any] | None = None,
     ) -> Prediction:
         """Begin the prediction of a slide, or with ``resume`` go on where the same run stopped.
 
-        ``also`` is recorded as how it was made, beside what follows from the rest; JSON-ready.
+        ``also`` is recorded as how it was made, beside what follows from the rest, and ``noted`` as what no
+        value depends on and a resumed run may say otherwise; JSON-ready.
 
         Raises
         ------
@@ -115,6 +117,7 @@ class Prediction:
             found = cls.open(path)
             found._require_same_run(provenance, spots)
             return found
+        provenance |= noted or {}
         overview = slide.levels[-1]
         if slide.mpp_sources:  # not what values depend on: the same size from elsewhere may resume
             provenance["mpp_source"] = slide.mpp_sources[0].source

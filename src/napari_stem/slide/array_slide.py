@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import struct
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from napari_stem.slide.pixel_size import MppSource
 
     ReadWindow = Callable[[slice, slice], NDArray[np.uint8]]  # rows, columns -> (h, w, 3)
+    ReadInto = Callable[[slice, slice, NDArray[np.uint8]], bool]  # fills the third if it can
 
 DISPLAY_CHUNK_PX = 1024
 WHITE = 255
@@ -64,6 +67,8 @@ class LevelPixels:
         What an error message calls the place where the pixels lie.
     colour
         What is done to the pixels after reading; nothing by default.
+    read_into
+        Quicker way to the same pixels: fills an array, and tells whether it could.
     """
 
     dtype = np.dtype(np.uint8)
@@ -76,9 +81,11 @@ class LevelPixels:
         native: SizePx,
         told_as: str,
         colour: Colour | None = None,
+        read_into: ReadInto | None = None,
     ) -> None:
         self._read = read
         self._convert = None if colour is None else colour.convert
+        self._read_into = read_into if self._convert is None else None
         self.size = size
         self.native = native
         self.told_as = told_as
@@ -102,6 +109,15 @@ class LevelPixels:
                 f"open it again, or fetch a sound copy."
             )
             raise SlideError(msg) from error
+
+    def window_into(self, rows: slice, columns: slice, out: NDArray[np.uint8]) -> None:
+        """Read a window into an array of its shape; see ``window``."""
+        done = False
+        if self._read_into is not None:
+            with suppress(*READ_ERRORS):  # reading it again tells what is wrong
+                done = self._read_into(rows, columns, out)
+        if not done:
+            out[:] = self.window(rows, columns)
 
     def __getitem__(self, key: tuple[slice | int, ...]) -> NDArray[np.uint8]:
         """Return pixels for a tuple of slices and integers, as dask asks for them."""
@@ -201,7 +217,7 @@ class ArraySlide(Slide):
             Level(
                 size=source.size,
                 downsample=downsample(facts.size, source.size),
-                pixels=source.as_dask(f"{key}-{index}"),
+                make_pixels=partial(source.as_dask, f"{key}-{index}"),
             )
             for index, source in enumerate(sources)
         )
@@ -215,9 +231,7 @@ class ArraySlide(Slide):
             fingerprint=facts.fingerprint,
             properties=facts.properties,
             mpp_sources=mpp_sources,
-            associated={
-                name: image.as_dask(f"{key}-{name}") for name, image in (associated or {}).items()
-            },
+            associated=dict(associated or {}),
             sources=tuple(sources),
             making=making,
             on_close=on_close,
@@ -228,9 +242,11 @@ class ArraySlide(Slide):
         """Whether all levels are there; see ``Slide.is_complete``."""
         return self.making is None or self.making.is_done
 
-    def is_ready(self, level: int) -> bool:
+    def is_ready(self, level: int, within_s: float = 0.0) -> bool:
         """Whether a level can be read at once; see ``Slide.is_ready``."""
-        return self.making is None or level < self.making.first_level or self.making.is_done
+        if self.making is None or level < self.making.first_level:
+            return True
+        return self.making.await_look(within_s)
 
     def complete(self, progress: Progress | None = None) -> None:
         """Make what is missing; see ``Slide.complete``."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import MissingMppError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import dask.array as da
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Mpp, SizePx
+    from napari_stem.slide.array_slide import LevelPixels
     from napari_stem.slide.pixel_size import MppSource
 
     Progress = Callable[[str, int, int], None]  # what is being done, done so far, in all
@@ -32,13 +34,18 @@ class Level:
         Extent in this level's pixels.
     downsample
         Level-0 pixels per pixel of this level, at least 1 (the mean of both axes).
-    pixels
-        (height, width, 3) uint8 dask array, chunks near 1024 px.
+    make_pixels
+        Gives ``pixels``; called once, when they are first asked for.
     """
 
     size: SizePx
     downsample: float
-    pixels: da.Array
+    make_pixels: Callable[[], da.Array] = field(repr=False, compare=False)
+
+    @cached_property
+    def pixels(self) -> da.Array:
+        """(height, width, 3) uint8 dask array, chunks near 1024 px; importing dask takes most of a second."""
+        return self.make_pixels()
 
 
 @dataclass
@@ -66,7 +73,7 @@ class Slide(ABC):
     mpp_sources
         Every statement of the pixel size, the most trusted first: ``mpp`` is the first one's.
     associated
-        Label, macro and thumbnail images, by these names: (height, width, 3) uint8 dask arrays.
+        Label, macro and thumbnail images, by these names: (height, width, 3) uint8, decoded when indexed.
     """
 
     path: Path
@@ -78,7 +85,7 @@ class Slide(ABC):
     fingerprint: str
     properties: dict[str, Any] = field(default_factory=dict)
     mpp_sources: tuple[MppSource, ...] = ()
-    associated: dict[str, da.Array] = field(default_factory=dict)
+    associated: Mapping[str, LevelPixels] = field(default_factory=dict)
 
     def require_mpp(self) -> Mpp:
         """Return the pixel size.
@@ -100,8 +107,16 @@ class Slide(ABC):
         """Whether all levels are there; where not, reading from a missing one waits for it."""
         return True
 
-    def is_ready(self, level: int) -> bool:
-        """Whether a level can be read without waiting for it to be made."""
+    def is_ready(self, level: int, within_s: float = 0.0) -> bool:
+        """Whether a level can be read without waiting for it to be made.
+
+        Parameters
+        ----------
+        level
+            Index into ``levels``.
+        within_s
+            How long to wait for levels that need no making but are still being looked for.
+        """
         return True
 
     def complete(self, progress: Progress | None = None) -> None:

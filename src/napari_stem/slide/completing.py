@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from napari_stem.slide.array_slide import ArraySlide, LevelPixels, downsample
 from napari_stem.slide.halving import coarser_sizes
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Mpp, SizePx
-    from napari_stem.slide.array_slide import ReadWindow
     from napari_stem.slide.base import Progress
     from napari_stem.slide.location import Location
     from napari_stem.slide.native import Native
+
+Place = ParamSpec("Place")
+Read = TypeVar("Read")
 
 SAME_SHAPE = 0.02  # how far a thumbnail's sides may be out of the slide's proportion
 
@@ -95,7 +97,8 @@ def _with_missing(
         native.quick or _thumbnail(native),
         n_kept,
     )
-    if early and not making.find():
+    if early:
+        making.look()
         return [*stored[:n_kept], *making.pending()], making
     making.progress = progress
     return [*stored[:n_kept], *making.levels()], None
@@ -123,11 +126,11 @@ def _thumbnail(native: Native) -> Callable[[], NDArray[np.uint8]] | None:
     return lambda: found[:, :, :]
 
 
-def watched(read: ReadWindow, check: Callable[[], None]) -> ReadWindow:
+def watched(read: Callable[Place, Read], check: Callable[[], None]) -> Callable[Place, Read]:
     """Let ``check`` refuse before each reading."""
 
-    def reading(rows: slice, columns: slice) -> NDArray[np.uint8]:
+    def reading(*args: Place.args, **kwargs: Place.kwargs) -> Read:
         check()
-        return read(rows, columns)
+        return read(*args, **kwargs)
 
     return reading

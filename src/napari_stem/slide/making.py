@@ -62,17 +62,36 @@ class Making:
         self._made: list[LevelPixels] | None = None
         self._lock = threading.Lock()
         self._is_stopped = False
+        self._has_looked = threading.Event()
 
     @property
     def is_done(self) -> bool:
         """Whether the levels are there."""
         return self._made is not None
 
-    def find(self) -> bool:
-        """Take the levels from the store if an earlier opening made them; tell whether it had."""
-        with self._lock:
-            self._made = open_store(self._plan)
+    def look(self) -> None:
+        """Begin to take the levels from an earlier opening's store, or to make light ones, in a thread."""
+        threading.Thread(target=self._look, name="slide-levels", daemon=True).start()
+
+    def await_look(self, at_most_s: float) -> bool:
+        """Wait for what ``look`` has begun, but not for the making of levels; tell whether all are there."""
+        self._has_looked.wait(at_most_s)
         return self.is_done
+
+    def _look(self) -> None:
+        try:
+            with self._lock:
+                if self._made is None:
+                    self._made = self._found()
+        except (SlideError, *READ_ERRORS) as error:  # whoever needs the levels is told
+            logger.debug("%s: %s", self._plan.title, error)
+        finally:
+            self._has_looked.set()
+
+    def _found(self) -> list[LevelPixels] | None:
+        if self._plan.is_light:
+            return made_levels(self._plan, lambda: self._base(None))
+        return open_store(self._plan)
 
     def levels(self) -> list[LevelPixels]:
         """Give the levels; makes them if nobody has, and waits if somebody does.
@@ -84,9 +103,9 @@ class Making:
         """
         with self._lock:
             if self._made is None:
-                self._draw_first()
+                sketch = None if self._draw_first() else self.sketch
                 self._made = made_levels(
-                    self._plan, lambda: self._base(self._tell), self._tell, self.sketch
+                    self._plan, lambda: self._base(self._tell), self._tell, sketch
                 )
             return self._made
 
@@ -109,13 +128,17 @@ class Making:
         """Make no more; what is half made is removed."""
         self._is_stopped = True
 
-    def _draw_first(self) -> None:
+    def _draw_first(self) -> bool:
+        """Sketch the whole at once if that can be; tell whether it is as fine as the sketch can show."""
         if self._quick is None:
-            return
+            return False
         try:
-            self.sketch.paint_whole(self._quick())
+            picture = self._quick()
         except (SlideError, *READ_ERRORS) as error:  # what is wrong with the file is told later
             logger.debug("No quick picture of %s: %s", self._plan.title, error)
+            return False
+        self.sketch.paint_whole(picture)
+        return bool(picture.shape[0] >= self.sketch.pixels.shape[0])
 
     def _tell(self, text: str, done: int, total: int) -> None:
         if self._is_stopped:

@@ -7,7 +7,7 @@ fsspec and what it needs for the protocol (the extra ``remote``: aiohttp, s3fs).
 from __future__ import annotations
 
 import zipfile
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import SlideError
@@ -89,13 +89,20 @@ def _close(store: Any) -> None:
         store.close()
 
 
+@cache
+def _register_codecs() -> None:
+    """Let Zarr 2 read JPEG, JPEG 2000 and JPEG XL, without which slides are too large."""
+    from imagecodecs.numcodecs import register_codecs
+
+    register_codecs(verbose=False)
+
+
 def _opened(location: Location) -> tuple[Any, Any]:
     """Open the store and its root group."""
     import zarr
-    from imagecodecs.numcodecs import register_codecs
     from zarr.storage import FsspecStore, LocalStore, ZipStore
 
-    register_codecs(verbose=False)  # JPEG, JPEG 2000, JPEG XL: slides are too large without
+    _register_codecs()
     if location.url is not None:
         store: Any = FsspecStore.from_url(location.url, read_only=True)
     elif location.is_folder:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_stem.slide.location import Location
     from napari_stem.slide.native import Native
 
-# In order of preference. Loaded when a file is opened: tifffile, dask and zarr take a second.
+# In order of preference. Loaded when a file is opened: tifffile and zarr take half a second.
 READERS = {
     "tiff": "tiff",
     "czi": "czi",

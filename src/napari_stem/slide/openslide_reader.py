@@ -6,6 +6,7 @@ Reference: https://openslide.org/api/python/
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import math
 import re
@@ -213,7 +214,7 @@ def _reader(openslide: ModuleType, osr: Any, level: int) -> ReadWindow:
         size = (columns.stop - columns.start, rows.stop - rows.start)
         try:
             return _on_white(osr.read_region(corner, level, size))
-        except openslide.OpenSlideError as error:
+        except (openslide.OpenSlideError, ctypes.ArgumentError) as error:  # damaged; closed
             raise ValueError(str(error)) from error
 
     return read
@@ -252,5 +253,5 @@ def _read_associated(
 ) -> NDArray[np.uint8]:
     try:
         return _on_white(osr.associated_images[kind])[rows, columns]
-    except openslide.OpenSlideError as error:
+    except (openslide.OpenSlideError, ctypes.ArgumentError) as error:
         raise ValueError(str(error)) from error

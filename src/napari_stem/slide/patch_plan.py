@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ALIGNED_PX = 1e-6  # so near to whole pixels that resampling would change nothing
 NO_TILE = -1  # off the level
+MANY_SPOTS = 2**16  # that are planned at once
 
 
 @dataclass(frozen=True)
@@ -165,8 +166,44 @@ def _tiles(
     return first, np.where(touched, numbers, NO_TILE)
 
 
+class Uses:
+    """How many patches are still to come that need a tile, of one level.
+
+    Parameters
+    ----------
+    views
+        The fields of view that are read from the level.
+    x_px, y_px
+        Level-0 places of all spots.
+    """
+
+    def __init__(
+        self, views: Sequence[View], x_px: NDArray[np.float64], y_px: NDArray[np.float64]
+    ) -> None:
+        parts = [np.empty(0, np.int64)] * 2
+        seen = [parts]
+        for begin in range(0, len(x_px), MANY_SPOTS):
+            some = slice(begin, begin + MANY_SPOTS)
+            for view in views:
+                tiles = cuts_of(view, x_px[some], y_px[some]).tiles
+                seen.append(list(np.unique(tiles, return_counts=True)))
+        numbers, counts = (np.concatenate(each) for each in zip(*seen, strict=True))
+        self._numbers, place = np.unique(numbers, return_inverse=True)
+        self._left = np.bincount(place, counts, len(self._numbers)).astype(np.int64)
+
+    def take(self, tiles: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Count tiles as used, once for each time they are named; tell those that were so last."""
+        numbers, counts = np.unique(tiles, return_counts=True)
+        places = np.searchsorted(self._numbers, numbers)
+        self._left[places] -= counts
+        return numbers[self._left[places] <= 0]
+
+
 def batches(
-    cuts: Sequence[Cuts], views: Sequence[View], room: Mapping[int, int]
+    cuts: Sequence[Cuts],
+    views: Sequence[View],
+    room: Mapping[int, int],
+    at_once: Mapping[int, int],
 ) -> Iterator[NDArray[np.intp]]:
     """Order spots along the tiles, and split them so that the tiles of each part fit.
 
@@ -175,23 +212,24 @@ def batches(
     cuts, views
         One per field of view.
     room
-        How many tiles are kept of each level; a part takes at most half of them, so that those that
-        the next part needs as well stay. But one spot may alone be more.
+        How many tiles are kept of each level.
+    at_once
+        How many tiles of each level a part takes at most; but one spot may alone be more.
     """
     waiting = [_along_tiles(cuts, views, room)]
     while waiting:
         part = waiting.pop()
-        if len(part) > 1 and not _fits(part, cuts, views, room):
+        if len(part) > 1 and not _fits(part, cuts, views, at_once):
             waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
         elif len(part):
             yield part
 
 
 def _fits(
-    part: NDArray[np.intp], cuts: Sequence[Cuts], views: Sequence[View], room: Mapping[int, int]
+    part: NDArray[np.intp], cuts: Sequence[Cuts], views: Sequence[View], at_once: Mapping[int, int]
 ) -> bool:
     return all(
-        len(tiles_of(part, cuts, views, level)) <= n_tiles // 2 for level, n_tiles in room.items()
+        len(tiles_of(part, cuts, views, level)) <= n_tiles for level, n_tiles in at_once.items()
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_stem.slide.patch_plan import batches, cuts_of, level_for, tiles_of, view_of
+from napari_stem.slide.patch_plan import Uses, batches, cuts_of, level_for, tiles_of, view_of
 from napari_stem.slide.tile_source import KEEP_BYTES, TileSource, share
 
 if TYPE_CHECKING:
@@ -77,6 +77,11 @@ class PatchReader:
             view_of(slide, level, self._tiles[level].tile, fov_um, spec.side_px)
             for level, fov_um in zip(levels, spec.fields_of_view_um, strict=True)
         ]
+        y_px, x_px = np.asarray(spots.y_px, np.float64), np.asarray(spots.x_px, np.float64)
+        self._uses = {
+            level: Uses([view for view in self._views if view.level == level], x_px, y_px)
+            for level in self._tiles
+        }
         self._lock = threading.Lock()
 
     def read(
@@ -120,7 +125,8 @@ class PatchReader:
         cuts = [cuts_of(view, x_px, y_px) for view in self._views]
         with self._lock:
             room = {level: tiles.room for level, tiles in self._tiles.items()}
-            for part in batches(cuts, self._views, room):
+            at_once = {level: tiles.at_once for level, tiles in self._tiles.items()}
+            for part in batches(cuts, self._views, room, at_once):
                 for level in self._tiles:
                     self._make(level, part, cuts, patches)
         return out
@@ -131,10 +137,13 @@ class PatchReader:
         """Put together what some patches show of one level."""
         numbers = tiles_of(part, cuts, self._views, level)
         slots = self._tiles[level].fetch(numbers)
+        used = []
         for view, cut in enumerate(cuts):
             if self._views[view].level == level:
-                own = slots[np.searchsorted(numbers, cut.tiles[part])]
-                self._fill(view, cut, part, own, patches)
+                tiles = cut.tiles[part]
+                self._fill(view, cut, part, slots[np.searchsorted(numbers, tiles)], patches)
+                used.append(tiles.ravel())
+        self._tiles[level].let_go(self._uses[level].take(np.concatenate(used)))
 
     def _fill(
         self,

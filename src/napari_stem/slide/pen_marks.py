@@ -4,14 +4,18 @@ In optical density above the glass, haematoxylin absorbs red and green alike and
 eosin absorbs green, a third of that in blue and hardly any red (Ruifrok and Johnston 2001). Every
 mixture therefore absorbs green about as much as red or more, and blue clearly less than green. Blue
 and green inks absorb red most, red ink absorbs blue nearly as much as green, black ink absorbs all
-alike and much. Where ink lies on tissue the densities add up, so that a mark is followed from where
-its colour is plain to where it is only likely.
+alike and much.
 
-Measured on HER2ST C2 to C5, 999 in 1000 tissue pixels have (red - green) / most below 0.16 and
-(blue - green) / most below -0.23, at once and twice the density; on CMU-1 99 in 100 have (below 0.19
-and -0.22), the rest being green margin dye. What is missed: violet ink, which has the colour of
-haematoxylin; most red ink where it lies on tissue; ink of any colour on the densest tissue. Pooled
-blood on a scanner that sees it without blue may be taken for red ink.
+Where ink lies on tissue the densities add up: its colour is no longer plain, but its distance from
+the plane of the slide's own two stains is what it is on glass. A mark that is plain somewhere, on glass
+or pale tissue, is followed through this distance. What lies off the plane without touching such a mark
+is left alone: melanin, haemosiderin and pooled blood do.
+
+Measured with strokes drawn on HER2ST C2 to C5 and CMU-1 (ink that absorbs as Beer and Lambert have it),
+all of a red, black, blue or green stroke on tissue is found (before it was followed: 15 to 33 in 100 of
+red, 48 to 73 of black), and at most 2 in 1000 tissue pixels beside it are taken; without strokes none
+are, but for CMU-1's green margin dye. What is missed: violet and brown ink, which have the colours of
+the stains; pale blue on the densest tissue; a mark that touches neither glass nor pale tissue.
 """
 
 from __future__ import annotations
@@ -38,6 +42,12 @@ NARROWEST_PX = 3  # half the width of the thinnest line that counts as plain ink
 REACH_PX = 40  # how far from plain ink likely ink is taken
 GAP_PX = 6  # gaps in a mark narrower than twice this belong to it
 RIM_PX = 3  # soft edge of a mark
+CLEAR_PX = 12  # around marks, left out where the tissue's own stains are looked at
+LEAST_TISSUE, MOST_TISSUE = 500, 4000  # pixels
+N_NORMALS, ROUNDS = 1000, 8
+MOST_MARKS = 20  # the largest ones are followed across tissue
+INK_SHARE = 0.5  # of an ink's own distance from the stains' plane
+SPREADS = 4.0  # times the tissue's spread about the plane: below, the two are not told apart
 
 
 def pen_marks(density: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -63,7 +73,8 @@ def pen_marks(density: NDArray[np.float32]) -> NDArray[np.bool_]:
     plain = _opened(plain, NARROWEST_PX / 2)
     marks = np.zeros((height, width), dtype=bool)
     if plain.any():
-        half_marks = dilated(_followed(plain, likely | plain), RIM_PX / 2)
+        followed = _followed(plain, likely | plain)
+        half_marks = dilated(followed | _across_tissue(half, followed), RIM_PX / 2)
         full = half_marks.repeat(2, axis=0).repeat(2, axis=1)
         marks[: full.shape[0], : full.shape[1]] = full
     return marks
@@ -83,6 +94,55 @@ def _ink(density: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bo
         return np.asarray(cold | (warm & (mean > RED_DENSITY)) | black, dtype=bool)
 
     return coloured(0), coloured(1)
+
+
+def _across_tissue(density: NDArray[np.float32], marks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Follow each mark to where it lies on tissue.
+
+    There densities add up: off the plane that the slide's own two stains span, the tissue is at
+    about zero and the tissue under ink at what the ink has by itself, whatever the tissue. Only what
+    hangs together with a mark is taken: pigment and blood lie off the plane too, but not on a stroke.
+    """
+    from scipy import ndimage
+
+    found = np.zeros_like(marks)
+    stained = density.mean(axis=-1) > STAINED
+    tissue = density[stained & ~dilated(marks, CLEAR_PX / 2)]
+    if len(tissue) < LEAST_TISSUE:
+        return found
+    normal = _plane_of_stains(tissue[:: -(-len(tissue) // MOST_TISSUE)])
+    off = density @ normal
+    spread = 1.48 * float(np.median(np.abs(tissue @ normal)))
+    pieces, _ = ndimage.label(marks)
+    areas = np.bincount(pieces.ravel())[1:]
+    for piece in 1 + np.argsort(-areas)[:MOST_MARKS]:
+        mark = pieces == piece
+        own = float(np.median(off[mark]))
+        least = INK_SHARE * abs(own)
+        if least > SPREADS * spread:
+            alike = mark | (stained & (off * np.sign(own) > least))
+            alike = mark | _opened(alike, NARROWEST_PX / 2)
+            found |= ndimage.binary_propagation(mark, mask=alike)
+    return found
+
+
+def _plane_of_stains(tissue: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Fit the normal of the plane through zero near which most of the (n, 3) densities lie: (3,).
+
+    A part of them is under ink that was not found yet, which least squares would follow. The normal
+    with the smallest median distance begins; least squares on the nearer half mends it.
+    """
+    number = np.arange(N_NORMALS) + 0.5  # spread evenly over half a sphere, as on a sunflower
+    height, turn = number / N_NORMALS, number * np.pi * (1 + np.sqrt(5))
+    flat = np.sqrt(1 - height**2)
+    normals = np.stack([flat * np.cos(turn), flat * np.sin(turn), height])
+    away = np.median(np.abs(tissue @ normals.astype(np.float32)), axis=0)
+    normal = normals[:, int(away.argmin())]
+    for _ in range(ROUNDS):
+        distance = np.abs(tissue @ normal)
+        near = tissue[distance <= np.median(distance)].astype(np.float64)
+        normal = np.linalg.svd(near.T @ near)[0][:, -1]
+    return np.asarray(normal, dtype=np.float64)
 
 
 def _followed(plain: NDArray[np.bool_], likely: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 import logging
 import math
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import Mpp
-from napari_stem.settings import cache_dir
+from napari_stem.slide.answers import answers_of, keep_answers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -175,36 +174,18 @@ def sidecar_mpp(slide_path: Path) -> Mpp | None:
 
 
 def remember(fingerprint: str, mpp: Mpp | None) -> None:
-    """Keep a user's answer for the slide with this content; None forgets it.
-
-    One small file per slide, renamed into place: safe against another process and a kill. A cache
-    folder that cannot be written loses the answer with a warning, no more.
-    """
-    file = _answer_file(fingerprint)
-    try:
-        if mpp is None:
-            file.unlink(missing_ok=True)
-            return
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".{uuid.uuid4().hex[:8]}.partial")
-        partial.write_text(json.dumps({"mpp_um": [mpp.y_um, mpp.x_um]}), encoding="utf-8")
-        partial.replace(file)
-    except OSError as error:
-        logger.warning("The pixel size cannot be remembered: %s", error)
+    """Keep a user's answer for the slide with this content; None forgets it."""
+    keep_answers(fingerprint, mpp_um=None if mpp is None else [mpp.y_um, mpp.x_um])
 
 
 def remembered(fingerprint: str) -> Mpp | None:
     """Give the user's earlier answer for the slide with this content, None where there is none."""
-    try:
-        told = json.loads(_answer_file(fingerprint).read_text(encoding="utf-8"))
-        y_um, x_um = (float(value) for value in told["mpp_um"])
-        return Mpp(y_um=y_um, x_um=x_um)
-    except FileNotFoundError:
+    told = answers_of(fingerprint).get("mpp_um")
+    if told is None:
         return None
-    except (OSError, ValueError, TypeError, LookupError) as error:
+    try:
+        y_um, x_um = (float(value) for value in told)
+        return Mpp(y_um=y_um, x_um=x_um)
+    except (ValueError, TypeError) as error:
         logger.warning("The remembered pixel size of %s is not used: %s", fingerprint, error)
         return None
-
-
-def _answer_file(fingerprint: str) -> Path:
-    return cache_dir() / "pixel-sizes" / f"{fingerprint}.json"

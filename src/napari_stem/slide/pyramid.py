@@ -36,6 +36,7 @@ FORMAT = 2  # raised whenever stores written before must not be used any more
 CHUNK_PX = 512
 BLOCK_PX = 1024
 WIDE_PX = 2 * BLOCK_PX  # wider native tiles are strips: read them whole or decode them anew
+MOST_WRITERS = 4
 MEMORY_LIMIT_BYTES = 4 * 2**30
 
 
@@ -67,6 +68,11 @@ class Plan:
     colour: str = ""
 
     @property
+    def is_light(self) -> bool:
+        """Whether making the levels takes no longer than looking for them in a store."""
+        return not self.copies_base and len(self.sizes) == 1  # the last level is small
+
+    @property
     def folder(self) -> Path:
         """Where the store lies once it is complete."""
         return store_folder(self.fingerprint)
@@ -88,7 +94,7 @@ def made_levels(
     progress: Progress | None = None,
     sketch: Sketch | None = None,
 ) -> list[LevelPixels]:
-    """Open the planned levels, making them first if this slide is new.
+    """Open the planned levels, making them first if this slide is new; light ones are always made.
 
     Parameters
     ----------
@@ -107,6 +113,10 @@ def made_levels(
     SlideError
         The base is damaged, or the store cannot be written and the levels do not fit in memory.
     """
+    if plan.is_light:
+        finer = base()
+        whole = finer.window(slice(0, finer.size.height_px), slice(0, finer.size.width_px))
+        return [pixels_of_array(halve(whole), plan.title)]
     found = open_store(plan)
     if found is not None:
         return found
@@ -132,11 +142,11 @@ def made_levels(
 
 def open_store(plan: Plan) -> list[LevelPixels] | None:
     """Open the levels of a complete store; None where there is none that fits."""
-    import zarr
-
     try:
         if not (plan.folder / "zarr.json").is_file():
             return None
+        import zarr  # here: takes a third of a second, which a new slide need not wait for
+
         group = zarr.open_group(plan.folder, mode="r")
         if group.attrs.get("napari_stem") != plan.stamp:
             return None
@@ -224,7 +234,7 @@ def _fill(
     jobs = [list(_blocks(size, source.native)) for size in plan.sizes]
     n_blocks, n_done = sum(map(len, jobs)), 0
     below = source
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(max_workers=n_writers()) as pool:
         for index, (array, blocks) in enumerate(zip(arrays, jobs, strict=True)):
             copies = plan.copies_base and index == 0
             shown = sketch if index == 0 else None
@@ -239,6 +249,11 @@ def _fill(
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
             below = _stored_level(array, plan.sizes[index], plan)
+
+
+def n_writers() -> int:
+    """How many threads write levels: one core is left to the viewer that waits for them."""
+    return max(1, min(MOST_WRITERS, (os.cpu_count() or 1) - 1))
 
 
 def _fill_block(

@@ -41,6 +41,7 @@ MAGIC = (
 )
 # 3 GB decoded. Pillow's own limit (0.18 gigapixels) guards web servers against hostile uploads.
 LIMIT_PX = 2**30
+BAND_PX = 64
 MODES = ("RGB", "RGBA", "L", "LA", "P", "PA", "CMYK", "YCbCr", "1")
 _limit_lock = threading.Lock()
 
@@ -103,11 +104,19 @@ class _Whole:
                 if (image.height, image.width) != (self._size.height_px, self._size.width_px):
                     msg = f"{self._path.name} was replaced while it was open; open it again."
                     raise SlideError(msg)
-                rgb = image if image.mode == "RGB" else image.convert("RGB")
-                pixels = np.asarray(rgb)
-        if self._colour.convert is not None:
-            pixels = self._colour.convert(pixels)
+                pixels = self._in_bands(image)
         return pixels_of_array(pixels, self._path.name)
+
+    def _in_bands(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Copy out of Pillow piece by piece: at once, all other threads would stand still for a second."""
+        pixels = np.empty((image.height, image.width, 3), np.uint8)
+        convert = self._colour.convert
+        for top in range(0, image.height, BAND_PX):
+            bottom = min(top + BAND_PX, image.height)
+            band = image.crop((0, top, image.width, bottom))
+            rgb = np.asarray(band if band.mode == "RGB" else band.convert("RGB"))
+            pixels[top:bottom] = rgb if convert is None else convert(rgb)
+        return pixels
 
     def reduced(self) -> NDArray[np.uint8]:
         """Decode a JPEG at an eighth of its size, which takes a tenth of the time."""

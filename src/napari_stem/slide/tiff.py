@@ -32,7 +32,7 @@ from napari_stem.slide.tiff_metadata import (
     tiles_overlap,
     vendor_of,
 )
-from napari_stem.slide.tiff_tiles import level_reader
+from napari_stem.slide.tiff_tiles import LevelReader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -254,9 +254,15 @@ def _level_pixels(
     tiff: tifffile.TiffFile, level: Any, unchanged: Unchanged, colour: Colour | None
 ) -> LevelPixels:
     """Offer one level of a series."""
-    read, segment = level_reader(tiff, list(level.pages))
-    name = unchanged.path.name
-    return LevelPixels(watched(read, unchanged.check), _size(level), segment, name, colour)
+    reader = LevelReader(tiff, list(level.pages))
+    return LevelPixels(
+        watched(reader.window, unchanged.check),
+        _size(level),
+        reader.segment,
+        unchanged.path.name,
+        colour,
+        watched(reader.into, unchanged.check),
+    )
 
 
 def _decoded_if_one_piece(name: str, base: LevelPixels, _progress: Progress | None) -> LevelPixels:

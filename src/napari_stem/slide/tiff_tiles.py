@@ -8,28 +8,24 @@ from __future__ import annotations
 
 import math
 import os
-import struct
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import astuple, dataclass
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_stem.geometry import SizePx
+from napari_stem.slide.stated_size import JPEG, refuse_oversized
 
 if TYPE_CHECKING:
     import tifffile
     from numpy.typing import NDArray
 
-    from napari_stem.slide.array_slide import ReadWindow
-
 DECODERS = 4
 WHITE = 255
-JPEG = frozenset({6, 7, 34892, 33007})
-JPEG_2000 = frozenset({33003, 33004, 33005, 34712})
+PLAIN_JPEG = 7
 MAX_SEGMENT_BYTES = 2**31
-ROOM = 4  # a stored picture may be so many times larger than its tile (padding, odd writers)
 
 
 @cache
@@ -119,8 +115,8 @@ class Grid:
         )
 
 
-def level_reader(tiff: tifffile.TiffFile, pages: list[Any]) -> tuple[ReadWindow, SizePx]:
-    """Make the function that reads windows of one level as RGB, and tell its segments' extent.
+class LevelReader:
+    """Reads windows of one level as RGB.
 
     Parameters
     ----------
@@ -129,29 +125,74 @@ def level_reader(tiff: tifffile.TiffFile, pages: list[Any]) -> tuple[ReadWindow,
     pages
         Of the level: one, or one per channel (three or four).
 
+    Attributes
+    ----------
+    segment
+        Extent of the level's tiles or strips.
+
     Raises
     ------
     ValueError
         Tags do not fit together, or a page is missing.
     """
-    if any(page is None for page in pages):
-        msg = "a channel is missing"
-        raise ValueError(msg)
-    grids = [Grid.of(page) for page in pages]
-    inverted = pages[0].keyframe.photometric == 0  # MINISWHITE
-    planes = [
-        (page, grid, plane)
-        for page, grid in zip(pages, grids, strict=True)
-        for plane in range(grid.n_planes)
-    ][:3]
 
-    def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
-        parts = [_plane(tiff, page, grid, plane, rows, columns) for page, grid, plane in planes]
+    def __init__(self, tiff: tifffile.TiffFile, pages: list[Any]) -> None:
+        if any(page is None for page in pages):
+            msg = "a channel is missing"
+            raise ValueError(msg)
+        grids = [Grid.of(page) for page in pages]
+        self._tiff = tiff
+        self._inverted = pages[0].keyframe.photometric == 0  # MINISWHITE
+        self._planes = [
+            (page, grid, plane)
+            for page, grid in zip(pages, grids, strict=True)
+            for plane in range(grid.n_planes)
+        ][:3]
+        self.segment = grids[0].segment
+
+    def window(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """Read a window that lies on the level: (height, width, 3) uint8."""
+        parts = [
+            _plane(self._tiff, page, grid, plane, rows, columns)
+            for page, grid, plane in self._planes
+        ]
         pixels = parts[0] if len(parts) == 1 else np.concatenate([p[..., :1] for p in parts], 2)
         pixels = pixels[..., :3] if pixels.shape[2] >= 3 else np.repeat(pixels[..., :1], 3, axis=2)
-        return np.asarray(255 - pixels if inverted else pixels, dtype=np.uint8)
+        return np.asarray(255 - pixels if self._inverted else pixels, dtype=np.uint8)
 
-    return read, grids[0].segment
+    def into(self, rows: slice, columns: slice, out: NDArray[np.uint8]) -> bool:
+        """Decode one whole tile where its pixels are wanted, if it is a JPEG; tell whether it was so."""
+        page, grid, plane = self._planes[0]
+        if (
+            self._jpeg_colours is None
+            or out.shape != (*astuple(self.segment), 3)
+            or not grid.is_whole(rows, columns)
+        ):
+            return False
+        import imagecodecs
+
+        place = rows.start // self.segment.height_px, columns.start // self.segment.width_px
+        data = _stored(self._tiff, page, grid.index(plane, *place))
+        if data is None:
+            return False
+        refuse_oversized(data, page.keyframe)
+        # an error, where the picture's size is not that of ``out``
+        imagecodecs.jpeg8_decode(data, tables=page.jpegtables, out=out, **self._jpeg_colours)
+        return True
+
+    @cached_property
+    def _jpeg_colours(self) -> dict[str, Any] | None:
+        """The decoder's colour spaces where decoded tiles are plain RGB, as tifffile has them."""
+        key = self._planes[0][0].keyframe
+        plain = key.is_tiled and key.compression == PLAIN_JPEG and key.bitspersample == 8
+        together = len(self._planes) == 1 and key.planarconfig == 1
+        if not plain or not together or key.samplesperpixel != 3 or key.extrasamples:
+            return None
+        if key.jpegheader is not None or key.photometric not in {2, 6}:
+            return None
+        if key.photometric == 2 and not key.is_jfif:
+            return {"colorspace": 2, "outcolorspace": 2}  # as Aperio stores it
+        return {"outcolorspace": 2}
 
 
 def _plane(
@@ -219,17 +260,22 @@ def _can_be_lent(pixels: NDArray[np.uint8], shape: tuple[int, int, int]) -> bool
 def _segment(tiff: tifffile.TiffFile, page: Any, index: int) -> NDArray[np.uint8] | None:
     """Decode one tile or strip: (height, width, samples) uint8, or None where none is stored."""
     key = page.keyframe
-    offset, n_bytes = int(page.dataoffsets[index]), int(page.databytecounts[index])
-    if offset == 0 or n_bytes == 0:
+    data = _stored(tiff, page, index)
+    if data is None:
         return None
-    data = _bytes_at(tiff, offset, n_bytes)
     tables = {}
     if key.compression in JPEG:
         tables = {"jpegtables": page.jpegtables, "jpegheader": key.jpegheader}
     if not tables.get("jpegheader"):
-        _refuse_oversized(data, key)
+        refuse_oversized(data, key)
     decoded, _, _ = key.decode(data, index, **tables)
     return None if decoded is None else np.asarray(decoded[0])
+
+
+def _stored(tiff: tifffile.TiffFile, page: Any, index: int) -> bytes | None:
+    """Read the bytes of one tile or strip, None where none is stored."""
+    offset, n_bytes = int(page.dataoffsets[index]), int(page.databytecounts[index])
+    return None if offset == 0 or n_bytes == 0 else _bytes_at(tiff, offset, n_bytes)
 
 
 def _bytes_at(tiff: tifffile.TiffFile, offset: int, n_bytes: int) -> bytes:
@@ -247,41 +293,3 @@ def _bytes_at(tiff: tifffile.TiffFile, offset: int, n_bytes: int) -> bytes:
         msg = "the file ends before"
         raise EOFError(msg)
     return bytes(data)
-
-
-def _refuse_oversized(data: bytes, key: Any) -> None:
-    """Refuse a JPEG or JPEG 2000 picture far larger than its tile before memory is taken for it."""
-    if key.compression in JPEG:
-        stated = jpeg_size(data)
-    elif key.compression in JPEG_2000:
-        stated = jpeg_2000_size(data)
-    else:
-        return
-    height_px, width_px = key.chunks[:2] if key.planarconfig == 1 else key.chunks[-2:]
-    if stated is not None and stated[0] * stated[1] > ROOM * max(height_px * width_px, 2**16):
-        msg = f"a tile says that it is {stated[1]} x {stated[0]} px"
-        raise ValueError(msg)
-
-
-def jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Height and width in a JPEG's largest frame header (ITU T.81, B.2.2), None where it has none."""
-    found = None
-    place = 0
-    while (place := data.find(b"\xff", place)) >= 0 and place + 9 <= len(data):
-        # all of SOF0 to SOF15 but DHT (C4), JPG (C8), DAC (CC); decoders resynchronise at any FF
-        if data[place + 1] in range(0xC0, 0xD0) and data[place + 1] not in {0xC4, 0xC8, 0xCC}:
-            size = struct.unpack_from(">HH", data, place + 5)
-            found = size if found is None else max(found, size, key=lambda s: s[0] * s[1])
-        elif data[place + 1] == 0xDA:  # scan data: there is no frame header behind it
-            break
-        place += 1
-    return found
-
-
-def jpeg_2000_size(data: bytes) -> tuple[int, int] | None:
-    """Height and width in a JPEG 2000 codestream's SIZ segment (ITU T.800, A.5.1), None without."""
-    place = data.find(b"\xff\x4f\xff\x51")
-    if place < 0 or place + 24 > len(data):
-        return None
-    right, bottom, left, top = struct.unpack_from(">IIII", data, place + 8)
-    return max(bottom - top, 0), max(right - left, 0)

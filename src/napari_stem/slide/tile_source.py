@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari_stem.slide.base import Slide
 
 KEEP_BYTES = 128 * 2**20  # two rows of tiles across 85,000 px at 256 px a tile
+PART_BYTES = 32 * 2**20  # decoded, then cut: while they are in the processor's cache
 TILE = SizePx(512, 512)  # of a slide that does not tell its own
 GLASS = 0  # the slot of what lies off the level
 WHITE = 255
@@ -30,26 +31,30 @@ Item = TypeVar("Item")
 def share(work: Callable[[Item], None], items: Iterable[Item], max_workers: int) -> None:
     """Let some threads do the work; what one of them raises stops all and is raised here."""
     waiting = deque(items)
-    n_workers = min(max_workers, len(waiting))
-    if n_workers <= 1:
-        for item in waiting:
-            work(item)
-        return
 
     def toil() -> None:
-        while True:
-            try:
-                item = waiting.popleft()
-            except IndexError:
-                return
-            work(item)
-
-    with ThreadPoolExecutor(n_workers, thread_name_prefix="patches") as pool:
         try:
-            for each in [pool.submit(toil) for _ in range(n_workers)]:
-                each.result()
-        finally:  # also where Ctrl-C comes: the pool waits for its threads
+            while True:
+                try:
+                    item = waiting.popleft()
+                except IndexError:
+                    return
+                work(item)
+        except BaseException:
             waiting.clear()
+            raise
+
+    n_helpers = min(max_workers, len(waiting)) - 1
+    if n_helpers < 1:
+        toil()
+        return
+    with ThreadPoolExecutor(
+        n_helpers, thread_name_prefix="patches"
+    ) as pool:  # waits for its threads
+        helpers = [pool.submit(toil) for _ in range(n_helpers)]
+        toil()
+        for each in helpers:
+            each.result()
 
 
 def tile_of(slide: Slide, level: int) -> SizePx:
@@ -62,7 +67,8 @@ def tile_of(slide: Slide, level: int) -> SizePx:
 class TileSource:
     """Decodes tiles of one level and keeps the last used ones, side by side in one array.
 
-    The memory is taken once and used again, as fresh memory costs as much as decoding a JPEG into it.
+    Memory is used again rather than taken afresh, which costs as much as decoding a JPEG into it: first
+    that of the tiles that were let go last, as it is in the processor's cache.
     Not to be used by several threads at once.
 
     Parameters
@@ -80,6 +86,8 @@ class TileSource:
     ----------
     pixels
         (slots, tile height, 3 * tile width) uint8; white where a tile is cut by the level's end.
+    at_once
+        How many tiles are best asked for at once.
     """
 
     def __init__(
@@ -89,12 +97,15 @@ class TileSource:
         self._level = level
         self._max_workers = max_workers
         self.tile = tile_of(slide, level)
-        self._begin(max(1, keep_bytes // (3 * self.tile.height_px * self.tile.width_px)))
+        tile_bytes = 3 * self.tile.height_px * self.tile.width_px
+        self._begin(max(1, keep_bytes // tile_bytes))
+        self.at_once = min(self.room // 2, PART_BYTES // tile_bytes)
 
     def _begin(self, room: int) -> None:
         """Hold nothing, with room for some tiles."""
         self.room = room
         self._kept: OrderedDict[int, int] = OrderedDict()  # number -> slot, last used last
+        self._let_go: dict[int, int] = {}  # the same of those that are not needed any more
         self._free = list(range(room, GLASS, -1))
         self._has_glass = False
         self.pixels = np.empty((1 + room, self.tile.height_px, 3 * self.tile.width_px), np.uint8)
@@ -121,12 +132,12 @@ class TileSource:
             self._begin(len(wanted))
         missing = []
         for number in wanted:
-            if number in self._kept:
+            if number in self._let_go:
+                self._kept[number] = self._let_go.pop(number)
+            elif number in self._kept:
                 self._kept.move_to_end(number)
             else:
                 missing.append(number)
-        while len(self._free) < len(missing):
-            self._free.append(self._kept.popitem(last=False)[1])
         self._decode_all(missing)
         if len(wanted) < len(numbers) and not self._has_glass:
             self.pixels[GLASS] = WHITE
@@ -134,8 +145,19 @@ class TileSource:
         slots = [GLASS if number == NO_TILE else self._kept[int(number)] for number in numbers]
         return np.array(slots, dtype=np.intp)
 
+    def let_go(self, numbers: NDArray[np.int64]) -> None:
+        """Use the memory of some tiles first; until then they are still known."""
+        for number in numbers.tolist():
+            if number in self._kept:
+                self._let_go[number] = self._kept.pop(number)
+
+    def _slot(self) -> int:
+        if self._let_go:
+            return self._let_go.popitem()[1]
+        return self._free.pop() if self._free else self._kept.popitem(last=False)[1]
+
     def _decode_all(self, missing: list[int]) -> None:
-        slots = {number: self._free.pop() for number in missing}
+        slots = {number: self._slot() for number in missing}
         done: list[int] = []
 
         def decode(number: int) -> None:
@@ -155,13 +177,13 @@ class TileSource:
         top, left = row * tile.height_px, column * tile.width_px
         bottom = min(top + tile.height_px, size.height_px)
         right = min(left + tile.width_px, size.width_px)
+        target = slot.reshape(tile.height_px, tile.width_px, 3)
+        inside = target[: bottom - top, : right - left]
         if isinstance(self._slide, ArraySlide):
             source = self._slide.sources[self._level]
-            pixels = source.window(slice(top, bottom), slice(left, right))
+            source.window_into(slice(top, bottom), slice(left, right), inside)
         else:
             extent = SizePx(bottom - top, right - left)
-            pixels = self._slide.read_region(left, top, self._level, extent)
-        target = slot.reshape(tile.height_px, tile.width_px, 3)
-        target[: bottom - top, : right - left] = pixels
+            inside[:] = self._slide.read_region(left, top, self._level, extent)
         target[bottom - top :] = WHITE
         target[: bottom - top, right - left :] = WHITE

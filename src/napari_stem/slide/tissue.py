@@ -81,9 +81,9 @@ class TissueView:
 
     Attributes
     ----------
-    density, contrast
-        (height, width) float32: decadic optical density above the glass, and its local standard
-        deviation.
+    density, smooth, contrast
+        (height, width) float32: decadic optical density above the glass, its local mean and its
+        local standard deviation.
     marks
         (height, width) bool: pen marks.
     threshold
@@ -93,6 +93,7 @@ class TissueView:
     """
 
     density: NDArray[np.float32]
+    smooth: NDArray[np.float32]
     contrast: NDArray[np.float32]
     marks: NDArray[np.bool_]
     threshold: float
@@ -101,12 +102,16 @@ class TissueView:
     @classmethod
     def of_thumbnail(cls, rgb: NDArray[np.uint8], downsample: float = 1.0) -> TissueView:
         """Look at a (height, width, 3) uint8 thumbnail of a few micrometres per pixel."""
+        from scipy import ndimage
+
         seen = optical_density(rgb)
         over = above_glass(seen)
         marks = pen_marks(over)
         # of the density itself: a fitted surface may not follow every shade of the glass
         contrast = _local_contrast(seen.mean(axis=2), marks)
-        return cls(over.mean(axis=2), contrast, marks, _threshold(contrast[~marks]), downsample)
+        density = over.mean(axis=2)
+        smooth = ndimage.gaussian_filter(density, WINDOW_PX)
+        return cls(density, smooth, contrast, marks, _threshold(contrast[~marks]), downsample)
 
     @classmethod
     def of_slide(cls, slide: Slide) -> TissueView:
@@ -130,7 +135,7 @@ class TissueView:
         rough = dilated(rough, GAP_PX)
         rough = eroded(rough, GAP_PX)
         rough = dilated(eroded(rough, SPECK_PX), SPECK_PX)
-        mask = _with_smooth_parts(rough & ~self.marks, self.density)
+        mask = _with_smooth_parts(rough & ~self.marks, self.density, self.smooth)
         return np.asarray(_fill_holes(mask, self.density) & ~self.marks, dtype=bool)
 
 
@@ -243,7 +248,9 @@ def _threshold(contrast: NDArray[np.float32]) -> float:
     return float(np.clip(10 ** threshold_otsu(logarithm), least, MOST_CONTRAST))
 
 
-def _with_smooth_parts(mask: NDArray[np.bool_], density: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _with_smooth_parts(
+    mask: NDArray[np.bool_], density: NDArray[np.float32], smooth: NDArray[np.float32]
+) -> NDArray[np.bool_]:
     """Add smooth areas as dense as the tissue that hang together with it: muscle, stroma, blood.
 
     On a coarse thumbnail, where a pixel holds several nuclei, this is most of the tissue.
@@ -252,7 +259,6 @@ def _with_smooth_parts(mask: NDArray[np.bool_], density: NDArray[np.float32]) ->
 
     if not mask.any():
         return mask
-    smooth = ndimage.gaussian_filter(density, WINDOW_PX)
     dense = eroded(smooth > STAINED * float(np.median(density[mask])), 1)
     pieces, n_pieces = ndimage.label(mask | dense)
     kept = np.zeros(n_pieces + 1, dtype=bool)
@@ -264,14 +270,17 @@ def _fill_holes(mask: NDArray[np.bool_], density: NDArray[np.float32]) -> NDArra
     """Fill small holes: tears and lumens, not fat."""
     from scipy import ndimage
 
-    holes, n_holes = ndimage.label(ndimage.binary_fill_holes(mask) & ~mask)
-    if n_holes == 0:
+    pieces, n_pieces = ndimage.label(~mask)
+    if n_pieces == 0 or not mask.any():
         return mask
-    tissue = float(np.median(density[mask]))
-    numbers = np.arange(1, n_holes + 1)
-    stained = ndimage.mean(density, holes, numbers) > STAINED * tissue
-    small = np.bincount(holes.ravel())[1:] <= HOLE_FRACTION * mask.size
-    return np.asarray(mask | np.isin(holes, numbers[stained | small]), dtype=bool)
+    area = np.bincount(pieces.ravel(), minlength=n_pieces + 1)
+    total = np.bincount(pieces.ravel(), density.ravel(), minlength=n_pieces + 1)
+    stained = total > STAINED * float(np.median(density[mask])) * area
+    filled = stained | (area <= HOLE_FRACTION * mask.size)
+    for rim in (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]):
+        filled[rim] = False  # open to the slide's border: no hole
+    filled[0] = True  # the tissue itself
+    return np.asarray(filled[pieces], dtype=bool)
 
 
 def _no_tissue(slide: Slide) -> str:

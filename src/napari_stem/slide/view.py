@@ -87,16 +87,28 @@ class SlideView:
         patience_s = self.patience_s
         if threading.current_thread() is not threading.main_thread():
             patience_s = None
-        if patience_s is not None and not self.slide.is_ready(self._origins[level]):
+        # twice: drawing a sketch and all of it again would take longer than this
+        if patience_s is not None and not self.slide.is_ready(self._origins[level], 2 * patience_s):
             return self._rough(level, rows, columns)
-        if level == len(self.levels) - 1:  # small, and the last resort for all others
-            if self._coarsest is None:
-                size = self.levels[level].pixels.size
-                self._coarsest = self._sources[level].window(
-                    slice(0, size.height_px), slice(0, size.width_px)
-                )
-            return self._coarsest[rows, columns]
-        return self._from_blocks(level, rows, columns, patience_s)
+        if level < len(self.levels) - 1:
+            return self._from_blocks(level, rows, columns, patience_s)
+        try:
+            return self._whole_coarsest()[rows, columns]
+        except SlideError as error:
+            if patience_s is None:
+                raise
+            if self.failed is not None:
+                self.failed(str(error))
+            return self._rough(level, rows, columns)
+
+    def _whole_coarsest(self) -> NDArray[np.uint8]:
+        """Read the coarsest level, once: it is small, and the last resort for all others."""
+        if self._coarsest is None:
+            size = self.levels[-1].pixels.size
+            self._coarsest = self._sources[-1].window(
+                slice(0, size.height_px), slice(0, size.width_px)
+            )
+        return self._coarsest
 
     def _from_blocks(
         self, level: int, rows: slice, columns: slice, patience_s: float | None
@@ -141,11 +153,12 @@ class SlideView:
     def _ordered(self, block: Block) -> Future[NDArray[np.uint8]]:
         """Let a block be decoded in a thread, unless it already is."""
         with self._lock:
-            if block not in self._coming:
-                self._coming[block] = future = _loaders().submit(self._load, block)
-                future.add_done_callback(partial(self._came, block))
-                return future
-            return self._coming[block]
+            if block in self._coming:
+                return self._coming[block]
+            self._coming[block] = future = _loaders().submit(self._load, block)
+        # without the lock: of what has already come, this thread itself is told now
+        future.add_done_callback(partial(self._came, block))
+        return future
 
     def _came(self, block: Block, future: Future[NDArray[np.uint8]]) -> None:
         with self._lock:

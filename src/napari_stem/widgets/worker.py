@@ -112,6 +112,7 @@ def _prediction_steps(
     from napari_stem.model.serving import require_species
     from napari_stem.predict import predict
     from napari_stem.results import Prediction
+    from napari_stem.slide.scale_check import scale_record
 
     slide, settings, embedder = request.slide, request.settings, request.embedder
     spots = _spots(request)
@@ -130,6 +131,7 @@ def _prediction_steps(
         keep_draws=may_keep_draws(len(spots), len(model.genes), settings.n_draws),
         resume=True,
         also=also,
+        noted=scale_record(slide),
     )
     yield RunStarted(prediction, model)
     for progress in predict(

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import subprocess
+import sys
 import threading
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +18,7 @@ from writing import RGB
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
+from napari_stem.slide import view as view_module
 from napari_stem.slide.array_slide import LevelPixels
 from napari_stem.slide.halving import halve
 from napari_stem.slide.sketch import GROUND, Sketch, enlarged
@@ -135,6 +141,25 @@ def test_damage_is_told_once_and_shown_from_a_coarser_level(svs_path, opened):
         view.levels[0][0:300, 0:300]
 
 
+def test_damage_that_is_found_at_once_stops_nobody(svs_path, opened, monkeypatch):
+    view = SlideView(opened(svs_path))
+
+    def at_once(load, block):
+        future = Future()
+        future.set_exception(SlideError("slide.svs has gone away"))
+        return future
+
+    monkeypatch.setattr(view_module, "_loaders", lambda: SimpleNamespace(submit=at_once))
+    told = []
+    view.patience_s, view.failed = 0.0, told.append
+    reading = threading.Thread(target=lambda: view._from_blocks(0, slice(0, 900), slice(0, 900), 0))
+    reading.daemon = True
+    reading.start()
+    reading.join(20)
+    assert not reading.is_alive()
+    assert set(told) == {"slide.svs has gone away"}
+
+
 def test_kept_blocks_are_bounded_and_the_last_used_stay():
     pixels = np.zeros((10, 10, 3), np.uint8)
     kept = Kept(3 * pixels.nbytes)
@@ -156,7 +181,56 @@ def test_a_jpeg_opened_early_is_whole_when_it_is_read(jpeg_path, cache, opened):
         slide.read_region(10, 20, 0, SizePx(300, 200)), true[20:320, 10:210]
     )
     assert slide.is_complete
-    assert opened(jpeg_path, early=True).is_complete  # from the store
+
+
+def test_levels_made_before_are_found_without_being_asked_for(jpeg_path, cache, opened):
+    opened(jpeg_path)
+    again = opened(jpeg_path, early=True)
+    assert again.is_ready(0, within_s=20)
+    assert again.is_complete
+    again.complete(lambda *news: pytest.fail(f"made again: {news}"))
+
+
+def test_the_display_of_a_slide_imports_no_dask(svs_path):
+    code = (
+        "import sys\n"
+        "from napari_stem.layers import slide_layer\n"
+        "from napari_stem.slide import open_slide\n"
+        "slide = open_slide(sys.argv[1], early=True)\n"
+        "levels, _, _ = slide_layer(slide)\n"
+        "assert levels[-1][:50, :50].any()\n"
+        "assert levels[0][:50, :50].any()\n"
+        "print(sorted({'dask', 'pandas', 'torch', 'scipy'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, str(svs_path)]
+    told = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert told.stdout.strip() == "[]"
+
+
+def test_a_small_last_level_is_made_in_memory(pixels, tmp_path, cache, opened):
+    import tifffile
+
+    path = tmp_path / "small.tif"
+    tifffile.imwrite(path, pixels[:1500, :1200], photometric="rgb", tile=(256, 256))
+    slide = opened(path, early=True)
+    assert slide.is_ready(1, within_s=20)
+    expected = halve(pixels[:1500, :1200])
+    np.testing.assert_array_equal(np.asarray(SlideView(slide).levels[-1]), expected)
+    assert not cache.exists()
+
+
+def test_a_slide_that_goes_away_before_its_first_picture_is_told_and_shown_empty(
+    svs_path, tmp_path, opened
+):
+    path = tmp_path / "slide.svs"
+    shutil.copy(svs_path, path)
+    view, told = SlideView(opened(path)), []
+    view._sources[-1] = view._sources[0]  # a level that lies in the file, not in the store
+    view.levels[-1].pixels.size = view._sources[0].size
+    view.patience_s, view.failed = 0.0, told.append
+    path.unlink()
+    assert (view.levels[-1][:50, :50] == 255).all()
+    assert "slide.svs has gone away while it was open" in told[0]
 
 
 def test_a_jpeg_is_sketched_before_it_is_decoded(jpeg_path, cache, opened):

@@ -148,8 +148,21 @@ def test_levels_in_the_file_are_used_and_only_missing_ones_are_made(
     assert [level.downsample for level in slide.levels] == [1, 2, 4]
     np.testing.assert_array_equal(slide.levels[1].pixels.compute(), marked)
     np.testing.assert_allclose(slide.levels[2].pixels.compute(), halved(marked), atol=0.51)
+    assert not cache.exists()  # the last level is so small that storing it would gain nothing
+
+
+def test_only_missing_levels_are_stored(pixels, tmp_path, cache, opened):
+    path = tmp_path / "wide.tif"
+    wide = np.tile(pixels, (1, 3, 1))
+    options = {"tile": (256, 256), "photometric": "rgb", "compression": "deflate"}
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(wide, **options)
+        writer.write(wide[::2, ::2], subfiletype=1, **options)
+    slide = opened(path)
+    assert [level.downsample for level in slide.levels] == [1, 2, 4, 8]
+    np.testing.assert_allclose(slide.levels[2].pixels.compute(), halved(wide[::2, ::2]), atol=0.51)
     (store,) = (cache / "pyramids").iterdir()
-    assert list(zarr.open_group(store, mode="r").array_keys()) == ["0"]
+    assert sorted(zarr.open_group(store, mode="r").array_keys()) == ["0", "1"]
 
 
 def test_resolution_tags_only_where_they_can_be_a_pixel_size(pixels, tmp_path, opened):

@@ -99,7 +99,7 @@ def test_missing_levels_are_made(crop, tmp_path, cache, opened):
     slide = opened(write(tmp_path / "slide.zarr", crop, n=1))
     assert [level.downsample for level in slide.levels] == [1, 2]
     assert slide.properties["native_levels"] == 1
-    assert len(list((cache / "pyramids").iterdir())) == 1
+    assert not cache.exists()  # it is so small that storing it would gain nothing
 
 
 @pytest.mark.parametrize(

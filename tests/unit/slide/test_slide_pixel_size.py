@@ -13,8 +13,9 @@ from PIL import Image
 from napari_stem.errors import MissingMppError
 from napari_stem.geometry import Mpp
 from napari_stem.slide import describe
+from napari_stem.slide.nuclear_width import median_width_px, nuclei
 from napari_stem.slide.pixel_size import MppSource, conflict, remember, remembered, source_of
-from napari_stem.slide.scale_check import check_scale, median_width_px
+from napari_stem.slide.scale_check import check_scale, known_check, scale_record
 
 
 def test_sources_that_agree_are_no_conflict():
@@ -86,7 +87,7 @@ def test_an_answer_is_remembered_by_content(jpeg_path, tmp_path, cache, opened):
 def test_a_damaged_or_unwritable_memory_is_no_obstacle(jpeg_path, cache, opened, caplog):
     fingerprint = describe(jpeg_path)["fingerprint"]
     remember(fingerprint, Mpp.square(0.5))
-    (file,) = (cache / "pixel-sizes").iterdir()
+    (file,) = (cache / "answers").iterdir()
     for text in ("{", "[]", json.dumps({"mpp_um": [0, 0]})):
         file.write_text(text)
         assert remembered(fingerprint) is None
@@ -96,13 +97,34 @@ def test_a_damaged_or_unwritable_memory_is_no_obstacle(jpeg_path, cache, opened,
     assert "cannot be remembered" in caplog.text
 
 
-def test_width_of_discs_and_bars():
+def ellipses(width_px: float, length_px: float, side_px: int = 600) -> np.ndarray:
+    """Dark ellipses far apart on pale ground: (side, side, 3) uint8."""
+    y, x = np.mgrid[:side_px, :side_px]
+    step = 2 * round(length_px) + 8
+    across, along = y % step - step / 2, x % step - step / 2
+    inside = (2 * across / width_px) ** 2 + (2 * along / length_px) ** 2 < 1
+    grey = np.where(inside, 90, 220).astype(np.uint8)
+    return np.repeat(grey[..., np.newaxis], 3, axis=2)
+
+
+@pytest.mark.parametrize("width_px", [6.0, 12.0, 24.0])
+def test_single_nuclei_are_as_wide_as_they_are(width_px):
+    windows = [ellipses(width_px, 1.5 * width_px)] * 2
+    # with the rim that smoothing gives them: the lowest level counts
+    assert width_px < median_width_px(windows) < width_px + 2.5
+
+
+def test_fibres_clusters_and_glass_are_no_nuclei():
     y, x = np.mgrid[:400, :400]
-    discs = ((y % 50 - 25) ** 2 + (x % 50 - 25) ** 2) < 10.5**2
-    assert median_width_px([discs]) == pytest.approx(21, abs=2.5)
-    bars = (x % 40) < 12
-    assert median_width_px([bars]) == pytest.approx(12, abs=2)
-    assert median_width_px([np.zeros((9, 9), bool)]) is None
+    clusters = np.zeros((400, 400), bool)
+    for top, left in ((20, 20), (20, 48), (48, 20)):
+        clusters |= (y % 80 - top) ** 2 + (x % 80 - left) ** 2 < 15**2
+    for dark in (clusters, (x % 40) < 12, np.zeros((400, 400), bool)):
+        grey = np.where(dark, 90, 220).astype(np.uint8)
+        assert len(nuclei(np.repeat(grey[..., np.newaxis], 3, axis=2))) == 0
+    assert len(nuclei(ellipses(12, 30))) == 0  # long ones are fibroblasts, cut anyhow
+    assert median_width_px([ellipses(12, 18, 100)]) is None  # too few
+    assert median_width_px([]) is None
 
 
 @pytest.mark.parametrize(
@@ -110,9 +132,18 @@ def test_width_of_discs_and_bars():
     [
         ("CMU-1-Small-Region.svs", 0.499, 1, False),
         ("CMU-1-Small-Region.svs", 0.499, 0.5, True),
-        ("CMU-1-Small-Region.svs", 0.499, 4, None),  # pixels of 2 um show no nuclei
+        ("CMU-1-Small-Region.svs", 0.499, 2, True),
+        ("CMU-1-Small-Region.svs", 0.499, 0.25, True),
+        ("CMU-1-Small-Region.svs", 0.499, 4, True),
+        ("CMU-1-Small-Region-dicom", 0.499, 1, False),
+        ("CMU-1-Small-Region-dicom", 0.499, 2, True),
+        ("CMU-1-Small-Region-dicom", 0.499, 0.5, True),
+        ("C2-thumbnail.jpg", 5.5, 0.9, None),  # pixels of 5 um show no nuclei
+        ("C2-thumbnail.jpg", 5.5, 0.5, None),
         ("C5-crop.jpg", 0.6907, 1, False),
+        ("C5-crop.jpg", 0.6907, 0.5, True),
         ("C5-crop.jpg", 0.6907, 2, True),
+        ("C5-crop.jpg", 0.6907, 4, True),
         ("C5-crop.jpg", 0.6907, 0.25, True),
     ],
 )
@@ -127,7 +158,7 @@ def test_nuclei_tell_a_wrong_pixel_size(name, mpp_um, factor, is_wrong, slides, 
         assert name in found.warning
         assert "the pixel size may be wrong by a factor of" in found.warning
     else:
-        assert 5 <= found.width_um <= 12
+        assert 4.7 <= found.width_um <= 7.5
     assert json.loads(json.dumps(found.as_json()))["width_um"] == found.width_um
 
 
@@ -139,3 +170,34 @@ def test_glass_has_no_nuclei(tmp_path, opened, jpeg_path):
     assert "too few" in found.told
     with pytest.raises(MissingMppError):
         check_scale(opened(jpeg_path))
+
+
+@pytest.mark.parametrize("reduction", [1.41, 2.0])
+@pytest.mark.parametrize(
+    ("name", "mpp_um"), [("CMU-1-Small-Region.svs", 0.499), ("C5-crop.jpg", 0.6907)]
+)
+def test_a_coarser_scan_of_the_same_tissue_shows_the_same_nuclei(
+    name, mpp_um, reduction, slides, tmp_path, opened
+):
+    whole = opened(slides / name, Mpp.square(mpp_um))
+    picture = Image.fromarray(whole.read_region(0, 0, 0, whole.size))
+    size = (round(picture.width / reduction), round(picture.height / reduction))
+    path = tmp_path / "coarse.png"
+    picture.resize(size, Image.Resampling.BOX).save(path)
+    coarse, true_um = opened(path), mpp_um * reduction
+    assert check_scale(coarse, Mpp.square(true_um)).warning is None
+    assert check_scale(coarse, Mpp.square(true_um / 2)).warning is not None
+    if 2 * true_um <= 1.5:
+        assert check_scale(coarse, Mpp.square(2 * true_um)).warning is not None
+
+
+def test_a_slide_is_measured_once_for_each_pixel_size(slides, opened, monkeypatch):
+    slide = opened(slides / "C5-crop.jpg", Mpp.square(0.345))
+    record = scale_record(slide)
+    assert record == {"scale_check": check_scale(slide).as_json()}
+    monkeypatch.setattr("napari_stem.slide.scale_check.check_scale", None)  # asked no more
+    again = opened(slides / "C5-crop.jpg", Mpp.square(0.345))
+    assert known_check(again).as_json() == record["scale_check"]
+    again.mpp = Mpp.square(0.6907)
+    with pytest.raises(TypeError):
+        known_check(again)

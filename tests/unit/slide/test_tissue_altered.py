@@ -113,6 +113,36 @@ def test_pen_marks_are_left_out_and_tissue_beside_them_is_not(name, place, secti
     )
 
 
+@pytest.mark.parametrize("name", sorted(set(INKS) - {"light blue"}))
+@pytest.mark.parametrize("strength", [0.5, 1.0, 1.6])
+def test_ink_is_followed_across_tissue(name, strength, section):
+    rgb, _, width_px = section
+    rgb = stained(rgb, strength)
+    expected = TissueView.of_thumbnail(rgb).mask()
+    marked, ink = written_on(rgb, INKS[name], "tissue", width_px)
+    marks = TissueView.of_thumbnail(marked).marks
+    assert (marks & ink & expected).sum() > 0.9 * (ink & expected).sum()
+    beside = marks & expected & ~ndimage.binary_dilation(ink, iterations=8)
+    assert beside.sum() < 0.015 * expected.sum()
+
+
+def test_pigment_that_touches_no_mark_is_tissue(section):
+    rgb, expected, _ = section
+    marked, _ink = written_on(rgb, INKS["red"], "glass", 10)
+    alone = TissueView.of_thumbnail(marked).marks
+    # melanin: patches in the tissue that absorb blue most and red much
+    y, x = np.argwhere(ndimage.binary_erosion(expected, iterations=10)).T
+    away = np.full(expected.shape, np.inf)
+    for place in np.linspace(0, len(y) - 1, 6).astype(int):
+        grid_y, grid_x = np.mgrid[: rgb.shape[0], : rgb.shape[1]]
+        away = np.minimum(away, np.hypot(grid_y - y[place], grid_x - x[place]))
+    patch = (away < 8) & expected & ~ndimage.binary_dilation(alone, iterations=4)
+    melanin = (np.array([120, 85, 60]) + 1) / 256
+    pigmented = (marked * np.where(patch[..., None], melanin, 1)).astype(np.uint8)
+    marks = TissueView.of_thumbnail(pigmented).marks
+    assert (marks & patch).sum() < 0.02 * patch.sum()
+
+
 def test_tissue_without_ink_has_none(section):
     rgb, expected, _ = section
     for changed in (rgb, stained(rgb, 2.0), stained(rgb, 0.3), lit(rgb, 0.4)):

@@ -1,0 +1,23 @@
+"""Functions compiled by numba, kept on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+
+def compiled(function: Function) -> Function:
+    """Compile at the first call, and keep the result on disk if there is a place for it.
+
+    What is kept is compiled anew when the function's own file changes, not when one does from which it
+    calls something: whoever changes that one touches the caller's as well.
+    """
+    try:
+        made = numba.njit(nogil=True, error_model="numpy", cache=True)(function)
+    except RuntimeError:  # neither the package's folder nor the user's can be written to
+        made = numba.njit(nogil=True, error_model="numpy")(function)
+    return cast("Function", made)
