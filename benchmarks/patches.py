@@ -11,7 +11,8 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
 
-import patch_readers as shared
+import patch_readers as readers
+import patch_slides as slides
 
 N_PATCHES = 1000
 
@@ -19,25 +20,25 @@ N_PATCHES = 1000
 class Patches:
     """1,000 patches that lie side by side, in batches, with two threads."""
 
-    params = (shared.FORMATS, tuple(shared.VIEWS_UM), shared.READERS)
+    params = (slides.FORMATS, tuple(slides.VIEWS_UM), readers.READERS)
     param_names = ("format", "view", "reader")
     timeout = 600
     number, repeat, warmup_time = 1, 3, 0.0  # a second reading finds tiles in the readers' caches
 
     def setup_cache(self) -> str:
         folder = Path(tempfile.mkdtemp(dir=Path.cwd()))  # asv's own, removed by it
-        for kind in shared.FORMATS:
-            shared.slide_path(folder, kind)
+        for kind in slides.FORMATS:
+            slides.slide_path(folder, kind)
         return str(folder)
 
     def setup(self, folder: str, kind: str, view: str, reader: str) -> None:
-        path = shared.slide_path(Path(folder), kind)
-        task = shared.Task(path, view, N_PATCHES, threads=2)
-        self.read = shared.BEGIN[reader](task)
-        shared.warm_up(self.read, task)
+        path = slides.slide_path(Path(folder), kind)
+        task = slides.Task(path, view, N_PATCHES, threads=2)
+        self.read = readers.BEGIN[reader](task)
+        self.out = readers.prepared(self.read, task)
 
     def read_all(self) -> None:
-        for _ in shared.read_batches(self.read, N_PATCHES):
+        for _ in readers.read_batches(self.read, N_PATCHES, self.out):
             pass
 
     def time_read(self, folder: str, kind: str, view: str, reader: str) -> None:

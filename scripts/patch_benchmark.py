@@ -7,6 +7,8 @@ with JPEG, SVS with JPEG 2000, OME-TIFF with JPEG. Each reader then reads the sa
 own, in batches of 256 into one array as for an encoder, with as many threads as the others. OpenSlide,
 tiffslide and dask hand over the windows that we would read, and Pillow's resampling follows. "decode" decodes
 every tile that the patches touch once and does nothing else; "resample" is our reading without any decoding.
+More patches than lie side by side on the slide overlap: a tile is decoded once, but its pixels are resampled
+for each of them.
 Memory is the peak of the process, libraries included. The last column is the mean difference in grey values
 from our patches.
 
@@ -28,16 +30,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from patch_readers import (
-    BEGIN,
-    FORMATS,
-    READERS,
-    VIEWS_UM,
-    Task,
-    read_batches,
-    slide_path,
-    warm_up,
-)
+from patch_readers import BEGIN, READERS, prepared, read_batches
+from patch_slides import FORMATS, VIEWS_UM, Task, overlap, slide_path, square_of_spots
 
 N_COMPARED = 64
 
@@ -45,10 +39,10 @@ N_COMPARED = 64
 def measure(reader: str, task: Task, kept: Path) -> dict[str, float]:
     """Read all patches in this process; the first batch is left beside the slide, to be compared."""
     read = BEGIN[reader](task)
-    warm_up(read, task)
+    out = prepared(read, task)
     first = None
     begin, begin_cpu = time.perf_counter(), time.process_time()
-    for patches in read_batches(read, task.n_patches):
+    for patches in read_batches(read, task.n_patches, out):
         first = patches[:N_COMPARED].copy() if first is None else first
     seconds, cpu_seconds = time.perf_counter() - begin, time.process_time() - begin_cpu
     if first is not None:
@@ -117,9 +111,11 @@ def table(
     bare = best.get("decode", {})
     own = folder / "napari-stem.npy"
     rows = []
-    print(f"\n{kind}, {view}\n{HEADING}")
+    per_pixel = overlap(square_of_spots(n, VIEWS_UM[view]), VIEWS_UM[view])
+    print(f"\n{kind}, {view}; a pixel lies in {per_pixel:.1f} patches\n{HEADING}")
     for reader, found in best.items():
         row: dict[str, Any] = {"format": kind, "view": view, "reader": reader, **found}
+        row["patches_per_pixel"] = per_pixel
         if "error" in found:
             print(f"{reader:12} {found['error']}")
         else:

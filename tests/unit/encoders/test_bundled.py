@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_stem.encoders import bundled
 from napari_stem.encoders.base import Encoder
@@ -14,23 +15,16 @@ from napari_stem.encoders.bundled import BundledEncoder
 from napari_stem.encoders.registry import encoder_width, list_encoders, load_encoder
 from napari_stem.encoders.stain import STATISTICS_WIDTH, stain_statistics
 from napari_stem.errors import EncoderError
-from napari_stem.geometry import Mpp, Spots
-from napari_stem.slide import open_slide
-from napari_stem.slide.patches import PatchReader
+from napari_stem.geometry import Mpp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DATA = Path(__file__).parents[2] / "data"
 MPP = Mpp.square(0.6907)
+CROP = DATA / "slides" / "C5-crop.jpg"
+PLACES_PX = ((750, 650), (500, 500), (900.5, 700.25), (450, 440))
 GOLDEN = DATA / "encoder" / "bundled-1-C5-crop.npy"
-
-
-def spots_at(*xy_px: tuple[float, float]) -> Spots:
-    x_px, y_px = (np.array(values, float) for values in zip(*xy_px, strict=True))
-    count = np.arange(len(xy_px))
-    names = tuple(f"spot{i}" for i in count)
-    return Spots(x_px, y_px, count, count, pitch_um=100.0, diameter_um=100.0, names=names)
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +34,21 @@ def encoder() -> Encoder:
 
 @pytest.fixture(scope="module")
 def patches() -> NDArray[np.uint8]:
-    """Round four places of a real section: (4, 3, 224, 224, 3)."""
-    slide = open_slide(DATA / "slides" / "C5-crop.jpg", MPP)
-    spots = spots_at((750, 650), (500, 500), (900.5, 700.25), (20, 30))
-    read = PatchReader(slide, spots, BundledEncoder.patch).read(slice(None))
-    slide.close()
-    return read
+    """Cut out by Pillow round four places of a real section: (4, 3, 224, 224, 3)."""
+    return np.stack([pillow_patches(*xy_px) for xy_px in PLACES_PX])
+
+
+def pillow_patches(x_px: float, y_px: float) -> NDArray[np.uint8]:
+    """All fields of view of one spot, all within the image."""
+    asked = BundledEncoder.patch
+    with Image.open(CROP) as image:
+        views = []
+        for field_um in asked.fields_of_view_um:
+            half_px = field_um / MPP.x_um / 2
+            box = (x_px - half_px, y_px - half_px, x_px + half_px, y_px + half_px)
+            size = (asked.side_px, asked.side_px)
+            views.append(np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box)))
+    return np.stack(views)
 
 
 @pytest.fixture(scope="module")
