@@ -50,6 +50,10 @@ class MapScreen:
     def wait(self, condition) -> None:
         self.qtbot.waitUntil(condition, timeout=LONG_MS)
 
+    def settle(self) -> None:
+        """Wait until the layer list is as wanted."""
+        self.wait(self.display.turns.is_settled)
+
     def range(self, kind: str) -> None:
         choice = self.genes.look.range_choice
         choice.setCurrentIndex(choice.findData(kind))

@@ -24,6 +24,7 @@ from napari_stem.geometry import PointPx
 from napari_stem.model import find_model
 from napari_stem.model.packing import pack
 from napari_stem.sample_data import sample_path
+from napari_stem.slide.answers import answers_of, keep_answers
 from napari_stem.widgets import encoder_words
 from napari_stem.widgets.download_control import CANCELLED
 from napari_stem.widgets.memory import recall
@@ -342,7 +343,11 @@ def test_embeddings_from_a_file_take_the_encoders_place(model_road, model_of, em
     dialog.encoder.setText("uni")
     dialog.buttons.accepted.emit()
     model_road.wait(panel.run_button.isEnabled)
-    assert panel.run_button.text() == "Run: the file's patches × 32 samples"
+    assert re.fullmatch(r"Run: 4 patches of the file × 32 samples, .+", panel.run_button.text())
+    told = panel.run_button.text()
+    panel.n_draws.setValue(1000)
+    panel.n_steps.setValue(1000)
+    assert panel.run_button.text().split(", ")[1] != told.split(", ")[1]
     assert "16 patches of uni" in panel.about.embeddings_text.text()
     assert "must hold all of them" in panel.about.embeddings_text.text()
     model_road.ask_little()
@@ -377,6 +382,74 @@ def test_embeddings_give_what_the_encoder_gives(model_road, embeddings):
     rows = [places[place] for place in zip(read.spots.x_px, read.spots.y_px, strict=True)]
     assert len(rows) > 3
     assert_allclose(read.values("SCD"), looked.values("SCD")[rows], atol=1e-3)
+
+
+def test_a_run_of_a_files_patches_teaches_nothing_of_looking(model_road, embeddings):
+    panel, about = model_road.panels.model, model_road.panels.model.about
+    model_road.open(sample_path())
+    model_road.draw(
+        [PointPx(x, y) for x, y in ((4300, 3300), (5700, 3300), (5700, 4700), (4300, 4700))]
+    )
+    about.embeddings_chosen.emit(embeddings.path, Stated(encoder="bundled"))
+    model_road.ask_little()
+    model_road.wait(lambda: panel.run_button.text().startswith("Run: 16 patches of the file"))
+    assert "a laptop's" in panel.run_button.toolTip()
+    model_road.run()
+    assert panel.pace.is_measured("cpu", looks=False)
+    assert not panel.pace.is_measured("cpu")
+    assert "your last runs" in panel.run_button.toolTip()
+    layer = model_road.dock.coordinator.regions.layers.find(model_road.dock.coordinator.slide)
+    layer.data = [shape + 2000 for shape in layer.data]  # beside the patches
+    model_road.dock.coordinator.regions.count()
+    assert "No patch of the file lies in the regions" in panel.why_not.text()
+    assert not panel.run_button.isEnabled()
+
+
+def test_offline_by_the_environment_is_no_choice_of_the_users(monkeypatch, qtbot):
+    from napari.components import ViewerModel
+
+    from napari_stem.widgets.dock import StemDock
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    dock = StemDock(ViewerModel())
+    qtbot.addWidget(dock)
+    window = dock.panels.model.encoders.window_of_all
+    qtbot.waitUntil(window.offline.isChecked, timeout=20_000)
+    assert huggingface_hub.is_offline_mode()
+    assert "HF_HUB_OFFLINE says so this time" in window.offline.toolTip()
+    dock.shut_down()
+    assert recall().works_offline == 0
+    window.offline.setChecked(False)
+    window.offline.setChecked(True)  # now it is
+    assert window.is_offline_chosen
+    assert "HF_HUB_OFFLINE" not in window.offline.toolTip()
+
+
+def test_answers_are_remembered_for_a_slide_with_its_pixel_size(model_road, crop, tmp_path):
+    about = model_road.panels.model.about
+    model_road.open(crop)
+    fingerprint = model_road.dock.coordinator.slide.fingerprint
+    about.species.setCurrentIndex(about.species.findData("mouse"))
+    about.tissue.setText("kidney")
+    about.tissue.editingFinished.emit()
+    model_road.dock.coordinator.slides.set_pixel_size(0.5)
+    told = {"species": "mouse", "tissue": "kidney", "mpp_um": [0.5, 0.5]}
+    model_road.wait(lambda: answers_of(fingerprint) == told)
+    model_road.viewer.layers.clear()
+    control = model_road.dock.coordinator.models.about
+    control._answers.clear()  # another session
+    copy = tmp_path / "renamed.png"
+    shutil.copy(crop, copy)
+    model_road.open(copy)
+    assert about.species.currentData() == "mouse"
+    assert about.tissue.text() == "kidney"
+    about.species.setCurrentIndex(about.species.findData(""))
+    model_road.wait(lambda: "species" not in answers_of(fingerprint))
+    keep_answers(fingerprint, species=3, tissue=["x"])  # edited by hand
+    control._answers.clear()
+    model_road.dock.coordinator.slides.announce()
+    assert about.species.currentData() == ""
 
 
 def test_answers_belong_to_their_slide(model_road, crop):

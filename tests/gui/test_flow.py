@@ -69,6 +69,11 @@ def test_the_pace_of_this_machine_is_learnt_and_remembered():
     assert again.estimate_s("cpu", 100, 32, 16) == pytest.approx(3 * laptop, rel=1e-3)
     pace.measured("cpu", 1, 32, 16, 1e6)  # too few spots to learn from
     assert pace.estimate_s("cpu", 100, 32, 16) == pytest.approx(3 * laptop)
+    from_file = pace.estimate_s("cpu", 100, 32, 16, looks=False)
+    assert from_file < 0.75 * 3 * laptop  # at this machine's pace, without looking
+    pace.measured("cpu", 100, 32, 16, 4 * from_file, looks=False)
+    assert pace.estimate_s("cpu", 100, 32, 16, looks=False) == pytest.approx(4 * from_file)
+    assert pace.estimate_s("cpu", 100, 32, 16) == pytest.approx(3 * laptop)
     for broken in ("[]", "{", '{"cpu": 3}', '{"cpu": ["x"]}'):
         assert Pace(broken).estimate_s("cpu", 100, 32, 16) == laptop
     assert duration(laptop).startswith(("a few", "about"))

@@ -170,9 +170,9 @@ def test_one_gene_again_takes_the_mixture_away(screen):
     mixed = list(screen.viewer.layers)
     assert len(screen.names()) == 3  # slide, ground, gene
     screen.genes.choose_arrangement("one")
-    assert screen.names() == before
+    assert [layer.name for layer in screen.viewer.layers] == before
     assert screen.mean.visible
-    screen.genes.choose_arrangement("mix")  # with the layers that are there
+    screen.genes.choose_arrangement("mix")  # with the layers that were made
     assert list(screen.viewer.layers) == mixed
     assert len(screen.names()) == 3
 
@@ -217,6 +217,7 @@ def test_side_by_side_fills_napari_s_grid_and_gives_it_back(window):
     window.genes.choose_arrangement("beside")
     for gene in others:
         window.genes.list.gene_picked.emit(gene)
+    window.settle()
     grid = window.viewer.canvas.grid
     assert grid.enabled
     assert grid.actual_shape(window.viewer.layers) == (2, 2)
@@ -228,31 +229,37 @@ def test_side_by_side_fills_napari_s_grid_and_gives_it_back(window):
     window.genes.views.button(1).click()
     assert all("uncertainty" in one.layer.name for one in window.display.together.beside.maps)
     window.genes.views.button(0).click()
+    made = {one.layer for one in window.display.together.beside.maps}
     window.genes.choose_arrangement("one")
+    window.settle()
     assert not grid.enabled
-    assert list(window.viewer.layers)[-len(layers) :] == layers
+    assert list(window.viewer.layers) == layers
     assert window.names() == before
-    made = list(window.viewer.layers)
     window.genes.choose_arrangement("beside")
+    window.settle()
     assert grid.actual_shape(window.viewer.layers) == (2, 2)
     contents = [
         [window.viewer.layers[i].name.split()[0] for i in indices]
         for _, indices in grid.iter_viewboxes(window.viewer.layers)
     ]
     assert contents == [["Slide,", gene] for gene in (first, *others)]
-    assert set(window.viewer.layers) == set(made)
-    window.viewer.layers.remove(made[0])  # one of them is taken away: they are made anew
+    assert {one.layer for one in window.display.together.beside.maps} == made
+    window.viewer.layers.remove(window.viewer.layers[-1])  # the user takes one away
     window.wait(lambda: window.genes.arrangement() == "one")
     window.genes.choose_arrangement("beside")
+    window.settle()
     assert grid.actual_shape(window.viewer.layers) == (2, 2)
 
 
 def test_a_layer_that_comes_ends_side_by_side(window):
     window.genes.choose_arrangement("beside")
+    window.settle()
     assert window.viewer.canvas.grid.enabled
     window.viewer.add_points([[0, 0]], units=("um", "um"), name="mine")
     window.wait(lambda: window.genes.arrangement() == "one")
+    window.settle()
     assert not window.viewer.canvas.grid.enabled
+    assert window.mean in window.viewer.layers
     assert window.mean.visible
     assert "mine" in window.names()
 
@@ -314,11 +321,11 @@ def test_maps_lie_above_a_slide_that_was_opened_again(screen):
     screen.viewer.layers.move(0, len(screen.viewer.layers))  # the slide, now on top
     slide = screen.viewer.layers[-1]
     screen.show()
+    assert list(screen.viewer.layers) == [slide, screen.mean]
     screen.genes.choose_arrangement("mix")
     layers = list(screen.viewer.layers)
-    mixed = screen.display.together.mixed
-    shown = [one.layer for one in mixed.maps]
-    assert all(layers.index(la) > layers.index(slide) for la in (screen.mean, *shown))
+    shown = [one.layer for one in screen.display.together.mixed.maps]
+    assert all(layers.index(la) > layers.index(slide) for la in shown)
 
 
 def test_a_growing_prediction_shows_new_spots_and_forgets_what_was_computed(

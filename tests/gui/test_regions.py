@@ -17,7 +17,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from napari_stem.geometry import Mpp, PointPx, Region, SizePx, inside, lattice
 from napari_stem.sample_data import sample_path
 from napari_stem.slide import open_slide
-from napari_stem.slide.tissue import TissueSettings
+from napari_stem.slide.tissue import TissueSettings, tissue_regions
 from napari_stem.spatial.region_files import ClassedRegion, read_regions
 from napari_stem.widgets.dock import Panels
 from napari_stem.widgets.memory import recall
@@ -298,6 +298,31 @@ def test_more_or_less_tissue_follows_the_slider_and_one_undo_takes_it_back(sampl
     assert [region.name for region in regions(sample)] == ["region 1"]
     sample.dock.coordinator.regions.redo()
     assert found_mm2(sample) == pytest.approx(areas[1])
+
+
+def test_outlines_follow_the_slider_while_it_moves_and_end_where_it_does(sample, monkeypatch):
+    box, tissue = sample.panels.region.tissue, sample.dock.coordinator.regions.tissue
+    find_tissue(sample)
+    shown: list[float] = []
+    show = tissue._outlined
+
+    def note(*args) -> None:
+        show(*args)
+        shown.append(found_mm2(sample))
+
+    monkeypatch.setattr(tissue, "_outlined", note)
+    moves = iter(range(10_000))
+
+    def move_on() -> bool:
+        box.sensitivity.setValue(next(moves) % 90)
+        return len(shown) >= 2  # without the slider having come to rest
+
+    sample.wait(move_on)
+    box.sensitivity.setValue(100)
+    sample.wait(lambda: not tissue.is_busy)
+    slide = sample.dock.coordinator.slide
+    mm2 = sum(r.area_mm2(slide.mpp) for r in tissue_regions(slide, TissueSettings(100)))
+    assert shown[-1] == pytest.approx(mm2)
 
 
 def test_an_edited_outline_is_a_step_of_its_own(sample):

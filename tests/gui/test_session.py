@@ -205,6 +205,31 @@ def test_genes_side_by_side_and_measured_values_come_back(qtbot, model_road, tmp
     dock.shut_down()
 
 
+@pytest.mark.slow
+def test_a_score_comes_back_with_its_list(qtbot, model_road, tmp_path, copy):
+    model_road.open(sample_path())
+    model_road.drop(copy)
+    coordinator, genes = model_road.dock.coordinator, model_road.panels.genes
+    model_road.wait(lambda: coordinator.maps.current() is not None)
+    chosen = coordinator.maps.maps().prediction.genes[2:6]
+    genes.sets.add_list("my markers", (*chosen, "NOSUCHGENE"))
+    genes.choose_arrangement("score")
+    title = "Score of my markers, 4 of 5 genes, predicted, mean z-score"
+    model_road.wait(lambda: coordinator.maps.maps().layer("mean").name == title)
+    before = coordinator.sessions.session()
+    write_session(before, tmp_path / "s.json")
+    dock = another_dock(qtbot)
+    with qtbot.waitSignal(dock.coordinator.sessions.restored, timeout=60_000):
+        dock.coordinator.dropped.open([tmp_path / "s.json"])
+    maps = dock.coordinator.maps.maps()
+    qtbot.waitUntil(lambda: maps.layer("mean").name == title, timeout=60_000)
+    assert dock.panels.genes.arrangement() == "score"
+    assert dock.coordinator.sessions.session() == before
+    shown, again = (m.layer("mean").data for m in (coordinator.maps.maps(), maps))
+    assert again == pytest.approx(shown, nan_ok=True)
+    dock.shut_down()
+
+
 def test_what_is_missing_is_said_and_the_rest_is_opened(model_road, tmp_path, notifications, copy):
     sample = model_road.open(sample_path())
     slide = model_road.dock.coordinator.slide
@@ -242,6 +267,9 @@ def test_a_slide_that_changed_is_opened_without_what_lay_on_it(model_road, notif
         {"camera": 3, "look": [], "uncertainty": {"share": "x", "sample": True}, "picked": 1},
         {"camera": {"center": [0], "zoom": -1}, "look": {"colormap": "pink", "range_kind": "all"}},
         {"shown": "x", "instead": 7, "arrangement": "score", "uncertainty": {"unknown": 1}},
+        {"listed": {"kind": "set:gone", "genes": 3}, "arrangement": "score"},
+        {"listed": {"kind": "paste"}},
+        {"listed": {"kind": "list:gone", "genes": []}},
     ],
 )
 def test_a_view_edited_by_hand_does_no_harm(model_road, view):

@@ -236,8 +236,10 @@ def test_keys_and_layers_in_the_real_window(road, qtbot):
     road.dock.parts["Uncertainty"].open()
     layers = wanted(road, SAMPLE)
     qtbot.waitUntil(lambda: layers.map is not None)
-    names = [layer.name for layer in road.viewer.layers]
-    assert names.index(layers.map.layer.name) > names.index(road.maps.layer("mean").name)
+    road.wait(road.dock.coordinator.maps.turns.is_settled)
+    listed = list(road.viewer.layers)
+    assert listed[-1] is layers.map.layer  # above slide and outlines of regions
+    assert road.maps.layer("mean") not in listed
     shortcut = road.panels.uncertainty._shortcuts[0]
     shortcut.activated.emit()  # Xvfb gives no window the keyboard
     assert f"sample 2 of {N_DRAWS}" in layers.map.layer.name
@@ -245,6 +247,7 @@ def test_keys_and_layers_in_the_real_window(road, qtbot):
     assert shortcut.isEnabled()
     wanted(road, FADED)
     assert not shortcut.isEnabled()
+    road.wait(road.dock.coordinator.maps.turns.is_settled)
     pixels = road.viewer.screenshot(canvas_only=True, flash=False)
     assert pixels[..., :3].std() > 5
     assert road.panels.uncertainty.expression_choice.itemData(1, Qt.ItemDataRole.ToolTipRole)

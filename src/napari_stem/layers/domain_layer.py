@@ -19,8 +19,10 @@ MOST_LINES = 12  # of a legend on the canvas
 
 def domain_raster(
     grid: SpotGrid, rows: NDArray[np.int64], labels: NDArray[np.int64]
-) -> NDArray[np.int32]:
+) -> NDArray[np.uint16]:
     """Image of labels from 1; 0 where there is no domain.
+
+    Small numbers: for wider ones napari compiles a look-up when they are first shown.
 
     Parameters
     ----------
@@ -31,7 +33,7 @@ def domain_raster(
     labels
         (n,) their domains, from 0.
     """
-    per_spot = np.zeros(grid.spot_at.max() + 2, dtype=np.int32)  # the last for "no spot", at -1
+    per_spot = np.zeros(grid.spot_at.max() + 2, dtype=np.uint16)  # the last for "no spot", at -1
     per_spot[rows] = labels + 1
     return np.asarray(per_spot[grid.spot_at])
 

@@ -61,6 +61,8 @@ class SlideView:
         Called, in any thread, when pixels have come that were not waited for.
     failed
         Called, in any thread, with a sentence when pixels turn out damaged that were not waited for.
+    has_sketched
+        Whether a level that was not made yet has been shown from the slide's sketch.
     """
 
     def __init__(self, slide: Slide) -> None:
@@ -68,6 +70,7 @@ class SlideView:
         self.patience_s: float | None = None
         self.arrived: Callable[[], None] | None = None
         self.failed: Callable[[str], None] | None = None
+        self.has_sketched = False
         self._number = next(_numbers)  # tells its blocks from those of other views
         shown = shown_levels(slide)
         self._origins = [each.origin for each in shown]
@@ -89,6 +92,7 @@ class SlideView:
             patience_s = None
         # twice: drawing a sketch and all of it again would take longer than this
         if patience_s is not None and not self.slide.is_ready(self._origins[level], 2 * patience_s):
+            self.has_sketched = True
             return self._rough(level, rows, columns)
         if level < len(self.levels) - 1:
             return self._from_blocks(level, rows, columns, patience_s)

@@ -6,15 +6,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import shapely
 from qtpy.QtCore import QObject, Signal
 
 from napari_stem.errors import StemError
 from napari_stem.widgets.window_words import in_window_words
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from napari_stem.encoders.precomputed import PrecomputedEmbedder, Stated
+    from napari_stem.geometry import Region
     from napari_stem.model.config import ModelConfig
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.about_slide_box import AboutSlideBox
@@ -64,10 +67,26 @@ class AboutSlideControl(QObject):
         self._source = ""
         self._config: ModelConfig | None = None
         self._read: _Read | None = None
+        self._n_patches = 0
         box.changed.connect(self._on_changed)
         box.embeddings_chosen.connect(self._on_embeddings)
         box.embeddings_dropped.connect(partial(self._on_embeddings, None, None))
         slides.activated.connect(lambda _: self._refresh())
+
+    @property
+    def n_patches(self) -> int:
+        """How many patches the file of embeddings has in the regions that were counted last."""
+        return self._n_patches
+
+    def count_patches(self, regions: Sequence[Region]) -> None:
+        """Count the patches of the active slide's file in regions."""
+        embedder = self.embedder
+        self._n_patches = 0
+        if embedder is not None and regions:
+            area = shapely.union_all([region.polygon for region in regions])
+            shapely.prepare(area)
+            patches = embedder.patches
+            self._n_patches = int(shapely.contains_xy(area, patches.x_px, patches.y_px).sum())
 
     @property
     def species(self) -> str:
@@ -105,7 +124,10 @@ class AboutSlideControl(QObject):
         return "" if slide is None else slide.fingerprint
 
     def _answer(self) -> AboutSlide:
-        return self._answers.get(self._key(), AboutSlide())
+        key = self._key()
+        if key and key not in self._answers:
+            self._answers[key] = _remembered(key)
+        return self._answers.get(key, AboutSlide())
 
     def _asked(self) -> tuple[str, str, AboutSlide]:
         return self._key(), self._source, replace(self._answer(), species="", tissue="")
@@ -123,7 +145,10 @@ class AboutSlideControl(QObject):
 
     def _on_changed(self) -> None:
         species, tissue = str(self._box.species.currentData()), self._box.tissue.text().strip()
-        self._answers[self._key()] = replace(self._answer(), species=species, tissue=tissue)
+        key = self._key()
+        self._answers[key] = replace(self._answer(), species=species, tissue=tissue)
+        if key:
+            self._jobs.start(_remember, key, species, tissue, done=lambda _: None)
         self._refresh()
 
     def _on_embeddings(self, path: Path | None, stated: Stated | None) -> None:
@@ -172,6 +197,23 @@ class AboutSlideControl(QObject):
             self._read = read
             self._show_embeddings()
             self.changed.emit()
+
+
+def _remembered(fingerprint: str) -> AboutSlide:
+    """Give what was said of a slide in an earlier session; a file edited by hand may hold anything."""
+    from napari_stem.slide.answers import answers_of
+
+    told = answers_of(fingerprint)
+    species, tissue = (told.get(key) for key in ("species", "tissue"))
+    return AboutSlide(
+        species if isinstance(species, str) else "", tissue if isinstance(tissue, str) else ""
+    )
+
+
+def _remember(fingerprint: str, species: str, tissue: str) -> None:
+    from napari_stem.slide.answers import keep_answers
+
+    keep_answers(fingerprint, species=species or None, tissue=tissue or None)
 
 
 def _read(slide: Slide, asked: tuple[str, str, AboutSlide]) -> _Read:

@@ -62,7 +62,7 @@ class AnalysisControl(QObject):
         self._key: tuple[str, int] | None = None  # the prediction spoken of, and its finished spots
         self._domains: Domains | None = None
         self._morans: pd.DataFrame | None = None
-        self._layer = DomainLayer(viewer)
+        self._layer = DomainLayer(maps.turns)
         self._is_refreshing = self._is_loading = self._is_wanted = self._was_shown = False
         panel.domains_requested.connect(self._find_domains)
         panel.morans_requested.connect(self._rank_genes)

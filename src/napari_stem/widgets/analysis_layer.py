@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,15 +17,14 @@ from napari_stem.layers.domain_layer import (
     readable_on,
 )
 from napari_stem.widgets.domain_table import colours_of
-from napari_stem.widgets.layer_order import place_above, raise_above_slides
+from napari_stem.widgets.map_turns import DOMAIN_MAP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari.viewer import Viewer
-
     from napari_stem.spatial_analysis import Domains
     from napari_stem.widgets.map_layers import MapLayers
+    from napari_stem.widgets.map_turns import LayerTurns
 
 LEGEND_KEY = "napari_stem_domain_{}"  # of napari's overlays of the canvas
 LEGEND_POINTS = 10
@@ -35,12 +35,13 @@ class DomainLayer:
 
     Parameters
     ----------
-    viewer
-        Where they are shown.
+    turns
+        What brings them into the viewer.
     """
 
-    def __init__(self, viewer: Viewer) -> None:
-        self._viewer = viewer
+    def __init__(self, turns: LayerTurns) -> None:
+        self._turns, self._viewer = turns, turns.viewer
+        self._lines: list[tuple[str, str]] = []  # text and ground of each line
         self._legend: list[str] = []  # keys of the overlays
         self.layer: Labels | None = None
 
@@ -48,24 +49,21 @@ class DomainLayer:
         """Show domains with their legend; adds the layer where there is none."""
         if self.layer is None:
             self.layer = self._new(maps, opacity)
-        elif self.layer not in self._viewer.layers:
-            self._viewer.add_layer(self.layer)
         layer, placement = self.layer, maps.shaped("square").placement
         layer.scale, layer.translate = placement.scale_um, placement.translate_um
         layer.metadata = self._metadata(maps)
-        raise_above_slides(self._viewer, [layer], maps.layers())
         rows = np.flatnonzero(maps.prediction.done)
         if len(rows) == len(domains.labels):
             layer.data = domain_raster(maps.shaped("square"), rows, domains.labels)
         layer.colormap = _colormap(len(domains.names))
         layer.features = domain_features(domains.names)
-        layer.visible = True
+        self._turns.show(layer, DOMAIN_MAP, TITLE)
         self._show_legend(domains.names)
 
     def hide(self) -> None:
         """Hide layer and legend."""
         if self.layer is not None:
-            self.layer.visible = False
+            self._turns.hide(self.layer)
         self._show_legend(())
 
     def set_opacity(self, opacity: float) -> None:
@@ -81,44 +79,47 @@ class DomainLayer:
     def _new(self, maps: MapLayers, opacity: float) -> Labels:
         grid = maps.shaped("square")
         layer = Labels(
-            np.zeros(grid.spot_at.shape, dtype=np.int32),
+            np.zeros(grid.spot_at.shape, dtype=np.uint16),
             name=TITLE,
             opacity=opacity,
+            visible=False,
             metadata=self._metadata(maps),
             **grid.placement.as_layer_options(),
         )
         layer.editable = False
-        self._viewer.layers.insert(place_above(self._viewer, maps.layers()), layer)
         return layer
 
     def _metadata(self, maps: MapLayers) -> dict[str, dict[str, str]]:
         return {METADATA_KEY: {"prediction": str(maps.prediction.path), "field": "domain"}}
 
     def _show_legend(self, names: Sequence[str]) -> None:
-        """Write one line per domain in the corner; lines are kept, as new ones cost time."""
+        """Write one line per domain in the corner, each in a turn of its own."""
+        overlays = self._viewer.canvas.overlays
+        self._lines = legend_lines(names, colours_of(len(names)))
+        for key in self._legend[len(self._lines) :]:
+            overlays[key].visible = False
+        for place in range(len(self._lines)):
+            self._turns.afterwards(partial(self._write_line, place))
+
+    def _write_line(self, place: int) -> None:
+        """Write a line; overlays are kept, as new ones cost time."""
         from napari.components.overlays import TextOverlay
 
-        overlays = self._viewer.canvas.overlays
-        lines = legend_lines(names, colours_of(len(names)))
-        for place, (text, colour) in enumerate(lines):
-            key = LEGEND_KEY.format(place)
-            if place == len(self._legend):
-                overlays[key] = TextOverlay(
-                    font_size=LEGEND_POINTS,
-                    position="top_right",
-                    box=True,
-                )
-                self._legend.append(key)
-            overlays[key].text, overlays[key].box_color = text, colour
-            overlays[key].color = readable_on(colour)
-            overlays[key].visible = True
-        for key in self._legend[len(lines) :]:
-            overlays[key].visible = False
+        if place >= len(self._lines):  # hidden meanwhile
+            return
+        text, colour = self._lines[place]
+        if place == len(self._legend):
+            self._legend.append(LEGEND_KEY.format(place))
+            self._viewer.canvas.overlays[self._legend[place]] = TextOverlay(
+                font_size=LEGEND_POINTS, position="top_right", box=True
+            )
+        line = self._viewer.canvas.overlays[self._legend[place]]
+        line.text, line.box_color, line.color = text, colour, readable_on(colour)
+        line.visible = True
 
 
 def _colormap(n_domains: int) -> Any:
-    from napari.utils.colormaps import DirectLabelColormap
+    """Colours of labels from 1; a direct look-up of colours would be compiled for half a second first."""
+    from napari.utils.colormaps import CyclicLabelColormap
 
-    colours: dict[int | None, str] = {None: "transparent", 0: "transparent"}
-    colours |= dict(enumerate(colours_of(n_domains), start=1))
-    return DirectLabelColormap(color_dict=colours)
+    return CyclicLabelColormap(colors=["transparent", *colours_of(n_domains)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error, show_info
@@ -24,8 +25,8 @@ from napari_stem.widgets.scale_control import ScaleControl
 from napari_stem.widgets.session_control import SessionControl
 from napari_stem.widgets.session_view import SessionView
 from napari_stem.widgets.slide_control import SlideControl
+from napari_stem.widgets.telling import tell_error
 from napari_stem.widgets.uncertainty_control import UncertaintyControl
-from napari_stem.widgets.window_words import in_window_words
 from napari_stem.widgets.worker import Jobs, RunRequest
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Coordinator(QObject):
         super().__init__(parent)
         self._viewer, self._panels = viewer, panels
         self._jobs = Jobs(self)
-        self._jobs.failed.connect(lambda sentence: show_error(in_window_words(sentence)))
+        self._jobs.failed.connect(partial(tell_error, viewer))
         self._is_click_waiting = False
         self._counted = (0, 0, 0.0)  # regions, spots, mm2
         self.slides = SlideControl(viewer, self._jobs, panels.slide, parent=self)
@@ -164,6 +165,7 @@ class Coordinator(QObject):
         self.regions.neighbourhood_clicked.connect(self._run_clicked)
         self.models.listed.connect(self._tell_hints)
         self.models.changed.connect(self._tell_hints)
+        self.models.about.changed.connect(self._on_about_changed)
         for teller in (self.regions, self.exports, self.sessions):
             teller.told.connect(show_info)
         panels.model.model_chosen.connect(lambda _: self._tell_hints())
@@ -173,18 +175,24 @@ class Coordinator(QObject):
         self.runs.started.connect(self._on_run_started)
         self.runs.ended.connect(self._on_run_ended)
         self.predictions.shown.connect(self._on_shown)
+        self.predictions.put_away.connect(self._on_put_away)
         panels.genes.gene_chosen.connect(lambda _: self._tell_hints())
 
     def _on_activated(self, slide: Slide | None) -> None:
-        self._panels.slide.keep_pixel_size(is_kept=self.maps.current() is not None)
+        self._keep_pixel_size()
         if slide is not None:
             self.road_went_on.emit("Slide" if slide.mpp is None else "Region")
         self._tell_hints()
 
     def _on_counted(self, n_regions: int, n_spots: int, area_mm2: float) -> None:
         self._counted = (n_regions, n_spots, area_mm2)
+        self.models.about.count_patches(self._drawn())
         if n_spots:
             self.road_went_on.emit("Model")
+        self._tell_hints()
+
+    def _on_about_changed(self) -> None:
+        self.models.about.count_patches(self._drawn())
         self._tell_hints()
 
     def _on_run_started(self, slide: Slide) -> None:
@@ -193,11 +201,24 @@ class Coordinator(QObject):
     def _on_shown(self, slide: Slide) -> None:
         self.regions.layers.raise_outlines(slide)
         if slide is self.slide:
-            self._panels.slide.keep_pixel_size(is_kept=True)
             self.road_went_on.emit("Genes")
             self._tell_hints()
 
+    def _on_put_away(self, slide: Slide) -> None:
+        show_info(
+            "The maps were made with the earlier pixel size and are no longer shown; predict again. They stay "
+            "in the list of predictions."
+        )
+        if not self.runs.is_running:
+            self._panels.model.show_idle()  # no word of a run whose maps are gone
+        self._tell_hints()
+
+    def _keep_pixel_size(self) -> None:
+        """Keep the pixel size of a slide until its run ends, which reads all patches at one size."""
+        self._panels.slide.keep_pixel_size(is_kept=self.runs.is_running_on(self.slide))
+
     def _on_run_ended(self, is_whole: bool) -> None:
+        self._keep_pixel_size()
         self._tell_hints()
         if self._is_click_waiting:
             self._is_click_waiting = False
@@ -244,6 +265,7 @@ class Coordinator(QObject):
                 embedder=self.models.about.embedder,
             )
         )
+        self._keep_pixel_size()
         self._tell_hints()
 
     def _state(self) -> RoadState:
@@ -268,8 +290,12 @@ class Coordinator(QObject):
         )
 
     def _tell_hints(self) -> None:
-        state = self._state()
-        self._panels.model.show_spots(state.n_spots, missing_for_run(state))
+        state, model = self._state(), self._panels.model
+        n_places = self.models.about.n_patches if model.takes_file else state.n_spots
+        missing = missing_for_run(state)
+        if not missing and model.takes_file and not n_places:
+            missing = "No patch of the file lies in the regions; draw them where its patches are."
+        model.show_spots(n_places, missing)
         self.hints_changed.emit(hints(state))
 
     def _drawn(self) -> tuple[Region, ...]:

@@ -111,7 +111,7 @@ class Panels:
             tissue_sensitivity=self.region.tissue.settings().sensitivity,
             tissue_min_area_mm2=self.region.tissue.settings().min_area_mm2,
             encoder_folder=self.model.encoders.window_of_all.folder,
-            works_offline=int(self.model.encoders.window_of_all.offline.isChecked()),
+            works_offline=int(self.model.encoders.window_of_all.is_offline_chosen),
             pace=self.model.pace.as_text(),
         )
 

@@ -33,7 +33,7 @@ class EncoderControl(QObject):
         self.downloads = DownloadControl(jobs, (box.row, self._window.row), parent=self)
         if self._window.folder:
             hub_settings.use_encoder_folder(Path(self._window.folder))
-        jobs.start(_settle, self._window.offline.isChecked(), done=self._window.offline.setChecked)
+        jobs.start(_settle, self._window.is_offline_chosen, done=self._show_offline)
         box.download_requested.connect(self.download)
         self.downloads.ended.connect(self._on_ended)
         self._window.offline_changed.connect(self._on_offline)
@@ -88,6 +88,9 @@ class EncoderControl(QObject):
     def _on_ended(self) -> None:
         self._box.show_busy(is_busy=False)
         self.refresh()
+
+    def _show_offline(self, is_offline: bool) -> None:
+        self._window.show_offline(is_offline=is_offline)
 
     def _on_offline(self, is_wanted: bool) -> None:
         hub_settings.work_offline(is_wanted=is_wanted)

@@ -38,6 +38,10 @@ FOLDER_TIP = (
 )
 
 
+OFFLINE_TIP = "Ask no network: use only what is on this computer"
+OFFLINE_TOLD = " (HF_HUB_OFFLINE says so this time; it is not remembered)"
+
+
 class EncoderWindow(QWidget):
     """Lists encoders; asks for downloads, for a token, for a folder."""
 
@@ -53,6 +57,7 @@ class EncoderWindow(QWidget):
         super().__init__(parent, Qt.WindowType.Window)
         self.setWindowTitle("Encoders")
         self.folder = folder
+        self._is_offline_chosen = is_offline
         self._rows: dict[str, Row] = {}
         self._is_busy = False
         self.tree = QTreeWidget()
@@ -123,6 +128,24 @@ class EncoderWindow(QWidget):
                 f"{folder} holds no encoder: put each into a folder named like it, such as uni."
             )
 
+    @property
+    def is_offline_chosen(self) -> bool:
+        """Whether working offline is the user's own choice, to be remembered."""
+        return self._is_offline_chosen
+
+    def show_offline(self, *, is_offline: bool) -> None:
+        """Show how it stands, such as by the environment; no choice of the user's."""
+        self.offline.blockSignals(True)
+        self.offline.setChecked(is_offline)
+        self.offline.blockSignals(False)
+        is_told = is_offline and not self._is_offline_chosen
+        self.offline.setToolTip(f"{OFFLINE_TIP}{OFFLINE_TOLD}" if is_told else OFFLINE_TIP)
+
+    def _choose_offline(self, is_wanted: bool) -> None:
+        self._is_offline_chosen = is_wanted
+        self.offline.setToolTip(OFFLINE_TIP)
+        self.offline_changed.emit(is_wanted)
+
     def ask_for_token(self) -> None:
         """Open the password field."""
         self.token_dialog.open()
@@ -158,7 +181,7 @@ class EncoderWindow(QWidget):
         for column in (0, 1):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
         self.offline.setChecked(is_offline)
-        self.offline.setToolTip("Ask no network: use only what is on this computer")
+        self.offline.setToolTip(OFFLINE_TIP)
         self.folder_button.setToolTip(FOLDER_TIP)
         self.tree.currentItemChanged.connect(lambda *_: self._show_details())
         self.download_button.clicked.connect(lambda: self.download_requested.emit([self.chosen()]))
@@ -167,7 +190,7 @@ class EncoderWindow(QWidget):
         self.forget_button.clicked.connect(self.forget_requested)
         self.folder_button.clicked.connect(self.ask_for_folder)
         self.no_folder_button.clicked.connect(lambda: self.folder_chosen.emit(""))
-        self.offline.toggled.connect(self.offline_changed)
+        self.offline.toggled.connect(self._choose_offline)
 
     def _lay_out(self) -> None:
         layout = QVBoxLayout(self)

@@ -99,6 +99,21 @@ class GeneSetsBox(QWidget):
         self._last = self.choice.currentIndex()
         self.changed.emit()
 
+    def told_choice(self) -> tuple[str, tuple[str, ...]]:
+        """Return what is listed, as `choose_again` takes it, and the genes of a list of the user's."""
+        kind = str(self.choice.currentData())
+        return kind, self._lists.get(kind, ())
+
+    def choose_again(self, kind: str, genes: tuple[str, ...] = ()) -> bool:
+        """List what was listed in another session; False where there is no such list any more."""
+        if kind.startswith(LIST_PREFIX) and genes:
+            self.add_list(kind.removeprefix(LIST_PREFIX), genes)
+            return True
+        if kind in {PASTE, LOAD} or self.choice.findData(kind) < 0:
+            return False
+        self.choose(kind)
+        return True
+
     def load(self, path: Path) -> None:
         """Read a list from a file: one gene a line, CSV, JSON or GMT, whose sets are offered."""
         try:

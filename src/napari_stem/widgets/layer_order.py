@@ -1,4 +1,4 @@
-"""Where layers of ours lie among the others; those that are used again are moved, never made anew."""
+"""Where layers of ours lie among the others."""
 
 from __future__ import annotations
 
@@ -13,16 +13,8 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 
-def place_above(viewer: Viewer, below: Sequence[Layer]) -> int:
-    """Return the place in the layer list directly above some layers; on top where none of them is there."""
-    places = [viewer.layers.index(layer) for layer in below if layer in viewer.layers]
-    return max(places) + 1 if places else len(viewer.layers)
-
-
-def raise_above_slides(
-    viewer: Viewer, raised: Sequence[Layer | None], above: Sequence[Layer] = ()
-) -> None:
-    """Move layers above every slide, and above others; does nothing where they are so already.
+def raise_above_slides(viewer: Viewer, raised: Sequence[Layer]) -> None:
+    """Move layers above every slide; does nothing where they are so already.
 
     Parameters
     ----------
@@ -30,15 +22,12 @@ def raise_above_slides(
         In whose layer list they are; what is not in it is passed over.
     raised
         From the lowest to the topmost.
-    above
-        What they must lie above besides slides.
     """
     layers = viewer.layers
     slides = [la for la in layers if la.metadata.get(METADATA_KEY, {}).get("slide") is not None]
-    lower = [la for la in (*slides, *above) if la in layers]
-    ours = [la for la in raised if la is not None and la in layers]
-    if ours and lower and min(map(layers.index, ours)) < max(map(layers.index, lower)):
-        stack(viewer, ours, max(lower, key=layers.index))
+    ours = [la for la in raised if la in layers]
+    if ours and slides and min(map(layers.index, ours)) < max(map(layers.index, slides)):
+        stack(viewer, ours, max(slides, key=layers.index))
 
 
 def stack(viewer: Viewer, ordered: Sequence[Layer], ground: Layer | None = None) -> None:

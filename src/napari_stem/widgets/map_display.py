@@ -12,6 +12,7 @@ from napari_stem.model.card import most_reliable
 from napari_stem.widgets.gene_facts import GeneFacts
 from napari_stem.widgets.genes_panel import BESIDE, MIX, ONE, SCORE
 from napari_stem.widgets.map_layers import MapLayers
+from napari_stem.widgets.map_turns import LayerTurns
 from napari_stem.widgets.together import Together
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Shown:
     reliability: Mapping[str, float | None]
     gene: str
     score: tuple[str, GeneScore] | None = field(default=None)  # title and values of the one on show
+    is_away: bool = False  # its slide's pixel size was changed: it no longer lies where it should
 
 
 class MapDisplay(QObject):
@@ -69,7 +71,8 @@ class MapDisplay(QObject):
         self._timer.setSingleShot(True)
         self._timer.setInterval(REFRESH_MS)
         self._timer.timeout.connect(self._refresh)
-        self.together = Together(viewer, parent=self)
+        self.turns = LayerTurns(viewer, parent=self)
+        self.together = Together(self.turns, parent=self)
         self.together.left.connect(self._leave_soon)
         genes.gene_chosen.connect(self._note_gene)
         genes.wish_changed.connect(self._on_wish)
@@ -88,7 +91,7 @@ class MapDisplay(QObject):
             older.facts.stop()
         older_maps = older.maps if older is not None else None
         mpp = slide.require_mpp()
-        maps = MapLayers(self._viewer, prediction, mpp, self._opacity(), older_maps)
+        maps = MapLayers(self.turns, prediction, mpp, self._opacity(), older_maps)
         facts = GeneFacts(self._jobs, prediction, maps.values)
         gene = (
             older.gene if older and older.gene in prediction.genes else most_reliable(reliability)
@@ -125,6 +128,18 @@ class MapDisplay(QObject):
             self._is_stale = False
             self._draw()
 
+    def put_away(self, slide: Slide) -> None:
+        """Show no map of a slide any more, until a prediction is chosen or made."""
+        shown = self._shown.get(slide.fingerprint)
+        if shown is None or shown.is_away:
+            return
+        self.together.end()
+        shown.facts.stop()
+        shown.is_away = True
+        shown.maps.hide()
+        if slide.fingerprint == self._active:
+            self._fill_panels()
+
     def activate(self, slide: Slide | None) -> None:
         """Let the panels speak of another slide, and hide the maps of the others."""
         wanted = slide.fingerprint if slide else None
@@ -143,6 +158,7 @@ class MapDisplay(QObject):
         for shown in self._shown.values():
             shown.facts.stop()
         self.together.close()
+        self.turns.close()
         if self._read_out in self._viewer.mouse_move_callbacks:
             self._viewer.mouse_move_callbacks.remove(self._read_out)
 
@@ -153,7 +169,8 @@ class MapDisplay(QObject):
 
     def current(self) -> Shown | None:
         """Return what is shown of the active slide."""
-        return self._shown.get(self._active) if self._active else None
+        shown = self._shown.get(self._active) if self._active else None
+        return None if shown is None or shown.is_away else shown
 
     def _opacity(self) -> float:
         return float(self._genes.opacity.value()) / 100

@@ -1,6 +1,6 @@
 """One prediction as two layers: the expression of a gene or a score, and its uncertainty.
 
-The second is made when it is first looked at; both are handed on to the next prediction of the slide.
+Each is made when it is first looked at; both are handed on to the next prediction of the slide.
 """
 
 from __future__ import annotations
@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_stem.layers import GeneValues, SpotGrid, map_title
-from napari_stem.widgets.layer_order import raise_above_slides
+from napari_stem.widgets.map_turns import DEVIATION, EXPRESSION
 from napari_stem.widgets.scalar_map import ScalarMap
 
 if TYPE_CHECKING:
     from napari.layers import Image
-    from napari.viewer import Viewer
     from numpy import float32
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Mpp
     from napari_stem.layers import ColourRange, Field, SpotShape
     from napari_stem.results import Prediction
+    from napari_stem.widgets.map_turns import LayerTurns
 
 FIELDS: tuple[Field, ...] = ("mean", "sd")
+RANKS = {"mean": EXPRESSION, "sd": DEVIATION}
 EXPRESSION_COLORMAP = "viridis"
 
 
@@ -39,7 +40,7 @@ class MapLayers(QObject):
 
     def __init__(
         self,
-        viewer: Viewer,
+        turns: LayerTurns,
         prediction: Prediction,
         mpp: Mpp,
         opacity: float,
@@ -49,7 +50,7 @@ class MapLayers(QObject):
         self.prediction = prediction
         self.values = GeneValues(prediction)
         self.gene = prediction.genes[0]
-        self._viewer, self._mpp = viewer, mpp
+        self._turns, self._mpp = turns, mpp
         self._grids: dict[str, SpotGrid] = {}
         self.grid = self.shaped("square")
         self._shown: str = "none"
@@ -62,8 +63,6 @@ class MapLayers(QObject):
         for field, one in self._maps.items():
             one.serve(prediction)
             self._listen(field, one)
-        raise_above_slides(viewer, self.layers())
-        self._map("mean")
 
     def shaped(self, shape: SpotShape) -> SpotGrid:
         """Grid of the spots as squares or circles."""
@@ -74,7 +73,7 @@ class MapLayers(QObject):
     def select(self) -> None:
         """Make the layer on show the selected one, so that napari's controls are about it."""
         if self._shown != "none":
-            self._viewer.layers.selection.active = self._map(self._shown).layer
+            self._turns.select(self._map(self._shown).layer)
 
     def show_gene(
         self, gene: str, colours: ColourRange, of_all: tuple[float, float] | None = None
@@ -103,17 +102,14 @@ class MapLayers(QObject):
         self._is_old["mean"] = False
 
     def show_field(self, shown: str) -> None:
-        """Show ``mean``, ``sd`` or, with ``none``, neither; adds layers that the user has removed."""
+        """Show ``mean``, ``sd`` or, with ``none``, neither; brings back what the user has removed."""
         self._shown = shown
         for field, one in self._maps.items():
             if field != shown:
                 one.hide()
-                self._is_old[field] = True
-        if shown != "none":
-            self._map(shown)
+        if shown != "none" and not self._map(shown).is_shown():
+            self._is_old[shown] = True
         self._renew()
-        if shown != "none":
-            self._map(shown).set_visible(is_visible=True)
 
     def hide(self) -> None:
         """Hide both layers for another slide's or arrangement's sake."""
@@ -164,18 +160,16 @@ class MapLayers(QObject):
         return spot if spot is not None and self.prediction.done[spot] else None
 
     def _map(self, field: str) -> ScalarMap:
-        """Return a map, made where there is none yet: the uncertainty directly above the expression."""
+        """Return a map, made where there is none yet."""
         if field not in self._maps:
-            layers, below = self._viewer.layers, self.layers()
-            place = layers.index(below[0]) + 1 if below and below[0] in layers else None
             one = ScalarMap(
-                self._viewer,
+                self._turns,
                 self.prediction,
                 field,
                 self.grid,
+                rank=RANKS[field],
                 colormap=self._colormap_of(field),
                 opacity=self._opacity,
-                place=place,
             )
             self._maps[field] = one
             self._listen(field, one)

@@ -79,7 +79,7 @@ class MeasuredControl(QObject):
         self._next: tuple[Slide, str] | None = None  # asked for while another file was read
         self._wanted_view = ""  # once what is being read has been matched
         self._loaded: dict[str, Loaded] = {}  # by the slide's fingerprint
-        self._map = MeasuredMap(viewer)
+        self._map = MeasuredMap(maps.turns)
         self._matching: threading.Event | None = None
         self._is_refreshing = False
         self.plot = ScatterPlot()

@@ -8,12 +8,11 @@ import numpy as np
 
 from napari_stem.layers import SpotGrid
 from napari_stem.layers.colours import apart
-from napari_stem.widgets.layer_order import place_above, raise_above_slides
+from napari_stem.widgets.map_turns import MEASURED_MAP
 from napari_stem.widgets.measured_panel import MEASURED
 from napari_stem.widgets.scalar_map import ScalarMap
 
 if TYPE_CHECKING:
-    from napari.viewer import Viewer
     from numpy.typing import NDArray
 
     from napari_stem.evaluation.beside import Beside
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from napari_stem.widgets.genes_panel import Wish
     from napari_stem.widgets.map_display import Shown
     from napari_stem.widgets.map_layers import MapLayers
+    from napari_stem.widgets.map_turns import LayerTurns
 
 DIVERGING = "RdBu_r"  # red and blue are told apart by colour-blind eyes; white is no difference
 WIDEST = 99.0  # percentile of the differences that gets the last colour
@@ -31,12 +31,12 @@ class MeasuredMap:
 
     Parameters
     ----------
-    viewer
-        Where it is shown.
+    turns
+        What brings it into the viewer.
     """
 
-    def __init__(self, viewer: Viewer) -> None:
-        self._viewer = viewer
+    def __init__(self, turns: LayerTurns) -> None:
+        self._turns = turns
         self.map: ScalarMap | None = None
         self._grid: tuple[Beside, SpotGrid] | None = None
 
@@ -56,12 +56,11 @@ class MeasuredMap:
             title = f"{shown.gene} predicted minus measured, {found.unit}"
             one.show(shown.maps.grid, error, title, _balanced(error))
         one.layer.opacity = opacity
-        one.set_visible(is_visible=True)
 
     def hide(self) -> None:
         """Hide it."""
-        if self.map is not None and self.map.layer in self._viewer.layers:
-            self.map.set_visible(is_visible=False)
+        if self.map is not None:
+            self.map.hide()
 
     def set_opacity(self, opacity: float) -> None:
         """How strongly it covers the slide, 0 to 1."""
@@ -71,16 +70,15 @@ class MeasuredMap:
     def _map_for(self, maps: MapLayers) -> ScalarMap:
         if self.map is None:
             self.map = ScalarMap(
-                self._viewer,
+                self._turns,
                 maps.prediction,
                 MEASURED,
                 maps.grid,
+                rank=MEASURED_MAP,
                 colormap=DIVERGING,
                 opacity=1.0,
-                place=place_above(self._viewer, maps.layers()),
             )
         self.map.serve(maps.prediction)
-        raise_above_slides(self._viewer, [self.map.layer], maps.layers())
         return self.map
 
     def _grid_of(self, found: Beside, mpp: Mpp) -> SpotGrid:

@@ -65,6 +65,7 @@ class ModelPanel(QWidget):
         self.run_button = QPushButton("Run")
         self.why_not = note("")
         self.scale_warning = note("")
+        self.scale_warning.setObjectName("warning")
         self.show_scale_warning("")
         self.predictions = PredictionsList()
         self.cancel_button = QPushButton("Cancel")
@@ -112,10 +113,12 @@ class ModelPanel(QWidget):
         self.scale_warning.setText(text)
         self.scale_warning.setVisible(bool(text))
 
-    def learn_pace(self, n_spots: int, seconds: float) -> None:
+    def learn_pace(self, n_spots: int, seconds: float, *, looks: bool = True) -> None:
         """Learn from a run with the settings of now how long runs take here."""
-        settings = self.settings()
-        self.pace.measured(settings.device, n_spots, settings.n_draws, settings.n_steps, seconds)
+        asked = self.settings()
+        self.pace.measured(
+            asked.device, n_spots, asked.n_draws, asked.n_steps, seconds, looks=looks
+        )
         self._refresh_run_button()
 
     def show_running(
@@ -163,20 +166,18 @@ class ModelPanel(QWidget):
         if not is_ready:
             self.run_button.setText("Run")
             return
-        if self.takes_file:
-            self.run_button.setText(f"Run: the file's patches × {n_draws} samples")
-            self.run_button.setToolTip(
-                "Predicted is where the patches of the file lie in the regions"
-            )
-            return
-        seconds = self.pace.estimate_s(settings.device, n_spots, n_draws, settings.n_steps)
-        self.run_button.setText(
-            f"Run: {count(n_spots, 'spot')} × {n_draws} samples, {duration(seconds)}"
+        looks = not self.takes_file
+        seconds = self.pace.estimate_s(
+            settings.device, n_spots, n_draws, settings.n_steps, looks=looks
         )
+        told = count(n_spots, "spot") if looks else _patches(n_spots)
+        self.run_button.setText(f"Run: {told} × {n_draws} samples, {duration(seconds)}")
+        where = "" if looks else "Predicted is where the patches of the file lie in the regions. "
         self.run_button.setToolTip(
-            "The time is what your last runs took (Ctrl+Return runs)"
-            if self.pace.is_measured(settings.device)
-            else "The time is a laptop's; after the first run it is this computer's (Ctrl+Return runs)"
+            f"{where}The time is what your last runs took (Ctrl+Return runs)"
+            if self.pace.is_measured(settings.device, looks=looks)
+            else f"{where}The time is a laptop's; after the first run it is this computer's "
+            f"(Ctrl+Return runs)"
         )
 
     def _choose(self, name: str) -> None:
@@ -214,3 +215,7 @@ class ModelPanel(QWidget):
         layout.addWidget(self.progress)
         layout.addWidget(self.progress_text)
         layout.addWidget(self.predictions)
+
+
+def _patches(number: int) -> str:
+    return f"{number:,} patch of the file" if number == 1 else f"{number:,} patches of the file"

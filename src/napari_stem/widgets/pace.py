@@ -31,27 +31,52 @@ class Pace:
             self._factors = {}
 
     def measured(
-        self, device: str, n_spots: int, n_draws: int, n_steps: int, seconds: float
+        self,
+        device: str,
+        n_spots: int,
+        n_draws: int,
+        n_steps: int,
+        seconds: float,
+        *,
+        looks: bool = True,
     ) -> None:
-        """Learn from a run; runs of few spots say more about starting than about pace."""
+        """Learn from a run; runs of few spots say more about starting than about pace.
+
+        Parameters
+        ----------
+        device, n_spots, n_draws, n_steps
+            What it was.
+        seconds
+            How long it took.
+        looks
+            Whether an encoder looked at the spots; else embeddings came from a file.
+        """
         if n_spots < LEAST_SPOTS or seconds <= 0:
             return
-        factor = seconds / _laptop_s(n_spots, n_draws, n_steps)
-        self._factors[device] = [*self._factors.get(device, []), factor][-KEPT:]
+        factor = seconds / _laptop_s(n_spots, n_draws, n_steps, looks=looks)
+        key = _key(device, looks=looks)
+        self._factors[key] = [*self._factors.get(key, []), factor][-KEPT:]
 
-    def estimate_s(self, device: str, n_spots: int, n_draws: int, n_steps: int) -> float:
+    def estimate_s(
+        self, device: str, n_spots: int, n_draws: int, n_steps: int, *, looks: bool = True
+    ) -> float:
         """Seconds that a run will take, about."""
-        factors = self._factors.get(device)
-        return _laptop_s(n_spots, n_draws, n_steps) * (median(factors) if factors else 1.0)
+        factors = self._factors.get(_key(device, looks=looks)) or self._factors.get(device)
+        laptop_s = _laptop_s(n_spots, n_draws, n_steps, looks=looks)
+        return laptop_s * (median(factors) if factors else 1.0)
 
-    def is_measured(self, device: str) -> bool:
-        """Whether this machine has run before."""
-        return bool(self._factors.get(device))
+    def is_measured(self, device: str, *, looks: bool = True) -> bool:
+        """Whether this machine has made such a run before."""
+        return bool(self._factors.get(_key(device, looks=looks)))
 
     def as_text(self) -> str:
         """JSON, to be remembered."""
         return json.dumps({k: [round(f, 4) for f in v] for k, v in self._factors.items()})
 
 
-def _laptop_s(n_spots: int, n_draws: int, n_steps: int) -> float:
-    return START_S + n_spots * (LOOK_S + STEP_S * n_draws * n_steps)
+def _key(device: str, *, looks: bool) -> str:
+    return device if looks else f"{device}, embeddings from a file"
+
+
+def _laptop_s(n_spots: int, n_draws: int, n_steps: int, *, looks: bool) -> float:
+    return START_S + n_spots * (LOOK_S * looks + STEP_S * n_draws * n_steps)

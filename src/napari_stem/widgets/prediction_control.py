@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_stem.errors import PredictionError, StemError
+from napari_stem.geometry import Mpp
 from napari_stem.settings import cache_dir
-from napari_stem.widgets.predictions_list import Listed
+from napari_stem.widgets.predictions_list import Listed, is_same_size, um_per_pixel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +30,9 @@ class PredictionControl(QObject):
     """Shows a prediction of a slide, and lists the others."""
 
     shown = Signal(object)  # the slide whose maps are on screen now
+    put_away = Signal(
+        object
+    )  # a slide whose maps were made with another pixel size than it has now
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class PredictionControl(QObject):
         self._on_screen: dict[str, Path] = {}
         panel.chosen.connect(self.choose)
         slides.activated.connect(self._on_activated)
+        slides.resized.connect(self._on_resized)
 
     def begin(
         self, slide: Slide, prediction: Prediction, reliability: Mapping[str, float | None]
@@ -70,11 +75,12 @@ class PredictionControl(QObject):
         self._list()
 
     def paths(self, slide: Slide) -> list[Path]:
-        """Predictions of a slide that were shown in this session, the one on screen last."""
+        """Predictions of a slide that were shown in this session and fit it, the one on screen last."""
         own = [
             path
             for path, (prediction, _) in self._open.items()
             if prediction.provenance.get("slide_fingerprint") == slide.fingerprint
+            and _fits(prediction, slide)
         ]
         on_screen = self._on_screen.get(slide.fingerprint)
         return sorted(own, key=lambda path: path == on_screen)
@@ -85,7 +91,7 @@ class PredictionControl(QObject):
         if slide is None or self._on_screen.get(slide.fingerprint) == path:
             return
         if path in self._open:
-            self.begin(slide, *self._open[path])
+            self._take(self._open[path])
         else:
             self.open(path)
 
@@ -93,7 +99,7 @@ class PredictionControl(QObject):
         """Show a prediction from disk on the open slide that it belongs to."""
         self._jobs.start(open_prediction, path, done=self._take)
 
-    def _take(self, opened: tuple[Prediction, Reliability]) -> None:
+    def _take(self, opened: tuple[Prediction, Mapping[str, float | None]]) -> None:
         prediction, reliability = opened
         wanted = prediction.provenance.get("slide_fingerprint")
         slides = [slide for slide in self._slides.slides() if slide.fingerprint == wanted]
@@ -105,11 +111,22 @@ class PredictionControl(QObject):
             return
         slide = self._slides.slide if self._slides.slide in slides else slides[0]
         if slide is None or not _fits(prediction, slide):
+            made, now = mpp_told(prediction), None if slide is None else slide.mpp
             self._jobs.failed.emit(
-                f"{prediction.path.name} was made with another pixel size than the slide has now."
+                f"{prediction.path.name} was made at {um_per_pixel(made)}, the slide is now at "
+                f"{um_per_pixel(now)}: to see it, change the pixel size back; else predict again."
             )
             return
         self.begin(slide, prediction, reliability)
+
+    def _on_resized(self, slide: Slide) -> None:
+        """Take maps from the screen that were made with another pixel size; their files stay."""
+        path = self._on_screen.get(slide.fingerprint)
+        if path is not None and not _fits(self._open[path][0], slide):
+            del self._on_screen[slide.fingerprint]
+            self._maps.put_away(slide)
+            self.put_away.emit(slide)
+        self._list()
 
     def _on_activated(self, slide: Slide | None) -> None:
         self._list()
@@ -128,7 +145,8 @@ class PredictionControl(QObject):
             self._panel.show_predictions((), None)
             return
         listed = self._listed.get(slide.fingerprint, {})
-        self._panel.show_predictions(list(listed.values()), self._on_screen.get(slide.fingerprint))
+        shown = self._on_screen.get(slide.fingerprint)
+        self._panel.show_predictions(list(listed.values()), shown, slide.mpp)
 
 
 def listed_of(prediction: Prediction) -> Listed:
@@ -145,14 +163,18 @@ def listed_of(prediction: Prediction) -> Listed:
         len(prediction.spots),
         (prediction.path / "zarr.json").stat().st_mtime,
         details,
+        mpp_told(prediction),
     )
 
 
+def mpp_told(prediction: Prediction) -> Mpp | None:
+    """Pixel size that a prediction was made with; None where it does not say."""
+    told = prediction.provenance.get("mpp")
+    return None if told is None else Mpp(y_um=float(told[0]), x_um=float(told[1]))
+
+
 def _fits(prediction: Prediction, slide: Slide) -> bool:
-    mpp, told = slide.mpp, prediction.provenance.get("mpp")
-    if mpp is None or told is None:
-        return False
-    return all(abs(a / b - 1) < 1e-6 for a, b in zip(told, (mpp.y_um, mpp.x_um), strict=True))
+    return is_same_size(mpp_told(prediction), slide.mpp)
 
 
 def _stored(fingerprint: str) -> list[Listed]:

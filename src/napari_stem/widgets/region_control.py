@@ -198,6 +198,8 @@ class RegionControl(QObject):
 
     def _on_activated(self, slide: Slide | None) -> None:
         self._tool = ""
+        if slide is not None:
+            self.layers.keep_on_picture(slide)
         self._panel.setEnabled(slide is not None and slide.mpp is not None)
         self._panel.show_tool("")
         self.count()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +48,12 @@ class Snapshot:
             layer.add(list(self.vertices), shape_type=list(self.kinds))
             layer.features = self.features.copy()
 
+    def scaled(self, factors: NDArray[np.float64]) -> Snapshot:
+        """Return the same shapes with coordinates (y, x) times these factors."""
+        return replace(
+            self, vertices=tuple((each * factors).astype(each.dtype) for each in self.vertices)
+        )
+
 
 class History:
     """What the regions were after each settled change."""
@@ -87,6 +93,12 @@ class History:
         self._future.append(self._now)
         self._now, self._step = self._past.pop(), ""
         return self._now
+
+    def rescale(self, factors: NDArray[np.float64], now: Snapshot) -> None:
+        """Multiply the coordinates (y, x) of every step, to go with the shapes as they are now."""
+        self._past = [snapshot.scaled(factors) for snapshot in self._past]
+        self._future = [snapshot.scaled(factors) for snapshot in self._future]
+        self._now = now
 
     def redo(self) -> Snapshot | None:
         """Return what was before the last undo, or None."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import Region
+    from napari_stem.geometry import Mpp, Region
     from napari_stem.slide.base import Slide
     from napari_stem.spatial.region_files import Colour
 
@@ -78,7 +78,7 @@ class RegionLayers:
                 {key: pd.Series(dtype=type(value)) for key, value in BLANK.items()}
             ),
             text=LABEL,
-            metadata={METADATA_KEY: {"regions_of": slide.fingerprint, "colours": {}}},
+            metadata={METADATA_KEY: {"regions_of": slide.fingerprint, "colours": {}, "mpp": mpp}},
         )
         layer.current_edge_width = EDGE_PIXELS * side_um / SCREEN_PIXELS
         layer.events.data.connect(self._on_data)
@@ -86,6 +86,24 @@ class RegionLayers:
         layer.bind_key("Control-Shift-Z", lambda _: self.redo(slide), overwrite=True)
         self._histories[layer] = History(Snapshot.of(layer))
         return layer
+
+    def keep_on_picture(self, slide: Slide) -> None:
+        """Keep outlines on the pixels they were drawn on when the slide's pixel size was changed."""
+        layer = self.find(slide)
+        if layer is None or slide.mpp is None:
+            return
+        before: Mpp = layer.metadata[METADATA_KEY]["mpp"]
+        if before == slide.mpp:
+            return
+        self.put_tool_away(slide)
+        self.settle(slide)  # a change of the last moment
+        layer.metadata[METADATA_KEY]["mpp"] = slide.mpp
+        factors = np.array([slide.mpp.y_um / before.y_um, slide.mpp.x_um / before.x_um])
+        layer.current_edge_width *= float(factors.max())
+        with self._our_change(layer):
+            Snapshot.of(layer).scaled(factors).restore(layer)
+        if layer in self._histories:
+            self._histories[layer].rescale(factors, Snapshot.of(layer))
 
     def use_tool(self, slide: Slide, mode: str) -> Shapes:
         """Hand the user a tool: a mode of napari's shapes layer."""

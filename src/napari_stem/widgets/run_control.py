@@ -40,6 +40,7 @@ class RunControl(QObject):
         self._jobs, self._panel, self._maps, self._predictions = jobs, panel, maps, predictions
         self._began_s = 0.0
         self._n_before = 0
+        self._looks = True  # through an encoder, else embeddings come from a file
         self._stop: threading.Event | None = None
         self._slide: Slide | None = None
         self._prediction: Prediction | None = None
@@ -49,11 +50,16 @@ class RunControl(QObject):
         """Whether a run is on its way."""
         return self._stop is not None
 
+    def is_running_on(self, slide: Slide | None) -> bool:
+        """Whether a run predicts this slide."""
+        return slide is not None and self.is_running and slide is self._slide
+
     def start(self, request: RunRequest) -> None:
         """Begin a run; ignored while another is on its way."""
         if self.is_running:
             return
         self._slide, self._prediction = request.slide, None
+        self._looks = request.embedder is None
         self._panel.show_running("starting", 0, 0, None)
         self._stop = self._jobs.start_run(
             request, progressed=self._progressed, finished=self._finished
@@ -89,7 +95,8 @@ class RunControl(QObject):
         self._maps.finish(slide)
         self._predictions.refresh(slide)
         n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
-        self._panel.learn_pace(n_done - self._n_before, time.monotonic() - self._began_s)
+        seconds = time.monotonic() - self._began_s
+        self._panel.learn_pace(n_done - self._n_before, seconds, looks=self._looks)
         if n_done == n_spots:
             self._panel.show_idle(f"Done: {count(n_spots, 'spot')} predicted.")
         elif ended_by_itself:

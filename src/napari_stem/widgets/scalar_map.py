@@ -1,7 +1,6 @@
 """One image layer that shows one value per spot, with its legend; its data is swapped, never the layer.
 
-A layer that has done its work is hidden and used again: taking one out of a viewer makes napari collect all
-garbage, which stops the window for half a second and more.
+What is not shown is out of the layer list, and waits to be shown again.
 """
 
 from __future__ import annotations
@@ -15,18 +14,15 @@ from qtpy.QtCore import QObject, Signal
 from napari_stem.layers import METADATA_KEY
 
 if TYPE_CHECKING:
-    from napari.viewer import Viewer
     from numpy.typing import NDArray
 
     from napari_stem.layers import SpotGrid
     from napari_stem.results import Prediction
+    from napari_stem.widgets.map_turns import LayerTurns
 
 LEGEND_SIZE = (20, 180)
 SMALL_LEGEND_SIZE = (16, 80)
 FONT_SIZE, SMALL_FONT_SIZE = 10, 8
-HIDDEN_NAME = (
-    "Map, hidden for now"  # names of layers are unique: a hidden one must not take a gene's
-)
 
 
 class ScalarMap(QObject):
@@ -34,42 +30,44 @@ class ScalarMap(QObject):
 
     Parameters
     ----------
-    viewer
-        Where it is shown.
+    turns
+        What brings it into the viewer.
     prediction, field
         What it is of, for the layer's metadata.
     grid
         Where the spots lie.
+    rank
+        Above which other layers of ours, as `map_turns` ranks them.
     colormap, opacity, blending
         As napari has them.
     legend_size
         (width, height) of the colour bar in screen pixels.
-    place
-        Where in the layer list; None: on top.
+    font_size
+        Of the name beside it, in points.
     """
 
     limits_edited = Signal(float, float)  # the user moved the contrast limits
 
     def __init__(
         self,
-        viewer: Viewer,
+        turns: LayerTurns,
         prediction: Prediction,
         field: str,
         grid: SpotGrid,
         *,
+        rank: int,
         colormap: str,
         opacity: float,
         blending: str = "translucent",
         legend_size: tuple[int, int] = LEGEND_SIZE,
-        place: int | None = None,
+        font_size: int = FONT_SIZE,
     ) -> None:
         super().__init__()
-        self._viewer, self._grid = viewer, grid
+        self._turns, self._grid, self._rank = turns, grid, rank
         self._is_setting = False
         nothing = np.full(grid.spot_at.shape, np.nan, np.float32)
         self.layer = Image(
             nothing,
-            name=HIDDEN_NAME,
             colormap=colormap,
             contrast_limits=(0, 1),
             interpolation2d="nearest",
@@ -81,12 +79,10 @@ class ScalarMap(QObject):
         self._field = field
         self.serve(prediction)
         self.layer.colorbar.size = legend_size
-        is_small = legend_size == SMALL_LEGEND_SIZE
-        self.layer.name_overlay.font_size = SMALL_FONT_SIZE if is_small else FONT_SIZE
+        self.layer.name_overlay.font_size = font_size
         for legend in (self.layer.colorbar, self.layer.name_overlay):
             legend.position = "top_right"
             legend.box = True
-        viewer.layers.insert(len(viewer.layers) if place is None else place, self.layer)
         self.layer.events.contrast_limits.connect(self._on_limits)
 
     def serve(self, prediction: Prediction) -> None:
@@ -101,7 +97,7 @@ class ScalarMap(QObject):
         title: str,
         limits: tuple[float, float],
     ) -> None:
-        """Swap what is shown.
+        """Show values; the layer comes to the viewer where it is not there.
 
         Parameters
         ----------
@@ -129,31 +125,20 @@ class ScalarMap(QObject):
             layer.contrast_limits = limits
         finally:
             self._is_setting = False
+        self._turns.show(layer, self._rank, title, has_legend=True)
 
     def set_colormap(self, colormap: str) -> None:
         """Choose the colours."""
         if self.layer.colormap.name != colormap:
             self.layer.colormap = colormap
 
-    def set_visible(self, *, is_visible: bool) -> None:
-        """Show or hide the map with its legend; adds a layer that the user has removed."""
-        layer = self.layer
-        if is_visible and layer not in self._viewer.layers:
-            self._viewer.add_layer(layer)
-        if layer.visible != is_visible:
-            layer.visible = is_visible
-        layer.colorbar.visible = is_visible
-        layer.name_overlay.visible = is_visible
+    def is_shown(self) -> bool:
+        """Whether it is in the viewer, or about to be."""
+        return self._turns.is_wanted(self.layer)
 
     def hide(self) -> None:
-        """Hide the map, and free its name for another that shows the same gene."""
-        self.set_visible(is_visible=False)
-        self.layer.name = HIDDEN_NAME
-
-    def remove(self) -> None:
-        """Take the layer out of the viewer."""
-        if self.layer in self._viewer.layers:
-            self._viewer.layers.remove(self.layer)
+        """Take it out of the viewer."""
+        self._turns.hide(self.layer)
 
     def _on_limits(self, event: Any) -> None:
         if not self._is_setting:

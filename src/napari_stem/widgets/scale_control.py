@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import QObject, QTimer
 
+from napari_stem.widgets.window_words import in_window_words
+
 if TYPE_CHECKING:
     from napari_stem.geometry import Mpp
     from napari_stem.slide.base import Slide
@@ -54,7 +56,7 @@ class ScaleControl(QObject):
             return
         self._found[key] = ""
         done, failed = partial(self._tell, key), partial(self._forget, key)
-        self._jobs.start(_check, slide, key[1], done=done, failed=failed)
+        self._jobs.start(_check, slide, done=done, failed=failed)
 
     def _forget(self, key: Key) -> None:
         self._found.pop(key, None)
@@ -62,17 +64,18 @@ class ScaleControl(QObject):
     def _tell(self, key: Key, found: ScaleCheck) -> None:
         if found.warning is None:
             return
-        self._found[key] = found.warning
+        warning = in_window_words(found.warning)
+        self._found[key] = warning
         if key == _key(self._slides.slide):
-            self._panel.show_scale_warning(found.warning)
-        show_warning(found.warning)
+            self._panel.show_scale_warning(warning)
+        show_warning(warning)
 
 
 def _key(slide: Slide | None) -> Key | None:
     return None if slide is None or slide.mpp is None else (slide.fingerprint, slide.mpp)
 
 
-def _check(slide: Slide, mpp: Mpp) -> ScaleCheck:
-    from napari_stem.slide.scale_check import check_scale
+def _check(slide: Slide) -> ScaleCheck:
+    from napari_stem.slide.scale_check import known_check
 
-    return check_scale(slide, mpp)
+    return known_check(slide)

@@ -58,6 +58,7 @@ class SessionView:
             "instead": instead,
             "arrangement": self._genes.arrangement(),
             "picked": list(self._genes.picked.genes),
+            "listed": _told_list(*self._genes.sets.told_choice()),
             "look": self._genes.look.look().as_names(),
             "uncertainty": asdict(self._uncertainty.look()),
             "camera": {
@@ -91,15 +92,24 @@ class SessionView:
             self._uncertainty.show_look(UncertaintyLook(**(now | same)))
 
     def _restore_genes(self, told: Mapping[str, Any]) -> None:
+        self._restore_list(told.get("listed"))
         picked, arrangement = told.get("picked"), told.get("arrangement")
         kinds = {kind for kind, _ in ARRANGEMENTS.values()}
-        if arrangement not in kinds or arrangement == SCORE:  # its list of genes is not stored
+        if arrangement not in kinds or (arrangement == SCORE and not self._genes.sets.is_a_set()):
             arrangement = ONE
         if isinstance(picked, list) and arrangement in {MIX, BESIDE}:
             table = self._genes.table
             known = (gene for gene in picked if table.row_of(str(gene)) is not None)
             self._genes.picked.genes = tuple(map(str, known))
         self._genes.choose_arrangement(str(arrangement))
+
+    def _restore_list(self, listed: object) -> None:
+        if not isinstance(listed, dict):
+            return
+        genes = listed.get("genes", [])
+        known = tuple(map(str, genes)) if isinstance(genes, list) else ()
+        if listed.get("kind") != self._genes.sets.told_choice()[0] or known:
+            self._genes.sets.choose_again(str(listed.get("kind")), known)
 
     def _restore_camera(self, told: object) -> None:
         if not isinstance(told, dict):
@@ -111,6 +121,10 @@ class SessionView:
             camera = self._viewer.scene.camera
             camera.center = (0, *map(float, centre))
             camera.zoom = float(zoom)
+
+
+def _told_list(kind: str, genes: tuple[str, ...]) -> dict[str, Any]:
+    return {"kind": kind, "genes": list(genes)}
 
 
 def _is_alike(value: object, now: object) -> bool:

@@ -12,9 +12,9 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_stem.geometry import Mpp
 from napari_stem.layers import METADATA_KEY
 from napari_stem.widgets.known_length import KnownLength
-from napari_stem.widgets.region_layers import regions_of
+from napari_stem.widgets.region_layers import load_units, regions_of
 from napari_stem.widgets.slide_display import SlideDisplay
-from napari_stem.widgets.slide_layers import SlideLayers, slide_of
+from napari_stem.widgets.slide_layers import SlideLayers, load_libraries, slide_of
 from napari_stem.widgets.worker import Reporter
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class SlideControl(QObject):
         self._fitting.setSingleShot(True)
         self._fitting.setInterval(FIT_AGAIN_MS)
         self._fitting.timeout.connect(self._fit_again)
+        viewer.canvas.events.size.connect(self._on_canvas_resized)
         panel.open_requested.connect(self.open)
         panel.sample_requested.connect(self.open_sample)
         panel.slide_chosen.connect(self._choose_place)
@@ -69,6 +70,8 @@ class SlideControl(QObject):
         layers.events.removed.connect(self._on_removed)
         layers.events.reordered.connect(self._list)
         layers.selection.events.active.connect(self._on_selected)
+        load_units()
+        jobs.start(load_libraries, done=lambda _: None)
 
     @property
     def slide(self) -> Slide | None:
@@ -91,6 +94,7 @@ class SlideControl(QObject):
         self._fitting.stop()
         self._length.stop()
         self._display.close()
+        self._viewer.canvas.events.size.disconnect(self._on_canvas_resized)
         layers = self._viewer.layers
         layers.events.inserted.disconnect(self._on_inserted)
         layers.events.removed.disconnect(self._on_removed)
@@ -183,6 +187,10 @@ class SlideControl(QObject):
     def _fit_again(self) -> None:
         if self.layer is not None and self.layer in self._viewer.layers:
             self._layers.fit(self.layer)
+
+    def _on_canvas_resized(self, event: Any) -> None:
+        if self.layer is not None and self._layers.is_as_fitted():
+            self._fitting.start()
 
     def _measure(self) -> None:
         if self.layer is not None:

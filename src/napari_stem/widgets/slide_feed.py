@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
-from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication
 
 from napari_stem.layers import METADATA_KEY
+from napari_stem.widgets.telling import tell_error
 from napari_stem.widgets.worker import Jobs, Reporter
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 0.04  # what most steps take; the rest is drawn when it comes
 REDRAW_MS = 30
-SKETCH_MS = 250
+SKETCH_MS = 400
 
 
 def view_of(layer: Any) -> SlideView | None:
@@ -72,7 +73,7 @@ class SlideFeed(QObject):
         self._n_strokes = 0
         self._has_told = False
         self._jobs = Jobs(self)
-        self._jobs.failed.connect(show_error)
+        self._jobs.failed.connect(partial(tell_error, viewer))
         self._redrawing = _timer(self, REDRAW_MS, self._redraw, is_single=True)
         self._sketching = _timer(self, SKETCH_MS, self._show_sketch, is_single=False)
         self._arrived.connect(self._on_arrived)
@@ -83,6 +84,8 @@ class SlideFeed(QObject):
         QApplication.instance().aboutToQuit.connect(self.stop)
         if not view.slide.is_complete:
             self._complete()
+        elif view.has_sketched:  # it has become so since the layer was made
+            layer.data = list(view.levels)
 
     def stop(self) -> None:
         """Draw no more, and leave an incomplete slide as it is."""
@@ -145,7 +148,7 @@ class SlideFeed(QObject):
     def _tell_damaged(self, sentence: str) -> None:
         if not self._has_told:  # a damaged slide often is so in many places
             self._has_told = True
-            show_error(sentence)
+            tell_error(self._viewer, sentence)
 
     def _on_removed(self, event: Any) -> None:
         if event.value is self._layer:

@@ -30,6 +30,7 @@ class SlideLayers:
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
         self._views: dict[Image, tuple[tuple[float, ...], float]] = {}  # centre and zoom
+        self._fitted: tuple[tuple[float, ...], float] | None = None  # the same, as ``fit`` left them
 
     def layers(self) -> list[Image]:
         """Layers that show a slide of ours, in the order of the layer list."""
@@ -54,7 +55,7 @@ class SlideLayers:
         if before is layer:
             return False
         if before is not None:
-            self._views[before] = (tuple(camera.center), float(camera.zoom))
+            self._views[before] = self._looked_at()
         self.settle_units()
         slide = slide_of(layer)
         self._viewer.canvas.overlays.scale_bar.visible = slide is not None and slide.mpp is not None
@@ -84,6 +85,15 @@ class SlideLayers:
         camera = self._viewer.scene.camera
         camera.zoom *= float(np.min(everything / np.maximum(bottom_right - top_left, 1e-9)))
         camera.center = (0, *((top_left + bottom_right) / 2))
+        self._fitted = self._looked_at()
+
+    def is_as_fitted(self) -> bool:
+        """Whether nobody has moved or zoomed since the whole of a slide was shown."""
+        return self._fitted == self._looked_at()
+
+    def _looked_at(self) -> tuple[tuple[float, ...], float]:
+        camera = self._viewer.scene.camera
+        return tuple(camera.center), float(camera.zoom)
 
     def set_pixel_size(self, layer: Image, mpp: Mpp) -> None:
         """Give a slide, and the layer that shows it, the pixel size that the user stated."""
@@ -114,3 +124,15 @@ class SlideLayers:
                 f"“{layer.name}” was not opened as a slide; to predict on it, {remedy}."
             )
         return sentences
+
+
+def load_libraries() -> None:
+    """Load what the first slide of a session needs, which takes seconds; call it off the GUI thread.
+
+    ``load_units`` must have been called before, on the GUI thread.
+    """
+    import zarr.codecs  # noqa: F401
+
+    from napari_stem.slide import ngff, pyramid, raster, tiff  # noqa: F401
+
+    Image(np.zeros((2, 2, 3), np.uint8))  # napari's own share: xarray, pandas, scipy

@@ -32,6 +32,10 @@ FILE_FILTER = (
 )
 
 
+CHANGE = "For slides whose file is wrong about it; regions stay where they are on the picture"
+KEPT = "The slide is being predicted with this pixel size; cancel the run, or wait for its end"
+
+
 class SlidePanel(QWidget):
     """Asks for slides; knows their names, not the viewer."""
 
@@ -59,7 +63,7 @@ class SlidePanel(QWidget):
         self.details = note("")
         self.pixel_size = PixelSizeBox()
         self.change_button = QPushButton("Change pixel size…")
-        self.change_button.setToolTip("For slides whose file is wrong about it")
+        self.change_button.setToolTip(CHANGE)
         self.overview = Overview()
         self.fit_button = QPushButton("Whole slide")
         self.fit_button.setToolTip(f"Show all of the slide ({WHOLE_SLIDE.sequence})")
@@ -138,8 +142,10 @@ class SlidePanel(QWidget):
         self.pixel_size.show_measured(length_px)
 
     def keep_pixel_size(self, *, is_kept: bool) -> None:
-        """Offer no other pixel size once something was predicted with this one."""
-        self.change_button.setEnabled(not is_kept)
+        """Offer no other pixel size while something is being predicted with this one."""
+        for widget in (self.change_button, self.pixel_size):
+            widget.setEnabled(not is_kept)
+        self.change_button.setToolTip(KEPT if is_kept else CHANGE)
 
     def _change(self) -> None:
         self.pixel_size.setVisible(True)

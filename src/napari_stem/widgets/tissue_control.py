@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_stem.widgets.tissue_box import TissueBox
     from napari_stem.widgets.worker import Jobs
 
-LOOK_AFTER_MS = 120  # once the slider has rested this long
+LOOK_AFTER_MS = 100  # after the slider has moved, and again so long as it moves
 MOST_VIEWS = 4  # slides whose thumbnails are kept, about 13 MB each
 
 
@@ -77,7 +77,8 @@ class TissueControl(QObject):
 
     def _on_settings(self) -> None:
         slide = self._slides.slide
-        if slide is not None and slide.fingerprint in self._notes:
+        is_found = slide is not None and slide.fingerprint in self._notes
+        if is_found and not self._timer.isActive():  # not put off by each further move
             self._timer.start()
 
     def _look_again(self) -> None:

@@ -11,12 +11,11 @@ from napari_stem.widgets.mixed_layers import MixedLayers
 from napari_stem.widgets.side_by_side import SideBySide
 
 if TYPE_CHECKING:
-    from napari.viewer import Viewer
-
     from napari_stem.layers import Field
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.genes_panel import Wish
     from napari_stem.widgets.map_layers import MapLayers
+    from napari_stem.widgets.map_turns import LayerTurns
 
 
 class Together(QObject):
@@ -24,9 +23,9 @@ class Together(QObject):
 
     left = Signal()  # the user did something that ends the views side by side
 
-    def __init__(self, viewer: Viewer, parent: QObject | None = None) -> None:
+    def __init__(self, turns: LayerTurns, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._viewer = viewer
+        self._turns = turns
         self.mixed: MixedLayers | None = None  # on screen
         self.beside: SideBySide | None = None
         self._kept_mixed: MixedLayers | None = None  # hidden, to be shown again
@@ -94,14 +93,14 @@ class Together(QObject):
 
     def _mixture(self, maps: MapLayers, opacity: float) -> MixedLayers:
         if self._kept_mixed is None:
-            self._kept_mixed = MixedLayers(self._viewer, maps, opacity)
+            self._kept_mixed = MixedLayers(self._turns, maps, opacity)
         self._kept_mixed.serve(maps)
         self._kept_mixed.set_opacity(opacity)
         return self._kept_mixed
 
     def _views(self, slide: Slide, maps: MapLayers, opacity: float) -> SideBySide:
         if self._kept_beside is None:
-            self._kept_beside = SideBySide(self._viewer, slide, maps, opacity)
+            self._kept_beside = SideBySide(self._turns, slide, maps, opacity)
             self._kept_beside.left.connect(self.left)
         self._kept_beside.serve(slide, maps)
         self._kept_beside.set_opacity(opacity)

@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject
 from napari_stem.layers import colour_limits, map_title
 from napari_stem.layers.uncertainty import Fading, faded_colours, probability_over
 from napari_stem.widgets.gene_samples import SampleReader
-from napari_stem.widgets.genes_panel import ONE, VIEWS
+from napari_stem.widgets.genes_panel import BESIDE, ONE, VIEWS
 from napari_stem.widgets.map_layers import uncertainty_colormap
 from napari_stem.widgets.uncertainty_layers import UncertaintyLayers
 from napari_stem.widgets.uncertainty_panel import FADED, MEAN, PROBABLE, SAMPLE, SD, WIDTH
@@ -94,7 +94,7 @@ class UncertaintyControl(QObject):
             return
         mpp = shown.slide.require_mpp()
         if self._layers is None:
-            self._layers = UncertaintyLayers(self._viewer, shown.maps, mpp)
+            self._layers = UncertaintyLayers(self._maps.turns, shown.maps, mpp)
         elif self._layers.maps is not shown.maps:
             self._layers.serve(shown.maps, mpp)
         self._outline(self._layers, shown)
@@ -135,7 +135,7 @@ class UncertaintyControl(QObject):
             kind
         ](layers, shown, samples)
         if layers.map is not None:
-            self._viewer.layers.selection.active = layers.map.layer
+            self._maps.turns.select(layers.map.layer)
 
     def _colours(self, shown: Shown) -> tuple[NDArray[np.float32], tuple[float, float], str]:
         """Means of the gene, and the limits and the name of the colours of its plain map."""
@@ -210,7 +210,8 @@ class UncertaintyControl(QObject):
         wish, is_wanted = self._genes.wish(), self._panel.look().is_outlined
         unlike = prediction.ood & prediction.done
         n_unlike, n_done = int(unlike.sum()), int(prediction.done.sum())
-        is_seen = is_wanted and wish.field != "none"
+        # side by side every layer of its own would take a view
+        is_seen = is_wanted and wish.field != "none" and wish.arrangement != BESIDE
         state = (is_seen, wish.shape, n_unlike)
         if state != self._outlined:
             self._outlined = state

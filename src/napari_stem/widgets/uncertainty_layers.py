@@ -9,15 +9,16 @@ from napari.layers import Image, Points
 
 from napari_stem.layers import AXES, METADATA_KEY, UM
 from napari_stem.layers.uncertainty import colour_raster
-from napari_stem.widgets.layer_order import raise_above_slides
+from napari_stem.widgets.map_turns import FADED, OUTLINES, UNSURE
 from napari_stem.widgets.scalar_map import ScalarMap
 
 if TYPE_CHECKING:
-    from napari.viewer import Viewer
+    from napari.layers import Layer
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Mpp
     from napari_stem.widgets.map_layers import MapLayers
+    from napari_stem.widgets.map_turns import LayerTurns
 
 OUTLINE_COLOUR = (
     "#ff3b00"  # seen on stained tissue, on glass, and on every colour of the usual maps
@@ -33,16 +34,16 @@ class UncertaintyLayers:
 
     Parameters
     ----------
-    viewer
-        Where they are shown.
+    turns
+        What brings them into the viewer.
     maps
         The prediction's own layers.
     mpp
         The slide's pixel size.
     """
 
-    def __init__(self, viewer: Viewer, maps: MapLayers, mpp: Mpp) -> None:
-        self._viewer, self.maps, self._mpp = viewer, maps, mpp
+    def __init__(self, turns: LayerTurns, maps: MapLayers, mpp: Mpp) -> None:
+        self._turns, self.maps, self._mpp = turns, maps, mpp
         self.map: ScalarMap | None = None
         self.faded: Image | None = None
         self.outlines: Points | None = None
@@ -56,7 +57,7 @@ class UncertaintyLayers:
         opacity: float,
     ) -> None:
         """Show one value per spot, NaN clear, with a legend; what is faded goes."""
-        self._hide_faded()
+        self._hide_layer(self.faded)
         self._draw_map(values, title, limits, colormap, opacity)
 
     def show_faded(
@@ -85,22 +86,19 @@ class UncertaintyLayers:
             self.faded.data = pixels
             self.faded.scale = grid.placement.scale_um
             self.faded.translate = grid.placement.translate_um
-        if self.faded not in self._viewer.layers:
-            self._viewer.layers.insert(self._place(), self.faded)
         self.faded.opacity = opacity
-        self.faded.visible = True
+        self._turns.show(self.faded, FADED)
 
     def hide_map(self) -> None:
         """Show neither."""
         if self.map is not None:
-            self.map.set_visible(is_visible=False)
-        self._hide_faded()
+            self.map.hide()
+        self._hide_layer(self.faded)
 
     def show_outlines(self, unlike: NDArray[np.bool_], *, is_square: bool) -> None:
         """Outline some spots; none where none is marked."""
         if not unlike.any():
-            if self.outlines is not None:
-                self.outlines.visible = False
+            self._hide_layer(self.outlines)
             return
         spots = self.maps.prediction.spots
         chosen = np.flatnonzero(unlike)
@@ -113,11 +111,7 @@ class UncertaintyLayers:
             self.outlines = self._new_outlines(yx_um, symbol, size_um)
         else:
             self._move_outlines(self.outlines, yx_um, symbol, size_um)
-        if self.outlines not in self._viewer.layers:
-            active = self._viewer.layers.selection.active
-            self._viewer.layers.insert(self._place(), self.outlines)
-            self._viewer.layers.selection.active = active
-        self.outlines.visible = True
+        self._turns.show(self.outlines, OUTLINES)
 
     def _new_outlines(self, yx_um: NDArray[np.float64], symbol: str, size_um: float) -> Points:
         return Points(
@@ -144,8 +138,7 @@ class UncertaintyLayers:
     def hide(self) -> None:
         """Hide all of it."""
         self.hide_map()
-        if self.outlines is not None:
-            self.outlines.visible = False
+        self._hide_layer(self.outlines)
 
     def serve(self, maps: MapLayers, mpp: Mpp) -> None:
         """Be of another prediction from now on."""
@@ -155,8 +148,6 @@ class UncertaintyLayers:
         for layer, field in ((self.faded, "faded"), (self.outlines, "unlike")):
             if layer is not None:
                 layer.metadata = self._metadata(field)
-        own = [self.faded, None if self.map is None else self.map.layer, self.outlines]
-        raise_above_slides(self._viewer, own, maps.layers())
 
     def _draw_map(
         self,
@@ -169,31 +160,22 @@ class UncertaintyLayers:
         grid, prediction = self.maps.grid, self.maps.prediction
         if self.map is None:
             self.map = ScalarMap(
-                self._viewer,
+                self._turns,
                 prediction,
                 "uncertainty",
                 grid,
+                rank=UNSURE,
                 colormap=colormap,
                 opacity=opacity,
-                place=self._place(),
+                font_size=TITLE_POINTS,
             )
-            self.map.layer.name_overlay.font_size = TITLE_POINTS
         self.map.set_colormap(colormap)
         self.map.layer.opacity = opacity
         self.map.show(grid, values, title, limits)
-        self.map.set_visible(is_visible=True)
-
-    def _hide_faded(self) -> None:
-        if self.faded is not None:
-            self.faded.visible = False
 
     def _metadata(self, field: str) -> dict[str, dict[str, str]]:
         return {METADATA_KEY: {"prediction": str(self.maps.prediction.path), "field": field}}
 
-    def _place(self) -> int:
-        """Place directly above the maps of this prediction, below outlines of spots and regions."""
-        layers = self._viewer.layers
-        own = [*self.maps.layers(), self.faded]
-        own += [] if self.map is None else [self.map.layer]
-        places = [layers.index(la) for la in own if la is not None and la in layers]
-        return max(places) + 1 if places else len(layers)
+    def _hide_layer(self, layer: Layer | None) -> None:
+        if layer is not None:
+            self._turns.hide(layer)

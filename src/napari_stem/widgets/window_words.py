@@ -19,6 +19,9 @@ _WORDS = {
     "--patch-px": "“Patch side”",
     "--coordinates": "“Places”",
     "with --tolerance": "under “Tolerance”",
+    " um per pixel": " µm per pixel",
+    " um wide": " µm wide",
+    "state the right one with --mpp or in the Slide panel": "state the right one under “Change pixel size…”",
 }
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QThreadPool, Signal
 
 from napari_stem.errors import StemError
 from napari_stem.settings import cache_dir
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from napari_stem.slide.base import Slide
 
 logger = logging.getLogger(__name__)
+
+MOST_JOBS = 8  # Qt would have as many as cores: a slide would not open while two others are measured
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,8 @@ class Jobs(QObject):
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
+        pool = QThreadPool.globalInstance()
+        pool.setMaxThreadCount(max(pool.maxThreadCount(), MOST_JOBS))
         self._stops: set[threading.Event] = set()
         self._closed = False
 

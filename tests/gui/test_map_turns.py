@@ -1,0 +1,249 @@
+"""Layers come and go one per turn of the event loop, and the list holds what is shown, nothing else."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+from map_screen import MapScreen, on_screen
+from napari.components import ViewerModel
+from napari.layers import Image
+from qtpy.QtCore import QCoreApplication, QEvent
+
+from napari_stem.widgets import garbage
+from napari_stem.widgets.map_turns import EXPRESSION, OUTLINES, VIEWS, LayerTurns
+from napari_stem.widgets.mixed_layers import GROUND_NAME
+
+pytestmark = [pytest.mark.gui, pytest.mark.slow]
+
+UM = {"units": ("um", "um"), "scale": (1, 1)}
+
+
+@pytest.fixture
+def window(make_napari_viewer, c5_prediction, qtbot):
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1280, 800)
+    yield from on_screen(viewer, c5_prediction, qtbot)
+
+
+@pytest.fixture
+def turns():
+    turns = LayerTurns(ViewerModel())
+    yield turns
+    turns.close()
+
+
+def layer(name: str = "a", **options) -> Image:
+    import numpy as np
+
+    return Image(np.zeros((4, 4), np.float32), name=name, **UM, **options)
+
+
+def names(turns: LayerTurns) -> list[str]:
+    return [one.name for one in turns.viewer.layers]
+
+
+class Changes:
+    """How many layers came or went, and how many legends were made, in each turn."""
+
+    def __init__(self, screen: MapScreen, monkeypatch) -> None:
+        self.per_turn: list[list[str]] = []
+        turns = screen.display.turns
+        events, step = screen.viewer.layers.events, turns._step
+
+        def noted() -> bool:
+            self.per_turn.append([])
+            return step()
+
+        def note(event) -> None:
+            self.per_turn[-1].append(event.type)
+
+        monkeypatch.setattr(turns, "_step", noted)
+        events.inserted.connect(note)
+        events.removed.connect(note)
+
+    def most(self) -> int:
+        return max(map(len, self.per_turn))
+
+    def in_all(self) -> int:
+        return sum(map(len, self.per_turn))
+
+
+@pytest.fixture
+def changes(window, monkeypatch) -> Changes:
+    window.settle()
+    return Changes(window, monkeypatch)
+
+
+def one_turn() -> None:
+    """Let what has been posted and every timer that is due have its turn, once."""
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.Timer)
+    QCoreApplication.processEvents()
+
+
+def pick(window: MapScreen, n_genes: int) -> tuple[str, ...]:
+    window.genes.picked.genes = window.prediction.genes[:n_genes]
+    return window.genes.picked.genes
+
+
+def listed(window: MapScreen) -> list[str]:
+    return [one.name for one in window.viewer.layers]
+
+
+# in the window
+
+
+def test_a_mixture_comes_layer_by_layer_and_goes_without_a_trace(window, changes):
+    before = listed(window)
+    genes, unit = pick(window, 3), window.prediction.unit
+    window.genes.choose_arrangement("mix")
+    assert listed(window) == before  # nothing yet: the click itself costs nothing
+    window.settle()
+    lights = [f"{gene} predicted, {unit}" for gene in reversed(genes)]
+    assert listed(window) == [before[0], GROUND_NAME, *lights]
+    assert window.viewer.layers.selection.active.name == lights[-1]
+    assert changes.most() == 1
+    assert changes.in_all() == 5  # the map goes; the ground and three genes come
+    window.genes.choose_arrangement("one")
+    window.settle()
+    assert listed(window) == before
+    assert changes.most() == 1
+    assert window.viewer.layers.selection.active is window.mean
+
+
+def test_views_come_layer_by_layer_and_go_without_a_trace(window, changes):
+    before = listed(window)
+    genes, unit = pick(window, 4), window.prediction.unit
+    zoom = window.viewer.scene.camera.zoom
+    window.genes.choose_arrangement("beside")
+    window.settle()
+    views = [
+        [f"Slide, view {place}", f"{gene} predicted, {unit}"]
+        for place, gene in reversed(list(enumerate(genes, start=1)))
+    ]
+    assert listed(window) == [before[0], *(name for view in views for name in view)]
+    assert window.viewer.canvas.grid.actual_shape(window.viewer.layers) == (2, 2)
+    assert changes.most() == 1
+    window.genes.choose_arrangement("one")
+    window.settle()
+    assert listed(window) == before
+    assert window.viewer.scene.camera.zoom == pytest.approx(zoom)
+    assert not window.viewer.canvas.grid.enabled
+    assert window.viewer.layers[0].visible
+    assert changes.most() == 1
+
+
+def test_legends_come_one_by_one_too(window, changes, monkeypatch):
+    pick(window, 2)
+    shown: list[int] = []
+    window.genes.choose_arrangement("mix")
+    lights = [one.layer for one in window.display.together.mixed.maps]
+    while not window.display.turns.is_settled():
+        one_turn()
+        shown.append(sum(la.colorbar.visible + la.name_overlay.visible for la in lights))
+    assert shown[-1] == 4
+    assert len(changes.per_turn) >= 4 + 4  # three layers and the map, then four parts of legends
+
+
+def test_a_change_of_mind_leaves_no_layer_behind(window, changes):
+    before = listed(window)
+    pick(window, 4)
+    window.genes.choose_arrangement("beside")
+    for _ in range(3):
+        one_turn()
+    window.genes.choose_arrangement("mix")
+    for _ in range(2):
+        one_turn()
+    window.genes.choose_arrangement("beside")
+    window.genes.choose_arrangement("one")
+    window.settle()
+    assert listed(window) == before
+    assert not window.viewer.canvas.grid.enabled
+    assert all(one.visible for one in window.viewer.layers)
+
+
+def test_genes_that_change_places_keep_their_names(window):
+    first, second, third = pick(window, 3)
+    window.genes.choose_arrangement("mix")
+    window.settle()
+    window.genes.picked.buttons[0].click()  # the first goes: both others move on by a colour
+    window.settle()
+    unit = window.prediction.unit
+    shown = [one.layer.name for one in window.display.together.mixed.maps]
+    assert shown == [f"{gene} predicted, {unit}" for gene in (second, third)]
+    assert f"{first} predicted, {unit}" not in listed(window)
+
+
+def test_only_what_is_shown_is_listed(window):
+    window.settle()
+    slide = listed(window)[0]
+    gene, unit = window.genes.gene(), window.prediction.unit
+    for view, expected in (
+        ("sd", [slide, f"{gene} predicted, uncertainty (SD), {unit}"]),
+        ("none", [slide]),
+        ("mean", [slide, f"{gene} predicted, {unit}"]),
+    ):
+        window.genes.show_view(view)
+        window.settle()
+        assert listed(window) == expected
+
+
+# the order, and garbage
+
+
+def test_layers_lie_by_rank_above_slides_and_below_what_others_added(turns):
+    turns.viewer.add_layer(layer("slide", metadata={"napari_stem": {"slide": object()}}))
+    turns.viewer.add_layer(layer("mine"))
+    for name, rank in (("outlines", OUTLINES), ("view", VIEWS), ("map", EXPRESSION)):
+        turns.show(layer(name), rank)
+    assert names(turns) == ["slide", "map", "outlines", "mine", "view"]
+
+
+def test_what_the_user_took_away_stays_away_until_asked_for(turns):
+    ours, other = layer("ours"), layer("other")
+    turns.show(ours, EXPRESSION)
+    turns.viewer.layers.remove(ours)
+    turns.show(other, OUTLINES)
+    assert names(turns) == ["other"]
+    turns.show(ours, EXPRESSION)
+    assert names(turns) == ["ours", "other"]
+
+
+def test_a_layer_hidden_by_the_eye_is_seen_again_when_asked_for(turns):
+    ours = layer()
+    turns.show(ours, EXPRESSION)
+    ours.visible = False
+    turns.show(ours, EXPRESSION)
+    assert ours.visible
+
+
+def test_layers_go_in_the_context_of_the_canvas(window):
+    from qtpy.QtGui import QOpenGLContext
+    from qtpy.QtOpenGLWidgets import QOpenGLWidget
+
+    main = window.viewer.window.main_menu.parentWidget()
+    (canvas,) = main.centralWidget().findChildren(QOpenGLWidget)
+    window.settle()
+    seen: list[bool] = []
+    window.viewer.layers.events.removed.connect(
+        lambda _: seen.append(QOpenGLContext.currentContext() is canvas.context())
+    )
+    window.genes.show_view("none")
+    window.settle()
+    assert seen == [True]
+
+
+def test_libraries_are_spared_and_foreign_layers_are_not(window):
+    window.settle()
+    window.viewer.add_layer(layer("mine"))
+    garbage.spare_libraries()
+    assert gc.get_freeze_count() > 0
+    window.genes.show_view("none")  # one of ours goes
+    window.settle()
+    assert gc.get_freeze_count() > 0
+    seen: list[int] = []
+    window.viewer.layers.events.removed.connect(lambda _: seen.append(gc.get_freeze_count()))
+    window.viewer.layers.remove("mine")
+    assert seen == [0]  # napari collects all that it means to
+    window.display.close()
+    assert gc.get_freeze_count() == 0

@@ -1,0 +1,136 @@
+"""Another pixel size: regions stay on the picture, maps of the earlier one go, both roads note the check."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import shapely
+from numpy.testing import assert_allclose
+from typer.testing import CliRunner
+
+from napari_stem.cli import app
+from napari_stem.geometry import PointPx
+from napari_stem.results import Prediction
+from napari_stem.slide.scale_check import known_check
+
+pytestmark = pytest.mark.gui
+
+TRUE_UM, WRONG_UM = 0.6907, 0.345
+SQUARE = [PointPx(300, 300), PointPx(900, 300), PointPx(900, 900), PointPx(300, 900)]
+
+
+@pytest.fixture
+def slides_folder(request):
+    return request.config.rootpath / "tests" / "data" / "slides"
+
+
+@pytest.fixture
+def crop_road(model_road, slides_folder):
+    """Open the crop at a pixel size that is wrong by 2, with a square drawn on it."""
+    model_road.open(slides_folder / "C5-crop.jpg")
+    model_road.dock.coordinator.slides.set_pixel_size(WRONG_UM)
+    model_road.draw(SQUARE)
+    return model_road
+
+
+def the_region(road):
+    (drawn,) = road.dock.coordinator.regions.drawn()
+    return drawn.region
+
+
+def mm2(road) -> float:
+    return the_region(road).area_mm2(road.dock.coordinator.slide.mpp)
+
+
+def listed(road) -> list[tuple[str, bool]]:
+    """Rows of the list of predictions: first column, whether it is the one on screen."""
+    tree = road.panels.model.predictions.tree
+    items = [tree.topLevelItem(row) for row in range(tree.topLevelItemCount())]
+    return [(item.text(0), item is tree.currentItem()) for item in items]
+
+
+def test_regions_stay_on_the_picture_and_change_their_area(crop_road):
+    coordinator = crop_road.dock.coordinator
+    before, area = the_region(crop_road).polygon, mm2(crop_road)
+    coordinator.slides.set_pixel_size(TRUE_UM)
+    after = the_region(crop_road).polygon
+    assert shapely.symmetric_difference(before, after).area < 1e-6 * before.area
+    assert mm2(crop_road) == pytest.approx(area * (TRUE_UM / WRONG_UM) ** 2)
+    assert f"{mm2(crop_road):.2f}" in crop_road.panels.region.summary.text()
+
+
+def test_undo_goes_back_to_outlines_on_the_same_pixels(crop_road):
+    coordinator = crop_road.dock.coordinator
+    first = the_region(crop_road).polygon
+    coordinator.regions.count()  # the first outline is a step of its own
+    crop_road.draw([PointPx(1000, 100), PointPx(1200, 100), PointPx(1200, 300)])
+    both = [each.region.polygon for each in coordinator.regions.drawn()]
+    coordinator.slides.set_pixel_size(TRUE_UM)
+    coordinator.regions.undo()  # of the second outline, not of the pixel size
+    assert shapely.symmetric_difference(the_region(crop_road).polygon, first).area < 1
+    coordinator.regions.redo()
+    for polygon, each in zip(both, coordinator.regions.drawn(), strict=True):
+        assert shapely.symmetric_difference(polygon, each.region.polygon).area < 1
+
+
+def test_maps_made_with_another_pixel_size_go_and_say_so(crop_road, notifications):
+    coordinator, model = crop_road.dock.coordinator, crop_road.panels.model
+    crop_road.ask_little()
+    crop_road.run()
+    assert crop_road.panels.slide.change_button.isEnabled()
+    path = coordinator.maps.current().maps.prediction.path
+    coordinator.slides.set_pixel_size(TRUE_UM)
+    assert coordinator.maps.current() is None
+    assert not any(
+        layer.visible and "prediction" in layer.metadata.get("napari_stem", {})
+        for layer in crop_road.viewer.layers
+    )
+    assert any("made with the earlier pixel size" in text for text in notifications)
+    assert listed(crop_road) == [("her2st-breast (at 0.345 µm per pixel)", False)]
+    assert "now (0.691 µm per pixel)" in model.predictions.others.text()
+    assert not model.predictions.others.isHidden()
+    coordinator.predictions.choose(path)  # what a click on the row asks for
+    assert any("was made at 0.345 µm per pixel" in text for text in notifications)
+    assert coordinator.maps.current() is None
+    crop_road.run()
+    assert coordinator.maps.current().maps.prediction.path != path
+    assert [text for text, is_shown in listed(crop_road) if is_shown] == ["her2st-breast"]
+    coordinator.slides.set_pixel_size(WRONG_UM)
+    coordinator.predictions.choose(path)
+    assert coordinator.maps.current().maps.prediction.path == path
+    assert [text for text, is_shown in listed(crop_road) if is_shown] == ["her2st-breast"]
+    assert coordinator.predictions.paths(coordinator.slide) == [path]
+
+
+def test_a_slide_keeps_its_pixel_size_while_it_is_predicted(crop_road):
+    slide = crop_road.panels.slide
+    crop_road.ask_little()
+    with crop_road.qtbot.waitSignal(crop_road.dock.coordinator.runs.ended, timeout=120_000):
+        crop_road.panels.model.run_button.click()
+        assert not slide.change_button.isEnabled()
+        assert not slide.pixel_size.isEnabled()
+        assert "being predicted" in slide.change_button.toolTip()
+    assert slide.change_button.isEnabled()
+    assert slide.pixel_size.isEnabled()
+
+
+def test_both_roads_note_the_same_check(crop_road, slides_folder, tmp_path):
+    coordinator = crop_road.dock.coordinator
+    crop_road.ask_little()
+    crop_road.run()
+    from_dock = coordinator.maps.current().maps.prediction.provenance["scale_check"]
+    assert from_dock == known_check(coordinator.slide).as_json()
+    assert "factor of 2" in from_dock["warning"]
+    out = tmp_path / "p.zarr"
+    command = ["predict", str(slides_folder / "C5-crop.jpg"), "--out", str(out), "--mpp"]
+    command += [str(WRONG_UM), "--draws", "2", "--steps", "2", "--device", "cpu", "--pitch", "150"]
+    result = CliRunner().invoke(app, [*command, "--json"])
+    assert result.exit_code == 0, result.output
+    from_command = Prediction.open(out).provenance["scale_check"]
+    assert (
+        from_command["warning"]
+        == from_dock["warning"]
+        == json.loads(result.stdout)["scale_warning"]
+    )
+    assert_allclose(from_command["width_um"], from_dock["width_um"])

@@ -1,0 +1,196 @@
+"""Slides in a real window: opened without stopping it, fitted to it, and lost while they are shown."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from npe2 import PluginManifest
+from qtpy.QtCore import QEventLoop, QThreadPool, QTimer
+
+import napari_stem
+from napari_stem.slide.halving import halve
+from napari_stem.slide.view_blocks import kept_blocks
+from napari_stem.widgets.slide_feed import view_of
+
+pytestmark = pytest.mark.gui
+
+SLIDES = Path(__file__).parents[1] / "data" / "slides"
+MANIFEST = Path(napari_stem.__file__).parent / "napari.yaml"
+SVS = SLIDES / "CMU-1-Small-Region.svs"
+N_LOOKS = 12
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("NAPARI_STEM_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def plugin(npe2pm):
+    with npe2pm.tmp_plugin(manifest=PluginManifest.from_file(MANIFEST)):
+        yield
+
+
+def opened_by_a_person(viewer, path):
+    """Open while the window lives, as a menu does; returns what napari was given, and all its layers."""
+    loop, given = QEventLoop(), []
+
+    def open_it():
+        given.append(viewer.open(str(path), plugin="napari-stem"))
+
+    viewer.layers.events.inserted.connect(lambda _: QTimer.singleShot(0, loop.quit))
+    QTimer.singleShot(0, open_it)
+    QTimer.singleShot(60_000, loop.quit)
+    loop.exec()
+    return given[0], list(viewer.layers)
+
+
+@pytest.mark.parametrize("name", ["CMU-1-Small-Region.svs", "CMU-1-Small-Region-dicom"])
+def test_the_window_does_not_wait_for_a_slide_to_open(
+    name, make_napari_viewer, plugin, monkeypatch
+):
+    from napari_stem.slide import dicom_probe
+
+    threads = []
+    monkeypatch.setattr(
+        dicom_probe.subprocess, "run", lambda *_, **__: threads.append(is_gui_thread()) or Done()
+    )
+    path = SLIDES / name
+    if path.is_dir():
+        pytest.importorskip("openslide")
+        path = max(path.glob("*.dcm"), key=lambda file: file.stat().st_size)
+    viewer = make_napari_viewer(show=True)
+    given, (layer,) = opened_by_a_person(viewer, path)
+    assert given == []  # napari went on at once
+    assert threads in ([], [False])
+    view = view_of(layer)
+    assert view.arrived is not None  # redrawn when pixels come
+    assert view.slide.size.width_px == 2220
+    assert layer.name == path.stem
+    viewer.layers.clear()
+    QThreadPool.globalInstance().waitForDone()
+
+
+class Done:
+    """A probe that found nothing wrong."""
+
+    returncode = 0
+
+
+def is_gui_thread() -> bool:
+    import threading
+
+    return threading.current_thread() is threading.main_thread()
+
+
+def test_a_slide_that_is_ready_just_after_its_layer_was_made_is_not_left_grey(
+    make_napari_viewer, tmp_path, cache
+):
+    from napari_stem.layers import slide_layer
+    from napari_stem.slide import open_slide
+    from napari_stem.widgets.slide_feed import SlideFeed, wait_little
+
+    path = tmp_path / "small.tif"
+    pixels = tifffile.imread(SVS, series=0)[:1500, :1200]
+    tifffile.imwrite(path, pixels, photometric="rgb", tile=(256, 256), resolution=(4e4, 4e4))
+    slide = open_slide(path, early=True)
+    making = slide.making
+    assert making.await_look(20)
+    made, making._made = making._made, None  # as it is for a moment on a slow machine
+    viewer = make_napari_viewer(show=True)
+    data, options, _ = slide_layer(slide)
+    view = options["metadata"]["napari_stem"]["view"]
+    wait_little(view)
+    layer = viewer.add_image(data, **options)
+    assert np.ptp(np.asarray(layer.data[-1])) == 0
+    making._made = made
+    SlideFeed(viewer, layer)
+    np.testing.assert_array_equal(np.asarray(layer.data[-1]), halve(pixels))
+    viewer.layers.clear()
+
+
+def test_a_script_gets_its_layer_at_once(make_napari_viewer, plugin):
+    viewer = make_napari_viewer(show=True)
+    (layer,) = viewer.open(str(SVS), plugin="napari-stem")
+    assert layer.name == SVS.stem
+    viewer.layers.clear()
+    QThreadPool.globalInstance().waitForDone()
+
+
+def shown_share(road, layer) -> float:
+    """How much of the canvas the slide takes, along the side where it takes more."""
+    low, high = layer.extent.world
+    taken = (high - low)[-2:] * road.viewer.scene.camera.zoom
+    return float(np.max(taken / np.asarray(road.viewer.canvas.size)))
+
+
+def test_a_slide_fits_a_window_that_is_resized_until_somebody_moves_it(road):
+    layer = road.open(SVS)
+    road.qtbot.wait(150)
+    before = shown_share(road, layer)
+    road.viewer.window.resize(1000, 600)
+    road.wait(lambda: road.viewer.canvas.size[0] < 600)
+    road.wait(lambda: shown_share(road, layer) == pytest.approx(before, abs=0.02))
+    camera = road.viewer.scene.camera
+    camera.zoom *= 1.5
+    own = camera.zoom
+    road.viewer.window.resize(1280, 800)
+    road.wait(lambda: road.viewer.canvas.size[0] > 600)
+    road.qtbot.wait(150)
+    assert camera.zoom == own
+    road.panels.slide.fit_button.click()  # from now on it is fitted again
+    road.viewer.window.resize(1000, 600)
+    road.wait(lambda: road.viewer.canvas.size[0] < 600)
+    road.wait(lambda: shown_share(road, layer) == pytest.approx(before, abs=0.02))
+
+
+def look_about(road, layer) -> None:
+    """Go to many places at full magnification, as a person who looks for something."""
+    camera = road.viewer.scene.camera
+    low, high = layer.extent.world[:, -2:]
+    camera.zoom = 4
+    for share in np.linspace(0.1, 0.9, N_LOOKS):
+        camera.center = (0, *(low + share * (high - low)))
+        road.qtbot.wait(40)
+
+
+@pytest.mark.parametrize("what", ["replaced", "cut short", "gone", "cache gone"])
+def test_a_slide_lost_while_it_is_shown_is_told_once(what, road, cache, tmp_path, notifications):
+    path = tmp_path / "slide.svs"
+    shutil.copy(SLIDES / "C5-crop.jpg" if what == "cache gone" else SVS, path)
+    layer = road.open(path)
+    slide = road.dock.coordinator.slide
+    road.wait(lambda: slide.is_complete)
+    road.qtbot.wait(300)
+    del notifications[:]
+    if what == "replaced":
+        shutil.copy(SLIDES / "C5-crop.jpg", tmp_path / "other")
+        (tmp_path / "other").replace(path)
+    elif what == "cut short":
+        with path.open("r+b") as file:
+            file.truncate(1_000_000)
+    elif what == "gone":
+        path.unlink()
+    else:
+        shutil.rmtree(cache / "pyramids")
+    kept_blocks.cache_clear()  # what was decoded before would still be shown
+    look_about(road, layer)
+    road.wait(lambda: notifications != [])
+    look_about(road, layer)
+    if what != "cache gone":  # others who read the slide meet the same
+        road.panels.slide.associated_button.click()
+        road.qtbot.wait(300)
+    words = {
+        "gone": "has gone away while it was open",
+        "cache gone": "were removed while the slide was open",
+    }
+    assert len(notifications) == 1
+    assert words.get(what, "was changed or replaced while it was open") in notifications[0]
+    assert "again" in notifications[0]
+    assert layer in road.viewer.layers
