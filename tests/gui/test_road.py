@@ -60,8 +60,10 @@ def test_from_sample_to_export(road, tmp_path, monkeypatch, notifications):
 
     # uncertainty instead of expression
     road.panels.genes.views.button(1).click()
+    road.wait(road.dock.coordinator.maps.turns.is_settled)
+    assert maps.layer("sd") in road.viewer.layers
     assert maps.layer("sd").visible
-    assert not layer.visible
+    assert layer not in road.viewer.layers
     assert maps.layer("sd").get_value(where, world=True) == maps.prediction.values(wanted, "sd")[0]
 
     # export, and read again

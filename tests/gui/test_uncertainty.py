@@ -238,7 +238,7 @@ def test_keys_and_layers_in_the_real_window(road, qtbot):
     qtbot.waitUntil(lambda: layers.map is not None)
     road.wait(road.dock.coordinator.maps.turns.is_settled)
     listed = list(road.viewer.layers)
-    assert listed[-1] is layers.map.layer  # above slide and outlines of regions
+    assert listed[-2] is layers.map.layer  # above the slide, below the outlines of regions
     assert road.maps.layer("mean") not in listed
     shortcut = road.panels.uncertainty._shortcuts[0]
     shortcut.activated.emit()  # Xvfb gives no window the keyboard

@@ -30,7 +30,9 @@ class SlideLayers:
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
         self._views: dict[Image, tuple[tuple[float, ...], float]] = {}  # centre and zoom
-        self._fitted: tuple[tuple[float, ...], float] | None = None  # the same, as ``fit`` left them
+        self._fitted: tuple[tuple[float, ...], float] | None = (
+            None  # the same, as ``fit`` left them
+        )
 
     def layers(self) -> list[Image]:
         """Layers that show a slide of ours, in the order of the layer list."""

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MOST_JOBS = 8  # Qt would have as many as cores: a slide would not open while two others are measured
+MOST_JOBS = (
+    8  # Qt would have as many as cores: a slide would not open while two others are measured
+)
 
 
 @dataclass(frozen=True)
