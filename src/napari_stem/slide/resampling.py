@@ -13,6 +13,13 @@ import numpy as np
 
 from napari_stem.slide.compiled import compiled
 from napari_stem.slide.mixing import BLOCK, LANES, line_of, mix_columns, mix_rows
+from napari_stem.slide.straight import (
+    MOST_TAPS,
+    SHORT_RUN_PX,
+    in_16_bits,
+    resample_straight,
+    straight_runs,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -128,7 +135,9 @@ def resample(
     used_y, used_x = np.empty(side, np.int64), np.empty(side, np.int64)
     weights_y = np.empty((side, taps), np.float32)
     weights_x = np.empty((side, max(taps, usual)), np.float32)
-    at = np.empty(side, np.uint64)
+    at, runs = np.empty(side, np.uint64), np.empty((side, 2), np.int64)
+    numbers_y = np.empty(weights_y.shape, np.uint16)
+    numbers_x = np.empty(weights_x.shape, np.uint16)
     numbers = np.zeros(taps + 3, np.int16)  # rows are mixed by fours
     rows = np.zeros((BLOCK, 3 * (int(extent_px[1]) + 2 * taps + 16)), np.float32)
     lines = np.empty((BLOCK, 3 * side + LANES), np.uint8)
@@ -136,6 +145,16 @@ def resample(
         (top, left), (y_px, x_px) = corners_px[i], offsets_px[i]
         bottom = triangle(top, extent_px[0], y_px, first_y, used_y, weights_y)
         right = triangle(left, extent_px[1], x_px, first_x, used_x, weights_x)
+        n_runs = straight_runs(first_x, used_x, runs)
+        if n_runs * SHORT_RUN_PX <= side and max(used_x.max(), used_y.max()) <= MOST_TAPS:
+            in_16_bits(weights_y, used_y, numbers_y)
+            in_16_bits(weights_x, used_x, numbers_x)
+            by_row, by_column = (first_y, used_y, numbers_y), (first_x, used_x, numbers_x)
+            target = out[places[i], view]
+            resample_straight(
+                tiles, slots[i], (bottom, right), by_row, by_column, runs[:n_runs], target
+            )
+            continue
         weights_x /= F32(ONE)
         stops = np.append(np.flatnonzero(used_x > usual), side)
         for x in range(side):

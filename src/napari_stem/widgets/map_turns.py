@@ -94,6 +94,8 @@ class LayerTurns(QObject):
         """Have a layer out of the list soon."""
         if self.is_wanted(layer):
             self._wanted = [one for one in self._wanted if one.layer is not layer]
+            if layer not in self._ours:  # it was to come, and nobody has seen it
+                layer.visible = False
             self._start()
 
     def select(self, layer: Layer) -> None:

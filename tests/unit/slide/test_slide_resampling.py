@@ -20,7 +20,7 @@ from napari_stem.slide.resampling import ONE, triangle, whole
 
 @pytest.mark.parametrize("kind", ["tissue", "extremes"])
 @pytest.mark.parametrize(
-    "fov_px", [20.0, SIDE_PX, 64.2, 96.0, 127.9, 128.0, 128.3, 140.7, 200.3, 700.0]
+    "fov_px", [20.0, 63.8, SIDE_PX, 64.2, 64.9, 96.0, 127.9, 128.0, 128.3, 140.7, 200.3, 700.0]
 )
 def test_resampling_is_the_triangle_filter_rounded_once(tmp_path, pixels, opened, fov_px, kind):
     """From enlarging to many pixels for one, on and off the slide, across tiles."""
