@@ -7,6 +7,9 @@ Every slide is opened in a process and a real window of its own, after the small
 which all is compared; first with an empty cache, then again. A step ends when its picture has been
 drawn and read back from the canvas; ``redraw`` is what that costs when nothing has changed. Prints a
 table, or with ``--json`` one JSON object.
+
+With ``--cold``, each slide is the first of a process, and the others follow in it; before them, napari
+alone shows a plain image of a few pixels, twice: what that takes, no slide can do without.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import napari
 
@@ -139,10 +142,44 @@ def look(path: Path) -> dict[str, Any]:
     return told
 
 
-def in_child(path: Path, cache: str) -> dict[str, Any]:
-    """Look at a slide in a process of its own."""
+def seen(viewer: napari.Viewer, add: Callable[[], Any]) -> dict[str, float]:
+    """Seconds, of the clock and of the processor, from a call until a picture is seen; MB that it took."""
+    memory, wall, cpu = memory_mb(), time.perf_counter(), time.process_time()
+    add()
+    while not shows_tissue(draw(viewer)):
+        if time.perf_counter() - wall > LIMIT_S:
+            sys.exit(f"no picture after {LIMIT_S} s")
+    told = {"picture_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
+    return told | {"more_mb": memory_mb() - memory, "in_all_mb": memory_mb()}
+
+
+def cold(paths: Sequence[Path]) -> dict[str, dict[str, float]]:
+    """Open slides one after the other, the first of them as the first of this process."""
+    import napari
+
+    viewer = napari.Viewer(show_welcome_screen=False)
+    viewer.window.resize(*WINDOW_PX)
+    for _ in range(5):
+        draw(viewer)
+    told = {"window alone": {"in_all_mb": memory_mb()}}
+    plain = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    steps = [(name, lambda: viewer.add_image(plain)) for name in ("plain image", "plain again")]
+    steps += [
+        (path.name, lambda path=path: viewer.open(str(path), plugin="napari-stem"))
+        for path in paths
+    ]
+    for name, add in steps:
+        told[name] = seen(viewer, add)
+        viewer.layers.clear()
+        draw(viewer)
+    viewer.close()
+    return told
+
+
+def in_child(paths: Sequence[Path], cache: str, mode: str = "--child") -> dict[str, Any]:
+    """Look at slides in a process of its own."""
     environment = {**os.environ, "NAPARI_STEM_CACHE": cache}
-    command = [sys.executable, __file__, "--child", str(path)]
+    command = [sys.executable, __file__, mode, *map(str, paths)]
     done = subprocess.run(  # noqa: S603  (this script itself)
         command, check=True, stdout=subprocess.PIPE, text=True, env=environment
     )
@@ -165,21 +202,44 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def cold_table(results: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Lay out what ``cold`` found, one line for each step."""
+    lines = []
+    for name, told in results.items():
+        lines.append(name)
+        for step, numbers in told.items():
+            words = ", ".join(f"{column} {value:.3g}" for column, value in numbers.items())
+            lines.append(f"  {step:14} {words}")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("slides", type=Path, nargs="*")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--cold", action="store_true")
+    parser.add_argument("--cold-child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.child:
-        print(json.dumps(look(options.slides[0])))
+    if options.child or options.cold_child:
+        print(json.dumps(look(options.slides[0]) if options.child else cold(options.slides)))
         return
+    slides = [path.resolve() for path in options.slides]
     results = {}
     with tempfile.TemporaryDirectory() as cache:
-        for path in (SMALL, *options.slides):
-            for when in ("first", "again"):
-                results[f"{path.name}, {when}"] = in_child(path.resolve(), cache)
-    print(json.dumps(results) if options.json else table(results))
+        if options.cold:
+            for first in slides:
+                others = [path for path in slides if path != first]
+                told = in_child([first, *others], cache, "--cold-child")
+                results[f"{first.name} first"] = told
+        else:
+            for path in (SMALL, *slides):
+                for when in ("first", "again"):
+                    results[f"{path.name}, {when}"] = in_child([path], cache)
+    if options.json:
+        print(json.dumps(results))
+    else:
+        print(cold_table(results) if options.cold else table(results))
 
 
 if __name__ == "__main__":

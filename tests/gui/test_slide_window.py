@@ -194,3 +194,115 @@ def test_a_slide_lost_while_it_is_shown_is_told_once(what, road, cache, tmp_path
     assert words.get(what, "was changed or replaced while it was open") in notifications[0]
     assert "again" in notifications[0]
     assert layer in road.viewer.layers
+
+
+@pytest.mark.parametrize("kind", ["OME-Zarr", "DICOM", "a file's folder"])
+def test_a_folder_that_goes_away_is_told_once(kind, road, cache, tmp_path, notifications):
+    """As a network path does."""
+    place = tmp_path / "share"
+    if kind == "OME-Zarr":
+        path = place / "slide.ome.zarr"
+        write_ome_zarr(path, tifffile.imread(SVS, series=0))
+    elif kind == "DICOM":
+        pytest.importorskip("openslide")
+        path = place / "dicom"
+        shutil.copytree(SLIDES / "CMU-1-Small-Region-dicom", path)
+    else:
+        place.mkdir()
+        path = place / "slide.svs"
+        shutil.copy(SVS, path)
+    layer = road.open(path)
+    slide = road.dock.coordinator.slide
+    road.wait(lambda: slide.is_complete)
+    road.qtbot.wait(300)
+    del notifications[:]
+    place.rename(tmp_path / "elsewhere")
+    kept_blocks.cache_clear()
+    look_about(road, layer)
+    road.wait(lambda: notifications != [])
+    look_about(road, layer)
+    (told,) = notifications
+    assert "has gone away while it was open" in told
+    assert str(place) in told
+    assert layer in road.viewer.layers
+
+
+def write_ome_zarr(folder: Path, pixels: np.ndarray) -> None:
+    """Write OME-Zarr 0.5 as other programs do, through zarr."""
+    import zarr
+
+    group = zarr.open_group(folder, mode="w", zarr_format=3)
+    datasets = []
+    for number in range(3):
+        level = np.moveaxis(pixels[:: 2**number, :: 2**number], 2, 0)
+        group.create_array(str(number), data=np.ascontiguousarray(level), chunks=(3, 256, 256))
+        scale = [{"type": "scale", "scale": [1.0, 0.5 * 2**number, 0.5 * 2**number]}]
+        datasets.append({"path": str(number), "coordinateTransformations": scale})
+    axes = [{"name": "c", "type": "channel"}]
+    axes += [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
+
+
+def test_a_slide_fits_a_window_that_becomes_as_large_as_a_screen(road):
+    road.viewer.window.resize(1280, 800)
+    layer = road.open(SVS)
+    road.qtbot.wait(150)
+    before, width = shown_share(road, layer), road.viewer.canvas.size[1]
+    zoom = road.viewer.scene.camera.zoom
+    road.viewer.window.resize(2560, 1440)
+    road.wait(lambda: road.viewer.canvas.size[1] > 1.5 * width)
+    road.wait(lambda: shown_share(road, layer) == pytest.approx(before, abs=0.02))
+    assert road.viewer.scene.camera.zoom > 1.3 * zoom
+
+
+def test_the_scale_bar_comes_after_the_picture(road):
+    overlays = road.viewer.canvas.overlays
+    seen_with_the_layer = []
+    road.viewer.layers.events.inserted.connect(
+        lambda _: QTimer.singleShot(
+            0, lambda: seen_with_the_layer.append(overlays.scale_bar.visible)
+        )
+    )
+    road.open(SVS)
+    road.wait(lambda: overlays.scale_bar.visible)
+    assert seen_with_the_layer == [False]
+
+
+@pytest.mark.parametrize("is_sized_first", [True, False])
+@pytest.mark.parametrize("how", ["dock", "drag"])
+def test_slides_with_and_without_a_pixel_size_agree_on_units(
+    how, is_sized_first, road, plugin, cache, notifications
+):
+    paths = [SVS, SLIDES / "C5-crop.jpg"]
+    for path in paths if is_sized_first else reversed(paths):
+        if how == "dock":
+            road.open(path)
+        else:
+            opened_by_a_person(road.viewer, path)
+        road.qtbot.wait(200)
+    assert len(road.viewer.layers) == 2
+    assert [each for each in notifications if "nits" in each] == []
+    assert {str(unit) for unit in road.viewer.layers.extent.units} == {"micrometer"}
+
+
+def test_a_slide_is_fitted_whatever_else_is_open(road, cache):
+    """A tall slide behind a wide one: each fills the canvas along one side."""
+    tall = road.open(SVS)
+    road.qtbot.wait(150)
+    alone = shown_share(road, tall)
+    wide = road.open(SLIDES / "C5-crop.jpg")
+    wide.scale = (40.0, 400.0)
+    road.qtbot.wait(150)
+    road.dock.coordinator.slides.activate(tall.metadata["napari_stem"]["slide"])
+    road.panels.slide.fit_button.click()
+    assert shown_share(road, tall) == pytest.approx(alone, abs=0.02)
+
+
+def test_the_overview_never_shows_another_slide(road, cache):
+    road.open(SVS)
+    overview = road.panels.slide.overview
+    road.wait(lambda: overview._image is not None)
+    seen = []
+    road.viewer.layers.events.inserted.connect(lambda _: seen.append(overview._image))
+    road.open(SLIDES / "C5-crop.jpg")
+    assert seen[0] is None or seen[0].width() > seen[0].height()  # the crop is wide, the SVS tall

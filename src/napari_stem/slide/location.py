@@ -113,10 +113,19 @@ def _told(path: Path, error: Exception) -> str:
 
 
 class Unchanged:
-    """Tells whether a file is still the one that was opened, by its size, date and number."""
+    """Tells whether a file is still the one that was opened, by its size, date and number.
 
-    def __init__(self, path: Path) -> None:
+    Parameters
+    ----------
+    path
+        The file.
+    slide
+        What the user opened, where it is a folder that the file lies in.
+    """
+
+    def __init__(self, path: Path, slide: Path | None = None) -> None:
         self.path = path
+        self._slide = slide or path
         self._was = self._stamp()
 
     def _stamp(self) -> tuple[int, int, int]:
@@ -135,10 +144,10 @@ class Unchanged:
             now = self._stamp()
         except OSError as error:
             msg = (
-                f"{self.path.name} has gone away while it was open ({error.strerror}); bring back "
-                f"{self.path} or its disk or network, then open it again."
+                f"{self._slide.name} has gone away while it was open ({error.strerror}); bring back "
+                f"{self._slide} or its disk or network, then open it again."
             )
             raise SlideError(msg) from error
         if now != self._was:
-            msg = f"{self.path.name} was changed or replaced while it was open; open it again."
+            msg = f"{self._slide.name} was changed or replaced while it was open; open it again."
             raise SlideError(msg)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 NAME = "ome-zarr"
 METADATA = ("zarr.json", ".zattrs", ".zgroup")
+ARRAYS = ("zarr.json", ".zarray")  # what says that a folder is an array
 MAX_IMAGES = 64
 
 
@@ -193,10 +194,12 @@ def _native(location: Location, place: str, group: Any) -> Native:
     axes = [axes_of(name, multiscale, array) for array in arrays]
     sizes = tuple(each.size for each in axes)
     refuse_absurd(name, sizes)
-    check = _watch(location, group)
     sources = tuple(
         LevelPixels(
-            watched(partial(each.window, array), check), each.size, chunks_of(each, array), name
+            watched(partial(each.window, array), _watch(location, array)),
+            each.size,
+            chunks_of(each, array),
+            name,
         )
         for each, array in zip(axes, arrays, strict=True)
     )
@@ -213,11 +216,12 @@ def _native(location: Location, place: str, group: Any) -> Native:
     return Native(facts=Facts(sizes[0], found, sizes, "generic", digest, told), sources=sources)
 
 
-def _watch(location: Location, group: Any) -> Callable[[], None]:
-    """Check before each reading that the metadata is still there: zarr gives black for lost chunks."""
+def _watch(location: Location, array: Any) -> Callable[[], None]:
+    """Check before each reading that a level is still there: for lost chunks zarr gives one colour."""
     if location.url is not None:
         return lambda: None
     if not location.is_folder:
         return Unchanged(location.path).check
-    folder: Path = location.path / str(group.path)
-    return Unchanged(next(folder / n for n in METADATA if (folder / n).is_file())).check
+    folder: Path = location.path / str(array.path)
+    about = next(folder / n for n in ARRAYS if (folder / n).is_file())
+    return Unchanged(about, location.path).check

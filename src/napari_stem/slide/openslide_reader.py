@@ -78,7 +78,7 @@ def open_native(location: Location) -> Native:
     if openslide.OpenSlide.detect_format(str(path)) == "dicom":
         refuse_fatal(path)
     try:
-        unchanged = Unchanged(path)
+        unchanged = Unchanged(path, location.path)
         osr = openslide.OpenSlide(str(path))
     except (openslide.OpenSlideError, *READ_ERRORS) as error:
         raise SlideError(_damaged(path, error)) from error

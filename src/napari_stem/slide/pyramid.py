@@ -168,9 +168,10 @@ def open_store(plan: Plan) -> list[LevelPixels] | None:
 
 def _stored_level(array: Any, size: SizePx, plan: Plan, use: Use | None = None) -> LevelPixels:
     def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
-        if use is not None:  # zarr gives white for what is not there any more
+        pixels = array[:, rows, columns]
+        if use is not None:  # afterwards: zarr gives white for what was not there any more
             use.refuse_missing(array.path, rows, columns, CHUNK_PX)
-        return np.ascontiguousarray(np.moveaxis(array[:, rows, columns], 0, 2))
+        return np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
 
     told_as = f"{plan.folder} (the stored levels of {plan.title})"
     return LevelPixels(read, size, SizePx(CHUNK_PX, CHUNK_PX), told_as)

@@ -16,6 +16,8 @@ from napari_stem.slide.compiled import compiled
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Places = tuple[np.uint64, np.uint64, np.uint64, np.uint64, np.uint64]
+
 U16, U32, U64 = np.uint16, np.uint32, np.uint64
 POINT = U32(8)  # bits after it
 HIGH = U32(16)  # of a product
@@ -88,10 +90,10 @@ def _share(value: np.uint16, weight: np.uint16) -> np.uint32:
 @compiled
 def _mix_two(
     tiles: NDArray[np.uint8],
-    places: tuple[U64, U64, U64, U64, U64],
+    places: Places,
     weights: tuple[np.uint16, np.uint16],
     out: NDArray[np.uint16],
-    run: tuple[U64, U64],
+    run: tuple[np.uint64, np.uint64],
 ) -> None:
     slot, y, next_slot, next_y, begin = places
     to, n = run
@@ -104,10 +106,10 @@ def _mix_two(
 @compiled
 def _add(
     tiles: NDArray[np.uint8],
-    place: tuple[U64, U64, U64],
+    place: tuple[np.uint64, np.uint64, np.uint64],
     weight: np.uint16,
     out: NDArray[np.uint16],
-    run: tuple[U64, U64],
+    run: tuple[np.uint64, np.uint64],
 ) -> None:
     slot, y, begin = place
     to, n = run
@@ -146,9 +148,9 @@ def _mix_rows(
 def _mix_run(
     row: NDArray[np.uint16],
     weights: NDArray[np.uint16],
-    places: tuple[U64, U64, U64],
+    places: tuple[np.uint64, np.uint64, np.uint64],
     out: NDArray[np.uint8],
-    y: U64,
+    y: np.uint64,
 ) -> None:
     old, new, n = places
     following = old + U64(3)
@@ -163,7 +165,7 @@ def _mix_one(
     row: NDArray[np.uint16],
     old: int,
     weights: NDArray[np.uint16],
-    x: int,
+    x: np.intp,
     used: int,
     out: NDArray[np.uint8],
     y: int,
@@ -216,5 +218,6 @@ def resample_straight(
             old = 3 * (first_x[begin] - left)
             places = (U64(old), U64(3 * begin), U64(3 * (end - begin)))
             _mix_run(mixed, by_number, places, out, U64(y))
-        for x in singles:
-            _mix_one(mixed, 3 * (first_x[x] - left), weights_x, x, used_x[x], out, y)
+        for single in singles:
+            old = 3 * (first_x[single] - left)
+            _mix_one(mixed, old, weights_x, single, used_x[single], out, y)

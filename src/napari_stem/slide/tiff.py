@@ -27,12 +27,14 @@ from napari_stem.slide.tiff_metadata import (
     ICC_TAG,
     aperio_description,
     associated_series,
+    fluorescence_channels,
+    in_pieces,
     mpp_sources,
     objective_power,
-    tiles_overlap,
     vendor_of,
 )
 from napari_stem.slide.tiff_tiles import LevelReader
+from napari_stem.slide.tiff_vendors import philips_images
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,15 +111,29 @@ def _baseline(path: Path, tiff: tifffile.TiffFile) -> Any:
         raise ValueError(msg)
     series = max(candidates, key=lambda s: _size(s).height_px * _size(s).width_px)
     refuse_absurd(path.name, [_size(level) for level in series.levels])
+    _refuse_channels(path, tiff, series)
+    _refuse_in_pieces(path, tiff, series)
     _refuse_unsuitable(path, series)
     _refuse_truncated(path, tiff)
-    if tiff.is_bif and tiles_overlap(tiff):
+    return series
+
+
+def _refuse_channels(path: Path, tiff: tifffile.TiffFile, series: Any) -> None:
+    if (n := fluorescence_channels(tiff, series)) > 0:
         msg = (
-            f"{path.name} has overlapping tiles, which must be stitched; install OpenSlide, which "
-            f"can: pip install 'napari-stem[openslide]'."
+            f"{path.name} is a fluorescence scan ({n} channels), not a brightfield image of an "
+            f"H&E stain; open the brightfield scan of the section, if there is one."
+        )
+        raise SlideError(msg)
+
+
+def _refuse_in_pieces(path: Path, tiff: tifffile.TiffFile, series: Any) -> None:
+    if told := in_pieces(tiff, series):
+        msg = (
+            f"{path.name} has {told}; install OpenSlide, which can: pip install "
+            f"'napari-stem[openslide]'."
         )
         raise UnsuitedError(msg)
-    return series
 
 
 def _size(level: Any) -> SizePx:
@@ -202,6 +218,8 @@ def _native(path: Path, tiff: tifffile.TiffFile, series: Any, unchanged: Unchang
         name: _level_pixels(tiff, each, unchanged, None)
         for name, each in associated_series(tiff, series).items()
     }
+    if tiff.is_philips:
+        associated = philips_images(tiff, path.name) | associated
     return Native(
         facts=_facts(path, tiff, series, sources, colour),
         sources=sources,

@@ -19,6 +19,7 @@ from napari_stem.slide.pixel_size import (
     plausible_mpp,
     source_of,
 )
+from napari_stem.slide.tiff_vendors import leica_macros, n_channels, n_leica_regions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,7 @@ VENDORS = {
     "akoya": "is_qpi",
 }
 XMP_TAG, NDPI_OBJECTIVE_TAG, ICC_TAG = 700, 65421, 34675
+FLUORESCENT = frozenset({"Fluor", "EmissionWavelength", "ExcitationWavelength"})  # of OME channels
 ASSOCIATED = ("label", "macro", "thumbnail")
 
 
@@ -101,21 +103,56 @@ def associated_series(tiff: tifffile.TiffFile, baseline: Any) -> dict[str, Any]:
     """Find the label, macro and thumbnail images by the names that the series have."""
     found: dict[str, Any] = {}
     names = _ome_names(tiff)
+    macros = leica_macros(tiff) if tiff.is_scn else frozenset()
     for number, series in enumerate(tiff.series):
         if series is baseline or series.dtype != "uint8" or not set(series.axes) <= set("YXS"):
             continue
-        name = f"{series.name} {names.get(number, '')}".lower()
+        own = "macro" if number in macros else series.name
+        name = f"{own} {names.get(number, '')}".lower()
         for kind in ASSOCIATED:
             if kind in name:
                 found.setdefault(kind, series)
     return found
 
 
-def tiles_overlap(tiff: tifffile.TiffFile) -> bool:
-    """Tell whether a Ventana slide's tiles overlap, so that they must be stitched."""
-    xml = _ventana_xml(tiff)
-    overlaps = re.findall(r'\bOverlap[XY]\s*=\s*"(-?\d+)"', xml)
-    return any(int(overlap) != 0 for overlap in overlaps)
+def fluorescence_channels(tiff: tifffile.TiffFile, series: Any) -> int:
+    """Count the channels of a fluorescence scan; 0 for a brightfield one.
+
+    Three or four 8-bit channels would pass for red, green and blue, each kept apart.
+    """
+    if n := n_channels(series, vendor_of(tiff)):
+        return n
+    if not tiff.is_ome or "C" not in series.axes:
+        return 0
+    try:
+        number = next(n for n, each in enumerate(tiff.series) if each is series)
+        channels = _ome_images(tiff)[number]["Pixels"]["Channel"]
+    except (*READ_ERRORS, StopIteration):
+        return 0
+    told = channels if isinstance(channels, list) else [channels]
+    emitting = [each for each in told if not FLUORESCENT.isdisjoint(each)]
+    is_told = any(each.get("ContrastMethod") == "Fluorescence" for each in told)
+    return len(told) if emitting or is_told else 0
+
+
+def in_pieces(tiff: tifffile.TiffFile, series: Any) -> str:
+    """Say what must be put together or chosen from, empty for a plain picture.
+
+    One piece alone would be taken for the slide.
+    """
+    if tiff.is_ndpi and "Z" in series.axes:
+        n_planes = series.shape[series.axes.index("Z")]
+        return f"{n_planes} focal planes, of which one must be taken"
+    if tiff.is_scn and (n := n_leica_regions(tiff)) > 1:
+        return f"{n} scanned regions, which must be put side by side"
+    if tiff.is_bif:
+        xml = _ventana_xml(tiff)
+        overlaps = re.findall(r'\bOverlap[XY]\s*=\s*"(-?[\d.]+)"', xml)
+        if any(float(overlap) != 0 for overlap in overlaps):
+            return "overlapping tiles, which must be stitched"
+        if (n := len(re.findall(r'\bAOIScanned\s*=\s*"1"', xml))) > 1:
+            return f"{n} scanned areas, which must be put side by side"
+    return ""
 
 
 def _ome_names(tiff: tifffile.TiffFile) -> dict[int, str]:

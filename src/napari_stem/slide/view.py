@@ -105,6 +105,11 @@ class SlideView:
                 self.failed(str(error))
             return self._rough(level, rows, columns)
 
+    @property
+    def coarsest(self) -> NDArray[np.uint8] | None:
+        """The coarsest level, (h, w, 3), if it has been read already."""
+        return self._coarsest
+
     def _whole_coarsest(self) -> NDArray[np.uint8]:
         """Read the coarsest level, once: it is small, and the last resort for all others."""
         if self._coarsest is None:

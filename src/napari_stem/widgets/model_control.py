@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_stem.widgets.about_slide_control import AboutSlideControl
 from napari_stem.widgets.download_control import DownloadControl
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # of `list_models`, with the ``config``, and the ``folder`` (or zip) of a model that the user added
 Entry = dict[str, Any]
 MOST_REMEMBERED = 12
+SEEN_MS = 1500  # by then a slide has been drawn, which loading libraries would hold up
 
 
 class ModelControl(QObject):
@@ -55,7 +56,11 @@ class ModelControl(QObject):
         self.downloads.ended.connect(partial(panel.models.show_fetching, is_busy=False))
         self.encoders.changed.connect(self._tell_missing)
         self.about.changed.connect(self._tell_missing)
-        slides.activated.connect(lambda _: self._load_ahead())
+        self._seeing = QTimer(self)
+        self._seeing.setSingleShot(True)
+        self._seeing.setInterval(SEEN_MS)
+        self._seeing.timeout.connect(self._load_ahead)
+        slides.activated.connect(lambda _: self._seeing.start())
         jobs.start(_list_models, folders.splitlines(), done=self._show)
 
     def folders(self) -> str:

@@ -64,15 +64,18 @@ class OverviewControl(QObject):
 
     def show(self, layer: Image | None) -> None:
         """Show the slide of a layer; None: there is none."""
+        if layer is not self._layer:
+            self._overview.show_picture(None)  # rather nothing than another slide
         self._layer = layer
         view = None if layer is None else view_of(layer)
         self._overview.setVisible(view is not None)
         if layer is None or view is None:
-            self._overview.show_picture(None)
             return
         self._follow()
         self._mark()
-        if view.slide.is_complete:
+        if view.slide.is_complete and view.coarsest is not None:
+            self._picture(layer, view.coarsest)
+        elif view.slide.is_complete:
             self._jobs.start(_coarsest, view, done=lambda pixels: self._picture(layer, pixels))
         else:
             self.show_sketch()

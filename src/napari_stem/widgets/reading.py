@@ -16,6 +16,7 @@ from napari_stem import reader, sample_data
 from napari_stem.layers import METADATA_KEY
 from napari_stem.widgets.region_layers import load_units
 from napari_stem.widgets.slide_feed import SlideFeed, is_fed, view_of, wait_little
+from napari_stem.widgets.slide_layers import agree_on_units
 from napari_stem.widgets.telling import tell_error
 from napari_stem.widgets.worker import Jobs
 
@@ -51,6 +52,9 @@ def _read(read: NapariReader, path: str) -> list[LayerData | tuple[None]]:
         return [(None,)]
     found = read(path)
     _feed_when_shown(found)
+    for data in found:
+        if viewer is not None and len(data) == 3:
+            agree_on_units(viewer, data[1])
     return found
 
 
@@ -95,6 +99,7 @@ class Opening(QObject):
                 slide.close()
                 continue
             _feed_when_shown([data])
+            agree_on_units(self._viewer, data[1])
             self._viewer.add_layer(Layer.create(*data))
 
     def _end(self) -> None:

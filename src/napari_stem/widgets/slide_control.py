@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from napari_stem.widgets.worker import Jobs
 
 FIT_AGAIN_MS = 60
+SCALE_BAR_MS = 100
 
 
 class SlideControl(QObject):
@@ -58,6 +59,10 @@ class SlideControl(QObject):
         self._fitting.setSingleShot(True)
         self._fitting.setInterval(FIT_AGAIN_MS)
         self._fitting.timeout.connect(self._fit_again)
+        self._scale_bar = QTimer(self)
+        self._scale_bar.setSingleShot(True)
+        self._scale_bar.setInterval(SCALE_BAR_MS)
+        self._scale_bar.timeout.connect(self._show_scale_bar)
         viewer.canvas.events.size.connect(self._on_canvas_resized)
         panel.open_requested.connect(self.open)
         panel.sample_requested.connect(self.open_sample)
@@ -92,6 +97,7 @@ class SlideControl(QObject):
         """Let go of the viewer."""
         self._told.stop()
         self._fitting.stop()
+        self._scale_bar.stop()
         self._length.stop()
         self._display.close()
         self._viewer.canvas.events.size.disconnect(self._on_canvas_resized)
@@ -187,6 +193,11 @@ class SlideControl(QObject):
     def _fit_again(self) -> None:
         if self.layer is not None and self.layer in self._viewer.layers:
             self._layers.fit(self.layer)
+            self._scale_bar.start()
+
+    def _show_scale_bar(self) -> None:
+        if self.layer is not None and self.layer in self._viewer.layers:
+            self._layers.show_scale_bar(self.layer)
 
     def _on_canvas_resized(self, event: Any) -> None:
         if self.layer is not None and self._layers.is_as_fitted():

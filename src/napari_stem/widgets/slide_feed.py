@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PATIENCE_S = 0.04  # what most steps take; the rest is drawn when it comes
 REDRAW_MS = 30
 SKETCH_MS = 400
+FIRST_SKETCH_MS = 40  # until there is anything to be seen
 
 
 def view_of(layer: Any) -> SlideView | None:
@@ -105,7 +106,7 @@ class SlideFeed(QObject):
     def _complete(self) -> None:
         report = Reporter(self)
         report.reported.connect(self._tell_progress)
-        self._sketching.start()
+        self._sketching.start(FIRST_SKETCH_MS)
         self._jobs.start(
             _complete, self._view.slide, report, done=self._on_complete, failed=self._give_up
         )
@@ -130,6 +131,7 @@ class SlideFeed(QObject):
         if n_strokes == self._n_strokes:
             return
         self._n_strokes = n_strokes
+        self._sketching.setInterval(SKETCH_MS)
         self._layer.data = list(self._view.levels)  # a mere refresh keeps the coarsest level
         self.sketched.emit(self._layer)
 

@@ -24,6 +24,28 @@ def slide_of(layer: Any) -> Slide | None:
     return slide
 
 
+def agree_on_units(viewer: Viewer, options: dict[str, Any]) -> None:
+    """Give a slide's layer that is to be added, and those in the viewer, units that go together.
+
+    Layers in different units would switch napari's units, and with them the scale bar, off for all; napari
+    warns of it as soon as the second one is drawn.
+
+    Parameters
+    ----------
+    viewer
+        Gets the layer; slides without a pixel size in it are given um where the new one has them.
+    options
+        Of the layer; their ``units`` are changed where a slide in the viewer has um.
+    """
+    slides = [(layer, slide) for layer in viewer.layers if (slide := slide_of(layer)) is not None]
+    if options["units"] != UM and all(slide.mpp is None for _, slide in slides):
+        return
+    options["units"] = UM
+    for layer, slide in slides:
+        if slide.mpp is None:
+            layer.units = UM
+
+
 class SlideLayers:
     """Finds, adds and rescales slide layers."""
 
@@ -44,6 +66,7 @@ class SlideLayers:
         if name is not None:
             options["name"] = name
         wait_little(options["metadata"][METADATA_KEY]["view"])
+        agree_on_units(self._viewer, options)
         return self._viewer.add_image(data, **options)
 
     def look_at(self, layer: Image, before: Image | None) -> bool:
@@ -51,7 +74,8 @@ class SlideLayers:
 
         Returns
         -------
-        Whether the slide is shown as a whole, having not been looked at before.
+        Whether the slide is shown as a whole, having not been looked at before; in a window,
+        ``show_scale_bar`` is due when its picture has been drawn.
         """
         camera = self._viewer.scene.camera
         if before is layer:
@@ -59,13 +83,21 @@ class SlideLayers:
         if before is not None:
             self._views[before] = self._looked_at()
         self.settle_units()
+        is_known = layer in self._views
         slide = slide_of(layer)
-        self._viewer.canvas.overlays.scale_bar.visible = slide is not None and slide.mpp is not None
-        if layer in self._views:
+        # its first drawing compiles shaders and letters for half a second: the picture comes before
+        if is_known or not hasattr(self._viewer, "window") or slide is None or slide.mpp is None:
+            self.show_scale_bar(layer)
+        if is_known:
             camera.center, camera.zoom = self._views[layer]
             return False
         self.fit(layer)
         return True
+
+    def show_scale_bar(self, layer: Image) -> None:
+        """Show the scale bar if the slide's pixel size is known."""
+        slide = slide_of(layer)
+        self._viewer.canvas.overlays.scale_bar.visible = slide is not None and slide.mpp is not None
 
     def settle_units(self) -> None:
         """Show slides without a pixel size in pixels, unless another slide is measured in um.
@@ -81,12 +113,7 @@ class SlideLayers:
 
     def fit(self, layer: Image) -> None:
         """Show the whole of a slide."""
-        self._viewer.reset_view()  # shows everything, hidden layers too
-        everything = np.ptp(self._viewer.layers.extent.world, axis=0)[-2:]
-        top_left, bottom_right = layer.extent.world[:, -2:]
-        camera = self._viewer.scene.camera
-        camera.zoom *= float(np.min(everything / np.maximum(bottom_right - top_left, 1e-9)))
-        camera.center = (0, *((top_left + bottom_right) / 2))
+        self._viewer.reset_view(layers=[layer])
         self._fitted = self._looked_at()
 
     def is_as_fitted(self) -> bool:

@@ -218,9 +218,11 @@ def test_what_is_no_rgb_image_says_so(crop, tmp_path):
         open_slide(absurd)
 
 
-def test_a_folder_that_goes_away_is_not_shown_black(crop, tmp_path, opened):
+@pytest.mark.parametrize("what", ["slide", "level"])
+def test_a_folder_that_goes_away_is_not_shown_black(what, crop, tmp_path, opened):
     root = write(tmp_path / "slide.zarr", crop)
     slide = opened(root)
-    root.rename(tmp_path / "elsewhere.zarr")
-    with pytest.raises(SlideError, match="gone away while it was open"):
+    gone = root if what == "slide" else root / "0"
+    gone.rename(tmp_path / "elsewhere")
+    with pytest.raises(SlideError, match=r"^slide\.zarr has gone away while it was open"):
         slide.levels[0].pixels.compute()

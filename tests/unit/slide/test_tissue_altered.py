@@ -126,6 +126,20 @@ def test_ink_is_followed_across_tissue(name, strength, section):
     assert beside.sum() < 0.015 * expected.sum()
 
 
+@pytest.mark.parametrize(("name", "strength"), [("C2", 1.0), ("C3", 0.5), ("C4", 0.5)])
+def test_red_ink_that_takes_a_good_part_of_a_section_is_followed(name, strength, slides):
+    """The plane of the stains that fits best is drawn to so much ink, whose colour is not far from it."""
+    with Image.open(slides / f"{name}-thumbnail.jpg") as image:
+        rgb = stained(np.asarray(image), strength)
+    clean = TissueView.of_thumbnail(rgb)
+    expected = clean.mask()
+    marked, ink = written_on(rgb, INKS["red"], "tissue", 24)
+    marks = TissueView.of_thumbnail(marked).marks
+    assert (marks & ink & expected).sum() > 0.95 * (ink & expected).sum()
+    assert not (marks & expected & ~ndimage.binary_dilation(ink, iterations=8)).any()
+    assert not clean.marks.any()
+
+
 def test_pigment_that_touches_no_mark_is_tissue(section):
     rgb, expected, _ = section
     marked, _ink = written_on(rgb, INKS["red"], "glass", 10)
