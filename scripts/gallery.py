@@ -31,7 +31,7 @@ SETTLE_S = 0.7
 N_COLOURS = 256  # of a palette: tissue and text stay as they are, files become a third
 GENES = ("CD74", "COL1A1", "GNAS", "SCD")
 BESIDE = [(3900, 3300), (5100, 3300), (5100, 4300), (3900, 4300)]  # (x, y) in level-0 px
-OTHER = [(5600, 4600), (6700, 4600), (6700, 5500), (5600, 5500)]
+OTHER = [(2300, 3700), (3400, 3700), (3400, 4500), (2300, 4500)]
 
 
 class Tour:
@@ -54,7 +54,8 @@ class Tour:
             time.sleep(0.01)
 
     def settle(self, seconds: float = SETTLE_S) -> None:
-        """Let the window draw."""
+        """Let all layers come, and the window draw."""
+        self.wait(self.road.maps.turns.is_settled)
         start = time.monotonic()
         self.wait(lambda: time.monotonic() - start > seconds)
 
@@ -69,6 +70,7 @@ class Tour:
         """Go from station to station; yields the name of each."""
         yield from self._lead(prediction)
         yield from self._maps()
+        yield from self._unsure()
         yield from self._closer()
         yield from self._beyond()
 
@@ -105,26 +107,51 @@ class Tour:
         genes.choose(known[0])
         self.open_parts("Genes")
         yield "map"
-        genes.picked.genes = tuple(known[:2])
-        genes.choose_arrangement("mix")
-        yield "mixed"
+        genes.search.setText("COL")
+        self.settle()
+        yield "search"
+        genes.search.clear()
+        for name, n_genes in (("mixed", 2), ("mixed-three", 3)):
+            genes.choose_arrangement("mix")
+            genes.picked.genes = tuple(known[:n_genes])
+            genes.choose_arrangement("mix")
+            yield name
+        genes.choose_arrangement("beside")
         genes.picked.genes = tuple(known[:4])
         genes.choose_arrangement("beside")
         self.settle(2)
         yield "side-by-side"
+        genes.sets.add_list("Collagens", [g for g in genes.table.search.genes if "COL" in g])
+        genes.choose_arrangement("score")
+        self.wait(lambda: self.road.maps.current().score is not None)
+        yield "score"
         genes.choose_arrangement("one")
+
+    def _unsure(self) -> Iterator[str]:
+        panels, road = self.panels, self.road
+        self.open_parts("Uncertainty")
+        panels.genes.show_view("sd")
+        yield "sd"
+        panels.uncertainty.choose_expression("faded")
+        yield "uncertainty"
+        panels.uncertainty.choose_expression("probable")
+        self.wait(lambda: "where P(" in self._title())
+        yield "probable"
+        panels.uncertainty.choose_expression("sample")
+        self.wait(lambda: "one possibility" in self._title())
+        yield "sample"
+        panels.uncertainty.choose_expression("mean")
+        self.settle()
+        road.uncertainty.refresh()
+
+    def _title(self) -> str:
+        found = self.road.uncertainty.layers().map
+        return "" if found is None else str(found.layer.name)
 
     def _closer(self) -> Iterator[str]:
         import numpy as np
 
-        panels, road = self.panels, self.road
-        self.open_parts("Uncertainty")
-        panels.uncertainty.choose_expression("faded")
-        yield "uncertainty"
-        panels.uncertainty.choose_expression("probable")
-        self.wait(lambda: road.uncertainty.layers().map is not None)
-        yield "probable"
-        panels.uncertainty.choose_expression("mean")
+        road = self.road
         self.open_parts("Inspect")
         prediction = road.maps.current().maps.prediction
         spot = int(np.nanargmax(prediction.values(GENES[0])))
@@ -144,14 +171,14 @@ class Tour:
 
         drawn = [
             ClassedRegion(shapely.Polygon(corners), name, kind, class_colour(kind))
-            for corners, name, kind in ((BESIDE, "tumour edge", "Tumor"), (OTHER, "core", "Stroma"))
+            for corners, name, kind in ((BESIDE, "nest", "Tumor"), (OTHER, "tip", "Stroma"))
         ]
         self.road.regions.add(self.road.slide, drawn)
         self.open_parts("Compare")
         panel = self.panels.compare
         self.wait(lambda: panel.first.count() > 2)
-        panel.first.setCurrentText("tumour edge")
-        panel.second.setCurrentText("core")
+        panel.first.setCurrentText("nest")
+        panel.second.setCurrentText("tip")
         self.settle(2)
         panel.button.click()
 
@@ -178,9 +205,31 @@ class Tour:
         panels.analysis.visible_box.click()
         self.open_parts("Export")
         yield "export"
+        self.dock.toggle_overview()
+        self.settle()
+        yield "overview"
+        self.dock.toggle_overview()
         self.dock.menu.show_help()
         yield "help"
         self.dock.menu.help_box.close()
+        yield from self._another_day()
+
+    def _another_day(self) -> Iterator[str]:
+        """Save the session, look at something else, and restore it."""
+        genes, sessions = self.panels.genes, self.road.sessions
+        genes.choose_arrangement("beside")
+        self.settle(1)
+        session = sessions.session()
+        genes.choose_arrangement("one")
+        self.viewer.layers.clear()
+        self.settle()
+        restored: list[bool] = []
+        sessions.restored.connect(lambda: restored.append(True))
+        sessions.restore(session)
+        self.wait(lambda: bool(restored))
+        self.open_parts("Genes")
+        self.settle(2)
+        yield "session"
 
 
 def take(tour: Tour, path: Path) -> None:
@@ -190,13 +239,14 @@ def take(tour: Tour, path: Path) -> None:
 
     from napari_stem.widgets.compare_window import CompareWindow
     from napari_stem.widgets.help_box import HelpBox
+    from napari_stem.widgets.overview_window import OverviewWindow
 
     tour.settle()
     tour.dock.show_part(tour.part)
     tour.settle(0.2)
     shot = Image.fromarray(tour.viewer.screenshot(canvas_only=False, flash=False)).convert("RGB")
     for front in QApplication.topLevelWidgets():
-        if not isinstance(front, HelpBox | CompareWindow) or not front.isVisible():
+        if not isinstance(front, HelpBox | CompareWindow | OverviewWindow) or not front.isVisible():
             continue
         picture = _image(front.grab())
         shot.paste(

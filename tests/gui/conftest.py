@@ -25,6 +25,15 @@ def own_settings(tmp_path) -> None:
     QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(tmp_path / "ini"))
 
 
+@pytest.fixture(autouse=True)
+def collection_as_before() -> Iterator[None]:
+    """Let Python collect garbage by itself again: between tests no timer does."""
+    from napari_stem.widgets.garbage import let_python_collect
+
+    yield
+    let_python_collect()
+
+
 @pytest.fixture
 def notifications() -> list[str]:
     """Sentences that napari shows, as they come."""

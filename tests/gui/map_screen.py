@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QThreadPool
+from qtpy.QtCore import QCoreApplication, QEvent, QThreadPool
 from qtpy.QtWidgets import QWidget
 
 from napari_stem.model import load_model
@@ -90,3 +90,9 @@ def on_screen(viewer, path: Path, qtbot) -> Iterator[MapScreen]:
     screen.jobs.close()
     QThreadPool.globalInstance().waitForDone()
     qtbot.wait(20)  # signals of the last jobs are still on their way
+
+
+def one_turn() -> None:
+    """Let what has been posted and every timer that is due have its turn, once."""
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.Timer)
+    QCoreApplication.processEvents()

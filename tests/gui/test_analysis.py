@@ -236,7 +236,7 @@ def test_plots_show_how_domains_lie(road):
     panel.plot_choice.activated.emit(1)
     panel.domains.setCurrentCell(1, NAME)
     assert len(panel.plot.axes.lines) == len(domains.names) + 1
-    assert panel.plot.axes.get_xlabel() == "within this distance of Domain 2, um"
+    assert panel.plot.axes.get_xlabel() == "within this distance of Domain 2, µm"
     np.testing.assert_allclose(
         panel.plot.axes.lines[0].get_ydata(), domains.relations.co_occurrence[0, 1]
     )

@@ -89,10 +89,25 @@ def test_genes_are_stepped_through_as_listed_and_stay_chosen_while_hidden(panel)
     panel.search.setText("b2")
     assert listed(panel) == ["ERBB2"]
     assert panel.gene() == "MUC16"
-    assert not panel.choose("FASN")
     panel.search.clear()
     assert panel.view.currentIndex().data() == "MUC16"
     assert chosen == list(FEW)  # nothing was chosen by filtering
+
+
+def test_a_gene_that_is_not_listed_can_be_chosen_from_elsewhere(panel):
+    chosen = []
+    panel.gene_chosen.connect(chosen.append)
+    panel.choose("ERBB2")
+    panel.search.setText("b2")
+    assert panel.choose("FASN")  # from another table, or a session
+    assert not panel.choose("NOSUCHGENE")
+    assert panel.gene() == "FASN"
+    assert not panel.view.currentIndex().isValid()
+    panel.step(1)
+    assert chosen == ["ERBB2", "FASN", "ERBB2"]
+    panel.choose("FASN")
+    panel.search.clear()
+    assert panel.view.currentIndex().data() == "FASN"
 
 
 def test_sorting_puts_unknown_values_last_either_way(panel):

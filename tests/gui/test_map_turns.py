@@ -5,10 +5,9 @@ from __future__ import annotations
 import gc
 
 import pytest
-from map_screen import MapScreen, on_screen
+from map_screen import MapScreen, on_screen, one_turn
 from napari.components import ViewerModel
 from napari.layers import Image
-from qtpy.QtCore import QCoreApplication, QEvent
 
 from napari_stem.widgets import garbage
 from napari_stem.widgets.map_turns import EXPRESSION, OUTLINES, VIEWS, LayerTurns
@@ -73,12 +72,6 @@ class Changes:
 def changes(window, monkeypatch) -> Changes:
     window.settle()
     return Changes(window, monkeypatch)
-
-
-def one_turn() -> None:
-    """Let what has been posted and every timer that is due have its turn, once."""
-    QCoreApplication.sendPostedEvents(None, QEvent.Type.Timer)
-    QCoreApplication.processEvents()
 
 
 def pick(window: MapScreen, n_genes: int) -> tuple[str, ...]:

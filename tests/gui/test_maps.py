@@ -145,7 +145,8 @@ def test_two_and_three_genes_mixed_have_a_legend_each(screen):
     assert [one.layer.name for one in mixed] == [
         f"{gene} predicted, {unit}" for gene in (first, second, third)
     ]
-    assert [one.layer.colormap.name for one in mixed] == ["magenta", "green", "blue"]
+    lights = [one.layer.colormap.colors[-1][:3] for one in mixed]
+    assert_allclose(lights, np.eye(3))  # none hides another, and all of them make white
     for gene, one in zip((first, second, third), mixed, strict=True):
         assert one.layer.visible
         assert one.layer.colorbar.visible
@@ -157,6 +158,8 @@ def test_two_and_three_genes_mixed_have_a_legend_each(screen):
     screen.genes.list.gene_picked.emit(fourth)  # no room: takes the place of the last
     assert screen.genes.picked.genes == (first, second, fourth)
     screen.genes.picked.buttons[0].click()
+    lights = [one.layer.colormap.colors[-1][:3] for one in screen.display.together.mixed.maps]
+    assert_allclose(lights, [(1, 0, 1), (0, 1, 0)])  # for colour-blind eyes
     assert [one.layer.name.split()[0] for one in screen.display.together.mixed.maps] == [
         second,
         fourth,
@@ -192,6 +195,17 @@ def test_a_score_is_the_mean_z_of_its_genes(screen):
     (move,) = screen.viewer.mouse_move_callbacks
     move(screen.viewer, SimpleNamespace(position=where))
     assert title in screen.inspect.readout.text()
+
+
+def test_napari_s_controls_are_about_a_score_that_follows_several_maps(window):
+    window.genes.sets.add_list("my list", window.prediction.genes[:3])
+    for arrangement in ("mix", "beside"):
+        window.genes.choose_arrangement(arrangement)
+        window.settle()
+        window.genes.choose_arrangement("score")
+        window.wait(lambda: window.mean.name.startswith("Score"))
+        window.settle()
+        assert window.viewer.layers.selection.active is window.mean
 
 
 def test_a_score_without_a_list_says_what_to_do(screen):

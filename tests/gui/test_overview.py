@@ -116,6 +116,33 @@ def _home(viewer):
     return key
 
 
+def test_the_overview_stays_at_hand_when_its_part_is_folded_away(road):
+    dock, overview = road.dock, road.panels.slide.overview
+    road.open(SLIDES / "C5-crop.jpg")
+    dock.parts["Slide"].fold()
+    assert not overview.isVisible()
+    dock.menu.overview_wanted.emit()
+    road.wait(overview.isVisible)
+    window = dock.overview_window()
+    assert overview.height() > HEIGHT_PX  # there is room here
+    (key,) = (key for key in road.viewer.keymap if str(key) == "Shift+Home")
+    road.viewer.keymap[key](road.viewer)  # the slide has the focus
+    assert dock.overview_window() is None
+    assert not window.isVisible()
+    dock.show_part("Slide")
+    road.wait(overview.isVisible)
+    assert overview.height() <= HEIGHT_PX
+    dock.toggle_overview()
+    dock.overview_window().reject()  # Escape
+    road.wait(lambda: dock.overview_window() is None and overview.isVisible())
+
+
+def test_without_a_slide_there_is_no_overview(model_road, notifications):
+    model_road.dock.toggle_overview()
+    assert model_road.dock.overview_window() is None
+    assert notifications == ["Open a slide first."]
+
+
 def test_the_overview_marks_drawn_regions(road):
     road.open(SLIDES / "CMU-1-Small-Region.svs")
     corners = [PointPx(500, 500), PointPx(1500, 500), PointPx(1500, 1500), PointPx(500, 1500)]

@@ -230,6 +230,57 @@ def test_a_score_comes_back_with_its_list(qtbot, model_road, tmp_path, copy):
     dock.shut_down()
 
 
+@pytest.mark.slow
+def test_genes_that_are_not_listed_at_the_moment_come_back_too(model_road, copy, notifications):
+    model_road.open(sample_path())
+    model_road.drop(copy)
+    coordinator, genes = model_road.dock.coordinator, model_road.panels.genes
+    model_road.wait(lambda: coordinator.maps.current() is not None)
+    predicted = coordinator.maps.maps().prediction.genes
+    genes.choose(predicted[7])
+    genes.sets.add_list("others", predicted[:3])
+    assert genes.table.row_of(predicted[7]) is None
+    genes.choose_arrangement("beside")
+    genes.picked.genes = predicted[5:8]
+    before = coordinator.sessions.session()
+    genes.choose(predicted[1])
+    with model_road.qtbot.waitSignal(coordinator.sessions.restored, timeout=60_000):
+        coordinator.sessions.restore(before)
+    assert genes.gene() == predicted[7]
+    assert genes.picked.genes == predicted[5:8]
+    assert coordinator.sessions.session() == before
+    assert notifications == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arrangement", "n_genes"), [("beside", 4), ("mix", 3)])
+def test_several_genes_come_back_in_the_window_as_they_were_seen(
+    road, qtbot, c5_prediction, arrangement, n_genes
+):
+    road.open(sample_path())
+    road.drop(c5_prediction)
+    coordinator, genes = road.dock.coordinator, road.panels.genes
+    road.wait(lambda: coordinator.maps.current() is not None)
+    turns, camera = coordinator.maps.turns, road.viewer.scene.camera
+    genes.picked.genes = coordinator.maps.maps().prediction.genes[:n_genes]
+    genes.choose_arrangement(arrangement)
+    road.wait(turns.is_settled)
+    camera.zoom *= 2
+    camera.center = (0, 3000, 2500)
+    before = coordinator.sessions.session()
+    genes.choose_arrangement("one")
+    genes.picked.genes = genes.picked.genes[:1]
+    road.wait(turns.is_settled)
+    camera.zoom /= 5
+    with qtbot.waitSignal(coordinator.sessions.restored, timeout=60_000):
+        coordinator.sessions.restore(before)
+    road.wait(turns.is_settled)
+    assert coordinator.sessions.session() == before
+    assert coordinator.maps.together.arrangement() == arrangement
+    shown = sum(one.visible and "predicted" in one.name for one in road.viewer.layers)
+    assert shown == n_genes
+
+
 def test_what_is_missing_is_said_and_the_rest_is_opened(model_road, tmp_path, notifications, copy):
     sample = model_road.open(sample_path())
     slide = model_road.dock.coordinator.slide

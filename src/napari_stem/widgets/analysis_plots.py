@@ -132,9 +132,8 @@ class DomainsPlot(Plot):
             for (row, col), value in np.ndenumerate(z):
                 if np.isfinite(value):
                     ink = "white" if abs(value) > 0.6 * most else "black"
-                    axes.text(
-                        col, row, f"{value:.0f}", ha="center", va="center", color=ink, fontsize=7
-                    )
+                    text = f"{value:.0f}".replace("-0", "0") if abs(value) < 1 else f"{value:.0f}"
+                    axes.text(col, row, text, ha="center", va="center", color=ink, fontsize=7)
         bar = self._figure.colorbar(image, ax=axes, shrink=0.8)
         bar.ax.tick_params(colors=self._ink(), labelsize=FONT_POINTS - 1)
         bar.set_label(
@@ -159,4 +158,4 @@ class DomainsPlot(Plot):
         axes.legend(
             fontsize=FONT_POINTS - 1, frameon=False, labelcolor=self._ink(), handlelength=1, ncols=2
         )
-        self._label(f"within this distance of {domains.names[around]}, um", "times as likely")
+        self._label(f"within this distance of {domains.names[around]}, µm", "times as likely")

@@ -88,6 +88,7 @@ class Coordinator(QObject):
             panels.measured,
             self.measured,
             self.analysis,
+            self.maps.turns,
         )
         self.sessions = SessionControl(
             jobs,

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, QThreadPool
+from napari.utils.notifications import show_info
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import QApplication, QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QFrame, QVBoxLayout, QWidget
 
 from napari_stem.widgets import keys
 from napari_stem.widgets.analysis_panel import AnalysisPanel
@@ -22,8 +23,10 @@ from napari_stem.widgets.measured_panel import MeasuredPanel
 from napari_stem.widgets.memory import Remembered, recall, remember
 from napari_stem.widgets.menu_bar import MenuBar
 from napari_stem.widgets.model_panel import ModelPanel
+from napari_stem.widgets.overview_window import OverviewWindow
 from napari_stem.widgets.parts import Folding
 from napari_stem.widgets.region_panel import RegionPanel
+from napari_stem.widgets.road_view import Road, RoadView
 from napari_stem.widgets.slide_panel import SlidePanel
 from napari_stem.widgets.tissue_box import remembered_settings
 from napari_stem.widgets.uncertainty_panel import UncertaintyPanel
@@ -32,13 +35,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import napari.viewer
-    from qtpy.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QHideEvent, QResizeEvent
+    from qtpy.QtGui import (
+        QCloseEvent,
+        QDragEnterEvent,
+        QDropEvent,
+        QHideEvent,
+        QShowEvent,
+    )
 
     from napari_stem.widgets.hints import Hint
     from napari_stem.widgets.keys import Key
 
-LONGEST_WAIT_MS = 3000  # for threads, at the end
 WIDTH = 350
+VIEWER_OVERVIEW = keys.OVERVIEW.sequence.replace("+", "-")  # as napari writes it
 SCROLL_BAR_GAP = 6
 
 
@@ -116,40 +125,6 @@ class Panels:
         )
 
 
-class Road(QWidget):
-    """All parts, as tall as they are at this width: lines of text wrap."""
-
-    def minimumSizeHint(self) -> QSize:
-        """Leave no part less than it needs."""
-        hint, layout = super().minimumSizeHint(), self.layout()
-        if layout is not None and self.width() > 0:
-            hint.setHeight(max(hint.height(), layout.totalHeightForWidth(self.width())))
-        return hint
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        """Another width wraps lines elsewhere."""
-        super().resizeEvent(event)
-        if event.size().width() != event.oldSize().width():
-            self.updateGeometry()
-
-
-class RoadView(QScrollArea):
-    """Scrolls up and down only, and is never narrower than what it holds."""
-
-    def minimumSizeHint(self) -> QSize:
-        """As wide as the widest part."""
-        hint = super().minimumSizeHint()
-        bar = self.verticalScrollBar().sizeHint().width()
-        hint.setWidth(self.widget().minimumSizeHint().width() + bar)
-        return hint
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Follow a part that becomes wider."""
-        if watched is self.widget() and event.type() == QEvent.Type.LayoutRequest:
-            self.updateGeometry()
-        return bool(super().eventFilter(watched, event))
-
-
 class StemDock(QWidget):
     """Predict gene expression on a slide.
 
@@ -161,11 +136,16 @@ class StemDock(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
+        # without this a window closed during a run would linger until its last spot; connected before there
+        # are jobs, so that their threads have ended when garbage is collected in any of them again
+        QApplication.instance().aboutToQuit.connect(self._quit)
         remembered = recall()
+        self._viewer = viewer
         self.panels = Panels.new(remembered)
         self.menu = MenuBar(remembered.session_folder)
         self.parts: dict[str, Folding] = {}
         self._went_on: set[str] = set()
+        self._is_window_closing = False
         self._lay_out()
         self.coordinator = Coordinator(viewer, self.panels, remembered.model_folders, parent=self)
         self.coordinator.road_went_on.connect(self._open_part)
@@ -175,13 +155,10 @@ class StemDock(QWidget):
         self.setAcceptDrops(True)
         self.coordinator.slides.announce()
         self._is_closed = False
-        # without this a window closed during a run would linger until its last spot
-        QApplication.instance().aboutToQuit.connect(self._quit)
 
     def _quit(self) -> None:
-        """Stop what runs, and let it end: a thread that outlives Qt ends in a traceback."""
+        """Stop what runs; it is waited for (`garbage`): a thread that outlives Qt ends in a traceback."""
         self.shut_down()
-        QThreadPool.globalInstance().waitForDone(LONGEST_WAIT_MS)
 
     def event(self, event: QEvent) -> bool:
         """Stop what runs when the dock is taken out of its window, as napari does on a click on its cross."""
@@ -189,6 +166,23 @@ class StemDock(QWidget):
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self.shut_down()
         return handled
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Learn of the end of napari's window, with which the dock goes without being asked."""
+        super().showEvent(event)
+        window: QWidget = self
+        while window.parentWidget() is not None:
+            window = window.parentWidget()
+        if window is not self:
+            window.installEventFilter(self)  # once, however often
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Stop what runs while everything is still there: a window that was closed hides first."""
+        if event.type() == QEvent.Type.Close:
+            self._is_window_closing = True
+        elif event.type() == QEvent.Type.Hide and self._is_window_closing:
+            self.shut_down()
+        return bool(super().eventFilter(watched, event))
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Stop what runs."""
@@ -218,10 +212,27 @@ class StemDock(QWidget):
         part.open()
         self._scroll.verticalScrollBar().setValue(part.pos().y())
 
+    def toggle_overview(self) -> None:
+        """Show the overview in a window of its own, or put it back into its part."""
+        if (window := self.overview_window()) is not None:
+            window.close()
+        elif self.coordinator.slide is None:
+            show_info("Open a slide first.")
+        else:
+            OverviewWindow(self.panels.slide.overview, self).show()
+
+    def overview_window(self) -> OverviewWindow | None:
+        """Return the window with the overview, where it is open."""
+        window = self.panels.slide.overview.window()
+        return window if isinstance(window, OverviewWindow) else None
+
     def shut_down(self) -> None:
         """Stop what runs and remember the choices, once."""
         if not self._is_closed:
             self._is_closed = True
+            self._viewer.bind_key(VIEWER_OVERVIEW, None)
+            if (window := self.overview_window()) is not None:
+                window.close()
             self._remember()
             self.coordinator.close()
 
@@ -247,6 +258,7 @@ class StemDock(QWidget):
 
     def _connect_menu(self) -> None:
         coordinator = self.coordinator
+        self.menu.overview_wanted.connect(self.toggle_overview)
         self.menu.session_to_save.connect(coordinator.sessions.save)
         self.menu.session_to_load.connect(coordinator.sessions.load)
         self.menu.prediction_to_open.connect(lambda path: coordinator.predictions.open(Path(path)))
@@ -259,12 +271,15 @@ class StemDock(QWidget):
             keys.REDO: regions.redo,
             keys.SAVE: self.menu.ask_where_to_save,
             keys.WHOLE_SLIDE: self.coordinator.slides.fit,
+            keys.OVERVIEW: self.toggle_overview,
             keys.HELP: self.menu.show_help,
         }
         for key, act in acts.items():
             shortcut = QShortcut(QKeySequence(key.sequence), self)
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             shortcut.activated.connect(act)
+        # the slide has the keys to itself while it is clicked on
+        self._viewer.bind_key(VIEWER_OVERVIEW, lambda _: self.toggle_overview(), overwrite=True)
 
     def _remember(self) -> None:
         choices = self.panels.choices()

@@ -1,10 +1,16 @@
-"""Spares napari's collection of garbage the objects that came with large libraries.
+"""When and where Python collects garbage while there is a window.
 
-napari collects all garbage whenever a layer is removed, so that what the graphics card held is given back at
-once. With torch and its like loaded, a million objects are looked through for it, and the window stands still
-for half a second to several. `gc.freeze` moves all objects that there are out of every later collection,
-without looking at them; layers made afterwards are still collected as napari means it. What was frozen and is
-thrown away later (a slide) is found once `thaw` has been called.
+*Where.* Python collects in whichever thread has just made the most objects, and destroys there what it finds:
+an object of Qt's with a timer, or a texture whose end is noted in the list that the window draws from. Both
+crash, rarely and anywhere (napari issue 1029). Our threads make many objects, so that, once there are
+background jobs, only a timer of the window's own thread collects, as is done in calibre and pyqtgraph. This
+stays so until the program ends: what a closed panel leaves behind is garbage too.
+
+*How much.* napari collects all garbage whenever a layer is removed, so that what the graphics card held is
+given back at once. With torch and its like loaded, a million objects are looked through for it, and the window
+stands still for half a second to several. `gc.freeze` moves all objects that there are out of every later
+collection, without looking at them; layers made afterwards are still collected as napari means it. What was
+frozen and is thrown away later (a slide) is found once `thaw` has been called.
 """
 
 from __future__ import annotations
@@ -13,7 +19,12 @@ import gc
 import sys
 from dataclasses import dataclass
 
+from qtpy.QtCore import QCoreApplication, QThreadPool, QTimer
+
 MANY_MODULES = 150  # so many new ones since the last time: a large library was loaded
+COLLECT_MS = 200
+LONGEST_WAIT_MS = 3000  # for threads, at the end
+OLDEST = 2  # generation
 
 
 @dataclass
@@ -23,7 +34,63 @@ class _Frozen:
     n_modules: int = 0  # 0: nothing is frozen
 
 
+class _Collector(QTimer):
+    """Collects on the thread that it was made on, as often as Python would."""
+
+    def __init__(self, application: QCoreApplication) -> None:
+        super().__init__(application)
+        self.setInterval(COLLECT_MS)
+        self.timeout.connect(collect_what_is_due)
+        application.aboutToQuit.connect(_end)
+
+
 _frozen = _Frozen()
+_collectors: list[_Collector] = []  # at most one
+
+
+def collect_on_gui_thread() -> None:
+    """Have garbage collected on the thread of the window alone; called there.
+
+    Does nothing where that is so already, whoever has seen to it, or where there is no application.
+    """
+    application = QCoreApplication.instance()
+    if application is None or not gc.isenabled():
+        return
+    gc.disable()
+    collector = _Collector(application)
+    collector.start()
+    _collectors[:] = [collector]
+
+
+def let_python_collect() -> None:
+    """Have garbage collected by whichever thread it falls to again, as without a window."""
+    while _collectors:
+        collector = _collectors.pop()
+        collector.stop()
+        collector.deleteLater()
+        gc.enable()
+
+
+def _end() -> None:
+    """Give threads the time to end; what they were asked for is no longer wanted by now."""
+    QThreadPool.globalInstance().waitForDone(LONGEST_WAIT_MS)
+    let_python_collect()
+
+
+def collect_what_is_due() -> None:
+    """Collect the oldest generation whose time has come by Python's own thresholds."""
+    counts, thresholds = gc.get_count(), gc.get_threshold()
+    if counts[0] <= thresholds[0]:
+        return
+    due = [
+        generation
+        for generation, (count, most) in enumerate(zip(counts, thresholds, strict=True))
+        if 0 < most < count
+    ]
+    if due and due[-1] == OLDEST:
+        spare_libraries()
+    if due:
+        gc.collect(due[-1])
 
 
 def spare_libraries() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QItemSelectionModel, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, QItemSelectionModel, QModelIndex, Qt, QTimer, Signal
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -21,7 +21,7 @@ from napari_stem.widgets.keys import NEXT_GENE, PREVIOUS_GENE
 from napari_stem.widgets.parts import note
 
 if TYPE_CHECKING:
-    from qtpy.QtCore import QModelIndex, QObject
+    from qtpy.QtCore import QObject
     from qtpy.QtGui import QShowEvent
 
 COLUMN_GAP_PX = 10
@@ -71,11 +71,17 @@ class GeneList(QWidget):
         self._gene = ""
 
     def choose(self, gene: str) -> bool:
-        """Choose a gene as if it had been clicked; False where it is not listed."""
+        """Choose a gene, listed at the moment or not; False where it is not predicted."""
         row = self.table.row_of(gene)
-        if row is None:
+        if row is not None:
+            self._go_to(row)
+        elif gene in self.table.search.genes:
+            self.view.setCurrentIndex(
+                QModelIndex()
+            )  # so that a click chooses any row that is listed
+            self._take(gene)
+        else:
             return False
-        self._go_to(row)
         return True
 
     def step(self, rows: int) -> None:
@@ -182,7 +188,9 @@ class GeneList(QWidget):
     def _on_row(self, current: QModelIndex) -> None:
         if not current.isValid():
             return
-        gene = str(current.data(GENE_ROLE))
+        self._take(str(current.data(GENE_ROLE)))
+
+    def _take(self, gene: str) -> None:
         if gene != self._gene:
             self._gene = gene
             self.gene_chosen.emit(gene)

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 from napari_stem.widgets.gene_list import GeneList
 from napari_stem.widgets.gene_sets_box import GeneSetsBox
 from napari_stem.widgets.map_look_box import MapLookBox
-from napari_stem.widgets.mixed_layers import MIXED_COLOURS, MOST_MIXED
+from napari_stem.widgets.mixed_layers import MOST_MIXED, mixed_colours
 from napari_stem.widgets.parts import note
 from napari_stem.widgets.picked_genes import PickedGenes
 from napari_stem.widgets.side_by_side import MOST_BESIDE
@@ -112,13 +112,14 @@ class GenesPanel(QWidget):
         self.list.forget()
         self.list.search.clear()
         self.table.set_genes(genes, reliability, unit)
-        self.picked.keep(set(genes))
+        if genes:  # else those picked are wanted again when the slide is
+            self.picked.keep(set(genes))
         self.doubt.hide()
         self._list_set()
         self.setEnabled(bool(genes))
 
     def choose(self, gene: str) -> bool:
-        """Choose a gene as if it had been clicked; False where it is not in the list."""
+        """Choose a gene, listed at the moment or not; False where it is not predicted."""
         return self.list.choose(gene)
 
     def gene(self) -> str:
@@ -214,6 +215,8 @@ class GenesPanel(QWidget):
         self.gene_chosen.emit(gene)
         if self.arrangement() == ONE:
             self.wish_changed.emit()
+        elif not self.picked.genes:
+            self._on_pick(gene)
 
     def _on_pick(self, gene: str) -> None:
         if self.arrangement() in {MIX, BESIDE}:
@@ -247,7 +250,7 @@ class GenesPanel(QWidget):
         arrangement = self.arrangement()
         self.picked.setVisible(arrangement in {MIX, BESIDE})
         if arrangement == MIX:
-            self.picked.allow(MOST_MIXED, MIXED_COLOURS)
+            self.picked.allow(MOST_MIXED, mixed_colours)
         elif arrangement == BESIDE:
             self.picked.allow(MOST_BESIDE)
         self.hint.setVisible(arrangement == SCORE and not self._can_score())

@@ -27,6 +27,7 @@ REDO = Key("Ctrl+Shift+Z", "Make it again")
 SAVE = Key("Ctrl+S", "Save the session: slides, regions, predictions, view")
 HELP = Key("F1", "These keys")
 WHOLE_SLIDE = Key("Home", "Show the whole slide")
+OVERVIEW = Key("Shift+Home", "Show or close the overview in a window of its own")
 REMOVE_REGION = Key("Del", "Remove the chosen regions (in the table, or on the slide)")
 NEXT_GENE = Key("PgDown", "Next gene of the list")
 PREVIOUS_GENE = Key("PgUp", "Previous gene of the list")
@@ -38,7 +39,7 @@ SEE_MEASURED = Key("Alt+2", "Measured")
 SEE_DIFFERENCE = Key("Alt+3", "Predicted minus measured")
 
 GROUPS: dict[str, tuple[Key, ...]] = {
-    "Everywhere on the panel": (RUN, UNDO, REDO, SAVE, WHOLE_SLIDE, HELP),
+    "Everywhere on the panel": (RUN, UNDO, REDO, SAVE, WHOLE_SLIDE, OVERVIEW, HELP),
     "Genes": (PREVIOUS_GENE, NEXT_GENE, FAVOURITE),
     "Uncertainty, while single samples are shown": (PREVIOUS_SAMPLE, NEXT_SAMPLE),
     "Measured data, once they are loaded": (SEE_PREDICTED, SEE_MEASURED, SEE_DIFFERENCE),

@@ -245,6 +245,7 @@ class MapDisplay(QObject):
                 limits = wish.colours.for_another_unit().limits(score.values)
                 shown.maps.show_score(score.values, title, limits)
                 shown.maps.show_field(wish.field)
+                shown.maps.select()
             self._refresh()
 
         self._is_scoring = True
@@ -264,9 +265,8 @@ class MapDisplay(QObject):
         shown = self.current()
         if shown is None:
             return
-        before = self.together.arrangement()
         self._draw()
-        if before == self.together.arrangement():
+        if not self.together.arrangement():  # which choose a layer by themselves
             shown.maps.select()
         if self._genes.wish().arrangement == ONE:
             low, high = shown.maps.layer("mean").contrast_limits

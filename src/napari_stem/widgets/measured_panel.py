@@ -183,7 +183,7 @@ def told(name: str, found: Beside) -> str:
     lines = [
         f"{name}: {n_spots:,} of {found.n_predicted:,} predicted spots matched {how} with "
         f"{n_spots:,} of {len(found.spots):,} measured ones"
-        + (f", {found.apart_um:.0f} um apart (median)." if found.apart_um >= 1 else ".")
+        + (f", {found.apart_um:.0f} µm apart (median)." if found.apart_um >= 1 else ".")
     ]
     if found.n_genes_left_out:
         lines.append(f"{found.n_genes_left_out:,} predicted genes were not measured.")

@@ -9,6 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QToolButton, QWidget
 
 from napari_stem.widgets.help_box import HelpBox
+from napari_stem.widgets.keys import OVERVIEW
 from napari_stem.widgets.parts import note
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class MenuBar(QWidget):
     session_to_save = Signal(str)  # path
     session_to_load = Signal(str)
     prediction_to_open = Signal(str)
+    overview_wanted = Signal()
 
     def __init__(self, folder: str = "", parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -34,7 +36,9 @@ class MenuBar(QWidget):
         self.menu_button = QToolButton()
         self.menu_button.setText("File ▾")
         self.menu_button.setStyleSheet("QToolButton::menu-indicator { image: none; }")
-        self.menu_button.setToolTip("Save or restore what is open; open a stored prediction")
+        self.menu_button.setToolTip(
+            "Save or restore what is open; open a stored prediction; see where you are"
+        )
         self.menu_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.menu_button.setMenu(self._menu())
         self.help_button = QToolButton()
@@ -67,6 +71,8 @@ class MenuBar(QWidget):
         menu.addAction("Restore session…", self._ask_for_session)
         menu.addSeparator()
         menu.addAction("Open prediction…", self._ask_for_prediction)
+        menu.addSeparator()
+        menu.addAction(f"Overview window\t{OVERVIEW.sequence}", self.overview_wanted.emit)
         return menu
 
     def _ask_for_session(self) -> None:

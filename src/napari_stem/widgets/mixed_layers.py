@@ -18,10 +18,19 @@ if TYPE_CHECKING:
     from napari_stem.widgets.map_layers import MapLayers
     from napari_stem.widgets.map_turns import LayerTurns
 
-# magenta and green stay apart for colour-blind eyes; where both are high the spot turns white
-MIXED_COLOURS = ("magenta", "green", "blue")
-MOST_MIXED = len(MIXED_COLOURS)
+TWO_COLOURS = ("magenta", "green")  # stay apart for colour-blind eyes
+THREE_COLOURS = (
+    "red",
+    "green",
+    "blue",
+)  # magenta holds blue: beside it the third gene was not seen
+MOST_MIXED = len(THREE_COLOURS)
 GROUND_NAME = "Dark ground of the mixed genes"
+
+
+def mixed_colours(n_genes: int) -> tuple[str, ...]:
+    """Colours of so many genes, which add up to white where all are high."""
+    return THREE_COLOURS if n_genes > len(TWO_COLOURS) else TWO_COLOURS
 
 
 class MixedLayers:
@@ -66,7 +75,8 @@ class MixedLayers:
         for one in self._lights[len(genes) :]:
             one.hide()
         unit = self._base.prediction.unit
-        for gene, one in zip(genes, self.maps, strict=True):
+        for gene, one, colour in zip(genes, self.maps, mixed_colours(len(genes)), strict=False):
+            one.set_colormap(colour)
             values = self._base.values.values(gene)
             limits = colours.limits(values, of_all)
             one.show(self._base.grid, values, map_title(gene, "mean", unit), limits)
@@ -124,7 +134,7 @@ class MixedLayers:
             "mean",
             self._base.grid,
             rank=LIGHTS + MOST_MIXED - place,  # legends come from the top of the list
-            colormap=MIXED_COLOURS[place],
+            colormap=THREE_COLOURS[place],
             opacity=self._opacity,
             blending="additive",
             legend_size=SMALL_LEGEND_SIZE,

@@ -11,12 +11,12 @@ from qtpy.QtWidgets import QGridLayout, QToolButton, QVBoxLayout, QWidget
 from napari_stem.widgets.parts import note
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
 SWATCH_PX = 12
 N_IN_A_ROW = 2
 LEFT = Qt.AlignmentFlag.AlignLeft
-SWATCHES = {"magenta": "#ff00ff", "green": "#00ff00", "blue": "#0000ff"}
+SWATCHES = {"magenta": "#ff00ff", "red": "#ff0000", "green": "#00ff00", "blue": "#0000ff"}
 
 
 class PickedGenes(QWidget):
@@ -28,7 +28,7 @@ class PickedGenes(QWidget):
         super().__init__(parent)
         self.genes: tuple[str, ...] = ()
         self._most = 1
-        self._colours: tuple[str, ...] = ()
+        self._colours: Callable[[int], Sequence[str]] | None = None
         self.buttons: list[QToolButton] = []
         self.told = note("")
         self._grid = QGridLayout()
@@ -37,9 +37,9 @@ class PickedGenes(QWidget):
         layout.addLayout(self._grid)
         layout.addWidget(self.told)
 
-    def allow(self, most: int, colours: Sequence[str] = ()) -> None:
-        """Hold at most so many genes, each with a colour where colours are given."""
-        self._most, self._colours = most, tuple(colours)
+    def allow(self, most: int, colours: Callable[[int], Sequence[str]] | None = None) -> None:
+        """Hold at most so many genes, each with a colour where those of so many are given."""
+        self._most, self._colours = most, colours
         self.genes = self.genes[:most]
         self._show()
 
@@ -66,12 +66,13 @@ class PickedGenes(QWidget):
             button = self.buttons.pop()
             self._grid.removeWidget(button)
             button.setParent(None)
+        colours = self._colours(len(self.genes)) if self._colours is not None else ()
         for place, gene in enumerate(self.genes):
             button = QToolButton()
             button.setText(f"{gene}  ×")
             button.setToolTip(f"Take {gene} out")
-            if place < len(self._colours):
-                button.setIcon(_swatch(self._colours[place]))
+            if place < len(colours):
+                button.setIcon(_swatch(colours[place]))
                 button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
             button.clicked.connect(lambda _=False, gene=gene: self._drop(gene))
             self._grid.addWidget(button, place // N_IN_A_ROW, place % N_IN_A_ROW, LEFT)

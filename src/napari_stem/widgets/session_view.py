@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.widgets.genes_panel import ARRANGEMENTS, BESIDE, MIX, ONE, SCORE, VIEWS
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from napari_stem.widgets.analysis_control import AnalysisControl
     from napari_stem.widgets.genes_panel import GenesPanel
+    from napari_stem.widgets.map_turns import LayerTurns
     from napari_stem.widgets.measured_control import MeasuredControl
     from napari_stem.widgets.measured_panel import MeasuredPanel
     from napari_stem.widgets.uncertainty_panel import UncertaintyPanel
@@ -33,6 +35,8 @@ class SessionView:
         The camera, and what maps look like.
     measured_panel, measured, analysis
         What can lie in the place of a map.
+    turns
+        What brings layers into the viewer.
     """
 
     def __init__(
@@ -43,7 +47,9 @@ class SessionView:
         measured_panel: MeasuredPanel,
         measured: MeasuredControl,
         analysis: AnalysisControl,
+        turns: LayerTurns,
     ) -> None:
+        self._turns = turns
         self._viewer, self._genes, self._uncertainty = viewer, genes, uncertainty
         self._measured_panel, self._measured, self._analysis = measured_panel, measured, analysis
 
@@ -79,7 +85,8 @@ class SessionView:
             self._analysis.show_when_read()
         elif instead in {MEASURED, DIFFERENCE}:
             self._measured.show_when_matched(str(instead))
-        self._restore_camera(told.get("camera"))
+        # views side by side move the camera when they come
+        self._turns.afterwards(partial(self._restore_camera, told.get("camera")))
 
     def _restore_look(self, told: Mapping[str, Any]) -> None:
         look = told.get("look")
@@ -98,9 +105,8 @@ class SessionView:
         if arrangement not in kinds or (arrangement == SCORE and not self._genes.sets.is_a_set()):
             arrangement = ONE
         if isinstance(picked, list) and arrangement in {MIX, BESIDE}:
-            table = self._genes.table
-            known = (gene for gene in picked if table.row_of(str(gene)) is not None)
-            self._genes.picked.genes = tuple(map(str, known))
+            predicted = set(self._genes.table.search.genes)  # listed at the moment or not
+            self._genes.picked.genes = tuple(str(g) for g in picked if str(g) in predicted)
         self._genes.choose_arrangement(str(arrangement))
 
     def _restore_list(self, listed: object) -> None:

@@ -76,7 +76,7 @@ class SpotInspector(QWidget):
         warning
             Why not to rely on it; empty where there is no reason.
         """
-        self.title.setText(f"Spot {name}. {warning}".strip())
+        self.title.setText(f"Spot {name}, as exported tables call it. {warning}".strip())
         self._show_patches(details.patches)
         self.saw.setText(details.why_no_patches or "What the model saw:")
         self.table.set_profile(genes, details.profile)

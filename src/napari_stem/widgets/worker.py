@@ -14,6 +14,7 @@ from qtpy.QtCore import QObject, QThreadPool, Signal
 
 from napari_stem.errors import StemError
 from napari_stem.settings import cache_dir
+from napari_stem.widgets.garbage import collect_on_gui_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -200,6 +201,7 @@ class Jobs(QObject):
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
+        collect_on_gui_thread()
         pool = QThreadPool.globalInstance()
         pool.setMaxThreadCount(max(pool.maxThreadCount(), MOST_JOBS))
         self._stops: set[threading.Event] = set()
