@@ -148,7 +148,7 @@ class AboutSlideControl(QObject):
         key = self._key()
         self._answers[key] = replace(self._answer(), species=species, tissue=tissue)
         if key:
-            self._jobs.start(_remember, key, species, tissue, done=lambda _: None)
+            _remember(key, species, tissue)  # at once: of two jobs the first might write last
         self._refresh()
 
     def _on_embeddings(self, path: Path | None, stated: Stated | None) -> None:
