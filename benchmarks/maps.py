@@ -24,6 +24,7 @@ class GeneChange:
         from napari_stem.layers.gene_values import read_by_gene
         from napari_stem.results import Prediction
         from napari_stem.widgets.map_layers import MapLayers
+        from napari_stem.widgets.map_turns import LayerTurns
 
         mpp = Mpp(0.5, 0.5)
         spots = lattice(SizePx(n_across * 100, n_across * 100), mpp, 50.0)
@@ -51,7 +52,7 @@ class GeneChange:
         )
         self.prediction = prediction
         self.colours = ColourRange()
-        self.maps = MapLayers(ViewerModel(), prediction, mpp, 0.7)
+        self.maps = MapLayers(LayerTurns(ViewerModel()), prediction, mpp, 0.7)
         self.maps.values.hold("mean", read_by_gene(prediction, "mean", lambda: False))
         self.maps.show_field("mean")
         self.turn = 0
