@@ -6,7 +6,6 @@ Reference: https://openslide.org/api/python/
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import math
 import re
@@ -22,6 +21,7 @@ from napari_stem.slide.colour import AS_STORED, Colour, colour_of
 from napari_stem.slide.completing import watched
 from napari_stem.slide.dicom_probe import refuse_fatal
 from napari_stem.slide.fingerprint import fingerprint
+from napari_stem.slide.in_use import InUse
 from napari_stem.slide.location import Unchanged
 from napari_stem.slide.native import Facts, Native, refuse_absurd
 from napari_stem.slide.pixel_size import source_of
@@ -148,9 +148,12 @@ def _native(openslide: ModuleType, path: Path, osr: Any, unchanged: Unchanged) -
     refuse_absurd(path.name, sizes)
     properties = dict(osr.properties)
     colour = _colour(osr)
+    handle = InUse(osr, osr.close)
     sources = tuple(
         LevelPixels(
-            watched(_reader(openslide, osr, number), unchanged.check),
+            watched(
+                _reader(openslide, handle, number, osr.level_downsamples[number]), unchanged.check
+            ),
             size,
             SizePx(TILE_PX, TILE_PX),
             path.name,
@@ -170,8 +173,8 @@ def _native(openslide: ModuleType, path: Path, osr: Any, unchanged: Unchanged) -
     return Native(
         facts=Facts(sizes[0], _mpp(properties, vendor), sizes, vendor, digest, told),
         sources=sources,
-        associated=_associated(openslide, osr, path.name),
-        close=osr.close,
+        associated=_associated(openslide, osr, handle, path.name),
+        close=handle.close,
     )
 
 
@@ -203,8 +206,8 @@ def _colour(osr: Any) -> Colour:
     return colour_of(None if profile is None else profile.tobytes())
 
 
-def _reader(openslide: ModuleType, osr: Any, level: int) -> ReadWindow:
-    factor = float(osr.level_downsamples[level])
+def _reader(openslide: ModuleType, handle: InUse, level: int, downsample: float) -> ReadWindow:
+    factor = float(downsample)
     nearest = round(factor)
     # whole factors come with the rounding of the last row; positions are those of whole pixels
     factor = float(nearest) if math.isclose(factor, nearest, rel_tol=2e-3) else factor
@@ -212,10 +215,11 @@ def _reader(openslide: ModuleType, osr: Any, level: int) -> ReadWindow:
     def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
         corner = (round(columns.start * factor), round(rows.start * factor))
         size = (columns.stop - columns.start, rows.stop - rows.start)
-        try:
-            return _on_white(osr.read_region(corner, level, size))
-        except (openslide.OpenSlideError, ctypes.ArgumentError) as error:  # damaged; closed
-            raise ValueError(str(error)) from error
+        with handle.reading() as osr:
+            try:
+                return _on_white(osr.read_region(corner, level, size))
+            except openslide.OpenSlideError as error:  # damaged
+                raise ValueError(str(error)) from error
 
     return read
 
@@ -231,7 +235,9 @@ def _on_white(image: Any) -> NDArray[np.uint8]:
     return np.asarray(mixed, dtype=np.uint8)
 
 
-def _associated(openslide: ModuleType, osr: Any, name: str) -> dict[str, LevelPixels]:
+def _associated(
+    openslide: ModuleType, osr: Any, handle: InUse, name: str
+) -> dict[str, LevelPixels]:
     found = {}
     for kind in osr.associated_images:
         try:
@@ -243,15 +249,16 @@ def _associated(openslide: ModuleType, osr: Any, name: str) -> dict[str, LevelPi
             continue
         size = SizePx(height_px, width_px)
         refuse_absurd(name, [size])
-        read = partial(_read_associated, openslide, osr, kind)
+        read = partial(_read_associated, openslide, handle, kind)
         found[kind] = LevelPixels(read, size, size, f"the {kind} image of {name}")
     return found
 
 
 def _read_associated(
-    openslide: ModuleType, osr: Any, kind: str, rows: slice, columns: slice
+    openslide: ModuleType, handle: InUse, kind: str, rows: slice, columns: slice
 ) -> NDArray[np.uint8]:
-    try:
-        return _on_white(osr.associated_images[kind])[rows, columns]
-    except (openslide.OpenSlideError, ctypes.ArgumentError) as error:
-        raise ValueError(str(error)) from error
+    with handle.reading() as osr:
+        try:
+            return _on_white(osr.associated_images[kind])[rows, columns]
+        except openslide.OpenSlideError as error:
+            raise ValueError(str(error)) from error
