@@ -13,8 +13,9 @@ Function = TypeVar("Function", bound=Callable[..., object])
 def compiled(function: Function) -> Function:
     """Compile at the first call, and keep the result on disk if there is a place for it.
 
-    What is kept is compiled anew when the function's own file changes, not when one does from which it
-    calls something: whoever changes that one touches the caller's as well.
+    What is kept is compiled anew when the text of the function's own file changes, not when one does from which
+    it calls something: whoever changes that one deletes what is kept (``*.nbi``) before trying it, and changes
+    the caller's text with it, so that nobody goes on with the old.
     """
     try:
         made = numba.njit(nogil=True, error_model="numpy", cache=True)(function)

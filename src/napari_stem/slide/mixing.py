@@ -34,6 +34,19 @@ FUSED = ("contract",)  # a sum and a product may be one instruction
 
 
 @compiled
+def whole(weights: NDArray[np.float32], total: int, numbers: NDArray[Any]) -> None:
+    """Turn weights that sum to 1 into whole numbers that sum to a total; further numbers become 0."""
+    begun, share = 0, 0.0
+    for k in range(len(weights)):
+        share += weights[k]
+        so_far = int(share * total + 0.5)
+        numbers[k] = so_far - begun
+        begun = so_far
+    for k in range(len(weights), len(numbers)):
+        numbers[k] = 0
+
+
+@compiled
 def line_of(
     tiles: NDArray[np.uint8], slots: NDArray[np.intp], y: int, column: int, begin: int, end: int
 ) -> NDArray[np.uint8]:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.slide.compiled import compiled
-from napari_stem.slide.mixing import BLOCK, LANES, line_of, mix_columns, mix_rows
+from napari_stem.slide.mixing import BLOCK, LANES, line_of, mix_columns, mix_rows, whole
 from napari_stem.slide.straight import (
+    ALL,
     MOST_TAPS,
     SHORT_RUN_PX,
-    in_16_bits,
     resample_straight,
     straight_runs,
 )
@@ -24,10 +24,9 @@ from napari_stem.slide.straight import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-I16, F32, U64 = np.int16, np.float32, np.uint64
-ONE = (
-    2**15 - 1
-)  # sum of a row's whole weights; with 8 of a colour exact in 32 bits, even as a float
+F32, U64 = np.float32, np.uint64
+# sum of a row's whole weights; with 8 of a colour exact in 32 bits, even as a float
+ONE = 2**15 - 1
 COLOURS = U64(3)
 
 
@@ -80,19 +79,6 @@ def triangle(
 
 
 @compiled
-def whole(weights: NDArray[np.float32], numbers: NDArray[np.int16]) -> None:
-    """Turn weights that sum to 1 into whole numbers that sum to ``ONE``; others become 0."""
-    begun, total = 0, 0.0
-    for k in range(len(weights)):
-        total += weights[k]
-        so_far = int(total * ONE + 0.5)
-        numbers[k] = I16(so_far - begun)
-        begun = so_far
-    for k in range(len(weights), len(numbers)):
-        numbers[k] = 0
-
-
-@compiled
 def _copy_line(line: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
     for j in range(len(out)):  # an assignment of slices takes longer
         out[j] = line[j]
@@ -129,44 +115,58 @@ def resample(
         (n,) and one number: which of ``out``.
     """
     side = out.shape[2]
-    reach = max(extent_px[0], extent_px[1], side) / side
-    taps, usual = int(2 * reach) + 2, max(2, int(2 * max(extent_px[1] / side, 1.0) + 0.9))
+    taps = int(2 * max(extent_px[0], extent_px[1], side) / side) + 2
     first_y, first_x = np.empty(side, np.int64), np.empty(side, np.int64)
     used_y, used_x = np.empty(side, np.int64), np.empty(side, np.int64)
-    weights_y = np.empty((side, taps), np.float32)
-    weights_x = np.empty((side, max(taps, usual)), np.float32)
-    at, runs = np.empty(side, np.uint64), np.empty((side, 2), np.int64)
-    numbers_y = np.empty(weights_y.shape, np.uint16)
-    numbers_x = np.empty(weights_x.shape, np.uint16)
-    numbers = np.zeros(taps + 3, np.int16)  # rows are mixed by fours
-    rows = np.zeros((BLOCK, 3 * (int(extent_px[1]) + 2 * taps + 16)), np.float32)
-    lines = np.empty((BLOCK, 3 * side + LANES), np.uint8)
+    weights_y, weights_x = np.empty((side, taps), np.float32), np.empty((side, taps), np.float32)
+    numbers_y, numbers_x = np.empty((side, taps), np.uint16), np.empty((side, taps), np.uint16)
+    runs = np.empty((side, 2), np.int64)
     for i in range(len(places)):
         (top, left), (y_px, x_px) = corners_px[i], offsets_px[i]
         bottom = triangle(top, extent_px[0], y_px, first_y, used_y, weights_y)
         right = triangle(left, extent_px[1], x_px, first_x, used_x, weights_x)
+        end, target = (bottom, right), out[places[i], view]
         n_runs = straight_runs(first_x, used_x, runs)
         if n_runs * SHORT_RUN_PX <= side and max(used_x.max(), used_y.max()) <= MOST_TAPS:
-            in_16_bits(weights_y, used_y, numbers_y)
-            in_16_bits(weights_x, used_x, numbers_x)
+            for n in range(side):
+                whole(weights_y[n, : used_y[n]], ALL, numbers_y[n])
+                whole(weights_x[n, : used_x[n]], ALL, numbers_x[n])
             by_row, by_column = (first_y, used_y, numbers_y), (first_x, used_x, numbers_x)
-            target = out[places[i], view]
-            resample_straight(
-                tiles, slots[i], (bottom, right), by_row, by_column, runs[:n_runs], target
-            )
-            continue
-        weights_x /= F32(ONE)
-        stops = np.append(np.flatnonzero(used_x > usual), side)
-        for x in range(side):
-            at[x] = COLOURS * U64(first_x[x] - first_x[0])
-        for y in range(side):
-            box = (first_y[y], first_x[0], bottom, right)
-            whole(weights_y[y, : used_y[y]], numbers)
-            mix_rows(tiles, slots[i], box, numbers, used_y[y], rows[y % BLOCK])
-            if y % BLOCK == BLOCK - 1 or y == side - 1:
-                mix_columns(rows, at, weights_x, (usual, used_x.max()), stops, lines)
-                for row in range(y % BLOCK + 1):
-                    _copy_line(lines[row], out[places[i], view, y - y % BLOCK + row])
+            resample_straight(tiles, slots[i], end, by_row, by_column, runs[:n_runs], target)
+        else:
+            usual = max(2, int(2 * max(extent_px[1] / side, 1.0) + 0.9))
+            rows, columns = (first_y, used_y, weights_y), (first_x, used_x, weights_x)
+            _resample_any(tiles, slots[i], end, rows, columns, usual, target)
+
+
+@compiled
+def _resample_any(
+    tiles: NDArray[np.uint8],
+    slots: NDArray[np.intp],
+    end: tuple[int, int],
+    by_row: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]],
+    by_column: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]],
+    usual: int,
+    out: NDArray[np.uint8],
+) -> None:
+    """Resample one patch as ``resample_straight`` does, of any extent; most columns have ``usual`` taps."""
+    (first_y, used_y, weights_y), (first_x, used_x, weights_x) = by_row, by_column
+    side, taps = weights_y.shape
+    weights_x /= F32(ONE)
+    at = COLOURS * (first_x - first_x[0]).astype(np.uint64)
+    stops = np.append(np.flatnonzero(used_x > usual), side)
+    both_taps = (usual, used_x.max())
+    numbers = np.zeros(taps + 3, np.int16)  # rows are mixed by fours
+    rows = np.zeros((BLOCK, 3 * (end[1] - first_x[0] + taps + LANES)), np.float32)
+    lines = np.empty((BLOCK, 3 * side + LANES), np.uint8)
+    for y in range(side):
+        box = (first_y[y], first_x[0], end[0], end[1])
+        whole(weights_y[y, : used_y[y]], ONE, numbers)
+        mix_rows(tiles, slots, box, numbers, used_y[y], rows[y % BLOCK])
+        if y % BLOCK == BLOCK - 1 or y == side - 1:
+            mix_columns(rows, at, weights_x, both_taps, stops, lines)
+            for row in range(y % BLOCK + 1):
+                _copy_line(lines[row], out[y - y % BLOCK + row])
 
 
 @compiled

@@ -59,23 +59,6 @@ def straight_runs(
 
 
 @compiled
-def in_16_bits(
-    weights: NDArray[np.float32], used: NDArray[np.int64], numbers: NDArray[np.uint16]
-) -> None:
-    """Turn weights that sum to 1 into whole numbers that sum to ``ALL``; (side, taps) both."""
-    for i in range(len(weights)):
-        begun, total = 0, 0.0
-        for k in range(used[i]):
-            total += weights[i, k]
-            so_far = min(int(total * ALL + 0.5), ALL)
-            numbers[i, k] = so_far - begun
-            begun = so_far
-        numbers[i, used[i] - 1] += ALL - begun
-        for k in range(used[i], numbers.shape[1]):
-            numbers[i, k] = 0
-
-
-@compiled
 def _pointed(grey: np.uint8) -> np.uint16:
     """Give a grey value its bits after the point; with the last of them set, for what is cut off later."""
     return U16(U32(U32(grey) << POINT) | U32(1))

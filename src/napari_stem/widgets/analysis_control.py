@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from napari.layers import Labels
-    from napari.viewer import Viewer
 
     from napari_stem.results import Prediction
     from napari_stem.spatial_analysis import Domains
@@ -48,7 +47,6 @@ class AnalysisControl(QObject):
 
     def __init__(
         self,
-        viewer: Viewer,
         jobs: Jobs,
         panel: AnalysisPanel,
         genes: GenesPanel,

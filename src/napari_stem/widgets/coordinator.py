@@ -115,18 +115,16 @@ class Coordinator(QObject):
         """Make what looks closely at a prediction that is on the map."""
         panels, jobs, maps = self._panels, self._jobs, self.maps
         self.uncertainty = UncertaintyControl(
-            viewer, jobs, panels.uncertainty, panels.genes, maps, parent=self
+            jobs, panels.uncertainty, panels.genes, maps, parent=self
         )
         self.inspector = InspectControl(
             viewer, jobs, panels.inspect, panels.genes, maps, self.uncertainty.samples, parent=self
         )
         self.measured = MeasuredControl(
-            viewer, jobs, panels.measured, panels.genes, maps, lambda: self.slide, parent=self
+            jobs, panels.measured, panels.genes, maps, lambda: self.slide, parent=self
         )
         self.measured.changed.connect(self._tell_hints)
-        self.analysis = AnalysisControl(
-            viewer, jobs, panels.analysis, panels.genes, maps, parent=self
-        )
+        self.analysis = AnalysisControl(jobs, panels.analysis, panels.genes, maps, parent=self)
         panels.measured.predict_requested.connect(self._run_measured)
         self.comparing = CompareControl(
             jobs, panels.compare, panels.genes, maps, self._drawn, parent=self

@@ -136,9 +136,9 @@ class StemDock(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        # without this a window closed during a run would linger until its last spot; connected before there
-        # are jobs, so that their threads have ended when garbage is collected in any of them again
-        QApplication.instance().aboutToQuit.connect(self._quit)
+        # without this a window closed during a run would linger until its last spot; connected before there are
+        # jobs: what runs is stopped first, then waited for (`garbage`), as a thread must not outlive Qt
+        QApplication.instance().aboutToQuit.connect(self.shut_down)
         remembered = recall()
         self._viewer = viewer
         self.panels = Panels.new(remembered)
@@ -155,10 +155,6 @@ class StemDock(QWidget):
         self.setAcceptDrops(True)
         self.coordinator.slides.announce()
         self._is_closed = False
-
-    def _quit(self) -> None:
-        """Stop what runs; it is waited for (`garbage`): a thread that outlives Qt ends in a traceback."""
-        self.shut_down()
 
     def event(self, event: QEvent) -> bool:
         """Stop what runs when the dock is taken out of its window, as napari does on a click on its cross."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_stem.layers import METADATA_KEY
+from napari_stem.widgets.slide_layers import slide_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,8 +13,13 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 
+def slides_among(layers: Sequence[Layer]) -> list[Layer]:
+    """Layers that show a slide that was opened, in their order."""
+    return [layer for layer in layers if slide_of(layer) is not None]
+
+
 def raise_above_slides(viewer: Viewer, raised: Sequence[Layer]) -> None:
-    """Move layers above every slide; does nothing where they are so already.
+    """Move layers above every slide, one above the other; does nothing where they are above all already.
 
     Parameters
     ----------
@@ -24,28 +29,13 @@ def raise_above_slides(viewer: Viewer, raised: Sequence[Layer]) -> None:
         From the lowest to the topmost.
     """
     layers = viewer.layers
-    slides = [la for la in layers if la.metadata.get(METADATA_KEY, {}).get("slide") is not None]
-    ours = [la for la in raised if la in layers]
-    if ours and slides and min(map(layers.index, ours)) < max(map(layers.index, slides)):
-        stack(viewer, ours, max(slides, key=layers.index))
-
-
-def stack(viewer: Viewer, ordered: Sequence[Layer], ground: Layer | None = None) -> None:
-    """Move layers so that they follow one another, from the lowest to the topmost.
-
-    Parameters
-    ----------
-    viewer
-        In whose layer list they are.
-    ordered
-        From the lowest to the topmost.
-    ground
-        Directly above which; None: below everything.
-    """
-    layers = viewer.layers
+    slides, ours = slides_among(layers), [layer for layer in raised if layer in layers]
+    if not ours or not slides or min(map(layers.index, ours)) > layers.index(slides[-1]):
+        return
+    below = slides[-1]
     # napari's own move of several loses count where they are not in order
     with layers.events.reordered.blocker():
-        for layer in ordered:
-            layers.move(layers.index(layer), 0 if ground is None else layers.index(ground) + 1)
-            ground = layer
+        for layer in ours:
+            layers.move(layers.index(layer), layers.index(below) + 1)
+            below = layer
     layers.events.reordered(value=layers)

@@ -143,10 +143,6 @@ class MapLayers(QObject):
         """Return the layer of one field."""
         return self._map(field).layer
 
-    def layers(self) -> list[Image]:
-        """Return those that there are so far."""
-        return [one.layer for one in self._maps.values()]
-
     def spot_at(self, position: Any) -> int | None:
         """Index of the finished spot at a world position, or None."""
         placement = self.grid.placement

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_stem.layers import METADATA_KEY
 from napari_stem.widgets.garbage import spare_libraries, thaw
 from napari_stem.widgets.graphics_context import use_canvas_context
-from napari_stem.widgets.layer_order import raise_above_slides
+from napari_stem.widgets.layer_order import raise_above_slides, slides_among
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,9 +191,7 @@ class LayerTurns(QObject):
         if rank >= VIEWS:
             lower = [layer for layer in layers if layer not in higher]
         else:
-            lower += [
-                la for la in layers if la.metadata.get(METADATA_KEY, {}).get("slide") is not None
-            ]
+            lower += slides_among(layers)
         places = [layers.index(layer) for layer in lower if layer in layers]
         return max(places) + 1 if places else 0 if higher else len(layers)
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import anndata
-    from napari.viewer import Viewer
 
     from napari_stem.evaluation.beside import Beside
     from napari_stem.slide.base import Slide
@@ -64,7 +63,6 @@ class MeasuredControl(QObject):
 
     def __init__(
         self,
-        viewer: Viewer,
         jobs: Jobs,
         panel: MeasuredPanel,
         genes: GenesPanel,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from napari_stem.widgets.map_turns import LayerTurns
 
 MOST_BESIDE = 4
+OF_GRID = "enabled", "stride", "shape", "spacing"  # of napari's, in the order to give them back
 LAYERS_A_VIEW = -2  # slide and map; negative: counted from the top of the layer list
 GAP_PX = 4
 
@@ -131,9 +132,7 @@ class SideBySide(QObject):
             return
         grid = self._viewer.canvas.grid
         if self._grid_before is None:
-            self._grid_before = {
-                name: getattr(grid, name) for name in ("enabled", "stride", "shape", "spacing")
-            }
+            self._grid_before = {name: getattr(grid, name) for name in OF_GRID}
         own = [la for slide, one in self._pairs for la in (slide, one.layer)]
         others = [la for la in self._viewer.layers if la.visible and la not in own]
         self._hidden += others
@@ -150,8 +149,8 @@ class SideBySide(QObject):
         if self.maps or self._grid_before is None:  # asked for again meanwhile, or never begun
             return
         before, self._grid_before = self._grid_before, None
-        for name in ("enabled", "stride", "shape", "spacing"):
-            setattr(self._viewer.canvas.grid, name, before[name])
+        for name, value in before.items():
+            setattr(self._viewer.canvas.grid, name, value)
         for layer in self._hidden:
             if layer in self._viewer.layers:
                 layer.visible = True

@@ -17,7 +17,6 @@ from napari_stem.widgets.uncertainty_layers import UncertaintyLayers
 from napari_stem.widgets.uncertainty_panel import FADED, MEAN, PROBABLE, SAMPLE, SD, WIDTH
 
 if TYPE_CHECKING:
-    from napari.viewer import Viewer
     from numpy.typing import NDArray
 
     from napari_stem.widgets.gene_samples import GeneSamples
@@ -48,7 +47,6 @@ class UncertaintyControl(QObject):
 
     def __init__(
         self,
-        viewer: Viewer,
         jobs: Jobs,
         panel: UncertaintyPanel,
         genes: GenesPanel,
@@ -56,7 +54,7 @@ class UncertaintyControl(QObject):
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self._viewer, self._panel, self._genes, self._maps = viewer, panel, genes, maps
+        self._panel, self._genes, self._maps = panel, genes, maps
         self._layers: UncertaintyLayers | None = None
         self._outlined: tuple[Any, ...] | None = None
         self._is_refreshing = False

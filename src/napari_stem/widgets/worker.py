@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MOST_JOBS = (
-    8  # Qt would have as many as cores: a slide would not open while two others are measured
-)
+# Qt would have as many as cores: a slide would not open while two others are measured
+MOST_JOBS = 8
 
 
 @dataclass(frozen=True)
