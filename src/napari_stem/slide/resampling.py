@@ -11,22 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_stem.slide.columns import BLOCK, LANES, mix_columns
 from napari_stem.slide.compiled import compiled
-from napari_stem.slide.mixing import BLOCK, LANES, line_of, mix_columns, mix_rows, whole
-from napari_stem.slide.straight import (
-    ALL,
-    MOST_TAPS,
-    SHORT_RUN_PX,
-    resample_straight,
-    straight_runs,
-)
+from napari_stem.slide.straight import MOST_TAPS, SHORT_RUN_PX, resample_straight, straight_runs
+from napari_stem.slide.tile_rows import copy_line, mix_row, pieces_of_rows, whole
+from napari_stem.slide.vectors import POINT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 F32, U64 = np.float32, np.uint64
-# sum of a row's whole weights; with 8 of a colour exact in 32 bits, even as a float
-ONE = 2**15 - 1
 COLOURS = U64(3)
 
 
@@ -79,12 +73,6 @@ def triangle(
 
 
 @compiled
-def _copy_line(line: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-    for j in range(len(out)):  # an assignment of slices takes longer
-        out[j] = line[j]
-
-
-@compiled
 def resample(
     tiles: NDArray[np.uint8],
     slots: NDArray[np.intp],
@@ -125,48 +113,50 @@ def resample(
         (top, left), (y_px, x_px) = corners_px[i], offsets_px[i]
         bottom = triangle(top, extent_px[0], y_px, first_y, used_y, weights_y)
         right = triangle(left, extent_px[1], x_px, first_x, used_x, weights_x)
-        end, target = (bottom, right), out[places[i], view]
+        rows = pieces_of_rows(tiles, slots[i], (first_y[0], first_x[0], bottom, right))
+        target = out[places[i], view]
+        for y in range(side):
+            whole(weights_y[y, : used_y[y]], numbers_y[y])
+        by_row = (first_y, used_y, numbers_y)
         n_runs = straight_runs(first_x, used_x, runs)
-        if n_runs * SHORT_RUN_PX <= side and max(used_x.max(), used_y.max()) <= MOST_TAPS:
-            for n in range(side):
-                whole(weights_y[n, : used_y[n]], ALL, numbers_y[n])
-                whole(weights_x[n, : used_x[n]], ALL, numbers_x[n])
-            by_row, by_column = (first_y, used_y, numbers_y), (first_x, used_x, numbers_x)
-            resample_straight(tiles, slots[i], end, by_row, by_column, runs[:n_runs], target)
+        n_singles = (used_x > MOST_TAPS).sum()
+        if (n_runs + n_singles) * SHORT_RUN_PX <= side:
+            for x in range(side):
+                whole(weights_x[x, : used_x[x]], numbers_x[x])
+            by_column = (first_x, used_x, numbers_x)
+            resample_straight(tiles, rows, by_row, by_column, runs[:n_runs], target)
         else:
             usual = max(2, int(2 * max(extent_px[1] / side, 1.0) + 0.9))
-            rows, columns = (first_y, used_y, weights_y), (first_x, used_x, weights_x)
-            _resample_any(tiles, slots[i], end, rows, columns, usual, target)
+            _resample_any(tiles, rows, by_row, (first_x, used_x, weights_x), usual, target)
 
 
 @compiled
 def _resample_any(
     tiles: NDArray[np.uint8],
-    slots: NDArray[np.intp],
-    end: tuple[int, int],
-    by_row: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]],
+    rows: tuple[NDArray[np.uint64], NDArray[np.uint64]],
+    by_row: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint16]],
     by_column: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]],
     usual: int,
     out: NDArray[np.uint8],
 ) -> None:
     """Resample one patch as ``resample_straight`` does, of any extent; most columns have ``usual`` taps."""
     (first_y, used_y, weights_y), (first_x, used_x, weights_x) = by_row, by_column
-    side, taps = weights_y.shape
-    weights_x /= F32(ONE)
+    side, taps = weights_x.shape
+    weights_x /= F32(2**POINT)
     at = COLOURS * (first_x - first_x[0]).astype(np.uint64)
     stops = np.append(np.flatnonzero(used_x > usual), side)
     both_taps = (usual, used_x.max())
-    numbers = np.zeros(taps + 3, np.int16)  # rows are mixed by fours
-    rows = np.zeros((BLOCK, 3 * (end[1] - first_x[0] + taps + LANES)), np.float32)
+    n_numbers = 3 * (first_x[-1] + used_x[-1] - first_x[0])
+    mixed = np.empty(n_numbers, np.uint16)
+    block = np.zeros((BLOCK, n_numbers + 3 * taps + LANES), np.float32)
     lines = np.empty((BLOCK, 3 * side + LANES), np.uint8)
     for y in range(side):
-        box = (first_y[y], first_x[0], end[0], end[1])
-        whole(weights_y[y, : used_y[y]], ONE, numbers)
-        mix_rows(tiles, slots, box, numbers, used_y[y], rows[y % BLOCK])
+        mix_row(tiles, rows, first_y[y] - first_y[0], weights_y, y, used_y[y], mixed)
+        copy_line(mixed, block[y % BLOCK, :n_numbers])
         if y % BLOCK == BLOCK - 1 or y == side - 1:
-            mix_columns(rows, at, weights_x, both_taps, stops, lines)
+            mix_columns(block, at, weights_x, both_taps, stops, lines)
             for row in range(y % BLOCK + 1):
-                _copy_line(lines[row], out[y - y % BLOCK + row])
+                copy_line(lines[row], out[y - y % BLOCK + row])
 
 
 @compiled
@@ -179,16 +169,11 @@ def copy(
     view: int,
 ) -> None:
     """Copy patches whose pixels are those of the tiles; parameters as of ``resample``."""
-    side, width = out.shape[2], tiles.shape[2] // 3
+    side, numbers = out.shape[2], tiles.reshape(-1)
     for i in range(len(places)):
-        left = corners_px[i, 1]
-        right = left + side
-        for column in range(left // width, (right - 1) // width + 1):
-            at = column * width
-            begin, end = max(left, at), min(right, at + width)
-            for y in range(side):
-                line = line_of(
-                    tiles, slots[i], corners_px[i, 0] + y, column, 3 * (begin - at), 3 * (end - at)
-                )
-                target = out[places[i], view, y, 3 * (begin - left) : 3 * (end - left)]
-                _copy_line(line, target)
+        top, left = corners_px[i]
+        starts, pieces = pieces_of_rows(tiles, slots[i], (top, left, top + side, left + side))
+        for y in range(side):
+            for piece in range(len(pieces)):
+                start, to, n = starts[y, piece], pieces[piece, 0], pieces[piece, 1]
+                copy_line(numbers[start : start + n], out[places[i], view, y, to : to + n])

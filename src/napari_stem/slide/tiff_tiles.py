@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -165,7 +165,7 @@ class LevelReader:
         page, grid, plane = self._planes[0]
         if (
             self._jpeg_colours is None
-            or out.shape != (*astuple(self.segment), 3)
+            or out.shape != (self.segment.height_px, self.segment.width_px, 3)
             or not grid.is_whole(rows, columns)
         ):
             return False

@@ -14,9 +14,9 @@ from PIL import Image
 
 from napari_stem.encoders.base import PatchSpec
 from napari_stem.geometry import Mpp
-from napari_stem.slide.mixing import whole
 from napari_stem.slide.patches import PatchReader
-from napari_stem.slide.resampling import ONE, triangle
+from napari_stem.slide.resampling import triangle
+from napari_stem.slide.tile_rows import ALL, whole
 
 
 @pytest.mark.parametrize("kind", ["tissue", "extremes"])
@@ -79,8 +79,8 @@ def test_weights_are_a_triangle_and_sum_to_one(scale):
 def test_whole_weights_sum_to_one_exactly(shares):
     shares = np.array(shares, np.float32)
     weights = (shares / shares.sum(dtype=float)).astype(np.float32)
-    numbers = np.full(len(weights) + 3, 9, np.int16)
-    whole(weights, ONE, numbers)
-    assert numbers.sum(dtype=int) == ONE
-    np.testing.assert_allclose(numbers[: len(weights)], weights * ONE, atol=1.1)
+    numbers = np.full(len(weights) + 3, 9, np.uint16)
+    whole(weights, numbers)
+    assert numbers.sum(dtype=int) == ALL
+    np.testing.assert_allclose(numbers[: len(weights)], weights * ALL, atol=1.1)
     assert (numbers[len(weights) :] == 0).all()

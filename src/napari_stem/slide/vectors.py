@@ -1,0 +1,202 @@
+"""Neighbouring numbers mixed as vectors of whole numbers of 16 bits, written out for LLVM.
+
+What numba's own loops are made into goes through the last numbers of a line one by one, and tests before each
+line whether arrays overlap: together three times as long. A grey value has 8 bits after the point here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LANES = 16  # numbers at once: one vector of most processors'
+POINT = 8  # bits after it
+CUT_OFF = 1  # about half of what two products lose
+HALF = 2 ** (POINT - 1) + CUT_OFF  # added before the bits after the point are cut off
+INDEX = ir.IntType(64)
+BYTE, SHORT, LONG = ir.IntType(8), ir.IntType(16), ir.IntType(32)
+
+
+def repeated(builder: Any, value: Any, lanes: int) -> Any:
+    """Put one number into every lane of a vector."""
+    nothing = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    single = builder.insert_element(nothing, value, LONG(0))
+    return builder.shuffle_vector(single, nothing, _all(LONG, 0, lanes))
+
+
+def _all(kind: Any, number: int, lanes: int) -> Any:
+    return ir.Constant(ir.VectorType(kind, lanes), [number] * lanes)
+
+
+def _share(builder: Any, values: Any, weights: Any) -> Any:
+    """Multiply and keep the upper half of the products: of fixed-point numbers below 1."""
+    kind = values.type
+    signature = ir.FunctionType(kind, [kind, kind, LONG])
+    name = f"llvm.umul.fix.v{kind.count}i16"
+    multiply = cgutils.get_or_insert_function(builder.module, signature, name)  # type: ignore[no-untyped-call]
+    return builder.call(multiply, [values, weights, LONG(16)])
+
+
+def _pointer(builder: Any, start: Any, place: Any, kind: Any, lanes: int) -> Any:
+    return builder.bitcast(builder.gep(start, [place]), ir.VectorType(kind, lanes).as_pointer())
+
+
+def _load(builder: Any, start: Any, place: Any, kind: Any, lanes: int) -> Any:
+    return builder.load(_pointer(builder, start, place, kind, lanes), align=kind.width // 8)
+
+
+def _store(builder: Any, values: Any, start: Any, place: Any) -> None:
+    kind, lanes = values.type.element, values.type.count
+    pointer = _pointer(builder, start, place, kind, lanes)
+    builder.store(values, pointer, align=kind.width // 8)
+
+
+def _starts(context: Any, builder: Any, kinds: Any, arrays: Any) -> list[Any]:
+    """Where the first item of each contiguous array lies."""
+    pairs = zip(kinds, arrays, strict=True)
+    return [context.make_array(kind)(context, builder, array).data for kind, array in pairs]
+
+
+def address(
+    context: Any, builder: Any, kind: Any, array: Any, row: Any, column: Any
+) -> tuple[Any, Any]:
+    """Where an item of a two-dimensional array lies, and how many items lie from row to row."""
+    made = context.make_array(kind)(context, builder, array)
+    item = INDEX(context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+    pitch = builder.sdiv(builder.extract_value(made.strides, 0), item)
+    return builder.gep(made.data, [builder.add(builder.mul(row, pitch), column)]), pitch
+
+
+def _rows(
+    _typing: Any,
+    tiles: Any,
+    starts: Any,
+    top: Any,
+    piece: Any,
+    weights: Any,
+    y: Any,
+    taps: Any,
+    out: Any,
+    to: Any,
+    n: Any,
+) -> tuple[Any, Callable[..., Any]]:
+    """Mix a piece of so many rows, from ``starts[top, piece]`` on, with ``weights[y]``: ``out[to : to + n]``.
+
+    Nothing is read or written beyond: the last vector overlaps the one before it, and fewer than fill
+    one are done one by one. Taps that are a number in the source are written out one by one.
+    """
+    signature = types.void(tiles, starts, top, piece, weights, y, taps, out, to, n)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        tiles_v, starts_v, top_v, piece_v, weights_v, y_v, taps_v, out_v, to_v, n_v = values
+        grey, mixed = _starts(context, builder, (tiles, out), (tiles_v, out_v))
+        start, pitch = address(context, builder, starts, starts_v, top_v, piece_v)
+        weight, _ = address(context, builder, weights, weights_v, y_v, INDEX(0))
+        # each product loses half of the last bit, and every grey has one more of it
+        lost = builder.lshr(builder.trunc(builder.sub(taps_v, INDEX(1)), SHORT), SHORT(1))
+
+        def tap(k: Any) -> tuple[Any, Any]:
+            place = builder.load(builder.gep(start, [builder.mul(k, pitch)]))
+            return place, builder.load(builder.gep(weight, [k]))
+
+        def part(at: Any, lanes: int, place: Any, share: Any) -> Any:
+            found = _load(builder, grey, builder.add(place, at), BYTE, lanes)
+            high = builder.shl(
+                builder.zext(found, ir.VectorType(SHORT, lanes)), _all(SHORT, POINT, lanes)
+            )
+            high = builder.or_(high, _all(SHORT, 1, lanes))
+            return _share(builder, high, repeated(builder, share, lanes))
+
+        known = []
+        if isinstance(taps, types.IntegerLiteral):
+            known = [tap(INDEX(k)) for k in range(taps.literal_value)]
+
+        def mix(at: Any, lanes: int) -> None:
+            total = repeated(builder, lost, lanes)
+            for place, share in known:
+                total = builder.add(total, part(at, lanes, place, share))
+            if not known:
+                sums = cgutils.alloca_once_value(builder, total)  # type: ignore[no-untyped-call]
+                with cgutils.for_range(builder, taps_v) as loop:
+                    more = part(at, lanes, *tap(loop.index))
+                    builder.store(builder.add(builder.load(sums), more), sums)
+                total = builder.load(sums)
+            _store(builder, total, mixed, builder.add(to_v, at))
+
+        last = builder.sub(n_v, INDEX(LANES))
+        with builder.if_else(builder.icmp_unsigned("<", n_v, INDEX(LANES))) as (few, many):
+            with few, cgutils.for_range(builder, n_v) as loop:
+                mix(loop.index, 1)
+            with many, cgutils.for_range(builder, _n_vectors(builder, n_v)) as loop:
+                at = builder.mul(loop.index, INDEX(LANES))
+                mix(builder.select(builder.icmp_unsigned("<", at, last), at, last), LANES)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _soon(_typing: Any, tiles: Any, start: Any, n: Any) -> tuple[Any, Callable[..., Any]]:
+    """Ask for n bytes of contiguous tiles from one place on, without waiting for them."""
+    signature = types.void(tiles, start, n)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        tiles_v, start_v, n_v = values
+        (grey,) = _starts(context, builder, (tiles,), (tiles_v,))
+        pointer = BYTE.as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [pointer, LONG, LONG, LONG])
+        ask = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")  # type: ignore[no-untyped-call]
+        lines = builder.udiv(builder.add(n_v, INDEX(63)), INDEX(64))
+        with cgutils.for_range(builder, lines) as loop:
+            at = builder.add(start_v, builder.mul(loop.index, INDEX(64)))
+            builder.call(ask, [builder.gep(grey, [at]), LONG(0), LONG(3), LONG(1)])
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _n_vectors(builder: Any, n: Any) -> Any:
+    """How many vectors n numbers fill, the last perhaps in part."""
+    return builder.udiv(builder.add(n, INDEX(LANES - 1)), INDEX(LANES))
+
+
+def _neighbours(
+    _typing: Any, row: Any, old: Any, v: Any, w: Any, new: Any, n: Any, out: Any
+) -> tuple[Any, Callable[..., Any]]:
+    """Mix numbers with those of the next pixel and round, into ``out[new : new + n]``.
+
+    ``row[old + j]`` times ``v[new + j]`` and the colour's next in the row times ``w[new + j]``. Up to
+    ``LANES - 1`` numbers more are read and written, for which all arrays must have room.
+    """
+    signature = types.void(row, old, v, w, new, n, out)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        row_v, old_v, v_v, w_v, new_v, n_v, out_v = values
+        kinds, arrays = (row, v, w, out), (row_v, v_v, w_v, out_v)
+        mixed, first, second, grey = _starts(context, builder, kinds, arrays)
+        with cgutils.for_range(builder, _n_vectors(builder, n_v)) as loop:
+            at = builder.mul(loop.index, INDEX(LANES))
+            own, to = builder.add(old_v, at), builder.add(new_v, at)
+
+            def part(place: Any, weights: Any, to: Any = to) -> Any:
+                pixels = _load(builder, mixed, place, SHORT, LANES)
+                return _share(builder, pixels, _load(builder, weights, to, SHORT, LANES))
+
+            both = builder.add(part(own, first), part(builder.add(own, INDEX(3)), second))
+            high = builder.lshr(
+                builder.add(both, _all(SHORT, HALF, LANES)), _all(SHORT, POINT, LANES)
+            )
+            _store(builder, builder.trunc(high, ir.VectorType(BYTE, LANES)), grey, to)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+mix_rows: Any = intrinsic(prefer_literal=True)(_rows)
+mix_neighbours: Any = intrinsic(_neighbours)
+soon: Any = intrinsic(_soon)
