@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -69,6 +68,8 @@ class LevelPixels:
         What is done to the pixels after reading; nothing by default.
     read_into
         Quicker way to the same pixels: fills an array, and tells whether it could.
+    check
+        Refuses, before pixels are read, what is not as it was when it was opened.
     """
 
     dtype = np.dtype(np.uint8)
@@ -82,8 +83,10 @@ class LevelPixels:
         told_as: str,
         colour: Colour | None = None,
         read_into: ReadInto | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self._read = read
+        self.check = check
         self._convert = None if colour is None else colour.convert
         self._read_into = read_into if self._convert is None else None
         self.size = size
@@ -97,8 +100,9 @@ class LevelPixels:
         Raises
         ------
         SlideError
-            The bytes are damaged there, or the file is closed.
+            The bytes are damaged there, or the file is closed, gone or another.
         """
+        self.check()
         try:
             pixels = self._read(rows, columns)
             return pixels if self._convert is None else self._convert(pixels)
@@ -111,11 +115,16 @@ class LevelPixels:
             raise SlideError(msg) from error
 
     def window_into(self, rows: slice, columns: slice, out: NDArray[np.uint8]) -> None:
-        """Read a window into an array of its shape; see ``window``."""
+        """Read a window into an array of its shape; see ``window``.
+
+        Whoever reads many calls ``check`` before: as often as decoding a small tile, it would take long.
+        """
         done = False
         if self._read_into is not None:
-            with suppress(*READ_ERRORS):  # reading it again tells what is wrong
+            try:
                 done = self._read_into(rows, columns, out)
+            except READ_ERRORS:
+                done = False  # reading it again tells what is wrong
         if not done:
             out[:] = self.window(rows, columns)
 

@@ -22,3 +22,9 @@ def compiled(function: Function) -> Function:
     except RuntimeError:  # neither the package's folder nor the user's can be written to
         made = numba.njit(nogil=True, error_model="numpy")(function)
     return cast("Function", made)
+
+
+def written_out(function: Function) -> Function:
+    """Compile as a part of each function that calls it: handing over many arrays takes long."""
+    made = numba.njit(nogil=True, error_model="numpy", inline="always")(function)
+    return cast("Function", made)

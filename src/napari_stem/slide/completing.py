@@ -124,13 +124,3 @@ def _thumbnail(native: Native) -> Callable[[], NDArray[np.uint8]] | None:
     if abs(own * size.height_px / size.width_px - 1) > SAME_SHAPE:
         return None
     return lambda: found[:, :, :]
-
-
-def watched(read: Callable[Place, Read], check: Callable[[], None]) -> Callable[Place, Read]:
-    """Let ``check`` refuse before each reading."""
-
-    def reading(*args: Place.args, **kwargs: Place.kwargs) -> Read:
-        check()
-        return read(*args, **kwargs)
-
-    return reading

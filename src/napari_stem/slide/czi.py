@@ -15,7 +15,6 @@ from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide.array_slide import READ_ERRORS, LevelPixels
 from napari_stem.slide.colour import AS_STORED
-from napari_stem.slide.completing import watched
 from napari_stem.slide.fingerprint import fingerprint
 from napari_stem.slide.halving import coarser_sizes
 from napari_stem.slide.location import Unchanged
@@ -90,10 +89,11 @@ def _native(path: Path, document: Any, stack: ExitStack, unchanged: Unchanged) -
     stack.callback(handle.mark_closed)
     sources = tuple(
         LevelPixels(
-            watched(handle.reader(2**number), unchanged.check),
+            handle.reader(2**number),
             each,
             SizePx(TILE_PX, TILE_PX),
             path.name,
+            check=unchanged.check,
         )
         for number, each in enumerate(sizes)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import stat
 from dataclasses import dataclass
@@ -125,11 +126,12 @@ class Unchanged:
 
     def __init__(self, path: Path, slide: Path | None = None) -> None:
         self.path = path
+        self._name = os.fspath(path)
         self._slide = slide or path
         self._was = self._stamp()
 
     def _stamp(self) -> tuple[int, int, int]:
-        status = self.path.stat()
+        status = os.stat(self._name)  # noqa: PTH116 (for each tile: a Path takes twice as long)
         return status.st_size, status.st_mtime_ns, status.st_ino
 
     def check(self) -> None:

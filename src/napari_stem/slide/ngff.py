@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from napari_stem.errors import SlideError
 from napari_stem.slide.array_slide import READ_ERRORS, LevelPixels
 from napari_stem.slide.colour import AS_STORED
-from napari_stem.slide.completing import watched
 from napari_stem.slide.location import Unchanged
 from napari_stem.slide.native import Facts, Native, refuse_absurd
 from napari_stem.slide.ngff_metadata import (
@@ -196,10 +195,11 @@ def _native(location: Location, place: str, group: Any) -> Native:
     refuse_absurd(name, sizes)
     sources = tuple(
         LevelPixels(
-            watched(partial(each.window, array), _watch(location, array)),
+            partial(each.window, array),
             each.size,
             chunks_of(each, array),
             name,
+            check=_watch(location, array),
         )
         for each, array in zip(axes, arrays, strict=True)
     )

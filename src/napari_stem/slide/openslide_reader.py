@@ -18,7 +18,6 @@ from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide.array_slide import READ_ERRORS, LevelPixels
 from napari_stem.slide.colour import AS_STORED, Colour, colour_of
-from napari_stem.slide.completing import watched
 from napari_stem.slide.dicom_probe import refuse_fatal
 from napari_stem.slide.fingerprint import fingerprint
 from napari_stem.slide.in_use import InUse
@@ -151,13 +150,12 @@ def _native(openslide: ModuleType, path: Path, osr: Any, unchanged: Unchanged) -
     handle = InUse(osr, osr.close)
     sources = tuple(
         LevelPixels(
-            watched(
-                _reader(openslide, handle, number, osr.level_downsamples[number]), unchanged.check
-            ),
+            _reader(openslide, handle, number, osr.level_downsamples[number]),
             size,
             SizePx(TILE_PX, TILE_PX),
             path.name,
             colour,
+            check=unchanged.check,
         )
         for number, size in enumerate(sizes)
     )

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_stem.slide.patch_plan import Uses, batches, cuts_of, level_for, tiles_of, view_of
-from napari_stem.slide.tile_source import KEEP_BYTES, TileSource, share
+from napari_stem.slide.relay import Gate, Job, relay
+from napari_stem.slide.tile_source import KEEP_BYTES, TileSource
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from numpy.typing import ArrayLike, NDArray
 
     from napari_stem.encoders.base import PatchSpec
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
     from napari_stem.slide.patch_plan import Cuts
 
 MAX_WORKERS = 8
-MAX_SHARE = 16  # patches that a thread makes before it asks for more
+SHARE = 16  # patches that a thread makes before it asks for more
 
 
 class PatchReader:
@@ -70,8 +74,7 @@ class PatchReader:
         self.max_workers = max_workers or min(MAX_WORKERS, os.cpu_count() or 1)
         levels = [level_for(slide, fov_um, spec.side_px) for fov_um in spec.fields_of_view_um]
         self._tiles = {
-            level: TileSource(slide, level, self.max_workers, keep_bytes // len(set(levels)))
-            for level in set(levels)
+            level: TileSource(slide, level, keep_bytes // len(set(levels))) for level in set(levels)
         }
         self._views = [
             view_of(slide, level, self._tiles[level].tile, fov_um, spec.side_px)
@@ -124,40 +127,61 @@ class PatchReader:
         patches = out.reshape(*shape[:3], 3 * side_px)
         cuts = [cuts_of(view, x_px, y_px) for view in self._views]
         with self._lock:
-            room = {level: tiles.room for level, tiles in self._tiles.items()}
-            at_once = {level: tiles.at_once for level, tiles in self._tiles.items()}
-            for part in batches(cuts, self._views, room, at_once):
-                for level in self._tiles:
-                    self._make(level, part, cuts, patches)
+            try:
+                relay(self._jobs(cuts, patches), self.max_workers)
+            except BaseException:
+                for tiles in self._tiles.values():
+                    tiles.forget()
+                raise
         return out
 
-    def _make(
-        self, level: int, part: NDArray[np.intp], cuts: list[Cuts], patches: NDArray[np.uint8]
-    ) -> None:
-        """Put together what some patches show of one level."""
-        numbers = tiles_of(part, cuts, self._views, level)
-        slots = self._tiles[level].fetch(numbers)
-        used = []
-        for view, cut in enumerate(cuts):
-            if self._views[view].level == level:
-                tiles = cut.tiles[part]
-                self._fill(view, cut, part, slots[np.searchsorted(numbers, tiles)], patches)
-                used.append(tiles.ravel())
-        self._tiles[level].let_go(self._uses[level].take(np.concatenate(used)))
+    def _jobs(self, cuts: list[Cuts], patches: NDArray[np.uint8]) -> Iterator[Job]:
+        """Plan what is to be done: the tiles of one part are decoded before the last is cut."""
+        room = {level: tiles.room for level, tiles in self._tiles.items()}
+        at_once = {level: tiles.at_once for level, tiles in self._tiles.items()}
+        waiting: list[Job] = []
+        for part in batches(cuts, self._views, room, at_once):
+            for level in self._tiles:
+                decode, cut = self._part(level, part, cuts, patches)
+                first, then = decode, waiting
+                if waiting and decode and waiting[0].gate in decode[0].after:
+                    first, then = waiting, decode  # there is too little room to be ahead
+                yield from first
+                yield from then
+                waiting = cut
+        yield from waiting
 
-    def _fill(
+    def _part(
+        self, level: int, part: NDArray[np.intp], cuts: list[Cuts], patches: NDArray[np.uint8]
+    ) -> tuple[list[Job], list[Job]]:
+        """Plan to put together what some patches show of one level: decoding, and then cutting."""
+        own = [i for i, view in enumerate(self._views) if view.level == level]
+        numbers = tiles_of(part, cuts, self._views, level)
+        used = np.concatenate([cuts[i].tiles[part].ravel() for i in own])
+        cut = Gate(0)
+        step = self._tiles[level].step(numbers, cut, self._uses[level].take(used))
+        jobs: list[Job] = []
+        for i in own:
+            slots = step.slots[np.searchsorted(numbers, cuts[i].tiles[part])]
+            works = self._cutting(i, cuts[i], part, step.pixels, slots, patches)
+            jobs += [Job(work, cut, step.decoded) for work in works]
+        cut.left = len(jobs)
+        return step.jobs, jobs
+
+    def _cutting(
         self,
         number: int,
         cut: Cuts,
         part: NDArray[np.intp],
+        tiles: NDArray[np.uint8],
         slots: NDArray[np.intp],
         patches: NDArray[np.uint8],
-    ) -> None:
-        """Copy or resample the patches of one view."""
+    ) -> Iterator[Callable[[], None]]:
+        """Copy or resample the patches of one view, some at a time."""
         from napari_stem.slide.resampling import copy, resample
 
-        view, tiles = self._views[number], self._tiles[self._views[number].level]
-        first_px = cut.first_tile[part] * np.array([tiles.tile.height_px, tiles.tile.width_px])
+        view = self._views[number]
+        first_px = cut.first_tile[part] * np.array([view.tile.height_px, view.tile.width_px])
         # a pixel near the patch, to count from in 32 bits; never further, so that a patch is the same
         # wherever it lies on the slide
         near = np.floor(cut.corners_px_l[part]).astype(np.intp) - view.near_px_l
@@ -168,18 +192,11 @@ class PatchReader:
             places, corners, offsets = part[own], corners_px[own], offsets_px[own]
             if cut.copied[places[0]]:
                 whole = offsets + corners.astype(np.intp)
-                copy(tiles.pixels, slots[own], whole, patches, places, number)
+                copy(tiles, slots[own], whole, patches, places, number)
             else:
-                resample(
-                    tiles.pixels, slots[own], corners, offsets, extent_px, patches, places, number
-                )
+                resample(tiles, slots[own], corners, offsets, extent_px, patches, places, number)
 
-        alike = [np.flatnonzero(cut.copied[part] == copied) for copied in (True, False)]
-        shares = [each for some in alike for each in _shares(some, self.max_workers)]
-        share(fill, shares, self.max_workers)
-
-
-def _shares(places: NDArray[np.intp], max_workers: int) -> list[NDArray[np.intp]]:
-    """Split so that no thread is left waiting for long."""
-    n_each = max(1, min(MAX_SHARE, len(places) // (2 * max_workers)))
-    return [places[begin : begin + n_each] for begin in range(0, len(places), n_each)]
+        for copied in (True, False):
+            alike = np.flatnonzero(cut.copied[part] == copied)
+            for begin in range(0, len(alike), SHARE):
+                yield partial(fill, alike[begin : begin + SHARE])

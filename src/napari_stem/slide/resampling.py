@@ -14,13 +14,14 @@ import numpy as np
 from napari_stem.slide.columns import BLOCK, LANES, mix_columns
 from napari_stem.slide.compiled import compiled
 from napari_stem.slide.straight import MOST_TAPS, SHORT_RUN_PX, resample_straight, straight_runs
-from napari_stem.slide.tile_rows import copy_line, mix_row, pieces_of_rows, whole
-from napari_stem.slide.vectors import POINT
+from napari_stem.slide.tile_rows import AHEAD, copy_line, mix_row, pieces_of_rows
+from napari_stem.slide.vectors import POINT, soon
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 F32, U64 = np.float32, np.uint64
+ALL = 2**16 - 1  # sum of the whole weights of one pixel
 COLOURS = U64(3)
 
 
@@ -32,6 +33,7 @@ def triangle(
     first: NDArray[np.int64],
     used: NDArray[np.int64],
     weights: NDArray[np.float32],
+    numbers: NDArray[np.uint16],
 ) -> int:
     """Weigh the pixels that each of a line's new pixels is made of.
 
@@ -47,6 +49,8 @@ def triangle(
         (side,), filled with the number of pixels of each.
     weights
         (side, taps), filled; each row's sum is 1.
+    numbers
+        (side, taps), filled with the same as whole numbers; each row's sum is ``ALL``.
 
     Returns
     -------
@@ -65,10 +69,14 @@ def triangle(
         for k in range(end - low):
             weights[i, k] = max(0.0, 1.0 - abs((low + k - centre + 0.5) * steepness))
             total += weights[i, k]
+        part, so_far, begun = 1.0 / total, 0.0, 0
         for k in range(end - low):
-            weights[i, k] /= total
+            weights[i, k] *= part
+            so_far += weights[i, k]
+            numbers[i, k] = int(so_far * ALL + 0.5) - begun
+            begun += numbers[i, k]
         for k in range(end - low, taps):
-            weights[i, k] = 0.0
+            weights[i, k], numbers[i, k] = 0.0, 0
     return end + offset_px
 
 
@@ -108,21 +116,16 @@ def resample(
     used_y, used_x = np.empty(side, np.int64), np.empty(side, np.int64)
     weights_y, weights_x = np.empty((side, taps), np.float32), np.empty((side, taps), np.float32)
     numbers_y, numbers_x = np.empty((side, taps), np.uint16), np.empty((side, taps), np.uint16)
-    runs = np.empty((side, 2), np.int64)
+    runs = np.empty((side, 3), np.int64)
     for i in range(len(places)):
         (top, left), (y_px, x_px) = corners_px[i], offsets_px[i]
-        bottom = triangle(top, extent_px[0], y_px, first_y, used_y, weights_y)
-        right = triangle(left, extent_px[1], x_px, first_x, used_x, weights_x)
+        bottom = triangle(top, extent_px[0], y_px, first_y, used_y, weights_y, numbers_y)
+        right = triangle(left, extent_px[1], x_px, first_x, used_x, weights_x, numbers_x)
         rows = pieces_of_rows(tiles, slots[i], (first_y[0], first_x[0], bottom, right))
         target = out[places[i], view]
-        for y in range(side):
-            whole(weights_y[y, : used_y[y]], numbers_y[y])
         by_row = (first_y, used_y, numbers_y)
         n_runs = straight_runs(first_x, used_x, runs)
-        n_singles = (used_x > MOST_TAPS).sum()
-        if (n_runs + n_singles) * SHORT_RUN_PX <= side:
-            for x in range(side):
-                whole(weights_x[x, : used_x[x]], numbers_x[x])
+        if n_runs * SHORT_RUN_PX <= side and used_x.max() <= MOST_TAPS:
             by_column = (first_x, used_x, numbers_x)
             resample_straight(tiles, rows, by_row, by_column, runs[:n_runs], target)
         else:
@@ -175,5 +178,6 @@ def copy(
         starts, pieces = pieces_of_rows(tiles, slots[i], (top, left, top + side, left + side))
         for y in range(side):
             for piece in range(len(pieces)):
+                soon(tiles, starts[min(y + AHEAD, side - 1), piece], pieces[piece, 1])
                 start, to, n = starts[y, piece], pieces[piece, 0], pieces[piece, 1]
                 copy_line(numbers[start : start + n], out[places[i], view, y, to : to + n])

@@ -13,68 +13,44 @@ import numpy as np
 
 from napari_stem.slide.compiled import compiled
 from napari_stem.slide.tile_rows import copy_line, mix_row
-from napari_stem.slide.vectors import HALF, LANES, POINT, mix_neighbours
+from napari_stem.slide.vectors import LANES, mix_neighbours
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-U32, U64 = np.uint32, np.uint64
-HIGH = U32(16)  # of a product
-MOST_TAPS = 2  # of pixels in a run
-SHORT_RUN_PX = 8  # as many go through as a run in the time that another pixel takes
+U64 = np.uint64
+MOST_TAPS = 3  # of a pixel
+SHORT_RUN_PX = 8  # pixels side by side that are worth being gone through as one
 
 
 @compiled
 def straight_runs(
     first: NDArray[np.int64], used: NDArray[np.int64], runs: NDArray[np.int64]
 ) -> int:
-    """Find where new pixels lie as the old ones do, side by side, made of ``MOST_TAPS`` at most each.
+    """Find where new pixels lie as the old ones do, side by side, made of equally many.
 
     Parameters
     ----------
     first, used
         (side,) first pixel that each is made of, and how many.
     runs
-        (side, 2), filled with the first new pixel of each run and the one after its last.
+        (side, 3), filled with the first new pixel of each run, the one after its last, and of how many
+        each is made, 2 at least.
 
     Returns
     -------
     How many runs there are.
     """
-    n_runs, last = 0, -2
+    n_runs = 0
     for x in range(len(first)):
-        if used[x] > MOST_TAPS:
-            continue
-        if last == x - 1 and first[x] == first[x - 1] + 1:
+        taps = max(2, used[x])
+        if x > 0 and first[x] == first[x - 1] + 1 and taps == runs[n_runs - 1, 2]:
             runs[n_runs - 1, 1] = x + 1
         else:
-            runs[n_runs, 0], runs[n_runs, 1] = x, x + 1
+            runs[n_runs, 0], runs[n_runs, 1], runs[n_runs, 2] = x, x + 1, taps
             n_runs += 1
-        last = x
     return n_runs
-
-
-@compiled
-def _share(value: np.uint16, weight: np.uint16) -> np.uint32:
-    """Multiply two numbers of 16 bits and keep the upper half."""
-    return U32(U32(U32(value) * U32(weight)) >> HIGH)
-
-
-@compiled
-def _mix_one(
-    row: NDArray[np.uint16],
-    old: int,
-    weights: NDArray[np.uint16],
-    x: np.intp,
-    used: int,
-    line: NDArray[np.uint8],
-) -> None:
-    for colour in range(3):
-        total = U32(HALF)
-        for k in range(used):
-            total = U32(total + _share(row[old + colour + 3 * k], weights[x, k]))
-        line[3 * x + colour] = np.uint8(U32(total) >> U32(POINT))
 
 
 @compiled
@@ -93,29 +69,29 @@ def resample_straight(
     tiles, rows
         As of ``tile_rows.mix_row``.
     by_row, by_column
-        Of each new row or column: its first pixel, of how many it is made, and their weights
-        (side, taps).
+        Of each new row or column: its first pixel, of how many it is made (a column of ``MOST_TAPS`` at
+        most), and their weights (side, taps).
     runs
-        (n, 2) of ``straight_runs``.
+        (n, 3) of ``straight_runs``.
     out
         (side, 3 * side), filled.
     """
     (first_y, used_y, weights_y), (first_x, used_x, weights_x) = by_row, by_column
     side, left = len(first_y), first_x[0]
-    own, following = np.zeros(3 * side + LANES, np.uint16), np.zeros(3 * side + LANES, np.uint16)
-    for x in range(side):
-        for number in range(3 * x, 3 * x + 3):
-            own[number], following[number] = weights_x[x, 0], weights_x[x, 1]
-    mixed = np.zeros(3 * (first_x[-1] + used_x[-1] - left + 2) + LANES, np.uint16)
+    weights = np.zeros((MOST_TAPS, 3 * side + LANES), np.uint16)
+    for k in range(min(MOST_TAPS, weights_x.shape[1])):
+        for x in range(side):
+            for number in range(3 * x, 3 * x + 3):
+                weights[k, number] = weights_x[x, k]
+    mixed = np.zeros(3 * (first_x[-1] + used_x[-1] - left + MOST_TAPS) + LANES, np.uint16)
     line = np.empty(3 * side + LANES, np.uint8)
-    singles = np.flatnonzero(used_x > MOST_TAPS)
     for y in range(side):
         mix_row(tiles, rows, first_y[y] - first_y[0], weights_y, y, used_y[y], mixed)
-        for i in range(len(runs)):
-            begin, end = runs[i, 0], runs[i, 1]
-            old, new, n = U64(3 * (first_x[begin] - left)), U64(3 * begin), U64(3 * (end - begin))
-            mix_neighbours(mixed, old, own, following, new, n, line)
-        for single in singles:
-            old = 3 * (first_x[single] - left)
-            _mix_one(mixed, old, weights_x, single, used_x[single], line)
+        for i in range(len(runs)):  # what one writes beyond its end belongs to the next
+            begin, n = U64(3 * runs[i, 0]), U64(3 * (runs[i, 1] - runs[i, 0]))
+            old = U64(3 * (first_x[runs[i, 0]] - left))
+            if runs[i, 2] == 2:
+                mix_neighbours(mixed, old, weights, begin, 2, line, n)
+            else:
+                mix_neighbours(mixed, old, weights, begin, 3, line, n)
         copy_line(line, out[y])

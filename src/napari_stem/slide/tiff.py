@@ -18,7 +18,6 @@ from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide.array_slide import READ_ERRORS, LevelPixels, pixels_of_array
 from napari_stem.slide.colour import Colour, colour_of
-from napari_stem.slide.completing import watched
 from napari_stem.slide.fingerprint import fingerprint
 from napari_stem.slide.location import Unchanged
 from napari_stem.slide.native import Facts, Native, UnsuitedError, refuse_absurd
@@ -274,12 +273,13 @@ def _level_pixels(
     """Offer one level of a series."""
     reader = LevelReader(tiff, list(level.pages))
     return LevelPixels(
-        watched(reader.window, unchanged.check),
+        reader.window,
         _size(level),
         reader.segment,
         unchanged.path.name,
         colour,
-        watched(reader.into, unchanged.check),
+        reader.into,
+        unchanged.check,
     )
 
 

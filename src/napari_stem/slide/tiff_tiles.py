@@ -105,13 +105,12 @@ class Grid:
 
     def is_whole(self, rows: slice, columns: slice) -> bool:
         """Tell whether a window is one segment, all of it that lies on the page."""
-        spans = (
-            (rows, self.segment.height_px, self.size.height_px),
-            (columns, self.segment.width_px, self.size.width_px),
-        )
-        return all(
-            span.start % own == 0 and span.stop == min(span.start + own, extent)
-            for span, own, extent in spans
+        size, own = self.size, self.segment
+        return bool(
+            rows.start % own.height_px == 0
+            and columns.start % own.width_px == 0
+            and rows.stop == min(rows.start + own.height_px, size.height_px)
+            and columns.stop == min(columns.start + own.width_px, size.width_px)
         )
 
 

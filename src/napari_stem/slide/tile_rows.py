@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.slide.compiled import compiled
+from napari_stem.slide.compiled import compiled, written_out
 from napari_stem.slide.vectors import mix_rows, soon
 
 if TYPE_CHECKING:
@@ -14,20 +14,6 @@ if TYPE_CHECKING:
 
 U64 = np.uint64
 AHEAD = 4  # rows that are asked for before they are needed
-ALL = 2**16 - 1  # sum of the whole weights of one pixel
-
-
-@compiled
-def whole(weights: NDArray[np.float32], numbers: NDArray[np.uint16]) -> None:
-    """Turn weights that sum to 1 into whole numbers that sum to ``ALL``; further numbers become 0."""
-    begun, share = 0, 0.0
-    for k in range(len(weights)):
-        share += weights[k]
-        so_far = int(share * ALL + 0.5)
-        numbers[k] = so_far - begun
-        begun = so_far
-    for k in range(len(weights), len(numbers)):
-        numbers[k] = 0
 
 
 @compiled
@@ -77,7 +63,7 @@ def pieces_of_rows(
     return starts, pieces
 
 
-@compiled
+@written_out
 def mix_row(
     tiles: NDArray[np.uint8],
     rows: tuple[NDArray[np.uint64], NDArray[np.uint64]],

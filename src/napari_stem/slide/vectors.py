@@ -166,37 +166,45 @@ def _n_vectors(builder: Any, n: Any) -> Any:
 
 
 def _neighbours(
-    _typing: Any, row: Any, old: Any, v: Any, w: Any, new: Any, n: Any, out: Any
+    _typing: Any, row: Any, old: Any, weights: Any, new: Any, taps: Any, out: Any, n: Any
 ) -> tuple[Any, Callable[..., Any]]:
-    """Mix numbers with those of the next pixel and round, into ``out[new : new + n]``.
+    """Mix numbers with those of so many pixels in all, and round: into ``out[new : new + n]``.
 
-    ``row[old + j]`` times ``v[new + j]`` and the colour's next in the row times ``w[new + j]``. Up to
-    ``LANES - 1`` numbers more are read and written, for which all arrays must have room.
+    ``row[old + 3 * k + j]`` times ``weights[k, new + j]`` for all k. Up to ``LANES - 1`` numbers more are
+    read and written, for which all arrays must have room. Taps have to be a number in the source.
     """
-    signature = types.void(row, old, v, w, new, n, out)
+    signature = types.void(row, old, weights, new, taps, out, n)
+    if not isinstance(taps, types.IntegerLiteral):
+        return signature, _refused
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        row_v, old_v, v_v, w_v, new_v, n_v, out_v = values
-        kinds, arrays = (row, v, w, out), (row_v, v_v, w_v, out_v)
-        mixed, first, second, grey = _starts(context, builder, kinds, arrays)
+        row_v, old_v, weights_v, new_v, _, out_v, n_v = values
+        mixed, grey = _starts(context, builder, (row, out), (row_v, out_v))
+        shares = [
+            address(context, builder, weights, weights_v, INDEX(k), new_v)[0]
+            for k in range(taps.literal_value)
+        ]
         with cgutils.for_range(builder, _n_vectors(builder, n_v)) as loop:
             at = builder.mul(loop.index, INDEX(LANES))
-            own, to = builder.add(old_v, at), builder.add(new_v, at)
-
-            def part(place: Any, weights: Any, to: Any = to) -> Any:
-                pixels = _load(builder, mixed, place, SHORT, LANES)
-                return _share(builder, pixels, _load(builder, weights, to, SHORT, LANES))
-
-            both = builder.add(part(own, first), part(builder.add(own, INDEX(3)), second))
-            high = builder.lshr(
-                builder.add(both, _all(SHORT, HALF, LANES)), _all(SHORT, POINT, LANES)
-            )
-            _store(builder, builder.trunc(high, ir.VectorType(BYTE, LANES)), grey, to)
+            own = builder.add(old_v, at)
+            total = _all(SHORT, HALF, LANES)
+            for k, share in enumerate(shares):
+                pixels = _load(builder, mixed, builder.add(own, INDEX(3 * k)), SHORT, LANES)
+                product = _share(builder, pixels, _load(builder, share, at, SHORT, LANES))
+                total = builder.add(total, product)
+            high = builder.lshr(total, _all(SHORT, POINT, LANES))
+            found = builder.trunc(high, ir.VectorType(BYTE, LANES))
+            _store(builder, found, grey, builder.add(new_v, at))
         return context.get_dummy_value()
 
     return signature, generate
 
 
+def _refused(*_: Any) -> Any:
+    msg = "taps have to be a number in the source"
+    raise TypeError(msg)
+
+
 mix_rows: Any = intrinsic(prefer_literal=True)(_rows)
-mix_neighbours: Any = intrinsic(_neighbours)
+mix_neighbours: Any = intrinsic(prefer_literal=True)(_neighbours)
 soon: Any = intrinsic(_soon)

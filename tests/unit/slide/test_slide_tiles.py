@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import threading
+import time
 
 import imagecodecs
 import numpy as np
@@ -18,8 +18,9 @@ from napari_stem.slide import tile_source
 from napari_stem.slide.array_slide import LevelPixels
 from napari_stem.slide.patch_plan import NO_TILE
 from napari_stem.slide.patches import PatchReader
+from napari_stem.slide.relay import Gate
 from napari_stem.slide.tiff_tiles import LevelReader
-from napari_stem.slide.tile_source import GLASS, TileSource, share
+from napari_stem.slide.tile_source import GLASS, TileSource
 
 
 @pytest.fixture
@@ -33,6 +34,16 @@ def decoded(monkeypatch):
 
     monkeypatch.setattr(LevelPixels, "window_into", counted)
     return asked
+
+
+def fetched(tiles, numbers):
+    """Slots of tiles, decoded at once, of which none is needed any more."""
+    step = tiles.step(np.asarray(numbers), Gate(0), np.empty(0, np.int64))
+    for job in step.jobs:
+        job.work()
+        job.gate.left -= 1
+    assert not any(gate.left for gate in step.decoded)
+    return step.slots
 
 
 def test_each_tile_is_decoded_once(svs_path, opened, decoded):
@@ -65,37 +76,37 @@ def test_with_little_memory_few_tiles_are_decoded_again(svs_path, opened, decode
 
 def test_no_more_tiles_are_kept_than_allowed(svs_path, opened, decoded):
     slide = opened(svs_path)  # 10 tiles of 240 px a row, 13 rows
-    tiles = TileSource(slide, 0, max_workers=2, keep_bytes=5 * 3 * 240 * 240)
+    tiles = TileSource(slide, 0, keep_bytes=5 * 3 * 240 * 240)
     stored = np.full((13 * 240, 10 * 240, 3), 255, np.uint8)
     stored[:2967, :2220] = slide.sources[0].window(slice(0, 2967), slice(0, 2220))
     memory = tiles.pixels
     for row in range(13):
         for column in range(0, 9, 3):
             numbers = 10 * row + column + np.arange(3)
-            for number, slot in zip(numbers, tiles.fetch(numbers), strict=True):
+            for number, slot in zip(numbers, fetched(tiles, numbers), strict=True):
                 top, left = 240 * (number // 10), 240 * (number % 10)
                 expected = stored[top : top + 240, left : left + 240].reshape(240, 720)
                 np.testing.assert_array_equal(tiles.pixels[slot], expected)
     assert tiles.pixels is memory
     assert len(memory) == 6
     decoded.clear()
-    tiles.fetch(np.array([126, 127, 128]))  # the last ones
+    fetched(tiles, [126, 127, 128])  # the last ones
     assert decoded == []
-    assert tiles.fetch(np.array([NO_TILE])).tolist() == [GLASS]
+    assert fetched(tiles, [NO_TILE]).tolist() == [GLASS]
     assert (tiles.pixels[GLASS] == 255).all()
 
 
 def test_memory_of_tiles_that_no_patch_needs_is_used_again(svs_path, opened, decoded, monkeypatch):
     """Row by row: no more is touched than two rows of patches need, though more may be kept."""
     monkeypatch.setattr(tile_source, "PART_BYTES", 12 * 3 * 240 * 240)
-    fetch, slots = TileSource.fetch, set()
+    plan, slots = TileSource.step, set()
 
-    def fetched(self, numbers):
-        found = fetch(self, numbers)
-        slots.update(found.tolist())
+    def step(self, *args):
+        found = plan(self, *args)
+        slots.update(found.slots.tolist())
         return found
 
-    monkeypatch.setattr(TileSource, "fetch", fetched)
+    monkeypatch.setattr(TileSource, "step", step)
     spots = lattice_of_spots(150)
     reader = PatchReader(opened(svs_path), spots, PatchSpec((60.0,), SIDE_PX))
     decoded.clear()
@@ -109,11 +120,11 @@ def test_memory_of_tiles_that_no_patch_needs_is_used_again(svs_path, opened, dec
 
 
 def test_room_is_made_for_one_patch_of_many_tiles(svs_path, opened, decoded):
-    tiles = TileSource(opened(svs_path), 0, max_workers=2, keep_bytes=0)
+    tiles = TileSource(opened(svs_path), 0, keep_bytes=0)
     decoded.clear()
-    slots = tiles.fetch(np.arange(12))
+    slots = fetched(tiles, np.arange(12))
     assert len(set(slots.tolist())) == 12
-    np.testing.assert_array_equal(tiles.fetch(np.arange(12)), slots)
+    np.testing.assert_array_equal(fetched(tiles, np.arange(12)), slots)
     assert len(decoded) == 12
 
 
@@ -145,34 +156,25 @@ def test_a_damaged_tile_spoils_only_the_patches_that_show_it(svs_path, opened, m
     np.testing.assert_array_equal(reader.read(slice(None)), sound)
 
 
-def test_work_is_shared_until_something_is_raised():
-    done = []
-    share(done.append, range(50), 3)
-    assert sorted(done) == list(range(50))
-    entered = []
+@pytest.mark.parametrize("n_kept", [4, 11, 30])
+def test_no_tile_is_overwritten_before_its_patches_are_cut(svs_path, opened, monkeypatch, n_kept):
+    """However little is kept and however long a tile takes."""
+    slide, rng = opened(svs_path), np.random.default_rng(n_kept)
+    spots, spec = lattice_of_spots(150), PatchSpec((50.0, 180.0), SIDE_PX)
+    expected = PatchReader(slide, spots, spec, max_workers=1).read(slice(None))
+    decode = TileSource._decode
 
-    def failing(item):
-        entered.append(item)
-        raise ValueError(item)
+    def late(self, number, slot):
+        time.sleep(rng.choice([0, 0.003]))
+        slot[:] = 7  # what somebody would see who is too early, or too late
+        decode(self, number, slot)
 
-    with pytest.raises(ValueError, match=r"^\d+$"):
-        share(failing, range(1000), 2)
-    assert len(entered) <= 2
-
-
-def test_what_a_helper_raises_stops_all():
-    raised, entered = threading.Event(), []
-
-    def failing(item):
-        entered.append(item)
-        if threading.current_thread().name.startswith("patches"):
-            raised.set()
-            raise ValueError(item)
-        assert raised.wait(30)
-
-    with pytest.raises(ValueError, match=r"^\d+$"):
-        share(failing, range(1000), 2)
-    assert len(entered) <= 3
+    monkeypatch.setattr(TileSource, "_decode", late)
+    monkeypatch.setattr(tile_source, "PART_BYTES", 6 * 3 * 240 * 240)
+    keep_bytes = 2 * n_kept * 3 * 240 * 240
+    reader = PatchReader(slide, spots, spec, max_workers=4, keep_bytes=keep_bytes)
+    for index in (np.arange(150), rng.permutation(150), rng.integers(0, 150, 90)):
+        np.testing.assert_array_equal(reader.read(index), expected[index])
 
 
 FORMS = {
