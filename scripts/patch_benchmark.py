@@ -2,13 +2,13 @@
 
     python scripts/patch_benchmark.py --patches 10000
 
-Writes three slides of 20,480 x 20,480 px from the pixels of a real one (CMU-1-Small-Region, repeated): SVS
-with JPEG, SVS with JPEG 2000, OME-TIFF with JPEG. Each reader then reads the same patches in a process of its
-own, in batches of 256 into one array as for an encoder, with as many threads as the others. OpenSlide,
-tiffslide and dask hand over the windows that we would read, and Pillow's resampling follows. "decode" decodes
-every tile that the patches touch once and does nothing else; "resample" is our reading without any decoding.
-More patches than lie side by side on the slide overlap: a tile is decoded once, but its pixels are resampled
-for each of them.
+Writes three slides of 40,960 x 40,960 px (1.6 GB in all) from the pixels of a real one (CMU-1-Small-Region,
+repeated): SVS with JPEG, SVS with JPEG 2000, OME-TIFF with JPEG. Each reader then reads the same patches in a
+process of its own, in batches of 256 into one array as for an encoder, with as many threads as the others.
+OpenSlide, tiffslide and dask hand over the windows that we would read, and Pillow's resampling follows.
+"decode" decodes every tile that the patches touch once and does nothing else; "resample" is our reading
+without any decoding. A tile is decoded once for all patches that show it, but its pixels are resampled for
+each of them.
 Memory is the peak of the process, libraries included. The last column is the mean difference in grey values
 from our patches.
 
@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 from patch_readers import BEGIN, READERS, prepared, read_batches
-from patch_slides import FORMATS, VIEWS_UM, Task, overlap, slide_path, square_of_spots
+from patch_slides import FORMATS, VIEWS_UM, Task, overlap, slide_path
 
 N_COMPARED = 64
 
@@ -111,7 +111,7 @@ def table(
     bare = best.get("decode", {})
     own = folder / "napari-stem.npy"
     rows = []
-    per_pixel = overlap(square_of_spots(n, VIEWS_UM[view]), VIEWS_UM[view])
+    per_pixel = overlap(n, view)
     print(f"\n{kind}, {view}; a pixel lies in {per_pixel:.1f} patches\n{HEADING}")
     for reader, found in best.items():
         row: dict[str, Any] = {"format": kind, "view": view, "reader": reader, **found}

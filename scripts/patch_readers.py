@@ -31,7 +31,7 @@ def planned(task: Task) -> tuple[Slide, PatchReader]:
 
     slide = open_slide(task.path)
     fov_um = VIEWS_UM[task.view]
-    spots = square_of_spots(task.n_patches, fov_um)
+    spots = square_of_spots(task.n_patches, task.view)
     spec = PatchSpec((fov_um,), SIDE_PX)
     return slide, PatchReader(slide, spots, spec, max_workers=task.threads)
 
@@ -63,7 +63,7 @@ def windows(task: Task, downsamples: tuple[float, ...]) -> tuple[int, list[Windo
     slide: Any = SimpleNamespace(size=size, levels=levels, mpp=mpp, require_mpp=lambda: mpp)
     fov_um = VIEWS_UM[task.view]
     level = level_for(slide, fov_um, SIDE_PX)
-    spots = square_of_spots(task.n_patches, fov_um)
+    spots = square_of_spots(task.n_patches, task.view)
     view = view_of(slide, level, SizePx(256, 256), fov_um, SIDE_PX)
     cuts = cuts_of(view, spots.x_px, spots.y_px)
     found = []

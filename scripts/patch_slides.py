@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SOURCE = Path(__file__).parents[1] / "tests/data/slides/CMU-1-Small-Region.svs"
 TISSUE = (slice(919, 2967), slice(172, 2220))  # 2,048 px squared of it
-SLIDE_PX = 20_480
+SLIDE_PX = 40_960  # so that 10,000 patches of the widest view lie side by side
 MPP_UM = 0.499
 SIDE_PX = 224
 FORMATS = ("svs-jpeg", "svs-jpeg2000", "ome-tiff")
@@ -27,7 +27,10 @@ VIEWS_UM = {  # fields of view: what is asked of the resampling
     "stored": SIDE_PX * MPP_UM,  # the slide's own pixels
     "112um": 112.0,  # 0.5 um per px, nearly the slide's own
     "224um": 224.0,  # 1 um per px, from twice as many pixels
+    "224um-close": 224.0,  # the same, of spots so near to each other that a pixel lies in five patches
 }
+PITCH = {"224um-close": 0.45}  # of the view
+USUAL_PITCH = 0.9
 
 
 @dataclass(frozen=True)
@@ -115,13 +118,14 @@ def slide_path(folder: Path, kind: str) -> Path:
     return path
 
 
-def square_of_spots(n: int, fov_um: float) -> Spots:
-    """Spots row by row, their patches apart by 9/10 of their width or as the slide allows."""
+def square_of_spots(n: int, view: str) -> Spots:
+    """Spots row by row, as far apart as the view says or the slide allows."""
     from napari_stem.geometry import Spots
 
-    fov_px = fov_um / MPP_UM
+    fov_px = VIEWS_UM[view] / MPP_UM
     n_across = math.ceil(math.sqrt(n))
-    pitch_px = min(round(0.9 * fov_px), int((SLIDE_PX - fov_px - 40) / max(n_across - 1, 1)))
+    at_most_px = int((SLIDE_PX - fov_px - 40) / max(n_across - 1, 1))
+    pitch_px = min(round(PITCH.get(view, USUAL_PITCH) * fov_px), at_most_px)
     row, column = np.divmod(np.arange(n), n_across)
     begin_px = math.ceil(fov_px / 2) + 16  # so that no window leaves the slide
     names = tuple(map(str, range(n)))
@@ -136,8 +140,8 @@ def square_of_spots(n: int, fov_um: float) -> Spots:
     )
 
 
-def overlap(spots: Spots, fov_um: float) -> float:
+def overlap(n: int, view: str) -> float:
     """In how many patches a pixel lies, on average over those that any patch shows."""
-    fov_px, at_px = fov_um / MPP_UM, np.unique(spots.x_px)
+    fov_px, at_px = VIEWS_UM[view] / MPP_UM, np.unique(square_of_spots(n, view).x_px)
     shown_px = fov_px + np.minimum(np.diff(at_px), fov_px).sum()
     return float((len(at_px) * fov_px / shown_px) ** 2)

@@ -15,7 +15,7 @@ from napari_stem.slide.columns import BLOCK, LANES, mix_columns
 from napari_stem.slide.compiled import compiled
 from napari_stem.slide.straight import MOST_TAPS, SHORT_RUN_PX, resample_straight, straight_runs
 from napari_stem.slide.tile_rows import AHEAD, copy_line, mix_row, pieces_of_rows
-from napari_stem.slide.vectors import POINT, soon
+from napari_stem.slide.vectors import POINT, ask_for
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -178,6 +178,6 @@ def copy(
         starts, pieces = pieces_of_rows(tiles, slots[i], (top, left, top + side, left + side))
         for y in range(side):
             for piece in range(len(pieces)):
-                soon(tiles, starts[min(y + AHEAD, side - 1), piece], pieces[piece, 1])
+                ask_for(tiles, starts[min(y + AHEAD, side - 1), piece], pieces[piece, 1])
                 start, to, n = starts[y, piece], pieces[piece, 0], pieces[piece, 1]
                 copy_line(numbers[start : start + n], out[places[i], view, y, to : to + n])

@@ -1,8 +1,8 @@
 """Patches whose pixels are about as large as the tiles' own, resampled in whole numbers of 16 bits: compiled.
 
-Most new pixels then lie side by side as the old ones do, and are made of two of them: numbers can be mixed as
-they lie in memory, whatever colour they are, twice as many at once as ``mixing`` can. A grey value has 8 bits
-after the point; what is cut off adds up to less than 0.03 grey values.
+New pixels then lie side by side as the old ones do, and are made of two or three of them: numbers can be mixed
+as they lie in memory, whatever colour they are, four times as many at once as ``columns`` can. A grey value has
+8 bits after the point; what is cut off adds up to less than 0.03 grey values.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from napari_stem.slide.vectors import LANES, mix_neighbours
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
 
 U64 = np.uint64
 MOST_TAPS = 3  # of a pixel

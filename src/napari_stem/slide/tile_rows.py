@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.slide.compiled import compiled, written_out
-from napari_stem.slide.vectors import mix_rows, soon
+from napari_stem.slide.vectors import ask_for, mix_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,7 +82,7 @@ def mix_row(
     ahead = U64(min(top + used + AHEAD, len(starts) - 1))
     for i in range(len(pieces)):
         piece, to, n = U64(i), pieces[i, 0], pieces[i, 1]
-        soon(tiles, starts[ahead, piece], n)
+        ask_for(tiles, starts[ahead, piece], n)
         if used == 2:
             mix_rows(tiles, starts, first, piece, weights, at, 2, out, to, n)
         elif used == 3:

@@ -15,11 +15,13 @@ from numba.extending import intrinsic
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LANES = 16  # numbers at once: one vector of most processors'
+LANES = 16  # numbers at once: one or two vectors of most processors'
+LINE = 64  # bytes that come into a processor's cache at once
 POINT = 8  # bits after it
 CUT_OFF = 1  # about half of what two products lose
 HALF = 2 ** (POINT - 1) + CUT_OFF  # added before the bits after the point are cut off
 INDEX = ir.IntType(64)
+ROOM = INDEX(2**POINT - 1)  # between white and the largest number
 BYTE, SHORT, LONG = ir.IntType(8), ir.IntType(16), ir.IntType(32)
 
 
@@ -73,7 +75,46 @@ def address(
     return builder.gep(made.data, [builder.add(builder.mul(row, pitch), column)]), pitch
 
 
-def _rows(
+class _Rows:
+    """Rows of tiles while code is written that mixes them: where they begin, and their weights."""
+
+    def __init__(self, builder: Any, grey: Any, starts: tuple[Any, Any], weights: Any) -> None:
+        self._builder, self._grey, self._weights = builder, grey, weights
+        self._starts, self._pitch = starts
+
+    def tap(self, k: Any) -> tuple[Any, Any]:
+        """Where the k-th row begins, and its weight."""
+        builder = self._builder
+        place = builder.load(builder.gep(self._starts, [builder.mul(k, self._pitch)]))
+        return place, builder.load(builder.gep(self._weights, [k]))
+
+    def part(self, at: Any, lanes: int, tap: tuple[Any, Any]) -> Any:
+        """Weigh the numbers of one row, from one on."""
+        builder, (place, weight) = self._builder, tap
+        found = _load(builder, self._grey, builder.add(place, at), BYTE, lanes)
+        wide = builder.zext(found, ir.VectorType(SHORT, lanes))
+        high = builder.or_(builder.shl(wide, _all(SHORT, POINT, lanes)), _all(SHORT, 1, lanes))
+        return _share(builder, high, repeated(builder, weight, lanes))
+
+    def mixed(self, at: Any, lanes: int, known: list[tuple[Any, Any]], taps: Any) -> Any:
+        """All rows together: those that are known, or as many as there are."""
+        builder = self._builder
+        # each product loses half of the last bit, and every grey has one more of it
+        lost = builder.lshr(builder.sub(taps, INDEX(1)), INDEX(1))
+        lost = builder.select(builder.icmp_unsigned("<", lost, ROOM), lost, ROOM)
+        total = repeated(builder, builder.trunc(lost, SHORT), lanes)
+        for tap in known:
+            total = builder.add(total, self.part(at, lanes, tap))
+        if known:
+            return total
+        sums = cgutils.alloca_once_value(builder, total)  # type: ignore[no-untyped-call]
+        with cgutils.for_range(builder, taps) as loop:
+            more = self.part(at, lanes, self.tap(loop.index))
+            builder.store(builder.add(builder.load(sums), more), sums)
+        return builder.load(sums)
+
+
+def _mixed_rows(
     _typing: Any,
     tiles: Any,
     starts: Any,
@@ -96,38 +137,15 @@ def _rows(
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         tiles_v, starts_v, top_v, piece_v, weights_v, y_v, taps_v, out_v, to_v, n_v = values
         grey, mixed = _starts(context, builder, (tiles, out), (tiles_v, out_v))
-        start, pitch = address(context, builder, starts, starts_v, top_v, piece_v)
+        begin = address(context, builder, starts, starts_v, top_v, piece_v)
         weight, _ = address(context, builder, weights, weights_v, y_v, INDEX(0))
-        # each product loses half of the last bit, and every grey has one more of it
-        lost = builder.lshr(builder.trunc(builder.sub(taps_v, INDEX(1)), SHORT), SHORT(1))
-
-        def tap(k: Any) -> tuple[Any, Any]:
-            place = builder.load(builder.gep(start, [builder.mul(k, pitch)]))
-            return place, builder.load(builder.gep(weight, [k]))
-
-        def part(at: Any, lanes: int, place: Any, share: Any) -> Any:
-            found = _load(builder, grey, builder.add(place, at), BYTE, lanes)
-            high = builder.shl(
-                builder.zext(found, ir.VectorType(SHORT, lanes)), _all(SHORT, POINT, lanes)
-            )
-            high = builder.or_(high, _all(SHORT, 1, lanes))
-            return _share(builder, high, repeated(builder, share, lanes))
-
+        rows = _Rows(builder, grey, begin, weight)
         known = []
         if isinstance(taps, types.IntegerLiteral):
-            known = [tap(INDEX(k)) for k in range(taps.literal_value)]
+            known = [rows.tap(INDEX(k)) for k in range(taps.literal_value)]
 
         def mix(at: Any, lanes: int) -> None:
-            total = repeated(builder, lost, lanes)
-            for place, share in known:
-                total = builder.add(total, part(at, lanes, place, share))
-            if not known:
-                sums = cgutils.alloca_once_value(builder, total)  # type: ignore[no-untyped-call]
-                with cgutils.for_range(builder, taps_v) as loop:
-                    more = part(at, lanes, *tap(loop.index))
-                    builder.store(builder.add(builder.load(sums), more), sums)
-                total = builder.load(sums)
-            _store(builder, total, mixed, builder.add(to_v, at))
+            _store(builder, rows.mixed(at, lanes, known, taps_v), mixed, builder.add(to_v, at))
 
         last = builder.sub(n_v, INDEX(LANES))
         with builder.if_else(builder.icmp_unsigned("<", n_v, INDEX(LANES))) as (few, many):
@@ -141,8 +159,11 @@ def _rows(
     return signature, generate
 
 
-def _soon(_typing: Any, tiles: Any, start: Any, n: Any) -> tuple[Any, Callable[..., Any]]:
-    """Ask for n bytes of contiguous tiles from one place on, without waiting for them."""
+def _asked_for(_typing: Any, tiles: Any, start: Any, n: Any) -> tuple[Any, Callable[..., Any]]:
+    """Ask for n bytes of contiguous tiles from one place on, without waiting for them.
+
+    They were decoded by another thread, or long ago, and come late otherwise.
+    """
     signature = types.void(tiles, start, n)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -151,9 +172,9 @@ def _soon(_typing: Any, tiles: Any, start: Any, n: Any) -> tuple[Any, Callable[.
         pointer = BYTE.as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [pointer, LONG, LONG, LONG])
         ask = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")  # type: ignore[no-untyped-call]
-        lines = builder.udiv(builder.add(n_v, INDEX(63)), INDEX(64))
-        with cgutils.for_range(builder, lines) as loop:
-            at = builder.add(start_v, builder.mul(loop.index, INDEX(64)))
+        n_lines = builder.udiv(builder.add(n_v, INDEX(LINE - 1)), INDEX(LINE))
+        with cgutils.for_range(builder, n_lines) as loop:
+            at = builder.add(start_v, builder.mul(loop.index, INDEX(LINE)))
             builder.call(ask, [builder.gep(grey, [at]), LONG(0), LONG(3), LONG(1)])
         return context.get_dummy_value()
 
@@ -165,7 +186,7 @@ def _n_vectors(builder: Any, n: Any) -> Any:
     return builder.udiv(builder.add(n, INDEX(LANES - 1)), INDEX(LANES))
 
 
-def _neighbours(
+def _mixed_neighbours(
     _typing: Any, row: Any, old: Any, weights: Any, new: Any, taps: Any, out: Any, n: Any
 ) -> tuple[Any, Callable[..., Any]]:
     """Mix numbers with those of so many pixels in all, and round: into ``out[new : new + n]``.
@@ -205,6 +226,6 @@ def _refused(*_: Any) -> Any:
     raise TypeError(msg)
 
 
-mix_rows: Any = intrinsic(prefer_literal=True)(_rows)
-mix_neighbours: Any = intrinsic(prefer_literal=True)(_neighbours)
-soon: Any = intrinsic(_soon)
+mix_rows: Any = intrinsic(prefer_literal=True)(_mixed_rows)
+mix_neighbours: Any = intrinsic(prefer_literal=True)(_mixed_neighbours)
+ask_for: Any = intrinsic(_asked_for)
