@@ -15,7 +15,7 @@ from PIL import Image
 from napari_stem.encoders.base import PatchSpec
 from napari_stem.geometry import Mpp
 from napari_stem.slide.patches import PatchReader
-from napari_stem.slide.resampling import ALL, triangle
+from napari_stem.slide.resampling import ALL, resample, triangle
 
 
 @pytest.mark.parametrize("kind", ["tissue", "extremes"])
@@ -83,3 +83,13 @@ def test_whole_weights_sum_to_one_exactly(scale, begin):
     triangle(begin, side * scale, 0, first, used, weights, numbers)
     assert (numbers.sum(axis=1, dtype=int) == ALL).all()
     np.testing.assert_allclose(numbers, weights * float(ALL), atol=1.1)
+
+
+@pytest.mark.parametrize("grey", [0, 3, 255])
+def test_one_grey_stays_what_it_is_however_many_pixels_are_one(grey):
+    tiles = np.full((9, 500, 1500), grey, np.uint8)
+    slots, corner = np.arange(9).reshape(1, 3, 3), np.array([[380.5, 380.0]])
+    patch = np.full((1, 1, 2, 6), 99, np.uint8)
+    one = np.zeros(1, np.intp)
+    resample(tiles, slots, corner, np.zeros((1, 2), np.intp), (700.0, 680.0), patch, one, 0)
+    assert (patch == grey).all()
