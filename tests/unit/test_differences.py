@@ -250,6 +250,8 @@ def test_the_q_value_is_the_mean_of_the_surer_genes_rates() -> None:
         0.31 / 4,
     ]  # .125 twice: equal genes, equal values
     assert_allclose(expected_false_share(probability), expected)
+    assert_allclose(expected_false_share(1 - probability), expected)
+    assert_allclose(expected_false_share([0.9, 0.1, 0.3]), [0.1, 0.1, 0.5 / 3])  # 1 - 0.9 < 0.1
     assert expected_false_share([]).size == 0
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 Errors = Literal["alike", "independent"]
 LEVEL = 0.9
 SPOTS_PER_READ = 256
+DECIMALS = 12  # of a rate: 0.1 and 1 - 0.9 are equal
 GENES_AT_ONCE = 500  # pairs of draws of so many genes are held at a time
 
 
@@ -249,7 +250,7 @@ def expected_false_share(probability: ArrayLike) -> Array:
     Biostatistics 18:275). Genes with equal rates have equal q-values.
     """
     above = np.asarray(probability, dtype=np.float64)
-    rate = np.minimum(above, 1 - above)
+    rate: Array = np.round(np.minimum(above, 1 - above), DECIMALS)
     if not rate.size:
         return rate
     ascending = np.sort(rate)

@@ -21,7 +21,6 @@ POINT = 8  # bits after it
 CUT_OFF = 1  # about half of what two products lose
 HALF = 2 ** (POINT - 1) + CUT_OFF  # added before the bits after the point are cut off
 INDEX = ir.IntType(64)
-ROOM = INDEX(2**POINT - 1)  # between white and the largest number
 BYTE, SHORT, LONG = ir.IntType(8), ir.IntType(16), ir.IntType(32)
 
 
@@ -88,30 +87,34 @@ class _Rows:
         place = builder.load(builder.gep(self._starts, [builder.mul(k, self._pitch)]))
         return place, builder.load(builder.gep(self._weights, [k]))
 
-    def part(self, at: Any, lanes: int, tap: tuple[Any, Any]) -> Any:
-        """Weigh the numbers of one row, from one on."""
-        builder, (place, weight) = self._builder, tap
-        found = _load(builder, self._grey, builder.add(place, at), BYTE, lanes)
-        wide = builder.zext(found, ir.VectorType(SHORT, lanes))
-        high = builder.or_(builder.shl(wide, _all(SHORT, POINT, lanes)), _all(SHORT, 1, lanes))
-        return _share(builder, high, repeated(builder, weight, lanes))
-
-    def mixed(self, at: Any, lanes: int, known: list[tuple[Any, Any]], taps: Any) -> Any:
-        """All rows together: those that are known, or as many as there are."""
+    def mixed_shortly(self, at: Any, lanes: int, taps: list[tuple[Any, Any]]) -> Any:
+        """Mix a few rows that are known, in 16 bits."""
         builder = self._builder
         # each product loses half of the last bit, and every grey has one more of it
-        lost = builder.lshr(builder.sub(taps, INDEX(1)), INDEX(1))
-        lost = builder.select(builder.icmp_unsigned("<", lost, ROOM), lost, ROOM)
-        total = repeated(builder, builder.trunc(lost, SHORT), lanes)
-        for tap in known:
-            total = builder.add(total, self.part(at, lanes, tap))
-        if known:
-            return total
-        sums = cgutils.alloca_once_value(builder, total)  # type: ignore[no-untyped-call]
-        with cgutils.for_range(builder, taps) as loop:
-            more = self.part(at, lanes, self.tap(loop.index))
-            builder.store(builder.add(builder.load(sums), more), sums)
-        return builder.load(sums)
+        total = _all(SHORT, (len(taps) - 1) // 2, lanes)
+        for place, weight in taps:
+            wide = builder.zext(self._greys(place, at, lanes), ir.VectorType(SHORT, lanes))
+            high = builder.shl(wide, _all(SHORT, POINT, lanes))
+            high = builder.or_(high, _all(SHORT, 1, lanes))
+            total = builder.add(total, _share(builder, high, repeated(builder, weight, lanes)))
+        return total
+
+    def mixed(self, at: Any, lanes: int, n_taps: Any) -> Any:
+        """Mix any number of rows, in 32 bits, of which nothing is lost."""
+        builder, wide = self._builder, ir.VectorType(LONG, lanes)
+        half = _all(LONG, 2 ** (POINT - 1), lanes)
+        sums = cgutils.alloca_once_value(builder, half)  # type: ignore[no-untyped-call]
+        with cgutils.for_range(builder, n_taps) as loop:
+            place, weight = self.tap(loop.index)
+            greys = builder.zext(self._greys(place, at, lanes), wide)
+            product = builder.mul(greys, repeated(builder, builder.zext(weight, LONG), lanes))
+            builder.store(builder.add(builder.load(sums), product), sums)
+        high = builder.lshr(builder.load(sums), _all(LONG, POINT, lanes))
+        return builder.trunc(high, ir.VectorType(SHORT, lanes))
+
+    def _greys(self, place: Any, at: Any, lanes: int) -> Any:
+        builder = self._builder
+        return _load(builder, self._grey, builder.add(place, at), BYTE, lanes)
 
 
 def _mixed_rows(
@@ -145,7 +148,10 @@ def _mixed_rows(
             known = [rows.tap(INDEX(k)) for k in range(taps.literal_value)]
 
         def mix(at: Any, lanes: int) -> None:
-            _store(builder, rows.mixed(at, lanes, known, taps_v), mixed, builder.add(to_v, at))
+            numbers = (
+                rows.mixed_shortly(at, lanes, known) if known else rows.mixed(at, lanes, taps_v)
+            )
+            _store(builder, numbers, mixed, builder.add(to_v, at))
 
         last = builder.sub(n_v, INDEX(LANES))
         with builder.if_else(builder.icmp_unsigned("<", n_v, INDEX(LANES))) as (few, many):

@@ -192,6 +192,7 @@ def test_a_coarser_scan_of_the_same_tissue_shows_the_same_nuclei(
 
 
 def test_a_slide_is_measured_once_for_each_pixel_size(slides, opened, monkeypatch):
+    monkeypatch.setattr("napari_stem.slide.scale_check._known", {})
     slide = opened(slides / "C5-crop.jpg", Mpp.square(0.345))
     record = scale_record(slide)
     assert record == {"scale_check": check_scale(slide).as_json()}
