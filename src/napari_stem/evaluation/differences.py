@@ -250,7 +250,7 @@ def expected_false_share(probability: ArrayLike) -> Array:
     Biostatistics 18:275). Genes with equal rates have equal q-values.
     """
     above = np.asarray(probability, dtype=np.float64)
-    rate: Array = np.round(np.minimum(above, 1 - above), DECIMALS)
+    rate: Array = np.minimum(above, 1 - above).round(DECIMALS)
     if not rate.size:
         return rate
     ascending = np.sort(rate)
