@@ -100,16 +100,18 @@ def test_shuffled_labels_find_nothing(cohort: msi.Cohort) -> None:
     assert np.mean(areas) < 0.75
 
 
-def test_no_patient_is_on_both_sides(cohort: msi.Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_patient_is_on_both_sides(cohort: msi.Cohort) -> None:
     """A patient's own signature must not give away the status of that patient's other slides."""
-    rng = np.random.default_rng(2)
-    own = {p: 50 * rng.normal(size=3) for p in set(cohort.patients)}
-    signature = np.array([own[p] for p in cohort.patients])
-    unstable = np.array([p.endswith("s") for p in cohort.patients])
-    marked = msi.Cohort(
-        cohort.slides, cohort.patients, unstable, signature, ("A", "B", "C"), cohort.unit
-    )
-    assert msi.auroc(marked, seeds=(0, 1, 2))["auroc"] < 0.85  # 1 if slides were divided freely
+    unstable, areas = np.array([p.endswith("s") for p in cohort.patients]), []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        own = {p: 50 * rng.normal(size=3) for p in dict.fromkeys(cohort.patients)}
+        signature = np.array([own[p] for p in cohort.patients])
+        marked = msi.Cohort(
+            cohort.slides, cohort.patients, unstable, signature, ("A", "B", "C"), cohort.unit
+        )
+        areas.append(msi.auroc(marked, seeds=(0, 1, 2))["auroc"])
+    assert np.mean(areas) < 0.75  # 1 if slides were divided freely
 
 
 def test_standard_error_is_hanley_and_mcneils() -> None:
