@@ -13,7 +13,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from napari_stem.slide.compiled import compiled
-from napari_stem.slide.vectors import INDEX, address, repeated
+from napari_stem.slide.vectors import BYTE, INDEX, LONG, address, repeated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +25,7 @@ NEXT = U64(1)  # an unsigned index saves a test, and must not meet a signed numb
 BLOCK = 4  # rows whose columns are mixed at once, with weights that are loaded once
 LANES = 4  # of a pixel's vector: three colours, and one that the next pixel overwrites
 FLOATS = ir.VectorType(ir.FloatType(), LANES)
-INTS = ir.VectorType(ir.IntType(32), LANES)
-BYTES = ir.VectorType(ir.IntType(8), LANES)
+INTS, BYTES = ir.VectorType(LONG, LANES), ir.VectorType(BYTE, LANES)
 FUSED = ("contract",)  # a sum and a product may be one instruction
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING
 
 from napari_stem.slide.array_slide import ArraySlide, LevelPixels, downsample
 from napari_stem.slide.halving import coarser_sizes
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from napari_stem.slide.location import Location
     from napari_stem.slide.native import Native
 
-Place = ParamSpec("Place")
-Read = TypeVar("Read")
 
 SAME_SHAPE = 0.02  # how far a thumbnail's sides may be out of the slide's proportion
 

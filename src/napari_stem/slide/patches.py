@@ -158,14 +158,13 @@ class PatchReader:
         own = [i for i, view in enumerate(self._views) if view.level == level]
         numbers = tiles_of(part, cuts, self._views, level)
         used = np.concatenate([cuts[i].tiles[part].ravel() for i in own])
-        cut = Gate(0)
+        cut = Gate()
         step = self._tiles[level].step(numbers, cut, self._uses[level].take(used))
         jobs: list[Job] = []
         for i in own:
             slots = step.slots[np.searchsorted(numbers, cuts[i].tiles[part])]
             works = self._cutting(i, cuts[i], part, step.pixels, slots, patches)
-            jobs += [Job(work, cut, step.decoded) for work in works]
-        cut.left = len(jobs)
+            jobs += [cut.job(work, step.decoded) for work in works]
         return step.jobs, jobs
 
     def _cutting(

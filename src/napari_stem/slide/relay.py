@@ -13,9 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Gate:
-    """Open when as many jobs as belong to it are done."""
+    """Open when all jobs that belong to it are done."""
 
-    left: int
+    left: int = 0
+
+    def job(self, work: Callable[[], None], after: tuple[Gate, ...]) -> Job:
+        """Make a job that belongs to it and waits for others."""
+        self.left += 1
+        return Job(work, self, after)
 
 
 @dataclass(frozen=True)
@@ -54,15 +59,11 @@ class _Relay:
     def _next(self) -> Job | None:
         with self._taking:
             job = None if self._broken else next(self._jobs, None)
-        if job is None or not _is_kept_by(job.after):
-            return job
+        if job is None:
+            return None
         with self._changed:
-            self._changed.wait_for(lambda: self._broken or not _is_kept_by(job.after))
+            self._changed.wait_for(lambda: self._broken or not any(g.left for g in job.after))
         return None if self._broken else job
-
-
-def _is_kept_by(gates: tuple[Gate, ...]) -> bool:
-    return any(gate.left for gate in gates)
 
 
 def relay(jobs: Iterator[Job], max_workers: int) -> None:

@@ -154,15 +154,14 @@ class TileSource:
 
     def _step(self, slots: NDArray[np.intp], missing: list[int]) -> Step:
         self._landing = [gate for gate in self._landing if gate.left]
-        own, after = Gate(0), tuple(self._landing)
+        own, after = Gate(), tuple(self._landing)
         at_once = max(1, min(JOB_BYTES // self._tile_bytes, len(missing) // FEW_JOBS))
-        groups = [missing[begin : begin + at_once] for begin in range(0, len(missing), at_once)]
-        own.left = len(groups)
+        places = [(number, self.pixels[self._kept[number]]) for number in missing]
+        jobs = [
+            own.job(partial(self._decode_all, places[begin : begin + at_once]), after)
+            for begin in range(0, len(places), at_once)
+        ]
         self._decoding = [gate for gate in [*self._decoding, own] if gate.left]
-        jobs = []
-        for group in groups:
-            places = [(number, self.pixels[self._kept[number]]) for number in group]
-            jobs.append(Job(partial(self._decode_all, places), own, after))
         return Step(self.pixels, slots, jobs, tuple(self._decoding))
 
     def _land(self, n_wanted: int) -> None:

@@ -194,15 +194,17 @@ def _n_vectors(builder: Any, n: Any) -> Any:
 
 def _mixed_neighbours(
     _typing: Any, row: Any, old: Any, weights: Any, new: Any, taps: Any, out: Any, n: Any
-) -> tuple[Any, Callable[..., Any]]:
+) -> tuple[Any, Callable[..., Any]] | None:
     """Mix numbers with those of so many pixels in all, and round: into ``out[new : new + n]``.
 
     ``row[old + 3 * k + j]`` times ``weights[k, new + j]`` for all k. Up to ``LANES - 1`` numbers more are
     read and written, for which all arrays must have room. Taps have to be a number in the source.
     """
-    signature = types.void(row, old, weights, new, taps, out, n)
     if not isinstance(taps, types.IntegerLiteral):
-        return signature, _refused
+        return (
+            None  # numba asks again with the number itself, or says that there is no such function
+        )
+    signature = types.void(row, old, weights, new, taps, out, n)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         row_v, old_v, weights_v, new_v, _, out_v, n_v = values
@@ -225,11 +227,6 @@ def _mixed_neighbours(
         return context.get_dummy_value()
 
     return signature, generate
-
-
-def _refused(*_: Any) -> Any:
-    msg = "taps have to be a number in the source"
-    raise TypeError(msg)
 
 
 mix_rows: Any = intrinsic(prefer_literal=True)(_mixed_rows)
