@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,18 @@ TIMM = SimpleNamespace(name="timm")
 
 @pytest.fixture
 def failing_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], list[str]]:
-    """Make ``import timm`` fail with these messages, one after the other, before it works."""
+    """Make ``import timm`` fail with these messages, one after the other, before it works.
+
+    In this thread only: a job that a test of the window left behind may import it as well.
+    """
     monkeypatch.setattr(timm_import, "_libraries", [])  # what the test declares ends with it
 
     def install(messages: list[str]) -> list[str]:
-        def import_module(name: str) -> SimpleNamespace:
+        own, usual = threading.get_ident(), importlib.import_module
+
+        def import_module(name: str, package: str | None = None) -> object:
+            if threading.get_ident() != own:
+                return usual(name, package)
             assert name == "timm"
             if messages:
                 raise RuntimeError(messages.pop(0))
