@@ -9,6 +9,10 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from napari_stem.triton_import import make_triton_safe
+
+make_triton_safe()
+
 try:
     __version__ = version("napari-stem")
 except PackageNotFoundError:  # run from a source tree that was never installed
