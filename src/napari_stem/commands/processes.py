@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_stem.commands.terminal import Interrupted
 from napari_stem.errors import StemError
+from napari_stem.extras import require_extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +35,9 @@ def run_together(n_processes: int, folder: Path, out: Path, **options: Any) -> d
     Interrupted
         By Ctrl-C, which reaches them all.
     """
+    from napari_stem.training.team import ACCELERATE
+
+    require_extra(*ACCELERATE, StemError)
     from torch.multiprocessing import get_context
     from torch.multiprocessing.spawn import ProcessException, start_processes
 

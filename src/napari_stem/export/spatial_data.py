@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_stem.errors import OutputError
 from napari_stem.export.backdrop import Overview, require_same_slide
 from napari_stem.export.places import written_whole
 from napari_stem.export.selection import silent
 from napari_stem.export.table import selected_table
+from napari_stem.extras import require_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,6 +75,7 @@ def write_spatialdata(
     import dask
     from dask.callbacks import Callback
 
+    require_extra("spatialdata", "spatialdata", "Export as SpatialData", OutputError)
     if slide is not None:
         require_same_slide(selection, slide)
     with warnings.catch_warnings():  # news of zarr, xarray and dask about their own insides

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import DatasetError
+from napari_stem.extras import require_extra
 from napari_stem.spatial.importing import import_sections
 from napari_stem.spatial.space_ranger import (
     READER_ERRORS,
@@ -63,22 +64,13 @@ def import_visium_hd(
     DatasetError
         spatialdata-io is not installed, or as `import_visium`.
     """
-    _require_reader()
+    require_extra("spatialdata_io", "visium-hd", "Visium HD", DatasetError)
     folders = named_folders(section_folders(sources, _is_hd), image, name)
     readers = {
         section_id: partial(_read_section, section_id, folder, bin_um, image)
         for section_id, folder in folders.items()
     }
     return import_sections(readers, out, overwrite=overwrite, drop=drop, progress=progress)
-
-
-def _require_reader() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("spatialdata_io") is None:
-        raise DatasetError(
-            'Visium HD needs the reader spatialdata-io: pip install "napari-stem[visium-hd]".'
-        )
 
 
 def _is_hd(folder: Path) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from napari_stem.errors import OutputError
+from napari_stem.extras import require_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,10 +69,8 @@ class Logs:
 
     def __post_init__(self) -> None:
         """Find out before the training what would fail in it."""
-        if self.kind == "tensorboard" and find_spec("tensorboard") is None:
-            raise OutputError(
-                "TensorBoard is not installed; run pip install 'napari-stem[tensorboard]', or log as csv."
-            )
+        if self.kind == "tensorboard":
+            require_extra("tensorboard", "tensorboard", "A log for TensorBoard", OutputError)
 
     @contextmanager
     def open(self, stage: str, after_step: int = 0) -> Iterator[Callable[[Row], None]]:

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_stem.errors import StemError
+from napari_stem.extras import require_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 # torchrun (which accelerate uses on GPUs) and the MPI launchers, in the order in which accelerate looks.
 _SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+ACCELERATE = ("accelerate", "accelerate", "Training in several processes")
 _PATIENCE = timedelta(days=1)  # while one process embeds a data set, or draws for left-out sections
 
 
@@ -52,6 +54,7 @@ class Team:
         """Join the processes of this launch; ``device`` is what the user asked for."""
         if not is_launched():
             return cls(device)
+        require_extra(*ACCELERATE, StemError)
         state = _state(cpu=device == "cpu")
         return cls(str(state.device), state.num_processes, state.process_index)
 

@@ -234,6 +234,6 @@ def test_a_bin_size_that_is_not_there_is_told(
 def test_without_the_reader_the_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    with pytest.raises(DatasetError, match=r'pip install "napari-stem\[visium-hd\]"'):
+    monkeypatch.setattr("napari_stem.extras.find_spec", lambda _name: None)
+    with pytest.raises(DatasetError, match=r"pip install 'napari-stem\[visium-hd\]'"):
         import_visium_hd([tmp_path], tmp_path / "ds")

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from napari_stem import extras
 from napari_stem.errors import ModelError, OutputError
-from napari_stem.training import logs, trainee
+from napari_stem.training import trainee
 from napari_stem.training.batches import TrainingData, draw_batch
 from napari_stem.training.checkpoints import Checkpoints
 from napari_stem.training.denoiser_fit import fit_denoiser, resolved_precision
@@ -300,6 +301,6 @@ def test_tensorboard_gets_the_same_figures(data, settings: FitSettings, tmp_path
 
 
 def test_tensorboard_that_is_not_installed_is_said_beforehand(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(logs, "find_spec", lambda _name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda _name: None)
     with pytest.raises(OutputError, match=r"napari-stem\[tensorboard\]"):
         Logs(tmp_path, "tensorboard")
