@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 # What Qt and OpenGL need on Debian and Ubuntu, and the virtual display that GUI tests run in.
-APT_PACKAGES := xvfb libgl1-mesa-dri libegl1 libgl1 libopengl0 libxkbcommon-x11-0 libdbus-1-3 \
+APT_PACKAGES := xvfb xauth libgl1-mesa-dri libegl1 libgl1 libopengl0 libxkbcommon-x11-0 libdbus-1-3 \
 	libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 \
 	libxcb-shape0 libxcb-xinerama0
 
@@ -13,7 +13,7 @@ APT_PACKAGES := xvfb libgl1-mesa-dri libegl1 libgl1 libopengl0 libxkbcommon-x11-
 export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format build clean system-packages
+.PHONY: help demo test lint format build try-wheel clean system-packages
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -24,18 +24,25 @@ demo: $(STAMP) system-packages ## predict the packaged section; shows a window, 
 test: $(STAMP) system-packages ## run all tests (ARGS="-k name" to choose)
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
-lint: $(STAMP) ## ruff, mypy, import-linter
+lint: $(STAMP) ## ruff, mypy, import-linter, the manifest
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/npe2 validate napari_stem
 
 format: $(STAMP) ## let ruff mend style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-build: ## build the wheel into dist/
-	$(PYTHON) -m pip wheel --no-deps --wheel-dir dist .
+build: $(STAMP) ## build wheel and source archive into dist/, and check them
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist
+
+try-wheel: system-packages ## install the wheel as a stranger would, and predict in a window (TORCH="torch==2.13.0 triton")
+	$(PYTHON) scripts/try_wheel.py $(TORCH)
 
 clean: ## remove the environment, builds and caches
 	rm -rf $(VENV) build dist demo-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

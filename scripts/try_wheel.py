@@ -14,7 +14,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from pathlib import Path
@@ -49,14 +48,24 @@ def with_display(command: list[str | Path]) -> list[str | Path]:
 
 
 def leftovers(site: Path) -> list[Path]:
-    """What of ours lies in site-packages."""
-    return [path for path in site.rglob("*napari[_-]stem*") if "__pycache__" not in path.parts]
+    """List what of ours lies in site-packages."""
+    return sorted(site.rglob("*napari[_-]stem*"))
+
+
+def site_packages(python: Path) -> Path:
+    """Where the packages of an environment lie."""
+    asked = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    return Path(run(python, "-c", asked).stdout.strip())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("packages", nargs="*", help="installed beside the wheel, such as torch==2.13.0")
-    parser.add_argument("--python", default=sys.executable, help="interpreter of the new environment")
+    parser.add_argument(
+        "packages", nargs="*", help="installed beside the wheel, such as torch==2.13.0"
+    )
+    parser.add_argument(
+        "--python", default=sys.executable, help="interpreter of the new environment"
+    )
     parser.add_argument("--picture", type=Path, help="keep a picture of the window here")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="napari-stem-wheel-") as made:
@@ -73,10 +82,8 @@ def main() -> None:
         start = time.monotonic()
         run(*pip, "--python", python, "install", "--quiet", f"{wheel}[qt]", *options.packages)
         seconds = time.monotonic() - start
-        paths = sysconfig.get_path("purelib", vars={"base": str(environment)})
-        version = run(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])").stdout.strip()
-        site = Path(str(paths).replace("%d.%d" % sys.version_info[:2], version))
-        print(f"installed in {seconds:.0f} s, {megabytes(site)} MB, Python {version}")
+        site = site_packages(python)
+        print(f"installed in {seconds:.0f} s, {megabytes(site)} MB in {site}")
 
         home = folder / "home"
         home.mkdir()

@@ -10,11 +10,14 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import napari
 import numpy as np
 from qtpy.QtWidgets import QApplication
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PATIENCE_S = 180
 
@@ -44,8 +47,11 @@ def main(picture: str) -> None:
     region.tissue_button.click()
     wait_until(model.run_button.isEnabled, "The tissue and the model")
     model.run_button.click()
-    wait_until(lambda: len(viewer.layers) > 2, "The map")
-    wait_until(model.run_button.isEnabled, "The end of the run")
+    wait_until(lambda: dock.coordinator.runs.is_running, "The run")
+    wait_until(lambda: not dock.coordinator.runs.is_running, "The end of the run")
+    wait_until(lambda: all(layer.visible for layer in viewer.layers), "The slide and the map")
+    viewer.window.resize(1600, 1000)
+    wait_until(lambda: viewer.window.geometry()[2] >= 1500, "The larger window")
     viewer.screenshot(picture, canvas_only=False, flash=False)
     layers = [layer.name for layer in viewer.layers]
     viewer.close()
