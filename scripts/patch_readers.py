@@ -50,8 +50,9 @@ def windows(task: Task, downsamples: tuple[float, ...]) -> tuple[int, list[Windo
     """Level, and window of each patch, for a reader that has the given levels."""
     from types import SimpleNamespace
 
-    from napari_stem.geometry import Mpp, SizePx
     from napari_stem.slide.patch_plan import cuts_of, level_for, view_of
+
+    from napari_stem.geometry import Mpp, SizePx
 
     size = SizePx(SLIDE_PX, SLIDE_PX)
     sizes = [SizePx(round(SLIDE_PX / d), round(SLIDE_PX / d)) for d in downsamples]
@@ -149,7 +150,6 @@ def dask(task: Task) -> ReadBatch:
 def decode(task: Task) -> ReadBatch:
     """Read and decode every tile that any patch touches, once; all in the first batch."""
     import tifffile
-
     from napari_stem.slide.patch_plan import NO_TILE, cuts_of
 
     slide, reader = planned(task)

@@ -55,8 +55,12 @@ def leftovers(site: Path) -> list[Path]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("packages", nargs="*", help="installed beside the wheel, such as torch==2.13.0")
-    parser.add_argument("--python", default=sys.executable, help="interpreter of the new environment")
+    parser.add_argument(
+        "packages", nargs="*", help="installed beside the wheel, such as torch==2.13.0"
+    )
+    parser.add_argument(
+        "--python", default=sys.executable, help="interpreter of the new environment"
+    )
     parser.add_argument("--picture", type=Path, help="keep a picture of the window here")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="napari-stem-wheel-") as made:
@@ -74,7 +78,9 @@ def main() -> None:
         run(*pip, "--python", python, "install", "--quiet", f"{wheel}[qt]", *options.packages)
         seconds = time.monotonic() - start
         paths = sysconfig.get_path("purelib", vars={"base": str(environment)})
-        version = run(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])").stdout.strip()
+        version = run(
+            python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"
+        ).stdout.strip()
         site = Path(str(paths).replace("%d.%d" % sys.version_info[:2], version))
         print(f"installed in {seconds:.0f} s, {megabytes(site)} MB, Python {version}")
 
