@@ -33,8 +33,8 @@ class Stations:
         self.model = load_model()
         self.spots = choose_spots(self.slide, pitch_um=self.model.pitch_um).take(np.arange(16))
         self.encoder = load_encoder("bundled")
-        self.reader = PatchReader(self.slide, self.spots, self.encoder.patch)
-        self.patches = self.reader.read(slice(None))
+        self.reader = PatchReader(self.slide, self.encoder.patch)
+        self.patches = self.reader.read(self.spots)
         self.embedding = self.encoder.encode(self.patches)
 
     def time_tissue(self) -> None:
@@ -43,7 +43,7 @@ class Stations:
         tissue_regions(self.slide)
 
     def time_patches(self) -> None:
-        self.reader.read(slice(None))
+        self.reader.read(self.spots)
 
     def time_encode(self) -> None:
         self.encoder.encode(self.patches)

@@ -62,9 +62,7 @@ def features(network: torch.nn.Module, patches: np.ndarray) -> dict[str, np.ndar
 def section_features(network: torch.nn.Module, dataset: Dataset, section_id: str) -> list[dict]:
     """Per field of view: name -> (n, width)."""
     section = dataset.section(section_id)
-    patches = PatchReader(open_slide(section.slide_path, section.mpp), section.spots(), SPEC).read(
-        slice(None)
-    )
+    patches = PatchReader(open_slide(section.slide_path, section.mpp), SPEC).read(section.spots())
     per_field = []
     for f in range(patches.shape[1]):
         parts = [features(network, patches[i : i + 16, f]) for i in range(0, len(patches), 16)]

@@ -93,7 +93,7 @@ def test_the_patches_are_what_the_model_sees(predicted):
     encoder = load_encoder(model.encoder_name, "cpu", model.config.fields_of_view_um)
     assert spec == encoder.patch
     details = spot_details(slide, prediction, 2, None)
-    expected = PatchReader(slide, prediction.spots, spec).read([2])[0]
+    expected = PatchReader(slide, spec).read(prediction.spots.take([2]))[0]
     for patch, pixels in zip(details.patches, expected, strict=True):
         assert_array_equal(patch.pixels, pixels)
 

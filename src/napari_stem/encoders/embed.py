@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.encoders.cache import EmbeddingCache, rounded
+from napari_stem.slide.patches import PatchReader, along_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,9 +45,9 @@ class Embedder:
     """Embeds spots of one slide with one encoder; what was embedded before comes from the cache."""
 
     def __init__(self, slide: Slide, encoder: Encoder) -> None:
-        self._slide = slide
         self._encoder = encoder
         self._cache = EmbeddingCache(slide, encoder)
+        self._patches = PatchReader(slide, encoder.patch)  # one: it keeps tiles for the next spots
 
     def embed(
         self, spots: Spots, step: Callable[[int], None] | None = None, transform: int = 0
@@ -91,16 +92,18 @@ class Embedder:
         step: Callable[[int], None] | None,
     ) -> NDArray[np.float32]:
         """(n, transforms, width), from the cache or by looking."""
-        from napari_stem.slide.patches import PatchReader
-
         cached = [self._cache.get(spots, transform) for transform in transforms]
         found = np.stack([embedding for embedding, _ in cached], axis=1)
         known = np.stack([whether for _, whether in cached], axis=1)  # (n, transforms)
         missing = np.flatnonzero(~known.all(axis=1))
-        reader = PatchReader(self._slide, spots, self._encoder.patch)
-        for start in range(0, len(missing), _SPOTS_PER_BATCH):
-            index = missing[start : start + _SPOTS_PER_BATCH]
-            patches = reader.read(index)
+        missing = missing[along_tiles(spots.take(missing))]
+        batches = [
+            missing[start : start + _SPOTS_PER_BATCH]
+            for start in range(0, len(missing), _SPOTS_PER_BATCH)
+        ]
+        n_done = len(spots) - len(missing)
+        read = self._patches.read_ahead([spots.take(index) for index in batches])
+        for index, patches in zip(batches, read, strict=True):
             for place, transform in enumerate(transforms):
                 lacking = ~known[index, place]
                 if not lacking.any():
@@ -109,5 +112,6 @@ class Embedder:
                 found[index[lacking], place] = new
                 self._cache.put(spots.take(index[lacking]), new, transform)
             if step is not None:
-                step(len(spots) - len(missing) + start + len(index))
+                n_done += len(index)
+                step(n_done)
         return found

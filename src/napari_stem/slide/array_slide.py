@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from napari_stem.slide.pixel_size import MppSource
 
     ReadWindow = Callable[[slice, slice], NDArray[np.uint8]]  # rows, columns -> (h, w, 3)
-    ReadInto = Callable[[slice, slice, NDArray[np.uint8]], bool]  # fills the third if it can
 
 DISPLAY_CHUNK_PX = 1024
 WHITE = 255
@@ -66,8 +65,6 @@ class LevelPixels:
         What an error message calls the place where the pixels lie.
     colour
         What is done to the pixels after reading; nothing by default.
-    read_into
-        Quicker way to the same pixels: fills an array, and tells whether it could.
     check
         Refuses, before pixels are read, what is not as it was when it was opened.
     """
@@ -82,13 +79,11 @@ class LevelPixels:
         native: SizePx,
         told_as: str,
         colour: Colour | None = None,
-        read_into: ReadInto | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self._read = read
         self.check = check
         self._convert = None if colour is None else colour.convert
-        self._read_into = read_into if self._convert is None else None
         self.size = size
         self.native = native
         self.told_as = told_as
@@ -113,20 +108,6 @@ class LevelPixels:
                 f"open it again, or fetch a sound copy."
             )
             raise SlideError(msg) from error
-
-    def window_into(self, rows: slice, columns: slice, out: NDArray[np.uint8]) -> None:
-        """Read a window into an array of its shape; see ``window``.
-
-        Whoever reads many calls ``check`` before: as often as decoding a small tile, it would take long.
-        """
-        done = False
-        if self._read_into is not None:
-            try:
-                done = self._read_into(rows, columns, out)
-            except READ_ERRORS:
-                done = False  # reading it again tells what is wrong
-        if not done:
-            out[:] = self.window(rows, columns)
 
     def __getitem__(self, key: tuple[slice | int, ...]) -> NDArray[np.uint8]:
         """Return pixels for a tuple of slices and integers, as dask asks for them."""

@@ -1,50 +1,118 @@
 """Patches: squares of tissue of an exact size in um round each spot, at any pixel size.
 
-Apart from the way pixels are displayed: tiles are decoded as they are stored (``tile_source``), in
-threads, each once for all patches that show a part of it (``patch_plan``).
+Apart from the way pixels are displayed: tiles are decoded as they are stored and kept for the patches to come,
+and Pillow resamples from them.
 """
 
 from __future__ import annotations
 
+import math
 import os
-import threading
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_stem.slide.patch_plan import Uses, batches, cuts_of, level_for, tiles_of, view_of
-from napari_stem.slide.relay import Gate, Job, relay
-from napari_stem.slide.tile_source import KEEP_BYTES, TileSource
+from napari_stem.geometry import SizePx
+from napari_stem.slide.array_slide import WHITE, ArraySlide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
     from napari_stem.encoders.base import PatchSpec
     from napari_stem.geometry import Spots
     from napari_stem.slide.base import Slide
-    from napari_stem.slide.patch_plan import Cuts
 
 MAX_WORKERS = 8
-SHARE = 16  # patches that a thread makes before it asks for more
+KEEP_BYTES = 256 * 2**20  # four rows of tiles of 256 px, across 85,000 px
+TILE_PX = 256  # decoded at once, in multiples of the tiles as they are stored
+
+
+@dataclass(frozen=True)
+class View:
+    """One field of view, seen from the level it is read from (``_l``: in that level's pixels).
+
+    Attributes
+    ----------
+    level
+        The coarsest that is still at least as fine as the patch.
+    downsample_y, downsample_x
+        Level-0 pixels per pixel of the level.
+    height_px_l, width_px_l
+        Extent of the patch.
+    reach_px_l
+        How far the filter may reach over the patch's edge.
+    """
+
+    level: int
+    downsample_y: float
+    downsample_x: float
+    height_px_l: float
+    width_px_l: float
+    reach_px_l: int
+
+    @classmethod
+    def of(cls, slide: Slide, fov_um: float, side_px: int) -> View:
+        """See a field of view from the level that suits it.
+
+        Raises
+        ------
+        MissingMppError
+            The slide's pixel size is unknown.
+        """
+        mpp = slide.require_mpp()
+        wanted = min(fov_um / mpp.y_um, fov_um / mpp.x_um) / side_px * (1 + 1e-9)
+        fine = [i for i, level in enumerate(slide.levels) if level.downsample <= wanted]
+        number = max(fine, default=0)
+        level = slide.levels[number]
+        down_y = down_x = level.downsample
+        if not level.downsample.is_integer():  # an odd factor, perhaps not the same for both axes
+            down_y = slide.size.height_px / level.size.height_px
+            down_x = slide.size.width_px / level.size.width_px
+        height, width = fov_um / mpp.y_um / down_y, fov_um / mpp.x_um / down_x
+        reach = math.ceil(max(height / side_px, width / side_px, 1.0)) + 1
+        return cls(number, down_y, down_x, height, width, reach)
+
+    def window(
+        self, x_px: float, y_px: float
+    ) -> tuple[tuple[int, int, int, int], tuple[float, float, float, float]]:
+        """Pixels of the level that a patch is made of, and where in them the patch lies.
+
+        Parameters
+        ----------
+        x_px, y_px
+            The patch's centre at level 0.
+
+        Returns
+        -------
+        ``(left, top, right, bottom)`` in px of the level, half-open, perhaps off the slide; and the patch's
+        own corners within this window, as Pillow's ``box`` takes them.
+        """
+        x = x_px / self.downsample_x - self.width_px_l / 2
+        y = y_px / self.downsample_y - self.height_px_l / 2
+        left, top = math.floor(x) - self.reach_px_l, math.floor(y) - self.reach_px_l
+        right = math.ceil(x + self.width_px_l) + self.reach_px_l
+        bottom = math.ceil(y + self.height_px_l) + self.reach_px_l
+        box = (x - left, y - top, x - left + self.width_px_l, y - top + self.height_px_l)
+        return (left, top, right, bottom), box
 
 
 class PatchReader:
-    """Reads the patches round spots.
+    """Reads the patches round spots of one slide; may be shared by threads.
 
-    A patch is the square of ``fov_um`` centred at the spot, to a fraction of a pixel, resampled to
-    ``side_px`` with a triangle filter as wide as two of the patch's pixels, from the coarsest level
-    that is still at least as fine as the patch, never from a coarser one. What lies off the slide is
-    white. A patch depends on its spot alone, not on the spots read with it.
+    A patch is the square of ``fov_um`` centred at the spot, to a fraction of a pixel, resampled to ``side_px``
+    with Pillow's bilinear filter (a triangle as wide as two of the patch's pixels) from the coarsest level that
+    is still at least as fine as the patch. What lies off the slide is white. A patch depends on its spot alone,
+    not on the spots read with it.
 
     Parameters
     ----------
     slide
         Open, with a known pixel size.
-    spots
-        Centres in level-0 px.
     spec
         Fields of view in um and side in px.
     max_workers
@@ -61,141 +129,122 @@ class PatchReader:
     def __init__(
         self,
         slide: Slide,
-        spots: Spots,
         spec: PatchSpec,
         *,
         max_workers: int | None = None,
         keep_bytes: int = KEEP_BYTES,
     ) -> None:
-        slide.require_mpp()
-        self.slide = slide
-        self.spots = spots
+        self._slide = slide
         self.spec = spec
         self.max_workers = max_workers or min(MAX_WORKERS, os.cpu_count() or 1)
-        levels = [level_for(slide, fov_um, spec.side_px) for fov_um in spec.fields_of_view_um]
-        self._tiles = {
-            level: TileSource(slide, level, keep_bytes // len(set(levels))) for level in set(levels)
-        }
-        self._views = [
-            view_of(slide, level, self._tiles[level].tile, fov_um, spec.side_px)
-            for level, fov_um in zip(levels, spec.fields_of_view_um, strict=True)
-        ]
-        y_px, x_px = np.asarray(spots.y_px, np.float64), np.asarray(spots.x_px, np.float64)
-        self._uses = {
-            level: Uses([view for view in self._views if view.level == level], x_px, y_px)
-            for level in self._tiles
-        }
-        self._lock = threading.Lock()
+        self._views = [View.of(slide, fov_um, spec.side_px) for fov_um in spec.fields_of_view_um]
+        levels = {view.level for view in self._views}
+        self._tiles: dict[int, Callable[[int, int], NDArray[np.uint8]]] = {}
+        self._tile_px: dict[int, SizePx] = {}
+        for level in levels:
+            extent = self._tile_px[level] = _tile_px(slide, level)
+            n_kept = keep_bytes // len(levels) // (3 * extent.height_px * extent.width_px)
+            self._tiles[level] = lru_cache(n_kept)(partial(self._decoded, level, extent))
 
-    def read(
-        self, index: ArrayLike | slice, out: NDArray[np.uint8] | None = None
-    ) -> NDArray[np.uint8]:
-        """Read the patches of the chosen spots.
-
-        Parameters
-        ----------
-        index
-            Which spots: integers, a mask or a slice; the order is kept. Many at once, or neighbours
-            one after the other, are quickest.
-        out
-            Contiguous array of the shape and type of the result, filled instead of a new one: fresh
-            memory for many patches can take longer than making them.
+    def read(self, spots: Spots) -> NDArray[np.uint8]:
+        """Read the patches of spots.
 
         Returns
         -------
-        (n, fields of view, side_px, side_px, 3) uint8 RGB.
+        (n, fields of view, side_px, side_px, 3) uint8 RGB, in the order of the spots.
 
         Raises
         ------
         SlideError
             The slide is damaged there.
-        ValueError
-            ``out`` does not fit.
         """
-        if not isinstance(index, slice):
-            index = np.asarray(index)
-            index = index if index.size else index.astype(np.int64)  # [] becomes an array of float
-        y_px = np.asarray(self.spots.y_px, np.float64)[index]
-        x_px = np.asarray(self.spots.x_px, np.float64)[index]
-        side_px = self.spec.side_px
-        shape = (len(x_px), len(self._views), side_px, side_px, 3)
-        if out is None:
-            out = np.empty(shape, dtype=np.uint8)
-        elif out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous:
-            msg = f"patches of shape {shape} cannot be put into {out.dtype} of {out.shape}"
-            raise ValueError(msg)
-        patches = out.reshape(*shape[:3], 3 * side_px)
-        cuts = [cuts_of(view, x_px, y_px) for view in self._views]
-        with self._lock:
-            try:
-                relay(self._jobs(cuts, patches), self.max_workers)
-            except BaseException:
-                for tiles in self._tiles.values():
-                    tiles.forget()
-                raise
-        return out
+        side = self.spec.side_px
+        patches = np.empty((len(spots), len(self._views), side, side, 3), np.uint8)
+        x_px, y_px = spots.x_px.tolist(), spots.y_px.tolist()
 
-    def _jobs(self, cuts: list[Cuts], patches: NDArray[np.uint8]) -> Iterator[Job]:
-        """Plan what is to be done: the tiles of one part are decoded before the last is cut."""
-        room = {level: tiles.room for level, tiles in self._tiles.items()}
-        at_once = {level: tiles.at_once for level, tiles in self._tiles.items()}
-        waiting: list[Job] = []
-        for part in batches(cuts, self._views, room, at_once):
-            for level in self._tiles:
-                decode, cut = self._part(level, part, cuts, patches)
-                first, then = decode, waiting
-                if waiting and decode and waiting[0].gate in decode[0].after:
-                    first, then = waiting, decode  # there is too little room to be ahead
-                yield from first
-                yield from then
-                waiting = cut
-        yield from waiting
+        def fill(places: NDArray[np.intp]) -> None:
+            for place in places.tolist():
+                for number, view in enumerate(self._views):
+                    patches[place, number] = self._patch(view, x_px[place], y_px[place])
 
-    def _part(
-        self, level: int, part: NDArray[np.intp], cuts: list[Cuts], patches: NDArray[np.uint8]
-    ) -> tuple[list[Job], list[Job]]:
-        """Plan to put together what some patches show of one level: decoding, and then cutting."""
-        own = [i for i, view in enumerate(self._views) if view.level == level]
-        numbers = tiles_of(part, cuts, self._views, level)
-        used = np.concatenate([cuts[i].tiles[part].ravel() for i in own])
-        cut = Gate()
-        step = self._tiles[level].step(numbers, cut, self._uses[level].take(used))
-        jobs: list[Job] = []
-        for i in own:
-            slots = step.slots[np.searchsorted(numbers, cuts[i].tiles[part])]
-            works = self._cutting(i, cuts[i], part, step.pixels, slots, patches)
-            jobs += [cut.job(work, step.decoded) for work in works]
-        return step.jobs, jobs
+        order = along_tiles(spots)
+        if len(order) <= 1 or self.max_workers == 1:
+            fill(order)
+            return patches
+        with ThreadPoolExecutor(self.max_workers, thread_name_prefix="patches") as pool:
+            list(pool.map(fill, np.array_split(order, min(len(order), 4 * self.max_workers))))
+        return patches
 
-    def _cutting(
-        self,
-        number: int,
-        cut: Cuts,
-        part: NDArray[np.intp],
-        tiles: NDArray[np.uint8],
-        slots: NDArray[np.intp],
-        patches: NDArray[np.uint8],
-    ) -> Iterator[Callable[[], None]]:
-        """Copy or resample the patches of one view, some at a time."""
-        from napari_stem.slide.resampling import copy, resample
+    def read_ahead(self, parts: Sequence[Spots]) -> Iterator[NDArray[np.uint8]]:
+        """Read the patches of one group of spots after the other, the next while the last is worked on.
 
-        view = self._views[number]
-        first_px = cut.first_tile[part] * np.array([view.tile.height_px, view.tile.width_px])
-        # a pixel near the patch, to count from in 32 bits; never further, so that a patch is the same
-        # wherever it lies on the slide
-        near = np.floor(cut.corners_px_l[part]).astype(np.intp) - view.near_px_l
-        corners_px, offsets_px = cut.corners_px_l[part] - near, near - first_px
-        extent_px = (view.height_px_l, view.width_px_l)
+        Raises
+        ------
+        SlideError
+            As `read`.
+        """
+        with ThreadPoolExecutor(1, thread_name_prefix="patches-ahead") as ahead:
+            coming = ahead.submit(self.read, parts[0]) if parts else None
+            for following in [*parts[1:], None]:
+                if coming is None:
+                    return
+                patches = coming.result()
+                coming = None if following is None else ahead.submit(self.read, following)
+                yield patches
 
-        def fill(own: NDArray[np.intp]) -> None:
-            places, corners, offsets = part[own], corners_px[own], offsets_px[own]
-            if cut.copied[places[0]]:
-                whole = offsets + corners.astype(np.intp)
-                copy(tiles, slots[own], whole, patches, places, number)
-            else:
-                resample(tiles, slots[own], corners, offsets, extent_px, patches, places, number)
+    def _patch(self, view: View, x_px: float, y_px: float) -> NDArray[np.uint8]:
+        """(side_px, side_px, 3) of one field of view."""
+        from PIL import Image
 
-        for copied in (True, False):
-            alike = np.flatnonzero(cut.copied[part] == copied)
-            for begin in range(0, len(alike), SHARE):
-                yield partial(fill, alike[begin : begin + SHARE])
+        window, box = view.window(x_px, y_px)
+        size = (self.spec.side_px, self.spec.side_px)
+        pixels = Image.fromarray(self._pixels(view.level, *window))
+        return np.asarray(pixels.resize(size, Image.Resampling.BILINEAR, box=box))
+
+    def _pixels(
+        self, level: int, left: int, top: int, right: int, bottom: int
+    ) -> NDArray[np.uint8]:
+        """Put a window of a level together from its tiles."""
+        size, tile = self._slide.levels[level].size, self._tile_px[level]
+        window = np.full((bottom - top, right - left, 3), WHITE, np.uint8)
+        first_y, last_y = max(top, 0), min(bottom, size.height_px)
+        first_x, last_x = max(left, 0), min(right, size.width_px)
+        if first_y >= last_y or first_x >= last_x:
+            return window  # off the slide
+        rows = range(first_y // tile.height_px, -(-last_y // tile.height_px))
+        columns = range(first_x // tile.width_px, -(-last_x // tile.width_px))
+        for row in rows:
+            for column in columns:
+                pixels = self._tiles[level](row, column)
+                y, x = row * tile.height_px, column * tile.width_px
+                upper, lower = max(top, y), min(bottom, y + pixels.shape[0])
+                first, last = max(left, x), min(right, x + pixels.shape[1])
+                window[upper - top : lower - top, first - left : last - left] = pixels[
+                    upper - y : lower - y, first - x : last - x
+                ]
+        return window
+
+    def _decoded(self, level: int, tile: SizePx, row: int, column: int) -> NDArray[np.uint8]:
+        """Decode the pixels of a tile that lie on the level."""
+        size = self._slide.levels[level].size
+        y, x = row * tile.height_px, column * tile.width_px
+        extent = SizePx(
+            min(tile.height_px, size.height_px - y), min(tile.width_px, size.width_px - x)
+        )
+        return self._slide.read_region(x, y, level, extent)
+
+
+def along_tiles(spots: Spots) -> NDArray[np.intp]:
+    """Order spots in bands about a tile high, so that spots that share tiles follow one another."""
+    return np.lexsort((spots.x_px, spots.y_px // (2 * TILE_PX)))
+
+
+def _tile_px(slide: Slide, level: int) -> SizePx:
+    """Extent in which a level is best decoded: whole tiles as they are stored."""
+    size = slide.levels[level].size
+    native = (
+        slide.sources[level].native if isinstance(slide, ArraySlide) else SizePx(TILE_PX, TILE_PX)
+    )
+    height_px = native.height_px * max(1, round(TILE_PX / native.height_px))
+    width_px = native.width_px * max(1, round(TILE_PX / native.width_px))
+    return SizePx(min(height_px, size.height_px), min(width_px, size.width_px))

@@ -278,7 +278,6 @@ def _level_pixels(
         reader.segment,
         unchanged.path.name,
         colour,
-        reader.into,
         unchanged.check,
     )
 

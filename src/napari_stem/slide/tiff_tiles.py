@@ -10,7 +10,7 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 DECODERS = 4
 WHITE = 255
-PLAIN_JPEG = 7
 MAX_SEGMENT_BYTES = 2**31
 
 
@@ -103,16 +102,6 @@ class Grid:
         """Where a segment stands in the file's list."""
         return (plane * self.n_rows + row) * self.n_columns + column
 
-    def is_whole(self, rows: slice, columns: slice) -> bool:
-        """Tell whether a window is one segment, all of it that lies on the page."""
-        size, own = self.size, self.segment
-        return bool(
-            rows.start % own.height_px == 0
-            and columns.start % own.width_px == 0
-            and rows.stop == min(rows.start + own.height_px, size.height_px)
-            and columns.stop == min(columns.start + own.width_px, size.width_px)
-        )
-
 
 class LevelReader:
     """Reads windows of one level as RGB.
@@ -159,40 +148,6 @@ class LevelReader:
         pixels = pixels[..., :3] if pixels.shape[2] >= 3 else np.repeat(pixels[..., :1], 3, axis=2)
         return np.asarray(255 - pixels if self._inverted else pixels, dtype=np.uint8)
 
-    def into(self, rows: slice, columns: slice, out: NDArray[np.uint8]) -> bool:
-        """Decode one whole tile where its pixels are wanted, if it is a JPEG; tell whether it was so."""
-        page, grid, plane = self._planes[0]
-        if (
-            self._jpeg_colours is None
-            or out.shape != (self.segment.height_px, self.segment.width_px, 3)
-            or not grid.is_whole(rows, columns)
-        ):
-            return False
-        import imagecodecs
-
-        place = rows.start // self.segment.height_px, columns.start // self.segment.width_px
-        data = _stored(self._tiff, page, grid.index(plane, *place))
-        if data is None:
-            return False
-        refuse_oversized(data, page.keyframe)
-        # an error, where the picture's size is not that of ``out``
-        imagecodecs.jpeg8_decode(data, tables=page.jpegtables, out=out, **self._jpeg_colours)
-        return True
-
-    @cached_property
-    def _jpeg_colours(self) -> dict[str, Any] | None:
-        """The decoder's colour spaces where decoded tiles are plain RGB, as tifffile has them."""
-        key = self._planes[0][0].keyframe
-        plain = key.is_tiled and key.compression == PLAIN_JPEG and key.bitspersample == 8
-        together = len(self._planes) == 1 and key.planarconfig == 1
-        if not plain or not together or key.samplesperpixel != 3 or key.extrasamples:
-            return None
-        if key.jpegheader is not None or key.photometric not in {2, 6}:
-            return None
-        if key.photometric == 2 and not key.is_jfif:
-            return {"colorspace": 2, "outcolorspace": 2}  # as Aperio stores it
-        return {"outcolorspace": 2}
-
 
 def _plane(
     tiff: tifffile.TiffFile, page: Any, grid: Grid, plane: int, rows: slice, columns: slice
@@ -208,14 +163,6 @@ def _plane(
         for row in range(rows.start // height_px, -(-rows.stop // height_px))
         for column in range(columns.start // width_px, -(-columns.stop // width_px))
     ]
-    if len(places) == 1:
-        (row, column) = places[0]
-        pixels = _segment(tiff, page, grid.index(plane, row, column))
-        if pixels is not None and grid.is_whole(rows, columns) and _can_be_lent(pixels, shape):
-            return pixels[: shape[0], : shape[1]]
-        window = np.full(shape, blank, dtype=np.uint8)
-        _paste(window, rows, columns, pixels, (row * height_px, column * width_px))
-        return window
     window = np.full(shape, blank, dtype=np.uint8)
 
     def fill(place: tuple[int, int]) -> None:
@@ -223,7 +170,7 @@ def _plane(
         pixels = _segment(tiff, page, grid.index(plane, row, column))
         _paste(window, rows, columns, pixels, (row * height_px, column * width_px))
 
-    if len(places) == 2:
+    if len(places) <= 2:
         for place in places:
             fill(place)
     else:
@@ -248,12 +195,6 @@ def _paste(
     window[y0 - rows.start : y1 - rows.start, x0 - columns.start : x1 - columns.start] = pixels[
         y0 - top : y1 - top, x0 - left : x1 - left
     ]
-
-
-def _can_be_lent(pixels: NDArray[np.uint8], shape: tuple[int, int, int]) -> bool:
-    """Tell whether a decoded segment can be handed out itself, which patches gain by."""
-    fits = all(own >= wanted for own, wanted in zip(pixels.shape, shape, strict=True))
-    return fits and pixels.flags.writeable
 
 
 def _segment(tiff: tifffile.TiffFile, page: Any, index: int) -> NDArray[np.uint8] | None:

@@ -85,7 +85,7 @@ def _patches(slide: Slide, prediction: Prediction, spot: int) -> tuple[tuple[Pat
     try:
         spec = patch_spec(prediction)
         spots = prediction.spots.take(np.array([spot]))
-        read = PatchReader(slide, spots, spec).read(slice(None))[0]
+        read = PatchReader(slide, spec).read(spots)[0]
     except StemError as error:
         return (), NO_PATCHES.format(error)
     sides = spec.fields_of_view_um

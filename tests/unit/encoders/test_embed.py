@@ -81,7 +81,7 @@ def spots_of(slide: Slide) -> Spots:
 
 def seen_directly(slide: Slide, spots: Spots) -> NDArray[np.float32]:
     """Embeddings without a cache."""
-    patches = PatchReader(slide, spots, Colours.patch).read(slice(None))
+    patches = PatchReader(slide, Colours.patch).read(spots)
     return Colours().encode(patches)
 
 
@@ -207,7 +207,7 @@ def test_the_eight_turns_are_those_of_a_square() -> None:
 
 def test_turned_embeddings_are_those_of_turned_patches(slide) -> None:
     spots = spots_of(slide)
-    patches = PatchReader(slide, spots, Corner.patch).read(slice(None))
+    patches = PatchReader(slide, Corner.patch).read(spots)
     turns = Embedder(slide, Corner()).embed_turned(spots)
     assert (turns.shape, turns.dtype) == ((len(spots), 8, 6), np.float16)
     for transform in range(8):
@@ -225,7 +225,7 @@ def test_turns_are_cached_beside_what_was_there(slide, monkeypatch) -> None:
     assert encoder.n_seen == len(spots)
     read, n_read = PatchReader.read, []
     monkeypatch.setattr(
-        PatchReader, "read", lambda self, index: n_read.append(len(index)) or read(self, index)
+        PatchReader, "read", lambda self, spots: n_read.append(len(spots)) or read(self, spots)
     )
     told: list[int] = []
     turns = Embedder(slide, encoder).embed_turned(spots, told.append)
