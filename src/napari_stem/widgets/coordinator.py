@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QObject, Signal
 
+from napari_stem.widgets.adopting import Adopting
 from napari_stem.widgets.analysis_control import AnalysisControl
 from napari_stem.widgets.compare_control import CompareControl
 from napari_stem.widgets.dropping import Dropped
 from napari_stem.widgets.export_control import Exportable, ExportControl
-from napari_stem.widgets.exported import unpacked
+from napari_stem.results.exported import unpacked
 from napari_stem.widgets.hints import RoadState, hints, missing_for_run
 from napari_stem.widgets.inspect_control import InspectControl
 from napari_stem.widgets.map_display import MapDisplay
@@ -76,7 +77,7 @@ class Coordinator(QObject):
         self._add_looking(viewer)
         self._add_files(viewer)
         self._connect()
-        self.slides.announce()
+        self.slides.adopt()
 
     def _add_files(self, viewer: Viewer) -> None:
         """Make what opens files of any kind, and sessions, which name several."""
@@ -100,6 +101,15 @@ class Coordinator(QObject):
             view,
             parent=self,
         )
+        self.adopting = Adopting(
+            viewer,
+            jobs,
+            self.slides,
+            self.regions,
+            self.predictions,
+            self.measured,
+            parent=self,
+        )
         openers: dict[Kind, Callable[[Path], None]] = {
             "slide": lambda path: self.slides.open(str(path)),
             "regions": lambda path: self.regions.load(str(path)),
@@ -107,6 +117,7 @@ class Coordinator(QObject):
             "session": lambda path: self.sessions.load(str(path)),
             "measured": lambda path: self.measured.load(str(path)),
             "prediction": self.predictions.open,
+            "spatialdata": self.adopting.show_layers,
             "exported": lambda path: jobs.start(unpacked, path, done=self.predictions.open),
         }
         self.dropped = Dropped(jobs, self.slides, openers, parent=self)
@@ -140,6 +151,7 @@ class Coordinator(QObject):
 
     def close(self) -> None:
         """Stop what runs and let go of the viewer."""
+        self.adopting.close()
         self.exports.cancel()
         self.analysis.close()
         self.measured.close()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from qtpy.QtCore import QObject
 
+from napari_stem import reader
 from napari_stem.errors import StemError
 from napari_stem.widgets.session import FORMAT
 
@@ -17,10 +18,9 @@ if TYPE_CHECKING:
     from napari_stem.widgets.slide_control import SlideControl
     from napari_stem.widgets.worker import Jobs
 
-Kind = Literal["slide", "model", "session", "regions", "prediction", "exported", "measured"]
+Kind = Literal[reader.Kind, "model", "session"]
 # what lies on a slide waits for the slides that were dropped with it
-ON_SLIDES: tuple[Kind, ...] = ("regions", "prediction", "measured")
-PROVENANCE = ("uns", "napari_stem")
+ON_SLIDES: tuple[Kind, ...] = ("regions", "prediction", "exported", "measured")
 HEAD_BYTES = 400
 
 
@@ -36,18 +36,25 @@ def kind_of(path: Path) -> Kind:
     DropError
         It is not there, or is a table that cannot be read.
     """
-    if path.is_dir():
-        return _kind_of_folder(path)
     if not path.exists():
         raise DropError(f"There is no file {path}; check the path.")
-    suffix = path.suffix.lower()
-    if suffix == ".h5ad":
-        return _kind_of_table(path)
-    if suffix == ".geojson":
-        return "regions"
-    if suffix == ".json":
+    if path.is_dir():
+        return _kind_of_folder(path)
+    if path.suffix.lower() == ".json":
         return "session" if _is_session(path) else "regions"
-    return "slide"
+    kind = reader.kind_of(path)
+    if kind is None and path.suffix.lower() == ".h5ad":
+        return _kind_of_table(path)
+    return kind or "slide"
+
+
+def _kind_of_table(path: Path) -> Kind:
+    """Measured spots may lack places and go by their names."""
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        raise DropError(f"{path} cannot be read as a table; save it again.")
+    return "measured"
 
 
 def _kind_of_folder(path: Path) -> Kind:
@@ -55,20 +62,9 @@ def _kind_of_folder(path: Path) -> Kind:
 
     if (path / "config.json").is_file():
         return "model"
-    if path.joinpath(*PROVENANCE).is_dir():
-        return "prediction"
-    return "measured" if is_visium(path) or is_visium(path / "outs") else "slide"
-
-
-def _kind_of_table(path: Path) -> Kind:
-    """Tell a prediction, which names its model, from measured counts."""
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            return "exported" if "/".join(PROVENANCE) in file else "measured"
-    except OSError as error:
-        raise DropError(f"{path} cannot be read as a table ({error}); save it again.") from error
+    if is_visium(path) or is_visium(path / "outs"):
+        return "measured"
+    return reader.kind_of(path) or "slide"
 
 
 def _is_session(path: Path) -> bool:
