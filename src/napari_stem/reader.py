@@ -131,6 +131,8 @@ def _spatialdata(path: Path) -> list[LayerData]:
     from napari_stem.spatial.region_files import read_outlines
 
     _, *maps = _prediction(path.joinpath(*SPATIALDATA_TABLE), path)
+    for _, options, _ in maps:
+        options["metadata"]["napari_stem"]["has_slide"] = True
     mpp: Mpp = maps[0][1]["metadata"]["napari_stem"]["mpp"]
     regions = read_outlines(path / "shapes" / "regions" / "shapes.parquet", mpp)
     return [*_slide(path), *maps, *([region_layer(regions, path, mpp)] if regions else [])]

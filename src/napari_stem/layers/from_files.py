@@ -1,7 +1,8 @@
 """Layers of files that are opened beside a slide: predictions, regions, measured counts.
 
 Each says in its metadata which ``file`` it is of and of which ``kind``, so that the dock can take it over;
-``mpp`` is what its places were turned into um with, None where it lies in level-0 px.
+``mpp`` is what its places were turned into um with, None where it lies in level-0 px; ``has_slide`` says that
+the file holds its slide too.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Region
+    from napari_stem.layers.gene_values import Field
     from napari_stem.layers.placement import LayerData
     from napari_stem.results import Prediction
 
@@ -64,7 +66,8 @@ def prediction_layers(prediction: Prediction, file: Path) -> list[LayerData]:
     overview = Overview.of(prediction)
     below = f"Overview of {about['slide_name'] or file.stem}"
     layers = [_picture(overview.pixels, overview.downsample, mpp, below, about)]
-    for field, colormap in (("sd", "magma"), ("mean", "viridis")):
+    colormaps: dict[Field, str] = {"sd": "magma", "mean": "viridis"}  # the topmost last
+    for field, colormap in colormaps.items():
         values = prediction.values(gene, field)
         title = map_title(gene, field, prediction.unit)
         layer = _map(grid, values, title, about | {"field": field, "gene": gene})

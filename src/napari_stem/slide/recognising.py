@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import SlideError
@@ -58,7 +59,7 @@ def _is_tiff_slide(path: Path) -> bool:
             page: Any = tiff.pages.first
             is_rgb = page.bitspersample == 8 and page.samplesperpixel in {3, 4}
             return is_rgb and (page.is_tiled or page.imagewidth * page.imagelength >= LEAST_PX)
-    except (tifffile.TiffFileError, OSError, ValueError, LookupError):
+    except (tifffile.TiffFileError, OSError, ValueError, LookupError, struct.error):
         return False
 
 

@@ -14,7 +14,6 @@ from qtpy.QtCore import QObject, QTimer
 from napari_stem.errors import StemError
 from napari_stem.layers import METADATA_KEY
 from napari_stem.widgets.memory import recall
-from napari_stem.widgets.slide_layers import slide_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,7 +129,7 @@ class Adopting(QObject):
         if any(slide.fingerprint == wanted for slide in self._slides.slides()):
             if self._is_new(about, wanted):
                 self._predictions.open(Path(about["prediction"]))
-        elif self._is_new(about, "look for it"):
+        elif "has_slide" not in about and self._is_new(about, "look for it"):
             file, name = Path(about["file"]), about["slide_name"]
             self._jobs.start(
                 find_slide, file, name, wanted, done=partial(self._open_slide, file, name)
@@ -205,7 +204,12 @@ def find_slide(file: Path, name: str, fingerprint: str) -> Path | None:
     from napari_stem.slide import open_slide
 
     last = recall().folder
-    folders = [file.parent, file.parent.parent, *([Path(last)] if last else []), sample_path().parent]
+    folders = [
+        file.parent,
+        file.parent.parent,
+        *([Path(last)] if last else []),
+        sample_path().parent,
+    ]
     for path in dict.fromkeys(folder / Path(name).name for folder in folders):
         try:
             slide = open_slide(path, early=True)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QObject, Signal
 
+from napari_stem.results.exported import unpacked
 from napari_stem.widgets.adopting import Adopting
 from napari_stem.widgets.analysis_control import AnalysisControl
 from napari_stem.widgets.compare_control import CompareControl
 from napari_stem.widgets.dropping import Dropped
 from napari_stem.widgets.export_control import Exportable, ExportControl
-from napari_stem.results.exported import unpacked
 from napari_stem.widgets.hints import RoadState, hints, missing_for_run
 from napari_stem.widgets.inspect_control import InspectControl
 from napari_stem.widgets.map_display import MapDisplay

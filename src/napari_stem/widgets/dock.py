@@ -15,6 +15,7 @@ from napari_stem.widgets import keys
 from napari_stem.widgets.analysis_panel import AnalysisPanel
 from napari_stem.widgets.compare_panel import ComparePanel
 from napari_stem.widgets.coordinator import Coordinator
+from napari_stem.widgets.dropping import is_ours
 from napari_stem.widgets.export_panel import ExportPanel
 from napari_stem.widgets.genes_panel import GenesPanel
 from napari_stem.widgets.inspect_panel import InspectPanel
@@ -140,11 +141,13 @@ class StemDock(QWidget):
         # jobs: what runs is stopped first, then waited for (`garbage`), as a thread must not outlive Qt
         QApplication.instance().aboutToQuit.connect(self.shut_down)
         remembered = recall()
-        self._viewer = viewer
+        # napari hands plugins a proxy, which wraps every layer anew: no two of these are the same object
+        self._viewer = viewer = getattr(viewer, "__wrapped__", viewer)
         self.panels = Panels.new(remembered)
         self.menu = MenuBar(remembered.session_folder)
         self.parts: dict[str, Folding] = {}
         self._went_on: set[str] = set()
+        self._window: QWidget | None = None  # napari's
         self._is_window_closing = False
         self._lay_out()
         self.coordinator = Coordinator(viewer, self.panels, remembered.model_folders, parent=self)
@@ -164,16 +167,28 @@ class StemDock(QWidget):
         return handled
 
     def showEvent(self, event: QShowEvent) -> None:
-        """Learn of the end of napari's window, with which the dock goes without being asked."""
+        """Learn of drops on napari's window, and of its end, with which the dock goes without being asked."""
         super().showEvent(event)
         window: QWidget = self
         while window.parentWidget() is not None:
             window = window.parentWidget()
-        if window is not self:
-            window.installEventFilter(self)  # once, however often
+        if window is self:
+            return
+        self._window = window
+        window.installEventFilter(self)  # once, however often
+        for widget in window.findChildren(QWidget):
+            if widget.acceptDrops() and widget is not self:
+                widget.installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Stop what runs while everything is still there: a window that was closed hides first."""
+        """Stop what runs while everything is still there: a window that was closed hides first.
+
+        Files of ours that are dropped on the window are opened here, where napari would ask for a reader.
+        """
+        if event.type() == QEvent.Type.Drop:
+            return self._take_drop(event) or bool(super().eventFilter(watched, event))
+        if watched is not self._window:
+            return bool(super().eventFilter(watched, event))
         if event.type() == QEvent.Type.Close:
             self._is_window_closing = True
         elif event.type() == QEvent.Type.Hide and self._is_window_closing:
@@ -201,6 +216,19 @@ class StemDock(QWidget):
         paths = [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
         self.coordinator.dropped.open(paths)
         event.acceptProposedAction()
+
+    def _take_drop(self, event: QDropEvent) -> bool:
+        """Open files that fell on napari's own window, if all are ours and no key asks napari for a choice."""
+        urls = event.mimeData().urls()
+        paths = [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
+        is_plain = QApplication.keyboardModifiers() == Qt.KeyboardModifier.NoModifier
+        if self._is_closed or not is_plain or not paths or len(paths) < len(urls):
+            return False
+        if not all(map(is_ours, paths)):
+            return False
+        self.coordinator.dropped.open(paths)
+        event.acceptProposedAction()
+        return True
 
     def show_part(self, title: str) -> None:
         """Unfold a part and bring its title to the top."""

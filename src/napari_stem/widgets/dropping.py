@@ -48,6 +48,15 @@ def kind_of(path: Path) -> Kind:
     return kind or "slide"
 
 
+def is_ours(path: Path) -> bool:
+    """Whether a file or folder is ours by its content, rather than something that may be a slide."""
+    if path.is_dir() and _kind_of_folder(path) != "slide":
+        return True
+    return reader.kind_of(path) is not None or (
+        path.suffix.lower() == ".json" and _is_session(path)
+    )
+
+
 def _kind_of_table(path: Path) -> Kind:
     """Measured spots may lack places and go by their names."""
     import h5py

@@ -143,17 +143,25 @@ def _tend(viewer: Viewer, layer: Layer, about: dict[str, Any]) -> None:
             _lay_on_slide(other, layer)
         return
     for below in viewer.layers:
-        slide = slide_of(below)
-        if slide is not None:
-            _lay_on_slide(layer, below)
-            if about.get("overview") and slide.fingerprint == about.get("slide_fingerprint"):
-                layer.visible = False
+        _lay_on_slide(layer, below)
+    if about["mpp"] is not None:
+        viewer.canvas.overlays.scale_bar.visible = True
+    if "overview" in about and about.get("slide_fingerprint") in _open_slides(viewer):
+        layer.visible = False
     if "field" in about and layer.visible:
-        for legend in (layer.colorbar, layer.name_overlay):
-            legend.position, legend.visible = "top_right", True
-        viewer.canvas.overlay_tiling.top_right = "vertical"  # the name above its colours
-        if about["kind"] == "prediction":  # of which the dock shows all genes
+        _show_legend(viewer, layer)
+        if about["kind"] == "prediction" and "has_slide" not in about:  # the dock shows all genes
             QTimer.singleShot(0, partial(_open_dock, viewer))
+
+
+def _open_slides(viewer: Viewer) -> set[str]:
+    return {slide.fingerprint for la in viewer.layers if (slide := slide_of(la)) is not None}
+
+
+def _show_legend(viewer: Viewer, layer: Layer) -> None:
+    for legend in (layer.colorbar, layer.name_overlay):
+        legend.position, legend.visible = "top_right", True
+    viewer.canvas.overlay_tiling.top_right = "vertical"  # the name above its colours
 
 
 def _lay_on_slide(layer: Layer, slide_layer: Layer) -> None:

@@ -32,8 +32,8 @@ def keep_units(viewer: Viewer) -> None:
     inserted = viewer.layers.events.inserted
     # napari draws, and warns, while it is telling of a new layer: this must come before that, just behind
     # the layer list's own callback
-    own, following, *_ = (*inserted.callbacks, None, None)
-    inserted.connect(settle, after=own, before=following)
+    callbacks = inserted.callbacks
+    inserted.connect(settle, after=list(callbacks[:1]), before=list(callbacks[1:2]))
     viewer.layers.events.removed.connect(settle)
     settle_units(viewer)
 

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
     from napari_stem.spatial.region_files import ClassedRegion
 
-FORMS = {".h5ad": "h5ad", ".csv": "csv", ".geojson": "geojson"}  # by ending, as `export.kinds` calls them
+FORMS = {
+    ".h5ad": "h5ad",
+    ".csv": "csv",
+    ".geojson": "geojson",
+}  # by ending, as `export.kinds` calls them
 
 
 def write_regions(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]]) -> list[str]:
