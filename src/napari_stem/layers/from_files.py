@@ -99,6 +99,8 @@ def region_layer(regions: Sequence[Region], file: Path, mpp: Mpp | None) -> Laye
         "edge_color": [[c / 255 for c in class_colour(name, colours)] for name in classes],
         "edge_width": float((high - low).max()) * OUTLINE,
         "features": {"name": names, "classification": classes, "number": numbers},
+        # what is drawn from now on is a region of its own
+        "feature_defaults": {"name": "", "classification": "", "number": -1},
         "text": LABEL,
         "opacity": 1.0,
         "scale": (1, 1) if mpp is None else (mpp.y_um, mpp.x_um),

@@ -132,13 +132,14 @@ class Adopting(QObject):
         elif "has_slide" not in about and self._is_new(about, "look for it"):
             file, name = Path(about["file"]), about["slide_name"]
             self._jobs.start(
-                find_slide, file, name, wanted, done=partial(self._open_slide, file, name)
+                find_slide, file, name, wanted, done=partial(self._open_slide, file, about)
             )
 
-    def _open_slide(self, file: Path, name: str, found: Path | None) -> None:
+    def _open_slide(self, file: Path, about: dict[str, Any], found: Path | None) -> None:
         if found is not None:
-            self._slides.open(str(found))
+            self._slides.open(str(found), mpp=about["mpp"])  # with which it was predicted
             return
+        name = about["slide_name"]
         show_info(
             f"{file.name} belongs to {name}, which is not beside it: it is shown on its small overview. "
             f"Open {name} to see all of its genes."

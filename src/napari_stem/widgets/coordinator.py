@@ -152,6 +152,7 @@ class Coordinator(QObject):
     def close(self) -> None:
         """Stop what runs and let go of the viewer."""
         self.adopting.close()
+        self.dropped.close()
         self.exports.cancel()
         self.analysis.close()
         self.measured.close()

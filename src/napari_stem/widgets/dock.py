@@ -15,7 +15,6 @@ from napari_stem.widgets import keys
 from napari_stem.widgets.analysis_panel import AnalysisPanel
 from napari_stem.widgets.compare_panel import ComparePanel
 from napari_stem.widgets.coordinator import Coordinator
-from napari_stem.widgets.dropping import is_ours
 from napari_stem.widgets.export_panel import ExportPanel
 from napari_stem.widgets.genes_panel import GenesPanel
 from napari_stem.widgets.inspect_panel import InspectPanel
@@ -147,7 +146,6 @@ class StemDock(QWidget):
         self.menu = MenuBar(remembered.session_folder)
         self.parts: dict[str, Folding] = {}
         self._went_on: set[str] = set()
-        self._window: QWidget | None = None  # napari's
         self._is_window_closing = False
         self._lay_out()
         self.coordinator = Coordinator(viewer, self.panels, remembered.model_folders, parent=self)
@@ -172,23 +170,12 @@ class StemDock(QWidget):
         window: QWidget = self
         while window.parentWidget() is not None:
             window = window.parentWidget()
-        if window is self:
-            return
-        self._window = window
-        window.installEventFilter(self)  # once, however often
-        for widget in window.findChildren(QWidget):
-            if widget.acceptDrops() and widget is not self:
-                widget.installEventFilter(self)
+        if window is not self:
+            window.installEventFilter(self)  # once, however often
+            self.coordinator.dropped.watch(window)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Stop what runs while everything is still there: a window that was closed hides first.
-
-        Files of ours that are dropped on the window are opened here, where napari would ask for a reader.
-        """
-        if event.type() == QEvent.Type.Drop:
-            return self._take_drop(event) or bool(super().eventFilter(watched, event))
-        if watched is not self._window:
-            return bool(super().eventFilter(watched, event))
+        """Stop what runs while everything is still there: a window that was closed hides first."""
         if event.type() == QEvent.Type.Close:
             self._is_window_closing = True
         elif event.type() == QEvent.Type.Hide and self._is_window_closing:
@@ -216,19 +203,6 @@ class StemDock(QWidget):
         paths = [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
         self.coordinator.dropped.open(paths)
         event.acceptProposedAction()
-
-    def _take_drop(self, event: QDropEvent) -> bool:
-        """Open files that fell on napari's own window, if all are ours and no key asks napari for a choice."""
-        urls = event.mimeData().urls()
-        paths = [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
-        is_plain = QApplication.keyboardModifiers() == Qt.KeyboardModifier.NoModifier
-        if self._is_closed or not is_plain or not paths or len(paths) < len(urls):
-            return False
-        if not all(map(is_ours, paths)):
-            return False
-        self.coordinator.dropped.open(paths)
-        event.acceptProposedAction()
-        return True
 
     def show_part(self, title: str) -> None:
         """Unfold a part and bring its title to the top."""

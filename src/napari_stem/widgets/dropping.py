@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_stem import reader
 from napari_stem.errors import StemError
@@ -13,7 +15,6 @@ from napari_stem.widgets.session import FORMAT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from napari_stem.widgets.slide_control import SlideControl
     from napari_stem.widgets.worker import Jobs
@@ -107,8 +108,32 @@ class Dropped(QObject):
         self._jobs, self._openers = jobs, openers
         self._waiting: list[tuple[Kind, Path]] = []
         self._n_slides = 0  # on their way
+        self._is_closed = False
         slides.opened.connect(lambda _: self._came())
         slides.not_opened.connect(self._came)
+
+    def watch(self, window: QWidget) -> None:
+        """Open files of ours that fall on a window of napari's too, which would ask for a reader."""
+        for widget in window.findChildren(QWidget):
+            if widget.acceptDrops():
+                widget.installEventFilter(self)  # once, however often
+
+    def close(self) -> None:
+        """Leave what falls from now on to napari."""
+        self._is_closed = True
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Take files that are all ours, unless a key asks napari for a choice."""
+        if event.type() != QEvent.Type.Drop or self._is_closed:
+            return False
+        urls = event.mimeData().urls()
+        paths = [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
+        is_plain = QApplication.keyboardModifiers() == Qt.KeyboardModifier.NoModifier
+        if not is_plain or not paths or len(paths) < len(urls) or not all(map(is_ours, paths)):
+            return False
+        self.open(paths)
+        event.acceptProposedAction()
+        return True
 
     def open(self, paths: Sequence[Path]) -> None:
         """Open files and folders, whatever of ours they are."""
