@@ -217,9 +217,9 @@ def test_measured_counts_go_to_the_slide(docked, wait):
 
 
 def test_files_of_ours_that_fall_on_napari_are_opened_by_the_dock(road, tmp_path):
-    from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
-    from qtpy.QtGui import QDropEvent
-    from qtpy.QtWidgets import QWidget
+    from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+    from qtpy.QtGui import QDragEnterEvent, QDropEvent
+    from qtpy.QtWidgets import QApplication, QWidget
 
     path = tmp_path / "R.geojson"
     write_regions([ClassedRegion(shapely.box(100, 100, 900, 900), "a")], path)
@@ -230,12 +230,22 @@ def test_files_of_ours_that_fall_on_napari_are_opened_by_the_dock(road, tmp_path
         for widget in road.dock.window().findChildren(QWidget)
         if type(widget).__name__ == "QtViewer"
     )
-    left_to_napari = {}
+
+    how = Qt.DropAction.CopyAction
+    keys = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    dragged = {}
     for name in ("R.geojson", "notes.txt"):
-        data = QMimeData()
-        data.setUrls([QUrl.fromLocalFile(str(tmp_path / name))])
-        keys = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
-        drop = QDropEvent(QPointF(9, 9), Qt.DropAction.CopyAction, data, *keys)
-        left_to_napari[name] = not road.dock.coordinator.dropped.eventFilter(target, drop)
-    assert left_to_napari == {"R.geojson": False, "notes.txt": True}
+        dragged[name] = QMimeData()
+        dragged[name].setUrls([QUrl.fromLocalFile(str(tmp_path / name))])
+
+    def drop_of(name: str) -> QDropEvent:
+        return QDropEvent(QPointF(9, 9), how, dragged[name], *keys)
+
+    # as from a file manager
+    entering = QDragEnterEvent(QPoint(9, 9), how, dragged["R.geojson"], *keys)
+    QApplication.sendEvent(target, entering)
+    QApplication.sendEvent(target, drop_of("R.geojson"))
     road.wait(lambda: len(road.dock.coordinator.regions.drawn()) == 1)
+    assert not road.dock.coordinator.dropped.eventFilter(target, drop_of("notes.txt"))
+    road.dock.shut_down()  # from now on napari gets everything
+    assert not road.dock.coordinator.dropped.eventFilter(target, drop_of("R.geojson"))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from napari_stem.layers.placement import LayerData
     from napari_stem.results import Prediction
 
-OUTLINE = 1 / 250  # width of outlines, of the longer side of all regions
+OUTLINE = 1 / 120  # width of outlines, of the longer side of all regions
 OPACITY = 0.7
 LABEL = {"string": "{name}", "size": 12, "color": "#101010", "anchor": "upper_left"}
 
