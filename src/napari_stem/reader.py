@@ -1,87 +1,163 @@
-"""Opens slides that are dragged into napari (npe2 reader). Imports no viewer."""
+"""Opens slides, predictions, regions and measured counts in napari (npe2 reader). Imports no viewer."""
 
 from __future__ import annotations
 
 import itertools
 import warnings
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from napari_stem.errors import StemError
+from napari_stem.errors import PredictionError, StemError
+from napari_stem.slide.recognising import looks_like_slide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from napari_stem.geometry import Mpp
     from napari_stem.layers import LayerData
 
     NapariReader = Callable[[Any], list[LayerData | tuple[None]]]
 
-TIFFS = (".svs", ".tif", ".tiff", ".btf", ".tf8", ".ndpi", ".scn", ".bif", ".qptiff")
-OTHERS = (".mrxs", ".dcm", ".vms", ".vmu", ".svslide", ".czi", ".zarr")
-FLAT = (".jpg", ".jpeg", ".png", ".jp2", ".j2k", ".webp", ".bmp")
-SUFFIXES = frozenset(TIFFS + OTHERS + FLAT)
-ZIPPED = ".zarr.zip"
+Kind = Literal["slide", "prediction", "exported", "spatialdata", "measured", "regions"]
+PROVENANCE = ("uns", "napari_stem")
+SPATIALDATA_TABLE = ("tables", "predicted_expression")
 _told = itertools.count(1)
 
 
 class SlideWarning(UserWarning):
-    """Something about a slide that the user should read; napari shows it as a notification."""
+    """Something about a file that the user should read; napari shows it as a notification."""
 
 
 def get_reader(path: str | Sequence[str]) -> NapariReader | None:
-    """Reader for a dragged file, or None where it cannot be a slide of ours.
-
-    Judges by name alone, so that it costs nothing for files of others. A file that is named like a
-    slide but is none still gets our reader, which says so in one sentence.
+    """Reader for what is ours by its content, else None; costs milliseconds.
 
     Parameters
     ----------
     path
-        A file, an OME-Zarr folder, or several (which are no slide of ours: slides open one by one).
+        A file or a folder; of several none is ours: they open one by one.
     """
     if not isinstance(path, str | Path):
         return None
-    file = Path(path)
-    name = file.name.lower()
-    if not (name.endswith(ZIPPED) or file.suffix.lower() in SUFFIXES) or not file.exists():
-        return None
-    if file.is_dir() and file.suffix.lower() != ".zarr":
-        return None
-    return read_slide
+    kind = kind_of(Path(path))
+    return None if kind is None else partial(read, kind)
 
 
-def read_slide(path: str) -> list[LayerData | tuple[None]]:
+def kind_of(path: Path) -> Kind | None:
+    """Say how a file or folder is to be opened; None where it is not ours, or not there."""
+    if path.is_dir():
+        if path.joinpath(*PROVENANCE).is_dir():
+            return "prediction"
+        if path.joinpath(*SPATIALDATA_TABLE, *PROVENANCE).is_dir():
+            return "spatialdata"
+    elif path.suffix.lower() == ".h5ad":
+        return _kind_of_table(path)
+    elif path.suffix.lower() == ".geojson":
+        return "regions" if path.is_file() else None
+    return "slide" if looks_like_slide(path) else None
+
+
+def _kind_of_table(path: Path) -> Kind | None:
+    """Tell a prediction, which names its model, from measured counts, which have places."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            if "/".join(PROVENANCE) in file:
+                return "exported"
+            return "measured" if "obsm/spatial" in file else None
+    except OSError:
+        return None
+
+
+def read(kind: Kind, path: str) -> list[LayerData | tuple[None]]:
+    """Open a file as layers; for what fails, the tuple that means "nothing", and one warning that says why."""
+    openers: dict[Kind, Callable[[Path], list[LayerData]]] = {
+        "slide": _slide,
+        "prediction": _prediction,
+        "exported": _exported,
+        "spatialdata": _spatialdata,
+        "measured": _measured,
+        "regions": _regions,
+    }
+    try:
+        return [*openers[kind](Path(path))]
+    except StemError as error:
+        _tell(str(error), path)
+        return [(None,)]
+
+
+def _slide(path: Path) -> list[LayerData]:
     """Open one slide as a multiscale image in um.
 
     Levels that the file lacks are made when they are first read, unless somebody completes the slide
     before (``Slide.complete``).
-
-    Returns
-    -------
-    One napari layer tuple; the tuple that means "nothing" for a slide that cannot be opened, with one
-    warning that says why.
     """
     from napari_stem.layers import slide_layer
     from napari_stem.slide import open_slide
     from napari_stem.slide.pixel_size import conflict
 
-    try:
-        slide = open_slide(path, early=True)
-    except StemError as error:
-        _tell(str(error), path)
-        return [(None,)]
+    slide = open_slide(path, early=True)
     if (disagreement := conflict(slide.mpp_sources)) is not None:
-        _tell(disagreement, path)
+        _tell(disagreement, str(path))
     if slide.mpp is None:
         _tell(
             f"{slide.path.name} does not say how large its pixels are; it is shown in pixels. Before "
             f"predicting, state its pixel size in the Slide part of Stem's panel (Plugins menu).",
-            path,
+            str(path),
         )
     return [slide_layer(slide)]
+
+
+def _prediction(path: Path, file: Path | None = None) -> list[LayerData]:
+    from napari_stem.layers.from_files import prediction_layers
+    from napari_stem.results import Prediction
+
+    prediction = Prediction.open(path)
+    if not len(prediction.spots):
+        raise PredictionError(f"{path} holds no spots; run it again.")
+    return prediction_layers(prediction, file or path)
+
+
+def _exported(path: Path) -> list[LayerData]:
+    from napari_stem.results.exported import unpacked
+
+    return _prediction(unpacked(path), path)
+
+
+def _spatialdata(path: Path) -> list[LayerData]:
+    """Open what `export.spatial_data` wrote: its image, the map, and the regions."""
+    from napari_stem.layers.from_files import region_layer
+    from napari_stem.spatial.region_files import read_outlines
+
+    _, *maps = _prediction(path.joinpath(*SPATIALDATA_TABLE), path)
+    for _, options, _ in maps:
+        options["metadata"]["napari_stem"]["has_slide"] = True
+    mpp: Mpp = maps[0][1]["metadata"]["napari_stem"]["mpp"]
+    regions = read_outlines(path / "shapes" / "regions" / "shapes.parquet", mpp)
+    return [*_slide(path), *maps, *([region_layer(regions, path, mpp)] if regions else [])]
+
+
+def _measured(path: Path) -> list[LayerData]:
+    """Open counts; in um where a data set in HEST layout states the pixel size."""
+    from napari_stem.evaluation.comparison import read_truth
+    from napari_stem.layers.from_files import measured_layers
+    from napari_stem.spatial.dataset import METADATA, TABLES, Section
+
+    folder = path.parent.parent
+    is_hest = path.parent.name == TABLES and (folder / METADATA / f"{path.stem}.json").is_file()
+    mpp = Section(folder, path.stem).mpp if is_hest else None
+    return measured_layers(read_truth(path), path, mpp)
+
+
+def _regions(path: Path) -> list[LayerData]:
+    from napari_stem.layers.from_files import region_layer
+    from napari_stem.spatial.region_files import read_regions
+
+    return [region_layer(read_regions(path), path, None)]
 
 
 def _tell(sentence: str, path: str) -> None:
     # A viewer shows a warning from the same place only once per session; a count in place of the
     # line number lets it be seen again when the same file is tried again.
-    warnings.warn_explicit(sentence, SlideWarning, filename=str(path), lineno=next(_told))
+    warnings.warn_explicit(sentence, SlideWarning, filename=path, lineno=next(_told))

@@ -226,12 +226,6 @@ def test_a_model_that_was_added_is_there_again(model_road, tmp_path):
     assert recall().model_name == str(model)
 
 
-def test_a_prediction_of_a_slide_that_is_not_open_says_so(model_road, c5_prediction, notifications):
-    model_road.drop(c5_prediction)
-    model_road.wait(lambda: notifications != [])
-    assert "open that slide first" in notifications[0]
-
-
 def test_predictions_of_earlier_days_are_offered_again(model_road, c5_prediction):
     stored = cache_dir() / "predictions" / "earlier-0123.zarr"
     shutil.copytree(c5_prediction, stored)

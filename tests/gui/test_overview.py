@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -212,12 +213,20 @@ def plugin(npe2pm):
         yield
 
 
-def test_what_napari_opens_is_completed_without_the_dock(make_napari_viewer, qtbot, plugin, jpeg):
+@pytest.fixture
+def named_svs(jpeg, tmp_path) -> Path:
+    """By its name a slide, without which napari does not ask us."""
+    return Path(shutil.copy(jpeg, tmp_path / "slide.svs"))
+
+
+def test_what_napari_opens_is_completed_without_the_dock(
+    make_napari_viewer, qtbot, plugin, named_svs
+):
     from qtpy.QtCore import QThreadPool
 
     viewer = make_napari_viewer(show=True)
     with pytest.warns(SlideWarning, match="how large its pixels are"):
-        (layer,) = viewer.open(str(jpeg), plugin="napari-stem")
+        (layer,) = viewer.open(str(named_svs), plugin="napari-stem")
     view = view_of(layer)
     assert not view.slide.is_complete
     qtbot.waitUntil(lambda: view.slide.is_complete, timeout=60_000)
@@ -228,11 +237,11 @@ def test_what_napari_opens_is_completed_without_the_dock(make_napari_viewer, qtb
     QThreadPool.globalInstance().waitForDone()
 
 
-def test_without_a_window_napari_waits_for_the_pixels(plugin, jpeg):
+def test_without_a_window_napari_waits_for_the_pixels(plugin, named_svs):
     with pytest.warns(SlideWarning, match="how large its pixels are"):
-        (layer,) = ViewerModel().open(str(jpeg), plugin="napari-stem")
+        (layer,) = ViewerModel().open(str(named_svs), plugin="napari-stem")
     view = view_of(layer)
     assert view.patience_s is None
     assert view.slide.is_complete  # its thumbnail was read
-    with Image.open(jpeg) as image:
+    with Image.open(named_svs) as image:
         np.testing.assert_array_equal(layer.data[0][:50, :60], np.asarray(image)[:50, :60])

@@ -374,12 +374,10 @@ def test_all_that_belongs_together_can_be_dropped_at_once(model_road, tmp_path, 
     assert coordinator.models.folders() == str(model)
 
 
-def test_measured_counts_wait_for_a_prediction(model_road, c5_prediction, notifications):
+def test_measured_counts_wait_for_a_slide_and_a_prediction(model_road, c5_prediction):
     model_road.drop(COUNTS)
-    model_road.wait(lambda: notifications != [])
-    assert "Open the slide first" in notifications[0]
+    model_road.wait(lambda: "measured" in "".join(la.name for la in model_road.viewer.layers))
     model_road.open(sample_path())
-    model_road.drop(COUNTS)
     control = model_road.dock.coordinator.measured
     model_road.wait(lambda: control.path_of(model_road.dock.coordinator.slide) == COUNTS)
     assert "once there is one" in model_road.panels.measured.message.text()

@@ -271,9 +271,10 @@ def test_the_scale_bar_comes_after_the_picture(road):
 @pytest.mark.parametrize("is_sized_first", [True, False])
 @pytest.mark.parametrize("how", ["dock", "drag"])
 def test_slides_with_and_without_a_pixel_size_agree_on_units(
-    how, is_sized_first, road, plugin, cache, notifications
+    how, is_sized_first, road, plugin, cache, notifications, tmp_path
 ):
-    paths = [SVS, SLIDES / "C5-crop.jpg"]
+    # by its name a slide, without which napari does not ask us
+    paths = [SVS, Path(shutil.copy(SLIDES / "C5-crop.jpg", tmp_path / "crop.svs"))]
     for path in paths if is_sized_first else reversed(paths):
         if how == "dock":
             road.open(path)

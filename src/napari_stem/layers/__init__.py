@@ -22,7 +22,7 @@ from napari_stem.layers.placement import (
     slide_layer,
     slide_placement,
 )
-from napari_stem.layers.shapes import outline
+from napari_stem.layers.shapes import one_ring, outline
 from napari_stem.layers.spot_grid import SpotGrid, SpotShape
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "colour_limits",
     "map_title",
     "mean_z_score",
+    "one_ring",
     "outline",
     "score_title",
     "slide_layer",

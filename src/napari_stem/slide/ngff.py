@@ -32,6 +32,7 @@ NAME = "ome-zarr"
 METADATA = ("zarr.json", ".zattrs", ".zgroup")
 ARRAYS = ("zarr.json", ".zarray")  # what says that a folder is an array
 MAX_IMAGES = 64
+OUR_TABLE = "tables/predicted_expression/uns/napari_stem"  # as `export.spatial_data` writes it
 
 
 def why_not(location: Location) -> str | None:
@@ -65,7 +66,7 @@ def open_native(location: Location) -> Native:
     try:
         store, root = _opened(location)
         name, group = _largest_image(location, root)
-        native = _native(location, name, group)
+        native = _native(location, root, name, group)
     except (*READ_ERRORS, ImportError) as error:
         _close(store)
         raise SlideError(_unreadable(location, error)) from error
@@ -183,7 +184,7 @@ def _arrays(group: Any, multiscale: dict[str, Any]) -> list[Any]:
     return [group[dataset["path"]] for dataset in multiscale["datasets"]]
 
 
-def _native(location: Location, place: str, group: Any) -> Native:
+def _native(location: Location, root: Any, place: str, group: Any) -> Native:
     multiscale = _multiscale(group)
     if multiscale is None:
         msg = "it has no multiscale metadata"
@@ -212,7 +213,8 @@ def _native(location: Location, place: str, group: Any) -> Native:
     if place:
         told["image"] = place
     digest = fingerprint_of(multiscale, arrays)
-    found = mpp_sources_of(multiscale, axes[0].names)
+    is_ours = place.startswith("images/") and OUR_TABLE in root
+    found = mpp_sources_of(multiscale, axes[0].names, is_global_um=is_ours)
     return Native(facts=Facts(sizes[0], found, sizes, "generic", digest, told), sources=sources)
 
 

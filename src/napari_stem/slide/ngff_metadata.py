@@ -101,8 +101,14 @@ def fingerprint_of(multiscale: dict[str, Any], arrays: list[Any]) -> str:
     return digest.hexdigest()
 
 
-def mpp_sources_of(multiscale: dict[str, Any], names: list[str]) -> tuple[MppSource, ...]:
-    """Scale of the finest dataset times that of the multiscale, in the axes' unit."""
+def mpp_sources_of(
+    multiscale: dict[str, Any], names: list[str], *, is_global_um: bool = False
+) -> tuple[MppSource, ...]:
+    """Scale of the finest dataset times that of the multiscale, in the axes' unit.
+
+    ``is_global_um`` where the space that SpatialData calls global is known to be in um.
+    """
+    microns = MICRONS | {"global"} if is_global_um else MICRONS
     y, x = names.index("y"), names.index("x")
     try:
         own = _scale(multiscale["datasets"][0].get("coordinateTransformations"), len(names))
@@ -121,7 +127,7 @@ def mpp_sources_of(multiscale: dict[str, Any], names: list[str]) -> tuple[MppSou
     for each in multiscale.get("coordinateTransformations") or []:
         space = each.get("output", {}) if isinstance(each, dict) else {}
         target = str(space.get("name", "")).lower() if isinstance(space, dict) else ""
-        if target in MICRONS and each.get("type") == "scale":  # SpatialData's way
+        if target in microns and each.get("type") == "scale":  # SpatialData's way
             scale = each["scale"]
             found += source_of(f"SpatialData '{target}' scale", scale[y], scale[x])
     return tuple(found)

@@ -65,7 +65,7 @@ def open_native(location: Location) -> Native:
         Damaged, cut short, too large to decode at once, or not 8-bit.
     """
     path = location.path
-    with _opened(path) as image:
+    with opened(path) as image:
         size = SizePx(image.height, image.width)
         refuse_absurd(path.name, [size])
         properties: dict[str, Any] = {"format": str(image.format).lower(), "mode": image.mode}
@@ -99,7 +99,7 @@ class _Whole:
         with self._lock:
             if progress is not None:
                 progress(f"Decoding {self._path.name}", 0, 1)
-            with _opened(self._path) as image:
+            with opened(self._path) as image:
                 image.load()
                 if (image.height, image.width) != (self._size.height_px, self._size.width_px):
                     msg = f"{self._path.name} was replaced while it was open; open it again."
@@ -120,7 +120,7 @@ class _Whole:
 
     def reduced(self) -> NDArray[np.uint8]:
         """Decode a JPEG at an eighth of its size, which takes a tenth of the time."""
-        with _opened(self._path) as image:
+        with opened(self._path) as image:
             image.draft("RGB", (self._size.width_px // 8, self._size.height_px // 8))
             pixels = np.asarray(image.convert("RGB"))
         return pixels if self._colour.convert is None else self._colour.convert(pixels)
@@ -131,7 +131,7 @@ class _Whole:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path) -> Iterator[Image.Image]:
     """Open with Pillow, header only; what goes wrong within becomes a SlideError."""
     from PIL import Image, UnidentifiedImageError
 

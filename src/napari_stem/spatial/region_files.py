@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from napari_stem.geometry import Mpp
+
 Colour = tuple[int, int, int]
 
 # QuPath's own classes in its own colours, so that both programs show a region alike
@@ -108,6 +110,29 @@ def read_regions(path: Path) -> list[ClassedRegion]:
         msg = f"{path} cannot be read as GeoJSON ({error}); export the regions again."
         raise RegionError(msg) from error
     return regions_of(content, str(path))
+
+
+def read_outlines(path: Path, mpp: Mpp) -> list[Region]:
+    """Read the outlines in um, with names, that an exported SpatialData keeps; none where it has none.
+
+    Raises
+    ------
+    RegionError
+        They cannot be read.
+    """
+    if not path.is_file():
+        return []
+    import geopandas
+
+    try:
+        table = geopandas.read_parquet(path)
+        px_per_um = (1 / mpp.x_um, 1 / mpp.y_um)
+        return [
+            Region(shapely.transform(outline, lambda xy: xy * px_per_um), str(name))
+            for outline, name in zip(table.geometry, table["name"], strict=True)
+        ]
+    except (OSError, ValueError, LookupError) as error:
+        raise RegionError(f"{path} cannot be read ({error}); export it again.") from error
 
 
 def regions_of(content: object, source: str) -> list[ClassedRegion]:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QObject, Signal
 
+from napari_stem.reader import kind_of
+from napari_stem.results.exported import unpacked
+from napari_stem.widgets.adopting import Adopting
 from napari_stem.widgets.analysis_control import AnalysisControl
 from napari_stem.widgets.compare_control import CompareControl
 from napari_stem.widgets.dropping import Dropped
 from napari_stem.widgets.export_control import Exportable, ExportControl
-from napari_stem.widgets.exported import unpacked
 from napari_stem.widgets.hints import RoadState, hints, missing_for_run
 from napari_stem.widgets.inspect_control import InspectControl
 from napari_stem.widgets.map_display import MapDisplay
@@ -76,7 +78,7 @@ class Coordinator(QObject):
         self._add_looking(viewer)
         self._add_files(viewer)
         self._connect()
-        self.slides.announce()
+        self.slides.adopt()
 
     def _add_files(self, viewer: Viewer) -> None:
         """Make what opens files of any kind, and sessions, which name several."""
@@ -100,16 +102,33 @@ class Coordinator(QObject):
             view,
             parent=self,
         )
+        self.adopting = Adopting(
+            viewer,
+            jobs,
+            self.slides,
+            self.regions,
+            self.predictions,
+            self.measured,
+            parent=self,
+        )
         openers: dict[Kind, Callable[[Path], None]] = {
             "slide": lambda path: self.slides.open(str(path)),
-            "regions": lambda path: self.regions.load(str(path)),
+            "regions": partial(self._open_on_slide, self.regions.load),
             "model": lambda path: self.models.add_folder(str(path)),
             "session": lambda path: self.sessions.load(str(path)),
-            "measured": lambda path: self.measured.load(str(path)),
+            "measured": partial(self._open_on_slide, self.measured.load),
             "prediction": self.predictions.open,
+            "spatialdata": self.adopting.show_layers,
             "exported": lambda path: jobs.start(unpacked, path, done=self.predictions.open),
         }
         self.dropped = Dropped(jobs, self.slides, openers, parent=self)
+
+    def _open_on_slide(self, load: Callable[[str], None], path: Path) -> None:
+        """Open what belongs on a slide; without one as layers of its own, where it can be."""
+        if self.slide is None and kind_of(path) is not None:
+            self.adopting.show_layers(path)
+        else:
+            load(str(path))
 
     def _add_looking(self, viewer: Viewer) -> None:
         """Make what looks closely at a prediction that is on the map."""
@@ -140,6 +159,8 @@ class Coordinator(QObject):
 
     def close(self) -> None:
         """Stop what runs and let go of the viewer."""
+        self.adopting.close()
+        self.dropped.close()
         self.exports.cancel()
         self.analysis.close()
         self.measured.close()

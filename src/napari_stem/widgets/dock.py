@@ -140,7 +140,8 @@ class StemDock(QWidget):
         # jobs: what runs is stopped first, then waited for (`garbage`), as a thread must not outlive Qt
         QApplication.instance().aboutToQuit.connect(self.shut_down)
         remembered = recall()
-        self._viewer = viewer
+        # napari hands plugins a proxy, which wraps every layer anew: no two of these are the same object
+        self._viewer = viewer = getattr(viewer, "__wrapped__", viewer)
         self.panels = Panels.new(remembered)
         self.menu = MenuBar(remembered.session_folder)
         self.parts: dict[str, Folding] = {}
@@ -164,13 +165,14 @@ class StemDock(QWidget):
         return handled
 
     def showEvent(self, event: QShowEvent) -> None:
-        """Learn of the end of napari's window, with which the dock goes without being asked."""
+        """Learn of drops on napari's window, and of its end, with which the dock goes without being asked."""
         super().showEvent(event)
         window: QWidget = self
         while window.parentWidget() is not None:
             window = window.parentWidget()
         if window is not self:
             window.installEventFilter(self)  # once, however often
+            self.coordinator.dropped.watch(window)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Stop what runs while everything is still there: a window that was closed hides first."""

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtWidgets import QApplication, QWidget
 
+from napari_stem import reader
 from napari_stem.errors import StemError
 from napari_stem.widgets.session import FORMAT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from napari_stem.widgets.slide_control import SlideControl
     from napari_stem.widgets.worker import Jobs
 
-Kind = Literal["slide", "model", "session", "regions", "prediction", "exported", "measured"]
+Kind = Literal[reader.Kind, "model", "session"]
 # what lies on a slide waits for the slides that were dropped with it
-ON_SLIDES: tuple[Kind, ...] = ("regions", "prediction", "measured")
-PROVENANCE = ("uns", "napari_stem")
+ON_SLIDES: tuple[Kind, ...] = ("regions", "prediction", "exported", "measured")
 HEAD_BYTES = 400
 
 
@@ -36,18 +37,34 @@ def kind_of(path: Path) -> Kind:
     DropError
         It is not there, or is a table that cannot be read.
     """
-    if path.is_dir():
-        return _kind_of_folder(path)
     if not path.exists():
         raise DropError(f"There is no file {path}; check the path.")
-    suffix = path.suffix.lower()
-    if suffix == ".h5ad":
-        return _kind_of_table(path)
-    if suffix == ".geojson":
-        return "regions"
-    if suffix == ".json":
+    if path.is_dir():
+        return _kind_of_folder(path)
+    if path.suffix.lower() == ".json":
         return "session" if _is_session(path) else "regions"
-    return "slide"
+    kind = reader.kind_of(path)
+    if kind is None and path.suffix.lower() == ".h5ad":
+        return _kind_of_table(path)
+    return kind or "slide"
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file or folder is ours by its content, rather than something that may be a slide."""
+    if path.is_dir() and _kind_of_folder(path) != "slide":
+        return True
+    return reader.kind_of(path) is not None or (
+        path.suffix.lower() == ".json" and _is_session(path)
+    )
+
+
+def _kind_of_table(path: Path) -> Kind:
+    """Measured spots may lack places and go by their names."""
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        raise DropError(f"{path} cannot be read as a table; save it again.")
+    return "measured"
 
 
 def _kind_of_folder(path: Path) -> Kind:
@@ -55,20 +72,9 @@ def _kind_of_folder(path: Path) -> Kind:
 
     if (path / "config.json").is_file():
         return "model"
-    if path.joinpath(*PROVENANCE).is_dir():
-        return "prediction"
-    return "measured" if is_visium(path) or is_visium(path / "outs") else "slide"
-
-
-def _kind_of_table(path: Path) -> Kind:
-    """Tell a prediction, which names its model, from measured counts."""
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            return "exported" if "/".join(PROVENANCE) in file else "measured"
-    except OSError as error:
-        raise DropError(f"{path} cannot be read as a table ({error}); save it again.") from error
+    if is_visium(path) or is_visium(path / "outs"):
+        return "measured"
+    return reader.kind_of(path) or "slide"
 
 
 def _is_session(path: Path) -> bool:
@@ -102,8 +108,32 @@ class Dropped(QObject):
         self._jobs, self._openers = jobs, openers
         self._waiting: list[tuple[Kind, Path]] = []
         self._n_slides = 0  # on their way
+        self._is_closed = False
         slides.opened.connect(lambda _: self._came())
         slides.not_opened.connect(self._came)
+
+    def watch(self, window: QWidget) -> None:
+        """Open files of ours that fall on a window of napari's too, which would ask for a reader."""
+        for widget in window.findChildren(QWidget):
+            if widget.acceptDrops():
+                widget.installEventFilter(self)  # once, however often
+
+    def close(self) -> None:
+        """Leave what falls from now on to napari."""
+        self._is_closed = True
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Take files that are all ours, unless a key asks napari for a choice."""
+        if event.type() != QEvent.Type.Drop or self._is_closed:
+            return False
+        urls = event.mimeData().urls()
+        paths = [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
+        is_plain = QApplication.keyboardModifiers() == Qt.KeyboardModifier.NoModifier
+        if not is_plain or not paths or len(paths) < len(urls) or not all(map(is_ours, paths)):
+            return False
+        self.open(paths)
+        event.acceptProposedAction()
+        return True
 
     def open(self, paths: Sequence[Path]) -> None:
         """Open files and folders, whatever of ours they are."""

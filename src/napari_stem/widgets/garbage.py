@@ -15,6 +15,7 @@ frozen and is thrown away later (a slide) is found once `thaw` has been called.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import sys
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ from qtpy.QtCore import QCoreApplication, QThreadPool, QTimer
 
 MANY_MODULES = 150  # so many new ones since the last time: a large library was loaded
 COLLECT_MS = 200
-LONGEST_WAIT_MS = 3000  # for threads, at the end
+LONGEST_WAIT_MS = 3000  # for threads, when the window has closed
+LAST_WAIT_MS = 60_000  # the same, before Python ends
 OLDEST = 2  # generation
 
 
@@ -73,7 +75,10 @@ def let_python_collect() -> None:
 
 def _end() -> None:
     """Give threads the time to end; what they were asked for is no longer wanted by now."""
-    QThreadPool.globalInstance().waitForDone(LONGEST_WAIT_MS)
+    if not QThreadPool.globalInstance().waitForDone(LONGEST_WAIT_MS):
+        # What Python does at its very end comes in reverse order. Zarr stops the loop that its readers wait
+        # for: a thread that is still reading would wait for ever, and Qt for the thread.
+        atexit.register(QThreadPool.globalInstance().waitForDone, LAST_WAIT_MS)
     let_python_collect()
 
 

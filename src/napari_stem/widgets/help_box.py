@@ -27,9 +27,9 @@ GESTURES: dict[str, tuple[tuple[str, str], ...]] = {
         ("Type in “Find a gene”", "Show only genes with these letters, also in their other names"),
         ("Double-click a gene", "Add it to the genes that are mixed or side by side"),
     ),
-    "Dragging files onto the panel, also several at once": (
+    "Dragging files onto the window, also several at once": (
         ("A slide", "Opens it"),
-        ("A prediction (.zarr)", "Shows it on its slide"),
+        ("A prediction (.zarr, .h5ad)", "Shows it on its slide"),
         ("Measured counts (.h5ad, Visium folder)", "Lays them beside the prediction"),
         ("Regions (.geojson)", "Adds them to the active slide"),
         ("A model folder", "Adds the model"),

@@ -185,7 +185,7 @@ class MapLayers(QObject):
             values = self.values.values(self.gene, field)
             limits = self._limits(field, values, self._range)
             title = map_title(self.gene, field, self.prediction.unit)
-            self._map(field).show(self.grid, values, title, limits)
+            self._map(field).show(self.grid, values, title, limits, gene=self.gene)
             self._is_old[field] = False
 
     def _limits(

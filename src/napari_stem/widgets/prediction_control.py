@@ -30,6 +30,7 @@ class PredictionControl(QObject):
     """Shows a prediction of a slide, and lists the others."""
 
     shown = Signal(object)  # the slide whose maps are on screen now
+    homeless = Signal(object)  # path of a prediction whose slide is not open
     put_away = Signal(
         object
     )  # a slide whose maps were made with another pixel size than it has now
@@ -104,10 +105,7 @@ class PredictionControl(QObject):
         wanted = prediction.provenance.get("slide_fingerprint")
         slides = [slide for slide in self._slides.slides() if slide.fingerprint == wanted]
         if not slides:
-            name = prediction.provenance.get("slide", "its slide")
-            self._jobs.failed.emit(
-                f"{prediction.path.name} belongs to {name}; open that slide first, then the prediction."
-            )
+            self.homeless.emit(prediction.path)
             return
         slide = self._slides.slide if self._slides.slide in slides else slides[0]
         if slide is None or not _fits(prediction, slide):

@@ -10,7 +10,7 @@ import shapely
 
 from napari_stem.errors import RegionError
 from napari_stem.geometry import Region
-from napari_stem.layers import outline
+from napari_stem.layers import one_ring, outline
 from napari_stem.spatial.region_files import ClassedRegion
 
 if TYPE_CHECKING:
@@ -117,22 +117,6 @@ def outlines_yx(
         ]
         for region in regions
     ]
-
-
-def one_ring(polygon: shapely.Polygon) -> NDArray[np.float64]:
-    """Outline with holes as one ring, which is all that a shape can hold: (n, 2), not closed.
-
-    A bridge of no width leads to each hole and back. By the even-odd rule, which `shapely.make_valid`
-    and napari follow, the ring encloses exactly the polygon.
-    """
-    ring = np.asarray(polygon.exterior.coords)[:-1, :2]
-    for interior in polygon.interiors:
-        hole = np.asarray(interior.coords)[:-1, :2]
-        distance = np.linalg.norm(ring[:, np.newaxis] - hole[np.newaxis], axis=-1)
-        here, there = np.unravel_index(int(np.argmin(distance)), distance.shape)
-        loop = np.roll(hole, -int(there), axis=0)
-        ring = np.concatenate([ring[: here + 1], loop, loop[:1], ring[here:]])
-    return ring
 
 
 def number_shapes(layer: Shapes) -> bool:

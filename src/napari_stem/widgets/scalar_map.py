@@ -96,6 +96,7 @@ class ScalarMap(QObject):
         values: NDArray[np.float32],
         title: str,
         limits: tuple[float, float],
+        gene: str = "",
     ) -> None:
         """Show values; the layer comes to the viewer where it is not there.
 
@@ -109,8 +110,12 @@ class ScalarMap(QObject):
             Name in the layer list and the legend.
         limits
             Values of the first and the last colour.
+        gene
+            What they are of, for the layer's metadata; empty where not of one gene.
         """
         layer = self.layer
+        about = {"prediction": layer.metadata[METADATA_KEY]["prediction"], "field": self._field}
+        layer.metadata = {METADATA_KEY: about | ({"gene": gene} if gene else {})}
         layer.data = grid.raster(values)
         if grid is not self._grid:
             self._grid = grid

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 FIT_AGAIN_MS = 60
 SCALE_BAR_MS = 100
+LOOKED_CLOSER = 1.5  # times the zoom that shows the whole slide: somebody had gone to a place
 
 
 class SlideControl(QObject):
@@ -51,7 +52,7 @@ class SlideControl(QObject):
         self._length = KnownLength(viewer, panel.show_measured)
         self._display = SlideDisplay(viewer, jobs, panel, self.fit, parent=self)
         for layer in self._layers.layers():
-            self._display.feed(layer)
+            self._take_in(layer)
         self._told = QTimer(self)  # napari selects and unselects several times within one change
         self._told.setSingleShot(True)
         self._told.timeout.connect(self._follow)
@@ -92,6 +93,21 @@ class SlideControl(QObject):
         if slide is self.slide:
             return self.layer
         return next((la for la in self._layers.layers() if slide_of(la) is slide), None)
+
+    def adopt(self) -> None:
+        """Take over what is in the viewer already: the selected slide, else the topmost."""
+        layers = self._layers.layers()
+        if not layers:
+            self.announce()
+            return
+        camera, selected = self._viewer.scene.camera, self._viewer.layers.selection.active
+        before = camera.center, camera.zoom
+        self._choose(selected if selected in layers else layers[-1])
+        if before[1] > LOOKED_CLOSER * camera.zoom:
+            self._fitting.stop()
+            camera.center, camera.zoom = before
+        for slide in self.slides():
+            self.opened.emit(slide)
 
     def close(self) -> None:
         """Let go of the viewer."""
@@ -156,6 +172,14 @@ class SlideControl(QObject):
         self.announce()
         self.resized.emit(slide)
 
+    def _take_in(self, layer: Image) -> None:
+        self._display.feed(layer)
+        layer.events.name.connect(self._list)
+
+    def show(self, slide: Slide, name: str) -> Image:
+        """Show a slide that was opened elsewhere."""
+        return self._layers.add(slide, name)
+
     def _add(self, name: str | None, slide: Slide) -> None:
         self._panel.show_busy("")
         self._layers.add(slide, name)
@@ -218,13 +242,11 @@ class SlideControl(QObject):
         if slide is None:
             self._panel.show_unusable(self._layers.why_unusable())
             return
-        self._display.feed(event.value)
-        event.value.events.name.connect(self._list)
+        self._take_in(event.value)
         self._choose(event.value)
         self.opened.emit(slide)
 
     def _on_removed(self, event: Any) -> None:
-        self._layers.settle_units()
         self._is_following = False  # what napari selects instead was not chosen by anybody
         QTimer.singleShot(0, self._follow_again)
         if event.value is self.layer:

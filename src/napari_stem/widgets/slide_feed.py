@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_stem.layers import METADATA_KEY
 from napari_stem.widgets.telling import tell_error
+from napari_stem.widgets.units import keep_units
 from napari_stem.widgets.worker import Jobs, Reporter
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class SlideFeed(QObject):
         self._arrived.connect(self._on_arrived)
         self._damaged.connect(self._tell_damaged)
         wait_little(view)
+        keep_units(viewer)
         view.arrived, view.failed = self._say_arrived, self._damaged.emit
         viewer.layers.events.removed.connect(self._on_removed)
         QApplication.instance().aboutToQuit.connect(self.stop)

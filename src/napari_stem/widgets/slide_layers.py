@@ -8,8 +8,8 @@ import numpy as np
 from napari.layers import Image
 
 from napari_stem.layers import AXES, METADATA_KEY, UM, slide_layer, slide_placement
-from napari_stem.layers.placement import PIXELS
 from napari_stem.widgets.slide_feed import wait_little
+from napari_stem.widgets.units import keep_units, own_units, settle_units
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -24,33 +24,12 @@ def slide_of(layer: Any) -> Slide | None:
     return slide
 
 
-def agree_on_units(viewer: Viewer, options: dict[str, Any]) -> None:
-    """Give a slide's layer that is to be added, and those in the viewer, units that go together.
-
-    Layers in different units would switch napari's units, and with them the scale bar, off for all; napari
-    warns of it as soon as the second one is drawn.
-
-    Parameters
-    ----------
-    viewer
-        Gets the layer; slides without a pixel size in it are given um where the new one has them.
-    options
-        Of the layer; their ``units`` are changed where a slide in the viewer has um.
-    """
-    slides = [(layer, slide) for layer in viewer.layers if (slide := slide_of(layer)) is not None]
-    if options["units"] != UM and all(slide.mpp is None for _, slide in slides):
-        return
-    options["units"] = UM
-    for layer, slide in slides:
-        if slide.mpp is None:
-            layer.units = UM
-
-
 class SlideLayers:
     """Finds, adds and rescales slide layers."""
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
+        keep_units(viewer)
         self._views: dict[Image, tuple[tuple[float, ...], float]] = {}  # centre and zoom
         self._fitted: tuple[tuple[float, ...], float] | None = (
             None  # the same, as ``fit`` left them
@@ -66,7 +45,6 @@ class SlideLayers:
         if name is not None:
             options["name"] = name
         wait_little(options["metadata"][METADATA_KEY]["view"])
-        agree_on_units(self._viewer, options)
         return self._viewer.add_image(data, **options)
 
     def look_at(self, layer: Image, before: Image | None) -> bool:
@@ -82,7 +60,6 @@ class SlideLayers:
             return False
         if before is not None:
             self._views[before] = self._looked_at()
-        self.settle_units()
         is_known = layer in self._views
         slide = slide_of(layer)
         # its first drawing compiles shaders and letters for half a second: the picture comes before
@@ -98,18 +75,6 @@ class SlideLayers:
         """Show the scale bar if the slide's pixel size is known."""
         slide = slide_of(layer)
         self._viewer.canvas.overlays.scale_bar.visible = slide is not None and slide.mpp is not None
-
-    def settle_units(self) -> None:
-        """Show slides without a pixel size in pixels, unless another slide is measured in um.
-
-        Layers in different units would switch napari's units, and with them the scale bar, off for all.
-        """
-        layers = self.layers()
-        is_sized = any((s := slide_of(layer)) is not None and s.mpp is not None for layer in layers)
-        for layer in layers:
-            slide = slide_of(layer)
-            if slide is not None and slide.mpp is None:
-                layer.units = UM if is_sized else PIXELS
 
     def fit(self, layer: Image) -> None:
         """Show the whole of a slide."""
@@ -133,7 +98,8 @@ class SlideLayers:
         placement = slide_placement(mpp)
         layer.scale, layer.translate = placement.scale_um, placement.translate_um
         layer.units, layer.axis_labels = UM, AXES
-        self.settle_units()
+        own_units(layer)
+        settle_units(self._viewer)
         self._viewer.canvas.overlays.scale_bar.visible = True
         self.fit(layer)
 

@@ -1,0 +1,113 @@
+"""Whether a file or folder is a brightfield slide: told in milliseconds, from its name and its header."""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import TYPE_CHECKING, Any
+
+from napari_stem.errors import SlideError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# written by slide scanners alone: what cannot be read of these is worth a sentence
+SCANNER_SUFFIXES = frozenset(
+    {".svs", ".ndpi", ".scn", ".bif", ".qptiff", ".mrxs", ".vms", ".vmu", ".svslide", ".czi"}
+)
+# Cameras take 12 megapixels and screens show 8; the smallest sections of spatial transcriptomics, a capture
+# area of 6.5 mm at 1 um per pixel, have 42. Tiled TIFFs are made for what is larger than a screen.
+LEAST_PX = 4096**2
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+DICOM_SLIDE = b"1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
+HEAD_BYTES = 4096
+RGB_COLOURS = ["FF0000", "00FF00", "0000FF"]  # as OME-Zarr writes the channels of a colour image
+
+
+def looks_like_slide(path: Path) -> bool:
+    """Whether a path is a brightfield slide by the look of it; no pixel is decoded.
+
+    Declined: 16-bit, grey, palette and label images, ordinary pictures (fewer than 4096 x 4096 px and not
+    tiled), fluorescence channels, folders and Zarrs without an RGB image. What a scanner's own ending names is
+    taken at its word.
+    """
+    if path.is_dir():
+        return _is_zarr_slide(path)
+    if not path.is_file():
+        return False
+    if path.suffix.lower() in SCANNER_SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return False
+    if head[128:132] == b"DICM":
+        return DICOM_SLIDE in head
+    if head.startswith(TIFF_MAGIC):
+        return _is_tiff_slide(path)
+    if head.startswith(b"PK\x03\x04"):
+        return path.name.lower().endswith(".zarr.zip")
+    return _is_large_picture(path)
+
+
+def _is_tiff_slide(path: Path) -> bool:
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            page: Any = tiff.pages.first
+            is_rgb = page.bitspersample == 8 and page.samplesperpixel in {3, 4}
+            return is_rgb and (page.is_tiled or page.imagewidth * page.imagelength >= LEAST_PX)
+    except (tifffile.TiffFileError, OSError, ValueError, LookupError, struct.error):
+        return False
+
+
+def _is_large_picture(path: Path) -> bool:
+    from napari_stem.slide.raster import opened
+
+    try:
+        with opened(path) as image:
+            is_rgb = image.mode in {"RGB", "RGBA", "CMYK", "YCbCr"}
+            return is_rgb and image.width * image.height >= LEAST_PX
+    except SlideError:
+        return False
+
+
+def _is_zarr_slide(folder: Path) -> bool:
+    """Look into the folder itself, then where SpatialData and bioformats2raw keep images."""
+    images = folder / "images"
+    beneath = sorted(images.iterdir()) if images.is_dir() else [folder / "0"]
+    return any(_is_rgb_image(place) for place in (folder, *beneath))
+
+
+def _is_rgb_image(group: Path) -> bool:
+    about = _read(group / "zarr.json").get("attributes") or _read(group / ".zattrs")
+    about = about.get("ome", about)
+    try:
+        multiscale: dict[str, Any] = about["multiscales"][0]
+        finest = group / multiscale["datasets"][0]["path"]
+        axes = [axis if isinstance(axis, str) else axis["name"] for axis in multiscale["axes"]]
+        colours = [
+            channel.get("color", "").upper()
+            for channel in about.get("omero", {}).get("channels", ())
+        ]
+    except (LookupError, TypeError, AttributeError):
+        return False
+    array = _read(finest / "zarr.json") or _read(finest / ".zarray")
+    size = dict(zip(axes, array.get("shape", ()), strict=False))
+    return (
+        "image-label" not in about
+        and str(array.get("data_type", array.get("dtype", ""))).endswith(("uint8", "u1"))
+        and size.get("c") in {3, 4}
+        and all(size.get(axis, 1) == 1 for axis in "tz")
+        and not (any(colours) and colours[:3] != RGB_COLOURS)
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,63 @@
+"""Units that go together: napari shows none, and warns, where some layers are in um and others in pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from napari_stem.layers import METADATA_KEY
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+    from napari.viewer import Viewer
+
+PIXEL, UM = "pixel", "um"
+
+_kept: WeakSet[Any] = WeakSet()  # layer lists that are looked after
+_lent: WeakSet[Any] = WeakSet()  # layers in pixels that count as um for now
+
+
+def keep_units(viewer: Viewer) -> None:
+    """From now on, give layers in pixels um for as long as a layer of ours is in um.
+
+    Nothing moves: napari draws one pixel of theirs as 1 um beside ours whatever the units say.
+    """
+    if viewer.layers in _kept:
+        return
+    _kept.add(viewer.layers)
+
+    def settle(event: Any) -> None:
+        settle_units(viewer)
+
+    inserted = viewer.layers.events.inserted
+    # napari draws, and warns, while it is telling of a new layer: this must come before that, just behind
+    # the layer list's own callback
+    callbacks = inserted.callbacks
+    inserted.connect(settle, after=list(callbacks[:1]), before=list(callbacks[1:2]))
+    viewer.layers.events.removed.connect(settle)
+    settle_units(viewer)
+
+
+def settle_units(viewer: Viewer) -> None:
+    """Make the units of all layers agree, as far as that is ours to do."""
+    measured = [layer for layer in viewer.layers if not is_in_pixels(layer) and layer not in _lent]
+    is_ours_measured = any(METADATA_KEY in layer.metadata for layer in measured)
+    for layer in viewer.layers:
+        is_ours = METADATA_KEY in layer.metadata
+        if is_ours_measured or (is_ours and measured):
+            if is_in_pixels(layer):
+                _lent.add(layer)
+                layer.units = (*layer.units[:-2], UM, UM)
+        elif layer in _lent:
+            _lent.discard(layer)
+            layer.units = (*layer.units[:-2], PIXEL, PIXEL)
+
+
+def own_units(layer: Layer) -> None:
+    """Note that a layer's um are its own now."""
+    _lent.discard(layer)
+
+
+def is_in_pixels(layer: Layer) -> bool:
+    """Whether a layer has no unit of length."""
+    return any(str(unit) == PIXEL for unit in layer.units[-2:])

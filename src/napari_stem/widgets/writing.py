@@ -1,0 +1,159 @@
+"""Writers that the manifest names: regions as GeoJSON, predictions in the forms that one layer stands for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from napari import current_viewer
+from napari.layers import Image, Layer
+
+from napari_stem.errors import OutputError, RegionError
+from napari_stem.geometry import Mpp
+from napari_stem.layers import METADATA_KEY, slide_placement
+from napari_stem.spatial.region_files import class_colour
+from napari_stem.widgets.region_shapes import BLANK, number_shapes, read_shapes
+from napari_stem.widgets.slide_layers import slide_of
+from napari_stem.widgets.units import is_in_pixels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari.layers import Shapes
+    from napari.viewer import Viewer
+
+    from napari_stem.spatial.region_files import ClassedRegion
+
+FORMS = {
+    ".h5ad": "h5ad",
+    ".csv": "csv",
+    ".geojson": "geojson",
+}  # by ending, as `export.kinds` calls them
+
+
+def write_regions(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]]) -> list[str]:
+    """Write all shapes among some layers as regions that QuPath opens, in level-0 px.
+
+    Parameters
+    ----------
+    path
+        File to make or to replace.
+    layers
+        (data, options, kind) of each; images are passed over.
+
+    Returns
+    -------
+    What was written.
+
+    Raises
+    ------
+    StemError
+        No shape encloses an area, it is not known where it lies on the slide, or the place cannot be written.
+    """
+    from napari_stem.spatial import region_files
+
+    shapes = [Layer.create(*each) for each in layers if each[2] == "shapes"]
+    regions = [region for layer in shapes for region in regions_of_layer(layer, current_viewer())]
+    if not regions:
+        raise RegionError("No shape encloses an area; draw polygons, rectangles or ellipses.")
+    region_files.write_regions(regions, Path(path))
+    return [path]
+
+
+def write_prediction(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]]) -> list[str]:
+    """Write the prediction that a map among some layers is of.
+
+    ``.h5ad`` holds all genes; ``.csv`` and ``.geojson``, for spreadsheets and QuPath, that of the map.
+
+    Parameters
+    ----------
+    path
+        File to make or to replace.
+    layers
+        (data, options, kind) of each; all but the topmost map are passed over.
+
+    Returns
+    -------
+    What was written.
+
+    Raises
+    ------
+    StemError
+        None is a predicted map, or as `export.kinds.export`.
+    """
+    from napari_stem.export.kinds import ExportOptions, export, select
+    from napari_stem.results import Prediction
+
+    maps = [about for _, options, _ in layers if "prediction" in (about := _about(options))]
+    if not maps:
+        raise OutputError(
+            f"{Path(path).name} can hold a predicted map only; select one of Stem's maps, or choose another "
+            f"ending for an image."
+        )
+    form, about = FORMS[Path(path).suffix.lower()], maps[-1]
+    genes = (about["gene"],) if "gene" in about and form != "h5ad" else ()
+    selection = select(form, Prediction.open(Path(about["prediction"])), genes)
+    export(form, selection, Path(path), ExportOptions(overwrite=True))
+    return [path]
+
+
+def regions_of_layer(layer: Shapes, viewer: Viewer | None) -> list[ClassedRegion]:
+    """Regions of a shapes layer in level-0 px of the slide under it; lines and points are passed over.
+
+    Parameters
+    ----------
+    layer
+        Of ours or of anybody's; with names and classes where its features have these columns.
+    viewer
+        In which the slide may be.
+
+    Raises
+    ------
+    RegionError
+        It is not known on which slide the shapes lie.
+    """
+    ground, mpp = _ground(layer, viewer)
+    table = layer.features.reset_index(drop=True)
+    for column, blank in BLANK.items():
+        if column not in table:
+            table[column] = pd.Series([blank] * layer.nshapes, dtype=type(blank))
+    layer = Layer.create(
+        layer.data, {"shape_type": layer.shape_type, "features": table, **_placed(layer)}, "shapes"
+    )
+    number_shapes(layer)
+    colours = _about({"metadata": layer.metadata}).get("colours", {})
+    drawn = read_shapes(layer, ground, mpp, lambda name: class_colour(name, colours))
+    return [each.region for each in drawn]
+
+
+def _placed(layer: Shapes) -> dict[str, Any]:
+    return {"affine": layer.affine, "metadata": layer.metadata} | {
+        name: getattr(layer, name) for name in ("scale", "translate", "rotate", "shear", "units")
+    }
+
+
+def _ground(layer: Shapes, viewer: Viewer | None) -> tuple[Image, Mpp]:
+    """Layer of the slide under some shapes, or one placed like it; and its pixel size (1 where unknown)."""
+    about = layer.metadata.get(METADATA_KEY, {})
+    slides = [each for each in viewer.layers if slide_of(each) is not None] if viewer else []
+    for each in reversed(slides):
+        slide = slide_of(each)
+        is_owner = slide is not None and slide.fingerprint == about.get("regions_of")
+        if slide is not None and (is_owner or ("mpp" not in about and each.visible)):
+            return each, slide.mpp or Mpp.square(1)
+    if "mpp" in about:
+        mpp = about["mpp"] or Mpp.square(1)
+        return Image(np.zeros((2, 2)), **slide_placement(mpp).as_layer_options()), mpp
+    if not is_in_pixels(layer):
+        raise RegionError(
+            f"“{layer.name}” is in {layer.units[-1]}; open its slide too, so that the shapes can be written "
+            f"in its pixels."
+        )
+    return Image(np.zeros((2, 2))), Mpp.square(1)
+
+
+def _about(options: dict[str, Any]) -> dict[str, Any]:
+    about: dict[str, Any] = options["metadata"].get(METADATA_KEY, {})
+    return about
