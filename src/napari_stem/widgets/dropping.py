@@ -51,12 +51,15 @@ def kind_of(path: Path) -> Kind:
 
 
 def _kind_of_folder(path: Path) -> Kind:
+    from napari_stem.spatial.lazyslide import SHAPES, LazySlideStore
     from napari_stem.spatial.visium import is_visium
 
     if (path / "config.json").is_file():
         return "model"
     if path.joinpath(*PROVENANCE).is_dir():
         return "prediction"
+    if LazySlideStore.at(path, SHAPES) is not None:
+        return "regions"
     return "measured" if is_visium(path) or is_visium(path / "outs") else "slide"
 
 
