@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,15 +32,6 @@ DATA = Path(__file__).parents[2] / "data"
 NAME = "CMU-1-Small-Region"
 STORE = f"lazyslide/{NAME}.zarr"
 TRIDENT = "trident/10x_128px_0px_overlap/features_mean-colour/" + NAME
-
-
-@pytest.fixture(scope="module")
-def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the programs wrote, unpacked."""
-    folder = tmp_path_factory.mktemp("others")
-    for packed in (DATA / "features").glob("*.zip"):
-        zipfile.ZipFile(packed).extractall(folder / packed.stem)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +79,9 @@ def colours(slide: Slide, patches: PatchEmbeddings, right_px: float = 0.0) -> ND
     ],
 )
 def test_every_patch_lies_where_its_colours_are(
-    file, options, n, side_px, first_corner, step_px, others, slide
+    file, options, n, side_px, first_corner, step_px, other_programs, slide
 ) -> None:
-    patches = read(others / file, slide, **options)
+    patches = read(other_programs / file, slide, **options)
     assert (patches.encoder, patches.features.shape) == ("mean-colour", (n, 12))
     assert patches.side_um == pytest.approx(side_px * 0.499)
     corners = np.column_stack([patches.x_px, patches.y_px]) - side_px / 2
@@ -109,15 +99,15 @@ def test_every_patch_lies_where_its_colours_are(
     assert len({*zip(spots.array_row.tolist(), spots.array_col.tolist(), strict=True)}) == n
 
 
-def test_patches_centred_off_the_slide_are_left_out_and_said(others, slide) -> None:
-    (remark,) = read(others / f"slide2vec/0.5um/tile_embeddings/{NAME}.pt", slide).remarks
+def test_patches_centred_off_the_slide_are_left_out_and_said(other_programs, slide) -> None:
+    (remark,) = read(other_programs / f"slide2vec/0.5um/tile_embeddings/{NAME}.pt", slide).remarks
     assert (
         remark == f"6 of 68 patches of {NAME}.pt have their centre off the slide and are left out."
     )
 
 
-def test_of_several_sets_the_one_of_the_encoder_is_taken(others, slide) -> None:
-    store = others / STORE
+def test_of_several_sets_the_one_of_the_encoder_is_taken(other_programs, slide) -> None:
+    store = other_programs / STORE
     assert read(store, slide, wanted="brightness").encoder == "brightness"
     assert read(store, slide, stated=Stated(encoder="brightness")).encoder == "brightness"
     with pytest.raises(
@@ -134,15 +124,18 @@ def test_of_several_sets_the_one_of_the_encoder_is_taken(others, slide) -> None:
         read(store / "tables" / "brightness_tiles", slide, stated=Stated(encoder="uni"))
 
 
-def test_a_store_of_another_slide_is_refused(others, slide) -> None:
-    table = others / STORE / "tables" / "mean-colour_tiles"
+def test_a_store_of_another_slide_is_refused(other_programs, slide) -> None:
+    table = other_programs / STORE / "tables" / "mean-colour_tiles"
     with pytest.raises(EncoderError, match="slide of 2220 x 2967 px, this one has 900 x 900 px"):
         read_embeddings(table, SizePx(height_px=900, width_px=900), slide.require_mpp())
 
 
-def test_the_tissue_of_other_programs_is_the_tissue(others, slide) -> None:
+def test_the_tissue_of_other_programs_is_the_tissue(other_programs, slide) -> None:
     ours = shapely.union_all([each.polygon for each in find_tissue(slide).regions])
-    for path in (others / STORE, others / "trident" / "contours_geojson" / f"{NAME}.geojson"):
+    for path in (
+        other_programs / STORE,
+        other_programs / "trident" / "contours_geojson" / f"{NAME}.geojson",
+    ):
         (tissue,) = read_regions(path)
         assert tissue.name == "tissue 1"
         assert len(tissue.polygon.interiors) == 2
@@ -150,18 +143,18 @@ def test_the_tissue_of_other_programs_is_the_tissue(others, slide) -> None:
         assert both > 0.7
 
 
-def test_annotations_of_a_store_keep_name_class_and_colour(others) -> None:
-    (region,) = read_regions(others / STORE / "shapes" / "annotations")
+def test_annotations_of_a_store_keep_name_class_and_colour(other_programs) -> None:
+    (region,) = read_regions(other_programs / STORE / "shapes" / "annotations")
     assert (region.name, region.classification, region.colour) == ("Nest A", "Tumor", (200, 0, 0))
     assert region.polygon.bounds == (500, 1000, 900, 1500)
     with pytest.raises(
         StemError, match=r"no outlines 'cells'; give one of .*/shapes/annotations, "
     ):
-        read_regions(others / STORE / "shapes" / "cells")
+        read_regions(other_programs / STORE / "shapes" / "cells")
 
 
-def test_damaged_and_scaled_outlines_are_told(others, tmp_path) -> None:
-    store = shutil.copytree(others / STORE, tmp_path / "s.zarr")
+def test_damaged_and_scaled_outlines_are_told(other_programs, tmp_path) -> None:
+    store = shutil.copytree(other_programs / STORE, tmp_path / "s.zarr")
     tissue = zarr.open_group(store / "shapes" / "tissues", mode="r+")
     tissue.attrs["coordinateTransformations"] = [{"type": "scale", "scale": [2.0, 2.0]}]
     with pytest.raises(StemError, match="is scaled or moved"):
@@ -172,10 +165,10 @@ def test_damaged_and_scaled_outlines_are_told(others, tmp_path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_without_pyarrow_a_store_says_what_to_install(others, monkeypatch) -> None:
+def test_without_pyarrow_a_store_says_what_to_install(other_programs, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(StemError, match="pip install geopandas pyarrow"):
-        read_regions(others / STORE)
+        read_regions(other_programs / STORE)
 
 
 def test_features_of_a_whole_slide_are_told_apart(tmp_path, slide) -> None:
