@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_stem.export.selection import Selection
     from napari_stem.slide.base import Slide
 
-TISSUE_WIDTH_PX, PAIR_DPI, INCHES = 1100, 170, 7.0
+TISSUE_WIDTH_PX, PAIR_DPI, INCHES = 1100, 170, 5.0
 JPEG: dict[str, Any] = {"format": "jpeg", "pil_kwargs": {"quality": 88}}
 
 

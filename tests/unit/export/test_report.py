@@ -126,28 +126,26 @@ def test_on_paper_tables_stay_whole(prediction: Prediction, tmp_path: Path, monk
     """The page's own head, repeated on every page, is the notice; long tables alone may be cut."""
     monkeypatch.setattr("napari_stem.export.report.map_image", lambda *_, **__: b"")
     squares = [Region(shapely.box(0, 0, 900, 900), f"nest {number}") for number in range(9)]
-    genes = prediction.genes[:30]
+    genes = prediction.genes[:40]
     page = page_of(Selection.of(prediction, genes, squares), tmp_path)
-    tables = [attributes for tag, attributes in page.tags if tag == "table"]
-    assert tables[0] == {"class": "page", "role": "presentation"}
-    assert [each.get("class") for each in tables[1:]] == [
-        None,  # of nine regions
-        *["long"] * 3,  # of thirty genes in four, four and one of the regions
-        "long",  # of thirty genes
+    sections = [attributes.get("class") for tag, attributes in page.tags if tag == "section"]
+    assert sections == [
+        None,  # how to read
+        *["gene"] * 40,
+        None,  # nine regions
+        *["long"] * 3,  # forty genes in four, four and one of the regions
+        "long",  # forty genes
         None,  # the model
         None,  # how it was made
     ]
     assert [len(row) for row in page.rows if row and row[0] == genes[0]] == [5, 5, 2, 6]
-    style = (tmp_path / "r.html").read_text(encoding="utf-8").split("</style>")[0]
-    kept, cut = (
-        "section table, section tr { break-inside: avoid; }",
-        "section table.long { break-inside: auto; }",
-    )
-    assert style.index(kept) < style.index(cut)
-    titled = [tag for tag, _ in page.tags if tag in ("table", "thead")]
+    headed = [tag for tag, _ in page.tags if tag in ("table", "thead")]
     assert (
-        titled == ["table", "thead"] * 6 + ["table"] * 2
+        headed == ["table", "thead"] * 6 + ["table"] * 2
     )  # the last two have headings at the side
+    style = (tmp_path / "r.html").read_text(encoding="utf-8").split("</style>")[0]
+    whole = style.index("section, section table, section tr { break-inside: avoid; }")
+    assert whole < style.index("section.long, section.long table { break-inside: auto; }")
 
 
 def test_words_are_those_of_readers(prediction: Prediction, altered, tmp_path: Path) -> None:
