@@ -111,6 +111,15 @@ def small_model(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
+def other_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What LazySlide, slide2vec and TRIDENT wrote of CMU-1-Small-Region, a folder each; do not write."""
+    folder = tmp_path_factory.mktemp("other-programs")
+    for packed in (DATA / "features").glob("*.zip"):
+        shutil.unpack_archive(packed, folder / packed.stem)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def c5_prediction(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The packaged model on 16 spots of the packaged section, draws kept; do not write."""
     import shapely

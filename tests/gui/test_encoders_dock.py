@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from huggingface_hub import constants, hf_api
 from numpy.testing import assert_allclose
-from qtpy.QtWidgets import QLineEdit
+from qtpy.QtWidgets import QFileDialog, QLineEdit
 
 from napari_stem.encoders.catalogue import CATALOGUE
 from napari_stem.encoders.precomputed import Stated
@@ -32,10 +33,10 @@ from napari_stem.widgets.window_words import in_window_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.gui
 
+SLIDES = Path(__file__).parents[1] / "data" / "slides"
 TOKEN = "hf_aSecretOfAda"  # noqa: S105 - made up
 TUMOUR = [PointPx(4200, 3400), PointPx(5000, 3400), PointPx(5000, 4200), PointPx(4200, 4200)]
 MANY = b"weights of an encoder " * 1_000_000
@@ -360,6 +361,25 @@ def test_embeddings_from_a_file_take_the_encoders_place(model_road, model_of, em
     assert prediction.provenance["embeddings_file"] == "C5.h5"
     panel.about.embeddings.activated.emit(0)
     model_road.wait(lambda: "Accept the terms" in panel.why_not.text())
+
+
+def test_a_store_of_lazyslide_gives_tissue_and_features(
+    model_road, model_of, other_programs, monkeypatch
+):
+    name = "CMU-1-Small-Region"
+    store = other_programs / "lazyslide" / f"{name}.zarr"
+    model_road.drop(SLIDES / f"{name}.svs", store)
+    regions = model_road.dock.coordinator.regions
+    model_road.wait(lambda: [each.region.name for each in regions.drawn()] == ["tissue 1"])
+    choose(model_road, model_of("mean-colour", encoder_version=None, fields_of_view_um=None))
+    assert "mean-colour is not known here" in model_road.panels.model.encoders.line.text()
+    about = model_road.panels.model.about
+    monkeypatch.setattr(
+        QFileDialog, "getExistingDirectory", lambda *_: str(store / "tables" / "mean-colour_fine")
+    )
+    about.dialog.folder_button.click()
+    about.dialog.buttons.accepted.emit()
+    model_road.wait(lambda: "are 12 wide" in about.embeddings_text.text())
 
 
 def test_embeddings_give_what_the_encoder_gives(model_road, embeddings):

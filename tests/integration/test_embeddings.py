@@ -250,6 +250,34 @@ def test_training_and_predicting_without_any_encoder(
 
 
 @pytest.mark.usefixtures("no_encoder")
+def test_a_store_of_lazyslide_gives_features_and_tissue(
+    small_dataset, other_programs, tmp_path
+) -> None:
+    files, dataset = tmp_path / "files", Dataset(small_dataset)
+    files.mkdir()
+    for section_id in dataset.sections:
+        spots, features = colours(dataset, section_id)
+        means = features[:, :12].reshape(-1, 4, 3).swapaxes(1, 2).reshape(-1, 12) / 255
+        write_h5(files / f"{section_id}.h5", spots, means, SIDE_PX, encoder="mean-colour")
+    model = tmp_path / "model"
+    ok("train", small_dataset, "--out", model, "--embeddings", files, *TRAIN)
+    slide = CROP.parent / "CMU-1-Small-Region.svs"
+    store = other_programs / "lazyslide" / f"{slide.stem}.zarr"
+    table = store / "tables" / "mean-colour_tiles"
+    predict = ("predict", slide, "--model", model, *QUICK[2:], "--regions", store)
+    assert "several sets of features" in refused(
+        *predict, "--embeddings", store, "--out", tmp_path / "q.zarr"
+    )
+    told, _ = ok(*predict, "--embeddings", table, "--out", tmp_path / "p.zarr")
+    found = Prediction.open(tmp_path / "p.zarr")
+    tiles = np.column_stack([found.spots.x_px, found.spots.y_px]) - 128
+    assert len(tiles) == told["n_spots"] == 31
+    assert not ((tiles - (51, 65)) % 256).any()
+    assert found.spots.diameter_um == pytest.approx(256 * 0.499)
+    assert found.values(found.genes[0]).std() > 0
+
+
+@pytest.mark.usefixtures("no_encoder")
 def test_training_says_what_files_lack(small_dataset, own_files, tmp_path) -> None:
     command = ("train", small_dataset, "--out", tmp_path / "m", *TRAIN, "--embeddings")
     some = shutil.copytree(own_files, tmp_path / "some")

@@ -23,7 +23,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")]
 Embeddings = Annotated[
     Path | None,
     typer.Option(
-        help="Embeddings made elsewhere: .h5 (CLAM, TRIDENT), .zarr, .h5ad (LazySlide), .pt or .npz "
+        help="Embeddings made elsewhere: .h5 (CLAM, TRIDENT), .zarr store or .h5ad (LazySlide), .pt or .npz "
         "(slide2vec). The encoder need not be installed."
     ),
 ]

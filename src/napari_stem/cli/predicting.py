@@ -39,7 +39,10 @@ def predict(
         ),
     ] = None,
     regions: Annotated[
-        Path | None, typer.Option(help="Predict inside these regions: GeoJSON in level-0 px.")
+        Path | None,
+        typer.Option(
+            help="Predict inside these regions: GeoJSON in level-0 px, or LazySlide store."
+        ),
     ] = None,
     tissue: Annotated[bool, typer.Option("--tissue", help="Predict all tissue (default).")] = False,
     whole: Annotated[

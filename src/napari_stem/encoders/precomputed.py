@@ -13,6 +13,7 @@ from napari_stem.encoders.cache import rounded
 from napari_stem.encoders.precomputed_checks import (
     EXAMPLES,
     encoder_of,
+    on_slide,
     remarks,
     require_same_slide,
     require_sound,
@@ -128,7 +129,12 @@ class PatchEmbeddings:
 
 
 def read_embeddings(
-    path: Path, size: SizePx, mpp: Mpp, stated: Stated | None = None
+    path: Path,
+    size: SizePx,
+    mpp: Mpp,
+    stated: Stated | None = None,
+    *,
+    wanted: str | None = None,
 ) -> PatchEmbeddings:
     """Read a file of embeddings and check it against the slide that it is said to be of.
 
@@ -140,6 +146,8 @@ def read_embeddings(
         Of the slide, level 0.
     stated
         What the file does not say.
+    wanted
+        Encoder whose embeddings are taken where a LazySlide store has those of several.
 
     Raises
     ------
@@ -148,14 +156,16 @@ def read_embeddings(
         no numbers; a place occurs twice.
     """
     stated = stated or Stated()
-    raw = read_raw(path, stated.coordinates)
+    raw = read_raw(path, stated.coordinates, stated.encoder or wanted)
     encoder = encoder_of(raw, stated.encoder)
     side_px = side_of(raw, stated.patch_px)
     require_same_slide(raw, size, mpp)
     places = np.zeros((0, 2)) if raw.xy_px is None else raw.xy_px
     xy_px = places if raw.centred else places + side_px / 2
     features = raw.features.astype(np.float32)
-    require_sound(path, features, xy_px, size)
+    require_sound(path, features, xy_px, side_px, size)
+    kept = on_slide(xy_px, size)
+    features, xy_px = features[kept], xy_px[kept]
     side_um = side_px * mpp.x_um
     return PatchEmbeddings(
         path=path,
@@ -167,7 +177,7 @@ def read_embeddings(
         encoder=encoder,
         version=raw.version,
         tolerance_um=stated.tolerance_um or TOLERANCE * side_um,
-        remarks=remarks(raw, mpp),
+        remarks=remarks(raw, mpp, int((~kept).sum())),
     )
 
 

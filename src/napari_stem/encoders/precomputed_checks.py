@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_stem.encoders.precomputed_places import encoder_of_folder
 from napari_stem.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 SAME_MPP = 0.05  # relative difference up to which two pixel sizes are the same
 _NOMINAL_MPP = 10.0  # um per px times objective power, as scanners are sold: 0.25 at 40x
 EXAMPLES = 3
-# What TRIDENT and slide2vec call encoders that have another name here.
+# What TRIDENT, LazySlide and slide2vec call encoders that have another name here.
 _ALIASES = {
     "uni-v1": "uni",
     "uni-v2": "uni2-h",
@@ -33,6 +34,10 @@ _ALIASES = {
     "midnight12k": "midnight",
     "midnight-12k": "midnight",
     "phikonv2": "phikon-v2",
+    "lunit": "lunit-dino",
+    "lunit-vits8": "lunit-dino",
+    "lunit-dino-s8": "lunit-dino",
+    **{f"kaiko-vit{size}": f"kaiko-{size}" for size in ("s16", "s8", "b16", "b8", "l14")},
 }
 
 
@@ -44,7 +49,8 @@ def canonical(encoder: str) -> str:
 
 def encoder_of(raw: RawEmbeddings, stated: str | None) -> str:
     """Name of the encoder that made embeddings; EncoderError where nobody says, or file and user differ."""
-    if stated is None and raw.encoder is None:
+    told = stated or raw.encoder or encoder_of_folder(raw.path)
+    if told is None:
         raise EncoderError(
             f"{raw.path} does not say which encoder made its embeddings; say it with --encoder (such as uni)."
         )
@@ -57,7 +63,7 @@ def encoder_of(raw: RawEmbeddings, stated: str | None) -> str:
             f"{raw.path} was made by encoder '{canonical(raw.encoder)}', not by '{stated}'; "
             f"leave --encoder out."
         )
-    return canonical(stated or raw.encoder or "")
+    return canonical(told)
 
 
 def side_of(raw: RawEmbeddings, stated_px: float | None) -> float:
@@ -89,7 +95,11 @@ def require_same_slide(raw: RawEmbeddings, size: SizePx, mpp: Mpp) -> None:
 
 
 def require_sound(
-    path: Path, features: NDArray[np.float32], xy_px: NDArray[np.float64], size: SizePx
+    path: Path,
+    features: NDArray[np.float32],
+    xy_px: NDArray[np.float64],
+    side_px: float,
+    size: SizePx,
 ) -> None:
     """Refuse what would give wrong maps in silence; ``xy_px`` are (n, 2) centres. Raises EncoderError."""
     if not features.size:
@@ -107,7 +117,7 @@ def require_sound(
             f"{int((counts > 1).sum())} places of {path} occur more than once (centres at {places} px); keep "
             f"one embedding of each."
         )
-    outside = ((xy_px < 0) | (xy_px > (size.width_px, size.height_px))).any(axis=1)
+    outside = ~on_slide(xy_px, size, side_px / 2)
     if outside.any():
         raise EncoderError(
             f"{int(outside.sum())} of {len(xy_px)} patches of {path} lie off the {size.width_px} x "
@@ -115,14 +125,27 @@ def require_sound(
         )
 
 
-def remarks(raw: RawEmbeddings, mpp: Mpp) -> tuple[str, ...]:
-    """Say what looks wrong but need not be: an objective power that does not go with the pixel size."""
+def on_slide(xy_px: NDArray[np.float64], size: SizePx, margin_px: float = 0.0) -> NDArray[np.bool_]:
+    """Which of n places, (n, 2), lie on the slide or at most a margin beside it."""
+    far_px = np.array([size.width_px, size.height_px]) + margin_px
+    return np.asarray(((xy_px >= -margin_px) & (xy_px <= far_px)).all(axis=1))
+
+
+def remarks(raw: RawEmbeddings, mpp: Mpp, n_beyond: int) -> tuple[str, ...]:
+    """Say what is left out, and what looks wrong but need not be: an objective power unlike the pixel size."""
+    said = []
+    if n_beyond:  # tiles of the last row and column may reach beyond the slide
+        said.append(
+            f"{n_beyond} of {len(raw.features)} patches of {raw.path.name} have their centre off the slide and "
+            f"are left out."
+        )
     if raw.magnification is None or raw.mpp_um is not None:
-        return ()
+        return tuple(said)
     nominal = _NOMINAL_MPP / raw.magnification
     if 0.5 < nominal / mpp.x_um < 2:
-        return ()
+        return tuple(said)
     return (
+        *said,
         f"{raw.path.name} takes the slide for {raw.magnification:g}x (about {nominal:g} um/px), and it is "
         f"taken to have {mpp.x_um:g} um/px here: one of them is wrong.",
     )

@@ -1,10 +1,10 @@
 """Embeddings that somebody else made, as files hold them: HDF5, Zarr, AnnData, NumPy and torch.
 
 Layouts, by what is in the file: CLAM and TRIDENT (``features``, ``coords`` with ``patch_size_level0``, or
-``patch_size`` and ``downsample``), LazySlide (AnnData of ``wsi.fetch.features_anndata``: top-left corners,
-``uns["tile_spec"]``), other AnnData (``obsm["spatial"]`` are centres), slide2vec (``.pt`` or ``.npz``,
-``.meta.json`` beside, ``.coordinates.npz``). Nothing in a file is run: torch files are read weights-only, NumPy
-files without pickle.
+``patch_size`` and ``downsample``), LazySlide (the store that it keeps of a slide; or AnnData of
+``wsi.fetch.features_anndata``: top-left corners, ``uns["tile_spec"]``), other AnnData (``obsm["spatial"]`` are
+centres), slide2vec (``.pt`` or ``.npz``, ``.meta.json`` beside, ``.coordinates.npz``). Nothing in a file is
+run: torch files are read weights-only, NumPy files without pickle.
 """
 
 from __future__ import annotations
@@ -38,22 +38,28 @@ SUFFIXES = (*HDF5, ".zarr", ".h5ad", ".pt", ".npz")
 _FEATURES = ("features", "feats", "embeddings", "tile_embeddings")
 
 
-def read_raw(path: Path, coordinates: Path | None = None) -> RawEmbeddings:
+def read_raw(
+    path: Path, coordinates: Path | None = None, encoder: str | None = None
+) -> RawEmbeddings:
     """Read a file of embeddings.
 
     Parameters
     ----------
     path
-        ``.h5``, ``.zarr``, ``.h5ad``, ``.pt`` or ``.npz``.
+        ``.h5``, ``.zarr``, ``.h5ad``, ``.pt`` or ``.npz``; of a LazySlide store also one of its tables.
     coordinates
         Where the patches lie, if the file does not say: ``.h5`` (TRIDENT's and CLAM's ``patches``), ``.npz`` or
         ``.npy`` (slide2vec). None: what lies beside a slide2vec file.
+    encoder
+        Whose embeddings are wanted, where a LazySlide store has several.
 
     Raises
     ------
     EncoderError
         It is missing, damaged, or holds no embeddings, or nothing says where the patches lie.
     """
+    if (found := _read_store(path, encoder)) is not None:
+        return found
     if path.suffix not in SUFFIXES:
         raise EncoderError(
             f"{path.name} has an ending that embeddings do not have; give one of {', '.join(SUFFIXES)}."
@@ -79,6 +85,13 @@ def read_raw(path: Path, coordinates: Path | None = None) -> RawEmbeddings:
     return found
 
 
+def _read_store(path: Path, encoder: str | None) -> RawEmbeddings | None:
+    from napari_stem.encoders.precomputed_stores import read_store
+
+    with named(path):
+        return read_store(path, encoder)
+
+
 def _read_hdf5(path: Path) -> RawEmbeddings:
     import h5py
 
@@ -92,11 +105,6 @@ def _read_zarr(path: Path) -> RawEmbeddings:
     group = zarr.open_group(path, mode="r")
     if "X" in group and "obs" in group:
         return _read_anndata(path)
-    if "tables" in group:
-        raise EncoderError(
-            f"{path} is a whole LazySlide store; write its features as one table first: "
-            f'wsi.fetch.features_anndata("uni").write_h5ad("features.h5ad").'
-        )
     return _from_arrays(path, group)
 
 
@@ -136,7 +144,7 @@ def _read_anndata(path: Path) -> RawEmbeddings:
     shape = slide.get("shape")
     return replace(
         told(found, table.uns),
-        side_px=float(spec["width"]) * float(spec.get("base_downsample", 1.0)),
+        side_px=float(int(spec["width"] * spec.get("base_downsample", 1.0))),  # as LazySlide cuts
         mpp_um=number(slide.get("mpp")),
         magnification=number(slide.get("magnification")),
         size_px=None if shape is None else (float(shape[1]), float(shape[0])),

@@ -50,7 +50,7 @@ def embedder_for(
     EncoderError
         They are of another slide, encoder or width, or damaged.
     """
-    patches = read_embeddings(path, size, mpp, stated)
+    patches = read_embeddings(path, size, mpp, stated, wanted=model.encoder_name)
     notes = require_fit_of(patches, model)
     return PrecomputedEmbedder(patches), (*patches.remarks, *notes)
 

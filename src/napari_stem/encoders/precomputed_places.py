@@ -88,13 +88,21 @@ def meta(path: Path) -> dict[str, Any]:
 def beside(path: Path) -> Path | None:
     """Coordinates that slide2vec or TRIDENT wrote in the same run."""
     stated = meta(path).get("coordinates_npz_path")
+    name = f"{path.stem}.coordinates.npz"
     places = [
-        *([Path(stated)] if stated else []),
-        path.with_name(f"{path.stem}.coordinates.npz"),
-        path.parent.parent / "tiles" / f"{path.stem}.coordinates.npz",
+        path.with_name(name),
+        path.parent.parent / "tiles" / name,
+        path.parent.parent.parent / "tiles" / path.parent.name / name,  # of one class of tissue
         path.parent.parent / "patches" / f"{path.stem}_patches.h5",
+        *([Path(stated)] if stated else []),  # from where slide2vec was run
     ]
     return next((place for place in places if place.is_file()), None)
+
+
+def encoder_of_folder(path: Path) -> str | None:
+    """Read the encoder off the folder's name, as TRIDENT names it; None in other folders."""
+    before, _, encoder = path.parent.name.partition("features_")
+    return None if before else encoder or None
 
 
 def placed(found: RawEmbeddings, path: Path) -> RawEmbeddings:
@@ -172,15 +180,19 @@ def number(value: Any) -> float | None:
 
 
 def _text(value: Any) -> str | None:
+    """Read a word, None where there is none (TRIDENT writes the word None)."""
     if isinstance(value, bytes):
         value = value.decode()
-    return value if isinstance(value, str) and value else None
+    return value if isinstance(value, str) and value not in {"", "None"} else None
 
 
 def matrix(values: NDArray[Any]) -> NDArray[Any]:
     """(n, W), also where a batch of one is wrapped round it."""
     if values.ndim == 3 and values.shape[0] == 1:
         values = values[0]
+    if values.ndim == 1:
+        msg = "it holds one vector of the whole slide, not one for each patch"
+        raise ValueError(msg)
     if values.ndim != 2 or not np.issubdtype(values.dtype, np.number):
         msg = f"embeddings must be numbers, (n, width), not {values.dtype} {values.shape}"
         raise ValueError(msg)

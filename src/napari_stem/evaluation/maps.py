@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_stem.evaluation.figures import new_figure
 from napari_stem.evaluation.metrics import pcc
+from napari_stem.export.drawing import draw_scale_bar
 from napari_stem.geometry import SizePx
 from napari_stem.slide import open_slide
 
@@ -27,7 +28,6 @@ N_SHOWN = 3
 BACKGROUND_PX = 900  # longer side of the tissue behind a map
 PALER = 0.45  # towards white, so that dark spots stand out from dark tissue
 MARGIN = 0.03  # of the map's longer side
-SCALE_BARS_UM = (50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 NOTICE = "Predicted from the H&E image, not measured. Research use only."
 EXPRESSION, UNCERTAINTY = "magma", "cividis"
 
@@ -104,7 +104,7 @@ def map_figure(
             drawn = _spots(axes_row[2], spots, mpp, sd, _limits(sd), UNCERTAINTY)
             figure.colorbar(drawn, ax=axes_row[2], label=unit, shrink=0.85, pad=0.01)
             axes_row[2].set_title("uncertainty (standard deviation)")
-    _scale_bar(grid[-1][0], window, mpp)
+    draw_scale_bar(grid[-1][0], mpp.x_um, font_size=10)
     figure.suptitle(f"Section {section_id}, not trained on", fontsize=14)
     figure.supxlabel(NOTICE, fontsize=11)
     return figure
@@ -169,16 +169,3 @@ def _spots(
 def _limits(values: NDArray[np.float32]) -> tuple[float, float]:
     low, high = (float(v) for v in np.percentile(values, (1, 99)))
     return low, high if high > low else low + 1e-6
-
-
-def _scale_bar(axes: Any, window: Window, mpp: Mpp) -> None:
-    """Draw a bar of a round length, at most a third of the width, bottom left."""
-    left, top, right, bottom = window
-    width_um = (right - left) * mpp.x_um
-    length_um = max((b for b in SCALE_BARS_UM if b <= width_um / 3), default=SCALE_BARS_UM[0])
-    x, y = left + 0.03 * (right - left), bottom - 0.04 * (bottom - top)
-    text = f"{length_um / 1000:g} mm" if length_um >= 1000 else f"{length_um} µm"
-    ends = [x, x + length_um / mpp.x_um]
-    axes.plot(ends, [y, y], color="black", linewidth=4, solid_capstyle="butt")
-    label = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1.5}
-    axes.text(x, y - 0.02 * (bottom - top), text, va="bottom", ha="left", bbox=label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 MAP_OPACITY = 0.75
 REGION_COLOUR = "#ffd400"  # yellow: absent from H&E, and told apart from it by every eye
 COVERAGE_COLOUR = "#4477aa"
-SCALE_BARS_UM = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
+BAR_OF_WIDTH = 0.25  # the longest scale bar
+SEAM_UM = 0.1  # neighbouring spots that miss each other by less touch
+NAME_WIDTH = 20  # letters of a region's name in one line
 RASTER_ABOVE_SPOTS = 20_000  # more squares than that make a vector file that nothing opens
 
 
@@ -70,7 +73,7 @@ def draw_unlike(axes: Any, selection: Selection) -> None:
 
 def draw_coverage(axes: Any, selection: Selection) -> None:
     """Outline the area that is predicted."""
-    area = shapely.union_all(shapely.polygons(_corners(selection)))
+    area = shapely.union_all(shapely.polygons(_corners(selection)), grid_size=SEAM_UM)
     _draw_rings(axes, area, (1.0, 1.0), COVERAGE_COLOUR, 1.2)
 
 
@@ -85,7 +88,7 @@ def draw_regions(axes: Any, selection: Selection, *, named: bool = False) -> Non
         axes.text(
             left * scale[0],
             top * scale[1],
-            region.name,
+            textwrap.fill(region.name, NAME_WIDTH),
             parse_math=False,
             color=REGION_COLOUR,
             fontsize=8,
@@ -107,28 +110,34 @@ def _draw_rings(
     axes.add_collection(LineCollection(lines, colors=colour, linewidths=width), autolim=False)
 
 
-def scale_bar_um(width_um: float) -> int:
-    """Length of a bar for a map of some width: round, at most a quarter of it."""
-    return max((b for b in SCALE_BARS_UM if b <= width_um / 4), default=SCALE_BARS_UM[0])
+def draw_scale_bar(axes: Any, um_per_unit: float = 1.0, font_size: float = 7.0) -> None:
+    """Draw a bar of a round length with its length, bottom left.
 
+    Parameters
+    ----------
+    axes
+        With its limits set; along x one unit is ``um_per_unit`` um.
+    um_per_unit
+        1 where axes are in um; the pixel size where they are in px.
+    font_size
+        In points.
+    """
+    from matplotlib_scalebar.scalebar import ScaleBar
 
-def draw_scale_bar(axes: Any, window: WindowUm) -> None:
-    """Draw a bar of a round length with its length, bottom left."""
-    length_um = scale_bar_um(window.width_um)
-    x = window.left_um + 0.03 * window.width_um
-    y = window.bottom_um - 0.04 * window.height_um
-    text = f"{length_um / 1000:g} mm" if length_um >= 1000 else f"{length_um} µm"
-    axes.plot(
-        [x, x + length_um],
-        [y, y],
-        color="black",
-        linewidth=3,
-        solid_capstyle="butt",
-        gid="scale-bar",
+    axes.add_artist(
+        ScaleBar(
+            um_per_unit,
+            "um",
+            length_fraction=BAR_OF_WIDTH,
+            location="lower left",
+            pad=0.3,
+            border_pad=0.5,
+            sep=2,
+            box_alpha=0.7,
+            font_properties={"size": font_size},
+            rotation="horizontal-only",  # the page gives both sides the same scale
+        )
     )
-    label = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1.5}
-    above = {"xytext": (0, 4), "textcoords": "offset points"}
-    axes.annotate(text, (x, y), **above, va="bottom", ha="left", fontsize=7, bbox=label)
 
 
 def _corners(selection: Selection) -> Any:

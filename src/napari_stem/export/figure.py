@@ -164,8 +164,8 @@ def _panel(
     )
     draw_unlike(axes, selection)
     draw_regions(axes, selection)
-    draw_scale_bar(axes, window)
     frame(axes, window)
+    draw_scale_bar(axes)
     axes.set_title(f"{gene}: {title}", fontsize=9, loc="left", pad=3, parse_math=False)
     bar_left = left + layout.width_mm + LEGEND_GAP_MM
     height = min(layout.height_mm, 70.0)

@@ -13,6 +13,7 @@ from napari_stem.export.report_images import map_image, tissue_image
 from napari_stem.export.selection import NOTICE, silent
 from napari_stem.export.summary import gene_summaries, model_card, region_summaries
 from napari_stem.model.card import warnings_of
+from napari_stem.slide.pixel_size import REMEMBERED, STATED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,20 +28,32 @@ TEMPLATE = "report.html"
 UNKNOWN = "–"
 MADE_OF = {
     "slide": "Slide",
-    "slide_fingerprint": "Slide fingerprint",
+    "slide_fingerprint": "Fingerprint of the slide's file",
     "model": "Model",
     "model_weights_sha256": "Model weights, SHA-256",
-    "encoder": "Encoder",
-    "encoder_version": "Encoder version",
-    "normalisation": "Normalisation",
+    "encoder": "Image encoder",
+    "encoder_version": "Version of the image encoder",
     "draws": "Samples per spot",
-    "steps": "Denoising steps",
-    "sampler": "Sampler",
-    "seed": "Seed",
+    "steps": "Steps per sample",
+    "sampler": "How samples were drawn",
+    "seed": "Random seed",
     "pitch_um": "Distance between spots, µm",
     "spot_diameter_um": "Spot diameter, µm",
     "version": "Predicted with napari-stem",
 }
+# What the program calls things, and what readers do.
+WORDS = {
+    "encoder": {"bundled": "bundled with napari-stem"},
+    "sampler": {
+        "dpmpp-2m": "DPM-Solver++ (2M)",
+        "heun": "Heun's method",
+        "ancestral": "ancestral sampling",
+        "ddim": "DDIM",
+    },
+    "mpp_source": {STATED: "stated by the user", REMEMBERED: "stated by the user"},
+}
+UNIT_NOTES = {"log2(count + 1)": ": one more means about twice as many molecules counted"}
+COLUMNS = 4  # regions that fit beside each other on paper
 CARD = {
     "tissue": "Tissue",
     "species": "Species",
@@ -117,6 +130,8 @@ def _facts(selection: Selection, written_at: datetime) -> dict[str, Any]:
         "slide": provenance.get("slide", UNKNOWN),
         "model": provenance.get("model", UNKNOWN),
         "unit": prediction.unit,
+        "unit_note": UNIT_NOTES.get(prediction.unit, ""),
+        "columns": COLUMNS,
         "draws": provenance.get("draws", "several"),
         "n_spots": f"{len(selection.rows):,}",
         "spot_um": f"{selection.spots.diameter_um:g}",
@@ -191,18 +206,25 @@ def _provenance(selection: Selection, written_at: datetime) -> list[tuple[str, s
     from napari_stem import __version__
 
     found, mpp = selection.prediction.provenance, selection.mpp
-    rows = [(title, _text(found[key])) for key, title in MADE_OF.items() if key in found]
+    rows = [(title, _told(found, key)) for key, title in MADE_OF.items() if key in found]
     return [
         *rows,
         ("Pixel size, µm (x, y)", f"{mpp.x_um:.4g}, {mpp.y_um:.4g}"),
-        ("Source of the pixel size", _text(found.get("mpp_source", "not recorded"))),
+        ("Source of the pixel size", _told(found, "mpp_source")),
         ("Report written with napari-stem", __version__),
         ("Report written on", written_at.strftime("%Y-%m-%d %H:%M %Z").strip()),
     ]
 
 
+def _told(provenance: Mapping[str, Any], key: str) -> str:
+    text = _text(provenance.get(key, "not recorded"))
+    return WORDS.get(key, {}).get(text, text)
+
+
 def _text(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _number(value: float) -> str:

@@ -10,14 +10,14 @@ from napari_stem.export.backdrop import cut, window_of
 from napari_stem.export.drawing import draw_coverage, draw_regions, draw_scale_bar, draw_tissue
 from napari_stem.export.figure import drawn, frame
 from napari_stem.export.limits import Limits
-from napari_stem.export.page import PANEL_MM
+from napari_stem.export.page import SMALL_PANEL_MM
 from napari_stem.export.selection import silent
 
 if TYPE_CHECKING:
     from napari_stem.export.selection import Selection
     from napari_stem.slide.base import Slide
 
-TISSUE_WIDTH_PX, PAIR_DPI, INCHES = 1100, 120, 7.0
+TISSUE_WIDTH_PX, PAIR_DPI, INCHES = 1100, 170, 5.0
 JPEG: dict[str, Any] = {"format": "jpeg", "pil_kwargs": {"quality": 88}}
 
 
@@ -27,7 +27,7 @@ def map_image(
     """JPEG of mean and uncertainty of one gene over all finished spots, regions outlined."""
     single = replace(selection, genes=(gene,))
     window = window_of(single)
-    um_per_mm = max(window.width_um, window.height_um) / PANEL_MM
+    um_per_mm = max(window.width_um, window.height_um) / SMALL_PANEL_MM
     figure = drawn(
         single, slide, um_per_mm, limits or Limits(), silent, window=window, titled=False
     )
@@ -46,8 +46,8 @@ def tissue_image(selection: Selection, slide: Slide | None) -> bytes:
     draw_tissue(axes, *cut(selection, slide, window, TISSUE_WIDTH_PX))
     draw_coverage(axes, selection)
     draw_regions(axes, selection, named=True)
-    draw_scale_bar(axes, window)
     frame(axes, window)
+    draw_scale_bar(axes)
     return _jpeg(figure, TISSUE_WIDTH_PX / INCHES)
 
 

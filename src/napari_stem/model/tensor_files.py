@@ -17,7 +17,8 @@ def read_tensors(path: Path) -> Any:
 
     Returns
     -------
-    Whatever the file holds: of a pickle, plain containers, numbers and tensors on the CPU only.
+    Whatever the file holds: of a pickle, plain containers, numbers, NumPy arrays of numbers and tensors on the
+    CPU only.
 
     Raises
     ------
@@ -34,7 +35,8 @@ def read_tensors(path: Path) -> Any:
         if start[8:] == b"{":
             return load_file(path)
         if start[:2] == b"PK" or start[:1] == b"\x80":
-            return torch.load(path, weights_only=True, map_location="cpu")
+            with torch.serialization.safe_globals(_arrays()):
+                return torch.load(path, weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
         raise _refused(path, error) from error
     except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
@@ -42,6 +44,20 @@ def read_tensors(path: Path) -> Any:
     except SafetensorError as error:
         raise _damaged(path, error) from error
     raise ModelError(f"{path} is no checkpoint: it is neither a pickle of torch's nor safetensors.")
+
+
+def _arrays() -> list[Any]:
+    """List what pickled arrays of numbers, as TRIDENT saves them, are put together from; it runs nothing."""
+    import numpy as np
+
+    rebuild = np.zeros(0).__reduce__()[0]
+    return [
+        rebuild,
+        (rebuild, "numpy.core.multiarray._reconstruct"),  # written with NumPy 1
+        np.ndarray,
+        np.dtype,
+        *(type(np.dtype(name)) for name in ("f2", "f4", "f8", "i4", "i8")),
+    ]
 
 
 def _refused(path: Path, error: pickle.UnpicklingError) -> ModelError:

@@ -1,4 +1,4 @@
-"""Regions in GeoJSON files, as QuPath and most annotation tools write and read them.
+"""Regions in GeoJSON files, as QuPath and most annotation tools write and read them, and in LazySlide stores.
 
 QuPath (its ``QuPathTypeAdapters``, versions 0.2 to 0.6): level-0 px instead of degrees; under ``properties``
 ``objectType`` (annotation, detection, cell, tile), ``name``, and ``classification`` with a ``name`` or, for a
@@ -18,6 +18,7 @@ from shapely.geometry import mapping, shape
 
 from napari_stem.errors import OutputError, RegionError
 from napari_stem.geometry import Region
+from napari_stem.spatial.lazyslide import SHAPES, LazySlideStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -87,20 +88,26 @@ _SPARE_COLOURS: tuple[Colour, ...] = (
 
 
 def read_regions(path: Path) -> list[ClassedRegion]:
-    """Read every area of a GeoJSON file (RFC 7946, but in level-0 px, as QuPath exports).
+    """Read every area of a GeoJSON file (RFC 7946, but in level-0 px, as QuPath exports) or LazySlide store.
 
     Parameters
     ----------
     path
         A FeatureCollection, a Feature, a list of Features or a bare geometry. A region's name is
-        ``properties.name``, else that of its QuPath class, else "region 1" and so on. Points and
-        lines are passed over; so are detections, cells and tiles.
+        ``properties.name``, else that of its QuPath class, else "tissue 1" and so on in files of TRIDENT and
+        LazySlide, else "region 1". Points and lines are passed over; so are detections, cells and tiles. Of a
+        store, the tissue, or other outlines where the path names them (``SLIDE.zarr/shapes/annotations``).
 
     Raises
     ------
     RegionError
         The file cannot be read, or holds no area.
+    StoreError
+        A LazySlide store cannot be read, or has no such outlines.
     """
+    store = LazySlideStore.at(path, SHAPES)
+    if store is not None:
+        return regions_of(store.areas(), str(path))
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -164,7 +171,7 @@ def regions_of(content: object, source: str) -> list[ClassedRegion]:
         if area is None:
             continue
         name, (classification, colour) = _name(feature), _classification(feature)
-        fallback = classification or f"region {len(regions) + 1}"
+        fallback = classification or f"{_kind(feature)} {len(regions) + 1}"
         regions.append(ClassedRegion(area, name or fallback, classification, colour))
     if not regions:
         msg = f"{source} holds no polygon; export areas, not points or lines, as GeoJSON."
@@ -276,6 +283,11 @@ def _properties(feature: dict[str, Any]) -> dict[str, Any]:
 def _name(feature: dict[str, Any]) -> str:
     name = _properties(feature).get("name")
     return "" if name is None else str(name)
+
+
+def _kind(feature: dict[str, Any]) -> str:
+    """Word for a region without a name: TRIDENT and LazySlide number the pieces of tissue."""
+    return "tissue" if "tissue_id" in _properties(feature) else "region"
 
 
 def _classification(feature: dict[str, Any]) -> tuple[str, Colour]:

@@ -68,13 +68,17 @@ def _kind_of_table(path: Path) -> Kind:
 
 
 def _kind_of_folder(path: Path) -> Kind:
+    from napari_stem.spatial.lazyslide import SHAPES, LazySlideStore
     from napari_stem.spatial.visium import is_visium
 
     if (path / "config.json").is_file():
         return "model"
+    kind = reader.kind_of(path)
+    if kind is None and LazySlideStore.at(path, SHAPES) is not None:
+        return "regions"
     if is_visium(path) or is_visium(path / "outs"):
         return "measured"
-    return reader.kind_of(path) or "slide"
+    return kind or "slide"
 
 
 def _is_session(path: Path) -> bool:

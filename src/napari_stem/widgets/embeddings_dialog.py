@@ -34,7 +34,7 @@ class EmbeddingsDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Embeddings of this slide, from a file")
         self.path, self.encoder, self.places = QLineEdit(), QLineEdit(), QLineEdit()
-        self.path.setPlaceholderText("file, or folder of a .zarr")
+        self.path.setPlaceholderText("file, or a folder that ends in .zarr")
         self.encoder.setPlaceholderText(f"{AS_FILE_SAYS}; such as uni")
         self.places.setPlaceholderText(AS_FILE_SAYS)
         self.side_px, self.tolerance_um = QDoubleSpinBox(), QDoubleSpinBox()
@@ -73,7 +73,12 @@ class EmbeddingsDialog(QDialog):
 
     def _lay_out(self) -> None:
         form = QFormLayout()
-        form.addRow("File", self._with_button(self.path, FILES))
+        line = self._with_button(self.path, FILES)
+        self.folder_button = QPushButton("Folder…")
+        self.folder_button.setToolTip("LazySlide keeps its results in a folder that ends in .zarr")
+        self.folder_button.clicked.connect(self._ask_for_folder)
+        line.addWidget(self.folder_button)
+        form.addRow("File", line)
         form.addRow("Made by", self.encoder)
         form.addRow("Patch side", self.side_px)
         form.addRow("Places", self._with_button(self.places, PLACES))
@@ -81,12 +86,17 @@ class EmbeddingsDialog(QDialog):
         layout = QVBoxLayout(self)
         layout.addWidget(
             note(
-                "HDF5 of CLAM or TRIDENT, AnnData of LazySlide, files of slide2vec. They must come from the "
-                "encoder that the model was trained with."
+                "HDF5 of CLAM or TRIDENT, a LazySlide store or AnnData, files of slide2vec. They must come "
+                "from the encoder that the model was trained with."
             )
         )
         layout.addLayout(form)
         layout.addWidget(self.buttons)
+
+    def _ask_for_folder(self) -> None:
+        chosen = QFileDialog.getExistingDirectory(self, "Choose a .zarr folder", self.path.text())
+        if chosen:
+            self.path.setText(chosen)
 
     def _with_button(self, field: QLineEdit, files: str) -> QHBoxLayout:
         def ask() -> None:

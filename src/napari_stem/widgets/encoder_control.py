@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_stem.encoders import hub_settings
+from napari_stem.errors import EncoderError
 from napari_stem.widgets import encoder_words
 from napari_stem.widgets.download_control import DownloadControl
 from napari_stem.widgets.window_words import in_window_words
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_stem.widgets.encoder_box import EncoderBox
+    from napari_stem.widgets.encoder_words import Row
     from napari_stem.widgets.worker import Jobs
 
 
@@ -69,8 +71,11 @@ class EncoderControl(QObject):
         self.downloads.cancel()
         self._window.close()
 
-    def _needed(self) -> list[dict[str, Any]]:
-        names = encoder_words.names_of(self._wanted) if self._wanted else ()
+    def _needed(self) -> list[Row]:
+        try:
+            names = encoder_words.names_of(self._wanted) if self._wanted else ()
+        except EncoderError:
+            return [encoder_words.unknown(self._wanted)]
         return [self._rows[name] for name in names if name in self._rows]
 
     def _take(self, looked: _Looked) -> None:
@@ -136,8 +141,6 @@ def _use_folder(chosen: str) -> None:
 
 
 def _store(token: str) -> str:
-    from napari_stem.errors import EncoderError
-
     try:
         hub_settings.store_token(token)
     except EncoderError as error:
@@ -146,8 +149,6 @@ def _store(token: str) -> str:
 
 
 def _forget() -> str:
-    from napari_stem.errors import EncoderError
-
     try:
         hub_settings.forget_token()
     except EncoderError as error:

@@ -29,6 +29,12 @@ def names_of(encoder: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.name for part in parse_name(encoder)))
 
 
+def unknown(encoder: str) -> Row:
+    """Row of an encoder that is none of ours, as of a model that was trained on somebody's embeddings."""
+    reason = "read the slide's embeddings from a file (“Embeddings” below)"
+    return {"name": encoder, "status": "not known here", "why_not": reason, "page": "", "gate": ""}
+
+
 def size(row: Row) -> str:
     """Size of the download."""
     return f"{row['size_mb']:,} MB"

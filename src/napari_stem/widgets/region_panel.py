@@ -86,7 +86,10 @@ class RegionPanel(QWidget):
         self.tissue = TissueBox(tissue)
         self.tissue_button = self.tissue.button
         self.import_button = QPushButton("Load…")
-        self.import_button.setToolTip("Load regions from a GeoJSON file, as QuPath exports them")
+        self.import_button.setToolTip(
+            "Load regions from a GeoJSON file, as QuPath and TRIDENT write them. The .zarr folder of a "
+            "LazySlide store can be dropped here: it gives the tissue"
+        )
         self.export_button = QPushButton("Save…")
         self.export_button.setToolTip("Save the regions as GeoJSON, which QuPath opens")
         self.undo_button = QPushButton("Undo")

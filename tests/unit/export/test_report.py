@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import shapely
 from PIL import Image
 
 from napari_stem.export.report import write_report
 from napari_stem.export.selection import NOTICE, Selection
+from napari_stem.geometry import Region
 from napari_stem.model.card import calibration_note, domain_note
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ class Page(HTMLParser):
         if "style" in self._open:
             return
         self.text += data
-        if self._open and self._open[-1] in ("td", "th"):
+        if self._open and self._open[-1] in ("td", "th") and data.strip():
             self.rows[-1][-1] += data
 
     def row(self, heading: str) -> list[str]:
@@ -120,12 +122,49 @@ def test_regions_and_genes_in_numbers(prediction: Prediction, regions, tmp_path:
     assert by_region[2] == "–"
 
 
+def test_on_paper_tables_stay_whole(prediction: Prediction, tmp_path: Path, monkeypatch) -> None:
+    """The page's own head, repeated on every page, is the notice; long tables alone may be cut."""
+    monkeypatch.setattr("napari_stem.export.report.map_image", lambda *_, **__: b"")
+    squares = [Region(shapely.box(0, 0, 900, 900), f"nest {number}") for number in range(9)]
+    genes = prediction.genes[:40]
+    page = page_of(Selection.of(prediction, genes, squares), tmp_path)
+    sections = [attributes.get("class") for tag, attributes in page.tags if tag == "section"]
+    assert sections == [
+        None,  # how to read
+        *["gene"] * 40,
+        None,  # nine regions
+        *["long"] * 3,  # forty genes in four, four and one of the regions
+        "long",  # forty genes
+        None,  # the model
+        None,  # how it was made
+    ]
+    assert [len(row) for row in page.rows if row and row[0] == genes[0]] == [5, 5, 2, 6]
+    headed = [tag for tag, _ in page.tags if tag in ("table", "thead")]
+    assert (
+        headed == ["table", "thead"] * 6 + ["table"] * 2
+    )  # the last two have headings at the side
+    style = (tmp_path / "r.html").read_text(encoding="utf-8").split("</style>")[0]
+    whole = style.index("section, section table, section tr { break-inside: avoid; }")
+    assert whole < style.index("section.long, section.long table { break-inside: auto; }")
+
+
+def test_words_are_those_of_readers(prediction: Prediction, altered, tmp_path: Path) -> None:
+    stated = altered(mpp_source="stated by you", pitch_um=200.0)
+    page = page_of(Selection.of(stated, GENES), tmp_path)
+    assert page.row("Image encoder") == ["bundled with napari-stem"]
+    assert page.row("How samples were drawn") == ["DPM-Solver++ (2M)"]
+    assert page.row("Source of the pixel size") == ["stated by the user"]
+    assert page.row("Distance between spots, µm") == ["200"]
+    assert "log2(count + 1): one more means about twice as many molecules counted." in page.text
+    assert "log2_counts" not in page.text
+
+
 def test_how_it_was_made(prediction: Prediction, slide, tmp_path: Path) -> None:
     when = datetime(2026, 5, 4, 12, 30, tzinfo=UTC)
     page = page_of(Selection.of(prediction, GENES), tmp_path, slide=slide, written_at=when)
     provenance = prediction.provenance
     assert page.row("Model weights, SHA-256") == [provenance["model_weights_sha256"]]
-    assert page.row("Slide fingerprint") == [provenance["slide_fingerprint"]]
+    assert page.row("Fingerprint of the slide's file") == [provenance["slide_fingerprint"]]
     assert page.row("Samples per spot") == ["6"]
     assert page.row("Report written on") == ["2026-05-04 12:30 UTC"]
     assert page.row("Pixel size, µm (x, y)") == ["0.689, 0.689"]
@@ -151,6 +190,6 @@ def test_it_warns(half_done: Prediction, unlike: Prediction, altered, tmp_path: 
 
 def test_a_model_that_is_gone(altered, tmp_path: Path) -> None:
     page = page_of(Selection.of(altered(model="elsewhere"), GENES), tmp_path)
-    assert "card is not at hand" in page.text
+    assert "description of the model is not on the computer" in page.text
     assert "compare places within a slide" in page.text  # the prediction knows the limits by itself
     assert page.row("SCD")[-1] == "unknown"

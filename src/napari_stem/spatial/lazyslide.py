@@ -1,0 +1,156 @@
+"""Stores that LazySlide (wsidata) keeps of a slide: outlines of tissue and tiles, and features of tiles.
+
+A store is a SpatialData Zarr. Its outlines are tables of polygons in level-0 px (``shapes/NAME``), its features
+AnnData without coordinates (``tables/NAME``), each row naming its tile. A path may name one of them, as
+``SLIDE.zarr/shapes/annotations``, or the store, where there is but one to choose.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_stem.errors import StemError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import geopandas
+    import pandas as pd
+
+SHAPES, TABLES = "shapes", "tables"
+TISSUE = "tissues"  # the outlines that LazySlide finds by itself
+
+
+class StoreError(StemError):
+    """A LazySlide store lacks what is asked of it, or cannot be read."""
+
+
+@dataclass(frozen=True)
+class LazySlideStore:
+    """One store, and perhaps the part of it that a path names.
+
+    Attributes
+    ----------
+    path
+        Folder of the store.
+    part
+        Name of the outlines or features in it; empty where the path names the store alone.
+    attributes
+        Those of the store: ``slide_properties``, and by name of the tiles ``tile_spec``.
+    """
+
+    path: Path
+    part: str
+    attributes: Mapping[str, Any]
+
+    @classmethod
+    def at(cls, path: Path, kind: str) -> LazySlideStore | None:
+        """Find the store that a path names, or whose part it names; None where it is no store's.
+
+        Parameters
+        ----------
+        path
+            Any file or folder.
+        kind
+            `SHAPES` or `TABLES`: which parts count.
+        """
+        import zarr
+
+        folder, part = (path.parents[1], path.name) if path.parent.name == kind else (path, "")
+        if not folder.is_dir():
+            return None
+        try:
+            attributes = dict(zarr.open_group(folder, mode="r").attrs)
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+        return cls(folder, part, attributes) if "slide_properties" in attributes else None
+
+    @property
+    def slide(self) -> Mapping[str, Any]:
+        """What the store says of its slide: ``shape`` (height, width), ``mpp``, ``magnification``."""
+        found: Mapping[str, Any] = self.attributes["slide_properties"]
+        return found
+
+    def names(self, kind: str) -> list[str]:
+        """Parts of a kind that it has, sorted."""
+        folder = self.path / kind
+        return (
+            sorted(each.name for each in folder.iterdir() if each.is_dir())
+            if folder.is_dir()
+            else []
+        )
+
+    def outlines(self, name: str) -> geopandas.GeoDataFrame:
+        """Read outlines, in level-0 px.
+
+        Raises
+        ------
+        StoreError
+            They are not there, damaged or scaled, or pyarrow is not installed.
+        """
+        folder = self.path / SHAPES / name
+        import zarr
+
+        try:
+            import geopandas
+
+            placed = dict(zarr.open_group(folder, mode="r").attrs)["coordinateTransformations"]
+            found = geopandas.read_parquet(folder / "shapes.parquet")
+        except ImportError as error:
+            raise StoreError(
+                f"The outlines of {self.path} are Parquet files; to read them, pip install geopandas pyarrow."
+            ) from error
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise StoreError(
+                f"{folder} cannot be read as outlines ({' '.join(str(error).split())[:150]}); write the store "
+                f"again."
+            ) from error
+        if any(each["type"] != "identity" for each in placed):
+            raise StoreError(
+                f"{folder} is scaled or moved, not in pixels of the slide's finest level; write it in these."
+            )
+        return found
+
+    def areas(self) -> dict[str, Any]:
+        """Outlines as GeoJSON, with the names and classes of annotations: those named, else the tissue.
+
+        Raises
+        ------
+        StoreError
+            As of `outlines`; or there are none such.
+        """
+        names = [n for n in self.names(SHAPES) if n not in self.attributes.get("tile_spec", {})]
+        name = self.part or (TISSUE if TISSUE in names or len(names) != 1 else names[0])
+        if name not in self.names(SHAPES):
+            paths = ", ".join(str(self.path / SHAPES / each) for each in names)
+            raise StoreError(
+                f"{self.path} has no outlines '{name}'; "
+                + (f"give one of {paths}." if names else "find the tissue with LazySlide first.")
+            )
+        frame = self.outlines(name)
+        facts = frame.drop(columns=frame.geometry.name)
+        features = [
+            {"type": "Feature", "geometry": area.__geo_interface__, "properties": _properties(row)}
+            for area, (_, row) in zip(frame.geometry, facts.iterrows(), strict=True)
+        ]
+        return {"type": "FeatureCollection", "features": features}
+
+
+def _properties(row: pd.Series) -> dict[str, Any]:
+    """QuPath's properties as they were before LazySlide laid them flat (``classification_name``)."""
+    known: dict[str, Any] = json.loads(json.dumps(row.dropna().to_dict(), default=_plain))
+    nested = {
+        key.removeprefix("classification_"): known.pop(key)
+        for key in list(known)
+        if key.startswith("classification_")
+    }
+    return {**({"classification": nested} if nested else {}), **known}
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else None
