@@ -1,26 +1,25 @@
-"""Functions compiled by numba, kept on disk.
+"""Functions compiled by numba, kept in the cache: uninstalling the program leaves nothing beside its code.
 
 numba compiles a function anew when its own file changes, not when one does from which it calls something. What
-is kept therefore lies in a folder that is named after the text of all files together.
+is kept therefore lies in a folder that is named after the text of all files together. ``$NUMBA_CACHE_DIR``, which
+is numba's own, is another place.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
 
-from napari_stem.settings import cache_dir
+from napari_stem.caches import CACHES, keep_bounded, touch
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
 HERE = Path(__file__).parent
-KEPT = "compiled-"
 
 
 def compiled(function: Function) -> Function:
@@ -40,35 +39,32 @@ def written_out(function: Function) -> Function:
     return cast("Function", made)
 
 
-def folder_for(source: Path, places: list[Path]) -> str:
-    """Make the folder for what the files of a folder are compiled into; older ones beside it are deleted.
+def folder_for(source: Path) -> str:
+    """Make the folder for what the files of a folder are compiled into.
 
     Parameters
     ----------
     source
         Folder of Python files.
-    places
-        Where to make it: the first that can be written to.
 
     Returns
     -------
-    Its path; "" if there is no place.
+    Its path; "" if it cannot be written.
     """
     texts = [path.read_bytes() for path in sorted(source.glob("*.py"))]
     used = [text for text in texts if b"numba" in text or b"slide.compiled" in text]
-    name = KEPT + hashlib.sha256(b"\0".join(used)).hexdigest()[:16]
-    for place in places:
-        folder = place / name
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK):
-            for other in place.glob(f"{KEPT}*"):
-                if other.name != name:
-                    shutil.rmtree(other, ignore_errors=True)
-            return str(folder)
-    return ""
+    chosen, cache = os.environ.get("NUMBA_CACHE_DIR"), CACHES["compiled"]
+    place = Path(chosen) if chosen else cache.folder
+    folder = place / hashlib.sha256(b"\0".join(used)).hexdigest()[:16]
+    is_new = not folder.is_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return ""
+    touch(folder)
+    if is_new:
+        keep_bounded(cache.name, keep=[folder])
+    return str(folder) if os.access(folder, os.W_OK) else ""
 
 
-_FOLDER = folder_for(HERE, [HERE / "__pycache__", cache_dir()])
+_FOLDER = folder_for(HERE)
