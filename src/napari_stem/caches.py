@@ -1,7 +1,7 @@
 """What the program keeps on disk by itself: what it is, how much of it, and what goes when it is too much.
 
-Every cache is a folder of its own in `napari_stem.settings.cache_dir`. An entry is known by a name that only this
-program gives, so that nothing else is ever counted or removed. Its last use is its own date: who uses one
+Every cache is a folder of its own in `napari_stem.settings.cache_dir`. An entry is known by a name that only
+this program gives, so that nothing else is ever counted or removed. Its last use is its own date: who uses one
 says so (`touch`), and what was used within the last hour may be open in another process and stays.
 """
 
@@ -69,7 +69,7 @@ class Cache:
     @property
     def limit_bytes(self) -> float:
         """Most bytes that it may take."""
-        stated = _stated_bytes(self.variable)
+        stated = stated_bytes(self.variable)
         return self.limit_gb * 1e9 if stated is None else stated
 
 
@@ -107,12 +107,14 @@ CACHES = {
         # Unpacked again within seconds: a handful of the largest.
         Cache("models", "models unpacked from .zip", "unpacked again", _DIGEST, "", 5),
         # A few MB for each state of the source; the latest few serve several installations.
-        Cache("compiled", "machine code for this computer", "compiled again", "[0-9a-f]{16}", "", 0.1),
+        Cache(
+            "compiled", "machine code for this computer", "compiled again", "[0-9a-f]{16}", "", 0.1
+        ),
         # A few hundred bytes a slide: some ten thousand slides.
         Cache(
             "answers",
-            "what you said of slides, as their pixel size",
-            "asked again",
+            "what you said of slides",
+            "their pixel size is asked again",
             _DIGEST,
             r"\.json",
             0.01,
@@ -197,7 +199,7 @@ def keep_bounded(name: str, keep: Collection[Path] = ()) -> list[Entry]:
         if not entry.is_whole and not entry.may_be_open:
             remove(entry)
     removed = shrink(entries([name]), CACHES[name].limit_bytes, keep)
-    common = _stated_bytes(ALL_VARIABLE)
+    common = stated_bytes(ALL_VARIABLE)
     if common is not None:
         removed += shrink(entries(), common, keep)
     for entry in removed:
@@ -243,10 +245,11 @@ def _entries(cache: Cache) -> Iterable[Entry]:
             dates = [path.stat().st_mtime]
             if is_whole and (path / "zarr.json").is_file():
                 dates.append((path / "zarr.json").stat().st_mtime)
-            yield Entry(cache.name, path, _n_bytes(path), max(dates), is_whole)
+            yield Entry(cache.name, path, size_on_disk(path), max(dates), is_whole)
 
 
-def _n_bytes(path: Path) -> int:
+def size_on_disk(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
     if path.is_file():
         return path.stat().st_size
     total = 0
@@ -257,7 +260,7 @@ def _n_bytes(path: Path) -> int:
     return total
 
 
-def _stated_bytes(variable: str) -> float | None:
+def stated_bytes(variable: str) -> float | None:
     """Bytes that an environment variable states in GB; None where it states nothing."""
     text = os.environ.get(variable, "")
     try:

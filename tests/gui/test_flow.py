@@ -260,9 +260,7 @@ def test_predictions_of_earlier_days_are_offered_again(model_road, c5_prediction
 def test_the_least_recently_used_predictions_make_room_and_the_shown_one_stays(
     model_road, c5_prediction, notifications, monkeypatch
 ):
-    old, shown = (
-        cache_dir() / "predictions" / f"earlier-{n:012x}.zarr" for n in (1, 2)
-    )
+    old, shown = (cache_dir() / "predictions" / f"earlier-{n:012x}.zarr" for n in (1, 2))
     for stored in (old, shown):
         shutil.copytree(c5_prediction, stored)
         for path in (stored, stored / "zarr.json"):

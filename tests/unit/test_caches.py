@@ -1,4 +1,4 @@
-"""What the caches hold, and what is removed of it: ours alone, the least recently used first, nothing in use."""
+"""What the caches hold, and what is removed of it: ours alone, least recently used first, nothing in use."""
 
 from __future__ import annotations
 

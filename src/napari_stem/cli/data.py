@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_stem.cli.app import FAILED, importing
+from napari_stem.cli.app import FAILED, Group, importing
 from napari_stem.cli.options import Json, listed
 from napari_stem.commands.terminal import say, say_json
 
-downloading = typer.Typer(no_args_is_help=True, help="Download public data.")
+downloading = Group(no_args_is_help=True, help="Download public data.")
 importing.add_typer(downloading, name="download")
 
 Out = Annotated[Path, typer.Option(help="Data set folder to write.", show_default=False)]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napari_stem.cli.app import app
+from napari_stem.cli.app import Group, app
 from napari_stem.cli.options import Json, MppOption
 from napari_stem.commands.terminal import NOTICE, say, say_json, tell
 
@@ -79,7 +79,7 @@ def info(
         say_slide(facts)
 
 
-encoding = typer.Typer(help="List the image encoders, or download one.")
+encoding = Group(help="List the image encoders, or download one.")
 app.add_typer(encoding, name="encoders")
 
 EncoderFolder = Annotated[

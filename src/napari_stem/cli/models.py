@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from napari_stem.cli.app import app
+from napari_stem.cli.app import Group, app
 from napari_stem.cli.options import Json
 from napari_stem.commands.terminal import say, say_json
 
-modelling = typer.Typer(help="List the models, check one, or give one away.")
+modelling = Group(help="List the models, check one, or give one away.")
 app.add_typer(modelling, name="models")
 
 ModelFolder = Annotated[Path, typer.Argument(help="Model folder.", show_default=False)]

@@ -151,13 +151,19 @@ def _say_trained(result: dict[str, Any], out: Path) -> None:
 def evaluate(
     prediction: Annotated[Path, typer.Argument(help="What 'predict' wrote.", show_default=False)],
     truth: Annotated[Path, typer.Option(help=".h5ad with raw counts.", show_default=False)],
+    allow_partial: Annotated[
+        bool,
+        typer.Option(
+            "--allow-partial", help="Even if less than half of the spots match in place or name."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare a prediction with measured counts of the same section."""
     from napari_stem.commands.tables import say_figures
     from napari_stem.commands.training import run_evaluate
 
-    figures = run_evaluate(prediction, truth)
+    figures = run_evaluate(prediction, truth, allow_partial=allow_partial)
     if as_json:
         say_json(figures)
     else:

@@ -1,8 +1,8 @@
 """Functions compiled by numba, kept in the cache: uninstalling the program leaves nothing beside its code.
 
 numba compiles a function anew when its own file changes, not when one does from which it calls something. What
-is kept therefore lies in a folder that is named after the text of all files together. ``$NUMBA_CACHE_DIR``, which
-is numba's own, is another place.
+is kept therefore lies in a folder that is named after the text of all files together. ``$NUMBA_CACHE_DIR``,
+which is numba's own, is another place.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+
 def store_folder(fingerprint: str) -> Path:
     """Where the levels made of a slide lie once they are complete."""
     return CACHES["pyramids"].folder / fingerprint
