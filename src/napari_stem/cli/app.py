@@ -33,7 +33,7 @@ Verbose = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and results.")]
 LogFile = Annotated[
     Path | None,
-    typer.Option(help="Add everything, with times and libraries' warnings, to this file."),
+    typer.Option(help="Also log everything, with times, to this file."),
 ]
 
 

@@ -38,9 +38,9 @@ caching = Group(
     help="Show what is kept on disk to be quick; bound or clear it.",
     epilog="\b\nVariables of the environment:\n"
     + "\n".join(f"{name:<26} {meaning}" for name, meaning in _VARIABLES)
-    + "\n\nThe least recently used goes first where there is too much. What was used within the last hour may be "
-    "open in a window, and stays. The window's choices (not a cache) are in napari-stem.ini in the folder of "
-    "settings of your system.",
+    + "\n\nThe least recently used goes first where there is too much. What was used within the last hour may "
+    "be open in a window, and stays. The window's choices (not a cache) are in napari-stem.ini in the folder "
+    "of settings of your system.",
 )
 app.add_typer(caching, name="cache")
 
@@ -68,8 +68,8 @@ def cache(context: typer.Context, as_json: Json = False) -> None:
     say(_row("all", found, "" if common is None else _size(common)))
     hub = _of_hugging_face()
     of_hub = (
-        f"Encoders from Hugging Face ({hub['n_encoders']}, {_size(hub['n_bytes'])}) lie in {hub['path']}, which "
-        f"other programs share: 'hf cache ls' and 'hf cache rm' look after it."
+        f"Encoders from Hugging Face ({hub['n_encoders']}, {_size(hub['n_bytes'])}) lie in {hub['path']}, "
+        f"which other programs share: 'hf cache ls' and 'hf cache rm' look after it."
     )
     for line in (*_unfinished(found), *_half_made(found), of_hub):
         say(f"\n{line}")
@@ -228,7 +228,7 @@ def _half_made(found: list[Entry]) -> list[str]:
 
 
 def _of_hugging_face() -> dict[str, Any]:
-    """What was downloaded of encoders; it is not ours alone and never touched."""
+    """Say what was downloaded of encoders; it is not ours alone and never touched."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     from napari_stem.encoders.catalogue import CATALOGUE

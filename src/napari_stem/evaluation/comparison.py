@@ -118,9 +118,9 @@ def compare(
 ) -> Comparison:
     """Evaluate a prediction against raw counts, in the prediction's own unit.
 
-    At least half of the smaller table's spots must match. A prediction of one region of a section, or of a whole
-    slide around what was measured, matches in full by that; two lattices that meet here and there by chance do
-    not, and give figures that look good over a handful of spots.
+    At least half of the smaller table's spots must match. A prediction of one region of a section, or of a
+    whole slide around what was measured, matches in full by that; two lattices that meet here and there by
+    chance do not, and give figures that look good over a handful of spots.
 
     Parameters
     ----------
@@ -177,13 +177,13 @@ def _require_enough(n_matched: int, n_predicted: int, n_truth: int, matched_by: 
         return
     why = {
         "name": "the others go by other names, and the tables state no positions to match by",
-        "position": "the others lie further apart than half a spot: another lattice, another slide, or pixels of "
-        "another level or scale",
+        "position": "the others lie further apart than half a spot: another lattice, another slide, or pixels "
+        "of another level or scale",
     }[matched_by]
     msg = (
-        f"Only {n_matched} of {n_predicted} predicted and {n_truth} measured spots match by {matched_by}; {why}. "
-        f"Figures over so few mislead: predict at the measured spots ('predict --spots' takes the truth's .h5ad), "
-        f"or compare them all the same (--allow-partial, allow_partial=True)."
+        f"Only {n_matched} of {n_predicted} predicted and {n_truth} measured spots match by {matched_by}; "
+        f"{why}. Figures over so few mislead: predict at the measured spots ('predict --spots' takes the "
+        f"truth's .h5ad), or compare them all the same (--allow-partial, allow_partial=True)."
     )
     raise PredictionError(msg)
 

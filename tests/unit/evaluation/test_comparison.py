@@ -1,4 +1,4 @@
-"""Whether the spots of a prediction and of a measurement are the same ones, before anything is measured on them."""
+"""Whether the spots of a prediction and of a measurement are the same ones, before figures are made."""
 
 from __future__ import annotations
 
@@ -88,6 +88,6 @@ def test_few_common_names_without_positions_are_no_comparison() -> None:
     truth.obs_names = [f"spot {n}" if n < 4 else f"other {n}" for n in range(100)]
     del truth.obsm["spatial"]
     with pytest.raises(
-        PredictionError, match="Only 4 of 100 predicted .* match by name; the others"
+        PredictionError, match=r"Only 4 of 100 predicted .* match by name; the others"
     ):
         compare(prediction_at(lattice(10, 10)), truth)
