@@ -102,7 +102,7 @@ class _Commands(TyperGroup):
         except Interrupted as stopped:
             tell_error(str(stopped), stopped)
             raise typer.Exit(INTERRUPTED) from stopped
-        except KeyboardInterrupt as stopped:
+        except (KeyboardInterrupt, typer.Abort) as stopped:  # the latter at a question
             tell_error("Interrupted.", stopped)
             raise typer.Exit(INTERRUPTED) from stopped
 

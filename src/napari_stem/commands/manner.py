@@ -49,12 +49,8 @@ MANNER = Manner()  # of the command that runs in this process
 def speaking() -> Iterator[None]:
     """Speak in the usual manner while the block runs, unless `speak` changes it; the log says how it ended."""
     root, ours = logging.getLogger(), logging.getLogger("napari_stem")
-    handlers, levels, hub_bars = (
-        root.handlers[:],
-        (root.level, ours.level),
-        os.environ.get(_HUB_BARS),
-    )
-    began = time.monotonic()
+    handlers, levels = root.handlers[:], (root.level, ours.level)
+    hub_bars, began = os.environ.get(_HUB_BARS), time.monotonic()
     root.addHandler(_Stderr())
     with warnings.catch_warnings():
         try:

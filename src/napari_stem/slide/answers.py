@@ -8,7 +8,7 @@ import threading
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.caches import CACHES, keep_bounded
+from napari_stem.caches import CACHES, entries, shrink
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,7 @@ def keep_answers(fingerprint: str, **answers: Any) -> None:
             partial = file.with_suffix(f".{uuid.uuid4().hex[:8]}.partial")
             partial.write_text(json.dumps(told), encoding="utf-8")
             partial.replace(file)
-            keep_bounded("answers", keep=[file])
+            shrink(entries(["answers"]), CACHES["answers"].limit_bytes, keep=[file])
         except OSError as error:
             logger.warning("What was said of a slide cannot be remembered: %s", error)
 
