@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -13,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
 import napari_stem
 from napari_stem.cli import app
 from napari_stem.commands import listing, terminal
+from napari_stem.commands.bars import Bars
 from napari_stem.commands.manner import speaking
 from napari_stem.commands.terminal import ProgressBars
 
@@ -228,6 +231,20 @@ def test_a_log_gets_the_progress_of_bars_too(caplog: pytest.LogCaptureFixture) -
         bars._next_line = 0.0
         bars("Training", 1, 4)
     assert "Training: 25% (1 of 4)" in caplog.text
+
+
+def test_bars_leave_room_for_what_is_at_hand() -> None:
+    screen = io.StringIO()
+    with Bars(Console(file=screen, force_terminal=True, width=80)) as drawn:
+        bars = ProgressBars(drawn)
+        bars.show("Runs", 3, 4, 90.0, f"C2, ours: {'a long word ' * 9}")
+        drawn.refresh()
+        shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    last = re.split(r"[\r\n]+", shown.strip())[-2:]
+    assert re.fullmatch(r"Runs ━+.*━+ 3/4 0:01:30 left *", last[0])
+    assert last[1].startswith("C2, ours: a long")
+    assert last[1].endswith("…")
+    assert len(last[1]) <= 80
 
 
 # completion

@@ -102,7 +102,9 @@ class _Commands(TyperGroup):
         except Interrupted as stopped:
             tell_error(str(stopped), stopped)
             raise typer.Exit(INTERRUPTED) from stopped
-        except (KeyboardInterrupt, typer.Abort) as stopped:  # the latter at a question
+        except (KeyboardInterrupt, typer.Abort) as stopped:
+            if isinstance(stopped, typer.Abort):  # at a question, whose line is not ended
+                typer.echo(err=True)
             tell_error("Interrupted.", stopped)
             raise typer.Exit(INTERRUPTED) from stopped
 

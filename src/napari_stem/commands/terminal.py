@@ -18,9 +18,10 @@ from napari_stem.commands.manner import MANNER, TOLD
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rich.progress import Progress, Task, TaskID
+    from rich.progress import TaskID
     from rich.table import Table
-    from rich.text import Text
+
+    from napari_stem.commands.bars import Bars
 
 NOTICE = "Predicted from the image, not measured. For research use only, not for diagnosis."
 FIRST_LINE_S, LINE_S = 5.0, 60.0  # where there are no bars: a line after this time, and one each
@@ -77,7 +78,7 @@ class ProgressBars:
         None: lines alone.
     """
 
-    def __init__(self, bars: Progress | None = None) -> None:
+    def __init__(self, bars: Bars | None = None) -> None:
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
         self._began: dict[str, tuple[float, float]] = {}  # moment, and how much was done then
@@ -108,10 +109,9 @@ class ProgressBars:
                 earlier
             ) in self._bars.tasks:  # work goes on with something else only once it is done
                 self._bars.update(earlier.id, completed=earlier.total)
-            self._tasks[text] = self._bars.add_task(text, total=total, left=None, detail="")
-        self._bars.update(
-            self._tasks[text], completed=done, total=total, left=seconds_left, detail=detail
-        )
+            self._tasks[text] = self._bars.add_task(text, total=total, left=None)
+        self._bars.detail = detail
+        self._bars.update(self._tasks[text], completed=done, total=total, left=seconds_left)
 
     def _show_line(
         self, text: str, done: float, total: int, seconds_left: float | None, detail: str
@@ -125,7 +125,7 @@ class ProgressBars:
             seconds_left = (now - began) / (done - n_before) * (total - done)
         line = f"{text}: {done / total:.0%} ({int(done):,} of {total:,})"
         if seconds_left is not None and done < total:
-            line += f", {_duration(seconds_left)} left"
+            line += f", {timedelta(seconds=round(seconds_left))} left"
         line += f"; {detail}" if detail else ""
         if self._bars is None:
             tell(line)
@@ -133,37 +133,18 @@ class ProgressBars:
             TOLD.info("%s", line)
 
 
-def _duration(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
-
-
-def _time_left(task: Task) -> Text:
-    from rich.text import Text
-
-    left = task.fields["left"]
-    seconds = task.time_remaining if left is None else left
-    if seconds is None or task.finished:
-        return Text("")
-    return Text(f"{_duration(seconds)} left", style="progress.remaining")
-
-
 @contextmanager
 def progress_bars() -> Iterator[ProgressBars]:
     """Show progress while the block runs; an error wipes the bars, so that its sentence stands alone."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
-
-    class TimeLeft(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            return _time_left(task)
 
     console = Console(stderr=True)
     if MANNER.verbosity < 0 or not console.is_interactive:
         yield ProgressBars()
         return
-    words = [TextColumn(f"{{task.{name}}}") for name in ("description", "fields[detail]")]
-    columns = (words[0], BarColumn(), MofNCompleteColumn(), TimeLeft(), words[1])
-    with Progress(*columns, console=console) as bars:
+    from napari_stem.commands.bars import Bars
+
+    with Bars(console) as bars:
         try:
             yield ProgressBars(bars)
         except BaseException:
