@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from qtpy.QtCore import Qt, QTimer
 
+from napari_stem.caches import entries
 from napari_stem.geometry import Mpp, PointPx
 from napari_stem.model import find_model
 from napari_stem.sample_data import sample_path
@@ -247,6 +249,35 @@ def test_predictions_of_earlier_days_are_offered_again(model_road, c5_prediction
         assert model_road.maps.prediction.path == stored
     finally:
         shutil.rmtree(stored)
+
+
+def test_the_least_recently_used_predictions_make_room_and_the_shown_one_stays(
+    model_road, c5_prediction, notifications, monkeypatch
+):
+    old, shown = (cache_dir() / "predictions" / f"earlier-{n:012x}.zarr" for n in (1, 2))
+    for stored in (old, shown):
+        shutil.copytree(c5_prediction, stored)
+        for path in (stored, stored / "zarr.json"):
+            os.utime(path, (1.7e9, 1.7e9))
+    monkeypatch.setenv("NAPARI_STEM_PREDICTIONS_GB", "0")
+    tree = model_road.panels.model.predictions.tree
+
+    def listed() -> set[object]:
+        items = (tree.topLevelItem(n) for n in range(tree.topLevelItemCount()))
+        return {item.data(0, Qt.ItemDataRole.UserRole) for item in items}
+
+    model_road.open(sample_path())
+    model_road.wait(lambda: {old, shown} <= listed())
+    model_road.dock.coordinator.predictions.choose(shown)
+    model_road.wait(lambda: notifications != [])
+    assert "1 prediction was removed to make room, last used on 14 Nov 2023" in notifications[0]
+    assert not old.exists()
+    assert old not in listed()
+    assert shown in listed()
+    assert model_road.maps.prediction.path == shown
+    (entry,) = (entry for entry in entries(["predictions"]) if entry.path == shown)
+    assert entry.may_be_open  # as other processes see it
+    shutil.rmtree(shown)
 
 
 @pytest.mark.slow

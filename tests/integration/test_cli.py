@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -48,6 +49,7 @@ def refused(*arguments: str | Path) -> str:
     assert result.stdout == ""
     lines = result.stderr.strip().splitlines()
     assert len(lines) == 1, lines
+    assert re.match(r"[A-Z]\w+Error: ", lines[0]), lines  # scripts tell by it what is wrong
     return lines[0]
 
 
@@ -270,6 +272,25 @@ def test_evaluate_refuses_what_it_cannot_compare(
     assert "same slide" in _refused_with(elsewhere, predicted[0], tmp_path)
     truth.X = truth.X * 0.5 + 0.25
     assert "raw counts" in _refused_with(truth, predicted[0], tmp_path)
+
+
+def test_evaluate_refuses_where_few_spots_match_unless_told(
+    predicted: tuple[Path, Any], tmp_path: Path
+) -> None:
+    truth = counts_like(anndata.read_h5ad(predicted[0]))
+    truth.obs_names = [f"spot {i}" for i in range(4)]
+    truth.obsm["spatial"][:3] += 5000
+    truth.write_h5ad(tmp_path / "t.h5ad")
+    command = ("evaluate", predicted[0], "--truth", tmp_path / "t.h5ad")
+    sentence = refused(*command, "--json")
+    assert sentence.startswith("PredictionError: Only 1 of 4 predicted and 4 measured spots match")
+    assert "--allow-partial" in sentence
+    result = run(*command, "--allow-partial", "--json")
+    assert result.exit_code == 0, result.exception
+    figures = json.loads(result.stdout)
+    counts = {"n_matched": 1, "n_predicted": 4, "n_truth": 4, "n_spots": 1}
+    assert counts.items() <= figures.items()
+    assert "the figures say little" in result.stderr
 
 
 def _refused_with(truth: anndata.AnnData, path: Path, folder: Path, *, swap: bool = False) -> str:

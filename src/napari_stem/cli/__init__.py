@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from napari_stem.cli import (  # noqa: F401 - they add their commands
     benchmarking,
+    caching,
     converting,
     data,
     exporting,

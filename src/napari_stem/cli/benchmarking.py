@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from napari_stem.cli.app import app
-from napari_stem.cli.options import Device, Json, listed
+from napari_stem.cli.options import Device, Json, encoder_names, listed
 from napari_stem.commands.terminal import NOTICE, say, say_json
 
 ProtocolName = Literal["published", "loso", "hest-bench", "hmhvg200-5split", "msi"]
@@ -18,7 +18,9 @@ _PREDICTORS = "ours, published, ridge, hest-ridge, hest-ridge-centred, knn"
 
 @app.command()
 def benchmark(
-    protocol: Annotated[ProtocolName, typer.Argument(help="See below.", show_default=False)],
+    protocol: Annotated[
+        ProtocolName, typer.Argument(help="One of those above.", show_default=False)
+    ],
     dataset: Annotated[
         Path,
         typer.Argument(help="Folder in HEST layout; msi: of predictions.", show_default=False),
@@ -28,7 +30,9 @@ def benchmark(
         str | None,
         typer.Option(help=f"Of {_PREDICTORS}, {_COMMA}; default: the protocol's."),
     ] = None,
-    encoder: Annotated[str, typer.Option(help="See 'encoders'.")] = "bundled",
+    encoder: Annotated[
+        str, typer.Option(help="See 'encoders'.", autocompletion=encoder_names)
+    ] = "bundled",
     genes: Annotated[
         str | None, typer.Option(help="Panel, as in 'train'; default: the protocol's.")
     ] = None,
@@ -38,12 +42,14 @@ def benchmark(
     ] = None,
     sections: Annotated[str | None, typer.Option(help=f"Use these only, {_COMMA}.")] = None,
     hold_out: Annotated[str | None, typer.Option(help="published: the section to test on.")] = None,
-    seeds: Annotated[str, typer.Option(help=f"Of whatever is random, {_COMMA}.")] = "0",
+    seeds: Annotated[str, typer.Option(help=f"One run each, {_COMMA}.")] = "0",
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Limit for training one diffusion model.")
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps at the most.")] = None,
-    size: Annotated[Literal["small", "full"], typer.Option(help="Of published Stem.")] = "small",
+    size: Annotated[
+        Literal["small", "full"], typer.Option(help="Size of published Stem's network.")
+    ] = "small",
     published_steps: Annotated[
         int,
         typer.Option(min=1, max=1000, help="Sampling steps of published Stem; the paper: 1000."),
@@ -60,11 +66,17 @@ def benchmark(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure predictors side by side by a fixed protocol; the same command goes on after a stop.
+    """Measure predictors side by side by a fixed protocol.
 
-    published: one section held out.  loso: each section in turn.  hest-bench: HEST's folds, 50 genes.
-    hmhvg200-5split: five random 80/10/10 divisions.  msi: AUROC of MSI status from predictions.
-    """
+    After a stop, the same command goes on.
+
+    \b
+    published        one section held out
+    loso             each section in turn
+    hest-bench       HEST's folds, 50 genes
+    hmhvg200-5split  five random 80/10/10 divisions
+    msi              AUROC of MSI status from predictions
+    """  # noqa: D301 - click's mark for lines that stay as they are
     if minutes is not None and steps is not None:
         raise typer.BadParameter("choose one of --minutes and --steps.")
     if (protocol == "msi") != (labels is not None):

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from napari_stem.cli.app import app
-from napari_stem.cli.options import Json
+from napari_stem.cli.options import Json, encoder_names
 from napari_stem.commands.terminal import say, say_json
 
 
@@ -34,21 +34,28 @@ def convert(
         typer.Option(help="Genes in the order of training, one a line.", show_default=False),
     ],
     encoder: Annotated[
-        str, typer.Option(help="What made its embeddings, such as uni+conch.", show_default=False)
+        str,
+        typer.Option(
+            help="Encoder of its training, such as uni+conch.",
+            show_default=False,
+            autocompletion=encoder_names,
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Model folder to write.", show_default=False)],
     patch_um: Annotated[
         str | None,
-        typer.Option(help="Side in um of the patches it was trained on; several: 150,300,600."),
+        typer.Option(help="Side of its training's patches in um; several: 150,300,600."),
     ] = None,
     pitch: Annotated[
         float | None, typer.Option(min=1, help="Distance between spots in um; default: the patch.")
     ] = None,
-    tissue: Annotated[str | None, typer.Option(help="It was trained on.")] = None,
-    species: Annotated[str | None, typer.Option(help="It was trained on.")] = None,
-    name: Annotated[str | None, typer.Option(help="Of the model; default: the folder's.")] = None,
+    tissue: Annotated[str | None, typer.Option(help="Tissue of its training.")] = None,
+    species: Annotated[str | None, typer.Option(help="Species of its training.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model; default: the folder's.")
+    ] = None,
     weights: Annotated[
-        Literal["ema", "model"], typer.Option(help="Averaged (as published), or the last.")
+        Literal["ema", "model"], typer.Option(help="Averaged weights (as published), or the last.")
     ] = "ema",
     heads: Annotated[
         int | None, typer.Option(min=1, help="Attention heads; default: one per 64 of width.")

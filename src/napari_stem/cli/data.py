@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_stem.cli.app import FAILED, importing
+from napari_stem.cli.app import FAILED, Group, importing
 from napari_stem.cli.options import Json, listed
 from napari_stem.commands.terminal import say, say_json
 
-downloading = typer.Typer(no_args_is_help=True, help="Download public data.")
+downloading = Group(no_args_is_help=True, help="Download public data.")
 importing.add_typer(downloading, name="download")
 
 Out = Annotated[Path, typer.Option(help="Data set folder to write.", show_default=False)]
@@ -28,12 +28,12 @@ Image = Annotated[
     Path | None,
     typer.Option(help="The image Space Ranger was run on, if it does not lie beside its output."),
 ]
-Name = Annotated[str | None, typer.Option(help="Of the section; else that of its folder.")]
+Name = Annotated[str | None, typer.Option(help="Name of the section; default: its folder's.")]
 SpaceRanger = Annotated[
     list[Path],
     typer.Argument(help="Space Ranger's outs folder, or several.", show_default=False),
 ]
-Sections = Annotated[str | None, typer.Option(help="Names, as INT1,INT2.")]
+Sections = Annotated[str | None, typer.Option(help="These alone, such as INT1,INT2.")]
 
 
 @importing.command()
@@ -49,7 +49,7 @@ def her2st(
     drop: Drop = False,
     as_json: Json = False,
 ) -> None:
-    """Import HER2-positive breast cancer sections (Andersson et al. 2021)."""
+    """Import HER2-positive breast cancer sections (Andersson 2021)."""
     _import("her2st", source, out, as_json=as_json, overwrite=overwrite, drop=drop)
 
 
@@ -93,14 +93,23 @@ def hest(
     ],
     out: Out,
     sections: Sections = None,
-    organ: Annotated[str | None, typer.Option(help="As in the metadata: Breast,Kidney.")] = None,
-    technology: Annotated[str | None, typer.Option(help="As in the metadata: Visium.")] = None,
-    species: Annotated[str | None, typer.Option(help="As in the metadata: Homo sapiens.")] = None,
+    organ: Annotated[
+        str | None, typer.Option(help="This organ alone, as in the metadata: Breast,Kidney.")
+    ] = None,
+    technology: Annotated[
+        str | None, typer.Option(help="This technology alone, as in the metadata: Visium.")
+    ] = None,
+    species: Annotated[
+        str | None, typer.Option(help="This species alone, as in the metadata: Homo sapiens.")
+    ] = None,
     overwrite: Overwrite = False,
     drop: Drop = False,
     as_json: Json = False,
 ) -> None:
-    """Choose, check and mend sections of HEST-1k; images and sound tables are linked."""
+    """Choose, check and mend sections of HEST-1k.
+
+    Images and sound tables are linked, not copied.
+    """
     options = {
         "sections": listed(sections),
         "organ": listed(organ),
@@ -115,7 +124,10 @@ def check(
     dataset: Annotated[Path, typer.Argument(help="Data set folder.", show_default=False)],
     as_json: Json = False,
 ) -> None:
-    """Look for what is wrong with a data set: spots, counts, genes, pixel sizes."""
+    """Look for what is wrong with a data set.
+
+    Spots, counts, genes and pixel sizes are looked at.
+    """
     from napari_stem.commands.importing import run_check, say_findings
 
     result = run_check(dataset)
@@ -139,12 +151,16 @@ def download_hest(
     out: Annotated[Path, typer.Option(help="Folder to fill.", show_default=False)],
     sections: Sections = None,
     pattern: Annotated[
-        list[str] | None, typer.Option(help="Files, as 'patches/INT1.*'; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Also these files, such as 'patches/INT1.*'; may be repeated."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Even if it is more than 20 GB.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Download even more than 20 GB.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Download HEST-1k, or a part, from Hugging Face (accept its terms there first)."""
+    """Download HEST-1k, or a part of it, from Hugging Face.
+
+    Accept its terms there first, and log in with 'hf auth login'.
+    """
     from napari_stem.commands.importing import run_download
 
     result = run_download(out, sections=listed(sections), patterns=tuple(pattern or ()), agreed=yes)

@@ -20,7 +20,7 @@ def export(
     prediction: Annotated[
         Path, typer.Argument(help="What 'predict' wrote; may still be growing.", show_default=False)
     ],
-    to: Annotated[KindName, typer.Option(help="What to make of it.", show_default=False)],
+    to: Annotated[KindName, typer.Option(help="What to write.", show_default=False)],
     out: Annotated[Path, typer.Option(help="File or folder to write.", show_default=False)],
     genes: Annotated[
         str | None,
@@ -31,21 +31,24 @@ def export(
     ] = None,
     regions: Annotated[
         Path | None,
-        typer.Option(help="GeoJSON in level-0 px: means per region; a figure is cropped to them."),
+        typer.Option(help="GeoJSON in level-0 px: adds means per region; crops a figure to them."),
     ] = None,
     slide: Annotated[
         Path | None,
         typer.Option(help="The slide that was predicted, for a sharper image than the overview."),
     ] = None,
     file_format: Annotated[
-        FormatName | None, typer.Option("--format", help="Of a figure; default: --out's ending.")
+        FormatName | None,
+        typer.Option("--format", help="File type of a figure; default: the ending of --out."),
     ] = None,
     scale_um: Annotated[
         float | None,
-        typer.Option(min=0.01, help="Of a figure: um of tissue per mm on paper; default: fits."),
+        typer.Option(
+            min=0.01, help="Scale of a figure: um of tissue per mm on paper; default: fits."
+        ),
     ] = None,
     limits: Annotated[
-        str, typer.Option(help="Of a map's colours: percentiles p2,p98 or values 0,4.5.")
+        str, typer.Option(help="Colour limits of a map: percentiles p2,p98 or values 0,4.5.")
     ] = "p1,p99",
     image_max_px: Annotated[
         int | None,
@@ -57,7 +60,7 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Export a prediction: data for other programs, figures, a report."""
+    """Export a prediction: tables, figures, a report."""
     from napari_stem.commands.exporting import ExportRequest, run_export
     from napari_stem.export.limits import Limits
 

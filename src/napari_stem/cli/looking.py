@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from napari_stem.cli.app import app
-from napari_stem.cli.options import Json, MppOption
+from napari_stem.cli.app import Group, app
+from napari_stem.cli.options import Json, MppOption, encoder_names
 from napari_stem.commands.terminal import NOTICE, say, say_json, tell
 
 
@@ -18,7 +18,10 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("demo-output"),
     as_json: Json = False,
 ) -> None:
-    """Predict the packaged breast cancer section: in the viewer, or, without a display, to files."""
+    """Predict a packaged section: in a window, or to files.
+
+    Without a display, a map, a table and figures are written to a folder.
+    """
     from napari_stem.commands import demo as work
     from napari_stem.commands.tables import say_figures
 
@@ -58,7 +61,7 @@ def info(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Tell a slide's size, levels, pixel size and which readers can open it."""
+    """Say a slide's size, levels, pixel size and readers."""
     from napari_stem.commands.tables import say_slide
     from napari_stem.geometry import Mpp
     from napari_stem.slide import describe, open_slide
@@ -79,7 +82,7 @@ def info(
         say_slide(facts)
 
 
-encoding = typer.Typer(help="List the image encoders, or download one.")
+encoding = Group(help="List the image encoders, or download one.")
 app.add_typer(encoding, name="encoders")
 
 EncoderFolder = Annotated[
@@ -96,7 +99,7 @@ EncoderFolder = Annotated[
 def encoders(
     context: typer.Context, encoder_folder: EncoderFolder = None, as_json: Json = False
 ) -> None:
-    """List the image encoders: which are ready, and what to do for the others."""
+    """List the image encoders: which are ready, and what the others need."""
     from napari_stem.commands.listing import encoder_rows, say_encoders
 
     if context.invoked_subcommand is not None:
@@ -109,13 +112,19 @@ def encoders(
 
 @encoding.command()
 def download(
-    name: Annotated[str, typer.Argument(help="As 'napari-stem encoders' lists it.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="As 'napari-stem encoders' lists it.", autocompletion=encoder_names),
+    ],
     to: Annotated[
         Path | None, typer.Option(help="Folder of encoders instead of Hugging Face's cache.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Download an encoder from Hugging Face; log in with 'hf auth login' where its terms ask for it."""
+    """Download an encoder from Hugging Face.
+
+    Log in with 'hf auth login' first where its terms ask for it.
+    """
     from napari_stem.commands.listing import download_encoder
 
     done = download_encoder(name, to)

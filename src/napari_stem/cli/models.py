@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from napari_stem.cli.app import app
-from napari_stem.cli.options import Json
+from napari_stem.cli.app import Group, app
+from napari_stem.cli.options import Json, model_names
 from napari_stem.commands.terminal import say, say_json
 
-modelling = typer.Typer(help="List the models, check one, or give one away.")
+modelling = Group(help="List the models, check one, or give one away.")
 app.add_typer(modelling, name="models")
 
 ModelFolder = Annotated[Path, typer.Argument(help="Model folder.", show_default=False)]
@@ -21,7 +21,8 @@ ModelFolder = Annotated[Path, typer.Argument(help="Model folder.", show_default=
 def models(
     context: typer.Context,
     genes: Annotated[
-        str | None, typer.Option(help="Print the genes of this model, one a line.")
+        str | None,
+        typer.Option(help="Print the genes of this model, one a line.", autocompletion=model_names),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -43,11 +44,15 @@ def models(
 def check(
     model: Annotated[
         str,
-        typer.Argument(help="Name, folder, .zip, or org/name on Hugging Face.", show_default=False),
+        typer.Argument(
+            help="Name, folder, .zip, or org/name on Hugging Face.",
+            show_default=False,
+            autocompletion=model_names,
+        ),
     ],
     as_json: Json = False,
 ) -> None:
-    """Load a model, verify its weights, and tell what it is and whether its encoder is ready."""
+    """Load a model, verify it, and say whether its encoder is ready."""
     from napari_stem.commands.model_sharing import run_check
 
     found = run_check(model)
@@ -71,7 +76,7 @@ def pack(
     out: Annotated[Path, typer.Option(help=".zip to write.", show_default=False)],
     as_json: Json = False,
 ) -> None:
-    """Write a model as one .zip, which 'predict --model' takes as it is."""
+    """Write a model as one .zip, which 'predict --model' takes."""
     from napari_stem.commands.model_sharing import run_pack
 
     done = run_pack(folder, out)
@@ -94,7 +99,10 @@ def push(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Publish a model on Hugging Face; log in with 'hf auth login' before."""
+    """Publish a model on Hugging Face.
+
+    Log in with 'hf auth login' first.
+    """
     from napari_stem.commands.model_sharing import run_push
 
     done = run_push(folder, repo, licence=licence, private=private, yes=yes)

@@ -19,7 +19,13 @@ MppOption = Annotated[
         "--mpp", min=0.01, max=100, help="Micrometres per pixel, if the file does not say."
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="Where to compute: auto, cpu, cuda, cuda:1, mps ...",
+        autocompletion=lambda: ["auto", "cpu", "cuda", "mps"],
+    ),
+]
 Embeddings = Annotated[
     Path | None,
     typer.Option(
@@ -30,7 +36,9 @@ Embeddings = Annotated[
 PatchPx = Annotated[
     float | None,
     typer.Option(
-        "--patch-px", min=1, help="Side of their patches in level-0 px, if the file does not say."
+        "--patch-px",
+        min=1,
+        help="Side of the embeddings' patches in level-0 px, if the file does not say.",
     ),
 ]
 ToleranceUm = Annotated[
@@ -38,7 +46,7 @@ ToleranceUm = Annotated[
     typer.Option(
         "--tolerance",
         min=0.01,
-        help="Um from a spot to its patch's centre at the most; default: a tenth of the patch.",
+        help="Most um from a spot to the centre of its patch; default: a tenth of the patch.",
     ),
 ]
 SlideArgument = Annotated[
@@ -49,7 +57,30 @@ SlideArgument = Annotated[
         show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Of everything random: the same seed, the same numbers.")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same numbers.")]
+
+
+def model_names() -> list[str]:
+    """Name the packaged models, for completion; a shell completes folders by itself."""
+    from napari_stem.model import PACKAGED
+
+    return sorted(folder.name for folder in PACKAGED.iterdir() if folder.is_dir())
+
+
+def encoder_names(incomplete: str) -> list[str]:
+    """Name encoders, for completion; also the next part of a combined one."""
+    from napari_stem.encoders.catalogue import CATALOGUE
+    from napari_stem.encoders.names import BUNDLED
+
+    before, plus, _ = incomplete.rpartition("+")
+    return [before + plus + name for name in (BUNDLED, *CATALOGUE)]
+
+
+def gene_set_names() -> list[str]:
+    """Name the gene sets, for completion."""
+    from napari_stem.spatial.gene_sets import gene_sets
+
+    return list(gene_sets())
 
 
 def listed(words: str | None) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_stem.cli.app import app
-from napari_stem.cli.options import Json, listed
+from napari_stem.cli.options import Json, gene_set_names, listed
 from napari_stem.commands.terminal import say, say_json, tell
 
 
@@ -16,7 +16,8 @@ from napari_stem.commands.terminal import say, say_json, tell
 def genes(
     sets: Annotated[bool, typer.Option("--sets", help="List the named sets (default).")] = False,
     set_name: Annotated[
-        str | None, typer.Option("--set", help="Print the genes of this set.", metavar="NAME")
+        str | None,
+        typer.Option("--set", help="Print the genes of this set.", autocompletion=gene_set_names),
     ] = None,
     dataset: Annotated[
         Path | None, typer.Option(help="Data set folder to choose genes on.")
@@ -25,7 +26,6 @@ def genes(
         str | None,
         typer.Option(
             "--genes",
-            metavar="SPEC",
             help="hmhvg:N, hvg:N, set:NAME, a file, measured:FILE, or several joined by +.",
         ),
     ] = None,
@@ -35,7 +35,10 @@ def genes(
     out: Annotated[Path | None, typer.Option(help="Write the genes to this file too.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the named gene sets, or show the panel that a choice gives on a data set."""
+    """List gene sets, or show the panel that a choice gives.
+
+    A choice such as hmhvg:200 is made on a data set, as 'train' makes it.
+    """
     if [sets, set_name is not None, spec is not None].count(True) > 1:
         msg = "choose one of --sets, --set and --genes."
         raise typer.BadParameter(msg)

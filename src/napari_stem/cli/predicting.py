@@ -19,7 +19,9 @@ from napari_stem.cli.options import (
     Seed,
     SlideArgument,
     ToleranceUm,
+    encoder_names,
     listed,
+    model_names,
 )
 from napari_stem.commands.terminal import NOTICE, say, say_json
 from napari_stem.settings import MAX_STEPS, SamplerName, SamplingSettings
@@ -28,9 +30,13 @@ from napari_stem.settings import MAX_STEPS, SamplerName, SamplingSettings
 @app.command()
 def predict(
     slide: SlideArgument,
-    out: Annotated[Path, typer.Option(help="Result, .zarr or .h5ad.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Result to write, .zarr or .h5ad.", show_default=False)],
     model: Annotated[
-        str, typer.Option(help="Name (see 'models'), folder, .zip, or org/name on Hugging Face.")
+        str,
+        typer.Option(
+            help="Name (see 'models'), folder, .zip, or org/name on Hugging Face.",
+            autocompletion=model_names,
+        ),
     ] = DEFAULT_MODEL,
     spots: Annotated[
         Path | None,
@@ -50,10 +56,13 @@ def predict(
     ] = False,
     tissue_sensitivity: Annotated[
         int | None,
-        typer.Option(min=0, max=100, help="The more, the fainter what still is tissue; usual: 50."),
+        typer.Option(
+            min=0, max=100, help="Higher counts fainter parts as tissue too; default: 50."
+        ),
     ] = None,
     min_tissue_mm2: Annotated[
-        float | None, typer.Option(min=0, help="Leave out smaller pieces of tissue; usual: 0.05.")
+        float | None,
+        typer.Option(min=0, help="Leave out pieces of tissue smaller than this; default: 0.05."),
     ] = None,
     pitch: Annotated[
         float | None,
@@ -61,7 +70,7 @@ def predict(
     ] = None,
     draws: Annotated[int, typer.Option(min=2, help="Samples per spot.")] = DEFAULTS.n_draws,
     steps: Annotated[
-        int, typer.Option(min=1, max=MAX_STEPS, help="Denoising steps.")
+        int, typer.Option(min=1, max=MAX_STEPS, help="Denoising steps per sample.")
     ] = DEFAULTS.n_steps,
     sampler: Annotated[SamplerName, typer.Option(help="How samples are drawn.")] = DEFAULTS.sampler,
     seed: Seed = 0,
@@ -79,21 +88,32 @@ def predict(
     embeddings: Embeddings = None,
     coordinates: Annotated[
         Path | None,
-        typer.Option(help="Where their patches lie, if the file does not say: .h5, .npz, .npy."),
+        typer.Option(
+            help="Positions of the embeddings' patches, if the file has none: .h5, .npz, .npy."
+        ),
     ] = None,
     encoder: Annotated[
-        str | None, typer.Option(help="What made the embeddings, if the file does not say.")
+        str | None,
+        typer.Option(
+            help="Encoder that made the embeddings, if the file does not say.",
+            autocompletion=encoder_names,
+        ),
     ] = None,
     patch_px: PatchPx = None,
     tolerance: ToleranceUm = None,
     species: Annotated[
-        str | None, typer.Option(help="Of the slide: a model of another one is refused.")
+        str | None, typer.Option(help="Species of the slide; a model of another one is refused.")
     ] = None,
     tissue_type: Annotated[
-        str | None, typer.Option(help="Of the slide, as breast: another one is warned of.")
+        str | None,
+        typer.Option(help="Tissue of the slide, such as breast; a model of another one warns."),
     ] = None,
-    keep_draws: Annotated[bool, typer.Option("--keep-draws", help="Keep every sample.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where it stopped.")] = False,
+    keep_draws: Annotated[
+        bool, typer.Option("--keep-draws", help="Store every sample, not only their summary.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the same command stopped.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Predict gene expression with uncertainty on a slide."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.commands.outputs import require_writable
@@ -16,52 +15,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from rich.progress import Progress
-
+    from napari_stem.commands.terminal import ProgressBars
     from napari_stem.evaluation.benchmark import Benchmark
     from napari_stem.evaluation.runs import Run
 
 FIGURES = "figures"
 
 
-class _Bars:
-    """Two bars: all runs with the time left, and beneath it the work at hand."""
+class _Shown:
+    """How many runs are done, with the time left, and the work at hand."""
 
-    def __init__(self, bars: Progress) -> None:
+    def __init__(self, bars: ProgressBars) -> None:
         self._bars = bars
-        self._runs = bars.add_task("Runs", total=None, left="")
-        self._work = bars.add_task("", total=None, left="", visible=False)
-        self.label = ""
+        self._runs: tuple[int, int, float | None] = (0, 1, None)
+        self._label = ""
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Show the work within a run."""
-        text = f"{self.label}: {what}" if self.label else what
-        self._bars.update(
-            self._work, description=text, completed=done, total=total, visible=bool(what)
-        )
+        share = f"{what} {done / max(total, 1):.0%}" if what else ""
+        text = ": ".join(word for word in (self._label, share) if word)
+        self._bars.show("Runs", *self._runs, detail=text)
 
     def on_run(self, done: int, total: int, seconds_left: float | None, label: str) -> None:
         """Show how many runs are done, and what comes next."""
-        left = "" if not seconds_left else f"{timedelta(seconds=round(seconds_left))} left"
-        self._bars.update(self._runs, completed=done, total=total, left=left)
-        self.label = label
-        self._bars.update(self._work, visible=False)
-
-
-@contextmanager
-def _bars() -> Iterator[_Bars]:
-    """Show bars on stderr while the block runs; an error wipes them."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    words = TextColumn("{task.description}"), TextColumn("{task.fields[left]}")
-    columns = (words[0], BarColumn(), MofNCompleteColumn(), words[1])
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        try:
-            yield _Bars(bars)
-        except BaseException:
-            bars.live.transient = True
-            raise
+        self._runs, self._label = (done, total, seconds_left), label
+        self._bars.show("Runs", *self._runs, detail=label)
 
 
 def run_benchmark(
@@ -109,7 +87,8 @@ def run_benchmark(
 
     options["device"] = torch_device(options.get("device", "cpu"))
     asked = BenchmarkOptions(**options)
-    with _bars() as shown:
+    with progress_bars() as bars:
+        shown = _Shown(bars)
         encoder = load_encoder(asked.encoder, asked.device)
         benchmark = Benchmark(PROTOCOLS[protocol], Dataset(folder), encoder, asked, out, shown)
         _require_same(out, benchmark.identity, overwrite=overwrite)

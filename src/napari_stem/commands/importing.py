@@ -165,7 +165,8 @@ def run_download(
     try:
         plan = plan_download(out, patterns_for(sections, patterns))
         tell(f"{plan}.")
-        download(out, plan, agreed=agreed)
+        with progress_bars() as bars:
+            download(out, plan, agreed=agreed, progress=bars.of_bytes("Downloading"))
     except KeyboardInterrupt:
         msg = f"Interrupted: what is in {out} is kept; the same command goes on."
         raise Interrupted(msg) from None

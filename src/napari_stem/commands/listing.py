@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.commands.tables import say_list
-from napari_stem.commands.terminal import tell
+from napari_stem.commands.terminal import progress_bars, tell
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,5 +102,7 @@ def download_encoder(name: str, to: Path | None) -> list[dict[str, Any]]:
         tell(
             f"Encoder '{facts.name}', {facts.size_mb} MB, from {facts.page}; licence: {facts.licence}."
         )
-        done.append({"name": facts.name, "folder": str(download(facts, to))})
+        with progress_bars() as bars:
+            folder = download(facts, to, bars.of_bytes(f"Downloading {facts.name}"))
+        done.append({"name": facts.name, "folder": str(folder)})
     return done

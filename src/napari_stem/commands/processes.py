@@ -6,8 +6,10 @@ import os
 import signal
 import socket
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from napari_stem.commands.manner import MANNER, speak, speaking
 from napari_stem.commands.terminal import Interrupted
 from napari_stem.errors import StemError
 from napari_stem.extras import require_extra
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.queues import SimpleQueue
     from pathlib import Path
+
+    from napari_stem.commands.manner import Manner
 
 
 def run_together(n_processes: int, folder: Path, out: Path, **options: Any) -> dict[str, Any]:
@@ -42,7 +46,7 @@ def run_together(n_processes: int, folder: Path, out: Path, **options: Any) -> d
     from torch.multiprocessing.spawn import ProcessException, start_processes
 
     outcomes: SimpleQueue[tuple[str, Any]] = get_context("spawn").SimpleQueue()
-    arguments = (n_processes, _free_port(), outcomes, folder, out, options)
+    arguments = (n_processes, _free_port(), outcomes, replace(MANNER), folder, out, options)
     failed: Exception | None = None
     with _left_to_children():
         try:
@@ -69,6 +73,7 @@ def _work(
     n_processes: int,
     port: int,
     outcomes: SimpleQueue[tuple[str, Any]],
+    manner: Manner,
     folder: Path,
     out: Path,
     options: dict[str, Any],
@@ -90,7 +95,9 @@ def _work(
     signal.signal(signal.SIGINT, signal.default_int_handler)
     result: Any
     try:
-        result = run_train(folder, out, **options)
+        with speaking():
+            speak(manner.verbosity, manner.log_file if rank == 0 else None)
+            result = run_train(folder, out, **options)
     except StemError as error:
         outcomes.put(("failed", str(error)))
         raise SystemExit(1) from error

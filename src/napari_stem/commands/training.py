@@ -107,16 +107,23 @@ def _say_cost(dataset: Dataset, options: TrainingOptions, n_processes: int) -> N
         )
 
 
-def run_evaluate(prediction: Path, truth: Path) -> dict[str, Any]:
+def run_evaluate(prediction: Path, truth: Path, *, allow_partial: bool = False) -> dict[str, Any]:
     """Compare a prediction with counts; says on stderr what it rests on. Returns metrics and unit."""
-    from napari_stem.evaluation.comparison import compare, read_prediction, read_truth
+    from napari_stem.evaluation.comparison import (
+        compare,
+        is_too_few,
+        read_prediction,
+        read_truth,
+    )
 
-    found = compare(read_prediction(prediction), read_truth(truth))
+    found = compare(read_prediction(prediction), read_truth(truth), allow_partial=allow_partial)
     figures = found.as_json()
     tell(
         f"{figures['n_spots']} spots matched by {found.matched_by}, of {found.n_predicted} predicted "
-        f"and {found.n_measured} measured."
+        f"and {found.n_truth} measured."
     )
+    if is_too_few(figures["n_matched"], found.n_predicted, found.n_truth):
+        tell("These are less than half of either table: the figures say little of the section.")
     if found.genes_left_out:
         tell(
             f"{len(found.genes_left_out)} predicted genes were not measured and are left out: "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_stem.settings import cache_dir
+from napari_stem.caches import CACHES, keep_bounded, touch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,15 +51,15 @@ class EmbeddingCache:
     def __init__(self, slide: Slide, encoder: Encoder) -> None:
         self._width = encoder.width
         name = f"{_key(slide, slide.require_mpp(), encoder)}.sqlite"
-        path = cache_dir() / "embeddings" / name
+        path = CACHES["embeddings"].folder / name
         self._path: Path | None = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(self._connect()) as connection, connection:
-                for table in _TABLES:
-                    connection.execute(table)
+            self._connect().close()
         except (OSError, sqlite3.Error) as error:
             self._give_up(error)
+        touch(path)
+        keep_bounded("embeddings", keep=[path])
 
     def get(
         self, spots: Spots, transform: int = 0
@@ -95,7 +95,14 @@ class EmbeddingCache:
             self._give_up(error)
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(str(self._path), timeout=10)
+        connection = sqlite3.connect(str(self._path), timeout=10)
+        try:
+            for table in _TABLES:  # again and again: the file may have been removed meanwhile
+                connection.execute(table)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
 
     def _give_up(self, error: Exception) -> None:
         _log.warning("Embeddings are not kept: %s cannot be used (%s).", self._path, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from napari_stem.encoders.base import Encoder
     from napari_stem.geometry import Spots
     from napari_stem.slide.base import Slide
+
+logger = logging.getLogger(__name__)
 
 N_TRANSFORMS = 8  # of a square: the dihedral group
 _SPOTS_PER_BATCH = 8
@@ -96,6 +99,7 @@ class Embedder:
         found = np.stack([embedding for embedding, _ in cached], axis=1)
         known = np.stack([whether for _, whether in cached], axis=1)  # (n, transforms)
         missing = np.flatnonzero(~known.all(axis=1))
+        logger.debug("%d of %d spots must be embedded.", len(missing), len(spots))
         missing = missing[along_tiles(spots.take(missing))]
         batches = [
             missing[start : start + _SPOTS_PER_BATCH]

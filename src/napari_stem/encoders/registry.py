@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from importlib import metadata
 from importlib.util import find_spec
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from napari_stem.encoders.base import Encoder
     from napari_stem.encoders.facts import EncoderFacts
+
+logger = logging.getLogger(__name__)
 
 TRUST_VARIABLE = "NAPARI_STEM_TRUST_REMOTE_CODE"
 _EXTRA = "pip install 'napari-stem[encoders]'"
@@ -64,6 +67,7 @@ def load_encoder(
         part
     ) in parts:  # all at once: the second may be missing, and the first takes a minute to load
         _require_ready(part, folder, trust_remote_code)
+    logger.info("Encoder '%s' is loaded to %s.", name, device)
     encoders = [_load(part, device, fields_um, precision, folder) for part in parts]
     if len(encoders) == 1:
         return encoders[0]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Index = NDArray[np.int64]
 
 MatchedBy = Literal["name", "position"]
+LEAST_SHARE = 0.5  # of the smaller table's spots that must match
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Comparison:
         As `napari_stem.evaluation.metrics.evaluate` returns them.
     matched_by
         How spots of the two tables were paired.
-    n_predicted, n_measured
+    n_predicted, n_truth
         Finished spots of the prediction, and spots of the measurement.
     genes_left_out
         Predicted, but not measured.
@@ -45,13 +46,19 @@ class Comparison:
     figures: dict[str, Any]
     matched_by: MatchedBy
     n_predicted: int
-    n_measured: int
+    n_truth: int
     genes_left_out: tuple[str, ...]
     unit: str
 
     def as_json(self) -> dict[str, Any]:
-        """Figures and unit, JSON-ready."""
-        return {**self.figures, "unit": self.unit}
+        """Figures, their unit, and how many spots they rest on, JSON-ready."""
+        return {
+            **self.figures,
+            "unit": self.unit,
+            "n_matched": self.figures["n_spots"],
+            "n_predicted": self.n_predicted,
+            "n_truth": self.n_truth,
+        }
 
 
 def read_prediction(path: Path) -> anndata.AnnData:
@@ -106,8 +113,14 @@ def read_truth(path: Path) -> anndata.AnnData:
     return table
 
 
-def compare(prediction: anndata.AnnData, truth: anndata.AnnData) -> Comparison:
+def compare(
+    prediction: anndata.AnnData, truth: anndata.AnnData, *, allow_partial: bool = False
+) -> Comparison:
     """Evaluate a prediction against raw counts, in the prediction's own unit.
+
+    At least half of the smaller table's spots must match. A prediction of one region of a section, or of a
+    whole slide around what was measured, matches in full by that; two lattices that meet here and there by
+    chance do not, and give figures that look good over a handful of spots.
 
     Parameters
     ----------
@@ -115,11 +128,13 @@ def compare(prediction: anndata.AnnData, truth: anndata.AnnData) -> Comparison:
         As `read_prediction` returns; spots that are not done are left out.
     truth
         Raw counts in ``X``, gene names in ``var_names``.
+    allow_partial
+        Compare however few spots match.
 
     Raises
     ------
     PredictionError
-        No spot is done, or no spot or gene of the two belongs together.
+        No spot is done, no spot or gene of the two belongs together, or too few spots do.
     """
     unit = normalisation(str(prediction.uns[PROVENANCE_KEY]["normalisation"]))
     done = prediction[np.asarray(prediction.obs["done"], dtype=bool)]
@@ -136,6 +151,8 @@ def compare(prediction: anndata.AnnData, truth: anndata.AnnData) -> Comparison:
     rows, truth_rows, matched_by = pair_spots(
         done.obs_names, np.asarray(done.obsm["spatial"], float), _spot_radius_px(done), truth
     )
+    if not allow_partial:
+        _require_enough(len(rows), done.n_obs, truth.n_obs, matched_by)
     columns = done.var_names.get_indexer(genes)
     measured = normalised(truth, genes, unit.name)[truth_rows]
     draws = done.obsm["draws"] if "draws" in done.obsm else None  # noqa: SIM401 - not a dict
@@ -148,6 +165,27 @@ def compare(prediction: anndata.AnnData, truth: anndata.AnnData) -> Comparison:
     )
     left_out = tuple(str(gene) for gene in asked if gene not in truth.var_names)
     return Comparison(figures, matched_by, done.n_obs, truth.n_obs, left_out, unit.label)
+
+
+def is_too_few(n_matched: int, n_predicted: int, n_truth: int) -> bool:
+    """Whether less than half of the smaller table's spots match."""
+    return n_matched < LEAST_SHARE * min(n_predicted, n_truth)
+
+
+def _require_enough(n_matched: int, n_predicted: int, n_truth: int, matched_by: MatchedBy) -> None:
+    if not is_too_few(n_matched, n_predicted, n_truth):
+        return
+    why = {
+        "name": "the others go by other names, and the tables state no positions to match by",
+        "position": "the others lie further apart than half a spot: another lattice, another slide, or pixels "
+        "of another level or scale",
+    }[matched_by]
+    msg = (
+        f"Only {n_matched} of {n_predicted} predicted and {n_truth} measured spots match by {matched_by}; "
+        f"{why}. Figures over so few mislead: predict at the measured spots ('predict --spots' takes the "
+        f"truth's .h5ad), or compare them all the same (--allow-partial, allow_partial=True)."
+    )
+    raise PredictionError(msg)
 
 
 def pair_spots(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from napari_stem.geometry import Spots
     from napari_stem.model.head import Head
     from napari_stem.settings import SamplingSettings
+
+logger = logging.getLogger(__name__)
 
 
 class Model:
@@ -212,6 +215,7 @@ def load_folder(folder: Path) -> Model:
     from safetensors import SafetensorError
 
     config = read_config(folder)
+    logger.info("Model '%s' is loaded from %s.", config.name, folder)
     require_same_weights(folder, config)
     try:
         return _assemble(config, folder / WEIGHTS_FILE)

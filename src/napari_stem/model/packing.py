@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
+from napari_stem.caches import CACHES, keep_bounded, touch
 from napari_stem.errors import ModelError, OutputError
 from napari_stem.model.config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from napari_stem.settings import cache_dir
@@ -91,8 +92,9 @@ def unpacked(path: Path) -> Path:
         The file is damaged or holds no model, or there is no room for it.
     """
     try:
-        folder = cache_dir() / "models" / _digest(path)[:32]
+        folder = CACHES["models"].folder / _digest(path)[:32]
         if all((folder / name).is_file() for name in NEEDED):
+            touch(folder)
             return folder
         with zipfile.ZipFile(path) as archive:
             members = _members(archive, path)
@@ -101,6 +103,7 @@ def unpacked(path: Path) -> Path:
             for name in reversed(FILES):  # config.json last: a folder with all is a whole one
                 if name in members:
                     _extract(archive, members[name], folder / name)
+        keep_bounded("models", keep=[folder])
     except _DAMAGE as error:
         raise ModelError(f"{path} is damaged or no .zip ({error}); copy it again.") from error
     except OSError as error:

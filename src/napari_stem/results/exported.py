@@ -6,8 +6,8 @@ import hashlib
 import shutil
 from typing import TYPE_CHECKING
 
+from napari_stem.caches import CACHES
 from napari_stem.errors import PredictionError
-from napari_stem.settings import cache_dir
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ def unpacked(path: Path) -> Path:
         told = path.stat()
         digest = hashlib.blake2b(digest_size=6)
         digest.update(f"{path.resolve()} {told.st_size} {told.st_mtime_ns}".encode())
-        folder = cache_dir() / "predictions" / f"{path.stem}-{digest.hexdigest()}.zarr"
+        folder = CACHES["predictions"].folder / f"{path.stem}-{digest.hexdigest()}.zarr"
         if folder.is_dir():
             return folder
         fresh = folder.with_name(f"{folder.name}.partial")

@@ -8,12 +8,11 @@ import threading
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.settings import cache_dir
+from napari_stem.caches import CACHES, entries, shrink
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FOLDER = "answers"
 _writing = threading.Lock()
 logger = logging.getLogger(__name__)
 
@@ -48,9 +47,10 @@ def keep_answers(fingerprint: str, **answers: Any) -> None:
             partial = file.with_suffix(f".{uuid.uuid4().hex[:8]}.partial")
             partial.write_text(json.dumps(told), encoding="utf-8")
             partial.replace(file)
+            shrink(entries(["answers"]), CACHES["answers"].limit_bytes, keep=[file])
         except OSError as error:
             logger.warning("What was said of a slide cannot be remembered: %s", error)
 
 
 def _file(fingerprint: str) -> Path:
-    return cache_dir() / FOLDER / f"{fingerprint}.json"
+    return CACHES["answers"].folder / f"{fingerprint}.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from napari_stem.slide.base import Progress, Slide
     from napari_stem.slide.location import Location
     from napari_stem.slide.native import Native
+
+logger = logging.getLogger(__name__)
 
 # In order of preference. Loaded when a file is opened: tifffile and zarr take half a second.
 READERS = {
@@ -89,6 +92,7 @@ def open_slide(
 
     location = locate(path)
     chosen, native = _choose(location, reader)
+    logger.info("Slide %s is read by '%s'.", path, chosen.NAME)
     return completed(
         location, native, reader=chosen.NAME, stated=mpp, progress=progress, early=early
     )

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_stem.caches import keep_bounded
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.settings import CACHE_VARIABLE
 from napari_stem.slide.array_slide import READ_ERRORS, LevelPixels, pixels_of_array
 from napari_stem.slide.halving import halve
-from napari_stem.slide.level_cache import Use, keep_bounded, new_store, store_folder
+from napari_stem.slide.level_cache import Use, new_store, store_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -188,7 +189,7 @@ def _write_store(
         arrays = [_new_array(group, index, size) for index, size in enumerate(plan.sizes)]
         _fill(plan, source, arrays, progress, sketch)
         group.attrs.update({"ome": _ome_metadata(plan), "napari_stem": plan.stamp})
-    keep_bounded(plan.folder)
+    keep_bounded("pyramids", keep=[plan.folder])
 
 
 def _new_array(group: Any, index: int, size: SizePx) -> Any:

@@ -9,13 +9,14 @@ import errno
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from napari_stem.encoders.hub_progress import reporting
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.dataset import METADATA, SLIDES, TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 HEST = "MahmoodLab/hest"
@@ -108,7 +109,13 @@ def plan_download(out: Path, patterns: Sequence[str]) -> Plan:
     )
 
 
-def download(out: Path, plan: Plan, *, agreed: bool = False) -> None:
+def download(
+    out: Path,
+    plan: Plan,
+    *,
+    agreed: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
     """Download what was planned; files that are there stay, so that a broken-off download goes on.
 
     Parameters
@@ -119,6 +126,8 @@ def download(out: Path, plan: Plan, *, agreed: bool = False) -> None:
         From `plan_download`.
     agreed
         Whether more than 20 GB may be downloaded.
+    progress
+        Told (bytes so far, of how many). None: bars on stderr.
 
     Raises
     ------
@@ -133,9 +142,12 @@ def download(out: Path, plan: Plan, *, agreed: bool = False) -> None:
     _require_space(out, plan.n_bytes_missing)
     from huggingface_hub import snapshot_download
 
+    options: dict[str, Any] = {}
+    if progress is not None:
+        options["tqdm_class"] = reporting(progress, n_all=plan.n_bytes_missing)
     with _told(out):
         snapshot_download(
-            HEST, repo_type="dataset", local_dir=out, allow_patterns=list(plan.patterns)
+            HEST, repo_type="dataset", local_dir=out, allow_patterns=list(plan.patterns), **options
         )
 
 

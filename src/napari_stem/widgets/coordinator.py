@@ -196,6 +196,7 @@ class Coordinator(QObject):
         self.runs.ended.connect(self._on_run_ended)
         self.predictions.shown.connect(self._on_shown)
         self.predictions.put_away.connect(self._on_put_away)
+        self.predictions.told.connect(show_info)
         panels.genes.gene_chosen.connect(lambda _: self._tell_hints())
 
     def _on_activated(self, slide: Slide | None) -> None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_stem.caches import CACHES, TOUCH_S, keep_bounded, touch
 from napari_stem.errors import PredictionError, StemError
 from napari_stem.geometry import Mpp
-from napari_stem.settings import cache_dir
 from napari_stem.widgets.predictions_list import Listed, is_same_size, um_per_pixel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from napari_stem.caches import Entry
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.map_display import MapDisplay
@@ -34,6 +36,7 @@ class PredictionControl(QObject):
     put_away = Signal(
         object
     )  # a slide whose maps were made with another pixel size than it has now
+    told = Signal(str)  # what the user may like to know
 
     def __init__(
         self,
@@ -51,12 +54,18 @@ class PredictionControl(QObject):
         panel.chosen.connect(self.choose)
         slides.activated.connect(self._on_activated)
         slides.resized.connect(self._on_resized)
+        # other processes remove nothing that was in use a moment ago, this one nothing that it opened
+        timer = QTimer(self)
+        timer.timeout.connect(self._touch)
+        timer.start(TOUCH_S * 1000)
 
     def begin(
         self, slide: Slide, prediction: Prediction, reliability: Mapping[str, float | None]
     ) -> None:
         """Show a prediction on its slide, which need not be the active one."""
         self._open[prediction.path] = (prediction, reliability)
+        self._touch()
+        self._jobs.start(keep_bounded, "predictions", list(self._open), done=self._forget)
         self._slides.owns(slide, prediction.path)
         self._on_screen[slide.fingerprint] = prediction.path
         if slide is self._slides.slide:
@@ -137,6 +146,27 @@ class PredictionControl(QObject):
             listed.setdefault(each.path, each)
         self._list()
 
+    def _touch(self) -> None:
+        for path in self._open:
+            if path.parent == CACHES["predictions"].folder:
+                touch(path)
+
+    def _forget(self, removed: Sequence[Entry]) -> None:
+        """List no more what was removed for want of room, and say so."""
+        gone = [entry for entry in removed if entry.cache == "predictions"]
+        if not gone:
+            return
+        for entry in gone:
+            for listed in self._listed.values():
+                listed.pop(entry.path, None)
+        self._list()
+        latest = datetime.fromtimestamp(max(entry.used for entry in gone)).astimezone()
+        many = f"{len(gone)} predictions were" if len(gone) > 1 else "1 prediction was"
+        self.told.emit(
+            f"{many} removed to make room, last used on {latest:%d %b %Y} or before; 'napari-stem cache' "
+            f"shows how much is kept, and which variable keeps more."
+        )
+
     def _list(self) -> None:
         slide = self._slides.slide
         if slide is None:
@@ -184,7 +214,7 @@ def _stored(fingerprint: str) -> list[Listed]:
     from napari_stem.results import PROVENANCE_KEY, Prediction
 
     found = []
-    for path in sorted((cache_dir() / "predictions").glob("*.zarr")):
+    for path in sorted(CACHES["predictions"].folder.glob("*.zarr")):
         try:
             told: dict[str, Any] = json.loads(
                 str(zarr.open_array(path / "uns" / PROVENANCE_KEY / "json", mode="r")[()])

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QThreadPool, Signal
 
+from napari_stem.caches import CACHES
 from napari_stem.errors import StemError
-from napari_stem.settings import cache_dir
 from napari_stem.widgets.garbage import collect_on_gui_thread
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def prediction_path(
     provenance |= also or {}
     digest = hashlib.blake2b(json.dumps(provenance, sort_keys=True).encode(), digest_size=6)
     digest.update(spots.x_px.tobytes() + spots.y_px.tobytes())
-    return cache_dir() / "predictions" / f"{slide.path.stem}-{digest.hexdigest()}.zarr"
+    return CACHES["predictions"].folder / f"{slide.path.stem}-{digest.hexdigest()}.zarr"
 
 
 class Reporter(QObject):

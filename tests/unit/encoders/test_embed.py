@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from napari_stem.caches import entries, remove
 from napari_stem.encoders.base import PatchSpec
 from napari_stem.encoders.cache import EmbeddingCache, rounded
 from napari_stem.encoders.embed import Embedder, turned
@@ -176,6 +177,19 @@ def test_a_cache_that_breaks_on_the_way_is_given_up(cache, slide, caplog) -> Non
     embedding = embedder.embed(spots)
     assert np.isfinite(embedding).all()
     assert "Embeddings are not kept" in caplog.text
+
+
+def test_a_cache_that_is_cleared_on_the_way_is_filled_again(cache, slide, caplog) -> None:
+    spots, encoder = spots_of(slide), Colours()
+    embedder = Embedder(slide, encoder)
+    before = embedder.embed(spots)
+    (entry,) = entries(["embeddings"])
+    assert entry.may_be_open  # 'napari-stem cache clear' leaves it, unless forced
+    assert remove(entry)
+    np.testing.assert_array_equal(embedder.embed(spots), before)
+    Embedder(slide, encoder).embed(spots)
+    assert encoder.n_seen == 2 * len(spots)
+    assert caplog.text == ""
 
 
 def test_a_cut_vector_is_made_again(cache, slide) -> None:

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_stem.caches import IN_USE_S
 from napari_stem.errors import SlideError
 from napari_stem.slide import open_slide
-from napari_stem.slide.level_cache import IN_USE_S, LIMIT_GB, limit_bytes
 
 
 @pytest.fixture
@@ -67,25 +67,16 @@ def test_the_least_recently_used_stores_make_room(tmp_path, cache, opened, monke
     one, two, three, four = flat_images(tmp_path, 4)
     first, second = opened(one).fingerprint, opened(two).fingerprint
     n_bytes = sum(f.stat().st_size for f in (cache / "pyramids" / first).rglob("*") if f.is_file())
-    monkeypatch.setenv("NAPARI_STEM_CACHE_GB", str(2.5 * n_bytes / 1e9))
+    monkeypatch.setenv("NAPARI_STEM_PYRAMIDS_GB", str(2.5 * n_bytes / 1e9))
     third = opened(three).fingerprint
     assert len(stores(cache)) == 3  # over the limit, but all of them may be open somewhere
     long_ago = time.time() - 2 * IN_USE_S
-    os.utime(cache / "pyramids" / first / "zarr.json", (long_ago + 10, long_ago + 10))
-    os.utime(cache / "pyramids" / second / "zarr.json", (long_ago, long_ago))
+    for name, when in ((first, long_ago + 10), (second, long_ago)):
+        for path in (cache / "pyramids" / name, cache / "pyramids" / name / "zarr.json"):
+            os.utime(path, (when, when))
     opened(one)  # used again
     fourth = opened(four).fingerprint
     assert stores(cache) == sorted([first, third, fourth])
-
-
-def test_the_limit_is_read_from_the_environment(monkeypatch, caplog):
-    monkeypatch.delenv("NAPARI_STEM_CACHE_GB", raising=False)
-    assert limit_bytes() == LIMIT_GB * 1e9
-    monkeypatch.setenv("NAPARI_STEM_CACHE_GB", "0.5")
-    assert limit_bytes() == 5e8
-    monkeypatch.setenv("NAPARI_STEM_CACHE_GB", "much")
-    assert limit_bytes() == LIMIT_GB * 1e9
-    assert "NAPARI_STEM_CACHE_GB=much" in caplog.text
 
 
 def test_a_full_disk(jpeg_path, cache, opened, monkeypatch, caplog, picture):

@@ -1,0 +1,266 @@
+"""What the program keeps on disk by itself: what it is, how much of it, and what goes when it is too much.
+
+Every cache is a folder of its own in `napari_stem.settings.cache_dir`. An entry is known by a name that only
+this program gives, so that nothing else is ever counted or removed. Its last use is its own date: who uses one
+says so (`touch`), and what was used within the last hour may be open in another process and stays.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_stem.settings import cache_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from pathlib import Path
+
+IN_USE_S = 3600  # what was used within this time may be open in another process
+TOUCH_S = 600  # how often a process says so of what it has open
+ABANDONED_S = 24 * 3600  # what is half-made for this long belongs to no living process
+ALL_VARIABLE = "NAPARI_STEM_CACHE_GB"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cache:
+    """One kind of things that are kept.
+
+    Attributes
+    ----------
+    name
+        Also that of its folder.
+    holds
+        What it is, for users.
+    without
+        What its loss means to them.
+    stem, ending
+        Regular expressions of the names of its entries.
+    limit_gb
+        Most that it may take, unless ``variable`` says otherwise.
+    """
+
+    name: str
+    holds: str
+    without: str
+    stem: str
+    ending: str
+    limit_gb: float
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return cache_dir() / self.name
+
+    @property
+    def variable(self) -> str:
+        """Environment variable that sets its limit, in GB."""
+        return f"NAPARI_STEM_{self.name.upper()}_GB"
+
+    @property
+    def limit_bytes(self) -> float:
+        """Most bytes that it may take."""
+        stated = stated_bytes(self.variable)
+        return self.limit_gb * 1e9 if stated is None else stated
+
+
+_DIGEST = "[0-9a-f]{32}"
+CACHES = {
+    cache.name: cache
+    for cache in (
+        # A section of 200 genes takes 0.1 to 1 GB with its samples: the work of some weeks.
+        Cache(
+            "predictions",
+            "predictions made or unpacked in the window",
+            "lost unless exported",
+            r".+-[0-9a-f]{12}",
+            r"\.zarr",
+            20,
+        ),
+        # A slide that lacks levels takes up to 2 GB and minutes: a study of some ten such slides.
+        Cache(
+            "pyramids",
+            "levels of slides that lack them",
+            "made again when a slide is opened",
+            _DIGEST,
+            "",
+            20,
+        ),
+        # A whole slide takes about 0.1 GB an encoder, and hours where that is large: some hundred slides.
+        Cache(
+            "embeddings",
+            "what image encoders said of patches",
+            "made again, which can take hours",
+            rf"{_DIGEST}-[0-9.]+-[0-9.]+-.+",
+            r"\.sqlite",
+            10,
+        ),
+        # Unpacked again within seconds: a handful of the largest.
+        Cache("models", "models unpacked from .zip", "unpacked again", _DIGEST, "", 5),
+        # A few hundred bytes a slide: some ten thousand slides.
+        Cache(
+            "answers",
+            "what you said of slides",
+            "their pixel size is asked again",
+            _DIGEST,
+            r"\.json",
+            0.01,
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing that is kept: a file or a folder.
+
+    Attributes
+    ----------
+    cache
+        Name of its cache.
+    path
+        Where it lies.
+    n_bytes
+        Size on disk.
+    used
+        When it was last used, in seconds since 1970.
+    is_whole
+        Whether it was written to its end; else a living process may still be writing it.
+    """
+
+    cache: str
+    path: Path
+    n_bytes: int
+    used: float
+    is_whole: bool
+
+    @property
+    def may_be_open(self) -> bool:
+        """Whether another process may be using or writing it now."""
+        return time.time() - self.used < (IN_USE_S if self.is_whole else ABANDONED_S)
+
+
+def entries(names: Iterable[str] = CACHES) -> list[Entry]:
+    """Find what lies in some caches, the least recently used first."""
+    found = [entry for name in names for entry in _entries(CACHES[name])]
+    return sorted(found, key=lambda entry: entry.used)
+
+
+def touch(path: Path) -> None:
+    """Say that an entry is in use now."""
+    with suppress(OSError):  # a read-only cache is as good
+        os.utime(path)
+
+
+def remove(entry: Entry) -> bool:
+    """Remove an entry at once, so that nobody opens one half removed; tell whether that went well."""
+    doomed = entry.path.with_name(f"{entry.path.name}.{uuid.uuid4().hex[:8]}.outdated")
+    try:
+        entry.path.rename(doomed)
+        if doomed.is_dir():
+            shutil.rmtree(doomed)
+        else:
+            doomed.unlink()
+            entry.path.with_name(f"{entry.path.name}-journal").unlink(missing_ok=True)  # SQLite's
+    except OSError as error:  # another process removes it too, or Windows has it open
+        logger.warning("%s is not removed: %s", entry.path, error)
+        return False
+    return True
+
+
+def keep_bounded(name: str, keep: Collection[Path] = ()) -> list[Entry]:
+    """Remove the least recently used of a cache until it fits its limit, and all fit the common one.
+
+    Parameters
+    ----------
+    name
+        Of the cache that has grown.
+    keep
+        What stays even if it is larger than the limit, as does what may be open elsewhere.
+
+    Returns
+    -------
+    What was removed, leftovers of killed processes aside.
+    """
+    for entry in entries([name]):
+        if not entry.is_whole and not entry.may_be_open:
+            remove(entry)
+    removed = shrink(entries([name]), CACHES[name].limit_bytes, keep)
+    common = stated_bytes(ALL_VARIABLE)
+    if common is not None:
+        removed += shrink(entries(), common, keep)
+    for entry in removed:
+        logger.info("Removed %s: the cache was full.", entry.path)
+    return removed
+
+
+def shrink(found: Iterable[Entry], limit_bytes: float, keep: Collection[Path] = ()) -> list[Entry]:
+    """Remove entries, the first ones first, until the rest fits; those that may be open stay.
+
+    Returns
+    -------
+    What was removed.
+    """
+    return [entry for entry in surplus(found, limit_bytes, keep) if remove(entry)]
+
+
+def surplus(found: Iterable[Entry], limit_bytes: float, keep: Collection[Path] = ()) -> list[Entry]:
+    """Which entries `shrink` would remove."""
+    found = list(found)
+    total, chosen = sum(entry.n_bytes for entry in found), []
+    for entry in found:
+        if total <= limit_bytes:
+            break
+        if entry.path not in keep and not entry.may_be_open:
+            chosen.append(entry)
+            total -= entry.n_bytes
+    return chosen
+
+
+def _entries(cache: Cache) -> Iterable[Entry]:
+    whole = re.compile(cache.stem + cache.ending)
+    half = re.compile(rf"{cache.stem}({cache.ending})?(\.[0-9a-f]{{8}}|\.partial|\.outdated)+")
+    try:
+        paths = list(cache.folder.iterdir())
+    except OSError:  # nothing was kept yet
+        return
+    for path in paths:
+        is_whole = whole.fullmatch(path.name) is not None
+        if path.is_symlink() or not (is_whole or half.fullmatch(path.name)):
+            continue
+        with suppress(OSError):  # it has just gone
+            dates = [path.stat().st_mtime]
+            if is_whole and (path / "zarr.json").is_file():
+                dates.append((path / "zarr.json").stat().st_mtime)
+            yield Entry(cache.name, path, size_on_disk(path), max(dates), is_whole)
+
+
+def size_on_disk(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    if path.is_file():
+        return path.stat().st_size
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118 - ten thousands of them
+    return total
+
+
+def stated_bytes(variable: str) -> float | None:
+    """Bytes that an environment variable states in GB; None where it states nothing."""
+    text = os.environ.get(variable, "")
+    try:
+        return max(0.0, float(text)) * 1e9 if text else None
+    except ValueError:
+        logger.warning("%s=%s is no number of GB and is not used.", variable, text)
+        return None

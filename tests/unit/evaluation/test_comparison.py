@@ -1,0 +1,93 @@
+"""Whether the spots of a prediction and of a measurement are the same ones, before figures are made."""
+
+from __future__ import annotations
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_stem.errors import PredictionError
+from napari_stem.evaluation.comparison import compare
+from napari_stem.results import PROVENANCE_KEY
+
+GENES = ["ERBB2", "CD74", "FASN"]
+PITCH_PX, SPOT_PX = 200.0, 100.0
+
+
+def lattice(n_rows: int, n_columns: int) -> np.ndarray:
+    """(n, 2) centres (x, y), row by row."""
+    y, x = np.mgrid[:n_rows, :n_columns]
+    return PITCH_PX * np.stack([x.ravel(), y.ravel()], axis=1)
+
+
+def truth_at(xy_px: np.ndarray, name: str = "truth") -> anndata.AnnData:
+    counts = np.random.default_rng(0).poisson(5, (len(xy_px), len(GENES))).astype(np.float32)
+    names = [f"{name} {n}" for n in range(len(xy_px))]
+    return anndata.AnnData(
+        counts,
+        obs=pd.DataFrame(index=names),
+        var=pd.DataFrame(index=GENES),
+        obsm={"spatial": xy_px},
+    )
+
+
+def prediction_at(
+    xy_px: np.ndarray, name: str = "spot", n_done: int | None = None
+) -> anndata.AnnData:
+    values = np.random.default_rng(1).normal(2, 1, (len(xy_px), len(GENES))).astype(np.float32)
+    names = [f"{name} {n}" for n in range(len(xy_px))]
+    done = np.arange(len(xy_px)) < (len(xy_px) if n_done is None else n_done)
+    return anndata.AnnData(
+        values,
+        obs=pd.DataFrame({"done": done}, index=names),
+        var=pd.DataFrame(index=GENES),
+        obsm={"spatial": xy_px},
+        layers={"q05": values - 1, "q95": values + 1},
+        uns={
+            PROVENANCE_KEY: {"normalisation": "log2_counts"},
+            "spatial": {"slide": {"scalefactors": {"spot_diameter_fullres": SPOT_PX}}},
+        },
+    )
+
+
+def test_lattices_that_meet_by_chance_are_no_comparison() -> None:
+    here = lattice(10, 10)
+    there = here * 1.05  # drifts out of reach after a few spots
+    with pytest.raises(PredictionError, match=r"Only (\d+) of 100 predicted and 100") as refusal:
+        compare(prediction_at(here), truth_at(there))
+    assert "another lattice, another slide" in str(refusal.value)
+    assert "--allow-partial" in str(refusal.value)
+    found = compare(prediction_at(here), truth_at(there), allow_partial=True).as_json()
+    assert 0 < found["n_matched"] == found["n_spots"] < 50
+    assert (found["n_predicted"], found["n_truth"]) == (100, 100)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "measured"),
+    [
+        pytest.param(lattice(20, 20), lattice(4, 4), id="the whole slide around a core"),
+        pytest.param(lattice(4, 4), lattice(20, 20), id="one region of a section"),
+        pytest.param(lattice(4, 4), lattice(2, 20), id="half of the smaller one"),
+    ],
+)
+def test_a_part_that_is_whole_in_itself_is_one(predicted: np.ndarray, measured: np.ndarray) -> None:
+    found = compare(prediction_at(predicted), truth_at(measured)).as_json()
+    assert found["n_matched"] >= min(len(predicted), len(measured)) / 2
+    assert (found["n_predicted"], found["n_truth"]) == (len(predicted), len(measured))
+
+
+def test_only_finished_spots_count() -> None:
+    spots = lattice(10, 10)
+    found = compare(prediction_at(spots, n_done=20), truth_at(spots)).as_json()
+    assert (found["n_matched"], found["n_predicted"], found["n_truth"]) == (20, 20, 100)
+
+
+def test_few_common_names_without_positions_are_no_comparison() -> None:
+    truth = truth_at(lattice(10, 10), "spot")
+    truth.obs_names = [f"spot {n}" if n < 4 else f"other {n}" for n in range(100)]
+    del truth.obsm["spatial"]
+    with pytest.raises(
+        PredictionError, match=r"Only 4 of 100 predicted .* match by name; the others"
+    ):
+        compare(prediction_at(lattice(10, 10)), truth)

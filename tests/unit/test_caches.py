@@ -1,0 +1,131 @@
+"""What the caches hold, and what is removed of it: ours alone, least recently used first, nothing in use."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from napari_stem.caches import CACHES, IN_USE_S, entries, keep_bounded, remove, touch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LONG_AGO_S = 30 * 24 * 3600
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("NAPARI_STEM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def made(path: Path, n_bytes: int, age_s: float = LONG_AGO_S) -> Path:
+    """A folder (.zarr) or file of a size, last used some time ago."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix in {".sqlite", ".json"}:
+        path.write_bytes(b"0" * n_bytes)
+    else:
+        path.mkdir()
+        (path / "data").write_bytes(b"0" * n_bytes)
+    when = time.time() - age_s
+    os.utime(path, (when, when))
+    return path
+
+
+def prediction(cache: Path, number: int, n_bytes: int = 1000, age_s: float = LONG_AGO_S) -> Path:
+    return made(cache / "predictions" / f"slide-{number:012x}.zarr", n_bytes, age_s)
+
+
+def test_the_least_recently_used_goes_first(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = prediction(cache, 1, age_s=3 * LONG_AGO_S)
+    oldest = prediction(cache, 2, age_s=4 * LONG_AGO_S)
+    young = prediction(cache, 3, age_s=2 * LONG_AGO_S)
+    monkeypatch.setenv("NAPARI_STEM_PREDICTIONS_GB", "1.5e-6")
+    with caplog.at_level(logging.INFO):
+        assert [entry.path for entry in keep_bounded("predictions")] == [oldest, old]
+    assert str(oldest) in caplog.text
+    assert list(young.parent.iterdir()) == [young]
+
+
+def test_what_may_be_open_or_is_to_be_kept_stays(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAPARI_STEM_PREDICTIONS_GB", "0")
+    shown, used = prediction(cache, 1), prediction(cache, 2, age_s=IN_USE_S - 60)
+    touched = prediction(cache, 3)
+    touch(touched)
+    assert keep_bounded("predictions", keep=[shown]) == []
+    assert shown.exists()
+    assert used.exists()
+
+
+def test_one_limit_for_all_caches(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    young = prediction(cache, 1, age_s=LONG_AGO_S)
+    old = made(cache / "embeddings" / f"{'a' * 32}-0.5-0.5-uni-1.sqlite", 1000, 2 * LONG_AGO_S)
+    monkeypatch.setenv("NAPARI_STEM_CACHE_GB", "1.5e-6")
+    assert [entry.path for entry in keep_bounded("predictions")] == [old]
+    assert young.exists()
+
+
+def test_limits_are_read_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pyramids = CACHES["pyramids"]
+    monkeypatch.delenv(pyramids.variable, raising=False)
+    assert pyramids.limit_bytes == 20e9
+    monkeypatch.setenv("NAPARI_STEM_PYRAMIDS_GB", "0.5")
+    assert pyramids.limit_bytes == 5e8
+    monkeypatch.setenv("NAPARI_STEM_PYRAMIDS_GB", "much")
+    assert pyramids.limit_bytes == 20e9
+    assert "NAPARI_STEM_PYRAMIDS_GB=much" in caplog.text
+
+
+def test_nothing_but_ours_is_seen(cache: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious.zarr"
+    precious.mkdir()
+    (cache / "predictions").mkdir(parents=True)
+    (cache / "models").mkdir()
+    (cache / "predictions" / "slide-00000000000a.zarr").symlink_to(precious)
+    (cache / "predictions" / "my own.zarr").mkdir()
+    (cache / "models" / "resnet").mkdir()
+    (cache / "photo.png").write_text("precious")
+    assert entries() == []
+    ours = prediction(cache, 1)
+    assert [entry.path for entry in entries()] == [ours]
+
+
+def test_what_a_killed_process_left_goes_after_a_day(cache: Path) -> None:
+    name = "slide-00000000000a.zarr"
+    abandoned = made(cache / "predictions" / f"{name}.partial", 10, age_s=25 * 3600)
+    half_removed = made(cache / "predictions" / f"{name}.abcdef01.outdated", 10, age_s=25 * 3600)
+    being_written = made(cache / "pyramids" / f"{'b' * 32}.01234567.partial", 10, age_s=7200)
+    assert [entry.is_whole for entry in entries()] == [False] * 3
+    assert keep_bounded("predictions") == []
+    assert not abandoned.exists()
+    assert not half_removed.exists()
+    assert being_written.exists()
+
+
+def test_a_database_goes_with_its_journal(cache: Path) -> None:
+    database = made(cache / "embeddings" / f"{'a' * 32}-0.5-0.5-uni-1.sqlite", 10)
+    journal = database.with_name(f"{database.name}-journal")
+    journal.write_text("left by a kill")
+    (entry,) = entries()
+    assert remove(entry)
+    assert list(database.parent.iterdir()) == []
+
+
+def test_of_two_processes_that_remove_one_is_the_first(
+    cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    prediction(cache, 1)
+    (entry,) = entries()
+    assert remove(entry)
+    assert not remove(entry)
+    assert str(entry.path) in caplog.text
