@@ -74,7 +74,7 @@ def test_genes_as_chosen(predicted, tmp_path, monkeypatch):
 
 
 def test_cancel_leaves_nothing(predicted, tmp_path, monkeypatch):
-    from napari_stem.export import kinds
+    from napari_stem.exporting import kinds
 
     panel, arrived, go_on = predicted.panels.export, threading.Event(), threading.Event()
     original = kinds.export

@@ -21,8 +21,8 @@ from napari_stem.evaluation.differences import (
     group_draws,
     probability_above,
 )
-from napari_stem.export.selection import Selection
-from napari_stem.export.summary import region_summaries
+from napari_stem.exporting.selection import Selection
+from napari_stem.exporting.summary import region_summaries
 from napari_stem.geometry import Region
 from napari_stem.results import Prediction
 

@@ -59,7 +59,7 @@ def export(
 ) -> None:
     """Export a prediction: data for other programs, figures, a report."""
     from napari_stem.commands.exporting import ExportRequest, run_export
-    from napari_stem.export.limits import Limits
+    from napari_stem.exporting.limits import Limits
 
     try:
         chosen_limits = Limits.parse(limits)

@@ -52,9 +52,9 @@ def run_demo(out: Path) -> dict[str, Any]:
     JSON-ready: ``png, h5ad, zarr, gene, n_spots, n_genes, metrics`` (as ``evaluate --json``).
     """
     require_writable(out / "demo.h5ad")
-    from napari_stem.export.figure import write_figure
-    from napari_stem.export.selection import Selection
-    from napari_stem.export.table import write_table
+    from napari_stem.exporting.figure import write_figure
+    from napari_stem.exporting.selection import Selection
+    from napari_stem.exporting.table import write_table
     from napari_stem.model import load_model
     from napari_stem.predict import choose_spots
 

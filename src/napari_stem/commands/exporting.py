@@ -15,8 +15,8 @@ from napari_stem.errors import PredictionError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from napari_stem.export.figure import FigureFormat
-    from napari_stem.export.limits import Limits
+    from napari_stem.exporting.figure import FigureFormat
+    from napari_stem.exporting.limits import Limits
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
 
@@ -51,8 +51,8 @@ def run_export(request: ExportRequest) -> dict[str, Any]:
     StemError
         Anything that the user can mend; nothing is left of what was begun.
     """
-    from napari_stem.export.kinds import ExportOptions, export, select
-    from napari_stem.export.places import require_replaceable
+    from napari_stem.exporting.kinds import ExportOptions, export, select
+    from napari_stem.exporting.places import require_replaceable
     from napari_stem.spatial.region_files import read_regions
 
     require_replaceable(request.out, overwrite=request.overwrite)

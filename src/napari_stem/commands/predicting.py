@@ -251,8 +251,8 @@ def _finish(request: PredictRequest, prediction: Prediction, missing: tuple[str,
     """Turn the folder that grew into the file that was asked for."""
     if request.work == request.out:
         return
-    from napari_stem.export.selection import Selection
-    from napari_stem.export.table import write_table
+    from napari_stem.exporting.selection import Selection
+    from napari_stem.exporting.table import write_table
 
     known = tuple(gene for gene in request.genes if gene not in missing)
     selection = Selection.of(prediction, known)

@@ -10,8 +10,8 @@ import shapely
 
 from napari_stem.errors import RegionError
 from napari_stem.evaluation.metrics import central_interval
-from napari_stem.export.selection import Selection
-from napari_stem.export.summary import RegionSummary, region_summaries
+from napari_stem.exporting.selection import Selection
+from napari_stem.exporting.summary import RegionSummary, region_summaries
 from napari_stem.geometry import Region, inside
 
 if TYPE_CHECKING:

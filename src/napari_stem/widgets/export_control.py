@@ -14,7 +14,7 @@ from napari_stem.widgets.worker import Reporter
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from napari_stem.export.selection import Selection
+    from napari_stem.exporting.selection import Selection
     from napari_stem.geometry import Region
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
@@ -128,7 +128,7 @@ def _export(
     request: _Request, stop: threading.Event, report: Callable[[str, int, int], None]
 ) -> tuple[Path, int] | None:
     """Export; returns where to, and how many spots are missing, or None where it was broken off."""
-    from napari_stem.export.kinds import ExportOptions, export
+    from napari_stem.exporting.kinds import ExportOptions, export
 
     def progress(text: str, done: int, total: int) -> None:
         if stop.is_set():
@@ -146,9 +146,9 @@ def _export(
 
 
 def _selection(request: _Request) -> Selection:
-    from napari_stem.export.kinds import KINDS
-    from napari_stem.export.selection import Selection
-    from napari_stem.export.summary import telling_genes
+    from napari_stem.exporting.kinds import KINDS
+    from napari_stem.exporting.selection import Selection
+    from napari_stem.exporting.summary import telling_genes
 
     shown = request.shown
     if request.genes == "shown":

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_stem.export.report import write_report
-from napari_stem.export.selection import NOTICE, Selection
+from napari_stem.exporting.report import write_report
+from napari_stem.exporting.selection import NOTICE, Selection
 from napari_stem.model.card import calibration_note, domain_note
 
 if TYPE_CHECKING:

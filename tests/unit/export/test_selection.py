@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 
 from napari_stem.errors import PredictionError, UnknownGeneError
-from napari_stem.export.kinds import KINDS, select
-from napari_stem.export.selection import Selection
-from napari_stem.export.summary import gene_summaries, model_card, region_summaries, telling_genes
+from napari_stem.exporting.kinds import KINDS, select
+from napari_stem.exporting.selection import Selection
+from napari_stem.exporting.summary import (
+    gene_summaries,
+    model_card,
+    region_summaries,
+    telling_genes,
+)
 from napari_stem.geometry import inside
 
 if TYPE_CHECKING:

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.export.places import written_whole
-from napari_stem.export.report_images import map_image, tissue_image
-from napari_stem.export.selection import NOTICE, silent
-from napari_stem.export.summary import gene_summaries, model_card, region_summaries
+from napari_stem.exporting.places import written_whole
+from napari_stem.exporting.report_images import map_image, tissue_image
+from napari_stem.exporting.selection import NOTICE, silent
+from napari_stem.exporting.summary import gene_summaries, model_card, region_summaries
 from napari_stem.model.card import warnings_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from napari_stem.export.limits import Limits
-    from napari_stem.export.selection import Progress, Selection
-    from napari_stem.export.summary import GeneSummary, RegionSummary
+    from napari_stem.exporting.limits import Limits
+    from napari_stem.exporting.selection import Progress, Selection
+    from napari_stem.exporting.summary import GeneSummary, RegionSummary
     from napari_stem.slide.base import Slide
 
 TEMPLATE = "report.html"
@@ -92,7 +92,7 @@ def write_report(
 
     # autoescape: names of slides, regions and models come from files that others made
     pages = Environment(
-        loader=PackageLoader("napari_stem.export", "."),
+        loader=PackageLoader("napari_stem.exporting", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

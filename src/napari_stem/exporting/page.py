@@ -10,7 +10,7 @@ import numpy as np
 from napari_stem.errors import OutputError
 
 if TYPE_CHECKING:
-    from napari_stem.export.backdrop import WindowUm
+    from napari_stem.exporting.backdrop import WindowUm
 
 PANEL_MM, SMALL_PANEL_MM = 110.0, 70.0  # longer side of a map where the scale is ours to choose
 MAX_SIDE_MM = 2000.0

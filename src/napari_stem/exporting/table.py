@@ -10,8 +10,8 @@ import numpy as np
 
 from napari_stem.empty_prediction import write_zarr
 from napari_stem.errors import OutputError
-from napari_stem.export.places import written_whole
-from napari_stem.export.selection import silent
+from napari_stem.exporting.places import written_whole
+from napari_stem.exporting.selection import silent
 from napari_stem.results import PROVENANCE_KEY
 from napari_stem.spatial_analysis.store import annotate, read_domains
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import anndata
     from numpy.typing import NDArray
 
-    from napari_stem.export.selection import Progress, Selection
+    from napari_stem.exporting.selection import Progress, Selection
 
 
 def write_table(

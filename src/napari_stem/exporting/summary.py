@@ -14,7 +14,7 @@ from napari_stem.geometry import inside
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari_stem.export.selection import Selection
+    from napari_stem.exporting.selection import Selection
     from napari_stem.results import Prediction
 
 

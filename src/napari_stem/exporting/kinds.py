@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import OutputError
-from napari_stem.export.limits import Limits
-from napari_stem.export.selection import Selection, silent
-from napari_stem.export.summary import model_card, telling_genes
+from napari_stem.exporting.limits import Limits
+from napari_stem.exporting.selection import Selection, silent
+from napari_stem.exporting.summary import model_card, telling_genes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from napari_stem.export.figure import FigureFormat
-    from napari_stem.export.selection import Progress
+    from napari_stem.exporting.figure import FigureFormat
+    from napari_stem.exporting.selection import Progress
     from napari_stem.geometry import Region
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
@@ -154,20 +154,20 @@ def export(kind: str, selection: Selection, path: Path, options: ExportOptions) 
         raise OutputError(msg)
     common: dict[str, Any] = {"overwrite": options.overwrite, "progress": options.progress}
     if kind in ("h5ad", "zarr"):
-        from napari_stem.export.table import write_table
+        from napari_stem.exporting.table import write_table
 
         write_table(selection, path, **common)
     elif kind == "spatialdata":
-        from napari_stem.export.spatial_data import IMAGE_MAX_PX, write_spatialdata
+        from napari_stem.exporting.spatial_data import IMAGE_MAX_PX, write_spatialdata
 
         image_max_px = options.image_max_px or IMAGE_MAX_PX
         write_spatialdata(selection, path, slide=options.slide, image_max_px=image_max_px, **common)
     elif kind == "csv":
-        from napari_stem.export.spreadsheet import write_csv
+        from napari_stem.exporting.spreadsheet import write_csv
 
         write_csv(selection, path, is_long=options.is_long, **common)
     elif kind == "geojson":
-        from napari_stem.export.qupath import write_geojson
+        from napari_stem.exporting.qupath import write_geojson
 
         write_geojson(selection, path, **common)
     else:
@@ -182,7 +182,7 @@ def _export_pictures(
     common: Mapping[str, Any],
 ) -> None:
     if kind == "figure":
-        from napari_stem.export.figure import write_figure
+        from napari_stem.exporting.figure import write_figure
 
         write_figure(
             selection,
@@ -194,6 +194,6 @@ def _export_pictures(
             **common,
         )
         return
-    from napari_stem.export.report import write_report
+    from napari_stem.exporting.report import write_report
 
     write_report(selection, path, slide=options.slide, limits=options.limits, **common)

@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_stem.errors import OutputError
-from napari_stem.export.backdrop import cut, window_of
-from napari_stem.export.drawing import (
+from napari_stem.exporting.backdrop import cut, window_of
+from napari_stem.exporting.drawing import (
     draw_map,
     draw_regions,
     draw_scale_bar,
     draw_tissue,
     draw_unlike,
 )
-from napari_stem.export.limits import Limits
-from napari_stem.export.page import MARGIN_MM, Layout
-from napari_stem.export.places import written_whole
-from napari_stem.export.selection import NOTICE, silent
+from napari_stem.exporting.limits import Limits
+from napari_stem.exporting.page import MARGIN_MM, Layout
+from napari_stem.exporting.places import written_whole
+from napari_stem.exporting.selection import NOTICE, silent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from napari_stem.export.backdrop import WindowUm
-    from napari_stem.export.selection import Progress, Selection
+    from napari_stem.exporting.backdrop import WindowUm
+    from napari_stem.exporting.selection import Progress, Selection
     from napari_stem.results import Field
     from napari_stem.slide.base import Slide
 
