@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from napari_stem.errors import DatasetError, PredictionError
-from napari_stem.evaluation.metrics import evaluate
+from napari_stem.evaluation import metrics
 from napari_stem.results import PROVENANCE_KEY, Prediction
+from napari_stem.results.exported import read_exported
 from napari_stem.spatial.normalise import normalisation, normalised
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import anndata
     import pandas as pd
     from numpy.typing import NDArray
@@ -22,36 +21,7 @@ if TYPE_CHECKING:
     Index = NDArray[np.int64]
 
 MatchedBy = Literal["name", "position"]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Figures of one section, and on what they rest.
-
-    Attributes
-    ----------
-    figures
-        As `napari_stem.evaluation.metrics.evaluate` returns them.
-    matched_by
-        How spots of the two tables were paired.
-    n_predicted, n_measured
-        Finished spots of the prediction, and spots of the measurement.
-    genes_left_out
-        Predicted, but not measured.
-    unit
-        Of the values compared, as users read it.
-    """
-
-    figures: dict[str, Any]
-    matched_by: MatchedBy
-    n_predicted: int
-    n_measured: int
-    genes_left_out: tuple[str, ...]
-    unit: str
-
-    def as_json(self) -> dict[str, Any]:
-        """Figures and unit, JSON-ready."""
-        return {**self.figures, "unit": self.unit}
+LEAST_SHARE = 0.5  # of the smaller table's spots that must match
 
 
 def read_prediction(path: Path) -> anndata.AnnData:
@@ -62,22 +32,9 @@ def read_prediction(path: Path) -> anndata.AnnData:
     PredictionError
         There is nothing, it is damaged, or it is not a prediction.
     """
-    import anndata
-
-    if path.suffix == ".zarr":
-        return Prediction.open(path).to_anndata()
-    if not path.is_file():
-        msg = f"There is no prediction {path}; check the path."
-        raise PredictionError(msg)
-    try:
-        table = anndata.read_h5ad(path)
-    except (OSError, KeyError, ValueError) as error:
-        msg = f"{path} is damaged or is no AnnData file ({error}); run 'predict' again."
-        raise PredictionError(msg) from error
-    if PROVENANCE_KEY not in table.uns:
-        msg = f"{path} is not a prediction of napari-stem; give what 'napari-stem predict' wrote."
-        raise PredictionError(msg)
-    return table
+    if path.suffix == ".h5ad":
+        return read_exported(path)
+    return Prediction.open(path).to_anndata()
 
 
 def read_truth(path: Path) -> anndata.AnnData:
@@ -89,38 +46,74 @@ def read_truth(path: Path) -> anndata.AnnData:
         There is no such file, it is damaged, or its ``X`` are no raw counts.
     """
     import anndata
-    from scipy.sparse import csr_matrix
 
     if not path.is_file():
         msg = f"There is no table of counts {path}; check the path."
         raise DatasetError(msg)
     try:
         table = anndata.read_h5ad(path)
-        counts = csr_matrix(table.X, dtype=np.float64).data
+        _require_counts(table, str(path))
     except (OSError, KeyError, ValueError, TypeError) as error:
         msg = f"{path} is damaged or is no AnnData file ({error}); import it again."
         raise DatasetError(msg) from error
-    if not np.isfinite(counts).all() or (counts < 0).any() or (counts != np.rint(counts)).any():
-        msg = f"{path} must hold raw counts in X, not normalised values; put the counts there."
-        raise DatasetError(msg)
     return table
 
 
-def compare(prediction: anndata.AnnData, truth: anndata.AnnData) -> Comparison:
-    """Evaluate a prediction against raw counts, in the prediction's own unit.
+def _require_counts(table: anndata.AnnData, name: str) -> None:
+    from scipy.sparse import csr_matrix
+
+    counts = csr_matrix(table.X, dtype=np.float64).data
+    if not np.isfinite(counts).all() or (counts < 0).any() or (counts != np.rint(counts)).any():
+        msg = f"{name} must hold raw counts in X, not normalised values; put the counts there."
+        raise DatasetError(msg)
+
+
+def evaluate(
+    prediction: Prediction | anndata.AnnData | str | Path,
+    truth: anndata.AnnData | str | Path,
+    *,
+    allow_partial: bool = False,
+) -> dict[str, Any]:
+    """Compare a prediction with raw counts of the same section, in the prediction's own unit.
+
+    At least half of the smaller table's spots must match. A prediction of one region of a section, or of a
+    whole slide around what was measured, matches in full by that; two lattices that meet here and there by
+    chance do not, and give figures that look good over a handful of spots.
 
     Parameters
     ----------
     prediction
-        As `read_prediction` returns; spots that are not done are left out.
+        A path (``.zarr``, ``.h5ad``), an open one, or its table; spots that are not done are left out.
     truth
-        Raw counts in ``X``, gene names in ``var_names``.
+        Raw counts in ``X``, gene names in ``var_names``; an ``.h5ad`` or its table.
+    allow_partial
+        Compare however few spots match.
+
+    Returns
+    -------
+    JSON-ready: every metric, as `napari_stem.evaluation.metrics.evaluate` names them; ``unit``, of the
+    errors; ``matched_by`` (``name`` or ``position``), ``n_matched`` of ``n_predicted`` and ``n_truth`` spots;
+    ``genes_left_out`` (predicted, but not measured).
 
     Raises
     ------
     PredictionError
-        No spot is done, or no spot or gene of the two belongs together.
+        There is no such prediction, no spot is done, no spot or gene of the two belongs together, or too few
+        spots do.
+    DatasetError
+        There is no such truth, or it holds no raw counts.
     """
+    if isinstance(truth, (str, Path)):
+        truth = read_truth(Path(truth))
+    else:
+        _require_counts(truth, "The table of the truth")
+    if isinstance(prediction, (str, Path)):
+        prediction = read_prediction(Path(prediction))
+    elif isinstance(prediction, Prediction):
+        prediction = prediction.to_anndata()
+    if PROVENANCE_KEY not in prediction.uns:
+        msg = "The table to evaluate is not a prediction of napari-stem; give what it predicted."
+        raise PredictionError(msg)
     unit = normalisation(str(prediction.uns[PROVENANCE_KEY]["normalisation"]))
     done = prediction[np.asarray(prediction.obs["done"], dtype=bool)]
     if done.n_obs == 0:
@@ -136,18 +129,48 @@ def compare(prediction: anndata.AnnData, truth: anndata.AnnData) -> Comparison:
     rows, truth_rows, matched_by = pair_spots(
         done.obs_names, np.asarray(done.obsm["spatial"], float), _spot_radius_px(done), truth
     )
+    if not allow_partial:
+        _require_enough(len(rows), done.n_obs, truth.n_obs, matched_by)
     columns = done.var_names.get_indexer(genes)
     measured = normalised(truth, genes, unit.name)[truth_rows]
     draws = done.obsm["draws"] if "draws" in done.obsm else None  # noqa: SIM401 - not a dict
-    figures = evaluate(
+    figures = metrics.evaluate(
         measured,
         np.asarray(done.X)[rows][:, columns],
         None if draws is None else np.asarray(draws)[rows][:, columns],
         q05=np.asarray(done.layers["q05"])[rows][:, columns],
         q95=np.asarray(done.layers["q95"])[rows][:, columns],
     )
-    left_out = tuple(str(gene) for gene in asked if gene not in truth.var_names)
-    return Comparison(figures, matched_by, done.n_obs, truth.n_obs, left_out, unit.label)
+    return {
+        **figures,
+        "unit": unit.label,
+        "matched_by": matched_by,
+        "n_matched": len(rows),
+        "n_predicted": done.n_obs,
+        "n_truth": truth.n_obs,
+        "genes_left_out": [str(gene) for gene in asked if gene not in truth.var_names],
+    }
+
+
+def is_too_few(n_matched: int, n_predicted: int, n_truth: int) -> bool:
+    """Whether less than half of the smaller table's spots match."""
+    return n_matched < LEAST_SHARE * min(n_predicted, n_truth)
+
+
+def _require_enough(n_matched: int, n_predicted: int, n_truth: int, matched_by: MatchedBy) -> None:
+    if not is_too_few(n_matched, n_predicted, n_truth):
+        return
+    why = {
+        "name": "the others go by other names, and the tables state no positions to match by",
+        "position": "the others lie further apart than half a spot: another lattice, another slide, or pixels "
+        "of another level or scale",
+    }[matched_by]
+    msg = (
+        f"Only {n_matched} of {n_predicted} predicted and {n_truth} measured spots match by {matched_by}; "
+        f"{why}. Figures over so few mislead: predict at the measured spots ('predict --spots' takes the "
+        f"truth's .h5ad), or compare them all the same (--allow-partial, allow_partial=True)."
+    )
+    raise PredictionError(msg)
 
 
 def pair_spots(

@@ -169,7 +169,7 @@ def summed_up(name: str, n_spots: int, total: Array, ranked: Array, squares: Arr
     )
 
 
-def compare(
+def compare_groups(
     a: GroupDraws, b: GroupDraws, genes: Sequence[str], errors: Errors = "alike"
 ) -> Differences:
     """Compare two groups gene by gene.

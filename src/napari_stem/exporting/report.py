@@ -10,17 +10,19 @@ import numpy as np
 
 from napari_stem.exporting.places import written_whole
 from napari_stem.exporting.report_images import map_image, tissue_image
-from napari_stem.exporting.selection import NOTICE, silent
+from napari_stem.exporting.selection import NOTICE
 from napari_stem.exporting.summary import gene_summaries, model_card, region_summaries
 from napari_stem.model.card import warnings_of
+from napari_stem.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from napari_stem.exporting.limits import Limits
-    from napari_stem.exporting.selection import Progress, Selection
+    from napari_stem.exporting.selection import Selection
     from napari_stem.exporting.summary import GeneSummary, RegionSummary
+    from napari_stem.progress import Progress
     from napari_stem.slide.base import Slide
 
 TEMPLATE = "report.html"
@@ -111,7 +113,6 @@ def _facts(selection: Selection, written_at: datetime) -> dict[str, Any]:
     """Everything that the page says, as texts."""
     prediction = selection.prediction
     provenance, card = prediction.provenance, model_card(prediction)
-    reliability: Mapping[str, float | None] = card.get("gene_pcc", {})
     return {
         "notice": NOTICE,
         "slide": provenance.get("slide", UNKNOWN),
@@ -125,7 +126,7 @@ def _facts(selection: Selection, written_at: datetime) -> dict[str, Any]:
         "n_all_genes": f"{len(prediction.genes):,}",
         "warnings": _warnings(selection),
         "has_unlike": bool(selection.ood.any()),
-        "genes": [_gene(g) for g in gene_summaries(selection, reliability)],
+        "genes": [_gene(g) for g in gene_summaries(selection)],
         "regions": [_region(r, selection) for r in region_summaries(selection)],
         "card": _card(card),
         "limits": _limits(selection),

@@ -11,7 +11,7 @@ from napari_stem.exporting.drawing import draw_coverage, draw_regions, draw_scal
 from napari_stem.exporting.figure import drawn, frame
 from napari_stem.exporting.limits import Limits
 from napari_stem.exporting.page import PANEL_MM
-from napari_stem.exporting.selection import silent
+from napari_stem.progress import silent
 
 if TYPE_CHECKING:
     from napari_stem.exporting.selection import Selection

@@ -75,5 +75,7 @@ def gene_pcc(folds: Sequence[Fold], steps: int, panel: Sequence[str]) -> dict[st
     by_gene = {g: v[np.isfinite(v)] for g, v in zip(panel, values.T, strict=True)}
     return {
         "gene_pcc": {g: round(float(v.mean()), 4) if len(v) else None for g, v in by_gene.items()},
-        "gene_pcc_range": {g: [float(v.min()), float(v.max())] for g, v in by_gene.items() if len(v)},
+        "gene_pcc_range": {
+            g: [float(v.min()), float(v.max())] for g, v in by_gene.items() if len(v)
+        },
     }

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QObject, Signal
 
+from napari_stem.results.exported import unpacked
 from napari_stem.widgets.analysis_control import AnalysisControl
 from napari_stem.widgets.compare_control import CompareControl
 from napari_stem.widgets.dropping import Dropped
 from napari_stem.widgets.export_control import Exportable, ExportControl
-from napari_stem.widgets.exported import unpacked
 from napari_stem.widgets.hints import RoadState, hints, missing_for_run
 from napari_stem.widgets.inspect_control import InspectControl
 from napari_stem.widgets.map_display import MapDisplay
@@ -305,4 +305,4 @@ class Coordinator(QObject):
         if slide is None or shown is None:
             return None
         regions = self._drawn()
-        return Exportable(shown.maps.prediction, slide, regions, shown.gene, shown.reliability)
+        return Exportable(shown.maps.prediction, slide, regions, shown.gene)
