@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.commands.terminal import Interrupted, progress_bars, tell
+from napari_stem.outputs import require_model_room
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +54,8 @@ def run_train(
 
     options["device"] = torch_device(options["device"])
     team = Team.gathered(options["device"])
+    resume = options.get("resume", False)  # told before anything of the data set is
+    team.share(lambda: require_model_room(out, overwrite=overwrite, resume=resume))
     from napari_stem.spatial.dataset import Dataset
     from napari_stem.training.options import TrainingOptions
 

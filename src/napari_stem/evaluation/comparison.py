@@ -103,10 +103,6 @@ def evaluate(
     DatasetError
         There is no such truth, or it holds no raw counts.
     """
-    if isinstance(truth, (str, Path)):
-        truth = read_truth(Path(truth))
-    else:
-        _require_counts(truth, "The table of the truth")
     if isinstance(prediction, (str, Path)):
         prediction = read_prediction(Path(prediction))
     elif isinstance(prediction, Prediction):
@@ -114,6 +110,10 @@ def evaluate(
     if PROVENANCE_KEY not in prediction.uns:
         msg = "The table to evaluate is not a prediction of napari-stem; give what it predicted."
         raise PredictionError(msg)
+    if isinstance(truth, (str, Path)):
+        truth = read_truth(Path(truth))
+    else:
+        _require_counts(truth, "The table of the truth")
     unit = normalisation(str(prediction.uns[PROVENANCE_KEY]["normalisation"]))
     done = prediction[np.asarray(prediction.obs["done"], dtype=bool)]
     if done.n_obs == 0:

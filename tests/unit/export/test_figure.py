@@ -17,8 +17,9 @@ from napari_stem.exporting.drawing import MAP_OPACITY, scale_bar_um
 from napari_stem.exporting.figure import drawn, write_figure
 from napari_stem.exporting.limits import Limits
 from napari_stem.exporting.page import round_scale
-from napari_stem.exporting.selection import NOTICE, Selection, silent
+from napari_stem.exporting.selection import NOTICE, Selection
 from napari_stem.geometry import Region
+from napari_stem.progress import silent
 
 if TYPE_CHECKING:
     from pathlib import Path

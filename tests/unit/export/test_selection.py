@@ -18,7 +18,7 @@ from napari_stem.exporting.summary import (
     region_summaries,
     telling_genes,
 )
-from napari_stem.geometry import inside
+from napari_stem.geometry import Region, inside
 from napari_stem.results import Prediction
 
 if TYPE_CHECKING:
@@ -57,8 +57,10 @@ def test_region_names_of_spots(prediction: Prediction, regions) -> None:
     names = Selection.of(prediction, (), [*regions, regions[0]]).region_names()
     held = inside(prediction.spots, regions[:1])
     assert held.sum() > 0
-    expected = f"{regions[0].name}; {regions[0].name}"
-    assert names == [expected if h else "" for h in held]
+    assert names == [regions[0].name if h else "" for h in held]
+    twice = [regions[0], Region(regions[0].polygon, "again")]
+    names = Selection.of(prediction, (), twice).region_names()
+    assert names == [f"{regions[0].name}; again" if h else "" for h in held]
 
 
 def test_regions_in_numbers(unlike: Prediction, regions) -> None:
