@@ -11,18 +11,29 @@ import numpy as np
 
 from napari_stem import __version__
 from napari_stem.errors import OutputError
+from napari_stem.geometry import region_names
+from napari_stem.spatial.normalise import normalisation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import anndata
+    import pandas as pd
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import Spots
+    from napari_stem.geometry import Region, Spots
     from napari_stem.model.bundle import Model
     from napari_stem.settings import SamplingSettings
     from napari_stem.slide.base import Slide
+
+
+FORMAT = 2  # of a prediction on disk; one of another is refused, as it can be made again
+PROVENANCE_KEY = "napari_stem"
+LIBRARY = "slide"
+MAX_DRAWS_BYTES = 2_000_000_000  # as they are in memory; about half of it on disk
+LIKE, UNLIKE, UNKNOWN = "like training", "unlike training", "unknown"  # obs["ood"]
+LAYERS = "sd: standard deviation over the samples; q05, q95: ends of the 90% interval; all in the unit of X"
 
 
 def provenance_of(
@@ -31,6 +42,7 @@ def provenance_of(
     """Say how a prediction is made: whatever its values depend on, JSON-ready."""
     mpp = slide.require_mpp()
     return {
+        "format": FORMAT,
         "predicted": True,
         "notice": "Predicted from an H&E image, not measured. For research use only.",
         "version": __version__,
@@ -48,35 +60,84 @@ def provenance_of(
     }
 
 
-PROVENANCE_KEY = "napari_stem"
-LIBRARY = "slide"
-MAX_DRAWS_BYTES = 2_000_000_000  # as they are in memory; about half of it on disk
-
-
 def may_keep_draws(n_spots: int, n_genes: int, n_draws: int) -> bool:
     """Whether all draws of a run are small enough to be kept, where nobody has asked for it."""
     return n_spots * n_genes * n_draws * np.dtype(np.float16).itemsize <= MAX_DRAWS_BYTES
 
 
-def empty_table(spots: Spots, genes: Sequence[str]) -> anndata.AnnData:
-    """Table of a prediction of which nothing is done, as yet without `empty_arrays`."""
+def gene_table(model: Model) -> pd.DataFrame:
+    """``var`` of a prediction: what is known of each gene of a model.
+
+    Returns
+    -------
+    By gene: ``gene_ids`` (Ensembl; empty where none is known), ``unit``, ``pcc`` (on left-out training
+    sections, NaN where unknown), ``pcc_min`` and ``pcc_max`` (the section where it was lowest, and highest).
+    """
+    import pandas as pd
+
+    from napari_stem.spatial.gene_sets import ensembl_ids
+
+    is_human = model.card.get("species") in (None, "Homo sapiens")
+    ids = ensembl_ids(model.genes) if is_human else [""] * len(model.genes)
+    pcc, pcc_range = (model.card.get(key) or {} for key in ("gene_pcc", "gene_pcc_range"))
+    unknown = (np.nan, np.nan)
+    low, high = zip(*(pcc_range.get(gene) or unknown for gene in model.genes), strict=True)
+    return pd.DataFrame(
+        {
+            "gene_ids": ids,
+            "unit": pd.Categorical([model.unit] * len(ids)),
+            "pcc": np.array([pcc.get(gene) for gene in model.genes], np.float64),
+            "pcc_min": low,
+            "pcc_max": high,
+        },
+        index=list(model.genes),
+    )
+
+
+def region_column(spots: Spots, regions: Sequence[Region]) -> pd.Categorical:
+    """``obs["region"]``: the region of each spot, "A; B" in both; missing outside of all."""
+    import pandas as pd
+
+    return pd.Categorical([name or None for name in region_names(spots, regions)])
+
+
+def empty_table(
+    spots: Spots,
+    genes: pd.DataFrame | Sequence[str],
+    regions: Sequence[Region] = (),
+    *,
+    knows_domain: bool = True,
+) -> anndata.AnnData:
+    """Table of a prediction of which nothing is done, as yet without `empty_arrays`.
+
+    Parameters
+    ----------
+    spots, genes
+        Rows, and columns: with what is known of them, or by name alone.
+    regions
+        Where was asked for; without any there is no ``obs["region"]``.
+    knows_domain
+        Whether the model can tell what is unlike its training data.
+    """
     import anndata
     import pandas as pd
 
+    var = genes if isinstance(genes, pd.DataFrame) else pd.DataFrame(index=list(genes))
+    kinds = [LIKE, UNLIKE] if knows_domain else [UNKNOWN]
     obs = pd.DataFrame(
         {
             "array_row": spots.array_row,
             "array_col": spots.array_col,
             "done": np.zeros(len(spots), bool),
-            "ood": np.zeros(len(spots), bool),
+            "ood": pd.Categorical.from_codes(np.full(len(spots), -1, np.int8), kinds),
             "ood_distance": np.full(len(spots), np.nan, np.float32),
         },
         index=list(spots.names),
     )
+    if regions:
+        obs["region"] = region_column(spots, regions)
     return anndata.AnnData(
-        obs=obs,
-        var=pd.DataFrame(index=list(genes)),
-        obsm={"spatial": np.column_stack([spots.x_px, spots.y_px])},
+        obs=obs, var=var, obsm={"spatial": np.column_stack([spots.x_px, spots.y_px])}
     )
 
 
@@ -126,6 +187,8 @@ def write_empty(
         LIBRARY: {"images": {"hires": image}, "scalefactors": dict(scalefactors)}
     }
     table.uns[PROVENANCE_KEY] = stored_provenance(provenance)
+    if "normalisation" in provenance:  # scanpy looks there before it computes with X
+        table.uns["log1p"] = {"base": normalisation(provenance["normalisation"]).log_base}
     partial = path.with_name(path.name + ".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,6 +199,19 @@ def write_empty(
         raise OutputError(
             f"{path} cannot be written ({error.strerror or error}); choose another place."
         ) from error
+
+
+def write_regions(group: Any, regions: pd.Categorical) -> None:
+    """Write ``obs["region"]`` of a prediction's Zarr group, over what is there."""
+    import anndata
+    import zarr
+
+    obs = group["obs"]
+    with warnings.catch_warnings(), anndata.settings.override(auto_shard_zarr_v3=False):
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        anndata.io.write_elem(obs, "region", regions)
+        obs.attrs["column-order"] = [*dict.fromkeys([*obs.attrs["column-order"], "region"])]
+        zarr.consolidate_metadata(group.store)
 
 
 def write_zarr(
@@ -189,7 +265,7 @@ def _write_frame(table: anndata.AnnData, path: Path) -> None:
     import anndata
 
     with anndata.settings.override(zarr_write_format=3, auto_shard_zarr_v3=False):
-        table.write_zarr(path)
+        table.write_zarr(path, convert_strings_to_categoricals=False)
 
 
 def _write_array(group: Any, place: str, values: NDArray[Any]) -> None:
@@ -222,7 +298,12 @@ def chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def stored_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """Provenance as ``uns`` holds it: whole as JSON, and what AnnData can hold as it is, for people to see."""
-    return {"json": json.dumps(provenance)} | {
-        k: v for k, v in provenance.items() if isinstance(v, (str, int, float, bool))
-    }
+    """Provenance as ``uns`` holds it: whole as JSON, and what AnnData can hold as it is, for people to see.
+
+    ``X`` and ``layers`` say what these are.
+    """
+    told = {k: v for k, v in provenance.items() if isinstance(v, (str, int, float, bool))}
+    mean = (
+        f"mean of the samples, {provenance.get('unit', 'of unknown unit')}; predicted, not measured"
+    )
+    return {"json": json.dumps(provenance), "X": mean, "layers": LAYERS, **told}

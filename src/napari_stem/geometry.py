@@ -208,6 +208,15 @@ def inside(spots: Spots, regions: Sequence[Region]) -> NDArray[np.bool_]:
     return np.asarray(shapely.contains_xy(area, spots.x_px, spots.y_px), dtype=bool)
 
 
+def region_names(spots: Spots, regions: Sequence[Region]) -> list[str]:
+    """Names of the regions that hold each spot's centre, joined by "; "; empty outside of all."""
+    names: list[list[str]] = [[] for _ in range(len(spots))]
+    for region in regions:
+        for row in np.flatnonzero(inside(spots, [region])):
+            names[row].append(region.name)
+    return ["; ".join(dict.fromkeys(held)) for held in names]
+
+
 def spots_in_regions(lattice_spots: Spots, regions: Sequence[Region]) -> Spots:
     """Spots of a lattice whose centre lies in any of the regions.
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from platformdirs import user_cache_path
 
+ExportKind = Literal["h5ad", "zarr", "spatialdata", "geojson", "csv", "figure", "report"]
 SamplerName = Literal["dpmpp-2m", "heun", "ancestral", "ddim"]
 MAX_STEPS = 1000  # of the published chain; the other samplers have long converged by then
 CACHE_VARIABLE = "NAPARI_STEM_CACHE"

@@ -74,17 +74,17 @@ def test_genes_as_chosen(predicted, tmp_path, monkeypatch):
 
 
 def test_cancel_leaves_nothing(predicted, tmp_path, monkeypatch):
-    from napari_stem.export import kinds
+    from napari_stem.exporting import kinds
 
     panel, arrived, go_on = predicted.panels.export, threading.Event(), threading.Event()
-    original = kinds.export
+    original = kinds.write
 
     def slow(kind, selection, path, options):
         arrived.set()
         go_on.wait(60)
         original(kind, selection, path, options)
 
-    monkeypatch.setattr(kinds, "export", slow)
+    monkeypatch.setattr(kinds, "write", slow)
     panel.choose_kind("csv")
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "t.csv"), ""))
     panel.save_button.click()

@@ -132,6 +132,7 @@ def test_cancelling_keeps_what_is_done_on_disk_and_on_screen(road):
 
     on_disk = Prediction.open(prediction.path)
     assert_array_equal(on_disk.done, prediction.done)
+    assert all(name.startswith("tissue") for name in on_disk.region_names)
     gene = road.panels.genes.gene()
     assert np.isfinite(on_disk.values(gene)).sum() == n_done
     assert np.isfinite(road.maps.layer("mean").data).sum() == n_done

@@ -11,8 +11,8 @@ from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QLabel
 
 from napari_stem.errors import StemError
-from napari_stem.export.selection import Selection
-from napari_stem.export.table import write_table
+from napari_stem.exporting.selection import Selection
+from napari_stem.exporting.table import write_table
 from napari_stem.geometry import PointPx
 from napari_stem.layers import ColourRange
 from napari_stem.model import find_model

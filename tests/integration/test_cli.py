@@ -168,7 +168,9 @@ def test_predict_inside_regions(tmp_path: Path) -> None:
     regions = tmp_path / "regions.geojson"
     regions.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
     ok("predict", CROP, "--regions", regions, "--out", tmp_path / "p.zarr", *QUICK)
-    spots = Prediction.open(tmp_path / "p.zarr").spots
+    prediction = Prediction.open(tmp_path / "p.zarr")
+    assert set(prediction.region_names) == {"both"}
+    spots = prediction.spots
     in_square = (spots.x_px < 900) & (spots.y_px < 900)
     in_far = (spots.x_px > 1000) & (spots.y_px > 1000)
     assert in_square.any()
@@ -238,7 +240,9 @@ def test_evaluate_matches_by_name_and_by_place_alike(
     assert "matched by name" in by_name.stderr
     assert "matched by position" in by_place.stderr
     figures = json.loads(by_name.stdout)
-    assert figures == json.loads(by_place.stdout)
+    assert figures["matched_by"] == "name"
+    assert {**figures, "matched_by": "position"} == json.loads(by_place.stdout)
+    assert (figures["n_predicted"], figures["n_truth"]) == (4, 4)
     assert figures["n_spots"] == 4
     assert figures["crps"] > 0
     assert set(figures["coverage"]) == {"50", "80", "90", "95"}
@@ -427,7 +431,7 @@ def test_train_hands_on_its_options_and_reports(
 
     asked: list[fit.TrainingOptions] = []
 
-    def train(_dataset: Any, _out: Path, options: fit.TrainingOptions, _progress: Any) -> Any:
+    def train(_dataset: Any, _out: Path, options: fit.TrainingOptions, *_: Any, **__: Any) -> Any:
         asked.append(options)
         return load_model()
 
@@ -451,7 +455,7 @@ def test_train_says_before_it_begins_what_choosing_the_steps_costs(
     from napari_stem.model import load_model
     from napari_stem.training import fit
 
-    monkeypatch.setattr(fit, "train", lambda *_: load_model())
+    monkeypatch.setattr(fit, "train", lambda *_, **__: load_model())
     command = ("train", her2st_dataset, "--out", tmp_path / "m", "--device", "cpu")
     published = ("--objective", "published", "--size", "full")
     two = run(*command, *published).stderr
@@ -468,7 +472,7 @@ def test_interrupted_training_is_130(
 ) -> None:
     from napari_stem.training import fit
 
-    def train(*_: Any) -> Any:
+    def train(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(fit, "train", train)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anndata
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import shapely
 
-from napari_stem.errors import EncoderError, MissingMppError, RegionError, SpotError
+from napari_stem.errors import EncoderError, MissingMppError, OutputError, RegionError, SpotError
 from napari_stem.geometry import Region, Spots
 from napari_stem.model.bundle import load_folder
 from napari_stem.predict import choose_spots, predict, predict_slide
@@ -22,7 +23,6 @@ from napari_stem.spatial.dataset import Dataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from napari_stem.model.bundle import Model
     from napari_stem.slide import Slide
@@ -255,7 +255,78 @@ def test_in_one_call(slide, model, tmp_path, whole) -> None:
     assert prediction.done.all()
     expected = choose_spots(slide, pitch_um=model.pitch_um, regions=regions)
     assert prediction.spots.names == expected.names
-    assert anndata.read_zarr(tmp_path / "p.zarr").n_obs == len(expected)
+    table = anndata.read_zarr(tmp_path / "p.zarr")
+    assert table.n_obs == len(expected)
+    assert set(table.obs["region"]) == {"box"}
+
+
+def test_in_one_call_from_paths(small_dataset, small_model, slide, tmp_path) -> None:
+    """Paths for everything, given spots, and a slide that is closed again."""
+    measured = anndata.read_h5ad(small_dataset / "st" / "C3.h5ad")[:3].copy()
+    told = []
+    prediction = predict_slide(
+        str(slide.path),
+        str(tmp_path / "p.zarr"),
+        model=small_model,
+        spots=measured,
+        settings=SETTINGS,
+        progress=lambda *news: told.append(news),
+    )
+    assert prediction.spots.names == tuple(measured.obs_names)
+    np.testing.assert_array_equal(prediction.to_anndata().obsm["spatial"], measured.obsm["spatial"])
+    assert "region" not in prediction.to_anndata().obs
+    assert told[-1] == ("Predicting spots", 3, 3)
+    again = predict_slide(
+        slide,
+        tmp_path / "p.zarr",
+        model=str(small_model),
+        spots=small_dataset / "st" / "C3.h5ad",
+        regions=Region(shapely.MultiPoint(measured.obsm["spatial"]).buffer(1), "these"),
+        settings=SETTINGS,
+        resume=True,
+        progress=False,
+    )
+    assert again.region_names == ["these"] * 3
+
+
+def test_what_is_broken_off_keeps_what_was_finished(slide, model, tmp_path) -> None:
+    class Enough(Exception):
+        pass
+
+    def until(n_done: int):
+        def progress(_what: str, done: int, _total: int) -> None:
+            if done >= n_done:
+                raise Enough
+
+        return progress
+
+    run = {"model": model, "regions": [box(slide, 0.45, 0.45, 0.6, 0.6)], "settings": SETTINGS}
+    with pytest.raises(Enough):
+        predict_slide(slide, tmp_path / "p.zarr", **run, progress=until(0))
+    assert not (tmp_path / "p.zarr").exists()
+    with pytest.raises(Enough):
+        predict_slide(slide, tmp_path / "p.zarr", **run, progress=until(5))
+    assert Prediction.open(tmp_path / "p.zarr").done.sum() == 4
+    finished = predict_slide(slide, tmp_path / "p.zarr", **run, resume=True, progress=False)
+    assert finished.done.all()
+
+
+def test_what_one_call_warns_of_and_refuses(slide, model, tmp_path) -> None:
+    with pytest.raises(OutputError, match=r"p\.h5ad should end in \.zarr"):
+        predict_slide(slide, tmp_path / "p.h5ad", model=model)
+    uncalibrated = copy.copy(model)
+    uncalibrated.config = replace(model.config, calibrated=False)
+    regions = box(slide, 0.48, 0.48, 0.56, 0.56)
+    with pytest.warns(UserWarning, match="calibrated") as told:
+        predict_slide(
+            slide,
+            tmp_path / "p.zarr",
+            model=uncalibrated,
+            regions=regions,
+            settings=SETTINGS,
+            progress=False,
+        )
+    assert Path(told[0].filename).name == Path(__file__).name  # where the user is
 
 
 def test_choosing_spots(slide) -> None:

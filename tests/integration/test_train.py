@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from napari_stem.errors import DatasetError, OutputError
 from napari_stem.model.bundle import load_folder
 from napari_stem.spatial.dataset import Dataset
 from napari_stem.training.fit import TrainingOptions, train
@@ -153,3 +154,10 @@ def test_ctrl_c_is_130_and_says_how_to_go_on(
     assert run("--resume", "--keep-checkpoints").exit_code == 0
     assert load_folder(tmp_path / "m").card["training_steps"] == 8
     assert (tmp_path / "m" / "checkpoints").is_dir()
+
+
+def test_paths_do_and_a_model_is_not_replaced_unasked(small_dataset, small_model, tmp_path) -> None:
+    with pytest.raises(OutputError, match="holds a model already"):
+        train(str(small_dataset), str(small_model), progress=False)
+    with pytest.raises(DatasetError, match="no data set folder"):
+        train(small_dataset / "nowhere", tmp_path / "m", progress=False)

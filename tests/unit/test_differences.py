@@ -16,13 +16,13 @@ from napari_stem.empty_prediction import MAX_DRAWS_BYTES, may_keep_draws
 from napari_stem.errors import PredictionError, UnknownGeneError
 from napari_stem.evaluation.differences import (
     GroupDraws,
-    compare,
+    compare_groups,
     expected_false_share,
     group_draws,
     probability_above,
 )
-from napari_stem.export.selection import Selection
-from napari_stem.export.summary import region_summaries
+from napari_stem.exporting.selection import Selection
+from napari_stem.exporting.summary import region_summaries
 from napari_stem.geometry import Region
 from napari_stem.results import Prediction
 
@@ -169,7 +169,7 @@ def test_planted_differences_are_found_and_nothing_else(draws: np.ndarray, error
     spread = draws.std(-1).mean(0)[planted]
     shift = 4 * spread * sign
     first[:, planted] += shift[:, np.newaxis]
-    found = compare(group(first, "A"), group(second, "B"), names(draws), errors)
+    found = compare_groups(group(first, "A"), group(second, "B"), names(draws), errors)
     called = np.flatnonzero(found.q_value <= 0.05)
     assert set(planted) <= set(called)
     assert len(called) <= 22  # one or two wrong ones are what 5% of twenty allow
@@ -184,7 +184,7 @@ def test_planted_differences_are_found_and_nothing_else(draws: np.ndarray, error
 @pytest.mark.parametrize("errors", ["alike", "independent"])
 def test_without_a_difference_nothing_is_called(draws: np.ndarray, errors) -> None:
     a, b = (group(half) for half in (draws[..., :N_DRAWS], draws[..., N_DRAWS:]))
-    assert compare(a, b, names(draws), errors).q_value.min() > 0.2
+    assert compare_groups(a, b, names(draws), errors).q_value.min() > 0.2
 
 
 def test_wrong_signs_are_as_many_as_expected(draws: np.ndarray) -> None:
@@ -197,7 +197,7 @@ def test_wrong_signs_are_as_many_as_expected(draws: np.ndarray) -> None:
         gene = rng.integers(draws.shape[1])
         ranked = np.argsort(rest[:, gene].mean(-1))
         halves = ranked[:6], ranked[-6:]
-        found = compare(*(group(rest[h]) for h in halves), names(draws), "independent")
+        found = compare_groups(*(group(rest[h]) for h in halves), names(draws), "independent")
         true = np.subtract(*(draws[h][..., truth].mean(0) for h in halves))
         calls = found.q_value <= 0.1
         wrong += int((calls & ((found.probability > 0.5) != (true > 0))).sum())
@@ -213,7 +213,7 @@ def test_the_cautious_rule_calls_fewer_genes(draws: np.ndarray) -> None:
     ranked = np.argsort(draws[:, 0].mean(-1))
     a, b = group(draws[ranked[:12]]), group(draws[ranked[-12:]])
     n_called = {
-        errors: int((compare(a, b, names(draws), errors).q_value <= 0.05).sum())
+        errors: int((compare_groups(a, b, names(draws), errors).q_value <= 0.05).sum())
         for errors in ("alike", "independent")
     }
     assert n_called["alike"] < n_called["independent"]
@@ -221,7 +221,7 @@ def test_the_cautious_rule_calls_fewer_genes(draws: np.ndarray) -> None:
 
 def test_exchanging_the_groups_turns_the_signs(draws: np.ndarray) -> None:
     a, b = group(draws[:10], "A"), group(draws[10:], "B")
-    there, back = compare(a, b, names(draws)), compare(b, a, names(draws))
+    there, back = compare_groups(a, b, names(draws)), compare_groups(b, a, names(draws))
     assert (there.first, there.second, back.first) == ("A", "B", "B")
     assert_allclose(there.difference, -back.difference)
     assert_allclose(there.probability, 1 - back.probability)
@@ -231,7 +231,7 @@ def test_exchanging_the_groups_turns_the_signs(draws: np.ndarray) -> None:
 
 
 def test_single_spots_have_no_spread_between_them(draws: np.ndarray) -> None:
-    found = compare(group(draws[:1]), group(draws[1:2]), names(draws))
+    found = compare_groups(group(draws[:1]), group(draws[1:2]), names(draws))
     assert np.isnan(found.standardised).all()
     assert np.isfinite(found.difference).all()
     assert np.isfinite(found.probability).all()

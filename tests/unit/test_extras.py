@@ -7,7 +7,7 @@ import pytest
 from napari_stem import extras
 from napari_stem.commands.processes import run_together
 from napari_stem.errors import OutputError, StemError
-from napari_stem.export.spatial_data import write_spatialdata
+from napari_stem.exporting.spatial_data import write_spatialdata
 from napari_stem.extras import require_extra
 from napari_stem.training.team import Team
 

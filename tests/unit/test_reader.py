@@ -16,9 +16,9 @@ from napari.components import ViewerModel
 from npe2 import PluginManifest
 from PIL import Image
 
-from napari_stem.export.selection import Selection
-from napari_stem.export.spatial_data import write_spatialdata
-from napari_stem.export.table import write_table
+from napari_stem.exporting.selection import Selection
+from napari_stem.exporting.spatial_data import write_spatialdata
+from napari_stem.exporting.table import write_table
 from napari_stem.geometry import Region
 from napari_stem.model import find_model
 from napari_stem.model.card import most_reliable

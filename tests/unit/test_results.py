@@ -14,7 +14,7 @@ import anndata
 import numpy as np
 import pytest
 
-from napari_stem.empty_prediction import chunk_shape
+from napari_stem.empty_prediction import LIKE, UNLIKE, chunk_shape
 from napari_stem.errors import OutputError, PredictionError, UnknownGeneError
 from napari_stem.geometry import Mpp, SizePx, lattice
 from napari_stem.model.bundle import load_folder
@@ -107,6 +107,8 @@ def test_an_empty_prediction_is_a_table_of_nothing(prediction: Prediction, spots
     assert set(table.layers) == {"sd", "q05", "q95"}
     assert all(np.isnan(values).all() for values in table.layers.values())
     assert not table.obs["done"].any()
+    assert table.obs["ood"].isna().all()
+    assert list(table.obs["ood"].cat.categories) == [LIKE, UNLIKE]
     np.testing.assert_array_equal(table.obsm["spatial"], np.c_[spots.x_px, spots.y_px])
     assert table.obsm["draws"].shape == (len(spots), len(GENES), N_DRAWS)
     assert table.obsm["draws"].dtype == np.float16
@@ -126,12 +128,14 @@ def test_it_is_a_valid_table_after_every_block(prediction: Prediction) -> None:
         np.testing.assert_array_equal(np.isfinite(table.X).any(1), done)
         np.testing.assert_array_equal(np.isfinite(table.layers["sd"]).any(1), done)
         np.testing.assert_array_equal(np.isfinite(table.obsm["draws"]).any((1, 2)), done)
+        np.testing.assert_array_equal(table.obs["ood"].notna(), done)
         np.testing.assert_array_equal(prediction.done, done)
     expected = block_of(np.arange(n_spots))
     np.testing.assert_array_equal(table.X, expected["mean"])
     for layer in ("sd", "q05", "q95"):
         np.testing.assert_array_equal(table.layers[layer], expected[layer])
-    np.testing.assert_array_equal(table.obs["ood"], expected["ood_distance"] > 1)
+    unlike = expected["ood_distance"] > 1
+    np.testing.assert_array_equal(table.obs["ood"], np.where(unlike, UNLIKE, LIKE))
 
 
 def test_values_are_live_and_survive_reopening(prediction: Prediction) -> None:

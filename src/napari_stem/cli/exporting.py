@@ -10,8 +10,8 @@ import typer
 from napari_stem.cli.app import app
 from napari_stem.cli.options import Json, listed
 from napari_stem.commands.terminal import NOTICE, say, say_json
+from napari_stem.settings import ExportKind
 
-KindName = Literal["h5ad", "zarr", "spatialdata", "geojson", "csv", "figure", "report"]
 FormatName = Literal["png", "svg", "pdf"]
 
 
@@ -20,7 +20,7 @@ def export(
     prediction: Annotated[
         Path, typer.Argument(help="What 'predict' wrote; may still be growing.", show_default=False)
     ],
-    to: Annotated[KindName, typer.Option(help="What to write.", show_default=False)],
+    to: Annotated[ExportKind, typer.Option(help="What to write.", show_default=False)],
     out: Annotated[Path, typer.Option(help="File or folder to write.", show_default=False)],
     genes: Annotated[
         str | None,
@@ -62,7 +62,7 @@ def export(
 ) -> None:
     """Export a prediction: tables, figures, a report."""
     from napari_stem.commands.exporting import ExportRequest, run_export
-    from napari_stem.export.limits import Limits
+    from napari_stem.exporting.limits import Limits
 
     try:
         chosen_limits = Limits.parse(limits)

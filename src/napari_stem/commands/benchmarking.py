@@ -7,9 +7,9 @@ import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.commands.outputs import require_writable
 from napari_stem.commands.terminal import Interrupted, progress_bars, tell
 from napari_stem.errors import OutputError, StemError
+from napari_stem.outputs import require_writable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.commands.outputs import require_model_room
 from napari_stem.commands.terminal import tell
+from napari_stem.outputs import require_model_room
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.commands.outputs import require_writable
-from napari_stem.commands.predicting import fill
+from napari_stem.commands.predicting import predicted
 from napari_stem.commands.terminal import progress_bars
 from napari_stem.errors import PredictionError
 from napari_stem.model.card import most_reliable
+from napari_stem.outputs import require_writable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,9 +52,9 @@ def run_demo(out: Path) -> dict[str, Any]:
     JSON-ready: ``png, h5ad, zarr, gene, n_spots, n_genes, metrics`` (as ``evaluate --json``).
     """
     require_writable(out / "demo.h5ad")
-    from napari_stem.export.figure import write_figure
-    from napari_stem.export.selection import Selection
-    from napari_stem.export.table import write_table
+    from napari_stem.exporting.figure import write_figure
+    from napari_stem.exporting.selection import Selection
+    from napari_stem.exporting.table import write_table
     from napari_stem.model import load_model
     from napari_stem.predict import choose_spots
 
@@ -121,34 +121,32 @@ def _predicted(
     keep_draws: bool = False,
 ) -> Prediction:
     """Go on where an earlier demo stopped; anew if that was another version's."""
-    from napari_stem.results import Prediction
     from napari_stem.settings import SamplingSettings
 
-    settings = SamplingSettings()
-
-    def create() -> Prediction:
-        return Prediction.create(
+    def run() -> Prediction:
+        return predicted(
+            slide,
+            spots,
+            model,
             path,
-            slide=slide,
-            spots=spots,
-            model=model,
-            settings=settings,
+            SamplingSettings(),
+            bars,
+            AGAIN,
+            title,
             keep_draws=keep_draws,
             resume=True,
         )
 
     try:
-        prediction = create()
+        return run()
     except PredictionError:
         shutil.rmtree(path)
-        prediction = create()
-    fill(slide, model, prediction, settings, bars, AGAIN, title)
-    return prediction
+        return run()
 
 
 def _measured(slide: Slide, model: Model, path: Path, bars: ProgressBars) -> dict[str, Any]:
     """Predict where it was measured, and compare."""
-    from napari_stem.evaluation.comparison import compare
+    from napari_stem.evaluation.comparison import evaluate
     from napari_stem.spatial.dataset import Dataset
 
     dataset = Dataset(slide.path.parents[1])
@@ -162,4 +160,4 @@ def _measured(slide: Slide, model: Model, path: Path, bars: ProgressBars) -> dic
         title="Predicting the measured spots",
         keep_draws=True,
     )
-    return compare(prediction.to_anndata(), section.counts).as_json()
+    return evaluate(prediction, section.counts)

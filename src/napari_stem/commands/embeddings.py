@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 from napari_stem.commands.terminal import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from napari_stem.encoders.precomputed import PrecomputedEmbedder, Stated
-    from napari_stem.geometry import Region, Spots
     from napari_stem.model.bundle import Model
     from napari_stem.slide.base import Slide
 
@@ -30,17 +28,3 @@ def embedder_from(path: Path, stated: Stated, slide: Slide, model: Model) -> Pre
     for note in notes:
         tell(note)
     return embedder
-
-
-def patches_as_spots(embedder: PrecomputedEmbedder, regions: Sequence[Region] | None) -> Spots:
-    """Spots to predict at where none are given: the patches, all or those inside regions.
-
-    Raises
-    ------
-    RegionError
-        None lies inside.
-    """
-    from napari_stem.geometry import spots_in_regions
-
-    spots = embedder.patches.spots()
-    return spots if regions is None else spots_in_regions(spots, regions)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.commands.outputs import require_writable
 from napari_stem.commands.terminal import Interrupted, progress_bars, say_table, tell
+from napari_stem.outputs import require_writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.commands.outputs import require_writable
 from napari_stem.errors import DatasetError, OutputError
+from napari_stem.outputs import require_writable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

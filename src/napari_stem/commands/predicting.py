@@ -6,19 +6,17 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.commands.outputs import require_free, require_writable
-from napari_stem.commands.placing import choose_places, scale_checked
 from napari_stem.commands.terminal import Interrupted, progress_bars, stop_on_interrupt, tell
 from napari_stem.errors import MissingMppError, OutputError
+from napari_stem.outputs import require_free, require_writable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from napari_stem.commands.terminal import ProgressBars
-    from napari_stem.encoders.base import EmbedsSpots
     from napari_stem.encoders.precomputed import PrecomputedEmbedder, Stated
-    from napari_stem.geometry import Mpp
+    from napari_stem.geometry import Mpp, Spots
     from napari_stem.model.bundle import Model
     from napari_stem.predict import PredictionProgress
     from napari_stem.results import Prediction
@@ -81,7 +79,9 @@ def run_predict(request: PredictRequest) -> dict[str, Any]:
     mpp = _stated_mpp(request)
     from napari_stem.model import load_model
     from napari_stem.model.sampling import torch_device
-    from napari_stem.results import Prediction
+    from napari_stem.predict import choose_spots
+    from napari_stem.slide.scale_check import scale_record
+    from napari_stem.spatial.region_files import read_regions
 
     model = load_model(request.model)
     missing = _require_servable(request, model)
@@ -92,27 +92,35 @@ def run_predict(request: PredictRequest) -> dict[str, Any]:
     with progress_bars() as bars:
         slide = open_slide(request.slide, mpp, progress=bars)
         try:
-            scale = scale_checked(slide)
+            scale = scale_record(slide)
+            if scale["scale_check"]["warning"] is not None:
+                tell(scale["scale_check"]["warning"])
             embedder = _embedder(request, slide, model)
-            spots = choose_places(request, slide, model, embedder)
-            began_here = not request.work.exists()
-            prediction = Prediction.create(
+            regions = None if request.regions_file is None else read_regions(request.regions_file)
+            spots = choose_spots(
+                slide,
+                pitch_um=request.pitch_um or model.pitch_um,
+                spots=_given_spots(request, embedder),
+                regions=regions,
+                whole_slide=request.whole_slide,
+                tissue=request.tissue,
+                tell=tell,
+            )
+            prediction = predicted(
+                slide,
+                spots,
+                model,
                 request.work,
-                slide=slide,
-                spots=spots,
-                model=model,
-                settings=request.settings,
+                request.settings,
+                bars,
+                "with --resume added",
+                embedder=embedder,
+                regions=regions or (),
                 keep_draws=request.keep_draws,
                 resume=request.resume,
                 also={} if embedder is None else embedder.patches.provenance,
                 noted=scale,
             )
-            try:
-                how = "with --resume added"
-                fill(slide, model, prediction, request.settings, bars, how, embedder=embedder)
-            finally:
-                if began_here and not prediction.done.any():  # nothing to resume
-                    shutil.rmtree(request.work, ignore_errors=True)
         finally:
             slide.close()
     _finish(request, prediction, missing)
@@ -147,42 +155,33 @@ def _stated_mpp(request: PredictRequest) -> Mpp | None:
     return mpp
 
 
-def fill(
+def predicted(
     slide: Slide,
+    spots: Spots,
     model: Model,
-    prediction: Prediction,
+    path: Path,
     settings: SamplingSettings,
     bars: ProgressBars,
     how_to_resume: str,
     title: str = "Predicting spots",
-    embedder: EmbedsSpots | None = None,
-) -> None:
-    """Predict what is left to do, with a bar.
+    **options: Any,
+) -> Prediction:
+    """Predict, with a bar; ``options`` as of `napari_stem.predict.carry_out`.
 
     Raises
     ------
     Interrupted
         By Ctrl-C; the text says what is kept, and to run the same command ``how_to_resume``.
     """
-    from napari_stem.predict import predict
+    from napari_stem.predict import carry_out
 
     def show(step: PredictionProgress) -> None:
         bars.show(title, step.work_done, step.n_spots, step.seconds_left)
 
     with stop_on_interrupt() as stop:
-        for step in predict(
-            slide,
-            prediction.spots,
-            model,
-            prediction,
-            settings,
-            embedder=embedder,
-            stop=stop.is_set,
-            watch=show,
-        ):
-            show(step)
-            if stop.is_set():
-                break
+        prediction = carry_out(
+            slide, spots, model, path, settings, stop=stop.is_set, watch=show, **options
+        )
     n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
     if n_done == 0 and n_spots:
         msg = "Interrupted before any spot was finished; nothing was written."
@@ -193,6 +192,7 @@ def fill(
             f"To go on, run the same command {how_to_resume}."
         )
         raise Interrupted(msg)
+    return prediction
 
 
 def _require_servable(request: PredictRequest, model: Model) -> tuple[str, ...]:
@@ -247,12 +247,21 @@ def _embedder(request: PredictRequest, slide: Slide, model: Model) -> Precompute
     return embedder_from(request.embeddings, request.stated or Stated(), slide, model)
 
 
+def _given_spots(
+    request: PredictRequest, embedder: PrecomputedEmbedder | None
+) -> Path | Spots | None:
+    """Those of a file, else the patches of embeddings; None: the slide's lattice."""
+    if request.spots_file is not None or embedder is None:
+        return request.spots_file
+    return embedder.patches.spots()
+
+
 def _finish(request: PredictRequest, prediction: Prediction, missing: tuple[str, ...]) -> None:
     """Turn the folder that grew into the file that was asked for."""
     if request.work == request.out:
         return
-    from napari_stem.export.selection import Selection
-    from napari_stem.export.table import write_table
+    from napari_stem.exporting.selection import Selection
+    from napari_stem.exporting.table import write_table
 
     known = tuple(gene for gene in request.genes if gene not in missing)
     selection = Selection.of(prediction, known)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.commands.outputs import require_model_room
 from napari_stem.commands.terminal import Interrupted, progress_bars, tell
+from napari_stem.outputs import require_model_room
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,18 +54,18 @@ def run_train(
 
     options["device"] = torch_device(options["device"])
     team = Team.gathered(options["device"])
-    resume = options.get("resume", False)
+    resume = options.get("resume", False)  # told before anything of the data set is
     team.share(lambda: require_model_room(out, overwrite=overwrite, resume=resume))
     from napari_stem.spatial.dataset import Dataset
     from napari_stem.training.options import TrainingOptions
 
     dataset = Dataset(folder)
     if not team.is_first:
-        _train(dataset, out, options)
+        _train(dataset, out, options, overwrite=overwrite)
         return None
     _say_cost(dataset, TrainingOptions(**options), team.size)
     with progress_bars() as bars:
-        model = _train(dataset, out, options, bars)
+        model = _train(dataset, out, options, bars, overwrite=overwrite)
     return {
         "out": str(out),
         "name": model.name,
@@ -77,13 +77,18 @@ def run_train(
 
 
 def _train(
-    dataset: Dataset, out: Path, options: dict[str, Any], bars: ProgressBars | None = None
+    dataset: Dataset,
+    out: Path,
+    options: dict[str, Any],
+    progress: ProgressBars | bool = False,
+    *,
+    overwrite: bool,
 ) -> Model:
     from napari_stem.training.fit import TrainingOptions, train
     from napari_stem.training.stopping import TrainingStopped
 
     try:
-        return train(dataset, out, TrainingOptions(**options), bars)
+        return train(dataset, out, TrainingOptions(**options), progress, overwrite=overwrite)
     except TrainingStopped as stopped:
         msg = f"Interrupted. {stopped}; the same command with --resume goes on from there."
         raise Interrupted(msg) from None
@@ -109,25 +114,19 @@ def _say_cost(dataset: Dataset, options: TrainingOptions, n_processes: int) -> N
 
 def run_evaluate(prediction: Path, truth: Path, *, allow_partial: bool = False) -> dict[str, Any]:
     """Compare a prediction with counts; says on stderr what it rests on. Returns metrics and unit."""
-    from napari_stem.evaluation.comparison import (
-        compare,
-        is_too_few,
-        read_prediction,
-        read_truth,
-    )
+    from napari_stem.evaluation.comparison import evaluate, is_too_few
 
-    found = compare(read_prediction(prediction), read_truth(truth), allow_partial=allow_partial)
-    figures = found.as_json()
+    figures = evaluate(prediction, truth, allow_partial=allow_partial)
     tell(
-        f"{figures['n_spots']} spots matched by {found.matched_by}, of {found.n_predicted} predicted "
-        f"and {found.n_truth} measured."
+        f"{figures['n_spots']} spots matched by {figures['matched_by']}, of {figures['n_predicted']} predicted "
+        f"and {figures['n_truth']} measured."
     )
-    if is_too_few(figures["n_matched"], found.n_predicted, found.n_truth):
+    if is_too_few(figures["n_matched"], figures["n_predicted"], figures["n_truth"]):
         tell("These are less than half of either table: the figures say little of the section.")
-    if found.genes_left_out:
+    if left_out := figures["genes_left_out"]:
         tell(
-            f"{len(found.genes_left_out)} predicted genes were not measured and are left out: "
-            f"{', '.join(found.genes_left_out[:5])}{' …' if len(found.genes_left_out) > 5 else ''}."
+            f"{len(left_out)} predicted genes were not measured and are left out: "
+            f"{', '.join(left_out[:5])}{' …' if len(left_out) > 5 else ''}."
         )
     if figures["crps"] is None:
         tell("What needs the samples is left out; predict with --keep-draws to have it.")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from napari_stem.errors import DatasetError, PredictionError
-from napari_stem.evaluation.metrics import evaluate
+from napari_stem.evaluation import metrics
 from napari_stem.results import PROVENANCE_KEY, Prediction
+from napari_stem.results.exported import read_exported
 from napari_stem.spatial.normalise import normalisation, normalised
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import anndata
     import pandas as pd
     from numpy.typing import NDArray
@@ -25,42 +24,6 @@ MatchedBy = Literal["name", "position"]
 LEAST_SHARE = 0.5  # of the smaller table's spots that must match
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Figures of one section, and on what they rest.
-
-    Attributes
-    ----------
-    figures
-        As `napari_stem.evaluation.metrics.evaluate` returns them.
-    matched_by
-        How spots of the two tables were paired.
-    n_predicted, n_truth
-        Finished spots of the prediction, and spots of the measurement.
-    genes_left_out
-        Predicted, but not measured.
-    unit
-        Of the values compared, as users read it.
-    """
-
-    figures: dict[str, Any]
-    matched_by: MatchedBy
-    n_predicted: int
-    n_truth: int
-    genes_left_out: tuple[str, ...]
-    unit: str
-
-    def as_json(self) -> dict[str, Any]:
-        """Figures, their unit, and how many spots they rest on, JSON-ready."""
-        return {
-            **self.figures,
-            "unit": self.unit,
-            "n_matched": self.figures["n_spots"],
-            "n_predicted": self.n_predicted,
-            "n_truth": self.n_truth,
-        }
-
-
 def read_prediction(path: Path) -> anndata.AnnData:
     """Read what `predict` wrote, ``.zarr`` or ``.h5ad``.
 
@@ -69,22 +32,9 @@ def read_prediction(path: Path) -> anndata.AnnData:
     PredictionError
         There is nothing, it is damaged, or it is not a prediction.
     """
-    import anndata
-
-    if path.suffix == ".zarr":
-        return Prediction.open(path).to_anndata()
-    if not path.is_file():
-        msg = f"There is no prediction {path}; check the path."
-        raise PredictionError(msg)
-    try:
-        table = anndata.read_h5ad(path)
-    except (OSError, KeyError, ValueError) as error:
-        msg = f"{path} is damaged or is no AnnData file ({error}); run 'predict' again."
-        raise PredictionError(msg) from error
-    if PROVENANCE_KEY not in table.uns:
-        msg = f"{path} is not a prediction of napari-stem; give what 'napari-stem predict' wrote."
-        raise PredictionError(msg)
-    return table
+    if path.suffix == ".h5ad":
+        return read_exported(path)
+    return Prediction.open(path).to_anndata()
 
 
 def read_truth(path: Path) -> anndata.AnnData:
@@ -96,27 +46,35 @@ def read_truth(path: Path) -> anndata.AnnData:
         There is no such file, it is damaged, or its ``X`` are no raw counts.
     """
     import anndata
-    from scipy.sparse import csr_matrix
 
     if not path.is_file():
         msg = f"There is no table of counts {path}; check the path."
         raise DatasetError(msg)
     try:
         table = anndata.read_h5ad(path)
-        counts = csr_matrix(table.X, dtype=np.float64).data
+        _require_counts(table, str(path))
     except (OSError, KeyError, ValueError, TypeError) as error:
         msg = f"{path} is damaged or is no AnnData file ({error}); import it again."
         raise DatasetError(msg) from error
-    if not np.isfinite(counts).all() or (counts < 0).any() or (counts != np.rint(counts)).any():
-        msg = f"{path} must hold raw counts in X, not normalised values; put the counts there."
-        raise DatasetError(msg)
     return table
 
 
-def compare(
-    prediction: anndata.AnnData, truth: anndata.AnnData, *, allow_partial: bool = False
-) -> Comparison:
-    """Evaluate a prediction against raw counts, in the prediction's own unit.
+def _require_counts(table: anndata.AnnData, name: str) -> None:
+    from scipy.sparse import csr_matrix
+
+    counts = csr_matrix(table.X, dtype=np.float64).data
+    if not np.isfinite(counts).all() or (counts < 0).any() or (counts != np.rint(counts)).any():
+        msg = f"{name} must hold raw counts in X, not normalised values; put the counts there."
+        raise DatasetError(msg)
+
+
+def evaluate(
+    prediction: Prediction | anndata.AnnData | str | Path,
+    truth: anndata.AnnData | str | Path,
+    *,
+    allow_partial: bool = False,
+) -> dict[str, Any]:
+    """Compare a prediction with raw counts of the same section, in the prediction's own unit.
 
     At least half of the smaller table's spots must match. A prediction of one region of a section, or of a
     whole slide around what was measured, matches in full by that; two lattices that meet here and there by
@@ -125,17 +83,37 @@ def compare(
     Parameters
     ----------
     prediction
-        As `read_prediction` returns; spots that are not done are left out.
+        A path (``.zarr``, ``.h5ad``), an open one, or its table; spots that are not done are left out.
     truth
-        Raw counts in ``X``, gene names in ``var_names``.
+        Raw counts in ``X``, gene names in ``var_names``; an ``.h5ad`` or its table.
     allow_partial
         Compare however few spots match.
+
+    Returns
+    -------
+    JSON-ready: every metric, as `napari_stem.evaluation.metrics.evaluate` names them; ``unit``, of the
+    errors; ``matched_by`` (``name`` or ``position``), ``n_matched`` of ``n_predicted`` and ``n_truth`` spots;
+    ``genes_left_out`` (predicted, but not measured).
 
     Raises
     ------
     PredictionError
-        No spot is done, no spot or gene of the two belongs together, or too few spots do.
+        There is no such prediction, no spot is done, no spot or gene of the two belongs together, or too few
+        spots do.
+    DatasetError
+        There is no such truth, or it holds no raw counts.
     """
+    if isinstance(prediction, (str, Path)):
+        prediction = read_prediction(Path(prediction))
+    elif isinstance(prediction, Prediction):
+        prediction = prediction.to_anndata()
+    if PROVENANCE_KEY not in prediction.uns:
+        msg = "The table to evaluate is not a prediction of napari-stem; give what it predicted."
+        raise PredictionError(msg)
+    if isinstance(truth, (str, Path)):
+        truth = read_truth(Path(truth))
+    else:
+        _require_counts(truth, "The table of the truth")
     unit = normalisation(str(prediction.uns[PROVENANCE_KEY]["normalisation"]))
     done = prediction[np.asarray(prediction.obs["done"], dtype=bool)]
     if done.n_obs == 0:
@@ -156,15 +134,22 @@ def compare(
     columns = done.var_names.get_indexer(genes)
     measured = normalised(truth, genes, unit.name)[truth_rows]
     draws = done.obsm["draws"] if "draws" in done.obsm else None  # noqa: SIM401 - not a dict
-    figures = evaluate(
+    figures = metrics.evaluate(
         measured,
         np.asarray(done.X)[rows][:, columns],
         None if draws is None else np.asarray(draws)[rows][:, columns],
         q05=np.asarray(done.layers["q05"])[rows][:, columns],
         q95=np.asarray(done.layers["q95"])[rows][:, columns],
     )
-    left_out = tuple(str(gene) for gene in asked if gene not in truth.var_names)
-    return Comparison(figures, matched_by, done.n_obs, truth.n_obs, left_out, unit.label)
+    return {
+        **figures,
+        "unit": unit.label,
+        "matched_by": matched_by,
+        "n_matched": len(rows),
+        "n_predicted": done.n_obs,
+        "n_truth": truth.n_obs,
+        "genes_left_out": [str(gene) for gene in asked if gene not in truth.var_names],
+    }
 
 
 def is_too_few(n_matched: int, n_predicted: int, n_truth: int) -> bool:

@@ -9,7 +9,7 @@ the number of spots, its true error does not. Therefore everything here comes in
     All spots of one group err alike: a group that is wrong is wrong everywhere by as much as each of its
     spots may be. The k-th smallest mean of a group is the mean over its spots of their k-th smallest draws
     (quantiles of a comonotone sum are the sums of the quantiles). Its 90% interval is therefore the mean of
-    the spots' own 90% intervals, which is what `napari_stem.export.summary` reports of a region. Two groups
+    the spots' own 90% intervals, which is what `napari_stem.exporting.summary` reports of a region. Two groups
     err independently of each other.
 ``independent``
     As sampled: the mean over a group's spots within each draw. True only if no error is shared.
@@ -169,7 +169,7 @@ def summed_up(name: str, n_spots: int, total: Array, ranked: Array, squares: Arr
     )
 
 
-def compare(
+def compare_groups(
     a: GroupDraws, b: GroupDraws, genes: Sequence[str], errors: Errors = "alike"
 ) -> Differences:
     """Compare two groups gene by gene.

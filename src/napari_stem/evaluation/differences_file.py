@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_stem.export.places import written_whole
-from napari_stem.export.selection import NOTICE
-from napari_stem.export.spreadsheet import FORMULA_STARTS
+from napari_stem.exporting.places import written_whole
+from napari_stem.exporting.selection import NOTICE
+from napari_stem.exporting.spreadsheet import FORMULA_STARTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,14 +37,14 @@ spot_errors           alike or independent, see above
 
 
 def differences_table(found: Differences, unit: str) -> pd.DataFrame:
-    """Table of all genes, the surest first; text that a spreadsheet would take for a formula gets a ``'``."""
+    """Table of all genes, the surest first; `COLUMNS` says what the columns are."""
     import pandas as pd
 
     table = pd.DataFrame(
         {
-            "gene": [_plain(gene) for gene in found.genes],
-            "group_a": _plain(found.first),
-            "group_b": _plain(found.second),
+            "gene": found.genes,
+            "group_a": found.first,
+            "group_b": found.second,
             "unit": unit,
             "mean_a": found.mean_a,
             "mean_b": found.mean_b,
@@ -92,8 +92,7 @@ def write_differences(
         written_whole(path, overwrite=overwrite) as new,
     ):
         new_readme.write_text(text, encoding="utf-8")
-        differences_table(found, unit).to_csv(new, index=False, float_format="%.6g")
-
-
-def _plain(text: str) -> str:
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+        table = differences_table(found, unit)
+        names = ["gene", "group_a", "group_b"]  # a spreadsheet must not take them for formulas
+        table[names] = table[names].map(lambda s: f"'{s}" if s.startswith(FORMULA_STARTS) else s)
+        table.to_csv(new, index=False, float_format="%.6g")

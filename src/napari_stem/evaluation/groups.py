@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import shapely
 
-from napari_stem.errors import RegionError
+from napari_stem.errors import PredictionError, RegionError
+from napari_stem.evaluation.differences import compare_groups, group_draws
 from napari_stem.evaluation.metrics import central_interval
-from napari_stem.export.selection import Selection
-from napari_stem.export.summary import RegionSummary, region_summaries
+from napari_stem.exporting.selection import Selection
+from napari_stem.exporting.summary import RegionSummary, region_summaries
 from napari_stem.geometry import Region, inside
+from napari_stem.results import Prediction
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
+    import pandas as pd
     from numpy.typing import NDArray
 
-    from napari_stem.results import Prediction
+    from napari_stem.evaluation.differences import Errors, GroupDraws
 
 LEVEL = 0.9
+REST = "everything else"
 
 
 @dataclass(frozen=True)
@@ -78,13 +83,27 @@ def group_summaries(
     return found
 
 
-def spots_in(prediction: Prediction, group: Region) -> NDArray[np.int64]:
-    """(k,) finished spots with their centre in a group."""
-    return np.flatnonzero(inside(prediction.spots, [group]) & prediction.done)
+def spots_in(prediction: Prediction, group: Region | str) -> NDArray[np.int64]:
+    """(k,) finished spots with their centre in a region, be it one of the prediction's own, by name.
+
+    Raises
+    ------
+    RegionError
+        The prediction was asked for no region of that name.
+    """
+    if isinstance(group, Region):
+        return np.flatnonzero(inside(prediction.spots, [group]) & prediction.done)
+    names = [name.split("; ") for name in prediction.region_names]
+    if not any(group in held for held in names):
+        known = ", ".join(sorted({name for held in names for name in held if name})) or "none"
+        raise RegionError(
+            f"{prediction.path} knows no region '{group}' (it knows {known}); give a Region, or one of these."
+        )
+    return np.flatnonzero([group in held for held in names] & prediction.done)
 
 
 def compared_spots(
-    prediction: Prediction, first: Region, second: Region | None
+    prediction: Prediction, first: Region | str, second: Region | str | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Spots of two groups that are to be compared; none is in both.
 
@@ -105,10 +124,81 @@ def compared_spots(
     others = np.flatnonzero(prediction.done) if second is None else spots_in(prediction, second)
     b = np.setdiff1d(others, a)
     if not len(a):
-        raise RegionError(f"No predicted spot lies in {first.name}; choose another region.")
+        raise RegionError(f"No predicted spot lies in {_name(first)}; choose another region.")
     if not len(b):
-        rest = "everything else" if second is None else f"{second.name} outside of {first.name}"
+        rest = REST if second is None else f"{_name(second)} outside of {_name(first)}"
         raise RegionError(
             f"No predicted spot lies in {rest}; choose another region to compare with."
         )
     return a, b
+
+
+def drawn_groups(
+    prediction: Prediction,
+    first: Region | str,
+    second: Region | str | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> tuple[GroupDraws, GroupDraws] | None:
+    """Sum up what the draws say of the two groups of `compared_spots`; None where it was stopped.
+
+    Raises
+    ------
+    RegionError, PredictionError
+        One is left without a spot; draws were not kept.
+    """
+    if not prediction.n_kept_draws:
+        raise PredictionError(
+            f"{prediction.path} keeps no single samples, by which regions are compared; predict it again and "
+            f"keep them (keep_draws=True, --keep-draws)."
+        )
+    spots_a, spots_b = compared_spots(prediction, first, second)
+    a = group_draws(prediction, spots_a, _name(first), is_stopped)
+    b = group_draws(prediction, spots_b, REST if second is None else _name(second), is_stopped)
+    return None if a is None or b is None else (a, b)
+
+
+def compare(
+    prediction: Prediction | str | Path,
+    region_a: Region | str,
+    region_b: Region | str | None = None,
+    *,
+    errors: Errors = "alike",
+) -> pd.DataFrame:
+    """Compare two regions of a prediction in all genes, judged from the samples that it keeps.
+
+    Parameters
+    ----------
+    prediction
+        An open one, or its path (``.zarr``, ``.h5ad``).
+    region_a, region_b
+        Regions, or names of those that were predicted (``obs["region"]``); None for the second: everything
+        else. A spot in both counts for the first.
+    errors
+        How spots of a region are taken to err: ``alike`` (cautious), or ``independent``, as sampled; see
+        `napari_stem.evaluation.differences`.
+
+    Returns
+    -------
+    One row per gene, the surest first: ``group_a``, ``group_b``, ``unit``, ``mean_a``, ``mean_b``,
+    ``difference`` with its 90% interval ``q05``, ``q95``; ``standardised`` (Cohen's d), ``probability`` (that A
+    is above B), ``q_value`` (expected share of wrong signs among this gene and all that are surer),
+    ``spot_errors``.
+
+    Raises
+    ------
+    RegionError
+        No predicted spot lies in one of them, or there is none of that name.
+    PredictionError
+        There is no such prediction, or it keeps no samples.
+    """
+    from napari_stem.evaluation.differences_file import differences_table
+
+    if not isinstance(prediction, Prediction):
+        prediction = Prediction.open(prediction)
+    a, b = cast("tuple[GroupDraws, GroupDraws]", drawn_groups(prediction, region_a, region_b))
+    found = compare_groups(a, b, prediction.genes, errors)
+    return differences_table(found, prediction.unit).set_index("gene")
+
+
+def _name(group: Region | str) -> str:
+    return group.name if isinstance(group, Region) else group

@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_stem.evaluation.figures import new_figure
 from napari_stem.evaluation.metrics import pcc
-from napari_stem.export.drawing import draw_scale_bar
+from napari_stem.exporting.drawing import draw_scale_bar
 from napari_stem.geometry import SizePx
 from napari_stem.slide import open_slide
 

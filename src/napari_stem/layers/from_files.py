@@ -51,12 +51,12 @@ def prediction_layers(prediction: Prediction, file: Path) -> list[LayerData]:
     StemError
         It is damaged, or holds no spots.
     """
-    from napari_stem.export.backdrop import Overview
-    from napari_stem.export.summary import model_card, telling_genes
+    from napari_stem.exporting.backdrop import Overview
+    from napari_stem.exporting.summary import telling_genes
 
     told = prediction.provenance
     mpp = Mpp(y_um=float(told["mpp"][0]), x_um=float(told["mpp"][1]))
-    (gene,) = telling_genes(prediction, 1, model_card(prediction).get("gene_pcc", {}))
+    (gene,) = telling_genes(prediction, 1)
     grid = SpotGrid.of(prediction.spots, mpp)
     about = _about(file, "prediction", mpp) | {
         "prediction": str(prediction.path),

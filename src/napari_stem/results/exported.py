@@ -1,35 +1,52 @@
-"""Predictions that come as a single file (.h5ad): unpacked to where predictions are kept."""
+"""Predictions that come as a single file (.h5ad): read, or unpacked to where predictions are kept."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from typing import TYPE_CHECKING
 
 from napari_stem.caches import CACHES
+from napari_stem.empty_prediction import PROVENANCE_KEY, write_zarr
 from napari_stem.errors import PredictionError
+from napari_stem.results.stored import damaged, require_format
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import anndata
 
-def unpacked(path: Path) -> Path:
-    """Unpack an exported prediction into a folder that can be opened; the same file only once.
 
-    Parameters
-    ----------
-    path
-        ``.h5ad`` as ``napari-stem export`` and ``predict`` write it.
+def read_exported(path: Path) -> anndata.AnnData:
+    """Read an ``.h5ad`` as ``napari-stem export`` and ``predict`` write it.
 
     Raises
     ------
     PredictionError
-        It cannot be read, or its folder cannot be written.
+        There is none, it is damaged or no prediction, or one of another format.
     """
     import anndata
 
-    from napari_stem.empty_prediction import write_zarr
+    try:
+        table = anndata.read_h5ad(path)
+        provenance = json.loads(str(table.uns[PROVENANCE_KEY]["json"]))
+    except FileNotFoundError:
+        raise PredictionError(f"There is no prediction {path}; check the path.") from None
+    except (OSError, LookupError, ValueError, TypeError) as error:
+        raise damaged(path, error) from error
+    require_format(provenance, path)
+    return table
 
+
+def unpacked(path: Path) -> Path:
+    """Unpack such a file into a folder that can be opened; the same file only once.
+
+    Raises
+    ------
+    PredictionError
+        As of `read_exported`, or the folder cannot be written.
+    """
     try:
         told = path.stat()
         digest = hashlib.blake2b(digest_size=6)
@@ -37,13 +54,16 @@ def unpacked(path: Path) -> Path:
         folder = CACHES["predictions"].folder / f"{path.stem}-{digest.hexdigest()}.zarr"
         if folder.is_dir():
             return folder
+        table = read_exported(path)
         fresh = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.parent.mkdir(parents=True, exist_ok=True)
-        write_zarr(anndata.read_h5ad(path), fresh)
+        write_zarr(table, fresh)
         fresh.replace(folder)
+    except FileNotFoundError:
+        raise PredictionError(f"There is no prediction {path}; check the path.") from None
     except (OSError, LookupError, ValueError, TypeError) as error:
         raise PredictionError(
-            f"{path} cannot be opened as a prediction ({error}); open the .zarr folder it was made from."
+            f"{path} cannot be unpacked ({error}); open the .zarr folder it was made from."
         ) from error
     return folder

@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_stem.empty_prediction import (
+    FORMAT,
     PROVENANCE_KEY,
     empty_arrays,
     empty_table,
+    gene_table,
     provenance_of,
+    region_column,
     write_empty,
+    write_regions,
 )
 from napari_stem.errors import OutputError, PredictionError, SpotError
-from napari_stem.results.stored import DAMAGE, StoredValues, damaged, read_spots
+from napari_stem.geometry import region_names
+from napari_stem.results.stored import (
+    DAMAGE,
+    StoredValues,
+    damaged,
+    read_ood,
+    read_spots,
+    require_format,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     import anndata
+    import pandas as pd
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import Spots
+    from napari_stem.geometry import Region, Spots
     from napari_stem.model.bundle import Model
     from napari_stem.results.stored import Field
     from napari_stem.settings import SamplingSettings
@@ -35,9 +48,13 @@ class Prediction:
     """Predicted expression of every spot and gene, growing on disk.
 
     The format is AnnData's (``anndata.read_zarr`` opens it): ``X`` mean, ``layers`` ``sd``, ``q05``, ``q95``;
-    ``obs`` ``array_row``, ``array_col``, ``done``, ``ood``, ``ood_distance``; ``obsm["spatial"]`` (x, y) in
+    ``obs`` ``array_row``, ``array_col``, ``done``, ``ood``, ``ood_distance``, where regions were given
+    ``region``; ``var`` ``gene_ids``, ``unit``, ``pcc``, ``pcc_min``, ``pcc_max``; ``obsm["spatial"]`` (x, y) in
     level-0 px; optional ``obsm["draws"]`` (spots, genes, draws) float16; ``uns["spatial"]`` as squidpy reads
-    it; ``uns["napari_stem"]`` provenance. What is not predicted yet is NaN.
+    it; ``uns["napari_stem"]`` provenance. What is not predicted yet is NaN. ``docs/python.md`` has it as a
+    table.
+
+    It is a path: two that are opened at the same path see the same files, and it pickles as its path.
 
     Attributes
     ----------
@@ -64,23 +81,51 @@ class Prediction:
             self.provenance: dict[str, Any] = json.loads(
                 str(self._group["uns"][PROVENANCE_KEY]["json"][()])
             )
+            require_format(self.provenance, path)
             self.genes: tuple[str, ...] = tuple(str(g) for g in self._group["var"]["_index"][:])
             self.spots = read_spots(self._group, self.provenance)
             self.done: NDArray[np.bool_] = self._group["obs"]["done"][:]
-            self.ood: NDArray[np.bool_] = self._group["obs"]["ood"][:]
+            self.ood: NDArray[np.bool_] = read_ood(self._group)
         except (*DAMAGE, SpotError) as error:
             raise damaged(path, error) from error
         self._stored = StoredValues(path, self._group, self.genes)
 
+    def __repr__(self) -> str:
+        """Say what it is, in words."""
+        told, done = self.provenance, int(self.done.sum())
+        genes = ", ".join(self.genes[:3]) + (", …" if len(self.genes) > 3 else "")
+        return (
+            f"Prediction of {told.get('slide')} by model {told.get('model')}\n"
+            f"    predicted, not measured; for research use only\n"
+            f"    {done} of {len(self.spots)} spots done, {self.spots.pitch_um:g} µm apart\n"
+            f"    {len(self.genes)} genes ({genes}) in {told.get('unit')}\n"
+            f"    {self.n_kept_draws or 'no'} samples kept per spot and gene\n"
+            f"    {self.path}"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle it as the path that it is."""
+        return type(self), (self.path.absolute(),)
+
     @classmethod
-    def open(cls, path: Path) -> Prediction:
+    def open(cls, path: str | Path) -> Prediction:
         """Open what an earlier run left.
+
+        Parameters
+        ----------
+        path
+            The ``.zarr`` folder, or an ``.h5ad`` made from it, which is unpacked into the cache folder.
 
         Raises
         ------
         PredictionError
-            There is none, or it is damaged.
+            There is none, it is damaged, or of another format.
         """
+        path = Path(path)
+        if path.suffix == ".h5ad":
+            from napari_stem.results.exported import unpacked
+
+            path = unpacked(path)
         if not path.is_dir():
             raise PredictionError(f"There is no prediction {path}; check the path.")
         return cls(path)
@@ -94,6 +139,7 @@ class Prediction:
         spots: Spots,
         model: Model,
         settings: SamplingSettings,
+        regions: Sequence[Region] = (),
         keep_draws: bool = False,
         resume: bool = False,
         also: Mapping[str, Any] | None = None,
@@ -101,8 +147,9 @@ class Prediction:
     ) -> Prediction:
         """Begin the prediction of a slide, or with ``resume`` go on where the same run stopped.
 
-        ``also`` is recorded as how it was made, beside what follows from the rest, and ``noted`` as what no
-        value depends on and a resumed run may say otherwise; JSON-ready.
+        ``regions`` are named in ``obs["region"]`` and change no value. ``also`` is recorded as how it was
+        made, beside what follows from the rest, and ``noted`` as what no value depends on and a resumed run may
+        say otherwise; JSON-ready.
 
         Raises
         ------
@@ -116,6 +163,7 @@ class Prediction:
         if resume and path.exists():
             found = cls.open(path)
             found._require_same_run(provenance, spots)
+            found._name_regions(regions)
             return found
         provenance |= noted or {}
         overview = slide.levels[-1]
@@ -124,8 +172,9 @@ class Prediction:
         return cls.begin(
             path,
             spots,
-            model.genes,
+            gene_table(model),
             provenance,
+            regions=regions,
             image=overview.pixels.compute(),
             image_scale=1 / overview.downsample,
             spot_diameter_px=spots.diameter_um / slide.require_mpp().x_um,
@@ -137,9 +186,10 @@ class Prediction:
         cls,
         path: Path,
         spots: Spots,
-        genes: Sequence[str],
+        genes: pd.DataFrame | Sequence[str],
         provenance: Mapping[str, Any],
         *,
+        regions: Sequence[Region] = (),
         image: NDArray[np.uint8],
         image_scale: float,
         spot_diameter_px: float,
@@ -152,7 +202,9 @@ class Prediction:
         path
             New Zarr folder.
         spots, genes, provenance
-            What will be predicted, and how.
+            What will be predicted, and how; genes by name, or as `napari_stem.empty_prediction.gene_table`.
+        regions
+            Whose names the spots get.
         image
             (height, width, 3) uint8 overview of the slide.
         image_scale
@@ -169,9 +221,9 @@ class Prediction:
         """
         write_empty(
             path,
-            empty_table(spots, genes),
+            empty_table(spots, genes, regions, knows_domain=provenance.get("domain") != "unknown"),
             empty_arrays(len(spots), len(genes), n_kept_draws),
-            provenance,
+            {"format": FORMAT, **provenance},
             image=image,
             scalefactors={
                 "tissue_hires_scalef": image_scale,
@@ -218,7 +270,7 @@ class Prediction:
             if draws is not None:
                 group["obsm"]["draws"][rows] = draws
             group["obs"]["ood_distance"][rows] = ood_distance
-            group["obs"]["ood"][rows] = ood
+            group["obs"]["ood"]["codes"][rows] = ood.astype(np.int8)
             group["obs"]["done"][rows] = True
         except OSError as error:
             raise OutputError(
@@ -285,6 +337,22 @@ class Prediction:
         """Unit of all values, as users read it."""
         return str(self.provenance["unit"])
 
+    @property
+    def reliability(self) -> dict[str, float]:
+        """Correlation with measured expression on left-out training sections, by gene, where it is known."""
+        stored = self._group["var"].get("pcc")
+        known = np.full(len(self.genes), np.nan) if stored is None else stored[:]
+        return {g: float(v) for g, v in zip(self.genes, known, strict=True) if np.isfinite(v)}
+
+    @property
+    def region_names(self) -> list[str]:
+        """Per spot, the name of the region that was asked for ("A; B" in both); empty outside of all."""
+        column = self._group["obs"].get("region")
+        if column is None:
+            return [""] * len(self.spots)
+        names = [*(str(name) for name in column["categories"][:]), ""]
+        return [names[code] for code in column["codes"][:]]
+
     def to_anndata(self) -> anndata.AnnData:
         """Read the whole prediction into memory."""
         import anndata
@@ -293,6 +361,11 @@ class Prediction:
             return anndata.read_zarr(self.path)
         except DAMAGE as error:
             raise damaged(self.path, error) from error
+
+    def _name_regions(self, regions: Sequence[Region]) -> None:
+        """Name the regions of a run that goes on as they are called by now."""
+        if regions and region_names(self.spots, regions) != self.region_names:
+            write_regions(self._group, region_column(self.spots, regions))
 
     def _require_same_run(self, provenance: Mapping[str, Any], spots: Spots) -> None:
         differing = [key for key, value in provenance.items() if self.provenance.get(key) != value]

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from napari_stem.empty_prediction import FORMAT, UNLIKE
 from napari_stem.errors import PredictionError, UnknownGeneError
 from napari_stem.geometry import Spots
 
@@ -31,6 +32,31 @@ def damaged(path: Path, error: Exception) -> PredictionError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return PredictionError(
         f"{path} is not a prediction of napari-stem, or is damaged ({reason}); run 'predict' again."
+    )
+
+
+def require_format(provenance: Mapping[str, Any], path: Path) -> None:
+    """Check that a prediction is laid out as this version does it.
+
+    Raises
+    ------
+    PredictionError
+        It was written by an earlier or later one.
+    """
+    if (found := provenance.get("format", 1)) != FORMAT:
+        raise PredictionError(
+            f"{path} is a prediction of format {found}, written by napari-stem "
+            f"{provenance.get('version', 'of unknown version')}, and this version reads format {FORMAT}; run "
+            f"'predict' again."
+        )
+
+
+def read_ood(group: Any) -> NDArray[np.bool_]:
+    """(n,) bool: which spots of a prediction's Zarr group are marked as unlike the training data."""
+    codes = group["obs"]["ood"]["codes"][:]
+    names = [str(name) for name in group["obs"]["ood"]["categories"][:]]
+    return (
+        np.asarray(codes == names.index(UNLIKE)) if UNLIKE in names else np.zeros(len(codes), bool)
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from napari_stem.errors import MissingMppError
 
@@ -170,3 +170,11 @@ class Slide(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of the file."""
+
+    def __enter__(self) -> Self:
+        """Be closed at the end of a ``with`` block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()

@@ -53,7 +53,7 @@ class Reader(Protocol):
 
 def open_slide(
     path: str | Path,
-    mpp: Mpp | None = None,
+    mpp: Mpp | float | None = None,
     *,
     reader: str | None = None,
     progress: Progress | None = None,
@@ -67,8 +67,8 @@ def open_slide(
         A file, a folder (OME-Zarr, DICOM) or the URL of an OME-Zarr; told apart by content, not
         by name.
     mpp
-        Pixel size; wins over that in a HEST metadata file beside the slide, over a remembered
-        answer and over the slide's own, in this order (see ``pixel_size``).
+        Pixel size, or its side in um; wins over that in a HEST metadata file beside the slide, over a
+        remembered answer and over the slide's own, in this order (see ``pixel_size``).
     reader
         A key of ``READERS`` to insist on one; otherwise the first that can.
     progress
@@ -80,7 +80,7 @@ def open_slide(
 
     Returns
     -------
-    Slide, to be closed when done with. Its ``mpp`` is None if nobody knows it.
+    Slide, to be closed when done with (or by ``with``). Its ``mpp`` is None if nobody knows it.
 
     Raises
     ------
@@ -90,6 +90,10 @@ def open_slide(
     from napari_stem.slide.completing import completed
     from napari_stem.slide.location import locate
 
+    if isinstance(mpp, (int, float)):
+        from napari_stem.geometry import Mpp
+
+        mpp = Mpp.square(mpp)
     location = locate(path)
     chosen, native = _choose(location, reader)
     logger.info("Slide %s is read by '%s'.", path, chosen.NAME)

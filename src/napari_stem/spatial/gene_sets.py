@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import dataclass
 from functools import cache
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from napari_stem.errors import DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator, Sequence
 
 _FOLDER = "data/gene_sets"
 
@@ -78,10 +79,7 @@ def synonyms() -> dict[str, tuple[str, ...]]:
 
     The table (``data/gene_sets/aliases.tsv``) is an extract of HGNC's previous and alias symbols.
     """
-    table = files("napari_stem").joinpath(f"{_FOLDER}/aliases.tsv").read_text(encoding="utf-8")
-    lines = [line for line in table.splitlines() if line and not line.startswith("#")]
-    genes = [tuple(line.split()) for line in lines]
-    return {name: names for names in genes for name in names}
+    return {name: names for names in _rows("aliases.tsv") for name in names}
 
 
 def as_measured(gene: str, measured: Collection[str]) -> str | None:
@@ -89,3 +87,29 @@ def as_measured(gene: str, measured: Collection[str]) -> str | None:
     if gene in measured:
         return gene
     return next((name for name in synonyms().get(gene, ()) if name in measured), None)
+
+
+def ensembl_ids(genes: Sequence[str]) -> list[str]:
+    """Ensembl id of every human gene, by today's symbol or an earlier one; empty where none is known."""
+    known = _ensembl()
+
+    def found(gene: str) -> str:
+        if gene.startswith("ENSG"):
+            return gene
+        return next(
+            (known[name] for name in (gene, *synonyms().get(gene, ())) if name in known), ""
+        )
+
+    return [found(gene) for gene in genes]
+
+
+@cache
+def _ensembl() -> dict[str, str]:
+    return {row[0]: row[1] for row in _rows("ensembl.tsv.gz")}
+
+
+def _rows(name: str) -> Iterator[tuple[str, ...]]:
+    """Words of each line of a packaged table; comments are passed over."""
+    stored = files("napari_stem").joinpath(f"{_FOLDER}/{name}").read_bytes()
+    text = (gzip.decompress(stored) if name.endswith(".gz") else stored).decode()
+    return (tuple(line.split()) for line in text.splitlines() if line and line[0] != "#")

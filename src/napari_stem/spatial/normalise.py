@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from napari_stem.errors import DatasetError
 
@@ -29,14 +29,17 @@ class Normalisation:
         As stored in models and predictions.
     label
         The unit as users read it beside a colour bar.
+    log_base
+        Of its logarithm, as scanpy wants to know it.
     """
 
     name: NormalisationName
     label: str
+    log_base: float = math.e
 
 
 NORMALISATIONS: dict[NormalisationName, Normalisation] = {
-    "log2_counts": Normalisation("log2_counts", "log2(count + 1)"),
+    "log2_counts": Normalisation("log2_counts", "log2(count + 1)", 2.0),
     "log1p_counts": Normalisation("log1p_counts", "ln(count + 1)"),
     "log1p_cp10k": Normalisation("log1p_cp10k", "ln(counts per 10,000 + 1)"),
 }
@@ -81,6 +84,8 @@ def normalised(
     DatasetError
         Unknown normalisation, or genes that were not measured.
     """
+    from scipy.sparse import csr_matrix
+
     normalisation(name)
     columns = counts.var_names.get_indexer(list(genes))
     if (columns < 0).any():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,6 @@ from napari_stem.spatial.lazyslide import SHAPES, LazySlideStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from napari_stem.geometry import Mpp
 
@@ -85,6 +85,15 @@ _SPARE_COLOURS: tuple[Colour, ...] = (
     (238, 102, 119),
     (170, 51, 119),
 )
+
+
+def as_regions(regions: Region | Sequence[Region] | str | Path | None) -> Sequence[Region]:
+    """Regions as a user may give them: one, several, a GeoJSON file (`read_regions`), or none."""
+    if regions is None:
+        return ()
+    if isinstance(regions, Region):
+        return (regions,)
+    return read_regions(Path(regions)) if isinstance(regions, (str, Path)) else regions
 
 
 def read_regions(path: Path) -> list[ClassedRegion]:

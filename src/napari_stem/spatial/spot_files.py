@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,22 +11,22 @@ from napari_stem.errors import SpotError
 from napari_stem.geometry import Spots
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import anndata
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Mpp, SizePx
 
 
-def read_spots(path: Path, size: SizePx, mpp: Mpp, pitch_um: float) -> Spots:
+def read_spots(
+    source: anndata.AnnData | str | Path, size: SizePx, mpp: Mpp, pitch_um: float
+) -> Spots:
     """Read where to predict.
 
     Parameters
     ----------
-    path
+    source
         ``.csv`` with columns ``x_px``, ``y_px`` (level-0 px) and, if wanted, ``name``; or ``.h5ad``
-        with ``obsm["spatial"]`` (x, y in level-0 px), of which the obs names are kept.
+        with ``obsm["spatial"]`` (x, y in level-0 px), of which the obs names are kept, or such a table.
     size, mpp
         Of the slide, level 0.
     pitch_um
@@ -36,20 +37,16 @@ def read_spots(path: Path, size: SizePx, mpp: Mpp, pitch_um: float) -> Spots:
     SpotError
         The file cannot be read or used, or a spot lies off the slide.
     """
-    if path.suffix not in (".csv", ".h5ad"):
-        msg = (
-            f"{path.name} has an ending that is not .csv or .h5ad; give the spots as one of these."
-        )
-        raise SpotError(msg)
-    if not path.is_file():
-        msg = f"There is no spot file {path}; check the path."
-        raise SpotError(msg)
-    read = _from_csv if path.suffix == ".csv" else _from_h5ad
-    xy_px, names, about = read(path)
+    if isinstance(source, (str, Path)):
+        xy_px, names, about = _from_file(Path(source))
+        told = str(source)
+    else:
+        told = "The table of spots"
+        xy_px, names, about = _from_table(source, told)
     if not len(xy_px):
-        msg = f"{path} lists no spots."
+        msg = f"{told} lists no spots."
         raise SpotError(msg)
-    _require_on_slide(xy_px, size, path)
+    _require_on_slide(xy_px, size, told)
     pitch_px = pitch_um / np.array([mpp.x_um, mpp.y_um])
     col, row = np.floor(xy_px / pitch_px).T
     return Spots(
@@ -64,6 +61,18 @@ def read_spots(path: Path, size: SizePx, mpp: Mpp, pitch_um: float) -> Spots:
 
 
 _Read = tuple["NDArray[np.float64]", tuple[str, ...], dict[str, Any]]
+
+
+def _from_file(path: Path) -> _Read:
+    if path.suffix not in (".csv", ".h5ad"):
+        msg = (
+            f"{path.name} has an ending that is not .csv or .h5ad; give the spots as one of these."
+        )
+        raise SpotError(msg)
+    if not path.is_file():
+        msg = f"There is no spot file {path}; check the path."
+        raise SpotError(msg)
+    return _from_csv(path) if path.suffix == ".csv" else _from_h5ad(path)
 
 
 def _from_csv(path: Path) -> _Read:
@@ -92,20 +101,23 @@ def _from_h5ad(path: Path) -> _Read:
 
     try:
         table = anndata.read_h5ad(path, backed="r")
-        about = _about(table)
-        names = tuple(str(name) for name in table.obs_names)
-        xy_px = np.asarray(table.obsm["spatial"], dtype=np.float64)
+        read = _from_table(table, str(path))
         table.file.close()
-    except KeyError as error:
-        msg = f'{path} has no obsm["spatial"], so its spots have no place; add it (x, y in px).'
-        raise SpotError(msg) from error
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError) as error:
         msg = f"{path} is damaged or is no AnnData file ({error}); write it again."
         raise SpotError(msg) from error
-    if xy_px.ndim != 2 or xy_px.shape[1] != 2:
-        msg = f'obsm["spatial"] of {path} must have two columns, x and y in px.'
+    return read
+
+
+def _from_table(table: anndata.AnnData, name: str) -> _Read:
+    if "spatial" not in table.obsm:
+        msg = f'{name} has no obsm["spatial"], so its spots have no place; add it (x, y in px).'
         raise SpotError(msg)
-    return xy_px, names, about
+    xy_px = np.asarray(table.obsm["spatial"], dtype=np.float64)
+    if xy_px.ndim != 2 or xy_px.shape[1] != 2:
+        msg = f'obsm["spatial"] of {name} must have two columns, x and y in px.'
+        raise SpotError(msg)
+    return xy_px, tuple(str(each) for each in table.obs_names), _about(table)
 
 
 def _about(table: anndata.AnnData) -> dict[str, Any]:
@@ -120,14 +132,14 @@ def _about(table: anndata.AnnData) -> dict[str, Any]:
     return about
 
 
-def _require_on_slide(xy_px: NDArray[np.float64], size: SizePx, path: Path) -> None:
+def _require_on_slide(xy_px: NDArray[np.float64], size: SizePx, name: str) -> None:
     if not np.isfinite(xy_px).all():
-        msg = f"{path} holds positions that are not numbers; remove those rows."
+        msg = f"{name} holds positions that are not numbers; remove those rows."
         raise SpotError(msg)
     outside = ((xy_px < 0) | (xy_px > (size.width_px, size.height_px))).any(axis=1)
     if outside.any():
         msg = (
-            f"{int(outside.sum())} of {len(xy_px)} spots of {path} lie off the "
+            f"{int(outside.sum())} of {len(xy_px)} spots of {name} lie off the "
             f"{size.width_px} x {size.height_px} px slide; give positions in level-0 pixels."
         )
         raise SpotError(msg)

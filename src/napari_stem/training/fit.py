@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.encoders.precomputed_fit import EmbeddingFolder
@@ -19,27 +20,26 @@ from napari_stem.model.card import LIMITS
 from napari_stem.model.config import ModelConfig, objective_of
 from napari_stem.model.head import Head
 from napari_stem.model.sampling import torch_device
+from napari_stem.outputs import require_model_room
 from napari_stem.predict import quantiles
+from napari_stem.progress import shown, silent
 from napari_stem.settings import SamplingSettings
-from napari_stem.spatial.dataset import MPP_KEY
+from napari_stem.spatial.dataset import MPP_KEY, Dataset
 from napari_stem.spatial.panels import parse_panel
 from napari_stem.training import checkpoints
 from napari_stem.training.logs import Logs
 from napari_stem.training.options import TrainingOptions, require_turned
-from napari_stem.training.run import TrainingRun, silent
+from napari_stem.training.run import TrainingRun
 from napari_stem.training.sections import load_sections
 from napari_stem.training.team import Team
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from napari_stem.encoders.base import Encoder
     from napari_stem.model.bundle import Model
-    from napari_stem.spatial.dataset import Dataset
+    from napari_stem.progress import Progress
     from napari_stem.training.sections import SectionArrays
-
-    Progress = Callable[[str, int, int], None]
 
 __all__ = ["TrainingOptions", "evaluate_section", "fit_sections", "train"]
 
@@ -47,12 +47,14 @@ _LOGS = "logs"
 
 
 def train(
-    dataset: Dataset,
-    out: Path,
+    dataset: Dataset | str | Path,
+    out: str | Path,
     options: TrainingOptions | None = None,
-    progress: Progress | None = None,
+    progress: bool | Progress = True,
+    *,
+    overwrite: bool = False,
 ) -> Model:
-    """Train a model and write its folder.
+    """Train a model on measured sections and write its folder.
 
     Where a launcher (``accelerate launch``, ``torchrun``) started several processes, all call this and train
     together; the first writes.
@@ -60,33 +62,46 @@ def train(
     Parameters
     ----------
     dataset
-        Sections in HEST layout.
+        Sections in HEST layout (``napari-stem import`` makes it), or their folder.
     out
         Model folder to write; ``checkpoints`` and ``logs`` lie in it.
     options
-        What to train.
+        What to train, and which sections to hold out.
     progress
-        Told (what, done, in all).
+        True: a bar. A function is told (what, done, in all). False: nothing.
+    overwrite
+        Whether a model, or an unfinished training, that is there may be replaced.
 
     Returns
     -------
-    The model as written.
+    The model as written; its ``card["metrics"]`` says how it does on the held-out sections.
 
     Raises
     ------
     DatasetError
-        No section is left to train on, or a held-out one does not exist.
+        There is no data set, no section is left to train on, or a held-out one does not exist.
+    OutputError
+        The folder cannot be written, holds something else, or a model without ``overwrite``.
     ModelError
         The folder cannot be written, the objective is unknown, or the checkpoints to resume from are of another
         training.
     TrainingStopped
         By Ctrl-C or SIGTERM while a denoiser trains: its checkpoint is kept.
     """
-    options = options or TrainingOptions()
+    options, out = options or TrainingOptions(), Path(out)
     objective_of(options.objective)
     team = Team.gathered(torch_device(options.device))
     options = replace(options, device=team.device)
-    tell = progress if progress is not None and team.is_first else silent
+    team.share(lambda: require_model_room(out, overwrite=overwrite, resume=options.resume))
+    if isinstance(dataset, (str, Path)):
+        dataset = Dataset(Path(dataset))
+    with shown(progress if team.is_first else False) as tell:
+        return _train(dataset, out, options, team, tell)
+
+
+def _train(
+    dataset: Dataset, out: Path, options: TrainingOptions, team: Team, tell: Progress
+) -> Model:
     ids = _training_ids(dataset, options.hold_out)
     panel = parse_panel(options.genes)([dataset.section(i).counts for i in ids])
     if options.embeddings is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -58,17 +58,24 @@ def calibrated(folds: Sequence[Fold], steps: int) -> NDArray[np.float32]:
     return spread_factors(truth, np.concatenate([f.draws_at[steps] for f in folds]))
 
 
-def gene_pcc(folds: Sequence[Fold], steps: int, panel: Sequence[str]) -> dict[str, float | None]:
-    """Each gene's PCC on left-out training sections: how far it can be trusted."""
+def gene_pcc(folds: Sequence[Fold], steps: int, panel: Sequence[str]) -> dict[str, Any]:
+    """How far each gene can be trusted: its PCC on left-out training sections, mean, lowest and highest.
+
+    Returns
+    -------
+    For the card: ``gene_pcc`` (gene -> mean, None where it is constant everywhere) and ``gene_pcc_range``
+    (gene -> [lowest, highest] among the sections; lacks what has no mean).
+    """
     values = np.array(
         [
             pcc(f.truth.astype(np.float64), f.draws_at[steps].mean(-1, dtype=np.float64))
             for f in folds
         ]
-    )
-    known = np.isfinite(values)
-    mean = np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1)
+    ).round(4)
+    by_gene = {g: v[np.isfinite(v)] for g, v in zip(panel, values.T, strict=True)}
     return {
-        gene: round(float(v), 4) if any_known else None
-        for gene, v, any_known in zip(panel, mean, known.any(0), strict=True)
+        "gene_pcc": {g: round(float(v.mean()), 4) if len(v) else None for g, v in by_gene.items()},
+        "gene_pcc_range": {
+            g: [float(v.min()), float(v.max())] for g, v in by_gene.items() if len(v)
+        },
     }

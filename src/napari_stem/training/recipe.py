@@ -156,6 +156,6 @@ def _judge(
         card["crps_of_steps"] = curve
     else:  # the last look at each, wherever the clock struck
         folds = [Fold(f.truth, {steps: f.draws_at[max(f.draws_at)]}) for f in folds]
-    card["gene_pcc"] = gene_pcc(folds, steps, panel)
+    card |= gene_pcc(folds, steps, panel)
     spread_factor = calibrated(folds, steps) if options.is_calibrated else no_change
     return Verdict(steps, spread_factor, card)

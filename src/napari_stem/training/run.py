@@ -5,18 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from napari_stem.progress import silent
 from napari_stem.training.checkpoints import Checkpoints
 from napari_stem.training.logs import Logs
 from napari_stem.training.team import Team
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Progress = Callable[[str, int, int], None]
-
-
-def silent(_what: str, _done: int, _total: int) -> None:
-    """Tell nobody."""
+    from napari_stem.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -210,17 +210,15 @@ def _summaries(
 def _compare(
     prediction: Prediction, first: Region, second: Region | None, is_stopped: Callable[[], bool]
 ) -> Compared | None:
-    from napari_stem.evaluation.differences import compare, group_draws
-    from napari_stem.evaluation.groups import compared_spots
-    from napari_stem.widgets.compare_panel import REST
+    from napari_stem.evaluation.differences import compare_groups
+    from napari_stem.evaluation.groups import drawn_groups
 
-    spots_a, spots_b = compared_spots(prediction, first, second)
-    a = group_draws(prediction, spots_a, first.name, is_stopped)
-    b = group_draws(prediction, spots_b, second.name if second else REST, is_stopped)
-    if a is None or b is None:
+    groups = drawn_groups(prediction, first, second, is_stopped)
+    if groups is None:
         return None
+    a, b = groups
     by_errors: dict[str, Differences] = {
-        "alike": compare(a, b, prediction.genes, "alike"),
-        "independent": compare(a, b, prediction.genes, "independent"),
+        "alike": compare_groups(a, b, prediction.genes, "alike"),
+        "independent": compare_groups(a, b, prediction.genes, "independent"),
     }
-    return Compared(by_errors, len(spots_a), len(spots_b), prediction.unit)
+    return Compared(by_errors, a.n_spots, b.n_spots, prediction.unit)

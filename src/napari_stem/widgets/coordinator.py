@@ -327,4 +327,4 @@ class Coordinator(QObject):
         if slide is None or shown is None:
             return None
         regions = self._drawn()
-        return Exportable(shown.maps.prediction, slide, regions, shown.gene, shown.reliability)
+        return Exportable(shown.maps.prediction, slide, regions, shown.gene)

@@ -12,9 +12,9 @@ from qtpy.QtCore import QObject, Signal
 from napari_stem.widgets.worker import Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from napari_stem.export.selection import Selection
+    from napari_stem.exporting.selection import Selection
     from napari_stem.geometry import Region
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
@@ -36,15 +36,12 @@ class Exportable:
         Drawn on that slide.
     gene
         On the map.
-    reliability
-        Of the model's genes, by gene.
     """
 
     prediction: Prediction
     slide: Slide
     regions: tuple[Region, ...]
     gene: str
-    reliability: Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -128,7 +125,7 @@ def _export(
     request: _Request, stop: threading.Event, report: Callable[[str, int, int], None]
 ) -> tuple[Path, int] | None:
     """Export; returns where to, and how many spots are missing, or None where it was broken off."""
-    from napari_stem.export.kinds import ExportOptions, export
+    from napari_stem.exporting.kinds import ExportOptions, write
 
     def progress(text: str, done: int, total: int) -> None:
         if stop.is_set():
@@ -139,16 +136,16 @@ def _export(
     options = ExportOptions(slide=shown.slide, overwrite=request.overwrite, progress=progress)
     try:
         selection = _selection(request)
-        export(request.kind, selection, request.path, options)
+        write(request.kind, selection, request.path, options)
     except _Stopped:
         return None
     return request.path, selection.n_missing
 
 
 def _selection(request: _Request) -> Selection:
-    from napari_stem.export.kinds import KINDS
-    from napari_stem.export.selection import Selection
-    from napari_stem.export.summary import telling_genes
+    from napari_stem.exporting.kinds import KINDS
+    from napari_stem.exporting.selection import Selection
+    from napari_stem.exporting.summary import telling_genes
 
     shown = request.shown
     if request.genes == "shown":
@@ -157,5 +154,5 @@ def _selection(request: _Request) -> Selection:
         genes = shown.prediction.genes
     else:
         n_genes = KINDS[request.kind].n_genes or FEW_GENES
-        genes = telling_genes(shown.prediction, n_genes, shown.reliability)
+        genes = telling_genes(shown.prediction, n_genes)
     return Selection.of(shown.prediction, genes, shown.regions)

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_stem.export.kinds import KINDS
+from napari_stem.exporting.kinds import KINDS
 from napari_stem.widgets.parts import note
 
 GENE_CHOICES = {

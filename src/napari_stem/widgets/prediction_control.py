@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_stem.widgets.slide_control import SlideControl
     from napari_stem.widgets.worker import Jobs
 
-Reliability = dict[str, float | None]
+Reliability = dict[str, float]
 
 
 class PredictionControl(QObject):
@@ -227,23 +227,17 @@ def _stored(fingerprint: str) -> list[Listed]:
 
 
 def open_prediction(path: Path) -> tuple[Prediction, Reliability]:
-    """Open a prediction with what its model says of the reliability of its genes.
+    """Open a prediction with the reliability of its genes.
 
     Raises
     ------
     PredictionError
         There is none, it is damaged or empty.
     """
-    from napari_stem.model import find_model
-    from napari_stem.model.config import read_config
     from napari_stem.results import Prediction
 
     prediction = Prediction.open(path)
     if not len(prediction.spots):
         msg = f"{path} holds no spots; run it again."
         raise PredictionError(msg)
-    try:
-        card = read_config(find_model(str(prediction.provenance.get("model")))).card
-    except StemError:  # a model that is no longer there: its genes are shown without reliability
-        return prediction, {}
-    return prediction, dict(card.get("gene_pcc", {}))
+    return prediction, prediction.reliability

@@ -77,7 +77,7 @@ class RunControl(QObject):
         if isinstance(step, RunStarted):
             self._prediction = step.prediction
             self._began_s, self._n_before = time.monotonic(), int(step.prediction.done.sum())
-            reliability = step.model.card.get("gene_pcc", {})
+            reliability = step.prediction.reliability
             self._predictions.begin(self._slide, step.prediction, reliability)
             self.started.emit(self._slide)
             return

@@ -132,6 +132,7 @@ def _prediction_steps(
         spots=spots,
         model=model,
         settings=settings,
+        regions=request.regions,
         keep_draws=may_keep_draws(len(spots), len(model.genes), settings.n_draws),
         resume=True,
         also=also,

@@ -30,7 +30,7 @@ FORMS = {
     ".h5ad": "h5ad",
     ".csv": "csv",
     ".geojson": "geojson",
-}  # by ending, as `export.kinds` calls them
+}  # by ending, as `exporting.kinds` calls them
 
 
 def write_regions(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]]) -> list[str]:
@@ -81,10 +81,9 @@ def write_prediction(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]
     Raises
     ------
     StemError
-        None is a predicted map, or as `export.kinds.export`.
+        None is a predicted map, or as `exporting.kinds.export`.
     """
-    from napari_stem.export.kinds import ExportOptions, export, select
-    from napari_stem.results import Prediction
+    from napari_stem.exporting.kinds import export
 
     maps = [about for _, options, _ in layers if "prediction" in (about := _about(options))]
     if not maps:
@@ -94,8 +93,7 @@ def write_prediction(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]
         )
     form, about = FORMS[Path(path).suffix.lower()], maps[-1]
     genes = (about["gene"],) if "gene" in about and form != "h5ad" else ()
-    selection = select(form, Prediction.open(Path(about["prediction"])), genes)
-    export(form, selection, Path(path), ExportOptions(overwrite=True))
+    export(about["prediction"], form, path, genes=genes, overwrite=True, progress=False)
     return [path]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_stem.empty_prediction import FORMAT, PROVENANCE_KEY, stored_provenance
 from napari_stem.errors import DatasetError
 from napari_stem.evaluation.protocols import msi
 
@@ -48,7 +49,8 @@ def cohort_folder(predicted_spots: anndata.AnnData, tmp_path_factory) -> Path:
         slide = anndata.AnnData(predicted_spots.X[chosen], var=predicted_spots.var)
         slide.X[:, :N_PLANTED] += SHIFT * (i % 2)
         slide.obs["done"] = True
-        slide.uns["napari_stem"] = {"unit": "log2(count + 1)", "normalisation": "log2_counts"}
+        made = {"format": FORMAT, "unit": "log2(count + 1)", "normalisation": "log2_counts"}
+        slide.uns[PROVENANCE_KEY] = stored_provenance(made)
         slide.write_h5ad(folder / f"slide{i:02d}.h5ad")
         rows.append(f"slide{i:02d},patient{i // 4}{'ms'[i % 2]},{i % 2}")
     (folder / "labels.csv").write_text("\n".join(rows) + "\n")

@@ -61,8 +61,8 @@ def unlike(c5_prediction: Path, tmp_path: Path) -> Prediction:
     """The same with three spots that are unlike the training data."""
     path = tmp_path / "unlike" / "C5.zarr"
     shutil.copytree(c5_prediction, path)
-    ood = zarr.open_group(path, use_consolidated=False)["obs"]["ood"]
-    ood[:] = np.arange(len(ood[:])) < 3
+    codes = zarr.open_group(path, use_consolidated=False)["obs"]["ood"]["codes"]
+    codes[:] = (np.arange(len(codes[:])) < 3).astype(np.int8)
     return Prediction.open(path)
 
 

@@ -11,8 +11,8 @@ import pytest
 import shapely
 from shapely.geometry import shape
 
-from napari_stem.export.qupath import write_geojson
-from napari_stem.export.selection import Selection
+from napari_stem.exporting.qupath import write_geojson
+from napari_stem.exporting.selection import Selection
 from napari_stem.spatial.region_files import ClassedRegion, read_regions
 
 if TYPE_CHECKING:

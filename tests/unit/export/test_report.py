@@ -14,8 +14,8 @@ import pytest
 import shapely
 from PIL import Image
 
-from napari_stem.export.report import write_report
-from napari_stem.export.selection import NOTICE, Selection
+from napari_stem.exporting.report import write_report
+from napari_stem.exporting.selection import NOTICE, Selection
 from napari_stem.geometry import Region
 from napari_stem.model.card import calibration_note, domain_note
 
@@ -124,7 +124,7 @@ def test_regions_and_genes_in_numbers(prediction: Prediction, regions, tmp_path:
 
 def test_on_paper_tables_stay_whole(prediction: Prediction, tmp_path: Path, monkeypatch) -> None:
     """The page's own head, repeated on every page, is the notice; long tables alone may be cut."""
-    monkeypatch.setattr("napari_stem.export.report.map_image", lambda *_, **__: b"")
+    monkeypatch.setattr("napari_stem.exporting.report.map_image", lambda *_, **__: b"")
     squares = [Region(shapely.box(0, 0, 900, 900), f"nest {number}") for number in range(9)]
     genes = prediction.genes[:40]
     page = page_of(Selection.of(prediction, genes, squares), tmp_path)
@@ -192,4 +192,4 @@ def test_a_model_that_is_gone(altered, tmp_path: Path) -> None:
     page = page_of(Selection.of(altered(model="elsewhere"), GENES), tmp_path)
     assert "description of the model is not on the computer" in page.text
     assert "compare places within a slide" in page.text  # the prediction knows the limits by itself
-    assert page.row("SCD")[-1] == "unknown"
+    assert page.row("SCD")[-1] == "0.81"  # as it knows how reliable its genes are

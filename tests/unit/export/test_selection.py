@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import zarr
 
 from napari_stem.errors import PredictionError, UnknownGeneError
-from napari_stem.export.kinds import KINDS, select
-from napari_stem.export.selection import Selection
-from napari_stem.export.summary import gene_summaries, model_card, region_summaries, telling_genes
-from napari_stem.geometry import inside
+from napari_stem.exporting.kinds import KINDS, select
+from napari_stem.exporting.selection import Selection
+from napari_stem.exporting.summary import (
+    gene_summaries,
+    model_card,
+    region_summaries,
+    telling_genes,
+)
+from napari_stem.geometry import Region, inside
+from napari_stem.results import Prediction
 
 if TYPE_CHECKING:
-    from napari_stem.results import Prediction
+    from pathlib import Path
 
 
 def test_finished_spots_alone_are_chosen(half_done: Prediction) -> None:
@@ -49,8 +57,10 @@ def test_region_names_of_spots(prediction: Prediction, regions) -> None:
     names = Selection.of(prediction, (), [*regions, regions[0]]).region_names()
     held = inside(prediction.spots, regions[:1])
     assert held.sum() > 0
-    expected = f"{regions[0].name}; {regions[0].name}"
-    assert names == [expected if h else "" for h in held]
+    assert names == [regions[0].name if h else "" for h in held]
+    twice = [regions[0], Region(regions[0].polygon, "again")]
+    names = Selection.of(prediction, (), twice).region_names()
+    assert names == [f"{regions[0].name}; again" if h else "" for h in held]
 
 
 def test_regions_in_numbers(unlike: Prediction, regions) -> None:
@@ -76,21 +86,39 @@ def test_a_regions_interval_holds_though_all_spots_err_alike(prediction: Predict
 
 
 def test_genes_in_numbers(prediction: Prediction) -> None:
-    (scd,) = gene_summaries(Selection.of(prediction, ("SCD",)), {"SCD": 0.5})
+    (scd,) = gene_summaries(Selection.of(prediction, ("SCD",)))
     mean = prediction.values("SCD")
-    assert (scd.mean, scd.reliability) == (pytest.approx(mean.mean(), rel=1e-6), 0.5)
+    assert scd.mean == pytest.approx(mean.mean(), rel=1e-6)
+    assert scd.reliability == model_card(prediction)["gene_pcc"]["SCD"]
     assert (scd.low, scd.high) == pytest.approx(tuple(np.percentile(mean, (5, 95))))
     width = prediction.values("SCD", "q95") - prediction.values("SCD", "q05")
     assert scd.width == pytest.approx(width.mean(), rel=1e-6)
 
 
-def test_the_most_reliable_genes_come_first(prediction: Prediction) -> None:
-    reliability = {"GNAS": 0.9, "SCD": 0.8, "CD24": None, "elsewhere": 1.0, "MUC6": 0.7}
-    assert telling_genes(prediction, 2, reliability) == ("GNAS", "SCD")
+@pytest.fixture
+def rated(c5_prediction: Path, tmp_path: Path):
+    """The same, its genes rated otherwise; a gene that is not named has no rating."""
+
+    def rate(**pcc: float) -> Prediction:
+        path = tmp_path / "rated" / "C5.zarr"
+        shutil.copytree(c5_prediction, path)
+        stored = zarr.open_group(path, use_consolidated=False)["var"]
+        names = [str(name) for name in stored["_index"][:]]
+        stored["pcc"][:] = np.array([pcc.get(name, np.nan) for name in names])
+        return Prediction.open(path)
+
+    return rate
 
 
-def test_else_those_that_stand_out_from_their_uncertainty(prediction: Prediction) -> None:
-    first = telling_genes(prediction, 1, {})[0]
+def test_the_most_reliable_genes_come_first(rated) -> None:
+    prediction = rated(GNAS=0.9, SCD=0.8, MUC6=0.7)
+    assert telling_genes(prediction, 2) == ("GNAS", "SCD")
+    assert gene_summaries(Selection.of(prediction, ("CD24",)))[0].reliability is None
+
+
+def test_else_those_that_stand_out_from_their_uncertainty(rated) -> None:
+    prediction = rated()
+    first = telling_genes(prediction, 1)[0]
 
     def contrast(gene: str) -> float:
         spread = prediction.values(gene, "sd").astype(float)

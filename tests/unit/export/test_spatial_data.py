@@ -9,8 +9,16 @@ import numpy as np
 import pytest
 
 from napari_stem.errors import PredictionError
-from napari_stem.export.selection import Selection
-from napari_stem.export.spatial_data import IMAGE, PX, REGIONS, SPOTS, TABLE, UM, write_spatialdata
+from napari_stem.exporting.selection import Selection
+from napari_stem.exporting.spatial_data import (
+    IMAGE,
+    PX,
+    REGIONS,
+    SPOTS,
+    TABLE,
+    UM,
+    write_spatialdata,
+)
 from napari_stem.slide import open_slide
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from napari_stem.errors import OutputError
-from napari_stem.export import spreadsheet
-from napari_stem.export.selection import NOTICE, Selection
-from napari_stem.export.spreadsheet import write_csv
+from napari_stem.exporting import spreadsheet
+from napari_stem.exporting.selection import NOTICE, Selection
+from napari_stem.exporting.spreadsheet import write_csv
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from napari_stem.errors import OutputError, PredictionError
-from napari_stem.export.selection import Selection
-from napari_stem.export.table import write_table
+from napari_stem.exporting.selection import Selection
+from napari_stem.exporting.table import write_table
 from napari_stem.results import LIBRARY, PROVENANCE_KEY, Prediction
 from napari_stem.spatial_analysis import Domains
 from napari_stem.spatial_analysis.store import sidecar_path, write_domains

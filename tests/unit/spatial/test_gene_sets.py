@@ -13,7 +13,14 @@ from typer.testing import CliRunner
 
 from napari_stem.cli import app
 from napari_stem.errors import DatasetError
-from napari_stem.spatial.gene_sets import as_measured, gene_set, gene_sets, synonyms
+from napari_stem.spatial.checks import ENSEMBL_ID
+from napari_stem.spatial.gene_sets import (
+    as_measured,
+    ensembl_ids,
+    gene_set,
+    gene_sets,
+    synonyms,
+)
 from napari_stem.spatial.panel_files import read_panel
 
 if TYPE_CHECKING:
@@ -63,6 +70,23 @@ def test_sets_use_the_names_of_today() -> None:
     for found in gene_sets().values():
         for gene in found.genes:
             assert synonyms().get(gene, (gene,))[0] == gene
+
+
+def test_ensembl_ids_are_found_by_names_of_today_and_earlier() -> None:
+    asked = ["ERBB2", "HER2", "IGKC", "MALAT1", "ENSG00000141736", "AP000769.1", "Erbb2"]
+    assert ensembl_ids(asked) == [
+        "ENSG00000141736",
+        "ENSG00000141736",
+        "ENSG00000211592",
+        "ENSG00000251562",
+        "ENSG00000141736",
+        "",
+        "",
+    ]
+    in_sets = sorted({gene for each in gene_sets().values() for gene in each.genes})
+    found = ensembl_ids(in_sets)
+    assert all(ENSEMBL_ID.fullmatch(each) for each in found if each)
+    assert [gene for gene, each in zip(in_sets, found, strict=True) if not each] == []
 
 
 def test_no_alias_means_two_genes() -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.empty_prediction import write_zarr
+from napari_stem.empty_prediction import region_column, write_zarr
 from napari_stem.errors import OutputError
-from napari_stem.export.places import written_whole
-from napari_stem.export.selection import silent
+from napari_stem.exporting.places import written_whole
+from napari_stem.progress import silent
 from napari_stem.results import PROVENANCE_KEY
 from napari_stem.spatial_analysis.store import annotate, read_domains
 
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import anndata
+    import pandas as pd
     from numpy.typing import NDArray
 
-    from napari_stem.export.selection import Progress, Selection
+    from napari_stem.exporting.selection import Selection
+    from napari_stem.progress import Progress
 
 
 def write_table(
@@ -95,7 +97,7 @@ def selected_table(selection: Selection) -> anndata.AnnData:
     if draws is not None:  # per gene too, but AnnData does not know
         chosen.obsm["draws"] = draws[selection.rows][:, columns]
     if selection.regions:
-        chosen.obs["region"] = selection.region_names()
+        chosen.obs["region"] = region_column(selection.spots, selection.regions)
     if (domains := read_domains(selection.prediction)) is not None:
         annotate(chosen, domains)
     return chosen
@@ -114,7 +116,6 @@ def with_gaps(table: anndata.AnnData, genes: Sequence[str]) -> anndata.AnnData:
     ``var["predicted"]`` tells them apart.
     """
     import anndata
-    import pandas as pd
 
     found = table.var_names.get_indexer(list(genes))
     known = found >= 0
@@ -135,15 +136,23 @@ def with_gaps(table: anndata.AnnData, genes: Sequence[str]) -> anndata.AnnData:
     return anndata.AnnData(
         X=widened(table.X),
         obs=table.obs,
-        var=pd.DataFrame({"predicted": known}, index=list(genes)),
+        var=_widened_genes(table.var, genes).assign(predicted=known),
         obsm=obsm,
         layers={name: widened(values) for name, values in table.layers.items() if name is not None},
         uns=uns,
     )
 
 
+def _widened_genes(var: pd.DataFrame, genes: Sequence[str]) -> pd.DataFrame:
+    """Rows for these genes; of one that the prediction lacks, the unit alone is known."""
+    wide = var.reindex(list(genes))
+    wide["gene_ids"] = wide["gene_ids"].fillna("")
+    wide["unit"] = wide["unit"].fillna(var["unit"].iloc[0])
+    return wide
+
+
 def _write(table: anndata.AnnData, path: Path) -> None:
     if path.suffix == ".h5ad":
-        table.write_h5ad(path, compression="gzip")
+        table.write_h5ad(path, compression="gzip", convert_strings_to_categoricals=False)
     else:
         write_zarr(table, path)

@@ -9,23 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.errors import PredictionError, UnknownGeneError
-from napari_stem.geometry import Mpp, inside
+from napari_stem.geometry import Mpp, region_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Region, Spots
     from napari_stem.results import Field, Prediction
 
-    Progress = Callable[[str, int, int], None]  # what is being done, done so far, in all
-
 NOTICE = "Predicted from the H&E image, not measured. For research use only, not for diagnosis."
-
-
-def silent(_text: str, _done: int, _total: int) -> None:
-    """Progress that nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -121,12 +115,7 @@ class Selection:
 
     def region_names(self) -> list[str]:
         """Names of the regions that hold each spot's centre, joined by "; "; empty outside of all."""
-        spots = self.spots
-        names: list[list[str]] = [[] for _ in range(len(spots))]
-        for region in self.regions:
-            for row in np.flatnonzero(inside(spots, [region])):
-                names[row].append(region.name)
-        return ["; ".join(held) for held in names]
+        return region_names(self.spots, self.regions)
 
 
 def _hint(gene: str, prediction: Prediction) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_stem.export.selection import Selection
+    from napari_stem.exporting.selection import Selection
     from napari_stem.geometry import Region
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide

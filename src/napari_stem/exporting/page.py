@@ -10,7 +10,7 @@ import numpy as np
 from napari_stem.errors import OutputError
 
 if TYPE_CHECKING:
-    from napari_stem.export.backdrop import WindowUm
+    from napari_stem.exporting.backdrop import WindowUm
 
 PANEL_MM, SMALL_PANEL_MM = 110.0, 70.0  # longer side of a map where the scale is ours to choose
 MAX_SIDE_MM = 2000.0
@@ -28,18 +28,21 @@ class Layout:
         Scale: um of tissue per mm of page.
     width_mm, height_mm
         Of one map.
-    n_rows, n_pairs
-        Pairs of maps (mean and uncertainty) below and beside each other.
+    n_rows, n_groups
+        Groups of maps, one for each gene (mean and uncertainty), below and beside each other.
+    n_maps
+        In a group.
     """
 
     um_per_mm: float
     width_mm: float
     height_mm: float
     n_rows: int
-    n_pairs: int
+    n_groups: int
+    n_maps: int = 2
 
     @classmethod
-    def of(cls, window: WindowUm, n_genes: int, um_per_mm: float | None) -> Layout:
+    def of(cls, window: WindowUm, n_genes: int, um_per_mm: float | None, n_maps: int = 2) -> Layout:
         """Lay out some genes.
 
         Raises
@@ -47,15 +50,16 @@ class Layout:
         OutputError
             At this scale the page would be too large.
         """
-        n_pairs = 1 if n_genes <= 3 else 2
+        n_groups = 1 if n_genes <= 3 else 2
         target_mm = PANEL_MM if n_genes == 1 else SMALL_PANEL_MM
         scale = um_per_mm or round_scale(max(window.width_um, window.height_um) / target_mm)
         layout = cls(
             scale,
             window.width_um / scale,
             window.height_um / scale,
-            -(-n_genes // n_pairs),
-            n_pairs,
+            -(-n_genes // n_groups),
+            n_groups,
+            n_maps,
         )
         if max(layout.page_mm) > MAX_SIDE_MM:
             raise OutputError(
@@ -74,15 +78,15 @@ class Layout:
         """(width, height) of the page."""
         width, height = self.cell_mm
         return (
-            max(2 * MARGIN_MM + 2 * self.n_pairs * width, MIN_WIDTH_MM),
+            max(2 * MARGIN_MM + self.n_maps * self.n_groups * width, MIN_WIDTH_MM),
             TITLE_MM + FOOT_MM + self.n_rows * height,
         )
 
     def place(self, gene: int, panel: int) -> tuple[float, float]:
         """(left, bottom) of a map on the page."""
         width, height = self.cell_mm
-        row, pair = divmod(gene, self.n_pairs)
-        left = MARGIN_MM + (2 * pair + panel) * width
+        row, group = divmod(gene, self.n_groups)
+        left = MARGIN_MM + (self.n_maps * group + panel) * width
         return left, self.page_mm[1] - TITLE_MM - (row + 1) * height
 
 

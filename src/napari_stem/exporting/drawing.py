@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import shapely
 
-from napari_stem.export.outlines import outlines_um
+from napari_stem.exporting.outlines import outlines_um
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_stem.export.backdrop import WindowUm
-    from napari_stem.export.selection import Selection
+    from napari_stem.exporting.backdrop import WindowUm
+    from napari_stem.exporting.selection import Selection
 
 MAP_OPACITY = 0.75
 REGION_COLOUR = "#ffd400"  # yellow: absent from H&E, and told apart from it by every eye

@@ -15,10 +15,11 @@ import numpy as np
 import shapely
 from shapely.geometry import mapping
 
-from napari_stem.export.outlines import are_squares, outlines_um
-from napari_stem.export.places import written_whole
-from napari_stem.export.selection import NOTICE, silent
-from napari_stem.export.summary import region_summaries
+from napari_stem.exporting.outlines import are_squares, outlines_um
+from napari_stem.exporting.places import written_whole
+from napari_stem.exporting.selection import NOTICE
+from napari_stem.exporting.summary import region_summaries
+from napari_stem.progress import silent
 from napari_stem.results import FIELDS
 from napari_stem.spatial.region_files import classification_of
 
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_stem.export.selection import Progress, Selection
-    from napari_stem.export.summary import RegionSummary
+    from napari_stem.exporting.selection import Selection
+    from napari_stem.exporting.summary import RegionSummary
     from napari_stem.geometry import Region
+    from napari_stem.progress import Progress
 
 SPOT_CLASS = {"name": "Predicted spot", "color": [68, 119, 170]}
 UNLIKE_CLASS = {"name": "Predicted spot, unlike training data", "color": [187, 187, 187]}

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_stem.export.places import written_whole
-from napari_stem.export.selection import NOTICE, silent
+from napari_stem.exporting.places import written_whole
+from napari_stem.exporting.selection import NOTICE
+from napari_stem.progress import silent
 from napari_stem.results import FIELDS
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from napari_stem.export.selection import Progress, Selection
+    from napari_stem.exporting.selection import Selection
+    from napari_stem.progress import Progress
 
 SPOTS_PER_PIECE = 1000
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")

@@ -6,15 +6,15 @@ import io
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.export.backdrop import cut, window_of
-from napari_stem.export.drawing import draw_coverage, draw_regions, draw_scale_bar, draw_tissue
-from napari_stem.export.figure import drawn, frame
-from napari_stem.export.limits import Limits
-from napari_stem.export.page import SMALL_PANEL_MM
-from napari_stem.export.selection import silent
+from napari_stem.exporting.backdrop import cut, window_of
+from napari_stem.exporting.drawing import draw_coverage, draw_regions, draw_scale_bar, draw_tissue
+from napari_stem.exporting.figure import drawn, frame
+from napari_stem.exporting.limits import Limits
+from napari_stem.exporting.page import SMALL_PANEL_MM
+from napari_stem.progress import silent
 
 if TYPE_CHECKING:
-    from napari_stem.export.selection import Selection
+    from napari_stem.exporting.selection import Selection
     from napari_stem.slide.base import Slide
 
 TISSUE_WIDTH_PX, PAIR_DPI, INCHES = 1100, 170, 5.0

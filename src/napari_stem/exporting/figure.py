@@ -2,38 +2,51 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from napari_stem.errors import OutputError
-from napari_stem.export.backdrop import cut, window_of
-from napari_stem.export.drawing import (
+from napari_stem.exporting.backdrop import cut, window_of
+from napari_stem.exporting.drawing import (
     draw_map,
     draw_regions,
     draw_scale_bar,
     draw_tissue,
     draw_unlike,
 )
-from napari_stem.export.limits import Limits
-from napari_stem.export.page import MARGIN_MM, Layout
-from napari_stem.export.places import written_whole
-from napari_stem.export.selection import NOTICE, silent
+from napari_stem.exporting.limits import Limits
+from napari_stem.exporting.page import MARGIN_MM, Layout
+from napari_stem.exporting.places import written_whole
+from napari_stem.exporting.selection import NOTICE, Selection
+from napari_stem.progress import silent
+from napari_stem.results import Prediction
+from napari_stem.spatial.region_files import as_regions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from napari_stem.export.backdrop import WindowUm
-    from napari_stem.export.selection import Progress, Selection
+    from matplotlib.figure import Figure
+
+    from napari_stem.exporting.backdrop import WindowUm
+    from napari_stem.geometry import Region
+    from napari_stem.progress import Progress
     from napari_stem.results import Field
     from napari_stem.slide.base import Slide
 
 FigureFormat = Literal["png", "svg", "pdf"]
 FORMATS: tuple[FigureFormat, ...] = ("png", "svg", "pdf")
-PANELS: tuple[tuple[Field, str, str], ...] = (
+Panel: TypeAlias = "tuple[Field, str, str]"
+Panels: TypeAlias = tuple[Panel, ...]
+PANELS: Panels = (
     ("mean", "predicted mean", "magma"),
     ("sd", "uncertainty (SD)", "viridis"),
+)
+INTERVAL: Panels = (
+    ("q05", "predicted, lower end of 90% interval", "magma"),
+    ("mean", "predicted mean", "magma"),
+    ("q95", "predicted, upper end of 90% interval", "magma"),
 )
 MAX_GENES = 24
 PNG_DPI = 200
@@ -95,6 +108,46 @@ def write_figure(
         figure.savefig(fresh, format=wanted, dpi=dpi, metadata=metadata)
 
 
+def plot(
+    prediction: Prediction | str | Path,
+    gene: str,
+    *,
+    regions: Region | Sequence[Region] | str | Path | None = None,
+    slide: Slide | None = None,
+) -> Figure:
+    """Draw a gene's predicted mean between the ends of its 90% interval, in the same colours, on the tissue.
+
+    A notebook shows what is returned; elsewhere ``plot(...).savefig("GENE.png")``.
+
+    Parameters
+    ----------
+    prediction
+        An open one, or its path (``.zarr``, ``.h5ad``); all finished spots are drawn.
+    gene
+        Its name.
+    regions
+        One, several or a GeoJSON file: outlined, and the figure is cropped to them.
+    slide
+        Source of the tissue behind the maps; without it the prediction's own overview serves.
+
+    Raises
+    ------
+    UnknownGeneError
+        The prediction lacks it; the message offers names that are alike.
+    PredictionError
+        There is no such prediction, no spot is done, or the slide is another.
+    """
+    import matplotlib.pyplot as plt
+
+    plt.close(plt.figure())  # from the first figure on, notebooks show figures
+    if not isinstance(prediction, Prediction):
+        prediction = Prediction.open(prediction)
+    selection = Selection.of(prediction, (gene,), as_regions(regions))
+    low, high = (Limits().of(selection.values(gene, end)) for end in ("q05", "q95"))
+    limits = Limits(low[0], high[1], are_percentiles=False)
+    return drawn(selection, slide, None, limits, silent, panels=INTERVAL)
+
+
 def drawn(
     selection: Selection,
     slide: Slide | None,
@@ -104,7 +157,8 @@ def drawn(
     *,
     window: WindowUm | None = None,
     titled: bool = True,
-) -> Any:
+    panels: Panels = PANELS,
+) -> Figure:
     """Draw all chosen genes as one matplotlib figure.
 
     Parameters
@@ -115,6 +169,8 @@ def drawn(
         What to show; the regions, else all finished spots, if not given.
     titled
         Whether the page has a title, its scale and the notice.
+    panels
+        What is drawn of each gene: field, title, colour map.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -124,15 +180,15 @@ def drawn(
             f"A figure of {len(selection.genes)} genes would be unreadable; choose at most {MAX_GENES}."
         )
     window = window or window_of(selection, selection.regions)
-    layout = Layout.of(window, len(selection.genes), um_per_mm)
+    layout = Layout.of(window, len(selection.genes), um_per_mm, len(panels))
     longer_mm = max(layout.width_mm, layout.height_mm)
     tissue = cut(selection, slide, window, int(np.clip(longer_mm * TISSUE_PX_PER_MM, 500, 4000)))
     page = layout.page_mm
     figure = Figure(figsize=(page[0] / MM_PER_INCH, page[1] / MM_PER_INCH))
     FigureCanvasAgg(figure)
     for number in range(len(selection.genes)):
-        for panel in range(len(PANELS)):
-            _panel(figure, layout, selection, number, panel, tissue, window, limits)
+        for place, panel in enumerate(panels):
+            _panel(figure, layout, selection, number, place, panel, tissue, window, limits)
         progress("Drawing", number + 1, len(selection.genes))
     if titled:
         _words(figure, layout, selection, window)
@@ -144,13 +200,14 @@ def _panel(
     layout: Layout,
     selection: Selection,
     number: int,
-    panel: int,
+    place: int,
+    panel: Panel,
     tissue: Any,
     window: WindowUm,
     limits: Limits,
 ) -> None:
-    gene, (field, title, colours) = selection.genes[number], PANELS[panel]
-    left, bottom = layout.place(number, panel)
+    gene, (field, title, colours) = selection.genes[number], panel
+    left, bottom = layout.place(number, place)
 
     def on_page(x: float, y: float, width: float, height: float) -> Sequence[float]:
         page = layout.page_mm
@@ -160,7 +217,7 @@ def _panel(
     draw_tissue(axes, *tissue)
     values = selection.values(gene, field)
     drawn = draw_map(
-        axes, selection, values, colours, (limits if field == "mean" else Limits()).of(values)
+        axes, selection, values, colours, (Limits() if field == "sd" else limits).of(values)
     )
     draw_unlike(axes, selection)
     draw_regions(axes, selection)

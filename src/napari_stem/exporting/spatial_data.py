@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import OutputError
-from napari_stem.export.backdrop import Overview, require_same_slide
-from napari_stem.export.places import written_whole
-from napari_stem.export.selection import silent
-from napari_stem.export.table import selected_table
+from napari_stem.exporting.backdrop import Overview, require_same_slide
+from napari_stem.exporting.places import written_whole
+from napari_stem.exporting.table import selected_table
 from napari_stem.extras import require_extra
+from napari_stem.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     import dask.array as da
 
-    from napari_stem.export.selection import Progress, Selection
+    from napari_stem.exporting.selection import Selection
+    from napari_stem.progress import Progress
     from napari_stem.slide.base import Slide
 
 IMAGE, SPOTS, REGIONS, TABLE = "slide", "spots", "regions", "predicted_expression"

@@ -14,7 +14,7 @@ from napari_stem.geometry import inside
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari_stem.export.selection import Selection
+    from napari_stem.exporting.selection import Selection
     from napari_stem.results import Prediction
 
 
@@ -110,19 +110,9 @@ def _estimate(selection: Selection, gene: str, held: Any) -> Estimate:
     return Estimate(mean, low, high)
 
 
-def gene_summaries(
-    selection: Selection, reliability: Mapping[str, float | None]
-) -> list[GeneSummary]:
-    """Summarise every chosen gene.
-
-    Parameters
-    ----------
-    selection
-        What is exported.
-    reliability
-        Correlation on left-out sections by gene; may lack some.
-    """
-    summaries = []
+def gene_summaries(selection: Selection) -> list[GeneSummary]:
+    """Summarise every chosen gene."""
+    summaries, reliability = [], selection.prediction.reliability
     for gene in selection.genes:
         mean = selection.values(gene)
         low, high = (float(v) for v in np.percentile(mean, (5, 95)))
@@ -155,25 +145,13 @@ def model_card(prediction: Prediction) -> Mapping[str, Any]:
         return {}
 
 
-def telling_genes(
-    prediction: Prediction, n: int, reliability: Mapping[str, float | None]
-) -> tuple[str, ...]:
-    """Genes to show first: the most reliable ones on left-out sections.
+def telling_genes(prediction: Prediction, n: int) -> tuple[str, ...]:
+    """Genes to show first, ``n`` at most: the most reliable ones on left-out sections.
 
     Where nothing is known of that, those whose predicted differences between spots stand out most from their
     predicted uncertainty.
-
-    Parameters
-    ----------
-    prediction
-        Whose genes are looked at.
-    n
-        How many at most.
-    reliability
-        Correlation by gene; may lack some or be empty.
     """
-    known = {g: v for g in prediction.genes if (v := reliability.get(g)) is not None}
-    if known:
+    if known := prediction.reliability:
         return tuple(sorted(known, key=lambda gene: -known[gene])[:n])
     done = prediction.done
     if not done.any():

@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.export.places import written_whole
-from napari_stem.export.report_images import map_image, tissue_image
-from napari_stem.export.selection import NOTICE, silent
-from napari_stem.export.summary import gene_summaries, model_card, region_summaries
+from napari_stem.exporting.places import written_whole
+from napari_stem.exporting.report_images import map_image, tissue_image
+from napari_stem.exporting.selection import NOTICE
+from napari_stem.exporting.summary import gene_summaries, model_card, region_summaries
 from napari_stem.model.card import warnings_of
+from napari_stem.progress import silent
 from napari_stem.slide.pixel_size import REMEMBERED, STATED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from napari_stem.export.limits import Limits
-    from napari_stem.export.selection import Progress, Selection
-    from napari_stem.export.summary import GeneSummary, RegionSummary
+    from napari_stem.exporting.limits import Limits
+    from napari_stem.exporting.selection import Selection
+    from napari_stem.exporting.summary import GeneSummary, RegionSummary
+    from napari_stem.progress import Progress
     from napari_stem.slide.base import Slide
 
 TEMPLATE = "report.html"
@@ -105,7 +107,7 @@ def write_report(
 
     # autoescape: names of slides, regions and models come from files that others made
     pages = Environment(
-        loader=PackageLoader("napari_stem.export", "."),
+        loader=PackageLoader("napari_stem.exporting", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -124,7 +126,6 @@ def _facts(selection: Selection, written_at: datetime) -> dict[str, Any]:
     """Everything that the page says, as texts."""
     prediction = selection.prediction
     provenance, card = prediction.provenance, model_card(prediction)
-    reliability: Mapping[str, float | None] = card.get("gene_pcc", {})
     return {
         "notice": NOTICE,
         "slide": provenance.get("slide", UNKNOWN),
@@ -140,7 +141,7 @@ def _facts(selection: Selection, written_at: datetime) -> dict[str, Any]:
         "n_all_genes": f"{len(prediction.genes):,}",
         "warnings": _warnings(selection),
         "has_unlike": bool(selection.ood.any()),
-        "genes": [_gene(g) for g in gene_summaries(selection, reliability)],
+        "genes": [_gene(g) for g in gene_summaries(selection)],
         "regions": [_region(r, selection) for r in region_summaries(selection)],
         "card": _card(card),
         "limits": _limits(selection),

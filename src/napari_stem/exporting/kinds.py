@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import OutputError
-from napari_stem.export.limits import Limits
-from napari_stem.export.selection import Selection, silent
-from napari_stem.export.summary import model_card, telling_genes
+from napari_stem.exporting.limits import Limits
+from napari_stem.exporting.places import require_replaceable
+from napari_stem.exporting.selection import Selection
+from napari_stem.exporting.summary import telling_genes
+from napari_stem.progress import shown, silent
+from napari_stem.results import Prediction
+from napari_stem.slide import open_slide
+from napari_stem.spatial.region_files import as_regions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
-    from napari_stem.export.figure import FigureFormat
-    from napari_stem.export.selection import Progress
+    from napari_stem.exporting.figure import FigureFormat
     from napari_stem.geometry import Region
-    from napari_stem.results import Prediction
+    from napari_stem.progress import Progress
+    from napari_stem.settings import ExportKind
     from napari_stem.slide.base import Slide
 
 ALL_GENES = "all"
@@ -108,7 +114,6 @@ def select(
     prediction: Prediction,
     genes: Sequence[str] = (),
     regions: Sequence[Region] = (),
-    reliability: Mapping[str, float | None] | None = None,
 ) -> Selection:
     """Choose what to export.
 
@@ -122,8 +127,6 @@ def select(
         By name; ``("all",)`` takes all; none takes what suits the kind, the most reliable ones first.
     regions
         Areas of interest.
-    reliability
-        Correlation on left-out sections by gene; the model's card says it if not given.
 
     Raises
     ------
@@ -134,13 +137,68 @@ def select(
     if tuple(genes) == (ALL_GENES,) and ALL_GENES not in prediction.genes:
         genes = prediction.genes
     elif not genes and n_genes is not None:
-        if reliability is None:
-            reliability = model_card(prediction).get("gene_pcc", {})
-        genes = telling_genes(prediction, n_genes, reliability)
+        genes = telling_genes(prediction, n_genes)
     return Selection.of(prediction, genes, regions)
 
 
-def export(kind: str, selection: Selection, path: Path, options: ExportOptions) -> None:
+def export(
+    prediction: Prediction | str | Path,
+    kind: ExportKind,
+    out: str | Path,
+    *,
+    genes: Sequence[str] = (),
+    regions: Region | Sequence[Region] | str | Path | None = None,
+    slide: Slide | str | Path | None = None,
+    options: ExportOptions | None = None,
+    overwrite: bool = False,
+    progress: bool | Progress = True,
+) -> Path:
+    """Export what is done of a prediction: data for other programs, a figure or a report.
+
+    Parameters
+    ----------
+    prediction
+        An open one, or its path (``.zarr``, ``.h5ad``).
+    kind
+        ``report``, ``figure``, ``h5ad``, ``zarr``, ``spatialdata``, ``csv`` or ``geojson``.
+    out
+        File or folder to make, with an ending that fits the kind.
+    genes
+        By name; ``["all"]`` takes all; none takes what suits the kind, the most reliable ones first.
+    regions
+        One, several, or a GeoJSON file: named, outlined, and summed up where the kind can.
+    slide
+        The slide that was predicted, open or as its path, for a sharper image.
+    options
+        What single kinds can be told beside this.
+    overwrite
+        Replace what is there.
+    progress
+        True: a bar. A function is told (what, done, in all), and may raise to break off. False: nothing.
+
+    Returns
+    -------
+    ``out``.
+
+    Raises
+    ------
+    StemError
+        Whatever can be mended; nothing is left of what was begun.
+    """
+    out = Path(out)
+    require_replaceable(out, overwrite=overwrite)
+    if not isinstance(prediction, Prediction):
+        prediction = Prediction.open(prediction)
+    selection = select(kind, prediction, genes, as_regions(regions))
+    with shown(progress) as told, ExitStack() as opened:
+        if isinstance(slide, (str, Path)):
+            slide = opened.enter_context(open_slide(slide, selection.mpp, progress=told))
+        asked: dict[str, Any] = {"slide": slide, "overwrite": overwrite, "progress": told}
+        write(kind, selection, out, replace(options or ExportOptions(), **asked))
+    return out
+
+
+def write(kind: str, selection: Selection, path: Path, options: ExportOptions) -> None:
     """Write a selection in one of the forms of `KINDS`, whole or not at all.
 
     Raises
@@ -154,20 +212,20 @@ def export(kind: str, selection: Selection, path: Path, options: ExportOptions) 
         raise OutputError(msg)
     common: dict[str, Any] = {"overwrite": options.overwrite, "progress": options.progress}
     if kind in ("h5ad", "zarr"):
-        from napari_stem.export.table import write_table
+        from napari_stem.exporting.table import write_table
 
         write_table(selection, path, **common)
     elif kind == "spatialdata":
-        from napari_stem.export.spatial_data import IMAGE_MAX_PX, write_spatialdata
+        from napari_stem.exporting.spatial_data import IMAGE_MAX_PX, write_spatialdata
 
         image_max_px = options.image_max_px or IMAGE_MAX_PX
         write_spatialdata(selection, path, slide=options.slide, image_max_px=image_max_px, **common)
     elif kind == "csv":
-        from napari_stem.export.spreadsheet import write_csv
+        from napari_stem.exporting.spreadsheet import write_csv
 
         write_csv(selection, path, is_long=options.is_long, **common)
     elif kind == "geojson":
-        from napari_stem.export.qupath import write_geojson
+        from napari_stem.exporting.qupath import write_geojson
 
         write_geojson(selection, path, **common)
     else:
@@ -182,7 +240,7 @@ def _export_pictures(
     common: Mapping[str, Any],
 ) -> None:
     if kind == "figure":
-        from napari_stem.export.figure import write_figure
+        from napari_stem.exporting.figure import write_figure
 
         write_figure(
             selection,
@@ -194,6 +252,6 @@ def _export_pictures(
             **common,
         )
         return
-    from napari_stem.export.report import write_report
+    from napari_stem.exporting.report import write_report
 
     write_report(selection, path, slide=options.slide, limits=options.limits, **common)
