@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from napari.layers import Shapes
     from napari.viewer import Viewer
 
+    from napari_stem.exporting.kinds import ExportKind
     from napari_stem.spatial.region_files import ClassedRegion
 
-FORMS = {
+FORMS: dict[str, ExportKind] = {
     ".h5ad": "h5ad",
     ".csv": "csv",
     ".geojson": "geojson",
