@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari.layers import Shapes
     from napari.viewer import Viewer
 
-    from napari_stem.exporting.kinds import ExportKind
+    from napari_stem.settings import ExportKind
     from napari_stem.spatial.region_files import ClassedRegion
 
 FORMS: dict[str, ExportKind] = {
