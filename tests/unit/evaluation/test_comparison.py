@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from napari_stem.errors import PredictionError
-from napari_stem.evaluation.comparison import compare
+from napari_stem.evaluation.comparison import evaluate
 from napari_stem.results import PROVENANCE_KEY
 
 GENES = ["ERBB2", "CD74", "FASN"]
@@ -55,10 +55,10 @@ def test_lattices_that_meet_by_chance_are_no_comparison() -> None:
     here = lattice(10, 10)
     there = here * 1.05  # drifts out of reach after a few spots
     with pytest.raises(PredictionError, match=r"Only (\d+) of 100 predicted and 100") as refusal:
-        compare(prediction_at(here), truth_at(there))
+        evaluate(prediction_at(here), truth_at(there))
     assert "another lattice, another slide" in str(refusal.value)
     assert "--allow-partial" in str(refusal.value)
-    found = compare(prediction_at(here), truth_at(there), allow_partial=True).as_json()
+    found = evaluate(prediction_at(here), truth_at(there), allow_partial=True)
     assert 0 < found["n_matched"] == found["n_spots"] < 50
     assert (found["n_predicted"], found["n_truth"]) == (100, 100)
 
@@ -72,14 +72,14 @@ def test_lattices_that_meet_by_chance_are_no_comparison() -> None:
     ],
 )
 def test_a_part_that_is_whole_in_itself_is_one(predicted: np.ndarray, measured: np.ndarray) -> None:
-    found = compare(prediction_at(predicted), truth_at(measured)).as_json()
+    found = evaluate(prediction_at(predicted), truth_at(measured))
     assert found["n_matched"] >= min(len(predicted), len(measured)) / 2
     assert (found["n_predicted"], found["n_truth"]) == (len(predicted), len(measured))
 
 
 def test_only_finished_spots_count() -> None:
     spots = lattice(10, 10)
-    found = compare(prediction_at(spots, n_done=20), truth_at(spots)).as_json()
+    found = evaluate(prediction_at(spots, n_done=20), truth_at(spots))
     assert (found["n_matched"], found["n_predicted"], found["n_truth"]) == (20, 20, 100)
 
 
@@ -90,4 +90,4 @@ def test_few_common_names_without_positions_are_no_comparison() -> None:
     with pytest.raises(
         PredictionError, match=r"Only 4 of 100 predicted .* match by name; the others"
     ):
-        compare(prediction_at(lattice(10, 10)), truth)
+        evaluate(prediction_at(lattice(10, 10)), truth)
