@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import StemError
+from napari_stem.extras import require_extra
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,20 +92,16 @@ class LazySlideStore:
         Raises
         ------
         StoreError
-            They are not there, damaged or scaled, or pyarrow is not installed.
+            They are not there, damaged or scaled, or geopandas is not installed.
         """
         folder = self.path / SHAPES / name
+        require_extra("geopandas", "spatialdata", "A store of LazySlide", StoreError)
+        import geopandas
         import zarr
 
         try:
-            import geopandas
-
             placed = dict(zarr.open_group(folder, mode="r").attrs)["coordinateTransformations"]
             found = geopandas.read_parquet(folder / "shapes.parquet")
-        except ImportError as error:
-            raise StoreError(
-                f"The outlines of {self.path} are Parquet files; to read them, pip install geopandas pyarrow."
-            ) from error
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise StoreError(
                 f"{folder} cannot be read as outlines ({' '.join(str(error).split())[:150]}); write the store "
