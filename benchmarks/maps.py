@@ -23,8 +23,8 @@ class GeneChange:
         from napari_stem.layers import ColourRange
         from napari_stem.layers.gene_values import read_by_gene
         from napari_stem.results import Prediction
-        from napari_stem.widgets.map_layers import MapLayers
-        from napari_stem.widgets.map_turns import LayerTurns
+        from napari_stem.widgets.genes.map_layers import MapLayers
+        from napari_stem.widgets.genes.map_turns import LayerTurns
 
         mpp = Mpp(0.5, 0.5)
         spots = lattice(SizePx(n_across * 100, n_across * 100), mpp, 50.0)
@@ -84,7 +84,7 @@ class LongList:
         import numpy as np
         from qtpy.QtCore import Qt
 
-        from napari_stem.widgets.gene_table import MEAN, GeneTable
+        from napari_stem.widgets.common.gene_table import MEAN, GeneTable
 
         self.table, self.column, self.order = GeneTable(), MEAN, Qt.SortOrder.DescendingOrder
         self.table.set_genes([f"GENE{i}" for i in range(20_000)], {})

@@ -64,7 +64,7 @@ def opened(viewer: napari.Viewer, path: Path) -> Any:
     """Open as napari does where it has asked us; its layer."""
     from napari.layers import Layer
 
-    from napari_stem.widgets.reading import get_reader
+    from napari_stem.widgets.slide.reading import get_reader
 
     (data,) = get_reader(str(path))(str(path))
     return viewer.add_layer(Layer.create(*data))

@@ -237,9 +237,9 @@ def take(tour: Tour, path: Path) -> None:
     from PIL import Image
     from qtpy.QtWidgets import QApplication
 
-    from napari_stem.widgets.compare_window import CompareWindow
-    from napari_stem.widgets.help_box import HelpBox
-    from napari_stem.widgets.overview_window import OverviewWindow
+    from napari_stem.widgets.common.help_box import HelpBox
+    from napari_stem.widgets.slide.overview_window import OverviewWindow
+    from napari_stem.widgets.views.compare_window import CompareWindow
 
     tour.settle()
     tour.dock.show_part(tour.part)

@@ -28,7 +28,7 @@ def own_settings(tmp_path) -> None:
 @pytest.fixture(autouse=True)
 def collection_as_before() -> Iterator[None]:
     """Let Python collect garbage by itself again: between tests no timer does."""
-    from napari_stem.widgets.garbage import let_python_collect
+    from napari_stem.widgets.common.garbage import let_python_collect
 
     yield
     let_python_collect()

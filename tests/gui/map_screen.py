@@ -11,11 +11,11 @@ from napari_stem.model import load_model
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
 from napari_stem.slide import open_slide
-from napari_stem.widgets.genes_panel import GenesPanel
-from napari_stem.widgets.inspect_panel import InspectPanel
-from napari_stem.widgets.map_display import MapDisplay
-from napari_stem.widgets.slide_layers import SlideLayers
-from napari_stem.widgets.worker import Jobs
+from napari_stem.widgets.common.worker import Jobs
+from napari_stem.widgets.genes.genes_panel import GenesPanel
+from napari_stem.widgets.genes.map_display import MapDisplay
+from napari_stem.widgets.slide.slide_layers import SlideLayers
+from napari_stem.widgets.views.inspect_panel import InspectPanel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

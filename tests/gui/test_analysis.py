@@ -16,8 +16,8 @@ from napari_stem.sample_data import sample_path
 from napari_stem.spatial_analysis.domains import Relations, find_domains, leiden
 from napari_stem.spatial_analysis.reading import predicted_means
 from napari_stem.spatial_analysis.store import read_domains, sidecar_path, write_domains
-from napari_stem.widgets import analysis_jobs
-from napari_stem.widgets.domain_table import AGAIN, HIGH, NAME, SHARE, colours_of
+from napari_stem.widgets.common.domain_table import AGAIN, HIGH, NAME, SHARE, colours_of
+from napari_stem.widgets.views import analysis_jobs
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 

@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 
 from napari_stem.geometry import Mpp, PointPx, Region
 from napari_stem.sample_data import sample_path
-from napari_stem.widgets.memory import Remembered, recall, remember
+from napari_stem.widgets.common.memory import Remembered, recall, remember
 
 pytestmark = pytest.mark.gui
 

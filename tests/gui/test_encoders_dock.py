@@ -26,10 +26,10 @@ from napari_stem.model import find_model
 from napari_stem.model.packing import pack
 from napari_stem.sample_data import sample_path
 from napari_stem.slide.answers import answers_of, keep_answers
-from napari_stem.widgets import encoder_words
-from napari_stem.widgets.download_control import CANCELLED
-from napari_stem.widgets.memory import recall
-from napari_stem.widgets.window_words import in_window_words
+from napari_stem.widgets.common.download_control import CANCELLED
+from napari_stem.widgets.common.memory import recall
+from napari_stem.widgets.common.window_words import in_window_words
+from napari_stem.widgets.model import encoder_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,10 +18,10 @@ from napari_stem.model import find_model
 from napari_stem.sample_data import sample_path
 from napari_stem.settings import cache_dir
 from napari_stem.slide.pixel_size import remember, remembered
-from napari_stem.widgets.hints import RoadState, hints, missing_for_run
-from napari_stem.widgets.memory import recall
-from napari_stem.widgets.pace import Pace
-from napari_stem.widgets.parts import duration
+from napari_stem.widgets.common.hints import RoadState, hints, missing_for_run
+from napari_stem.widgets.common.memory import recall
+from napari_stem.widgets.common.pace import Pace
+from napari_stem.widgets.common.parts import duration
 
 pytestmark = pytest.mark.gui
 

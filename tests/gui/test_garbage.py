@@ -8,8 +8,8 @@ import weakref
 
 import pytest
 
-from napari_stem.widgets import garbage
-from napari_stem.widgets.worker import Jobs
+from napari_stem.widgets.common import garbage
+from napari_stem.widgets.common.worker import Jobs
 
 pytestmark = pytest.mark.gui
 

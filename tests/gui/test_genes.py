@@ -10,8 +10,7 @@ from numpy.testing import assert_allclose
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QInputDialog
 
-from napari_stem.widgets.gene_search import GeneSearch, names_in
-from napari_stem.widgets.gene_table import (
+from napari_stem.widgets.common.gene_table import (
     CLUSTERING,
     GENE,
     GENE_ROLE,
@@ -22,7 +21,8 @@ from napari_stem.widgets.gene_table import (
     UNRELIABLE,
     GeneTable,
 )
-from napari_stem.widgets.genes_panel import GenesPanel
+from napari_stem.widgets.genes.gene_search import GeneSearch, names_in
+from napari_stem.widgets.genes.genes_panel import GenesPanel
 
 pytestmark = pytest.mark.gui
 

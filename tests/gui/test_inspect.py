@@ -17,9 +17,9 @@ from napari_stem.evaluation.spot_profile import background
 from napari_stem.geometry import PointPx
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
-from napari_stem.widgets.difference_table import DIFFERENCE, TITLES
-from napari_stem.widgets.gene_rows import GENE
-from napari_stem.widgets.spot_table import MEAN, RANGE, Z
+from napari_stem.widgets.common.difference_table import DIFFERENCE, TITLES
+from napari_stem.widgets.common.gene_rows import GENE
+from napari_stem.widgets.common.spot_table import MEAN, RANGE, Z
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,7 +85,7 @@ def test_the_patches_are_what_the_model_sees(predicted):
     from napari_stem.encoders.registry import load_encoder
     from napari_stem.model import load_model
     from napari_stem.slide.patches import PatchReader
-    from napari_stem.widgets.spot_details import patch_spec, spot_details
+    from napari_stem.widgets.views.spot_details import patch_spec, spot_details
 
     prediction, slide = predicted.maps.prediction, predicted.dock.coordinator.slide
     spec = patch_spec(prediction)

@@ -9,9 +9,9 @@ from map_screen import MapScreen, on_screen, one_turn
 from napari.components import ViewerModel
 from napari.layers import Image
 
-from napari_stem.widgets import garbage
-from napari_stem.widgets.map_turns import EXPRESSION, OUTLINES, VIEWS, LayerTurns
-from napari_stem.widgets.mixed_layers import GROUND_NAME
+from napari_stem.widgets.common import garbage
+from napari_stem.widgets.genes.map_turns import EXPRESSION, OUTLINES, VIEWS, LayerTurns
+from napari_stem.widgets.genes.mixed_layers import GROUND_NAME
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 

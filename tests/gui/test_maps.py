@@ -13,7 +13,7 @@ from napari.components import ViewerModel
 from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_stem.layers import colour_limits
-from napari_stem.widgets.map_look_box import COLORMAPS
+from napari_stem.widgets.genes.map_look_box import COLORMAPS
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 

@@ -6,7 +6,7 @@ import pytest
 from map_screen import one_turn
 
 from napari_stem.sample_data import sample_path
-from napari_stem.widgets.slide_layers import slide_of
+from napari_stem.widgets.slide.slide_layers import slide_of
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 

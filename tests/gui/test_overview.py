@@ -16,8 +16,8 @@ from qtpy.QtCore import QPointF, Qt
 import napari_stem
 from napari_stem.geometry import PointPx
 from napari_stem.reader import SlideWarning
-from napari_stem.widgets.overview import HEIGHT_PX, REGION, VISIBLE, Mark, Overview
-from napari_stem.widgets.slide_feed import view_of
+from napari_stem.widgets.slide.overview import HEIGHT_PX, REGION, VISIBLE, Mark, Overview
+from napari_stem.widgets.slide.slide_feed import view_of
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QColor

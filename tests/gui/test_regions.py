@@ -19,12 +19,12 @@ from napari_stem.sample_data import sample_path
 from napari_stem.slide import open_slide
 from napari_stem.slide.tissue import TissueSettings, tissue_regions
 from napari_stem.spatial.region_files import ClassedRegion, read_regions
+from napari_stem.widgets.common.memory import recall
+from napari_stem.widgets.common.region_table import AREA, CLASS, NAME, SPOTS
 from napari_stem.widgets.dock import Panels
-from napari_stem.widgets.memory import recall
-from napari_stem.widgets.region_panel import TOOLS
-from napari_stem.widgets.region_shapes import one_ring, squares_um
-from napari_stem.widgets.region_table import AREA, CLASS, NAME, SPOTS
-from napari_stem.widgets.spot_counter import count_spots
+from napari_stem.widgets.regions.region_panel import TOOLS
+from napari_stem.widgets.regions.region_shapes import one_ring, squares_um
+from napari_stem.widgets.regions.spot_counter import count_spots
 
 pytestmark = pytest.mark.gui
 

@@ -22,11 +22,11 @@ from napari_stem.slide.pixel_size import remember, remembered
 from napari_stem.spatial_analysis.domains import find_domains
 from napari_stem.spatial_analysis.reading import predicted_means
 from napari_stem.spatial_analysis.store import sidecar_path, write_domains
-from napari_stem.widgets.dropping import kind_of
-from napari_stem.widgets.help_box import sections
-from napari_stem.widgets.keys import GROUPS
-from napari_stem.widgets.map_look_box import MapLook
-from napari_stem.widgets.memory import recall
+from napari_stem.widgets.common.dropping import kind_of
+from napari_stem.widgets.common.help_box import sections
+from napari_stem.widgets.common.keys import GROUPS
+from napari_stem.widgets.common.memory import recall
+from napari_stem.widgets.genes.map_look_box import MapLook
 from napari_stem.widgets.session import Session, SlideEntry, read_session, write_session
 
 pytestmark = pytest.mark.gui
@@ -407,7 +407,7 @@ def test_an_exported_prediction_opens_too(model_road, tmp_path, c5_prediction):
 def test_of_several_tables_one_is_read_at_a_time_and_the_last_counts(
     model_road, tmp_path, c5_prediction, monkeypatch
 ):
-    from napari_stem.widgets import analysis_jobs
+    from napari_stem.widgets.views import analysis_jobs
 
     reads = []
     read = analysis_jobs.read_counts

@@ -14,7 +14,7 @@ from qtpy.QtCore import QEventLoop, QThreadPool, QTimer
 import napari_stem
 from napari_stem.slide.halving import halve
 from napari_stem.slide.view_blocks import kept_blocks
-from napari_stem.widgets.slide_feed import view_of
+from napari_stem.widgets.slide.slide_feed import view_of
 
 pytestmark = pytest.mark.gui
 
@@ -94,7 +94,7 @@ def test_a_slide_that_is_ready_just_after_its_layer_was_made_is_not_left_grey(
 ):
     from napari_stem.layers import slide_layer
     from napari_stem.slide import open_slide
-    from napari_stem.widgets.slide_feed import SlideFeed, wait_little
+    from napari_stem.widgets.slide.slide_feed import SlideFeed, wait_little
 
     path = tmp_path / "small.tif"
     pixels = tifffile.imread(SVS, series=0)[:1500, :1200]

@@ -16,7 +16,7 @@ from napari_stem.layers.uncertainty import (
     probability_over,
 )
 from napari_stem.sample_data import sample_path
-from napari_stem.widgets.uncertainty_panel import FADED, MEAN, PROBABLE, SAMPLE, SD, WIDTH
+from napari_stem.widgets.views.uncertainty_panel import FADED, MEAN, PROBABLE, SAMPLE, SD, WIDTH
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 

@@ -10,26 +10,26 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_stem.reader import kind_of
 from napari_stem.results.exported import unpacked
-from napari_stem.widgets.adopting import Adopting
-from napari_stem.widgets.analysis_control import AnalysisControl
-from napari_stem.widgets.compare_control import CompareControl
-from napari_stem.widgets.dropping import Dropped
-from napari_stem.widgets.export_control import Exportable, ExportControl
-from napari_stem.widgets.hints import RoadState, hints, missing_for_run
-from napari_stem.widgets.inspect_control import InspectControl
-from napari_stem.widgets.map_display import MapDisplay
-from napari_stem.widgets.measured_control import MeasuredControl
-from napari_stem.widgets.model_control import ModelControl
-from napari_stem.widgets.prediction_control import PredictionControl
-from napari_stem.widgets.region_control import RegionControl
-from napari_stem.widgets.run_control import RunControl
-from napari_stem.widgets.scale_control import ScaleControl
+from napari_stem.widgets.common.dropping import Dropped
+from napari_stem.widgets.common.hints import RoadState, hints, missing_for_run
+from napari_stem.widgets.common.telling import tell_error
+from napari_stem.widgets.common.worker import Jobs, RunRequest
+from napari_stem.widgets.genes.map_display import MapDisplay
+from napari_stem.widgets.model.model_control import ModelControl
+from napari_stem.widgets.model.prediction_control import PredictionControl
+from napari_stem.widgets.model.run_control import RunControl
+from napari_stem.widgets.regions.region_control import RegionControl
 from napari_stem.widgets.session_control import SessionControl
 from napari_stem.widgets.session_view import SessionView
-from napari_stem.widgets.slide_control import SlideControl
-from napari_stem.widgets.telling import tell_error
-from napari_stem.widgets.uncertainty_control import UncertaintyControl
-from napari_stem.widgets.worker import Jobs, RunRequest
+from napari_stem.widgets.slide.adopting import Adopting
+from napari_stem.widgets.slide.scale_control import ScaleControl
+from napari_stem.widgets.slide.slide_control import SlideControl
+from napari_stem.widgets.views.analysis_control import AnalysisControl
+from napari_stem.widgets.views.compare_control import CompareControl
+from napari_stem.widgets.views.export_control import Exportable, ExportControl
+from napari_stem.widgets.views.inspect_control import InspectControl
+from napari_stem.widgets.views.measured_control import MeasuredControl
+from napari_stem.widgets.views.uncertainty_control import UncertaintyControl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from napari_stem.geometry import Region, Spots
     from napari_stem.slide.base import Slide
+    from napari_stem.widgets.common.dropping import Kind
     from napari_stem.widgets.dock import Panels
-    from napari_stem.widgets.dropping import Kind
 
 
 class Coordinator(QObject):

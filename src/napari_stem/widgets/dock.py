@@ -11,25 +11,25 @@ from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QApplication, QFrame, QVBoxLayout, QWidget
 
-from napari_stem.widgets import keys
-from napari_stem.widgets.analysis_panel import AnalysisPanel
-from napari_stem.widgets.compare_panel import ComparePanel
+from napari_stem.widgets.common import keys
+from napari_stem.widgets.common.memory import Remembered, recall, remember
+from napari_stem.widgets.common.parts import Folding
 from napari_stem.widgets.coordinator import Coordinator
-from napari_stem.widgets.export_panel import ExportPanel
-from napari_stem.widgets.genes_panel import GenesPanel
-from napari_stem.widgets.inspect_panel import InspectPanel
-from napari_stem.widgets.map_look_box import MapLook
-from napari_stem.widgets.measured_panel import MeasuredPanel
-from napari_stem.widgets.memory import Remembered, recall, remember
+from napari_stem.widgets.genes.genes_panel import GenesPanel
+from napari_stem.widgets.genes.map_look_box import MapLook
 from napari_stem.widgets.menu_bar import MenuBar
-from napari_stem.widgets.model_panel import ModelPanel
-from napari_stem.widgets.overview_window import OverviewWindow
-from napari_stem.widgets.parts import Folding
-from napari_stem.widgets.region_panel import RegionPanel
+from napari_stem.widgets.model.model_panel import ModelPanel
+from napari_stem.widgets.regions.region_panel import RegionPanel
 from napari_stem.widgets.road_view import Road, RoadView
-from napari_stem.widgets.slide_panel import SlidePanel
-from napari_stem.widgets.tissue_box import remembered_settings
-from napari_stem.widgets.uncertainty_panel import UncertaintyPanel
+from napari_stem.widgets.slide.overview_window import OverviewWindow
+from napari_stem.widgets.slide.slide_panel import SlidePanel
+from napari_stem.widgets.slide.tissue_box import remembered_settings
+from napari_stem.widgets.views.analysis_panel import AnalysisPanel
+from napari_stem.widgets.views.compare_panel import ComparePanel
+from napari_stem.widgets.views.export_panel import ExportPanel
+from napari_stem.widgets.views.inspect_panel import InspectPanel
+from napari_stem.widgets.views.measured_panel import MeasuredPanel
+from napari_stem.widgets.views.uncertainty_panel import UncertaintyPanel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
         QShowEvent,
     )
 
-    from napari_stem.widgets.hints import Hint
-    from napari_stem.widgets.keys import Key
+    from napari_stem.widgets.common.hints import Hint
+    from napari_stem.widgets.common.keys import Key
 
 WIDTH = 350
 VIEWER_OVERVIEW = keys.OVERVIEW.sequence.replace("+", "-")  # as napari writes it

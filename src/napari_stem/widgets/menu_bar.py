@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QToolButton, QWidget
 
-from napari_stem.widgets.help_box import HelpBox
-from napari_stem.widgets.keys import OVERVIEW
-from napari_stem.widgets.parts import note
+from napari_stem.widgets.common.help_box import HelpBox
+from napari_stem.widgets.common.keys import OVERVIEW
+from napari_stem.widgets.common.parts import note
 
 if TYPE_CHECKING:
     from collections.abc import Callable

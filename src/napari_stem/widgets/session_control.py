@@ -15,13 +15,13 @@ from napari_stem.widgets.session import Session, SlideEntry, read_session, write
 if TYPE_CHECKING:
     from napari_stem.geometry import Region
     from napari_stem.slide.base import Slide
-    from napari_stem.widgets.genes_panel import GenesPanel
-    from napari_stem.widgets.measured_control import MeasuredControl
-    from napari_stem.widgets.prediction_control import PredictionControl
-    from napari_stem.widgets.region_control import RegionControl
+    from napari_stem.widgets.common.worker import Jobs
+    from napari_stem.widgets.genes.genes_panel import GenesPanel
+    from napari_stem.widgets.model.prediction_control import PredictionControl
+    from napari_stem.widgets.regions.region_control import RegionControl
     from napari_stem.widgets.session_view import SessionView
-    from napari_stem.widgets.slide_control import SlideControl
-    from napari_stem.widgets.worker import Jobs
+    from napari_stem.widgets.slide.slide_control import SlideControl
+    from napari_stem.widgets.views.measured_control import MeasuredControl
 
 
 class SessionControl(QObject):
@@ -185,7 +185,7 @@ class SessionControl(QObject):
 
 
 def _open_predictions(paths: list[Path]) -> tuple[list[Any], list[str]]:
-    from napari_stem.widgets.prediction_control import open_prediction
+    from napari_stem.widgets.model.prediction_control import open_prediction
 
     opened, missing = [], []
     for path in paths:

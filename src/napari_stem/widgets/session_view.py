@@ -6,22 +6,22 @@ from dataclasses import asdict, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.widgets.genes_panel import ARRANGEMENTS, BESIDE, MIX, ONE, SCORE, VIEWS
-from napari_stem.widgets.map_look_box import MapLook
-from napari_stem.widgets.measured_panel import DIFFERENCE, MEASURED
-from napari_stem.widgets.uncertainty_panel import UncertaintyLook
+from napari_stem.widgets.genes.genes_panel import ARRANGEMENTS, BESIDE, MIX, ONE, SCORE, VIEWS
+from napari_stem.widgets.genes.map_look_box import MapLook
+from napari_stem.widgets.views.measured_panel import DIFFERENCE, MEASURED
+from napari_stem.widgets.views.uncertainty_panel import UncertaintyLook
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari.viewer import Viewer
 
-    from napari_stem.widgets.analysis_control import AnalysisControl
-    from napari_stem.widgets.genes_panel import GenesPanel
-    from napari_stem.widgets.map_turns import LayerTurns
-    from napari_stem.widgets.measured_control import MeasuredControl
-    from napari_stem.widgets.measured_panel import MeasuredPanel
-    from napari_stem.widgets.uncertainty_panel import UncertaintyPanel
+    from napari_stem.widgets.genes.genes_panel import GenesPanel
+    from napari_stem.widgets.genes.map_turns import LayerTurns
+    from napari_stem.widgets.views.analysis_control import AnalysisControl
+    from napari_stem.widgets.views.measured_control import MeasuredControl
+    from napari_stem.widgets.views.measured_panel import MeasuredPanel
+    from napari_stem.widgets.views.uncertainty_panel import UncertaintyPanel
 
 DOMAINS = "domains"
 

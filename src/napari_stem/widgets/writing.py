@@ -14,9 +14,9 @@ from napari_stem.errors import OutputError, RegionError
 from napari_stem.geometry import Mpp
 from napari_stem.layers import METADATA_KEY, slide_placement
 from napari_stem.spatial.region_files import class_colour
-from napari_stem.widgets.region_shapes import BLANK, number_shapes, read_shapes
-from napari_stem.widgets.slide_layers import slide_of
-from napari_stem.widgets.units import is_in_pixels
+from napari_stem.widgets.common.units import is_in_pixels
+from napari_stem.widgets.regions.region_shapes import BLANK, number_shapes, read_shapes
+from napari_stem.widgets.slide.slide_layers import slide_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

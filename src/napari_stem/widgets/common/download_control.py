@@ -1,0 +1,128 @@
+"""One download at a time: started, shown, broken off within a second."""
+
+from __future__ import annotations
+
+import threading
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_stem.widgets.common.window_words import in_window_words
+from napari_stem.widgets.common.worker import Reporter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from napari_stem.model.downloads import Kind
+    from napari_stem.widgets.common.download_row import DownloadRow
+    from napari_stem.widgets.common.worker import Jobs
+
+UNIT = 1024  # progress crosses threads as 32-bit numbers: in kB, up to 2 TB
+CANCELLED = "The download of {} is cancelled; what had come of it is removed."
+
+
+class DownloadControl(QObject):
+    """Downloads encoders or a model, and shows it in rows that all say the same."""
+
+    ended = Signal()  # however it ended
+
+    def __init__(
+        self, jobs: Jobs, rows: Sequence[DownloadRow], parent: QObject | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._jobs, self._rows = jobs, list(rows)
+        self._stop: threading.Event | None = None
+        self._began: tuple[str, int, float] | None = None  # what, bytes then, when
+        for row in rows:
+            row.cancel_requested.connect(self.cancel)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a download is on its way."""
+        return self._stop is not None
+
+    def start(self, kind: Kind, names: Sequence[str], done: Callable[[Path], None]) -> None:
+        """Download one after the other; ignored while a download is on its way.
+
+        Parameters
+        ----------
+        kind, names
+            As `napari_stem.model.downloads.download_apart` takes them.
+        done
+            Called in the GUI's thread with the folder of the last, once all are there.
+        """
+        if self.is_busy or not names:
+            return
+        self._stop, self._began = threading.Event(), None
+        report = Reporter(self)
+        report.reported.connect(self._show_progress)
+        self._show_progress(names[0], 0, 0)
+        self._jobs.start(
+            _download,
+            kind,
+            tuple(names),
+            self._stop,
+            report,
+            done=partial(self._finish, names, done),
+            failed=partial(self._finish, names, done, "The download broke down."),
+        )
+
+    def cancel(self) -> None:
+        """End the download."""
+        if self._stop is not None:
+            self._stop.set()
+
+    def show_message(self, text: str) -> None:
+        """Say something in its rows while nothing is on its way."""
+        if not self.is_busy:
+            for row in self._rows:
+                row.show_message(text)
+
+    def _show_progress(self, name: str, done_kb: int, all_kb: int) -> None:
+        if self._stop is None or self._stop.is_set():
+            return
+        now_s = time.monotonic()
+        if all_kb and (self._began is None or self._began[0] != name):
+            self._began = (name, done_kb, now_s)
+        left_s = None
+        if self._began is not None and done_kb > self._began[1]:
+            left_s = (all_kb - done_kb) * (now_s - self._began[2]) / (done_kb - self._began[1])
+        for row in self._rows:
+            row.show_progress(name, done_kb * UNIT, all_kb * UNIT, left_s)
+
+    def _finish(
+        self, names: Sequence[str], done: Callable[[Path], None], result: Path | str | None
+    ) -> None:
+        self._stop = None
+        if result is None:
+            self.show_message(CANCELLED.format(" and ".join(names)))
+        elif isinstance(result, str):
+            self.show_message(in_window_words(result))
+        else:
+            self.show_message("")
+            done(result)
+        self.ended.emit()
+
+
+def _download(
+    kind: Kind, names: tuple[str, ...], stop: threading.Event, report: Reporter
+) -> Path | str | None:
+    """Download; returns the last folder, why it cannot be had, or None where it was stopped."""
+    from napari_stem.errors import StemError
+    from napari_stem.model.downloads import download_apart
+
+    def told(name: str, done: int, total: int) -> None:
+        report(name, done // UNIT, -(-total // UNIT))
+
+    folder = None
+    try:
+        for name in names:
+            folder = download_apart(kind, name, stop.is_set, told)
+            if folder is None:
+                return None
+    except StemError as error:
+        return str(error)
+    return folder

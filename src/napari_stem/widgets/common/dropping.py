@@ -1,0 +1,182 @@
+"""Files dropped onto the dock: told apart by their content, and opened in an order that makes sense."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtWidgets import QApplication, QWidget
+
+from napari_stem import reader
+from napari_stem.errors import StemError
+from napari_stem.widgets.session import FORMAT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from napari_stem.widgets.common.worker import Jobs
+    from napari_stem.widgets.slide.slide_control import SlideControl
+
+Kind = Literal[reader.Kind, "model", "session"]
+# what lies on a slide waits for the slides that were dropped with it
+ON_SLIDES: tuple[Kind, ...] = ("regions", "prediction", "exported", "measured")
+HEAD_BYTES = 400
+
+
+class DropError(StemError):
+    """Something was dropped that cannot be opened."""
+
+
+def kind_of(path: Path) -> Kind:
+    """Say how a file or folder is to be opened; what is nothing else may be a slide.
+
+    Raises
+    ------
+    DropError
+        It is not there, or is a table that cannot be read.
+    """
+    if not path.exists():
+        raise DropError(f"There is no file {path}; check the path.")
+    if path.is_dir():
+        return _kind_of_folder(path)
+    if path.suffix.lower() == ".json":
+        return "session" if _is_session(path) else "regions"
+    kind = reader.kind_of(path)
+    if kind is None and path.suffix.lower() == ".h5ad":
+        return _kind_of_table(path)
+    return kind or "slide"
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file or folder is ours by its content, rather than something that may be a slide."""
+    if path.is_dir() and _kind_of_folder(path) != "slide":
+        return True
+    return reader.kind_of(path) is not None or (
+        path.suffix.lower() == ".json" and _is_session(path)
+    )
+
+
+def _kind_of_table(path: Path) -> Kind:
+    """Measured spots may lack places and go by their names."""
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        raise DropError(f"{path} cannot be read as a table; save it again.")
+    return "measured"
+
+
+def _kind_of_folder(path: Path) -> Kind:
+    from napari_stem.spatial.lazyslide import SHAPES, LazySlideStore
+    from napari_stem.spatial.visium import is_visium
+
+    if (path / "config.json").is_file():
+        return "model"
+    kind = reader.kind_of(path)
+    if kind is None and LazySlideStore.at(path, SHAPES) is not None:
+        return "regions"
+    if is_visium(path) or is_visium(path / "outs"):
+        return "measured"
+    return kind or "slide"
+
+
+def _is_session(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES).decode("utf-8", "ignore")
+    except OSError:
+        return False
+    return json.dumps(FORMAT) in head
+
+
+class Dropped(QObject):
+    """Opens what was dropped: slides first, then what lies on them.
+
+    Parameters
+    ----------
+    jobs, slides
+        Where files are looked into, and what tells when a slide has come.
+    openers
+        By kind, what opens a path.
+    """
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        slides: SlideControl,
+        openers: Mapping[Kind, Callable[[Path], None]],
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._jobs, self._openers = jobs, openers
+        self._waiting: list[tuple[Kind, Path]] = []
+        self._n_slides = 0  # on their way
+        self._is_closed = False
+        slides.opened.connect(lambda _: self._came())
+        slides.not_opened.connect(self._came)
+
+    def watch(self, window: QWidget) -> None:
+        """Open files of ours that fall on a window of napari's too, which would ask for a reader."""
+        for widget in window.findChildren(QWidget):
+            if widget.acceptDrops():
+                widget.installEventFilter(self)  # once, however often
+
+    def close(self) -> None:
+        """Leave what falls from now on to napari."""
+        self._is_closed = True
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Take files that are all ours, unless a key asks napari for a choice."""
+        if event.type() != QEvent.Type.Drop or self._is_closed:
+            return False
+        urls = event.mimeData().urls()
+        paths = [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
+        is_plain = QApplication.keyboardModifiers() == Qt.KeyboardModifier.NoModifier
+        if not is_plain or not paths or len(paths) < len(urls) or not all(map(is_ours, paths)):
+            return False
+        self.open(paths)
+        event.acceptProposedAction()
+        return True
+
+    def open(self, paths: Sequence[Path]) -> None:
+        """Open files and folders, whatever of ours they are."""
+        self._jobs.start(_kinds, tuple(paths), done=self._sort)
+
+    def _sort(self, found: tuple[list[tuple[Kind, Path]], list[str]]) -> None:
+        kinds, unusable = found
+        for sentence in unusable:
+            self._jobs.failed.emit(sentence)
+        self._n_slides += sum(kind == "slide" for kind, _ in kinds)
+        # in this order, as measured counts are laid beside a prediction
+        self._waiting += sorted(
+            ((kind, path) for kind, path in kinds if kind in ON_SLIDES),
+            key=lambda each: ON_SLIDES.index(each[0]),
+        )
+        for kind, path in kinds:
+            if kind not in ON_SLIDES:
+                self._openers[kind](path)
+        if not self._n_slides:
+            self._open_waiting()
+
+    def _came(self) -> None:
+        if self._n_slides:
+            self._n_slides -= 1
+            if not self._n_slides:
+                self._open_waiting()
+
+    def _open_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for kind, path in waiting:
+            self._openers[kind](path)
+
+
+def _kinds(paths: tuple[Path, ...]) -> tuple[list[tuple[Kind, Path]], list[str]]:
+    kinds: list[tuple[Kind, Path]] = []
+    unusable: list[str] = []
+    for path in paths:
+        try:
+            kinds.append((kind_of(path), path))
+        except StemError as error:
+            unusable.append(str(error))
+    return kinds, unusable

@@ -1,0 +1,141 @@
+"""What each part of the road says under its title: what is missing, or what has been done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from napari_stem.widgets.common.parts import count
+
+FIRST = "Run a prediction first."
+# parts that have nothing to add once there is a prediction
+AFTER = ("Inspect", "Spatial analysis", "Export")
+NO_SAMPLES = "The single samples of this prediction were not kept"
+
+
+@dataclass(frozen=True)
+class RoadState:
+    """How far the user has come with the active slide.
+
+    Attributes
+    ----------
+    slide_name
+        Empty where no slide is open.
+    has_pixel_size
+        Whether it is known how large the slide's pixels are.
+    n_regions, n_spots, area_mm2
+        Drawn on it.
+    model_name
+        Chosen; empty where none is ready.
+    model_missing
+        What it still needs, such as its encoder; empty where nothing.
+    is_running
+        Whether a run is on its way, of whatever slide.
+    shown
+        Gene and model of the maps on screen; empty where nothing was predicted.
+    keeps_samples
+        Whether the prediction on screen has its single samples.
+    measured
+        Name of the measured data of the slide; empty where none were loaded.
+    """
+
+    slide_name: str = ""
+    has_pixel_size: bool = False
+    n_regions: int = 0
+    n_spots: int = 0
+    area_mm2: float = 0.0
+    model_name: str = ""
+    model_missing: str = ""
+    is_running: bool = False
+    shown: str = ""
+    keeps_samples: bool = True
+    measured: str = ""
+
+
+def missing_for_run(state: RoadState) -> str:
+    """Say what has to be done before Run; empty where nothing is."""
+    if not state.slide_name:
+        return "Open a slide first."
+    if not state.has_pixel_size:
+        return "State the slide's pixel size first."
+    if not state.n_regions:
+        return "Choose a region first."
+    if not state.n_spots:
+        return "No spot fits into the regions: draw larger ones or set the spots closer together."
+    return state.model_missing if state.model_name else "Choose a model first."
+
+
+@dataclass(frozen=True)
+class Hint:
+    """A line, and whether it is said of a part that is folded away, and of one that is open."""
+
+    text: str
+    when_folded: bool = True
+    when_open: bool = False
+
+    @classmethod
+    def missing(cls, text: str) -> Hint:
+        """Say what has to be done first."""
+        return cls(text, when_open=True)
+
+
+def hints(state: RoadState) -> dict[str, Hint]:
+    """One line per part of the road, by title."""
+    after = Hint("" if state.shown else FIRST, when_folded=False, when_open=True)
+    return {
+        "Slide": _of_slide(state),
+        "Region": _of_region(state),
+        "Model": _of_model(state),
+        "Genes": Hint(state.shown) if state.shown else Hint.missing(FIRST),
+        "Uncertainty": _of_uncertainty(state) if state.shown else after,
+        "Compare": _of_compare(state) if state.shown else after,
+        "Measured data": _of_measured(state) if state.shown or state.measured else after,
+        **dict.fromkeys(AFTER, after),
+    }
+
+
+def _of_slide(state: RoadState) -> Hint:
+    if not state.slide_name:
+        return Hint.missing("Open a slide, or drag one in here.")
+    if not state.has_pixel_size:
+        return Hint.missing("How large is a pixel of this slide?")
+    return Hint(state.slide_name)
+
+
+def _of_region(state: RoadState) -> Hint:
+    if not state.slide_name or not state.has_pixel_size:
+        return Hint.missing(missing_for_run(state))
+    if not state.n_regions:
+        return Hint.missing("Take the whole tissue, or draw where to predict.")
+    held = f"{count(state.n_regions, 'region')}, {state.area_mm2:.2f} mm²"
+    return Hint(f"{held}, {count(state.n_spots, 'spot')}")
+
+
+def _of_model(state: RoadState) -> Hint:
+    """Say what is missing only where the part is folded: an open one says it beside its button."""
+    if state.is_running:
+        return Hint("Running.")
+    return Hint(missing_for_run(state) or f"{state.model_name}: ready to run.")
+
+
+def _of_uncertainty(state: RoadState) -> Hint:
+    if state.keeps_samples:
+        return Hint("")
+    return Hint.missing(
+        f"{NO_SAMPLES}: only the standard deviation and the 90% interval are shown."
+    )
+
+
+def _of_compare(state: RoadState) -> Hint:
+    """Say what is missing for a comparison of regions; the open part shows by itself what there is."""
+    if not state.n_regions:
+        return Hint("Draw a region, to compare it with the rest or with another.")
+    if not state.keeps_samples:
+        return Hint.missing(f"{NO_SAMPLES}: regions are listed, but cannot be compared.")
+    rest = " with everything else" if state.n_regions == 1 else ""
+    return Hint(f"{count(state.n_regions, 'region')} to compare{rest}.")
+
+
+def _of_measured(state: RoadState) -> Hint:
+    if not state.shown:
+        return Hint.missing(f"{state.measured} waits for a prediction of this slide.")
+    return Hint(state.measured or "Load counts measured on this very slide, if there are any.")

@@ -1,0 +1,302 @@
+"""Work off the GUI thread: single jobs, and the run of a prediction with its progress."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari.qt.threading import create_worker
+from qtpy.QtCore import QObject, QThreadPool, Signal
+
+from napari_stem.caches import CACHES
+from napari_stem.errors import StemError
+from napari_stem.widgets.common.garbage import collect_on_gui_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+    from pathlib import Path
+
+    from napari_stem.encoders.precomputed import PrecomputedEmbedder
+    from napari_stem.geometry import Region, Spots
+    from napari_stem.model.bundle import Model
+    from napari_stem.predict import PredictionProgress
+    from napari_stem.results import Prediction
+    from napari_stem.settings import SamplingSettings
+    from napari_stem.slide.base import Slide
+
+logger = logging.getLogger(__name__)
+
+# Qt would have as many as cores: a slide would not open while two others are measured
+MOST_JOBS = 8
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What went wrong, in the one sentence that the user reads."""
+
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """All that a run depends on, fixed when Run is clicked.
+
+    Attributes
+    ----------
+    slide
+        The slide that was active then; results belong to it whatever is active later.
+    regions
+        Where to predict.
+    model_name
+        Name or folder, as ``load_model`` takes it.
+    pitch_um
+        Distance between spots.
+    settings
+        How draws are taken.
+    spots
+        Where to predict instead of on the lattice in ``regions``.
+    species
+        Of the slide, as the user says; empty where not stated.
+    embedder
+        Stands in place of the model's encoder; spots are then its patches in ``regions``.
+    """
+
+    slide: Slide
+    regions: tuple[Region, ...]
+    model_name: str
+    pitch_um: float
+    settings: SamplingSettings
+    spots: Spots | None = None
+    species: str = ""
+    embedder: PrecomputedEmbedder | None = None
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """The first word of a run: where its results grow, and which model makes them."""
+
+    prediction: Prediction
+    model: Model
+
+
+def prediction_steps(
+    request: RunRequest, stop: threading.Event
+) -> Generator[RunStarted | PredictionProgress, None, Failure | None]:
+    """Run a prediction; every finished block is on disk before it is yielded.
+
+    Parameters
+    ----------
+    request
+        What to predict.
+    stop
+        Ends the run at the next block, or sooner within a long one, when set.
+
+    Returns
+    -------
+    None, or what stopped the run.
+    """
+    try:
+        yield from _prediction_steps(request, stop)
+    except StemError as error:
+        return Failure(str(error))
+    return None
+
+
+def _prediction_steps(
+    request: RunRequest, stop: threading.Event
+) -> Generator[RunStarted | PredictionProgress, None, None]:
+    # torch comes with these; it must not be loaded by merely showing the dock
+    from napari_stem.empty_prediction import may_keep_draws
+    from napari_stem.encoders.precomputed_fit import require_fit_of
+    from napari_stem.model import load_model
+    from napari_stem.model.serving import require_species
+    from napari_stem.predict import predict
+    from napari_stem.results import Prediction
+    from napari_stem.slide.scale_check import scale_record
+
+    slide, settings, embedder = request.slide, request.settings, request.embedder
+    spots = _spots(request)
+    model = load_model(request.model_name)
+    require_species(model.config, request.species or None)
+    if embedder is not None:
+        require_fit_of(embedder.patches, model)
+    also = {} if embedder is None else embedder.patches.provenance
+    path = prediction_path(slide, spots, model, settings, also)
+    prediction = Prediction.create(
+        path,
+        slide=slide,
+        spots=spots,
+        model=model,
+        settings=settings,
+        regions=request.regions,
+        keep_draws=may_keep_draws(len(spots), len(model.genes), settings.n_draws),
+        resume=True,
+        also=also,
+        noted=scale_record(slide),
+    )
+    yield RunStarted(prediction, model)
+    for progress in predict(
+        slide, spots, model, prediction, settings, embedder=embedder, stop=stop.is_set
+    ):
+        yield progress
+        if stop.is_set():
+            return
+
+
+def _spots(request: RunRequest) -> Spots:
+    """Where to predict: as asked, else in the regions, at the patches of a file or on the lattice."""
+    from napari_stem.geometry import lattice, spots_in_regions
+
+    if request.spots is not None:
+        return request.spots
+    if request.embedder is not None:
+        return spots_in_regions(request.embedder.patches.spots(), request.regions)
+    slide = request.slide
+    every_spot = lattice(slide.size, slide.require_mpp(), request.pitch_um)
+    return spots_in_regions(every_spot, request.regions)
+
+
+def prediction_path(
+    slide: Slide,
+    spots: Spots,
+    model: Model,
+    settings: SamplingSettings,
+    also: Mapping[str, Any] | None = None,
+) -> Path:
+    """Where a run keeps its results: the same run finds, and continues, what it left.
+
+    Parameters
+    ----------
+    slide, spots, model, settings, also
+        All that the values depend on.
+    """
+    from napari_stem.empty_prediction import may_keep_draws, provenance_of
+
+    keep_draws = may_keep_draws(len(spots), len(model.genes), settings.n_draws)
+    provenance = provenance_of(slide, spots, model, settings, keep_draws=keep_draws)
+    provenance |= also or {}
+    digest = hashlib.blake2b(json.dumps(provenance, sort_keys=True).encode(), digest_size=6)
+    digest.update(spots.x_px.tobytes() + spots.y_px.tobytes())
+    return CACHES["predictions"].folder / f"{slide.path.stem}-{digest.hexdigest()}.zarr"
+
+
+class Reporter(QObject):
+    """Carries the progress of a job from its thread to the GUI's."""
+
+    reported = Signal(str, int, int)  # what is being done, done so far, in all
+
+    def __call__(self, text: str, done: int, total: int) -> None:
+        """Report; called in the worker's thread."""
+        self.reported.emit(text, done, total)
+
+
+class Jobs(QObject):
+    """The background jobs of one dock; after ``close`` none of them speaks any more."""
+
+    failed = Signal(str)  # one sentence
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        collect_on_gui_thread()
+        pool = QThreadPool.globalInstance()
+        pool.setMaxThreadCount(max(pool.maxThreadCount(), MOST_JOBS))
+        self._stops: set[threading.Event] = set()
+        self._closed = False
+
+    def start(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        done: Callable[[Any], None],
+        failed: Callable[[], None] | None = None,
+    ) -> None:
+        """Call a function in a thread.
+
+        Parameters
+        ----------
+        function, args
+            What to call. A StemError is told by the signal ``failed``; any other error by napari.
+        done
+            Called in the GUI's thread with the result.
+        failed
+            Called in the GUI's thread after any error, to put the panels in order.
+        """
+        worker = create_worker(_guarded, function, *args, _start_thread=False)
+        worker.returned.connect(lambda result: self._finish(result, done, failed))
+        worker.errored.connect(lambda error: self._broke(error, failed))
+        worker.start()
+
+    def start_run(
+        self,
+        request: RunRequest,
+        *,
+        progressed: Callable[[RunStarted | PredictionProgress], None],
+        finished: Callable[[bool], None],
+    ) -> threading.Event:
+        """Run a prediction in a thread.
+
+        Parameters
+        ----------
+        request
+            What to predict.
+        progressed
+            Called in the GUI's thread after every block.
+        finished
+            Called there at the end, however it came; told whether the run ended by itself.
+
+        Returns
+        -------
+        The event that stops the run when set.
+        """
+        stop = threading.Event()
+        self._stops.add(stop)
+
+        def on_end(result: Failure | None) -> None:
+            self._stops.discard(stop)
+            self._finish(result, lambda _: finished(not stop.is_set()), lambda: finished(False))
+
+        def on_error(error: Exception) -> None:
+            self._stops.discard(stop)
+            self._broke(error, lambda: finished(False))
+
+        worker = create_worker(prediction_steps, request, stop, _start_thread=False)
+        worker.yielded.connect(lambda step: None if self._closed else progressed(step))
+        worker.returned.connect(on_end)
+        worker.errored.connect(on_error)
+        worker.start()
+        return stop
+
+    def close(self) -> None:
+        """Stop what runs; results on disk stay."""
+        self._closed = True
+        for stop in self._stops:
+            stop.set()
+
+    def _finish(
+        self, result: object, done: Callable[[Any], None], failed: Callable[[], None] | None
+    ) -> None:
+        if self._closed:
+            return
+        if not isinstance(result, Failure):
+            done(result)
+            return
+        self.failed.emit(result.sentence)
+        if failed is not None:
+            failed()
+
+    def _broke(self, error: Exception, failed: Callable[[], None] | None) -> None:
+        """Log an error of ours, not the user's, which napari shows by itself."""
+        logger.error("A background job broke", exc_info=error)
+        if failed is not None and not self._closed:
+            failed()
+
+
+def _guarded(function: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return function(*args)
+    except StemError as error:
+        return Failure(str(error))

@@ -1,0 +1,1 @@
+"""The part about genes, and the maps of them."""

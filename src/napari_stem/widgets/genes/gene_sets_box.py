@@ -1,0 +1,213 @@
+"""Which genes are listed: all, favourites, a published set, a pasted list or one from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QInputDialog,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_stem.errors import StemError
+from napari_stem.spatial.gene_sets import gene_sets
+from napari_stem.spatial.panel_files import read_panel
+from napari_stem.widgets.common.parts import count, note
+from napari_stem.widgets.genes.gene_search import names_in
+
+if TYPE_CHECKING:
+    from napari_stem.widgets.genes.gene_search import FoundGenes, GeneSearch
+
+ALL, FAVOURITES, PASTE, LOAD = "all", "favourites", "paste", "load"
+SET_PREFIX = "set:"
+LIST_PREFIX = "list:"
+FILES = "Gene lists (*.gmt *.txt *.csv *.tsv *.json);;All files (*)"
+N_SHOWN_MISSING = 6
+
+
+class GeneSetsBox(QWidget):
+    """Chooses a list of genes and says what of it the model lacks."""
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.choice = QComboBox()
+        self.told = note("")
+        self.told.hide()
+        self._lists: dict[str, tuple[str, ...]] = {}
+        self._last = 0
+        self._fill()
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Listed", self.choice)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(form)
+        layout.addWidget(self.told)
+        self.choice.activated.connect(self._on_choice)
+
+    def name(self) -> str:
+        """Name of the list as users read it."""
+        kind = str(self.choice.currentData())
+        return kind.removeprefix(SET_PREFIX).removeprefix(LIST_PREFIX) if ":" in kind else kind
+
+    def is_a_set(self) -> bool:
+        """Whether less than all genes are listed."""
+        return bool(self.choice.currentData() != ALL)
+
+    def find(self, search: GeneSearch, favourites: set[str]) -> FoundGenes | None:
+        """Look up the chosen list among a model's genes; None where all are listed.
+
+        Also says, below the choice, how many there are and which are missing.
+        """
+        kind = str(self.choice.currentData())
+        if kind == ALL or not search.genes:
+            self.told.hide()
+            return None
+        if kind == FAVOURITES:
+            names: tuple[str, ...] = tuple(gene for gene in search.genes if gene in favourites)
+        elif kind.startswith(SET_PREFIX):
+            names = gene_sets()[kind.removeprefix(SET_PREFIX)].genes
+        else:
+            names = self._lists[kind]
+        found = search.find(names)
+        self.told.setText(_said(found, is_favourites=kind == FAVOURITES))
+        self.told.show()
+        return found
+
+    def add_list(self, name: str, genes: tuple[str, ...]) -> None:
+        """Offer a list of the user's, and choose it."""
+        self._lists[LIST_PREFIX + name] = genes
+        place = self.choice.findData(LIST_PREFIX + name)
+        if place < 0:
+            place = self.choice.findData(PASTE)
+            self.choice.insertItem(place, name, LIST_PREFIX + name)
+        self.choice.setCurrentIndex(place)
+        self._last = place
+        self.changed.emit()
+
+    def choose(self, kind: str) -> None:
+        """Choose as if clicked: ``all``, ``favourites`` or ``set:NAME``."""
+        self.choice.setCurrentIndex(self.choice.findData(kind))
+        self._last = self.choice.currentIndex()
+        self.changed.emit()
+
+    def told_choice(self) -> tuple[str, tuple[str, ...]]:
+        """Return what is listed, as `choose_again` takes it, and the genes of a list of the user's."""
+        kind = str(self.choice.currentData())
+        return kind, self._lists.get(kind, ())
+
+    def choose_again(self, kind: str, genes: tuple[str, ...] = ()) -> bool:
+        """List what was listed in another session; False where there is no such list any more."""
+        if kind.startswith(LIST_PREFIX) and genes:
+            self.add_list(kind.removeprefix(LIST_PREFIX), genes)
+            return True
+        if kind in {PASTE, LOAD} or self.choice.findData(kind) < 0:
+            return False
+        self.choose(kind)
+        return True
+
+    def load(self, path: Path) -> None:
+        """Read a list from a file: one gene a line, CSV, JSON or GMT, whose sets are offered."""
+        try:
+            set_name = self._ask_set(path) if path.suffix.lower() == ".gmt" else None
+            if set_name == "":
+                return
+            self.add_list(set_name or path.stem, _read(path, set_name))
+        except StemError as error:
+            self.told.setText(str(error))
+            self.told.show()
+
+    def _fill(self) -> None:
+        self.choice.addItem("All genes", ALL)
+        self.choice.addItem("★ Favourites", FAVOURITES)
+        self.choice.insertSeparator(self.choice.count())
+        for one in gene_sets().values():
+            self.choice.addItem(f"{one.name} ({len(one.genes)})", SET_PREFIX + one.name)
+            tip = f"{one.title}\n{one.source}\n{one.note}"
+            self.choice.setItemData(self.choice.count() - 1, tip, 3)  # Qt.ToolTipRole
+        self.choice.insertSeparator(self.choice.count())
+        self.choice.addItem("Paste a list …", PASTE)
+        self.choice.addItem("Load a list (GMT, CSV, text) …", LOAD)
+        self.choice.setToolTip("Which genes the list below shows")
+
+    def _on_choice(self, place: int) -> None:
+        kind = self.choice.itemData(place)
+        if kind not in {PASTE, LOAD}:
+            self._last = place
+            self.changed.emit()
+            return
+        self.choice.setCurrentIndex(self._last)  # until there is a list
+        if kind == PASTE:
+            text, is_sure = QInputDialog.getMultiLineText(
+                self, "Paste a list of genes", "Genes, separated by spaces, commas or lines:"
+            )
+            genes = tuple(names_in(text)) if is_sure else ()
+            if genes:
+                self.add_list("Pasted list", genes)
+            return
+        chosen, _ = QFileDialog.getOpenFileName(self, "Load a list of genes", "", FILES)
+        if chosen:
+            self.load(Path(chosen))
+
+    def _ask_set(self, path: Path) -> str | None:
+        """Name of the set to take; None where there is one only, empty where the user gave up."""
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            return None  # reading the panel says what is wrong
+        names = [line.split("\t")[0].strip() for line in lines if line.strip()]
+        if len(names) < 2:
+            return None
+        name, is_sure = QInputDialog.getItem(
+            self, "Choose a gene set", f"{path.name} holds {len(names)} sets:", names, 0, False
+        )
+        return str(name) if is_sure else ""
+
+
+def _read(path: Path, set_name: str | None) -> tuple[str, ...]:
+    """Read a list; of a table with several columns, the first column below its title."""
+    if path.suffix.lower() not in {".csv", ".tsv"}:
+        return read_panel(path, set_name)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return read_panel(path)  # says what is wrong
+    first = [names_in(line)[:1] for line in lines if line.strip() and not line.startswith("#")]
+    genes = [name for names in first for name in names]
+    if genes and genes[0].lower() in {
+        "gene",
+        "genes",
+        "symbol",
+        "gene_symbol",
+        "gene_name",
+        "name",
+    }:
+        genes = genes[1:]
+    return tuple(dict.fromkeys(genes)) or read_panel(path)
+
+
+def _said(found: FoundGenes, *, is_favourites: bool) -> str:
+    if is_favourites:
+        if found.genes:
+            return ""
+        return (
+            "No favourites among this model's genes yet: click the star beside a gene, or press F."
+        )
+    n_found = len(found.genes)
+    text = f"This model predicts {n_found} of {count(found.n_named, 'gene')}."
+    if not found.missing:
+        return text
+    shown = [
+        f"{gene} (similar: {', '.join(similar)})" if similar else gene
+        for gene, similar in list(found.missing.items())[:N_SHOWN_MISSING]
+    ]
+    more = len(found.missing) - len(shown)
+    return f"{text} Missing: {', '.join(shown)}" + (f" and {more} more." if more else ".")

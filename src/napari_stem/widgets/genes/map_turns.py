@@ -1,0 +1,242 @@
+"""Layers come and go one per turn of the event loop, so that the window never waits for several of them.
+
+napari needs a good part of a tenth of a second for every layer that comes or goes, and more for its legends: on
+slow graphics a mixture of three genes would hold the window up for two seconds. What is not shown is not in
+the layer list either.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_stem.widgets.common.garbage import spare_libraries, thaw
+from napari_stem.widgets.genes.graphics_context import use_canvas_context
+from napari_stem.widgets.genes.layer_order import raise_above_slides, slides_among
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari.layers import Layer
+    from napari.viewer import Viewer
+
+# from the lowest to the topmost
+EXPRESSION, DEVIATION, FADED, UNSURE, MEASURED_MAP, DOMAIN_MAP = range(6)
+GROUND, LIGHTS, OUTLINES = 6, 7, 12  # a light for each gene of a mixture lies between
+VIEWS = 100  # from here on: views side by side, above everything else
+
+
+@dataclass
+class Wanted:
+    """A layer that is to be in the list.
+
+    Attributes
+    ----------
+    layer, rank
+        Which, and above which others of ours.
+    title
+        Its name; empty where it names itself.
+    has_legend
+        Whether colour bar and name are shown on the canvas.
+    """
+
+    layer: Layer
+    rank: int
+    title: str
+    has_legend: bool
+
+
+class LayerTurns(QObject):
+    """Brings the layer list in line with what is wanted.
+
+    A viewer without a window has no event loop to hold up: there everything is done at once.
+
+    Parameters
+    ----------
+    viewer
+        Whose layer list it is.
+    """
+
+    settled = Signal()  # the layer list is as wanted
+
+    def __init__(self, viewer: Viewer, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = viewer
+        self.is_changing = False  # what comes and goes now does so because of this
+        self._wanted: list[Wanted] = []
+        self._selected: Layer | None = None
+        self._between: deque[Callable[[], None]] = deque()
+        self._afterwards: deque[Callable[[], None]] = deque()
+        self._ours: list[Layer] = []  # in the list
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._turn)
+        viewer.layers.events.removing.connect(self._on_removing)
+        viewer.layers.events.removed.connect(self._on_removed)
+
+    def show(self, layer: Layer, rank: int, title: str = "", *, has_legend: bool = False) -> None:
+        """Have a layer in the list soon, and visible."""
+        for one in self._wanted:
+            if one.layer is layer:
+                one.rank, one.title, one.has_legend = rank, title, has_legend
+                break
+        else:
+            self._wanted.append(Wanted(layer, rank, title, has_legend))
+        if not layer.visible:
+            layer.visible = True
+        self._start()
+
+    def hide(self, layer: Layer) -> None:
+        """Have a layer out of the list soon."""
+        if self.is_wanted(layer):
+            self._wanted = [one for one in self._wanted if one.layer is not layer]
+            if layer not in self._ours:  # it was to come, and nobody has seen it
+                layer.visible = False
+            self._start()
+
+    def select(self, layer: Layer) -> None:
+        """Make a layer the active one as soon as it is in the list."""
+        self._selected = layer
+        self._start()
+
+    def between(self, step: Callable[[], None]) -> None:
+        """Call something when all that goes is gone, before anything comes."""
+        self._between.append(step)
+        self._start()
+
+    def afterwards(self, step: Callable[[], None]) -> None:
+        """Call something in a turn of its own when everything is there."""
+        self._afterwards.append(step)
+        self._start()
+
+    def is_wanted(self, layer: Layer) -> bool:
+        """Whether a layer is in the list or will be."""
+        return any(one.layer is layer for one in self._wanted)
+
+    def is_settled(self) -> bool:
+        """Whether nothing is left to do."""
+        return not self._timer.isActive()
+
+    def close(self) -> None:
+        """Take out what is left of ours, and let go of the viewer."""
+        self._timer.stop()
+        events = self.viewer.layers.events
+        events.removing.disconnect(self._on_removing)
+        events.removed.disconnect(self._on_removed)
+        thaw()
+
+    def _start(self) -> None:
+        if self.is_changing:
+            return
+        if hasattr(self.viewer, "window"):
+            self._timer.start(0)  # comes after all that is waiting, drawing too
+            return
+        while self._step():
+            pass
+        self._settle()
+
+    def _turn(self) -> None:
+        spare_libraries()
+        if self._step():
+            self._timer.start(0)
+        else:
+            self._settle()
+
+    def _step(self) -> bool:
+        """Do the next thing; False where there is none."""
+        self.is_changing = True
+        try:
+            gone = [layer for layer in self._ours if not self.is_wanted(layer)]
+            if gone:
+                self._remove(gone[-1])
+            elif self._between:
+                self._between.popleft()()
+            elif missing := [one for one in self._wanted if one.layer not in self.viewer.layers]:
+                self._insert(missing[0])
+            elif bare := [one for one in self._wanted if one.has_legend and not _has_legend(one)]:
+                _show_legend(bare[0].layer)
+            elif self._afterwards:
+                self._afterwards.popleft()()
+            else:
+                return False
+        finally:
+            self.is_changing = False
+        return True
+
+    def _remove(self, layer: Layer) -> None:
+        self._ours.remove(layer)
+        if layer in self.viewer.layers:
+            self.viewer.layers.remove(layer)
+        # out of the list nobody listens any more: free of cost
+        layer.visible = False
+        _hide_legend(layer)
+
+    def _insert(self, one: Wanted) -> None:
+        layers = self.viewer.layers
+        active = layers.selection.active
+        one.layer.visible = True
+        layers.insert(self._place(one.rank), one.layer)
+        self._ours.append(one.layer)
+        if active in layers:
+            layers.selection.active = active
+
+    def _place(self, rank: int) -> int:
+        """Above slides and what of ours has a lower rank; views lie above everything."""
+        layers = self.viewer.layers
+        higher = [one.layer for one in self._wanted if one.rank > rank]
+        lower = [one.layer for one in self._wanted if one.rank < rank]
+        if rank >= VIEWS:
+            lower = [layer for layer in layers if layer not in higher]
+        else:
+            lower += slides_among(layers)
+        places = [layers.index(layer) for layer in lower if layer in layers]
+        return max(places) + 1 if places else 0 if higher else len(layers)
+
+    def _settle(self) -> None:
+        """Put in order what others may have stirred, and what waited for the layers."""
+        self.is_changing = True
+        try:
+            ranked = sorted(self._wanted, key=lambda one: one.rank)
+            raise_above_slides(self.viewer, [one.layer for one in ranked])
+            for one in self._wanted:  # a name was taken while another layer still had it
+                if one.layer.name.startswith(f"{one.title} ["):
+                    one.layer.name = one.title
+            selected, self._selected = self._selected, None
+            if selected is not None and selected in self.viewer.layers:
+                self.viewer.layers.selection.active = selected
+        finally:
+            self.is_changing = False
+        self.settled.emit()
+
+    def _on_removing(self, event: Any) -> None:
+        """Have napari collect all that it means to, where a layer goes that is none of these."""
+        use_canvas_context(self.viewer)
+        if not self.is_changing:
+            thaw()
+
+    def _on_removed(self, event: Any) -> None:
+        """Do without a layer that the user took away, until it is asked for again."""
+        if not self.is_changing and event.value in self._ours:
+            self._ours.remove(event.value)
+            self._wanted = [one for one in self._wanted if one.layer is not event.value]
+
+
+def _has_legend(one: Wanted) -> bool:
+    return bool(one.layer.colorbar.visible and one.layer.name_overlay.visible)
+
+
+def _show_legend(layer: Layer) -> None:
+    """Show one part of a legend that is not there yet."""
+    if not layer.colorbar.visible:
+        layer.colorbar.visible = True
+    else:
+        layer.name_overlay.visible = True
+
+
+def _hide_legend(layer: Layer) -> None:
+    for legend in (getattr(layer, "colorbar", None), layer.name_overlay):
+        if legend is not None:
+            legend.visible = False

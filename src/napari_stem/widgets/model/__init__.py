@@ -1,0 +1,1 @@
+"""The part about models, encoders and predicting."""

@@ -1,0 +1,243 @@
+"""Every slide's predictions: those of this session and those that lie on disk from before."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_stem.caches import CACHES, TOUCH_S, keep_bounded, touch
+from napari_stem.errors import PredictionError, StemError
+from napari_stem.geometry import Mpp
+from napari_stem.widgets.common.predictions_list import Listed, is_same_size, um_per_pixel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from napari_stem.caches import Entry
+    from napari_stem.results import Prediction
+    from napari_stem.slide.base import Slide
+    from napari_stem.widgets.common.predictions_list import PredictionsList
+    from napari_stem.widgets.common.worker import Jobs
+    from napari_stem.widgets.genes.map_display import MapDisplay
+    from napari_stem.widgets.slide.slide_control import SlideControl
+
+Reliability = dict[str, float]
+
+
+class PredictionControl(QObject):
+    """Shows a prediction of a slide, and lists the others."""
+
+    shown = Signal(object)  # the slide whose maps are on screen now
+    homeless = Signal(object)  # path of a prediction whose slide is not open
+    put_away = Signal(
+        object
+    )  # a slide whose maps were made with another pixel size than it has now
+    told = Signal(str)  # what the user may like to know
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        panel: PredictionsList,
+        maps: MapDisplay,
+        slides: SlideControl,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._jobs, self._panel, self._maps, self._slides = jobs, panel, maps, slides
+        self._open: dict[Path, tuple[Prediction, Mapping[str, float | None]]] = {}
+        self._listed: dict[str, dict[Path, Listed]] = {}  # by the slide's fingerprint
+        self._on_screen: dict[str, Path] = {}
+        panel.chosen.connect(self.choose)
+        slides.activated.connect(self._on_activated)
+        slides.resized.connect(self._on_resized)
+        # other processes remove nothing that was in use a moment ago, this one nothing that it opened
+        timer = QTimer(self)
+        timer.timeout.connect(self._touch)
+        timer.start(TOUCH_S * 1000)
+
+    def begin(
+        self, slide: Slide, prediction: Prediction, reliability: Mapping[str, float | None]
+    ) -> None:
+        """Show a prediction on its slide, which need not be the active one."""
+        self._open[prediction.path] = (prediction, reliability)
+        self._touch()
+        self._jobs.start(keep_bounded, "predictions", list(self._open), done=self._forget)
+        self._slides.owns(slide, prediction.path)
+        self._on_screen[slide.fingerprint] = prediction.path
+        if slide is self._slides.slide:
+            self._maps.begin(slide, prediction, reliability)
+        else:
+            with self._slides.selection_kept():
+                self._maps.begin(slide, prediction, reliability)
+        self.refresh(slide)
+        self.shown.emit(slide)
+
+    def refresh(self, slide: Slide) -> None:
+        """Say anew how far the predictions of a slide are."""
+        listed = self._listed.setdefault(slide.fingerprint, {})
+        for path, (prediction, _) in self._open.items():
+            if prediction.provenance.get("slide_fingerprint") == slide.fingerprint:
+                listed[path] = listed_of(prediction)
+        self._list()
+
+    def paths(self, slide: Slide) -> list[Path]:
+        """Predictions of a slide that were shown in this session and fit it, the one on screen last."""
+        own = [
+            path
+            for path, (prediction, _) in self._open.items()
+            if prediction.provenance.get("slide_fingerprint") == slide.fingerprint
+            and _fits(prediction, slide)
+        ]
+        on_screen = self._on_screen.get(slide.fingerprint)
+        return sorted(own, key=lambda path: path == on_screen)
+
+    def choose(self, path: Path) -> None:
+        """Show a prediction of the active slide."""
+        slide = self._slides.slide
+        if slide is None or self._on_screen.get(slide.fingerprint) == path:
+            return
+        if path in self._open:
+            self._take(self._open[path])
+        else:
+            self.open(path)
+
+    def open(self, path: Path) -> None:
+        """Show a prediction from disk on the open slide that it belongs to."""
+        self._jobs.start(open_prediction, path, done=self._take)
+
+    def _take(self, opened: tuple[Prediction, Mapping[str, float | None]]) -> None:
+        prediction, reliability = opened
+        wanted = prediction.provenance.get("slide_fingerprint")
+        slides = [slide for slide in self._slides.slides() if slide.fingerprint == wanted]
+        if not slides:
+            self.homeless.emit(prediction.path)
+            return
+        slide = self._slides.slide if self._slides.slide in slides else slides[0]
+        if slide is None or not _fits(prediction, slide):
+            made, now = mpp_told(prediction), None if slide is None else slide.mpp
+            self._jobs.failed.emit(
+                f"{prediction.path.name} was made at {um_per_pixel(made)}, the slide is now at "
+                f"{um_per_pixel(now)}: to see it, change the pixel size back; else predict again."
+            )
+            return
+        self.begin(slide, prediction, reliability)
+
+    def _on_resized(self, slide: Slide) -> None:
+        """Take maps from the screen that were made with another pixel size; their files stay."""
+        path = self._on_screen.get(slide.fingerprint)
+        if path is not None and not _fits(self._open[path][0], slide):
+            del self._on_screen[slide.fingerprint]
+            self._maps.put_away(slide)
+            self.put_away.emit(slide)
+        self._list()
+
+    def _on_activated(self, slide: Slide | None) -> None:
+        self._list()
+        if slide is not None:
+            self._jobs.start(_stored, slide.fingerprint, done=partial(self._add, slide))
+
+    def _add(self, slide: Slide, found: Sequence[Listed]) -> None:
+        listed = self._listed.setdefault(slide.fingerprint, {})
+        for each in found:
+            listed.setdefault(each.path, each)
+        self._list()
+
+    def _touch(self) -> None:
+        for path in self._open:
+            if path.parent == CACHES["predictions"].folder:
+                touch(path)
+
+    def _forget(self, removed: Sequence[Entry]) -> None:
+        """List no more what was removed for want of room, and say so."""
+        gone = [entry for entry in removed if entry.cache == "predictions"]
+        if not gone:
+            return
+        for entry in gone:
+            for listed in self._listed.values():
+                listed.pop(entry.path, None)
+        self._list()
+        latest = datetime.fromtimestamp(max(entry.used for entry in gone)).astimezone()
+        many = f"{len(gone)} predictions were" if len(gone) > 1 else "1 prediction was"
+        self.told.emit(
+            f"{many} removed to make room, last used on {latest:%d %b %Y} or before; 'napari-stem cache' "
+            f"shows how much is kept, and which variable keeps more."
+        )
+
+    def _list(self) -> None:
+        slide = self._slides.slide
+        if slide is None:
+            self._panel.show_predictions((), None)
+            return
+        listed = self._listed.get(slide.fingerprint, {})
+        shown = self._on_screen.get(slide.fingerprint)
+        self._panel.show_predictions(list(listed.values()), shown, slide.mpp)
+
+
+def listed_of(prediction: Prediction) -> Listed:
+    """Say in a list what a prediction is."""
+    told = prediction.provenance
+    details = (
+        f"{len(prediction.genes):,} genes, {told.get('draws')} samples per spot, spots "
+        f"{prediction.spots.pitch_um:g} µm apart"
+    )
+    return Listed(
+        prediction.path,
+        str(told.get("model")),
+        int(prediction.done.sum()),
+        len(prediction.spots),
+        (prediction.path / "zarr.json").stat().st_mtime,
+        details,
+        mpp_told(prediction),
+    )
+
+
+def mpp_told(prediction: Prediction) -> Mpp | None:
+    """Pixel size that a prediction was made with; None where it does not say."""
+    told = prediction.provenance.get("mpp")
+    return None if told is None else Mpp(y_um=float(told[0]), x_um=float(told[1]))
+
+
+def _fits(prediction: Prediction, slide: Slide) -> bool:
+    return is_same_size(mpp_told(prediction), slide.mpp)
+
+
+def _stored(fingerprint: str) -> list[Listed]:
+    """Find the predictions of a slide in the cache folder."""
+    import json
+
+    import zarr
+
+    from napari_stem.results import PROVENANCE_KEY, Prediction
+
+    found = []
+    for path in sorted(CACHES["predictions"].folder.glob("*.zarr")):
+        try:
+            told: dict[str, Any] = json.loads(
+                str(zarr.open_array(path / "uns" / PROVENANCE_KEY / "json", mode="r")[()])
+            )
+            if told.get("slide_fingerprint") == fingerprint:
+                found.append(listed_of(Prediction.open(path)))
+        except (StemError, OSError, LookupError, ValueError, TypeError, RuntimeError):
+            continue  # damaged, or being written: not to be offered
+    return found
+
+
+def open_prediction(path: Path) -> tuple[Prediction, Reliability]:
+    """Open a prediction with the reliability of its genes.
+
+    Raises
+    ------
+    PredictionError
+        There is none, it is damaged or empty.
+    """
+    from napari_stem.results import Prediction
+
+    prediction = Prediction.open(path)
+    if not len(prediction.spots):
+        msg = f"{path} holds no spots; run it again."
+        raise PredictionError(msg)
+    return prediction, prediction.reliability

@@ -1,0 +1,326 @@
+"""The regions that users draw: one shapes layer per slide, in um."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from napari_stem.layers import AXES, METADATA_KEY, UM
+from napari_stem.spatial.region_files import ClassedRegion, class_colour
+from napari_stem.widgets.regions.region_history import History, Snapshot
+from napari_stem.widgets.regions.region_shapes import (
+    BLANK,
+    CLASS,
+    CLICKED,
+    NAME,
+    NUMBER,
+    Drawn,
+    number_shapes,
+    outlines_yx,
+    read_shapes,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from napari.layers import Image, Shapes
+    from napari.viewer import Viewer
+    from numpy.typing import NDArray
+
+    from napari_stem.geometry import Mpp, Region
+    from napari_stem.slide.base import Slide
+    from napari_stem.spatial.region_files import Colour
+
+EDGE_PIXELS = 3  # width of outlines on a screen that shows the whole slide
+SCREEN_PIXELS = 800
+LABEL = {"string": "{name}", "size": 12, "color": "#101010", "anchor": "upper_left"}
+
+
+class RegionLayers:
+    """Makes, reads and changes the shapes layers of slides."""
+
+    def __init__(self, viewer: Viewer, changed: Callable[[], None]) -> None:
+        self._viewer = viewer
+        self._changed = changed
+        self._histories: dict[Shapes, History] = {}
+        self._is_ours = False  # the change under way is our own
+        self.is_pressed = False  # the mouse button, on the canvas
+        self._is_outlining = False  # from the first corner that the mouse sets to the last
+
+    def find(self, slide: Slide) -> Shapes | None:
+        """Return the slide's shapes layer, or None where nothing has been drawn."""
+        for layer in self._viewer.layers:
+            if regions_of(layer) == slide.fingerprint:
+                return layer
+        return None
+
+    def of(self, slide: Slide) -> Shapes:
+        """Return the slide's shapes layer, made if there is none."""
+        found = self.find(slide)
+        if found is not None:
+            return found
+        mpp = slide.require_mpp()
+        side_um = max(slide.size.height_px * mpp.y_um, slide.size.width_px * mpp.x_um)
+        layer = self._viewer.add_shapes(
+            ndim=2,
+            name=f"Regions on {slide.path.stem}",
+            edge_color=_rgba(class_colour(""))[np.newaxis],
+            face_color="transparent",
+            opacity=1.0,
+            edge_width=EDGE_PIXELS * side_um / SCREEN_PIXELS,
+            scale=(1, 1),
+            units=UM,
+            axis_labels=AXES,
+            features=pd.DataFrame(
+                {key: pd.Series(dtype=type(value)) for key, value in BLANK.items()}
+            ),
+            text=LABEL,
+            metadata={METADATA_KEY: {"regions_of": slide.fingerprint, "colours": {}, "mpp": mpp}},
+        )
+        layer.current_edge_width = EDGE_PIXELS * side_um / SCREEN_PIXELS
+        layer.events.data.connect(self._on_data)
+        layer.bind_key("Control-Z", lambda _: self.undo(slide), overwrite=True)
+        layer.bind_key("Control-Shift-Z", lambda _: self.redo(slide), overwrite=True)
+        self._histories[layer] = History(Snapshot.of(layer))
+        return layer
+
+    def keep_on_picture(self, slide: Slide) -> None:
+        """Keep outlines on the pixels they were drawn on when the slide's pixel size was changed."""
+        layer = self.find(slide)
+        if layer is None or slide.mpp is None:
+            return
+        before: Mpp = layer.metadata[METADATA_KEY]["mpp"]
+        if before == slide.mpp:
+            return
+        self.put_tool_away(slide)
+        self.settle(slide)  # a change of the last moment
+        layer.metadata[METADATA_KEY]["mpp"] = slide.mpp
+        factors = np.array([slide.mpp.y_um / before.y_um, slide.mpp.x_um / before.x_um])
+        layer.current_edge_width *= float(factors.max())
+        with self._our_change(layer):
+            Snapshot.of(layer).scaled(factors).restore(layer)
+        if layer in self._histories:
+            self._histories[layer].rescale(factors, Snapshot.of(layer))
+
+    def use_tool(self, slide: Slide, mode: str) -> Shapes:
+        """Hand the user a tool: a mode of napari's shapes layer."""
+        layer = self.of(slide)
+        layer.visible = True
+        self._viewer.layers.selection.active = layer
+        layer.mode = mode
+        return layer
+
+    def put_tool_away(self, slide: Slide) -> None:
+        """Let clicks move the view again."""
+        layer = self.find(slide)
+        if layer is not None:
+            layer.mode = "pan_zoom"
+
+    def add(
+        self, slide: Slide, regions: Sequence[Region], slide_layer: Image, *, clicked: bool = False
+    ) -> None:
+        """Show further regions, with their classes and colours."""
+        layer = self.of(slide)
+        number = max((int(n) for n in layer.features[NUMBER]), default=0)
+        outlines, rows = [], []
+        for region, parts in zip(regions, outlines_yx(regions, layer, slide_layer), strict=True):
+            number += 1
+            classed = region if isinstance(region, ClassedRegion) else None
+            if classed is not None and classed.classification:
+                _colours(layer)[classed.classification] = classed.colour
+            row = {
+                NUMBER: number,
+                NAME: region.name,
+                CLASS: classed.classification if classed else "",
+                CLICKED: clicked,
+            }
+            outlines += parts
+            rows += [row] * len(parts)
+        if not outlines:
+            return
+        with self._our_change(layer):
+            table = pd.concat([layer.features, pd.DataFrame(rows)], ignore_index=True)
+            layer.add(outlines, shape_type="polygon")
+            layer.features = table.astype(layer.features.dtypes.to_dict())
+
+    def drawn(self, slide: Slide, slide_layer: Image) -> list[Drawn]:
+        """Regions on a slide; outlines that are not finished yet are left out."""
+        layer = self.find(slide)
+        if layer is None:
+            return []
+        if not self.is_drawing(layer) and number_shapes(layer):
+            self._recolour(layer)
+        return read_shapes(
+            layer, slide_layer, slide.require_mpp(), lambda name: self.colour(layer, name)
+        )
+
+    def change(self, slide: Slide, number: int, column: str, value: str) -> None:
+        """Give a region another name or class."""
+        layer = self.find(slide)
+        if layer is None:
+            return
+        with self._our_change(layer):
+            table = layer.features.copy()
+            table.loc[table[NUMBER] == number, column] = value
+            layer.features = table
+
+    def set_class_colour(self, slide: Slide, classification: str, colour: Colour) -> None:
+        """Draw all regions of a class in another colour."""
+        layer = self.find(slide)
+        if layer is not None:
+            _colours(layer)[classification] = colour
+            self._recolour(layer)
+            self._changed()
+
+    def remove(self, slide: Slide, numbers: Sequence[int] | None = None) -> None:
+        """Remove regions by number, or all."""
+        layer = self.find(slide)
+        if layer is None:
+            return
+        gone = np.ones(layer.nshapes, bool)
+        if numbers is not None:
+            gone = np.isin(layer.features[NUMBER].to_numpy(), list(numbers))
+        if gone.any():
+            with self._our_change(layer):
+                layer.selected_data = set()
+                layer.remove([int(place) for place in np.flatnonzero(gone)])
+
+    def select(self, slide: Slide, number: int) -> None:
+        """Select a region on the canvas, so that it can be moved and resized there."""
+        layer = self.find(slide)
+        if layer is None:
+            return
+        if layer.mode not in {"select", "direct"}:
+            self.use_tool(slide, "select")
+        places = np.flatnonzero(layer.features[NUMBER].to_numpy() == number)
+        layer.selected_data = {int(place) for place in places}
+
+    def undo(self, slide: Slide) -> None:
+        """Take the last change of a slide's regions back."""
+        self._go(slide, History.undo)
+
+    def redo(self, slide: Slide) -> None:
+        """Make the change again that was taken back."""
+        self._go(slide, History.redo)
+
+    def can_undo(self, slide: Slide) -> bool:
+        """Whether there is a change to take back."""
+        layer = self.find(slide)
+        return layer is not None and layer in self._histories and self._histories[layer].can_undo
+
+    def settle(self, slide: Slide, step: str = "") -> None:
+        """Note the regions as they are now as a step that undo can come back to.
+
+        Not while an outline is being drawn: nobody wants to come back to half of one. Steps of one
+        kind that follow one another are taken back together.
+        """
+        layer = self.find(slide)
+        if layer is None or layer not in self._histories:
+            return
+        if self.is_drawing(layer):
+            return
+        self._histories[layer].note(Snapshot.of(layer), step)
+
+    def is_drawing(self, layer: Shapes) -> bool:
+        """Whether an outline is under way; touching the layer then loses corners of it."""
+        if self.is_pressed or self._is_outlining:
+            return True
+        return layer.mode.startswith("add_") and not all(map(_encloses, layer.data))
+
+    def raise_outlines(self, slide: Slide) -> None:
+        """Move a slide's outlines above its maps."""
+        layer = self.find(slide)
+        if layer is not None:
+            layers = self._viewer.layers
+            layers.move(layers.index(layer), len(layers))
+
+    def forget(self, layer: Shapes) -> None:
+        """Drop the history of a layer that was removed."""
+        self._histories.pop(layer, None)
+
+    def colour(self, layer: Shapes, classification: str) -> Colour:
+        """Colour of a class on one slide."""
+        return class_colour(classification, _colours(layer))
+
+    def _go(self, slide: Slide, step: Callable[[History], Snapshot | None]) -> None:
+        layer = self.find(slide)
+        if layer is None or layer not in self._histories:
+            return
+        self.settle(slide)  # a change of the last moment
+        snapshot = step(self._histories[layer])
+        if snapshot is not None:
+            with self._our_change(layer):
+                snapshot.restore(layer)
+
+    @contextmanager
+    def _our_change(self, layer: Shapes) -> Iterator[None]:
+        """Change a layer without hearing of each step; tell of the whole."""
+        self._is_ours = True
+        try:
+            yield
+        finally:
+            self._is_ours = False
+        self._recolour(layer)
+        self._changed()
+
+    def _recolour(self, layer: Shapes) -> None:
+        classes = [str(name) for name in layer.features[CLASS]] if layer.nshapes else []
+        if classes:
+            layer.edge_color = np.stack([_rgba(self.colour(layer, name)) for name in classes])
+            layer.edge_width = [layer.current_edge_width] * len(classes)
+        layer.feature_defaults = BLANK
+
+    def _on_data(self, event: Any) -> None:
+        if self._is_ours:
+            return
+        layer, action = event.source, str(event.action)
+        if action == "adding":
+            layer.feature_defaults = BLANK  # napari offers the features of what is selected
+            self._is_outlining = self.is_pressed  # until napari says that the shape is added
+        else:
+            self._is_outlining = False
+        self._changed()
+
+
+def regions_of(layer: Any) -> str | None:
+    """Fingerprint of the slide whose regions a layer holds, or None."""
+    found = layer.metadata.get(METADATA_KEY, {}).get("regions_of")
+    return None if found is None else str(found)
+
+
+def _encloses(corners: NDArray[np.float64]) -> bool:
+    y, x = np.asarray(corners, dtype=np.float64).T
+    return bool(abs(np.dot(y, np.roll(x, 1)) - np.dot(x, np.roll(y, 1))) > 1e-9)
+
+
+def _colours(layer: Shapes) -> dict[str, Colour]:
+    colours: dict[str, Colour] = layer.metadata[METADATA_KEY]["colours"]
+    return colours
+
+
+def _rgba(colour: Colour) -> Any:
+    return np.array([*(value / 255 for value in colour), 1.0])
+
+
+def load_units() -> None:
+    """Read napari's table of units (0.1 s); call it on the GUI thread, before `warm_up`.
+
+    pint reads its table when first asked and does not guard that against a second thread, which would find
+    it half read.
+    """
+    from napari.utils.transforms import Affine
+
+    Affine(ndim=2)
+
+
+def warm_up() -> None:
+    """Load what napari needs for its first shape, which takes seconds; call it off the GUI thread."""
+    from napari.layers import Shapes
+
+    square = np.array([[0, 0], [0, 3], [3, 3], [3, 0]], dtype=float)
+    Shapes(ndim=2, features={NAME: []}, text=LABEL).add(
+        [square, square + 1, square + 2], shape_type=["polygon", "rectangle", "ellipse"]
+    )

@@ -1,0 +1,223 @@
+"""What came into the viewer without the dock is taken over by it: slides of other readers, files of ours."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from napari.layers import Image, Layer
+from napari.utils.notifications import show_info
+from qtpy.QtCore import QObject, QTimer
+
+from napari_stem.errors import StemError
+from napari_stem.layers import METADATA_KEY
+from napari_stem.widgets.common.memory import recall
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari.viewer import Viewer
+
+    from napari_stem.slide.base import Slide
+    from napari_stem.widgets.common.worker import Jobs
+    from napari_stem.widgets.model.prediction_control import PredictionControl
+    from napari_stem.widgets.regions.region_control import RegionControl
+    from napari_stem.widgets.slide.slide_control import SlideControl
+    from napari_stem.widgets.views.measured_control import MeasuredControl
+
+
+class Adopting(QObject):
+    """Looks at what comes into the viewer, and at what was there before.
+
+    Parameters
+    ----------
+    viewer, jobs
+        The window, and where files are looked into.
+    slides, regions, predictions, measured
+        Take over what is theirs.
+    """
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        jobs: Jobs,
+        slides: SlideControl,
+        regions: RegionControl,
+        predictions: PredictionControl,
+        measured: MeasuredControl,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._viewer, self._jobs = viewer, jobs
+        self._slides, self._regions = slides, regions
+        self._predictions, self._measured = predictions, measured
+        self._seen: WeakSet[Any] = WeakSet()  # layers of others that were looked at
+        self._tried: set[tuple[str, str]] = set()  # file, and the slide on which it was tried
+        self._soon = QTimer(self)  # not while napari is still telling of a layer
+        self._soon.setSingleShot(True)
+        self._soon.timeout.connect(self._look)
+        viewer.layers.events.inserted.connect(self._on_inserted)
+        for signal in (slides.opened, slides.activated):
+            signal.connect(lambda _: self._soon.start(0))
+        predictions.shown.connect(self._remove_shown)
+        predictions.homeless.connect(self.show_layers)
+        measured.changed.connect(self._remove_measured)
+        self._soon.start(0)
+
+    def close(self) -> None:
+        """Let go of the viewer."""
+        self._soon.stop()
+        self._viewer.layers.events.inserted.disconnect(self._on_inserted)
+
+    def show_layers(self, path: Path) -> None:
+        """Show a file as layers of its own, which are taken over once their slide is there."""
+        from napari_stem.widgets.slide.reading import show_file
+
+        show_file(self._viewer, path)
+
+    def _on_inserted(self, event: Any) -> None:
+        self._soon.start(0)
+
+    def _look(self) -> None:
+        """Take over what can be by now."""
+        for layer in list(self._viewer.layers):
+            about = layer.metadata.get(METADATA_KEY)
+            if about is None:
+                self._look_at_other(layer)
+            elif about.get("kind") == "prediction":
+                self._take_prediction(about)
+            elif about.get("kind") == "regions":
+                self._take_regions(layer)
+            elif about.get("kind") == "measured":
+                self._take_measured(about)
+
+    # slides of other readers
+
+    def _look_at_other(self, layer: Layer) -> None:
+        path = layer.source.path
+        if layer in self._seen or path is None or not isinstance(layer, Image) or not layer.rgb:
+            return
+        self._seen.add(layer)
+        shape = (layer.data[0] if layer.multiscale else layer.data).shape[-3:-1]
+        self._jobs.start(
+            _opened_slide, Path(path), shape, done=partial(self._replace, layer, str(path))
+        )
+
+    def _replace(self, layer: Layer, path: str, slide: Slide | None) -> None:
+        if slide is None:
+            return
+        known = {each.fingerprint for each in self._slides.slides()}
+        if layer not in self._viewer.layers or slide.fingerprint in known:
+            slide.close()
+            return
+        name, place = layer.name, self._viewer.layers.index(layer)
+        self._viewer.layers.remove(layer)
+        ours = self._slides.show(slide, name)
+        self._viewer.layers.move(self._viewer.layers.index(ours), place)
+        unit = "pixels, as its pixel size is not known" if slide.mpp is None else "micrometres"
+        show_info(
+            f"“{name}” is shown anew as a slide of Stem, in {unit}; what other programs drew on it keeps "
+            f"its own scale."
+        )
+
+    # files of ours
+
+    def _take_prediction(self, about: dict[str, Any]) -> None:
+        wanted = about["slide_fingerprint"]
+        if any(slide.fingerprint == wanted for slide in self._slides.slides()):
+            if self._is_new(about, wanted):
+                self._predictions.open(Path(about["prediction"]))
+        elif "has_slide" not in about and self._is_new(about, "look for it"):
+            file, name = Path(about["file"]), about["slide_name"]
+            self._jobs.start(
+                find_slide, file, name, wanted, done=partial(self._open_slide, file, about)
+            )
+
+    def _open_slide(self, file: Path, about: dict[str, Any], found: Path | None) -> None:
+        if found is not None:
+            self._slides.open(str(found), mpp=about["mpp"])  # with which it was predicted
+            return
+        name = about["slide_name"]
+        show_info(
+            f"{file.name} belongs to {name}, which is not beside it: it is shown on its small overview. "
+            f"Open {name} to see all of its genes."
+        )
+
+    def _take_regions(self, layer: Layer) -> None:
+        from napari_stem.widgets.writing import regions_of_layer
+
+        slide = self._slides.slide
+        if slide is None or slide.mpp is None:
+            return
+        self._viewer.layers.remove(layer)
+        self._regions.add(slide, regions_of_layer(layer, self._viewer))
+
+    def _take_measured(self, about: dict[str, Any]) -> None:
+        slide = self._slides.slide
+        if slide is not None and self._is_new(about, slide.fingerprint):
+            self._measured.load_for(slide, about["file"])
+
+    def _is_new(self, about: dict[str, Any], slide: str) -> bool:
+        """Whether this was not tried before; what failed was told once."""
+        key = (about["file"], slide)
+        is_new = key not in self._tried
+        self._tried.add(key)
+        return is_new
+
+    def _remove_shown(self, slide: Slide) -> None:
+        paths = {str(path) for path in self._predictions.paths(slide)}
+        self._remove("prediction", lambda about: about["prediction"] in paths)
+
+    def _remove_measured(self) -> None:
+        files = {str(self._measured.path_of(slide)) for slide in self._slides.slides()}
+        self._remove("measured", lambda about: about["file"] in files)
+
+    def _remove(self, kind: str, is_taken: Any) -> None:
+        for layer in list(self._viewer.layers):
+            about = layer.metadata.get(METADATA_KEY, {})
+            if about.get("kind") == kind and is_taken(about):
+                self._tried = {key for key in self._tried if key[0] != about["file"]}
+                self._viewer.layers.remove(layer)
+
+
+def _opened_slide(path: Path, shape: Sequence[int]) -> Slide | None:
+    """Open what another reader has opened, if it is a slide and the layer shows the whole of it."""
+    from napari_stem.slide import open_slide
+    from napari_stem.slide.recognising import looks_like_slide
+
+    if not looks_like_slide(path):
+        return None
+    try:
+        slide = open_slide(path, early=True)
+    except StemError:
+        return None  # the slide panel says that the layer cannot be predicted on
+    if (slide.size.height_px, slide.size.width_px) == tuple(shape):
+        return slide
+    slide.close()
+    return None
+
+
+def find_slide(file: Path, name: str, fingerprint: str) -> Path | None:
+    """Look for the slide of a prediction: beside it, in the folder above, where slides were last opened."""
+    from napari_stem.sample_data import sample_path
+    from napari_stem.slide import open_slide
+
+    last = recall().folder
+    folders = [
+        file.parent,
+        file.parent.parent,
+        *([Path(last)] if last else []),
+        sample_path().parent,
+    ]
+    for path in dict.fromkeys(folder / Path(name).name for folder in folders):
+        try:
+            slide = open_slide(path, early=True)
+        except StemError:
+            continue
+        is_it = slide.fingerprint == fingerprint
+        slide.close()
+        if is_it:
+            return path
+    return None

@@ -1,0 +1,185 @@
+"""Files that napari itself opens (command line, File > Open, drag and drop, samples), in the background."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari import current_viewer
+from napari.layers import Layer
+from napari.utils.notifications import show_info
+from qtpy.QtCore import QObject, QThread, QTimer
+from qtpy.QtWidgets import QApplication
+
+from napari_stem import reader, sample_data
+from napari_stem.layers import METADATA_KEY
+from napari_stem.widgets.common.telling import tell_error
+from napari_stem.widgets.common.units import keep_units, own_units
+from napari_stem.widgets.common.worker import Jobs
+from napari_stem.widgets.regions.region_layers import load_units
+from napari_stem.widgets.slide.slide_feed import SlideFeed, is_fed, wait_little
+from napari_stem.widgets.slide.slide_layers import slide_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari.viewer import Viewer
+
+    from napari_stem.layers import LayerData
+    from napari_stem.reader import NapariReader
+
+TELL_AFTER_MS = 700  # shorter waits need no words
+PLUGIN, DOCK = "napari-stem", "Predict gene expression"  # as the manifest has them
+
+
+def get_reader(path: str | Sequence[str]) -> NapariReader | None:
+    """Reader for what is ours by its content, else None; see ``reader``."""
+    read = reader.get_reader(path)
+    return None if read is None else partial(_read, read)
+
+
+def open_sample() -> list[LayerData]:
+    """Layer of the packaged section."""
+    found = sample_data.her2st_c5()
+    if (viewer := current_viewer()) is not None:
+        _tend_when_shown(viewer, found)
+    return found
+
+
+def show_file(viewer: Viewer, path: Path) -> None:
+    """Open a file as napari would, as layers, in the background."""
+    read = reader.get_reader(str(path))
+    if read is not None:
+        Opening(viewer, read, str(path))
+
+
+def _read(read: NapariReader, path: str) -> list[LayerData | tuple[None]]:
+    """Read at once for a script; for a person at the window, in the background."""
+    viewer = current_viewer()
+    if viewer is not None and QThread.currentThread().loopLevel() > 0:
+        Opening(viewer, read, path)
+        return [(None,)]
+    found = read(path)
+    if viewer is not None:
+        _tend_when_shown(viewer, found)
+    return found
+
+
+class Opening(QObject):
+    """Opens a file without stopping the window, and adds its layers when it is open.
+
+    napari calls readers on the thread of the window, where a slow disk, a library that is not loaded yet,
+    or the probing of a DICOM file would be felt.
+
+    Parameters
+    ----------
+    viewer
+        Gets the layers.
+    read
+        Opens the file; its warnings become notifications, in whichever thread.
+    path
+        The file.
+    """
+
+    def __init__(self, viewer: Viewer, read: NapariReader, path: str) -> None:
+        super().__init__(QApplication.instance())
+        self._viewer, self._path = viewer, path
+        self._jobs = Jobs(self)
+        self._jobs.failed.connect(partial(tell_error, viewer))
+        self._patience = QTimer(self)
+        self._patience.setSingleShot(True)
+        self._patience.timeout.connect(self._tell)
+        self._patience.start(TELL_AFTER_MS)
+        load_units()  # before another thread asks for them
+        self._jobs.start(read, path, done=self._add, failed=self._end)
+
+    def _tell(self) -> None:
+        show_info(f"Opening {Path(self._path).name}…")
+
+    def _add(self, found: Sequence[Any]) -> None:
+        self._end()
+        opened = [data for data in found if len(data) == 3]  # else why not has been told
+        if hasattr(self._viewer, "window") and current_viewer() is None:  # closed meanwhile
+            for _, options, _ in opened:
+                if (slide := options["metadata"][METADATA_KEY].get("slide")) is not None:
+                    slide.close()
+            return
+        _tend_when_shown(self._viewer, opened)
+        for data in opened:
+            self._viewer.add_layer(Layer.create(*data))
+
+    def _end(self) -> None:
+        self._patience.stop()
+        self.deleteLater()
+
+
+def _tend_when_shown(viewer: Viewer, found: Sequence[Any]) -> None:
+    """Do what needs a viewer for layers of ours, once each is in it."""
+    keep_units(viewer)
+    waiting = [data[1]["metadata"][METADATA_KEY] for data in found if len(data) == 3]
+    for about in waiting:
+        if "view" in about:
+            wait_little(about["view"])
+
+    def on_inserted(event: Any) -> None:
+        about = event.value.metadata.get(METADATA_KEY)
+        if not any(about is each for each in waiting):
+            return
+        waiting[:] = [each for each in waiting if each is not about]
+        if not waiting:
+            viewer.layers.events.inserted.disconnect(on_inserted)
+        _tend(viewer, event.value, about)
+
+    if waiting:
+        viewer.layers.events.inserted.connect(on_inserted)
+
+
+def _tend(viewer: Viewer, layer: Layer, about: dict[str, Any]) -> None:
+    if "slide" in about:
+        if not is_fed(layer):  # our dock may have been faster
+            SlideFeed(viewer, layer)  # the layer's view keeps it
+        for other in viewer.layers:
+            _lay_on_slide(other, layer)
+        return
+    for below in viewer.layers:
+        _lay_on_slide(layer, below)
+    if about["mpp"] is not None:
+        viewer.canvas.overlays.scale_bar.visible = True
+    if "overview" in about and about.get("slide_fingerprint") in _open_slides(viewer):
+        layer.visible = False
+    if "field" in about and layer.visible:
+        _show_legend(viewer, layer)
+        if about["kind"] == "prediction" and "has_slide" not in about:  # the dock shows all genes
+            QTimer.singleShot(0, partial(_open_dock, viewer))
+
+
+def _open_slides(viewer: Viewer) -> set[str]:
+    return {slide.fingerprint for la in viewer.layers if (slide := slide_of(la)) is not None}
+
+
+def _show_legend(viewer: Viewer, layer: Layer) -> None:
+    for legend in (layer.colorbar, layer.name_overlay):
+        legend.position, legend.visible = "top_right", True
+    viewer.canvas.overlay_tiling.top_right = "vertical"  # the name above its colours
+
+
+def _lay_on_slide(layer: Layer, slide_layer: Layer) -> None:
+    """Turn the places of a layer from px into um, which the file did not know and a slide does."""
+    about, slide = layer.metadata.get(METADATA_KEY, {}), slide_of(slide_layer)
+    if "file" in about and about["mpp"] is None and slide is not None and slide.mpp is not None:
+        about["mpp"] = slide.mpp
+        per_px = (slide.mpp.y_um, slide.mpp.x_um)
+        layer.scale, layer.translate = layer.scale * per_px, layer.translate * per_px
+        layer.units = ("um", "um")
+        own_units(layer)
+
+
+def _open_dock(viewer: Viewer) -> None:
+    from napari_stem.widgets.dock import StemDock
+
+    if current_viewer() is not viewer or not hasattr(viewer, "window"):
+        return
+    docks = viewer.window.dock_widgets.values()
+    if not any(isinstance(dock, StemDock) for dock in docks):
+        viewer.window.add_plugin_dock_widget(PLUGIN, DOCK)

@@ -1,0 +1,81 @@
+"""Measures the nuclei of the active slide in the background and warns where its pixel size is odd."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from napari.utils.notifications import show_warning
+from qtpy.QtCore import QObject, QTimer
+
+from napari_stem.widgets.common.window_words import in_window_words
+
+if TYPE_CHECKING:
+    from napari_stem.geometry import Mpp
+    from napari_stem.slide.base import Slide
+    from napari_stem.slide.scale_check import ScaleCheck
+    from napari_stem.widgets.common.worker import Jobs
+    from napari_stem.widgets.model.model_panel import ModelPanel
+    from napari_stem.widgets.slide.slide_control import SlideControl
+
+MEASURE_AFTER_MS = 1500  # the slide's first pictures come before
+
+Key = tuple[str, "Mpp"]
+
+
+class ScaleControl(QObject):
+    """Warns once of each slide and pixel size, and says it beside the Run button as long as it holds."""
+
+    def __init__(
+        self, jobs: Jobs, panel: ModelPanel, slides: SlideControl, parent: QObject | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._jobs, self._panel, self._slides = jobs, panel, slides
+        self._found: dict[
+            Key, str
+        ] = {}  # the warning, empty while measured and where there is none
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(MEASURE_AFTER_MS)
+        self._timer.timeout.connect(self._measure)
+        slides.activated.connect(self._on_activated)
+
+    def close(self) -> None:
+        """Measure nothing any more."""
+        self._timer.stop()
+
+    def _on_activated(self, slide: Slide | None) -> None:
+        key = _key(slide)
+        self._panel.show_scale_warning(self._found.get(key, "") if key is not None else "")
+        if key is not None and key not in self._found:
+            self._timer.start()
+
+    def _measure(self) -> None:
+        slide, key = self._slides.slide, _key(self._slides.slide)
+        if slide is None or key is None or key in self._found:
+            return
+        self._found[key] = ""
+        done, failed = partial(self._tell, key), partial(self._forget, key)
+        self._jobs.start(_check, slide, done=done, failed=failed)
+
+    def _forget(self, key: Key) -> None:
+        self._found.pop(key, None)
+
+    def _tell(self, key: Key, found: ScaleCheck) -> None:
+        if found.warning is None:
+            return
+        warning = in_window_words(found.warning)
+        self._found[key] = warning
+        if key == _key(self._slides.slide):
+            self._panel.show_scale_warning(warning)
+        show_warning(warning)
+
+
+def _key(slide: Slide | None) -> Key | None:
+    return None if slide is None or slide.mpp is None else (slide.fingerprint, slide.mpp)
+
+
+def _check(slide: Slide) -> ScaleCheck:
+    from napari_stem.slide.scale_check import known_check
+
+    return known_check(slide)

@@ -1,0 +1,171 @@
+"""Keeps the picture of a slide up to date: pixels that arrive, levels that are still being made."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QApplication
+
+from napari_stem.layers import METADATA_KEY
+from napari_stem.widgets.common.telling import tell_error
+from napari_stem.widgets.common.units import keep_units
+from napari_stem.widgets.common.worker import Jobs, Reporter
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+    from napari_stem.slide.base import Slide
+    from napari_stem.slide.view import SlideView
+
+PATIENCE_S = 0.04  # what most steps take; the rest is drawn when it comes
+REDRAW_MS = 30
+SKETCH_MS = 400
+FIRST_SKETCH_MS = 40  # until there is anything to be seen
+
+
+def view_of(layer: Any) -> SlideView | None:
+    """Return what a slide's layer reads, or None for other layers."""
+    view: SlideView | None = layer.metadata.get(METADATA_KEY, {}).get("view")
+    return view
+
+
+def is_fed(layer: Any) -> bool:
+    """Whether somebody redraws a slide's layer already."""
+    view = view_of(layer)
+    return view is not None and view.arrived is not None
+
+
+def wait_little(view: SlideView) -> None:
+    """Let the viewer's thread wait for pixels a moment only; a ``SlideFeed`` must follow."""
+    view.patience_s = PATIENCE_S
+
+
+class SlideFeed(QObject):
+    """Redraws one slide's layer, and completes the slide in the background.
+
+    Belongs to the layer, not to a dock, which may be closed before: ends when the layer is removed.
+
+    Parameters
+    ----------
+    viewer
+        The viewer that shows the layer.
+    layer
+        Shows a slide, with a view in its metadata.
+    """
+
+    progressed = Signal(object, str, int, int)  # layer, what is being done, done so far, in all
+    sketched = Signal(object)  # layer: more of an incomplete slide is to be seen
+    completed = Signal(object)  # layer: the slide is whole, or has been given up
+    _arrived = Signal()
+    _damaged = Signal(str)
+
+    def __init__(self, viewer: Viewer, layer: Image) -> None:
+        super().__init__()
+        view = view_of(layer)
+        if view is None:
+            msg = "the layer shows no slide"
+            raise ValueError(msg)
+        self._viewer, self._layer, self._view = viewer, layer, view
+        self._n_strokes = 0
+        self._has_told = False
+        self._jobs = Jobs(self)
+        self._jobs.failed.connect(partial(tell_error, viewer))
+        self._redrawing = _timer(self, REDRAW_MS, self._redraw, is_single=True)
+        self._sketching = _timer(self, SKETCH_MS, self._show_sketch, is_single=False)
+        self._arrived.connect(self._on_arrived)
+        self._damaged.connect(self._tell_damaged)
+        wait_little(view)
+        keep_units(viewer)
+        view.arrived, view.failed = self._say_arrived, self._damaged.emit
+        viewer.layers.events.removed.connect(self._on_removed)
+        QApplication.instance().aboutToQuit.connect(self.stop)
+        if not view.slide.is_complete:
+            self._complete()
+        elif view.has_sketched:  # it has become so since the layer was made
+            layer.data = list(view.levels)
+
+    def stop(self) -> None:
+        """Draw no more, and leave an incomplete slide as it is."""
+        if self._view.arrived is None:
+            return
+        self._redrawing.stop()
+        self._sketching.stop()
+        self._view.arrived = self._view.failed = None
+        self._view.patience_s = None
+        self._jobs.close()
+        self._viewer.layers.events.removed.disconnect(self._on_removed)
+        QApplication.instance().aboutToQuit.disconnect(self.stop)
+        if not self._view.slide.is_complete:
+            self._view.slide.close()
+        self.deleteLater()  # here: the last reference may be dropped by another thread
+
+    def _complete(self) -> None:
+        report = Reporter(self)
+        report.reported.connect(self._tell_progress)
+        self._sketching.start(FIRST_SKETCH_MS)
+        self._jobs.start(
+            _complete, self._view.slide, report, done=self._on_complete, failed=self._give_up
+        )
+
+    def _on_complete(self, _: None) -> None:
+        self._sketching.stop()
+        self._layer.data = list(self._view.levels)
+        self.completed.emit(self._layer)
+
+    def _tell_progress(self, text: str, done: int, total: int) -> None:
+        self.progressed.emit(self._layer, text, done, total)
+
+    def _give_up(self) -> None:
+        """Take away what cannot be shown: half a slide would be taken for the whole."""
+        self._sketching.stop()
+        self.completed.emit(self._layer)
+        if self._layer in self._viewer.layers:
+            self._viewer.layers.remove(self._layer)
+
+    def _show_sketch(self) -> None:
+        n_strokes = self._view.slide.n_strokes
+        if n_strokes == self._n_strokes:
+            return
+        self._n_strokes = n_strokes
+        self._sketching.setInterval(SKETCH_MS)
+        self._layer.data = list(self._view.levels)  # a mere refresh keeps the coarsest level
+        self.sketched.emit(self._layer)
+
+    def _say_arrived(self) -> None:
+        with suppress(RuntimeError):  # the window was closed while a thread was reading
+            self._arrived.emit()
+
+    def _on_arrived(self) -> None:
+        if not self._redrawing.isActive():
+            self._redrawing.start()
+
+    def _redraw(self) -> None:
+        if self._layer in self._viewer.layers:
+            self._layer.refresh(thumbnail=False, highlight=False, extent=False)
+
+    def _tell_damaged(self, sentence: str) -> None:
+        if not self._has_told:  # a damaged slide often is so in many places
+            self._has_told = True
+            tell_error(self._viewer, sentence)
+
+    def _on_removed(self, event: Any) -> None:
+        if event.value is self._layer:
+            self.stop()
+
+
+def _timer(parent: SlideFeed, interval_ms: int, act: Any, *, is_single: bool) -> QTimer:
+    timer = QTimer(parent)
+    timer.setInterval(interval_ms)
+    timer.setSingleShot(is_single)
+    timer.timeout.connect(act)
+    return timer
+
+
+def _complete(slide: Slide, report: Reporter) -> None:
+    slide.complete(report)

@@ -1,0 +1,125 @@
+"""Domains on the slide: one labels layer, and a legend in the corner that names its colours."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels
+
+from napari_stem.layers import METADATA_KEY
+from napari_stem.layers.domain_layer import (
+    TITLE,
+    domain_features,
+    domain_raster,
+    legend_lines,
+    readable_on,
+)
+from napari_stem.widgets.common.domain_table import colours_of
+from napari_stem.widgets.genes.map_turns import DOMAIN_MAP
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_stem.spatial_analysis import Domains
+    from napari_stem.widgets.genes.map_layers import MapLayers
+    from napari_stem.widgets.genes.map_turns import LayerTurns
+
+LEGEND_KEY = "napari_stem_domain_{}"  # of napari's overlays of the canvas
+LEGEND_POINTS = 10
+
+
+class DomainLayer:
+    """Shows domains in place of a prediction's map.
+
+    Parameters
+    ----------
+    turns
+        What brings them into the viewer.
+    """
+
+    def __init__(self, turns: LayerTurns) -> None:
+        self._turns, self._viewer = turns, turns.viewer
+        self._lines: list[tuple[str, str]] = []  # text and ground of each line
+        self._legend: list[str] = []  # keys of the overlays
+        self.layer: Labels | None = None
+
+    def show(self, maps: MapLayers, domains: Domains, opacity: float) -> None:
+        """Show domains with their legend; adds the layer where there is none."""
+        if self.layer is None:
+            self.layer = self._new(maps, opacity)
+        layer, placement = self.layer, maps.shaped("square").placement
+        layer.scale, layer.translate = placement.scale_um, placement.translate_um
+        layer.metadata = self._metadata(maps)
+        rows = np.flatnonzero(maps.prediction.done)
+        if len(rows) == len(domains.labels):
+            layer.data = domain_raster(maps.shaped("square"), rows, domains.labels)
+        layer.colormap = _colormap(len(domains.names))
+        layer.features = domain_features(domains.names)
+        self._turns.show(layer, DOMAIN_MAP, TITLE)
+        self._show_legend(domains.names)
+
+    def hide(self) -> None:
+        """Hide layer and legend."""
+        if self.layer is not None:
+            self._turns.hide(self.layer)
+        self._show_legend(())
+
+    def set_opacity(self, opacity: float) -> None:
+        """How strongly the domains cover the slide, 0 to 1."""
+        if self.layer is not None:
+            self.layer.opacity = opacity
+
+    def legend(self) -> list[str]:
+        """Return the lines of the legend on the canvas."""
+        overlays = self._viewer.canvas.overlays
+        return [str(overlays[key].text) for key in self._legend if overlays[key].visible]
+
+    def _new(self, maps: MapLayers, opacity: float) -> Labels:
+        grid = maps.shaped("square")
+        layer = Labels(
+            np.zeros(grid.spot_at.shape, dtype=np.uint16),
+            name=TITLE,
+            opacity=opacity,
+            visible=False,
+            metadata=self._metadata(maps),
+            **grid.placement.as_layer_options(),
+        )
+        layer.editable = False
+        return layer
+
+    def _metadata(self, maps: MapLayers) -> dict[str, dict[str, str]]:
+        return {METADATA_KEY: {"prediction": str(maps.prediction.path), "field": "domain"}}
+
+    def _show_legend(self, names: Sequence[str]) -> None:
+        """Write one line per domain in the corner, each in a turn of its own."""
+        overlays = self._viewer.canvas.overlays
+        self._lines = legend_lines(names, colours_of(len(names)))
+        for key in self._legend[len(self._lines) :]:
+            overlays[key].visible = False
+        for place in range(len(self._lines)):
+            self._turns.afterwards(partial(self._write_line, place))
+
+    def _write_line(self, place: int) -> None:
+        """Write a line; overlays are kept, as new ones cost time."""
+        from napari.components.overlays import TextOverlay
+
+        if place >= len(self._lines):  # hidden meanwhile
+            return
+        text, colour = self._lines[place]
+        if place == len(self._legend):
+            self._legend.append(LEGEND_KEY.format(place))
+            self._viewer.canvas.overlays[self._legend[place]] = TextOverlay(
+                font_size=LEGEND_POINTS, position="top_right", box=True
+            )
+        line = self._viewer.canvas.overlays[self._legend[place]]
+        line.text, line.box_color, line.color = text, colour, readable_on(colour)
+        line.visible = True
+
+
+def _colormap(n_domains: int) -> Any:
+    """Colours of labels from 1; a direct look-up of colours would be compiled for half a second first."""
+    from napari.utils.colormaps import CyclicLabelColormap
+
+    return CyclicLabelColormap(colors=["transparent", *colours_of(n_domains)])

@@ -1,0 +1,239 @@
+"""Spatial analysis: domains of predicted expression, how they lie, which genes cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSlider,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_stem.widgets.common.domain_table import DomainTable, colours_of
+from napari_stem.widgets.common.number_table import NumberColumn, NumberTable, NumberView
+from napari_stem.widgets.common.parts import count, note
+from napari_stem.widgets.views.analysis_plots import DomainsPlot
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_stem.spatial_analysis.domains import Domains, Stability
+
+RESOLUTION_STEPS = 10  # of the slider, per unit of resolution
+DEFAULT_RESOLUTION, MOST_RESOLUTION = 0.5, 2.0
+NEIGHBOURS = "Which domains lie side by side"
+SURROUNDINGS = "What surrounds the chosen domain"
+ABOUT = (
+    "Domains group spots of like predicted expression; position does not enter. They are predicted, not "
+    "seen: judge them by the slide."
+)
+NO_SAMPLES = "Their stability is not known: the single samples of this prediction were not kept."
+MORANS_TIP = (
+    "Moran's I: how alike neighbouring spots are, 1 at most. Predictions of neighbours share tissue, so "
+    "all are alike to some degree: compare genes rather than trust small p-values."
+)
+MORANS_COLUMNS = (
+    NumberColumn("Moran's I", MORANS_TIP),
+    NumberColumn(
+        "FDR", "Benjamini-Hochberg, from one-sided p-values under normality", ".1e", 1e-16
+    ),
+)
+DOMAIN_FILES = "AnnData with expression (*.h5ad);;Table of spots (*.csv)"
+
+
+class AnalysisPanel(QWidget):
+    """Asks for analyses and shows what they found."""
+
+    domains_requested = Signal(float)  # resolution
+    morans_requested = Signal()
+    cancel_requested = Signal()
+    visibility_chosen = Signal(bool)
+    renamed = Signal(int, str)
+    gene_chosen = Signal(str)
+    domains_save_requested = Signal(str)
+    morans_save_requested = Signal(str)
+
+    def __init__(self, folder: str = "", parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.folder = folder
+        self.resolution = QSlider(Qt.Orientation.Horizontal)
+        self.resolution.setRange(1, int(MOST_RESOLUTION * RESOLUTION_STEPS))
+        self.resolution.setValue(int(DEFAULT_RESOLUTION * RESOLUTION_STEPS))
+        self.resolution.setToolTip("Leiden's resolution: to the right more and smaller domains")
+        self.resolution_label = QLabel()
+        self.find_button = QPushButton("Find domains")
+        self.morans_button = QPushButton("Moran's I of all genes")
+        self.morans_button.setToolTip(MORANS_TIP)
+        self.cancel_button = QPushButton("Cancel")
+        self.progress = QProgressBar()
+        self.message, self.summary = note(""), note(ABOUT)
+        self.visible_box = QCheckBox("Show domains on the slide")
+        self.domains = DomainTable()
+        self.plot_choice = QComboBox()
+        self.plot_choice.addItems([NEIGHBOURS, SURROUNDINGS])
+        self.plot = DomainsPlot()
+        self.save_domains_button = QPushButton("Save domains…")
+        self.morans = NumberTable("Gene", MORANS_COLUMNS)
+        self.morans_view = NumberView(self.morans, sort_by=1)
+        self.save_morans_button = QPushButton("Save table…")
+        self.found, self.ranked = QWidget(), QWidget()
+        self._shown: Domains | None = None
+        self._lay_out()
+        self._connect()
+        self._tell_resolution()
+        self.show_domains(None)
+        self.show_morans(None)
+        self.show_idle("")
+        self.setEnabled(False)
+
+    def chosen_resolution(self) -> float:
+        """Return the resolution that the slider stands at."""
+        return float(self.resolution.value() / RESOLUTION_STEPS)
+
+    def show_running(self, text: str, done: int, total: int) -> None:
+        """Say how far it is, and offer Cancel."""
+        for button in (self.find_button, self.morans_button):
+            button.setEnabled(False)
+        self.cancel_button.show()
+        self.progress.show()
+        self.progress.setRange(0, total)
+        self.progress.setValue(done)
+        self._say(f"{text} …")
+
+    def show_idle(self, text: str) -> None:
+        """Nothing runs; say how it ended."""
+        for button in (self.find_button, self.morans_button):
+            button.setEnabled(True)
+        self.cancel_button.hide()
+        self.progress.hide()
+        self._say(text)
+
+    def show_domains(self, domains: Domains | None) -> None:
+        """List domains and plot how they lie; None: none were found."""
+        self._shown = domains
+        self.found.setVisible(domains is not None)
+        self.summary.setText(ABOUT if domains is None else told(domains))
+        if domains is not None:
+            self.domains.show_domains(domains)
+            has_relations = domains.relations is not None
+            self.plot.setVisible(has_relations)
+            self.plot_choice.setVisible(has_relations)
+            self._plot()
+
+    def show_morans(self, table: pd.DataFrame | None) -> None:
+        """List genes by Moran's I; None: it has not been computed."""
+        self.ranked.setVisible(table is not None)
+        if table is not None:
+            numbers = np.stack([table["I"].to_numpy(), table["fdr"].to_numpy()])
+            self.morans.fill([str(gene) for gene in table.index], numbers)
+
+    def _connect(self) -> None:
+        self.resolution.valueChanged.connect(self._tell_resolution)
+        self.find_button.clicked.connect(
+            lambda: self.domains_requested.emit(self.chosen_resolution())
+        )
+        self.morans_button.clicked.connect(self.morans_requested)
+        self.cancel_button.clicked.connect(self.cancel_requested)
+        self.visible_box.clicked.connect(self.visibility_chosen)
+        self.domains.renamed.connect(self.renamed)
+        self.domains.domain_chosen.connect(lambda _: self._plot())
+        self.plot_choice.activated.connect(lambda _: self._plot())
+        self.morans_view.name_chosen.connect(self.gene_chosen)
+        self.save_domains_button.clicked.connect(
+            lambda: self._ask("domains.h5ad", DOMAIN_FILES, self.domains_save_requested.emit)
+        )
+        self.save_morans_button.clicked.connect(
+            lambda: self._ask("morans_i.csv", "Tables (*.csv)", self.morans_save_requested.emit)
+        )
+
+    def _plot(self) -> None:
+        domains = self._shown
+        if domains is None or domains.relations is None:
+            return
+        around = None
+        if self.plot_choice.currentText() == SURROUNDINGS:
+            around = max(0, self.domains.currentRow())
+        self.plot.show_domains(domains, colours_of(len(domains.names)), around)
+
+    def _say(self, text: str) -> None:
+        self.message.setText(text)
+        self.message.setVisible(bool(text))
+
+    def _tell_resolution(self) -> None:
+        self.resolution_label.setText(f"{self.chosen_resolution():.1f}")
+
+    def _ask(self, suggestion: str, kinds: str, tell: object) -> None:
+        path, chosen = QFileDialog.getSaveFileName(
+            self, "Save", str(Path(self.folder) / suggestion), kinds
+        )
+        if path and callable(tell):
+            self.folder = str(Path(path).parent)
+            ending = ".csv" if "csv" in chosen else ".h5ad"
+            tell(path if Path(path).suffix else path + ending)
+
+    def _lay_out(self) -> None:
+        slider = QHBoxLayout()
+        slider.addWidget(self.resolution)
+        slider.addWidget(self.resolution_label)
+        form = QFormLayout()
+        form.addRow("Fineness", slider)
+        buttons = QHBoxLayout()
+        for button in (self.find_button, self.morans_button, self.cancel_button):
+            buttons.addWidget(button)
+        _stack(
+            self.found,
+            self.visible_box,
+            self.domains,
+            self.plot_choice,
+            self.plot,
+            self.save_domains_button,
+        )
+        _stack(self.ranked, self.morans_view, self.save_morans_button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(form)
+        layout.addLayout(buttons)
+        for widget in (self.progress, self.message, self.summary, self.found, self.ranked):
+            layout.addWidget(widget)
+
+
+def _stack(holder: QWidget, *widgets: QWidget) -> None:
+    layout = QVBoxLayout(holder)
+    layout.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        layout.addWidget(widget)
+
+
+def told(domains: Domains) -> str:
+    """Say what was found, and how far it can be relied on."""
+    n = len(domains.names)
+    found = f"{count(n, 'domain')} of predicted expression (resolution {domains.resolution:g})."
+    if n == 1:
+        return f"{found} All spots are alike at this fineness."
+    return (
+        f"{found} {NO_SAMPLES if domains.stability is None else _told_stability(domains.stability)}"
+    )
+
+
+def _told_stability(stability: Stability) -> str:
+    between = np.array(stability.between)
+    mean = float(between.mean())
+    verdict = "agree well" if mean >= 0.6 else "agree in part" if mean >= 0.3 else "agree little"
+    n_draws = len(stability.with_mean)
+    return (
+        f"Domains of {n_draws} single samples {verdict}: adjusted Rand index {mean:.2f} between two "
+        f"({between.min():.2f} to {between.max():.2f}; 1 the same, 0 chance), "
+        f"{np.mean(stability.with_mean):.2f} with the domains shown."
+    )
