@@ -237,7 +237,7 @@ def take(tour: Tour, path: Path) -> None:
     from PIL import Image
     from qtpy.QtWidgets import QApplication
 
-    from napari_stem.widgets.common.help_box import HelpBox
+    from napari_stem.widgets.common.keys import HelpBox
     from napari_stem.widgets.slide.overview_window import OverviewWindow
     from napari_stem.widgets.views.compare_window import CompareWindow
 

@@ -28,7 +28,7 @@ from napari_stem.sample_data import sample_path
 from napari_stem.slide.answers import answers_of, keep_answers
 from napari_stem.widgets.common.download_control import CANCELLED
 from napari_stem.widgets.common.memory import recall
-from napari_stem.widgets.common.window_words import in_window_words
+from napari_stem.widgets.common.parts import in_window_words
 from napari_stem.widgets.model import encoder_words
 
 if TYPE_CHECKING:

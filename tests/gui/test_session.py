@@ -23,8 +23,7 @@ from napari_stem.spatial_analysis.domains import find_domains
 from napari_stem.spatial_analysis.reading import predicted_means
 from napari_stem.spatial_analysis.store import sidecar_path, write_domains
 from napari_stem.widgets.common.dropping import kind_of
-from napari_stem.widgets.common.help_box import sections
-from napari_stem.widgets.common.keys import GROUPS
+from napari_stem.widgets.common.keys import GROUPS, sections
 from napari_stem.widgets.common.memory import recall
 from napari_stem.widgets.genes.map_look_box import MapLook
 from napari_stem.widgets.session import Session, SlideEntry, read_session, write_session

@@ -12,7 +12,7 @@ from napari_stem.reader import kind_of
 from napari_stem.results.exported import unpacked
 from napari_stem.widgets.common.dropping import Dropped
 from napari_stem.widgets.common.hints import RoadState, hints, missing_for_run
-from napari_stem.widgets.common.telling import tell_error
+from napari_stem.widgets.common.parts import tell_error
 from napari_stem.widgets.common.worker import Jobs, RunRequest
 from napari_stem.widgets.genes.map_display import MapDisplay
 from napari_stem.widgets.model.model_control import ModelControl

@@ -13,14 +13,13 @@ from qtpy.QtWidgets import QApplication, QFrame, QVBoxLayout, QWidget
 
 from napari_stem.widgets.common import keys
 from napari_stem.widgets.common.memory import Remembered, recall, remember
-from napari_stem.widgets.common.parts import Folding
+from napari_stem.widgets.common.parts import Folding, Road, RoadView
 from napari_stem.widgets.coordinator import Coordinator
 from napari_stem.widgets.genes.genes_panel import GenesPanel
 from napari_stem.widgets.genes.map_look_box import MapLook
 from napari_stem.widgets.menu_bar import MenuBar
 from napari_stem.widgets.model.model_panel import ModelPanel
 from napari_stem.widgets.regions.region_panel import RegionPanel
-from napari_stem.widgets.road_view import Road, RoadView
 from napari_stem.widgets.slide.overview_window import OverviewWindow
 from napari_stem.widgets.slide.slide_panel import SlidePanel
 from napari_stem.widgets.slide.tissue_box import remembered_settings

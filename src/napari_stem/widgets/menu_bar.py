@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QToolButton, QWidget
 
-from napari_stem.widgets.common.help_box import HelpBox
-from napari_stem.widgets.common.keys import OVERVIEW
+from napari_stem.widgets.common.keys import OVERVIEW, HelpBox
 from napari_stem.widgets.common.parts import note
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""One download at a time: started, shown, broken off within a second."""
+"""One download at a time: started, shown as a bar with the time it takes, broken off within a second."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QProgressBar, QPushButton, QWidget
 
-from napari_stem.widgets.common.window_words import in_window_words
+from napari_stem.widgets.common.parts import duration, in_window_words, note, row, stack
 from napari_stem.widgets.common.worker import Reporter
 
 if TYPE_CHECKING:
@@ -17,11 +18,46 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_stem.model.downloads import Kind
-    from napari_stem.widgets.common.download_row import DownloadRow
     from napari_stem.widgets.common.worker import Jobs
 
 UNIT = 1024  # progress crosses threads as 32-bit numbers: in kB, up to 2 TB
+BYTES_PER_MB = 1e6
 CANCELLED = "The download of {} is cancelled; what had come of it is removed."
+
+
+class DownloadRow(QWidget):
+    """Shows one download at a time; hidden while there is nothing to say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.cancel_button = QPushButton("Cancel download")
+        self.text = note()
+        stack(self, row(self.bar, self.cancel_button, stretched=0), self.text)
+        self.show_message("")
+
+    def show_progress(
+        self, name: str, n_bytes: int, n_all: int, seconds_left: float | None
+    ) -> None:
+        """Say how far it is; ``n_all`` is 0 while that is not known."""
+        whole, done = round(n_all / BYTES_PER_MB), round(n_bytes / BYTES_PER_MB)
+        self.bar.setRange(0, whole)
+        self.bar.setValue(min(done, whole))
+        told = f"{name}: {done:,} of {whole:,} MB" if n_all else f"{name}: asking Hugging Face …"
+        if seconds_left is not None:
+            told += f", {duration(seconds_left)} left"
+        self._show(told, is_busy=True)
+
+    def show_message(self, text: str) -> None:
+        """Say how it ended; no text: nothing is to be seen."""
+        self._show(text, is_busy=False)
+
+    def _show(self, text: str, *, is_busy: bool) -> None:
+        self.bar.setVisible(is_busy)
+        self.cancel_button.setVisible(is_busy)
+        self.text.setText(text)
+        self.setVisible(bool(text))
 
 
 class DownloadControl(QObject):
@@ -36,8 +72,8 @@ class DownloadControl(QObject):
         self._jobs, self._rows = jobs, list(rows)
         self._stop: threading.Event | None = None
         self._began: tuple[str, int, float] | None = None  # what, bytes then, when
-        for row in rows:
-            row.cancel_requested.connect(self.cancel)
+        for each in rows:
+            each.cancel_button.clicked.connect(self.cancel)
 
     @property
     def is_busy(self) -> bool:
@@ -78,8 +114,8 @@ class DownloadControl(QObject):
     def show_message(self, text: str) -> None:
         """Say something in its rows while nothing is on its way."""
         if not self.is_busy:
-            for row in self._rows:
-                row.show_message(text)
+            for each in self._rows:
+                each.show_message(text)
 
     def _show_progress(self, name: str, done_kb: int, all_kb: int) -> None:
         if self._stop is None or self._stop.is_set():
@@ -90,8 +126,8 @@ class DownloadControl(QObject):
         left_s = None
         if self._began is not None and done_kb > self._began[1]:
             left_s = (all_kb - done_kb) * (now_s - self._began[2]) / (done_kb - self._began[1])
-        for row in self._rows:
-            row.show_progress(name, done_kb * UNIT, all_kb * UNIT, left_s)
+        for each in self._rows:
+            each.show_progress(name, done_kb * UNIT, all_kb * UNIT, left_s)
 
     def _finish(
         self, names: Sequence[str], done: Callable[[Path], None], result: Path | str | None

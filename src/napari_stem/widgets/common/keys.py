@@ -1,8 +1,21 @@
-"""Every key of the dock: what binds them and what lists them read this one table."""
+"""Every key of the dock: what binds them and the window that lists them read this one table."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import (
+    QDialog,
+    QDialogButtonBox,
+    QFrame,
+    QGridLayout,
+    QLabel,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 
 @dataclass(frozen=True)
@@ -45,3 +58,75 @@ GROUPS: dict[str, tuple[Key, ...]] = {
     "Measured data, once they are loaded": (SEE_PREDICTED, SEE_MEASURED, SEE_DIFFERENCE),
     "Regions": (REMOVE_REGION,),
 }
+
+GESTURES: dict[str, tuple[tuple[str, str], ...]] = {
+    "Drawing on the slide": (
+        ("Double-click, Return or Escape", "Close a polygon"),
+        ("Space, held", "Move the slide while drawing"),
+        ("Double-click in the table", "Rename a region or choose its class"),
+    ),
+    "Finding genes": (
+        ("Type in “Find a gene”", "Show only genes with these letters, also in their other names"),
+        ("Double-click a gene", "Add it to the genes that are mixed or side by side"),
+    ),
+    "Dragging files onto the window, also several at once": (
+        ("A slide", "Opens it"),
+        ("A prediction (.zarr, .h5ad)", "Shows it on its slide"),
+        ("Measured counts (.h5ad, Visium folder)", "Lays them beside the prediction"),
+        ("Regions (.geojson)", "Adds them to the active slide"),
+        ("A model folder", "Adds the model"),
+        ("A session (.json)", "Restores it"),
+    ),
+}
+MOST_SHARE_OF_SCREEN = 0.85
+
+
+class HelpBox(QDialog):
+    """Lists the keys."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Keys and gestures")
+        lines = QWidget()
+        grid = QGridLayout(lines)
+        grid.setHorizontalSpacing(24)
+        for title, told in sections().items():
+            _add(grid, title, told)
+        scroll = QScrollArea()
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setWidgetResizable(True)
+        scroll.setWidget(lines)
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        buttons.rejected.connect(self.reject)
+        layout = QVBoxLayout(self)
+        layout.addWidget(scroll)
+        layout.addWidget(buttons)
+        wanted = lines.sizeHint()
+        room = self.screen().availableGeometry().height()
+        if parent is not None:
+            room = min(room, parent.window().height())
+        most = int(room * MOST_SHARE_OF_SCREEN)
+        self.resize(wanted.width() + 60, min(wanted.height() + 70, most))
+
+
+def sections() -> dict[str, tuple[tuple[str, str], ...]]:
+    """Lines by heading: the keys as this system writes them, then the gestures."""
+    form = QKeySequence.SequenceFormat.NativeText
+    keys = {
+        title: tuple((QKeySequence(key.sequence).toString(form), key.meaning) for key in group)
+        for title, group in GROUPS.items()
+    }
+    return {**keys, **GESTURES}
+
+
+def _add(grid: QGridLayout, title: str, told: tuple[tuple[str, str], ...]) -> None:
+    line = grid.rowCount()
+    heading = QLabel(title)
+    font = heading.font()
+    font.setBold(True)
+    heading.setFont(font)
+    heading.setContentsMargins(0, 8 if line > 1 else 0, 0, 2)
+    grid.addWidget(heading, line, 0, 1, 2)
+    for number, (key, meaning) in enumerate(told, start=line + 1):
+        grid.addWidget(QLabel(key), number, 0, Qt.AlignmentFlag.AlignTop)
+        grid.addWidget(QLabel(meaning), number, 1)

@@ -1,21 +1,155 @@
-"""Small parts that several panels share."""
+"""Small parts that several panels share: lines of text, rows, what folds, errors told once."""
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+import time
+from html import escape
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from napari.utils.notifications import show_error
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
+from qtpy.QtWidgets import (
+    QBoxLayout,
+    QHBoxLayout,
+    QLabel,
+    QLayout,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari.viewer import Viewer
+    from qtpy.QtGui import QResizeEvent
 
 HINT_INDENT = 22  # under the title, past its arrow
+LINK_COLOUR = "#3b8eea"  # Qt's own blue cannot be read on napari's dark theme; this one can on both
+# Display, overview and measuring meet a lost file within moments of each other; later than that, it is
+# the answer to something that the user has done.
+SAME_ERROR_S = 5.0
+
+# What is said elsewhere -> what a person at the dock would look for; longer ones first.
+_WORDS = {
+    "HF_HUB_OFFLINE forbids downloads; unset it": "“Work offline” forbids downloads; untick it",
+    "HF_HUB_OFFLINE forbids asking; unset it": "“Work offline” forbids asking; untick it",
+    "log in with `hf auth login` and a token": "enter a token",
+    "then log in with `hf auth login`": "then enter your token with “Enter token…”",
+    "`hf auth login`": "“Enter token…”",
+    "of $NAPARI_STEM_ENCODERS": "inside that of “Use a folder…”",
+    "(Without internet: $NAPARI_STEM_ENCODERS.)": "(Without internet: “Use a folder…”.)",
+    "or give --model a folder or .zip with its files": "or add a folder or .zip with its files",
+    "choose another place with --to": "choose another place with the variable HF_HOME",
+    "give those of this slide with --embeddings": "choose those of this slide under “Embeddings”",
+    "with --encoder (such as uni)": "under “Made by” (such as uni)",
+    "--encoder": "“Made by”",
+    "--patch-px": "“Patch side”",
+    "--coordinates": "“Places”",
+    "with --tolerance": "under “Tolerance”",
+    " um per pixel": " µm per pixel",
+    " um wide": " µm wide",
+    "state the right one with --mpp or in the Slide panel": "state the right one under “Change pixel size…”",
+}
+_told: WeakKeyDictionary[Any, dict[str, float]] = (
+    WeakKeyDictionary()
+)  # by viewer: when, by sentence
 
 
-def note(text: str) -> QLabel:
-    """Make a wrapping line of text, which the user may select and copy."""
-    label = QLabel(text)
-    label.setWordWrap(True)
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-    return label
+class Note(QLabel):
+    """A wrapping line of text, which the user may select and copy."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text)
+        self.setWordWrap(True)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+
+    def say(self, text: str) -> None:
+        """Show a text; an empty one hides the line."""
+        self.setText(text)
+        self.setVisible(bool(text))
+
+
+def note(text: str = "") -> Note:
+    """Make a wrapping line of text."""
+    return Note(text)
+
+
+def warning() -> Note:
+    """Make a line for what the user should be wary of; hidden until there is something to say."""
+    line = Note()
+    line.setObjectName("warning")
+    line.setVisible(False)
+    return line
+
+
+def linked_note(text: str = "") -> Note:
+    """Make a wrapping line of rich text, whose addresses open in the browser."""
+    line = Note(text)
+    line.setTextFormat(Qt.TextFormat.RichText)
+    line.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
+    line.setOpenExternalLinks(True)
+    return line
+
+
+def link(address: str, text: str = "") -> str:
+    """Rich text of an address; it is shown itself where no text is given."""
+    return f'<a href="{escape(address)}" style="color: {LINK_COLOUR}">{escape(text or address)}</a>'
+
+
+def button(text: str, tip: str = "") -> QPushButton:
+    """Make a button with a tooltip."""
+    made = QPushButton(text)
+    made.setToolTip(tip)
+    return made
+
+
+def row(*items: QWidget | QLayout, stretched: int = -1) -> QHBoxLayout:
+    """Lay things out beside one another; that at the place ``stretched`` takes what is left."""
+    layout = QHBoxLayout()
+    for place, item in enumerate(items):
+        _put(layout, item, int(place == stretched))
+    return layout
+
+
+def row_widget(*items: QWidget | QLayout, stretched: int = -1) -> QWidget:
+    """Make a row that can be hidden as one."""
+    held = QWidget()
+    layout = row(*items, stretched=stretched)
+    layout.setContentsMargins(0, 0, 0, 0)
+    held.setLayout(layout)
+    return held
+
+
+def stack(held: QWidget, *items: QWidget | QLayout) -> QVBoxLayout:
+    """Lay things out one below the other within a widget, without margins."""
+    layout = QVBoxLayout(held)
+    layout.setContentsMargins(0, 0, 0, 0)
+    for item in items:
+        _put(layout, item)
+    return layout
+
+
+def _put(layout: QBoxLayout, item: QWidget | QLayout, stretch: int = 0) -> None:
+    if isinstance(item, QWidget):
+        layout.addWidget(item, stretch)
+    else:
+        layout.addLayout(item, stretch)
+
+
+def one_shot(parent: QObject, interval_ms: int, act: Callable[[], object]) -> QTimer:
+    """Make a timer that acts once whenever it is started, and starts anew while it runs."""
+    timer = QTimer(parent)
+    timer.setSingleShot(True)
+    timer.setInterval(interval_ms)
+    timer.timeout.connect(act)
+    return timer
 
 
 class Folding(QWidget):
@@ -32,16 +166,11 @@ class Folding(QWidget):
         self._button.setFont(font)
         self._button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self._button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 4)
         self._shows_hint = (True, False)  # when folded, when open
-        self._hint = note("")
+        self._hint = Note()
         self._hint.setObjectName("hint")
         self._hint.setContentsMargins(HINT_INDENT, 0, 0, 2)
-        layout.addWidget(self._button)
-        layout.addWidget(self._hint)
-        layout.addWidget(content)
-        self.show_hint("")
+        stack(self, self._button, self._hint, content).setContentsMargins(0, 0, 0, 4)
         self._button.toggled.connect(self._show)
         self._button.setChecked(is_open)
         self._show(is_open)
@@ -83,6 +212,40 @@ class Folding(QWidget):
         self._button.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
 
 
+class Road(QWidget):
+    """All parts of the dock, as tall as they are at this width: lines of text wrap."""
+
+    def minimumSizeHint(self) -> QSize:
+        """Leave no part less than it needs."""
+        hint, layout = super().minimumSizeHint(), self.layout()
+        if layout is not None and self.width() > 0:
+            hint.setHeight(max(hint.height(), layout.totalHeightForWidth(self.width())))
+        return hint
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Another width wraps lines elsewhere."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self.updateGeometry()
+
+
+class RoadView(QScrollArea):
+    """Scrolls up and down only, and is never narrower than what it holds."""
+
+    def minimumSizeHint(self) -> QSize:
+        """As wide as the widest part."""
+        hint = super().minimumSizeHint()
+        bar = self.verticalScrollBar().sizeHint().width()
+        hint.setWidth(self.widget().minimumSizeHint().width() + bar)
+        return hint
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Follow a part that becomes wider."""
+        if watched is self.widget() and event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return bool(super().eventFilter(watched, event))
+
+
 def duration(seconds: float) -> str:
     """Say a time to wait as people do."""
     if seconds < 5:
@@ -97,3 +260,28 @@ def duration(seconds: float) -> str:
 def count(number: int, thing: str) -> str:
     """Say a number with its noun: ``1 spot``, ``2,000 spots``."""
     return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
+def in_window_words(sentence: str) -> str:
+    """Say a sentence of the command line so that it names what is in the window."""
+    for elsewhere, here in _WORDS.items():
+        sentence = sentence.replace(elsewhere, here)
+    return sentence
+
+
+def tell_error(viewer: Viewer, sentence: str) -> None:
+    """Show an error in napari's notifications, unless the same was shown a moment ago.
+
+    Parameters
+    ----------
+    viewer
+        Whose user is told.
+    sentence
+        As errors say it; the words of the command line become those of the window.
+    """
+    told, now = _told.setdefault(viewer, {}), time.monotonic()
+    words = in_window_words(sentence)
+    before = told.get(words)
+    told[words] = now
+    if before is None or now - before > SAME_ERROR_S:
+        show_error(words)

@@ -1,4 +1,7 @@
-"""Units that go together: napari shows none, and warns, where some layers are in um and others in pixels."""
+"""Layers that go together: in the same units, and regions with their slide.
+
+napari shows no unit, and warns, where some layers are in um and others in pixels.
+"""
 
 from __future__ import annotations
 
@@ -61,3 +64,20 @@ def own_units(layer: Layer) -> None:
 def is_in_pixels(layer: Layer) -> bool:
     """Whether a layer has no unit of length."""
     return any(str(unit) == PIXEL for unit in layer.units[-2:])
+
+
+def load_units() -> None:
+    """Read napari's table of units (0.1 s); call it on the GUI thread, before `warm_up`.
+
+    pint reads its table when first asked and does not guard that against a second thread, which would find
+    it half read.
+    """
+    from napari.utils.transforms import Affine
+
+    Affine(ndim=2)
+
+
+def regions_of(layer: Any) -> str | None:
+    """Fingerprint of the slide whose regions a layer holds, or None."""
+    found = layer.metadata.get(METADATA_KEY, {}).get("regions_of")
+    return None if found is None else str(found)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QToolButton, QVBoxLayout, QWidget
 
-from napari_stem.widgets.common.download_row import DownloadRow
-from napari_stem.widgets.common.links import linked_note
+from napari_stem.widgets.common.download_control import DownloadRow
+from napari_stem.widgets.common.parts import linked_note
 from napari_stem.widgets.model import encoder_words
 from napari_stem.widgets.model.encoder_window import EncoderWindow
 

@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_stem.encoders import hub_settings
 from napari_stem.errors import EncoderError
 from napari_stem.widgets.common.download_control import DownloadControl
-from napari_stem.widgets.common.window_words import in_window_words
+from napari_stem.widgets.common.parts import in_window_words
 from napari_stem.widgets.model import encoder_words
 
 if TYPE_CHECKING:

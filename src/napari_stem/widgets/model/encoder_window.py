@@ -19,9 +19,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_stem.widgets.common.download_row import DownloadRow
-from napari_stem.widgets.common.links import link, linked_note
-from napari_stem.widgets.common.parts import note
+from napari_stem.widgets.common.download_control import DownloadRow
+from napari_stem.widgets.common.parts import link, linked_note, note
 from napari_stem.widgets.model import encoder_words
 from napari_stem.widgets.model.token_dialog import TokenDialog
 

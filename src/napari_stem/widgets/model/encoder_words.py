@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.widgets.common.links import link
+from napari_stem.widgets.common.parts import link
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

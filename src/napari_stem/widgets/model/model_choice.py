@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_stem.widgets.common.download_row import DownloadRow
+from napari_stem.widgets.common.download_control import DownloadRow
 from napari_stem.widgets.common.parts import note
 
 if TYPE_CHECKING:

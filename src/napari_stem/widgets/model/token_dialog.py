@@ -6,7 +6,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLineEdit, QVBoxLayout, QWidget
 
 from napari_stem.encoders.hub_settings import TOKEN_PAGE
-from napari_stem.widgets.common.links import link, linked_note
+from napari_stem.widgets.common.parts import link, linked_note
 
 
 class TokenDialog(QDialog):

@@ -12,7 +12,8 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_stem.geometry import Region
 from napari_stem.widgets.common.region_table import RegionRow
-from napari_stem.widgets.regions.region_layers import RegionLayers, load_units, regions_of, warm_up
+from napari_stem.widgets.common.units import load_units, regions_of
+from napari_stem.widgets.regions.region_layers import RegionLayers, warm_up
 from napari_stem.widgets.regions.region_panel import CLICK, TOOLS
 from napari_stem.widgets.regions.region_shapes import CLASS, NAME, Drawn, free_name, squares_um
 from napari_stem.widgets.regions.spot_counter import count_spots

@@ -10,6 +10,7 @@ import pandas as pd
 
 from napari_stem.layers import AXES, METADATA_KEY, UM
 from napari_stem.spatial.region_files import ClassedRegion, class_colour
+from napari_stem.widgets.common.units import regions_of
 from napari_stem.widgets.regions.region_history import History, Snapshot
 from napari_stem.widgets.regions.region_shapes import (
     BLANK,
@@ -285,12 +286,6 @@ class RegionLayers:
         self._changed()
 
 
-def regions_of(layer: Any) -> str | None:
-    """Fingerprint of the slide whose regions a layer holds, or None."""
-    found = layer.metadata.get(METADATA_KEY, {}).get("regions_of")
-    return None if found is None else str(found)
-
-
 def _encloses(corners: NDArray[np.float64]) -> bool:
     y, x = np.asarray(corners, dtype=np.float64).T
     return bool(abs(np.dot(y, np.roll(x, 1)) - np.dot(x, np.roll(y, 1))) > 1e-9)
@@ -303,17 +298,6 @@ def _colours(layer: Shapes) -> dict[str, Colour]:
 
 def _rgba(colour: Colour) -> Any:
     return np.array([*(value / 255 for value in colour), 1.0])
-
-
-def load_units() -> None:
-    """Read napari's table of units (0.1 s); call it on the GUI thread, before `warm_up`.
-
-    pint reads its table when first asked and does not guard that against a second thread, which would find
-    it half read.
-    """
-    from napari.utils.transforms import Affine
-
-    Affine(ndim=2)
 
 
 def warm_up() -> None:

@@ -10,7 +10,7 @@ import shapely
 from qtpy.QtCore import QObject, Signal
 
 from napari_stem.errors import StemError
-from napari_stem.widgets.common.window_words import in_window_words
+from napari_stem.widgets.common.parts import in_window_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ import numpy as np
 from qtpy.QtCore import QObject, QTimer
 
 from napari_stem.layers import METADATA_KEY
-from napari_stem.widgets.regions.region_layers import regions_of
+from napari_stem.widgets.common.units import regions_of
 from napari_stem.widgets.slide.overview import Mark
 from napari_stem.widgets.slide.slide_feed import view_of
 

@@ -14,10 +14,9 @@ from qtpy.QtWidgets import QApplication
 
 from napari_stem import reader, sample_data
 from napari_stem.layers import METADATA_KEY
-from napari_stem.widgets.common.telling import tell_error
-from napari_stem.widgets.common.units import keep_units, own_units
+from napari_stem.widgets.common.parts import tell_error
+from napari_stem.widgets.common.units import keep_units, load_units, own_units
 from napari_stem.widgets.common.worker import Jobs
-from napari_stem.widgets.regions.region_layers import load_units
 from napari_stem.widgets.slide.slide_feed import SlideFeed, is_fed, wait_little
 from napari_stem.widgets.slide.slide_layers import slide_of
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import QObject, QTimer
 
-from napari_stem.widgets.common.window_words import in_window_words
+from napari_stem.widgets.common.parts import in_window_words
 
 if TYPE_CHECKING:
     from napari_stem.geometry import Mpp

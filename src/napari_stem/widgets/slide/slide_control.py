@@ -11,8 +11,8 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_stem.geometry import Mpp
 from napari_stem.layers import METADATA_KEY
+from napari_stem.widgets.common.units import load_units, regions_of
 from napari_stem.widgets.common.worker import Reporter
-from napari_stem.widgets.regions.region_layers import load_units, regions_of
 from napari_stem.widgets.slide.known_length import KnownLength
 from napari_stem.widgets.slide.slide_display import SlideDisplay
 from napari_stem.widgets.slide.slide_layers import SlideLayers, load_libraries, slide_of

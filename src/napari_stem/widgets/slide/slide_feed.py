@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication
 
 from napari_stem.layers import METADATA_KEY
-from napari_stem.widgets.common.telling import tell_error
+from napari_stem.widgets.common.parts import tell_error
 from napari_stem.widgets.common.units import keep_units
 from napari_stem.widgets.common.worker import Jobs, Reporter
 
