@@ -238,7 +238,7 @@ def take(tour: Tour, path: Path) -> None:
     from qtpy.QtWidgets import QApplication
 
     from napari_stem.widgets.common.keys import HelpBox
-    from napari_stem.widgets.slide.overview_window import OverviewWindow
+    from napari_stem.widgets.slide.overview import OverviewWindow
     from napari_stem.widgets.views.compare_window import CompareWindow
 
     tour.settle()

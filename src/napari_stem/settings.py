@@ -28,15 +28,15 @@ class SamplingSettings:
     Attributes
     ----------
     n_draws
-        Draws (samples) per spot, at least 2 so that there is a spread to report.
+        Samples per spot, at least 2. More samples: steadier uncertainty, longer runs.
     n_steps
-        Denoising steps per draw, 1 to 1000.
+        Steps from noise to one sample, 1 to 1000; 16 suffice.
     sampler
         ``dpmpp-2m`` and ``heun`` (deterministic given their start; the latter looks twice a step),
         ``ancestral`` (fresh noise at every step; for Stem's own objective the paper's chain, respaced to
         ``n_steps``) or ``ddim`` (its deterministic twin, for that objective only).
     seed
-        Seed of the location-keyed noise: the same seed and spot give the same numbers.
+        The same number gives the same map again: noise depends on it and on the spot alone.
     device
         ``auto`` (CUDA, then Apple's MPS, then the CPU) or a torch device name.
     spots_per_block

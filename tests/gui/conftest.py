@@ -77,7 +77,7 @@ class Road:
         """Open a slide from the dock; returns its layer."""
         coordinator = self.dock.coordinator
         before = coordinator.slide
-        self.panels.slide.open_requested.emit(str(path))
+        coordinator.slides.open(str(path))
         self.wait(lambda: coordinator.slide is not None and coordinator.slide is not before)
         return coordinator.slides.layer
 
@@ -156,5 +156,5 @@ def model_road(qtbot) -> Iterator[Road]:
 
     dock = StemDock(ViewerModel())
     qtbot.addWidget(dock)
-    yield Road(dock.coordinator._viewer, dock, qtbot)
+    yield Road(dock.coordinator.slides.viewer, dock, qtbot)
     _finish(dock, qtbot)

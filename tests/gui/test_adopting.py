@@ -143,8 +143,8 @@ def test_pictures_that_are_no_slides_stay_as_they_are(docked, wait, tmp_path, bu
         *viewer.open(str(tmp_path / "labels.tif"), plugin="napari"),
     ]
     dock = docked(viewer)
-    wait(lambda: len(dock.coordinator.adopting._seen) > 0)
-    dock.coordinator._jobs.close()  # nothing more is to come
+    wait(lambda: len(dock.coordinator.adopting.seen) > 0)
+    dock.coordinator.slides.jobs.close()  # nothing more is to come
     assert list(viewer.layers) == before
     assert "photo" in dock.panels.slide.unusable.text()
 

@@ -29,7 +29,7 @@ from napari_stem.slide.answers import answers_of, keep_answers
 from napari_stem.widgets.common.download_control import CANCELLED
 from napari_stem.widgets.common.memory import recall
 from napari_stem.widgets.common.parts import in_window_words
-from napari_stem.widgets.model import encoder_words
+from napari_stem.widgets.model import encoder_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,7 +81,7 @@ def model_of(tmp_path) -> Callable[..., Path]:
 
 def choose(road, folder: Path) -> None:
     road.wait(lambda: road.panels.model.model_name() != "")
-    road.panels.model.folder_requested.emit(str(folder))
+    road.dock.coordinator.models.add_folder(str(folder))
     road.wait(lambda: road.panels.model.model_name() == str(folder))
 
 
@@ -130,11 +130,11 @@ def test_states_are_those_of_the_command(model_road, model_of):
 
 def test_what_is_not_installed_is_said():
     row = {"name": "phikon", "status": "not installed", "page": None, "why_not": "no <package>"}
-    assert "not installed: no &lt;package&gt;" in encoder_words.told(row)
-    assert "phikon" in encoder_words.missing([row])
-    assert encoder_words.missing([{**row, "status": "ready"}]) == ""
+    assert "not installed: no &lt;package&gt;" in encoder_window.message(row)
+    assert "phikon" in encoder_window.missing([row])
+    assert encoder_window.missing([{**row, "status": "ready"}]) == ""
     with pytest.raises(EncoderError, match="no encoder 'unu'"):
-        encoder_words.names_of("unu")
+        encoder_window.names_of("unu")
 
 
 def test_a_download_says_how_far_it_is(model_road, model_of, hub):
@@ -177,7 +177,7 @@ def test_a_refusal_is_told_in_words(model_road, hub, kind, words):
     hub.files[CATALOGUE["uni"].hub_id] = {"pytorch_model.bin": b"weights"}
     getattr(hub, kind).add(CATALOGUE["uni"].hub_id)
     box = box_of(model_road)
-    box.download_requested.emit(["uni"])
+    model_road.dock.coordinator.models.encoders.download(["uni"])
     model_road.wait(lambda: words in box.row.text.text())
     assert CATALOGUE["uni"].page in box.row.text.text()
 
@@ -200,7 +200,7 @@ def test_the_token_goes_to_huggingface_hub_alone(model_road, hub, tmp_path, capl
     model_road.wait(lambda: "knows a token" in window.token_text.text())
     assert window.token_dialog.field.text() == ""
     assert (tmp_path / "hf" / "token").read_text() == TOKEN
-    box.download_requested.emit(["uni"])
+    model_road.dock.coordinator.models.encoders.download(["uni"])
     model_road.wait(lambda: state_of(box, "uni") == "ready")
     model_road.dock.shut_down()
     elsewhere = [p for p in tmp_path.rglob("*") if p.is_file() and p.parent != tmp_path / "hf"]
@@ -212,13 +212,13 @@ def test_the_token_goes_to_huggingface_hub_alone(model_road, hub, tmp_path, capl
 def test_a_token_is_forgotten(model_road, hub, tmp_path, monkeypatch):
     hub.tokens.add(TOKEN)
     window = box_of(model_road).window_of_all
-    window.token_entered.emit(TOKEN)
+    model_road.dock.coordinator.models.encoders.store_token(TOKEN)
     model_road.wait(window.forget_button.isEnabled)
     window.forget_button.click()
     model_road.wait(lambda: not window.forget_button.isEnabled())
     assert not (tmp_path / "hf" / "token").exists()
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    window.forget_requested.emit()
+    model_road.dock.coordinator.models.encoders.forget_token()
     model_road.wait(lambda: "unset that" in window.row.text.text())
 
 
@@ -226,7 +226,7 @@ def test_offline_asks_nobody(model_road, hub):
     hub.files[CATALOGUE["lunit-dino"].hub_id] = {"model.safetensors": MANY}
     box = box_of(model_road)
     box.window_of_all.offline.setChecked(True)
-    box.download_requested.emit(["lunit-dino"])
+    model_road.dock.coordinator.models.encoders.download(["lunit-dino"])
     model_road.wait(lambda: "“Work offline” forbids downloads" in box.row.text.text())
     assert hub.asked == []
     model_road.dock.shut_down()
@@ -241,11 +241,11 @@ def test_a_folder_for_computers_without_internet(model_road, model_of, tmp_path)
     window = box.window_of_all
     folder = tmp_path / "encoders"
     folder.mkdir()
-    window.folder_chosen.emit(str(folder))
+    model_road.dock.coordinator.models.encoders.use_folder(str(folder))
     model_road.wait(lambda: "holds no encoder" in window.folder_text.text())
     (folder / "uni").mkdir()
     (folder / "uni" / "pytorch_model.bin").write_bytes(b"weights")
-    window.folder_chosen.emit(str(folder / "uni"))  # one too deep
+    model_road.dock.coordinator.models.encoders.use_folder(str(folder / "uni"))  # one too deep
     model_road.wait(lambda: window.folder_text.text() == f"{folder} holds uni.")
     model_road.wait(lambda: box.line.text() == "Encoder: uni, ready")
     model_road.dock.shut_down()
@@ -268,7 +268,7 @@ def test_a_model_from_hugging_face_a_zip_and_off_the_list(model_road, hub, tmp_p
     assert models.row.isHidden()
     assert models.hub_line.isHidden()
     packed = pack(source, tmp_path / "packed.zip")
-    models.added.emit(str(packed))
+    model_road.dock.coordinator.models.add_folder(str(packed))
     model_road.wait(lambda: models.name() == str(packed))
     assert model_road.dock.coordinator.models.folders().count("\n") == 1
     models.remove_action.trigger()
@@ -389,7 +389,9 @@ def test_embeddings_give_what_the_encoder_gives(model_road, embeddings):
     model_road.ask_little()
     model_road.run()
     looked = model_road.maps.prediction
-    about.embeddings_chosen.emit(embeddings.path, Stated(encoder="bundled"))
+    model_road.dock.coordinator.models.about.use_embeddings(
+        embeddings.path, Stated(encoder="bundled")
+    )
     model_road.wait(lambda: "16 patches" in about.embeddings_text.text())
     model_road.wait(panel.run_button.isEnabled)
     model_road.run()
@@ -405,12 +407,14 @@ def test_embeddings_give_what_the_encoder_gives(model_road, embeddings):
 
 
 def test_a_run_of_a_files_patches_teaches_nothing_of_looking(model_road, embeddings):
-    panel, about = model_road.panels.model, model_road.panels.model.about
+    panel = model_road.panels.model
     model_road.open(sample_path())
     model_road.draw(
         [PointPx(x, y) for x, y in ((4300, 3300), (5700, 3300), (5700, 4700), (4300, 4700))]
     )
-    about.embeddings_chosen.emit(embeddings.path, Stated(encoder="bundled"))
+    model_road.dock.coordinator.models.about.use_embeddings(
+        embeddings.path, Stated(encoder="bundled")
+    )
     model_road.ask_little()
     model_road.wait(lambda: panel.run_button.text().startswith("Run: 16 patches of the file"))
     assert "a laptop's" in panel.run_button.toolTip()
@@ -458,7 +462,7 @@ def test_answers_are_remembered_for_a_slide_with_its_pixel_size(model_road, crop
     model_road.wait(lambda: answers_of(fingerprint) == told)
     model_road.viewer.layers.clear()
     control = model_road.dock.coordinator.models.about
-    control._answers.clear()  # another session
+    control.answers.clear()  # another session
     copy = tmp_path / "renamed.png"
     shutil.copy(crop, copy)
     model_road.open(copy)
@@ -467,7 +471,7 @@ def test_answers_are_remembered_for_a_slide_with_its_pixel_size(model_road, crop
     about.species.setCurrentIndex(about.species.findData(""))
     model_road.wait(lambda: "species" not in answers_of(fingerprint))
     keep_answers(fingerprint, species=3, tissue=["x"])  # edited by hand
-    control._answers.clear()
+    control.answers.clear()
     model_road.dock.coordinator.slides.announce()
     assert about.species.currentData() == ""
 

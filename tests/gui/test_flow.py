@@ -16,7 +16,7 @@ from napari_stem.caches import entries
 from napari_stem.geometry import Mpp, PointPx
 from napari_stem.model import find_model
 from napari_stem.sample_data import sample_path
-from napari_stem.settings import cache_dir
+from napari_stem.settings import SamplingSettings, cache_dir
 from napari_stem.slide.pixel_size import remember, remembered
 from napari_stem.widgets.common.hints import RoadState, hints, missing_for_run
 from napari_stem.widgets.common.memory import recall
@@ -59,25 +59,26 @@ def test_each_step_says_what_is_missing():
 
 
 def test_the_pace_of_this_machine_is_learnt_and_remembered():
+    cpu = SamplingSettings(n_draws=32, n_steps=16, device="cpu")
     pace = Pace()
-    laptop = pace.estimate_s("cpu", 100, 32, 16)
-    assert laptop > pace.estimate_s("cpu", 100, 2, 2) > 0
+    laptop = pace.estimate_s(cpu, 100)
+    assert laptop > pace.estimate_s(replace(cpu, n_draws=2, n_steps=2), 100) > 0
     assert not pace.is_measured("cpu")
-    pace.measured("cpu", 100, 32, 16, 3 * laptop)
-    assert pace.estimate_s("cpu", 100, 32, 16) == pytest.approx(3 * laptop)
-    assert pace.estimate_s("cpu", 200, 32, 16) > 5 * laptop
-    assert pace.estimate_s("cuda", 100, 32, 16) == laptop
+    pace.measured(cpu, 100, 3 * laptop)
+    assert pace.estimate_s(cpu, 100) == pytest.approx(3 * laptop)
+    assert pace.estimate_s(cpu, 200) > 5 * laptop
+    assert pace.estimate_s(replace(cpu, device="cuda"), 100) == laptop
     again = Pace(pace.as_text())
-    assert again.estimate_s("cpu", 100, 32, 16) == pytest.approx(3 * laptop, rel=1e-3)
-    pace.measured("cpu", 1, 32, 16, 1e6)  # too few spots to learn from
-    assert pace.estimate_s("cpu", 100, 32, 16) == pytest.approx(3 * laptop)
-    from_file = pace.estimate_s("cpu", 100, 32, 16, looks=False)
+    assert again.estimate_s(cpu, 100) == pytest.approx(3 * laptop, rel=1e-3)
+    pace.measured(cpu, 1, 1e6)  # too few spots to learn from
+    assert pace.estimate_s(cpu, 100) == pytest.approx(3 * laptop)
+    from_file = pace.estimate_s(cpu, 100, looks=False)
     assert from_file < 0.75 * 3 * laptop  # at this machine's pace, without looking
-    pace.measured("cpu", 100, 32, 16, 4 * from_file, looks=False)
-    assert pace.estimate_s("cpu", 100, 32, 16, looks=False) == pytest.approx(4 * from_file)
-    assert pace.estimate_s("cpu", 100, 32, 16) == pytest.approx(3 * laptop)
+    pace.measured(cpu, 100, 4 * from_file, looks=False)
+    assert pace.estimate_s(cpu, 100, looks=False) == pytest.approx(4 * from_file)
+    assert pace.estimate_s(cpu, 100) == pytest.approx(3 * laptop)
     for broken in ("[]", "{", '{"cpu": 3}', '{"cpu": ["x"]}'):
-        assert Pace(broken).estimate_s("cpu", 100, 32, 16) == laptop
+        assert Pace(broken).estimate_s(cpu, 100) == laptop
     assert duration(laptop).startswith(("a few", "about"))
 
 
@@ -221,7 +222,7 @@ def test_a_known_length_gives_the_pixel_size(model_road, crop):
 def test_a_model_that_was_added_is_there_again(model_road, tmp_path):
     model = shutil.copytree(find_model("her2st-breast"), tmp_path / "mine")
     model_road.wait(lambda: model_road.panels.model.model_name() != "")
-    model_road.panels.model.folder_requested.emit(str(model))
+    model_road.dock.coordinator.models.add_folder(str(model))
     model_road.wait(lambda: model_road.panels.model.model_name() == str(model))
     model_road.dock.shut_down()
     assert recall().model_folders == str(model)

@@ -89,7 +89,7 @@ def test_the_overview_follows_the_window_and_leads_it(road):
     panel, camera = road.panels.slide, road.viewer.scene.camera
     layer = road.open(SLIDES / "CMU-1-Small-Region.svs")
     slide = road.dock.coordinator.slide
-    road.wait(lambda: slide.is_complete and panel.overview._image is not None)
+    road.wait(lambda: slide.is_complete and panel.overview.image is not None)
     assert panel.overview.isVisible()
     width_um, height_um = (n * slide.mpp.x_um for n in (slide.size.width_px, slide.size.height_px))
     camera.zoom *= 4
@@ -122,7 +122,7 @@ def test_the_overview_stays_at_hand_when_its_part_is_folded_away(road):
     road.open(SLIDES / "C5-crop.jpg")
     dock.parts["Slide"].fold()
     assert not overview.isVisible()
-    dock.menu.overview_wanted.emit()
+    dock.toggle_overview()
     road.wait(overview.isVisible)
     window = dock.overview_window()
     assert overview.height() > HEIGHT_PX  # there is room here
@@ -149,8 +149,8 @@ def test_the_overview_marks_drawn_regions(road):
     corners = [PointPx(500, 500), PointPx(1500, 500), PointPx(1500, 1500), PointPx(500, 1500)]
     road.draw(corners)
     overview, size = road.panels.slide.overview, road.dock.coordinator.slide.size
-    road.wait(lambda: len(overview._marks) == 1)
-    (mark,) = overview._marks
+    road.wait(lambda: len(overview.marks) == 1)
+    (mark,) = overview.marks
     shares = [(c.x_px / size.width_px, c.y_px / size.height_px) for c in corners]
     assert [list(place) for place in mark.corners] == [
         pytest.approx(list(s), abs=0.005) for s in shares
@@ -158,20 +158,20 @@ def test_the_overview_marks_drawn_regions(road):
 
 
 def test_label_and_macro_are_shown_when_asked_for_only(road):
-    panel, display = road.panels.slide, road.dock.coordinator.slides._display
+    panel, slides = road.panels.slide, road.dock.coordinator.slides
     road.open(SLIDES / "C5-crop.jpg")
     assert panel.associated_button.isHidden()
     road.open(SLIDES / "CMU-1-Small-Region.svs")
     assert panel.associated_button.isVisible()
-    assert display.associated is None
+    assert slides.associated is None
     panel.associated_button.click()
-    road.wait(lambda: display.associated is not None)
-    box, slide = display.associated, road.dock.coordinator.slide
+    road.wait(lambda: slides.associated is not None)
+    box, slide = slides.associated, road.dock.coordinator.slide
     assert set(box.pictures) == set(slide.associated)
     assert next(iter(box.pictures)) == "label"
     assert all(not label.pixmap().isNull() for label in box.pictures.values())
     box.close()
-    road.wait(lambda: display.associated is None)
+    road.wait(lambda: slides.associated is None)
     assert len(road.viewer.layers) == 2  # they become no layers
 
 
@@ -198,7 +198,7 @@ def test_a_picture_that_proves_damaged_is_taken_away_with_one_sentence(
     noise = np.random.default_rng(0).integers(0, 255, (1500, 1500, 3), np.uint8)
     Image.fromarray(noise).save(path, compress_level=1)
     path.write_bytes(path.read_bytes()[:4_000_000])
-    road.panels.slide.open_requested.emit(str(path))
+    road.dock.coordinator.slides.open(str(path))
     road.wait(lambda: notifications != [])
     road.wait(lambda: len(road.viewer.layers) == 0)
     assert len(notifications) == 1

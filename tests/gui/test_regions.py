@@ -15,16 +15,16 @@ from qtpy.QtCore import QModelIndex, QPoint, Qt
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_stem.geometry import Mpp, PointPx, Region, SizePx, inside, lattice
+from napari_stem.layers import one_ring
 from napari_stem.sample_data import sample_path
 from napari_stem.slide import open_slide
 from napari_stem.slide.tissue import TissueSettings, tissue_regions
 from napari_stem.spatial.region_files import ClassedRegion, read_regions
 from napari_stem.widgets.common.memory import recall
 from napari_stem.widgets.common.region_table import AREA, CLASS, NAME, SPOTS
-from napari_stem.widgets.dock import Panels
+from napari_stem.widgets.panels import Panels
 from napari_stem.widgets.regions.region_panel import TOOLS
-from napari_stem.widgets.regions.region_shapes import one_ring, squares_um
-from napari_stem.widgets.regions.spot_counter import count_spots
+from napari_stem.widgets.regions.spot_counter import count_spots, squares_um
 
 pytestmark = pytest.mark.gui
 
@@ -254,7 +254,7 @@ def test_regions_go_to_a_file_and_come_back(sample, tmp_path, monkeypatch, notif
 def test_a_file_without_regions_ends_in_one_sentence(sample, tmp_path, notifications):
     path = tmp_path / "empty.geojson"
     path.write_text("{}")
-    sample.panels.region.import_requested.emit(str(path))
+    sample.dock.coordinator.regions.load(str(path))
     sample.wait(lambda: notifications != [])
     assert "holds no polygon" in notifications[0]
 
@@ -429,7 +429,7 @@ def test_a_drag_in_click_mode_moves_the_view_and_predicts_nothing(sample):
     control = sample.dock.coordinator.regions
     sample.panels.region.tools["click"].click()
     event = SimpleNamespace(button=1, pos=np.array([10, 10]), type="mouse_press", position=(0, 0))
-    dragging = control._on_press(sample.viewer, event)
+    dragging = control.follow_press(sample.viewer, event)
     next(dragging)
     event.type, event.pos = "mouse_move", np.array([60, 10])
     next(dragging)

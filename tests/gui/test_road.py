@@ -162,7 +162,9 @@ def test_results_belong_to_the_slide_that_was_active_at_the_start(model_road, cr
     assert road.maps is None  # nothing was predicted on the second slide
     assert not road.panels.export.isEnabled()
     layers = list(road.viewer.layers)
-    road.panels.slide.slide_chosen.emit([x for x in layers if x in (first, second)].index(first))
+    road.panels.slide.choice.activated.emit(
+        [x for x in layers if x in (first, second)].index(first)
+    )
     assert road.maps.prediction.provenance["slide_fingerprint"] == slide.fingerprint
     assert road.maps.layer("mean").visible
     assert_allclose(road.maps.layer("mean").scale, (200, 200))

@@ -147,7 +147,7 @@ def test_a_session_brings_everything_back(qtbot, model_road, tmp_path, crop, cop
     panels.analysis.visible_box.click()
 
     path = tmp_path / "session.json"
-    model_road.dock.menu.session_to_save.emit(str(path))
+    model_road.dock.coordinator.sessions.save(str(path))
     model_road.wait(path.exists)
     expected = coordinator.sessions.session()
     (region,) = coordinator.regions.drawn()

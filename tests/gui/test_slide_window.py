@@ -302,8 +302,8 @@ def test_a_slide_is_fitted_whatever_else_is_open(road, cache):
 def test_the_overview_never_shows_another_slide(road, cache):
     road.open(SVS)
     overview = road.panels.slide.overview
-    road.wait(lambda: overview._image is not None)
+    road.wait(lambda: overview.image is not None)
     seen = []
-    road.viewer.layers.events.inserted.connect(lambda _: seen.append(overview._image))
+    road.viewer.layers.events.inserted.connect(lambda _: seen.append(overview.image))
     road.open(SLIDES / "C5-crop.jpg")
     assert seen[0] is None or seen[0].width() > seen[0].height()  # the crop is wide, the SVS tall

@@ -51,9 +51,9 @@ class TissueSettings:
     Attributes
     ----------
     sensitivity
-        0 to 100: the more, the fainter and smoother what still is tissue; 50 suits most slides.
+        0 to 100: the more, the fainter and smoother what still counts as tissue; 50 suits most slides.
     min_area_mm2
-        Smaller pieces are left out.
+        Smaller pieces of tissue, dust and debris are left out.
     """
 
     sensitivity: int = 50

@@ -15,10 +15,9 @@ from napari_stem.widgets.common.hints import RoadState, hints, missing_for_run
 from napari_stem.widgets.common.parts import tell_error
 from napari_stem.widgets.common.worker import Jobs, RunRequest
 from napari_stem.widgets.genes.map_display import MapDisplay
-from napari_stem.widgets.model.model_control import ModelControl
+from napari_stem.widgets.model.model_control import ModelControl, RunControl
 from napari_stem.widgets.model.prediction_control import PredictionControl
-from napari_stem.widgets.model.run_control import RunControl
-from napari_stem.widgets.regions.region_control import RegionControl
+from napari_stem.widgets.regions.region_panel import RegionControl
 from napari_stem.widgets.session_control import SessionControl
 from napari_stem.widgets.session_view import SessionView
 from napari_stem.widgets.slide.adopting import Adopting
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from napari_stem.geometry import Region, Spots
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.dropping import Kind
-    from napari_stem.widgets.dock import Panels
+    from napari_stem.widgets.panels import Panels
 
 
 class Coordinator(QObject):
@@ -58,22 +57,20 @@ class Coordinator(QObject):
         self._jobs.failed.connect(partial(tell_error, viewer))
         self._is_click_waiting = False
         self._counted = (0, 0, 0.0)  # regions, spots, mm2
-        self.slides = SlideControl(viewer, self._jobs, panels.slide, parent=self)
+        self.slides = SlideControl(viewer, self._jobs, panels.slide)
         self.maps = MapDisplay(
             viewer, self._jobs, panels.genes, panels.inspect, panels.export, parent=self
         )
         self.slides.activated.connect(self.maps.activate)
         self.regions = RegionControl(
-            viewer, self._jobs, panels.region, self.slides, panels.model.pitch.value, parent=self
+            viewer, self._jobs, panels.region, self.slides, panels.model.pitch.value
         )
         self.predictions = PredictionControl(
-            self._jobs, panels.model.predictions, self.maps, self.slides, parent=self
+            self._jobs, panels.model.predictions, self.maps, self.slides
         )
-        self.models = ModelControl(
-            self._jobs, panels.model, self.slides, model_folders, parent=self
-        )
-        self.scale = ScaleControl(self._jobs, panels.model, self.slides, parent=self)
-        self.runs = RunControl(self._jobs, panels.model, self.maps, self.predictions, parent=self)
+        self.models = ModelControl(self._jobs, panels.model, self.slides, model_folders)
+        self.scale = ScaleControl(self._jobs, panels.model.scale_warning, self.slides)
+        self.runs = RunControl(self._jobs, panels.model, self.maps, self.predictions)
         self.exports = ExportControl(self._jobs, panels.export, self._exportable, parent=self)
         self._add_looking(viewer)
         self._add_files(viewer)
@@ -102,15 +99,7 @@ class Coordinator(QObject):
             view,
             parent=self,
         )
-        self.adopting = Adopting(
-            viewer,
-            jobs,
-            self.slides,
-            self.regions,
-            self.predictions,
-            self.measured,
-            parent=self,
-        )
+        self.adopting = Adopting(self.slides, self.regions, self.predictions, self.measured)
         openers: dict[Kind, Callable[[Path], None]] = {
             "slide": lambda path: self.slides.open(str(path)),
             "regions": partial(self._open_on_slide, self.regions.load),
@@ -121,7 +110,7 @@ class Coordinator(QObject):
             "spatialdata": self.adopting.show_layers,
             "exported": lambda path: jobs.start(unpacked, path, done=self.predictions.open),
         }
-        self.dropped = Dropped(jobs, self.slides, openers, parent=self)
+        self.dropped = Dropped(jobs, self.slides, openers)
 
     def _open_on_slide(self, load: Callable[[str], None], path: Path) -> None:
         """Open what belongs on a slide; without one as layers of its own, where it can be."""
@@ -183,20 +172,16 @@ class Coordinator(QObject):
         self.slides.resized.connect(lambda _: self.road_went_on.emit("Region"))
         self.regions.counted.connect(self._on_counted)
         self.regions.neighbourhood_clicked.connect(self._run_clicked)
-        self.models.listed.connect(self._tell_hints)
         self.models.changed.connect(self._tell_hints)
         self.models.about.changed.connect(self._on_about_changed)
-        for teller in (self.regions, self.exports, self.sessions):
+        for teller in (self.exports, self.sessions):
             teller.told.connect(show_info)
-        panels.model.model_chosen.connect(lambda _: self._tell_hints())
-        panels.model.pitch_changed.connect(lambda _: self.regions.count_soon())
-        panels.model.run_requested.connect(self.run)
-        panels.model.cancel_requested.connect(self.runs.cancel)
-        self.runs.started.connect(self._on_run_started)
+        panels.model.models.chosen.connect(lambda _: self._tell_hints())
+        panels.model.pitch.valueChanged.connect(lambda _: self.regions.count_soon())
+        panels.model.run_button.clicked.connect(self.run)
         self.runs.ended.connect(self._on_run_ended)
         self.predictions.shown.connect(self._on_shown)
         self.predictions.put_away.connect(self._on_put_away)
-        self.predictions.told.connect(show_info)
         panels.genes.gene_chosen.connect(lambda _: self._tell_hints())
 
     def _on_activated(self, slide: Slide | None) -> None:
@@ -215,9 +200,6 @@ class Coordinator(QObject):
     def _on_about_changed(self) -> None:
         self.models.about.count_patches(self._drawn())
         self._tell_hints()
-
-    def _on_run_started(self, slide: Slide) -> None:
-        self.regions.layers.raise_outlines(slide)
 
     def _on_shown(self, slide: Slide) -> None:
         self.regions.layers.raise_outlines(slide)

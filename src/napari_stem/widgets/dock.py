@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,23 +11,12 @@ from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QApplication, QFrame, QVBoxLayout, QWidget
 
 from napari_stem.widgets.common import keys
-from napari_stem.widgets.common.memory import Remembered, recall, remember
+from napari_stem.widgets.common.memory import recall, remember
 from napari_stem.widgets.common.parts import Folding, Road, RoadView
 from napari_stem.widgets.coordinator import Coordinator
-from napari_stem.widgets.genes.genes_panel import GenesPanel
-from napari_stem.widgets.genes.map_look_box import MapLook
 from napari_stem.widgets.menu_bar import MenuBar
-from napari_stem.widgets.model.model_panel import ModelPanel
-from napari_stem.widgets.regions.region_panel import RegionPanel
-from napari_stem.widgets.slide.overview_window import OverviewWindow
-from napari_stem.widgets.slide.slide_panel import SlidePanel
-from napari_stem.widgets.slide.tissue_box import remembered_settings
-from napari_stem.widgets.views.analysis_panel import AnalysisPanel
-from napari_stem.widgets.views.compare_panel import ComparePanel
-from napari_stem.widgets.views.export_panel import ExportPanel
-from napari_stem.widgets.views.inspect_panel import InspectPanel
-from napari_stem.widgets.views.measured_panel import MeasuredPanel
-from napari_stem.widgets.views.uncertainty_panel import UncertaintyPanel
+from napari_stem.widgets.panels import Panels
+from napari_stem.widgets.slide.overview import OverviewWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,80 +36,6 @@ if TYPE_CHECKING:
 WIDTH = 350
 VIEWER_OVERVIEW = keys.OVERVIEW.sequence.replace("+", "-")  # as napari writes it
 SCROLL_BAR_GAP = 6
-
-
-@dataclass(frozen=True)
-class Panels:
-    """The stations of the road."""
-
-    slide: SlidePanel
-    region: RegionPanel
-    model: ModelPanel
-    genes: GenesPanel
-    uncertainty: UncertaintyPanel
-    inspect: InspectPanel
-    compare: ComparePanel
-    measured: MeasuredPanel
-    analysis: AnalysisPanel
-    export: ExportPanel
-
-    @classmethod
-    def new(cls, remembered: Remembered) -> Panels:
-        """Panels as the user left them."""
-        panels = cls(
-            slide=SlidePanel(remembered.folder),
-            region=RegionPanel(
-                remembered.region_folder,
-                remembered.n_click_spots,
-                remembered_settings(remembered.tissue_sensitivity, remembered.tissue_min_area_mm2),
-            ),
-            model=ModelPanel(remembered),
-            genes=GenesPanel(),
-            uncertainty=UncertaintyPanel(),
-            inspect=InspectPanel(),
-            compare=ComparePanel(),
-            measured=MeasuredPanel(remembered.folder),
-            analysis=AnalysisPanel(remembered.export_folder),
-            export=ExportPanel(remembered.export_folder),
-        )
-        panels.genes.look.show_look(MapLook.of_names(vars(remembered)))
-        return panels
-
-    def titled(self) -> dict[str, QWidget]:
-        """Panels by the titles that users read, in the order of the road."""
-        return {
-            "Slide": self.slide,
-            "Region": self.region,
-            "Model": self.model,
-            "Genes": self.genes,
-            "Uncertainty": self.uncertainty,
-            "Inspect": self.inspect,
-            "Compare": self.compare,
-            "Measured data": self.measured,
-            "Spatial analysis": self.analysis,
-            "Export": self.export,
-        }
-
-    def choices(self) -> Remembered:
-        """Return what to remember of them."""
-        settings, look = self.model.settings(), self.genes.look.look()
-        return Remembered(
-            folder=self.slide.folder,
-            export_folder=self.export.folder,
-            model_name=self.model.model_name() or Remembered.model_name,
-            n_draws=settings.n_draws,
-            n_steps=settings.n_steps,
-            seed=settings.seed,
-            device=settings.device,
-            **look.as_names(),
-            region_folder=self.region.folder,
-            n_click_spots=self.region.click_size.value(),
-            tissue_sensitivity=self.region.tissue.settings().sensitivity,
-            tissue_min_area_mm2=self.region.tissue.settings().min_area_mm2,
-            encoder_folder=self.model.encoders.window_of_all.folder,
-            works_offline=int(self.model.encoders.window_of_all.is_offline_chosen),
-            pace=self.model.pace.as_text(),
-        )
 
 
 class StemDock(QWidget):
@@ -150,7 +64,7 @@ class StemDock(QWidget):
         self.coordinator = Coordinator(viewer, self.panels, remembered.model_folders, parent=self)
         self.coordinator.road_went_on.connect(self._open_part)
         self.coordinator.hints_changed.connect(self._show_hints)
-        self._connect_menu()
+        self._fill_menu()
         self._add_keys()
         self.setAcceptDrops(True)
         self.coordinator.slides.announce()
@@ -253,12 +167,21 @@ class StemDock(QWidget):
         layout.addWidget(scroll, 1)
         self.setMinimumWidth(WIDTH)
 
-    def _connect_menu(self) -> None:
-        coordinator = self.coordinator
-        self.menu.overview_wanted.connect(self.toggle_overview)
-        self.menu.session_to_save.connect(coordinator.sessions.save)
-        self.menu.session_to_load.connect(coordinator.sessions.load)
-        self.menu.prediction_to_open.connect(lambda path: coordinator.predictions.open(Path(path)))
+    def _fill_menu(self) -> None:
+        sessions, menu = self.coordinator.sessions, self.menu
+        menu.add("Save session…", self.ask_where_to_save)
+        menu.add("Restore session…", lambda: menu.ask_for_session(sessions.load))
+        menu.add_separator()
+        menu.add("Open prediction…", lambda: menu.ask_for_prediction(self._open_prediction))
+        menu.add_separator()
+        menu.add(f"Overview window\t{keys.OVERVIEW.sequence}", self.toggle_overview)
+
+    def ask_where_to_save(self) -> None:
+        """Ask for a session file to write."""
+        self.menu.ask_where_to_save(self.coordinator.sessions.save)
+
+    def _open_prediction(self, path: str) -> None:
+        self.coordinator.predictions.open(Path(path))
 
     def _add_keys(self) -> None:
         regions, model = self.coordinator.regions, self.panels.model
@@ -266,7 +189,7 @@ class StemDock(QWidget):
             keys.RUN: model.run_button.click,
             keys.UNDO: regions.undo,
             keys.REDO: regions.redo,
-            keys.SAVE: self.menu.ask_where_to_save,
+            keys.SAVE: self.ask_where_to_save,
             keys.WHOLE_SLIDE: self.coordinator.slides.fit,
             keys.OVERVIEW: self.toggle_overview,
             keys.HELP: self.menu.show_help,

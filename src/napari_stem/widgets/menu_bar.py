@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QToolButton, QWidget
+from qtpy.QtWidgets import QFileDialog, QMenu, QToolButton, QWidget
 
-from napari_stem.widgets.common.keys import OVERVIEW, HelpBox
-from napari_stem.widgets.common.parts import note
+from napari_stem.widgets.common.keys import HelpBox
+from napari_stem.widgets.common.parts import note, row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,19 +18,19 @@ SESSIONS = "Sessions (*.json);;All files (*)"
 
 
 class MenuBar(QWidget):
-    """Asks for sessions and predictions; shows the keys."""
+    """Asks for sessions and predictions; shows the keys.
 
-    session_to_save = Signal(str)  # path
-    session_to_load = Signal(str)
-    prediction_to_open = Signal(str)
-    overview_wanted = Signal()
+    Parameters
+    ----------
+    folder
+        Where sessions were last saved to.
+    """
 
-    def __init__(self, folder: str = "", parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, folder: str = "") -> None:
+        super().__init__()
         self.folder = folder
-        notice = note(NOTICE)
-        notice.setObjectName("notice")
-        self.notice = notice
+        self.notice = note(NOTICE)
+        self.notice.setObjectName("notice")
         self.menu_button = QToolButton()
         self.menu_button.setText("File ▾")
         self.menu_button.setStyleSheet("QToolButton::menu-indicator { image: none; }")
@@ -39,17 +38,24 @@ class MenuBar(QWidget):
             "Save or restore what is open; open a stored prediction; see where you are"
         )
         self.menu_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self.menu_button.setMenu(self._menu())
+        self._menu = QMenu(self)
+        self.menu_button.setMenu(self._menu)
         self.help_button = QToolButton()
         self.help_button.setText("?")
         self.help_button.setToolTip("Keys and gestures (F1)")
         self.help_button.clicked.connect(self.show_help)
         self.help_box: HelpBox | None = None
-        layout = QHBoxLayout(self)
+        layout = row(self.notice, self.menu_button, self.help_button, stretched=0)
         layout.setContentsMargins(0, 0, 6, 0)
-        layout.addWidget(notice, 1)
-        layout.addWidget(self.menu_button)
-        layout.addWidget(self.help_button)
+        self.setLayout(layout)
+
+    def add(self, title: str, act: Callable[[], object]) -> None:
+        """Offer something in the menu."""
+        self._menu.addAction(title, act)
+
+    def add_separator(self) -> None:
+        """Draw a line below what was added last."""
+        self._menu.addSeparator()
 
     def show_help(self) -> None:
         """Open the window with the keys."""
@@ -58,33 +64,25 @@ class MenuBar(QWidget):
         self.help_box.show()
         self.help_box.raise_()
 
-    def ask_where_to_save(self) -> None:
+    def ask_where_to_save(self, save: Callable[[str], None]) -> None:
         """Ask for a session file to write."""
         suggested = str(Path(self.folder) / "session.json")
         path, _ = QFileDialog.getSaveFileName(self, "Save session", suggested, SESSIONS)
-        self._tell(path, self.session_to_save.emit)
+        self._hand_on(path, save)
 
-    def _menu(self) -> QMenu:
-        menu = QMenu(self)
-        menu.addAction("Save session…", self.ask_where_to_save)
-        menu.addAction("Restore session…", self._ask_for_session)
-        menu.addSeparator()
-        menu.addAction("Open prediction…", self._ask_for_prediction)
-        menu.addSeparator()
-        menu.addAction(f"Overview window\t{OVERVIEW.sequence}", self.overview_wanted.emit)
-        return menu
-
-    def _ask_for_session(self) -> None:
+    def ask_for_session(self, load: Callable[[str], None]) -> None:
+        """Ask for a session file to restore."""
         path, _ = QFileDialog.getOpenFileName(self, "Restore session", self.folder, SESSIONS)
-        self._tell(path, self.session_to_load.emit)
+        self._hand_on(path, load)
 
-    def _ask_for_prediction(self) -> None:
+    def ask_for_prediction(self, load: Callable[[str], None]) -> None:
+        """Ask for the folder of a stored prediction."""
         path = QFileDialog.getExistingDirectory(
             self, "Open a prediction (a .zarr folder)", self.folder
         )
-        self._tell(path, self.prediction_to_open.emit)
+        self._hand_on(path, load)
 
-    def _tell(self, path: str, tell: Callable[[str], None]) -> None:
+    def _hand_on(self, path: str, act: Callable[[str], None]) -> None:
         if path:
             self.folder = str(Path(path).parent)
-            tell(path)
+            act(path)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.genes_panel import GenesPanel
     from napari_stem.widgets.model.prediction_control import PredictionControl
-    from napari_stem.widgets.regions.region_control import RegionControl
+    from napari_stem.widgets.regions.region_panel import RegionControl
     from napari_stem.widgets.session_view import SessionView
     from napari_stem.widgets.slide.slide_control import SlideControl
     from napari_stem.widgets.views.measured_control import MeasuredControl

@@ -106,14 +106,13 @@ class Dropped(QObject):
         jobs: Jobs,
         slides: SlideControl,
         openers: Mapping[Kind, Callable[[Path], None]],
-        parent: QObject | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__(slides)
         self._jobs, self._openers = jobs, openers
         self._waiting: list[tuple[Kind, Path]] = []
         self._n_slides = 0  # on their way
         self._is_closed = False
-        slides.opened.connect(lambda _: self._came())
+        slides.opened.connect(self._came)
         slides.not_opened.connect(self._came)
 
     def watch(self, window: QWidget) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_stem.settings import SamplingSettings
 
 # A laptop with two processor cores: to look at one spot, and for one denoising step of one sample.
 LOOK_S = 0.12
@@ -31,20 +35,13 @@ class Pace:
             self._factors = {}
 
     def measured(
-        self,
-        device: str,
-        n_spots: int,
-        n_draws: int,
-        n_steps: int,
-        seconds: float,
-        *,
-        looks: bool = True,
+        self, settings: SamplingSettings, n_spots: int, seconds: float, *, looks: bool = True
     ) -> None:
         """Learn from a run; runs of few spots say more about starting than about pace.
 
         Parameters
         ----------
-        device, n_spots, n_draws, n_steps
+        settings, n_spots
             What it was.
         seconds
             How long it took.
@@ -53,16 +50,15 @@ class Pace:
         """
         if n_spots < LEAST_SPOTS or seconds <= 0:
             return
-        factor = seconds / _laptop_s(n_spots, n_draws, n_steps, looks=looks)
-        key = _key(device, looks=looks)
+        factor = seconds / _laptop_s(settings, n_spots, looks=looks)
+        key = _key(settings.device, looks=looks)
         self._factors[key] = [*self._factors.get(key, []), factor][-KEPT:]
 
-    def estimate_s(
-        self, device: str, n_spots: int, n_draws: int, n_steps: int, *, looks: bool = True
-    ) -> float:
+    def estimate_s(self, settings: SamplingSettings, n_spots: int, *, looks: bool = True) -> float:
         """Seconds that a run will take, about."""
+        device = settings.device
         factors = self._factors.get(_key(device, looks=looks)) or self._factors.get(device)
-        laptop_s = _laptop_s(n_spots, n_draws, n_steps, looks=looks)
+        laptop_s = _laptop_s(settings, n_spots, looks=looks)
         return laptop_s * (median(factors) if factors else 1.0)
 
     def is_measured(self, device: str, *, looks: bool = True) -> bool:
@@ -78,5 +74,5 @@ def _key(device: str, *, looks: bool) -> str:
     return device if looks else f"{device}, embeddings from a file"
 
 
-def _laptop_s(n_spots: int, n_draws: int, n_steps: int, *, looks: bool) -> float:
-    return START_S + n_spots * (LOOK_S * looks + STEP_S * n_draws * n_steps)
+def _laptop_s(settings: SamplingSettings, n_spots: int, *, looks: bool) -> float:
+    return START_S + n_spots * (LOOK_S * looks + STEP_S * settings.n_draws * settings.n_steps)

@@ -1,17 +1,22 @@
-"""All encoders in a window of their own: which are ready, what each is, how to get it."""
+"""All encoders in a window of their own: which are ready, what each is, how to get it.
+
+Rows are those of `napari_stem.encoders.registry.list_encoders`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import (
     QCheckBox,
-    QFileDialog,
+    QDialog,
+    QDialogButtonBox,
     QGroupBox,
-    QHBoxLayout,
     QHeaderView,
+    QLineEdit,
     QPushButton,
     QTreeWidget,
     QTreeWidgetItem,
@@ -19,71 +24,172 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_stem.encoders.hub_settings import TOKEN_PAGE
 from napari_stem.widgets.common.download_control import DownloadRow
-from napari_stem.widgets.common.parts import link, linked_note, note
-from napari_stem.widgets.model import encoder_words
-from napari_stem.widgets.model.token_dialog import TokenDialog
+from napari_stem.widgets.common.parts import button, link, linked_note, note, row
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from napari_stem.widgets.model.encoder_words import Row
+Row = Mapping[str, Any]
 
+GETTABLE = ("needs download", "gated")
 TITLES = ("Encoder", "State", "Licence")
 SIZE = (680, 640)
 FOLDER_TIP = (
     "For computers without internet: a folder with one folder per encoder, named like it, with the files of "
     "its page (such as uni/pytorch_model.bin)"
 )
-
-
 OFFLINE_TIP = "Ask no network: use only what is on this computer"
 OFFLINE_TOLD = " (HF_HUB_OFFLINE says so this time; it is not remembered)"
 
 
+def names_of(encoder: str) -> tuple[str, ...]:
+    """Name the encoders that a (possibly combined) name asks for, each once.
+
+    Raises
+    ------
+    EncoderError
+        One is unknown.
+    """
+    from napari_stem.encoders.names import parse_name
+
+    return tuple(dict.fromkeys(part.name for part in parse_name(encoder)))
+
+
+def unknown(encoder: str) -> Row:
+    """Row of an encoder that is none of ours, as of a model that was trained on somebody's embeddings."""
+    reason = "read the slide's embeddings from a file (“Embeddings” below)"
+    return {"name": encoder, "status": "not known here", "why_not": reason, "page": "", "gate": ""}
+
+
+def size(row: Row) -> str:
+    """Size of the download."""
+    return f"{row['size_mb']:,} MB"
+
+
+def state(row: Row) -> str:
+    """State in a word or two, as the command line has it."""
+    if row["status"] == "needs download":
+        return f"needs download ({size(row)})"
+    if row["status"] == "gated":
+        return f"gated ({size(row)})"
+    return str(row["status"])
+
+
+def message(row: Row) -> str:
+    """State and what to do, as rich text with addresses to click."""
+    name = escape(str(row["name"]))
+    if row["status"] == "ready":
+        return f"Encoder: {name}, ready"
+    if row["status"] == "needs download":
+        return f"Encoder: {name} needs a download of {size(row)} from {link(str(row['page']), 'its page')}."
+    if row["status"] == "gated":
+        terms = link(str(row["page"]), "accept its terms here")
+        return (
+            f"Encoder: {name} is gated: {terms} with your account at Hugging Face, enter your token, "
+            f"then download {size(row)}."
+        )
+    reason = escape(str(row["why_not"]))
+    if row["page"]:
+        reason = reason.replace(escape(str(row["page"])), link(str(row["page"])))
+    return f"Encoder: {name} is {row['status']}: {reason}."
+
+
+def missing(rows: Iterable[Row]) -> str:
+    """Say what has to be done before a run, in a sentence; empty where all are ready."""
+    lacking = [row for row in rows if row["status"] != "ready"]
+    if not lacking:
+        return ""
+    first = lacking[0]
+    name = f"encoder “{first['name']}”"
+    if first["status"] == "gated":
+        return f"Accept the terms of {name} and download it first (see above)."
+    if first["status"] == "needs download":
+        return f"Download {name} first (see above)."
+    return f"The model needs {name}, which is {first['status']} (see above)."
+
+
+class TokenDialog(QDialog):
+    """Asks for a Hugging Face token; it is handed on once and kept nowhere."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Hugging Face token")
+        text = linked_note(
+            "Encoders whose terms must be accepted come only to people whom Hugging Face knows. Make a token "
+            f"that may read on {link(TOKEN_PAGE)} and paste it here. Hugging Face's own "
+            "library checks and stores it on this computer; this program does not keep it."
+        )
+        self.field = QLineEdit()
+        self.field.setEchoMode(QLineEdit.EchoMode.Password)
+        self.field.setPlaceholderText("hf_…")
+        standard = QDialogButtonBox.StandardButton
+        self.buttons = QDialogButtonBox(standard.Ok | standard.Cancel)
+        self._ok = self.buttons.button(standard.Ok)
+        self._ok.setEnabled(False)
+        layout = QVBoxLayout(self)
+        for widget in (text, self.field, self.buttons):
+            layout.addWidget(widget)
+        self.setMinimumWidth(420)
+        self.field.textChanged.connect(lambda typed: self._ok.setEnabled(bool(typed.strip())))
+        self.buttons.accepted.connect(self.accept)
+        self.buttons.rejected.connect(self.reject)
+        self.rejected.connect(self.field.clear)
+
+    def take(self) -> str:
+        """Return what was entered, and empty the field."""
+        token = str(self.field.text().strip())
+        self.field.clear()
+        return token
+
+
 class EncoderWindow(QWidget):
-    """Lists encoders; asks for downloads, for a token, for a folder."""
+    """Lists encoders, and where they come from.
 
-    download_requested = Signal(object)  # names of encoders
-    token_entered = Signal(str)
-    forget_requested = Signal()
-    folder_chosen = Signal(str)  # empty: none any more
-    offline_changed = Signal(bool)
+    Parameters
+    ----------
+    folder
+        In which encoders of the user's own lie; empty: none.
+    is_offline
+        Whether the user chose to ask no network.
+    """
 
-    def __init__(
-        self, folder: str = "", *, is_offline: bool = False, parent: QWidget | None = None
-    ) -> None:
+    def __init__(self, folder: str, *, is_offline: bool, parent: QWidget) -> None:
         super().__init__(parent, Qt.WindowType.Window)
         self.setWindowTitle("Encoders")
         self.folder = folder
-        self._is_offline_chosen = is_offline
+        self.is_offline_chosen = is_offline  # by the user, to be remembered
         self._rows: dict[str, Row] = {}
         self._is_busy = False
         self.tree = QTreeWidget()
         self.details = linked_note()
         self.download_button = QPushButton("Download")
         self.row = DownloadRow()
-        self.token_text, self.folder_text = note(""), note("")
+        self.token_text, self.folder_text = note(), note()
         self.token_button = QPushButton("Enter token…")
         self.forget_button = QPushButton("Forget token")
-        self.folder_button = QPushButton("Use a folder…")
+        self.folder_button = button("Use a folder…", FOLDER_TIP)
         self.no_folder_button = QPushButton("Use none")
         self.offline = QCheckBox("Work offline")
+        self.offline.setChecked(is_offline)
+        self.offline.setToolTip(OFFLINE_TIP)
         self.token_dialog = TokenDialog(self)
-        self._set_up(is_offline=is_offline)
         self._lay_out()
         self.resize(*SIZE)
+        self.tree.currentItemChanged.connect(self._show_details)
+        self.token_button.clicked.connect(self.token_dialog.open)
 
     def show_encoders(self, rows: Sequence[Row]) -> None:
         """List encoders anew."""
         chosen = self.chosen()
-        self._rows = {str(row["name"]): row for row in rows}
+        self._rows = {str(each["name"]): each for each in rows}
         self.tree.clear()
-        for name, row in self._rows.items():
-            item = QTreeWidgetItem([name, encoder_words.state(row), str(row["licence"])])
-            item.setToolTip(0, str(row["description"]))
-            item.setToolTip(1, str(row["why_not"] or ""))
-            if row["status"] == "ready":
+        for name, each in self._rows.items():
+            item = QTreeWidgetItem([name, state(each), str(each["licence"])])
+            item.setToolTip(0, str(each["description"]))
+            item.setToolTip(1, str(each["why_not"] or ""))
+            if each["status"] == "ready":
                 font = item.font(1)
                 font.setBold(True)
                 item.setFont(1, font)
@@ -127,85 +233,44 @@ class EncoderWindow(QWidget):
                 f"{folder} holds no encoder: put each into a folder named like it, such as uni."
             )
 
-    @property
-    def is_offline_chosen(self) -> bool:
-        """Whether working offline is the user's own choice, to be remembered."""
-        return self._is_offline_chosen
-
-    def show_offline(self, *, is_offline: bool) -> None:
+    def show_offline(self, is_offline: bool) -> None:
         """Show how it stands, such as by the environment; no choice of the user's."""
-        self.offline.blockSignals(True)
-        self.offline.setChecked(is_offline)
-        self.offline.blockSignals(False)
-        is_told = is_offline and not self._is_offline_chosen
+        with QSignalBlocker(self.offline):
+            self.offline.setChecked(is_offline)
+        is_told = is_offline and not self.is_offline_chosen
         self.offline.setToolTip(f"{OFFLINE_TIP}{OFFLINE_TOLD}" if is_told else OFFLINE_TIP)
 
-    def _choose_offline(self, is_wanted: bool) -> None:
-        self._is_offline_chosen = is_wanted
-        self.offline.setToolTip(OFFLINE_TIP)
-        self.offline_changed.emit(is_wanted)
-
-    def ask_for_token(self) -> None:
-        """Open the password field."""
-        self.token_dialog.open()
-
-    def ask_for_folder(self) -> None:
-        """Ask where the encoders lie."""
-        folder = QFileDialog.getExistingDirectory(
-            self, "Choose the folder of encoders", self.folder
-        )
-        if folder:
-            self.folder_chosen.emit(folder)
-
     def _show_details(self) -> None:
-        row = self._rows.get(self.chosen())
-        is_gettable = row is not None and row["status"] in encoder_words.GETTABLE
+        chosen = self._rows.get(self.chosen())
+        is_gettable = chosen is not None and chosen["status"] in GETTABLE
         self.download_button.setVisible(is_gettable and not self._is_busy)
-        if row is None:
+        if chosen is None:
             self.details.setText("")
             return
-        self.download_button.setText(f"Download {row['name']} ({encoder_words.size(row)})")
-        lines = [f"<b>{escape(str(row['description']))}</b>", encoder_words.told(row)]
-        if row["mpp"]:
-            lines.append(f"Trained at {row['mpp']:g} µm per pixel, {row['px']} px.")
-        if row["page"]:
-            lines.append(link(str(row["page"])))
+        self.download_button.setText(f"Download {chosen['name']} ({size(chosen)})")
+        lines = [f"<b>{escape(str(chosen['description']))}</b>", message(chosen)]
+        if chosen["mpp"]:
+            lines.append(f"Trained at {chosen['mpp']:g} µm per pixel, {chosen['px']} px.")
+        if chosen["page"]:
+            lines.append(link(str(chosen["page"])))
         self.details.setText("<br>".join(lines))
 
-    def _set_up(self, *, is_offline: bool) -> None:
+    def _lay_out(self) -> None:
         self.tree.setHeaderLabels(TITLES)
         self.tree.setRootIsDecorated(False)
         header = self.tree.header()
         header.setStretchLastSection(True)
         for column in (0, 1):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
-        self.offline.setChecked(is_offline)
-        self.offline.setToolTip(OFFLINE_TIP)
-        self.folder_button.setToolTip(FOLDER_TIP)
-        self.tree.currentItemChanged.connect(lambda *_: self._show_details())
-        self.download_button.clicked.connect(lambda: self.download_requested.emit([self.chosen()]))
-        self.token_button.clicked.connect(self.ask_for_token)
-        self.token_dialog.entered.connect(self.token_entered)
-        self.forget_button.clicked.connect(self.forget_requested)
-        self.folder_button.clicked.connect(self.ask_for_folder)
-        self.no_folder_button.clicked.connect(lambda: self.folder_chosen.emit(""))
-        self.offline.toggled.connect(self._choose_offline)
-
-    def _lay_out(self) -> None:
         layout = QVBoxLayout(self)
         layout.addWidget(self.tree, 1)
         for widget in (self.details, self.download_button, self.row):
             layout.addWidget(widget)
         getting = QGroupBox("Where encoders come from")
         inner = QVBoxLayout(getting)
-        for text, buttons in (
-            (self.token_text, (self.token_button, self.forget_button)),
-            (self.folder_text, (self.folder_button, self.no_folder_button)),
-        ):
-            line = QHBoxLayout()
-            line.addWidget(text, 1)
-            for button in buttons:
-                line.addWidget(button)
-            inner.addLayout(line)
+        inner.addLayout(row(self.token_text, self.token_button, self.forget_button, stretched=0))
+        inner.addLayout(
+            row(self.folder_text, self.folder_button, self.no_folder_button, stretched=0)
+        )
         inner.addWidget(self.offline)
         layout.addWidget(getting)

@@ -1,23 +1,33 @@
-"""Models: listed, described, loaded ahead of the run; and what is missing before they can predict."""
+"""Models and runs: listed, added, loaded ahead; what is missing before one can predict; one run at a time."""
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QFileDialog
 
 from napari_stem.widgets.common.download_control import DownloadControl
-from napari_stem.widgets.model.encoder_control import EncoderControl
-from napari_stem.widgets.slide.about_slide_control import AboutSlideControl
+from napari_stem.widgets.common.parts import count, one_shot
+from napari_stem.widgets.common.worker import RunStarted
+from napari_stem.widgets.model.encoder_box import EncoderControl
+from napari_stem.widgets.slide.about_slide_box import AboutSlideControl
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Mapping
 
     from napari_stem.model.bundle import Model
-    from napari_stem.widgets.common.worker import Jobs
+    from napari_stem.predict import PredictionProgress
+    from napari_stem.results import Prediction
+    from napari_stem.slide.base import Slide
+    from napari_stem.widgets.common.worker import Jobs, RunRequest
+    from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.model.model_panel import ModelPanel
+    from napari_stem.widgets.model.prediction_control import PredictionControl
     from napari_stem.widgets.slide.slide_control import SlideControl
 
 # of `list_models`, with the ``config``, and the ``folder`` (or zip) of a model that the user added
@@ -27,40 +37,41 @@ SEEN_MS = 1500  # by then a slide has been drawn, which loading libraries would 
 
 
 class ModelControl(QObject):
-    """Does what the model panel asks for, up to the run."""
+    """Does what the model panel asks for, up to the run.
 
-    listed = Signal()
+    Parameters
+    ----------
+    jobs, panel, slides
+        What it works with.
+    folders
+        Of models that the user added, as `folders` gives them.
+    """
+
     changed = Signal()  # what is missing, or no more
 
     def __init__(
-        self,
-        jobs: Jobs,
-        panel: ModelPanel,
-        slides: SlideControl,
-        folders: str = "",
-        parent: QObject | None = None,
+        self, jobs: Jobs, panel: ModelPanel, slides: SlideControl, folders: str = ""
     ) -> None:
-        super().__init__(parent)
+        super().__init__(panel)
         self._jobs, self._panel, self._slides = jobs, panel, slides
+        self._choice = choice = panel.models
         self._models: dict[str, Entry] = {}
         self._loaded_name = ""
         self._is_pitch_stated = False  # by the user; a model's own no longer replaces it
-        self.encoders = EncoderControl(jobs, panel.encoders, parent=self)
-        self.about = AboutSlideControl(jobs, panel.about, slides, parent=self)
-        self.downloads = DownloadControl(jobs, (panel.models.row,), parent=self)
-        panel.pitch_changed.connect(self._on_pitch)
-        panel.model_chosen.connect(self._choose)
-        panel.folder_requested.connect(self.add_folder)
-        panel.models.fetched.connect(self.fetch)
-        panel.models.removed.connect(self._remove)
-        self.downloads.ended.connect(partial(panel.models.show_fetching, is_busy=False))
+        self.encoders = EncoderControl(jobs, panel.encoders)
+        self.about = AboutSlideControl(jobs, panel.about, slides)
+        self.downloads = DownloadControl(jobs, (choice.row,), parent=self)
+        panel.pitch.valueChanged.connect(self._on_pitch)
+        choice.chosen.connect(self._choose)
+        choice.folder_action.triggered.connect(self._ask_for_folder)
+        choice.zip_action.triggered.connect(self._ask_for_zip)
+        choice.hub_button.clicked.connect(self._fetch)
+        choice.remove_action.triggered.connect(self._remove)
+        self.downloads.ended.connect(partial(choice.show_fetching, is_busy=False))
         self.encoders.changed.connect(self._tell_missing)
         self.about.changed.connect(self._tell_missing)
-        self._seeing = QTimer(self)
-        self._seeing.setSingleShot(True)
-        self._seeing.setInterval(SEEN_MS)
-        self._seeing.timeout.connect(self._load_ahead)
-        slides.activated.connect(lambda _: self._seeing.start())
+        seeing = one_shot(self, SEEN_MS, self._load_ahead)
+        slides.activated.connect(lambda _: seeing.start())
         jobs.start(_list_models, folders.splitlines(), done=self._show)
 
     def folders(self) -> str:
@@ -72,34 +83,48 @@ class ModelControl(QObject):
         """Add a model folder or zip to the list and choose it."""
         self._jobs.start(_told, folder, done=self._add)
 
-    def fetch(self, repository: str) -> None:
-        """Download a model from Hugging Face, add it to the list and choose it."""
-        if self.downloads.is_busy:
-            return
-        self._panel.models.show_fetching(is_busy=True)
-        self.downloads.start("model", [repository], lambda folder: self.add_folder(str(folder)))
-
     def close(self) -> None:
         """End downloads."""
         self.downloads.cancel()
         self.encoders.close()
 
-    def _add(self, model: Entry) -> None:
-        self._models.pop(str(model["folder"]), None)
-        self._models[str(model["folder"])] = model
-        self._panel.models.hub_line.setVisible(False)
-        self._panel.show_models(list(self._models.values()), str(model["folder"]))
+    def _ask_for_folder(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self._choice, "Choose a model's folder")
+        if folder:
+            self.add_folder(folder)
 
-    def _remove(self, name: str) -> None:
-        if self._models.pop(name, None) is not None:
-            self._panel.show_models(list(self._models.values()))
+    def _ask_for_zip(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(
+            self._choice, "Choose a packed model", "", "Models (*.zip)"
+        )
+        if path:
+            self.add_folder(path)
+
+    def _fetch(self) -> None:
+        """Download the model of a repository on Hugging Face, add it to the list and choose it."""
+        repository = self._choice.hub_field.text().strip()
+        if repository and not self.downloads.is_busy:
+            self._choice.show_fetching(is_busy=True)
+            self.downloads.start("model", [repository], lambda folder: self.add_folder(str(folder)))
+
+    def _add(self, model: Entry) -> None:
+        folder = str(model["folder"])
+        self._models.pop(folder, None)
+        self._models[folder] = model
+        self._choice.hub_line.setVisible(False)
+        self._choice.show_models(list(self._models.values()), folder)
+
+    def _remove(self) -> None:
+        if self._models.pop(self._choice.name(), None) is not None:
+            self._choice.show_models(list(self._models.values()))
 
     def _show(self, models: list[Entry]) -> None:
         self._models = {str(m.get("folder") or m["name"]): m for m in models}
-        self._panel.show_models(models)
-        self.listed.emit()
+        self._choice.show_models(models)
 
     def _choose(self, name: str) -> None:
+        if not name:
+            return
         model = self._models[name]
         config = model.get("config")
         limits: tuple[str, ...] = ()
@@ -110,7 +135,7 @@ class ModelControl(QObject):
             limits = tuple(config.card.get("limits", LIMITS))
             # whether it knows its domain is known once its weights are read
             warnings = warnings_of(calibrated=config.calibrated, knows_domain=True)
-        self._panel.models.show_card(_described(model), limits, warnings)
+        self._choice.show_card(_described(model), limits, warnings)
         self._loaded_name = ""
         self._is_pitch_stated = False
         self.encoders.want(str(model.get("encoder") or ""))
@@ -132,22 +157,101 @@ class ModelControl(QObject):
 
     def _load_ahead(self) -> None:
         """Load the chosen model, once there is a slide to run it on."""
-        name = self._panel.model_name()
+        name = self._choice.name()
         if name and name != self._loaded_name and self._slides.slide is not None:
             self._loaded_name = name
             self._jobs.start(_load_model, name, done=self._take)
 
-    def _on_pitch(self, _: float) -> None:
+    def _on_pitch(self) -> None:
         self._is_pitch_stated = True
 
     def _take(self, loaded: tuple[str, Model]) -> None:
         name, model = loaded
-        if name == self._panel.model_name():
+        if name == self._choice.name():
             if not self._is_pitch_stated:
                 self._panel.pitch.setValue(model.pitch_um)
                 self._is_pitch_stated = False
-            text = _described(self._models[name])
-            self._panel.models.show_card(text, model.limits, model.warnings)
+            self._choice.show_card(_described(self._models[name]), model.limits, model.warnings)
+
+
+class RunControl(QObject):
+    """Carries a run from the model panel to the maps."""
+
+    ended = Signal(bool)  # whether all spots are done
+
+    def __init__(
+        self, jobs: Jobs, panel: ModelPanel, maps: MapDisplay, predictions: PredictionControl
+    ) -> None:
+        super().__init__(panel)
+        self._jobs, self._panel, self._maps, self._predictions = jobs, panel, maps, predictions
+        self._began_s = 0.0
+        self._n_before = 0
+        self._looks = True  # through an encoder, else embeddings come from a file
+        self._stop: threading.Event | None = None
+        self._slide: Slide | None = None
+        self._prediction: Prediction | None = None
+        panel.cancel_button.clicked.connect(self.cancel)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a run is on its way."""
+        return self._stop is not None
+
+    def is_running_on(self, slide: Slide | None) -> bool:
+        """Whether a run predicts this slide."""
+        return slide is not None and self.is_running and slide is self._slide
+
+    def start(self, request: RunRequest) -> None:
+        """Begin a run; ignored while another is on its way."""
+        if self.is_running:
+            return
+        self._slide, self._prediction = request.slide, None
+        self._looks = request.embedder is None
+        self._panel.show_running("starting", 0, 0, None)
+        self._stop = self._jobs.start_run(
+            request, progressed=self._progressed, finished=self._finished
+        )
+
+    def cancel(self) -> None:
+        """Stop the run; what is finished stays on disk and on screen."""
+        if self._stop is not None:
+            self._stop.set()
+            self._panel.show_cancelling()
+
+    def _progressed(self, step: RunStarted | PredictionProgress) -> None:
+        if self._slide is None or self._stop is None:
+            return
+        if isinstance(step, RunStarted):
+            self._prediction = step.prediction
+            self._began_s, self._n_before = time.monotonic(), int(step.prediction.done.sum())
+            reliability = step.prediction.reliability
+            self._predictions.begin(self._slide, step.prediction, reliability)
+            return
+        self._maps.grow(self._slide)
+        if not self._stop.is_set():
+            self._panel.show_running(step.stage, step.n_done, step.n_spots, step.seconds_left)
+
+    def _finished(self, ended_by_itself: bool) -> None:
+        slide, prediction = self._slide, self._prediction
+        self._stop = self._slide = self._prediction = None
+        if slide is None or prediction is None:
+            self._panel.show_idle("Stopped before anything was predicted.")
+            self.ended.emit(False)
+            return
+        self._maps.finish(slide)
+        self._predictions.refresh(slide)
+        n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
+        seconds = time.monotonic() - self._began_s
+        self._panel.learn_pace(n_done - self._n_before, seconds, looks=self._looks)
+        if n_done == n_spots:
+            self._panel.show_idle(f"Done: {count(n_spots, 'spot')} predicted.")
+        elif ended_by_itself:
+            self._panel.show_idle(f"{n_done:,} of {count(n_spots, 'spot')} predicted.")
+        else:
+            self._panel.show_idle(
+                f"Stopped: {n_done:,} of {count(n_spots, 'spot')} predicted and kept. Run again to go on."
+            )
+        self.ended.emit(n_done == n_spots)
 
 
 def _described(model: Mapping[str, Any]) -> str:

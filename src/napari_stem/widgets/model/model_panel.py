@@ -4,28 +4,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
     QFormLayout,
-    QHBoxLayout,
+    QLineEdit,
+    QMenu,
     QProgressBar,
     QPushButton,
-    QVBoxLayout,
     QWidget,
 )
 
+from napari_stem.settings import MAX_STEPS, SamplingSettings
+from napari_stem.widgets.common.download_control import DownloadRow
+from napari_stem.widgets.common.form import Form
 from napari_stem.widgets.common.pace import Pace
-from napari_stem.widgets.common.parts import Folding, count, duration, note
+from napari_stem.widgets.common.parts import (
+    Folding,
+    button,
+    count,
+    duration,
+    note,
+    row,
+    row_widget,
+    stack,
+    warning,
+)
 from napari_stem.widgets.common.predictions_list import PredictionsList
 from napari_stem.widgets.model.encoder_box import EncoderBox
-from napari_stem.widgets.model.model_choice import ModelChoice
-from napari_stem.widgets.model.run_settings import RunSettings
 from napari_stem.widgets.slide.about_slide_box import AboutSlideBox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from napari_stem.settings import SamplingSettings
     from napari_stem.widgets.common.memory import Remembered
 
 STAGES = {
@@ -33,19 +45,111 @@ STAGES = {
     "embedding": "Looking at the tissue",
     "sampling": "Predicting",
 }
+DEVICES = (
+    ("Automatic", "auto"),
+    ("Processor (CPU)", "cpu"),
+    ("NVIDIA graphics card", "cuda"),
+    ("Apple graphics", "mps"),
+)
+DEVICE_TIP = "Where to compute; Automatic takes a graphics card if there is one"
+MOST_SAMPLES = 1000
+LARGEST_SEED = 2**31 - 1
+PITCH_UM = (5.0, 2000.0)
+
+
+class ModelChoice(QWidget):
+    """Lists models and says what the chosen one is for."""
+
+    chosen = Signal(str)  # name or folder; empty where none can be used
+
+    def __init__(self, wanted: str) -> None:
+        super().__init__()
+        self._wanted = wanted
+        self._models: dict[str, Mapping[str, Any]] = {}
+        self.box = QComboBox()
+        self.box.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.box.setToolTip(
+            "The model that predicts; it must have been made for this kind of tissue"
+        )
+        self.add_button = button("Add…", "Add a model that was trained or downloaded")
+        menu = QMenu(self.add_button)
+        self.folder_action = menu.addAction("Folder…")
+        self.zip_action = menu.addAction("Zip file…")
+        menu.addAction("From Hugging Face…", self.ask_for_repository)
+        menu.addSeparator()
+        self.remove_action = menu.addAction("Take the chosen one off the list")
+        self.add_button.setMenu(menu)
+        self.card, self.warning = note(), warning()
+        self.hub_field = QLineEdit()
+        self.hub_field.setPlaceholderText("owner/name on Hugging Face")
+        self.hub_button = QPushButton("Get")
+        self.hub_line = row_widget(self.hub_field, self.hub_button, stretched=0)
+        self.row = DownloadRow()
+        choosing = row(self.box, self.add_button, stretched=0)
+        stack(self, choosing, self.hub_line, self.row, self.card, self.warning)
+        self.hub_line.setVisible(False)
+        self.box.activated.connect(self._choose)
+        self.hub_field.returnPressed.connect(self.hub_button.click)
+
+    def name(self) -> str:
+        """Name or folder of the chosen model, empty where there is none."""
+        return str(self.box.currentData() or "")
+
+    def show_models(self, models: Sequence[Mapping[str, Any]], wanted: str = "") -> None:
+        """List the models and choose one; those that cannot be used are greyed out and say why.
+
+        Parameters
+        ----------
+        models
+            Entries of ``list_models``; those that the user added have the ``folder`` (or zip) too.
+        wanted
+            Name or folder of the one to choose; else that chosen before, or in the last session.
+        """
+        self._wanted = wanted or self.name() or self._wanted
+        self._models = {str(m.get("folder") or m["name"]): m for m in models}
+        self.box.clear()
+        for place, (name, model) in enumerate(self._models.items()):
+            self.box.addItem(str(model["name"]), name)
+            tip = name if model["ready"] else str(model["why_not"])
+            self.box.setItemData(place, tip, Qt.ItemDataRole.ToolTipRole)
+            self.box.model().item(place).setEnabled(bool(model["ready"]))
+        ready = [name for name, model in self._models.items() if model["ready"]]
+        name = self._wanted if self._wanted in ready else next(iter(ready), "")
+        self.box.setCurrentIndex(self.box.findData(name))
+        self._choose()
+
+    def show_card(
+        self, text: str, limits: Sequence[str] = (), warnings: Sequence[str] = ()
+    ) -> None:
+        """Say what the chosen model is for, in the tooltip what not to use it for, and what is alarming."""
+        self.card.setText(text)
+        self.card.setToolTip("\n".join(limits))
+        self.warning.say("\n".join(warnings))
+
+    def ask_for_repository(self) -> None:
+        """Show the field for a repository on Hugging Face."""
+        self.hub_line.setVisible(True)
+        self.hub_field.setFocus()
+
+    def show_fetching(self, *, is_busy: bool) -> None:
+        """Take no second repository while one is on its way."""
+        self.hub_line.setEnabled(not is_busy)
+
+    def _choose(self) -> None:
+        name = self.name()
+        self.remove_action.setEnabled("folder" in self._models.get(name, {}))
+        if not name:
+            self.show_card("No model can be used here; see “napari-stem models” for the reasons.")
+        self.chosen.emit(name)
 
 
 class ModelPanel(QWidget):
     """Holds the parameters of a run; asks for it and for its end."""
 
-    model_chosen = Signal(str)  # name
-    pitch_changed = Signal(float)  # um
-    run_requested = Signal()
-    cancel_requested = Signal()
-    folder_requested = Signal(str)  # a model folder or zip to add to the list
-
-    def __init__(self, remembered: Remembered, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, remembered: Remembered) -> None:
+        super().__init__()
         self._n_spots = 0
         self._is_running = False
         self._missing = ""
@@ -58,67 +162,52 @@ class ModelPanel(QWidget):
             remembered.encoder_folder, is_offline=bool(remembered.works_offline)
         )
         self.about = AboutSlideBox()
-        self._fields = RunSettings(remembered, self)
-        self.pitch, self.n_draws = self._fields.pitch, self._fields.n_draws
-        self.n_steps, self.seed = self._fields.n_steps, self._fields.seed
-        self.device = self._fields.device
-        self.run_button = QPushButton("Run")
-        self.why_not = note("")
-        self.scale_warning = note("")
-        self.scale_warning.setObjectName("warning")
-        self.show_scale_warning("")
+        self.pitch = _pitch_box()
+        self._form = Form(
+            SamplingSettings,
+            n_draws={"min": 2, "max": MOST_SAMPLES},
+            n_steps={"min": 1, "max": MAX_STEPS},
+            seed={"max": LARGEST_SEED},
+            device={"choices": DEVICES, "tooltip": DEVICE_TIP},
+        )
+        self.n_draws, self.n_steps = self._form["n_draws"], self._form["n_steps"]
+        self.seed, self.device = self._form["seed"], self._form["device"]
+        self.n_draws.setValue(remembered.n_draws)
+        self.n_steps.setValue(remembered.n_steps)
+        self.seed.setValue(remembered.seed)
+        self.device.setCurrentIndex(max(0, self.device.findData(remembered.device)))
+        self.run_button, self.cancel_button = QPushButton("Run"), QPushButton("Cancel")
+        self.why_not = note()
+        self.scale_warning = warning()  # that the pixel size may be wrong
+        self.progress, self.progress_text = QProgressBar(), note()
         self.predictions = PredictionsList()
-        self.cancel_button = QPushButton("Cancel")
-        self.progress = QProgressBar()
-        self.progress_text = note("")
         self._lay_out()
-        self.models.chosen.connect(self._choose)
-        self.models.added.connect(self.folder_requested)
-        self.pitch.valueChanged.connect(self.pitch_changed)
-        for field in (self.n_draws, self.n_steps):
-            field.valueChanged.connect(self._refresh_run_button)
-        self.device.currentIndexChanged.connect(self._refresh_run_button)
-        self.run_button.clicked.connect(self.run_requested)
-        self.cancel_button.clicked.connect(self.cancel_requested)
+        self.models.chosen.connect(self._refresh_run_button)
+        for changed in (
+            self.n_draws.valueChanged,
+            self.n_steps.valueChanged,
+            self.device.currentIndexChanged,
+        ):
+            changed.connect(self._refresh_run_button)
         self.show_spots(0)
         self.show_idle()
 
     def settings(self) -> SamplingSettings:
         """Return the parameters as chosen."""
-        return self._fields.chosen()
+        return self._form.settings()
 
     def model_name(self) -> str:
         """Name of the chosen model, empty where there is none."""
         return self.models.name()
-
-    def show_models(self, models: Sequence[Mapping[str, Any]], wanted: str = "") -> None:
-        """List the models and choose one; those that cannot be used are greyed out and say why.
-
-        Parameters
-        ----------
-        models
-            Entries of ``list_models``; those that the user added have the ``folder`` (or zip) too.
-        wanted
-            Name or folder of the one to choose; else that chosen before, or in the last session.
-        """
-        self.models.show_models(models, wanted)
 
     def show_spots(self, n_spots: int, missing: str = "") -> None:
         """Say on the Run button how much there is to do, or beside it what is missing."""
         self._n_spots, self._missing = n_spots, missing
         self._refresh_run_button()
 
-    def show_scale_warning(self, text: str) -> None:
-        """Say by the Run button that the pixel size may be wrong; no text: nothing speaks for it."""
-        self.scale_warning.setText(text)
-        self.scale_warning.setVisible(bool(text))
-
     def learn_pace(self, n_spots: int, seconds: float, *, looks: bool = True) -> None:
         """Learn from a run with the settings of now how long runs take here."""
-        asked = self.settings()
-        self.pace.measured(
-            asked.device, n_spots, asked.n_draws, asked.n_steps, seconds, looks=looks
-        )
+        self.pace.measured(self.settings(), n_spots, seconds, looks=looks)
         self._refresh_run_button()
 
     def show_running(
@@ -132,32 +221,29 @@ class ModelPanel(QWidget):
             told += f": {n_done:,} of {count(n_spots, 'spot')} done"
         if seconds_left is not None:
             told += f", {duration(seconds_left)} left"
-        self.progress_text.setText(told)
+        self.progress_text.say(told)
         self._show_run(is_running=True)
 
     def show_cancelling(self) -> None:
         """Show that Cancel was heard."""
         self.cancel_button.setEnabled(False)
-        self.progress_text.setText("Stopping; what is finished is kept.")
+        self.progress_text.say("Stopping; what is finished is kept.")
 
     def show_idle(self, text: str = "") -> None:
         """Show that nothing runs, and how the last run ended."""
         self._show_run(is_running=False)
-        self.progress_text.setText(text)
-        self.progress_text.setVisible(bool(text))
+        self.progress_text.say(text)
 
     def _show_run(self, *, is_running: bool) -> None:
         self._is_running = is_running
         self.progress.setVisible(is_running)
-        self.progress_text.setVisible(True)
         self.cancel_button.setVisible(is_running)
         self.cancel_button.setEnabled(is_running)
         self.run_button.setVisible(not is_running)
         self._refresh_run_button()
 
     def _refresh_run_button(self) -> None:
-        settings = self.settings()
-        n_spots, n_draws = self._n_spots, settings.n_draws
+        settings, n_spots, looks = self.settings(), self._n_spots, not self.takes_file
         missing = self._missing or ("" if self.model_name() else "No model is ready yet.")
         is_ready = n_spots > 0 and not missing
         self.run_button.setEnabled(is_ready)
@@ -166,55 +252,53 @@ class ModelPanel(QWidget):
         if not is_ready:
             self.run_button.setText("Run")
             return
-        looks = not self.takes_file
-        seconds = self.pace.estimate_s(
-            settings.device, n_spots, n_draws, settings.n_steps, looks=looks
-        )
+        seconds = self.pace.estimate_s(settings, n_spots, looks=looks)
         told = count(n_spots, "spot") if looks else _patches(n_spots)
-        self.run_button.setText(f"Run: {told} × {n_draws} samples, {duration(seconds)}")
+        self.run_button.setText(f"Run: {told} × {settings.n_draws} samples, {duration(seconds)}")
         where = "" if looks else "Predicted is where the patches of the file lie in the regions. "
-        self.run_button.setToolTip(
-            f"{where}The time is what your last runs took (Ctrl+Return runs)"
+        whose = (
+            "what your last runs took"
             if self.pace.is_measured(settings.device, looks=looks)
-            else f"{where}The time is a laptop's; after the first run it is this computer's "
-            f"(Ctrl+Return runs)"
+            else "a laptop's; after the first run it is this computer's"
         )
-
-    def _choose(self, name: str) -> None:
-        self._refresh_run_button()
-        if name:
-            self.model_chosen.emit(name)
+        self.run_button.setToolTip(f"{where}The time is {whose} (Ctrl+Return runs)")
 
     def _lay_out(self) -> None:
-        form = QFormLayout()
+        form, numbers = QFormLayout(), QFormLayout()
         form.addRow(self.models)
         form.addRow(self.encoders)
         form.addRow("Spacing between spots", self.pitch)
         form.addRow("Samples per spot", self.n_draws)
-        advanced = QWidget()
-        inner = QVBoxLayout(advanced)
-        inner.setContentsMargins(0, 0, 0, 0)
-        numbers = QFormLayout()
         numbers.addRow("Steps per sample", self.n_steps)
         numbers.addRow("Random seed", self.seed)
         numbers.addRow("Compute on", self.device)
-        inner.addLayout(numbers)
+        further = QWidget()
+        stack(further, numbers)
         self.about_part = Folding("About this slide", self.about, is_open=False)
-        self.advanced = Folding("More settings", advanced, is_open=False)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.run_button)
-        buttons.addWidget(self.cancel_button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(form)
-        layout.addWidget(self.advanced)
-        layout.addWidget(self.about_part)
-        layout.addLayout(buttons)
-        layout.addWidget(self.why_not)
-        layout.addWidget(self.scale_warning)
-        layout.addWidget(self.progress)
-        layout.addWidget(self.progress_text)
-        layout.addWidget(self.predictions)
+        self.advanced = Folding("More settings", further, is_open=False)
+        stack(
+            self,
+            form,
+            self.advanced,
+            self.about_part,
+            row(self.run_button, self.cancel_button),
+            self.why_not,
+            self.scale_warning,
+            self.progress,
+            self.progress_text,
+            self.predictions,
+        )
+
+
+def _pitch_box() -> QDoubleSpinBox:
+    box = QDoubleSpinBox()
+    box.setRange(*PITCH_UM)
+    box.setDecimals(0)
+    box.setSingleStep(10.0)
+    box.setSuffix(" µm")
+    box.setValue(200.0)
+    box.setToolTip("From the centre of one spot to the next; the model's own is best")
+    return box
 
 
 def _patches(number: int) -> str:

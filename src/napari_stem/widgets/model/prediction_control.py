@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_stem.caches import CACHES, TOUCH_S, keep_bounded, touch
@@ -33,20 +34,12 @@ class PredictionControl(QObject):
 
     shown = Signal(object)  # the slide whose maps are on screen now
     homeless = Signal(object)  # path of a prediction whose slide is not open
-    put_away = Signal(
-        object
-    )  # a slide whose maps were made with another pixel size than it has now
-    told = Signal(str)  # what the user may like to know
+    put_away = Signal(object)  # a slide whose maps were made with another pixel size than its own
 
     def __init__(
-        self,
-        jobs: Jobs,
-        panel: PredictionsList,
-        maps: MapDisplay,
-        slides: SlideControl,
-        parent: QObject | None = None,
+        self, jobs: Jobs, panel: PredictionsList, maps: MapDisplay, slides: SlideControl
     ) -> None:
-        super().__init__(parent)
+        super().__init__(panel)
         self._jobs, self._panel, self._maps, self._slides = jobs, panel, maps, slides
         self._open: dict[Path, tuple[Prediction, Mapping[str, float | None]]] = {}
         self._listed: dict[str, dict[Path, Listed]] = {}  # by the slide's fingerprint
@@ -162,7 +155,7 @@ class PredictionControl(QObject):
         self._list()
         latest = datetime.fromtimestamp(max(entry.used for entry in gone)).astimezone()
         many = f"{len(gone)} predictions were" if len(gone) > 1 else "1 prediction was"
-        self.told.emit(
+        show_info(
             f"{many} removed to make room, last used on {latest:%d %b %Y} or before; 'napari-stem cache' "
             f"shows how much is kept, and which variable keeps more."
         )

@@ -11,7 +11,6 @@ import pandas as pd
 from napari_stem.layers import AXES, METADATA_KEY, UM
 from napari_stem.spatial.region_files import ClassedRegion, class_colour
 from napari_stem.widgets.common.units import regions_of
-from napari_stem.widgets.regions.region_history import History, Snapshot
 from napari_stem.widgets.regions.region_shapes import (
     BLANK,
     CLASS,
@@ -19,6 +18,8 @@ from napari_stem.widgets.regions.region_shapes import (
     NAME,
     NUMBER,
     Drawn,
+    History,
+    Snapshot,
     number_shapes,
     outlines_yx,
     read_shapes,
@@ -158,7 +159,7 @@ class RegionLayers:
             layer, slide_layer, slide.require_mpp(), lambda name: self.colour(layer, name)
         )
 
-    def change(self, slide: Slide, number: int, column: str, value: str) -> None:
+    def change(self, slide: Slide, number: int, value: str, *, column: str) -> None:
         """Give a region another name or class."""
         layer = self.find(slide)
         if layer is None:

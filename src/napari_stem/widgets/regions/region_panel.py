@@ -1,31 +1,36 @@
-"""Region: where to predict."""
+"""Region: where to predict. Drawn, clicked, found, loaded, saved, counted."""
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import (
-    QFileDialog,
-    QGridLayout,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QSpinBox,
-    QVBoxLayout,
-    QWidget,
-)
+import shapely
+from napari.utils.notifications import show_info
+from qtpy.QtCore import QObject, QSignalBlocker, Signal
+from qtpy.QtWidgets import QFileDialog, QGridLayout, QLabel, QPushButton, QSpinBox, QWidget
 
-from napari_stem.widgets.common.parts import count, note
-from napari_stem.widgets.common.region_table import RegionTable, RegionView
-from napari_stem.widgets.slide.tissue_box import TissueBox
+from napari_stem.geometry import Region
+from napari_stem.widgets.common.parts import button, count, note, one_shot, row, row_widget, stack
+from napari_stem.widgets.common.region_table import RegionRow, RegionTable, RegionView
+from napari_stem.widgets.common.units import load_units, regions_of
+from napari_stem.widgets.regions.region_layers import RegionLayers, warm_up
+from napari_stem.widgets.regions.region_shapes import CLASS, NAME, Drawn, free_name
+from napari_stem.widgets.regions.spot_counter import count_spots, squares_um
+from napari_stem.widgets.slide.tissue_box import TissueBox, TissueControl
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+    from napari_stem.slide.base import Slide
     from napari_stem.slide.tissue import TissueSettings
-    from napari_stem.widgets.common.region_table import RegionRow
+    from napari_stem.widgets.common.worker import Jobs
+    from napari_stem.widgets.slide.slide_control import SlideControl
 
 CLICK = "click"
 # tool: (title, tooltip, what to do with it)
@@ -61,64 +66,62 @@ TOOLS = {
         "Click a region, then drag its corners; the Delete key removes it.",
     ),
 }
+TOOLS_IN_A_ROW = 3
 GEOJSON = "Regions (*.geojson *.json);;All files (*)"
+FOUND = re.compile(r"tissue \d+")  # names of regions that the search gave
+TISSUE_STEP = "tissue"  # searches that follow one another are taken back together
+COUNT_AFTER_MS = 150  # regions are counted once the pen has rested this long
+CLICK_PIXELS = 5  # a press that moves further than this on the screen is no click
 
 
 class RegionPanel(QWidget):
-    """Asks for regions; shows how much they hold."""
+    """Offers tools; lists the regions and shows how much they hold."""
 
     tool_chosen = Signal(str)  # a key of `TOOLS`; empty: none
-    clear_requested = Signal()
-    undo_requested = Signal()
-    import_requested = Signal(str)  # path
-    export_requested = Signal(str)  # path
 
     def __init__(
-        self,
-        folder: str = "",
-        n_click_spots: int = 5,
-        tissue: TissueSettings | None = None,
-        parent: QWidget | None = None,
+        self, folder: str = "", n_click_spots: int = 5, tissue: TissueSettings | None = None
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         self.folder = folder
-        self.tools: dict[str, QPushButton] = {}
         self.tissue = TissueBox(tissue)
         self.tissue_button = self.tissue.button
-        self.import_button = QPushButton("Load…")
-        self.import_button.setToolTip(
+        self.tools: dict[str, QPushButton] = {}
+        self.import_button = button(
+            "Load…",
             "Load regions from a GeoJSON file, as QuPath and TRIDENT write them. The .zarr folder of a "
-            "LazySlide store can be dropped here: it gives the tissue"
+            "LazySlide store can be dropped here: it gives the tissue",
         )
-        self.export_button = QPushButton("Save…")
-        self.export_button.setToolTip("Save the regions as GeoJSON, which QuPath opens")
-        self.undo_button = QPushButton("Undo")
-        self.undo_button.setToolTip("Take the last change of a region back (Ctrl+Z)")
-        self.clear_button = QPushButton("Clear")
-        self.clear_button.setToolTip("Remove all regions of this slide; Undo brings them back")
+        self.export_button = button("Save…", "Save the regions as GeoJSON, which QuPath opens")
+        self.undo_button = button("Undo", "Take the last change of a region back (Ctrl+Z)")
+        self.clear_button = button(
+            "Clear", "Remove all regions of this slide; Undo brings them back"
+        )
         self.click_size = QSpinBox()
+        self.click_size.setRange(1, 50)
+        self.click_size.setValue(n_click_spots)
+        self.click_size.setSuffix(" spots wide")
+        self.click_size.setToolTip("How large a neighbourhood one click predicts")
+        self.click_row = row_widget(QLabel("Neighbourhood"), self.click_size, stretched=1)
         self.table = RegionTable()
         self.view = RegionView(self.table)
-        self.summary = note("")
+        self.summary = note()
         self._tool = ""
-        self._lay_out(n_click_spots)
-        self.undo_button.clicked.connect(self.undo_requested)
-        self.clear_button.clicked.connect(self.clear_requested)
-        self.import_button.clicked.connect(self._ask_for_file)
-        self.export_button.clicked.connect(self._ask_where)
+        more = row(self.import_button, self.export_button, self.undo_button, self.clear_button)
+        more.setSpacing(4)
+        stack(self, self.tissue, self._grid(), self.click_row, more, self.view, self.summary)
         self.show_tool("")
         self.show_regions((), 0.0, 0, can_undo=False)
 
     def show_tool(self, tool: str) -> None:
         """Show which tool is in hand, and how it is used."""
         self._tool = tool
-        for name, button in self.tools.items():
-            button.blockSignals(True)
-            button.setChecked(name == tool)
-            button.blockSignals(False)
+        for name, made in self.tools.items():
+            with QSignalBlocker(made):
+                made.setChecked(name == tool)
         self.click_row.setVisible(tool == CLICK)
         if tool:
-            self._say(TOOLS[tool][2])
+            self.summary.say(TOOLS[tool][2])
 
     def show_regions(
         self, rows: Sequence[RegionRow], area_mm2: float, n_spots: int, *, can_undo: bool
@@ -126,66 +129,273 @@ class RegionPanel(QWidget):
         """List the regions and say how much they hold together."""
         self.table.set_rows(rows)
         self.undo_button.setEnabled(can_undo)
-        for button in (self.clear_button, self.export_button):
-            button.setEnabled(bool(rows))
+        self.clear_button.setEnabled(bool(rows))
+        self.export_button.setEnabled(bool(rows))
         if not rows:
-            self._say(TOOLS[self._tool][2] if self._tool else "")
+            self.summary.say(TOOLS[self._tool][2] if self._tool else "")
             return
         held = f"{count(len(rows), 'region')}, {area_mm2:.2f} mm², {count(n_spots, 'spot')}"
         if n_spots == 0:
             held += ". No spot fits in: draw a larger region, or set the spots closer together."
-        self._say(held)
+        self.summary.say(held)
 
-    def _say(self, text: str) -> None:
-        self.summary.setText(text)
-        self.summary.setVisible(bool(text))
-
-    def _lay_out(self, n_click_spots: int) -> None:
+    def _grid(self) -> QGridLayout:
         grid = QGridLayout()
         grid.setSpacing(4)
         for place, (tool, (title, tip, _)) in enumerate(TOOLS.items()):
-            button = QPushButton(title)
-            button.setCheckable(True)
-            button.setToolTip(tip)
-            button.toggled.connect(lambda on, tool=tool: self.tool_chosen.emit(tool if on else ""))
-            self.tools[tool] = button
-            grid.addWidget(button, place // 3, place % 3)
-        more = QHBoxLayout()
-        more.setSpacing(4)
-        for button in (self.import_button, self.export_button, self.undo_button, self.clear_button):
-            more.addWidget(button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.tissue)
-        layout.addLayout(grid)
-        self.click_row = self._click_row(n_click_spots)
-        layout.addWidget(self.click_row)
-        layout.addLayout(more)
-        layout.addWidget(self.view)
-        layout.addWidget(self.summary)
+            made = button(title, tip)
+            made.setCheckable(True)
+            made.toggled.connect(lambda on, tool=tool: self.tool_chosen.emit(tool if on else ""))
+            self.tools[tool] = made
+            grid.addWidget(made, *divmod(place, TOOLS_IN_A_ROW))
+        return grid
 
-    def _click_row(self, n_click_spots: int) -> QWidget:
-        self.click_size.setRange(1, 50)
-        self.click_size.setValue(n_click_spots)
-        self.click_size.setSuffix(" spots wide")
-        self.click_size.setToolTip("How large a neighbourhood one click predicts")
-        row = QWidget()
-        layout = QHBoxLayout(row)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(QLabel("Neighbourhood"))
-        layout.addWidget(self.click_size, 1)
-        return row
+
+class RegionControl(QObject):
+    """Does what the region panel asks for, on the slide that is active.
+
+    Parameters
+    ----------
+    viewer, jobs, panel, slides
+        What it works with.
+    pitch_um
+        Tells the distance between spots.
+    """
+
+    counted = Signal(int, int, float)  # regions, spots, mm2
+    neighbourhood_clicked = Signal()
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        jobs: Jobs,
+        panel: RegionPanel,
+        slides: SlideControl,
+        pitch_um: Callable[[], float],
+    ) -> None:
+        super().__init__(panel)
+        self._viewer, self._jobs, self._panel = viewer, jobs, panel
+        self._slides, self._pitch_um = slides, pitch_um
+        self._tool = ""
+        self.layers = RegionLayers(viewer, self.count_soon)
+        self._timer = one_shot(self, COUNT_AFTER_MS, self.count)
+        viewer.mouse_drag_callbacks.append(self.follow_press)
+        viewer.layers.events.removed.connect(self._on_removed)
+        self._connect_panel()
+        slides.activated.connect(self._on_activated)
+        self.tissue = TissueControl(jobs, panel.tissue, slides, self.replace_tissue)
+        load_units()
+        jobs.start(warm_up, done=lambda _: None)
+
+    def _connect_panel(self) -> None:
+        panel, layers = self._panel, self.layers
+        panel.tool_chosen.connect(self.use_tool)
+        panel.clear_button.clicked.connect(self._clear)
+        panel.undo_button.clicked.connect(self.undo)
+        panel.import_button.clicked.connect(self._ask_for_file)
+        panel.export_button.clicked.connect(self._ask_where)
+        panel.table.renamed.connect(self._on_slide(partial(layers.change, column=NAME)))
+        panel.table.classified.connect(self._on_slide(partial(layers.change, column=CLASS)))
+        panel.view.region_chosen.connect(self._on_slide(layers.select))
+        panel.view.removal_requested.connect(self._on_slide(layers.remove))
+        panel.view.colour_requested.connect(self._on_slide(layers.set_class_colour))
+
+    def close(self) -> None:
+        """Let go of the viewer."""
+        self._timer.stop()
+        self.tissue.close()
+        if self.follow_press in self._viewer.mouse_drag_callbacks:
+            self._viewer.mouse_drag_callbacks.remove(self.follow_press)
+        self._viewer.layers.events.removed.disconnect(self._on_removed)
+
+    def drawn(self) -> list[Drawn]:
+        """Regions of the active slide."""
+        ready = self._ready()
+        return [] if ready is None else self.layers.drawn(*ready)
+
+    def count_soon(self) -> None:
+        """Count again once the pen rests."""
+        self._timer.start()
+
+    def count(self) -> None:
+        """Say how much the regions hold, each and together."""
+        ready, drawn = self._ready(), self.drawn()
+        regions = [each.region for each in drawn]
+        rows: list[RegionRow] = []
+        n_spots, area_mm2, can_undo = 0, 0.0, False
+        if ready is not None:
+            slide, _ = ready
+            mpp = slide.require_mpp()
+            n_spots, each_spots = count_spots(regions, slide.size, mpp, self._pitch_um())
+            for each, n in zip(drawn, each_spots, strict=True):
+                region, mm2 = each.region, each.region.area_mm2(mpp)
+                about = region.name, region.classification, region.colour
+                rows.append(RegionRow(each.number, *about, mm2, n))
+            area_mm2 = Region(shapely.union_all([r.polygon for r in regions])).area_mm2(mpp)
+            self.layers.settle(slide)
+            can_undo = self.layers.can_undo(slide)
+        self._panel.show_regions(rows, area_mm2, n_spots, can_undo=can_undo)
+        self.counted.emit(len(rows), n_spots, area_mm2)
+
+    def use_tool(self, tool: str) -> None:
+        """Hand the user a tool of the panel; an empty name takes it away."""
+        ready = self._ready()
+        if ready is None:
+            return
+        slide, _ = ready
+        self._tool = tool
+        self._panel.show_tool(tool)
+        if tool in {"", CLICK}:
+            self.layers.put_tool_away(slide)
+        else:
+            self.layers.use_tool(slide, tool).events.mode.connect(self._on_mode)
+        if not tool:
+            self.count_soon()
+
+    def click_at(self, position: Sequence[float]) -> None:
+        """Add the neighbourhood of a place in the world, and ask for its prediction."""
+        ready = self._ready()
+        if ready is None:
+            return
+        slide, layer = ready
+        mpp = slide.require_mpp()
+        y_px, x_px = (value + 0.5 for value in layer.world_to_data(position)[-2:])
+        if not (0 <= y_px < slide.size.height_px and 0 <= x_px < slide.size.width_px):
+            show_info("That is beside the slide; click on the tissue.")
+            return
+        top, left, bottom, right = squares_um(
+            (y_px * mpp.y_um, x_px * mpp.x_um), self._panel.click_size.value(), self._pitch_um()
+        )
+        square = shapely.box(left / mpp.x_um, top / mpp.y_um, right / mpp.x_um, bottom / mpp.y_um)
+        name = free_name("click", (each.region.name for each in self.drawn()))
+        self.layers.add(slide, [Region(square, name)], layer, clicked=True)
+        self.count()
+        self.neighbourhood_clicked.emit()
+
+    def replace_tissue(self, slide: Slide, regions: Sequence[Region]) -> None:
+        """Show the tissue that was found, in place of what was found before and not renamed since."""
+        layer = self._slides.layer_of(slide)
+        if layer is None:
+            return
+        drawn = self.layers.drawn(slide, layer)
+        older = [each.number for each in drawn if FOUND.fullmatch(each.region.name)]
+        self.layers.remove(slide, older)
+        if regions:
+            self.layers.add(slide, regions, layer)
+        self.layers.put_tool_away(slide)
+        self.layers.settle(slide, TISSUE_STEP)
+        self.count()
+
+    def load(self, path: str) -> None:
+        """Add the regions of a GeoJSON file to the active slide's."""
+        ready = self._ready()
+        if ready is None:
+            show_info("Open the slide first; then load its regions.")
+            return
+        self._jobs.start(_read_regions, Path(path), done=partial(self.add, ready[0]))
+
+    def save(self, path: str) -> None:
+        """Write the active slide's regions to a GeoJSON file."""
+        regions = [each.region for each in self.drawn()]
+        self._jobs.start(
+            _write_regions, regions, Path(path), done=lambda _: show_info(f"Saved {path}")
+        )
+
+    def add(self, slide: Slide, regions: Sequence[Region]) -> None:
+        """Show further regions of a slide that is open."""
+        layer = self._slides.layer_of(slide)
+        if layer is not None:
+            self.layers.add(slide, regions, layer)
+            self.layers.put_tool_away(slide)
+            self.count()
+
+    def undo(self) -> None:
+        """Take the last change of the active slide's regions back."""
+        self._on_slide(self.layers.undo)()
+
+    def redo(self) -> None:
+        """Make the change again that was taken back."""
+        self._on_slide(self.layers.redo)()
+
+    def _ready(self) -> tuple[Slide, Image] | None:
+        """Return the active slide and its layer, once its pixel size is known."""
+        slide, layer = self._slides.slide, self._slides.layer
+        return None if slide is None or layer is None or slide.mpp is None else (slide, layer)
+
+    def _on_slide(self, act: Callable[..., None]) -> Callable[..., None]:
+        def on_active(*args: Any) -> None:
+            if self._slides.slide is not None:
+                act(self._slides.slide, *args)
+
+        return on_active
+
+    def _clear(self) -> None:
+        self._on_slide(self.layers.remove)()
 
     def _ask_for_file(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Load regions", self.folder, GEOJSON)
+        panel = self._panel
+        path, _ = QFileDialog.getOpenFileName(panel, "Load regions", panel.folder, GEOJSON)
         if path:
-            self.folder = str(Path(path).parent)
-            self.import_requested.emit(path)
+            panel.folder = str(Path(path).parent)
+            self.load(path)
 
     def _ask_where(self) -> None:
-        suggested = str(Path(self.folder) / "regions.geojson")
-        path, _ = QFileDialog.getSaveFileName(self, "Save regions", suggested, GEOJSON)
+        panel = self._panel
+        suggested = str(Path(panel.folder) / "regions.geojson")
+        path, _ = QFileDialog.getSaveFileName(panel, "Save regions", suggested, GEOJSON)
         if path:
             file = Path(path) if Path(path).suffix else Path(path).with_suffix(".geojson")
-            self.folder = str(file.parent)
-            self.export_requested.emit(str(file))
+            panel.folder = str(file.parent)
+            self.save(str(file))
+
+    def _on_activated(self, slide: Slide | None) -> None:
+        self._tool = ""
+        if slide is not None:
+            self.layers.keep_on_picture(slide)
+        self._panel.setEnabled(slide is not None and slide.mpp is not None)
+        self._panel.show_tool("")
+        self.count()
+
+    def _on_removed(self, event: Any) -> None:
+        if regions_of(event.value) is not None:
+            self.layers.forget(event.value)
+            self.count_soon()
+
+    def _on_mode(self, event: Any) -> None:
+        """Follow a tool that was chosen among napari's own buttons."""
+        mode = str(event.source.mode)
+        slide = self._slides.slide
+        if slide is None or regions_of(event.source) != slide.fingerprint:
+            return
+        if self._tool == CLICK and mode == "pan_zoom":
+            return
+        self._tool = mode if mode in TOOLS else ""
+        self._panel.show_tool(self._tool)
+
+    def follow_press(self, viewer: Viewer, event: Any) -> Iterator[None]:
+        """Tell a click on the canvas from a drag; one of napari's mouse callbacks."""
+        if event.button != 1:
+            return
+        self.layers.is_pressed = is_click = True
+        y, x = event.pos
+        yield
+        while event.type == "mouse_move":
+            is_click = is_click and abs(event.pos[0] - y) + abs(event.pos[1] - x) < CLICK_PIXELS
+            yield
+        self.layers.is_pressed = False
+        if self._tool == CLICK and is_click:
+            self.click_at(event.position)
+        elif self._tool != "add_polygon":  # goes on after a click; the layer tells of its end
+            self.count_soon()
+
+
+def _read_regions(path: Path) -> Sequence[Region]:
+    from napari_stem.spatial.region_files import read_regions
+
+    return read_regions(path)
+
+
+def _write_regions(regions: Sequence[Region], path: Path) -> None:
+    from napari_stem.spatial.region_files import write_regions
+
+    write_regions(regions, path)

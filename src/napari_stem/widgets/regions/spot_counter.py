@@ -1,4 +1,4 @@
-"""How many spots regions hold, fast enough to follow the pen."""
+"""Spots and regions: how many are held, fast enough to follow the pen; the square round a click."""
 
 from __future__ import annotations
 
@@ -60,3 +60,24 @@ def _between(low_px: float, high_px: float, step_px: float, side_px: int) -> NDA
     first = max(0, int(np.floor(low_px / step_px - 0.5)))
     last = min(n_all - 1, int(np.ceil(high_px / step_px - 0.5)))
     return np.arange(first, last + 1)
+
+
+def squares_um(
+    centre_um: Sequence[float], n_spots: int, pitch_um: float
+) -> tuple[float, float, float, float]:
+    """Square of ``n_spots`` x ``n_spots`` whole spots round a point: (top, left, bottom, right) in um.
+
+    Parameters
+    ----------
+    centre_um
+        (y, x) on the slide, from its corner.
+    n_spots
+        Along a side.
+    pitch_um
+        Distance between spots; the lattice starts at the slide's corner.
+    """
+    top, left = (
+        max(0, round(value / pitch_um - n_spots / 2)) * pitch_um for value in centre_um[-2:]
+    )
+    side_um = n_spots * pitch_um
+    return top, left, top + side_um, left + side_um

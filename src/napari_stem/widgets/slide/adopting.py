@@ -9,21 +9,19 @@ from weakref import WeakSet
 
 from napari.layers import Image, Layer
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 
 from napari_stem.errors import StemError
 from napari_stem.layers import METADATA_KEY
 from napari_stem.widgets.common.memory import recall
+from napari_stem.widgets.common.parts import one_shot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari.viewer import Viewer
-
     from napari_stem.slide.base import Slide
-    from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.model.prediction_control import PredictionControl
-    from napari_stem.widgets.regions.region_control import RegionControl
+    from napari_stem.widgets.regions.region_panel import RegionControl
     from napari_stem.widgets.slide.slide_control import SlideControl
     from napari_stem.widgets.views.measured_control import MeasuredControl
 
@@ -33,43 +31,36 @@ class Adopting(QObject):
 
     Parameters
     ----------
-    viewer, jobs
-        The window, and where files are looked into.
     slides, regions, predictions, measured
         Take over what is theirs.
     """
 
     def __init__(
         self,
-        viewer: Viewer,
-        jobs: Jobs,
         slides: SlideControl,
         regions: RegionControl,
         predictions: PredictionControl,
         measured: MeasuredControl,
-        parent: QObject | None = None,
     ) -> None:
-        super().__init__(parent)
-        self._viewer, self._jobs = viewer, jobs
+        super().__init__(slides)
+        self._viewer, self._jobs = slides.viewer, slides.jobs
         self._slides, self._regions = slides, regions
         self._predictions, self._measured = predictions, measured
-        self._seen: WeakSet[Any] = WeakSet()  # layers of others that were looked at
+        self.seen: WeakSet[Any] = WeakSet()  # layers of others that were looked at
         self._tried: set[tuple[str, str]] = set()  # file, and the slide on which it was tried
-        self._soon = QTimer(self)  # not while napari is still telling of a layer
-        self._soon.setSingleShot(True)
-        self._soon.timeout.connect(self._look)
-        viewer.layers.events.inserted.connect(self._on_inserted)
-        for signal in (slides.opened, slides.activated):
-            signal.connect(lambda _: self._soon.start(0))
+        self._soon = one_shot(self, 0, self._look)  # not while napari is still telling of a layer
+        self._viewer.layers.events.inserted.connect(self._look_soon)
+        slides.opened.connect(self._look_soon)
+        slides.activated.connect(self._look_soon)
         predictions.shown.connect(self._remove_shown)
         predictions.homeless.connect(self.show_layers)
         measured.changed.connect(self._remove_measured)
-        self._soon.start(0)
+        self._soon.start()
 
     def close(self) -> None:
         """Let go of the viewer."""
         self._soon.stop()
-        self._viewer.layers.events.inserted.disconnect(self._on_inserted)
+        self._viewer.layers.events.inserted.disconnect(self._look_soon)
 
     def show_layers(self, path: Path) -> None:
         """Show a file as layers of its own, which are taken over once their slide is there."""
@@ -77,8 +68,8 @@ class Adopting(QObject):
 
         show_file(self._viewer, path)
 
-    def _on_inserted(self, event: Any) -> None:
-        self._soon.start(0)
+    def _look_soon(self, _: Any) -> None:
+        self._soon.start()
 
     def _look(self) -> None:
         """Take over what can be by now."""
@@ -97,9 +88,9 @@ class Adopting(QObject):
 
     def _look_at_other(self, layer: Layer) -> None:
         path = layer.source.path
-        if layer in self._seen or path is None or not isinstance(layer, Image) or not layer.rgb:
+        if layer in self.seen or path is None or not isinstance(layer, Image) or not layer.rgb:
             return
-        self._seen.add(layer)
+        self.seen.add(layer)
         shape = (layer.data[0] if layer.multiscale else layer.data).shape[-3:-1]
         self._jobs.start(
             _opened_slide, Path(path), shape, done=partial(self._replace, layer, str(path))

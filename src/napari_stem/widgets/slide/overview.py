@@ -1,20 +1,31 @@
-"""Where am I: the whole slide, small, with what the window shows of it."""
+"""Where am I: the whole slide, small, with what the window shows of it; it can have a window of its own."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
+import numpy as np
+from qtpy.QtCore import QObject, QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QImage, QPainter, QPalette, QPen, QPolygonF
-from qtpy.QtWidgets import QSizePolicy, QWidget
+from qtpy.QtWidgets import QDialog, QMainWindow, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_stem.layers import METADATA_KEY
+from napari_stem.widgets.common.parts import one_shot
+from napari_stem.widgets.common.units import regions_of
+from napari_stem.widgets.slide.slide_feed import view_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    import numpy as np
+    from napari.layers import Image, Shapes
+    from napari.viewer import Viewer
     from numpy.typing import NDArray
-    from qtpy.QtGui import QMouseEvent, QPaintEvent
+    from qtpy.QtGui import QCloseEvent, QMouseEvent, QPaintEvent
+
+    from napari_stem.slide.base import Slide
+    from napari_stem.slide.view import SlideView
+    from napari_stem.widgets.common.worker import Jobs
 
 HEIGHT_PX = 150  # of the widget at most, before the screen's own scaling
 LOWEST_PX = 40
@@ -23,6 +34,11 @@ VISIBLE = QColor(0, 90, 220)  # H&E has no blue of this kind
 AROUND = QColor(255, 255, 255)
 REGION = QColor(0, 0, 0, 170)
 PREDICTED = QColor(0, 120, 60, 70)
+MARKS_MS = 250
+MOST_CORNERS = 200  # of one outline: more are not seen at this size
+SIDE_PX = 260  # of the window, which appears so far from the canvas's corner
+FROM_CORNER_PX = 16
+FILLING = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
 
 
 @dataclass(frozen=True)
@@ -49,12 +65,12 @@ class Overview(QWidget):
 
     went_to = Signal(float, float)  # x, y of the place that was clicked
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._image: QImage | None = None
+    def __init__(self) -> None:
+        super().__init__()
+        self.image: QImage | None = None  # the slide, small
         self._aspect = 1.0  # width by height
         self._visible: QRectF | None = None
-        self._marks: tuple[Mark, ...] = ()
+        self.marks: tuple[Mark, ...] = ()
         policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
@@ -91,12 +107,12 @@ class Overview(QWidget):
         if aspect != self._aspect:
             self._aspect = aspect
             self.updateGeometry()
-        self._image = None
+        self.image = None
         if pixels is not None:
             height_px, width_px = pixels.shape[:2]
             data = pixels.tobytes()
             image = QImage(data, width_px, height_px, 3 * width_px, QImage.Format.Format_RGB888)
-            self._image = image.copy()  # QImage only borrows
+            self.image = image.copy()  # QImage only borrows
         self.update()
 
     def show_visible(self, left: float, top: float, right: float, bottom: float) -> None:
@@ -106,7 +122,7 @@ class Overview(QWidget):
 
     def show_marks(self, marks: Sequence[Mark]) -> None:
         """Mark regions and predicted areas faintly."""
-        self._marks = tuple(marks)
+        self.marks = tuple(marks)
         self.update()
 
     def picture_rect(self) -> QRectF:
@@ -141,12 +157,12 @@ class Overview(QWidget):
         painter.setRenderHints(
             QPainter.RenderHint.Antialiasing | QPainter.RenderHint.SmoothPixmapTransform
         )
-        if self._image is None:
+        if self.image is None:
             painter.end()
             return
         on = self.picture_rect()
         painter.drawImage(on, self._scaled(on))
-        for mark in self._marks:
+        for mark in self.marks:
             self._paint_mark(painter, on, mark)
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.setPen(QPen(self.palette().color(QPalette.ColorRole.Mid), 1))
@@ -169,7 +185,7 @@ class Overview(QWidget):
         self._go(event)
 
     def _go(self, event: QMouseEvent) -> None:
-        if self._image is None or not event.buttons() & Qt.MouseButton.LeftButton:
+        if self.image is None or not event.buttons() & Qt.MouseButton.LeftButton:
             return
         on, at = self.picture_rect(), event.position()
         x = (at.x() - on.left()) / on.width()
@@ -179,7 +195,7 @@ class Overview(QWidget):
     def _scaled(self, on: QRectF) -> QImage:
         """Reduce the picture to the screen's pixels, better than painting does."""
         ratio = self.devicePixelRatioF()
-        image = self._image or QImage()
+        image = self.image or QImage()
         return image.scaled(
             max(1, round(on.width() * ratio)),
             max(1, round(on.height() * ratio)),
@@ -197,3 +213,176 @@ class Overview(QWidget):
         painter.setPen(Qt.PenStyle.NoPen if mark.is_area else QPen(REGION, 1.2))
         painter.setBrush(PREDICTED if mark.is_area else Qt.BrushStyle.NoBrush)
         painter.drawPolygon(corners)
+
+
+class OverviewControl(QObject):
+    """Shows the active slide in the overview."""
+
+    def __init__(self, viewer: Viewer, jobs: Jobs, overview: Overview) -> None:
+        super().__init__(overview)
+        self._viewer, self._jobs, self._overview = viewer, jobs, overview
+        self._layer: Image | None = None
+        self._marking = one_shot(self, MARKS_MS, self._mark)
+        overview.went_to.connect(self._go)
+        camera, layers = viewer.scene.camera, viewer.layers
+        self._events = [
+            (camera.events.center, self._follow),
+            (camera.events.zoom, self._follow),
+            (viewer.canvas.events.size, self._follow),
+            (layers.events.inserted, self._on_inserted),
+            (layers.events.removed, self._mark_soon),
+        ]
+        for event, act in self._events:
+            event.connect(act)
+        for layer in layers:
+            layer.events.data.connect(self._mark_soon)
+
+    def close(self) -> None:
+        """Let go of the viewer."""
+        self._marking.stop()
+        self._layer = None
+        for event, act in self._events:
+            event.disconnect(act)
+        for layer in self._viewer.layers:
+            layer.events.data.disconnect(self._mark_soon)
+
+    def show(self, layer: Image | None) -> None:
+        """Show the slide of a layer; None: there is none."""
+        if layer is not self._layer:
+            self._overview.show_picture(None)  # rather nothing than another slide
+        self._layer = layer
+        view = None if layer is None else view_of(layer)
+        self._overview.setVisible(view is not None)
+        if layer is None or view is None:
+            return
+        self._follow()
+        self._mark()
+        if view.slide.is_complete and view.coarsest is not None:
+            self._picture(layer, view.coarsest)
+        elif view.slide.is_complete:
+            self._jobs.start(_coarsest, view, done=lambda pixels: self._picture(layer, pixels))
+        else:
+            self.show_sketch()
+
+    def show_sketch(self) -> None:
+        """Show what is known of a slide that is not complete."""
+        view = None if self._layer is None else view_of(self._layer)
+        if view is not None and view.slide.sketch is not None:
+            self._picture(self._layer, view.slide.sketch)
+
+    def _picture(self, layer: Image | None, pixels: NDArray[np.uint8]) -> None:
+        if layer is None or layer is not self._layer:  # another one since
+            return
+        (top, left), (bottom, right) = _outer(layer)
+        self._overview.show_picture(pixels, float((right - left) / (bottom - top)))
+
+    def _go(self, x: float, y: float) -> None:
+        if self._layer is None:
+            return
+        corner, opposite = _outer(self._layer)
+        self._viewer.scene.camera.center = (0, *(corner + np.array([y, x]) * (opposite - corner)))
+
+    def _follow(self, event: Any = None) -> None:
+        if self._layer is None:
+            return
+        camera = self._viewer.scene.camera
+        middle = np.asarray(camera.center[-2:], dtype=float)
+        half = np.asarray(self._viewer.canvas.size, dtype=float) / (2 * camera.zoom)
+        top, left = self._share(middle - half)
+        bottom, right = self._share(middle + half)
+        self._overview.show_visible(left, top, right, bottom)
+
+    def _share(self, place: NDArray[np.float64]) -> tuple[float, float]:
+        """Say a place in the world (y, x) as shares of the slide's height and width."""
+        corner, opposite = _outer(self._layer)
+        y, x = (place - corner) / (opposite - corner)
+        return float(y), float(x)
+
+    def _on_inserted(self, event: Any) -> None:
+        event.value.events.data.connect(self._mark_soon)
+        self._mark_soon()
+
+    def _mark_soon(self, event: Any = None) -> None:
+        if not self._marking.isActive():
+            self._marking.start()
+
+    def _mark(self) -> None:
+        view = None if self._layer is None else view_of(self._layer)
+        if view is not None:
+            self._overview.show_marks(tuple(self._marks(view.slide)))
+
+    def _marks(self, slide: Slide) -> Iterator[Mark]:
+        for layer in self._viewer.layers:
+            about = layer.metadata.get(METADATA_KEY, {})
+            if about.get("field") == "mean" and layer.visible:
+                (top, left), (bottom, right) = layer.extent.world[:, -2:]
+                yield self._placed(
+                    [(top, left), (top, right), (bottom, right), (bottom, left)], True
+                )
+        for layer in self._viewer.layers:
+            if regions_of(layer) == slide.fingerprint:
+                for corners in _outlines(layer):
+                    yield self._placed(corners, False)
+
+    def _placed(self, corners_yx: Any, is_area: bool) -> Mark:
+        shares = (self._share(np.asarray(place, dtype=float)) for place in corners_yx)
+        return Mark(tuple((x, y) for y, x in shares), is_area)
+
+
+def _outer(layer: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Corners of a slide in the world: top left, bottom right, each (y, x)."""
+    low, high = layer.extent.world[:, -2:]
+    return np.asarray(low, dtype=float), np.asarray(high, dtype=float)
+
+
+def _outlines(layer: Shapes) -> Iterator[NDArray[np.float64]]:
+    """Corners of each shape in the world, (n, 2) as (y, x)."""
+    for data in layer.data:
+        corners = np.asarray(data, dtype=float)[:, -2:]
+        thin = corners[:: max(1, len(corners) // MOST_CORNERS)]
+        yield np.array([layer.data_to_world(place) for place in thin])
+
+
+def _coarsest(view: SlideView) -> NDArray[np.uint8]:
+    return np.asarray(view.levels[-1])
+
+
+class OverviewWindow(QDialog):
+    """Borrows the overview from the panel that it lies in, and gives it back when it is closed.
+
+    Parameters
+    ----------
+    overview
+        In the layout of a panel.
+    parent
+        In the lower left corner of whose window's canvas it appears: legends are on the right.
+    """
+
+    def __init__(self, overview: Overview, parent: QWidget) -> None:
+        super().__init__(parent, Qt.WindowType.Tool)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle("Overview")
+        self._overview, self._home = overview, overview.parentWidget()
+        self._place = self._home.layout().indexOf(overview)
+        self._policy = overview.sizePolicy()
+        overview.setSizePolicy(FILLING)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.addWidget(overview)
+        self.finished.connect(self.give_back)
+        self.resize(SIDE_PX, SIDE_PX)
+        window = parent.window()
+        canvas = window.centralWidget() if isinstance(window, QMainWindow) else window
+        corner = canvas.mapToGlobal(canvas.rect().bottomLeft())
+        self.move(corner.x() + FROM_CORNER_PX, corner.y() - SIDE_PX - FROM_CORNER_PX)
+
+    def give_back(self) -> None:
+        """Put the overview where it was."""
+        if self._overview.parentWidget() is self:
+            self._overview.setSizePolicy(self._policy)
+            self._home.layout().insertWidget(self._place, self._overview)
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """Give the overview back, whoever closes the window."""
+        self.give_back()
+        super().closeEvent(event)

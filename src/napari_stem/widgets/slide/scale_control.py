@@ -6,38 +6,31 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_warning
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 
-from napari_stem.widgets.common.parts import in_window_words
+from napari_stem.widgets.common.parts import in_window_words, one_shot
 
 if TYPE_CHECKING:
     from napari_stem.geometry import Mpp
     from napari_stem.slide.base import Slide
     from napari_stem.slide.scale_check import ScaleCheck
+    from napari_stem.widgets.common.parts import Note
     from napari_stem.widgets.common.worker import Jobs
-    from napari_stem.widgets.model.model_panel import ModelPanel
     from napari_stem.widgets.slide.slide_control import SlideControl
+
+    Key = tuple[str, Mpp]  # fingerprint of the slide, pixel size
 
 MEASURE_AFTER_MS = 1500  # the slide's first pictures come before
 
-Key = tuple[str, "Mpp"]
-
 
 class ScaleControl(QObject):
-    """Warns once of each slide and pixel size, and says it beside the Run button as long as it holds."""
+    """Warns once of each slide and pixel size, and says it in a line as long as it holds."""
 
-    def __init__(
-        self, jobs: Jobs, panel: ModelPanel, slides: SlideControl, parent: QObject | None = None
-    ) -> None:
-        super().__init__(parent)
-        self._jobs, self._panel, self._slides = jobs, panel, slides
-        self._found: dict[
-            Key, str
-        ] = {}  # the warning, empty while measured and where there is none
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(MEASURE_AFTER_MS)
-        self._timer.timeout.connect(self._measure)
+    def __init__(self, jobs: Jobs, line: Note, slides: SlideControl) -> None:
+        super().__init__(line)
+        self._jobs, self._line, self._slides = jobs, line, slides
+        self._found: dict[Key, str] = {}  # the warning; empty while measured, or where all is well
+        self._timer = one_shot(self, MEASURE_AFTER_MS, self._measure)
         slides.activated.connect(self._on_activated)
 
     def close(self) -> None:
@@ -46,7 +39,7 @@ class ScaleControl(QObject):
 
     def _on_activated(self, slide: Slide | None) -> None:
         key = _key(slide)
-        self._panel.show_scale_warning(self._found.get(key, "") if key is not None else "")
+        self._line.say("" if key is None else self._found.get(key, ""))
         if key is not None and key not in self._found:
             self._timer.start()
 
@@ -67,7 +60,7 @@ class ScaleControl(QObject):
         warning = in_window_words(found.warning)
         self._found[key] = warning
         if key == _key(self._slides.slide):
-            self._panel.show_scale_warning(warning)
+            self._line.say(warning)
         show_warning(warning)
 
 

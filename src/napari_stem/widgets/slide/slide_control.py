@@ -8,28 +8,40 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QFileDialog
 
 from napari_stem.geometry import Mpp
 from napari_stem.layers import METADATA_KEY
+from napari_stem.widgets.common.keys import WHOLE_SLIDE
+from napari_stem.widgets.common.parts import one_shot
 from napari_stem.widgets.common.units import load_units, regions_of
 from napari_stem.widgets.common.worker import Reporter
-from napari_stem.widgets.slide.known_length import KnownLength
-from napari_stem.widgets.slide.slide_display import SlideDisplay
+from napari_stem.widgets.slide.associated_box import AssociatedBox, associated_pixels
+from napari_stem.widgets.slide.overview import OverviewControl
+from napari_stem.widgets.slide.pixel_size import HOW_TO_MEASURE, Ruler
+from napari_stem.widgets.slide.slide_feed import SlideFeed, is_fed
 from napari_stem.widgets.slide.slide_layers import SlideLayers, load_libraries, slide_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
+    import numpy as np
     from napari.layers import Image
     from napari.viewer import Viewer
+    from numpy.typing import NDArray
 
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
+FILE_FILTER = (
+    "Slides (*.svs *.tif *.tiff *.btf *.ndpi *.scn *.bif *.qptiff *.mrxs *.dcm *.vms *.czi *.jpg *.jpeg *.png "
+    "*.jp2 *.bmp *.webp);;All files (*)"
+)
 FIT_AGAIN_MS = 60
 SCALE_BAR_MS = 100
 LOOKED_CLOSER = 1.5  # times the zoom that shows the whole slide: somebody had gone to a place
+LEAST_UM, MOST_UM = 0.01, 100.0  # of a pixel, as measured along a line
 
 
 class SlideControl(QObject):
@@ -40,44 +52,48 @@ class SlideControl(QObject):
     not_opened = Signal()
     resized = Signal(object)  # a slide whose pixel size was stated
 
-    def __init__(
-        self, viewer: Viewer, jobs: Jobs, panel: SlidePanel, parent: QObject | None = None
-    ) -> None:
-        super().__init__(parent)
-        self._viewer, self._jobs, self._panel = viewer, jobs, panel
+    def __init__(self, viewer: Viewer, jobs: Jobs, panel: SlidePanel) -> None:
+        super().__init__(panel)
+        self.viewer, self.jobs, self._panel = viewer, jobs, panel
         self._layers = SlideLayers(viewer)
         self._owners: dict[str, str] = {}  # fingerprints of slides by path of their predictions
         self._is_following = True
         self.layer: Image | None = None
-        self._length = KnownLength(viewer, panel.show_measured)
-        self._display = SlideDisplay(viewer, jobs, panel, self.fit, parent=self)
+        self.associated: AssociatedBox | None = None  # the window with label and macro
+        self._ruler = Ruler(viewer, panel.pixel_size.show_measured)
+        self._overview = OverviewControl(viewer, jobs, panel.overview)
         for layer in self._layers.layers():
             self._take_in(layer)
-        self._told = QTimer(self)  # napari selects and unselects several times within one change
-        self._told.setSingleShot(True)
-        self._told.timeout.connect(self._follow)
-        self._fitting = QTimer(self)  # a first layer widens napari's own docks: fit once more
-        self._fitting.setSingleShot(True)
-        self._fitting.setInterval(FIT_AGAIN_MS)
-        self._fitting.timeout.connect(self._fit_again)
-        self._scale_bar = QTimer(self)
-        self._scale_bar.setSingleShot(True)
-        self._scale_bar.setInterval(SCALE_BAR_MS)
-        self._scale_bar.timeout.connect(self._show_scale_bar)
-        viewer.canvas.events.size.connect(self._on_canvas_resized)
-        panel.open_requested.connect(self.open)
-        panel.sample_requested.connect(self.open_sample)
-        panel.slide_chosen.connect(self._choose_place)
-        panel.pixel_size_requested.connect(self.set_pixel_size)
-        panel.measure_requested.connect(self._measure)
-        panel.measured.connect(self._use_measured)
+        # napari selects and unselects several times within one change
+        self._selected = one_shot(self, 0, self._follow)
+        # a first layer widens napari's own docks: fit once more
+        self._fitting = one_shot(self, FIT_AGAIN_MS, self._fit_again)
+        self._scale_bar = one_shot(self, SCALE_BAR_MS, self._show_scale_bar)
         layers = viewer.layers
-        layers.events.inserted.connect(self._on_inserted)
-        layers.events.removed.connect(self._on_removed)
-        layers.events.reordered.connect(self._list)
-        layers.selection.events.active.connect(self._on_selected)
+        self._events = (
+            (viewer.canvas.events.size, self._on_canvas_resized),
+            (layers.events.inserted, self._on_inserted),
+            (layers.events.removed, self._on_removed),
+            (layers.events.reordered, self._list),
+            (layers.selection.events.active, self._on_selected),
+        )
+        for event, act in self._events:
+            event.connect(act)
+        viewer.bind_key(WHOLE_SLIDE.sequence, lambda _: self.fit(), overwrite=True)
+        self._connect_panel()
         load_units()
         jobs.start(load_libraries, done=lambda _: None)
+
+    def _connect_panel(self) -> None:
+        panel, asked = self._panel, self._panel.pixel_size
+        panel.open_button.clicked.connect(self._ask_for_file)
+        panel.sample_button.clicked.connect(self.open_sample)
+        panel.choice.activated.connect(self._choose_place)
+        panel.fit_button.clicked.connect(self.fit)
+        panel.associated_button.clicked.connect(self._read_associated)
+        asked.stated.connect(self.set_pixel_size)
+        asked.measure_button.clicked.connect(self._measure)
+        asked.length_button.clicked.connect(self._use_measured)
 
     @property
     def slide(self) -> Slide | None:
@@ -100,7 +116,7 @@ class SlideControl(QObject):
         if not layers:
             self.announce()
             return
-        camera, selected = self._viewer.scene.camera, self._viewer.layers.selection.active
+        camera, selected = self.viewer.scene.camera, self.viewer.layers.selection.active
         before = camera.center, camera.zoom
         self._choose(selected if selected in layers else layers[-1])
         if before[1] > LOOKED_CLOSER * camera.zoom:
@@ -110,25 +126,24 @@ class SlideControl(QObject):
             self.opened.emit(slide)
 
     def close(self) -> None:
-        """Let go of the viewer."""
-        self._told.stop()
-        self._fitting.stop()
-        self._scale_bar.stop()
-        self._length.stop()
-        self._display.close()
-        self._viewer.canvas.events.size.disconnect(self._on_canvas_resized)
-        layers = self._viewer.layers
-        layers.events.inserted.disconnect(self._on_inserted)
-        layers.events.removed.disconnect(self._on_removed)
-        layers.events.reordered.disconnect(self._list)
-        layers.selection.events.active.disconnect(self._on_selected)
+        """Let go of the viewer; slides go on being completed."""
+        for timer in (self._selected, self._fitting, self._scale_bar):
+            timer.stop()
+        self._ruler.stop()
+        self._overview.close()
+        self.viewer.bind_key(WHOLE_SLIDE.sequence, None)
+        for event, act in self._events:
+            event.disconnect(act)
+        self.layer = None
+
+    # opening
 
     def open(self, path: str, name: str | None = None, mpp: Mpp | None = None) -> None:
         """Open a slide in the background and show it."""
         self._panel.show_busy(f"Opening {Path(path).name}")
         report = Reporter(self)
         report.reported.connect(self._panel.show_busy)
-        self._jobs.start(
+        self.jobs.start(
             _open_slide, path, mpp, report, done=partial(self._add, name), failed=self._failed
         )
 
@@ -137,6 +152,27 @@ class SlideControl(QObject):
         from napari_stem.sample_data import SAMPLE_NAME, sample_path
 
         self.open(str(sample_path()), SAMPLE_NAME)
+
+    def show(self, slide: Slide, name: str) -> Image:
+        """Show a slide that was opened elsewhere."""
+        return self._layers.add(slide, name)
+
+    def _ask_for_file(self) -> None:
+        panel = self._panel
+        path, _ = QFileDialog.getOpenFileName(panel, "Open slide", panel.folder, FILE_FILTER)
+        if path:
+            panel.folder = str(Path(path).parent)
+            self.open(path)
+
+    def _add(self, name: str | None, slide: Slide) -> None:
+        self._panel.show_busy("")
+        self._layers.add(slide, name)
+
+    def _failed(self) -> None:
+        self._panel.show_busy("")
+        self.not_opened.emit()
+
+    # choosing
 
     def activate(self, slide: Slide) -> None:
         """Make a slide the active one."""
@@ -151,91 +187,56 @@ class SlideControl(QObject):
     @contextmanager
     def selection_kept(self) -> Iterator[None]:
         """Change layers of a slide in the background without changing what the user looks at."""
-        selection = self._viewer.layers.selection
+        selection = self.viewer.layers.selection
         before = selection.active
         self._is_following = False
         try:
             yield
         finally:
-            if before in self._viewer.layers:
+            if before in self.viewer.layers:
                 selection.active = before
             self._is_following = True
 
-    def set_pixel_size(self, mpp_um: float) -> None:
-        """Take the user's word for the pixel size of the active slide, and remember it."""
-        slide, layer = self.slide, self.layer
-        if slide is None or layer is None:
-            return
-        mpp = Mpp.square(mpp_um)
-        self._layers.set_pixel_size(layer, mpp)
-        self._jobs.start(_remember_pixel_size, slide.fingerprint, mpp, done=lambda _: None)
-        self.announce()
-        self.resized.emit(slide)
-
-    def _take_in(self, layer: Image) -> None:
-        self._display.feed(layer)
-        layer.events.name.connect(self._list)
-
-    def show(self, slide: Slide, name: str) -> Image:
-        """Show a slide that was opened elsewhere."""
-        return self._layers.add(slide, name)
-
-    def _add(self, name: str | None, slide: Slide) -> None:
-        self._panel.show_busy("")
-        self._layers.add(slide, name)
-
-    def _failed(self) -> None:
-        self._panel.show_busy("")
-        self.not_opened.emit()
+    def announce(self) -> None:
+        """Let everybody know which slides there are and which is active."""
+        self._list()
+        self._panel.show_unusable(self._layers.why_unusable())
+        self._panel.show_details(self.slide)
+        if self.layer is None:
+            self._panel.show_preparing("")
+        self._overview.show(self.layer)
+        self.activated.emit(self.slide)
 
     def _choose_place(self, place: int) -> None:
         self._choose(self._layers.layers()[place])
 
     def _choose(self, chosen: Image) -> None:
         before, self.layer = self.layer, chosen
+        if before is not chosen:
+            self._panel.show_preparing("")
         if self._layers.look_at(chosen, before):
             self._fitting.start()
-        fingerprints: dict[str, bool] = {}
+        visible: dict[str, bool] = {}  # by the slide's fingerprint
         for layer in self._layers.layers():
             # slides share one origin: the chosen one would lie under another
             layer.visible = layer is chosen
             slide = slide_of(layer)
             if slide is not None:
-                visible = layer.visible or fingerprints.get(slide.fingerprint, False)
-                fingerprints[slide.fingerprint] = visible
-        for layer in self._viewer.layers:
+                visible[slide.fingerprint] = layer.visible or visible.get(slide.fingerprint, False)
+        for layer in self.viewer.layers:
             owner = regions_of(layer)
-            if owner in fingerprints:
-                layer.visible = fingerprints[owner]
+            if owner in visible:
+                layer.visible = visible[owner]
         self.announce()
 
-    def fit(self) -> None:
-        """Show the whole of the active slide."""
-        if self.layer is not None:
-            self._layers.fit(self.layer)
-
-    def _fit_again(self) -> None:
-        if self.layer is not None and self.layer in self._viewer.layers:
-            self._layers.fit(self.layer)
-            self._scale_bar.start()
-
-    def _show_scale_bar(self) -> None:
-        if self.layer is not None and self.layer in self._viewer.layers:
-            self._layers.show_scale_bar(self.layer)
-
-    def _on_canvas_resized(self, event: Any) -> None:
-        if self.layer is not None and self._layers.is_as_fitted():
-            self._fitting.start()
-
-    def _measure(self) -> None:
-        if self.layer is not None:
-            self._length.start(self.layer)
-
-    def _use_measured(self, length_um: float) -> None:
-        length_px = self._length.length_px
-        self._length.stop()
-        if length_px:
-            self.set_pixel_size(min(100.0, max(0.01, length_um / length_px)))
+    def _take_in(self, layer: Image) -> None:
+        layer.events.name.connect(self._list)
+        if is_fed(layer):
+            return
+        feed = SlideFeed(self.viewer, layer)
+        feed.progressed.connect(self._tell_progress)
+        feed.sketched.connect(self._show_sketch)
+        feed.completed.connect(self._on_completed)
 
     def _on_inserted(self, event: Any) -> None:
         slide = slide_of(event.value)
@@ -264,11 +265,11 @@ class SlideControl(QObject):
 
     def _on_selected(self, event: Any) -> None:
         if self._is_following:
-            self._told.start(0)
+            self._selected.start()
 
     def _follow(self) -> None:
         """Make the slide of the selected layer the active one."""
-        selected = self._viewer.layers.selection.active
+        selected = self.viewer.layers.selection.active
         if selected is None or selected is self.layer:
             return
         if slide_of(selected) is not None:
@@ -284,18 +285,81 @@ class SlideControl(QObject):
             if slide is not None and slide.fingerprint == owner:
                 self._choose(layer)
 
-    def announce(self) -> None:
-        """Let everybody know which slides there are and which is active."""
-        self._list()
-        self._panel.show_unusable(self._layers.why_unusable())
-        self._panel.show_details(self.slide)
-        self._display.show(self.layer)
-        self.activated.emit(self.slide)
-
     def _list(self, event: Any = None) -> None:
         layers = self._layers.layers()
         chosen = layers.index(self.layer) if self.layer in layers else -1
         self._panel.show_slides([layer.name for layer in layers], chosen)
+
+    # looking
+
+    def fit(self) -> None:
+        """Show the whole of the active slide."""
+        if self.layer is not None:
+            self._layers.fit(self.layer)
+
+    def _fit_again(self) -> None:
+        if self.layer is not None and self.layer in self.viewer.layers:
+            self._layers.fit(self.layer)
+            self._scale_bar.start()
+
+    def _show_scale_bar(self) -> None:
+        if self.layer is not None and self.layer in self.viewer.layers:
+            self._layers.show_scale_bar(self.layer)
+
+    def _on_canvas_resized(self, event: Any) -> None:
+        if self.layer is not None and self._layers.is_as_fitted():
+            self._fitting.start()
+
+    def _tell_progress(self, layer: Image, text: str, done: int, total: int) -> None:
+        if layer is self.layer:
+            self._panel.show_preparing(text, done, total)
+
+    def _show_sketch(self, layer: Image) -> None:
+        if layer is self.layer:
+            self._overview.show_sketch()
+
+    def _on_completed(self, layer: Image) -> None:
+        if layer is self.layer:
+            self._panel.show_preparing("")
+            self._overview.show(layer)
+
+    def _read_associated(self) -> None:
+        slide, layer = self.slide, self.layer
+        if slide is not None and layer is not None:
+            done = partial(self._show_associated, str(layer.name))
+            self.jobs.start(associated_pixels, slide, done=done)
+
+    def _show_associated(self, title: str, images: Mapping[str, NDArray[np.uint8]]) -> None:
+        self.associated = AssociatedBox(title, images, parent=self._panel)
+        self.associated.destroyed.connect(self._forget_associated)
+        self.associated.show()
+
+    def _forget_associated(self) -> None:
+        self.associated = None
+
+    # the pixel size
+
+    def set_pixel_size(self, mpp_um: float) -> None:
+        """Take the user's word for the pixel size of the active slide, and remember it."""
+        slide, layer = self.slide, self.layer
+        if slide is None or layer is None:
+            return
+        mpp = Mpp.square(mpp_um)
+        self._layers.set_pixel_size(layer, mpp)
+        self.jobs.start(_remember_pixel_size, slide.fingerprint, mpp, done=lambda _: None)
+        self.announce()
+        self.resized.emit(slide)
+
+    def _measure(self) -> None:
+        self._panel.pixel_size.explanation.setText(HOW_TO_MEASURE)
+        if self.layer is not None:
+            self._ruler.start(self.layer)
+
+    def _use_measured(self) -> None:
+        length_px, length_um = self._ruler.length_px, self._panel.pixel_size.length.value()
+        self._ruler.stop()
+        if length_px:
+            self.set_pixel_size(min(MOST_UM, max(LEAST_UM, length_um / length_px)))
 
 
 def _open_slide(path: str, mpp: Mpp | None, report: Callable[[str, int, int], None]) -> Slide:

@@ -1,99 +1,175 @@
-"""Whole tissue: find it, more or less of it, without small pieces."""
+"""Whole tissue: found on the active slide, more or less of it, and again as the settings change."""
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QDoubleSpinBox,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QSlider,
-    QVBoxLayout,
-    QWidget,
-)
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject
+from qtpy.QtWidgets import QFormLayout, QLabel, QSlider, QWidget
 
 from napari_stem.errors import RegionError
 from napari_stem.slide.tissue import TissueSettings
-from napari_stem.widgets.common.parts import note
+from napari_stem.widgets.common.form import Form
+from napari_stem.widgets.common.parts import button, note, one_shot, row, stack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_stem.geometry import Region
+    from napari_stem.slide.base import Slide
+    from napari_stem.slide.tissue import FoundTissue, TissueView
+    from napari_stem.widgets.common.worker import Jobs
+    from napari_stem.widgets.slide.slide_control import SlideControl
 
 MOST_MM2 = 100.0
+LOOK_AFTER_MS = 100  # after the slider has moved, and again so long as it moves
+MOST_VIEWS = 4  # slides whose thumbnails are kept, about 13 MB each
 
 
 class TissueBox(QWidget):
     """Asks for the outlines of the tissue; holds how they are looked for."""
 
-    requested = Signal()
-    settings_changed = Signal()
-
-    def __init__(
-        self, settings: TissueSettings | None = None, parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, settings: TissueSettings | None = None) -> None:
+        super().__init__()
         wanted = settings or TissueSettings()
-        self.button = QPushButton("Whole tissue")
-        self.button.setToolTip("Find the tissue on the slide and take all of it")
-        self.sensitivity = QSlider(Qt.Orientation.Horizontal)
-        self.sensitivity.setRange(0, 100)
-        self.sensitivity.setPageStep(10)
-        self.sensitivity.setValue(wanted.sensitivity)
-        self.sensitivity.setToolTip(
-            "To the right, faint and smooth tissue is taken too; the middle suits most slides"
+        self.button = button("Whole tissue", "Find the tissue on the slide and take all of it")
+        self._form = Form(
+            TissueSettings,
+            sensitivity={"widget_type": "Slider", "max": 100, "readout": False},
+            min_area_mm2={"max": MOST_MM2, "step": 0.05, "suffix": " mm²"},
         )
-        self.min_area = QDoubleSpinBox()
-        self.min_area.setRange(0.0, MOST_MM2)
-        self.min_area.setDecimals(2)
-        self.min_area.setSingleStep(0.05)
-        self.min_area.setSuffix(" mm²")
+        self.sensitivity = self._form["sensitivity"].findChild(QSlider)
+        self.sensitivity.setValue(wanted.sensitivity)
+        self.min_area = self._form["min_area_mm2"]
         self.min_area.setValue(wanted.min_area_mm2)
         self.min_area.setKeyboardTracking(False)
-        self.min_area.setToolTip("Smaller pieces of tissue, dust and debris are left out")
-        self.told = note("")
-        self._lay_out()
-        self.show_settings(is_shown=False)
-        self.tell("")
-        self.button.clicked.connect(self.requested)
-        self.sensitivity.valueChanged.connect(self.settings_changed)
-        self.min_area.valueChanged.connect(self.settings_changed)
+        self.told = note()  # what was left out, or that nothing was found
+        self.details = QWidget()  # shown once there are outlines that they can change
+        slider = row(QLabel("Less"), self._form["sensitivity"], QLabel("More tissue"), stretched=1)
+        form = QFormLayout()
+        form.addRow("Leave out pieces under", self.min_area)
+        stack(self.details, slider, form).setSpacing(4)
+        stack(self, self.button, self.details, self.told).setSpacing(4)
+        self.details.setVisible(False)
+        self.told.say("")
 
     def settings(self) -> TissueSettings:
         """Return the settings as chosen."""
-        return TissueSettings(self.sensitivity.value(), round(self.min_area.value(), 2))
-
-    def show_settings(self, *, is_shown: bool) -> None:
-        """Show the settings once there are outlines that they can change."""
-        self._details.setVisible(is_shown)
+        return self._form.settings()
 
     def show_busy(self, *, is_busy: bool) -> None:
         """Show that the tissue is being looked for the first time."""
         self.button.setEnabled(not is_busy)
         self.button.setText("Looking for tissue …" if is_busy else "Whole tissue")
 
-    def tell(self, text: str) -> None:
-        """Say what was left out, or that nothing was found."""
-        self.told.setText(text)
-        self.told.setVisible(bool(text))
 
-    def _lay_out(self) -> None:
-        slider = QHBoxLayout()
-        slider.addWidget(QLabel("Less"))
-        slider.addWidget(self.sensitivity, 1)
-        slider.addWidget(QLabel("More tissue"))
-        form = QFormLayout()
-        form.addRow("Leave out pieces under", self.min_area)
-        self._details = QWidget()
-        inner = QVBoxLayout(self._details)
-        inner.setContentsMargins(0, 0, 0, 0)
-        inner.setSpacing(4)
-        inner.addLayout(slider)
-        inner.addLayout(form)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(self.button)
-        layout.addWidget(self._details)
-        layout.addWidget(self.told)
+class TissueControl(QObject):
+    """Does what the tissue box asks for; one search at a time, the latest wish last.
+
+    Parameters
+    ----------
+    jobs, box, slides
+        What it works with.
+    outlined
+        Takes a slide and its tissue, in place of what was found on it before.
+    """
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        box: TissueBox,
+        slides: SlideControl,
+        outlined: Callable[[Slide, Sequence[Region]], None],
+    ) -> None:
+        super().__init__(box)
+        self._jobs, self._box, self._slides, self._outlined = jobs, box, slides, outlined
+        self._views: dict[str, TissueView] = {}  # by fingerprint, the latest used last
+        self._notes: dict[str, str] = {}
+        self._is_busy = False
+        self._is_wanted_again = False
+        self._timer = one_shot(self, LOOK_AFTER_MS, self._look_again)
+        box.button.clicked.connect(self.find)
+        for field in (box.sensitivity, box.min_area):
+            field.valueChanged.connect(self._on_settings)
+        slides.activated.connect(self._on_activated)
+        slides.resized.connect(self._on_resized)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether tissue is being looked for, or about to be."""
+        return self._is_busy or self._timer.isActive()
+
+    def close(self) -> None:
+        """Look for nothing any more."""
+        self._timer.stop()
+
+    def find(self) -> None:
+        """Outline the tissue, in place of outlines found before; they can then be edited."""
+        slide = self._slides.slide
+        if slide is None or self._is_busy:
+            return
+        self._box.show_busy(is_busy=True)
+        self._box.told.say("")
+        self._start(slide)
+
+    def _on_settings(self) -> None:
+        slide = self._slides.slide
+        is_found = slide is not None and slide.fingerprint in self._notes
+        if is_found and not self._timer.isActive():  # not put off by each further move
+            self._timer.start()
+
+    def _look_again(self) -> None:
+        if self._is_busy:
+            self._is_wanted_again = True
+            return
+        slide = self._slides.slide
+        if slide is not None:
+            self._start(slide)
+
+    def _start(self, slide: Slide) -> None:
+        self._is_busy, self._is_wanted_again = True, False
+        view = self._views.get(slide.fingerprint)
+        self._jobs.start(
+            _find,
+            slide,
+            self._box.settings(),
+            view,
+            done=partial(self._take, slide),
+            failed=self._end,
+        )
+
+    def _take(self, slide: Slide, found: tuple[TissueView, FoundTissue | str]) -> None:
+        view, tissue = found
+        self._views.pop(slide.fingerprint, None)
+        self._views[slide.fingerprint] = view
+        while len(self._views) > MOST_VIEWS:
+            del self._views[next(iter(self._views))]
+        if isinstance(tissue, str):
+            told, regions = tissue, []
+        else:
+            told, regions = tissue.note, tissue.regions
+        self._notes[slide.fingerprint] = told
+        self._outlined(slide, regions)
+        self._end()
+
+    def _end(self) -> None:
+        self._is_busy = False
+        self._box.show_busy(is_busy=False)
+        self._on_activated(self._slides.slide)
+        if self._is_wanted_again:
+            self._timer.start()
+
+    def _on_resized(self, slide: Slide) -> None:
+        """Forget what was told in mm2: another pixel size makes it other areas."""
+        self._notes.pop(slide.fingerprint, None)
+        self._on_activated(self._slides.slide)
+
+    def _on_activated(self, slide: Slide | None) -> None:
+        was_found = slide is not None and slide.fingerprint in self._notes
+        self._box.details.setVisible(was_found)
+        told = self._notes.get(slide.fingerprint, "") if slide is not None else ""
+        self._box.told.say(told.replace("mm2", "mm²"))
 
 
 def remembered_settings(sensitivity: int, min_area_mm2: float) -> TissueSettings:
@@ -102,3 +178,16 @@ def remembered_settings(sensitivity: int, min_area_mm2: float) -> TissueSettings
         return TissueSettings(sensitivity, min_area_mm2)
     except RegionError:
         return TissueSettings()
+
+
+def _find(
+    slide: Slide, settings: TissueSettings, view: TissueView | None
+) -> tuple[TissueView, FoundTissue | str]:
+    """Look at the slide if that was not done yet; the tissue, or why there is none."""
+    from napari_stem.slide.tissue import TissueView, find_tissue
+
+    view = view or TissueView.of_slide(slide)
+    try:
+        return view, find_tissue(slide, settings, view)
+    except RegionError as error:
+        return view, str(error)

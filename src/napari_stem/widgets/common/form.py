@@ -1,0 +1,67 @@
+"""Forms: fields that magicgui makes from frozen settings, whose docstrings say what each is for."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
+
+from magicgui.widgets import create_widget
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from magicgui.widgets.bases import ValueWidget
+
+Settings = TypeVar("Settings")
+
+
+class Form(Generic[Settings]):
+    """Fields for some attributes of a dataclass of settings; panels lay them out.
+
+    Parameters
+    ----------
+    kind
+        The dataclass. Its numpydoc ``Attributes`` become tooltips.
+    options
+        By attribute: what magicgui's widget takes (``min``, ``choices``, …), and ``suffix``, such as a unit.
+    """
+
+    def __init__(self, kind: type[Settings], **options: Mapping[str, Any]) -> None:
+        self._kind = kind
+        hints, helps = get_type_hints(kind), attribute_helps(kind)
+        defaults = {each.name: each.default for each in fields(kind)}  # type: ignore[arg-type]
+        self._widgets: dict[str, ValueWidget[Any]] = {}
+        for name, asked in options.items():
+            given = dict(asked)
+            suffix, widget_type = given.pop("suffix", ""), given.pop("widget_type", None)
+            made = create_widget(
+                defaults[name],
+                annotation=hints[name],
+                name=name,
+                widget_type=widget_type,
+                options={"tooltip": helps.get(name, ""), **given},
+            )
+            self._widgets[name] = made
+            if suffix:
+                made.native.setSuffix(suffix)
+
+    def __getitem__(self, name: str) -> Any:
+        """Return the Qt widget of an attribute."""
+        return self._widgets[name].native
+
+    def settings(self, **others: Any) -> Settings:
+        """Return the settings as chosen; ``others`` are attributes that have no field."""
+        chosen = {name: widget.value for name, widget in self._widgets.items()}
+        return self._kind(**chosen, **others)
+
+
+def attribute_helps(kind: type) -> dict[str, str]:
+    """Say what each attribute of a class is for, as its numpydoc ``Attributes`` do, in one line each."""
+    _, _, section = (inspect.getdoc(kind) or "").partition("Attributes\n----------\n")
+    found: dict[str, str] = {}
+    for names, text in re.findall(r"^(\w[\w, ]*)\n((?:[ ]+.*\n?)+)", section, re.MULTILINE):
+        for name in names.split(", "):
+            found[name] = " ".join(text.split())
+    return found

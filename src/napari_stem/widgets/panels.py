@@ -1,0 +1,97 @@
+"""The panels of the dock, in the order of the road, as the user left them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_stem.widgets.common.memory import Remembered
+from napari_stem.widgets.genes.genes_panel import GenesPanel
+from napari_stem.widgets.genes.map_look_box import MapLook
+from napari_stem.widgets.model.model_panel import ModelPanel
+from napari_stem.widgets.regions.region_panel import RegionPanel
+from napari_stem.widgets.slide.slide_panel import SlidePanel
+from napari_stem.widgets.slide.tissue_box import remembered_settings
+from napari_stem.widgets.views.analysis_panel import AnalysisPanel
+from napari_stem.widgets.views.compare_panel import ComparePanel
+from napari_stem.widgets.views.export_panel import ExportPanel
+from napari_stem.widgets.views.inspect_panel import InspectPanel
+from napari_stem.widgets.views.measured_panel import MeasuredPanel
+from napari_stem.widgets.views.uncertainty_panel import UncertaintyPanel
+
+if TYPE_CHECKING:
+    from qtpy.QtWidgets import QWidget
+
+
+@dataclass(frozen=True)
+class Panels:
+    """The stations of the road."""
+
+    slide: SlidePanel
+    region: RegionPanel
+    model: ModelPanel
+    genes: GenesPanel
+    uncertainty: UncertaintyPanel
+    inspect: InspectPanel
+    compare: ComparePanel
+    measured: MeasuredPanel
+    analysis: AnalysisPanel
+    export: ExportPanel
+
+    @classmethod
+    def new(cls, remembered: Remembered) -> Panels:
+        """Panels as the user left them."""
+        panels = cls(
+            slide=SlidePanel(remembered.folder),
+            region=RegionPanel(
+                remembered.region_folder,
+                remembered.n_click_spots,
+                remembered_settings(remembered.tissue_sensitivity, remembered.tissue_min_area_mm2),
+            ),
+            model=ModelPanel(remembered),
+            genes=GenesPanel(),
+            uncertainty=UncertaintyPanel(),
+            inspect=InspectPanel(),
+            compare=ComparePanel(),
+            measured=MeasuredPanel(remembered.folder),
+            analysis=AnalysisPanel(remembered.export_folder),
+            export=ExportPanel(remembered.export_folder),
+        )
+        panels.genes.look.show_look(MapLook.of_names(vars(remembered)))
+        return panels
+
+    def titled(self) -> dict[str, QWidget]:
+        """Panels by the titles that users read, in the order of the road."""
+        return {
+            "Slide": self.slide,
+            "Region": self.region,
+            "Model": self.model,
+            "Genes": self.genes,
+            "Uncertainty": self.uncertainty,
+            "Inspect": self.inspect,
+            "Compare": self.compare,
+            "Measured data": self.measured,
+            "Spatial analysis": self.analysis,
+            "Export": self.export,
+        }
+
+    def choices(self) -> Remembered:
+        """Return what to remember of them."""
+        settings, look = self.model.settings(), self.genes.look.look()
+        return Remembered(
+            folder=self.slide.folder,
+            export_folder=self.export.folder,
+            model_name=self.model.model_name() or Remembered.model_name,
+            n_draws=settings.n_draws,
+            n_steps=settings.n_steps,
+            seed=settings.seed,
+            device=settings.device,
+            **look.as_names(),
+            region_folder=self.region.folder,
+            n_click_spots=self.region.click_size.value(),
+            tissue_sensitivity=self.region.tissue.settings().sensitivity,
+            tissue_min_area_mm2=self.region.tissue.settings().min_area_mm2,
+            encoder_folder=self.model.encoders.window_of_all.folder,
+            works_offline=int(self.model.encoders.window_of_all.is_offline_chosen),
+            pace=self.model.pace.as_text(),
+        )

@@ -1,0 +1,149 @@
+"""The pixel size of a slide: asked for, or measured along something of known length."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QDoubleSpinBox, QLabel, QPushButton, QWidget
+
+from napari_stem.widgets.common.parts import (
+    button,
+    note,
+    row,
+    row_widget,
+    stack,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari.layers import Image, Shapes
+    from napari.viewer import Viewer
+
+    from napari_stem.geometry import Mpp
+
+OBJECTIVES_UM = {"40×": 0.25, "20×": 0.5, "10×": 1.0}  # as most scanners have them
+EXPLANATION = (
+    "How large is a pixel? Choose the objective it was scanned with, enter the size, or measure "
+    "something of known length, such as a scale bar."
+)
+HOW_TO_MEASURE = "Drag a line along something of known length on the slide."
+RULER, COLOUR = "Known length", "#0077bb"
+EDGE_PIXELS, SCREEN_PIXELS = 4, 800  # width of the ruler on a screen that shows the whole slide
+
+
+class PixelSizeBox(QWidget):
+    """Asks for a pixel size in the three ways in which people know it."""
+
+    stated = Signal(float)  # um per pixel
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.explanation = note(EXPLANATION)
+        self.objectives: dict[str, QPushButton] = {}
+        for title, um in OBJECTIVES_UM.items():
+            made = button(title, f"Scanned with a {title} objective: {um:g} µm per pixel")
+            made.clicked.connect(lambda *_, um=um: self.stated.emit(um))
+            self.objectives[title] = made
+        self.value = _length_box(0.01, 100.0, 0.5, 4)
+        self.use_button = QPushButton("Use")
+        self.measure_button = button(
+            "Measure a known length…", "Draw a line on the slide and say how long it is"
+        )
+        self.length = _length_box(0.1, 100_000.0, 1000.0, 1)  # of the line that was drawn
+        self.length_button = QPushButton("Use")
+        self.length_row = row_widget(
+            QLabel("Its length"), self.length, self.length_button, stretched=1
+        )
+        stack(
+            self,
+            self.explanation,
+            row(*self.objectives.values()),
+            row(QLabel("Pixel size"), self.value, self.use_button, stretched=1),
+            self.measure_button,
+            self.length_row,
+        )
+        self.use_button.clicked.connect(lambda: self.stated.emit(self.value.value()))
+        self.ask(None)
+
+    def ask(self, mpp: Mpp | None) -> None:
+        """Begin anew, at the pixel size that is known."""
+        self.explanation.setText(EXPLANATION)
+        self.length_row.setVisible(False)
+        if mpp is not None:
+            self.value.setValue(mpp.x_um)
+
+    def show_measured(self, length_px: float) -> None:
+        """Ask how long the line is that was drawn on the slide."""
+        self.explanation.setText(
+            f"The line is {length_px:,.0f} pixels long. How long is it really?"
+        )
+        self.length_row.setVisible(True)
+
+
+def _length_box(low: float, high: float, value: float, decimals: int) -> QDoubleSpinBox:
+    box = QDoubleSpinBox()
+    box.setRange(low, high)
+    box.setDecimals(decimals)
+    box.setSingleStep(value / 10)
+    box.setValue(value)
+    box.setSuffix(" µm")
+    return box
+
+
+class Ruler:
+    """A line that the user draws along something of known length.
+
+    Parameters
+    ----------
+    viewer
+        Shows it.
+    drawn
+        Told the length of the line in level-0 px.
+    """
+
+    def __init__(self, viewer: Viewer, drawn: Callable[[float], None]) -> None:
+        self._viewer, self._drawn = viewer, drawn
+        self._layer: Shapes | None = None
+        self._slide_layer: Image | None = None
+        self.length_px = 0.0  # level-0 px
+
+    def start(self, slide_layer: Image) -> None:
+        """Hand the user a ruler."""
+        self.stop()
+        self._slide_layer = slide_layer
+        width = EDGE_PIXELS * max(slide_layer.level_shapes[0][:2]) / SCREEN_PIXELS
+        layer = self._viewer.add_shapes(
+            ndim=2,
+            name=RULER,
+            edge_color=COLOUR,
+            edge_width=width,
+            scale=slide_layer.scale,
+            translate=slide_layer.translate,
+            units=slide_layer.units,
+            axis_labels=slide_layer.axis_labels,
+        )
+        layer.current_edge_width = width
+        layer.events.data.connect(self._on_data)
+        self._viewer.layers.selection.active = layer
+        layer.mode = "add_line"
+        self._layer = layer
+
+    def stop(self) -> None:
+        """Take the ruler and its line away."""
+        layer, self._layer = self._layer, None
+        if layer is not None and layer in self._viewer.layers:
+            self._viewer.layers.remove(layer)
+        if self._slide_layer in self._viewer.layers:
+            self._viewer.layers.selection.active = self._slide_layer
+
+    def _on_data(self, event: Any) -> None:
+        layer = self._layer
+        if layer is None or not layer.data:
+            return
+        start, end = (np.asarray(point, dtype=float) for point in layer.data[-1][:2])
+        self.length_px = float(np.linalg.norm(end - start))
+        if self.length_px > 0:
+            self._drawn(self.length_px)
