@@ -18,11 +18,14 @@ LONG_MS = 120_000
 
 
 @pytest.fixture(autouse=True)
-def own_settings(tmp_path) -> None:
+def own_settings(tmp_path, monkeypatch) -> None:
     """Keep the user's remembered choices out of the tests, and the tests' out of the user's."""
+    from napari import settings
     from qtpy.QtCore import QSettings
 
     QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(tmp_path / "ini"))
+    monkeypatch.setattr(settings, "_CFG_PATH", str(tmp_path / "napari" / "settings.yaml"))
+    monkeypatch.setattr(settings, "_PLUGIN_SETTINGS", {})
 
 
 @pytest.fixture(autouse=True)

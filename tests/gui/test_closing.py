@@ -37,7 +37,11 @@ napari.run()
 def test_closing_soon_prints_nothing(tmp_path, slide, after_s):
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM, slide, str(after_s), str(tmp_path)],
-        env=os.environ | {"NAPARI_STEM_CACHE": str(tmp_path / "cache")},
+        env=os.environ
+        | {
+            "NAPARI_STEM_CACHE": str(tmp_path / "cache"),
+            "NAPARI_CONFIG": str(tmp_path / "settings.yaml"),
+        },
         capture_output=True,
         text=True,
         check=False,

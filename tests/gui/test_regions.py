@@ -24,7 +24,7 @@ from napari_stem.widgets.common.memory import recall
 from napari_stem.widgets.common.region_table import AREA, CLASS, NAME, SPOTS
 from napari_stem.widgets.panels import Panels
 from napari_stem.widgets.regions.region_panel import TOOLS
-from napari_stem.widgets.regions.spot_counter import count_spots, squares_um
+from napari_stem.widgets.regions.region_shapes import count_spots, squares_um
 
 pytestmark = pytest.mark.gui
 
@@ -304,13 +304,13 @@ def test_outlines_follow_the_slider_while_it_moves_and_end_where_it_does(sample,
     box, tissue = sample.panels.region.tissue, sample.dock.coordinator.regions.tissue
     find_tissue(sample)
     shown: list[float] = []
-    show = tissue._outlined
+    show = tissue.outlined
 
     def note(*args) -> None:
         show(*args)
         shown.append(found_mm2(sample))
 
-    monkeypatch.setattr(tissue, "_outlined", note)
+    monkeypatch.setattr(tissue, "outlined", note)
     moves = iter(range(10_000))
 
     def move_on() -> bool:
@@ -398,7 +398,7 @@ def test_pen_marks_are_told_beside_the_button(model_road, tmp_path):
     find_tissue(model_road)
     line_mm2 = 30 * pixels.shape[1] * (side_um / 1000) ** 2
     found = re.search(
-        r"Pen marks were left out \((.+) mm²\)", model_road.panels.region.tissue.told.text()
+        r"Pen marks were left out \((.+) mm²\)", model_road.panels.region.tissue.message.text()
     )
     assert line_mm2 < float(found[1]) < 1.4 * line_mm2  # with its rims
 

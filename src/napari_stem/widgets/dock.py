@@ -8,13 +8,35 @@ from typing import TYPE_CHECKING
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import QApplication, QFrame, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QApplication,
+    QFrame,
+    QMenu,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_stem.widgets.common import keys
-from napari_stem.widgets.common.memory import recall, remember
-from napari_stem.widgets.common.parts import Folding, Road, RoadView
+from napari_stem.widgets.common.keys import HelpBox
+from napari_stem.widgets.common.memory import (
+    ENCODERS,
+    PREDICTING,
+    follow_preferences,
+    recall,
+    remember,
+)
+from napari_stem.widgets.common.parts import (
+    Folding,
+    Road,
+    RoadView,
+    ask_for_file,
+    ask_for_folder,
+    ask_where_to_save,
+    note,
+    row,
+)
 from napari_stem.widgets.coordinator import Coordinator
-from napari_stem.widgets.menu_bar import MenuBar
 from napari_stem.widgets.panels import Panels
 from napari_stem.widgets.slide.overview import OverviewWindow
 
@@ -36,6 +58,48 @@ if TYPE_CHECKING:
 WIDTH = 350
 VIEWER_OVERVIEW = keys.OVERVIEW.sequence.replace("+", "-")  # as napari writes it
 SCROLL_BAR_GAP = 6
+NOTICE = "Predicted from the image, not measured. For research use only, not for diagnosis."
+SESSIONS = "Sessions (*.json);;All files (*)"
+
+
+class MenuBar(QWidget):
+    """What stands above the road: the notice, the menu of files and sessions, help.
+
+    Parameters
+    ----------
+    folder
+        Where sessions were last saved to.
+    """
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.folder = folder
+        self.notice = note(NOTICE)
+        self.notice.setObjectName("notice")
+        self.menu_button = QToolButton()
+        self.menu_button.setText("File ▾")
+        self.menu_button.setStyleSheet("QToolButton::menu-indicator { image: none; }")
+        self.menu_button.setToolTip(
+            "Save or restore what is open; open a stored prediction; see where you are"
+        )
+        self.menu_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.entries = QMenu(self)
+        self.menu_button.setMenu(self.entries)
+        self.help_button = QToolButton()
+        self.help_button.setText("?")
+        self.help_button.setToolTip("Keys and gestures (F1)")
+        self.help_button.clicked.connect(self.show_help)
+        self.help_box: HelpBox | None = None
+        layout = row(self.notice, self.menu_button, self.help_button, stretched=0)
+        layout.setContentsMargins(0, 0, 6, 0)
+        self.setLayout(layout)
+
+    def show_help(self) -> None:
+        """Open the window with the keys."""
+        if self.help_box is None:
+            self.help_box = HelpBox(self)
+        self.help_box.show()
+        self.help_box.raise_()
 
 
 class StemDock(QWidget):
@@ -64,6 +128,10 @@ class StemDock(QWidget):
         self.coordinator = Coordinator(viewer, self.panels, remembered.model_folders, parent=self)
         self.coordinator.road_went_on.connect(self._open_part)
         self.coordinator.hints_changed.connect(self._show_hints)
+        self._ends = (
+            follow_preferences(PREDICTING, self.panels.model.prefer),
+            follow_preferences(ENCODERS, self.coordinator.models.encoders.prefer),
+        )
         self._fill_menu()
         self._add_keys()
         self.setAcceptDrops(True)
@@ -144,6 +212,8 @@ class StemDock(QWidget):
             self._viewer.bind_key(VIEWER_OVERVIEW, None)
             if (window := self.overview_window()) is not None:
                 window.close()
+            for end in self._ends:
+                end()
             self._remember()
             self.coordinator.close()
 
@@ -167,21 +237,27 @@ class StemDock(QWidget):
         layout.addWidget(scroll, 1)
         self.setMinimumWidth(WIDTH)
 
-    def _fill_menu(self) -> None:
-        sessions, menu = self.coordinator.sessions, self.menu
-        menu.add("Save session…", self.ask_where_to_save)
-        menu.add("Restore session…", lambda: menu.ask_for_session(sessions.load))
-        menu.add_separator()
-        menu.add("Open prediction…", lambda: menu.ask_for_prediction(self._open_prediction))
-        menu.add_separator()
-        menu.add(f"Overview window\t{keys.OVERVIEW.sequence}", self.toggle_overview)
-
     def ask_where_to_save(self) -> None:
         """Ask for a session file to write."""
-        self.menu.ask_where_to_save(self.coordinator.sessions.save)
+        if path := ask_where_to_save(self.menu, "Save session", "session.json", SESSIONS):
+            self.coordinator.sessions.save(path)
 
-    def _open_prediction(self, path: str) -> None:
-        self.coordinator.predictions.open(Path(path))
+    def _ask_for_session(self) -> None:
+        if path := ask_for_file(self.menu, "Restore session", SESSIONS):
+            self.coordinator.sessions.load(path)
+
+    def _ask_for_prediction(self) -> None:
+        if path := ask_for_folder(self.menu, "Open a prediction (a .zarr folder)"):
+            self.coordinator.predictions.open(Path(path))
+
+    def _fill_menu(self) -> None:
+        menu = self.menu.entries
+        menu.addAction("Save session…", self.ask_where_to_save)
+        menu.addAction("Restore session…", self._ask_for_session)
+        menu.addSeparator()
+        menu.addAction("Open prediction…", self._ask_for_prediction)
+        menu.addSeparator()
+        menu.addAction(f"Overview window\t{keys.OVERVIEW.sequence}", self.toggle_overview)
 
     def _add_keys(self) -> None:
         regions, model = self.coordinator.regions, self.panels.model

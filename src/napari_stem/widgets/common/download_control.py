@@ -44,10 +44,10 @@ class DownloadRow(QWidget):
         whole, done = round(n_all / BYTES_PER_MB), round(n_bytes / BYTES_PER_MB)
         self.bar.setRange(0, whole)
         self.bar.setValue(min(done, whole))
-        told = f"{name}: {done:,} of {whole:,} MB" if n_all else f"{name}: asking Hugging Face …"
+        text = f"{name}: {done:,} of {whole:,} MB" if n_all else f"{name}: asking Hugging Face …"
         if seconds_left is not None:
-            told += f", {duration(seconds_left)} left"
-        self._show(told, is_busy=True)
+            text += f", {duration(seconds_left)} left"
+        self._show(text, is_busy=True)
 
     def show_message(self, text: str) -> None:
         """Say how it ended; no text: nothing is to be seen."""
@@ -150,13 +150,13 @@ def _download(
     from napari_stem.errors import StemError
     from napari_stem.model.downloads import download_apart
 
-    def told(name: str, done: int, total: int) -> None:
+    def tell(name: str, done: int, total: int) -> None:
         report(name, done // UNIT, -(-total // UNIT))
 
     folder = None
     try:
         for name in names:
-            folder = download_apart(kind, name, stop.is_set, told)
+            folder = download_apart(kind, name, stop.is_set, tell)
             if folder is None:
                 return None
     except StemError as error:

@@ -1,10 +1,29 @@
-"""What the dock remembers from one session to the next."""
+"""What the dock remembers from one session to the next: preferences with napari's own, the rest beside them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
+from napari.settings import get_plugin_settings
 from qtpy.QtCore import QSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PLUGIN = "napari-stem"
+# as the manifest has them: pages of napari's Preferences and what is on them
+PREDICTING, ENCODERS = "predicting", "encoders"
+PREFERENCES = {
+    PREDICTING: ("device", "n_draws", "n_steps"),
+    ENCODERS: ("encoder_folder", "works_offline"),
+}
+DEVICES = {
+    "Automatic": "auto",
+    "Processor (CPU)": "cpu",
+    "NVIDIA graphics card": "cuda",
+    "Apple graphics": "mps",
+}
 
 
 @dataclass
@@ -19,8 +38,10 @@ class Remembered:
         Where results were last saved to.
     model_name
         Model last run.
-    n_draws, n_steps, seed, device
+    n_draws, n_steps, seed
         As in ``SamplingSettings``.
+    device
+        Title of where to compute, one of `DEVICES`.
     opacity_percent, colormap, range_kind, range_low, range_high, spot_shape
         How maps look, as `MapLook` has it.
     region_folder
@@ -34,7 +55,7 @@ class Remembered:
     encoder_folder
         Where encoders of the user's own lie.
     works_offline
-        1 where huggingface_hub is to ask no network.
+        Whether huggingface_hub is to ask no network.
     pace
         How fast this machine is, as `Pace` has it.
     session_folder
@@ -47,7 +68,7 @@ class Remembered:
     n_draws: int = 32
     n_steps: int = 16
     seed: int = 0
-    device: str = "auto"
+    device: str = "Automatic"
     opacity_percent: int = 70
     colormap: str = "viridis"
     range_kind: str = "gene"
@@ -60,34 +81,65 @@ class Remembered:
     tissue_min_area_mm2: float = 0.05
     model_folders: str = ""
     encoder_folder: str = ""
-    works_offline: int = 0
+    works_offline: bool = False
     pace: str = ""
     session_folder: str = ""
-
-
-def _store() -> QSettings:
-    return QSettings(
-        QSettings.Format.IniFormat, QSettings.Scope.UserScope, "napari-stem", "napari-stem"
-    )
 
 
 def recall() -> Remembered:
     """Read what was stored last; anything missing or unreadable is at its default."""
     store, found = _store(), Remembered()
-    for field in fields(Remembered):
-        kind = type(getattr(found, field.name))
-        value = store.value(field.name)
+    for name in _names_beside():
+        kind, value = type(getattr(found, name)), store.value(name)
         if value is None:
             continue
         try:
-            setattr(found, field.name, kind(value))
+            setattr(found, name, kind(value))
         except ValueError:  # a file edited by hand
             continue
+    for page, names in PREFERENCES.items():
+        preferences = _page(page)
+        for name in names if preferences is not None else ():
+            setattr(found, name, getattr(preferences, name))
     return found
 
 
 def remember(values: Remembered) -> None:
     """Store for the next session."""
     store = _store()
-    for field in fields(Remembered):
-        store.setValue(field.name, getattr(values, field.name))
+    for name in _names_beside():
+        store.setValue(name, getattr(values, name))
+    for page, names in PREFERENCES.items():
+        preferences = _page(page)
+        if preferences is not None:
+            preferences.update({name: getattr(values, name) for name in names})
+
+
+def follow_preferences(page: str, act: Callable[[Remembered], None]) -> Callable[[], None]:
+    """Act whenever something on a page of napari's Preferences changes; call what comes back to end that."""
+    preferences = _page(page)
+    if preferences is None:
+        return lambda: None
+
+    def on_change(_: Any) -> None:
+        act(recall())
+
+    preferences.events.connect(on_change)
+    return lambda: preferences.events.disconnect(on_change)
+
+
+def _page(page: str) -> Any:
+    """Return a page of ours in napari's Preferences; None where napari does not know the plugin."""
+    try:
+        return getattr(get_plugin_settings(PLUGIN), page)
+    except KeyError:
+        return None
+
+
+def _names_beside() -> list[str]:
+    preferred = {name for names in PREFERENCES.values() for name in names}
+    return [each.name for each in fields(Remembered) if each.name not in preferred]
+
+
+def _store() -> QSettings:
+    return QSettings(QSettings.Format.IniFormat, QSettings.Scope.UserScope, PLUGIN, PLUGIN)

@@ -1,16 +1,18 @@
-"""Small parts that several panels share: lines of text, rows, what folds, errors told once."""
+"""Small parts that several panels share: lines of text, rows, what folds, errors shown once."""
 
 from __future__ import annotations
 
 import time
 from html import escape
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtWidgets import (
     QBoxLayout,
+    QFileDialog,
     QHBoxLayout,
     QLabel,
     QLayout,
@@ -55,9 +57,8 @@ _WORDS = {
     " um wide": " µm wide",
     "state the right one with --mpp or in the Slide panel": "state the right one under “Change pixel size…”",
 }
-_told: WeakKeyDictionary[Any, dict[str, float]] = (
-    WeakKeyDictionary()
-)  # by viewer: when, by sentence
+# by viewer: when each sentence was shown last
+_errors_shown: WeakKeyDictionary[Any, dict[str, float]] = WeakKeyDictionary()
 
 
 class Note(QLabel):
@@ -141,6 +142,38 @@ def _put(layout: QBoxLayout, item: QWidget | QLayout, stretch: int = 0) -> None:
         layout.addWidget(item, stretch)
     else:
         layout.addLayout(item, stretch)
+
+
+class HasFolder(Protocol):
+    """A widget that remembers where its files were last looked for."""
+
+    folder: str
+
+
+def ask_for_file(asking: HasFolder, title: str, filters: str) -> str:
+    """Ask for a file to read; its path, empty where there is none. Remembers the folder."""
+    path, _ = QFileDialog.getOpenFileName(asking, title, asking.folder, filters)
+    return _noted(asking, path)
+
+
+def ask_where_to_save(asking: HasFolder, title: str, name: str, filters: str) -> str:
+    """Ask for a file to write, as `ask_for_file`; a name without an ending gets that of ``name``."""
+    suggested = str(Path(asking.folder) / name)
+    path, _ = QFileDialog.getSaveFileName(asking, title, suggested, filters)
+    if path and not Path(path).suffix:
+        path = str(Path(path).with_suffix(Path(name).suffix))
+    return _noted(asking, path)
+
+
+def ask_for_folder(asking: HasFolder, title: str) -> str:
+    """Ask for a folder to read, as `ask_for_file`."""
+    return _noted(asking, QFileDialog.getExistingDirectory(asking, title, asking.folder))
+
+
+def _noted(asking: HasFolder, path: str) -> str:
+    if path:
+        asking.folder = str(Path(path).parent)
+    return path
 
 
 def one_shot(parent: QObject, interval_ms: int, act: Callable[[], object]) -> QTimer:
@@ -279,9 +312,9 @@ def tell_error(viewer: Viewer, sentence: str) -> None:
     sentence
         As errors say it; the words of the command line become those of the window.
     """
-    told, now = _told.setdefault(viewer, {}), time.monotonic()
+    shown, now = _errors_shown.setdefault(viewer, {}), time.monotonic()
     words = in_window_words(sentence)
-    before = told.get(words)
-    told[words] = now
+    before = shown.get(words)
+    shown[words] = now
     if before is None or now - before > SAME_ERROR_S:
         show_error(words)

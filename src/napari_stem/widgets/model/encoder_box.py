@@ -18,6 +18,7 @@ from napari_stem.widgets.model.encoder_window import EncoderWindow
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from napari_stem.widgets.common.memory import Remembered
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.model.encoder_window import Row
 
@@ -144,6 +145,13 @@ class EncoderControl(QObject):
     def use_folder(self, folder: str) -> None:
         """Look for encoders in a folder of the user's; empty: in none any more."""
         self._jobs.start(_use_folder, folder, done=lambda _: self.refresh())
+
+    def prefer(self, remembered: Remembered) -> None:
+        """Follow what was changed in napari's Preferences."""
+        if remembered.encoder_folder != self._window.folder:
+            self.use_folder(remembered.encoder_folder)
+        if remembered.works_offline != self._window.is_offline_chosen:
+            self._choose_offline(remembered.works_offline)
 
     def store_token(self, token: str) -> None:
         """Hand a token to Hugging Face's library."""

@@ -81,7 +81,7 @@ class ModelControl(QObject):
 
     def add_folder(self, folder: str) -> None:
         """Add a model folder or zip to the list and choose it."""
-        self._jobs.start(_told, folder, done=self._add)
+        self._jobs.start(_entry_of, folder, done=self._add)
 
     def close(self) -> None:
         """End downloads."""
@@ -277,13 +277,13 @@ def _list_models(sources: list[str]) -> list[Entry]:
         models.append({**model, "config": config})
     for source in sources:
         try:
-            models.append(_told(source))
+            models.append(_entry_of(source))
         except StemError:  # moved away since the last session
             continue
     return models
 
 
-def _told(source: str) -> Entry:
+def _entry_of(source: str) -> Entry:
     from napari_stem.model import find_model
     from napari_stem.model.config import read_config
 

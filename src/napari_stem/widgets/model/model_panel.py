@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 from napari_stem.settings import MAX_STEPS, SamplingSettings
 from napari_stem.widgets.common.download_control import DownloadRow
 from napari_stem.widgets.common.form import Form
+from napari_stem.widgets.common.memory import DEVICES
 from napari_stem.widgets.common.pace import Pace
 from napari_stem.widgets.common.parts import (
     Folding,
@@ -45,12 +46,6 @@ STAGES = {
     "embedding": "Looking at the tissue",
     "sampling": "Predicting",
 }
-DEVICES = (
-    ("Automatic", "auto"),
-    ("Processor (CPU)", "cpu"),
-    ("NVIDIA graphics card", "cuda"),
-    ("Apple graphics", "mps"),
-)
 DEVICE_TIP = "Where to compute; Automatic takes a graphics card if there is one"
 MOST_SAMPLES = 1000
 LARGEST_SEED = 2**31 - 1
@@ -158,9 +153,7 @@ class ModelPanel(QWidget):
         self.pace = Pace(remembered.pace)
         self.models = ModelChoice(remembered.model_name)
         self.choice, self.card = self.models.box, self.models.card
-        self.encoders = EncoderBox(
-            remembered.encoder_folder, is_offline=bool(remembered.works_offline)
-        )
+        self.encoders = EncoderBox(remembered.encoder_folder, is_offline=remembered.works_offline)
         self.about = AboutSlideBox()
         self.pitch = _pitch_box()
         self._form = Form(
@@ -168,14 +161,12 @@ class ModelPanel(QWidget):
             n_draws={"min": 2, "max": MOST_SAMPLES},
             n_steps={"min": 1, "max": MAX_STEPS},
             seed={"max": LARGEST_SEED},
-            device={"choices": DEVICES, "tooltip": DEVICE_TIP},
+            device={"choices": list(DEVICES.items()), "tooltip": DEVICE_TIP},
         )
         self.n_draws, self.n_steps = self._form["n_draws"], self._form["n_steps"]
         self.seed, self.device = self._form["seed"], self._form["device"]
-        self.n_draws.setValue(remembered.n_draws)
-        self.n_steps.setValue(remembered.n_steps)
         self.seed.setValue(remembered.seed)
-        self.device.setCurrentIndex(max(0, self.device.findData(remembered.device)))
+        self.prefer(remembered)
         self.run_button, self.cancel_button = QPushButton("Run"), QPushButton("Cancel")
         self.why_not = note()
         self.scale_warning = warning()  # that the pixel size may be wrong
@@ -191,6 +182,12 @@ class ModelPanel(QWidget):
             changed.connect(self._refresh_run_button)
         self.show_spots(0)
         self.show_idle()
+
+    def prefer(self, remembered: Remembered) -> None:
+        """Show what the user prefers."""
+        self.n_draws.setValue(remembered.n_draws)
+        self.n_steps.setValue(remembered.n_steps)
+        self.device.setCurrentIndex(max(0, self.device.findText(remembered.device)))
 
     def settings(self) -> SamplingSettings:
         """Return the parameters as chosen."""
@@ -216,12 +213,12 @@ class ModelPanel(QWidget):
         """Show how far a run is."""
         self.progress.setRange(0, n_spots if stage == "sampling" else 0)
         self.progress.setValue(n_done)
-        told = STAGES.get(stage, stage)
+        text = STAGES.get(stage, stage)
         if stage == "sampling":
-            told += f": {n_done:,} of {count(n_spots, 'spot')} done"
+            text += f": {n_done:,} of {count(n_spots, 'spot')} done"
         if seconds_left is not None:
-            told += f", {duration(seconds_left)} left"
-        self.progress_text.say(told)
+            text += f", {duration(seconds_left)} left"
+        self.progress_text.say(text)
         self._show_run(is_running=True)
 
     def show_cancelling(self) -> None:
@@ -253,8 +250,8 @@ class ModelPanel(QWidget):
             self.run_button.setText("Run")
             return
         seconds = self.pace.estimate_s(settings, n_spots, looks=looks)
-        told = count(n_spots, "spot") if looks else _patches(n_spots)
-        self.run_button.setText(f"Run: {told} × {settings.n_draws} samples, {duration(seconds)}")
+        text = count(n_spots, "spot") if looks else _patches(n_spots)
+        self.run_button.setText(f"Run: {text} × {settings.n_draws} samples, {duration(seconds)}")
         where = "" if looks else "Predicted is where the patches of the file lie in the regions. "
         whose = (
             "what your last runs took"

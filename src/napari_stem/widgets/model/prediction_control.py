@@ -111,7 +111,7 @@ class PredictionControl(QObject):
             return
         slide = self._slides.slide if self._slides.slide in slides else slides[0]
         if slide is None or not _fits(prediction, slide):
-            made, now = mpp_told(prediction), None if slide is None else slide.mpp
+            made, now = mpp_of(prediction), None if slide is None else slide.mpp
             self._jobs.failed.emit(
                 f"{prediction.path.name} was made at {um_per_pixel(made)}, the slide is now at "
                 f"{um_per_pixel(now)}: to see it, change the pixel size back; else predict again."
@@ -172,30 +172,30 @@ class PredictionControl(QObject):
 
 def listed_of(prediction: Prediction) -> Listed:
     """Say in a list what a prediction is."""
-    told = prediction.provenance
+    provenance = prediction.provenance
     details = (
-        f"{len(prediction.genes):,} genes, {told.get('draws')} samples per spot, spots "
+        f"{len(prediction.genes):,} genes, {provenance.get('draws')} samples per spot, spots "
         f"{prediction.spots.pitch_um:g} µm apart"
     )
     return Listed(
         prediction.path,
-        str(told.get("model")),
+        str(provenance.get("model")),
         int(prediction.done.sum()),
         len(prediction.spots),
         (prediction.path / "zarr.json").stat().st_mtime,
         details,
-        mpp_told(prediction),
+        mpp_of(prediction),
     )
 
 
-def mpp_told(prediction: Prediction) -> Mpp | None:
+def mpp_of(prediction: Prediction) -> Mpp | None:
     """Pixel size that a prediction was made with; None where it does not say."""
-    told = prediction.provenance.get("mpp")
-    return None if told is None else Mpp(y_um=float(told[0]), x_um=float(told[1]))
+    yx_um = prediction.provenance.get("mpp")
+    return None if yx_um is None else Mpp(y_um=float(yx_um[0]), x_um=float(yx_um[1]))
 
 
 def _fits(prediction: Prediction, slide: Slide) -> bool:
-    return is_same_size(mpp_told(prediction), slide.mpp)
+    return is_same_size(mpp_of(prediction), slide.mpp)
 
 
 def _stored(fingerprint: str) -> list[Listed]:
@@ -209,10 +209,10 @@ def _stored(fingerprint: str) -> list[Listed]:
     found = []
     for path in sorted(CACHES["predictions"].folder.glob("*.zarr")):
         try:
-            told: dict[str, Any] = json.loads(
+            provenance: dict[str, Any] = json.loads(
                 str(zarr.open_array(path / "uns" / PROVENANCE_KEY / "json", mode="r")[()])
             )
-            if told.get("slide_fingerprint") == fingerprint:
+            if provenance.get("slide_fingerprint") == fingerprint:
                 found.append(listed_of(Prediction.open(path)))
         except (StemError, OSError, LookupError, ValueError, TypeError, RuntimeError):
             continue  # damaged, or being written: not to be offered

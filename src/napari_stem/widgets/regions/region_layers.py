@@ -17,7 +17,7 @@ from napari_stem.widgets.regions.region_shapes import (
     CLICKED,
     NAME,
     NUMBER,
-    Drawn,
+    DrawnRegion,
     History,
     Snapshot,
     number_shapes,
@@ -148,7 +148,7 @@ class RegionLayers:
             layer.add(outlines, shape_type="polygon")
             layer.features = table.astype(layer.features.dtypes.to_dict())
 
-    def drawn(self, slide: Slide, slide_layer: Image) -> list[Drawn]:
+    def drawn(self, slide: Slide, slide_layer: Image) -> list[DrawnRegion]:
         """Regions on a slide; outlines that are not finished yet are left out."""
         layer = self.find(slide)
         if layer is None:

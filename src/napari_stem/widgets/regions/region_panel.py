@@ -1,4 +1,4 @@
-"""Region: where to predict. Drawn, clicked, found, loaded, saved, counted."""
+"""Region: where to predict. DrawnRegion, clicked, found, loaded, saved, counted."""
 
 from __future__ import annotations
 
@@ -10,15 +10,32 @@ from typing import TYPE_CHECKING, Any
 import shapely
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject, QSignalBlocker, Signal
-from qtpy.QtWidgets import QFileDialog, QGridLayout, QLabel, QPushButton, QSpinBox, QWidget
+from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QSpinBox, QWidget
 
 from napari_stem.geometry import Region
-from napari_stem.widgets.common.parts import button, count, note, one_shot, row, row_widget, stack
+from napari_stem.spatial.region_files import read_regions, write_regions
+from napari_stem.widgets.common.parts import (
+    ask_for_file,
+    ask_where_to_save,
+    button,
+    count,
+    note,
+    one_shot,
+    row,
+    row_widget,
+    stack,
+)
 from napari_stem.widgets.common.region_table import RegionRow, RegionTable, RegionView
 from napari_stem.widgets.common.units import load_units, regions_of
 from napari_stem.widgets.regions.region_layers import RegionLayers, warm_up
-from napari_stem.widgets.regions.region_shapes import CLASS, NAME, Drawn, free_name
-from napari_stem.widgets.regions.spot_counter import count_spots, squares_um
+from napari_stem.widgets.regions.region_shapes import (
+    CLASS,
+    NAME,
+    DrawnRegion,
+    count_spots,
+    free_name,
+    squares_um,
+)
 from napari_stem.widgets.slide.tissue_box import TissueBox, TissueControl
 
 if TYPE_CHECKING:
@@ -208,7 +225,7 @@ class RegionControl(QObject):
             self._viewer.mouse_drag_callbacks.remove(self.follow_press)
         self._viewer.layers.events.removed.disconnect(self._on_removed)
 
-    def drawn(self) -> list[Drawn]:
+    def drawn(self) -> list[DrawnRegion]:
         """Regions of the active slide."""
         ready = self._ready()
         return [] if ready is None else self.layers.drawn(*ready)
@@ -292,13 +309,13 @@ class RegionControl(QObject):
         if ready is None:
             show_info("Open the slide first; then load its regions.")
             return
-        self._jobs.start(_read_regions, Path(path), done=partial(self.add, ready[0]))
+        self._jobs.start(read_regions, Path(path), done=partial(self.add, ready[0]))
 
     def save(self, path: str) -> None:
         """Write the active slide's regions to a GeoJSON file."""
         regions = [each.region for each in self.drawn()]
         self._jobs.start(
-            _write_regions, regions, Path(path), done=lambda _: show_info(f"Saved {path}")
+            write_regions, regions, Path(path), done=lambda _: show_info(f"Saved {path}")
         )
 
     def add(self, slide: Slide, regions: Sequence[Region]) -> None:
@@ -333,20 +350,12 @@ class RegionControl(QObject):
         self._on_slide(self.layers.remove)()
 
     def _ask_for_file(self) -> None:
-        panel = self._panel
-        path, _ = QFileDialog.getOpenFileName(panel, "Load regions", panel.folder, GEOJSON)
-        if path:
-            panel.folder = str(Path(path).parent)
+        if path := ask_for_file(self._panel, "Load regions", GEOJSON):
             self.load(path)
 
     def _ask_where(self) -> None:
-        panel = self._panel
-        suggested = str(Path(panel.folder) / "regions.geojson")
-        path, _ = QFileDialog.getSaveFileName(panel, "Save regions", suggested, GEOJSON)
-        if path:
-            file = Path(path) if Path(path).suffix else Path(path).with_suffix(".geojson")
-            panel.folder = str(file.parent)
-            self.save(str(file))
+        if path := ask_where_to_save(self._panel, "Save regions", "regions.geojson", GEOJSON):
+            self.save(path)
 
     def _on_activated(self, slide: Slide | None) -> None:
         self._tool = ""
@@ -387,15 +396,3 @@ class RegionControl(QObject):
             self.click_at(event.position)
         elif self._tool != "add_polygon":  # goes on after a click; the layer tells of its end
             self.count_soon()
-
-
-def _read_regions(path: Path) -> Sequence[Region]:
-    from napari_stem.spatial.region_files import read_regions
-
-    return read_regions(path)
-
-
-def _write_regions(regions: Sequence[Region], path: Path) -> None:
-    from napari_stem.spatial.region_files import write_regions
-
-    write_regions(regions, path)

@@ -175,10 +175,7 @@ def _lay_on_slide(layer: Layer, slide_layer: Layer) -> None:
 
 
 def _open_dock(viewer: Viewer) -> None:
-    from napari_stem.widgets.dock import StemDock
-
     if current_viewer() is not viewer or not hasattr(viewer, "window"):
         return
-    docks = viewer.window.dock_widgets.values()
-    if not any(isinstance(dock, StemDock) for dock in docks):
+    if not any(name.startswith(DOCK) for name in viewer.window.dock_widgets):
         viewer.window.add_plugin_dock_widget(PLUGIN, DOCK)

@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
-from qtpy.QtWidgets import QFileDialog
 
 from napari_stem.geometry import Mpp
 from napari_stem.layers import METADATA_KEY
 from napari_stem.widgets.common.keys import WHOLE_SLIDE
-from napari_stem.widgets.common.parts import one_shot
+from napari_stem.widgets.common.parts import ask_for_file, one_shot
 from napari_stem.widgets.common.units import load_units, regions_of
 from napari_stem.widgets.common.worker import Reporter
-from napari_stem.widgets.slide.associated_box import AssociatedBox, associated_pixels
 from napari_stem.widgets.slide.overview import OverviewControl
 from napari_stem.widgets.slide.pixel_size import HOW_TO_MEASURE, Ruler
 from napari_stem.widgets.slide.slide_feed import SlideFeed, is_fed
 from napari_stem.widgets.slide.slide_layers import SlideLayers, load_libraries, slide_of
+from napari_stem.widgets.slide.slide_panel import AssociatedBox, associated_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -158,10 +157,7 @@ class SlideControl(QObject):
         return self._layers.add(slide, name)
 
     def _ask_for_file(self) -> None:
-        panel = self._panel
-        path, _ = QFileDialog.getOpenFileName(panel, "Open slide", panel.folder, FILE_FILTER)
-        if path:
-            panel.folder = str(Path(path).parent)
+        if path := ask_for_file(self._panel, "Open slide", FILE_FILTER):
             self.open(path)
 
     def _add(self, name: str | None, slide: Slide) -> None:

@@ -1,10 +1,21 @@
-"""Slide: which one, how large its pixels are, opening another."""
+"""Slide: which one, how large its pixels are, opening another; its label and macro images."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QComboBox, QProgressBar, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QImage, QPixmap
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDialog,
+    QDialogButtonBox,
+    QLabel,
+    QProgressBar,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_stem.widgets.common.keys import WHOLE_SLIDE
 from napari_stem.widgets.common.parts import button, note, row, stack
@@ -12,11 +23,21 @@ from napari_stem.widgets.slide.overview import Overview
 from napari_stem.widgets.slide.pixel_size import PixelSizeBox
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from napari_stem.slide.base import Slide
 
 CHANGE = "For slides whose file is wrong about it; regions stay where they are on the picture"
+WARNING = (
+    "The label may show a patient's name or number. These images are shown here only: they go into "
+    "no export, report or session."
+)
+LONGEST_PX = 420  # of an image in the window
+SIZE_PX = (480, 640)
+TITLES = {"label": "Label", "macro": "Macro (the whole glass)", "thumbnail": "Thumbnail"}
 KEPT = "The slide is being predicted with this pixel size; cancel the run, or wait for its end"
 
 
@@ -122,3 +143,72 @@ def _size_of(slide: Slide) -> str:
     width_mm = slide.size.width_px * slide.mpp.x_um / 1000
     height_mm = slide.size.height_px * slide.mpp.y_um / 1000
     return f"{width_mm:.1f} × {height_mm:.1f} mm, {pixels}, {slide.mpp.x_um:.3f} µm per pixel"
+
+
+def associated_pixels(slide: Slide) -> dict[str, NDArray[np.uint8]]:
+    """Read the images beside a slide, the label first: (h, w, 3) uint8 by name.
+
+    Raises
+    ------
+    SlideError
+        One is damaged.
+    """
+    names = sorted(slide.associated, key=lambda name: (name != "label", name != "macro", name))
+    return {name: slide.associated[name][:, :, :] for name in names}
+
+
+class AssociatedBox(QDialog):
+    """Shows the images, with a warning.
+
+    Parameters
+    ----------
+    title
+        Name of the slide.
+    images
+        (h, w, 3) uint8 by name.
+    """
+
+    def __init__(
+        self, title: str, images: Mapping[str, NDArray[np.uint8]], parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.setWindowTitle(f"Label and macro of {title}")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.pictures: dict[str, QLabel] = {}
+        held = QWidget()
+        rows = QVBoxLayout(held)
+        for name, pixels in images.items():
+            rows.addWidget(QLabel(TITLES.get(name, name.capitalize())))
+            self.pictures[name] = _picture(pixels, self.devicePixelRatioF())
+            rows.addWidget(self.pictures[name])
+        rows.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setWidget(held)
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        buttons.rejected.connect(self.reject)
+        layout = QVBoxLayout(self)
+        layout.addWidget(note(WARNING))
+        layout.addWidget(scroll, 1)
+        layout.addWidget(buttons)
+        self.resize(*SIZE_PX)
+
+
+def _picture(pixels: NDArray[np.uint8], ratio: float) -> QLabel:
+    height_px, width_px = pixels.shape[:2]
+    image = QImage(
+        pixels.tobytes(), width_px, height_px, 3 * width_px, QImage.Format.Format_RGB888
+    ).copy()
+    longest = round(LONGEST_PX * ratio)
+    if max(height_px, width_px) > longest:
+        image = image.scaled(
+            longest,
+            longest,
+            Qt.AspectRatioMode.KeepAspectRatio,
+            Qt.TransformationMode.SmoothTransformation,
+        )
+    pixmap = QPixmap.fromImage(image)
+    pixmap.setDevicePixelRatio(ratio)
+    label = QLabel()
+    label.setPixmap(pixmap)
+    return label

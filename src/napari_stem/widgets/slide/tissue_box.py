@@ -44,15 +44,15 @@ class TissueBox(QWidget):
         self.min_area = self._form["min_area_mm2"]
         self.min_area.setValue(wanted.min_area_mm2)
         self.min_area.setKeyboardTracking(False)
-        self.told = note()  # what was left out, or that nothing was found
+        self.message = note()  # what was left out, or that nothing was found
         self.details = QWidget()  # shown once there are outlines that they can change
         slider = row(QLabel("Less"), self._form["sensitivity"], QLabel("More tissue"), stretched=1)
         form = QFormLayout()
         form.addRow("Leave out pieces under", self.min_area)
         stack(self.details, slider, form).setSpacing(4)
-        stack(self, self.button, self.details, self.told).setSpacing(4)
+        stack(self, self.button, self.details, self.message).setSpacing(4)
         self.details.setVisible(False)
-        self.told.say("")
+        self.message.say("")
 
     def settings(self) -> TissueSettings:
         """Return the settings as chosen."""
@@ -83,7 +83,7 @@ class TissueControl(QObject):
         outlined: Callable[[Slide, Sequence[Region]], None],
     ) -> None:
         super().__init__(box)
-        self._jobs, self._box, self._slides, self._outlined = jobs, box, slides, outlined
+        self._jobs, self._box, self._slides, self.outlined = jobs, box, slides, outlined
         self._views: dict[str, TissueView] = {}  # by fingerprint, the latest used last
         self._notes: dict[str, str] = {}
         self._is_busy = False
@@ -110,7 +110,7 @@ class TissueControl(QObject):
         if slide is None or self._is_busy:
             return
         self._box.show_busy(is_busy=True)
-        self._box.told.say("")
+        self._box.message.say("")
         self._start(slide)
 
     def _on_settings(self) -> None:
@@ -146,11 +146,11 @@ class TissueControl(QObject):
         while len(self._views) > MOST_VIEWS:
             del self._views[next(iter(self._views))]
         if isinstance(tissue, str):
-            told, regions = tissue, []
+            message, regions = tissue, []
         else:
-            told, regions = tissue.note, tissue.regions
-        self._notes[slide.fingerprint] = told
-        self._outlined(slide, regions)
+            message, regions = tissue.note, tissue.regions
+        self._notes[slide.fingerprint] = message
+        self.outlined(slide, regions)
         self._end()
 
     def _end(self) -> None:
@@ -161,15 +161,15 @@ class TissueControl(QObject):
             self._timer.start()
 
     def _on_resized(self, slide: Slide) -> None:
-        """Forget what was told in mm2: another pixel size makes it other areas."""
+        """Forget what was said in mm2: another pixel size makes it other areas."""
         self._notes.pop(slide.fingerprint, None)
         self._on_activated(self._slides.slide)
 
     def _on_activated(self, slide: Slide | None) -> None:
         was_found = slide is not None and slide.fingerprint in self._notes
         self._box.details.setVisible(was_found)
-        told = self._notes.get(slide.fingerprint, "") if slide is not None else ""
-        self._box.told.say(told.replace("mm2", "mm²"))
+        message = self._notes.get(slide.fingerprint, "") if slide is not None else ""
+        self._box.message.say(message.replace("mm2", "mm²"))
 
 
 def remembered_settings(sensitivity: int, min_area_mm2: float) -> TissueSettings:
