@@ -12,10 +12,13 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtWidgets import (
     QBoxLayout,
+    QDialog,
+    QDialogButtonBox,
     QFileDialog,
     QHBoxLayout,
     QLabel,
     QLayout,
+    QLineEdit,
     QPushButton,
     QScrollArea,
     QSizePolicy,
@@ -142,6 +145,25 @@ def _put(layout: QBoxLayout, item: QWidget | QLayout, stretch: int = 0) -> None:
         layout.addWidget(item, stretch)
     else:
         layout.addLayout(item, stretch)
+
+
+def answer_buttons(dialog: QDialog, needed: QLineEdit) -> QDialogButtonBox:
+    """Make the buttons of a dialog that asks: OK once ``needed`` is filled in, and Cancel."""
+    standard = QDialogButtonBox.StandardButton
+    buttons = QDialogButtonBox(standard.Ok | standard.Cancel)
+    ok = buttons.button(standard.Ok)
+    ok.setEnabled(False)
+    needed.textChanged.connect(lambda text: ok.setEnabled(bool(text.strip())))
+    buttons.accepted.connect(dialog.accept)
+    buttons.rejected.connect(dialog.reject)
+    return buttons
+
+
+def close_button(dialog: QDialog) -> QDialogButtonBox:
+    """Make the button of a dialog that only shows something."""
+    buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+    buttons.rejected.connect(dialog.reject)
+    return buttons
 
 
 class HasFolder(Protocol):

@@ -13,7 +13,6 @@ from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QDialog,
-    QDialogButtonBox,
     QGroupBox,
     QHeaderView,
     QLineEdit,
@@ -26,7 +25,7 @@ from qtpy.QtWidgets import (
 
 from napari_stem.encoders.hub_settings import TOKEN_PAGE
 from napari_stem.widgets.common.download_control import DownloadRow
-from napari_stem.widgets.common.parts import button, link, linked_note, note, row
+from napari_stem.widgets.common.parts import answer_buttons, button, link, linked_note, note, row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -124,17 +123,11 @@ class TokenDialog(QDialog):
         self.field = QLineEdit()
         self.field.setEchoMode(QLineEdit.EchoMode.Password)
         self.field.setPlaceholderText("hf_…")
-        standard = QDialogButtonBox.StandardButton
-        self.buttons = QDialogButtonBox(standard.Ok | standard.Cancel)
-        self._ok = self.buttons.button(standard.Ok)
-        self._ok.setEnabled(False)
+        self.buttons = answer_buttons(self, self.field)
         layout = QVBoxLayout(self)
         for widget in (text, self.field, self.buttons):
             layout.addWidget(widget)
         self.setMinimumWidth(420)
-        self.field.textChanged.connect(lambda typed: self._ok.setEnabled(bool(typed.strip())))
-        self.buttons.accepted.connect(self.accept)
-        self.buttons.rejected.connect(self.reject)
         self.rejected.connect(self.field.clear)
 
     def take(self) -> str:

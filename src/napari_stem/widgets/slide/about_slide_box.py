@@ -11,7 +11,6 @@ from qtpy.QtCore import QObject, QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QDialog,
-    QDialogButtonBox,
     QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
@@ -22,7 +21,15 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stem.errors import StemError
-from napari_stem.widgets.common.parts import button, in_window_words, note, row, stack, warning
+from napari_stem.widgets.common.parts import (
+    answer_buttons,
+    button,
+    in_window_words,
+    note,
+    row,
+    stack,
+    warning,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,16 +68,10 @@ class EmbeddingsDialog(QDialog):
         self.folder_button = button(
             "Folder…", "LazySlide keeps its results in a folder that ends in .zarr"
         )
-        standard = QDialogButtonBox.StandardButton
-        self.buttons = QDialogButtonBox(standard.Ok | standard.Cancel)
-        self._ok = self.buttons.button(standard.Ok)
-        self._ok.setEnabled(False)
+        self.buttons = answer_buttons(self, self.path)
         self._lay_out()
         self.setMinimumWidth(460)
         self.folder_button.clicked.connect(self._ask_for_folder)
-        self.path.textChanged.connect(lambda text: self._ok.setEnabled(bool(text.strip())))
-        self.buttons.accepted.connect(self.accept)
-        self.buttons.rejected.connect(self.reject)
 
     def chosen(self) -> tuple[Path, Stated]:
         """File, and what it does not say."""

@@ -9,7 +9,6 @@ from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import (
     QComboBox,
     QDialog,
-    QDialogButtonBox,
     QLabel,
     QProgressBar,
     QScrollArea,
@@ -18,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stem.widgets.common.keys import WHOLE_SLIDE
-from napari_stem.widgets.common.parts import button, note, row, stack
+from napari_stem.widgets.common.parts import button, close_button, note, row, stack
 from napari_stem.widgets.slide.overview import Overview
 from napari_stem.widgets.slide.pixel_size import PixelSizeBox
 
@@ -185,12 +184,10 @@ class AssociatedBox(QDialog):
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setWidget(held)
-        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
-        buttons.rejected.connect(self.reject)
         layout = QVBoxLayout(self)
         layout.addWidget(note(WARNING))
         layout.addWidget(scroll, 1)
-        layout.addWidget(buttons)
+        layout.addWidget(close_button(self))
         self.resize(*SIZE_PX)
 
 
