@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 LONG_MS = 120_000
 
 
+@cache
+def preferences_of_the_manifest():
+    """Kind of settings that napari makes for the plugin; looking for plugins takes a tenth of a second."""
+    from napari.settings import plugin_configuration_generator
+
+    return plugin_configuration_generator()["napari-stem"]
+
+
 @pytest.fixture(autouse=True)
 def own_settings(tmp_path, monkeypatch) -> None:
     """Keep the user's remembered choices out of the tests, and the tests' out of the user's."""
@@ -24,8 +33,8 @@ def own_settings(tmp_path, monkeypatch) -> None:
     from qtpy.QtCore import QSettings
 
     QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(tmp_path / "ini"))
-    monkeypatch.setattr(settings, "_CFG_PATH", str(tmp_path / "napari" / "settings.yaml"))
-    monkeypatch.setattr(settings, "_PLUGIN_SETTINGS", {})
+    mine = preferences_of_the_manifest()(config_path=tmp_path / "napari" / "napari-stem.yaml")
+    monkeypatch.setattr(settings, "_PLUGIN_SETTINGS", {"napari-stem": mine})
 
 
 @pytest.fixture(autouse=True)
