@@ -20,8 +20,8 @@ from napari_stem.settings import SamplingSettings, cache_dir
 from napari_stem.slide.pixel_size import remember, remembered
 from napari_stem.widgets.common.hints import RoadState, hints, missing_for_run
 from napari_stem.widgets.common.memory import recall
-from napari_stem.widgets.common.pace import Pace
 from napari_stem.widgets.common.parts import duration
+from napari_stem.widgets.model.model_panel import Pace
 
 pytestmark = pytest.mark.gui
 
