@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from napari_stem.slide.view_blocks import kept_blocks
 from npe2 import PluginManifest
 from qtpy.QtCore import QEventLoop, QThreadPool, QTimer
 
 import napari_stem
 from napari_stem.slide.halving import halve
-from napari_stem.slide.view_blocks import kept_blocks
-from napari_stem.widgets.slide.slide_feed import view_of
+from napari_stem.widgets.slide.slide_feed import pyramid_of
 
 pytestmark = pytest.mark.gui
 
@@ -69,9 +69,9 @@ def test_the_window_does_not_wait_for_a_slide_to_open(
     given, (layer,) = opened_by_a_person(viewer, path)
     assert given == []  # napari went on at once
     assert threads in ([], [False])
-    view = view_of(layer)
-    assert view.arrived is not None  # redrawn when pixels come
-    assert view.slide.size.width_px == 2220
+    pyramid = pyramid_of(layer)
+    assert pyramid.arrived is not None  # redrawn when pixels come
+    assert pyramid.slide.size.width_px == 2220
     assert layer.name == path.stem
     viewer.layers.clear()
     QThreadPool.globalInstance().waitForDone()
@@ -105,8 +105,8 @@ def test_a_slide_that_is_ready_just_after_its_layer_was_made_is_not_left_grey(
     made, making._made = making._made, None  # as it is for a moment on a slow machine
     viewer = make_napari_viewer(show=True)
     data, options, _ = slide_layer(slide)
-    view = options["metadata"]["napari_stem"]["view"]
-    wait_little(view)
+    pyramid = options["metadata"]["napari_stem"]["pyramid"]
+    wait_little(pyramid)
     layer = viewer.add_image(data, **options)
     assert np.ptp(np.asarray(layer.data[-1])) == 0
     making._made = made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_stem.slide.array_slide import ArraySlide, LevelPixels, downsample
+from napari_stem.slide.base import Slide, downsample
 from napari_stem.slide.halving import coarser_sizes
 from napari_stem.slide.making import Making
 from napari_stem.slide.native import refuse_absurd
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from napari_stem.geometry import Mpp, SizePx
     from napari_stem.slide.base import Progress
+    from napari_stem.slide.level_pixels import LevelPixels
     from napari_stem.slide.location import Location
     from napari_stem.slide.native import Native
 
@@ -40,7 +41,7 @@ def completed(
     stated: Mpp | None,
     progress: Progress | None,
     early: bool,
-) -> ArraySlide:
+) -> Slide:
     """Make a slide, with the levels that the file lacks; closes the file if that fails.
 
     Parameters
@@ -67,7 +68,7 @@ def completed(
     except BaseException:
         native.close()
         raise
-    return ArraySlide.build(
+    return Slide.build(
         location.path,
         facts,
         levels,

@@ -120,7 +120,7 @@ def describe(
     SlideError
         As ``open_slide``.
     """
-    from napari_stem.slide.array_slide import downsample
+    from napari_stem.slide.base import downsample
     from napari_stem.slide.completing import final_levels
     from napari_stem.slide.location import locate
     from napari_stem.slide.pixel_size import all_sources, conflict

@@ -16,11 +16,11 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.array_slide import READ_ERRORS, LevelPixels
 from napari_stem.slide.colour import AS_STORED, Colour, colour_of
 from napari_stem.slide.dicom_probe import refuse_fatal
 from napari_stem.slide.fingerprint import fingerprint
 from napari_stem.slide.in_use import InUse
+from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels
 from napari_stem.slide.location import Unchanged
 from napari_stem.slide.native import Facts, Native, refuse_absurd
 from napari_stem.slide.pixel_size import source_of
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_stem.slide.array_slide import ReadWindow
+    from napari_stem.slide.level_pixels import ReadWindow
     from napari_stem.slide.location import Location
     from napari_stem.slide.pixel_size import MppSource
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.array_slide import READ_ERRORS, LevelPixels, pixels_of_array
 from napari_stem.slide.colour import Colour, colour_of
 from napari_stem.slide.fingerprint import fingerprint
+from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, pixels_of_array
 from napari_stem.slide.native import Facts, Native, refuse_absurd
 from napari_stem.slide.pixel_size import RESOLUTION_TAG, UM_PER_INCH, MppSource, plausible_mpp
 
