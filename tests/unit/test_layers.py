@@ -28,7 +28,7 @@ from napari_stem.layers.gene_values import read_by_gene
 from napari_stem.results import Prediction
 from napari_stem.slide import Slide
 from napari_stem.slide.level_pixels import pixels_of_array
-from napari_stem.slide.native import Facts
+from napari_stem.slide.source import SlideMetadata
 
 MPP = Mpp(y_um=0.5, x_um=0.25)
 
@@ -36,7 +36,7 @@ MPP = Mpp(y_um=0.5, x_um=0.25)
 def small_slide(mpp: Mpp | None) -> Slide:
     """A slide of arrays, without a file."""
     fine = np.zeros((400, 800, 3), dtype=np.uint8)
-    facts = Facts(SizePx(400, 800), (), (), "generic", "f")
+    facts = SlideMetadata(SizePx(400, 800), (), (), "generic", "f")
     sources = [pixels_of_array(each, "a.tif") for each in (fine, fine[::2, ::2])]
     slide = Slide.build(Path("a.tif"), facts, sources, reader="none")
     slide.mpp = mpp

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from napari_stem.geometry import Mpp, SizePx
     from napari_stem.slide.level_pixels import LevelPixels
-    from napari_stem.slide.making import Making
-    from napari_stem.slide.native import Facts
     from napari_stem.slide.pixel_size import MppSource
+    from napari_stem.slide.pyramid_builder import PyramidBuilder
+    from napari_stem.slide.source import SlideMetadata
 
     Progress = Callable[[str, int, int], None]  # what is being done, done so far, in all
 
@@ -79,7 +79,7 @@ class Slide:
         Label, macro and thumbnail images, by these names: (height, width, 3) uint8, decoded when indexed.
     sources
         What ``levels`` show through dask, for reading without dask's cost.
-    making
+    builder
         Makes the last of them, where the file lacks them and they were not waited for.
     on_close
         Lets go of the file.
@@ -96,45 +96,45 @@ class Slide:
     mpp_sources: tuple[MppSource, ...] = ()
     associated: Mapping[str, LevelPixels] = field(default_factory=dict)
     sources: tuple[LevelPixels, ...] = ()
-    making: Making | None = None
+    builder: PyramidBuilder | None = None
     on_close: Callable[[], None] = lambda: None
 
     @classmethod
     def build(
         cls,
         path: Path,
-        facts: Facts,
+        metadata: SlideMetadata,
         sources: Sequence[LevelPixels],
         *,
         reader: str,
         mpp_sources: tuple[MppSource, ...] = (),
         associated: Mapping[str, LevelPixels] | None = None,
-        making: Making | None = None,
+        builder: PyramidBuilder | None = None,
         on_close: Callable[[], None] = lambda: None,
     ) -> Slide:
         """Make a slide from its sources, finest first; the first pixel size is the one used."""
-        key = f"slide-{facts.fingerprint}-{reader}"
+        key = f"slide-{metadata.fingerprint}-{reader}"
         levels = tuple(
             Level(
                 size=source.size,
-                downsample=downsample(facts.size, source.size),
+                downsample=downsample(metadata.size, source.size),
                 make_pixels=partial(source.as_dask, f"{key}-{index}"),
             )
             for index, source in enumerate(sources)
         )
         return cls(
             path=path,
-            size=facts.size,
+            size=metadata.size,
             mpp=mpp_sources[0].mpp if mpp_sources else None,
             levels=levels,
             reader=reader,
-            vendor=facts.vendor,
-            fingerprint=facts.fingerprint,
-            properties=facts.properties,
+            vendor=metadata.vendor,
+            fingerprint=metadata.fingerprint,
+            properties=metadata.properties,
             mpp_sources=mpp_sources,
             associated=dict(associated or {}),
             sources=tuple(sources),
-            making=making,
+            builder=builder,
             on_close=on_close,
         )
 
@@ -156,7 +156,7 @@ class Slide:
     @property
     def is_complete(self) -> bool:
         """Whether all levels are there; where not, reading from a missing one waits for it."""
-        return self.making is None or self.making.is_done
+        return self.builder is None or self.builder.is_done
 
     def is_ready(self, level: int, within_s: float = 0.0) -> bool:
         """Whether a level can be read without waiting for it to be made.
@@ -168,9 +168,9 @@ class Slide:
         within_s
             How long to wait for levels that need no making but are still being looked for.
         """
-        if self.making is None or level < self.making.first_level:
+        if self.builder is None or level < self.builder.first_level:
             return True
-        return self.making.await_look(within_s)
+        return self.builder.await_look(within_s)
 
     def complete(self, progress: Progress | None = None) -> None:
         """Make the levels that are not there yet; waits if another thread does.
@@ -185,19 +185,19 @@ class Slide:
         SlideError
             The file is damaged, or the slide was closed.
         """
-        if self.making is not None:
-            self.making.progress = progress
-            self.making.levels()
+        if self.builder is not None:
+            self.builder.progress = progress
+            self.builder.levels()
 
     @property
     def sketch(self) -> NDArray[np.uint8] | None:
         """Rough picture of the whole while levels are being made, (h, w, 3) uint8; else None."""
-        return None if self.is_complete or self.making is None else self.making.sketch.pixels
+        return None if self.is_complete or self.builder is None else self.builder.sketch.pixels
 
     @property
     def n_strokes(self) -> int:
         """Grows whenever there is more in ``sketch``."""
-        return 0 if self.making is None else self.making.sketch.n_strokes
+        return 0 if self.builder is None else self.builder.sketch.n_strokes
 
     def read_region(self, x_px: int, y_px: int, level: int, size: SizePx) -> NDArray[np.uint8]:
         """Read a window of one level.
@@ -235,8 +235,8 @@ class Slide:
 
     def close(self) -> None:
         """Let go of the file; what dask arrays of this slide have not read yet is lost."""
-        if self.making is not None:
-            self.making.stop()
+        if self.builder is not None:
+            self.builder.stop()
         self.on_close()
 
     def __enter__(self) -> Self:

@@ -363,7 +363,7 @@ def _in_between(stored: LevelPixels, finer: LevelPixels, shrink: int) -> LevelPi
             )
         )
 
-    return LevelPixels(read, halved(finer.size), SizePx(*native_px), stored.told_as)
+    return LevelPixels(read, halved(finer.size), SizePx(*native_px), stored.label)
 
 
 def _chunk_px(pixels: LevelPixels) -> tuple[int, int]:

@@ -53,7 +53,7 @@ class LevelPixels:
         Extent of the level.
     native
         Extent of the tiles in which it is stored; reading in multiples of them is cheapest.
-    told_as
+    label
         What an error message calls the place where the pixels lie.
     colour
         What is done to the pixels after reading; nothing by default.
@@ -69,7 +69,7 @@ class LevelPixels:
         read: ReadWindow,
         size: SizePx,
         native: SizePx,
-        told_as: str,
+        label: str,
         colour: Colour | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> None:
@@ -78,7 +78,7 @@ class LevelPixels:
         self._convert = None if colour is None else colour.convert
         self.size = size
         self.native = native
-        self.told_as = told_as
+        self.label = label
         self.shape = (size.height_px, size.width_px, 3)
 
     def window(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
@@ -95,7 +95,7 @@ class LevelPixels:
             return pixels if self._convert is None else self._convert(pixels)
         except READ_ERRORS as error:
             msg = (
-                f"{self.told_as} cannot be read at rows {rows.start}-{rows.stop}, columns "
+                f"{self.label} cannot be read at rows {rows.start}-{rows.stop}, columns "
                 f"{columns.start}-{columns.stop} ({error}): it is damaged, gone or already closed; "
                 f"open it again, or fetch a sound copy."
             )
@@ -142,8 +142,8 @@ class LevelPixels:
         )
 
 
-def pixels_of_array(array: NDArray[np.uint8], told_as: str) -> LevelPixels:
+def pixels_of_array(array: NDArray[np.uint8], label: str) -> LevelPixels:
     """Wrap an array in memory, (height, width, 3) uint8."""
     size = SizePx(*array.shape[:2])
     native = SizePx(DISPLAY_CHUNK_PX, DISPLAY_CHUNK_PX)
-    return LevelPixels(lambda rows, columns: array[rows, columns], size, native, told_as)
+    return LevelPixels(lambda rows, columns: array[rows, columns], size, native, label)

@@ -174,8 +174,8 @@ def _stored_level(array: Any, size: SizePx, plan: Plan, use: Use | None = None) 
             use.refuse_missing(array.path, rows, columns, CHUNK_PX)
         return np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
 
-    told_as = f"{plan.folder} (the stored levels of {plan.title})"
-    return LevelPixels(read, size, SizePx(CHUNK_PX, CHUNK_PX), told_as)
+    label = f"{plan.folder} (the stored levels of {plan.title})"
+    return LevelPixels(read, size, SizePx(CHUNK_PX, CHUNK_PX), label)
 
 
 def _write_store(

@@ -85,7 +85,7 @@ class Held:
             assert self.let_go.wait(20)
             return true.window(rows, columns)
 
-        pyramid.levels[0] = LevelPixels(read, true.size, true.native, true.told_as)
+        pyramid.levels[0] = LevelPixels(read, true.size, true.native, true.label)
 
 
 def test_late_pixels_are_shown_roughly_and_announced_when_they_come(svs_path, opened, drawing):

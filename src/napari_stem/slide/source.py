@@ -28,7 +28,7 @@ class UnsuitedError(SlideError):
 
 
 @dataclass(frozen=True)
-class Facts:
+class SlideMetadata:
     """What a file says of itself before any pixel is decoded.
 
     Attributes
@@ -56,12 +56,12 @@ class Facts:
 
 
 @dataclass(frozen=True, eq=False)
-class Native:
+class SlideSource:
     """What a reader makes of a file: the levels stored in it, all of them lazy.
 
     Attributes
     ----------
-    facts
+    metadata
         What the file says; ``levels`` are those of ``sources`` here.
     sources
         The stored levels, finest first.
@@ -77,7 +77,7 @@ class Native:
         Lets go of the file.
     """
 
-    facts: Facts
+    metadata: SlideMetadata
     sources: tuple[LevelPixels, ...]
     associated: Mapping[str, LevelPixels] = field(default_factory=dict)
     copies_base: bool = False

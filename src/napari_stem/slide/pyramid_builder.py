@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Making:
+class PyramidBuilder:
     """The missing levels of one slide.
 
     Parameters
