@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from napari_stem.slide.view_blocks import kept_blocks
 from npe2 import PluginManifest
 from qtpy.QtCore import QEventLoop, QThreadPool, QTimer
 
 import napari_stem
 from napari_stem.slide import openslide_reader
+from napari_stem.slide.display import kept_chunks
 from napari_stem.slide.halving import halve
 from napari_stem.widgets.slide.slide_feed import pyramid_of
 
@@ -181,7 +181,7 @@ def test_a_slide_lost_while_it_is_shown_is_told_once(what, road, cache, tmp_path
         path.unlink()
     else:
         shutil.rmtree(cache / "pyramids")
-    kept_blocks.cache_clear()  # what was decoded before would still be shown
+    kept_chunks.clear()  # what was decoded before would still be shown
     look_about(road, layer)
     road.wait(lambda: notifications != [])
     look_about(road, layer)
@@ -219,7 +219,7 @@ def test_a_folder_that_goes_away_is_told_once(kind, road, cache, tmp_path, notif
     road.qtbot.wait(300)
     del notifications[:]
     place.rename(tmp_path / "elsewhere")
-    kept_blocks.cache_clear()
+    kept_chunks.clear()
     look_about(road, layer)
     road.wait(lambda: notifications != [])
     look_about(road, layer)

@@ -90,8 +90,14 @@ class Kept:
             while self._n_bytes > self._limit_bytes and len(self._chunks) > 1:
                 self._n_bytes -= self._chunks.popitem(last=False)[1].nbytes
 
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._chunks.clear()
+            self._n_bytes = 0
 
-_kept = Kept(KEEP_BYTES)
+
+kept_chunks = Kept(KEEP_BYTES)
 
 
 class SlideArray(da.Array):  # type: ignore[misc]
@@ -185,7 +191,7 @@ class Pyramid(MemoryStore):  # type: ignore[misc]
         if len(place) != 4 or byte_range is not None:
             return await super().get(key, prototype, byte_range)
         chunk = (self._number, int(level), int(place[1]), int(place[2]))
-        pixels = _kept.get(chunk)
+        pixels = kept_chunks.get(chunk)
         if pixels is None:
             pixels = await (self._soon(chunk) if _is_drawing.get() else self._decoded(chunk))
         shape = (*_chunk_px(self.levels[chunk[1]]), 3)
@@ -220,7 +226,7 @@ class Pyramid(MemoryStore):  # type: ignore[misc]
             with self._lock:
                 if chunk in self._coming:
                     self._late.add(chunk)
-        kept = _kept.get(chunk)  # it may have come in between
+        kept = kept_chunks.get(chunk)  # it may have come in between
         return self._rough(chunk) if kept is None else kept
 
     def _ordered(self, chunk: Chunk) -> Future[NDArray[np.uint8]]:
@@ -234,7 +240,7 @@ class Pyramid(MemoryStore):  # type: ignore[misc]
 
     def _decode(self, chunk: Chunk) -> NDArray[np.uint8]:
         pixels = self.levels[chunk[1]].window(*self._window(chunk))
-        _kept.put(chunk, pixels)
+        kept_chunks.put(chunk, pixels)
         return pixels
 
     def _came(self, chunk: Chunk, future: Future[NDArray[np.uint8]]) -> None:
@@ -293,7 +299,7 @@ class Pyramid(MemoryStore):  # type: ignore[misc]
         for row in range(top, math.ceil(rows.stop / high_px)):
             band: list[NDArray[np.uint8]] = []
             for column in range(left, math.ceil(columns.stop / wide_px)):
-                chunk = _kept.get((self._number, level, row, column))
+                chunk = kept_chunks.get((self._number, level, row, column))
                 if chunk is None:
                     return None
                 band.append(chunk)
