@@ -35,11 +35,11 @@ class Display:
 
     def setup(self, folder: str, name: str) -> None:
         from napari_stem.slide import open_slide
-        from napari_stem.slide.view import SlideView
+        from napari_stem.slide.display import Pyramid
 
         self.path = Path(folder) / name
         self.slide = open_slide(self.path)  # the coarsest level is made once
-        self.view = SlideView(self.slide)
+        self.pyramid = Pyramid(self.slide)
 
     def teardown(self, folder: str, name: str) -> None:
         self.slide.close()
@@ -49,7 +49,7 @@ class Display:
         height_px, width_px = CANVAS_PX
         for step in range(N_STEPS):
             left = step * width_px // 4
-            self.view.levels[level][2048 : 2048 + height_px, left : left + width_px]
+            self.pyramid.arrays[level][2048 : 2048 + height_px, left : left + width_px].compute()
 
     def time_open(self, folder: str, name: str) -> None:
         from napari_stem.slide import open_slide
@@ -57,7 +57,7 @@ class Display:
         open_slide(self.path, early=True).close()
 
     def time_coarsest(self, folder: str, name: str) -> None:
-        self.view.levels[-1][:, :]
+        self.pyramid.arrays[-1].compute()
 
     def time_pan_finest(self, folder: str, name: str) -> None:
         self.look(0)

@@ -25,7 +25,7 @@ from napari_stem.geometry import PointPx
 from napari_stem.model import find_model
 from napari_stem.model.packing import pack
 from napari_stem.sample_data import sample_path
-from napari_stem.slide.answers import answers_of, keep_answers
+from napari_stem.slide.pixel_size import answers_of, keep_answers
 from napari_stem.widgets.common.download_control import CANCELLED
 from napari_stem.widgets.common.memory import recall
 from napari_stem.widgets.common.parts import in_window_words

@@ -17,7 +17,7 @@ import napari_stem
 from napari_stem.geometry import PointPx
 from napari_stem.reader import SlideWarning
 from napari_stem.widgets.slide.overview import HEIGHT_PX, REGION, VISIBLE, Mark, Overview
-from napari_stem.widgets.slide.slide_feed import view_of
+from napari_stem.widgets.slide.slide_feed import pyramid_of
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QColor
@@ -184,8 +184,8 @@ def test_a_flat_picture_is_seen_before_it_is_complete(road, jpeg):
     assert list(road.viewer.layers) == [layer]
     with Image.open(jpeg) as image:
         true = np.asarray(image)
-    view = view_of(layer)
-    view.patience_s = None
+    pyramid = pyramid_of(layer)
+    pyramid.patience_s = None
     np.testing.assert_array_equal(layer.data[0][100:300, 200:500], true[100:300, 200:500])
     coarsest = slide.levels[-1].pixels.compute()
     np.testing.assert_array_equal(np.asarray(layer.data[-1]), coarsest)
@@ -227,21 +227,21 @@ def test_what_napari_opens_is_completed_without_the_dock(
     viewer = make_napari_viewer(show=True)
     with pytest.warns(SlideWarning, match="how large its pixels are"):
         (layer,) = viewer.open(str(named_svs), plugin="napari-stem")
-    view = view_of(layer)
-    assert not view.slide.is_complete
-    qtbot.waitUntil(lambda: view.slide.is_complete, timeout=60_000)
-    coarsest = view.slide.levels[-1].pixels.compute()
+    pyramid = pyramid_of(layer)
+    assert not pyramid.slide.is_complete
+    qtbot.waitUntil(lambda: pyramid.slide.is_complete, timeout=60_000)
+    coarsest = pyramid.slide.levels[-1].pixels.compute()
     qtbot.waitUntil(lambda: np.array_equal(np.asarray(layer.data[-1]), coarsest), timeout=60_000)
     viewer.layers.clear()
-    assert view.arrived is None
+    assert pyramid.arrived is None
     QThreadPool.globalInstance().waitForDone()
 
 
 def test_without_a_window_napari_waits_for_the_pixels(plugin, named_svs):
     with pytest.warns(SlideWarning, match="how large its pixels are"):
         (layer,) = ViewerModel().open(str(named_svs), plugin="napari-stem")
-    view = view_of(layer)
-    assert view.patience_s is None
-    assert view.slide.is_complete  # its thumbnail was read
+    pyramid = pyramid_of(layer)
+    assert pyramid.patience_s is None
+    assert pyramid.slide.is_complete  # its thumbnail was read
     with Image.open(named_svs) as image:
         np.testing.assert_array_equal(layer.data[0][:50, :60], np.asarray(image)[:50, :60])

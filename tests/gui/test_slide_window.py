@@ -12,9 +12,10 @@ from npe2 import PluginManifest
 from qtpy.QtCore import QEventLoop, QThreadPool, QTimer
 
 import napari_stem
+from napari_stem.slide import openslide_reader
+from napari_stem.slide.display import kept_chunks
 from napari_stem.slide.halving import halve
-from napari_stem.slide.view_blocks import kept_blocks
-from napari_stem.widgets.slide.slide_feed import view_of
+from napari_stem.widgets.slide.slide_feed import pyramid_of
 
 pytestmark = pytest.mark.gui
 
@@ -55,11 +56,12 @@ def opened_by_a_person(viewer, path):
 def test_the_window_does_not_wait_for_a_slide_to_open(
     name, make_napari_viewer, plugin, monkeypatch
 ):
-    from napari_stem.slide import dicom_probe
 
     threads = []
     monkeypatch.setattr(
-        dicom_probe.subprocess, "run", lambda *_, **__: threads.append(is_gui_thread()) or Done()
+        openslide_reader.subprocess,
+        "run",
+        lambda *_, **__: threads.append(is_gui_thread()) or Done(),
     )
     path = SLIDES / name
     if path.is_dir():
@@ -69,9 +71,9 @@ def test_the_window_does_not_wait_for_a_slide_to_open(
     given, (layer,) = opened_by_a_person(viewer, path)
     assert given == []  # napari went on at once
     assert threads in ([], [False])
-    view = view_of(layer)
-    assert view.arrived is not None  # redrawn when pixels come
-    assert view.slide.size.width_px == 2220
+    pyramid = pyramid_of(layer)
+    assert pyramid.arrived is not None  # redrawn when pixels come
+    assert pyramid.slide.size.width_px == 2220
     assert layer.name == path.stem
     viewer.layers.clear()
     QThreadPool.globalInstance().waitForDone()
@@ -100,16 +102,16 @@ def test_a_slide_that_is_ready_just_after_its_layer_was_made_is_not_left_grey(
     pixels = tifffile.imread(SVS, series=0)[:1500, :1200]
     tifffile.imwrite(path, pixels, photometric="rgb", tile=(256, 256), resolution=(4e4, 4e4))
     slide = open_slide(path, early=True)
-    making = slide.making
-    assert making.await_look(20)
-    made, making._made = making._made, None  # as it is for a moment on a slow machine
+    builder = slide.builder
+    assert builder.await_look(20)
+    made, builder._made = builder._made, None  # as it is for a moment on a slow machine
     viewer = make_napari_viewer(show=True)
     data, options, _ = slide_layer(slide)
-    view = options["metadata"]["napari_stem"]["view"]
-    wait_little(view)
+    pyramid = options["metadata"]["napari_stem"]["pyramid"]
+    wait_little(pyramid)
     layer = viewer.add_image(data, **options)
     assert np.ptp(np.asarray(layer.data[-1])) == 0
-    making._made = made
+    builder._made = made
     SlideFeed(viewer, layer)
     np.testing.assert_array_equal(np.asarray(layer.data[-1]), halve(pixels))
     viewer.layers.clear()
@@ -179,7 +181,7 @@ def test_a_slide_lost_while_it_is_shown_is_told_once(what, road, cache, tmp_path
         path.unlink()
     else:
         shutil.rmtree(cache / "pyramids")
-    kept_blocks.cache_clear()  # what was decoded before would still be shown
+    kept_chunks.clear()  # what was decoded before would still be shown
     look_about(road, layer)
     road.wait(lambda: notifications != [])
     look_about(road, layer)
@@ -217,7 +219,7 @@ def test_a_folder_that_goes_away_is_told_once(kind, road, cache, tmp_path, notif
     road.qtbot.wait(300)
     del notifications[:]
     place.rename(tmp_path / "elsewhere")
-    kept_blocks.cache_clear()
+    kept_chunks.clear()
     look_about(road, layer)
     road.wait(lambda: notifications != [])
     look_about(road, layer)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import dask.array as da
 import numpy as np
 import pytest
 from hypothesis import given
@@ -28,30 +26,21 @@ from napari_stem.layers import (
 )
 from napari_stem.layers.gene_values import read_by_gene
 from napari_stem.results import Prediction
-from napari_stem.slide import Level, Slide
+from napari_stem.slide import Slide
+from napari_stem.slide.level_pixels import pixels_of_array
+from napari_stem.slide.source import SlideMetadata
 
 MPP = Mpp(y_um=0.5, x_um=0.25)
 
 
-@dataclass
-class ArrayOnlySlide(Slide):
-    """A slide of arrays, without a file."""
-
-    def read_region(self, x_px, y_px, level, size):
-        rows, columns = slice(y_px, y_px + size.height_px), slice(x_px, x_px + size.width_px)
-        return self.levels[level].pixels[rows, columns].compute()
-
-    def close(self):
-        pass
-
-
 def small_slide(mpp: Mpp | None) -> Slide:
-    fine = da.zeros((400, 800, 3), dtype=np.uint8)
-    levels = (
-        Level(SizePx(400, 800), 1.0, lambda: fine),
-        Level(SizePx(200, 400), 2.0, lambda: fine[::2, ::2]),
-    )
-    return ArrayOnlySlide(Path("a.tif"), SizePx(400, 800), mpp, levels, "none", "generic", "f")
+    """A slide of arrays, without a file."""
+    fine = np.zeros((400, 800, 3), dtype=np.uint8)
+    facts = SlideMetadata(SizePx(400, 800), (), (), "generic", "f")
+    sources = [pixels_of_array(each, "a.tif") for each in (fine, fine[::2, ::2])]
+    slide = Slide.build(Path("a.tif"), facts, sources, reader="none")
+    slide.mpp = mpp
+    return slide
 
 
 def measured_spots() -> Spots:

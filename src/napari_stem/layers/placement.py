@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.slide.view import SlideView
-
 if TYPE_CHECKING:
     from napari_stem.geometry import Mpp
     from napari_stem.slide.base import Slide
@@ -51,17 +49,20 @@ def slide_layer(slide: Slide) -> LayerData:
     Returns
     -------
     (data, options, "image") as napari's readers return; ``options["metadata"]["napari_stem"]`` holds
-    the open slide under ``"slide"`` and what the layer reads under ``"view"``.
+    the open slide under ``"slide"`` and what the layer reads under ``"pyramid"``.
     """
-    view = SlideView(slide)
+    from napari_stem.slide.display import Pyramid  # here: brings dask and zarr
+
+    pyramid = Pyramid(slide)
     options: dict[str, Any] = {
         "name": slide.path.stem,
         "rgb": True,
         "multiscale": True,
-        "metadata": {METADATA_KEY: {"slide": slide, "view": view}},
+        "cache": False,  # the pyramid keeps what was decoded
+        "metadata": {METADATA_KEY: {"slide": slide, "pyramid": pyramid}},
     }
     if slide.mpp is None:
         options |= {"units": PIXELS, "axis_labels": AXES, "translate": (0.5, 0.5)}
     else:
         options |= slide_placement(slide.mpp).as_layer_options()
-    return list(view.levels), options, "image"
+    return list(pyramid.arrays), options, "image"

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
 
-from napari_stem.errors import MissingMppError
+import numpy as np
+
+from napari_stem.errors import MissingMppError, SlideError
+from napari_stem.slide.level_pixels import WHITE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import dask.array as da
-    import numpy as np
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Mpp, SizePx
-    from napari_stem.slide.array_slide import LevelPixels
+    from napari_stem.slide.level_pixels import LevelPixels
     from napari_stem.slide.pixel_size import MppSource
+    from napari_stem.slide.pyramid_builder import PyramidBuilder
+    from napari_stem.slide.source import SlideMetadata
 
     Progress = Callable[[str, int, int], None]  # what is being done, done so far, in all
 
@@ -48,8 +51,8 @@ class Level:
         return self.make_pixels()
 
 
-@dataclass
-class Slide(ABC):
+@dataclass(eq=False)
+class Slide:
     """A whole-slide image, open for reading. Safe to read from several threads.
 
     Attributes
@@ -74,6 +77,12 @@ class Slide(ABC):
         Every statement of the pixel size, the most trusted first: ``mpp`` is the first one's.
     associated
         Label, macro and thumbnail images, by these names: (height, width, 3) uint8, decoded when indexed.
+    sources
+        What ``levels`` show through dask, for reading without dask's cost.
+    builder
+        Makes the last of them, where the file lacks them and they were not waited for.
+    on_close
+        Lets go of the file.
     """
 
     path: Path
@@ -86,6 +95,48 @@ class Slide(ABC):
     properties: dict[str, Any] = field(default_factory=dict)
     mpp_sources: tuple[MppSource, ...] = ()
     associated: Mapping[str, LevelPixels] = field(default_factory=dict)
+    sources: tuple[LevelPixels, ...] = ()
+    builder: PyramidBuilder | None = None
+    on_close: Callable[[], None] = lambda: None
+
+    @classmethod
+    def build(
+        cls,
+        path: Path,
+        metadata: SlideMetadata,
+        sources: Sequence[LevelPixels],
+        *,
+        reader: str,
+        mpp_sources: tuple[MppSource, ...] = (),
+        associated: Mapping[str, LevelPixels] | None = None,
+        builder: PyramidBuilder | None = None,
+        on_close: Callable[[], None] = lambda: None,
+    ) -> Slide:
+        """Make a slide from its sources, finest first; the first pixel size is the one used."""
+        key = f"slide-{metadata.fingerprint}-{reader}"
+        levels = tuple(
+            Level(
+                size=source.size,
+                downsample=downsample(metadata.size, source.size),
+                make_pixels=partial(source.as_dask, f"{key}-{index}"),
+            )
+            for index, source in enumerate(sources)
+        )
+        return cls(
+            path=path,
+            size=metadata.size,
+            mpp=mpp_sources[0].mpp if mpp_sources else None,
+            levels=levels,
+            reader=reader,
+            vendor=metadata.vendor,
+            fingerprint=metadata.fingerprint,
+            properties=metadata.properties,
+            mpp_sources=mpp_sources,
+            associated=dict(associated or {}),
+            sources=tuple(sources),
+            builder=builder,
+            on_close=on_close,
+        )
 
     def require_mpp(self) -> Mpp:
         """Return the pixel size.
@@ -105,7 +156,7 @@ class Slide(ABC):
     @property
     def is_complete(self) -> bool:
         """Whether all levels are there; where not, reading from a missing one waits for it."""
-        return True
+        return self.builder is None or self.builder.is_done
 
     def is_ready(self, level: int, within_s: float = 0.0) -> bool:
         """Whether a level can be read without waiting for it to be made.
@@ -117,7 +168,9 @@ class Slide(ABC):
         within_s
             How long to wait for levels that need no making but are still being looked for.
         """
-        return True
+        if self.builder is None or level < self.builder.first_level:
+            return True
+        return self.builder.await_look(within_s)
 
     def complete(self, progress: Progress | None = None) -> None:
         """Make the levels that are not there yet; waits if another thread does.
@@ -132,19 +185,20 @@ class Slide(ABC):
         SlideError
             The file is damaged, or the slide was closed.
         """
-        return  # nothing is missing here
+        if self.builder is not None:
+            self.builder.progress = progress
+            self.builder.levels()
 
     @property
     def sketch(self) -> NDArray[np.uint8] | None:
         """Rough picture of the whole while levels are being made, (h, w, 3) uint8; else None."""
-        return None
+        return None if self.is_complete or self.builder is None else self.builder.sketch.pixels
 
     @property
     def n_strokes(self) -> int:
         """Grows whenever there is more in ``sketch``."""
-        return 0
+        return 0 if self.builder is None else self.builder.sketch.n_strokes
 
-    @abstractmethod
     def read_region(self, x_px: int, y_px: int, level: int, size: SizePx) -> NDArray[np.uint8]:
         """Read a window of one level.
 
@@ -164,12 +218,26 @@ class Slide(ABC):
         Raises
         ------
         SlideError
-            The file is damaged there.
+            The file is damaged there, or there is no such level.
         """
+        if not 0 <= level < len(self.sources):
+            msg = f"{self.path.name} has levels 0 to {len(self.sources) - 1}, not {level}."
+            raise SlideError(msg)
+        source = self.sources[level]
+        top, bottom = np.clip((y_px, y_px + size.height_px), 0, source.size.height_px).tolist()
+        left, right = np.clip((x_px, x_px + size.width_px), 0, source.size.width_px).tolist()
+        window = np.full((size.height_px, size.width_px, 3), WHITE, dtype=np.uint8)
+        if top < bottom and left < right:
+            window[top - y_px : bottom - y_px, left - x_px : right - x_px] = source.window(
+                slice(top, bottom), slice(left, right)
+            )
+        return window
 
-    @abstractmethod
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file; what dask arrays of this slide have not read yet is lost."""
+        if self.builder is not None:
+            self.builder.stop()
+        self.on_close()
 
     def __enter__(self) -> Self:
         """Be closed at the end of a ``with`` block."""
@@ -178,3 +246,18 @@ class Slide(ABC):
     def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
+
+
+def downsample(level_0: SizePx, size: SizePx) -> float:
+    """Return level-0 pixels per pixel of a level of the given size.
+
+    Scanners shrink by whole factors and cut (or fill) the last row and column, which makes the
+    plain ratio of the sizes slightly wrong and shifts far corners by pixels: a whole factor that
+    explains the size is preferred.
+    """
+    pairs = ((level_0.height_px, size.height_px), (level_0.width_px, size.width_px))
+    ratio = sum(fine / coarse for fine, coarse in pairs) / 2
+    whole = round(ratio)
+    if all(abs(coarse * whole - fine) < whole for fine, coarse in pairs):
+        return float(whole)
+    return ratio

@@ -29,13 +29,13 @@ class Colour:
 
     Attributes
     ----------
-    told_as
+    label
         In words, for ``info`` and provenance.
     convert
         Function of (h, w, 3) uint8 to the same in sRGB; None where pixels stay as stored.
     """
 
-    told_as: str = AS_STORED
+    label: str = AS_STORED
     convert: Convert | None = None
 
 

@@ -13,13 +13,13 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.array_slide import READ_ERRORS, LevelPixels
 from napari_stem.slide.colour import AS_STORED
 from napari_stem.slide.fingerprint import fingerprint
 from napari_stem.slide.halving import coarser_sizes
+from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels
 from napari_stem.slide.location import Unchanged
-from napari_stem.slide.native import Facts, Native, refuse_absurd
 from napari_stem.slide.pixel_size import source_of
+from napari_stem.slide.source import SlideMetadata, SlideSource, refuse_absurd
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,7 @@ def why_not(location: Location) -> str | None:
     return None
 
 
-def open_native(location: Location) -> Native:
+def open_source(location: Location) -> SlideSource:
     """Open for reading; coarser levels come from the file's own pyramid.
 
     Raises
@@ -72,7 +72,7 @@ def open_native(location: Location) -> Native:
         raise
 
 
-def _native(path: Path, document: Any, stack: ExitStack, unchanged: Unchanged) -> Native:
+def _native(path: Path, document: Any, stack: ExitStack, unchanged: Unchanged) -> SlideSource:
     kinds = set(document.pixel_types.values())
     if kinds != {"Bgr24"}:
         msg = (
@@ -100,8 +100,8 @@ def _native(path: Path, document: Any, stack: ExitStack, unchanged: Unchanged) -
     told = {"format": "czi", "native_levels": len(sizes), "colour": AS_STORED}
     told["scenes"] = len(document.scenes_bounding_rectangle) or 1
     found = _scaling(document.metadata)
-    facts = Facts(size, found, sizes, "zeiss", fingerprint(path), told)
-    return Native(facts=facts, sources=sources, close=stack.close)
+    metadata = SlideMetadata(size, found, sizes, "zeiss", fingerprint(path), told)
+    return SlideSource(metadata=metadata, sources=sources, close=stack.close)
 
 
 class _Document:

@@ -11,16 +11,16 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import SlideError
-from napari_stem.slide.array_slide import READ_ERRORS, LevelPixels
 from napari_stem.slide.colour import AS_STORED
+from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels
 from napari_stem.slide.location import Unchanged
-from napari_stem.slide.native import Facts, Native, refuse_absurd
 from napari_stem.slide.ngff_metadata import (
     axes_of,
     chunks_of,
     fingerprint_of,
     mpp_sources_of,
 )
+from napari_stem.slide.source import SlideMetadata, SlideSource, refuse_absurd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,7 @@ def why_not(location: Location) -> str | None:
     return None if names & set(METADATA) else "a zip file without Zarr metadata"
 
 
-def open_native(location: Location) -> Native:
+def open_source(location: Location) -> SlideSource:
     """Open for reading.
 
     Raises
@@ -66,14 +66,16 @@ def open_native(location: Location) -> Native:
     try:
         store, root = _opened(location)
         name, group = _largest_image(location, root)
-        native = _native(location, root, name, group)
+        source = _native(location, root, name, group)
     except (*READ_ERRORS, ImportError) as error:
         _close(store)
         raise SlideError(_unreadable(location, error)) from error
     except BaseException:
         _close(store)
         raise
-    return Native(facts=native.facts, sources=native.sources, close=partial(_close, store))
+    return SlideSource(
+        metadata=source.metadata, sources=source.sources, close=partial(_close, store)
+    )
 
 
 def _unreadable(location: Location, error: Exception) -> str:
@@ -184,7 +186,7 @@ def _arrays(group: Any, multiscale: dict[str, Any]) -> list[Any]:
     return [group[dataset["path"]] for dataset in multiscale["datasets"]]
 
 
-def _native(location: Location, root: Any, place: str, group: Any) -> Native:
+def _native(location: Location, root: Any, place: str, group: Any) -> SlideSource:
     multiscale = _multiscale(group)
     if multiscale is None:
         msg = "it has no multiscale metadata"
@@ -215,7 +217,9 @@ def _native(location: Location, root: Any, place: str, group: Any) -> Native:
     digest = fingerprint_of(multiscale, arrays)
     is_ours = place.startswith("images/") and OUR_TABLE in root
     found = mpp_sources_of(multiscale, axes[0].names, is_global_um=is_ours)
-    return Native(facts=Facts(sizes[0], found, sizes, "generic", digest, told), sources=sources)
+    return SlideSource(
+        metadata=SlideMetadata(sizes[0], found, sizes, "generic", digest, told), sources=sources
+    )
 
 
 def _watch(location: Location, array: Any) -> Callable[[], None]:

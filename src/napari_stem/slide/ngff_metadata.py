@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.array_slide import READ_ERRORS
+from napari_stem.slide.level_pixels import READ_ERRORS
 from napari_stem.slide.pixel_size import UM_PER_UNIT, source_of
 
 if TYPE_CHECKING:

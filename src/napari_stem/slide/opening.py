@@ -7,14 +7,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from napari_stem.errors import SlideError
+from napari_stem.slide.base import Slide, downsample
+from napari_stem.slide.halving import coarser_sizes
+from napari_stem.slide.pixel_size import all_sources, conflict
+from napari_stem.slide.pyramid import Plan
+from napari_stem.slide.pyramid_builder import PyramidBuilder
+from napari_stem.slide.source import refuse_absurd
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from napari_stem.geometry import Mpp
-    from napari_stem.slide.base import Progress, Slide
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_stem.geometry import Mpp, SizePx
+    from napari_stem.slide.base import Progress
+    from napari_stem.slide.level_pixels import LevelPixels
     from napari_stem.slide.location import Location
-    from napari_stem.slide.native import Native
+    from napari_stem.slide.source import SlideSource
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +52,7 @@ class Reader(Protocol):
         reader's kind while the library that it takes is not installed.
         """
 
-    def open_native(self, location: Location) -> Native:
+    def open_source(self, location: Location) -> SlideSource:
         """Open for reading; decodes nothing.
 
         Raises
@@ -87,7 +98,6 @@ def open_slide(
     SlideError
         The file is missing, damaged or of a kind that cannot be read.
     """
-    from napari_stem.slide.completing import completed
     from napari_stem.slide.location import locate
 
     if isinstance(mpp, (int, float)):
@@ -95,10 +105,10 @@ def open_slide(
 
         mpp = Mpp.square(mpp)
     location = locate(path)
-    chosen, native = _choose(location, reader)
+    chosen, source = _choose(location, reader)
     logger.info("Slide %s is read by '%s'.", path, chosen.NAME)
-    return completed(
-        location, native, reader=chosen.NAME, stated=mpp, progress=progress, early=early
+    return assemble(
+        location, source, reader=chosen.NAME, stated=mpp, progress=progress, early=early
     )
 
 
@@ -120,20 +130,17 @@ def describe(
     SlideError
         As ``open_slide``.
     """
-    from napari_stem.slide.array_slide import downsample
-    from napari_stem.slide.completing import final_levels
     from napari_stem.slide.location import locate
-    from napari_stem.slide.pixel_size import all_sources, conflict
 
     location = locate(path)
-    chosen, native = _choose(location, reader)
+    chosen, source = _choose(location, reader)
     try:
-        facts = native.facts
-        sources = all_sources(location.path, facts.fingerprint, facts.mpp_sources, mpp)
+        metadata = source.metadata
+        sources = all_sources(location.path, metadata.fingerprint, metadata.mpp_sources, mpp)
         known = sources[0].mpp if sources else None
         return {
-            "width_px": facts.size.width_px,
-            "height_px": facts.size.height_px,
+            "width_px": metadata.size.width_px,
+            "height_px": metadata.size.height_px,
             "mpp": None if known is None else [known.y_um, known.x_um],
             "mpp_sources": [each.as_json() for each in sources],
             "mpp_conflict": conflict(sources),
@@ -141,25 +148,25 @@ def describe(
                 {
                     "height_px": size.height_px,
                     "width_px": size.width_px,
-                    "downsample": downsample(facts.size, size),
+                    "downsample": downsample(metadata.size, size),
                 }
-                for size in final_levels(native)
+                for size in final_levels(source)
             ],
             "associated": [
                 {"name": name, "width_px": each.size.width_px, "height_px": each.size.height_px}
-                for name, each in native.associated.items()
+                for name, each in source.associated.items()
             ],
             "reader": chosen.NAME,
             "readers": {name: _why_not(_reader(name), location) for name in READERS},
-            "vendor": facts.vendor,
-            "fingerprint": facts.fingerprint,
-            "properties": facts.properties,
+            "vendor": metadata.vendor,
+            "fingerprint": metadata.fingerprint,
+            "properties": metadata.properties,
         }
     finally:
-        native.close()
+        source.close()
 
 
-def _choose(location: Location, wanted: str | None) -> tuple[Reader, Native]:
+def _choose(location: Location, wanted: str | None) -> tuple[Reader, SlideSource]:
     """Find the first reader for this kind of file, and what it makes of the file.
 
     Raises
@@ -167,7 +174,7 @@ def _choose(location: Location, wanted: str | None) -> tuple[Reader, Native]:
     SlideError
         There is none, or it refuses the file.
     """
-    from napari_stem.slide.native import UnsuitedError
+    from napari_stem.slide.source import UnsuitedError
 
     if wanted is not None:
         return _insisted(location, wanted)
@@ -178,7 +185,7 @@ def _choose(location: Location, wanted: str | None) -> tuple[Reader, Native]:
         reason = reader.why_not(location)
         if reason is None:
             try:
-                return reader, reader.open_native(location)
+                return reader, reader.open_source(location)
             except UnsuitedError as error:
                 unsuited = unsuited or error
             except SlideError as error:
@@ -202,7 +209,7 @@ def _hinted(error: SlideError, absent: list[str]) -> SlideError:
     return SlideError(f"{error} It may be {'; or '.join(absent)}.")
 
 
-def _insisted(location: Location, wanted: str) -> tuple[Reader, Native]:
+def _insisted(location: Location, wanted: str) -> tuple[Reader, SlideSource]:
     if wanted not in READERS:
         msg = f"There is no reader '{wanted}'; choose from {', '.join(READERS)}."
         raise SlideError(msg)
@@ -210,14 +217,14 @@ def _insisted(location: Location, wanted: str) -> tuple[Reader, Native]:
     if (reason := reader.why_not(location)) is not None:
         msg = f"{location.name} cannot be opened by the reader '{wanted}': it is {reason}."
         raise SlideError(msg)
-    return reader, reader.open_native(location)
+    return reader, reader.open_source(location)
 
 
 def _why_not(reader: Reader, location: Location) -> str | None:
     reason = reader.why_not(location)
     if reason is None:
         try:
-            reader.open_native(location).close()
+            reader.open_source(location).close()
         except SlideError as error:
             reason = str(error)
     return reason
@@ -225,3 +232,104 @@ def _why_not(reader: Reader, location: Location) -> str | None:
 
 def _reader(name: str) -> Reader:
     return cast("Reader", import_module(f"napari_stem.slide.{READERS[name]}"))
+
+
+SAME_SHAPE = 0.02  # how far a thumbnail's sides may be out of the slide's proportion
+
+
+def final_levels(source: SlideSource) -> tuple[SizePx, ...]:
+    """Sizes of all levels after opening, finest first: those stored, then those to be made."""
+    stored = source.metadata.levels
+    return (*stored, *coarser_sizes(stored[-1]))
+
+
+def assemble(
+    location: Location,
+    source: SlideSource,
+    *,
+    reader: str,
+    stated: Mpp | None,
+    progress: Progress | None,
+    early: bool,
+) -> Slide:
+    """Make a slide, with the levels that the file lacks; closes the file if that fails.
+
+    Parameters
+    ----------
+    location, source, reader
+        What was opened, and by which reader.
+    stated
+        Pixel size that the user states.
+    progress
+        Told of the builder.
+    early
+        Do not wait for levels that must be made: the slide is not complete then.
+
+    Raises
+    ------
+    SlideError
+        The pixels are damaged, or the missing levels can be kept nowhere.
+    """
+    metadata = source.metadata
+    try:
+        refuse_absurd(location.name, metadata.levels)
+        sources = all_sources(location.path, metadata.fingerprint, metadata.mpp_sources, stated)
+        levels, builder = _with_missing(location.name, source, progress, early=early)
+    except BaseException:
+        source.close()
+        raise
+    return Slide.build(
+        location.path,
+        metadata,
+        levels,
+        reader=reader,
+        mpp_sources=sources,
+        associated=source.associated,
+        builder=builder,
+        on_close=source.close,
+    )
+
+
+def _with_missing(
+    name: str, source: SlideSource, progress: Progress | None, *, early: bool
+) -> tuple[list[LevelPixels], PyramidBuilder | None]:
+    """List the stored levels, then those that are made from the coarsest of them."""
+    stored = list(source.sources)
+    sizes = final_levels(source)
+    if len(sizes) == len(stored):
+        whole = [source.base(progress)] if source.copies_base and source.base else stored
+        return whole, None
+    n_kept = 0 if source.copies_base else len(stored)
+    builder = PyramidBuilder(
+        _plan(name, source, sizes[n_kept:]),
+        source.base or (lambda _: stored[-1]),
+        source.quick or _thumbnail(source),
+        n_kept,
+    )
+    if early:
+        builder.look()
+        return [*stored[:n_kept], *builder.pending()], builder
+    builder.progress = progress
+    return [*stored[:n_kept], *builder.levels()], None
+
+
+def _plan(name: str, source: SlideSource, to_make: tuple[SizePx, ...]) -> Plan:
+    return Plan(
+        title=name,
+        fingerprint=source.metadata.fingerprint,
+        sizes=to_make,
+        downsamples=tuple(downsample(source.metadata.size, size) for size in to_make),
+        copies_base=source.copies_base,
+        colour=str(source.metadata.properties.get("colour", "")),
+    )
+
+
+def _thumbnail(source: SlideSource) -> Callable[[], NDArray[np.uint8]] | None:
+    """Take the scanner's own thumbnail for a quick picture, if it shows all of the slide."""
+    found, size = source.associated.get("thumbnail"), source.metadata.size
+    if found is None:
+        return None
+    own = found.size.width_px / found.size.height_px
+    if abs(own * size.height_px / size.width_px - 1) > SAME_SHAPE:
+        return None
+    return lambda: found[:, :, :]

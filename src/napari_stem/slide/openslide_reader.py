@@ -9,6 +9,10 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,22 +20,21 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.array_slide import READ_ERRORS, LevelPixels
 from napari_stem.slide.colour import AS_STORED, Colour, colour_of
-from napari_stem.slide.dicom_probe import refuse_fatal
 from napari_stem.slide.fingerprint import fingerprint
-from napari_stem.slide.in_use import InUse
+from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels
 from napari_stem.slide.location import Unchanged
-from napari_stem.slide.native import Facts, Native, refuse_absurd
 from napari_stem.slide.pixel_size import source_of
+from napari_stem.slide.source import SlideMetadata, SlideSource, refuse_absurd
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import ModuleType
 
     from numpy.typing import NDArray
 
-    from napari_stem.slide.array_slide import ReadWindow
+    from napari_stem.slide.level_pixels import ReadWindow
     from napari_stem.slide.location import Location
     from napari_stem.slide.pixel_size import MppSource
 
@@ -64,7 +67,7 @@ def why_not(location: Location) -> str | None:
     return None
 
 
-def open_native(location: Location) -> Native:
+def open_source(location: Location) -> SlideSource:
     """Open for reading.
 
     Raises
@@ -142,7 +145,7 @@ def _one_slide(path: Path) -> Path:
     return next(iter(series.values()))
 
 
-def _native(openslide: ModuleType, path: Path, osr: Any, unchanged: Unchanged) -> Native:
+def _native(openslide: ModuleType, path: Path, osr: Any, unchanged: Unchanged) -> SlideSource:
     sizes = tuple(SizePx(height, width) for width, height in osr.level_dimensions)
     refuse_absurd(path.name, sizes)
     properties = dict(osr.properties)
@@ -162,14 +165,14 @@ def _native(openslide: ModuleType, path: Path, osr: Any, unchanged: Unchanged) -
     told: dict[str, Any] = {
         "format": "openslide",
         "native_levels": len(sizes),
-        "colour": colour.told_as,
+        "colour": colour.label,
     }
     if power := properties.get("openslide.objective-power"):
         told["objective_power"] = float(power)
     vendor = properties.get("openslide.vendor", "generic")
     digest = _fingerprint(path, vendor, properties.get("openslide.quickhash-1", ""))
-    return Native(
-        facts=Facts(sizes[0], _mpp(properties, vendor), sizes, vendor, digest, told),
+    return SlideSource(
+        metadata=SlideMetadata(sizes[0], _mpp(properties, vendor), sizes, vendor, digest, told),
         sources=sources,
         associated=_associated(openslide, osr, handle, path.name),
         close=handle.close,
@@ -260,3 +263,112 @@ def _read_associated(
             return _on_white(osr.associated_images[kind])[rows, columns]
         except openslide.OpenSlideError as error:
             raise ValueError(str(error)) from error
+
+
+class InUse:
+    """Closes a handle once nobody reads from it any more.
+
+    For libraries that hang or crash when a handle is closed under a reader, as OpenSlide 4.0 does. Closing
+    never waits: the last reader closes.
+
+    Parameters
+    ----------
+    handle
+        Of the library; may be read from by several threads.
+    close
+        Frees it; called once.
+    """
+
+    def __init__(self, handle: Any, close: Callable[[], None]) -> None:
+        self._handle, self._free = handle, close
+        self._lock = threading.Lock()
+        self._n_readers = 0
+        self._is_closed = self._is_freed = False
+
+    @contextmanager
+    def reading(self) -> Iterator[Any]:
+        """Hand out the handle for as long as it is read from.
+
+        Raises
+        ------
+        ValueError
+            It was closed before.
+        """
+        with self._lock:
+            if self._is_closed:
+                msg = "the file is closed"
+                raise ValueError(msg)
+            self._n_readers += 1
+        try:
+            yield self._handle
+        finally:
+            with self._lock:
+                self._n_readers -= 1
+            self._free_if_idle()
+
+    def close(self) -> None:
+        """Let nobody begin to read any more, and free the handle when all have ended."""
+        with self._lock:
+            self._is_closed = True
+        self._free_if_idle()
+
+    def _free_if_idle(self) -> None:
+        with self._lock:
+            is_due = self._is_closed and not self._n_readers and not self._is_freed
+            self._is_freed = self._is_freed or is_due
+        if is_due:
+            self._free()
+
+
+PROBE_TIME_S = 60
+STOPPED_BY_SIGNAL = -1  # exit codes from here down, as POSIX tells them; Windows tells huge ones
+LARGEST_EXIT = 255
+PROBE_CODE = """
+import sys, openslide
+with openslide.OpenSlide(sys.argv[1]) as slide:
+    for level, (width, height) in enumerate(slide.level_dimensions):
+        factor = slide.level_downsamples[level]
+        for y in (0.0, 0.3, 0.5, 0.7, 0.99):
+            for x in (0.0, 0.3, 0.5, 0.7, 0.99):
+                place = int(x * width * factor), int(y * height * factor)
+                try:
+                    slide.read_region(place, level, (64, 64))
+                except openslide.OpenSlideError:
+                    sys.exit(0)  # refused in words: here too
+    for name in slide.associated_images:
+        slide.associated_images[name]
+"""
+
+
+def refuse_fatal(path: Path) -> None:
+    """Refuse a DICOM file that OpenSlide would crash on.
+
+    Parameters
+    ----------
+    path
+        One file of the slide.
+
+    Raises
+    ------
+    SlideError
+        A child process that read places all over the slide crashed or hung.
+    """
+    try:
+        code = subprocess.run(  # noqa: S603  (our own code, the path is an argument)
+            [sys.executable, "-I", "-c", PROBE_CODE, str(path)],
+            check=False,
+            timeout=PROBE_TIME_S,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ).returncode
+    except subprocess.TimeoutExpired:
+        code = STOPPED_BY_SIGNAL
+    except OSError:  # no process can be started here: as without this check
+        return
+    if code <= STOPPED_BY_SIGNAL or code > LARGEST_EXIT:
+        msg = (
+            f"{path.name} is damaged in a way that OpenSlide does not survive; copy or export it "
+            f"again."
+        )
+        raise SlideError(msg)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.geometry import SizePx
-from napari_stem.slide.array_slide import WHITE, ArraySlide
+from napari_stem.slide.level_pixels import WHITE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -242,9 +242,7 @@ def along_tiles(spots: Spots) -> NDArray[np.intp]:
 def _tile_px(slide: Slide, level: int) -> SizePx:
     """Extent in which a level is best decoded: whole tiles as they are stored."""
     size = slide.levels[level].size
-    native = (
-        slide.sources[level].native if isinstance(slide, ArraySlide) else SizePx(TILE_PX, TILE_PX)
-    )
+    native = slide.sources[level].native
     height_px = native.height_px * max(1, round(TILE_PX / native.height_px))
     width_px = native.width_px * max(1, round(TILE_PX / native.width_px))
     return SizePx(min(height_px, size.height_px), min(width_px, size.width_px))

@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import logging
 import math
+import threading
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from napari_stem.caches import CACHES, entries, shrink
 from napari_stem.errors import SlideError
 from napari_stem.geometry import Mpp
-from napari_stem.slide.answers import answers_of, keep_answers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -189,3 +191,46 @@ def remembered(fingerprint: str) -> Mpp | None:
     except (ValueError, TypeError) as error:
         logger.warning("The remembered pixel size of %s is not used: %s", fingerprint, error)
         return None
+
+
+_writing = threading.Lock()
+logger = logging.getLogger(__name__)
+
+
+def answers_of(fingerprint: str) -> dict[str, Any]:
+    """Give all answers for the slide with this content, by what they answer; empty where there are none."""
+    try:
+        told = json.loads(_file(fingerprint).read_text(encoding="utf-8"))
+        return dict(told)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError) as error:
+        logger.warning("What was said of slide %s is not used: %s", fingerprint, error)
+        return {}
+
+
+def keep_answers(fingerprint: str, **answers: Any) -> None:
+    """Keep JSON-ready answers beside those that are there; None forgets one.
+
+    Renamed into place: safe against another process and a kill. A cache folder that cannot be
+    written loses the answers with a warning, no more.
+    """
+    with _writing:
+        told = answers_of(fingerprint) | answers
+        told = {key: value for key, value in told.items() if value is not None}
+        file = _file(fingerprint)
+        try:
+            if not told:
+                file.unlink(missing_ok=True)
+                return
+            file.parent.mkdir(parents=True, exist_ok=True)
+            partial = file.with_suffix(f".{uuid.uuid4().hex[:8]}.partial")
+            partial.write_text(json.dumps(told), encoding="utf-8")
+            partial.replace(file)
+            shrink(entries(["answers"]), CACHES["answers"].limit_bytes, keep=[file])
+        except OSError as error:
+            logger.warning("What was said of a slide cannot be remembered: %s", error)
+
+
+def _file(fingerprint: str) -> Path:
+    return CACHES["answers"].folder / f"{fingerprint}.json"

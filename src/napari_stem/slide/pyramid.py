@@ -18,9 +18,9 @@ from napari_stem.caches import keep_bounded
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.settings import CACHE_VARIABLE
-from napari_stem.slide.array_slide import READ_ERRORS, LevelPixels, pixels_of_array
 from napari_stem.slide.halving import halve
 from napari_stem.slide.level_cache import Use, new_store, store_folder
+from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, pixels_of_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -174,8 +174,8 @@ def _stored_level(array: Any, size: SizePx, plan: Plan, use: Use | None = None) 
             use.refuse_missing(array.path, rows, columns, CHUNK_PX)
         return np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
 
-    told_as = f"{plan.folder} (the stored levels of {plan.title})"
-    return LevelPixels(read, size, SizePx(CHUNK_PX, CHUNK_PX), told_as)
+    label = f"{plan.folder} (the stored levels of {plan.title})"
+    return LevelPixels(read, size, SizePx(CHUNK_PX, CHUNK_PX), label)
 
 
 def _write_store(

@@ -11,11 +11,11 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.array_slide import READ_ERRORS, LevelPixels, pixels_of_array
 from napari_stem.slide.colour import Colour, colour_of
 from napari_stem.slide.fingerprint import fingerprint
-from napari_stem.slide.native import Facts, Native, refuse_absurd
+from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, pixels_of_array
 from napari_stem.slide.pixel_size import RESOLUTION_TAG, UM_PER_INCH, MppSource, plausible_mpp
+from napari_stem.slide.source import SlideMetadata, SlideSource, refuse_absurd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ def why_not(location: Location) -> str | None:
     return "not a JPEG, PNG, TIFF, JPEG 2000, WebP or BMP by its content"
 
 
-def open_native(location: Location) -> Native:
+def open_source(location: Location) -> SlideSource:
     """Open; the whole image is decoded when its pixels are first asked for.
 
     Raises
@@ -73,11 +73,11 @@ def open_native(location: Location) -> Native:
         # of other modes than RGB, the profile is not for the RGB that they become
         colour = colour_of(image.info.get("icc_profile") if image.mode == "RGB" else None)
     _refuse_cut_jpeg(path)
-    properties["colour"] = colour.told_as
+    properties["colour"] = colour.label
     sources = () if mpp is None else (MppSource(RESOLUTION_TAG, mpp),)
     whole = _Whole(path, size, colour)
-    return Native(
-        facts=Facts(size, sources, (size,), "generic", fingerprint(path), properties),
+    return SlideSource(
+        metadata=SlideMetadata(size, sources, (size,), "generic", fingerprint(path), properties),
         sources=(LevelPixels(whole.read, size, size, path.name),),
         copies_base=True,
         base=whole.decoded,

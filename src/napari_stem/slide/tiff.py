@@ -16,12 +16,12 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.array_slide import READ_ERRORS, LevelPixels, pixels_of_array
 from napari_stem.slide.colour import Colour, colour_of
 from napari_stem.slide.fingerprint import fingerprint
+from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, pixels_of_array
 from napari_stem.slide.location import Unchanged
-from napari_stem.slide.native import Facts, Native, UnsuitedError, refuse_absurd
 from napari_stem.slide.pyramid import WIDE_PX
+from napari_stem.slide.source import SlideMetadata, SlideSource, UnsuitedError, refuse_absurd
 from napari_stem.slide.tiff_metadata import (
     ICC_TAG,
     aperio_description,
@@ -55,7 +55,7 @@ def why_not(location: Location) -> str | None:
     return "a folder, not a TIFF" if location.is_folder else "not a TIFF by its content"
 
 
-def open_native(location: Location) -> Native:
+def open_source(location: Location) -> SlideSource:
     """Open for reading; the file stays open until ``close``. Decodes nothing.
 
     Raises
@@ -207,7 +207,7 @@ def _next_directory(tiff: tifffile.TiffFile) -> int:
     return int(following)
 
 
-def _native(path: Path, tiff: tifffile.TiffFile, series: Any, unchanged: Unchanged) -> Native:
+def _native(path: Path, tiff: tifffile.TiffFile, series: Any, unchanged: Unchanged) -> SlideSource:
     copies = _stored_in_strips(series)
     levels = series.levels[:1] if copies else series.levels
     profile = series.keyframe.tags.valueof(ICC_TAG)
@@ -219,8 +219,8 @@ def _native(path: Path, tiff: tifffile.TiffFile, series: Any, unchanged: Unchang
     }
     if tiff.is_philips:
         associated = philips_images(tiff, path.name) | associated
-    return Native(
-        facts=_facts(path, tiff, series, sources, colour),
+    return SlideSource(
+        metadata=_metadata(path, tiff, series, sources, colour),
         sources=sources,
         associated=associated,
         copies_base=copies,
@@ -229,13 +229,13 @@ def _native(path: Path, tiff: tifffile.TiffFile, series: Any, unchanged: Unchang
     )
 
 
-def _facts(
+def _metadata(
     path: Path,
     tiff: tifffile.TiffFile,
     series: Any,
     sources: tuple[LevelPixels, ...],
     colour: Colour,
-) -> Facts:
+) -> SlideMetadata:
     vendor = vendor_of(tiff)
     compression = series.keyframe.compression
     properties: dict[str, Any] = {
@@ -243,7 +243,7 @@ def _facts(
         "compression": getattr(compression, "name", str(compression)),
         "native_levels": len(series.levels),
         "tile_px": [int(n) for n in series.keyframe.chunks[:2]],
-        "colour": colour.told_as,
+        "colour": colour.label,
     }
     if vendor == "aperio":
         properties["aperio"] = {
@@ -255,7 +255,7 @@ def _facts(
         properties["objective_power"] = power
     sizes = tuple(source.size for source in sources)
     found = mpp_sources(tiff, series, vendor)
-    return Facts(sizes[0], found, sizes, vendor, fingerprint(path), properties)
+    return SlideMetadata(sizes[0], found, sizes, vendor, fingerprint(path), properties)
 
 
 def _stored_in_strips(series: Any) -> bool:

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from napari_stem.slide.array_slide import READ_ERRORS
+from napari_stem.slide.level_pixels import READ_ERRORS
 from napari_stem.slide.pixel_size import (
     RESOLUTION_TAG,
     UM_PER_INCH,

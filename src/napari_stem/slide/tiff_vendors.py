@@ -14,8 +14,8 @@ from xml.etree import ElementTree as ET
 import numpy as np
 
 from napari_stem.geometry import SizePx
-from napari_stem.slide.array_slide import READ_ERRORS, LevelPixels
-from napari_stem.slide.stated_size import jpeg_size
+from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels
+from napari_stem.slide.tiff_tiles import jpeg_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,8 +105,8 @@ def philips_images(tiff: tifffile.TiffFile, name: str) -> dict[str, LevelPixels]
         if size is None or not 0 < size[0] * size[1] <= LARGEST_PX:
             continue
         extent = SizePx(*size)
-        told_as = f"the {kind} image of {name}"
-        found[kind] = LevelPixels(partial(_jpeg, data), extent, extent, told_as)
+        label = f"the {kind} image of {name}"
+        found[kind] = LevelPixels(partial(_jpeg, data), extent, extent, label)
     return found
 
 

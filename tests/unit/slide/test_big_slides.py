@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-import subprocess
-import sys
 import threading
-from concurrent.futures import Future
 from pathlib import Path
-from types import SimpleNamespace
 
+import dask.array
 import numpy as np
 import pytest
+import zarr
 from PIL import Image
 from writing import RGB
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide import view as view_module
-from napari_stem.slide.array_slide import LevelPixels
+from napari_stem.slide import display
+from napari_stem.slide.display import Kept, Pyramid
 from napari_stem.slide.halving import halve
+from napari_stem.slide.level_pixels import LevelPixels
 from napari_stem.slide.sketch import GROUND, Sketch, enlarged
-from napari_stem.slide.view import SlideView
-from napari_stem.slide.view_blocks import Block, Kept
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 
@@ -43,132 +40,134 @@ def sparse_tiff(tmp_path, pixels):
 
 def test_every_level_of_a_view_shows_the_slide(sparse_tiff, opened):
     slide = opened(sparse_tiff)
-    view = SlideView(slide)
-    shapes = {level.shape: number for number, level in enumerate(view.levels)}
-    assert [level.shape[0] for level in view.levels] == [2967, 1484, 742, 371, 186]
+    pyramid = Pyramid(slide)
+    shapes = {level.shape: number for number, level in enumerate(pyramid.arrays)}
+    assert [level.shape[0] for level in pyramid.arrays] == [2967, 1484, 742, 371, 186]
     for level in slide.levels:
         number = shapes[level.size.height_px, level.size.width_px, 3]
         true = level.pixels.compute()
-        np.testing.assert_array_equal(np.asarray(view.levels[number]), true)
+        np.testing.assert_array_equal(np.asarray(pyramid.arrays[number]), true)
         np.testing.assert_array_equal(
-            view.levels[number][100:160, 3:131, 1], true[100:160, 3:131, 1]
+            pyramid.arrays[number][100:160, 3:131, 1], true[100:160, 3:131, 1]
         )
     between = halve(slide.levels[0].pixels.compute())
-    np.testing.assert_array_equal(np.asarray(view.levels[1]), between)
+    np.testing.assert_array_equal(np.asarray(pyramid.arrays[1]), between)
     between = halve(slide.levels[1].pixels.compute())
-    np.testing.assert_array_equal(np.asarray(view.levels[3]), between)
+    np.testing.assert_array_equal(np.asarray(pyramid.arrays[3]), between)
 
 
-def test_a_view_tells_the_blocks_in_which_it_is_best_read(sparse_tiff, opened):
-    view = SlideView(opened(sparse_tiff))
-    assert view.levels[0].chunks == (512, 512, 3)
-    assert view.levels[0].size == 2967 * 2220 * 3
+def test_levels_are_dask_arrays_over_a_zarr_store(sparse_tiff, opened):
+    pyramid = Pyramid(opened(sparse_tiff))
+    finest = pyramid.arrays[0]
+    assert isinstance(finest, dask.array.Array)
+    assert finest.chunks[0] == (512,) * 5 + (2967 - 5 * 512,)  # multiples of the tiles
+    stored = zarr.open_group(pyramid, mode="r")
+    np.testing.assert_array_equal(stored["2"][:], pyramid.arrays[2].compute())
+    assert float(finest[:300, :200].mean()) == pytest.approx(finest[:300, :200].compute().mean())
+
+
+@pytest.fixture
+def drawing(monkeypatch):
+    """Take what is read here for what napari reads to draw it."""
+    monkeypatch.setattr(display, "SLICING", __name__)
 
 
 class Held:
-    """The finest level of a view, kept back until it is let go."""
+    """The finest level of a pyramid, kept back until it is let go."""
 
-    def __init__(self, view: SlideView) -> None:
+    def __init__(self, pyramid: Pyramid) -> None:
         self.let_go = threading.Event()
         self.n_reads = 0
-        true = view._sources[0]
+        true = pyramid.levels[0]
 
         def read(rows, columns):
             self.n_reads += 1
             assert self.let_go.wait(20)
             return true.window(rows, columns)
 
-        view._sources[0] = LevelPixels(read, true.size, true.native, true.told_as)
+        pyramid.levels[0] = LevelPixels(read, true.size, true.native, true.label)
 
 
-def test_late_pixels_are_shown_roughly_and_announced_when_they_come(svs_path, opened):
+def test_late_pixels_are_shown_roughly_and_announced_when_they_come(svs_path, opened, drawing):
     slide = opened(svs_path)
-    view = SlideView(slide)
-    held, arrived = Held(view), threading.Event()
-    view.patience_s, view.arrived = 0.0, arrived.set
+    pyramid = Pyramid(slide)
+    held, arrived = Held(pyramid), threading.Event()
+    pyramid.patience_s, pyramid.arrived = 0.0, arrived.set
     true = slide.levels[0].pixels[700:1000, 600:900].compute()
-    np.asarray(view.levels[-1])
-    rough = view.levels[0][700:1000, 600:900]
+    np.asarray(pyramid.arrays[-1])
+    rough = np.asarray(pyramid.arrays[0][700:1000, 600:900])
     assert rough.shape == true.shape
     assert np.abs(rough.astype(int) - true).mean() < 25  # the same tissue,
     assert (rough != true).any()  # but not yet its pixels
     assert not arrived.is_set()
     held.let_go.set()
     assert arrived.wait(20)
-    view.patience_s = None
-    np.testing.assert_array_equal(view.levels[0][700:1000, 600:900], true)
+    pyramid.patience_s = None
+    np.testing.assert_array_equal(pyramid.arrays[0][700:1000, 600:900], true)
 
 
-def test_only_the_main_thread_is_impatient(svs_path, opened):
-    slide = opened(svs_path)
-    view = SlideView(slide)
-    held, found = Held(view), []
-    view.patience_s = 0.0
-    other = threading.Thread(target=lambda: found.append(view.levels[0][700:800, 600:700]))
+def test_only_drawing_is_impatient(svs_path, opened, monkeypatch):
+    pyramid = Pyramid(opened(svs_path))
+    true = pyramid.levels[0].window(slice(700, 800), slice(600, 700))
+    held, found = Held(pyramid), []
+    pyramid.patience_s = 0.0
+
+    def read() -> None:
+        found.append(np.asarray(pyramid.arrays[0][700:800, 600:700]))
+
+    threading.Timer(0.2, held.let_go.set).start()
+    read()  # the window's thread, but no drawing
+    monkeypatch.setattr(display, "SLICING", __name__)
+    held.let_go.clear()
+    other = threading.Thread(target=read)
     other.start()
     held.let_go.set()
     other.join(20)
-    np.testing.assert_array_equal(found[0], slide.levels[0].pixels[700:800, 600:700].compute())
+    for pixels in found:
+        np.testing.assert_array_equal(pixels, true)
+    assert len(found) == 2
 
 
-def test_what_has_moved_out_of_sight_is_not_decoded(svs_path, opened):
-    view = SlideView(opened(svs_path))
-    held = Held(view)
-    view.patience_s = 0.0
+def test_what_has_moved_out_of_sight_is_not_decoded(svs_path, opened, drawing):
+    pyramid = Pyramid(opened(svs_path))
+    held = Held(pyramid)
+    pyramid.patience_s = 0.0
     for top in range(0, 2500, 100):
-        view.levels[0][top : top + 100, 0:2200]
-    waiting = len(view._coming)
+        np.asarray(pyramid.arrays[0][top : top + 100, 0:2200])
     held.let_go.set()
-    assert waiting <= 20  # of 30 blocks: two rows, and those that threads had begun
+    pyramid.patience_s = None
+    np.asarray(pyramid.arrays[0][:10, :10])  # decoded after all that were waiting
+    assert held.n_reads <= 20  # of 35 chunks: two rows, and those that threads had begun
 
 
-def test_damage_is_told_once_and_shown_from_a_coarser_level(svs_path, opened):
-    view = SlideView(opened(svs_path))
+def test_damage_is_told_and_shown_from_a_coarser_level(svs_path, opened, drawing):
+    pyramid = Pyramid(opened(svs_path))
     told = []
 
     def read(rows, columns):
         raise ValueError("bad tile")
 
-    true = view._sources[0]
-    view._sources[0] = LevelPixels(read, true.size, true.native, "slide.svs")
-    view.patience_s, view.failed = 20.0, told.append
+    true = pyramid.levels[0]
+    pyramid.levels[0] = LevelPixels(read, true.size, true.native, "slide.svs")
+    pyramid.patience_s, pyramid.failed = 20.0, told.append
     for _ in range(3):
-        view.levels[0][0:300, 0:300]
-    assert len(told) == 1
+        assert np.asarray(pyramid.arrays[0][0:300, 0:300]).shape == (300, 300, 3)
+    assert len(set(told)) == 1
     assert "slide.svs cannot be read" in told[0]
-    view.patience_s = None
+    pyramid.patience_s = None
     with pytest.raises(SlideError, match=r"slide\.svs cannot be read"):
-        view.levels[0][0:300, 0:300]
+        np.asarray(pyramid.arrays[0][0:300, 0:300])
 
 
-def test_damage_that_is_found_at_once_stops_nobody(svs_path, opened, monkeypatch):
-    view = SlideView(opened(svs_path))
-
-    def at_once(load, block):
-        future = Future()
-        future.set_exception(SlideError("slide.svs has gone away"))
-        return future
-
-    monkeypatch.setattr(view_module, "_loaders", lambda: SimpleNamespace(submit=at_once))
-    told = []
-    view.patience_s, view.failed = 0.0, told.append
-    reading = threading.Thread(target=lambda: view._from_blocks(0, slice(0, 900), slice(0, 900), 0))
-    reading.daemon = True
-    reading.start()
-    reading.join(20)
-    assert not reading.is_alive()
-    assert set(told) == {"slide.svs has gone away"}
-
-
-def test_kept_blocks_are_bounded_and_the_last_used_stay():
+def test_kept_chunks_are_bounded_and_the_last_used_stay():
     pixels = np.zeros((10, 10, 3), np.uint8)
     kept = Kept(3 * pixels.nbytes)
-    blocks = [Block(0, 0, (10 * n, 10 * n + 10), (0, 10)) for n in range(4)]
-    for block in blocks[:3]:
-        kept.put(block, pixels)
-    assert kept.get(blocks[0]) is not None
-    kept.put(blocks[3], pixels)
-    assert [kept.get(block) is not None for block in blocks] == [True, False, True, True]
+    chunks = [(0, 0, n, 0) for n in range(4)]
+    for chunk in chunks[:3]:
+        kept.put(chunk, pixels)
+    assert kept.get(chunks[0]) is not None
+    kept.put(chunks[3], pixels)
+    assert [kept.get(chunk) is not None for chunk in chunks] == [True, False, True, True]
 
 
 def test_a_jpeg_opened_early_is_whole_when_it_is_read(jpeg_path, cache, opened):
@@ -191,22 +190,6 @@ def test_levels_made_before_are_found_without_being_asked_for(jpeg_path, cache, 
     again.complete(lambda *news: pytest.fail(f"made again: {news}"))
 
 
-def test_the_display_of_a_slide_imports_no_dask(svs_path):
-    code = (
-        "import sys\n"
-        "from napari_stem.layers import slide_layer\n"
-        "from napari_stem.slide import open_slide\n"
-        "slide = open_slide(sys.argv[1], early=True)\n"
-        "levels, _, _ = slide_layer(slide)\n"
-        "assert levels[-1][:50, :50].any()\n"
-        "assert levels[0][:50, :50].any()\n"
-        "print(sorted({'dask', 'pandas', 'torch', 'scipy'} & set(sys.modules)))"
-    )
-    command = [sys.executable, "-c", code, str(svs_path)]
-    told = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert told.stdout.strip() == "[]"
-
-
 def test_a_small_last_level_is_made_in_memory(pixels, tmp_path, cache, opened):
     import tifffile
 
@@ -215,21 +198,19 @@ def test_a_small_last_level_is_made_in_memory(pixels, tmp_path, cache, opened):
     slide = opened(path, early=True)
     assert slide.is_ready(1, within_s=20)
     expected = halve(pixels[:1500, :1200])
-    np.testing.assert_array_equal(np.asarray(SlideView(slide).levels[-1]), expected)
+    np.testing.assert_array_equal(np.asarray(Pyramid(slide).arrays[-1]), expected)
     assert not cache.exists()
 
 
 def test_a_slide_that_goes_away_before_its_first_picture_is_told_and_shown_empty(
-    svs_path, tmp_path, opened
+    svs_path, tmp_path, opened, drawing
 ):
     path = tmp_path / "slide.svs"
     shutil.copy(svs_path, path)
-    view, told = SlideView(opened(path)), []
-    view._sources[-1] = view._sources[0]  # a level that lies in the file, not in the store
-    view.levels[-1].pixels.size = view._sources[0].size
-    view.patience_s, view.failed = 0.0, told.append
+    pyramid, told = Pyramid(opened(path)), []
+    pyramid.patience_s, pyramid.failed = 20.0, told.append
     path.unlink()
-    assert (view.levels[-1][:50, :50] == 255).all()
+    assert (np.asarray(pyramid.arrays[0][:50, :50]) == 255).all()
     assert "slide.svs has gone away while it was open" in told[0]
 
 
@@ -252,21 +233,23 @@ def test_a_jpeg_is_sketched_before_it_is_decoded(jpeg_path, cache, opened):
     assert slide.sketch is None
 
 
-def test_a_tiled_slide_without_levels_is_sketched_as_they_are_made(tmp_path, pixels, cache, opened):
+def test_a_tiled_slide_without_levels_is_sketched_as_they_are_made(
+    tmp_path, pixels, cache, opened, drawing
+):
     import tifffile
 
     path = tmp_path / "flat.tif"
     tifffile.imwrite(path, pixels, **RGB)
     slide = opened(path, early=True)
     assert [slide.is_ready(number) for number in range(3)] == [True, False, False]
-    view = SlideView(slide)
-    view.patience_s = 20.0
-    np.testing.assert_array_equal(view.levels[0][0:300, 0:300], pixels[0:300, 0:300])
-    assert (np.asarray(view.levels[-1]) == GROUND).all()
+    pyramid = Pyramid(slide)
+    pyramid.patience_s = 20.0
+    np.testing.assert_array_equal(pyramid.arrays[0][0:300, 0:300], pixels[0:300, 0:300])
+    assert (np.asarray(pyramid.arrays[-1]) == GROUND).all()
     shares = []
     slide.complete(lambda *_: shares.append((slide.sketch != GROUND).mean()))
     assert 0 < shares[0] < max(shares)
-    np.testing.assert_array_equal(np.asarray(view.levels[-1]), slide.levels[-1].pixels.compute())
+    np.testing.assert_array_equal(np.asarray(pyramid.arrays[-1]), slide.levels[-1].pixels.compute())
 
 
 def test_a_cut_picture_is_refused_when_it_is_completed_and_when_it_is_read(tmp_path, cache, opened):

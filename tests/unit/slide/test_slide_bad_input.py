@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide import describe, open_slide
-from napari_stem.slide.stated_size import jpeg_2000_size, jpeg_size
+from napari_stem.slide.tiff_tiles import jpeg_2000_size, jpeg_size
 
 WAYS_OUT = ("copy", "export", "check", "open it again", "install", "ask for", "name ", "fetch")
 

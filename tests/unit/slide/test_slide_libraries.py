@@ -72,7 +72,7 @@ def test_a_folder_with_two_dicom_slides_asks_which(dicom, tmp_path):
 def test_a_dicom_file_that_openslide_does_not_survive_is_refused(
     code, is_refused, dicom, monkeypatch
 ):
-    monkeypatch.setattr("napari_stem.slide.dicom_probe.CODE", code)
+    monkeypatch.setattr("napari_stem.slide.openslide_reader.PROBE_CODE", code)
     file = next(dicom.glob("*.dcm"))
     if is_refused:
         with pytest.raises(SlideError, match="in a way that OpenSlide does not survive"):

@@ -13,9 +13,14 @@ from PIL import Image
 from napari_stem.errors import MissingMppError
 from napari_stem.geometry import Mpp
 from napari_stem.slide import describe
-from napari_stem.slide.nuclear_width import median_width_px, nuclei
 from napari_stem.slide.pixel_size import MppSource, conflict, remember, remembered, source_of
-from napari_stem.slide.scale_check import check_scale, known_check, scale_record
+from napari_stem.slide.scale_check import (
+    check_scale,
+    known_check,
+    median_width_px,
+    nuclei,
+    scale_record,
+)
 
 
 def test_sources_that_agree_are_no_conflict():

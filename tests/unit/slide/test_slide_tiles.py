@@ -13,7 +13,7 @@ from patch_reference import SIDE_PX, lattice_of_spots, naive, spots_at
 from napari_stem.encoders.base import PatchSpec
 from napari_stem.errors import SlideError
 from napari_stem.geometry import Mpp
-from napari_stem.slide.array_slide import LevelPixels
+from napari_stem.slide.level_pixels import LevelPixels
 from napari_stem.slide.patches import PatchReader
 
 TILE_BYTES = 3 * 240 * 240  # of the SVS

@@ -160,10 +160,14 @@ class SideBySide(QObject):
 
     def _new_pair(self, place: int) -> tuple[Image, ScalarMap]:
         data, options, _ = slide_layer(self._slide)
-        view = options["metadata"][METADATA_KEY]["view"]
+        pyramid = options["metadata"][METADATA_KEY]["pyramid"]
         name = f"Slide, view {place + 1}"
         # without "slide" it is not taken for one that was opened
-        options |= {"name": name, "metadata": {METADATA_KEY: {"view": view}}, "visible": False}
+        options |= {
+            "name": name,
+            "metadata": {METADATA_KEY: {"pyramid": pyramid}},
+            "visible": False,
+        }
         slide = Image(data, **options)
         one = ScalarMap(
             self._turns,

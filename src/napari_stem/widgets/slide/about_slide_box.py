@@ -361,7 +361,7 @@ class AboutSlideControl(QObject):
 
 def _remembered(fingerprint: str) -> AboutSlide:
     """Give what was said of a slide in an earlier session; a file edited by hand may hold anything."""
-    from napari_stem.slide.answers import answers_of
+    from napari_stem.slide.pixel_size import answers_of
 
     told = answers_of(fingerprint)
     species, tissue = (told.get(key) for key in ("species", "tissue"))
@@ -371,7 +371,7 @@ def _remembered(fingerprint: str) -> AboutSlide:
 
 
 def _remember(fingerprint: str, species: str, tissue: str) -> None:
-    from napari_stem.slide.answers import keep_answers
+    from napari_stem.slide.pixel_size import keep_answers
 
     keep_answers(fingerprint, species=species or None, tissue=tissue or None)
 

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QDialog, QMainWindow, QSizePolicy, QVBoxLayout, QWidg
 from napari_stem.layers import METADATA_KEY
 from napari_stem.widgets.common.parts import one_shot
 from napari_stem.widgets.common.units import regions_of
-from napari_stem.widgets.slide.slide_feed import view_of
+from napari_stem.widgets.slide.slide_feed import pyramid_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QCloseEvent, QMouseEvent, QPaintEvent
 
     from napari_stem.slide.base import Slide
-    from napari_stem.slide.view import SlideView
+    from napari_stem.slide.display import Pyramid
     from napari_stem.widgets.common.worker import Jobs
 
 HEIGHT_PX = 150  # of the widget at most, before the screen's own scaling
@@ -251,24 +251,24 @@ class OverviewControl(QObject):
         if layer is not self._layer:
             self._overview.show_picture(None)  # rather nothing than another slide
         self._layer = layer
-        view = None if layer is None else view_of(layer)
-        self._overview.setVisible(view is not None)
-        if layer is None or view is None:
+        pyramid = None if layer is None else pyramid_of(layer)
+        self._overview.setVisible(pyramid is not None)
+        if layer is None or pyramid is None:
             return
         self._follow()
         self._mark()
-        if view.slide.is_complete and view.coarsest is not None:
-            self._picture(layer, view.coarsest)
-        elif view.slide.is_complete:
-            self._jobs.start(_coarsest, view, done=lambda pixels: self._picture(layer, pixels))
+        if pyramid.slide.is_complete and pyramid.coarsest is not None:
+            self._picture(layer, pyramid.coarsest)
+        elif pyramid.slide.is_complete:
+            self._jobs.start(_coarsest, pyramid, done=lambda pixels: self._picture(layer, pixels))
         else:
             self.show_sketch()
 
     def show_sketch(self) -> None:
         """Show what is known of a slide that is not complete."""
-        view = None if self._layer is None else view_of(self._layer)
-        if view is not None and view.slide.sketch is not None:
-            self._picture(self._layer, view.slide.sketch)
+        pyramid = None if self._layer is None else pyramid_of(self._layer)
+        if pyramid is not None and pyramid.slide.sketch is not None:
+            self._picture(self._layer, pyramid.slide.sketch)
 
     def _picture(self, layer: Image | None, pixels: NDArray[np.uint8]) -> None:
         if layer is None or layer is not self._layer:  # another one since
@@ -307,9 +307,9 @@ class OverviewControl(QObject):
             self._marking.start()
 
     def _mark(self) -> None:
-        view = None if self._layer is None else view_of(self._layer)
-        if view is not None:
-            self._overview.show_marks(tuple(self._marks(view.slide)))
+        pyramid = None if self._layer is None else pyramid_of(self._layer)
+        if pyramid is not None:
+            self._overview.show_marks(tuple(self._marks(pyramid.slide)))
 
     def _marks(self, slide: Slide) -> Iterator[Mark]:
         for layer in self._viewer.layers:
@@ -343,8 +343,8 @@ def _outlines(layer: Shapes) -> Iterator[NDArray[np.float64]]:
         yield np.array([layer.data_to_world(place) for place in thin])
 
 
-def _coarsest(view: SlideView) -> NDArray[np.uint8]:
-    return np.asarray(view.levels[-1])
+def _coarsest(pyramid: Pyramid) -> NDArray[np.uint8]:
+    return np.asarray(pyramid.arrays[-1])
 
 
 class OverviewWindow(QDialog):

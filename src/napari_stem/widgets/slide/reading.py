@@ -118,8 +118,8 @@ def _tend_when_shown(viewer: Viewer, found: Sequence[Any]) -> None:
     keep_units(viewer)
     waiting = [data[1]["metadata"][METADATA_KEY] for data in found if len(data) == 3]
     for about in waiting:
-        if "view" in about:
-            wait_little(about["view"])
+        if "pyramid" in about:
+            wait_little(about["pyramid"])
 
     def on_inserted(event: Any) -> None:
         about = event.value.metadata.get(METADATA_KEY)

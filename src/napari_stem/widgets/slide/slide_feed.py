@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_stem.slide.base import Slide
-    from napari_stem.slide.view import SlideView
+    from napari_stem.slide.display import Pyramid
 
 PATIENCE_S = 0.04  # what most steps take; the rest is drawn when it comes
 REDRAW_MS = 30
@@ -29,21 +29,21 @@ SKETCH_MS = 400
 FIRST_SKETCH_MS = 40  # until there is anything to be seen
 
 
-def view_of(layer: Any) -> SlideView | None:
+def pyramid_of(layer: Any) -> Pyramid | None:
     """Return what a slide's layer reads, or None for other layers."""
-    view: SlideView | None = layer.metadata.get(METADATA_KEY, {}).get("view")
-    return view
+    pyramid: Pyramid | None = layer.metadata.get(METADATA_KEY, {}).get("pyramid")
+    return pyramid
 
 
 def is_fed(layer: Any) -> bool:
     """Whether somebody redraws a slide's layer already."""
-    view = view_of(layer)
-    return view is not None and view.arrived is not None
+    pyramid = pyramid_of(layer)
+    return pyramid is not None and pyramid.arrived is not None
 
 
-def wait_little(view: SlideView) -> None:
+def wait_little(pyramid: Pyramid) -> None:
     """Let the viewer's thread wait for pixels a moment only; a ``SlideFeed`` must follow."""
-    view.patience_s = PATIENCE_S
+    pyramid.patience_s = PATIENCE_S
 
 
 class SlideFeed(QObject):
@@ -67,11 +67,11 @@ class SlideFeed(QObject):
 
     def __init__(self, viewer: Viewer, layer: Image) -> None:
         super().__init__()
-        view = view_of(layer)
-        if view is None:
+        pyramid = pyramid_of(layer)
+        if pyramid is None:
             msg = "the layer shows no slide"
             raise ValueError(msg)
-        self._viewer, self._layer, self._view = viewer, layer, view
+        self._viewer, self._layer, self._pyramid = viewer, layer, pyramid
         self._n_strokes = 0
         self._has_told = False
         self._jobs = Jobs(self)
@@ -80,29 +80,29 @@ class SlideFeed(QObject):
         self._sketching = _timer(self, SKETCH_MS, self._show_sketch, is_single=False)
         self._arrived.connect(self._on_arrived)
         self._damaged.connect(self._tell_damaged)
-        wait_little(view)
+        wait_little(pyramid)
         keep_units(viewer)
-        view.arrived, view.failed = self._say_arrived, self._damaged.emit
+        pyramid.arrived, pyramid.failed = self._say_arrived, self._damaged.emit
         viewer.layers.events.removed.connect(self._on_removed)
         QApplication.instance().aboutToQuit.connect(self.stop)
-        if not view.slide.is_complete:
+        if not pyramid.slide.is_complete:
             self._complete()
-        elif view.has_sketched:  # it has become so since the layer was made
-            layer.data = list(view.levels)
+        elif pyramid.has_sketched:  # it has become so since the layer was made
+            layer.data = list(pyramid.arrays)
 
     def stop(self) -> None:
         """Draw no more, and leave an incomplete slide as it is."""
-        if self._view.arrived is None:
+        if self._pyramid.arrived is None:
             return
         self._redrawing.stop()
         self._sketching.stop()
-        self._view.arrived = self._view.failed = None
-        self._view.patience_s = None
+        self._pyramid.arrived = self._pyramid.failed = None
+        self._pyramid.patience_s = None
         self._jobs.close()
         self._viewer.layers.events.removed.disconnect(self._on_removed)
         QApplication.instance().aboutToQuit.disconnect(self.stop)
-        if not self._view.slide.is_complete:
-            self._view.slide.close()
+        if not self._pyramid.slide.is_complete:
+            self._pyramid.slide.close()
         self.deleteLater()  # here: the last reference may be dropped by another thread
 
     def _complete(self) -> None:
@@ -110,12 +110,12 @@ class SlideFeed(QObject):
         report.reported.connect(self._tell_progress)
         self._sketching.start(FIRST_SKETCH_MS)
         self._jobs.start(
-            _complete, self._view.slide, report, done=self._on_complete, failed=self._give_up
+            _complete, self._pyramid.slide, report, done=self._on_complete, failed=self._give_up
         )
 
     def _on_complete(self, _: None) -> None:
         self._sketching.stop()
-        self._layer.data = list(self._view.levels)
+        self._layer.data = list(self._pyramid.arrays)
         self.completed.emit(self._layer)
 
     def _tell_progress(self, text: str, done: int, total: int) -> None:
@@ -129,12 +129,12 @@ class SlideFeed(QObject):
             self._viewer.layers.remove(self._layer)
 
     def _show_sketch(self) -> None:
-        n_strokes = self._view.slide.n_strokes
+        n_strokes = self._pyramid.slide.n_strokes
         if n_strokes == self._n_strokes:
             return
         self._n_strokes = n_strokes
         self._sketching.setInterval(SKETCH_MS)
-        self._layer.data = list(self._view.levels)  # a mere refresh keeps the coarsest level
+        self._layer.data = list(self._pyramid.arrays)  # a mere refresh keeps the coarsest level
         self.sketched.emit(self._layer)
 
     def _say_arrived(self) -> None:

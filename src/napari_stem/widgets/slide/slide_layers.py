@@ -44,7 +44,7 @@ class SlideLayers:
         data, options, _ = slide_layer(slide)
         if name is not None:
             options["name"] = name
-        wait_little(options["metadata"][METADATA_KEY]["view"])
+        wait_little(options["metadata"][METADATA_KEY]["pyramid"])
         return self._viewer.add_image(data, **options)
 
     def look_at(self, layer: Image, before: Image | None) -> bool:
@@ -128,6 +128,6 @@ def load_libraries() -> None:
     """
     import zarr.codecs  # noqa: F401
 
-    from napari_stem.slide import ngff, pyramid, raster, tiff  # noqa: F401
+    from napari_stem.slide import display, ngff, pyramid, raster, tiff  # noqa: F401
 
     Image(np.zeros((2, 2, 3), np.uint8))  # napari's own share: xarray, pandas, scipy

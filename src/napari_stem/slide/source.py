@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.geometry import SizePx
-    from napari_stem.slide.array_slide import LevelPixels
     from napari_stem.slide.base import Progress
+    from napari_stem.slide.level_pixels import LevelPixels
     from napari_stem.slide.pixel_size import MppSource
 
 # No scanner makes more: a glass slide of 26 x 76 mm at 0.1 um/px is 260,000 x 760,000 px.
@@ -28,7 +28,7 @@ class UnsuitedError(SlideError):
 
 
 @dataclass(frozen=True)
-class Facts:
+class SlideMetadata:
     """What a file says of itself before any pixel is decoded.
 
     Attributes
@@ -56,12 +56,12 @@ class Facts:
 
 
 @dataclass(frozen=True, eq=False)
-class Native:
+class SlideSource:
     """What a reader makes of a file: the levels stored in it, all of them lazy.
 
     Attributes
     ----------
-    facts
+    metadata
         What the file says; ``levels`` are those of ``sources`` here.
     sources
         The stored levels, finest first.
@@ -77,7 +77,7 @@ class Native:
         Lets go of the file.
     """
 
-    facts: Facts
+    metadata: SlideMetadata
     sources: tuple[LevelPixels, ...]
     associated: Mapping[str, LevelPixels] = field(default_factory=dict)
     copies_base: bool = False

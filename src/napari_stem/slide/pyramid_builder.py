@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.array_slide import READ_ERRORS, LevelPixels
+from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels
 from napari_stem.slide.pyramid import CHUNK_PX, made_levels, open_store
 from napari_stem.slide.sketch import Sketch
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_stem.slide.array_slide import ReadWindow
     from napari_stem.slide.base import Progress
+    from napari_stem.slide.level_pixels import ReadWindow
     from napari_stem.slide.pyramid import Plan
 
 logger = logging.getLogger(__name__)
 
 
-class Making:
+class PyramidBuilder:
     """The missing levels of one slide.
 
     Parameters

@@ -1,0 +1,382 @@
+"""A slide as viewers take it: dask arrays over a Zarr store, each level half as large as the one before.
+
+The store decodes a chunk when it is asked for one, whatever the file's format, and keeps those used last,
+for all slides of the process together. Whoever reads an array gets the slide's true pixels. napari alone,
+when it draws a slide that is redrawn when told to (``patience_s`` is set), is not kept waiting: what does
+not come in time is shown from a coarser level, and ``arrived`` tells when it has come. While levels are
+still being made, the preview of them is drawn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import os
+import sys
+import threading
+import time
+from collections import OrderedDict
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextvars import ContextVar
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import dask.threaded
+import numpy as np
+import zarr
+from zarr.storage import MemoryStore
+
+from napari_stem.errors import SlideError
+from napari_stem.geometry import SizePx
+from napari_stem.slide.halving import halve, halved
+from napari_stem.slide.level_pixels import WHITE, LevelPixels
+from napari_stem.slide.sketch import cut_enlarged, enlarged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_stem.slide.base import Slide
+
+KEEP_BYTES = 192 * 2**20
+CHUNK_PX = 512
+WIDEST_STEP = 2.5  # scanners leave out every second level or more, which viewers then overdraw
+LARGEST_READ_PX = 2048  # side of what is decoded at once for a chunk of a level in between
+DECODERS = 4
+DRAWERS = 8
+SLICING = "napari.layers._scalar_field"  # the modules in which napari reads what it draws
+_numbers = itertools.count()
+_is_drawing: ContextVar[bool] = ContextVar("is_drawing", default=False)
+Chunk = tuple[int, int, int, int]  # pyramid, level, row, column
+
+
+@cache
+def _decoders() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(DECODERS, os.cpu_count() or 1), thread_name_prefix="slide")
+
+
+@cache
+def _drawers() -> ThreadPoolExecutor:
+    """Threads in which dask computes what napari draws."""
+    return ThreadPoolExecutor(
+        DRAWERS, "slide-drawing", initializer=_is_drawing.set, initargs=(True,)
+    )
+
+
+class Kept:
+    """The chunks used last, up to a number of bytes."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes, self._n_bytes = limit_bytes, 0
+        self._chunks: OrderedDict[Chunk, NDArray[np.uint8]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, chunk: Chunk) -> NDArray[np.uint8] | None:
+        """Give a chunk, (h, w, 3), if it is kept."""
+        with self._lock:
+            if chunk in self._chunks:
+                self._chunks.move_to_end(chunk)
+            return self._chunks.get(chunk)
+
+    def put(self, chunk: Chunk, pixels: NDArray[np.uint8]) -> None:
+        """Keep a chunk, and forget those used longest ago."""
+        with self._lock:
+            if chunk not in self._chunks:
+                self._n_bytes += pixels.nbytes
+            self._chunks[chunk] = pixels
+            while self._n_bytes > self._limit_bytes and len(self._chunks) > 1:
+                self._n_bytes -= self._chunks.popitem(last=False)[1].nbytes
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._chunks.clear()
+            self._n_bytes = 0
+
+
+kept_chunks = Kept(KEEP_BYTES)
+
+
+class SlideArray(da.Array):  # type: ignore[misc]
+    """A level, or a window of one: a dask array that its pyramid computes."""
+
+    pyramid: Pyramid
+
+    @classmethod
+    def of(cls, array: da.Array, pyramid: Pyramid) -> SlideArray:
+        """Let a pyramid compute an array that is made of its levels."""
+        own: SlideArray = cls(array.dask, array.name, array.chunks, meta=array._meta)
+        own.pyramid = pyramid
+        return own
+
+    def __getitem__(self, index: Any) -> SlideArray:
+        """Return a window, as lazy as the whole."""
+        return self.of(super().__getitem__(index), self.pyramid)
+
+    @property
+    def __dask_scheduler__(self) -> Any:
+        """Compute in threads, and do not wait long for what napari draws."""
+        return self.pyramid.compute
+
+
+class Pyramid(MemoryStore):  # type: ignore[misc]
+    """Zarr group whose arrays "0", "1", ... are the levels of a slide, (y, x, c) uint8, finest first.
+
+    Parameters
+    ----------
+    slide
+        Open; its missing levels may still have to be made.
+
+    Attributes
+    ----------
+    arrays
+        The levels as dask arrays, for a multiscale image.
+    levels
+        What reads the windows of each.
+    patience_s
+        How long napari's drawing waits for pixels; None: until they are there.
+    arrived
+        Called, in any thread, when pixels have come that were not waited for.
+    failed
+        Called, in any thread, with a sentence when pixels to be drawn turn out damaged.
+    has_sketched
+        Whether a level that was not made yet has been drawn from the slide's preview.
+    """
+
+    def __init__(self, slide: Slide) -> None:
+        super().__init__()
+        self.slide = slide
+        self.patience_s: float | None = None
+        self.arrived: Callable[[], None] | None = None
+        self.failed: Callable[[str], None] | None = None
+        self.has_sketched = False
+        self._number = next(_numbers)
+        self.levels, self._origins = levels_between(slide.sources)
+        self._coming: dict[Chunk, Future[NDArray[np.uint8]]] = {}
+        self._late: set[Chunk] = set()
+        self._lock = threading.Lock()
+        self._drawn_by_s = 0.0
+        self.arrays = [self._array(number) for number in range(len(self.levels))]
+
+    def _array(self, number: int) -> SlideArray:
+        array = zarr.create_array(
+            self,
+            name=str(number),
+            shape=self.levels[number].shape,
+            chunks=(*_chunk_px(self.levels[number]), 3),
+            dtype="uint8",
+            compressors=None,
+            filters=None,
+            dimension_names=("y", "x", "c"),
+        )
+        return SlideArray.of(da.from_zarr(array), self)
+
+    def compute(self, graph: Any, keys: Any, **options: Any) -> Any:
+        """Compute windows; dask's scheduler for them."""
+        if self.patience_s is None or not _drawn_by_napari():
+            return dask.threaded.get(graph, keys, **options)
+        self._drawn_by_s = time.monotonic() + self.patience_s
+        with self._lock:  # decode nothing any more that has moved out of sight
+            stale = list(self._coming.values())
+        for future in stale:
+            future.cancel()
+        return dask.threaded.get(graph, keys, **{**options, "pool": _drawers()})
+
+    async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
+        """Give the bytes of a chunk, or metadata."""
+        level, *place = key.split("/")
+        if len(place) != 4 or byte_range is not None:
+            return await super().get(key, prototype, byte_range)
+        chunk = (self._number, int(level), int(place[1]), int(place[2]))
+        pixels = kept_chunks.get(chunk)
+        if pixels is None:
+            pixels = await (self._soon(chunk) if _is_drawing.get() else self._decoded(chunk))
+        shape = (*_chunk_px(self.levels[chunk[1]]), 3)
+        if pixels.shape != shape:  # Zarr's chunks go on beyond the level
+            whole = np.full(shape, WHITE, np.uint8)
+            whole[: pixels.shape[0], : pixels.shape[1]] = pixels
+            pixels = whole
+        return prototype.buffer.from_array_like(np.ascontiguousarray(pixels).reshape(-1))
+
+    async def _decoded(self, chunk: Chunk) -> NDArray[np.uint8]:
+        """Decode a chunk in a thread, or wait for the one that does."""
+        while True:
+            try:
+                return await asyncio.shield(asyncio.wrap_future(self._ordered(chunk)))
+            except (CancelledError, asyncio.CancelledError):  # a drawing did not want it any more
+                continue
+
+    async def _soon(self, chunk: Chunk) -> NDArray[np.uint8]:
+        """Wait for a chunk while there is patience, and make do with a rougher picture then."""
+        # twice: drawing a preview and all of it again would take longer than this
+        if not self.slide.is_ready(self._origins[chunk[1]], 2 * (self.patience_s or 0.0)):
+            self.has_sketched = True
+            return self._rough(chunk)
+        future = self._ordered(chunk)
+        left_s = max(0.0, self._drawn_by_s - time.monotonic())
+        try:
+            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), left_s)
+        except SlideError as error:
+            if self.failed is not None:
+                self.failed(str(error))
+        except (TimeoutError, CancelledError, asyncio.CancelledError):
+            with self._lock:
+                if chunk in self._coming:
+                    self._late.add(chunk)
+        kept = kept_chunks.get(chunk)  # it may have come in between
+        return self._rough(chunk) if kept is None else kept
+
+    def _ordered(self, chunk: Chunk) -> Future[NDArray[np.uint8]]:
+        """Let a chunk be decoded, unless it already is."""
+        with self._lock:
+            if chunk in self._coming:
+                return self._coming[chunk]
+            self._coming[chunk] = future = _decoders().submit(self._decode, chunk)
+        future.add_done_callback(partial(self._came, chunk))
+        return future
+
+    def _decode(self, chunk: Chunk) -> NDArray[np.uint8]:
+        pixels = self.levels[chunk[1]].window(*self._window(chunk))
+        kept_chunks.put(chunk, pixels)
+        return pixels
+
+    def _came(self, chunk: Chunk, future: Future[NDArray[np.uint8]]) -> None:
+        with self._lock:
+            self._coming.pop(chunk, None)
+            was_late = chunk in self._late
+            self._late.discard(chunk)
+        if not was_late or future.cancelled():
+            return
+        error = future.exception()
+        if error is None and self.arrived is not None:
+            self.arrived()
+        elif error is not None and self.failed is not None:
+            self.failed(str(error))
+
+    def _window(self, chunk: Chunk) -> tuple[slice, slice]:
+        """Rows and columns of a level that a chunk holds."""
+        _, level, *place = chunk
+        pixels = self.levels[level]
+        rows, columns = (
+            slice(index * side, min((index + 1) * side, extent))
+            for index, side, extent in zip(place, _chunk_px(pixels), pixels.shape, strict=False)
+        )
+        return rows, columns
+
+    def _rough(self, chunk: Chunk) -> NDArray[np.uint8]:
+        """Show a chunk from the next coarser level that is decoded there, or from the preview."""
+        rows, columns = self._window(chunk)
+        whole = self.levels[chunk[1]].shape[:2]
+        for level in range(chunk[1] + 1, len(self.levels)):
+            own = self.levels[level].shape[:2]
+            places = [
+                (span.start * n / extent, span.stop * n / extent)
+                for span, n, extent in zip((rows, columns), own, whole, strict=True)
+            ]
+            down, right = (
+                slice(math.floor(start), min(n, math.ceil(stop)))
+                for (start, stop), n in zip(places, own, strict=True)
+            )
+            part = self._kept_window(level, down, right)
+            if part is not None:
+                vertical, horizontal = (
+                    (start - span.start, stop - span.start)
+                    for (start, stop), span in zip(places, (down, right), strict=True)
+                )
+                return cut_enlarged(part, vertical, horizontal, _extent(rows, columns))
+        if self.slide.sketch is None:
+            return np.full((*_extent(rows, columns), 3), WHITE, np.uint8)
+        return enlarged(self.slide.sketch, rows, columns, whole)
+
+    def _kept_window(self, level: int, rows: slice, columns: slice) -> NDArray[np.uint8] | None:
+        """Put a window of a level together, (h, w, 3), if all of it is decoded."""
+        high_px, wide_px = _chunk_px(self.levels[level])
+        top, left = rows.start // high_px, columns.start // wide_px
+        bands = []
+        for row in range(top, math.ceil(rows.stop / high_px)):
+            band: list[NDArray[np.uint8]] = []
+            for column in range(left, math.ceil(columns.stop / wide_px)):
+                chunk = kept_chunks.get((self._number, level, row, column))
+                if chunk is None:
+                    return None
+                band.append(chunk)
+            bands.append(np.concatenate(band, axis=1))
+        pixels = np.concatenate(bands)
+        return pixels[
+            rows.start - top * high_px : rows.stop - top * high_px,
+            columns.start - left * wide_px : columns.stop - left * wide_px,
+        ]
+
+    @property
+    def coarsest(self) -> NDArray[np.uint8] | None:
+        """The coarsest level, (h, w, 3), where all of it has been read already."""
+        size = self.levels[-1].size
+        return self._kept_window(
+            len(self.levels) - 1, slice(0, size.height_px), slice(0, size.width_px)
+        )
+
+
+def _extent(rows: slice, columns: slice) -> tuple[int, int]:
+    return rows.stop - rows.start, columns.stop - columns.start
+
+
+def _drawn_by_napari() -> bool:
+    """Whether the window's thread slices a layer: all other callers get true pixels, however long they take."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_globals.get("__name__", "").startswith(SLICING):
+            return True
+    return False
+
+
+def levels_between(sources: Sequence[LevelPixels]) -> tuple[list[LevelPixels], list[int]]:
+    """Levels finest first with those that the slide leaves out, and the stored level that each is read from."""
+    levels: list[LevelPixels] = []
+    origins: list[int] = []
+    for number, pixels in enumerate(sources):
+        levels.append(pixels)
+        origins.append(number)
+        if number + 1 == len(sources):
+            break
+        coarser_px, shrink = sources[number + 1].size.width_px, 2
+        while levels[-1].size.width_px > WIDEST_STEP * coarser_px:
+            levels.append(_in_between(pixels, levels[-1], shrink))
+            origins.append(number)
+            shrink *= 2
+    return levels, origins
+
+
+def _in_between(stored: LevelPixels, finer: LevelPixels, shrink: int) -> LevelPixels:
+    """Offer a level that is not stored: the next finer one halved, by area."""
+    side_px = min(CHUNK_PX, LARGEST_READ_PX // shrink)
+    native_px = [
+        max(side_px, native // shrink)
+        for native in (stored.native.height_px, stored.native.width_px)
+    ]
+
+    def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
+        size = finer.size
+        return halve(
+            finer.window(
+                slice(rows.start * 2, min(rows.stop * 2, size.height_px)),
+                slice(columns.start * 2, min(columns.stop * 2, size.width_px)),
+            )
+        )
+
+    return LevelPixels(read, halved(finer.size), SizePx(*native_px), stored.label)
+
+
+def _chunk_px(pixels: LevelPixels) -> tuple[int, int]:
+    """Height and width of a chunk: native tiles put together."""
+    return tuple(  # type: ignore[return-value]
+        min(extent, native * max(1, round(CHUNK_PX / native)))
+        for native, extent in zip(
+            (pixels.native.height_px, pixels.native.width_px), pixels.shape, strict=False
+        )
+    )

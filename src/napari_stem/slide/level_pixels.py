@@ -1,0 +1,149 @@
+"""One level of a slide, read by windows: what all readers hand out."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_stem.errors import SlideError
+from napari_stem.geometry import SizePx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import dask.array as da
+    from numpy.typing import NDArray
+
+    from napari_stem.slide.colour import Colour
+
+    ReadWindow = Callable[[slice, slice], NDArray[np.uint8]]  # rows, columns -> (h, w, 3)
+
+DISPLAY_CHUNK_PX = 1024
+WHITE = 255
+# What codecs, parsers and file layers raise on damaged bytes: imagecodecs RuntimeError, zarr
+# ValueError, XML SyntaxError; the rest comes of numbers that make no sense.
+READ_ERRORS = (
+    RuntimeError,
+    ValueError,
+    OSError,
+    LookupError,
+    EOFError,
+    zlib.error,
+    struct.error,
+    SyntaxError,
+    ArithmeticError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    MemoryError,
+)
+
+
+class LevelPixels:
+    """One level, indexed like an array of (height, width, 3) uint8; decoded when asked.
+
+    Parameters
+    ----------
+    read
+        Function of a row and a column slice (within bounds, step 1) to RGB pixels; thread-safe.
+    size
+        Extent of the level.
+    native
+        Extent of the tiles in which it is stored; reading in multiples of them is cheapest.
+    label
+        What an error message calls the place where the pixels lie.
+    colour
+        What is done to the pixels after reading; nothing by default.
+    check
+        Refuses, before pixels are read, what is not as it was when it was opened.
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 3
+
+    def __init__(
+        self,
+        read: ReadWindow,
+        size: SizePx,
+        native: SizePx,
+        label: str,
+        colour: Colour | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._read = read
+        self.check = check
+        self._convert = None if colour is None else colour.convert
+        self.size = size
+        self.native = native
+        self.label = label
+        self.shape = (size.height_px, size.width_px, 3)
+
+    def window(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """Read a window that lies inside the level: (height, width, 3) uint8.
+
+        Raises
+        ------
+        SlideError
+            The bytes are damaged there, or the file is closed, gone or another.
+        """
+        self.check()
+        try:
+            pixels = self._read(rows, columns)
+            return pixels if self._convert is None else self._convert(pixels)
+        except READ_ERRORS as error:
+            msg = (
+                f"{self.label} cannot be read at rows {rows.start}-{rows.stop}, columns "
+                f"{columns.start}-{columns.stop} ({error}): it is damaged, gone or already closed; "
+                f"open it again, or fetch a sound copy."
+            )
+            raise SlideError(msg) from error
+
+    def __getitem__(self, key: tuple[slice | int, ...]) -> NDArray[np.uint8]:
+        """Return pixels for a tuple of slices and integers, as dask asks for them."""
+        whole: list[slice | int] = [*key, *[slice(None)] * (self.ndim - len(key))]
+        spans: list[slice] = []
+        rest: list[slice | int] = []
+        for wanted, extent in zip(whole, self.shape, strict=True):
+            if isinstance(wanted, slice):
+                places = range(extent)[wanted]
+                low, high = (min(places), max(places) + 1) if places else (0, 0)
+                spans.append(slice(low, high))
+                rest.append(slice(None, None, places.step))
+            else:
+                spans.append(slice(wanted % extent, wanted % extent + 1))
+                rest.append(0)
+        rows, columns, channels = spans
+        if rows.start == rows.stop or columns.start == columns.stop:
+            pixels = np.empty((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
+        else:
+            pixels = self.window(rows, columns)
+        return pixels[:, :, channels][tuple(rest)]
+
+    def as_dask(self, name: str) -> da.Array:
+        """Return a lazy array with chunks near 1024 px, in multiples of the native tiles."""
+        import dask.array as da
+
+        chunks = tuple(
+            min(extent, native * max(1, round(DISPLAY_CHUNK_PX / native)))
+            for extent, native in zip(
+                self.shape, (self.native.height_px, self.native.width_px), strict=False
+            )
+        )
+        return da.from_array(
+            self,
+            chunks=(*chunks, 3),
+            name=name,
+            lock=False,
+            asarray=False,
+            meta=np.empty((0, 0, 0), np.uint8),
+        )
+
+
+def pixels_of_array(array: NDArray[np.uint8], label: str) -> LevelPixels:
+    """Wrap an array in memory, (height, width, 3) uint8."""
+    size = SizePx(*array.shape[:2])
+    native = SizePx(DISPLAY_CHUNK_PX, DISPLAY_CHUNK_PX)
+    return LevelPixels(lambda rows, columns: array[rows, columns], size, native, label)
