@@ -21,7 +21,7 @@ from napari_stem.errors import StemError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    Told = Callable[[str, int, int], None]
+    from napari_stem.progress import Progress
 
 POLL_S = 0.1
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def run_module(
     module: str,
     arguments: Sequence[str],
     is_stopped: Callable[[], bool],
-    told: Told,
+    told: Progress,
     broke: str,
 ) -> Any:
     """Run ``python -m MODULE ARGUMENTS`` and pass on what it tells.
@@ -83,7 +83,7 @@ def say(what: dict[str, object]) -> None:
 def _follow(
     process: subprocess.Popen[str],
     is_stopped: Callable[[], bool],
-    told: Told,
+    told: Progress,
     complaints: IO[str],
     broke: str,
 ) -> Any:

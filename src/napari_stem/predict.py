@@ -17,6 +17,7 @@ from napari_stem.encoders.embed import Embedder
 from napari_stem.encoders.registry import load_encoder
 from napari_stem.errors import EncoderError, OutputError, RegionError
 from napari_stem.geometry import Spots, lattice, spots_in_regions
+from napari_stem.metrics import quantiles
 from napari_stem.model import DEFAULT_MODEL
 from napari_stem.model.serving import require_resolution
 from napari_stem.progress import shown
@@ -368,16 +369,6 @@ def carry_out(
 
 def _warn(sentence: str) -> None:
     warnings.warn(sentence, UserWarning, stacklevel=3)
-
-
-def quantiles(draws: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(n, genes, draws) -> 5% and 95% quantile, (n, genes) each.
-
-    ``weibull`` plotting positions give intervals of few draws their nominal coverage in expectation (Hyndman
-    and Fan 1996, type 6).
-    """
-    q05, q95 = np.quantile(draws, [0.05, 0.95], axis=-1, method="weibull").astype(np.float32)
-    return q05, q95
 
 
 def summary(draws: NDArray[np.float32], prediction: Prediction) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def embedder_from(path: Path, stated: Stated, slide: Slide, model: Model) -> Pre
     EncoderError
         They are of another slide, encoder or width, or damaged.
     """
-    from napari_stem.encoders.precomputed_fit import embedder_for
+    from napari_stem.model.serving import embedder_for
 
     embedder, notes = embedder_for(path, stated, slide.size, slide.require_mpp(), model)
     for note in notes:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from napari_stem.slide.base import Progress
+    from napari_stem.progress import Progress
     from napari_stem.spatial.importing import Outcome
 
     Import = Callable[..., Outcome]

@@ -15,22 +15,26 @@ from napari_stem.errors import StemError
 from napari_stem.extras import require_extra
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from multiprocessing.queues import SimpleQueue
     from pathlib import Path
 
     from napari_stem.commands.manner import Manner
 
 
-def run_together(n_processes: int, folder: Path, out: Path, **options: Any) -> dict[str, Any]:
+def run_together(
+    n_processes: int, train: Callable[..., Any], folder: Path, out: Path, **options: Any
+) -> dict[str, Any]:
     """Train with several processes; the first one's outcome is the outcome.
 
     Parameters
     ----------
     n_processes
         2 or more.
+    train
+        What each of them calls; a function of a module, as they import it anew.
     folder, out, options
-        As of `napari_stem.commands.training.run_train`.
+        Its arguments.
 
     Raises
     ------
@@ -46,7 +50,7 @@ def run_together(n_processes: int, folder: Path, out: Path, **options: Any) -> d
     from torch.multiprocessing.spawn import ProcessException, start_processes
 
     outcomes: SimpleQueue[tuple[str, Any]] = get_context("spawn").SimpleQueue()
-    arguments = (n_processes, _free_port(), outcomes, replace(MANNER), folder, out, options)
+    arguments = (n_processes, _free_port(), outcomes, replace(MANNER), train, folder, out, options)
     failed: Exception | None = None
     with _left_to_children():
         try:
@@ -74,6 +78,7 @@ def _work(
     port: int,
     outcomes: SimpleQueue[tuple[str, Any]],
     manner: Manner,
+    train: Callable[..., Any],
     folder: Path,
     out: Path,
     options: dict[str, Any],
@@ -90,14 +95,12 @@ def _work(
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
-    from napari_stem.commands.training import run_train
-
     signal.signal(signal.SIGINT, signal.default_int_handler)
     result: Any
     try:
         with speaking():
             speak(manner.verbosity, manner.log_file if rank == 0 else None)
-            result = run_train(folder, out, **options)
+            result = train(folder, out, **options)
     except StemError as error:
         outcomes.put(("failed", str(error)))
         raise SystemExit(1) from error

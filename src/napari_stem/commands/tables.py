@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from napari_stem.commands.terminal import say, say_table
-from napari_stem.evaluation.metrics import flat
+from napari_stem.metrics import flat
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

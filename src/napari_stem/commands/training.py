@@ -49,7 +49,7 @@ def run_train(
     if processes > 1 and not is_launched():
         from napari_stem.commands.processes import run_together
 
-        return run_together(processes, folder, out, overwrite=overwrite, **options)
+        return run_together(processes, run_train, folder, out, overwrite=overwrite, **options)
     from napari_stem.model.sampling import torch_device
 
     options["device"] = torch_device(options["device"])

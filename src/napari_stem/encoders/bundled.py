@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.encoders.base import PatchSpec, fields_text
+from napari_stem.encoders.base import fields_text
 from napari_stem.encoders.stain import STATISTICS_WIDTH, stain_statistics
 from napari_stem.encoders.timm_import import import_timm
 from napari_stem.errors import EncoderError
+from napari_stem.geometry import PatchSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

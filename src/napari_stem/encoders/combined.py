@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_stem.encoders.base import PRECISION_MARK, PatchSpec
+from napari_stem.encoders.base import PRECISION_MARK
+from napari_stem.geometry import PatchSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,14 +11,12 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.encoders.hub_errors import Asked, in_clear_words
-from napari_stem.encoders.hub_progress import reporting
-from napari_stem.encoders.hub_settings import FOLDER_VARIABLE, encoder_folder
 from napari_stem.errors import EncoderError
+from napari_stem.hub import FOLDER_VARIABLE, Asked, encoder_folder, in_clear_words, reporting
 
 if TYPE_CHECKING:
     from napari_stem.encoders.facts import EncoderFacts
-    from napari_stem.encoders.hub_progress import Progress
+    from napari_stem.hub import Progress
 
 _CODE_AND_CONFIG = (".json", ".py", ".txt")
 _CHUNK = 1 << 22

@@ -160,7 +160,7 @@ def _diameter_px(uns: Mapping[str, Any]) -> float | None:
 
 
 def _read_torch(path: Path) -> RawEmbeddings:
-    from napari_stem.model.tensor_files import read_tensors
+    from napari_stem.encoders.tensor_files import read_tensors
 
     return _from_mapping(path, read_tensors(path))
 

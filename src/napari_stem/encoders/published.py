@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_stem.encoders.base import PRECISION_MARK, PatchSpec, fields_text
+from napari_stem.encoders.base import PRECISION_MARK, fields_text
 from napari_stem.encoders.tensors import normalised, pool_tokens, resized, weights_digest
 from napari_stem.errors import EncoderError
+from napari_stem.geometry import PatchSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,8 +12,8 @@ import numpy as np
 
 from napari_stem.errors import DatasetError, PredictionError
 from napari_stem.evaluation.comparison import MatchedBy, pair_spots
-from napari_stem.evaluation.metrics import pcc
 from napari_stem.geometry import Spots
+from napari_stem.metrics import pcc
 from napari_stem.spatial.lattice import array_positions, nearest_distance_px
 from napari_stem.spatial.normalise import normalised
 

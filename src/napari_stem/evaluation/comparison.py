@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from napari_stem import metrics
 from napari_stem.errors import DatasetError, PredictionError
-from napari_stem.evaluation import metrics
 from napari_stem.results import PROVENANCE_KEY, Prediction
 from napari_stem.results.exported import read_exported
 from napari_stem.spatial.normalise import normalisation, normalised
@@ -91,7 +91,7 @@ def evaluate(
 
     Returns
     -------
-    JSON-ready: every metric, as `napari_stem.evaluation.metrics.evaluate` names them; ``unit``, of the
+    JSON-ready: every metric, as `napari_stem.metrics.evaluate` names them; ``unit``, of the
     errors; ``matched_by`` (``name`` or ``position``), ``n_matched`` of ``n_predicted`` and ``n_truth`` spots;
     ``genes_left_out`` (predicted, but not measured).
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from napari_stem.errors import PredictionError
-from napari_stem.evaluation.metrics import central_interval
+from napari_stem.metrics import central_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

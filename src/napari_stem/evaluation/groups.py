@@ -10,10 +10,10 @@ import shapely
 
 from napari_stem.errors import PredictionError, RegionError
 from napari_stem.evaluation.differences import compare_groups, group_draws
-from napari_stem.evaluation.metrics import central_interval
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import RegionSummary, region_summaries
 from napari_stem.geometry import Region, inside
+from napari_stem.metrics import central_interval
 from napari_stem.results import Prediction
 
 if TYPE_CHECKING:

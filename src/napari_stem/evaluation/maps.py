@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.evaluation.figures import new_figure
-from napari_stem.evaluation.metrics import pcc
+from napari_stem.evaluation.drawing import new_figure
 from napari_stem.exporting.drawing import draw_scale_bar
 from napari_stem.geometry import SizePx
+from napari_stem.metrics import pcc
 from napari_stem.slide import open_slide
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ def coverage_curve(truth: NDArray[np.float32], draws: NDArray[Any]) -> NDArray[n
 
     Returns
     -------
-    (levels,), by the interval of `napari_stem.evaluation.metrics.central_interval`.
+    (levels,), by the interval of `napari_stem.metrics.central_interval`.
     """
     levels = np.array(LEVELS)
     tails = np.concatenate([(1 - levels) / 2, (1 + levels) / 2])

@@ -11,8 +11,8 @@ import numpy as np
 
 from napari_stem import __version__
 from napari_stem.errors import OutputError
-from napari_stem.evaluation.metrics import flat, pcc
 from napari_stem.evaluation.rivals import NAMES
+from napari_stem.metrics import flat, pcc
 from napari_stem.spatial.normalise import normalisation
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def results_of(benchmark: Benchmark, runs: Sequence[Run]) -> dict[str, Any]:
         ``identity`` (protocol, data set, encoder, panel recipe, unit), ``about``, ``notes``,
         ``unit``, ``predictors`` (what each is, unit it was fitted in, settings), ``folds`` (train,
         validation, test, panel), ``runs`` (fold, section, predictor, seed, and every metric of
-        `napari_stem.evaluation.metrics.evaluate`), ``aggregates`` (see `aggregates`), ``own`` (the
+        `napari_stem.metrics.evaluate`), ``aggregates`` (see `aggregates`), ``own`` (the
         protocol's own figures), ``failures``, ``complete``.
     """
     done = {(r.fold, r.predictor, r.seed) for r in runs}

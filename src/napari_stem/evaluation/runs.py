@@ -78,7 +78,7 @@ class Run:
     seconds
         It took, fit and forecasts together.
     metrics
-        By test section, as `napari_stem.evaluation.metrics.evaluate` returns them.
+        By test section, as `napari_stem.metrics.evaluate` returns them.
     own
         The protocol's own figures of the fold.
     forecasts

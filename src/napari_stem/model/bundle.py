@@ -190,7 +190,9 @@ class Model:
         card = card_text(self.config, knows_domain=self.head.knows_domain)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_weights(folder / WEIGHTS_FILE, self)
+            write_weights(
+                folder / WEIGHTS_FILE, self.config, self.head, self.spread_factor, self.network
+            )
             config = replace(self.config, weights_sha256=_sha256(folder / WEIGHTS_FILE))
             text = json.dumps(asdict(config), indent=1)
             (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")

@@ -19,7 +19,7 @@ from napari_stem.own_process import run_module, say
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_stem.own_process import Told
+    from napari_stem.progress import Progress
 
 Kind = Literal["encoder", "model"]
 BROKE = "The download broke down; napari's log says more. Try again: files that are whole are kept."
@@ -27,7 +27,7 @@ HALF = "*.incomplete"
 
 
 def download_apart(
-    kind: Kind, name: str, is_stopped: Callable[[], bool], told: Told
+    kind: Kind, name: str, is_stopped: Callable[[], bool], told: Progress
 ) -> Path | None:
     """Download an encoder, or a model from Hugging Face.
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from napari_stem.encoders.tensor_files import read_tensors
 from napari_stem.errors import ModelError
-from napari_stem.model.tensor_files import read_tensors
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,14 +16,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from napari_stem.model.bundle import Model
     from napari_stem.model.config import ModelConfig
 
 HEADS: dict[str, type[Head | EmbeddingHead]] = {"edm": Head, "published": EmbeddingHead}
 _DENOISER, _HEAD = "denoiser.", "head."
 
 
-def write_weights(path: Path, model: Model) -> None:
+def write_weights(
+    path: Path,
+    config: ModelConfig,
+    head: Head | EmbeddingHead,
+    spread_factor: NDArray[np.float32],
+    network: nn.Module,
+) -> None:
     """Write the denoiser in the precision that the config states, the head's smaller arrays in full.
 
     Raises
@@ -34,14 +39,14 @@ def write_weights(path: Path, model: Model) -> None:
     import torch
     from safetensors.torch import save_file
 
-    stored_as = torch.float16 if model.config.precision == "float16" else torch.float32
+    stored_as = torch.float16 if config.precision == "float16" else torch.float32
     tensors = {
         _DENOISER + name: value.detach().cpu().to(stored_as).contiguous()
-        for name, value in model.network.state_dict().items()
+        for name, value in network.state_dict().items()
     }
-    arrays = model.head.to_arrays()
-    if model.config.calibrated:
-        arrays["spread_factor"] = np.asarray(model.spread_factor, np.float32)
+    arrays = head.to_arrays()
+    if config.calibrated:
+        arrays["spread_factor"] = np.asarray(spread_factor, np.float32)
     tensors |= {_HEAD + name: torch.from_numpy(value) for name, value in arrays.items()}
     ridge = _HEAD + "weights"
     if ridge in tensors:  # by far the largest of them

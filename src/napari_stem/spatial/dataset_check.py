@@ -11,7 +11,7 @@ from napari_stem.spatial.importing import check_section
 from napari_stem.spatial.table_files import read_table
 
 if TYPE_CHECKING:
-    from napari_stem.slide.base import Progress
+    from napari_stem.progress import Progress
     from napari_stem.spatial.dataset import Dataset, Section
 
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.encoders.hub_progress import reporting
 from napari_stem.errors import DatasetError
+from napari_stem.hub import reporting
 from napari_stem.spatial.dataset import METADATA, SLIDES, TABLES
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import anndata
     import pandas as pd
 
-    from napari_stem.slide.base import Progress
+    from napari_stem.progress import Progress
     from napari_stem.spatial.importing import Outcome
 
 PITCH_UM = 200.0

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import anndata
 
-    from napari_stem.slide.base import Progress
+    from napari_stem.progress import Progress
     from napari_stem.spatial.dataset import Section
     from napari_stem.spatial.importing import Outcome
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import anndata
 
-    from napari_stem.slide.base import Progress
+    from napari_stem.progress import Progress
     from napari_stem.spatial.images import ImageFacts
 
 BY_SPACING = "the spots' spacing"

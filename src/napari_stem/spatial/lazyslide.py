@@ -95,7 +95,8 @@ class LazySlideStore:
             They are not there, damaged or scaled, or geopandas is not installed.
         """
         folder = self.path / SHAPES / name
-        require_extra("geopandas", "spatialdata", "A store of LazySlide", StoreError)
+        for package in ("geopandas", "pyarrow"):
+            require_extra(package, "spatialdata", "A store of LazySlide", StoreError)
         import geopandas
         import zarr
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from napari_stem.slide.base import Progress
+    from napari_stem.progress import Progress
     from napari_stem.spatial.importing import Outcome
     from napari_stem.spatial.writing import NewSection
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_stem.training.denoiser_fit import FitSettings
+    from napari_stem.training.fit_settings import FitSettings
 
 
 _chain = cache(LinearSchedule.published)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,69 +21,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from napari_stem.diffusion.denoiser import DenoiserConfig
-    from napari_stem.model.config import Objective
     from napari_stem.training.batches import TrainingData
+    from napari_stem.training.fit_settings import FitSettings
 
     LookUp = Callable[[nn.Module], NDArray[np.float32]]
 
 _LOG_ROWS, _MOST_STEPS_A_ROW = 500, 50  # rows of one denoiser: about so many, or more
 _TELL_SECONDS = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitSettings:
-    """How a denoiser is trained.
-
-    Attributes
-    ----------
-    objective
-        ``edm`` or ``published``.
-    denoiser
-        Network to build.
-    steps
-        Optimiser steps at the most.
-    look_up_every
-        Steps between two looks at held-out spots.
-    batch
-        Spots per step, over all processes.
-    learning_rate, weight_decay
-        Of AdamW.
-    condition_noise
-        Standard deviation of noise added to the (unit-variance) condition. Every training spot has a
-        condition of its own: told exactly, the network would learn the spots by heart.
-    p_mean, p_std
-        Training noise levels, ``ln sigma`` normal (``edm``).
-    ema
-        Memory of the averaged weights, approached as ``(1 + step) / (10 + step)``.
-    seconds
-        Time limit, None for none.
-    precision
-        Of the network's evaluation; losses and weights are float32.
-    compile
-        Whether to try ``torch.compile``.
-    seed
-        Of initialisation, batches and noise.
-    device
-        Where it trains.
-    """
-
-    objective: Objective
-    denoiser: DenoiserConfig
-    steps: int
-    look_up_every: int
-    batch: int
-    learning_rate: float
-    weight_decay: float = 1e-2
-    condition_noise: float = 0.0
-    p_mean: float = -0.4
-    p_std: float = 1.2
-    ema: float = 0.995
-    seconds: float | None = None
-    precision: Literal["float32", "bf16"] = "float32"
-    compile: bool = False
-    seed: int = 0
-    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -103,14 +47,6 @@ class FittedDenoiser:
     network: nn.Module
     steps: int
     looks: dict[int, NDArray[np.float32]]
-
-
-def resolved_precision(name: str, device: str) -> Literal["float32", "bf16"]:
-    """Resolve ``auto``: bf16 on CUDA devices that have it, else float32."""
-    if name == "auto":
-        can = torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported()
-        return "bf16" if can else "float32"
-    return "bf16" if name == "bf16" else "float32"
 
 
 def fit_denoiser(

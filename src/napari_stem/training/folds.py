@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.evaluation.metrics import crps, pcc
+from napari_stem.metrics import crps, pcc
 from napari_stem.model.calibration import spread_factors
 from napari_stem.training.sections import groups_of
 

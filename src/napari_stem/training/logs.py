@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from napari_stem.errors import OutputError
 from napari_stem.extras import require_extra
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from napari_stem.training.options import LogKind
+
+LogKind = Literal["csv", "tensorboard", "none"]
 
 
 @dataclass(frozen=True)

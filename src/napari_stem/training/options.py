@@ -5,27 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_stem.errors import DatasetError
+from napari_stem.training.fit_settings import STRIPS, FitSettings, resolved_precision
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from napari_stem.encoders.precomputed import Stated
     from napari_stem.model.config import ModelConfig
-    from napari_stem.training.denoiser_fit import FitSettings
-    from napari_stem.training.sections import SectionArrays
+    from napari_stem.training.logs import LogKind
 
 Size = Literal["small", "full"]
 PrecisionName = Literal["auto", "float32", "bf16"]
-LogKind = Literal["csv", "tensorboard", "none"]
 
 DEFAULT_STEPS = {
     ("edm", "small"): 700,
     ("published", "small"): 4000,
     ("published", "full"): 200_000,
 }
-STRIPS = 4  # parts of a single section that are left out in turn
 _LOOKS = 14  # at held-out spots, while one denoiser trains
 
 
@@ -146,28 +142,11 @@ class TrainingOptions:
         return {name: getattr(self, name) for name in names.split()}
 
 
-def require_turned(sections: Sequence[SectionArrays], options: TrainingOptions) -> None:
-    """Check that the sections have what augmentation needs.
-
-    Raises
-    ------
-    DatasetError
-        Augmentation is asked for and a section's turned embeddings are not there.
-    """
-    lacking = [s.id for s in sections if s.turned is None]
-    if options.augments and lacking:
-        raise DatasetError(
-            f"Section {lacking[0]} comes without embeddings of its turned patches; load it with turned=True, "
-            f"or train with augment=False."
-        )
-
-
 def fit_settings(
     options: TrainingOptions, config: ModelConfig, condition_width: int, n_fits: int
 ) -> FitSettings:
     """How each of ``n_fits`` denoisers is trained; they share the time limit."""
     from napari_stem.diffusion.denoiser import DenoiserConfig
-    from napari_stem.training.denoiser_fit import FitSettings, resolved_precision
 
     n_genes = len(config.genes)
     is_ours, is_full = config.objective == "edm", options.size == "full"

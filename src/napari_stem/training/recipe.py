@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from napari_stem.model.config import ModelConfig
     from napari_stem.model.head import EmbeddingHead, Head
     from napari_stem.training.batches import TrainingData
-    from napari_stem.training.denoiser_fit import FitSettings, FittedDenoiser
+    from napari_stem.training.denoiser_fit import FittedDenoiser
+    from napari_stem.training.fit_settings import FitSettings
     from napari_stem.training.options import TrainingOptions
     from napari_stem.training.run import TrainingRun
     from napari_stem.training.sections import SectionArrays

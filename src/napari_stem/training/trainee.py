@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari_stem.training.batches import TrainingData
-    from napari_stem.training.denoiser_fit import FitSettings
+    from napari_stem.training.fit_settings import FitSettings
     from napari_stem.training.team import Team
 
 _log = logging.getLogger(__name__)

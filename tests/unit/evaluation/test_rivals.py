@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from napari_stem.errors import ModelError
-from napari_stem.evaluation.metrics import mse, pcc
 from napari_stem.evaluation.rivals import NAMES, predictors
 from napari_stem.evaluation.rivals.base import Task
 from napari_stem.evaluation.rivals.linear import HestProbe, LinearMean, fit_probe
 from napari_stem.evaluation.rivals.neighbours import Neighbours, best_k
 from napari_stem.evaluation.rivals.stem import Denoising
+from napari_stem.metrics import mse, pcc
 
 GOLDEN = Path(__file__).parents[2] / "data" / "hest" / "probe.npz"
 TASK = Task(

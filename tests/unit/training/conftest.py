@@ -10,7 +10,7 @@ import pytest
 
 from napari_stem.diffusion.denoiser import DenoiserConfig
 from napari_stem.training.batches import TrainingData
-from napari_stem.training.denoiser_fit import FitSettings
+from napari_stem.training.fit_settings import FitSettings
 
 N_SPOTS, N_GENES, WIDTH = 40, 6, 10
 

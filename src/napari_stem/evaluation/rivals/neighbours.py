@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.evaluation.rivals.base import Forecast, stacked
+from napari_stem.metrics import quantiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +42,6 @@ class Neighbours:
 
     def fit(self, train: Sequence[SectionArrays], task: Task) -> Fitted:
         """Choose k, then keep the training spots."""
-        from napari_stem.predict import quantiles
         from napari_stem.training.sections import groups_of
 
         del task

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_stem.evaluation.rivals.base import Forecast
+from napari_stem.metrics import quantiles
 from napari_stem.settings import SamplingSettings
 
 if TYPE_CHECKING:
@@ -84,7 +85,6 @@ class DiffusionModel:
         """Train head, denoiser and calibration on the training sections alone."""
         from dataclasses import replace
 
-        from napari_stem.predict import quantiles
         from napari_stem.training.fit import TrainingOptions, fit_sections
 
         how = self.denoising

@@ -111,9 +111,8 @@ def _prediction_steps(
 ) -> Generator[RunStarted | PredictionProgress, None, None]:
     # torch comes with these; it must not be loaded by merely showing the dock
     from napari_stem.empty_prediction import may_keep_draws
-    from napari_stem.encoders.precomputed_fit import require_fit_of
     from napari_stem.model import load_model
-    from napari_stem.model.serving import require_species
+    from napari_stem.model.serving import require_fit_of, require_species
     from napari_stem.predict import predict
     from napari_stem.results import Prediction
     from napari_stem.slide.scale_check import scale_record

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_stem.encoders import hub_settings
+from napari_stem import hub
 from napari_stem.errors import EncoderError
 from napari_stem.widgets.common.download_control import DownloadControl
 from napari_stem.widgets.common.window_words import in_window_words
@@ -34,7 +34,7 @@ class EncoderControl(QObject):
         self._wanted = ""
         self.downloads = DownloadControl(jobs, (box.row, self._window.row), parent=self)
         if self._window.folder:
-            hub_settings.use_encoder_folder(Path(self._window.folder))
+            hub.use_encoder_folder(Path(self._window.folder))
         jobs.start(_settle, self._window.is_offline_chosen, done=self._show_offline)
         box.download_requested.connect(self.download)
         self.downloads.ended.connect(self._on_ended)
@@ -98,7 +98,7 @@ class EncoderControl(QObject):
         self._window.show_offline(is_offline=is_offline)
 
     def _on_offline(self, is_wanted: bool) -> None:
-        hub_settings.work_offline(is_wanted=is_wanted)
+        hub.work_offline(is_wanted=is_wanted)
 
     def _on_folder(self, folder: str) -> None:
         self._jobs.start(_use_folder, folder, done=lambda _: self.refresh())
@@ -117,17 +117,17 @@ _Looked = tuple[list[dict[str, Any]], str, tuple[str, ...], bool]
 def _settle(is_offline_wanted: bool) -> bool:
     """Work offline where it was chosen here; else as the environment says, which is returned."""
     if is_offline_wanted:
-        hub_settings.work_offline(is_wanted=True)
-    return hub_settings.is_offline()
+        hub.work_offline(is_wanted=True)
+    return hub.is_offline()
 
 
 def _look() -> _Looked:
     from napari_stem.encoders.hub import encoders_in
     from napari_stem.encoders.registry import list_encoders
 
-    folder = hub_settings.encoder_folder()
+    folder = hub.encoder_folder()
     found = encoders_in(folder) if folder is not None else ()
-    return list_encoders(), str(folder or ""), found, hub_settings.has_token()
+    return list_encoders(), str(folder or ""), found, hub.has_token()
 
 
 def _use_folder(chosen: str) -> None:
@@ -137,12 +137,12 @@ def _use_folder(chosen: str) -> None:
     folder = Path(chosen)
     if chosen and not encoders_in(folder) and folder.name in encoders_in(folder.parent):
         folder = folder.parent
-    hub_settings.use_encoder_folder(folder if chosen else None)
+    hub.use_encoder_folder(folder if chosen else None)
 
 
 def _store(token: str) -> str:
     try:
-        hub_settings.store_token(token)
+        hub.store_token(token)
     except EncoderError as error:
         return str(error)
     return "Hugging Face knows you now; download again."
@@ -150,7 +150,7 @@ def _store(token: str) -> str:
 
 def _forget() -> str:
     try:
-        hub_settings.forget_token()
+        hub.forget_token()
     except EncoderError as error:
         return str(error)
     return "The token is forgotten on this computer."

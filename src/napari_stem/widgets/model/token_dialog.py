@@ -5,7 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLineEdit, QVBoxLayout, QWidget
 
-from napari_stem.encoders.hub_settings import TOKEN_PAGE
+from napari_stem.hub import TOKEN_PAGE
 from napari_stem.widgets.common.links import link, linked_note
 
 

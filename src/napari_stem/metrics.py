@@ -202,6 +202,16 @@ def central_interval(draws: NDArray[Any], level: float) -> tuple[Array, Array]:
     return low, high
 
 
+def quantiles(draws: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(n, genes, draws) -> 5% and 95% quantile, (n, genes) each.
+
+    ``weibull`` plotting positions give intervals of few draws their nominal coverage in expectation (Hyndman
+    and Fan 1996, type 6).
+    """
+    q05, q95 = np.quantile(draws, [0.05, 0.95], axis=-1, method="weibull").astype(np.float32)
+    return q05, q95
+
+
 def covered(truth: Array, low: Array, high: Array) -> float:
     """Share of spots and genes whose truth lies within its interval, bounds included."""
     return float(np.mean((low <= truth) & (truth <= high)))
