@@ -15,7 +15,8 @@ import shapely
 from napari_stem.errors import EncoderError, MissingMppError, OutputError, RegionError, SpotError
 from napari_stem.geometry import Region, Spots
 from napari_stem.model.bundle import load_folder
-from napari_stem.predict import choose_spots, predict, predict_slide
+from napari_stem.predict import choose_spots, predict
+from napari_stem.prediction_job import predict_slide
 from napari_stem.results import FIELDS, Prediction
 from napari_stem.settings import SamplingSettings
 from napari_stem.slide import open_slide

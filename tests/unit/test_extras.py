@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from napari_stem import extras
-from napari_stem.commands.processes import run_together
+from napari_stem.cli.processes import run_together
 from napari_stem.errors import OutputError, StemError
 from napari_stem.exporting.spatial_data import write_spatialdata
 from napari_stem.extras import require_extra

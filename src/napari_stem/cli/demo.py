@@ -1,25 +1,25 @@
-"""``demo`` without a window: the packaged section predicted, and held against what was measured."""
+"""``demo``: the packaged section predicted, in a window or to files, and held against what was measured."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
-from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from napari_stem.commands.predicting import predicted
-from napari_stem.commands.terminal import progress_bars
+import typer
+
+from napari_stem.cli.app import app
+from napari_stem.cli.options import Json
+from napari_stem.cli.predict import run_job
+from napari_stem.cli.terminal import NOTICE, progress_bars, say, say_json, tell
 from napari_stem.errors import PredictionError
-from napari_stem.model.card import most_reliable
 from napari_stem.outputs import require_writable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from napari_stem.commands.terminal import ProgressBars
+    from napari_stem.cli.terminal import ProgressBars
     from napari_stem.geometry import Spots
     from napari_stem.model.bundle import Model
     from napari_stem.results import Prediction
@@ -27,6 +27,39 @@ if TYPE_CHECKING:
 
 QT_BINDINGS = ("PySide6", "PyQt6", "PySide2", "PyQt5")
 AGAIN = "again"
+
+
+@app.command()
+def demo(
+    headless: Annotated[bool, typer.Option("--headless", help="Open no window.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("demo-output"),
+    as_json: Json = False,
+) -> None:
+    """Predict a packaged section: in a window, or to files.
+
+    Without a display, a map, a table and figures are written to a folder.
+    """
+    from napari_stem.cli.tables import say_figures
+
+    title = "Section C5, never seen by the model, at the spots that were measured"
+    why_not = "it was not asked for" if headless or as_json else why_no_window()
+    if why_not is None:
+        from napari_stem.widgets.demo import show_demo
+
+        figures, unit = packaged_figures()
+        say_figures(figures, title, unit)
+        tell("Opening the viewer; close its window to end.")
+        show_demo()
+        return
+    tell(f"No window is opened: {why_not}.")
+    result = run_demo(out)
+    if as_json:
+        say_json(result)
+        return
+    say_figures({"predicted": result["metrics"]}, title, result["metrics"]["unit"])
+    say(f"{result['n_spots']} spots, {result['n_genes']} genes. {NOTICE}")
+    say(f"Map of {result['gene']}:  {result['png']}")
+    say(f"All genes:  {result['h5ad']} (AnnData)")
 
 
 def why_no_window() -> str | None:
@@ -56,15 +89,13 @@ def run_demo(out: Path) -> dict[str, Any]:
     from napari_stem.exporting.selection import Selection
     from napari_stem.exporting.table import write_table
     from napari_stem.model import load_model
-    from napari_stem.predict import choose_spots
+    from napari_stem.sample_data import sample_path
+    from napari_stem.slide import open_slide
 
     model = load_model()
     out.mkdir(parents=True, exist_ok=True)
-    with _sample() as (slide, bars):
-        spots = choose_spots(slide, pitch_um=model.pitch_um)
-        prediction = _predicted(
-            slide, spots, model, out / "demo.zarr", bars, title="Predicting the tissue"
-        )
+    with progress_bars() as bars, open_slide(sample_path(), progress=bars) as slide:
+        prediction = _predicted(slide, model, out / "demo.zarr", bars, "Predicting the tissue")
         gene = best_gene(model)
         write_figure(
             Selection.of(prediction, (gene,)), out / "demo.png", slide=slide, overwrite=True
@@ -74,7 +105,7 @@ def run_demo(out: Path) -> dict[str, Any]:
     return {
         **{kind: str(out / f"demo.{kind}") for kind in ("png", "h5ad", "zarr")},
         "gene": gene,
-        "n_spots": len(spots),
+        "n_spots": len(prediction.spots),
         "n_genes": len(model.genes),
         "metrics": metrics,
     }
@@ -94,54 +125,32 @@ def packaged_figures() -> tuple[dict[str, Any], str]:
 
 def best_gene(model: Model) -> str:
     """Gene that was predicted best on left-out training sections."""
+    from napari_stem.model.card import most_reliable
+
     return most_reliable(model.card.get("gene_pcc", {})) or model.genes[0]
-
-
-@contextmanager
-def _sample() -> Iterator[tuple[Slide, ProgressBars]]:
-    from napari_stem.sample_data import sample_path
-    from napari_stem.slide import open_slide
-
-    with progress_bars() as bars:
-        slide = open_slide(sample_path(), progress=bars)
-        try:
-            yield slide, bars
-        finally:
-            slide.close()
 
 
 def _predicted(
     slide: Slide,
-    spots: Spots,
     model: Model,
     path: Path,
     bars: ProgressBars,
-    *,
     title: str,
-    keep_draws: bool = False,
+    *,
+    spots: Spots | None = None,
 ) -> Prediction:
-    """Go on where an earlier demo stopped; anew if that was another version's."""
+    """Predict the tissue, or given spots with their draws kept; goes on where an earlier demo stopped."""
+    from napari_stem.prediction_job import PredictionJob
     from napari_stem.settings import SamplingSettings
 
-    def run() -> Prediction:
-        return predicted(
-            slide,
-            spots,
-            model,
-            path,
-            SamplingSettings(),
-            bars,
-            AGAIN,
-            title,
-            keep_draws=keep_draws,
-            resume=True,
-        )
-
+    job = PredictionJob.planned(
+        slide, model, SamplingSettings(), spots=spots, keep_draws=spots is not None
+    )
     try:
-        return run()
-    except PredictionError:
+        return run_job(job, path, bars, AGAIN, title=title, resume=True)
+    except PredictionError:  # another version's
         shutil.rmtree(path)
-        return run()
+        return run_job(job, path, bars, AGAIN, title=title)
 
 
 def _measured(slide: Slide, model: Model, path: Path, bars: ProgressBars) -> dict[str, Any]:
@@ -149,15 +158,7 @@ def _measured(slide: Slide, model: Model, path: Path, bars: ProgressBars) -> dic
     from napari_stem.evaluation.comparison import evaluate
     from napari_stem.spatial.dataset import Dataset
 
-    dataset = Dataset(slide.path.parents[1])
-    section = dataset.section(slide.path.stem)
-    prediction = _predicted(
-        slide,
-        section.spots(),
-        model,
-        path,
-        bars,
-        title="Predicting the measured spots",
-        keep_draws=True,
-    )
+    section = Dataset(slide.path.parents[1]).section(slide.path.stem)
+    title = "Predicting the measured spots"
+    prediction = _predicted(slide, model, path, bars, title, spots=section.spots())
     return evaluate(prediction, section.counts)

@@ -1,4 +1,4 @@
-"""``export``."""
+"""``export``: a prediction for other programs and for people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from napari_stem.cli.app import app
 from napari_stem.cli.options import Json, listed
-from napari_stem.commands.terminal import NOTICE, say, say_json
+from napari_stem.cli.terminal import NOTICE, progress_bars, say, say_json
 from napari_stem.settings import ExportKind
 
 FormatName = Literal["png", "svg", "pdf"]
@@ -61,33 +61,55 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Export a prediction: tables, figures, a report."""
-    from napari_stem.commands.exporting import ExportRequest, run_export
+    from napari_stem.exporting import kinds
     from napari_stem.exporting.limits import Limits
 
     try:
         chosen_limits = Limits.parse(limits)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--limits") from error
-    result = run_export(
-        ExportRequest(
-            prediction=prediction,
-            kind=to,
-            out=out,
-            limits=chosen_limits,
-            genes=listed(genes),
-            regions_file=regions,
-            slide=slide,
-            file_format=file_format,
-            um_per_mm=scale_um,
-            image_max_px=image_max_px,
-            is_long=long,
-            overwrite=overwrite,
-        )
+    from napari_stem.exporting.places import require_replaceable
+    from napari_stem.results import Prediction
+    from napari_stem.spatial.region_files import as_regions
+
+    require_replaceable(out, overwrite=overwrite)
+    within = as_regions(regions)
+    opened = Prediction.open(prediction)
+    options = kinds.ExportOptions(
+        file_format=file_format,
+        um_per_mm=scale_um,
+        limits=chosen_limits,
+        image_max_px=image_max_px,
+        is_long=long,
     )
+    with progress_bars() as bars:
+        kinds.export(
+            opened,
+            to,
+            out,
+            genes=listed(genes),
+            regions=within,
+            slide=slide,
+            options=options,
+            overwrite=overwrite,
+            progress=bars,
+        )
+    selection = kinds.select(to, opened, listed(genes), within)
+    n_spots, n_genes = len(selection.rows), len(selection.genes)
     if as_json:
-        say_json(result)
+        say_json(
+            {
+                "out": str(out),
+                "kind": to,
+                "n_spots": n_spots,
+                "n_missing": selection.n_missing,
+                "n_genes": n_genes,
+                "genes": list(selection.genes),
+                "n_regions": len(selection.regions),
+                "unit": opened.unit,
+            }
+        )
         return
-    held = f"{result['n_spots']} spots, {result['n_genes']} genes ({result['unit']})"
-    say(f"{held}: {result['out']}. {NOTICE}")
-    if result["n_missing"]:
-        say(f"{result['n_missing']} spots are not predicted yet and are missing.")
+    say(f"{n_spots} spots, {n_genes} genes ({opened.unit}): {out}. {NOTICE}")
+    if selection.n_missing:
+        say(f"{selection.n_missing} spots are not predicted yet and are missing.")

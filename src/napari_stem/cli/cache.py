@@ -22,7 +22,7 @@ from napari_stem.caches import (
 )
 from napari_stem.cli.app import FAILED, Group, app
 from napari_stem.cli.options import Json
-from napari_stem.commands.terminal import say, say_json, tell
+from napari_stem.cli.terminal import say, say_json, tell
 from napari_stem.errors import OutputError
 from napari_stem.settings import CACHE_VARIABLE, cache_dir
 

@@ -1,9 +1,9 @@
-"""``train`` and ``evaluate``."""
+"""``train``: a model on measured sections, in one process or several."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,7 +17,14 @@ from napari_stem.cli.options import (
     encoder_names,
     listed,
 )
-from napari_stem.commands.terminal import say, say_json
+from napari_stem.cli.terminal import Interrupted, progress_bars, say, say_json, tell
+from napari_stem.outputs import require_model_room
+
+if TYPE_CHECKING:
+    from napari_stem.cli.terminal import ProgressBars
+    from napari_stem.model.bundle import Model
+    from napari_stem.spatial.dataset import Dataset
+    from napari_stem.training.options import TrainingOptions
 
 
 @app.command()
@@ -122,7 +129,6 @@ def train(
     if resume and overwrite:
         msg = "choose one of --resume and --overwrite."
         raise typer.BadParameter(msg)
-    from napari_stem.commands.training import run_train
     from napari_stem.encoders.precomputed import Stated
 
     result = run_train(
@@ -163,7 +169,7 @@ def train(
 
 
 def _say_trained(result: dict[str, Any], out: Path) -> None:
-    from napari_stem.commands.tables import say_figures
+    from napari_stem.cli.tables import say_figures
 
     for section, columns in result["metrics"].items():
         say_figures(columns, f"Held-out section {section}", result["unit"])
@@ -171,25 +177,97 @@ def _say_trained(result: dict[str, Any], out: Path) -> None:
     say(f"Model '{result['name']}', {result['n_genes']} genes, trained on {trained_on}: {out}")
 
 
-@app.command()
-def evaluate(
-    prediction: Annotated[Path, typer.Argument(help="What 'predict' wrote.", show_default=False)],
-    truth: Annotated[Path, typer.Option(help=".h5ad with raw counts.", show_default=False)],
-    allow_partial: Annotated[
-        bool,
-        typer.Option(
-            "--allow-partial", help="Even if less than half of the spots match in place or name."
-        ),
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Compare a prediction with measured counts of the same section."""
-    from napari_stem.commands.tables import say_figures
-    from napari_stem.commands.training import run_evaluate
+def run_train(
+    folder: Path, out: Path, *, overwrite: bool, processes: int = 1, **options: Any
+) -> dict[str, Any] | None:
+    """Train a model.
 
-    figures = run_evaluate(prediction, truth, allow_partial=allow_partial)
-    if as_json:
-        say_json(figures)
-    else:
-        title = f"{prediction.name} against {truth.name}"
-        say_figures({"predicted": figures}, title, figures["unit"])
+    Parameters
+    ----------
+    folder, out
+        Data set, and model folder to write.
+    overwrite
+        Whether a model that is there may be replaced.
+    processes
+        How many to train with on this machine; what a launcher started already counts instead.
+    options
+        Fields of `napari_stem.training.options.TrainingOptions`.
+
+    Returns
+    -------
+    JSON-ready: ``out, name, n_genes, unit, sections, metrics`` (per held-out section, then per predictor).
+    None in all but the first of several processes.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written, holds something else, or a model without ``overwrite``.
+    Interrupted
+        By Ctrl-C; says whether there is a checkpoint to go on from.
+    """
+    from napari_stem.training.team import Team, is_launched
+
+    if processes > 1 and not is_launched():
+        from napari_stem.cli.processes import run_together
+
+        return run_together(processes, run_train, folder, out, overwrite=overwrite, **options)
+    from napari_stem.model.sampling import torch_device
+
+    options["device"] = torch_device(options["device"])
+    team = Team.gathered(options["device"])
+    resume = options.get("resume", False)  # told before anything of the data set is
+    team.share(lambda: require_model_room(out, overwrite=overwrite, resume=resume))
+    from napari_stem.spatial.dataset import Dataset
+    from napari_stem.training.options import TrainingOptions
+
+    dataset = Dataset(folder)
+    if not team.is_first:
+        _train(dataset, out, options, overwrite=overwrite)
+        return None
+    _say_cost(dataset, TrainingOptions(**options), team.size)
+    with progress_bars() as bars:
+        model = _train(dataset, out, options, bars, overwrite=overwrite)
+    return {
+        "out": str(out),
+        "name": model.name,
+        "n_genes": len(model.genes),
+        "unit": model.unit,
+        "sections": model.card["sections"],
+        "metrics": model.card.get("metrics", {}),
+    }
+
+
+def _train(
+    dataset: Dataset,
+    out: Path,
+    options: dict[str, Any],
+    progress: ProgressBars | bool = False,
+    *,
+    overwrite: bool,
+) -> Model:
+    from napari_stem.training.fit import TrainingOptions, train
+    from napari_stem.training.stopping import TrainingStopped
+
+    try:
+        return train(dataset, out, TrainingOptions(**options), progress, overwrite=overwrite)
+    except TrainingStopped as stopped:
+        msg = f"Interrupted. {stopped}; the same command with --resume goes on from there."
+        raise Interrupted(msg) from None
+    except KeyboardInterrupt:
+        msg = "Interrupted: no model was written; what was embedded is kept and not done again."
+        raise Interrupted(msg) from None
+
+
+def _say_cost(dataset: Dataset, options: TrainingOptions, n_processes: int) -> None:
+    """Say on stderr what nobody would guess before the work begins."""
+    from napari_stem.training.options import DEFAULT_STEPS
+
+    if n_processes > 1:
+        tell(f"{n_processes} processes train together.")
+    if options.objective == "published" and options.chooses_steps:
+        n_left = len(set(dataset.sections) - set(options.hold_out))
+        steps = DEFAULT_STEPS[options.objective, options.size]
+        tell(
+            f"Neither --steps nor --minutes is given: how long to train is chosen on left-out sections, by "
+            f"{options.n_fits(n_left)} trainings of up to {steps:,} steps each; with --steps there is one."
+        )

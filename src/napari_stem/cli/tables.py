@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from napari_stem.commands.terminal import say, say_table
+from napari_stem.cli.terminal import say, say_table
 from napari_stem.metrics import flat
 
 if TYPE_CHECKING:

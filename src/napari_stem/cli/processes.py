@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.commands.manner import MANNER, speak, speaking
-from napari_stem.commands.terminal import Interrupted
+from napari_stem.cli.terminal import MANNER, Interrupted, speak, speaking
 from napari_stem.errors import StemError
 from napari_stem.extras import require_extra
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
     from pathlib import Path
 
-    from napari_stem.commands.manner import Manner
+    from napari_stem.cli.terminal import Manner
 
 
 def run_together(
