@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from napari_stem import __version__
 from napari_stem.errors import OutputError
 from napari_stem.geometry import region_names
+from napari_stem.io import written_whole
 from napari_stem.spatial.normalise import normalisation
 
 if TYPE_CHECKING:
@@ -189,16 +189,8 @@ def write_empty(
     table.uns[PROVENANCE_KEY] = stored_provenance(provenance)
     if "normalisation" in provenance:  # scanpy looks there before it computes with X
         table.uns["log1p"] = {"base": normalisation(provenance["normalisation"]).log_base}
-    partial = path.with_name(path.name + ".new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        write_zarr(table, partial, arrays)
-        partial.rename(path)
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written ({error.strerror or error}); choose another place."
-        ) from error
+    with written_whole(path) as fresh:
+        write_zarr(table, fresh, arrays)
 
 
 def write_regions(group: Any, regions: pd.Categorical) -> None:

@@ -14,7 +14,7 @@ from napari_stem.cli.app import app
 from napari_stem.cli.options import Device, Json, encoder_names, listed
 from napari_stem.cli.terminal import NOTICE, Interrupted, progress_bars, say, say_json, tell
 from napari_stem.errors import OutputError, StemError
-from napari_stem.outputs import require_writable
+from napari_stem.io import require_writable, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -276,7 +276,6 @@ def run_msi(
     require_writable(out / "results.json")
     _require_results_folder(out)
     from napari_stem.evaluation.protocols import msi
-    from napari_stem.evaluation.results_table import write_text
 
     with progress_bars() as bars:
         cohort = msi.read_cohort(folder, labels, bars)
@@ -288,7 +287,7 @@ def run_msi(
     }
     _require_same(out, identity, overwrite=overwrite)
     results = {"identity": identity, "about": msi.ABOUT, **msi.auroc(cohort, seeds)}
-    write_text(out / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
+    write_file(out / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
     return results
 
 

@@ -10,7 +10,7 @@ import typer
 from napari_stem.cli.app import app
 from napari_stem.cli.options import Json, encoder_names
 from napari_stem.cli.terminal import say, say_json, tell
-from napari_stem.outputs import require_model_room
+from napari_stem.io import require_model_room
 
 if TYPE_CHECKING:
     from napari_stem.model.bundle import Model

@@ -16,7 +16,7 @@ from napari_stem.cli.options import Json
 from napari_stem.cli.predict import run_job
 from napari_stem.cli.terminal import NOTICE, progress_bars, say, say_json, tell
 from napari_stem.errors import PredictionError
-from napari_stem.outputs import require_writable
+from napari_stem.io import require_writable
 
 if TYPE_CHECKING:
     from napari_stem.cli.terminal import ProgressBars

@@ -68,7 +68,7 @@ def export(
         chosen_limits = Limits.parse(limits)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--limits") from error
-    from napari_stem.exporting.places import require_replaceable
+    from napari_stem.io import require_replaceable
     from napari_stem.results import Prediction
     from napari_stem.spatial.region_files import as_regions
 

@@ -11,8 +11,8 @@ import typer
 from napari_stem.cli.app import app
 from napari_stem.cli.options import Json, gene_set_names, listed
 from napari_stem.cli.terminal import say, say_json, tell
-from napari_stem.errors import DatasetError, OutputError
-from napari_stem.outputs import require_writable
+from napari_stem.errors import DatasetError
+from napari_stem.io import require_writable, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,8 +141,4 @@ def _row(gene_set: Any) -> dict[str, Any]:
 def _write(path: Path, genes: Sequence[str], about: Sequence[str]) -> None:
     """Write a panel file; what it is stands in its head, where `read_panel` skips it."""
     lines = [*(f"# {line}" for line in about), *genes]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror or error}).") from error
+    write_file(path, "\n".join(lines) + "\n")

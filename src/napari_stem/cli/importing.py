@@ -17,7 +17,7 @@ from napari_stem.cli.terminal import (
     say_table,
     tell,
 )
-from napari_stem.outputs import require_writable
+from napari_stem.io import require_writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -34,7 +34,7 @@ from napari_stem.cli.terminal import (
     tell,
 )
 from napari_stem.errors import OutputError
-from napari_stem.outputs import require_free, require_writable
+from napari_stem.io import require_free, require_writable
 from napari_stem.settings import MAX_STEPS, SamplerName, SamplingSettings
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from napari_stem.cli.options import (
     listed,
 )
 from napari_stem.cli.terminal import Interrupted, progress_bars, say, say_json, tell
-from napari_stem.outputs import require_model_room
+from napari_stem.io import require_model_room
 
 if TYPE_CHECKING:
     from napari_stem.cli.terminal import ProgressBars

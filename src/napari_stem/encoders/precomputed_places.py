@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import EncoderError, StemError
+from napari_stem.io import DAMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,7 +22,6 @@ HDF5 = (".h5", ".hdf5")
 COORDS = ("coords", "coordinates")
 _SIDES = ("patch_size_level0", "tile_size_lv0")
 _ENCODERS = ("encoder_name", "encoder", "patch_encoder", "model_name")
-_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ def named(path: Path) -> Iterator[None]:
         yield
     except StemError:
         raise
-    except _DAMAGE as error:
+    except DAMAGE as error:
         reason = " ".join(str(error).split())[:150] or type(error).__name__
         raise EncoderError(
             f"{path} cannot be read as embeddings ({reason}); make it again."

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_stem.exporting.places import written_whole
 from napari_stem.exporting.selection import NOTICE
 from napari_stem.exporting.spreadsheet import FORMULA_STARTS
+from napari_stem.io import written_whole
 
 if TYPE_CHECKING:
     from pathlib import Path

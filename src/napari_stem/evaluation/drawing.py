@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_stem.errors import OutputError
+from napari_stem.io import written_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,11 +32,6 @@ def save(figure: Figure, path: Path) -> Path:
     OutputError
         It cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, format="png", dpi=DPI)
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written ({error.strerror or error}); choose another place."
-        ) from error
+    with written_whole(path, overwrite=True) as fresh:
+        figure.savefig(fresh, format="png", dpi=DPI)
     return path

@@ -17,8 +17,8 @@ from napari_stem.exporting.drawing import (
 )
 from napari_stem.exporting.limits import Limits
 from napari_stem.exporting.page import MARGIN_MM, Layout
-from napari_stem.exporting.places import written_whole
 from napari_stem.exporting.selection import NOTICE, Selection
+from napari_stem.io import written_whole
 from napari_stem.progress import silent
 from napari_stem.results import Prediction
 from napari_stem.spatial.region_files import as_regions

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import OutputError
 from napari_stem.exporting.limits import Limits
-from napari_stem.exporting.places import require_replaceable
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import telling_genes
+from napari_stem.io import require_replaceable
 from napari_stem.progress import shown, silent
 from napari_stem.results import Prediction
 from napari_stem.slide import open_slide

@@ -16,9 +16,9 @@ import shapely
 from shapely.geometry import mapping
 
 from napari_stem.exporting.outlines import are_squares, outlines_um
-from napari_stem.exporting.places import written_whole
 from napari_stem.exporting.selection import NOTICE
 from napari_stem.exporting.summary import region_summaries
+from napari_stem.io import written_whole
 from napari_stem.progress import silent
 from napari_stem.results import FIELDS
 from napari_stem.spatial.region_files import classification_of

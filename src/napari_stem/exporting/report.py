@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.exporting.places import written_whole
 from napari_stem.exporting.report_images import map_image, tissue_image
 from napari_stem.exporting.selection import NOTICE
 from napari_stem.exporting.summary import gene_summaries, model_card, region_summaries
+from napari_stem.io import written_whole
 from napari_stem.model.card import warnings_of
 from napari_stem.progress import silent
 from napari_stem.slide.pixel_size import REMEMBERED, STATED

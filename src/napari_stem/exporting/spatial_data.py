@@ -13,9 +13,9 @@ import numpy as np
 
 from napari_stem.errors import OutputError
 from napari_stem.exporting.backdrop import Overview, require_same_slide
-from napari_stem.exporting.places import written_whole
 from napari_stem.exporting.table import selected_table
 from napari_stem.extras import require_extra
+from napari_stem.io import written_whole
 from napari_stem.progress import silent
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from napari_stem.caches import CACHES, keep_bounded, touch
 from napari_stem.errors import ModelError, OutputError
+from napari_stem.io import require_free, written_whole
 from napari_stem.model.config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from napari_stem.settings import cache_dir
 
@@ -41,22 +42,16 @@ def pack(folder: Path, out: Path) -> Path:
     require_files(folder)
     if out.suffix != ".zip":
         raise OutputError(f"{out.name} has an ending that is not .zip; choose a name that ends so.")
-    if out.exists():
-        raise OutputError(f"{out} exists already; choose another name or remove it first.")
-    partial = out.with_name(out.name + ".partial")
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name in FILES:
-                about = zipfile.ZipInfo(f"{out.stem}/{name}", _EPOCH)
-                about.compress_type, about.external_attr = zipfile.ZIP_DEFLATED, _READ_ALL
-                with (folder / name).open("rb") as source, archive.open(about, "w") as sink:
-                    shutil.copyfileobj(source, sink, _CHUNK)
-        partial.rename(out)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(
-            f"{out} cannot be written ({error.strerror or error}); choose another place."
-        ) from error
+    require_free(out)
+    with (
+        written_whole(out) as fresh,
+        zipfile.ZipFile(fresh, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for name in FILES:
+            about = zipfile.ZipInfo(f"{out.stem}/{name}", _EPOCH)
+            about.compress_type, about.external_attr = zipfile.ZIP_DEFLATED, _READ_ALL
+            with (folder / name).open("rb") as source, archive.open(about, "w") as sink:
+                shutil.copyfileobj(source, sink, _CHUNK)
     return out
 
 

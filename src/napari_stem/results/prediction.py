@@ -21,8 +21,8 @@ from napari_stem.empty_prediction import (
 )
 from napari_stem.errors import OutputError, PredictionError, SpotError
 from napari_stem.geometry import region_names
+from napari_stem.io import DAMAGE
 from napari_stem.results.stored import (
-    DAMAGE,
     StoredValues,
     damaged,
     read_ood,

@@ -13,6 +13,7 @@ import numpy as np
 from napari_stem.empty_prediction import FORMAT, UNLIKE
 from napari_stem.errors import PredictionError, UnknownGeneError
 from napari_stem.geometry import Spots
+from napari_stem.io import DAMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 Field = Literal["mean", "sd", "q05", "q95"]
 FIELDS: tuple[Field, ...] = ("mean", "sd", "q05", "q95")
-DAMAGE = (OSError, LookupError, ValueError, TypeError, RuntimeError)  # codecs raise RuntimeError
 KEPT_BYTES = 128_000_000  # of values that were asked for, in case they are asked for again
 READ_AHEAD_BYTES = 16_000_000  # genes that lie in one chunk are read together, up to this
 

@@ -17,8 +17,9 @@ import numpy as np
 import shapely
 from shapely.geometry import mapping, shape
 
-from napari_stem.errors import OutputError, RegionError
+from napari_stem.errors import RegionError
 from napari_stem.geometry import Region
+from napari_stem.io import write_file
 from napari_stem.spatial.lazyslide import SHAPES, LazySlideStore
 
 if TYPE_CHECKING:
@@ -203,15 +204,7 @@ def write_regions(regions: Sequence[Region], path: Path) -> None:
     OutputError
         The place cannot be written.
     """
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        text = json.dumps(as_geojson(regions), ensure_ascii=False, indent=1)
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        msg = f"{path} cannot be written ({error.strerror or error}); choose another place."
-        raise OutputError(msg) from error
+    write_file(path, json.dumps(as_geojson(regions), ensure_ascii=False, indent=1) + "\n")
 
 
 def as_geojson(regions: Sequence[Region]) -> dict[str, Any]:

@@ -9,11 +9,11 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from napari_stem.errors import DatasetError
+from napari_stem.io import DAMAGE
 from napari_stem.spatial.dataset import DIAMETER_KEY, MPP_KEY, PITCH_KEY
 from napari_stem.spatial.gene_names import with_symbols
 from napari_stem.spatial.images import IMAGE_ENDINGS, image_facts
 from napari_stem.spatial.lattice import array_positions, fit_lattice
-from napari_stem.spatial.table_files import READ_ERRORS
 from napari_stem.spatial.writing import NewSection
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_stem.spatial.lattice import LatticeFit
 
 # What squidpy and spatialdata-io raise on folders that are not as Space Ranger writes them.
-READER_ERRORS = (*READ_ERRORS, AssertionError, StopIteration)
+READER_ERRORS = (*DAMAGE, AssertionError, StopIteration)
 COUNTS = "filtered_feature_bc_matrix.h5"
 # Rounding of positions to whole px leaves less than this, in pitches.
 _MISFIT = 0.1

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.sparse import csr_matrix, issparse
 
 from napari_stem.errors import DatasetError
+from napari_stem.io import DAMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # What h5py, anndata and pandas raise on damaged bytes and on what is no AnnData file.
-READ_ERRORS = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError)
 _VALUES_PER_BLOCK = 4_000_000  # 32 MB of values and column numbers
 
 
@@ -175,7 +175,7 @@ def _told(path: Path) -> Iterator[None]:
         raise DatasetError(f"There is no table {path}; import the section again.")
     try:
         yield
-    except READ_ERRORS as error:
+    except DAMAGE as error:
         raise DatasetError(
             f"{path} is damaged or is no AnnData file ({error}); import it again."
         ) from error

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import PredictionError, UnknownGeneError
+from napari_stem.io import DAMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 SPOTS_PER_READ = 1024
 MOST_BYTES = 1_000_000_000  # of draws held at a time
-_DAMAGE = (OSError, LookupError, ValueError, RuntimeError)
 
 
 def predicted_means(
@@ -87,7 +87,7 @@ def _stored(prediction: Prediction, name: str) -> Any:
     try:
         group = zarr.open_group(prediction.path, mode="r", use_consolidated=False)
         return group.get(name)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _damaged(prediction) from error
 
 
@@ -101,7 +101,7 @@ def _rows(prediction: Prediction, stored: Any, columns: tuple[Any, ...]) -> NDAr
                 block = np.asarray(stored[start : start + SPOTS_PER_READ])
                 blocks.append(block[done][:, *columns])
         return np.concatenate(blocks)
-    except (*_DAMAGE, TypeError) as error:
+    except DAMAGE as error:
         raise _damaged(prediction) from error
 
 

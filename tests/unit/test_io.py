@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from napari_stem.errors import OutputError
-from napari_stem.exporting.places import written_whole
+from napari_stem.io import written_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
