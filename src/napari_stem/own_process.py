@@ -31,7 +31,7 @@ def run_module(
     module: str,
     arguments: Sequence[str],
     is_stopped: Callable[[], bool],
-    told: Progress,
+    progress: Progress,
     broke: str,
 ) -> Any:
     """Run ``python -m MODULE ARGUMENTS`` and pass on what it tells.
@@ -44,7 +44,7 @@ def run_module(
         As it reads them.
     is_stopped
         Asked ten times a second; ends the process.
-    told
+    progress
         Called with every line of progress: text, done, in all.
     broke
         The sentence for a process that ended without a word.
@@ -66,7 +66,7 @@ def run_module(
         ) as process,
     ):
         try:
-            return _follow(process, is_stopped, told, complaints, broke)
+            return _follow(process, is_stopped, progress, complaints, broke)
         finally:
             if process.poll() is None:
                 process.kill()
@@ -83,7 +83,7 @@ def say(what: dict[str, object]) -> None:
 def _follow(
     process: subprocess.Popen[str],
     is_stopped: Callable[[], bool],
-    told: Progress,
+    progress: Progress,
     complaints: IO[str],
     broke: str,
 ) -> Any:
@@ -103,7 +103,7 @@ def _follow(
         if "result" in said:
             result = said["result"]
         else:
-            told(*said["progress"])
+            progress(*said["progress"])
     else:
         return None
     if process.wait() != 0:

@@ -281,9 +281,9 @@ def predict_slide(
     out, settings = Path(out), settings or SamplingSettings()
     if out.suffix != ".zarr":
         raise OutputError(f"A prediction grows in a folder: {out.name} should end in .zarr.")
-    with shown(progress) as told, ExitStack() as opened:
+    with shown(progress) as bar, ExitStack() as opened:
         if not isinstance(slide, Slide):
-            slide = opened.enter_context(open_slide(slide, mpp, progress=told))
+            slide = opened.enter_context(open_slide(slide, mpp, progress=bar))
         cautions: list[str] = []
         job = PredictionJob.planned(
             slide,
@@ -299,6 +299,6 @@ def predict_slide(
             warnings.warn(sentence, UserWarning, stacklevel=2)
 
         def watch(step: PredictionProgress) -> None:
-            told("Predicting spots", int(step.work_done), step.n_spots)
+            bar("Predicting spots", int(step.work_done), step.n_spots)
 
         return job.run(out, resume=resume, watch=watch)

@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 
 from napari_stem.cli import app
 from napari_stem.evaluation import figures
+from napari_stem.evaluation.baselines import stem
+from napari_stem.evaluation.baselines.neighbours import Neighbours
 from napari_stem.evaluation.protocols import msi
-from napari_stem.evaluation.rivals import stem
-from napari_stem.evaluation.rivals.neighbours import Neighbours
 from napari_stem.geometry import PatchSpec
 from napari_stem.settings import SamplingSettings
 

@@ -14,7 +14,6 @@ from napari_stem.errors import OutputError, PredictionError, StemError, UnknownG
 from napari_stem.geometry import Mpp, SizePx, Spots, lattice
 from napari_stem.results import Prediction
 from napari_stem.spatial_analysis import morans_i, neighbour_graph
-from napari_stem.spatial_analysis.apart import run_apart
 from napari_stem.spatial_analysis.autocorrelation import morans_of
 from napari_stem.spatial_analysis.domains import Stability, find_domains, leiden, stability_over
 from napari_stem.spatial_analysis.reading import (
@@ -23,6 +22,7 @@ from napari_stem.spatial_analysis.reading import (
     predicted_means,
 )
 from napari_stem.spatial_analysis.relations import relate
+from napari_stem.spatial_analysis.steps import run_in_subprocess
 from napari_stem.spatial_analysis.store import (
     annotate,
     export_domains,
@@ -286,7 +286,7 @@ def test_spots_without_a_domain_are_missing(prediction, domains):
 def test_a_process_tells_its_progress_and_stores_what_it_finds(prediction):
     told: list[tuple[str, int, int]] = []
     arguments = ["domains", str(prediction.path), "1.0"]
-    assert run_apart(arguments, lambda: False, lambda *at: told.append(at))
+    assert run_in_subprocess(arguments, lambda: False, lambda *at: told.append(at))
     found = read_domains(prediction)
     np.testing.assert_array_equal(found.labels, leiden(predicted_means(prediction), 1.0))
     assert found.relations is not None
@@ -299,17 +299,21 @@ def test_a_process_tells_its_progress_and_stores_what_it_finds(prediction):
 
 def test_a_process_can_be_ended(prediction):
     stop = threading.Event()
-    ended = run_apart(["domains", str(prediction.path), "1.0"], stop.is_set, lambda *_: stop.set())
+    ended = run_in_subprocess(
+        ["domains", str(prediction.path), "1.0"], stop.is_set, lambda *_: stop.set()
+    )
     assert ended is False
     assert not sidecar_path(prediction).exists()
 
 
 def test_what_a_process_refuses_is_told_in_its_words(tmp_path):
     with pytest.raises(StemError, match="There is no prediction"):
-        run_apart(["morans", str(tmp_path / "none.zarr"), "x.csv"], lambda: False, lambda *_: None)
+        run_in_subprocess(
+            ["morans", str(tmp_path / "none.zarr"), "x.csv"], lambda: False, lambda *_: None
+        )
 
 
 def test_a_process_that_breaks_is_told(tmp_path, caplog):
     with pytest.raises(StemError, match="broke down"):
-        run_apart(["nonsense"], lambda: False, lambda *_: None)
+        run_in_subprocess(["nonsense"], lambda: False, lambda *_: None)
     assert "KeyError" in caplog.text

@@ -62,7 +62,7 @@ def export(
 ) -> None:
     """Export a prediction: tables, figures, a report."""
     from napari_stem.exporting import kinds
-    from napari_stem.exporting.limits import Limits
+    from napari_stem.exporting.drawing import Limits
 
     try:
         chosen_limits = Limits.parse(limits)

@@ -108,8 +108,8 @@ def say_slide(facts: Mapping[str, Any]) -> None:
 def _pixel_size(mpp: Sequence[float] | None, source: str | None) -> str:
     if mpp is None:
         return "unknown; state it with --mpp"
-    told = f"{mpp[1]:.4g} x {mpp[0]:.4g} um (x, y)"
-    return told if source is None else f"{told}, {source}"
+    size = f"{mpp[1]:.4g} x {mpp[0]:.4g} um (x, y)"
+    return size if source is None else f"{size}, {source}"
 
 
 def _ranged(found: Mapping[str, Any] | None) -> str:

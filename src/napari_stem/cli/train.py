@@ -245,8 +245,8 @@ def _train(
     *,
     overwrite: bool,
 ) -> Model:
+    from napari_stem.training.denoiser_fit import TrainingStopped
     from napari_stem.training.fit import TrainingOptions, train
-    from napari_stem.training.stopping import TrainingStopped
 
     try:
         return train(dataset, out, TrainingOptions(**options), progress, overwrite=overwrite)

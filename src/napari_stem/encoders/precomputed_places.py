@@ -118,14 +118,14 @@ def placed(found: RawEmbeddings, path: Path) -> RawEmbeddings:
             with h5py.File(path, "r") as file:
                 coords = file[first(COORDS, file) or "coords"]
                 about = {**dict(file.attrs), **dict(coords.attrs)}
-                return told(replace(found, xy_px=pairs(coords[:])), about)
+                return described_by(replace(found, xy_px=pairs(coords[:])), about)
         columns = _columns(path)
         if {"x", "y"} <= columns.keys():
             xy = np.column_stack([columns["x"], columns["y"]])
         else:
             xy = columns[first(COORDS, columns) or "coords"]
         about = {key: columns[key][0] for key in _SIDES if key in columns}
-        return told(replace(found, xy_px=pairs(xy)), about | _tiling(path))
+        return described_by(replace(found, xy_px=pairs(xy)), about | _tiling(path))
 
 
 def _columns(path: Path) -> dict[str, NDArray[Any]]:
@@ -147,7 +147,7 @@ def _tiling(path: Path) -> dict[str, Any]:
     return about
 
 
-def told(found: RawEmbeddings, about: Mapping[str, Any]) -> RawEmbeddings:
+def described_by(found: RawEmbeddings, about: Mapping[str, Any]) -> RawEmbeddings:
     """Add what attributes say; what is known already stays."""
     side_px = next((number(about[key]) for key in _SIDES if key in about), None)
     if side_px is None and "patch_size" in about and "downsample" in about:  # CLAM: px of a level

@@ -71,7 +71,7 @@ def load_encoder(
     encoders = [_load(part, device, fields_um, precision, folder) for part in parts]
     if len(encoders) == 1:
         return encoders[0]
-    from napari_stem.encoders.combined import CombinedEncoder
+    from napari_stem.encoders.published import CombinedEncoder
 
     return CombinedEncoder(encoders)
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_stem.errors import OutputError, StemError
+from napari_stem.evaluation.baselines import predictors
+from napari_stem.evaluation.baselines.base import Task
+from napari_stem.evaluation.baselines.stem import QUICK_STEPS, Denoising
 from napari_stem.evaluation.measured import MeasuredSections, dataset_fingerprint
 from napari_stem.evaluation.protocols.base import Request
-from napari_stem.evaluation.rivals import predictors
-from napari_stem.evaluation.rivals.base import Task
-from napari_stem.evaluation.rivals.stem import QUICK_STEPS, Denoising
 from napari_stem.evaluation.runs import Run, RunStore, Summary
 from napari_stem.metrics import evaluate
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_stem.encoders.base import Encoder
+    from napari_stem.evaluation.baselines.base import Predictor
     from napari_stem.evaluation.protocols.base import Fold, Protocol
-    from napari_stem.evaluation.rivals.base import Predictor
     from napari_stem.progress import Progress
     from napari_stem.spatial.dataset import Dataset
 
@@ -50,7 +50,7 @@ class BenchmarkOptions:
     seeds
         One run each of predictors that have a seed.
     minutes, steps, size, device
-        See `napari_stem.evaluation.rivals.stem.Denoising`.
+        See `napari_stem.evaluation.baselines.stem.Denoising`.
     published_steps
         Ancestral steps of published Stem.
     """

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_stem.evaluation.baselines import NAMES
 from napari_stem.evaluation.drawing import new_figure, save
 from napari_stem.evaluation.maps import map_figure, reliable_genes
-from napari_stem.evaluation.reliability import LEVELS, N_BINS
-from napari_stem.evaluation.rivals import NAMES
-from napari_stem.metrics import pcc
+from napari_stem.metrics import LEVELS, N_BINS, pcc
 from napari_stem.spatial.normalise import normalisation
 
 if TYPE_CHECKING:

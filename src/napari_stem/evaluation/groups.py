@@ -191,7 +191,7 @@ def compare(
     PredictionError
         There is no such prediction, or it keeps no samples.
     """
-    from napari_stem.evaluation.differences_file import differences_table
+    from napari_stem.evaluation.differences import differences_table
 
     if not isinstance(prediction, Prediction):
         prediction = Prediction.open(prediction)

@@ -9,7 +9,7 @@ import numpy as np
 from napari_stem.errors import DatasetError
 from napari_stem.evaluation.comparison import read_truth
 from napari_stem.spatial.dataset import HEIGHT_KEY, METADATA, TABLES, WIDTH_KEY, Section
-from napari_stem.spatial.gene_names import with_symbols
+from napari_stem.spatial.gene_sets import with_symbols
 from napari_stem.spatial.table_files import repeats_allowed
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem import __version__
-from napari_stem.evaluation.rivals import NAMES
+from napari_stem.evaluation.baselines import NAMES
 from napari_stem.io import write_file
 from napari_stem.metrics import flat, pcc
 from napari_stem.spatial.normalise import normalisation

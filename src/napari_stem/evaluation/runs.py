@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.evaluation.reliability import coverage_curve, pit_histogram
 from napari_stem.io import DAMAGE, written_whole
+from napari_stem.metrics import coverage_curve, pit_histogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_stem.evaluation.rivals.base import Forecast
+    from napari_stem.evaluation.baselines.base import Forecast
 
 FOLDER, ENDING = "runs", ".npz"
 
@@ -33,7 +33,7 @@ class Summary:
     sd, q05, q95
         (n, G), None where there were no draws.
     coverage, pit
-        (levels,), (bins,) of `napari_stem.evaluation.reliability`, None without draws.
+        (levels,), (bins,) of `napari_stem.metrics`, None without draws.
     """
 
     mean: NDArray[np.float32]

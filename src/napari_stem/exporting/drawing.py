@@ -1,20 +1,83 @@
-"""What maps are drawn of, on matplotlib axes in um: tissue, spots, outlines, scale bar."""
+"""What maps are drawn of, on matplotlib axes in um: tissue, spots, outlines, scale bar, limits of colours."""
 
 from __future__ import annotations
 
 import textwrap
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
-
-from napari_stem.exporting.outlines import outlines_um
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.exporting.backdrop import WindowUm
     from napari_stem.exporting.selection import Selection
+    from napari_stem.geometry import Spots
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Values that get the first and the last colour of a map.
+
+    Attributes
+    ----------
+    low, high
+        Percentiles of the finished spots, or values in the prediction's unit.
+    are_percentiles
+        Which of the two.
+    """
+
+    low: float = 1.0
+    high: float = 99.0
+    are_percentiles: bool = True
+
+    @classmethod
+    def parse(cls, text: str) -> Limits:
+        """Read ``p2,p98`` (percentiles) or ``0,4.5`` (values).
+
+        Raises
+        ------
+        ValueError
+            It is neither, or low is not below high.
+        """
+        words = [word.strip() for word in text.split(",")]
+        marked = [word[:1].lower() == "p" for word in words]
+        if len(words) != 2 or marked[0] != marked[1]:
+            msg = f"'{text}' is no pair of limits; write p2,p98 or two values such as 0,4.5."
+            raise ValueError(msg)
+        low, high = (float(word[1:] if marked[0] else word) for word in words)
+        if not low < high or (marked[0] and not (low >= 0 and high <= 100)):
+            msg = f"The limits '{text}' must rise, and percentiles lie between p0 and p100."
+            raise ValueError(msg)
+        return cls(low, high, marked[0])
+
+    def of(self, values: NDArray[np.float32]) -> tuple[float, float]:
+        """(low, high) for some values, with low < high."""
+        if not self.are_percentiles:
+            return self.low, self.high
+        low, high = (float(v) for v in np.percentile(values, (self.low, self.high)))
+        return (low, high) if high > low else (low, low + 1e-6)
+
+
+CIRCLE_CORNERS = 24
+FILLED = 0.99  # of the pitch
+
+
+def are_squares(spots: Spots) -> bool:
+    """Whether spots touch, so that squares show them without gaps; measured spots are circles."""
+    return spots.diameter_um >= FILLED * spots.pitch_um
+
+
+def outlines_um(spots: Spots) -> NDArray[np.float64]:
+    """Corners of one spot about its centre: (corners, 2) float64, (x, y) in um, not closed."""
+    radius_um = spots.diameter_um / 2
+    if are_squares(spots):
+        return np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]]) * radius_um
+    angle = np.linspace(0, 2 * np.pi, CIRCLE_CORNERS, endpoint=False)
+    return radius_um * np.column_stack([np.cos(angle), np.sin(angle)])
+
 
 MAP_OPACITY = 0.75
 REGION_COLOUR = "#ffd400"  # yellow: absent from H&E, and told apart from it by every eye

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import OutputError
-from napari_stem.exporting.limits import Limits
+from napari_stem.exporting.drawing import Limits
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import telling_genes
 from napari_stem.io import require_replaceable
@@ -190,10 +190,10 @@ def export(
     if not isinstance(prediction, Prediction):
         prediction = Prediction.open(prediction)
     selection = select(kind, prediction, genes, as_regions(regions))
-    with shown(progress) as told, ExitStack() as opened:
+    with shown(progress) as bar, ExitStack() as opened:
         if isinstance(slide, (str, Path)):
-            slide = opened.enter_context(open_slide(slide, selection.mpp, progress=told))
-        asked: dict[str, Any] = {"slide": slide, "overwrite": overwrite, "progress": told}
+            slide = opened.enter_context(open_slide(slide, selection.mpp, progress=bar))
+        asked: dict[str, Any] = {"slide": slide, "overwrite": overwrite, "progress": bar}
         write(kind, selection, out, replace(options or ExportOptions(), **asked))
     return out
 

@@ -7,23 +7,24 @@ from __future__ import annotations
 
 from napari_stem.layers.colours import (
     ColourRange,
+    Field,
     colour_limits,
     map_title,
     score_title,
 )
-from napari_stem.layers.gene_score import GeneScore, mean_z_score
-from napari_stem.layers.gene_values import Field, GeneValues, Reading
-from napari_stem.layers.placement import (
+from napari_stem.layers.gene_values import GeneScore, GeneValues, Reading, mean_z_score
+from napari_stem.layers.shapes import one_ring, outline
+from napari_stem.layers.spot_grid import (
     AXES,
     METADATA_KEY,
     UM,
     LayerData,
     Placement,
+    SpotGrid,
+    SpotShape,
     slide_layer,
     slide_placement,
 )
-from napari_stem.layers.shapes import one_ring, outline
-from napari_stem.layers.spot_grid import SpotGrid, SpotShape
 
 __all__ = [
     "AXES",

@@ -1,8 +1,8 @@
 """Downloads in a process of their own: huggingface_hub cannot be asked to stop, a process can.
 
 ``python -m napari_stem.model.downloads encoder NAME`` or ``... model ORG/NAME[@REVISION]``; what it says is
-read by `download_apart`. huggingface_hub keeps whole files and cannot go on with half ones: a process that is
-ended leaves these behind, and they are removed.
+read by `download_in_subprocess`. huggingface_hub keeps whole files and cannot go on with half ones: a process
+that is ended leaves these behind, and they are removed.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ BROKE = "The download broke down; napari's log says more. Try again: files that 
 HALF = "*.incomplete"
 
 
-def download_apart(
-    kind: Kind, name: str, is_stopped: Callable[[], bool], told: Progress
+def download_in_subprocess(
+    kind: Kind, name: str, is_stopped: Callable[[], bool], progress: Progress
 ) -> Path | None:
     """Download an encoder, or a model from Hugging Face.
 
@@ -37,7 +37,7 @@ def download_apart(
         ``encoder`` and a single name as `napari-stem encoders` lists it; or ``model`` and ``org/name``.
     is_stopped
         Asked ten times a second; ends the download.
-    told
+    progress
         Called with the name, the bytes so far and those in all.
 
     Returns
@@ -51,7 +51,7 @@ def download_apart(
     """
     blobs = _blobs(kind, name)
     before = set(blobs.glob(HALF))
-    folder = run_module("napari_stem.model.downloads", [kind, name], is_stopped, told, BROKE)
+    folder = run_module("napari_stem.model.downloads", [kind, name], is_stopped, progress, BROKE)
     if folder is not None:
         return Path(folder)
     for half in set(blobs.glob(HALF)) - before:

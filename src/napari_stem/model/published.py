@@ -155,11 +155,11 @@ def require_width(checkpoint: Checkpoint, encoder: str, width: int, n_fields: in
     ModelError
         The checkpoint was told embeddings of another width.
     """
-    told = checkpoint.denoiser.condition_width
-    if told != width:
+    own_width = checkpoint.denoiser.condition_width
+    if own_width != width:
         patches = "one patch" if n_fields == 1 else f"{n_fields} patches"
         raise ModelError(
-            f"The checkpoint is told embeddings {told} wide, encoder '{encoder}' gives {width} from "
+            f"The checkpoint is told embeddings {own_width} wide, encoder '{encoder}' gives {width} from "
             f"{patches}; choose the encoder (--encoder) and patches (--patch-um) that it was trained with."
         )
 

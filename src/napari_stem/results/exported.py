@@ -48,9 +48,9 @@ def unpacked(path: Path) -> Path:
         As of `read_exported`, or the folder cannot be written.
     """
     try:
-        told = path.stat()
+        stat = path.stat()
         digest = hashlib.blake2b(digest_size=6)
-        digest.update(f"{path.resolve()} {told.st_size} {told.st_mtime_ns}".encode())
+        digest.update(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode())
         folder = CACHES["predictions"].folder / f"{path.stem}-{digest.hexdigest()}.zarr"
         if folder.is_dir():
             return folder

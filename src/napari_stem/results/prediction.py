@@ -92,13 +92,13 @@ class Prediction:
 
     def __repr__(self) -> str:
         """Say what it is, in words."""
-        told, done = self.provenance, int(self.done.sum())
+        about, done = self.provenance, int(self.done.sum())
         genes = ", ".join(self.genes[:3]) + (", …" if len(self.genes) > 3 else "")
         return (
-            f"Prediction of {told.get('slide')} by model {told.get('model')}\n"
+            f"Prediction of {about.get('slide')} by model {about.get('model')}\n"
             f"    predicted, not measured; for research use only\n"
             f"    {done} of {len(self.spots)} spots done, {self.spots.pitch_um:g} µm apart\n"
-            f"    {len(self.genes)} genes ({genes}) in {told.get('unit')}\n"
+            f"    {len(self.genes)} genes ({genes}) in {about.get('unit')}\n"
             f"    {self.n_kept_draws or 'no'} samples kept per spot and gene\n"
             f"    {self.path}"
         )

@@ -16,8 +16,7 @@ import numpy as np
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.dataset import DIAMETER_KEY, MPP_KEY, PITCH_KEY
 from napari_stem.spatial.images import IMAGE_ENDINGS
-from napari_stem.spatial.importing import import_sections
-from napari_stem.spatial.writing import NewSection
+from napari_stem.spatial.importing import NewSection, import_sections
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -294,14 +294,16 @@ def _kind(feature: dict[str, Any]) -> str:
 
 def _classification(feature: dict[str, Any]) -> tuple[str, Colour]:
     """Class and its colour; ("", the unclassified colour) where there is none."""
-    told = _properties(feature).get("classification")
-    if isinstance(told, str):
-        return told, class_colour(told)
-    if not isinstance(told, dict):
+    stated = _properties(feature).get("classification")
+    if isinstance(stated, str):
+        return stated, class_colour(stated)
+    if not isinstance(stated, dict):
         return "", UNCLASSIFIED
-    names = told.get("names")
-    name = DERIVED.join(map(str, names)) if isinstance(names, list) else str(told.get("name") or "")
-    return name, _colour(told) or class_colour(name)
+    names = stated.get("names")
+    name = (
+        DERIVED.join(map(str, names)) if isinstance(names, list) else str(stated.get("name") or "")
+    )
+    return name, _colour(stated) or class_colour(name)
 
 
 def _colour(classification: dict[str, Any]) -> Colour | None:

@@ -11,10 +11,10 @@ from scipy.sparse import csr_matrix
 from napari_stem.errors import DatasetError
 from napari_stem.io import DAMAGE
 from napari_stem.spatial.dataset import DIAMETER_KEY, MPP_KEY, PITCH_KEY
-from napari_stem.spatial.gene_names import with_symbols
+from napari_stem.spatial.gene_sets import with_symbols
 from napari_stem.spatial.images import IMAGE_ENDINGS, image_facts
+from napari_stem.spatial.importing import NewSection
 from napari_stem.spatial.lattice import array_positions, fit_lattice
-from napari_stem.spatial.writing import NewSection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -39,14 +39,14 @@ def read_spots(
     """
     if isinstance(source, (str, Path)):
         xy_px, names, about = _from_file(Path(source))
-        told = str(source)
+        source_name = str(source)
     else:
-        told = "The table of spots"
-        xy_px, names, about = _from_table(source, told)
+        source_name = "The table of spots"
+        xy_px, names, about = _from_table(source, source_name)
     if not len(xy_px):
-        msg = f"{told} lists no spots."
+        msg = f"{source_name} lists no spots."
         raise SpotError(msg)
-    _require_on_slide(xy_px, size, told)
+    _require_on_slide(xy_px, size, source_name)
     pitch_px = pitch_um / np.array([mpp.x_um, mpp.y_um])
     col, row = np.floor(xy_px / pitch_px).T
     return Spots(

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_stem.progress import Progress
-    from napari_stem.spatial.importing import Outcome
-    from napari_stem.spatial.writing import NewSection
+    from napari_stem.spatial.importing import NewSection, Outcome
 
 BINS = "binned_outputs"
 DEFAULT_BIN_UM = 16

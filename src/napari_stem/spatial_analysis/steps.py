@@ -1,4 +1,7 @@
-"""The steps of each analysis, from a stored prediction to what is stored beside it."""
+"""What is analysed of a stored prediction, and in a process of its own, which can be ended at any moment.
+
+Some steps hold Python's lock for seconds, so a thread would freeze the window, and none can be asked to stop.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.errors import StemError
+from napari_stem.own_process import run_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Tell = Callable[[str, int, int], None]
+    from collections.abc import Callable, Sequence
 
 MOST_DRAWS = 8
 FOUND = "Domains found"  # what is told when they can be shown
@@ -55,10 +60,10 @@ def domains(path: str, resolution: str, tell: Tell) -> None:
         tell("Reading samples", 3, 4)
         draws = independent_draws(prediction, MOST_DRAWS)
 
-        def told(done: int, n: int) -> None:
+        def progress(done: int, n: int) -> None:
             tell(f"Domains of sample {done + 1} of {n}", 3 * n + done, 4 * n)
 
-        stability = stability_over(draws, found.labels, found.resolution, told)
+        stability = stability_over(draws, found.labels, found.resolution, progress)
         write_domains(replace(found, stability=stability), sidecar_path(prediction))
 
 
@@ -77,3 +82,35 @@ def morans(path: str, out: str, tell: Tell) -> None:
     table = morans_i(Prediction.open(Path(path)))
     if table is not None:
         table.to_csv(out)
+
+
+BROKE = "The spatial analysis broke down, perhaps for want of memory; napari's log says more."
+
+
+def run_in_subprocess(
+    arguments: Sequence[str],
+    is_stopped: Callable[[], bool],
+    progress: Callable[[str, int, int], None],
+) -> bool:
+    """Run ``python -m napari_stem.spatial_analysis ARGUMENTS`` and pass on what it tells.
+
+    Parameters
+    ----------
+    arguments
+        As `napari_stem.spatial_analysis.__main__` reads them.
+    is_stopped
+        Asked ten times a second; ends the process.
+    progress
+        Called with every line of progress: text, done, in all.
+
+    Returns
+    -------
+    Whether it came to its end; False where it was stopped.
+
+    Raises
+    ------
+    StemError
+        What it raised, in its own words.
+    """
+    module = "napari_stem.spatial_analysis"
+    return run_module(module, arguments, is_stopped, progress, BROKE) is not None

@@ -158,8 +158,8 @@ def _read(path: Path) -> Domains:
 def _unique(names: tuple[str, ...]) -> list[str]:
     """Names that a categorical column accepts: users may call two domains the same."""
     seen: dict[str, int] = {}
-    told = []
+    unique = []
     for name in names:
         seen[name] = seen.get(name, 0) + 1
-        told.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return told
+        unique.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return unique

@@ -98,30 +98,30 @@ class Checkpoints:
         """
         if self.folder is None:
             return
-        told = json.loads(json.dumps(about))
+        now = json.loads(json.dumps(about))
         path = self.folder / _ABOUT
         if resume and path.is_file():
-            self._require_same(path, told)
+            self._require_same(path, now)
             return
         try:
             if self.folder.exists():
                 shutil.rmtree(self.folder)
         except OSError as error:
             raise unwritable(self.folder, error) from error
-        write_file(path, json.dumps(told, indent=1))
+        write_file(path, json.dumps(now, indent=1))
 
-    def _require_same(self, path: Path, told: dict[str, Any]) -> None:
+    def _require_same(self, path: Path, now: dict[str, Any]) -> None:
         try:
             known = json.loads(path.read_text(encoding="utf-8"))
-            names = sorted(set(known) | set(told))
+            names = sorted(set(known) | set(now))
         except (OSError, ValueError, TypeError) as error:
             raise ModelError(
                 f"{path} cannot be read ({error}); start anew without --resume."
             ) from error
-        other = [name for name in names if known.get(name) != told.get(name)]
+        other = [name for name in names if known.get(name) != now.get(name)]
         if other:
             changes = "; ".join(
-                "the data" if name == "data" else f"{name} {known.get(name)}, now {told.get(name)}"
+                "the data" if name == "data" else f"{name} {known.get(name)}, now {now.get(name)}"
                 for name in other
             )
             raise ModelError(

@@ -1,30 +1,82 @@
-"""Train a denoiser, looking up from time to time to see how well it does on sections it has not seen."""
+"""Train a denoiser, drawing at times for sections it has not seen; Ctrl-C stops it between two steps."""
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from napari_stem.training.checkpoints import StageState
-from napari_stem.training.logs import Row
-from napari_stem.training.run import TrainingRun
-from napari_stem.training.stopping import TrainingStopped, deferred_interrupt
+from napari_stem.progress import silent
+from napari_stem.training.checkpoints import Checkpoints, StageState
+from napari_stem.training.logs import Logs, Row
+from napari_stem.training.team import Team
 from napari_stem.training.trainee import Trainee
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
+    from napari_stem.progress import Progress
     from napari_stem.training.batches import TrainingData
-    from napari_stem.training.fit_settings import FitSettings
+    from napari_stem.training.options import FitSettings
 
-    LookUp = Callable[[nn.Module], NDArray[np.float32]]
+    EvalCallback = Callable[[nn.Module], NDArray[np.float32]]
+
+
+class TrainingStopped(KeyboardInterrupt):
+    """Training was stopped by the user, and its state is kept in a checkpoint."""
+
+
+@contextmanager
+def deferred_interrupt() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C or SIGTERM (as schedulers send) into an event; the second breaks off."""
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main one only
+        yield stop
+        return
+    before = {
+        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """Shared by all denoisers of one training; as it stands, one process that keeps nothing.
+
+    Attributes
+    ----------
+    team
+        The processes that train together.
+    checkpoints, logs
+        Kept by the first of them.
+    tell
+        Told (what, done, in all); may raise to cancel.
+    """
+
+    team: Team = field(default_factory=Team)
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    logs: Logs = field(default_factory=Logs)
+    tell: Progress = silent
+
 
 _LOG_ROWS, _MOST_STEPS_A_ROW = 500, 50  # rows of one denoiser: about so many, or more
 _TELL_SECONDS = 0.5
@@ -41,7 +93,7 @@ class FittedDenoiser:
     steps
         Steps made.
     looks
-        Step -> what `look_up` returned; empty but in the first of several processes.
+        Step -> what `eval_callback` returned; empty but in the first of several processes.
     """
 
     network: nn.Module
@@ -52,7 +104,7 @@ class FittedDenoiser:
 def fit_denoiser(
     data: TrainingData,
     settings: FitSettings,
-    look_up: LookUp | None = None,
+    eval_callback: EvalCallback | None = None,
     run: TrainingRun | None = None,
     *,
     stage: str = "denoiser",
@@ -66,8 +118,8 @@ def fit_denoiser(
         What on.
     settings
         How.
-    look_up
-        Given the averaged network every ``look_up_every`` steps and at the end; returns draws to be kept.
+    eval_callback
+        Given the averaged network every ``eval_every`` steps and at the end; returns draws to be kept.
     run
         Who takes part, where checkpoints and logs go; goes on from the checkpoint of that stage.
     stage, what
@@ -81,7 +133,7 @@ def fit_denoiser(
     ModelError
         Not even one spot fits the memory.
     """
-    fit = _Fit(data, settings, look_up, run or TrainingRun(), stage, what)
+    fit = _Fit(data, settings, eval_callback, run or TrainingRun(), stage, what)
     fit.go()
     return FittedDenoiser(fit.trainee.averaged, fit.state.step, fit.state.looks)
 
@@ -93,13 +145,13 @@ class _Fit:
         self,
         data: TrainingData,
         settings: FitSettings,
-        look_up: LookUp | None,
+        eval_callback: EvalCallback | None,
         run: TrainingRun,
         stage: str,
         what: str,
     ) -> None:
         self._settings, self._run, self._stage, self._what = settings, run, stage, what
-        self._look_up = look_up if run.team.is_first else None
+        self._eval_callback = eval_callback if run.team.is_first else None
         self.state: StageState = run.team.share(lambda: run.checkpoints.load(stage))
         self.trainee = Trainee(data, settings, run.team)
         if self.state.tensors:
@@ -137,10 +189,12 @@ class _Fit:
         return flags
 
     def _look(self, *, is_last: bool) -> None:
-        step, every = self.state.step, self._settings.look_up_every
-        if self._look_up is not None and (is_last or step % every == 0):
+        step, every = self.state.step, self._settings.eval_every
+        if self._eval_callback is not None and (is_last or step % every == 0):
             # In one order of memory, as a checkpoint gives it back: sums over it depend on that order.
-            self.state.looks[step] = np.ascontiguousarray(self._look_up(self.trainee.averaged))
+            self.state.looks[step] = np.ascontiguousarray(
+                self._eval_callback(self.trainee.averaged)
+            )
             self.state.seconds = time.monotonic() - self._begin
         if is_last or time.monotonic() - self._told >= _TELL_SECONDS:
             self._tell()

@@ -26,9 +26,9 @@ from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.dataset import MPP_KEY, Dataset
 from napari_stem.spatial.panels import parse_panel
 from napari_stem.training import checkpoints
+from napari_stem.training.denoiser_fit import TrainingRun
 from napari_stem.training.logs import Logs
 from napari_stem.training.options import TrainingOptions
-from napari_stem.training.run import TrainingRun
 from napari_stem.training.sections import load_sections, require_turned
 from napari_stem.training.team import Team
 
@@ -199,9 +199,9 @@ def fit_sections(
     team.share(lambda: run.checkpoints.begin(about, resume=options.resume))
     config = _config(sections, panel, options, name, encoder_version)
     if config.objective == "edm":
-        from napari_stem.training.edm_fit import prepare_edm as prepare
+        from napari_stem.training.recipe import prepare_edm as prepare
     else:
-        from napari_stem.training.published_fit import prepare_published as prepare
+        from napari_stem.training.recipe import prepare_published as prepare
     from napari_stem.training.recipe import fit_recipe
 
     return fit_recipe(sections, config, options, prepare, run)

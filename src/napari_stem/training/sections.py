@@ -12,7 +12,7 @@ from napari_stem.encoders.precomputed_fit import EmbeddingFolder
 from napari_stem.errors import DatasetError
 from napari_stem.slide import open_slide
 from napari_stem.spatial.normalise import in_unit
-from napari_stem.training.fit_settings import STRIPS
+from napari_stem.training.options import STRIPS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

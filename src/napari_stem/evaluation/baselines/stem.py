@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_stem.evaluation.rivals.base import Forecast
+from napari_stem.evaluation.baselines.base import Forecast
 from napari_stem.metrics import quantiles
 from napari_stem.settings import SamplingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_stem.evaluation.rivals.base import Fitted, Task
+    from napari_stem.evaluation.baselines.base import Fitted, Task
     from napari_stem.training.sections import SectionArrays
 
 OURS = SamplingSettings(n_draws=64, n_steps=16)
@@ -53,7 +53,7 @@ class DiffusionModel:
     Attributes
     ----------
     name, about, seeded
-        See `napari_stem.evaluation.rivals.base.Predictor`.
+        See `napari_stem.evaluation.baselines.base.Predictor`.
     objective
         ``edm`` (ours) or ``published``.
     sampling

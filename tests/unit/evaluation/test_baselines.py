@@ -1,4 +1,4 @@
-"""Rivals: HEST-bench's probe to the third digit, the others where the answer is known."""
+"""Baselines: HEST-bench's probe to the third digit, the others where the answer is known."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from napari_stem.errors import ModelError
-from napari_stem.evaluation.rivals import NAMES, predictors
-from napari_stem.evaluation.rivals.base import Task
-from napari_stem.evaluation.rivals.linear import HestProbe, LinearMean, fit_probe
-from napari_stem.evaluation.rivals.neighbours import Neighbours, best_k
-from napari_stem.evaluation.rivals.stem import Denoising
+from napari_stem.evaluation.baselines import NAMES, predictors
+from napari_stem.evaluation.baselines.base import Task
+from napari_stem.evaluation.baselines.linear import HestProbe, LinearMean, fit_probe
+from napari_stem.evaluation.baselines.neighbours import Neighbours, best_k
+from napari_stem.evaluation.baselines.stem import Denoising
 from napari_stem.metrics import mse, pcc
 
 GOLDEN = Path(__file__).parents[2] / "data" / "hest" / "probe.npz"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_stem.errors import ModelError
-from napari_stem.evaluation.rivals.linear import HestProbe, LinearMean
-from napari_stem.evaluation.rivals.neighbours import Neighbours
-from napari_stem.evaluation.rivals.stem import QUICK_STEPS, Denoising, ours, published
+from napari_stem.evaluation.baselines.linear import HestProbe, LinearMean
+from napari_stem.evaluation.baselines.neighbours import Neighbours
+from napari_stem.evaluation.baselines.stem import QUICK_STEPS, Denoising, ours, published
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_stem.evaluation.rivals.base import Predictor
+    from napari_stem.evaluation.baselines.base import Predictor
 
 NAMES = ("ours", "published", "ridge", "hest-ridge", "hest-ridge-centred", "knn")
 

@@ -1,4 +1,4 @@
-"""Linear rivals: the ridge mean of our own models, and HEST-bench's probe."""
+"""Linear baselines: the ridge mean of our own models, and HEST-bench's probe."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.evaluation.rivals.base import Forecast, stacked
+from napari_stem.evaluation.baselines.base import Forecast, stacked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from napari_stem.evaluation.rivals.base import Fitted, Task
+    from napari_stem.evaluation.baselines.base import Fitted, Task
     from napari_stem.training.sections import SectionArrays
 
 N_COMPONENTS = 256  # HEST-bench's

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.evaluation.rivals.base import Forecast, stacked
+from napari_stem.evaluation.baselines.base import Forecast, stacked
 from napari_stem.metrics import quantiles
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_stem.evaluation.rivals.base import Fitted, Task
+    from napari_stem.evaluation.baselines.base import Fitted, Task
     from napari_stem.training.sections import SectionArrays
 
 CHOICES_OF_K = (5, 10, 20, 40, 80)
