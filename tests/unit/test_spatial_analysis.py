@@ -16,11 +16,7 @@ from napari_stem.results import Prediction
 from napari_stem.spatial_analysis import morans_i, neighbour_graph
 from napari_stem.spatial_analysis.autocorrelation import morans_of
 from napari_stem.spatial_analysis.domains import Stability, find_domains, leiden, stability_over
-from napari_stem.spatial_analysis.reading import (
-    independent_draws,
-    n_kept_draws,
-    predicted_means,
-)
+from napari_stem.spatial_analysis.reading import independent_draws, predicted_means
 from napari_stem.spatial_analysis.relations import relate
 from napari_stem.spatial_analysis.steps import run_in_subprocess
 from napari_stem.spatial_analysis.store import (
@@ -157,7 +153,7 @@ def test_only_finished_spots_are_read(prediction):
 
 
 def test_draws_that_mirror_others_are_left_out(prediction):
-    assert n_kept_draws(prediction) == 6
+    assert prediction.n_kept_draws == 6
     draws = independent_draws(prediction, 8)
     np.testing.assert_array_equal(draws, prediction.to_anndata().obsm["draws"][:, :, ::2])
     assert independent_draws(prediction, 2).shape[2] == 2

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     Index = NDArray[np.int64]
 
 GENES_PER_STEP = 512  # between two looks at whether to stop
-SPOTS_PER_READ = 4096
-_ODD_STORE = (OSError, LookupError, ValueError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -228,11 +226,7 @@ def _agreement(
     is_stopped: Callable[[], bool],
 ) -> tuple[NDArray[np.float64], ...] | None:
     """Correlation, coverage and mean difference of every gene; None where it was stopped."""
-    columns = {gene: i for i, gene in enumerate(prediction.genes)}
-    mean, low, high = (
-        _stored(prediction, field, rows, np.array([columns[gene] for gene in genes]))
-        for field in ("mean", "q05", "q95")
-    )
+    mean, low, high = (prediction.rows(rows, field, genes) for field in ("mean", "q05", "q95"))
     figures = np.full((3, len(genes)), np.nan)
     for start in range(0, len(genes), GENES_PER_STEP):
         if is_stopped():
@@ -244,26 +238,6 @@ def _agreement(
         figures[1, some] = held.mean(axis=0)
         figures[2, some] = (predicted - truth).mean(axis=0)
     return figures[0], figures[1], figures[2]
-
-
-def _stored(prediction: Prediction, field: str, rows: Index, columns: Index) -> NDArray[np.float32]:
-    """(rows, columns) float32 of one field; never the draws, which may be a hundred times as many."""
-    import zarr
-
-    try:
-        group = zarr.open_group(prediction.path, mode="r", use_consolidated=False)
-        stored = group["X"] if field == "mean" else group["layers"][field]
-        found = np.empty((len(rows), len(columns)), dtype=np.float32)
-        for start in range(0, stored.shape[0], SPOTS_PER_READ):
-            here = np.flatnonzero((rows >= start) & (rows < start + SPOTS_PER_READ))
-            if len(here):
-                block = np.asarray(stored[start : start + SPOTS_PER_READ])
-                found[here] = block[rows[here] - start][:, columns]
-    except _ODD_STORE as error:
-        raise PredictionError(
-            f"{prediction.path} is gone or damaged; run the prediction again."
-        ) from error
-    return found
 
 
 def _measured_spots(truth: anndata.AnnData, predicted: Spots, rows: Index, mpp: Mpp) -> Spots:

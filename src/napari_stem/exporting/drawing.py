@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from napari_stem.exporting.backdrop import WindowUm
     from napari_stem.exporting.selection import Selection
-    from napari_stem.geometry import Spots
+    from napari_stem.geometry import Mpp, Spots
 
 
 @dataclass(frozen=True)
@@ -94,14 +94,26 @@ def draw_tissue(axes: Any, image: NDArray[np.uint8], where: WindowUm) -> None:
     axes.imshow(image, extent=extent, interpolation="bilinear")
 
 
+def frame(axes: Any, window: WindowUm) -> None:
+    """Show exactly a window, without ticks."""
+    axes.set(
+        xlim=(window.left_um, window.right_um),
+        ylim=(window.bottom_um, window.top_um),
+        xticks=[],
+        yticks=[],
+        aspect="auto",  # the page gives both sides the same scale
+    )
+
+
 def draw_map(
     axes: Any,
-    selection: Selection,
+    spots: Spots,
+    mpp: Mpp,
     values: NDArray[np.float32],
     colours: str,
     limits: tuple[float, float],
 ) -> Any:
-    """Draw every spot in the colour of its value, the tissue shining through.
+    """Draw every spot, on axes in um, in the colour of its value, the tissue shining through.
 
     Returns
     -------
@@ -110,7 +122,7 @@ def draw_map(
     from matplotlib.collections import PolyCollection
 
     shapes = PolyCollection(
-        _corners(selection), array=values, cmap=colours, alpha=MAP_OPACITY, edgecolors="none"
+        _corners(spots, mpp), array=values, cmap=colours, alpha=MAP_OPACITY, edgecolors="none"
     )
     shapes.set_clim(*limits)
     shapes.set_rasterized(len(values) > RASTER_ABOVE_SPOTS)
@@ -124,7 +136,7 @@ def draw_unlike(axes: Any, selection: Selection) -> None:
     if not selection.ood.any():
         return
     shapes = PolyCollection(
-        _corners(selection)[selection.ood],
+        _corners(selection.spots, selection.mpp)[selection.ood],
         facecolors="none",
         edgecolors="white",
         linewidths=0.0,
@@ -136,7 +148,9 @@ def draw_unlike(axes: Any, selection: Selection) -> None:
 
 def draw_coverage(axes: Any, selection: Selection) -> None:
     """Outline the area that is predicted."""
-    area = shapely.union_all(shapely.polygons(_corners(selection)), grid_size=SEAM_UM)
+    area = shapely.union_all(
+        shapely.polygons(_corners(selection.spots, selection.mpp)), grid_size=SEAM_UM
+    )
     _draw_rings(axes, area, (1.0, 1.0), COVERAGE_COLOUR, 1.2)
 
 
@@ -173,23 +187,13 @@ def _draw_rings(
     axes.add_collection(LineCollection(lines, colors=colour, linewidths=width), autolim=False)
 
 
-def draw_scale_bar(axes: Any, um_per_unit: float = 1.0, font_size: float = 7.0) -> None:
-    """Draw a bar of a round length with its length, bottom left.
-
-    Parameters
-    ----------
-    axes
-        With its limits set; along x one unit is ``um_per_unit`` um.
-    um_per_unit
-        1 where axes are in um; the pixel size where they are in px.
-    font_size
-        In points.
-    """
+def draw_scale_bar(axes: Any, font_size: float = 7.0) -> None:
+    """Draw a bar of a round length with its length, bottom left of axes in um whose limits are set."""
     from matplotlib_scalebar.scalebar import ScaleBar
 
     axes.add_artist(
         ScaleBar(
-            um_per_unit,
+            1.0,
             "um",
             length_fraction=BAR_OF_WIDTH,
             location="lower left",
@@ -203,8 +207,7 @@ def draw_scale_bar(axes: Any, um_per_unit: float = 1.0, font_size: float = 7.0) 
     )
 
 
-def _corners(selection: Selection) -> Any:
-    """(n, corners, 2) outlines of the finished spots, in um."""
-    spots, mpp = selection.spots, selection.mpp
+def _corners(spots: Spots, mpp: Mpp) -> Any:
+    """(n, corners, 2) outlines of spots, in um."""
     centres = np.column_stack([spots.x_px * mpp.x_um, spots.y_px * mpp.y_um])
     return centres[:, None] + outlines_um(spots)

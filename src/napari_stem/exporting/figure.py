@@ -16,6 +16,7 @@ from napari_stem.exporting.drawing import (
     draw_scale_bar,
     draw_tissue,
     draw_unlike,
+    frame,
 )
 from napari_stem.exporting.selection import NOTICE, Selection
 from napari_stem.io import written_whole
@@ -303,7 +304,12 @@ def _panel(
     draw_tissue(axes, *tissue)
     values = selection.values(gene, field)
     drawn = draw_map(
-        axes, selection, values, colours, (Limits() if field == "sd" else limits).of(values)
+        axes,
+        selection.spots,
+        selection.mpp,
+        values,
+        colours,
+        (Limits() if field == "sd" else limits).of(values),
     )
     draw_unlike(axes, selection)
     draw_regions(axes, selection)
@@ -319,17 +325,6 @@ def _panel(
     legend = figure.colorbar(drawn, cax=beside, extend=pointed)  # points: values beyond the limits
     legend.set_label(f"{gene} {title}\n{selection.prediction.unit}", fontsize=6.5, parse_math=False)
     legend.ax.tick_params(labelsize=6.5)
-
-
-def frame(axes: Any, window: WindowUm) -> None:
-    """Show exactly a window, without ticks."""
-    axes.set(
-        xlim=(window.left_um, window.right_um),
-        ylim=(window.bottom_um, window.top_um),
-        xticks=[],
-        yticks=[],
-        aspect="auto",  # the layout gives both sides the same scale
-    )
 
 
 def _words(figure: Any, layout: Layout, selection: Selection, window: WindowUm) -> None:

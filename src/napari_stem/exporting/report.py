@@ -17,8 +17,9 @@ from napari_stem.exporting.drawing import (
     draw_regions,
     draw_scale_bar,
     draw_tissue,
+    frame,
 )
-from napari_stem.exporting.figure import SMALL_PANEL_MM, drawn, frame
+from napari_stem.exporting.figure import SMALL_PANEL_MM, drawn
 from napari_stem.exporting.selection import NOTICE
 from napari_stem.exporting.summary import gene_summaries, model_card, region_summaries
 from napari_stem.io import written_whole

@@ -292,15 +292,22 @@ class Prediction:
         """
         return self._stored.values(gene, field)
 
-    def rows(self, spots: NDArray[np.int64], field: Field = "mean") -> NDArray[np.float32]:
-        """Read all genes of some spots from disk: (k, genes) float32, NaN where not done.
+    def rows(
+        self,
+        spots: NDArray[np.int64],
+        field: Field = "mean",
+        genes: Sequence[str] | None = None,
+    ) -> NDArray[np.float32]:
+        """Read some spots from disk, of all genes or some: (k, genes) float32, NaN where not done.
 
         Raises
         ------
         PredictionError
             The values are damaged.
+        UnknownGeneError
+            The prediction has no such gene.
         """
-        return self._stored.rows(spots, field)
+        return self._stored.rows(spots, field, genes)
 
     @property
     def n_kept_draws(self) -> int:
@@ -308,7 +315,10 @@ class Prediction:
         return self._stored.n_kept_draws
 
     def draws(
-        self, spots: NDArray[np.int64] | slice, genes: Sequence[str] | None = None
+        self,
+        spots: NDArray[np.int64] | slice,
+        genes: Sequence[str] | None = None,
+        which: slice = slice(None),
     ) -> NDArray[np.float16]:
         """Read draws from disk, of some spots and genes only.
 
@@ -318,6 +328,8 @@ class Prediction:
             (k,) which spots, or a slice of them.
         genes
             Which genes; None for all.
+        which
+            Which of the draws.
 
         Returns
         -------
@@ -330,7 +342,7 @@ class Prediction:
         UnknownGeneError
             The prediction has no such gene.
         """
-        return self._stored.draws(spots, genes)
+        return self._stored.draws(spots, genes, which)
 
     @property
     def unit(self) -> str:

@@ -122,10 +122,13 @@ class StoredValues:
             for held, block in list(self._live.items()):
                 block[:, rows] = fields[held.field][:, held.start : held.stop].T
 
-    def rows(self, spots: NDArray[np.int64], field: Field) -> NDArray[np.float32]:
+    def rows(
+        self, spots: NDArray[np.int64], field: Field, genes: Sequence[str] | None
+    ) -> NDArray[np.float32]:
         """(k, genes) float32 of some spots; see `Prediction.rows`."""
+        columns = slice(None) if genes is None else self._columns(genes)
         try:
-            return np.asarray(self._stored(field).oindex[spots], np.float32)
+            return np.asarray(self._stored(field).oindex[spots, columns], np.float32)
         except DAMAGE as error:
             raise damaged(self._path, error) from error
 
@@ -136,7 +139,7 @@ class StoredValues:
         return 0 if stored is None else int(stored.shape[2])
 
     def draws(
-        self, spots: NDArray[np.int64] | slice, genes: Sequence[str] | None
+        self, spots: NDArray[np.int64] | slice, genes: Sequence[str] | None, which: slice
     ) -> NDArray[np.float16]:
         """(k, genes, draws) float16; see `Prediction.draws`."""
         if not self.n_kept_draws:
@@ -145,7 +148,9 @@ class StoredValues:
             )
         columns = slice(None) if genes is None else self._columns(genes)
         try:
-            return np.asarray(self._group["obsm"]["draws"].oindex[spots, columns], np.float16)
+            return np.asarray(
+                self._group["obsm"]["draws"].oindex[spots, columns, which], np.float16
+            )
         except DAMAGE as error:
             raise damaged(self._path, error) from error
 

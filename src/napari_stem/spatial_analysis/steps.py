@@ -35,11 +35,7 @@ def domains(path: str, resolution: str, tell: Tell) -> None:
     from napari_stem.geometry import Mpp
     from napari_stem.results import Prediction
     from napari_stem.spatial_analysis.domains import find_domains, stability_over
-    from napari_stem.spatial_analysis.reading import (
-        independent_draws,
-        n_kept_draws,
-        predicted_means,
-    )
+    from napari_stem.spatial_analysis.reading import independent_draws, predicted_means
     from napari_stem.spatial_analysis.relations import relate
     from napari_stem.spatial_analysis.store import sidecar_path, write_domains
 
@@ -56,7 +52,7 @@ def domains(path: str, resolution: str, tell: Tell) -> None:
     mpp = Mpp(*(float(um) for um in prediction.provenance["mpp"]))
     found = replace(found, relations=relate(spots, found.labels, mpp))
     write_domains(found, sidecar_path(prediction))
-    if n_kept_draws(prediction) > 2:
+    if prediction.n_kept_draws > 2:
         tell("Reading samples", 3, 4)
         draws = independent_draws(prediction, MOST_DRAWS)
 
