@@ -177,6 +177,8 @@ def in_clear_words(asked: Asked) -> Iterator[None]:
             f"{asked.subject} is not {'there' if asked.uploading else 'on this machine'}, and HF_HUB_OFFLINE "
             f"forbids {'uploads' if asked.uploading else 'downloads'}; unset it{way_out}"
         ) from error
+    except errors.LocalTokenNotFoundError as error:
+        raise asked.error(_unknown(asked)) from error
     except errors.LocalEntryNotFoundError as error:
         raise asked.error(unreachable) from error
     except errors.HFValidationError as error:
@@ -194,6 +196,13 @@ def _trouble(asked: Asked, error: Any) -> str | None:
     if isinstance(error, PermissionError | FileExistsError | NotADirectoryError):
         return f"{asked.subject} cannot be written ({error.strerror}: {error.filename}); {asked.elsewhere}."
     return None
+
+
+def _unknown(asked: Asked) -> str:
+    return (
+        f"Hugging Face does not know you (no token, or an expired one), and {asked.what} asks "
+        f"who you are: accept its terms on {asked.page}, then log in with {LOGIN}."
+    )
 
 
 def _refusal(asked: Asked, error: Any) -> str:
@@ -224,10 +233,7 @@ def _refusal(asked: Asked, error: Any) -> str:
             f"check the name, then log in with {LOGIN}."
         )
     if status == 401:
-        return (
-            f"Hugging Face does not know you (no token, or an expired one), and {asked.what} asks "
-            f"who you are: accept its terms on {asked.page}, then log in with {LOGIN}."
-        )
+        return _unknown(asked)
     if isinstance(error, RepositoryNotFoundError):
         return f"{asked.page} does not exist any more, or is hidden from your account."
     return f"Hugging Face answers {status} for {asked.what}; try again later."

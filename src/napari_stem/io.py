@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -138,9 +139,7 @@ def require_writable(path: Path) -> None:
     OutputError
         It cannot.
     """
-    ancestor = path.absolute().parent
-    while not ancestor.exists() and ancestor != ancestor.parent:
-        ancestor = ancestor.parent
+    ancestor = existing_folder(path.absolute().parent)
     try:
         with tempfile.TemporaryFile(dir=ancestor):
             pass
@@ -197,3 +196,22 @@ def require_model_room(folder: Path, *, overwrite: bool, resume: bool = False) -
         raise OutputError(msg)
     msg = f"{folder} holds an unfinished training; go on with 'train --resume', or add --overwrite."
     raise OutputError(msg)
+
+
+def existing_folder(place: Path) -> Path:
+    """Return the place itself, or where its parents begin."""
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return place
+
+
+def free_bytes(place: Path) -> tuple[int, Path]:
+    """Room for what is to be made at a place, and the folder that is there already."""
+    folder = existing_folder(place.absolute())
+    return shutil.disk_usage(folder).free, folder
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -30,11 +30,11 @@ from napari_stem.cli.terminal import (
     progress_bars,
     say,
     say_json,
-    stop_on_interrupt,
     tell,
 )
 from napari_stem.errors import OutputError
 from napari_stem.io import require_free, require_writable
+from napari_stem.progress import stop_on_signals
 from napari_stem.settings import MAX_STEPS, SamplerName, SamplingSettings
 
 if TYPE_CHECKING:
@@ -262,7 +262,7 @@ def run_job(
     def show(step: PredictionProgress) -> None:
         bars.show(title, step.work_done, step.n_spots, step.seconds_left)
 
-    with stop_on_interrupt() as stop:
+    with stop_on_signals() as stop:
         prediction = job.run(path, resume=resume, stop=stop.is_set, watch=show)
     n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
     if n_done == 0 and n_spots:

@@ -7,9 +7,7 @@ import logging
 import os
 import platform
 import shlex
-import signal
 import sys
-import threading
 import time
 import traceback
 import warnings
@@ -269,23 +267,3 @@ def progress_bars() -> Iterator[ProgressBars]:
         except BaseException:
             bars.live.transient = True
             raise
-
-
-@contextmanager
-def stop_on_interrupt() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into an event, so that work ends where it can go on; a second one breaks off."""
-    stop = threading.Event()
-
-    def on_signal(_number: int, _frame: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    if threading.current_thread() is not threading.main_thread():  # signals reach the main one only
-        yield stop
-        return
-    before = signal.signal(signal.SIGINT, on_signal)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -30,6 +30,7 @@ from napari_stem.encoders.precomputed_places import (
     placed,
 )
 from napari_stem.errors import EncoderError
+from napari_stem.spatial.lattice import stated_diameter_px
 from napari_stem.spatial.lazyslide import TABLES, LazySlideStore
 
 if TYPE_CHECKING:
@@ -243,7 +244,7 @@ def _read_anndata(path: Path) -> RawEmbeddings:
     spec, slide = table.uns.get("tile_spec"), table.uns.get("slide_properties", {})
     if spec is None:
         return described_by(
-            replace(found, centred=True, side_px=_diameter_px(table.uns)), table.uns
+            replace(found, centred=True, side_px=stated_diameter_px(table.uns)), table.uns
         )
     shape = slide.get("shape")
     return replace(
@@ -253,14 +254,6 @@ def _read_anndata(path: Path) -> RawEmbeddings:
         magnification=number(slide.get("magnification")),
         size_px=None if shape is None else (float(shape[1]), float(shape[0])),
     )
-
-
-def _diameter_px(uns: Mapping[str, Any]) -> float | None:
-    for library in uns.get("spatial", {}).values():
-        diameter = library.get("scalefactors", {}).get("spot_diameter_fullres")
-        if diameter is not None:
-            return number(diameter)
-    return None
 
 
 def _read_torch(path: Path) -> RawEmbeddings:

@@ -12,9 +12,8 @@ import numpy as np
 
 from napari_stem.errors import DatasetError, PredictionError
 from napari_stem.evaluation.comparison import MatchedBy, pair_spots
-from napari_stem.geometry import Spots
 from napari_stem.metrics import pcc
-from napari_stem.spatial.lattice import array_positions, nearest_distance_px
+from napari_stem.spatial.lattice import nearest_distance_px, spots_at, stated_diameter_px
 from napari_stem.spatial.normalise import normalised
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import Mpp
+    from napari_stem.geometry import Mpp, Spots
     from napari_stem.results import Prediction
 
     Index = NDArray[np.int64]
@@ -246,27 +245,12 @@ def _measured_spots(truth: anndata.AnnData, predicted: Spots, rows: Index, mpp: 
         return predicted.take(rows)
     xy_px = np.asarray(truth.obsm["spatial"], dtype=np.float64)
     apart_px = nearest_distance_px(xy_px)
-    pitch_um = predicted.pitch_um if not apart_px else apart_px * mpp.x_um
-    nodes = array_positions(truth.obs)
-    if nodes is None:
-        steps = np.rint((xy_px - xy_px.min(axis=0)) * mpp.x_um / pitch_um).astype(np.int64)
-        nodes = steps[:, 1], steps[:, 0]
-    return Spots(
-        x_px=xy_px[:, 0],
-        y_px=xy_px[:, 1],
-        array_row=nodes[0],
-        array_col=nodes[1],
-        pitch_um=pitch_um,
-        diameter_um=_diameter_px(truth, predicted.diameter_um / mpp.x_um) * mpp.x_um,
-        names=tuple(str(name) for name in truth.obs_names),
+    diameter_px = stated_diameter_px(truth.uns)
+    return spots_at(
+        xy_px,
+        truth.obs_names,
+        mpp,
+        pitch_um=predicted.pitch_um if not apart_px else apart_px * mpp.x_um,
+        diameter_um=predicted.diameter_um if diameter_px is None else diameter_px * mpp.x_um,
+        obs=truth.obs,
     )
-
-
-def _diameter_px(truth: anndata.AnnData, otherwise_px: float) -> float:
-    for library in truth.uns.get("spatial", {}).values():
-        if not isinstance(library, dict):  # spatialdata keeps a flag beside the libraries
-            continue
-        stated = library.get("scalefactors", {}).get("spot_diameter_fullres")
-        if stated is not None:
-            return float(stated)
-    return otherwise_px

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from dataclasses import asdict, replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import ModelError, StemError
+from napari_stem.io import sha256
 from napari_stem.model.card import card_text, limits_of, warnings_of
 from napari_stem.model.config import (
     CARD_FILE,
@@ -192,7 +192,7 @@ class Model:
             write_weights(
                 folder / WEIGHTS_FILE, self.config, self.head, self.spread_factor, self.network
             )
-            config = replace(self.config, weights_sha256=_sha256(folder / WEIGHTS_FILE))
+            config = replace(self.config, weights_sha256=sha256(folder / WEIGHTS_FILE))
             text = json.dumps(asdict(config), indent=1)
             (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
             (folder / CARD_FILE).write_text(card, encoding="utf-8")
@@ -240,7 +240,7 @@ def require_same_weights(folder: Path, config: ModelConfig) -> None:
     """
     path = folder / WEIGHTS_FILE
     try:
-        digest = _sha256(path)
+        digest = sha256(path)
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror or error}).") from error
     if digest != config.weights_sha256:
@@ -248,11 +248,6 @@ def require_same_weights(folder: Path, config: ModelConfig) -> None:
             f"{path} is not the file that {CONFIG_FILE} describes: its SHA-256 is {digest}, and there stands "
             f"{config.weights_sha256 or 'none'}; copy or download the whole model again."
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _assemble(config: ModelConfig, weights: Path) -> Model:

@@ -6,13 +6,13 @@ Everything about the network but the number of attention heads can be read off t
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_stem.encoders.tensor_files import read_tensors
 from napari_stem.errors import ModelError
+from napari_stem.io import sha256
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -206,7 +206,7 @@ def model_of(checkpoint: Checkpoint, provided: Provided) -> Model:
 
 
 def _notes(checkpoint: Checkpoint, provided: Provided) -> list[str]:
-    digest = hashlib.sha256(checkpoint.path.read_bytes()).hexdigest()
+    digest = sha256(checkpoint.path)
     sides = " and ".join(f"{side:g}" for side in provided.fields_of_view_um)
     return [
         f"Converted from {checkpoint.path.name} ({checkpoint.taken}; SHA-256 {digest})",

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_stem.errors import SpotError
 from napari_stem.geometry import Spots
+from napari_stem.spatial.lattice import stated_diameter_px
 
 if TYPE_CHECKING:
     import anndata
@@ -125,10 +126,8 @@ def _about(table: anndata.AnnData) -> dict[str, Any]:
     about: dict[str, Any] = {}
     if {"array_row", "array_col"} <= set(table.obs.columns):
         about = {name: table.obs[name].to_numpy() for name in ("array_row", "array_col")}
-    for library in table.uns.get("spatial", {}).values():
-        diameter_px = library.get("scalefactors", {}).get("spot_diameter_fullres")
-        if diameter_px is not None and float(diameter_px) > 0:
-            about["diameter_px"] = float(diameter_px)
+    if (diameter_px := stated_diameter_px(table.uns)) is not None:
+        about["diameter_px"] = diameter_px
     return about
 
 

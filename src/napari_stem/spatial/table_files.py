@@ -59,7 +59,7 @@ def read_table(path: Path) -> anndata.AnnData:
     """
     import anndata
 
-    with _told(path), repeats_allowed():
+    with _damage_named(path), repeats_allowed():
         table = anndata.read_h5ad(path)
         matrix = table.X if issparse(table.X) else np.asarray(table.X)
         table.X = csr_matrix(matrix, dtype=np.float32)
@@ -164,12 +164,12 @@ def repeats_allowed() -> Iterator[None]:
 def _opened(path: Path) -> Iterator[Any]:
     import h5py
 
-    with _told(path), h5py.File(path, "r") as file:
+    with _damage_named(path), h5py.File(path, "r") as file:
         yield file
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _damage_named(path: Path) -> Iterator[None]:
     """Turn whatever reading raises into one sentence."""
     if not path.is_file():
         raise DatasetError(f"There is no table {path}; import the section again.")

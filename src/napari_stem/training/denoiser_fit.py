@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from napari_stem.progress import silent
+from napari_stem.progress import silent, stop_on_signals
 from napari_stem.training.checkpoints import Checkpoints, StageState
 from napari_stem.training.logs import Logs, Row
 from napari_stem.training.team import Team
 from napari_stem.training.trainee import Trainee
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
     from torch import Tensor, nn
@@ -33,29 +31,6 @@ if TYPE_CHECKING:
 
 class TrainingStopped(KeyboardInterrupt):
     """Training was stopped by the user, and its state is kept in a checkpoint."""
-
-
-@contextmanager
-def deferred_interrupt() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C or SIGTERM (as schedulers send) into an event; the second breaks off."""
-    stop = threading.Event()
-
-    def on_signal(_number: int, _frame: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    if threading.current_thread() is not threading.main_thread():  # signals reach the main one only
-        yield stop
-        return
-    before = {
-        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)
@@ -167,7 +142,7 @@ class _Fit:
             return
         logs = self._run.logs
         with (
-            deferred_interrupt() as interrupt,
+            stop_on_signals(signal.SIGINT, signal.SIGTERM) as interrupt,
             logs.open(self._stage, self.state.step) as write,
         ):
             meter = _Meter(write, self._settings, self.state.step)
