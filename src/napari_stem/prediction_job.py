@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.caches import CACHES
-from napari_stem.empty_prediction import may_keep_draws, provenance_of
 from napari_stem.errors import OutputError
 from napari_stem.model import DEFAULT_MODEL, load_model
 from napari_stem.model.sampling import torch_device
@@ -23,6 +22,7 @@ from napari_stem.model.serving import require_fit_of, require_species, tissue_wa
 from napari_stem.predict import choose_spots, predict
 from napari_stem.progress import shown
 from napari_stem.results import Prediction
+from napari_stem.results.empty import may_keep_draws, provenance_of
 from napari_stem.settings import SamplingSettings
 from napari_stem.slide import Slide, open_slide
 from napari_stem.slide.scale_check import scale_record

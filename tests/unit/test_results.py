@@ -14,11 +14,11 @@ import anndata
 import numpy as np
 import pytest
 
-from napari_stem.empty_prediction import LIKE, UNLIKE, chunk_shape
 from napari_stem.errors import OutputError, PredictionError, UnknownGeneError
 from napari_stem.geometry import Mpp, SizePx, lattice
 from napari_stem.model.bundle import load_folder
 from napari_stem.results import FIELDS, PROVENANCE_KEY, Prediction, stored
+from napari_stem.results.empty import LIKE, UNLIKE, chunk_shape
 from napari_stem.settings import SamplingSettings
 from napari_stem.slide import open_slide
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from napari_stem.cli.terminal import ProgressBars
-    from napari_stem.evaluation.benchmark import Benchmark
+    from napari_stem.evaluation.benchmark import Benchmark, BenchmarkOptions
     from napari_stem.evaluation.runs import Run
 
 ProtocolName = Literal["published", "loso", "hest-bench", "hmhvg200-5split", "msi"]
@@ -99,12 +99,10 @@ def benchmark(
     if labels is not None:
         results = run_msi(dataset, labels, out, seeds=_numbers(seeds), overwrite=overwrite)
     else:
-        results = run_benchmark(
-            protocol,
-            dataset,
-            out,
-            overwrite=overwrite,
-            show_genes=listed(show_genes),
+        from napari_stem.evaluation.benchmark import BenchmarkOptions
+        from napari_stem.model.sampling import torch_device
+
+        options = BenchmarkOptions(
             predictors=listed(predictors),
             encoder=encoder,
             genes=genes,
@@ -116,7 +114,10 @@ def benchmark(
             steps=steps,
             size=size,
             published_steps=published_steps,
-            device=device,
+            device=torch_device(device),
+        )
+        results = run_benchmark(
+            protocol, dataset, out, options, overwrite=overwrite, show_genes=listed(show_genes)
         )
     if as_json:
         say_json(results)
@@ -194,10 +195,10 @@ def run_benchmark(
     protocol: str,
     folder: Path,
     out: Path,
+    options: BenchmarkOptions,
     *,
     overwrite: bool = False,
     show_genes: Sequence[str] = (),
-    **options: Any,
 ) -> dict[str, Any]:
     """Run a protocol, or go on with it.
 
@@ -205,14 +206,12 @@ def run_benchmark(
     ----------
     protocol
         Key of `napari_stem.evaluation.protocols.PROTOCOLS`.
-    folder, out
-        Data set, and folder of the results.
+    folder, out, options
+        Data set, folder of the results, and what is asked for.
     overwrite
         Whether results of other settings that are there may be replaced.
     show_genes
         Those whose maps are drawn; none: the most reliable on training sections.
-    options
-        Fields of `napari_stem.evaluation.benchmark.BenchmarkOptions`.
 
     Returns
     -------
@@ -228,21 +227,18 @@ def run_benchmark(
     require_writable(out / "results.json")
     _require_results_folder(out)
     from napari_stem.encoders.registry import load_encoder
-    from napari_stem.evaluation.benchmark import Benchmark, BenchmarkOptions
+    from napari_stem.evaluation.benchmark import Benchmark
     from napari_stem.evaluation.protocols import PROTOCOLS
-    from napari_stem.model.sampling import torch_device
     from napari_stem.spatial.dataset import Dataset
 
-    options["device"] = torch_device(options.get("device", "cpu"))
-    asked = BenchmarkOptions(**options)
     with progress_bars() as bars:
         shown = _Shown(bars)
-        encoder = load_encoder(asked.encoder, asked.device)
-        benchmark = Benchmark(PROTOCOLS[protocol], Dataset(folder), encoder, asked, out, shown)
+        encoder = load_encoder(options.encoder, options.device)
+        benchmark = Benchmark(PROTOCOLS[protocol], Dataset(folder), encoder, options, out, shown)
         _require_same(out, benchmark.identity, overwrite=overwrite)
         _require_genes(benchmark, show_genes)
         if {p.name for p in benchmark.predictors} & {"published"} and not (
-            asked.steps or asked.minutes
+            options.steps or options.minutes
         ):
             tell(
                 "Neither --steps nor --minutes is given: for published Stem the number of steps is chosen on "

@@ -287,7 +287,7 @@ def run_check(folder: Path) -> dict[str, Any]:
     JSON-ready: ``dataset, sections, stops, warns`` (numbers of findings), ``findings`` (by section).
     """
     from napari_stem.spatial.dataset import Dataset
-    from napari_stem.spatial.dataset_check import check_dataset
+    from napari_stem.spatial.importing import check_dataset
 
     dataset = Dataset(folder)
     with progress_bars() as bars:

@@ -16,13 +16,12 @@ from napari_stem.extras import require_extra
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.queues import SimpleQueue
-    from pathlib import Path
 
     from napari_stem.cli.terminal import Manner
 
 
 def run_together(
-    n_processes: int, train: Callable[..., Any], folder: Path, out: Path, **options: Any
+    n_processes: int, train: Callable[..., Any], *args: Any, **kwargs: Any
 ) -> dict[str, Any]:
     """Train with several processes; the first one's outcome is the outcome.
 
@@ -32,7 +31,7 @@ def run_together(
         2 or more.
     train
         What each of them calls; a function of a module, as they import it anew.
-    folder, out, options
+    args, kwargs
         Its arguments.
 
     Raises
@@ -49,7 +48,7 @@ def run_together(
     from torch.multiprocessing.spawn import ProcessException, start_processes
 
     outcomes: SimpleQueue[tuple[str, Any]] = get_context("spawn").SimpleQueue()
-    arguments = (n_processes, _free_port(), outcomes, replace(MANNER), train, folder, out, options)
+    arguments = (n_processes, _free_port(), outcomes, replace(MANNER), train, args, kwargs)
     failed: Exception | None = None
     with _left_to_children():
         try:
@@ -78,9 +77,8 @@ def _work(
     outcomes: SimpleQueue[tuple[str, Any]],
     manner: Manner,
     train: Callable[..., Any],
-    folder: Path,
-    out: Path,
-    options: dict[str, Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> None:
     """Be one of them: what a launcher says through the environment, then the same command."""
     import warnings
@@ -99,7 +97,7 @@ def _work(
     try:
         with speaking():
             speak(manner.verbosity, manner.log_file if rank == 0 else None)
-            result = train(folder, out, **options)
+            result = train(*args, **kwargs)
     except StemError as error:
         outcomes.put(("failed", str(error)))
         raise SystemExit(1) from error

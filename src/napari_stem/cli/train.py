@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -130,12 +131,9 @@ def train(
         msg = "choose one of --resume and --overwrite."
         raise typer.BadParameter(msg)
     from napari_stem.encoders.precomputed import Stated
+    from napari_stem.training.options import TrainingOptions
 
-    result = run_train(
-        dataset,
-        out,
-        overwrite=overwrite,
-        processes=processes,
+    options = TrainingOptions(
         hold_out=listed(hold_out),
         genes=genes,
         encoder=encoder or "bundled",
@@ -160,15 +158,12 @@ def train(
         device=device,
         name=name,
     )
+    result = run_train(dataset, out, options, overwrite=overwrite, processes=processes)
     if result is None:  # not the first of several processes
         return
     if as_json:
         say_json(result)
-    else:
-        _say_trained(result, out)
-
-
-def _say_trained(result: dict[str, Any], out: Path) -> None:
+        return
     from napari_stem.cli.tables import say_figures
 
     for section, columns in result["metrics"].items():
@@ -178,20 +173,18 @@ def _say_trained(result: dict[str, Any], out: Path) -> None:
 
 
 def run_train(
-    folder: Path, out: Path, *, overwrite: bool, processes: int = 1, **options: Any
+    folder: Path, out: Path, options: TrainingOptions, *, overwrite: bool, processes: int = 1
 ) -> dict[str, Any] | None:
     """Train a model.
 
     Parameters
     ----------
-    folder, out
-        Data set, and model folder to write.
+    folder, out, options
+        Data set, model folder to write, and how to train.
     overwrite
         Whether a model that is there may be replaced.
     processes
         How many to train with on this machine; what a launcher started already counts instead.
-    options
-        Fields of `napari_stem.training.options.TrainingOptions`.
 
     Returns
     -------
@@ -210,21 +203,20 @@ def run_train(
     if processes > 1 and not is_launched():
         from napari_stem.cli.processes import run_together
 
-        return run_together(processes, run_train, folder, out, overwrite=overwrite, **options)
+        return run_together(processes, run_train, folder, out, options, overwrite=overwrite)
     from napari_stem.model.sampling import torch_device
 
-    options["device"] = torch_device(options["device"])
-    team = Team.gathered(options["device"])
-    resume = options.get("resume", False)  # told before anything of the data set is
-    team.share(lambda: require_model_room(out, overwrite=overwrite, resume=resume))
+    options = replace(options, device=torch_device(options.device))
+    team = Team.gathered(options.device)
+    # told before anything of the data set is
+    team.share(lambda: require_model_room(out, overwrite=overwrite, resume=options.resume))
     from napari_stem.spatial.dataset import Dataset
-    from napari_stem.training.options import TrainingOptions
 
     dataset = Dataset(folder)
     if not team.is_first:
-        _train(dataset, out, options, overwrite=overwrite)
+        _train(dataset, out, options, False, overwrite=overwrite)
         return None
-    _say_cost(dataset, TrainingOptions(**options), team.size)
+    _say_cost(dataset, options, team.size)
     with progress_bars() as bars:
         model = _train(dataset, out, options, bars, overwrite=overwrite)
     return {
@@ -240,16 +232,16 @@ def run_train(
 def _train(
     dataset: Dataset,
     out: Path,
-    options: dict[str, Any],
-    progress: ProgressBars | bool = False,
+    options: TrainingOptions,
+    progress: ProgressBars | bool,
     *,
     overwrite: bool,
 ) -> Model:
+    from napari_stem.training import fit
     from napari_stem.training.denoiser_fit import TrainingStopped
-    from napari_stem.training.fit import TrainingOptions, train
 
     try:
-        return train(dataset, out, TrainingOptions(**options), progress, overwrite=overwrite)
+        return fit.train(dataset, out, options, progress, overwrite=overwrite)
     except TrainingStopped as stopped:
         msg = f"Interrupted. {stopped}; the same command with --resume goes on from there."
         raise Interrupted(msg) from None

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.evaluation.baselines import NAMES
-from napari_stem.evaluation.drawing import new_figure, save
-from napari_stem.evaluation.maps import map_figure, reliable_genes
+from napari_stem.evaluation.maps import map_figure, new_figure, reliable_genes, save
 from napari_stem.metrics import LEVELS, N_BINS, pcc
 from napari_stem.spatial.normalise import normalisation
 

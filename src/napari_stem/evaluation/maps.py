@@ -1,4 +1,4 @@
-"""What was measured and what is predicted, side by side on the slide, for chosen genes."""
+"""Figures of a benchmark and their files; measured beside predicted on the slide, for chosen genes."""
 
 from __future__ import annotations
 
@@ -6,20 +6,47 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_stem.evaluation.drawing import new_figure
 from napari_stem.exporting.backdrop import cut_slide, window_of_spots
 from napari_stem.exporting.drawing import Limits, draw_map, draw_scale_bar, draw_tissue, frame
+from napari_stem.io import written_whole
 from napari_stem.metrics import pcc
 from napari_stem.slide import open_slide
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from matplotlib.figure import Figure
 
     from napari_stem.evaluation.benchmark import Benchmark
     from napari_stem.evaluation.protocols.base import Fold
     from napari_stem.evaluation.runs import Run
+
+DPI = 130
+
+
+def new_figure(width_in: float, height_in: float) -> Figure:
+    """Figure that draws itself without a window or any state of pyplot's."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a PNG.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written.
+    """
+    with written_whole(path, overwrite=True) as fresh:
+        figure.savefig(fresh, format="png", dpi=DPI)
+    return path
+
 
 N_SHOWN = 3
 BACKGROUND_PX = 900  # longer side of the tissue behind a map

@@ -7,9 +7,9 @@ import json
 from typing import TYPE_CHECKING
 
 from napari_stem.caches import CACHES
-from napari_stem.empty_prediction import PROVENANCE_KEY, write_zarr
 from napari_stem.errors import OutputError, PredictionError
 from napari_stem.io import DAMAGE, written_whole
+from napari_stem.results.empty import PROVENANCE_KEY, write_zarr
 from napari_stem.results.stored import damaged, require_format
 
 if TYPE_CHECKING:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.empty_prediction import (
+from napari_stem.errors import OutputError, PredictionError, SpotError
+from napari_stem.geometry import region_names
+from napari_stem.io import DAMAGE
+from napari_stem.results.empty import (
     FORMAT,
     PROVENANCE_KEY,
     empty_arrays,
@@ -19,9 +22,6 @@ from napari_stem.empty_prediction import (
     write_empty,
     write_regions,
 )
-from napari_stem.errors import OutputError, PredictionError, SpotError
-from napari_stem.geometry import region_names
-from napari_stem.io import DAMAGE
 from napari_stem.results.stored import (
     StoredValues,
     damaged,
@@ -202,7 +202,7 @@ class Prediction:
         path
             New Zarr folder.
         spots, genes, provenance
-            What will be predicted, and how; genes by name, or as `napari_stem.empty_prediction.gene_table`.
+            What will be predicted, and how; genes by name, or as `napari_stem.results.empty.gene_table`.
         regions
             Whose names the spots get.
         image

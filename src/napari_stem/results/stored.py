@@ -10,10 +10,10 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from napari_stem.empty_prediction import FORMAT, UNLIKE
 from napari_stem.errors import PredictionError, UnknownGeneError
 from napari_stem.geometry import Spots
 from napari_stem.io import DAMAGE
+from napari_stem.results.empty import FORMAT, UNLIKE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,7 +91,7 @@ class StoredValues:
     path
         Where the group is, for the message of an error.
     group
-        Laid out as `napari_stem.empty_prediction.write_zarr` does.
+        Laid out as `napari_stem.results.empty.write_zarr` does.
     genes
         Ordered names.
     """

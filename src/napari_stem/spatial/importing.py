@@ -29,7 +29,7 @@ from napari_stem.spatial.dataset import (
 )
 from napari_stem.spatial.images import image_facts
 from napari_stem.spatial.lattice import mpp_from_spacing_um
-from napari_stem.spatial.table_files import repeats_allowed
+from napari_stem.spatial.table_files import read_table, repeats_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import anndata
 
     from napari_stem.progress import Progress
+    from napari_stem.spatial.dataset import Dataset, Section
     from napari_stem.spatial.images import ImageFacts
 
 
@@ -288,3 +289,55 @@ def check_section(
         *check_table(table, size_px),
         *check_mpp(metadata.get(MPP_KEY), others, doubtful),
     ]
+
+
+def check_dataset(
+    dataset: Dataset, *, progress: Progress | None = None
+) -> dict[str, list[Finding]]:
+    """Look at every section of a data set.
+
+    Parameters
+    ----------
+    dataset
+        In HEST layout.
+    progress
+        Told (text, done, in all).
+
+    Returns
+    -------
+    Findings by section; an empty list where all is well.
+    """
+    found: dict[str, list[Finding]] = {}
+    for done, section_id in enumerate(dataset.sections):
+        if progress is not None:
+            progress("Checking sections", done, len(dataset.sections))
+        found[section_id] = _check(dataset.section(section_id))
+    if progress is not None:
+        progress("Checking sections", len(dataset.sections), len(dataset.sections))
+    return found
+
+
+def _check(section: Section) -> list[Finding]:
+    """Go on past a part that cannot be read: the others may tell why."""
+    found: list[Finding] = []
+    facts = metadata = table = None
+    try:
+        facts = image_facts(section.slide_path)
+    except DatasetError as error:
+        found.append(_unreadable("image", error))
+    try:
+        metadata = section.metadata
+    except DatasetError as error:
+        found.append(_unreadable("metadata", error))
+    try:
+        table = read_table(section.table_path)
+    except DatasetError as error:
+        found.append(_unreadable("table", error))
+    if table is not None:
+        found += check_section(table, metadata or {}, facts)
+    return found
+
+
+def _unreadable(part: str, error: DatasetError) -> Finding:
+    what = f"a part that cannot be read. {str(error).rstrip('.')}"
+    return Finding(f"unreadable-{part}", "stops", what, 0, (), "import the section again")
