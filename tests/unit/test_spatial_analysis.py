@@ -265,7 +265,7 @@ def test_domains_go_with_exported_tables(prediction, domains, tmp_path):
     assert first.startswith(f"{prediction.spots.names[0]},")
     assert len(rest) == len(prediction.spots) - 1
     with pytest.raises(OutputError, match="cannot be written"):
-        export_domains(domains, prediction, tmp_path / "none" / "d.csv")
+        export_domains(domains, prediction, tmp_path / "d.csv" / "in-a-file.csv")
 
 
 def test_spots_without_a_domain_are_missing(prediction, domains):
