@@ -13,18 +13,17 @@ from napari_stem.layers.colours import (
     score_title,
 )
 from napari_stem.layers.gene_values import GeneScore, GeneValues, Reading, mean_z_score
-from napari_stem.layers.shapes import one_ring, outline
-from napari_stem.layers.spot_grid import (
+from napari_stem.layers.placement import (
     AXES,
     METADATA_KEY,
     UM,
     LayerData,
     Placement,
-    SpotGrid,
-    SpotShape,
     slide_layer,
     slide_placement,
 )
+from napari_stem.layers.shapes import one_ring, outline
+from napari_stem.layers.spot_grid import SpotGrid, SpotShape
 
 __all__ = [
     "AXES",

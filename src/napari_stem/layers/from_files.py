@@ -14,8 +14,9 @@ import shapely
 
 from napari_stem.geometry import Mpp, Spots
 from napari_stem.layers.colours import colour_limits, map_title
+from napari_stem.layers.placement import AXES, METADATA_KEY, PIXELS, UM, slide_placement
 from napari_stem.layers.shapes import one_ring
-from napari_stem.layers.spot_grid import AXES, METADATA_KEY, PIXELS, UM, SpotGrid, slide_placement
+from napari_stem.layers.spot_grid import SpotGrid
 from napari_stem.spatial.region_files import ClassedRegion, class_colour
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from napari_stem.geometry import Region
     from napari_stem.layers.colours import Field
-    from napari_stem.layers.spot_grid import LayerData
+    from napari_stem.layers.placement import LayerData
     from napari_stem.results import Prediction
 
 OUTLINE = 1 / 120  # width of outlines, of the longer side of all regions

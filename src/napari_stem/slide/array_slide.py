@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import dask.array as da
     from numpy.typing import NDArray
 
-    from napari_stem.progress import Progress
+    from napari_stem.slide.base import Progress
     from napari_stem.slide.colour import Colour
     from napari_stem.slide.making import Making
     from napari_stem.slide.native import Facts

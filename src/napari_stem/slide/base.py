@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Mpp, SizePx
-    from napari_stem.progress import Progress
     from napari_stem.slide.array_slide import LevelPixels
     from napari_stem.slide.pixel_size import MppSource
+
+    Progress = Callable[[str, int, int], None]  # what is being done, done so far, in all
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_stem.progress import Progress
     from napari_stem.slide.array_slide import ReadWindow
+    from napari_stem.slide.base import Progress
     from napari_stem.slide.pyramid import Plan
 
 logger = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.geometry import SizePx
-    from napari_stem.progress import Progress
     from napari_stem.slide.array_slide import LevelPixels
+    from napari_stem.slide.base import Progress
     from napari_stem.slide.pixel_size import MppSource
 
 # No scanner makes more: a glass slide of 26 x 76 mm at 0.1 um/px is 260,000 x 760,000 px.

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_stem.geometry import Mpp
-    from napari_stem.progress import Progress
-    from napari_stem.slide.base import Slide
+    from napari_stem.slide.base import Progress, Slide
     from napari_stem.slide.location import Location
     from napari_stem.slide.native import Native
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_stem.progress import Progress
+    from napari_stem.slide.base import Progress
     from napari_stem.slide.sketch import Sketch
 
 logger = logging.getLogger(__name__)
