@@ -73,7 +73,15 @@ def test_the_noise_and_samplers_load_nothing_but_torch_and_numpy() -> None:
 KNOWN_CIRCLES: tuple[set[str], ...] = (
     {
         f"napari_stem.slide.{name}"
-        for name in ("array_slide", "base", "making", "native", "pyramid")
+        for name in [
+            "array_slide",
+            "base",
+            "making",
+            "native",
+            "pyramid",
+            "pyramid_builder",
+            "source",
+        ]
     },
     {
         "napari_stem.widgets.coordinator",

@@ -217,17 +217,17 @@ def _provenance(selection: Selection, written_at: datetime) -> list[tuple[str, s
     from napari_stem import __version__
 
     found, mpp = selection.prediction.provenance, selection.mpp
-    rows = [(title, _told(found, key)) for key, title in MADE_OF.items() if key in found]
+    rows = [(title, _word(found, key)) for key, title in MADE_OF.items() if key in found]
     return [
         *rows,
         ("Pixel size, µm (x, y)", f"{mpp.x_um:.4g}, {mpp.y_um:.4g}"),
-        ("Source of the pixel size", _told(found, "mpp_source")),
+        ("Source of the pixel size", _word(found, "mpp_source")),
         ("Report written with napari-stem", __version__),
         ("Report written on", written_at.strftime("%Y-%m-%d %H:%M %Z").strip()),
     ]
 
 
-def _told(provenance: Mapping[str, Any], key: str) -> str:
+def _word(provenance: Mapping[str, Any], key: str) -> str:
     text = _text(provenance.get(key, "not recorded"))
     return WORDS.get(key, {}).get(text, text)
 

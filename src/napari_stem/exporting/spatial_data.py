@@ -96,12 +96,12 @@ def write_spatialdata(
             # a pool of our own, which ends before what was begun is removed: dask's own would write on
             ThreadPoolExecutor(os.cpu_count()) as pool,
             dask.config.set(pool=pool),
-            Callback(posttask=_told(progress)),
+            Callback(posttask=_as_callback(progress)),
         ):
             whole.write(fresh, update_sdata_path=False)
 
 
-def _told(progress: Progress) -> Callable[..., None]:
+def _as_callback(progress: Progress) -> Callable[..., None]:
     """Dask's word after every finished piece, handed on as progress."""
 
     def after(

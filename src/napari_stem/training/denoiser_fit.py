@@ -54,7 +54,7 @@ class TrainingRun:
 
 
 _LOG_ROWS, _MOST_STEPS_A_ROW = 500, 50  # rows of one denoiser: about so many, or more
-_TELL_SECONDS = 0.5
+_REPORT_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class _Fit:
             self.trainee.restore(self.state.tensors)
             self.state.tensors = {}
         self._begin = time.monotonic() - self.state.seconds
-        self._told = -_TELL_SECONDS
+        self._last_report = -_REPORT_SECONDS
 
     def go(self) -> None:
         """Make the steps that are left."""
@@ -171,7 +171,7 @@ class _Fit:
                 self._eval_callback(self.trainee.averaged)
             )
             self.state.seconds = time.monotonic() - self._begin
-        if is_last or time.monotonic() - self._told >= _TELL_SECONDS:
+        if is_last or time.monotonic() - self._last_report >= _REPORT_SECONDS:
             self._tell()
 
     def _tell(self) -> None:
@@ -183,7 +183,7 @@ class _Fit:
         elif limit is not None and step:  # the clock may strike first
             total = min(total, max(step, round(step * limit / max(seconds, 1e-9))))
         self._run.tell(self._what, step, total)
-        self._told = time.monotonic()
+        self._last_report = time.monotonic()
 
     def _keep(self, *, is_last: bool, stopped: bool) -> None:
         checkpoints, state = self._run.checkpoints, self.state
