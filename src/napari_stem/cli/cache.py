@@ -24,6 +24,7 @@ from napari_stem.cli.app import FAILED, Group, app
 from napari_stem.cli.options import Json
 from napari_stem.cli.terminal import say, say_json, tell
 from napari_stem.errors import OutputError
+from napari_stem.io import DAMAGE
 from napari_stem.settings import CACHE_VARIABLE, cache_dir
 
 CacheName = Literal["predictions", "pyramids", "embeddings", "models", "answers"]
@@ -217,7 +218,7 @@ def _progress_of(found: list[Entry]) -> dict[Path, tuple[int, int]]:
     for path in predictions:
         try:
             done = zarr.open_array(path / "obs" / "done", mode="r")[:]
-        except (OSError, LookupError, ValueError, TypeError, RuntimeError):
+        except DAMAGE:
             continue  # damaged, or just removed
         if not done.all():
             unfinished[path] = int(done.sum()), len(done)

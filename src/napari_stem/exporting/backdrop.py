@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_stem.errors import PredictionError
 from napari_stem.geometry import SizePx
+from napari_stem.io import DAMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +77,7 @@ class Overview:
             stored = group["uns"]["spatial"][LIBRARY]
             scale = float(stored["scalefactors"]["tissue_hires_scalef"][()])
             return cls(np.asarray(stored["images"]["hires"][:]), 1 / scale)
-        except (OSError, LookupError, ValueError, TypeError) as error:
+        except DAMAGE as error:
             msg = f"{prediction.path} has no overview of its slide ({error}); run 'predict' again."
             raise PredictionError(msg) from error
 

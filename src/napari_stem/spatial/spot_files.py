@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_stem.errors import SpotError
 from napari_stem.geometry import Spots
+from napari_stem.io import DAMAGE
 from napari_stem.spatial.lattice import stated_diameter_px
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _from_h5ad(path: Path) -> _Read:
         table = anndata.read_h5ad(path, backed="r")
         read = _from_table(table, str(path))
         table.file.close()
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except DAMAGE as error:
         msg = f"{path} is damaged or is no AnnData file ({error}); write it again."
         raise SpotError(msg) from error
     return read
