@@ -14,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+import warnings
+from contextlib import redirect_stdout
 from typing import IO, TYPE_CHECKING, Any
 
 from napari_stem.errors import StemError
@@ -72,8 +74,31 @@ def run_module(
                 process.kill()
 
 
-def say(what: dict[str, object]) -> None:
-    """Say a line, in the process itself."""
+def answer(work: Callable[[Progress], object]) -> int:
+    """Be the process: do the work, and say how far it is and what came of it.
+
+    Parameters
+    ----------
+    work
+        Told where to report progress; what it returns, if anything, is the result, as JSON can hold it.
+
+    Returns
+    -------
+    Exit status.
+    """
+    warnings.simplefilter("ignore")  # of the libraries' own making; nobody reads them here
+    try:
+        with redirect_stdout(sys.stderr):  # libraries log to stdout, which is ours
+            result = work(lambda *how_far: _say({"progress": how_far}))
+    except StemError as error:
+        _say({"error": str(error)})
+        return 1
+    if result is not None:
+        _say({"result": result})
+    return 0
+
+
+def _say(what: dict[str, object]) -> None:
     channel = sys.__stdout__
     if channel is not None:
         channel.write(json.dumps(what) + "\n")

@@ -8,13 +8,10 @@ that is ended leaves these behind, and they are removed.
 from __future__ import annotations
 
 import sys
-import warnings
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from napari_stem.errors import StemError
-from napari_stem.own_process import run_module, say
+from napari_stem.own_process import answer, run_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,33 +69,22 @@ def _blobs(kind: Kind, name: str) -> Path:
 
 def main(arguments: list[str]) -> int:
     """Download what is asked for."""
-    warnings.simplefilter("ignore")  # of the libraries' own making; nobody reads them here
     kind, name = arguments
 
-    def progress(done: int, total: int) -> None:
-        say({"progress": [name, done, total]})
+    def fetched(progress: Progress) -> str:
+        def of_bytes(done: int, total: int) -> None:
+            progress(name, done, total)
 
-    try:
-        with redirect_stdout(sys.stderr):
-            folder = _encoder(name, progress) if kind == "encoder" else _model(name, progress)
-    except StemError as error:
-        say({"error": str(error)})
-        return 1
-    say({"result": str(folder)})
-    return 0
+        if kind == "encoder":
+            from napari_stem.encoders.catalogue import CATALOGUE
+            from napari_stem.encoders.hub import download
 
+            return str(download(CATALOGUE[name], progress=of_bytes))
+        from napari_stem.model.sources import fetch, parse_repository
 
-def _encoder(name: str, progress: Callable[[int, int], None]) -> Path:
-    from napari_stem.encoders.catalogue import CATALOGUE
-    from napari_stem.encoders.hub import download
+        return str(fetch(*parse_repository(name), progress=of_bytes))
 
-    return download(CATALOGUE[name], progress=progress)
-
-
-def _model(name: str, progress: Callable[[int, int], None]) -> Path:
-    from napari_stem.model.sources import fetch, parse_repository
-
-    return fetch(*parse_repository(name), progress=progress)
+    return answer(fetched)
 
 
 if __name__ == "__main__":

@@ -15,16 +15,15 @@ from napari_stem.errors import StemError
 from napari_stem.own_process import run_module
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Tell = Callable[[str, int, int], None]
     from collections.abc import Callable, Sequence
+
+    from napari_stem.progress import Progress
 
 MOST_DRAWS = 8
 FOUND = "Domains found"  # what is told when they can be shown
 
 
-def domains(path: str, resolution: str, tell: Tell) -> None:
+def domains(path: str, resolution: str, tell: Progress) -> None:
     """Find domains, then how they lie to each other, then how stable they are; each is stored at once.
 
     Raises
@@ -63,7 +62,7 @@ def domains(path: str, resolution: str, tell: Tell) -> None:
         write_domains(replace(found, stability=stability), sidecar_path(prediction))
 
 
-def morans(path: str, out: str, tell: Tell) -> None:
+def morans(path: str, out: str, tell: Progress) -> None:
     """Moran's I of all genes, as CSV.
 
     Raises
@@ -86,7 +85,7 @@ BROKE = "The spatial analysis broke down, perhaps for want of memory; napari's l
 def run_in_subprocess(
     arguments: Sequence[str],
     is_stopped: Callable[[], bool],
-    progress: Callable[[str, int, int], None],
+    progress: Progress,
 ) -> bool:
     """Run ``python -m napari_stem.spatial_analysis ARGUMENTS`` and pass on what it tells.
 
