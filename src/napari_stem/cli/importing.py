@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from napari_stem.progress import Progress
     from napari_stem.spatial.importing import Outcome
 
     Import = Callable[..., Outcome]
@@ -69,7 +68,9 @@ def her2st(
     as_json: Json = False,
 ) -> None:
     """Import HER2-positive breast cancer sections (Andersson 2021)."""
-    _import("her2st", source, out, as_json=as_json, overwrite=overwrite, drop=drop)
+    from napari_stem.spatial.her2st import import_her2st
+
+    _import(import_her2st, source, out, as_json, overwrite=overwrite, drop=drop)
 
 
 @importing.command()
@@ -83,8 +84,10 @@ def visium(
     as_json: Json = False,
 ) -> None:
     """Import 10x Visium sections from Space Ranger's output."""
+    from napari_stem.spatial.visium import import_visium
+
     options = {"image": image, "name": name, "overwrite": overwrite, "drop": drop}
-    _import("visium", source, out, as_json=as_json, **options)
+    _import(import_visium, source, out, as_json, **options)
 
 
 @importing.command(name="visium-hd")
@@ -101,8 +104,10 @@ def visium_hd(
     as_json: Json = False,
 ) -> None:
     """Import 10x Visium HD sections from Space Ranger's output."""
+    from napari_stem.spatial.visium_hd import import_visium_hd
+
     options = {"image": image, "name": name, "overwrite": overwrite, "drop": drop}
-    _import("visium-hd", source, out, as_json=as_json, bin_um=bin_um, **options)
+    _import(import_visium_hd, source, out, as_json, bin_um=bin_um, **options)
 
 
 @importing.command()
@@ -129,13 +134,10 @@ def hest(
 
     Images and sound tables are linked, not copied.
     """
-    options = {
-        "sections": listed(sections),
-        "organ": listed(organ),
-        "technology": listed(technology),
-        "species": listed(species),
-    }
-    _import("hest", source, out, as_json=as_json, overwrite=overwrite, drop=drop, **options)
+    from napari_stem.spatial.hest import Choice, import_hest
+
+    choice = Choice(listed(sections), listed(organ), listed(technology), listed(species))
+    _import(import_hest, source, out, as_json, choice=choice, overwrite=overwrite, drop=drop)
 
 
 @importing.command()
@@ -147,14 +149,30 @@ def check(
 
     Spots, counts, genes and pixel sizes are looked at.
     """
-    result = run_check(dataset)
+    from napari_stem.spatial.dataset import Dataset
+    from napari_stem.spatial.importing import check_dataset
+
+    opened = Dataset(dataset)
+    with progress_bars() as bars:
+        found = check_dataset(opened, progress=bars)
+    every = [finding for of_section in found.values() for finding in of_section]
+    n_stops = sum(finding.severity == "stops" for finding in every)
+    findings = {name: [one.as_json() for one in of_section] for name, of_section in found.items()}
     if as_json:
-        say_json(result)
-    elif result["stops"] + result["warns"]:
-        say_findings(result["findings"])
+        say_json(
+            {
+                "dataset": str(dataset),
+                "sections": list(opened.sections),
+                "stops": n_stops,
+                "warns": sum(finding.severity == "warns" for finding in every),
+                "findings": findings,
+            }
+        )
+    elif every:
+        _say_findings(findings)
     else:
-        say(f"Nothing is wrong with {dataset} (sections: {', '.join(result['sections'])}).")
-    if result["stops"]:
+        say(f"Nothing is wrong with {dataset} (sections: {', '.join(opened.sections)}).")
+    if n_stops:
         raise typer.Exit(FAILED)
 
 
@@ -178,55 +196,36 @@ def download_hest(
 
     Accept its terms there first, and log in with 'hf auth login'.
     """
-    result = run_download(out, sections=listed(sections), patterns=tuple(pattern or ()), agreed=yes)
+    from napari_stem.spatial.download import download, patterns_for, plan_download
+
+    require_writable(out / "st")
+    try:
+        plan = plan_download(out, patterns_for(listed(sections), tuple(pattern or ())))
+        tell(f"{plan}.")
+        with progress_bars() as bars:
+            download(out, plan, agreed=yes, progress=bars.of_bytes("Downloading"))
+    except KeyboardInterrupt:
+        msg = f"Interrupted: what is in {out} is kept; the same command goes on."
+        raise Interrupted(msg) from None
     if as_json:
-        say_json(result)
+        say_json(
+            {
+                "out": str(out),
+                "patterns": list(plan.patterns),
+                "n_files": plan.n_files,
+                "n_bytes": plan.n_bytes,
+                "n_bytes_downloaded": plan.n_bytes_missing,
+            }
+        )
     else:
-        say(f"{result['n_files']} files are in {out}.")
+        say(f"{plan.n_files} files are in {out}.")
 
 
 def _import(
-    kind: str, source: Path | list[Path], out: Path, *, as_json: bool, **options: Any
+    importer: Import, source: Path | Sequence[Path], out: Path, as_json: bool, **options: Any
 ) -> None:
-    result = run_import(kind, source, out, **options)
-    if as_json:
-        say_json(result)
-    elif result["sections"]:
-        n_kept = len(result["kept"])
-        kept = f" (there before: {n_kept}; --overwrite imports again)" if n_kept else ""
-        n, names = len(result["sections"]), ", ".join(result["sections"])
-        say(f"{n} section{'s are' if n > 1 else ' is'} in {out}: {names}{kept}.")
-    if result["failed"]:
-        raise typer.Exit(FAILED)
-
-
-def run_import(
-    kind: str, source: Path | Sequence[Path], out: Path, **options: Any
-) -> dict[str, Any]:
-    """Import a data set; tells on stderr what failed, what was dropped and what looks odd.
-
-    Parameters
-    ----------
-    kind
-        ``her2st``, ``visium``, ``visium-hd`` or ``hest``.
-    source, out
-        What to import, and the data set folder.
-    options
-        Of the importer.
-
-    Returns
-    -------
-    JSON-ready: ``out``, and the fields of `napari_stem.spatial.importing.Outcome`.
-
-    Raises
-    ------
-    OutputError
-        The folder cannot be written.
-    Interrupted
-        By Ctrl-C; sections that are there are kept.
-    """
+    """Import a data set; tells on stderr what failed, what was dropped and what looks odd."""
     require_writable(out / "st")
-    importer = _importer(kind)
     try:
         with progress_bars() as bars:
             outcome = importer(source, out, progress=bars, **options)
@@ -242,67 +241,18 @@ def run_import(
         tell(f"Section {section_id}: spots left out ({reasons}).")
     for reason in outcome.failed.values():
         tell(reason)
-    return {"out": str(out), **outcome.as_json()}
+    if as_json:
+        say_json({"out": str(out), **outcome.as_json()})
+    elif outcome.sections:
+        n_kept, n = len(outcome.kept), len(outcome.sections)
+        kept = f" (there before: {n_kept}; --overwrite imports again)" if n_kept else ""
+        names = ", ".join(outcome.sections)
+        say(f"{n} section{'s are' if n > 1 else ' is'} in {out}: {names}{kept}.")
+    if outcome.failed:
+        raise typer.Exit(FAILED)
 
 
-def _importer(kind: str) -> Import:
-    if kind == "her2st":
-        from napari_stem.spatial.her2st import import_her2st
-
-        return import_her2st
-    if kind == "visium":
-        from napari_stem.spatial.visium import import_visium
-
-        return import_visium
-    if kind == "visium-hd":
-        from napari_stem.spatial.visium_hd import import_visium_hd
-
-        return import_visium_hd
-    return _hest
-
-
-def _hest(
-    source: Path,
-    out: Path,
-    *,
-    sections: tuple[str, ...],
-    organ: tuple[str, ...],
-    technology: tuple[str, ...],
-    species: tuple[str, ...],
-    overwrite: bool,
-    drop: bool,
-    progress: Progress,
-) -> Outcome:
-    from napari_stem.spatial.hest import Choice, import_hest
-
-    choice = Choice(sections, organ, technology, species)
-    return import_hest(source, out, choice, overwrite=overwrite, drop=drop, progress=progress)
-
-
-def run_check(folder: Path) -> dict[str, Any]:
-    """Check a data set as it stands.
-
-    Returns
-    -------
-    JSON-ready: ``dataset, sections, stops, warns`` (numbers of findings), ``findings`` (by section).
-    """
-    from napari_stem.spatial.dataset import Dataset
-    from napari_stem.spatial.importing import check_dataset
-
-    dataset = Dataset(folder)
-    with progress_bars() as bars:
-        findings = check_dataset(dataset, progress=bars)
-    every = [finding for found in findings.values() for finding in found]
-    return {
-        "dataset": str(folder),
-        "sections": list(dataset.sections),
-        "stops": sum(finding.severity == "stops" for finding in every),
-        "warns": sum(finding.severity == "warns" for finding in every),
-        "findings": {name: [one.as_json() for one in found] for name, found in findings.items()},
-    }
-
-
-def say_findings(findings: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+def _say_findings(findings: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """Print findings (as JSON gives them) on stdout as a table."""
     say_table(_findings_table(findings))
     n = sum(map(len, findings.values()))
@@ -320,39 +270,3 @@ def _findings_table(findings: Mapping[str, Sequence[Mapping[str, Any]]]) -> Tabl
         examples = ", ".join(one["examples"])
         table.add_row(section_id, one["severity"], one["what"], count, examples, one["advice"])
     return table
-
-
-def run_download(
-    out: Path, *, sections: tuple[str, ...], patterns: tuple[str, ...], agreed: bool
-) -> dict[str, Any]:
-    """Download HEST-1k or a part of it; says on stderr how much before it starts.
-
-    Returns
-    -------
-    JSON-ready: ``out, patterns, n_files, n_bytes, n_bytes_downloaded``.
-
-    Raises
-    ------
-    OutputError
-        The folder cannot be written.
-    Interrupted
-        By Ctrl-C; files that are there are kept.
-    """
-    from napari_stem.spatial.download import download, patterns_for, plan_download
-
-    require_writable(out / "st")
-    try:
-        plan = plan_download(out, patterns_for(sections, patterns))
-        tell(f"{plan}.")
-        with progress_bars() as bars:
-            download(out, plan, agreed=agreed, progress=bars.of_bytes("Downloading"))
-    except KeyboardInterrupt:
-        msg = f"Interrupted: what is in {out} is kept; the same command goes on."
-        raise Interrupted(msg) from None
-    return {
-        "out": str(out),
-        "patterns": list(plan.patterns),
-        "n_files": plan.n_files,
-        "n_bytes": plan.n_bytes,
-        "n_bytes_downloaded": plan.n_bytes_missing,
-    }
