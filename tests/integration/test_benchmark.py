@@ -20,8 +20,7 @@ from typer.testing import CliRunner
 
 from napari_stem.cli import app
 from napari_stem.evaluation import figures
-from napari_stem.evaluation.baselines import stem
-from napari_stem.evaluation.baselines.neighbours import Neighbours
+from napari_stem.evaluation.baselines import neighbours, stem
 from napari_stem.evaluation.protocols import msi
 from napari_stem.geometry import PatchSpec
 from napari_stem.settings import SamplingSettings
@@ -218,7 +217,7 @@ def test_one_failing_predictor_does_not_lose_the_others(
     def fail(*_: Any) -> Any:
         raise ValueError("no neighbours today")
 
-    monkeypatch.setattr(Neighbours, "fit", fail)
+    monkeypatch.setattr(neighbours, "fit", fail)
     out = ("--out", tmp_path / "results")
     result = run("loso", small_dataset, *out, "--predictors", "knn,ridge", "--json", *QUICK)
     assert result.exit_code == 0, result.stderr

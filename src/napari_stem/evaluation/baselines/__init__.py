@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_stem.errors import ModelError
-from napari_stem.evaluation.baselines.linear import HestProbe, LinearMean
-from napari_stem.evaluation.baselines.neighbours import Neighbours
+from napari_stem.evaluation.baselines.linear import hest_ridge, ridge
+from napari_stem.evaluation.baselines.neighbours import knn
 from napari_stem.evaluation.baselines.stem import QUICK_STEPS, Denoising, ours, published
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ def predictors(
         for p in (
             ours(how),
             published(how, published_steps),
-            LinearMean(),
-            HestProbe(),
-            HestProbe(centred=True),
-            Neighbours(),
+            ridge(),
+            hest_ridge(),
+            hest_ridge(centred=True),
+            knn(),
         )
     }
     for name in names:

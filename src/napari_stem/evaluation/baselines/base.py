@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+
+from napari_stem.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from napari_stem.progress import Progress
     from napari_stem.training.sections import SectionArrays
 
 
@@ -42,10 +45,6 @@ class Forecast:
 Fitted: TypeAlias = Callable[["SectionArrays"], Forecast]
 
 
-def no_progress(_what: str, _done: int, _total: int) -> None:
-    """Tell nobody."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """What a predictor is told besides the training sections.
@@ -69,10 +68,11 @@ class Task:
     encoder: str
     encoder_version: str
     seed: int = 0
-    progress: Callable[[str, int, int], None] = no_progress
+    progress: Progress = silent
 
 
-class Predictor(Protocol):
+@dataclass(frozen=True)
+class Predictor:
     """One way to predict expression from embeddings.
 
     Attributes
@@ -81,27 +81,20 @@ class Predictor(Protocol):
         As users ask for it.
     about
         One line on what it is.
+    fit
+        Fits on training sections; the function that it returns forecasts a section that was not among them,
+        whose ``values`` are NaN: no predictor can look at what it is asked for.
     seeded
         Whether another seed gives other numbers; if not, it runs once whatever seeds are asked for.
     settings
         What else its numbers depend on that users can choose, JSON-ready.
     """
 
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def about(self) -> str: ...  # noqa: D102
-    @property
-    def seeded(self) -> bool: ...  # noqa: D102
-    @property
-    def settings(self) -> dict[str, Any]: ...  # noqa: D102
-
-    def fit(self, train: Sequence[SectionArrays], task: Task) -> Fitted:
-        """Fit on training sections; the returned function forecasts a section that was not among them.
-
-        That section's ``values`` are NaN: no predictor can look at what it is asked for.
-        """
-        ...
+    name: str
+    about: str
+    fit: Callable[[Sequence[SectionArrays], Task], Fitted]
+    seeded: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def stacked(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_stem.evaluation.baselines.base import Forecast, stacked
+from napari_stem.evaluation.baselines.base import Forecast, Predictor, stacked
 from napari_stem.metrics import quantiles
 
 if TYPE_CHECKING:
@@ -21,40 +20,30 @@ if TYPE_CHECKING:
 CHOICES_OF_K = (5, 10, 20, 40, 80)
 
 
-@dataclass(frozen=True)
-class Neighbours:
+def knn() -> Predictor:
     """Mean of the k most alike training spots; the neighbours' own values are its draws.
 
     Embeddings are standardised, distances Euclidean. k has the smallest squared error when one
     training section at a time (or strip of a single one) is retrieved from the others.
     """
+    about = "mean of the k most alike training spots, k chosen by leaving out training sections"
+    return Predictor("knn", about, fit)
 
-    name: str = "knn"
-    about: str = (
-        "mean of the k most alike training spots, k chosen by leaving out training sections"
-    )
-    seeded: bool = False
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Nothing to choose."""
-        return {}
+def fit(train: Sequence[SectionArrays], _task: Task) -> Fitted:
+    """Choose k, then keep the training spots."""
+    from napari_stem.training.sections import groups_of
 
-    def fit(self, train: Sequence[SectionArrays], task: Task) -> Fitted:
-        """Choose k, then keep the training spots."""
-        from napari_stem.training.sections import groups_of
+    x, y = stacked(train)
+    k = best_k(x, y, np.concatenate(groups_of(train)))
 
-        del task
-        x, y = stacked(train)
-        k = best_k(x, y, np.concatenate(groups_of(train)))
+    def forecast(section: SectionArrays) -> Forecast:
+        draws = np.moveaxis(y[_nearest(x, section.embedding, k)], 1, 2)  # (n, G, k)
+        if k < 2:
+            return Forecast(draws.mean(-1))
+        return Forecast(draws.mean(-1), draws, *quantiles(draws), is_sampled=False)
 
-        def forecast(section: SectionArrays) -> Forecast:
-            draws = np.moveaxis(y[_nearest(x, section.embedding, k)], 1, 2)  # (n, G, k)
-            if k < 2:
-                return Forecast(draws.mean(-1))
-            return Forecast(draws.mean(-1), draws, *quantiles(draws), is_sampled=False)
-
-        return forecast
+    return forecast
 
 
 def best_k(x: NDArray[np.float32], y: NDArray[np.float32], group: NDArray[np.int64]) -> int:

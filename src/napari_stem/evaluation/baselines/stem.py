@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
-from napari_stem.evaluation.baselines.base import Forecast
+from napari_stem.evaluation.baselines.base import Forecast, Predictor
 from napari_stem.metrics import quantiles
 from napari_stem.settings import SamplingSettings
 
@@ -46,88 +46,68 @@ class Denoising:
     device: str = "cpu"
 
 
-@dataclass(frozen=True)
-class DiffusionModel:
-    """A model of one objective, trained on each fold.
+def ours(denoising: Denoising) -> Predictor:
+    """Linear mean and diffusion of the residual, calibrated: what this program predicts with."""
+    about = f"linear mean and residual diffusion, {OURS.n_draws} draws of {OURS.n_steps} steps"
+    return _diffusion("ours", about, "edm", OURS, denoising)
 
-    Attributes
-    ----------
-    name, about, seeded
-        See `napari_stem.evaluation.baselines.base.Predictor`.
-    objective
-        ``edm`` (ours) or ``published``.
-    sampling
-        How its draws are taken; the seed is the task's.
-    denoising
-        How it is trained.
-    """
 
-    name: str
-    about: str
-    objective: Literal["edm", "published"]
-    sampling: SamplingSettings
-    denoising: Denoising
-    seeded: bool = True
+def published(denoising: Denoising, n_steps: int = QUICK_STEPS) -> Predictor:
+    """Stem as published (arXiv 2501.15598), with ``n_steps`` of its 1000 ancestral steps."""
+    about = f"Stem as published, {PAPER_DRAWS} ancestral draws of {n_steps} steps"
+    if n_steps != PAPER_STEPS:
+        about += f" (the paper: {PAPER_STEPS})"
+    return _diffusion("published", about, "published", published_sampling(n_steps), denoising)
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Training and sampling; not the device, which changes no more than the last digits."""
-        return {
-            "minutes": self.denoising.minutes,
-            "steps": self.denoising.steps,
-            "size": self.denoising.size,
-            "n_draws": self.sampling.n_draws,
-            "n_steps": self.sampling.n_steps,
-            "sampler": self.sampling.sampler,
-        }
 
-    def fit(self, train: Sequence[SectionArrays], task: Task) -> Fitted:
-        """Train head, denoiser and calibration on the training sections alone."""
-        from dataclasses import replace
+def _diffusion(
+    name: str,
+    about: str,
+    objective: Literal["edm", "published"],
+    sampling: SamplingSettings,
+    denoising: Denoising,
+) -> Predictor:
+    """Make a model of one objective; all of it is trained on each fold's training sections."""
 
+    def fit(train: Sequence[SectionArrays], task: Task) -> Fitted:
         from napari_stem.training.fit import TrainingOptions, fit_sections
 
-        how = self.denoising
         options = TrainingOptions(
-            objective=self.objective,
+            objective=objective,
             encoder=task.encoder,
             normalisation=task.normalisation,
-            size=how.size,
-            minutes=how.minutes,
-            steps=how.steps,
+            size=denoising.size,
+            minutes=denoising.minutes,
+            steps=denoising.steps,
             seed=task.seed,
-            device=how.device,
+            device=denoising.device,
         )
         model = fit_sections(
             train,
             task.panel,
             options,
-            name=self.name,
+            name=name,
             encoder_version=task.encoder_version,
             progress=task.progress,
         )
-        sampling = replace(self.sampling, seed=task.seed, device=how.device)
+        how = replace(sampling, seed=task.seed, device=denoising.device)
 
         def forecast(section: SectionArrays) -> Forecast:
             def step(done: int, total: int, _x: object) -> None:
                 task.progress(f"Sampling section {section.id}", done, total)
 
-            draws = model.sample(section.embedding, section.spots, sampling, step)
+            draws = model.sample(section.embedding, section.spots, how, step)
             return Forecast(draws.mean(-1), draws, *quantiles(draws))
 
         return forecast
 
-
-def ours(denoising: Denoising) -> DiffusionModel:
-    """Linear mean and diffusion of the residual, calibrated: what this program predicts with."""
-    about = f"linear mean and residual diffusion, {OURS.n_draws} draws of {OURS.n_steps} steps"
-    return DiffusionModel("ours", about, "edm", OURS, denoising)
-
-
-def published(denoising: Denoising, n_steps: int = QUICK_STEPS) -> DiffusionModel:
-    """Stem as published (arXiv 2501.15598), with ``n_steps`` of its 1000 ancestral steps."""
-    sampling = published_sampling(n_steps)
-    about = f"Stem as published, {PAPER_DRAWS} ancestral draws of {n_steps} steps"
-    if n_steps != PAPER_STEPS:
-        about += f" (the paper: {PAPER_STEPS})"
-    return DiffusionModel("published", about, "published", sampling, denoising)
+    # not the device, which changes no more than the last digits
+    settings = {
+        "minutes": denoising.minutes,
+        "steps": denoising.steps,
+        "size": denoising.size,
+        "n_draws": sampling.n_draws,
+        "n_steps": sampling.n_steps,
+        "sampler": sampling.sampler,
+    }
+    return Predictor(name, about, fit, seeded=True, settings=settings)
