@@ -52,6 +52,7 @@ class Hub:
         local_dir: Path,
         allow_patterns: list[str],
         dry_run: bool = False,
+        tqdm_class: Any = None,
     ) -> Any:
         assert (repo_id, repo_type) == (HEST, "dataset")
         if self.error is not None:
