@@ -19,7 +19,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from napari_stem.cli import app
-from napari_stem.evaluation import figures
+from napari_stem.evaluation import figures, maps
 from napari_stem.evaluation.baselines import neighbours, stem
 from napari_stem.evaluation.protocols import msi
 from napari_stem.geometry import PatchSpec
@@ -68,7 +68,7 @@ def _quick_encoder() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("napari_stem.encoders.registry.load_encoder", lambda *_: MeanColour())
         patch.setattr(msi, "N_TREES", 20)
-        patch.setattr(figures, "DPI", 60)
+        patch.setattr(maps, "DPI", 60)
         patch.setattr(stem, "OURS", SamplingSettings(n_draws=10, n_steps=4))
         yield
 
