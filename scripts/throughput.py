@@ -28,7 +28,7 @@ from napari_stem.training.team import Team
 from napari_stem.training.trainee import Trainee
 
 if TYPE_CHECKING:
-    from napari_stem.training.denoiser_fit import FitSettings
+    from napari_stem.training.options import FitSettings
 
 N_GENES, CONDITION_WIDTH, N_SPOTS = 200, 1536, 512
 

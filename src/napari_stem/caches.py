@@ -228,7 +228,9 @@ def surplus(found: Iterable[Entry], limit_bytes: float, keep: Collection[Path] =
 
 def _entries(cache: Cache) -> Iterable[Entry]:
     whole = re.compile(cache.stem + cache.ending)
-    half = re.compile(rf"{cache.stem}({cache.ending})?(\.[0-9a-f]{{8}}|\.partial|\.outdated)+")
+    half = re.compile(
+        rf"{cache.stem}(({cache.ending})?(\.[0-9a-f]{{8}}|\.partial|\.outdated)+|\.(new|old){cache.ending})"
+    )
     try:
         paths = list(cache.folder.iterdir())
     except OSError:  # nothing was kept yet

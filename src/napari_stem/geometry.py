@@ -163,6 +163,22 @@ class Spots:
         )
 
 
+@dataclass(frozen=True)
+class PatchSpec:
+    """The square patches round a spot that an encoder looks at.
+
+    Attributes
+    ----------
+    fields_of_view_um
+        Sides in um of the concentric patches round a spot.
+    side_px
+        Side in px to which each is resampled.
+    """
+
+    fields_of_view_um: tuple[float, ...]
+    side_px: int
+
+
 def lattice(size: SizePx, mpp: Mpp, pitch_um: float) -> Spots:
     """Square lattice of spots over a whole slide, anchored to the slide's corner.
 

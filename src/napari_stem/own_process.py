@@ -14,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+import warnings
+from contextlib import redirect_stdout
 from typing import IO, TYPE_CHECKING, Any
 
 from napari_stem.errors import StemError
@@ -21,7 +23,7 @@ from napari_stem.errors import StemError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    Told = Callable[[str, int, int], None]
+    from napari_stem.progress import Progress
 
 POLL_S = 0.1
 logger = logging.getLogger(__name__)
@@ -31,7 +33,7 @@ def run_module(
     module: str,
     arguments: Sequence[str],
     is_stopped: Callable[[], bool],
-    told: Told,
+    progress: Progress,
     broke: str,
 ) -> Any:
     """Run ``python -m MODULE ARGUMENTS`` and pass on what it tells.
@@ -44,7 +46,7 @@ def run_module(
         As it reads them.
     is_stopped
         Asked ten times a second; ends the process.
-    told
+    progress
         Called with every line of progress: text, done, in all.
     broke
         The sentence for a process that ended without a word.
@@ -66,14 +68,37 @@ def run_module(
         ) as process,
     ):
         try:
-            return _follow(process, is_stopped, told, complaints, broke)
+            return _follow(process, is_stopped, progress, complaints, broke)
         finally:
             if process.poll() is None:
                 process.kill()
 
 
-def say(what: dict[str, object]) -> None:
-    """Say a line, in the process itself."""
+def answer(work: Callable[[Progress], object]) -> int:
+    """Be the process: do the work, and say how far it is and what came of it.
+
+    Parameters
+    ----------
+    work
+        Told where to report progress; what it returns, if anything, is the result, as JSON can hold it.
+
+    Returns
+    -------
+    Exit status.
+    """
+    warnings.simplefilter("ignore")  # of the libraries' own making; nobody reads them here
+    try:
+        with redirect_stdout(sys.stderr):  # libraries log to stdout, which is ours
+            result = work(lambda *how_far: _say({"progress": how_far}))
+    except StemError as error:
+        _say({"error": str(error)})
+        return 1
+    if result is not None:
+        _say({"result": result})
+    return 0
+
+
+def _say(what: dict[str, object]) -> None:
     channel = sys.__stdout__
     if channel is not None:
         channel.write(json.dumps(what) + "\n")
@@ -83,7 +108,7 @@ def say(what: dict[str, object]) -> None:
 def _follow(
     process: subprocess.Popen[str],
     is_stopped: Callable[[], bool],
-    told: Told,
+    progress: Progress,
     complaints: IO[str],
     broke: str,
 ) -> Any:
@@ -103,7 +128,7 @@ def _follow(
         if "result" in said:
             result = said["result"]
         else:
-            told(*said["progress"])
+            progress(*said["progress"])
     else:
         return None
     if process.wait() != 0:

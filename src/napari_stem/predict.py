@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-import warnings
-from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,28 +11,26 @@ import numpy as np
 from napari_stem.encoders.base import same_features
 from napari_stem.encoders.embed import Embedder
 from napari_stem.encoders.registry import load_encoder
-from napari_stem.errors import EncoderError, OutputError, RegionError
+from napari_stem.errors import EncoderError, RegionError
 from napari_stem.geometry import Spots, lattice, spots_in_regions
-from napari_stem.model import DEFAULT_MODEL
+from napari_stem.metrics import quantiles
 from napari_stem.model.serving import require_resolution
-from napari_stem.progress import shown
-from napari_stem.results import Prediction
 from napari_stem.settings import SamplingSettings
-from napari_stem.slide import Slide, open_slide
-from napari_stem.slide.scale_check import scale_record
 from napari_stem.spatial.region_files import as_regions
 from napari_stem.spatial.spot_files import read_spots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     import anndata
     from numpy.typing import NDArray
 
     from napari_stem.encoders.base import EmbedsSpots, Encoder
-    from napari_stem.geometry import Mpp, Region
+    from napari_stem.geometry import Region
     from napari_stem.model.bundle import Model
-    from napari_stem.progress import Progress
+    from napari_stem.results import Prediction
+    from napari_stem.slide import Slide
     from napari_stem.slide.tissue import TissueSettings
 
 _FIRST_BLOCK = 4
@@ -226,158 +220,6 @@ def encoder_of(model: Model, device: str) -> Encoder:
             f"version {encoder.version}; train the model again."
         )
     return encoder
-
-
-def predict_slide(
-    slide: Slide | str | Path,
-    out: str | Path,
-    *,
-    model: Model | str | Path = DEFAULT_MODEL,
-    regions: Region | Sequence[Region] | str | Path | None = None,
-    spots: Spots | anndata.AnnData | str | Path | None = None,
-    pitch_um: float | None = None,
-    mpp: Mpp | float | None = None,
-    settings: SamplingSettings | None = None,
-    keep_draws: bool = False,
-    resume: bool = False,
-    progress: bool | Progress = True,
-) -> Prediction:
-    """Predict a slide's tissue, some regions of it, or given spots, in one call; see `predict` for the parts.
-
-    Parameters
-    ----------
-    slide
-        Open, or its path; what is opened here is closed again.
-    out
-        ``.zarr`` folder to make. A run that was broken off leaves there what was finished.
-    model
-        Loaded, or as `napari_stem.load_model` takes it.
-    regions
-        One, several, or a GeoJSON file; ``obs["region"]`` has their names. None: the tissue.
-    spots
-        Predict at these, as `choose_spots` takes them, instead of on a lattice.
-    pitch_um
-        Distance between spots of the lattice; None: as the model was trained.
-    mpp
-        Pixel size in um, where ``slide`` is a path and the file does not say.
-    settings
-        How samples are drawn.
-    keep_draws
-        Keep every sample: `napari_stem.compare` and some metrics need them.
-    resume
-        Go on with the same run where it stopped; one that is finished is opened as it is.
-    progress
-        True: a bar. A function is told (what, done, in all), and may raise to break off. False: nothing.
-
-    Returns
-    -------
-    The finished prediction.
-
-    Warns
-    -----
-    UserWarning
-        The nuclei do not fit the pixel size, pen marks were left out, or the model states an alarming limit.
-
-    Raises
-    ------
-    StemError
-        Whatever can be mended: the slide, its pixel size, the model, regions, spots or the place.
-    """
-    from napari_stem.model import load_model
-
-    out, settings = Path(out), settings or SamplingSettings()
-    if out.suffix != ".zarr":
-        raise OutputError(f"A prediction grows in a folder: {out.name} should end in .zarr.")
-    with shown(progress) as told, ExitStack() as opened:
-        if not isinstance(slide, Slide):
-            slide = opened.enter_context(open_slide(slide, mpp, progress=told))
-        slide.require_mpp()
-        if isinstance(model, (str, Path)):
-            model = load_model(model)
-        noted = scale_record(slide)
-        for sentence in (noted["scale_check"]["warning"], *model.warnings):
-            if sentence:
-                _warn(sentence)
-        within = None if regions is None else as_regions(regions)
-        pitch_um = pitch_um or model.pitch_um
-        chosen = choose_spots(slide, pitch_um=pitch_um, spots=spots, regions=within, tell=_warn)
-
-        def watch(step: PredictionProgress) -> None:
-            told("Predicting spots", int(step.work_done), step.n_spots)
-
-        return carry_out(
-            slide,
-            chosen,
-            model,
-            out,
-            settings,
-            watch=watch,
-            regions=within or (),
-            keep_draws=keep_draws,
-            resume=resume,
-            noted=noted,
-        )
-
-
-def carry_out(
-    slide: Slide,
-    spots: Spots,
-    model: Model,
-    out: Path,
-    settings: SamplingSettings,
-    *,
-    embedder: EmbedsSpots | None = None,
-    stop: Callable[[], bool] | None = None,
-    watch: Callable[[PredictionProgress], None],
-    **begun: Any,
-) -> Prediction:
-    """Begin a prediction, or go on with it, and fill it; one that was begun in vain is removed.
-
-    Parameters
-    ----------
-    slide, spots, model, settings, embedder, stop
-        As of `predict`.
-    out
-        Zarr folder.
-    watch
-        Told after every step.
-    begun
-        Further arguments of `Prediction.create`.
-
-    Returns
-    -------
-    Unfinished where it was stopped.
-    """
-    began_here = not out.exists()
-    prediction = Prediction.create(
-        out, slide=slide, spots=spots, model=model, settings=settings, **begun
-    )
-    steps = predict(
-        slide, spots, model, prediction, settings, embedder=embedder, stop=stop, watch=watch
-    )
-    try:
-        for step in steps:
-            watch(step)
-            if stop is not None and stop():
-                break
-    finally:
-        if began_here and not prediction.done.any():  # nothing to resume
-            shutil.rmtree(out, ignore_errors=True)
-    return prediction
-
-
-def _warn(sentence: str) -> None:
-    warnings.warn(sentence, UserWarning, stacklevel=3)
-
-
-def quantiles(draws: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(n, genes, draws) -> 5% and 95% quantile, (n, genes) each.
-
-    ``weibull`` plotting positions give intervals of few draws their nominal coverage in expectation (Hyndman
-    and Fan 1996, type 6).
-    """
-    q05, q95 = np.quantile(draws, [0.05, 0.95], axis=-1, method="weibull").astype(np.float32)
-    return q05, q95
 
 
 def summary(draws: NDArray[np.float32], prediction: Prediction) -> dict[str, Any]:

@@ -1,7 +1,9 @@
-"""How long work tells how far it is: a bar in terminals and notebooks, or a function of the caller's."""
+"""How long work tells how far it is, by a bar or a function of the caller's; and how it is asked to stop."""
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -60,3 +62,30 @@ class _Bars:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+@contextmanager
+def stop_on_signals(*signals: signal.Signals) -> Iterator[threading.Event]:
+    """Turn the first signal into an event, so that work ends where it can go on; a second one breaks off.
+
+    Parameters
+    ----------
+    signals
+        Ctrl-C alone where none are given; schedulers send SIGTERM.
+    """
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main one only
+        yield stop
+        return
+    before = {each: signal.signal(each, on_signal) for each in signals or (signal.SIGINT,)}
+    try:
+        yield stop
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Kind = Literal["slide", "prediction", "exported", "spatialdata", "measured", "regions"]
 PROVENANCE = ("uns", "napari_stem")
 SPATIALDATA_TABLE = ("tables", "predicted_expression")
-_told = itertools.count(1)
+_numbers = itertools.count(1)
 
 
 class SlideWarning(UserWarning):
@@ -160,4 +160,4 @@ def _regions(path: Path) -> list[LayerData]:
 def _tell(sentence: str, path: str) -> None:
     # A viewer shows a warning from the same place only once per session; a count in place of the
     # line number lets it be seen again when the same file is tried again.
-    warnings.warn_explicit(sentence, SlideWarning, filename=path, lineno=next(_told))
+    warnings.warn_explicit(sentence, SlideWarning, filename=path, lineno=next(_numbers))

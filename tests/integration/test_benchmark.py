@@ -19,11 +19,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from napari_stem.cli import app
-from napari_stem.encoders.base import PatchSpec
-from napari_stem.evaluation import figures
+from napari_stem.evaluation import figures, maps
+from napari_stem.evaluation.baselines import neighbours, stem
 from napari_stem.evaluation.protocols import msi
-from napari_stem.evaluation.rivals import stem
-from napari_stem.evaluation.rivals.neighbours import Neighbours
+from napari_stem.geometry import PatchSpec
 from napari_stem.settings import SamplingSettings
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def _quick_encoder() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("napari_stem.encoders.registry.load_encoder", lambda *_: MeanColour())
         patch.setattr(msi, "N_TREES", 20)
-        patch.setattr(figures, "DPI", 60)
+        patch.setattr(maps, "DPI", 60)
         patch.setattr(stem, "OURS", SamplingSettings(n_draws=10, n_steps=4))
         yield
 
@@ -218,7 +217,7 @@ def test_one_failing_predictor_does_not_lose_the_others(
     def fail(*_: Any) -> Any:
         raise ValueError("no neighbours today")
 
-    monkeypatch.setattr(Neighbours, "fit", fail)
+    monkeypatch.setattr(neighbours, "fit", fail)
     out = ("--out", tmp_path / "results")
     result = run("loso", small_dataset, *out, "--predictors", "knn,ridge", "--json", *QUICK)
     assert result.exit_code == 0, result.stderr

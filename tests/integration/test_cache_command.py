@@ -14,7 +14,8 @@ import zarr
 from typer.testing import CliRunner
 
 from napari_stem.caches import CACHES
-from napari_stem.cli import app, caching
+from napari_stem.cli import app
+from napari_stem.cli import cache as cache_command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +77,7 @@ def test_and_to_programs(cache: Path) -> None:
     told = json.loads(run("--json").stdout)
     assert told["path"] == str(cache)
     caches = {each["name"]: each for each in told["caches"]}
-    assert list(caches) == list(CACHES) == list(get_args(caching.CacheName))
+    assert list(caches) == list(CACHES) == list(get_args(cache_command.CacheName))
     predictions = caches["predictions"]
     assert (predictions["n"], predictions["n_may_be_open"]) == (2, 1)
     assert predictions["limit_bytes"] == 20_000_000_000
@@ -124,7 +125,7 @@ def test_it_asks_a_person_and_refuses_where_there_is_none(
     alone = run("clear")
     assert alone.exit_code == 1
     assert "OutputError: Nothing was removed: nobody is there to be asked" in alone.stderr
-    monkeypatch.setattr(caching, "_has_person", lambda: True)
+    monkeypatch.setattr(cache_command, "_has_person", lambda: True)
     asked = CliRunner().invoke(app, ["cache", "clear"], input="n\n")
     assert "Remove this? [y/N]" in asked.stderr
     assert "Nothing was removed" in asked.stdout

@@ -485,7 +485,7 @@ def test_interrupted_training_is_130(
 
 
 def test_demo_in_a_window_says_what_the_model_is_worth(monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_stem.commands import demo
+    from napari_stem.cli import demo
 
     opened: list[bool] = []
     viewer = types.ModuleType("napari_stem.widgets.demo")

@@ -79,7 +79,7 @@ def test_list_for_people(folder) -> None:
 
 
 def test_download(folder, lunit, monkeypatch) -> None:
-    def download(facts: Any, to: Path | None) -> Path:
+    def download(facts: Any, to: Path | None, _progress: Any) -> Path:
         assert to is not None
         lunit(to)
         return to / facts.name
@@ -105,7 +105,7 @@ def test_what_cannot_be_downloaded_is_one_line(folder, monkeypatch) -> None:
     assert (result.exit_code, result.stdout) == (1, "")
     assert "did you mean 'uni'?" in result.stderr
 
-    def refuse(facts: Any, to: Path | None) -> Path:
+    def refuse(facts: Any, to: Path | None, _progress: Any) -> Path:
         raise EncoderError("No.")
 
     monkeypatch.setattr(hub, "download", refuse)

@@ -12,10 +12,18 @@ import numpy as np
 import pytest
 import shapely
 
-from napari_stem.errors import EncoderError, MissingMppError, OutputError, RegionError, SpotError
+from napari_stem.errors import (
+    EncoderError,
+    MissingMppError,
+    ModelError,
+    OutputError,
+    RegionError,
+    SpotError,
+)
 from napari_stem.geometry import Region, Spots
 from napari_stem.model.bundle import load_folder
-from napari_stem.predict import choose_spots, predict, predict_slide
+from napari_stem.predict import choose_spots, predict
+from napari_stem.prediction_job import PredictionJob, predict_slide
 from napari_stem.results import FIELDS, Prediction
 from napari_stem.settings import SamplingSettings
 from napari_stem.slide import open_slide
@@ -327,6 +335,29 @@ def test_what_one_call_warns_of_and_refuses(slide, model, tmp_path) -> None:
             progress=False,
         )
     assert Path(told[0].filename).name == Path(__file__).name  # where the user is
+
+
+def test_the_same_job_finds_what_it_left(slide, model) -> None:
+    def planned(**options) -> PredictionJob:
+        run = {"settings": SETTINGS, "regions": [box(slide, 0.48, 0.48, 0.56, 0.56)], **options}
+        return PredictionJob.planned(slide, model, **run)
+
+    path = planned(keep_draws=None).cache_path()
+    assert planned(keep_draws=None).cache_path() == path
+    assert planned(keep_draws=None, settings=replace(SETTINGS, seed=7)).cache_path() != path
+    assert planned(keep_draws=None, pitch_um=model.pitch_um / 2).cache_path() != path
+    told: list[str] = []
+    assert planned(tissue_type="liver", tell=told.append).spots.names
+    assert any("this slide is of liver" in sentence for sentence in told)
+
+
+def test_a_job_that_does_not_fit_is_refused_before_anything_is_made(slide, model) -> None:
+    human = copy.copy(model)
+    human.config = replace(model.config, card={**model.config.card, "species": "Homo sapiens"})
+    with pytest.raises(ModelError, match="the slide is of mouse"):
+        PredictionJob.planned(slide, human, SETTINGS, species="mouse")
+    with pytest.raises(ModelError, match="ddim"):
+        PredictionJob.planned(slide, model, replace(SETTINGS, sampler="ddim"))
 
 
 def test_choosing_spots(slide) -> None:

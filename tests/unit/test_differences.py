@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
 
-from napari_stem.empty_prediction import MAX_DRAWS_BYTES, may_keep_draws
 from napari_stem.errors import PredictionError, UnknownGeneError
 from napari_stem.evaluation.differences import (
     GroupDraws,
@@ -25,6 +24,7 @@ from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import region_summaries
 from napari_stem.geometry import Region
 from napari_stem.results import Prediction
+from napari_stem.results.empty import MAX_DRAWS_BYTES, may_keep_draws
 
 if TYPE_CHECKING:
     from pathlib import Path

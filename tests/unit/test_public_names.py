@@ -18,12 +18,12 @@ import zarr
 
 import napari_stem
 from napari_stem import Prediction, Region, compare, evaluate, export, plot
-from napari_stem.empty_prediction import PROVENANCE_KEY, gene_table
 from napari_stem.errors import DatasetError, OutputError, PredictionError, RegionError
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.table import write_table
 from napari_stem.model import load_model
 from napari_stem.progress import shown
+from napari_stem.results.empty import PROVENANCE_KEY, gene_table
 from napari_stem.sample_data import sample_path
 
 SOURCE = Path(napari_stem.__file__).parents[1]

@@ -14,15 +14,11 @@ from napari_stem.errors import OutputError, PredictionError, StemError, UnknownG
 from napari_stem.geometry import Mpp, SizePx, Spots, lattice
 from napari_stem.results import Prediction
 from napari_stem.spatial_analysis import morans_i, neighbour_graph
-from napari_stem.spatial_analysis.apart import run_apart
 from napari_stem.spatial_analysis.autocorrelation import morans_of
 from napari_stem.spatial_analysis.domains import Stability, find_domains, leiden, stability_over
-from napari_stem.spatial_analysis.reading import (
-    independent_draws,
-    n_kept_draws,
-    predicted_means,
-)
+from napari_stem.spatial_analysis.reading import independent_draws, predicted_means
 from napari_stem.spatial_analysis.relations import relate
+from napari_stem.spatial_analysis.steps import run_in_subprocess
 from napari_stem.spatial_analysis.store import (
     annotate,
     export_domains,
@@ -157,7 +153,7 @@ def test_only_finished_spots_are_read(prediction):
 
 
 def test_draws_that_mirror_others_are_left_out(prediction):
-    assert n_kept_draws(prediction) == 6
+    assert prediction.n_kept_draws == 6
     draws = independent_draws(prediction, 8)
     np.testing.assert_array_equal(draws, prediction.to_anndata().obsm["draws"][:, :, ::2])
     assert independent_draws(prediction, 2).shape[2] == 2
@@ -269,7 +265,7 @@ def test_domains_go_with_exported_tables(prediction, domains, tmp_path):
     assert first.startswith(f"{prediction.spots.names[0]},")
     assert len(rest) == len(prediction.spots) - 1
     with pytest.raises(OutputError, match="cannot be written"):
-        export_domains(domains, prediction, tmp_path / "none" / "d.csv")
+        export_domains(domains, prediction, tmp_path / "d.csv" / "in-a-file.csv")
 
 
 def test_spots_without_a_domain_are_missing(prediction, domains):
@@ -286,7 +282,7 @@ def test_spots_without_a_domain_are_missing(prediction, domains):
 def test_a_process_tells_its_progress_and_stores_what_it_finds(prediction):
     told: list[tuple[str, int, int]] = []
     arguments = ["domains", str(prediction.path), "1.0"]
-    assert run_apart(arguments, lambda: False, lambda *at: told.append(at))
+    assert run_in_subprocess(arguments, lambda: False, lambda *at: told.append(at))
     found = read_domains(prediction)
     np.testing.assert_array_equal(found.labels, leiden(predicted_means(prediction), 1.0))
     assert found.relations is not None
@@ -299,17 +295,21 @@ def test_a_process_tells_its_progress_and_stores_what_it_finds(prediction):
 
 def test_a_process_can_be_ended(prediction):
     stop = threading.Event()
-    ended = run_apart(["domains", str(prediction.path), "1.0"], stop.is_set, lambda *_: stop.set())
+    ended = run_in_subprocess(
+        ["domains", str(prediction.path), "1.0"], stop.is_set, lambda *_: stop.set()
+    )
     assert ended is False
     assert not sidecar_path(prediction).exists()
 
 
 def test_what_a_process_refuses_is_told_in_its_words(tmp_path):
     with pytest.raises(StemError, match="There is no prediction"):
-        run_apart(["morans", str(tmp_path / "none.zarr"), "x.csv"], lambda: False, lambda *_: None)
+        run_in_subprocess(
+            ["morans", str(tmp_path / "none.zarr"), "x.csv"], lambda: False, lambda *_: None
+        )
 
 
 def test_a_process_that_breaks_is_told(tmp_path, caplog):
     with pytest.raises(StemError, match="broke down"):
-        run_apart(["nonsense"], lambda: False, lambda *_: None)
+        run_in_subprocess(["nonsense"], lambda: False, lambda *_: None)
     assert "KeyError" in caplog.text

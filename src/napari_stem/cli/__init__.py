@@ -1,4 +1,4 @@
-"""The command line: options and what they mean; the work is done in `napari_stem.commands`.
+"""The command line: a module for each command, with its options and what it does.
 
 Nothing heavy is imported before a command runs, so that ``--help`` is quick.
 """
@@ -6,16 +6,19 @@ Nothing heavy is imported before a command runs, so that ``--help`` is quick.
 from __future__ import annotations
 
 from napari_stem.cli import (  # noqa: F401 - they add their commands
-    benchmarking,
-    caching,
-    converting,
-    data,
-    exporting,
-    looking,
+    benchmark,
+    cache,
+    convert,
+    demo,
+    encoders,
+    evaluate,
+    export,
+    genes,
+    importing,
+    info,
     models,
-    panels,
-    predicting,
-    training,
+    predict,
+    train,
 )
 from napari_stem.cli.app import app, main
 

@@ -13,8 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from napari_stem.commands.manner import MANNER, speak, speaking
-from napari_stem.commands.terminal import NOTICE, Interrupted, say, tell_error
+from napari_stem.cli.terminal import MANNER, NOTICE, Interrupted, say, speak, speaking, tell_error
 from napari_stem.errors import StemError
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130

@@ -1,15 +1,20 @@
-"""``models``: which there are, and giving them away."""
+"""``models``: which there are, checking one, and giving one away."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from napari_stem.cli.app import Group, app
 from napari_stem.cli.options import Json, model_names
-from napari_stem.commands.terminal import say, say_json
+from napari_stem.cli.terminal import say, say_json, tell
+from napari_stem.errors import EncoderError, ModelError, OutputError
+
+if TYPE_CHECKING:
+    from napari_stem.model.pushing import Upload
 
 modelling = Group(help="List the models, check one, or give one away.")
 app.add_typer(modelling, name="models")
@@ -29,15 +34,30 @@ def models(
     """List the models that can be used."""
     if context.invoked_subcommand is not None:
         return
-    from napari_stem.commands.listing import model_rows, panel_of, say_models
+    from napari_stem.model import find_model, list_models
+    from napari_stem.model.config import read_config
 
     if genes is not None:
-        panel = panel_of(genes)
+        panel = list(read_config(find_model(genes)).genes)
         say_json({"name": genes, "genes": panel}) if as_json else say("\n".join(panel))
     elif as_json:
-        say_json(model_rows())
+        say_json(list_models())
     else:
-        say_models()
+        from napari_stem.cli.tables import say_list
+
+        columns = {
+            "name": "model",
+            "ready": "ready",
+            "tissue": "tissue",
+            "species": "species",
+            "n_genes": "genes",
+            "unit": "unit",
+            "calibrated": "calibrated",
+            "encoder": "encoder",
+            "licence": "licence",
+            "why_not": "why not",
+        }
+        say_list(list_models(), columns, "Models (or give --model a model folder)")
 
 
 @modelling.command()
@@ -53,9 +73,7 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Load a model, verify it, and say whether its encoder is ready."""
-    from napari_stem.commands.model_sharing import run_check
-
-    found = run_check(model)
+    found = _checked(model)
     if as_json:
         say_json(found)
         return
@@ -77,13 +95,17 @@ def pack(
     as_json: Json = False,
 ) -> None:
     """Write a model as one .zip, which 'predict --model' takes."""
-    from napari_stem.commands.model_sharing import run_pack
+    from napari_stem.model.bundle import load_folder
+    from napari_stem.model.packing import others
+    from napari_stem.model.packing import pack as write
 
-    done = run_pack(folder, out)
+    load_folder(folder)  # what cannot be loaded here cannot be loaded by others
+    write(folder, out)
+    n_bytes = out.stat().st_size
     if as_json:
-        say_json(done)
+        say_json({"out": str(out), "bytes": n_bytes, "left_out": others(folder)})
     else:
-        say(f"{done['out']}, {done['bytes'] / 1e6:.1f} MB.")
+        say(f"{out}, {n_bytes / 1e6:.1f} MB.")
 
 
 @modelling.command()
@@ -103,12 +125,106 @@ def push(
 
     Log in with 'hf auth login' first.
     """
-    from napari_stem.commands.model_sharing import run_push
+    from napari_stem.model import pushing
 
-    done = run_push(folder, repo, licence=licence, private=private, yes=yes)
-    if done is None:
-        return
+    upload = pushing.prepared(folder, repo, licence)
+    _show(upload, private=private)
+    if not yes:
+        if not sys.stdin.isatty():
+            msg = "Nothing was sent: nobody is there to be asked; add --yes to send it."
+            raise OutputError(msg)
+        if not typer.confirm("Send it?", err=True):
+            tell("Nothing was sent.")
+            return
+    commit = pushing.push(upload, private=private)
     if as_json:
-        say_json(done)
+        say_json(
+            {
+                "repository": upload.repository,
+                "page": upload.page,
+                "commit": commit,
+                "private": private,
+                "licence": upload.licence,
+                "files": upload.sizes,
+                "left_out": list(upload.left_out),
+            }
+        )
     else:
-        say(f"Sent: {done['page']}. It is used with --model {done['repository']}.")
+        say(f"Sent: {upload.page}. It is used with --model {upload.repository}.")
+
+
+def _show(upload: Upload, *, private: bool) -> None:
+    """Say what would be sent, and to whom."""
+    seen_by = "seen by you and its members alone, if it is new" if private else "seen by everybody"
+    tell(f"To {upload.page} ({seen_by}), under licence {upload.licence}:")
+    for name, size in upload.sizes.items():
+        tell(f"  {name}  {size / 1e6:.2f} MB")
+    if not upload.n_metrics:
+        tell(
+            "The card holds no figures of held-out sections: nobody can tell how good the model is."
+        )
+    if upload.left_out:
+        tell(f"Not sent: {', '.join(upload.left_out)}.")
+
+
+def _checked(source: str) -> dict[str, Any]:
+    """Load a model as predicting would, verify its weights, and look at its card and encoder.
+
+    Returns
+    -------
+    JSON-ready: ``name, folder, format_version, weights_sha256, n_genes, unit, licence, tissue, species,
+    encoder, encoder_ready, encoder_why_not, card_why_not, not_read``.
+
+    Raises
+    ------
+    ModelError
+        It cannot be used: the text says why.
+    """
+    from napari_stem.model import find_model
+    from napari_stem.model.bundle import load_folder
+    from napari_stem.model.config import CARD_FILE
+    from napari_stem.model.packing import others
+
+    folder = find_model(source)
+    model = load_folder(folder)
+    why_not = _encoder_why_not(model.encoder_name)
+    return {
+        "name": model.name,
+        "folder": str(folder),
+        "format_version": model.config.format_version,
+        "weights_sha256": model.weights_hash,
+        "n_genes": len(model.genes),
+        "unit": model.unit,
+        "licence": model.card.get("licence"),
+        "tissue": model.card.get("tissue"),
+        "species": model.card.get("species"),
+        "encoder": model.encoder_name,
+        "encoder_ready": why_not is None,
+        "encoder_why_not": why_not,
+        "card_why_not": _card_why_not(folder / CARD_FILE),
+        "not_read": others(folder),
+    }
+
+
+def _encoder_why_not(name: str) -> str | None:
+    from napari_stem.encoders.names import parse_name
+    from napari_stem.encoders.registry import list_encoders
+
+    rows = {row["name"]: row for row in list_encoders()}
+    try:
+        reasons = [rows[part.name]["why_not"] for part in parse_name(name)]
+    except EncoderError as error:
+        return f"{error} Give embeddings with --embeddings."
+    return next((reason for reason in reasons if reason), None)
+
+
+def _card_why_not(path: Path) -> str | None:
+    from napari_stem.model.pushing import read_card
+
+    if not path.is_file():
+        return f"{path.name} is missing"
+    try:
+        read_card(path)
+    except ModelError as error:
+        return str(error)
+    return None

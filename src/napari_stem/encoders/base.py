@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from napari_stem.geometry import PatchSpec  # noqa: TC001 - encoders and their patches go together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,22 +15,6 @@ if TYPE_CHECKING:
     from napari_stem.geometry import Spots
 
 PRECISION_MARK = "~"  # in a version: what stands after it is the precision of the arithmetic
-
-
-@dataclass(frozen=True)
-class PatchSpec:
-    """The patches that an encoder looks at.
-
-    Attributes
-    ----------
-    fields_of_view_um
-        Sides in um of the concentric patches round a spot.
-    side_px
-        Side in px to which each is resampled.
-    """
-
-    fields_of_view_um: tuple[float, ...]
-    side_px: int
 
 
 @runtime_checkable

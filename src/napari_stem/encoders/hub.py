@@ -6,22 +6,18 @@ without internet), then in Hugging Face's own cache.
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.encoders.hub_errors import Asked, in_clear_words
-from napari_stem.encoders.hub_progress import reporting
-from napari_stem.encoders.hub_settings import FOLDER_VARIABLE, encoder_folder
 from napari_stem.errors import EncoderError
+from napari_stem.hub import FOLDER_VARIABLE, Asked, encoder_folder, in_clear_words, reporting
+from napari_stem.io import free_bytes, sha256
 
 if TYPE_CHECKING:
     from napari_stem.encoders.facts import EncoderFacts
-    from napari_stem.encoders.hub_progress import Progress
+    from napari_stem.hub import Progress
 
 _CODE_AND_CONFIG = (".json", ".py", ".txt")
-_CHUNK = 1 << 22
 
 
 def locate(facts: EncoderFacts, folder: Path | None = None) -> Path | None:
@@ -142,10 +138,7 @@ def _wanted(facts: EncoderFacts, siblings: list[Any]) -> list[Any]:
 
 
 def _require_space(facts: EncoderFacts, place: Path, size: int) -> None:
-    ancestor = place.absolute()
-    while not ancestor.exists() and ancestor != ancestor.parent:
-        ancestor = ancestor.parent
-    free = shutil.disk_usage(ancestor).free
+    free, ancestor = free_bytes(place)
     if size > free:
         raise EncoderError(
             f"Encoder '{facts.name}' needs {size / 1e6:.0f} MB, and {ancestor} has {free / 1e6:.0f} MB free; "
@@ -153,13 +146,9 @@ def _require_space(facts: EncoderFacts, place: Path, size: int) -> None:
         )
 
 
-def _check(facts: EncoderFacts, path: Path, sha256: str) -> None:
+def _check(facts: EncoderFacts, path: Path, stated: str) -> None:
     """Compare a file with the checksum that the hub states; a wrong one is removed."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    if digest.hexdigest() != sha256:
+    if sha256(path) != stated:
         path.resolve().unlink()
         path.unlink(missing_ok=True)
         raise EncoderError(

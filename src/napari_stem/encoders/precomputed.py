@@ -21,7 +21,6 @@ from napari_stem.encoders.precomputed_checks import (
 )
 from napari_stem.encoders.precomputed_files import read_raw
 from napari_stem.errors import EncoderError
-from napari_stem.geometry import Spots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import Mpp, SizePx
+    from napari_stem.geometry import Mpp, SizePx, Spots
 
 TOLERANCE = 0.1  # of a patch's side: how far its centre may lie from the spot that it stands for
 _HALF_MAX = float(np.finfo(np.float16).max)
@@ -112,19 +111,16 @@ class PatchEmbeddings:
 
     def spots(self) -> Spots:
         """Return the patches themselves as spots, named by their centres; the pitch is that of neighbours."""
-        from napari_stem.spatial.lattice import nearest_distance_px
+        from napari_stem.spatial.lattice import nearest_distance_px, spots_at
 
         xy_px = np.column_stack([self.x_px, self.y_px])
         pitch_px = nearest_distance_px(xy_px) or self.side_um / self.mpp.x_um
-        col, row = np.round((xy_px - xy_px.min(axis=0)) / pitch_px).astype(np.int64).T
-        return Spots(
-            x_px=self.x_px,
-            y_px=self.y_px,
-            array_row=row,
-            array_col=col,
+        return spots_at(
+            xy_px,
+            [f"x{x}y{y}" for x, y in np.round(xy_px).astype(int).tolist()],
+            self.mpp,
             pitch_um=float(pitch_px * self.mpp.x_um),
             diameter_um=self.side_um,
-            names=tuple(f"x{x}y{y}" for x, y in np.round(xy_px).astype(int).tolist()),
         )
 
 

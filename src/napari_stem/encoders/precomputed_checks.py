@@ -49,8 +49,8 @@ def canonical(encoder: str) -> str:
 
 def encoder_of(raw: RawEmbeddings, stated: str | None) -> str:
     """Name of the encoder that made embeddings; EncoderError where nobody says, or file and user differ."""
-    told = stated or raw.encoder or encoder_of_folder(raw.path)
-    if told is None:
+    named = stated or raw.encoder or encoder_of_folder(raw.path)
+    if named is None:
         raise EncoderError(
             f"{raw.path} does not say which encoder made its embeddings; say it with --encoder (such as uni)."
         )
@@ -63,7 +63,7 @@ def encoder_of(raw: RawEmbeddings, stated: str | None) -> str:
             f"{raw.path} was made by encoder '{canonical(raw.encoder)}', not by '{stated}'; "
             f"leave --encoder out."
         )
-    return canonical(told)
+    return canonical(named)
 
 
 def side_of(raw: RawEmbeddings, stated_px: float | None) -> float:

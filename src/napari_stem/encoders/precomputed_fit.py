@@ -20,51 +20,10 @@ if TYPE_CHECKING:
 
     from napari_stem.encoders.precomputed import PatchEmbeddings
     from napari_stem.geometry import Mpp, SizePx, Spots
-    from napari_stem.model.bundle import Model
 
 _log = logging.getLogger(__name__)
 _OTHER_PATCHES = 1.5  # factor between two patch sides from which on they show different things
 _ENOUGH = 0.5  # share of a section's spots that must have a patch
-
-
-def embedder_for(
-    path: Path, stated: Stated, size: SizePx, mpp: Mpp, model: Model
-) -> tuple[PrecomputedEmbedder, tuple[str, ...]]:
-    """Read embeddings for a slide and a model.
-
-    Parameters
-    ----------
-    path, stated
-        The file, and what it does not say.
-    size, mpp
-        Of the slide, level 0.
-    model
-        That will be told them.
-
-    Returns
-    -------
-    What stands in place of the encoder, and what a user should hear, one sentence each.
-
-    Raises
-    ------
-    EncoderError
-        They are of another slide, encoder or width, or damaged.
-    """
-    patches = read_embeddings(path, size, mpp, stated, wanted=model.encoder_name)
-    notes = require_fit_of(patches, model)
-    return PrecomputedEmbedder(patches), (*patches.remarks, *notes)
-
-
-def require_fit_of(patches: PatchEmbeddings, model: Model) -> list[str]:
-    """Check embeddings against a model; see `require_fit`."""
-    return require_fit(
-        patches,
-        model_name=model.name,
-        width=len(model.head.centre),
-        encoder=model.encoder_name,
-        encoder_version=model.config.encoder_version,
-        fields_of_view_um=model.config.fields_of_view_um,
-    )
 
 
 def require_fit(
@@ -234,12 +193,6 @@ class EmbeddingFolder:
     def version(self) -> str | None:
         """Version of the encoder; None where the files do not say."""
         return self.described.version
-
-    def sign(self, model: Model) -> None:
-        """Write into a model, not yet saved, where its embeddings came from and how large the patches were."""
-        model.config = replace(model.config, fields_of_view_um=(self.described.side_um,))
-        model.card["embeddings"] = "from file"
-        model.card["notes"] = [*model.card.get("notes", ()), self.note()]
 
     def note(self) -> str:
         """Say where embeddings came from, and which spots had none."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import EncoderError, StemError
+from napari_stem.io import DAMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,7 +22,6 @@ HDF5 = (".h5", ".hdf5")
 COORDS = ("coords", "coordinates")
 _SIDES = ("patch_size_level0", "tile_size_lv0")
 _ENCODERS = ("encoder_name", "encoder", "patch_encoder", "model_name")
-_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ def named(path: Path) -> Iterator[None]:
         yield
     except StemError:
         raise
-    except _DAMAGE as error:
+    except DAMAGE as error:
         reason = " ".join(str(error).split())[:150] or type(error).__name__
         raise EncoderError(
             f"{path} cannot be read as embeddings ({reason}); make it again."
@@ -118,14 +118,14 @@ def placed(found: RawEmbeddings, path: Path) -> RawEmbeddings:
             with h5py.File(path, "r") as file:
                 coords = file[first(COORDS, file) or "coords"]
                 about = {**dict(file.attrs), **dict(coords.attrs)}
-                return told(replace(found, xy_px=pairs(coords[:])), about)
+                return described_by(replace(found, xy_px=pairs(coords[:])), about)
         columns = _columns(path)
         if {"x", "y"} <= columns.keys():
             xy = np.column_stack([columns["x"], columns["y"]])
         else:
             xy = columns[first(COORDS, columns) or "coords"]
         about = {key: columns[key][0] for key in _SIDES if key in columns}
-        return told(replace(found, xy_px=pairs(xy)), about | _tiling(path))
+        return described_by(replace(found, xy_px=pairs(xy)), about | _tiling(path))
 
 
 def _columns(path: Path) -> dict[str, NDArray[Any]]:
@@ -147,7 +147,7 @@ def _tiling(path: Path) -> dict[str, Any]:
     return about
 
 
-def told(found: RawEmbeddings, about: Mapping[str, Any]) -> RawEmbeddings:
+def described_by(found: RawEmbeddings, about: Mapping[str, Any]) -> RawEmbeddings:
     """Add what attributes say; what is known already stays."""
     side_px = next((number(about[key]) for key in _SIDES if key in about), None)
     if side_px is None and "patch_size" in about and "downsample" in about:  # CLAM: px of a level

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_stem.encoders.catalogue import CATALOGUE
 from napari_stem.encoders.hub import locate
-from napari_stem.encoders.hub_settings import FOLDER_VARIABLE
 from napari_stem.encoders.names import BUNDLED, Part, parse_name
 from napari_stem.errors import EncoderError
+from napari_stem.hub import FOLDER_VARIABLE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,7 +71,7 @@ def load_encoder(
     encoders = [_load(part, device, fields_um, precision, folder) for part in parts]
     if len(encoders) == 1:
         return encoders[0]
-    from napari_stem.encoders.combined import CombinedEncoder
+    from napari_stem.encoders.published import CombinedEncoder
 
     return CombinedEncoder(encoders)
 

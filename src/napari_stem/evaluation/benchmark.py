@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,24 +10,24 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_stem.errors import OutputError, StemError
+from napari_stem.evaluation.baselines import predictors
+from napari_stem.evaluation.baselines.base import Task
+from napari_stem.evaluation.baselines.stem import QUICK_STEPS, Denoising
 from napari_stem.evaluation.measured import MeasuredSections, dataset_fingerprint
-from napari_stem.evaluation.metrics import evaluate
 from napari_stem.evaluation.protocols.base import Request
-from napari_stem.evaluation.rivals import predictors
-from napari_stem.evaluation.rivals.base import Task
-from napari_stem.evaluation.rivals.stem import QUICK_STEPS, Denoising
 from napari_stem.evaluation.runs import Run, RunStore, Summary
+from napari_stem.metrics import evaluate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from napari_stem.encoders.base import Encoder
+    from napari_stem.evaluation.baselines.base import Predictor
     from napari_stem.evaluation.protocols.base import Fold, Protocol
-    from napari_stem.evaluation.rivals.base import Predictor
+    from napari_stem.progress import Progress
     from napari_stem.spatial.dataset import Dataset
 
-Progress = Callable[[str, int, int], None]
 # What a predictor can die of without taking the others with it: torch raises RuntimeError,
 # numpy and scikit-learn ValueError and ArithmeticError.
 _LOSABLE = (StemError, RuntimeError, ValueError, ArithmeticError, LookupError, MemoryError)
@@ -51,7 +50,7 @@ class BenchmarkOptions:
     seeds
         One run each of predictors that have a seed.
     minutes, steps, size, device
-        See `napari_stem.evaluation.rivals.stem.Denoising`.
+        See `napari_stem.evaluation.baselines.stem.Denoising`.
     published_steps
         Ancestral steps of published Stem.
     """

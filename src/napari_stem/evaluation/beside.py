@@ -12,9 +12,8 @@ import numpy as np
 
 from napari_stem.errors import DatasetError, PredictionError
 from napari_stem.evaluation.comparison import MatchedBy, pair_spots
-from napari_stem.evaluation.metrics import pcc
-from napari_stem.geometry import Spots
-from napari_stem.spatial.lattice import array_positions, nearest_distance_px
+from napari_stem.metrics import pcc
+from napari_stem.spatial.lattice import nearest_distance_px, spots_at, stated_diameter_px
 from napari_stem.spatial.normalise import normalised
 
 if TYPE_CHECKING:
@@ -24,14 +23,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import Mpp
+    from napari_stem.geometry import Mpp, Spots
     from napari_stem.results import Prediction
 
     Index = NDArray[np.int64]
 
 GENES_PER_STEP = 512  # between two looks at whether to stop
-SPOTS_PER_READ = 4096
-_ODD_STORE = (OSError, LookupError, ValueError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -228,11 +225,7 @@ def _agreement(
     is_stopped: Callable[[], bool],
 ) -> tuple[NDArray[np.float64], ...] | None:
     """Correlation, coverage and mean difference of every gene; None where it was stopped."""
-    columns = {gene: i for i, gene in enumerate(prediction.genes)}
-    mean, low, high = (
-        _stored(prediction, field, rows, np.array([columns[gene] for gene in genes]))
-        for field in ("mean", "q05", "q95")
-    )
+    mean, low, high = (prediction.rows(rows, field, genes) for field in ("mean", "q05", "q95"))
     figures = np.full((3, len(genes)), np.nan)
     for start in range(0, len(genes), GENES_PER_STEP):
         if is_stopped():
@@ -246,53 +239,18 @@ def _agreement(
     return figures[0], figures[1], figures[2]
 
 
-def _stored(prediction: Prediction, field: str, rows: Index, columns: Index) -> NDArray[np.float32]:
-    """(rows, columns) float32 of one field; never the draws, which may be a hundred times as many."""
-    import zarr
-
-    try:
-        group = zarr.open_group(prediction.path, mode="r", use_consolidated=False)
-        stored = group["X"] if field == "mean" else group["layers"][field]
-        found = np.empty((len(rows), len(columns)), dtype=np.float32)
-        for start in range(0, stored.shape[0], SPOTS_PER_READ):
-            here = np.flatnonzero((rows >= start) & (rows < start + SPOTS_PER_READ))
-            if len(here):
-                block = np.asarray(stored[start : start + SPOTS_PER_READ])
-                found[here] = block[rows[here] - start][:, columns]
-    except _ODD_STORE as error:
-        raise PredictionError(
-            f"{prediction.path} is gone or damaged; run the prediction again."
-        ) from error
-    return found
-
-
 def _measured_spots(truth: anndata.AnnData, predicted: Spots, rows: Index, mpp: Mpp) -> Spots:
     """Where was measured; without positions, where the spots of the same names were predicted."""
     if "spatial" not in truth.obsm:
         return predicted.take(rows)
     xy_px = np.asarray(truth.obsm["spatial"], dtype=np.float64)
     apart_px = nearest_distance_px(xy_px)
-    pitch_um = predicted.pitch_um if not apart_px else apart_px * mpp.x_um
-    nodes = array_positions(truth.obs)
-    if nodes is None:
-        steps = np.rint((xy_px - xy_px.min(axis=0)) * mpp.x_um / pitch_um).astype(np.int64)
-        nodes = steps[:, 1], steps[:, 0]
-    return Spots(
-        x_px=xy_px[:, 0],
-        y_px=xy_px[:, 1],
-        array_row=nodes[0],
-        array_col=nodes[1],
-        pitch_um=pitch_um,
-        diameter_um=_diameter_px(truth, predicted.diameter_um / mpp.x_um) * mpp.x_um,
-        names=tuple(str(name) for name in truth.obs_names),
+    diameter_px = stated_diameter_px(truth.uns)
+    return spots_at(
+        xy_px,
+        truth.obs_names,
+        mpp,
+        pitch_um=predicted.pitch_um if not apart_px else apart_px * mpp.x_um,
+        diameter_um=predicted.diameter_um if diameter_px is None else diameter_px * mpp.x_um,
+        obs=truth.obs,
     )
-
-
-def _diameter_px(truth: anndata.AnnData, otherwise_px: float) -> float:
-    for library in truth.uns.get("spatial", {}).values():
-        if not isinstance(library, dict):  # spatialdata keeps a flag beside the libraries
-            continue
-        stated = library.get("scalefactors", {}).get("spot_diameter_fullres")
-        if stated is not None:
-            return float(stated)
-    return otherwise_px

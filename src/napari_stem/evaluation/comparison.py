@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from napari_stem import metrics
 from napari_stem.errors import DatasetError, PredictionError
-from napari_stem.evaluation import metrics
+from napari_stem.io import DAMAGE
 from napari_stem.results import PROVENANCE_KEY, Prediction
 from napari_stem.results.exported import read_exported
 from napari_stem.spatial.normalise import normalisation, normalised
@@ -53,7 +54,7 @@ def read_truth(path: Path) -> anndata.AnnData:
     try:
         table = anndata.read_h5ad(path)
         _require_counts(table, str(path))
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except DAMAGE as error:
         msg = f"{path} is damaged or is no AnnData file ({error}); import it again."
         raise DatasetError(msg) from error
     return table
@@ -91,7 +92,7 @@ def evaluate(
 
     Returns
     -------
-    JSON-ready: every metric, as `napari_stem.evaluation.metrics.evaluate` names them; ``unit``, of the
+    JSON-ready: every metric, as `napari_stem.metrics.evaluate` names them; ``unit``, of the
     errors; ``matched_by`` (``name`` or ``position``), ``n_matched`` of ``n_predicted`` and ``n_truth`` spots;
     ``genes_left_out`` (predicted, but not measured).
 

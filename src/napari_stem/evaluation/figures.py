@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.errors import OutputError
-from napari_stem.evaluation.metrics import pcc
-from napari_stem.evaluation.reliability import LEVELS, N_BINS
-from napari_stem.evaluation.rivals import NAMES
+from napari_stem.evaluation.baselines import NAMES
+from napari_stem.evaluation.maps import map_figure, new_figure, reliable_genes, save
+from napari_stem.metrics import LEVELS, N_BINS, pcc
 from napari_stem.spatial.normalise import normalisation
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from napari_stem.evaluation.runs import Run, Summary
 
 MAX_SECTIONS = 6  # of which maps and curves are drawn; numbers are of all
-DPI = 130
 # Okabe and Ito's colours, told apart with any colour vision; markers tell them apart in print too.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = ("o", "s", "^", "v", "D", "P")
@@ -55,8 +53,6 @@ def draw_figures(
     OutputError
         A file cannot be written.
     """
-    from napari_stem.evaluation.maps import map_figure, reliable_genes
-
     unit = normalisation(benchmark.normalisation).label
     first = _first_seed(runs)
     drawn = [save(pcc_figure(benchmark, first), folder / "gene_pcc.png")]
@@ -80,34 +76,6 @@ def draw_figures(
         maps = map_figure(benchmark, section, shown, chosen[fold_name], unit)
         drawn.append(save(maps, folder / f"maps_{where}.png"))
     return [str(path) for path in drawn]
-
-
-def new_figure(width_in: float, height_in: float) -> Figure:
-    """Figure that draws itself without a window or any state of pyplot's."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width_in, height_in), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def save(figure: Figure, path: Path) -> Path:
-    """Write a PNG.
-
-    Raises
-    ------
-    OutputError
-        It cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, format="png", dpi=DPI)
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written ({error.strerror or error}); choose another place."
-        ) from error
-    return path
 
 
 def variation_figure(

@@ -10,10 +10,10 @@ import shapely
 
 from napari_stem.errors import PredictionError, RegionError
 from napari_stem.evaluation.differences import compare_groups, group_draws
-from napari_stem.evaluation.metrics import central_interval
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import RegionSummary, region_summaries
 from napari_stem.geometry import Region, inside
+from napari_stem.metrics import central_interval
 from napari_stem.results import Prediction
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def compare(
     PredictionError
         There is no such prediction, or it keeps no samples.
     """
-    from napari_stem.evaluation.differences_file import differences_table
+    from napari_stem.evaluation.differences import differences_table
 
     if not isinstance(prediction, Prediction):
         prediction = Prediction.open(prediction)

@@ -1,37 +1,58 @@
-"""What was measured and what is predicted, side by side on the slide, for chosen genes."""
+"""Figures of a benchmark and their files; measured beside predicted on the slide, for chosen genes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_stem.evaluation.figures import new_figure
-from napari_stem.evaluation.metrics import pcc
-from napari_stem.exporting.drawing import draw_scale_bar
-from napari_stem.geometry import SizePx
+from napari_stem.exporting.backdrop import cut_slide, window_of_spots
+from napari_stem.exporting.drawing import Limits, draw_map, draw_scale_bar, draw_tissue, frame
+from napari_stem.io import written_whole
+from napari_stem.metrics import pcc
 from napari_stem.slide import open_slide
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
     from napari_stem.evaluation.benchmark import Benchmark
     from napari_stem.evaluation.protocols.base import Fold
     from napari_stem.evaluation.runs import Run
-    from napari_stem.geometry import Mpp, Spots
-    from napari_stem.spatial.dataset import Section
+
+DPI = 130
+
+
+def new_figure(width_in: float, height_in: float) -> Figure:
+    """Figure that draws itself without a window or any state of pyplot's."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a PNG.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written.
+    """
+    with written_whole(path, overwrite=True) as fresh:
+        figure.savefig(fresh, format="png", dpi=DPI)
+    return path
+
 
 N_SHOWN = 3
 BACKGROUND_PX = 900  # longer side of the tissue behind a map
 PALER = 0.45  # towards white, so that dark spots stand out from dark tissue
-MARGIN = 0.03  # of the map's longer side
 NOTICE = "Predicted from the H&E image, not measured. Research use only."
 EXPRESSION, UNCERTAINTY = "magma", "cividis"
-
-Window = tuple[int, int, int, int]  # left, top, right, bottom in level-0 px
 
 
 def reliable_genes(
@@ -80,8 +101,11 @@ def map_figure(
     forecast, columns = run.forecasts[section_id], [run.panel.index(g) for g in genes]
     truth = benchmark.measured.truth(section_id, run.panel)
     spots, mpp = section.spots(), section.mpp
-    tissue, window = _tissue(section, spots)
-    aspect = (window[3] - window[1]) / (window[2] - window[0])
+    window = window_of_spots(spots, mpp)
+    with open_slide(section.slide_path, mpp) as slide:
+        pixels, where = cut_slide(slide, mpp, window, BACKGROUND_PX)
+    pale = (pixels.astype(np.float32) * (1 - PALER) + 255 * PALER).astype(np.uint8)
+    aspect = window.height_um / window.width_um
     n_columns = 2 if forecast.sd is None else 3
     height_in = float(np.clip(4.0 * aspect, 2.2, 6.5))
     width_in = (height_in / aspect + 0.35) * n_columns + (2.2 if n_columns > 2 else 1.3)
@@ -90,82 +114,23 @@ def map_figure(
     coefficients = pcc(truth.astype(np.float64), forecast.mean.astype(np.float64))
     for axes_row, gene, column in zip(grid, genes, columns, strict=True):
         measured, mean = truth[:, column], forecast.mean[:, column]
-        limits = _limits(np.concatenate([measured, mean]))
+        limits = Limits().of(np.concatenate([measured, mean]))
         for axes in axes_row:
-            _background(axes, tissue, window)
-        _spots(axes_row[0], spots, mpp, measured, limits, EXPRESSION)
-        both = _spots(axes_row[1], spots, mpp, mean, limits, EXPRESSION)
+            draw_tissue(axes, pale, where)
+            frame(axes, window)
+            axes.set_aspect("equal")
+        draw_map(axes_row[0], spots, mpp, measured, EXPRESSION, limits)
+        both = draw_map(axes_row[1], spots, mpp, mean, EXPRESSION, limits)
         figure.colorbar(both, ax=axes_row[:2], label=unit, shrink=0.85, pad=0.01)
         axes_row[0].set_ylabel(gene, fontsize=14, fontweight="bold")
         axes_row[0].set_title("measured")
         axes_row[1].set_title(f"predicted mean ({run.predictor}), PCC {coefficients[column]:.2f}")
         if forecast.sd is not None:
             sd = forecast.sd[:, column]
-            drawn = _spots(axes_row[2], spots, mpp, sd, _limits(sd), UNCERTAINTY)
+            drawn = draw_map(axes_row[2], spots, mpp, sd, UNCERTAINTY, Limits().of(sd))
             figure.colorbar(drawn, ax=axes_row[2], label=unit, shrink=0.85, pad=0.01)
             axes_row[2].set_title("uncertainty (standard deviation)")
-    draw_scale_bar(grid[-1][0], mpp.x_um, font_size=10)
+    draw_scale_bar(grid[-1][0], font_size=10)
     figure.suptitle(f"Section {section_id}, not trained on", fontsize=14)
     figure.supxlabel(NOTICE, fontsize=11)
     return figure
-
-
-def _tissue(section: Section, spots: Spots) -> tuple[NDArray[np.uint8], Window]:
-    """Slide behind the spots, from the coarsest level that is sharp enough, and where it lies."""
-    slide = open_slide(section.slide_path, section.mpp)
-    try:
-        radius_px = spots.diameter_um / 2 / section.mpp.x_um
-        longer_px = max(np.ptp(spots.x_px), np.ptp(spots.y_px))
-        around_px = radius_px + max(MARGIN * longer_px, radius_px)
-        left, top = (max(0, int(c.min() - around_px)) for c in (spots.x_px, spots.y_px))
-        right = min(slide.size.width_px, int(np.ceil(spots.x_px.max() + around_px)))
-        bottom = min(slide.size.height_px, int(np.ceil(spots.y_px.max() + around_px)))
-        side_px = max(right - left, bottom - top)
-        sharp = [i for i, v in enumerate(slide.levels) if side_px / v.downsample >= BACKGROUND_PX]
-        index = max(sharp, default=0)
-        scale = slide.levels[index].downsample
-        width, height = (max(1, round(side / scale)) for side in (right - left, bottom - top))
-        size = SizePx(height_px=height, width_px=width)
-        pixels = slide.read_region(round(left / scale), round(top / scale), index, size)
-    finally:
-        slide.close()
-    return pixels, (left, top, right, bottom)
-
-
-def _background(axes: Any, tissue: NDArray[np.uint8], window: Window) -> None:
-    left, top, right, bottom = window
-    pale = (tissue.astype(np.float32) * (1 - PALER) + 255 * PALER).astype(np.uint8)
-    axes.imshow(pale, extent=(left, right, bottom, top), interpolation="bilinear")
-    axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
-
-
-def _spots(
-    axes: Any,
-    spots: Spots,
-    mpp: Mpp,
-    values: NDArray[np.float32],
-    limits: tuple[float, float],
-    colours: str,
-) -> Any:
-    """One disc per spot, of its true size, the tissue showing between them."""
-    from matplotlib.collections import EllipseCollection
-
-    discs = EllipseCollection(
-        spots.diameter_um / mpp.x_um,
-        spots.diameter_um / mpp.y_um,
-        0,
-        units="xy",
-        offsets=np.column_stack([spots.x_px, spots.y_px]),
-        offset_transform=axes.transData,
-        array=values,
-        cmap=colours,
-        linewidths=0.3,
-        edgecolors="white",
-    )
-    discs.set_clim(*limits)
-    return axes.add_collection(discs, autolim=False)
-
-
-def _limits(values: NDArray[np.float32]) -> tuple[float, float]:
-    low, high = (float(v) for v in np.percentile(values, (1, 99)))
-    return low, high if high > low else low + 1e-6

@@ -9,7 +9,7 @@ import numpy as np
 from napari_stem.errors import DatasetError
 from napari_stem.evaluation.comparison import read_truth
 from napari_stem.spatial.dataset import HEIGHT_KEY, METADATA, TABLES, WIDTH_KEY, Section
-from napari_stem.spatial.gene_names import with_symbols
+from napari_stem.spatial.gene_sets import with_symbols
 from napari_stem.spatial.table_files import repeats_allowed
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import anndata
 
     from napari_stem.geometry import SizePx
-
-_SIZE_TOLERANCE = 0.01  # of a reduced image's sides: rounding, not another image
 
 
 def read_measured(path: Path, size: SizePx) -> anndata.AnnData:
@@ -78,6 +76,7 @@ def _require_inside(truth: anndata.AnnData, size: SizePx, path: Path) -> None:
 
 def _read_visium(path: Path, size: SizePx) -> anndata.AnnData:
     """Spots under tissue of one Visium folder, refused where it was run on another image."""
+    from napari_stem.spatial.space_ranger import other_size, under_tissue
     from napari_stem.spatial.visium import read_visium, visium_folders
 
     (section_id, folder), *others = visium_folders([path]).items()
@@ -89,15 +88,11 @@ def _read_visium(path: Path, size: SizePx) -> anndata.AnnData:
     library = table.uns["spatial"][section_id]
     hires, scale = library["images"].get("hires"), library["scalefactors"]["tissue_hires_scalef"]
     if hires is not None:
-        expected = np.array(hires.shape[:2]) / float(scale)
-        slack = np.maximum(_SIZE_TOLERANCE * expected, 2 / float(scale))
-        if (np.abs(expected - (size.height_px, size.width_px)) > slack).any():
+        height_px, width_px = hires.shape[:2]
+        own = (float(size.width_px), float(size.height_px))
+        if (other := other_size(own, (width_px, height_px), float(scale))) is not None:
             raise DatasetError(
-                f"{path} was measured on an image of about {expected[1]:.0f} x {expected[0]:.0f} px, but "
-                f"this slide has {size.width_px} x {size.height_px} px; open the image that Space "
-                f"Ranger was run on."
+                f"{path} was measured on an image of about {other} px, but this slide has "
+                f"{size.width_px} x {size.height_px} px; open the image that Space Ranger was run on."
             )
-    in_tissue = table.obs["in_tissue"].fillna(0).astype(int).to_numpy() == 1
-    if not in_tissue.any():
-        raise DatasetError(f"No spot of {path} is under tissue; choose another folder.")
-    return table[in_tissue].copy()
+    return under_tissue(table, str(path))

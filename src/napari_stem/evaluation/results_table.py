@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem import __version__
-from napari_stem.errors import OutputError
-from napari_stem.evaluation.metrics import flat, pcc
-from napari_stem.evaluation.rivals import NAMES
+from napari_stem.evaluation.baselines import NAMES
+from napari_stem.io import write_file
+from napari_stem.metrics import flat, pcc
 from napari_stem.spatial.normalise import normalisation
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def results_of(benchmark: Benchmark, runs: Sequence[Run]) -> dict[str, Any]:
         ``identity`` (protocol, data set, encoder, panel recipe, unit), ``about``, ``notes``,
         ``unit``, ``predictors`` (what each is, unit it was fitted in, settings), ``folds`` (train,
         validation, test, panel), ``runs`` (fold, section, predictor, seed, and every metric of
-        `napari_stem.evaluation.metrics.evaluate`), ``aggregates`` (see `aggregates`), ``own`` (the
+        `napari_stem.metrics.evaluate`), ``aggregates`` (see `aggregates`), ``own`` (the
         protocol's own figures), ``failures``, ``complete``.
     """
     done = {(r.fold, r.predictor, r.seed) for r in runs}
@@ -148,10 +148,10 @@ def write_results(folder: Path, results: dict[str, Any], genes: Sequence[Sequenc
         head = (results["identity"]["protocol"], *(run[k] for k in skipped))
         rows += [(*head, name, value) for name, value in flat(run).items() if name not in skipped]
     text = json.dumps(results, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
-    write_text(folder / JSON_FILE, text)
-    write_text(folder / CSV_FILE, _csv(rows))
+    write_file(folder / JSON_FILE, text)
+    write_file(folder / CSV_FILE, _csv(rows))
     heading = ("fold", "section", "predictor", "seed", "gene", "pcc")
-    write_text(folder / GENES_FILE, _csv([heading, *genes]))
+    write_file(folder / GENES_FILE, _csv([heading, *genes]))
 
 
 def gene_rows(benchmark: Benchmark, runs: Sequence[Run]) -> list[tuple[Any, ...]]:
@@ -167,25 +167,6 @@ def gene_rows(benchmark: Benchmark, runs: Sequence[Run]) -> list[tuple[Any, ...]
                 for gene, value in zip(run.panel, coefficients, strict=True)
             ]
     return rows
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file, whole or not at all.
-
-    Raises
-    ------
-    OutputError
-        It cannot be written.
-    """
-    fresh = path.with_name(path.name + ".new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written ({error.strerror or error}); choose another place."
-        ) from error
 
 
 def _spread(values: Sequence[float]) -> dict[str, Any] | None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.errors import OutputError
-from napari_stem.evaluation.reliability import coverage_curve, pit_histogram
+from napari_stem.io import DAMAGE, written_whole
+from napari_stem.metrics import coverage_curve, pit_histogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,10 +17,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_stem.evaluation.rivals.base import Forecast
+    from napari_stem.evaluation.baselines.base import Forecast
 
 FOLDER, ENDING = "runs", ".npz"
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Summary:
     sd, q05, q95
         (n, G), None where there were no draws.
     coverage, pit
-        (levels,), (bins,) of `napari_stem.evaluation.reliability`, None without draws.
+        (levels,), (bins,) of `napari_stem.metrics`, None without draws.
     """
 
     mean: NDArray[np.float32]
@@ -78,7 +76,7 @@ class Run:
     seconds
         It took, fit and forecasts together.
     metrics
-        By test section, as `napari_stem.evaluation.metrics.evaluate` returns them.
+        By test section, as `napari_stem.metrics.evaluate` returns them.
     own
         The protocol's own figures of the fold.
     forecasts
@@ -127,17 +125,12 @@ class RunStore:
             stored = {k: v for k, v in vars(forecast).items() if v is not None}
             arrays |= {f"{section}/{k}": v for k, v in stored.items()}
         path = self.path(run.fold, run.predictor, run.seed)
-        fresh = path.with_suffix(".new")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with fresh.open("wb") as file:
-                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-            fresh.replace(path)
-        except OSError as error:
-            raise OutputError(
-                f"{path} cannot be written ({error.strerror or error}); what was finished is kept: "
-                f"make room and run the same command again."
-            ) from error
+        advice = "what was finished is kept: make room and run the same command again."
+        with (
+            written_whole(path, overwrite=True, advice=advice) as fresh,
+            fresh.open("wb") as file,
+        ):
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
     def load(self, path: Path) -> Run | None:
         """Read a run; None where there is none or it is damaged, so that it is done again."""
@@ -151,12 +144,12 @@ class RunStore:
                         parts[section][name] = stored[key]
             forecasts = {section: Summary(**values) for section, values in parts.items()}
             return Run(**{**about, "panel": tuple(about["panel"])}, forecasts=forecasts)
-        except (*_DAMAGE, TypeError):
+        except DAMAGE:
             return None
 
     def of_fold(self, fold: str) -> Iterator[Run]:
         """Yield every readable run of a fold."""
         for path in sorted((self.folder / fold).glob("*" + ENDING)):
             run = self.load(path)
-            if run is not None:
+            if run is not None and path == self.path(run.fold, run.predictor, run.seed):
                 yield run

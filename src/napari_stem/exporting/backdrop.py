@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_stem.errors import PredictionError
 from napari_stem.geometry import SizePx
+from napari_stem.io import DAMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.exporting.selection import Selection
-    from napari_stem.geometry import Region
+    from napari_stem.geometry import Mpp, Region, Spots
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
 
@@ -76,7 +77,7 @@ class Overview:
             stored = group["uns"]["spatial"][LIBRARY]
             scale = float(stored["scalefactors"]["tissue_hires_scalef"][()])
             return cls(np.asarray(stored["images"]["hires"][:]), 1 / scale)
-        except (OSError, LookupError, ValueError, TypeError) as error:
+        except DAMAGE as error:
             msg = f"{prediction.path} has no overview of its slide ({error}); run 'predict' again."
             raise PredictionError(msg) from error
 
@@ -99,15 +100,24 @@ def require_same_slide(selection: Selection, slide: Slide) -> None:
 
 def window_of(selection: Selection, regions: Sequence[Region] = ()) -> WindowUm:
     """Part of the slide that holds the given regions, else all finished spots, with a margin."""
-    mpp, spots = selection.mpp, selection.spots
-    if regions:
-        boxes = np.array([region.polygon.bounds for region in regions])  # left, top, right, bottom
-        low_px, high_px = boxes[:, :2].min(0), boxes[:, 2:].max(0)
-    else:
-        centres = np.column_stack([spots.x_px, spots.y_px])
-        low_px, high_px = centres.min(0), centres.max(0)
+    if not regions:
+        return window_of_spots(selection.spots, selection.mpp)
+    boxes = np.array([region.polygon.bounds for region in regions])  # left, top, right, bottom
+    low_px, high_px = boxes[:, :2].min(0), boxes[:, 2:].max(0)
+    return _around(low_px, high_px, selection.spots.diameter_um, selection.mpp)
+
+
+def window_of_spots(spots: Spots, mpp: Mpp) -> WindowUm:
+    """Part of the slide that holds spots, with a margin."""
+    centres = np.column_stack([spots.x_px, spots.y_px])
+    return _around(centres.min(0), centres.max(0), spots.diameter_um, mpp)
+
+
+def _around(
+    low_px: NDArray[np.float64], high_px: NDArray[np.float64], spot_um: float, mpp: Mpp
+) -> WindowUm:
     low_um, high_um = low_px * (mpp.x_um, mpp.y_um), high_px * (mpp.x_um, mpp.y_um)
-    around_um = spots.diameter_um / 2 + MARGIN * float((high_um - low_um).max())
+    around_um = spot_um / 2 + MARGIN * float((high_um - low_um).max())
     low_um, high_um = low_um - around_um, high_um + around_um
     return WindowUm(
         float(max(0, low_um[0])), float(max(0, low_um[1])), float(high_um[0]), float(high_um[1])
@@ -130,34 +140,35 @@ def cut(
     longer_px
         Sharpness wanted; the coarsest level that is at least as sharp is read.
     """
-    mpp = selection.mpp
-    if slide is None:
-        overview = Overview.of(selection.prediction)
-        step_um = (overview.downsample * mpp.x_um, overview.downsample * mpp.y_um)
-    else:
+    if slide is not None:
         require_same_slide(selection, slide)
-        longer_um = max(window.width_um / mpp.x_um, window.height_um / mpp.y_um)
-        sharp = [i for i, v in enumerate(slide.levels) if longer_um / v.downsample >= longer_px]
-        index = max(sharp, default=0)
-        downsample = slide.levels[index].downsample
-        step_um = (downsample * mpp.x_um, downsample * mpp.y_um)
-    left, top = int(window.left_um / step_um[0]), int(window.top_um / step_um[1])
-    right, bottom = (
-        int(np.ceil(edge_um / step))
-        for edge_um, step in zip((window.right_um, window.bottom_um), step_um, strict=True)
-    )
-    where = WindowUm(left * step_um[0], top * step_um[1], right * step_um[0], bottom * step_um[1])
-    if slide is None:
-        return _padded(overview.pixels, left, top, right, bottom), where
+        return cut_slide(slide, selection.mpp, window, longer_px)
+    overview = Overview.of(selection.prediction)
+    (left, top, right, bottom), where = _in_pixels(window, selection.mpp, overview.downsample)
+    found = overview.pixels[top:bottom, left:right]
+    image = np.full((bottom - top, right - left, 3), 255, np.uint8)
+    image[: found.shape[0], : found.shape[1]] = found
+    return image, where
+
+
+def cut_slide(
+    slide: Slide, mpp: Mpp, window: WindowUm, longer_px: int
+) -> tuple[NDArray[np.uint8], WindowUm]:
+    """Image of a window of an open slide, at a pixel size; see `cut`."""
+    longer_um = max(window.width_um / mpp.x_um, window.height_um / mpp.y_um)
+    sharp = [i for i, v in enumerate(slide.levels) if longer_um / v.downsample >= longer_px]
+    index = max(sharp, default=0)
+    (left, top, right, bottom), where = _in_pixels(window, mpp, slide.levels[index].downsample)
     size = SizePx(height_px=bottom - top, width_px=right - left)
     return slide.read_region(left, top, index, size), where
 
 
-def _padded(
-    pixels: NDArray[np.uint8], left: int, top: int, right: int, bottom: int
-) -> NDArray[np.uint8]:
-    """Cut a window out of an image; white where it leaves the image."""
-    found = pixels[top:bottom, left:right]
-    image = np.full((bottom - top, right - left, 3), 255, np.uint8)
-    image[: found.shape[0], : found.shape[1]] = found
-    return image
+def _in_pixels(
+    window: WindowUm, mpp: Mpp, downsample: float
+) -> tuple[tuple[int, int, int, int], WindowUm]:
+    """Left, top, right and bottom of the pixels that hold a window, and where they lie."""
+    x_um, y_um = downsample * mpp.x_um, downsample * mpp.y_um
+    left, top = int(window.left_um / x_um), int(window.top_um / y_um)
+    right, bottom = int(np.ceil(window.right_um / x_um)), int(np.ceil(window.bottom_um / y_um))
+    where = WindowUm(left * x_um, top * y_um, right * x_um, bottom * y_um)
+    return (left, top, right, bottom), where

@@ -1,20 +1,83 @@
-"""What maps are drawn of, on matplotlib axes in um: tissue, spots, outlines, scale bar."""
+"""What maps are drawn of, on matplotlib axes in um: tissue, spots, outlines, scale bar, limits of colours."""
 
 from __future__ import annotations
 
 import textwrap
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
-
-from napari_stem.exporting.outlines import outlines_um
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.exporting.backdrop import WindowUm
     from napari_stem.exporting.selection import Selection
+    from napari_stem.geometry import Mpp, Spots
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Values that get the first and the last colour of a map.
+
+    Attributes
+    ----------
+    low, high
+        Percentiles of the finished spots, or values in the prediction's unit.
+    are_percentiles
+        Which of the two.
+    """
+
+    low: float = 1.0
+    high: float = 99.0
+    are_percentiles: bool = True
+
+    @classmethod
+    def parse(cls, text: str) -> Limits:
+        """Read ``p2,p98`` (percentiles) or ``0,4.5`` (values).
+
+        Raises
+        ------
+        ValueError
+            It is neither, or low is not below high.
+        """
+        words = [word.strip() for word in text.split(",")]
+        marked = [word[:1].lower() == "p" for word in words]
+        if len(words) != 2 or marked[0] != marked[1]:
+            msg = f"'{text}' is no pair of limits; write p2,p98 or two values such as 0,4.5."
+            raise ValueError(msg)
+        low, high = (float(word[1:] if marked[0] else word) for word in words)
+        if not low < high or (marked[0] and not (low >= 0 and high <= 100)):
+            msg = f"The limits '{text}' must rise, and percentiles lie between p0 and p100."
+            raise ValueError(msg)
+        return cls(low, high, marked[0])
+
+    def of(self, values: NDArray[np.float32]) -> tuple[float, float]:
+        """(low, high) for some values, with low < high."""
+        if not self.are_percentiles:
+            return self.low, self.high
+        low, high = (float(v) for v in np.percentile(values, (self.low, self.high)))
+        return (low, high) if high > low else (low, low + 1e-6)
+
+
+CIRCLE_CORNERS = 24
+FILLED = 0.99  # of the pitch
+
+
+def are_squares(spots: Spots) -> bool:
+    """Whether spots touch, so that squares show them without gaps; measured spots are circles."""
+    return spots.diameter_um >= FILLED * spots.pitch_um
+
+
+def outlines_um(spots: Spots) -> NDArray[np.float64]:
+    """Corners of one spot about its centre: (corners, 2) float64, (x, y) in um, not closed."""
+    radius_um = spots.diameter_um / 2
+    if are_squares(spots):
+        return np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]]) * radius_um
+    angle = np.linspace(0, 2 * np.pi, CIRCLE_CORNERS, endpoint=False)
+    return radius_um * np.column_stack([np.cos(angle), np.sin(angle)])
+
 
 MAP_OPACITY = 0.75
 REGION_COLOUR = "#ffd400"  # yellow: absent from H&E, and told apart from it by every eye
@@ -31,14 +94,26 @@ def draw_tissue(axes: Any, image: NDArray[np.uint8], where: WindowUm) -> None:
     axes.imshow(image, extent=extent, interpolation="bilinear")
 
 
+def frame(axes: Any, window: WindowUm) -> None:
+    """Show exactly a window, without ticks."""
+    axes.set(
+        xlim=(window.left_um, window.right_um),
+        ylim=(window.bottom_um, window.top_um),
+        xticks=[],
+        yticks=[],
+        aspect="auto",  # the page gives both sides the same scale
+    )
+
+
 def draw_map(
     axes: Any,
-    selection: Selection,
+    spots: Spots,
+    mpp: Mpp,
     values: NDArray[np.float32],
     colours: str,
     limits: tuple[float, float],
 ) -> Any:
-    """Draw every spot in the colour of its value, the tissue shining through.
+    """Draw every spot, on axes in um, in the colour of its value, the tissue shining through.
 
     Returns
     -------
@@ -47,7 +122,7 @@ def draw_map(
     from matplotlib.collections import PolyCollection
 
     shapes = PolyCollection(
-        _corners(selection), array=values, cmap=colours, alpha=MAP_OPACITY, edgecolors="none"
+        _corners(spots, mpp), array=values, cmap=colours, alpha=MAP_OPACITY, edgecolors="none"
     )
     shapes.set_clim(*limits)
     shapes.set_rasterized(len(values) > RASTER_ABOVE_SPOTS)
@@ -61,7 +136,7 @@ def draw_unlike(axes: Any, selection: Selection) -> None:
     if not selection.ood.any():
         return
     shapes = PolyCollection(
-        _corners(selection)[selection.ood],
+        _corners(selection.spots, selection.mpp)[selection.ood],
         facecolors="none",
         edgecolors="white",
         linewidths=0.0,
@@ -73,7 +148,9 @@ def draw_unlike(axes: Any, selection: Selection) -> None:
 
 def draw_coverage(axes: Any, selection: Selection) -> None:
     """Outline the area that is predicted."""
-    area = shapely.union_all(shapely.polygons(_corners(selection)), grid_size=SEAM_UM)
+    area = shapely.union_all(
+        shapely.polygons(_corners(selection.spots, selection.mpp)), grid_size=SEAM_UM
+    )
     _draw_rings(axes, area, (1.0, 1.0), COVERAGE_COLOUR, 1.2)
 
 
@@ -110,23 +187,13 @@ def _draw_rings(
     axes.add_collection(LineCollection(lines, colors=colour, linewidths=width), autolim=False)
 
 
-def draw_scale_bar(axes: Any, um_per_unit: float = 1.0, font_size: float = 7.0) -> None:
-    """Draw a bar of a round length with its length, bottom left.
-
-    Parameters
-    ----------
-    axes
-        With its limits set; along x one unit is ``um_per_unit`` um.
-    um_per_unit
-        1 where axes are in um; the pixel size where they are in px.
-    font_size
-        In points.
-    """
+def draw_scale_bar(axes: Any, font_size: float = 7.0) -> None:
+    """Draw a bar of a round length with its length, bottom left of axes in um whose limits are set."""
     from matplotlib_scalebar.scalebar import ScaleBar
 
     axes.add_artist(
         ScaleBar(
-            um_per_unit,
+            1.0,
             "um",
             length_fraction=BAR_OF_WIDTH,
             location="lower left",
@@ -140,8 +207,7 @@ def draw_scale_bar(axes: Any, um_per_unit: float = 1.0, font_size: float = 7.0) 
     )
 
 
-def _corners(selection: Selection) -> Any:
-    """(n, corners, 2) outlines of the finished spots, in um."""
-    spots, mpp = selection.spots, selection.mpp
+def _corners(spots: Spots, mpp: Mpp) -> Any:
+    """(n, corners, 2) outlines of spots, in um."""
     centres = np.column_stack([spots.x_px * mpp.x_um, spots.y_px * mpp.y_um])
     return centres[:, None] + outlines_um(spots)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import OutputError
-from napari_stem.exporting.limits import Limits
-from napari_stem.exporting.places import require_replaceable
+from napari_stem.exporting.drawing import Limits
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import telling_genes
+from napari_stem.io import require_replaceable
 from napari_stem.progress import shown, silent
 from napari_stem.results import Prediction
 from napari_stem.slide import open_slide
@@ -39,6 +40,10 @@ class Kind:
         What users read.
     suffixes
         Endings of the file, the usual one first.
+    writer
+        Module of this folder and function in it; loaded when it is needed.
+    takes
+        Which of the `ExportOptions` it takes, beside those that all take.
     n_genes
         How many genes it takes where none are named; None takes all.
     """
@@ -46,6 +51,8 @@ class Kind:
     title: str
     tip: str
     suffixes: tuple[str, ...]
+    writer: str
+    takes: tuple[str, ...] = ()
     n_genes: int | None = None
 
 
@@ -54,27 +61,44 @@ KINDS: Mapping[str, Kind] = {
         "Report (.html)",
         "One page to read, print and send: maps with uncertainty, regions, how it was made",
         (".html",),
+        "report:write_report",
+        ("slide", "limits"),
         6,
     ),
     "figure": Kind(
         "Figure (.png, .svg, .pdf)",
         "Map and uncertainty side by side, at a stated scale",
         (".png", ".svg", ".pdf"),
+        "figure:write_figure",
+        ("slide", "file_format", "um_per_mm", "limits"),
         1,
     ),
-    "h5ad": Kind("AnnData file (.h5ad)", "For scanpy, squidpy and R", (".h5ad",)),
-    "zarr": Kind("AnnData folder (.zarr)", "For large slides and the web", (".zarr",)),
+    "h5ad": Kind(
+        "AnnData file (.h5ad)", "For scanpy, squidpy and R", (".h5ad",), "table:write_table"
+    ),
+    "zarr": Kind(
+        "AnnData folder (.zarr)", "For large slides and the web", (".zarr",), "table:write_table"
+    ),
     "spatialdata": Kind(
         "SpatialData (.zarr)",
         "Image, spots, regions and table together; opens in napari-spatialdata",
         (".zarr",),
+        "spatial_data:write_spatialdata",
+        ("slide", "image_max_px"),
     ),
-    "csv": Kind("Spreadsheet (.csv)", "One row per spot; for Excel and R", (".csv",)),
+    "csv": Kind(
+        "Spreadsheet (.csv)",
+        "One row per spot; for Excel and R",
+        (".csv",),
+        "spreadsheet:write_csv",
+        ("is_long",),
+    ),
     "geojson": Kind(
         "QuPath objects (.geojson)",
         "Spots with measurements and regions with means, to import into QuPath",
         (".geojson", ".json"),
-        20,
+        "qupath:write_geojson",
+        n_genes=20,
     ),
 }
 
@@ -190,10 +214,10 @@ def export(
     if not isinstance(prediction, Prediction):
         prediction = Prediction.open(prediction)
     selection = select(kind, prediction, genes, as_regions(regions))
-    with shown(progress) as told, ExitStack() as opened:
+    with shown(progress) as bar, ExitStack() as opened:
         if isinstance(slide, (str, Path)):
-            slide = opened.enter_context(open_slide(slide, selection.mpp, progress=told))
-        asked: dict[str, Any] = {"slide": slide, "overwrite": overwrite, "progress": told}
+            slide = opened.enter_context(open_slide(slide, selection.mpp, progress=bar))
+        asked: dict[str, Any] = {"slide": slide, "overwrite": overwrite, "progress": bar}
         write(kind, selection, out, replace(options or ExportOptions(), **asked))
     return out
 
@@ -210,48 +234,7 @@ def write(kind: str, selection: Selection, path: Path, options: ExportOptions) -
     if path.suffix.lower() not in suffixes and options.file_format is None:
         msg = f"{path.name} should end in {' or '.join(suffixes)}; choose another name."
         raise OutputError(msg)
-    common: dict[str, Any] = {"overwrite": options.overwrite, "progress": options.progress}
-    if kind in ("h5ad", "zarr"):
-        from napari_stem.exporting.table import write_table
-
-        write_table(selection, path, **common)
-    elif kind == "spatialdata":
-        from napari_stem.exporting.spatial_data import IMAGE_MAX_PX, write_spatialdata
-
-        image_max_px = options.image_max_px or IMAGE_MAX_PX
-        write_spatialdata(selection, path, slide=options.slide, image_max_px=image_max_px, **common)
-    elif kind == "csv":
-        from napari_stem.exporting.spreadsheet import write_csv
-
-        write_csv(selection, path, is_long=options.is_long, **common)
-    elif kind == "geojson":
-        from napari_stem.exporting.qupath import write_geojson
-
-        write_geojson(selection, path, **common)
-    else:
-        _export_pictures(kind, selection, path, options, common)
-
-
-def _export_pictures(
-    kind: str,
-    selection: Selection,
-    path: Path,
-    options: ExportOptions,
-    common: Mapping[str, Any],
-) -> None:
-    if kind == "figure":
-        from napari_stem.exporting.figure import write_figure
-
-        write_figure(
-            selection,
-            path,
-            slide=options.slide,
-            file_format=options.file_format,
-            um_per_mm=options.um_per_mm,
-            limits=options.limits,
-            **common,
-        )
-        return
-    from napari_stem.exporting.report import write_report
-
-    write_report(selection, path, slide=options.slide, limits=options.limits, **common)
+    module, _, function = KINDS[kind].writer.partition(":")
+    asked = {name: getattr(options, name) for name in ("overwrite", "progress", *KINDS[kind].takes)}
+    given = {name: value for name, value in asked.items() if value is not None}
+    getattr(import_module(f"napari_stem.exporting.{module}"), function)(selection, path, **given)

@@ -15,10 +15,10 @@ import numpy as np
 import shapely
 from shapely.geometry import mapping
 
-from napari_stem.exporting.outlines import are_squares, outlines_um
-from napari_stem.exporting.places import written_whole
+from napari_stem.exporting.drawing import are_squares, outlines_um
 from napari_stem.exporting.selection import NOTICE
 from napari_stem.exporting.summary import region_summaries
+from napari_stem.io import written_whole
 from napari_stem.progress import silent
 from napari_stem.results import FIELDS
 from napari_stem.spatial.region_files import classification_of
@@ -102,7 +102,7 @@ def _spots(selection: Selection) -> Iterator[dict[str, Any]]:
         for field in FIELDS
     ]
     # nothing rather than "no" where the model cannot tell
-    told = [{"unlike training data": i} if selection.knows_domain else {} for i in (0, 1)]
+    unlike = [{"unlike training data": i} if selection.knows_domain else {} for i in (0, 1)]
     for row, (name, is_unlike) in enumerate(zip(spots.names, selection.ood, strict=True)):
         ring = corners_px + np.array([spots.x_px[row], spots.y_px[row]])
         yield {
@@ -113,7 +113,7 @@ def _spots(selection: Selection) -> Iterator[dict[str, Any]]:
                 "objectType": kind,
                 "name": name,
                 "classification": UNLIKE_CLASS if is_unlike else SPOT_CLASS,
-                "measurements": _numbers(names, values[:, :, row].ravel()) | told[int(is_unlike)],
+                "measurements": _numbers(names, values[:, :, row].ravel()) | unlike[int(is_unlike)],
             },
         }
 

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import base64
+import io
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.exporting.places import written_whole
-from napari_stem.exporting.report_images import map_image, tissue_image
+from napari_stem.exporting.backdrop import cut, window_of
+from napari_stem.exporting.drawing import (
+    Limits,
+    draw_coverage,
+    draw_regions,
+    draw_scale_bar,
+    draw_tissue,
+    frame,
+)
+from napari_stem.exporting.figure import SMALL_PANEL_MM, drawn
 from napari_stem.exporting.selection import NOTICE
 from napari_stem.exporting.summary import gene_summaries, model_card, region_summaries
+from napari_stem.io import written_whole
 from napari_stem.model.card import warnings_of
 from napari_stem.progress import silent
 from napari_stem.slide.pixel_size import REMEMBERED, STATED
@@ -20,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from napari_stem.exporting.limits import Limits
     from napari_stem.exporting.selection import Selection
     from napari_stem.exporting.summary import GeneSummary, RegionSummary
     from napari_stem.progress import Progress
@@ -174,8 +184,8 @@ def _alarms(selection: Selection) -> tuple[str, ...]:
 
 def _limits(selection: Selection) -> list[str]:
     """Say the rest of what the model said of itself when it predicted."""
-    told = selection.prediction.provenance.get("limits", ())
-    return [limit for limit in told if limit not in _alarms(selection)]
+    stated = selection.prediction.provenance.get("limits", ())
+    return [limit for limit in stated if limit not in _alarms(selection)]
 
 
 def _gene(gene: GeneSummary) -> dict[str, str]:
@@ -207,17 +217,17 @@ def _provenance(selection: Selection, written_at: datetime) -> list[tuple[str, s
     from napari_stem import __version__
 
     found, mpp = selection.prediction.provenance, selection.mpp
-    rows = [(title, _told(found, key)) for key, title in MADE_OF.items() if key in found]
+    rows = [(title, _word(found, key)) for key, title in MADE_OF.items() if key in found]
     return [
         *rows,
         ("Pixel size, µm (x, y)", f"{mpp.x_um:.4g}, {mpp.y_um:.4g}"),
-        ("Source of the pixel size", _told(found, "mpp_source")),
+        ("Source of the pixel size", _word(found, "mpp_source")),
         ("Report written with napari-stem", __version__),
         ("Report written on", written_at.strftime("%Y-%m-%d %H:%M %Z").strip()),
     ]
 
 
-def _told(provenance: Mapping[str, Any], key: str) -> str:
+def _word(provenance: Mapping[str, Any], key: str) -> str:
     text = _text(provenance.get(key, "not recorded"))
     return WORDS.get(key, {}).get(text, text)
 
@@ -238,3 +248,43 @@ def _share(part: int, whole: int) -> str:
 
 def _inlined(jpeg: bytes) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+
+
+TISSUE_WIDTH_PX, PAIR_DPI, INCHES = 1100, 170, 5.0
+JPEG: dict[str, Any] = {"format": "jpeg", "pil_kwargs": {"quality": 88}}
+
+
+def map_image(
+    selection: Selection, gene: str, slide: Slide | None, *, limits: Limits | None = None
+) -> bytes:
+    """JPEG of mean and uncertainty of one gene over all finished spots, regions outlined."""
+    single = replace(selection, genes=(gene,))
+    window = window_of(single)
+    um_per_mm = max(window.width_um, window.height_um) / SMALL_PANEL_MM
+    figure = drawn(
+        single, slide, um_per_mm, limits or Limits(), silent, window=window, titled=False
+    )
+    return _jpeg(figure, PAIR_DPI, bbox_inches="tight", pad_inches=0.05)
+
+
+def tissue_image(selection: Selection, slide: Slide | None) -> bytes:
+    """JPEG of the tissue with outlines of the regions and of the predicted spots."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    window = window_of(selection)
+    figure = Figure(figsize=(INCHES, INCHES * window.height_um / window.width_um))
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    draw_tissue(axes, *cut(selection, slide, window, TISSUE_WIDTH_PX))
+    draw_coverage(axes, selection)
+    draw_regions(axes, selection, named=True)
+    frame(axes, window)
+    draw_scale_bar(axes)
+    return _jpeg(figure, TISSUE_WIDTH_PX / INCHES)
+
+
+def _jpeg(figure: Any, dpi: float, **cropping: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=dpi, **JPEG, **cropping)
+    return buffer.getvalue()

@@ -13,9 +13,9 @@ import numpy as np
 
 from napari_stem.errors import OutputError
 from napari_stem.exporting.backdrop import Overview, require_same_slide
-from napari_stem.exporting.places import written_whole
 from napari_stem.exporting.table import selected_table
 from napari_stem.extras import require_extra
+from napari_stem.io import written_whole
 from napari_stem.progress import silent
 
 if TYPE_CHECKING:
@@ -96,12 +96,12 @@ def write_spatialdata(
             # a pool of our own, which ends before what was begun is removed: dask's own would write on
             ThreadPoolExecutor(os.cpu_count()) as pool,
             dask.config.set(pool=pool),
-            Callback(posttask=_told(progress)),
+            Callback(posttask=_as_callback(progress)),
         ):
             whole.write(fresh, update_sdata_path=False)
 
 
-def _told(progress: Progress) -> Callable[..., None]:
+def _as_callback(progress: Progress) -> Callable[..., None]:
     """Dask's word after every finished piece, handed on as progress."""
 
     def after(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_stem.exporting.places import written_whole
 from napari_stem.exporting.selection import NOTICE
+from napari_stem.io import written_whole
 from napari_stem.progress import silent
 from napari_stem.results import FIELDS
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from napari_stem.errors import ModelError
 from napari_stem.geometry import inside
+from napari_stem.io import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -139,7 +139,7 @@ def model_card(prediction: Prediction) -> Mapping[str, Any]:
     wanted = prediction.provenance.get("model_weights_sha256")
     try:
         folder = find_model(str(prediction.provenance.get("model", "")))
-        digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+        digest = sha256(folder / WEIGHTS_FILE)
         return read_config(folder).card if digest == wanted else {}
     except (ModelError, OSError):
         return {}

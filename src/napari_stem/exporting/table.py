@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.empty_prediction import region_column, write_zarr
 from napari_stem.errors import OutputError
-from napari_stem.exporting.places import written_whole
+from napari_stem.io import written_whole
 from napari_stem.progress import silent
 from napari_stem.results import PROVENANCE_KEY
+from napari_stem.results.empty import region_column, write_zarr
 from napari_stem.spatial_analysis.store import annotate, read_domains
 
 if TYPE_CHECKING:

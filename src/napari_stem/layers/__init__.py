@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from napari_stem.layers.colours import (
     ColourRange,
+    Field,
     colour_limits,
     map_title,
     score_title,
 )
-from napari_stem.layers.gene_score import GeneScore, mean_z_score
-from napari_stem.layers.gene_values import Field, GeneValues, Reading
+from napari_stem.layers.gene_values import GeneScore, GeneValues, Reading, mean_z_score
 from napari_stem.layers.placement import (
     AXES,
     METADATA_KEY,

@@ -10,8 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from napari_stem.layers.gene_values import Field
-
+Field = Literal["mean", "sd"]
 RangeKind = Literal["gene", "all", "percentile", "fixed"]
 FIELD_TITLES: dict[str, str] = {"mean": "predicted", "sd": "predicted, uncertainty (SD)"}
 PERCENTILES = (1.0, 99.0)

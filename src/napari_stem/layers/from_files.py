@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Region
-    from napari_stem.layers.gene_values import Field
+    from napari_stem.layers.colours import Field
     from napari_stem.layers.placement import LayerData
     from napari_stem.results import Prediction
 
@@ -54,14 +54,14 @@ def prediction_layers(prediction: Prediction, file: Path) -> list[LayerData]:
     from napari_stem.exporting.backdrop import Overview
     from napari_stem.exporting.summary import telling_genes
 
-    told = prediction.provenance
-    mpp = Mpp(y_um=float(told["mpp"][0]), x_um=float(told["mpp"][1]))
+    provenance = prediction.provenance
+    mpp = Mpp(y_um=float(provenance["mpp"][0]), x_um=float(provenance["mpp"][1]))
     (gene,) = telling_genes(prediction, 1)
     grid = SpotGrid.of(prediction.spots, mpp)
     about = _about(file, "prediction", mpp) | {
         "prediction": str(prediction.path),
-        "slide_name": str(told.get("slide", "")),
-        "slide_fingerprint": str(told.get("slide_fingerprint", "")),
+        "slide_name": str(provenance.get("slide", "")),
+        "slide_fingerprint": str(provenance.get("slide_fingerprint", "")),
     }
     overview = Overview.of(prediction)
     below = f"Overview of {about['slide_name'] or file.stem}"

@@ -36,10 +36,10 @@ def list_models() -> list[dict[str, Any]]:
     Each has name, ready, why_not and packaged, and where its ``config.json`` can be read tissue, species,
     n_genes, encoder, licence, normalisation, unit and calibrated.
     """
-    return [_told(folder) for folder in sorted(PACKAGED.iterdir()) if folder.is_dir()]
+    return [_to_dict(folder) for folder in sorted(PACKAGED.iterdir()) if folder.is_dir()]
 
 
-def _told(folder: Path) -> dict[str, Any]:
+def _to_dict(folder: Path) -> dict[str, Any]:
     from napari_stem.model.config import WEIGHTS_FILE, read_config
     from napari_stem.spatial.normalise import normalisation
 

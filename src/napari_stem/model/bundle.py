@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_stem.errors import ModelError, StemError
-from napari_stem.model.calibration import spread
+from napari_stem.io import sha256
 from napari_stem.model.card import card_text, limits_of, warnings_of
 from napari_stem.model.config import (
     CARD_FILE,
@@ -21,28 +22,26 @@ from napari_stem.model.config import (
     read_config,
 )
 from napari_stem.model.genes import require_known
-from napari_stem.model.head import EmbeddingHead
+from napari_stem.model.head import EmbeddingHead, Head
 from napari_stem.model.sampling import (
     noise_of_step,
     published_walk,
     require_sampler,
     residual_walk,
+    spread,
     stoppable,
     torch_device,
 )
-from napari_stem.model.weights import read_weights, write_weights
 from napari_stem.spatial.normalise import normalisation, possible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from napari_stem.geometry import Spots
-    from napari_stem.model.head import Head
     from napari_stem.settings import SamplingSettings
 
 logger = logging.getLogger(__name__)
@@ -149,18 +148,18 @@ class Model:
         """(n, genes, draws) before calibration; parameters as in `sample`."""
         head = self.head
         if isinstance(head, EmbeddingHead):
-            told = head.condition(embedding)
-            return self._walked(published_walk, told, spots, settings, callback, poll)
+            conditions = head.condition(embedding)
+            return self._walked(published_walk, conditions, spots, settings, callback, poll)
         mean = head.mean(embedding)
-        told = head.condition(embedding, mean)
-        residual = self._walked(residual_walk, told, spots, settings, callback, poll)
+        conditions = head.condition(embedding, mean)
+        residual = self._walked(residual_walk, conditions, spots, settings, callback, poll)
         values: NDArray[np.float32] = mean[:, :, None] + residual * head.residual_scale[:, None]
         return values
 
     def _walked(
         self,
         walk: Callable[..., Tensor],
-        told: NDArray[np.float32],
+        conditions: NDArray[np.float32],
         spots: Spots,
         settings: SamplingSettings,
         callback: Callable[[int, int, Any], None] | None,
@@ -171,7 +170,7 @@ class Model:
 
         require_sampler(self.config.objective, settings)
         device = torch_device(settings.device)
-        condition = torch.from_numpy(told).to(device).repeat_interleave(settings.n_draws, 0)
+        condition = torch.from_numpy(conditions).to(device).repeat_interleave(settings.n_draws, 0)
         shape = (len(spots), settings.n_draws, len(self.genes))
         noise = partial(noise_of_step, spots, settings, shape)
         network = stoppable(self.network.to(device), self.config, device, poll)
@@ -190,8 +189,10 @@ class Model:
         card = card_text(self.config, knows_domain=self.head.knows_domain)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_weights(folder / WEIGHTS_FILE, self)
-            config = replace(self.config, weights_sha256=_sha256(folder / WEIGHTS_FILE))
+            write_weights(
+                folder / WEIGHTS_FILE, self.config, self.head, self.spread_factor, self.network
+            )
+            config = replace(self.config, weights_sha256=sha256(folder / WEIGHTS_FILE))
             text = json.dumps(asdict(config), indent=1)
             (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
             (folder / CARD_FILE).write_text(card, encoding="utf-8")
@@ -239,7 +240,7 @@ def require_same_weights(folder: Path, config: ModelConfig) -> None:
     """
     path = folder / WEIGHTS_FILE
     try:
-        digest = _sha256(path)
+        digest = sha256(path)
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror or error}).") from error
     if digest != config.weights_sha256:
@@ -249,12 +250,84 @@ def require_same_weights(folder: Path, config: ModelConfig) -> None:
         )
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _assemble(config: ModelConfig, weights: Path) -> Model:
     objective_of(config.objective)
     head, spread_factor, network = read_weights(weights, config)
     return Model(config, head, spread_factor, network, config.weights_sha256)
+
+
+HEADS: dict[str, type[Head | EmbeddingHead]] = {"edm": Head, "published": EmbeddingHead}
+_DENOISER, _HEAD = "denoiser.", "head."
+
+
+def write_weights(
+    path: Path,
+    config: ModelConfig,
+    head: Head | EmbeddingHead,
+    spread_factor: NDArray[np.float32],
+    network: nn.Module,
+) -> None:
+    """Write the denoiser in the precision that the config states, the head's smaller arrays in full.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    stored_as = torch.float16 if config.precision == "float16" else torch.float32
+    tensors = {
+        _DENOISER + name: value.detach().cpu().to(stored_as).contiguous()
+        for name, value in network.state_dict().items()
+    }
+    arrays = head.to_arrays()
+    if config.calibrated:
+        arrays["spread_factor"] = np.asarray(spread_factor, np.float32)
+    tensors |= {_HEAD + name: torch.from_numpy(value) for name, value in arrays.items()}
+    ridge = _HEAD + "weights"
+    if ridge in tensors:  # by far the largest of them
+        tensors[ridge] = tensors[ridge].to(stored_as)
+    save_file(tensors, path)
+
+
+def read_weights(
+    path: Path, config: ModelConfig
+) -> tuple[Head | EmbeddingHead, NDArray[np.float32], nn.Module]:
+    """Read head, (genes,) spread factors (1 where the model is not calibrated) and network.
+
+    Raises
+    ------
+    ModelError
+        The file predicts another number of genes than the config names.
+    KeyError, RuntimeError, SafetensorError
+        An array is missing or of another shape, or the file is damaged.
+    """
+    from safetensors.torch import load_file
+
+    from napari_stem.diffusion.denoiser import DenoiserConfig, build_denoiser
+
+    tensors = {name: value.float() for name, value in load_file(path).items()}
+    arrays = {name: value.numpy() for name, value in _under(_HEAD, tensors).items()}
+    head = HEADS[config.objective].from_arrays(arrays)
+    denoiser = DenoiserConfig.from_dict(config.denoiser)
+    _require_panel(config, denoiser.n_genes)
+    if isinstance(head, Head):
+        _require_panel(config, head.n_genes)
+    network = build_denoiser(denoiser)
+    network.load_state_dict(_under(_DENOISER, tensors))
+    no_change = np.ones(len(config.genes), np.float32)
+    return head, arrays["spread_factor"] if config.calibrated else no_change, network
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _require_panel(config: ModelConfig, n_genes: int) -> None:
+    if len(config.genes) != n_genes:
+        raise ModelError(
+            f"It names {len(config.genes)} genes and the weights predict {n_genes}; copy the folder "
+            f"again."
+        )

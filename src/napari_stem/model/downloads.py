@@ -1,33 +1,30 @@
 """Downloads in a process of their own: huggingface_hub cannot be asked to stop, a process can.
 
 ``python -m napari_stem.model.downloads encoder NAME`` or ``... model ORG/NAME[@REVISION]``; what it says is
-read by `download_apart`. huggingface_hub keeps whole files and cannot go on with half ones: a process that is
-ended leaves these behind, and they are removed.
+read by `download_in_subprocess`. huggingface_hub keeps whole files and cannot go on with half ones: a process
+that is ended leaves these behind, and they are removed.
 """
 
 from __future__ import annotations
 
 import sys
-import warnings
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from napari_stem.errors import StemError
-from napari_stem.own_process import run_module, say
+from napari_stem.own_process import answer, run_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_stem.own_process import Told
+    from napari_stem.progress import Progress
 
 Kind = Literal["encoder", "model"]
 BROKE = "The download broke down; napari's log says more. Try again: files that are whole are kept."
 HALF = "*.incomplete"
 
 
-def download_apart(
-    kind: Kind, name: str, is_stopped: Callable[[], bool], told: Told
+def download_in_subprocess(
+    kind: Kind, name: str, is_stopped: Callable[[], bool], progress: Progress
 ) -> Path | None:
     """Download an encoder, or a model from Hugging Face.
 
@@ -37,7 +34,7 @@ def download_apart(
         ``encoder`` and a single name as `napari-stem encoders` lists it; or ``model`` and ``org/name``.
     is_stopped
         Asked ten times a second; ends the download.
-    told
+    progress
         Called with the name, the bytes so far and those in all.
 
     Returns
@@ -51,7 +48,7 @@ def download_apart(
     """
     blobs = _blobs(kind, name)
     before = set(blobs.glob(HALF))
-    folder = run_module("napari_stem.model.downloads", [kind, name], is_stopped, told, BROKE)
+    folder = run_module("napari_stem.model.downloads", [kind, name], is_stopped, progress, BROKE)
     if folder is not None:
         return Path(folder)
     for half in set(blobs.glob(HALF)) - before:
@@ -72,33 +69,22 @@ def _blobs(kind: Kind, name: str) -> Path:
 
 def main(arguments: list[str]) -> int:
     """Download what is asked for."""
-    warnings.simplefilter("ignore")  # of the libraries' own making; nobody reads them here
     kind, name = arguments
 
-    def progress(done: int, total: int) -> None:
-        say({"progress": [name, done, total]})
+    def fetched(progress: Progress) -> str:
+        def of_bytes(done: int, total: int) -> None:
+            progress(name, done, total)
 
-    try:
-        with redirect_stdout(sys.stderr):
-            folder = _encoder(name, progress) if kind == "encoder" else _model(name, progress)
-    except StemError as error:
-        say({"error": str(error)})
-        return 1
-    say({"result": str(folder)})
-    return 0
+        if kind == "encoder":
+            from napari_stem.encoders.catalogue import CATALOGUE
+            from napari_stem.encoders.hub import download
 
+            return str(download(CATALOGUE[name], progress=of_bytes))
+        from napari_stem.model.sources import fetch, parse_repository
 
-def _encoder(name: str, progress: Callable[[int, int], None]) -> Path:
-    from napari_stem.encoders.catalogue import CATALOGUE
-    from napari_stem.encoders.hub import download
+        return str(fetch(*parse_repository(name), progress=of_bytes))
 
-    return download(CATALOGUE[name], progress=progress)
-
-
-def _model(name: str, progress: Callable[[int, int], None]) -> Path:
-    from napari_stem.model.sources import fetch, parse_repository
-
-    return fetch(*parse_repository(name), progress=progress)
+    return answer(fetched)
 
 
 if __name__ == "__main__":

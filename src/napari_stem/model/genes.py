@@ -50,8 +50,8 @@ def missing_of(genes: Sequence[str], panel: Sequence[str], model_name: str) -> t
     lacking = tuple(gene for gene in genes if gene not in panel)
     renamed = {gene: name for gene in lacking if (name := _synonym(gene, panel)) is not None}
     if renamed:
-        told = ", ".join(f"'{gene}' as '{name}'" for gene, name in renamed.items())
-        raise UnknownGeneError(f"Model '{model_name}' predicts {told}: ask for the latter.")
+        pairs = ", ".join(f"'{gene}' as '{name}'" for gene, name in renamed.items())
+        raise UnknownGeneError(f"Model '{model_name}' predicts {pairs}: ask for the latter.")
     return lacking
 
 

@@ -54,8 +54,8 @@ class EmbeddingHead:
 
     def condition(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, W) -> (n, W)."""
-        told: NDArray[np.float32] = ((embedding - self.centre) / self.scale).astype(np.float32)
-        return told
+        condition: NDArray[np.float32] = ((embedding - self.centre) / self.scale).astype(np.float32)
+        return condition
 
     def distance(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, W) -> (n,) as `Head.distance`; NaN where no domain is known."""

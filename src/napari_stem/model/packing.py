@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import zipfile
 import zlib
@@ -10,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from napari_stem.caches import CACHES, keep_bounded, touch
 from napari_stem.errors import ModelError, OutputError
+from napari_stem.io import free_bytes, require_free, sha256, written_whole
 from napari_stem.model.config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from napari_stem.settings import cache_dir
 
@@ -41,22 +41,16 @@ def pack(folder: Path, out: Path) -> Path:
     require_files(folder)
     if out.suffix != ".zip":
         raise OutputError(f"{out.name} has an ending that is not .zip; choose a name that ends so.")
-    if out.exists():
-        raise OutputError(f"{out} exists already; choose another name or remove it first.")
-    partial = out.with_name(out.name + ".partial")
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name in FILES:
-                about = zipfile.ZipInfo(f"{out.stem}/{name}", _EPOCH)
-                about.compress_type, about.external_attr = zipfile.ZIP_DEFLATED, _READ_ALL
-                with (folder / name).open("rb") as source, archive.open(about, "w") as sink:
-                    shutil.copyfileobj(source, sink, _CHUNK)
-        partial.rename(out)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(
-            f"{out} cannot be written ({error.strerror or error}); choose another place."
-        ) from error
+    require_free(out)
+    with (
+        written_whole(out) as fresh,
+        zipfile.ZipFile(fresh, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for name in FILES:
+            about = zipfile.ZipInfo(f"{out.stem}/{name}", _EPOCH)
+            about.compress_type, about.external_attr = zipfile.ZIP_DEFLATED, _READ_ALL
+            with (folder / name).open("rb") as source, archive.open(about, "w") as sink:
+                shutil.copyfileobj(source, sink, _CHUNK)
     return out
 
 
@@ -92,7 +86,7 @@ def unpacked(path: Path) -> Path:
         The file is damaged or holds no model, or there is no room for it.
     """
     try:
-        folder = CACHES["models"].folder / _digest(path)[:32]
+        folder = CACHES["models"].folder / sha256(path)[:32]
         if all((folder / name).is_file() for name in NEEDED):
             touch(folder)
             return folder
@@ -131,10 +125,7 @@ def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
 
 
 def _require_room(path: Path, size: int) -> None:
-    ancestor = cache_dir()
-    while not ancestor.exists():
-        ancestor = ancestor.parent
-    free = shutil.disk_usage(ancestor).free
+    free, ancestor = free_bytes(cache_dir())
     if size > free:
         raise ModelError(
             f"{path} holds {size / 1e6:.0f} MB, and {ancestor} has {free / 1e6:.0f} MB free; make room."
@@ -146,8 +137,3 @@ def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path) -> Non
     with archive.open(member) as source, partial.open("wb") as sink:
         shutil.copyfileobj(source, sink, _CHUNK)
     partial.replace(to)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,13 +6,13 @@ Everything about the network but the number of attention heads can be read off t
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from napari_stem.encoders.tensor_files import read_tensors
 from napari_stem.errors import ModelError
-from napari_stem.model.tensor_files import read_tensors
+from napari_stem.io import sha256
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,11 +155,11 @@ def require_width(checkpoint: Checkpoint, encoder: str, width: int, n_fields: in
     ModelError
         The checkpoint was told embeddings of another width.
     """
-    told = checkpoint.denoiser.condition_width
-    if told != width:
+    own_width = checkpoint.denoiser.condition_width
+    if own_width != width:
         patches = "one patch" if n_fields == 1 else f"{n_fields} patches"
         raise ModelError(
-            f"The checkpoint is told embeddings {told} wide, encoder '{encoder}' gives {width} from "
+            f"The checkpoint is told embeddings {own_width} wide, encoder '{encoder}' gives {width} from "
             f"{patches}; choose the encoder (--encoder) and patches (--patch-um) that it was trained with."
         )
 
@@ -206,7 +206,7 @@ def model_of(checkpoint: Checkpoint, provided: Provided) -> Model:
 
 
 def _notes(checkpoint: Checkpoint, provided: Provided) -> list[str]:
-    digest = hashlib.sha256(checkpoint.path.read_bytes()).hexdigest()
+    digest = sha256(checkpoint.path)
     sides = " and ".join(f"{side:g}" for side in provided.fields_of_view_um)
     return [
         f"Converted from {checkpoint.path.name} ({checkpoint.taken}; SHA-256 {digest})",

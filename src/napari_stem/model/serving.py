@@ -1,14 +1,19 @@
-"""Whether a model can serve a slide: species, tissue, pixel size."""
+"""Whether a model can serve a slide: species, tissue, pixel size, embeddings made elsewhere."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_stem.encoders.precomputed import PrecomputedEmbedder, read_embeddings
+from napari_stem.encoders.precomputed_fit import require_fit
 from napari_stem.errors import ModelError
 
 if TYPE_CHECKING:
-    from napari_stem.encoders.base import PatchSpec
-    from napari_stem.geometry import Mpp
+    from pathlib import Path
+
+    from napari_stem.encoders.precomputed import PatchEmbeddings, Stated
+    from napari_stem.geometry import Mpp, PatchSpec, SizePx
+    from napari_stem.model.bundle import Model
     from napari_stem.model.config import ModelConfig
 
 MOST_UPSAMPLING = 2.0
@@ -77,6 +82,46 @@ def require_resolution(config: ModelConfig, patch: PatchSpec, mpp: Mpp) -> None:
             f"{finest_um:.2g} um/px: they would be upsampled {own_um / finest_um:.1f} times; scan it finer, or "
             f"check the pixel size."
         )
+
+
+def embedder_for(
+    path: Path, stated: Stated, size: SizePx, mpp: Mpp, model: Model
+) -> tuple[PrecomputedEmbedder, tuple[str, ...]]:
+    """Read embeddings for a slide and a model.
+
+    Parameters
+    ----------
+    path, stated
+        The file, and what it does not say.
+    size, mpp
+        Of the slide, level 0.
+    model
+        That will be told them.
+
+    Returns
+    -------
+    What stands in place of the encoder, and what a user should hear, one sentence each.
+
+    Raises
+    ------
+    EncoderError
+        They are of another slide, encoder or width, or damaged.
+    """
+    patches = read_embeddings(path, size, mpp, stated, wanted=model.encoder_name)
+    notes = require_fit_of(patches, model)
+    return PrecomputedEmbedder(patches), (*patches.remarks, *notes)
+
+
+def require_fit_of(patches: PatchEmbeddings, model: Model) -> list[str]:
+    """Check embeddings against a model; see `require_fit`."""
+    return require_fit(
+        patches,
+        model_name=model.name,
+        width=len(model.head.centre),
+        encoder=model.encoder_name,
+        encoder_version=model.config.encoder_version,
+        fields_of_view_um=model.config.fields_of_view_um,
+    )
 
 
 def _species(name: str) -> str:

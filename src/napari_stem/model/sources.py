@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_stem.encoders.facts import HUB_PAGE
-from napari_stem.encoders.hub_errors import Asked, in_clear_words
-from napari_stem.encoders.hub_progress import reporting
 from napari_stem.errors import ModelError
+from napari_stem.hub import Asked, in_clear_words, reporting
 from napari_stem.model.packing import FILES, NEEDED, unpacked
 
 if TYPE_CHECKING:
-    from napari_stem.encoders.hub_progress import Progress
+    from napari_stem.hub import Progress
 
 PACKAGED = Path(__file__).parents[1] / "data" / "models"
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_stem.empty_prediction import LIBRARY, PROVENANCE_KEY
+from napari_stem.results.empty import LIBRARY, PROVENANCE_KEY
 from napari_stem.results.prediction import Prediction
 from napari_stem.results.stored import FIELDS, Field
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from typing import TYPE_CHECKING
 
 from napari_stem.caches import CACHES
-from napari_stem.empty_prediction import PROVENANCE_KEY, write_zarr
-from napari_stem.errors import PredictionError
+from napari_stem.errors import OutputError, PredictionError
+from napari_stem.io import DAMAGE, written_whole
+from napari_stem.results.empty import PROVENANCE_KEY, write_zarr
 from napari_stem.results.stored import damaged, require_format
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def read_exported(path: Path) -> anndata.AnnData:
         provenance = json.loads(str(table.uns[PROVENANCE_KEY]["json"]))
     except FileNotFoundError:
         raise PredictionError(f"There is no prediction {path}; check the path.") from None
-    except (OSError, LookupError, ValueError, TypeError) as error:
+    except DAMAGE as error:
         raise damaged(path, error) from error
     require_format(provenance, path)
     return table
@@ -48,21 +48,18 @@ def unpacked(path: Path) -> Path:
         As of `read_exported`, or the folder cannot be written.
     """
     try:
-        told = path.stat()
+        stat = path.stat()
         digest = hashlib.blake2b(digest_size=6)
-        digest.update(f"{path.resolve()} {told.st_size} {told.st_mtime_ns}".encode())
+        digest.update(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode())
         folder = CACHES["predictions"].folder / f"{path.stem}-{digest.hexdigest()}.zarr"
         if folder.is_dir():
             return folder
         table = read_exported(path)
-        fresh = folder.with_name(f"{folder.name}.partial")
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.parent.mkdir(parents=True, exist_ok=True)
-        write_zarr(table, fresh)
-        fresh.replace(folder)
+        with written_whole(folder, overwrite=True) as fresh:
+            write_zarr(table, fresh)
     except FileNotFoundError:
         raise PredictionError(f"There is no prediction {path}; check the path.") from None
-    except (OSError, LookupError, ValueError, TypeError) as error:
+    except (*DAMAGE, OutputError) as error:
         raise PredictionError(
             f"{path} cannot be unpacked ({error}); open the .zarr folder it was made from."
         ) from error

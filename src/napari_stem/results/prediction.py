@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.empty_prediction import (
+from napari_stem.errors import OutputError, PredictionError, SpotError
+from napari_stem.geometry import region_names
+from napari_stem.io import DAMAGE
+from napari_stem.results.empty import (
     FORMAT,
     PROVENANCE_KEY,
     empty_arrays,
@@ -19,10 +22,7 @@ from napari_stem.empty_prediction import (
     write_empty,
     write_regions,
 )
-from napari_stem.errors import OutputError, PredictionError, SpotError
-from napari_stem.geometry import region_names
 from napari_stem.results.stored import (
-    DAMAGE,
     StoredValues,
     damaged,
     read_ood,
@@ -92,13 +92,13 @@ class Prediction:
 
     def __repr__(self) -> str:
         """Say what it is, in words."""
-        told, done = self.provenance, int(self.done.sum())
+        about, done = self.provenance, int(self.done.sum())
         genes = ", ".join(self.genes[:3]) + (", …" if len(self.genes) > 3 else "")
         return (
-            f"Prediction of {told.get('slide')} by model {told.get('model')}\n"
+            f"Prediction of {about.get('slide')} by model {about.get('model')}\n"
             f"    predicted, not measured; for research use only\n"
             f"    {done} of {len(self.spots)} spots done, {self.spots.pitch_um:g} µm apart\n"
-            f"    {len(self.genes)} genes ({genes}) in {told.get('unit')}\n"
+            f"    {len(self.genes)} genes ({genes}) in {about.get('unit')}\n"
             f"    {self.n_kept_draws or 'no'} samples kept per spot and gene\n"
             f"    {self.path}"
         )
@@ -202,7 +202,7 @@ class Prediction:
         path
             New Zarr folder.
         spots, genes, provenance
-            What will be predicted, and how; genes by name, or as `napari_stem.empty_prediction.gene_table`.
+            What will be predicted, and how; genes by name, or as `napari_stem.results.empty.gene_table`.
         regions
             Whose names the spots get.
         image
@@ -292,15 +292,22 @@ class Prediction:
         """
         return self._stored.values(gene, field)
 
-    def rows(self, spots: NDArray[np.int64], field: Field = "mean") -> NDArray[np.float32]:
-        """Read all genes of some spots from disk: (k, genes) float32, NaN where not done.
+    def rows(
+        self,
+        spots: NDArray[np.int64],
+        field: Field = "mean",
+        genes: Sequence[str] | None = None,
+    ) -> NDArray[np.float32]:
+        """Read some spots from disk, of all genes or some: (k, genes) float32, NaN where not done.
 
         Raises
         ------
         PredictionError
             The values are damaged.
+        UnknownGeneError
+            The prediction has no such gene.
         """
-        return self._stored.rows(spots, field)
+        return self._stored.rows(spots, field, genes)
 
     @property
     def n_kept_draws(self) -> int:
@@ -308,7 +315,10 @@ class Prediction:
         return self._stored.n_kept_draws
 
     def draws(
-        self, spots: NDArray[np.int64] | slice, genes: Sequence[str] | None = None
+        self,
+        spots: NDArray[np.int64] | slice,
+        genes: Sequence[str] | None = None,
+        which: slice = slice(None),
     ) -> NDArray[np.float16]:
         """Read draws from disk, of some spots and genes only.
 
@@ -318,6 +328,8 @@ class Prediction:
             (k,) which spots, or a slice of them.
         genes
             Which genes; None for all.
+        which
+            Which of the draws.
 
         Returns
         -------
@@ -330,7 +342,7 @@ class Prediction:
         UnknownGeneError
             The prediction has no such gene.
         """
-        return self._stored.draws(spots, genes)
+        return self._stored.draws(spots, genes, which)
 
     @property
     def unit(self) -> str:

@@ -10,9 +10,10 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from napari_stem.empty_prediction import FORMAT, UNLIKE
 from napari_stem.errors import PredictionError, UnknownGeneError
 from napari_stem.geometry import Spots
+from napari_stem.io import DAMAGE
+from napari_stem.results.empty import FORMAT, UNLIKE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 Field = Literal["mean", "sd", "q05", "q95"]
 FIELDS: tuple[Field, ...] = ("mean", "sd", "q05", "q95")
-DAMAGE = (OSError, LookupError, ValueError, TypeError, RuntimeError)  # codecs raise RuntimeError
 KEPT_BYTES = 128_000_000  # of values that were asked for, in case they are asked for again
 READ_AHEAD_BYTES = 16_000_000  # genes that lie in one chunk are read together, up to this
 
@@ -91,7 +91,7 @@ class StoredValues:
     path
         Where the group is, for the message of an error.
     group
-        Laid out as `napari_stem.empty_prediction.write_zarr` does.
+        Laid out as `napari_stem.results.empty.write_zarr` does.
     genes
         Ordered names.
     """
@@ -122,10 +122,13 @@ class StoredValues:
             for held, block in list(self._live.items()):
                 block[:, rows] = fields[held.field][:, held.start : held.stop].T
 
-    def rows(self, spots: NDArray[np.int64], field: Field) -> NDArray[np.float32]:
+    def rows(
+        self, spots: NDArray[np.int64], field: Field, genes: Sequence[str] | None
+    ) -> NDArray[np.float32]:
         """(k, genes) float32 of some spots; see `Prediction.rows`."""
+        columns = slice(None) if genes is None else self._columns(genes)
         try:
-            return np.asarray(self._stored(field).oindex[spots], np.float32)
+            return np.asarray(self._stored(field).oindex[spots, columns], np.float32)
         except DAMAGE as error:
             raise damaged(self._path, error) from error
 
@@ -136,7 +139,7 @@ class StoredValues:
         return 0 if stored is None else int(stored.shape[2])
 
     def draws(
-        self, spots: NDArray[np.int64] | slice, genes: Sequence[str] | None
+        self, spots: NDArray[np.int64] | slice, genes: Sequence[str] | None, which: slice
     ) -> NDArray[np.float16]:
         """(k, genes, draws) float16; see `Prediction.draws`."""
         if not self.n_kept_draws:
@@ -145,7 +148,9 @@ class StoredValues:
             )
         columns = slice(None) if genes is None else self._columns(genes)
         try:
-            return np.asarray(self._group["obsm"]["draws"].oindex[spots, columns], np.float16)
+            return np.asarray(
+                self._group["obsm"]["draws"].oindex[spots, columns, which], np.float16
+            )
         except DAMAGE as error:
             raise damaged(self._path, error) from error
 

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_stem.encoders.base import PatchSpec
-    from napari_stem.geometry import Spots
+    from napari_stem.geometry import PatchSpec, Spots
     from napari_stem.slide.base import Slide
 
 MAX_WORKERS = 8

@@ -162,7 +162,7 @@ def check_counts(blocks: Iterable[csr_matrix], names: Sequence[str]) -> list[Fin
             total = np.asarray(block.sum(axis=1)).ravel()
         bad["empty-spots"] += [names[start + int(i)] for i in np.flatnonzero(total == 0)]
         start += block.shape[0]
-    told: dict[str, tuple[str, str, Severity]] = {
+    sentences: dict[str, tuple[str, str, Severity]] = {
         "counts-not-numbers": ("counts that are not numbers", _DROPPABLE, "stops"),
         "negative-counts": ("negative counts", "X must hold raw counts", "stops"),
         "fractional-counts": (
@@ -177,8 +177,8 @@ def check_counts(blocks: Iterable[csr_matrix], names: Sequence[str]) -> list[Fin
         ),
     }
     return [
-        _finding(check, told[check][0], bad[check], told[check][1], told[check][2])
-        for check in told
+        _finding(check, sentences[check][0], bad[check], sentences[check][1], sentences[check][2])
+        for check in sentences
         if bad[check]
     ]
 

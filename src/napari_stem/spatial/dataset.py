@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
 from napari_stem.errors import DatasetError
-from napari_stem.geometry import Mpp, Spots
+from napari_stem.geometry import Mpp
 from napari_stem.spatial.checks import (
     check_counts,
     check_genes,
@@ -23,7 +23,7 @@ from napari_stem.spatial.checks import (
     check_table,
     raise_on_stop,
 )
-from napari_stem.spatial.lattice import array_positions, nearest_distance_px
+from napari_stem.spatial.lattice import nearest_distance_px, spots_at
 from napari_stem.spatial.table_files import (
     read_genes,
     read_shape,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import anndata
     from numpy.typing import NDArray
 
+    from napari_stem.geometry import Spots
     from napari_stem.spatial.table_files import SpotTable
 
 SLIDES, TABLES, METADATA = "wsis", "st", "metadata"
@@ -255,18 +256,13 @@ class Section:
         raise_on_stop(check_positions(table.names, table.xy_px, self._size_px), self.table_path)
         xy_px = np.asarray(table.xy_px, dtype=np.float64)
         pitch_um = self._pitch_um(xy_px)
-        nodes = array_positions(table.obs)
-        if nodes is None:
-            steps = np.rint((xy_px - xy_px.min(axis=0)) * self.mpp.x_um / pitch_um)
-            nodes = steps[:, 1].astype(np.int64), steps[:, 0].astype(np.int64)
-        return Spots(
-            x_px=xy_px[:, 0],
-            y_px=xy_px[:, 1],
-            array_row=nodes[0],
-            array_col=nodes[1],
+        return spots_at(
+            xy_px,
+            table.names,
+            self.mpp,
             pitch_um=pitch_um,
             diameter_um=self._diameter_um(pitch_um),
-            names=tuple(table.names),
+            obs=table.obs,
         )
 
     @cached_property

@@ -5,14 +5,13 @@ The data set is gated: one accepts its terms on its page once, and logs in with 
 
 from __future__ import annotations
 
-import errno
-import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.encoders.hub_progress import reporting
 from napari_stem.errors import DatasetError
+from napari_stem.hub import Asked, in_clear_words, reporting
+from napari_stem.io import free_bytes
 from napari_stem.spatial.dataset import METADATA, SLIDES, TABLES
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def plan_download(out: Path, patterns: Sequence[str]) -> Plan:
     """
     from huggingface_hub import snapshot_download
 
-    with _told(out):
+    with _in_clear_words(out):
         files = snapshot_download(
             HEST,
             repo_type="dataset",
@@ -145,17 +144,14 @@ def download(
     options: dict[str, Any] = {}
     if progress is not None:
         options["tqdm_class"] = reporting(progress, n_all=plan.n_bytes_missing)
-    with _told(out):
+    with _in_clear_words(out):
         snapshot_download(
             HEST, repo_type="dataset", local_dir=out, allow_patterns=list(plan.patterns), **options
         )
 
 
 def _require_space(out: Path, n_bytes: int) -> None:
-    place = out.absolute()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
+    free, _ = free_bytes(out)
     if n_bytes > free:
         raise DatasetError(
             f"{out} needs {gigabytes(n_bytes)} more, but only {gigabytes(free)} are free there; "
@@ -164,53 +160,19 @@ def _require_space(out: Path, n_bytes: int) -> None:
 
 
 @contextmanager
-def _told(out: Path) -> Iterator[None]:
+def _in_clear_words(out: Path) -> Iterator[None]:
     """Turn what huggingface_hub raises into a sentence."""
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import DryRunError
 
-    try:
-        yield
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise DatasetError(_in_words(error, out)) from error
-    except Exception as error:
-        # The HTTP library's own errors share no base class over huggingface_hub's versions.
-        if not type(error).__module__.startswith(("httpx", "requests", "urllib3")):
-            raise
-        raise DatasetError(_NO_NETWORK) from error
-
-
-_NO_NETWORK = (
-    "Hugging Face cannot be reached; check the network, and run the command again: it goes on where "
-    "it stopped."
-)
-
-
-def _in_words(error: BaseException, out: Path) -> str:
-    from huggingface_hub.errors import (
-        DryRunError,
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalTokenNotFoundError,
-        RepositoryNotFoundError,
+    asked = Asked(
+        what="HEST-1k",
+        page=PAGE,
+        otherwise="the same command goes on where it stopped",
+        elsewhere=f"choose another folder than {out}",
+        error=DatasetError,
     )
-
-    if isinstance(error, DryRunError) and error.__cause__ is not None:
-        return _in_words(error.__cause__, out)
-    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
-    if isinstance(error, GatedRepoError | LocalTokenNotFoundError) or status in (401, 403):
-        return (
-            f"HEST-1k is open only to those who accepted its terms: log in on {PAGE}, accept them, "
-            f"then run 'hf auth login' here with a token of that account."
-        )
-    if isinstance(error, RepositoryNotFoundError | HFValidationError):
-        return f"Hugging Face knows no data set {HEST}; look at {PAGE}, it may have moved."
-    if status is not None:
-        return f"Hugging Face answers with error {status}; try again later, what is there is kept."
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"The disk of {out} is full; make room and run the command again, it goes on then."
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{out} cannot be written ({error.strerror}); choose another folder."
-    if isinstance(error, OSError) and error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return f"{out} is not a folder; choose another."
-    return _NO_NETWORK
+    with in_clear_words(asked):
+        try:
+            yield
+        except DryRunError as error:
+            raise error.__cause__ or error from None

@@ -16,8 +16,7 @@ import numpy as np
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.dataset import DIAMETER_KEY, MPP_KEY, PITCH_KEY
 from napari_stem.spatial.images import IMAGE_ENDINGS
-from napari_stem.spatial.importing import import_sections
-from napari_stem.spatial.writing import NewSection
+from napari_stem.spatial.importing import NewSection, import_sections
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     import anndata
     import pandas as pd
 
-    from napari_stem.slide.base import Progress
+    from napari_stem.progress import Progress
     from napari_stem.spatial.importing import Outcome
 
 PITCH_UM = 200.0

@@ -15,18 +15,17 @@ import numpy as np
 
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.dataset import MPP_KEY, PITCH_KEY, Dataset
-from napari_stem.spatial.gene_names import with_symbols
-from napari_stem.spatial.importing import import_sections
+from napari_stem.spatial.gene_sets import with_symbols
+from napari_stem.spatial.importing import NewSection, import_sections
 from napari_stem.spatial.lattice import mpp_from_spacing_um
 from napari_stem.spatial.table_files import read_table
-from napari_stem.spatial.writing import NewSection
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import anndata
 
-    from napari_stem.slide.base import Progress
+    from napari_stem.progress import Progress
     from napari_stem.spatial.dataset import Section
     from napari_stem.spatial.importing import Outcome
 
@@ -113,8 +112,8 @@ def _chosen(dataset: Dataset, choice: Choice) -> list[str]:
             key: sorted({str(each.get(key)) for each in about})[:8]
             for key in ("organ", "st_technology", "species")
         }
-        told = "; ".join(f"{key}: {', '.join(values)}" for key, values in has.items())
-        raise DatasetError(f"No section of {dataset.folder} is as asked for; there are {told}.")
+        choices = "; ".join(f"{key}: {', '.join(values)}" for key, values in has.items())
+        raise DatasetError(f"No section of {dataset.folder} is as asked for; there are {choices}.")
     return chosen
 
 

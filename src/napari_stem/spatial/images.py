@@ -51,17 +51,17 @@ def image_facts(path: Path) -> ImageFacts:
     from napari_stem.slide.opening import describe
 
     try:
-        told = describe(path)
+        facts = describe(path)
     except SlideError as error:
         raise DatasetError(f"{path} cannot be read as an image: {error}") from error
-    return ImageFacts(told["width_px"], told["height_px"], *_own_mpp_um(told))
+    return ImageFacts(facts["width_px"], facts["height_px"], *_own_mpp_um(facts))
 
 
-def _own_mpp_um(told: dict[str, Any]) -> tuple[float | None, bool]:
+def _own_mpp_um(facts: dict[str, Any]) -> tuple[float | None, bool]:
     """Take what the file itself says: not the data set's metadata, nor what a user once answered."""
     from napari_stem.slide.pixel_size import DATA_SET, REMEMBERED, RESOLUTION_TAG, STATED
 
-    for each in told["mpp_sources"]:
+    for each in facts["mpp_sources"]:
         if each["source"] not in (STATED, DATA_SET, REMEMBERED):
             return float(sum(each["mpp_um"]) / 2), each["source"] == RESOLUTION_TAG
     return None, False

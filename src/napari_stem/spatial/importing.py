@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +18,18 @@ from napari_stem.spatial.checks import (
     drop_bad_spots,
     outside_image,
 )
-from napari_stem.spatial.dataset import HEIGHT_KEY, MPP_KEY, PITCH_KEY, WIDTH_KEY
+from napari_stem.spatial.dataset import (
+    HEIGHT_KEY,
+    METADATA,
+    MPP_KEY,
+    PITCH_KEY,
+    SLIDES,
+    TABLES,
+    WIDTH_KEY,
+)
 from napari_stem.spatial.images import image_facts
 from napari_stem.spatial.lattice import mpp_from_spacing_um
-from napari_stem.spatial.table_files import repeats_allowed
-from napari_stem.spatial.writing import NewSection, is_there, write_section
+from napari_stem.spatial.table_files import read_table, repeats_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,8 +37,103 @@ if TYPE_CHECKING:
 
     import anndata
 
-    from napari_stem.slide.base import Progress
+    from napari_stem.progress import Progress
+    from napari_stem.spatial.dataset import Dataset, Section
     from napari_stem.spatial.images import ImageFacts
+
+
+@dataclass(frozen=True)
+class NewSection:
+    """A section on its way into a data set.
+
+    Attributes
+    ----------
+    id
+        Name of its files.
+    image
+        The H&E image, where it lies now.
+    table
+        Raw counts, symbols in ``var_names``, ``obsm["spatial"]``.
+    metadata
+        What the data set will say of it.
+    table_file
+        File that holds exactly ``table``, to be linked; None to write one.
+    mpp_um
+        Other statements of the pixel size (um per px), by who makes them, for the checks.
+    findings
+        What the importer saw already.
+    """
+
+    id: str
+    image: Path
+    table: anndata.AnnData
+    metadata: dict[str, Any]
+    table_file: Path | None = None
+    mpp_um: dict[str, float] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+
+
+def is_there(out: Path, section_id: str) -> bool:
+    """Whether a data set folder holds a section, whole."""
+    return (out / TABLES / f"{section_id}.h5ad").is_file()
+
+
+def write_section(out: Path, section: NewSection) -> None:
+    """Write or replace one section.
+
+    The table comes last and in one step, and an earlier one goes first: a section that is listed is
+    a whole one, whenever the work is interrupted. Image and linked tables cost no disk space where
+    source and data set lie on one file system.
+
+    Raises
+    ------
+    DatasetError
+        The folder cannot be written.
+    """
+    slide = out / SLIDES / f"{section.id}{section.image.suffix.lower()}"
+    h5ad = out / TABLES / f"{section.id}.h5ad"
+    described = out / METADATA / f"{section.id}.json"
+    try:
+        for path in (slide, h5ad, described):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if not _same(section.table_file, h5ad):
+            h5ad.unlink(missing_ok=True)
+        for old in slide.parent.glob(f"{section.id}.*"):
+            if not _same(section.image, old) or old.name != slide.name:
+                old.unlink()
+        _place(section.image, slide)
+        text = json.dumps(section.metadata, indent=2, ensure_ascii=False) + "\n"
+        _unfinished(described).write_text(text, encoding="utf-8")
+        _unfinished(described).replace(described)
+        if section.table_file is not None:
+            _place(section.table_file, h5ad)
+        else:
+            section.table.write_h5ad(_unfinished(h5ad), compression="gzip")
+            _unfinished(h5ad).replace(h5ad)
+    except OSError as error:
+        raise DatasetError(f"Section {section.id} cannot be written to {out}: {error}.") from error
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
+
+
+def _same(one: Path | None, other: Path) -> bool:
+    return one is not None and one.exists() and other.exists() and one.samefile(other)
+
+
+def _place(source: Path, target: Path) -> None:
+    """Put a file at its place in one step: hard link where possible, else a copy."""
+    if _same(source, target):
+        return
+    unfinished = _unfinished(target)
+    unfinished.unlink(missing_ok=True)
+    try:
+        os.link(source.resolve(), unfinished)
+    except OSError:
+        shutil.copyfile(source, unfinished)
+    unfinished.replace(target)
+
 
 BY_SPACING = "the spots' spacing"
 BY_IMAGE = "the image file"
@@ -184,3 +289,55 @@ def check_section(
         *check_table(table, size_px),
         *check_mpp(metadata.get(MPP_KEY), others, doubtful),
     ]
+
+
+def check_dataset(
+    dataset: Dataset, *, progress: Progress | None = None
+) -> dict[str, list[Finding]]:
+    """Look at every section of a data set.
+
+    Parameters
+    ----------
+    dataset
+        In HEST layout.
+    progress
+        Told (text, done, in all).
+
+    Returns
+    -------
+    Findings by section; an empty list where all is well.
+    """
+    found: dict[str, list[Finding]] = {}
+    for done, section_id in enumerate(dataset.sections):
+        if progress is not None:
+            progress("Checking sections", done, len(dataset.sections))
+        found[section_id] = _check(dataset.section(section_id))
+    if progress is not None:
+        progress("Checking sections", len(dataset.sections), len(dataset.sections))
+    return found
+
+
+def _check(section: Section) -> list[Finding]:
+    """Go on past a part that cannot be read: the others may tell why."""
+    found: list[Finding] = []
+    facts = metadata = table = None
+    try:
+        facts = image_facts(section.slide_path)
+    except DatasetError as error:
+        found.append(_unreadable("image", error))
+    try:
+        metadata = section.metadata
+    except DatasetError as error:
+        found.append(_unreadable("metadata", error))
+    try:
+        table = read_table(section.table_path)
+    except DatasetError as error:
+        found.append(_unreadable("table", error))
+    if table is not None:
+        found += check_section(table, metadata or {}, facts)
+    return found
+
+
+def _unreadable(part: str, error: DatasetError) -> Finding:
+    what = f"a part that cannot be read. {str(error).rstrip('.')}"
+    return Finding(f"unreadable-{part}", "stops", what, 0, (), "import the section again")

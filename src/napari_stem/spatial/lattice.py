@@ -1,18 +1,25 @@
-"""Pixel size from the spots themselves: the array's pitch is known, their distance in px is seen.
+"""Spots on their array; and the pixel size from them: the pitch is known, their distance in px is seen.
 
 Scale factors, tags and metadata can be of another image than the one at hand; the spots cannot.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_stem.geometry import Spots
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from numpy.typing import NDArray
+
+    from napari_stem.geometry import Mpp
 
 HEXAGONAL_ROW = np.sqrt(3) / 2  # distance of two rows, in pitches
 # Median distance of spots from their nodes, in pitches, beyond which it is another lattice. The
@@ -133,3 +140,54 @@ def nearest_distance_px(xy_px: NDArray[np.float64]) -> float | None:
     if len(xy_px) < 2:
         return None
     return float(np.median(KDTree(xy_px).query(xy_px, k=2)[0][:, 1]))
+
+
+def spots_at(
+    xy_px: NDArray[np.float64],
+    names: Sequence[str],
+    mpp: Mpp,
+    *,
+    pitch_um: float,
+    diameter_um: float,
+    obs: pd.DataFrame | None = None,
+) -> Spots:
+    """Spots at given places.
+
+    Parameters
+    ----------
+    xy_px
+        (n, 2) centres (x, y), level-0 px.
+    names
+        One for each.
+    mpp
+        Of the slide.
+    pitch_um, diameter_um
+        Of the spots.
+    obs
+        May state lattice positions (`array_positions`); else each takes the nearest node of a square lattice
+        at the pitch.
+    """
+    nodes = None if obs is None else array_positions(obs)
+    if nodes is None:
+        steps = np.rint((xy_px - xy_px.min(axis=0)) * mpp.x_um / pitch_um).astype(np.int64)
+        nodes = steps[:, 1], steps[:, 0]
+    return Spots(
+        x_px=xy_px[:, 0],
+        y_px=xy_px[:, 1],
+        array_row=nodes[0],
+        array_col=nodes[1],
+        pitch_um=pitch_um,
+        diameter_um=diameter_um,
+        names=tuple(str(name) for name in names),
+    )
+
+
+def stated_diameter_px(uns: Mapping[str, Any]) -> float | None:
+    """Diameter of spots, level-0 px, as scanpy and squidpy keep it in ``uns``; None where it is not."""
+    for library in uns.get("spatial", {}).values():
+        if not isinstance(library, Mapping):  # spatialdata keeps a flag beside the libraries
+            continue
+        diameter_px = library.get("scalefactors", {}).get("spot_diameter_fullres")
+        if diameter_px is not None and float(diameter_px) > 0:
+            return float(diameter_px)
+    return None

@@ -15,6 +15,7 @@ import numpy as np
 
 from napari_stem.errors import StemError
 from napari_stem.extras import require_extra
+from napari_stem.io import DAMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,7 +68,7 @@ class LazySlideStore:
             return None
         try:
             attributes = dict(zarr.open_group(folder, mode="r").attrs)
-        except (OSError, ValueError, LookupError, TypeError):
+        except DAMAGE:
             return None
         return cls(folder, part, attributes) if "slide_properties" in attributes else None
 
@@ -95,14 +96,15 @@ class LazySlideStore:
             They are not there, damaged or scaled, or geopandas is not installed.
         """
         folder = self.path / SHAPES / name
-        require_extra("geopandas", "spatialdata", "A store of LazySlide", StoreError)
+        for package in ("geopandas", "pyarrow"):
+            require_extra(package, "spatialdata", "A store of LazySlide", StoreError)
         import geopandas
         import zarr
 
         try:
             placed = dict(zarr.open_group(folder, mode="r").attrs)["coordinateTransformations"]
             found = geopandas.read_parquet(folder / "shapes.parquet")
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except DAMAGE as error:
             raise StoreError(
                 f"{folder} cannot be read as outlines ({' '.join(str(error).split())[:150]}); write the store "
                 f"again."

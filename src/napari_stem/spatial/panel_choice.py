@@ -44,20 +44,20 @@ class PanelChoice:
 
     def notes(self) -> list[str]:
         """Return what a user should be told, a sentence each."""
-        told = [
+        sentences = [
             f"{part}: {len(genes)} left out, not measured in every training section: "
             f"{', '.join(genes)}."
             for part, genes in self.left_out.items()
         ]
-        told += [
+        sentences += [
             f"{part}: {len(genes)} left out, without a count in any training section: "
             f"{', '.join(genes)}."
             for part, genes in self.never_seen.items()
         ]
         if self.renamed:
             pairs = ", ".join(f"{written} is {name}" for written, name in self.renamed.items())
-            told.append(f"Taken under the data set's names: {pairs}.")
-        return told
+            sentences.append(f"Taken under the data set's names: {pairs}.")
+        return sentences
 
 
 @dataclass(frozen=True)

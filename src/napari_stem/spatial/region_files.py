@@ -17,8 +17,9 @@ import numpy as np
 import shapely
 from shapely.geometry import mapping, shape
 
-from napari_stem.errors import OutputError, RegionError
+from napari_stem.errors import RegionError
 from napari_stem.geometry import Region
+from napari_stem.io import write_file
 from napari_stem.spatial.lazyslide import SHAPES, LazySlideStore
 
 if TYPE_CHECKING:
@@ -203,15 +204,7 @@ def write_regions(regions: Sequence[Region], path: Path) -> None:
     OutputError
         The place cannot be written.
     """
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        text = json.dumps(as_geojson(regions), ensure_ascii=False, indent=1)
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        msg = f"{path} cannot be written ({error.strerror or error}); choose another place."
-        raise OutputError(msg) from error
+    write_file(path, json.dumps(as_geojson(regions), ensure_ascii=False, indent=1) + "\n")
 
 
 def as_geojson(regions: Sequence[Region]) -> dict[str, Any]:
@@ -301,14 +294,16 @@ def _kind(feature: dict[str, Any]) -> str:
 
 def _classification(feature: dict[str, Any]) -> tuple[str, Colour]:
     """Class and its colour; ("", the unclassified colour) where there is none."""
-    told = _properties(feature).get("classification")
-    if isinstance(told, str):
-        return told, class_colour(told)
-    if not isinstance(told, dict):
+    stated = _properties(feature).get("classification")
+    if isinstance(stated, str):
+        return stated, class_colour(stated)
+    if not isinstance(stated, dict):
         return "", UNCLASSIFIED
-    names = told.get("names")
-    name = DERIVED.join(map(str, names)) if isinstance(names, list) else str(told.get("name") or "")
-    return name, _colour(told) or class_colour(name)
+    names = stated.get("names")
+    name = (
+        DERIVED.join(map(str, names)) if isinstance(names, list) else str(stated.get("name") or "")
+    )
+    return name, _colour(stated) or class_colour(name)
 
 
 def _colour(classification: dict[str, Any]) -> Colour | None:

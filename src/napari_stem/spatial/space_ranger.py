@@ -9,12 +9,12 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from napari_stem.errors import DatasetError
+from napari_stem.io import DAMAGE
 from napari_stem.spatial.dataset import DIAMETER_KEY, MPP_KEY, PITCH_KEY
-from napari_stem.spatial.gene_names import with_symbols
+from napari_stem.spatial.gene_sets import with_symbols
 from napari_stem.spatial.images import IMAGE_ENDINGS, image_facts
+from napari_stem.spatial.importing import NewSection
 from napari_stem.spatial.lattice import array_positions, fit_lattice
-from napari_stem.spatial.table_files import READ_ERRORS
-from napari_stem.spatial.writing import NewSection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_stem.spatial.lattice import LatticeFit
 
 # What squidpy and spatialdata-io raise on folders that are not as Space Ranger writes them.
-READER_ERRORS = (*READ_ERRORS, AssertionError, StopIteration)
+READER_ERRORS = (*DAMAGE, AssertionError, StopIteration)
 COUNTS = "filtered_feature_bc_matrix.h5"
 # Rounding of positions to whole px leaves less than this, in pitches.
 _MISFIT = 0.1
@@ -137,15 +137,31 @@ def refuse_other_image(image: Path, hires_size_px: tuple[int, int], hires_scale:
         The sizes do not belong together.
     """
     facts = image_facts(image)
-    expected = tuple(side / hires_scale for side in hires_size_px)
-    slack = [max(_SIZE_TOLERANCE * side, 2 / hires_scale) for side in expected]
-    off = [abs(a - b) for a, b in zip(expected, facts.size_px, strict=True)]
-    if any(o > s for o, s in zip(off, slack, strict=True)):
+    if (other := other_size(facts.size_px, hires_size_px, hires_scale)) is not None:
         raise DatasetError(
             f"{image} has {facts.width_px} x {facts.height_px} px, but Space Ranger was run on an "
-            f"image of about {expected[0]:.0f} x {expected[1]:.0f} px, to which the positions "
-            f"belong; name that one with --image."
+            f"image of about {other} px, to which the positions belong; name that one with --image."
         )
+
+
+def other_size(
+    size_px: tuple[float, float], hires_size_px: tuple[int, int], hires_scale: float
+) -> str | None:
+    """Size (width x height) of the image that Space Ranger was run on, if it is not the given one.
+
+    Parameters
+    ----------
+    size_px
+        Width and height of the image at hand.
+    hires_size_px, hires_scale
+        As of `refuse_other_image`.
+    """
+    expected = tuple(side / hires_scale for side in hires_size_px)
+    slack = [max(_SIZE_TOLERANCE * side, 2 / hires_scale) for side in expected]
+    off = [abs(a - b) for a, b in zip(expected, size_px, strict=True)]
+    if all(o <= s for o, s in zip(off, slack, strict=True)):
+        return None
+    return f"{expected[0]:.0f} x {expected[1]:.0f}"
 
 
 def new_section(
@@ -180,13 +196,7 @@ def new_section(
     DatasetError
         No spot is under tissue, or the positions are not those of this array.
     """
-    in_tissue = table.obs["in_tissue"].fillna(0).astype(int).to_numpy() == 1
-    if not in_tissue.any():
-        raise DatasetError(
-            f"No spot of section {section_id} is under tissue, or none of the counted ones has a "
-            f"position; the files belong to different runs."
-        )
-    named, findings = with_symbols(table[in_tissue].copy())
+    named, findings = with_symbols(under_tissue(table, f"section {section_id}"))
     fit = _fitted(section_id, named, pitch_um, hexagonal=hexagonal)
     clean = _clean(section_id, named, diameter_um / fit.mpp_um)
     return NewSection(
@@ -205,6 +215,23 @@ def new_section(
         mpp_um=mpp_um,
         findings=tuple(findings),
     )
+
+
+def under_tissue(table: anndata.AnnData, name: str) -> anndata.AnnData:
+    """Spots of a table that Space Ranger found under tissue.
+
+    Raises
+    ------
+    DatasetError
+        There are none.
+    """
+    in_tissue = table.obs["in_tissue"].fillna(0).astype(int).to_numpy() == 1
+    if not in_tissue.any():
+        raise DatasetError(
+            f"No spot of {name} is under tissue, or none of the counted ones has a "
+            f"position; the files belong to different runs."
+        )
+    return table[in_tissue].copy()
 
 
 def _fitted(

@@ -9,6 +9,8 @@ import numpy as np
 
 from napari_stem.errors import SpotError
 from napari_stem.geometry import Spots
+from napari_stem.io import DAMAGE
+from napari_stem.spatial.lattice import stated_diameter_px
 
 if TYPE_CHECKING:
     import anndata
@@ -39,14 +41,14 @@ def read_spots(
     """
     if isinstance(source, (str, Path)):
         xy_px, names, about = _from_file(Path(source))
-        told = str(source)
+        source_name = str(source)
     else:
-        told = "The table of spots"
-        xy_px, names, about = _from_table(source, told)
+        source_name = "The table of spots"
+        xy_px, names, about = _from_table(source, source_name)
     if not len(xy_px):
-        msg = f"{told} lists no spots."
+        msg = f"{source_name} lists no spots."
         raise SpotError(msg)
-    _require_on_slide(xy_px, size, told)
+    _require_on_slide(xy_px, size, source_name)
     pitch_px = pitch_um / np.array([mpp.x_um, mpp.y_um])
     col, row = np.floor(xy_px / pitch_px).T
     return Spots(
@@ -103,7 +105,7 @@ def _from_h5ad(path: Path) -> _Read:
         table = anndata.read_h5ad(path, backed="r")
         read = _from_table(table, str(path))
         table.file.close()
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except DAMAGE as error:
         msg = f"{path} is damaged or is no AnnData file ({error}); write it again."
         raise SpotError(msg) from error
     return read
@@ -125,10 +127,8 @@ def _about(table: anndata.AnnData) -> dict[str, Any]:
     about: dict[str, Any] = {}
     if {"array_row", "array_col"} <= set(table.obs.columns):
         about = {name: table.obs[name].to_numpy() for name in ("array_row", "array_col")}
-    for library in table.uns.get("spatial", {}).values():
-        diameter_px = library.get("scalefactors", {}).get("spot_diameter_fullres")
-        if diameter_px is not None and float(diameter_px) > 0:
-            about["diameter_px"] = float(diameter_px)
+    if (diameter_px := stated_diameter_px(table.uns)) is not None:
+        about["diameter_px"] = diameter_px
     return about
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.sparse import csr_matrix, issparse
 
 from napari_stem.errors import DatasetError
+from napari_stem.io import DAMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # What h5py, anndata and pandas raise on damaged bytes and on what is no AnnData file.
-READ_ERRORS = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError)
 _VALUES_PER_BLOCK = 4_000_000  # 32 MB of values and column numbers
 
 
@@ -59,7 +59,7 @@ def read_table(path: Path) -> anndata.AnnData:
     """
     import anndata
 
-    with _told(path), repeats_allowed():
+    with _damage_named(path), repeats_allowed():
         table = anndata.read_h5ad(path)
         matrix = table.X if issparse(table.X) else np.asarray(table.X)
         table.X = csr_matrix(matrix, dtype=np.float32)
@@ -164,18 +164,18 @@ def repeats_allowed() -> Iterator[None]:
 def _opened(path: Path) -> Iterator[Any]:
     import h5py
 
-    with _told(path), h5py.File(path, "r") as file:
+    with _damage_named(path), h5py.File(path, "r") as file:
         yield file
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _damage_named(path: Path) -> Iterator[None]:
     """Turn whatever reading raises into one sentence."""
     if not path.is_file():
         raise DatasetError(f"There is no table {path}; import the section again.")
     try:
         yield
-    except READ_ERRORS as error:
+    except DAMAGE as error:
         raise DatasetError(
             f"{path} is damaged or is no AnnData file ({error}); import it again."
         ) from error

@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 
     import anndata
 
-    from napari_stem.slide.base import Progress
-    from napari_stem.spatial.importing import Outcome
-    from napari_stem.spatial.writing import NewSection
+    from napari_stem.progress import Progress
+    from napari_stem.spatial.importing import NewSection, Outcome
 
 PITCH_UM = 100.0
 DIAMETER_UM = 55.0

@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from napari_stem.slide.base import Progress
-    from napari_stem.spatial.importing import Outcome
-    from napari_stem.spatial.writing import NewSection
+    from napari_stem.progress import Progress
+    from napari_stem.spatial.importing import NewSection, Outcome
 
 BINS = "binned_outputs"
 DEFAULT_BIN_UM = 16

@@ -187,7 +187,7 @@ def stability_over(
     draws: NDArray[np.float16],
     labels: Labels,
     resolution: float,
-    told: Callable[[int, int], None] = lambda _done, _all: None,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Stability:
     """Find the domains again in single draws, and compare.
 
@@ -199,7 +199,7 @@ def stability_over(
         (n,) domains of the mean.
     resolution
         As for the mean.
-    told
+    progress
         Called before every draw with the number done and in all.
     """
     from itertools import combinations
@@ -208,7 +208,7 @@ def stability_over(
 
     of_draws = []
     for i in range(draws.shape[2]):
-        told(i, draws.shape[2])
+        progress(i, draws.shape[2])
         of_draws.append(leiden(draws[:, :, i].astype(np.float32), resolution))
     random = np.random.default_rng(SEED)
     again = np.mean([_found_again(labels, drawn) for drawn in of_draws], axis=0)

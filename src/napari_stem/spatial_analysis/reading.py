@@ -1,12 +1,10 @@
-"""Values of the finished spots, read from disk by row: never more than what is asked for."""
+"""What analyses read of a prediction's finished spots."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-
-from napari_stem.errors import PredictionError, UnknownGeneError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,9 +13,7 @@ if TYPE_CHECKING:
 
     from napari_stem.results import Prediction
 
-SPOTS_PER_READ = 1024
 MOST_BYTES = 1_000_000_000  # of draws held at a time
-_DAMAGE = (OSError, LookupError, ValueError, RuntimeError)
 
 
 def predicted_means(
@@ -32,14 +28,7 @@ def predicted_means(
     PredictionError
         The prediction is gone, or damaged.
     """
-    stored = _stored(prediction, "X")
-    return _rows(prediction, stored, _columns(prediction, genes))
-
-
-def n_kept_draws(prediction: Prediction) -> int:
-    """How many draws the prediction keeps of every spot and gene."""
-    stored = _stored(prediction, "obsm/draws")
-    return 0 if stored is None else int(stored.shape[2])
+    return prediction.rows(np.flatnonzero(prediction.done), genes=genes)
 
 
 def independent_draws(prediction: Prediction, most: int) -> NDArray[np.float16]:
@@ -61,49 +50,7 @@ def independent_draws(prediction: Prediction, most: int) -> NDArray[np.float16]:
     PredictionError
         No draws were kept, or the prediction is damaged.
     """
-    stored = _stored(prediction, "obsm/draws")
-    if stored is None:
-        raise PredictionError(
-            f"{prediction.path} keeps no single samples; predict again and keep them."
-        )
-    n_fitting = MOST_BYTES // max(1, 2 * int(prediction.done.sum()) * len(prediction.genes))
-    n_draws = min(most, (stored.shape[2] + 1) // 2, max(2, n_fitting))
-    return _rows(prediction, stored, (slice(None), slice(0, 2 * n_draws, 2)))
-
-
-def _columns(prediction: Prediction, genes: Sequence[str] | None) -> tuple[Any, ...]:
-    if genes is None:
-        return (slice(None),)
-    place = {gene: i for i, gene in enumerate(prediction.genes)}
-    absent = [gene for gene in genes if gene not in place]
-    if absent:
-        raise UnknownGeneError(f"This prediction has no gene '{absent[0]}'.")
-    return (np.array([place[gene] for gene in genes], dtype=np.int64),)
-
-
-def _stored(prediction: Prediction, name: str) -> Any:
-    import zarr
-
-    try:
-        group = zarr.open_group(prediction.path, mode="r", use_consolidated=False)
-        return group.get(name)
-    except _DAMAGE as error:
-        raise _damaged(prediction) from error
-
-
-def _rows(prediction: Prediction, stored: Any, columns: tuple[Any, ...]) -> NDArray[Any]:
-    """Finished rows of an array, block by block."""
-    blocks = []
-    try:
-        for start in range(0, len(prediction.spots), SPOTS_PER_READ):
-            done = prediction.done[start : start + SPOTS_PER_READ]
-            if done.any():
-                block = np.asarray(stored[start : start + SPOTS_PER_READ])
-                blocks.append(block[done][:, *columns])
-        return np.concatenate(blocks)
-    except (*_DAMAGE, TypeError) as error:
-        raise _damaged(prediction) from error
-
-
-def _damaged(prediction: Prediction) -> PredictionError:
-    return PredictionError(f"{prediction.path} is gone or damaged; run the prediction again.")
+    done = np.flatnonzero(prediction.done)
+    n_fitting = MOST_BYTES // max(1, 2 * len(done) * len(prediction.genes))
+    n_draws = min(most, (prediction.n_kept_draws + 1) // 2, max(2, n_fitting))
+    return prediction.draws(done, which=slice(0, 2 * n_draws, 2))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_stem.spatial_analysis.autocorrelation import squidpy_without_chatter
 from napari_stem.spatial_analysis.domains import Relations
-from napari_stem.spatial_analysis.quiet import squidpy_without_chatter
 
 if TYPE_CHECKING:
     import anndata
@@ -54,7 +54,7 @@ def _table(spots: Spots, labels: NDArray[np.int64], mpp: Mpp) -> anndata.AnnData
 
 
 def _enrichment(table: anndata.AnnData, spots: Spots) -> NDArray[np.float64]:
-    from napari_stem.spatial_analysis.neighbours import neighbour_graph
+    from napari_stem.spatial_analysis.autocorrelation import neighbour_graph
 
     sq = squidpy_without_chatter()
     table.obsp["spatial_connectivities"] = neighbour_graph(spots)

@@ -1,4 +1,7 @@
-"""The steps of each analysis, from a stored prediction to what is stored beside it."""
+"""What is analysed of a stored prediction, and in a process of its own, which can be ended at any moment.
+
+Some steps hold Python's lock for seconds, so a thread would freeze the window, and none can be asked to stop.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.errors import StemError
+from napari_stem.own_process import run_module
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    Tell = Callable[[str, int, int], None]
+    from napari_stem.progress import Progress
 
 MOST_DRAWS = 8
 FOUND = "Domains found"  # what is told when they can be shown
 
 
-def domains(path: str, resolution: str, tell: Tell) -> None:
+def domains(path: str, resolution: str, tell: Progress) -> None:
     """Find domains, then how they lie to each other, then how stable they are; each is stored at once.
 
     Raises
@@ -30,11 +34,7 @@ def domains(path: str, resolution: str, tell: Tell) -> None:
     from napari_stem.geometry import Mpp
     from napari_stem.results import Prediction
     from napari_stem.spatial_analysis.domains import find_domains, stability_over
-    from napari_stem.spatial_analysis.reading import (
-        independent_draws,
-        n_kept_draws,
-        predicted_means,
-    )
+    from napari_stem.spatial_analysis.reading import independent_draws, predicted_means
     from napari_stem.spatial_analysis.relations import relate
     from napari_stem.spatial_analysis.store import sidecar_path, write_domains
 
@@ -51,18 +51,18 @@ def domains(path: str, resolution: str, tell: Tell) -> None:
     mpp = Mpp(*(float(um) for um in prediction.provenance["mpp"]))
     found = replace(found, relations=relate(spots, found.labels, mpp))
     write_domains(found, sidecar_path(prediction))
-    if n_kept_draws(prediction) > 2:
+    if prediction.n_kept_draws > 2:
         tell("Reading samples", 3, 4)
         draws = independent_draws(prediction, MOST_DRAWS)
 
-        def told(done: int, n: int) -> None:
+        def progress(done: int, n: int) -> None:
             tell(f"Domains of sample {done + 1} of {n}", 3 * n + done, 4 * n)
 
-        stability = stability_over(draws, found.labels, found.resolution, told)
+        stability = stability_over(draws, found.labels, found.resolution, progress)
         write_domains(replace(found, stability=stability), sidecar_path(prediction))
 
 
-def morans(path: str, out: str, tell: Tell) -> None:
+def morans(path: str, out: str, tell: Progress) -> None:
     """Moran's I of all genes, as CSV.
 
     Raises
@@ -77,3 +77,35 @@ def morans(path: str, out: str, tell: Tell) -> None:
     table = morans_i(Prediction.open(Path(path)))
     if table is not None:
         table.to_csv(out)
+
+
+BROKE = "The spatial analysis broke down, perhaps for want of memory; napari's log says more."
+
+
+def run_in_subprocess(
+    arguments: Sequence[str],
+    is_stopped: Callable[[], bool],
+    progress: Progress,
+) -> bool:
+    """Run ``python -m napari_stem.spatial_analysis ARGUMENTS`` and pass on what it tells.
+
+    Parameters
+    ----------
+    arguments
+        As `napari_stem.spatial_analysis.__main__` reads them.
+    is_stopped
+        Asked ten times a second; ends the process.
+    progress
+        Called with every line of progress: text, done, in all.
+
+    Returns
+    -------
+    Whether it came to its end; False where it was stopped.
+
+    Raises
+    ------
+    StemError
+        What it raised, in its own words.
+    """
+    module = "napari_stem.spatial_analysis"
+    return run_module(module, arguments, is_stopped, progress, BROKE) is not None

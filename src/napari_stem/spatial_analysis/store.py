@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_stem.errors import OutputError, PredictionError
+from napari_stem.errors import PredictionError
+from napari_stem.io import DAMAGE, written_whole
 from napari_stem.spatial_analysis.domains import Domains, Relations, Stability
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 COLUMN = "domain"
 KEY = "napari_stem_domains"
 RELATIONS = "domain_relations"
-_DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError)
 
 
 def sidecar_path(prediction: Prediction) -> Path:
@@ -42,15 +42,8 @@ def write_domains(domains: Domains, path: Path) -> None:
 
     table = anndata.AnnData(obs=pd.DataFrame(index=pd.Index(domains.spots, dtype=object)))
     annotate(table, domains)
-    fresh = path.with_name(path.name + ".new")
-    try:
+    with written_whole(path, overwrite=True) as fresh:
         table.write_h5ad(fresh)
-        fresh.replace(path)
-    except OSError as error:
-        fresh.unlink(missing_ok=True)
-        raise OutputError(
-            f"{path} cannot be written ({error.strerror or error}); choose another place."
-        ) from error
 
 
 def annotate(table: anndata.AnnData, domains: Domains) -> None:
@@ -98,18 +91,14 @@ def export_domains(domains: Domains, prediction: Prediction, path: Path) -> None
     PredictionError
         The prediction is damaged.
     """
-    try:
+    with written_whole(path, overwrite=True) as fresh:
         if path.suffix == ".csv":
-            _spot_table(domains, prediction).to_csv(path)
+            _spot_table(domains, prediction).to_csv(fresh)
             return
         table = prediction.to_anndata()
         table = table[np.asarray(table.obs["done"], dtype=bool)].copy()
         annotate(table, domains)
-        table.write_h5ad(path, compression="gzip")
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written ({error.strerror or error}); choose another place."
-        ) from error
+        table.write_h5ad(fresh, compression="gzip")
 
 
 def _spot_table(domains: Domains, prediction: Prediction) -> pd.DataFrame:
@@ -160,7 +149,7 @@ def _read(path: Path) -> Domains:
             if stability is None
             else Stability(**{name: tuple(values) for name, values in stability.items()}),
         )
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise PredictionError(
             f"{path} is damaged or holds no domains ({error}); remove it and find them again."
         ) from error
@@ -169,8 +158,8 @@ def _read(path: Path) -> Domains:
 def _unique(names: tuple[str, ...]) -> list[str]:
     """Names that a categorical column accepts: users may call two domains the same."""
     seen: dict[str, int] = {}
-    told = []
+    unique = []
     for name in names:
         seen[name] = seen.get(name, 0) + 1
-        told.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return told
+        unique.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return unique

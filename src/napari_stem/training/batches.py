@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_stem.training.denoiser_fit import FitSettings
+    from napari_stem.training.options import FitSettings
 
 
 _chain = cache(LinearSchedule.published)
@@ -43,13 +43,13 @@ class TrainingData:
         (n, genes) what it shall generate.
     embedding
         (n, W) what goes with each spot, or (n, T, W): one of T ways to see it, drawn anew each time.
-    told
+    condition_of
         (b, W) -> (b, C): what the denoiser is told of a batch.
     """
 
     target: NDArray[np.float32]
     embedding: NDArray[np.float32] | NDArray[np.float16]
-    told: Callable[[NDArray[np.float32]], NDArray[np.float32]] = _as_it_is
+    condition_of: Callable[[NDArray[np.float32]], NDArray[np.float32]] = _as_it_is
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def draw_batch(data: TrainingData, settings: FitSettings, step: int, rows: slice
         )
     chosen, which = index[rows].numpy(), way[rows].numpy()
     seen = data.embedding[chosen, which] if data.embedding.ndim == 3 else data.embedding[chosen]
-    condition = torch.from_numpy(data.told(seen.astype(np.float32)))
+    condition = torch.from_numpy(data.condition_of(seen.astype(np.float32)))
     if settings.condition_noise:
         blur = torch.randn((size, condition.shape[1]), generator=generator)
         condition = condition + settings.condition_noise * blur[rows]

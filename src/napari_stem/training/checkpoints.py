@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import ModelError, OutputError
+from napari_stem.io import CHECKPOINTS, unwritable, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from napari_stem.training.sections import SectionArrays
 
-FOLDER = "checkpoints"
+FOLDER = CHECKPOINTS
 _ABOUT = "training.json"
 
 
@@ -98,31 +98,30 @@ class Checkpoints:
         """
         if self.folder is None:
             return
-        told = json.loads(json.dumps(about))
+        now = json.loads(json.dumps(about))
         path = self.folder / _ABOUT
         if resume and path.is_file():
-            self._require_same(path, told)
+            self._require_same(path, now)
             return
         try:
             if self.folder.exists():
                 shutil.rmtree(self.folder)
-            self.folder.mkdir(parents=True)
-            _write_whole(path, json.dumps(told, indent=1).encode())
         except OSError as error:
-            raise _unwritable(self.folder, error) from error
+            raise unwritable(self.folder, error) from error
+        write_file(path, json.dumps(now, indent=1))
 
-    def _require_same(self, path: Path, told: dict[str, Any]) -> None:
+    def _require_same(self, path: Path, now: dict[str, Any]) -> None:
         try:
             known = json.loads(path.read_text(encoding="utf-8"))
-            names = sorted(set(known) | set(told))
+            names = sorted(set(known) | set(now))
         except (OSError, ValueError, TypeError) as error:
             raise ModelError(
                 f"{path} cannot be read ({error}); start anew without --resume."
             ) from error
-        other = [name for name in names if known.get(name) != told.get(name)]
+        other = [name for name in names if known.get(name) != now.get(name)]
         if other:
             changes = "; ".join(
-                "the data" if name == "data" else f"{name} {known.get(name)}, now {told.get(name)}"
+                "the data" if name == "data" else f"{name} {known.get(name)}, now {now.get(name)}"
                 for name in other
             )
             raise ModelError(
@@ -149,7 +148,7 @@ class Checkpoints:
             looks = {
                 int(look.stem): np.load(look)
                 for look in sorted(self._looks(stage).glob("*.npy"))
-                if int(look.stem) <= about["step"]
+                if look.stem.isdigit() and int(look.stem) <= about["step"]
             }
         except (SafetensorError, OSError, ValueError, KeyError) as error:
             raise ModelError(
@@ -174,15 +173,11 @@ class Checkpoints:
         from safetensors.torch import save
 
         about = {"step": state.step, "is_finished": state.is_finished, "seconds": state.seconds}
-        try:
-            for step, draws in state.looks.items():
-                path = self._looks(stage) / f"{step:09d}.npy"
-                if not path.is_file():
-                    path.parent.mkdir(exist_ok=True)
-                    _write_array(path, draws)
-            _write_whole(self._path(stage), save(state.tensors, {"state": json.dumps(about)}))
-        except OSError as error:
-            raise _unwritable(self.folder, error) from error
+        for step, draws in state.looks.items():
+            path = self._looks(stage) / f"{step:09d}.npy"
+            if not path.is_file():
+                _write_array(path, draws)
+        write_file(self._path(stage), save(state.tensors, {"state": json.dumps(about)}))
         self._last = time.monotonic()
 
     def remove(self) -> None:
@@ -214,18 +209,4 @@ def data_hash(sections: Sequence[SectionArrays], panel: Sequence[str]) -> str:
 def _write_array(path: Path, array: NDArray[Any]) -> None:
     content = io.BytesIO()
     np.save(content, array)
-    _write_whole(path, content.getvalue())
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a kill leaves the old one or the new one."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def _unwritable(folder: Path, error: OSError) -> OutputError:
-    return OutputError(f"Checkpoints cannot be written to {folder} ({error.strerror or error}).")
+    write_file(path, content.getvalue())

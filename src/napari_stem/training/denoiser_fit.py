@@ -1,18 +1,19 @@
-"""Train a denoiser, looking up from time to time to see how well it does on sections it has not seen."""
+"""Train a denoiser, drawing at times for sections it has not seen; Ctrl-C stops it between two steps."""
 
 from __future__ import annotations
 
+import signal
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from napari_stem.training.checkpoints import StageState
-from napari_stem.training.logs import Row
-from napari_stem.training.run import TrainingRun
-from napari_stem.training.stopping import TrainingStopped, deferred_interrupt
+from napari_stem.progress import silent, stop_on_signals
+from napari_stem.training.checkpoints import Checkpoints, StageState
+from napari_stem.training.logs import Logs, Row
+from napari_stem.training.team import Team
 from napari_stem.training.trainee import Trainee
 
 if TYPE_CHECKING:
@@ -21,69 +22,39 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from napari_stem.diffusion.denoiser import DenoiserConfig
-    from napari_stem.model.config import Objective
+    from napari_stem.progress import Progress
     from napari_stem.training.batches import TrainingData
+    from napari_stem.training.options import FitSettings
 
-    LookUp = Callable[[nn.Module], NDArray[np.float32]]
-
-_LOG_ROWS, _MOST_STEPS_A_ROW = 500, 50  # rows of one denoiser: about so many, or more
-_TELL_SECONDS = 0.5
+    EvalCallback = Callable[[nn.Module], NDArray[np.float32]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class FitSettings:
-    """How a denoiser is trained.
+class TrainingStopped(KeyboardInterrupt):
+    """Training was stopped by the user, and its state is kept in a checkpoint."""
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """Shared by all denoisers of one training; as it stands, one process that keeps nothing.
 
     Attributes
     ----------
-    objective
-        ``edm`` or ``published``.
-    denoiser
-        Network to build.
-    steps
-        Optimiser steps at the most.
-    look_up_every
-        Steps between two looks at held-out spots.
-    batch
-        Spots per step, over all processes.
-    learning_rate, weight_decay
-        Of AdamW.
-    condition_noise
-        Standard deviation of noise added to the (unit-variance) condition. Every training spot has a
-        condition of its own: told exactly, the network would learn the spots by heart.
-    p_mean, p_std
-        Training noise levels, ``ln sigma`` normal (``edm``).
-    ema
-        Memory of the averaged weights, approached as ``(1 + step) / (10 + step)``.
-    seconds
-        Time limit, None for none.
-    precision
-        Of the network's evaluation; losses and weights are float32.
-    compile
-        Whether to try ``torch.compile``.
-    seed
-        Of initialisation, batches and noise.
-    device
-        Where it trains.
+    team
+        The processes that train together.
+    checkpoints, logs
+        Kept by the first of them.
+    tell
+        Told (what, done, in all); may raise to cancel.
     """
 
-    objective: Objective
-    denoiser: DenoiserConfig
-    steps: int
-    look_up_every: int
-    batch: int
-    learning_rate: float
-    weight_decay: float = 1e-2
-    condition_noise: float = 0.0
-    p_mean: float = -0.4
-    p_std: float = 1.2
-    ema: float = 0.995
-    seconds: float | None = None
-    precision: Literal["float32", "bf16"] = "float32"
-    compile: bool = False
-    seed: int = 0
-    device: str = "cpu"
+    team: Team = field(default_factory=Team)
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    logs: Logs = field(default_factory=Logs)
+    tell: Progress = silent
+
+
+_LOG_ROWS, _MOST_STEPS_A_ROW = 500, 50  # rows of one denoiser: about so many, or more
+_REPORT_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -97,7 +68,7 @@ class FittedDenoiser:
     steps
         Steps made.
     looks
-        Step -> what `look_up` returned; empty but in the first of several processes.
+        Step -> what `eval_callback` returned; empty but in the first of several processes.
     """
 
     network: nn.Module
@@ -105,18 +76,10 @@ class FittedDenoiser:
     looks: dict[int, NDArray[np.float32]]
 
 
-def resolved_precision(name: str, device: str) -> Literal["float32", "bf16"]:
-    """Resolve ``auto``: bf16 on CUDA devices that have it, else float32."""
-    if name == "auto":
-        can = torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported()
-        return "bf16" if can else "float32"
-    return "bf16" if name == "bf16" else "float32"
-
-
 def fit_denoiser(
     data: TrainingData,
     settings: FitSettings,
-    look_up: LookUp | None = None,
+    eval_callback: EvalCallback | None = None,
     run: TrainingRun | None = None,
     *,
     stage: str = "denoiser",
@@ -130,8 +93,8 @@ def fit_denoiser(
         What on.
     settings
         How.
-    look_up
-        Given the averaged network every ``look_up_every`` steps and at the end; returns draws to be kept.
+    eval_callback
+        Given the averaged network every ``eval_every`` steps and at the end; returns draws to be kept.
     run
         Who takes part, where checkpoints and logs go; goes on from the checkpoint of that stage.
     stage, what
@@ -145,7 +108,7 @@ def fit_denoiser(
     ModelError
         Not even one spot fits the memory.
     """
-    fit = _Fit(data, settings, look_up, run or TrainingRun(), stage, what)
+    fit = _Fit(data, settings, eval_callback, run or TrainingRun(), stage, what)
     fit.go()
     return FittedDenoiser(fit.trainee.averaged, fit.state.step, fit.state.looks)
 
@@ -157,20 +120,20 @@ class _Fit:
         self,
         data: TrainingData,
         settings: FitSettings,
-        look_up: LookUp | None,
+        eval_callback: EvalCallback | None,
         run: TrainingRun,
         stage: str,
         what: str,
     ) -> None:
         self._settings, self._run, self._stage, self._what = settings, run, stage, what
-        self._look_up = look_up if run.team.is_first else None
+        self._eval_callback = eval_callback if run.team.is_first else None
         self.state: StageState = run.team.share(lambda: run.checkpoints.load(stage))
         self.trainee = Trainee(data, settings, run.team)
         if self.state.tensors:
             self.trainee.restore(self.state.tensors)
             self.state.tensors = {}
         self._begin = time.monotonic() - self.state.seconds
-        self._told = -_TELL_SECONDS
+        self._last_report = -_REPORT_SECONDS
 
     def go(self) -> None:
         """Make the steps that are left."""
@@ -179,7 +142,7 @@ class _Fit:
             return
         logs = self._run.logs
         with (
-            deferred_interrupt() as interrupt,
+            stop_on_signals(signal.SIGINT, signal.SIGTERM) as interrupt,
             logs.open(self._stage, self.state.step) as write,
         ):
             meter = _Meter(write, self._settings, self.state.step)
@@ -201,12 +164,14 @@ class _Fit:
         return flags
 
     def _look(self, *, is_last: bool) -> None:
-        step, every = self.state.step, self._settings.look_up_every
-        if self._look_up is not None and (is_last or step % every == 0):
+        step, every = self.state.step, self._settings.eval_every
+        if self._eval_callback is not None and (is_last or step % every == 0):
             # In one order of memory, as a checkpoint gives it back: sums over it depend on that order.
-            self.state.looks[step] = np.ascontiguousarray(self._look_up(self.trainee.averaged))
+            self.state.looks[step] = np.ascontiguousarray(
+                self._eval_callback(self.trainee.averaged)
+            )
             self.state.seconds = time.monotonic() - self._begin
-        if is_last or time.monotonic() - self._told >= _TELL_SECONDS:
+        if is_last or time.monotonic() - self._last_report >= _REPORT_SECONDS:
             self._tell()
 
     def _tell(self) -> None:
@@ -218,7 +183,7 @@ class _Fit:
         elif limit is not None and step:  # the clock may strike first
             total = min(total, max(step, round(step * limit / max(seconds, 1e-9))))
         self._run.tell(self._what, step, total)
-        self._told = time.monotonic()
+        self._last_report = time.monotonic()
 
     def _keep(self, *, is_last: bool, stopped: bool) -> None:
         checkpoints, state = self._run.checkpoints, self.state

@@ -14,23 +14,22 @@ from typing import TYPE_CHECKING, Any
 from napari_stem.encoders.precomputed_fit import EmbeddingFolder
 from napari_stem.encoders.registry import load_encoder
 from napari_stem.errors import DatasetError
-from napari_stem.evaluation.metrics import evaluate
+from napari_stem.io import require_model_room
+from napari_stem.metrics import evaluate, quantiles
 from napari_stem.model.bundle import load_folder
 from napari_stem.model.card import LIMITS
 from napari_stem.model.config import ModelConfig, objective_of
 from napari_stem.model.head import Head
 from napari_stem.model.sampling import torch_device
-from napari_stem.outputs import require_model_room
-from napari_stem.predict import quantiles
 from napari_stem.progress import shown, silent
 from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.dataset import MPP_KEY, Dataset
 from napari_stem.spatial.panels import parse_panel
 from napari_stem.training import checkpoints
+from napari_stem.training.denoiser_fit import TrainingRun
 from napari_stem.training.logs import Logs
-from napari_stem.training.options import TrainingOptions, require_turned
-from napari_stem.training.run import TrainingRun
-from napari_stem.training.sections import load_sections
+from napari_stem.training.options import TrainingOptions
+from napari_stem.training.sections import load_sections, require_turned
 from napari_stem.training.team import Team
 
 if TYPE_CHECKING:
@@ -131,7 +130,9 @@ def _train(
         team=team,
     )
     if isinstance(encoder, EmbeddingFolder):
-        encoder.sign(model)
+        model.config = replace(model.config, fields_of_view_um=(encoder.described.side_um,))
+        model.card["embeddings"] = "from file"
+        model.card["notes"] = [*model.card.get("notes", ()), encoder.note()]
     if not team.is_first:
         return model
     held_out = load(options.hold_out)
@@ -198,9 +199,9 @@ def fit_sections(
     team.share(lambda: run.checkpoints.begin(about, resume=options.resume))
     config = _config(sections, panel, options, name, encoder_version)
     if config.objective == "edm":
-        from napari_stem.training.edm_fit import prepare_edm as prepare
+        from napari_stem.training.recipe import prepare_edm as prepare
     else:
-        from napari_stem.training.published_fit import prepare_published as prepare
+        from napari_stem.training.recipe import prepare_published as prepare
     from napari_stem.training.recipe import fit_recipe
 
     return fit_recipe(sections, config, options, prepare, run)

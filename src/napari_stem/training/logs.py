@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from napari_stem.errors import OutputError
 from napari_stem.extras import require_extra
+from napari_stem.io import unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from napari_stem.training.options import LogKind
+
+LogKind = Literal["csv", "tensorboard", "none"]
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,7 @@ class Logs:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(
-                f"Logs cannot be written to {self.folder} ({error.strerror or error})."
-            ) from error
+            raise unwritable(self.folder, error) from error
         opened = _csv if self.kind == "csv" else _tensorboard
         with opened(self.folder, stage, after_step) as write:
             yield write

@@ -1,31 +1,94 @@
-"""What a training is asked for, and what that means for the denoiser."""
+"""What a training is asked for, and how each of its denoisers is trained."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_stem.errors import DatasetError
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
+    from napari_stem.diffusion.denoiser import DenoiserConfig
     from napari_stem.encoders.precomputed import Stated
-    from napari_stem.model.config import ModelConfig
-    from napari_stem.training.denoiser_fit import FitSettings
-    from napari_stem.training.sections import SectionArrays
+    from napari_stem.model.config import ModelConfig, Objective
+    from napari_stem.training.logs import LogKind
+
+STRIPS = 4  # parts of a single section that are left out in turn
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """How a denoiser is trained.
+
+    Attributes
+    ----------
+    objective
+        ``edm`` or ``published``.
+    denoiser
+        Network to build.
+    steps
+        Optimiser steps at the most.
+    eval_every
+        Steps between two looks at held-out spots.
+    batch
+        Spots per step, over all processes.
+    learning_rate, weight_decay
+        Of AdamW.
+    condition_noise
+        Standard deviation of noise added to the (unit-variance) condition. Every training spot has a
+        condition of its own: told exactly, the network would learn the spots by heart.
+    p_mean, p_std
+        Training noise levels, ``ln sigma`` normal (``edm``).
+    ema
+        Memory of the averaged weights, approached as ``(1 + step) / (10 + step)``.
+    seconds
+        Time limit, None for none.
+    precision
+        Of the network's evaluation; losses and weights are float32.
+    compile
+        Whether to try ``torch.compile``.
+    seed
+        Of initialisation, batches and noise.
+    device
+        Where it trains.
+    """
+
+    objective: Objective
+    denoiser: DenoiserConfig
+    steps: int
+    eval_every: int
+    batch: int
+    learning_rate: float
+    weight_decay: float = 1e-2
+    condition_noise: float = 0.0
+    p_mean: float = -0.4
+    p_std: float = 1.2
+    ema: float = 0.995
+    seconds: float | None = None
+    precision: Literal["float32", "bf16"] = "float32"
+    compile: bool = False
+    seed: int = 0
+    device: str = "cpu"
+
+
+def resolved_precision(name: str, device: str) -> Literal["float32", "bf16"]:
+    """Resolve ``auto``: bf16 on CUDA devices that have it, else float32."""
+    if name == "auto":
+        import torch
+
+        can = torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported()
+        return "bf16" if can else "float32"
+    return "bf16" if name == "bf16" else "float32"
+
 
 Size = Literal["small", "full"]
 PrecisionName = Literal["auto", "float32", "bf16"]
-LogKind = Literal["csv", "tensorboard", "none"]
 
 DEFAULT_STEPS = {
     ("edm", "small"): 700,
     ("published", "small"): 4000,
     ("published", "full"): 200_000,
 }
-STRIPS = 4  # parts of a single section that are left out in turn
 _LOOKS = 14  # at held-out spots, while one denoiser trains
 
 
@@ -146,28 +209,11 @@ class TrainingOptions:
         return {name: getattr(self, name) for name in names.split()}
 
 
-def require_turned(sections: Sequence[SectionArrays], options: TrainingOptions) -> None:
-    """Check that the sections have what augmentation needs.
-
-    Raises
-    ------
-    DatasetError
-        Augmentation is asked for and a section's turned embeddings are not there.
-    """
-    lacking = [s.id for s in sections if s.turned is None]
-    if options.augments and lacking:
-        raise DatasetError(
-            f"Section {lacking[0]} comes without embeddings of its turned patches; load it with turned=True, "
-            f"or train with augment=False."
-        )
-
-
 def fit_settings(
     options: TrainingOptions, config: ModelConfig, condition_width: int, n_fits: int
 ) -> FitSettings:
     """How each of ``n_fits`` denoisers is trained; they share the time limit."""
     from napari_stem.diffusion.denoiser import DenoiserConfig
-    from napari_stem.training.denoiser_fit import FitSettings, resolved_precision
 
     n_genes = len(config.genes)
     is_ours, is_full = config.objective == "edm", options.size == "full"
@@ -191,7 +237,7 @@ def fit_settings(
         objective=config.objective,
         denoiser=denoiser,
         steps=steps,
-        look_up_every=max(1, steps // _LOOKS) if options.chooses_steps else steps,
+        eval_every=max(1, steps // _LOOKS) if options.chooses_steps else steps,
         batch=options.batch or own_batch,
         learning_rate=1e-4 if is_full and not is_ours else 3e-4,
         weight_decay=1e-2 if is_ours else 0.0,

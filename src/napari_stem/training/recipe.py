@@ -1,4 +1,4 @@
-"""From sections to a model, for either objective: choose and calibrate on left-out ones, then fit on all."""
+"""From sections to a model: what either objective trains on, what left-out sections choose, and the fit."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_stem.errors import DatasetError
+from napari_stem.metrics import crps, pcc
 from napari_stem.model.bundle import Model
+from napari_stem.model.head import EmbeddingHead
+from napari_stem.model.sampling import spread_factors
 from napari_stem.settings import SamplingSettings
+from napari_stem.training.batches import TrainingData
 from napari_stem.training.denoiser_fit import fit_denoiser
-from napari_stem.training.folds import Fold, best_steps, calibrated, gene_pcc, splits
+from napari_stem.training.linear import domain_limit, fit_linear
 from napari_stem.training.options import fit_settings
+from napari_stem.training.sections import groups_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,14 +26,15 @@ if TYPE_CHECKING:
     from torch import nn
 
     from napari_stem.model.config import ModelConfig
-    from napari_stem.model.head import EmbeddingHead, Head
-    from napari_stem.training.batches import TrainingData
-    from napari_stem.training.denoiser_fit import FitSettings, FittedDenoiser
-    from napari_stem.training.options import TrainingOptions
-    from napari_stem.training.run import TrainingRun
+    from napari_stem.model.head import Head
+    from napari_stem.training.denoiser_fit import FittedDenoiser, TrainingRun
+    from napari_stem.training.options import FitSettings, TrainingOptions
     from napari_stem.training.sections import SectionArrays
 
     Prepare = Callable[[Sequence[SectionArrays], TrainingOptions], "Prepared"]
+    from collections.abc import Sequence
+
+    from napari_stem.training.linear import LinearFit
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,7 @@ def fit_recipe(
         for number, pair in enumerate(pairs, start=1)
     ]
     verdict = run.team.share(lambda: _judge(folds, settings, options, config.genes))
-    settings = replace(settings, steps=verdict.steps, look_up_every=verdict.steps)
+    settings = replace(settings, steps=verdict.steps, eval_every=verdict.steps)
     fitted = fit_denoiser(
         prepared.data, settings, run=run, stage="all", what="Training on all sections"
     )
@@ -128,14 +135,14 @@ def _leave_out(
     no_change = np.ones(len(config.genes), np.float32)
     check = SamplingSettings(n_draws=20, n_steps=16, device=options.device)
 
-    def look_up(network: nn.Module) -> NDArray[np.float32]:
+    def eval_callback(network: nn.Module) -> NDArray[np.float32]:
         model = Model(config, prepared.head, no_change, network)
         return model.raw_draws(left_out.embedding, left_out.spots, check)
 
     fitted: FittedDenoiser = fit_denoiser(
         prepared.data,
         settings,
-        look_up,
+        eval_callback,
         run,
         stage=f"left-out-{number}",
         what=f"Leaving out {left_out.id} ({number} of {n_folds})",
@@ -159,3 +166,133 @@ def _judge(
     card |= gene_pcc(folds, steps, panel)
     spread_factor = calibrated(folds, steps) if options.is_calibrated else no_change
     return Verdict(steps, spread_factor, card)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One training section left out: draws for it after each look at it."""
+
+    truth: NDArray[np.float32]
+    draws_at: dict[int, NDArray[np.float32]]
+
+
+def splits(
+    sections: Sequence[SectionArrays],
+) -> list[tuple[list[SectionArrays], SectionArrays]]:
+    """Pair (the rest, the one left out), by section, or by strip where there is one section."""
+    if len(sections) > 1:
+        return [([s for s in sections if s is not out], out) for out in sections]
+    (only,), (group,) = sections, groups_of(sections)
+    return [([only.part(group != held)], only.part(group == held)) for held in np.unique(group)]
+
+
+def best_steps(folds: Sequence[Fold]) -> tuple[int, dict[str, float]]:
+    """Choose the steps with the smallest mean CRPS on left-out sections, and the whole curve."""
+    common = sorted(set.intersection(*(set(f.draws_at) for f in folds)))
+    if not common:  # the time limit struck at different steps: take each fold's last look
+        last = min(max(f.draws_at) for f in folds)
+        for fold in folds:
+            fold.draws_at[last] = fold.draws_at[max(fold.draws_at)]
+        common = [last]
+    curve = {
+        str(s): float(np.mean([crps(f.truth.astype(np.float64), f.draws_at[s]) for f in folds]))
+        for s in common
+    }
+    return int(min(curve, key=lambda s: curve[s])), curve
+
+
+def calibrated(folds: Sequence[Fold], steps: int) -> NDArray[np.float32]:
+    """(genes,) spread factors from all left-out spots; see `spread_factors`."""
+    truth = np.concatenate([f.truth for f in folds])
+    return spread_factors(truth, np.concatenate([f.draws_at[steps] for f in folds]))
+
+
+def gene_pcc(folds: Sequence[Fold], steps: int, panel: Sequence[str]) -> dict[str, Any]:
+    """How far each gene can be trusted: its PCC on left-out training sections, mean, lowest and highest.
+
+    Returns
+    -------
+    For the card: ``gene_pcc`` (gene -> mean, None where it is constant everywhere) and ``gene_pcc_range``
+    (gene -> [lowest, highest] among the sections; lacks what has no mean).
+    """
+    values = np.array(
+        [
+            pcc(f.truth.astype(np.float64), f.draws_at[steps].mean(-1, dtype=np.float64))
+            for f in folds
+        ]
+    ).round(4)
+    by_gene = {g: v[np.isfinite(v)] for g, v in zip(panel, values.T, strict=True)}
+    return {
+        "gene_pcc": {g: round(float(v.mean()), 4) if len(v) else None for g, v in by_gene.items()},
+        "gene_pcc_range": {
+            g: [float(v.min()), float(v.max())] for g, v in by_gene.items() if len(v)
+        },
+    }
+
+
+def prepare_edm(sections: Sequence[SectionArrays], options: TrainingOptions) -> Prepared:
+    """Fit the linear mean; the denoiser is told principal components and generates the residual."""
+    linear = fit_linear(sections)
+    condition = _conditions_of_turns(linear, sections) if options.augments else linear.condition
+    return Prepared(
+        linear.head, TrainingData(linear.residual, condition), linear.condition.shape[1]
+    )
+
+
+def _conditions_of_turns(
+    linear: LinearFit, sections: Sequence[SectionArrays]
+) -> NDArray[np.float32]:
+    """(n, 8, C) conditions of the turned patches, about the one out-of-fold mean of each spot.
+
+    The residual is that of this mean, so that the components of it which the condition holds stay as they are.
+    """
+    turns = np.concatenate([s.turned for s in sections if s.turned is not None])  # (n, 8, W)
+    condition = np.repeat(linear.condition[:, None], turns.shape[1], axis=1)
+    n_look = len(linear.head.components)
+    no_mean = np.zeros((len(turns), linear.head.n_genes), np.float32)
+    for turn in range(turns.shape[1]):
+        own = linear.head.condition(turns[:, turn].astype(np.float32), no_mean)
+        condition[:, turn, :n_look] = own[:, :n_look]
+    return condition
+
+
+# Encoders whose features have no common scale: statistics of stain beside those of a network. The published
+# ones (UNI, CONCH) are told as they are.
+UNSCALED_ENCODERS = frozenset({"bundled"})
+
+
+def prepare_published(sections: Sequence[SectionArrays], options: TrainingOptions) -> Prepared:
+    """Take embeddings and values as published; spots without a single count are left out, as there.
+
+    Raises
+    ------
+    DatasetError
+        No spot has a count of any gene of the panel.
+    """
+    values = np.concatenate([s.values for s in sections])
+    counted = values.any(axis=1)
+    if not counted.any():
+        raise DatasetError(
+            f"No spot of {', '.join(s.id for s in sections)} has a count of any gene of the panel."
+        )
+    head = _head(sections, options.encoder)
+    seen: NDArray[np.float32] | NDArray[np.float16]
+    if options.augments:
+        seen = np.concatenate([s.turned for s in sections if s.turned is not None])
+    else:
+        seen = np.concatenate([s.embedding for s in sections])
+    data = TrainingData(values[counted], seen[counted], head.condition)
+    return Prepared(head, data, seen.shape[-1])
+
+
+def _head(sections: Sequence[SectionArrays], encoder: str) -> EmbeddingHead:
+    """Standardise the embedding where its features have no common scale, else tell it as it is."""
+    embedding = np.concatenate([s.embedding for s in sections]).astype(np.float64)
+    if not UNSCALED_ENCODERS & set(encoder.split("+")):
+        return EmbeddingHead.as_is(embedding.shape[1])
+    limit = domain_limit(embedding, np.concatenate(groups_of(sections)))
+    return EmbeddingHead(
+        embedding.mean(0).astype(np.float32),
+        np.maximum(embedding.std(0), 1e-6).astype(np.float32),
+        np.array(limit, np.float32),
+    )

@@ -15,15 +15,15 @@ from napari_stem.spatial.normalise import in_unit
 from napari_stem.training.options import STRIPS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from napari_stem.encoders.base import Encoder
     from napari_stem.geometry import Spots
+    from napari_stem.progress import Progress
     from napari_stem.spatial.dataset import Dataset, Section
-
-    Progress = Callable[[str, int, int], None]
+    from napari_stem.training.options import TrainingOptions
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,22 @@ def load_sections(
             embedding, turns = embed_section(dataset, section_id, encoder, progress, turned=turned)
         loaded.append(SectionArrays(section_id, spots, embedding, values, section.metadata, turns))
     return loaded
+
+
+def require_turned(sections: Sequence[SectionArrays], options: TrainingOptions) -> None:
+    """Check that the sections have what augmentation needs.
+
+    Raises
+    ------
+    DatasetError
+        Augmentation is asked for and a section's turned embeddings are not there.
+    """
+    lacking = [s.id for s in sections if s.turned is None]
+    if options.augments and lacking:
+        raise DatasetError(
+            f"Section {lacking[0]} comes without embeddings of its turned patches; load it with turned=True, "
+            f"or train with augment=False."
+        )
 
 
 def section_values(

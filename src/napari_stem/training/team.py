@@ -80,16 +80,16 @@ class Team:
             return compute()
         from accelerate.utils import broadcast_object_list
 
-        told: list[Any] = [None, None]
+        shared: list[Any] = [None, None]
         if self.is_first:
             try:
-                told[0] = compute()
+                shared[0] = compute()
             except StemError as error:
-                told[1] = error
-        broadcast_object_list(told)
-        if told[1] is not None:
-            raise told[1]
-        result: _T = told[0]
+                shared[1] = error
+        broadcast_object_list(shared)
+        if shared[1] is not None:
+            raise shared[1]
+        result: _T = shared[0]
         return result
 
     @contextmanager

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari_stem.training.batches import TrainingData
-    from napari_stem.training.denoiser_fit import FitSettings
+    from napari_stem.training.options import FitSettings
     from napari_stem.training.team import Team
 
 _log = logging.getLogger(__name__)
@@ -153,8 +153,8 @@ class Trainee:
             if parameter.grad is None:  # no row of a small batch was this process's own
                 parameter.grad = torch.zeros_like(parameter)
         gradients = [p.grad for p in parameters if p.grad is not None]
-        told = torch.tensor([float(flag) for flag in flags], device=sums.device)
-        message = torch.cat([*(g.reshape(-1) for g in gradients), sums, told])
+        raised = torch.tensor([float(flag) for flag in flags], device=sums.device)
+        message = torch.cat([*(g.reshape(-1) for g in gradients), sums, raised])
         self._team.sum_in_place(message)
         parts = torch.split(message, [*(g.numel() for g in gradients), 3, 2])
         for gradient, part in zip(gradients, parts[:-2], strict=True):

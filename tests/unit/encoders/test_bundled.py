@@ -11,9 +11,8 @@ from PIL import Image
 
 from napari_stem.encoders import bundled
 from napari_stem.encoders.base import Encoder
-from napari_stem.encoders.bundled import BundledEncoder
+from napari_stem.encoders.bundled import STATISTICS_WIDTH, BundledEncoder, stain_statistics
 from napari_stem.encoders.registry import encoder_width, list_encoders, load_encoder
-from napari_stem.encoders.stain import STATISTICS_WIDTH, stain_statistics
 from napari_stem.errors import EncoderError
 from napari_stem.geometry import Mpp
 

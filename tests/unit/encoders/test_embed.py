@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from napari_stem.caches import entries, remove
-from napari_stem.encoders.base import PatchSpec
 from napari_stem.encoders.cache import EmbeddingCache, rounded
 from napari_stem.encoders.embed import Embedder, turned
-from napari_stem.geometry import Mpp, lattice
+from napari_stem.geometry import Mpp, PatchSpec, lattice
 from napari_stem.slide import open_slide
 from napari_stem.slide.patches import PatchReader
 

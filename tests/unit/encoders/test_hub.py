@@ -16,8 +16,8 @@ from huggingface_hub import constants, errors
 
 from napari_stem.encoders.catalogue import CATALOGUE
 from napari_stem.encoders.hub import download, encoders_in, locate, weights_file
-from napari_stem.encoders.hub_progress import reporting
 from napari_stem.errors import EncoderError
+from napari_stem.hub import reporting
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -167,7 +167,9 @@ def test_damaged_and_scaled_outlines_are_told(other_programs, tmp_path) -> None:
 
 def test_without_pyarrow_a_store_says_what_to_install(other_programs, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(StemError, match="pip install geopandas pyarrow"):
+    with pytest.raises(
+        StemError, match=r"needs the package pyarrow: run pip install 'napari-stem\[spatialdata\]'"
+    ):
         read_regions(other_programs / STORE)
 
 

@@ -14,7 +14,6 @@ import pytest
 import torch
 import zarr
 
-from napari_stem.empty_prediction import write_zarr
 from napari_stem.encoders.precomputed import (
     PatchEmbeddings,
     PrecomputedEmbedder,
@@ -25,6 +24,7 @@ from napari_stem.encoders.precomputed_checks import canonical
 from napari_stem.encoders.precomputed_fit import EmbeddingFolder, require_fit
 from napari_stem.errors import EncoderError, StemError
 from napari_stem.geometry import Mpp, SizePx, Spots
+from napari_stem.results.empty import write_zarr
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,8 +11,8 @@ import pytest
 from napari_stem.errors import DatasetError, PredictionError
 from napari_stem.evaluation.beside import lay_beside
 from napari_stem.evaluation.measured_counts import read_measured
-from napari_stem.evaluation.metrics import pcc
 from napari_stem.geometry import Mpp, SizePx
+from napari_stem.metrics import pcc
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
 from napari_stem.slide import open_slide

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import integrate, stats
 
+from napari_stem import metrics
 from napari_stem.errors import PredictionError
-from napari_stem.evaluation import metrics
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden" / "stem_published.npz"
 KEYS = [

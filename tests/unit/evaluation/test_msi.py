@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_stem.empty_prediction import FORMAT, PROVENANCE_KEY, stored_provenance
 from napari_stem.errors import DatasetError
 from napari_stem.evaluation.protocols import msi
+from napari_stem.results.empty import FORMAT, PROVENANCE_KEY, stored_provenance
 
 if TYPE_CHECKING:
     from pathlib import Path

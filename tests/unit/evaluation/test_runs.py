@@ -7,11 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from napari_stem.evaluation.metrics import evaluate
-from napari_stem.evaluation.reliability import LEVELS, N_BINS, coverage_curve, pit_histogram
+from napari_stem.evaluation.baselines.base import Forecast
 from napari_stem.evaluation.results_table import aggregates, own_figures
-from napari_stem.evaluation.rivals.base import Forecast
 from napari_stem.evaluation.runs import Run, RunStore, Summary
+from napari_stem.metrics import LEVELS, N_BINS, coverage_curve, evaluate, pit_histogram
 from napari_stem.spatial.normalise import normalisation, normalised
 
 

@@ -13,10 +13,8 @@ from PIL import Image
 
 from napari_stem.errors import OutputError, PredictionError
 from napari_stem.exporting.backdrop import window_of
-from napari_stem.exporting.drawing import MAP_OPACITY
-from napari_stem.exporting.figure import drawn, write_figure
-from napari_stem.exporting.limits import Limits
-from napari_stem.exporting.page import round_scale
+from napari_stem.exporting.drawing import MAP_OPACITY, Limits
+from napari_stem.exporting.figure import drawn, round_scale, write_figure
 from napari_stem.exporting.selection import NOTICE, Selection
 from napari_stem.geometry import Region
 from napari_stem.progress import silent

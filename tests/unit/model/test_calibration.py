@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_stem.model.calibration import spread, spread_factors
+from napari_stem.model.sampling import spread, spread_factors
 
 N_SPOTS, N_GENES, N_DRAWS = 400, 5, 32
 

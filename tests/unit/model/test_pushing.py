@@ -16,8 +16,7 @@ from typer.testing import CliRunner
 from napari_stem.cli import app
 from napari_stem.errors import ModelError
 from napari_stem.model import load_model
-from napari_stem.model.card import card_text
-from napari_stem.model.card_data import licence_fields
+from napari_stem.model.card import card_text, licence_fields
 from napari_stem.model.config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from napari_stem.model.pushing import prepared, push, read_card
 from napari_stem.model.sources import PACKAGED

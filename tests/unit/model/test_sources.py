@@ -15,9 +15,8 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants, errors
 
-from napari_stem.encoders.base import PatchSpec
 from napari_stem.errors import ModelError, OutputError, UnknownGeneError
-from napari_stem.geometry import Mpp
+from napari_stem.geometry import Mpp, PatchSpec
 from napari_stem.model import config as config_room
 from napari_stem.model import find_model, load_model
 from napari_stem.model.config import CONFIG_FILE, WEIGHTS_FILE, read_config

@@ -20,8 +20,8 @@ from napari_stem.spatial.checks import (
     drop_bad_spots,
 )
 from napari_stem.spatial.dataset import Dataset
-from napari_stem.spatial.dataset_check import check_dataset
-from napari_stem.spatial.gene_names import with_symbols
+from napari_stem.spatial.gene_sets import with_symbols
+from napari_stem.spatial.importing import check_dataset
 from napari_stem.spatial.lattice import fit_lattice, mpp_from_spacing_um
 
 if TYPE_CHECKING:

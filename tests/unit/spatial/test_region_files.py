@@ -133,8 +133,9 @@ def test_what_holds_no_area_is_refused_in_one_sentence(content, tmp_path):
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot be written"):
-        write_regions([], tmp_path / "no such folder" / "r.geojson")
+        write_regions([], tmp_path / "file" / "r.geojson")
 
 
 def test_colours_of_classes_are_steady():

@@ -10,7 +10,7 @@ import pytest
 
 from napari_stem.diffusion.denoiser import DenoiserConfig
 from napari_stem.training.batches import TrainingData
-from napari_stem.training.denoiser_fit import FitSettings
+from napari_stem.training.options import FitSettings
 
 N_SPOTS, N_GENES, WIDTH = 40, 6, 10
 
@@ -38,7 +38,7 @@ def _tiny(objective: Literal["edm", "published"]) -> FitSettings:
         objective=objective,
         denoiser=ours if objective == "edm" else published,
         steps=20,
-        look_up_every=5,
+        eval_every=5,
         batch=12,
         learning_rate=1e-4,
         condition_noise=0.6 if objective == "edm" else 0.0,

@@ -18,10 +18,9 @@ from napari_stem.errors import ModelError, OutputError
 from napari_stem.training import trainee
 from napari_stem.training.batches import TrainingData, draw_batch
 from napari_stem.training.checkpoints import Checkpoints
-from napari_stem.training.denoiser_fit import fit_denoiser, resolved_precision
+from napari_stem.training.denoiser_fit import TrainingRun, TrainingStopped, fit_denoiser
 from napari_stem.training.logs import COLUMNS, Logs
-from napari_stem.training.run import TrainingRun
-from napari_stem.training.stopping import TrainingStopped
+from napari_stem.training.options import resolved_precision
 from napari_stem.training.team import Team
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from napari_stem.training.denoiser_fit import FitSettings
+    from napari_stem.training.options import FitSettings
 
 
 def weights(network: nn.Module) -> torch.Tensor:

@@ -7,8 +7,8 @@ import pytest
 
 from napari_stem.errors import DatasetError
 from napari_stem.geometry import Spots
-from napari_stem.training.folds import Fold, best_steps, splits
 from napari_stem.training.linear import fit_linear
+from napari_stem.training.recipe import Fold, best_steps, splits
 from napari_stem.training.sections import SectionArrays, groups_of
 
 WIDTH, N_GENES = 60, 4

@@ -12,10 +12,9 @@ from napari_stem.errors import DatasetError
 from napari_stem.geometry import Spots
 from napari_stem.model.bundle import ModelConfig
 from napari_stem.settings import SamplingSettings
-from napari_stem.training.edm_fit import prepare_edm
 from napari_stem.training.fit import TrainingOptions, fit_sections
 from napari_stem.training.options import fit_settings
-from napari_stem.training.published_fit import prepare_published
+from napari_stem.training.recipe import prepare_edm, prepare_published
 from napari_stem.training.sections import SectionArrays
 
 WIDTH, N_GENES = 12, 3

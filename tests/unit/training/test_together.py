@@ -23,19 +23,19 @@ import pickle, sys
 from pathlib import Path
 from napari_stem.errors import ModelError
 from napari_stem.training.denoiser_fit import fit_denoiser
-from napari_stem.training.run import TrainingRun
+from napari_stem.training.denoiser_fit import TrainingRun
 from napari_stem.training.team import Team
 
 folder, team = Path(sys.argv[1]), Team.gathered("cpu")
 data, both = pickle.loads((folder / "task").read_bytes())
 
-def look_up(network):
+def eval_callback(network):
     return network.final_layer.linear.weight.numpy().copy()
 
 def fail():
     raise ModelError("said to all")
 
-fits = [fit_denoiser(data, settings, look_up, TrainingRun(team)) for settings in both]
+fits = [fit_denoiser(data, settings, eval_callback, TrainingRun(team)) for settings in both]
 try:
     team.share(fail)
 except ModelError as error:

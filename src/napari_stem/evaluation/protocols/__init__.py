@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 from napari_stem.evaluation.protocols.base import Fold, Plan, Protocol, Request
-from napari_stem.evaluation.protocols.five_splits import FIVE_SPLITS
 from napari_stem.evaluation.protocols.hest_bench import HEST_BENCH
-from napari_stem.evaluation.protocols.loso import LOSO
-from napari_stem.evaluation.protocols.published import PUBLISHED
+from napari_stem.evaluation.protocols.splits import FIVE_SPLITS, LOSO, PUBLISHED
 
 PROTOCOLS = {p.name: p for p in (PUBLISHED, LOSO, HEST_BENCH, FIVE_SPLITS)}
 

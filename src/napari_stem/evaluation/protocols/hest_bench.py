@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import DatasetError
-from napari_stem.evaluation.metrics import pcc, top_mean
 from napari_stem.evaluation.protocols.base import (
     Compared,
     Fold,
@@ -28,6 +27,7 @@ from napari_stem.evaluation.protocols.base import (
     patients_of,
     shared_patients,
 )
+from napari_stem.metrics import pcc, top_mean
 from napari_stem.spatial.panel_files import read_panel
 
 if TYPE_CHECKING:

@@ -86,7 +86,7 @@ class DownloadControl(QObject):
         Parameters
         ----------
         kind, names
-            As `napari_stem.model.downloads.download_apart` takes them.
+            As `napari_stem.model.downloads.download_in_subprocess` takes them.
         done
             Called in the GUI's thread with the folder of the last, once all are there.
         """
@@ -148,7 +148,7 @@ def _download(
 ) -> Path | str | None:
     """Download; returns the last folder, why it cannot be had, or None where it was stopped."""
     from napari_stem.errors import StemError
-    from napari_stem.model.downloads import download_apart
+    from napari_stem.model.downloads import download_in_subprocess
 
     def tell(name: str, done: int, total: int) -> None:
         report(name, done // UNIT, -(-total // UNIT))
@@ -156,7 +156,7 @@ def _download(
     folder = None
     try:
         for name in names:
-            folder = download_apart(kind, name, stop.is_set, tell)
+            folder = download_in_subprocess(kind, name, stop.is_set, tell)
             if folder is None:
                 return None
     except StemError as error:

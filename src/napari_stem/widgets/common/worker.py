@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import threading
 from dataclasses import dataclass
@@ -12,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QThreadPool, Signal
 
-from napari_stem.caches import CACHES
 from napari_stem.errors import StemError
 from napari_stem.widgets.common.garbage import collect_on_gui_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Generator
 
     from napari_stem.encoders.precomputed import PrecomputedEmbedder
     from napari_stem.geometry import Region, Spots
@@ -110,78 +106,23 @@ def _prediction_steps(
     request: RunRequest, stop: threading.Event
 ) -> Generator[RunStarted | PredictionProgress, None, None]:
     # torch comes with these; it must not be loaded by merely showing the dock
-    from napari_stem.empty_prediction import may_keep_draws
-    from napari_stem.encoders.precomputed_fit import require_fit_of
     from napari_stem.model import load_model
-    from napari_stem.model.serving import require_species
-    from napari_stem.predict import predict
-    from napari_stem.results import Prediction
-    from napari_stem.slide.scale_check import scale_record
+    from napari_stem.prediction_job import PredictionJob
 
-    slide, settings, embedder = request.slide, request.settings, request.embedder
-    spots = _spots(request)
-    model = load_model(request.model_name)
-    require_species(model.config, request.species or None)
-    if embedder is not None:
-        require_fit_of(embedder.patches, model)
-    also = {} if embedder is None else embedder.patches.provenance
-    path = prediction_path(slide, spots, model, settings, also)
-    prediction = Prediction.create(
-        path,
-        slide=slide,
-        spots=spots,
-        model=model,
-        settings=settings,
-        regions=request.regions,
-        keep_draws=may_keep_draws(len(spots), len(model.genes), settings.n_draws),
-        resume=True,
-        also=also,
-        noted=scale_record(slide),
+    job = PredictionJob.planned(
+        request.slide,
+        load_model(request.model_name),
+        request.settings,
+        spots=request.spots,
+        regions=request.regions or None,
+        pitch_um=request.pitch_um,
+        embedder=request.embedder,
+        species=request.species or None,
+        keep_draws=None,
     )
-    yield RunStarted(prediction, model)
-    for progress in predict(
-        slide, spots, model, prediction, settings, embedder=embedder, stop=stop.is_set
-    ):
-        yield progress
-        if stop.is_set():
-            return
-
-
-def _spots(request: RunRequest) -> Spots:
-    """Where to predict: as asked, else in the regions, at the patches of a file or on the lattice."""
-    from napari_stem.geometry import lattice, spots_in_regions
-
-    if request.spots is not None:
-        return request.spots
-    if request.embedder is not None:
-        return spots_in_regions(request.embedder.patches.spots(), request.regions)
-    slide = request.slide
-    every_spot = lattice(slide.size, slide.require_mpp(), request.pitch_um)
-    return spots_in_regions(every_spot, request.regions)
-
-
-def prediction_path(
-    slide: Slide,
-    spots: Spots,
-    model: Model,
-    settings: SamplingSettings,
-    also: Mapping[str, Any] | None = None,
-) -> Path:
-    """Where a run keeps its results: the same run finds, and continues, what it left.
-
-    Parameters
-    ----------
-    slide, spots, model, settings, also
-        All that the values depend on.
-    """
-    from napari_stem.empty_prediction import may_keep_draws, provenance_of
-
-    keep_draws = may_keep_draws(len(spots), len(model.genes), settings.n_draws)
-    provenance = provenance_of(slide, spots, model, settings, keep_draws=keep_draws)
-    provenance |= also or {}
-    digest = hashlib.blake2b(json.dumps(provenance, sort_keys=True).encode(), digest_size=6)
-    digest.update(spots.x_px.tobytes() + spots.y_px.tobytes())
-    return CACHES["predictions"].folder / f"{slide.path.stem}-{digest.hexdigest()}.zarr"
+    prediction = job.begin(job.cache_path(), resume=True)
+    yield RunStarted(prediction, job.model)
+    yield from job.steps(prediction, stop.is_set)
 
 
 class Reporter(QObject):

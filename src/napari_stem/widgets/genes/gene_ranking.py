@@ -110,8 +110,7 @@ def spatial_autocorrelation(
     """
     if int(done.sum()) < FEWEST_SPOTS:
         return np.full(len(by_gene), np.nan)
-    from napari_stem.spatial_analysis.autocorrelation import morans_of
-    from napari_stem.spatial_analysis.neighbours import neighbour_graph
+    from napari_stem.spatial_analysis.autocorrelation import morans_of, neighbour_graph
 
     graph = neighbour_graph(spots.take(np.flatnonzero(done)))
     found = morans_of(by_gene[:, done].T, graph, is_stopped)

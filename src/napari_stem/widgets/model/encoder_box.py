@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QFileDialog, QPushButton, QToolButton, QWidget
 
-from napari_stem.encoders import hub_settings
+from napari_stem import hub
 from napari_stem.errors import EncoderError
 from napari_stem.widgets.common.download_control import DownloadControl, DownloadRow
 from napari_stem.widgets.common.parts import button, in_window_words, linked_note, row, stack
@@ -102,7 +102,7 @@ class EncoderControl(QObject):
         self.downloads = DownloadControl(jobs, (box.row, self._window.row), parent=self)
         self.downloads.ended.connect(self._on_ended)
         if self._window.folder:
-            hub_settings.use_encoder_folder(Path(self._window.folder))
+            hub.use_encoder_folder(Path(self._window.folder))
         jobs.start(_settle, self._window.is_offline_chosen, done=self._window.show_offline)
         self._connect()
         self.refresh()
@@ -158,7 +158,7 @@ class EncoderControl(QObject):
         if token:
             self._jobs.start(
                 _answer,
-                lambda: hub_settings.store_token(token),
+                lambda: hub.store_token(token),
                 "Hugging Face knows you now; download again.",
                 done=self._on_answered,
             )
@@ -166,7 +166,7 @@ class EncoderControl(QObject):
     def forget_token(self) -> None:
         """Have Hugging Face's library forget its token."""
         said = "The token is forgotten on this computer."
-        self._jobs.start(_answer, hub_settings.forget_token, said, done=self._on_answered)
+        self._jobs.start(_answer, hub.forget_token, said, done=self._on_answered)
 
     def close(self) -> None:
         """End what is on its way, and the window."""
@@ -199,7 +199,7 @@ class EncoderControl(QObject):
     def _choose_offline(self, is_wanted: bool) -> None:
         self._window.is_offline_chosen = is_wanted
         self._window.show_offline(is_wanted)
-        hub_settings.work_offline(is_wanted=is_wanted)
+        hub.work_offline(is_wanted=is_wanted)
 
     def _ask_for_folder(self) -> None:
         folder = QFileDialog.getExistingDirectory(
@@ -216,17 +216,17 @@ class EncoderControl(QObject):
 def _settle(is_offline_wanted: bool) -> bool:
     """Work offline where it was chosen here; else as the environment says, which is returned."""
     if is_offline_wanted:
-        hub_settings.work_offline(is_wanted=True)
-    return hub_settings.is_offline()
+        hub.work_offline(is_wanted=True)
+    return hub.is_offline()
 
 
 def _look() -> _Looked:
     from napari_stem.encoders.hub import encoders_in
     from napari_stem.encoders.registry import list_encoders
 
-    folder = hub_settings.encoder_folder()
+    folder = hub.encoder_folder()
     found = encoders_in(folder) if folder is not None else ()
-    return list_encoders(), str(folder or ""), found, hub_settings.has_token()
+    return list_encoders(), str(folder or ""), found, hub.has_token()
 
 
 def _use_folder(chosen: str) -> None:
@@ -236,7 +236,7 @@ def _use_folder(chosen: str) -> None:
     folder = Path(chosen)
     if chosen and not encoders_in(folder) and folder.name in encoders_in(folder.parent):
         folder = folder.parent
-    hub_settings.use_encoder_folder(folder if chosen else None)
+    hub.use_encoder_folder(folder if chosen else None)
 
 
 def _answer(ask: Callable[[], object], said: str) -> str:

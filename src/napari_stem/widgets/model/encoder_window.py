@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_stem.encoders.hub_settings import TOKEN_PAGE
+from napari_stem.hub import TOKEN_PAGE
 from napari_stem.widgets.common.download_control import DownloadRow
 from napari_stem.widgets.common.parts import answer_buttons, button, link, linked_note, note, row
 

@@ -378,8 +378,8 @@ def _remember(fingerprint: str, species: str, tissue: str) -> None:
 
 def _read(slide: Slide, asked: tuple[str, str, AboutSlide]) -> _Read:
     from napari_stem.encoders.precomputed import Stated
-    from napari_stem.encoders.precomputed_fit import embedder_for
     from napari_stem.model import load_model
+    from napari_stem.model.serving import embedder_for
 
     _, source, answer = asked
     if answer.path is None:

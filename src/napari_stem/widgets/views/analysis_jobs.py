@@ -52,20 +52,20 @@ def match(
 
 def find_domains(path: str, resolution: float, is_stopped: IsStopped, told: Told) -> bool | None:
     """Find domains in a process of their own; None where it was stopped."""
-    from napari_stem.spatial_analysis.apart import run_apart
+    from napari_stem.spatial_analysis.steps import run_in_subprocess
 
-    return run_apart(["domains", path, str(resolution)], is_stopped, told) or None
+    return run_in_subprocess(["domains", path, str(resolution)], is_stopped, told) or None
 
 
 def rank_genes(path: str, is_stopped: IsStopped, told: Told) -> pd.DataFrame | None:
     """Compute Moran's I in a process of its own; None where it was stopped."""
     import pandas as pd
 
-    from napari_stem.spatial_analysis.apart import run_apart
+    from napari_stem.spatial_analysis.steps import run_in_subprocess
 
     with TemporaryDirectory() as folder:
         out = Path(folder) / "morans.csv"
-        if not run_apart(["morans", path, str(out)], is_stopped, told):
+        if not run_in_subprocess(["morans", path, str(out)], is_stopped, told):
             return None
         return pd.read_csv(out, index_col="gene", keep_default_na=False, na_values=[""])
 

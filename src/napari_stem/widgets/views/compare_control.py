@@ -178,7 +178,7 @@ class CompareControl(QObject):
             window.show_differences(found, compared.n_a, compared.n_b, compared.unit)
 
     def _save(self, path: str, overwrite: bool) -> None:
-        from napari_stem.evaluation.differences_file import write_differences
+        from napari_stem.evaluation.differences import write_differences
 
         window, compared = self.window, self._compared
         if window is None or compared is None:

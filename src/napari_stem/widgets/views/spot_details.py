@@ -12,8 +12,8 @@ from napari_stem.errors import StemError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_stem.encoders.base import PatchSpec
     from napari_stem.evaluation.spot_profile import Background, SpotProfile
+    from napari_stem.geometry import PatchSpec
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
 
@@ -101,9 +101,9 @@ def patch_spec(prediction: Prediction) -> PatchSpec:
     StemError
         The model is no longer there, or its encoder is unknown.
     """
-    from napari_stem.encoders.base import PatchSpec
     from napari_stem.encoders.catalogue import CATALOGUE
     from napari_stem.encoders.names import BUNDLED, parse_name
+    from napari_stem.geometry import PatchSpec
     from napari_stem.model import find_model
     from napari_stem.model.config import read_config
 

@@ -1,0 +1,370 @@
+"""``benchmark``: predictors side by side through one protocol, and the MSI protocol."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from napari_stem.cli.app import app
+from napari_stem.cli.options import Device, Json, encoder_names, listed
+from napari_stem.cli.terminal import NOTICE, Interrupted, progress_bars, say, say_json, tell
+from napari_stem.errors import OutputError, StemError
+from napari_stem.io import require_writable, write_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from napari_stem.cli.terminal import ProgressBars
+    from napari_stem.evaluation.benchmark import Benchmark, BenchmarkOptions
+    from napari_stem.evaluation.runs import Run
+
+ProtocolName = Literal["published", "loso", "hest-bench", "hmhvg200-5split", "msi"]
+_COMMA = "separated by commas"
+_PREDICTORS = "ours, published, ridge, hest-ridge, hest-ridge-centred, knn"
+FIGURES = "figures"
+
+
+@app.command()
+def benchmark(
+    protocol: Annotated[
+        ProtocolName, typer.Argument(help="One of those above.", show_default=False)
+    ],
+    dataset: Annotated[
+        Path,
+        typer.Argument(help="Folder in HEST layout; msi: of predictions.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the results.", show_default=False)],
+    predictors: Annotated[
+        str | None,
+        typer.Option(help=f"Of {_PREDICTORS}, {_COMMA}; default: the protocol's."),
+    ] = None,
+    encoder: Annotated[
+        str, typer.Option(help="See 'encoders'.", autocompletion=encoder_names)
+    ] = "bundled",
+    genes: Annotated[
+        str | None, typer.Option(help="Panel, as in 'train'; default: the protocol's.")
+    ] = None,
+    normalisation: Annotated[
+        Literal["log2_counts", "log1p_counts", "log1p_cp10k"] | None,
+        typer.Option(help="Unit of the values; default: the protocol's."),
+    ] = None,
+    sections: Annotated[str | None, typer.Option(help=f"Use these only, {_COMMA}.")] = None,
+    hold_out: Annotated[str | None, typer.Option(help="published: the section to test on.")] = None,
+    seeds: Annotated[str, typer.Option(help=f"One run each, {_COMMA}.")] = "0",
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Limit for training one diffusion model.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps at the most.")] = None,
+    size: Annotated[
+        Literal["small", "full"], typer.Option(help="Size of published Stem's network.")
+    ] = "small",
+    published_steps: Annotated[
+        int,
+        typer.Option(min=1, max=1000, help="Sampling steps of published Stem; the paper: 1000."),
+    ] = 50,
+    show_genes: Annotated[
+        str | None, typer.Option(help=f"Draw maps of these, {_COMMA}; default: the most reliable.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="msi: CSV with columns slide, patient, msi (1 or 0).")
+    ] = None,
+    device: Device = "auto",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin anew where results are.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure predictors side by side by a fixed protocol.
+
+    After a stop, the same command goes on.
+
+    \b
+    published        one section held out
+    loso             each section in turn
+    hest-bench       HEST's folds, 50 genes
+    hmhvg200-5split  five random 80/10/10 divisions
+    msi              AUROC of MSI status from predictions
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    if minutes is not None and steps is not None:
+        raise typer.BadParameter("choose one of --minutes and --steps.")
+    if (protocol == "msi") != (labels is not None):
+        raise typer.BadParameter("--labels belongs to msi, which needs it.")
+    if hold_out is not None and protocol != "published":
+        raise typer.BadParameter("--hold-out belongs to published.")
+    if labels is not None:
+        results = run_msi(dataset, labels, out, seeds=_numbers(seeds), overwrite=overwrite)
+    else:
+        from napari_stem.evaluation.benchmark import BenchmarkOptions
+        from napari_stem.model.sampling import torch_device
+
+        options = BenchmarkOptions(
+            predictors=listed(predictors),
+            encoder=encoder,
+            genes=genes,
+            normalisation=normalisation,
+            sections=listed(sections),
+            hold_out=hold_out,
+            seeds=_numbers(seeds),
+            minutes=minutes,
+            steps=steps,
+            size=size,
+            published_steps=published_steps,
+            device=torch_device(device),
+        )
+        results = run_benchmark(
+            protocol, dataset, out, options, overwrite=overwrite, show_genes=listed(show_genes)
+        )
+    if as_json:
+        say_json(results)
+    elif labels is not None:
+        _say_msi(results, out)
+    else:
+        _say_results(results, out)
+
+
+def _say_results(results: dict[str, Any], out: Path) -> None:
+    from napari_stem.cli.tables import say_aggregates
+
+    identity = results["identity"]
+    n_sections = len({(run["fold"], run["section"]) for run in results["runs"]})
+    title = (
+        f"{identity['protocol']}: {n_sections} test sections, {results['unit']}, encoder "
+        f"{identity['encoder']}; mean [least, largest] over sections and seeds"
+    )
+    say_aggregates(results["aggregates"], title)
+    for predictor, own in results["own"].items():
+        shown = {k: v for k, v in own.items() if k != "folds"}
+        text = ", ".join(
+            f"{k} {'undefined' if v is None else f'{v:.4f}'}" for k, v in shown.items()
+        )
+        say(f"{predictor}, mean over folds as the protocol has it: {text}")
+    say(
+        f"All runs: {out / 'results.json'}, {out / 'results.csv'}; {len(results['figures'])} figures."
+    )
+    say(NOTICE)
+
+
+def _say_msi(results: dict[str, Any], out: Path) -> None:
+    say(
+        f"AUROC {results['auroc']:.3f} [{results['auroc_min']:.3f}, {results['auroc_max']:.3f}], mean and "
+        f"range over {len(results['folds'])} folds; standard error {results['standard_error']:.3f}."
+    )
+    say(
+        f"{results['n_slides']} slides ({results['n_unstable']} unstable) of {results['n_patients']} "
+        f"patients, {results['n_genes']} genes. All folds: {out / 'results.json'}"
+    )
+    say(NOTICE)
+
+
+def _numbers(words: str) -> tuple[int, ...]:
+    try:
+        seeds = tuple(int(word) for word in listed(words))
+    except ValueError:
+        seeds = ()
+    if not seeds or min(seeds) < 0:
+        raise typer.BadParameter("--seeds must be whole numbers from 0, separated by commas.")
+    return seeds
+
+
+class _Shown:
+    """How many runs are done, with the time left, and the work at hand."""
+
+    def __init__(self, bars: ProgressBars) -> None:
+        self._bars = bars
+        self._runs: tuple[int, int, float | None] = (0, 1, None)
+        self._label = ""
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Show the work within a run."""
+        share = f"{what} {done / max(total, 1):.0%}" if what else ""
+        text = ": ".join(word for word in (self._label, share) if word)
+        self._bars.show("Runs", *self._runs, detail=text)
+
+    def on_run(self, done: int, total: int, seconds_left: float | None, label: str) -> None:
+        """Show how many runs are done, and what comes next."""
+        self._runs, self._label = (done, total, seconds_left), label
+        self._bars.show("Runs", *self._runs, detail=label)
+
+
+def run_benchmark(
+    protocol: str,
+    folder: Path,
+    out: Path,
+    options: BenchmarkOptions,
+    *,
+    overwrite: bool = False,
+    show_genes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Run a protocol, or go on with it.
+
+    Parameters
+    ----------
+    protocol
+        Key of `napari_stem.evaluation.protocols.PROTOCOLS`.
+    folder, out, options
+        Data set, folder of the results, and what is asked for.
+    overwrite
+        Whether results of other settings that are there may be replaced.
+    show_genes
+        Those whose maps are drawn; none: the most reliable on training sections.
+
+    Returns
+    -------
+    The object of ``results.json``.
+
+    Raises
+    ------
+    StemError
+        Something does not fit, or no predictor succeeded.
+    Interrupted
+        By Ctrl-C; finished runs are kept.
+    """
+    require_writable(out / "results.json")
+    _require_results_folder(out)
+    from napari_stem.encoders.registry import load_encoder
+    from napari_stem.evaluation.benchmark import Benchmark
+    from napari_stem.evaluation.protocols import PROTOCOLS
+    from napari_stem.spatial.dataset import Dataset
+
+    with progress_bars() as bars:
+        shown = _Shown(bars)
+        encoder = load_encoder(options.encoder, options.device)
+        benchmark = Benchmark(PROTOCOLS[protocol], Dataset(folder), encoder, options, out, shown)
+        _require_same(out, benchmark.identity, overwrite=overwrite)
+        _require_genes(benchmark, show_genes)
+        if {p.name for p in benchmark.predictors} & {"published"} and not (
+            options.steps or options.minutes
+        ):
+            tell(
+                "Neither --steps nor --minutes is given: for published Stem the number of steps is chosen on "
+                "left-out sections, which trains it anew for each of them, in every run."
+            )
+        if overwrite:
+            _clear(out)
+        with _kept_on_interrupt(benchmark, out):
+            _write(benchmark, out)
+            benchmark.run_all(shown.on_run)
+        runs, results = _write(benchmark, out)
+    for failure in benchmark.failures:
+        tell(f"{failure['predictor']} failed on {failure['fold']}: {failure['error']}")
+    if not runs:
+        raise StemError(f"No predictor succeeded: {benchmark.failures[0]['error']}")
+    for note in benchmark.plan.notes:
+        tell(f"Note: {note}")
+    results["figures"] = _draw(benchmark, runs, out, show_genes)
+    return results
+
+
+def run_msi(
+    folder: Path,
+    labels: Path,
+    out: Path,
+    *,
+    seeds: Sequence[int] = (0,),
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Run the MSI protocol on a folder of predictions; returns the object of ``results.json``."""
+    require_writable(out / "results.json")
+    _require_results_folder(out)
+    from napari_stem.evaluation.protocols import msi
+
+    with progress_bars() as bars:
+        cohort = msi.read_cohort(folder, labels, bars)
+    identity = {
+        "protocol": msi.NAME,
+        "slides": list(cohort.slides),
+        "n_genes": len(cohort.genes),
+        "labels": labels.name,
+    }
+    _require_same(out, identity, overwrite=overwrite)
+    results = {"identity": identity, "about": msi.ABOUT, **msi.auroc(cohort, seeds)}
+    write_file(out / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
+    return results
+
+
+@contextmanager
+def _kept_on_interrupt(benchmark: Benchmark, out: Path) -> Iterator[None]:
+    """Write down what is finished when Ctrl-C breaks off the block, and say how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        runs, _ = _write(benchmark, out)
+        raise Interrupted(
+            f"Interrupted: {len(runs)} of {len(benchmark.jobs)} runs are finished and kept in {out}; "
+            f"the same command goes on from there."
+        ) from None
+
+
+def _write(benchmark: Benchmark, out: Path) -> tuple[list[Run], dict[str, Any]]:
+    from napari_stem.evaluation.results_table import (
+        gene_rows,
+        results_of,
+        stored_runs,
+        write_results,
+    )
+
+    runs = stored_runs(benchmark)
+    results = results_of(benchmark, runs)
+    write_results(out, results, gene_rows(benchmark, runs))
+    return runs, results
+
+
+def _draw(
+    benchmark: Benchmark, runs: Sequence[Run], out: Path, show_genes: Sequence[str]
+) -> list[str]:
+    """Draw all figures; one that fails is told and passed over, the numbers being safe."""
+    from napari_stem.evaluation.figures import draw_figures
+
+    try:
+        return draw_figures(benchmark, runs, out / FIGURES, show_genes)
+    except StemError as error:
+        tell(f"Figures are missing: {error}")
+        return []
+
+
+def _require_genes(benchmark: Benchmark, show_genes: Sequence[str]) -> None:
+    """Check that the genes to be shown are in the first fold's panel, before hours of work."""
+    panel = benchmark.panel(benchmark.plan.folds[0])
+    for gene in show_genes:
+        if gene not in panel:
+            raise OutputError(
+                f"'{gene}' is not in the panel of {len(panel)} genes, so it cannot be shown; name "
+                f"another, or choose the panel with --genes."
+            )
+
+
+def _require_results_folder(out: Path) -> None:
+    if out.is_file():
+        raise OutputError(f"{out} is a file; name a folder for the results.")
+    if out.is_dir() and any(out.iterdir()) and not (out / "results.json").is_file():
+        raise OutputError(f"{out} holds other things than results; choose an empty or new folder.")
+
+
+def _require_same(out: Path, identity: dict[str, Any], *, overwrite: bool) -> None:
+    """Refuse to mix runs of two benchmarks in one folder."""
+    path = out / "results.json"
+    if overwrite or not path.is_file():
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))["identity"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{path} is damaged ({error}); add --overwrite to begin anew.") from error
+    differing = [k for k in identity if before.get(k) != identity[k]]
+    if differing:
+        raise OutputError(
+            f"{out} holds results with another {', '.join(differing).replace('_', ' ')}; choose "
+            f"another folder, or add --overwrite."
+        )
+
+
+def _clear(out: Path) -> None:
+    """Remove an earlier benchmark's results, and nothing else."""
+    for name in ("runs", FIGURES):
+        shutil.rmtree(out / name, ignore_errors=True)
+    for name in ("results.json", "results.csv", "genes.csv"):
+        (out / name).unlink(missing_ok=True)

@@ -1,0 +1,267 @@
+"""``cache``: what the program keeps on disk by itself, and bounding and clearing it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from napari_stem.caches import (
+    ALL_VARIABLE,
+    CACHES,
+    Entry,
+    entries,
+    remove,
+    size_on_disk,
+    stated_bytes,
+    surplus,
+)
+from napari_stem.cli.app import FAILED, Group, app
+from napari_stem.cli.options import Json
+from napari_stem.cli.terminal import say, say_json, tell
+from napari_stem.errors import OutputError
+from napari_stem.io import DAMAGE
+from napari_stem.settings import CACHE_VARIABLE, cache_dir
+
+CacheName = Literal["predictions", "pyramids", "embeddings", "models", "answers"]
+_UNITS = {"": 1e9, "B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+_VARIABLES = [
+    (CACHE_VARIABLE, "folder of all caches"),
+    (ALL_VARIABLE, "most GB of all together (usual: no such limit)"),
+    *((c.variable, f"of {c.holds} ({c.limit_gb:g})") for c in CACHES.values()),
+]
+
+caching = Group(
+    help="Show what is kept on disk to be quick; bound or clear it.",
+    epilog="\b\nVariables of the environment:\n"
+    + "\n".join(f"{name:<26} {meaning}" for name, meaning in _VARIABLES)
+    + "\n\nThe least recently used goes first where there is too much. What was used within the last hour may "
+    "be open in a window, and stays. The window's choices (not a cache) are in napari-stem.ini in the folder "
+    "of settings of your system.",
+)
+app.add_typer(caching, name="cache")
+
+Kind = Annotated[
+    CacheName | None, typer.Argument(help="One of the caches; default: all.", show_default=False)
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@caching.callback(invoke_without_command=True)
+def cache(context: typer.Context, as_json: Json = False) -> None:
+    """Show what is kept on disk to be quick; bound or clear it."""
+    if context.invoked_subcommand is not None:
+        return
+    found = entries()
+    if as_json:
+        say_json(_as_json(found))
+        return
+    say(f"{cache_dir()} (variable {CACHE_VARIABLE})\n")
+    say(f"{'':<12} {'number':>6} {'size':>9} {'at most':>9}  last used")
+    for name, each in CACHES.items():
+        own = [entry for entry in found if entry.cache == name]
+        say(_row(name, own, _size(each.limit_bytes)))
+    common = stated_bytes(ALL_VARIABLE)
+    say(_row("all", found, "" if common is None else _size(common)))
+    hub = _of_hugging_face()
+    of_hub = (
+        f"Encoders from Hugging Face ({hub['n_encoders']}, {_size(hub['n_bytes'])}) lie in {hub['path']}, "
+        f"which other programs share: 'hf cache ls' and 'hf cache rm' look after it."
+    )
+    for line in (*_unfinished(found), *_half_made(found), of_hub):
+        say(f"\n{line}")
+
+
+@caching.command()
+def limit(
+    size: Annotated[
+        str, typer.Argument(help="Such as 5GB or 500MB; a bare number is GB.", show_default=False)
+    ],
+    kind: Kind = None,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Remove the least recently used until the rest fits a size."""
+    n_bytes = _bytes_of(size)
+    found = entries(_names(kind))
+    doomed = surplus(found, n_bytes)
+    total = sum(entry.n_bytes for entry in found)
+    kept = [entry for entry in found if entry.may_be_open]
+    is_tight = total - sum(entry.n_bytes for entry in doomed) > n_bytes
+    _remove(doomed, kept if is_tight else [], yes=yes, as_json=as_json)
+    variable = ALL_VARIABLE if kind is None else CACHES[kind].variable
+    tell(f"To hold it there, set {variable}={n_bytes / 1e9:g}.")
+
+
+@caching.command()
+def clear(
+    kind: Kind = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Also what was used within the last hour, perhaps elsewhere."),
+    ] = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Remove all, or all of one kind."""
+    found = entries(_names(kind))
+    kept = [] if force else [entry for entry in found if entry.may_be_open]
+    doomed = [entry for entry in found if entry not in kept]
+    _remove(doomed, kept, yes=yes, as_json=as_json)
+
+
+def _names(kind: CacheName | None) -> tuple[str, ...]:
+    return tuple(CACHES) if kind is None else (kind,)
+
+
+def _remove(doomed: list[Entry], kept: list[Entry], *, yes: bool, as_json: bool) -> None:
+    """Say what goes and what stays, ask, and remove it.
+
+    Raises
+    ------
+    OutputError
+        Nobody can be asked.
+    """
+    for name, each in CACHES.items():
+        own = [entry for entry in doomed if entry.cache == name]
+        if own:
+            tell(f"{name}: {len(own)}, {_size_of(own)} ({each.holds}; {each.without}).")
+    for line in _unfinished(doomed):
+        tell(line)
+    if kept:
+        tell(
+            f"{len(kept)} stay, {_size_of(kept)}, as they were used within the last hour or are being written, "
+            f"perhaps by a window that is open: {', '.join(str(entry.path) for entry in kept[:5])}"
+            f"{' …' if len(kept) > 5 else ''}. 'cache clear --force' removes them too."
+        )
+    if doomed and not yes:
+        if not _has_person():
+            msg = "Nothing was removed: nobody is there to be asked; add --yes to remove it."
+            raise OutputError(msg)
+        if not typer.confirm("Remove this?", err=True):
+            doomed = []
+    removed = [entry for entry in doomed if remove(entry)]
+    if as_json:
+        say_json(
+            {
+                "removed": [str(entry.path) for entry in removed],
+                "n_bytes": sum(entry.n_bytes for entry in removed),
+                "kept": [str(entry.path) for entry in kept],
+            }
+        )
+    else:
+        say(f"Removed {len(removed)}, {_size_of(removed)}." if removed else "Nothing was removed.")
+    if len(removed) < len(doomed):  # why has been said
+        raise typer.Exit(FAILED)
+
+
+def _has_person() -> bool:
+    return sys.stdin.isatty()
+
+
+def _as_json(found: list[Entry]) -> dict[str, Any]:
+    caches = []
+    for name, each in CACHES.items():
+        own = [entry for entry in found if entry.cache == name]
+        caches.append(
+            {
+                "name": name,
+                "holds": each.holds,
+                "path": str(each.folder),
+                "n": len(own),
+                "n_bytes": sum(entry.n_bytes for entry in own),
+                "limit_bytes": int(each.limit_bytes),
+                "variable": each.variable,
+                "n_may_be_open": sum(entry.may_be_open for entry in own),
+                "oldest_use": _date(own[0], "%Y-%m-%dT%H:%M:%S%z") if own else None,
+                "newest_use": _date(own[-1], "%Y-%m-%dT%H:%M:%S%z") if own else None,
+            }
+        )
+    common = stated_bytes(ALL_VARIABLE)
+    return {
+        "path": str(cache_dir()),
+        "n_bytes": sum(entry.n_bytes for entry in found),
+        "limit_bytes": None if common is None else int(common),
+        "caches": caches,
+        "unfinished_predictions": [str(path) for path in _progress_of(found)],
+        "hugging_face": _of_hugging_face(),
+    }
+
+
+def _row(name: str, own: list[Entry], limit: str) -> str:
+    dates = [_date(entry, "%Y-%m-%d") for entry in own]
+    used = "" if not own else dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    return f"{name:<12} {len(own):>6} {_size_of(own):>9} {limit:>9}  {used}".rstrip()
+
+
+def _date(entry: Entry, form: str) -> str:
+    return datetime.fromtimestamp(entry.used).astimezone().strftime(form)
+
+
+def _unfinished(found: list[Entry]) -> list[str]:
+    return [
+        f"{path.name} is unfinished, {n_done:,} of {n_spots:,} spots: the same run goes on with it."
+        for path, (n_done, n_spots) in _progress_of(found).items()
+    ]
+
+
+def _progress_of(found: list[Entry]) -> dict[Path, tuple[int, int]]:
+    """Spots that are done, and all, of predictions that are not finished."""
+    predictions = [entry.path for entry in found if entry.cache == "predictions" and entry.is_whole]
+    unfinished = {}
+    if predictions:
+        import zarr
+    for path in predictions:
+        try:
+            done = zarr.open_array(path / "obs" / "done", mode="r")[:]
+        except DAMAGE:
+            continue  # damaged, or just removed
+        if not done.all():
+            unfinished[path] = int(done.sum()), len(done)
+    return unfinished
+
+
+def _half_made(found: list[Entry]) -> list[str]:
+    half = [entry for entry in found if not entry.is_whole]
+    if not half:
+        return []
+    return [f"{len(half)} are half-made, {_size_of(half)}: being written, or left by a kill."]
+
+
+def _of_hugging_face() -> dict[str, Any]:
+    """Say what was downloaded of encoders; it is not ours alone and never touched."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    from napari_stem.encoders.catalogue import CATALOGUE
+
+    folders = [
+        Path(HF_HUB_CACHE) / f"models--{facts.hub_id.replace('/', '--')}"
+        for facts in CATALOGUE.values()
+    ]
+    there = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+    n_bytes = sum(size_on_disk(folder) for folder in there)
+    return {"path": HF_HUB_CACHE, "n_encoders": len(there), "n_bytes": n_bytes}
+
+
+def _size_of(own: list[Entry]) -> str:
+    return _size(sum(entry.n_bytes for entry in own))
+
+
+def _size(n_bytes: float) -> str:
+    for unit in ("GB", "MB", "kB"):
+        if n_bytes >= _UNITS[unit.upper()]:
+            return f"{n_bytes / _UNITS[unit.upper()]:.3g} {unit}"
+    return f"{n_bytes:.0f} B"
+
+
+def _bytes_of(text: str) -> float:
+    found = re.fullmatch(r"([0-9.]+)\s*([A-Za-z]*)", text.strip())
+    try:
+        return float(found[1]) * _UNITS[found[2].upper()]  # type: ignore[index]
+    except (TypeError, KeyError, ValueError):
+        msg = f"'{text}' is no size; write it as 5GB or 500MB."
+        raise typer.BadParameter(msg) from None

@@ -1,0 +1,152 @@
+"""``convert``: a published checkpoint and what it does not say -> a model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from napari_stem.cli.app import app
+from napari_stem.cli.options import Json, encoder_names
+from napari_stem.cli.terminal import say, say_json, tell
+from napari_stem.io import require_model_room
+
+if TYPE_CHECKING:
+    from napari_stem.model.bundle import Model
+    from napari_stem.model.published import Checkpoint
+
+PUBLISHED_PATCH_UM = 112.0  # 224 px at 0.5 um per pixel, the usual 20x slide
+
+
+@app.command()
+def convert(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(help="Published Stem's .pt, or safetensors.", show_default=False),
+    ],
+    genes: Annotated[
+        Path,
+        typer.Option(help="Genes in the order of training, one a line.", show_default=False),
+    ],
+    encoder: Annotated[
+        str,
+        typer.Option(
+            help="Encoder of its training, such as uni+conch.",
+            show_default=False,
+            autocompletion=encoder_names,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Model folder to write.", show_default=False)],
+    patch_um: Annotated[
+        str | None,
+        typer.Option(help="Side of its training's patches in um; several: 150,300,600."),
+    ] = None,
+    pitch: Annotated[
+        float | None, typer.Option(min=1, help="Distance between spots in um; default: the patch.")
+    ] = None,
+    tissue: Annotated[str | None, typer.Option(help="Tissue of its training.")] = None,
+    species: Annotated[str | None, typer.Option(help="Species of its training.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model; default: the folder's.")
+    ] = None,
+    weights: Annotated[
+        Literal["ema", "model"], typer.Option(help="Averaged weights (as published), or the last.")
+    ] = "ema",
+    heads: Annotated[
+        int | None, typer.Option(min=1, help="Attention heads; default: one per 64 of width.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Turn a checkpoint of published Stem into a model that predicts."""
+    sides_um = (PUBLISHED_PATCH_UM,) if patch_um is None else _sides_um(patch_um)
+    require_model_room(out, overwrite=overwrite)
+    from napari_stem.encoders.registry import encoder_width
+    from napari_stem.spatial.panel_files import read_panel
+
+    panel = read_panel(genes)
+    width = encoder_width(encoder, len(sides_um))
+    from napari_stem.model.published import (
+        Provided,
+        model_of,
+        read_checkpoint,
+        require_genes,
+        require_width,
+    )
+
+    read = read_checkpoint(checkpoint, which=weights, heads=heads)
+    require_genes(read, panel, str(genes))
+    require_width(read, encoder, width, len(sides_um))
+    model = model_of(
+        read,
+        Provided(
+            name=name or out.name,
+            genes=panel,
+            encoder=encoder,
+            encoder_version=None,
+            fields_of_view_um=sides_um,
+            pitch_um=pitch or sides_um[0],
+            tissue=tissue,
+            species=species,
+        ),
+    )
+    model.save(out)
+    _tell_left_out(read, checkpoint.name)
+    if patch_um is None:
+        tell(
+            f"Assumed: patches of {PUBLISHED_PATCH_UM:g} um (224 px at 0.5 um per pixel). Published Stem "
+            "crops 224 px whatever the pixel size; if it was another one in training, say --patch-um."
+        )
+    if pitch is None:
+        tell(f"Assumed: spots {model.pitch_um:g} um apart, a patch's side; --pitch changes it.")
+    if heads is None:
+        own = read.denoiser.heads
+        tell(f"Assumed: {own} attention heads, as published at this width; see --heads.")
+    if as_json:
+        say_json(_to_dict(out, read, model))
+        return
+    say(
+        f"Model '{model.name}', {len(model.genes)} genes ({model.unit}), from '{read.taken}' "
+        f"in {checkpoint.name}: {out}. Its intervals are not calibrated."
+    )
+
+
+def _sides_um(words: str) -> tuple[float, ...]:
+    try:
+        sides = tuple(float(word) for word in words.split(","))
+    except ValueError:
+        sides = ()
+    if not sides or not all(0 < side < 1e5 for side in sides):
+        msg = f"'{words}' is no side of a patch in um; write 112, or 150,300,600 for several."
+        raise typer.BadParameter(msg)
+    return sides
+
+
+def _tell_left_out(read: Checkpoint, name: str) -> None:
+    dropped = {
+        "opt": "the optimiser's state",
+        "model": "the last weights",
+        "ema": "the averaged ones",
+    }
+    if read.dropped:
+        what = ", ".join(dropped.get(part, f"'{part}'") for part in read.dropped)
+        tell(f"Left out of {name}: {what}.")
+
+
+def _to_dict(out: Path, read: Checkpoint, model: Model) -> dict[str, Any]:
+    return {
+        "out": str(out),
+        "name": model.name,
+        "n_genes": len(model.genes),
+        "weights": read.taken,
+        "dropped": list(read.dropped),
+        "encoder": model.encoder_name,
+        "condition_width": read.denoiser.condition_width,
+        "fields_of_view_um": list(model.config.fields_of_view_um or ()),
+        "pitch_um": model.pitch_um,
+        "unit": model.unit,
+        "calibrated": model.config.calibrated,
+        "domain": "known" if model.head.knows_domain else "unknown",
+        "denoiser": read.denoiser.to_dict(),
+    }

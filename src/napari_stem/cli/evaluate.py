@@ -1,0 +1,50 @@
+"""``evaluate``: a prediction against what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_stem.cli.app import app
+from napari_stem.cli.options import Json
+from napari_stem.cli.terminal import say_json, tell
+
+
+@app.command()
+def evaluate(
+    prediction: Annotated[Path, typer.Argument(help="What 'predict' wrote.", show_default=False)],
+    truth: Annotated[Path, typer.Option(help=".h5ad with raw counts.", show_default=False)],
+    allow_partial: Annotated[
+        bool,
+        typer.Option(
+            "--allow-partial", help="Even if less than half of the spots match in place or name."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare a prediction with measured counts of the same section."""
+    from napari_stem.evaluation import comparison
+
+    figures = comparison.evaluate(prediction, truth, allow_partial=allow_partial)
+    tell(
+        f"{figures['n_spots']} spots matched by {figures['matched_by']}, of {figures['n_predicted']} predicted "
+        f"and {figures['n_truth']} measured."
+    )
+    if comparison.is_too_few(figures["n_matched"], figures["n_predicted"], figures["n_truth"]):
+        tell("These are less than half of either table: the figures say little of the section.")
+    if left_out := figures["genes_left_out"]:
+        tell(
+            f"{len(left_out)} predicted genes were not measured and are left out: "
+            f"{', '.join(left_out[:5])}{' …' if len(left_out) > 5 else ''}."
+        )
+    if figures["crps"] is None:
+        tell("What needs the samples is left out; predict with --keep-draws to have it.")
+    if as_json:
+        say_json(figures)
+        return
+    from napari_stem.cli.tables import say_figures
+
+    title = f"{prediction.name} against {truth.name}"
+    say_figures({"predicted": figures}, title, figures["unit"])

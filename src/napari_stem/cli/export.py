@@ -1,0 +1,115 @@
+"""``export``: a prediction for other programs and for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from napari_stem.cli.app import app
+from napari_stem.cli.options import Json, listed
+from napari_stem.cli.terminal import NOTICE, progress_bars, say, say_json
+from napari_stem.settings import ExportKind
+
+FormatName = Literal["png", "svg", "pdf"]
+
+
+@app.command()
+def export(
+    prediction: Annotated[
+        Path, typer.Argument(help="What 'predict' wrote; may still be growing.", show_default=False)
+    ],
+    to: Annotated[ExportKind, typer.Option(help="What to write.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="File or folder to write.", show_default=False)],
+    genes: Annotated[
+        str | None,
+        typer.Option(
+            help="Separated by commas, or 'all'. Default: all for data, the most reliable ones for figure "
+            "(1), report (6) and geojson (20)."
+        ),
+    ] = None,
+    regions: Annotated[
+        Path | None,
+        typer.Option(help="GeoJSON in level-0 px: adds means per region; crops a figure to them."),
+    ] = None,
+    slide: Annotated[
+        Path | None,
+        typer.Option(help="The slide that was predicted, for a sharper image than the overview."),
+    ] = None,
+    file_format: Annotated[
+        FormatName | None,
+        typer.Option("--format", help="File type of a figure; default: the ending of --out."),
+    ] = None,
+    scale_um: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, help="Scale of a figure: um of tissue per mm on paper; default: fits."
+        ),
+    ] = None,
+    limits: Annotated[
+        str, typer.Option(help="Colour limits of a map: percentiles p2,p98 or values 0,4.5.")
+    ] = "p1,p99",
+    image_max_px: Annotated[
+        int | None,
+        typer.Option(min=1, help="Longer side of SpatialData's image; default: 16384."),
+    ] = None,
+    long: Annotated[
+        bool, typer.Option("--long", help="CSV with one row per spot and gene.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Export a prediction: tables, figures, a report."""
+    from napari_stem.exporting import kinds
+    from napari_stem.exporting.drawing import Limits
+
+    try:
+        chosen_limits = Limits.parse(limits)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--limits") from error
+    from napari_stem.io import require_replaceable
+    from napari_stem.results import Prediction
+    from napari_stem.spatial.region_files import as_regions
+
+    require_replaceable(out, overwrite=overwrite)
+    within = as_regions(regions)
+    opened = Prediction.open(prediction)
+    options = kinds.ExportOptions(
+        file_format=file_format,
+        um_per_mm=scale_um,
+        limits=chosen_limits,
+        image_max_px=image_max_px,
+        is_long=long,
+    )
+    with progress_bars() as bars:
+        kinds.export(
+            opened,
+            to,
+            out,
+            genes=listed(genes),
+            regions=within,
+            slide=slide,
+            options=options,
+            overwrite=overwrite,
+            progress=bars,
+        )
+    selection = kinds.select(to, opened, listed(genes), within)
+    n_spots, n_genes = len(selection.rows), len(selection.genes)
+    if as_json:
+        say_json(
+            {
+                "out": str(out),
+                "kind": to,
+                "n_spots": n_spots,
+                "n_missing": selection.n_missing,
+                "n_genes": n_genes,
+                "genes": list(selection.genes),
+                "n_regions": len(selection.regions),
+                "unit": opened.unit,
+            }
+        )
+        return
+    say(f"{n_spots} spots, {n_genes} genes ({opened.unit}): {out}. {NOTICE}")
+    if selection.n_missing:
+        say(f"{selection.n_missing} spots are not predicted yet and are missing.")

@@ -1,0 +1,272 @@
+"""``import``: published and own data into data set folders, checks of these, and downloads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_stem.cli.app import FAILED, Group, importing
+from napari_stem.cli.options import Json, listed
+from napari_stem.cli.terminal import (
+    Interrupted,
+    progress_bars,
+    say,
+    say_json,
+    say_table,
+    tell,
+)
+from napari_stem.io import require_writable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from rich.table import Table
+
+    from napari_stem.spatial.importing import Outcome
+
+    Import = Callable[..., Outcome]
+
+SHOWN_FINDINGS = 200
+downloading = Group(no_args_is_help=True, help="Download public data.")
+importing.add_typer(downloading, name="download")
+
+Out = Annotated[Path, typer.Option(help="Data set folder to write.", show_default=False)]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Import sections again that are there already.")
+]
+Drop = Annotated[
+    bool,
+    typer.Option(
+        "--drop-bad-spots", help="Leave out spots off the image, repeated or not numbers."
+    ),
+]
+Image = Annotated[
+    Path | None,
+    typer.Option(help="The image Space Ranger was run on, if it does not lie beside its output."),
+]
+Name = Annotated[str | None, typer.Option(help="Name of the section; default: its folder's.")]
+SpaceRanger = Annotated[
+    list[Path],
+    typer.Argument(help="Space Ranger's outs folder, or several.", show_default=False),
+]
+Sections = Annotated[str | None, typer.Option(help="These alone, such as INT1,INT2.")]
+
+
+@importing.command()
+def her2st(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Zenodo record 4751624, unpacked, or github.com/almaan/her2st.", show_default=False
+        ),
+    ],
+    out: Out,
+    overwrite: Overwrite = False,
+    drop: Drop = False,
+    as_json: Json = False,
+) -> None:
+    """Import HER2-positive breast cancer sections (Andersson 2021)."""
+    from napari_stem.spatial.her2st import import_her2st
+
+    _import(import_her2st, source, out, as_json, overwrite=overwrite, drop=drop)
+
+
+@importing.command()
+def visium(
+    source: SpaceRanger,
+    out: Out,
+    image: Image = None,
+    name: Name = None,
+    overwrite: Overwrite = False,
+    drop: Drop = False,
+    as_json: Json = False,
+) -> None:
+    """Import 10x Visium sections from Space Ranger's output."""
+    from napari_stem.spatial.visium import import_visium
+
+    options = {"image": image, "name": name, "overwrite": overwrite, "drop": drop}
+    _import(import_visium, source, out, as_json, **options)
+
+
+@importing.command(name="visium-hd")
+def visium_hd(
+    source: SpaceRanger,
+    out: Out,
+    bin_um: Annotated[
+        int, typer.Option("--bin", min=2, max=512, help="Side of the bins in um, as written.")
+    ] = 16,
+    image: Image = None,
+    name: Name = None,
+    overwrite: Overwrite = False,
+    drop: Drop = False,
+    as_json: Json = False,
+) -> None:
+    """Import 10x Visium HD sections from Space Ranger's output."""
+    from napari_stem.spatial.visium_hd import import_visium_hd
+
+    options = {"image": image, "name": name, "overwrite": overwrite, "drop": drop}
+    _import(import_visium_hd, source, out, as_json, bin_um=bin_um, **options)
+
+
+@importing.command()
+def hest(
+    source: Annotated[
+        Path, typer.Argument(help="Folder with wsis, st and metadata.", show_default=False)
+    ],
+    out: Out,
+    sections: Sections = None,
+    organ: Annotated[
+        str | None, typer.Option(help="This organ alone, as in the metadata: Breast,Kidney.")
+    ] = None,
+    technology: Annotated[
+        str | None, typer.Option(help="This technology alone, as in the metadata: Visium.")
+    ] = None,
+    species: Annotated[
+        str | None, typer.Option(help="This species alone, as in the metadata: Homo sapiens.")
+    ] = None,
+    overwrite: Overwrite = False,
+    drop: Drop = False,
+    as_json: Json = False,
+) -> None:
+    """Choose, check and mend sections of HEST-1k.
+
+    Images and sound tables are linked, not copied.
+    """
+    from napari_stem.spatial.hest import Choice, import_hest
+
+    choice = Choice(listed(sections), listed(organ), listed(technology), listed(species))
+    _import(import_hest, source, out, as_json, choice=choice, overwrite=overwrite, drop=drop)
+
+
+@importing.command()
+def check(
+    dataset: Annotated[Path, typer.Argument(help="Data set folder.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Look for what is wrong with a data set.
+
+    Spots, counts, genes and pixel sizes are looked at.
+    """
+    from napari_stem.spatial.dataset import Dataset
+    from napari_stem.spatial.importing import check_dataset
+
+    opened = Dataset(dataset)
+    with progress_bars() as bars:
+        found = check_dataset(opened, progress=bars)
+    every = [finding for of_section in found.values() for finding in of_section]
+    n_stops = sum(finding.severity == "stops" for finding in every)
+    findings = {name: [one.as_json() for one in of_section] for name, of_section in found.items()}
+    if as_json:
+        say_json(
+            {
+                "dataset": str(dataset),
+                "sections": list(opened.sections),
+                "stops": n_stops,
+                "warns": sum(finding.severity == "warns" for finding in every),
+                "findings": findings,
+            }
+        )
+    elif every:
+        _say_findings(findings)
+    else:
+        say(f"Nothing is wrong with {dataset} (sections: {', '.join(opened.sections)}).")
+    if n_stops:
+        raise typer.Exit(FAILED)
+
+
+@downloading.callback()
+def _downloading() -> None:
+    """Download public data."""
+
+
+@downloading.command(name="hest")
+def download_hest(
+    out: Annotated[Path, typer.Option(help="Folder to fill.", show_default=False)],
+    sections: Sections = None,
+    pattern: Annotated[
+        list[str] | None,
+        typer.Option(help="Also these files, such as 'patches/INT1.*'; may be repeated."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Download even more than 20 GB.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Download HEST-1k, or a part of it, from Hugging Face.
+
+    Accept its terms there first, and log in with 'hf auth login'.
+    """
+    from napari_stem.spatial.download import download, patterns_for, plan_download
+
+    require_writable(out / "st")
+    try:
+        plan = plan_download(out, patterns_for(listed(sections), tuple(pattern or ())))
+        tell(f"{plan}.")
+        with progress_bars() as bars:
+            download(out, plan, agreed=yes, progress=bars.of_bytes("Downloading"))
+    except KeyboardInterrupt:
+        msg = f"Interrupted: what is in {out} is kept; the same command goes on."
+        raise Interrupted(msg) from None
+    if as_json:
+        say_json(
+            {
+                "out": str(out),
+                "patterns": list(plan.patterns),
+                "n_files": plan.n_files,
+                "n_bytes": plan.n_bytes,
+                "n_bytes_downloaded": plan.n_bytes_missing,
+            }
+        )
+    else:
+        say(f"{plan.n_files} files are in {out}.")
+
+
+def _import(
+    importer: Import, source: Path | Sequence[Path], out: Path, as_json: bool, **options: Any
+) -> None:
+    """Import a data set; tells on stderr what failed, what was dropped and what looks odd."""
+    require_writable(out / "st")
+    try:
+        with progress_bars() as bars:
+            outcome = importer(source, out, progress=bars, **options)
+    except KeyboardInterrupt:
+        msg = f"Interrupted: the sections that are in {out} are whole; the same command goes on."
+        raise Interrupted(msg) from None
+    for section_id, found in outcome.findings.items():
+        for finding in found:
+            if finding.severity == "warns":
+                tell(f"Section {section_id} has {finding}")
+    for section_id, dropped in outcome.dropped.items():
+        reasons = ", ".join(f"{check}: {count}" for check, count in dropped.items())
+        tell(f"Section {section_id}: spots left out ({reasons}).")
+    for reason in outcome.failed.values():
+        tell(reason)
+    if as_json:
+        say_json({"out": str(out), **outcome.as_json()})
+    elif outcome.sections:
+        n_kept, n = len(outcome.kept), len(outcome.sections)
+        kept = f" (there before: {n_kept}; --overwrite imports again)" if n_kept else ""
+        names = ", ".join(outcome.sections)
+        say(f"{n} section{'s are' if n > 1 else ' is'} in {out}: {names}{kept}.")
+    if outcome.failed:
+        raise typer.Exit(FAILED)
+
+
+def _say_findings(findings: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Print findings (as JSON gives them) on stdout as a table."""
+    say_table(_findings_table(findings))
+    n = sum(map(len, findings.values()))
+    if n > SHOWN_FINDINGS:
+        tell(f"{n - SHOWN_FINDINGS} more findings are not shown; --json gives all.")
+
+
+def _findings_table(findings: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
+    from rich.table import Table
+
+    table = Table("section", "severity", "what", "count", "examples", "what to do")
+    rows = [(section_id, one) for section_id, found in findings.items() for one in found]
+    for section_id, one in rows[:SHOWN_FINDINGS]:
+        count = str(one["count"] or "")
+        examples = ", ".join(one["examples"])
+        table.add_row(section_id, one["severity"], one["what"], count, examples, one["advice"])
+    return table

@@ -1,0 +1,47 @@
+"""``info``: what a slide says of itself."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from napari_stem.cli.app import app
+from napari_stem.cli.options import Json, MppOption
+from napari_stem.cli.terminal import say_json
+
+
+@app.command()
+def info(
+    slide: Annotated[
+        str, typer.Argument(help="File, folder or URL of an OME-Zarr.", show_default=False)
+    ],
+    mpp: MppOption = None,
+    reader: Annotated[
+        str | None, typer.Option(help="Insist on a reader: tiff, openslide, ome-zarr, czi, raster.")
+    ] = None,
+    check_scale: Annotated[
+        bool,
+        typer.Option("--check-scale", help="Compare the pixel size with the width of nuclei."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Say a slide's size, levels, pixel size and readers."""
+    from napari_stem.cli.tables import say_slide
+    from napari_stem.geometry import Mpp
+    from napari_stem.slide import describe, open_slide
+
+    stated = None if mpp is None else Mpp.square(mpp)
+    facts = describe(slide, stated, reader=reader)
+    if check_scale:
+        from napari_stem.slide.scale_check import check_scale as measure
+
+        opened = open_slide(slide, stated, reader=reader)
+        try:
+            facts["scale_check"] = measure(opened).as_json()
+        finally:
+            opened.close()
+    if as_json:
+        say_json(facts)
+    else:
+        say_slide(facts)

@@ -1,0 +1,269 @@
+"""How commands speak: results on stdout; progress, messages and errors on stderr; all of it in a log file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import shlex
+import sys
+import time
+import traceback
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from napari_stem.io import unwritable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from rich.progress import TaskID
+    from rich.table import Table
+
+    from napari_stem.cli.bars import Bars
+
+TOLD = logging.getLogger("napari_stem.told")  # what stands on stderr already, for the log file
+_HUB_BARS = "HF_HUB_DISABLE_PROGRESS_BARS"
+NOTICE = "Predicted from the image, not measured. For research use only, not for diagnosis."
+FIRST_LINE_S, LINE_S = 5.0, 60.0  # where there are no bars: a line after this time, and one each
+
+
+@dataclass
+class Manner:
+    """How much a command says.
+
+    Attributes
+    ----------
+    verbosity
+        -1: errors alone. 0: messages, progress and warnings. 1: also what is being done, and third parties'
+        warnings. 2: also details.
+    log_file
+        Where everything goes besides.
+    """
+
+    verbosity: int = 0
+    log_file: Path | None = None
+
+
+MANNER = Manner()  # of the command that runs in this process
+
+
+@contextmanager
+def speaking() -> Iterator[None]:
+    """Speak in the usual manner while the block runs, unless `speak` changes it; the log says how it ended."""
+    root, ours = logging.getLogger(), logging.getLogger("napari_stem")
+    handlers, levels = root.handlers[:], (root.level, ours.level)
+    hub_bars, began = os.environ.get(_HUB_BARS), time.monotonic()
+    root.addHandler(_Stderr())
+    with warnings.catch_warnings():
+        try:
+            speak(0, None)
+            yield
+        except SystemExit as end:
+            TOLD.debug("Ended with %s after %.0f s.", end.code, time.monotonic() - began)
+            raise
+        except BaseException:
+            if MANNER.log_file is not None:  # Python prints it on stderr
+                TOLD.critical("Broke off", exc_info=True)
+            raise
+        finally:
+            for handler in [each for each in root.handlers if each not in handlers]:
+                root.removeHandler(handler)
+                handler.close()
+            logging.captureWarnings(False)
+            MANNER.verbosity, MANNER.log_file = 0, None
+            root.setLevel(levels[0])
+            ours.setLevel(levels[1])
+            if hub_bars is None:
+                os.environ.pop(_HUB_BARS, None)
+
+
+def speak(verbosity: int, log_file: Path | None) -> None:
+    """Speak in this manner from now on, within `speaking`.
+
+    Raises
+    ------
+    OutputError
+        The log file cannot be written.
+    """
+    root, ours = logging.getLogger(), logging.getLogger("napari_stem")
+    if log_file is not None and log_file != MANNER.log_file:
+        root.addHandler(_file_handler(log_file))
+        MANNER.log_file = log_file
+    MANNER.verbosity = verbosity
+    has_log = MANNER.log_file is not None
+    if (has_log or verbosity > 0) and not sys.warnoptions:  # else they mean nothing to users
+        warnings.simplefilter("default")
+        logging.captureWarnings(True)
+    is_detailed = has_log or verbosity > 1
+    root.setLevel(logging.INFO if is_detailed else logging.WARNING)
+    ours.setLevel(logging.DEBUG if is_detailed else logging.INFO)
+    if verbosity < 0 or not sys.stderr.isatty():
+        os.environ.setdefault(_HUB_BARS, "1")
+    if log_file is not None:
+        from napari_stem import __version__
+
+        TOLD.debug(
+            "napari-stem %s, Python %s, %s: %s",
+            __version__,
+            platform.python_version(),
+            platform.platform(),
+            shlex.join(sys.argv),
+        )
+
+
+def _file_handler(path: Path) -> logging.Handler:
+    try:
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise unwritable(path, error) from error
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    return handler
+
+
+class _Stderr(logging.Handler):
+    """Says what parts of the program log, each on one line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        least = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
+        is_loud = record.levelno >= least.get(MANNER.verbosity, logging.DEBUG)
+        is_foreign = record.name == "py.warnings" and MANNER.verbosity < 1
+        if not is_loud or is_foreign or record.name == TOLD.name:
+            return
+        line = " ".join(record.getMessage().split())
+        if MANNER.verbosity > 0:
+            moment = time.strftime("%H:%M:%S", time.localtime(record.created))
+            line = f"{moment} {record.name}: {line}"
+        typer.echo(line, err=True)
+
+
+class Interrupted(Exception):
+    """A command was stopped by the user; the text says what is kept and how to go on."""
+
+
+def say(text: str) -> None:
+    """Print a result on stdout."""
+    typer.echo(text)
+
+
+def tell(text: str) -> None:
+    """Print a message on stderr, on one line."""
+    line = " ".join(text.split())
+    TOLD.info("%s", line)
+    if MANNER.verbosity >= 0:
+        typer.echo(line, err=True)
+
+
+def tell_error(text: str, error: BaseException) -> None:
+    """Print on stderr, on one line, why a command ends; the log and -vv show where it arose."""
+    line = " ".join(text.split())
+    if MANNER.verbosity > 1:
+        traceback.print_exception(error)
+    if MANNER.log_file is not None:
+        TOLD.error("%s", line, exc_info=error)
+    typer.echo(line, err=True)
+
+
+def say_json(value: Any) -> None:
+    """Print one JSON value on stdout."""
+    typer.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def say_table(table: Table) -> None:
+    """Print a table on stdout; a file or pipe gets it unwrapped."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200
+    console.print(table)
+
+
+class ProgressBars:
+    """How far work is, on stderr: a bar per kind of work; without a terminal, and in the log, a line a minute.
+
+    Parameters
+    ----------
+    bars
+        None: lines alone.
+    """
+
+    def __init__(self, bars: Bars | None = None) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+        self._began: dict[str, tuple[float, float]] = {}  # moment, and how much was done then
+        self._next_line = time.monotonic() + FIRST_LINE_S
+
+    def __call__(self, text: str, done: int, total: int) -> None:
+        """Show how far the work called ``text`` is; its time left is estimated from its pace."""
+        self.show(text, done, total, None)
+
+    def of_bytes(self, text: str) -> Callable[[int, int], None]:
+        """Make a function that shows bytes, told how many are done and how many there are."""
+        return lambda done, total: self(f"{text}, MB", done // 1_000_000, -(-total // 1_000_000))
+
+    def show(
+        self,
+        text: str,
+        done: float,
+        total: int,
+        seconds_left: float | None,
+        detail: str = "",
+    ) -> None:
+        """Show how far the work called ``text`` is, with a time left that is known better, and more."""
+        self._show_line(text, done, total, seconds_left, detail)
+        if self._bars is None:
+            return
+        if text not in self._tasks:
+            for (
+                earlier
+            ) in self._bars.tasks:  # work goes on with something else only once it is done
+                self._bars.update(earlier.id, completed=earlier.total)
+            self._tasks[text] = self._bars.add_task(text, total=total, left=None)
+        self._bars.detail = detail
+        self._bars.update(self._tasks[text], completed=done, total=total, left=seconds_left)
+
+    def _show_line(
+        self, text: str, done: float, total: int, seconds_left: float | None, detail: str
+    ) -> None:
+        now = time.monotonic()
+        began, n_before = self._began.setdefault(text, (now, done))
+        if now < self._next_line or not total:
+            return
+        self._next_line = now + LINE_S
+        if seconds_left is None and done > n_before:
+            seconds_left = (now - began) / (done - n_before) * (total - done)
+        line = f"{text}: {done / total:.0%} ({int(done):,} of {total:,})"
+        if seconds_left is not None and done < total:
+            line += f", {timedelta(seconds=round(seconds_left))} left"
+        line += f"; {detail}" if detail else ""
+        if self._bars is None:
+            tell(line)
+        else:
+            TOLD.info("%s", line)
+
+
+@contextmanager
+def progress_bars() -> Iterator[ProgressBars]:
+    """Show progress while the block runs; an error wipes the bars, so that its sentence stands alone."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if MANNER.verbosity < 0 or not console.is_interactive:
+        yield ProgressBars()
+        return
+    from napari_stem.cli.bars import Bars
+
+    with Bars(console) as bars:
+        try:
+            yield ProgressBars(bars)
+        except BaseException:
+            bars.live.transient = True
+            raise

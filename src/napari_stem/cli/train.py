@@ -1,0 +1,265 @@
+"""``train``: a model on measured sections, in one process or several."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from napari_stem.cli.app import app
+from napari_stem.cli.options import (
+    Device,
+    Json,
+    PatchPx,
+    Seed,
+    ToleranceUm,
+    encoder_names,
+    listed,
+)
+from napari_stem.cli.terminal import Interrupted, progress_bars, say, say_json, tell
+from napari_stem.io import require_model_room
+
+if TYPE_CHECKING:
+    from napari_stem.cli.terminal import ProgressBars
+    from napari_stem.model.bundle import Model
+    from napari_stem.spatial.dataset import Dataset
+    from napari_stem.training.options import TrainingOptions
+
+
+@app.command()
+def train(
+    dataset: Annotated[Path, typer.Argument(help="Folder in HEST layout.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Model folder to write.", show_default=False)],
+    hold_out: Annotated[
+        str | None, typer.Option(help="Sections to test on, never trained on; separated by commas.")
+    ] = None,
+    genes: Annotated[
+        str,
+        typer.Option(
+            help="hmhvg:N, hvg:N, set:NAME, a file, or several joined by + (see 'genes')."
+        ),
+    ] = "hmhvg:200",
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="See 'encoders'; default: bundled, or what the embeddings' files say.",
+            autocompletion=encoder_names,
+        ),
+    ] = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with embeddings made elsewhere, SECTION.h5 (.zarr, .h5ad, .pt, .npz)."
+        ),
+    ] = None,
+    patch_px: PatchPx = None,
+    tolerance: ToleranceUm = None,
+    objective: Annotated[
+        Literal["edm", "published"], typer.Option(help="What to train: ours, or published Stem's.")
+    ] = "edm",
+    size: Annotated[
+        Literal["small", "full"],
+        typer.Option(help="Size of the published network; full: 12 x 384."),
+    ] = "small",
+    normalisation: Annotated[
+        Literal["log2_counts", "log1p_counts", "log1p_cp10k"],
+        typer.Option(help="Unit of the values."),
+    ] = "log2_counts",
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Train for this long at the most.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps at the most.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Spots per step, over all processes.")
+    ] = None,
+    augment: Annotated[
+        bool | None,
+        typer.Option(help="Train on 8 turns of each patch; default: published objective only."),
+    ] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate", help="Calibrate the published objective too, on left-out sections."
+        ),
+    ] = False,
+    ema: Annotated[
+        float | None, typer.Option(min=0, max=0.999999, help="Decay of the averaged weights.")
+    ] = None,
+    precision: Annotated[
+        Literal["auto", "float32", "bf16"], typer.Option(help="auto: bf16 where CUDA has it.")
+    ] = "auto",
+    compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Processes on this machine; several machines: see above.")
+    ] = 1,
+    checkpoint_minutes: Annotated[
+        float, typer.Option(min=0, help="Minutes between two checkpoints.")
+    ] = 10,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoints in the model folder.")
+    ] = False,
+    keep_checkpoints: Annotated[
+        bool,
+        typer.Option("--keep-checkpoints", help="Keep checkpoints when the model is finished."),
+    ] = False,
+    log: Annotated[
+        Literal["csv", "tensorboard", "none"],
+        typer.Option(help="Curves of the training, in the model folder's logs."),
+    ] = "csv",
+    seed: Seed = 0,
+    device: Device = "auto",
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model; default: the folder's.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model on measured sections.
+
+    It is reported on the sections held out. On several machines: accelerate launch -m napari_stem train
+    ... (or torchrun) on each.
+    """
+    if minutes is not None and steps is not None:
+        msg = "choose one of --minutes and --steps."
+        raise typer.BadParameter(msg)
+    if embeddings is None and not (patch_px is None and tolerance is None):
+        msg = "--patch-px and --tolerance belong to --embeddings."
+        raise typer.BadParameter(msg)
+    if resume and overwrite:
+        msg = "choose one of --resume and --overwrite."
+        raise typer.BadParameter(msg)
+    from napari_stem.encoders.precomputed import Stated
+    from napari_stem.training.options import TrainingOptions
+
+    options = TrainingOptions(
+        hold_out=listed(hold_out),
+        genes=genes,
+        encoder=encoder or "bundled",
+        embeddings=embeddings,
+        stated=Stated(encoder=encoder, patch_px=patch_px, tolerance_um=tolerance),
+        objective=objective,
+        size=size,
+        normalisation=normalisation,
+        minutes=minutes,
+        steps=steps,
+        batch=batch,
+        augment=augment,
+        calibrate=calibrate,
+        ema=ema,
+        precision=precision,
+        compile=compiled,
+        checkpoint_minutes=checkpoint_minutes,
+        resume=resume,
+        keep_checkpoints=keep_checkpoints,
+        log=log,
+        seed=seed,
+        device=device,
+        name=name,
+    )
+    result = run_train(dataset, out, options, overwrite=overwrite, processes=processes)
+    if result is None:  # not the first of several processes
+        return
+    if as_json:
+        say_json(result)
+        return
+    from napari_stem.cli.tables import say_figures
+
+    for section, columns in result["metrics"].items():
+        say_figures(columns, f"Held-out section {section}", result["unit"])
+    trained_on = ", ".join(result["sections"])
+    say(f"Model '{result['name']}', {result['n_genes']} genes, trained on {trained_on}: {out}")
+
+
+def run_train(
+    folder: Path, out: Path, options: TrainingOptions, *, overwrite: bool, processes: int = 1
+) -> dict[str, Any] | None:
+    """Train a model.
+
+    Parameters
+    ----------
+    folder, out, options
+        Data set, model folder to write, and how to train.
+    overwrite
+        Whether a model that is there may be replaced.
+    processes
+        How many to train with on this machine; what a launcher started already counts instead.
+
+    Returns
+    -------
+    JSON-ready: ``out, name, n_genes, unit, sections, metrics`` (per held-out section, then per predictor).
+    None in all but the first of several processes.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written, holds something else, or a model without ``overwrite``.
+    Interrupted
+        By Ctrl-C; says whether there is a checkpoint to go on from.
+    """
+    from napari_stem.training.team import Team, is_launched
+
+    if processes > 1 and not is_launched():
+        from napari_stem.cli.processes import run_together
+
+        return run_together(processes, run_train, folder, out, options, overwrite=overwrite)
+    from napari_stem.model.sampling import torch_device
+
+    options = replace(options, device=torch_device(options.device))
+    team = Team.gathered(options.device)
+    # told before anything of the data set is
+    team.share(lambda: require_model_room(out, overwrite=overwrite, resume=options.resume))
+    from napari_stem.spatial.dataset import Dataset
+
+    dataset = Dataset(folder)
+    if not team.is_first:
+        _train(dataset, out, options, False, overwrite=overwrite)
+        return None
+    _say_cost(dataset, options, team.size)
+    with progress_bars() as bars:
+        model = _train(dataset, out, options, bars, overwrite=overwrite)
+    return {
+        "out": str(out),
+        "name": model.name,
+        "n_genes": len(model.genes),
+        "unit": model.unit,
+        "sections": model.card["sections"],
+        "metrics": model.card.get("metrics", {}),
+    }
+
+
+def _train(
+    dataset: Dataset,
+    out: Path,
+    options: TrainingOptions,
+    progress: ProgressBars | bool,
+    *,
+    overwrite: bool,
+) -> Model:
+    from napari_stem.training import fit
+    from napari_stem.training.denoiser_fit import TrainingStopped
+
+    try:
+        return fit.train(dataset, out, options, progress, overwrite=overwrite)
+    except TrainingStopped as stopped:
+        msg = f"Interrupted. {stopped}; the same command with --resume goes on from there."
+        raise Interrupted(msg) from None
+    except KeyboardInterrupt:
+        msg = "Interrupted: no model was written; what was embedded is kept and not done again."
+        raise Interrupted(msg) from None
+
+
+def _say_cost(dataset: Dataset, options: TrainingOptions, n_processes: int) -> None:
+    """Say on stderr what nobody would guess before the work begins."""
+    from napari_stem.training.options import DEFAULT_STEPS
+
+    if n_processes > 1:
+        tell(f"{n_processes} processes train together.")
+    if options.objective == "published" and options.chooses_steps:
+        n_left = len(set(dataset.sections) - set(options.hold_out))
+        steps = DEFAULT_STEPS[options.objective, options.size]
+        tell(
+            f"Neither --steps nor --minutes is given: how long to train is chosen on left-out sections, by "
+            f"{options.n_fits(n_left)} trainings of up to {steps:,} steps each; with --steps there is one."
+        )

@@ -1,1 +1,0 @@
-"""What the commands do once their options are read; each loads what it needs when it runs."""

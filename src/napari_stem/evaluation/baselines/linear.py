@@ -1,0 +1,92 @@
+"""Linear baselines: the ridge mean of our own models, and HEST-bench's probe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_stem.evaluation.baselines.base import Forecast, Predictor, stacked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_stem.evaluation.baselines.base import Fitted, Task
+    from napari_stem.training.sections import SectionArrays
+
+N_COMPONENTS = 256  # HEST-bench's
+
+
+def fit_ridge(train: Sequence[SectionArrays], _task: Task) -> Fitted:
+    """Fit the mean that our models' diffusion starts from; see `napari_stem.training.linear.fit_linear`."""
+    from napari_stem.training.linear import fit_linear
+
+    head = fit_linear(train).head
+    return lambda section: Forecast(head.mean(section.embedding))
+
+
+def ridge() -> Predictor:
+    """Linear mean of our models; its penalty is chosen by leaving out sections."""
+    about = "linear mean of our models: ridge, penalty chosen by leaving out training sections"
+    return Predictor("ridge", about, fit_ridge)
+
+
+def hest_ridge(*, centred: bool = False) -> Predictor:
+    """HEST-bench's probe; see `fit_probe`."""
+
+    def fit(train: Sequence[SectionArrays], _task: Task) -> Fitted:
+        predict = fit_probe(*stacked(train), centred=centred)
+        return lambda section: Forecast(predict(section.embedding))
+
+    name = "hest-ridge-centred" if centred else "hest-ridge"
+    target = "centred targets" if centred else "targets not centred, as HEST-bench"
+    about = f"PCA({N_COMPONENTS}) and ridge, alpha = 100 / (components x genes), {target}"
+    return Predictor(name, about, fit)
+
+
+def fit_probe(
+    x: NDArray[np.float32], y: NDArray[np.float32], *, centred: bool = False
+) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Fit HEST-bench's probe (Jaume et al. 2024, arXiv 2406.16192), setting by setting.
+
+    ``StandardScaler``, PCA of 256 components (fewer where there are fewer spots or features), ridge
+    without intercept on targets as they are. The components have mean zero, so predictions centre on
+    zero: correlations do not mind, squared errors do.
+
+    HEST fits log1p of raw counts. The penalty is quadratic and there is no intercept, so log2
+    targets give the same predictions times 1 / ln 2, and the same correlations.
+
+    Parameters
+    ----------
+    x
+        (n, W) embeddings of the training spots.
+    y
+        (n, G) their targets.
+    centred
+        Whether the targets' mean is taken off before, and put back after.
+
+    Returns
+    -------
+    A function: (n, W) embeddings -> (n, G) values.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    n_components = min(N_COMPONENTS, *x.shape)
+    reduce = make_pipeline(StandardScaler(), PCA(n_components, random_state=1))
+    reduced = reduce.fit_transform(x)
+    centre = y.mean(axis=0) if centred else np.zeros(y.shape[1], y.dtype)
+    alpha = 100 / (n_components * y.shape[1])
+    fitted = Ridge(
+        solver="lsqr", alpha=alpha, fit_intercept=False, max_iter=1000, random_state=0
+    ).fit(reduced, y - centre)
+
+    def predict(asked: NDArray[np.float32]) -> NDArray[np.float32]:
+        predicted = fitted.predict(reduce.transform(asked)).reshape(len(asked), -1)
+        return np.asarray(predicted + centre, np.float32)
+
+    return predict

@@ -1,0 +1,217 @@
+"""Files are written whole or not at all, and one sentence says where that fails."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import zipfile
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from napari_stem.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ZARR_MARKS = ("zarr.json", ".zgroup", ".zattrs")
+CHECKPOINTS = "checkpoints"  # of `napari_stem.training.checkpoints`, which loads torch
+# What h5py, zarr, anndata, pandas, NumPy and zipfile raise on files that are damaged, cut short or laid out in
+# another way. To be caught round nothing but the reading of a file.
+DAMAGE = (
+    OSError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    EOFError,
+    zipfile.BadZipFile,
+)
+
+
+@contextmanager
+def written_whole(
+    path: Path, *, overwrite: bool = False, advice: str = "choose another place."
+) -> Iterator[Path]:
+    """Offer a place beside ``path`` to write to; what lies there moves to ``path`` at the end.
+
+    Whatever breaks the block off, an error or the user, nothing of it stays, and what was at ``path``
+    before is untouched.
+
+    Parameters
+    ----------
+    path
+        File or folder to make; its parents are made too.
+    overwrite
+        Replace a file, or a Zarr folder, that is there already.
+    advice
+        What to do where it cannot be written.
+
+    Raises
+    ------
+    OutputError
+        The place is taken, or cannot be written.
+    """
+    fresh = path.with_name(f"{path.stem}.new{path.suffix}")
+    try:
+        require_replaceable(path, overwrite=overwrite)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove(fresh)  # an earlier one may have been killed
+        yield fresh
+        _move(fresh, path)
+    except OSError as error:
+        raise unwritable(path, error, advice) from error
+    finally:
+        remove(fresh, whatever=True)
+
+
+def write_file(path: Path, content: str | bytes, advice: str = "choose another place.") -> None:
+    """Write or replace a file so that a kill leaves the old one or the new one.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written.
+    """
+    with (
+        written_whole(path, overwrite=True, advice=advice) as fresh,
+        fresh.open("wb") as file,
+    ):
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def unwritable(path: Path, error: OSError, advice: str = "choose another place.") -> OutputError:
+    """Say in one sentence that something cannot be written, why, and what to do."""
+    return OutputError(f"{path} cannot be written ({error.strerror or error}); {advice}")
+
+
+def require_replaceable(path: Path, *, overwrite: bool) -> None:
+    """Check that ``path`` is free, or may be replaced.
+
+    Raises
+    ------
+    OutputError
+        It is taken; a folder that is no Zarr is never replaced.
+    """
+    if not path.exists():
+        return
+    if not overwrite:
+        msg = f"{path} exists already; choose another name, allow overwriting, or remove it first."
+        raise OutputError(msg)
+    if path.is_dir() and not any((path / mark).is_file() for mark in ZARR_MARKS):
+        msg = f"{path} is a folder of something else and is not replaced; choose another name."
+        raise OutputError(msg)
+
+
+def remove(path: Path, *, whatever: bool = False) -> None:
+    """Remove a file or a folder, if it is there; ``whatever`` happens meanwhile."""
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError:
+        if not whatever:
+            raise
+
+
+def _move(fresh: Path, path: Path) -> None:
+    if not path.is_dir():
+        fresh.replace(path)
+        return
+    older = path.with_name(f"{path.stem}.old{path.suffix}")  # a folder is not replaced in one go
+    remove(older)
+    path.rename(older)
+    fresh.rename(path)
+    remove(older, whatever=True)
+
+
+def require_writable(path: Path) -> None:
+    """Check that a file or folder can be made at ``path``, by making one where its parents begin.
+
+    Raises
+    ------
+    OutputError
+        It cannot.
+    """
+    ancestor = existing_folder(path.absolute().parent)
+    try:
+        with tempfile.TemporaryFile(dir=ancestor):
+            pass
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def require_free(path: Path) -> None:
+    """Check that nothing is at ``path``.
+
+    Raises
+    ------
+    OutputError
+        Something is.
+    """
+    if path.exists():
+        msg = f"{path} exists already; choose another name or remove it first."
+        raise OutputError(msg)
+
+
+def require_model_room(folder: Path, *, overwrite: bool, resume: bool = False) -> None:
+    """Check that a model can be written to ``folder``, or may replace or complete what is there.
+
+    Parameters
+    ----------
+    folder
+        New, empty, or a model's.
+    overwrite
+        Whether a model, or an unfinished training, may be replaced.
+    resume
+        Whether a training may go on from its checkpoints.
+
+    Raises
+    ------
+    OutputError
+        It holds something else, or what neither of the two allows.
+    """
+    require_writable(folder / "config.json")
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        msg = f"{folder} is a file; name a folder for the model."
+        raise OutputError(msg)
+    names = {path.name for path in folder.iterdir()}
+    if not names or (overwrite and names & {"config.json", CHECKPOINTS}):
+        return
+    if not names & {"config.json", CHECKPOINTS}:
+        msg = f"{folder} holds other things than a model; choose an empty or new folder."
+        raise OutputError(msg)
+    if resume and CHECKPOINTS in names:
+        return
+    if "config.json" in names:
+        msg = f"{folder} holds a model already; choose another folder, or add --overwrite."
+        raise OutputError(msg)
+    msg = f"{folder} holds an unfinished training; go on with 'train --resume', or add --overwrite."
+    raise OutputError(msg)
+
+
+def existing_folder(place: Path) -> Path:
+    """Return the place itself, or where its parents begin."""
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return place
+
+
+def free_bytes(place: Path) -> tuple[int, Path]:
+    """Room for what is to be made at a place, and the folder that is there already."""
+    folder = existing_folder(place.absolute())
+    return shutil.disk_usage(folder).free, folder
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,343 @@
+"""How well predicted expression agrees with what was measured, on one section.
+
+Arrays are ``truth`` and ``mean`` (spots, genes) and ``draws`` (spots, genes, draws), all in the
+model's normalised unit; the arithmetic is in float64. Never pool sections: between-section
+differences would pass for skill.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from napari_stem.errors import PredictionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import ArrayLike, NDArray
+
+    Array: TypeAlias = NDArray[np.float64]
+    from numpy.typing import NDArray
+
+TOP_K = (10, 50, 200)
+COVERAGE_LEVELS = (50, 80, 90, 95)
+MAX_SPOTS_FOR_SSC = 4000  # its matrices are spots x spots
+
+
+def evaluate(
+    truth: ArrayLike,
+    mean: ArrayLike,
+    draws: ArrayLike | None = None,
+    *,
+    q05: ArrayLike | None = None,
+    q95: ArrayLike | None = None,
+    is_sampled: bool = True,
+) -> dict[str, Any]:
+    """Every metric of one section, ready for JSON.
+
+    Parameters
+    ----------
+    truth, mean
+        (spots, genes) measured and predicted expression.
+    draws
+        (spots, genes, draws), at least 2 draws; without it what needs draws is None.
+    q05, q95
+        (spots, genes) bounds of the model's own (calibrated) 90% interval; they, rather than the
+        draws, then say ``coverage["90"]`` and ``interval_width_90``.
+    is_sampled
+        The draws are samples, of which there could be more. False: they are all that is forecast, such as the
+        values of the nearest neighbours, and the CRPS takes them as they are.
+
+    Returns
+    -------
+    dict
+        ``n_spots, n_genes, pcc_10, pcc_50, pcc_200, pcc_mean, pcc_mean_zeroed, pcc_undefined, mse,
+        mae, rvd_mean, rvd_draw, crps, coverage, interval_width_90, gsc_mean, gsc_draw, ssc_mean,
+        ssc_draw``. The PCCs leave out undefined genes, ``pcc_undefined`` counts them, and
+        ``pcc_mean_zeroed`` counts each as 0. None: not computable.
+
+    Raises
+    ------
+    PredictionError
+        If shapes differ, a value is not finite, there is no spot or gene, or a single draw.
+    """
+    measured, predicted = _table(truth, "measured"), _table(mean, "predicted")
+    _same_shape(measured, predicted)
+    coefficients = pcc(measured, predicted)
+    figures: dict[str, Any] = {
+        "n_spots": measured.shape[0],
+        "n_genes": measured.shape[1],
+        **{f"pcc_{k}": _number(top_mean(coefficients, k)) for k in TOP_K},
+        "pcc_mean": _number(top_mean(coefficients, len(coefficients))),
+        "pcc_mean_zeroed": top_mean(coefficients, len(coefficients), "zero"),
+        "pcc_undefined": int(np.isnan(coefficients).sum()),
+        "mse": mse(measured, predicted),
+        "mae": mae(measured, predicted),
+        "rvd_mean": _number(rvd(measured, predicted)),
+        "gsc_mean": _number(gsc(measured, predicted)),
+        "ssc_mean": _number(ssc(measured, predicted)),
+        **_draw_figures(
+            measured, None if draws is None else _draw_table(draws, measured), is_sampled
+        ),
+    }
+    if q05 is not None and q95 is not None:
+        low, high = _table(q05, "lower bound"), _table(q95, "upper bound")
+        _same_shape(measured, low)
+        _same_shape(measured, high)
+        figures["coverage"]["90"] = covered(measured, low, high)
+        figures["interval_width_90"] = float(np.mean(high - low))
+    return figures
+
+
+def flat(figures: Mapping[str, Any]) -> dict[str, float | int | None]:
+    """Metrics with one entry per coverage level, ``coverage 90`` and so on."""
+    levels = {f"coverage {level}": value for level, value in figures["coverage"].items()}
+    return {**{k: v for k, v in figures.items() if k != "coverage"}, **levels}
+
+
+def _draw_figures(truth: Array, draws: NDArray[Any] | None, is_sampled: bool) -> dict[str, Any]:
+    """Figures that need draws; each None without them."""
+    if draws is None:
+        names = ("crps", "rvd_draw", "gsc_draw", "ssc_draw", "interval_width_90")
+        return {**dict.fromkeys(names), "coverage": {str(p): None for p in COVERAGE_LEVELS}}
+    intervals = {p: central_interval(draws, p / 100) for p in COVERAGE_LEVELS}
+    low, high = intervals[90]
+    return {
+        "crps": _crps_of_halves(truth, draws)
+        if is_sampled
+        else crps(truth, draws, is_sampled=False),
+        "rvd_draw": _number(of_one_draw(rvd, truth, draws)),
+        "gsc_draw": _number(of_one_draw(gsc, truth, draws)),
+        "ssc_draw": _number(of_one_draw(ssc, truth, draws)),
+        "interval_width_90": float(np.mean(high - low)),
+        "coverage": {str(p): covered(truth, *interval) for p, interval in intervals.items()},
+    }
+
+
+def pcc(truth: Array, mean: Array) -> Array:
+    """(genes,) Pearson correlation over spots; NaN where either side is constant."""
+    centred_truth, centred_mean = truth - truth.mean(axis=0), mean - mean.mean(axis=0)
+    covariance = (centred_truth * centred_mean).sum(axis=0)
+    norms = np.sqrt((centred_truth**2).sum(axis=0) * (centred_mean**2).sum(axis=0))
+    # Asked of the values themselves: rounding can leave a constant gene a variance of 1e-32.
+    defined = (np.ptp(truth, axis=0) > 0) & (np.ptp(mean, axis=0) > 0) & (norms > 0)
+    quotient: Array = np.full(truth.shape[1], np.nan)
+    np.divide(covariance, norms, out=quotient, where=defined)
+    return quotient
+
+
+def top_mean(coefficients: Array, k: int, undefined: Literal["drop", "zero"] = "drop") -> float:
+    """Mean of the k largest coefficients (of all, if there are fewer), the published PCC-k.
+
+    Undefined (NaN) ones are left out, or count as 0. NaN if nothing is left.
+    """
+    known = ~np.isnan(coefficients)
+    values = coefficients[known] if undefined == "drop" else np.where(known, coefficients, 0.0)
+    return float(np.sort(values)[::-1][:k].mean()) if values.size else float("nan")
+
+
+def mse(truth: Array, mean: Array) -> float:
+    """Mean squared error over spots and genes."""
+    return float(np.mean((truth - mean) ** 2))
+
+
+def mae(truth: Array, mean: Array) -> float:
+    """Mean absolute error over spots and genes."""
+    return float(np.mean(np.abs(truth - mean)))
+
+
+def rvd(truth: Array, mean: Array) -> float:
+    """Relative variation distance of published Stem: ((var_p - var_t) / var_t)^2, mean over genes.
+
+    Genes constant in the truth are left out. Noise of the right variance scores 0 wherever it puts
+    its peaks, so read it beside the other figures.
+    """
+    known = np.ptp(truth, axis=0) > 0
+    if not known.any():
+        return float("nan")
+    measured, predicted = truth[:, known].var(axis=0), mean[:, known].var(axis=0)
+    return float(np.mean(((predicted - measured) / measured) ** 2))
+
+
+def crps(truth: Array, draws: NDArray[Any], *, is_sampled: bool = True) -> float:
+    """Continuous ranked probability score, mean over spots and genes.
+
+    The fair estimator, unbiased in the number of draws (Ferro 2014): E|X - y| - E|X - X'| / 2 with
+    X and X' two different draws. In the data's unit; for a single certain value it is the MAE.
+    It credits few draws with the spread that more of them would show; draws that are the whole forecast
+    (``is_sampled`` False) have no more to show, and any two of them are compared, alike or not.
+    """
+    n = draws.shape[2]
+    pairs = n * (n - 1) if is_sampled else n * n
+    rank_weights = 2 * np.arange(n) - n + 1  # each sorted draw's part in the sum of all differences
+    scores = []
+    for gene in range(truth.shape[1]):  # gene by gene, to keep memory small
+        ordered = np.sort(draws[:, gene].astype(np.float64), axis=1)
+        error = np.abs(ordered - truth[:, gene, None]).mean(axis=1)
+        spread = (ordered * rank_weights).sum(axis=1) / pairs
+        scores.append(np.mean(error - spread))
+    return float(np.mean(scores))
+
+
+def _crps_of_halves(truth: Array, draws: NDArray[Any]) -> float:
+    """CRPS from the even and from the odd draws, averaged.
+
+    The model's draws come in mirrored pairs, independent within each half only; pairs would flatter the score.
+    """
+    if draws.shape[-1] < 4:
+        return crps(truth, draws)
+    return (crps(truth, draws[..., ::2]) + crps(truth, draws[..., 1::2])) / 2
+
+
+def central_interval(draws: NDArray[Any], level: float) -> tuple[Array, Array]:
+    """Lower and upper bound, (spots, genes) each, of the draws' central interval.
+
+    Quantiles at ranks q (n + 1) (Weibull): for draws exchangeable with the truth, the interval then
+    holds the truth with probability ``level`` at any number of draws n >= 2 / (1 - level) - 1. With
+    fewer draws the outermost two bound it, and it holds the truth less often.
+    """
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    low, high = np.quantile(draws.astype(np.float64), tails, axis=2, method="weibull")
+    return low, high
+
+
+def quantiles(draws: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(n, genes, draws) -> 5% and 95% quantile, (n, genes) each.
+
+    ``weibull`` plotting positions give intervals of few draws their nominal coverage in expectation (Hyndman
+    and Fan 1996, type 6).
+    """
+    q05, q95 = np.quantile(draws, [0.05, 0.95], axis=-1, method="weibull").astype(np.float32)
+    return q05, q95
+
+
+def covered(truth: Array, low: Array, high: Array) -> float:
+    """Share of spots and genes whose truth lies within its interval, bounds included."""
+    return float(np.mean((low <= truth) & (truth <= high)))
+
+
+def gsc(truth: Array, mean: Array) -> float:
+    """Gene structure correlation: how alike the measured and predicted gene-gene correlations are.
+
+    Pearson correlation between the two matrices' entries above the diagonal; genes that are
+    constant on either side are left out. NaN with fewer than three genes.
+    """
+    return _structure_correlation(truth, mean)
+
+
+def ssc(truth: Array, mean: Array) -> float:
+    """Spot structure correlation: `gsc` of the spot-spot correlations.
+
+    Beyond 4,000 spots, of 4,000 evenly spread over their order.
+    """
+    n_spots = len(truth)
+    chosen = np.unique(np.linspace(0, n_spots - 1, min(n_spots, MAX_SPOTS_FOR_SSC)).astype(int))
+    return _structure_correlation(truth[chosen].T, mean[chosen].T)
+
+
+def of_one_draw(
+    metric: Callable[[Array, Array], float], truth: Array, draws: NDArray[Any]
+) -> float:
+    """Mean over draws of a metric of each draw taken by itself."""
+    n = draws.shape[2]
+    return float(np.mean([metric(truth, draws[..., i].astype(np.float64)) for i in range(n)]))
+
+
+def _structure_correlation(truth: Array, mean: Array) -> float:
+    """Correlation between two column-column correlation matrices."""
+    kept = (np.ptp(truth, axis=0) > 0) & (np.ptp(mean, axis=0) > 0)
+    if kept.sum() < 3:
+        return float("nan")
+    above = np.triu_indices(int(kept.sum()), k=1)
+    matrices = (np.asarray(np.corrcoef(side[:, kept], rowvar=False)) for side in (truth, mean))
+    measured, predicted = (matrix[above][:, None] for matrix in matrices)
+    return float(pcc(measured, predicted)[0])
+
+
+def _table(values: ArrayLike, what: str) -> Array:
+    table = np.asarray(values, dtype=np.float64)
+    if table.ndim != 2 or table.size == 0 or not np.isfinite(table).all():
+        msg = f"The {what} expression must be a table of finite numbers, spots by genes."
+        raise PredictionError(msg)
+    return table
+
+
+def _draw_table(draws: ArrayLike, truth: Array) -> NDArray[Any]:
+    """Draws as stored (float16 or float32): they are made float64 piece by piece."""
+    table = np.asarray(draws)
+    if table.ndim != 3 or table.shape[2] < 2 or not np.isfinite(table).all():
+        msg = "The samples must be finite numbers, spots by genes by 2 or more samples."
+        raise PredictionError(msg)
+    _same_shape(truth, table[..., 0])
+    return table
+
+
+def _same_shape(truth: Array, other: NDArray[Any]) -> None:
+    if truth.shape != other.shape:
+        msg = (
+            f"The truth has {truth.shape[0]} spots and {truth.shape[1]} genes, what is compared "
+            f"with it {other.shape[0]} and {other.shape[1]}; match spots and genes first."
+        )
+        raise PredictionError(msg)
+
+
+def _number(value: float) -> float | None:
+    """None for NaN, which JSON cannot hold."""
+    return None if np.isnan(value) else value
+
+
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+N_BINS = 20
+
+
+def coverage_curve(truth: NDArray[np.float32], draws: NDArray[Any]) -> NDArray[np.float64]:
+    """Share of spots and genes inside the draws' central interval of each of `LEVELS`, bounds included.
+
+    Parameters
+    ----------
+    truth
+        (spots, genes).
+    draws
+        (spots, genes, draws).
+
+    Returns
+    -------
+    (levels,), by the interval of `napari_stem.metrics.central_interval`.
+    """
+    levels = np.array(LEVELS)
+    tails = np.concatenate([(1 - levels) / 2, (1 + levels) / 2])
+    inside = np.zeros(len(levels))
+    for gene in range(truth.shape[1]):  # gene by gene, to keep memory small
+        values = draws[:, gene].astype(np.float64)
+        low, high = np.split(np.quantile(values, tails, axis=1, method="weibull"), 2)
+        inside += ((low <= truth[:, gene]) & (truth[:, gene] <= high)).mean(axis=1)
+    share: NDArray[np.float64] = inside / truth.shape[1]
+    return share
+
+
+def pit_histogram(
+    truth: NDArray[np.float32], draws: NDArray[Any], seed: int = 0
+) -> NDArray[np.float64]:
+    """Share of spots and genes in each twentieth of the probability integral transform.
+
+    Flat where draws and truth come from one distribution, a U where draws are too narrow, a hill
+    where too wide. Counts have ties (many zeros), which are broken at random (Czado, Gneiting and
+    Held 2009).
+
+    Returns
+    -------
+    (20,), sums to 1.
+    """
+    rng = np.random.default_rng(seed)
+    n_draws = draws.shape[2]
+    shares = np.zeros(N_BINS)
+    for gene in range(truth.shape[1]):
+        asked = truth[:, gene, None]
+        below = (draws[:, gene] < asked).sum(axis=1)
+        tied = (draws[:, gene] == asked).sum(axis=1)
+        place = (below + rng.uniform(size=len(truth)) * (tied + 1)) / (n_draws + 1)
+        shares += np.histogram(place, bins=N_BINS, range=(0, 1))[0]
+    normalised: NDArray[np.float64] = shares / shares.sum()
+    return normalised

@@ -1,0 +1,304 @@
+"""One prediction that is asked for: what is checked, recorded and created before it is made, and its making.
+
+The command line, `predict_slide` and the window all build a `PredictionJob` and run it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import warnings
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_stem.caches import CACHES
+from napari_stem.errors import OutputError
+from napari_stem.model import DEFAULT_MODEL, load_model
+from napari_stem.model.sampling import torch_device
+from napari_stem.model.serving import require_fit_of, require_species, tissue_warning
+from napari_stem.predict import choose_spots, predict
+from napari_stem.progress import shown
+from napari_stem.results import Prediction
+from napari_stem.results.empty import may_keep_draws, provenance_of
+from napari_stem.settings import SamplingSettings
+from napari_stem.slide import Slide, open_slide
+from napari_stem.slide.scale_check import scale_record
+from napari_stem.spatial.region_files import as_regions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import anndata
+
+    from napari_stem.encoders.precomputed import PrecomputedEmbedder
+    from napari_stem.geometry import Mpp, Region, Spots
+    from napari_stem.model.bundle import Model
+    from napari_stem.predict import PredictionProgress
+    from napari_stem.progress import Progress
+    from napari_stem.slide.tissue import TissueSettings
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PredictionJob:
+    """A prediction that can be made: `planned` has checked it.
+
+    Attributes
+    ----------
+    slide, model, settings
+        What is predicted, with what, and how draws are taken.
+    spots
+        Where.
+    regions
+        Their names go into ``obs["region"]``.
+    keep_draws
+        Whether every draw is kept.
+    embedder
+        Stands in place of the model's encoder; None: that looks at the slide.
+    """
+
+    slide: Slide
+    model: Model
+    settings: SamplingSettings
+    spots: Spots
+    regions: tuple[Region, ...] = ()
+    keep_draws: bool = False
+    embedder: PrecomputedEmbedder | None = None
+
+    @classmethod
+    def planned(
+        cls,
+        slide: Slide,
+        model: Model,
+        settings: SamplingSettings,
+        *,
+        spots: Spots | anndata.AnnData | str | Path | None = None,
+        regions: Region | Sequence[Region] | str | Path | None = None,
+        whole_slide: bool = False,
+        tissue: TissueSettings | None = None,
+        pitch_um: float | None = None,
+        embedder: PrecomputedEmbedder | None = None,
+        species: str | None = None,
+        tissue_type: str | None = None,
+        keep_draws: bool | None = False,
+        tell: Callable[[str], None] | None = None,
+    ) -> PredictionJob:
+        """Check what is asked for, and choose the spots.
+
+        Parameters
+        ----------
+        slide, model, settings, embedder
+            As of the job.
+        spots, regions, whole_slide, tissue
+            Where to predict, as `napari_stem.predict.choose_spots` takes them. With an embedder its patches are
+            the spots, unless others are given.
+        pitch_um
+            Distance between spots of the lattice; None: as the model was trained.
+        species, tissue_type
+            Of the slide, as its user says; None where not stated.
+        keep_draws
+            None: where they take little room.
+        tell
+            Told in sentences what to know before trusting the figures.
+
+        Raises
+        ------
+        StemError
+            Something does not fit: pixel size, species, sampler, device, embeddings, regions or spots.
+        """
+        slide.require_mpp()
+        require_species(model.config, species)
+        model.require_sampler(settings)
+        torch_device(settings.device)
+        if embedder is not None:
+            require_fit_of(embedder.patches, model)
+        if tell is not None:
+            cautions = (
+                tissue_warning(model.config, tissue_type),
+                *model.warnings,
+                scale_record(slide)["scale_check"]["warning"],
+            )
+            for sentence in filter(None, cautions):
+                tell(sentence)
+        if spots is None and embedder is not None:
+            spots = embedder.patches.spots()
+        within = None if regions is None else as_regions(regions)
+        chosen = choose_spots(
+            slide,
+            pitch_um=pitch_um or model.pitch_um,
+            spots=spots,
+            regions=within,
+            whole_slide=whole_slide,
+            tissue=tissue,
+            tell=tell,
+        )
+        if keep_draws is None:
+            keep_draws = may_keep_draws(len(chosen), len(model.genes), settings.n_draws)
+        return cls(
+            slide=slide,
+            model=model,
+            settings=settings,
+            spots=chosen,
+            regions=tuple(within or ()),
+            keep_draws=keep_draws,
+            embedder=embedder,
+        )
+
+    @property
+    def of_embeddings(self) -> dict[str, Any]:
+        """What is recorded of embeddings from a file."""
+        return {} if self.embedder is None else self.embedder.patches.provenance
+
+    def cache_path(self) -> Path:
+        """Where the window keeps the results: the same job finds, and continues, what it left."""
+        provenance = provenance_of(
+            self.slide, self.spots, self.model, self.settings, keep_draws=self.keep_draws
+        )
+        provenance |= self.of_embeddings
+        digest = hashlib.blake2b(json.dumps(provenance, sort_keys=True).encode(), digest_size=6)
+        digest.update(self.spots.x_px.tobytes() + self.spots.y_px.tobytes())
+        name = f"{self.slide.path.stem}-{digest.hexdigest()}.zarr"
+        return CACHES["predictions"].folder / name
+
+    def begin(self, out: Path, *, resume: bool) -> Prediction:
+        """Create the prediction, or open what the same job left; see `Prediction.create`."""
+        return Prediction.create(
+            out,
+            slide=self.slide,
+            spots=self.spots,
+            model=self.model,
+            settings=self.settings,
+            regions=self.regions,
+            keep_draws=self.keep_draws,
+            resume=resume,
+            also=self.of_embeddings,
+            noted=scale_record(self.slide),
+        )
+
+    def steps(
+        self,
+        prediction: Prediction,
+        stop: Callable[[], bool] | None = None,
+        watch: Callable[[PredictionProgress], None] | None = None,
+    ) -> Iterator[PredictionProgress]:
+        """Fill it block by block; see `napari_stem.predict.predict`."""
+        for step in predict(
+            self.slide,
+            self.spots,
+            self.model,
+            prediction,
+            self.settings,
+            embedder=self.embedder,
+            stop=stop,
+            watch=watch,
+        ):
+            yield step
+            if stop is not None and stop():
+                return
+
+    def run(
+        self,
+        out: Path,
+        *,
+        resume: bool = False,
+        stop: Callable[[], bool] | None = None,
+        watch: Callable[[PredictionProgress], None],
+    ) -> Prediction:
+        """Begin, or go on, and fill it; what was begun in vain is removed.
+
+        Returns
+        -------
+        Unfinished where it was stopped.
+        """
+        began_here = not out.exists()
+        prediction = self.begin(out, resume=resume)
+        try:
+            for step in self.steps(prediction, stop, watch):
+                watch(step)
+        finally:
+            if began_here and not prediction.done.any():  # nothing to resume
+                shutil.rmtree(out, ignore_errors=True)
+        return prediction
+
+
+def predict_slide(
+    slide: Slide | str | Path,
+    out: str | Path,
+    *,
+    model: Model | str | Path = DEFAULT_MODEL,
+    regions: Region | Sequence[Region] | str | Path | None = None,
+    spots: Spots | anndata.AnnData | str | Path | None = None,
+    pitch_um: float | None = None,
+    mpp: Mpp | float | None = None,
+    settings: SamplingSettings | None = None,
+    keep_draws: bool = False,
+    resume: bool = False,
+    progress: bool | Progress = True,
+) -> Prediction:
+    """Predict a slide's tissue, some regions of it, or given spots, in one call; see `predict` for the parts.
+
+    Parameters
+    ----------
+    slide
+        Open, or its path; what is opened here is closed again.
+    out
+        ``.zarr`` folder to make. A run that was broken off leaves there what was finished.
+    model
+        Loaded, or as `napari_stem.load_model` takes it.
+    regions
+        One, several, or a GeoJSON file; ``obs["region"]`` has their names. None: the tissue.
+    spots
+        Predict at these, as `choose_spots` takes them, instead of on a lattice.
+    pitch_um
+        Distance between spots of the lattice; None: as the model was trained.
+    mpp
+        Pixel size in um, where ``slide`` is a path and the file does not say.
+    settings
+        How samples are drawn.
+    keep_draws
+        Keep every sample: `napari_stem.compare` and some metrics need them.
+    resume
+        Go on with the same run where it stopped; one that is finished is opened as it is.
+    progress
+        True: a bar. A function is told (what, done, in all), and may raise to break off. False: nothing.
+
+    Returns
+    -------
+    The finished prediction.
+
+    Warns
+    -----
+    UserWarning
+        The nuclei do not fit the pixel size, pen marks were left out, or the model states an alarming limit.
+
+    Raises
+    ------
+    StemError
+        Whatever can be mended: the slide, its pixel size, the model, regions, spots or the place.
+    """
+    out, settings = Path(out), settings or SamplingSettings()
+    if out.suffix != ".zarr":
+        raise OutputError(f"A prediction grows in a folder: {out.name} should end in .zarr.")
+    with shown(progress) as bar, ExitStack() as opened:
+        if not isinstance(slide, Slide):
+            slide = opened.enter_context(open_slide(slide, mpp, progress=bar))
+        cautions: list[str] = []
+        job = PredictionJob.planned(
+            slide,
+            load_model(model) if isinstance(model, (str, Path)) else model,
+            settings,
+            spots=spots,
+            regions=regions,
+            pitch_um=pitch_um,
+            keep_draws=keep_draws,
+            tell=cautions.append,
+        )
+        for sentence in cautions:
+            warnings.warn(sentence, UserWarning, stacklevel=2)
+
+        def watch(step: PredictionProgress) -> None:
+            bar("Predicting spots", int(step.work_done), step.n_spots)
+
+        return job.run(out, resume=resume, watch=watch)

@@ -1,0 +1,301 @@
+"""What a prediction is on disk before anything is predicted: an empty table and how it will be filled."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_stem import __version__
+from napari_stem.errors import OutputError
+from napari_stem.geometry import region_names
+from napari_stem.io import written_whole
+from napari_stem.spatial.normalise import normalisation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import anndata
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from napari_stem.geometry import Region, Spots
+    from napari_stem.model.bundle import Model
+    from napari_stem.settings import SamplingSettings
+    from napari_stem.slide.base import Slide
+
+
+FORMAT = 2  # of a prediction on disk; one of another is refused, as it can be made again
+PROVENANCE_KEY = "napari_stem"
+LIBRARY = "slide"
+MAX_DRAWS_BYTES = 2_000_000_000  # as they are in memory; about half of it on disk
+LIKE, UNLIKE, UNKNOWN = "like training", "unlike training", "unknown"  # obs["ood"]
+LAYERS = "sd: standard deviation over the samples; q05, q95: ends of the 90% interval; all in the unit of X"
+
+
+def provenance_of(
+    slide: Slide, spots: Spots, model: Model, settings: SamplingSettings, *, keep_draws: bool
+) -> dict[str, Any]:
+    """Say how a prediction is made: whatever its values depend on, JSON-ready."""
+    mpp = slide.require_mpp()
+    return {
+        "format": FORMAT,
+        "predicted": True,
+        "notice": "Predicted from an H&E image, not measured. For research use only.",
+        "version": __version__,
+        **model.provenance(),
+        "seed": settings.seed,
+        "steps": settings.n_steps,
+        "sampler": settings.sampler,
+        "draws": settings.n_draws,
+        "draws_kept": keep_draws,
+        "slide": slide.path.name,
+        "slide_fingerprint": slide.fingerprint,
+        "mpp": [mpp.y_um, mpp.x_um],
+        "pitch_um": spots.pitch_um,
+        "spot_diameter_um": spots.diameter_um,
+    }
+
+
+def may_keep_draws(n_spots: int, n_genes: int, n_draws: int) -> bool:
+    """Whether all draws of a run are small enough to be kept, where nobody has asked for it."""
+    return n_spots * n_genes * n_draws * np.dtype(np.float16).itemsize <= MAX_DRAWS_BYTES
+
+
+def gene_table(model: Model) -> pd.DataFrame:
+    """``var`` of a prediction: what is known of each gene of a model.
+
+    Returns
+    -------
+    By gene: ``gene_ids`` (Ensembl; empty where none is known), ``unit``, ``pcc`` (on left-out training
+    sections, NaN where unknown), ``pcc_min`` and ``pcc_max`` (the section where it was lowest, and highest).
+    """
+    import pandas as pd
+
+    from napari_stem.spatial.gene_sets import ensembl_ids
+
+    is_human = model.card.get("species") in (None, "Homo sapiens")
+    ids = ensembl_ids(model.genes) if is_human else [""] * len(model.genes)
+    pcc, pcc_range = (model.card.get(key) or {} for key in ("gene_pcc", "gene_pcc_range"))
+    unknown = (np.nan, np.nan)
+    low, high = zip(*(pcc_range.get(gene) or unknown for gene in model.genes), strict=True)
+    return pd.DataFrame(
+        {
+            "gene_ids": ids,
+            "unit": pd.Categorical([model.unit] * len(ids)),
+            "pcc": np.array([pcc.get(gene) for gene in model.genes], np.float64),
+            "pcc_min": low,
+            "pcc_max": high,
+        },
+        index=list(model.genes),
+    )
+
+
+def region_column(spots: Spots, regions: Sequence[Region]) -> pd.Categorical:
+    """``obs["region"]``: the region of each spot, "A; B" in both; missing outside of all."""
+    import pandas as pd
+
+    return pd.Categorical([name or None for name in region_names(spots, regions)])
+
+
+def empty_table(
+    spots: Spots,
+    genes: pd.DataFrame | Sequence[str],
+    regions: Sequence[Region] = (),
+    *,
+    knows_domain: bool = True,
+) -> anndata.AnnData:
+    """Table of a prediction of which nothing is done, as yet without `empty_arrays`.
+
+    Parameters
+    ----------
+    spots, genes
+        Rows, and columns: with what is known of them, or by name alone.
+    regions
+        Where was asked for; without any there is no ``obs["region"]``.
+    knows_domain
+        Whether the model can tell what is unlike its training data.
+    """
+    import anndata
+    import pandas as pd
+
+    var = genes if isinstance(genes, pd.DataFrame) else pd.DataFrame(index=list(genes))
+    kinds = [LIKE, UNLIKE] if knows_domain else [UNKNOWN]
+    obs = pd.DataFrame(
+        {
+            "array_row": spots.array_row,
+            "array_col": spots.array_col,
+            "done": np.zeros(len(spots), bool),
+            "ood": pd.Categorical.from_codes(np.full(len(spots), -1, np.int8), kinds),
+            "ood_distance": np.full(len(spots), np.nan, np.float32),
+        },
+        index=list(spots.names),
+    )
+    if regions:
+        obs["region"] = region_column(spots, regions)
+    return anndata.AnnData(
+        obs=obs, var=var, obsm={"spatial": np.column_stack([spots.x_px, spots.y_px])}
+    )
+
+
+def empty_arrays(n_spots: int, n_genes: int, n_kept_draws: int) -> dict[str, NDArray[Any]]:
+    """All NaN and without size in memory: what `Prediction.write_block` will fill, by place in the table."""
+    shape = (n_spots, n_genes)
+    nothing = np.broadcast_to(np.float32(np.nan), shape)
+    arrays: dict[str, NDArray[Any]] = {f"layers/{name}": nothing for name in ("sd", "q05", "q95")}
+    arrays["X"] = nothing
+    if n_kept_draws:
+        arrays["obsm/draws"] = np.broadcast_to(np.float16(np.nan), (*shape, n_kept_draws))
+    return arrays
+
+
+def write_empty(
+    path: Path,
+    table: anndata.AnnData,
+    arrays: Mapping[str, NDArray[Any]],
+    provenance: Mapping[str, Any],
+    *,
+    image: NDArray[np.uint8],
+    scalefactors: Mapping[str, float],
+) -> None:
+    """Write a prediction of which nothing is done, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        New Zarr folder.
+    table, arrays
+        From `empty_table` and `empty_arrays`.
+    provenance
+        How it will be made.
+    image, scalefactors
+        Overview of the slide, as squidpy reads it from ``uns["spatial"]``.
+
+    Raises
+    ------
+    OutputError
+        The place exists or cannot be written.
+    """
+    if path.exists():
+        raise OutputError(
+            f"{path} exists already; choose another name, resume it, or remove it first."
+        )
+    table.uns["spatial"] = {
+        LIBRARY: {"images": {"hires": image}, "scalefactors": dict(scalefactors)}
+    }
+    table.uns[PROVENANCE_KEY] = stored_provenance(provenance)
+    if "normalisation" in provenance:  # scanpy looks there before it computes with X
+        table.uns["log1p"] = {"base": normalisation(provenance["normalisation"]).log_base}
+    with written_whole(path) as fresh:
+        write_zarr(table, fresh, arrays)
+
+
+def write_regions(group: Any, regions: pd.Categorical) -> None:
+    """Write ``obs["region"]`` of a prediction's Zarr group, over what is there."""
+    import anndata
+    import zarr
+
+    obs = group["obs"]
+    with warnings.catch_warnings(), anndata.settings.override(auto_shard_zarr_v3=False):
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        anndata.io.write_elem(obs, "region", regions)
+        obs.attrs["column-order"] = [*dict.fromkeys([*obs.attrs["column-order"], "region"])]
+        zarr.consolidate_metadata(group.store)
+
+
+def write_zarr(
+    table: anndata.AnnData, path: Path, arrays: Mapping[str, NDArray[Any]] | None = None
+) -> None:
+    """Write Zarr 3 in chunks that serve both a block of spots being added and one gene being read.
+
+    Each chunk is a file of its own, so that a block can be added without touching others; a chunk of
+    nothing but NaN has no file.
+
+    Parameters
+    ----------
+    table
+        A prediction.
+    path
+        Folder to make.
+    arrays
+        Place in the table ("X", "layers/sd", "obsm/draws") -> (spots, genes, ...), float. None: those of
+        the table itself.
+    """
+    import zarr
+
+    if arrays is None:
+        table, arrays = _taken_apart(table)
+    with warnings.catch_warnings():
+        # zarr says that consolidated metadata is not in its specification yet; anndata reads without it too.
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        _write_frame(table, path)
+        group = zarr.open_group(path, mode="r+", use_consolidated=False)
+        for place, values in arrays.items():
+            _write_array(group, place, values)
+        zarr.consolidate_metadata(group.store)
+
+
+def _taken_apart(
+    table: anndata.AnnData,
+) -> tuple[anndata.AnnData, dict[str, NDArray[Any]]]:
+    """Table without its values, and those."""
+    import anndata
+
+    arrays: dict[str, NDArray[Any]] = {"X": table.X}
+    arrays |= {f"layers/{name}": values for name, values in table.layers.items() if name}
+    others = dict(table.obsm)
+    if "draws" in others:
+        arrays["obsm/draws"] = others.pop("draws")
+    frame = anndata.AnnData(obs=table.obs, var=table.var, obsm=others, uns=dict(table.uns))
+    return frame, arrays
+
+
+def _write_frame(table: anndata.AnnData, path: Path) -> None:
+    import anndata
+
+    with anndata.settings.override(zarr_write_format=3, auto_shard_zarr_v3=False):
+        table.write_zarr(path, convert_strings_to_categoricals=False)
+
+
+def _write_array(group: Any, place: str, values: NDArray[Any]) -> None:
+    array = group.create_array(
+        place,
+        shape=values.shape,
+        dtype=values.dtype,
+        chunks=chunk_shape(values.shape),
+        fill_value=np.nan,
+        # https://anndata.readthedocs.io/en/stable/fileformat-prose.html#dense-arrays
+        attributes={"encoding-type": "array", "encoding-version": "0.2.0"},
+        overwrite=True,
+    )
+    if any(values.strides):  # else it is a single NaN that stands for all
+        array[...] = values
+
+
+def chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Chunks of an array of (spots, genes) or (spots, genes, draws).
+
+    About 32,000 means or 4,000 x 32 draws lie in one: few enough that a block of 16 spots rewrites little, many
+    enough that a gene lies in few files. Beyond some hundred genes chunks grow wider instead of more.
+    """
+    n_genes = max(1, shape[1])
+    if len(shape) == 2:
+        genes = min(n_genes, max(32, -(-n_genes // 8)))
+        return min(1024, max(256, 32_768 // genes)), genes
+    genes = min(n_genes, max(16, -(-n_genes // 16)))
+    return 256, genes, *shape[2:]
+
+
+def stored_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Provenance as ``uns`` holds it: whole as JSON, and what AnnData can hold as it is, for people to see.
+
+    ``X`` and ``layers`` say what these are.
+    """
+    plain = {k: v for k, v in provenance.items() if isinstance(v, (str, int, float, bool))}
+    mean = (
+        f"mean of the samples, {provenance.get('unit', 'of unknown unit')}; predicted, not measured"
+    )
+    return {"json": json.dumps(provenance), "X": mean, "layers": LAYERS, **plain}

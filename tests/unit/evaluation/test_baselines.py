@@ -1,0 +1,145 @@
+"""Baselines: HEST-bench's probe to the third digit, the others where the answer is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_stem.errors import ModelError
+from napari_stem.evaluation.baselines import NAMES, predictors
+from napari_stem.evaluation.baselines.base import Task
+from napari_stem.evaluation.baselines.linear import fit_probe, hest_ridge, ridge
+from napari_stem.evaluation.baselines.neighbours import best_k, knn
+from napari_stem.evaluation.baselines.stem import Denoising
+from napari_stem.metrics import mse, pcc
+
+GOLDEN = Path(__file__).parents[2] / "data" / "hest" / "probe.npz"
+TASK = Task(
+    panel=("A", "B", "C", "D"), normalisation="log2_counts", encoder="bundled", encoder_version="1"
+)
+
+
+@pytest.fixture(scope="module")
+def hest() -> dict[str, np.ndarray]:
+    with np.load(GOLDEN) as stored:
+        found = {key: stored[key] for key in stored}
+    for side in ("train", "test"):
+        found[f"x_{side}"] = found[f"embedding_{side}"].astype(np.float32)
+        found[f"y_{side}"] = np.log1p(found[f"counts_{side}"].astype(np.float32))
+    return found
+
+
+def blind(section):
+    return replace(section, values=np.full_like(section.values, np.nan))
+
+
+def test_the_probe_is_that_of_hest_bench(hest) -> None:
+    probe = fit_probe(hest["x_train"], hest["y_train"])
+    predicted = probe(hest["x_test"]).astype(np.float64)
+    truth = hest["y_test"].astype(np.float64)
+    np.testing.assert_allclose(pcc(truth, predicted), hest["pearson"], atol=1e-3)
+    np.testing.assert_allclose(((predicted - truth) ** 2).mean(axis=0), hest["l2"], rtol=5e-3)
+
+
+def test_centred_targets_change_the_level_and_not_the_correlation(hest) -> None:
+    truth = hest["y_test"].astype(np.float64)
+    plain, centred = (
+        fit_probe(hest["x_train"], hest["y_train"], centred=c)(hest["x_test"]).astype(np.float64)
+        for c in (False, True)
+    )
+    np.testing.assert_allclose(pcc(truth, plain), pcc(truth, centred), atol=5e-3)
+    assert mse(truth, centred) < mse(truth, plain) / 4
+
+
+def test_the_probes_unit_is_no_matter_but_for_a_factor(hest) -> None:
+    natural = fit_probe(hest["x_train"], hest["y_train"])(hest["x_test"])
+    log2 = fit_probe(hest["x_train"], hest["y_train"] / np.log(2, dtype=np.float32))(hest["x_test"])
+    np.testing.assert_allclose(log2 * np.log(2), natural, atol=0.02)
+
+
+def test_few_spots_leave_fewer_components(linear_sections) -> None:
+    train, test = linear_sections[:1], linear_sections[2]
+    fitted = hest_ridge(centred=True).fit(train, TASK)
+    forecast = fitted(blind(test))
+    assert forecast.mean.shape == (30, 4)
+    assert forecast.draws is None
+    assert (pcc(test.values.astype(float), forecast.mean.astype(float)) > 0.9).all()
+
+
+def test_ridge_is_the_linear_mean_of_our_models(linear_sections) -> None:
+    from napari_stem.training.linear import fit_linear
+
+    test = linear_sections[2]
+    forecast = ridge().fit(linear_sections[:2], TASK)(blind(test))
+    expected = fit_linear(linear_sections[:2]).head.mean(test.embedding)
+    np.testing.assert_array_equal(forecast.mean, expected)
+
+
+def test_neighbours_find_the_spots_that_look_the_same(linear_sections) -> None:
+    """Every test spot is there five times over in training, its values moved by -2 to 2."""
+    test = linear_sections[2]
+    train = [
+        replace(test, id=f"copy{i}", values=test.values + shift)
+        for i, shift in enumerate((-2, -1, 0, 1, 2))
+    ]
+    forecast = knn().fit(train, TASK)(blind(test))
+    assert forecast.draws is not None
+    assert forecast.draws.shape == (30, 4, 5)
+    np.testing.assert_allclose(forecast.mean, test.values, atol=1e-5)
+    np.testing.assert_allclose(
+        np.sort(forecast.draws, axis=2) - test.values[..., None],
+        np.broadcast_to([-2, -1, 0, 1, 2], (30, 4, 5)),
+        atol=1e-5,
+    )
+    assert (forecast.q05 < forecast.mean).all()
+    assert (forecast.q95 > forecast.mean).all()
+
+
+def test_k_is_large_where_features_say_nothing_and_small_where_all() -> None:
+    rng = np.random.default_rng(0)
+    group = np.repeat([0, 1], 400)
+    x = rng.uniform(-3, 3, size=(800, 1)).astype(np.float32)
+    assert best_k(x, rng.normal(size=(800, 3)).astype(np.float32), group) == 80
+    assert best_k(x, np.sin(6 * x).astype(np.float32), group) == 5
+
+
+def test_k_is_chosen_across_groups_only() -> None:
+    """Twins within a group would make a single neighbour look perfect."""
+    rng = np.random.default_rng(0)
+    half = rng.normal(size=(100, 6)).astype(np.float32)
+    noise = rng.normal(size=(100, 2)).astype(np.float32)
+    x, y = np.concatenate([half, half]), np.concatenate([noise, noise])
+    within = np.tile(np.repeat([0, 1], 50), 2)  # twins share a group
+    assert best_k(x, y, within) >= 40
+    assert best_k(x[:6], y[:6], np.array([0, 0, 0, 1, 1, 1])) == 3  # no more than there are
+
+
+@pytest.mark.parametrize("name", ["ours", "published"])
+def test_diffusion_models_train_on_the_fold_and_draw(linear_sections, name) -> None:
+    told = []
+    (predictor,) = predictors([name], Denoising(steps=1), published_steps=3)
+    task = replace(TASK, progress=lambda *step: told.append(step))
+    fitted = predictor.fit(linear_sections[:2], task)
+    forecast = fitted(blind(linear_sections[2]))
+    again = fitted(blind(linear_sections[2]))
+    assert predictor.seeded
+    assert forecast.draws.shape == (30, 4, 64 if name == "ours" else 20)
+    assert np.isfinite(forecast.draws).all()
+    np.testing.assert_array_equal(forecast.draws, again.draws)
+    np.testing.assert_allclose(forecast.mean, forecast.draws.mean(-1), rtol=1e-5)
+    assert (forecast.q05 <= forecast.q95).all()
+    if name == "ours":  # its linear mean carries it, however short the training
+        truth = linear_sections[2].values.astype(float)
+        assert (pcc(truth, forecast.mean.astype(float)) > 0.8).all()
+    assert "Sampling section c" in {what for what, _, _ in told}
+    assert predictor.settings["sampler"] == ("dpmpp-2m" if name == "ours" else "ancestral")
+
+
+def test_names() -> None:
+    assert [p.name for p in predictors(NAMES)] == list(NAMES)
+    assert all(p.about for p in predictors(NAMES))
+    with pytest.raises(ModelError, match="no predictor 'forest'"):
+        predictors(["ridge", "forest"])
