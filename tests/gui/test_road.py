@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QFileDialog
 from napari_stem.geometry import PointPx
 from napari_stem.results import Prediction
 from napari_stem.sample_data import SAMPLE_NAME, sample_path
+from napari_stem.widgets.slide.slide_feed import pyramid_of
 
 pytestmark = pytest.mark.gui
 
@@ -80,7 +81,8 @@ def test_from_sample_to_export(road, tmp_path, monkeypatch, notifications):
 
 @pytest.mark.slow
 def test_map_covers_the_region_on_screen(road, tmp_path):
-    road.open(sample_path())
+    layer = road.open(sample_path())
+    pyramid_of(layer).patience_s = 60.0  # on a busy machine, the first picture would lack pixels
     road.draw(TUMOUR)
     road.ask_little()
     road.run()
