@@ -23,6 +23,7 @@ from napari_stem.evaluation import figures, maps
 from napari_stem.evaluation.baselines import neighbours, stem
 from napari_stem.evaluation.protocols import msi
 from napari_stem.geometry import PatchSpec
+from napari_stem.results.empty import FORMAT
 from napari_stem.settings import SamplingSettings
 
 if TYPE_CHECKING:
@@ -307,7 +308,8 @@ def test_msi_from_the_command_line(tmp_path: Path) -> None:
         values = rng.normal(3 + i % 2, 0.1, size=(5, 3)).astype(np.float32)
         table = anndata.AnnData(values, var=pd.DataFrame(index=["A", "B", "C"]))
         table.obs["done"] = True
-        table.uns["napari_stem"] = {"unit": "log2(count + 1)"}
+        about = {"format": FORMAT, "unit": "log2(count + 1)"}
+        table.uns["napari_stem"] = {**about, "json": json.dumps(about)}
         table.write_h5ad(tmp_path / f"s{i}.h5ad")
         rows.append(f"s{i},p{i},{'MSI-H' if i % 2 else 'MSS'}")
     labels = tmp_path / "labels.csv"

@@ -101,7 +101,7 @@ def test_packing_leaves_everything_else_behind(folder, tmp_path) -> None:
     with pytest.raises(OutputError, match=r"not \.zip"):
         pack(folder, tmp_path / "m.tar")
     with pytest.raises(OutputError, match="cannot be written"):
-        pack(folder, tmp_path / "nowhere" / "m.zip")
+        pack(folder, tmp_path / "m.zip" / "in-a-file.zip")
     (folder / "README.md").unlink()
     with pytest.raises(ModelError, match=r"lacks README\.md"):
         pack(folder, tmp_path / "o.zip")

@@ -63,13 +63,15 @@ def test_it_is_told_the_embedding_itself_standardised_where_scales_differ() -> N
     prepared = prepare_published(sections, options())
     assert prepared.condition_width == WIDTH
     assert prepared.data.embedding.shape == (40, 8, WIDTH)
-    told = prepared.data.told(np.concatenate([s.embedding for s in sections]))
+    told = prepared.data.condition_of(np.concatenate([s.embedding for s in sections]))
     np.testing.assert_allclose(told.mean(0), 0, atol=1e-4)
     np.testing.assert_allclose(told.std(0), 1, atol=1e-3)
     np.testing.assert_array_equal(prepared.data.target[:20], sections[0].values)
     as_it_is = prepare_published(sections, options(encoder="uni+conch", augment=False))
     np.testing.assert_array_equal(as_it_is.data.embedding[:20], sections[0].embedding)
-    np.testing.assert_array_equal(as_it_is.data.told(sections[0].embedding), sections[0].embedding)
+    np.testing.assert_array_equal(
+        as_it_is.data.condition_of(sections[0].embedding), sections[0].embedding
+    )
 
 
 def test_spots_without_a_count_are_left_out() -> None:
