@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from napari_stem.slide.base import Slide
 
-KEEP_BYTES = 192 * 2**20
+KEEP_BYTES = 96 * 2**20  # some ten screens
 CHUNK_PX = 512
 WIDEST_STEP = 2.5  # scanners leave out every second level or more, which viewers then overdraw
 LARGEST_READ_PX = 2048  # side of what is decoded at once for a chunk of a level in between
