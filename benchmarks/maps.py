@@ -84,14 +84,14 @@ class LongList:
         import numpy as np
         from qtpy.QtCore import Qt
 
-        from napari_stem.widgets.common.gene_table import MEAN, GeneTable
+        from napari_stem.widgets.genes.gene_table import MEAN, GeneTable
 
         self.table, self.column, self.order = GeneTable(), MEAN, Qt.SortOrder.DescendingOrder
         self.table.set_genes([f"GENE{i}" for i in range(20_000)], {})
-        self.table.fill(MEAN, np.random.default_rng(0).random(20_000))
+        self.table.fill_column(MEAN, np.random.default_rng(0).random(20_000))
 
     def time_type(self) -> None:
-        self.table.set_filter("gene1")
+        self.table.filter("gene1")
 
     def time_sort(self) -> None:
         self.table.sort(self.column, self.order)

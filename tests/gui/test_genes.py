@@ -10,18 +10,17 @@ from numpy.testing import assert_allclose
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QInputDialog
 
-from napari_stem.widgets.common.gene_table import (
+from napari_stem.widgets.common.table import GREY
+from napari_stem.widgets.genes.gene_search import GeneSearch, names_in
+from napari_stem.widgets.genes.gene_table import (
     CLUSTERING,
     GENE,
-    GENE_ROLE,
     MEAN,
     RELIABILITY,
     SPREAD,
     STAR,
-    UNRELIABLE,
     GeneTable,
 )
-from napari_stem.widgets.genes.gene_search import GeneSearch, names_in
 from napari_stem.widgets.genes.genes_panel import GenesPanel
 
 pytestmark = pytest.mark.gui
@@ -43,7 +42,7 @@ def screen(c5_prediction, qtbot):
 
 
 def listed(panel: GenesPanel) -> list[str]:
-    return [panel.table.gene_at(row) for row in range(panel.table.rowCount())]
+    return panel.table.names()
 
 
 def cell(table: GeneTable, gene: str, column: int, role=Qt.ItemDataRole.DisplayRole):
@@ -63,7 +62,7 @@ def test_her2_finds_erbb2_and_says_why(panel):
     panel.search.setText("her2")
     assert listed(panel) == ["ERBB2"]
     assert panel.table.index(0, GENE).data() == "ERBB2 (HER2)"
-    assert panel.table.index(0, GENE).data(GENE_ROLE) == "ERBB2"
+    assert panel.table.index(0, GENE).data(Qt.ItemDataRole.UserRole) == "ERBB2"
     panel.search.returnPressed.emit()
     assert panel.gene() == "ERBB2"
 
@@ -124,7 +123,7 @@ def test_sorting_puts_unknown_values_last_either_way(panel):
 def test_unreliable_genes_are_grey_and_say_why(panel):
     role = Qt.ItemDataRole
     for gene, why in (("KRT8", "correlation 0.10"), ("MUC1", "has not been measured")):
-        assert cell(panel.table, gene, GENE, role.ForegroundRole) == UNRELIABLE
+        assert cell(panel.table, gene, GENE, role.ForegroundRole) == GREY
         assert why in cell(panel.table, gene, GENE, role.ToolTipRole)
         panel.choose(gene)
         assert not panel.doubt.isHidden()
@@ -209,10 +208,10 @@ def test_twenty_thousand_genes_make_no_widgets_and_few_questions(qtbot):
     real = panel.table.data
     panel.table.data = lambda index, role=0: asked.append(index.row()) or real(index, role)
     panel.show_genes(names, {"GENE7": 0.4})
-    panel.table.fill(MEAN, np.arange(20_000)[::-1])
+    panel.table.fill_column(MEAN, np.arange(20_000)[::-1])
     panel.view.sortByColumn(MEAN, Qt.SortOrder.AscendingOrder)
     qtbot.wait(50)
-    assert panel.table.index(0, GENE).data(GENE_ROLE) == "GENE19999"
+    assert panel.table.index(0, GENE).data(Qt.ItemDataRole.UserRole) == "GENE19999"
     panel.search.setText("gene1999")
     assert panel.table.rowCount() == 11
     qtbot.wait(50)

@@ -45,9 +45,9 @@ def mm2(road) -> float:
 
 def listed(road) -> list[tuple[str, bool]]:
     """Rows of the list of predictions: first column, whether it is the one on screen."""
-    tree = road.panels.model.predictions.tree
-    items = [tree.topLevelItem(row) for row in range(tree.topLevelItemCount())]
-    return [(item.text(0), item is tree.currentItem()) for item in items]
+    table, view = road.panels.model.predictions.table, road.panels.model.predictions.view
+    rows = [table.index(row, 0) for row in range(table.rowCount())]
+    return [(row.data(), row == view.currentIndex()) for row in rows]
 
 
 def test_regions_stay_on_the_picture_and_change_their_area(crop_road):

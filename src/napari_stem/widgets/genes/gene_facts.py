@@ -9,8 +9,8 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_stem.layers import colour_limits
 from napari_stem.layers.gene_values import fits_in_memory, read_by_gene
-from napari_stem.widgets.common.gene_table import CLUSTERING, MEAN, SPREAD
 from napari_stem.widgets.genes.gene_ranking import is_quick, measure, spatial_autocorrelation
+from napari_stem.widgets.genes.gene_table import CLUSTERING, MEAN, SPREAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable

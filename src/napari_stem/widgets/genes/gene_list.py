@@ -4,34 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QItemSelectionModel, QModelIndex, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, QModelIndex, Qt, QTimer, Signal
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
     QLineEdit,
-    QTreeView,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_stem.widgets.common.gene_table import (
-    CLUSTERING,
-    GENE,
-    GENE_ROLE,
-    HEADERS,
-    STAR,
-    GeneTable,
-)
 from napari_stem.widgets.common.keys import NEXT_GENE, PREVIOUS_GENE
 from napari_stem.widgets.common.parts import note
+from napari_stem.widgets.common.table import Role, TableView
 from napari_stem.widgets.genes.favourites import recall_favourites, remember_favourites
+from napari_stem.widgets.genes.gene_table import CLUSTERING, GENE, STAR, GeneTable
 
 if TYPE_CHECKING:
     from qtpy.QtCore import QObject
     from qtpy.QtGui import QShowEvent
 
-COLUMN_GAP_PX = 10
 LIST_HEIGHT_PX = 190
 
 
@@ -62,8 +54,7 @@ class GeneList(QWidget):
         layout.addWidget(self.told)
         self.search.textChanged.connect(self._filter)
         self.search.returnPressed.connect(self._take_first)
-        self.table.modelReset.connect(self._mark_chosen)
-        self.view.selectionModel().currentRowChanged.connect(self._on_row)
+        self.view.chosen.connect(self._take)
         self.view.clicked.connect(self._on_click)
         self.view.activated.connect(self._on_activated)
         self.view.header().sectionClicked.connect(self._on_header)
@@ -76,19 +67,14 @@ class GeneList(QWidget):
     def forget(self) -> None:
         """Choose none."""
         self._gene = ""
+        self.view.choose("")
 
     def choose(self, gene: str) -> bool:
         """Choose a gene, listed at the moment or not; False where it is not predicted."""
-        row = self.table.row_of(gene)
-        if row is not None:
-            self._go_to(row)
-        elif gene in self.table.search.genes:
-            self.view.setCurrentIndex(
-                QModelIndex()
-            )  # so that a click chooses any row that is listed
-            self._take(gene)
-        else:
+        if gene not in self.table.frame.index:
             return False
+        self.view.choose(gene)
+        self._take(gene)
         return True
 
     def step(self, rows: int) -> None:
@@ -118,23 +104,13 @@ class GeneList(QWidget):
             centre = QAbstractItemView.ScrollHint.PositionAtCenter
             self.view.scrollTo(self.table.index(row, GENE), centre)
 
-    def _new_view(self) -> QTreeView:
-        view = QTreeView()
-        view.setModel(self.table)
-        view.setRootIsDecorated(False)
-        view.setUniformRowHeights(True)
+    def _new_view(self) -> TableView:
+        view = TableView(self.table)
         view.setSortingEnabled(True)
         view.sortByColumn(-1, Qt.SortOrder.AscendingOrder)  # the model's own order at first
-        view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        header, width = view.header(), view.fontMetrics().horizontalAdvance
-        header.setStretchLastSection(False)
-        header.setMinimumSectionSize(10)
-        for column, title in enumerate(HEADERS):
-            # a width known beforehand: asking every cell would take seconds with 20,000 genes
-            wide = max(width(title), width("-0.00" if column != STAR else "★"))
-            view.setColumnWidth(column, wide + COLUMN_GAP_PX)
-        header.setSectionResizeMode(GENE, QHeaderView.ResizeMode.Stretch)
+        view.header().setSectionResizeMode(STAR, QHeaderView.ResizeMode.Fixed)
+        view.stretch(GENE)
+        view.name_column = GENE
         view.setMinimumHeight(LIST_HEIGHT_PX)
         return view
 
@@ -165,7 +141,7 @@ class GeneList(QWidget):
             self.toggle_favourite(self._gene)
 
     def _filter(self, text: str) -> None:
-        self.table.set_filter(text)
+        self.table.filter(text)
         is_in_vain = bool(text.strip()) and not self.table.rowCount()
         if is_in_vain:
             self.told.setText(self.table.search.why_not(text))
@@ -176,26 +152,7 @@ class GeneList(QWidget):
             self._go_to(0)
 
     def _go_to(self, row: int) -> None:
-        index = self.table.index(row, GENE)
-        self.view.setCurrentIndex(index)
-        self.view.scrollTo(index)
-
-    def _mark_chosen(self) -> None:
-        """After rows have moved, mark the chosen gene again, without choosing it anew."""
-        row = self.table.row_of(self._gene)
-        if row is None:
-            return
-        index, selection = self.table.index(row, GENE), self.view.selectionModel()
-        blocked = selection.blockSignals(True)
-        flag = QItemSelectionModel.SelectionFlag
-        selection.setCurrentIndex(index, flag.ClearAndSelect | flag.Rows)
-        selection.blockSignals(blocked)
-        self.view.scrollTo(index)
-
-    def _on_row(self, current: QModelIndex) -> None:
-        if not current.isValid():
-            return
-        self._take(str(current.data(GENE_ROLE)))
+        self.choose(self.table.name(row))
 
     def _take(self, gene: str) -> None:
         if gene != self._gene:
@@ -204,11 +161,11 @@ class GeneList(QWidget):
 
     def _on_click(self, index: QModelIndex) -> None:
         if index.column() == STAR:
-            self.toggle_favourite(str(index.data(GENE_ROLE)))
+            self.toggle_favourite(str(index.data(Role.UserRole)))
 
     def _on_activated(self, index: QModelIndex) -> None:
         if index.column() != STAR:
-            self.gene_picked.emit(str(index.data(GENE_ROLE)))
+            self.gene_picked.emit(str(index.data(Role.UserRole)))
 
     def _on_header(self, column: int) -> None:
         if column == CLUSTERING:

@@ -193,7 +193,7 @@ class MapDisplay(QObject):
 
     def _fill_column(self, shown: Shown, column: int) -> None:
         if shown is self.current():
-            self._genes.table.fill(column, shown.facts.columns[column])
+            self._genes.table.fill_column(column, shown.facts.columns[column])
 
     def _want_clustering(self) -> None:
         shown = self.current()

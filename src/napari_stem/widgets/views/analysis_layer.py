@@ -16,7 +16,6 @@ from napari_stem.layers.domain_layer import (
     legend_lines,
     readable_on,
 )
-from napari_stem.widgets.common.domain_table import colours_of
 from napari_stem.widgets.genes.map_turns import DOMAIN_MAP
 
 if TYPE_CHECKING:
@@ -28,6 +27,16 @@ if TYPE_CHECKING:
 
 LEGEND_KEY = "napari_stem_domain_{}"  # of napari's overlays of the canvas
 LEGEND_POINTS = 10
+# Okabe and Ito's eight, which colour-blind eyes tell apart, then Tableau's where there are more.
+COLOURS = (
+    "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999",
+    "#8c564b", "#bcbd22", "#9467bd", "#17becf", "#e377c2", "#2ca02c", "#aec7e8", "#ffbb78",
+)  # fmt: skip
+
+
+def colours_of(n_domains: int) -> list[str]:
+    """Colours of so many domains; beyond sixteen they repeat."""
+    return [COLOURS[i % len(COLOURS)] for i in range(n_domains)]
 
 
 class DomainLayer:

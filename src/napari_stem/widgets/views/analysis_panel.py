@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -13,6 +14,7 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
+    QHeaderView,
     QLabel,
     QProgressBar,
     QPushButton,
@@ -21,14 +23,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_stem.widgets.common.domain_table import DomainTable, colours_of
-from napari_stem.widgets.common.number_table import NumberColumn, NumberTable, NumberView
 from napari_stem.widgets.common.parts import count, note
+from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView
+from napari_stem.widgets.views.analysis_layer import colours_of
 from napari_stem.widgets.views.analysis_plots import DomainsPlot
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from napari_stem.spatial_analysis.domains import Domains, Stability
 
 RESOLUTION_STEPS = 10  # of the slider, per unit of resolution
@@ -44,12 +44,43 @@ MORANS_TIP = (
     "Moran's I: how alike neighbouring spots are, 1 at most. Predictions of neighbours share tissue, so "
     "all are alike to some degree: compare genes rather than trust small p-values."
 )
+LEAST_FDR = 1e-16  # what is smaller is said to be so
 MORANS_COLUMNS = (
-    NumberColumn("Moran's I", MORANS_TIP),
-    NumberColumn(
-        "FDR", "Benjamini-Hochberg, from one-sided p-values under normality", ".1e", 1e-16
+    Column("gene", "Gene"),
+    Column("I", "Moran's I", MORANS_TIP, "+.2f"),
+    Column(
+        "fdr",
+        "FDR",
+        "Benjamini-Hochberg, from one-sided p-values under normality",
+        lambda fdr: f"<{LEAST_FDR:g}" if fdr < LEAST_FDR else f"{fdr:.1e}",
+        widest="0.0e-00",
     ),
 )
+TABLE_HEIGHT_PX = 150
+NAME, SHARE, AGAIN, HIGH = range(4)
+DOMAIN_COLUMNS = (
+    Column(
+        "name",
+        "Domain",
+        "Double-click to give it a name of your own",
+        colour="colour",
+        widest="Domain 00 ____",
+        is_editable=True,
+    ),
+    Column("share", "Area", "Share of the predicted area", ".0%", widest="100%"),
+    Column(
+        "again",
+        "Again",
+        "How far single samples find this domain again: overlap with the most alike domain of a sample, "
+        "on average (100%: the same spots). In brackets what chance alone would give.",
+        order="found_again",
+        widest="100% (00%)",
+    ),
+    Column(
+        "high", "High in it", "Genes predicted highest here compared with elsewhere", is_text=True
+    ),
+)
+MOST_DOMAINS_SEEN = 9
 DOMAIN_FILES = "AnnData with expression (*.h5ad);;Table of spots (*.csv)"
 
 
@@ -61,7 +92,7 @@ class AnalysisPanel(QWidget):
     cancel_requested = Signal()
     visibility_chosen = Signal(bool)
     renamed = Signal(int, str)
-    gene_chosen = Signal(str)
+    gene_chosen = Signal(object)
     domains_save_requested = Signal(str)
     morans_save_requested = Signal(str)
 
@@ -80,13 +111,19 @@ class AnalysisPanel(QWidget):
         self.progress = QProgressBar()
         self.message, self.summary = note(""), note(ABOUT)
         self.visible_box = QCheckBox("Show domains on the slide")
-        self.domains = DomainTable()
+        self.domains = Table(DOMAIN_COLUMNS)
+        self.domains_view = TableView(self.domains)
+        self.domains_view.header().setSectionResizeMode(
+            NAME, QHeaderView.ResizeMode.ResizeToContents
+        )
+        self.domains_view.stretch(HIGH)
         self.plot_choice = QComboBox()
         self.plot_choice.addItems([NEIGHBOURS, SURROUNDINGS])
         self.plot = DomainsPlot()
         self.save_domains_button = QPushButton("Save domains…")
-        self.morans = NumberTable("Gene", MORANS_COLUMNS)
-        self.morans_view = NumberView(self.morans, sort_by=1)
+        self.morans = Table(MORANS_COLUMNS)
+        self.morans_view = TableView(self.morans, sort_by=1)
+        self.morans_view.setMinimumHeight(TABLE_HEIGHT_PX)
         self.save_morans_button = QPushButton("Save table…")
         self.found, self.ranked = QWidget(), QWidget()
         self._shown: Domains | None = None
@@ -126,7 +163,8 @@ class AnalysisPanel(QWidget):
         self.found.setVisible(domains is not None)
         self.summary.setText(ABOUT if domains is None else told(domains))
         if domains is not None:
-            self.domains.show_domains(domains)
+            self.domains.fill(_domain_frame(domains))
+            self.domains_view.fit(MOST_DOMAINS_SEEN)
             has_relations = domains.relations is not None
             self.plot.setVisible(has_relations)
             self.plot_choice.setVisible(has_relations)
@@ -136,8 +174,7 @@ class AnalysisPanel(QWidget):
         """List genes by Moran's I; None: it has not been computed."""
         self.ranked.setVisible(table is not None)
         if table is not None:
-            numbers = np.stack([table["I"].to_numpy(), table["fdr"].to_numpy()])
-            self.morans.fill([str(gene) for gene in table.index], numbers)
+            self.morans.fill(table.assign(gene=table.index))
 
     def _connect(self) -> None:
         self.resolution.valueChanged.connect(self._tell_resolution)
@@ -147,10 +184,10 @@ class AnalysisPanel(QWidget):
         self.morans_button.clicked.connect(self.morans_requested)
         self.cancel_button.clicked.connect(self.cancel_requested)
         self.visible_box.clicked.connect(self.visibility_chosen)
-        self.domains.renamed.connect(self.renamed)
-        self.domains.domain_chosen.connect(lambda _: self._plot())
+        self.domains.edited.connect(self._rename)
+        self.domains_view.chosen.connect(lambda _: self._plot())
         self.plot_choice.activated.connect(lambda _: self._plot())
-        self.morans_view.name_chosen.connect(self.gene_chosen)
+        self.morans_view.chosen.connect(self.gene_chosen)
         self.save_domains_button.clicked.connect(
             lambda: self._ask("domains.h5ad", DOMAIN_FILES, self.domains_save_requested.emit)
         )
@@ -164,8 +201,12 @@ class AnalysisPanel(QWidget):
             return
         around = None
         if self.plot_choice.currentText() == SURROUNDINGS:
-            around = max(0, self.domains.currentRow())
+            around = max(0, self.domains_view.currentIndex().row())
         self.plot.show_domains(domains, colours_of(len(domains.names)), around)
+
+    def _rename(self, domain: int, _key: str, name: str) -> None:
+        if name:
+            self.renamed.emit(domain, name)
 
     def _say(self, text: str) -> None:
         self.message.setText(text)
@@ -195,7 +236,7 @@ class AnalysisPanel(QWidget):
         _stack(
             self.found,
             self.visible_box,
-            self.domains,
+            self.domains_view,
             self.plot_choice,
             self.plot,
             self.save_domains_button,
@@ -214,6 +255,25 @@ def _stack(holder: QWidget, *widgets: QWidget) -> None:
     layout.setContentsMargins(0, 0, 0, 0)
     for widget in widgets:
         layout.addWidget(widget)
+
+
+def _domain_frame(domains: Domains) -> pd.DataFrame:
+    """Table of domains, the largest first."""
+    n, stability = len(domains.names), domains.stability
+    found = np.full(n, np.nan) if stability is None else np.asarray(stability.found_again)
+    again = [UNKNOWN] * n
+    if stability is not None:
+        again = [f"{f:.0%} ({c:.0%})" for f, c in zip(found, stability.by_chance, strict=True)]
+    return pd.DataFrame(
+        {
+            "name": domains.names,
+            "colour": colours_of(n),
+            "share": domains.shares,
+            "again": again,
+            "found_again": found,
+            "high": [", ".join(genes) or UNKNOWN for genes in domains.markers],
+        }
+    )
 
 
 def told(domains: Domains) -> str:

@@ -164,7 +164,7 @@ class CompareControl(QObject):
             from napari_stem.widgets.views.compare_window import CompareWindow
 
             self.window = CompareWindow(self._panel)
-            self.window.gene_chosen.connect(self._genes.choose)
+            self.window.view.chosen.connect(self._genes.choose)
             self.window.errors_chosen.connect(lambda _: self._show_errors())
             self.window.save_requested.connect(self._save)
         self._show_errors()

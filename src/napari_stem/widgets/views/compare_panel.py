@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import Qt, Signal
+import pandas as pd
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
-    QHeaderView,
     QPushButton,
-    QTreeWidget,
-    QTreeWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_stem.widgets.common.parts import note
+from napari_stem.widgets.common.table import TIP, Column, Table, TableView
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,13 +27,17 @@ if TYPE_CHECKING:
 
 REST = "everything else"
 NO_REGION = "Draw or import regions to see the means in them and to compare them."
-TITLES = ("Region", "mm²", "Spots", "Mean (90% interval)")
+COLUMNS = (
+    Column("region", "Region", "Drawn or imported, or all regions of a class"),
+    Column("area_mm2", "mm²", "Area in square millimetres", ".2f", widest="000.00"),
+    Column("n_spots", "Spots", "Predicted spots in it", ",", widest="0,000"),
+    Column("mean", "Mean (90% interval)", widest="0.00 (0.00 to 0.00)"),
+)
 INTERVAL_TIP = (
     "Cautious: the interval of a region's mean is the mean of its spots' intervals, as if all of them "
     "erred alike. Samples of different spots are drawn independently given the image; an error that "
     "spots share is not among them.\nAs sampled, if every spot erred by itself: {}."
 )
-NAME, AREA, SPOTS, MEAN = range(4)
 MOST_ROWS_SEEN = 7
 SHORTEST_CHOICE = 12
 
@@ -48,13 +51,9 @@ class ComparePanel(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.heading = note(NO_REGION)
-        self.view = QTreeWidget()
-        self.view.setHeaderLabels(TITLES)
-        self.view.setRootIsDecorated(False)
-        self.view.setSelectionMode(QTreeWidget.SelectionMode.NoSelection)
-        self.view.header().setStretchLastSection(False)
-        self.view.header().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        self.view.header().setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
+        self.table = Table(COLUMNS)
+        self.view = TableView(self.table)
+        self.view.setSelectionMode(TableView.SelectionMode.NoSelection)
         self.first, self.second = QComboBox(), QComboBox()
         for box in (self.first, self.second):
             box.setSizeAdjustPolicy(
@@ -96,18 +95,22 @@ class ComparePanel(QWidget):
     def show_summaries(self, gene: str, unit: str, summaries: Sequence[GroupSummary]) -> None:
         """Show the gene's mean in every group."""
         self.heading.setText(f"{gene} predicted, {unit}" if summaries else NO_REGION)
-        self.view.clear()
-        for each in summaries:
-            item = QTreeWidgetItem(self.view, _texts(each, gene))
-            for column in (AREA, SPOTS, MEAN):
-                item.setTextAlignment(
-                    column, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-                )
-            item.setToolTip(NAME, each.summary.name)
-            item.setToolTip(MEAN, INTERVAL_TIP.format(_sampled(each)))
-        row = self.view.sizeHintForRow(0) if summaries else 0
-        seen = min(len(summaries), MOST_ROWS_SEEN)
-        self.view.setFixedHeight(self.view.header().sizeHint().height() + row * seen + 8)
+        parts = [each.summary for each in summaries]
+        self.table.fill(
+            pd.DataFrame(
+                {
+                    "region": [part.name for part in parts],
+                    "area_mm2": [part.area_mm2 for part in parts],
+                    "n_spots": [part.n_spots for part in parts],
+                    "mean": [_mean(each, gene) for each in summaries],
+                    TIP: [
+                        f"{each.summary.name}\n\n{INTERVAL_TIP.format(_sampled(each))}"
+                        for each in summaries
+                    ],
+                }
+            )
+        )
+        self.view.fit(MOST_ROWS_SEEN)
 
     def show_message(self, text: str) -> None:
         """Say what is going on; no text: nothing is."""
@@ -144,13 +147,11 @@ class ComparePanel(QWidget):
         self.compare_requested.emit(int(first), int(second))
 
 
-def _texts(each: GroupSummary, gene: str) -> list[str]:
-    summary = each.summary
-    estimate = summary.genes.get(gene)
-    mean = "no spots"
-    if estimate is not None:
-        mean = f"{estimate.mean:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
-    return [summary.name, f"{summary.area_mm2:.2f}", f"{summary.n_spots:,}", mean]
+def _mean(each: GroupSummary, gene: str) -> str:
+    estimate = each.summary.genes.get(gene)
+    if estimate is None:
+        return "no spots"
+    return f"{estimate.mean:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
 
 
 def _sampled(each: GroupSummary) -> str:

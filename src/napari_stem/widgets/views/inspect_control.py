@@ -56,7 +56,7 @@ class InspectControl(QObject):
         self._spot: tuple[Path, int] | None = None
         self._ground: tuple[tuple[Path, int], Background] | None = None
         viewer.mouse_drag_callbacks.append(self._on_press)
-        panel.spot.gene_chosen.connect(self._choose_gene)
+        panel.spot.view.chosen.connect(genes.choose)
         maps.drawn.connect(self._follow)
         samples.ready.connect(self._follow)
 
@@ -107,9 +107,6 @@ class InspectControl(QObject):
         low, high = float(samples.low[spot]), float(samples.high[spot])
         unit = shown.maps.prediction.unit
         self._panel.spot.show_samples(shown.gene, draws, mean, low, high, unit)
-
-    def _choose_gene(self, gene: str) -> None:
-        self._genes.choose(gene)
 
     def _on_press(self, viewer: Viewer, event: Any) -> Iterator[None]:
         active = viewer.layers.selection.active

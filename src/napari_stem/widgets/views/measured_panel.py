@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
@@ -19,8 +20,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stem.widgets.common.keys import SEE_DIFFERENCE, SEE_MEASURED, SEE_PREDICTED
-from napari_stem.widgets.common.number_table import NumberColumn, NumberTable, NumberView
 from napari_stem.widgets.common.parts import note
+from napari_stem.widgets.common.table import Column, Table, TableView
 
 if TYPE_CHECKING:
     from napari_stem.evaluation.beside import Beside
@@ -40,10 +41,22 @@ VIEWS = {
     ),
 }
 COLUMNS = (
-    NumberColumn("PCC", "Correlation of the predicted mean with the measured value over spots"),
-    NumberColumn("In 90%", "Share of spots whose measured value the 90% interval holds", ".0%"),
-    NumberColumn("Off by", "Mean of predicted minus measured, in the unit of the map"),
+    Column("gene", "Gene"),
+    Column(
+        "pcc", "PCC", "Correlation of the predicted mean with the measured value over spots", "+.2f"
+    ),
+    Column(
+        "coverage",
+        "In 90%",
+        "Share of spots whose measured value the 90% interval holds",
+        ".0%",
+        widest="100%",
+    ),
+    Column(
+        "difference", "Off by", "Mean of predicted minus measured, in the unit of the map", "+.2f"
+    ),
 )
+TABLE_HEIGHT_PX = 150
 START = (
     "Counts measured on this very slide: a table (.h5ad, raw counts, as st/ID.h5ad of a HEST data set) or "
     "a folder of Space Ranger (Visium)."
@@ -58,7 +71,7 @@ class MeasuredPanel(QWidget):
     save_requested = Signal(str)
     remove_requested = Signal()
     view_chosen = Signal(str)
-    gene_chosen = Signal(str)
+    gene_chosen = Signal(object)
 
     def __init__(self, folder: str = "", parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -73,8 +86,9 @@ class MeasuredPanel(QWidget):
         self.summary = note(START)
         self.message = note("")
         self.views = QButtonGroup(self)
-        self.table = NumberTable("Gene", COLUMNS)
-        self.view = NumberView(self.table, sort_by=1)
+        self.table = Table(COLUMNS)
+        self.view = TableView(self.table, sort_by=1)
+        self.view.setMinimumHeight(TABLE_HEIGHT_PX)
         self.plot_place = QVBoxLayout()
         self.results = QWidget()
         self._lay_out()
@@ -83,7 +97,7 @@ class MeasuredPanel(QWidget):
         self.save_button.clicked.connect(self._ask_where_to_save)
         self.predict_button.clicked.connect(self.predict_requested)
         self.remove_button.clicked.connect(self.remove_requested)
-        self.view.name_chosen.connect(self.gene_chosen)
+        self.view.chosen.connect(self.gene_chosen)
         self.views.idClicked.connect(lambda _: self.view_chosen.emit(self.shown()))
         self.show_nothing()
         self.setEnabled(False)
@@ -124,8 +138,17 @@ class MeasuredPanel(QWidget):
     def show_agreement(self, name: str, found: Beside) -> None:
         """Say how much was matched, and list the genes."""
         self.summary.setText(told(name, found))
-        numbers = np.stack([found.pcc, found.coverage, found.difference])
-        self.table.fill(found.genes, numbers)
+        self.table.fill(
+            pd.DataFrame(
+                {
+                    "gene": found.genes,
+                    "pcc": found.pcc,
+                    "coverage": found.coverage,
+                    "difference": found.difference,
+                },
+                index=list(found.genes),
+            )
+        )
         self.predict_button.setVisible(is_elsewhere(found))
         self.results.show()
         self.remove_button.show()
