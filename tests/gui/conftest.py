@@ -123,7 +123,12 @@ class Road:
 
     @property
     def maps(self):
-        return self.dock.coordinator.maps.maps()
+        """The prediction on the map."""
+        return self.dock.coordinator.maps.current()
+
+    def layer(self, field: str):
+        """The layer of the expression (``mean``) or its uncertainty (``sd``)."""
+        return self.dock.coordinator.maps.layer(field)
 
 
 def _finish(dock: StemDock, qtbot) -> None:
@@ -156,5 +161,5 @@ def model_road(qtbot) -> Iterator[Road]:
 
     dock = StemDock(ViewerModel())
     qtbot.addWidget(dock)
-    yield Road(dock.coordinator._viewer, dock, qtbot)
+    yield Road(dock.coordinator.maps.turns.viewer, dock, qtbot)
     _finish(dock, qtbot)

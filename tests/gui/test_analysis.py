@@ -18,8 +18,8 @@ from napari_stem.spatial_analysis.domains import Relations, find_domains, leiden
 from napari_stem.spatial_analysis.reading import predicted_means
 from napari_stem.spatial_analysis.store import read_domains, sidecar_path, write_domains
 from napari_stem.widgets.views import analysis_jobs
-from napari_stem.widgets.views.analysis_layer import colours_of
 from napari_stem.widgets.views.analysis_panel import AGAIN, HIGH, NAME, SHARE
+from napari_stem.widgets.views.domain_layer import colours_of
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
@@ -73,11 +73,11 @@ def test_domains_are_found_shown_named_and_saved(predicted, monkeypatch, tmp_pat
     layer = control.layer()
     assert panel.visible_box.isChecked()
     assert layer.visible
-    assert not predicted.maps.layer("mean").visible
+    assert not predicted.layer("mean").visible
     numbers, counts = np.unique(layer.data[layer.data > 0], return_counts=True)
     assert numbers.tolist() == list(range(1, len(domains.names) + 1))
     np.testing.assert_allclose(counts / counts.sum(), domains.shares)
-    np.testing.assert_array_equal(layer.scale, predicted.maps.layer("mean").scale)
+    np.testing.assert_array_equal(layer.scale, predicted.layer("mean").scale)
 
     # listed, with the colours of the map
     table = panel.domains
@@ -115,7 +115,7 @@ def test_domains_are_found_shown_named_and_saved(predicted, monkeypatch, tmp_pat
     panel.visible_box.click()
     assert not layer.visible
     assert control.legend() == []
-    assert predicted.maps.layer("mean").visible
+    assert predicted.layer("mean").visible
     panel.visible_box.click()
     assert layer.visible
     predicted.panels.genes.show_view("sd")
@@ -174,10 +174,11 @@ def test_a_second_analysis_does_not_start_while_one_runs(predicted, monkeypatch)
         analysis_jobs, "rank_genes", lambda *of: started.append("genes") or rank(*of)
     )
     panel = predicted.panels.analysis
-    panel.domains_requested.emit(1.5)
-    panel.morans_requested.emit()  # as a click that was made before the buttons went grey
-    panel.domains_requested.emit(1.5)
-    panel.cancel_requested.emit()
+    control = predicted.dock.coordinator.analysis
+    control.find_domains()
+    control.rank_genes()  # as a click that was made before the buttons went grey
+    control.find_domains()
+    panel.cancel_button.click()
     predicted.wait(panel.find_button.isEnabled)
     assert started == ["domains"]
 

@@ -150,6 +150,6 @@ def test_the_dock_lets_go_of_its_viewer(model_road):
     assert isinstance(viewer.add_image(np.zeros((2, 2))), ImageLayer)
     coordinator = model_road.dock.coordinator
     model_road.dock.shut_down()
-    assert coordinator.maps._read_out not in model_road.viewer.mouse_move_callbacks
+    assert coordinator.inspector.read_out not in model_road.viewer.mouse_move_callbacks
     model_road.viewer.add_image(np.zeros((4, 4)), name="later")
     assert "later" not in model_road.panels.slide.unusable.text()

@@ -287,7 +287,7 @@ def test_several_predictions_of_a_slide_are_kept_and_chosen(model_road):
     coordinator.predictions.choose(first.path)
     assert model_road.maps.prediction is first
     gene = model_road.panels.genes.gene()
-    layer = model_road.maps.layer("mean")
+    layer = model_road.layer("mean")
     assert np.isfinite(layer.data).any()
     assert gene in layer.name
     coordinator.predictions.choose(second.path)
@@ -319,7 +319,7 @@ def test_results_stay_with_their_slide_whatever_happens_meanwhile(model_road, cr
     prediction = model_road.maps.prediction
     assert prediction.provenance["slide_fingerprint"] == slide.fingerprint
     assert prediction.done.all()
-    assert np.isfinite(model_road.maps.layer("mean").data).sum() == len(prediction.spots)
+    assert np.isfinite(model_road.layer("mean").data).sum() == len(prediction.spots)
 
 
 @pytest.mark.slow

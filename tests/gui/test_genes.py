@@ -41,6 +41,18 @@ def screen(c5_prediction, qtbot):
     yield from on_screen(ViewerModel(), c5_prediction, qtbot)
 
 
+def chosen_on(panel: GenesPanel) -> list[str]:
+    """Genes that are chosen from now on, as they are told."""
+    chosen: list[str] = []
+
+    def note(names: frozenset[str]) -> None:
+        if "gene" in names:
+            chosen.append(panel.gene())
+
+    panel.settings.changed.connect(note)
+    return chosen
+
+
 def listed(panel: GenesPanel) -> list[str]:
     return panel.table.names()
 
@@ -70,17 +82,16 @@ def test_her2_finds_erbb2_and_says_why(panel):
 def test_a_search_in_vain_says_what_to_try(panel):
     panel.search.setText("fasm")
     assert listed(panel) == []
-    assert not panel.list.told.isHidden()
-    assert "FASN" in panel.list.told.text()
+    assert not panel.list.message.isHidden()
+    assert "FASN" in panel.list.message.text()
     panel.search.setText("PDL1")
-    assert "another name of CD274" in panel.list.told.text()
+    assert "another name of CD274" in panel.list.message.text()
     panel.search.setText("fas")
-    assert panel.list.told.isHidden()
+    assert panel.list.message.isHidden()
 
 
 def test_genes_are_stepped_through_as_listed_and_stay_chosen_while_hidden(panel):
-    chosen = []
-    panel.gene_chosen.connect(chosen.append)
+    chosen = chosen_on(panel)
     assert panel.choose("FASN")
     for _ in range(6):
         panel.step(1)  # stays at the end
@@ -94,8 +105,7 @@ def test_genes_are_stepped_through_as_listed_and_stay_chosen_while_hidden(panel)
 
 
 def test_a_gene_that_is_not_listed_can_be_chosen_from_elsewhere(panel):
-    chosen = []
-    panel.gene_chosen.connect(chosen.append)
+    chosen = chosen_on(panel)
     panel.choose("ERBB2")
     panel.search.setText("b2")
     assert panel.choose("FASN")  # from another table, or a session
@@ -152,12 +162,12 @@ def test_favourites_are_starred_by_click_and_key_and_remembered(panel, qtbot):
 def test_a_published_set_lists_its_genes_and_names_the_missing(panel):
     panel.sets.choose("set:pam50")
     assert listed(panel) == ["ERBB2"]
-    text = panel.sets.told.text()
+    text = panel.sets.message.text()
     assert "1 of 50 genes" in text
     assert "and 43 more" in text
     panel.sets.choose("all")
     assert listed(panel) == list(FEW)
-    assert panel.sets.told.isHidden()
+    assert panel.sets.message.isHidden()
 
 
 def test_a_pasted_list_may_use_other_names_and_case(panel, monkeypatch):
@@ -167,7 +177,7 @@ def test_a_pasted_list_may_use_other_names_and_case(panel, monkeypatch):
     choice.setCurrentIndex(choice.findData("paste"))
     choice.activated.emit(choice.currentIndex())
     assert listed(panel) == ["FASN", "ERBB2", "MUC1"]
-    assert "MUC11 (similar: MUC1" in panel.sets.told.text()
+    assert "MUC11 (similar: MUC1" in panel.sets.message.text()
     assert panel.sets.name() == "Pasted list"
 
 
@@ -191,7 +201,7 @@ def test_a_file_that_is_no_list_ends_in_one_sentence(panel, tmp_path):
     path = tmp_path / "empty.txt"
     path.write_text("\n")
     panel.sets.load(path)
-    assert "names no gene" in panel.sets.told.text()
+    assert "names no gene" in panel.sets.message.text()
     assert listed(panel) == list(FEW)
 
 

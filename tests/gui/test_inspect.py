@@ -51,7 +51,7 @@ def click(road, spot: int, *, moved_px: int = 0) -> None:
     spots = road.maps.prediction.spots
     position = spots.y_px[spot] * mpp.y_um, spots.x_px[spot] * mpp.x_um
     event = SimpleNamespace(button=1, type="mouse_press", pos=(100, 100), position=position)
-    press = road.dock.coordinator.inspector._on_press(road.viewer, event)
+    press = road.dock.coordinator.inspector.on_press(road.viewer, event)
     next(press)
     event.type, event.pos = "mouse_move", (100 + moved_px, 100)
     next(press)
@@ -76,7 +76,7 @@ def test_a_click_shows_the_spot(predicted):
         prediction.values(gene, "q95")[spot],
     )
     assert gene in title
-    captions = [inspector._grid.itemAtPosition(1, i).widget().text() for i in range(3)]
+    captions = [inspector.grid.itemAtPosition(1, i).widget().text() for i in range(3)]
     assert captions == ["150 µm", "300 µm", "600 µm"]
 
 
@@ -120,7 +120,7 @@ def test_genes_are_ranked_against_the_slide(predicted):
 def test_a_drag_is_no_click(predicted):
     click(predicted, 3, moved_px=30)
     predicted.qtbot.wait(100)
-    assert predicted.dock.coordinator.inspector._spot is None
+    assert predicted.dock.coordinator.inspector.spot is None
     assert predicted.panels.inspect.spot.isHidden()
 
 
@@ -196,7 +196,7 @@ def test_two_regions_are_compared_in_all_genes(compared):
 def test_other_assumptions_change_the_table(compared):
     window = compared.dock.coordinator.comparing.window
     comparing = compared.dock.coordinator.comparing
-    cautious = comparing._compared.by_errors["alike"]
+    cautious = comparing.compared.by_errors["alike"]
     window.errors_choice.setCurrentIndex(1)
     window.errors_choice.activated.emit(1)
     assert window.errors() == "independent"
@@ -225,8 +225,7 @@ def test_the_table_sorts_by_numbers_and_finds_genes(compared):
     window = compared.dock.coordinator.comparing.window
     window.view.sortByColumn(DIFFERENCE, Qt.SortOrder.DescendingOrder)
     shown = [
-        float(window.table.index(r, DIFFERENCE).data())
-        for r in range(window.table.rowCount())
+        float(window.table.index(r, DIFFERENCE).data()) for r in range(window.table.rowCount())
     ]
     assert shown == sorted(shown, reverse=True)
     gene = window.table.frame.index[20]
@@ -262,7 +261,7 @@ def test_a_region_is_compared_with_everything_else(predicted):
     panel.button.click()
     predicted.wait(lambda: comparing.window is not None)
     predicted.qtbot.addWidget(comparing.window)
-    compared = comparing._compared
+    compared = comparing.compared
     assert compared.n_a + compared.n_b == len(predicted.maps.prediction.spots)
     assert "everything else" in comparing.window.heading.text()
 
@@ -288,6 +287,6 @@ def test_a_click_in_the_real_window(road, qtbot):
     click(road, 4)
     inspector = road.panels.inspect.spot
     road.wait(lambda: inspector.plot is not None and inspector.plot.isVisible())
-    picture = inspector._grid.itemAtPosition(0, 0).widget()
+    picture = inspector.grid.itemAtPosition(0, 0).widget()
     assert picture.pixmap().width() == picture.pixmap().height() > 80
     assert inspector.minimumSizeHint().width() <= 300  # the dock need not grow

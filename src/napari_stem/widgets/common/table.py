@@ -56,7 +56,7 @@ class Column:
     form: str | Callable[[Any], str] = ""
     order: str = ""
     colour: str = ""
-    widest: str = ""
+    widest: str = "+0.00"
     is_editable: bool = False
     is_text: bool = False
 
@@ -251,8 +251,10 @@ class TableView(QTreeView):
         header.setMinimumSectionSize(10)
         # Widths known beforehand: to ask every cell takes seconds with 20,000 rows, and cells that are folded
         # away give wrong ones.
+        arrow = "" if sort_by is None else "___"  # room for the arrow of what is sorted
         for place, column in enumerate(table.columns):
-            self.setColumnWidth(place, max(width(column.title), width(column.widest)) + GAP_PX)
+            wide = max(width(column.title + arrow), width(column.widest))
+            self.setColumnWidth(place, wide + GAP_PX)
         self.stretch(0)
         self.selectionModel().currentRowChanged.connect(self._tell)
         table.modelReset.connect(self._mark)

@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QModelIndex, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, QModelIndex, QSettings, Qt, QTimer, Signal
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QHeaderView,
-    QLineEdit,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QVBoxLayout, QWidget
 
 from napari_stem.widgets.common.keys import NEXT_GENE, PREVIOUS_GENE
 from napari_stem.widgets.common.parts import note
 from napari_stem.widgets.common.table import Role, TableView
-from napari_stem.widgets.genes.favourites import recall_favourites, remember_favourites
 from napari_stem.widgets.genes.gene_table import CLUSTERING, GENE, STAR, GeneTable
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from qtpy.QtCore import QObject
     from qtpy.QtGui import QShowEvent
 
+    from napari_stem.widgets.state import DisplaySettings
+
 LIST_HEIGHT_PX = 190
+FAVOURITES_KEY = "favourite_genes"
 
 
 class GeneList(QWidget):
-    """Search field and table; knows which gene is chosen, also while the table hides it."""
+    """Search field and table of the genes of a prediction."""
 
-    gene_chosen = Signal(str)
     gene_picked = Signal(str)  # double-clicked, or Enter pressed
     favourites_changed = Signal()
     clustering_wanted = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, settings: DisplaySettings, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._settings = settings
         self.table = GeneTable()
         self.favourites = recall_favourites()
         self.table.set_favourites(self.favourites)
@@ -44,47 +44,37 @@ class GeneList(QWidget):
         self.search.setPlaceholderText("Find a gene, also by its other names")
         self.search.setClearButtonEnabled(True)
         self.view = self._new_view()
-        self._gene = ""
-        self.told = note("")
-        self.told.hide()
+        self.view.installEventFilter(self)
+        self.message = note("")
+        self.message.hide()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.search)
         layout.addWidget(self.view)
-        layout.addWidget(self.told)
+        layout.addWidget(self.message)
         self.search.textChanged.connect(self._filter)
         self.search.returnPressed.connect(self._take_first)
-        self.view.chosen.connect(self._take)
+        self.view.chosen.connect(self.choose)
         self.view.clicked.connect(self._on_click)
         self.view.activated.connect(self._on_activated)
         self.view.header().sectionClicked.connect(self._on_header)
-        self._add_keys()
-
-    def gene(self) -> str:
-        """Return the chosen gene, empty where there is none."""
-        return self._gene
-
-    def forget(self) -> None:
-        """Choose none."""
-        self._gene = ""
-        self.view.choose("")
+        for key, rows in ((NEXT_GENE, 1), (PREVIOUS_GENE, -1)):
+            QShortcut(QKeySequence(key.sequence), self).activated.connect(partial(self.step, rows))
 
     def choose(self, gene: str) -> bool:
         """Choose a gene, listed at the moment or not; False where it is not predicted."""
-        if gene not in self.table.frame.index:
-            return False
-        self.view.choose(gene)
-        self._take(gene)
-        return True
+        is_predicted = gene in self.table.frame.index
+        if is_predicted:
+            self._settings.update(gene=gene)
+        return is_predicted
 
     def step(self, rows: int) -> None:
         """Go to the next gene (1) or the one before (-1), as listed; stops at the ends."""
         n_rows = self.table.rowCount()
-        if not n_rows:
-            return
-        current = self.table.row_of(self._gene)
-        row = 0 if current is None else current + rows
-        self._go_to(min(max(row, 0), n_rows - 1))
+        if n_rows:
+            current = self.table.row_of(self._settings.gene)
+            row = 0 if current is None else current + rows
+            self.choose(self.table.name(min(max(row, 0), n_rows - 1)))
 
     def toggle_favourite(self, gene: str) -> None:
         """Add a gene to the favourites, or take it out; remembered at once."""
@@ -98,8 +88,17 @@ class GeneList(QWidget):
         super().showEvent(event)
         QTimer.singleShot(0, self._centre)
 
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Take the key F, which the view would search for, as the favourites' key."""
+        is_key = watched is self.view and event.type() == QEvent.Type.KeyPress
+        if is_key and event.key() == Qt.Key.Key_F and not event.modifiers():
+            if self._settings.gene:
+                self.toggle_favourite(self._settings.gene)
+            return True
+        return bool(super().eventFilter(watched, event))
+
     def _centre(self) -> None:
-        row = self.table.row_of(self._gene)
+        row = self.table.row_of(self._settings.gene)
         if row is not None:
             centre = QAbstractItemView.ScrollHint.PositionAtCenter
             self.view.scrollTo(self.table.index(row, GENE), centre)
@@ -114,50 +113,16 @@ class GeneList(QWidget):
         view.setMinimumHeight(LIST_HEIGHT_PX)
         return view
 
-    def _add_keys(self) -> None:
-        for key, act in (
-            (NEXT_GENE, self._step_down),
-            (PREVIOUS_GENE, self._step_up),
-        ):
-            QShortcut(QKeySequence(key.sequence), self).activated.connect(act)
-        self.view.installEventFilter(self)
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Take the key F, which the view would search for, as the favourites' key."""
-        is_key = watched is self.view and event.type() == QEvent.Type.KeyPress
-        if is_key and event.key() == Qt.Key.Key_F and not event.modifiers():
-            self._star_chosen()
-            return True
-        return bool(super().eventFilter(watched, event))
-
-    def _step_down(self) -> None:
-        self.step(1)
-
-    def _step_up(self) -> None:
-        self.step(-1)
-
-    def _star_chosen(self) -> None:
-        if self._gene:
-            self.toggle_favourite(self._gene)
-
     def _filter(self, text: str) -> None:
         self.table.filter(text)
         is_in_vain = bool(text.strip()) and not self.table.rowCount()
         if is_in_vain:
-            self.told.setText(self.table.search.why_not(text))
-        self.told.setVisible(is_in_vain)
+            self.message.setText(self.table.search.why_not(text))
+        self.message.setVisible(is_in_vain)
 
     def _take_first(self) -> None:
         if self.table.rowCount():
-            self._go_to(0)
-
-    def _go_to(self, row: int) -> None:
-        self.choose(self.table.name(row))
-
-    def _take(self, gene: str) -> None:
-        if gene != self._gene:
-            self._gene = gene
-            self.gene_chosen.emit(gene)
+            self.choose(self.table.name(0))
 
     def _on_click(self, index: QModelIndex) -> None:
         if index.column() == STAR:
@@ -170,3 +135,23 @@ class GeneList(QWidget):
     def _on_header(self, column: int) -> None:
         if column == CLUSTERING:
             self.clustering_wanted.emit()
+
+
+def recall_favourites() -> set[str]:
+    """Read what was stored last; nothing where it cannot be read."""
+    try:
+        genes = json.loads(str(_store().value(FAVOURITES_KEY, "[]")))
+    except ValueError:  # a file edited by hand
+        return set()
+    return {str(gene) for gene in genes} if isinstance(genes, list) else set()
+
+
+def remember_favourites(genes: Collection[str]) -> None:
+    """Store for the next session."""
+    _store().setValue(FAVOURITES_KEY, json.dumps(sorted(genes)))
+
+
+def _store() -> QSettings:
+    return QSettings(
+        QSettings.Format.IniFormat, QSettings.Scope.UserScope, "napari-stem", "napari-stem"
+    )

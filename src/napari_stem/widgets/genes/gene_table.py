@@ -20,7 +20,13 @@ STAR, GENE, MEAN, SPREAD, CLUSTERING, RELIABILITY = range(6)
 UNRELIABLE_BELOW = 0.2  # correlation with measurements
 NUMBER = "-0.00"
 COLUMNS = (
-    Column("star", "★", "Favourites. Click, or press F, to add or remove a gene.", is_text=True),
+    Column(
+        "star",
+        "★",
+        "Favourites. Click, or press F, to add or remove a gene.",
+        widest="★",
+        is_text=True,
+    ),
     Column(
         "gene",
         "Gene",

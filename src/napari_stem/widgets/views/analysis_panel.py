@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -25,11 +25,13 @@ from qtpy.QtWidgets import (
 
 from napari_stem.widgets.common.parts import count, note
 from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView
-from napari_stem.widgets.views.analysis_layer import colours_of
+from napari_stem.widgets.state import DOMAINS, MEAN
 from napari_stem.widgets.views.analysis_plots import DomainsPlot
+from napari_stem.widgets.views.domain_layer import colours_of
 
 if TYPE_CHECKING:
     from napari_stem.spatial_analysis.domains import Domains, Stability
+    from napari_stem.widgets.state import DisplaySettings
 
 RESOLUTION_STEPS = 10  # of the slider, per unit of resolution
 DEFAULT_RESOLUTION, MOST_RESOLUTION = 0.5, 2.0
@@ -81,24 +83,16 @@ DOMAIN_COLUMNS = (
     ),
 )
 MOST_DOMAINS_SEEN = 9
-DOMAIN_FILES = "AnnData with expression (*.h5ad);;Table of spots (*.csv)"
 
 
 class AnalysisPanel(QWidget):
     """Asks for analyses and shows what they found."""
 
-    domains_requested = Signal(float)  # resolution
-    morans_requested = Signal()
-    cancel_requested = Signal()
-    visibility_chosen = Signal(bool)
-    renamed = Signal(int, str)
-    gene_chosen = Signal(object)
-    domains_save_requested = Signal(str)
-    morans_save_requested = Signal(str)
-
-    def __init__(self, folder: str = "", parent: QWidget | None = None) -> None:
+    def __init__(
+        self, settings: DisplaySettings, folder: str = "", parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
-        self.folder = folder
+        self.settings, self.folder = settings, folder
         self.resolution = QSlider(Qt.Orientation.Horizontal)
         self.resolution.setRange(1, int(MOST_RESOLUTION * RESOLUTION_STEPS))
         self.resolution.setValue(int(DEFAULT_RESOLUTION * RESOLUTION_STEPS))
@@ -128,7 +122,15 @@ class AnalysisPanel(QWidget):
         self.found, self.ranked = QWidget(), QWidget()
         self._shown: Domains | None = None
         self._lay_out()
-        self._connect()
+        self.resolution.valueChanged.connect(self._tell_resolution)
+        self.visible_box.clicked.connect(
+            lambda is_on: settings.ask(view=DOMAINS if is_on else MEAN)
+        )
+        self.domains_view.chosen.connect(self._plot)
+        self.plot_choice.activated.connect(self._plot)
+        self.morans_view.chosen.connect(lambda gene: settings.update(gene=gene))
+        settings.changed.connect(self._follow)
+        self._follow()
         self._tell_resolution()
         self.show_domains(None)
         self.show_morans(None)
@@ -161,7 +163,7 @@ class AnalysisPanel(QWidget):
         """List domains and plot how they lie; None: none were found."""
         self._shown = domains
         self.found.setVisible(domains is not None)
-        self.summary.setText(ABOUT if domains is None else told(domains))
+        self.summary.setText(ABOUT if domains is None else describe_domains(domains))
         if domains is not None:
             self.domains.fill(_domain_frame(domains))
             self.domains_view.fit(MOST_DOMAINS_SEEN)
@@ -176,26 +178,21 @@ class AnalysisPanel(QWidget):
         if table is not None:
             self.morans.fill(table.assign(gene=table.index))
 
-    def _connect(self) -> None:
-        self.resolution.valueChanged.connect(self._tell_resolution)
-        self.find_button.clicked.connect(
-            lambda: self.domains_requested.emit(self.chosen_resolution())
+    def ask_where_to_save(self, suggestion: str, kinds: str) -> str:
+        """Return where to save something, empty where the user gave up."""
+        path, chosen = QFileDialog.getSaveFileName(
+            self, "Save", str(Path(self.folder) / suggestion), kinds
         )
-        self.morans_button.clicked.connect(self.morans_requested)
-        self.cancel_button.clicked.connect(self.cancel_requested)
-        self.visible_box.clicked.connect(self.visibility_chosen)
-        self.domains.edited.connect(self._rename)
-        self.domains_view.chosen.connect(lambda _: self._plot())
-        self.plot_choice.activated.connect(lambda _: self._plot())
-        self.morans_view.chosen.connect(self.gene_chosen)
-        self.save_domains_button.clicked.connect(
-            lambda: self._ask("domains.h5ad", DOMAIN_FILES, self.domains_save_requested.emit)
-        )
-        self.save_morans_button.clicked.connect(
-            lambda: self._ask("morans_i.csv", "Tables (*.csv)", self.morans_save_requested.emit)
-        )
+        if not path:
+            return ""
+        self.folder = str(Path(path).parent)
+        ending = ".csv" if "csv" in chosen else ".h5ad"
+        return str(path if Path(path).suffix else path + ending)
 
-    def _plot(self) -> None:
+    def _follow(self) -> None:
+        self.visible_box.setChecked(self.settings.view == DOMAINS)
+
+    def _plot(self, *_: object) -> None:
         domains = self._shown
         if domains is None or domains.relations is None:
             return
@@ -204,25 +201,12 @@ class AnalysisPanel(QWidget):
             around = max(0, self.domains_view.currentIndex().row())
         self.plot.show_domains(domains, colours_of(len(domains.names)), around)
 
-    def _rename(self, domain: int, _key: str, name: str) -> None:
-        if name:
-            self.renamed.emit(domain, name)
-
     def _say(self, text: str) -> None:
         self.message.setText(text)
         self.message.setVisible(bool(text))
 
     def _tell_resolution(self) -> None:
         self.resolution_label.setText(f"{self.chosen_resolution():.1f}")
-
-    def _ask(self, suggestion: str, kinds: str, tell: object) -> None:
-        path, chosen = QFileDialog.getSaveFileName(
-            self, "Save", str(Path(self.folder) / suggestion), kinds
-        )
-        if path and callable(tell):
-            self.folder = str(Path(path).parent)
-            ending = ".csv" if "csv" in chosen else ".h5ad"
-            tell(path if Path(path).suffix else path + ending)
 
     def _lay_out(self) -> None:
         slider = QHBoxLayout()
@@ -276,18 +260,16 @@ def _domain_frame(domains: Domains) -> pd.DataFrame:
     )
 
 
-def told(domains: Domains) -> str:
+def describe_domains(domains: Domains) -> str:
     """Say what was found, and how far it can be relied on."""
     n = len(domains.names)
     found = f"{count(n, 'domain')} of predicted expression (resolution {domains.resolution:g})."
     if n == 1:
         return f"{found} All spots are alike at this fineness."
-    return (
-        f"{found} {NO_SAMPLES if domains.stability is None else _told_stability(domains.stability)}"
-    )
+    return f"{found} {NO_SAMPLES if domains.stability is None else _describe_stability(domains.stability)}"
 
 
-def _told_stability(stability: Stability) -> str:
+def _describe_stability(stability: Stability) -> str:
     between = np.array(stability.between)
     mean = float(between.mean())
     verdict = "agree well" if mean >= 0.6 else "agree in part" if mean >= 0.3 else "agree little"

@@ -73,7 +73,6 @@ NOTICE = "Predicted from the image, not measured. For research use only, not for
 class CompareWindow(QWidget):
     """Shows which genes differ between two groups."""
 
-    errors_chosen = Signal(str)  # "alike" or "independent"
     save_requested = Signal(str, bool)  # path, may overwrite
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -96,7 +95,6 @@ class CompareWindow(QWidget):
         self.search.textChanged.connect(self.table.filter)
         self.view.chosen.connect(self.plot.mark)
         self.plot.gene_clicked.connect(self.choose)
-        self.errors_choice.activated.connect(self._tell_errors)
         self.save_button.clicked.connect(self._ask)
 
     def errors(self) -> str:
@@ -154,9 +152,6 @@ class CompareWindow(QWidget):
         layout.addWidget(self.heading)
         layout.addWidget(splitter, 1)
         layout.addLayout(buttons)
-
-    def _tell_errors(self) -> None:
-        self.errors_chosen.emit(self.errors())
 
     def _ask(self) -> None:
         name = "_".join(("differences", *self._names)).replace(" ", "-").replace("/", "-")

@@ -58,10 +58,10 @@ class SpotInspector(QWidget):
         self.title = note("")
         self.saw = note("")
         self.pictures = QWidget()
-        self._grid = QGridLayout(self.pictures)
-        self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setSpacing(GAP)
-        self._grid.setAlignment(Qt.AlignmentFlag.AlignLeft)
+        self.grid = QGridLayout(self.pictures)
+        self.grid.setContentsMargins(0, 0, 0, 0)
+        self.grid.setSpacing(GAP)
+        self.grid.setAlignment(Qt.AlignmentFlag.AlignLeft)
         self.plot: SamplesPlot | None = None  # made when first needed: matplotlib takes its time
         self.plot_note = note("")
         self.table = Table(COLUMNS)
@@ -103,11 +103,12 @@ class SpotInspector(QWidget):
         gene: str,
         draws: NDArray[np.float64] | None,
         mean: float,
-        low: float,
-        high: float,
+        interval: tuple[float, float],
         unit: str,
     ) -> None:
         """Show the samples of a gene at the spot; None: they were not kept."""
+        low, high = interval
+        self.view.choose(gene)
         has_samples = draws is not None and bool(np.isfinite(draws).all())
         if self.plot is not None:
             self.plot.setVisible(has_samples)
@@ -120,10 +121,6 @@ class SpotInspector(QWidget):
             f"prediction were not kept."
         )
 
-    def show_nothing(self) -> None:
-        """Show no spot."""
-        self.setVisible(False)
-
     def _plot(self) -> SamplesPlot:
         if self.plot is None:
             from napari_stem.widgets.common.plots import SamplesPlot
@@ -134,7 +131,7 @@ class SpotInspector(QWidget):
         return self.plot
 
     def _show_patches(self, patches: Sequence[Patch]) -> None:
-        while (item := self._grid.takeAt(0)) is not None:
+        while (item := self.grid.takeAt(0)) is not None:
             widget = item.widget()
             widget.setParent(None)
             widget.deleteLater()
@@ -147,8 +144,8 @@ class SpotInspector(QWidget):
                 f"The {patch.side_um:g} µm round the spot's centre, as the model saw them"
             )
             caption.setAlignment(Qt.AlignmentFlag.AlignHCenter)
-            self._grid.addWidget(picture, 0, place)
-            self._grid.addWidget(caption, 1, place)
+            self.grid.addWidget(picture, 0, place)
+            self.grid.addWidget(caption, 1, place)
 
 
 def _frame(genes: Sequence[str], profile: SpotProfile) -> pd.DataFrame:
