@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHeaderView, QLabel, QVBoxLayout, QWidget
 
 from napari_stem.widgets.common.parts import note
 from napari_stem.widgets.common.table import IS_GREY, TIP, Column, Role, Table, TableView
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     Column("model", "Model", "Click a prediction to show it again"),
-    Column("spots", "Spots", widest="00,000 of 00,000"),
-    Column("made", "Made", widest="00 Mmm 0000"),
+    Column("spots", "Spots"),
+    Column("made", "Made"),
 )
 MAX_ROWS_SHOWN = 5
 OTHERS = "Grey: made with another pixel size than the slide has now ({}); not shown on it."
@@ -77,6 +77,8 @@ class PredictionsList(QWidget):
         super().__init__(parent)
         self.table = Table(COLUMNS)
         self.view = TableView(self.table)
+        for column in (1, 2):
+            self.view.header().setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
         self.others = note("")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 6, 0, 0)

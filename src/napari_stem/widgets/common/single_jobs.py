@@ -108,7 +108,7 @@ class StoppableJob(QObject):
         )
 
     def stop(self) -> None:
-        """Stop what is on its way; its result still comes, as it makes it."""
+        """Ask what is on its way to stop; it ends when it next looks."""
         if self._stop is not None:
             self._stop.set()
 

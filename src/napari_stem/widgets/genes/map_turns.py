@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from napari.layers import Points
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, QTimer
 
 from napari_stem.layers import METADATA_KEY
 from napari_stem.widgets.common.garbage import spare_libraries, thaw
@@ -63,8 +63,6 @@ class LayerTurns(QObject):
     opacity
         How strongly maps cover the slide, 0 to 1.
     """
-
-    settled = Signal()  # the layer list is as wanted
 
     def __init__(self, viewer: Viewer, opacity: float = 1.0, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -229,7 +227,6 @@ class LayerTurns(QObject):
                 self.viewer.layers.selection.active = selected
         finally:
             self.is_changing = False
-        self.settled.emit()
 
     def _on_removing(self, event: Any) -> None:
         """Have napari collect all that it means to, where a layer goes that is none of these."""
