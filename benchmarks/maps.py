@@ -20,11 +20,11 @@ class GeneChange:
         from napari.components import ViewerModel
 
         from napari_stem.geometry import Mpp, SizePx, lattice
-        from napari_stem.layers import ColourRange
-        from napari_stem.layers.gene_values import read_by_gene
+        from napari_stem.layers import SpotGrid, colour_limits
+        from napari_stem.layers.gene_values import GeneValues, read_by_gene
         from napari_stem.results import Prediction
-        from napari_stem.widgets.genes.map_layers import MapLayers
-        from napari_stem.widgets.genes.map_turns import LayerTurns
+        from napari_stem.widgets.genes.map_layers import ScalarMap
+        from napari_stem.widgets.genes.map_turns import EXPRESSION, LayerTurns
 
         mpp = Mpp(0.5, 0.5)
         spots = lattice(SizePx(n_across * 100, n_across * 100), mpp, 50.0)
@@ -51,10 +51,11 @@ class GeneChange:
             ood_distance=nothing,
         )
         self.prediction = prediction
-        self.colours = ColourRange()
-        self.maps = MapLayers(LayerTurns(ViewerModel()), prediction, mpp, 0.7)
-        self.maps.values.hold("mean", read_by_gene(prediction, "mean", lambda: False))
-        self.maps.show_field("mean")
+        self.values = GeneValues(prediction)
+        self.values.hold("mean", read_by_gene(prediction, "mean", lambda: False))
+        self.grids = {shape: SpotGrid.of(spots, mpp, shape) for shape in ("square", "circle")}
+        self.map = ScalarMap(LayerTurns(ViewerModel()), "mean", EXPRESSION)
+        self.colour_limits = colour_limits
         self.turn = 0
 
     def teardown(self, n_across: int) -> None:
@@ -64,12 +65,19 @@ class GeneChange:
         self.turn += 1
         return self.genes[self.turn % N_GENES]
 
+    def show(self, shape: str) -> None:
+        from napari_stem.widgets.genes.map_layers import SpotMap
+
+        gene = self.next_gene()
+        values = self.values.values(gene)
+        limits = self.colour_limits(values)
+        self.map.show(SpotMap(self.grids[shape], values, gene, limits, "viridis"))
+
     def time_change(self, n_across: int) -> None:
-        self.maps.show_gene(self.next_gene(), self.colours)
+        self.show("square")
 
     def time_change_of_circles(self, n_across: int) -> None:
-        self.maps.set_shape("circle")
-        self.maps.show_gene(self.next_gene(), self.colours)
+        self.show("circle")
 
     def time_values_from_disk(self, n_across: int) -> None:
         from napari_stem.results import Prediction
@@ -84,14 +92,14 @@ class LongList:
         import numpy as np
         from qtpy.QtCore import Qt
 
-        from napari_stem.widgets.common.gene_table import MEAN, GeneTable
+        from napari_stem.widgets.genes.gene_table import MEAN, GeneTable
 
         self.table, self.column, self.order = GeneTable(), MEAN, Qt.SortOrder.DescendingOrder
         self.table.set_genes([f"GENE{i}" for i in range(20_000)], {})
-        self.table.fill(MEAN, np.random.default_rng(0).random(20_000))
+        self.table.fill_column(MEAN, np.random.default_rng(0).random(20_000))
 
     def time_type(self) -> None:
-        self.table.set_filter("gene1")
+        self.table.filter("gene1")
 
     def time_sort(self) -> None:
         self.table.sort(self.column, self.order)

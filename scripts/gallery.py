@@ -97,7 +97,7 @@ class Tour:
         self._look_at_tissue()
 
     def _look_at_tissue(self) -> None:
-        layer = self.road.maps.maps().layer("mean")
+        layer = self.road.maps.layer("mean")
         self.viewer.scene.camera.center = (0, *layer.extent.world.mean(axis=0))
         self.viewer.scene.camera.zoom *= 1.3
 
@@ -112,16 +112,14 @@ class Tour:
         yield "search"
         genes.search.clear()
         for name, n_genes in (("mixed", 2), ("mixed-three", 3)):
-            genes.choose_arrangement("mix")
-            genes.picked.genes = tuple(known[:n_genes])
+            genes.settings.update(picked=tuple(known[:n_genes]))
             genes.choose_arrangement("mix")
             yield name
-        genes.choose_arrangement("beside")
-        genes.picked.genes = tuple(known[:4])
+        genes.settings.update(picked=tuple(known[:4]))
         genes.choose_arrangement("beside")
         self.settle(2)
         yield "side-by-side"
-        genes.sets.add_list("Collagens", [g for g in genes.table.search.genes if "COL" in g])
+        genes.sets.add_list("Collagens", tuple(g for g in genes.table.frame.index if "COL" in g))
         genes.choose_arrangement("score")
         self.wait(lambda: self.road.maps.current().score is not None)
         yield "score"
@@ -145,15 +143,14 @@ class Tour:
         road.uncertainty.refresh()
 
     def _title(self) -> str:
-        found = self.road.uncertainty.layers().map
-        return "" if found is None else str(found.layer.name)
+        return str(self.road.uncertainty.layers.map.layer.name)
 
     def _closer(self) -> Iterator[str]:
         import numpy as np
 
         road = self.road
         self.open_parts("Inspect")
-        prediction = road.maps.current().maps.prediction
+        prediction = road.maps.current().prediction
         spot = int(np.nanargmax(prediction.values(GENES[0])))
         road.inspector.inspect(spot)
         self.settle(3)
@@ -188,7 +185,7 @@ class Tour:
         panels, road = self.panels, self.road
         self.open_parts("Measured data")
         road.measured.load(str(sample_path().parents[1] / "st" / "C5.h5ad"))
-        self.wait(lambda: road.measured.beside() is not None)
+        self.wait(lambda: road.measured.match() is not None)
         panels.measured.choose_view("measured")
         self.settle(2)
         yield "measured"

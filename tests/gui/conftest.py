@@ -135,7 +135,12 @@ class Road:
 
     @property
     def maps(self):
-        return self.dock.coordinator.maps.maps()
+        """The prediction on the map."""
+        return self.dock.coordinator.maps.current()
+
+    def layer(self, field: str):
+        """The layer of the expression (``mean``) or its uncertainty (``sd``)."""
+        return self.dock.coordinator.maps.layer(field)
 
 
 def _finish(dock: StemDock, qtbot) -> None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QCoreApplication, QEvent, QThreadPool
-from qtpy.QtWidgets import QWidget
 
 from napari_stem.model import load_model
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
 from napari_stem.slide import open_slide
 from napari_stem.widgets.common.worker import Jobs
+from napari_stem.widgets.genes.gene_samples import SampleReader
 from napari_stem.widgets.genes.genes_panel import GenesPanel
 from napari_stem.widgets.genes.map_display import MapDisplay
 from napari_stem.widgets.slide.slide_layers import SlideLayers
-from napari_stem.widgets.views.inspect_panel import InspectPanel
+from napari_stem.widgets.views.inspect import InspectControl, InspectPanel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,13 +30,15 @@ class MapScreen:
     def __init__(self, viewer, prediction: Prediction, qtbot) -> None:
         self.viewer, self.qtbot = viewer, qtbot
         self.prediction = prediction
-        self.genes, self.inspect, export = GenesPanel(), InspectPanel(), QWidget()
-        for panel in (self.genes, self.inspect, export):
+        self.genes, self.inspect = GenesPanel(), InspectPanel()
+        for panel in (self.genes, self.inspect):
             qtbot.addWidget(panel)
         self.failures: list[str] = []
         self.jobs = Jobs()
         self.jobs.failed.connect(self.failures.append)
-        self.display = MapDisplay(viewer, self.jobs, self.genes, self.inspect, export)
+        self.display = MapDisplay(viewer, self.jobs, self.genes)
+        samples = SampleReader(self.jobs)
+        self.inspector = InspectControl(self.jobs, self.inspect, self.display, samples)
         self.slide = open_slide(sample_path())
         SlideLayers(viewer).add(self.slide)
         self.display.activate(self.slide)
@@ -70,11 +72,15 @@ class MapScreen:
 
     @property
     def maps(self):
-        return self.display.maps()
+        return self.display.current()
+
+    def layer(self, field: str):
+        """The layer of the expression (``mean``) or its uncertainty (``sd``)."""
+        return self.display.layer(field)
 
     @property
     def mean(self):
-        return self.maps.layer("mean")
+        return self.layer("mean")
 
     def names(self) -> list[str]:
         """Names of the visible layers, from below."""
@@ -86,6 +92,7 @@ def on_screen(viewer, path: Path, qtbot) -> Iterator[MapScreen]:
     screen = MapScreen(viewer, Prediction.open(path), qtbot)
     screen.show()
     yield screen
+    screen.inspector.close()
     screen.display.close()
     screen.jobs.close()
     QThreadPool.globalInstance().waitForDone()

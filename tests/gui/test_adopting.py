@@ -157,8 +157,8 @@ def test_a_prediction_goes_to_the_dock_when_it_comes_and_finds_its_slide(
     shutil.copy(sample_path(), tmp_path / "C5.jpg")
     plain = add_all(viewer, path)
     dock = docked(viewer)
-    wait(lambda: dock.coordinator.maps.maps() is not None)
-    assert dock.coordinator.maps.maps().prediction.path == path
+    wait(lambda: dock.coordinator.maps.current() is not None)
+    assert dock.coordinator.maps.current().prediction.path == path
     assert dock.coordinator.slide.path.name == "C5.jpg"
     wait(lambda: not set(plain) & set(viewer.layers))
 
@@ -186,7 +186,7 @@ def test_a_prediction_that_is_dropped_without_its_slide_is_shown_too(
     viewer = ViewerModel()
     dock = docked(viewer)
     dock.coordinator.dropped.open([c5_prediction])
-    wait(lambda: dock.coordinator.maps.maps() is not None)  # the sample is always found
+    wait(lambda: dock.coordinator.maps.current() is not None)  # the sample is always found
     assert dock.coordinator.slide.path == sample_path()
 
 

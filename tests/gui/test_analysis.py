@@ -8,6 +8,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
 from napari_stem.geometry import PointPx
@@ -16,8 +17,9 @@ from napari_stem.sample_data import sample_path
 from napari_stem.spatial_analysis.domains import Relations, find_domains, leiden
 from napari_stem.spatial_analysis.reading import predicted_means
 from napari_stem.spatial_analysis.store import read_domains, sidecar_path, write_domains
-from napari_stem.widgets.common.domain_table import AGAIN, HIGH, NAME, SHARE, colours_of
 from napari_stem.widgets.views import analysis_jobs
+from napari_stem.widgets.views.analysis_panel import AGAIN, HIGH, NAME, SHARE
+from napari_stem.widgets.views.domain_layer import colours_of
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
@@ -71,20 +73,20 @@ def test_domains_are_found_shown_named_and_saved(predicted, monkeypatch, tmp_pat
     layer = control.layer()
     assert panel.visible_box.isChecked()
     assert layer.visible
-    assert not predicted.maps.layer("mean").visible
+    assert not predicted.layer("mean").visible
     numbers, counts = np.unique(layer.data[layer.data > 0], return_counts=True)
     assert numbers.tolist() == list(range(1, len(domains.names) + 1))
     np.testing.assert_allclose(counts / counts.sum(), domains.shares)
-    np.testing.assert_array_equal(layer.scale, predicted.maps.layer("mean").scale)
+    np.testing.assert_array_equal(layer.scale, predicted.layer("mean").scale)
 
     # listed, with the colours of the map
     table = panel.domains
     assert table.rowCount() == len(domains.names)
-    assert table.item(0, SHARE).text() == f"{domains.shares[0]:.0%}"
+    assert table.index(0, SHARE).data() == f"{domains.shares[0]:.0%}"
     found = domains.stability.found_again[0]
-    assert table.item(0, AGAIN).text().startswith(f"{found:.0%} (")
-    assert table.item(0, HIGH).text() == (", ".join(domains.markers[0]) or "–")
-    swatch = table.item(0, NAME).icon().pixmap(12, 12).toImage().pixelColor(5, 5)
+    assert table.index(0, AGAIN).data().startswith(f"{found:.0%} (")
+    assert table.index(0, HIGH).data() == (", ".join(domains.markers[0]) or "–")
+    swatch = table.index(0, NAME).data(Qt.ItemDataRole.DecorationRole)
     shade = layer.colormap.map(1)
     assert [swatch.redF(), swatch.greenF(), swatch.blueF()] == pytest.approx(shade[:3], abs=0.01)
 
@@ -95,7 +97,7 @@ def test_domains_are_found_shown_named_and_saved(predicted, monkeypatch, tmp_pat
     np.testing.assert_allclose(first.box_color, shade, atol=0.01)
 
     # named
-    table.item(0, NAME).setText("Tumour")
+    table.setData(table.index(0, NAME), "Tumour")
     assert control.legend()[0] == "Tumour"
     assert layer.features["domain"].tolist()[1] == "Tumour"
     predicted.wait(lambda: read_domains(prediction).names[0] == "Tumour")
@@ -113,7 +115,7 @@ def test_domains_are_found_shown_named_and_saved(predicted, monkeypatch, tmp_pat
     panel.visible_box.click()
     assert not layer.visible
     assert control.legend() == []
-    assert predicted.maps.layer("mean").visible
+    assert predicted.layer("mean").visible
     panel.visible_box.click()
     assert layer.visible
     predicted.panels.genes.show_view("sd")
@@ -172,10 +174,11 @@ def test_a_second_analysis_does_not_start_while_one_runs(predicted, monkeypatch)
         analysis_jobs, "rank_genes", lambda *of: started.append("genes") or rank(*of)
     )
     panel = predicted.panels.analysis
-    panel.domains_requested.emit(1.5)
-    panel.morans_requested.emit()  # as a click that was made before the buttons went grey
-    panel.domains_requested.emit(1.5)
-    panel.cancel_requested.emit()
+    control = predicted.dock.coordinator.analysis
+    control.find_domains()
+    control.rank_genes()  # as a click that was made before the buttons went grey
+    control.find_domains()
+    panel.cancel_button.click()
     predicted.wait(panel.find_button.isEnabled)
     assert started == ["domains"]
 
@@ -234,7 +237,7 @@ def test_plots_show_how_domains_lie(road):
     np.testing.assert_allclose(shown, domains.relations.enrichment)
     panel.plot_choice.setCurrentIndex(1)
     panel.plot_choice.activated.emit(1)
-    panel.domains.setCurrentCell(1, NAME)
+    panel.domains_view.setCurrentIndex(panel.domains.index(1, NAME))
     assert len(panel.plot.axes.lines) == len(domains.names) + 1
     assert panel.plot.axes.get_xlabel() == "within this distance of Domain 2, µm"
     np.testing.assert_allclose(

@@ -234,18 +234,11 @@ def test_predictions_of_earlier_days_are_offered_again(model_road, c5_prediction
     shutil.copytree(c5_prediction, stored)
     try:
         model_road.open(sample_path())
-        tree = model_road.panels.model.predictions.tree
-
-        def rows() -> list[int]:
-            paths = [
-                tree.topLevelItem(n).data(0, Qt.ItemDataRole.UserRole)
-                for n in range(tree.topLevelItemCount())
-            ]
-            return [n for n, path in enumerate(paths) if path == stored]
-
-        model_road.wait(lambda: rows() != [])
-        assert tree.topLevelItem(rows()[0]).text(1) == "16"
-        tree.itemClicked.emit(tree.topLevelItem(rows()[0]), 0)
+        predictions = model_road.panels.model.predictions
+        table = predictions.table
+        model_road.wait(lambda: table.row_of(stored) is not None)
+        assert table.index(table.row_of(stored), 1).data() == "16"
+        predictions.view.clicked.emit(table.index(table.row_of(stored), 0))
         model_road.wait(lambda: model_road.maps is not None)
         assert model_road.maps.prediction.path == stored
     finally:
@@ -261,11 +254,9 @@ def test_the_least_recently_used_predictions_make_room_and_the_shown_one_stays(
         for path in (stored, stored / "zarr.json"):
             os.utime(path, (1.7e9, 1.7e9))
     monkeypatch.setenv("NAPARI_STEM_PREDICTIONS_GB", "0")
-    tree = model_road.panels.model.predictions.tree
 
     def listed() -> set[object]:
-        items = (tree.topLevelItem(n) for n in range(tree.topLevelItemCount()))
-        return {item.data(0, Qt.ItemDataRole.UserRole) for item in items}
+        return set(model_road.panels.model.predictions.table.names())
 
     model_road.open(sample_path())
     model_road.wait(lambda: {old, shown} <= listed())
@@ -297,14 +288,13 @@ def test_several_predictions_of_a_slide_are_kept_and_chosen(model_road):
     coordinator.predictions.choose(first.path)
     assert model_road.maps.prediction is first
     gene = model_road.panels.genes.gene()
-    layer = model_road.maps.layer("mean")
+    layer = model_road.layer("mean")
     assert np.isfinite(layer.data).any()
     assert gene in layer.name
     coordinator.predictions.choose(second.path)
     assert model_road.maps.prediction is second
-    tree = model_road.panels.model.predictions.tree
-    shown = tree.currentItem().data(0, Qt.ItemDataRole.UserRole)
-    assert shown == second.path
+    view = model_road.panels.model.predictions.view
+    assert view.currentIndex().data(Qt.ItemDataRole.UserRole) == second.path
 
 
 @pytest.mark.slow
@@ -330,7 +320,7 @@ def test_results_stay_with_their_slide_whatever_happens_meanwhile(model_road, cr
     prediction = model_road.maps.prediction
     assert prediction.provenance["slide_fingerprint"] == slide.fingerprint
     assert prediction.done.all()
-    assert np.isfinite(model_road.maps.layer("mean").data).sum() == len(prediction.spots)
+    assert np.isfinite(model_road.layer("mean").data).sum() == len(prediction.spots)
 
 
 @pytest.mark.slow
@@ -345,7 +335,7 @@ def test_a_slide_deleted_in_mid_run_finds_its_results_when_it_comes_back(model_r
     assert coordinator.slide is None
     model_road.open(sample_path())
     predictions = model_road.panels.model.predictions
-    model_road.wait(lambda: predictions.tree.topLevelItemCount() > 0)
+    model_road.wait(lambda: predictions.table.rowCount() > 0)
     model_road.wait(lambda: model_road.maps is not None)
     assert model_road.maps.prediction.done.all()
 

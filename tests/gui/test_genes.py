@@ -10,18 +10,17 @@ from numpy.testing import assert_allclose
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QInputDialog
 
-from napari_stem.widgets.common.gene_table import (
+from napari_stem.widgets.common.table import GREY
+from napari_stem.widgets.genes.gene_search import GeneSearch, names_in
+from napari_stem.widgets.genes.gene_table import (
     CLUSTERING,
     GENE,
-    GENE_ROLE,
     MEAN,
     RELIABILITY,
     SPREAD,
     STAR,
-    UNRELIABLE,
     GeneTable,
 )
-from napari_stem.widgets.genes.gene_search import GeneSearch, names_in
 from napari_stem.widgets.genes.genes_panel import GenesPanel
 
 pytestmark = pytest.mark.gui
@@ -42,8 +41,20 @@ def screen(c5_prediction, qtbot):
     yield from on_screen(ViewerModel(), c5_prediction, qtbot)
 
 
+def chosen_on(panel: GenesPanel) -> list[str]:
+    """Genes that are chosen from now on, as they are told."""
+    chosen: list[str] = []
+
+    def note(names: frozenset[str]) -> None:
+        if "gene" in names:
+            chosen.append(panel.gene())
+
+    panel.settings.changed.connect(note)
+    return chosen
+
+
 def listed(panel: GenesPanel) -> list[str]:
-    return [panel.table.gene_at(row) for row in range(panel.table.rowCount())]
+    return panel.table.names()
 
 
 def cell(table: GeneTable, gene: str, column: int, role=Qt.ItemDataRole.DisplayRole):
@@ -63,7 +74,7 @@ def test_her2_finds_erbb2_and_says_why(panel):
     panel.search.setText("her2")
     assert listed(panel) == ["ERBB2"]
     assert panel.table.index(0, GENE).data() == "ERBB2 (HER2)"
-    assert panel.table.index(0, GENE).data(GENE_ROLE) == "ERBB2"
+    assert panel.table.index(0, GENE).data(Qt.ItemDataRole.UserRole) == "ERBB2"
     panel.search.returnPressed.emit()
     assert panel.gene() == "ERBB2"
 
@@ -71,17 +82,16 @@ def test_her2_finds_erbb2_and_says_why(panel):
 def test_a_search_in_vain_says_what_to_try(panel):
     panel.search.setText("fasm")
     assert listed(panel) == []
-    assert not panel.list.told.isHidden()
-    assert "FASN" in panel.list.told.text()
+    assert not panel.list.message.isHidden()
+    assert "FASN" in panel.list.message.text()
     panel.search.setText("PDL1")
-    assert "another name of CD274" in panel.list.told.text()
+    assert "another name of CD274" in panel.list.message.text()
     panel.search.setText("fas")
-    assert panel.list.told.isHidden()
+    assert panel.list.message.isHidden()
 
 
 def test_genes_are_stepped_through_as_listed_and_stay_chosen_while_hidden(panel):
-    chosen = []
-    panel.gene_chosen.connect(chosen.append)
+    chosen = chosen_on(panel)
     assert panel.choose("FASN")
     for _ in range(6):
         panel.step(1)  # stays at the end
@@ -95,8 +105,7 @@ def test_genes_are_stepped_through_as_listed_and_stay_chosen_while_hidden(panel)
 
 
 def test_a_gene_that_is_not_listed_can_be_chosen_from_elsewhere(panel):
-    chosen = []
-    panel.gene_chosen.connect(chosen.append)
+    chosen = chosen_on(panel)
     panel.choose("ERBB2")
     panel.search.setText("b2")
     assert panel.choose("FASN")  # from another table, or a session
@@ -124,7 +133,7 @@ def test_sorting_puts_unknown_values_last_either_way(panel):
 def test_unreliable_genes_are_grey_and_say_why(panel):
     role = Qt.ItemDataRole
     for gene, why in (("KRT8", "correlation 0.10"), ("MUC1", "has not been measured")):
-        assert cell(panel.table, gene, GENE, role.ForegroundRole) == UNRELIABLE
+        assert cell(panel.table, gene, GENE, role.ForegroundRole) == GREY
         assert why in cell(panel.table, gene, GENE, role.ToolTipRole)
         panel.choose(gene)
         assert not panel.doubt.isHidden()
@@ -153,12 +162,12 @@ def test_favourites_are_starred_by_click_and_key_and_remembered(panel, qtbot):
 def test_a_published_set_lists_its_genes_and_names_the_missing(panel):
     panel.sets.choose("set:pam50")
     assert listed(panel) == ["ERBB2"]
-    text = panel.sets.told.text()
+    text = panel.sets.message.text()
     assert "1 of 50 genes" in text
     assert "and 43 more" in text
     panel.sets.choose("all")
     assert listed(panel) == list(FEW)
-    assert panel.sets.told.isHidden()
+    assert panel.sets.message.isHidden()
 
 
 def test_a_pasted_list_may_use_other_names_and_case(panel, monkeypatch):
@@ -168,7 +177,7 @@ def test_a_pasted_list_may_use_other_names_and_case(panel, monkeypatch):
     choice.setCurrentIndex(choice.findData("paste"))
     choice.activated.emit(choice.currentIndex())
     assert listed(panel) == ["FASN", "ERBB2", "MUC1"]
-    assert "MUC11 (similar: MUC1" in panel.sets.told.text()
+    assert "MUC11 (similar: MUC1" in panel.sets.message.text()
     assert panel.sets.name() == "Pasted list"
 
 
@@ -192,7 +201,7 @@ def test_a_file_that_is_no_list_ends_in_one_sentence(panel, tmp_path):
     path = tmp_path / "empty.txt"
     path.write_text("\n")
     panel.sets.load(path)
-    assert "names no gene" in panel.sets.told.text()
+    assert "names no gene" in panel.sets.message.text()
     assert listed(panel) == list(FEW)
 
 
@@ -209,10 +218,10 @@ def test_twenty_thousand_genes_make_no_widgets_and_few_questions(qtbot):
     real = panel.table.data
     panel.table.data = lambda index, role=0: asked.append(index.row()) or real(index, role)
     panel.show_genes(names, {"GENE7": 0.4})
-    panel.table.fill(MEAN, np.arange(20_000)[::-1])
+    panel.table.fill_column(MEAN, np.arange(20_000)[::-1])
     panel.view.sortByColumn(MEAN, Qt.SortOrder.AscendingOrder)
     qtbot.wait(50)
-    assert panel.table.index(0, GENE).data(GENE_ROLE) == "GENE19999"
+    assert panel.table.index(0, GENE).data(Qt.ItemDataRole.UserRole) == "GENE19999"
     panel.search.setText("gene1999")
     assert panel.table.rowCount() == 11
     qtbot.wait(50)

@@ -17,9 +17,8 @@ from napari_stem.evaluation.spot_profile import background
 from napari_stem.geometry import PointPx
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
-from napari_stem.widgets.common.difference_table import DIFFERENCE, TITLES
-from napari_stem.widgets.common.gene_rows import GENE
-from napari_stem.widgets.common.spot_table import MEAN, RANGE, Z
+from napari_stem.widgets.views.compare_window import DIFFERENCE
+from napari_stem.widgets.views.spot_inspector import GENE, MEAN, RANGE, Z
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +51,7 @@ def click(road, spot: int, *, moved_px: int = 0) -> None:
     spots = road.maps.prediction.spots
     position = spots.y_px[spot] * mpp.y_um, spots.x_px[spot] * mpp.x_um
     event = SimpleNamespace(button=1, type="mouse_press", pos=(100, 100), position=position)
-    press = road.dock.coordinator.inspector._on_press(road.viewer, event)
+    press = road.dock.coordinator.inspector.on_press(road.viewer, event)
     next(press)
     event.type, event.pos = "mouse_move", (100 + moved_px, 100)
     next(press)
@@ -77,7 +76,7 @@ def test_a_click_shows_the_spot(predicted):
         prediction.values(gene, "q95")[spot],
     )
     assert gene in title
-    captions = [inspector._grid.itemAtPosition(1, i).widget().text() for i in range(3)]
+    captions = [inspector.grid.itemAtPosition(1, i).widget().text() for i in range(3)]
     assert captions == ["150 µm", "300 µm", "600 µm"]
 
 
@@ -106,14 +105,14 @@ def test_genes_are_ranked_against_the_slide(predicted):
     table = prediction.to_anndata()
     z = (table.X[spot] - table.X.mean(0)) / table.X.std(0)
     best = int(np.nanargmax(z))
-    row = [inspector.proxy.index(0, column).data() for column in range(4)]
+    row = [inspector.table.index(0, column).data() for column in range(4)]
     assert row[GENE] == prediction.genes[best]
     assert row[Z] == f"{z[best]:+.1f}"
     assert row[MEAN] == f"{table.X[spot, best]:.2f}"
     low = (table.layers["q05"][spot, best] - table.X[:, best].mean()) / table.X[:, best].std()
     assert row[RANGE].startswith(f"{low:+.1f} to ")
-    inspector.view.clicked.emit(inspector.proxy.index(4, GENE))
-    assert predicted.panels.genes.gene() == inspector.proxy.index(4, GENE).data()
+    inspector.view.setCurrentIndex(inspector.table.index(4, GENE))
+    assert predicted.panels.genes.gene() == inspector.table.index(4, GENE).data()
     gene = predicted.panels.genes.gene()
     predicted.wait(lambda: inspector.plot is not None and gene in inspector.plot._shown[4])
 
@@ -121,7 +120,7 @@ def test_genes_are_ranked_against_the_slide(predicted):
 def test_a_drag_is_no_click(predicted):
     click(predicted, 3, moved_px=30)
     predicted.qtbot.wait(100)
-    assert predicted.dock.coordinator.inspector._spot is None
+    assert predicted.dock.coordinator.inspector.spot is None
     assert predicted.panels.inspect.spot.isHidden()
 
 
@@ -151,17 +150,17 @@ def test_regions_in_numbers(predicted):
     predicted.dock.parts["Compare"].open()
     panel, prediction = predicted.panels.compare, predicted.maps.prediction
     predicted.dock.coordinator.comparing.refresh()
-    predicted.wait(lambda: panel.view.topLevelItemCount() == 2)
+    predicted.wait(lambda: panel.table.rowCount() == 2)
     gene = predicted.panels.genes.gene()
     assert gene in panel.heading.text()
     for place, drawn in enumerate(predicted.dock.coordinator.regions.drawn()):
         spots = spots_in(prediction, drawn.region)
         mean, low, high = (prediction.values(gene, f)[spots].mean() for f in ("mean", "q05", "q95"))
-        item = panel.view.topLevelItem(place)
-        assert item.text(0) == drawn.region.name
-        assert item.text(2) == str(len(spots))
-        assert item.text(3) == f"{mean:.2f} ({low:.2f} to {high:.2f})"
-        assert "As sampled" in item.toolTip(3)
+        row = [panel.table.index(place, column) for column in range(4)]
+        assert row[0].data() == drawn.region.name
+        assert row[2].data() == str(len(spots))
+        assert row[3].data() == f"{mean:.2f} ({low:.2f} to {high:.2f})"
+        assert "As sampled" in row[3].data(Qt.ItemDataRole.ToolTipRole)
     other = prediction.genes[2]
     predicted.panels.genes.choose(other)
     predicted.wait(lambda: other in panel.heading.text())
@@ -172,7 +171,7 @@ def compared(predicted):
     predicted.dock.parts["Compare"].open()
     comparing, panel = predicted.dock.coordinator.comparing, predicted.panels.compare
     comparing.refresh()
-    predicted.wait(lambda: panel.view.topLevelItemCount() == 2)
+    predicted.wait(lambda: panel.table.rowCount() == 2)
     panel.button.click()
     predicted.wait(lambda: comparing.window is not None)
     predicted.qtbot.addWidget(comparing.window)
@@ -181,14 +180,14 @@ def compared(predicted):
 
 def test_two_regions_are_compared_in_all_genes(compared):
     window, prediction = compared.dock.coordinator.comparing.window, compared.maps.prediction
-    assert window.proxy.rowCount() == len(prediction.genes)
+    assert window.table.rowCount() == len(prediction.genes)
     regions = [drawn.region for drawn in compared.dock.coordinator.regions.drawn()]
     a, b = (spots_in(prediction, region) for region in regions)
     for row in (0, 7):
-        gene = window.proxy.index(row, GENE).data()
+        gene = window.table.index(row, GENE).data()
         values = prediction.values(gene)
         difference = values[a].mean() - values[b].mean()
-        shown = float(window.proxy.index(row, DIFFERENCE).data())
+        shown = float(window.table.index(row, DIFFERENCE).data())
         assert shown == pytest.approx(difference, abs=0.006)  # two digits
     assert all(region.name in window.heading.text() for region in regions)
     assert "not measured" in window.heading.text()
@@ -197,19 +196,17 @@ def test_two_regions_are_compared_in_all_genes(compared):
 def test_other_assumptions_change_the_table(compared):
     window = compared.dock.coordinator.comparing.window
     comparing = compared.dock.coordinator.comparing
-    cautious = comparing._compared.by_errors["alike"]
+    cautious = comparing.compared.by_errors["alike"]
     window.errors_choice.setCurrentIndex(1)
     window.errors_choice.activated.emit(1)
     assert window.errors() == "independent"
     assert "independently" in window.explanation.text()
-    sampled = window.table._found
-    assert sampled.errors == "independent"
-    assert np.median(sampled.high - sampled.low) < np.median(cautious.high - cautious.low)
+    assert np.median(window.table.frame["width"]) < np.median(cautious.high - cautious.low)
 
 
 def test_a_dot_and_a_row_choose_the_gene(compared):
     window, genes = compared.dock.coordinator.comparing.window, compared.panels.genes
-    index = window.proxy.index(5, GENE)
+    index = window.table.index(5, GENE)
     window.view.setCurrentIndex(index)
     assert genes.gene() == index.data()
     window.plot.draw()
@@ -228,16 +225,14 @@ def test_the_table_sorts_by_numbers_and_finds_genes(compared):
     window = compared.dock.coordinator.comparing.window
     window.view.sortByColumn(DIFFERENCE, Qt.SortOrder.DescendingOrder)
     shown = [
-        float(window.proxy.index(r, DIFFERENCE).data())
-        for r in range(len(window.table._found.genes))
+        float(window.table.index(r, DIFFERENCE).data()) for r in range(window.table.rowCount())
     ]
     assert shown == sorted(shown, reverse=True)
-    gene = window.table._found.genes[20]
+    gene = window.table.frame.index[20]
     window.search.setText(gene.lower())
-    found = {window.proxy.index(r, GENE).data() for r in range(window.proxy.rowCount())}
+    found = {window.table.index(r, GENE).data() for r in range(window.table.rowCount())}
     assert gene in found
     assert len(found) < 20
-    assert len(TITLES) == window.table.columnCount()
 
 
 def test_a_comparison_is_saved(compared, tmp_path, monkeypatch):
@@ -247,12 +242,12 @@ def test_a_comparison_is_saved(compared, tmp_path, monkeypatch):
     window.save_button.click()
     compared.wait(lambda: "Saved" in window.message.text())
     table = pd.read_csv(path)
-    found = window.table._found
-    assert set(table["gene"]) == set(found.genes)
+    found = window.table.frame
+    assert set(table["gene"]) == set(found.index)
     assert (np.diff(table["q_value"]) >= -1e-6).all()
-    by_gene = table.set_index("gene").loc[list(found.genes)]
-    assert_allclose(by_gene["difference"], found.difference, rtol=1e-4, atol=1e-6)
-    assert_allclose(by_gene["probability"], found.probability, rtol=1e-4)
+    by_gene = table.set_index("gene").loc[found.index]
+    assert_allclose(by_gene["difference"], found["difference"], rtol=1e-4, atol=1e-6)
+    assert_allclose(by_gene["probability"], found["probability"], rtol=1e-4)
     note = path.with_name("differences_README.txt").read_text()
     assert "not measured" in note
     assert "cautious" in note
@@ -266,7 +261,7 @@ def test_a_region_is_compared_with_everything_else(predicted):
     panel.button.click()
     predicted.wait(lambda: comparing.window is not None)
     predicted.qtbot.addWidget(comparing.window)
-    compared = comparing._compared
+    compared = comparing.compared
     assert compared.n_a + compared.n_b == len(predicted.maps.prediction.spots)
     assert "everything else" in comparing.window.heading.text()
 
@@ -292,6 +287,6 @@ def test_a_click_in_the_real_window(road, qtbot):
     click(road, 4)
     inspector = road.panels.inspect.spot
     road.wait(lambda: inspector.plot is not None and inspector.plot.isVisible())
-    picture = inspector._grid.itemAtPosition(0, 0).widget()
+    picture = inspector.grid.itemAtPosition(0, 0).widget()
     assert picture.pixmap().width() == picture.pixmap().height() > 80
     assert inspector.minimumSizeHint().width() <= 300  # the dock need not grow

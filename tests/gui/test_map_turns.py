@@ -48,7 +48,7 @@ class Changes:
     def __init__(self, screen: MapScreen, monkeypatch) -> None:
         self.per_turn: list[list[str]] = []
         turns = screen.display.turns
-        events, step = screen.viewer.layers.events, turns._step
+        events, step = screen.viewer.layers.events, turns.step
 
         def noted() -> bool:
             self.per_turn.append([])
@@ -57,7 +57,7 @@ class Changes:
         def note(event) -> None:
             self.per_turn[-1].append(event.type)
 
-        monkeypatch.setattr(turns, "_step", noted)
+        monkeypatch.setattr(turns, "step", noted)
         events.inserted.connect(note)
         events.removed.connect(note)
 
@@ -75,8 +75,8 @@ def changes(window, monkeypatch) -> Changes:
 
 
 def pick(window: MapScreen, n_genes: int) -> tuple[str, ...]:
-    window.genes.picked.genes = window.prediction.genes[:n_genes]
-    return window.genes.picked.genes
+    window.genes.settings.picked = window.prediction.genes[:n_genes]
+    return window.genes.settings.picked
 
 
 def listed(window: MapScreen) -> list[str]:
@@ -130,7 +130,7 @@ def test_legends_come_one_by_one_too(window, changes, monkeypatch):
     pick(window, 2)
     shown: list[int] = []
     window.genes.choose_arrangement("mix")
-    lights = [one.layer for one in window.display.together.mixed.maps]
+    lights = [one.layer for one in window.display.mixed.maps]
     while not window.display.turns.is_settled():
         one_turn()
         shown.append(sum(la.colorbar.visible + la.name_overlay.visible for la in lights))
@@ -162,7 +162,7 @@ def test_genes_that_change_places_keep_their_names(window):
     window.genes.picked.buttons[0].click()  # the first goes: both others move on by a colour
     window.settle()
     unit = window.prediction.unit
-    shown = [one.layer.name for one in window.display.together.mixed.maps]
+    shown = [one.layer.name for one in window.display.mixed.maps]
     assert shown == [f"{gene} predicted, {unit}" for gene in (second, third)]
     assert f"{first} predicted, {unit}" not in listed(window)
 

@@ -13,7 +13,7 @@ from napari.components import ViewerModel
 from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_stem.layers import colour_limits
-from napari_stem.widgets.genes.map_look_box import COLORMAPS
+from napari_stem.widgets.state import COLORMAPS
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
@@ -63,7 +63,7 @@ def test_uncertainty_is_that_of_the_gene_chosen_while_it_was_hidden(screen):
     gene = other_genes(screen, 1)[0]
     screen.genes.choose(gene)
     screen.genes.views.button(1).click()
-    sd = screen.maps.layer("sd")
+    sd = screen.layer("sd")
     assert sd.visible
     assert not screen.mean.visible
     assert sd.name == f"{gene} predicted, uncertainty (SD), {screen.prediction.unit}"
@@ -87,9 +87,9 @@ def test_limits_set_in_napari_become_the_fixed_values(screen):
 
 def test_limits_of_the_uncertainty_are_kept_too_and_touch_no_expression(screen):
     screen.genes.views.button(1).click()
-    screen.maps.layer("sd").contrast_limits = (0.1, 0.2)
+    screen.layer("sd").contrast_limits = (0.1, 0.2)
     screen.genes.choose(other_genes(screen, 1)[0])
-    assert_allclose(screen.maps.layer("sd").contrast_limits, (0.1, 0.2))
+    assert_allclose(screen.layer("sd").contrast_limits, (0.1, 0.2))
     assert screen.genes.look.range_choice.currentData() == "gene"
 
 
@@ -117,7 +117,7 @@ def test_percentiles_and_fixed_values_are_typed(screen):
 def test_expression_and_uncertainty_never_look_alike(screen, name):
     screen.take(screen.genes.look.colormap_choice, name)
     assert screen.mean.colormap.name == name
-    assert screen.maps.layer("sd").colormap.name != name
+    assert screen.layer("sd").colormap.name != name
 
 
 def test_circles_have_the_diameter_of_the_spots(screen):
@@ -140,7 +140,7 @@ def test_two_and_three_genes_mixed_have_a_legend_each(screen):
     screen.genes.choose_arrangement("mix")
     for gene in (second, third):
         screen.genes.list.gene_picked.emit(gene)
-    mixed = screen.display.together.mixed.maps
+    mixed = screen.display.mixed.maps
     unit = screen.prediction.unit
     assert [one.layer.name for one in mixed] == [
         f"{gene} predicted, {unit}" for gene in (first, second, third)
@@ -156,11 +156,11 @@ def test_two_and_three_genes_mixed_have_a_legend_each(screen):
         assert one.layer.get_value(spot_position_um(screen, 2), world=True) == values[2]
     assert not screen.mean.visible
     screen.genes.list.gene_picked.emit(fourth)  # no room: takes the place of the last
-    assert screen.genes.picked.genes == (first, second, fourth)
+    assert screen.genes.settings.picked == (first, second, fourth)
     screen.genes.picked.buttons[0].click()
-    lights = [one.layer.colormap.colors[-1][:3] for one in screen.display.together.mixed.maps]
+    lights = [one.layer.colormap.colors[-1][:3] for one in screen.display.mixed.maps]
     assert_allclose(lights, [(1, 0, 1), (0, 1, 0)])  # for colour-blind eyes
-    assert [one.layer.name.split()[0] for one in screen.display.together.mixed.maps] == [
+    assert [one.layer.name.split()[0] for one in screen.display.mixed.maps] == [
         second,
         fourth,
     ]
@@ -241,9 +241,9 @@ def test_side_by_side_fills_napari_s_grid_and_gives_it_back(window):
     ]
     assert contents == [["Slide,", gene] for gene in (first, *others)]
     window.genes.views.button(1).click()
-    assert all("uncertainty" in one.layer.name for one in window.display.together.beside.maps)
+    assert all("uncertainty" in one.layer.name for one in window.display.beside.maps)
     window.genes.views.button(0).click()
-    made = {one.layer for one in window.display.together.beside.maps}
+    made = {one.layer for one in window.display.beside.maps}
     window.genes.choose_arrangement("one")
     window.settle()
     assert not grid.enabled
@@ -257,7 +257,7 @@ def test_side_by_side_fills_napari_s_grid_and_gives_it_back(window):
         for _, indices in grid.iter_viewboxes(window.viewer.layers)
     ]
     assert contents == [["Slide,", gene] for gene in (first, *others)]
-    assert {one.layer for one in window.display.together.beside.maps} == made
+    assert {one.layer for one in window.display.beside.maps} == made
     window.viewer.layers.remove(window.viewer.layers[-1])  # the user takes one away
     window.wait(lambda: window.genes.arrangement() == "one")
     window.genes.choose_arrangement("beside")
@@ -281,8 +281,10 @@ def test_a_layer_that_comes_ends_side_by_side(window):
 def test_map_strength_reaches_whatever_is_shown(screen):
     screen.genes.choose_arrangement("mix")
     screen.genes.opacity.setValue(35)
-    shown = [one.layer for one in screen.display.together.mixed.maps]
-    assert [layer.opacity for layer in (*shown, screen.mean)] == [0.35] * (len(shown) + 1)
+    shown = [one.layer for one in screen.display.mixed.maps]
+    assert [layer.opacity for layer in shown] == [0.35] * len(shown)
+    screen.genes.choose_arrangement("one")
+    assert screen.mean.opacity == 0.35
 
 
 def test_readout_tells_the_spot_under_the_cursor(screen):
@@ -325,8 +327,8 @@ def test_another_prediction_of_the_slide_replaces_the_maps(screen):
     assert screen.names() == [layers[0].name, screen.mean.name]
     screen.mean.contrast_limits = (0.5, 1.5)  # told once, and by the prediction on show
     assert screen.genes.look.range_choice.currentData() == "fixed"
-    older.limits_edited.connect(lambda *_: pytest.fail("an older prediction spoke"))
     screen.mean.contrast_limits = (0.5, 2.5)
+    assert screen.genes.settings.colours.high == 2.5
 
 
 def test_maps_lie_above_a_slide_that_was_opened_again(screen):
@@ -338,7 +340,7 @@ def test_maps_lie_above_a_slide_that_was_opened_again(screen):
     assert list(screen.viewer.layers) == [slide, screen.mean]
     screen.genes.choose_arrangement("mix")
     layers = list(screen.viewer.layers)
-    shown = [one.layer for one in screen.display.together.mixed.maps]
+    shown = [one.layer for one in screen.display.mixed.maps]
     assert all(layers.index(la) > layers.index(slide) for la in shown)
 
 

@@ -39,8 +39,8 @@ def load(road, monkeypatch, path=COUNTS):
     panel, control = road.panels.measured, road.dock.coordinator.measured
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(path), ""))
     panel.table_button.click()
-    road.wait(lambda: control.beside() is not None and not panel.results.isHidden())
-    return control.beside()
+    road.wait(lambda: control.match() is not None and not panel.results.isHidden())
+    return control.match()
 
 
 def test_nothing_to_load_before_there_is_a_prediction(model_road):
@@ -52,11 +52,11 @@ def test_nothing_to_load_before_there_is_a_prediction(model_road):
 def test_measured_and_difference_take_the_maps_place(predicted, monkeypatch):
     found = load(predicted, monkeypatch)
     panel, genes = predicted.panels.measured, predicted.panels.genes
-    control, maps = predicted.dock.coordinator.measured, predicted.maps
+    control, maps = predicted.dock.coordinator.measured, predicted.dock.coordinator.maps
     gene, limits = genes.gene(), maps.layer("mean").contrast_limits
     assert maps.layer("mean").visible
     panel.choose_view("measured")
-    layer = control.layer().layer
+    layer = control.map.layer
     assert layer.visible
     assert not maps.layer("mean").visible
     assert layer.name == f"{gene} measured, log2(count + 1)"
@@ -69,7 +69,7 @@ def test_measured_and_difference_take_the_maps_place(predicted, monkeypatch):
     assert layer.name == f"{gene} predicted minus measured, log2(count + 1)"
     low, high = layer.contrast_limits
     assert low == -high
-    errors = found.error(gene, maps.values.values(gene))
+    errors = found.error(gene, predicted.maps.values.values(gene))
     assert np.nanmax(layer.data) == pytest.approx(np.nanmax(errors))
     panel.choose_view("predicted")
     assert not layer.visible
@@ -82,13 +82,13 @@ def test_the_map_follows_the_gene_and_the_list_chooses_it(predicted, monkeypatch
     control = predicted.dock.coordinator.measured
     panel.choose_view("measured")
     genes.choose("CD74")
-    assert control.layer().layer.name.startswith("CD74 measured")
+    assert control.map.layer.name.startswith("CD74 measured")
     assert panel.table.name(panel.view.currentIndex().row()) == "CD74"
     best = found.genes[int(np.nanargmax(found.pcc))]
     assert panel.table.name(0) == best  # sorted by correlation at first
     panel.view.setCurrentIndex(panel.table.index(0, 0))
     assert genes.gene() == best
-    assert control.layer().layer.name.startswith(f"{best} measured")
+    assert control.map.layer.name.startswith(f"{best} measured")
 
 
 def test_a_map_chosen_in_genes_brings_the_prediction_back(predicted, monkeypatch):
@@ -97,8 +97,8 @@ def test_a_map_chosen_in_genes_brings_the_prediction_back(predicted, monkeypatch
     panel.choose_view("difference")
     genes.show_view("sd")
     assert panel.shown() == "predicted"
-    assert not predicted.dock.coordinator.measured.layer().layer.visible
-    assert predicted.maps.layer("sd").visible
+    assert not predicted.dock.coordinator.measured.map.layer.visible
+    assert predicted.layer("sd").visible
 
 
 def test_what_was_matched_is_said_and_the_same_spots_can_be_predicted(
@@ -117,8 +117,8 @@ def test_what_was_matched_is_said_and_the_same_spots_can_be_predicted(
     with predicted.qtbot.waitSignal(predicted.dock.coordinator.runs.ended, timeout=120_000):
         panel.predict_button.click()
     control = predicted.dock.coordinator.measured
-    predicted.wait(lambda: control.beside() is not None and len(control.beside().rows) == 23)
-    assert control.beside().apart_um == 0
+    predicted.wait(lambda: control.match() is not None and len(control.match().rows) == 23)
+    assert control.match().apart_um == 0
     assert "23 of 23 predicted spots matched by name with 23 of 23" in panel.summary.text()
     assert panel.predict_button.isHidden()
 
@@ -144,7 +144,7 @@ def test_a_gene_that_was_not_measured_is_said(predicted, monkeypatch, tmp_path):
     other = next(name for name in predicted.maps.prediction.genes if name != gene)
     predicted.panels.genes.choose(other)
     assert panel.message.text() == ""
-    assert predicted.dock.coordinator.measured.layer().layer.visible
+    assert predicted.dock.coordinator.measured.map.layer.visible
 
 
 def test_foreign_data_are_refused_in_words(predicted, monkeypatch, tmp_path, notifications):
@@ -177,8 +177,8 @@ def test_removed_data_are_gone(predicted, monkeypatch):
     panel.choose_view("measured")
     panel.remove_button.click()
     assert panel.results.isHidden()
-    assert predicted.maps.layer("mean").visible
-    assert predicted.dock.coordinator.measured.beside() is None
+    assert predicted.layer("mean").visible
+    assert predicted.dock.coordinator.measured.match() is None
 
 
 def test_keys_flip_and_the_plot_follows(road, monkeypatch):
@@ -186,7 +186,7 @@ def test_keys_flip_and_the_plot_follows(road, monkeypatch):
     found = load(road, monkeypatch)
     for title, part in road.dock.parts.items():
         part.open() if title == "Measured data" else part.fold()
-    panel, plot = road.panels.measured, road.dock.coordinator.measured.plot
+    panel, plot = road.panels.measured, road.panels.measured.plot
     window = road.dock.window()
     canvas = next(
         w for w in window.findChildren(QWidget) if type(w).__name__ == "CanvasBackendDesktop"

@@ -25,7 +25,7 @@ def mapped(road, c5_prediction):
 def begin_turns(road, arrangement: str, n_turns: int) -> None:
     """Ask for several genes, and stop on the way."""
     genes = road.panels.genes
-    genes.picked.genes = road.maps.prediction.genes[:3]
+    genes.settings.picked = road.maps.prediction.genes[:3]
     genes.choose_arrangement(arrangement)
     for _ in range(n_turns):
         one_turn()

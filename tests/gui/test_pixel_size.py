@@ -45,9 +45,9 @@ def mm2(road) -> float:
 
 def listed(road) -> list[tuple[str, bool]]:
     """Rows of the list of predictions: first column, whether it is the one on screen."""
-    tree = road.panels.model.predictions.tree
-    items = [tree.topLevelItem(row) for row in range(tree.topLevelItemCount())]
-    return [(item.text(0), item is tree.currentItem()) for item in items]
+    table, view = road.panels.model.predictions.table, road.panels.model.predictions.view
+    rows = [table.index(row, 0) for row in range(table.rowCount())]
+    return [(row.data(), row == view.currentIndex()) for row in rows]
 
 
 def test_regions_stay_on_the_picture_and_change_their_area(crop_road):
@@ -79,7 +79,7 @@ def test_maps_made_with_another_pixel_size_go_and_say_so(crop_road, notification
     crop_road.ask_little()
     crop_road.run()
     assert crop_road.panels.slide.change_button.isEnabled()
-    path = coordinator.maps.current().maps.prediction.path
+    path = coordinator.maps.current().prediction.path
     coordinator.slides.set_pixel_size(TRUE_UM)
     assert coordinator.maps.current() is None
     assert not any(
@@ -94,11 +94,11 @@ def test_maps_made_with_another_pixel_size_go_and_say_so(crop_road, notification
     assert any("was made at 0.345 µm per pixel" in text for text in notifications)
     assert coordinator.maps.current() is None
     crop_road.run()
-    assert coordinator.maps.current().maps.prediction.path != path
+    assert coordinator.maps.current().prediction.path != path
     assert [text for text, is_shown in listed(crop_road) if is_shown] == ["her2st-breast"]
     coordinator.slides.set_pixel_size(WRONG_UM)
     coordinator.predictions.choose(path)
-    assert coordinator.maps.current().maps.prediction.path == path
+    assert coordinator.maps.current().prediction.path == path
     assert [text for text, is_shown in listed(crop_road) if is_shown] == ["her2st-breast"]
     assert coordinator.predictions.paths(coordinator.slide) == [path]
 
@@ -119,7 +119,7 @@ def test_both_roads_note_the_same_check(crop_road, slides_folder, tmp_path):
     coordinator = crop_road.dock.coordinator
     crop_road.ask_little()
     crop_road.run()
-    from_dock = coordinator.maps.current().maps.prediction.provenance["scale_check"]
+    from_dock = coordinator.maps.current().prediction.provenance["scale_check"]
     assert from_dock == known_check(coordinator.slide).as_json()
     assert "factor of 2" in from_dock["warning"]
     out = tmp_path / "p.zarr"

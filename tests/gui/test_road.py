@@ -45,7 +45,7 @@ def test_from_sample_to_export(road, tmp_path, monkeypatch, notifications):
 
     # the expression of the chosen gene lies where its spot lies, and the layers say that it is predicted
     gene = road.panels.genes.gene()
-    layer = maps.layer("mean")
+    layer = road.layer("mean")
     assert layer.name == f"{gene} predicted, {maps.prediction.unit}"
     assert layer.colorbar.visible
     where = centre_of_first_spot_um(maps)
@@ -55,17 +55,17 @@ def test_from_sample_to_export(road, tmp_path, monkeypatch, notifications):
     wanted = next(g for g in maps.prediction.genes if g != gene)
     road.panels.genes.search.setText(wanted.lower())
     assert road.panels.genes.choose(wanted)
-    assert maps.layer("mean") is layer
+    assert road.layer("mean") is layer
     assert layer.name.startswith(wanted)
     assert layer.get_value(where, world=True) == maps.prediction.values(wanted)[0]
 
     # uncertainty instead of expression
     road.panels.genes.views.button(1).click()
     road.wait(road.dock.coordinator.maps.turns.is_settled)
-    assert maps.layer("sd") in road.viewer.layers
-    assert maps.layer("sd").visible
+    assert road.layer("sd") in road.viewer.layers
+    assert road.layer("sd").visible
     assert layer not in road.viewer.layers
-    assert maps.layer("sd").get_value(where, world=True) == maps.prediction.values(wanted, "sd")[0]
+    assert road.layer("sd").get_value(where, world=True) == maps.prediction.values(wanted, "sd")[0]
 
     # export, and read again
     target = tmp_path / "C5.h5ad"
@@ -137,7 +137,7 @@ def test_cancelling_keeps_what_is_done_on_disk_and_on_screen(road):
     assert all(name.startswith("tissue") for name in on_disk.region_names)
     gene = road.panels.genes.gene()
     assert np.isfinite(on_disk.values(gene)).sum() == n_done
-    assert np.isfinite(road.maps.layer("mean").data).sum() == n_done
+    assert np.isfinite(road.layer("mean").data).sum() == n_done
 
     # running again goes on from there
     road.panels.model.run_button.click()
@@ -168,8 +168,8 @@ def test_results_belong_to_the_slide_that_was_active_at_the_start(model_road, cr
         [x for x in layers if x in (first, second)].index(first)
     )
     assert road.maps.prediction.provenance["slide_fingerprint"] == slide.fingerprint
-    assert road.maps.layer("mean").visible
-    assert_allclose(road.maps.layer("mean").scale, (200, 200))
+    assert road.layer("mean").visible
+    assert_allclose(road.layer("mean").scale, (200, 200))
 
 
 @pytest.mark.slow

@@ -14,7 +14,6 @@ from napari_stem.errors import StemError
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.table import write_table
 from napari_stem.geometry import PointPx
-from napari_stem.layers import ColourRange
 from napari_stem.model import find_model
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
@@ -25,13 +24,21 @@ from napari_stem.spatial_analysis.store import sidecar_path, write_domains
 from napari_stem.widgets.common.dropping import kind_of
 from napari_stem.widgets.common.keys import GROUPS, sections
 from napari_stem.widgets.common.memory import recall
-from napari_stem.widgets.genes.map_look_box import MapLook
 from napari_stem.widgets.session import Session, SlideEntry, read_session, write_session
+from napari_stem.widgets.state import DisplaySettings
 
 pytestmark = pytest.mark.gui
 
 TUMOUR = [PointPx(4200, 3400), PointPx(5000, 3400), PointPx(5000, 4200), PointPx(4200, 4200)]
 COUNTS = sample_path().parents[1] / "st" / "C5.h5ad"
+LOOK = {
+    "range_kind": "fixed",
+    "range_low": 0.5,
+    "range_high": 2.5,
+    "colormap": "cividis",
+    "spot_shape": "circle",
+    "opacity_percent": 40,
+}
 REGION = {
     "type": "Polygon",
     "coordinates": [[[4400, 3400], [5400, 3400], [5400, 4400], [4400, 3400]]],
@@ -132,10 +139,10 @@ def test_a_session_brings_everything_back(qtbot, model_road, tmp_path, crop, cop
     model_road.draw(TUMOUR)
     model_road.drop(copy, COUNTS)
     coordinator, panels = model_road.dock.coordinator, model_road.panels
-    model_road.wait(lambda: coordinator.measured.beside() is not None)
+    model_road.wait(lambda: coordinator.measured.match() is not None)
     gene = model_road.maps.prediction.genes[7]
     assert panels.genes.choose(gene)
-    panels.genes.look.show_look(MapLook(ColourRange("fixed", 0.5, 2.5), "cividis", "circle", 40))
+    panels.genes.settings.restore(LOOK)
     panels.uncertainty.choose_expression("sample")
     model_road.wait(lambda: panels.uncertainty.sample.maximum() == 6)
     panels.uncertainty.sample.setValue(4)
@@ -159,14 +166,13 @@ def test_a_session_brings_everything_back(qtbot, model_road, tmp_path, crop, cop
     with qtbot.waitSignal(dock.coordinator.sessions.restored, timeout=120_000):
         dock.coordinator.dropped.open([path])
     qtbot.waitUntil(dock.coordinator.analysis.is_shown, timeout=60_000)
-    qtbot.waitUntil(lambda: dock.coordinator.measured.beside() is not None, timeout=60_000)
+    qtbot.waitUntil(lambda: dock.coordinator.measured.match() is not None, timeout=60_000)
     found = dock.coordinator.sessions.session()
     assert found == expected
-    assert found.view["instead"] == "domains"
-    assert found.view["uncertainty"]["sample"] == 3
-    maps = dock.coordinator.maps.maps()
-    assert maps.prediction.path == copy
-    assert maps.layer("mean").colormap.name == "cividis"
+    assert found.view["view"] == "domains"
+    assert found.view["sample"] == 3
+    assert dock.coordinator.maps.current().prediction.path == copy
+    assert dock.panels.genes.settings.look() == LOOK
     assert dock.panels.genes.gene() == gene
     assert dock.coordinator.analysis.layer().visible
     assert dock.coordinator.analysis.domains().names == domains.names
@@ -182,25 +188,25 @@ def test_genes_side_by_side_and_measured_values_come_back(qtbot, model_road, tmp
     model_road.open(sample_path())
     model_road.drop(COUNTS, copy)  # in whatever order
     coordinator, panels = model_road.dock.coordinator, model_road.panels
-    model_road.wait(lambda: coordinator.measured.beside() is not None)
+    model_road.wait(lambda: coordinator.measured.match() is not None)
     panels.measured.choose_view("measured")
     before = coordinator.sessions.session()
     dock = another_dock(qtbot)
     with qtbot.waitSignal(dock.coordinator.sessions.restored, timeout=60_000):
         dock.coordinator.sessions.restore(before)
     qtbot.waitUntil(lambda: dock.panels.measured.shown() == "measured", timeout=60_000)
-    assert dock.coordinator.measured.layer().layer.visible
+    qtbot.waitUntil(lambda: dock.coordinator.measured.map.layer.visible, timeout=60_000)
     assert dock.coordinator.sessions.session() == before
 
     panels.measured.choose_view("predicted")
-    picked = coordinator.maps.maps().prediction.genes[3:5]
-    panels.genes.picked.genes = picked
+    picked = coordinator.maps.current().prediction.genes[3:5]
+    panels.genes.settings.picked = picked
     panels.genes.choose_arrangement("mix")
     view = dict(coordinator.sessions.session().view)
     view["picked"] = [*picked, "NO-SUCH-GENE"]
-    dock.coordinator.sessions._view.restore(view)
-    assert dock.panels.genes.picked.genes == picked
-    assert len(dock.coordinator.maps.together.mixed.maps) == 2
+    dock.coordinator.sessions.restore_view(view)
+    assert dock.panels.genes.settings.picked == picked
+    assert len(dock.coordinator.maps.mixed.maps) == 2
     dock.shut_down()
 
 
@@ -210,21 +216,21 @@ def test_a_score_comes_back_with_its_list(qtbot, model_road, tmp_path, copy):
     model_road.drop(copy)
     coordinator, genes = model_road.dock.coordinator, model_road.panels.genes
     model_road.wait(lambda: coordinator.maps.current() is not None)
-    chosen = coordinator.maps.maps().prediction.genes[2:6]
+    chosen = coordinator.maps.current().prediction.genes[2:6]
     genes.sets.add_list("my markers", (*chosen, "NOSUCHGENE"))
     genes.choose_arrangement("score")
     title = "Score of my markers, 4 of 5 genes, predicted, mean z-score"
-    model_road.wait(lambda: coordinator.maps.maps().layer("mean").name == title)
+    model_road.wait(lambda: coordinator.maps.layer("mean").name == title)
     before = coordinator.sessions.session()
     write_session(before, tmp_path / "s.json")
     dock = another_dock(qtbot)
     with qtbot.waitSignal(dock.coordinator.sessions.restored, timeout=60_000):
         dock.coordinator.dropped.open([tmp_path / "s.json"])
-    maps = dock.coordinator.maps.maps()
+    maps = dock.coordinator.maps
     qtbot.waitUntil(lambda: maps.layer("mean").name == title, timeout=60_000)
     assert dock.panels.genes.arrangement() == "score"
     assert dock.coordinator.sessions.session() == before
-    shown, again = (m.layer("mean").data for m in (coordinator.maps.maps(), maps))
+    shown, again = (m.layer("mean").data for m in (coordinator.maps, maps))
     assert again == pytest.approx(shown, nan_ok=True)
     dock.shut_down()
 
@@ -235,18 +241,18 @@ def test_genes_that_are_not_listed_at_the_moment_come_back_too(model_road, copy,
     model_road.drop(copy)
     coordinator, genes = model_road.dock.coordinator, model_road.panels.genes
     model_road.wait(lambda: coordinator.maps.current() is not None)
-    predicted = coordinator.maps.maps().prediction.genes
+    predicted = coordinator.maps.current().prediction.genes
     genes.choose(predicted[7])
     genes.sets.add_list("others", predicted[:3])
     assert genes.table.row_of(predicted[7]) is None
     genes.choose_arrangement("beside")
-    genes.picked.genes = predicted[5:8]
+    genes.settings.picked = predicted[5:8]
     before = coordinator.sessions.session()
     genes.choose(predicted[1])
     with model_road.qtbot.waitSignal(coordinator.sessions.restored, timeout=60_000):
         coordinator.sessions.restore(before)
     assert genes.gene() == predicted[7]
-    assert genes.picked.genes == predicted[5:8]
+    assert genes.settings.picked == predicted[5:8]
     assert coordinator.sessions.session() == before
     assert notifications == []
 
@@ -261,21 +267,21 @@ def test_several_genes_come_back_in_the_window_as_they_were_seen(
     coordinator, genes = road.dock.coordinator, road.panels.genes
     road.wait(lambda: coordinator.maps.current() is not None)
     turns, camera = coordinator.maps.turns, road.viewer.scene.camera
-    genes.picked.genes = coordinator.maps.maps().prediction.genes[:n_genes]
+    genes.settings.picked = coordinator.maps.current().prediction.genes[:n_genes]
     genes.choose_arrangement(arrangement)
     road.wait(turns.is_settled)
     camera.zoom *= 2
     camera.center = (0, 3000, 2500)
     before = coordinator.sessions.session()
     genes.choose_arrangement("one")
-    genes.picked.genes = genes.picked.genes[:1]
+    genes.settings.picked = genes.settings.picked[:1]
     road.wait(turns.is_settled)
     camera.zoom /= 5
     with qtbot.waitSignal(coordinator.sessions.restored, timeout=60_000):
         coordinator.sessions.restore(before)
     road.wait(turns.is_settled)
     assert coordinator.sessions.session() == before
-    assert coordinator.maps.together.arrangement() == arrangement
+    assert genes.arrangement() == arrangement
     shown = sum(one.visible and "predicted" in one.name for one in road.viewer.layers)
     assert shown == n_genes
 
@@ -293,7 +299,7 @@ def test_what_is_missing_is_said_and_the_rest_is_opened(model_road, tmp_path, no
         gene="NO-SUCH-GENE",
     )
     coordinator = model_road.dock.coordinator
-    session = Session((gone, there), slide.fingerprint, {"instead": "domains"})
+    session = Session((gone, there), slide.fingerprint, {"view": "domains"})
     with model_road.qtbot.waitSignal(coordinator.sessions.restored, timeout=60_000):
         coordinator.sessions.restore(session)
     assert len(coordinator.slides.slides()) == 1
@@ -314,17 +320,17 @@ def test_a_slide_that_changed_is_opened_without_what_lay_on_it(model_road, notif
 @pytest.mark.parametrize(
     "view",
     [
-        {"camera": 3, "look": [], "uncertainty": {"share": "x", "sample": True}, "picked": 1},
-        {"camera": {"center": [0], "zoom": -1}, "look": {"colormap": "pink", "range_kind": "all"}},
-        {"shown": "x", "instead": 7, "arrangement": "score", "uncertainty": {"unknown": 1}},
-        {"listed": {"kind": "set:gone", "genes": 3}, "arrangement": "score"},
-        {"listed": {"kind": "paste"}},
-        {"listed": {"kind": "list:gone", "genes": []}},
+        {"camera_center": 3, "colormap": [], "share": "x", "sample": True, "picked": 1},
+        {"camera_center": [0], "camera_zoom": -1, "colormap": "pink", "range_low": float("inf")},
+        {"view": 7, "arrangement": "score", "expression": "x", "unknown": 1},
+        {"listed": "set:gone", "own_list": 3, "arrangement": "score"},
+        {"listed": "paste"},
+        {"listed": "list:gone", "own_list": []},
     ],
 )
 def test_a_view_edited_by_hand_does_no_harm(model_road, view):
     before = model_road.dock.coordinator.sessions.session().view
-    model_road.dock.coordinator.sessions._view.restore(view)
+    model_road.dock.coordinator.sessions.restore_view(view)
     assert model_road.dock.coordinator.sessions.session().view == before
 
 
@@ -363,7 +369,7 @@ def test_all_that_belongs_together_can_be_dropped_at_once(model_road, tmp_path, 
     regions = tmp_path / "r.geojson"
     regions.write_text(json.dumps(REGION))
     model_road.drop(COUNTS, c5_prediction, regions, sample_path())
-    model_road.wait(lambda: coordinator.measured.beside() is not None)
+    model_road.wait(lambda: coordinator.measured.match() is not None)
     assert model_road.maps.prediction.path == c5_prediction
     assert len(coordinator.regions.drawn()) == 1
     model = shutil.copytree(find_model("her2st-breast"), tmp_path / "mine")
@@ -381,7 +387,7 @@ def test_measured_counts_wait_for_a_slide_and_a_prediction(model_road, c5_predic
     model_road.wait(lambda: control.path_of(model_road.dock.coordinator.slide) == COUNTS)
     assert "once there is one" in model_road.panels.measured.message.text()
     model_road.drop(c5_prediction)
-    model_road.wait(lambda: control.beside() is not None)
+    model_road.wait(lambda: control.match() is not None)
     assert model_road.dock.parts["Measured data"].hint() == COUNTS.name
 
 
@@ -432,23 +438,27 @@ def test_of_several_tables_one_is_read_at_a_time_and_the_last_counts(
 
 def test_the_look_of_maps_is_remembered(model_road, qtbot):
     looks = (
-        MapLook(ColourRange("fixed", 0.5, 2.5), "cividis", "circle", 40),
-        MapLook(ColourRange("percentile", 5, 95), "magma", "square", 55),
-        MapLook(ColourRange("all"), "viridis", "square", 70),
+        LOOK,
+        {"range_kind": "percentile", "range_low": 5.0, "range_high": 95.0, "colormap": "magma"},
+        {"range_kind": "all", "colormap": "viridis", "spot_shape": "square"},
     )
     for look in looks:
-        model_road.panels.genes.look.show_look(look)
+        settings = model_road.panels.genes.settings
+        settings.restore(look)
         model_road.dock._remember()
         dock = another_dock(qtbot)
-        assert dock.panels.genes.look.look() == look
-        assert MapLook.of_names(vars(recall())) == look
+        again = dock.panels.genes.settings.look()
+        assert again == settings.look()
+        assert again | look == again
+        assert {name: vars(recall())[name] for name in again} == again
         dock.shut_down()
 
 
 def test_a_settings_file_edited_by_hand_gives_the_usual_look():
-    assert MapLook.of_names({}) == MapLook()
+    settings = DisplaySettings()
     odd = {"range_kind": "x", "colormap": 3, "spot_shape": None, "opacity_percent": "much"}
-    assert MapLook.of_names(odd) == MapLook()
+    settings.restore(odd)
+    assert settings.dump() == DisplaySettings().dump()
 
 
 def test_every_key_is_listed(model_road):

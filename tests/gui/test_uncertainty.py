@@ -16,7 +16,7 @@ from napari_stem.layers.uncertainty import (
     probability_over,
 )
 from napari_stem.sample_data import sample_path
-from napari_stem.widgets.views.uncertainty_panel import FADED, MEAN, PROBABLE, SAMPLE, SD, WIDTH
+from napari_stem.widgets.state import FADED, MEAN, PROBABLE, SAMPLE, SD, WIDTH
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
@@ -39,17 +39,17 @@ def predicted(model_road):
 
 def wanted(road, kind: str):
     """Choose how expression is shown; returns the layers once they follow."""
-    layers = road.dock.coordinator.uncertainty.layers()
+    layers = road.dock.coordinator.uncertainty.layers
     panel = road.panels.uncertainty
     (panel.choose_uncertainty if kind in {SD, WIDTH} else panel.choose_expression)(kind)
-    plain = road.maps.layer("mean"), road.maps.layer("sd")
+    plain = road.layer("mean"), road.layer("sd")
     road.wait(lambda: not any(layer.visible for layer in plain))
     return layers
 
 
 def on_spots(road, raster: np.ndarray) -> np.ndarray:
     """Values of the spots, in their order, out of a map."""
-    spot_at = road.maps.grid.spot_at
+    spot_at = road.maps.grid().spot_at
     found = np.empty((len(road.maps.prediction.spots), *raster.shape[2:]), raster.dtype)
     found[spot_at[spot_at >= 0]] = raster[spot_at >= 0]
     return found
@@ -143,7 +143,7 @@ def test_samples_are_flipped_through(predicted):
 
 
 def test_a_sample_has_the_colours_of_the_mean(predicted):
-    before = predicted.maps.layer("mean").contrast_limits
+    before = predicted.layer("mean").contrast_limits
     layers = wanted(predicted, SAMPLE)
     assert_allclose(layers.map.layer.contrast_limits, before)
 
@@ -155,7 +155,7 @@ def test_samples_follow_the_gene_and_go_when_the_mean_is_asked_for(predicted):
     predicted.wait(lambda: layers.map.layer.name.startswith(other))
     assert_allclose(on_spots(predicted, layers.map.layer.data), draws_of(predicted, other)[:, 0])
     panel.choose_expression(MEAN)
-    predicted.wait(lambda: predicted.maps.layer("mean").visible)
+    predicted.wait(lambda: predicted.layer("mean").visible)
     assert not layers.map.layer.visible
     assert panel.message.isHidden()
 
@@ -167,9 +167,9 @@ def test_the_width_of_the_interval_takes_the_place_of_the_standard_deviation(pre
     predicted.wait(lambda: layers.map is not None and layers.map.layer.visible)
     assert_allclose(on_spots(predicted, layers.map.layer.data), width)
     assert "width of 90% interval" in layers.map.layer.name
-    assert predicted.panels.genes.shown() == "sd"
+    assert predicted.panels.genes.settings.view == "sd"
     predicted.panels.uncertainty.choose_uncertainty(SD)
-    assert predicted.maps.layer("sd").visible
+    assert predicted.layer("sd").visible
     assert not layers.map.layer.visible
 
 
@@ -178,8 +178,8 @@ def test_spots_unlike_the_training_tissue_are_outlined(predicted):
     unlike = np.array([1, 4])
     prediction.ood[:] = False
     prediction.ood[unlike] = True
-    predicted.panels.genes.wish_changed.emit()
-    layers = predicted.dock.coordinator.uncertainty.layers()
+    predicted.dock.coordinator.maps.draw()
+    layers = predicted.dock.coordinator.uncertainty.layers
     mpp = predicted.dock.coordinator.slide.mpp
     spots = prediction.spots.take(unlike)
     expected = np.column_stack([spots.y_px * mpp.y_um, spots.x_px * mpp.x_um])
@@ -193,7 +193,7 @@ def test_spots_unlike_the_training_tissue_are_outlined(predicted):
     kept = layers.outlines
     panel.outline_box.setChecked(True)
     prediction.ood[7] = True
-    predicted.panels.genes.wish_changed.emit()
+    predicted.dock.coordinator.maps.draw()
     assert layers.outlines is kept  # layers are used again
     assert kept.visible
     assert len(kept.data) == 3
@@ -207,13 +207,13 @@ def test_a_prediction_without_samples_says_so(predicted, monkeypatch):
     panel = predicted.panels.uncertainty
     panel.choose_expression(SAMPLE)
     assert "were not kept" in panel.message.text()
-    assert predicted.maps.layer("mean").visible
+    assert predicted.layer("mean").visible
 
 
 def test_several_genes_at_once_are_shown_plainly(predicted):
     wanted(predicted, FADED)
     predicted.panels.genes.choose_arrangement("mix")
-    layers = predicted.dock.coordinator.uncertainty.layers()
+    layers = predicted.dock.coordinator.uncertainty.layers
     assert not layers.faded.visible
     assert "one gene at a time" in predicted.panels.uncertainty.message.text()
 
@@ -239,8 +239,8 @@ def test_keys_and_layers_in_the_real_window(road, qtbot):
     road.wait(road.dock.coordinator.maps.turns.is_settled)
     listed = list(road.viewer.layers)
     assert listed[-2] is layers.map.layer  # above the slide, below the outlines of regions
-    assert road.maps.layer("mean") not in listed
-    shortcut = road.panels.uncertainty._shortcuts[0]
+    assert road.layer("mean") not in listed
+    shortcut = road.panels.uncertainty.shortcuts[0]
     shortcut.activated.emit()  # Xvfb gives no window the keyboard
     assert f"sample 2 of {N_DRAWS}" in layers.map.layer.name
     assert shortcut.key().toString() == "."

@@ -18,17 +18,16 @@ from napari_stem.widgets.genes.map_display import MapDisplay
 from napari_stem.widgets.model.model_control import ModelControl, RunControl
 from napari_stem.widgets.model.prediction_control import PredictionControl
 from napari_stem.widgets.regions.region_panel import RegionControl
-from napari_stem.widgets.session_control import SessionControl
-from napari_stem.widgets.session_view import SessionView
+from napari_stem.widgets.session import SessionControl, SessionParts
 from napari_stem.widgets.slide.adopting import Adopting
 from napari_stem.widgets.slide.scale_control import ScaleControl
 from napari_stem.widgets.slide.slide_control import SlideControl
-from napari_stem.widgets.views.analysis_control import AnalysisControl
-from napari_stem.widgets.views.compare_control import CompareControl
-from napari_stem.widgets.views.export_control import Exportable, ExportControl
-from napari_stem.widgets.views.inspect_control import InspectControl
-from napari_stem.widgets.views.measured_control import MeasuredControl
-from napari_stem.widgets.views.uncertainty_control import UncertaintyControl
+from napari_stem.widgets.views.analysis import AnalysisControl
+from napari_stem.widgets.views.compare import CompareControl
+from napari_stem.widgets.views.export import ExportControl
+from napari_stem.widgets.views.inspect import InspectControl
+from napari_stem.widgets.views.measured import MeasuredControl
+from napari_stem.widgets.views.uncertainty import UncertaintyControl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,9 +57,7 @@ class Coordinator(QObject):
         self._is_click_waiting = False
         self._counted = (0, 0, 0.0)  # regions, spots, mm2
         self.slides = SlideControl(viewer, self._jobs, panels.slide)
-        self.maps = MapDisplay(
-            viewer, self._jobs, panels.genes, panels.inspect, panels.export, parent=self
-        )
+        self.maps = MapDisplay(viewer, self._jobs, panels.genes, parent=self)
         self.slides.activated.connect(self.maps.activate)
         self.regions = RegionControl(
             viewer, self._jobs, panels.region, self.slides, panels.model.pitch.value
@@ -71,34 +68,17 @@ class Coordinator(QObject):
         self.models = ModelControl(self._jobs, panels.model, self.slides, model_folders)
         self.scale = ScaleControl(self._jobs, panels.model.scale_warning, self.slides)
         self.runs = RunControl(self._jobs, panels.model, self.maps, self.predictions)
-        self.exports = ExportControl(self._jobs, panels.export, self._exportable, parent=self)
-        self._add_looking(viewer)
+        self.exports = ExportControl(self._jobs, panels.export, self.maps, self._drawn, parent=self)
+        self._add_looking()
         self._add_files(viewer)
         self._connect()
         self.slides.adopt()
 
     def _add_files(self, viewer: Viewer) -> None:
         """Make what opens files of any kind, and sessions, which name several."""
-        panels, jobs = self._panels, self._jobs
-        view = SessionView(
-            viewer,
-            panels.genes,
-            panels.uncertainty,
-            panels.measured,
-            self.measured,
-            self.analysis,
-            self.maps.turns,
-        )
-        self.sessions = SessionControl(
-            jobs,
-            self.slides,
-            self.regions,
-            self.predictions,
-            panels.genes,
-            self.measured,
-            view,
-            parent=self,
-        )
+        jobs = self._jobs
+        opened = SessionParts(self.slides, self.regions, self.predictions, self.maps, self.measured)
+        self.sessions = SessionControl(jobs, opened, parent=self)
         self.adopting = Adopting(self.slides, self.regions, self.predictions, self.measured)
         openers: dict[Kind, Callable[[Path], None]] = {
             "slide": lambda path: self.slides.open(str(path)),
@@ -119,27 +99,21 @@ class Coordinator(QObject):
         else:
             load(str(path))
 
-    def _add_looking(self, viewer: Viewer) -> None:
+    def _add_looking(self) -> None:
         """Make what looks closely at a prediction that is on the map."""
         panels, jobs, maps = self._panels, self._jobs, self.maps
-        self.uncertainty = UncertaintyControl(
-            jobs, panels.uncertainty, panels.genes, maps, parent=self
-        )
+        self.uncertainty = UncertaintyControl(jobs, panels.uncertainty, maps, parent=self)
         self.inspector = InspectControl(
-            viewer, jobs, panels.inspect, panels.genes, maps, self.uncertainty.samples, parent=self
+            jobs, panels.inspect, maps, self.uncertainty.samples, parent=self
         )
         self.measured = MeasuredControl(
-            jobs, panels.measured, panels.genes, maps, lambda: self.slide, parent=self
+            jobs, panels.measured, maps, lambda: self.slide, parent=self
         )
         self.measured.changed.connect(self._tell_hints)
-        self.analysis = AnalysisControl(jobs, panels.analysis, panels.genes, maps, parent=self)
-        panels.measured.predict_requested.connect(self._run_measured)
-        self.comparing = CompareControl(
-            jobs, panels.compare, panels.genes, maps, self._drawn, parent=self
-        )
+        self.analysis = AnalysisControl(jobs, panels.analysis, maps, parent=self)
+        panels.measured.predict_button.clicked.connect(self._run_measured)
+        self.comparing = CompareControl(jobs, panels.compare, maps, self._drawn, parent=self)
         self.regions.counted.connect(self.comparing.refresh)
-        for teller in (self.comparing, self.measured, self.analysis):
-            teller.told.connect(show_info)
 
     @property
     def slide(self) -> Slide | None:
@@ -151,7 +125,7 @@ class Coordinator(QObject):
         self.adopting.close()
         self.dropped.close()
         self.exports.cancel()
-        self.analysis.close()
+        self.analysis.cancel()
         self.measured.close()
         self.comparing.close()
         self.models.close()
@@ -174,15 +148,13 @@ class Coordinator(QObject):
         self.regions.neighbourhood_clicked.connect(self._run_clicked)
         self.models.changed.connect(self._tell_hints)
         self.models.about.changed.connect(self._on_about_changed)
-        for teller in (self.exports, self.sessions):
-            teller.told.connect(show_info)
         panels.model.models.chosen.connect(lambda _: self._tell_hints())
         panels.model.pitch.valueChanged.connect(lambda _: self.regions.count_soon())
         panels.model.run_button.clicked.connect(self.run)
         self.runs.ended.connect(self._on_run_ended)
         self.predictions.shown.connect(self._on_shown)
         self.predictions.put_away.connect(self._on_put_away)
-        panels.genes.gene_chosen.connect(lambda _: self._tell_hints())
+        self.maps.settings.changed.connect(self._on_display_changed)
 
     def _on_activated(self, slide: Slide | None) -> None:
         self._keep_pixel_size()
@@ -196,6 +168,10 @@ class Coordinator(QObject):
         if n_spots:
             self.road_went_on.emit("Model")
         self._tell_hints()
+
+    def _on_display_changed(self, names: frozenset[str]) -> None:
+        if "gene" in names:
+            self._tell_hints()
 
     def _on_about_changed(self) -> None:
         self.models.about.count_patches(self._drawn())
@@ -245,7 +221,7 @@ class Coordinator(QObject):
 
     def _run_measured(self) -> None:
         """Predict where was measured, so that both are of the same tissue."""
-        slide, found = self.slide, self.measured.beside()
+        slide, found = self.slide, self.measured.match()
         model = self._panels.model
         if model.missing:
             show_error(model.missing)
@@ -277,7 +253,7 @@ class Coordinator(QObject):
         layer, model = self.slides.layer, self._panels.model
         gene = self._panels.genes.gene()
         measured = self.measured.path_of(slide) if slide is not None else None
-        keeps_samples = shown is None or shown.maps.prediction.n_kept_draws > 0
+        keeps_samples = shown is None or shown.prediction.n_kept_draws > 0
         return RoadState(
             slide_name="" if layer is None else str(layer.name),
             has_pixel_size=slide is not None and slide.mpp is not None,
@@ -287,7 +263,7 @@ class Coordinator(QObject):
             model_name=model.choice.currentText() if model.model_name() else "",
             model_missing=model.missing,
             is_running=self.runs.is_running,
-            shown="" if shown is None else f"{gene} of {len(shown.maps.prediction.genes):,} genes",
+            shown="" if shown is None else f"{gene} of {len(shown.prediction.genes):,} genes",
             keeps_samples=keeps_samples,
             measured="" if measured is None else measured.name,
         )
@@ -303,10 +279,3 @@ class Coordinator(QObject):
 
     def _drawn(self) -> tuple[Region, ...]:
         return tuple(each.region for each in self.regions.drawn())
-
-    def _exportable(self) -> Exportable | None:
-        slide, shown = self.slide, self.maps.current()
-        if slide is None or shown is None:
-            return None
-        regions = self._drawn()
-        return Exportable(shown.maps.prediction, slide, regions, shown.gene)

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 from napari_stem.widgets.common.memory import Remembered
 from napari_stem.widgets.genes.genes_panel import GenesPanel
-from napari_stem.widgets.genes.map_look_box import MapLook
 from napari_stem.widgets.model.model_panel import ModelPanel
 from napari_stem.widgets.regions.region_panel import RegionPanel
 from napari_stem.widgets.slide.slide_panel import SlidePanel
 from napari_stem.widgets.slide.tissue_box import remembered_settings
+from napari_stem.widgets.state import DisplaySettings
 from napari_stem.widgets.views.analysis_panel import AnalysisPanel
-from napari_stem.widgets.views.compare_panel import ComparePanel
-from napari_stem.widgets.views.export_panel import ExportPanel
-from napari_stem.widgets.views.inspect_panel import InspectPanel
-from napari_stem.widgets.views.measured_panel import MeasuredPanel
-from napari_stem.widgets.views.uncertainty_panel import UncertaintyPanel
+from napari_stem.widgets.views.compare import ComparePanel
+from napari_stem.widgets.views.export import ExportPanel
+from napari_stem.widgets.views.inspect import InspectPanel
+from napari_stem.widgets.views.measured import MeasuredPanel
+from napari_stem.widgets.views.uncertainty import UncertaintyPanel
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
@@ -41,7 +41,9 @@ class Panels:
     @classmethod
     def new(cls, remembered: Remembered) -> Panels:
         """Panels as the user left them."""
-        panels = cls(
+        settings = DisplaySettings()
+        settings.restore(vars(remembered))
+        return cls(
             slide=SlidePanel(remembered.folder),
             region=RegionPanel(
                 remembered.region_folder,
@@ -49,16 +51,14 @@ class Panels:
                 remembered_settings(remembered.tissue_sensitivity, remembered.tissue_min_area_mm2),
             ),
             model=ModelPanel(remembered),
-            genes=GenesPanel(),
-            uncertainty=UncertaintyPanel(),
+            genes=GenesPanel(settings),
+            uncertainty=UncertaintyPanel(settings),
             inspect=InspectPanel(),
             compare=ComparePanel(),
-            measured=MeasuredPanel(remembered.folder),
-            analysis=AnalysisPanel(remembered.export_folder),
+            measured=MeasuredPanel(settings, remembered.folder),
+            analysis=AnalysisPanel(settings, remembered.export_folder),
             export=ExportPanel(remembered.export_folder),
         )
-        panels.genes.look.show_look(MapLook.of_names(vars(remembered)))
-        return panels
 
     def titled(self) -> dict[str, QWidget]:
         """Panels by the titles that users read, in the order of the road."""
@@ -77,7 +77,7 @@ class Panels:
 
     def choices(self) -> Remembered:
         """Return what to remember of them."""
-        settings, look = self.model.settings(), self.genes.look.look()
+        settings = self.model.settings()
         return Remembered(
             folder=self.slide.folder,
             export_folder=self.export.folder,
@@ -86,7 +86,7 @@ class Panels:
             n_steps=settings.n_steps,
             seed=settings.seed,
             device=self.model.device.currentText(),
-            **look.as_names(),
+            **self.genes.settings.look(),
             region_folder=self.region.folder,
             n_click_spots=self.region.click_size.value(),
             tissue_sensitivity=self.region.tissue.settings().sensitivity,

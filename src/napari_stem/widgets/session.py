@@ -11,13 +11,30 @@ import json
 import os
 import uuid
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_info
+from qtpy.QtCore import QObject, Signal
 
 from napari_stem.errors import OutputError, StemError
+from napari_stem.geometry import Mpp
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_stem.geometry import Region
+    from napari_stem.slide.base import Slide
+    from napari_stem.widgets.common.worker import Jobs
+    from napari_stem.widgets.genes.map_display import MapDisplay
+    from napari_stem.widgets.model.prediction_control import PredictionControl
+    from napari_stem.widgets.regions.region_panel import RegionControl
+    from napari_stem.widgets.slide.slide_control import SlideControl
+    from napari_stem.widgets.views.measured import MeasuredControl
 
 FORMAT = "napari-stem session"
-VERSION = 2
+VERSION = 3
 
 
 class SessionError(StemError):
@@ -67,12 +84,206 @@ class Session:
     active
         Fingerprint of the active one.
     view
-        How the active one was looked at, as `SessionView` tells it.
+        How the active one was looked at: `DisplaySettings.dump`, and the camera.
     """
 
     slides: tuple[SlideEntry, ...] = ()
     active: str = ""
     view: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SessionParts:
+    """What a session speaks of."""
+
+    slides: SlideControl
+    regions: RegionControl
+    predictions: PredictionControl
+    maps: MapDisplay
+    measured: MeasuredControl
+
+
+class SessionControl(QObject):
+    """Writes down what is open and how it is looked at, and opens it again: slides one after another.
+
+    Parameters
+    ----------
+    jobs
+        Where files are read and written.
+    parts
+        What is open.
+    """
+
+    restored = Signal()
+
+    def __init__(self, jobs: Jobs, parts: SessionParts, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._jobs, self._parts = jobs, parts
+        self._stated: set[str] = set()  # slides whose pixel size the user stated
+        self._session: Session | None = None
+        self._waiting: list[SlideEntry] = []
+        parts.slides.resized.connect(lambda slide: self._stated.add(slide.fingerprint))
+        parts.slides.opened.connect(self._on_opened)
+        parts.slides.not_opened.connect(self._on_not_opened)
+
+    def save(self, path: str) -> None:
+        """Write the session to a file."""
+        file = Path(path) if Path(path).suffix else Path(path).with_suffix(".json")
+        self._jobs.start(
+            write_session, self.session(), file, done=lambda _: show_info(f"Saved {file}")
+        )
+
+    def session(self) -> Session:
+        """Say what is open."""
+        slides = self._parts.slides
+        camera = self._parts.maps.turns.viewer.scene.camera
+        view = self._parts.maps.settings.dump() | {
+            "camera_center": [float(value) for value in camera.center][-2:],
+            "camera_zoom": float(camera.zoom),
+        }
+        return Session(
+            slides=tuple(self._entry(slide) for slide in slides.slides()),
+            active=slides.slide.fingerprint if slides.slide else "",
+            view=view,
+        )
+
+    def load(self, path: str) -> None:
+        """Open what a session file names, beside what is open already."""
+        self._jobs.start(read_session, Path(path), done=self.restore)
+
+    def restore(self, session: Session) -> None:
+        """Open a session's slides one after another."""
+        self._session, self._waiting = session, list(session.slides)
+        self._open_next()
+
+    def restore_view(self, saved: Mapping[str, Any]) -> None:
+        """Look at the active slide as then; what a file does not say, or says wrongly, stays as it is."""
+        self._parts.maps.settings.restore(saved)
+        # views side by side move the camera when they come
+        self._parts.maps.turns.afterwards(partial(self._restore_camera, saved))
+
+    def _restore_camera(self, saved: Mapping[str, Any]) -> None:
+        centre, zoom = saved.get("camera_center"), saved.get("camera_zoom")
+        if (
+            isinstance(centre, list)
+            and len(centre) == 2
+            and isinstance(zoom, int | float)
+            and zoom > 0
+        ):
+            camera = self._parts.maps.turns.viewer.scene.camera
+            camera.center = (0, *map(float, centre))
+            camera.zoom = float(zoom)
+
+    def _entry(self, slide: Slide) -> SlideEntry:
+        from napari_stem.spatial.region_files import as_geojson
+
+        parts = self._parts
+        layer = parts.slides.layer_of(slide)
+        regions: list[Region] = []
+        if layer is not None and slide.mpp is not None:
+            regions = [d.region for d in parts.regions.layers.drawn(slide, layer)]
+        mpp = slide.mpp if slide.fingerprint in self._stated else None
+        measured = parts.measured.path_of(slide)
+        return SlideEntry(
+            path=str(slide.path.resolve()),
+            fingerprint=slide.fingerprint,
+            name=layer.name if layer is not None else "",
+            mpp_um=None if mpp is None else (mpp.y_um, mpp.x_um),
+            regions=as_geojson(regions),
+            predictions=tuple(str(p) for p in parts.predictions.paths(slide)),
+            gene=parts.maps.gene_of(slide),
+            measured=str(measured.resolve()) if measured else "",
+        )
+
+    def _open_next(self) -> None:
+        if not self._waiting:
+            self._look_again()
+            return
+        entry = self._waiting[0]
+        already = [s for s in self._parts.slides.slides() if s.fingerprint == entry.fingerprint]
+        if already:
+            self._parts.slides.activate(already[0])
+            self._on_opened(already[0])
+            return
+        mpp = None if entry.mpp_um is None else Mpp(y_um=entry.mpp_um[0], x_um=entry.mpp_um[1])
+        self._parts.slides.open(entry.path, entry.name or None, mpp)
+
+    def _on_not_opened(self) -> None:
+        if self._waiting:  # the reason was told; the others can still be opened
+            self._waiting.pop(0)
+            self._open_next()
+
+    def _on_opened(self, slide: Slide) -> None:
+        if not self._waiting:
+            return
+        entry = self._waiting[0]
+        is_same = slide.fingerprint == entry.fingerprint
+        if not is_same and slide.path.resolve() != Path(entry.path).resolve():
+            return  # the user opened another one meanwhile
+        self._waiting.pop(0)
+        if not is_same:
+            self._jobs.failed.emit(
+                f"{slide.path.name} has changed since the session was saved: its regions, predictions and "
+                f"measured data are left out."
+            )
+            self._open_next()
+            return
+        if entry.mpp_um is not None:
+            self._stated.add(slide.fingerprint)
+        self._put_regions(slide, entry)
+        self._jobs.start(
+            _open_predictions,
+            [Path(path) for path in entry.predictions],
+            done=partial(self._put_predictions, slide, entry),
+            failed=self._open_next,
+        )
+
+    def _put_regions(self, slide: Slide, entry: SlideEntry) -> None:
+        from napari_stem.spatial.region_files import regions_of
+
+        layer = self._parts.slides.layer_of(slide)
+        if not entry.regions.get("features") or layer is None:
+            return
+        try:
+            self._parts.regions.add(slide, regions_of(entry.regions, "The session file"))
+        except StemError as error:  # a file edited by hand
+            self._jobs.failed.emit(str(error))
+
+    def _put_predictions(
+        self, slide: Slide, entry: SlideEntry, opened: tuple[list[Any], list[str]]
+    ) -> None:
+        predictions, missing = opened
+        for sentence in missing:
+            self._jobs.failed.emit(sentence)
+        for prediction, reliability in predictions:
+            self._parts.predictions.begin(slide, prediction, reliability)
+        if predictions and entry.gene and not self._parts.maps.choose_gene(slide, entry.gene):
+            self._jobs.failed.emit(f"{entry.gene} is not in the predictions that were found.")
+        if entry.measured and self._parts.measured.path_of(slide) is None:
+            self._parts.measured.load_for(slide, entry.measured)
+        self._open_next()
+
+    def _look_again(self) -> None:
+        session, self._session = self._session, None
+        if session is None:
+            return
+        active = [s for s in self._parts.slides.slides() if s.fingerprint == session.active]
+        if active:
+            self._parts.slides.activate(active[0])
+            self.restore_view(session.view)
+        self.restored.emit()
+
+
+def _open_predictions(paths: list[Path]) -> tuple[list[Any], list[str]]:
+    from napari_stem.widgets.model.prediction_control import open_prediction
+
+    opened, missing = [], []
+    for path in paths:
+        try:
+            opened.append(open_prediction(path))
+        except StemError as error:
+            missing.append(str(error))
+    return opened, missing
 
 
 def write_session(session: Session, path: Path) -> None:
@@ -83,16 +294,16 @@ def write_session(session: Session, path: Path) -> None:
     OutputError
         The place cannot be written.
     """
-    told = {
+    saved = {
         "format": FORMAT,
         "version": VERSION,
         "active": session.active,
         "view": session.view,
-        "slides": [_told(slide, path) for slide in session.slides],
+        "slides": [_entry_json(slide, path) for slide in session.slides],
     }
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
-        partial.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(saved, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
@@ -109,24 +320,24 @@ def read_session(path: Path) -> Session:
         It cannot be read, or is of another format or version.
     """
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        if told.get("format") != FORMAT or told.get("version") != VERSION:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        if saved.get("format") != FORMAT or saved.get("version") != VERSION:
             msg = f"{path} is no session of this version of napari-stem; save the session again."
             raise SessionError(msg)
-        slides = tuple(_slide(entry, path) for entry in told["slides"])
-        return Session(slides, str(told["active"]), dict(told["view"]))
+        slides = tuple(_entry_of(entry, path) for entry in saved["slides"])
+        return Session(slides, str(saved["active"]), dict(saved["view"]))
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         msg = f"{path} cannot be read as a session ({error}); choose another file."
         raise SessionError(msg) from error
 
 
-def _told(slide: SlideEntry, session_path: Path) -> dict[str, Any]:
+def _entry_json(slide: SlideEntry, session_path: Path) -> dict[str, Any]:
     """Entry as it is written, with every path also as seen from the session file."""
     paths = [slide.path, *slide.predictions, *([slide.measured] if slide.measured else [])]
     return {**vars(slide), "relative": {path: _relative(path, session_path) for path in paths}}
 
 
-def _slide(entry: dict[str, Any], session_path: Path) -> SlideEntry:
+def _entry_of(entry: dict[str, Any], session_path: Path) -> SlideEntry:
     mpp, beside = entry["mpp_um"], dict(entry["relative"])
 
     def found(stored: object) -> str:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QGuiApplication, QPalette
-from qtpy.QtWidgets import QHeaderView, QLabel, QTreeWidget, QTreeWidgetItem, QVBoxLayout, QWidget
+import pandas as pd
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QHeaderView, QLabel, QVBoxLayout, QWidget
 
 from napari_stem.widgets.common.parts import note
+from napari_stem.widgets.common.table import IS_GREY, TIP, Column, Role, Table, TableView
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 
     from napari_stem.geometry import Mpp
 
-TITLES = ("Model", "Spots", "Made")
+COLUMNS = (
+    Column("model", "Model", "Click a prediction to show it again"),
+    Column("spots", "Spots"),
+    Column("made", "Made"),
+)
 MAX_ROWS_SHOWN = 5
 OTHERS = "Grey: made with another pixel size than the slide has now ({}); not shown on it."
 
@@ -51,14 +56,16 @@ class Listed:
     details: str = ""
     mpp: Mpp | None = None
 
-    def texts(self) -> list[str]:
-        """Say what stands in the columns."""
-        spots = f"{self.n_spots:,}"
-        if self.n_done < self.n_spots:
-            spots = f"{self.n_done:,} of {spots}"
+    def spots(self) -> str:
+        """Say how many spots there are, and how many of them are predicted where not all are."""
+        done = f"{self.n_done:,} of " if self.n_done < self.n_spots else ""
+        return f"{done}{self.n_spots:,}"
+
+    def moment(self) -> str:
+        """Say when it was made."""
         moment = datetime.fromtimestamp(self.made).astimezone()
         is_today = moment.date() == datetime.now().astimezone().date()
-        return [self.model, spots, f"{moment:%H:%M}" if is_today else f"{moment:%d %b %Y}"]
+        return f"{moment:%H:%M}" if is_today else f"{moment:%d %b %Y}"
 
 
 class PredictionsList(QWidget):
@@ -68,22 +75,17 @@ class PredictionsList(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.tree = QTreeWidget()
-        self.tree.setHeaderLabels(TITLES)
-        self.tree.setRootIsDecorated(False)
-        self.tree.setToolTip("Click a prediction to show it again")
-        self.others = note("")
-        header = self.tree.header()
-        header.setStretchLastSection(False)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self.table = Table(COLUMNS)
+        self.view = TableView(self.table)
         for column in (1, 2):
-            header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+            self.view.header().setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+        self.others = note("")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 6, 0, 0)
         layout.addWidget(QLabel("Predictions of this slide"))
-        layout.addWidget(self.tree)
+        layout.addWidget(self.view)
         layout.addWidget(self.others)
-        self.tree.itemClicked.connect(self._choose)
+        self.view.clicked.connect(lambda index: self.chosen.emit(index.data(Role.UserRole)))
         self.show_predictions((), None)
 
     def show_predictions(
@@ -98,22 +100,31 @@ class PredictionsList(QWidget):
         mpp
             The slide's pixel size: those made with another one are greyed, and say so.
         """
-        self.tree.clear()
-        others = [each for each in listed if not is_same_size(each.mpp, mpp)]
-        for each in sorted(listed, key=lambda item: -item.made):
-            item = _item(each, is_other=each in others)
-            self.tree.addTopLevelItem(item)
-            if each.path == shown:
-                self.tree.setCurrentItem(item)
+        rows = sorted(listed, key=lambda each: -each.made)
+        is_other = [not is_same_size(each.mpp, mpp) for each in rows]
+        models, tips = [], []
+        for each, differs in zip(rows, is_other, strict=True):
+            made = um_per_pixel(each.mpp)
+            models.append(f"{each.model} (at {made})" if differs else each.model)
+            lost = f"; made at {made}, which the slide has no more" if differs else ""
+            tips.append(each.details + lost)
+        self.table.fill(
+            pd.DataFrame(
+                {
+                    "model": models,
+                    "spots": [each.spots() for each in rows],
+                    "made": [each.moment() for each in rows],
+                    TIP: tips,
+                    IS_GREY: is_other,
+                },
+                index=pd.Index([each.path for each in rows], dtype=object),
+            )
+        )
+        self.view.choose(shown)
         self.others.setText(OTHERS.format(um_per_pixel(mpp)))
-        self.others.setVisible(bool(others))
+        self.others.setVisible(any(is_other))
         self.setVisible(bool(listed))
-        row = self.tree.sizeHintForRow(0) if listed else 0
-        height = self.tree.header().sizeHint().height() + row * min(len(listed), MAX_ROWS_SHOWN)
-        self.tree.setFixedHeight(height + 2 * self.tree.frameWidth() + 4)
-
-    def _choose(self, item: QTreeWidgetItem) -> None:
-        self.chosen.emit(item.data(0, Qt.ItemDataRole.UserRole))
+        self.view.fit(MAX_ROWS_SHOWN)
 
 
 def is_same_size(one: Mpp | None, other: Mpp | None) -> bool:
@@ -126,20 +137,3 @@ def is_same_size(one: Mpp | None, other: Mpp | None) -> bool:
 def um_per_pixel(mpp: Mpp | None) -> str:
     """Say a pixel size."""
     return "an unknown pixel size" if mpp is None else f"{mpp.x_um:.3g} µm per pixel"
-
-
-def _item(each: Listed, *, is_other: bool) -> QTreeWidgetItem:
-    texts, details = each.texts(), each.details
-    if is_other:
-        texts[0] += f" (at {um_per_pixel(each.mpp)})"
-        details += f"; made at {um_per_pixel(each.mpp)}, which the slide has no more"
-    item = QTreeWidgetItem(texts)
-    item.setData(0, Qt.ItemDataRole.UserRole, each.path)
-    for column in range(len(TITLES)):
-        item.setToolTip(column, details)
-        if is_other:
-            grey = QGuiApplication.palette().color(
-                QPalette.ColorGroup.Disabled, QPalette.ColorRole.Text
-            )
-            item.setForeground(column, grey)
-    return item

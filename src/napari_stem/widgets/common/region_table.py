@@ -1,11 +1,12 @@
-"""The table of regions: a Qt item model, its editor for classes, its view."""
+"""The table of regions, the editor of their classes, and their view."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QPoint, Qt, Signal
+import pandas as pd
+from qtpy.QtCore import QModelIndex, QPoint, Qt, Signal
 from qtpy.QtGui import QColor, QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -19,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stem.spatial.region_files import CLASS_COLOURS
+from napari_stem.widgets.common.table import Column, Role, Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,18 +31,23 @@ if TYPE_CHECKING:
     from napari_stem.spatial.region_files import Colour
 
 NAME, CLASS, AREA, SPOTS = range(4)
-TITLES = ("Name", "Class", "mm²", "Spots")
-TIPS = (
-    "Double-click to rename",
-    "Double-click to choose a class, or type one of your own",
-    "Area in square millimetres",
-    "Spots that will be predicted in it",
-)
 NO_CLASS = "–"
+COLUMNS = (
+    Column("name", "Name", "Double-click to rename", is_editable=True),
+    Column(
+        "classification",
+        "Class",
+        "Double-click to choose a class, or type one of your own",
+        form=lambda name: name or NO_CLASS,
+        colour="hex_colour",
+        is_editable=True,
+        is_text=True,
+    ),
+    Column("area_mm2", "mm²", "Area in square millimetres", ".2f"),
+    Column("n_spots", "Spots", "Spots that will be predicted in it", ","),
+)
 MAX_ROWS_SHOWN = 7
 NUMBERS_WIDTH = 56
-Flag = Qt.ItemFlag
-Role = Qt.ItemDataRole
 
 
 @dataclass(frozen=True)
@@ -55,62 +62,22 @@ class RegionRow:
     n_spots: int
 
 
-class RegionTable(QAbstractTableModel):
+class RegionTable(Table):
     """Regions in the order of drawing; names and classes can be edited."""
 
     renamed = Signal(int, str)  # number of the region, new name
     classified = Signal(int, str)  # number of the region, new class
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(COLUMNS)
         self.rows: list[RegionRow] = []
 
     def set_rows(self, rows: Sequence[RegionRow]) -> None:
         """Show these regions."""
-        same = [row.number for row in rows] == [row.number for row in self.rows]
-        if same:  # keeps the selection and an editor that is open
-            self.rows = list(rows)
-            if rows:
-                self.dataChanged.emit(self.index(0, 0), self.index(len(rows) - 1, SPOTS))
-            return
-        self.beginResetModel()
         self.rows = list(rows)
-        self.endResetModel()
-
-    def rowCount(self, parent: QModelIndex | None = None) -> int:
-        """Count of regions."""
-        return 0 if parent is not None and parent.isValid() else len(self.rows)
-
-    def columnCount(self, parent: QModelIndex | None = None) -> int:
-        """Count of columns."""
-        return 0 if parent is not None and parent.isValid() else len(TITLES)
-
-    def data(self, index: QModelIndex, role: int = Role.DisplayRole) -> Any:
-        """Text, colour or tooltip of a cell."""
-        row, column = self.rows[index.row()], index.column()
-        if role in {Role.DisplayRole, Role.EditRole}:
-            shown = row.classification or ("" if role == Role.EditRole else NO_CLASS)
-            return (row.name, shown, f"{row.area_mm2:.2f}", f"{row.n_spots:,}")[column]
-        if role == Role.DecorationRole and column == CLASS:
-            return QColor(*row.colour)
-        if role == Role.TextAlignmentRole and column in {AREA, SPOTS}:
-            return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        if role == Role.ToolTipRole:
-            return TIPS[column]
-        return None
-
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = Role.DisplayRole
-    ) -> Any:
-        """Title of a column."""
-        if orientation == Qt.Orientation.Horizontal and role == Role.DisplayRole:
-            return TITLES[section]
-        return None
-
-    def flags(self, index: QModelIndex) -> Any:
-        """Names and classes can be edited."""
-        plain = Flag.ItemIsEnabled | Flag.ItemIsSelectable
-        return plain | Flag.ItemIsEditable if index.column() in {NAME, CLASS} else plain
+        frame = pd.DataFrame([asdict(row) for row in rows], columns=_KEYS).set_index("number")
+        frame["hex_colour"] = [QColor(*row.colour).name() for row in rows]
+        self.fill(frame)
 
     def setData(self, index: QModelIndex, value: Any, role: int = Role.EditRole) -> bool:
         """Ask for another name or class; it shows once the region has it."""
@@ -122,6 +89,9 @@ class RegionTable(QAbstractTableModel):
         elif index.column() == CLASS and text.strip(NO_CLASS) != row.classification:
             self.classified.emit(row.number, text.strip(NO_CLASS))
         return True
+
+
+_KEYS = [field.name for field in fields(RegionRow)]
 
 
 class ClassEditor(QStyledItemDelegate):

@@ -3,27 +3,49 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtCore import QObject, Signal
 
 from napari_stem.layers import colour_limits
-from napari_stem.layers.gene_values import fits_in_memory, read_by_gene
-from napari_stem.widgets.common.gene_table import CLUSTERING, MEAN, SPREAD
-from napari_stem.widgets.genes.gene_ranking import is_quick, measure, spatial_autocorrelation
+from napari_stem.layers.gene_values import fits_in_memory, open_stored, read_by_gene
+from napari_stem.widgets.genes.gene_table import CLUSTERING, MEAN, SPREAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy import float32, float64
     from numpy.typing import NDArray
 
+    from napari_stem.geometry import Spots
     from napari_stem.layers import GeneValues
     from napari_stem.results import Prediction
     from napari_stem.widgets.common.worker import Jobs
-    from napari_stem.widgets.genes.gene_ranking import Measured
 
 MOST_FOR_LIMITS = 20_000_000  # values of which the limits of all genes are taken
+SPOTS_PER_READ = 4096
+FEWEST_SPOTS = 10  # for which spatial autocorrelation says anything
+MOST_VALUES_UNASKED = 50_000_000  # spots times genes; about a minute of one core
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one reading of a prediction yields.
+
+    Attributes
+    ----------
+    mean, spread
+        (genes,) float64 over the predicted spots, in the prediction's unit; NaN where nothing is predicted.
+    by_gene, limits
+        (genes, spots) float32 of the mean, and colour limits of all genes; None where they would not fit
+        in memory.
+    """
+
+    mean: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    by_gene: NDArray[np.float32] | None = None
+    limits: tuple[float, float] | None = None
 
 
 class GeneFacts(QObject):
@@ -46,9 +68,9 @@ class GeneFacts(QObject):
         super().__init__()
         self._jobs, self._prediction, self._values = jobs, prediction, values
         self._stop = threading.Event()
-        self._by_gene: NDArray[float32] | None = None
+        self._by_gene: NDArray[np.float32] | None = None
         self._is_clustering = False
-        self.columns: dict[int, NDArray[float64]] = {}
+        self.columns: dict[int, NDArray[np.float64]] = {}
         self.limits_of_all: tuple[float, float] | None = None
 
     def start(self) -> None:
@@ -56,7 +78,7 @@ class GeneFacts(QObject):
         self.forget()
         self._stop = threading.Event()
         self._jobs.start(
-            _measure, self._prediction, self._stop.is_set, done=self._unless_stopped(self._take)
+            measure, self._prediction, self._stop.is_set, done=self._unless_stopped(self._take)
         )
 
     def stop(self) -> None:
@@ -85,9 +107,9 @@ class GeneFacts(QObject):
             done=self._unless_stopped(self._take_clustering),
         )
 
-    def _take(self, found: tuple[Measured, tuple[float, float] | None]) -> None:
-        measured, self.limits_of_all = found
-        self.columns[MEAN], self.columns[SPREAD] = measured.moments.mean, measured.moments.spread
+    def _take(self, measured: Measured) -> None:
+        self.limits_of_all = measured.limits
+        self.columns[MEAN], self.columns[SPREAD] = measured.mean, measured.spread
         if measured.by_gene is not None:
             self._by_gene = measured.by_gene
             self._values.hold("mean", measured.by_gene)
@@ -105,10 +127,10 @@ class GeneFacts(QObject):
         if is_quick(self._prediction):
             self.want_clustering()
 
-    def _take_sd(self, by_gene: NDArray[float32]) -> None:
+    def _take_sd(self, by_gene: NDArray[np.float32]) -> None:
         self._values.hold("sd", by_gene)
 
-    def _take_clustering(self, morans: NDArray[float64]) -> None:
+    def _take_clustering(self, morans: NDArray[np.float64]) -> None:
         self.columns[CLUSTERING] = morans
         self.column_ready.emit(CLUSTERING)
 
@@ -122,13 +144,83 @@ class GeneFacts(QObject):
         return taken
 
 
-def _measure(
-    prediction: Prediction, is_stopped: Callable[[], bool]
-) -> tuple[Measured, tuple[float, float] | None] | None:
-    measured = measure(prediction, is_stopped)
-    if measured is None:
+def measure(prediction: Prediction, is_stopped: Callable[[], bool]) -> Measured | None:
+    """Read the predicted means once, for the columns of the list, swift maps and the limits of all genes.
+
+    Returns
+    -------
+    None where it was stopped.
+
+    Raises
+    ------
+    PredictionError
+        The prediction is gone, or damaged.
+    """
+    if not fits_in_memory(prediction):
+        return _measured_on_disk(prediction, is_stopped)
+    by_gene = read_by_gene(prediction, "mean", is_stopped)
+    if by_gene is None:
         return None
-    if measured.by_gene is None:
-        return measured, None
-    step = -(-measured.by_gene.size // MOST_FOR_LIMITS)
-    return measured, colour_limits(measured.by_gene.ravel()[::step])
+    limits = colour_limits(by_gene.ravel()[:: -(-by_gene.size // MOST_FOR_LIMITS)])
+    done = prediction.done
+    if not done.any():
+        nothing = np.full(len(by_gene), np.nan)
+        return Measured(nothing, nothing, by_gene, limits)
+    known = by_gene if done.all() else by_gene[:, done]
+    mean, spread = known.mean(axis=1, dtype=np.float64), known.std(axis=1, dtype=np.float64)
+    return Measured(mean, spread, by_gene, limits)
+
+
+def is_quick(prediction: Prediction) -> bool:
+    """Whether spatial autocorrelation of all genes may be computed without being asked for."""
+    return len(prediction.spots) * len(prediction.genes) <= MOST_VALUES_UNASKED
+
+
+def spatial_autocorrelation(
+    by_gene: NDArray[np.float32],
+    spots: Spots,
+    done: NDArray[np.bool_],
+    is_stopped: Callable[[], bool],
+) -> NDArray[np.float64] | None:
+    """Moran's I of every gene over the predicted spots.
+
+    Parameters
+    ----------
+    by_gene
+        (genes, spots) float32.
+    spots
+        Where they lie.
+    done
+        (spots,) which of them are predicted.
+    is_stopped
+        Asked every few hundred genes.
+
+    Returns
+    -------
+    (genes,) float64, NaN for genes that are the same everywhere and where spots are too few; None where
+    it was stopped.
+    """
+    if int(done.sum()) < FEWEST_SPOTS:
+        return np.full(len(by_gene), np.nan)
+    from napari_stem.spatial_analysis.autocorrelation import morans_of, neighbour_graph
+
+    graph = neighbour_graph(spots.take(np.flatnonzero(done)))
+    found = morans_of(by_gene[:, done].T, graph, is_stopped)
+    return None if found is None else np.asarray(found[0])
+
+
+def _measured_on_disk(prediction: Prediction, is_stopped: Callable[[], bool]) -> Measured | None:
+    """Add up block by block what does not fit in memory."""
+    stored = open_stored(prediction)["X"]
+    n, total, squares = 0, np.zeros(stored.shape[1]), np.zeros(stored.shape[1])
+    for start in range(0, stored.shape[0], SPOTS_PER_READ):
+        if is_stopped():
+            return None
+        block = stored[start : start + SPOTS_PER_READ].astype(np.float64)
+        block = block[np.isfinite(block).all(axis=1)]
+        n += len(block)
+        total += block.sum(axis=0)
+        squares += np.square(block).sum(axis=0)
+    with np.errstate(invalid="ignore"):  # nothing is known of no spots
+        mean = total / np.float64(n)
+        return Measured(mean, np.sqrt(np.maximum(squares / np.float64(n) - mean**2, 0)))

@@ -2,49 +2,41 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QItemSelectionModel, QModelIndex, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, QModelIndex, QSettings, Qt, QTimer, Signal
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QHeaderView,
-    QLineEdit,
-    QTreeView,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QVBoxLayout, QWidget
 
-from napari_stem.widgets.common.gene_table import (
-    CLUSTERING,
-    GENE,
-    GENE_ROLE,
-    HEADERS,
-    STAR,
-    GeneTable,
-)
 from napari_stem.widgets.common.keys import NEXT_GENE, PREVIOUS_GENE
 from napari_stem.widgets.common.parts import note
-from napari_stem.widgets.genes.favourites import recall_favourites, remember_favourites
+from napari_stem.widgets.common.table import Role, TableView
+from napari_stem.widgets.genes.gene_table import CLUSTERING, GENE, STAR, GeneTable
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from qtpy.QtCore import QObject
     from qtpy.QtGui import QShowEvent
 
-COLUMN_GAP_PX = 10
+    from napari_stem.widgets.state import DisplaySettings
+
 LIST_HEIGHT_PX = 190
+FAVOURITES_KEY = "favourite_genes"
 
 
 class GeneList(QWidget):
-    """Search field and table; knows which gene is chosen, also while the table hides it."""
+    """Search field and table of the genes of a prediction."""
 
-    gene_chosen = Signal(str)
     gene_picked = Signal(str)  # double-clicked, or Enter pressed
     favourites_changed = Signal()
     clustering_wanted = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, settings: DisplaySettings, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._settings = settings
         self.table = GeneTable()
         self.favourites = recall_favourites()
         self.table.set_favourites(self.favourites)
@@ -52,53 +44,37 @@ class GeneList(QWidget):
         self.search.setPlaceholderText("Find a gene, also by its other names")
         self.search.setClearButtonEnabled(True)
         self.view = self._new_view()
-        self._gene = ""
-        self.told = note("")
-        self.told.hide()
+        self.view.installEventFilter(self)
+        self.message = note("")
+        self.message.hide()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.search)
         layout.addWidget(self.view)
-        layout.addWidget(self.told)
+        layout.addWidget(self.message)
         self.search.textChanged.connect(self._filter)
         self.search.returnPressed.connect(self._take_first)
-        self.table.modelReset.connect(self._mark_chosen)
-        self.view.selectionModel().currentRowChanged.connect(self._on_row)
+        self.view.chosen.connect(self.choose)
         self.view.clicked.connect(self._on_click)
         self.view.activated.connect(self._on_activated)
         self.view.header().sectionClicked.connect(self._on_header)
-        self._add_keys()
-
-    def gene(self) -> str:
-        """Return the chosen gene, empty where there is none."""
-        return self._gene
-
-    def forget(self) -> None:
-        """Choose none."""
-        self._gene = ""
+        for key, rows in ((NEXT_GENE, 1), (PREVIOUS_GENE, -1)):
+            QShortcut(QKeySequence(key.sequence), self).activated.connect(partial(self.step, rows))
 
     def choose(self, gene: str) -> bool:
         """Choose a gene, listed at the moment or not; False where it is not predicted."""
-        row = self.table.row_of(gene)
-        if row is not None:
-            self._go_to(row)
-        elif gene in self.table.search.genes:
-            self.view.setCurrentIndex(
-                QModelIndex()
-            )  # so that a click chooses any row that is listed
-            self._take(gene)
-        else:
-            return False
-        return True
+        is_predicted = gene in self.table.frame.index
+        if is_predicted:
+            self._settings.update(gene=gene)
+        return is_predicted
 
     def step(self, rows: int) -> None:
         """Go to the next gene (1) or the one before (-1), as listed; stops at the ends."""
         n_rows = self.table.rowCount()
-        if not n_rows:
-            return
-        current = self.table.row_of(self._gene)
-        row = 0 if current is None else current + rows
-        self._go_to(min(max(row, 0), n_rows - 1))
+        if n_rows:
+            current = self.table.row_of(self._settings.gene)
+            row = 0 if current is None else current + rows
+            self.choose(self.table.name(min(max(row, 0), n_rows - 1)))
 
     def toggle_favourite(self, gene: str) -> None:
         """Add a gene to the favourites, or take it out; remembered at once."""
@@ -112,104 +88,70 @@ class GeneList(QWidget):
         super().showEvent(event)
         QTimer.singleShot(0, self._centre)
 
-    def _centre(self) -> None:
-        row = self.table.row_of(self._gene)
-        if row is not None:
-            centre = QAbstractItemView.ScrollHint.PositionAtCenter
-            self.view.scrollTo(self.table.index(row, GENE), centre)
-
-    def _new_view(self) -> QTreeView:
-        view = QTreeView()
-        view.setModel(self.table)
-        view.setRootIsDecorated(False)
-        view.setUniformRowHeights(True)
-        view.setSortingEnabled(True)
-        view.sortByColumn(-1, Qt.SortOrder.AscendingOrder)  # the model's own order at first
-        view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        header, width = view.header(), view.fontMetrics().horizontalAdvance
-        header.setStretchLastSection(False)
-        header.setMinimumSectionSize(10)
-        for column, title in enumerate(HEADERS):
-            # a width known beforehand: asking every cell would take seconds with 20,000 genes
-            wide = max(width(title), width("-0.00" if column != STAR else "★"))
-            view.setColumnWidth(column, wide + COLUMN_GAP_PX)
-        header.setSectionResizeMode(GENE, QHeaderView.ResizeMode.Stretch)
-        view.setMinimumHeight(LIST_HEIGHT_PX)
-        return view
-
-    def _add_keys(self) -> None:
-        for key, act in (
-            (NEXT_GENE, self._step_down),
-            (PREVIOUS_GENE, self._step_up),
-        ):
-            QShortcut(QKeySequence(key.sequence), self).activated.connect(act)
-        self.view.installEventFilter(self)
-
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Take the key F, which the view would search for, as the favourites' key."""
         is_key = watched is self.view and event.type() == QEvent.Type.KeyPress
         if is_key and event.key() == Qt.Key.Key_F and not event.modifiers():
-            self._star_chosen()
+            if self._settings.gene:
+                self.toggle_favourite(self._settings.gene)
             return True
         return bool(super().eventFilter(watched, event))
 
-    def _step_down(self) -> None:
-        self.step(1)
+    def _centre(self) -> None:
+        row = self.table.row_of(self._settings.gene)
+        if row is not None:
+            centre = QAbstractItemView.ScrollHint.PositionAtCenter
+            self.view.scrollTo(self.table.index(row, GENE), centre)
 
-    def _step_up(self) -> None:
-        self.step(-1)
-
-    def _star_chosen(self) -> None:
-        if self._gene:
-            self.toggle_favourite(self._gene)
+    def _new_view(self) -> TableView:
+        view = TableView(self.table)
+        view.setSortingEnabled(True)
+        view.sortByColumn(-1, Qt.SortOrder.AscendingOrder)  # the model's own order at first
+        view.header().setSectionResizeMode(STAR, QHeaderView.ResizeMode.Fixed)
+        view.stretch(GENE)
+        view.name_column = GENE
+        view.setMinimumHeight(LIST_HEIGHT_PX)
+        return view
 
     def _filter(self, text: str) -> None:
-        self.table.set_filter(text)
+        self.table.filter(text)
         is_in_vain = bool(text.strip()) and not self.table.rowCount()
         if is_in_vain:
-            self.told.setText(self.table.search.why_not(text))
-        self.told.setVisible(is_in_vain)
+            self.message.setText(self.table.search.why_not(text))
+        self.message.setVisible(is_in_vain)
 
     def _take_first(self) -> None:
         if self.table.rowCount():
-            self._go_to(0)
-
-    def _go_to(self, row: int) -> None:
-        index = self.table.index(row, GENE)
-        self.view.setCurrentIndex(index)
-        self.view.scrollTo(index)
-
-    def _mark_chosen(self) -> None:
-        """After rows have moved, mark the chosen gene again, without choosing it anew."""
-        row = self.table.row_of(self._gene)
-        if row is None:
-            return
-        index, selection = self.table.index(row, GENE), self.view.selectionModel()
-        blocked = selection.blockSignals(True)
-        flag = QItemSelectionModel.SelectionFlag
-        selection.setCurrentIndex(index, flag.ClearAndSelect | flag.Rows)
-        selection.blockSignals(blocked)
-        self.view.scrollTo(index)
-
-    def _on_row(self, current: QModelIndex) -> None:
-        if not current.isValid():
-            return
-        self._take(str(current.data(GENE_ROLE)))
-
-    def _take(self, gene: str) -> None:
-        if gene != self._gene:
-            self._gene = gene
-            self.gene_chosen.emit(gene)
+            self.choose(self.table.name(0))
 
     def _on_click(self, index: QModelIndex) -> None:
         if index.column() == STAR:
-            self.toggle_favourite(str(index.data(GENE_ROLE)))
+            self.toggle_favourite(str(index.data(Role.UserRole)))
 
     def _on_activated(self, index: QModelIndex) -> None:
         if index.column() != STAR:
-            self.gene_picked.emit(str(index.data(GENE_ROLE)))
+            self.gene_picked.emit(str(index.data(Role.UserRole)))
 
     def _on_header(self, column: int) -> None:
         if column == CLUSTERING:
             self.clustering_wanted.emit()
+
+
+def recall_favourites() -> set[str]:
+    """Read what was stored last; nothing where it cannot be read."""
+    try:
+        genes = json.loads(str(_store().value(FAVOURITES_KEY, "[]")))
+    except ValueError:  # a file edited by hand
+        return set()
+    return {str(gene) for gene in genes} if isinstance(genes, list) else set()
+
+
+def remember_favourites(genes: Collection[str]) -> None:
+    """Store for the next session."""
+    _store().setValue(FAVOURITES_KEY, json.dumps(sorted(genes)))
+
+
+def _store() -> QSettings:
+    return QSettings(
+        QSettings.Format.IniFormat, QSettings.Scope.UserScope, "napari-stem", "napari-stem"
+    )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_stem.widgets.common.single_jobs import LatestJob
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -44,40 +46,25 @@ class SampleReader(QObject):
 
     def __init__(self, jobs: Jobs, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._jobs = jobs
-        self._is_reading = False
-        self._wanted: tuple[Prediction, str] | None = None
+        self._reading = LatestJob(jobs)
+        self._asked: tuple[Path, str, int] | None = None
         self._held: tuple[tuple[Path, str, int], GeneSamples] | None = None
 
     def get(self, prediction: Prediction, gene: str) -> GeneSamples | None:
         """Return the samples if they are there; else read them and tell by ``ready``."""
-        if self._held is not None and self._held[0] == _key(prediction, gene):
+        key = prediction.path, gene, int(prediction.done.sum())
+        if self._held is not None and self._held[0] == key:
             return self._held[1]
-        self._wanted = (prediction, gene)
-        self._read()
-        return None
-
-    def _read(self) -> None:
-        if self._is_reading or self._wanted is None:
-            return
-        (prediction, gene), self._wanted = self._wanted, None
-        key = _key(prediction, gene)
-        self._is_reading = True
+        if self._reading.is_running and self._asked == key:
+            return None
+        self._asked = key
 
         def found(samples: GeneSamples) -> None:
-            self._is_reading = False
             self._held = key, samples
             self.ready.emit()
-            self._read()
 
-        self._jobs.start(read_samples, prediction, gene, done=found, failed=self._failed)
-
-    def _failed(self) -> None:
-        self._is_reading = False
-
-
-def _key(prediction: Prediction, gene: str) -> tuple[Path, str, int]:
-    return prediction.path, gene, int(prediction.done.sum())
+        self._reading.start(read_samples, prediction, gene, done=found)
+        return None
 
 
 def read_samples(prediction: Prediction, gene: str) -> GeneSamples:

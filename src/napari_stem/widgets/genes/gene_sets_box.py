@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -20,13 +19,13 @@ from napari_stem.spatial.gene_sets import gene_sets
 from napari_stem.spatial.panel_files import read_panel
 from napari_stem.widgets.common.parts import count, note
 from napari_stem.widgets.genes.gene_search import names_in
+from napari_stem.widgets.state import ALL, FAVOURITES, LIST_PREFIX, SET_PREFIX, GeneSet
 
 if TYPE_CHECKING:
     from napari_stem.widgets.genes.gene_search import FoundGenes, GeneSearch
+    from napari_stem.widgets.state import DisplaySettings
 
-ALL, FAVOURITES, PASTE, LOAD = "all", "favourites", "paste", "load"
-SET_PREFIX = "set:"
-LIST_PREFIX = "list:"
+PASTE, LOAD = "paste", "load"
 FILES = "Gene lists (*.gmt *.txt *.csv *.tsv *.json);;All files (*)"
 N_SHOWN_MISSING = 6
 
@@ -34,15 +33,13 @@ N_SHOWN_MISSING = 6
 class GeneSetsBox(QWidget):
     """Chooses a list of genes and says what of it the model lacks."""
 
-    changed = Signal()
-
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, settings: DisplaySettings, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._settings = settings
         self.choice = QComboBox()
-        self.told = note("")
-        self.told.hide()
+        self.message = note("")
+        self.message.hide()
         self._lists: dict[str, tuple[str, ...]] = {}
-        self._last = 0
         self._fill()
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
@@ -50,69 +47,50 @@ class GeneSetsBox(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(form)
-        layout.addWidget(self.told)
+        layout.addWidget(self.message)
         self.choice.activated.connect(self._on_choice)
 
     def name(self) -> str:
         """Name of the list as users read it."""
-        kind = str(self.choice.currentData())
-        return kind.removeprefix(SET_PREFIX).removeprefix(LIST_PREFIX) if ":" in kind else kind
+        return self._settings.listed.removeprefix(SET_PREFIX).removeprefix(LIST_PREFIX)
 
-    def is_a_set(self) -> bool:
-        """Whether less than all genes are listed."""
-        return bool(self.choice.currentData() != ALL)
-
-    def find(self, search: GeneSearch, favourites: set[str]) -> FoundGenes | None:
+    def find(self, search: GeneSearch, favourites: set[str]) -> GeneSet | None:
         """Look up the chosen list among a model's genes; None where all are listed.
 
         Also says, below the choice, how many there are and which are missing.
         """
-        kind = str(self.choice.currentData())
+        kind = self._settings.listed
         if kind == ALL or not search.genes:
-            self.told.hide()
+            self.message.hide()
             return None
         if kind == FAVOURITES:
             names: tuple[str, ...] = tuple(gene for gene in search.genes if gene in favourites)
         elif kind.startswith(SET_PREFIX):
             names = gene_sets()[kind.removeprefix(SET_PREFIX)].genes
         else:
-            names = self._lists[kind]
+            names = self._settings.own_list
         found = search.find(names)
-        self.told.setText(_said(found, is_favourites=kind == FAVOURITES))
-        self.told.show()
-        return found
+        self.message.setText(_said(found, is_favourites=kind == FAVOURITES))
+        self.message.show()
+        return GeneSet(self.name(), found.genes, found.n_named)
+
+    def follow(self) -> None:
+        """Show what the settings say; a list of the user's is offered from then on."""
+        kind = self._settings.listed
+        if kind.startswith(LIST_PREFIX):
+            self._lists[kind] = self._settings.own_list
+            if self.choice.findData(kind) < 0:
+                place = self.choice.findData(PASTE)
+                self.choice.insertItem(place, kind.removeprefix(LIST_PREFIX), kind)
+        self.choice.setCurrentIndex(self.choice.findData(kind))
 
     def add_list(self, name: str, genes: tuple[str, ...]) -> None:
         """Offer a list of the user's, and choose it."""
-        self._lists[LIST_PREFIX + name] = genes
-        place = self.choice.findData(LIST_PREFIX + name)
-        if place < 0:
-            place = self.choice.findData(PASTE)
-            self.choice.insertItem(place, name, LIST_PREFIX + name)
-        self.choice.setCurrentIndex(place)
-        self._last = place
-        self.changed.emit()
+        self._settings.update(listed=LIST_PREFIX + name, own_list=genes)
 
     def choose(self, kind: str) -> None:
-        """Choose as if clicked: ``all``, ``favourites`` or ``set:NAME``."""
-        self.choice.setCurrentIndex(self.choice.findData(kind))
-        self._last = self.choice.currentIndex()
-        self.changed.emit()
-
-    def told_choice(self) -> tuple[str, tuple[str, ...]]:
-        """Return what is listed, as `choose_again` takes it, and the genes of a list of the user's."""
-        kind = str(self.choice.currentData())
-        return kind, self._lists.get(kind, ())
-
-    def choose_again(self, kind: str, genes: tuple[str, ...] = ()) -> bool:
-        """List what was listed in another session; False where there is no such list any more."""
-        if kind.startswith(LIST_PREFIX) and genes:
-            self.add_list(kind.removeprefix(LIST_PREFIX), genes)
-            return True
-        if kind in {PASTE, LOAD} or self.choice.findData(kind) < 0:
-            return False
-        self.choose(kind)
-        return True
+        """Choose as if clicked: ``all``, ``favourites``, ``set:NAME`` or ``list:NAME``."""
+        self._settings.update(listed=kind, own_list=self._lists.get(kind, ()))
 
     def load(self, path: Path) -> None:
         """Read a list from a file: one gene a line, CSV, JSON or GMT, whose sets are offered."""
@@ -122,8 +100,8 @@ class GeneSetsBox(QWidget):
                 return
             self.add_list(set_name or path.stem, _read(path, set_name))
         except StemError as error:
-            self.told.setText(str(error))
-            self.told.show()
+            self.message.setText(str(error))
+            self.message.show()
 
     def _fill(self) -> None:
         self.choice.addItem("All genes", ALL)
@@ -141,10 +119,9 @@ class GeneSetsBox(QWidget):
     def _on_choice(self, place: int) -> None:
         kind = self.choice.itemData(place)
         if kind not in {PASTE, LOAD}:
-            self._last = place
-            self.changed.emit()
+            self.choose(kind)
             return
-        self.choice.setCurrentIndex(self._last)  # until there is a list
+        self.follow()  # until there is a list
         if kind == PASTE:
             text, is_sure = QInputDialog.getMultiLineText(
                 self, "Paste a list of genes", "Genes, separated by spaces, commas or lines:"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QButtonGroup,
     QComboBox,
@@ -19,28 +18,36 @@ from qtpy.QtWidgets import (
 from napari_stem.widgets.common.parts import note
 from napari_stem.widgets.genes.gene_list import GeneList
 from napari_stem.widgets.genes.gene_sets_box import GeneSetsBox
-from napari_stem.widgets.genes.map_look_box import MapLookBox
-from napari_stem.widgets.genes.mixed_layers import MOST_MIXED, mixed_colours
+from napari_stem.widgets.genes.look_box import LookBox
 from napari_stem.widgets.genes.picked_genes import PickedGenes
-from napari_stem.widgets.genes.side_by_side import MOST_BESIDE
+from napari_stem.widgets.state import (
+    ALL,
+    BESIDE,
+    FAVOURITES,
+    MEAN,
+    MIX,
+    MOST_GENES,
+    NOTHING,
+    ONE,
+    SCORE,
+    SD,
+    DisplaySettings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from napari_stem.layers import ColourRange, SpotShape
-
 VIEWS = {
-    "Expression": ("mean", "The predicted expression: the mean of all samples"),
-    "Uncertainty": ("sd", "How much the samples of a spot differ (standard deviation)"),
-    "Slide only": ("none", "Hide the map"),
+    MEAN: ("Expression", "The predicted expression: the mean of all samples"),
+    SD: ("Uncertainty", "How much the samples of a spot differ (standard deviation)"),
+    NOTHING: ("Slide only", "Hide the map"),
 }
-ONE, MIX, BESIDE, SCORE = "one", "mix", "beside", "score"
 ARRANGEMENTS = {
-    "One gene": (ONE, "The map of the gene chosen in the list"),
-    "Colours mixed": (MIX, "Up to three genes in one picture, as in fluorescence"),
-    "Side by side": (BESIDE, "Up to four genes in views that move and zoom together"),
-    "Score of the listed genes": (
-        SCORE,
+    ONE: ("One gene", "The map of the gene chosen in the list"),
+    MIX: ("Colours mixed", "Up to three genes in one picture, as in fluorescence"),
+    BESIDE: ("Side by side", "Up to four genes in views that move and zoom together"),
+    SCORE: (
+        "Score of the listed genes",
         "Mean over the listed genes of how many standard deviations a spot lies above the slide's "
         "mean. Choose a set or a list first.",
     ),
@@ -50,72 +57,46 @@ NONE_KNOWN = "This model predicts none of the listed genes, so they have no scor
 NO_UNCERTAINTY = "Uncertainty is shown for single genes: choose one gene, or side by side"
 
 
-@dataclass(frozen=True)
-class Wish:
-    """All that the panel asks to be shown.
-
-    Attributes
-    ----------
-    arrangement
-        ``one``, ``mix``, ``beside`` or ``score``.
-    genes
-        Which: the chosen one, those picked, or those of the set.
-    set_name, n_named
-        Name of the set of a score, and how many genes it names.
-    field
-        ``mean``, ``sd`` or ``none``.
-    colours, colormap, shape
-        How maps are drawn.
-    """
-
-    arrangement: str
-    genes: tuple[str, ...]
-    set_name: str
-    n_named: int
-    field: str
-    colours: ColourRange
-    colormap: str
-    shape: SpotShape
-
-
 class GenesPanel(QWidget):
     """Asks for genes and for how they are shown."""
 
-    gene_chosen = Signal(str)
-    wish_changed = Signal()
-    opacity_chosen = Signal(float)  # 0 to 1
-    clustering_wanted = Signal()
-
-    def __init__(self, opacity_percent: int = 70, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, settings: DisplaySettings | None = None, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
-        self.sets = GeneSetsBox()
-        self.list = GeneList()
+        self.settings = settings = settings or DisplaySettings()
+        self.sets = GeneSetsBox(settings)
+        self.list = GeneList(settings)
         self.table, self.search, self.view = self.list.table, self.list.search, self.list.view
         self.doubt = note("")
         self.arrangement_choice = QComboBox()
-        self.picked = PickedGenes()
+        self.picked = PickedGenes(settings)
         self.views = QButtonGroup(self)
-        self.look = MapLookBox(opacity_percent)
+        self.look = LookBox(settings)
         self.opacity = self.look.opacity
         self.hint = note(NO_SET)
-        self._set: tuple[str, ...] = ()
-        self._n_named = 0
         self._lay_out()
-        self._connect()
-        self._arrange()
+        self.list.gene_picked.connect(self.picked.pick)
+        self.list.favourites_changed.connect(self._on_favourites)
+        self.arrangement_choice.activated.connect(
+            lambda: self.choose_arrangement(self.arrangement_choice.currentData())
+        )
+        settings.changed.connect(self._follow)
+        self._follow(frozenset({"listed"}))
         self.setEnabled(False)
 
     def show_genes(
         self, genes: Sequence[str], reliability: Mapping[str, float | None], unit: str = ""
     ) -> None:
-        """List the genes of a prediction, in the model's order; chooses none."""
-        self.list.forget()
-        self.list.search.clear()
+        """List the genes of a prediction, in the model's order; without any, none is chosen."""
+        self.search.clear()
         self.table.set_genes(genes, reliability, unit)
         if genes:  # else those picked are wanted again when the slide is
-            self.picked.keep(set(genes))
-        self.doubt.hide()
+            self._keep_known()
+        else:
+            self.settings.update(gene="")
         self._list_set()
+        self._show_doubt()
         self.setEnabled(bool(genes))
 
     def choose(self, gene: str) -> bool:
@@ -124,64 +105,40 @@ class GenesPanel(QWidget):
 
     def gene(self) -> str:
         """Return the chosen gene, empty where there is none."""
-        return self.list.gene()
+        return self.settings.gene
 
     def step(self, rows: int) -> None:
         """Go to the next gene (1) or the one before (-1), as listed; stops at the ends."""
         self.list.step(rows)
 
-    def shown(self) -> str:
-        """Return what is shown: ``mean``, ``sd`` or ``none``."""
-        return str([name for name, _ in VIEWS.values()][max(0, self.views.checkedId())])
-
-    def show_view(self, field: str) -> None:
-        """Show ``mean``, ``sd`` or ``none``, as a click would."""
-        fields = [name for name, _ in VIEWS.values()]
-        if self.shown() != field:
-            self.views.button(fields.index(field)).setChecked(True)
-            self.wish_changed.emit()
+    def show_view(self, view: str, *_: object) -> None:
+        """Show ``mean``, ``sd`` or ``none``, as a click does."""
+        self.settings.ask(view=view)
 
     def arrangement(self) -> str:
         """Return ``one``, ``mix``, ``beside`` or ``score``."""
-        return str(self.arrangement_choice.currentData())
+        return self.settings.arrangement
 
     def choose_arrangement(self, arrangement: str) -> None:
-        """Choose how many genes are shown and how, as if clicked."""
-        self.arrangement_choice.setCurrentIndex(self.arrangement_choice.findData(arrangement))
-        self._on_arrangement()
-
-    def wish(self) -> Wish:
-        """Return all that is asked for."""
-        arrangement = self.arrangement()
-        if arrangement == SCORE and not self._can_score():
-            arrangement = ONE
-        genes: tuple[str, ...] = (self.gene(),)
-        if arrangement in {MIX, BESIDE}:
-            genes = self.picked.genes
-        elif arrangement == SCORE:
-            genes = self._set
-        field = self.shown()
-        return Wish(
-            arrangement,
-            genes,
-            self.sets.name(),
-            self._n_named,
-            "mean" if field == "sd" and arrangement in {MIX, SCORE} else field,
-            self.look.colours(),
-            self.look.colormap(),
-            self.look.shape(),
-        )
+        """Choose how many genes are shown and how, as a click does."""
+        settings = self.settings
+        picked, view = settings.picked, settings.view
+        if arrangement in MOST_GENES and not picked and settings.gene:
+            picked = (settings.gene,)
+        if arrangement in {MIX, SCORE} and view == SD:
+            view = MEAN
+        settings.ask(arrangement=arrangement, picked=picked, view=view)
 
     def _lay_out(self) -> None:
         views = QHBoxLayout()
-        for number, (title, (_, tip)) in enumerate(VIEWS.items()):
+        for number, (view, (title, tip)) in enumerate(VIEWS.items()):
             button = QRadioButton(title)
             button.setToolTip(tip)
+            button.clicked.connect(partial(self.show_view, view))
             self.views.addButton(button, number)
             views.addWidget(button)
-        self.views.button(0).setChecked(True)
-        for title, (kind, tip) in ARRANGEMENTS.items():
-            self.arrangement_choice.addItem(title, kind)
+        for arrangement, (title, tip) in ARRANGEMENTS.items():
+            self.arrangement_choice.addItem(title, arrangement)
             self.arrangement_choice.setItemData(self.arrangement_choice.count() - 1, tip, 3)
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
@@ -196,75 +153,52 @@ class GenesPanel(QWidget):
         layout.addLayout(views)
         layout.addWidget(self.look)
 
-    def _connect(self) -> None:
-        self.list.gene_chosen.connect(self._on_gene)
-        self.list.gene_picked.connect(self._on_pick)
-        self.list.favourites_changed.connect(self._on_favourites)
-        self.list.clustering_wanted.connect(self.clustering_wanted)
-        self.sets.changed.connect(self._on_set)
-        self.picked.changed.connect(self.wish_changed)
-        self.arrangement_choice.activated.connect(self._on_arrangement)
-        self.views.idClicked.connect(self._tell)
-        self.look.changed.connect(self.wish_changed)
-        self.look.opacity_changed.connect(self.opacity_chosen)
+    def _follow(self, names: frozenset[str]) -> None:
+        """Show what the settings say."""
+        settings = self.settings
+        if names & {"listed", "own_list"}:
+            self.sets.follow()
+            self._list_set()
+        if "picked" in names:
+            self._keep_known()
+        if "gene" in names:
+            self.view.choose(settings.gene)
+            self._show_doubt()
+            if settings.gene and settings.arrangement in MOST_GENES and not settings.picked:
+                settings.update(picked=(settings.gene,))
+        self.arrangement_choice.setCurrentIndex(
+            self.arrangement_choice.findData(settings.arrangement)
+        )
+        self.picked.follow()
+        self.look.follow()
+        is_vain = settings.arrangement == SCORE and settings.shown_arrangement == ONE
+        self.hint.setVisible(is_vain)
+        self.hint.setText(NO_SET if settings.listed == ALL else NONE_KNOWN)
+        uncertainty = self.views.button(list(VIEWS).index(SD))
+        has_uncertainty = settings.arrangement in {ONE, BESIDE}
+        uncertainty.setEnabled(has_uncertainty)
+        uncertainty.setToolTip(VIEWS[SD][1] if has_uncertainty else NO_UNCERTAINTY)
+        self.views.button(list(VIEWS).index(settings.field)).setChecked(True)
 
-    def _on_gene(self, gene: str) -> None:
-        doubt = self.table.doubt(gene)
+    def _show_doubt(self) -> None:
+        gene = self.settings.gene
+        doubt = self.table.doubt(gene) if gene in self.table.frame.index else ""
         self.doubt.setText(doubt)
         self.doubt.setVisible(bool(doubt))
-        self.gene_chosen.emit(gene)
-        if self.arrangement() == ONE:
-            self.wish_changed.emit()
-        elif not self.picked.genes:
-            self._on_pick(gene)
 
-    def _on_pick(self, gene: str) -> None:
-        if self.arrangement() in {MIX, BESIDE}:
-            self.picked.pick(gene)
+    def _keep_known(self) -> None:
+        """Drop picked genes that this model does not predict."""
+        known = self.table.frame.index
+        if len(known):
+            picked = tuple(gene for gene in self.settings.picked if gene in known)
+            self.settings.update(picked=picked)
 
     def _on_favourites(self) -> None:
-        if self.sets.choice.currentData() == "favourites":
-            self._on_set()
-
-    def _on_set(self) -> None:
-        self._list_set()
-        if self.arrangement() == SCORE:
-            self._arrange()
-            self.wish_changed.emit()
+        if self.settings.listed == FAVOURITES:
+            self._list_set()
 
     def _list_set(self) -> None:
+        """List the genes of the chosen set."""
         found = self.sets.find(self.table.search, self.list.favourites)
-        self._set = self.table.search.genes if found is None else found.genes
-        self._n_named = len(self._set) if found is None else found.n_named
         self.table.show_only(None if found is None else found.genes)
-
-    def _on_arrangement(self) -> None:
-        self._arrange()
-        if self.arrangement() in {MIX, BESIDE} and not self.picked.genes and self.gene():
-            self.picked.pick(self.gene())  # tells by itself
-        else:
-            self.wish_changed.emit()
-
-    def _arrange(self) -> None:
-        """Show what belongs to the chosen arrangement."""
-        arrangement = self.arrangement()
-        self.picked.setVisible(arrangement in {MIX, BESIDE})
-        if arrangement == MIX:
-            self.picked.allow(MOST_MIXED, mixed_colours)
-        elif arrangement == BESIDE:
-            self.picked.allow(MOST_BESIDE)
-        self.hint.setVisible(arrangement == SCORE and not self._can_score())
-        self.hint.setText(NONE_KNOWN if self.sets.is_a_set() else NO_SET)
-        uncertainty = self.views.button(1)
-        has_uncertainty = arrangement in {ONE, BESIDE}
-        uncertainty.setEnabled(has_uncertainty)
-        uncertainty.setToolTip(VIEWS["Uncertainty"][1] if has_uncertainty else NO_UNCERTAINTY)
-        if not has_uncertainty and uncertainty.isChecked():
-            self.views.button(0).setChecked(True)
-        self.look.colormap_choice.setEnabled(arrangement != MIX)
-
-    def _can_score(self) -> bool:
-        return self.sets.is_a_set() and bool(self._set)
-
-    def _tell(self) -> None:
-        self.wish_changed.emit()
+        self.settings.update(gene_set=found)

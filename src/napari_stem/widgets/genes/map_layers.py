@@ -1,201 +1,184 @@
-"""One prediction as two layers: the expression of a gene or a score, and its uncertainty.
+"""Layers that show spots: one value or one colour for each. Their data is swapped, never the layer.
 
-Each is made when it is first looked at; both are handed on to the next prediction of the slide.
+What is not shown is out of the layer list, and waits to be shown again, of whatever slide.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from napari.layers import Image
 from qtpy.QtCore import QObject, Signal
 
-from napari_stem.layers import GeneValues, SpotGrid, map_title
-from napari_stem.widgets.genes.map_turns import DEVIATION, EXPRESSION
-from napari_stem.widgets.genes.scalar_map import ScalarMap
+from napari_stem.layers import AXES, METADATA_KEY, UM
+from napari_stem.layers.uncertainty import colour_raster
 
 if TYPE_CHECKING:
-    from napari.layers import Image
-    from numpy import float32
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import Mpp
-    from napari_stem.layers import ColourRange, Field, SpotShape
-    from napari_stem.results import Prediction
+    from napari_stem.layers import SpotGrid
     from napari_stem.widgets.genes.map_turns import LayerTurns
 
-FIELDS: tuple[Field, ...] = ("mean", "sd")
-RANKS = {"mean": EXPRESSION, "sd": DEVIATION}
-EXPRESSION_COLORMAP = "viridis"
+
+@dataclass(frozen=True)
+class LegendStyle:
+    """How large a legend is: (width, height) of the colour bar in screen pixels, and its letters in points."""
+
+    bar_size: tuple[int, int] = (20, 180)
+    font_size: int = 10
 
 
-def uncertainty_colormap(colormap: str) -> str:
-    """Colours of the uncertainty, which must not be mistaken for those of the expression."""
-    return "viridis" if colormap in {"magma", "inferno"} else "magma"
+SMALL_LEGEND = LegendStyle((16, 80), 8)
 
 
-class MapLayers(QObject):
-    """Keeps the two layers of a prediction, and swaps what they show."""
+@dataclass(frozen=True)
+class SpotMap:
+    """What a map shows.
 
-    limits_edited = Signal(float, float)  # the user moved the contrast limits of the expression
+    Attributes
+    ----------
+    grid
+        Where the spots lie, and in which shape.
+    values
+        (n_spots,) float32, NaN where nothing is known.
+    title
+        Name in the layer list and the legend.
+    limits
+        Values of the first and the last colour.
+    colormap
+        Its colours.
+    about
+        What it is of, for the layer's metadata.
+    """
+
+    grid: SpotGrid
+    values: NDArray[np.float32]
+    title: str
+    limits: tuple[float, float]
+    colormap: str
+    about: dict[str, str] = field(default_factory=dict)
+
+
+class ScalarMap(QObject):
+    """A layer that shows one value per spot, with its legend.
+
+    Parameters
+    ----------
+    turns
+        What brings it into the viewer.
+    field
+        What it shows, for the layer's metadata.
+    rank
+        Above which other layers of ours, as `map_turns` ranks them.
+    legend
+        How large its legend is.
+    blending
+        As napari has it.
+    """
+
+    limits_edited = Signal(float, float)  # the user moved the contrast limits
 
     def __init__(
         self,
         turns: LayerTurns,
-        prediction: Prediction,
-        mpp: Mpp,
-        opacity: float,
-        older: MapLayers | None = None,
+        field: str,
+        rank: int,
+        legend: LegendStyle = LegendStyle(),
+        blending: str = "translucent",
     ) -> None:
         super().__init__()
-        self.prediction = prediction
-        self.values = GeneValues(prediction)
-        self.gene = prediction.genes[0]
-        self._turns, self._mpp = turns, mpp
-        self._grids: dict[str, SpotGrid] = {}
-        self.grid = self.shaped("square")
-        self._shown: str = "none"
-        self._edited_sd: tuple[float, float] | None = None
-        self._is_old: dict[str, bool] = {}  # the layer shows another gene than the chosen one
-        self._range: ColourRange | None = None
-        self._of_all: tuple[float, float] | None = None
-        self._opacity, self._colormap = opacity, EXPRESSION_COLORMAP
-        self._maps: dict[str, ScalarMap] = older.hand_over() if older is not None else {}
-        for field, one in self._maps.items():
-            one.serve(prediction)
-            self._listen(field, one)
+        self._turns, self._field, self._rank = turns, field, rank
+        self._is_setting = False
+        self.layer = Image(
+            np.full((1, 1), np.nan, np.float32),
+            contrast_limits=(0, 1),
+            interpolation2d="nearest",
+            blending=blending,
+            visible=False,
+            units=UM,
+            axis_labels=AXES,
+            metadata={METADATA_KEY: {"field": field}},
+        )
+        self.layer.colorbar.size = legend.bar_size
+        self.layer.name_overlay.font_size = legend.font_size
+        for part in (self.layer.colorbar, self.layer.name_overlay):
+            part.position = "top_right"
+            part.box = True
+        self.layer.events.contrast_limits.connect(self._on_limits)
 
-    def shaped(self, shape: SpotShape) -> SpotGrid:
-        """Grid of the spots as squares or circles."""
-        if shape not in self._grids:
-            self._grids[shape] = SpotGrid.of(self.prediction.spots, self._mpp, shape)
-        return self._grids[shape]
-
-    def select(self) -> None:
-        """Make the layer on show the selected one, so that napari's controls are about it."""
-        if self._shown != "none":
-            self._turns.select(self._map(self._shown).layer)
-
-    def show_gene(
-        self, gene: str, colours: ColourRange, of_all: tuple[float, float] | None = None
-    ) -> None:
-        """Swap to another gene; the layer that is hidden follows when it is shown.
-
-        Parameters
-        ----------
-        gene
-            Its name.
-        colours
-            How the limits of the colours are chosen.
-        of_all
-            Limits of all genes, where they are the same for all and known.
-        """
-        if colours != self._range:
-            self._edited_sd = None
-        self.gene, self._range, self._of_all = gene, colours, of_all
-        self._is_old = dict.fromkeys(FIELDS, True)
-        self._renew()
-
-    def show_score(self, values: NDArray[float32], title: str, limits: tuple[float, float]) -> None:
-        """Show values that are not a gene's in the layer of the expression."""
-        self._is_old = dict.fromkeys(FIELDS, True)
-        self._map("mean").show(self.grid, values, title, limits)
-        self._is_old["mean"] = False
-
-    def show_field(self, shown: str) -> None:
-        """Show ``mean``, ``sd`` or, with ``none``, neither; brings back what the user has removed."""
-        self._shown = shown
-        for field, one in self._maps.items():
-            if field != shown:
-                one.hide()
-        if shown != "none" and not self._map(shown).is_shown():
-            self._is_old[shown] = True
-        self._renew()
+    def show(self, shown: SpotMap) -> None:
+        """Show values; the layer comes to the viewer where it is not there."""
+        layer, values, limits = self.layer, shown.values, shown.limits
+        layer.metadata = {METADATA_KEY: {"field": self._field, **shown.about}}
+        layer.data = shown.grid.raster(values)
+        _place(layer, shown.grid)
+        if layer.name != shown.title:
+            layer.name = shown.title
+        if layer.colormap.name != shown.colormap:
+            layer.colormap = shown.colormap
+        known = values[np.isfinite(values)]
+        low, high = (float(known.min()), float(known.max())) if known.size else limits
+        self._is_setting = True
+        try:
+            layer.contrast_limits_range = (min(low, limits[0]), max(high, limits[1]))
+            layer.contrast_limits = limits
+        finally:
+            self._is_setting = False
+        self._turns.show(layer, self._rank, shown.title, has_legend=True)
 
     def hide(self) -> None:
-        """Hide both layers for another slide's or arrangement's sake."""
-        self.show_field("none")
+        """Take it out of the viewer."""
+        self._turns.hide(self.layer)
 
-    def set_shape(self, shape: SpotShape) -> None:
-        """Draw spots as squares or circles; takes effect with what is shown next."""
-        self.grid = self.shaped(shape)
+    def _on_limits(self) -> None:
+        if not self._is_setting:
+            self.limits_edited.emit(*(float(v) for v in self.layer.contrast_limits))
 
-    def set_colormap(self, colormap: str) -> None:
-        """Choose the colours of the expression; those of the uncertainty follow."""
-        self._colormap = colormap
-        for field, one in self._maps.items():
-            one.set_colormap(self._colormap_of(field))
 
-    def set_opacity(self, opacity: float) -> None:
-        """How strongly the maps cover the slide, 0 to 1."""
-        self._opacity = opacity
-        for one in self._maps.values():
-            one.layer.opacity = opacity
+class ColourMap:
+    """A layer that shows one colour per spot, made when it is first needed.
 
-    def hand_over(self) -> dict[str, ScalarMap]:
-        """Give the layers to the next prediction; these are of no use afterwards."""
-        maps, self._maps = self._maps, {}
-        for one in maps.values():
-            one.limits_edited.disconnect()
-            one.hide()
-        return maps
+    Parameters
+    ----------
+    turns
+        What brings it into the viewer.
+    field, name, rank
+        What it shows, its name in the layer list, and above which other layers of ours it lies.
+    """
 
-    def layer(self, field: Field) -> Image:
-        """Return the layer of one field."""
-        return self._map(field).layer
+    def __init__(self, turns: LayerTurns, field: str, name: str, rank: int) -> None:
+        self._turns, self._field, self._name, self._rank = turns, field, name, rank
+        self.layer: Image | None = None
 
-    def spot_at(self, position: Any) -> int | None:
-        """Index of the finished spot at a world position, or None."""
-        placement = self.grid.placement
-        row, col = (
-            (at - start) / step
-            for at, start, step in zip(
-                position[-2:], placement.translate_um, placement.scale_um, strict=True
+    def show(self, grid: SpotGrid, colours: NDArray[np.uint8], path: str) -> None:
+        """Show (n_spots, 4) colours of a prediction."""
+        pixels = colour_raster(colours, grid.spot_at)
+        if self.layer is None:
+            self.layer = Image(
+                pixels,
+                rgb=True,
+                name=self._name,
+                interpolation2d="nearest",
+                **grid.placement.as_layer_options(),
             )
-        )
-        spot = self.grid.spot_under(row, col)
-        return spot if spot is not None and self.prediction.done[spot] else None
+        else:
+            self.layer.data = pixels
+            _place(self.layer, grid)
+        self.layer.metadata = {METADATA_KEY: {"prediction": path, "field": self._field}}
+        self._turns.show(self.layer, self._rank)
 
-    def _map(self, field: str) -> ScalarMap:
-        """Return a map, made where there is none yet."""
-        if field not in self._maps:
-            one = ScalarMap(
-                self._turns,
-                self.prediction,
-                field,
-                self.grid,
-                rank=RANKS[field],
-                colormap=self._colormap_of(field),
-                opacity=self._opacity,
-            )
-            self._maps[field] = one
-            self._listen(field, one)
-        return self._maps[field]
+    def hide(self) -> None:
+        """Take it out of the viewer."""
+        if self.layer is not None:
+            self._turns.hide(self.layer)
 
-    def _listen(self, field: str, one: ScalarMap) -> None:
-        one.limits_edited.connect(self.limits_edited if field == "mean" else self._keep_sd)
 
-    def _colormap_of(self, field: str) -> str:
-        return self._colormap if field == "mean" else uncertainty_colormap(self._colormap)
-
-    def _renew(self) -> None:
-        """Bring the layer on show up to date; what is hidden waits."""
-        for field in FIELDS:
-            if self._range is None or not self._is_old.get(field) or field != self._shown:
-                continue
-            values = self.values.values(self.gene, field)
-            limits = self._limits(field, values, self._range)
-            title = map_title(self.gene, field, self.prediction.unit)
-            self._map(field).show(self.grid, values, title, limits, gene=self.gene)
-            self._is_old[field] = False
-
-    def _limits(
-        self, field: Field, values: NDArray[float32], colours: ColourRange
-    ) -> tuple[float, float]:
-        if field == "mean":
-            return colours.limits(values, self._of_all)
-        if self._edited_sd is not None:
-            return self._edited_sd
-        return colours.for_another_unit().limits(values)
-
-    def _keep_sd(self, low: float, high: float) -> None:
-        self._edited_sd = (low, high)
+def _place(layer: Any, grid: SpotGrid) -> None:
+    """Put a layer where the spots lie; napari would draw anew even where nothing changes."""
+    scale, translate = grid.placement.scale_um, grid.placement.translate_um
+    if not np.array_equal(layer.scale, scale):
+        layer.scale = scale
+    if not np.array_equal(layer.translate, translate):
+        layer.translate = translate

@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
-from qtpy.QtCore import QObject, QTimer, Signal
+from napari.layers import Points
+from qtpy.QtCore import QObject, QTimer
 
+from napari_stem.layers import METADATA_KEY
 from napari_stem.widgets.common.garbage import spare_libraries, thaw
-from napari_stem.widgets.genes.graphics_context import use_canvas_context
-from napari_stem.widgets.genes.layer_order import raise_above_slides, slides_among
+from napari_stem.widgets.slide.slide_layers import slide_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from napari.layers import Layer
     from napari.viewer import Viewer
@@ -58,13 +60,16 @@ class LayerTurns(QObject):
     ----------
     viewer
         Whose layer list it is.
+    opacity
+        How strongly maps cover the slide, 0 to 1.
     """
 
-    settled = Signal()  # the layer list is as wanted
-
-    def __init__(self, viewer: Viewer, parent: QObject | None = None) -> None:
+    def __init__(self, viewer: Viewer, opacity: float = 1.0, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.viewer = viewer
+        self._opacity = opacity
+        # what maps were last given; beyond that, napari's own slider is the user's
+        self._given: WeakKeyDictionary[Layer, float] = WeakKeyDictionary()
         self.is_changing = False  # what comes and goes now does so because of this
         self._wanted: list[Wanted] = []
         self._selected: Layer | None = None
@@ -78,7 +83,7 @@ class LayerTurns(QObject):
         viewer.layers.events.removed.connect(self._on_removed)
 
     def show(self, layer: Layer, rank: int, title: str = "", *, has_legend: bool = False) -> None:
-        """Have a layer in the list soon, and visible."""
+        """Have a layer in the list soon, visible, and covering the slide as strongly as maps do."""
         for one in self._wanted:
             if one.layer is layer:
                 one.rank, one.title, one.has_legend = rank, title, has_legend
@@ -87,7 +92,16 @@ class LayerTurns(QObject):
             self._wanted.append(Wanted(layer, rank, title, has_legend))
         if not layer.visible:
             layer.visible = True
+        if _is_map(layer):
+            self._give_opacity(layer)
         self._start()
+
+    def set_opacity(self, opacity: float) -> None:
+        """How strongly maps cover the slide from now on, 0 to 1."""
+        self._opacity = opacity
+        for one in self._wanted:
+            if _is_map(one.layer):
+                self._give_opacity(one.layer)
 
     def hide(self, layer: Layer) -> None:
         """Have a layer out of the list soon."""
@@ -128,24 +142,28 @@ class LayerTurns(QObject):
         events.removed.disconnect(self._on_removed)
         thaw()
 
+    def _give_opacity(self, layer: Layer) -> None:
+        if self._given.get(layer) != self._opacity:
+            self._given[layer] = layer.opacity = self._opacity
+
     def _start(self) -> None:
         if self.is_changing:
             return
         if hasattr(self.viewer, "window"):
             self._timer.start(0)  # comes after all that is waiting, drawing too
             return
-        while self._step():
+        while self.step():
             pass
         self._settle()
 
     def _turn(self) -> None:
         spare_libraries()
-        if self._step():
+        if self.step():
             self._timer.start(0)
         else:
             self._settle()
 
-    def _step(self) -> bool:
+    def step(self) -> bool:
         """Do the next thing; False where there is none."""
         self.is_changing = True
         try:
@@ -209,7 +227,6 @@ class LayerTurns(QObject):
                 self.viewer.layers.selection.active = selected
         finally:
             self.is_changing = False
-        self.settled.emit()
 
     def _on_removing(self, event: Any) -> None:
         """Have napari collect all that it means to, where a layer goes that is none of these."""
@@ -222,6 +239,11 @@ class LayerTurns(QObject):
         if not self.is_changing and event.value in self._ours:
             self._ours.remove(event.value)
             self._wanted = [one for one in self._wanted if one.layer is not event.value]
+
+
+def _is_map(layer: Layer) -> bool:
+    """Whether it covers the slide: of what is shown here, outlines and the slide in other views do not."""
+    return "field" in layer.metadata.get(METADATA_KEY, {}) and not isinstance(layer, Points)
 
 
 def _has_legend(one: Wanted) -> bool:
@@ -240,3 +262,49 @@ def _hide_legend(layer: Layer) -> None:
     for legend in (getattr(layer, "colorbar", None), layer.name_overlay):
         if legend is not None:
             legend.visible = False
+
+
+def slides_among(layers: Sequence[Layer]) -> list[Layer]:
+    """Layers that show a slide that was opened, in their order."""
+    return [layer for layer in layers if slide_of(layer) is not None]
+
+
+def raise_above_slides(viewer: Viewer, raised: Sequence[Layer]) -> None:
+    """Move layers above every slide, one above the other; does nothing where they are above all already.
+
+    Parameters
+    ----------
+    viewer
+        In whose layer list they are; what is not in it is passed over.
+    raised
+        From the lowest to the topmost.
+    """
+    layers = viewer.layers
+    slides, ours = slides_among(layers), [layer for layer in raised if layer in layers]
+    if not ours or not slides or min(map(layers.index, ours)) > layers.index(slides[-1]):
+        return
+    below = slides[-1]
+    # napari's own move of several loses count where they are not in order
+    with layers.events.reordered.blocker():
+        for layer in ours:
+            layers.move(layers.index(layer), layers.index(below) + 1)
+            below = layer
+    layers.events.reordered(value=layers)
+
+
+def use_canvas_context(viewer: Viewer) -> None:
+    """Make the OpenGL context of a viewer's canvas the current one; nothing where it has no window.
+
+    napari flushes its graphics commands while it removes a layer, whatever OpenGL context Qt used last: often
+    that in which Qt puts the window together. Drivers (Mesa's software one, napari 0.9, vispy 0.17) crash at
+    the next drawing, as the programs deleted there are still in use in the canvas's own. Painting is not
+    touched: Qt makes its context current by itself.
+    """
+    window = getattr(viewer, "window", None)
+    if window is None:
+        return
+    from qtpy.QtOpenGLWidgets import QOpenGLWidget
+
+    centre = window.main_menu.parentWidget().centralWidget()
+    for canvas in [] if centre is None else centre.findChildren(QOpenGLWidget):
+        canvas.makeCurrent()

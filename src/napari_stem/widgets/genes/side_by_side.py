@@ -7,121 +7,96 @@ layer (not of its pixels) and the map of one gene; everything else is hidden mea
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from napari.layers import Image
 from qtpy.QtCore import QObject, Signal
 
-from napari_stem.layers import METADATA_KEY, map_title, slide_layer
-from napari_stem.widgets.genes.map_layers import uncertainty_colormap
+from napari_stem.layers import METADATA_KEY, slide_layer
+from napari_stem.widgets.genes.map_layers import SMALL_LEGEND, ScalarMap
 from napari_stem.widgets.genes.map_turns import VIEWS
-from napari_stem.widgets.genes.scalar_map import SMALL_FONT_SIZE, SMALL_LEGEND_SIZE, ScalarMap
 from napari_stem.widgets.slide.slide_feed import SlideFeed, is_fed
+from napari_stem.widgets.state import BESIDE, MOST_GENES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from napari.layers import Layer
 
-    from napari_stem.layers import ColourRange, Field
+    from napari_stem.geometry import Mpp
+    from napari_stem.layers import Field
     from napari_stem.slide.base import Slide
-    from napari_stem.widgets.genes.map_layers import MapLayers
+    from napari_stem.widgets.genes.active_prediction import ActivePrediction
     from napari_stem.widgets.genes.map_turns import LayerTurns
+    from napari_stem.widgets.state import DisplaySettings
 
-MOST_BESIDE = 4
 OF_GRID = "enabled", "stride", "shape", "spacing"  # of napari's, in the order to give them back
 LAYERS_A_VIEW = -2  # slide and map; negative: counted from the top of the layer list
 GAP_PX = 4
 
 
 class SideBySide(QObject):
-    """Shows the maps of several genes side by side until something else is done with the layers."""
+    """Shows the maps of several genes side by side until something else is done with the layers.
+
+    Parameters
+    ----------
+    turns
+        What brings layers into the viewer.
+    """
 
     left = Signal()  # the user did something that ends it
 
-    def __init__(self, turns: LayerTurns, slide: Slide, maps: MapLayers, opacity: float) -> None:
-        super().__init__()
+    def __init__(self, turns: LayerTurns, parent: QObject | None = None) -> None:
+        super().__init__(parent)
         self._turns, self._viewer = turns, turns.viewer
-        self._slide, self._base, self._opacity = slide, maps, opacity
         self.maps: list[ScalarMap] = []  # of the views on show
         self._pairs: list[tuple[Image, ScalarMap]] = []  # all there are, the first view on top
         self._hidden: list[Layer] = []
         self._grid_before: dict[str, Any] | None = None
-        self._mpp = slide.mpp
+        self._slide: Slide | None = None  # in the pairs
+        self._mpp: Mpp | None = None
         self._zoomed_out = 1  # so that every view shows what the whole canvas showed
-        events = self._viewer.layers.events
-        for event in (events.inserted, events.removed, events.reordered):
+        for event in self._events():
             event.connect(self._on_foreign)
-        self._viewer.canvas.grid.events.enabled.connect(self._on_foreign)
 
-    def show(
-        self,
-        genes: Sequence[str],
-        field: Field,
-        colours: ColourRange,
-        of_all: tuple[float, float] | None,
-        colormap: str,
-    ) -> None:
-        """Show up to four genes.
-
-        Parameters
-        ----------
-        genes
-            Names; more than four are left out.
-        field
-            Expression or uncertainty.
-        colours, of_all
-            How the limits of the colours are chosen; those of all genes where they are known.
-        colormap
-            Of the expression.
-        """
-        genes = tuple(genes)[:MOST_BESIDE]
-        if len(genes) != len(self.maps):
-            self._arrange(len(genes))
-        for place, gene in enumerate(genes):
-            slide, one = self._pairs[place]
-            values = self._base.values.values(gene, field)
-            chosen = colours if field == "mean" else colours.for_another_unit()
-            one.set_colormap(colormap if field == "mean" else uncertainty_colormap(colormap))
-            title = map_title(gene, field, self._base.prediction.unit)
-            self._turns.show(slide, _rank(place))
-            one.show(self._base.grid, values, title, chosen.limits(values, of_all))
-
-    def set_opacity(self, opacity: float) -> None:
-        """How strongly the maps cover the slide, 0 to 1."""
-        self._opacity = opacity
-        for _, one in self._pairs:
-            one.layer.opacity = opacity
-
-    def serve(self, slide: Slide, maps: MapLayers) -> None:
-        """Be of another prediction from now on, which may be of another slide."""
-        is_other = slide is not self._slide or slide.mpp != self._mpp
-        self._slide, self._base, self._mpp = slide, maps, slide.mpp
-        if is_other:
+    def show(self, active: ActivePrediction, settings: DisplaySettings) -> None:
+        """Show the picked genes."""
+        genes, field = settings.genes, cast("Field", settings.field)
+        slide, mpp = active.slide, active.slide.mpp
+        if slide is not self._slide or mpp != self._mpp:
             self._take_out(0)
-            self._pairs.clear()
-        for _, one in self._pairs:
-            one.serve(maps.prediction)
+            self._pairs, self.maps = [], []
+            self._slide, self._mpp = slide, mpp
+        if len(genes) != len(self.maps):
+            self._arrange(slide, len(genes))
+        for place, gene in enumerate(genes):
+            copy, one = self._pairs[place]
+            self._turns.show(copy, _rank(place))
+            one.show(active.gene_map(gene, field, settings))
 
     def hide(self) -> None:
         """Take the views away one by one, then put everything back as it was."""
-        self._take_out(0)
-        self.maps = []
-        self._turns.between(self._give_back)
+        if self.maps:
+            self._take_out(0)
+            self.maps = []
+            self._turns.between(self._give_back)
 
     def close(self) -> None:
         """Let go of the viewer."""
-        events = self._viewer.layers.events
-        for event in (events.inserted, events.removed, events.reordered):
+        self.hide()
+        for event in self._events():
             event.disconnect(self._on_foreign)
-        self._viewer.canvas.grid.events.enabled.disconnect(self._on_foreign)
 
-    def _arrange(self, n_views: int) -> None:
+    def _events(self) -> tuple[Any, ...]:
+        """Return what tells of layers that come, go or move, and of the grid."""
+        events = self._viewer.layers.events
+        grid = self._viewer.canvas.grid.events.enabled
+        return events.inserted, events.removed, events.reordered, grid
+
+    def _arrange(self, slide: Slide, n_views: int) -> None:
         """Have so many pairs of slide and map; the topmost pair is the first view."""
         while len(self._pairs) < n_views:
-            self._pairs.append(self._new_pair(len(self._pairs)))
+            self._pairs.append(self._new_pair(slide, len(self._pairs)))
         self._take_out(n_views)
-        if not self.maps:
+        if not self.maps and n_views:
             self._turns.select(self._pairs[0][1].layer)
         self.maps = [one for _, one in self._pairs[:n_views]]
         self._turns.between(self._use_grid)
@@ -158,8 +133,8 @@ class SideBySide(QObject):
         self._viewer.scene.camera.zoom *= self._zoomed_out
         self._zoomed_out = 1
 
-    def _new_pair(self, place: int) -> tuple[Image, ScalarMap]:
-        data, options, _ = slide_layer(self._slide)
+    def _new_pair(self, shown: Slide, place: int) -> tuple[Image, ScalarMap]:
+        data, options, _ = slide_layer(shown)
         pyramid = options["metadata"][METADATA_KEY]["pyramid"]
         name = f"Slide, view {place + 1}"
         # without "slide" it is not taken for one that was opened
@@ -169,18 +144,7 @@ class SideBySide(QObject):
             "visible": False,
         }
         slide = Image(data, **options)
-        one = ScalarMap(
-            self._turns,
-            self._base.prediction,
-            "mean",
-            self._base.grid,
-            rank=_rank(place) + 1,
-            colormap="viridis",
-            opacity=self._opacity,
-            legend_size=SMALL_LEGEND_SIZE,
-            font_size=SMALL_FONT_SIZE,
-        )
-        return slide, one
+        return slide, ScalarMap(self._turns, "mean", _rank(place) + 1, SMALL_LEGEND)
 
     def _take_out(self, first: int) -> None:
         for slide, one in self._pairs[first:]:
@@ -198,13 +162,13 @@ class SideBySide(QObject):
     def _feed(self, layer: Layer) -> None:
         """Have late pixels drawn, instead of waiting for them."""
         is_own = any(slide is layer for slide, _ in self._pairs)
-        if is_own and self._slide.is_complete and not is_fed(layer):
+        if is_own and self._slide and self._slide.is_complete and not is_fed(layer):
             SlideFeed(self._viewer, layer)
 
 
 def _rank(place: int) -> int:
     """Rank of the slide of a view; its map comes directly above."""
-    return VIEWS + 2 * (MOST_BESIDE - place)
+    return VIEWS + 2 * (MOST_GENES[BESIDE] - place)
 
 
 def views_across(n_views: int) -> int:

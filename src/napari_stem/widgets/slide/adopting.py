@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_stem.widgets.model.prediction_control import PredictionControl
     from napari_stem.widgets.regions.region_panel import RegionControl
     from napari_stem.widgets.slide.slide_control import SlideControl
-    from napari_stem.widgets.views.measured_control import MeasuredControl
+    from napari_stem.widgets.views.measured import MeasuredControl
 
 
 class Adopting(QObject):

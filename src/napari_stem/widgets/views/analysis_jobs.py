@@ -15,18 +15,13 @@ if TYPE_CHECKING:
     import anndata
     import pandas as pd
 
-    from napari_stem.evaluation.beside import Beside
+    from napari_stem.evaluation.measured_match import MeasuredMatch
     from napari_stem.geometry import Mpp, SizePx
     from napari_stem.results import Prediction
     from napari_stem.spatial_analysis import Domains
 
     IsStopped = Callable[[], bool]
-    Told = Callable[[str, int, int], None]
-
-
-def state_of(prediction: Prediction) -> tuple[str, int]:
-    """Return which prediction it is, and how far it has grown."""
-    return str(prediction.path), int(prediction.done.sum())
+    Report = Callable[[str, int, int], None]
 
 
 def read_counts(path: Path, size: SizePx) -> anndata.AnnData:
@@ -38,26 +33,28 @@ def read_counts(path: Path, size: SizePx) -> anndata.AnnData:
 
 def match(
     prediction: Prediction, counts: anndata.AnnData, mpp: Mpp, stop: threading.Event
-) -> Beside | None:
+) -> MeasuredMatch | None:
     """Lay counts beside a prediction; None where what is predicted so far was not measured."""
-    from napari_stem.evaluation.beside import lay_beside
+    from napari_stem.evaluation.measured_match import match_measured
 
     try:
-        return lay_beside(prediction, counts, mpp, stop.is_set)
+        return match_measured(prediction, counts, mpp, stop.is_set)
     except PredictionError:
         if prediction.done.all():
             raise
         return None  # there may be something to compare once more spots are done
 
 
-def find_domains(path: str, resolution: float, is_stopped: IsStopped, told: Told) -> bool | None:
+def find_domains(
+    path: str, resolution: float, is_stopped: IsStopped, report: Report
+) -> bool | None:
     """Find domains in a process of their own; None where it was stopped."""
     from napari_stem.spatial_analysis.steps import run_in_subprocess
 
-    return run_in_subprocess(["domains", path, str(resolution)], is_stopped, told) or None
+    return run_in_subprocess(["domains", path, str(resolution)], is_stopped, report) or None
 
 
-def rank_genes(path: str, is_stopped: IsStopped, told: Told) -> pd.DataFrame | None:
+def rank_genes(path: str, is_stopped: IsStopped, report: Report) -> pd.DataFrame | None:
     """Compute Moran's I in a process of its own; None where it was stopped."""
     import pandas as pd
 
@@ -65,7 +62,7 @@ def rank_genes(path: str, is_stopped: IsStopped, told: Told) -> pd.DataFrame | N
 
     with TemporaryDirectory() as folder:
         out = Path(folder) / "morans.csv"
-        if not run_in_subprocess(["morans", path, str(out)], is_stopped, told):
+        if not run_in_subprocess(["morans", path, str(out)], is_stopped, report):
             return None
         return pd.read_csv(out, index_col="gene", keep_default_na=False, na_values=[""])
 

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import Qt, Signal
+import pandas as pd
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
+    QHeaderView,
     QLabel,
     QProgressBar,
     QPushButton,
@@ -21,15 +23,15 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_stem.widgets.common.domain_table import DomainTable, colours_of
-from napari_stem.widgets.common.number_table import NumberColumn, NumberTable, NumberView
 from napari_stem.widgets.common.parts import count, note
+from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView
+from napari_stem.widgets.state import DOMAINS, MEAN
 from napari_stem.widgets.views.analysis_plots import DomainsPlot
+from napari_stem.widgets.views.domain_layer import colours_of
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from napari_stem.spatial_analysis.domains import Domains, Stability
+    from napari_stem.widgets.state import DisplaySettings
 
 RESOLUTION_STEPS = 10  # of the slider, per unit of resolution
 DEFAULT_RESOLUTION, MOST_RESOLUTION = 0.5, 2.0
@@ -44,30 +46,53 @@ MORANS_TIP = (
     "Moran's I: how alike neighbouring spots are, 1 at most. Predictions of neighbours share tissue, so "
     "all are alike to some degree: compare genes rather than trust small p-values."
 )
+LEAST_FDR = 1e-16  # what is smaller is said to be so
 MORANS_COLUMNS = (
-    NumberColumn("Moran's I", MORANS_TIP),
-    NumberColumn(
-        "FDR", "Benjamini-Hochberg, from one-sided p-values under normality", ".1e", 1e-16
+    Column("gene", "Gene"),
+    Column("I", "Moran's I", MORANS_TIP, "+.2f"),
+    Column(
+        "fdr",
+        "FDR",
+        "Benjamini-Hochberg, from one-sided p-values under normality",
+        lambda fdr: f"<{LEAST_FDR:g}" if fdr < LEAST_FDR else f"{fdr:.1e}",
+        widest="0.0e-00",
     ),
 )
-DOMAIN_FILES = "AnnData with expression (*.h5ad);;Table of spots (*.csv)"
+TABLE_HEIGHT_PX = 150
+NAME, SHARE, AGAIN, HIGH = range(4)
+DOMAIN_COLUMNS = (
+    Column(
+        "name",
+        "Domain",
+        "Double-click to give it a name of your own",
+        colour="colour",
+        widest="Domain 00 ____",
+        is_editable=True,
+    ),
+    Column("share", "Area", "Share of the predicted area", ".0%", widest="100%"),
+    Column(
+        "again",
+        "Again",
+        "How far single samples find this domain again: overlap with the most alike domain of a sample, "
+        "on average (100%: the same spots). In brackets what chance alone would give.",
+        order="found_again",
+        widest="100% (00%)",
+    ),
+    Column(
+        "high", "High in it", "Genes predicted highest here compared with elsewhere", is_text=True
+    ),
+)
+MOST_DOMAINS_SEEN = 9
 
 
 class AnalysisPanel(QWidget):
     """Asks for analyses and shows what they found."""
 
-    domains_requested = Signal(float)  # resolution
-    morans_requested = Signal()
-    cancel_requested = Signal()
-    visibility_chosen = Signal(bool)
-    renamed = Signal(int, str)
-    gene_chosen = Signal(str)
-    domains_save_requested = Signal(str)
-    morans_save_requested = Signal(str)
-
-    def __init__(self, folder: str = "", parent: QWidget | None = None) -> None:
+    def __init__(
+        self, settings: DisplaySettings, folder: str = "", parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
-        self.folder = folder
+        self.settings, self.folder = settings, folder
         self.resolution = QSlider(Qt.Orientation.Horizontal)
         self.resolution.setRange(1, int(MOST_RESOLUTION * RESOLUTION_STEPS))
         self.resolution.setValue(int(DEFAULT_RESOLUTION * RESOLUTION_STEPS))
@@ -80,18 +105,32 @@ class AnalysisPanel(QWidget):
         self.progress = QProgressBar()
         self.message, self.summary = note(""), note(ABOUT)
         self.visible_box = QCheckBox("Show domains on the slide")
-        self.domains = DomainTable()
+        self.domains = Table(DOMAIN_COLUMNS)
+        self.domains_view = TableView(self.domains)
+        self.domains_view.header().setSectionResizeMode(
+            NAME, QHeaderView.ResizeMode.ResizeToContents
+        )
+        self.domains_view.stretch(HIGH)
         self.plot_choice = QComboBox()
         self.plot_choice.addItems([NEIGHBOURS, SURROUNDINGS])
         self.plot = DomainsPlot()
         self.save_domains_button = QPushButton("Save domains…")
-        self.morans = NumberTable("Gene", MORANS_COLUMNS)
-        self.morans_view = NumberView(self.morans, sort_by=1)
+        self.morans = Table(MORANS_COLUMNS)
+        self.morans_view = TableView(self.morans, sort_by=1)
+        self.morans_view.setMinimumHeight(TABLE_HEIGHT_PX)
         self.save_morans_button = QPushButton("Save table…")
         self.found, self.ranked = QWidget(), QWidget()
         self._shown: Domains | None = None
         self._lay_out()
-        self._connect()
+        self.resolution.valueChanged.connect(self._tell_resolution)
+        self.visible_box.clicked.connect(
+            lambda is_on: settings.ask(view=DOMAINS if is_on else MEAN)
+        )
+        self.domains_view.chosen.connect(self._plot)
+        self.plot_choice.activated.connect(self._plot)
+        self.morans_view.chosen.connect(lambda gene: settings.update(gene=gene))
+        settings.changed.connect(self._follow)
+        self._follow()
         self._tell_resolution()
         self.show_domains(None)
         self.show_morans(None)
@@ -124,9 +163,10 @@ class AnalysisPanel(QWidget):
         """List domains and plot how they lie; None: none were found."""
         self._shown = domains
         self.found.setVisible(domains is not None)
-        self.summary.setText(ABOUT if domains is None else told(domains))
+        self.summary.setText(ABOUT if domains is None else describe_domains(domains))
         if domains is not None:
-            self.domains.show_domains(domains)
+            self.domains.fill(_domain_frame(domains))
+            self.domains_view.fit(MOST_DOMAINS_SEEN)
             has_relations = domains.relations is not None
             self.plot.setVisible(has_relations)
             self.plot_choice.setVisible(has_relations)
@@ -136,35 +176,29 @@ class AnalysisPanel(QWidget):
         """List genes by Moran's I; None: it has not been computed."""
         self.ranked.setVisible(table is not None)
         if table is not None:
-            numbers = np.stack([table["I"].to_numpy(), table["fdr"].to_numpy()])
-            self.morans.fill([str(gene) for gene in table.index], numbers)
+            self.morans.fill(table.assign(gene=table.index))
 
-    def _connect(self) -> None:
-        self.resolution.valueChanged.connect(self._tell_resolution)
-        self.find_button.clicked.connect(
-            lambda: self.domains_requested.emit(self.chosen_resolution())
+    def ask_where_to_save(self, suggestion: str, kinds: str) -> str:
+        """Return where to save something, empty where the user gave up."""
+        path, chosen = QFileDialog.getSaveFileName(
+            self, "Save", str(Path(self.folder) / suggestion), kinds
         )
-        self.morans_button.clicked.connect(self.morans_requested)
-        self.cancel_button.clicked.connect(self.cancel_requested)
-        self.visible_box.clicked.connect(self.visibility_chosen)
-        self.domains.renamed.connect(self.renamed)
-        self.domains.domain_chosen.connect(lambda _: self._plot())
-        self.plot_choice.activated.connect(lambda _: self._plot())
-        self.morans_view.name_chosen.connect(self.gene_chosen)
-        self.save_domains_button.clicked.connect(
-            lambda: self._ask("domains.h5ad", DOMAIN_FILES, self.domains_save_requested.emit)
-        )
-        self.save_morans_button.clicked.connect(
-            lambda: self._ask("morans_i.csv", "Tables (*.csv)", self.morans_save_requested.emit)
-        )
+        if not path:
+            return ""
+        self.folder = str(Path(path).parent)
+        ending = ".csv" if "csv" in chosen else ".h5ad"
+        return str(path if Path(path).suffix else path + ending)
 
-    def _plot(self) -> None:
+    def _follow(self) -> None:
+        self.visible_box.setChecked(self.settings.view == DOMAINS)
+
+    def _plot(self, *_: object) -> None:
         domains = self._shown
         if domains is None or domains.relations is None:
             return
         around = None
         if self.plot_choice.currentText() == SURROUNDINGS:
-            around = max(0, self.domains.currentRow())
+            around = max(0, self.domains_view.currentIndex().row())
         self.plot.show_domains(domains, colours_of(len(domains.names)), around)
 
     def _say(self, text: str) -> None:
@@ -173,15 +207,6 @@ class AnalysisPanel(QWidget):
 
     def _tell_resolution(self) -> None:
         self.resolution_label.setText(f"{self.chosen_resolution():.1f}")
-
-    def _ask(self, suggestion: str, kinds: str, tell: object) -> None:
-        path, chosen = QFileDialog.getSaveFileName(
-            self, "Save", str(Path(self.folder) / suggestion), kinds
-        )
-        if path and callable(tell):
-            self.folder = str(Path(path).parent)
-            ending = ".csv" if "csv" in chosen else ".h5ad"
-            tell(path if Path(path).suffix else path + ending)
 
     def _lay_out(self) -> None:
         slider = QHBoxLayout()
@@ -195,7 +220,7 @@ class AnalysisPanel(QWidget):
         _stack(
             self.found,
             self.visible_box,
-            self.domains,
+            self.domains_view,
             self.plot_choice,
             self.plot,
             self.save_domains_button,
@@ -216,18 +241,35 @@ def _stack(holder: QWidget, *widgets: QWidget) -> None:
         layout.addWidget(widget)
 
 
-def told(domains: Domains) -> str:
+def _domain_frame(domains: Domains) -> pd.DataFrame:
+    """Table of domains, the largest first."""
+    n, stability = len(domains.names), domains.stability
+    found = np.full(n, np.nan) if stability is None else np.asarray(stability.found_again)
+    again = [UNKNOWN] * n
+    if stability is not None:
+        again = [f"{f:.0%} ({c:.0%})" for f, c in zip(found, stability.by_chance, strict=True)]
+    return pd.DataFrame(
+        {
+            "name": domains.names,
+            "colour": colours_of(n),
+            "share": domains.shares,
+            "again": again,
+            "found_again": found,
+            "high": [", ".join(genes) or UNKNOWN for genes in domains.markers],
+        }
+    )
+
+
+def describe_domains(domains: Domains) -> str:
     """Say what was found, and how far it can be relied on."""
     n = len(domains.names)
     found = f"{count(n, 'domain')} of predicted expression (resolution {domains.resolution:g})."
     if n == 1:
         return f"{found} All spots are alike at this fineness."
-    return (
-        f"{found} {NO_SAMPLES if domains.stability is None else _told_stability(domains.stability)}"
-    )
+    return f"{found} {NO_SAMPLES if domains.stability is None else _describe_stability(domains.stability)}"
 
 
-def _told_stability(stability: Stability) -> str:
+def _describe_stability(stability: Stability) -> str:
     between = np.array(stability.between)
     mean = float(between.mean())
     verdict = "agree well" if mean >= 0.6 else "agree in part" if mean >= 0.3 else "agree little"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from qtpy.QtWidgets import QWidget
 
-    from napari_stem.evaluation.beside import Beside
+    from napari_stem.evaluation.measured_match import MeasuredMatch
     from napari_stem.spatial_analysis.domains import Domains
 
 HEIGHT_PX = 220
@@ -26,13 +26,13 @@ class ScatterPlot(Plot):
     """Predicted against measured values of one gene, with the line on which both are the same."""
 
     # of the class, as matplotlib makes Qt ask for a plot before the object is whole
-    _shown: tuple[Beside, str, NDArray[np.float32]] | None = None
+    _shown: tuple[MeasuredMatch, str, NDArray[np.float32]] | None = None
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__((260, HEIGHT_PX), parent)
         self.setFixedHeight(HEIGHT_PX)
 
-    def show_gene(self, found: Beside, gene: str, predicted: NDArray[np.float32]) -> None:
+    def show_gene(self, found: MeasuredMatch, gene: str, predicted: NDArray[np.float32]) -> None:
         """Plot.
 
         Parameters
@@ -58,9 +58,9 @@ class ScatterPlot(Plot):
         axes.plot(ends, ends, color=self._ink(), lw=0.8, ls="--", label="same")
         axes.scatter(measured, predicted, s=DOT_SIZE, color=BAR_COLOUR, alpha=0.7, lw=0)
         pcc = found.pcc[column]
-        told = "undefined" if np.isnan(pcc) else f"{pcc:.2f}"
+        value = "undefined" if np.isnan(pcc) else f"{pcc:.2f}"
         axes.set_title(
-            f"PCC {told}; 90% interval holds {found.coverage[column]:.0%}",
+            f"PCC {value}; 90% interval holds {found.coverage[column]:.0%}",
             color=self._ink(),
             fontsize=FONT_POINTS,
         )

@@ -5,28 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QModelIndex, Qt, Signal
+import numpy as np
+import pandas as pd
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QComboBox,
     QFileDialog,
     QHBoxLayout,
-    QHeaderView,
     QLineEdit,
     QPushButton,
     QSplitter,
-    QTreeView,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_stem.widgets.common.difference_table import (
-    Q_VALUE,
-    DifferenceTable,
-)
-from napari_stem.widgets.common.gene_rows import GENE, sortable
 from napari_stem.widgets.common.parts import count, note
 from napari_stem.widgets.common.plots import VolcanoPlot
+from napari_stem.widgets.common.table import Column, Table, TableView
 
 if TYPE_CHECKING:
     from napari_stem.evaluation.differences import Differences
@@ -42,6 +37,34 @@ EXPLANATIONS = {
     "independent": "Spots are taken to err independently of each other. An error that they share is left "
     "out: intervals are too narrow and probabilities too extreme by an unknown amount.",
 }
+GENE, DIFFERENCE, INTERVAL, STANDARDISED, PROBABILITY, Q_VALUE = range(6)
+COLUMNS = (
+    Column("gene", "Gene", "Click to see its map"),
+    Column("difference", "Difference", "Predicted mean of A minus that of B", "+.2f"),
+    Column(
+        "interval", "90% interval", "Of the difference", order="width", widest="+0.00 to +00.00"
+    ),
+    Column(
+        "standardised",
+        "Std. diff.",
+        "The difference in standard deviations between single spots (Cohen's d)",
+        "+.2f",
+    ),
+    Column(
+        "probability",
+        "P(A > B)",
+        "Probability that the mean of A is above that of B, from the samples",
+        ".2f",
+    ),
+    Column(
+        "q_value",
+        "Wrong calls",
+        "Expected share of wrong directions if this gene and all surer ones are called different: the mean "
+        "of min(P, 1 - P) over them (Bayesian false discovery rate; s-value of Stephens 2017)",
+        ".1%",
+        order="surest",
+    ),
+)
 LIMIT = 0.05  # expected share of wrong calls among the genes called different
 SIZE = (1120, 640)
 NOTICE = "Predicted from the image, not measured. For research use only, not for diagnosis."
@@ -50,8 +73,6 @@ NOTICE = "Predicted from the image, not measured. For research use only, not for
 class CompareWindow(QWidget):
     """Shows which genes differ between two groups."""
 
-    gene_chosen = Signal(str)
-    errors_chosen = Signal(str)  # "alike" or "independent"
     save_requested = Signal(str, bool)  # path, may overwrite
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -64,18 +85,16 @@ class CompareWindow(QWidget):
         self.search = QLineEdit()
         self.search.setPlaceholderText("Find a gene")
         self.search.setClearButtonEnabled(True)
-        self.table = DifferenceTable()
-        self.proxy = sortable(self.table)
-        self.view = self._gene_view()
+        self.table = Table(COLUMNS)
+        self.view = TableView(self.table, sort_by=Q_VALUE)
         self.plot = VolcanoPlot()
         self.save_button = QPushButton("Save as CSV…")
         self._names = ("A", "B")
         self._lay_out()
         self.resize(*SIZE)
-        self.search.textChanged.connect(self.proxy.setFilterFixedString)
-        self.view.selectionModel().currentRowChanged.connect(self._tell_gene)
+        self.search.textChanged.connect(self.table.filter)
+        self.view.chosen.connect(self.plot.mark)
         self.plot.gene_clicked.connect(self.choose)
-        self.errors_choice.activated.connect(self._tell_errors)
         self.save_button.clicked.connect(self._ask)
 
     def errors(self) -> str:
@@ -93,7 +112,7 @@ class CompareWindow(QWidget):
             f"calls expected. {NOTICE}"
         )
         self.explanation.setText(EXPLANATIONS[found.errors])
-        self.table.set_differences(found)
+        self.table.fill(_frame(found))
         self.view.sortByColumn(Q_VALUE, Qt.SortOrder.AscendingOrder)
         self.view.scrollToTop()
         self.plot.show_differences(found, unit, LIMIT)
@@ -102,16 +121,11 @@ class CompareWindow(QWidget):
     def choose(self, gene: str) -> None:
         """Choose a gene as if it had been clicked in the table."""
         self.search.clear()
-        found = self.proxy.match(
-            self.proxy.index(0, GENE),
-            Qt.ItemDataRole.DisplayRole,
-            gene,
-            1,
-            Qt.MatchFlag.MatchExactly,
-        )
-        if found:
-            self.view.setCurrentIndex(found[0])
-            self.view.scrollTo(found[0])
+        row = self.table.row_of(gene)
+        if row is not None:
+            index = self.table.index(row, GENE)
+            self.view.setCurrentIndex(index)
+            self.view.scrollTo(index)
 
     def show_message(self, text: str) -> None:
         """Say what was done."""
@@ -139,25 +153,6 @@ class CompareWindow(QWidget):
         layout.addWidget(splitter, 1)
         layout.addLayout(buttons)
 
-    def _gene_view(self) -> QTreeView:
-        view = QTreeView()
-        view.setModel(self.proxy)
-        view.setRootIsDecorated(False)
-        view.setUniformRowHeights(True)
-        view.setSortingEnabled(True)
-        view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        view.header().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        return view
-
-    def _tell_gene(self, current: QModelIndex) -> None:
-        if current.isValid():
-            gene = str(current.siblingAtColumn(GENE).data())
-            self.plot.mark(gene)
-            self.gene_chosen.emit(gene)
-
-    def _tell_errors(self) -> None:
-        self.errors_chosen.emit(self.errors())
-
     def _ask(self) -> None:
         name = "_".join(("differences", *self._names)).replace(" ", "-").replace("/", "-")
         suggested = str(Path(self.folder) / f"{name}.csv")
@@ -171,3 +166,24 @@ class CompareWindow(QWidget):
             path = path.with_name(f"{path.name}.csv")
         self.folder = str(path.parent)
         self.save_requested.emit(str(path), path == Path(chosen))
+
+
+def _frame(found: Differences) -> pd.DataFrame:
+    """Table of a comparison: a row for every gene."""
+    return pd.DataFrame(
+        {
+            "gene": found.genes,
+            "difference": found.difference,
+            "interval": [
+                f"{low:+.2f} to {high:+.2f}"
+                for low, high in zip(found.low, found.high, strict=True)
+            ],
+            "width": found.high - found.low,
+            "standardised": found.standardised,
+            "probability": found.probability,
+            "q_value": found.q_value,
+            # among equally sure genes the larger difference comes first
+            "surest": found.q_value - 1e-9 * np.abs(found.difference),
+        },
+        index=list(found.genes),
+    )

@@ -5,55 +5,69 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import QModelIndex, Qt, Signal
+import pandas as pd
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QGridLayout,
-    QHeaderView,
     QLabel,
-    QTreeView,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_stem.widgets.common.gene_rows import GENE, sortable
 from napari_stem.widgets.common.parts import note
-from napari_stem.widgets.common.spot_table import SpotTable, Z
+from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from napari_stem.evaluation.spot_profile import SpotProfile
     from napari_stem.widgets.common.plots import SamplesPlot
     from napari_stem.widgets.views.spot_details import Patch, SpotDetails
 
 PATCHES_WIDTH, LARGEST_PATCH, GAP = 288, 140, 6
 N_ROWS_SEEN = 9
-COLUMN_GAP_PX = 10
-WIDEST = ("", "+0.0", "+0.0 to +00.0", "0.00")  # of what stands in the columns
+GENE, Z, RANGE, MEAN = range(4)
+COLUMNS = (
+    Column("gene", "Gene", "Click to see its map"),
+    Column(
+        "z",
+        "SDs above",
+        "How far the spot's predicted mean lies above the mean of all predicted spots of this slide, in "
+        "standard deviations between them",
+        "+.1f",
+    ),
+    Column(
+        "range",
+        "90% interval",
+        "The spot's 90% interval on the same scale: a gene whose interval holds 0 may be as everywhere else",
+        order="z_low",
+        widest="+0.0 to +00.0",
+    ),
+    Column("mean", "Predicted", "Predicted mean of the spot", ".2f"),
+)
 
 
 class SpotInspector(QWidget):
     """Shows one spot in depth."""
-
-    gene_chosen = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.title = note("")
         self.saw = note("")
         self.pictures = QWidget()
-        self._grid = QGridLayout(self.pictures)
-        self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setSpacing(GAP)
-        self._grid.setAlignment(Qt.AlignmentFlag.AlignLeft)
+        self.grid = QGridLayout(self.pictures)
+        self.grid.setContentsMargins(0, 0, 0, 0)
+        self.grid.setSpacing(GAP)
+        self.grid.setAlignment(Qt.AlignmentFlag.AlignLeft)
         self.plot: SamplesPlot | None = None  # made when first needed: matplotlib takes its time
         self.plot_note = note("")
-        self.table = SpotTable()
-        self.proxy = sortable(self.table)
-        self.view = self._gene_view()
+        self.table = Table(COLUMNS)
+        self.view = TableView(self.table, sort_by=Z)
+        self.view.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.view.setMinimumHeight(self.view.fontMetrics().height() * (N_ROWS_SEEN + 2))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for widget in (self.title, self.saw, self.pictures, self.plot_note, self.view):
@@ -79,7 +93,7 @@ class SpotInspector(QWidget):
         self.title.setText(f"Spot {name}, as exported tables call it. {warning}".strip())
         self._show_patches(details.patches)
         self.saw.setText(details.why_no_patches or "What the model saw:")
-        self.table.set_profile(genes, details.profile)
+        self.table.fill(_frame(genes, details.profile))
         self.view.sortByColumn(Z, Qt.SortOrder.DescendingOrder)
         self.view.scrollToTop()
         self.setVisible(True)
@@ -89,11 +103,12 @@ class SpotInspector(QWidget):
         gene: str,
         draws: NDArray[np.float64] | None,
         mean: float,
-        low: float,
-        high: float,
+        interval: tuple[float, float],
         unit: str,
     ) -> None:
         """Show the samples of a gene at the spot; None: they were not kept."""
+        low, high = interval
+        self.view.choose(gene)
         has_samples = draws is not None and bool(np.isfinite(draws).all())
         if self.plot is not None:
             self.plot.setVisible(has_samples)
@@ -106,10 +121,6 @@ class SpotInspector(QWidget):
             f"prediction were not kept."
         )
 
-    def show_nothing(self) -> None:
-        """Show no spot."""
-        self.setVisible(False)
-
     def _plot(self) -> SamplesPlot:
         if self.plot is None:
             from napari_stem.widgets.common.plots import SamplesPlot
@@ -120,7 +131,7 @@ class SpotInspector(QWidget):
         return self.plot
 
     def _show_patches(self, patches: Sequence[Patch]) -> None:
-        while (item := self._grid.takeAt(0)) is not None:
+        while (item := self.grid.takeAt(0)) is not None:
             widget = item.widget()
             widget.setParent(None)
             widget.deleteLater()
@@ -133,29 +144,26 @@ class SpotInspector(QWidget):
                 f"The {patch.side_um:g} µm round the spot's centre, as the model saw them"
             )
             caption.setAlignment(Qt.AlignmentFlag.AlignHCenter)
-            self._grid.addWidget(picture, 0, place)
-            self._grid.addWidget(caption, 1, place)
+            self.grid.addWidget(picture, 0, place)
+            self.grid.addWidget(caption, 1, place)
 
-    def _gene_view(self) -> QTreeView:
-        view = QTreeView()
-        view.setModel(self.proxy)
-        view.setRootIsDecorated(False)
-        view.setUniformRowHeights(True)
-        view.setSortingEnabled(True)
-        view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        view.header().setStretchLastSection(False)
-        view.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        # Widths known beforehand: measured from cells while the part is folded away, they stay wrong.
-        width = view.fontMetrics().horizontalAdvance
-        for column, (title, widest) in enumerate(zip(self.table.titles, WIDEST, strict=True)):
-            view.setColumnWidth(column, max(width(title), width(widest)) + COLUMN_GAP_PX)
-        view.header().setSectionResizeMode(GENE, QHeaderView.ResizeMode.Stretch)
-        view.setMinimumHeight(view.fontMetrics().height() * (N_ROWS_SEEN + 2))
-        view.clicked.connect(self._tell_gene)
-        return view
 
-    def _tell_gene(self, index: QModelIndex) -> None:
-        self.gene_chosen.emit(str(index.siblingAtColumn(GENE).data()))
+def _frame(genes: Sequence[str], profile: SpotProfile) -> pd.DataFrame:
+    """Table of one spot: a row for every gene."""
+    spans = zip(profile.z, profile.z_low, profile.z_high, strict=True)
+    return pd.DataFrame(
+        {
+            "gene": genes,
+            "z": profile.z,
+            "z_low": profile.z_low,
+            "range": [
+                f"{low:+.1f} to {high:+.1f}" if np.isfinite(z) else UNKNOWN
+                for z, low, high in spans
+            ],
+            "mean": profile.mean,
+        },
+        index=list(genes),
+    )
 
 
 def _pixmap(pixels: NDArray[np.uint8], side: int) -> QPixmap:

@@ -16,18 +16,27 @@ from napari_stem.layers.domain_layer import (
     legend_lines,
     readable_on,
 )
-from napari_stem.widgets.common.domain_table import colours_of
 from napari_stem.widgets.genes.map_turns import DOMAIN_MAP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_stem.spatial_analysis import Domains
-    from napari_stem.widgets.genes.map_layers import MapLayers
+    from napari_stem.widgets.genes.active_prediction import ActivePrediction
     from napari_stem.widgets.genes.map_turns import LayerTurns
 
 LEGEND_KEY = "napari_stem_domain_{}"  # of napari's overlays of the canvas
 LEGEND_POINTS = 10
+# Okabe and Ito's eight, which colour-blind eyes tell apart, then Tableau's where there are more.
+COLOURS = (
+    "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999",
+    "#8c564b", "#bcbd22", "#9467bd", "#17becf", "#e377c2", "#2ca02c", "#aec7e8", "#ffbb78",
+)  # fmt: skip
+
+
+def colours_of(n_domains: int) -> list[str]:
+    """Colours of so many domains; beyond sixteen they repeat."""
+    return [COLOURS[i % len(COLOURS)] for i in range(n_domains)]
 
 
 class DomainLayer:
@@ -45,16 +54,24 @@ class DomainLayer:
         self._legend: list[str] = []  # keys of the overlays
         self.layer: Labels | None = None
 
-    def show(self, maps: MapLayers, domains: Domains, opacity: float) -> None:
-        """Show domains with their legend; adds the layer where there is none."""
+    def show(self, active: ActivePrediction, domains: Domains) -> None:
+        """Show domains with their legend; makes the layer where there is none."""
+        grid = active.grid()
         if self.layer is None:
-            self.layer = self._new(maps, opacity)
-        layer, placement = self.layer, maps.shaped("square").placement
+            self.layer = Labels(
+                np.zeros(grid.spot_at.shape, dtype=np.uint16),
+                name=TITLE,
+                visible=False,
+                **grid.placement.as_layer_options(),
+            )
+            self.layer.editable = False
+        layer, placement = self.layer, grid.placement
         layer.scale, layer.translate = placement.scale_um, placement.translate_um
-        layer.metadata = self._metadata(maps)
-        rows = np.flatnonzero(maps.prediction.done)
+        about = {"prediction": str(active.prediction.path), "field": "domain"}
+        layer.metadata = {METADATA_KEY: about}
+        rows = np.flatnonzero(active.prediction.done)
         if len(rows) == len(domains.labels):
-            layer.data = domain_raster(maps.shaped("square"), rows, domains.labels)
+            layer.data = domain_raster(grid, rows, domains.labels)
         layer.colormap = _colormap(len(domains.names))
         layer.features = domain_features(domains.names)
         self._turns.show(layer, DOMAIN_MAP, TITLE)
@@ -66,31 +83,10 @@ class DomainLayer:
             self._turns.hide(self.layer)
         self._show_legend(())
 
-    def set_opacity(self, opacity: float) -> None:
-        """How strongly the domains cover the slide, 0 to 1."""
-        if self.layer is not None:
-            self.layer.opacity = opacity
-
     def legend(self) -> list[str]:
         """Return the lines of the legend on the canvas."""
         overlays = self._viewer.canvas.overlays
         return [str(overlays[key].text) for key in self._legend if overlays[key].visible]
-
-    def _new(self, maps: MapLayers, opacity: float) -> Labels:
-        grid = maps.shaped("square")
-        layer = Labels(
-            np.zeros(grid.spot_at.shape, dtype=np.uint16),
-            name=TITLE,
-            opacity=opacity,
-            visible=False,
-            metadata=self._metadata(maps),
-            **grid.placement.as_layer_options(),
-        )
-        layer.editable = False
-        return layer
-
-    def _metadata(self, maps: MapLayers) -> dict[str, dict[str, str]]:
-        return {METADATA_KEY: {"prediction": str(maps.prediction.path), "field": "domain"}}
 
     def _show_legend(self, names: Sequence[str]) -> None:
         """Write one line per domain in the corner, each in a turn of its own."""

@@ -32,7 +32,7 @@ GENES_PER_STEP = 512  # between two looks at whether to stop
 
 
 @dataclass(frozen=True)
-class Beside:
+class MeasuredMatch:
     """A prediction and what was measured at the same spots.
 
     Attributes
@@ -78,6 +78,11 @@ class Beside:
     n_predicted: int
     n_genes_left_out: int
     unit: str
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether predicted and measured spots do not overlap by half."""
+        return self.apart_um > self.spots.diameter_um / 2
 
     def measured(self, gene: str) -> NDArray[np.float32]:
         """(n_measured,) what was measured of one gene, at ``spots``.
@@ -133,12 +138,12 @@ class Beside:
         )
 
 
-def lay_beside(
+def match_measured(
     prediction: Prediction,
     truth: anndata.AnnData,
     mpp: Mpp,
     is_stopped: Callable[[], bool] = lambda: False,
-) -> Beside | None:
+) -> MeasuredMatch | None:
     """Match a prediction with a measurement of the same slide.
 
     Two lattices rarely coincide: spots are paired up to half a cell's diagonal apart, and ``apart_um``
@@ -178,7 +183,7 @@ def lay_beside(
     figures = _agreement(prediction, genes, rows, values[measured_rows], is_stopped)
     if figures is None:
         return None
-    return Beside(
+    return MeasuredMatch(
         genes=genes,
         rows=rows,
         spots=_measured_spots(truth, prediction.spots, rows, mpp),

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from napari_stem.errors import DatasetError, PredictionError
-from napari_stem.evaluation.beside import lay_beside
 from napari_stem.evaluation.measured_counts import read_measured
+from napari_stem.evaluation.measured_match import match_measured
 from napari_stem.geometry import Mpp, SizePx
 from napari_stem.metrics import pcc
 from napari_stem.results import Prediction
@@ -53,7 +53,7 @@ def renamed(tmp_path, c5_prediction, counts):
 
 
 def test_spots_of_the_same_name_and_place_are_paired(renamed, counts, slide):
-    found = lay_beside(renamed, counts, slide.mpp)
+    found = match_measured(renamed, counts, slide.mpp)
     n = len(renamed.spots)
     assert (found.matched_by, found.apart_um, found.n_predicted) == ("name", 0, n)
     assert found.rows.tolist() == list(range(n))
@@ -65,7 +65,7 @@ def test_spots_of_the_same_name_and_place_are_paired(renamed, counts, slide):
 
 
 def test_figures_are_those_of_the_values(renamed, counts, slide):
-    found = lay_beside(renamed, counts, slide.mpp)
+    found = match_measured(renamed, counts, slide.mpp)
     gene = found.genes[0]
     mean, low, high = (renamed.values(gene, field) for field in ("mean", "q05", "q95"))
     truth = found.matched(gene)
@@ -79,7 +79,7 @@ def test_figures_are_those_of_the_values(renamed, counts, slide):
 
 
 def test_lattices_that_do_not_coincide_are_paired_one_to_one(prediction, counts, slide):
-    found = lay_beside(prediction, counts, slide.mpp)
+    found = match_measured(prediction, counts, slide.mpp)
     n_predicted = len(prediction.spots)
     assert found.matched_by == "position"
     assert n_predicted / 2 < len(found.rows) <= n_predicted  # some have no partner left
@@ -92,7 +92,7 @@ def test_lattices_that_do_not_coincide_are_paired_one_to_one(prediction, counts,
 def test_positions_may_be_missing_where_names_agree(renamed, counts, slide):
     nameless = counts.copy()
     del nameless.obsm["spatial"]
-    found = lay_beside(renamed, nameless, slide.mpp)
+    found = match_measured(renamed, nameless, slide.mpp)
     assert found.matched_by == "name"
     assert found.spots.names == renamed.spots.names
     np.testing.assert_array_equal(found.measured(found.genes[0]), found.matched(found.genes[0]))
@@ -101,7 +101,7 @@ def test_positions_may_be_missing_where_names_agree(renamed, counts, slide):
 def test_a_gene_that_was_not_measured_is_left_out(renamed, counts, slide):
     gene = renamed.genes[5]
     fewer = counts[:, counts.var_names != gene].copy()
-    found = lay_beside(renamed, fewer, slide.mpp)
+    found = match_measured(renamed, fewer, slide.mpp)
     assert found.n_genes_left_out == 1
     with pytest.raises(DatasetError, match=f"'{gene}' was not measured"):
         found.matched(gene)
@@ -111,14 +111,14 @@ def test_no_common_gene_is_refused(prediction, counts, slide):
     foreign = counts[:, :50].copy()
     foreign.var_names = [f"mouse-{gene}" for gene in foreign.var_names]
     with pytest.raises(PredictionError, match="None of the 200 predicted genes was measured"):
-        lay_beside(prediction, foreign, slide.mpp)
+        match_measured(prediction, foreign, slide.mpp)
 
 
 def test_names_of_another_slide_far_away_are_refused(prediction, counts, slide):
     far = counts.copy()
     far.obsm["spatial"] = far.obsm["spatial"] * 0.01
     with pytest.raises(PredictionError, match="check that both belong to the same slide"):
-        lay_beside(prediction, far, slide.mpp)
+        match_measured(prediction, far, slide.mpp)
 
 
 def test_an_empty_prediction_is_refused(prediction, counts, slide, tmp_path):
@@ -128,11 +128,11 @@ def test_an_empty_prediction_is_refused(prediction, counts, slide, tmp_path):
     shutil.copytree(prediction.path, path)
     zarr.open_group(path, mode="r+", use_consolidated=False)["obs"]["done"][:] = False
     with pytest.raises(PredictionError, match="no finished spot"):
-        lay_beside(Prediction.open(path), counts, slide.mpp)
+        match_measured(Prediction.open(path), counts, slide.mpp)
 
 
 def test_it_stops_when_asked(prediction, counts, slide):
-    assert lay_beside(prediction, counts, slide.mpp, lambda: True) is None
+    assert match_measured(prediction, counts, slide.mpp, lambda: True) is None
 
 
 def test_positions_off_the_slide_are_refused(tmp_path):
@@ -216,6 +216,6 @@ def test_a_folder_that_is_no_visium_is_refused(tmp_path):
 
 
 def test_the_measured_spots_keep_their_size(prediction, counts, slide):
-    found = lay_beside(prediction, counts, Mpp.square(slide.mpp.x_um))
+    found = match_measured(prediction, counts, Mpp.square(slide.mpp.x_um))
     assert found.spots.diameter_um == pytest.approx(100, rel=0.01)
     assert found.spots.pitch_um == pytest.approx(200, rel=0.1)  # real spots stray

@@ -1,10 +1,14 @@
-"""Export: save a prediction for other programs and for people."""
+"""Export: save a prediction for other programs and for people, in the background."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QUrl, Signal
+from napari.utils.notifications import show_info
+from qtpy.QtCore import QObject, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import (
     QComboBox,
@@ -19,6 +23,16 @@ from qtpy.QtWidgets import (
 
 from napari_stem.exporting.kinds import KINDS
 from napari_stem.widgets.common.parts import note
+from napari_stem.widgets.common.single_jobs import StoppableJob
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_stem.exporting.selection import Selection
+    from napari_stem.geometry import Region
+    from napari_stem.widgets.common.worker import Jobs
+    from napari_stem.widgets.genes.active_prediction import ActivePrediction
+    from napari_stem.widgets.genes.map_display import MapDisplay
 
 GENE_CHOICES = {
     "usual": "Most reliable genes",
@@ -26,6 +40,7 @@ GENE_CHOICES = {
     "all": "All genes",
 }
 DATA_KINDS = ("h5ad", "zarr", "spatialdata", "csv")  # which hold all genes unless asked otherwise
+FEW_GENES = 20  # "most reliable genes" of data that would otherwise hold all
 MISSING = "{} spots are not predicted yet and are missing."
 
 
@@ -33,7 +48,6 @@ class ExportPanel(QWidget):
     """Asks what to save, of which genes, and where."""
 
     export_requested = Signal(str, str, str, bool)  # kind, genes (a key), path, may overwrite
-    cancel_requested = Signal()
 
     def __init__(self, folder: str = "", parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -57,7 +71,6 @@ class ExportPanel(QWidget):
         self._lay_out()
         self.kinds.currentIndexChanged.connect(self._on_kind)
         self.save_button.clicked.connect(self._ask)
-        self.cancel_button.clicked.connect(self.cancel_requested)
         self.show_button.clicked.connect(self._show_in_folder)
         self._on_kind()
         self.show_busy(is_busy=False)
@@ -144,3 +157,126 @@ class ExportPanel(QWidget):
         layout.addLayout(buttons)
         for widget in (self.progress, self.message, self.show_button):
             layout.addWidget(widget)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is saved, as it was when Save was clicked, whatever is shown later."""
+
+    active: ActivePrediction
+    gene: str
+    regions: tuple[Region, ...]
+    kind: str
+    genes: str  # a key of `GENE_CHOICES`
+    path: Path
+    overwrite: bool
+
+
+class _Stopped(Exception):
+    """The user broke the export off."""
+
+
+class ExportControl(QObject):
+    """Carries out what the export panel asks for, one export at a time.
+
+    Parameters
+    ----------
+    jobs, panel, maps
+        Where the work is done, what asks, and which prediction is on the map.
+    regions
+        Returns the regions on the active slide.
+    """
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        panel: ExportPanel,
+        maps: MapDisplay,
+        regions: Callable[[], tuple[Region, ...]],
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._panel, self._maps, self._regions = panel, maps, regions
+        self._running = StoppableJob(jobs, parent=self)
+        self._running.progressed.connect(panel.show_progress)
+        panel.export_requested.connect(self._start)
+        panel.cancel_button.clicked.connect(self.cancel)
+        maps.drawn.connect(self._follow)
+
+    def _follow(self) -> None:
+        """Offer to save what is on the map."""
+        active = self._maps.current()
+        self._panel.setEnabled(active is not None)
+        if active is not None:
+            stem = active.prediction.path.stem
+            self._panel.suggested_name = f"{stem.rsplit('-', 1)[0]}_predicted"
+
+    def cancel(self) -> None:
+        """Break the export off; nothing of it stays."""
+        if self._running.is_running:
+            self._running.stop()
+            self._panel.show_message("Stopping …")
+
+    def _start(self, kind: str, genes: str, path: str, overwrite: bool) -> None:
+        active = self._maps.current()
+        if active is None or self._running.is_running:
+            return
+        self._panel.show_busy(is_busy=True)
+        self._panel.show_message(f"Saving {Path(path).name} …")
+        self._running.start(
+            _export,
+            _Request(active, active.gene, self._regions(), kind, genes, Path(path), overwrite),
+            done=self._finished,
+            failed=partial(self._end, "Not saved."),
+        )
+
+    def _finished(self, result: tuple[Path, int] | None) -> None:
+        if result is None:
+            self._end("Cancelled; nothing was saved.")
+            return
+        path, n_missing = result
+        self._end("")
+        self._panel.show_saved(path, n_missing)
+        show_info(f"Saved {path}")
+
+    def _end(self, message: str) -> None:
+        self._panel.show_busy(is_busy=False)
+        self._panel.show_message(message)
+
+
+def _export(
+    request: _Request, is_stopped: Callable[[], bool], report: Callable[[str, int, int], None]
+) -> tuple[Path, int] | None:
+    """Export; returns where to, and how many spots are missing, or None where it was broken off."""
+    from napari_stem.exporting.kinds import ExportOptions, write
+
+    def progress(text: str, done: int, total: int) -> None:
+        if is_stopped():
+            raise _Stopped
+        report(text, done, total)
+
+    options = ExportOptions(
+        slide=request.active.slide, overwrite=request.overwrite, progress=progress
+    )
+    try:
+        selection = _selection(request)
+        write(request.kind, selection, request.path, options)
+    except _Stopped:
+        return None
+    return request.path, selection.n_missing
+
+
+def _selection(request: _Request) -> Selection:
+    from napari_stem.exporting.kinds import KINDS
+    from napari_stem.exporting.selection import Selection
+    from napari_stem.exporting.summary import telling_genes
+
+    prediction = request.active.prediction
+    if request.genes == "shown":
+        genes: tuple[str, ...] = (request.gene,)
+    elif request.genes == "all":
+        genes = prediction.genes
+    else:
+        n_genes = KINDS[request.kind].n_genes or FEW_GENES
+        genes = telling_genes(prediction, n_genes)
+    return Selection.of(prediction, genes, request.regions)

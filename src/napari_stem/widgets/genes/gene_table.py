@@ -1,0 +1,165 @@
+"""The genes of a prediction as a table, which finds and sorts tens of thousands as one types."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from napari_stem.widgets.common.table import GREY, Column, Role, Table
+from napari_stem.widgets.genes.gene_search import NO_MATCH, GeneSearch
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+    from qtpy.QtCore import QModelIndex, Qt
+
+STAR, GENE, MEAN, SPREAD, CLUSTERING, RELIABILITY = range(6)
+UNRELIABLE_BELOW = 0.2  # correlation with measurements
+NUMBER = "-0.00"
+COLUMNS = (
+    Column(
+        "star",
+        "★",
+        "Favourites. Click, or press F, to add or remove a gene.",
+        widest="★",
+        is_text=True,
+    ),
+    Column(
+        "gene",
+        "Gene",
+        "Type above to find a gene. Page Down: next gene. Page Up: previous gene.",
+        is_text=True,
+    ),
+    Column("mean", "Mean", "Mean of the predicted expression over the slide", ".2f", widest=NUMBER),
+    Column(
+        "spread",
+        "Varies",
+        "How much the predicted expression varies over the slide: standard deviation",
+        ".2f",
+        widest=NUMBER,
+    ),
+    Column(
+        "clustering",
+        "Clusters",
+        "How much neighbouring spots resemble each other (Moran's I of the prediction):\n"
+        "1: smooth patches. 0: scattered at random. –: not computed; click the title to ask for it.",
+        ".2f",
+        widest=NUMBER,
+    ),
+    Column(
+        "reliability",
+        "Reliable",
+        "How well predictions of this gene followed measurements on tissue that the model never "
+        "saw (correlation):\n1 is perfect, 0 is no better than chance. It may be lower on your slide.",
+        ".2f",
+        widest=NUMBER,
+    ),
+)
+
+
+class GeneTable(Table):
+    """One row per gene that is listed at the moment."""
+
+    def __init__(self) -> None:
+        super().__init__(COLUMNS)
+        self.search = GeneSearch(())
+        self._unit = ""
+        self._favourites: frozenset[str] = frozenset()
+        self._allowed: frozenset[str] | None = None
+        self._aliases: dict[int, str] = {}  # other names by which genes were found
+
+    def set_genes(
+        self, genes: Sequence[str], reliability: Mapping[str, float | None], unit: str = ""
+    ) -> None:
+        """List other genes.
+
+        Parameters
+        ----------
+        genes
+            Names, in the model's order.
+        reliability
+            Correlation with measurements on left-out sections, for the genes where it is known.
+        unit
+            Of the predicted values.
+        """
+        self.search, self._unit = GeneSearch(genes), unit
+        known = [reliability.get(gene) for gene in genes]
+        frame = pd.DataFrame({"gene": list(genes)}, index=list(genes))
+        frame["star"] = frame.index.isin(self._favourites)
+        for key in ("mean", "spread", "clustering"):
+            frame[key] = np.nan
+        frame["reliability"] = np.array([np.nan if v is None else v for v in known], float)
+        self.fill(frame)
+
+    def fill_column(self, column: int, values: ArrayLike) -> None:
+        """Show a column that has been computed, (genes,) float in the model's order."""
+        key = self.columns[column].key
+        self.fill(self.frame.assign(**{key: np.asarray(values, dtype=float)}))
+
+    def set_favourites(self, favourites: Collection[str]) -> None:
+        """Mark genes with a star."""
+        self._favourites = frozenset(favourites)
+        self.fill(self.frame.assign(star=self.frame.index.isin(self._favourites)))
+
+    def show_only(self, genes: Iterable[str] | None) -> None:
+        """List these genes only; None lists all."""
+        self._allowed = None if genes is None else frozenset(genes)
+        self.arrange()
+
+    def doubt(self, gene: str) -> str:
+        """Why not to rely on a gene; empty where nothing speaks against it."""
+        known = self.frame.at[gene, "reliability"]
+        if not np.isfinite(known):
+            return f"Do not rely on {gene}: how well it is predicted has not been measured."
+        if known < UNRELIABLE_BELOW:
+            return (
+                f"Do not rely on {gene}: its predictions hardly followed measurements "
+                f"(correlation {known:.2f} on tissue that the model had not seen)."
+            )
+        return ""
+
+    def data(self, index: QModelIndex, role: int = Role.DisplayRole) -> Any:
+        """Return what one cell shows or says; genes not to be relied on are grey."""
+        if role == Role.ForegroundRole:
+            return GREY if self.doubt(self.name(index.row())) else None
+        return super().data(index, role)
+
+    def headerData(
+        self, section: int, orientation: Qt.Orientation, role: int = Role.DisplayRole
+    ) -> Any:
+        """Titles of the columns, and what they mean."""
+        said = super().headerData(section, orientation, role)
+        return self._with_unit(said, section) if said and role == Role.ToolTipRole else said
+
+    def text(self, place: int, column: Column) -> str:
+        """Return what a cell shows; of a gene found by another name also that name."""
+        gene = self.search.genes[place]
+        if column.key == "star":
+            return "★" if gene in self._favourites else "☆"
+        if column.key == "gene":
+            return f"{gene} ({self._aliases[place]})" if place in self._aliases else gene
+        return super().text(place, column)
+
+    def tip(self, place: int, column: Column) -> str:
+        """Return why not to rely on a gene, and what the column means."""
+        doubt = "" if column.key == "star" else self.doubt(self.search.genes[place])
+        said = self._with_unit(column.tip, self.columns.index(column))
+        return f"{doubt}\n\n{said}" if doubt else said
+
+    def ordered(self) -> NDArray[np.int64]:
+        """Rank what matches best first: names that begin so, other names of genes, then parts of names."""
+        ranks, self._aliases = self.search.ranks(self._text)
+        if self._allowed is not None:
+            is_allowed = self.frame.index.isin(self._allowed)
+            ranks = np.where(is_allowed, ranks, NO_MATCH).astype(np.int8)
+        places = np.flatnonzero(ranks < NO_MATCH)
+        keys = np.arange(len(ranks), dtype=float)
+        if self._sorted_by is not None:
+            keys = self.sort_keys(*self._sorted_by)
+        return places[np.lexsort((keys[places], ranks[places]))]
+
+    def _with_unit(self, tip: str, column: int) -> str:
+        return f"{tip}, {self._unit}" if self._unit and column in {MEAN, SPREAD} else tip

@@ -1,0 +1,172 @@
+"""How maps look: the range and the kind of colours, the shape of spots, how strongly they cover the slide."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtCore import QSignalBlocker, QSize, Qt
+from qtpy.QtGui import QIcon, QImage, QPixmap
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QSlider,
+    QWidget,
+)
+
+from napari_stem.widgets.state import COLORMAPS, LARGEST_VALUE, MIX
+
+if TYPE_CHECKING:
+    from napari_stem.layers.colours import RangeKind
+    from napari_stem.widgets.state import DisplaySettings
+
+RANGES: dict[str, RangeKind] = {
+    "Each gene's own range": "gene",
+    "One range for all genes": "all",
+    "Percentiles of each gene": "percentile",
+    "Fixed values": "fixed",
+}
+RANGE_TIP = (
+    "Own range: 1st to 99th percentile of each gene.\nOne range: the same colours mean the same "
+    "values for every gene.\nPercentiles: of each gene, as you choose.\nFixed: the values you type, or "
+    "set with napari's contrast limits, for every gene."
+)
+COLORMAP_TIPS = {"turbo": "Vivid, but colour-blind eyes cannot order its colours"}
+SHAPES = {"Squares": "square", "Circles": "circle"}
+ICON = QSize(48, 12)
+
+
+class LookBox(QWidget):
+    """Asks how maps are drawn."""
+
+    def __init__(self, settings: DisplaySettings, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._settings = settings
+        self.range_choice, self.colormap_choice, self.shape_choice = (
+            QComboBox(),
+            QComboBox(),
+            QComboBox(),
+        )
+        self.percents = _pair(0, 100, (1, 99), decimals=1, suffix=" %")
+        self.values = _pair(-LARGEST_VALUE, LARGEST_VALUE, (0, 5), decimals=3, suffix="")
+        self.opacity = QSlider(Qt.Orientation.Horizontal)
+        self.opacity.setRange(0, 100)
+        self.opacity.setToolTip("How strongly the map covers the slide")
+        self._fill()
+        self._lay_out()
+        self.range_choice.activated.connect(self._ask_range)
+        for box in (*self.percents, *self.values):
+            box.valueChanged.connect(self._ask_range)
+        self.colormap_choice.activated.connect(
+            lambda: settings.ask(colormap=self.colormap_choice.currentData())
+        )
+        self.shape_choice.activated.connect(
+            lambda: settings.ask(spot_shape=self.shape_choice.currentData())
+        )
+        self.opacity.valueChanged.connect(lambda value: settings.update(opacity_percent=value))
+
+    def follow(self) -> None:
+        """Show what the settings say."""
+        settings = self._settings
+        boxes = {"percentile": self.percents, "fixed": self.values}.get(settings.range_kind)
+        if boxes is not None:
+            _show(boxes, (settings.range_low, settings.range_high))
+        for choice, data in (
+            (self.range_choice, settings.range_kind),
+            (self.colormap_choice, settings.colormap),
+            (self.shape_choice, settings.spot_shape),
+        ):
+            choice.setCurrentIndex(choice.findData(data))
+        self.opacity.setValue(settings.opacity_percent)
+        self.colormap_choice.setEnabled(settings.arrangement != MIX)
+        self._form.setRowVisible(self._percent_row, settings.range_kind == "percentile")
+        self._form.setRowVisible(self._value_row, settings.range_kind == "fixed")
+
+    def suggest_fixed(self, low: float, high: float) -> None:
+        """Where fixed values have not been chosen yet, start from what is on show."""
+        if self._settings.range_kind != "fixed":
+            _show(self.values, (low, high))
+
+    def _ask_range(self) -> None:
+        kind = self.range_choice.currentData()
+        boxes = {"percentile": self.percents, "fixed": self.values}.get(kind)
+        limits = {}
+        if boxes is not None:
+            low, high = sorted(box.value() for box in boxes)
+            limits = {"range_low": low, "range_high": high}
+        self._settings.ask(range_kind=kind, **limits)
+
+    def _fill(self) -> None:
+        for title, kind in RANGES.items():
+            self.range_choice.addItem(title, kind)
+        self.range_choice.setToolTip(RANGE_TIP)
+        for name in COLORMAPS:
+            self.colormap_choice.addItem(_strip(name), name, name)
+            tip = COLORMAP_TIPS.get(name, "Keeps its order for colour-blind eyes")
+            self.colormap_choice.setItemData(self.colormap_choice.count() - 1, tip, 3)  # tool tip
+        self.colormap_choice.setIconSize(ICON)
+        self.colormap_choice.setToolTip("Colours of the expression, from low to high")
+        for title, shape in SHAPES.items():
+            self.shape_choice.addItem(title, shape)
+        self.shape_choice.setToolTip(
+            "Squares fill the grid of spots. Circles have the spots' true diameter, as on the slide; "
+            "where there are too many for circles, squares remain."
+        )
+
+    def _lay_out(self) -> None:
+        self._form = QFormLayout(self)
+        self._form.setContentsMargins(0, 0, 0, 0)
+        self._form.addRow("Range", self.range_choice)
+        self._percent_row, self._value_row = _row(self.percents), _row(self.values)
+        self._form.addRow("From, to", self._percent_row)
+        self._form.addRow("From, to", self._value_row)
+        self._form.addRow("Colours", self.colormap_choice)
+        self._form.addRow("Spots as", self.shape_choice)
+        self._form.addRow("Map strength", self.opacity)
+
+
+def _pair(
+    lowest: float, highest: float, values: tuple[float, float], *, decimals: int, suffix: str
+) -> tuple[QDoubleSpinBox, QDoubleSpinBox]:
+    boxes = QDoubleSpinBox(), QDoubleSpinBox()
+    for box, value in zip(boxes, values, strict=True):
+        box.setRange(lowest, highest)
+        box.setDecimals(decimals)
+        box.setSuffix(suffix)
+        box.setValue(value)
+        box.setSingleStep(1 if suffix else 0.1)
+        box.setKeyboardTracking(False)
+    return boxes
+
+
+def _row(boxes: tuple[QDoubleSpinBox, QDoubleSpinBox]) -> QWidget:
+    row = QWidget()
+    layout = QHBoxLayout(row)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.addWidget(boxes[0], 1)
+    layout.addWidget(QLabel("–"))
+    layout.addWidget(boxes[1], 1)
+    return row
+
+
+def _strip(name: str) -> QIcon:
+    """Strip of a colormap, from low to high."""
+    from napari.utils.colormaps import ensure_colormap
+
+    steps = np.linspace(0, 1, ICON.width())
+    colours = (ensure_colormap(name).map(steps)[:, :3] * 255).astype(np.uint8)
+    pixels = np.ascontiguousarray(np.broadcast_to(colours, (ICON.height(), *colours.shape)))
+    image = QImage(
+        pixels.data, ICON.width(), ICON.height(), 3 * ICON.width(), QImage.Format.Format_RGB888
+    )
+    return QIcon(QPixmap.fromImage(image.copy()))
+
+
+def _show(boxes: tuple[QDoubleSpinBox, QDoubleSpinBox], values: tuple[float, float]) -> None:
+    """Show values, without asking for them."""
+    for box, value in zip(boxes, values, strict=True):
+        with QSignalBlocker(box):
+            box.setValue(value)

@@ -1,0 +1,226 @@
+"""Spatial analysis, carried out one at a time in a process of its own; domains in place of the map."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_info
+from qtpy.QtCore import QObject
+
+from napari_stem.spatial_analysis.steps import FOUND
+from napari_stem.widgets.common.single_jobs import StoppableJob
+from napari_stem.widgets.genes.active_prediction import state_of
+from napari_stem.widgets.state import DOMAINS, MEAN
+from napari_stem.widgets.views import analysis_jobs
+from napari_stem.widgets.views.domain_layer import DomainLayer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+    from napari.layers import Labels
+
+    from napari_stem.results import Prediction
+    from napari_stem.spatial_analysis import Domains
+    from napari_stem.widgets.common.worker import Jobs
+    from napari_stem.widgets.genes.map_display import MapDisplay
+    from napari_stem.widgets.views.analysis_panel import AnalysisPanel
+
+GONE = "The domains are no longer stored beside this prediction; find them again."
+CANCELLED = "Cancelled; what was found before stays."
+DOMAIN_FILES = "AnnData with expression (*.h5ad);;Table of spots (*.csv)"
+
+
+class AnalysisControl(QObject):
+    """Keeps the domains of the active prediction, in the panel, on the slide and on disk.
+
+    Parameters
+    ----------
+    jobs, panel, maps
+        Where processes are waited for, what asks, and which prediction is on the map.
+    """
+
+    def __init__(
+        self, jobs: Jobs, panel: AnalysisPanel, maps: MapDisplay, parent: QObject | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._jobs, self._panel, self._maps = jobs, panel, maps
+        self._settings = maps.settings
+        self._running = StoppableJob(jobs, parent=self)
+        self._running.progressed.connect(self._on_progress)
+        self._analysed: Prediction | None = None
+        self._key: tuple[str, int] | None = None  # the prediction spoken of, and its finished spots
+        self._domains: Domains | None = None
+        self._morans: pd.DataFrame | None = None
+        self._layer = DomainLayer(maps.turns)
+        self._is_loading = self._was_shown = False
+        panel.find_button.clicked.connect(self.find_domains)
+        panel.morans_button.clicked.connect(self.rank_genes)
+        panel.cancel_button.clicked.connect(self.cancel)
+        panel.domains.edited.connect(self._rename)
+        panel.save_domains_button.clicked.connect(self._save_domains)
+        panel.save_morans_button.clicked.connect(self._save_morans)
+        maps.drawn.connect(self.refresh)
+
+    def cancel(self) -> None:
+        """End the analysis on its way."""
+        self._running.stop()
+
+    def domains(self) -> Domains | None:
+        """Return the domains of the active prediction."""
+        return self._domains
+
+    def layer(self) -> Labels | None:
+        """Return the layer of the domains."""
+        return self._layer.layer
+
+    def legend(self) -> list[str]:
+        """Return the lines of the legend on the canvas."""
+        return self._layer.legend()
+
+    def is_shown(self) -> bool:
+        """Whether domains lie on the slide in place of the map."""
+        return self._domains is not None and self._settings.view == DOMAINS
+
+    def refresh(self) -> None:
+        """Bring panel and layer in line with the active prediction and the settings."""
+        active = self._maps.current()
+        self._panel.setEnabled(active is not None)
+        key = None if active is None else active.state()
+        if key != self._key:
+            was_shown, self._key = self.is_shown(), key
+            self._domains = self._morans = None
+            self._was_shown = self._is_loading = False
+            self._panel.show_domains(None)
+            self._panel.show_morans(None)
+            self._layer.hide()
+            if active is not None and active.prediction.done.any():
+                self._load(active.prediction)
+            if active is not None and was_shown:  # those were another prediction's
+                self._settings.update(view=MEAN)
+                return
+        if active is not None and self._domains is not None and self.is_shown():
+            self._layer.show(active, self._domains)
+            return
+        self._layer.hide()
+        if active is not None and self._settings.view == DOMAINS and not self._is_loading:
+            show_info(GONE)
+            self._settings.update(view=MEAN)
+
+    # running
+
+    def find_domains(self) -> None:
+        """Find domains at the fineness that the slider stands at."""
+        active = self._maps.current()
+        if active is not None:
+            prediction, resolution = active.prediction, self._panel.chosen_resolution()
+            take = partial(self._load, prediction, is_new=True)
+            self._start(prediction, analysis_jobs.find_domains, resolution, take=take)
+
+    def rank_genes(self) -> None:
+        """Compute Moran's I of all genes."""
+        active = self._maps.current()
+        if active is not None:
+            take = partial(self._take_morans, active.state())
+            self._start(active.prediction, analysis_jobs.rank_genes, take=take)
+
+    def _start(
+        self,
+        prediction: Prediction,
+        run: Callable[..., Any],
+        *args: Any,
+        take: Callable[[Any], None],
+    ) -> None:
+        if self._running.is_running:
+            return
+
+        def done(result: Any) -> None:
+            self._panel.show_idle(CANCELLED if result is None else "")
+            if result is not None:
+                take(result)
+
+        self._analysed = prediction
+        self._panel.show_running("Starting", 0, 0)
+        self._running.start(
+            run,
+            str(prediction.path),
+            *args,
+            done=done,
+            failed=partial(self._panel.show_idle, "Not done."),
+        )
+
+    def _on_progress(self, text: str, done: int, total: int) -> None:
+        self._panel.show_running(text, done, total)
+        if text == FOUND and self._analysed is not None:
+            self._load(self._analysed, is_new=True)
+
+    def _take_morans(self, key: tuple[str, int], table: pd.DataFrame) -> None:
+        if key == self._key:
+            self._morans = table
+            self._panel.show_morans(table)
+
+    # domains
+
+    def _load(self, prediction: Prediction, _: Any = None, *, is_new: bool = False) -> None:
+        """Read what is stored beside a prediction, where it is the active one."""
+        key = state_of(prediction)
+        if key != self._key:
+            return
+        self._is_loading = True
+        self._jobs.start(
+            analysis_jobs.read_domains,
+            prediction,
+            done=partial(self._take, key, is_new),
+            failed=partial(self._take, key, is_new, None),  # told already: they are damaged
+        )
+
+    def _take(self, key: tuple[str, int] | None, is_new: bool, domains: Domains | None) -> None:
+        if key != self._key:
+            return  # of another prediction; that of the active one is being read
+        self._is_loading = False
+        if domains is not None:
+            self._domains = domains
+            self._panel.show_domains(domains)
+            if is_new and not self._was_shown:
+                self._was_shown = True  # from now on the user decides
+                self._settings.update(view=DOMAINS)
+        self.refresh()
+
+    def _rename(self, domain: int, _key: str, name: str) -> None:
+        active = self._maps.current()
+        if self._domains is None or active is None or not name:
+            return
+        names = list(self._domains.names)
+        names[domain] = name
+        self._domains = replace(self._domains, names=tuple(names))
+        self._panel.show_domains(self._domains)
+        self.refresh()
+        self._jobs.start(
+            analysis_jobs.store_domains, self._domains, active.prediction, done=lambda _: None
+        )
+
+    # saving
+
+    def _save_domains(self) -> None:
+        active = self._maps.current()
+        path = self._panel.ask_where_to_save("domains.h5ad", DOMAIN_FILES)
+        if active is not None and self._domains is not None and path:
+            self._jobs.start(
+                analysis_jobs.export_domains,
+                self._domains,
+                active.prediction,
+                Path(path),
+                done=_saved,
+            )
+
+    def _save_morans(self) -> None:
+        path = self._panel.ask_where_to_save("morans_i.csv", "Tables (*.csv)")
+        if self._morans is not None and path:
+            self._jobs.start(analysis_jobs.write_csv, self._morans, Path(path), done=_saved)
+
+
+def _saved(path: Path) -> None:
+    show_info(f"Saved {path}")

@@ -1,0 +1,342 @@
+"""Compare: the gene's mean in every region, and the comparison of two groups in all genes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from napari.utils.notifications import show_info
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
+
+from napari_stem.widgets.common.parts import note
+from napari_stem.widgets.common.single_jobs import LatestJob, StoppableJob
+from napari_stem.widgets.common.table import TIP, Column, Table, TableView
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from qtpy.QtGui import QShowEvent
+
+    from napari_stem.evaluation.differences import Differences
+    from napari_stem.evaluation.groups import GroupSummary
+    from napari_stem.geometry import Region
+    from napari_stem.results import Prediction
+    from napari_stem.widgets.common.worker import Jobs
+    from napari_stem.widgets.genes.map_display import MapDisplay
+    from napari_stem.widgets.views.compare_window import CompareWindow
+
+REST = "everything else"
+NO_REGION = "Draw or import regions to see the means in them and to compare them."
+COLUMNS = (
+    Column("region", "Region", "Drawn or imported, or all regions of a class"),
+    Column("area_mm2", "mm²", "Area in square millimetres", ".2f", widest="000.00"),
+    Column("n_spots", "Spots", "Predicted spots in it", ",", widest="0,000"),
+    Column("mean", "Mean (90% interval)", widest="0.00 (0.00 to 0.00)"),
+)
+INTERVAL_TIP = (
+    "Cautious: the interval of a region's mean is the mean of its spots' intervals, as if all of them "
+    "erred alike. Samples of different spots are drawn independently given the image; an error that "
+    "spots share is not among them.\nAs sampled, if every spot erred by itself: {}."
+)
+MOST_ROWS_SEEN = 7
+SHORTEST_CHOICE = 12
+NOT_KEPT = (
+    "Regions cannot be compared: the single samples of this prediction were not kept, as they would have "
+    "been too large. Run a smaller region, fewer samples or a wider spacing."
+)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A finished comparison.
+
+    Attributes
+    ----------
+    by_errors
+        Differences under either assumption, by its name.
+    n_a, n_b
+        Spots in the groups.
+    unit
+        Of the means.
+    """
+
+    by_errors: dict[str, Differences]
+    n_a: int
+    n_b: int
+    unit: str
+
+
+class ComparePanel(QWidget):
+    """Shows regions in numbers; asks which two to compare."""
+
+    opened = Signal()
+    compare_requested = Signal(int, int)  # places in the list of groups; -1: everything else
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.heading = note(NO_REGION)
+        self.table = Table(COLUMNS)
+        self.view = TableView(self.table)
+        self.view.setSelectionMode(TableView.SelectionMode.NoSelection)
+        self.first, self.second = QComboBox(), QComboBox()
+        for box in (self.first, self.second):
+            box.setSizeAdjustPolicy(
+                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+            )
+            box.setMinimumContentsLength(SHORTEST_CHOICE)  # a long name must not widen the dock
+        self.button = QPushButton("Compare in all genes…")
+        self.message = note("")
+        self._names: tuple[str, ...] = ()
+        self._lay_out()
+        self.button.clicked.connect(self._ask)
+        self.show_groups(())
+        self.show_message("")
+        self.setEnabled(False)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Tell that numbers are wanted."""
+        super().showEvent(event)
+        self.opened.emit()
+
+    def show_groups(self, names: Sequence[str]) -> None:
+        """Offer regions and classes; what was chosen stays chosen where it is still there."""
+        if tuple(names) == self._names and self.second.count():
+            return
+        had_names, self._names = bool(self._names), tuple(names)
+        for box, others in ((self.first, ()), (self.second, (REST,))):
+            chosen = box.currentText()
+            box.clear()
+            for place, name in enumerate(names):
+                box.addItem(name, place)
+            for other in others:
+                box.addItem(other, -1)
+            box.setCurrentIndex(max(0, box.findText(chosen) if had_names else 0))
+        if self.second.currentIndex() == self.first.currentIndex():
+            self.second.setCurrentIndex(min(1, self.second.count() - 1))
+        self.button.setEnabled(bool(names))
+        self.view.setVisible(bool(names))
+
+    def show_summaries(self, gene: str, unit: str, summaries: Sequence[GroupSummary]) -> None:
+        """Show the gene's mean in every group."""
+        self.heading.setText(f"{gene} predicted, {unit}" if summaries else NO_REGION)
+        parts = [each.summary for each in summaries]
+        self.table.fill(
+            pd.DataFrame(
+                {
+                    "region": [part.name for part in parts],
+                    "area_mm2": [part.area_mm2 for part in parts],
+                    "n_spots": [part.n_spots for part in parts],
+                    "mean": [_mean(each, gene) for each in summaries],
+                    TIP: [
+                        f"{each.summary.name}\n\n{INTERVAL_TIP.format(_sampled(each))}"
+                        for each in summaries
+                    ],
+                }
+            )
+        )
+        self.view.fit(MOST_ROWS_SEEN)
+
+    def show_message(self, text: str) -> None:
+        """Say what is going on; no text: nothing is."""
+        self.message.setText(text)
+        self.message.setVisible(bool(text))
+
+    def show_busy(self, *, is_busy: bool) -> None:
+        """Take no other question while one is answered."""
+        self.button.setEnabled(not is_busy and bool(self._names))
+
+    def _lay_out(self) -> None:
+        form = QFormLayout()
+        form.addRow("Compare", self.first)
+        form.addRow("with", self.second)
+        self.second.setToolTip("A spot that lies in both counts for the first")
+        self.button.setToolTip(
+            "Which genes differ, by how much and how surely: table and volcano plot"
+        )
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.heading)
+        layout.addWidget(self.view)
+        layout.addLayout(form)
+        layout.addWidget(self.button)
+        layout.addWidget(self.message)
+
+    def _ask(self) -> None:
+        first, second = self.first.currentData(), self.second.currentData()
+        if first is None or second is None:
+            return
+        if first == second:
+            self.show_message("Choose two different regions.")
+            return
+        self.compare_requested.emit(int(first), int(second))
+
+
+class CompareControl(QObject):
+    """Keeps the region table up to date and carries out comparisons, one at a time.
+
+    Parameters
+    ----------
+    jobs, panel, maps
+        Where the work is done, what asks, which prediction is on the map.
+    regions
+        Returns the regions on the active slide.
+    """
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        panel: ComparePanel,
+        maps: MapDisplay,
+        regions: Callable[[], Sequence[Region]],
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._jobs, self._panel, self._maps, self._regions = jobs, panel, maps, regions
+        self._groups: list[Region] = []
+        self._summing = LatestJob(jobs)
+        self._comparing = StoppableJob(jobs, parent=self)
+        self.compared: Compared | None = None
+        self.window: CompareWindow | None = None
+        maps.drawn.connect(self.refresh)
+        panel.opened.connect(self.refresh)
+        panel.compare_requested.connect(self._compare)
+
+    def close(self) -> None:
+        """Break off what runs, and close the window."""
+        self._comparing.stop()
+        if self.window is not None:
+            self.window.close()
+
+    def refresh(self) -> None:
+        """Bring the regions' numbers in line with the gene on the map; while folded away they wait."""
+        from napari_stem.evaluation.groups import with_classes
+
+        active = self._maps.current()
+        self._panel.setEnabled(active is not None)
+        if self._panel.isHidden():
+            return
+        self._groups = with_classes(self._regions()) if active is not None else []
+        self._panel.show_groups([group.name for group in self._groups])
+        if active is None or not self._groups or not active.prediction.done.any():
+            self._panel.show_summaries("", "", ())
+            return
+        self._summing.start(
+            _summaries,
+            active.prediction,
+            active.gene,
+            tuple(self._groups),
+            done=partial(self._panel.show_summaries, active.gene, active.prediction.unit),
+        )
+
+    def _compare(self, first: int, second: int) -> None:
+        active = self._maps.current()
+        if active is None or self._comparing.is_running or first >= len(self._groups):
+            return
+        if not active.prediction.n_kept_draws:
+            self._panel.show_message(NOT_KEPT)
+            return
+        self._panel.show_busy(is_busy=True)
+        self._panel.show_message("Comparing …")
+        other = self._groups[second] if 0 <= second < len(self._groups) else None
+        self._comparing.start(
+            _compare,
+            active.prediction,
+            self._groups[first],
+            other,
+            done=self._show_comparison,
+            failed=self._end,
+        )
+
+    def _end(self) -> None:
+        self._panel.show_busy(is_busy=False)
+        self._panel.show_message("")
+
+    def _show_comparison(self, compared: Compared | None) -> None:
+        self._end()
+        if compared is None:
+            return
+        self.compared = compared
+        if self.window is None:
+            from napari_stem.widgets.views.compare_window import CompareWindow
+
+            self.window = CompareWindow(self._panel)
+            self.window.view.chosen.connect(lambda gene: self._maps.settings.update(gene=gene))
+            self.window.errors_choice.activated.connect(self._show_errors)
+            self.window.save_requested.connect(self._save)
+        self._show_errors()
+        self.window.show()
+        self.window.raise_()
+
+    def _show_errors(self) -> None:
+        window, compared = self.window, self.compared
+        if window is not None and compared is not None:
+            found = compared.by_errors[window.errors()]
+            window.show_differences(found, compared.n_a, compared.n_b, compared.unit)
+
+    def _save(self, path: str, overwrite: bool) -> None:
+        from napari_stem.evaluation.differences import write_differences
+
+        window, compared = self.window, self.compared
+        if window is None or compared is None:
+            return
+        window.show_message("Saving …")
+        self._jobs.start(
+            partial(write_differences, overwrite=overwrite),
+            compared.by_errors[window.errors()],
+            compared.unit,
+            Path(path),
+            done=lambda _: self._saved(path),
+            failed=lambda: window.show_message("Not saved."),
+        )
+
+    def _saved(self, path: str) -> None:
+        if self.window is not None:
+            self.window.show_message(f"Saved {path}.")
+        show_info(f"Saved {path}")
+
+
+def _mean(each: GroupSummary, gene: str) -> str:
+    estimate = each.summary.genes.get(gene)
+    if estimate is None:
+        return "no spots"
+    return f"{estimate.mean:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
+
+
+def _sampled(each: GroupSummary) -> str:
+    if not np.isfinite(each.low):
+        return "not known, as the samples were not kept"
+    return f"{each.low:.2f} to {each.high:.2f}"
+
+
+def _summaries(
+    prediction: Prediction, gene: str, groups: Sequence[Region]
+) -> Sequence[GroupSummary]:
+    from napari_stem.evaluation.groups import group_summaries
+
+    return group_summaries(prediction, gene, groups)
+
+
+def _compare(
+    prediction: Prediction,
+    first: Region,
+    second: Region | None,
+    is_stopped: Callable[[], bool],
+    _report: object,
+) -> Compared | None:
+    from napari_stem.evaluation.differences import compare_groups
+    from napari_stem.evaluation.groups import drawn_groups
+
+    groups = drawn_groups(prediction, first, second, is_stopped)
+    if groups is None:
+        return None
+    a, b = groups
+    by_errors: dict[str, Differences] = {
+        "alike": compare_groups(a, b, prediction.genes, "alike"),
+        "independent": compare_groups(a, b, prediction.genes, "independent"),
+    }
+    return Compared(by_errors, a.n_spots, b.n_spots, prediction.unit)

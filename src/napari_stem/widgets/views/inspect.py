@@ -1,0 +1,169 @@
+"""Inspect: what is predicted at the spot under the cursor, and all of a spot that was clicked."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QObject
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_stem.widgets.common.parts import note
+from napari_stem.widgets.state import SCORE
+from napari_stem.widgets.views.spot_details import spot_details
+from napari_stem.widgets.views.spot_inspector import SpotInspector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from napari.viewer import Viewer
+
+    from napari_stem.evaluation.spot_profile import Background
+    from napari_stem.widgets.common.worker import Jobs
+    from napari_stem.widgets.genes.active_prediction import ActivePrediction
+    from napari_stem.widgets.genes.gene_samples import GeneSamples, SampleReader
+    from napari_stem.widgets.genes.map_display import MapDisplay
+    from napari_stem.widgets.views.spot_details import SpotDetails
+
+POINT_AT = "Point at the map to read a spot; click to look at it closely."
+UNLIKE = "looks unlike the tissue that the model learnt from: do not rely on it."
+CLICK_PIXELS = 4  # a press that moves further on the screen moves the view
+
+
+class InspectPanel(QWidget):
+    """Shows the spot under the cursor in a line, the clicked one in depth."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.readout = note(POINT_AT)
+        self.spot = SpotInspector()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.readout)
+        layout.addWidget(self.spot)
+
+
+class InspectControl(QObject):
+    """Reads out the spot under the cursor, shows the clicked one, and follows the chosen gene.
+
+    Parameters
+    ----------
+    jobs, panel, maps
+        Where spots are read, what shows them, and which prediction is on the map.
+    samples
+        Reads the samples of the chosen gene.
+    """
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        panel: InspectPanel,
+        maps: MapDisplay,
+        samples: SampleReader,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._jobs, self._panel, self._maps, self._samples = jobs, panel, maps, samples
+        self._viewer = maps.turns.viewer
+        self.spot: tuple[Path, int] | None = None  # the clicked one, and of which prediction
+        self._ground: tuple[tuple[str, int], Background] | None = None
+        self._viewer.mouse_drag_callbacks.append(self.on_press)
+        self._viewer.mouse_move_callbacks.append(self.read_out)
+        panel.spot.view.chosen.connect(lambda gene: maps.settings.update(gene=gene))
+        maps.drawn.connect(self._follow)
+        samples.ready.connect(self._follow)
+
+    def close(self) -> None:
+        """Let go of the viewer."""
+        for callbacks, own in (
+            (self._viewer.mouse_drag_callbacks, self.on_press),
+            (self._viewer.mouse_move_callbacks, self.read_out),
+        ):
+            if own in callbacks:
+                callbacks.remove(own)
+
+    def read_out(self, _viewer: Viewer, event: Any) -> None:
+        """Say what is predicted under the cursor."""
+        active = self._maps.current()
+        spot = self._spot_at(active, event.position)
+        self._panel.readout.setText(
+            POINT_AT if active is None or spot is None else self._reading(active, spot)
+        )
+
+    def inspect(self, spot: int) -> None:
+        """Look at a finished spot of the active slide in depth."""
+        active = self._maps.current()
+        if active is None:
+            return
+        self.spot = active.prediction.path, spot
+        key = active.state()
+        ground = self._ground[1] if self._ground is not None and self._ground[0] == key else None
+        self._jobs.start(
+            spot_details,
+            active.slide,
+            active.prediction,
+            spot,
+            ground,
+            done=partial(self._show, active, key),
+        )
+
+    def on_press(self, viewer: Viewer, event: Any) -> Iterator[None]:
+        """Tell a click on a spot from a drag, as napari's callbacks of the mouse do."""
+        layer = viewer.layers.selection.active
+        start = np.asarray(event.pos)
+        if event.button != 1 or getattr(layer, "mode", "pan_zoom") != "pan_zoom":
+            return
+        yield
+        has_moved = False
+        while event.type == "mouse_move":
+            has_moved |= bool(np.abs(np.asarray(event.pos) - start).max() > CLICK_PIXELS)
+            yield
+        spot = self._spot_at(self._maps.current(), event.position)
+        if spot is not None and not has_moved:
+            self.inspect(spot)
+
+    def _spot_at(self, active: ActivePrediction | None, position: Any) -> int | None:
+        return None if active is None else active.spot_at(position, self._maps.settings.shape)
+
+    def _reading(self, active: ActivePrediction, spot: int) -> str:
+        settings, unit = self._maps.settings, active.prediction.unit
+        if settings.shown_arrangement == SCORE and active.score is not None:
+            _, title, score = active.score
+            text = f"{score.values[spot]:+.2f}: {title}"
+        else:
+            readings = [active.values.reading(gene, spot) for gene in settings.genes]
+            text = "\n".join(
+                f"{r.gene} predicted {r.mean:.2f} (90% interval {r.low:.2f} to {r.high:.2f}), {unit}"
+                for r in readings
+            )
+        return text + (f". This spot {UNLIKE}" if active.prediction.ood[spot] else "")
+
+    def _show(self, active: ActivePrediction, key: tuple[str, int], details: SpotDetails) -> None:
+        self._ground = key, details.ground
+        prediction, spot = active.prediction, details.spot
+        if active is self._maps.current() and self.spot == (prediction.path, spot):
+            warning = f"It {UNLIKE}" if prediction.ood[spot] else ""
+            name = prediction.spots.names[spot]
+            self._panel.spot.show_spot(details, prediction.genes, name, warning)
+            self._follow()
+
+    def _follow(self) -> None:
+        """Show the samples of the chosen gene; leave the spot of another prediction."""
+        active = self._maps.current()
+        if active is None:
+            self._panel.readout.setText(POINT_AT)
+        if self.spot is None or active is None or active.prediction.path != self.spot[0]:
+            self.spot = None
+            self._panel.spot.setVisible(False)
+            return
+        samples = self._samples.get(active.prediction, active.gene)
+        if samples is not None:
+            self._plot(active, self.spot[1], samples)
+
+    def _plot(self, active: ActivePrediction, spot: int, samples: GeneSamples) -> None:
+        draws = None if samples.draws is None else samples.draws[spot].astype(np.float64)
+        mean = float(active.values.values(active.gene)[spot])
+        interval = float(samples.low[spot]), float(samples.high[spot])
+        self._panel.spot.show_samples(active.gene, draws, mean, interval, active.prediction.unit)

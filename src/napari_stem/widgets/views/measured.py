@@ -1,0 +1,464 @@
+"""Measured: load counts beside a prediction, flip between the two, see how far they agree."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.utils.notifications import show_info
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QFileDialog,
+    QHBoxLayout,
+    QPushButton,
+    QRadioButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_stem.layers import SpotGrid
+from napari_stem.layers.colours import apart
+from napari_stem.widgets.common.keys import SEE_DIFFERENCE, SEE_MEASURED, SEE_PREDICTED
+from napari_stem.widgets.common.parts import note
+from napari_stem.widgets.common.single_jobs import LatestJob
+from napari_stem.widgets.common.table import Column, Table, TableView
+from napari_stem.widgets.genes.map_layers import ScalarMap, SpotMap
+from napari_stem.widgets.genes.map_turns import MEASURED_MAP
+from napari_stem.widgets.state import DIFFERENCE, MEAN, MEASURED, ONE
+from napari_stem.widgets.views import analysis_jobs
+from napari_stem.widgets.views.analysis_plots import ScatterPlot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import anndata
+    from numpy.typing import NDArray
+
+    from napari_stem.evaluation.measured_match import MeasuredMatch
+    from napari_stem.slide.base import Slide
+    from napari_stem.widgets.common.worker import Jobs
+    from napari_stem.widgets.genes.active_prediction import ActivePrediction
+    from napari_stem.widgets.genes.map_display import MapDisplay
+    from napari_stem.widgets.state import DisplaySettings
+
+PREDICTED = "predicted"
+VIEWS = {
+    PREDICTED: ("Predicted", SEE_PREDICTED, "The map of the prediction"),
+    MEASURED: (
+        "Measured",
+        SEE_MEASURED,
+        "What was measured, in the same unit and the same colours",
+    ),
+    DIFFERENCE: (
+        "Difference",
+        SEE_DIFFERENCE,
+        "Predicted minus measured: red where too much is predicted, blue where too little",
+    ),
+}
+DIVERGING = "RdBu_r"  # red and blue are told apart by colour-blind eyes; white is no difference
+WIDEST = 99.0  # percentile of the differences that gets the last colour
+MATCHING = "Matching spots …"
+LATER = "laid beside the prediction of this slide once there is one."
+NOT_YET = "None of the spots predicted so far was measured."
+ONE_GENE_ONLY = "Shown for one gene at a time: choose One gene in Genes."
+COLUMNS = (
+    Column("gene", "Gene"),
+    Column(
+        "pcc", "PCC", "Correlation of the predicted mean with the measured value over spots", "+.2f"
+    ),
+    Column(
+        "coverage_90",
+        "In 90%",
+        "Share of spots whose measured value the 90% interval holds",
+        ".0%",
+        widest="100%",
+    ),
+    Column(
+        "mean_difference",
+        "Off by",
+        "Mean of predicted minus measured, in the unit of the map",
+        "+.2f",
+    ),
+)
+TABLE_HEIGHT_PX = 150
+START = (
+    "Counts measured on this very slide: a table (.h5ad, raw counts, as st/ID.h5ad of a HEST data set) or "
+    "a folder of Space Ranger (Visium)."
+)
+
+
+class MeasuredPanel(QWidget):
+    """Asks for measured data and for what of it is shown."""
+
+    load_requested = Signal(str)
+
+    def __init__(
+        self, settings: DisplaySettings, folder: str = "", parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.settings, self.folder = settings, folder
+        self.table_button = QPushButton("Counts (.h5ad)…")
+        self.visium_button = QPushButton("Visium folder…")
+        self.remove_button = QPushButton("Remove")
+        self.save_button = QPushButton("Save table…")
+        self.save_button.setToolTip("Correlation, coverage and difference of every gene, as CSV")
+        self.predict_button = QPushButton("Predict at the measured spots")
+        self.predict_button.setToolTip("With the model and settings of Model")
+        self.summary = note(START)
+        self.message = note("")
+        self.views = QButtonGroup(self)
+        self.table = Table(COLUMNS)
+        self.view = TableView(self.table, sort_by=1)
+        self.view.setMinimumHeight(TABLE_HEIGHT_PX)
+        self.plot = ScatterPlot()
+        self.results = QWidget()
+        self._lay_out()
+        self.table_button.clicked.connect(self._ask_for_table)
+        self.visium_button.clicked.connect(self._ask_for_folder)
+        self.view.chosen.connect(lambda gene: settings.update(gene=gene))
+        settings.changed.connect(self._follow)
+        self._follow()
+        self.show_nothing()
+        self.setEnabled(False)
+
+    def shown(self) -> str:
+        """Return ``predicted``, ``measured`` or ``difference``."""
+        return self.settings.view if self.settings.view in VIEWS else PREDICTED
+
+    def choose_view(self, view: str) -> None:
+        """Choose what is shown, as a click does; nothing where there is nothing to choose."""
+        if self.isEnabled() and not self.results.isHidden():
+            self.settings.ask(view=MEAN if view == PREDICTED else view)
+
+    def show_nothing(self) -> None:
+        """No data are loaded."""
+        self.summary.setText(START)
+        self.results.hide()
+        self.remove_button.hide()
+        self.show_message("")
+
+    def show_busy(self, text: str) -> None:
+        """Say what is going on; no text: nothing is."""
+        self.show_message(text)
+        for button in (self.table_button, self.visium_button):
+            button.setEnabled(not text)
+
+    def show_message(self, text: str) -> None:
+        """Say something besides the summary."""
+        self.message.setText(text)
+        self.message.setVisible(bool(text))
+
+    def show_agreement(self, name: str, found: MeasuredMatch) -> None:
+        """Say how much was matched, and list the genes."""
+        self.summary.setText(describe_match(name, found))
+        self.table.fill(found.table().assign(gene=found.genes))
+        self.predict_button.setVisible(found.is_elsewhere)
+        self.results.show()
+        self.remove_button.show()
+
+    def ask_where_to_save(self) -> str:
+        """Return where to save the table, empty where the user gave up."""
+        suggested = str(Path(self.folder) / "agreement.csv")
+        path, _ = QFileDialog.getSaveFileName(self, "Save table", suggested, "Tables (*.csv)")
+        return path if not path or path.endswith(".csv") else f"{path}.csv"
+
+    def _follow(self) -> None:
+        self.views.button(list(VIEWS).index(self.shown())).setChecked(True)
+
+    def _ask_for_table(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(
+            self, "Measured counts", self.folder, "Tables of counts (*.h5ad);;All files (*)"
+        )
+        self._tell(path)
+
+    def _ask_for_folder(self) -> None:
+        self._tell(QFileDialog.getExistingDirectory(self, "Visium folder (outs)", self.folder))
+
+    def _tell(self, path: str) -> None:
+        if path:
+            self.folder = str(Path(path).parent)
+            self.load_requested.emit(path)
+
+    def _lay_out(self) -> None:
+        loading = QHBoxLayout()
+        for button in (self.table_button, self.visium_button, self.remove_button):
+            loading.addWidget(button)
+        views = QHBoxLayout()
+        for number, (view, (title, key, tip)) in enumerate(VIEWS.items()):
+            choice = QRadioButton(title)
+            choice.setToolTip(f"{tip} ({key.sequence})")
+            self.views.addButton(choice, number)
+            views.addWidget(choice)
+            shortcut = QShortcut(QKeySequence(key.sequence), self)
+            for asked in (choice.clicked, shortcut.activated):
+                asked.connect(lambda *_, view=view: self.choose_view(view))
+        results = QVBoxLayout(self.results)
+        results.setContentsMargins(0, 0, 0, 0)
+        results.addWidget(self.predict_button)
+        results.addLayout(views)
+        for widget in (self.view, self.plot, self.save_button):
+            results.addWidget(widget)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(loading)
+        for widget in (self.message, self.summary, self.results):
+            layout.addWidget(widget)
+
+
+@dataclass
+class Loaded:
+    """Measured data of one slide, and the prediction they were last matched with.
+
+    Attributes
+    ----------
+    path, counts
+        Where they came from, and what they are.
+    match
+        What of them lies beside the prediction, None where nothing does.
+    matched
+        Path of that prediction, and how many spots were done.
+    grid
+        Where the measured spots lie.
+    """
+
+    path: Path
+    counts: anndata.AnnData
+    match: MeasuredMatch | None = None
+    matched: tuple[str, int] | None = None
+    grid: SpotGrid | None = None
+
+
+class MeasuredControl(QObject):
+    """Keeps measured data by slide, and shows them in place of the prediction's map.
+
+    Parameters
+    ----------
+    jobs, panel, maps
+        Where files are read, what asks, and which prediction is on the map.
+    slide
+        Returns the active slide, to which what is loaded belongs.
+    """
+
+    changed = Signal()  # data came or went
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        panel: MeasuredPanel,
+        maps: MapDisplay,
+        slide: Callable[[], Slide | None],
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._jobs, self._panel, self._maps, self._slide = jobs, panel, maps, slide
+        self._settings = maps.settings
+        self._reading = LatestJob(jobs)
+        self._loaded: dict[str, Loaded] = {}  # by the slide's fingerprint
+        self._matching: threading.Event | None = None
+        self.map = ScalarMap(maps.turns, MEASURED, MEASURED_MAP)
+        panel.load_requested.connect(self.load)
+        panel.save_button.clicked.connect(self._save)
+        panel.remove_button.clicked.connect(self.remove)
+        maps.drawn.connect(self.refresh)
+
+    def load(self, path: str) -> None:
+        """Read counts of the active slide, and lay them beside its prediction once there is one."""
+        slide = self._slide()
+        if slide is None:
+            show_info(f"Open the slide first on which {Path(path).name} was measured.")
+        else:
+            self.load_for(slide, path)
+
+    def load_for(self, slide: Slide, path: str) -> None:
+        """Read counts of a slide; one file at a time, of those asked for meanwhile the last."""
+        self._panel.show_busy(f"Reading {Path(path).name} …")
+        self._reading.start(
+            analysis_jobs.read_counts,
+            Path(path),
+            slide.size,
+            done=partial(self._take, slide, Path(path)),
+            failed=self._rest,
+        )
+
+    def path_of(self, slide: Slide) -> Path | None:
+        """Return where the data of a slide came from, None where there are none."""
+        loaded = self._loaded.get(slide.fingerprint)
+        return loaded.path if loaded else None
+
+    def remove(self) -> None:
+        """Forget the data of the active slide."""
+        active = self._maps.current()
+        if active is not None:
+            self._loaded.pop(active.slide.fingerprint, None)
+            self.refresh()
+            self.changed.emit()
+
+    def close(self) -> None:
+        """Stop what runs."""
+        if self._matching is not None:
+            self._matching.set()
+
+    def match(self) -> MeasuredMatch | None:
+        """Return what lies beside the active prediction."""
+        active = self._maps.current()
+        loaded = self._loaded.get(active.slide.fingerprint) if active else None
+        return loaded.match if loaded else None
+
+    def refresh(self) -> None:
+        """Bring panel and map in line with the active prediction and the settings."""
+        active = self._maps.current()
+        self._panel.setEnabled(active is not None)
+        loaded = self._loaded.get(active.slide.fingerprint) if active else None
+        if active is None or loaded is None:
+            self._panel.show_nothing()
+            self.map.hide()
+            self._tell_later()
+            if active is not None and self._is_shown() and not self._reading.is_running:
+                self._settings.update(view=MEAN)
+            return
+        if loaded.matched != active.state():
+            self._start_match(active, loaded)
+        found = loaded.match
+        if found is None or loaded.matched is None:
+            self._panel.show_nothing()
+            self._panel.show_message(NOT_YET if loaded.matched else MATCHING)
+            self.map.hide()
+            return
+        self._panel.show_agreement(loaded.path.name, found)
+        self._panel.view.choose(active.gene)
+        if loaded.matched[0] == active.state()[0]:
+            self._plot(active, found)
+            self._draw(active, loaded, found)
+
+    # data
+
+    def _take(self, slide: Slide, path: Path, counts: anndata.AnnData) -> None:
+        self._loaded[slide.fingerprint] = Loaded(path, counts)
+        self._rest()
+        self.changed.emit()
+
+    def _rest(self) -> None:
+        """Be ready for another file, whether this one could be read or not."""
+        self._panel.show_busy("")
+        self.refresh()
+
+    def _start_match(self, active: ActivePrediction, loaded: Loaded) -> None:
+        """Match in the background; while a prediction grows, again and again."""
+        if self._matching is not None:
+            return
+        self._matching = threading.Event()
+        self._panel.show_message(MATCHING)
+        self._jobs.start(
+            analysis_jobs.match,
+            active.prediction,
+            loaded.counts,
+            active.slide.require_mpp(),
+            self._matching,
+            done=partial(self._matched, active.slide.fingerprint, loaded, active.state()),
+            failed=partial(self._not_matched, active.slide.fingerprint),
+        )
+
+    def _matched(
+        self, fingerprint: str, loaded: Loaded, key: tuple[str, int], found: MeasuredMatch | None
+    ) -> None:
+        self._matching = None
+        self._panel.show_message("")
+        if self._loaded.get(fingerprint) is loaded:
+            loaded.match, loaded.matched, loaded.grid = found, key, None
+        self.refresh()
+
+    def _not_matched(self, fingerprint: str) -> None:
+        """Refused: the data do not belong to this slide, and the user has been told."""
+        self._matching = None
+        self._loaded.pop(fingerprint, None)
+        self.refresh()
+        self.changed.emit()
+
+    def _save(self) -> None:
+        found = self.match()
+        path = self._panel.ask_where_to_save() if found is not None else ""
+        if found is not None and path:
+            self._jobs.start(
+                analysis_jobs.write_csv,
+                found.table(),
+                Path(path),
+                done=lambda path: show_info(f"Saved {path}"),
+            )
+
+    # view
+
+    def _is_shown(self) -> bool:
+        return self._settings.view in {MEASURED, DIFFERENCE}
+
+    def _tell_later(self) -> None:
+        """Say of what has been read already that it waits for a prediction."""
+        slide = self._slide()
+        path = self.path_of(slide) if slide is not None else None
+        if path is not None and self._maps.current() is None:
+            self._panel.show_message(f"{path.name}: {LATER}")
+
+    def _draw(self, active: ActivePrediction, loaded: Loaded, found: MeasuredMatch) -> None:
+        message = ""
+        if self._is_shown() and self._settings.shown_arrangement != ONE:
+            message = ONE_GENE_ONLY
+        elif active.gene not in found.genes:
+            message = f"{active.gene} was not measured here."
+        if self._matching is None:
+            self._panel.show_message(message)
+        if message or not self._is_shown():
+            self.map.hide()
+            return
+        about = {"prediction": str(active.prediction.path)}
+        plain, settings = active.gene_map(active.gene, "mean", self._settings), self._settings
+        if settings.view == MEASURED:
+            if loaded.grid is None:
+                loaded.grid = SpotGrid.of(found.spots, active.slide.require_mpp())
+            title = f"{active.gene} measured, {found.unit}"
+            values = found.measured(active.gene)
+            shown = SpotMap(loaded.grid, values, title, plain.limits, plain.colormap, about)
+        else:
+            error = found.error(active.gene, plain.values)
+            title = f"{active.gene} predicted minus measured, {found.unit}"
+            shown = SpotMap(plain.grid, error, title, _balanced(error), DIVERGING, about)
+        self.map.show(shown)
+
+    def _plot(self, active: ActivePrediction, found: MeasuredMatch) -> None:
+        gene = active.gene
+        self._panel.plot.setVisible(gene in found.genes)
+        if gene in found.genes:
+            self._panel.plot.show_gene(found, gene, active.values.values(gene)[found.rows])
+
+
+def _balanced(error: NDArray[np.float32]) -> tuple[float, float]:
+    """Limits as far below zero as above it."""
+    known = np.abs(error[np.isfinite(error)])
+    furthest = float(np.percentile(known, WIDEST)) if known.size else 1.0
+    return apart(-furthest, furthest)
+
+
+def describe_match(name: str, found: MeasuredMatch) -> str:
+    """Say what was matched with what, and how well the genes agree."""
+    n_spots, n_genes = len(found.rows), len(found.genes)
+    how = "by name" if found.matched_by == "name" else "by position"
+    lines = [
+        f"{name}: {n_spots:,} of {found.n_predicted:,} predicted spots matched {how} with "
+        f"{n_spots:,} of {len(found.spots):,} measured ones"
+        + (f", {found.apart_um:.0f} µm apart (median)." if found.apart_um >= 1 else ".")
+    ]
+    if found.n_genes_left_out:
+        lines.append(f"{found.n_genes_left_out:,} predicted genes were not measured.")
+    known = found.pcc[np.isfinite(found.pcc)]
+    if len(known):
+        lines.append(
+            f"{n_genes:,} genes: median PCC {np.median(known):.2f}; the 90% intervals hold "
+            f"{found.coverage.mean():.0%} of the measured values."
+        )
+    if found.is_elsewhere:
+        lines.append("So they are of different tissue; predict at the measured spots to compare.")
+    return " ".join(lines)

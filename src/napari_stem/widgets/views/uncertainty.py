@@ -1,0 +1,413 @@
+"""Uncertainty: how sure the model is, seen in the map instead of beside it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.utils.colormaps import ensure_colormap
+from qtpy.QtCore import QObject, QSignalBlocker, Qt
+from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QSlider,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_stem.layers import colour_limits, map_title
+from napari_stem.layers.uncertainty import Fading, faded_colours, probability_over
+from napari_stem.widgets.common.keys import NEXT_SAMPLE, PREVIOUS_SAMPLE
+from napari_stem.widgets.common.parts import note
+from napari_stem.widgets.genes.gene_samples import SampleReader
+from napari_stem.widgets.state import (
+    BESIDE,
+    DOUBT,
+    FADED,
+    MEAN,
+    NOTHING,
+    ONE,
+    PROBABLE,
+    SAMPLE,
+    SD,
+    WIDTH,
+    uncertainty_colormap,
+)
+from napari_stem.widgets.views.uncertainty_layers import UncertaintyLayers
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_stem.widgets.common.worker import Jobs
+    from napari_stem.widgets.genes.active_prediction import ActivePrediction
+    from napari_stem.widgets.genes.gene_samples import GeneSamples
+    from napari_stem.widgets.genes.map_display import MapDisplay
+    from napari_stem.widgets.genes.map_layers import SpotMap
+    from napari_stem.widgets.state import DisplaySettings
+
+EXPRESSION = {
+    MEAN: ("Mean of all samples", "The map as it is"),
+    FADED: (
+        "Mean, faint where unsure",
+        "Opacity follows confidence: spots are fully shown where the standard deviation of the gene's "
+        "samples is among the smallest 5% on this slide, and nearly clear where it is among the largest "
+        "5%; in between opacity falls in proportion.",
+    ),
+    PROBABLE: (
+        "Mean, only where probably high",
+        "Shows the spots in which enough of the samples lie above an expression that you set. "
+        "The probability is the share of samples above it.",
+    ),
+    SAMPLE: (
+        "Single samples",
+        "Flip through the samples: each is one map that the model considers possible. What stays is "
+        "sure, what flickers is not.",
+    ),
+}
+UNCERTAINTY = {
+    SD: ("Standard deviation", "Of a spot's samples"),
+    WIDTH: (
+        "Width of the 90% interval",
+        "From the 5% to the 95% quantile of a spot's samples",
+    ),
+}
+NOT_KEPT = (
+    "The single samples of this prediction were not kept, as they would have been too large: run a smaller "
+    "region, fewer samples or a wider spacing to see this."
+)
+ONE_GENE_ONLY = "This is shown for one gene at a time: choose One gene in Genes."
+READING = "Reading the samples …"
+NO_DOMAIN = "This model cannot tell which spots are unlike its training tissue; none is outlined."
+STEPS = 100
+SHORTEST_CHOICE = 12
+LEAST_PERCENT, USUAL_PERCENT, MOST_PERCENT = 5, 80, 97
+
+
+class UncertaintyPanel(QWidget):
+    """Asks how uncertainty is shown."""
+
+    def __init__(self, settings: DisplaySettings, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.settings = settings
+        self.expression_choice = _choice(EXPRESSION)
+        self.uncertainty_choice = _choice(UNCERTAINTY)
+        self.threshold = _slider(0, STEPS, STEPS // 2, "Expression that the samples must exceed")
+        self.probability = _slider(
+            LEAST_PERCENT, MOST_PERCENT, USUAL_PERCENT, "Share of samples that must exceed it"
+        )
+        self.sample = _slider(1, 1, 1, "Samples of this prediction")
+        self.threshold_label, self.probability_label = QLabel(), QLabel()
+        self.previous_button, self.next_button = QToolButton(), QToolButton()
+        self.outline_box = QCheckBox("Outline spots unlike the training tissue")
+        self.legend = note("")
+        self.message = note("")
+        self._lay_out()
+        self._connect()
+        self._follow()
+        self.setEnabled(False)
+
+    def choose_expression(self, kind: str) -> None:
+        """Choose how expression is shown, and have it on the map, as a click does."""
+        self.settings.ask(expression=kind, view=MEAN)
+
+    def choose_uncertainty(self, kind: str) -> None:
+        """Choose how uncertainty is shown, and have it on the map where it can be, as a click does."""
+        has_map = self.settings.arrangement in {ONE, BESIDE}
+        self.settings.ask(uncertainty=kind, view=SD if has_map else MEAN)
+
+    def show_threshold(self, value: float, n_shown: int, n_spots: int) -> None:
+        """Say which expression the first slider stands at, and how many spots exceed it."""
+        self.threshold_label.setText(f"{value:.2f}")
+        self.show_message(
+            f"{n_shown:,} of {n_spots:,} spots: above {value:.2f} with a probability over "
+            f"{self.probability.value()}%."
+        )
+
+    def show_samples(self, n_samples: int) -> None:
+        """Offer so many samples."""
+        with QSignalBlocker(self.sample):
+            self.sample.setRange(1, max(1, n_samples))
+            self.sample.setValue(self.settings.sample + 1)
+
+    def show_message(self, text: str) -> None:
+        """Say what is to be seen; no text: nothing special is."""
+        self.message.setText(text)
+        self.message.setVisible(bool(text))
+
+    def show_legend(self, text: str) -> None:
+        """Say what the outlines mean; no text: there are none."""
+        self.legend.setText(text)
+        self.legend.setVisible(bool(text))
+
+    def step(self, samples: int, *_: object) -> None:
+        """Go to another sample; after the last comes the first."""
+        n_samples = self.sample.maximum()
+        self.sample.setValue((self.sample.value() - 1 + samples) % n_samples + 1)
+
+    def _lay_out(self) -> None:
+        self._form = QFormLayout()
+        self._form.addRow("Expression as", self.expression_choice)
+        self._threshold_row = _row(self.threshold, self.threshold_label)
+        self._probability_row = _row(self.probability, self.probability_label)
+        for button, arrow, tip in (
+            (
+                self.previous_button,
+                Qt.ArrowType.LeftArrow,
+                f"Previous sample (key {PREVIOUS_SAMPLE.sequence})",
+            ),
+            (
+                self.next_button,
+                Qt.ArrowType.RightArrow,
+                f"Next sample (key {NEXT_SAMPLE.sequence})",
+            ),
+        ):
+            button.setArrowType(arrow)
+            button.setToolTip(tip)
+        self._sample_row = _row(self.previous_button, self.sample, self.next_button)
+        self._form.addRow("Above", self._threshold_row)
+        self._form.addRow("Probability", self._probability_row)
+        self._form.addRow("Sample", self._sample_row)
+        self._form.addRow("Uncertainty as", self.uncertainty_choice)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(self._form)
+        layout.addWidget(self.message)
+        layout.addWidget(self.outline_box)
+        layout.addWidget(self.legend)
+        self.show_message("")
+        self.show_legend("")
+
+    def _connect(self) -> None:
+        settings = self.settings
+        self.expression_choice.activated.connect(
+            lambda: self.choose_expression(self.expression_choice.currentData())
+        )
+        self.uncertainty_choice.activated.connect(
+            lambda: self.choose_uncertainty(self.uncertainty_choice.currentData())
+        )
+        self.threshold.valueChanged.connect(lambda value: settings.update(share=value / STEPS))
+        self.probability.valueChanged.connect(
+            lambda value: settings.update(probability=value / 100)
+        )
+        self.sample.valueChanged.connect(lambda value: settings.update(sample=value - 1))
+        self.outline_box.toggled.connect(lambda on: settings.update(is_outlined=on))
+        self.shortcuts = []
+        for button, key, samples in (
+            (self.next_button, NEXT_SAMPLE, 1),
+            (self.previous_button, PREVIOUS_SAMPLE, -1),
+        ):
+            button.clicked.connect(partial(self.step, samples))
+            shortcut = QShortcut(QKeySequence(key.sequence), self)
+            shortcut.activated.connect(partial(self.step, samples))
+            self.shortcuts.append(shortcut)
+        settings.changed.connect(self._follow)
+
+    def _follow(self) -> None:
+        """Show what the settings say."""
+        settings, kind = self.settings, self.settings.expression
+        for choice, data in (
+            (self.expression_choice, kind),
+            (self.uncertainty_choice, settings.uncertainty),
+        ):
+            choice.setCurrentIndex(choice.findData(data))
+        for slider, value in (
+            (self.threshold, round(settings.share * STEPS)),
+            (self.probability, round(settings.probability * 100)),
+            (self.sample, settings.sample + 1),
+        ):
+            with QSignalBlocker(slider):
+                slider.setValue(value)
+        self.outline_box.setChecked(settings.is_outlined)
+        for row in (self._threshold_row, self._probability_row):
+            self._form.setRowVisible(row, kind == PROBABLE)
+        self._form.setRowVisible(self._sample_row, kind == SAMPLE)
+        self.probability_label.setText(f"over {self.probability.value()}%")
+        for shortcut in self.shortcuts:
+            shortcut.setEnabled(kind == SAMPLE)
+
+
+class UncertaintyControl(QObject):
+    """Keeps the uncertainty views in line with the active prediction and the settings.
+
+    Parameters
+    ----------
+    jobs
+        Where samples are read.
+    panel, maps
+        What says what is to be seen, and what draws the plain map.
+    """
+
+    def __init__(
+        self, jobs: Jobs, panel: UncertaintyPanel, maps: MapDisplay, parent: QObject | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._panel, self._maps, self._settings = panel, maps, maps.settings
+        self._outlined: tuple[object, ...] | None = None
+        self.layers = UncertaintyLayers(maps.turns)
+        self.samples = SampleReader(jobs, parent=self)
+        self.samples.ready.connect(self.refresh)
+        maps.drawn.connect(self.refresh)
+        self._settings.changed.connect(self._on_changed)
+
+    def refresh(self) -> None:
+        """Bring the layers in line with what is asked for."""
+        active = self._maps.current()
+        self._panel.setEnabled(active is not None)
+        self._panel.show_message("")
+        if active is None:
+            self._panel.show_legend("")
+            self._outlined = None
+            self.layers.hide()
+            return
+        self._outline(active)
+        self._draw(active)
+
+    def _on_changed(self, names: frozenset[str]) -> None:
+        if names <= DOUBT:  # else the plain map is drawn first
+            self.refresh()
+
+    def _draw(self, active: ActivePrediction) -> None:
+        settings = self._settings
+        kind = {MEAN: settings.expression, SD: settings.uncertainty}.get(settings.field, MEAN)
+        if kind in {MEAN, SD}:
+            self.layers.hide_map()
+            return
+        if settings.shown_arrangement != ONE:
+            self.layers.hide_map()
+            self._panel.show_message(ONE_GENE_ONLY)
+            return
+        prediction = active.prediction
+        samples = None if kind == FADED else self.samples.get(prediction, active.gene)
+        if kind in {PROBABLE, SAMPLE} and not prediction.n_kept_draws:
+            self.layers.hide_map()
+            self._panel.show_message(NOT_KEPT)
+            return
+        if kind == FADED:
+            self._fade(active)
+        elif samples is None:
+            self._panel.show_message(READING)
+            return
+        elif kind == WIDTH:
+            self._show_width(active, samples)
+        elif samples.draws is not None and kind == PROBABLE:
+            self._show_probable(active, samples.draws)
+        elif samples.draws is not None:
+            self._show_sample(active, samples.draws)
+        self._maps.hide_plain()
+        self._maps.turns.select(self.layers.map.layer)
+
+    def _titled(self, active: ActivePrediction, what: str) -> SpotMap:
+        """Plain map of the expression, with what is special about it in its title before the unit."""
+        plain, unit = map_title(active.gene, "mean", ""), active.prediction.unit
+        title = f"{plain.rstrip(', ')}, {what}, {unit}"
+        return replace(active.gene_map(active.gene, "mean", self._settings), title=title)
+
+    def _fade(self, active: ActivePrediction) -> None:
+        shown, sd = (
+            self._titled(active, "faint where unsure"),
+            active.values.values(active.gene, "sd"),
+        )
+        fading, (low, high) = Fading.of(sd), shown.limits
+        scaled = np.clip((shown.values - low) / (high - low), 0, 1)
+        rgba = ensure_colormap(shown.colormap).map(np.nan_to_num(scaled))
+        self.layers.show_faded(shown, faded_colours(rgba, fading.opacity(sd)))
+        self._panel.show_message(
+            f"Fully shown where the standard deviation is {fading.sure:.2f} or less, nearly clear from "
+            f"{fading.unsure:.2f} on ({active.prediction.unit})."
+        )
+
+    def _show_probable(self, active: ActivePrediction, draws: NDArray[np.float16]) -> None:
+        settings = self._settings
+        known = draws[np.isfinite(draws).all(axis=1)]
+        low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+        threshold = low + settings.share * (high - low)
+        probability = probability_over(draws, threshold)
+        is_shown = probability > settings.probability
+        shown = self._titled(active, f"where P(above {threshold:.2f}) > {settings.probability:.0%}")
+        values = np.where(is_shown, shown.values, np.float32(np.nan))
+        self.layers.show_map(replace(shown, values=values))
+        n_spots = int(np.isfinite(probability).sum())
+        self._panel.show_threshold(threshold, int(is_shown.sum()), n_spots)
+
+    def _show_sample(self, active: ActivePrediction, draws: NDArray[np.float16]) -> None:
+        n_draws = draws.shape[1]
+        self._panel.show_samples(n_draws)
+        number = min(self._settings.sample, n_draws - 1)
+        text = f"sample {number + 1} of {n_draws}: one possibility"
+        values = draws[:, number].astype(np.float32)
+        self.layers.show_map(replace(self._titled(active, text), values=values))
+        self._panel.show_message(f"{text[0].upper()}{text[1:]}, predicted.")
+
+    def _show_width(self, active: ActivePrediction, samples: GeneSamples) -> None:
+        width = samples.high - samples.low
+        self.layers.show_map(
+            replace(
+                self._titled(active, "width of 90% interval"),
+                values=width,
+                limits=colour_limits(width),
+                colormap=uncertainty_colormap(self._settings.colormap),
+            )
+        )
+
+    def _outline(self, active: ActivePrediction) -> None:
+        prediction, settings = active.prediction, self._settings
+        if prediction.provenance.get("domain") == "unknown":
+            self.layers.hide_outlines()
+            self._panel.show_legend(NO_DOMAIN)
+            return
+        n_unlike = int((prediction.ood & prediction.done).sum())
+        # side by side every layer of its own would take a view
+        is_seen = (
+            settings.is_outlined
+            and settings.field != NOTHING
+            and settings.shown_arrangement != BESIDE
+        )
+        state = (is_seen, settings.shape, n_unlike, prediction.path)
+        if state != self._outlined:  # else one that the user took away stays away
+            self._outlined = state
+            if is_seen:
+                self.layers.show_outlines(active, settings.shape)
+            else:
+                self.layers.hide_outlines()
+        looks = "looks" if n_unlike == 1 else "look"
+        n_done = active.state()[1]
+        text = (
+            f"{n_unlike:,} of {n_done:,} spots {looks} unlike the tissue that the model learnt from"
+        )
+        outlined = ", outlined in red: not to be relied on." if is_seen else "."
+        self._panel.show_legend(text + (outlined if n_unlike else "."))
+
+
+def _choice(options: dict[str, tuple[str, str]]) -> QComboBox:
+    box = QComboBox()
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(SHORTEST_CHOICE)  # a long one must not widen the dock
+    for number, (name, (title, tip)) in enumerate(options.items()):
+        box.addItem(title, name)
+        box.setItemData(number, tip, Qt.ItemDataRole.ToolTipRole)
+    box.setToolTip("\n\n".join(f"{title}: {tip}" for title, tip in options.values()))
+    return box
+
+
+def _slider(lowest: int, highest: int, value: int, tip: str) -> QSlider:
+    slider = QSlider(Qt.Orientation.Horizontal)
+    slider.setRange(lowest, highest)
+    slider.setValue(value)
+    slider.setToolTip(tip)
+    return slider
+
+
+def _row(*widgets: QWidget) -> QWidget:
+    row = QWidget()
+    layout = QHBoxLayout(row)
+    layout.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        layout.addWidget(widget, 1 if isinstance(widget, QSlider) else 0)
+    return row
