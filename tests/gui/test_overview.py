@@ -179,7 +179,7 @@ def test_a_flat_picture_is_seen_before_it_is_complete(road, jpeg):
     layer = road.open(jpeg)
     slide = road.dock.coordinator.slide
     assert not slide.is_complete
-    road.wait(lambda: slide.n_strokes > 0)
+    road.wait(lambda: slide.n_changes > 0)
     road.wait(lambda: slide.is_complete and road.panels.slide.preparing.isHidden())
     assert list(road.viewer.layers) == [layer]
     with Image.open(jpeg) as image:

@@ -19,12 +19,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Mpp, SizePx
+    from napari_stem.progress import Progress
     from napari_stem.slide.level_pixels import LevelPixels
     from napari_stem.slide.pixel_size import MppSource
     from napari_stem.slide.pyramid_builder import PyramidBuilder
     from napari_stem.slide.source import SlideMetadata
-
-    Progress = Callable[[str, int, int], None]  # what is being done, done so far, in all
 
 
 @dataclass(frozen=True)
@@ -190,14 +189,14 @@ class Slide:
             self.builder.levels()
 
     @property
-    def sketch(self) -> NDArray[np.uint8] | None:
+    def preview(self) -> NDArray[np.uint8] | None:
         """Rough picture of the whole while levels are being made, (h, w, 3) uint8; else None."""
-        return None if self.is_complete or self.builder is None else self.builder.sketch.pixels
+        return None if self.is_complete or self.builder is None else self.builder.preview.pixels
 
     @property
-    def n_strokes(self) -> int:
-        """Grows whenever there is more in ``sketch``."""
-        return 0 if self.builder is None else self.builder.sketch.n_strokes
+    def n_changes(self) -> int:
+        """Grows whenever there is more in ``preview``."""
+        return 0 if self.builder is None else self.builder.preview.n_changes
 
     def read_region(self, x_px: int, y_px: int, level: int, size: SizePx) -> NDArray[np.uint8]:
         """Read a window of one level.

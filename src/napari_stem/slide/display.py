@@ -32,7 +32,7 @@ from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide.halving import halve, halved
 from napari_stem.slide.level_pixels import WHITE, LevelPixels
-from napari_stem.slide.sketch import cut_enlarged, enlarged
+from napari_stem.slide.preview import cut_enlarged, enlarged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -142,7 +142,7 @@ class Pyramid(MemoryStore):  # type: ignore[misc]
         Called, in any thread, when pixels have come that were not waited for.
     failed
         Called, in any thread, with a sentence when pixels to be drawn turn out damaged.
-    has_sketched
+    has_previewed
         Whether a level that was not made yet has been drawn from the slide's preview.
     """
 
@@ -152,7 +152,7 @@ class Pyramid(MemoryStore):  # type: ignore[misc]
         self.patience_s: float | None = None
         self.arrived: Callable[[], None] | None = None
         self.failed: Callable[[str], None] | None = None
-        self.has_sketched = False
+        self.has_previewed = False
         self._number = next(_numbers)
         self.levels, self._origins = levels_between(slide.sources)
         self._coming: dict[Chunk, Future[NDArray[np.uint8]]] = {}
@@ -213,7 +213,7 @@ class Pyramid(MemoryStore):  # type: ignore[misc]
         """Wait for a chunk while there is patience, and make do with a rougher picture then."""
         # twice: drawing a preview and all of it again would take longer than this
         if not self.slide.is_ready(self._origins[chunk[1]], 2 * (self.patience_s or 0.0)):
-            self.has_sketched = True
+            self.has_previewed = True
             return self._rough(chunk)
         future = self._ordered(chunk)
         left_s = max(0.0, self._drawn_by_s - time.monotonic())
@@ -287,9 +287,9 @@ class Pyramid(MemoryStore):  # type: ignore[misc]
                     for (start, stop), span in zip(places, (down, right), strict=True)
                 )
                 return cut_enlarged(part, vertical, horizontal, _extent(rows, columns))
-        if self.slide.sketch is None:
+        if self.slide.preview is None:
             return np.full((*_extent(rows, columns), 3), WHITE, np.uint8)
-        return enlarged(self.slide.sketch, rows, columns, whole)
+        return enlarged(self.slide.preview, rows, columns, whole)
 
     def _kept_window(self, level: int, rows: slice, columns: slice) -> NDArray[np.uint8] | None:
         """Put a window of a level together, (h, w, 3), if all of it is decoded."""

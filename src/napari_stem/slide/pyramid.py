@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_stem.slide.base import Progress
-    from napari_stem.slide.sketch import Sketch
+    from napari_stem.progress import Progress
+    from napari_stem.slide.preview import Preview
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def made_levels(
     plan: Plan,
     base: Callable[[], LevelPixels],
     progress: Progress | None = None,
-    sketch: Sketch | None = None,
+    preview: Preview | None = None,
 ) -> list[LevelPixels]:
     """Open the planned levels, making them first if this slide is new; light ones are always made.
 
@@ -106,7 +106,7 @@ def made_levels(
     progress
         Told ``(text, blocks done, blocks in all)``. An exception that it raises stops the making
         and leaves nothing behind.
-    sketch
+    preview
         Painted with what has been read of the base.
 
     Raises
@@ -123,7 +123,7 @@ def made_levels(
         return found
     source = base()
     try:
-        _write_store(plan, source, progress, sketch)
+        _write_store(plan, source, progress, preview)
     except OSError as error:  # reading errors of the slide itself come as SlideError
         logger.warning(
             "The levels of %s are kept in memory, for this time only: %s cannot be written (%s). "
@@ -133,7 +133,7 @@ def made_levels(
             error,
             CACHE_VARIABLE,
         )
-        return _levels_in_memory(plan, source, progress, sketch)
+        return _levels_in_memory(plan, source, progress, preview)
     written = open_store(plan)
     if written is None:
         msg = f"{plan.folder} was changed while it was being written; open {plan.title} again."
@@ -179,7 +179,7 @@ def _stored_level(array: Any, size: SizePx, plan: Plan, use: Use | None = None) 
 
 
 def _write_store(
-    plan: Plan, source: LevelPixels, progress: Progress | None, sketch: Sketch | None
+    plan: Plan, source: LevelPixels, progress: Progress | None, preview: Preview | None
 ) -> None:
     """Make the levels in a temporary folder and move it into place."""
     import zarr
@@ -187,7 +187,7 @@ def _write_store(
     with new_store(plan.folder, is_wanted=lambda: open_store(plan) is None) as partial:
         group = zarr.open_group(partial, mode="w", zarr_format=3)
         arrays = [_new_array(group, index, size) for index, size in enumerate(plan.sizes)]
-        _fill(plan, source, arrays, progress, sketch)
+        _fill(plan, source, arrays, progress, preview)
         group.attrs.update({"ome": _ome_metadata(plan), "napari_stem": plan.stamp})
     keep_bounded("pyramids", keep=[plan.folder])
 
@@ -230,7 +230,7 @@ def _fill(
     source: LevelPixels,
     arrays: Sequence[Any],
     progress: Progress | None,
-    sketch: Sketch | None,
+    preview: Preview | None,
 ) -> None:
     """Write every level from the one before it, several blocks at a time."""
     jobs = [list(_blocks(size, source.native)) for size in plan.sizes]
@@ -239,7 +239,7 @@ def _fill(
     with ThreadPoolExecutor(max_workers=n_writers()) as pool:
         for index, (array, blocks) in enumerate(zip(arrays, jobs, strict=True)):
             copies = plan.copies_base and index == 0
-            shown = sketch if index == 0 else None
+            shown = preview if index == 0 else None
             futures = [pool.submit(_fill_block, below, array, b, shown, copies) for b in blocks]
             try:
                 for future in as_completed(futures):
@@ -262,7 +262,7 @@ def _fill_block(
     below: LevelPixels,
     array: Any,
     block: tuple[slice, slice],
-    sketch: Sketch | None,
+    preview: Preview | None,
     copies: bool,
 ) -> None:
     rows, columns = block
@@ -273,8 +273,8 @@ def _fill_block(
             below[slice(rows.start * 2, rows.stop * 2), slice(columns.start * 2, columns.stop * 2)]
         )
     array[:, rows, columns] = np.moveaxis(pixels, 2, 0)
-    if sketch is not None:
-        sketch.paint(pixels, rows, columns, array.shape[1:])
+    if preview is not None:
+        preview.paint(pixels, rows, columns, array.shape[1:])
 
 
 def _blocks(size: SizePx, native: SizePx) -> Iterator[tuple[slice, slice]]:
@@ -290,7 +290,7 @@ def _blocks(size: SizePx, native: SizePx) -> Iterator[tuple[slice, slice]]:
 
 
 def _levels_in_memory(
-    plan: Plan, source: LevelPixels, progress: Progress | None, sketch: Sketch | None
+    plan: Plan, source: LevelPixels, progress: Progress | None, preview: Preview | None
 ) -> list[LevelPixels]:
     """Make the same levels without a store."""
     n_bytes = sum(3 * s.height_px * s.width_px for s in plan.sizes)
@@ -301,5 +301,5 @@ def _levels_in_memory(
         )
         raise SlideError(msg)
     arrays = [np.empty((3, s.height_px, s.width_px), np.uint8) for s in plan.sizes]
-    _fill(plan, source, arrays, progress, sketch)
+    _fill(plan, source, arrays, progress, preview)
     return [pixels_of_array(np.ascontiguousarray(np.moveaxis(a, 0, 2)), plan.title) for a in arrays]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels
+from napari_stem.slide.preview import Preview
 from napari_stem.slide.pyramid import CHUNK_PX, made_levels, open_store
-from napari_stem.slide.sketch import Sketch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_stem.slide.base import Progress
+    from napari_stem.progress import Progress
     from napari_stem.slide.level_pixels import ReadWindow
     from napari_stem.slide.pyramid import Plan
 
@@ -42,7 +42,7 @@ class PyramidBuilder:
 
     Attributes
     ----------
-    sketch
+    preview
         What is known of the slide until the levels are there.
     progress
         Told ``(text, done, total)`` by whichever thread makes the levels.
@@ -56,7 +56,7 @@ class PyramidBuilder:
         first_level: int,
     ) -> None:
         self.first_level = first_level
-        self.sketch = Sketch(plan.sizes[-1])
+        self.preview = Preview(plan.sizes[-1])
         self.progress: Progress | None = None
         self._plan, self._base, self._quick = plan, base, quick
         self._made: list[LevelPixels] | None = None
@@ -103,9 +103,9 @@ class PyramidBuilder:
         """
         with self._lock:
             if self._made is None:
-                sketch = None if self._draw_first() else self.sketch
+                preview = None if self._draw_first() else self.preview
                 self._made = made_levels(
-                    self._plan, lambda: self._base(self._tell), self._tell, sketch
+                    self._plan, lambda: self._base(self._tell), self._tell, preview
                 )
             return self._made
 
@@ -129,7 +129,7 @@ class PyramidBuilder:
         self._is_stopped = True
 
     def _draw_first(self) -> bool:
-        """Sketch the whole at once if that can be; tell whether it is as fine as the sketch can show."""
+        """Preview the whole at once if that can be; tell whether it is as fine as the preview can show."""
         if self._quick is None:
             return False
         try:
@@ -137,8 +137,8 @@ class PyramidBuilder:
         except (SlideError, *READ_ERRORS) as error:  # what is wrong with the file is told later
             logger.debug("No quick picture of %s: %s", self._plan.title, error)
             return False
-        self.sketch.paint_whole(picture)
-        return bool(picture.shape[0] >= self.sketch.pixels.shape[0])
+        self.preview.paint_whole(picture)
+        return bool(picture.shape[0] >= self.preview.pixels.shape[0])
 
     def _tell(self, text: str, done: int, total: int) -> None:
         if self._is_stopped:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from napari_stem.geometry import Mpp
-    from napari_stem.slide.base import Progress
+    from napari_stem.progress import Progress
     from napari_stem.slide.location import Location
 
 NAME = "raster"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.geometry import SizePx
-    from napari_stem.slide.base import Progress
+    from napari_stem.progress import Progress
     from napari_stem.slide.level_pixels import LevelPixels
     from napari_stem.slide.pixel_size import MppSource
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     import tifffile
 
-    from napari_stem.slide.base import Progress
+    from napari_stem.progress import Progress
     from napari_stem.slide.location import Location
 
 NAME = "tiff"

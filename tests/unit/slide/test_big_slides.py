@@ -20,7 +20,7 @@ from napari_stem.slide import display
 from napari_stem.slide.display import Kept, Pyramid
 from napari_stem.slide.halving import halve
 from napari_stem.slide.level_pixels import LevelPixels
-from napari_stem.slide.sketch import GROUND, Sketch, enlarged
+from napari_stem.slide.preview import GROUND, Preview, enlarged
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 
@@ -214,13 +214,13 @@ def test_a_slide_that_goes_away_before_its_first_picture_is_told_and_shown_empty
     assert "slide.svs has gone away while it was open" in told[0]
 
 
-def test_a_jpeg_is_sketched_before_it_is_decoded(jpeg_path, cache, opened):
+def test_a_jpeg_is_previewed_before_it_is_decoded(jpeg_path, cache, opened):
     slide = opened(jpeg_path, early=True)
-    assert (slide.sketch == GROUND).all()
+    assert (slide.preview == GROUND).all()
     seen = []
 
     def tell(text, done, total):
-        seen.append((text, slide.sketch.copy()))
+        seen.append((text, slide.preview.copy()))
 
     slide.complete(tell)
     text, first = seen[0]
@@ -230,10 +230,10 @@ def test_a_jpeg_is_sketched_before_it_is_decoded(jpeg_path, cache, opened):
         a[:640, :736].reshape(20, 32, 23, 32, 3).mean((1, 3)) for a in (first, coarsest)
     )
     assert np.abs(first - coarsest).mean() < 3
-    assert slide.sketch is None
+    assert slide.preview is None
 
 
-def test_a_tiled_slide_without_levels_is_sketched_as_they_are_made(
+def test_a_tiled_slide_without_levels_is_previewed_as_they_are_made(
     tmp_path, pixels, cache, opened, drawing
 ):
     import tifffile
@@ -247,7 +247,7 @@ def test_a_tiled_slide_without_levels_is_sketched_as_they_are_made(
     np.testing.assert_array_equal(pyramid.arrays[0][0:300, 0:300], pixels[0:300, 0:300])
     assert (np.asarray(pyramid.arrays[-1]) == GROUND).all()
     shares = []
-    slide.complete(lambda *_: shares.append((slide.sketch != GROUND).mean()))
+    slide.complete(lambda *_: shares.append((slide.preview != GROUND).mean()))
     assert 0 < shares[0] < max(shares)
     np.testing.assert_array_equal(np.asarray(pyramid.arrays[-1]), slide.levels[-1].pixels.compute())
 
@@ -272,12 +272,12 @@ def test_closing_stops_the_making_and_leaves_nothing(jpeg_path, cache, opened):
     assert not list(cache.glob("pyramids/*"))
 
 
-def test_a_sketch_takes_windows_of_finer_pictures():
-    sketch = Sketch(SizePx(10, 20))
-    sketch.paint(np.full((40, 80, 3), 7, np.uint8), slice(40, 80), slice(80, 160), (80, 160))
-    assert (sketch.pixels[5:, 10:] == 7).all()
-    assert (sketch.pixels[:5] == GROUND).all()
-    assert sketch.n_strokes == 1
+def test_a_preview_takes_windows_of_finer_pictures():
+    preview = Preview(SizePx(10, 20))
+    preview.paint(np.full((40, 80, 3), 7, np.uint8), slice(40, 80), slice(80, 160), (80, 160))
+    assert (preview.pixels[5:, 10:] == 7).all()
+    assert (preview.pixels[:5] == GROUND).all()
+    assert preview.n_changes == 1
 
 
 def test_enlarging_keeps_places():

@@ -262,13 +262,13 @@ class OverviewControl(QObject):
         elif pyramid.slide.is_complete:
             self._jobs.start(_coarsest, pyramid, done=lambda pixels: self._picture(layer, pixels))
         else:
-            self.show_sketch()
+            self.show_preview()
 
-    def show_sketch(self) -> None:
+    def show_preview(self) -> None:
         """Show what is known of a slide that is not complete."""
         pyramid = None if self._layer is None else pyramid_of(self._layer)
-        if pyramid is not None and pyramid.slide.sketch is not None:
-            self._picture(self._layer, pyramid.slide.sketch)
+        if pyramid is not None and pyramid.slide.preview is not None:
+            self._picture(self._layer, pyramid.slide.preview)
 
     def _picture(self, layer: Image | None, pixels: NDArray[np.uint8]) -> None:
         if layer is None or layer is not self._layer:  # another one since

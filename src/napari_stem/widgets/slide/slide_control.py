@@ -231,7 +231,7 @@ class SlideControl(QObject):
             return
         feed = SlideFeed(self.viewer, layer)
         feed.progressed.connect(self._tell_progress)
-        feed.sketched.connect(self._show_sketch)
+        feed.previewed.connect(self._show_preview)
         feed.completed.connect(self._on_completed)
 
     def _on_inserted(self, event: Any) -> None:
@@ -310,9 +310,9 @@ class SlideControl(QObject):
         if layer is self.layer:
             self._panel.show_preparing(text, done, total)
 
-    def _show_sketch(self, layer: Image) -> None:
+    def _show_preview(self, layer: Image) -> None:
         if layer is self.layer:
-            self._overview.show_sketch()
+            self._overview.show_preview()
 
     def _on_completed(self, layer: Image) -> None:
         if layer is self.layer:

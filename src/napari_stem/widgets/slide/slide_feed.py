@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 0.04  # what most steps take; the rest is drawn when it comes
 REDRAW_MS = 30
-SKETCH_MS = 400
-FIRST_SKETCH_MS = 40  # until there is anything to be seen
+PREVIEW_MS = 400
+FIRST_PREVIEW_MS = 40  # until there is anything to be seen
 
 
 def pyramid_of(layer: Any) -> Pyramid | None:
@@ -60,7 +60,7 @@ class SlideFeed(QObject):
     """
 
     progressed = Signal(object, str, int, int)  # layer, what is being done, done so far, in all
-    sketched = Signal(object)  # layer: more of an incomplete slide is to be seen
+    previewed = Signal(object)  # layer: more of an incomplete slide is to be seen
     completed = Signal(object)  # layer: the slide is whole, or has been given up
     _arrived = Signal()
     _damaged = Signal(str)
@@ -72,12 +72,12 @@ class SlideFeed(QObject):
             msg = "the layer shows no slide"
             raise ValueError(msg)
         self._viewer, self._layer, self._pyramid = viewer, layer, pyramid
-        self._n_strokes = 0
+        self._n_changes = 0
         self._has_told = False
         self._jobs = Jobs(self)
         self._jobs.failed.connect(partial(tell_error, viewer))
         self._redrawing = _timer(self, REDRAW_MS, self._redraw, is_single=True)
-        self._sketching = _timer(self, SKETCH_MS, self._show_sketch, is_single=False)
+        self._previewing = _timer(self, PREVIEW_MS, self._show_preview, is_single=False)
         self._arrived.connect(self._on_arrived)
         self._damaged.connect(self._tell_damaged)
         wait_little(pyramid)
@@ -87,7 +87,7 @@ class SlideFeed(QObject):
         QApplication.instance().aboutToQuit.connect(self.stop)
         if not pyramid.slide.is_complete:
             self._complete()
-        elif pyramid.has_sketched:  # it has become so since the layer was made
+        elif pyramid.has_previewed:  # it has become so since the layer was made
             layer.data = list(pyramid.arrays)
 
     def stop(self) -> None:
@@ -95,7 +95,7 @@ class SlideFeed(QObject):
         if self._pyramid.arrived is None:
             return
         self._redrawing.stop()
-        self._sketching.stop()
+        self._previewing.stop()
         self._pyramid.arrived = self._pyramid.failed = None
         self._pyramid.patience_s = None
         self._jobs.close()
@@ -108,13 +108,13 @@ class SlideFeed(QObject):
     def _complete(self) -> None:
         report = Reporter(self)
         report.reported.connect(self._tell_progress)
-        self._sketching.start(FIRST_SKETCH_MS)
+        self._previewing.start(FIRST_PREVIEW_MS)
         self._jobs.start(
             _complete, self._pyramid.slide, report, done=self._on_complete, failed=self._give_up
         )
 
     def _on_complete(self, _: None) -> None:
-        self._sketching.stop()
+        self._previewing.stop()
         self._layer.data = list(self._pyramid.arrays)
         self.completed.emit(self._layer)
 
@@ -123,19 +123,19 @@ class SlideFeed(QObject):
 
     def _give_up(self) -> None:
         """Take away what cannot be shown: half a slide would be taken for the whole."""
-        self._sketching.stop()
+        self._previewing.stop()
         self.completed.emit(self._layer)
         if self._layer in self._viewer.layers:
             self._viewer.layers.remove(self._layer)
 
-    def _show_sketch(self) -> None:
-        n_strokes = self._pyramid.slide.n_strokes
-        if n_strokes == self._n_strokes:
+    def _show_preview(self) -> None:
+        n_changes = self._pyramid.slide.n_changes
+        if n_changes == self._n_changes:
             return
-        self._n_strokes = n_strokes
-        self._sketching.setInterval(SKETCH_MS)
+        self._n_changes = n_changes
+        self._previewing.setInterval(PREVIEW_MS)
         self._layer.data = list(self._pyramid.arrays)  # a mere refresh keeps the coarsest level
-        self.sketched.emit(self._layer)
+        self.previewed.emit(self._layer)
 
     def _say_arrived(self) -> None:
         with suppress(RuntimeError):  # the window was closed while a thread was reading

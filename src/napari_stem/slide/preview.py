@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 GROUND = 228  # darker than glass, so that what is not there yet is not taken for it
 
 
-class Sketch:
+class Preview:
     """The whole slide, as far as it is known.
 
     Painted by the thread that makes the levels and read by the viewer's, without a lock: half a
@@ -30,13 +30,13 @@ class Sketch:
     ----------
     pixels
         (height, width, 3) uint8.
-    n_strokes
+    n_changes
         Grows with every change.
     """
 
     def __init__(self, size: SizePx) -> None:
         self.pixels = np.full((size.height_px, size.width_px, 3), GROUND, np.uint8)
-        self.n_strokes = 0
+        self.n_changes = 0
 
     def paint_whole(self, picture: NDArray[np.uint8]) -> None:
         """Take over a picture of the whole slide, of any size: (h, w, 3)."""
@@ -68,7 +68,7 @@ class Sketch:
             return
         small = Image.fromarray(pixels).resize((width_px, height_px), Image.Resampling.BOX)
         self.pixels[spans[0], spans[1]] = np.asarray(small)
-        self.n_strokes += 1
+        self.n_changes += 1
 
 
 def enlarged(
