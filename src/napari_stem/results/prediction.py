@@ -27,6 +27,7 @@ from napari_stem.results.stored import (
     damaged,
     read_ood,
     read_spots,
+    read_texts,
     require_format,
 )
 
@@ -82,7 +83,7 @@ class Prediction:
                 str(self._group["uns"][PROVENANCE_KEY]["json"][()])
             )
             require_format(self.provenance, path)
-            self.genes: tuple[str, ...] = tuple(str(g) for g in self._group["var"]["_index"][:])
+            self.genes: tuple[str, ...] = tuple(read_texts(self._group["var"]["_index"]))
             self.spots = read_spots(self._group, self.provenance)
             self.done: NDArray[np.bool_] = self._group["obs"]["done"][:]
             self.ood: NDArray[np.bool_] = read_ood(self._group)
@@ -362,7 +363,7 @@ class Prediction:
         column = self._group["obs"].get("region")
         if column is None:
             return [""] * len(self.spots)
-        names = [*(str(name) for name in column["categories"][:]), ""]
+        names = [*read_texts(column["categories"]), ""]
         return [names[code] for code in column["codes"][:]]
 
     def to_anndata(self) -> anndata.AnnData:

@@ -51,10 +51,15 @@ def require_format(provenance: Mapping[str, Any], path: Path) -> None:
         )
 
 
+def read_texts(node: Any) -> list[str]:
+    """Read texts as AnnData keeps them: an array, or from version 0.13 on a group of values and a mask."""
+    return [str(text) for text in (node["values"] if hasattr(node, "keys") else node)[:]]
+
+
 def read_ood(group: Any) -> NDArray[np.bool_]:
     """(n,) bool: which spots of a prediction's Zarr group are marked as unlike the training data."""
     codes = group["obs"]["ood"]["codes"][:]
-    names = [str(name) for name in group["obs"]["ood"]["categories"][:]]
+    names = read_texts(group["obs"]["ood"]["categories"])
     return (
         np.asarray(codes == names.index(UNLIKE)) if UNLIKE in names else np.zeros(len(codes), bool)
     )
@@ -70,7 +75,7 @@ def read_spots(group: Any, provenance: Mapping[str, Any]) -> Spots:
         array_col=obs["array_col"][:],
         pitch_um=float(provenance["pitch_um"]),
         diameter_um=float(provenance["spot_diameter_um"]),
-        names=tuple(str(name) for name in obs["_index"][:]),
+        names=tuple(read_texts(obs["_index"])),
     )
 
 
