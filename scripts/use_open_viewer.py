@@ -32,6 +32,11 @@ def wait_until(is_there: Callable[[], bool], what: str) -> None:
         time.sleep(0.01)
 
 
+def is_map(layer: napari.layers.Layer) -> bool:
+    """Whether a layer shows predicted expression."""
+    return layer.metadata.get("napari_stem", {}).get("field") == "mean"
+
+
 def main(picture: str) -> None:
     viewer = napari.Viewer()
     viewer.add_image(np.zeros((64, 64), np.uint8), name="somebody else's", visible=False)
@@ -49,6 +54,7 @@ def main(picture: str) -> None:
     model.run_button.click()
     wait_until(lambda: dock.coordinator.runs.is_running, "The run")
     wait_until(lambda: not dock.coordinator.runs.is_running, "The end of the run")
+    wait_until(lambda: any(map(is_map, viewer.layers)), "The map")
     wait_until(lambda: all(layer.visible for layer in viewer.layers), "The slide and the map")
     viewer.window.resize(1600, 1000)
     wait_until(lambda: viewer.window.geometry()[2] >= 1500, "The larger window")

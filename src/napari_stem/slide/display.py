@@ -1,6 +1,6 @@
-"""A slide as viewers take it: dask arrays over a Zarr store, each level half as large as the one before.
+"""A slide as viewers take it: dask arrays, each level half as large as the one before.
 
-The store decodes a chunk when it is asked for one, whatever the file's format, and keeps those used last,
+A chunk is decoded when it is asked for, whatever the file's format, and keeps those used last,
 for all slides of the process together. Whoever reads an array gets the slide's true pixels. napari alone,
 when it draws a slide that is redrawn when told to (``patience_s`` is set), is not kept waiting: what does
 not come in time is shown from a coarser level, and ``arrived`` tells when it has come. While levels are
@@ -9,7 +9,6 @@ still being made, the preview of them is drawn.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import math
 import os
@@ -25,8 +24,6 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import dask.threaded
 import numpy as np
-import zarr
-from zarr.storage import MemoryStore
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
@@ -122,8 +119,8 @@ class SlideArray(da.Array):  # type: ignore[misc]
         return self.pyramid.compute
 
 
-class Pyramid(MemoryStore):  # type: ignore[misc]
-    """Zarr group whose arrays "0", "1", ... are the levels of a slide, (y, x, c) uint8, finest first.
+class Pyramid:
+    """The levels of a slide, (y, x, c) uint8, finest first.
 
     Parameters
     ----------
@@ -147,7 +144,6 @@ class Pyramid(MemoryStore):  # type: ignore[misc]
     """
 
     def __init__(self, slide: Slide) -> None:
-        super().__init__()
         self.slide = slide
         self.patience_s: float | None = None
         self.arrived: Callable[[], None] | None = None
@@ -162,17 +158,20 @@ class Pyramid(MemoryStore):  # type: ignore[misc]
         self.arrays = [self._array(number) for number in range(len(self.levels))]
 
     def _array(self, number: int) -> SlideArray:
-        array = zarr.create_array(
-            self,
-            name=str(number),
-            shape=self.levels[number].shape,
-            chunks=(*_chunk_px(self.levels[number]), 3),
-            dtype="uint8",
-            compressors=None,
-            filters=None,
-            dimension_names=("y", "x", "c"),
+        stored = self.levels[number]
+        chunk_px = _chunk_px(stored)
+        pixels = LevelPixels(
+            partial(self._read, number), stored.size, SizePx(*chunk_px), stored.label
         )
-        return SlideArray.of(da.from_zarr(array), self)
+        array = da.from_array(
+            pixels,
+            chunks=(*chunk_px, 3),
+            name=f"slide-pyramid-{self._number}-{number}",
+            lock=False,
+            asarray=False,
+            meta=np.empty((0, 0, 0), np.uint8),
+        )
+        return SlideArray.of(array, self)
 
     def compute(self, graph: Any, keys: Any, **options: Any) -> Any:
         """Compute windows; dask's scheduler for them."""
@@ -185,44 +184,50 @@ class Pyramid(MemoryStore):  # type: ignore[misc]
             future.cancel()
         return dask.threaded.get(graph, keys, **{**options, "pool": _drawers()})
 
-    async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
-        """Give the bytes of a chunk, or metadata."""
-        level, *place = key.split("/")
-        if len(place) != 4 or byte_range is not None:
-            return await super().get(key, prototype, byte_range)
-        chunk = (self._number, int(level), int(place[1]), int(place[2]))
-        pixels = kept_chunks.get(chunk)
-        if pixels is None:
-            pixels = await (self._soon(chunk) if _is_drawing.get() else self._decoded(chunk))
-        shape = (*_chunk_px(self.levels[chunk[1]]), 3)
-        if pixels.shape != shape:  # Zarr's chunks go on beyond the level
-            whole = np.full(shape, WHITE, np.uint8)
-            whole[: pixels.shape[0], : pixels.shape[1]] = pixels
-            pixels = whole
-        return prototype.buffer.from_array_like(np.ascontiguousarray(pixels).reshape(-1))
+    def _read(self, level: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """Put a window together from chunks; dask asks for no more than one at a time."""
+        high_px, wide_px = _chunk_px(self.levels[level])
+        window = np.empty((*_extent(rows, columns), 3), np.uint8)
+        for row in range(rows.start // high_px, math.ceil(rows.stop / high_px)):
+            for column in range(columns.start // wide_px, math.ceil(columns.stop / wide_px)):
+                pixels = self._chunk((self._number, level, row, column))
+                top, left = row * high_px, column * wide_px
+                y0, y1 = max(top, rows.start), min(top + pixels.shape[0], rows.stop)
+                x0, x1 = max(left, columns.start), min(left + pixels.shape[1], columns.stop)
+                window[
+                    y0 - rows.start : y1 - rows.start, x0 - columns.start : x1 - columns.start
+                ] = pixels[y0 - top : y1 - top, x0 - left : x1 - left]
+        return window
 
-    async def _decoded(self, chunk: Chunk) -> NDArray[np.uint8]:
-        """Decode a chunk in a thread, or wait for the one that does."""
+    def _chunk(self, chunk: Chunk) -> NDArray[np.uint8]:
+        """Give a chunk: what was decoded last, what is decoded now, or for a drawing a rough picture."""
+        kept = kept_chunks.get(chunk)
+        if kept is not None:
+            return kept
+        if _is_drawing.get():
+            return self._soon(chunk)
         while True:
             try:
-                return await asyncio.shield(asyncio.wrap_future(self._ordered(chunk)))
-            except (CancelledError, asyncio.CancelledError):  # a drawing did not want it any more
+                return self._ordered(chunk).result()
+            except CancelledError:  # a drawing did not want it any more
                 continue
 
-    async def _soon(self, chunk: Chunk) -> NDArray[np.uint8]:
+    def _soon(self, chunk: Chunk) -> NDArray[np.uint8]:
         """Wait for a chunk while there is patience, and make do with a rougher picture then."""
         # twice: drawing a preview and all of it again would take longer than this
         if not self.slide.is_ready(self._origins[chunk[1]], 2 * (self.patience_s or 0.0)):
             self.has_previewed = True
             return self._rough(chunk)
         future = self._ordered(chunk)
-        left_s = max(0.0, self._drawn_by_s - time.monotonic())
+        # the coarsest level is small, the last resort for all others, and napari keeps what it got of it
+        is_coarsest = chunk[1] == len(self.levels) - 1
+        left_s = None if is_coarsest else max(0.0, self._drawn_by_s - time.monotonic())
         try:
-            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), left_s)
+            return future.result(left_s)
         except SlideError as error:
             if self.failed is not None:
                 self.failed(str(error))
-        except (TimeoutError, CancelledError, asyncio.CancelledError):
+        except (TimeoutError, CancelledError):
             with self._lock:
                 if chunk in self._coming:
                     self._late.add(chunk)
