@@ -350,7 +350,7 @@ def test_pieces_that_are_too_small_go_and_what_was_renamed_stays(sample):
     box.min_area.setValue(99.0)
     sample.wait(lambda: not tissue.is_busy)
     assert [region.name for region in regions(sample)] == ["the section"]
-    assert "keep pieces below 99 mm² too" in box.told.text()
+    assert "keep pieces below 99 mm² too" in box.message.text()
 
 
 def test_tissue_settings_are_remembered(sample):

@@ -12,7 +12,7 @@ from npe2 import PluginManifest
 from qtpy.QtCore import QEventLoop, QThreadPool, QTimer
 
 import napari_stem
-from napari_stem.slide import openslide_reader
+from napari_stem.slide import display, openslide_reader
 from napari_stem.slide.display import kept_chunks
 from napari_stem.slide.halving import halve
 from napari_stem.widgets.slide.slide_feed import pyramid_of
@@ -92,7 +92,7 @@ def is_gui_thread() -> bool:
 
 
 def test_a_slide_that_is_ready_just_after_its_layer_was_made_is_not_left_grey(
-    make_napari_viewer, tmp_path, cache
+    make_napari_viewer, tmp_path, cache, monkeypatch
 ):
     from napari_stem.layers import slide_layer
     from napari_stem.slide import open_slide
@@ -110,7 +110,9 @@ def test_a_slide_that_is_ready_just_after_its_layer_was_made_is_not_left_grey(
     pyramid = options["metadata"]["napari_stem"]["pyramid"]
     wait_little(pyramid)
     layer = viewer.add_image(data, **options)
-    assert np.ptp(np.asarray(layer.data[-1])) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(display, "SLICING", __name__)  # as napari reads it to draw it
+        assert np.ptp(np.asarray(layer.data[-1])) == 0
     builder._made = made
     SlideFeed(viewer, layer)
     np.testing.assert_array_equal(np.asarray(layer.data[-1]), halve(pixels))
