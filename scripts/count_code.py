@@ -2,8 +2,8 @@
 
     python scripts/count_code.py
 
-Lines and modules of ``src`` and its rooms; in ``widgets`` signals, connections and constructors with more than five
-arguments; private names of ours that tests reach for.
+Lines and modules of ``src`` and its rooms; in ``widgets`` signals, connections and constructors with more than
+five arguments; private names of ours that tests reach for.
 """
 
 from __future__ import annotations
