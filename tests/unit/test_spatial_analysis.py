@@ -312,4 +312,4 @@ def test_what_a_process_refuses_is_told_in_its_words(tmp_path):
 def test_a_process_that_breaks_is_told(tmp_path, caplog):
     with pytest.raises(StemError, match="broke down"):
         run_in_subprocess(["nonsense"], lambda: False, lambda *_: None)
-    assert "nonsense" in caplog.text or "ValueError" in caplog.text
+    assert "ValueError" in caplog.text

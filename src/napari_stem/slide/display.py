@@ -1,7 +1,7 @@
 """A slide as viewers take it: dask arrays, each level half as large as the one before.
 
-A chunk is decoded when it is asked for, whatever the file's format, and keeps those used last,
-for all slides of the process together. Whoever reads an array gets the slide's true pixels. napari alone,
+A chunk is decoded when it is asked for, whatever the file's format; those used last are kept, for all
+slides of the process together. Whoever reads an array gets the slide's true pixels. napari alone,
 when it draws a slide that is redrawn when told to (``patience_s`` is set), is not kept waiting: what does
 not come in time is shown from a coarser level, and ``arrived`` tells when it has come. While levels are
 still being made, the preview of them is drawn.
@@ -153,6 +153,7 @@ class Pyramid:
         self.levels, self._origins = levels_between(slide.sources)
         self._coming: dict[Chunk, Future[NDArray[np.uint8]]] = {}
         self._late: set[Chunk] = set()
+        self._damaged: set[Chunk] = set()  # told, and not decoded again at every drawing
         self._lock = threading.Lock()
         self._drawn_by_s = 0.0
         self.arrays = [self._array(number) for number in range(len(self.levels))]
@@ -185,19 +186,35 @@ class Pyramid:
         return dask.threaded.get(graph, keys, **{**options, "pool": _drawers()})
 
     def _read(self, level: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
-        """Put a window together from chunks; dask asks for no more than one at a time."""
-        high_px, wide_px = _chunk_px(self.levels[level])
         window = np.empty((*_extent(rows, columns), 3), np.uint8)
-        for row in range(rows.start // high_px, math.ceil(rows.stop / high_px)):
-            for column in range(columns.start // wide_px, math.ceil(columns.stop / wide_px)):
-                pixels = self._chunk((self._number, level, row, column))
-                top, left = row * high_px, column * wide_px
-                y0, y1 = max(top, rows.start), min(top + pixels.shape[0], rows.stop)
-                x0, x1 = max(left, columns.start), min(left + pixels.shape[1], columns.stop)
-                window[
-                    y0 - rows.start : y1 - rows.start, x0 - columns.start : x1 - columns.start
-                ] = pixels[y0 - top : y1 - top, x0 - left : x1 - left]
+        for chunk in self._chunks(level, rows, columns):
+            self._paste(window, rows, columns, chunk, self._chunk(chunk))
         return window
+
+    def _chunks(self, level: int, rows: slice, columns: slice) -> list[Chunk]:
+        """List the chunks in which a window lies."""
+        high_px, wide_px = _chunk_px(self.levels[level])
+        return [
+            (self._number, level, row, column)
+            for row in range(rows.start // high_px, math.ceil(rows.stop / high_px))
+            for column in range(columns.start // wide_px, math.ceil(columns.stop / wide_px))
+        ]
+
+    def _paste(
+        self,
+        window: NDArray[np.uint8],
+        rows: slice,
+        columns: slice,
+        chunk: Chunk,
+        pixels: NDArray[np.uint8],
+    ) -> None:
+        """Put what a chunk has of a window into it."""
+        down, right = self._window(chunk)
+        y0, y1 = max(down.start, rows.start), min(down.stop, rows.stop)
+        x0, x1 = max(right.start, columns.start), min(right.stop, columns.stop)
+        window[y0 - rows.start : y1 - rows.start, x0 - columns.start : x1 - columns.start] = pixels[
+            y0 - down.start : y1 - down.start, x0 - right.start : x1 - right.start
+        ]
 
     def _chunk(self, chunk: Chunk) -> NDArray[np.uint8]:
         """Give a chunk: what was decoded last, what is decoded now, or for a drawing a rough picture."""
@@ -217,6 +234,8 @@ class Pyramid:
         # twice: drawing a preview and all of it again would take longer than this
         if not self.slide.is_ready(self._origins[chunk[1]], 2 * (self.patience_s or 0.0)):
             self.has_previewed = True
+            return self._rough(chunk)
+        if chunk in self._damaged:
             return self._rough(chunk)
         future = self._ordered(chunk)
         # the coarsest level is small, the last resort for all others, and napari keeps what it got of it
@@ -253,9 +272,13 @@ class Pyramid:
             self._coming.pop(chunk, None)
             was_late = chunk in self._late
             self._late.discard(chunk)
-        if not was_late or future.cancelled():
+        if future.cancelled():
             return
         error = future.exception()
+        if error is not None:
+            self._damaged.add(chunk)
+        if not was_late:
+            return
         if error is None and self.arrived is not None:
             self.arrived()
         elif error is not None and self.failed is not None:
@@ -298,22 +321,13 @@ class Pyramid:
 
     def _kept_window(self, level: int, rows: slice, columns: slice) -> NDArray[np.uint8] | None:
         """Put a window of a level together, (h, w, 3), if all of it is decoded."""
-        high_px, wide_px = _chunk_px(self.levels[level])
-        top, left = rows.start // high_px, columns.start // wide_px
-        bands = []
-        for row in range(top, math.ceil(rows.stop / high_px)):
-            band: list[NDArray[np.uint8]] = []
-            for column in range(left, math.ceil(columns.stop / wide_px)):
-                chunk = kept_chunks.get((self._number, level, row, column))
-                if chunk is None:
-                    return None
-                band.append(chunk)
-            bands.append(np.concatenate(band, axis=1))
-        pixels = np.concatenate(bands)
-        return pixels[
-            rows.start - top * high_px : rows.stop - top * high_px,
-            columns.start - left * wide_px : columns.stop - left * wide_px,
-        ]
+        window = np.empty((*_extent(rows, columns), 3), np.uint8)
+        for chunk in self._chunks(level, rows, columns):
+            pixels = kept_chunks.get(chunk)
+            if pixels is None:
+                return None
+            self._paste(window, rows, columns, chunk, pixels)
+        return window
 
     @property
     def coarsest(self) -> NDArray[np.uint8] | None:
