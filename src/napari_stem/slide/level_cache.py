@@ -6,10 +6,13 @@ complete, whichever process made it and whoever was killed.
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import time
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_stem.caches import CACHES, TOUCH_S, touch
@@ -17,7 +20,6 @@ from napari_stem.errors import SlideError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 def store_folder(fingerprint: str) -> Path:
@@ -74,14 +76,37 @@ class Use:
                     raise SlideError(msg)
 
 
+def keep_rights(folder: Path, rights: int) -> None:
+    """Let nobody read a store who may not read the slide.
+
+    Parameters
+    ----------
+    folder
+        The store.
+    rights
+        Of the slide: bits of ``os.stat_result.st_mode``.
+    """
+    readers = rights & 0o044
+    modes = {folder: 0o700 | readers | readers >> 2, folder / "zarr.json": 0o600 | readers}
+    if os.name == "nt" or all(stat.S_IMODE(p.stat().st_mode) == mode for p, mode in modes.items()):
+        return
+    with suppress(PermissionError):  # another user's, in a shared cache
+        for place, _, files in os.walk(folder, topdown=False):
+            for name in files:
+                Path(place, name).chmod(0o600 | readers)
+            Path(place).chmod(modes[folder])
+
+
 @contextmanager
-def new_store(folder: Path, is_wanted: Callable[[], bool]) -> Iterator[Path]:
-    """Give a temporary folder to write a store in, and move it into place at the end.
+def new_store(folder: Path, rights: int, is_wanted: Callable[[], bool]) -> Iterator[Path]:
+    """Make a temporary folder to write a store in, and move it into place at the end.
 
     Parameters
     ----------
     folder
         Where the store belongs.
+    rights
+        As for ``keep_rights``; nobody but its owner can read it until it is complete.
     is_wanted
         Whether there is still no fitting store there: another process may have been faster.
 
@@ -93,7 +118,9 @@ def new_store(folder: Path, is_wanted: Callable[[], bool]) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
+        partial.mkdir(mode=0o700)
         yield partial
+        keep_rights(partial, rights)
         if not is_wanted():
             return
         if folder.exists():

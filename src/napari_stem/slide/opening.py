@@ -274,7 +274,7 @@ def assemble(
     try:
         refuse_absurd(location.name, metadata.levels)
         sources = all_sources(location.path, metadata.fingerprint, metadata.mpp_sources, stated)
-        levels, builder = _with_missing(location.name, source, progress, early=early)
+        levels, builder = _with_missing(location, source, progress, early=early)
     except BaseException:
         source.close()
         raise
@@ -291,7 +291,7 @@ def assemble(
 
 
 def _with_missing(
-    name: str, source: SlideSource, progress: Progress | None, *, early: bool
+    location: Location, source: SlideSource, progress: Progress | None, *, early: bool
 ) -> tuple[list[LevelPixels], PyramidBuilder | None]:
     """List the stored levels, then those that are made from the coarsest of them."""
     stored = list(source.sources)
@@ -301,7 +301,7 @@ def _with_missing(
         return whole, None
     n_kept = 0 if source.copies_base else len(stored)
     builder = PyramidBuilder(
-        _plan(name, source, sizes[n_kept:]),
+        _plan(location, source, sizes[n_kept:]),
         source.base or (lambda _: stored[-1]),
         source.quick or _thumbnail(source),
         n_kept,
@@ -313,14 +313,15 @@ def _with_missing(
     return [*stored[:n_kept], *builder.levels()], None
 
 
-def _plan(name: str, source: SlideSource, to_make: tuple[SizePx, ...]) -> Plan:
+def _plan(location: Location, source: SlideSource, to_make: tuple[SizePx, ...]) -> Plan:
     return Plan(
-        title=name,
+        title=location.name,
         fingerprint=source.metadata.fingerprint,
         sizes=to_make,
         downsamples=tuple(downsample(source.metadata.size, size) for size in to_make),
         copies_base=source.copies_base,
         colour=str(source.metadata.properties.get("colour", "")),
+        rights=location.path.stat().st_mode if location.url is None else 0o700,
     )
 
 

@@ -19,7 +19,7 @@ from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.settings import CACHE_VARIABLE
 from napari_stem.slide.halving import halve
-from napari_stem.slide.level_cache import Use, new_store, store_folder
+from napari_stem.slide.level_cache import Use, keep_rights, new_store, store_folder
 from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, pixels_of_array
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2  # raised whenever stores written before must not be used any more
+FORMAT = 3  # raised whenever stores written before must not be used any more
 CHUNK_PX = 512
 BLOCK_PX = 1024
 WIDE_PX = 2 * BLOCK_PX  # wider native tiles are strips: read them whole or decode them anew
@@ -59,6 +59,8 @@ class Plan:
         The first of them is the base itself, stored anew because reading it in place is slow.
     colour
         What was done to the pixels of the base.
+    rights
+        Of the slide, which those of its store never exceed: bits of ``os.stat_result.st_mode``.
     """
 
     title: str
@@ -67,6 +69,7 @@ class Plan:
     downsamples: tuple[float, ...]
     copies_base: bool
     colour: str = ""
+    rights: int = 0o700
 
     @property
     def is_light(self) -> bool:
@@ -160,6 +163,7 @@ def open_store(plan: Plan) -> list[LevelPixels] | None:
     except READ_ERRORS as error:
         logger.warning("%s is not used: %s", plan.folder, error)
         return None
+    keep_rights(plan.folder, plan.rights)
     use = Use(plan.folder)
     return [
         _stored_level(array, size, plan, use)
@@ -184,8 +188,8 @@ def _write_store(
     """Make the levels in a temporary folder and move it into place."""
     import zarr
 
-    with new_store(plan.folder, is_wanted=lambda: open_store(plan) is None) as partial:
-        group = zarr.open_group(partial, mode="w", zarr_format=3)
+    with new_store(plan.folder, plan.rights, lambda: open_store(plan) is None) as partial:
+        group = zarr.open_group(partial, mode="a", zarr_format=3)
         arrays = [_new_array(group, index, size) for index, size in enumerate(plan.sizes)]
         _fill(plan, source, arrays, progress, preview)
         group.attrs.update({"ome": _ome_metadata(plan), "napari_stem": plan.stamp})

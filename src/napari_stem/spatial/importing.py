@@ -131,7 +131,7 @@ def _place(source: Path, target: Path) -> None:
     try:
         os.link(source.resolve(), unfinished)
     except OSError:
-        shutil.copyfile(source, unfinished)
+        shutil.copy(source, unfinished)
     unfinished.replace(target)
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from napari_stem.caches import IN_USE_S
 from napari_stem.errors import SlideError
-from napari_stem.slide import open_slide
+from napari_stem.slide import open_slide, pyramid
 
 
 @pytest.fixture
@@ -45,6 +45,26 @@ def test_a_store_removed_while_it_is_open_is_not_shown_white(
         slide.levels[0].pixels.compute()
     if how == "all":
         np.testing.assert_array_equal(opened(jpeg_path).levels[0].pixels.compute(), picture)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps rights otherwise")
+def test_stored_levels_have_the_rights_of_the_slide(tmp_path, cache, opened, monkeypatch):
+    path = next(flat_images(tmp_path, 1))
+    seen = []
+    write_block = pyramid._fill_block
+
+    def looked_at(*args):
+        seen.extend((cache / "pyramids").glob("*.partial"))
+        assert {each.stat().st_mode & 0o777 for each in seen[-1:]} == {0o700}  # while it is made
+        write_block(*args)
+
+    monkeypatch.setattr(pyramid, "_fill_block", looked_at)
+    for rights, inside in ((0o600, 0o700), (0o644, 0o755), (0o640, 0o750)):
+        path.chmod(rights)
+        folder = cache / "pyramids" / opened(path).fingerprint
+        for each in (folder, *folder.rglob("*")):
+            assert each.stat().st_mode & 0o777 == (inside if each.is_dir() else rights)
+    assert seen
 
 
 def test_white_places_are_stored_and_not_taken_for_missing(tmp_path, cache, opened):
@@ -102,7 +122,7 @@ def test_a_full_disk(jpeg_path, cache, opened, monkeypatch, caplog, picture):
 
 OPEN = """
 import sys
-from napari_stem.slide import open_slide
+from napari_stem.slide import open_slide, pyramid
 print("ready", flush=True)
 sys.stdin.readline()
 slide = open_slide(sys.argv[1], progress=lambda *news: print(news[1], flush=True))
