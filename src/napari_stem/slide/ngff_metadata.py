@@ -118,11 +118,13 @@ def mpp_sources_of(
     found: list[MppSource] = []
     axes = multiscale.get("axes") or []
     units = [axis.get("unit") if isinstance(axis, dict) else None for axis in axes]
-    if units and units[y] in UM_PER_UNIT and units[x] in UM_PER_UNIT:
+    scale_y, scale_x = own[y] * common[y], own[x] * common[x]
+    is_told = (scale_y, scale_x) != (1, 1)  # as without any scale
+    if is_told and units and units[y] in UM_PER_UNIT and units[x] in UM_PER_UNIT:
         found += source_of(
             "OME-Zarr scale",
-            own[y] * common[y] * UM_PER_UNIT[str(units[y])],
-            own[x] * common[x] * UM_PER_UNIT[str(units[x])],
+            scale_y * UM_PER_UNIT[str(units[y])],
+            scale_x * UM_PER_UNIT[str(units[x])],
         )
     for each in multiscale.get("coordinateTransformations") or []:
         space = each.get("output", {}) if isinstance(each, dict) else {}

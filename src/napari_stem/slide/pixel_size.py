@@ -2,7 +2,8 @@
 
 Order of trust, highest first: what the caller states; the metadata of a data set in HEST layout;
 the user's remembered answer; what the scanner wrote (vendor tags, OME, DICOM, CZI, OME-Zarr);
-the TIFF or JPEG resolution tags, which editors and converters write without thinking.
+the TIFF or JPEG resolution tags, which editors and converters write without thinking. Exactly 1 um,
+which is what writers put in who know nothing, comes after all others that are not the user's.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ UM_PER_INCH = 25_400.0
 PLAUSIBLE_UM = (0.05, 20.0)  # from a 200x oil objective to a flatbed scanner
 # Resolutions that image editors, screens, printers and flatbed drivers write: never a measurement.
 HABITUAL_DPI = (72, 96, 98, 100, 120, 144, 150, 200, 240, 300, 360, 400, 600, 1200, 2400, 4800)
+PLACEHOLDER = Mpp.square(1.0)
 SIDECAR_KEY = "pixel_size_um_estimated"
 STATED, DATA_SET, REMEMBERED = "stated by you", "metadata of the data set", "your earlier answer"
 RESOLUTION_TAG = "resolution tag"
@@ -142,7 +144,9 @@ def all_sources(
         (DATA_SET, sidecar_mpp(path)),
         (REMEMBERED, remembered(fingerprint)),
     )
-    return (*(MppSource(n, mpp) for n, mpp in above if mpp is not None), *of_file)
+    found = [*(MppSource(n, mpp) for n, mpp in above if mpp is not None), *of_file]
+    theirs = {STATED, REMEMBERED}
+    return tuple(sorted(found, key=lambda s: s.mpp == PLACEHOLDER and s.source not in theirs))
 
 
 def sidecar_mpp(slide_path: Path) -> Mpp | None:

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import DatasetError
+from napari_stem.slide.pixel_size import PLACEHOLDER
 from napari_stem.spatial.dataset import MPP_KEY, PITCH_KEY, Dataset
 from napari_stem.spatial.gene_sets import with_symbols
-from napari_stem.spatial.importing import NewSection, import_sections
+from napari_stem.spatial.images import image_facts
+from napari_stem.spatial.importing import BY_IMAGE, NewSection, import_sections
 from napari_stem.spatial.lattice import mpp_from_spacing_um
 from napari_stem.spatial.table_files import read_table
 
@@ -124,14 +126,19 @@ def _read_section(section: Section) -> NewSection:
         id=section.id,
         image=section.slide_path,
         table=table,
-        metadata=_with_pixel_size(section.metadata, table),
+        metadata=_with_pixel_size(section.metadata, table, section.slide_path),
         table_file=section.table_path if table is stored else None,
         findings=tuple(findings),
     )
 
 
-def _with_pixel_size(metadata: dict[str, Any], table: anndata.AnnData) -> dict[str, Any]:
-    """Fill in a missing pixel size: by the spots, else as embedded in the original image."""
+def _with_pixel_size(
+    metadata: dict[str, Any], table: anndata.AnnData, image: Path
+) -> dict[str, Any]:
+    """Fill in a missing pixel size: by the spots, as embedded in the original image, or in this one.
+
+    HEST writes 1 where nothing was embedded.
+    """
     if metadata.get(MPP_KEY) is not None:
         return metadata
     pitch_um, xy_px = metadata.get(PITCH_KEY), table.obsm.get("spatial")
@@ -141,4 +148,6 @@ def _with_pixel_size(metadata: dict[str, Any], table: anndata.AnnData) -> dict[s
         if by_spots is not None:
             return metadata | {MPP_KEY: by_spots, ORIGIN_KEY: f"the spots' {pitch_um:g} um pitch"}
     embedded = metadata.get(EMBEDDED_MPP_KEY)
+    if embedded in {None, PLACEHOLDER.x_um} and (own := image_facts(image).mpp_um) is not None:
+        return metadata | {MPP_KEY: own, ORIGIN_KEY: BY_IMAGE}
     return metadata | {MPP_KEY: embedded, ORIGIN_KEY: f"'{EMBEDDED_MPP_KEY}'"}

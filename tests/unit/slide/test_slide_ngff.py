@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import zarr
 
-from napari_stem.errors import SlideError
+from napari_stem.errors import MissingMppError, SlideError
 from napari_stem.slide import describe, open_slide
 
 AXES = {"yxc": (0, 1, 2), "cyx": (2, 0, 1)}
@@ -115,6 +115,37 @@ def test_units(unit, mpp, expected, crop, tmp_path, opened):
     slide = opened(write(tmp_path / "slide.zarr", crop[:300, :300], unit=unit, mpp=mpp))
     found = None if slide.mpp is None else slide.mpp.x_um
     assert found == (None if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize(
+    ("of_level", "of_all", "expected"),
+    [
+        (None, None, None),
+        ([{"type": "identity"}], None, None),
+        ([{"type": "translation", "translation": [0, 5, 5]}], None, None),
+        ([{"type": "scale", "scale": [1, 1, 1]}], [{"type": "identity"}], None),
+        ([{"type": "scale", "scale": [1, 1, 1]}], [{"type": "scale", "scale": [1, 0.5, 0.5]}], 0.5),
+        ([{"type": "scale", "scale": [1, 0.5, 0.5]}], None, 0.5),
+    ],
+)
+def test_levels_without_a_scale_are_of_no_known_size(
+    version, of_level, of_all, expected, crop, tmp_path, opened
+):
+    root = write(tmp_path / "slide.zarr", crop[:300, :300], version=version, n=1)
+    group = zarr.open_group(root, mode="a")
+    about = group.attrs.asdict()
+    multiscale = about.get("ome", about)["multiscales"][0]
+    for place, told in ((multiscale["datasets"][0], of_level), (multiscale, of_all)):
+        place.pop("coordinateTransformations", None)
+        if told is not None:
+            place["coordinateTransformations"] = told
+    group.attrs.update(about)
+    slide = opened(root)
+    assert (None if slide.mpp is None else slide.mpp.x_um) == expected
+    if expected is None:
+        with pytest.raises(MissingMppError, match="--mpp"):
+            slide.require_mpp()
 
 
 def test_written_by_ome_zarr_py(crop, tmp_path, opened):

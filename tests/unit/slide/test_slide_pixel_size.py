@@ -64,6 +64,27 @@ def test_the_file_disagrees_with_itself(pixels, tmp_path, opened):
     assert opened(path).mpp_sources[0].source == "Aperio MPP"
 
 
+@pytest.mark.parametrize("tag_um", [0.5, None])
+def test_a_placeholder_gives_way_to_a_plausible_tag(tag_um, pixels, tmp_path, cache):
+    folder = tmp_path / "wsis"
+    folder.mkdir()
+    path = folder / "slide.ome.tif"
+    per_cm = {} if tag_um is None else {"resolution": (1e4 / tag_um,) * 2, "resolutionunit": 3}
+    about = {"PhysicalSizeX": 1.0, "PhysicalSizeY": 1.0}
+    tifffile.imwrite(path, pixels[:300, :300], photometric="rgb", metadata=about, **per_cm)
+    sidecar = tmp_path / "metadata" / "slide.ome.json"
+    sidecar.parent.mkdir()
+    sidecar.write_text('{"pixel_size_um_estimated": 1.0}')
+    told = describe(path)
+    sources = [each["source"] for each in told["mpp_sources"]]
+    placeholders = ["metadata of the data set", "OME PhysicalSize"]
+    assert sources == ([] if tag_um is None else ["resolution tag"]) + placeholders
+    assert told["mpp"] == [tag_um or 1.0] * 2
+    remember(told["fingerprint"], Mpp.square(1.0))  # the user's word is none
+    assert describe(path)["mpp_sources"][0]["source"] == "your earlier answer"
+    assert describe(path, Mpp.square(1.0))["mpp_sources"][0]["source"] == "stated by you"
+
+
 def test_imagej_keeps_its_unit_apart(pixels, tmp_path, opened):
     path = tmp_path / "imagej.tif"
     tifffile.imwrite(

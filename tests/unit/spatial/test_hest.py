@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import anndata
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.dataset import Dataset
@@ -106,6 +107,17 @@ def test_a_missing_pixel_size_is_taken_from_the_spots(source: Path, tmp_path: Pa
     section = Dataset(tmp_path / "ds").section("C3")
     assert section.mpp.x_um == pytest.approx(known.x_um, rel=0.01)
     assert "pitch" in section.metadata["pixel_size_um_origin"]
+
+
+def test_an_embedded_pixel_size_of_1_gives_way_to_the_image(source: Path, tmp_path: Path) -> None:
+    unknown = {"pixel_size_um_estimated": None, "inter_spot_dist": None}
+    change_metadata(source, "C3", **unknown, pixel_size_um_embedded=1.0)
+    with Image.open(Dataset(source).section("C3").slide_path) as image:
+        image.save(source / "wsis" / "C3.jpg", dpi=(25_400 / 0.65, 25_400 / 0.65))
+    import_hest(source, tmp_path / "ds")
+    section = Dataset(tmp_path / "ds").section("C3")
+    assert section.mpp.x_um == pytest.approx(0.65, rel=1e-3)
+    assert section.metadata["pixel_size_um_origin"] == "the image file"
 
 
 @pytest.mark.parametrize("array", [True, False])
