@@ -8,7 +8,8 @@ from __future__ import annotations
 import io
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     Convert = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]  # (h, w, 3) -> (h, w, 3)
 
 AS_STORED = "as stored"
+WHITE = 255
 logger = logging.getLogger(__name__)
 
 
@@ -73,3 +75,38 @@ def colour_of(profile: bytes | None) -> Colour:
         return np.asarray(transform.apply(image), dtype=np.uint8)
 
     return Colour(f"ICC profile '{name}' applied, to sRGB", convert)
+
+
+def over_white(
+    rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], *, is_premultiplied: bool = False
+) -> NDArray[np.uint8]:
+    """Lay (height, width, 3) colours on white, which glass is, by alpha (height, width, 1).
+
+    Parameters
+    ----------
+    is_premultiplied
+        Colours were multiplied by alpha already.
+    """
+    if (alpha == WHITE).all():
+        return np.ascontiguousarray(rgb)
+    weight = alpha.astype(np.uint16)
+    own = rgb.astype(np.uint16) * (WHITE if is_premultiplied else weight)
+    mixed = (own + WHITE * (WHITE - weight) + WHITE // 2) // WHITE
+    return np.asarray(np.minimum(mixed, WHITE), dtype=np.uint8)
+
+
+def lab_to_srgb(lab: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Turn CIE L*a*b* (L* of 100 as 255, a* and b* as signed bytes) to sRGB, white to white."""
+    from PIL import Image
+
+    size = (lab.shape[1], lab.shape[0])
+    image = Image.frombytes("LAB", size, np.ascontiguousarray(lab).tobytes())
+    return np.asarray(_lab_transform().apply(image), dtype=np.uint8)
+
+
+@cache
+def _lab_transform() -> Any:
+    from PIL import ImageCms
+
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    return ImageCms.buildTransform(lab, srgb, "LAB", "RGB")

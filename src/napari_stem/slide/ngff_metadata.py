@@ -13,6 +13,7 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
+from napari_stem.slide.colour import over_white
 from napari_stem.slide.level_pixels import READ_ERRORS
 from napari_stem.slide.pixel_size import UM_PER_UNIT, source_of
 
@@ -52,8 +53,8 @@ class Axes:
         self.size = SizePx(told["y"], told["x"])
 
     def window(self, array: Any, rows: slice, columns: slice) -> NDArray[np.uint8]:
-        """Read a window as (height, width, 3)."""
-        where: dict[str, Any] = {"y": rows, "x": columns, "c": slice(3)}
+        """Read a window as (height, width, 3); a fourth channel is alpha, and what it hides is white."""
+        where: dict[str, Any] = {"y": rows, "x": columns, "c": slice(None)}
         pixels = np.asarray(array[tuple(where.get(axis, 0) for axis in self.names)])
         kept = [axis for axis in self.names if axis in where]
         if "c" not in kept:
@@ -61,6 +62,8 @@ class Axes:
         pixels = np.transpose(pixels, [kept.index(axis) for axis in "yxc"])
         if pixels.shape[2] == 1:
             pixels = np.repeat(pixels, 3, axis=2)
+        if pixels.shape[2] == 4:
+            return over_white(pixels[..., :3], pixels[..., 3:])
         return np.ascontiguousarray(pixels, dtype=np.uint8)
 
 
@@ -104,7 +107,7 @@ def fingerprint_of(multiscale: dict[str, Any], arrays: list[Any]) -> str:
 def mpp_sources_of(
     multiscale: dict[str, Any], names: list[str], *, is_global_um: bool = False
 ) -> tuple[MppSource, ...]:
-    """Scale of the finest dataset times that of the multiscale, in the axes' unit.
+    """Scale of the finest dataset times that of the multiscale, in the axes' unit; 1 says nothing.
 
     ``is_global_um`` where the space that SpatialData calls global is known to be in um.
     """

@@ -20,7 +20,7 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.colour import AS_STORED, Colour, colour_of
+from napari_stem.slide.colour import AS_STORED, Colour, colour_of, over_white
 from napari_stem.slide.fingerprint import fingerprint
 from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels
 from napari_stem.slide.location import Unchanged
@@ -228,12 +228,7 @@ def _reader(openslide: ModuleType, handle: InUse, level: int, downsample: float)
 def _on_white(image: Any) -> NDArray[np.uint8]:
     """RGBA to RGB; where nothing was scanned there is glass."""
     pixels = np.asarray(image)
-    rgb, alpha = pixels[..., :3], pixels[..., 3:]
-    if (alpha == 255).all():
-        return np.ascontiguousarray(rgb)
-    weight = alpha.astype(np.uint16)
-    mixed = (rgb * weight + 255 * (255 - weight) + 127) // 255
-    return np.asarray(mixed, dtype=np.uint8)
+    return over_white(pixels[..., :3], pixels[..., 3:])
 
 
 def _associated(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 import warnings
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.colour import Colour, colour_of
+from napari_stem.slide.colour import Colour, colour_of, over_white
 from napari_stem.slide.fingerprint import fingerprint
 from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, pixels_of_array
 from napari_stem.slide.pixel_size import RESOLUTION_TAG, UM_PER_INCH, MppSource, plausible_mpp
@@ -42,7 +43,9 @@ MAGIC = (
 # 3 GB decoded. Pillow's own limit (0.18 gigapixels) guards web servers against hostile uploads.
 LIMIT_PX = 2**30
 BAND_PX = 64
-MODES = ("RGB", "RGBA", "L", "LA", "P", "PA", "CMYK", "YCbCr", "1")
+MODES = ("RGB", "RGBA", "L", "LA", "P", "PA", "YCbCr", "1")
+JP2_SPACES = frozenset({0, 15, 16, 17, 18})  # bilevel (two), sRGB, grey, sYCC
+JP2_HEADER_BYTES = 2**22  # of which the ICC profile is the most
 _limit_lock = threading.Lock()
 
 
@@ -70,8 +73,8 @@ def open_source(location: Location) -> SlideSource:
         refuse_absurd(path.name, [size])
         properties: dict[str, Any] = {"format": str(image.format).lower(), "mode": image.mode}
         mpp = _tagged_mpp(image)
-        # of other modes than RGB, the profile is not for the RGB that they become
-        colour = colour_of(image.info.get("icc_profile") if image.mode == "RGB" else None)
+        is_jp2 = image.format == "JPEG2000"  # of which Pillow reads no profile
+        colour = colour_of(_jp2_profile(path) if is_jp2 else image.info.get("icc_profile"))
     _refuse_cut_jpeg(path)
     properties["colour"] = colour.label
     sources = () if mpp is None else (MppSource(RESOLUTION_TAG, mpp),)
@@ -95,7 +98,7 @@ class _Whole:
         self._lock = threading.Lock()
 
     def decoded(self, progress: Progress | None = None) -> LevelPixels:
-        """Decode the whole image; alpha is dropped, grey and palettes become RGB."""
+        """Decode the whole image; grey and palettes become RGB, transparency white."""
         with self._lock:
             if progress is not None:
                 progress(f"Decoding {self._path.name}", 0, 1)
@@ -114,7 +117,7 @@ class _Whole:
         for top in range(0, image.height, BAND_PX):
             bottom = min(top + BAND_PX, image.height)
             band = image.crop((0, top, image.width, bottom))
-            rgb = np.asarray(band if band.mode == "RGB" else band.convert("RGB"))
+            rgb = _on_white(band)
             pixels[top:bottom] = rgb if convert is None else convert(rgb)
         return pixels
 
@@ -128,6 +131,14 @@ class _Whole:
     def read(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """Decode, and cut out a window."""
         return self.decoded().window(rows, columns)
+
+
+def _on_white(image: Image.Image) -> NDArray[np.uint8]:
+    """Give RGB on white; a palette and a colour key may hide pixels too."""
+    if not image.has_transparency_data:
+        return np.asarray(image.convert("RGB"))
+    pixels = np.asarray(image.convert("RGBA"))
+    return over_white(pixels[..., :3], pixels[..., 3:])
 
 
 @contextmanager
@@ -160,6 +171,26 @@ def opened(path: Path) -> Iterator[Image.Image]:
     except (UnidentifiedImageError, *READ_ERRORS) as error:
         msg = f"{path.name} is damaged or incomplete ({error}); copy or export it again."
         raise SlideError(msg) from error
+
+
+def _jp2_profile(path: Path) -> bytes | None:
+    """Read the ICC profile of a JPEG 2000 file from its first colour specification box.
+
+    Raises
+    ------
+    SlideError
+        It names a colour space that Pillow takes for RGB.
+    """
+    with path.open("rb") as file:
+        header = file.read(JP2_HEADER_BYTES).partition(b"jp2c")[0]
+    at = header.find(b"colr")
+    if at < 4:
+        return None
+    n_bytes, method, space = struct.unpack_from(">I4xB2xI", header, at - 4)
+    if method == 1 and space not in JP2_SPACES:
+        msg = f"{path.name} stores colours of JPEG 2000's space {space}; export it as 8-bit RGB."
+        raise SlideError(msg)
+    return header[at + 7 : at - 4 + n_bytes] if method == 2 else None
 
 
 def _refuse_cut_jpeg(path: Path) -> None:

@@ -68,7 +68,7 @@ def _is_large_picture(path: Path) -> bool:
 
     try:
         with opened(path) as image:
-            is_rgb = image.mode in {"RGB", "RGBA", "CMYK", "YCbCr"}
+            is_rgb = image.mode in {"RGB", "RGBA", "YCbCr"}
             return is_rgb and image.width * image.height >= LEAST_PX
     except SlideError:
         return False

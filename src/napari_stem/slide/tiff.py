@@ -22,6 +22,7 @@ from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, pixels_of_a
 from napari_stem.slide.location import Unchanged
 from napari_stem.slide.pyramid import WIDE_PX
 from napari_stem.slide.source import SlideMetadata, SlideSource, UnsuitedError, refuse_absurd
+from napari_stem.slide.tiff_colour import CONVERTED, has_alpha, space_of, unreadable
 from napari_stem.slide.tiff_metadata import (
     ICC_TAG,
     aperio_description,
@@ -32,7 +33,7 @@ from napari_stem.slide.tiff_metadata import (
     objective_power,
     vendor_of,
 )
-from napari_stem.slide.tiff_tiles import LevelReader
+from napari_stem.slide.tiff_tiles import LevelReader, refuse_undecodable
 from napari_stem.slide.tiff_vendors import philips_images
 
 if TYPE_CHECKING:
@@ -114,6 +115,8 @@ def _baseline(path: Path, tiff: tifffile.TiffFile) -> Any:
     _refuse_in_pieces(path, tiff, series)
     _refuse_unsuitable(path, series)
     _refuse_truncated(path, tiff)
+    for page in (p for level in series.levels for p in level.pages if p is not None):
+        refuse_undecodable(path.name, tiff, page)
     return series
 
 
@@ -141,36 +144,29 @@ def _size(level: Any) -> SizePx:
 
 
 def _refuse_unsuitable(path: Path, series: Any) -> None:
-    import tifffile
-
-    if series.dtype != np.uint8:
+    bits = series.keyframe.bitspersample
+    if series.dtype != np.uint8 or bits != 8:
+        told = series.dtype if series.dtype != np.uint8 else f"{bits}-bit"
         msg = (
-            f"{path.name} stores {series.dtype} pixels, but H&E slides are read as 8-bit RGB; "
+            f"{path.name} stores {told} pixels, but H&E slides are read as 8-bit RGB; "
             f"export it as 8-bit RGB."
         )
         raise SlideError(msg)
     extra = {a: n for a, n in zip(series.axes, series.shape, strict=True) if a not in "YX"}
-    photometric = series.keyframe.photometric
-    if photometric in {tifffile.PHOTOMETRIC.PALETTE, tifffile.PHOTOMETRIC.SEPARATED}:
-        msg = f"{path.name} stores {photometric.name.lower()} colours; export it as 8-bit RGB."
-        raise SlideError(msg)
+    for level in series.levels:
+        if told := unreadable(level.keyframe):
+            msg = f"{path.name} stores {told}; export it as 8-bit RGB."
+            raise SlideError(msg)
     if (
         len(extra) > 1
         or not set(extra) <= {"S", "C"}
-        or any(n not in (3, 4) for n in extra.values())
+        or any(n not in (3, 4) for n in extra.values() if n != 2 or not has_alpha(series.keyframe))
     ):
         msg = (
             f"{path.name} is not one RGB image (its axes are {series.axes}, {series.shape}); "
             f"export the brightfield plane as 8-bit RGB."
         )
         raise SlideError(msg)
-    compression = series.keyframe.compression
-    if compression != 1 and compression not in tifffile.TIFF.DECOMPRESSORS:
-        told = getattr(compression, "name", compression)
-        msg = (
-            f"{path.name} is compressed in a way that cannot be read ({told}); export it with JPEG."
-        )
-        raise UnsuitedError(msg)
 
 
 def _refuse_truncated(path: Path, tiff: tifffile.TiffFile) -> None:
@@ -216,6 +212,7 @@ def _native(path: Path, tiff: tifffile.TiffFile, series: Any, unchanged: Unchang
     associated = {
         name: _level_pixels(tiff, each, unchanged, None)
         for name, each in associated_series(tiff, series).items()
+        if not unreadable(each.keyframe)
     }
     if tiff.is_philips:
         associated = philips_images(tiff, path.name) | associated
@@ -237,13 +234,13 @@ def _metadata(
     colour: Colour,
 ) -> SlideMetadata:
     vendor = vendor_of(tiff)
-    compression = series.keyframe.compression
+    compression, space = series.keyframe.compression, space_of(series.keyframe)
     properties: dict[str, Any] = {
         "format": "ome-tiff" if tiff.is_ome else series.kind,
         "compression": getattr(compression, "name", str(compression)),
         "native_levels": len(series.levels),
         "tile_px": [int(n) for n in series.keyframe.chunks[:2]],
-        "colour": colour.label,
+        "colour": f"{space} to RGB, {colour.label}" if space in CONVERTED else colour.label,
     }
     if vendor == "aperio":
         properties["aperio"] = {

@@ -13,18 +13,21 @@ import struct
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
+from napari_stem.slide.source import UnsuitedError
+from napari_stem.slide.tiff_colour import JPEG, JPEG_2000, Colours
 
 if TYPE_CHECKING:
     import tifffile
     from numpy.typing import NDArray
 
 DECODERS = 4
-WHITE = 255
 MAX_SEGMENT_BYTES = 2**31
 
 
@@ -131,40 +134,45 @@ class LevelReader:
             raise ValueError(msg)
         grids = [Grid.of(page) for page in pages]
         self._tiff = tiff
-        self._inverted = pages[0].keyframe.photometric == 0  # MINISWHITE
         self._planes = [
             (page, grid, plane)
             for page, grid in zip(pages, grids, strict=True)
             for plane in range(grid.n_planes)
-        ][:3]
+        ]
+        samples = int(pages[0].keyframe.samplesperpixel)
+        self._colours = Colours(pages[0].keyframe, samples * len(pages))
         self.segment = grids[0].segment
 
     def window(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """Read a window that lies on the level: (height, width, 3) uint8."""
+        white = self._colours.white
         parts = [
-            _plane(self._tiff, page, grid, plane, rows, columns)
-            for page, grid, plane in self._planes
+            _plane(self._tiff, page, grid, plane, rows, columns, white[n:])
+            for n, (page, grid, plane) in enumerate(self._planes)
         ]
-        pixels = parts[0] if len(parts) == 1 else np.concatenate([p[..., :1] for p in parts], 2)
-        pixels = pixels[..., :3] if pixels.shape[2] >= 3 else np.repeat(pixels[..., :1], 3, axis=2)
-        return np.asarray(255 - pixels if self._inverted else pixels, dtype=np.uint8)
+        return self._colours.rgb(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2))
 
 
 def _plane(
-    tiff: tifffile.TiffFile, page: Any, grid: Grid, plane: int, rows: slice, columns: slice
+    tiff: tifffile.TiffFile,
+    page: Any,
+    grid: Grid,
+    plane: int,
+    rows: slice,
+    columns: slice,
+    white: tuple[int, ...],
 ) -> NDArray[np.uint8]:
-    """Read a window of one plane: (height, width, samples) uint8."""
+    """Read a window of one plane: (height, width, samples) uint8; ``white`` begins with its samples."""
     key = page.keyframe
     samples = 1 if grid.n_planes > 1 else int(key.samplesperpixel)
     shape = (rows.stop - rows.start, columns.stop - columns.start, samples)
-    blank = 0 if key.photometric == 0 else WHITE
     height_px, width_px = grid.segment.height_px, grid.segment.width_px
     places = [
         (row, column)
         for row in range(rows.start // height_px, -(-rows.stop // height_px))
         for column in range(columns.start // width_px, -(-columns.stop // width_px))
     ]
-    window = np.full(shape, blank, dtype=np.uint8)
+    window = np.full(shape, white[:samples], dtype=np.uint8)
 
     def fill(place: tuple[int, int]) -> None:
         row, column = place
@@ -204,13 +212,31 @@ def _segment(tiff: tifffile.TiffFile, page: Any, index: int) -> NDArray[np.uint8
     data = _stored(tiff, page, index)
     if data is None:
         return None
+    if key.compression in JPEG_2000:
+        refuse_oversized(data, key)
+        return _eight_bit(_jpeg_2000(data))
     tables = {}
     if key.compression in JPEG:
         tables = {"jpegtables": page.jpegtables, "jpegheader": key.jpegheader}
     if not tables.get("jpegheader"):
         refuse_oversized(data, key)
     decoded, _, _ = key.decode(data, index, **tables)
-    return None if decoded is None else np.asarray(decoded[0])
+    return None if decoded is None else _eight_bit(np.asarray(decoded[0]))
+
+
+def _jpeg_2000(data: bytes) -> NDArray[Any]:
+    """Decode without tifffile, which takes tags of JPEG at their word: (height, width, samples)."""
+    import imagecodecs
+
+    pixels = np.asarray(imagecodecs.jpeg2k_decode(data))
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _eight_bit(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    if pixels.dtype != np.uint8:
+        msg = f"a tile holds {pixels.dtype} pixels"
+        raise ValueError(msg)
+    return pixels
 
 
 def _stored(tiff: tifffile.TiffFile, page: Any, index: int) -> bytes | None:
@@ -236,14 +262,62 @@ def _bytes_at(tiff: tifffile.TiffFile, offset: int, n_bytes: int) -> bytes:
     return bytes(data)
 
 
-JPEG = frozenset({6, 7, 34892, 33007})  # compressions of TIFF
-JPEG_2000 = frozenset({33003, 33004, 33005, 34712})
+HEAD_BYTES, N_HEADS = 2048, 8  # looked at to see what tiles are
 ROOM = 4  # a stored picture may be so many times larger than its tile (padding, odd writers)
 # All of SOF0 to SOF15 but DHT (C4), JPG (C8), DAC (CC): height and width; or the scan data (DA), behind
 # which there is no frame header. Looked for at every FF, as decoders resynchronise there.
 _FRAME = re.compile(
     rb"\xff(?=[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf].{3}(.{4}).|(\xda).{7})", re.DOTALL
 )
+
+
+def refuse_undecodable(name: str, tiff: tifffile.TiffFile, page: Any) -> None:
+    """Refuse a page whose tiles cannot be decoded, judged by its tags and the first bytes of some.
+
+    Raises
+    ------
+    UnsuitedError
+        OpenSlide may be able to.
+    SlideError
+        No reader is.
+    """
+    key = page.keyframe
+    how = f"{int(key.compression)}, {getattr(key.compression, 'name', 'unknown')}"
+    told = f"{name} is compressed in a way that cannot be read ({how}{{}}); export it with JPEG."
+    heads = _heads(tiff, page)
+    if key.compression in JPEG_2000:
+        pictures = [head for head in heads if jpeg_2000_size(head) is not None]
+        if heads and not pictures:
+            raise SlideError(told.format(" without JPEG 2000 in it"))
+        if any(map(_is_subsampled, pictures)):
+            raise UnsuitedError(told.format(" with colours of half the size"))
+        return
+    try:
+        key.decode(None, 0)  # decodes nothing, but tells what tifffile cannot decode
+    except NotImplementedError as error:  # halved colours
+        raise UnsuitedError(told.format(f": {error}")) from error
+    except ValueError as error:
+        raise SlideError(told.format(f": {error}")) from error
+    is_jpeg = key.compression in JPEG and not key.jpegheader
+    if is_jpeg and heads and not any(head.startswith(b"\xff\xd8") for head in heads):
+        raise SlideError(told.format(" without JPEG in it"))
+
+
+def _heads(tiff: tifffile.TiffFile, page: Any) -> list[bytes]:
+    """Read the beginnings of the first tiles or strips that are stored; some may be damaged."""
+    stored = filter(all, zip(page.dataoffsets, page.databytecounts, strict=False))
+    return [
+        _bytes_at(tiff, int(offset), min(int(n_bytes), HEAD_BYTES))
+        for offset, n_bytes in islice(stored, N_HEADS)
+    ]
+
+
+def _is_subsampled(codestream: bytes) -> bool:
+    """Whether components of a JPEG 2000 codestream differ in size (SIZ segment: XRsiz, YRsiz)."""
+    at = codestream.find(b"\xff\x4f\xff\x51") + 40
+    (n_components,) = struct.unpack_from(">H", codestream, at)
+    steps = codestream[at + 2 : at + 2 + 3 * n_components]
+    return any(step != 1 for step in steps[1::3] + steps[2::3])
 
 
 def refuse_oversized(data: bytes, key: Any) -> None:
