@@ -36,6 +36,7 @@ WHITE_OF = {
     "cielab": (255, 0, 0),
     "icclab": (255, 128, 128),
 }
+BAND_PX = 256
 CONVERTED = frozenset({"ycbcr", "cielab", "icclab"})
 
 
@@ -87,6 +88,7 @@ class Colours:
             white = white * 3
         self.white = (*white, 255)[:n_samples]
         self._has_alpha = n_samples > len(white)
+        self._is_rgb = space == "rgb" and not self._has_alpha
         self._is_premultiplied = PREMULTIPLIED in tuple(key.extrasamples)
         ways: dict[str, Convert] = {
             "minisblack": _grey,
@@ -100,6 +102,17 @@ class Colours:
 
     def rgb(self, samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Turn (height, width, samples) to (height, width, 3) on white."""
+        if self._is_rgb:
+            return samples
+        rgb = np.empty((*samples.shape[:2], 3), np.uint8)
+        for top in range(
+            0, len(rgb), BAND_PX
+        ):  # in pieces: what is between takes eight times as much
+            band = slice(top, top + BAND_PX)
+            rgb[band] = self._on_white(samples[band])
+        return rgb
+
+    def _on_white(self, samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
         n_colours = len(self.white) - self._has_alpha
         rgb = self._convert(samples[..., :n_colours])
         if not self._has_alpha:
