@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from napari_stem.io import OWN_MARK
 from napari_stem.settings import cache_dir
 
 if TYPE_CHECKING:
@@ -229,7 +230,8 @@ def surplus(found: Iterable[Entry], limit_bytes: float, keep: Collection[Path] =
 def _entries(cache: Cache) -> Iterable[Entry]:
     whole = re.compile(cache.stem + cache.ending)
     half = re.compile(
-        rf"{cache.stem}(({cache.ending})?(\.[0-9a-f]{{8}}|\.partial|\.outdated)+|\.(new|old){cache.ending})"
+        rf"{cache.stem}({cache.ending})?(\.[0-9a-f]{{8}}|\.partial|\.outdated)+"
+        rf"|{re.escape(OWN_MARK)}[0-9a-f-]+(-old)?"
     )
     try:
         paths = list(cache.folder.iterdir())

@@ -6,9 +6,12 @@ import hashlib
 import os
 import shutil
 import tempfile
+import uuid
 import zipfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
 
 from napari_stem.errors import OutputError
 
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+# Names beside an output that nobody else gives, with a hash of the output's name: what is under way, what is
+# moved aside (`-old`), and what tells other processes that somebody writes (`.lock`).
+OWN_MARK = ".napari-stem-"
 ZARR_MARKS = ("zarr.json", ".zgroup", ".zattrs")
 CHECKPOINTS = "checkpoints"  # of `napari_stem.training.checkpoints`, which loads torch
 # What h5py, zarr, anndata, pandas, NumPy and zipfile raise on files that are damaged, cut short or laid out in
@@ -33,13 +39,46 @@ DAMAGE = (
 
 
 @contextmanager
+def only_writer(path: Path) -> Iterator[None]:
+    """Hold an output for this thread; whoever else wants to write it meanwhile is refused.
+
+    May be nested. Parents are made. A folder where nobody can lock, of a share perhaps, is not held.
+
+    Raises
+    ------
+    OutputError
+        Somebody else writes it, or its folder cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    lock = FileLock(_mark(path, ".lock"), timeout=0, is_singleton=True)
+    try:
+        lock.acquire()
+    except Timeout:
+        msg = f"{path} is being written by another run of napari-stem; wait for it, or choose another name."
+        raise OutputError(msg) from None
+    except (OSError, NotImplementedError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        if lock.lock_counter == 1:
+            with suppress(OSError):  # Windows does not remove what is open
+                os.unlink(lock.lock_file)  # noqa: PTH108 - while it is held: nobody else's can be hit
+        lock.release()
+
+
+@contextmanager
 def written_whole(
     path: Path, *, overwrite: bool = False, advice: str = "choose another place."
 ) -> Iterator[Path]:
     """Offer a place beside ``path`` to write to; what lies there moves to ``path`` at the end.
 
     Whatever breaks the block off, an error or the user, nothing of it stays, and what was at ``path``
-    before is untouched.
+    before is untouched. What a killed one left goes with the next.
 
     Parameters
     ----------
@@ -53,19 +92,38 @@ def written_whole(
     Raises
     ------
     OutputError
-        The place is taken, or cannot be written.
+        The place is taken, somebody else writes it, or it cannot be written.
     """
-    fresh = path.with_name(f"{path.stem}.new{path.suffix}")
-    try:
-        require_replaceable(path, overwrite=overwrite)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove(fresh)  # an earlier one may have been killed
-        yield fresh
-        _move(fresh, path)
-    except OSError as error:
-        raise unwritable(path, error, advice) from error
-    finally:
-        remove(fresh, whatever=True)
+    with only_writer(path):
+        fresh, aside = (_mark(path, f"-{uuid.uuid4().hex[:8]}{kind}") for kind in ("", "-old"))
+        try:
+            _clear_up(path)
+            require_replaceable(path, overwrite=overwrite)
+            try:
+                yield fresh
+                require_replaceable(path, overwrite=overwrite)  # others may have written there
+                if path.is_dir():  # a folder is not replaced in one go
+                    path.rename(aside)
+                fresh.replace(path)
+            finally:
+                _clear_up(path)
+        except OSError as error:
+            raise unwritable(path, error, advice) from error
+
+
+def _mark(path: Path, more: str = "") -> Path:
+    """Name beside an output that is ours alone, never too long, and like no file that is looked for."""
+    digest = hashlib.blake2b(os.fsencode(path.name), digest_size=4).hexdigest()
+    return path.with_name(f"{OWN_MARK}{digest}{more}")
+
+
+def _clear_up(path: Path) -> None:
+    """Put back what was moved aside and not replaced, and remove what is half done."""
+    for left in sorted(path.parent.glob(f"{_mark(path).name}-*")):
+        if left.name.endswith("-old") and not path.exists():
+            left.rename(path)
+        else:
+            remove(left, whatever=True)
 
 
 def write_file(path: Path, content: str | bytes, advice: str = "choose another place.") -> None:
@@ -118,17 +176,6 @@ def remove(path: Path, *, whatever: bool = False) -> None:
     except OSError:
         if not whatever:
             raise
-
-
-def _move(fresh: Path, path: Path) -> None:
-    if not path.is_dir():
-        fresh.replace(path)
-        return
-    older = path.with_name(f"{path.stem}.old{path.suffix}")  # a folder is not replaced in one go
-    remove(older)
-    path.rename(older)
-    fresh.rename(path)
-    remove(older, whatever=True)
 
 
 def require_writable(path: Path) -> None:

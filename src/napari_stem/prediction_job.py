@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_stem.caches import CACHES
 from napari_stem.errors import OutputError
+from napari_stem.io import only_writer
 from napari_stem.model import DEFAULT_MODEL, load_model
 from napari_stem.model.sampling import torch_device
 from napari_stem.model.serving import require_fit_of, require_species, tissue_warning
@@ -212,14 +213,15 @@ class PredictionJob:
         -------
         Unfinished where it was stopped.
         """
-        began_here = not out.exists()
-        prediction = self.begin(out, resume=resume)
-        try:
-            for step in self.steps(prediction, stop, watch):
-                watch(step)
-        finally:
-            if began_here and not prediction.done.any():  # nothing to resume
-                shutil.rmtree(out, ignore_errors=True)
+        with only_writer(out):
+            began_here = not out.exists()
+            prediction = self.begin(out, resume=resume)
+            try:
+                for step in self.steps(prediction, stop, watch):
+                    watch(step)
+            finally:
+                if began_here and not prediction.done.any():  # nothing to resume
+                    shutil.rmtree(out, ignore_errors=True)
         return prediction
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from qtpy.QtCore import QThreadPool
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
@@ -48,3 +49,33 @@ def test_closing_soon_prints_nothing(tmp_path, slide, after_s):
         timeout=300,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_what_is_closed_leaves_nothing_behind(road, c5_prediction):
+    import gc
+    import weakref
+
+    from qtpy.QtCore import QEvent
+    from qtpy.QtWidgets import QApplication
+
+    from napari_stem.sample_data import sample_path
+
+    def n_widgets() -> int:
+        gc.collect()
+        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+        return len(QApplication.allWidgets())
+
+    counts, slides = [], []
+    coordinator = road.dock.coordinator
+    for _ in range(5):
+        road.open(sample_path())
+        slides.append(weakref.ref(coordinator.slide))
+        coordinator.predictions.open(c5_prediction)
+        road.wait(lambda: road.layer("mean") is not None)
+        road.viewer.layers.clear()
+        road.wait(lambda: coordinator.slide is None)
+        QThreadPool.globalInstance().waitForDone()
+        road.qtbot.wait(500)
+        counts.append(n_widgets())
+    assert max(counts[1:]) <= counts[0] + 30  # a message on its way out; a layer's controls are 200
+    assert [slide() for slide in slides[:2]] == [None] * 2  # the last ones wait in bounded caches

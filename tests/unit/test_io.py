@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from subprocess import PIPE
 from typing import TYPE_CHECKING
 
 import pytest
 
 from napari_stem.errors import OutputError
-from napari_stem.io import written_whole
+from napari_stem.io import only_writer, written_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +33,6 @@ def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     with written_whole(path) as fresh:
         fresh.write_text("a")
         assert not path.exists()
-        assert fresh.suffix == ".csv"
     assert path.read_text() == "a"
     assert list(path.parent.iterdir()) == [path]
 
@@ -79,11 +82,80 @@ def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
     assert (folder / "precious.svs").read_text() == "mine"
 
 
-def test_leftovers_of_a_killed_export_are_no_hindrance(tmp_path: Path) -> None:
-    (tmp_path / "a.new.zarr").mkdir()
-    (tmp_path / "a.new.zarr" / "half").write_text("x")
-    fill(tmp_path / "a.zarr", "whole")
-    assert [p.name for p in tmp_path.rglob("*")] == ["a.zarr", "zarr.json"]
+@pytest.mark.parametrize("name", ["a.csv", "no-ending", "x" * 250, "é.tar.gz"])
+def test_neighbours_of_the_user_are_never_touched(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    endings = (".new.csv", ".old.csv", ".csv.new", ".part", ".partial")
+    neighbours = {f"{path.stem[:200]}{ending}" for ending in endings}
+    for neighbour in neighbours:
+        (tmp_path / neighbour).write_text("mine")
+    write(path, "first")
+    write(path, "second", overwrite=True)
+    assert {p.name for p in tmp_path.iterdir()} == neighbours | {name}
+    assert {(tmp_path / neighbour).read_text() for neighbour in neighbours} == {"mine"}
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from napari_stem.io import written_whole
+
+def die(*_):
+    os._exit(9)
+
+path = Path(sys.argv[1])
+if sys.argv[2] == "between":  # the older is aside, the new one not yet in its place
+    Path.replace = die
+with written_whole(path, overwrite=True) as fresh:
+    fresh.mkdir()
+    (fresh / "zarr.json").write_text("half")
+    if sys.argv[2] == "writing":
+        die()
+"""
+
+
+@pytest.mark.parametrize("when", ["writing", "between"])
+def test_a_kill_loses_nothing_and_the_next_clears_up(tmp_path: Path, when: str) -> None:
+    path = tmp_path / "a.zarr"
+    fill(path, "older")
+    assert subprocess.run([sys.executable, "-c", KILLED, path, when], check=False).returncode == 9
+    assert len(list(tmp_path.iterdir())) > 1
+    with pytest.raises(OutputError, match="exists already"):
+        fill(path, "newer")
+    assert (path / "zarr.json").read_text() == "older"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+WRITES = """
+import sys
+from pathlib import Path
+from napari_stem.io import only_writer
+
+with only_writer(Path(sys.argv[1])):
+    print("writing", flush=True)
+    input()
+"""
+
+
+def test_the_second_of_two_processes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    command = [sys.executable, "-c", WRITES, path]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) as first:
+        assert first.stdout.readline() == "writing\n"
+        with pytest.raises(OutputError, match=r"a\.csv is being written by another run"):
+            write(path, "second", overwrite=True)
+        first.kill()
+    write(path, "after it")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_second_of_two_threads_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    with only_writer(path), ThreadPoolExecutor(1) as pool:
+        write(path, "nested")
+        with pytest.raises(OutputError, match="is being written"):
+            pool.submit(write, path, "second", overwrite=True).result()
+    assert path.read_text() == "nested"
 
 
 def test_a_place_that_cannot_be_is_said(tmp_path: Path) -> None:

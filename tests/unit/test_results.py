@@ -16,6 +16,7 @@ import pytest
 
 from napari_stem.errors import OutputError, PredictionError, UnknownGeneError
 from napari_stem.geometry import Mpp, SizePx, lattice
+from napari_stem.io import only_writer
 from napari_stem.model.bundle import load_folder
 from napari_stem.results import FIELDS, PROVENANCE_KEY, Prediction, stored
 from napari_stem.results.empty import LIKE, UNLIKE, chunk_shape
@@ -274,8 +275,9 @@ def test_a_taken_or_unwritable_place_is_refused(prediction, spots, image, tmp_pa
 
 
 def test_leftovers_of_a_killed_start_are_no_hindrance(tmp_path, spots, image) -> None:
-    (tmp_path / "p.new.zarr" / "X").mkdir(parents=True)
-    (tmp_path / "p.new.zarr" / "zarr.json").write_text("{")
+    with only_writer(tmp_path / "p.zarr"):
+        (lock,) = tmp_path.iterdir()
+        (lock.with_name(f"{lock.stem}-01234567") / "X").mkdir(parents=True)
     assert not begin(tmp_path / "p.zarr", spots, image).done.any()
     assert [path.name for path in tmp_path.iterdir()] == ["p.zarr"]
 

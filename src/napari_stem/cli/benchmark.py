@@ -14,7 +14,7 @@ from napari_stem.cli.app import app
 from napari_stem.cli.options import Device, Json, encoder_names, listed
 from napari_stem.cli.terminal import NOTICE, Interrupted, progress_bars, say, say_json, tell
 from napari_stem.errors import OutputError, StemError
-from napari_stem.io import require_writable, write_file
+from napari_stem.io import only_writer, require_writable, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -231,7 +231,7 @@ def run_benchmark(
     from napari_stem.evaluation.protocols import PROTOCOLS
     from napari_stem.spatial.dataset import Dataset
 
-    with progress_bars() as bars:
+    with only_writer(out / "results.json"), progress_bars() as bars:
         shown = _Shown(bars)
         encoder = load_encoder(options.encoder, options.device)
         benchmark = Benchmark(PROTOCOLS[protocol], Dataset(folder), encoder, options, out, shown)

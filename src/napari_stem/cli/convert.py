@@ -10,7 +10,7 @@ import typer
 from napari_stem.cli.app import app
 from napari_stem.cli.options import Json, encoder_names
 from napari_stem.cli.terminal import say, say_json, tell
-from napari_stem.io import require_model_room
+from napari_stem.io import only_writer, require_model_room
 
 if TYPE_CHECKING:
     from napari_stem.model.bundle import Model
@@ -21,6 +21,7 @@ PUBLISHED_PATCH_UM = 112.0  # 224 px at 0.5 um per pixel, the usual 20x slide
 
 @app.command()
 def convert(
+    context: typer.Context,
     checkpoint: Annotated[
         Path,
         typer.Argument(help="Published Stem's .pt, or safetensors.", show_default=False),
@@ -61,6 +62,7 @@ def convert(
 ) -> None:
     """Turn a checkpoint of published Stem into a model that predicts."""
     sides_um = (PUBLISHED_PATCH_UM,) if patch_um is None else _sides_um(patch_um)
+    context.with_resource(only_writer(out))
     require_model_room(out, overwrite=overwrite)
     from napari_stem.encoders.registry import encoder_width
     from napari_stem.spatial.panel_files import read_panel

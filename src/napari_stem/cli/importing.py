@@ -17,7 +17,7 @@ from napari_stem.cli.terminal import (
     say_table,
     tell,
 )
-from napari_stem.io import require_writable
+from napari_stem.io import only_writer, require_writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -202,7 +202,7 @@ def download_hest(
     try:
         plan = plan_download(out, patterns_for(listed(sections), tuple(pattern or ())))
         tell(f"{plan}.")
-        with progress_bars() as bars:
+        with only_writer(out / "st"), progress_bars() as bars:
             download(out, plan, agreed=yes, progress=bars.of_bytes("Downloading"))
     except KeyboardInterrupt:
         msg = f"Interrupted: what is in {out} is kept; the same command goes on."
@@ -227,7 +227,7 @@ def _import(
     """Import a data set; tells on stderr what failed, what was dropped and what looks odd."""
     require_writable(out / "st")
     try:
-        with progress_bars() as bars:
+        with only_writer(out / "st"), progress_bars() as bars:
             outcome = importer(source, out, progress=bars, **options)
     except KeyboardInterrupt:
         msg = f"Interrupted: the sections that are in {out} are whole; the same command goes on."

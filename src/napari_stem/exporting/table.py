@@ -73,7 +73,10 @@ def write_table(
             if genes:
                 table = with_gaps(table, genes)
             progress("Writing", 1, 2)
-            _write(table, fresh)
+            if path.suffix == ".zarr":
+                write_zarr(table, fresh)
+            else:
+                table.write_h5ad(fresh, compression="gzip", convert_strings_to_categoricals=False)
         progress("Writing", 2, 2)
 
 
@@ -149,10 +152,3 @@ def _widened_genes(var: pd.DataFrame, genes: Sequence[str]) -> pd.DataFrame:
     wide["gene_ids"] = wide["gene_ids"].fillna("")
     wide["unit"] = wide["unit"].fillna(var["unit"].iloc[0])
     return wide
-
-
-def _write(table: anndata.AnnData, path: Path) -> None:
-    if path.suffix == ".h5ad":
-        table.write_h5ad(path, compression="gzip", convert_strings_to_categoricals=False)
-    else:
-        write_zarr(table, path)

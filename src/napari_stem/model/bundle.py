@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import ModelError, StemError
-from napari_stem.io import sha256
+from napari_stem.io import only_writer, sha256, written_whole
 from napari_stem.model.card import card_text, limits_of, warnings_of
 from napari_stem.model.config import (
     CARD_FILE,
@@ -188,14 +188,19 @@ class Model:
         """
         card = card_text(self.config, knows_domain=self.head.knows_domain)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_weights(
-                folder / WEIGHTS_FILE, self.config, self.head, self.spread_factor, self.network
-            )
-            config = replace(self.config, weights_sha256=sha256(folder / WEIGHTS_FILE))
-            text = json.dumps(asdict(config), indent=1)
-            (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
-            (folder / CARD_FILE).write_text(card, encoding="utf-8")
+            with (  # each is whole before any is replaced
+                only_writer(folder),
+                written_whole(folder / CONFIG_FILE, overwrite=True) as config_file,
+                written_whole(folder / CARD_FILE, overwrite=True) as card_file,
+                written_whole(folder / WEIGHTS_FILE, overwrite=True) as weights_file,
+            ):
+                write_weights(
+                    weights_file, self.config, self.head, self.spread_factor, self.network
+                )
+                config = replace(self.config, weights_sha256=sha256(weights_file))
+                text = json.dumps(asdict(config), indent=1)
+                config_file.write_text(text + "\n", encoding="utf-8")
+                card_file.write_text(card, encoding="utf-8")
         except OSError as error:
             raise ModelError(
                 f"The model cannot be written to {folder} ({error.strerror or error})."

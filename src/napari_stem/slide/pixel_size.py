@@ -12,13 +12,13 @@ import json
 import logging
 import math
 import threading
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.caches import CACHES, entries, shrink
-from napari_stem.errors import SlideError
+from napari_stem.errors import OutputError, SlideError
 from napari_stem.geometry import Mpp
+from napari_stem.io import write_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -227,12 +227,9 @@ def keep_answers(fingerprint: str, **answers: Any) -> None:
             if not told:
                 file.unlink(missing_ok=True)
                 return
-            file.parent.mkdir(parents=True, exist_ok=True)
-            partial = file.with_suffix(f".{uuid.uuid4().hex[:8]}.partial")
-            partial.write_text(json.dumps(told), encoding="utf-8")
-            partial.replace(file)
+            write_file(file, json.dumps(told))
             shrink(entries(["answers"]), CACHES["answers"].limit_bytes, keep=[file])
-        except OSError as error:
+        except (OSError, OutputError) as error:
             logger.warning("What was said of a slide cannot be remembered: %s", error)
 
 

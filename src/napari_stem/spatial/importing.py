@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import DatasetError
+from napari_stem.io import written_whole
 from napari_stem.spatial.checks import (
     Finding,
     check_mpp,
@@ -81,58 +82,42 @@ def is_there(out: Path, section_id: str) -> bool:
 def write_section(out: Path, section: NewSection) -> None:
     """Write or replace one section.
 
-    The table comes last and in one step, and an earlier one goes first: a section that is listed is
-    a whole one, whenever the work is interrupted. Image and linked tables cost no disk space where
-    source and data set lie on one file system.
+    All is written before anything is replaced; then the earlier table goes first and the new one comes last: a
+    section that is listed is a whole one, whenever the work is interrupted. Image and linked tables cost no
+    disk space where source and data set lie on one file system.
 
     Raises
     ------
-    DatasetError
+    OutputError
         The folder cannot be written.
     """
     slide = out / SLIDES / f"{section.id}{section.image.suffix.lower()}"
     h5ad = out / TABLES / f"{section.id}.h5ad"
     described = out / METADATA / f"{section.id}.json"
-    try:
-        for path in (slide, h5ad, described):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        if not _same(section.table_file, h5ad):
-            h5ad.unlink(missing_ok=True)
-        for old in slide.parent.glob(f"{section.id}.*"):
-            if not _same(section.image, old) or old.name != slide.name:
-                old.unlink()
-        _place(section.image, slide)
+    with (
+        written_whole(h5ad, overwrite=True) as new_h5ad,
+        written_whole(described, overwrite=True) as new_described,
+        written_whole(slide, overwrite=True) as new_slide,
+    ):
+        _link(section.image, new_slide)
         text = json.dumps(section.metadata, indent=2, ensure_ascii=False) + "\n"
-        _unfinished(described).write_text(text, encoding="utf-8")
-        _unfinished(described).replace(described)
+        new_described.write_text(text, encoding="utf-8")
         if section.table_file is not None:
-            _place(section.table_file, h5ad)
+            _link(section.table_file, new_h5ad)
         else:
-            section.table.write_h5ad(_unfinished(h5ad), compression="gzip")
-            _unfinished(h5ad).replace(h5ad)
-    except OSError as error:
-        raise DatasetError(f"Section {section.id} cannot be written to {out}: {error}.") from error
+            section.table.write_h5ad(new_h5ad, compression="gzip")
+        h5ad.unlink(missing_ok=True)
+        for old in slide.parent.glob(f"{section.id}.*"):
+            if old != slide:
+                old.unlink()
 
 
-def _unfinished(path: Path) -> Path:
-    return path.with_name(f"{path.name}.part")
-
-
-def _same(one: Path | None, other: Path) -> bool:
-    return one is not None and one.exists() and other.exists() and one.samefile(other)
-
-
-def _place(source: Path, target: Path) -> None:
-    """Put a file at its place in one step: hard link where possible, else a copy."""
-    if _same(source, target):
-        return
-    unfinished = _unfinished(target)
-    unfinished.unlink(missing_ok=True)
+def _link(source: Path, target: Path) -> None:
+    """Make a hard link where possible, else a copy."""
     try:
-        os.link(source.resolve(), unfinished)
+        os.link(source.resolve(), target)
     except OSError:
-        shutil.copy(source, unfinished)
-    unfinished.replace(target)
+        shutil.copy(source, target)  # with its rights
 
 
 BY_SPACING = "the spots' spacing"

@@ -6,6 +6,7 @@ the end, to be reported.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from napari_stem.encoders.precomputed_fit import EmbeddingFolder
 from napari_stem.encoders.registry import load_encoder
 from napari_stem.errors import DatasetError
-from napari_stem.io import require_model_room
+from napari_stem.io import only_writer, require_model_room
 from napari_stem.metrics import evaluate, quantiles
 from napari_stem.model.bundle import load_folder
 from napari_stem.model.card import LIMITS
@@ -94,7 +95,10 @@ def train(
     team.share(lambda: require_model_room(out, overwrite=overwrite, resume=options.resume))
     if isinstance(dataset, (str, Path)):
         dataset = Dataset(Path(dataset))
-    with shown(progress if team.is_first else False) as tell:
+    with (
+        only_writer(out) if team.is_first else nullcontext(),
+        shown(progress if team.is_first else False) as tell,
+    ):
         return _train(dataset, out, options, team, tell)
 
 

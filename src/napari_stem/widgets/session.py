@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject, Signal
 
-from napari_stem.errors import OutputError, StemError
+from napari_stem.errors import StemError
 from napari_stem.geometry import Mpp
+from napari_stem.io import write_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -301,14 +301,7 @@ def write_session(session: Session, path: Path) -> None:
         "view": session.view,
         "slides": [_entry_json(slide, path) for slide in session.slides],
     }
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        partial.write_text(json.dumps(saved, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        msg = f"{path} cannot be written ({error.strerror or error}); choose another place."
-        raise OutputError(msg) from error
+    write_file(path, json.dumps(saved, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_session(path: Path) -> Session:

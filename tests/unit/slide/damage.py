@@ -1,4 +1,4 @@
-"""Damage done to slide files, the same for the same seed; shared by tests and scripts/fuzz_slides.py."""
+"""Damage done to slide files, the same for the same seed; shared by tests and scripts/fuzz.py."""
 
 from __future__ import annotations
 

@@ -200,7 +200,7 @@ def test_fuzzed_slides_open_or_say_why_not(seed, kind, svs_path, tmp_path, no_le
 
 @pytest.mark.parametrize(("seed", "kind"), [(6, "any"), (25, "tile")])
 def test_a_damaged_label_is_told_by_openslide_too(seed, kind, svs_path, tmp_path, no_levels):
-    """Found by scripts/fuzz_slides.py: OpenSlide's own error came through."""
+    """Found by scripts/fuzz.py: OpenSlide's own error came through."""
     pytest.importorskip("openslide")
     path = tmp_path / "fuzzed.svs"
     path.write_bytes(damaged(svs_path.read_bytes(), kind, seed))

@@ -7,10 +7,13 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QThreadPool, Signal
+from superqt.utils import (
+    create_worker,
+)  # napari's own keeps every worker and its arguments for good
 
 from napari_stem.errors import StemError
+from napari_stem.io import only_writer
 from napari_stem.widgets.common.garbage import collect_on_gui_thread
 
 if TYPE_CHECKING:
@@ -120,9 +123,10 @@ def _prediction_steps(
         species=request.species or None,
         keep_draws=None,
     )
-    prediction = job.begin(job.cache_path(), resume=True)
-    yield RunStarted(prediction, job.model)
-    yield from job.steps(prediction, stop.is_set)
+    with only_writer(job.cache_path()):
+        prediction = job.begin(job.cache_path(), resume=True)
+        yield RunStarted(prediction, job.model)
+        yield from job.steps(prediction, stop.is_set)
 
 
 class Reporter(QObject):

@@ -6,7 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from napari_stem.errors import OutputError, PredictionError
+from napari_stem.errors import PredictionError
+from napari_stem.io import written_whole
 
 if TYPE_CHECKING:
     import threading
@@ -97,10 +98,6 @@ def write_csv(table: pd.DataFrame, path: Path) -> Path:
     OutputError
         The file cannot be written.
     """
-    try:
-        table.to_csv(path)
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written ({error.strerror or error}); choose another place."
-        ) from error
+    with written_whole(path, overwrite=True) as fresh:
+        table.to_csv(fresh)
     return path
