@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import ModelError, StemError
-from napari_stem.io import sha256
+from napari_stem.io import DAMAGE, sha256
 from napari_stem.model.card import card_text, limits_of, warnings_of
 from napari_stem.model.config import (
     CARD_FILE,
@@ -222,7 +222,7 @@ def load_folder(folder: Path) -> Model:
         return _assemble(config, folder / WEIGHTS_FILE)
     except StemError as error:
         raise ModelError(f"{folder / CONFIG_FILE} cannot be used: {error}") from error
-    except (SafetensorError, OSError, LookupError, ValueError, RuntimeError, TypeError) as error:
+    except (SafetensorError, *DAMAGE, ArithmeticError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
             f"{folder / WEIGHTS_FILE} does not fit {CONFIG_FILE} or is damaged ({reason}); "
@@ -301,24 +301,43 @@ def read_weights(
     ------
     ModelError
         The file predicts another number of genes than the config names.
-    KeyError, RuntimeError, SafetensorError
-        An array is missing or of another shape, or the file is damaged.
+    KeyError, RuntimeError, ValueError, SafetensorError
+        An array is missing, of another shape or holds what is no number, or the file is damaged.
     """
+    import torch
     from safetensors.torch import load_file
 
     from napari_stem.diffusion.denoiser import DenoiserConfig, build_denoiser
 
     tensors = {name: value.float() for name, value in load_file(path).items()}
+    _require_numbers(tensors)
     arrays = {name: value.numpy() for name, value in _under(_HEAD, tensors).items()}
     head = HEADS[config.objective].from_arrays(arrays)
     denoiser = DenoiserConfig.from_dict(config.denoiser)
     _require_panel(config, denoiser.n_genes)
-    if isinstance(head, Head):
-        _require_panel(config, head.n_genes)
-    network = build_denoiser(denoiser)
-    network.load_state_dict(_under(_DENOISER, tensors))
-    no_change = np.ones(len(config.genes), np.float32)
-    return head, arrays["spread_factor"] if config.calibrated else no_change, network
+    head.require_sound(denoiser.condition_width, denoiser.n_genes)
+    if denoiser.depth > len(tensors):  # each block has several
+        raise ModelError(f"It claims {denoiser.depth} blocks, and the weights have fewer.")
+    with torch.device("meta"):  # no memory for what it claims: the weights must be there
+        network = build_denoiser(denoiser)
+    network.load_state_dict(_under(_DENOISER, tensors), assign=True)
+    factor = (
+        arrays["spread_factor"] if config.calibrated else np.ones(len(config.genes), np.float32)
+    )
+    if factor.shape != (len(config.genes),) or (factor < 0).any():
+        msg = f"'spread_factor' of shape {factor.shape} must hold one number of 0 or more for each gene"
+        raise ValueError(msg)
+    return head, factor, network
+
+
+def _require_numbers(tensors: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are no numbers; NaN stands for a domain that is not known."""
+    unknown = _HEAD + "domain_limit"
+    for name, value in tensors.items():
+        is_known_gap = name == unknown and bool(value.isnan().all())
+        if not (bool(value.isfinite().all()) or is_known_gap):
+            msg = f"'{name[:100]}' holds values that are no numbers or infinite"
+            raise ValueError(msg)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from napari_stem.errors import ModelError, UnknownGeneError
+from napari_stem.io import sha256
 from napari_stem.model import list_models, load_model
 from napari_stem.model.bundle import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, load_folder, read_config
 from napari_stem.model.sampling import torch_device
@@ -19,6 +21,8 @@ from napari_stem.spatial.dataset import Dataset
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    import torch
 
     from napari_stem.model.bundle import Model
 
@@ -176,6 +180,36 @@ def _denoiser(**entries: object) -> Callable[[dict], dict]:
         (_change(genes=["ERBB2"]), "genes"),
         (_denoiser(kind="unet"), "unet"),
         (_denoiser(hidden=64), "size mismatch"),
+        (_denoiser(depth=10**9), "blocks"),
+        (_denoiser(depth=True), "no numbers"),
+        (_denoiser(hidden=10**9), "size mismatch"),
+        (_denoiser(hidden="256"), "no numbers"),
+        (_denoiser(heads=0), "heads"),
+        (_denoiser(mlp_ratio=float("nan")), "no numbers"),
+        (_denoiser(time_scale=float("inf")), "no numbers"),
+        (_change(genes=["A", "A"]), "genes: gene 'A' comes more than once"),
+        (_change(genes=["A", ""]), "genes"),
+        (_change(genes=["A", " B"]), "genes"),
+        (_change(genes=["A", 3]), "genes"),
+        (_change(genes=[["A"]]), "genes"),
+        (_change(genes=[]), "genes"),
+        (_change(genes="AB"), "genes"),
+        (_change(pitch_um=float("nan")), "pitch_um"),
+        (_change(pitch_um=-1), "pitch_um"),
+        (_change(pitch_um="100"), "pitch_um"),
+        (_change(fields_of_view_um=[0]), "fields_of_view_um"),
+        (_change(sigma_min=-1), "sigma_min"),
+        (_change(sigma_min=float("nan")), "sigma_min"),
+        (_change(sigma_max=float("inf")), "sigma_max"),
+        (_change(sigma_min=2, sigma_max=2), "sigma_min, sigma_max"),
+        (_change(sigma_min=20, sigma_max=0.02), "sigma_min, sigma_max"),
+        (_change(calibrated="yes"), "calibrated"),
+        (_change(name=None), "name"),
+        (_change(encoder={}), "encoder"),
+        (_change(card=[]), "card"),
+        (_change(card={"limits": [3]}), "card limits"),
+        (_change(card={"gene_pcc": {"A": "high"}}), "gene_pcc"),
+        (_change(card={"species": 3}), "card species"),
         (lambda config: [config], "list"),
     ],
 )
@@ -185,6 +219,74 @@ def test_wrong_config(folder: Path, spoil, word: str) -> None:
     with pytest.raises(ModelError) as error:
         load_model(folder)
     one_sentence(error, path.name, folder, word)
+
+
+def respoilt(folder: Path, spoil: Callable[[dict[str, torch.Tensor]], Any]) -> Path:
+    """Weights changed, with the digest that belongs to them."""
+    tensors = load_file(folder / WEIGHTS_FILE)
+    spoil(tensors)
+    save_file(tensors, folder / WEIGHTS_FILE)
+    config = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
+    config["weights_sha256"] = sha256(folder / WEIGHTS_FILE)
+    (folder / CONFIG_FILE).write_text(json.dumps(config), "utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_no_array_may_hold_what_is_no_number(folder: Path, value: float) -> None:
+    names = [*load_file(folder / WEIGHTS_FILE)]
+    assert len(names) > 20
+    for name in names:
+        if name == "head.domain_limit" and np.isnan(value):
+            continue  # nothing is known of its domain
+        whole = {path: path.read_bytes() for path in folder.iterdir()}
+        respoilt(folder, lambda tensors, name=name: tensors[name].view(-1)[-1:].fill_(value))
+        with pytest.raises(ModelError) as error:
+            load_model(folder)
+        one_sentence(error, folder / WEIGHTS_FILE, name.removeprefix("denoiser."))
+        for path, content in whole.items():
+            path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("scale", 0.0),
+        ("scale", -1.0),
+        ("component_scale", 0.0),
+        ("mean_component_scale", -1.0),
+        ("residual_scale", -1.0),
+        ("spread_factor", -0.5),
+        ("domain_limit", 0.0),
+    ],
+)
+def test_scales_that_nothing_can_have(folder: Path, name: str, value: float) -> None:
+    respoilt(folder, lambda tensors: tensors[f"head.{name}"].view(-1)[:1].fill_(value))
+    with pytest.raises(ModelError) as error:
+        load_model(folder)
+    one_sentence(error, folder / WEIGHTS_FILE, name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["centre", "scale", "weights", "intercept", "components", "residual_scale", "spread_factor"],
+)
+def test_arrays_of_other_shapes(folder: Path, name: str) -> None:
+    def cut(tensors: dict[str, torch.Tensor]) -> None:
+        tensors[f"head.{name}"] = tensors[f"head.{name}"][..., :-1].contiguous()
+
+    respoilt(folder, cut)
+    with pytest.raises(ModelError) as error:
+        load_model(folder)
+    one_sentence(error, folder / WEIGHTS_FILE, "of shape")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"pitch_um": ' + "1" * 400 + "}"])
+def test_config_that_no_one_writes(folder: Path, text: str) -> None:
+    (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+    with pytest.raises(ModelError) as error:
+        read_config(folder)
+    one_sentence(error, folder / CONFIG_FILE)
 
 
 def test_config_that_is_no_json(folder: Path) -> None:

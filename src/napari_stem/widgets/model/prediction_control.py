@@ -188,10 +188,9 @@ def listed_of(prediction: Prediction) -> Listed:
     )
 
 
-def mpp_of(prediction: Prediction) -> Mpp | None:
-    """Pixel size that a prediction was made with; None where it does not say."""
-    yx_um = prediction.provenance.get("mpp")
-    return None if yx_um is None else Mpp(y_um=float(yx_um[0]), x_um=float(yx_um[1]))
+def mpp_of(prediction: Prediction) -> Mpp:
+    """Pixel size that a prediction was made with."""
+    return Mpp(*map(float, prediction.provenance["mpp"]))
 
 
 def _fits(prediction: Prediction, slide: Slide) -> bool:
