@@ -28,19 +28,29 @@ MAX_SIZE = 1e6  # um: no spot or patch is a metre wide
 MAX_SHOWN = 100  # characters of a name in a message
 
 
+def printable(text: str) -> str:
+    r"""Text that can be printed and written: a byte of a file's name that is no UTF-8 becomes ``\udcff``."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def read_json(text: str | bytes, **options: Any) -> Any:
-    """Read JSON: as ``json.loads``, and a ValueError is all that it raises.
+    """Read JSON: as ``json.loads``, and a ValueError is all that it raises; halves of characters become "?".
 
     Raises
     ------
     ValueError
         It is no JSON, nests brackets too deeply, or holds a number of more than 300 digits.
     """
+    if isinstance(text, bytes):
+        text = text.decode(json.detect_encoding(text))
     try:
-        return json.loads(text, parse_int=_whole_number, **options)
+        found = json.loads(text, parse_int=_whole_number, **options)
+        if "\\ud" in text.lower():
+            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
     except RecursionError:
         msg = "it nests brackets more deeply than can be read"
         raise ValueError(msg) from None
+    return found
 
 
 def _whole_number(digits: str) -> int:
@@ -244,7 +254,7 @@ def _raise(error: OSError) -> None:
 
 def _shown(name: object) -> str:
     text = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
-    return text.encode("utf-8", "replace").decode()[:MAX_SHOWN]
+    return printable(text)[:MAX_SHOWN]
 
 
 def _leads_out(where: str) -> str:

@@ -169,7 +169,7 @@ def first(names: tuple[str, ...], held: Any) -> str | None:
     return next((name for name in names if name in held), None)
 
 
-NOTHING = {"", "none", "nan", "null", "unknown", "n/a"}  # words for what is not known
+NOTHING = {"", "none", "nan", "null", "unknown", "n/a", "-1"}  # for what is not known
 
 
 def number(value: Any) -> float | None:

@@ -186,6 +186,8 @@ class Model:
         ModelError
             The folder cannot be written.
         """
+        from safetensors import SafetensorError
+
         card = card_text(self.config, knows_domain=self.head.knows_domain)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -196,10 +198,9 @@ class Model:
             text = json.dumps(asdict(config), indent=1)
             (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
             (folder / CARD_FILE).write_text(card, encoding="utf-8")
-        except OSError as error:
-            raise ModelError(
-                f"The model cannot be written to {folder} ({error.strerror or error})."
-            ) from error
+        except (OSError, SafetensorError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ModelError(f"The model cannot be written to {folder} ({reason}).") from error
 
 
 def load_folder(folder: Path) -> Model:

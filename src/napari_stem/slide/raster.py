@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import SlideError
+from napari_stem.foreign import require_held
 from napari_stem.geometry import SizePx
 from napari_stem.slide.colour import Colour, colour_of
 from napari_stem.slide.fingerprint import fingerprint
@@ -68,6 +69,7 @@ def open_source(location: Location) -> SlideSource:
     with opened(path) as image:
         size = SizePx(image.height, image.width)
         refuse_absurd(path.name, [size])
+        require_held(3 * image.height * image.width, path.stat().st_size, "its pixels")
         properties: dict[str, Any] = {"format": str(image.format).lower(), "mode": image.mode}
         mpp = _tagged_mpp(image)
         # of other modes than RGB, the profile is not for the RGB that they become

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from napari_stem.errors import ModelError, UnknownGeneError
 from napari_stem.io import sha256
-from napari_stem.model import list_models, load_model
+from napari_stem.model import PACKAGED, list_models, load_model
 from napari_stem.model.bundle import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, load_folder, read_config
 from napari_stem.model.sampling import torch_device
 from napari_stem.settings import SamplingSettings
@@ -182,7 +183,7 @@ def _denoiser(**entries: object) -> Callable[[dict], dict]:
         (_denoiser(hidden=64), "size mismatch"),
         (_denoiser(depth=10**9), "blocks"),
         (_denoiser(depth=True), "no numbers"),
-        (_denoiser(hidden=10**9), "size mismatch"),
+        (_denoiser(hidden=10**8), "size mismatch"),
         (_denoiser(hidden="256"), "no numbers"),
         (_denoiser(heads=0), "heads"),
         (_denoiser(mlp_ratio=float("nan")), "no numbers"),
@@ -213,12 +214,18 @@ def _denoiser(**entries: object) -> Callable[[dict], dict]:
         (lambda config: [config], "list"),
     ],
 )
-def test_wrong_config(folder: Path, spoil, word: str) -> None:
-    path = folder / CONFIG_FILE
+def test_wrong_config(packaged: Path, spoil, word: str) -> None:
+    path = packaged / CONFIG_FILE
     path.write_text(json.dumps(spoil(json.loads(path.read_text("utf-8")))), encoding="utf-8")
     with pytest.raises(ModelError) as error:
-        load_model(folder)
-    one_sentence(error, path.name, folder, word)
+        load_model(packaged)
+    one_sentence(error, path.name, packaged, word)
+
+
+@pytest.fixture
+def packaged(tmp_path: Path) -> Path:
+    """A copy of the packaged model, to spoil."""
+    return shutil.copytree(PACKAGED / "her2st-breast", tmp_path / "packaged")
 
 
 def respoilt(folder: Path, spoil: Callable[[dict[str, torch.Tensor]], Any]) -> Path:
@@ -233,17 +240,17 @@ def respoilt(folder: Path, spoil: Callable[[dict[str, torch.Tensor]], Any]) -> P
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_no_array_may_hold_what_is_no_number(folder: Path, value: float) -> None:
-    names = [*load_file(folder / WEIGHTS_FILE)]
+def test_no_array_may_hold_what_is_no_number(packaged: Path, value: float) -> None:
+    names = [*load_file(packaged / WEIGHTS_FILE)]
     assert len(names) > 20
     for name in names:
         if name == "head.domain_limit" and np.isnan(value):
             continue  # nothing is known of its domain
-        whole = {path: path.read_bytes() for path in folder.iterdir()}
-        respoilt(folder, lambda tensors, name=name: tensors[name].view(-1)[-1:].fill_(value))
+        whole = {path: path.read_bytes() for path in packaged.iterdir()}
+        respoilt(packaged, lambda tensors, name=name: tensors[name].view(-1)[-1:].fill_(value))
         with pytest.raises(ModelError) as error:
-            load_model(folder)
-        one_sentence(error, folder / WEIGHTS_FILE, name.removeprefix("denoiser."))
+            load_model(packaged)
+        one_sentence(error, packaged / WEIGHTS_FILE, name.removeprefix("denoiser."))
         for path, content in whole.items():
             path.write_bytes(content)
 
@@ -260,33 +267,33 @@ def test_no_array_may_hold_what_is_no_number(folder: Path, value: float) -> None
         ("domain_limit", 0.0),
     ],
 )
-def test_scales_that_nothing_can_have(folder: Path, name: str, value: float) -> None:
-    respoilt(folder, lambda tensors: tensors[f"head.{name}"].view(-1)[:1].fill_(value))
+def test_scales_that_nothing_can_have(packaged: Path, name: str, value: float) -> None:
+    respoilt(packaged, lambda tensors: tensors[f"head.{name}"].view(-1)[:1].fill_(value))
     with pytest.raises(ModelError) as error:
-        load_model(folder)
-    one_sentence(error, folder / WEIGHTS_FILE, name)
+        load_model(packaged)
+    one_sentence(error, packaged / WEIGHTS_FILE, name)
 
 
 @pytest.mark.parametrize(
     "name",
     ["centre", "scale", "weights", "intercept", "components", "residual_scale", "spread_factor"],
 )
-def test_arrays_of_other_shapes(folder: Path, name: str) -> None:
+def test_arrays_of_other_shapes(packaged: Path, name: str) -> None:
     def cut(tensors: dict[str, torch.Tensor]) -> None:
         tensors[f"head.{name}"] = tensors[f"head.{name}"][..., :-1].contiguous()
 
-    respoilt(folder, cut)
+    respoilt(packaged, cut)
     with pytest.raises(ModelError) as error:
-        load_model(folder)
-    one_sentence(error, folder / WEIGHTS_FILE, "of shape")
+        load_model(packaged)
+    one_sentence(error, packaged / WEIGHTS_FILE, "of shape")
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"pitch_um": ' + "1" * 400 + "}"])
-def test_config_that_no_one_writes(folder: Path, text: str) -> None:
-    (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+def test_config_that_no_one_writes(packaged: Path, text: str) -> None:
+    (packaged / CONFIG_FILE).write_text(text, encoding="utf-8")
     with pytest.raises(ModelError) as error:
-        read_config(folder)
-    one_sentence(error, folder / CONFIG_FILE)
+        read_config(packaged)
+    one_sentence(error, packaged / CONFIG_FILE)
 
 
 def test_config_that_is_no_json(folder: Path) -> None:
@@ -322,6 +329,17 @@ def test_unwritable_place(model: Model, tmp_path: Path) -> None:
     with pytest.raises(ModelError) as error:
         model.save(tmp_path / "file" / "model")
     one_sentence(error, tmp_path / "file" / "model")
+
+
+def test_a_full_disk_is_told(packaged: Path, tmp_path: Path, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    model = load_model(packaged)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(ModelError) as error:
+        model.save(tmp_path / "m")
+    one_sentence(error, tmp_path / "m", "No space left")
 
 
 def test_unknown_gene_offers_names_that_are_alike(model: Model) -> None:

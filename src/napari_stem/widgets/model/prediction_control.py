@@ -199,16 +199,15 @@ def _fits(prediction: Prediction, slide: Slide) -> bool:
 
 def _stored(fingerprint: str) -> list[Listed]:
     """Find the predictions of a slide in the cache folder."""
-    import json
-
     import zarr
 
+    from napari_stem.foreign import read_json
     from napari_stem.results import PROVENANCE_KEY, Prediction
 
     found = []
     for path in sorted(CACHES["predictions"].folder.glob("*.zarr")):
         try:
-            provenance: dict[str, Any] = json.loads(
+            provenance: dict[str, Any] = read_json(
                 str(zarr.open_array(path / "uns" / PROVENANCE_KEY / "json", mode="r")[()])
             )
             if provenance.get("slide_fingerprint") == fingerprint:
