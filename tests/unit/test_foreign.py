@@ -347,6 +347,12 @@ def test_provenance_that_is_no_object_is_told(stored, text) -> None:
         Prediction.open(stored)
 
 
+def test_an_exported_prediction_with_a_name_that_is_no_utf8_is_opened(stored, tmp_path) -> None:
+    path = tmp_path / os.fsdecode(b"x\xff.h5ad")
+    export(Prediction.open(stored), "h5ad", path, progress=False)
+    assert Prediction.open(path).genes == ("A", "B", "C")
+
+
 def test_names_that_are_no_utf8_are_told_as_they_can_be(tmp_path) -> None:
     name = os.fsdecode(b"x\xff.h5ad")
     with pytest.raises(StemError) as error:

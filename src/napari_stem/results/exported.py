@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import TYPE_CHECKING
 
 from napari_stem.caches import CACHES
@@ -48,7 +49,7 @@ def unpacked(path: Path) -> Path:
     try:
         stat = path.stat()
         digest = hashlib.blake2b(digest_size=6)
-        digest.update(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode())
+        digest.update(os.fsencode(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"))
         folder = CACHES["predictions"].folder / f"{path.stem}-{digest.hexdigest()}.zarr"
         if folder.is_dir():
             return folder
