@@ -350,6 +350,7 @@ def test_provenance_that_is_no_object_is_told(stored, text) -> None:
 def test_an_exported_prediction_with_a_name_that_is_no_utf8_is_opened(stored, tmp_path) -> None:
     path = tmp_path / os.fsdecode(b"x\xff.h5ad")
     export(Prediction.open(stored), "h5ad", path, progress=False)
+    export(Prediction.open(stored), "csv", path.with_suffix(".csv"), progress=False)
     assert Prediction.open(path).genes == ("A", "B", "C")
 
 
