@@ -29,7 +29,12 @@ class GeneChange:
         mpp = Mpp(0.5, 0.5)
         spots = lattice(SizePx(n_across * 100, n_across * 100), mpp, 50.0)
         self.genes = [f"G{i}" for i in range(N_GENES)]
-        provenance = {"unit": "log2(count + 1)", "pitch_um": 50.0, "spot_diameter_um": 50.0}
+        provenance = {
+            "unit": "log2(count + 1)",
+            "mpp": [0.5, 0.5],
+            "pitch_um": 50.0,
+            "spot_diameter_um": 50.0,
+        }
         self.folder = tempfile.TemporaryDirectory()
         prediction = Prediction.begin(
             Path(self.folder.name) / "p.zarr",

@@ -59,15 +59,17 @@ def kind_of(path: Path) -> Kind | None:
 
 def _kind_of_table(path: Path) -> Kind | None:
     """Tell a prediction, which names its model, from measured counts, which have places."""
-    import h5py
+    from napari_stem.foreign import opened_hdf5
 
     try:
-        with h5py.File(path, "r") as file:
+        with opened_hdf5(path) as file:
             if "/".join(PROVENANCE) in file:
                 return "exported"
             return "measured" if "obsm/spatial" in file else None
     except OSError:
         return None
+    except (ValueError, RuntimeError):
+        return "measured"  # refused, with the reason, once it is read
 
 
 def read(kind: Kind, path: str) -> list[LayerData | tuple[None]]:
@@ -127,9 +129,15 @@ def _exported(path: Path) -> list[LayerData]:
 
 def _spatialdata(path: Path) -> list[LayerData]:
     """Open what `export.spatial_data` wrote: its image, the map, and the regions."""
+    from napari_stem.foreign import require_own_zarr
     from napari_stem.layers.from_files import region_layer
+    from napari_stem.results.stored import damaged
     from napari_stem.spatial.region_files import read_outlines
 
+    try:
+        require_own_zarr(path, may_lack_values=True)
+    except (OSError, ValueError) as error:
+        raise damaged(path, error) from error
     _, *maps = _prediction(path.joinpath(*SPATIALDATA_TABLE), path)
     for _, options, _ in maps:
         options["metadata"]["napari_stem"]["has_slide"] = True

@@ -198,7 +198,7 @@ def test_genes_are_told_apart_in_every_share_of_a_chunk(
         tmp_path / "many.zarr",
         spots,
         genes,
-        {"pitch_um": 10.0, "spot_diameter_um": 10.0},
+        {"unit": "counts", "mpp": [1.0, 1.0], "pitch_um": 10.0, "spot_diameter_um": 10.0},
         image=image,
         image_scale=1.0,
         spot_diameter_px=10.0,

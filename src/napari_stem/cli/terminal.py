@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from napari_stem.foreign import printable
 from napari_stem.io import unwritable
 
 if TYPE_CHECKING:
@@ -150,12 +151,12 @@ class Interrupted(Exception):
 
 def say(text: str) -> None:
     """Print a result on stdout."""
-    typer.echo(text)
+    typer.echo(printable(text))
 
 
 def tell(text: str) -> None:
     """Print a message on stderr, on one line."""
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     TOLD.info("%s", line)
     if MANNER.verbosity >= 0:
         typer.echo(line, err=True)
@@ -173,7 +174,7 @@ def tell_error(text: str, error: BaseException) -> None:
 
 def say_json(value: Any) -> None:
     """Print one JSON value on stdout."""
-    typer.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    say(json.dumps(value, ensure_ascii=False, allow_nan=False))
 
 
 def say_table(table: Table) -> None:

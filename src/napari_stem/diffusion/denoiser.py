@@ -75,8 +75,17 @@ class DenoiserConfig:
                 f"The model's denoiser is of kind {self.kind!r}; known kinds are 'stem' and 'mlp'."
             )
             raise ModelError(msg)
-        if min(self.n_genes, self.condition_width, self.hidden, self.depth) < 1:
-            msg = "The model's genes, condition width, hidden width and depth must be 1 or more."
+        counts = (self.n_genes, self.condition_width, self.hidden, self.depth, self.heads)
+        shares = (self.dropout, self.condition_dropout)
+        if not all(type(count) is int for count in counts) or not (
+            all(isinstance(share, int | float) and 0 <= share < 1 for share in shares)
+            and 0 < self.mlp_ratio < math.inf
+            and 0 < self.time_scale < math.inf
+        ):
+            msg = "The model's denoiser has settings that are no numbers, or that no network can have."
+            raise ModelError(msg)
+        if min(self.n_genes, self.condition_width, self.hidden, self.depth, self.heads) < 1:
+            msg = "The model's genes, widths, depth and heads must be 1 or more."
             raise ModelError(msg)
         if self.kind == "stem" and self.hidden % self.heads:
             msg = f"The model's hidden width {self.hidden} cannot be split into {self.heads} heads."

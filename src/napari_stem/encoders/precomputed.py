@@ -21,6 +21,7 @@ from napari_stem.encoders.precomputed_checks import (
 )
 from napari_stem.encoders.precomputed_files import read_raw
 from napari_stem.errors import EncoderError
+from napari_stem.foreign import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +104,7 @@ class PatchEmbeddings:
         digest.update(np.column_stack([self.x_px, self.y_px]).tobytes())
         return {
             "embeddings": "from file",
-            "embeddings_file": self.path.name,
+            "embeddings_file": printable(self.path.name),
             "embeddings_sha256": digest.hexdigest(),
             "embeddings_patch_um": self.side_um,
             "embeddings_tolerance_um": self.tolerance_um,

@@ -30,6 +30,7 @@ from napari_stem.encoders.precomputed_places import (
     placed,
 )
 from napari_stem.errors import EncoderError
+from napari_stem.foreign import opened_hdf5, read_h5ad, read_npz, require_own_zarr
 from napari_stem.spatial.lattice import stated_diameter_px
 from napari_stem.spatial.lazyslide import TABLES, LazySlideStore
 
@@ -196,15 +197,14 @@ def _read_store(path: Path, encoder: str | None) -> RawEmbeddings | None:
 
 
 def _read_hdf5(path: Path) -> RawEmbeddings:
-    import h5py
-
-    with h5py.File(path, "r") as file:
+    with opened_hdf5(path) as file:
         return _from_arrays(path, file)
 
 
 def _read_zarr(path: Path) -> RawEmbeddings:
     import zarr
 
+    require_own_zarr(path)
     group = zarr.open_group(path, mode="r")
     if "X" in group and "obs" in group:
         return _read_anndata(path)
@@ -231,7 +231,7 @@ def _from_arrays(path: Path, group: Any) -> RawEmbeddings:
 def _read_anndata(path: Path) -> RawEmbeddings:
     import anndata
 
-    table = anndata.read_zarr(path) if path.suffix == ".zarr" else anndata.read_h5ad(path)
+    table = anndata.read_zarr(path) if path.suffix == ".zarr" else read_h5ad(path)
     features = table.X.toarray() if hasattr(table.X, "toarray") else np.asarray(table.X)
     if "spatial" not in table.obsm:
         raise EncoderError(
@@ -259,17 +259,26 @@ def _read_anndata(path: Path) -> RawEmbeddings:
 def _read_torch(path: Path) -> RawEmbeddings:
     from napari_stem.encoders.tensor_files import read_tensors
 
-    return _from_mapping(path, read_tensors(path))
+    content = read_tensors(path)
+    held = content if isinstance(content, dict) else {"features": content}
+    return _from_mapping(path, {str(name): _array(value) for name, value in held.items()})
+
+
+def _array(value: Any) -> Any:
+    """NumPy's form of a tensor; bfloat16, which it lacks, as float32."""
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        return value
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
 
 
 def _read_npz(path: Path) -> RawEmbeddings:
-    with np.load(path, allow_pickle=False) as arrays:
-        return _from_mapping(path, {name: arrays[name] for name in arrays.files})
+    return _from_mapping(path, read_npz(path))
 
 
-def _from_mapping(path: Path, content: Any) -> RawEmbeddings:
-    """One array, or arrays by name; slide2vec's ``.meta.json`` is read where it lies beside."""
-    held: Mapping[str, Any] = content if isinstance(content, dict) else {"features": content}
+def _from_mapping(path: Path, held: Mapping[str, Any]) -> RawEmbeddings:
+    """Arrays by name; slide2vec's ``.meta.json`` is read where it lies beside."""
     features, coords = first(_FEATURES, held), first(COORDS, held)
     if features is None:
         raise EncoderError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import EncoderError, StemError
+from napari_stem.foreign import opened_hdf5, read_json, read_npz
 from napari_stem.io import DAMAGE
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def meta(path: Path) -> dict[str, Any]:
     beside_it = path.with_name(f"{path.stem}.meta.json")
     if not beside_it.is_file():
         return {}
-    found: dict[str, Any] = json.loads(beside_it.read_text(encoding="utf-8"))
+    found: dict[str, Any] = read_json(beside_it.read_text(encoding="utf-8"))
     return found
 
 
@@ -113,9 +113,7 @@ def placed(found: RawEmbeddings, path: Path) -> RawEmbeddings:
         )
     with named(path):
         if path.suffix in HDF5:
-            import h5py
-
-            with h5py.File(path, "r") as file:
+            with opened_hdf5(path) as file:
                 coords = file[first(COORDS, file) or "coords"]
                 about = {**dict(file.attrs), **dict(coords.attrs)}
                 return described_by(replace(found, xy_px=pairs(coords[:])), about)
@@ -130,10 +128,10 @@ def placed(found: RawEmbeddings, path: Path) -> RawEmbeddings:
 
 def _columns(path: Path) -> dict[str, NDArray[Any]]:
     """Arrays of a NumPy file by name; a plain one counts as ``coords``."""
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    table = np.load(path, allow_pickle=False)
+    held = read_npz(path)
+    table = held.get("")
+    if table is None:
+        return held
     return {name: table[name] for name in table.dtype.names or ()} or {"coords": table}
 
 
@@ -150,9 +148,9 @@ def _tiling(path: Path) -> dict[str, Any]:
 def described_by(found: RawEmbeddings, about: Mapping[str, Any]) -> RawEmbeddings:
     """Add what attributes say; what is known already stays."""
     side_px = next((number(about[key]) for key in _SIDES if key in about), None)
-    if side_px is None and "patch_size" in about and "downsample" in about:  # CLAM: px of a level
-        downsample = float(np.asarray(about["downsample"]).ravel()[0])
-        side_px = float(np.asarray(about["patch_size"]).ravel()[0]) * downsample
+    if side_px is None:  # CLAM: px of a level
+        patch_px, downsample = number(about.get("patch_size")), number(about.get("downsample"))
+        side_px = None if None in (patch_px, downsample) else (patch_px or 0) * (downsample or 0)
     size = (number(about.get("level0_width")), number(about.get("level0_height")))
     return replace(
         found,
@@ -171,19 +169,23 @@ def first(names: tuple[str, ...], held: Any) -> str | None:
     return next((name for name in names if name in held), None)
 
 
+NOTHING = {"", "none", "nan", "null", "unknown", "n/a", "-1"}  # for what is not known
+
+
 def number(value: Any) -> float | None:
-    """Read a positive number, None where there is none (TRIDENT writes -1 for unknown)."""
-    if value is None:
-        return None
-    found = float(np.asarray(value).ravel()[0])
+    """Read a positive number, None where there is none (TRIDENT writes -1 or the word None for unknown)."""
+    text = _text(value)
+    found = 0.0 if text is None else float(text)
     return found if np.isfinite(found) and found > 0 else None
 
 
 def _text(value: Any) -> str | None:
-    """Read a word, None where there is none (TRIDENT writes the word None)."""
-    if isinstance(value, bytes):
-        value = value.decode()
-    return value if isinstance(value, str) and value not in {"", "None"} else None
+    """Read a word or number as text, None where there is none (TRIDENT writes the word None)."""
+    values = np.asarray(value).ravel()
+    if not values.size or getattr(value, "shape", ()) is None:  # HDF5 has empty attributes too
+        return None
+    text = values[0].decode("utf-8", "replace") if isinstance(values[0], bytes) else str(values[0])
+    return None if text.strip().lower() in NOTHING else text.strip()
 
 
 def matrix(values: NDArray[Any]) -> NDArray[Any]:

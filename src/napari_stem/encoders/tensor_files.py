@@ -7,6 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import ModelError
+from napari_stem.foreign import require_held, require_own_zip
+from napari_stem.io import DAMAGE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,8 +19,8 @@ def read_tensors(path: Path) -> Any:
 
     Returns
     -------
-    Whatever the file holds: of a pickle, plain containers, numbers, NumPy arrays of numbers and tensors on the
-    CPU only.
+    Whatever the file holds: of a pickle, plain containers, numbers, NumPy arrays and numbers, and dense tensors
+    on the CPU only.
 
     Raises
     ------
@@ -34,29 +36,50 @@ def read_tensors(path: Path) -> Any:
             start = file.read(9)
         if start[8:] == b"{":
             return load_file(path)
+        if start[:2] == b"PK":
+            require_own_zip(path)
         if start[:2] == b"PK" or start[:1] == b"\x80":
             with torch.serialization.safe_globals(_arrays()):
-                return torch.load(path, weights_only=True, map_location="cpu")
+                return _dense(torch.load(path, weights_only=True, map_location="cpu"), path)
     except pickle.UnpicklingError as error:
         raise _refused(path, error) from error
-    except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
+    except (*DAMAGE, MemoryError) as error:
         raise _damaged(path, error) from error
     except SafetensorError as error:
         raise _damaged(path, error) from error
     raise ModelError(f"{path} is no checkpoint: it is neither a pickle of torch's nor safetensors.")
 
 
+def _dense(content: Any, path: Path) -> Any:
+    """Content with tensors that lie in memory as their shapes say; ValueError where a file cannot hold one."""
+    import torch
+
+    if isinstance(content, torch.Tensor):
+        # one number can be said to stand for any shape: such a tensor costs memory once it is used
+        require_held(content.numel() * content.element_size(), path.stat().st_size, "a tensor")
+        return content.detach().to_dense()
+    if isinstance(content, dict):
+        return {key: _dense(value, path) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return type(content)(_dense(value, path) for value in content)
+    return content
+
+
 def _arrays() -> list[Any]:
-    """List what pickled arrays of numbers, as TRIDENT saves them, are put together from; it runs nothing."""
+    """List what pickled numbers of NumPy and arrays of them are put together from; it runs nothing."""
     import numpy as np
 
-    rebuild = np.zeros(0).__reduce__()[0]
+    codes = "?SU" + np.typecodes["AllInteger"] + np.typecodes["AllFloat"]
+    made_by: dict[str, Any] = {
+        "_reconstruct": np.zeros(0).__reduce__()[0],
+        "scalar": np.float64(0).__reduce__()[0],
+    }
+    rooms = ("numpy.core.multiarray", "numpy._core.multiarray")  # of NumPy 1 and 2
     return [
-        rebuild,
-        (rebuild, "numpy.core.multiarray._reconstruct"),  # written with NumPy 1
+        *((made_by[name], f"{room}.{name}") for room in rooms for name in made_by),
         np.ndarray,
         np.dtype,
-        *(type(np.dtype(name)) for name in ("f2", "f4", "f8", "i4", "i8")),
+        *{type(np.dtype(code)) for code in codes},
     ]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_stem import metrics
 from napari_stem.errors import DatasetError, PredictionError
+from napari_stem.foreign import read_h5ad
 from napari_stem.io import DAMAGE
 from napari_stem.results import PROVENANCE_KEY, Prediction
 from napari_stem.results.exported import read_exported
@@ -46,13 +47,11 @@ def read_truth(path: Path) -> anndata.AnnData:
     DatasetError
         There is no such file, it is damaged, or its ``X`` are no raw counts.
     """
-    import anndata
-
     if not path.is_file():
         msg = f"There is no table of counts {path}; check the path."
         raise DatasetError(msg)
     try:
-        table = anndata.read_h5ad(path)
+        table = read_h5ad(path)
         _require_counts(table, str(path))
     except DAMAGE as error:
         msg = f"{path} is damaged or is no AnnData file ({error}); import it again."

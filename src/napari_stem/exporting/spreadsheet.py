@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.exporting.selection import NOTICE
+from napari_stem.foreign import printable
 from napari_stem.io import written_whole
 from napari_stem.progress import silent
 from napari_stem.results import FIELDS
@@ -64,7 +65,9 @@ def write_csv(
         written_whole(readme, overwrite=overwrite) as fresh_readme,
         written_whole(path, overwrite=overwrite) as fresh,
     ):
-        fresh_readme.write_text(_explained(selection, path.name, is_long=is_long), encoding="utf-8")
+        fresh_readme.write_text(
+            _explained(selection, printable(path.name), is_long=is_long), encoding="utf-8"
+        )
         with fresh.open("w", encoding="utf-8", newline="") as file:
             written = 0
             for piece in _pieces(selection, is_long=is_long):

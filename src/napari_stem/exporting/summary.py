@@ -132,13 +132,13 @@ def gene_summaries(selection: Selection) -> list[GeneSummary]:
 
 
 def model_card(prediction: Prediction) -> Mapping[str, Any]:
-    """Card of the model that made a prediction, where that very model is at hand; else nothing."""
-    from napari_stem.model import find_model
+    """Card of the model that made a prediction, where that very model is a packaged one; else nothing."""
     from napari_stem.model.config import WEIGHTS_FILE, read_config
+    from napari_stem.model.sources import named_in_file
 
     wanted = prediction.provenance.get("model_weights_sha256")
     try:
-        folder = find_model(str(prediction.provenance.get("model", "")))
+        folder = named_in_file(prediction.provenance.get("model"))
         digest = sha256(folder / WEIGHTS_FILE)
         return read_config(folder).card if digest == wanted else {}
     except (ModelError, OSError):

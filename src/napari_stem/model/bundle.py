@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.errors import ModelError, StemError
-from napari_stem.io import only_writer, sha256, written_whole
+from napari_stem.errors import ModelError, OutputError, StemError
+from napari_stem.io import DAMAGE, only_writer, sha256, written_whole
 from napari_stem.model.card import card_text, limits_of, warnings_of
 from napari_stem.model.config import (
     CARD_FILE,
@@ -183,9 +183,11 @@ class Model:
 
         Raises
         ------
-        ModelError
-            The folder cannot be written.
+        OutputError
+            The folder cannot be written; what was there stays.
         """
+        from safetensors import SafetensorError
+
         card = card_text(self.config, knows_domain=self.head.knows_domain)
         try:
             with (  # each is whole before any is replaced
@@ -201,9 +203,9 @@ class Model:
                 text = json.dumps(asdict(config), indent=1)
                 config_file.write_text(text + "\n", encoding="utf-8")
                 card_file.write_text(card, encoding="utf-8")
-        except OSError as error:
-            raise ModelError(
-                f"The model cannot be written to {folder} ({error.strerror or error})."
+        except SafetensorError as error:
+            raise OutputError(
+                f"{folder} cannot be written ({error}); choose another place."
             ) from error
 
 
@@ -227,7 +229,7 @@ def load_folder(folder: Path) -> Model:
         return _assemble(config, folder / WEIGHTS_FILE)
     except StemError as error:
         raise ModelError(f"{folder / CONFIG_FILE} cannot be used: {error}") from error
-    except (SafetensorError, OSError, LookupError, ValueError, RuntimeError, TypeError) as error:
+    except (SafetensorError, *DAMAGE, ArithmeticError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
             f"{folder / WEIGHTS_FILE} does not fit {CONFIG_FILE} or is damaged ({reason}); "
@@ -306,24 +308,43 @@ def read_weights(
     ------
     ModelError
         The file predicts another number of genes than the config names.
-    KeyError, RuntimeError, SafetensorError
-        An array is missing or of another shape, or the file is damaged.
+    KeyError, RuntimeError, ValueError, SafetensorError
+        An array is missing, of another shape or holds what is no number, or the file is damaged.
     """
+    import torch
     from safetensors.torch import load_file
 
     from napari_stem.diffusion.denoiser import DenoiserConfig, build_denoiser
 
     tensors = {name: value.float() for name, value in load_file(path).items()}
+    _require_numbers(tensors)
     arrays = {name: value.numpy() for name, value in _under(_HEAD, tensors).items()}
     head = HEADS[config.objective].from_arrays(arrays)
     denoiser = DenoiserConfig.from_dict(config.denoiser)
     _require_panel(config, denoiser.n_genes)
-    if isinstance(head, Head):
-        _require_panel(config, head.n_genes)
-    network = build_denoiser(denoiser)
-    network.load_state_dict(_under(_DENOISER, tensors))
-    no_change = np.ones(len(config.genes), np.float32)
-    return head, arrays["spread_factor"] if config.calibrated else no_change, network
+    head.require_sound(denoiser.condition_width, denoiser.n_genes)
+    if denoiser.depth > len(tensors):  # each block has several
+        raise ModelError(f"It claims {denoiser.depth} blocks, and the weights have fewer.")
+    with torch.device("meta"):  # no memory for what it claims: the weights must be there
+        network = build_denoiser(denoiser)
+    network.load_state_dict(_under(_DENOISER, tensors), assign=True)
+    factor = (
+        arrays["spread_factor"] if config.calibrated else np.ones(len(config.genes), np.float32)
+    )
+    if factor.shape != (len(config.genes),) or (factor < 0).any():
+        msg = f"'spread_factor' of shape {factor.shape} must hold one number of 0 or more for each gene"
+        raise ValueError(msg)
+    return head, factor, network
+
+
+def _require_numbers(tensors: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are no numbers; NaN stands for a domain that is not known."""
+    unknown = _HEAD + "domain_limit"
+    for name, value in tensors.items():
+        is_known_gap = name == unknown and bool(value.isnan().all())
+        if not (bool(value.isfinite().all()) or is_known_gap):
+            msg = f"'{name[:100]}' holds values that are no numbers or infinite"
+            raise ValueError(msg)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

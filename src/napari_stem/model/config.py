@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from napari_stem.errors import ModelError
+from napari_stem.foreign import is_size, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 FORMAT_VERSION = 1
+MAX_CONFIG_BYTES = 50_000_000  # 20,000 genes with what is known of each take 3 MB
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
 # Format version -> what turns the content of its config.json into that of the next version.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
@@ -82,21 +83,80 @@ def read_config(folder: Path) -> ModelConfig:
     """
     path = folder / CONFIG_FILE
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ModelError(
+                f"{path} has {path.stat().st_size / 1e6:.0f} MB, and {MAX_CONFIG_BYTES / 1e6:.0f} MB are "
+                f"allowed; copy the model folder again."
+            )
+        values = read_json(path.read_text(encoding="utf-8"))
         values = migrated(values, path)
         unknown = set(values) - {f.name for f in fields(ModelConfig)}
         if unknown:
-            raise ModelError(f"{path} has unknown entries: {', '.join(sorted(unknown))}.")
+            raise ModelError(f"{path} has unknown entries: {', '.join(sorted(unknown))[:200]}.")
         sides_um = values.get("fields_of_view_um")
         tuples = {
             "genes": tuple(values["genes"]),
             "fields_of_view_um": None if sides_um is None else tuple(sides_um),
         }
-        return ModelConfig(**{**values, **tuples})
+        return _sound(ModelConfig(**{**values, **tuples}))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(
-            f"{path} cannot be read ({error}); copy the model folder again."
+            f"{path} cannot be read ({str(error)[:200]}); copy the model folder again."
         ) from error
+
+
+def _sound(config: ModelConfig) -> ModelConfig:
+    """Return a config that something can be predicted from; ValueError names the entries that are wrong."""
+    genes, sides_um = config.genes, config.fields_of_view_um
+    is_sound = {
+        "genes": bool(genes)
+        and all(isinstance(gene, str) and gene.strip() == gene != "" for gene in genes)
+        and len(set(genes)) == len(genes),
+        "pitch_um": is_size(config.pitch_um),
+        "fields_of_view_um": sides_um is None or (bool(sides_um) and all(map(is_size, sides_um))),
+        "sigma_min, sigma_max": is_size(config.sigma_min)
+        and is_size(config.sigma_max)
+        and config.sigma_min < config.sigma_max,
+        "calibrated": isinstance(config.calibrated, bool),
+        "precision": config.precision in get_args(Precision),
+        "denoiser": isinstance(config.denoiser, dict),
+        "encoder_version": isinstance(config.encoder_version, str | None),
+        **{
+            key: isinstance(getattr(config, key), str)
+            for key in ("name", "normalisation", "encoder", "objective", "weights_sha256")
+        },
+        **_sound_card(config.card),
+    }
+    wrong = [key for key, is_so in is_sound.items() if not is_so]
+    if wrong:
+        repeated = next((gene for gene in genes if genes.count(gene) > 1), None)
+        more = f": gene '{str(repeated)[:50]}' comes more than once" if repeated is not None else ""
+        msg = f"it says wrongly: {'; '.join(wrong)}{more}"
+        raise ValueError(msg)
+    return config
+
+
+def _sound_card(card: object) -> dict[str, bool]:
+    """Say which entries of a card are of the kind that they must be."""
+    if not isinstance(card, dict):
+        return {"card": False}
+    texts = ("tissue", "species", "licence", "source", "attribution")
+    lists = ("limits", "notes", "sections")
+    tables = ("metrics", "gene_pcc", "gene_pcc_range")
+    return {
+        **{f"card {key}": isinstance(card.get(key), str | None) for key in texts},
+        **{
+            f"card {key}": isinstance(card.get(key, []), list | tuple)
+            and all(isinstance(each, str) for each in card.get(key, []))
+            for key in lists
+        },
+        **{f"card {key}": isinstance(card.get(key), dict | None) for key in tables},
+        "card gene_pcc numbers": all(
+            each is None or isinstance(each, int | float)
+            for each in dict(card.get("gene_pcc") or {}).values()
+        ),
+        "card mpp_um": card.get("mpp_um") is None or is_size(card["mpp_um"]),
+    }
 
 
 def migrated(values: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -41,6 +41,12 @@ class EmbeddingHead:
     scale: NDArray[np.float32]
     domain_limit: NDArray[np.float32]
 
+    def require_sound(self, condition_width: int, n_genes: int) -> None:
+        """Check the arrays against a denoiser and what they stand for; ValueError names the first wrong one."""
+        sizes = {"W": condition_width}
+        _require_shapes(self, {"centre": "W", "scale": "W"}, sizes)
+        _require_positive(self, ("scale",))
+
     @classmethod
     def as_is(cls, width: int) -> EmbeddingHead:
         """Head of a published checkpoint: the embedding as the encoder gives it, no domain known."""
@@ -103,10 +109,23 @@ class Head:
     residual_scale: NDArray[np.float32]
     domain_limit: NDArray[np.float32]
 
-    @property
-    def n_genes(self) -> int:
-        """Genes of the panel, G."""
-        return len(self.intercept)
+    def require_sound(self, condition_width: int, n_genes: int) -> None:
+        """Check the arrays against a denoiser and what they stand for; ValueError names the first wrong one."""
+        sizes = {
+            "W": self.centre.size,
+            "G": n_genes,
+            "K": self.component_scale.size,
+            "M": self.mean_component_scale.size,
+        }
+        if sizes["K"] + sizes["M"] != condition_width:
+            made = sizes["K"] + sizes["M"]
+            msg = f"a condition {made} wide is made, and the denoiser takes {condition_width}"
+            raise ValueError(msg)
+        _require_shapes(self, _SHAPES, sizes)
+        _require_positive(self, ("scale", "component_scale", "mean_component_scale"))
+        if (self.residual_scale < 0).any():
+            msg = "'residual_scale' holds negative numbers"
+            raise ValueError(msg)
 
     @property
     def knows_domain(self) -> bool:
@@ -149,3 +168,37 @@ class Head:
 
 def _arrays_of(head: Head | EmbeddingHead) -> dict[str, NDArray[np.float32]]:
     return {f.name: np.array(getattr(head, f.name), np.float32, order="C") for f in fields(head)}
+
+
+_SHAPES = {
+    "centre": "W",
+    "scale": "W",
+    "weights": "WG",
+    "intercept": "G",
+    "components": "KW",
+    "component_scale": "K",
+    "mean_centre": "G",
+    "mean_components": "MG",
+    "mean_component_scale": "M",
+    "residual_scale": "G",
+}
+
+
+def _require_shapes(
+    head: Head | EmbeddingHead, axes: Mapping[str, str], sizes: Mapping[str, int]
+) -> None:
+    for name, letters in axes.items():
+        wanted, found = tuple(sizes[letter] for letter in letters), getattr(head, name).shape
+        if found != wanted:
+            msg = f"'{name}' is of shape {found}, not {wanted} as the others ask"
+            raise ValueError(msg)
+
+
+def _require_positive(head: Head | EmbeddingHead, names: tuple[str, ...]) -> None:
+    if head.domain_limit.size != 1:
+        msg = f"'domain_limit' is of shape {head.domain_limit.shape}, not one number"
+        raise ValueError(msg)
+    for name in (*names, "domain_limit"):
+        if (getattr(head, name) <= 0).any():
+            msg = f"'{name}' holds numbers that are not positive"
+            raise ValueError(msg)

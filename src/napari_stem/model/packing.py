@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from napari_stem.caches import CACHES, keep_bounded, touch
 from napari_stem.errors import ModelError, OutputError
+from napari_stem.foreign import require_own_zip
 from napari_stem.io import free_bytes, require_free, sha256, written_whole
 from napari_stem.model.config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from napari_stem.settings import cache_dir
@@ -92,6 +93,7 @@ def unpacked(path: Path) -> Path:
             return folder
         with zipfile.ZipFile(path) as archive:
             members = _members(archive, path)
+            require_own_zip(path)
             _require_room(path, sum(member.file_size for member in members.values()))
             folder.mkdir(parents=True, exist_ok=True)
             for name in reversed(FILES):  # config.json last: a folder with all is a whole one

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 Which = Literal["ema", "model"]
 HEAD_WIDTH = 64  # published: 384 wide, 6 heads
 _PARTS: tuple[Which, ...] = ("ema", "model")
-_WRAPPERS = ("module.", "_orig_mod.")  # of data-parallel and compiled networks
+# of data-parallel, compiled, averaged and otherwise wrapped networks, in any order; no layer is called so
+_WRAPPERS = {"module", "_orig_mod", "model", "ema", "ema_model", "averaged_model", "net", "network"}
+_COUNTER = "n_averaged"  # of torch's averaged models: no weight
 _TELLING = {
     "genes": "gene_joint_embed.gene_name_ebd",
     "condition": "label_embed.0.weight",
@@ -226,15 +228,26 @@ def _state_dict(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
                 f"{path} holds no network's weights ('{key}' is no array of numbers); give a checkpoint "
                 f"of published Stem."
             )
-        name = str(key)
-        for wrapper in _WRAPPERS:
-            name = name.removeprefix(wrapper)
+        name = _bare(str(key))
+        if name == _COUNTER:
+            continue
+        if name in weights:
+            raise ModelError(
+                f"{path} holds '{name}' more than once, under several prefixes; keep one network's weights."
+            )
         if not bool(torch.isfinite(value).all()):
             raise ModelError(
                 f"{path} has values in '{name}' that are no numbers; its training failed."
             )
         weights[name] = value.float()
     return weights
+
+
+def _bare(name: str) -> str:
+    """Name of a weight without what wrapped the network."""
+    while (parts := name.partition("."))[0] in _WRAPPERS and parts[2]:
+        name = parts[2]
+    return name
 
 
 def _denoiser_of(path: Path, weights: dict[str, Tensor], heads: int | None) -> DenoiserConfig:

@@ -60,6 +60,22 @@ def find_model(source: str | Path) -> Path:
     )
 
 
+def named_in_file(name: object) -> Path:
+    """Folder of a packaged model that a file names, such as a prediction its own.
+
+    What a file says is text and nobody's request: it is looked for nowhere else, on this machine or the hub.
+
+    Raises
+    ------
+    ModelError
+        There is none of that name.
+    """
+    for folder in PACKAGED.iterdir():
+        if folder.is_dir() and folder.name == name:
+            return folder
+    raise ModelError(f"Model '{str(name)[:200]}' is none that comes with napari-stem.")
+
+
 def parse_repository(text: str) -> tuple[str, str | None]:
     """Read ``org/name``, ``org/name@revision``, or its address on Hugging Face.
 

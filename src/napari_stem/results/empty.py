@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_stem import __version__
 from napari_stem.errors import OutputError
+from napari_stem.foreign import printable
 from napari_stem.geometry import region_names
 from napari_stem.io import written_whole
 from napari_stem.spatial.normalise import normalisation
@@ -52,7 +53,7 @@ def provenance_of(
         "sampler": settings.sampler,
         "draws": settings.n_draws,
         "draws_kept": keep_draws,
-        "slide": slide.path.name,
+        "slide": printable(slide.path.name),
         "slide_fingerprint": slide.fingerprint,
         "mpp": [mpp.y_um, mpp.x_um],
         "pitch_um": spots.pitch_um,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from typing import TYPE_CHECKING
 
 from napari_stem.caches import CACHES
 from napari_stem.errors import OutputError, PredictionError
+from napari_stem.foreign import read_h5ad
 from napari_stem.io import DAMAGE, written_whole
 from napari_stem.results.empty import PROVENANCE_KEY, write_zarr
-from napari_stem.results.stored import damaged, require_format
+from napari_stem.results.stored import FIELDS, damaged, read_provenance
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,16 +27,14 @@ def read_exported(path: Path) -> anndata.AnnData:
     PredictionError
         There is none, it is damaged or no prediction, or one of another format.
     """
-    import anndata
-
     try:
-        table = anndata.read_h5ad(path)
-        provenance = json.loads(str(table.uns[PROVENANCE_KEY]["json"]))
+        table = read_h5ad(path)
+        read_provenance(table.uns[PROVENANCE_KEY]["json"], path)
+        _ = table.obs["done"], *(table.layers[name] for name in FIELDS[1:])  # all there?
     except FileNotFoundError:
         raise PredictionError(f"There is no prediction {path}; check the path.") from None
     except DAMAGE as error:
         raise damaged(path, error) from error
-    require_format(provenance, path)
     return table
 
 
@@ -50,7 +49,7 @@ def unpacked(path: Path) -> Path:
     try:
         stat = path.stat()
         digest = hashlib.blake2b(digest_size=6)
-        digest.update(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode())
+        digest.update(os.fsencode(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"))
         folder = CACHES["predictions"].folder / f"{path.stem}-{digest.hexdigest()}.zarr"
         if folder.is_dir():
             return folder

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_stem.errors import OutputError, PredictionError, SpotError
+from napari_stem.foreign import require_own_zarr
 from napari_stem.geometry import region_names
 from napari_stem.io import DAMAGE
 from napari_stem.results.empty import (
@@ -26,9 +26,10 @@ from napari_stem.results.stored import (
     StoredValues,
     damaged,
     read_ood,
+    read_provenance,
     read_spots,
     read_texts,
-    require_format,
+    require_shapes,
 )
 
 if TYPE_CHECKING:
@@ -78,13 +79,12 @@ class Prediction:
 
         self.path = path
         try:
+            require_own_zarr(path, may_lack_values=True)
             self._group = zarr.open_group(path, mode="r+", use_consolidated=False)
-            self.provenance: dict[str, Any] = json.loads(
-                str(self._group["uns"][PROVENANCE_KEY]["json"][()])
-            )
-            require_format(self.provenance, path)
+            self.provenance = read_provenance(self._group["uns"][PROVENANCE_KEY]["json"][()], path)
             self.genes: tuple[str, ...] = tuple(read_texts(self._group["var"]["_index"]))
             self.spots = read_spots(self._group, self.provenance)
+            require_shapes(self._group, len(self.spots), len(self.genes))
             self.done: NDArray[np.bool_] = self._group["obs"]["done"][:]
             self.ood: NDArray[np.bool_] = read_ood(self._group)
         except (*DAMAGE, SpotError) as error:

@@ -11,7 +11,8 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from napari_stem.errors import PredictionError, UnknownGeneError
-from napari_stem.geometry import Spots
+from napari_stem.foreign import is_size, read_json
+from napari_stem.geometry import Mpp, Spots
 from napari_stem.io import DAMAGE
 from napari_stem.results.empty import FORMAT, UNLIKE
 
@@ -35,20 +36,63 @@ def damaged(path: Path, error: Exception) -> PredictionError:
     )
 
 
-def require_format(provenance: Mapping[str, Any], path: Path) -> None:
-    """Check that a prediction is laid out as this version does it.
+# What a prediction's provenance holds, where it says it: anything else is refused before it is used.
+_TEXTS = (
+    *(
+        "version",
+        "model",
+        "model_weights_sha256",
+        "encoder",
+        "encoder_version",
+        "normalisation",
+        "unit",
+    ),
+    *("domain", "sampler", "slide", "slide_fingerprint", "mpp_source", "notice"),
+)
+_SIZES = ("pitch_um", "spot_diameter_um")
+
+
+def read_provenance(text: object, path: Path) -> dict[str, Any]:
+    """Read how a prediction was made.
+
+    Parameters
+    ----------
+    text
+        JSON, as it is stored.
+    path
+        Of the prediction, for the message of an error.
 
     Raises
     ------
     PredictionError
-        It was written by an earlier or later one.
+        It was written by an earlier or later version.
+    TypeError, ValueError
+        It is no JSON object, lacks unit or sizes, or one of its entries is of a wrong kind.
     """
-    if (found := provenance.get("format", 1)) != FORMAT:
+    found = read_json(str(text))
+    if not isinstance(found, dict):
+        msg = "its provenance is no JSON object"
+        raise TypeError(msg)
+    if (written_as := found.get("format", 1)) != FORMAT:
         raise PredictionError(
-            f"{path} is a prediction of format {found}, written by napari-stem "
-            f"{provenance.get('version', 'of unknown version')}, and this version reads format {FORMAT}; run "
-            f"'predict' again."
+            f"{path} is a prediction of format {str(written_as)[:20]}, written by napari-stem "
+            f"{str(found.get('version', 'of unknown version'))[:40]}, and this version reads format {FORMAT}; "
+            f"run 'predict' again."
         )
+    mpp, limits = found.get("mpp"), found.get("limits", [])
+    is_sound = {
+        **{key: isinstance(found.get(key, ""), str) for key in _TEXTS},
+        **{key: is_size(found.get(key)) for key in _SIZES},
+        "unit": isinstance(found.get("unit"), str),
+        "mpp": isinstance(mpp, list) and len(mpp) == 2 and all(map(is_size, mpp)),
+        "limits": isinstance(limits, list) and all(isinstance(each, str) for each in limits),
+    }
+    wrong = [key for key, is_so in is_sound.items() if not is_so]
+    if wrong:
+        msg = f"its provenance does not say, or says wrongly: {', '.join(wrong)}"
+        raise ValueError(msg)
+    Mpp(*map(float, found["mpp"]))  # plausible?
+    return found
 
 
 def read_texts(node: Any) -> list[str]:
@@ -77,6 +121,20 @@ def read_spots(group: Any, provenance: Mapping[str, Any]) -> Spots:
         diameter_um=float(provenance["spot_diameter_um"]),
         names=tuple(read_texts(obs["_index"])),
     )
+
+
+def require_shapes(group: Any, n_spots: int, n_genes: int) -> None:
+    """Check the arrays of a prediction's Zarr group against its spots and genes; ValueError, KeyError."""
+    arrays: dict[str, Any] = {
+        "X": group["X"],
+        **{name: group["layers"][name] for name in FIELDS[1:]},
+    }
+    if (draws := group["obsm"].get("draws")) is not None:
+        arrays["draws"] = draws
+    for name, array in arrays.items():
+        if array.shape[:2] != (n_spots, n_genes):
+            msg = f"'{name}' is of shape {array.shape}, and there are {n_spots} spots and {n_genes} genes"
+            raise ValueError(msg)
 
 
 @dataclass(frozen=True)

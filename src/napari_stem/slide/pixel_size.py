@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_stem.caches import CACHES, entries, shrink
 from napari_stem.errors import OutputError, SlideError
+from napari_stem.foreign import read_json
 from napari_stem.geometry import Mpp
 from napari_stem.io import write_file
 
@@ -169,7 +170,7 @@ def sidecar_mpp(slide_path: Path) -> Mpp | None:
     try:
         # HEST-1k's files write NaN for what is not known
         text = sidecar.read_text(encoding="utf-8")
-        value = json.loads(text, parse_constant=lambda _: None).get(SIDECAR_KEY)
+        value = read_json(text, parse_constant=lambda _: None).get(SIDECAR_KEY)
         return None if value is None else Mpp.square(float(value))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         msg = (

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import SlideError
+from napari_stem.foreign import require_held
 from napari_stem.geometry import SizePx
 from napari_stem.slide.colour import Colour, colour_of, over_white
 from napari_stem.slide.fingerprint import fingerprint
@@ -71,6 +72,7 @@ def open_source(location: Location) -> SlideSource:
     with opened(path) as image:
         size = SizePx(image.height, image.width)
         refuse_absurd(path.name, [size])
+        require_held(3 * image.height * image.width, path.stat().st_size, "its pixels")
         properties: dict[str, Any] = {"format": str(image.format).lower(), "mode": image.mode}
         mpp = _tagged_mpp(image)
         is_jp2 = image.format == "JPEG2000"  # of which Pillow reads no profile

@@ -6,7 +6,6 @@ of HEST-1k (patches, tissue_seg ...) may lie beside. Nothing is read before it i
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
 from napari_stem.errors import DatasetError
+from napari_stem.foreign import read_json
 from napari_stem.geometry import Mpp
 from napari_stem.spatial.checks import (
     check_counts,
@@ -144,7 +144,7 @@ class Section:
         try:
             # HEST-1k's files write NaN for what is not known.
             text = path.read_text(encoding="utf-8")
-            content = json.loads(text, parse_constant=lambda _: None)
+            content = read_json(text, parse_constant=lambda _: None)
         except FileNotFoundError:
             raise DatasetError(f"Section {self.id} has no {path}; import it again.") from None
         except (ValueError, OSError) as error:

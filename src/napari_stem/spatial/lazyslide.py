@@ -15,6 +15,7 @@ import numpy as np
 
 from napari_stem.errors import StemError
 from napari_stem.extras import require_extra
+from napari_stem.foreign import require_own_zarr
 from napari_stem.io import DAMAGE
 
 if TYPE_CHECKING:
@@ -70,7 +71,13 @@ class LazySlideStore:
             attributes = dict(zarr.open_group(folder, mode="r").attrs)
         except DAMAGE:
             return None
-        return cls(folder, part, attributes) if "slide_properties" in attributes else None
+        if "slide_properties" not in attributes:
+            return None
+        try:
+            require_own_zarr(folder)
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{folder} is not read: {error}.") from error
+        return cls(folder, part, attributes)
 
     @property
     def slide(self) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import SpotError
+from napari_stem.foreign import read_h5ad
 from napari_stem.geometry import Spots
 from napari_stem.io import DAMAGE
 from napari_stem.spatial.lattice import stated_diameter_px
@@ -99,10 +100,8 @@ def _from_csv(path: Path) -> _Read:
 
 
 def _from_h5ad(path: Path) -> _Read:
-    import anndata
-
     try:
-        table = anndata.read_h5ad(path, backed="r")
+        table = read_h5ad(path, backed="r")
         read = _from_table(table, str(path))
         table.file.close()
     except DAMAGE as error:

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.sparse import csr_matrix, issparse
 
 from napari_stem.errors import DatasetError
+from napari_stem.foreign import opened_hdf5, read_h5ad
 from napari_stem.io import DAMAGE
 
 if TYPE_CHECKING:
@@ -57,10 +58,8 @@ def read_table(path: Path) -> anndata.AnnData:
     DatasetError
         The file is missing, damaged or no AnnData file.
     """
-    import anndata
-
     with _damage_named(path), repeats_allowed():
-        table = anndata.read_h5ad(path)
+        table = read_h5ad(path)
         matrix = table.X if issparse(table.X) else np.asarray(table.X)
         table.X = csr_matrix(matrix, dtype=np.float32)
     return table
@@ -162,9 +161,7 @@ def repeats_allowed() -> Iterator[None]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    import h5py
-
-    with _damage_named(path), h5py.File(path, "r") as file:
+    with _damage_named(path), opened_hdf5(path) as file:
         yield file
 
 

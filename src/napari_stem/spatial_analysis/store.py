@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.errors import PredictionError
+from napari_stem.foreign import read_h5ad, read_json
 from napari_stem.io import DAMAGE, written_whole
 from napari_stem.spatial_analysis.domains import Domains, Relations, Stability
 
@@ -132,11 +133,9 @@ def read_domains(prediction: Prediction) -> Domains | None:
 
 
 def _read(path: Path) -> Domains:
-    import anndata
-
     try:
-        table = anndata.read_h5ad(path)
-        about = json.loads(str(table.uns[KEY]))
+        table = read_h5ad(path)
+        about = read_json(str(table.uns[KEY]))
         stability, relations = about["stability"], table.uns.get(RELATIONS)
         return Domains(
             spots=tuple(str(name) for name in table.obs_names),

@@ -249,7 +249,7 @@ def _conditions_of_turns(
     turns = np.concatenate([s.turned for s in sections if s.turned is not None])  # (n, 8, W)
     condition = np.repeat(linear.condition[:, None], turns.shape[1], axis=1)
     n_look = len(linear.head.components)
-    no_mean = np.zeros((len(turns), linear.head.n_genes), np.float32)
+    no_mean = np.zeros((len(turns), len(linear.head.intercept)), np.float32)
     for turn in range(turns.shape[1]):
         own = linear.head.condition(turns[:, turn].astype(np.float32), no_mean)
         condition[:, turn, :n_look] = own[:, :n_look]

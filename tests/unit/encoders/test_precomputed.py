@@ -171,6 +171,47 @@ def test_every_layout_gives_the_same_patches(write: Callable[[Path], Path], name
     assert patches.remarks == ()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        torch.Tensor.bfloat16,
+        torch.Tensor.half,
+        torch.Tensor.double,
+        torch.Tensor.requires_grad_,
+        torch.nn.Parameter,
+        torch.Tensor.to_sparse,
+        lambda tensor: tensor.T.contiguous().T,
+        lambda tensor: tensor[None],
+    ],
+    ids=["bf16", "half", "double", "gradient", "parameter", "sparse", "strided", "batch"],
+)
+def test_tensors_of_every_kind_are_read(change, tmp_path) -> None:
+    made = change(torch.from_numpy(FEATURES.copy()))
+    about = {"coords": torch.from_numpy(CORNERS), "patch_size_level0": SIDE}
+    torch.save({"features": made, **about}, tmp_path / "a.pt")
+    patches = read_embeddings(tmp_path / "a.pt", SIZE, MPP, UNI)
+    expected = made.detach().to_dense().float().numpy().reshape(FEATURES.shape)
+    np.testing.assert_array_equal(patches.features, expected.astype(np.float16))
+
+
+@pytest.mark.parametrize(
+    "word", ["None", "nan", "", b"None", "unknown", np.nan, -1, h5py.Empty("f4")]
+)
+def test_what_attributes_leave_open_is_unknown(word, tmp_path) -> None:
+    about = dict.fromkeys(("level0_magnification", "level0_width", "level0_mpp", "encoder"), word)
+    patches = read_embeddings(trident(tmp_path / "a.h5", **about), SIZE, MPP, UNI)
+    assert (patches.encoder, patches.remarks) == ("uni", ())
+    with pytest.raises(EncoderError, match="--patch-px"):
+        read_embeddings(trident(tmp_path / "b.h5", patch_size_level0=word), SIZE, MPP, UNI)
+
+
+@pytest.mark.parametrize("word", ["40", b"40", np.array([40.0]), np.int8(40)])
+def test_numbers_may_be_written_as_texts(word, tmp_path) -> None:
+    path = trident(tmp_path / "a.h5", level0_mpp=word)
+    with pytest.raises(EncoderError, match="made at 40 um/px"):
+        read_embeddings(path, SIZE, MPP, UNI)
+
+
 @pytest.mark.parametrize("kind", ["npz", "npy", "h5", "beside"])
 def test_features_alone_are_given_their_places(kind, tmp_path) -> None:
     path = tmp_path / "features_uni_v1" / "a.pt"

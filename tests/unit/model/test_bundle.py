@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from napari_stem.errors import ModelError, UnknownGeneError
-from napari_stem.model import list_models, load_model
+from napari_stem.io import sha256
+from napari_stem.model import PACKAGED, list_models, load_model
 from napari_stem.model.bundle import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, load_folder, read_config
 from napari_stem.model.sampling import torch_device
 from napari_stem.settings import SamplingSettings
@@ -19,6 +22,8 @@ from napari_stem.spatial.dataset import Dataset
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    import torch
 
     from napari_stem.model.bundle import Model
 
@@ -176,15 +181,119 @@ def _denoiser(**entries: object) -> Callable[[dict], dict]:
         (_change(genes=["ERBB2"]), "genes"),
         (_denoiser(kind="unet"), "unet"),
         (_denoiser(hidden=64), "size mismatch"),
+        (_denoiser(depth=10**9), "blocks"),
+        (_denoiser(depth=True), "no numbers"),
+        (_denoiser(hidden=10**8), "size mismatch"),
+        (_denoiser(hidden="256"), "no numbers"),
+        (_denoiser(heads=0), "heads"),
+        (_denoiser(mlp_ratio=float("nan")), "no numbers"),
+        (_denoiser(time_scale=float("inf")), "no numbers"),
+        (_change(genes=["A", "A"]), "genes: gene 'A' comes more than once"),
+        (_change(genes=["A", ""]), "genes"),
+        (_change(genes=["A", " B"]), "genes"),
+        (_change(genes=["A", 3]), "genes"),
+        (_change(genes=[["A"]]), "genes"),
+        (_change(genes=[]), "genes"),
+        (_change(genes="AB"), "genes"),
+        (_change(pitch_um=float("nan")), "pitch_um"),
+        (_change(pitch_um=-1), "pitch_um"),
+        (_change(pitch_um="100"), "pitch_um"),
+        (_change(fields_of_view_um=[0]), "fields_of_view_um"),
+        (_change(sigma_min=-1), "sigma_min"),
+        (_change(sigma_min=float("nan")), "sigma_min"),
+        (_change(sigma_max=float("inf")), "sigma_max"),
+        (_change(sigma_min=2, sigma_max=2), "sigma_min, sigma_max"),
+        (_change(sigma_min=20, sigma_max=0.02), "sigma_min, sigma_max"),
+        (_change(calibrated="yes"), "calibrated"),
+        (_change(name=None), "name"),
+        (_change(encoder={}), "encoder"),
+        (_change(card=[]), "card"),
+        (_change(card={"limits": [3]}), "card limits"),
+        (_change(card={"gene_pcc": {"A": "high"}}), "gene_pcc"),
+        (_change(card={"species": 3}), "card species"),
         (lambda config: [config], "list"),
     ],
 )
-def test_wrong_config(folder: Path, spoil, word: str) -> None:
-    path = folder / CONFIG_FILE
+def test_wrong_config(packaged: Path, spoil, word: str) -> None:
+    path = packaged / CONFIG_FILE
     path.write_text(json.dumps(spoil(json.loads(path.read_text("utf-8")))), encoding="utf-8")
     with pytest.raises(ModelError) as error:
-        load_model(folder)
-    one_sentence(error, path.name, folder, word)
+        load_model(packaged)
+    one_sentence(error, path.name, packaged, word)
+
+
+@pytest.fixture
+def packaged(tmp_path: Path) -> Path:
+    """A copy of the packaged model, to spoil."""
+    return shutil.copytree(PACKAGED / "her2st-breast", tmp_path / "packaged")
+
+
+def respoilt(folder: Path, spoil: Callable[[dict[str, torch.Tensor]], Any]) -> Path:
+    """Weights changed, with the digest that belongs to them."""
+    tensors = load_file(folder / WEIGHTS_FILE)
+    spoil(tensors)
+    save_file(tensors, folder / WEIGHTS_FILE)
+    config = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
+    config["weights_sha256"] = sha256(folder / WEIGHTS_FILE)
+    (folder / CONFIG_FILE).write_text(json.dumps(config), "utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_no_array_may_hold_what_is_no_number(packaged: Path, value: float) -> None:
+    names = [*load_file(packaged / WEIGHTS_FILE)]
+    assert len(names) > 20
+    for name in names:
+        if name == "head.domain_limit" and np.isnan(value):
+            continue  # nothing is known of its domain
+        whole = {path: path.read_bytes() for path in packaged.iterdir()}
+        respoilt(packaged, lambda tensors, name=name: tensors[name].view(-1)[-1:].fill_(value))
+        with pytest.raises(ModelError) as error:
+            load_model(packaged)
+        one_sentence(error, packaged / WEIGHTS_FILE, name.removeprefix("denoiser."))
+        for path, content in whole.items():
+            path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("scale", 0.0),
+        ("scale", -1.0),
+        ("component_scale", 0.0),
+        ("mean_component_scale", -1.0),
+        ("residual_scale", -1.0),
+        ("spread_factor", -0.5),
+        ("domain_limit", 0.0),
+    ],
+)
+def test_scales_that_nothing_can_have(packaged: Path, name: str, value: float) -> None:
+    respoilt(packaged, lambda tensors: tensors[f"head.{name}"].view(-1)[:1].fill_(value))
+    with pytest.raises(ModelError) as error:
+        load_model(packaged)
+    one_sentence(error, packaged / WEIGHTS_FILE, name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["centre", "scale", "weights", "intercept", "components", "residual_scale", "spread_factor"],
+)
+def test_arrays_of_other_shapes(packaged: Path, name: str) -> None:
+    def cut(tensors: dict[str, torch.Tensor]) -> None:
+        tensors[f"head.{name}"] = tensors[f"head.{name}"][..., :-1].contiguous()
+
+    respoilt(packaged, cut)
+    with pytest.raises(ModelError) as error:
+        load_model(packaged)
+    one_sentence(error, packaged / WEIGHTS_FILE, "of shape")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"pitch_um": ' + "1" * 400 + "}"])
+def test_config_that_no_one_writes(packaged: Path, text: str) -> None:
+    (packaged / CONFIG_FILE).write_text(text, encoding="utf-8")
+    with pytest.raises(ModelError) as error:
+        read_config(packaged)
+    one_sentence(error, packaged / CONFIG_FILE)
 
 
 def test_config_that_is_no_json(folder: Path) -> None:
@@ -220,6 +329,17 @@ def test_unwritable_place(model: Model, tmp_path: Path) -> None:
     with pytest.raises(ModelError) as error:
         model.save(tmp_path / "file" / "model")
     one_sentence(error, tmp_path / "file" / "model")
+
+
+def test_a_full_disk_is_told(packaged: Path, tmp_path: Path, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    model = load_model(packaged)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(ModelError) as error:
+        model.save(tmp_path / "m")
+    one_sentence(error, tmp_path / "m", "No space left")
 
 
 def test_unknown_gene_offers_names_that_are_alike(model: Model) -> None:

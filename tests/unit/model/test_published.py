@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,6 +116,57 @@ def test_published_size_has_six_heads(write) -> None:
     published = replace(DenoiserConfig.published(5, 16), depth=1)
     read = read_checkpoint(write(build_denoiser(published).state_dict()))
     assert read.denoiser == published
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "_orig_mod.",
+        "module._orig_mod.",
+        "_orig_mod.module.",
+        "module.module.",
+        "model._orig_mod.module.",
+        "ema_model.module.",
+        "ema.model.",
+    ],
+)
+def test_what_wrapped_the_network_is_taken_off(weights, write, prefix) -> None:
+    named = {prefix + key: value for key, value in weights.items()}
+    counted = {**named, "n_averaged": torch.tensor(7), "module.n_averaged": torch.tensor(7)}
+    found = read_checkpoint(write({"ema": counted}), heads=4)
+    assert found.weights.keys() == weights.keys()
+    assert all(torch.equal(found.weights[key], value) for key, value in weights.items())
+
+
+def test_two_networks_in_one_are_refused(weights, write) -> None:
+    named = {**weights, **{"ema_model." + key: value + 1 for key, value in weights.items()}}
+    refused(write(named), "more than once")
+
+
+@pytest.mark.parametrize(
+    "number",
+    [np.float64(0.25), np.float32(1), np.int64(3), np.bool_(1), np.float16(2), np.str_("a")],
+    ids=lambda number: type(number).__name__,
+)
+def test_numbers_of_numpy_are_no_code(weights, write, number) -> None:
+    path = write({**as_published(weights), "loss": number, "best": {"metric": [number]}})
+    assert read_checkpoint(path, heads=4).taken == "ema"
+
+
+def test_numbers_written_with_numpy_1_are_no_code(weights, write, tmp_path) -> None:
+    path = write({"ema": weights, "loss": np.float64(0.25)})
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(tmp_path / "old.pt", "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name.endswith("data.pkl"):
+                assert b"numpy._core" in content
+                content = content.replace(b"numpy._core", b"numpy.core")
+            new.writestr(name, content)
+    assert read_checkpoint(tmp_path / "old.pt", heads=4).taken == "ema"
+
+
+def test_a_tensor_that_claims_more_than_the_file_holds(write) -> None:
+    refused(write({"blocks": torch.zeros(1).expand(10**6, 10**6)}), "claims")
 
 
 def test_last_weights_on_request(weights, write) -> None:

@@ -188,10 +188,9 @@ def listed_of(prediction: Prediction) -> Listed:
     )
 
 
-def mpp_of(prediction: Prediction) -> Mpp | None:
-    """Pixel size that a prediction was made with; None where it does not say."""
-    yx_um = prediction.provenance.get("mpp")
-    return None if yx_um is None else Mpp(y_um=float(yx_um[0]), x_um=float(yx_um[1]))
+def mpp_of(prediction: Prediction) -> Mpp:
+    """Pixel size that a prediction was made with."""
+    return Mpp(*map(float, prediction.provenance["mpp"]))
 
 
 def _fits(prediction: Prediction, slide: Slide) -> bool:
@@ -200,16 +199,15 @@ def _fits(prediction: Prediction, slide: Slide) -> bool:
 
 def _stored(fingerprint: str) -> list[Listed]:
     """Find the predictions of a slide in the cache folder."""
-    import json
-
     import zarr
 
+    from napari_stem.foreign import read_json
     from napari_stem.results import PROVENANCE_KEY, Prediction
 
     found = []
     for path in sorted(CACHES["predictions"].folder.glob("*.zarr")):
         try:
-            provenance: dict[str, Any] = json.loads(
+            provenance: dict[str, Any] = read_json(
                 str(zarr.open_array(path / "uns" / PROVENANCE_KEY / "json", mode="r")[()])
             )
             if provenance.get("slide_fingerprint") == fingerprint:

@@ -99,15 +99,15 @@ def patch_spec(prediction: Prediction) -> PatchSpec:
     Raises
     ------
     StemError
-        The model is no longer there, or its encoder is unknown.
+        The model is no packaged one, or its encoder is unknown.
     """
     from napari_stem.encoders.catalogue import CATALOGUE
     from napari_stem.encoders.names import BUNDLED, parse_name
     from napari_stem.geometry import PatchSpec
-    from napari_stem.model import find_model
     from napari_stem.model.config import read_config
+    from napari_stem.model.sources import named_in_file
 
-    config = read_config(find_model(str(prediction.provenance.get("model", ""))))
+    config = read_config(named_in_file(prediction.provenance.get("model")))
     fields_um: set[float] = set(config.fields_of_view_um or ())
     side_px = 0
     for part in parse_name(config.encoder):

@@ -1,0 +1,261 @@
+"""Files of strangers: what they hold counts, not what they claim or point to.
+
+A file that leads out of itself, or claims far more than it holds, is refused before it is read: with a
+ValueError, which whoever reads tells as damage (`napari_stem.io.DAMAGE`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import h5py
+    from numpy.typing import NDArray
+
+MAX_ROWS = 10_000_000  # spots or genes: ten times what the largest section has
+MAX_RATIO = 500  # values over what a file holds: counts of which 99.9% are zero, well compressed, come to 300
+FREE_BYTES = 1 << 28  # may be claimed whatever a file holds: that much memory is always there
+MAX_DIGITS = 300  # of a whole number: any longer is beyond a float, and its reading takes time
+MAX_SIZE = 1e6  # um: no spot or patch is a metre wide
+MAX_SHOWN = 100  # characters of a name in a message
+
+
+def printable(text: str) -> str:
+    r"""Text that can be printed and written: a byte of a file's name that is no UTF-8 becomes ``\udcff``."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def read_json(text: str | bytes, **options: Any) -> Any:
+    """Read JSON: as ``json.loads``, and a ValueError is all that it raises; halves of characters become "?".
+
+    Raises
+    ------
+    ValueError
+        It is no JSON, nests brackets too deeply, or holds a number of more than 300 digits.
+    """
+    if isinstance(text, bytes):
+        text = text.decode(json.detect_encoding(text))
+    try:
+        found = json.loads(text, parse_int=_whole_number, **options)
+        if "\\ud" in text.lower():
+            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+    except RecursionError:
+        msg = "it nests brackets more deeply than can be read"
+        raise ValueError(msg) from None
+    return found
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        msg = f"it holds a number of {len(digits)} digits, and {MAX_DIGITS} are allowed"
+        raise ValueError(msg)
+    return int(digits)
+
+
+def is_size(value: object) -> bool:
+    """Whether what a file says is a positive number, as of something on a slide."""
+    return isinstance(value, int | float) and value is not True and 0 < value < MAX_SIZE
+
+
+@contextmanager
+def opened_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading, once `require_own_hdf5` has passed it.
+
+    Raises
+    ------
+    ValueError
+        As of `require_own_hdf5`.
+    OSError, RuntimeError
+        It is damaged or no HDF5.
+    """
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        require_own_hdf5(file, path.stat().st_size)
+        yield file
+
+
+def read_h5ad(path: Path, **options: Any) -> Any:
+    """``anndata.read_h5ad``, once `require_own_hdf5` has passed the file; it raises what both raise."""
+    import anndata
+
+    with opened_hdf5(path):
+        pass
+    return anndata.read_h5ad(path, **options)
+
+
+def require_own_hdf5(file: h5py.File, n_bytes: int) -> None:
+    """Check that all of an HDF5 file lies in it, and that it claims no more than so many bytes can hold.
+
+    Raises
+    ------
+    ValueError
+        It has external links, virtual data sets or raw data in other files, or claims too much.
+    """
+    import h5py
+
+    claimed, links = 0, list[tuple[Any, Any]]()
+    try:
+        file.visititems_links(lambda name, link: links.append((name, link)))
+    except SystemError:  # what h5py makes of it
+        msg = "it holds a name that is no UTF-8"
+        raise ValueError(msg) from None
+    for name, link in links:
+        where = _shown(name)
+        node = None if isinstance(link, h5py.ExternalLink) else file.get(name)
+        if node is None and not isinstance(link, h5py.SoftLink):
+            raise ValueError(_leads_out(where))
+        if isinstance(node, h5py.Group):
+            if isinstance(link, h5py.SoftLink) or h5py.h5o.get_info(node.id).rc > 1:
+                msg = f"its group '{where}' lies at more than one place; write it without links"
+                raise ValueError(msg)
+        elif isinstance(node, h5py.Dataset):
+            _require_own_data(node, where)
+            claimed += node.size * node.dtype.itemsize if node.shape is not None else 0
+            require_held(claimed, n_bytes, where)
+
+
+def _require_own_data(data: h5py.Dataset, where: str) -> None:
+    if data.external or (
+        data.is_virtual and any(source.file_name != "." for source in data.virtual_sources())
+    ):
+        raise ValueError(_leads_out(where))
+    is_column = data.dtype.kind == "O" or data.parent.attrs.get("encoding-type") == "dataframe"
+    if data.shape and (is_column or where in ("obs", "var")):
+        require_rows(data.shape[0], where)
+
+
+def require_rows(n_rows: int, where: str) -> None:
+    """Check a number of spots, genes or texts; ValueError where no section has so many."""
+    if n_rows > MAX_ROWS:
+        msg = f"'{_shown(where)}' claims {n_rows:,} rows, and {MAX_ROWS:,} are allowed"
+        raise ValueError(msg)
+
+
+def require_held(claimed: int, held: int, where: str) -> None:
+    """Check the bytes that are claimed against those that are there; ValueError where they cannot hold them."""
+    most = FREE_BYTES + MAX_RATIO * held
+    if claimed > most:
+        msg = (
+            f"with '{_shown(where)}' it claims {claimed / 1e6:,.0f} MB, and its {held / 1e6:,.2f} MB hold "
+            f"{most / 1e6:,.0f} MB at most ({MAX_RATIO} times as much)"
+        )
+        raise ValueError(msg)
+
+
+def require_own_zip(path: Path) -> None:
+    """Check that no member of a zip file claims more than its bytes can hold.
+
+    Raises
+    ------
+    ValueError
+        One does.
+    BadZipFile, OSError
+        It is damaged or no zip file.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            require_held(member.file_size, member.compress_size, member.filename)
+
+
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """Arrays of a NumPy file by name, of a plain ``.npy`` under the name ``""``; no pickle is read.
+
+    Raises
+    ------
+    ValueError
+        It claims more than it holds, or needs pickle.
+    BadZipFile, EOFError, OSError
+        It is damaged.
+    """
+    import numpy as np
+
+    if path.suffix == ".npz":
+        require_own_zip(path)
+    try:
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return {"": found}
+        with found as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except MemoryError as error:
+        msg = f"it claims more than there is memory for ({error})"
+        raise ValueError(msg) from error
+
+
+def require_own_zarr(folder: Path, *, may_lack_values: bool = False) -> None:
+    """Check that all of a Zarr folder lies in it, and that it claims no more than it can hold.
+
+    Parameters
+    ----------
+    folder
+        The store.
+    may_lack_values
+        Whether arrays may be large and empty whose missing values are NaN, as those of a prediction that grows.
+
+    Raises
+    ------
+    ValueError
+        A link in it leads elsewhere, or it claims too much.
+    OSError
+        It cannot be read.
+    """
+    held, arrays = 0, []
+    for place, folders, files in os.walk(folder, onerror=_raise):
+        for name in (*folders, *files):
+            entry = Path(place, name)
+            if entry.is_symlink():
+                raise ValueError(_leads_out(_shown(entry.relative_to(folder))))
+            if name in files:
+                held += entry.stat().st_size
+            if name in ("zarr.json", ".zarray", ".zmetadata"):
+                arrays.append(entry)
+    claimed: dict[str, int] = {}
+    for entry in arrays:
+        for where, about in _arrays_in(entry, folder):
+            n_bytes = _claimed_bytes(about, where, may_lack_values=may_lack_values)
+            claimed[where] = max(n_bytes, claimed.get(where, 0))
+            require_held(n_bytes, held, where)
+    require_held(sum(claimed.values()), held, folder.name)
+
+
+def _arrays_in(entry: Path, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and metadata of what a metadata file describes: its own group or array, and those it repeats."""
+    about, own = read_json(entry.read_bytes()), entry.parent.relative_to(folder)
+    yield own.as_posix(), about
+    repeated = about.get("consolidated_metadata") or about
+    for name, other in (repeated.get("metadata") or {}).items():
+        yield (own / name).as_posix().removesuffix("/.zarray"), other
+
+
+def _claimed_bytes(about: dict[str, Any], where: str, *, may_lack_values: bool) -> int:
+    """Bytes of an array by its metadata; 0 of a group."""
+    shape = about.get("shape")
+    if shape is None:
+        return 0
+    if shape and {"obs", "var"} & set(where.split("/")):
+        require_rows(int(shape[0]), where)
+    if may_lack_values and about.get("fill_value") == "NaN":
+        return 0
+    return 8 * math.prod(map(int, shape))  # few values are wider
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _shown(name: object) -> str:
+    text = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+    return printable(text)[:MAX_SHOWN]
+
+
+def _leads_out(where: str) -> str:
+    return f"its part '{where}' lies in another file, and links are not followed; write one that holds all"
