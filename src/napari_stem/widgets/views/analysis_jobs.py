@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from napari_stem.cells import harmless_table
 from napari_stem.errors import OutputError, PredictionError
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def write_csv(table: pd.DataFrame, path: Path) -> Path:
         The file cannot be written.
     """
     try:
-        table.to_csv(path)
+        harmless_table(table).to_csv(path)
     except OSError as error:
         raise OutputError(
             f"{path} cannot be written ({error.strerror or error}); choose another place."
