@@ -29,9 +29,10 @@ from napari_stem.encoders.precomputed_places import (
     pairs,
     placed,
 )
-from napari_stem.errors import EncoderError
+from napari_stem.errors import DatasetError, EncoderError
 from napari_stem.spatial.lattice import stated_diameter_px
 from napari_stem.spatial.lazyslide import TABLES, LazySlideStore
+from napari_stem.spatial.table_files import places_px, read_as_stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -229,18 +230,18 @@ def _from_arrays(path: Path, group: Any) -> RawEmbeddings:
 
 
 def _read_anndata(path: Path) -> RawEmbeddings:
-    import anndata
-
-    table = anndata.read_zarr(path) if path.suffix == ".zarr" else anndata.read_h5ad(path)
+    try:
+        table = read_as_stored(path)
+    except DatasetError as error:
+        raise EncoderError(str(error)) from error
     features = table.X.toarray() if hasattr(table.X, "toarray") else np.asarray(table.X)
-    if "spatial" not in table.obsm:
+    xy_px = places_px(table.obsm["spatial"], str(path)) if "spatial" in table.obsm else None
+    if xy_px is None:
         raise EncoderError(
             f'{path} has no obsm["spatial"], so its patches have no place; LazySlide writes it with '
             f"wsi.fetch.features_anndata."
         )
-    found = RawEmbeddings(
-        path=path, features=matrix(features), xy_px=pairs(np.asarray(table.obsm["spatial"]))
-    )
+    found = RawEmbeddings(path=path, features=matrix(features), xy_px=xy_px)
     spec, slide = table.uns.get("tile_spec"), table.uns.get("slide_properties", {})
     if spec is None:
         return described_by(

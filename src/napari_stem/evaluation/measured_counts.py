@@ -39,9 +39,8 @@ def read_measured(path: Path, size: SizePx) -> anndata.AnnData:
     _require_same_size(path, size)
     with repeats_allowed():
         table = _read_visium(path, size) if path.is_dir() else read_truth(path)
-        named, _ = with_symbols(table)
-    _require_inside(named, size, path)
-    return named
+    _require_inside(table, size, path)
+    return table
 
 
 def _require_same_size(path: Path, size: SizePx) -> None:
@@ -95,4 +94,4 @@ def _read_visium(path: Path, size: SizePx) -> anndata.AnnData:
                 f"{path} was measured on an image of about {other} px, but this slide has "
                 f"{size.width_px} x {size.height_px} px; open the image that Space Ranger was run on."
             )
-    return under_tissue(table, str(path))
+    return with_symbols(under_tissue(table, str(path)))[0]
