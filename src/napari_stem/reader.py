@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_stem.errors import PredictionError, StemError
+from napari_stem.io import DAMAGE
 from napari_stem.progress import warnings_of_files
 from napari_stem.slide.recognising import looks_like_slide
 
@@ -69,7 +70,7 @@ def _kind_of_table(path: Path) -> Kind | None:
             obsm = file.get("obsm", {})
             names = getattr(getattr(obsm, "dtype", None), "names", None)  # before anndata 0.7
             return "measured" if "spatial" in (names or obsm) else None
-    except (OSError, RuntimeError, ValueError, TypeError):
+    except DAMAGE:
         return None
 
 

@@ -75,9 +75,7 @@ def read_store(path: Path, encoder: str | None) -> RawEmbeddings | None:
 
 
 def _read(store: LazySlideStore, name: str, tiles: str) -> RawEmbeddings:
-    import anndata
-
-    table = anndata.read_zarr(store.path / TABLES / name)
+    table = read_as_stored(store.path / TABLES / name)
     outlines = store.outlines(tiles)
     if "tile_id" in outlines and "tile_id" in table.obs:
         outlines = outlines.set_index("tile_id").loc[table.obs["tile_id"]]

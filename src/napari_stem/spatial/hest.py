@@ -16,6 +16,7 @@ import numpy as np
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.dataset import MPP_KEY, PITCH_KEY, Dataset
 from napari_stem.spatial.gene_sets import with_symbols
+from napari_stem.spatial.images import image_facts
 from napari_stem.spatial.importing import NewSection, import_sections
 from napari_stem.spatial.lattice import mpp_from_spacing_um
 from napari_stem.spatial.table_files import read_table
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 EMBEDDED_MPP_KEY = "pixel_size_um_embedded"
 ORIGIN_KEY = "pixel_size_um_origin"
+PLACEHOLDER = 1.0
 
 
 @dataclass(frozen=True)
@@ -124,14 +126,18 @@ def _read_section(section: Section) -> NewSection:
         id=section.id,
         image=section.slide_path,
         table=table,
-        metadata=_with_pixel_size(section.metadata, table),
+        metadata=_with_pixel_size(section, table),
         table_file=section.table_path if table is stored else None,
         findings=tuple(findings),
     )
 
 
-def _with_pixel_size(metadata: dict[str, Any], table: anndata.AnnData) -> dict[str, Any]:
-    """Fill in a missing pixel size: by the spots, else as embedded in the original image."""
+def _with_pixel_size(section: Section, table: anndata.AnnData) -> dict[str, Any]:
+    """Fill in a missing pixel size: by the spots, else as the original image had it, else as this one has.
+
+    A size of exactly 1 is HEST's word for none, and takes what the image says instead.
+    """
+    metadata = section.metadata
     if metadata.get(MPP_KEY) is not None:
         return metadata
     pitch_um, xy_px = metadata.get(PITCH_KEY), table.obsm.get("spatial")
@@ -141,4 +147,6 @@ def _with_pixel_size(metadata: dict[str, Any], table: anndata.AnnData) -> dict[s
         if by_spots is not None:
             return metadata | {MPP_KEY: by_spots, ORIGIN_KEY: f"the spots' {pitch_um:g} um pitch"}
     embedded = metadata.get(EMBEDDED_MPP_KEY)
+    if embedded in (None, PLACEHOLDER) and (own_um := image_facts(section.slide_path).mpp_um):
+        return metadata | {MPP_KEY: own_um, ORIGIN_KEY: "the image file"}
     return metadata | {MPP_KEY: embedded, ORIGIN_KEY: f"'{EMBEDDED_MPP_KEY}'"}

@@ -104,7 +104,10 @@ def read_as_stored(path: Path) -> anndata.AnnData:
 
     with _damage_named(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of old layouts, and repeated names
-        return anndata.read_zarr(path) if path.suffix == ".zarr" else anndata.read_h5ad(path)
+        is_zarr = path.is_dir()
+        table = anndata.read_zarr(path) if is_zarr else anndata.read_h5ad(path)
+        _require_sound(table.X)
+        return table
 
 
 def read_spots(path: Path) -> SpotTable:
@@ -256,15 +259,21 @@ def _values(stored: Any) -> Any:
 
 def _sliced(matrix: Any, rows: slice) -> Any:
     if getattr(matrix, "format", "csr") == "csc":
-        return matrix.to_memory()[rows]
+        whole = matrix.to_memory()
+        _require_sound(whole)
+        return whole[rows]
     return matrix[rows]
 
 
 def _sound(matrix: Any) -> csr_matrix:
-    """CSR whose column numbers lie within it: scipy reads and writes beside its memory otherwise."""
+    _require_sound(matrix)
+    return csr_matrix(matrix, dtype=np.float32)
+
+
+def _require_sound(matrix: Any) -> None:
+    """Refuse row and column numbers that lie beside a sparse matrix: scipy would use memory of others."""
     if hasattr(matrix, "check_format"):
         matrix.check_format(full_check=True)
-    return csr_matrix(matrix, dtype=np.float32)
 
 
 def _keys(stored: Any) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import anndata
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.dataset import Dataset
@@ -106,6 +107,19 @@ def test_a_missing_pixel_size_is_taken_from_the_spots(source: Path, tmp_path: Pa
     section = Dataset(tmp_path / "ds").section("C3")
     assert section.mpp.x_um == pytest.approx(known.x_um, rel=0.01)
     assert "pitch" in section.metadata["pixel_size_um_origin"]
+
+
+def test_a_placeholder_never_beats_the_image(source: Path, tmp_path: Path) -> None:
+    """HEST embeds a pixel size of 1 where the original image had none."""
+    jpg = source / "wsis" / "C3.jpg"
+    with Image.open(jpg) as image:
+        image.save(jpg.with_suffix(".tif"), dpi=(25400 / 2.75, 25400 / 2.75))
+    jpg.unlink()
+    change_metadata(
+        source, "C3", pixel_size_um_estimated=None, inter_spot_dist=None, pixel_size_um_embedded=1.0
+    )
+    import_hest(source, tmp_path / "ds")
+    assert Dataset(tmp_path / "ds").section("C3").mpp.x_um == pytest.approx(2.75, rel=1e-3)
 
 
 @pytest.mark.parametrize("array", [True, False])

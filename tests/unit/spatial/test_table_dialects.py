@@ -219,6 +219,16 @@ def test_damage_ends_in_a_sentence(tmp_path: Path, damage: str) -> None:
         read_truth(path)
 
 
+@pytest.mark.parametrize("damage", ["column beside", "negative column", "rows beside"])
+def test_embeddings_beside_their_table_are_refused(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "t.h5ad"
+    sound().write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        damages()[damage](file)
+    with pytest.raises(EncoderError, match="damaged"):  # scipy would write beside its memory
+        read_raw(path)
+
+
 @pytest.mark.parametrize("size", [0, 7, 500, 2000, 6000])
 def test_files_cut_short_end_in_a_sentence(tmp_path: Path, size: int) -> None:
     path = tmp_path / "t.h5ad"
