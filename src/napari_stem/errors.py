@@ -5,9 +5,15 @@ The command line prints ``str(error)`` and exits 1; the viewer shows it as a not
 
 from __future__ import annotations
 
+from napari_stem.texts import sentence
+
 
 class StemError(Exception):
     """Root of the errors that are told to the user in one sentence, never as a traceback."""
+
+    def __str__(self) -> str:
+        """Sentence without what a file's names might do to a terminal, a log or a page."""
+        return sentence(super().__str__())
 
 
 class SlideError(StemError):

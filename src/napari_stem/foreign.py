@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_stem.texts import quoted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -25,12 +27,6 @@ MAX_RATIO = 500  # values over what a file holds: counts of which 99.9% are zero
 FREE_BYTES = 1 << 28  # may be claimed whatever a file holds: that much memory is always there
 MAX_DIGITS = 300  # of a whole number: any longer is beyond a float, and its reading takes time
 MAX_SIZE = 1e6  # um: no spot or patch is a metre wide
-MAX_SHOWN = 100  # characters of a name in a message
-
-
-def printable(text: str) -> str:
-    r"""Text that can be printed and written: a byte of a file's name that is no UTF-8 becomes ``\udcff``."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def read_json(text: str | bytes, **options: Any) -> Any:
@@ -253,8 +249,7 @@ def _raise(error: OSError) -> None:
 
 
 def _shown(name: object) -> str:
-    text = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
-    return printable(text)[:MAX_SHOWN]
+    return quoted(name.decode("utf-8", "replace") if isinstance(name, bytes) else name)
 
 
 def _leads_out(where: str) -> str:

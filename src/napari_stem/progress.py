@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from napari_stem.texts import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +65,20 @@ class _Bars:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+@contextmanager
+def warnings_of_files(tell: Callable[[str], None]) -> Iterator[None]:
+    """Tell what reading files in this thread logs as warnings; stderr shows it where there is a terminal."""
+    thread, log = threading.get_ident(), logging.getLogger("napari_stem.spatial")
+    handler = logging.Handler(logging.WARNING)
+    handler.addFilter(lambda record: record.thread == thread)
+    handler.emit = lambda record: tell(sentence(record.getMessage()))  # type: ignore[method-assign]
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 @contextmanager

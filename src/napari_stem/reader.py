@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_stem.errors import PredictionError, StemError
+from napari_stem.io import DAMAGE
+from napari_stem.progress import warnings_of_files
 from napari_stem.slide.recognising import looks_like_slide
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def kind_of(path: Path) -> Kind | None:
             return "spatialdata"
     elif path.suffix.lower() == ".h5ad":
         return _kind_of_table(path)
-    elif path.suffix.lower() == ".geojson":
+    elif path.name.lower().endswith((".geojson", ".geojson.gz")):
         return "regions" if path.is_file() else None
     return "slide" if looks_like_slide(path) else None
 
@@ -65,8 +67,10 @@ def _kind_of_table(path: Path) -> Kind | None:
         with opened_hdf5(path) as file:
             if "/".join(PROVENANCE) in file:
                 return "exported"
-            return "measured" if "obsm/spatial" in file else None
-    except OSError:
+            obsm = file.get("obsm", {})
+            names = getattr(getattr(obsm, "dtype", None), "names", None)  # before anndata 0.7
+            return "measured" if "spatial" in (names or obsm) else None
+    except DAMAGE:
         return None
     except (ValueError, RuntimeError):
         return "measured"  # refused, with the reason, once it is read
@@ -83,7 +87,8 @@ def read(kind: Kind, path: str) -> list[LayerData | tuple[None]]:
         "regions": _regions,
     }
     try:
-        return [*openers[kind](Path(path))]
+        with warnings_of_files(partial(_tell, path=path)):
+            return [*openers[kind](Path(path))]
     except StemError as error:
         _tell(str(error), path)
         return [(None,)]

@@ -21,12 +21,13 @@ from napari_stem.errors import PredictionError, StemError
 from napari_stem.evaluation.comparison import read_prediction, read_truth
 from napari_stem.exporting.kinds import export
 from napari_stem.exporting.summary import model_card
-from napari_stem.foreign import opened_hdf5, printable, read_json, require_own_zarr
+from napari_stem.foreign import opened_hdf5, read_json, require_own_zarr
 from napari_stem.geometry import Mpp, SizePx, lattice
 from napari_stem.model.sources import named_in_file
 from napari_stem.reader import kind_of, read
 from napari_stem.results import PROVENANCE_KEY, Prediction
 from napari_stem.spatial import spot_files, table_files
+from napari_stem.texts import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -359,6 +360,6 @@ def test_names_that_are_no_utf8_are_told_as_they_can_be(tmp_path) -> None:
     with pytest.raises(StemError) as error:
         read_truth(tmp_path / name)
     assert "There is no table" in str(error.value)
-    assert printable(name) == r"x\udcff.h5ad"
+    assert visible(name) == r"x\udcff.h5ad"
     assert read_json(r'{"slide": "x\udcff"}') == {"slide": "x?"}
     assert read_json(rb'["\ud83d\ude00"]') == ["\U0001f600"]

@@ -14,6 +14,7 @@ from napari_stem.cli.app import app
 from napari_stem.cli.options import Device, Json, encoder_names, listed
 from napari_stem.cli.terminal import NOTICE, Interrupted, progress_bars, say, say_json, tell
 from napari_stem.errors import OutputError, StemError
+from napari_stem.foreign import read_json
 from napari_stem.io import only_writer, require_writable, write_file
 
 if TYPE_CHECKING:
@@ -351,7 +352,7 @@ def _require_same(out: Path, identity: dict[str, Any], *, overwrite: bool) -> No
     if overwrite or not path.is_file():
         return
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))["identity"]
+        before = read_json(path.read_text(encoding="utf-8"))["identity"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(f"{path} is damaged ({error}); add --overwrite to begin anew.") from error
     differing = [k for k in identity if before.get(k) != identity[k]]

@@ -11,6 +11,7 @@ from napari_stem.cli.app import FAILED, Group, importing
 from napari_stem.cli.options import Json, listed
 from napari_stem.cli.terminal import (
     Interrupted,
+    cells,
     progress_bars,
     say,
     say_json,
@@ -268,5 +269,6 @@ def _findings_table(findings: Mapping[str, Sequence[Mapping[str, Any]]]) -> Tabl
     for section_id, one in rows[:SHOWN_FINDINGS]:
         count = str(one["count"] or "")
         examples = ", ".join(one["examples"])
-        table.add_row(section_id, one["severity"], one["what"], count, examples, one["advice"])
+        row = (section_id, one["severity"], one["what"], count, examples, one["advice"])
+        table.add_row(*cells(*row))
     return table

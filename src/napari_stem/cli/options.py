@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_stem.settings import SamplingSettings
+from napari_stem.texts import clean_name
 
 DEFAULT_MODEL = "her2st-breast"
 DEFAULTS = SamplingSettings()
@@ -85,4 +86,5 @@ def gene_set_names() -> list[str]:
 
 def listed(words: str | None) -> tuple[str, ...]:
     """Split at commas; each once, in the order given."""
-    return tuple(dict.fromkeys(w.strip() for w in (words or "").split(",") if w.strip()))
+    names = (clean_name(word) for word in (words or "").split(","))
+    return tuple(dict.fromkeys(name for name in names if name))

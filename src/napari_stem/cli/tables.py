@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.table import Table
 
-from napari_stem.cli.terminal import say, say_table
+from napari_stem.cli.terminal import cells, say, say_table
 from napari_stem.metrics import flat
+from napari_stem.texts import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,27 +41,27 @@ MEANINGS = {
 
 def say_figures(columns: Mapping[str, Mapping[str, Any]], title: str, unit: str) -> None:
     """Print metrics, one column per prediction, with a line on what each means."""
-    table = Table(title=escape(f"{title}; errors in {unit}"), title_justify="left")
+    table = Table(title=cells(f"{title}; errors in {unit}")[0], title_justify="left")
     table.add_column("metric")
     for name in columns:
-        table.add_column(name, justify="right")
+        table.add_column(*cells(name), justify="right")
     table.add_column("what it says", overflow="fold")
     values = [flat(figures) for figures in columns.values()]
     for key, meaning in MEANINGS.items():
-        table.add_row(key, *(_shown(v.get(key)) for v in values), meaning)
+        table.add_row(*cells(key, *(_shown(v.get(key)) for v in values), meaning))
     say_table(table)
 
 
 def say_aggregates(aggregates: Mapping[str, Mapping[str, Any]], title: str) -> None:
     """Print mean [least, largest] of every metric, one column per predictor."""
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=cells(title)[0], title_justify="left")
     table.add_column("metric")
     for name in aggregates:
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(*cells(name), justify="right", overflow="fold")
     for key in MEANINGS:
-        cells = [_ranged(metrics.get(key)) for metrics in aggregates.values()]
-        if any(cell != "–" for cell in cells):
-            table.add_row(key, *cells)
+        ranges = [_ranged(metrics.get(key)) for metrics in aggregates.values()]
+        if any(each != "–" for each in ranges):
+            table.add_row(*cells(key, *ranges))
     say_table(table)
 
 
@@ -71,7 +71,7 @@ def say_list(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], titl
     for heading in columns.values():
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*(_shown(row.get(key)) for key in columns))
+        table.add_row(*cells(*(_shown(row.get(key)) for key in columns)))
     say_table(table)
 
 
@@ -102,7 +102,7 @@ def say_slide(facts: Mapping[str, Any]) -> None:
     for name, why in facts.get("readers", {}).items():
         lines.append((f"reader {name}", why or "can open it"))
     for name, text in lines:
-        say(f"{name:<16} {text}")
+        say(f"{name:<16} {plain(text)}")
 
 
 def _pixel_size(mpp: Sequence[float] | None, source: str | None) -> str:
@@ -117,7 +117,7 @@ def _ranged(found: Mapping[str, Any] | None) -> str:
         return "–"
     if found["n"] == 1:
         return f"{found['mean']:.3f}"
-    return escape(f"{found['mean']:.3f} [{found['min']:.3f}, {found['max']:.3f}]")
+    return f"{found['mean']:.3f} [{found['min']:.3f}, {found['max']:.3f}]"
 
 
 def _shown(value: Any) -> str:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from napari_stem.foreign import printable
 from napari_stem.io import unwritable
+from napari_stem.texts import plain, sentence, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from rich.progress import TaskID
     from rich.table import Table
+    from rich.text import Text
 
     from napari_stem.cli.bars import Bars
 
@@ -125,8 +126,19 @@ def _file_handler(path: Path) -> logging.Handler:
         handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as error:
         raise unwritable(path, error) from error
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return handler
+
+
+class _Plain(logging.Formatter):
+    """One line a record, and below it a traceback's lines: no name in a file adds one of its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = sentence(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:
+        return visible(super().formatException(ei))
 
 
 class _Stderr(logging.Handler):
@@ -138,7 +150,7 @@ class _Stderr(logging.Handler):
         is_foreign = record.name == "py.warnings" and MANNER.verbosity < 1
         if not is_loud or is_foreign or record.name == TOLD.name:
             return
-        line = " ".join(record.getMessage().split())
+        line = sentence(record.getMessage())
         if MANNER.verbosity > 0:
             moment = time.strftime("%H:%M:%S", time.localtime(record.created))
             line = f"{moment} {record.name}: {line}"
@@ -151,12 +163,12 @@ class Interrupted(Exception):
 
 def say(text: str) -> None:
     """Print a result on stdout."""
-    typer.echo(printable(text))
+    typer.echo(visible(text))
 
 
 def tell(text: str) -> None:
     """Print a message on stderr, on one line."""
-    line = printable(" ".join(text.split()))
+    line = sentence(text)
     TOLD.info("%s", line)
     if MANNER.verbosity >= 0:
         typer.echo(line, err=True)
@@ -164,9 +176,9 @@ def tell(text: str) -> None:
 
 def tell_error(text: str, error: BaseException) -> None:
     """Print on stderr, on one line, why a command ends; the log and -vv show where it arose."""
-    line = " ".join(text.split())
+    line = sentence(text)
     if MANNER.verbosity > 1:
-        traceback.print_exception(error)
+        typer.echo(visible("".join(traceback.format_exception(error))), err=True)
     if MANNER.log_file is not None:
         TOLD.error("%s", line, exc_info=error)
     typer.echo(line, err=True)
@@ -174,7 +186,16 @@ def tell_error(text: str, error: BaseException) -> None:
 
 def say_json(value: Any) -> None:
     """Print one JSON value on stdout."""
-    say(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    typer.echo(
+        json.dumps(value, allow_nan=False)
+    )  # in ASCII, in which nothing can steer a terminal
+
+
+def cells(*values: object) -> list[Text]:
+    """Texts for a table, in which neither control characters nor rich's markup does anything."""
+    from rich.text import Text
+
+    return [Text(plain(value)) for value in values]
 
 
 def say_table(table: Table) -> None:

@@ -29,10 +29,11 @@ from napari_stem.encoders.precomputed_places import (
     pairs,
     placed,
 )
-from napari_stem.errors import EncoderError
-from napari_stem.foreign import opened_hdf5, read_h5ad, read_npz, require_own_zarr
+from napari_stem.errors import DatasetError, EncoderError
+from napari_stem.foreign import opened_hdf5, read_npz, require_own_zarr
 from napari_stem.spatial.lattice import stated_diameter_px
 from napari_stem.spatial.lazyslide import TABLES, LazySlideStore
+from napari_stem.spatial.table_files import places_px, read_as_stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -75,9 +76,7 @@ def read_store(path: Path, encoder: str | None) -> RawEmbeddings | None:
 
 
 def _read(store: LazySlideStore, name: str, tiles: str) -> RawEmbeddings:
-    import anndata
-
-    table = anndata.read_zarr(store.path / TABLES / name)
+    table = read_as_stored(store.path / TABLES / name)
     outlines = store.outlines(tiles)
     if "tile_id" in outlines and "tile_id" in table.obs:
         outlines = outlines.set_index("tile_id").loc[table.obs["tile_id"]]
@@ -229,18 +228,18 @@ def _from_arrays(path: Path, group: Any) -> RawEmbeddings:
 
 
 def _read_anndata(path: Path) -> RawEmbeddings:
-    import anndata
-
-    table = anndata.read_zarr(path) if path.suffix == ".zarr" else read_h5ad(path)
+    try:
+        table = read_as_stored(path)
+    except DatasetError as error:
+        raise EncoderError(str(error)) from error
     features = table.X.toarray() if hasattr(table.X, "toarray") else np.asarray(table.X)
-    if "spatial" not in table.obsm:
+    xy_px = places_px(table.obsm["spatial"], str(path)) if "spatial" in table.obsm else None
+    if xy_px is None:
         raise EncoderError(
             f'{path} has no obsm["spatial"], so its patches have no place; LazySlide writes it with '
             f"wsi.fetch.features_anndata."
         )
-    found = RawEmbeddings(
-        path=path, features=matrix(features), xy_px=pairs(np.asarray(table.obsm["spatial"]))
-    )
+    found = RawEmbeddings(path=path, features=matrix(features), xy_px=xy_px)
     spec, slide = table.uns.get("tile_spec"), table.uns.get("slide_properties", {})
     if spec is None:
         return described_by(

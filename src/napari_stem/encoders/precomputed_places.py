@@ -12,6 +12,7 @@ import numpy as np
 from napari_stem.errors import EncoderError, StemError
 from napari_stem.foreign import opened_hdf5, read_json, read_npz
 from napari_stem.io import DAMAGE
+from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -70,9 +71,8 @@ def named(path: Path) -> Iterator[None]:
     except StemError:
         raise
     except DAMAGE as error:
-        reason = " ".join(str(error).split())[:150] or type(error).__name__
         raise EncoderError(
-            f"{path} cannot be read as embeddings ({reason}); make it again."
+            f"{path} cannot be read as embeddings ({reason_of(error)}); make it again."
         ) from error
 
 

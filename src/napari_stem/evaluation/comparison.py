@@ -9,11 +9,11 @@ import numpy as np
 
 from napari_stem import metrics
 from napari_stem.errors import DatasetError, PredictionError
-from napari_stem.foreign import read_h5ad
-from napari_stem.io import DAMAGE
 from napari_stem.results import PROVENANCE_KEY, Prediction
 from napari_stem.results.exported import read_exported
+from napari_stem.spatial.gene_sets import with_symbols
 from napari_stem.spatial.normalise import normalisation, normalised
+from napari_stem.spatial.table_files import read_table
 
 if TYPE_CHECKING:
     import anndata
@@ -47,22 +47,15 @@ def read_truth(path: Path) -> anndata.AnnData:
     DatasetError
         There is no such file, it is damaged, or its ``X`` are no raw counts.
     """
-    if not path.is_file():
-        msg = f"There is no table of counts {path}; check the path."
-        raise DatasetError(msg)
-    try:
-        table = read_h5ad(path)
-        _require_counts(table, str(path))
-    except DAMAGE as error:
-        msg = f"{path} is damaged or is no AnnData file ({error}); import it again."
-        raise DatasetError(msg) from error
-    return table
+    table = read_table(path)
+    _require_counts(table, str(path))
+    return with_symbols(table)[0]
 
 
 def _require_counts(table: anndata.AnnData, name: str) -> None:
     from scipy.sparse import csr_matrix
 
-    counts = csr_matrix(table.X, dtype=np.float64).data
+    counts = csr_matrix(table.X).data
     if not np.isfinite(counts).all() or (counts < 0).any() or (counts != np.rint(counts)).any():
         msg = f"{name} must hold raw counts in X, not normalised values; put the counts there."
         raise DatasetError(msg)

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from napari_stem.cells import harmless_table
 from napari_stem.errors import PredictionError
 from napari_stem.exporting.selection import NOTICE
-from napari_stem.exporting.spreadsheet import FORMULA_STARTS
 from napari_stem.io import written_whole
 from napari_stem.metrics import central_interval
 
@@ -342,7 +342,5 @@ def write_differences(
         written_whole(path, overwrite=overwrite) as new,
     ):
         new_readme.write_text(text, encoding="utf-8")
-        table = differences_table(found, unit)
-        names = ["gene", "group_a", "group_b"]  # a spreadsheet must not take them for formulas
-        table[names] = table[names].map(lambda s: f"'{s}" if s.startswith(FORMULA_STARTS) else s)
+        table = harmless_table(differences_table(found, unit))
         table.to_csv(new, index=False, float_format="%.6g")

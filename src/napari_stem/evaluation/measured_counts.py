@@ -39,9 +39,8 @@ def read_measured(path: Path, size: SizePx) -> anndata.AnnData:
     _require_same_size(path, size)
     with repeats_allowed():
         table = _read_visium(path, size) if path.is_dir() else read_truth(path)
-        named, _ = with_symbols(table)
-    _require_inside(named, size, path)
-    return named
+    _require_inside(table, size, path)
+    return table
 
 
 def _require_same_size(path: Path, size: SizePx) -> None:
@@ -76,23 +75,21 @@ def _require_inside(truth: anndata.AnnData, size: SizePx, path: Path) -> None:
 
 def _read_visium(path: Path, size: SizePx) -> anndata.AnnData:
     """Spots under tissue of one Visium folder, refused where it was run on another image."""
-    from napari_stem.spatial.space_ranger import other_size, under_tissue
-    from napari_stem.spatial.visium import read_visium, visium_folders
+    from napari_stem.spatial.space_ranger import other_size, read_scale_factors, under_tissue
+    from napari_stem.spatial.space_ranger_files import SCALE_FACTORS, required
+    from napari_stem.spatial.visium import read_preview, read_visium, visium_folders
 
-    (section_id, folder), *others = visium_folders([path]).items()
+    folder, *others = visium_folders([path]).values()
     if others:
         raise DatasetError(
             f"{path} holds {len(others) + 1} Visium sections; choose the folder of one of them."
         )
-    table = read_visium(folder, section_id)
-    library = table.uns["spatial"][section_id]
-    hires, scale = library["images"].get("hires"), library["scalefactors"]["tissue_hires_scalef"]
-    if hires is not None:
-        height_px, width_px = hires.shape[:2]
-        own = (float(size.width_px), float(size.height_px))
-        if (other := other_size(own, (width_px, height_px), float(scale))) is not None:
-            raise DatasetError(
-                f"{path} was measured on an image of about {other} px, but this slide has "
-                f"{size.width_px} x {size.height_px} px; open the image that Space Ranger was run on."
-            )
-    return under_tissue(table, str(path))
+    table = read_visium(folder)
+    preview = read_preview(folder, read_scale_factors(required(folder, SCALE_FACTORS)))
+    own = (float(size.width_px), float(size.height_px))
+    if preview is not None and (other := other_size(own, *preview)) is not None:
+        raise DatasetError(
+            f"{path} was measured on an image of about {other} px, but this slide has "
+            f"{size.width_px} x {size.height_px} px; open the image that Space Ranger was run on."
+        )
+    return with_symbols(under_tissue(table, str(path)))[0]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem import __version__
+from napari_stem.cells import harmless
 from napari_stem.evaluation.baselines import NAMES
 from napari_stem.io import write_file
 from napari_stem.metrics import flat, pcc
@@ -182,5 +183,7 @@ def _spread(values: Sequence[float]) -> dict[str, Any] | None:
 
 def _csv(rows: Iterable[Sequence[Any]]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows(
+        [harmless(cell) for cell in row] for row in rows
+    )
     return text.getvalue()

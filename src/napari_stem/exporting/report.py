@@ -26,6 +26,7 @@ from napari_stem.io import written_whole
 from napari_stem.model.card import warnings_of
 from napari_stem.progress import silent
 from napari_stem.slide.pixel_size import REMEMBERED, STATED
+from napari_stem.texts import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,10 +116,11 @@ def write_report(
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    # autoescape: names of slides, regions and models come from files that others made
+    # names of slides, regions and models come from files that others made
     pages = Environment(
         loader=PackageLoader("napari_stem.exporting", "."),
         autoescape=True,
+        finalize=lambda value: plain(value) if type(value) is str else value,  # a macro is markup
         undefined=StrictUndefined,
         trim_blocks=True,
     )

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_stem.cells import harmless_table
 from napari_stem.exporting.selection import NOTICE
-from napari_stem.foreign import printable
 from napari_stem.io import written_whole
 from napari_stem.progress import silent
 from napari_stem.results import FIELDS
+from napari_stem.texts import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     import pandas as pd
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from napari_stem.progress import Progress
 
 SPOTS_PER_PIECE = 1000
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 COLUMNS = {"mean": "predicted_mean", "sd": "sd", "q05": "q05", "q95": "q95"}
 
 
@@ -66,12 +66,12 @@ def write_csv(
         written_whole(path, overwrite=overwrite) as fresh,
     ):
         fresh_readme.write_text(
-            _explained(selection, printable(path.name), is_long=is_long), encoding="utf-8"
+            _explained(selection, visible(path.name), is_long=is_long), encoding="utf-8"
         )
         with fresh.open("w", encoding="utf-8", newline="") as file:
             written = 0
             for piece in _pieces(selection, is_long=is_long):
-                piece.to_csv(
+                harmless_table(piece).to_csv(
                     file, index=False, header=written == 0, float_format="%.6g", lineterminator="\n"
                 )
                 written = min(n_spots, written + SPOTS_PER_PIECE)
@@ -111,7 +111,7 @@ def _sites(selection: Selection) -> pd.DataFrame:
     spots, mpp = selection.spots, selection.mpp
     sites = pd.DataFrame(
         {
-            "name": _harmless(spots.names),
+            "name": spots.names,
             "x_px": spots.x_px,
             "y_px": spots.y_px,
             "x_um": spots.x_px * mpp.x_um,
@@ -121,13 +121,8 @@ def _sites(selection: Selection) -> pd.DataFrame:
     if selection.knows_domain:
         sites["unlike_training"] = selection.ood.astype(int)
     if selection.regions:
-        sites["region"] = _harmless(selection.region_names())
+        sites["region"] = selection.region_names()
     return sites
-
-
-def _harmless(texts: Sequence[str]) -> list[str]:
-    """Texts that no spreadsheet runs as a formula: names come from files that others made."""
-    return [f"'{text}" if text.startswith(FORMULA_STARTS) else text for text in texts]
 
 
 def _explained(selection: Selection, name: str, *, is_long: bool) -> str:

@@ -10,10 +10,10 @@ import numpy as np
 
 from napari_stem import __version__
 from napari_stem.errors import OutputError
-from napari_stem.foreign import printable
 from napari_stem.geometry import region_names
 from napari_stem.io import written_whole
 from napari_stem.spatial.normalise import normalisation
+from napari_stem.texts import visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,7 +53,7 @@ def provenance_of(
         "sampler": settings.sampler,
         "draws": settings.n_draws,
         "draws_kept": keep_draws,
-        "slide": printable(slide.path.name),
+        "slide": visible(slide.path.name),
         "slide_fingerprint": slide.fingerprint,
         "mpp": [mpp.y_um, mpp.x_um],
         "pitch_um": spots.pitch_um,

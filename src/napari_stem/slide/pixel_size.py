@@ -205,7 +205,7 @@ logger = logging.getLogger(__name__)
 def answers_of(fingerprint: str) -> dict[str, Any]:
     """Give all answers for the slide with this content, by what they answer; empty where there are none."""
     try:
-        told = json.loads(_file(fingerprint).read_text(encoding="utf-8"))
+        told = read_json(_file(fingerprint).read_text(encoding="utf-8"))
         return dict(told)
     except FileNotFoundError:
         return {}

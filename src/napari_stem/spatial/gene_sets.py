@@ -14,6 +14,7 @@ from scipy.sparse import csr_matrix
 
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.checks import ENSEMBL_ID, N_EXAMPLES, Finding
+from napari_stem.texts import clean_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -38,6 +39,10 @@ def with_symbols(table: anndata.AnnData) -> tuple[anndata.AnnData, list[Finding]
     -------
     The table, itself where nothing had to be done, and what was done.
     """
+    clean = [clean_name(name) for name in table.var_names]
+    if clean != list(table.var_names):
+        table = table.copy()
+        table.var_names = clean
     named, done = _renamed(table)
     repeats = named.var_names[named.var_names.duplicated()].unique()
     if not len(repeats):
@@ -65,7 +70,7 @@ def _renamed(table: anndata.AnnData) -> tuple[anndata.AnnData, list[Finding]]:
     for column in SYMBOL_COLUMNS:
         if column not in table.var.columns:
             continue
-        symbols = table.var[column].astype("string").str.strip()
+        symbols = table.var[column].astype("string").map(clean_name, na_action="ignore")
         usable = symbols.notna() & (symbols != "")
         if not usable.any() or is_ensembl(list(symbols[usable])):
             continue

@@ -7,6 +7,8 @@ Transcriptomics array: 100 um wide on a 200 um pitch.
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ from napari_stem.errors import DatasetError
 from napari_stem.spatial.dataset import DIAMETER_KEY, MPP_KEY, PITCH_KEY
 from napari_stem.spatial.images import IMAGE_ENDINGS
 from napari_stem.spatial.importing import NewSection, import_sections
+from napari_stem.texts import clean_name, quoted, read_text, reason_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -233,29 +236,39 @@ def _read_selection(path: Path) -> pd.DataFrame:
 
 def _read_counts(path: Path) -> pd.DataFrame:
     """Raw counts: rows are spots ``XxY``, columns are genes."""
-    table = _read_tsv(path, index_col=0)
+    table = _read_tsv(path, named_rows=True)
     if not all(kind.kind in "iuf" for kind in table.dtypes):
         raise DatasetError(f"{path} holds counts that are not numbers; download it again.")
-    table.index = table.index.astype(str)
+    table.index = table.index.map(clean_name).rename(None)
     _refuse_repeats(table.index, path)
     _refuse_repeats(table.columns, path)
     return table
 
 
-def _read_tsv(path: Path, **options: Any) -> pd.DataFrame:
+def _read_tsv(path: Path, *, named_rows: bool = False) -> pd.DataFrame:
+    """Read a table; its header by itself, as pandas numbers repeated names (``CD74.1``) unseen."""
     import pandas as pd
 
+    index = 0 if named_rows else None
     try:
-        return pd.read_csv(path, sep="\t", **options)
-    except (OSError, EOFError, ValueError) as error:  # pandas' parser errors are ValueErrors
+        text = io.StringIO(read_text(path))
+        header = [clean_name(name) for name in next(csv.reader([text.readline()], delimiter="\t"))]
+        table = pd.read_csv(text, sep="\t", header=None, index_col=index, low_memory=False)
+        if (
+            named_rows and len(header) == table.shape[1] + 1
+        ):  # R leaves out the head of the row names
+            del header[0]
+        table.columns = pd.Index(header)
+    except (OSError, ValueError, StopIteration) as error:  # pandas' parser errors are ValueErrors
         raise DatasetError(
-            f"{path} cannot be read as a table ({error}); download it again."
+            f"{path} cannot be read as a table ({reason_of(error)}); download it again."
         ) from error
+    return table
 
 
 def _refuse_repeats(names: pd.Index, path: Path) -> None:
     if not names.is_unique:
-        repeated = names[names.duplicated()][0]
+        repeated = quoted(names[names.duplicated()][0])
         raise DatasetError(f"{path} lists {repeated} more than once; download it again.")
 
 

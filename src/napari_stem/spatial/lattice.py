@@ -184,10 +184,15 @@ def spots_at(
 
 def stated_diameter_px(uns: Mapping[str, Any]) -> float | None:
     """Diameter of spots, level-0 px, as scanpy and squidpy keep it in ``uns``; None where it is not."""
-    for library in uns.get("spatial", {}).values():
-        if not isinstance(library, Mapping):  # spatialdata keeps a flag beside the libraries
+    libraries = uns.get("spatial")
+    for library in libraries.values() if isinstance(libraries, Mapping) else ():
+        scales = library.get("scalefactors") if isinstance(library, Mapping) else None
+        if not isinstance(scales, Mapping):  # spatialdata keeps a flag beside the libraries
             continue
-        diameter_px = library.get("scalefactors", {}).get("spot_diameter_fullres")
-        if diameter_px is not None and float(diameter_px) > 0:
-            return float(diameter_px)
+        try:
+            diameter_px = float(scales["spot_diameter_fullres"])
+        except (LookupError, TypeError, ValueError):
+            continue
+        if np.isfinite(diameter_px) and diameter_px > 0:
+            return diameter_px
     return None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import DatasetError
+from napari_stem.foreign import read_json
+from napari_stem.texts import clean_name, quoted, read_text, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,9 +38,9 @@ def read_panel(path: Path, set_name: str | None = None) -> tuple[str, ...]:
         The file cannot be read, names no gene, names one twice, or has no such set.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"Gene panel {path} cannot be read: {error}.") from error
+        text = read_text(path)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"Gene panel {path} cannot be read: {reason_of(error)}.") from error
     suffix = path.suffix.lower()
     if set_name is not None and suffix != ".gmt":
         raise DatasetError(f"Gene panel {path} is no .gmt file, so it has no set '{set_name}'.")
@@ -54,9 +56,11 @@ def read_panel(path: Path, set_name: str | None = None) -> tuple[str, ...]:
 def _of_lines(text: str, path: Path) -> list[str]:
     lines = (line.strip() for line in text.splitlines())
     genes = [line for line in lines if line and not line.startswith("#")]
-    for gene in genes:
+    for gene in map(clean_name, genes):
         if len(gene.split()) > 1 or "," in gene:
-            raise DatasetError(f"Gene panel {path} has a line '{gene}'; write one gene a line.")
+            raise DatasetError(
+                f"Gene panel {path} has a line '{quoted(gene)}'; write one gene a line."
+            )
     return genes
 
 
@@ -65,10 +69,10 @@ def _of_gmt(text: str, path: Path, set_name: str | None) -> list[str]:
     short = next((row[0] for row in rows if len(row) < 3), None)
     if short is not None:
         raise DatasetError(
-            f"Gene panel {path} has a line '{short}' without genes; a .gmt line holds name, "
+            f"Gene panel {path} has a line '{quoted(short)}' without genes; a .gmt line holds name, "
             f"description and genes, separated by tabs."
         )
-    sets = {row[0].strip(): [gene.strip() for gene in row[2:] if gene.strip()] for row in rows}
+    sets = {row[0].strip(): row[2:] for row in rows}
     if set_name is None and len(sets) == 1:
         return next(iter(sets.values()))
     if set_name is None or set_name not in sets:
@@ -82,9 +86,11 @@ def _of_gmt(text: str, path: Path, set_name: str | None) -> list[str]:
 
 def _of_json(text: str, path: Path) -> list[str]:
     try:
-        content: Any = json.loads(text)
+        content: Any = read_json(text)
     except ValueError as error:
-        raise DatasetError(f"Gene panel {path} cannot be read as JSON: {error}.") from error
+        raise DatasetError(
+            f"Gene panel {path} cannot be read as JSON: {reason_of(error)}."
+        ) from error
     genes = content.get("genes") if isinstance(content, dict) else content
     if not isinstance(genes, list) or not all(isinstance(gene, str) for gene in genes):
         raise DatasetError(
@@ -93,10 +99,11 @@ def _of_json(text: str, path: Path) -> list[str]:
     return genes
 
 
-def _checked(genes: Sequence[str], path: Path) -> tuple[str, ...]:
+def _checked(stored: Sequence[str], path: Path) -> tuple[str, ...]:
+    genes = [gene for gene in map(clean_name, stored) if gene]
     if not genes:
         raise DatasetError(f"Gene panel {path} names no gene; write one a line.")
     if len(set(genes)) != len(genes):
-        repeated = next(gene for gene in genes if genes.count(gene) > 1)
-        raise DatasetError(f"Gene panel {path} names {repeated} more than once.")
+        repeated = next(gene for gene, n in Counter(genes).items() if n > 1)
+        raise DatasetError(f"Gene panel {path} names {quoted(repeated)} more than once.")
     return tuple(genes)

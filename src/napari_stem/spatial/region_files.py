@@ -8,6 +8,7 @@ derived class, ``names``, and a colour: ``color`` as [r, g, b], before version 0
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,11 @@ import shapely
 from shapely.geometry import mapping, shape
 
 from napari_stem.errors import RegionError
+from napari_stem.foreign import read_json
 from napari_stem.geometry import Region
 from napari_stem.io import write_file
 from napari_stem.spatial.lazyslide import SHAPES, LazySlideStore
+from napari_stem.texts import quoted, read_text, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from napari_stem.geometry import Mpp
 
 Colour = tuple[int, int, int]
+_log = logging.getLogger(__name__)
 
 # QuPath's own classes in its own colours, so that both programs show a region alike
 CLASS_COLOURS: dict[str, Colour] = {
@@ -48,6 +52,17 @@ SMALL_OBJECTS = {
     "PathTileObject",
 }
 DECIMALS_PX = 2
+MOST_CROSSINGS = 10_000  # a hand makes a few; mending takes a second by here
+MOST_PAIRS = 50_000  # of sides compared at once: half a second
+# What shapely and NumPy raise on coordinates that make no outline.
+_BROKEN = (
+    shapely.errors.ShapelyError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+)
 
 
 @dataclass(frozen=True)
@@ -105,7 +120,8 @@ def read_regions(path: Path) -> list[ClassedRegion]:
     path
         A FeatureCollection, a Feature, a list of Features or a bare geometry. A region's name is
         ``properties.name``, else that of its QuPath class, else "tissue 1" and so on in files of TRIDENT and
-        LazySlide, else "region 1". Points and lines are passed over; so are detections, cells and tiles. Of a
+        LazySlide, else "region 1". Points and lines are passed over; so are detections, cells and tiles, and
+        broken outlines, which are logged. The file may be gzipped, in UTF-16 or in Windows' code page. Of a
         store, the tissue, or other outlines where the path names them (``SLIDE.zarr/shapes/annotations``).
 
     Raises
@@ -119,12 +135,12 @@ def read_regions(path: Path) -> list[ClassedRegion]:
     if store is not None:
         return regions_of(store.areas(), str(path))
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(read_text(path))
     except FileNotFoundError:
         msg = f"There is no region file {path}; check the path."
         raise RegionError(msg) from None
     except (OSError, ValueError) as error:
-        msg = f"{path} cannot be read as GeoJSON ({error}); export the regions again."
+        msg = f"{path} cannot be read as GeoJSON ({reason_of(error)}); export the regions again."
         raise RegionError(msg) from error
     return regions_of(content, str(path))
 
@@ -165,7 +181,7 @@ def regions_of(content: object, source: str) -> list[ClassedRegion]:
     Raises
     ------
     RegionError
-        It holds no area, or something that is not GeoJSON.
+        It holds no area, or none that is not broken.
     """
     features = list(_features(content))
     annotations = [feature for feature in features if not _is_small(feature)]
@@ -176,13 +192,22 @@ def regions_of(content: object, source: str) -> list[ClassedRegion]:
         )
         raise RegionError(msg)
     regions: list[ClassedRegion] = []
-    for feature in annotations:
-        area = _area(feature.get("geometry"), source)
+    broken = ""
+    for number, feature in enumerate(annotations, 1):
+        name, (classification, colour) = _name(feature), _classification(feature)
+        try:
+            area = _area(feature.get("geometry"))
+        except _BROKEN as error:
+            what = f"outline '{quoted(name)}'" if name else f"outline {number}"
+            broken = f"{source}: {what} is broken ({reason_of(error)})"
+            _log.warning("%s and is passed over.", broken)
+            continue
         if area is None:
             continue
-        name, (classification, colour) = _name(feature), _classification(feature)
         fallback = classification or f"{_kind(feature)} {len(regions) + 1}"
         regions.append(ClassedRegion(area, name or fallback, classification, colour))
+    if not regions and broken:
+        raise RegionError(f"{broken}, and there is no other; export the regions again.")
     if not regions:
         msg = f"{source} holds no polygon; export areas, not points or lines, as GeoJSON."
         raise RegionError(msg)
@@ -249,25 +274,39 @@ def _features(content: object) -> Iterator[dict[str, Any]]:
             yield {"geometry": content}
 
 
-def _area(geometry: object, source: str) -> shapely.Polygon | shapely.MultiPolygon | None:
+def _area(geometry: object) -> shapely.Polygon | shapely.MultiPolygon | None:
     """Polygon or MultiPolygon in a geometry; None where it encloses nothing."""
     if not isinstance(geometry, dict):
         return None
-    try:
-        valid = shapely.make_valid(shape(geometry))
-    except (
-        shapely.errors.ShapelyError,
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-    ) as error:
-        msg = f"{source} holds a geometry that is not GeoJSON ({error}); export the regions again."
-        raise RegionError(msg) from error
-    # a crossing outline or a collection leaves stray lines and points behind
+    drawn = shape(geometry)
+    if not drawn.is_valid or drawn.geom_type == "GeometryCollection":
+        _refuse_tangle(drawn)
+    # what an outline winds round twice, or two parts share, is within it
+    valid = shapely.make_valid(drawn, method="structure", keep_collapsed=False)
     parts = shapely.get_parts(shapely.get_parts(valid))
     area = shapely.union_all([part for part in parts if part.geom_type == "Polygon"])
     return area if area.area > 0 else None
+
+
+def _refuse_tangle(drawn: shapely.Geometry) -> None:
+    """Refuse what crosses itself so often that mending takes minutes and gigabytes.
+
+    Raises
+    ------
+    ValueError
+        It crosses itself more than `MOST_CROSSINGS` times.
+    """
+    parts = shapely.get_parts(shapely.get_parts(shapely.get_parts(drawn)))
+    rings = shapely.get_rings(parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON])
+    xy, ring = shapely.get_coordinates(rings, return_index=True)
+    ends = np.stack([xy[:-1], xy[1:]], axis=1)
+    sides = shapely.linestrings(ends[ring[1:] == ring[:-1]])
+    tree, n_found = shapely.STRtree(sides), 0
+    step = max(16, MOST_PAIRS // max(1, len(sides)))
+    for start in range(0, len(sides), step):
+        n_found += tree.query(sides[start : start + step], predicate="crosses").shape[1]
+        if n_found > 2 * MOST_CROSSINGS:  # each is met from both sides
+            raise ValueError(f"it crosses itself more than {MOST_CROSSINGS:,} times")
 
 
 def _is_small(feature: dict[str, Any]) -> bool:

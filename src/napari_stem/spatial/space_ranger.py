@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from napari_stem.errors import DatasetError
+from napari_stem.foreign import read_json
 from napari_stem.io import DAMAGE
 from napari_stem.spatial.dataset import DIAMETER_KEY, MPP_KEY, PITCH_KEY
 from napari_stem.spatial.gene_sets import with_symbols
 from napari_stem.spatial.images import IMAGE_ENDINGS, image_facts
 from napari_stem.spatial.importing import NewSection
 from napari_stem.spatial.lattice import array_positions, fit_lattice
+from napari_stem.spatial.space_ranger_files import POSITIONS
+from napari_stem.texts import read_text, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,9 +27,8 @@ if TYPE_CHECKING:
 
     from napari_stem.spatial.lattice import LatticeFit
 
-# What squidpy and spatialdata-io raise on folders that are not as Space Ranger writes them.
-READER_ERRORS = (*DAMAGE, AssertionError, StopIteration)
-COUNTS = "filtered_feature_bc_matrix.h5"
+# What h5py, scipy, pandas and spatialdata-io raise on folders that are not as Space Ranger writes them.
+READER_ERRORS = (*DAMAGE, AssertionError, StopIteration, zlib.error)
 # Rounding of positions to whole px leaves less than this, in pitches.
 _MISFIT = 0.1
 # The same picture, reduced: off by the rounding of its sides, not by more.
@@ -58,7 +60,8 @@ def section_folders(sources: Sequence[Path], is_one: Callable[[Path], bool]) -> 
         if not here:
             raise DatasetError(
                 f"{source} holds no Space Ranger output of this kind, neither there nor in a folder "
-                f"'outs'; name the folder that has the folder 'spatial' or 'binned_outputs'."
+                f"'outs'; name the folder that has the folder 'spatial' with {POSITIONS[1]}, or "
+                f"'binned_outputs'."
             )
         for folder in here:
             full = folder.resolve()
@@ -111,15 +114,15 @@ def read_scale_factors(path: Path) -> dict[str, float]:
         It is missing, damaged, or lacks the factor of the high-resolution image.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(read_text(path))
         return {str(name): float(value) for name, value in content.items() if value is not None}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise DatasetError(
-            f"{path} cannot be read as scale factors ({error}); copy Space Ranger's folder again."
+            f"{path} cannot be read as scale factors ({reason_of(error)}); copy Space Ranger's folder again."
         ) from error
 
 
-def refuse_other_image(image: Path, hires_size_px: tuple[int, int], hires_scale: float) -> None:
+def refuse_other_image(image: Path, hires_size_px: tuple[float, float], hires_scale: float) -> None:
     """Refuse an image of another size than the one that Space Ranger placed the spots on.
 
     Parameters
@@ -127,7 +130,7 @@ def refuse_other_image(image: Path, hires_size_px: tuple[int, int], hires_scale:
     image
         The full-resolution image.
     hires_size_px
-        Width and height of Space Ranger's ``tissue_hires_image.png``.
+        Width and height of Space Ranger's ``tissue_hires_image.png``, or of the smaller one.
     hires_scale
         Its ``tissue_hires_scalef``: px of it per px of the image it was run on.
 
@@ -145,7 +148,7 @@ def refuse_other_image(image: Path, hires_size_px: tuple[int, int], hires_scale:
 
 
 def other_size(
-    size_px: tuple[float, float], hires_size_px: tuple[int, int], hires_scale: float
+    size_px: tuple[float, float], hires_size_px: tuple[float, float], hires_scale: float
 ) -> str | None:
     """Size (width x height) of the image that Space Ranger was run on, if it is not the given one.
 

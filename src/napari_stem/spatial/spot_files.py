@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.errors import SpotError
-from napari_stem.foreign import read_h5ad
+from napari_stem.errors import DatasetError, SpotError
 from napari_stem.geometry import Spots
-from napari_stem.io import DAMAGE
-from napari_stem.spatial.lattice import stated_diameter_px
+from napari_stem.spatial import table_files
+from napari_stem.spatial.lattice import array_positions
+from napari_stem.texts import clean_name, read_text, reason_of
 
 if TYPE_CHECKING:
     import anndata
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Mpp, SizePx
+    from napari_stem.spatial.table_files import SpotTable
 
 
 def read_spots(
@@ -45,7 +47,7 @@ def read_spots(
         source_name = str(source)
     else:
         source_name = "The table of spots"
-        xy_px, names, about = _from_table(source, source_name)
+        xy_px, names, about = _from_table(table_files.spots_of(source), source_name)
     if not len(xy_px):
         msg = f"{source_name} lists no spots."
         raise SpotError(msg)
@@ -82,14 +84,17 @@ def _from_csv(path: Path) -> _Read:
     import pandas as pd
 
     try:
-        table = pd.read_csv(path, dtype={"name": str})
+        table = pd.read_csv(
+            io.StringIO(read_text(path)), dtype={"name": str}, skipinitialspace=True
+        )
+        table.columns = [clean_name(column) for column in table.columns]
         missing = [column for column in ("x_px", "y_px") if column not in table.columns]
         if missing:
             msg = f"{path} has no column {' and '.join(missing)}; it needs x_px and y_px (level-0 px)."
             raise SpotError(msg)
         xy_px = table[["x_px", "y_px"]].to_numpy(dtype=np.float64)
     except (OSError, ValueError) as error:
-        msg = f"{path} cannot be read as a table of spots ({error}); write x_px,y_px in numbers."
+        msg = f"{path} cannot be read as a table of spots ({reason_of(error)}); write x_px,y_px in numbers."
         raise SpotError(msg) from error
     if "name" in table.columns:
         if table["name"].isna().any():
@@ -101,34 +106,24 @@ def _from_csv(path: Path) -> _Read:
 
 def _from_h5ad(path: Path) -> _Read:
     try:
-        table = read_h5ad(path, backed="r")
-        read = _from_table(table, str(path))
-        table.file.close()
-    except DAMAGE as error:
-        msg = f"{path} is damaged or is no AnnData file ({error}); write it again."
-        raise SpotError(msg) from error
-    return read
+        return _from_table(table_files.read_spots(path), str(path))
+    except DatasetError as error:
+        raise SpotError(str(error)) from error
 
 
-def _from_table(table: anndata.AnnData, name: str) -> _Read:
-    if "spatial" not in table.obsm:
-        msg = f'{name} has no obsm["spatial"], so its spots have no place; add it (x, y in px).'
+def _from_table(table: SpotTable, name: str) -> _Read:
+    if table.xy_px is None:
+        msg = (
+            f'{name} has no obsm["spatial"] of two columns or more, so its spots have no place; add it '
+            f"(x, y in px)."
+        )
         raise SpotError(msg)
-    xy_px = np.asarray(table.obsm["spatial"], dtype=np.float64)
-    if xy_px.ndim != 2 or xy_px.shape[1] != 2:
-        msg = f'obsm["spatial"] of {name} must have two columns, x and y in px.'
-        raise SpotError(msg)
-    return xy_px, tuple(str(each) for each in table.obs_names), _about(table)
-
-
-def _about(table: anndata.AnnData) -> dict[str, Any]:
-    """Lattice positions and spot diameter, where the table states them."""
     about: dict[str, Any] = {}
-    if {"array_row", "array_col"} <= set(table.obs.columns):
-        about = {name: table.obs[name].to_numpy() for name in ("array_row", "array_col")}
-    if (diameter_px := stated_diameter_px(table.uns)) is not None:
-        about["diameter_px"] = diameter_px
-    return about
+    if (nodes := array_positions(table.obs)) is not None:
+        about = dict(zip(("array_row", "array_col"), nodes, strict=True))
+    if table.diameter_px is not None:
+        about["diameter_px"] = table.diameter_px
+    return table.xy_px, tuple(table.names), about
 
 
 def _require_on_slide(xy_px: NDArray[np.float64], size: SizePx, name: str) -> None:

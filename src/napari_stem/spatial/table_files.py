@@ -1,18 +1,25 @@
-"""A section's table, ``st/ID.h5ad``, read piece by piece: names and places never cost the counts."""
+"""A stranger's table of spots (AnnData, ``.h5ad``), whichever way its counts and places are stored.
+
+Read piece by piece: names and places never cost the counts. All ways in go through here, so that what one
+of them takes, the others take too.
+"""
 
 from __future__ import annotations
 
+import logging
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse import csr_matrix, issparse
+from scipy.sparse import csr_matrix
 
 from napari_stem.errors import DatasetError
-from napari_stem.foreign import opened_hdf5, read_h5ad
+from napari_stem.foreign import opened_hdf5, read_h5ad, require_own_zarr
 from napari_stem.io import DAMAGE
+from napari_stem.spatial.lattice import stated_diameter_px
+from napari_stem.texts import clean_name, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +29,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-# What h5py, anndata and pandas raise on damaged bytes and on what is no AnnData file.
+_log = logging.getLogger(__name__)
 _VALUES_PER_BLOCK = 4_000_000  # 32 MB of values and column numbers
+_PROBED_VALUES = 100_000  # normalised counts show a fraction among the first few
+_COUNT_LAYERS = ("counts", "raw_counts", "count", "raw", "umi", "UMI")
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class SpotTable:
     obs
         Names and annotations of the n spots.
     xy_px
-        (n, 2) float64 in level-0 px; None where the table has none, any shape where it is odd.
+        (n, 2) float64 in level-0 px; None where the table has none that can be used.
     diameter_px
         Extent of a spot, where the scale factors state it.
     """
@@ -51,18 +60,57 @@ class SpotTable:
 
 
 def read_table(path: Path) -> anndata.AnnData:
-    """Read everything: ``X`` (spots, genes) as float32 CSR.
+    """Read counts, names, places and scale factors.
+
+    Parameters
+    ----------
+    path
+        Written by any version of anndata. Counts are taken from ``X``; where that holds something else, from
+        ``layers`` or ``raw`` if counts are there, which is logged.
+
+    Returns
+    -------
+    ``X`` (spots, genes) float32 CSR, genes named as by `clean_name`, ``obsm["spatial"]`` as of `places_px`
+    if there are any, ``uns["spatial"]`` the libraries alone.
 
     Raises
     ------
     DatasetError
         The file is missing, damaged or no AnnData file.
     """
-    with _damage_named(path), repeats_allowed():
-        table = read_h5ad(path)
-        matrix = table.X if issparse(table.X) else np.asarray(table.X)
-        table.X = csr_matrix(matrix, dtype=np.float32)
+    import anndata
+
+    with _opened(path) as file, repeats_allowed():
+        place, genes = _counts(file)
+        spots, counts = _spots(file), _sound(_sliced(_matrix(file[place]), slice(None)))
+        table = anndata.AnnData(X=counts, obs=spots.obs, var=_frame(file[genes]))
+        if place != "X":
+            _log.warning("%s holds no raw counts in X; those in %s are used.", path, place)
+        table.var_names = [clean_name(gene) for gene in table.var_names]
+        if spots.xy_px is not None:
+            table.obsm["spatial"] = spots.xy_px
+        table.uns["spatial"] = _libraries(file)
     return table
+
+
+def read_as_stored(path: Path) -> anndata.AnnData:
+    """Read the whole of a table, ``.h5ad`` or ``.zarr``, as it is.
+
+    Raises
+    ------
+    DatasetError
+        As `read_table`.
+    """
+    import anndata
+
+    with _damage_named(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of old layouts, and repeated names
+        is_zarr = path.is_dir()
+        if is_zarr:
+            require_own_zarr(path)
+        table = anndata.read_zarr(path) if is_zarr else read_h5ad(path)
+        _require_sound(table.X)
+        return table
 
 
 def read_spots(path: Path) -> SpotTable:
@@ -73,12 +121,15 @@ def read_spots(path: Path) -> SpotTable:
     DatasetError
         As `read_table`.
     """
-    from anndata.io import read_elem
-
     with _opened(path) as file:
-        places = file.get("obsm/spatial")
-        xy_px = None if places is None else np.asarray(read_elem(places), dtype=np.float64)
-        return SpotTable(read_elem(file["obs"]), xy_px, _diameter_px(file.get("uns/spatial", {})))
+        return _spots(file)
+
+
+def spots_of(table: anndata.AnnData) -> SpotTable:
+    """Names, annotations and places of the spots of a table in memory."""
+    stored = table.obsm.get("spatial")
+    xy_px = None if stored is None else places_px(stored, "The table of spots")
+    return SpotTable(table.obs, xy_px, stated_diameter_px(table.uns))
 
 
 def read_genes(path: Path) -> list[str]:
@@ -89,10 +140,8 @@ def read_genes(path: Path) -> list[str]:
     DatasetError
         As `read_table`.
     """
-    from anndata.io import read_elem
-
     with _opened(path) as file:
-        return [str(gene) for gene in read_elem(file["var"]).index]
+        return [clean_name(gene) for gene in _frame(file[_counts(file)[1]]).index]
 
 
 def read_shape(path: Path) -> tuple[int, int]:
@@ -104,7 +153,7 @@ def read_shape(path: Path) -> tuple[int, int]:
         As `read_table`.
     """
     with _opened(path) as file:
-        n_spots, n_genes = _matrix(file).shape
+        n_spots, n_genes = _matrix(file[_counts(file)[0]]).shape
         return int(n_spots), int(n_genes)
 
 
@@ -119,36 +168,120 @@ def row_blocks(path: Path) -> Iterator[csr_matrix]:
         As `read_table`.
     """
     with _opened(path) as file:
-        matrix = _matrix(file)
-        n_spots = matrix.shape[0]
-        if getattr(matrix, "format", "csr") == "csc":
-            yield csr_matrix(matrix.to_memory())
-            return
-        n_values = file["X/data"].shape[0] if "data" in _keys(file["X"]) else matrix.size
-        step = max(1, int(_VALUES_PER_BLOCK * n_spots / max(n_values, 1)))
+        stored = file[_counts(file)[0]]
+        matrix = _matrix(stored)
+        n_spots, n_values = matrix.shape[0], _values(stored).size
+        is_csc = getattr(matrix, "format", "csr") == "csc"
+        step = max(1, n_spots if is_csc else _VALUES_PER_BLOCK * n_spots // max(n_values, 1))
         for start in range(0, n_spots, step):
-            yield csr_matrix(matrix[start : start + step])
+            yield _sound(_sliced(matrix, slice(start, start + step)))
 
 
-def _matrix(file: Any) -> Any:
-    """Give the counts, still on disk: an array or a sparse one, to be sliced by row."""
+def places_px(stored: Any, name: str) -> NDArray[np.float64] | None:
+    """Read ``obsm["spatial"]``: an array or a table of x, y (level-0 px) and perhaps more, which is left out.
+
+    Returns
+    -------
+    (n, 2) float64; None where it cannot be read so.
+    """
+    columns = {str(column).lower(): column for column in getattr(stored, "columns", ())}
+    if {"x", "y"} <= columns.keys():
+        stored = stored[[columns["x"], columns["y"]]]
+    try:
+        xy = np.asarray(stored, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    if xy.ndim != 2 or xy.shape[1] < 2:
+        return None
+    if xy.shape[1] > 2:
+        _log.warning(
+            '%s has %d columns in obsm["spatial"]; the first two are taken for x and y.',
+            name,
+            xy.shape[1],
+        )
+    return xy[:, :2]
+
+
+def _spots(file: Any) -> SpotTable:
+    from anndata.io import read_elem
+
+    places = file.get("obsm/spatial")
+    xy_px = None if places is None else places_px(read_elem(places), file.filename)
+    obs = _frame(file["obs"])
+    return SpotTable(obs, xy_px, stated_diameter_px({"spatial": _libraries(file)}))
+
+
+def _frame(stored: Any) -> pd.DataFrame:
+    from anndata.io import read_elem
+
+    frame: pd.DataFrame = read_elem(stored)
+    frame.index = frame.index.astype(str)
+    return frame
+
+
+def _libraries(file: Any) -> dict[str, Any]:
+    """Scale factors by library; spatialdata keeps flags beside the libraries, others a word or an array."""
+    from anndata.io import read_elem
+
+    stored = file.get("uns/spatial", {})
+    return {
+        name: {"images": {}, "scalefactors": read_elem(stored[name]["scalefactors"])}
+        for name in _keys(stored)
+        if "scalefactors" in _keys(stored[name])
+    }
+
+
+def _counts(file: Any) -> tuple[str, str]:
+    """Find where the counts are, and where their genes are named."""
+    places = {"X": "var", **{f"layers/{name}": "var" for name in _COUNT_LAYERS}, "raw/X": "raw/var"}
+    there = [place for place in places if place in file]
+    found = next((place for place in there if _may_be_counts(file[place])), (*there, "X")[0])
+    return found, places[found]
+
+
+def _may_be_counts(stored: Any) -> bool:
+    """Whether the first values are whole and not negative; what is not finite is for the checks to tell."""
+    values = _values(stored)
+    rows = max(1, _PROBED_VALUES // max(1, int(np.prod(values.shape[1:]))))
+    first = np.asarray(values[:rows])
+    first = first[np.isfinite(first)]
+    return bool((first >= 0).all() and (first == np.rint(first)).all())
+
+
+def _matrix(stored: Any) -> Any:
+    """Array or sparse matrix on disk, to be sliced by row."""
     from anndata.io import sparse_dataset
 
-    stored = file["X"]
     return sparse_dataset(stored) if _keys(stored) else stored
+
+
+def _values(stored: Any) -> Any:
+    """Values of a matrix on disk: all of an array, those not 0 of a sparse one."""
+    return stored["data"] if _keys(stored) else stored
+
+
+def _sliced(matrix: Any, rows: slice) -> Any:
+    if getattr(matrix, "format", "csr") == "csc":
+        whole = matrix.to_memory()
+        _require_sound(whole)
+        return whole[rows]
+    return matrix[rows]
+
+
+def _sound(matrix: Any) -> csr_matrix:
+    _require_sound(matrix)
+    return csr_matrix(matrix, dtype=np.float32)
+
+
+def _require_sound(matrix: Any) -> None:
+    """Refuse row and column numbers that lie beside a sparse matrix: scipy would use memory of others."""
+    if hasattr(matrix, "check_format"):
+        matrix.check_format(full_check=True)
 
 
 def _keys(stored: Any) -> tuple[str, ...]:
     """Names in a group; none of an array."""
     return tuple(stored.keys()) if hasattr(stored, "keys") else ()
-
-
-def _diameter_px(libraries: Any) -> float | None:
-    for library in libraries.values():
-        diameter_px = library.get("scalefactors/spot_diameter_fullres")
-        if diameter_px is not None:
-            return float(diameter_px[()])
-    return None
 
 
 @contextmanager
@@ -161,18 +294,32 @@ def repeats_allowed() -> Iterator[None]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
+    """Open a table; one from before anndata 0.7 is written anew in memory."""
+    import anndata
+    import h5py
+
     with _damage_named(path), opened_hdf5(path) as file:
-        yield file
+        if not isinstance(file["obs"], h5py.Dataset):
+            yield file
+            return
+        table = read_as_stored(path)
+        with h5py.File(path, "w", driver="core", backing_store=False) as renewed:
+            anndata.io.write_elem(renewed, "/", table)
+            yield renewed
 
 
 @contextmanager
 def _damage_named(path: Path) -> Iterator[None]:
     """Turn whatever reading raises into one sentence."""
-    if not path.is_file():
-        raise DatasetError(f"There is no table {path}; import the section again.")
+    from anndata._io.specs.registry import IORegistryError  # of no other kind, and not public
+
+    if not path.exists():
+        raise DatasetError(
+            f"There is no table {path}; check the path, or import the section again."
+        )
     try:
         yield
-    except DAMAGE as error:
+    except (*DAMAGE, IORegistryError) as error:
         raise DatasetError(
-            f"{path} is damaged or is no AnnData file ({error}); import it again."
+            f"{path} is damaged or is no AnnData file ({reason_of(error)}); write or import it again."
         ) from error

@@ -1,4 +1,4 @@
-"""Import of 10x Visium sections as Space Ranger writes them (versions 1 to 3), through squidpy.
+"""Import of 10x Visium sections as Space Ranger writes them (versions 1 to 3).
 
 Visium spots are 55 um wide and 100 um apart on a hexagonal lattice. The pixel size is fitted to
 that pitch. ``spot_diameter_fullres`` is the diameter of a theoretical 65 um spot (10x, Space Ranger
@@ -7,14 +7,15 @@ that pitch. ``spot_diameter_fullres`` is the diameter of a theoretical 65 um spo
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_stem.errors import DatasetError
+from napari_stem.spatial.images import image_facts
 from napari_stem.spatial.importing import import_sections
 from napari_stem.spatial.space_ranger import (
-    COUNTS,
     READER_ERRORS,
     find_image,
     new_section,
@@ -22,9 +23,19 @@ from napari_stem.spatial.space_ranger import (
     refuse_other_image,
     section_folders,
 )
+from napari_stem.spatial.space_ranger_files import (
+    COUNTS,
+    POSITIONS,
+    SCALE_FACTORS,
+    find,
+    read_counts,
+    read_positions,
+    required,
+)
+from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import anndata
@@ -54,7 +65,7 @@ def import_visium(
     ----------
     sources
         Space Ranger's ``outs`` folders (``filtered_feature_bc_matrix.h5``, ``spatial/``), folders
-        that hold one, or a folder of several.
+        that hold one, or a folder of several. Files may be gzipped, lie flat, or have GEO's prefixes.
     out, overwrite, drop, progress
         As for `import_sections`.
     image
@@ -106,20 +117,24 @@ def visium_folders(sources: Sequence[Path]) -> dict[str, Path]:
 
 
 def is_visium(folder: Path) -> bool:
-    """Whether a folder is what Space Ranger leaves of one Visium section (its ``outs``)."""
-    return (folder / "spatial" / "scalefactors_json.json").is_file() and bool(
-        list(folder.glob(f"*{COUNTS}"))
-    )
+    """Whether a folder is what Space Ranger leaves of one Visium section (its ``outs``), or a part of it.
+
+    Raises
+    ------
+    DatasetError
+        It holds files of several sections.
+    """
+    is_other = folder.name == "spatial" or (folder / "binned_outputs").is_dir()
+    signs = (SCALE_FACTORS, *POSITIONS, *(f"{name}.h5" for name in COUNTS))
+    return not is_other and find(folder, *signs) is not None
 
 
 def _read_section(section_id: str, folder: Path, image: Path | None) -> NewSection:
-    table = read_visium(folder, section_id)
+    table = read_visium(folder)
     image = image or find_image(folder)
-    scales = read_scale_factors(folder / "spatial" / "scalefactors_json.json")
-    library = table.uns["spatial"][section_id]
-    if "tissue_hires_scalef" in scales:
-        height_px, width_px = library["images"]["hires"].shape[:2]
-        refuse_other_image(image, (width_px, height_px), scales["tissue_hires_scalef"])
+    scales = read_scale_factors(required(folder, SCALE_FACTORS))
+    if (preview := read_preview(folder, scales)) is not None:
+        refuse_other_image(image, *preview)
     diameter_px = scales.get("spot_diameter_fullres", 0.0)
     others = {BY_SCALE_FACTORS: SCALE_FACTOR_SPOT_UM / diameter_px} if diameter_px > 0 else {}
     return new_section(
@@ -131,35 +146,49 @@ def _read_section(section_id: str, folder: Path, image: Path | None) -> NewSecti
         hexagonal=True,
         metadata={
             "st_technology": "Visium",
-            "chemistry": str(library["metadata"].get("chemistry_description", "")) or None,
+            "chemistry": table.uns.get("chemistry") or None,
         },
         mpp_um=others,
     )
 
 
-def read_visium(folder: Path, section_id: str) -> anndata.AnnData:
-    """Read the counts of one folder of Space Ranger, all spots, as squidpy gives them.
+def read_preview(
+    folder: Path, scales: Mapping[str, float]
+) -> tuple[tuple[float, float], float] | None:
+    """Size (width, height) of a reduced image, and its px per px of the image Space Ranger was run on.
+
+    Returns
+    -------
+    None where neither of the two is there: they serve for checks alone.
+    """
+    for name in ("hires", "lowres"):
+        path, scale = find(folder, f"tissue_{name}_image.png"), scales.get(f"tissue_{name}_scalef")
+        if path is not None and path.suffix == ".png" and scale:
+            return image_facts(path).size_px, scale
+    return None
+
+
+def read_visium(folder: Path) -> anndata.AnnData:
+    """Read counts and positions of one folder of Space Ranger, all spots that were counted.
+
+    Returns
+    -------
+    ``obs``: ``in_tissue``, ``array_row``, ``array_col``; ``obsm["spatial"]`` (x, y) px. What has no position
+    has NaN.
 
     Raises
     ------
     DatasetError
         The folder is incomplete, damaged or none of Visium.
     """
-    from squidpy.read import visium
-
-    counts = sorted(folder.glob(f"*{COUNTS}"))
-    if len(counts) != 1:
-        raise DatasetError(f"{folder} must hold one {COUNTS}; it holds {len(counts)}.")
     try:
-        with warnings.catch_warnings():
-            # Repeated symbols are added up afterwards, and reported.
-            warnings.simplefilter("ignore")
-            return visium(folder, counts_file=counts[0].name, library_id=section_id)
-    except FileNotFoundError as error:
-        raise DatasetError(
-            f"{folder} lacks {error.filename}; copy Space Ranger's folder 'spatial' completely."
-        ) from error
+        table, positions = read_counts(folder), read_positions(folder)
+        positions = positions.reindex(table.obs_names)
+        table.obs = positions[["in_tissue", "array_row", "array_col"]]
+        places = positions[["pxl_col_in_fullres", "pxl_row_in_fullres"]]
+        table.obsm["spatial"] = places.to_numpy(np.float64)
     except READER_ERRORS as error:
         raise DatasetError(
-            f"{folder} cannot be read as Space Ranger's Visium output ({error}); copy it again."
+            f"{folder} cannot be read as Space Ranger's Visium output ({reason_of(error)}); copy it again."
         ) from error
+    return table

@@ -23,6 +23,7 @@ from napari_stem.spatial.space_ranger import (
     section_folders,
 )
 from napari_stem.spatial.visium import BY_SCALE_FACTORS, named_folders
+from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,6 +133,6 @@ def _read_bins(folder: Path, section_id: str, bin_um: int) -> Any:
             )
     except READER_ERRORS as error:
         raise DatasetError(
-            f"{folder} cannot be read as Space Ranger's Visium HD output ({error}); copy it again."
+            f"{folder} cannot be read as Space Ranger's Visium HD output ({reason_of(error)}); copy it again."
         ) from error
     return data

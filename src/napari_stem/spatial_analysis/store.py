@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_stem.cells import harmless_table
 from napari_stem.errors import PredictionError
 from napari_stem.foreign import read_h5ad, read_json
 from napari_stem.io import DAMAGE, written_whole
@@ -94,7 +95,7 @@ def export_domains(domains: Domains, prediction: Prediction, path: Path) -> None
     """
     with written_whole(path, overwrite=True) as fresh:
         if path.suffix == ".csv":
-            _spot_table(domains, prediction).to_csv(fresh)
+            harmless_table(_spot_table(domains, prediction)).to_csv(fresh)
             return
         table = prediction.to_anndata()
         table = table[np.asarray(table.obs["done"], dtype=bool)].copy()

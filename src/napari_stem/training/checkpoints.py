@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import ModelError, OutputError
+from napari_stem.foreign import read_json
 from napari_stem.io import CHECKPOINTS, unwritable, write_file
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class Checkpoints:
 
     def _require_same(self, path: Path, now: dict[str, Any]) -> None:
         try:
-            known = json.loads(path.read_text(encoding="utf-8"))
+            known = read_json(path.read_text(encoding="utf-8"))
             names = sorted(set(known) | set(now))
         except (OSError, ValueError, TypeError) as error:
             raise ModelError(
@@ -143,7 +144,7 @@ class Checkpoints:
 
         try:
             with safe_open(path, "pt") as file:
-                about = json.loads((file.metadata() or {})["state"])
+                about = read_json((file.metadata() or {})["state"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             looks = {
                 int(look.stem): np.load(look)

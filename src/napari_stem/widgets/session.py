@@ -18,6 +18,7 @@ from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject, Signal
 
 from napari_stem.errors import StemError
+from napari_stem.foreign import read_json
 from napari_stem.geometry import Mpp
 from napari_stem.io import write_file
 
@@ -313,7 +314,7 @@ def read_session(path: Path) -> Session:
         It cannot be read, or is of another format or version.
     """
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
+        saved = read_json(path.read_text(encoding="utf-8"))
         if saved.get("format") != FORMAT or saved.get("version") != VERSION:
             msg = f"{path} is no session of this version of napari-stem; save the session again."
             raise SessionError(msg)

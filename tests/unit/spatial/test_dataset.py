@@ -256,8 +256,8 @@ def _nan_place(table: anndata.AnnData) -> None:
     table.obsm["spatial"][1, 0] = np.nan
 
 
-def _three_columns(table: anndata.AnnData) -> None:
-    table.obsm["spatial"] = np.ones((table.n_obs, 3))
+def _one_column(table: anndata.AnnData) -> None:
+    table.obsm["spatial"] = np.ones((table.n_obs, 1))
 
 
 def _same_name(table: anndata.AnnData) -> None:
@@ -281,7 +281,7 @@ def _no_spots(table: anndata.AnnData) -> anndata.AnnData:
         (_same_place, "spots at the place of another: 1"),
         (_no_place, "have no place"),
         (_nan_place, "positions that are not numbers: 1"),
-        (_three_columns, "two columns"),
+        (_one_column, "two columns"),
         (_no_spots, "no spots"),
     ],
 )

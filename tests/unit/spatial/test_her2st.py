@@ -255,6 +255,14 @@ def _repeat_a_spot(source: Path) -> None:
     (source / "C3.tsv.gz").write_bytes(gzip.compress(b"".join([*lines, lines[1]])))
 
 
+def _repeat_a_gene(source: Path) -> None:
+    """Pandas would call the second one ``A.1``."""
+    head, *lines = gzip.decompress((source / "C3.tsv.gz").read_bytes()).splitlines(keepends=True)
+    genes = head.split(b"\t")
+    genes[2] = genes[1]
+    (source / "C3.tsv.gz").write_bytes(gzip.compress(b"".join([b"\t".join(genes), *lines])))
+
+
 def _counts_of_another_section(source: Path) -> None:
     (source / "C3.tsv.gz").write_bytes(gzip.compress(b"\tERBB2\n99x99\t4\n"))
 
@@ -285,6 +293,7 @@ def _swap_axes(source: Path) -> None:
         (_truncate_counts, "cannot be read as a table"),
         (_words_for_counts, "counts that are not numbers"),
         (_repeat_a_spot, "more than once"),
+        (_repeat_a_gene, "more than once"),
         (_counts_of_another_section, "different sections"),
         (_drop_a_column, "lacks the columns pixel_x"),
         (_empty_position, "positions that are not numbers"),
@@ -315,3 +324,18 @@ def test_an_unwritable_output_is_told(source: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     failed = import_her2st(source, tmp_path / "file").failed
     assert "cannot be written" in failed["C3"]
+
+
+@pytest.mark.parametrize("is_headed", [True, False])
+def test_tables_as_windows_and_r_write_them(source: Path, tmp_path: Path, is_headed: bool) -> None:
+    """Byte order mark, quotes, CRLF, blanks; R leaves out the head of the row names."""
+    assert import_her2st(source, tmp_path / "plain").imported == ["C3"]
+    table = pd.read_csv(source / "C3.tsv.gz", sep="\t", index_col=0)
+    head = "\t".join([*(['""'] if is_headed else []), *(f'" {gene}"' for gene in table.columns)])
+    rows = [f'"{spot}"\t' + "\t".join(map(str, row)) for spot, *row in table.itertuples()]
+    text = "\ufeff" + "\r\n".join([head, *rows, ""])
+    (source / "C3.tsv.gz").write_bytes(gzip.compress(text.encode()))
+    assert import_her2st(source, tmp_path / "dressed").imported == ["C3"]
+    plain, dressed = (Dataset(tmp_path / name).section("C3") for name in ("plain", "dressed"))
+    assert plain.genes == dressed.genes
+    np.testing.assert_array_equal(plain.counts.X.toarray(), dressed.counts.X.toarray())

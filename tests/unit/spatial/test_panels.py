@@ -273,3 +273,23 @@ def test_broken_panel_files_are_told(
     path.write_bytes(content)
     with pytest.raises(DatasetError, match=message):
         read_panel(path, set_name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("p.txt", b'\xef\xbb\xbf"CD74"\r\n FASN \r\nENSG00000141736.14\r\n'),
+        ("p.txt", "CD74\nFASN\nENSG00000141736\n".encode("utf-16")),
+        ("p.gmt", b'\xef\xbb\xbfset\tabout\t"CD74"\t FASN\tENSG00000141736.14\t\t\r\n'),
+        ("p.json", b'\xef\xbb\xbf{"genes": ["CD74", " FASN", "ENSG00000141736.14"]}'),
+    ],
+)
+def test_lists_are_cleaned(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert read_panel(tmp_path / name) == ("CD74", "FASN", "ENSG00000141736")
+
+
+def test_repeats_that_differ_in_dress_are_told(tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text('CD74\n"CD74" \n')
+    with pytest.raises(DatasetError, match="names CD74 more than once"):
+        read_panel(tmp_path / "p.txt")

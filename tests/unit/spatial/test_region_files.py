@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import time
 
+import numpy as np
 import pytest
 import shapely
 
@@ -143,3 +146,93 @@ def test_colours_of_classes_are_steady():
     assert class_colour("Tumor", {"Tumor": (1, 2, 3)}) == (1, 2, 3)
     assert class_colour("my own class") == class_colour("my own class")
     assert class_colour("") == UNCLASSIFIED
+
+
+def collection(*features):
+    return {"type": "FeatureCollection", "features": list(features)}
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        lambda text: b"\xef\xbb\xbf" + text.encode(),
+        lambda text: text.encode("utf-16"),
+        lambda text: text.encode("utf-16-le"),
+        lambda text: b"\xfe\xff" + text.encode("utf-16-be"),
+        lambda text: text.encode("cp1252"),
+        lambda text: gzip.compress(text.encode()),
+        lambda text: gzip.compress(text.encode("cp1252")),
+    ],
+)
+def test_whatever_the_bytes_the_text_is_read(tmp_path, encode):
+    path = tmp_path / "r.geojson"
+    content = collection(feature({"name": "Läsion – µ"}))
+    path.write_bytes(encode(json.dumps(content, ensure_ascii=False)))
+    assert [region.name for region in read_regions(path)] == ["Läsion – µ"]
+
+
+@pytest.mark.parametrize(
+    "content", [gzip.compress(b"{}" * 99)[:-9], b"\x89PNG\r\n\x1a\n\0\0", b"[" * 99_999]
+)
+def test_what_is_no_text_is_told(tmp_path, content):
+    path = tmp_path / "r.geojson"
+    path.write_bytes(content)
+    with pytest.raises(RegionError, match="cannot be read as GeoJSON"):
+        read_regions(path)
+
+
+def test_a_packed_bomb_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("napari_stem.texts.MOST_UNPACKED_BYTES", 2 * 1024**2)
+    path = tmp_path / "r.geojson.gz"
+    path.write_bytes(gzip.compress(b" " * 3 * 1024**2))
+    with pytest.raises(RegionError, match="unpacks to more than 2 MB"):
+        read_regions(path)
+
+
+BROKEN = {
+    "one point": {"type": "Polygon", "coordinates": [[[5, 5]]]},
+    "part without ring": {"type": "MultiPolygon", "coordinates": [[RING], []]},
+    "words": {"type": "Polygon", "coordinates": [[["a", "b"]] * 4]},
+    "no coordinates": {"type": "Polygon"},
+    "another type": {"type": "Circle", "coordinates": [1, 2]},
+    "a number": {"type": "Polygon", "coordinates": 7},
+}
+
+
+@pytest.mark.parametrize("geometry", BROKEN.values(), ids=BROKEN)
+def test_a_broken_outline_is_passed_over_and_named(geometry, caplog):
+    odd = {"type": "Feature", "geometry": geometry, "properties": {"name": "odd"}}
+    regions = regions_of(
+        collection(feature({"name": "first"}), odd, feature({"name": "last"})), "r"
+    )
+    assert [region.name for region in regions] == ["first", "last"]
+    assert "r: outline 'odd' is broken" in caplog.text
+    with pytest.raises(RegionError, match="outline 1 is broken"):
+        regions_of({**odd, "properties": {}}, "r")
+
+
+def star(n_corners):
+    angles = np.arange(n_corners + 1) * (n_corners // 2) * 2 * np.pi / n_corners
+    return [np.column_stack([np.cos(angles), np.sin(angles)]).tolist()]
+
+
+def test_outlines_that_cross_themselves_are_filled():
+    (region,) = regions_of(feature({}, star(41)), "r")
+    expected = shapely.Polygon(star(41)[0]).buffer(0)  # another algorithm of GEOS
+    assert region.polygon.symmetric_difference(expected).area < 1e-9
+    overlapping = [
+        [[[0, 0], [2, 0], [2, 2], [0, 2], [0, 0]]],
+        [[[1, 0], [3, 0], [3, 2], [1, 2], [1, 0]]],
+    ]
+    (region,) = regions_of(feature({}, overlapping, "MultiPolygon"), "r")
+    assert region.polygon.area == 6
+
+
+def test_a_tangle_is_refused_before_it_takes_minutes():
+    tangle = feature({"name": "star"}, star(2501))
+    began = time.process_time()
+    with pytest.raises(
+        RegionError, match=r"'star' is broken .it crosses itself more than 10,000 times"
+    ):
+        regions_of(tangle, "r")
+    assert time.process_time() - began < 10

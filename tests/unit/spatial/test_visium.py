@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 import h5py
@@ -11,6 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.io import mmwrite
+from scipy.sparse import coo_matrix, csc_matrix, vstack
 from space_ranger_folders import Run, visium_hd_run, visium_run
 from typer.testing import CliRunner
 
@@ -21,6 +25,7 @@ from napari_stem.spatial.visium import import_visium
 from napari_stem.spatial.visium_hd import import_visium_hd
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import anndata
@@ -151,14 +156,130 @@ def test_positions_off_the_lattice_are_told(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("spatial/tissue_hires_image.png", "lacks .*tissue_hires_image.png"),
         ("spatial/tissue_positions.csv", "lacks .*tissue_positions"),
+        ("spatial/scalefactors_json.json", "lacks scalefactors_json.json"),
+        ("filtered_feature_bc_matrix.h5", "lacks .*matrix.mtx"),
     ],
 )
 def test_missing_files_are_told(run: Run, tmp_path: Path, name: str, message: str) -> None:
     (run.folder / name).unlink()
     failed = import_visium([run.folder], tmp_path / "ds", image=run.image).failed["S1"]
     assert re.search(message, failed)
+
+
+def without_previews(folder: Path) -> None:
+    for path in folder.glob("spatial/tissue_*_image.png"):
+        path.unlink()
+
+
+def packed(folder: Path) -> None:
+    for path in [*folder.glob("spatial/*.csv"), *folder.glob("spatial/*.json")]:
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+
+
+def from_geo(folder: Path) -> None:
+    """Flat, packed, every file with a prefix."""
+    packed(folder)
+    for path in [*folder.glob("spatial/*"), *folder.glob("*.h5")]:
+        path.rename(folder / f"GSM0000001_A1_{path.name}")
+
+
+def every_spot_counted(folder: Path) -> None:
+    (folder / "filtered_feature_bc_matrix.h5").rename(folder / "raw_feature_bc_matrix.h5")
+    path = folder / "spatial" / "tissue_positions.csv"
+    positions = pd.read_csv(path)
+    extra = positions[positions["in_tissue"] == 0]["barcode"].tolist()
+    with h5py.File(folder / "raw_feature_bc_matrix.h5", "r+") as file:
+        group = file["matrix"]
+        barcodes = [*group["barcodes"][:], *(code.encode() for code in extra)]
+        indptr = [*group["indptr"][:], *[group["indptr"][-1]] * len(extra)]
+        del group["barcodes"], group["indptr"]
+        group["barcodes"], group["indptr"] = np.array(barcodes), np.array(indptr)
+
+
+def as_parquet(folder: Path) -> None:
+    path = folder / "spatial" / "tissue_positions.csv"
+    pd.read_csv(path).to_parquet(path.with_suffix(".parquet"))
+    path.unlink()
+
+
+def matrix_market(folder: Path, *, old: bool = False) -> None:
+    """Plain, with ``genes.tsv``, as of Cell Ranger 2; else packed, with antibodies among the features."""
+    path = folder / "filtered_feature_bc_matrix.h5"
+    with h5py.File(path) as file:
+        group = file["matrix"]
+        parts = tuple(group[name][:] for name in ("data", "indices", "indptr"))
+        counts = csc_matrix(parts, shape=group["shape"][:])
+        names = group["features/name"].asstr()[:]
+        barcodes = group["barcodes"].asstr()[:]
+    path.unlink()
+    out = folder / "filtered_feature_bc_matrix"
+    out.mkdir()
+    rows = [f"ENSG{i:011d}\t{name}" for i, name in enumerate(names)]
+    if not old:
+        counts = vstack([counts, csc_matrix(np.ones((1, counts.shape[1]), int))])
+        rows = [*(f"{row}\tGene Expression" for row in rows), "CD3\tCD3\tAntibody Capture"]
+    mmwrite(out / "matrix.mtx", coo_matrix(counts.astype(int)))
+    (out / ("genes.tsv" if old else "features.tsv")).write_text("\n".join(rows))
+    (out / "barcodes.tsv").write_text("\r\n".join(barcodes))
+    for plain in [] if old else list(out.iterdir()):
+        plain.with_name(f"{plain.name}.gz").write_bytes(gzip.compress(plain.read_bytes()))
+        plain.unlink()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        without_previews,
+        packed,
+        from_geo,
+        every_spot_counted,
+        as_parquet,
+        matrix_market,
+        partial(matrix_market, old=True),
+    ],
+)
+def test_folders_as_they_are_passed_on_give_what_went_in(
+    run: Run, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    change(run.folder)
+    assert import_visium([run.folder], tmp_path / "ds", image=run.image).failed == {}
+    compare(tmp_path / "ds", "S1", run)
+
+
+def test_the_smaller_preview_serves_too(run: Run, tmp_path: Path) -> None:
+    (run.folder / "spatial" / "tissue_hires_image.png").unlink()
+    half = tmp_path / "half.png"
+    with Image.open(run.image) as full:
+        full.reduce(2).save(half)
+    failed = import_visium([run.folder], tmp_path / "ds", image=half).failed["S1"]
+    assert "to which the positions belong" in failed
+
+
+def test_several_sections_in_one_folder_are_told_apart_by_the_user(
+    run: Run, tmp_path: Path
+) -> None:
+    from_geo(run.folder)
+    (counts,) = run.folder.glob("*.h5")
+    (run.folder / f"GSM2_{counts.name}").write_bytes(counts.read_bytes())
+    failed = import_visium([run.folder], tmp_path / "ds", image=run.image).failed["S1"]
+    assert "put the files of each section into a folder of its own" in failed
+
+
+@pytest.mark.parametrize("part", ["data", "indptr", "features/name", "barcodes", "features"])
+def test_counts_without_a_part_are_told(run: Run, tmp_path: Path, part: str) -> None:
+    with h5py.File(run.folder / "filtered_feature_bc_matrix.h5", "r+") as file:
+        del file["matrix"][part]
+    failed = import_visium([run.folder], tmp_path / "ds", image=run.image).failed["S1"]
+    assert "cannot be read as Space Ranger's Visium output" in failed
+
+
+def test_counts_beside_the_table_are_told(run: Run, tmp_path: Path) -> None:
+    with h5py.File(run.folder / "filtered_feature_bc_matrix.h5", "r+") as file:
+        file["matrix/indices"][0] = 10**9  # scipy would read beside its memory
+    failed = import_visium([run.folder], tmp_path / "ds", image=run.image).failed["S1"]
+    assert "cannot be read as Space Ranger's Visium output" in failed
 
 
 def test_damaged_counts_are_told(run: Run, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from superqt.utils import (
 
 from napari_stem.errors import StemError
 from napari_stem.io import only_writer
+from napari_stem.progress import warnings_of_files
 from napari_stem.widgets.common.garbage import collect_on_gui_thread
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class Jobs(QObject):
         failed
             Called in the GUI's thread after any error, to put the panels in order.
         """
-        worker = create_worker(_guarded, function, *args, _start_thread=False)
+        worker = create_worker(_guarded, self.failed.emit, function, *args, _start_thread=False)
         worker.returned.connect(lambda result: self._finish(result, done, failed))
         worker.errored.connect(lambda error: self._broke(error, failed))
         worker.start()
@@ -240,8 +241,9 @@ class Jobs(QObject):
             failed()
 
 
-def _guarded(function: Callable[..., Any], *args: Any) -> Any:
+def _guarded(tell: Callable[[str], None], function: Callable[..., Any], *args: Any) -> Any:
     try:
-        return function(*args)
+        with warnings_of_files(tell):
+            return function(*args)
     except StemError as error:
         return Failure(str(error))

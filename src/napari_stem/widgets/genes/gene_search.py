@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.spatial.gene_sets import as_measured, synonyms
+from napari_stem.texts import clean_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,5 +129,5 @@ class GeneSearch:
 
 def names_in(text: str) -> list[str]:
     """Gene names of a pasted text: separated by spaces, commas, semicolons, tabs or lines; each once."""
-    words = (word.strip("\"'") for word in re.split(r"[\s,;|]+", text))
+    words = map(clean_name, re.split(r"[\s,;|]+", text))
     return list(dict.fromkeys(word for word in words if word))

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 from napari_stem.errors import StemError
 from napari_stem.spatial.gene_sets import gene_sets
 from napari_stem.spatial.panel_files import read_panel
+from napari_stem.texts import read_text
 from napari_stem.widgets.common.parts import count, note
 from napari_stem.widgets.genes.gene_search import names_in
 from napari_stem.widgets.state import ALL, FAVOURITES, LIST_PREFIX, SET_PREFIX, GeneSet
@@ -137,8 +138,8 @@ class GeneSetsBox(QWidget):
     def _ask_set(self, path: Path) -> str | None:
         """Name of the set to take; None where there is one only, empty where the user gave up."""
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError):
+            lines = read_text(path).splitlines()
+        except (OSError, ValueError):
             return None  # reading the panel says what is wrong
         names = [line.split("\t")[0].strip() for line in lines if line.strip()]
         if len(names) < 2:
@@ -154,8 +155,8 @@ def _read(path: Path, set_name: str | None) -> tuple[str, ...]:
     if path.suffix.lower() not in {".csv", ".tsv"}:
         return read_panel(path, set_name)
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError):
+        lines = read_text(path).splitlines()
+    except (OSError, ValueError):
         return read_panel(path)  # says what is wrong
     first = [names_in(line)[:1] for line in lines if line.strip() and not line.startswith("#")]
     genes = [name for names in first for name in names]

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from napari_stem.cells import harmless_table
 from napari_stem.errors import PredictionError
 from napari_stem.io import written_whole
 
@@ -99,5 +100,5 @@ def write_csv(table: pd.DataFrame, path: Path) -> Path:
         The file cannot be written.
     """
     with written_whole(path, overwrite=True) as fresh:
-        table.to_csv(fresh)
+        harmless_table(table).to_csv(fresh)
     return path

@@ -1,0 +1,85 @@
+"""Text from outside: read whatever its bytes are, and harmless to terminals, logs and pages."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import zlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MOST_UNPACKED_BYTES = 512 * 1024**2  # a thousand times what a hand outlines; a bomb unpacks to more
+QUOTED_CHARS = 200  # enough to recognise what is meant, too few to drown the sentence around it
+MOST_CHARS = 1000
+_BLANKS_AND_QUOTES = " \"'\u201c\u201d\u2018\u2019"
+_VERSION = re.compile(r"(ENS[A-Z]*[GT]\d{6,})\.\d+(_PAR_Y)?")
+# Escape sequences of terminals (colours, titles, cursor); then whatever else moves or hides text.
+_SEQUENCES = re.compile(r"\x1b\].*?(?:\x07|\x1b\\|$)|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]", re.DOTALL)
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+_NO_TEXT = re.compile("[\x00-\x08\x0e-\x1f]")
+
+
+def read_text(path: Path) -> str:
+    """Read a text, also gzipped, with a byte order mark, in UTF-16 or in the code page of Western Windows.
+
+    Raises
+    ------
+    OSError, ValueError
+        It cannot be read, is no text, or unpacks to more than `MOST_UNPACKED_BYTES`.
+    """
+    content = path.read_bytes()
+    if content.startswith(b"\x1f\x8b"):
+        try:
+            with gzip.open(path) as file:
+                content = file.read(MOST_UNPACKED_BYTES + 1)
+        except (EOFError, zlib.error) as error:
+            raise ValueError(str(error)) from error
+        if len(content) > MOST_UNPACKED_BYTES:
+            raise ValueError(f"it unpacks to more than {MOST_UNPACKED_BYTES // 1024**2} MB")
+    encoding = json.detect_encoding(content)
+    try:
+        text = content.decode("utf-8-sig" if encoding == "utf-8" else encoding)
+    except UnicodeDecodeError:
+        text = content.decode("cp1252")
+    if _NO_TEXT.search(text):
+        raise ValueError("it is no text")
+    return text
+
+
+def clean_name(name: object) -> str:
+    """Name of a gene without marks, blanks and quotes around it, nor the version of an Ensembl id."""
+    bare = plain(name).strip(_BLANKS_AND_QUOTES)
+    return _VERSION.sub(r"\1\2", bare) if _VERSION.fullmatch(bare) else bare
+
+
+def visible(text: str) -> str:
+    """Text, line by line, without what a terminal or viewer would obey or hide."""
+    shown = text.encode("utf-8", "backslashreplace").decode()  # file names that are not UTF-8
+    return "\n".join(_UNSEEN.sub(" ", _SEQUENCES.sub(" ", line)) for line in shown.split("\n"))
+
+
+def plain(text: object) -> str:
+    """Visible text on one line."""
+    return " ".join(visible(str(text)).split())
+
+
+def quoted(text: object, most: int = QUOTED_CHARS) -> str:
+    """Plain text, shortened in its middle."""
+    shown = plain(text)
+    if len(shown) <= most:
+        return shown
+    return f"{shown[: most // 2]} ... {shown[-(most - most // 2 - 5) :]}"
+
+
+def reason_of(error: BaseException) -> str:
+    """Say what an error of a library says, or else what it is."""
+    return quoted(error) or type(error).__name__
+
+
+def sentence(text: object) -> str:
+    """Plain text in which no word and no list takes over."""
+    words = (quoted(word) for word in plain(text).split(" "))
+    return quoted(" ".join(words), MOST_CHARS)
