@@ -70,10 +70,10 @@ def _kind_of_table(path: Path) -> Kind | None:
             obsm = file.get("obsm", {})
             names = getattr(getattr(obsm, "dtype", None), "names", None)  # before anndata 0.7
             return "measured" if "spatial" in (names or obsm) else None
-    except DAMAGE:
-        return None
     except (ValueError, RuntimeError):
         return "measured"  # refused, with the reason, once it is read
+    except DAMAGE:
+        return None
 
 
 def read(kind: Kind, path: str) -> list[LayerData | tuple[None]]:

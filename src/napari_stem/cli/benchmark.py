@@ -232,7 +232,7 @@ def run_benchmark(
     from napari_stem.evaluation.protocols import PROTOCOLS
     from napari_stem.spatial.dataset import Dataset
 
-    with only_writer(out / "results.json"), progress_bars() as bars:
+    with only_writer(out), progress_bars() as bars:
         shown = _Shown(bars)
         encoder = load_encoder(options.encoder, options.device)
         benchmark = Benchmark(PROTOCOLS[protocol], Dataset(folder), encoder, options, out, shown)

@@ -203,7 +203,7 @@ def download_hest(
     try:
         plan = plan_download(out, patterns_for(listed(sections), tuple(pattern or ())))
         tell(f"{plan}.")
-        with only_writer(out / "st"), progress_bars() as bars:
+        with only_writer(out), progress_bars() as bars:
             download(out, plan, agreed=yes, progress=bars.of_bytes("Downloading"))
     except KeyboardInterrupt:
         msg = f"Interrupted: what is in {out} is kept; the same command goes on."
@@ -228,7 +228,7 @@ def _import(
     """Import a data set; tells on stderr what failed, what was dropped and what looks odd."""
     require_writable(out / "st")
     try:
-        with only_writer(out / "st"), progress_bars() as bars:
+        with only_writer(out), progress_bars() as bars:
             outcome = importer(source, out, progress=bars, **options)
     except KeyboardInterrupt:
         msg = f"Interrupted: the sections that are in {out} are whole; the same command goes on."

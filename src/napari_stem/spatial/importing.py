@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.errors import DatasetError
+from napari_stem.errors import DatasetError, OutputError
 from napari_stem.io import written_whole
 from napari_stem.spatial.checks import (
     Finding,
@@ -204,7 +204,7 @@ def import_sections(
         try:
             with repeats_allowed():
                 _import_section(read(), out, outcome, drop=drop)
-        except DatasetError as error:
+        except (DatasetError, OutputError) as error:
             outcome.failed[section_id] = str(error)
         else:
             outcome.imported.append(section_id)

@@ -279,8 +279,9 @@ def _area(geometry: object) -> shapely.Polygon | shapely.MultiPolygon | None:
     if not isinstance(geometry, dict):
         return None
     drawn = shape(geometry)
-    if not drawn.is_valid or drawn.geom_type == "GeometryCollection":
-        _refuse_tangle(drawn)
+    if drawn.is_valid and drawn.geom_type in ("Polygon", "MultiPolygon"):
+        return drawn if drawn.area > 0 else None
+    _refuse_tangle(drawn)
     # what an outline winds round twice, or two parts share, is within it
     valid = shapely.make_valid(drawn, method="structure", keep_collapsed=False)
     parts = shapely.get_parts(shapely.get_parts(valid))

@@ -104,7 +104,7 @@ def test_configuration_survives_json(config):
         ({"kind": "stem", "heads": 5}, "5 heads"),
         ({"learn_sigma": True}, "learn_sigma"),
         ({"colour": "red"}, "colour"),
-        ({"hidden": "wide"}, "wrong type"),
+        ({"hidden": "wide"}, "no numbers"),
     ],
 )
 def test_impossible_configuration_is_refused(change, told):

@@ -49,7 +49,15 @@ def cohort_folder(predicted_spots: anndata.AnnData, tmp_path_factory) -> Path:
         slide = anndata.AnnData(predicted_spots.X[chosen], var=predicted_spots.var)
         slide.X[:, :N_PLANTED] += SHIFT * (i % 2)
         slide.obs["done"] = True
-        made = {"format": FORMAT, "unit": "log2(count + 1)", "normalisation": "log2_counts"}
+        made = {
+            "format": FORMAT,
+            "unit": "log2(count + 1)",
+            "normalisation": "log2_counts",
+            "mpp": [0.5, 0.5],
+            "pitch_um": 200.0,
+            "spot_diameter_um": 100.0,
+        }
+        slide.layers.update({name: slide.X for name in ("sd", "q05", "q95")})
         slide.uns[PROVENANCE_KEY] = stored_provenance(made)
         slide.write_h5ad(folder / f"slide{i:02d}.h5ad")
         rows.append(f"slide{i:02d},patient{i // 4}{'ms'[i % 2]},{i % 2}")

@@ -11,7 +11,7 @@ import pytest
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from napari_stem.errors import ModelError, UnknownGeneError
+from napari_stem.errors import ModelError, OutputError, UnknownGeneError
 from napari_stem.io import sha256
 from napari_stem.model import PACKAGED, list_models, load_model
 from napari_stem.model.bundle import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, load_folder, read_config
@@ -326,7 +326,7 @@ def test_packaged_models_that_are_damaged_are_told(folder: Path, monkeypatch) ->
 
 def test_unwritable_place(model: Model, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ModelError) as error:
+    with pytest.raises(OutputError) as error:
         model.save(tmp_path / "file" / "model")
     one_sentence(error, tmp_path / "file" / "model")
 
@@ -337,7 +337,7 @@ def test_a_full_disk_is_told(packaged: Path, tmp_path: Path, monkeypatch) -> Non
 
     model = load_model(packaged)
     monkeypatch.setattr("safetensors.torch.save_file", full)
-    with pytest.raises(ModelError) as error:
+    with pytest.raises(OutputError) as error:
         model.save(tmp_path / "m")
     one_sentence(error, tmp_path / "m", "No space left")
 

@@ -200,8 +200,7 @@ def test_an_interrupted_section_is_not_listed_and_comes_again(
         patch.setattr("anndata.AnnData.write_h5ad", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             import_her2st(source, out)
-    assert (out / "wsis" / "C3.jpg").is_file()
-    assert not list(out.glob("st/*.h5ad"))
+    assert not list(out.glob("*/*"))
     assert import_her2st(source, out).imported == ["C3"]
     assert sorted(path.name for path in out.glob("*/*")) == ["C3.h5ad", "C3.jpg", "C3.json"]
 

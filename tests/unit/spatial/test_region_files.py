@@ -172,7 +172,7 @@ def test_whatever_the_bytes_the_text_is_read(tmp_path, encode):
 
 
 @pytest.mark.parametrize(
-    "content", [gzip.compress(b"{}" * 99)[:-9], b"\x89PNG\r\n\x1a\n\0\0", b"[" * 99_999]
+    "content", [gzip.compress(b"{}" * 99, mtime=0)[:-9], b"\x89PNG\r\n\x1a\n\0\0", b"[" * 99_999]
 )
 def test_what_is_no_text_is_told(tmp_path, content):
     path = tmp_path / "r.geojson"
@@ -184,7 +184,7 @@ def test_what_is_no_text_is_told(tmp_path, content):
 def test_a_packed_bomb_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("napari_stem.texts.MOST_UNPACKED_BYTES", 2 * 1024**2)
     path = tmp_path / "r.geojson.gz"
-    path.write_bytes(gzip.compress(b" " * 3 * 1024**2))
+    path.write_bytes(gzip.compress(b" " * 3 * 1024**2, mtime=0))
     with pytest.raises(RegionError, match="unpacks to more than 2 MB"):
         read_regions(path)
 
