@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from napari_stem.errors import OutputError
+from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,7 +147,9 @@ def write_file(path: Path, content: str | bytes, advice: str = "choose another p
 
 def unwritable(path: Path, error: OSError, advice: str = "choose another place.") -> OutputError:
     """Say in one sentence that something cannot be written, why, and what to do."""
-    return OutputError(f"{path} cannot be written ({error.strerror or error}); {advice}")
+    full = os.strerror(errno.ENOSPC)  # HDF5 and copies of folders tell it among other things
+    reason = full if full in str(error) else error.strerror or reason_of(error)
+    return OutputError(f"{path} cannot be written ({reason}); {advice}")
 
 
 def require_replaceable(path: Path, *, overwrite: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from napari_stem.errors import OutputError
-from napari_stem.io import only_writer, written_whole
+from napari_stem.io import only_writer, unwritable, written_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,3 +163,20 @@ def test_a_place_that_cannot_be_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match=r"a\.csv cannot be written"):
         write(tmp_path / "file" / "a.csv", "a")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device", "/a/b"),
+        OSError(
+            "file write failed: errno = 28, error message = 'No space left on device', buf = 0x5"
+        ),
+        shutil.Error([("a", "b", "[Errno 28] No space left on device: 'a' -> 'b'")]),
+    ],
+)
+def test_a_full_disk_is_said_in_words(tmp_path: Path, error: OSError) -> None:
+    path = tmp_path / "a.h5ad"
+    assert str(unwritable(path, error)) == (
+        f"{path} cannot be written (No space left on device); choose another place."
+    )
