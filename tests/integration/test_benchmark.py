@@ -308,7 +308,7 @@ def test_msi_from_the_command_line(tmp_path: Path) -> None:
         values = rng.normal(3 + i % 2, 0.1, size=(5, 3)).astype(np.float32)
         table = anndata.AnnData(values, var=pd.DataFrame(index=["A", "B", "C"]))
         table.obs["done"] = True
-        table.layers.update({name: values for name in ("sd", "q05", "q95")})
+        table.layers.update(dict.fromkeys(("sd", "q05", "q95"), values))
         about = {"format": FORMAT, "unit": "log2(count + 1)", "mpp": [0.5, 0.5]}
         about |= {"pitch_um": 200.0, "spot_diameter_um": 100.0}
         table.uns["napari_stem"] = {**about, "json": json.dumps(about)}

@@ -57,7 +57,7 @@ def cohort_folder(predicted_spots: anndata.AnnData, tmp_path_factory) -> Path:
             "pitch_um": 200.0,
             "spot_diameter_um": 100.0,
         }
-        slide.layers.update({name: slide.X for name in ("sd", "q05", "q95")})
+        slide.layers.update(dict.fromkeys(("sd", "q05", "q95"), slide.X))
         slide.uns[PROVENANCE_KEY] = stored_provenance(made)
         slide.write_h5ad(folder / f"slide{i:02d}.h5ad")
         rows.append(f"slide{i:02d},patient{i // 4}{'ms'[i % 2]},{i % 2}")
