@@ -7,6 +7,7 @@ Prints, as JSON, for each kill: at which of how many writes, and whether the end
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import random
@@ -15,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_stem.encoders.timm_import import import_timm
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.spreadsheet import write_csv
 from napari_stem.exporting.table import write_table
@@ -125,6 +127,9 @@ def main() -> None:
         Path(sys.argv[3]),
         int(sys.argv[4]),
     )
+    for module in ("dask.array", "anndata", "zarr", "scipy.ndimage", "skimage.measure"):
+        importlib.import_module(module)  # once, not in every child
+    import_timm()
     job, rng = JOBS[name], random.Random(0)  # noqa: S311
     total = folder.parent / f"{name}-writes"
 

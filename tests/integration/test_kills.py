@@ -32,14 +32,14 @@ def kills(job: str, folder: Path, source: Path, n: int) -> None:
 
 
 def test_a_killed_prediction(tmp_path: Path) -> None:
-    kills("predict", tmp_path, SVS, 4)
+    kills("predict", tmp_path, SVS, 3)
 
 
 def test_a_killed_training(small_dataset: Path, tmp_path: Path) -> None:
     genes = Dataset(small_dataset).section("C2").counts.var_names[:5]
     (small_dataset.parent / "genes.txt").write_text("\n".join(genes))
-    kills("train", tmp_path, small_dataset, 2)
+    kills("train", tmp_path, small_dataset, 1)
 
 
 def test_a_killed_export(c5_prediction: Path, tmp_path: Path) -> None:
-    kills("export", tmp_path, c5_prediction, 4)
+    kills("export", tmp_path, c5_prediction, 3)
