@@ -85,7 +85,19 @@ def read_h5ad(path: Path, **options: Any) -> Any:
 
     with opened_hdf5(path):
         pass
-    return anndata.read_h5ad(path, **options)
+    with elements_known():
+        return anndata.read_h5ad(path, **options)
+
+
+@contextmanager
+def elements_known() -> Iterator[None]:
+    """Turn what anndata raises on parts that it does not know, an error of no other kind, into a ValueError."""
+    from anndata._io.specs.registry import IORegistryError  # not public
+
+    try:
+        yield
+    except IORegistryError as error:
+        raise ValueError(str(error)) from error
 
 
 def require_own_hdf5(file: h5py.File, n_bytes: int) -> None:

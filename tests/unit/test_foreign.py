@@ -21,7 +21,7 @@ from napari_stem.errors import PredictionError, StemError
 from napari_stem.evaluation.comparison import read_prediction, read_truth
 from napari_stem.exporting.kinds import export
 from napari_stem.exporting.summary import model_card
-from napari_stem.foreign import opened_hdf5, read_json, require_own_zarr
+from napari_stem.foreign import opened_hdf5, read_h5ad, read_json, require_own_zarr
 from napari_stem.geometry import Mpp, SizePx, lattice
 from napari_stem.model.sources import named_in_file
 from napari_stem.reader import kind_of, read
@@ -363,3 +363,11 @@ def test_names_that_are_no_utf8_are_told_as_they_can_be(tmp_path) -> None:
     assert visible(name) == r"x\udcff.h5ad"
     assert read_json(r'{"slide": "x\udcff"}') == {"slide": "x?"}
     assert read_json(rb'["\ud83d\ude00"]') == ["\U0001f600"]
+
+
+def test_a_part_that_anndata_does_not_know_is_damage(tmp_path) -> None:
+    path = table(tmp_path / "t.h5ad")
+    with h5py.File(path, "a") as file:
+        file["obsm"].attrs["encoding-type"] = "from tomorrow"
+    with pytest.raises(ValueError, match="No read method"):
+        read_h5ad(path)

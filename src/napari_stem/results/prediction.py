@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import OutputError, PredictionError, SpotError
-from napari_stem.foreign import require_own_zarr
+from napari_stem.foreign import elements_known, require_own_zarr
 from napari_stem.geometry import region_names
 from napari_stem.io import DAMAGE
 from napari_stem.results.empty import (
@@ -371,7 +371,8 @@ class Prediction:
         import anndata
 
         try:
-            return anndata.read_zarr(self.path)
+            with elements_known():
+                return anndata.read_zarr(self.path)
         except DAMAGE as error:
             raise damaged(self.path, error) from error
 

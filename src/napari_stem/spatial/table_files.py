@@ -16,7 +16,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from napari_stem.errors import DatasetError
-from napari_stem.foreign import opened_hdf5, read_h5ad, require_own_zarr
+from napari_stem.foreign import elements_known, opened_hdf5, read_h5ad, require_own_zarr
 from napari_stem.io import DAMAGE
 from napari_stem.spatial.lattice import stated_diameter_px
 from napari_stem.texts import clean_name, reason_of
@@ -311,15 +311,14 @@ def _opened(path: Path) -> Iterator[Any]:
 @contextmanager
 def _damage_named(path: Path) -> Iterator[None]:
     """Turn whatever reading raises into one sentence."""
-    from anndata._io.specs.registry import IORegistryError  # of no other kind, and not public
-
     if not path.exists():
         raise DatasetError(
             f"There is no table {path}; check the path, or import the section again."
         )
     try:
-        yield
-    except (*DAMAGE, IORegistryError) as error:
+        with elements_known():
+            yield
+    except DAMAGE as error:
         raise DatasetError(
             f"{path} is damaged or is no AnnData file ({reason_of(error)}); write or import it again."
         ) from error
