@@ -159,6 +159,17 @@ def require_held(claimed: int, held: int, where: str) -> None:
         raise ValueError(msg)
 
 
+def dense(matrix: Any) -> NDArray[Any]:
+    """Array of a matrix; ValueError where a sparse one has far more places than values."""
+    import numpy as np
+
+    if not hasattr(matrix, "toarray"):
+        return np.asarray(matrix)
+    require_held(math.prod(matrix.shape) * matrix.dtype.itemsize, matrix.data.nbytes, "X")
+    found: NDArray[Any] = matrix.toarray()
+    return found
+
+
 def require_own_zip(path: Path) -> None:
     """Check that no member of a zip file claims more than its bytes can hold.
 

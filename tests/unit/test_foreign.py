@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 import zarr
+from scipy import sparse
 
 from napari_stem import foreign
 from napari_stem.encoders.precomputed_files import read_raw
@@ -21,7 +22,7 @@ from napari_stem.errors import PredictionError, StemError
 from napari_stem.evaluation.comparison import read_prediction, read_truth
 from napari_stem.exporting.kinds import export
 from napari_stem.exporting.summary import model_card
-from napari_stem.foreign import opened_hdf5, read_h5ad, read_json, require_own_zarr
+from napari_stem.foreign import dense, opened_hdf5, read_h5ad, read_json, require_own_zarr
 from napari_stem.geometry import Mpp, SizePx, lattice
 from napari_stem.model.sources import named_in_file
 from napari_stem.reader import kind_of, read
@@ -371,3 +372,10 @@ def test_a_part_that_anndata_does_not_know_is_damage(tmp_path) -> None:
         file["obsm"].attrs["encoding-type"] = "from tomorrow"
     with pytest.raises(ValueError, match="No read method"):
         read_h5ad(path)
+
+
+def test_a_sparse_matrix_of_nothing_is_not_made_dense() -> None:
+    few = sparse.csr_matrix(([1.0], [0], [0, 1, *[1] * 99_999]), shape=(100_000, 10_000_000))
+    with pytest.raises(ValueError, match="claims 8,000,000 MB"):
+        dense(few)
+    assert dense(sparse.eye(3)).tolist() == np.eye(3).tolist()

@@ -30,7 +30,7 @@ from napari_stem.encoders.precomputed_places import (
     placed,
 )
 from napari_stem.errors import DatasetError, EncoderError
-from napari_stem.foreign import opened_hdf5, read_npz, require_own_zarr
+from napari_stem.foreign import dense, opened_hdf5, read_npz, require_own_zarr
 from napari_stem.spatial.lattice import stated_diameter_px
 from napari_stem.spatial.lazyslide import TABLES, LazySlideStore
 from napari_stem.spatial.table_files import places_px, read_as_stored
@@ -81,7 +81,7 @@ def _read(store: LazySlideStore, name: str, tiles: str) -> RawEmbeddings:
     if "tile_id" in outlines and "tile_id" in table.obs:
         outlines = outlines.set_index("tile_id").loc[table.obs["tile_id"]]
     corners = outlines.bounds.to_numpy()  # left, top, right, bottom
-    features = table.X.toarray() if hasattr(table.X, "toarray") else np.asarray(table.X)
+    features = dense(table.X)
     slide, shape = store.slide, store.slide.get("shape")
     return RawEmbeddings(
         path=store.path / TABLES / name,
@@ -232,7 +232,7 @@ def _read_anndata(path: Path) -> RawEmbeddings:
         table = read_as_stored(path)
     except DatasetError as error:
         raise EncoderError(str(error)) from error
-    features = table.X.toarray() if hasattr(table.X, "toarray") else np.asarray(table.X)
+    features = dense(table.X)
     xy_px = places_px(table.obsm["spatial"], str(path)) if "spatial" in table.obsm else None
     if xy_px is None:
         raise EncoderError(
