@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QThreadPool, Signal
-from superqt.utils import (
-    create_worker,
-)  # napari's own keeps every worker and its arguments for good
+from superqt.utils import create_worker
 
 from napari_stem.errors import StemError
 from napari_stem.io import only_writer
