@@ -186,9 +186,7 @@ def tell_error(text: str, error: BaseException) -> None:
 
 def say_json(value: Any) -> None:
     """Print one JSON value on stdout."""
-    typer.echo(
-        json.dumps(value, allow_nan=False)
-    )  # in ASCII, in which nothing can steer a terminal
+    typer.echo(json.dumps(value, allow_nan=False))  # in ASCII nothing can steer a terminal
 
 
 def cells(*values: object) -> list[Text]:

@@ -105,9 +105,7 @@ class Colours:
         if self._is_rgb:
             return samples
         rgb = np.empty((*samples.shape[:2], 3), np.uint8)
-        for top in range(
-            0, len(rgb), BAND_PX
-        ):  # in pieces: what is between takes eight times as much
+        for top in range(0, len(rgb), BAND_PX):  # what is between takes eight times as much
             band = slice(top, top + BAND_PX)
             rgb[band] = self._on_white(samples[band])
         return rgb
