@@ -546,3 +546,22 @@ def test_a_click_on_the_canvas_is_a_click(road):
     (square,) = regions(road)
     slide = road.dock.coordinator.slide
     assert square.polygon.contains(shapely.Point(slide.size.width_px / 2, slide.size.height_px / 2))
+
+
+def test_a_broken_outline_is_named_and_the_others_come(model_road, tmp_path, notifications):
+    ring = [[4200, 3400], [5000, 3400], [5000, 4200], [4200, 3400]]
+    shapes = {"sound": [ring], "odd": [ring[:1]]}
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"name": name},
+            "geometry": {"type": "Polygon", "coordinates": rings},
+        }
+        for name, rings in shapes.items()
+    ]
+    path = tmp_path / "r.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    model_road.open(sample_path())
+    model_road.drop(path)
+    model_road.wait(lambda: len(model_road.dock.coordinator.regions.drawn()) == 1)
+    model_road.wait(lambda: any("Outline 'odd' of" in sentence for sentence in notifications))

@@ -198,8 +198,8 @@ def regions_of(content: object, source: str) -> list[ClassedRegion]:
         try:
             area = _area(feature.get("geometry"))
         except _BROKEN as error:
-            what = f"outline '{quoted(name)}'" if name else f"outline {number}"
-            broken = f"{source}: {what} is broken ({reason_of(error)})"
+            what = f"Outline '{quoted(name)}'" if name else f"Outline {number}"
+            broken = f"{what} of {source} is broken ({reason_of(error)})"
             _log.warning("%s and is passed over.", broken)
             continue
         if area is None:

@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from napari.utils.notifications import show_warning
 from qtpy.QtCore import QObject, QThreadPool, Signal
 from superqt.utils import create_worker
 
@@ -169,7 +170,7 @@ class Jobs(QObject):
         failed
             Called in the GUI's thread after any error, to put the panels in order.
         """
-        worker = create_worker(_guarded, self.failed.emit, function, *args, _start_thread=False)
+        worker = create_worker(_guarded, function, *args, _start_thread=False)
         worker.returned.connect(lambda result: self._finish(result, done, failed))
         worker.errored.connect(lambda error: self._broke(error, failed))
         worker.start()
@@ -239,9 +240,9 @@ class Jobs(QObject):
             failed()
 
 
-def _guarded(tell: Callable[[str], None], function: Callable[..., Any], *args: Any) -> Any:
+def _guarded(function: Callable[..., Any], *args: Any) -> Any:
     try:
-        with warnings_of_files(tell):
+        with warnings_of_files(show_warning):
             return function(*args)
     except StemError as error:
         return Failure(str(error))
