@@ -82,7 +82,7 @@ def test_what_is_said_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_no_name_adds_a_line_to_the_log(tmp_path: Path) -> None:
-    handler = terminal._file_handler(tmp_path / "log")
+    handler = terminal.file_handler(tmp_path / "log")
     record = logging.LogRecord("a", logging.INFO, "", 1, "of %s", (EVIL,), None)
     handler.emit(record)
     handler.close()

@@ -97,7 +97,7 @@ def speak(verbosity: int, log_file: Path | None) -> None:
     """
     root, ours = logging.getLogger(), logging.getLogger("napari_stem")
     if log_file is not None and log_file != MANNER.log_file:
-        root.addHandler(_file_handler(log_file))
+        root.addHandler(file_handler(log_file))
         MANNER.log_file = log_file
     MANNER.verbosity = verbosity
     has_log = MANNER.log_file is not None
@@ -121,7 +121,8 @@ def speak(verbosity: int, log_file: Path | None) -> None:
         )
 
 
-def _file_handler(path: Path) -> logging.Handler:
+def file_handler(path: Path) -> logging.Handler:
+    """Log to a file, in which nothing from outside steers a terminal; OutputError where it cannot be."""
     try:
         handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as error:

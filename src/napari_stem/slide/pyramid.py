@@ -244,7 +244,7 @@ def _fill(
         for index, (array, blocks) in enumerate(zip(arrays, jobs, strict=True)):
             copies = plan.copies_base and index == 0
             shown = preview if index == 0 else None
-            futures = [pool.submit(_fill_block, below, array, b, shown, copies) for b in blocks]
+            futures = [pool.submit(fill_block, below, array, b, shown, copies) for b in blocks]
             try:
                 for future in as_completed(futures):
                     future.result()
@@ -262,13 +262,14 @@ def n_writers() -> int:
     return max(1, min(MOST_WRITERS, (os.cpu_count() or 1) - 1))
 
 
-def _fill_block(
+def fill_block(
     below: LevelPixels,
     array: Any,
     block: tuple[slice, slice],
     preview: Preview | None,
     copies: bool,
 ) -> None:
+    """Halve or copy one block of the level below into an array, and show it in the preview."""
     rows, columns = block
     if copies:
         pixels = below.window(rows, columns)

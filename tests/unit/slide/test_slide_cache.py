@@ -51,14 +51,14 @@ def test_a_store_removed_while_it_is_open_is_not_shown_white(
 def test_stored_levels_have_the_rights_of_the_slide(tmp_path, cache, opened, monkeypatch):
     path = next(flat_images(tmp_path, 1))
     seen = []
-    write_block = pyramid._fill_block
+    write_block = pyramid.fill_block
 
     def looked_at(*args):
         seen.extend((cache / "pyramids").glob("*.partial"))
         assert {each.stat().st_mode & 0o777 for each in seen[-1:]} == {0o700}  # while it is made
         write_block(*args)
 
-    monkeypatch.setattr(pyramid, "_fill_block", looked_at)
+    monkeypatch.setattr(pyramid, "fill_block", looked_at)
     for rights, inside in ((0o600, 0o700), (0o644, 0o755), (0o640, 0o750)):
         path.chmod(rights)
         folder = cache / "pyramids" / opened(path).fingerprint
