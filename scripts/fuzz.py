@@ -42,20 +42,17 @@ HOSTILE = (
 
 def make_sound(folder: Path) -> None:
     """Write one sound input for each reader, named as the reader is."""
-    import anndata
-    import h5py
+    _make_slides(folder)
+    _make_tables(folder)
+    _make_models(folder)
+
+
+def _make_slides(folder: Path) -> None:
     import numpy as np
-    import pandas as pd
     import tifffile
-    import torch
     import zarr
     from PIL import Image
 
-    from napari_stem.diffusion.denoiser import DenoiserConfig, build_denoiser
-    from napari_stem.geometry import Mpp, SizePx, lattice
-    from napari_stem.results import Prediction
-
-    rng = np.random.default_rng(0)
     crop = Image.open(DATA / "slides" / "C5-crop.jpg").crop((0, 0, 256, 192))
     shutil.copy(SVS, folder / "slide-svs.svs")
     for ending in ("jpg", "png", "webp", "jp2"):
@@ -72,6 +69,16 @@ def make_sound(folder: Path) -> None:
     level = {"path": "0", "coordinateTransformations": [scale]}
     image.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [level]}]}
 
+
+def _make_tables(folder: Path) -> None:
+    """Write regions, genes, spots, counts and embeddings."""
+    import anndata
+    import h5py
+    import numpy as np
+    import pandas as pd
+    import torch
+
+    rng = np.random.default_rng(0)
     ring = [[0, 0], [900, 0], [900, 900], [0, 900], [0, 0]]
     region = {
         "type": "Feature",
@@ -104,6 +111,17 @@ def make_sound(folder: Path) -> None:
         file["features"] = features[None]
         file["coords"] = places
         file["coords"].attrs.update({"patch_size": 224, "patch_size_level0": 224})
+
+
+def _make_models(folder: Path) -> None:
+    """Write a model, a checkpoint, and a prediction as folder and as file."""
+    import numpy as np
+    import torch
+
+    from napari_stem.diffusion.denoiser import DenoiserConfig, build_denoiser
+    from napari_stem.geometry import Mpp, SizePx, lattice
+    from napari_stem.results import Prediction
+
     shutil.copytree(
         ROOT / "src" / "napari_stem" / "data" / "models" / "her2st-breast", folder / "model"
     )

@@ -145,10 +145,13 @@ def write_file(path: Path, content: str | bytes, advice: str = "choose another p
         os.fsync(file.fileno())
 
 
-def unwritable(path: Path, error: OSError, advice: str = "choose another place.") -> OutputError:
+def unwritable(path: Path, error: Exception, advice: str = "choose another place.") -> OutputError:
     """Say in one sentence that something cannot be written, why, and what to do."""
-    full = os.strerror(errno.ENOSPC)  # HDF5 and copies of folders tell it among other things
-    reason = full if full in str(error) else error.strerror or reason_of(error)
+    full = os.strerror(
+        errno.ENOSPC
+    )  # HDF5, safetensors and copies of folders tell it among other things
+    told = getattr(error, "strerror", None) or reason_of(error)
+    reason = full if full in str(error) else told
     return OutputError(f"{path} cannot be written ({reason}); {advice}")
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.errors import ModelError, OutputError, StemError
-from napari_stem.io import DAMAGE, only_writer, sha256, written_whole
+from napari_stem.errors import ModelError, StemError
+from napari_stem.io import DAMAGE, only_writer, sha256, unwritable, written_whole
 from napari_stem.model.card import card_text, limits_of, warnings_of
 from napari_stem.model.config import (
     CARD_FILE,
@@ -33,6 +33,7 @@ from napari_stem.model.sampling import (
     torch_device,
 )
 from napari_stem.spatial.normalise import normalisation, possible
+from napari_stem.texts import quoted, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -204,9 +205,7 @@ class Model:
                 config_file.write_text(text + "\n", encoding="utf-8")
                 card_file.write_text(card, encoding="utf-8")
         except SafetensorError as error:
-            raise OutputError(
-                f"{folder} cannot be written ({error}); choose another place."
-            ) from error
+            raise unwritable(folder, error) from error
 
 
 def load_folder(folder: Path) -> Model:
@@ -230,9 +229,8 @@ def load_folder(folder: Path) -> Model:
     except StemError as error:
         raise ModelError(f"{folder / CONFIG_FILE} cannot be used: {error}") from error
     except (SafetensorError, *DAMAGE, ArithmeticError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise ModelError(
-            f"{folder / WEIGHTS_FILE} does not fit {CONFIG_FILE} or is damaged ({reason}); "
+            f"{folder / WEIGHTS_FILE} does not fit {CONFIG_FILE} or is damaged ({reason_of(error)}); "
             f"copy the folder again."
         ) from error
 
@@ -343,7 +341,7 @@ def _require_numbers(tensors: Mapping[str, Tensor]) -> None:
     for name, value in tensors.items():
         is_known_gap = name == unknown and bool(value.isnan().all())
         if not (bool(value.isfinite().all()) or is_known_gap):
-            msg = f"'{name[:100]}' holds values that are no numbers or infinite"
+            msg = f"'{quoted(name, 100)}' holds values that are no numbers or infinite"
             raise ValueError(msg)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from napari_stem.errors import ModelError
 from napari_stem.foreign import is_size, read_json
+from napari_stem.texts import quoted, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +94,7 @@ def read_config(folder: Path) -> ModelConfig:
         values = migrated(values, path)
         unknown = set(values) - {f.name for f in fields(ModelConfig)}
         if unknown:
-            raise ModelError(f"{path} has unknown entries: {', '.join(sorted(unknown))[:200]}.")
+            raise ModelError(f"{path} has unknown entries: {quoted(', '.join(sorted(unknown)))}.")
         sides_um = values.get("fields_of_view_um")
         tuples = {
             "genes": tuple(values["genes"]),
@@ -101,7 +103,7 @@ def read_config(folder: Path) -> ModelConfig:
         return _sound(ModelConfig(**{**values, **tuples}))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(
-            f"{path} cannot be read ({str(error)[:200]}); copy the model folder again."
+            f"{path} cannot be read ({reason_of(error)}); copy the model folder again."
         ) from error
 
 
@@ -129,8 +131,8 @@ def _sound(config: ModelConfig) -> ModelConfig:
     }
     wrong = [key for key, is_so in is_sound.items() if not is_so]
     if wrong:
-        repeated = next((gene for gene in genes if genes.count(gene) > 1), None)
-        more = f": gene '{str(repeated)[:50]}' comes more than once" if repeated is not None else ""
+        repeated = next((gene for gene, n in Counter(map(str, genes)).items() if n > 1), None)
+        more = "" if repeated is None else f": gene '{quoted(repeated, 50)}' comes more than once"
         msg = f"it says wrongly: {'; '.join(wrong)}{more}"
         raise ValueError(msg)
     return config

@@ -13,6 +13,7 @@ from napari_stem.hub import Asked, in_clear_words
 from napari_stem.model.card import UNKNOWN, licence_fields, licence_id
 from napari_stem.model.config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, read_config
 from napari_stem.model.packing import others, require_files
+from napari_stem.texts import quoted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,9 +130,8 @@ def read_card(path: Path, text: str | None = None) -> ModelCard:
     try:
         return ModelCard(text)
     except (ValueError, TypeError, YAMLError) as error:
-        reason = " ".join(str(error).split())[:150]
         raise ModelError(
-            f"The front matter of {path} cannot be read ({reason}); mend it."
+            f"The front matter of {path} cannot be read ({quoted(error, 150)}); mend it."
         ) from error
 
 

@@ -14,6 +14,7 @@ from napari_stem.encoders.facts import HUB_PAGE
 from napari_stem.errors import ModelError
 from napari_stem.hub import Asked, in_clear_words, reporting
 from napari_stem.model.packing import FILES, NEEDED, unpacked
+from napari_stem.texts import quoted
 
 if TYPE_CHECKING:
     from napari_stem.hub import Progress
@@ -73,7 +74,7 @@ def named_in_file(name: object) -> Path:
     for folder in PACKAGED.iterdir():
         if folder.is_dir() and folder.name == name:
             return folder
-    raise ModelError(f"Model '{str(name)[:200]}' is none that comes with napari-stem.")
+    raise ModelError(f"Model '{quoted(name)}' is none that comes with napari-stem.")
 
 
 def parse_repository(text: str) -> tuple[str, str | None]:

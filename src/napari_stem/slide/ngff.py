@@ -21,6 +21,7 @@ from napari_stem.slide.ngff_metadata import (
     mpp_sources_of,
 )
 from napari_stem.slide.source import SlideMetadata, SlideSource, refuse_absurd
+from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,12 +80,11 @@ def open_source(location: Location) -> SlideSource:
 
 
 def _unreadable(location: Location, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
     if location.url is None:
-        return f"{location.name} cannot be read as OME-Zarr ({reason}); copy or export it again."
+        return f"{location.name} cannot be read as OME-Zarr ({reason_of(error)}); copy or export it again."
     if isinstance(error, ImportError):
         return f"{location.url} takes a package for such URLs: pip install 'napari-stem[remote]'."
-    return f"{location.url} cannot be read as OME-Zarr ({reason}); check the URL and the network."
+    return f"{location.url} cannot be read as OME-Zarr ({reason_of(error)}); check the URL and the network."
 
 
 def _close(store: Any) -> None:

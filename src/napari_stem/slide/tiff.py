@@ -35,6 +35,7 @@ from napari_stem.slide.tiff_metadata import (
 )
 from napari_stem.slide.tiff_tiles import LevelReader, refuse_undecodable
 from napari_stem.slide.tiff_vendors import philips_images
+from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,9 +96,8 @@ def _open(path: Path) -> tifffile.TiffFile:
     return tiff
 
 
-def _damaged(path: Path, error: object) -> str:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return f"{path.name} is a damaged or incomplete TIFF ({reason}); copy or export it again."
+def _damaged(path: Path, error: BaseException) -> str:
+    return f"{path.name} is a damaged or incomplete TIFF ({reason_of(error)}); copy or export it again."
 
 
 def _baseline(path: Path, tiff: tifffile.TiffFile) -> Any:

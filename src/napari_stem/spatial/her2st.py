@@ -254,9 +254,7 @@ def _read_tsv(path: Path, *, named_rows: bool = False) -> pd.DataFrame:
         text = io.StringIO(read_text(path))
         header = [clean_name(name) for name in next(csv.reader([text.readline()], delimiter="\t"))]
         table = pd.read_csv(text, sep="\t", header=None, index_col=index, low_memory=False)
-        if (
-            named_rows and len(header) == table.shape[1] + 1
-        ):  # R leaves out the head of the row names
+        if named_rows and len(header) == table.shape[1] + 1:  # R leaves out that of the row names
             del header[0]
         table.columns = pd.Index(header)
     except (OSError, ValueError, StopIteration) as error:  # pandas' parser errors are ValueErrors

@@ -17,6 +17,7 @@ from napari_stem.errors import StemError
 from napari_stem.extras import require_extra
 from napari_stem.foreign import require_own_zarr
 from napari_stem.io import DAMAGE
+from napari_stem.texts import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,7 +114,7 @@ class LazySlideStore:
             found = geopandas.read_parquet(folder / "shapes.parquet")
         except DAMAGE as error:
             raise StoreError(
-                f"{folder} cannot be read as outlines ({' '.join(str(error).split())[:150]}); write the store "
+                f"{folder} cannot be read as outlines ({quoted(error, 150)}); write the store "
                 f"again."
             ) from error
         if any(each["type"] != "identity" for each in placed):

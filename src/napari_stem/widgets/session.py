@@ -340,9 +340,8 @@ def _entry_of(entry: dict[str, Any], session_path: Path) -> SlideEntry:
         return str(near.resolve()) if is_moved and near.exists() else str(stored)
 
     return SlideEntry(
-        path=str(
-            Path(found(entry["path"])).absolute()
-        ),  # of this machine: a file opens no connection
+        # of this machine: a file opens no connection
+        path=str(Path(found(entry["path"])).absolute()),
         fingerprint=str(entry["fingerprint"]),
         name=str(entry["name"]),
         mpp_um=None if mpp is None else (float(mpp[0]), float(mpp[1])),
