@@ -164,14 +164,23 @@ class Jobs(QObject):
         Parameters
         ----------
         function, args
-            What to call. A StemError is told by the signal ``failed``; any other error by napari.
+            What to call. A StemError is told by the signal ``failed``; any other error by napari. What files
+            are read with, as warnings, is shown at the end.
         done
             Called in the GUI's thread with the result.
         failed
             Called in the GUI's thread after any error, to put the panels in order.
         """
-        worker = create_worker(_guarded, function, *args, _start_thread=False)
-        worker.returned.connect(lambda result: self._finish(result, done, failed))
+        # told at the end, in the GUI's thread: napari's notifications from another one can end the program
+        warnings: list[str] = []
+
+        def on_end(result: object) -> None:
+            for warning in [] if self._closed else warnings:
+                show_warning(warning)
+            self._finish(result, done, failed)
+
+        worker = create_worker(_guarded, warnings.append, function, *args, _start_thread=False)
+        worker.returned.connect(on_end)
         worker.errored.connect(lambda error: self._broke(error, failed))
         worker.start()
 
@@ -240,9 +249,9 @@ class Jobs(QObject):
             failed()
 
 
-def _guarded(function: Callable[..., Any], *args: Any) -> Any:
+def _guarded(warn: Callable[[str], None], function: Callable[..., Any], *args: Any) -> Any:
     try:
-        with warnings_of_files(show_warning):
+        with warnings_of_files(warn):
             return function(*args)
     except StemError as error:
         return Failure(str(error))
