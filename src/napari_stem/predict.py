@@ -14,6 +14,7 @@ from napari_stem.encoders.registry import load_encoder
 from napari_stem.errors import EncoderError, RegionError
 from napari_stem.geometry import Spots, lattice, spots_in_regions
 from napari_stem.metrics import quantiles
+from napari_stem.model.domain import doubt, evenly
 from napari_stem.model.serving import require_resolution
 from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.region_files import as_regions
@@ -60,7 +61,7 @@ class PredictionProgress:
 
 
 class _Stopped(Exception):
-    """Raised inside a block when the caller asked to stop; never leaves this module."""
+    """Raised while spots are looked at or sampled when the caller asked to stop; never leaves this module."""
 
 
 def choose_spots(
@@ -161,16 +162,11 @@ def predict(
     SlideError, EncoderError, ModelError, OutputError
         With what was finished kept.
     """
-    from napari_stem.model.sampling import torch_device
-
     settings = settings or SamplingSettings()
     model.require_sampler(settings)
     clock = _Clock(prediction, len(spots))
     yield clock.progress("embedding")
-    if embedder is None:
-        encoder = encoder_of(model, torch_device(settings.device))
-        require_resolution(model.config, encoder.patch, slide.require_mpp())
-        embedder = Embedder(slide, encoder)
+    embedder = embedder or embedder_of(slide, model, settings.device)
 
     def check(*_: Any) -> None:
         if stop is not None and stop():
@@ -194,6 +190,55 @@ def predict(
             index, ood_distance=model.head.distance(embedding), **summary(draws, prediction)
         )
         yield clock.progress("sampling")
+
+
+def doubt_of(
+    slide: Slide,
+    spots: Spots,
+    model: Model,
+    device: str,
+    embedder: EmbedsSpots | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> str | None:
+    """Look at a few spots before a run, and say so where they look unlike the training data.
+
+    Returns
+    -------
+    None where they do not, the model cannot tell, or ``stop`` came true.
+
+    Raises
+    ------
+    SlideError, EncoderError, ModelError
+        As `predict`.
+    """
+    if not model.head.knows_domain:
+        return None
+    embedder = embedder or embedder_of(slide, model, device)
+
+    def check(_n_done: int) -> None:
+        if stop is not None and stop():
+            raise _Stopped
+
+    try:
+        embedding = embedder.embed(spots.take(evenly(len(spots))), check)
+    except _Stopped:
+        return None
+    return doubt(model.head.distance(embedding), model.name)
+
+
+def embedder_of(slide: Slide, model: Model, device: str) -> Embedder:
+    """Look at a slide with the encoder that a model needs.
+
+    Raises
+    ------
+    EncoderError, ModelError
+        The encoder is not ready or another one, or the slide too coarse for it.
+    """
+    from napari_stem.model.sampling import torch_device
+
+    encoder = encoder_of(model, torch_device(device))
+    require_resolution(model.config, encoder.patch, slide.require_mpp())
+    return Embedder(slide, encoder)
 
 
 def encoder_of(model: Model, device: str) -> Encoder:

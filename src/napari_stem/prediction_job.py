@@ -20,7 +20,7 @@ from napari_stem.io import only_writer
 from napari_stem.model import DEFAULT_MODEL, load_model
 from napari_stem.model.sampling import torch_device
 from napari_stem.model.serving import require_fit_of, require_species, tissue_warning
-from napari_stem.predict import choose_spots, predict
+from napari_stem.predict import choose_spots, doubt_of, predict
 from napari_stem.progress import shown
 from napari_stem.results import Prediction
 from napari_stem.results.empty import may_keep_draws, provenance_of
@@ -152,6 +152,11 @@ class PredictionJob:
         """What is recorded of embeddings from a file."""
         return {} if self.embedder is None else self.embedder.patches.provenance
 
+    def doubt(self, stop: Callable[[], bool] | None = None) -> str | None:
+        """Say so where the slide looks unlike the training data; see `napari_stem.predict.doubt_of`."""
+        how = (self.settings.device, self.embedder, stop)
+        return doubt_of(self.slide, self.spots, self.model, *how)
+
     def cache_path(self) -> Path:
         """Where the window keeps the results: the same job finds, and continues, what it left."""
         provenance = provenance_of(
@@ -273,7 +278,8 @@ def predict_slide(
     Warns
     -----
     UserWarning
-        The nuclei do not fit the pixel size, pen marks were left out, or the model states an alarming limit.
+        The nuclei do not fit the pixel size, pen marks were left out, the slide looks unlike the training data,
+        or the model states an alarming limit.
 
     Raises
     ------
@@ -297,7 +303,7 @@ def predict_slide(
             keep_draws=keep_draws,
             tell=cautions.append,
         )
-        for sentence in cautions:
+        for sentence in filter(None, (*cautions, job.doubt())):
             warnings.warn(sentence, UserWarning, stacklevel=2)
 
         def watch(step: PredictionProgress) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QMessageBox
 
 from napari_stem.caches import entries
 from napari_stem.geometry import Mpp, PointPx
@@ -358,3 +359,28 @@ def test_the_window_never_stops_for_long_during_a_run(road):
     assert len(gaps) > 20  # there was time to measure
     assert gaps.max() < LONGEST_GAP_S
     assert np.median(gaps) < 0.1
+
+
+def test_a_run_on_a_slide_unlike_the_training_data_asks_first(model_road, monkeypatch):
+    road, job = model_road, "napari_stem.prediction_job.PredictionJob"
+    asked = []
+    monkeypatch.setattr(f"{job}.doubt", lambda _self, _stop: asked.append(1) or "Blurred.")
+    road.open(sample_path())
+    road.draw(TUMOUR)
+    road.ask_little()
+
+    def answer(button: QMessageBox.StandardButton) -> None:
+        road.run()
+        (question,) = road.panels.model.findChildren(QMessageBox)
+        assert (question.text(), road.maps) == ("Blurred.", None)
+        assert "Stopped" in road.panels.model.progress_text.text()
+        question.button(button).click()
+        road.qtbot.wait(10)
+
+    answer(QMessageBox.StandardButton.No)
+    assert not road.dock.coordinator.runs.is_running
+    answer(QMessageBox.StandardButton.Yes)
+    road.wait(lambda: road.maps is not None)
+    road.dock.coordinator.runs.cancel()
+    road.wait(lambda: not road.dock.coordinator.runs.is_running)
+    assert len(asked) == 2  # not again, once it was wanted all the same

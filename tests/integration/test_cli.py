@@ -68,6 +68,21 @@ def predicted(spots_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
     return out, json.loads(said)
 
 
+def test_a_slide_unlike_the_training_data_is_asked_about(spots_csv, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("napari_stem.prediction_job.PredictionJob.doubt", lambda _: "Blurred.")
+    command = ["predict", str(CROP), "--spots", str(spots_csv), *QUICK, "--out"]
+    alone = run(*command, tmp_path / "alone.zarr", "--json")  # nobody is there: a warning
+    assert alone.exit_code == 0
+    assert "Blurred." in alone.stderr.splitlines()
+    assert json.loads(alone.stdout)["domain_warning"] == "Blurred."
+    monkeypatch.setattr("napari_stem.cli.terminal.has_person", lambda: True)
+    asked = CliRunner().invoke(app, [*command, str(tmp_path / "asked.zarr")], input="n\n")
+    assert "Predict all the same? [y/N]" in asked.stderr
+    assert asked.exit_code != 0
+    assert not (tmp_path / "asked.zarr").exists()
+    assert "all the same" not in run(*command, tmp_path / "sure.zarr", "--yes").stderr
+
+
 # what there is
 
 

@@ -22,7 +22,7 @@ from napari_stem.errors import (
 )
 from napari_stem.geometry import Region, Spots
 from napari_stem.model.bundle import load_folder
-from napari_stem.predict import choose_spots, predict
+from napari_stem.predict import choose_spots, embedder_of, predict
 from napari_stem.prediction_job import PredictionJob, predict_slide
 from napari_stem.results import FIELDS, Prediction
 from napari_stem.settings import SamplingSettings
@@ -358,6 +358,22 @@ def test_a_job_that_does_not_fit_is_refused_before_anything_is_made(slide, model
         PredictionJob.planned(slide, human, SETTINGS, species="mouse")
     with pytest.raises(ModelError, match="ddim"):
         PredictionJob.planned(slide, model, replace(SETTINGS, sampler="ddim"))
+
+
+def test_a_slide_unlike_the_training_data_is_doubted_before_the_run(slide, model, spots) -> None:
+    job = PredictionJob.planned(slide, model, SETTINGS, spots=spots)
+    middle = float(np.median(model.head.distance(embedder_of(slide, model, "cpu").embed(spots))))
+
+    def doubt_at(limit: float, stop=None) -> str | None:
+        stricter = copy.copy(model)
+        scaled = model.head.domain_limit * np.float32(middle / limit)
+        stricter.head = replace(model.head, domain_limit=scaled)
+        return replace(job, model=stricter).doubt(stop)
+
+    assert doubt_at(0.89) is None
+    assert "median distance of 11 spots 0.91" in doubt_at(0.91)
+    assert doubt_at(np.nan) is None
+    assert doubt_at(0.91, lambda: True) is None
 
 
 def test_choosing_spots(slide) -> None:

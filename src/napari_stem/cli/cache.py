@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,7 +21,7 @@ from napari_stem.caches import (
 )
 from napari_stem.cli.app import FAILED, Group, app
 from napari_stem.cli.options import Json
-from napari_stem.cli.terminal import say, say_json, tell
+from napari_stem.cli.terminal import has_person, say, say_json, tell
 from napari_stem.errors import OutputError
 from napari_stem.io import DAMAGE
 from napari_stem.settings import CACHE_VARIABLE, cache_dir
@@ -139,7 +138,7 @@ def _remove(doomed: list[Entry], kept: list[Entry], *, yes: bool, as_json: bool)
             f"{' …' if len(kept) > 5 else ''}. 'cache clear --force' removes them too."
         )
     if doomed and not yes:
-        if not _has_person():
+        if not has_person():
             msg = "Nothing was removed: nobody is there to be asked; add --yes to remove it."
             raise OutputError(msg)
         if not typer.confirm("Remove this?", err=True):
@@ -157,10 +156,6 @@ def _remove(doomed: list[Entry], kept: list[Entry], *, yes: bool, as_json: bool)
         say(f"Removed {len(removed)}, {_size_of(removed)}." if removed else "Nothing was removed.")
     if len(removed) < len(doomed):  # why has been said
         raise typer.Exit(FAILED)
-
-
-def _has_person() -> bool:
-    return sys.stdin.isatty()
 
 
 def _as_json(found: list[Entry]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +9,7 @@ import typer
 
 from napari_stem.cli.app import Group, app
 from napari_stem.cli.options import Json, model_names
-from napari_stem.cli.terminal import say, say_json, tell
+from napari_stem.cli.terminal import has_person, say, say_json, tell
 from napari_stem.errors import EncoderError, ModelError, OutputError
 
 if TYPE_CHECKING:
@@ -130,7 +129,7 @@ def push(
     upload = pushing.prepared(folder, repo, licence)
     _show(upload, private=private)
     if not yes:
-        if not sys.stdin.isatty():
+        if not has_person():
             msg = "Nothing was sent: nobody is there to be asked; add --yes to send it."
             raise OutputError(msg)
         if not typer.confirm("Send it?", err=True):

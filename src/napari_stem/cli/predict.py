@@ -134,6 +134,9 @@ def predict(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the same command stopped.")
     ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask, even if the slide looks unlike the training.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Predict gene expression with uncertainty on a slide."""
@@ -204,6 +207,7 @@ def predict(
             keep_draws=keep_draws,
             tell=tell,
         )
+        domain_warning = _doubted(job, bars, asks=not (yes or resume))
         prediction = run_job(job, work, bars, "with --resume added", resume=resume)
         scale_warning = scale_record(opened)["scale_check"]["warning"]
     if work != out:
@@ -222,6 +226,7 @@ def predict(
         "genes_not_predicted": list(missing),
         "embeddings": None if embeddings is None else str(embeddings),
         "scale_warning": scale_warning,
+        "domain_warning": domain_warning,
     }
     say_json(result) if as_json else _say(result)
 
@@ -240,6 +245,23 @@ def _say(result: dict[str, Any]) -> None:
         say(
             f"{result['n_unlike_training']} spots look unlike the model's training data (obs 'ood')."
         )
+
+
+def _doubted(job: PredictionJob, bars: ProgressBars, *, asks: bool) -> str | None:
+    """Say that the slide looks unlike the training data, if it does, and ask whether to go on.
+
+    Raises
+    ------
+    Interrupted
+        The answer is no.
+    """
+    sentence = job.doubt()
+    if sentence is not None:
+        tell(sentence)
+        if asks and not bars.ask("Predict all the same?"):
+            msg = "Nothing was predicted."
+            raise Interrupted(msg)
+    return sentence
 
 
 def run_job(

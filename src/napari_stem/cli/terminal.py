@@ -207,6 +207,11 @@ def say_table(table: Table) -> None:
     console.print(table)
 
 
+def has_person() -> bool:
+    """Whether somebody is there to be asked."""
+    return sys.stdin.isatty()
+
+
 class ProgressBars:
     """How far work is, on stderr: a bar per kind of work; without a terminal, and in the log, a line a minute.
 
@@ -225,6 +230,17 @@ class ProgressBars:
     def __call__(self, text: str, done: int, total: int) -> None:
         """Show how far the work called ``text`` is; its time left is estimated from its pace."""
         self.show(text, done, total, None)
+
+    def ask(self, question: str) -> bool:
+        """Ask whether to go on, the bars out of the way; yes where nobody is there to be asked."""
+        if not has_person():
+            return True
+        if self._bars is not None:
+            self._bars.stop()
+        is_agreed = typer.confirm(question, err=True)
+        if self._bars is not None:
+            self._bars.start()
+        return is_agreed
 
     def of_bytes(self, text: str) -> Callable[[int, int], None]:
         """Make a function that shows bytes, told how many are done and how many there are."""

@@ -291,9 +291,9 @@ def write_weights(
     if config.calibrated:
         arrays["spread_factor"] = np.asarray(spread_factor, np.float32)
     tensors |= {_HEAD + name: torch.from_numpy(value) for name, value in arrays.items()}
-    ridge = _HEAD + "weights"
-    if ridge in tensors:  # by far the largest of them
-        tensors[ridge] = tensors[ridge].to(stored_as)
+    for name in (_HEAD + "weights", _HEAD + "domain_components"):  # by far the largest of them
+        if name in tensors:
+            tensors[name] = tensors[name].to(stored_as)
     save_file(tensors, path)
 
 

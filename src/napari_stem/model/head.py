@@ -11,17 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_stem.model.domain import unexplained
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
-
-
-def raw_distance(standardised: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n, W) -> (n,) root mean square of the standardised embedding: how unusual a spot looks."""
-    squares = np.square(standardised).mean(axis=1, dtype=np.float64)
-    distance: NDArray[np.float32] = np.sqrt(squares).astype(np.float32)
-    return distance
 
 
 @dataclass(frozen=True)
@@ -32,26 +27,34 @@ class EmbeddingHead:
     ----------
     centre, scale
         (W,) standardisation of the embedding; 0 and 1 where the denoiser was told it as it is.
+    domain_components
+        (D, W) principal components of the standardised embedding that tell what looks like the training data.
+    domain_spread
+        (W,) what these leave of each feature of training sections left out.
     domain_limit
-        () `raw_distance` beyond which a spot counts as unlike the training data; NaN where nothing is
+        () `unexplained` beyond which a spot counts as unlike the training data; NaN where nothing is
         known of them.
     """
 
     centre: NDArray[np.float32]
     scale: NDArray[np.float32]
+    domain_components: NDArray[np.float32]
+    domain_spread: NDArray[np.float32]
     domain_limit: NDArray[np.float32]
 
     def require_sound(self, condition_width: int, n_genes: int) -> None:
         """Check the arrays against a denoiser and what they stand for; ValueError names the first wrong one."""
-        sizes = {"W": condition_width}
-        _require_shapes(self, {"centre": "W", "scale": "W"}, sizes)
-        _require_positive(self, ("scale",))
+        sizes = {"W": condition_width, "D": len(self.domain_components)}
+        shapes = {"centre": "W", "scale": "W", "domain_components": "DW", "domain_spread": "W"}
+        _require_shapes(self, shapes, sizes)
+        _require_positive(self, ("scale", "domain_spread"))
 
     @classmethod
     def as_is(cls, width: int) -> EmbeddingHead:
         """Head of a published checkpoint: the embedding as the encoder gives it, no domain known."""
         centre, scale = np.zeros(width, np.float32), np.ones(width, np.float32)
-        return cls(centre, scale, np.array(np.nan, np.float32))
+        nothing = np.zeros((0, width), np.float32)
+        return cls(centre, scale, nothing, scale, np.array(np.nan, np.float32))
 
     @property
     def knows_domain(self) -> bool:
@@ -65,7 +68,9 @@ class EmbeddingHead:
 
     def distance(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, W) -> (n,) as `Head.distance`; NaN where no domain is known."""
-        return (raw_distance(self.condition(embedding)) / self.domain_limit).astype(np.float32)
+        standardised = self.condition(embedding)
+        rest = unexplained(standardised, self.domain_components, self.domain_spread)
+        return (rest / self.domain_limit).astype(np.float32)
 
     def to_arrays(self) -> dict[str, NDArray[np.float32]]:
         """Name -> array, as a model file holds them."""
@@ -93,8 +98,12 @@ class Head:
         (G,), (M, G), (M,) principal components of the predicted mean.
     residual_scale
         (G,) standard deviation of out-of-fold residuals: the unit of the denoiser.
+    domain_components
+        (D, W) principal components of the standardised embedding that tell what looks like the training data.
+    domain_spread
+        (W,) what these leave of each feature of training sections left out.
     domain_limit
-        () `raw_distance` beyond which a spot counts as unlike the training data.
+        () `unexplained` beyond which a spot counts as unlike the training data.
     """
 
     centre: NDArray[np.float32]
@@ -107,6 +116,8 @@ class Head:
     mean_components: NDArray[np.float32]
     mean_component_scale: NDArray[np.float32]
     residual_scale: NDArray[np.float32]
+    domain_components: NDArray[np.float32]
+    domain_spread: NDArray[np.float32]
     domain_limit: NDArray[np.float32]
 
     def require_sound(self, condition_width: int, n_genes: int) -> None:
@@ -116,13 +127,16 @@ class Head:
             "G": n_genes,
             "K": self.component_scale.size,
             "M": self.mean_component_scale.size,
+            "D": len(self.domain_components),
         }
         if sizes["K"] + sizes["M"] != condition_width:
             made = sizes["K"] + sizes["M"]
             msg = f"a condition {made} wide is made, and the denoiser takes {condition_width}"
             raise ValueError(msg)
         _require_shapes(self, _SHAPES, sizes)
-        _require_positive(self, ("scale", "component_scale", "mean_component_scale"))
+        _require_positive(
+            self, ("scale", "component_scale", "mean_component_scale", "domain_spread")
+        )
         if (self.residual_scale < 0).any():
             msg = "'residual_scale' holds negative numbers"
             raise ValueError(msg)
@@ -153,8 +167,9 @@ class Head:
 
     def distance(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, W) -> (n,) how unlike the training data a spot looks; above 1 is out of its domain."""
-        distance = raw_distance(self.standardise(embedding)) / self.domain_limit
-        return distance.astype(np.float32)
+        standardised = self.standardise(embedding)
+        rest = unexplained(standardised, self.domain_components, self.domain_spread)
+        return (rest / self.domain_limit).astype(np.float32)
 
     def to_arrays(self) -> dict[str, NDArray[np.float32]]:
         """Name -> array, as a model file holds them."""
@@ -181,6 +196,8 @@ _SHAPES = {
     "mean_components": "MG",
     "mean_component_scale": "M",
     "residual_scale": "G",
+    "domain_components": "DW",
+    "domain_spread": "W",
 }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.model.head import Head
+from napari_stem.training.domain import fit_domain
 from napari_stem.training.sections import groups_of
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 ALPHAS = (300.0, 1000.0, 3000.0, 10000.0, 30000.0)
 N_COMPONENTS, N_MEAN_COMPONENTS = 32, 8
-_DOMAIN_QUANTILE, _DOMAIN_MARGIN = 0.99, 1.25
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ def fit_linear(sections: Sequence[SectionArrays]) -> LinearFit:
     guess = PCA(min(N_MEAN_COMPONENTS, n_most, y.shape[1]), random_state=0).fit(out_of_fold)
     residual = y - out_of_fold
     residual_scale = residual.std(0) + 1e-3
+    domain_components, domain_spread, domain_limit = fit_domain(x, group)
     head = Head(
         centre=scaler.mean_.astype(np.float32),
         scale=scale.astype(np.float32),
@@ -74,7 +75,9 @@ def fit_linear(sections: Sequence[SectionArrays]) -> LinearFit:
         mean_components=guess.components_.astype(np.float32),
         mean_component_scale=_component_scale(guess.explained_variance_),
         residual_scale=residual_scale.astype(np.float32),
-        domain_limit=np.array(domain_limit(x, group), np.float32),
+        domain_components=domain_components,
+        domain_spread=domain_spread,
+        domain_limit=domain_limit,
     )
     condition = head.condition(x.astype(np.float32), out_of_fold.astype(np.float32))
     return LinearFit(head, condition, (residual / residual_scale).astype(np.float32))
@@ -109,13 +112,3 @@ def _best_alpha(
         predictions.append(predicted)
     best = int(np.argmin(errors))
     return ALPHAS[best], predictions[best]
-
-
-def domain_limit(x: NDArray[np.float64], group: NDArray[np.int64]) -> float:
-    """How unusual the spots of a left-out group look at most (99%), with a margin."""
-    distances = []
-    for held in np.unique(group):
-        rest = x[group != held]
-        z = (x[group == held] - rest.mean(0)) / np.maximum(rest.std(0), 1e-6)
-        distances.append(np.sqrt(np.mean(z**2, axis=1)))
-    return float(_DOMAIN_MARGIN * np.quantile(np.concatenate(distances), _DOMAIN_QUANTILE))

@@ -15,7 +15,8 @@ from napari_stem.model.sampling import spread_factors
 from napari_stem.settings import SamplingSettings
 from napari_stem.training.batches import TrainingData
 from napari_stem.training.denoiser_fit import fit_denoiser
-from napari_stem.training.linear import domain_limit, fit_linear
+from napari_stem.training.domain import fit_domain
+from napari_stem.training.linear import fit_linear
 from napari_stem.training.options import fit_settings
 from napari_stem.training.sections import groups_of
 
@@ -290,9 +291,9 @@ def _head(sections: Sequence[SectionArrays], encoder: str) -> EmbeddingHead:
     embedding = np.concatenate([s.embedding for s in sections]).astype(np.float64)
     if not UNSCALED_ENCODERS & set(encoder.split("+")):
         return EmbeddingHead.as_is(embedding.shape[1])
-    limit = domain_limit(embedding, np.concatenate(groups_of(sections)))
+    domain = fit_domain(embedding, np.concatenate(groups_of(sections)))
     return EmbeddingHead(
         embedding.mean(0).astype(np.float32),
         np.maximum(embedding.std(0), 1e-6).astype(np.float32),
-        np.array(limit, np.float32),
+        *domain,
     )

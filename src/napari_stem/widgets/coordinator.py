@@ -151,6 +151,8 @@ class Coordinator(QObject):
         panels.model.models.chosen.connect(lambda _: self._tell_hints())
         panels.model.pitch.valueChanged.connect(lambda _: self.regions.count_soon())
         panels.model.run_button.clicked.connect(self.run)
+        self.runs.began.connect(self._keep_pixel_size)
+        self.runs.began.connect(self._tell_hints)
         self.runs.ended.connect(self._on_run_ended)
         self.predictions.shown.connect(self._on_shown)
         self.predictions.put_away.connect(self._on_put_away)
@@ -244,8 +246,6 @@ class Coordinator(QObject):
                 embedder=self.models.about.embedder,
             )
         )
-        self._keep_pixel_size()
-        self._tell_hints()
 
     def _state(self) -> RoadState:
         slide, shown = self.slide, self.maps.current()

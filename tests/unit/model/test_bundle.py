@@ -265,6 +265,7 @@ def test_no_array_may_hold_what_is_no_number(packaged: Path, value: float) -> No
         ("residual_scale", -1.0),
         ("spread_factor", -0.5),
         ("domain_limit", 0.0),
+        ("domain_spread", 0.0),
     ],
 )
 def test_scales_that_nothing_can_have(packaged: Path, name: str, value: float) -> None:
@@ -276,7 +277,17 @@ def test_scales_that_nothing_can_have(packaged: Path, name: str, value: float) -
 
 @pytest.mark.parametrize(
     "name",
-    ["centre", "scale", "weights", "intercept", "components", "residual_scale", "spread_factor"],
+    [
+        "centre",
+        "scale",
+        "weights",
+        "intercept",
+        "components",
+        "residual_scale",
+        "spread_factor",
+        "domain_components",
+        "domain_spread",
+    ],
 )
 def test_arrays_of_other_shapes(packaged: Path, name: str) -> None:
     def cut(tensors: dict[str, torch.Tensor]) -> None:

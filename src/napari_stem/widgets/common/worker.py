@@ -62,6 +62,8 @@ class RunRequest:
         Of the slide, as the user says; empty where not stated.
     embedder
         Stands in place of the model's encoder; spots are then its patches in ``regions``.
+    despite_doubt
+        Predict even if the slide looks unlike the training data.
     """
 
     slide: Slide
@@ -72,6 +74,14 @@ class RunRequest:
     spots: Spots | None = None
     species: str = ""
     embedder: PrecomputedEmbedder | None = None
+    despite_doubt: bool = False
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """The last word of a run that should not begin unasked: why, in a sentence."""
+
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,7 @@ class RunStarted:
 
 def prediction_steps(
     request: RunRequest, stop: threading.Event
-) -> Generator[RunStarted | PredictionProgress, None, Failure | None]:
+) -> Generator[RunStarted | Doubt | PredictionProgress, None, Failure | None]:
     """Run a prediction; every finished block is on disk before it is yielded.
 
     Parameters
@@ -107,7 +117,7 @@ def prediction_steps(
 
 def _prediction_steps(
     request: RunRequest, stop: threading.Event
-) -> Generator[RunStarted | PredictionProgress, None, None]:
+) -> Generator[RunStarted | Doubt | PredictionProgress, None, None]:
     # torch comes with these; it must not be loaded by merely showing the dock
     from napari_stem.model import load_model
     from napari_stem.prediction_job import PredictionJob
@@ -123,6 +133,10 @@ def _prediction_steps(
         species=request.species or None,
         keep_draws=None,
     )
+    sentence = None if request.despite_doubt else job.doubt(stop.is_set)
+    if sentence is not None:
+        yield Doubt(sentence)
+        return
     with only_writer(job.cache_path()):
         prediction = job.begin(job.cache_path(), resume=True)
         yield RunStarted(prediction, job.model)
@@ -188,7 +202,7 @@ class Jobs(QObject):
         self,
         request: RunRequest,
         *,
-        progressed: Callable[[RunStarted | PredictionProgress], None],
+        progressed: Callable[[RunStarted | Doubt | PredictionProgress], None],
         finished: Callable[[bool], None],
     ) -> threading.Event:
         """Run a prediction in a thread.

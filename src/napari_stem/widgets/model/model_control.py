@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from napari_stem.widgets.common.download_control import DownloadControl
 from napari_stem.widgets.common.parts import count, one_shot
-from napari_stem.widgets.common.worker import RunStarted
+from napari_stem.widgets.common.worker import Doubt, RunStarted
 from napari_stem.widgets.model.encoder_box import EncoderControl
 from napari_stem.widgets.slide.about_slide_box import AboutSlideControl
 
@@ -175,8 +176,9 @@ class ModelControl(QObject):
 
 
 class RunControl(QObject):
-    """Carries a run from the model panel to the maps."""
+    """Carries a run from the model panel to the maps; asks before one that is in doubt."""
 
+    began = Signal()
     ended = Signal(bool)  # whether all spots are done
 
     def __init__(
@@ -187,6 +189,9 @@ class RunControl(QObject):
         self._began_s = 0.0
         self._n_before = 0
         self._looks = True  # through an encoder, else embeddings come from a file
+        self._trusted: set[tuple[object, ...]] = (
+            set()
+        )  # runs in doubt that were wanted all the same
         self._stop: threading.Event | None = None
         self._slide: Slide | None = None
         self._prediction: Prediction | None = None
@@ -208,9 +213,11 @@ class RunControl(QObject):
         self._slide, self._prediction = request.slide, None
         self._looks = request.embedder is None
         self._panel.show_running("starting", 0, 0, None)
+        request = replace(request, despite_doubt=_trust(request) in self._trusted)
         self._stop = self._jobs.start_run(
-            request, progressed=self._progressed, finished=self._finished
+            request, progressed=partial(self._progressed, request), finished=self._finished
         )
+        self.began.emit()
 
     def cancel(self) -> None:
         """Stop the run; what is finished stays on disk and on screen."""
@@ -218,8 +225,13 @@ class RunControl(QObject):
             self._stop.set()
             self._panel.show_cancelling()
 
-    def _progressed(self, step: RunStarted | PredictionProgress) -> None:
+    def _progressed(
+        self, request: RunRequest, step: RunStarted | Doubt | PredictionProgress
+    ) -> None:
         if self._slide is None or self._stop is None:
+            return
+        if isinstance(step, Doubt):
+            self._ask(request, step.sentence)
             return
         if isinstance(step, RunStarted):
             self._prediction = step.prediction
@@ -230,6 +242,23 @@ class RunControl(QObject):
         self._maps.grow(self._slide)
         if not self._stop.is_set():
             self._panel.show_running(step.stage, step.n_done, step.n_spots, step.seconds_left)
+
+    def _ask(self, request: RunRequest, sentence: str) -> None:
+        """Ask whether to predict all the same; until it is answered, nothing is held up."""
+        yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
+        asked = QMessageBox(
+            QMessageBox.Icon.Warning, "Unlike the training data", sentence, yes | no, self._panel
+        )
+        asked.setInformativeText("Predict all the same?")
+        asked.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+
+        def on_answer(answer: int) -> None:
+            if answer == yes:
+                self._trusted.add(_trust(request))
+                self.start(request)
+
+        asked.finished.connect(on_answer)
+        asked.open()
 
     def _finished(self, ended_by_itself: bool) -> None:
         slide, prediction = self._slide, self._prediction
@@ -252,6 +281,11 @@ class RunControl(QObject):
                 f"Stopped: {n_done:,} of {count(n_spots, 'spot')} predicted and kept. Run again to go on."
             )
         self.ended.emit(n_done == n_spots)
+
+
+def _trust(request: RunRequest) -> tuple[object, ...]:
+    """Tell what a run is trusted for: the slide as it is sized, and the model."""
+    return request.slide.fingerprint, request.slide.mpp, request.model_name
 
 
 def _described(model: Mapping[str, Any]) -> str:
