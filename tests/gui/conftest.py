@@ -40,7 +40,7 @@ def own_settings(tmp_path, monkeypatch) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _frozen() -> None:
-    """Leave what is loaded out of collections: napari's fixtures collect four times a test, half a second each."""
+    """Leave what is loaded out of collections: napari's fixtures collect several times a test."""
     gc.collect()
     gc.freeze()
 
