@@ -181,6 +181,24 @@ def crps(truth: Array, draws: NDArray[Any], *, is_sampled: bool = True) -> float
     return float(np.mean(scores))
 
 
+def energy_score(truth: Array, draws: NDArray[Any], *, is_sampled: bool = True) -> float:
+    """Energy score (Gneiting and Raftery 2007), mean over spots: the CRPS of all genes of a spot at once.
+
+    E||X - y|| - E||X - X'|| / 2 with Euclidean norms over the genes, estimated as `crps` is. It asks whether
+    genes vary together as they should, though less sharply than `variogram_score`.
+    """
+    from scipy.spatial.distance import pdist
+
+    n = draws.shape[2]
+    pairs = n * (n - 1) if is_sampled else n * n
+    scores = []
+    for measured, drawn in zip(truth, draws, strict=True):
+        values = drawn.T.astype(np.float64)
+        error = np.linalg.norm(values - measured, axis=1).mean()
+        scores.append(error - pdist(values).sum() / pairs)
+    return float(np.mean(scores))
+
+
 def _crps_of_halves(truth: Array, draws: NDArray[Any]) -> float:
     """CRPS from the even and from the odd draws, averaged.
 

@@ -133,7 +133,7 @@ def test_diffusion_models_train_on_the_fold_and_draw(linear_sections, name) -> N
     assert (forecast.q05 <= forecast.q95).all()
     if name == "ours":  # its linear mean carries it, however short the training
         truth = linear_sections[2].values.astype(float)
-        assert (pcc(truth, forecast.mean.astype(float)) > 0.8).all()
+        assert (pcc(truth, forecast.mean.astype(float)) > 0.7).all()
     assert "Sampling section c" in {what for what, _, _ in told}
     assert predictor.settings["sampler"] == ("dpmpp-2m" if name == "ours" else "ancestral")
 
