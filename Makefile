@@ -11,6 +11,8 @@ APT_PACKAGES := xvfb xauth libgl1-mesa-dri libegl1 libgl1 libopengl0 libxkbcommo
 
 # Threads that wait sleep instead of spinning: on a machine that is busy otherwise, spinning costs many times the work.
 export OMP_WAIT_POLICY := passive
+# Compiled once, not by each program that a test starts.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format build try-wheel clean system-packages

@@ -22,6 +22,7 @@ class Stations:
     def setup(self) -> None:
         import numpy as np
 
+        from napari_stem.encoders.bundled import features_in_torch
         from napari_stem.encoders.registry import load_encoder
         from napari_stem.model import load_model
         from napari_stem.predict import choose_spots
@@ -35,6 +36,7 @@ class Stations:
         self.encoder = load_encoder("bundled")
         self.reader = PatchReader(self.slide, self.encoder.patch)
         self.patches = self.reader.read(self.spots)
+        self.in_torch = features_in_torch("cpu")
         self.embedding = self.encoder.encode(self.patches)
 
     def time_tissue(self) -> None:
@@ -47,6 +49,10 @@ class Stations:
 
     def time_encode(self) -> None:
         self.encoder.encode(self.patches)
+
+    def time_encode_in_torch(self) -> None:
+        """The same network without ONNX Runtime, stain statistics left out."""
+        self.in_torch(self.patches.reshape(-1, *self.patches.shape[2:]))
 
     def time_sample(self) -> None:
         from napari_stem.settings import SamplingSettings

@@ -6,6 +6,7 @@ import importlib
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,9 @@ from hypothesis import settings
 from napari_stem.settings import cache_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from napari_stem.model.bundle import Model
 
 DATA = Path(__file__).parent / "data"
 
@@ -111,6 +114,28 @@ def small_model(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -
     options = TrainingOptions(steps=28, genes="hvg:20", hold_out=("C3",))
     train(Dataset(small_dataset), folder, options)
     return folder
+
+
+@pytest.fixture(scope="session")
+def with_correction() -> Callable[[Model], Model]:
+    """Give a model, which may have learned none, a correction of its residual that nobody trained."""
+    import torch
+
+    from napari_stem.diffusion.denoiser import DenoiserConfig, build_denoiser
+    from napari_stem.model.bundle import Model
+
+    def correct(model: Model) -> Model:
+        width = len(model.head.component_scale) + len(model.head.mean_component_scale)
+        denoiser = DenoiserConfig(n_genes=16, condition_width=width, hidden=16, depth=2)
+        network = build_denoiser(denoiser)
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for weight in network.parameters():
+                weight.copy_(0.1 * torch.randn(weight.shape, generator=generator))
+        config = replace(model.config, denoiser=denoiser.to_dict())
+        return Model(config, model.head, model.spread_factor, network)
+
+    return correct
 
 
 @pytest.fixture(scope="session")

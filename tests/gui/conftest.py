@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,13 @@ def own_settings(tmp_path, monkeypatch) -> None:
     QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(tmp_path / "ini"))
     mine = preferences_of_the_manifest()(config_path=tmp_path / "napari" / "napari-stem.yaml")
     monkeypatch.setattr(settings, "_PLUGIN_SETTINGS", {"napari-stem": mine})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _frozen() -> None:
+    """Leave what is loaded out of collections: napari's fixtures collect several times a test."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -36,8 +36,7 @@ def ours(road) -> list[str]:
     return [one.name for one in road.viewer.layers if "predicted" in one.name]
 
 
-@pytest.mark.parametrize("arrangement", ["mix", "beside"])
-@pytest.mark.parametrize("n_turns", [0, 3])
+@pytest.mark.parametrize(("arrangement", "n_turns"), [("mix", 0), ("beside", 3)])
 def test_layers_may_be_taken_away_while_others_come(mapped, arrangement, n_turns):
     turns, layers = mapped.dock.coordinator.maps.turns, mapped.viewer.layers
     begin_turns(mapped, arrangement, n_turns)
@@ -52,8 +51,7 @@ def test_layers_may_be_taken_away_while_others_come(mapped, arrangement, n_turns
     assert not mapped.viewer.canvas.grid.enabled
 
 
-@pytest.mark.parametrize("arrangement", ["mix", "beside"])
-@pytest.mark.parametrize("n_turns", [0, 5])
+@pytest.mark.parametrize(("arrangement", "n_turns"), [("mix", 5), ("beside", 0)])
 def test_a_slide_may_be_closed_while_its_maps_come(mapped, arrangement, n_turns):
     coordinator = mapped.dock.coordinator
     turns = coordinator.maps.turns
@@ -68,26 +66,23 @@ def test_a_slide_may_be_closed_while_its_maps_come(mapped, arrangement, n_turns)
     mapped.wait(lambda: turns.is_settled() and len(ours(mapped)) == n_maps)
 
 
-@pytest.mark.parametrize("arrangement", ["mix", "beside"])
-def test_everything_may_be_cleared_while_maps_come(mapped, arrangement):
+def test_everything_may_be_cleared_while_maps_come(mapped):
     turns = mapped.dock.coordinator.maps.turns
-    begin_turns(mapped, arrangement, 4)
+    begin_turns(mapped, "mix", 4)
     mapped.viewer.layers.clear()
     mapped.wait(turns.is_settled)
     assert not ours(mapped)
 
 
-@pytest.mark.parametrize("arrangement", ["mix", "beside"])
-def test_the_window_may_be_closed_while_maps_come(mapped, arrangement):
-    begin_turns(mapped, arrangement, 3)
+def test_the_window_may_be_closed_while_maps_come(mapped):
+    begin_turns(mapped, "beside", 3)
     mapped.viewer.close()
     for _ in range(5):
         one_turn()
 
 
-@pytest.mark.parametrize("arrangement", ["mix", "beside"])
-def test_the_dock_may_be_closed_while_maps_come(mapped, arrangement):
-    begin_turns(mapped, arrangement, 3)
+def test_the_dock_may_be_closed_while_maps_come(mapped):
+    begin_turns(mapped, "beside", 3)
     mapped.viewer.window.remove_dock_widget(mapped.dock)
     n_layers = len(mapped.viewer.layers)
     for _ in range(5):

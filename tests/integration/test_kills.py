@@ -32,7 +32,7 @@ def kills(job: str, folder: Path, source: Path, n: int) -> None:
 
 
 def test_a_killed_prediction(tmp_path: Path) -> None:
-    kills("predict", tmp_path, SVS, 3)
+    kills("predict", tmp_path, SVS, 2)
 
 
 def test_a_killed_training(small_dataset: Path, tmp_path: Path) -> None:
@@ -42,4 +42,4 @@ def test_a_killed_training(small_dataset: Path, tmp_path: Path) -> None:
 
 
 def test_a_killed_export(c5_prediction: Path, tmp_path: Path) -> None:
-    kills("export", tmp_path, c5_prediction, 3)
+    kills("export", tmp_path, c5_prediction, 2)

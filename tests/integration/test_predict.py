@@ -47,8 +47,9 @@ def slide(small_dataset: Path) -> Iterator[Slide]:
 
 
 @pytest.fixture(scope="module")
-def model(small_model: Path) -> Model:
-    return load_folder(small_model)
+def model(small_model: Path, with_correction) -> Model:
+    """With steps to walk."""
+    return with_correction(load_folder(small_model))
 
 
 @pytest.fixture(scope="module")

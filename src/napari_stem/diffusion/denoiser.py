@@ -34,7 +34,7 @@ class DenoiserConfig:
     kind
         ``mlp`` (light, for laptops) or ``stem`` (published: one token per gene).
     n_genes
-        Genes of the panel, G.
+        Values that it generates, G: genes of the panel, or directions in which they vary together.
     condition_width
         Width of the condition, C.
     hidden

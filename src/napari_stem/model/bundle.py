@@ -1,4 +1,4 @@
-"""What a user loads: denoiser, panel, encoder, normalisation, calibration and card, in one folder."""
+"""What a user loads: head, denoiser, panel, encoder, normalisation and card, in one folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import logging
 from dataclasses import asdict, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from napari_stem.model.config import (
 from napari_stem.model.genes import require_known
 from napari_stem.model.head import EmbeddingHead, Head
 from napari_stem.model.sampling import (
+    located_scores,
     noise_of_step,
     published_walk,
     require_sampler,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
+    from napari_stem.diffusion.denoiser import AdaLNMLP, StemTransformer
     from napari_stem.geometry import Spots
     from napari_stem.settings import SamplingSettings
 
@@ -56,13 +58,13 @@ class Model:
         config: ModelConfig,
         head: Head | EmbeddingHead,
         spread_factor: NDArray[np.float32],
-        network: nn.Module,
+        network: nn.Module | None,
         weights_hash: str = "",
     ) -> None:
         self.config = config
         self.head = head
         self.spread_factor = spread_factor
-        self.network = network.eval()
+        self.network = None if network is None else network.eval()
         self.weights_hash = weights_hash
         self.name = config.name
         self.genes = config.genes
@@ -131,11 +133,9 @@ class Model:
         (n, genes, draws) float32 in the model's unit: whole counts, none negative, as a measurement would
         give (`possible`); those of Stem's own objective come as they are generated, as published.
         """
-        drawn = spread(
-            self.raw_draws(embedding, spots, settings, callback, poll), self.spread_factor
-        )
+        drawn = self.raw_draws(embedding, spots, settings, callback, poll)
         if self.config.objective == "published":
-            return drawn
+            return spread(drawn, self.spread_factor)
         return possible(drawn, self.config.normalisation)
 
     def raw_draws(
@@ -146,16 +146,21 @@ class Model:
         callback: Callable[[int, int, Any], None] | None = None,
         poll: Callable[[], None] | None = None,
     ) -> NDArray[np.float32]:
-        """(n, genes, draws) before calibration; parameters as in `sample`."""
+        """(n, genes, draws) before what `sample` does with them; parameters as there."""
+        require_sampler(self.config.objective, settings)
         head = self.head
         if isinstance(head, EmbeddingHead):
             conditions = head.condition(embedding)
             return self._walked(published_walk, conditions, spots, settings, callback, poll)
         mean = head.mean(embedding)
-        conditions = head.condition(embedding, mean)
-        residual = self._walked(residual_walk, conditions, spots, settings, callback, poll)
-        values: NDArray[np.float32] = mean[:, :, None] + residual * head.residual_scale[:, None]
-        return values
+        scores, own = located_scores(spots, settings, head.residual.directions.shape)
+        if self.network is not None:
+            conditions = head.condition(embedding, mean)
+            led = self._walked(residual_walk, conditions, spots, settings, callback, poll)
+            scores[..., : led.shape[1]] = led.transpose(0, 2, 1)
+        elif callback is not None:
+            callback(1, 1, scores)
+        return mean[:, :, None] + head.residual.at(mean, head.residual.correlated(scores, own))
 
     def _walked(
         self,
@@ -166,15 +171,15 @@ class Model:
         callback: Callable[[int, int, Any], None] | None,
         poll: Callable[[], None] | None,
     ) -> NDArray[np.float32]:
-        """(n, C) condition -> (n, genes, draws) as the denoiser generates them."""
+        """(n, C) condition -> (n, values, draws) as the denoiser generates them."""
         import torch
 
-        require_sampler(self.config.objective, settings)
+        network = cast("nn.Module", self.network)
         device = torch_device(settings.device)
         condition = torch.from_numpy(conditions).to(device).repeat_interleave(settings.n_draws, 0)
-        shape = (len(spots), settings.n_draws, len(self.genes))
+        shape = (len(spots), settings.n_draws, int(self.config.denoiser["n_genes"]))
         noise = partial(noise_of_step, spots, settings, shape)
-        network = stoppable(self.network.to(device), self.config, device, poll)
+        network = stoppable(network.to(device), self.config, device, poll)
         x = walk(self.config, network, condition, noise, settings, callback)
         drawn: NDArray[np.float32] = x.reshape(shape).float().cpu().numpy().transpose(0, 2, 1)
         return drawn
@@ -270,7 +275,7 @@ def write_weights(
     config: ModelConfig,
     head: Head | EmbeddingHead,
     spread_factor: NDArray[np.float32],
-    network: nn.Module,
+    network: nn.Module | None,
 ) -> None:
     """Write the denoiser in the precision that the config states, the head's smaller arrays in full.
 
@@ -283,12 +288,13 @@ def write_weights(
     from safetensors.torch import save_file
 
     stored_as = torch.float16 if config.precision == "float16" else torch.float32
+    weights = {} if network is None else network.state_dict()
     tensors = {
         _DENOISER + name: value.detach().cpu().to(stored_as).contiguous()
-        for name, value in network.state_dict().items()
+        for name, value in weights.items()
     }
     arrays = head.to_arrays()
-    if config.calibrated:
+    if isinstance(head, EmbeddingHead) and config.calibrated:
         arrays["spread_factor"] = np.asarray(spread_factor, np.float32)
     tensors |= {_HEAD + name: torch.from_numpy(value) for name, value in arrays.items()}
     for name in (_HEAD + "weights", _HEAD + "domain_components"):  # by far the largest of them
@@ -299,8 +305,8 @@ def write_weights(
 
 def read_weights(
     path: Path, config: ModelConfig
-) -> tuple[Head | EmbeddingHead, NDArray[np.float32], nn.Module]:
-    """Read head, (genes,) spread factors (1 where the model is not calibrated) and network.
+) -> tuple[Head | EmbeddingHead, NDArray[np.float32], nn.Module | None]:
+    """Read head, (genes,) spread factors (1 where there are none) and network (None where there is none).
 
     Raises
     ------
@@ -309,30 +315,47 @@ def read_weights(
     KeyError, RuntimeError, ValueError, SafetensorError
         An array is missing, of another shape or holds what is no number, or the file is damaged.
     """
-    import torch
     from safetensors.torch import load_file
-
-    from napari_stem.diffusion.denoiser import DenoiserConfig, build_denoiser
 
     tensors = {name: value.float() for name, value in load_file(path).items()}
     _require_numbers(tensors)
     arrays = {name: value.numpy() for name, value in _under(_HEAD, tensors).items()}
     head = HEADS[config.objective].from_arrays(arrays)
+    if config.denoiser or isinstance(head, EmbeddingHead):
+        network = _network(config, tensors)
+        n_generated, width = network.config.n_genes, network.config.condition_width
+    else:
+        network, n_generated, width = None, 0, None
+    if isinstance(head, Head):
+        _require_panel(config, len(head.residual.factor))
+        head.require_sound(width, len(config.genes))
+        if n_generated > len(head.residual.directions):
+            msg = f"the denoiser corrects {n_generated} directions, and there are fewer"
+            raise ValueError(msg)
+    else:
+        _require_panel(config, n_generated)
+        head.require_sound(cast("int", width), len(config.genes))
+    factor = np.ones(len(config.genes), np.float32)
+    if config.calibrated and isinstance(head, EmbeddingHead):
+        factor = arrays["spread_factor"]
+    if factor.shape != (len(config.genes),) or (factor < 0).any():
+        msg = f"'spread_factor' of shape {factor.shape} must hold one number of 0 or more for each gene"
+        raise ValueError(msg)
+    return head, factor, network
+
+
+def _network(config: ModelConfig, tensors: Mapping[str, Tensor]) -> StemTransformer | AdaLNMLP:
+    import torch
+
+    from napari_stem.diffusion.denoiser import DenoiserConfig, build_denoiser
+
     denoiser = DenoiserConfig.from_dict(config.denoiser)
-    _require_panel(config, denoiser.n_genes)
-    head.require_sound(denoiser.condition_width, denoiser.n_genes)
     if denoiser.depth > len(tensors):  # each block has several
         raise ModelError(f"It claims {denoiser.depth} blocks, and the weights have fewer.")
     with torch.device("meta"):  # no memory for what it claims: the weights must be there
         network = build_denoiser(denoiser)
     network.load_state_dict(_under(_DENOISER, tensors), assign=True)
-    factor = (
-        arrays["spread_factor"] if config.calibrated else np.ones(len(config.genes), np.float32)
-    )
-    if factor.shape != (len(config.genes),) or (factor < 0).any():
-        msg = f"'spread_factor' of shape {factor.shape} must hold one number of 0 or more for each gene"
-        raise ValueError(msg)
-    return head, factor, network
+    return network
 
 
 def _require_numbers(tensors: Mapping[str, Tensor]) -> None:

@@ -108,6 +108,13 @@ def _facts(config: ModelConfig) -> Iterator[str]:
     chosen = " chosen on left-out sections" if card.get("crps_of_steps") else ""
     trained = f"; trained with seed {card.get('seed')}, {steps} steps{chosen}" if steps else ""
     yield f"Objective: {config.objective}{trained}"
+    if card.get("energy_gained"):
+        gained, low, high = card["energy_gained"]
+        kept = f"kept after {steps} steps" if steps else "not kept"
+        yield (
+            f"Correction of the residual's Gaussian by diffusion: {kept}; on left-out sections it changed the "
+            f"energy score by {gained:+.3f} (95% interval {low:+.3f} to {high:+.3f}; lower is better)"
+        )
     yield from card.get("notes", ())
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MAX_CONFIG_BYTES = 50_000_000  # 20,000 genes with what is known of each take 3 MB
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
 # Format version -> what turns the content of its config.json into that of the next version.
@@ -42,15 +42,16 @@ class ModelConfig:
     pitch_um
         Distance between the spots it was trained on.
     objective
-        ``edm``: linear mean and diffusion of the residual. ``published``: Stem's own chain on the values.
+        ``edm``: linear mean, and a Gaussian copula of the residual, which diffusion may correct. ``published``:
+        Stem's own chain on the values.
     denoiser
-        `DenoiserConfig.to_dict`.
+        `DenoiserConfig.to_dict`; empty where the residual's Gaussian is not corrected.
     calibrated
         Whether the draws' spread was calibrated on spots that the model had not seen.
     precision
         Of the denoiser's stored weights: half is enough, but does not repeat a published figure.
     sigma_min, sigma_max
-        Range of noise levels when sampling, in standard deviations of the residual.
+        Range of noise levels when sampling, in standard deviations of what is generated.
     weights_sha256
         Of ``model.safetensors``, written when the model is saved; empty before.
     card

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.model.domain import unexplained
+from napari_stem.model.residual import Residual
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +75,7 @@ class EmbeddingHead:
 
     def to_arrays(self) -> dict[str, NDArray[np.float32]]:
         """Name -> array, as a model file holds them."""
-        return _arrays_of(self)
+        return _contiguous(vars(self))
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.float32]]) -> EmbeddingHead:
@@ -96,14 +97,14 @@ class Head:
         (K, W), (K,) principal components of the standardised embedding, and their standard deviations.
     mean_centre, mean_components, mean_component_scale
         (G,), (M, G), (M,) principal components of the predicted mean.
-    residual_scale
-        (G,) standard deviation of out-of-fold residuals: the unit of the denoiser.
     domain_components
         (D, W) principal components of the standardised embedding that tell what looks like the training data.
     domain_spread
         (W,) what these leave of each feature of training sections left out.
     domain_limit
         () `unexplained` beyond which a spot counts as unlike the training data.
+    residual
+        How what was measured is distributed about the mean.
     """
 
     centre: NDArray[np.float32]
@@ -115,12 +116,12 @@ class Head:
     mean_centre: NDArray[np.float32]
     mean_components: NDArray[np.float32]
     mean_component_scale: NDArray[np.float32]
-    residual_scale: NDArray[np.float32]
     domain_components: NDArray[np.float32]
     domain_spread: NDArray[np.float32]
     domain_limit: NDArray[np.float32]
+    residual: Residual
 
-    def require_sound(self, condition_width: int, n_genes: int) -> None:
+    def require_sound(self, condition_width: int | None, n_genes: int) -> None:
         """Check the arrays against a denoiser and what they stand for; ValueError names the first wrong one."""
         sizes = {
             "W": self.centre.size,
@@ -129,17 +130,15 @@ class Head:
             "M": self.mean_component_scale.size,
             "D": len(self.domain_components),
         }
-        if sizes["K"] + sizes["M"] != condition_width:
-            made = sizes["K"] + sizes["M"]
+        made = sizes["K"] + sizes["M"]
+        if condition_width not in (None, made):
             msg = f"a condition {made} wide is made, and the denoiser takes {condition_width}"
             raise ValueError(msg)
         _require_shapes(self, _SHAPES, sizes)
         _require_positive(
             self, ("scale", "component_scale", "mean_component_scale", "domain_spread")
         )
-        if (self.residual_scale < 0).any():
-            msg = "'residual_scale' holds negative numbers"
-            raise ValueError(msg)
+        self.residual.require_sound(n_genes)
 
     @property
     def knows_domain(self) -> bool:
@@ -173,16 +172,19 @@ class Head:
 
     def to_arrays(self) -> dict[str, NDArray[np.float32]]:
         """Name -> array, as a model file holds them."""
-        return _arrays_of(self)
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "residual"}
+        return _contiguous(own | vars(self.residual))
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.float32]]) -> Head:
         """Read `to_arrays` back; KeyError names the first array that is missing."""
-        return cls(**{f.name: np.asarray(arrays[f.name], np.float32) for f in fields(cls)})
+        names = [f.name for f in fields(cls) if f.name != "residual"]
+        own = {name: np.asarray(arrays[name], np.float32) for name in names}
+        return cls(**own, residual=Residual.from_arrays(arrays))
 
 
-def _arrays_of(head: Head | EmbeddingHead) -> dict[str, NDArray[np.float32]]:
-    return {f.name: np.array(getattr(head, f.name), np.float32, order="C") for f in fields(head)}
+def _contiguous(arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    return {name: np.array(array, np.float32, order="C") for name, array in arrays.items()}
 
 
 _SHAPES = {
@@ -195,7 +197,6 @@ _SHAPES = {
     "mean_centre": "G",
     "mean_components": "MG",
     "mean_component_scale": "M",
-    "residual_scale": "G",
     "domain_components": "DW",
     "domain_spread": "W",
 }

@@ -105,6 +105,16 @@ def noise_of_step(
     return mirrored[:, :n_draws].reshape(n * n_draws, n_genes)
 
 
+def located_scores(
+    spots: Spots, settings: SamplingSettings, shape: tuple[int, ...]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Make standard normals for (K, G) directions: (n, draws, K) along them, (n, draws, G) of each gene."""
+    n_directions, n_genes = shape
+    whole = (len(spots), settings.n_draws, n_directions + n_genes)
+    noise = noise_of_step(spots, settings, whole, "cpu", 0).reshape(whole).numpy()
+    return noise[..., :n_directions], noise[..., n_directions:]
+
+
 def residual_walk(
     config: ModelConfig,
     network: nn.Module,
@@ -113,7 +123,13 @@ def residual_walk(
     settings: SamplingSettings,
     callback: Callable[[int, int, Any], None] | None,
 ) -> Tensor:
-    """Sample standardised residuals with EDM's parameterisation."""
+    """Sample the leading scores of residuals with EDM's parameterisation.
+
+    They are uncorrelated and of unit variance: EDM's skip, x / (1 + sigma^2), is the exact denoiser of their
+    Gaussian, and a network that gives zeros changes nothing.
+    """
+    import torch
+
     from napari_stem.diffusion import samplers
     from napari_stem.diffusion.objectives import EDMPrecond
     from napari_stem.diffusion.schedule import karras_sigmas
@@ -127,7 +143,9 @@ def residual_walk(
             denoise, start, sigmas, lambda step: noise(device, step + 1), callback
         )
     solve = samplers.heun if settings.sampler == "heun" else samplers.dpmpp_2m
-    return solve(denoise, start, sigmas, callback)
+    # A finite number of steps makes their Gaussian too wide (16 by 2%): begin so that it ends as it should.
+    gain = solve(lambda x, sigma: x / (1 + sigma**2), torch.full((1, 1), sigmas[0]), sigmas)
+    return solve(denoise, start / float(gain), sigmas, callback)
 
 
 def published_walk(

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_stem.model.head import Head
 from napari_stem.training.domain import fit_domain
+from napari_stem.training.residual_fit import fit_residual
 from napari_stem.training.sections import groups_of
 
 if TYPE_CHECKING:
@@ -32,13 +33,16 @@ class LinearFit:
         Fitted on all spots.
     condition
         (n, C) what the denoiser is told of each training spot, its mean out of fold.
-    residual
-        (n, genes) measured minus out-of-fold mean, in units of ``head.residual_scale``.
+    mean
+        (n, genes) out of fold.
+    scores
+        (n, K) what was measured less that mean, along the directions of ``head.residual``.
     """
 
     head: Head
     condition: NDArray[np.float32]
-    residual: NDArray[np.float32]
+    mean: NDArray[np.float64]
+    scores: NDArray[np.float32]
 
 
 def fit_linear(sections: Sequence[SectionArrays]) -> LinearFit:
@@ -61,8 +65,7 @@ def fit_linear(sections: Sequence[SectionArrays]) -> LinearFit:
     n_most = len(z) - 1  # a centred table has no more components than this
     look = PCA(min(N_COMPONENTS, n_most, z.shape[1]), random_state=0).fit(z)
     guess = PCA(min(N_MEAN_COMPONENTS, n_most, y.shape[1]), random_state=0).fit(out_of_fold)
-    residual = y - out_of_fold
-    residual_scale = residual.std(0) + 1e-3
+    residual, scores = fit_residual(out_of_fold, y - out_of_fold)
     domain_components, domain_spread, domain_limit = fit_domain(x, group)
     head = Head(
         centre=scaler.mean_.astype(np.float32),
@@ -74,13 +77,13 @@ def fit_linear(sections: Sequence[SectionArrays]) -> LinearFit:
         mean_centre=guess.mean_.astype(np.float32),
         mean_components=guess.components_.astype(np.float32),
         mean_component_scale=_component_scale(guess.explained_variance_),
-        residual_scale=residual_scale.astype(np.float32),
         domain_components=domain_components,
         domain_spread=domain_spread,
         domain_limit=domain_limit,
+        residual=residual,
     )
     condition = head.condition(x.astype(np.float32), out_of_fold.astype(np.float32))
-    return LinearFit(head, condition, (residual / residual_scale).astype(np.float32))
+    return LinearFit(head, condition, out_of_fold, scores)
 
 
 def _component_scale(variance: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from napari_stem.diffusion.denoiser import DenoiserConfig
     from napari_stem.encoders.precomputed import Stated
-    from napari_stem.model.config import ModelConfig, Objective
+    from napari_stem.model.config import Objective
     from napari_stem.training.logs import LogKind
 
 STRIPS = 4  # parts of a single section that are left out in turn
@@ -85,11 +85,11 @@ Size = Literal["small", "full"]
 PrecisionName = Literal["auto", "float32", "bf16"]
 
 DEFAULT_STEPS = {
-    ("edm", "small"): 700,
+    ("edm", "small"): 140,
     ("published", "small"): 4000,
     ("published", "full"): 200_000,
 }
-_LOOKS = 14  # at held-out spots, while one denoiser trains
+_LOOKS = {"edm": 7, "published": 14}  # at held-out spots, while one denoiser trains
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,34 +210,44 @@ class TrainingOptions:
 
 
 def fit_settings(
-    options: TrainingOptions, config: ModelConfig, condition_width: int, n_fits: int
+    options: TrainingOptions, objective: Objective, sizes: tuple[int, int], n_fits: int
 ) -> FitSettings:
-    """How each of ``n_fits`` denoisers is trained; they share the time limit."""
+    """How each of ``n_fits`` denoisers is trained; they share the time limit.
+
+    Parameters
+    ----------
+    options, objective
+        What was asked for.
+    sizes
+        Widths of what a denoiser generates, and of what it is told.
+    n_fits
+        Denoisers to train.
+    """
     from napari_stem.diffusion.denoiser import DenoiserConfig
 
-    n_genes = len(config.genes)
-    is_ours, is_full = config.objective == "edm", options.size == "full"
+    n_generated, width = sizes
+    is_ours, is_full = objective == "edm", options.size == "full"
     if is_ours:
         denoiser = DenoiserConfig(
-            n_genes=n_genes,
-            condition_width=condition_width,
-            hidden=256,
-            depth=3,
+            n_genes=n_generated,
+            condition_width=width,
+            hidden=64,
+            depth=2,
             dropout=0.3,
             condition_dropout=0.3,
         )
     else:
-        denoiser = DenoiserConfig.published(n_genes, condition_width)
+        denoiser = DenoiserConfig.published(n_generated, width)
         if not is_full:
             denoiser = replace(denoiser, hidden=96, depth=4, heads=4)
     size = "small" if is_ours else options.size
-    steps = options.steps or DEFAULT_STEPS[config.objective, size]
+    steps = options.steps or DEFAULT_STEPS[objective, size]
     own_batch = 128 if is_ours else 256 if is_full else 64
     return FitSettings(
-        objective=config.objective,
+        objective=objective,
         denoiser=denoiser,
         steps=steps,
-        eval_every=max(1, steps // _LOOKS) if options.chooses_steps else steps,
+        eval_every=max(1, steps // _LOOKS[objective]) if options.chooses_steps else steps,
         batch=options.batch or own_batch,
         learning_rate=1e-4 if is_full and not is_ours else 3e-4,
         weight_decay=1e-2 if is_ours else 0.0,

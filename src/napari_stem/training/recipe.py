@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import DatasetError
-from napari_stem.metrics import crps, pcc
+from napari_stem.metrics import pcc
 from napari_stem.model.bundle import Model
-from napari_stem.model.head import EmbeddingHead
+from napari_stem.model.head import EmbeddingHead, Head
 from napari_stem.model.sampling import spread_factors
 from napari_stem.settings import SamplingSettings
 from napari_stem.training.batches import TrainingData
@@ -19,6 +19,7 @@ from napari_stem.training.domain import fit_domain
 from napari_stem.training.linear import fit_linear
 from napari_stem.training.options import fit_settings
 from napari_stem.training.sections import groups_of
+from napari_stem.training.stopping import Fold, best_steps, steps_that_pay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,15 +28,15 @@ if TYPE_CHECKING:
     from torch import nn
 
     from napari_stem.model.config import ModelConfig
-    from napari_stem.model.head import Head
     from napari_stem.training.denoiser_fit import FittedDenoiser, TrainingRun
     from napari_stem.training.options import FitSettings, TrainingOptions
     from napari_stem.training.sections import SectionArrays
 
     Prepare = Callable[[Sequence[SectionArrays], TrainingOptions], "Prepared"]
-    from collections.abc import Sequence
-
     from napari_stem.training.linear import LinearFit
+
+
+N_CORRECTED = 16  # directions; the rest of the residual stays Gaussian
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,15 @@ class Prepared:
         What comes before the denoiser.
     data
         What it is trained on.
-    condition_width
-        Length of what it is told.
     """
 
     head: Head | EmbeddingHead
     data: TrainingData
-    condition_width: int
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Widths of what the denoiser generates, and of what it is told."""
+        return self.data.target.shape[1], self.data.embedding.shape[-1]
 
 
 @dataclass(frozen=True)
@@ -100,20 +103,22 @@ def fit_recipe(
     """
     pairs = splits(sections) if options.chooses_steps or options.is_calibrated else []
     prepared = prepare(sections, options)
-    settings = fit_settings(options, config, prepared.condition_width, len(pairs) + 1)
+    settings = fit_settings(options, config.objective, prepared.sizes, len(pairs) + 1)
     folds = [
         _leave_out(number, len(pairs), pair, config, settings, options, prepare, run)
         for number, pair in enumerate(pairs, start=1)
     ]
     verdict = run.team.share(lambda: _judge(folds, settings, options, config.genes))
+    card = {**config.card, "training_steps": verdict.steps, **verdict.card}
+    config = replace(config, card=card, calibrated=options.is_calibrated)
+    if verdict.steps == 0:
+        return Model(config, prepared.head, verdict.spread_factor, None)
     settings = replace(settings, steps=verdict.steps, eval_every=verdict.steps)
     fitted = fit_denoiser(
         prepared.data, settings, run=run, stage="all", what="Training on all sections"
     )
-    card = {**config.card, "training_steps": fitted.steps, **verdict.card}
-    config = replace(
-        config, card=card, denoiser=settings.denoiser.to_dict(), calibrated=options.is_calibrated
-    )
+    config.card["training_steps"] = fitted.steps
+    config = replace(config, denoiser=settings.denoiser.to_dict())
     return Model(config, prepared.head, verdict.spread_factor, fitted.network)
 
 
@@ -130,25 +135,27 @@ def _leave_out(
     """Train on the rest, drawing for the left-out section at every look."""
     rest, left_out = pair
     prepared = prepare(rest, options)
-    denoiser = replace(settings.denoiser, condition_width=prepared.condition_width)
+    n_generated, width = prepared.sizes
+    denoiser = replace(settings.denoiser, n_genes=n_generated, condition_width=width)
     settings = replace(settings, denoiser=denoiser)
     config = replace(config, denoiser=denoiser.to_dict(), calibrated=False)
     no_change = np.ones(len(config.genes), np.float32)
     check = SamplingSettings(n_draws=20, n_steps=16, device=options.device)
 
-    def eval_callback(network: nn.Module) -> NDArray[np.float32]:
+    def draw(network: nn.Module | None) -> NDArray[np.float32]:
         model = Model(config, prepared.head, no_change, network)
-        return model.raw_draws(left_out.embedding, left_out.spots, check)
+        return model.sample(left_out.embedding, left_out.spots, check)
 
     fitted: FittedDenoiser = fit_denoiser(
         prepared.data,
         settings,
-        eval_callback,
+        draw,
         run,
         stage=f"left-out-{number}",
         what=f"Leaving out {left_out.id} ({number} of {n_folds})",
     )
-    return Fold(left_out.values, fitted.looks)
+    untrained = {0: draw(None)} if isinstance(prepared.head, Head) else {}
+    return Fold(left_out.values, left_out.spots.array_row, untrained | fitted.looks)
 
 
 def _judge(
@@ -156,25 +163,17 @@ def _judge(
 ) -> Verdict:
     steps = settings.steps
     card: dict[str, Any] = {}
+    is_ours = settings.objective == "edm"
     no_change = np.ones(len(panel), np.float32)
     if not folds:
         return Verdict(steps, no_change, card)
     if options.chooses_steps:
-        steps, curve = best_steps(folds)
-        card["crps_of_steps"] = curve
+        steps, card = (steps_that_pay if is_ours else best_steps)(folds)
     else:  # the last look at each, wherever the clock struck
-        folds = [Fold(f.truth, {steps: f.draws_at[max(f.draws_at)]}) for f in folds]
+        folds = [replace(f, draws_at={steps: f.draws_at[max(f.draws_at)]}) for f in folds]
     card |= gene_pcc(folds, steps, panel)
-    spread_factor = calibrated(folds, steps) if options.is_calibrated else no_change
+    spread_factor = no_change if is_ours or not options.is_calibrated else calibrated(folds, steps)
     return Verdict(steps, spread_factor, card)
-
-
-@dataclass(frozen=True)
-class Fold:
-    """One training section left out: draws for it after each look at it."""
-
-    truth: NDArray[np.float32]
-    draws_at: dict[int, NDArray[np.float32]]
 
 
 def splits(
@@ -185,21 +184,6 @@ def splits(
         return [([s for s in sections if s is not out], out) for out in sections]
     (only,), (group,) = sections, groups_of(sections)
     return [([only.part(group != held)], only.part(group == held)) for held in np.unique(group)]
-
-
-def best_steps(folds: Sequence[Fold]) -> tuple[int, dict[str, float]]:
-    """Choose the steps with the smallest mean CRPS on left-out sections, and the whole curve."""
-    common = sorted(set.intersection(*(set(f.draws_at) for f in folds)))
-    if not common:  # the time limit struck at different steps: take each fold's last look
-        last = min(max(f.draws_at) for f in folds)
-        for fold in folds:
-            fold.draws_at[last] = fold.draws_at[max(fold.draws_at)]
-        common = [last]
-    curve = {
-        str(s): float(np.mean([crps(f.truth.astype(np.float64), f.draws_at[s]) for f in folds]))
-        for s in common
-    }
-    return int(min(curve, key=lambda s: curve[s])), curve
 
 
 def calibrated(folds: Sequence[Fold], steps: int) -> NDArray[np.float32]:
@@ -232,12 +216,10 @@ def gene_pcc(folds: Sequence[Fold], steps: int, panel: Sequence[str]) -> dict[st
 
 
 def prepare_edm(sections: Sequence[SectionArrays], options: TrainingOptions) -> Prepared:
-    """Fit the linear mean; the denoiser is told principal components and generates the residual."""
+    """Fit mean and Gaussian; the denoiser is told principal components and generates the leading scores."""
     linear = fit_linear(sections)
     condition = _conditions_of_turns(linear, sections) if options.augments else linear.condition
-    return Prepared(
-        linear.head, TrainingData(linear.residual, condition), linear.condition.shape[1]
-    )
+    return Prepared(linear.head, TrainingData(linear.scores[:, :N_CORRECTED], condition))
 
 
 def _conditions_of_turns(
@@ -245,7 +227,7 @@ def _conditions_of_turns(
 ) -> NDArray[np.float32]:
     """(n, 8, C) conditions of the turned patches, about the one out-of-fold mean of each spot.
 
-    The residual is that of this mean, so that the components of it which the condition holds stay as they are.
+    The scores are about this mean, so that the components of it which the condition holds stay as they are.
     """
     turns = np.concatenate([s.turned for s in sections if s.turned is not None])  # (n, 8, W)
     condition = np.repeat(linear.condition[:, None], turns.shape[1], axis=1)
@@ -283,7 +265,7 @@ def prepare_published(sections: Sequence[SectionArrays], options: TrainingOption
     else:
         seen = np.concatenate([s.embedding for s in sections])
     data = TrainingData(values[counted], seen[counted], head.condition)
-    return Prepared(head, data, seen.shape[-1])
+    return Prepared(head, data)
 
 
 def _head(sections: Sequence[SectionArrays], encoder: str) -> EmbeddingHead:

@@ -72,7 +72,7 @@ def cohort(cohort_folder: Path) -> msi.Cohort:
 
 @pytest.fixture(autouse=True)
 def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(msi, "N_TREES", 60)
+    monkeypatch.setattr(msi, "N_TREES", 20)
 
 
 def test_pseudo_bulk_is_the_mean_over_spots(cohort: msi.Cohort, cohort_folder: Path) -> None:

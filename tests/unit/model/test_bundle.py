@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from napari_stem.errors import ModelError, OutputError, UnknownGeneError
 from napari_stem.io import sha256
-from napari_stem.model import PACKAGED, list_models, load_model
+from napari_stem.model import list_models, load_model
 from napari_stem.model.bundle import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, load_folder, read_config
 from napari_stem.model.sampling import torch_device
 from napari_stem.settings import SamplingSettings
@@ -65,23 +65,21 @@ def test_a_saved_model_draws_the_same(model, spots, embedding, tmp_path) -> None
     model.save(tmp_path / "again")
     again = load_folder(tmp_path / "again")
     assert again.config == model.config
-    np.testing.assert_array_equal(again.spread_factor, model.spread_factor)
     np.testing.assert_array_equal(
         again.sample(embedding, spots, FEW), model.sample(embedding, spots, FEW)
     )
     assert again.weights_hash == model.weights_hash != ""
 
 
-def test_saving_in_half_precision_costs_nothing_that_shows(
-    model, spots, embedding, tmp_path
-) -> None:
+def test_saving_in_half_precision_costs_nothing_that_shows(corrected, spots, tmp_path) -> None:
     """Full-precision weights, nudged off what float16 can hold, against what comes back."""
     import copy
 
     import torch
 
-    exact = copy.copy(model)
-    exact.network = copy.deepcopy(model.network)
+    exact = copy.copy(corrected)
+    exact.network = copy.deepcopy(corrected.network)
+    embedding = np.tile(exact.head.centre, (len(spots), 1))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in exact.network.parameters():
@@ -119,11 +117,9 @@ def test_card_has_front_matter_metrics_and_limits(small_model: Path) -> None:
     assert "None" not in body
 
 
-def test_draws_are_whole_counts_spread_as_calibrated(model, spots, embedding) -> None:
-    raw = model.raw_draws(embedding, spots, FEW)
+def test_draws_are_whole_counts(model, spots, embedding) -> None:
+    expected = model.raw_draws(embedding, spots, FEW)
     drawn = model.sample(embedding, spots, FEW)
-    mean = raw.mean(-1, keepdims=True)
-    expected = mean + (raw - mean) * model.spread_factor[:, None]
     assert drawn.shape == (len(spots), 20, 4)
     assert drawn.min() == 0
     assert expected.min() < 0
@@ -214,18 +210,19 @@ def _denoiser(**entries: object) -> Callable[[dict], dict]:
         (lambda config: [config], "list"),
     ],
 )
-def test_wrong_config(packaged: Path, spoil, word: str) -> None:
-    path = packaged / CONFIG_FILE
+def test_wrong_config(whole: Path, spoil, word: str) -> None:
+    path = whole / CONFIG_FILE
     path.write_text(json.dumps(spoil(json.loads(path.read_text("utf-8")))), encoding="utf-8")
     with pytest.raises(ModelError) as error:
-        load_model(packaged)
-    one_sentence(error, path.name, packaged, word)
+        load_model(whole)
+    one_sentence(error, path.name, whole, word)
 
 
 @pytest.fixture
-def packaged(tmp_path: Path) -> Path:
-    """A copy of the packaged model, to spoil."""
-    return shutil.copytree(PACKAGED / "her2st-breast", tmp_path / "packaged")
+def whole(corrected: Model, tmp_path: Path) -> Path:
+    """A model with all that there can be, to spoil."""
+    corrected.save(tmp_path / "whole")
+    return tmp_path / "whole"
 
 
 def respoilt(folder: Path, spoil: Callable[[dict[str, torch.Tensor]], Any]) -> Path:
@@ -240,18 +237,18 @@ def respoilt(folder: Path, spoil: Callable[[dict[str, torch.Tensor]], Any]) -> P
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_no_array_may_hold_what_is_no_number(packaged: Path, value: float) -> None:
-    names = [*load_file(packaged / WEIGHTS_FILE)]
+def test_no_array_may_hold_what_is_no_number(whole: Path, value: float) -> None:
+    names = [*load_file(whole / WEIGHTS_FILE)]
     assert len(names) > 20
     for name in names:
         if name == "head.domain_limit" and np.isnan(value):
             continue  # nothing is known of its domain
-        whole = {path: path.read_bytes() for path in packaged.iterdir()}
-        respoilt(packaged, lambda tensors, name=name: tensors[name].view(-1)[-1:].fill_(value))
+        files = {path: path.read_bytes() for path in whole.iterdir()}
+        respoilt(whole, lambda tensors, name=name: tensors[name].view(-1)[-1:].fill_(value))
         with pytest.raises(ModelError) as error:
-            load_model(packaged)
-        one_sentence(error, packaged / WEIGHTS_FILE, name.removeprefix("denoiser."))
-        for path, content in whole.items():
+            load_model(whole)
+        one_sentence(error, whole / WEIGHTS_FILE, name.removeprefix("denoiser."))
+        for path, content in files.items():
             path.write_bytes(content)
 
 
@@ -262,17 +259,17 @@ def test_no_array_may_hold_what_is_no_number(packaged: Path, value: float) -> No
         ("scale", -1.0),
         ("component_scale", 0.0),
         ("mean_component_scale", -1.0),
-        ("residual_scale", -1.0),
-        ("spread_factor", -0.5),
+        ("factor", -1.0),
+        ("own", -0.5),
         ("domain_limit", 0.0),
         ("domain_spread", 0.0),
     ],
 )
-def test_scales_that_nothing_can_have(packaged: Path, name: str, value: float) -> None:
-    respoilt(packaged, lambda tensors: tensors[f"head.{name}"].view(-1)[:1].fill_(value))
+def test_scales_that_nothing_can_have(whole: Path, name: str, value: float) -> None:
+    respoilt(whole, lambda tensors: tensors[f"head.{name}"].view(-1)[:1].fill_(value))
     with pytest.raises(ModelError) as error:
-        load_model(packaged)
-    one_sentence(error, packaged / WEIGHTS_FILE, name)
+        load_model(whole)
+    one_sentence(error, whole / WEIGHTS_FILE, name)
 
 
 @pytest.mark.parametrize(
@@ -283,28 +280,29 @@ def test_scales_that_nothing_can_have(packaged: Path, name: str, value: float) -
         "weights",
         "intercept",
         "components",
-        "residual_scale",
-        "spread_factor",
+        "own",
+        "quantiles",
+        "directions",
         "domain_components",
         "domain_spread",
     ],
 )
-def test_arrays_of_other_shapes(packaged: Path, name: str) -> None:
+def test_arrays_of_other_shapes(whole: Path, name: str) -> None:
     def cut(tensors: dict[str, torch.Tensor]) -> None:
         tensors[f"head.{name}"] = tensors[f"head.{name}"][..., :-1].contiguous()
 
-    respoilt(packaged, cut)
+    respoilt(whole, cut)
     with pytest.raises(ModelError) as error:
-        load_model(packaged)
-    one_sentence(error, packaged / WEIGHTS_FILE, "of shape")
+        load_model(whole)
+    one_sentence(error, whole / WEIGHTS_FILE, "of shape")
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"pitch_um": ' + "1" * 400 + "}"])
-def test_config_that_no_one_writes(packaged: Path, text: str) -> None:
-    (packaged / CONFIG_FILE).write_text(text, encoding="utf-8")
+def test_config_that_no_one_writes(whole: Path, text: str) -> None:
+    (whole / CONFIG_FILE).write_text(text, encoding="utf-8")
     with pytest.raises(ModelError) as error:
-        read_config(packaged)
-    one_sentence(error, packaged / CONFIG_FILE)
+        read_config(whole)
+    one_sentence(error, whole / CONFIG_FILE)
 
 
 def test_config_that_is_no_json(folder: Path) -> None:
@@ -342,11 +340,11 @@ def test_unwritable_place(model: Model, tmp_path: Path) -> None:
     one_sentence(error, tmp_path / "file" / "model")
 
 
-def test_a_full_disk_is_told(packaged: Path, tmp_path: Path, monkeypatch) -> None:
+def test_a_full_disk_is_told(whole: Path, tmp_path: Path, monkeypatch) -> None:
     def full(*_: object) -> None:
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    model = load_model(packaged)
+    model = load_model(whole)
     monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(OutputError) as error:
         model.save(tmp_path / "m")

@@ -131,20 +131,39 @@ def test_heun_solves_the_published_network_too(published, spots, embedding) -> N
     np.testing.assert_allclose(drawn, as_draws(expected), rtol=1e-5, atol=1e-5)
 
 
-def test_heun_on_the_residual(packaged: Model, spots) -> None:
-    settings, head = replace(FEW, sampler="heun"), packaged.head
+def test_heun_on_the_leading_scores(corrected: Model, spots) -> None:
+    settings, head = replace(FEW, sampler="heun", n_steps=60), corrected.head
     look = np.tile(head.centre, (N_SPOTS, 1))
     mean = head.mean(look)
     told = torch.from_numpy(head.condition(look, mean)).repeat_interleave(4, 0)
-    config = packaged.config
-    sigmas = karras_sigmas(settings.n_steps, config.sigma_min, config.sigma_max)
-    n_genes = len(packaged.genes)
-    start = noise_of_step(spots, settings, (N_SPOTS, 4, n_genes), "cpu", 0) * sigmas[0]
-    residual = heun(partial(EDMPrecond(packaged.network).denoise, condition=told), start, sigmas)
-    residual = residual.reshape(N_SPOTS, 4, n_genes).numpy().transpose(0, 2, 1)
-    expected = mean[:, :, None] + residual * head.residual_scale[:, None]
-    drawn = packaged.raw_draws(look, spots, settings)
-    np.testing.assert_allclose(drawn, expected, rtol=1e-4, atol=1e-4)
+    sigmas = karras_sigmas(60, corrected.config.sigma_min, corrected.config.sigma_max)
+    n_directions, n_genes = head.residual.directions.shape
+    shape = (N_SPOTS, 4, n_directions + n_genes)
+    noise = noise_of_step(spots, settings, shape, "cpu", 0)
+    start = noise[:, :16] * np.hypot(sigmas[0], 1)  # noise upon what is of unit variance
+    noise[:, :16] = heun(
+        partial(EDMPrecond(corrected.network).denoise, condition=told), start, sigmas
+    )
+    scores, own = np.split(noise.numpy(), [n_directions], axis=1)
+    z = (scores @ head.residual.directions + own * head.residual.own).reshape(N_SPOTS, 4, n_genes)
+    expected = mean[:, :, None] + head.residual.at(mean, z.transpose(0, 2, 1))
+    drawn = corrected.raw_draws(look, spots, settings)
+    assert np.abs(drawn - expected).max() < 0.05 * expected.std()
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp-2m", "heun"])
+def test_a_correction_of_nothing_leaves_the_gaussian_as_it_is(
+    corrected: Model, spots, sampler
+) -> None:
+    untrained = build_denoiser(DenoiserConfig.from_dict(corrected.config.denoiser))
+    ones = np.ones(len(corrected.genes), np.float32)
+    look = np.tile(corrected.head.centre, (N_SPOTS, 1))
+    settings = replace(FEW, sampler=sampler, n_steps=5)
+    exact, walked = (
+        Model(corrected.config, corrected.head, ones, network).raw_draws(look, spots, settings)
+        for network in (None, untrained)
+    )
+    np.testing.assert_allclose(walked, exact, atol=1e-4)
 
 
 def test_a_sampler_that_does_not_fit_is_refused(packaged: Model, spots) -> None:

@@ -283,22 +283,22 @@ def test_weights_that_are_others_are_refused(folder) -> None:
 
 
 def test_a_newer_format_asks_for_an_update(folder) -> None:
-    with pytest.raises(ModelError, match=r"version 2, this program reads 1; update napari-stem"):
-        load_model(rewritten(folder, format_version=2))
+    with pytest.raises(ModelError, match=r"version 3, this program reads 2; update napari-stem"):
+        load_model(rewritten(folder, format_version=3))
 
 
 def test_an_older_format_is_migrated_or_refused(folder, monkeypatch) -> None:
     config = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
-    older = {"panel": config.pop("genes"), **config, "format_version": 0}
+    older = {"panel": config.pop("genes"), **config, "format_version": 1}
     (folder / CONFIG_FILE).write_text(json.dumps(older), encoding="utf-8")
-    with pytest.raises(ModelError, match="version 0, which this program cannot read"):
+    with pytest.raises(ModelError, match="version 1, which this program cannot read"):
         load_model(folder)
 
-    def from_0(values: dict[str, Any]) -> dict[str, Any]:
+    def from_1(values: dict[str, Any]) -> dict[str, Any]:
         values = dict(values)
         return {"genes": values.pop("panel"), **values}
 
-    monkeypatch.setitem(config_room.MIGRATIONS, 0, from_0)
+    monkeypatch.setitem(config_room.MIGRATIONS, 1, from_1)
     assert load_model(folder).genes == load_model(NAME).genes
 
 
@@ -324,9 +324,9 @@ def test_another_tissue_is_warned_of() -> None:
 
 
 def test_a_slide_too_coarse_is_refused() -> None:
-    require_resolution(CONFIG, PATCH, Mpp.square(1.3))  # 150 um / 224 px = 0.67 um/px
+    require_resolution(CONFIG, PATCH, Mpp.square(1.3))  # trained at 0.69 um/px
     with pytest.raises(
-        ModelError, match=r"1\.4 um/px.*150 um at 0\.67 um/px.*upsampled 2\.1 times"
+        ModelError, match=r"1\.4 um/px.*150 um at 0\.69 um/px.*upsampled 2\.0 times"
     ):
         require_resolution(CONFIG, PATCH, Mpp.square(1.4))
     coarse = replace(CONFIG, card={**CONFIG.card, "mpp_um": 2.75})

@@ -10,7 +10,6 @@ import pytest
 
 from napari_stem.errors import DatasetError
 from napari_stem.geometry import Spots
-from napari_stem.model.bundle import ModelConfig
 from napari_stem.settings import SamplingSettings
 from napari_stem.training.fit import TrainingOptions, fit_sections
 from napari_stem.training.options import fit_settings
@@ -61,7 +60,7 @@ def fitted(sections: list[SectionArrays], asked: TrainingOptions) -> tuple[Any, 
 def test_it_is_told_the_embedding_itself_standardised_where_scales_differ() -> None:
     sections = [section("a"), section("b")]
     prepared = prepare_published(sections, options())
-    assert prepared.condition_width == WIDTH
+    assert prepared.sizes == (len(PANEL), WIDTH)
     assert prepared.data.embedding.shape == (40, 8, WIDTH)
     told = prepared.data.condition_of(np.concatenate([s.embedding for s in sections]))
     np.testing.assert_allclose(told.mean(0), 0, atol=1e-4)
@@ -120,7 +119,7 @@ def test_ours_may_see_turned_patches_too() -> None:
     sections = [section("a"), section("b")]
     plain = prepare_edm(sections, options(objective="edm"))
     turned = prepare_edm(sections, options(objective="edm", augment=True))
-    assert turned.data.embedding.shape == (40, 8, plain.condition_width)
+    assert turned.data.embedding.shape == (40, 8, plain.sizes[1])
     np.testing.assert_array_equal(turned.data.target, plain.data.target)
     np.testing.assert_allclose(turned.data.embedding[:, 0], plain.data.embedding, atol=1e-5)
     n_look = len(plain.head.components)
@@ -132,24 +131,14 @@ def test_ours_may_see_turned_patches_too() -> None:
 
 def test_full_size_is_the_papers() -> None:
     """12 blocks of 384, 6 heads, batch 256, AdamW 1e-4 without decay, EMA 0.9999."""
-    config = ModelConfig(
-        name="m",
-        genes=PANEL,
-        normalisation="log2_counts",
-        encoder="uni+conch",
-        encoder_version="1",
-        pitch_um=100.0,
-        objective="published",
-        denoiser={},
-        card={},
-    )
-    full = fit_settings(TrainingOptions(objective="published", size="full"), config, 1536, 1)
+    sizes = (len(PANEL), 1536)
+    full = fit_settings(TrainingOptions(objective="published", size="full"), "published", sizes, 1)
     shape = (full.denoiser.depth, full.denoiser.hidden, full.denoiser.heads)
     assert shape == (12, 384, 6)
     assert (full.denoiser.kind, full.denoiser.learn_sigma) == ("stem", True)
     assert (full.batch, full.learning_rate, full.weight_decay) == (256, 1e-4, 0.0)
     assert (full.ema, full.condition_noise, full.denoiser.condition_width) == (0.9999, 0.0, 1536)
     asked = TrainingOptions(objective="published", minutes=30, batch=32, ema=0.9)
-    small = fit_settings(asked, config, 1536, 3)
+    small = fit_settings(asked, "published", sizes, 3)
     assert (small.denoiser.depth, small.denoiser.hidden, small.denoiser.heads) == (4, 96, 4)
     assert (small.seconds, small.batch, small.ema) == (600, 32, 0.9)

@@ -1,0 +1,127 @@
+"""What remains about the mean: how each gene's residual is distributed, and how genes vary together.
+
+A residual is a gene's factor times a quantile that depends on the predicted mean; the place of that quantile is
+standard normal. Those of all genes together are a Gaussian with some leading directions and a rest of each
+gene's own (a Gaussian copula).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float32]
+
+FURTHEST, STEP = 3.5, 0.125  # normal scores at which quantiles are kept
+SCORES = np.arange(-FURTHEST, FURTHEST + STEP / 2, STEP)
+
+
+@dataclass(frozen=True)
+class Residual:
+    """Distribution of residuals; G genes, B means, Q normal scores (`SCORES`), K directions.
+
+    Attributes
+    ----------
+    factor
+        (G,) how much more each gene's residuals spread than those of all.
+    mean_at
+        (B,) rising predicted means.
+    quantiles
+        (B, Q) residual over ``factor`` at each of these means and normal scores, rising along the second axis.
+    directions
+        (K, G) in which genes vary together: what a score of one there adds to the genes' normal scores.
+    own
+        (G,) standard deviation of what is left, of each gene by itself.
+    """
+
+    factor: Array
+    mean_at: Array
+    quantiles: Array
+    directions: Array
+    own: Array
+
+    def require_sound(self, n_genes: int) -> None:
+        """Check the arrays against each other and what they stand for; ValueError names the first wrong one."""
+        n_means, n_directions = len(self.mean_at), len(self.directions)
+        wanted = {
+            "factor": (n_genes,),
+            "mean_at": (n_means,),
+            "quantiles": (n_means, len(SCORES)),
+            "directions": (n_directions, n_genes),
+            "own": (n_genes,),
+        }
+        for name, shape in wanted.items():
+            found = getattr(self, name).shape
+            if found != shape:
+                msg = f"'{name}' is of shape {found}, not {shape} as the others ask"
+                raise ValueError(msg)
+        for name in ("factor", "own"):
+            if (getattr(self, name) < 0).any():
+                msg = f"'{name}' holds negative numbers"
+                raise ValueError(msg)
+        if (np.diff(self.mean_at) <= 0).any() or (np.diff(self.quantiles) < 0).any():
+            msg = "'mean_at' or 'quantiles' falls where it should rise"
+            raise ValueError(msg)
+
+    def correlated(self, scores: Array, own: Array) -> Array:
+        """Make normal scores of genes that vary together.
+
+        Parameters
+        ----------
+        scores
+            (n, D, K) standard normal, along the directions.
+        own
+            (n, D, G) standard normal, of each gene by itself.
+
+        Returns
+        -------
+        (n, G, D), each standard normal.
+        """
+        together: Array = scores @ self.directions + own * self.own
+        return together.transpose(0, 2, 1)
+
+    def at(self, mean: Array, scores: Array) -> Array:
+        """Find the residuals of normal scores: (n, G), (n, G, D) -> (n, G, D)."""
+        table = self._quantiles_at(mean)
+        place = (np.clip(scores, -FURTHEST, FURTHEST) + FURTHEST) / STEP
+        below = np.minimum(place.astype(np.int64), len(SCORES) - 2)
+        low, high = (np.take_along_axis(table, below + i, axis=2) for i in (0, 1))
+        values: Array = (low + (place - below) * (high - low)) * self.factor[:, None]
+        return values.astype(np.float32)
+
+    def scores_of(
+        self, mean: NDArray[np.float64], residual: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Find the normal scores of residuals, the inverse of `at`: (n, G), (n, G) -> (n, G)."""
+        scores = np.empty(residual.shape)
+        scaled = residual / np.maximum(self.factor, 1e-6)
+        for gene in range(residual.shape[1]):  # gene by gene, to keep memory small
+            table = self._quantiles_at(mean[:, gene : gene + 1])[:, 0]
+            value = scaled[:, gene, None]
+            below = np.clip((table <= value).sum(1, keepdims=True) - 1, 0, len(SCORES) - 2)
+            low, high = (np.take_along_axis(table, below + i, axis=1) for i in (0, 1))
+            place = below + np.clip((value - low) / np.maximum(high - low, 1e-9), 0, 1)
+            scores[:, gene] = place[:, 0] * STEP - FURTHEST
+        return scores
+
+    def _quantiles_at(self, mean: NDArray[Any]) -> Array:
+        """Quantiles at some means, between those that are known: (n, G) -> (n, G, Q)."""
+        last = len(self.mean_at) - 1
+        place = np.interp(mean, self.mean_at, np.arange(last + 1.0))
+        below = np.minimum(place.astype(np.int64), max(0, last - 1))
+        share = (place - below)[..., None].astype(np.float32)
+        low, high = self.quantiles[below], self.quantiles[np.minimum(below + 1, last)]
+        quantiles: Array = low + share * (high - low)
+        return quantiles
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Residual:
+        """Read arrays by their names; KeyError names the first that is missing."""
+        return cls(**{f.name: np.asarray(arrays[f.name], np.float32) for f in fields(cls)})
