@@ -20,6 +20,7 @@ from napari_stem.metrics import evaluate
 from napari_stem.model.bundle import load_folder
 from napari_stem.model.card import LIMITS
 from napari_stem.model.config import ModelConfig, objective_of
+from napari_stem.model.head import Head
 from napari_stem.model.sampling import torch_device
 from napari_stem.progress import shown, silent
 from napari_stem.settings import SamplingSettings
@@ -233,7 +234,8 @@ def _write(
 ) -> None:
     """Report the held-out sections on the card, save, and remove the checkpoints."""
     if held_out:
-        rival = round_ridge(sections, options.normalisation)
+        is_linear = isinstance(model.head, Head)
+        rival = round_ridge(sections, options.normalisation) if is_linear else None
         model.card["metrics"] = {
             s.id: evaluate_section(model, s, options.device, rival) for s in held_out
         }
