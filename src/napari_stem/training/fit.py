@@ -12,8 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_stem.encoders.precomputed_fit import EmbeddingFolder
 from napari_stem.encoders.registry import load_encoder
 from napari_stem.errors import DatasetError
@@ -27,12 +25,12 @@ from napari_stem.model.sampling import torch_device
 from napari_stem.progress import shown, silent
 from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.dataset import MPP_KEY, Dataset
-from napari_stem.spatial.normalise import possible
 from napari_stem.spatial.panels import parse_panel
 from napari_stem.training import checkpoints
 from napari_stem.training.denoiser_fit import TrainingRun
 from napari_stem.training.logs import Logs
 from napari_stem.training.options import TrainingOptions
+from napari_stem.training.rival import N_DRAWS, round_ridge
 from napari_stem.training.sections import load_sections, require_turned
 from napari_stem.training.team import Team
 
@@ -42,6 +40,7 @@ if TYPE_CHECKING:
     from napari_stem.encoders.base import Encoder
     from napari_stem.model.bundle import Model
     from napari_stem.progress import Progress
+    from napari_stem.training.rival import Drawn
     from napari_stem.training.sections import SectionArrays
 
 __all__ = ["TrainingOptions", "evaluate_section", "fit_sections", "train"]
@@ -143,7 +142,7 @@ def _train(
     if not team.is_first:
         return model
     held_out = load(options.hold_out)
-    _write(model, out, held_out, options)
+    _write(model, out, sections, held_out, options)
     return load_folder(out)
 
 
@@ -214,32 +213,32 @@ def fit_sections(
     return fit_recipe(sections, config, options, prepare, run)
 
 
-def evaluate_section(model: Model, section: SectionArrays, device: str = "cpu") -> dict[str, Any]:
-    """Every metric on one measured section: of the model, and of its linear mean (ridge) if it has one.
-
-    Ridge draws from a Gaussian of each gene, as spread as residuals about such a mean were out of fold.
-    """
-    settings = SamplingSettings(n_draws=64, n_steps=16, device=device)
+def evaluate_section(
+    model: Model, section: SectionArrays, device: str = "cpu", rival: Drawn | None = None
+) -> dict[str, Any]:
+    """Every metric on one measured section: of the model, and of ``rival``: ridge and a Gaussian round it."""
+    settings = SamplingSettings(n_draws=N_DRAWS, n_steps=16, device=device)
     draws = model.sample(section.embedding, section.spots, settings)
     figures = {"napari-stem": evaluate(section.values, draws.mean(-1), draws)}
-    if isinstance(model.head, Head):
-        mean = model.head.mean(section.embedding)
-        shape = (*mean.shape, settings.n_draws)
-        noise = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-        values = (
-            mean[..., None] + model.head.residual.at(mean, noise).std(-1, keepdims=True) * noise
-        )
-        draws = possible(values, model.config.normalisation)
-        figures["ridge"] = evaluate(section.values, mean, draws)
+    if rival is not None:
+        figures["ridge"] = evaluate(section.values, *rival(section.embedding, 0))
     return figures
 
 
 def _write(
-    model: Model, out: Path, held_out: Sequence[SectionArrays], options: TrainingOptions
+    model: Model,
+    out: Path,
+    sections: Sequence[SectionArrays],
+    held_out: Sequence[SectionArrays],
+    options: TrainingOptions,
 ) -> None:
     """Report the held-out sections on the card, save, and remove the checkpoints."""
     if held_out:
-        model.card["metrics"] = {s.id: evaluate_section(model, s, options.device) for s in held_out}
+        is_linear = isinstance(model.head, Head)
+        rival = round_ridge(sections, options.normalisation) if is_linear else None
+        model.card["metrics"] = {
+            s.id: evaluate_section(model, s, options.device, rival) for s in held_out
+        }
     model.save(out)
     if not options.keep_checkpoints:
         checkpoints.Checkpoints(out / checkpoints.FOLDER).remove()

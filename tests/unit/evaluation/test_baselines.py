@@ -15,9 +15,10 @@ from napari_stem.evaluation.baselines.base import Task
 from napari_stem.evaluation.baselines.linear import PENALTIES, fit_probe, hest_ridge, ridge
 from napari_stem.evaluation.baselines.neighbours import best_k, knn
 from napari_stem.evaluation.baselines.place import place, smoothed
-from napari_stem.evaluation.baselines.residuals import bootstrapped_residuals, gaussian_residuals
+from napari_stem.evaluation.baselines.residuals import bootstrapped_residuals
 from napari_stem.evaluation.baselines.stem import Denoising
 from napari_stem.metrics import mse, pcc
+from napari_stem.training.rival import gaussian_residuals
 
 GOLDEN = Path(__file__).parents[2] / "data" / "hest" / "probe.npz"
 TASK = Task(

@@ -6,21 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_stem.evaluation.baselines.base import Forecast, Predictor, stacked
-from napari_stem.spatial.normalise import possible
+from napari_stem.evaluation.baselines.base import Forecast, Predictor
+from napari_stem.training.rival import N_DRAWS, gaussian_residuals, round_ridge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
-
     from napari_stem.evaluation.baselines.base import Fitted, Task
+    from napari_stem.training.rival import Array, Residuals
     from napari_stem.training.sections import SectionArrays
 
-    # (n, G) means, a generator -> (n, G) residuals, one draw for each spot
-    Residuals = Callable[[NDArray[np.float64], np.random.Generator], NDArray[np.float64]]
-
-N_DRAWS = 64
 N_BINS = 20
 
 
@@ -36,20 +31,7 @@ def bootstrap() -> Predictor:
     return _with_residuals("bootstrap", about, bootstrapped_residuals)
 
 
-def gaussian_residuals(mean: NDArray[np.float64], residual: NDArray[np.float64]) -> Residuals:
-    """Fit residuals (n, G) by one covariance, whatever the (n, G) out-of-fold mean."""
-    from sklearn.covariance import LedoitWolf
-
-    covariance = LedoitWolf(assume_centered=True).fit(residual).covariance_
-
-    def draw(asked: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-        zero = np.zeros(asked.shape[1])
-        return rng.multivariate_normal(zero, covariance, len(asked), method="cholesky")
-
-    return draw
-
-
-def bootstrapped_residuals(mean: NDArray[np.float64], residual: NDArray[np.float64]) -> Residuals:
+def bootstrapped_residuals(mean: Array, residual: Array) -> Residuals:
     """Keep residuals (n, G) in units of their spread at the (n, G) out-of-fold mean."""
     edges = np.quantile(mean, np.linspace(0, 1, N_BINS + 1))
     bins = np.clip(np.searchsorted(edges, mean.ravel()) - 1, 0, N_BINS - 1)
@@ -58,33 +40,17 @@ def bootstrapped_residuals(mean: NDArray[np.float64], residual: NDArray[np.float
     spread = np.sqrt(np.bincount(bins, residual.ravel() ** 2, N_BINS) / counted) + 1e-3
     unit = residual / np.interp(mean, centre, spread)
 
-    def draw(asked: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    def draw(asked: Array, rng: np.random.Generator) -> Array:
         return unit[rng.integers(len(unit), size=len(asked))] * np.interp(asked, centre, spread)
 
     return draw
 
 
 def _with_residuals(
-    name: str,
-    about: str,
-    fit_residuals: Callable[[NDArray[np.float64], NDArray[np.float64]], Residuals],
+    name: str, about: str, fit_residuals: Callable[[Array, Array], Residuals]
 ) -> Predictor:
-    """Make a predictor of ridge's mean and residuals that were out of fold, as those of a new slide are."""
-
     def fit(train: Sequence[SectionArrays], task: Task) -> Fitted:
-        from napari_stem.training.linear import fit_linear
-
-        fitted = fit_linear(train)
-        draw = fit_residuals(fitted.mean, stacked(train)[1] - fitted.mean)
-
-        def forecast(section: SectionArrays) -> Forecast:
-            rng = np.random.default_rng(task.seed)
-            mean = fitted.head.mean(section.embedding).astype(np.float64)
-            draws = np.stack([mean + draw(mean, rng) for _ in range(N_DRAWS)], axis=-1)
-            return Forecast(
-                mean.astype(np.float32), possible(draws.astype(np.float32), task.normalisation)
-            )
-
-        return forecast
+        drawn = round_ridge(train, task.normalisation, fit_residuals)
+        return lambda section: Forecast(*drawn(section.embedding, task.seed))
 
     return Predictor(name, about, fit, seeded=True, settings={"n_draws": N_DRAWS})
