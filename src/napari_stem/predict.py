@@ -220,6 +220,7 @@ def doubt_of(
             raise _Stopped
 
     try:
+        check(0)
         embedding = embedder.embed(spots.take(evenly(len(spots))), check)
     except _Stopped:
         return None

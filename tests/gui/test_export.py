@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anndata
 import pytest
@@ -71,6 +71,38 @@ def test_genes_as_chosen(predicted, tmp_path, monkeypatch):
         table = anndata.read_h5ad(path)
         assert table.n_vars == n_genes
         assert gene in table.var_names
+
+
+def test_a_figure_is_what_is_seen(predicted, tmp_path, monkeypatch):
+    from napari_stem.exporting import figure
+
+    asked: dict[str, Any] = {}
+
+    def note(selection, path, **how):
+        asked.update(how, selection=selection)
+        path.write_bytes(b"")
+
+    monkeypatch.setattr(figure, "write_figure", note)
+    maps, settings = predicted.dock.coordinator.maps, predicted.panels.genes.settings
+    gene = predicted.maps.prediction.genes[7]
+    settings.update(gene=gene, colormap="inferno", opacity_percent=40)
+    settings.update(range_kind="percentile", range_low=5.0, range_high=90.0)
+    maps.layer("mean").gamma = 0.7
+    for field in ("mean", "sd"):
+        settings.update(view=field)
+        layer = maps.layer(field)
+        save(predicted, monkeypatch, "figure", tmp_path / f"{field}.png")
+        look, selection = asked["look"], asked["selection"]
+        assert selection.genes == (gene,)
+        limits = {"mean": look.limits, "sd": look.sd_limits}[field].of(
+            selection.values(gene, field)
+        )
+        assert limits == pytest.approx(tuple(layer.contrast_limits))
+        assert {"mean": look.colours, "sd": look.sd_colours}[field] == layer.colormap.name
+        assert (look.gamma, look.opacity) == (0.7, layer.opacity)
+    settings.update(view="mean", arrangement="mix", picked=predicted.maps.prediction.genes[:2])
+    save(predicted, monkeypatch, "figure", tmp_path / "mix.png")
+    assert asked["selection"].genes == predicted.maps.prediction.genes[:2]
 
 
 def test_cancel_leaves_nothing(predicted, tmp_path, monkeypatch):
@@ -142,7 +174,7 @@ def test_the_dialog_suggests_and_remembers(model_road, monkeypatch, tmp_path):
     panel.save_button.click()
     assert asked == [
         ("zarr", "all", str(tmp_path / "a.b.zarr"), False),
-        ("figure", "usual", str(tmp_path / "a.svg"), True),
+        ("figure", "shown", str(tmp_path / "a.svg"), True),
     ]
     assert suggested[1:] == [str(tmp_path / "C5_predicted.png")] * 2
     assert model_road.panels.choices().export_folder == str(tmp_path)

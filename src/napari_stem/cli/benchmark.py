@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 ProtocolName = Literal["published", "loso", "hest-bench", "hmhvg200-5split", "msi"]
 _COMMA = "separated by commas"
-_PREDICTORS = "ours, published, ridge, hest-ridge, hest-ridge-centred, knn"
+_PREDICTORS = (
+    "ours, published, ridge, hest-ridge, hest-ridge-centred, hest-ridge-cv, knn, place, gaussian and "
+    "bootstrap"
+)
 FIGURES = "figures"
 
 

@@ -62,7 +62,7 @@ def export(
 ) -> None:
     """Export a prediction: tables, figures, a report."""
     from napari_stem.exporting import kinds
-    from napari_stem.exporting.drawing import Limits
+    from napari_stem.exporting.drawing import Limits, Look
 
     try:
         chosen_limits = Limits.parse(limits)
@@ -78,7 +78,7 @@ def export(
     options = kinds.ExportOptions(
         file_format=file_format,
         um_per_mm=scale_um,
-        limits=chosen_limits,
+        look=Look(chosen_limits),
         image_max_px=image_max_px,
         is_long=long,
     )

@@ -202,12 +202,7 @@ class Benchmark:
             truth = self.measured.truth(section_id, panel)
             forecast = fitted(self.measured.blind(section_id, panel))
             metrics[section_id] = evaluate(
-                truth,
-                forecast.mean,
-                forecast.draws,
-                q05=forecast.q05,
-                q95=forecast.q95,
-                is_sampled=forecast.is_sampled,
+                truth, forecast.mean, forecast.draws, is_sampled=forecast.is_sampled
             )
             forecasts[section_id] = Summary.of(forecast, truth)
             compared[section_id] = (truth, np.asarray(forecast.mean))

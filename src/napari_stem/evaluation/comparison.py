@@ -131,8 +131,6 @@ def evaluate(
         measured,
         np.asarray(done.X)[rows][:, columns],
         None if draws is None else np.asarray(draws)[rows][:, columns],
-        q05=np.asarray(done.layers["q05"])[rows][:, columns],
-        q95=np.asarray(done.layers["q95"])[rows][:, columns],
     )
     return {
         **figures,

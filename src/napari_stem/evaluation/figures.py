@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from napari_stem.evaluation.runs import Run, Summary
 
 MAX_SECTIONS = 6  # of which maps and curves are drawn; numbers are of all
-# Okabe and Ito's colours, told apart with any colour vision; markers tell them apart in print too.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_MARKERS = ("o", "s", "^", "v", "D", "P")
+# Okabe and Ito's colours, then Tol's, told apart with any colour vision; markers tell them apart in print too.
+_COLOURS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",
+    "#882255", "#999933", "#332288", "#117733",
+)  # fmt: skip
+_MARKERS = ("o", "s", "^", "v", "D", "P", "X", "<", ">", "*")
 COLOUR = dict(zip(NAMES, _COLOURS, strict=True))
 MARKER = dict(zip(NAMES, _MARKERS, strict=True))
 TRUTH = "black"
@@ -164,7 +167,7 @@ def pcc_figure(benchmark: Benchmark, runs: Sequence[Run]) -> Figure:
 
 
 def reliability_figure(runs: Sequence[Run]) -> Figure:
-    """Nominal against observed coverage, and where the truth falls among the draws; means over runs."""
+    """Nominal against observed coverage by randomised PIT, and its histogram; means over runs."""
     coverage: dict[str, list[Any]] = {}
     pit: dict[str, list[Any]] = {}
     for run in runs:
@@ -182,7 +185,6 @@ def reliability_figure(runs: Sequence[Run]) -> Figure:
         observed = np.mean(parts, axis=0)
         left.plot(LEVELS, observed, color=colour, marker=marker, markersize=5, label=predictor)
         shares = np.mean(pit[predictor], axis=0)
-        left.plot(*_tie_free_coverage(shares), color=colour, linestyle=":", linewidth=1.8)
         height = N_BINS * shares
         highest = max(highest, float(height.max()))
         right.stairs(height, edges, color=colour, linewidth=2, label=predictor)
@@ -194,20 +196,9 @@ def reliability_figure(runs: Sequence[Run]) -> Figure:
         xlabel="place of the measured value among the samples (PIT)", ylabel="density",
         xlim=(0, 1), ylim=(0, 1.35 * highest), title="Flat is right; high at both ends: too sure",
     )  # fmt: skip
-    left.plot([], [], color="0.4", linestyle=":", linewidth=1.8, label="ties broken at random")
     left.legend(frameon=False, loc="upper left")
     right.legend(frameon=False, loc="upper center", ncols=2)
     return figure
-
-
-def _tie_free_coverage(pit: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Levels, and coverage of the central intervals of each, from the PIT's histogram.
-
-    Counts are whole numbers: a narrow interval holds all that equal its bounds, and covers more than
-    its level. With ties broken at random this excess is gone.
-    """
-    inward = np.cumsum((pit + pit[::-1])[: N_BINS // 2][::-1])
-    return np.arange(1, N_BINS // 2 + 1) * 2 / N_BINS, inward
 
 
 def _curves(

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.exporting.backdrop import cut_slide, window_of_spots
-from napari_stem.exporting.drawing import Limits, draw_map, draw_scale_bar, draw_tissue, frame
+from napari_stem.exporting.drawing import (
+    USUAL_LOOK,
+    Limits,
+    draw_map,
+    draw_scale_bar,
+    draw_tissue,
+    frame,
+)
 from napari_stem.io import written_whole
 from napari_stem.metrics import pcc
 from napari_stem.slide import open_slide
@@ -52,7 +59,6 @@ N_SHOWN = 3
 BACKGROUND_PX = 900  # longer side of the tissue behind a map
 PALER = 0.45  # towards white, so that dark spots stand out from dark tissue
 NOTICE = "Predicted from the H&E image, not measured. Research use only."
-EXPRESSION, UNCERTAINTY = "magma", "cividis"
 
 
 def reliable_genes(
@@ -118,15 +124,15 @@ def map_figure(
             draw_tissue(axes, pale, where)
             frame(axes, window)
             axes.set_aspect("equal")
-        draw_map(axes_row[0], spots, mpp, measured, EXPRESSION, limits)
-        both = draw_map(axes_row[1], spots, mpp, mean, EXPRESSION, limits)
+        draw_map(axes_row[0], spots, mpp, measured, USUAL_LOOK, limits=limits)
+        both = draw_map(axes_row[1], spots, mpp, mean, USUAL_LOOK, limits=limits)
         figure.colorbar(both, ax=axes_row[:2], label=unit, shrink=0.85, pad=0.01)
         axes_row[0].set_ylabel(gene, fontsize=14, fontweight="bold")
         axes_row[0].set_title("measured")
         axes_row[1].set_title(f"predicted mean ({run.predictor}), PCC {coefficients[column]:.2f}")
         if forecast.sd is not None:
             sd = forecast.sd[:, column]
-            drawn = draw_map(axes_row[2], spots, mpp, sd, UNCERTAINTY, Limits().of(sd))
+            drawn = draw_map(axes_row[2], spots, mpp, sd, USUAL_LOOK, is_sd=True)
             figure.colorbar(drawn, ax=axes_row[2], label=unit, shrink=0.85, pad=0.01)
             axes_row[2].set_title("uncertainty (standard deviation)")
     draw_scale_bar(grid[-1][0], font_size=10)

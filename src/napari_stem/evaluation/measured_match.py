@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_stem.errors import DatasetError, PredictionError
 from napari_stem.evaluation.comparison import MatchedBy, pair_spots
-from napari_stem.metrics import pcc
+from napari_stem.metrics import coverage_of, pcc, pit
 from napari_stem.spatial.lattice import nearest_distance_px, spots_at, stated_diameter_px
 from napari_stem.spatial.normalise import normalised
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Index = NDArray[np.int64]
 
-GENES_PER_STEP = 512  # between two looks at whether to stop
+GENES_PER_STEP = 128  # between two looks at whether to stop
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class MeasuredMatch:
     pcc
         (genes,) float64, NaN where a gene is the same everywhere.
     coverage
-        (genes,) float64: share of matched spots whose measured value the 90% interval holds.
+        (genes,) float64: share of matched spots whose measured value the samples' 90% interval holds, by
+        `napari_stem.metrics.pit`; NaN where the prediction kept no samples.
     difference
         (genes,) float64: mean of predicted minus measured.
     matched_by
@@ -230,7 +231,7 @@ def _agreement(
     is_stopped: Callable[[], bool],
 ) -> tuple[NDArray[np.float64], ...] | None:
     """Correlation, coverage and mean difference of every gene; None where it was stopped."""
-    mean, low, high = (prediction.rows(rows, field, genes) for field in ("mean", "q05", "q95"))
+    mean = prediction.rows(rows, "mean", genes)
     figures = np.full((3, len(genes)), np.nan)
     for start in range(0, len(genes), GENES_PER_STEP):
         if is_stopped():
@@ -238,8 +239,9 @@ def _agreement(
         some = slice(start, start + GENES_PER_STEP)
         truth, predicted = measured[:, some].astype(float), mean[:, some].astype(float)
         figures[0, some] = pcc(truth, predicted)
-        held = (low[:, some] <= measured[:, some]) & (measured[:, some] <= high[:, some])
-        figures[1, some] = held.mean(axis=0)
+        if prediction.n_kept_draws:
+            place = pit(truth, prediction.draws(rows, genes[some]))
+            figures[1, some] = [coverage_of(each, 0.9) for each in place.T]
         figures[2, some] = (predicted - truth).mean(axis=0)
     return figures[0], figures[1], figures[2]
 

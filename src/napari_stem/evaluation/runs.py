@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.io import DAMAGE, written_whole
-from napari_stem.metrics import coverage_curve, pit_histogram
+from napari_stem.metrics import LEVELS, coverage_of, pit, pit_histogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Summary:
     ----------
     mean
         (n, G).
-    sd, q05, q95
+    sd
         (n, G), None where there were no draws.
     coverage, pit
         (levels,), (bins,) of `napari_stem.metrics`, None without draws.
@@ -38,8 +38,6 @@ class Summary:
 
     mean: NDArray[np.float32]
     sd: NDArray[np.float32] | None = None
-    q05: NDArray[np.float32] | None = None
-    q95: NDArray[np.float32] | None = None
     coverage: NDArray[np.float64] | None = None
     pit: NDArray[np.float64] | None = None
 
@@ -48,15 +46,10 @@ class Summary:
         """Reduce the draws of a forecast to their spread and reliability."""
         draws = forecast.draws
         if draws is None:
-            return cls(forecast.mean, q05=forecast.q05, q95=forecast.q95)
-        return cls(
-            forecast.mean,
-            draws.std(-1),
-            forecast.q05,
-            forecast.q95,
-            coverage_curve(truth, draws),
-            pit_histogram(truth, draws),
-        )
+            return cls(forecast.mean)
+        place = pit(truth, draws)
+        coverage = np.array([coverage_of(place, level) for level in LEVELS])
+        return cls(forecast.mean, draws.std(-1), coverage, pit_histogram(place))
 
 
 @dataclass(frozen=True, kw_only=True)

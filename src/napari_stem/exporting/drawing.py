@@ -61,6 +61,34 @@ class Limits:
         return (low, high) if high > low else (low, low + 1e-6)
 
 
+MAP_OPACITY = 0.75
+
+
+@dataclass(frozen=True)
+class Look:
+    """How maps look; by itself as the window shows them at first.
+
+    Attributes
+    ----------
+    limits, sd_limits
+        Of the colours of expression and of uncertainty.
+    colours, sd_colours
+        matplotlib's names of these.
+    gamma
+        Of the colours of expression, as in napari: below 1 low values are told apart better.
+    opacity
+        0 to 1; the tissue shines through.
+    """
+
+    limits: Limits = Limits()
+    sd_limits: Limits = Limits()
+    colours: str = "viridis"
+    sd_colours: str = "magma"
+    gamma: float = 1.0
+    opacity: float = MAP_OPACITY
+
+
+USUAL_LOOK = Look()
 CIRCLE_CORNERS = 24
 FILLED = 0.99  # of the pitch
 
@@ -79,7 +107,6 @@ def outlines_um(spots: Spots) -> NDArray[np.float64]:
     return radius_um * np.column_stack([np.cos(angle), np.sin(angle)])
 
 
-MAP_OPACITY = 0.75
 REGION_COLOUR = "#ffd400"  # yellow: absent from H&E, and told apart from it by every eye
 COVERAGE_COLOUR = "#4477aa"
 BAR_OF_WIDTH = 0.25  # the longest scale bar
@@ -110,21 +137,38 @@ def draw_map(
     spots: Spots,
     mpp: Mpp,
     values: NDArray[np.float32],
-    colours: str,
-    limits: tuple[float, float],
+    look: Look,
+    *,
+    limits: tuple[float, float] | None = None,
+    is_sd: bool = False,
 ) -> Any:
     """Draw every spot, on axes in um, in the colour of its value, the tissue shining through.
+
+    Parameters
+    ----------
+    axes, spots, mpp, values
+        Where, and (n_spots,) what.
+    look, limits
+        How; limits instead of those of the look.
+    is_sd
+        Whether it is uncertainty.
 
     Returns
     -------
     What a colour legend is made from.
     """
     from matplotlib.collections import PolyCollection
+    from matplotlib.colors import PowerNorm
 
+    low, high = limits or (look.sd_limits if is_sd else look.limits).of(values)
     shapes = PolyCollection(
-        _corners(spots, mpp), array=values, cmap=colours, alpha=MAP_OPACITY, edgecolors="none"
+        _corners(spots, mpp),
+        array=values,
+        cmap=look.sd_colours if is_sd else look.colours,
+        norm=PowerNorm(1.0 if is_sd else look.gamma, low, high),
+        alpha=look.opacity,
+        edgecolors="none",
     )
-    shapes.set_clim(*limits)
     shapes.set_rasterized(len(values) > RASTER_ABOVE_SPOTS)
     return axes.add_collection(shapes, autolim=False)
 

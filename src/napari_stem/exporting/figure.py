@@ -10,7 +10,9 @@ import numpy as np
 from napari_stem.errors import OutputError
 from napari_stem.exporting.backdrop import cut, window_of
 from napari_stem.exporting.drawing import (
+    USUAL_LOOK,
     Limits,
+    Look,
     draw_map,
     draw_regions,
     draw_scale_bar,
@@ -124,16 +126,16 @@ def round_scale(value: float) -> float:
 
 FigureFormat = Literal["png", "svg", "pdf"]
 FORMATS: tuple[FigureFormat, ...] = ("png", "svg", "pdf")
-Panel: TypeAlias = "tuple[Field, str, str]"
+Panel: TypeAlias = "tuple[Field, str]"
 Panels: TypeAlias = tuple[Panel, ...]
 PANELS: Panels = (
-    ("mean", "predicted mean", "magma"),
-    ("sd", "uncertainty (SD)", "viridis"),
+    ("mean", "predicted mean"),
+    ("sd", "uncertainty (SD)"),
 )
 INTERVAL: Panels = (
-    ("q05", "predicted, lower end of 90% interval", "magma"),
-    ("mean", "predicted mean", "magma"),
-    ("q95", "predicted, upper end of 90% interval", "magma"),
+    ("q05", "predicted, lower end of 90% interval"),
+    ("mean", "predicted mean"),
+    ("q95", "predicted, upper end of 90% interval"),
 )
 MAX_GENES = 24
 PNG_DPI = 200
@@ -150,7 +152,7 @@ def write_figure(
     slide: Slide | None = None,
     file_format: FigureFormat | None = None,
     um_per_mm: float | None = None,
-    limits: Limits | None = None,
+    look: Look = USUAL_LOOK,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> None:
@@ -168,8 +170,8 @@ def write_figure(
         Else the path's ending says it.
     um_per_mm
         Scale: um of tissue per mm of figure; a round one that fits the page if not given.
-    limits
-        Of the colours of the mean; 1st to 99th percentile if not given.
+    look
+        Colours and their limits.
     overwrite
         Replace what is there.
     progress
@@ -188,7 +190,7 @@ def write_figure(
         msg = f"{path.name} has an ending that is not .png, .svg or .pdf; choose one of these."
         raise OutputError(msg)
     with written_whole(path, overwrite=overwrite) as fresh:
-        figure = drawn(selection, slide, um_per_mm, limits or Limits(), progress)
+        figure = drawn(selection, slide, um_per_mm, look, progress)
         dpi = min(PNG_DPI, MAX_PNG_PX / max(figure.get_size_inches()))
         # no date: the same prediction gives the same file
         metadata = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[wanted]
@@ -232,14 +234,14 @@ def plot(
     selection = Selection.of(prediction, (gene,), as_regions(regions))
     low, high = (Limits().of(selection.values(gene, end)) for end in ("q05", "q95"))
     limits = Limits(low[0], high[1], are_percentiles=False)
-    return drawn(selection, slide, None, limits, silent, panels=INTERVAL)
+    return drawn(selection, slide, None, Look(limits), silent, panels=INTERVAL)
 
 
 def drawn(
     selection: Selection,
     slide: Slide | None,
     um_per_mm: float | None,
-    limits: Limits,
+    look: Look,
     progress: Progress,
     *,
     window: WindowUm | None = None,
@@ -250,14 +252,14 @@ def drawn(
 
     Parameters
     ----------
-    selection, slide, um_per_mm, limits, progress
+    selection, slide, um_per_mm, look, progress
         As in `write_figure`.
     window
         What to show; the regions, else all finished spots, if not given.
     titled
         Whether the page has a title, its scale and the notice.
     panels
-        What is drawn of each gene: field, title, colour map.
+        What is drawn of each gene: field, title.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -275,7 +277,7 @@ def drawn(
     FigureCanvasAgg(figure)
     for number in range(len(selection.genes)):
         for place, panel in enumerate(panels):
-            _panel(figure, layout, selection, number, place, panel, tissue, window, limits)
+            _panel(figure, layout, selection, number, place, panel, tissue, window, look)
         progress("Drawing", number + 1, len(selection.genes))
     if titled:
         _words(figure, layout, selection, window)
@@ -291,9 +293,9 @@ def _panel(
     panel: Panel,
     tissue: Any,
     window: WindowUm,
-    limits: Limits,
+    look: Look,
 ) -> None:
-    gene, (field, title, colours) = selection.genes[number], panel
+    gene, (field, title) = selection.genes[number], panel
     left, bottom = layout.place(number, place)
 
     def on_page(x: float, y: float, width: float, height: float) -> Sequence[float]:
@@ -303,14 +305,7 @@ def _panel(
     axes = figure.add_axes(on_page(left, bottom, layout.width_mm, layout.height_mm))
     draw_tissue(axes, *tissue)
     values = selection.values(gene, field)
-    drawn = draw_map(
-        axes,
-        selection.spots,
-        selection.mpp,
-        values,
-        colours,
-        (Limits() if field == "sd" else limits).of(values),
-    )
+    drawn = draw_map(axes, selection.spots, selection.mpp, values, look, is_sd=field == "sd")
     draw_unlike(axes, selection)
     draw_regions(axes, selection)
     frame(axes, window)

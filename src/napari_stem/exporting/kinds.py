@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import OutputError
-from napari_stem.exporting.drawing import Limits
+from napari_stem.exporting.drawing import USUAL_LOOK, Look
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import telling_genes
 from napari_stem.io import require_replaceable
@@ -62,7 +62,7 @@ KINDS: Mapping[str, Kind] = {
         "One page to read, print and send: maps with uncertainty, regions, how it was made",
         (".html",),
         "report:write_report",
-        ("slide", "limits"),
+        ("slide", "look"),
         6,
     ),
     "figure": Kind(
@@ -70,7 +70,7 @@ KINDS: Mapping[str, Kind] = {
         "Map and uncertainty side by side, at a stated scale",
         (".png", ".svg", ".pdf"),
         "figure:write_figure",
-        ("slide", "file_format", "um_per_mm", "limits"),
+        ("slide", "file_format", "um_per_mm", "look"),
         1,
     ),
     "h5ad": Kind(
@@ -111,7 +111,7 @@ class ExportOptions:
     ----------
     slide
         The slide that was predicted, for a sharper image.
-    file_format, um_per_mm, limits
+    file_format, um_per_mm, look
         As in `write_figure`.
     image_max_px
         As in `write_spatialdata`.
@@ -126,7 +126,7 @@ class ExportOptions:
     slide: Slide | None = None
     file_format: FigureFormat | None = None
     um_per_mm: float | None = None
-    limits: Limits = field(default_factory=Limits)
+    look: Look = USUAL_LOOK
     image_max_px: int | None = None
     is_long: bool = False
     overwrite: bool = False

@@ -12,7 +12,8 @@ import numpy as np
 
 from napari_stem.exporting.backdrop import cut, window_of
 from napari_stem.exporting.drawing import (
-    Limits,
+    USUAL_LOOK,
+    Look,
     draw_coverage,
     draw_regions,
     draw_scale_bar,
@@ -83,7 +84,7 @@ def write_report(
     path: Path,
     *,
     slide: Slide | None = None,
-    limits: Limits | None = None,
+    look: Look = USUAL_LOOK,
     overwrite: bool = False,
     progress: Progress = silent,
     written_at: datetime | None = None,
@@ -98,8 +99,8 @@ def write_report(
         New ``.html`` file.
     slide
         Source of the tissue behind the maps; without it the prediction's own overview serves.
-    limits
-        Of the colours of the mean.
+    look
+        Colours of the maps and their limits.
     overwrite
         Replace what is there.
     progress
@@ -127,7 +128,7 @@ def write_report(
     with written_whole(path, overwrite=overwrite) as fresh:
         facts = _facts(selection, written_at or datetime.now().astimezone())
         for number, gene in enumerate(facts["genes"]):
-            image = map_image(selection, gene["name"], slide, limits=limits)
+            image = map_image(selection, gene["name"], slide, look=look)
             gene["image"] = _inlined(image)
             progress("Drawing maps", number + 1, len(facts["genes"]))
         facts["tissue"] = _inlined(tissue_image(selection, slide))
@@ -257,15 +258,13 @@ JPEG: dict[str, Any] = {"format": "jpeg", "pil_kwargs": {"quality": 88}}
 
 
 def map_image(
-    selection: Selection, gene: str, slide: Slide | None, *, limits: Limits | None = None
+    selection: Selection, gene: str, slide: Slide | None, *, look: Look = USUAL_LOOK
 ) -> bytes:
     """JPEG of mean and uncertainty of one gene over all finished spots, regions outlined."""
     single = replace(selection, genes=(gene,))
     window = window_of(single)
     um_per_mm = max(window.width_um, window.height_um) / SMALL_PANEL_MM
-    figure = drawn(
-        single, slide, um_per_mm, limits or Limits(), silent, window=window, titled=False
-    )
+    figure = drawn(single, slide, um_per_mm, look, silent, window=window, titled=False)
     return _jpeg(figure, PAIR_DPI, bbox_inches="tight", pad_inches=0.05)
 
 

@@ -12,11 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_stem.encoders.precomputed_fit import EmbeddingFolder
 from napari_stem.encoders.registry import load_encoder
 from napari_stem.errors import DatasetError
 from napari_stem.io import only_writer, require_model_room
-from napari_stem.metrics import evaluate, quantiles
+from napari_stem.metrics import evaluate
 from napari_stem.model.bundle import load_folder
 from napari_stem.model.card import LIMITS
 from napari_stem.model.config import ModelConfig, objective_of
@@ -25,6 +27,7 @@ from napari_stem.model.sampling import torch_device
 from napari_stem.progress import shown, silent
 from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.dataset import MPP_KEY, Dataset
+from napari_stem.spatial.normalise import possible
 from napari_stem.spatial.panels import parse_panel
 from napari_stem.training import checkpoints
 from napari_stem.training.denoiser_fit import TrainingRun
@@ -212,13 +215,19 @@ def fit_sections(
 
 
 def evaluate_section(model: Model, section: SectionArrays, device: str = "cpu") -> dict[str, Any]:
-    """Every metric on one measured section: of the model, and of its linear mean (ridge) if it has one."""
+    """Every metric on one measured section: of the model, and of its linear mean (ridge) if it has one.
+
+    Ridge draws from a Gaussian residual of each gene, as spread as its residuals were out of fold.
+    """
     settings = SamplingSettings(n_draws=64, n_steps=16, device=device)
     draws = model.sample(section.embedding, section.spots, settings)
-    q05, q95 = quantiles(draws)
-    figures = {"napari-stem": evaluate(section.values, draws.mean(-1), draws, q05=q05, q95=q95)}
+    figures = {"napari-stem": evaluate(section.values, draws.mean(-1), draws)}
     if isinstance(model.head, Head):
-        figures["ridge"] = evaluate(section.values, model.head.mean(section.embedding))
+        mean = model.head.mean(section.embedding)
+        noise = np.random.default_rng(0).normal(size=(*mean.shape, settings.n_draws))
+        values = mean[..., None] + (model.head.residual_scale[:, None] * noise).astype(np.float32)
+        draws = possible(values, model.config.normalisation)
+        figures["ridge"] = evaluate(section.values, mean, draws)
     return figures
 
 

@@ -12,7 +12,7 @@ from napari_stem.errors import DatasetError, PredictionError
 from napari_stem.evaluation.measured_counts import read_measured
 from napari_stem.evaluation.measured_match import match_measured
 from napari_stem.geometry import Mpp, SizePx
-from napari_stem.metrics import pcc
+from napari_stem.metrics import coverage_of, pcc, pit
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
 from napari_stem.slide import open_slide
@@ -67,10 +67,11 @@ def test_spots_of_the_same_name_and_place_are_paired(renamed, counts, slide):
 def test_figures_are_those_of_the_values(renamed, counts, slide):
     found = match_measured(renamed, counts, slide.mpp)
     gene = found.genes[0]
-    mean, low, high = (renamed.values(gene, field) for field in ("mean", "q05", "q95"))
+    mean = renamed.values(gene, "mean")
     truth = found.matched(gene)
     assert found.pcc[0] == pytest.approx(pcc(truth[:, None].astype(float), mean[:, None])[0])
-    assert found.coverage[0] == np.mean((low <= truth) & (truth <= high))
+    draws = renamed.draws(found.rows, [gene])
+    assert found.coverage[0] == coverage_of(pit(truth[:, None], draws), 0.9)
     assert found.difference[0] == pytest.approx((mean - truth).mean(), abs=1e-6)
     np.testing.assert_allclose(found.error(gene, mean), mean - truth, rtol=1e-6)
     table = found.table()

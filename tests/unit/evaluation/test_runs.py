@@ -10,7 +10,7 @@ import pytest
 from napari_stem.evaluation.baselines.base import Forecast
 from napari_stem.evaluation.results_table import aggregates, own_figures
 from napari_stem.evaluation.runs import Run, RunStore, Summary
-from napari_stem.metrics import LEVELS, N_BINS, coverage_curve, evaluate, pit_histogram
+from napari_stem.metrics import LEVELS, N_BINS, coverage_of, evaluate, pit, pit_histogram
 from napari_stem.spatial.normalise import normalisation, normalised
 
 
@@ -24,7 +24,7 @@ def honest(n_draws: int = 39, spread: float = 1.0):
 
 def make_run(fold="C5", predictor="knn", seed=None, own=None, spread=1.0) -> Run:
     truth, draws = honest(spread=spread)
-    forecast = Forecast(draws.mean(-1), draws, draws.min(-1), draws.max(-1))
+    forecast = Forecast(draws.mean(-1), draws)
     return Run(
         fold=fold,
         predictor=predictor,
@@ -104,31 +104,36 @@ def test_one_undefined_fold_makes_the_protocols_mean_undefined() -> None:
 
 def test_honest_draws_are_reliable_and_narrow_ones_are_seen_through() -> None:
     truth, draws = honest()
-    np.testing.assert_allclose(coverage_curve(truth, draws), LEVELS, atol=0.04)
-    shares = pit_histogram(truth, draws)
-    assert shares.shape == (N_BINS,)
-    assert shares.sum() == pytest.approx(1)
-    np.testing.assert_allclose(N_BINS * shares, 1, atol=0.4)
-    truth, narrow = honest(spread=0.3)
-    assert coverage_curve(truth, narrow)[-2] < 0.5
-    outer = pit_histogram(truth, narrow)[[0, -1]].sum()
-    assert outer > 0.4
+    kept = Summary.of(Forecast(draws.mean(-1), draws), truth)
+    np.testing.assert_allclose(kept.coverage, LEVELS, atol=0.04)
+    assert kept.pit.shape == (N_BINS,)
+    assert kept.pit.sum() == pytest.approx(1)
+    np.testing.assert_allclose(N_BINS * kept.pit, 1, atol=0.4)
+    narrow = Summary.of(Forecast(draws.mean(-1), honest(spread=0.3)[1]), truth)
+    assert narrow.coverage[-2] < 0.5
+    assert narrow.pit[[0, -1]].sum() > 0.4
 
 
 def test_coverage_agrees_with_the_table() -> None:
     truth, draws = honest()
     figures = evaluate(truth, draws.mean(-1), draws)["coverage"]
-    curve = dict(zip(LEVELS, coverage_curve(truth, draws), strict=True))
+    curve = dict(zip(LEVELS, Summary.of(Forecast(truth, draws), truth).coverage, strict=True))
     for level, share in figures.items():
         assert curve[int(level) / 100] == pytest.approx(share)
 
 
-def test_ties_of_counts_are_broken_evenly() -> None:
-    """Truth and draws from one Poisson law of mean 0.3: mostly zeros, and still flat."""
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])  # in memory; as predictions keep them
+def test_ties_of_counts_are_broken_evenly(dtype) -> None:
+    """Truth and draws from one Poisson law: mostly few, many ties, and still flat."""
     rng = np.random.default_rng(1)
-    counts = rng.poisson(0.3, size=(4000, 3, 20)).astype(np.float32)
-    shares = pit_histogram(counts[..., 0], counts[..., 1:])
-    np.testing.assert_allclose(N_BINS * shares, 1, atol=0.15)
+    counts = rng.poisson([[[0.3]], [[6.0]]], size=(2, 4000, 21)).transpose(1, 0, 2)
+    values = np.log2(counts + 1)
+    draws = values[..., 1:].astype(dtype)
+    place = pit(values[..., 0], draws)
+    np.testing.assert_allclose(N_BINS * pit_histogram(place), 1, atol=0.15)
+    np.testing.assert_array_equal(place, pit(values[..., 0], draws))
+    for gene in range(2):  # what counts the ends of intervals as inside says .99 of the first
+        assert coverage_of(place[:, gene], 0.9) == pytest.approx(0.9, abs=0.015)
 
 
 def test_log1p_counts_is_the_natural_logarithm() -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from napari_stem.errors import OutputError, PredictionError
 from napari_stem.exporting.backdrop import window_of
-from napari_stem.exporting.drawing import MAP_OPACITY, Limits
+from napari_stem.exporting.drawing import MAP_OPACITY, Limits, Look
 from napari_stem.exporting.figure import drawn, round_scale, write_figure
 from napari_stem.exporting.selection import NOTICE, Selection
 from napari_stem.geometry import Region
@@ -46,7 +46,7 @@ def texts(figure: Any) -> str:
 
 @pytest.mark.parametrize("um_per_mm", [None, 12.5, 40.0])
 def test_the_stated_scale_is_true(prediction: Prediction, slide: Slide, um_per_mm) -> None:
-    figure = drawn(Selection.of(prediction, ("SCD",)), slide, um_per_mm, Limits(), silent)
+    figure = drawn(Selection.of(prediction, ("SCD",)), slide, um_per_mm, Look(), silent)
     stated = float(texts(figure).split("1 mm = ")[1].split(" ")[0])
     assert um_per_mm in (None, stated)
     width_in, height_in = figure.get_size_inches()
@@ -58,7 +58,7 @@ def test_the_stated_scale_is_true(prediction: Prediction, slide: Slide, um_per_m
 
 
 def test_the_bar_is_as_long_as_it_says(prediction: Prediction) -> None:
-    figure = drawn(Selection.of(prediction, ("SCD",)), None, None, Limits(), silent)
+    figure = drawn(Selection.of(prediction, ("SCD",)), None, None, Look(), silent)
     figure.canvas.draw()
     for axes in maps_of(figure):
         (bar,) = [each.info for each in axes.artists]
@@ -78,7 +78,7 @@ def test_every_spot_has_the_colour_of_its_value(prediction: Prediction, tmp_path
     """Read back from the pixels: tissue and colour mixed, at the place of the spot."""
     gene, limits = "SCD", Limits(0.0, 6.0, are_percentiles=False)
     selection = Selection.of(prediction, (gene,))
-    figure = drawn(selection, None, 10.0, limits, silent)
+    figure = drawn(selection, None, 10.0, Look(limits), silent)
     axes = maps_of(figure)[0]
     figure.savefig(tmp_path / "p.png", dpi=100)
     pixels = np.asarray(Image.open(tmp_path / "p.png").convert("RGB")).astype(float)
@@ -88,7 +88,7 @@ def test_every_spot_has_the_colour_of_its_value(prediction: Prediction, tmp_path
     mpp, spots = selection.mpp, selection.spots
     at = axes.transData.transform(np.c_[spots.x_px * mpp.x_um, spots.y_px * mpp.y_um])
     rows, cols = (len(pixels) - at[:, 1]).astype(int), at[:, 0].astype(int)
-    colour = mpl.colormaps["magma"](prediction.values(gene) / 6)[:, :3] * 255
+    colour = mpl.colormaps["viridis"](prediction.values(gene) / 6)[:, :3] * 255
     expected = MAP_OPACITY * colour + (1 - MAP_OPACITY) * bare[rows, cols]
     far_from_bar = spots.y_px < spots.y_px.max()
     assert far_from_bar.sum() > 8
@@ -96,7 +96,7 @@ def test_every_spot_has_the_colour_of_its_value(prediction: Prediction, tmp_path
 
 
 def test_it_says_what_it_is(unlike: Prediction) -> None:
-    said = texts(drawn(Selection.of(unlike, ("SCD", "GNAS")), None, None, Limits(), silent))
+    said = texts(drawn(Selection.of(unlike, ("SCD", "GNAS")), None, None, Look(), silent))
     for words in (
         "SCD: predicted mean",
         "GNAS: uncertainty (SD)",
@@ -110,14 +110,14 @@ def test_it_says_what_it_is(unlike: Prediction) -> None:
 
 
 def test_missing_spots_are_told(half_done: Prediction) -> None:
-    figure = drawn(Selection.of(half_done, ("SCD",)), None, None, Limits(), silent)
+    figure = drawn(Selection.of(half_done, ("SCD",)), None, None, Look(), silent)
     assert f"{len(half_done.spots) - 10} spots not predicted yet" in texts(figure)
     assert len(maps_of(figure)[0].collections[0].get_array()) == 10
 
 
 def test_regions_crop_it(prediction: Prediction, slide: Slide) -> None:
     small = Region(shapely.box(4700, 3700, 5000, 3900), "small")
-    figure = drawn(Selection.of(prediction, ("SCD",), [small]), slide, None, Limits(), silent)
+    figure = drawn(Selection.of(prediction, ("SCD",), [small]), slide, None, Look(), silent)
     mpp, axes = slide.require_mpp(), maps_of(figure)[0]
     left, right = axes.get_xlim()
     assert left < 4700 * mpp.x_um < 5000 * mpp.x_um < right
@@ -162,7 +162,7 @@ def test_what_cannot_be_drawn_is_said(prediction: Prediction, tmp_path: Path) ->
 def test_another_slide_is_refused(altered, slide: Slide) -> None:
     prediction = altered(slide_fingerprint="of another")
     with pytest.raises(PredictionError, match="not the slide that was predicted"):
-        drawn(Selection.of(prediction, ("SCD",)), slide, None, Limits(), silent)
+        drawn(Selection.of(prediction, ("SCD",)), slide, None, Look(), silent)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_stem.errors import ModelError
-from napari_stem.evaluation.baselines.linear import hest_ridge, ridge
+from napari_stem.evaluation.baselines.linear import hest_ridge, hest_ridge_cv, ridge
 from napari_stem.evaluation.baselines.neighbours import knn
+from napari_stem.evaluation.baselines.place import place
+from napari_stem.evaluation.baselines.residuals import bootstrap, gaussian
 from napari_stem.evaluation.baselines.stem import QUICK_STEPS, Denoising, ours, published
 
 if TYPE_CHECKING:
@@ -14,7 +16,18 @@ if TYPE_CHECKING:
 
     from napari_stem.evaluation.baselines.base import Predictor
 
-NAMES = ("ours", "published", "ridge", "hest-ridge", "hest-ridge-centred", "knn")
+NAMES = (
+    "ours",
+    "published",
+    "ridge",
+    "hest-ridge",
+    "hest-ridge-centred",
+    "hest-ridge-cv",
+    "knn",
+    "place",
+    "gaussian",
+    "bootstrap",
+)
 
 
 def predictors(
@@ -47,7 +60,11 @@ def predictors(
             ridge(),
             hest_ridge(),
             hest_ridge(centred=True),
+            hest_ridge_cv(),
             knn(),
+            place(),
+            gaussian(),
+            bootstrap(),
         )
     }
     for name in names:

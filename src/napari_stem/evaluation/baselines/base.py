@@ -29,16 +29,12 @@ class Forecast:
         (n, G).
     draws
         (n, G, D), None for a predictor that gives a mean alone.
-    q05, q95
-        (n, G) bounds of its 90% interval, None without draws.
     is_sampled
         Whether the draws are samples, of which there could be more, or all that is forecast.
     """
 
     mean: NDArray[np.float32]
     draws: NDArray[np.float32] | None = None
-    q05: NDArray[np.float32] | None = None
-    q95: NDArray[np.float32] | None = None
     is_sampled: bool = True
 
 

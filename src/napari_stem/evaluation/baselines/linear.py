@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_stem.training.sections import SectionArrays
 
 N_COMPONENTS = 256  # HEST-bench's
+PENALTIES = tuple(10.0**power for power in range(-3, 7))
 
 
 def fit_ridge(train: Sequence[SectionArrays], _task: Task) -> Fitted:
@@ -46,8 +47,25 @@ def hest_ridge(*, centred: bool = False) -> Predictor:
     return Predictor(name, about, fit)
 
 
+def hest_ridge_cv() -> Predictor:
+    """HEST-bench's probe, its penalty chosen by cross-validation: the fixed one is far too small (HEST#140)."""
+
+    def fit(train: Sequence[SectionArrays], _task: Task) -> Fitted:
+        predict = fit_probe(*stacked(train), centred=True, penalties=PENALTIES)
+        return lambda section: Forecast(predict(section.embedding))
+
+    about = (
+        f"PCA({N_COMPONENTS}) and ridge, penalty by leave-one-out cross-validation, centred targets"
+    )
+    return Predictor("hest-ridge-cv", about, fit)
+
+
 def fit_probe(
-    x: NDArray[np.float32], y: NDArray[np.float32], *, centred: bool = False
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    *,
+    centred: bool = False,
+    penalties: Sequence[float] = (),
 ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     """Fit HEST-bench's probe (Jaume et al. 2024, arXiv 2406.16192), setting by setting.
 
@@ -66,13 +84,15 @@ def fit_probe(
         (n, G) their targets.
     centred
         Whether the targets' mean is taken off before, and put back after.
+    penalties
+        To choose among by generalised leave-one-out cross-validation; none: HEST's own.
 
     Returns
     -------
     A function: (n, W) embeddings -> (n, G) values.
     """
     from sklearn.decomposition import PCA
-    from sklearn.linear_model import Ridge
+    from sklearn.linear_model import Ridge, RidgeCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -81,9 +101,9 @@ def fit_probe(
     reduced = reduce.fit_transform(x)
     centre = y.mean(axis=0) if centred else np.zeros(y.shape[1], y.dtype)
     alpha = 100 / (n_components * y.shape[1])
-    fitted = Ridge(
-        solver="lsqr", alpha=alpha, fit_intercept=False, max_iter=1000, random_state=0
-    ).fit(reduced, y - centre)
+    fixed = Ridge(solver="lsqr", alpha=alpha, fit_intercept=False, max_iter=1000, random_state=0)
+    ridge = RidgeCV(list(penalties), fit_intercept=False) if penalties else fixed
+    fitted = ridge.fit(reduced, y - centre)
 
     def predict(asked: NDArray[np.float32]) -> NDArray[np.float32]:
         predicted = fitted.predict(reduce.transform(asked)).reshape(len(asked), -1)

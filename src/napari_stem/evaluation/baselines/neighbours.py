@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.evaluation.baselines.base import Forecast, Predictor, stacked
-from napari_stem.metrics import quantiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,9 +38,7 @@ def fit(train: Sequence[SectionArrays], _task: Task) -> Fitted:
 
     def forecast(section: SectionArrays) -> Forecast:
         draws = np.moveaxis(y[_nearest(x, section.embedding, k)], 1, 2)  # (n, G, k)
-        if k < 2:
-            return Forecast(draws.mean(-1))
-        return Forecast(draws.mean(-1), draws, *quantiles(draws), is_sampled=False)
+        return Forecast(draws.mean(-1), draws if k > 1 else None, is_sampled=False)
 
     return forecast
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from napari_stem.evaluation.baselines.base import Forecast, Predictor
-from napari_stem.metrics import quantiles
 from napari_stem.settings import SamplingSettings
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ def _diffusion(
                 task.progress(f"Sampling section {section.id}", done, total)
 
             draws = model.sample(section.embedding, section.spots, how, step)
-            return Forecast(draws.mean(-1), draws, *quantiles(draws))
+            return Forecast(draws.mean(-1), draws)
 
         return forecast
 

@@ -131,7 +131,7 @@ HEST_BENCH = Protocol(
     about="HEST-bench: its folds, 50 most variable genes, ln(count + 1), mean over genes, then folds",
     genes="hvg:50",
     normalisation="log1p_counts",
-    predictors=("ours", "ridge", "hest-ridge", "hest-ridge-centred"),
+    predictors=("ours", "ridge", "hest-ridge", "hest-ridge-centred", "hest-ridge-cv"),
     plan=plan,
     summary=summary,
 )

@@ -93,7 +93,7 @@ _of_training_slides = partial(
     Protocol,
     genes="hmhvg:200",
     normalisation="log2_counts",
-    predictors=("ours", "published", "ridge"),
+    predictors=("ours", "published", "ridge", "place", "gaussian", "bootstrap"),
 )
 PUBLISHED = _of_training_slides(
     name="published",

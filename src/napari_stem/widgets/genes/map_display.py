@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_stem.exporting.drawing import Limits, Look
 from napari_stem.layers import GeneValues, mean_z_score, score_title
 from napari_stem.model.card import most_reliable
 from napari_stem.widgets.common.single_jobs import LatestJob
@@ -17,7 +18,17 @@ from napari_stem.widgets.genes.map_layers import ScalarMap, SpotMap
 from napari_stem.widgets.genes.map_turns import DEVIATION, EXPRESSION, LayerTurns
 from napari_stem.widgets.genes.mixed_layers import MixedLayers
 from napari_stem.widgets.genes.side_by_side import SideBySide
-from napari_stem.widgets.state import BESIDE, DOUBT, MEAN, MIX, NOTHING, ONE, SCORE, SD
+from napari_stem.widgets.state import (
+    BESIDE,
+    DOUBT,
+    MEAN,
+    MIX,
+    NOTHING,
+    ONE,
+    SCORE,
+    SD,
+    uncertainty_colormap,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +36,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from napari_stem.layers import Field, GeneScore
+    from napari_stem.layers import ColourRange, Field, GeneScore
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
@@ -163,6 +174,28 @@ class MapDisplay(QObject):
             self.settings.update(gene=gene)
         return True
 
+    def shown_genes(self) -> tuple[str, ...]:
+        """Return the genes that lie on the map; of a score the chosen one."""
+        active, settings = self.current(), self.settings
+        if active is None:
+            return ()
+        return settings.genes if settings.shown_arrangement in (MIX, BESIDE) else (active.gene,)
+
+    def look(self) -> Look:
+        """Return how the maps look, for a figure of them."""
+        settings, active = self.settings, self.current()
+        mean, sd = _limits(settings.colours, active), _limits(settings.colours.for_another_unit())
+        if active is not None and active.sd_limits and active.sd_limits[0] == settings.colours:
+            sd = Limits(*active.sd_limits[1], are_percentiles=False)
+        return Look(
+            mean,
+            sd,
+            settings.colormap,
+            uncertainty_colormap(settings.colormap),
+            self.layer(MEAN).gamma,
+            settings.opacity_percent / 100,
+        )
+
     def layer(self, field: str) -> Image:
         """Return the layer of the expression (``mean``) or of its uncertainty (``sd``)."""
         return self._plain[field].layer
@@ -288,3 +321,11 @@ class MapDisplay(QObject):
 
 def _score_of(values: GeneValues, genes: tuple[str, ...]) -> GeneScore:
     return mean_z_score(values.values(gene) for gene in genes)
+
+
+def _limits(colours: ColourRange, active: ActivePrediction | None = None) -> Limits:
+    """Limits as figures take them."""
+    if colours.kind == "all" and active is not None and active.facts.limits_of_all is not None:
+        return Limits(*active.facts.limits_of_all, are_percentiles=False)
+    is_free = colours.kind in {"gene", "all"}
+    return Limits() if is_free else Limits(colours.low, colours.high, colours.kind == "percentile")

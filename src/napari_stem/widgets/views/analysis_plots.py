@@ -59,11 +59,9 @@ class ScatterPlot(Plot):
         axes.scatter(measured, predicted, s=DOT_SIZE, color=BAR_COLOUR, alpha=0.7, lw=0)
         pcc = found.pcc[column]
         value = "undefined" if np.isnan(pcc) else f"{pcc:.2f}"
-        axes.set_title(
-            f"PCC {value}; 90% interval holds {found.coverage[column]:.0%}",
-            color=self._ink(),
-            fontsize=FONT_POINTS,
-        )
+        coverage = found.coverage[column]
+        held = "" if np.isnan(coverage) else f"; 90% interval holds {coverage:.0%}"
+        axes.set_title(f"PCC {value}{held}", color=self._ink(), fontsize=FONT_POINTS)
         self._label(f"{gene} measured, {found.unit}", "predicted")
         self.draw_idle()
 

@@ -28,6 +28,7 @@ from napari_stem.widgets.common.single_jobs import StoppableJob
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_stem.exporting.drawing import Look
     from napari_stem.exporting.selection import Selection
     from napari_stem.geometry import Region
     from napari_stem.widgets.common.worker import Jobs
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 GENE_CHOICES = {
     "usual": "Most reliable genes",
-    "shown": "The gene on the map",
+    "shown": "Genes on the map",
     "all": "All genes",
 }
 DATA_KINDS = ("h5ad", "zarr", "spatialdata", "csv")  # which hold all genes unless asked otherwise
@@ -119,7 +120,7 @@ class ExportPanel(QWidget):
     def _on_kind(self) -> None:
         kind = self.kind()
         self.tip.setText(KINDS[kind].tip)
-        self.choose_genes("all" if kind in DATA_KINDS else "usual")
+        self.choose_genes("all" if kind in DATA_KINDS else "shown" if kind == "figure" else "usual")
 
     def _ask(self) -> None:
         suffixes = KINDS[self.kind()].suffixes
@@ -164,7 +165,8 @@ class _Request:
     """What is saved, as it was when Save was clicked, whatever is shown later."""
 
     active: ActivePrediction
-    gene: str
+    shown: tuple[str, ...]
+    look: Look
     regions: tuple[Region, ...]
     kind: str
     genes: str  # a key of `GENE_CHOICES`
@@ -225,7 +227,16 @@ class ExportControl(QObject):
         self._panel.show_message(f"Saving {Path(path).name} …")
         self._running.start(
             _export,
-            _Request(active, active.gene, self._regions(), kind, genes, Path(path), overwrite),
+            _Request(
+                active,
+                self._maps.shown_genes(),
+                self._maps.look(),
+                self._regions(),
+                kind,
+                genes,
+                Path(path),
+                overwrite,
+            ),
             done=self._finished,
             failed=partial(self._end, "Not saved."),
         )
@@ -256,7 +267,10 @@ def _export(
         report(text, done, total)
 
     options = ExportOptions(
-        slide=request.active.slide, overwrite=request.overwrite, progress=progress
+        slide=request.active.slide,
+        look=request.look,
+        overwrite=request.overwrite,
+        progress=progress,
     )
     try:
         selection = _selection(request)
@@ -273,7 +287,7 @@ def _selection(request: _Request) -> Selection:
 
     prediction = request.active.prediction
     if request.genes == "shown":
-        genes: tuple[str, ...] = (request.gene,)
+        genes = request.shown
     elif request.genes == "all":
         genes = prediction.genes
     else:

@@ -75,7 +75,7 @@ COLUMNS = (
     Column(
         "coverage_90",
         "In 90%",
-        "Share of spots whose measured value the 90% interval holds",
+        "Share of spots whose measured value the 90% interval holds, ties broken at random",
         ".0%",
         widest="100%",
     ),
@@ -455,10 +455,13 @@ def describe_match(name: str, found: MeasuredMatch) -> str:
         lines.append(f"{found.n_genes_left_out:,} predicted genes were not measured.")
     known = found.pcc[np.isfinite(found.pcc)]
     if len(known):
-        lines.append(
-            f"{n_genes:,} genes: median PCC {np.median(known):.2f}; the 90% intervals hold "
-            f"{found.coverage.mean():.0%} of the measured values."
+        coverage = found.coverage.mean()
+        held = (
+            "samples were not kept, so that nothing is known of the intervals"
+            if np.isnan(coverage)
+            else f"the 90% intervals hold {coverage:.0%} of the measured values"
         )
+        lines.append(f"{n_genes:,} genes: median PCC {np.median(known):.2f}; {held}.")
     if found.is_elsewhere:
         lines.append("So they are of different tissue; predict at the measured spots to compare.")
     return " ".join(lines)
