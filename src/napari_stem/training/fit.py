@@ -217,7 +217,7 @@ def fit_sections(
 def evaluate_section(model: Model, section: SectionArrays, device: str = "cpu") -> dict[str, Any]:
     """Every metric on one measured section: of the model, and of its linear mean (ridge) if it has one.
 
-    Ridge draws from a Gaussian residual of each gene, as spread as its residuals were out of fold.
+    Ridge draws from a Gaussian residual of each gene, as spread as the model's are over the section.
     """
     settings = SamplingSettings(n_draws=64, n_steps=16, device=device)
     draws = model.sample(section.embedding, section.spots, settings)
@@ -225,7 +225,8 @@ def evaluate_section(model: Model, section: SectionArrays, device: str = "cpu") 
     if isinstance(model.head, Head):
         mean = model.head.mean(section.embedding)
         noise = np.random.default_rng(0).normal(size=(*mean.shape, settings.n_draws))
-        values = mean[..., None] + (model.head.residual_scale[:, None] * noise).astype(np.float32)
+        spread = (draws - mean[..., None]).std(axis=(0, 2))
+        values = mean[..., None] + (spread[:, None] * noise).astype(np.float32)
         draws = possible(values, model.config.normalisation)
         figures["ridge"] = evaluate(section.values, mean, draws)
     return figures

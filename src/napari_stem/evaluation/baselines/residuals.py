@@ -75,8 +75,7 @@ def _with_residuals(
         from napari_stem.training.linear import fit_linear
 
         fitted = fit_linear(train)
-        residual = (fitted.residual * fitted.head.residual_scale).astype(np.float64)
-        draw = fit_residuals(stacked(train)[1] - residual, residual)
+        draw = fit_residuals(fitted.mean, stacked(train)[1] - fitted.mean)
 
         def forecast(section: SectionArrays) -> Forecast:
             rng = np.random.default_rng(task.seed)
