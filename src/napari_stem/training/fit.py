@@ -217,16 +217,18 @@ def fit_sections(
 def evaluate_section(model: Model, section: SectionArrays, device: str = "cpu") -> dict[str, Any]:
     """Every metric on one measured section: of the model, and of its linear mean (ridge) if it has one.
 
-    Ridge draws from a Gaussian residual of each gene, as spread as the model's are over the section.
+    Ridge draws from a Gaussian of each gene, as spread as residuals about such a mean were out of fold.
     """
     settings = SamplingSettings(n_draws=64, n_steps=16, device=device)
     draws = model.sample(section.embedding, section.spots, settings)
     figures = {"napari-stem": evaluate(section.values, draws.mean(-1), draws)}
     if isinstance(model.head, Head):
         mean = model.head.mean(section.embedding)
-        noise = np.random.default_rng(0).normal(size=(*mean.shape, settings.n_draws))
-        spread = (draws - mean[..., None]).std(axis=(0, 2))
-        values = mean[..., None] + (spread[:, None] * noise).astype(np.float32)
+        shape = (*mean.shape, settings.n_draws)
+        noise = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        values = (
+            mean[..., None] + model.head.residual.at(mean, noise).std(-1, keepdims=True) * noise
+        )
         draws = possible(values, model.config.normalisation)
         figures["ridge"] = evaluate(section.values, mean, draws)
     return figures
