@@ -119,6 +119,8 @@ class Spots:
         Extent of one spot as measured or drawn.
     names
         Unique names, ``obs_names`` of every table made from these spots.
+    mpp
+        Pixel size of their slide; None where nobody draws for them.
     """
 
     x_px: NDArray[np.float64]
@@ -128,6 +130,7 @@ class Spots:
     pitch_um: float
     diameter_um: float
     names: tuple[str, ...]
+    mpp: Mpp | None = None
 
     def __post_init__(self) -> None:
         """Check that the columns belong together."""
@@ -160,7 +163,21 @@ class Spots:
             pitch_um=self.pitch_um,
             diameter_um=self.diameter_um,
             names=tuple(self.names[i] for i in chosen),
+            mpp=self.mpp,
         )
+
+    @property
+    def xy_um(self) -> NDArray[np.float64]:
+        """(n, 2) centres in um from the slide's corner.
+
+        Raises
+        ------
+        SpotError
+            The pixel size is not known.
+        """
+        if self.mpp is None:
+            raise SpotError("The spots have no pixel size (mpp); give that of their slide.")
+        return np.stack([self.x_px * self.mpp.x_um, self.y_px * self.mpp.y_um], axis=1)
 
 
 @dataclass(frozen=True)
@@ -214,6 +231,7 @@ def lattice(size: SizePx, mpp: Mpp, pitch_um: float) -> Spots:
         pitch_um=float(pitch_um),
         diameter_um=float(pitch_um),
         names=tuple(f"r{r}c{c}" for r, c in zip(row, col, strict=True)),
+        mpp=mpp,
     )
 
 

@@ -8,6 +8,7 @@ of a batch, nor a resumed run can change what a spot receives.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,9 +18,10 @@ from torch import Tensor
 from napari_stem.errors import SpotError
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 LOCATION_STEPS_PER_PX = 16
+N_WAVES = 128  # of a field: its correlation is right to about .05
 MAX_DRAWS = MAX_STEPS = 1 << 16  # draw and step share one 32-bit word of the counter
 
 _WORD = 0xFFFFFFFF
@@ -87,6 +89,53 @@ def located_normal(
     words = philox4x32(counter, (seed & _WORD, seed >> 32 & _WORD))
     normals = _box_muller(words)  # (n_spots, n_draws, blocks, 4)
     return normals.flatten(2)[..., :width].to(dtype).to(device)
+
+
+def located_field(
+    seed: int,
+    xy_um: NDArray[np.float64],
+    n_draws: int,
+    width: int,
+    length_um: float,
+) -> tuple[Tensor, Tensor]:
+    """Make noise that spots share: of the whole slide, and of a neighbourhood.
+
+    The latter is a Gaussian field with correlation exp(-d / length), as a sum of waves whose amplitudes are
+    normals; the waves are spread over its spectrum, (length^-2 + w^2)^(-3/2) in two dimensions. It is known at
+    any place without the others.
+
+    Parameters
+    ----------
+    seed
+        Of the run.
+    xy_um
+        (n_spots, 2) spot centres.
+    n_draws, width
+        As of `located_normal`.
+    length_um
+        Distance at which the correlation has fallen to 1/e.
+
+    Returns
+    -------
+    (n_draws, width) and (n_spots, n_draws, width), standard normal, on the CPU.
+    """
+    amplitudes = _amplitudes(seed, n_draws, width)  # (1 + 2 waves, n_draws, width)
+    number = np.arange(N_WAVES)
+    frequency = np.sqrt((N_WAVES / (number + 0.5)) ** 2 - 1) / length_um
+    angle = math.pi * (number * (math.sqrt(5) - 1) / 2 % 1)
+    phase = xy_um @ (frequency * np.stack([np.cos(angle), np.sin(angle)]))
+    waves = np.concatenate([np.cos(phase), np.sin(phase)], axis=1) / math.sqrt(N_WAVES)
+    field = torch.from_numpy(waves).float() @ amplitudes[1:].flatten(1)
+    return amplitudes[0], field.reshape(-1, n_draws, width)
+
+
+@lru_cache(maxsize=2)
+def _amplitudes(seed: int, n_draws: int, width: int) -> Tensor:
+    """(1 + 2 waves, n_draws, width) standard normals of a run, at the last step of a spot in the corner."""
+    corner = np.zeros(1)
+    n_waves = 1 + 2 * N_WAVES
+    normals = located_normal(seed, corner, corner, n_draws, MAX_STEPS - 1, n_waves * width)
+    return normals.reshape(n_draws, n_waves, width).transpose(0, 1).contiguous()
 
 
 def philox4x32(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> Tensor:

@@ -1,24 +1,15 @@
 """How two groups of spots differ in predicted expression, judged from the draws.
 
-What the draws hold, and what they do not: given the image, the model draws every spot independently of
-the others. The error that spots share (a model that misjudges a kind of tissue misjudges all of it) is not
-sampled, so the mean over a region varies far too little between draws: its spread shrinks with the root of
-the number of spots, its true error does not. Therefore everything here comes in two versions:
-
-``alike`` (cautious, the default)
-    All spots of one group err alike: a group that is wrong is wrong everywhere by as much as each of its
-    spots may be. The k-th smallest mean of a group is the mean over its spots of their k-th smallest draws
-    (quantiles of a comonotone sum are the sums of the quantiles). Its 90% interval is therefore the mean of
-    the spots' own 90% intervals, which is what `napari_stem.exporting.summary` reports of a region. Two groups
-    err independently of each other.
-``independent``
-    As sampled: the mean over a group's spots within each draw. True only if no error is shared.
+Draws of our models hold what spots share: errors of the whole slide and of a neighbourhood (`Residual.shared`).
+The mean over a group's spots within each draw is therefore a draw of the group's mean, and the difference of
+two such means one of the groups' difference. Published Stem draws every spot by itself: its intervals of groups
+are too narrow.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -40,11 +31,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-Errors = Literal["alike", "independent"]
 LEVEL = 0.9
 SPOTS_PER_READ = 256
 DECIMALS = 12  # of a rate: 0.1 and 1 - 0.9 are equal
-GENES_AT_ONCE = 500  # pairs of draws of so many genes are held at a time
 
 
 @dataclass(frozen=True)
@@ -57,29 +46,25 @@ class GroupDraws:
         What users read.
     n_spots
         Spots in the group.
-    independent
+    means
         (genes, draws) float64: mean over the spots within each draw.
-    alike
-        (genes, draws) float64, ascending: mean over the spots of their sorted draws.
     variance
         (genes,) float64: variance between spots within a draw, mean over draws; 0 for a single spot.
     """
 
     name: str
     n_spots: int
-    independent: Array
-    alike: Array
+    means: Array
     variance: Array
 
     @property
     def mean(self) -> Array:
         """(genes,) mean over spots and draws."""
-        return np.asarray(self.independent.mean(axis=1))
+        return np.asarray(self.means.mean(axis=1))
 
-    def interval(self, errors: Errors = "alike") -> tuple[Array, Array]:
+    def interval(self) -> tuple[Array, Array]:
         """Bounds of the 90% interval of the group's mean, (genes,) each."""
-        means = self.alike if errors == "alike" else self.independent
-        low, high = central_interval(means[np.newaxis], LEVEL)
+        low, high = central_interval(self.means[np.newaxis], LEVEL)
         return low[0], high[0]
 
 
@@ -93,8 +78,6 @@ class Differences:
         Names.
     first, second
         Names of A and B.
-    errors
-        How spots of a group are taken to err.
     mean_a, mean_b
         Predicted means, in the prediction's unit.
     difference, low, high
@@ -110,7 +93,6 @@ class Differences:
     genes: tuple[str, ...]
     first: str
     second: str
-    errors: Errors
     mean_a: Array
     mean_b: Array
     difference: Array
@@ -152,32 +134,23 @@ def group_draws(
     if not len(spots):
         raise PredictionError(f"No predicted spot lies in {name}; choose another region.")
     shape = (len(prediction.genes), prediction.n_kept_draws)
-    total, ranked, squares = (np.zeros(shape) for _ in range(3))
+    total, squares = np.zeros(shape), np.zeros(shape)
     for start in range(0, len(spots), SPOTS_PER_READ):
         if is_stopped():
             return None
         draws = prediction.draws(spots[start : start + SPOTS_PER_READ]).astype(np.float64)
         total += draws.sum(axis=0)
         squares += (draws**2).sum(axis=0)
-        ranked += np.sort(draws, axis=-1).sum(axis=0)
-    return summed_up(name, len(spots), total, ranked, squares)
+    return summed_up(name, len(spots), total, squares)
 
 
-def summed_up(name: str, n_spots: int, total: Array, ranked: Array, squares: Array) -> GroupDraws:
-    """Group from the sums over its spots of draws, sorted draws and squared draws, (genes, draws) each."""
+def summed_up(name: str, n_spots: int, total: Array, squares: Array) -> GroupDraws:
+    """Group from the sums over its spots of draws and squared draws, (genes, draws) each."""
     within = (squares - total**2 / n_spots) / max(1, n_spots - 1)
-    return GroupDraws(
-        name,
-        n_spots,
-        independent=total / n_spots,
-        alike=ranked / n_spots,
-        variance=np.maximum(within, 0.0).mean(axis=1),
-    )
+    return GroupDraws(name, n_spots, total / n_spots, np.maximum(within, 0.0).mean(axis=1))
 
 
-def compare_groups(
-    a: GroupDraws, b: GroupDraws, genes: Sequence[str], errors: Errors = "alike"
-) -> Differences:
+def compare_groups(a: GroupDraws, b: GroupDraws, genes: Sequence[str]) -> Differences:
     """Compare two groups gene by gene.
 
     Parameters
@@ -186,38 +159,23 @@ def compare_groups(
         Groups of the same prediction without common spots.
     genes
         Names, in the order of the groups' rows.
-    errors
-        How spots of one group are taken to err.
     """
-    low, high, probability = (np.empty(len(genes)) for _ in range(3))
-    for start in range(0, len(genes), GENES_AT_ONCE):
-        rows = slice(start, start + GENES_AT_ONCE)
-        apart = _differences_drawn(a, b, rows, errors)
-        bounds = central_interval(apart[np.newaxis], LEVEL)
-        low[rows], high[rows] = bounds[0][0], bounds[1][0]
-        probability[rows] = probability_above(apart, a.independent.shape[1])
+    apart = a.means - b.means
+    low, high = central_interval(apart[np.newaxis], LEVEL)
+    probability = probability_above(apart, apart.shape[1])
     return Differences(
         tuple(genes),
         a.name,
         b.name,
-        errors,
         mean_a=a.mean,
         mean_b=b.mean,
         difference=a.mean - b.mean,
-        low=low,
-        high=high,
+        low=low[0],
+        high=high[0],
         standardised=standardised_difference(a, b),
         probability=probability,
         q_value=expected_false_share(probability),
     )
-
-
-def _differences_drawn(a: GroupDraws, b: GroupDraws, rows: slice, errors: Errors) -> Array:
-    """(genes, ...) differences of the means: draw by draw, or of every draw of A with every one of B."""
-    if errors == "independent":
-        return a.independent[rows] - b.independent[rows]
-    pairs = a.alike[rows, :, np.newaxis] - b.alike[rows, np.newaxis, :]
-    return pairs.reshape(pairs.shape[0], -1)
 
 
 def standardised_difference(a: GroupDraws, b: GroupDraws) -> Array:
@@ -238,8 +196,7 @@ def probability_above(differences: ArrayLike, n_draws: int) -> Array:
     """Posterior probability that a difference is above zero: (genes, m) -> (genes,).
 
     The share of positive differences, ties counting half, drawn towards one half as n draws allow no
-    certainty: (n share + 1/2) / (n + 1), the posterior mean under Jeffreys' prior. Where all pairs of draws
-    were formed, n is still the number of draws.
+    certainty: (n share + 1/2) / (n + 1), the posterior mean under Jeffreys' prior.
     """
     apart = np.asarray(differences)
     share = (apart > 0).mean(axis=-1) + (apart == 0).mean(axis=-1) / 2
@@ -265,12 +222,10 @@ def expected_false_share(probability: ArrayLike) -> Array:
     return np.asarray(mean_of_first[last_of_ties])
 
 
-ASSUMPTIONS = {
-    "alike": "All spots of a group are taken to err alike, the two groups independently of each other "
-    "(cautious). The 90% interval of a group's mean is the mean of its spots' intervals.",
-    "independent": "Every spot is taken to err by itself, as sampled. An error that spots share is not in "
-    "these numbers: intervals are too narrow and probabilities too extreme by an unknown amount.",
-}
+ASSUMPTION = (
+    "Judged from joint samples of all spots: errors that spots share are in them as far as the training "
+    "sections show them."
+)
 COLUMNS = """\
 gene                  as the model names it
 group_a, group_b      what is compared; a spot in both counts for group_a
@@ -282,7 +237,6 @@ standardised          difference over the pooled standard deviation between sing
 probability           posterior probability that mean_a is above mean_b, from the samples
 q_value               expected share of wrong signs among this gene and all that are surer: the mean of
                       min(P, 1 - P) over them (Stephens 2017, Biostatistics 18:275)
-spot_errors           alike or independent, see above
 """
 
 
@@ -304,7 +258,6 @@ def differences_table(found: Differences, unit: str) -> pd.DataFrame:
             "standardised": found.standardised,
             "probability": found.probability,
             "q_value": found.q_value,
-            "spot_errors": found.errors,
         }
     )
     order = table.assign(size=table["difference"].abs()).sort_values(
@@ -335,7 +288,7 @@ def write_differences(
     readme = path.with_name(f"{path.stem}_README.txt")
     text = (
         f"{path.name}: {found.first} compared with {found.second}, gene by gene.\n\n{NOTICE}\n"
-        f"{ASSUMPTIONS[found.errors]}\n\n{COLUMNS}"
+        f"{ASSUMPTION}\n\n{COLUMNS}"
     )
     with (
         written_whole(readme, overwrite=overwrite) as new_readme,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -13,7 +12,6 @@ from napari_stem.evaluation.differences import compare_groups, group_draws
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import RegionSummary, region_summaries
 from napari_stem.geometry import Region, inside
-from napari_stem.metrics import central_interval
 from napari_stem.results import Prediction
 
 if TYPE_CHECKING:
@@ -23,27 +21,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from napari_stem.evaluation.differences import Errors, GroupDraws
+    from napari_stem.evaluation.differences import GroupDraws
 
-LEVEL = 0.9
 REST = "everything else"
-
-
-@dataclass(frozen=True)
-class GroupSummary:
-    """A region or class in numbers, for one gene.
-
-    Attributes
-    ----------
-    summary
-        Area, spots, and the mean with its cautious interval: as every export has them.
-    low, high
-        The interval as sampled: of the mean over the spots within each draw. NaN where draws were not kept.
-    """
-
-    summary: RegionSummary
-    low: float
-    high: float
 
 
 def with_classes(regions: Sequence[Region]) -> list[Region]:
@@ -63,7 +43,7 @@ def with_classes(regions: Sequence[Region]) -> list[Region]:
 
 def group_summaries(
     prediction: Prediction, gene: str, groups: Sequence[Region]
-) -> list[GroupSummary]:
+) -> list[RegionSummary]:
     """Summarise regions and classes for one gene.
 
     Raises
@@ -71,16 +51,7 @@ def group_summaries(
     PredictionError
         Nothing is predicted yet, or the prediction is damaged.
     """
-    summaries = region_summaries(Selection.of(prediction, [gene], groups))
-    found = []
-    for group, summary in zip(groups, summaries, strict=True):
-        low = high = float("nan")
-        if summary.n_spots and prediction.n_kept_draws:
-            draws = prediction.draws(spots_in(prediction, group), [gene]).astype(np.float64)
-            bounds = central_interval(draws.mean(axis=0)[np.newaxis], LEVEL)
-            low, high = (float(bound[0, 0]) for bound in bounds)
-        found.append(GroupSummary(summary, low, high))
-    return found
+    return region_summaries(Selection.of(prediction, [gene], groups))
 
 
 def spots_in(prediction: Prediction, group: Region | str) -> NDArray[np.int64]:
@@ -161,8 +132,6 @@ def compare(
     prediction: Prediction | str | Path,
     region_a: Region | str,
     region_b: Region | str | None = None,
-    *,
-    errors: Errors = "alike",
 ) -> pd.DataFrame:
     """Compare two regions of a prediction in all genes, judged from the samples that it keeps.
 
@@ -173,16 +142,12 @@ def compare(
     region_a, region_b
         Regions, or names of those that were predicted (``obs["region"]``); None for the second: everything
         else. A spot in both counts for the first.
-    errors
-        How spots of a region are taken to err: ``alike`` (cautious), or ``independent``, as sampled; see
-        `napari_stem.evaluation.differences`.
 
     Returns
     -------
     One row per gene, the surest first: ``group_a``, ``group_b``, ``unit``, ``mean_a``, ``mean_b``,
     ``difference`` with its 90% interval ``q05``, ``q95``; ``standardised`` (Cohen's d), ``probability`` (that A
-    is above B), ``q_value`` (expected share of wrong signs among this gene and all that are surer),
-    ``spot_errors``.
+    is above B), ``q_value`` (expected share of wrong signs among this gene and all that are surer).
 
     Raises
     ------
@@ -196,7 +161,7 @@ def compare(
     if not isinstance(prediction, Prediction):
         prediction = Prediction.open(prediction)
     a, b = cast("tuple[GroupDraws, GroupDraws]", drawn_groups(prediction, region_a, region_b))
-    found = compare_groups(a, b, prediction.genes, errors)
+    found = compare_groups(a, b, prediction.genes)
     return differences_table(found, prediction.unit).set_index("gene")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import asdict, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -151,12 +150,12 @@ class Model:
         head = self.head
         if isinstance(head, EmbeddingHead):
             conditions = head.condition(embedding)
-            return self._walked(published_walk, conditions, spots, settings, callback, poll)
+            return self._walked(published_walk, conditions, None, spots, settings, callback, poll)
         mean = head.mean(embedding)
-        scores, own = located_scores(spots, settings, head.residual.directions.shape)
+        scores, own = located_scores(spots, settings, head.residual)
         if self.network is not None:
             conditions = head.condition(embedding, mean)
-            led = self._walked(residual_walk, conditions, spots, settings, callback, poll)
+            led = self._walked(residual_walk, conditions, scores, spots, settings, callback, poll)
             scores[..., : led.shape[1]] = led.transpose(0, 2, 1)
         elif callback is not None:
             callback(1, 1, scores)
@@ -166,19 +165,25 @@ class Model:
         self,
         walk: Callable[..., Tensor],
         conditions: NDArray[np.float32],
+        start: NDArray[np.float32] | None,
         spots: Spots,
         settings: SamplingSettings,
         callback: Callable[[int, int, Any], None] | None,
         poll: Callable[[], None] | None,
     ) -> NDArray[np.float32]:
-        """(n, C) condition -> (n, values, draws) as the denoiser generates them."""
+        """(n, C) condition -> (n, values, draws) as the denoiser generates them from a start, or from noise."""
         import torch
 
         network = cast("nn.Module", self.network)
         device = torch_device(settings.device)
         condition = torch.from_numpy(conditions).to(device).repeat_interleave(settings.n_draws, 0)
         shape = (len(spots), settings.n_draws, int(self.config.denoiser["n_genes"]))
-        noise = partial(noise_of_step, spots, settings, shape)
+
+        def noise(device: str, step: int) -> Tensor:
+            if start is None or step > 0:
+                return noise_of_step(spots, settings, shape, device, step)
+            return torch.tensor(start[..., : shape[2]]).reshape(-1, shape[2]).to(device)
+
         network = stoppable(network.to(device), self.config, device, poll)
         x = walk(self.config, network, condition, noise, settings, callback)
         drawn: NDArray[np.float32] = x.reshape(shape).float().cpu().numpy().transpose(0, 2, 1)

@@ -39,6 +39,9 @@ class Residual:
         (K, G) in which genes vary together: what a score of one there adds to the genes' normal scores.
     own
         (G,) standard deviation of what is left, of each gene by itself.
+    shared
+        (3,) what spots share of their normals: share of the variance that is the whole slide's, share that is
+        the neighbourhood's, and the distance in um at which the latter's correlation has fallen to 1/e.
     """
 
     factor: Array
@@ -46,6 +49,7 @@ class Residual:
     quantiles: Array
     directions: Array
     own: Array
+    shared: Array
 
     def require_sound(self, n_genes: int) -> None:
         """Check the arrays against each other and what they stand for; ValueError names the first wrong one."""
@@ -56,16 +60,20 @@ class Residual:
             "quantiles": (n_means, len(SCORES)),
             "directions": (n_directions, n_genes),
             "own": (n_genes,),
+            "shared": (3,),
         }
         for name, shape in wanted.items():
             found = getattr(self, name).shape
             if found != shape:
                 msg = f"'{name}' is of shape {found}, not {shape} as the others ask"
                 raise ValueError(msg)
-        for name in ("factor", "own"):
+        for name in ("factor", "own", "shared"):
             if (getattr(self, name) < 0).any():
                 msg = f"'{name}' holds negative numbers"
                 raise ValueError(msg)
+        if self.shared[:2].sum() > 1 or self.shared[2] == 0:
+            msg = "'shared' holds shares of more than one, or a length of nothing"
+            raise ValueError(msg)
         if (np.diff(self.mean_at) <= 0).any() or (np.diff(self.quantiles) < 0).any():
             msg = "'mean_at' or 'quantiles' falls where it should rise"
             raise ValueError(msg)

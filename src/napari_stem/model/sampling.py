@@ -6,6 +6,7 @@ published chain itself (`ancestral` as in the paper, `ddim`) needs a network tha
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from napari_stem.geometry import Spots
     from napari_stem.model.config import ModelConfig, Objective
+    from napari_stem.model.residual import Residual
     from napari_stem.settings import SamplerName, SamplingSettings
 
     Poll = Callable[[], None]
@@ -106,12 +108,25 @@ def noise_of_step(
 
 
 def located_scores(
-    spots: Spots, settings: SamplingSettings, shape: tuple[int, ...]
+    spots: Spots, settings: SamplingSettings, residual: Residual
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Make standard normals for (K, G) directions: (n, draws, K) along them, (n, draws, G) of each gene."""
-    n_directions, n_genes = shape
-    whole = (len(spots), settings.n_draws, n_directions + n_genes)
-    noise = noise_of_step(spots, settings, whole, "cpu", 0).reshape(whole).numpy()
+    """Make the normals of a residual: (n, draws, K) along its directions, (n, draws, G) of each gene by itself.
+
+    Spots share of them what `Residual.shared` says; each alone is standard normal all the same.
+    """
+    import torch
+
+    from napari_stem.diffusion.noise import located_field
+
+    n_directions, n_genes = residual.directions.shape
+    shape = (len(spots), settings.n_draws, n_directions + n_genes)
+    own = noise_of_step(spots, settings, shape, "cpu", 0).reshape(shape)
+    far, near, length_um = (float(value) for value in residual.shared)
+    n_pairs = (settings.n_draws + 1) // 2
+    whole, field = located_field(settings.seed, spots.xy_um, n_pairs, shape[2], length_um)
+    common = math.sqrt(far) * whole + math.sqrt(near) * field
+    common = torch.stack([common, -common], dim=2).flatten(1, 2)[:, : settings.n_draws]
+    noise = (common + math.sqrt(1 - far - near) * own).numpy()
     return noise[..., :n_directions], noise[..., n_directions:]
 
 

@@ -120,6 +120,7 @@ def read_spots(group: Any, provenance: Mapping[str, Any]) -> Spots:
         pitch_um=float(provenance["pitch_um"]),
         diameter_um=float(provenance["spot_diameter_um"]),
         names=tuple(read_texts(obs["_index"])),
+        mpp=Mpp(*map(float, provenance["mpp"])),
     )
 
 

@@ -179,6 +179,7 @@ def spots_at(
         pitch_um=pitch_um,
         diameter_um=diameter_um,
         names=tuple(str(name) for name in names),
+        mpp=mpp,
     )
 
 

@@ -62,6 +62,7 @@ def read_spots(
         pitch_um=pitch_um,
         diameter_um=about["diameter_px"] * mpp.x_um if "diameter_px" in about else pitch_um,
         names=names,
+        mpp=mpp,
     )
 
 

@@ -65,7 +65,7 @@ def fit_linear(sections: Sequence[SectionArrays]) -> LinearFit:
     n_most = len(z) - 1  # a centred table has no more components than this
     look = PCA(min(N_COMPONENTS, n_most, z.shape[1]), random_state=0).fit(z)
     guess = PCA(min(N_MEAN_COMPONENTS, n_most, y.shape[1]), random_state=0).fit(out_of_fold)
-    residual, scores = fit_residual(out_of_fold, y - out_of_fold)
+    residual, scores = fit_residual(out_of_fold, y - out_of_fold, [s.spots for s in sections])
     domain_components, domain_spread, domain_limit = fit_domain(x, group)
     head = Head(
         centre=scaler.mean_.astype(np.float32),

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from napari_stem.diffusion.noise import located_normal, philox4x32
+from napari_stem.diffusion.noise import located_field, located_normal, philox4x32
 from napari_stem.errors import SpotError
 
 # Known answers of Philox4x32-10 in Random123 (Salmon et al. 2011): counter, key, output.
@@ -139,3 +139,25 @@ def test_addresses_out_of_range_are_refused(change):
                 | change
             )
         )
+
+
+def test_a_field_correlates_as_its_length_says() -> None:
+    rng = np.random.default_rng(0)
+    xy_um = np.concatenate([[[0.0, 0.0]], 3000 * rng.uniform(-1, 1, (30, 2))])
+    whole, field = located_field(0, xy_um, 200, 40, 600.0)
+    assert (whole.shape, field.shape) == ((200, 40), (31, 200, 40))
+    made = np.corrcoef(field.flatten(1).numpy())
+    apart = np.linalg.norm(xy_um[:, None] - xy_um, axis=-1)
+    np.testing.assert_allclose(made, np.exp(-apart / 600), atol=0.15)
+    assert abs(made - np.exp(-apart / 600)).mean() < 0.04
+    np.testing.assert_allclose(field.std(dim=(1, 2)).numpy(), 1, atol=0.03)
+    assert abs(np.corrcoef(whole.flatten(), field[0].flatten())[0, 1]) < 0.04
+
+
+def test_a_field_is_known_at_each_place_without_the_others() -> None:
+    xy_um = np.array([[10.0, 20.0], [500.0, 5.0], [900.0, 70.0]])
+    whole, field = located_field(3, xy_um, 4, 7, 300.0)
+    again, part = located_field(3, xy_um[[2, 0]], 4, 7, 300.0)
+    torch.testing.assert_close(part, field[[2, 0]], rtol=0, atol=1e-5)
+    assert torch.equal(whole, again)
+    assert not torch.allclose(located_field(4, xy_um, 4, 7, 300.0)[1], field)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_stem.geometry import Spots
+from napari_stem.geometry import Mpp, Spots
 from napari_stem.training.sections import SectionArrays
 
 WIDTH, N_GENES, N_SPOTS = 6, 4, 30
@@ -24,6 +24,7 @@ def make_section(name: str, n: int, seed: int, noise: float = 0.3) -> SectionArr
         pitch_um=100.0,
         diameter_um=100.0,
         names=tuple(f"{name}{i}" for i in place),
+        mpp=Mpp.square(1.0),
     )
     turned = np.repeat(embedding[:, None], 8, axis=1).astype(np.float16)
     return SectionArrays(name, spots, embedding, values.astype(np.float32), {}, turned=turned)

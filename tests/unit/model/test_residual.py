@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from napari_stem.geometry import Mpp, Spots
 from napari_stem.model.residual import SCORES, Residual
 from napari_stem.training.residual_fit import fit_residual
 
@@ -23,13 +24,20 @@ def world() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return mean, FACTOR * spread(mean) * stats.t(5).ppf(stats.norm.cdf(z)), correlation
 
 
+def strip(n: int, step_um: float) -> Spots:
+    """Spots in one row."""
+    place = np.arange(n)
+    x_px, names = place * step_um * 2, tuple(map(str, place))
+    return Spots(x_px, np.zeros(n), place, place, step_um, step_um, names, Mpp.square(0.5))
+
+
 def spread(mean: np.ndarray) -> np.ndarray:
     return 0.4 + 0.2 * mean
 
 
 @pytest.fixture(scope="module")
 def fitted(world) -> tuple[Residual, np.ndarray]:
-    return fit_residual(world[0], world[1])
+    return fit_residual(world[0], world[1], [strip(N, 100.0)])
 
 
 def test_marginals_are_found_again(fitted) -> None:
@@ -64,7 +72,7 @@ def test_genes_vary_together_as_they_did(fitted, world) -> None:
 def test_leading_directions_leave_the_rest_to_each_gene() -> None:
     rng = np.random.default_rng(2)
     residual = rng.normal(size=(300, 90)) + rng.normal(size=(300, 1))
-    found, scores = fit_residual(np.ones((300, 90)), residual)
+    found, scores = fit_residual(np.ones((300, 90)), residual, [strip(300, 100.0)])
     assert (found.directions.shape, scores.shape) == ((64, 90), (300, 64))
     assert found.own.min() > 0
     np.testing.assert_allclose((found.directions**2).sum(0) + found.own**2, 1, atol=1e-5)
@@ -79,3 +87,18 @@ def test_tails_end_where_the_data_did(fitted) -> None:
     mean = np.full((1, G), 2.0, np.float32)
     far, edge = (residual.at(mean, np.full((1, G, 1), z, np.float32)) for z in (9.0, SCORES[-1]))
     np.testing.assert_array_equal(far, edge)
+
+
+def test_what_spots_share_is_found_again() -> None:
+    """Far .1, near .3 over two pitches, in closed form; 30 genes alike, of which each says the same."""
+    rng = np.random.default_rng(3)
+    place = np.arange(400)
+    apart = np.abs(np.subtract.outer(place, place))
+    covariance = 0.1 + 0.3 * np.exp(-apart / 2) + 0.6 * np.eye(400)
+    sections = [np.linalg.cholesky(covariance) @ rng.normal(size=(400, 30)) for _ in range(8)]
+    residual = np.concatenate(sections)
+    found, _ = fit_residual(np.ones_like(residual), residual, [strip(400, 100.0)] * 8)
+    far, near, length_um = found.shared
+    assert far == pytest.approx(0.1, abs=0.04)
+    assert near == pytest.approx(0.3, abs=0.05)
+    assert length_um == pytest.approx(200, rel=0.3)

@@ -17,11 +17,11 @@ from napari_stem.diffusion.objectives import EDMPrecond, PublishedAsDenoiser
 from napari_stem.diffusion.samplers import ddim, ddpm_ancestral, heun
 from napari_stem.diffusion.schedule import LinearSchedule, karras_sigmas
 from napari_stem.errors import ModelError
-from napari_stem.geometry import Spots
+from napari_stem.geometry import Mpp, Spots
 from napari_stem.model import load_model
 from napari_stem.model.bundle import Model, ModelConfig
 from napari_stem.model.head import EmbeddingHead
-from napari_stem.model.sampling import SAMPLERS, noise_of_step
+from napari_stem.model.sampling import SAMPLERS, located_scores, noise_of_step
 from napari_stem.settings import MAX_STEPS, SamplerName, SamplingSettings
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden"
@@ -40,6 +40,7 @@ def spots() -> Spots:
         pitch_um=100.0,
         diameter_um=100.0,
         names=("a", "b", "c"),
+        mpp=Mpp.square(0.5),
     )
 
 
@@ -137,16 +138,13 @@ def test_heun_on_the_leading_scores(corrected: Model, spots) -> None:
     mean = head.mean(look)
     told = torch.from_numpy(head.condition(look, mean)).repeat_interleave(4, 0)
     sigmas = karras_sigmas(60, corrected.config.sigma_min, corrected.config.sigma_max)
-    n_directions, n_genes = head.residual.directions.shape
-    shape = (N_SPOTS, 4, n_directions + n_genes)
-    noise = noise_of_step(spots, settings, shape, "cpu", 0)
-    start = noise[:, :16] * np.hypot(sigmas[0], 1)  # noise upon what is of unit variance
-    noise[:, :16] = heun(
-        partial(EDMPrecond(corrected.network).denoise, condition=told), start, sigmas
-    )
-    scores, own = np.split(noise.numpy(), [n_directions], axis=1)
-    z = (scores @ head.residual.directions + own * head.residual.own).reshape(N_SPOTS, 4, n_genes)
-    expected = mean[:, :, None] + head.residual.at(mean, z.transpose(0, 2, 1))
+    scores, own = located_scores(spots, settings, head.residual)
+    start = torch.from_numpy(scores[..., :16].reshape(-1, 16).copy())
+    start *= np.hypot(sigmas[0], 1)  # noise upon what is of unit variance
+    led = heun(partial(EDMPrecond(corrected.network).denoise, condition=told), start, sigmas)
+    scores[..., :16] = led.reshape(N_SPOTS, 4, 16)
+    z = head.residual.correlated(scores, own)
+    expected = mean[:, :, None] + head.residual.at(mean, z)
     drawn = corrected.raw_draws(look, spots, settings)
     assert np.abs(drawn - expected).max() < 0.05 * expected.std()
 

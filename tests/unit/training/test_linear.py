@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_stem.errors import DatasetError
-from napari_stem.geometry import Spots
+from napari_stem.geometry import Mpp, Spots
 from napari_stem.training.linear import fit_linear
 from napari_stem.training.recipe import splits
 from napari_stem.training.sections import SectionArrays, groups_of
@@ -30,6 +30,7 @@ def section(name: str, n: int, seed: int, noise: float = 0.5, n_constant: int = 
         pitch_um=100.0,
         diameter_um=100.0,
         names=tuple(f"{name}{i}" for i in place),
+        mpp=Mpp.square(1.0),
     )
     return SectionArrays(name, spots, embedding, values.astype(np.float32), {})
 

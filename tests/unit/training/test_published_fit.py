@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from napari_stem.errors import DatasetError
-from napari_stem.geometry import Spots
+from napari_stem.geometry import Mpp, Spots
 from napari_stem.settings import SamplingSettings
 from napari_stem.training.fit import TrainingOptions, fit_sections
 from napari_stem.training.options import fit_settings
@@ -36,6 +36,7 @@ def section(name: str, n: int = 20, seed: int = 0) -> SectionArrays:
         pitch_um=100.0,
         diameter_um=100.0,
         names=tuple(f"{name}{i}" for i in place),
+        mpp=Mpp.square(1.0),
     )
     return SectionArrays(name, spots, embedding.astype(np.float32), values, {}, turned)
 

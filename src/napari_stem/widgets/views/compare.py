@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject, Signal
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QShowEvent
 
     from napari_stem.evaluation.differences import Differences
-    from napari_stem.evaluation.groups import GroupSummary
+    from napari_stem.exporting.summary import RegionSummary
     from napari_stem.geometry import Region
     from napari_stem.results import Prediction
     from napari_stem.widgets.common.worker import Jobs
@@ -39,9 +38,8 @@ COLUMNS = (
     Column("mean", "Mean (90% interval)", widest="0.00 (0.00 to 0.00)"),
 )
 INTERVAL_TIP = (
-    "Cautious: the interval of a region's mean is the mean of its spots' intervals, as if all of them "
-    "erred alike. Samples of different spots are drawn independently given the image; an error that "
-    "spots share is not among them.\nAs sampled, if every spot erred by itself: {}."
+    "The interval of a region's mean, from the mean over its spots within each sample: samples hold the errors "
+    "that spots share. Where samples were not kept, the mean of the spots' intervals, which is wider."
 )
 MOST_ROWS_SEEN = 7
 SHORTEST_CHOICE = 12
@@ -57,15 +55,15 @@ class Compared:
 
     Attributes
     ----------
-    by_errors
-        Differences under either assumption, by its name.
+    found
+        The differences.
     n_a, n_b
         Spots in the groups.
     unit
         Of the means.
     """
 
-    by_errors: dict[str, Differences]
+    found: Differences
     n_a: int
     n_b: int
     unit: str
@@ -121,21 +119,17 @@ class ComparePanel(QWidget):
         self.button.setEnabled(bool(names))
         self.view.setVisible(bool(names))
 
-    def show_summaries(self, gene: str, unit: str, summaries: Sequence[GroupSummary]) -> None:
+    def show_summaries(self, gene: str, unit: str, summaries: Sequence[RegionSummary]) -> None:
         """Show the gene's mean in every group."""
         self.heading.setText(f"{gene} predicted, {unit}" if summaries else NO_REGION)
-        parts = [each.summary for each in summaries]
         self.table.fill(
             pd.DataFrame(
                 {
-                    "region": [part.name for part in parts],
-                    "area_mm2": [part.area_mm2 for part in parts],
-                    "n_spots": [part.n_spots for part in parts],
+                    "region": [part.name for part in summaries],
+                    "area_mm2": [part.area_mm2 for part in summaries],
+                    "n_spots": [part.n_spots for part in summaries],
                     "mean": [_mean(each, gene) for each in summaries],
-                    TIP: [
-                        f"{each.summary.name}\n\n{INTERVAL_TIP.format(_sampled(each))}"
-                        for each in summaries
-                    ],
+                    TIP: [f"{each.name}\n\n{INTERVAL_TIP}" for each in summaries],
                 }
             )
         )
@@ -266,17 +260,10 @@ class CompareControl(QObject):
 
             self.window = CompareWindow(self._panel)
             self.window.view.chosen.connect(lambda gene: self._maps.settings.update(gene=gene))
-            self.window.errors_choice.activated.connect(self._show_errors)
             self.window.save_requested.connect(self._save)
-        self._show_errors()
+        self.window.show_differences(compared.found, compared.n_a, compared.n_b, compared.unit)
         self.window.show()
         self.window.raise_()
-
-    def _show_errors(self) -> None:
-        window, compared = self.window, self.compared
-        if window is not None and compared is not None:
-            found = compared.by_errors[window.errors()]
-            window.show_differences(found, compared.n_a, compared.n_b, compared.unit)
 
     def _save(self, path: str, overwrite: bool) -> None:
         from napari_stem.evaluation.differences import write_differences
@@ -287,7 +274,7 @@ class CompareControl(QObject):
         window.show_message("Saving …")
         self._jobs.start(
             partial(write_differences, overwrite=overwrite),
-            compared.by_errors[window.errors()],
+            compared.found,
             compared.unit,
             Path(path),
             done=lambda _: self._saved(path),
@@ -300,22 +287,16 @@ class CompareControl(QObject):
         show_info(f"Saved {path}")
 
 
-def _mean(each: GroupSummary, gene: str) -> str:
-    estimate = each.summary.genes.get(gene)
+def _mean(each: RegionSummary, gene: str) -> str:
+    estimate = each.genes.get(gene)
     if estimate is None:
         return "no spots"
     return f"{estimate.mean:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
 
 
-def _sampled(each: GroupSummary) -> str:
-    if not np.isfinite(each.low):
-        return "not known, as the samples were not kept"
-    return f"{each.low:.2f} to {each.high:.2f}"
-
-
 def _summaries(
     prediction: Prediction, gene: str, groups: Sequence[Region]
-) -> Sequence[GroupSummary]:
+) -> Sequence[RegionSummary]:
     from napari_stem.evaluation.groups import group_summaries
 
     return group_summaries(prediction, gene, groups)
@@ -335,8 +316,4 @@ def _compare(
     if groups is None:
         return None
     a, b = groups
-    by_errors: dict[str, Differences] = {
-        "alike": compare_groups(a, b, prediction.genes, "alike"),
-        "independent": compare_groups(a, b, prediction.genes, "independent"),
-    }
-    return Compared(by_errors, a.n_spots, b.n_spots, prediction.unit)
+    return Compared(compare_groups(a, b, prediction.genes), a.n_spots, b.n_spots, prediction.unit)

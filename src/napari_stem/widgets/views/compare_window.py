@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
-    QComboBox,
     QFileDialog,
     QHBoxLayout,
     QLineEdit,
@@ -26,17 +25,10 @@ from napari_stem.widgets.common.table import Column, Table, TableView
 if TYPE_CHECKING:
     from napari_stem.evaluation.differences import Differences
 
-ERRORS = {
-    "Spots of a region err alike (cautious)": "alike",
-    "Every spot errs by itself (as sampled)": "independent",
-}
-EXPLANATIONS = {
-    "alike": "The model draws its samples spot by spot; an error that the spots of a region share is not "
-    "among them. Therefore each region is taken to be wrong as a whole by as much as each of its spots may "
-    "be, and the two regions independently of each other.",
-    "independent": "Spots are taken to err independently of each other. An error that they share is left "
-    "out: intervals are too narrow and probabilities too extreme by an unknown amount.",
-}
+EXPLANATION = (
+    "Samples are joint: errors that spots share, within a neighbourhood and over the slide, are in them as far "
+    "as the training sections show them."
+)
 GENE, DIFFERENCE, INTERVAL, STANDARDISED, PROBABILITY, Q_VALUE = range(6)
 COLUMNS = (
     Column("gene", "Gene", "Click to see its map"),
@@ -78,10 +70,7 @@ class CompareWindow(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent, Qt.WindowType.Window)
         self.folder = ""
-        self.heading, self.explanation, self.message = note(""), note(""), note("")
-        self.errors_choice = QComboBox()
-        for title, errors in ERRORS.items():
-            self.errors_choice.addItem(title, errors)
+        self.heading, self.explanation, self.message = note(""), note(EXPLANATION), note("")
         self.search = QLineEdit()
         self.search.setPlaceholderText("Find a gene")
         self.search.setClearButtonEnabled(True)
@@ -97,10 +86,6 @@ class CompareWindow(QWidget):
         self.plot.gene_clicked.connect(self.choose)
         self.save_button.clicked.connect(self._ask)
 
-    def errors(self) -> str:
-        """Return how spots are taken to err: ``alike`` or ``independent``."""
-        return str(self.errors_choice.currentData())
-
     def show_differences(self, found: Differences, n_a: int, n_b: int, unit: str) -> None:
         """Show a comparison of groups of so many spots."""
         self._names = found.first, found.second
@@ -111,7 +96,6 @@ class CompareWindow(QWidget):
             f"{n_called:,} of {count(len(found.genes), 'gene')} differ with at most {LIMIT:.0%} of wrong "
             f"calls expected. {NOTICE}"
         )
-        self.explanation.setText(EXPLANATIONS[found.errors])
         self.table.fill(_frame(found))
         self.view.sortByColumn(Q_VALUE, Qt.SortOrder.AscendingOrder)
         self.view.scrollToTop()
@@ -138,7 +122,6 @@ class CompareWindow(QWidget):
             layout.setContentsMargins(0, 0, 0, 0)
         table_layout.addWidget(self.search)
         table_layout.addWidget(self.view)
-        plot_layout.addWidget(self.errors_choice)
         plot_layout.addWidget(self.explanation)
         plot_layout.addWidget(self.plot, 1)
         splitter = QSplitter(Qt.Orientation.Horizontal)
