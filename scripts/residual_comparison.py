@@ -2,11 +2,11 @@
 
     python scripts/residual_comparison.py DATASET C2 C3 C4 [--report C5]
 
-DATASET in HEST layout. One section at a time is left out and the others fit mean and residuals; ``--report``
-names one that all fit for, and that is looked at once. Prints CRPS, energy score, 90% coverage (randomised PIT), and
-the model's score less each rival's with its 95% interval (rows of spots count as one); then how many measured
-means of regions lie within the 90% interval of their draws: spot by spot, and of joint draws. No correction is
-trained.
+DATASET in HEST layout. One section at a time is left out and the others fit mean and residuals;
+``--report`` names one that all fit for, and that is looked at once. Prints CRPS, energy score, 90% coverage
+(randomised PIT), and the model's score less each rival's with its 95% interval (rows of spots count as
+one); then how many measured means of regions lie within the 90% interval of their draws: spot by spot, and
+of joint draws. No correction is trained.
 """
 
 from __future__ import annotations
