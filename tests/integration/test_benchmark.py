@@ -274,7 +274,7 @@ def test_interrupt_keeps_what_is_finished_and_says_how_to_go_on(
     while running.poll() is None and not first.is_file():
         time.sleep(0.2)
     running.send_signal(signal.SIGINT)
-    _, stderr = running.communicate()
+    _, stderr = running.communicate(timeout=300)
     assert running.returncode == 130, stderr
     assert "1 of 4 runs are finished" in stderr
     assert "Traceback" not in stderr

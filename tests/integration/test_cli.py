@@ -213,7 +213,7 @@ def test_interrupt_keeps_what_is_done_and_resume_ends_it(tmp_path: Path) -> None
     while running.poll() is None and not (work.is_dir() and Prediction.open(work).done.any()):
         time.sleep(0.2)
     running.send_signal(signal.SIGINT)
-    _, stderr = running.communicate()
+    _, stderr = running.communicate(timeout=300)
     assert running.returncode == 130, stderr
     assert str(work) in stderr
     assert "--resume" in stderr
