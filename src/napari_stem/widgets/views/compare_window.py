@@ -50,14 +50,14 @@ COLUMNS = (
     ),
     Column(
         "q_value",
-        "Wrong calls",
-        "Expected share of wrong directions if this gene and all surer ones are called different: the mean "
-        "of min(P, 1 - P) over them (Bayesian false discovery rate; s-value of Stephens 2017)",
+        "FDR",
+        "False discovery rate: expected share of wrong directions if this gene and all surer ones are called "
+        "different, the mean of min(P, 1 - P) over them (Bayesian; s-value of Stephens 2017)",
         ".1%",
         order="surest",
     ),
 )
-LIMIT = 0.05  # expected share of wrong calls among the genes called different
+LIMIT = 0.05  # false discovery rate
 SIZE = (1120, 640)
 NOTICE = "Predicted from the image, not measured. For research use only, not for diagnosis."
 
@@ -93,8 +93,8 @@ class CompareWindow(QWidget):
         n_called = int((found.q_value <= LIMIT).sum())
         self.heading.setText(
             f"A: {found.first} ({count(n_a, 'spot')}), B: {found.second} ({count(n_b, 'spot')}). "
-            f"{n_called:,} of {count(len(found.genes), 'gene')} differ with at most {LIMIT:.0%} of wrong "
-            f"calls expected. {NOTICE}"
+            f"{n_called:,} of {count(len(found.genes), 'gene')} differ at a false "
+            f"discovery rate of {LIMIT:.0%}. {NOTICE}"
         )
         self.table.fill(_frame(found))
         self.view.sortByColumn(Q_VALUE, Qt.SortOrder.AscendingOrder)

@@ -463,5 +463,7 @@ def describe_match(name: str, found: MeasuredMatch) -> str:
         )
         lines.append(f"{n_genes:,} genes: median PCC {np.median(known):.2f}; {held}.")
     if found.is_elsewhere:
-        lines.append("So they are of different tissue; predict at the measured spots to compare.")
+        lines.append(
+            "Their places differ; predict at the measured spots to compare them one by one."
+        )
     return " ".join(lines)
