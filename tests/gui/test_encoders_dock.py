@@ -276,6 +276,16 @@ def test_a_model_from_hugging_face_a_zip_and_off_the_list(model_road, hub, tmp_p
     assert models.box.count() == 2
 
 
+def test_steps_are_offered_for_models_that_take_several(model_road, model_of):
+    model_road.wait(lambda: model_road.panels.model.model_name() != "")
+    steps = model_road.panels.model.n_steps
+    assert not steps.isEnabled()
+    assert "one step" in steps.toolTip()
+    choose(model_road, model_of("bundled", denoiser={"kind": "mlp"}))
+    assert steps.isEnabled()
+    assert "one step" not in steps.toolTip()
+
+
 def test_a_model_says_what_speaks_against_it(model_road, model_of, monkeypatch):
     choose(model_road, model_of("bundled", calibrated=False))
     models = model_road.panels.model.models

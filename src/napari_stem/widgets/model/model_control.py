@@ -134,6 +134,7 @@ class ModelControl(QObject):
             from napari_stem.model.card import LIMITS, warnings_of
 
             limits = tuple(config.card.get("limits", LIMITS))
+            self._panel.offer_steps(has_network=bool(config.denoiser))
             # whether it knows its domain is known once its weights are read
             warnings = warnings_of(calibrated=config.calibrated, knows_domain=True)
         self._choice.show_card(_described(model), limits, warnings)

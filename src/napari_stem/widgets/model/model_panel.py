@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_stem.settings import MAX_STEPS, SamplingSettings
 from napari_stem.widgets.common.download_control import DownloadRow
-from napari_stem.widgets.common.form import Form
+from napari_stem.widgets.common.form import Form, attribute_helps
 from napari_stem.widgets.common.memory import DEVICES
 from napari_stem.widgets.common.parts import (
     Folding,
@@ -52,7 +52,7 @@ MOST_SAMPLES = 1000
 LARGEST_SEED = 2**31 - 1
 PITCH_UM = (5.0, 2000.0)
 # A laptop with two processor cores: to look at one spot, and for one denoising step of one sample.
-LOOK_S = 0.12
+LOOK_S = 0.05
 STEP_S = 5e-5
 START_S = 1.0
 KEPT = 8  # measurements
@@ -260,6 +260,12 @@ class ModelPanel(QWidget):
     def settings(self) -> SamplingSettings:
         """Return the parameters as chosen."""
         return self._form.settings()
+
+    def offer_steps(self, *, has_network: bool) -> None:
+        """Offer steps for models that generate in several; a Gaussian is drawn at once."""
+        self.n_steps.setEnabled(has_network)
+        told = attribute_helps(SamplingSettings)["n_steps"]
+        self.n_steps.setToolTip(told if has_network else "This model draws a sample in one step")
 
     def model_name(self) -> str:
         """Name of the chosen model, empty where there is none."""
