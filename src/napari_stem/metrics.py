@@ -347,9 +347,7 @@ def pit(truth: NDArray[Any], draws: NDArray[Any], seed: int = 0) -> Array:
     (spots, genes).
     """
     rng, place = np.random.default_rng(seed), np.empty(truth.shape)
-    rounding = (
-        2 * np.finfo(draws.dtype).eps
-    )  # the same count, stored in half precision, is still the same
+    rounding = 2 * np.finfo(draws.dtype).eps  # a count stored in half precision is still that count
     for gene in range(truth.shape[1]):  # gene by gene, to keep memory small
         off = draws[:, gene].astype(np.float64) - truth[:, gene, None]
         margin = rounding * np.abs(truth[:, gene, None])

@@ -193,27 +193,19 @@ def predict(
 
 
 def doubt_of(
-    slide: Slide,
-    spots: Spots,
-    model: Model,
-    device: str,
-    embedder: EmbedsSpots | None = None,
-    stop: Callable[[], bool] | None = None,
+    spots: Spots, model: Model, embedder: EmbedsSpots, stop: Callable[[], bool] | None = None
 ) -> str | None:
     """Look at a few spots before a run, and say so where they look unlike the training data.
 
     Returns
     -------
-    None where they do not, the model cannot tell, or ``stop`` came true.
+    None where they do not, or ``stop`` came true.
 
     Raises
     ------
     SlideError, EncoderError, ModelError
         As `predict`.
     """
-    if not model.head.knows_domain:
-        return None
-    embedder = embedder or embedder_of(slide, model, device)
 
     def check(_n_done: int) -> None:
         if stop is not None and stop():

@@ -11,6 +11,7 @@ import shutil
 import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from napari_stem.io import only_writer
 from napari_stem.model import DEFAULT_MODEL, load_model
 from napari_stem.model.sampling import torch_device
 from napari_stem.model.serving import require_fit_of, require_species, tissue_warning
-from napari_stem.predict import choose_spots, doubt_of, predict
+from napari_stem.predict import choose_spots, doubt_of, embedder_of, predict
 from napari_stem.progress import shown
 from napari_stem.results import Prediction
 from napari_stem.results.empty import may_keep_draws, provenance_of
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     import anndata
 
+    from napari_stem.encoders.base import EmbedsSpots
     from napari_stem.encoders.precomputed import PrecomputedEmbedder
     from napari_stem.geometry import Mpp, Region, Spots
     from napari_stem.model.bundle import Model
@@ -154,8 +156,14 @@ class PredictionJob:
 
     def doubt(self, stop: Callable[[], bool] | None = None) -> str | None:
         """Say so where the slide looks unlike the training data; see `napari_stem.predict.doubt_of`."""
-        how = (self.settings.device, self.embedder, stop)
-        return doubt_of(self.slide, self.spots, self.model, *how)
+        if not self.model.head.knows_domain:
+            return None
+        return doubt_of(self.spots, self.model, self._looking, stop)
+
+    @cached_property
+    def _looking(self) -> EmbedsSpots:
+        """Where embeddings come from: the encoder is loaded once, to doubt and to predict."""
+        return self.embedder or embedder_of(self.slide, self.model, self.settings.device)
 
     def cache_path(self) -> Path:
         """Where the window keeps the results: the same job finds, and continues, what it left."""
@@ -196,7 +204,7 @@ class PredictionJob:
             self.model,
             prediction,
             self.settings,
-            embedder=self.embedder,
+            embedder=self._looking,
             stop=stop,
             watch=watch,
         ):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import shapely
 
+from napari_stem.encoders.registry import load_encoder
 from napari_stem.errors import (
     EncoderError,
     MissingMppError,
@@ -375,6 +376,22 @@ def test_a_slide_unlike_the_training_data_is_doubted_before_the_run(slide, model
     assert "median distance of 11 spots 0.91" in doubt_at(0.91)
     assert doubt_at(np.nan) is None
     assert doubt_at(0.91, lambda: True) is None
+
+
+def test_the_encoder_is_loaded_once_to_doubt_and_to_predict(
+    slide, model, spots, tmp_path, monkeypatch
+) -> None:
+    loaded: list[str] = []
+
+    def load(name: str, *how):
+        loaded.append(name)
+        return load_encoder(name, *how)
+
+    monkeypatch.setattr("napari_stem.predict.load_encoder", load)
+    job = PredictionJob.planned(slide, model, SETTINGS, spots=spots)
+    job.doubt()
+    assert job.run(tmp_path / "p.zarr", watch=lambda _: None).done.all()
+    assert loaded == ["bundled"]
 
 
 def test_choosing_spots(slide) -> None:

@@ -126,7 +126,7 @@ class BundledEncoder:
 
 
 def features_in_onnx() -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """Run the network in ONNX Runtime: more than twice as fast as in torch on a CPU (docs/performance.md)."""
+    """Run the network in ONNX Runtime: on a CPU more than twice as fast as in torch."""
     import onnxruntime
     import torch
     from onnxruntime.capi import onnxruntime_pybind11_state as raised

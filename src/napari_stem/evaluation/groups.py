@@ -9,8 +9,6 @@ import shapely
 
 from napari_stem.errors import PredictionError, RegionError
 from napari_stem.evaluation.differences import compare_groups, group_draws
-from napari_stem.exporting.selection import Selection
-from napari_stem.exporting.summary import RegionSummary, region_summaries
 from napari_stem.geometry import Region, inside
 from napari_stem.results import Prediction
 
@@ -39,19 +37,6 @@ def with_classes(regions: Sequence[Region]) -> list[Region]:
         if len(own) > 1
     ]
     return [*regions, *classes]
-
-
-def group_summaries(
-    prediction: Prediction, gene: str, groups: Sequence[Region]
-) -> list[RegionSummary]:
-    """Summarise regions and classes for one gene.
-
-    Raises
-    ------
-    PredictionError
-        Nothing is predicted yet, or the prediction is damaged.
-    """
-    return region_summaries(Selection.of(prediction, [gene], groups))
 
 
 def spots_in(prediction: Prediction, group: Region | str) -> NDArray[np.int64]:

@@ -69,9 +69,7 @@ class EmbeddingHead:
 
     def distance(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, W) -> (n,) as `Head.distance`; NaN where no domain is known."""
-        standardised = self.condition(embedding)
-        rest = unexplained(standardised, self.domain_components, self.domain_spread)
-        return (rest / self.domain_limit).astype(np.float32)
+        return _distance(self, self.condition(embedding))
 
     def to_arrays(self) -> dict[str, NDArray[np.float32]]:
         """Name -> array, as a model file holds them."""
@@ -166,9 +164,7 @@ class Head:
 
     def distance(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, W) -> (n,) how unlike the training data a spot looks; above 1 is out of its domain."""
-        standardised = self.standardise(embedding)
-        rest = unexplained(standardised, self.domain_components, self.domain_spread)
-        return (rest / self.domain_limit).astype(np.float32)
+        return _distance(self, self.standardise(embedding))
 
     def to_arrays(self) -> dict[str, NDArray[np.float32]]:
         """Name -> array, as a model file holds them."""
@@ -181,6 +177,11 @@ class Head:
         names = [f.name for f in fields(cls) if f.name != "residual"]
         own = {name: np.asarray(arrays[name], np.float32) for name in names}
         return cls(**own, residual=Residual.from_arrays(arrays))
+
+
+def _distance(head: Head | EmbeddingHead, standardised: NDArray[np.float32]) -> NDArray[np.float32]:
+    rest = unexplained(standardised, head.domain_components, head.domain_spread)
+    return (rest / head.domain_limit).astype(np.float32)
 
 
 def _contiguous(arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:

@@ -190,9 +190,8 @@ class RunControl(QObject):
         self._began_s = 0.0
         self._n_before = 0
         self._looks = True  # through an encoder, else embeddings come from a file
-        self._trusted: set[tuple[object, ...]] = (
-            set()
-        )  # runs in doubt that were wanted all the same
+        # runs in doubt that were wanted all the same
+        self._trusted: set[tuple[object, ...]] = set()
         self._stop: threading.Event | None = None
         self._slide: Slide | None = None
         self._prediction: Prediction | None = None

@@ -297,9 +297,10 @@ def _mean(each: RegionSummary, gene: str) -> str:
 def _summaries(
     prediction: Prediction, gene: str, groups: Sequence[Region]
 ) -> Sequence[RegionSummary]:
-    from napari_stem.evaluation.groups import group_summaries
+    from napari_stem.exporting.selection import Selection
+    from napari_stem.exporting.summary import region_summaries
 
-    return group_summaries(prediction, gene, groups)
+    return region_summaries(Selection.of(prediction, [gene], groups))
 
 
 def _compare(

@@ -40,7 +40,7 @@ GENE_CHOICES = {
     "shown": "Genes on the map",
     "all": "All genes",
 }
-DATA_KINDS = ("h5ad", "zarr", "spatialdata", "csv")  # which hold all genes unless asked otherwise
+GENES_AT_FIRST = {"report": "usual", "figure": "shown", "geojson": "usual"}  # other kinds hold all
 FEW_GENES = 20  # "most reliable genes" of data that would otherwise hold all
 MISSING = "{} spots are not predicted yet and are missing."
 
@@ -120,7 +120,7 @@ class ExportPanel(QWidget):
     def _on_kind(self) -> None:
         kind = self.kind()
         self.tip.setText(KINDS[kind].tip)
-        self.choose_genes("all" if kind in DATA_KINDS else "shown" if kind == "figure" else "usual")
+        self.choose_genes(GENES_AT_FIRST.get(kind, "all"))
 
     def _ask(self) -> None:
         suffixes = KINDS[self.kind()].suffixes
