@@ -28,7 +28,7 @@ from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.dataset import Dataset
 from napari_stem.spatial.normalise import possible
 from napari_stem.spatial.panels import parse_panel
-from napari_stem.training.linear import fit_linear
+from napari_stem.training.head_fit import fit_head
 from napari_stem.training.sections import load_sections
 from napari_stem.training.stopping import paired_interval
 
@@ -54,7 +54,7 @@ def drawn(
     train: Sequence[SectionArrays], section: SectionArrays, panel: Sequence[str]
 ) -> dict[str, Array]:
     """Name -> (n, genes, draws) for a section, by the model, the model spot by spot, and its rivals."""
-    fitted = fit_linear(train)
+    fitted = fit_head(train, UNIT, with_depth=False)
     values = np.concatenate([s.values for s in train])
     config = ModelConfig(
         name="compared",
@@ -67,7 +67,7 @@ def drawn(
         denoiser={},
         card={},
     )
-    settings = SamplingSettings(n_draws=N_DRAWS, device="cpu")
+    settings = SamplingSettings(n_draws=N_DRAWS, patient="same", device="cpu")
     alone = np.array([0, 0, 1], np.float32)  # shares of slide and neighbourhood, length
     residual = fitted.head.residual
     found = {}

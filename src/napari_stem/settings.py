@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from platformdirs import user_cache_path
 
 ExportKind = Literal["h5ad", "zarr", "spatialdata", "geojson", "csv", "figure", "report"]
 SamplerName = Literal["dpmpp-2m", "heun", "ancestral", "ddim"]
+Quantity = Literal["counts", "share"]
+Patient = Literal["new", "same"]
 MAX_STEPS = 1000  # of the published chain; the other samplers have long converged by then
 CACHE_VARIABLE = "NAPARI_STEM_CACHE"
 
@@ -37,6 +40,12 @@ class SamplingSettings:
         ``n_steps``) or ``ddim`` (its deterministic twin, for that objective only).
     seed
         The same number gives the same map again: noise depends on it and on the spot alone.
+    quantity
+        ``counts``, or ``share``: of the counts of all genes, per 10,000.
+    depth
+        Counts per spot (of all genes) that the slide would be sequenced to; 0: as in training.
+    patient
+        ``new``, or ``same`` as in training: for a new one intervals are wider, as patients differ.
     device
         ``auto`` (CUDA, then Apple's MPS, then the CPU) or a torch device name.
     spots_per_block
@@ -47,6 +56,9 @@ class SamplingSettings:
     n_steps: int = 16
     sampler: SamplerName = "dpmpp-2m"
     seed: int = 0
+    quantity: Quantity = "counts"
+    depth: float = 0.0
+    patient: Patient = "new"
     device: str = "auto"
     spots_per_block: int = 16
 
@@ -60,6 +72,11 @@ class SamplingSettings:
             raise ValueError(msg)
         if self.n_steps > MAX_STEPS:
             msg = f"{self.n_steps} denoising steps are too many; ask for {MAX_STEPS} or fewer."
+            raise ValueError(msg)
+        if not 0 <= self.depth < math.inf:
+            msg = (
+                f"A depth of {self.depth:g} counts per spot is not possible; give a number above 0."
+            )
             raise ValueError(msg)
         if self.spots_per_block < 1:
             msg = f"{self.spots_per_block} spots per block are too few; ask for 1 or more."

@@ -144,7 +144,7 @@ def _predicted(
     from napari_stem.settings import SamplingSettings
 
     job = PredictionJob.planned(
-        slide, model, SamplingSettings(), spots=spots, keep_draws=spots is not None
+        slide, model, SamplingSettings(patient="same"), spots=spots, keep_draws=spots is not None
     )
     try:
         return run_job(job, path, bars, AGAIN, title=title, resume=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 
 from napari_stem.cli.app import app
@@ -35,7 +37,7 @@ from napari_stem.cli.terminal import (
 from napari_stem.errors import OutputError
 from napari_stem.io import require_free, require_writable
 from napari_stem.progress import stop_on_signals
-from napari_stem.settings import MAX_STEPS, SamplerName, SamplingSettings
+from napari_stem.settings import MAX_STEPS, Patient, Quantity, SamplerName, SamplingSettings
 
 if TYPE_CHECKING:
     from napari_stem.cli.terminal import ProgressBars
@@ -94,6 +96,20 @@ def predict(
     ] = DEFAULTS.n_steps,
     sampler: Annotated[SamplerName, typer.Option(help="How samples are drawn.")] = DEFAULTS.sampler,
     seed: Seed = 0,
+    quantity: Annotated[
+        Quantity, typer.Option(help="Counts, or each gene's share of all counts (per 10,000).")
+    ] = DEFAULTS.quantity,
+    depth: Annotated[
+        str | None,
+        typer.Option(
+            help="Counts per spot that the slide would be sequenced to, or a table of measured counts (.h5ad) "
+            "whose median is taken; default: as deep as the training sections."
+        ),
+    ] = None,
+    patient: Annotated[
+        Patient,
+        typer.Option(help="New, or the same as in training: intervals of a new patient are wider."),
+    ] = DEFAULTS.patient,
     device: Device = "auto",
     mpp: MppOption = None,
     genes: Annotated[
@@ -168,7 +184,14 @@ def predict(
     )
     _refuse_if(allow_missing_genes and genes is None, "--allow-missing-genes belongs to --genes.")
     settings = SamplingSettings(
-        n_draws=draws, n_steps=steps, sampler=sampler, seed=seed, device=device
+        n_draws=draws,
+        n_steps=steps,
+        sampler=sampler,
+        seed=seed,
+        quantity=quantity,
+        depth=0.0 if depth is None else _depth(depth),
+        patient=patient,
+        device=device,
     )
     wanted = listed(genes)
     work = out  # the Zarr folder that grows
@@ -234,6 +257,19 @@ def predict(
 def _refuse_if(is_wrong: bool, msg: str) -> None:
     if is_wrong:
         raise typer.BadParameter(msg)
+
+
+def _depth(asked: str) -> float:
+    """Read counts per spot, a number or the median of a table."""
+    try:
+        depth = float(asked)
+    except ValueError:
+        from napari_stem.spatial.table_files import row_blocks
+
+        totals = [block.sum(axis=1) for block in row_blocks(Path(asked))]
+        return float(np.median(np.concatenate(totals)))
+    _refuse_if(not 0 < depth < math.inf, "--depth takes a number above 0, or a table.")
+    return depth
 
 
 def _say(result: dict[str, Any]) -> None:

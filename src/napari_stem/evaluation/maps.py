@@ -68,13 +68,13 @@ def reliable_genes(
 
     Chosen without a look at the test section, whose best genes would flatter.
     """
-    from napari_stem.training.linear import fit_linear
+    from napari_stem.training.mean import fit_ridge
 
     train = [benchmark.measured.arrays(s, panel) for s in fold.train]
-    fit = fit_linear(train)
+    _, out_of_fold = fit_ridge(train)
     values = np.concatenate([s.values for s in train]).astype(np.float64)
     edges = np.cumsum([len(s.spots) for s in train])[:-1]
-    parts = zip(np.split(values, edges), np.split(fit.mean, edges), strict=True)
+    parts = zip(np.split(values, edges), np.split(out_of_fold, edges), strict=True)
     mean = np.mean([np.nan_to_num(pcc(truth, guess)) for truth, guess in parts], axis=0)
     return tuple(panel[i] for i in np.argsort(-mean)[:n])
 

@@ -20,6 +20,7 @@ from napari_stem.model.config import (
     objective_of,
     read_config,
 )
+from napari_stem.model.depth import as_asked, unit_asked
 from napari_stem.model.genes import require_known
 from napari_stem.model.head import EmbeddingHead, Head
 from napari_stem.model.sampling import (
@@ -32,7 +33,7 @@ from napari_stem.model.sampling import (
     stoppable,
     torch_device,
 )
-from napari_stem.spatial.normalise import normalisation, possible
+from napari_stem.spatial.normalise import normalisation
 from napari_stem.texts import quoted, reason_of
 
 if TYPE_CHECKING:
@@ -86,15 +87,19 @@ class Model:
         """Check that the model can be sampled so; ModelError says what fits it."""
         require_sampler(self.config.objective, settings)
 
-    def provenance(self) -> dict[str, Any]:
-        """Return what a prediction records of its model."""
+    def provenance(self, settings: SamplingSettings) -> dict[str, Any]:
+        """Return what a prediction records of its model, and of the unit that it is asked for."""
+        unit, label = unit_asked(self.config, settings)
         return {
             "model": self.name,
             "model_weights_sha256": self.weights_hash,
             "encoder": self.config.encoder,
             "encoder_version": self.config.encoder_version or "not recorded",
-            "normalisation": self.config.normalisation,
-            "unit": self.unit,
+            "normalisation": unit,
+            "unit": label,
+            "quantity": settings.quantity,
+            "depth": settings.depth or self.config.depth,
+            "patient": settings.patient,
             "calibrated": self.config.calibrated,
             "domain": "known" if self.head.knows_domain else "unknown",
             "limits": list(self.limits),
@@ -129,13 +134,19 @@ class Model:
 
         Returns
         -------
-        (n, genes, draws) float32 in the model's unit: whole counts, none negative, as a measurement would
-        give (`possible`); those of Stem's own objective come as they are generated, as published.
+        (n, genes, draws) float32 in the unit of `unit_asked`: whole counts, none negative, as a measurement
+        would give; those of Stem's own objective come as they are generated, as published.
+
+        Raises
+        ------
+        ModelError
+            Another depth or shares are asked for, and the model knows no library sizes.
         """
         drawn = self.raw_draws(embedding, spots, settings, callback, poll)
         if self.config.objective == "published":
             return spread(drawn, self.spread_factor)
-        return possible(drawn, self.config.normalisation)
+        effect = cast("Head", self.head).residual.patient_effect
+        return as_asked(drawn, effect, self.config, settings, spots)
 
     def raw_draws(
         self,
@@ -145,7 +156,7 @@ class Model:
         callback: Callable[[int, int, Any], None] | None = None,
         poll: Callable[[], None] | None = None,
     ) -> NDArray[np.float32]:
-        """(n, genes, draws) before what `sample` does with them; parameters as there."""
+        """(n, genes, draws) before what `sample` does with them; a last row is the library size, if known."""
         require_sampler(self.config.objective, settings)
         head = self.head
         if isinstance(head, EmbeddingHead):
@@ -282,7 +293,7 @@ def write_weights(
     spread_factor: NDArray[np.float32],
     network: nn.Module | None,
 ) -> None:
-    """Write the denoiser in the precision that the config states, the head's smaller arrays in full.
+    """Write the denoiser and all matrices in the precision that the config states, vectors in full.
 
     Raises
     ------
@@ -302,9 +313,7 @@ def write_weights(
     if isinstance(head, EmbeddingHead) and config.calibrated:
         arrays["spread_factor"] = np.asarray(spread_factor, np.float32)
     tensors |= {_HEAD + name: torch.from_numpy(value) for name, value in arrays.items()}
-    for name in (_HEAD + "weights", _HEAD + "domain_components"):  # by far the largest of them
-        if name in tensors:
-            tensors[name] = tensors[name].to(stored_as)
+    tensors = {k: v.to(stored_as) if v.ndim == 2 else v for k, v in tensors.items()}
     save_file(tensors, path)
 
 
@@ -332,8 +341,9 @@ def read_weights(
     else:
         network, n_generated, width = None, 0, None
     if isinstance(head, Head):
-        _require_panel(config, len(head.residual.factor))
-        head.require_sound(width, len(config.genes))
+        n_predicted = len(config.genes) + (config.depth is not None)
+        _require_panel(config, len(head.residual.factor) + len(config.genes) - n_predicted)
+        head.require_sound(width, n_predicted)
         if n_generated > len(head.residual.directions):
             msg = f"the denoiser corrects {n_generated} directions, and there are fewer"
             raise ValueError(msg)

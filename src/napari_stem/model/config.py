@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MAX_CONFIG_BYTES = 50_000_000  # 20,000 genes with what is known of each take 3 MB
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
 # Format version -> what turns the content of its config.json into that of the next version.
@@ -41,6 +41,9 @@ class ModelConfig:
         Sides of the patches it looks at; None for the encoder's own.
     pitch_um
         Distance between the spots it was trained on.
+    depth
+        Median library size (counts of all genes) of the training spots; the library size is then one more gene,
+        after the panel's. None where it is not known.
     objective
         ``edm``: linear mean, and a Gaussian copula of the residual, which diffusion may correct. ``published``:
         Stem's own chain on the values.
@@ -66,6 +69,7 @@ class ModelConfig:
     encoder_version: str | None
     fields_of_view_um: tuple[float, ...] | None = None
     pitch_um: float
+    depth: float | None = None
     objective: Objective
     denoiser: dict[str, Any]
     calibrated: bool = False
@@ -116,6 +120,7 @@ def _sound(config: ModelConfig) -> ModelConfig:
         and all(isinstance(gene, str) and gene.strip() == gene != "" for gene in genes)
         and len(set(genes)) == len(genes),
         "pitch_um": is_size(config.pitch_um),
+        "depth": config.depth is None or is_size(config.depth),
         "fields_of_view_um": sides_um is None or (bool(sides_um) and all(map(is_size, sides_um))),
         "sigma_min, sigma_max": is_size(config.sigma_min)
         and is_size(config.sigma_max)
@@ -155,7 +160,7 @@ def _sound_card(card: object) -> dict[str, bool]:
         },
         **{f"card {key}": isinstance(card.get(key), dict | None) for key in tables},
         "card gene_pcc numbers": all(
-            each is None or isinstance(each, int | float)
+            each is None or isinstance(each, list)
             for each in dict(card.get("gene_pcc") or {}).values()
         ),
         "card mpp_um": card.get("mpp_um") is None or is_size(card["mpp_um"]),

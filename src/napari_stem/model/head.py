@@ -6,8 +6,8 @@ numpy, fitted by scikit-learn in training, so that predicting needs neither its 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -83,18 +83,22 @@ class EmbeddingHead:
 
 @dataclass(frozen=True)
 class Head:
-    """Linear part of the residual diffusion; W embedding width, G genes, K and M components.
+    """What comes before the residual; W embedding width, G genes, N anchors, D, K, R and M components.
 
     Attributes
     ----------
     centre, scale
         (W,) standardisation of the embedding.
     weights, intercept
-        (W, G), (G,) ridge regression of expression on the standardised embedding.
+        (W, R), (R,) of the standardised embedding: linear part of the mean along its components.
+    anchors, anchor_scale, anchor_weights
+        (N, L), (), (N, R) training spots by their first L ``domain_components`` over the scale, and what
+        likeness to each (`kernel`) adds to the mean along its components.
     components, component_scale
         (K, W), (K,) principal components of the standardised embedding, and their standard deviations.
     mean_centre, mean_components, mean_component_scale
-        (G,), (M, G), (M,) principal components of the predicted mean.
+        (G,), (R, G), (M,) principal components of the predicted mean, and standard deviations of the first M,
+        which the denoiser is told.
     domain_components
         (D, W) principal components of the standardised embedding that tell what looks like the training data.
     domain_spread
@@ -109,6 +113,9 @@ class Head:
     scale: NDArray[np.float32]
     weights: NDArray[np.float32]
     intercept: NDArray[np.float32]
+    anchors: NDArray[np.float32]
+    anchor_scale: NDArray[np.float32]
+    anchor_weights: NDArray[np.float32]
     components: NDArray[np.float32]
     component_scale: NDArray[np.float32]
     mean_centre: NDArray[np.float32]
@@ -126,6 +133,9 @@ class Head:
             "G": n_genes,
             "K": self.component_scale.size,
             "M": self.mean_component_scale.size,
+            "R": len(self.mean_components),
+            "N": len(self.anchors),
+            "L": min(self.anchors.shape[-1], len(self.domain_components)),
             "D": len(self.domain_components),
         }
         made = sizes["K"] + sizes["M"]
@@ -133,9 +143,10 @@ class Head:
             msg = f"a condition {made} wide is made, and the denoiser takes {condition_width}"
             raise ValueError(msg)
         _require_shapes(self, _SHAPES, sizes)
-        _require_positive(
-            self, ("scale", "component_scale", "mean_component_scale", "domain_spread")
-        )
+        if sizes["M"] > sizes["R"]:
+            msg = "'mean_component_scale' is longer than there are components"
+            raise ValueError(msg)
+        _require_positive(self, _POSITIVE)
         self.residual.require_sound(n_genes)
 
     @property
@@ -149,13 +160,18 @@ class Head:
 
     def mean(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, W) -> (n, G) conditional mean in the model's unit."""
-        return self.standardise(embedding) @ self.weights + self.intercept
+        z = self.standardise(embedding)
+        leading = self.domain_components[: self.anchors.shape[1]]
+        likeness = kernel(z @ leading.T / self.anchor_scale, self.anchors)
+        along = z @ self.weights + self.intercept + likeness @ self.anchor_weights
+        return (self.mean_centre + along @ self.mean_components).astype(np.float32)
 
     def condition(
         self, embedding: NDArray[np.float32], mean: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """(n, W), (n, G) -> (n, K + M): unit-variance components of the embedding, then of the mean."""
-        guess = (mean - self.mean_centre) @ self.mean_components.T / self.mean_component_scale
+        told = self.mean_components[: len(self.mean_component_scale)]
+        guess = (mean - self.mean_centre) @ told.T / self.mean_component_scale
         return np.concatenate([self.look(embedding), guess], axis=1).astype(np.float32)
 
     def look(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -165,6 +181,15 @@ class Head:
     def distance(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, W) -> (n,) how unlike the training data a spot looks; above 1 is out of its domain."""
         return _distance(self, self.standardise(embedding))
+
+    def of_genes(self, columns: NDArray[np.int64]) -> Head:
+        """Keep some of the genes; what is drawn of each by itself depends on its place among them."""
+        return replace(
+            self,
+            mean_centre=self.mean_centre[columns],
+            mean_components=self.mean_components[:, columns],
+            residual=self.residual.of_genes(columns),
+        )
 
     def to_arrays(self) -> dict[str, NDArray[np.float32]]:
         """Name -> array, as a model file holds them."""
@@ -191,16 +216,28 @@ def _contiguous(arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[
 _SHAPES = {
     "centre": "W",
     "scale": "W",
-    "weights": "WG",
-    "intercept": "G",
+    "weights": "WR",
+    "intercept": "R",
+    "anchors": "NL",
+    "anchor_scale": "",
+    "anchor_weights": "NR",
     "components": "KW",
     "component_scale": "K",
     "mean_centre": "G",
-    "mean_components": "MG",
+    "mean_components": "RG",
     "mean_component_scale": "M",
     "domain_components": "DW",
     "domain_spread": "W",
 }
+_POSITIVE = ("scale", "component_scale", "mean_component_scale", "domain_spread", "anchor_scale")
+
+
+def kernel(points: NDArray[Any], anchors: NDArray[Any]) -> NDArray[Any]:
+    """Likeness of points to anchors, exp(-city-block distance): (n, L), (N, L) -> (n, N)."""
+    from scipy.spatial.distance import cdist
+
+    likeness: NDArray[Any] = np.exp(-cdist(points, anchors, "cityblock"))
+    return likeness
 
 
 def _require_shapes(

@@ -7,7 +7,7 @@ gene's own (a Gaussian copula).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,6 +42,8 @@ class Residual:
     shared
         (3,) what spots share of their normals: share of the variance that is the whole slide's, share that is
         the neighbourhood's, and the distance in um at which the latter's correlation has fallen to 1/e.
+    patient_effect
+        (G,) standard deviation, in the model's unit, of how much more of a gene a patient has.
     """
 
     factor: Array
@@ -50,6 +52,7 @@ class Residual:
     directions: Array
     own: Array
     shared: Array
+    patient_effect: Array
 
     def require_sound(self, n_genes: int) -> None:
         """Check the arrays against each other and what they stand for; ValueError names the first wrong one."""
@@ -61,13 +64,14 @@ class Residual:
             "directions": (n_directions, n_genes),
             "own": (n_genes,),
             "shared": (3,),
+            "patient_effect": (n_genes,),
         }
         for name, shape in wanted.items():
             found = getattr(self, name).shape
             if found != shape:
                 msg = f"'{name}' is of shape {found}, not {shape} as the others ask"
                 raise ValueError(msg)
-        for name in ("factor", "own", "shared"):
+        for name in ("factor", "own", "shared", "patient_effect"):
             if (getattr(self, name) < 0).any():
                 msg = f"'{name}' holds negative numbers"
                 raise ValueError(msg)
@@ -128,6 +132,16 @@ class Residual:
         low, high = self.quantiles[below], self.quantiles[np.minimum(below + 1, last)]
         quantiles: Array = low + share * (high - low)
         return quantiles
+
+    def of_genes(self, columns: NDArray[np.int64]) -> Residual:
+        """Keep some of the genes."""
+        return replace(
+            self,
+            factor=self.factor[columns],
+            directions=self.directions[:, columns],
+            own=self.own[columns],
+            patient_effect=self.patient_effect[columns],
+        )
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Residual:

@@ -47,7 +47,7 @@ def provenance_of(
         "predicted": True,
         "notice": "Predicted from an H&E image, not measured. For research use only.",
         "version": __version__,
-        **model.provenance(),
+        **model.provenance(settings),
         "seed": settings.seed,
         "steps": settings.n_steps,
         "sampler": settings.sampler,
@@ -66,7 +66,7 @@ def may_keep_draws(n_spots: int, n_genes: int, n_draws: int) -> bool:
     return n_spots * n_genes * n_draws * np.dtype(np.float16).itemsize <= MAX_DRAWS_BYTES
 
 
-def gene_table(model: Model) -> pd.DataFrame:
+def gene_table(model: Model, unit: str) -> pd.DataFrame:
     """``var`` of a prediction: what is known of each gene of a model.
 
     Returns
@@ -86,7 +86,7 @@ def gene_table(model: Model) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "gene_ids": ids,
-            "unit": pd.Categorical([model.unit] * len(ids)),
+            "unit": pd.Categorical([unit] * len(ids)),
             "pcc": np.array([pcc.get(gene) for gene in model.genes], np.float64),
             "pcc_min": low,
             "pcc_max": high,

@@ -173,7 +173,7 @@ class Prediction:
         return cls.begin(
             path,
             spots,
-            gene_table(model),
+            gene_table(model, provenance["unit"]),
             provenance,
             regions=regions,
             image=overview.pixels.compute(),

@@ -132,6 +132,19 @@ def in_unit(
     return cast("NDArray[np.float32]", np.log1p(per_10k).astype(np.float32))
 
 
+def is_of_counts(name: str) -> bool:
+    """Whether values in a unit follow the sequencing depth, as those of plain counts do."""
+    return normalisation(name).name != "log1p_cp10k"
+
+
+def counts_of(values: NDArray[np.floating], name: str) -> NDArray[np.float64] | None:
+    """Raw counts of values in a unit, the inverse of `in_unit`; None of shares, whose library size is gone."""
+    exact = values.astype(np.float64)
+    if name == "log2_counts":
+        return cast("NDArray[np.float64]", np.rint(np.exp2(exact) - 1))
+    return np.rint(np.expm1(exact)) if name == "log1p_counts" else None
+
+
 def possible(values: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     """Move values to the nearest that a measurement could give: none negative, and counts whole.
 

@@ -169,9 +169,7 @@ def top_hvg(sections: Sequence[anndata.AnnData], n: int = 50) -> Panel:
     import scanpy
 
     candidates = [
-        gene
-        for gene in common_genes([_often_seen(section) for section in sections])
-        if not any(word in gene for word in _CONTROL_WORDS)
+        gene for gene in detected(sections) if not any(word in gene for word in _CONTROL_WORDS)
     ]
     if not 0 < n <= len(candidates):
         raise DatasetError(
@@ -198,6 +196,11 @@ def _highly_variable(section: anndata.AnnData) -> set[str]:
     scanpy.pp.log1p(table)
     scanpy.pp.highly_variable_genes(table, n_top_genes=min(_HVG_PER_SECTION, table.n_vars))
     return set(table.var_names[table.var["highly_variable"]])
+
+
+def detected(sections: Sequence[anndata.AnnData]) -> Panel:
+    """Genes seen in at least a tenth of the spots of every section, in alphabetical order."""
+    return tuple(common_genes([_often_seen(section) for section in sections]))
 
 
 def _often_seen(section: anndata.AnnData) -> anndata.AnnData:

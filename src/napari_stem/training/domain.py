@@ -40,13 +40,13 @@ def fit_domain(
     left = np.empty_like(x)
     for held in np.unique(group):
         out, rest = group == held, x[group != held]
-        z, components = (x[out] - rest.mean(0)) / _scale(rest), _components(rest)
+        z, components = (x[out] - rest.mean(0)) / _scale(rest), leading_components(rest)
         left[out] = z - (z @ components.T) @ components
     spread = np.maximum(np.sqrt(np.mean(left**2, axis=0)), LEAST_SPREAD)
     none = np.zeros((0, x.shape[1]))  # what is left is taken as it is
     limit = np.quantile(unexplained(left, none, spread), QUANTILE)
     return (
-        _components(x).astype(np.float32),
+        leading_components(x).astype(np.float32),
         spread.astype(np.float32),
         np.array(limit, np.float32),
     )
@@ -56,10 +56,10 @@ def _scale(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.maximum(x.std(0), 1e-6))
 
 
-def _components(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(D, W); of few spots or features half as many, so that something is left to be unlike."""
+def leading_components(x: NDArray[np.float64], most: int = N_COMPONENTS) -> NDArray[np.float64]:
+    """(D, W) of standardised embeddings; of few spots or features half as many, so that something is left."""
     from sklearn.decomposition import PCA
 
-    n_components = min(N_COMPONENTS, len(x) // 2, x.shape[1] // 2)
+    n_components = min(most, len(x) // 2, x.shape[1] // 2)
     z = (x - x.mean(0)) / _scale(x)
     return np.asarray(PCA(n_components, svd_solver="full").fit(z).components_)

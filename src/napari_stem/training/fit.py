@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_stem.encoders.precomputed_fit import EmbeddingFolder
 from napari_stem.encoders.registry import load_encoder
 from napari_stem.errors import DatasetError
@@ -25,17 +27,21 @@ from napari_stem.model.sampling import torch_device
 from napari_stem.progress import shown, silent
 from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.dataset import MPP_KEY, Dataset
-from napari_stem.spatial.panels import parse_panel
+from napari_stem.spatial.panels import detected, hmhvg, parse_panel
 from napari_stem.training import checkpoints
 from napari_stem.training.denoiser_fit import TrainingRun
 from napari_stem.training.logs import Logs
 from napari_stem.training.options import TrainingOptions
+from napari_stem.training.reliability import PREDICTABLE, only_told
 from napari_stem.training.rival import N_DRAWS, round_ridge
-from napari_stem.training.sections import load_sections, require_turned
+from napari_stem.training.sections import depths_of, load_sections, require_turned
 from napari_stem.training.team import Team
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import anndata
+    from numpy.typing import NDArray
 
     from napari_stem.encoders.base import Encoder
     from napari_stem.model.bundle import Model
@@ -46,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["TrainingOptions", "evaluate_section", "fit_sections", "train"]
 
 _LOGS = "logs"
+N_REPORTED = 200  # genes that metrics are of
 
 
 def train(
@@ -108,7 +115,12 @@ def _train(
     dataset: Dataset, out: Path, options: TrainingOptions, team: Team, tell: Progress
 ) -> Model:
     ids = _training_ids(dataset, options.hold_out)
-    panel = parse_panel(options.genes)([dataset.section(i).counts for i in ids])
+    counts = [dataset.section(i).counts for i in ids]
+    words = options.genes.split("+")
+    named = "+".join(word for word in words if word != PREDICTABLE)
+    panel = chosen = parse_panel(named)(counts) if named else ()
+    if PREDICTABLE in words:
+        panel = tuple(sorted({*chosen, *detected(counts)}))
     if options.embeddings is None:
         encoder: Encoder | EmbeddingFolder = load_encoder(options.encoder, options.device)
     else:
@@ -116,13 +128,14 @@ def _train(
     load = partial(
         load_sections,
         dataset,
-        genes=panel,
         normalisation=options.normalisation,
         encoder=encoder,
         progress=tell,
     )
     with team.first_here():  # it fills the cache, from which the others read
-        sections = load(ids, turned=options.augments)
+        sections = load(ids, genes=panel, turned=options.augments)
+    if PREDICTABLE in words:
+        sections, panel = only_told(sections, panel, chosen, options.normalisation)
     if isinstance(encoder, EmbeddingFolder):
         options = replace(options, encoder=encoder.described.encoder)
     model = fit_sections(
@@ -141,8 +154,12 @@ def _train(
         model.card["notes"] = [*model.card.get("notes", ()), encoder.note()]
     if not team.is_first:
         return model
-    held_out = load(options.hold_out)
-    _write(model, out, sections, held_out, options)
+    genes = _reported(panel, counts)
+    held_out = load(options.hold_out, genes=[panel[i] for i in genes])
+    _report(model, sections, held_out, genes, options)
+    model.save(out)
+    if not options.keep_checkpoints:
+        checkpoints.Checkpoints(out / checkpoints.FOLDER).remove()
     return load_folder(out)
 
 
@@ -214,34 +231,58 @@ def fit_sections(
 
 
 def evaluate_section(
-    model: Model, section: SectionArrays, device: str = "cpu", rival: Drawn | None = None
+    model: Model,
+    section: SectionArrays,
+    genes: NDArray[np.int64],
+    device: str = "cpu",
+    rival: Drawn | None = None,
 ) -> dict[str, Any]:
-    """Every metric on one measured section: of the model, and of ``rival``: ridge and a Gaussian round it."""
-    settings = SamplingSettings(n_draws=N_DRAWS, n_steps=16, device=device)
-    draws = model.sample(section.embedding, section.spots, settings)
+    """Every metric on a section, as one of the training patient: of the model, and of ``rival``.
+
+    Parameters
+    ----------
+    model
+        Trained.
+    section
+        Measured, with some of the model's genes.
+    genes
+        Their places in the model's panel.
+    device
+        Where to draw.
+    rival
+        Ridge and a Gaussian round it.
+    """
+    settings = SamplingSettings(n_draws=N_DRAWS, n_steps=16, device=device, patient="same")
+    draws = model.sample(section.embedding, section.spots, settings)[:, genes]
     figures = {"napari-stem": evaluate(section.values, draws.mean(-1), draws)}
     if rival is not None:
         figures["ridge"] = evaluate(section.values, *rival(section.embedding, 0))
     return figures
 
 
-def _write(
+def _reported(panel: Sequence[str], counts: Sequence[anndata.AnnData]) -> NDArray[np.int64]:
+    """Genes of a panel that metrics are of: all, or of a wide one the 200 of published Stem that it holds."""
+    if len(panel) <= N_REPORTED:
+        return np.arange(len(panel))
+    return np.flatnonzero(np.isin(panel, hmhvg(counts, N_REPORTED)))
+
+
+def _report(
     model: Model,
-    out: Path,
     sections: Sequence[SectionArrays],
     held_out: Sequence[SectionArrays],
+    genes: NDArray[np.int64],
     options: TrainingOptions,
 ) -> None:
-    """Report the held-out sections on the card, save, and remove the checkpoints."""
-    if held_out:
-        is_linear = isinstance(model.head, Head)
-        rival = round_ridge(sections, options.normalisation) if is_linear else None
-        model.card["metrics"] = {
-            s.id: evaluate_section(model, s, options.device, rival) for s in held_out
-        }
-    model.save(out)
-    if not options.keep_checkpoints:
-        checkpoints.Checkpoints(out / checkpoints.FOLDER).remove()
+    """Evaluate the held-out sections for the card."""
+    if not held_out:
+        return
+    rival = None
+    if isinstance(model.head, Head):
+        rival = round_ridge([s.of_genes(genes) for s in sections], options.normalisation)
+    model.card["metrics"] = {
+        s.id: evaluate_section(model, s, genes, options.device, rival) for s in held_out
+    }
 
 
 def _training_ids(dataset: Dataset, hold_out: Sequence[str]) -> list[str]:
@@ -251,6 +292,14 @@ def _training_ids(dataset: Dataset, hold_out: Sequence[str]) -> list[str]:
     if not ids:
         raise DatasetError(f"All sections of {dataset.folder} are held out; leave one to train on.")
     return ids
+
+
+def _depth(sections: Sequence[SectionArrays], options: TrainingOptions) -> float | None:
+    """Median library size, where the model learns it as one more gene."""
+    sizes = [s.library_sizes for s in sections if s.library_sizes is not None]
+    if options.objective != "edm" or depths_of(sections, options.normalisation) is None:
+        return None
+    return float(np.median(np.concatenate(sizes)))
 
 
 def _config(
@@ -281,6 +330,7 @@ def _config(
         encoder=options.encoder,
         encoder_version=encoder_version,
         pitch_um=sections[0].spots.pitch_um,
+        depth=_depth(sections, options),
         objective=objective_of(options.objective),
         denoiser={},
         card=card,

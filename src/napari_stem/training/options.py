@@ -118,8 +118,8 @@ class TrainingOptions:
         Limit for training all denoisers together.
     steps
         Optimiser steps at the most; None takes the objective's default. Ours chooses the number of steps
-        among these on left-out sections. The published objective makes them all; told neither ``minutes`` nor
-        ``steps``, it chooses too.
+        among these on left-out sections; with 0 it draws the residual's Gaussian as it is. The published
+        objective makes them all; told neither ``minutes`` nor ``steps``, it chooses too.
     batch
         Spots per step, over all processes; None for the size's own.
     augment
@@ -178,6 +178,11 @@ class TrainingOptions:
     keep_checkpoints: bool = False
 
     @property
+    def trains(self) -> bool:
+        """Whether a denoiser is trained at all."""
+        return self.steps != 0 or self.objective != "edm"
+
+    @property
     def augments(self) -> bool:
         """Whether training draws among the 8 turns of each patch."""
         if self.augment is None:
@@ -196,7 +201,7 @@ class TrainingOptions:
 
     def n_fits(self, n_sections: int) -> int:
         """How many denoisers are trained on this many sections: one on all, and one per left-out part."""
-        if not (self.chooses_steps or self.is_calibrated):
+        if not self.trains or not (self.chooses_steps or self.is_calibrated):
             return 1
         return 1 + (n_sections if n_sections > 1 else STRIPS)
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import DatasetError
-from napari_stem.metrics import pcc
 from napari_stem.model.bundle import Model
 from napari_stem.model.head import EmbeddingHead, Head
 from napari_stem.model.sampling import spread_factors
@@ -16,8 +15,10 @@ from napari_stem.settings import SamplingSettings
 from napari_stem.training.batches import TrainingData
 from napari_stem.training.denoiser_fit import fit_denoiser
 from napari_stem.training.domain import fit_domain
-from napari_stem.training.linear import fit_linear
+from napari_stem.training.head_fit import fit_head
+from napari_stem.training.mean import stacked
 from napari_stem.training.options import fit_settings
+from napari_stem.training.reliability import left_out_parts, reliability, share_reliability
 from napari_stem.training.sections import groups_of
 from napari_stem.training.stopping import Fold, best_steps, steps_that_pay
 
@@ -33,10 +34,11 @@ if TYPE_CHECKING:
     from napari_stem.training.sections import SectionArrays
 
     Prepare = Callable[[Sequence[SectionArrays], TrainingOptions], "Prepared"]
-    from napari_stem.training.linear import LinearFit
+    from napari_stem.training.head_fit import HeadFit
 
 
 N_CORRECTED = 16  # directions; the rest of the residual stays Gaussian
+MOST_JUDGED = 200  # genes by which steps are chosen: every so many-th of a wider panel
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,13 @@ class Prepared:
         What comes before the denoiser.
     data
         What it is trained on.
+    out_of_fold
+        (n, genes) predicted by a mean that has not seen the spot; None where there is no separate mean.
     """
 
     head: Head | EmbeddingHead
     data: TrainingData
+    out_of_fold: NDArray[np.float64] | None = None
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -101,14 +106,15 @@ def fit_recipe(
     run
         Who takes part, where checkpoints and logs go, who is told.
     """
-    pairs = splits(sections) if options.chooses_steps or options.is_calibrated else []
+    leaves_out = options.trains and (options.chooses_steps or options.is_calibrated)
+    pairs = splits(sections) if leaves_out else []
     prepared = prepare(sections, options)
     settings = fit_settings(options, config.objective, prepared.sizes, len(pairs) + 1)
     folds = [
         _leave_out(number, len(pairs), pair, config, settings, options, prepare, run)
         for number, pair in enumerate(pairs, start=1)
     ]
-    verdict = run.team.share(lambda: _judge(folds, settings, options, config.genes))
+    verdict = run.team.share(lambda: _judge(folds, sections, prepared, settings, options, config))
     card = {**config.card, "training_steps": verdict.steps, **verdict.card}
     config = replace(config, card=card, calibrated=options.is_calibrated)
     if verdict.steps == 0:
@@ -139,11 +145,16 @@ def _leave_out(
     denoiser = replace(settings.denoiser, n_genes=n_generated, condition_width=width)
     settings = replace(settings, denoiser=denoiser)
     config = replace(config, denoiser=denoiser.to_dict(), calibrated=False)
+    head = prepared.head
+    if isinstance(head, Head):
+        judged = np.arange(0, len(config.genes), -(-len(config.genes) // MOST_JUDGED))
+        head, left_out = head.of_genes(judged), left_out.of_genes(judged)
+        config = replace(config, genes=tuple(config.genes[i] for i in judged), depth=None)
     no_change = np.ones(len(config.genes), np.float32)
-    check = SamplingSettings(n_draws=20, n_steps=16, device=options.device)
+    check = SamplingSettings(n_draws=20, n_steps=16, device=options.device, patient="same")
 
     def draw(network: nn.Module | None) -> NDArray[np.float32]:
-        model = Model(config, prepared.head, no_change, network)
+        model = Model(config, head, no_change, network)
         return model.sample(left_out.embedding, left_out.spots, check)
 
     fitted: FittedDenoiser = fit_denoiser(
@@ -154,24 +165,39 @@ def _leave_out(
         stage=f"left-out-{number}",
         what=f"Leaving out {left_out.id} ({number} of {n_folds})",
     )
-    untrained = {0: draw(None)} if isinstance(prepared.head, Head) else {}
+    untrained = {0: draw(None)} if isinstance(head, Head) else {}
     return Fold(left_out.values, left_out.spots.array_row, untrained | fitted.looks)
 
 
 def _judge(
-    folds: Sequence[Fold], settings: FitSettings, options: TrainingOptions, panel: Sequence[str]
+    folds: Sequence[Fold],
+    sections: Sequence[SectionArrays],
+    prepared: Prepared,
+    settings: FitSettings,
+    options: TrainingOptions,
+    config: ModelConfig,
 ) -> Verdict:
-    steps = settings.steps
+    steps, panel, unit = settings.steps, config.genes, config.normalisation
     card: dict[str, Any] = {}
     is_ours = settings.objective == "edm"
     no_change = np.ones(len(panel), np.float32)
-    if not folds:
+    if not options.trains:
+        steps = 0
+    elif not folds:
         return Verdict(steps, no_change, card)
-    if options.chooses_steps:
+    elif options.chooses_steps:
         steps, card = (steps_that_pay if is_ours else best_steps)(folds)
     else:  # the last look at each, wherever the clock struck
         folds = [replace(f, draws_at={steps: f.draws_at[max(f.draws_at)]}) for f in folds]
-    card |= gene_pcc(folds, steps, panel)
+    if prepared.out_of_fold is None:
+        parts = [
+            (f.rows, f.truth.astype(np.float64), f.draws_at[steps].mean(-1, dtype=np.float64))
+            for f in folds
+        ]
+    else:
+        parts = left_out_parts(sections, stacked(sections)[1], prepared.out_of_fold)
+        card |= share_reliability(sections, panel, unit)
+    card |= reliability(sections, parts, panel, unit)
     spread_factor = no_change if is_ours or not options.is_calibrated else calibrated(folds, steps)
     return Verdict(steps, spread_factor, card)
 
@@ -192,49 +218,25 @@ def calibrated(folds: Sequence[Fold], steps: int) -> NDArray[np.float32]:
     return spread_factors(truth, np.concatenate([f.draws_at[steps] for f in folds]))
 
 
-def gene_pcc(folds: Sequence[Fold], steps: int, panel: Sequence[str]) -> dict[str, Any]:
-    """How far each gene can be trusted: its PCC on left-out training sections, mean, lowest and highest.
-
-    Returns
-    -------
-    For the card: ``gene_pcc`` (gene -> mean, None where it is constant everywhere) and ``gene_pcc_range``
-    (gene -> [lowest, highest] among the sections; lacks what has no mean).
-    """
-    values = np.array(
-        [
-            pcc(f.truth.astype(np.float64), f.draws_at[steps].mean(-1, dtype=np.float64))
-            for f in folds
-        ]
-    ).round(4)
-    by_gene = {g: v[np.isfinite(v)] for g, v in zip(panel, values.T, strict=True)}
-    return {
-        "gene_pcc": {g: round(float(v.mean()), 4) if len(v) else None for g, v in by_gene.items()},
-        "gene_pcc_range": {
-            g: [float(v.min()), float(v.max())] for g, v in by_gene.items() if len(v)
-        },
-    }
-
-
 def prepare_edm(sections: Sequence[SectionArrays], options: TrainingOptions) -> Prepared:
     """Fit mean and Gaussian; the denoiser is told principal components and generates the leading scores."""
-    linear = fit_linear(sections)
-    condition = _conditions_of_turns(linear, sections) if options.augments else linear.condition
-    return Prepared(linear.head, TrainingData(linear.scores[:, :N_CORRECTED], condition))
+    fitted = fit_head(sections, options.normalisation)
+    condition = _conditions_of_turns(fitted, sections) if options.augments else fitted.condition
+    data = TrainingData(fitted.scores[:, :N_CORRECTED], condition)
+    return Prepared(fitted.head, data, fitted.mean[:, : sections[0].values.shape[1]])
 
 
-def _conditions_of_turns(
-    linear: LinearFit, sections: Sequence[SectionArrays]
-) -> NDArray[np.float32]:
+def _conditions_of_turns(fitted: HeadFit, sections: Sequence[SectionArrays]) -> NDArray[np.float32]:
     """(n, 8, C) conditions of the turned patches, about the one out-of-fold mean of each spot.
 
     The scores are about this mean, so that the components of it which the condition holds stay as they are.
     """
     turns = np.concatenate([s.turned for s in sections if s.turned is not None])  # (n, 8, W)
-    condition = np.repeat(linear.condition[:, None], turns.shape[1], axis=1)
-    n_look = len(linear.head.components)
-    no_mean = np.zeros((len(turns), len(linear.head.intercept)), np.float32)
+    condition = np.repeat(fitted.condition[:, None], turns.shape[1], axis=1)
+    n_look = len(fitted.head.components)
+    no_mean = np.zeros((len(turns), len(fitted.head.mean_centre)), np.float32)
     for turn in range(turns.shape[1]):
-        own = linear.head.condition(turns[:, turn].astype(np.float32), no_mean)
+        own = fitted.head.condition(turns[:, turn].astype(np.float32), no_mean)
         condition[:, turn, :n_look] = own[:, :n_look]
     return condition
 

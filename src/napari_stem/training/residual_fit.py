@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.model.residual import SCORES, Residual
+from napari_stem.spatial.normalise import normalisation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 N_MEANS, N_DIRECTIONS = 8, 64
+PATIENT_PRIOR, DEPTH_PRIOR = 0.7, 1.0  # standard deviations between patients, in factors of two
 N_DISTANCES, MOST_SPOTS, MOST_SHARED = 16, 2000, 0.9  # pitches apart; of a section; of the variance
 
 
 def fit_residual(
-    mean: Array, residual: Array, spots: Sequence[Spots]
+    mean: Array, residual: Array, spots: Sequence[Spots], patient_effect: Array
 ) -> tuple[Residual, NDArray[np.float32]]:
     """Fit the distribution of out-of-fold residuals.
 
@@ -33,6 +35,8 @@ def fit_residual(
         (n, G) out-of-fold mean, and what was measured less that.
     spots
         The n spots, by section.
+    patient_effect
+        (G,) as `patient_effects`.
 
     Returns
     -------
@@ -40,9 +44,8 @@ def fit_residual(
     """
     marginal = _marginal(mean, residual)
     scores = marginal.scores_of(mean, residual)
-    variance, vectors = np.linalg.eigh(_correlation(scores))
-    leading = slice(None, -1 - min(N_DIRECTIONS, len(variance)), -1)
-    deviation, vectors = np.sqrt(np.maximum(variance[leading], 1e-9)), vectors[:, leading]
+    variance, vectors = _correlation(scores)
+    deviation = np.sqrt(variance)
     directions = (vectors * deviation).T
     own = np.sqrt(np.maximum(1 - (directions**2).sum(0), 0))
     found = replace(
@@ -50,8 +53,38 @@ def fit_residual(
         directions=directions.astype(np.float32),
         own=own.astype(np.float32),
         shared=_shared(scores, spots),
+        patient_effect=patient_effect.astype(np.float32),
     )
     return found, (scores @ vectors / deviation).astype(np.float32)
+
+
+def patient_effects(
+    residual: Array, patients: Sequence[str], unit: str, *, has_depth: bool
+) -> Array:
+    """(G,) standard deviation over patients of how much more of each gene they have than was predicted.
+
+    What was seen between the patients of training, left out one by one, is added to a prior that counts as much
+    as two of them: a factor of 1.6 of a gene, and of 2 of the library size.
+
+    Parameters
+    ----------
+    residual
+        (n, G) out of fold.
+    patients
+        The n spots' patients.
+    unit
+        Normalisation of the values.
+    has_depth
+        Whether the last of the genes is the library size.
+    """
+    octave = np.log(2) / np.log(normalisation(unit).log_base)  # a factor of two in the unit
+    prior = np.full(residual.shape[1], PATIENT_PRIOR * octave)
+    if has_depth:
+        prior[-1] = DEPTH_PRIOR * octave
+    names, place = np.unique(patients, return_inverse=True)
+    means = np.array([residual[place == i].mean(0) for i in range(len(names))])
+    between = ((means - means.mean(0)) ** 2).sum(0)
+    return np.asarray(np.sqrt((2 * prior**2 + between) / (1 + len(names))))
 
 
 def _marginal(mean: Array, residual: Array) -> Residual:
@@ -78,6 +111,7 @@ def _marginal(mean: Array, residual: Array) -> Residual:
             "directions": nothing,
             "own": np.ones(mean.shape[1]),
             "shared": np.array([0, 0, 1]),
+            "patient_effect": np.zeros(mean.shape[1]),
         }
     )
 
@@ -112,10 +146,17 @@ def _shared(scores: Array, spots: Sequence[Spots]) -> NDArray[np.float32]:
     return np.array([far * scale, near * scale, length_um], np.float32)
 
 
-def _correlation(scores: Array) -> Array:
-    """(G, G) correlation of genes, shrunk as Ledoit and Wolf (2004) do; a gene without variance has none."""
-    from sklearn.covariance import LedoitWolf
+def _correlation(scores: Array) -> tuple[Array, Array]:
+    """Leading variances (K,) and directions (G, K) of the correlation, shrunk as Ledoit and Wolf (2004) do.
 
-    covariance = LedoitWolf().fit(scores).covariance_
-    deviation = np.sqrt(np.maximum(np.diag(covariance), 1e-9))
-    return np.asarray(covariance / deviation / deviation[:, None])
+    Of standardised scores the shrunk covariance is a correlation, and has their singular vectors: no table of
+    genes by genes is needed.
+    """
+    from sklearn.covariance import ledoit_wolf_shrinkage
+
+    z = scores - scores.mean(0)
+    z /= np.maximum(z.std(0), 1e-6)
+    shrinkage = ledoit_wolf_shrinkage(z, assume_centered=True)
+    _, singular, vectors = np.linalg.svd(z / np.sqrt(len(z)), full_matrices=False)
+    n = min(N_DIRECTIONS, len(singular))
+    return (1 - shrinkage) * singular[:n] ** 2 + shrinkage, vectors[:n].T

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.spatial.normalise import possible
-from napari_stem.training.linear import fit_linear
+from napari_stem.training.mean import fit_ridge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,14 +50,14 @@ def round_ridge(
     fit_residuals
         (n, G) out-of-fold mean and residual -> what draws residuals.
     """
-    fitted = fit_linear(sections)
+    fitted, out_of_fold = fit_ridge(sections)
     values = np.concatenate([s.values for s in sections]).astype(np.float64)
-    draw = fit_residuals(fitted.mean, values - fitted.mean)
+    draw = fit_residuals(out_of_fold, values - out_of_fold)
 
     def drawn(
         embedding: NDArray[np.float32], seed: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        rng, mean = np.random.default_rng(seed), fitted.head.mean(embedding)
+        rng, mean = np.random.default_rng(seed), fitted(embedding)
         draws = [mean + draw(mean.astype(np.float64), rng) for _ in range(N_DRAWS)]
         return mean, possible(np.stack(draws, axis=-1).astype(np.float32), normalisation)
 

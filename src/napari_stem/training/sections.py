@@ -11,7 +11,7 @@ from napari_stem.encoders.embed import Embedder
 from napari_stem.encoders.precomputed_fit import EmbeddingFolder
 from napari_stem.errors import DatasetError
 from napari_stem.slide import open_slide
-from napari_stem.spatial.normalise import in_unit
+from napari_stem.spatial.normalise import in_unit, is_of_counts
 from napari_stem.training.options import STRIPS
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class SectionArrays:
         (n, genes) float32, normalised.
     metadata
         What the data set says of it.
+    library_sizes
+        (n,) counts of all genes measured; None where nobody knows.
     turned
         (n, 8, width) float16, embeddings of each patch turned as one can turn a square; ``[:, 0]`` is
         ``embedding``. None where training shall not see them.
@@ -53,6 +55,7 @@ class SectionArrays:
     values: NDArray[np.float32]
     metadata: dict[str, Any]
     turned: NDArray[np.float16] | None = None
+    library_sizes: NDArray[np.float64] | None = None
 
     def part(self, chosen: NDArray[np.bool_]) -> SectionArrays:
         """Take some of its spots; ``chosen`` is (n,)."""
@@ -62,7 +65,12 @@ class SectionArrays:
             embedding=self.embedding[chosen],
             values=self.values[chosen],
             turned=None if self.turned is None else self.turned[chosen],
+            library_sizes=None if self.library_sizes is None else self.library_sizes[chosen],
         )
+
+    def of_genes(self, columns: NDArray[np.int64]) -> SectionArrays:
+        """Take some of its genes."""
+        return replace(self, values=self.values[:, columns])
 
 
 def embed_section(
@@ -124,15 +132,31 @@ def load_sections(
     for section_id in ids:
         section = dataset.section(section_id)
         values = section_values(section, genes, normalisation)
-        spots = section.spots()
+        spots, sizes = section.spots(), section.library_sizes
         turns = None
         if isinstance(encoder, EmbeddingFolder):
             embedding, kept = _looked_up(section, encoder, turned=turned)
-            spots, values = spots.take(kept), values[kept]
+            spots, values, sizes = spots.take(kept), values[kept], sizes[kept]
         else:
             embedding, turns = embed_section(dataset, section_id, encoder, progress, turned=turned)
-        loaded.append(SectionArrays(section_id, spots, embedding, values, section.metadata, turns))
+        loaded.append(
+            SectionArrays(section_id, spots, embedding, values, section.metadata, turns, sizes)
+        )
     return loaded
+
+
+def depths_of(sections: Sequence[SectionArrays], normalisation: str) -> NDArray[np.float64] | None:
+    """(n, 1) library sizes in a unit of counts, which a model learns as one more gene.
+
+    Returns
+    -------
+    None where they are not known, or the unit knows no depth.
+    """
+    sizes = [s.library_sizes for s in sections if s.library_sizes is not None]
+    if len(sizes) < len(sections) or not is_of_counts(normalisation):
+        return None
+    depths = np.concatenate(sizes)[:, None]
+    return in_unit(depths, normalisation, lambda: depths).astype(np.float64)
 
 
 def require_turned(sections: Sequence[SectionArrays], options: TrainingOptions) -> None:
@@ -173,10 +197,16 @@ def _looked_up(
         slide.close()
 
 
-def groups_of(sections: Sequence[SectionArrays]) -> list[NDArray[np.int64]]:
-    """Group of each spot, by section, for what must be predicted by others: never the spot's own group.
+def patient_of(section: SectionArrays) -> str:
+    """Return whose a section is, as the data set says; nobody's where it does not."""
+    return str(section.metadata.get("patient") or "")
 
-    A single section is cut into four vertical strips, so that neighbours do not answer for each other.
+
+def groups_of(sections: Sequence[SectionArrays]) -> list[NDArray[np.int64]]:
+    """Group of each spot, for what must be predicted by others: never the spot's own group.
+
+    Groups are patients, or the sections of a single one. A single section is cut into four vertical strips, so
+    that neighbours do not answer for each other.
 
     Raises
     ------
@@ -184,7 +214,13 @@ def groups_of(sections: Sequence[SectionArrays]) -> list[NDArray[np.int64]]:
         The single section has too few spots to be cut.
     """
     if len(sections) > 1:
-        return [np.full(len(s.spots), i, np.int64) for i, s in enumerate(sections)]
+        whose = [patient_of(s) for s in sections]
+        names = whose if len(set(whose)) > 1 else [s.id for s in sections]
+        numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
+        return [
+            np.full(len(s.spots), numbers[n], np.int64)
+            for s, n in zip(sections, names, strict=True)
+        ]
     (only,) = sections
     if len(only.spots) < 2 * STRIPS:
         raise DatasetError(f"Section {only.id} has {len(only.spots)} spots: too few to train on.")

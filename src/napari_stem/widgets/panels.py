@@ -85,6 +85,8 @@ class Panels:
             n_draws=settings.n_draws,
             n_steps=settings.n_steps,
             seed=settings.seed,
+            quantity=settings.quantity,
+            patient=settings.patient,
             device=self.model.device.currentText(),
             **self.genes.settings.look(),
             region_folder=self.region.folder,

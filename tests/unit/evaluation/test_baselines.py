@@ -74,11 +74,11 @@ def test_few_spots_leave_fewer_components(linear_sections) -> None:
 
 
 def test_ridge_is_the_linear_mean_of_our_models(linear_sections) -> None:
-    from napari_stem.training.linear import fit_linear
+    from napari_stem.training.mean import fit_ridge
 
     test = linear_sections[2]
     forecast = ridge().fit(linear_sections[:2], TASK)(blind(test))
-    expected = fit_linear(linear_sections[:2]).head.mean(test.embedding)
+    expected = fit_ridge(linear_sections[:2])[0](test.embedding)
     np.testing.assert_array_equal(forecast.mean, expected)
 
 

@@ -1,4 +1,4 @@
-"""Linear baselines: the ridge mean of our own models, and HEST-bench's probe."""
+"""Linear baselines: ridge, and HEST-bench's probe."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ PENALTIES = tuple(10.0**power for power in range(-3, 7))
 
 
 def fit_ridge(train: Sequence[SectionArrays], _task: Task) -> Fitted:
-    """Fit the mean that our models' diffusion starts from; see `napari_stem.training.linear.fit_linear`."""
-    from napari_stem.training.linear import fit_linear
+    """Fit `napari_stem.training.mean.fit_ridge`."""
+    from napari_stem.training import mean
 
-    head = fit_linear(train).head
-    return lambda section: Forecast(head.mean(section.embedding))
+    fitted, _ = mean.fit_ridge(train)
+    return lambda section: Forecast(fitted(section.embedding))
 
 
 def ridge() -> Predictor:
-    """Linear mean of our models; its penalty is chosen by leaving out sections."""
-    about = "linear mean of our models: ridge, penalty chosen by leaving out training sections"
+    """Ridge; its penalty is chosen by leaving out sections."""
+    about = "ridge, penalty chosen by leaving out training sections"
     return Predictor("ridge", about, fit_ridge)
 
 

@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from napari_stem.evaluation.baselines.base import Fitted, Task
     from napari_stem.training.sections import SectionArrays
 
-OURS = SamplingSettings(n_draws=64, n_steps=16)
+OURS = SamplingSettings(n_draws=64, n_steps=16, patient="same")
 PAPER_DRAWS, PAPER_STEPS, QUICK_STEPS = 20, 1000, 50
 
 
 def published_sampling(n_steps: int = QUICK_STEPS) -> SamplingSettings:
     """Ancestral sampling of 20 draws as in the paper, which takes 1000 steps for each."""
-    return SamplingSettings(n_draws=PAPER_DRAWS, n_steps=n_steps, sampler="ancestral")
+    return SamplingSettings(
+        n_draws=PAPER_DRAWS, n_steps=n_steps, sampler="ancestral", patient="same"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

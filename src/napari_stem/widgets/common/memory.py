@@ -38,7 +38,7 @@ class Remembered:
         Where results were last saved to.
     model_name
         Model last run.
-    n_draws, n_steps, seed
+    n_draws, n_steps, seed, quantity, patient
         As in ``SamplingSettings``.
     device
         Title of where to compute, one of `DEVICES`.
@@ -68,6 +68,8 @@ class Remembered:
     n_draws: int = 32
     n_steps: int = 16
     seed: int = 0
+    quantity: str = "counts"
+    patient: str = "new"
     device: str = "Automatic"
     opacity_percent: int = 70
     colormap: str = "viridis"

@@ -47,6 +47,9 @@ STAGES = {
     "embedding": "Looking at the tissue",
     "sampling": "Predicting",
 }
+QUANTITIES = {"Counts": "counts", "Share of all counts (per 10,000)": "share"}
+PATIENTS = {"New patient (wider intervals)": "new", "Same patient as in training": "same"}
+DEEPEST = 1e6  # counts per spot
 DEVICE_TIP = "Where to compute; Automatic takes a graphics card if there is one"
 MOST_SAMPLES = 1000
 LARGEST_SEED = 2**31 - 1
@@ -229,10 +232,20 @@ class ModelPanel(QWidget):
             n_draws={"min": 2, "max": MOST_SAMPLES},
             n_steps={"min": 1, "max": MAX_STEPS},
             seed={"max": LARGEST_SEED},
+            quantity={"choices": list(QUANTITIES.items())},
+            depth={"max": DEEPEST, "step": 1000},
+            patient={"choices": list(PATIENTS.items())},
             device={"choices": list(DEVICES.items()), "tooltip": DEVICE_TIP},
         )
         self.n_draws, self.n_steps = self._form["n_draws"], self._form["n_steps"]
         self.seed, self.device = self._form["seed"], self._form["device"]
+        self.quantity, self.depth = self._form["quantity"], self._form["depth"]
+        self.patient = self._form["patient"]
+        self.depth.setDecimals(0)
+        self.depth.setSpecialValueText("as in training")
+        self.depth.setSuffix(" counts per spot")
+        self.quantity.setCurrentIndex(list(QUANTITIES.values()).index(remembered.quantity))
+        self.patient.setCurrentIndex(list(PATIENTS.values()).index(remembered.patient))
         self.seed.setValue(remembered.seed)
         self.prefer(remembered)
         self.run_button, self.cancel_button = QPushButton("Run"), QPushButton("Cancel")
@@ -340,6 +353,9 @@ class ModelPanel(QWidget):
         form.addRow(self.encoders)
         form.addRow("Spacing between spots", self.pitch)
         form.addRow("Samples per spot", self.n_draws)
+        form.addRow("Quantity", self.quantity)
+        form.addRow("Patient", self.patient)
+        numbers.addRow("Sequencing depth", self.depth)
         numbers.addRow("Steps per sample", self.n_steps)
         numbers.addRow("Random seed", self.seed)
         numbers.addRow("Compute on", self.device)

@@ -7,7 +7,7 @@ import pytest
 
 from napari_stem.errors import DatasetError
 from napari_stem.geometry import Mpp, Spots
-from napari_stem.training.linear import fit_linear
+from napari_stem.training.head_fit import fit_head
 from napari_stem.training.recipe import splits
 from napari_stem.training.sections import SectionArrays, groups_of
 
@@ -36,7 +36,7 @@ def section(name: str, n: int, seed: int, noise: float = 0.5, n_constant: int = 
 
 
 def test_a_linear_world_is_found_and_scores_have_unit_spread() -> None:
-    fit = fit_linear([section("a", 1500, 1), section("b", 1500, 2)])
+    fit = fit_head([section("a", 1500, 1), section("b", 1500, 2)], "log2_counts")
     fresh = section("c", 500, 3, noise=0)
     error = fit.head.mean(fresh.embedding) - fresh.values
     assert np.sqrt((error**2).mean()) < 0.25 * fresh.values.std()
@@ -47,7 +47,7 @@ def test_a_linear_world_is_found_and_scores_have_unit_spread() -> None:
 def test_residuals_are_those_of_a_mean_that_has_not_seen_the_spot() -> None:
     """With as many features as spots, a mean that has seen them leaves next to nothing."""
     sections = [section("a", 60, 1, noise=3.0), section("b", 60, 2, noise=3.0)]
-    fit = fit_linear(sections)
+    fit = fit_head(sections, "log2_counts")
     for name, own in zip("ab", sections, strict=True):
         rows = slice(0, 60) if name == "a" else slice(60, 120)
         seen = (own.values - fit.head.mean(own.embedding)).std()
@@ -56,7 +56,7 @@ def test_residuals_are_those_of_a_mean_that_has_not_seen_the_spot() -> None:
 
 
 def test_condition_has_unit_variance() -> None:
-    fit = fit_linear([section("a", 300, 1), section("b", 300, 2)])
+    fit = fit_head([section("a", 300, 1), section("b", 300, 2)], "log2_counts")
     assert fit.condition.shape == (600, 32 + N_GENES)
     np.testing.assert_allclose(fit.condition.std(0), 1, atol=0.02)
     fresh = section("c", 300, 3)
@@ -66,7 +66,7 @@ def test_condition_has_unit_variance() -> None:
 
 @pytest.mark.parametrize("n_spots", [10, 33])
 def test_few_spots_and_constant_genes_blow_nothing_up(n_spots: int) -> None:
-    fit = fit_linear([section("a", n_spots, 1, n_constant=2)])
+    fit = fit_head([section("a", n_spots, 1, n_constant=2)], "log2_counts")
     fresh = section("b", 50, 2)
     condition = fit.head.condition(fresh.embedding, fit.head.mean(fresh.embedding))
     for values in (fit.condition, fit.scores, condition):

@@ -1,0 +1,134 @@
+"""From counts as deep as the training sections to what is asked for: another depth, shares, another patient.
+
+A model draws counts as deep as the training sections' and, as one more gene, each spot's library size. For a
+slide of known depth they are thinned, or scaled up. How much more or less of a gene another patient has is
+drawn once for the slide: it makes intervals wider, and leaves differences within the slide as they are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_stem.errors import ModelError
+from napari_stem.spatial.normalise import in_unit, normalisation, possible
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_stem.geometry import Spots
+    from napari_stem.model.config import ModelConfig
+    from napari_stem.settings import SamplingSettings
+
+    Array = NDArray[np.float32]
+
+_OF_PATIENT = (
+    1 << 16
+) - 2  # step of the noise that a whole slide shares; the field's is the one after
+
+
+def unit_asked(config: ModelConfig, settings: SamplingSettings) -> tuple[str, str]:
+    """Return the normalisation of what is asked for, and the unit as users read it.
+
+    Raises
+    ------
+    ModelError
+        The model knows no library sizes, and a depth or shares are asked for.
+    """
+    if config.depth is None and (settings.depth or settings.quantity == "share"):
+        raise ModelError(
+            f"Model '{config.name}' does not know how deep its training sections were sequenced: it gives "
+            f"{normalisation(config.normalisation).label} as they were, no other depth and no shares."
+        )
+    if settings.quantity == "share":
+        share = normalisation("log1p_cp10k")
+        return share.name, share.label
+    label = normalisation(config.normalisation).label
+    if settings.depth:
+        label += f" at {settings.depth:,.0f} counts per spot"
+    elif config.depth is not None:
+        label += " at the training depth"
+    return config.normalisation, label
+
+
+def as_asked(
+    drawn: Array,
+    patient_effect: Array,
+    config: ModelConfig,
+    settings: SamplingSettings,
+    spots: Spots,
+) -> Array:
+    """Turn what a model draws into what is asked for.
+
+    Parameters
+    ----------
+    drawn
+        (n, genes, draws) in the model's unit at the training depth; with ``config.depth`` a last row is the
+        library size. May be changed.
+    patient_effect
+        (genes,) as `Residual.patient_effect`, of the same rows.
+    config, settings, spots
+        Of the model and the run.
+
+    Returns
+    -------
+    (n, genes of the panel, draws) float32 in the unit of `unit_asked`, such as a measurement could give.
+
+    Raises
+    ------
+    ModelError
+        As `unit_asked`.
+    """
+    unit_asked(config, settings)
+    n_genes, is_new = len(config.genes), settings.patient == "new"
+    if is_new and config.depth is None:
+        drawn += _effects(patient_effect, settings)
+    if config.depth is None or not (is_new or settings.depth or settings.quantity == "share"):
+        return possible(drawn[:, :n_genes], config.normalisation)
+    base = normalisation(config.normalisation).log_base
+    counts = np.power(base, np.maximum(drawn, 0), dtype=np.float64) - 1
+    if is_new:
+        effects = _effects(patient_effect, settings).astype(np.float64)
+        if settings.depth:
+            effects[-1] = 0  # how deep this slide was sequenced is known
+        counts[:, :n_genes] *= np.power(base, effects[:-1] + effects[-1:])
+        counts[:, n_genes:] *= np.power(base, effects[-1:])
+    factor = (settings.depth or config.depth) / config.depth
+    of_genes = _sequenced(counts[:, :n_genes], factor, settings.seed, spots)
+    if settings.quantity == "counts":
+        return in_unit(of_genes, config.normalisation, lambda: of_genes)
+    library = np.maximum(counts[:, n_genes:] * factor, of_genes.sum(axis=1, keepdims=True))
+    share: Array = np.log1p(1e4 * of_genes / np.maximum(library, 1)).astype(np.float32)
+    return share
+
+
+def _sequenced(
+    counts: NDArray[np.float64], factor: float, seed: int, spots: Spots
+) -> NDArray[np.float64]:
+    """Whole counts at so many times the depth: thinned if it is less, as sequencing does, and else scaled."""
+    if factor >= 1:
+        return np.asarray(np.rint(counts * factor))
+    whole = np.rint(counts).astype(np.int64)
+    thinned = np.empty(counts.shape)
+    places = np.rint(16 * np.stack([spots.x_px, spots.y_px], axis=1)).astype(np.int64)
+    for row, (x, y) in enumerate(
+        places
+    ):  # a generator for each spot: what it gets depends on its place alone
+        key = [seed % (1 << 64), (int(x) % (1 << 32)) << 32 | int(y) % (1 << 32)]
+        rng = np.random.Generator(np.random.Philox(key=np.array(key, np.uint64)))
+        thinned[row] = rng.binomial(whole[row], factor)
+    return thinned
+
+
+def _effects(patient_effect: Array, settings: SamplingSettings) -> Array:
+    """(genes, draws) how much more of each gene a patient has, in the model's unit; the same for all spots."""
+    from napari_stem.diffusion.noise import located_normal
+
+    corner, n_pairs = np.zeros(1), (settings.n_draws + 1) // 2
+    normals = located_normal(
+        settings.seed, corner, corner, n_pairs, _OF_PATIENT, len(patient_effect)
+    )[0].numpy()
+    mirrored = np.stack([normals, -normals], axis=1).reshape(-1, len(patient_effect))
+    effects: Array = (mirrored[: settings.n_draws] * patient_effect).T
+    return effects
