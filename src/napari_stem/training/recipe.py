@@ -193,13 +193,7 @@ def calibrated(folds: Sequence[Fold], steps: int) -> NDArray[np.float32]:
 
 
 def gene_pcc(folds: Sequence[Fold], steps: int, panel: Sequence[str]) -> dict[str, Any]:
-    """How far each gene can be trusted: its PCC on left-out training sections, mean, lowest and highest.
-
-    Returns
-    -------
-    For the card: ``gene_pcc`` (gene -> mean, None where it is constant everywhere) and ``gene_pcc_range``
-    (gene -> [lowest, highest] among the sections; lacks what has no mean).
-    """
+    """How far each gene can be trusted: ``gene_pcc`` of the card, [mean, lowest, highest] over folds."""
     values = np.array(
         [
             pcc(f.truth.astype(np.float64), f.draws_at[steps].mean(-1, dtype=np.float64))
@@ -208,10 +202,10 @@ def gene_pcc(folds: Sequence[Fold], steps: int, panel: Sequence[str]) -> dict[st
     ).round(4)
     by_gene = {g: v[np.isfinite(v)] for g, v in zip(panel, values.T, strict=True)}
     return {
-        "gene_pcc": {g: round(float(v.mean()), 4) if len(v) else None for g, v in by_gene.items()},
-        "gene_pcc_range": {
-            g: [float(v.min()), float(v.max())] for g, v in by_gene.items() if len(v)
-        },
+        "gene_pcc": {
+            g: [round(float(v.mean()), 4), float(v.min()), float(v.max())] if len(v) else None
+            for g, v in by_gene.items()
+        }
     }
 
 

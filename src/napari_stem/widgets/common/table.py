@@ -14,8 +14,10 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTreeView
 
+from napari_stem.model.genes import MARK
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Collection, Hashable, Sequence
 
     from numpy.typing import NDArray
 
@@ -211,6 +213,16 @@ class Table(QAbstractTableModel):
             values = np.unique(np.array([str(v).upper() for v in values]), return_inverse=True)[1]
         keys = values.astype(np.float64)
         return -keys if largest_first else keys
+
+
+def marked(frame: pd.DataFrame, by_chance: Collection[str]) -> pd.DataFrame:
+    """Frame of genes for a `Table`: those that cannot be told from chance are grey and say so."""
+    is_grey = frame.index.isin(list(by_chance))
+    names = [
+        f"{gene} ({MARK})" if grey else gene
+        for gene, grey in zip(frame.index, is_grey, strict=True)
+    ]
+    return frame.assign(gene=names, **{IS_GREY: is_grey})
 
 
 class TableView(QTreeView):

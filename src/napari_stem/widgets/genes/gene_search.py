@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_stem.model.genes import offered
 from napari_stem.spatial.gene_sets import as_measured, synonyms
 from napari_stem.texts import clean_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
 NO_MATCH = 9
-N_ALTERNATIVES = 2
-N_LOOKED_AT = 20  # missing genes for which alternatives are looked for
 
 
 @dataclass(frozen=True)
@@ -31,11 +29,11 @@ class FoundGenes:
     genes
         The model's names, in the order of the list, each once.
     missing
-        Genes that the model lacks, with the model's genes of the most similar names.
+        Genes that the model lacks, as the list names them.
     """
 
     genes: tuple[str, ...]
-    missing: dict[str, tuple[str, ...]]
+    missing: tuple[str, ...]
 
     @property
     def n_named(self) -> int:
@@ -50,10 +48,12 @@ class GeneSearch:
     ----------
     genes
         Names, in the model's order.
+    not_measured
+        Genes known to lack in the training data.
     """
 
-    def __init__(self, genes: Sequence[str]) -> None:
-        self.genes = tuple(genes)
+    def __init__(self, genes: Iterable[str], not_measured: Iterable[str] = ()) -> None:
+        self.genes, self.not_measured = tuple(genes), frozenset(not_measured)
         self._known = frozenset(self.genes)
         self._upper = [gene.upper() for gene in self.genes]
         self._by_upper = dict(zip(self._upper, self.genes, strict=True))
@@ -95,15 +95,9 @@ class GeneSearch:
 
     def find(self, names: Sequence[str]) -> FoundGenes:
         """Look up a list: names as written, in another case, or other names of the same gene."""
-        found: dict[str, None] = {}
-        missing: dict[str, tuple[str, ...]] = {}
-        for name in names:
-            gene = self._find_one(name)
-            if gene is not None:
-                found[gene] = None
-            elif name not in missing:
-                missing[name] = self._similar(name) if len(missing) < N_LOOKED_AT else ()
-        return FoundGenes(tuple(found), missing)
+        found = {name: self._find_one(name) for name in names}
+        genes = dict.fromkeys(gene for gene in found.values() if gene is not None)
+        return FoundGenes(tuple(genes), tuple(name for name in found if found[name] is None))
 
     def why_not(self, text: str) -> str:
         """Say that nothing matches what was typed, and what to try instead."""
@@ -111,9 +105,12 @@ class GeneSearch:
         today = synonyms().get(wanted.upper(), (wanted,))[0]
         if today.upper() != wanted.upper():
             return f"{wanted} is another name of {today}, which is not listed here."
-        similar = self._similar(wanted)
-        said = f" Similar names: {', '.join(similar)}." if similar else ""
-        return f"No listed gene matches '{wanted}'.{said}"
+        if wanted.upper() in self.not_measured:
+            said = f"{wanted.upper()} was not measured in the model's training data."
+        else:
+            said = f"No listed gene matches '{wanted}'."
+        similar = offered(wanted, self.genes)
+        return f"{said} Similar: {', '.join(similar)}." if similar else said
 
     def _find_one(self, name: str) -> str | None:
         return (
@@ -121,10 +118,6 @@ class GeneSearch:
             or self._by_upper.get(name.upper())
             or as_measured(name.upper(), self._known)
         )
-
-    def _similar(self, name: str) -> tuple[str, ...]:
-        close = get_close_matches(name.upper(), self._upper, n=N_ALTERNATIVES, cutoff=0.7)
-        return tuple(self._by_upper[upper] for upper in close)
 
 
 def names_in(text: str) -> list[str]:
