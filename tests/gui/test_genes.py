@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from map_screen import on_screen
 from napari.components import ViewerModel
@@ -11,7 +12,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QInputDialog
 
 from napari_stem.model.genes import BY_CHANCE, MARK, gene_accuracy
-from napari_stem.widgets.common.table import GREY
+from napari_stem.widgets.common.table import GREY, Column, Table, marked
 from napari_stem.widgets.genes.gene_search import GeneSearch, names_in
 from napari_stem.widgets.genes.gene_table import (
     CLUSTERING,
@@ -170,6 +171,16 @@ def test_unreliable_genes_are_grey_and_say_why(panel):
     shown = {gene: cell(panel.table, gene, RELIABILITY) for gene in FEW}
     expected = {"FASN": "0.30", "ERBB2": "0.40", "KRT8": "0.10", "CD3E": MARK}
     assert shown == {"MUC1": "–", "MUC16": "–"} | expected
+
+
+def test_tables_of_genes_mark_those_by_chance():
+    table = Table((Column("gene", "Gene"), Column("value", "Value", "", ".1f")))
+    table.fill(marked(pd.DataFrame({"value": [1.0, 2.0]}, index=["ERBB2", "CD3E"]), {"CD3E"}))
+    cells = [table.index(row, 0) for row in range(2)]
+    assert [one.data() for one in cells] == ["ERBB2", f"CD3E ({MARK})"]
+    role = Qt.ItemDataRole
+    assert [one.data(role.ForegroundRole) for one in cells] == [None, GREY]
+    assert cells[1].data(role.UserRole) == "CD3E"
 
 
 def test_genes_by_chance_are_marked_among_those_picked(panel):

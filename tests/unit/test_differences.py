@@ -17,6 +17,7 @@ from napari_stem.errors import PredictionError, UnknownGeneError
 from napari_stem.evaluation.differences import (
     GroupDraws,
     compare_groups,
+    differences_table,
     expected_false_share,
     group_draws,
     probability_above,
@@ -220,6 +221,8 @@ def test_exchanging_the_groups_turns_the_signs(draws: np.ndarray) -> None:
 
 def test_single_spots_have_no_spread_between_them(draws: np.ndarray) -> None:
     found = compare_groups(group(draws[:1]), group(draws[1:2]), by_chance(draws))
+    table = differences_table(found, "unit")
+    assert list(table["gene"][table["by_chance"]]) == ["g1"]
     assert np.isnan(found.standardised).all()
     assert np.isfinite(found.difference).all()
     assert np.isfinite(found.probability).all()

@@ -65,8 +65,9 @@ class Selection:
         PredictionError
             No spot is done.
         """
+        known = frozenset(prediction.genes)
         for gene in genes:
-            if gene not in prediction.genes:
+            if gene not in known:
                 raise UnknownGeneError(
                     f"This prediction has no gene '{gene}'.{_hint(gene, prediction)}"
                 )

@@ -64,7 +64,8 @@ def reliability(accuracy: pd.DataFrame) -> pd.Series:
 def best_first(accuracy: pd.DataFrame) -> dict[str, float]:
     """Reliability by gene, the best first; without genes of which nothing is known or that are by chance."""
     ranked = reliability(accuracy)[~accuracy["by_chance"]].dropna()
-    return dict(ranked.sort_values(ascending=False, kind="stable"))
+    found: dict[str, float] = ranked.sort_values(ascending=False, kind="stable").to_dict()
+    return found
 
 
 def in_words(accuracy: pd.Series) -> list[str]:
@@ -89,7 +90,8 @@ def require_known(genes: Sequence[str], panel: Sequence[str], model_name: str) -
     UnknownGeneError
         It lacks some: each is named, with those of the panel that may have been meant.
     """
-    lacking = [gene for gene in genes if gene not in panel]
+    known = frozenset(panel)
+    lacking = [gene for gene in genes if gene not in known]
     if not lacking:
         return
     names = ", ".join(f"'{gene}'" for gene in lacking[:_SHOWN])
@@ -114,7 +116,8 @@ def missing_of(genes: Sequence[str], panel: Sequence[str], model_name: str) -> t
         One is in the panel under another name: NaN would be untrue, and a name of the user's is not changed in
         silence.
     """
-    lacking = tuple(gene for gene in genes if gene not in panel)
+    known = frozenset(panel)
+    lacking = tuple(gene for gene in genes if gene not in known)
     renamed = {gene: name for gene in lacking if (name := _synonym(gene, panel)) is not None}
     if renamed:
         pairs = ", ".join(f"'{gene}' as '{name}'" for gene, name in renamed.items())

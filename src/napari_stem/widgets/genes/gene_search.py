@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,32 +12,11 @@ from napari_stem.spatial.gene_sets import as_measured, synonyms
 from napari_stem.texts import clean_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
 NO_MATCH = 9
-
-
-@dataclass(frozen=True)
-class FoundGenes:
-    """A list of genes, as far as a model has them.
-
-    Attributes
-    ----------
-    genes
-        The model's names, in the order of the list, each once.
-    missing
-        Genes that the model lacks, as the list names them.
-    """
-
-    genes: tuple[str, ...]
-    missing: tuple[str, ...]
-
-    @property
-    def n_named(self) -> int:
-        """How many genes the list named."""
-        return len(self.genes) + len(self.missing)
 
 
 class GeneSearch:
@@ -55,8 +33,8 @@ class GeneSearch:
     def __init__(self, genes: Iterable[str], not_measured: Iterable[str] = ()) -> None:
         self.genes, self.not_measured = tuple(genes), frozenset(not_measured)
         self._known = frozenset(self.genes)
-        self._upper = [gene.upper() for gene in self.genes]
-        self._by_upper = dict(zip(self._upper, self.genes, strict=True))
+        self._by_upper = {gene.upper(): gene for gene in self.genes}
+        self._upper = np.array([gene.upper() for gene in self.genes], dtype=str)
         table = synonyms()
         self._other_names = {
             row: [name for name in table[gene] if name != gene]
@@ -78,26 +56,27 @@ class GeneSearch:
         name, `NO_MATCH`; and, for those of rank 1, that other name by the gene's place.
         """
         wanted = text.strip().upper()
-        ranks = np.full(len(self.genes), NO_MATCH, np.int8)
-        aliases: dict[int, str] = {}
-        for row, name in enumerate(self._upper):
-            if name.startswith(wanted):
-                ranks[row] = 0
-            elif wanted in name:
-                ranks[row] = 2
         if not wanted:
-            return ranks, aliases
+            return np.zeros(len(self.genes), np.int8), {}
+        ranks = np.where(np.char.find(self._upper, wanted) >= 0, 2, NO_MATCH).astype(np.int8)
+        ranks[np.char.startswith(self._upper, wanted)] = 0
+        aliases: dict[int, str] = {}
         for row, names in self._other_names.items():
             alias = next((name for name in names if name.upper().startswith(wanted)), None)
             if alias is not None and ranks[row] > 0:
                 ranks[row], aliases[row] = 1, alias
         return ranks, aliases
 
-    def find(self, names: Sequence[str]) -> FoundGenes:
-        """Look up a list: names as written, in another case, or other names of the same gene."""
+    def find(self, names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Look up a list: names as written, in another case, or other names of the same gene.
+
+        Returns
+        -------
+        The model's names in the order of the list, each once, and those of the list that it lacks.
+        """
         found = {name: self._find_one(name) for name in names}
         genes = dict.fromkeys(gene for gene in found.values() if gene is not None)
-        return FoundGenes(tuple(genes), tuple(name for name in found if found[name] is None))
+        return tuple(genes), tuple(name for name in found if found[name] is None)
 
     def why_not(self, text: str) -> str:
         """Say that nothing matches what was typed, and what to try instead."""

@@ -25,11 +25,11 @@ from napari_stem.widgets.genes.gene_search import GeneSearch, names_in
 from napari_stem.widgets.state import ALL, FAVOURITES, LIST_PREFIX, SET_PREFIX, GeneSet
 
 if TYPE_CHECKING:
-    from napari_stem.widgets.genes.gene_search import FoundGenes
     from napari_stem.widgets.state import DisplaySettings
 
 PASTE, LOAD = "paste", "load"
 FILES = "Gene lists (*.gmt *.txt *.csv *.tsv *.json);;All files (*)"
+TITLES = frozenset(("gene", "genes", "symbol", "gene_symbol", "gene_name", "name"))
 N_SHOWN_MISSING = 6
 NO_FAVOURITES = (
     "No favourites among this model's genes yet: click the star beside a gene, or press F."
@@ -75,18 +75,19 @@ class GeneSetsBox(QWidget):
             names = gene_sets()[kind.removeprefix(SET_PREFIX)].genes
         else:
             names = self._settings.own_list
-        found = search.find(names)
-        is_favourites = kind == FAVOURITES
-        said = NO_FAVOURITES if not names else ""
-        self.message.setText(said if is_favourites else self._said(found, search))
+        genes, missing = search.find(names)
+        if kind == FAVOURITES:
+            self.message.setText("" if names else NO_FAVOURITES)
+        else:
+            self.message.setText(self._said(genes, missing, search))
         self.message.show()
-        return GeneSet(self.name(), found.genes, found.n_named)
+        return GeneSet(self.name(), genes, len(genes) + len(missing))
 
     def offer(self, search: GeneSearch) -> None:
         """Say of every set how many of its genes a model predicts; one of none cannot be chosen."""
         for name, one in gene_sets().items():
             place = self.choice.findData(SET_PREFIX + name)
-            n_found, n_all = len(search.find(one.genes).genes), len(one.genes)
+            n_found, n_all = len(search.find(one.genes)[0]), len(one.genes)
             is_vain = bool(search.genes) and not n_found
             known = f"{n_found} of {n_all}" if search.genes else f"{n_all}"
             self.choice.setItemText(place, f"{name} ({known})")
@@ -136,30 +137,21 @@ class GeneSetsBox(QWidget):
         self.choice.addItem("Load a list (GMT, CSV, text) …", LOAD)
         self.choice.setToolTip("Which genes the list below shows")
 
-    def _said(self, found: FoundGenes, search: GeneSearch) -> str:
+    def _said(self, genes: tuple[str, ...], missing: tuple[str, ...], search: GeneSearch) -> str:
         """Say how many there are, which are marked, and which lack and why, as far as that is known."""
-        absent = [gene for gene in found.missing if gene.upper() in search.not_measured]
-        others = [gene for gene in found.missing if gene not in absent]
-        shown = [
-            f"{gene} (similar: {', '.join(similar)})" if similar else gene
-            for gene in others[:N_SHOWN_MISSING]
-            for similar in [offered(gene, search.genes)]
-        ]
-        more = len(others) - len(shown)
-        parts = {
-            f"This model predicts {len(found.genes)} of {count(found.n_named, 'gene')}": [],
-            MARK: [gene for gene in found.genes if gene in self._settings.by_chance],
+        absent = [gene for gene in missing if gene.upper() in search.not_measured]
+        others = [gene for gene in missing if gene not in absent]
+        shown = [_with_similar(gene, search.genes) for gene in others[:N_SHOWN_MISSING]]
+        if len(others) > len(shown):
+            shown.append(f"{len(others) - len(shown)} more")
+        named = {
+            MARK: [gene for gene in genes if gene in self._settings.by_chance],
             "not measured in the training data": absent,
-            "not predicted": shown + ([f"{more} more"] if more else []),
+            "not predicted": shown,
         }
-        return (
-            "; ".join(
-                f"{what}: {', '.join(genes)}" if genes else what
-                for number, (what, genes) in enumerate(parts.items())
-                if genes or not number
-            )
-            + "."
-        )
+        told = [f"{what}: {', '.join(some)}" for what, some in named.items() if some]
+        n_named = count(len(genes) + len(missing), "gene")
+        return "; ".join([f"This model predicts {len(genes)} of {n_named}", *told]) + "."
 
     def _on_choice(self, place: int) -> None:
         kind = self.choice.itemData(place)
@@ -204,13 +196,11 @@ def _read(path: Path, set_name: str | None) -> tuple[str, ...]:
         return read_panel(path)  # says what is wrong
     first = [names_in(line)[:1] for line in lines if line.strip() and not line.startswith("#")]
     genes = [name for names in first for name in names]
-    if genes and genes[0].lower() in {
-        "gene",
-        "genes",
-        "symbol",
-        "gene_symbol",
-        "gene_name",
-        "name",
-    }:
+    if genes and genes[0].lower() in TITLES:
         genes = genes[1:]
     return tuple(dict.fromkeys(genes)) or read_panel(path)
+
+
+def _with_similar(gene: str, known: tuple[str, ...]) -> str:
+    similar = offered(gene, known)
+    return f"{gene} (similar: {', '.join(similar)})" if similar else gene

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_stem.model.genes import BY_CHANCE, MARK, in_words, reliability
-from napari_stem.widgets.common.table import IS_GREY, Column, Role, Table
+from napari_stem.widgets.common.table import IS_GREY, Column, Table
 from napari_stem.widgets.genes.gene_search import NO_MATCH, GeneSearch
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
-    from qtpy.QtCore import Qt
 
 STAR, GENE, MEAN, SPREAD, CLUSTERING, RELIABILITY = range(6)
 UNRELIABLE_BELOW = 0.2  # PCC of counts, where that of shares is not known
@@ -68,7 +68,6 @@ class GeneTable(Table):
     def __init__(self) -> None:
         super().__init__(COLUMNS)
         self.search = GeneSearch(())
-        self._unit = ""
         self._favourites: frozenset[str] = frozenset()
         self._allowed: frozenset[str] | None = None
         self._aliases: dict[int, str] = {}  # other names by which genes were found
@@ -87,7 +86,11 @@ class GeneTable(Table):
         not_measured
             Genes known to lack in the model's training data.
         """
-        self.search, self._unit = GeneSearch(accuracy.index, not_measured), unit
+        self.search = GeneSearch(accuracy.index, not_measured)
+        self.columns = tuple(
+            replace(one, tip=f"{one.tip}, {unit}") if unit and place in {MEAN, SPREAD} else one
+            for place, one in enumerate(COLUMNS)
+        )
         known, by_chance = reliability(accuracy), accuracy["by_chance"]
         is_weak = accuracy["share_pcc"].isna() & (known < UNRELIABLE_BELOW)
         frame = accuracy.assign(gene=accuracy.index, star=accuracy.index.isin(self._favourites))
@@ -127,13 +130,6 @@ class GeneTable(Table):
             )
         return f"Do not rely on {gene}: {why}."
 
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = Role.DisplayRole
-    ) -> Any:
-        """Titles of the columns, and what they mean."""
-        said = super().headerData(section, orientation, role)
-        return self._with_unit(said, section) if said and role == Role.ToolTipRole else said
-
     def text(self, place: int, column: Column) -> str:
         """Return what a cell shows; of a gene found by another name also that name."""
         gene = self.search.genes[place]
@@ -147,12 +143,11 @@ class GeneTable(Table):
 
     def tip(self, place: int, column: Column) -> str:
         """Return why not to rely on a gene, how well it is predicted, and what the column means."""
-        said = self._with_unit(column.tip, self.columns.index(column))
         if column.key == "star":
-            return said
+            return column.tip
         gene = self.search.genes[place]
         known = "\n".join([self.doubt(gene) or gene, *in_words(self.frame.iloc[place])])
-        return f"{known}\n\n{said}"
+        return f"{known}\n\n{column.tip}"
 
     def ordered(self) -> NDArray[np.int64]:
         """Rank what matches best first: names that begin so, other names of genes, then parts of names."""
@@ -165,6 +160,3 @@ class GeneTable(Table):
         if self._sorted_by is not None:
             keys = self.sort_keys(*self._sorted_by)
         return places[np.lexsort((keys[places], ranks[places]))]
-
-    def _with_unit(self, tip: str, column: int) -> str:
-        return f"{tip}, {self._unit}" if self._unit and column in {MEAN, SPREAD} else tip

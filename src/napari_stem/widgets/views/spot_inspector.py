@@ -47,7 +47,7 @@ COLUMNS = (
         order="z_low",
         widest="+0.0 to +00.0",
     ),
-    Column("mean", "Predicted", "Predicted mean of the spot", ".2f"),
+    Column("mean", "Mean", "Predicted mean of the spot", ".2f"),
 )
 
 
