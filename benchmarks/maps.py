@@ -97,10 +97,11 @@ class LongList:
         import numpy as np
         from qtpy.QtCore import Qt
 
+        from napari_stem.model.genes import gene_accuracy
         from napari_stem.widgets.genes.gene_table import MEAN, GeneTable
 
         self.table, self.column, self.order = GeneTable(), MEAN, Qt.SortOrder.DescendingOrder
-        self.table.set_genes([f"GENE{i}" for i in range(20_000)], {})
+        self.table.set_genes(gene_accuracy({}, [f"GENE{i}" for i in range(20_000)]))
         self.table.fill_column(MEAN, np.random.default_rng(0).random(20_000))
 
     def time_type(self) -> None:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QCoreApplication, QEvent, QThreadPool
 
-from napari_stem.model import load_model
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
 from napari_stem.slide import open_slide
@@ -42,11 +41,11 @@ class MapScreen:
         self.slide = open_slide(sample_path())
         SlideLayers(viewer).add(self.slide)
         self.display.activate(self.slide)
-        self.reliability = load_model().card["gene_pcc"]
+        self.reliability = prediction.reliability
 
     def show(self) -> None:
         """Put the prediction on screen, and wait for what is computed in the background."""
-        self.display.begin(self.slide, self.prediction, self.reliability)
+        self.display.begin(self.slide, self.prediction)
         self.wait(lambda: self.shown.facts.limits_of_all is not None)
 
     def wait(self, condition) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from map_screen import on_screen
 from napari.components import ViewerModel
@@ -10,7 +11,8 @@ from numpy.testing import assert_allclose
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QInputDialog
 
-from napari_stem.widgets.common.table import GREY
+from napari_stem.model.genes import BY_CHANCE, MARK, gene_accuracy
+from napari_stem.widgets.common.table import GREY, Column, Table, marked
 from napari_stem.widgets.genes.gene_search import GeneSearch, names_in
 from napari_stem.widgets.genes.gene_table import (
     CLUSTERING,
@@ -25,14 +27,30 @@ from napari_stem.widgets.genes.genes_panel import GenesPanel
 
 pytestmark = pytest.mark.gui
 
-FEW = ("FASN", "ERBB2", "MUC1", "KRT8", "MUC16")
+FEW = ("FASN", "ERBB2", "MUC1", "KRT8", "CD3E", "MUC16")
+CARD = {
+    "gene_pcc": {
+        "FASN": [0.5, 0.4, 0.6],
+        "ERBB2": [0.9, 0.8, 0.95],
+        "MUC1": None,
+        "KRT8": [0.1, 0, 0.2],
+        "CD3E": [0.95, 0.9, 0.97],
+    },
+    "gene_share_pcc": {
+        "FASN": [0.3, 0.2, 0.4],
+        "ERBB2": [0.4, 0.3, 0.5],
+        "CD3E": [0.11, -0.1, 0.3],
+    },
+    "gene_ceiling": {"ERBB2": 0.92},
+    "genes_by_chance": ["CD3E"],
+}
 
 
 @pytest.fixture
 def panel(qtbot) -> GenesPanel:
     panel = GenesPanel()
     qtbot.addWidget(panel)
-    panel.show_genes(FEW, {"FASN": 0.5, "ERBB2": 0.9, "MUC1": None, "KRT8": 0.1}, "log2(count + 1)")
+    panel.show_genes(gene_accuracy(CARD, FEW), "log2(count + 1)", ("ESR1", "PGR"))
     return panel
 
 
@@ -86,6 +104,10 @@ def test_a_search_in_vain_says_what_to_try(panel):
     assert "FASN" in panel.list.message.text()
     panel.search.setText("PDL1")
     assert "another name of CD274" in panel.list.message.text()
+    panel.search.setText("esr1")
+    assert "ESR1 was not measured" in panel.list.message.text()
+    panel.search.setText("KRT5")
+    assert panel.list.message.text().endswith("Similar: KRT8.")  # of its family
     panel.search.setText("fas")
     assert panel.list.message.isHidden()
 
@@ -121,9 +143,10 @@ def test_a_gene_that_is_not_listed_can_be_chosen_from_elsewhere(panel):
 
 def test_sorting_puts_unknown_values_last_either_way(panel):
     panel.view.sortByColumn(RELIABILITY, Qt.SortOrder.DescendingOrder)
-    assert listed(panel) == ["ERBB2", "FASN", "KRT8", "MUC1", "MUC16"]
+    unknown = ["MUC1", "CD3E", "MUC16"]  # by chance
+    assert listed(panel) == ["ERBB2", "FASN", "KRT8", *unknown]
     panel.view.sortByColumn(RELIABILITY, Qt.SortOrder.AscendingOrder)
-    assert listed(panel) == ["KRT8", "FASN", "ERBB2", "MUC1", "MUC16"]
+    assert listed(panel) == ["KRT8", "FASN", "ERBB2", *unknown]
     panel.view.sortByColumn(GENE, Qt.SortOrder.AscendingOrder)
     assert listed(panel) == sorted(FEW)
     panel.search.setText("mu")
@@ -132,7 +155,8 @@ def test_sorting_puts_unknown_values_last_either_way(panel):
 
 def test_unreliable_genes_are_grey_and_say_why(panel):
     role = Qt.ItemDataRole
-    for gene, why in (("KRT8", "correlation 0.10"), ("MUC1", "has not been measured")):
+    doubts = {"KRT8": "hardly followed", "MUC1": "has not been measured", "CD3E": BY_CHANCE}
+    for gene, why in doubts.items():
         assert cell(panel.table, gene, GENE, role.ForegroundRole) == GREY
         assert why in cell(panel.table, gene, GENE, role.ToolTipRole)
         panel.choose(gene)
@@ -141,6 +165,27 @@ def test_unreliable_genes_are_grey_and_say_why(panel):
     assert cell(panel.table, "ERBB2", GENE, role.ForegroundRole) is None
     panel.choose("ERBB2")
     assert panel.doubt.isHidden()
+    tip = cell(panel.table, "ERBB2", GENE, role.ToolTipRole)
+    assert "PCC of shares of counts (CP10k): 0.40 (95% interval 0.30 to 0.50)" in tip
+    assert "Noise ceiling: 0.92" in tip
+    shown = {gene: cell(panel.table, gene, RELIABILITY) for gene in FEW}
+    expected = {"FASN": "0.30", "ERBB2": "0.40", "KRT8": "0.10", "CD3E": MARK}
+    assert shown == {"MUC1": "–", "MUC16": "–"} | expected
+
+
+def test_tables_of_genes_mark_those_by_chance():
+    table = Table((Column("gene", "Gene"), Column("value", "Value", "", ".1f")))
+    table.fill(marked(pd.DataFrame({"value": [1.0, 2.0]}, index=["ERBB2", "CD3E"]), {"CD3E"}))
+    cells = [table.index(row, 0) for row in range(2)]
+    assert [one.data() for one in cells] == ["ERBB2", f"CD3E ({MARK})"]
+    role = Qt.ItemDataRole
+    assert [one.data(role.ForegroundRole) for one in cells] == [None, GREY]
+    assert cells[1].data(role.UserRole) == "CD3E"
+
+
+def test_genes_by_chance_are_marked_among_those_picked(panel):
+    panel.settings.update(picked=("ERBB2", "CD3E"), arrangement="beside")
+    assert [b.text() for b in panel.picked.buttons] == ["ERBB2  ×", f"CD3E ({MARK})  ×"]
 
 
 def test_favourites_are_starred_by_click_and_key_and_remembered(panel, qtbot):
@@ -153,7 +198,7 @@ def test_favourites_are_starred_by_click_and_key_and_remembered(panel, qtbot):
     assert listed(panel) == ["FASN", "MUC1"]
     later = GenesPanel()
     qtbot.addWidget(later)
-    later.show_genes(FEW, {})
+    later.show_genes(gene_accuracy({}, FEW))
     assert cell(later.table, "MUC1", STAR) == "★"
     panel.view.clicked.emit(table.index(table.row_of("MUC1"), STAR))
     assert listed(panel) == ["FASN"]
@@ -163,11 +208,26 @@ def test_a_published_set_lists_its_genes_and_names_the_missing(panel):
     panel.sets.choose("set:pam50")
     assert listed(panel) == ["ERBB2"]
     text = panel.sets.message.text()
-    assert "1 of 50 genes" in text
-    assert "and 43 more" in text
+    assert text.startswith("This model predicts 1 of 50 genes; not measured in the training data: ")
+    assert "ESR1" in text
+    assert "PGR" in text
+    assert "43 more" not in text
+    assert "41 more" in text
     panel.sets.choose("all")
     assert listed(panel) == list(FEW)
     assert panel.sets.message.isHidden()
+
+
+def test_sets_say_how_many_genes_there_are_and_empty_ones_cannot_be_chosen(panel):
+    choice = panel.sets.choice
+    place, vain = (choice.findData(f"set:{name}") for name in ("breast-clinical", "mmr"))
+    assert choice.itemText(place) == "breast-clinical (1 of 8)"
+    assert choice.model().item(place).isEnabled()
+    assert not choice.model().item(vain).isEnabled()
+    assert "predicts none" in choice.itemData(vain, Qt.ItemDataRole.ToolTipRole)
+    panel.show_genes(gene_accuracy({}, ("MLH1",)))
+    assert choice.itemText(vain) == "mmr (1 of 4)"
+    assert choice.model().item(vain).isEnabled()
 
 
 def test_a_pasted_list_may_use_other_names_and_case(panel, monkeypatch):
@@ -177,7 +237,7 @@ def test_a_pasted_list_may_use_other_names_and_case(panel, monkeypatch):
     choice.setCurrentIndex(choice.findData("paste"))
     choice.activated.emit(choice.currentIndex())
     assert listed(panel) == ["FASN", "ERBB2", "MUC1"]
-    assert "MUC11 (similar: MUC1" in panel.sets.message.text()
+    assert "not predicted: MUC11 (similar: MUC1" in panel.sets.message.text()
     assert panel.sets.name() == "Pasted list"
 
 
@@ -217,7 +277,7 @@ def test_twenty_thousand_genes_make_no_widgets_and_few_questions(qtbot):
     asked = []
     real = panel.table.data
     panel.table.data = lambda index, role=0: asked.append(index.row()) or real(index, role)
-    panel.show_genes(names, {"GENE7": 0.4})
+    panel.show_genes(gene_accuracy({"gene_pcc": {"GENE7": [0.4, 0.3, 0.5]}}, names))
     panel.table.fill_column(MEAN, np.arange(20_000)[::-1])
     panel.view.sortByColumn(MEAN, Qt.SortOrder.AscendingOrder)
     qtbot.wait(50)

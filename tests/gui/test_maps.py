@@ -40,7 +40,7 @@ def other_genes(screen: MapScreen, n: int) -> list[str]:
 
 
 def test_the_most_reliable_gene_comes_first_with_name_and_unit(screen):
-    best = max(screen.reliability, key=lambda gene: screen.reliability[gene] or -1)
+    best = max(screen.reliability, key=screen.reliability.get)
     assert screen.genes.gene() == best
     assert screen.mean.name == f"{best} predicted, {screen.prediction.unit}"
     assert screen.mean.visible

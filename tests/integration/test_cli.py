@@ -103,9 +103,13 @@ def test_models_and_their_genes() -> None:
     (packaged,) = json.loads(ok("models", "--json"))
     assert packaged["name"] == "her2st-breast"
     assert packaged["ready"] is True
-    genes = ok("models", "--genes", "her2st-breast").split()
-    assert len(genes) == packaged["n_genes"]
-    assert json.loads(ok("models", "--genes", "her2st-breast", "--json"))["genes"] == genes
+    lines = ok("models", "--genes", "her2st-breast").splitlines()
+    known = json.loads(ok("models", "--genes", "her2st-breast", "--json"))["known"]
+    assert len(known) == packaged["n_genes"]
+    by_chance = [gene for gene, facts in known.items() if facts["by_chance"]]  # listed last
+    told = [gene for gene in known if gene not in by_chance]
+    assert [line for line in lines if not line.startswith("#")] == told + by_chance
+    assert known["SCD"]["pcc_low"] < known["SCD"]["pcc"] < known["SCD"]["pcc_high"]
     assert "her2st-breast" in ok("models")
 
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from napari_stem.errors import PredictionError, UnknownGeneError
 from napari_stem.evaluation.differences import (
     GroupDraws,
     compare_groups,
+    differences_table,
     expected_false_share,
     group_draws,
     probability_above,
@@ -73,8 +75,9 @@ def group(draws: np.ndarray, name: str = "group") -> GroupDraws:
     return made
 
 
-def names(draws: np.ndarray) -> list[str]:
-    return [f"g{i}" for i in range(draws.shape[1])]
+def by_chance(draws: np.ndarray) -> pd.Series:
+    n = draws.shape[1]
+    return pd.Series(np.arange(n) == 1, index=[f"g{i}" for i in range(n)])
 
 
 # what a prediction holds
@@ -166,7 +169,7 @@ def test_planted_differences_are_found_and_nothing_else(draws: np.ndarray) -> No
     spread = draws.std(-1).mean(0)[planted]
     shift = 4 * spread * sign
     first[:, planted] += shift[:, np.newaxis]
-    found = compare_groups(group(first, "A"), group(second, "B"), names(draws))
+    found = compare_groups(group(first, "A"), group(second, "B"), by_chance(draws))
     called = np.flatnonzero(found.q_value <= 0.05)
     assert set(planted) <= set(called)
     assert len(called) <= 22  # one or two wrong ones are what 5% of twenty allow
@@ -180,7 +183,7 @@ def test_planted_differences_are_found_and_nothing_else(draws: np.ndarray) -> No
 
 def test_without_a_difference_nothing_is_called(draws: np.ndarray) -> None:
     a, b = (group(half) for half in (draws[..., :N_DRAWS], draws[..., N_DRAWS:]))
-    assert compare_groups(a, b, names(draws)).q_value.min() > 0.2
+    assert compare_groups(a, b, by_chance(draws)).q_value.min() > 0.2
 
 
 def test_wrong_signs_are_as_many_as_expected(draws: np.ndarray) -> None:
@@ -193,7 +196,7 @@ def test_wrong_signs_are_as_many_as_expected(draws: np.ndarray) -> None:
         gene = rng.integers(draws.shape[1])
         ranked = np.argsort(rest[:, gene].mean(-1))
         halves = ranked[:6], ranked[-6:]
-        found = compare_groups(*(group(rest[h]) for h in halves), names(draws))
+        found = compare_groups(*(group(rest[h]) for h in halves), by_chance(draws))
         true = np.subtract(*(draws[h][..., truth].mean(0) for h in halves))
         calls = found.q_value <= 0.1
         wrong += int((calls & ((found.probability > 0.5) != (true > 0))).sum())
@@ -207,7 +210,7 @@ def test_wrong_signs_are_as_many_as_expected(draws: np.ndarray) -> None:
 
 def test_exchanging_the_groups_turns_the_signs(draws: np.ndarray) -> None:
     a, b = group(draws[:10], "A"), group(draws[10:], "B")
-    there, back = compare_groups(a, b, names(draws)), compare_groups(b, a, names(draws))
+    there, back = compare_groups(a, b, by_chance(draws)), compare_groups(b, a, by_chance(draws))
     assert (there.first, there.second, back.first) == ("A", "B", "B")
     assert_allclose(there.difference, -back.difference)
     assert_allclose(there.probability, 1 - back.probability)
@@ -217,7 +220,9 @@ def test_exchanging_the_groups_turns_the_signs(draws: np.ndarray) -> None:
 
 
 def test_single_spots_have_no_spread_between_them(draws: np.ndarray) -> None:
-    found = compare_groups(group(draws[:1]), group(draws[1:2]), names(draws))
+    found = compare_groups(group(draws[:1]), group(draws[1:2]), by_chance(draws))
+    table = differences_table(found, "unit")
+    assert list(table["gene"][table["by_chance"]]) == ["g1"]
     assert np.isnan(found.standardised).all()
     assert np.isfinite(found.difference).all()
     assert np.isfinite(found.probability).all()

@@ -157,10 +157,13 @@ def test_genes_bring_their_ids_unit_and_reliability(prediction: Prediction) -> N
     assert var.loc["AES", "gene_ids"] == "ENSG00000104964"  # by the name of today, TLE5
     assert list(var.index[var["gene_ids"] == ""]) == ["AP000769.1"]  # a clone's name, not told
     assert set(var["unit"]) == {prediction.unit}
-    assert prediction.reliability == card["gene_pcc"]
-    assert (var["pcc_min"] <= var["pcc"]).all()
-    assert (var["pcc"] <= var["pcc_max"]).all()
-    assert (var["pcc_min"] < var["pcc_max"]).all()
+    assert list(prediction.reliability.values()) == sorted(prediction.reliability.values())[::-1]
+    for gene in prediction.genes[:20]:
+        told = var.loc[gene, ["pcc", "pcc_low", "pcc_high"]]
+        assert list(told) == card["gene_pcc"][gene] == list(prediction.gene_accuracy.loc[gene])[:3]
+        assert told["pcc_low"] < told["pcc"] < told["pcc_high"]
+    assert set(var.index[var["by_chance"]]) == set(card.get("genes_by_chance", ()))
+    assert not set(var.index[var["by_chance"]]) & set(prediction.reliability)
 
 
 def test_another_species_and_a_model_that_says_nothing_have_no_guesses() -> None:
@@ -168,7 +171,8 @@ def test_another_species_and_a_model_that_says_nothing_have_no_guesses() -> None
     model.card = {"species": "Mus musculus"}
     table = gene_table(model)
     assert set(table["gene_ids"]) == {""}
-    assert table[["pcc", "pcc_min", "pcc_max"]].isna().all(axis=None)
+    assert table[["pcc", "pcc_low", "share_pcc_high", "ceiling"]].isna().all(axis=None)
+    assert not table["by_chance"].any()
 
 
 def test_scanpy_is_told_what_x_is(prediction: Prediction) -> None:

@@ -171,6 +171,9 @@ def test_two_halves_are_two_domains(square):
     assert found.shares.tolist() == [0.5, 0.5]
     right = found.labels[is_right][0]
     assert set(found.markers[right]) <= {f"g{i}" for i in range(20)}
+    may_mark = np.arange(40) >= 10
+    told = find_domains(values, square.names, [f"g{i}" for i in range(40)], 0.1, may_mark)
+    assert set(told.markers[right]) <= {f"g{i}" for i in range(10, 20)}
 
 
 def test_finer_means_more_and_the_same_gives_the_same(prediction):

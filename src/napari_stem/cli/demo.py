@@ -87,6 +87,7 @@ def run_demo(out: Path) -> dict[str, Any]:
     require_writable(out / "demo.h5ad")
     from napari_stem.exporting.figure import write_figure
     from napari_stem.exporting.selection import Selection
+    from napari_stem.exporting.summary import telling_genes
     from napari_stem.exporting.table import write_table
     from napari_stem.model import load_model
     from napari_stem.sample_data import sample_path
@@ -96,7 +97,7 @@ def run_demo(out: Path) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     with progress_bars() as bars, open_slide(sample_path(), progress=bars) as slide:
         prediction = _predicted(slide, model, out / "demo.zarr", bars, "Predicting the tissue")
-        gene = best_gene(model)
+        (gene,) = telling_genes(prediction, 1)
         write_figure(
             Selection.of(prediction, (gene,)), out / "demo.png", slide=slide, overwrite=True
         )
@@ -121,13 +122,6 @@ def packaged_figures() -> tuple[dict[str, Any], str]:
     config = read_config(PACKAGED / DEFAULT_MODEL)
     figures: dict[str, Any] = config.card.get("metrics", {}).get(sample_path().stem, {})
     return figures, normalisation(config.normalisation).label
-
-
-def best_gene(model: Model) -> str:
-    """Gene that was predicted best on left-out training sections."""
-    from napari_stem.model.card import most_reliable
-
-    return most_reliable(model.card.get("gene_pcc", {})) or model.genes[0]
 
 
 def _predicted(

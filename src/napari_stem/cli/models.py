@@ -13,6 +13,7 @@ from napari_stem.cli.terminal import has_person, say, say_json, tell
 from napari_stem.errors import EncoderError, ModelError, OutputError
 
 if TYPE_CHECKING:
+    from napari_stem.model.config import ModelConfig
     from napari_stem.model.pushing import Upload
 
 modelling = Group(help="List the models, check one, or give one away.")
@@ -26,7 +27,10 @@ def models(
     context: typer.Context,
     genes: Annotated[
         str | None,
-        typer.Option(help="Print the genes of this model, one a line.", autocompletion=model_names),
+        typer.Option(
+            help="Print the genes of this model, one a line; those told from chance come first.",
+            autocompletion=model_names,
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -37,8 +41,7 @@ def models(
     from napari_stem.model.config import read_config
 
     if genes is not None:
-        panel = list(read_config(find_model(genes)).genes)
-        say_json({"name": genes, "genes": panel}) if as_json else say("\n".join(panel))
+        _list_genes(genes, read_config(find_model(genes)), as_json)
     elif as_json:
         say_json(list_models())
     else:
@@ -57,6 +60,29 @@ def models(
             "why_not": "why not",
         }
         say_list(list_models(), columns, "Models (or give --model a model folder)")
+
+
+def _list_genes(name: str, config: ModelConfig, as_json: bool) -> None:
+    """Print the genes of a model; what is known of them as JSON alone, since a list is read as a panel."""
+    from napari_stem.model.card import genes_note
+    from napari_stem.model.genes import BY_CHANCE, gene_accuracy
+
+    accuracy = gene_accuracy(config.card, config.genes)
+    absent = list(config.card.get("genes_not_measured", ()))
+    if as_json:
+        known = accuracy.astype(object).where(accuracy.notna(), None).to_dict("index")
+        say_json(
+            {"name": name, "genes": list(config.genes), "known": known, "not_measured": absent}
+        )
+        return
+    by_chance = accuracy["by_chance"]
+    say("\n".join(accuracy.index[~by_chance]))
+    if by_chance.any():
+        say("\n".join([f"# The prediction of these {BY_CHANCE}:", *accuracy.index[by_chance]]))
+    if absent:
+        tell(f"Not measured in the training data: {', '.join(absent)}.")
+    if note := genes_note(config):
+        tell(f"{note} --json says how well each is predicted.")
 
 
 @modelling.command()

@@ -20,7 +20,7 @@ from napari_stem.io import written_whole
 from napari_stem.metrics import central_interval
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -88,6 +88,8 @@ class Differences:
         That the mean of A is above that of B (`probability_above`).
     q_value
         Expected share of wrong signs among this gene and all that are surer (`expected_false_share`).
+    by_chance
+        (genes,) bool: cannot be told from chance on left-out training sections.
     """
 
     genes: tuple[str, ...]
@@ -101,6 +103,7 @@ class Differences:
     standardised: Array
     probability: Array
     q_value: Array
+    by_chance: NDArray[np.bool_]
 
 
 def group_draws(
@@ -150,21 +153,21 @@ def summed_up(name: str, n_spots: int, total: Array, squares: Array) -> GroupDra
     return GroupDraws(name, n_spots, total / n_spots, np.maximum(within, 0.0).mean(axis=1))
 
 
-def compare_groups(a: GroupDraws, b: GroupDraws, genes: Sequence[str]) -> Differences:
+def compare_groups(a: GroupDraws, b: GroupDraws, by_chance: pd.Series) -> Differences:
     """Compare two groups gene by gene.
 
     Parameters
     ----------
     a, b
         Groups of the same prediction without common spots.
-    genes
-        Names, in the order of the groups' rows.
+    by_chance
+        (genes,) bool by name, in the order of the groups' rows, as in `Prediction.gene_accuracy`.
     """
     apart = a.means - b.means
     low, high = central_interval(apart[np.newaxis], LEVEL)
     probability = probability_above(apart, apart.shape[1])
     return Differences(
-        tuple(genes),
+        tuple(by_chance.index),
         a.name,
         b.name,
         mean_a=a.mean,
@@ -175,6 +178,7 @@ def compare_groups(a: GroupDraws, b: GroupDraws, genes: Sequence[str]) -> Differ
         standardised=standardised_difference(a, b),
         probability=probability,
         q_value=expected_false_share(probability),
+        by_chance=by_chance.to_numpy(),
     )
 
 
@@ -237,6 +241,8 @@ standardised          difference over the pooled standard deviation between sing
 probability           posterior probability that mean_a is above mean_b, from the samples
 q_value               expected share of wrong signs among this gene and all that are surer: the mean of
                       min(P, 1 - P) over them (Stephens 2017, Biostatistics 18:275)
+by_chance             True where the gene's prediction cannot be told from chance on left-out sections once
+                      depth is taken out
 """
 
 
@@ -258,6 +264,7 @@ def differences_table(found: Differences, unit: str) -> pd.DataFrame:
             "standardised": found.standardised,
             "probability": found.probability,
             "q_value": found.q_value,
+            "by_chance": found.by_chance,
         }
     )
     order = table.assign(size=table["difference"].abs()).sort_values(

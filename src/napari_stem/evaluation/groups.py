@@ -132,7 +132,8 @@ def compare(
     -------
     One row per gene, the surest first: ``group_a``, ``group_b``, ``unit``, ``mean_a``, ``mean_b``,
     ``difference`` with its 90% interval ``q05``, ``q95``; ``standardised`` (Cohen's d), ``probability`` (that A
-    is above B), ``q_value`` (expected share of wrong signs among this gene and all that are surer).
+    is above B), ``q_value`` (expected share of wrong signs among this gene and all that are surer),
+    ``by_chance`` (whether the gene cannot be told from chance on left-out sections).
 
     Raises
     ------
@@ -146,7 +147,7 @@ def compare(
     if not isinstance(prediction, Prediction):
         prediction = Prediction.open(prediction)
     a, b = cast("tuple[GroupDraws, GroupDraws]", drawn_groups(prediction, region_a, region_b))
-    found = compare_groups(a, b, prediction.genes)
+    found = compare_groups(a, b, prediction.gene_accuracy["by_chance"])
     return differences_table(found, prediction.unit).set_index("gene")
 
 

@@ -25,6 +25,7 @@ from napari_stem.exporting.selection import NOTICE
 from napari_stem.exporting.summary import gene_summaries, model_card, region_summaries
 from napari_stem.io import written_whole
 from napari_stem.model.card import warnings_of
+from napari_stem.model.genes import BY_CHANCE, MARK
 from napari_stem.progress import silent
 from napari_stem.slide.pixel_size import REMEMBERED, STATED
 from napari_stem.texts import plain
@@ -146,6 +147,7 @@ def _facts(selection: Selection, written_at: datetime) -> dict[str, Any]:
         "unit": prediction.unit,
         "unit_note": UNIT_NOTES.get(prediction.unit, ""),
         "columns": COLUMNS,
+        "by_chance": f"{MARK}: {BY_CHANCE}",
         "draws": provenance.get("draws", "several"),
         "n_spots": f"{len(selection.rows):,}",
         "spot_um": f"{selection.spots.diameter_um:g}",
@@ -193,8 +195,17 @@ def _limits(selection: Selection) -> list[str]:
 
 def _gene(gene: GeneSummary) -> dict[str, str]:
     numbers = {key: _number(getattr(gene, key)) for key in ("mean", "low", "high", "sd", "width")}
-    reliability = "unknown" if gene.reliability is None else _number(gene.reliability)
-    return {"name": gene.name, "reliability": reliability, **numbers}
+    known = gene.accuracy
+    pccs = {key: _pcc(*known[[key, f"{key}_low", f"{key}_high"]]) for key in ("pcc", "share_pcc")}
+    marked = {
+        "mark": f" ({MARK})" if known["by_chance"] else "",
+        "ceiling": _number(known["ceiling"]),
+    }
+    return {"name": gene.name, **numbers, **pccs, **marked}
+
+
+def _pcc(mean: float, low: float, high: float) -> str:
+    return f"{_number(mean)} ({_number(low)} to {_number(high)})" if np.isfinite(mean) else UNKNOWN
 
 
 def _region(region: RegionSummary, selection: Selection) -> dict[str, Any]:

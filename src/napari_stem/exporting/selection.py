@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from napari_stem.errors import PredictionError, UnknownGeneError
 from napari_stem.geometry import Mpp, region_names
+from napari_stem.model.genes import offered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,8 +65,9 @@ class Selection:
         PredictionError
             No spot is done.
         """
+        known = frozenset(prediction.genes)
         for gene in genes:
-            if gene not in prediction.genes:
+            if gene not in known:
                 raise UnknownGeneError(
                     f"This prediction has no gene '{gene}'.{_hint(gene, prediction)}"
                 )
@@ -119,8 +120,6 @@ class Selection:
 
 
 def _hint(gene: str, prediction: Prediction) -> str:
-    by_upper = {known.upper(): known for known in prediction.genes}
-    alike = difflib.get_close_matches(gene.upper(), by_upper, n=3)
-    if not alike:
-        return f" It has {len(prediction.genes)} genes, such as {prediction.genes[0]}."
-    return f" Did you mean {' or '.join(by_upper[a] for a in alike)}?"
+    if alike := offered(gene, prediction.genes):
+        return f" Did you mean {' or '.join(alike)}?"
+    return f" It has {len(prediction.genes)} genes, such as {prediction.genes[0]}."

@@ -9,6 +9,7 @@ import numpy as np
 from napari_stem.cells import harmless_table
 from napari_stem.exporting.selection import NOTICE
 from napari_stem.io import written_whole
+from napari_stem.model.genes import BY_CHANCE
 from napari_stem.progress import silent
 from napari_stem.results import FIELDS
 from napari_stem.texts import visible
@@ -38,8 +39,8 @@ def write_csv(
 
     Columns: name, x_px, y_px (level-0 px), x_um, y_um, unlike_training (where the model can tell), region
     (where there are any), then per gene ``GENE_predicted_mean``, ``GENE_sd``, ``GENE_q05``, ``GENE_q95``.
-    Long: gene, unit, predicted_mean, sd, q05, q95 instead. Text that a spreadsheet would take for a formula
-    gets a leading ``'``.
+    Long: gene, by_chance, unit, predicted_mean, sd, q05, q95 instead. Text that a spreadsheet would take for a
+    formula gets a leading ``'``.
 
     Parameters
     ----------
@@ -98,6 +99,8 @@ def _pieces(selection: Selection, *, is_long: bool) -> Iterator[pd.DataFrame]:
         n_genes = len(selection.genes)
         long = here.loc[here.index.repeat(n_genes)].reset_index(drop=True)
         long["gene"] = np.tile(np.array(selection.genes, dtype=object), len(here))
+        by_chance = selection.prediction.gene_accuracy["by_chance"][list(selection.genes)]
+        long["by_chance"] = np.tile(by_chance.to_numpy(int), len(here))
         long["unit"] = selection.prediction.unit
         for field in FIELDS:
             stacked = np.column_stack([columns[gene, field] for gene in selection.genes])
@@ -130,6 +133,9 @@ def _explained(selection: Selection, name: str, *, is_long: bool) -> str:
     row = "spot and gene" if is_long else "spot"
     per_gene = "" if is_long else "GENE_"
     missing = f"{selection.n_missing} spots were not predicted yet and are missing.\n\n"
+    by_chance = prediction.gene_accuracy["by_chance"][list(selection.genes)]
+    marked = "by_chance: 1 for genes" if is_long else "Genes"
+    names = ", ".join(by_chance.index[by_chance]) or "none"
     facts = "\n".join(f"{key}: {value}" for key, value in prediction.provenance.items())
     return (
         f"{name}\n\n{NOTICE}\n\n{missing if selection.n_missing else ''}"
@@ -139,7 +145,8 @@ def _explained(selection: Selection, name: str, *, is_long: bool) -> str:
         f"unlike_training: 1 where the tissue is unlike anything the model was trained on\n"
         f"{per_gene}predicted_mean: predicted expression, in {prediction.unit}\n"
         f"{per_gene}sd: its standard deviation over the samples\n"
-        f"{per_gene}q05, {per_gene}q95: limits of its 90% interval\n\n"
+        f"{per_gene}q05, {per_gene}q95: limits of its 90% interval\n"
+        f"{marked} whose prediction {BY_CHANCE}: {names}\n\n"
         f"Some spreadsheets turn gene names such as MARCH1 into dates: import them as text.\n\n"
         f"How it was made\n{facts}\n"
     )

@@ -15,6 +15,7 @@ from napari_stem.metrics import central_interval
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import pandas as pd
     from numpy.typing import NDArray
 
     from napari_stem.exporting.selection import Selection
@@ -69,8 +70,8 @@ class GeneSummary:
         Mean over spots of the predicted standard deviation.
     width
         Mean width of the 90% interval.
-    reliability
-        Correlation with measured expression on left-out training sections, where known.
+    accuracy
+        How well it is predicted on left-out training sections, as `Prediction.gene_accuracy` has it.
     """
 
     name: str
@@ -79,7 +80,7 @@ class GeneSummary:
     high: float
     sd: float
     width: float
-    reliability: float | None
+    accuracy: pd.Series
 
 
 def region_summaries(selection: Selection) -> list[RegionSummary]:
@@ -128,7 +129,7 @@ def _estimates(selection: Selection, held: NDArray[np.bool_]) -> dict[str, Estim
 
 def gene_summaries(selection: Selection) -> list[GeneSummary]:
     """Summarise every chosen gene."""
-    summaries, reliability = [], selection.prediction.reliability
+    summaries, accuracy = [], selection.prediction.gene_accuracy
     for gene in selection.genes:
         mean = selection.values(gene)
         low, high = (float(v) for v in np.percentile(mean, (5, 95)))
@@ -141,7 +142,7 @@ def gene_summaries(selection: Selection) -> list[GeneSummary]:
                 high,
                 float(selection.values(gene, "sd").mean(dtype=float)),
                 float(width.mean(dtype=float)),
-                reliability.get(gene),
+                accuracy.loc[gene],
             )
         )
     return summaries
@@ -162,13 +163,13 @@ def model_card(prediction: Prediction) -> Mapping[str, Any]:
 
 
 def telling_genes(prediction: Prediction, n: int) -> tuple[str, ...]:
-    """Genes to show first, ``n`` at most: the most reliable ones on left-out sections.
+    """Genes to show first, ``n`` at most: the most reliable ones (`Prediction.reliability`).
 
     Where nothing is known of that, those whose predicted differences between spots stand out most from their
     predicted uncertainty.
     """
     if known := prediction.reliability:
-        return tuple(sorted(known, key=lambda gene: -known[gene])[:n])
+        return tuple(known)[:n]
     done = prediction.done
     if not done.any():
         return prediction.genes[:n]

@@ -149,6 +149,7 @@ def with_gaps(table: anndata.AnnData, genes: Sequence[str]) -> anndata.AnnData:
 def _widened_genes(var: pd.DataFrame, genes: Sequence[str]) -> pd.DataFrame:
     """Rows for these genes; of one that the prediction lacks, the unit alone is known."""
     wide = var.reindex(list(genes))
+    wide["by_chance"] = wide.index.isin(var.index[var["by_chance"].astype(bool)])
     wide["gene_ids"] = wide["gene_ids"].fillna("")
     wide["unit"] = wide["unit"].fillna(var["unit"].iloc[0])
     return wide

@@ -21,10 +21,15 @@ LIMITS = (
 )
 
 
-def most_reliable(gene_pcc: Mapping[str, float | None]) -> str | None:
-    """Gene that was predicted best on left-out training sections; None where none is known."""
-    known = {gene: value for gene, value in gene_pcc.items() if value is not None}
-    return max(known, key=lambda gene: known[gene], default=None)
+def genes_note(config: ModelConfig) -> str | None:
+    """Say how many genes are told from chance; None where the card does not."""
+    if (by_chance := config.card.get("genes_by_chance")) is None:
+        return None
+    n_genes, n_marked = len(config.genes), len(set(by_chance) & set(config.genes))
+    return (
+        f"Of {n_genes:,} genes {n_genes - n_marked:,} are told from chance on left-out sections without the "
+        f"help of sequencing depth (in shares of counts, CP10k); {n_marked:,} are not, and are marked."
+    )
 
 
 def calibration_note(*, calibrated: bool) -> str:
@@ -115,6 +120,10 @@ def _facts(config: ModelConfig) -> Iterator[str]:
             f"Correction of the residual's Gaussian by diffusion: {kept}; on left-out sections it changed the "
             f"energy score by {gained:+.3f} (95% interval {low:+.3f} to {high:+.3f}; lower is better)"
         )
+    if note := genes_note(config):
+        yield note
+    if absent := card.get("genes_not_measured"):
+        yield f"Not measured in the training data: {', '.join(absent)}"
     yield from card.get("notes", ())
 
 

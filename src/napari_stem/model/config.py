@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, fields
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from napari_stem.errors import ModelError
@@ -58,7 +59,8 @@ class ModelConfig:
     weights_sha256
         Of ``model.safetensors``, written when the model is saved; empty before.
     card
-        Facts for people: tissue, species, licence, sections, metrics, limits, gene_pcc.
+        Facts for people: tissue, species, licence, sections, metrics, limits, and how well each gene is
+        predicted (`napari_stem.model.genes.gene_accuracy`).
     """
 
     format_version: int = FORMAT_VERSION
@@ -149,22 +151,35 @@ def _sound_card(card: object) -> dict[str, bool]:
     if not isinstance(card, dict):
         return {"card": False}
     texts = ("tissue", "species", "licence", "source", "attribution")
-    lists = ("limits", "notes", "sections")
-    tables = ("metrics", "gene_pcc", "gene_pcc_range")
+    lists = ("limits", "notes", "sections", "genes_not_measured")
+    rows = {"gene_pcc": 3, "gene_share_pcc": 3, "gene_ceiling": 1}
     return {
         **{f"card {key}": isinstance(card.get(key), str | None) for key in texts},
-        **{
-            f"card {key}": isinstance(card.get(key, []), list | tuple)
-            and all(isinstance(each, str) for each in card.get(key, []))
-            for key in lists
-        },
-        **{f"card {key}": isinstance(card.get(key), dict | None) for key in tables},
-        "card gene_pcc numbers": all(
-            each is None or isinstance(each, list)
-            for each in dict(card.get("gene_pcc") or {}).values()
-        ),
+        **{f"card {key}": _are_texts(card.get(key, [])) for key in lists},
+        "card metrics": isinstance(card.get("metrics"), dict | None),
+        **{f"card {key}": _are_known(card.get(key), n) for key, n in rows.items()},
+        "card genes_by_chance": card.get("genes_by_chance") is None
+        or _are_texts(card["genes_by_chance"]),
         "card mpp_um": card.get("mpp_um") is None or is_size(card["mpp_um"]),
     }
+
+
+def _are_texts(stored: object) -> bool:
+    return isinstance(stored, list | tuple) and all(isinstance(each, str) for each in stored)
+
+
+def _are_known(stored: object, n: int) -> bool:
+    """Whether it is nothing, or says of genes nothing or n numbers each: one bare, or a mean and its ends."""
+    if not isinstance(stored, dict | None):
+        return False
+    rows = [row if n > 1 else [row] for row in (stored or {}).values() if row is not None]
+    return all(
+        isinstance(row, list | tuple)
+        and len(row) == n
+        and all(type(value) in (int, float) and isfinite(value) for value in row)
+        and row[n // 2] <= row[-1]  # low and high, where there are any
+        for row in rows
+    )
 
 
 def migrated(values: dict[str, Any], path: Path) -> dict[str, Any]:

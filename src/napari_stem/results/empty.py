@@ -12,6 +12,8 @@ from napari_stem import __version__
 from napari_stem.errors import OutputError
 from napari_stem.geometry import region_names
 from napari_stem.io import written_whole
+from napari_stem.model.genes import gene_accuracy
+from napari_stem.spatial.gene_sets import ensembl_ids
 from napari_stem.spatial.normalise import normalisation
 from napari_stem.texts import visible
 
@@ -53,6 +55,7 @@ def provenance_of(
         "sampler": settings.sampler,
         "draws": settings.n_draws,
         "draws_kept": keep_draws,
+        "genes_not_measured": list(model.card.get("genes_not_measured", ())),
         "slide": visible(slide.path.name),
         "slide_fingerprint": slide.fingerprint,
         "mpp": [mpp.y_um, mpp.x_um],
@@ -71,28 +74,16 @@ def gene_table(model: Model, unit: str) -> pd.DataFrame:
 
     Returns
     -------
-    By gene: ``gene_ids`` (Ensembl; empty where none is known), ``unit``, ``pcc`` (on left-out training
-    sections, NaN where unknown), ``pcc_min`` and ``pcc_max`` (the section where it was lowest, and highest).
+    By gene: ``gene_ids`` (Ensembl; empty where none is known), ``unit``, and what
+    `napari_stem.model.genes.gene_accuracy` says.
     """
     import pandas as pd
 
-    from napari_stem.spatial.gene_sets import ensembl_ids
-
     is_human = model.card.get("species") in (None, "Homo sapiens")
-    ids = ensembl_ids(model.genes) if is_human else [""] * len(model.genes)
-    pcc, pcc_range = (model.card.get(key) or {} for key in ("gene_pcc", "gene_pcc_range"))
-    unknown = (np.nan, np.nan)
-    low, high = zip(*(pcc_range.get(gene) or unknown for gene in model.genes), strict=True)
-    return pd.DataFrame(
-        {
-            "gene_ids": ids,
-            "unit": pd.Categorical([unit] * len(ids)),
-            "pcc": np.array([pcc.get(gene) for gene in model.genes], np.float64),
-            "pcc_min": low,
-            "pcc_max": high,
-        },
-        index=list(model.genes),
-    )
+    accuracy = gene_accuracy(model.card, model.genes)
+    accuracy.insert(0, "gene_ids", ensembl_ids(model.genes) if is_human else "")
+    accuracy.insert(1, "unit", pd.Categorical([unit] * len(accuracy)))
+    return accuracy
 
 
 def region_column(spots: Spots, regions: Sequence[Region]) -> pd.Categorical:

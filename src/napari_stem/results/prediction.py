@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from napari_stem.errors import OutputError, PredictionError, SpotError
 from napari_stem.foreign import elements_known, require_own_zarr
 from napari_stem.geometry import region_names
 from napari_stem.io import DAMAGE
+from napari_stem.model.genes import NUMBERS, best_first
 from napari_stem.results.empty import (
     FORMAT,
     PROVENANCE_KEY,
@@ -51,7 +53,7 @@ class Prediction:
 
     The format is AnnData's (``anndata.read_zarr`` opens it): ``X`` mean, ``layers`` ``sd``, ``q05``, ``q95``;
     ``obs`` ``array_row``, ``array_col``, ``done``, ``ood``, ``ood_distance``, where regions were given
-    ``region``; ``var`` ``gene_ids``, ``unit``, ``pcc``, ``pcc_min``, ``pcc_max``; ``obsm["spatial"]`` (x, y) in
+    ``region``; ``var`` ``gene_ids``, ``unit``, and what `gene_accuracy` reads; ``obsm["spatial"]`` (x, y) in
     level-0 px; optional ``obsm["draws"]`` (spots, genes, draws) float16; ``uns["spatial"]`` as squidpy reads
     it; ``uns["napari_stem"]`` provenance. What is not predicted yet is NaN. ``docs/python.md`` has it as a
     table.
@@ -350,12 +352,37 @@ class Prediction:
         """Unit of all values, as users read it."""
         return str(self.provenance["unit"])
 
+    @cached_property
+    def gene_accuracy(self) -> pd.DataFrame:
+        """How well each gene is predicted, as the model said: see `napari_stem.model.genes.gene_accuracy`.
+
+        Raises
+        ------
+        PredictionError
+            It is damaged.
+        """
+        import pandas as pd
+
+        var = self._group["var"]
+        try:
+            known = {
+                name: np.asarray(var[name][:], np.float64) if name in var else np.nan
+                for name in NUMBERS
+            }
+            known["by_chance"] = (
+                np.asarray(var["by_chance"][:], bool) if "by_chance" in var else False
+            )
+            return pd.DataFrame(known, index=list(self.genes))
+        except DAMAGE as error:
+            raise damaged(self.path, error) from error
+
     @property
     def reliability(self) -> dict[str, float]:
-        """Correlation with measured expression on left-out training sections, by gene, where it is known."""
-        stored = self._group["var"].get("pcc")
-        known = np.full(len(self.genes), np.nan) if stored is None else stored[:]
-        return {g: float(v) for g, v in zip(self.genes, known, strict=True) if np.isfinite(v)}
+        """PCC on left-out training sections by gene, best first, without those that cannot be told from chance.
+
+        Of shares of counts where known, as in counts sequencing depth helps every gene; else of counts.
+        """
+        return best_first(self.gene_accuracy)
 
     @property
     def region_names(self) -> list[str]:

@@ -79,13 +79,13 @@ def read_provenance(text: object, path: Path) -> dict[str, Any]:
             f"{str(found.get('version', 'of unknown version'))[:40]}, and this version reads format {FORMAT}; "
             f"run 'predict' again."
         )
-    mpp, limits = found.get("mpp"), found.get("limits", [])
+    mpp = found.get("mpp")
     is_sound = {
         **{key: isinstance(found.get(key, ""), str) for key in _TEXTS},
         **{key: is_size(found.get(key)) for key in _SIZES},
         "unit": isinstance(found.get("unit"), str),
         "mpp": isinstance(mpp, list) and len(mpp) == 2 and all(map(is_size, mpp)),
-        "limits": isinstance(limits, list) and all(isinstance(each, str) for each in limits),
+        **{key: _are_texts(found.get(key, [])) for key in ("limits", "genes_not_measured")},
     }
     wrong = [key for key, is_so in is_sound.items() if not is_so]
     if wrong:
@@ -93,6 +93,10 @@ def read_provenance(text: object, path: Path) -> dict[str, Any]:
         raise ValueError(msg)
     Mpp(*map(float, found["mpp"]))  # plausible?
     return found
+
+
+def _are_texts(stored: object) -> bool:
+    return isinstance(stored, list) and all(isinstance(each, str) for each in stored)
 
 
 def read_texts(node: Any) -> list[str]:

@@ -180,6 +180,11 @@ def as_measured(gene: str, measured: Collection[str]) -> str | None:
     return next((name for name in synonyms().get(gene, ()) if name in measured), None)
 
 
+def is_symbol(name: str) -> bool:
+    """Whether a human gene is or was called so."""
+    return name in _ensembl() or name in synonyms()
+
+
 def ensembl_ids(genes: Sequence[str]) -> list[str]:
     """Ensembl id of every human gene, by today's symbol or an earlier one; empty where none is known."""
     known = _ensembl()

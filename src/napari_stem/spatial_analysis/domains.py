@@ -102,7 +102,11 @@ class Domains:
 
 
 def find_domains(
-    means: NDArray[np.float32], spots: Sequence[str], genes: Sequence[str], resolution: float
+    means: NDArray[np.float32],
+    spots: Sequence[str],
+    genes: Sequence[str],
+    resolution: float,
+    may_mark: NDArray[np.bool_] | slice = slice(None),
 ) -> Domains:
     """Leiden domains of predicted means: principal components, neighbours, communities (scanpy).
 
@@ -116,6 +120,8 @@ def find_domains(
         Names of rows and columns.
     resolution
         Larger gives more domains.
+    may_mark
+        (genes,) which may be named as markers of a domain.
 
     Raises
     ------
@@ -124,7 +130,10 @@ def find_domains(
     """
     labels = leiden(means, resolution)
     names = tuple(f"Domain {i + 1}" for i in range(int(labels.max()) + 1))
-    return Domains(tuple(spots), labels, names, _markers(means, labels, genes), resolution)
+    told = np.asarray(genes)[may_mark]
+    return Domains(
+        tuple(spots), labels, names, _markers(means[:, may_mark], labels, told), resolution
+    )
 
 
 def leiden(values: NDArray[np.float32], resolution: float) -> Labels:
@@ -166,7 +175,7 @@ def _by_size(labels: NDArray[np.integer]) -> Labels:
 
 
 def _markers(
-    means: NDArray[np.float32], labels: Labels, genes: Sequence[str]
+    means: NDArray[np.float32], labels: Labels, genes: NDArray[np.str_]
 ) -> tuple[tuple[str, ...], ...]:
     """Genes whose mean in a domain is most standard deviations above that elsewhere."""
     spread = means.std(axis=0, dtype=np.float64)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from napari_stem.encoders.base import Encoder
     from napari_stem.model.bundle import Model
     from napari_stem.progress import Progress
+    from napari_stem.spatial.panel_choice import Panel
     from napari_stem.training.rival import Drawn
     from napari_stem.training.sections import SectionArrays
 
@@ -118,7 +119,8 @@ def _train(
     counts = [dataset.section(i).counts for i in ids]
     words = options.genes.split("+")
     named = "+".join(word for word in words if word != PREDICTABLE)
-    panel = chosen = parse_panel(named)(counts) if named else ()
+    panel, absent = _panel(named, counts) if named else ((), ())
+    chosen = panel
     if PREDICTABLE in words:
         panel = tuple(sorted({*chosen, *detected(counts)}))
     if options.embeddings is None:
@@ -148,6 +150,8 @@ def _train(
         folder=out,
         team=team,
     )
+    if absent:
+        model.card["genes_not_measured"] = list(absent)
     if isinstance(encoder, EmbeddingFolder):
         model.config = replace(model.config, fields_of_view_um=(encoder.described.side_um,))
         model.card["embeddings"] = "from file"
@@ -258,6 +262,14 @@ def evaluate_section(
     if rival is not None:
         figures["ridge"] = evaluate(section.values, *rival(section.embedding, 0))
     return figures
+
+
+def _panel(spec: str, counts: Sequence[anndata.AnnData]) -> tuple[Panel, Panel]:
+    """Genes chosen, and those that were named and of which there is no count."""
+    rule = parse_panel(spec)
+    choice = rule.choose(counts)
+    lacking = [genes for part in (choice.left_out, choice.never_seen) for genes in part.values()]
+    return rule(counts), tuple(dict.fromkeys(gene for genes in lacking for gene in genes))
 
 
 def _reported(panel: Sequence[str], counts: Sequence[anndata.AnnData]) -> NDArray[np.int64]:

@@ -256,8 +256,8 @@ class SessionControl(QObject):
         predictions, missing = opened
         for sentence in missing:
             self._jobs.failed.emit(sentence)
-        for prediction, reliability in predictions:
-            self._parts.predictions.begin(slide, prediction, reliability)
+        for prediction in predictions:
+            self._parts.predictions.begin(slide, prediction)
         if predictions and entry.gene and not self._parts.maps.choose_gene(slide, entry.gene):
             self._jobs.failed.emit(f"{entry.gene} is not in the predictions that were found.")
         if entry.measured and self._parts.measured.path_of(slide) is None:

@@ -54,7 +54,7 @@ LOOK = ("range_kind", "range_low", "range_high", "colormap", "spot_shape", "opac
 DOUBT = frozenset(
     {"share", "probability", "sample", "is_outlined"}
 )  # no plain map depends on these
-OF_ONE_SLIDE = frozenset({"gene", "gene_set"})  # not dumped: each slide has its own
+OF_ONE_SLIDE = frozenset({"gene", "gene_set", "by_chance"})  # not dumped: each slide has its own
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,8 @@ class DisplaySettings:
         the user's.
     gene_set
         The listed ones; None where all are.
+    by_chance
+        Genes of the prediction on show that cannot be told from chance; marked wherever genes are listed.
     range_kind, range_low, range_high, colormap, spot_shape, opacity_percent
         How maps look; the first three as in `ColourRange`.
     expression, uncertainty
@@ -115,6 +117,7 @@ class DisplaySettings:
     listed: str = ALL
     own_list: tuple[str, ...] = ()
     gene_set: GeneSet | None = None
+    by_chance: frozenset[str] = frozenset()
     range_kind: str = "gene"
     range_low: float = 1.0
     range_high: float = 99.0

@@ -18,6 +18,7 @@ from napari_stem.exporting.report import write_report
 from napari_stem.exporting.selection import NOTICE, Selection
 from napari_stem.geometry import Region
 from napari_stem.model.card import calibration_note, domain_note
+from napari_stem.model.genes import BY_CHANCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,12 +112,13 @@ def test_regions_and_genes_in_numbers(prediction: Prediction, regions, tmp_path:
     assert int(n_spots) > 0
     assert unlike.endswith("%)")
     assert page.row("glass") == ["0.08", "0", "–"]
-    mean, spread, sd, width, reliability = page.row("SCD")
+    mean, spread, sd, width, pcc, *_ = page.row("SCD")
     assert float(mean) == pytest.approx(prediction.values("SCD").mean(), abs=0.006)
     assert float(sd) == pytest.approx(prediction.values("SCD", "sd").mean(), abs=0.006)
     assert " to " in spread
     assert float(width) > 0
-    assert 0 < float(reliability) < 1
+    known = prediction.gene_accuracy.loc["SCD"]
+    assert pcc == f"{known['pcc']:.2f} ({known['pcc_low']:.2f} to {known['pcc_high']:.2f})"
     by_region = next(row for row in page.rows if row and row[0] == "GNAS")
     assert re.fullmatch(r"\d+\.\d\d \(\d+\.\d\d to \d+\.\d\d\)", by_region[1])
     assert by_region[2] == "–"
@@ -138,7 +140,7 @@ def test_on_paper_tables_stay_whole(prediction: Prediction, tmp_path: Path, monk
         None,  # the model
         None,  # how it was made
     ]
-    assert [len(row) for row in page.rows if row and row[0] == genes[0]] == [5, 5, 2, 6]
+    assert [len(row) for row in page.rows if row and row[0] == genes[0]] == [5, 5, 2, 8]
     headed = [tag for tag, _ in page.tags if tag in ("table", "thead")]
     assert (
         headed == ["table", "thead"] * 6 + ["table"] * 2
@@ -189,7 +191,11 @@ def test_it_warns(half_done: Prediction, unlike: Prediction, altered, tmp_path: 
 
 
 def test_a_model_that_is_gone(altered, tmp_path: Path) -> None:
-    page = page_of(Selection.of(altered(model="elsewhere"), GENES), tmp_path)
+    gone = altered(model="elsewhere")
+    gone.gene_accuracy.loc["SCD", "by_chance"] = True
+    page = page_of(Selection.of(gone, GENES), tmp_path)
     assert "description of the model is not on the computer" in page.text
     assert "compare places within a slide" in page.text  # the prediction knows the limits by itself
-    assert page.row("SCD")[-1] == "0.80"  # as it knows how reliable its genes are
+    pcc = gone.gene_accuracy.at["SCD", "pcc"]  # it knows how reliable its genes are, too
+    assert page.row("SCD (n.s.)")[-3].startswith(f"{pcc:.2f} (")
+    assert page.text.count(BY_CHANCE) == 2  # what the mark means, and at the gene

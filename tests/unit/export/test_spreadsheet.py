@@ -41,6 +41,7 @@ def test_one_row_per_spot(prediction: Prediction, tmp_path: Path, monkeypatch) -
 
 def test_one_row_per_spot_and_gene(half_done: Prediction, regions, tmp_path: Path) -> None:
     selection = Selection.of(half_done, GENES, regions)
+    half_done.gene_accuracy.loc["GNAS", "by_chance"] = True
     write_csv(selection, tmp_path / "p.csv", is_long=True)
     table = pd.read_csv(tmp_path / "p.csv", keep_default_na=False)
     assert len(table) == 10 * len(GENES)
@@ -50,6 +51,8 @@ def test_one_row_per_spot_and_gene(half_done: Prediction, regions, tmp_path: Pat
     np.testing.assert_allclose(scd["predicted_mean"], half_done.values("SCD")[:10], rtol=1e-5)
     np.testing.assert_allclose(scd["sd"], half_done.values("SCD", "sd")[:10], rtol=1e-5)
     assert list(scd["region"]) == selection.region_names()
+    assert set(table[table["by_chance"] == 1]["gene"]) == {"GNAS"}
+    assert "out: GNAS" in (tmp_path / "p_README.txt").read_text(encoding="utf-8")
 
 
 def test_the_note_says_what_it_is(half_done: Prediction, tmp_path: Path) -> None:

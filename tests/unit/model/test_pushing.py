@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from napari_stem.cli import app
 from napari_stem.errors import ModelError
 from napari_stem.model import load_model
 from napari_stem.model.card import card_text, licence_fields
-from napari_stem.model.config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from napari_stem.model.config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, read_config
 from napari_stem.model.pushing import prepared, push, read_card
 from napari_stem.model.sources import PACKAGED
 
@@ -85,6 +86,16 @@ def test_the_packaged_card_is_one_of_the_hub() -> None:
     assert told["PCC, best 50 genes"] == pytest.approx(figures["pcc_50"], abs=1e-4)
     assert told["CRPS"] == pytest.approx(figures["crps"], abs=1e-4)
     assert "held-out section C5" in {result.dataset_name for result in card.data.eval_results}
+
+
+def test_the_card_counts_what_is_told_from_chance() -> None:
+    config = read_config(PACKAGED / "her2st-breast")
+    marked = {"genes_by_chance": [*config.genes[:2], "elsewhere"], "genes_not_measured": ["ESR1"]}
+    text = card_text(replace(config, card=config.card | marked), knows_domain=True)
+    n = len(config.genes)
+    assert f"Of {n:,} genes {n - 2:,} are told from chance on left-out sections" in text
+    assert "2 are not, and are marked." in text
+    assert "Not measured in the training data: ESR1" in text
 
 
 @pytest.mark.parametrize(

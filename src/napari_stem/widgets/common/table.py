@@ -12,15 +12,17 @@ import numpy as np
 import pandas as pd
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTreeView
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
+
+from napari_stem.model.genes import MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Collection, Hashable, Sequence
 
     from numpy.typing import NDArray
 
 NO_PARENT = QModelIndex()
-GAP_PX = 10
+GAP_PX, ROW_GAP_PX = 10, 4
 GREY = QColor(130, 130, 130)
 UNKNOWN = "–"
 RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
@@ -213,7 +215,17 @@ class Table(QAbstractTableModel):
         return -keys if largest_first else keys
 
 
-class TableView(QTreeView):
+def marked(frame: pd.DataFrame, by_chance: Collection[str]) -> pd.DataFrame:
+    """Frame of genes for a `Table`: those that cannot be told from chance are grey and say so."""
+    is_grey = frame.index.isin(list(by_chance))
+    names = [
+        f"{gene} ({MARK})" if grey else gene
+        for gene, grey in zip(frame.index, is_grey, strict=True)
+    ]
+    return frame.assign(gene=names, **{IS_GREY: is_grey})
+
+
+class TableView(QTableView):
     """Shows a `Table`; a click or the arrow keys choose a row, which stays marked wherever it moves to.
 
     Parameters
@@ -222,19 +234,23 @@ class TableView(QTreeView):
         What to show.
     sort_by
         Column that the largest of which comes first; None where rows are not to be sorted.
+    name_column
+        In which the chosen row is marked, and which gets all the room that is left.
     """
 
     chosen = Signal(object)  # name of the row
 
-    def __init__(self, table: Table, *, sort_by: int | None = None) -> None:
+    def __init__(self, table: Table, *, sort_by: int | None = None, name_column: int = 0) -> None:
         super().__init__()
         self.table = table
-        self.name_column = 0  # in which the chosen row is marked
+        self.name_column = name_column
         self._chosen: object = None
         self._is_marking = False
         self.setModel(table)
-        self.setRootIsDecorated(False)
-        self.setUniformRowHeights(True)
+        self.setShowGrid(False)
+        self.setWordWrap(False)
+        self.setTabKeyNavigation(False)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         trigger = QAbstractItemView.EditTrigger
         is_editable = any(column.is_editable for column in table.columns)
@@ -246,18 +262,27 @@ class TableView(QTreeView):
         if sort_by is not None:
             self.setSortingEnabled(True)
             self.sortByColumn(sort_by, Qt.SortOrder.DescendingOrder)
+        self.verticalHeader().hide()
+        self.verticalHeader().setMinimumSectionSize(0)
+        self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + ROW_GAP_PX)
         header, width = self.header(), self.fontMetrics().horizontalAdvance
-        header.setStretchLastSection(False)
+        header.setSectionsClickable(sort_by is not None)
+        header.setHighlightSections(False)
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         header.setMinimumSectionSize(10)
         # Widths known beforehand: to ask every cell takes seconds with 20,000 rows, and cells that are folded
         # away give wrong ones.
-        arrow = "" if sort_by is None else "___"  # room for the arrow of what is sorted
+        arrow = "" if sort_by is None else "__"  # room for the arrow of what is sorted
         for place, column in enumerate(table.columns):
             wide = max(width(column.title + arrow), width(column.widest))
             self.setColumnWidth(place, wide + GAP_PX)
-        self.stretch(0)
+        self.stretch(name_column)
         self.selectionModel().currentRowChanged.connect(self._tell)
         table.modelReset.connect(self._mark)
+
+    def header(self) -> QHeaderView:
+        """Titles of the columns."""
+        return self.horizontalHeader()
 
     def stretch(self, column: int) -> None:
         """Give a column all the room that is left."""
@@ -270,7 +295,7 @@ class TableView(QTreeView):
 
     def fit(self, most_rows: int) -> None:
         """Be as tall as the rows, up to a limit."""
-        row = max(self.sizeHintForRow(0), 0)
+        row = self.verticalHeader().defaultSectionSize()
         n_rows = min(self.table.rowCount(), most_rows)
         header = self.header().sizeHint().height()
         self.setFixedHeight(header + n_rows * row + 2 * self.frameWidth() + 4)

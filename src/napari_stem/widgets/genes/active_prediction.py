@@ -10,8 +10,6 @@ from napari_stem.widgets.genes.map_layers import SpotMap
 from napari_stem.widgets.state import uncertainty_colormap
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from napari_stem.layers import ColourRange, Field, GeneScore, SpotShape
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
@@ -29,8 +27,6 @@ class ActivePrediction:
         Where and what.
     values, facts
         Its values by gene, and what is computed of them in the background.
-    reliability
-        Correlation with measurements, by gene.
     gene
         The chosen one.
     score
@@ -45,7 +41,6 @@ class ActivePrediction:
     prediction: Prediction
     values: GeneValues
     facts: GeneFacts
-    reliability: Mapping[str, float | None]
     gene: str
     score: tuple[object, str, GeneScore] | None = None
     sd_limits: tuple[ColourRange, tuple[float, float]] | None = None

@@ -104,12 +104,11 @@ class GeneList(QWidget):
             self.view.scrollTo(self.table.index(row, GENE), centre)
 
     def _new_view(self) -> TableView:
-        view = TableView(self.table)
+        view = TableView(self.table, name_column=GENE)
         view.setSortingEnabled(True)
+        view.header().setSectionsClickable(True)
         view.sortByColumn(-1, Qt.SortOrder.AscendingOrder)  # the model's own order at first
         view.header().setSectionResizeMode(STAR, QHeaderView.ResizeMode.Fixed)
-        view.stretch(GENE)
-        view.name_column = GENE
         view.setMinimumHeight(LIST_HEIGHT_PX)
         return view
 

@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_stem.model.genes import offered
 from napari_stem.spatial.gene_sets import as_measured, synonyms
 from napari_stem.texts import clean_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
 NO_MATCH = 9
-N_ALTERNATIVES = 2
-N_LOOKED_AT = 20  # missing genes for which alternatives are looked for
-
-
-@dataclass(frozen=True)
-class FoundGenes:
-    """A list of genes, as far as a model has them.
-
-    Attributes
-    ----------
-    genes
-        The model's names, in the order of the list, each once.
-    missing
-        Genes that the model lacks, with the model's genes of the most similar names.
-    """
-
-    genes: tuple[str, ...]
-    missing: dict[str, tuple[str, ...]]
-
-    @property
-    def n_named(self) -> int:
-        """How many genes the list named."""
-        return len(self.genes) + len(self.missing)
 
 
 class GeneSearch:
@@ -50,13 +26,15 @@ class GeneSearch:
     ----------
     genes
         Names, in the model's order.
+    not_measured
+        Genes known to lack in the training data.
     """
 
-    def __init__(self, genes: Sequence[str]) -> None:
-        self.genes = tuple(genes)
+    def __init__(self, genes: Iterable[str], not_measured: Iterable[str] = ()) -> None:
+        self.genes, self.not_measured = tuple(genes), frozenset(not_measured)
         self._known = frozenset(self.genes)
-        self._upper = [gene.upper() for gene in self.genes]
-        self._by_upper = dict(zip(self._upper, self.genes, strict=True))
+        self._by_upper = {gene.upper(): gene for gene in self.genes}
+        self._upper = np.array([gene.upper() for gene in self.genes], dtype=str)
         table = synonyms()
         self._other_names = {
             row: [name for name in table[gene] if name != gene]
@@ -78,32 +56,27 @@ class GeneSearch:
         name, `NO_MATCH`; and, for those of rank 1, that other name by the gene's place.
         """
         wanted = text.strip().upper()
-        ranks = np.full(len(self.genes), NO_MATCH, np.int8)
-        aliases: dict[int, str] = {}
-        for row, name in enumerate(self._upper):
-            if name.startswith(wanted):
-                ranks[row] = 0
-            elif wanted in name:
-                ranks[row] = 2
         if not wanted:
-            return ranks, aliases
+            return np.zeros(len(self.genes), np.int8), {}
+        ranks = np.where(np.char.find(self._upper, wanted) >= 0, 2, NO_MATCH).astype(np.int8)
+        ranks[np.char.startswith(self._upper, wanted)] = 0
+        aliases: dict[int, str] = {}
         for row, names in self._other_names.items():
             alias = next((name for name in names if name.upper().startswith(wanted)), None)
             if alias is not None and ranks[row] > 0:
                 ranks[row], aliases[row] = 1, alias
         return ranks, aliases
 
-    def find(self, names: Sequence[str]) -> FoundGenes:
-        """Look up a list: names as written, in another case, or other names of the same gene."""
-        found: dict[str, None] = {}
-        missing: dict[str, tuple[str, ...]] = {}
-        for name in names:
-            gene = self._find_one(name)
-            if gene is not None:
-                found[gene] = None
-            elif name not in missing:
-                missing[name] = self._similar(name) if len(missing) < N_LOOKED_AT else ()
-        return FoundGenes(tuple(found), missing)
+    def find(self, names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Look up a list: names as written, in another case, or other names of the same gene.
+
+        Returns
+        -------
+        The model's names in the order of the list, each once, and those of the list that it lacks.
+        """
+        found = {name: self._find_one(name) for name in names}
+        genes = dict.fromkeys(gene for gene in found.values() if gene is not None)
+        return tuple(genes), tuple(name for name in found if found[name] is None)
 
     def why_not(self, text: str) -> str:
         """Say that nothing matches what was typed, and what to try instead."""
@@ -111,9 +84,12 @@ class GeneSearch:
         today = synonyms().get(wanted.upper(), (wanted,))[0]
         if today.upper() != wanted.upper():
             return f"{wanted} is another name of {today}, which is not listed here."
-        similar = self._similar(wanted)
-        said = f" Similar names: {', '.join(similar)}." if similar else ""
-        return f"No listed gene matches '{wanted}'.{said}"
+        if wanted.upper() in self.not_measured:
+            said = f"{wanted.upper()} was not measured in the model's training data."
+        else:
+            said = f"No listed gene matches '{wanted}'."
+        similar = offered(wanted, self.genes)
+        return f"{said} Similar: {', '.join(similar)}." if similar else said
 
     def _find_one(self, name: str) -> str | None:
         return (
@@ -121,10 +97,6 @@ class GeneSearch:
             or self._by_upper.get(name.upper())
             or as_measured(name.upper(), self._known)
         )
-
-    def _similar(self, name: str) -> tuple[str, ...]:
-        close = get_close_matches(name.upper(), self._upper, n=N_ALTERNATIVES, cutoff=0.7)
-        return tuple(self._by_upper[upper] for upper in close)
 
 
 def names_in(text: str) -> list[str]:

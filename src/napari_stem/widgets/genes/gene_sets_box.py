@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -15,20 +16,24 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stem.errors import StemError
+from napari_stem.model.genes import MARK, offered
 from napari_stem.spatial.gene_sets import gene_sets
 from napari_stem.spatial.panel_files import read_panel
 from napari_stem.texts import read_text
 from napari_stem.widgets.common.parts import count, note
-from napari_stem.widgets.genes.gene_search import names_in
+from napari_stem.widgets.genes.gene_search import GeneSearch, names_in
 from napari_stem.widgets.state import ALL, FAVOURITES, LIST_PREFIX, SET_PREFIX, GeneSet
 
 if TYPE_CHECKING:
-    from napari_stem.widgets.genes.gene_search import FoundGenes, GeneSearch
     from napari_stem.widgets.state import DisplaySettings
 
 PASTE, LOAD = "paste", "load"
 FILES = "Gene lists (*.gmt *.txt *.csv *.tsv *.json);;All files (*)"
+TITLES = frozenset(("gene", "genes", "symbol", "gene_symbol", "gene_name", "name"))
 N_SHOWN_MISSING = 6
+NO_FAVOURITES = (
+    "No favourites among this model's genes yet: click the star beside a gene, or press F."
+)
 
 
 class GeneSetsBox(QWidget):
@@ -70,10 +75,26 @@ class GeneSetsBox(QWidget):
             names = gene_sets()[kind.removeprefix(SET_PREFIX)].genes
         else:
             names = self._settings.own_list
-        found = search.find(names)
-        self.message.setText(_said(found, is_favourites=kind == FAVOURITES))
+        genes, missing = search.find(names)
+        if kind == FAVOURITES:
+            self.message.setText("" if names else NO_FAVOURITES)
+        else:
+            self.message.setText(self._said(genes, missing, search))
         self.message.show()
-        return GeneSet(self.name(), found.genes, found.n_named)
+        return GeneSet(self.name(), genes, len(genes) + len(missing))
+
+    def offer(self, search: GeneSearch) -> None:
+        """Say of every set how many of its genes a model predicts; one of none cannot be chosen."""
+        for name, one in gene_sets().items():
+            place = self.choice.findData(SET_PREFIX + name)
+            n_found, n_all = len(search.find(one.genes)[0]), len(one.genes)
+            is_vain = bool(search.genes) and not n_found
+            known = f"{n_found} of {n_all}" if search.genes else f"{n_all}"
+            self.choice.setItemText(place, f"{name} ({known})")
+            self.choice.model().item(place).setEnabled(not is_vain)
+            why_not = "This model predicts none of these genes.\n" if is_vain else ""
+            tip = f"{why_not}{one.title}\n{one.source}\n{one.note}"
+            self.choice.setItemData(place, tip, Qt.ItemDataRole.ToolTipRole)
 
     def follow(self) -> None:
         """Show what the settings say; a list of the user's is offered from then on."""
@@ -108,14 +129,29 @@ class GeneSetsBox(QWidget):
         self.choice.addItem("All genes", ALL)
         self.choice.addItem("★ Favourites", FAVOURITES)
         self.choice.insertSeparator(self.choice.count())
-        for one in gene_sets().values():
-            self.choice.addItem(f"{one.name} ({len(one.genes)})", SET_PREFIX + one.name)
-            tip = f"{one.title}\n{one.source}\n{one.note}"
-            self.choice.setItemData(self.choice.count() - 1, tip, 3)  # Qt.ToolTipRole
+        for name in gene_sets():
+            self.choice.addItem(name, SET_PREFIX + name)
+        self.offer(GeneSearch(()))
         self.choice.insertSeparator(self.choice.count())
         self.choice.addItem("Paste a list …", PASTE)
         self.choice.addItem("Load a list (GMT, CSV, text) …", LOAD)
         self.choice.setToolTip("Which genes the list below shows")
+
+    def _said(self, genes: tuple[str, ...], missing: tuple[str, ...], search: GeneSearch) -> str:
+        """Say how many there are, which are marked, and which lack and why, as far as that is known."""
+        absent = [gene for gene in missing if gene.upper() in search.not_measured]
+        others = [gene for gene in missing if gene not in absent]
+        shown = [_with_similar(gene, search.genes) for gene in others[:N_SHOWN_MISSING]]
+        if len(others) > len(shown):
+            shown.append(f"{len(others) - len(shown)} more")
+        named = {
+            MARK: [gene for gene in genes if gene in self._settings.by_chance],
+            "not measured in the training data": absent,
+            "not predicted": shown,
+        }
+        told = [f"{what}: {', '.join(some)}" for what, some in named.items() if some]
+        n_named = count(len(genes) + len(missing), "gene")
+        return "; ".join([f"This model predicts {len(genes)} of {n_named}", *told]) + "."
 
     def _on_choice(self, place: int) -> None:
         kind = self.choice.itemData(place)
@@ -160,32 +196,11 @@ def _read(path: Path, set_name: str | None) -> tuple[str, ...]:
         return read_panel(path)  # says what is wrong
     first = [names_in(line)[:1] for line in lines if line.strip() and not line.startswith("#")]
     genes = [name for names in first for name in names]
-    if genes and genes[0].lower() in {
-        "gene",
-        "genes",
-        "symbol",
-        "gene_symbol",
-        "gene_name",
-        "name",
-    }:
+    if genes and genes[0].lower() in TITLES:
         genes = genes[1:]
     return tuple(dict.fromkeys(genes)) or read_panel(path)
 
 
-def _said(found: FoundGenes, *, is_favourites: bool) -> str:
-    if is_favourites:
-        if found.genes:
-            return ""
-        return (
-            "No favourites among this model's genes yet: click the star beside a gene, or press F."
-        )
-    n_found = len(found.genes)
-    text = f"This model predicts {n_found} of {count(found.n_named, 'gene')}."
-    if not found.missing:
-        return text
-    shown = [
-        f"{gene} (similar: {', '.join(similar)})" if similar else gene
-        for gene, similar in list(found.missing.items())[:N_SHOWN_MISSING]
-    ]
-    more = len(found.missing) - len(shown)
-    return f"{text} Missing: {', '.join(shown)}" + (f" and {more} more." if more else ".")
+def _with_similar(gene: str, known: tuple[str, ...]) -> str:
+    similar = offered(gene, known)
+    return f"{gene} (similar: {', '.join(similar)})" if similar else gene

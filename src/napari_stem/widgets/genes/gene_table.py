@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from napari_stem.widgets.common.table import GREY, Column, Role, Table
+from napari_stem.model.genes import BY_CHANCE, MARK, in_words, reliability
+from napari_stem.widgets.common.table import IS_GREY, Column, Table
 from napari_stem.widgets.genes.gene_search import NO_MATCH, GeneSearch
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable
 
+    import pandas as pd
     from numpy.typing import ArrayLike, NDArray
-    from qtpy.QtCore import QModelIndex, Qt
 
 STAR, GENE, MEAN, SPREAD, CLUSTERING, RELIABILITY = range(6)
-UNRELIABLE_BELOW = 0.2  # correlation with measurements
+UNRELIABLE_BELOW = 0.2  # PCC of counts, where that of shares is not known
 NUMBER = "-0.00"
 COLUMNS = (
     Column(
@@ -52,8 +53,9 @@ COLUMNS = (
     Column(
         "reliability",
         "Reliable",
-        "How well predictions of this gene followed measurements on tissue that the model never "
-        "saw (correlation):\n1 is perfect, 0 is no better than chance. It may be lower on your slide.",
+        "How well predictions of this gene followed measurements on tissue that the model never saw: PCC of "
+        "shares of counts (CP10k), where sequencing depth helps no gene; of counts where that is not known.\n"
+        f"1 is perfect, 0 is no better than chance. It may be lower on your slide. {MARK}: {BY_CHANCE}.",
         ".2f",
         widest=NUMBER,
     ),
@@ -66,32 +68,36 @@ class GeneTable(Table):
     def __init__(self) -> None:
         super().__init__(COLUMNS)
         self.search = GeneSearch(())
-        self._unit = ""
         self._favourites: frozenset[str] = frozenset()
         self._allowed: frozenset[str] | None = None
         self._aliases: dict[int, str] = {}  # other names by which genes were found
 
     def set_genes(
-        self, genes: Sequence[str], reliability: Mapping[str, float | None], unit: str = ""
+        self, accuracy: pd.DataFrame, unit: str = "", not_measured: Iterable[str] = ()
     ) -> None:
         """List other genes.
 
         Parameters
         ----------
-        genes
-            Names, in the model's order.
-        reliability
-            Correlation with measurements on left-out sections, for the genes where it is known.
+        accuracy
+            As `Prediction.gene_accuracy`, in the model's order.
         unit
             Of the predicted values.
+        not_measured
+            Genes known to lack in the model's training data.
         """
-        self.search, self._unit = GeneSearch(genes), unit
-        known = [reliability.get(gene) for gene in genes]
-        frame = pd.DataFrame({"gene": list(genes)}, index=list(genes))
-        frame["star"] = frame.index.isin(self._favourites)
+        self.search = GeneSearch(accuracy.index, not_measured)
+        self.columns = tuple(
+            replace(one, tip=f"{one.tip}, {unit}") if unit and place in {MEAN, SPREAD} else one
+            for place, one in enumerate(COLUMNS)
+        )
+        known, by_chance = reliability(accuracy), accuracy["by_chance"]
+        is_weak = accuracy["share_pcc"].isna() & (known < UNRELIABLE_BELOW)
+        frame = accuracy.assign(gene=accuracy.index, star=accuracy.index.isin(self._favourites))
         for key in ("mean", "spread", "clustering"):
             frame[key] = np.nan
-        frame["reliability"] = np.array([np.nan if v is None else v for v in known], float)
+        frame["reliability"] = known.mask(by_chance)  # so that they come last
+        frame[IS_GREY] = by_chance | known.isna() | is_weak
         self.fill(frame)
 
     def fill_column(self, column: int, values: ArrayLike) -> None:
@@ -111,28 +117,18 @@ class GeneTable(Table):
 
     def doubt(self, gene: str) -> str:
         """Why not to rely on a gene; empty where nothing speaks against it."""
-        known = self.frame.at[gene, "reliability"]
-        if not np.isfinite(known):
-            return f"Do not rely on {gene}: how well it is predicted has not been measured."
-        if known < UNRELIABLE_BELOW:
-            return (
-                f"Do not rely on {gene}: its predictions hardly followed measurements "
-                f"(correlation {known:.2f} on tissue that the model had not seen)."
+        known = self.frame.loc[gene]
+        if not known[IS_GREY]:
+            return ""
+        if known["by_chance"]:
+            why = f"its prediction {BY_CHANCE}"
+        elif np.isnan(known["reliability"]):
+            why = "how well it is predicted has not been measured"
+        else:
+            why = (
+                "its predictions hardly followed measurements on tissue that the model had not seen"
             )
-        return ""
-
-    def data(self, index: QModelIndex, role: int = Role.DisplayRole) -> Any:
-        """Return what one cell shows or says; genes not to be relied on are grey."""
-        if role == Role.ForegroundRole:
-            return GREY if self.doubt(self.name(index.row())) else None
-        return super().data(index, role)
-
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = Role.DisplayRole
-    ) -> Any:
-        """Titles of the columns, and what they mean."""
-        said = super().headerData(section, orientation, role)
-        return self._with_unit(said, section) if said and role == Role.ToolTipRole else said
+        return f"Do not rely on {gene}: {why}."
 
     def text(self, place: int, column: Column) -> str:
         """Return what a cell shows; of a gene found by another name also that name."""
@@ -141,13 +137,17 @@ class GeneTable(Table):
             return "★" if gene in self._favourites else "☆"
         if column.key == "gene":
             return f"{gene} ({self._aliases[place]})" if place in self._aliases else gene
+        if column.key == "reliability" and self._values["by_chance"][place]:
+            return MARK
         return super().text(place, column)
 
     def tip(self, place: int, column: Column) -> str:
-        """Return why not to rely on a gene, and what the column means."""
-        doubt = "" if column.key == "star" else self.doubt(self.search.genes[place])
-        said = self._with_unit(column.tip, self.columns.index(column))
-        return f"{doubt}\n\n{said}" if doubt else said
+        """Return why not to rely on a gene, how well it is predicted, and what the column means."""
+        if column.key == "star":
+            return column.tip
+        gene = self.search.genes[place]
+        known = "\n".join([self.doubt(gene) or gene, *in_words(self.frame.iloc[place])])
+        return f"{known}\n\n{column.tip}"
 
     def ordered(self) -> NDArray[np.int64]:
         """Rank what matches best first: names that begin so, other names of genes, then parts of names."""
@@ -160,6 +160,3 @@ class GeneTable(Table):
         if self._sorted_by is not None:
             keys = self.sort_keys(*self._sorted_by)
         return places[np.lexsort((keys[places], ranks[places]))]
-
-    def _with_unit(self, tip: str, column: int) -> str:
-        return f"{tip}, {self._unit}" if self._unit and column in {MEAN, SPREAD} else tip

@@ -35,7 +35,9 @@ from napari_stem.widgets.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable
+
+    import pandas as pd
 
 VIEWS = {
     MEAN: ("Expression", "The predicted expression: the mean of all samples"),
@@ -86,18 +88,20 @@ class GenesPanel(QWidget):
         self.setEnabled(False)
 
     def show_genes(
-        self, genes: Sequence[str], reliability: Mapping[str, float | None], unit: str = ""
+        self, accuracy: pd.DataFrame, unit: str = "", not_measured: Iterable[str] = ()
     ) -> None:
-        """List the genes of a prediction, in the model's order; without any, none is chosen."""
+        """List genes as `GeneTable.set_genes` does; without any, none is chosen."""
         self.search.clear()
-        self.table.set_genes(genes, reliability, unit)
-        if genes:  # else those picked are wanted again when the slide is
+        self.settings.by_chance = frozenset(accuracy.index[accuracy["by_chance"]])
+        self.table.set_genes(accuracy, unit, not_measured)
+        self.sets.offer(self.table.search)
+        if len(accuracy):  # else those picked are wanted again when the slide is
             self._keep_known()
         else:
             self.settings.update(gene="")
         self._list_set()
         self._show_doubt()
-        self.setEnabled(bool(genes))
+        self.setEnabled(bool(len(accuracy)))
 
     def choose(self, gene: str) -> bool:
         """Choose a gene, listed at the moment or not; False where it is not predicted."""

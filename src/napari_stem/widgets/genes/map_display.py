@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_stem.exporting.drawing import Limits, Look
 from napari_stem.layers import GeneValues, mean_z_score, score_title
-from napari_stem.model.card import most_reliable
+from napari_stem.model.genes import gene_accuracy
 from napari_stem.widgets.common.single_jobs import LatestJob
 from napari_stem.widgets.genes.active_prediction import ActivePrediction
 from napari_stem.widgets.genes.gene_facts import GeneFacts
@@ -31,8 +31,6 @@ from napari_stem.widgets.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from napari.layers import Image
     from napari.viewer import Viewer
 
@@ -86,21 +84,17 @@ class MapDisplay(QObject):
         genes.list.clustering_wanted.connect(self._want_clustering)
         viewer.canvas.overlay_tiling.top_right = "vertical"  # title above its colour bar
 
-    def begin(
-        self, slide: Slide, prediction: Prediction, reliability: Mapping[str, float | None]
-    ) -> None:
+    def begin(self, slide: Slide, prediction: Prediction) -> None:
         """Show a prediction, in place of an older one of the same slide."""
         older = self._shown.pop(slide.fingerprint, None)
         if older is not None:
             older.facts.stop()
         gene = older.gene if older is not None else ""
         if gene not in prediction.genes:
-            gene = most_reliable(reliability) or ""
-        if gene not in prediction.genes:
-            gene = prediction.genes[0]
+            gene = next(iter(prediction.reliability), prediction.genes[0])
         values = GeneValues(prediction)
         facts = GeneFacts(self._jobs, prediction, values)
-        shown = ActivePrediction(slide, prediction, values, facts, reliability, gene)
+        shown = ActivePrediction(slide, prediction, values, facts, gene)
         self._shown[slide.fingerprint] = shown
         facts.column_ready.connect(partial(self._fill_column, shown))
         facts.limits_ready.connect(self.draw)
@@ -262,10 +256,12 @@ class MapDisplay(QObject):
         """Have the panel speak of the active prediction."""
         active = self.current()
         if active is None:
-            self._genes.show_genes((), {})
+            self._genes.show_genes(gene_accuracy({}, ()))
             self.draw()
             return
-        self._genes.show_genes(active.prediction.genes, active.reliability, active.prediction.unit)
+        prediction = active.prediction
+        absent = prediction.provenance.get("genes_not_measured", ())
+        self._genes.show_genes(prediction.gene_accuracy, prediction.unit, absent)
         for column in active.facts.columns:
             self._fill_column(active, column)
         self.settings.update(gene=active.gene)

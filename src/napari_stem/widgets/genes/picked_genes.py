@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QGridLayout, QToolButton, QVBoxLayout, QWidget
 
+from napari_stem.model.genes import MARK
 from napari_stem.widgets.common.parts import note
 from napari_stem.widgets.genes.mixed_layers import mixed_colours
 from napari_stem.widgets.state import MIX, MOST_GENES
@@ -57,7 +58,8 @@ class PickedGenes(QWidget):
         colours = mixed_colours(len(genes)) if arrangement == MIX else ()
         for place, gene in enumerate(genes):
             button = QToolButton()
-            button.setText(f"{gene}  ×")
+            mark = f" ({MARK})" if gene in self._settings.by_chance else ""
+            button.setText(f"{gene}{mark}  ×")
             button.setToolTip(f"Take {gene} out")
             if place < len(colours):
                 button.setIcon(_swatch(colours[place]))

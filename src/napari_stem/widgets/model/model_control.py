@@ -236,8 +236,7 @@ class RunControl(QObject):
         if isinstance(step, RunStarted):
             self._prediction = step.prediction
             self._began_s, self._n_before = time.monotonic(), int(step.prediction.done.sum())
-            reliability = step.prediction.reliability
-            self._predictions.begin(self._slide, step.prediction, reliability)
+            self._predictions.begin(self._slide, step.prediction)
             return
         self._maps.grow(self._slide)
         if not self._stop.is_set():

@@ -15,7 +15,7 @@ from napari_stem.geometry import Mpp
 from napari_stem.widgets.common.predictions_list import Listed, is_same_size, um_per_pixel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from napari_stem.caches import Entry
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.slide.slide_control import SlideControl
-
-Reliability = dict[str, float]
 
 
 class PredictionControl(QObject):
@@ -41,7 +39,7 @@ class PredictionControl(QObject):
     ) -> None:
         super().__init__(panel)
         self._jobs, self._panel, self._maps, self._slides = jobs, panel, maps, slides
-        self._open: dict[Path, tuple[Prediction, Mapping[str, float | None]]] = {}
+        self._open: dict[Path, Prediction] = {}
         self._listed: dict[str, dict[Path, Listed]] = {}  # by the slide's fingerprint
         self._on_screen: dict[str, Path] = {}
         panel.chosen.connect(self.choose)
@@ -52,27 +50,25 @@ class PredictionControl(QObject):
         timer.timeout.connect(self._touch)
         timer.start(TOUCH_S * 1000)
 
-    def begin(
-        self, slide: Slide, prediction: Prediction, reliability: Mapping[str, float | None]
-    ) -> None:
+    def begin(self, slide: Slide, prediction: Prediction) -> None:
         """Show a prediction on its slide, which need not be the active one."""
-        self._open[prediction.path] = (prediction, reliability)
+        self._open[prediction.path] = prediction
         self._touch()
         self._jobs.start(keep_bounded, "predictions", list(self._open), done=self._forget)
         self._slides.owns(slide, prediction.path)
         self._on_screen[slide.fingerprint] = prediction.path
         if slide is self._slides.slide:
-            self._maps.begin(slide, prediction, reliability)
+            self._maps.begin(slide, prediction)
         else:
             with self._slides.selection_kept():
-                self._maps.begin(slide, prediction, reliability)
+                self._maps.begin(slide, prediction)
         self.refresh(slide)
         self.shown.emit(slide)
 
     def refresh(self, slide: Slide) -> None:
         """Say anew how far the predictions of a slide are."""
         listed = self._listed.setdefault(slide.fingerprint, {})
-        for path, (prediction, _) in self._open.items():
+        for path, prediction in self._open.items():
             if prediction.provenance.get("slide_fingerprint") == slide.fingerprint:
                 listed[path] = listed_of(prediction)
         self._list()
@@ -81,7 +77,7 @@ class PredictionControl(QObject):
         """Predictions of a slide that were shown in this session and fit it, the one on screen last."""
         own = [
             path
-            for path, (prediction, _) in self._open.items()
+            for path, prediction in self._open.items()
             if prediction.provenance.get("slide_fingerprint") == slide.fingerprint
             and _fits(prediction, slide)
         ]
@@ -102,8 +98,7 @@ class PredictionControl(QObject):
         """Show a prediction from disk on the open slide that it belongs to."""
         self._jobs.start(open_prediction, path, done=self._take)
 
-    def _take(self, opened: tuple[Prediction, Mapping[str, float | None]]) -> None:
-        prediction, reliability = opened
+    def _take(self, prediction: Prediction) -> None:
         wanted = prediction.provenance.get("slide_fingerprint")
         slides = [slide for slide in self._slides.slides() if slide.fingerprint == wanted]
         if not slides:
@@ -117,12 +112,12 @@ class PredictionControl(QObject):
                 f"{um_per_pixel(now)}: to see it, change the pixel size back; else predict again."
             )
             return
-        self.begin(slide, prediction, reliability)
+        self.begin(slide, prediction)
 
     def _on_resized(self, slide: Slide) -> None:
         """Take maps from the screen that were made with another pixel size; their files stay."""
         path = self._on_screen.get(slide.fingerprint)
-        if path is not None and not _fits(self._open[path][0], slide):
+        if path is not None and not _fits(self._open[path], slide):
             del self._on_screen[slide.fingerprint]
             self._maps.put_away(slide)
             self.put_away.emit(slide)
@@ -217,8 +212,8 @@ def _stored(fingerprint: str) -> list[Listed]:
     return found
 
 
-def open_prediction(path: Path) -> tuple[Prediction, Reliability]:
-    """Open a prediction with the reliability of its genes.
+def open_prediction(path: Path) -> Prediction:
+    """Open a prediction, and read what is known of its genes.
 
     Raises
     ------
@@ -231,4 +226,5 @@ def open_prediction(path: Path) -> tuple[Prediction, Reliability]:
     if not len(prediction.spots):
         msg = f"{path} holds no spots; run it again."
         raise PredictionError(msg)
-    return prediction, prediction.reliability
+    _ = prediction.gene_accuracy  # kept, so that the window need not read it
+    return prediction

@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stem.widgets.common.parts import count, note
-from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView
+from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView, marked
 from napari_stem.widgets.state import DOMAINS, MEAN
 from napari_stem.widgets.views.analysis_plots import DomainsPlot
 from napari_stem.widgets.views.domain_layer import colours_of
@@ -176,7 +176,7 @@ class AnalysisPanel(QWidget):
         """List genes by Moran's I; None: it has not been computed."""
         self.ranked.setVisible(table is not None)
         if table is not None:
-            self.morans.fill(table.assign(gene=table.index))
+            self.morans.fill(marked(table, self.settings.by_chance))
 
     def ask_where_to_save(self, suggestion: str, kinds: str) -> str:
         """Return where to save something, empty where the user gave up."""

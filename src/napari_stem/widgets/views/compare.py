@@ -317,4 +317,9 @@ def _compare(
     if groups is None:
         return None
     a, b = groups
-    return Compared(compare_groups(a, b, prediction.genes), a.n_spots, b.n_spots, prediction.unit)
+    return Compared(
+        compare_groups(a, b, prediction.gene_accuracy["by_chance"]),
+        a.n_spots,
+        b.n_spots,
+        prediction.unit,
+    )

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_stem.widgets.common.parts import count, note
 from napari_stem.widgets.common.plots import VolcanoPlot
-from napari_stem.widgets.common.table import Column, Table, TableView
+from napari_stem.widgets.common.table import Column, Table, TableView, marked
 
 if TYPE_CHECKING:
     from napari_stem.evaluation.differences import Differences
@@ -153,9 +153,8 @@ class CompareWindow(QWidget):
 
 def _frame(found: Differences) -> pd.DataFrame:
     """Table of a comparison: a row for every gene."""
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
-            "gene": found.genes,
             "difference": found.difference,
             "interval": [
                 f"{low:+.2f} to {high:+.2f}"
@@ -170,3 +169,4 @@ def _frame(found: Differences) -> pd.DataFrame:
         },
         index=list(found.genes),
     )
+    return marked(frame, frame.index[found.by_chance])

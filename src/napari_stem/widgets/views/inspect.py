@@ -146,7 +146,9 @@ class InspectControl(QObject):
         if active is self._maps.current() and self.spot == (prediction.path, spot):
             warning = f"It {UNLIKE}" if prediction.ood[spot] else ""
             name = prediction.spots.names[spot]
-            self._panel.spot.show_spot(details, prediction.genes, name, warning)
+            self._panel.spot.show_spot(
+                details, prediction.gene_accuracy["by_chance"], name, warning
+            )
             self._follow()
 
     def _follow(self) -> None:

@@ -27,7 +27,7 @@ from napari_stem.layers.colours import apart
 from napari_stem.widgets.common.keys import SEE_DIFFERENCE, SEE_MEASURED, SEE_PREDICTED
 from napari_stem.widgets.common.parts import note
 from napari_stem.widgets.common.single_jobs import LatestJob
-from napari_stem.widgets.common.table import Column, Table, TableView
+from napari_stem.widgets.common.table import Column, Table, TableView, marked
 from napari_stem.widgets.genes.map_layers import ScalarMap, SpotMap
 from napari_stem.widgets.genes.map_turns import MEASURED_MAP
 from napari_stem.widgets.state import DIFFERENCE, MEAN, MEASURED, ONE
@@ -157,7 +157,7 @@ class MeasuredPanel(QWidget):
     def show_agreement(self, name: str, found: MeasuredMatch) -> None:
         """Say how much was matched, and list the genes."""
         self.summary.setText(describe_match(name, found))
-        self.table.fill(found.table().assign(gene=found.genes))
+        self.table.fill(marked(found.table(), self.settings.by_chance))
         self.predict_button.setVisible(found.is_elsewhere)
         self.results.show()
         self.remove_button.show()

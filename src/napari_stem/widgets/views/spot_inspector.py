@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stem.widgets.common.parts import note
-from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView
+from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView, marked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +38,7 @@ COLUMNS = (
         "How far the spot's predicted mean lies above the mean of all predicted spots of this slide, in "
         "standard deviations between them",
         "+.1f",
+        order="z_told",
     ),
     Column(
         "range",
@@ -46,7 +47,7 @@ COLUMNS = (
         order="z_low",
         widest="+0.0 to +00.0",
     ),
-    Column("mean", "Predicted", "Predicted mean of the spot", ".2f"),
+    Column("mean", "Mean", "Predicted mean of the spot", ".2f"),
 )
 
 
@@ -75,7 +76,7 @@ class SpotInspector(QWidget):
         self.setVisible(False)
 
     def show_spot(
-        self, details: SpotDetails, genes: Sequence[str], name: str, warning: str
+        self, details: SpotDetails, by_chance: pd.Series, name: str, warning: str
     ) -> None:
         """Show a spot.
 
@@ -83,8 +84,8 @@ class SpotInspector(QWidget):
         ----------
         details
             What was gathered.
-        genes
-            Of the prediction.
+        by_chance
+            By gene of the prediction, whether it cannot be told from chance: such genes come last.
         name
             Of the spot.
         warning
@@ -93,7 +94,7 @@ class SpotInspector(QWidget):
         self.title.setText(f"Spot {name}, as exported tables call it. {warning}".strip())
         self._show_patches(details.patches)
         self.saw.setText(details.why_no_patches or "What the model saw:")
-        self.table.fill(_frame(genes, details.profile))
+        self.table.fill(_frame(by_chance, details.profile))
         self.view.sortByColumn(Z, Qt.SortOrder.DescendingOrder)
         self.view.scrollToTop()
         self.setVisible(True)
@@ -148,12 +149,11 @@ class SpotInspector(QWidget):
             self.grid.addWidget(caption, 1, place)
 
 
-def _frame(genes: Sequence[str], profile: SpotProfile) -> pd.DataFrame:
+def _frame(by_chance: pd.Series, profile: SpotProfile) -> pd.DataFrame:
     """Table of one spot: a row for every gene."""
     spans = zip(profile.z, profile.z_low, profile.z_high, strict=True)
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
-            "gene": genes,
             "z": profile.z,
             "z_low": profile.z_low,
             "range": [
@@ -162,8 +162,10 @@ def _frame(genes: Sequence[str], profile: SpotProfile) -> pd.DataFrame:
             ],
             "mean": profile.mean,
         },
-        index=list(genes),
+        index=by_chance.index,
     )
+    frame["z_told"] = frame["z"].mask(by_chance)
+    return marked(frame, by_chance.index[by_chance])
 
 
 def _pixmap(pixels: NDArray[np.uint8], side: int) -> QPixmap:
