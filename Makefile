@@ -24,7 +24,7 @@ demo: $(STAMP) system-packages ## predict the packaged section; shows a window, 
 	$(BIN)/napari-stem demo
 
 test: $(STAMP) system-packages ## run all tests (ARGS="-k name" to choose)
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy, import-linter, the manifest
 	$(BIN)/ruff check .

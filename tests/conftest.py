@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numba
 import pytest
 from hypothesis import settings
 
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
 DATA = Path(__file__).parent / "data"
 
-# Compiled once for all tests, which have caches of their own: it takes a quarter of a minute.
-os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "numba"))
+# squidpy, scanpy and umap as plain Python: compiling takes each process half a minute, few spots nothing.
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
+numba.config.reload_config()  # napari's plugin for pytest has loaded it
 
 # A merge must not hang on which examples were drawn; people at their desks go on drawing new ones.
 settings.register_profile("ci", derandomize=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,19 @@ def preferences_of_the_manifest():
     from napari.settings import plugin_configuration_generator
 
     return plugin_configuration_generator()["napari-stem"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_windows() -> Iterator[None]:
+    """Napari looks for plugins and saves its settings with every window: a second that tells nothing."""
+    from napari.settings import NapariSettings
+    from npe2 import PluginManifest
+
+    found = list(PluginManifest.discover())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PluginManifest, "discover", lambda **_: iter(found))
+        patch.setattr(NapariSettings, "_maybe_save", lambda _: None)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -159,17 +173,83 @@ def _finish(dock: StemDock, qtbot) -> None:
     qtbot.wait(50)  # signals of the last jobs are still on their way
 
 
-@pytest.fixture
-def road(make_napari_viewer, qtbot) -> Iterator[Road]:
-    """A real window with the dock in it."""
+def _docked(viewer, qtbot) -> Road:
     from napari_stem.widgets.dock import StemDock
 
-    viewer = make_napari_viewer(show=True)
     viewer.window.resize(1280, 800)
     dock = StemDock(viewer)
     viewer.window.add_dock_widget(dock, name="Predict gene expression", area="right")
-    yield Road(viewer, dock, qtbot)
-    _finish(dock, qtbot)
+    return Road(viewer, dock, qtbot)
+
+
+@pytest.fixture
+def road(make_napari_viewer, qtbot) -> Iterator[Road]:
+    """A real window with the dock in it."""
+    made = _docked(make_napari_viewer(show=True), qtbot)
+    yield made
+    _finish(made.dock, qtbot)
+
+
+@contextmanager
+def _window(name: str):
+    """Open a viewer with an application of its own, as `make_napari_viewer` does; several may be open."""
+    from app_model import Application
+    from napari import Viewer
+    from napari._app_model._app import NapariApplication, _napari_names
+    from napari._qt._qapp_model.qactions import init_qactions
+    from napari._qt.qt_viewer import QtViewer
+    from napari.plugins import _initialize_plugins
+
+    app = NapariApplication(name)
+    app.injection_store.namespace = _napari_names
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NapariApplication, "get_app_model", staticmethod(lambda: app))
+        patch.setattr("napari._qt.threads.status_checker.StatusChecker.start", lambda _: None)
+        init_qactions.cache_clear()
+        _initialize_plugins.cache_clear()
+        viewer = Viewer(show=True, show_welcome_screen=False)
+        yield viewer
+        viewer.close()
+        Application.destroy(name)
+    del viewer
+    gc.unfreeze()
+    gc.collect()
+    QtViewer._instances.clear()
+
+
+@pytest.fixture(scope="module")
+def _viewer_of_module(qapp):
+    with _window("of the module") as viewer:
+        yield viewer
+
+
+@pytest.fixture
+def one_viewer(_viewer_of_module):
+    """A window for all tests of a module, cleared after each."""
+    viewer = _viewer_of_module
+    viewer.window.resize(1280, 800)
+    yield viewer
+    viewer.layers.clear()
+    viewer.canvas.grid.enabled = False
+
+
+@pytest.fixture
+def shared_road(one_viewer, qtbot) -> Iterator[Road]:
+    """The dock in the module's window."""
+    made = _docked(one_viewer, qtbot)
+    yield made
+    _finish(made.dock, qtbot)
+    if made.dock.parent() is not None:  # the test has not taken it away
+        one_viewer.window.remove_dock_widget(made.dock)
+
+
+@pytest.fixture
+def own_road(qtbot) -> Iterator[Road]:
+    """The dock in another window, beside the module's."""
+    with _window("of its own") as viewer:
+        made = _docked(viewer, qtbot)
+        yield made
+        _finish(made.dock, qtbot)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import anndata
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
+from napari_stem.caches import CACHES
 from napari_stem.geometry import PointPx
 from napari_stem.layers.domain_layer import MOST_LINES, legend_lines, readable_on
 from napari_stem.sample_data import sample_path
@@ -21,15 +23,20 @@ from napari_stem.widgets.views import analysis_jobs
 from napari_stem.widgets.views.analysis_panel import AGAIN, HIGH, NAME, SHARE
 from napari_stem.widgets.views.domain_layer import colours_of
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
 CORNERS = [PointPx(4600, 3600), PointPx(5800, 3600), PointPx(5800, 4600), PointPx(4600, 4600)]
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch) -> None:
+def no_domains() -> Iterator[None]:
     """Domains lie beside predictions: those of one test must not be found by the next."""
-    monkeypatch.setenv("NAPARI_STEM_CACHE", str(tmp_path / "cache"))
+    yield
+    for path in CACHES["predictions"].folder.glob("*.domains.h5ad"):
+        path.unlink()
 
 
 def predict(road):

@@ -19,24 +19,24 @@ import napari
 from qtpy.QtCore import QSettings, QTimer
 from napari_stem.widgets.dock import StemDock
 
-QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, sys.argv[3])
-viewer = napari.Viewer()
+QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, sys.argv[2])
 
-def begin():
+def begin(viewer, after_s):
     dock = StemDock(viewer)
     viewer.window.add_dock_widget(dock, name="Predict gene expression")
     dock.coordinator.slides.open(sys.argv[1])
-    QTimer.singleShot(int(1000 * float(sys.argv[2])), viewer.close)
+    QTimer.singleShot(1000 * after_s, viewer.close)
 
-QTimer.singleShot(0, begin)
-napari.run()
+for after_s in (1, 0):
+    viewer = napari.Viewer()
+    QTimer.singleShot(0, lambda: begin(viewer, after_s))
+    napari.run()
 """
 
 
-@pytest.mark.parametrize("after_s", [0, 1])
-def test_closing_soon_prints_nothing(tmp_path, after_s):
+def test_closing_soon_prints_nothing(tmp_path):
     ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(SVS), str(after_s), str(tmp_path)],
+        [sys.executable, "-c", PROGRAM, str(SVS), str(tmp_path)],
         env=os.environ
         | {
             "NAPARI_STEM_CACHE": str(tmp_path / "cache"),
@@ -66,7 +66,7 @@ def test_what_is_closed_leaves_nothing_behind(road, c5_prediction):
 
     counts, slides = [], []
     coordinator = road.dock.coordinator
-    for _ in range(4):
+    for _ in range(3):
         road.open(sample_path())
         slides.append(weakref.ref(coordinator.slide))
         coordinator.predictions.open(c5_prediction)
@@ -75,6 +75,7 @@ def test_what_is_closed_leaves_nothing_behind(road, c5_prediction):
         road.wait(lambda: coordinator.slide is None)
         QThreadPool.globalInstance().waitForDone()
         road.qtbot.wait(500)
+        # a message may be on its way out; a layer's controls are 200, and go late on a busy machine
+        road.wait(lambda: not counts or n_widgets() <= counts[0] + 30)
         counts.append(n_widgets())
-    assert max(counts[1:]) <= counts[0] + 30  # a message on its way out; a layer's controls are 200
     assert [slide() for slide in slides[:1]] == [None]  # the last ones wait in bounded caches

@@ -19,10 +19,8 @@ UM = {"units": ("um", "um"), "scale": (1, 1)}
 
 
 @pytest.fixture
-def window(make_napari_viewer, c5_prediction, qtbot):
-    viewer = make_napari_viewer(show=True)
-    viewer.window.resize(1280, 800)
-    yield from on_screen(viewer, c5_prediction, qtbot)
+def window(one_viewer, c5_prediction, qtbot):
+    yield from on_screen(one_viewer, c5_prediction, qtbot)
 
 
 @pytest.fixture

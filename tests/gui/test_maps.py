@@ -24,10 +24,8 @@ def screen(c5_prediction, qtbot):
 
 
 @pytest.fixture
-def window(make_napari_viewer, c5_prediction, qtbot):
-    viewer = make_napari_viewer(show=True)
-    viewer.window.resize(1280, 800)
-    yield from on_screen(viewer, c5_prediction, qtbot)
+def window(one_viewer, c5_prediction, qtbot):
+    yield from on_screen(one_viewer, c5_prediction, qtbot)
 
 
 def spot_position_um(screen: MapScreen, spot: int) -> tuple[float, float]:
@@ -227,14 +225,14 @@ def test_limits_of_a_score_do_not_become_those_of_expression(screen):
 
 def test_side_by_side_fills_napari_s_grid_and_gives_it_back(window):
     layers, before = list(window.viewer.layers), window.names()
-    first, others = window.genes.gene(), other_genes(window, 3)
+    first, others = window.genes.gene(), other_genes(window, 1)
     window.genes.choose_arrangement("beside")
     for gene in others:
         window.genes.list.gene_picked.emit(gene)
     window.settle()
     grid = window.viewer.canvas.grid
     assert grid.enabled
-    assert grid.actual_shape(window.viewer.layers) == (2, 2)
+    assert grid.actual_shape(window.viewer.layers) == (1, 2)
     contents = [
         [window.viewer.layers[i].name.split()[0] for i in indices]
         for _, indices in grid.iter_viewboxes(window.viewer.layers)
@@ -251,7 +249,7 @@ def test_side_by_side_fills_napari_s_grid_and_gives_it_back(window):
     assert window.names() == before
     window.genes.choose_arrangement("beside")
     window.settle()
-    assert grid.actual_shape(window.viewer.layers) == (2, 2)
+    assert grid.actual_shape(window.viewer.layers) == (1, 2)
     contents = [
         [window.viewer.layers[i].name.split()[0] for i in indices]
         for _, indices in grid.iter_viewboxes(window.viewer.layers)
@@ -262,7 +260,7 @@ def test_side_by_side_fills_napari_s_grid_and_gives_it_back(window):
     window.wait(lambda: window.genes.arrangement() == "one")
     window.genes.choose_arrangement("beside")
     window.settle()
-    assert grid.actual_shape(window.viewer.layers) == (2, 2)
+    assert grid.actual_shape(window.viewer.layers) == (1, 2)
 
 
 def test_a_layer_that_comes_ends_side_by_side(window):

@@ -11,15 +11,19 @@ from napari_stem.widgets.slide.slide_layers import slide_of
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
 
-@pytest.fixture
-def mapped(road, c5_prediction):
+def with_maps(road, prediction):
     """The whole dock, with a prediction on its slide."""
     road.open(sample_path())
-    road.drop(c5_prediction)
+    road.drop(prediction)
     coordinator = road.dock.coordinator
     road.wait(lambda: coordinator.maps.current() is not None)
     road.wait(coordinator.maps.turns.is_settled)
     return road
+
+
+@pytest.fixture
+def mapped(shared_road, c5_prediction):
+    return with_maps(shared_road, c5_prediction)
 
 
 def begin_turns(road, arrangement: str, n_turns: int) -> None:
@@ -36,45 +40,43 @@ def ours(road) -> list[str]:
     return [one.name for one in road.viewer.layers if "predicted" in one.name]
 
 
-@pytest.mark.parametrize(("arrangement", "n_turns"), [("mix", 0), ("beside", 3)])
-def test_layers_may_be_taken_away_while_others_come(mapped, arrangement, n_turns):
+def test_layers_and_slides_may_be_taken_away_while_others_come(mapped):
     turns, layers = mapped.dock.coordinator.maps.turns, mapped.viewer.layers
-    begin_turns(mapped, arrangement, n_turns)
-    foreign = [one for one in layers if not slide_of(one)]
-    for one in foreign:
-        layers.remove(one)
-    mapped.wait(turns.is_settled)
+    for arrangement, n_turns in (("mix", 0), ("beside", 3)):
+        begin_turns(mapped, arrangement, n_turns)
+        foreign = [one for one in layers if not slide_of(one)]
+        for one in foreign:
+            layers.remove(one)
+        mapped.wait(turns.is_settled)
+        mapped.panels.genes.choose_arrangement("one")
+        mapped.wait(turns.is_settled)
+        gene, unit = mapped.panels.genes.gene(), mapped.maps.prediction.unit
+        assert ours(mapped) == [f"{gene} predicted, {unit}"]
+        assert not mapped.viewer.canvas.grid.enabled
+    # views side by side end with their slide; of a mixture the genes are still picked
+    for arrangement, n_turns, n_maps in (("beside", 0, 1), ("mix", 5, 3)):
+        begin_turns(mapped, arrangement, n_turns)
+        close_the_slide(mapped)
+        mapped.open(sample_path())
+        mapped.wait(lambda n_maps=n_maps: turns.is_settled() and len(ours(mapped)) == n_maps)
     mapped.panels.genes.choose_arrangement("one")
     mapped.wait(turns.is_settled)
-    gene, unit = mapped.panels.genes.gene(), mapped.maps.prediction.unit
-    assert ours(mapped) == [f"{gene} predicted, {unit}"]
-    assert not mapped.viewer.canvas.grid.enabled
-
-
-@pytest.mark.parametrize(("arrangement", "n_turns"), [("mix", 5), ("beside", 0)])
-def test_a_slide_may_be_closed_while_its_maps_come(mapped, arrangement, n_turns):
-    coordinator = mapped.dock.coordinator
-    turns = coordinator.maps.turns
-    begin_turns(mapped, arrangement, n_turns)
-    mapped.viewer.layers.remove(coordinator.slides.layer)
-    mapped.wait(lambda: turns.is_settled() and not ours(mapped))
-    assert coordinator.slide is None
-    assert not mapped.viewer.canvas.grid.enabled
-    mapped.open(sample_path())
-    # views side by side end with their slide; of a mixture the genes are still picked
-    n_maps = {"mix": 3, "beside": 1}[arrangement]
-    mapped.wait(lambda: turns.is_settled() and len(ours(mapped)) == n_maps)
-
-
-def test_everything_may_be_cleared_while_maps_come(mapped):
-    turns = mapped.dock.coordinator.maps.turns
-    begin_turns(mapped, "mix", 4)
-    mapped.viewer.layers.clear()
+    begin_turns(mapped, "beside", 2)
+    layers.clear()
     mapped.wait(turns.is_settled)
     assert not ours(mapped)
 
 
-def test_the_window_may_be_closed_while_maps_come(mapped):
+def close_the_slide(road) -> None:
+    coordinator = road.dock.coordinator
+    road.viewer.layers.remove(coordinator.slides.layer)
+    road.wait(lambda: coordinator.maps.turns.is_settled() and not ours(road))
+    assert coordinator.slide is None
+    assert not road.viewer.canvas.grid.enabled
+
+
+def test_the_window_may_be_closed_while_maps_come(own_road, c5_prediction):
+    mapped = with_maps(own_road, c5_prediction)
     begin_turns(mapped, "beside", 3)
     mapped.viewer.close()
     for _ in range(5):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from napari.components import ViewerModel
 from npe2 import PluginManifest
 from PIL import Image
 from qtpy.QtCore import QPointF, Qt
@@ -27,6 +26,11 @@ pytestmark = pytest.mark.gui
 SLIDES = Path(__file__).parents[1] / "data" / "slides"
 MANIFEST = Path(napari_stem.__file__).parent / "napari.yaml"
 BRIGHT = np.full((40, 80, 3), 240, np.uint8)
+
+
+@pytest.fixture
+def road(shared_road):
+    return shared_road
 
 
 @pytest.fixture
@@ -219,12 +223,10 @@ def named_svs(jpeg, tmp_path) -> Path:
     return Path(shutil.copy(jpeg, tmp_path / "slide.svs"))
 
 
-def test_what_napari_opens_is_completed_without_the_dock(
-    make_napari_viewer, qtbot, plugin, named_svs
-):
+def test_what_napari_opens_is_completed_without_the_dock(one_viewer, qtbot, plugin, named_svs):
     from qtpy.QtCore import QThreadPool
 
-    viewer = make_napari_viewer(show=True)
+    viewer = one_viewer
     with pytest.warns(SlideWarning, match="how large its pixels are"):
         (layer,) = viewer.open(str(named_svs), plugin="napari-stem")
     pyramid = pyramid_of(layer)
@@ -235,13 +237,3 @@ def test_what_napari_opens_is_completed_without_the_dock(
     viewer.layers.clear()
     assert pyramid.arrived is None
     QThreadPool.globalInstance().waitForDone()
-
-
-def test_without_a_window_napari_waits_for_the_pixels(plugin, named_svs):
-    with pytest.warns(SlideWarning, match="how large its pixels are"):
-        (layer,) = ViewerModel().open(str(named_svs), plugin="napari-stem")
-    pyramid = pyramid_of(layer)
-    assert pyramid.patience_s is None
-    assert pyramid.slide.is_complete  # its thumbnail was read
-    with Image.open(named_svs) as image:
-        np.testing.assert_array_equal(layer.data[0][:50, :60], np.asarray(image)[:50, :60])

@@ -58,6 +58,11 @@ def set_cell(road, row: int, column: int, text: str) -> None:
 
 
 @pytest.fixture
+def road(shared_road):
+    return shared_road
+
+
+@pytest.fixture
 def sample(model_road):
     model_road.open(sample_path())
     return model_road

@@ -21,6 +21,11 @@ pytestmark = pytest.mark.gui
 TUMOUR = [PointPx(4200, 3400), PointPx(5700, 3400), PointPx(5700, 4900), PointPx(4200, 4900)]
 
 
+@pytest.fixture
+def road(shared_road):
+    return shared_road
+
+
 def centre_of_first_spot_um(maps) -> tuple[float, float]:
     spots, mpp = maps.prediction.spots, maps.prediction.provenance["mpp"]
     return spots.y_px[0] * mpp[0], spots.x_px[0] * mpp[1]

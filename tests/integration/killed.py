@@ -1,7 +1,10 @@
-"""Kill a job at one of its writes, look at what is left, let it go on: python killed.py JOB FOLDER SOURCE N.
+"""Kill jobs at one of their writes, look at what is left, let them go on.
+
+Call it as ``python killed.py FOLDER '{JOB: [SOURCE, N]}'``.
 
 Every opening for writing, renaming, removing in FOLDER counts; the writes at which it dies are drawn by a seed.
-Prints, as JSON, for each kill: at which of how many writes, and whether the end is that of an undisturbed run.
+Prints, as JSON, for each kill of each job: at which of how many writes, and whether the end is that of an
+undisturbed run.
 """
 
 from __future__ import annotations
@@ -46,7 +49,7 @@ def fit(out: Path, source: Path) -> None:
     """A small model, with a checkpoint after every step."""
     genes = source.parent / "genes.txt"
     options = TrainingOptions(
-        genes=str(genes), steps=8, batch=16, hold_out=("C3",), checkpoint_minutes=0.0, name="m",
+        genes=str(genes), steps=4, batch=16, hold_out=("C3",), checkpoint_minutes=0.0, name="m",
         resume=True, device="cpu",
     )  # fmt: skip
     if not (out / "config.json").exists():
@@ -120,16 +123,26 @@ def counting(folder: Path, last: int | None, total: Path) -> None:
     sys.addaudithook(hook)
 
 
+# loaded once, not in every child
+HEAVY = (
+    "dask.array", "anndata", "zarr", "scipy.ndimage", "scipy.stats", "skimage.measure", "skimage.filters",
+    "sklearn.decomposition", "sklearn.linear_model", "onnxruntime", "safetensors.torch",
+    "napari_stem.encoders.bundled", "napari_stem.training.recipe",
+)  # fmt: skip
+
+
 def main() -> None:
-    name, folder, source, n_kills = (
-        sys.argv[1],
-        Path(sys.argv[2]),
-        Path(sys.argv[3]),
-        int(sys.argv[4]),
-    )
-    for module in ("dask.array", "anndata", "zarr", "scipy.ndimage", "skimage.measure"):
-        importlib.import_module(module)  # once, not in every child
+    for module in HEAVY:
+        importlib.import_module(module)
     import_timm()
+    folder = Path(sys.argv[1])
+    jobs = json.loads(sys.argv[2]).items()
+    told = {name: kills(name, folder / name, Path(source), n) for name, (source, n) in jobs}
+    sys.stdout.write(json.dumps(told))
+
+
+def kills(name: str, folder: Path, source: Path, n_kills: int) -> list[list[Any]]:
+    """Run one job undisturbed, then kill it so many times."""
     job, rng = JOBS[name], random.Random(0)  # noqa: S311
     total = folder.parent / f"{name}-writes"
 
@@ -146,7 +159,7 @@ def main() -> None:
         job(out, source)
 
     if forked(whole) != 0:
-        sys.exit("the undisturbed run failed")
+        sys.exit(f"the undisturbed {name} failed")
     told, wanted, n_writes = [], digest(folder / "0"), total.stat().st_size
     for number in range(1, n_kills + 1):
         last, out = rng.randint(1, n_writes), folder / str(number) / "out.zarr"
@@ -169,7 +182,7 @@ def main() -> None:
                 digest(out.parent) == wanted,
             ]
         )
-    sys.stdout.write(json.dumps(told))
+    return told
 
 
 if __name__ == "__main__":

@@ -161,6 +161,7 @@ def test_figures_are_drawn(loso: tuple[Path, dict[str, Any]]) -> None:
         assert len(image.getcolors(1 << 24)) > 50
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_the_same_command_does_nothing_twice_and_another_predictor_joins(
     loso: tuple[Path, dict[str, Any]], small_dataset: Path, tmp_path: Path
 ) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import anndata
 import pytest
 
 from napari_stem.spatial.dataset import Dataset
@@ -18,28 +21,29 @@ KILLED = Path(__file__).with_name("killed.py")
 SVS = Path(__file__).parents[1] / "data" / "slides" / "CMU-1-Small-Region.svs"
 
 
-def kills(job: str, folder: Path, source: Path, n: int) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-W", "ignore", KILLED, job, folder / "out", source, str(n)],
+@pytest.fixture(scope="module")
+def ended(small_dataset: Path, c5_prediction: Path, tmp_path_factory) -> dict[str, list[list[Any]]]:
+    """What came of every job and kill, all of them in children of one process."""
+    folder = tmp_path_factory.mktemp("kills")
+    dataset = shutil.copytree(small_dataset, folder / "dataset")
+    for table in (dataset / "st").glob("*.h5ad"):
+        anndata.read_h5ad(table)[:16].copy().write_h5ad(table)
+    genes = Dataset(dataset).section("C2").counts.var_names[:5]
+    (folder / "genes.txt").write_text("\n".join(genes))
+    jobs = {"predict": [str(SVS), 2], "train": [str(dataset), 1], "export": [str(c5_prediction), 2]}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", KILLED, folder / "out", json.dumps(jobs)],
         env=os.environ | {"NAPARI_STEM_CACHE": str(folder / "cache")},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert ended.returncode == 0, ended.stderr
-    for at, n_writes, *right in json.loads(ended.stdout):
-        assert right == [True] * 4, f"killed at write {at} of {n_writes}: {right}\n{ended.stderr}"
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
-def test_a_killed_prediction(tmp_path: Path) -> None:
-    kills("predict", tmp_path, SVS, 2)
-
-
-def test_a_killed_training(small_dataset: Path, tmp_path: Path) -> None:
-    genes = Dataset(small_dataset).section("C2").counts.var_names[:5]
-    (small_dataset.parent / "genes.txt").write_text("\n".join(genes))
-    kills("train", tmp_path, small_dataset, 1)
-
-
-def test_a_killed_export(c5_prediction: Path, tmp_path: Path) -> None:
-    kills("export", tmp_path, c5_prediction, 2)
+@pytest.mark.parametrize("job", ["predict", "train", "export"])
+def test_a_killed_job_goes_on(job: str, ended: dict[str, list[list[Any]]]) -> None:
+    assert ended[job]
+    for at, n_writes, *right in ended[job]:
+        assert right == [True] * 4, f"killed at write {at} of {n_writes}: {right}"

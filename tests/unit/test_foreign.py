@@ -302,15 +302,20 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.usefixtures("_no_network")
-def test_a_model_that_a_prediction_names_is_not_fetched(stored, name, tmp_path) -> None:
+def test_a_model_that_a_prediction_names_is_not_fetched(stored, name) -> None:
     prediction = Prediction.open(told(stored, model=name, encoder=name))
     assert model_card(prediction) == {}
     with pytest.raises(StemError, match="none that comes with"):
         named_in_file(name)
+    assert len(read("prediction", str(stored))) == 3
+
+
+@pytest.mark.usefixtures("_no_network")
+def test_exports_fetch_no_model(stored, tmp_path) -> None:
+    prediction = Prediction.open(told(stored, model="hf://clinic/breast", encoder="clinic/breast"))
     for kind, ending in (("report", "html"), ("geojson", "geojson"), ("h5ad", "h5ad")):
         export(prediction, kind, tmp_path / f"out.{ending}", progress=False)
         assert (tmp_path / f"out.{ending}").is_file()
-    assert len(read("prediction", str(stored))) == 3
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,22 @@ def test_a_slide_that_cannot_be_opened_brings_one_warning_and_no_layer(
     assert len(caught) == 1
 
 
+@pytest.mark.gui
+def test_without_a_window_napari_waits_for_the_pixels(viewer_with_plugin, tmp_path, monkeypatch):
+    from napari_stem.widgets.slide.slide_feed import pyramid_of
+
+    monkeypatch.setenv("NAPARI_STEM_CACHE", str(tmp_path / "cache"))
+    crop = Path(__file__).parents[1] / "data" / "slides" / "C5-crop.jpg"
+    path = shutil.copy(crop, tmp_path / "slide.svs")  # by its name a slide
+    with pytest.warns(SlideWarning, match="how large its pixels are"):
+        (layer,) = viewer_with_plugin.open(str(path), plugin="napari-stem")
+    pyramid = pyramid_of(layer)
+    assert pyramid.patience_s is None
+    assert pyramid.slide.is_complete  # its thumbnail was read
+    with Image.open(crop) as image:
+        np.testing.assert_array_equal(layer.data[0][:50, :60], np.asarray(image)[:50, :60])
+
+
 @pytest.fixture
 def exported(c5_prediction, tmp_path) -> Path:
     path = tmp_path / "P.h5ad"

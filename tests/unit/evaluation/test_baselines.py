@@ -141,14 +141,14 @@ def test_diffusion_models_train_on_the_fold_and_draw(linear_sections, name) -> N
 
 def test_a_penalty_is_chosen_and_helps_where_features_are_many(hest) -> None:
     """As RidgeCV's own figures on the same components, and better than the fixed penalty on noise."""
-    x, y = hest["x_train"], hest["y_train"]
+    x, y = hest["x_train"], hest["y_train"][:, :12]
     rng = np.random.default_rng(0)
     noisy = y + 3 * rng.normal(size=y.shape).astype(np.float32)
     fixed, chosen = (
         fit_probe(x, noisy, centred=True, penalties=p)(hest["x_test"]).astype(np.float64)
         for p in ((), PENALTIES)
     )
-    truth = hest["y_test"].astype(np.float64)
+    truth = hest["y_test"][:, :12].astype(np.float64)
     assert mse(truth, chosen) < 0.8 * mse(truth, fixed)
     only = fit_probe(x, y, centred=True, penalties=(100 / (min(256, *x.shape) * y.shape[1]),))
     same = fit_probe(x, y, centred=True)

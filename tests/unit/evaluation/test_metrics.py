@@ -160,7 +160,7 @@ def test_calibrated_draws_cover_as_often_as_they_say(n_draws):
 
 
 def test_narrow_draws_cover_too_seldom_and_score_worse():
-    truth, mean, draws = calibrated(60)
+    truth, mean, draws = calibrated(60, (100, 12))
     narrow = mean[..., None] + 0.3 * (draws - mean[..., None])
     honest, proud = (metrics.evaluate(truth, mean, d) for d in (draws, narrow))
     assert proud["coverage"]["90"] < 0.5

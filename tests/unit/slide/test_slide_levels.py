@@ -85,7 +85,7 @@ def write_png(path, pixels):
     ],
 )
 def test_every_form_of_a_slide_has_the_same_pixels(write, pixels, tmp_path, cache, opened):
-    path = tmp_path / "slide.ome.tif"
+    path, pixels = tmp_path / "slide.ome.tif", np.ascontiguousarray(pixels[:1501, :1203])
     write(path, pixels)
     slide = opened(path)
     assert_pyramid(slide, pixels)
