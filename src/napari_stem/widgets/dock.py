@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 WIDTH = 350
 VIEWER_OVERVIEW = keys.OVERVIEW.sequence.replace("+", "-")  # as napari writes it
 SCROLL_BAR_GAP = 6
+ALL_ROOM = 100  # beside a stretch of 1
 NOTICE = "Predicted from the image, not measured. For research use only, not for diagnosis."
 SESSIONS = "Sessions (*.json);;All files (*)"
 
@@ -231,13 +232,12 @@ class StemDock(QWidget):
         for title, panel in self.panels.titled().items():
             part = Folding(title, panel, is_open=title in {"Genes", "Inspect", "Compare"})
             self.parts[title] = part
-            road_layout.addWidget(
-                part, int(title == "Genes")
-            )  # its list takes the room that is left
+            # the list of genes takes the room that is left
+            road_layout.addWidget(part, ALL_ROOM if title == "Genes" else 0)
             if len(together[self._step_of[title]]) == 1:
                 part.stand_alone()
             part.unfolded.connect(partial(self.steps.go, self._step_of[title]))
-        road_layout.addStretch(0)
+        road_layout.addStretch(1)
         road_layout.setContentsMargins(0, 0, SCROLL_BAR_GAP, 0)
         self._scroll = scroll = RoadView()
         scroll.setWidgetResizable(True)
@@ -252,6 +252,7 @@ class StemDock(QWidget):
         layout.addWidget(self.steps)
         layout.addWidget(scroll, 1)
         layout.addWidget(self.panels.model.bar)
+        self.panels.model.bar.layout().setContentsMargins(0, 0, SCROLL_BAR_GAP, 0)
         self.setMinimumWidth(WIDTH)
 
     def ask_where_to_save(self) -> None:
