@@ -63,8 +63,9 @@ class Tour:
         """Unfold these parts only, and have the first in sight."""
         for title, part in self.dock.parts.items():
             part.open() if title in titles else part.fold()
-        self.settle()
         self.part = titles[0]
+        self.dock.show_part(self.part)
+        self.settle()
 
     def stations(self, prediction: Path | None) -> Iterator[str]:
         """Go from station to station; yields the name of each."""

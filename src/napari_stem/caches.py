@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 import time
 import uuid
 from contextlib import suppress
@@ -154,6 +155,17 @@ def entries(names: Iterable[str] = CACHES) -> list[Entry]:
     """Find what lies in some caches, the least recently used first."""
     found = [entry for name in names for entry in _entries(CACHES[name])]
     return sorted(found, key=lambda entry: entry.used)
+
+
+def why_unwritable() -> str:
+    """Say why nothing can be kept in the folder of all caches; empty where it can."""
+    folder = cache_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return f"Results cannot be kept in {folder} ({error.strerror}); choose another folder."
 
 
 def touch(path: Path) -> None:

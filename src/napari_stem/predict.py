@@ -48,7 +48,7 @@ class PredictionProgress:
     n_done, n_spots
         Spots finished, and all.
     seconds_left
-        Estimate from the work done in this run; None before there is any.
+        At the pace since the first block of this run; None until a second one is finished.
     work_done
         ``n_done``, and what is done of the spots under way: their share of denoising steps.
     """
@@ -273,23 +273,27 @@ def summary(draws: NDArray[np.float32], prediction: Prediction) -> dict[str, Any
 
 
 class _Clock:
-    """Time left, from the work done since the start of this run."""
+    """Time left, at the pace since the first block: how long it took to begin says nothing of the rest."""
 
     def __init__(self, prediction: Prediction, n_spots: int) -> None:
         self._prediction = prediction
         self._n_spots = n_spots
         self._n_before = int(prediction.done.sum())
-        self._start = time.monotonic()
+        self._ends: list[tuple[int, float]] = []  # of the first block and of the last: spots, s
 
     def progress(
         self, stage: Literal["embedding", "sampling"], under_way: float = 0.0
     ) -> PredictionProgress:
-        n_done = int(self._prediction.done.sum())
-        work_done = n_done + under_way
-        fresh = work_done - self._n_before
-        per_spot = (time.monotonic() - self._start) / fresh if fresh else None
-        left = None if per_spot is None else per_spot * (self._n_spots - work_done)
-        return PredictionProgress(stage, n_done, self._n_spots, left, work_done)
+        n_done, now, left = int(self._prediction.done.sum()), time.monotonic(), None
+        if n_done > self._n_before and not under_way:
+            self._ends = [*self._ends[:1], (n_done, now)]
+        if len(self._ends) == 2:
+            (n_first, first_s), (n_last, last_s) = self._ends
+            pace_s = (last_s - first_s) / (n_last - n_first)
+            left = max(0.0, pace_s * (self._n_spots - n_last) - (now - last_s))
+        elif n_done == self._n_spots:
+            left = 0.0
+        return PredictionProgress(stage, n_done, self._n_spots, left, n_done + under_way)
 
 
 def _open_blocks(done: NDArray[np.bool_], size: int) -> Iterator[NDArray[np.int64]]:

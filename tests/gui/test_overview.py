@@ -15,7 +15,14 @@ from qtpy.QtCore import QPointF, Qt
 import napari_stem
 from napari_stem.geometry import PointPx
 from napari_stem.reader import SlideWarning
-from napari_stem.widgets.slide.overview import HEIGHT_PX, REGION, VISIBLE, Mark, Overview
+from napari_stem.widgets.slide.overview import (
+    HEIGHT_PX,
+    REGION,
+    VISIBLE,
+    LaidMap,
+    Overview,
+    map_pixels,
+)
 from napari_stem.widgets.slide.slide_feed import pyramid_of
 
 if TYPE_CHECKING:
@@ -74,11 +81,28 @@ def test_a_tiny_rectangle_is_still_to_be_seen(overview):
 
 
 def test_regions_are_marked(overview):
-    overview.show_marks([Mark(((0.2, 0.2), (0.8, 0.2), (0.8, 0.8), (0.2, 0.8)), is_area=False)])
+    overview.show_marks([((0.2, 0.2), (0.8, 0.2), (0.8, 0.8), (0.2, 0.8))], [])
     on = overview.picture_rect()
     edge = colour_at(overview, on.left() + 0.2 * on.width(), on.center().y())
     assert edge.red() < 180
     assert REGION.alpha() < 255
+
+
+def test_maps_are_shown_in_their_own_colours(overview):
+    viewer = ViewerModel()
+    values = np.array([[0.0, 1.0, np.nan]], np.float32)
+    options = {"contrast_limits": (0, 1), "metadata": {"napari_stem": {"field": "mean"}}}
+    layer = viewer.add_image(values, colormap="viridis", opacity=0.5, **options)
+    pixels = map_pixels(layer)
+    expected = layer.colormap.map([0.0, 1.0])[:, :3] * 255
+    np.testing.assert_allclose(pixels[0, :2, :3], expected, atol=1)
+    np.testing.assert_allclose(pixels[0, :, 3], [127, 127, 0], atol=1)
+    overview.show_marks([], [LaidMap(pixels, ((0.0, 0.0), (1.0, 1.0)), is_added=False)])
+    on = overview.picture_rect()
+    for place, colour in ((1 / 6, expected[0]), (3 / 6, expected[1]), (5 / 6, np.full(3, 240.0))):
+        seen = colour_at(overview, on.left() + place * on.width(), on.center().y())
+        mixed = colour if place > 0.8 else 0.5 * colour + 120
+        np.testing.assert_allclose(seen.getRgb()[:3], mixed, atol=4)
 
 
 def test_clicking_the_overview_names_the_place(overview, qtbot):
@@ -94,6 +118,7 @@ def test_the_overview_follows_the_window_and_leads_it(road):
     layer = road.open(SLIDES / "CMU-1-Small-Region.svs")
     slide = road.dock.coordinator.slide
     road.wait(lambda: slide.is_complete and panel.overview.image is not None)
+    road.dock.show_part("Slide")
     assert panel.overview.isVisible()
     width_um, height_um = (n * slide.mpp.x_um for n in (slide.size.width_px, slide.size.height_px))
     camera.zoom *= 4
@@ -124,7 +149,7 @@ def _home(viewer):
 def test_the_overview_stays_at_hand_when_its_part_is_folded_away(road):
     dock, overview = road.dock, road.panels.slide.overview
     road.open(SLIDES / "C5-crop.jpg")
-    dock.parts["Slide"].fold()
+    dock.show_part("Region")
     assert not overview.isVisible()
     dock.toggle_overview()
     road.wait(overview.isVisible)
@@ -153,12 +178,10 @@ def test_the_overview_marks_drawn_regions(road):
     corners = [PointPx(500, 500), PointPx(1500, 500), PointPx(1500, 1500), PointPx(500, 1500)]
     road.draw(corners)
     overview, size = road.panels.slide.overview, road.dock.coordinator.slide.size
-    road.wait(lambda: len(overview.marks) == 1)
-    (mark,) = overview.marks
+    road.wait(lambda: len(overview.outlines) == 1)
+    (outline,) = overview.outlines
     shares = [(c.x_px / size.width_px, c.y_px / size.height_px) for c in corners]
-    assert [list(place) for place in mark.corners] == [
-        pytest.approx(list(s), abs=0.005) for s in shares
-    ]
+    assert [list(place) for place in outline] == [pytest.approx(list(s), abs=0.005) for s in shares]
 
 
 def test_label_and_macro_are_shown_when_asked_for_only(road):
@@ -166,7 +189,7 @@ def test_label_and_macro_are_shown_when_asked_for_only(road):
     road.open(SLIDES / "C5-crop.jpg")
     assert panel.associated_button.isHidden()
     road.open(SLIDES / "CMU-1-Small-Region.svs")
-    assert panel.associated_button.isVisible()
+    assert not panel.associated_button.isHidden()
     assert slides.associated is None
     panel.associated_button.click()
     road.wait(lambda: slides.associated is not None)

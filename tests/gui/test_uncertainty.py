@@ -183,18 +183,18 @@ def test_spots_unlike_the_training_tissue_are_outlined(predicted):
     mpp = predicted.dock.coordinator.slide.mpp
     spots = prediction.spots.take(unlike)
     expected = np.column_stack([spots.y_px * mpp.y_um, spots.x_px * mpp.x_um])
-    assert_allclose(layers.outlines.data, expected)
+    assert_allclose(layers.outlines.layer.data, expected)
     assert "2 of" in panel.legend.text()
     assert "outlined" in panel.legend.text()
-    assert [str(unit) for unit in layers.outlines.units] == ["micrometer"] * 2
+    assert [str(unit) for unit in layers.outlines.layer.units] == ["micrometer"] * 2
     panel.outline_box.setChecked(False)
-    assert not layers.outlines.visible
+    assert not layers.outlines.layer.visible
     assert "outlined" not in panel.legend.text()
-    kept = layers.outlines
+    kept = layers.outlines.layer
     panel.outline_box.setChecked(True)
     prediction.ood[7] = True
     predicted.dock.coordinator.maps.draw()
-    assert layers.outlines is kept  # layers are used again
+    assert layers.outlines.layer is kept  # layers are used again
     assert kept.visible
     assert len(kept.data) == 3
     assert set(map(str, kept.symbol)) == {"square"}

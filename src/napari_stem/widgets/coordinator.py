@@ -56,6 +56,7 @@ class Coordinator(QObject):
         self._jobs.failed.connect(partial(tell_error, viewer))
         self._is_click_waiting = False
         self._counted = (0, 0, 0.0)  # regions, spots, mm2
+        self._wary = ""  # of these regions
         self.slides = SlideControl(viewer, self._jobs, panels.slide)
         self.maps = MapDisplay(viewer, self._jobs, panels.genes, parent=self)
         self.slides.activated.connect(self.maps.activate)
@@ -73,6 +74,7 @@ class Coordinator(QObject):
         self._add_files(viewer)
         self._connect()
         self.slides.adopt()
+        self.sessions.come_back()
 
     def _add_files(self, viewer: Viewer) -> None:
         """Make what opens files of any kind, and sessions, which name several."""
@@ -122,6 +124,7 @@ class Coordinator(QObject):
 
     def close(self) -> None:
         """Stop what runs and let go of the viewer."""
+        self.sessions.leave()
         self.adopting.close()
         self.dropped.close()
         self.exports.cancel()
@@ -159,16 +162,16 @@ class Coordinator(QObject):
         self.maps.settings.changed.connect(self._on_display_changed)
 
     def _on_activated(self, slide: Slide | None) -> None:
-        self._keep_pixel_size()
+        self.runs.look_at(slide)
         if slide is not None:
-            self.road_went_on.emit("Slide" if slide.mpp is None else "Region")
+            self.regions.layers.raise_outlines(slide)
+        self._keep_pixel_size()
+        self.road_went_on.emit("Slide" if slide is None or slide.mpp is None else "Region")
         self._tell_hints()
 
-    def _on_counted(self, n_regions: int, n_spots: int, area_mm2: float) -> None:
-        self._counted = (n_regions, n_spots, area_mm2)
+    def _on_counted(self, n_regions: int, n_spots: int, area_mm2: float, wary: str) -> None:
+        self._counted, self._wary = (n_regions, n_spots, area_mm2), wary
         self.models.about.count_patches(self._drawn())
-        if n_spots:
-            self.road_went_on.emit("Model")
         self._tell_hints()
 
     def _on_display_changed(self, names: frozenset[str]) -> None:
@@ -190,8 +193,7 @@ class Coordinator(QObject):
             "The maps were made with the earlier pixel size and are no longer shown; predict again. They stay "
             "in the list of predictions."
         )
-        if not self.runs.is_running:
-            self._panels.model.show_idle()  # no word of a run whose maps are gone
+        self.runs.forget(slide)
         self._tell_hints()
 
     def _keep_pixel_size(self) -> None:
@@ -274,7 +276,7 @@ class Coordinator(QObject):
         missing = missing_for_run(state)
         if not missing and model.takes_file and not n_places:
             missing = "No patch of the file lies in the regions; draw them where its patches are."
-        model.show_spots(n_places, missing)
+        model.show_spots(n_places, missing, self._wary)
         self.hints_changed.emit(hints(state))
 
     def _drawn(self) -> tuple[Region, ...]:

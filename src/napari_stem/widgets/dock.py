@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ from napari_stem.widgets.common.parts import (
     Folding,
     Road,
     RoadView,
+    Steps,
     ask_for_file,
     ask_for_folder,
     ask_where_to_save,
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
 WIDTH = 350
 VIEWER_OVERVIEW = keys.OVERVIEW.sequence.replace("+", "-")  # as napari writes it
 SCROLL_BAR_GAP = 6
+ALL_ROOM = 100  # beside a stretch of 1
 NOTICE = "Predicted from the image, not measured. For research use only, not for diagnosis."
 SESSIONS = "Sessions (*.json);;All files (*)"
 
@@ -122,11 +125,13 @@ class StemDock(QWidget):
         self.panels = Panels.new(remembered)
         self.menu = MenuBar(remembered.session_folder)
         self.parts: dict[str, Folding] = {}
-        self._went_on: set[str] = set()
+        self._slide = ""  # fingerprint of the one that is looked at; each has its own way
+        self._left_at: dict[str, str] = {}
+        self._went_on: set[tuple[str, str]] = set()
         self._is_window_closing = False
         self._lay_out()
         self.coordinator = Coordinator(viewer, self.panels, remembered.model_folders, parent=self)
-        self.coordinator.road_went_on.connect(self._open_part)
+        self.coordinator.road_went_on.connect(self._go_on)
         self.coordinator.hints_changed.connect(self._show_hints)
         self._ends = (
             follow_preferences(PREDICTING, self.panels.model.prefer),
@@ -189,6 +194,7 @@ class StemDock(QWidget):
         """Unfold a part and bring its title to the top."""
         part = self.parts[title]
         part.open()
+        self.steps.go(self._step_of[title])
         self._scroll.verticalScrollBar().setValue(part.pos().y())
 
     def toggle_overview(self) -> None:
@@ -220,10 +226,17 @@ class StemDock(QWidget):
     def _lay_out(self) -> None:
         road = Road()
         road_layout = QVBoxLayout(road)
+        together = Panels.steps()
+        self._step_of = {title: step for step, titles in together.items() for title in titles}
+        self.steps = Steps(together)
         for title, panel in self.panels.titled().items():
-            part = Folding(title, panel, is_open=title in {"Slide", "Region"})
+            part = Folding(title, panel, is_open=title in {"Genes", "Inspect", "Compare"})
             self.parts[title] = part
-            road_layout.addWidget(part)
+            # the list of genes takes the room that is left
+            road_layout.addWidget(part, ALL_ROOM if title == "Genes" else 0)
+            if len(together[self._step_of[title]]) == 1:
+                part.stand_alone()
+            part.unfolded.connect(partial(self.steps.go, self._step_of[title]))
         road_layout.addStretch(1)
         road_layout.setContentsMargins(0, 0, SCROLL_BAR_GAP, 0)
         self._scroll = scroll = RoadView()
@@ -231,10 +244,15 @@ class StemDock(QWidget):
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(road)
+        self.steps.went.connect(self._show_step)
+        self._show_step("Slide")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 4, 2, 4)
         layout.addWidget(self.menu)
+        layout.addWidget(self.steps)
         layout.addWidget(scroll, 1)
+        layout.addWidget(self.panels.model.bar)
+        self.panels.model.bar.layout().setContentsMargins(0, 0, SCROLL_BAR_GAP, 0)
         self.setMinimumWidth(WIDTH)
 
     def ask_where_to_save(self) -> None:
@@ -274,6 +292,11 @@ class StemDock(QWidget):
             shortcut = QShortcut(QKeySequence(key.sequence), self)
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             shortcut.activated.connect(act)
+        for shortcut in self.findChildren(QShortcut):
+            if shortcut.context() == Qt.ShortcutContext.WindowShortcut:
+                shortcut.setParent(
+                    self
+                )  # works whatever step is looked at: hidden widgets have no keys
         # the slide has the keys to itself while it is clicked on
         self._viewer.bind_key(VIEWER_OVERVIEW, lambda _: self.toggle_overview(), overwrite=True)
 
@@ -287,15 +310,24 @@ class StemDock(QWidget):
         for title, hint in hints.items():
             part = self.parts[title]
             part.show_hint(hint.text, when_folded=hint.when_folded, when_open=hint.when_open)
+        for step, titles in Panels.steps().items():
+            self.steps.tell(step, hints[titles[0]].text)
 
-    def _open_part(self, title: str) -> None:
-        """Unfold the next part of the road once; later on the user decides."""
-        if title in self._went_on:
-            return
-        self._went_on.add(title)
-        self.parts[title].open()
-        if title == "Genes":  # the run's progress stays in sight; what led to it folds away
-            for done in ("Slide", "Region"):
-                self.parts[done].fold()
-            for following in ("Inspect", "Export"):
-                self.parts[following].open()
+    def _show_step(self, name: str) -> None:
+        for title, part in self.parts.items():
+            part.setVisible(self._step_of[title] == name)
+        self._scroll.verticalScrollBar().setValue(0)
+
+    def _go_on(self, title: str) -> None:
+        """Lead to the next step of the active slide, once; to another slide's own as it was left."""
+        slide = self.coordinator.slide
+        now = "" if slide is None else slide.fingerprint
+        is_other = now != self._slide
+        if is_other:
+            self._left_at[self._slide] = self.steps.now()
+            self._slide = now
+        if is_other and now in self._left_at:
+            self.steps.go(self._left_at[now])
+        elif slide is None or (now, title) not in self._went_on:
+            self._went_on.add((now, title))
+            self.steps.go(self._step_of[title])

@@ -75,6 +75,18 @@ class Panels:
             "Export": self.export,
         }
 
+    @staticmethod
+    def steps() -> dict[str, tuple[str, ...]]:
+        """Titles of the parts that are looked at together, by the name of their step."""
+        return {
+            "Slide": ("Slide",),
+            "Region": ("Region",),
+            "Model": ("Model",),
+            "Genes": ("Genes", "Uncertainty", "Inspect"),
+            "Analyse": ("Compare", "Measured data", "Spatial analysis"),
+            "Export": ("Export",),
+        }
+
     def choices(self) -> Remembered:
         """Return what to remember of them."""
         settings = self.model.settings()
@@ -96,4 +108,5 @@ class Panels:
             encoder_folder=self.model.encoders.window_of_all.folder,
             works_offline=self.model.encoders.window_of_all.is_offline_chosen,
             pace=self.model.pace.as_text(),
+            cache_folder=self.model.cache.folder,
         )

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject, Signal
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 FORMAT = "napari-stem session"
 VERSION = 3
+_left: WeakKeyDictionary[Any, Session] = WeakKeyDictionary()  # by viewer: as its dock was closed
 
 
 class SessionError(StemError):
@@ -148,6 +150,18 @@ class SessionControl(QObject):
             view=view,
         )
 
+    def leave(self) -> None:
+        """Keep what is open for the next dock of this viewer."""
+        _left[self._parts.maps.turns.viewer] = self.session()
+
+    def come_back(self) -> None:
+        """Go on where an earlier dock of this viewer ended, with the slides that are still open."""
+        session = _left.pop(self._parts.maps.turns.viewer, Session())
+        still = {slide.fingerprint for slide in self._parts.slides.slides()}
+        slides = tuple(entry for entry in session.slides if entry.fingerprint in still)
+        if slides:
+            self.restore(replace(session, slides=slides))
+
     def load(self, path: str) -> None:
         """Open what a session file names, beside what is open already."""
         self._jobs.start(read_session, Path(path), done=self.restore)
@@ -243,7 +257,8 @@ class SessionControl(QObject):
         from napari_stem.spatial.region_files import regions_of
 
         layer = self._parts.slides.layer_of(slide)
-        if not entry.regions.get("features") or layer is None:
+        is_there = self._parts.regions.layers.find(slide) is not None
+        if not entry.regions.get("features") or layer is None or is_there:
             return
         try:
             self._parts.regions.add(slide, regions_of(entry.regions, "The session file"))

@@ -9,7 +9,8 @@ from PIL import Image
 from scipy import ndimage
 
 from napari_stem.errors import RegionError
-from napari_stem.geometry import Mpp
+from napari_stem.geometry import Mpp, Region, lattice
+from napari_stem.slide.glass import LEAST_TISSUE, glass_share, on_glass, view_of
 from napari_stem.slide.tissue import TissueSettings, TissueView, tissue_regions
 
 MPP_UM = {"C2": 0.6961, "C3": 0.6691, "C4": 0.6901, "C5": 0.6907}
@@ -71,6 +72,32 @@ def test_regions_of_a_real_slide(svs_path, opened):
     outside = np.nonzero(~mask)
     centres = (outside[1] + 0.5) * view.downsample, (outside[0] + 0.5) * view.downsample
     assert shapely.contains_xy(piece.polygon, *centres).mean() < 0.02
+
+
+def test_glass_is_where_no_tissue_is(svs_path, opened):
+    slide = opened(svs_path)
+    view = view_of(slide)
+    mask, mpp = view.mask(), slide.require_mpp()
+    spots = lattice(slide.size, mpp, 100)
+    boxes = [
+        shapely.box(x - 50 / mpp.x_um, y - 50 / mpp.y_um, x + 50 / mpp.x_um, y + 50 / mpp.y_um)
+        for x, y in zip(spots.x_px, spots.y_px, strict=True)
+    ]
+    row, col = np.indices(mask.shape) + 0.5
+    tissue = [
+        mask[shapely.contains_xy(box, col * view.downsample, row * view.downsample)].mean()
+        for box in boxes
+    ]
+    clear = (
+        np.abs(np.array(tissue) - LEAST_TISSUE) > 0.05
+    )  # the edges of pixels decide of the others
+    np.testing.assert_array_equal(
+        on_glass(slide, spots)[clear], (np.array(tissue) < LEAST_TISSUE)[clear]
+    )
+    assert 0 < on_glass(slide, spots).mean() < 1
+    region = Region(shapely.union_all(boxes[: len(boxes) // 2]))
+    held = shapely.contains_xy(region.polygon, col * view.downsample, row * view.downsample)
+    assert glass_share(slide, [region]) == pytest.approx(1 - mask[held].mean(), abs=0.01)
 
 
 def test_small_pieces_count_where_they_are_asked_for(svs_path, opened):

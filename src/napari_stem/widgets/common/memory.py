@@ -60,6 +60,8 @@ class Remembered:
         How fast this machine is, as `Pace` has it.
     session_folder
         Where sessions were last saved to.
+    cache_folder
+        Where results are kept, as the user chose; empty: the platform's own folder.
     """
 
     folder: str = ""
@@ -86,6 +88,7 @@ class Remembered:
     works_offline: bool = False
     pace: str = ""
     session_folder: str = ""
+    cache_folder: str = ""
 
 
 def recall() -> Remembered:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QBoxLayout,
     QDialog,
@@ -22,13 +22,14 @@ from qtpy.QtWidgets import (
     QPushButton,
     QScrollArea,
     QSizePolicy,
+    QTabBar,
     QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from napari.viewer import Viewer
     from qtpy.QtGui import QResizeEvent
@@ -210,9 +211,11 @@ def one_shot(parent: QObject, interval_ms: int, act: Callable[[], object]) -> QT
 class Folding(QWidget):
     """A titled part that folds away, and is as tall as what it holds at the moment."""
 
+    unfolded = Signal()
+
     def __init__(self, title: str, content: QWidget, *, is_open: bool) -> None:
         super().__init__()
-        self._content = content
+        self._content, self._is_alone = content, False
         self._button = QToolButton()
         self._button.setText(title)
         self._button.setCheckable(True)
@@ -253,8 +256,14 @@ class Folding(QWidget):
         self._button.setChecked(True)
 
     def fold(self) -> None:
-        """Fold away."""
-        self._button.setChecked(False)
+        """Fold away, unless it stands alone."""
+        self._button.setChecked(self._is_alone)
+
+    def stand_alone(self) -> None:
+        """Show no title, and stay open: what holds it names it."""
+        self.open()
+        self._button.setVisible(False)
+        self._is_alone = True
 
     def is_open(self) -> bool:
         """Whether the content is to be seen."""
@@ -265,6 +274,8 @@ class Folding(QWidget):
         when_folded, when_open = self._shows_hint
         self.show_hint(self.hint(), when_folded=when_folded, when_open=when_open)
         self._button.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
+        if is_open:
+            self.unfolded.emit()
 
 
 class Road(QWidget):
@@ -282,6 +293,36 @@ class Road(QWidget):
         super().resizeEvent(event)
         if event.size().width() != event.oldSize().width():
             self.updateGeometry()
+
+
+class Steps(QTabBar):
+    """Names of the steps, of which one is the present one."""
+
+    went = Signal(str)
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__()
+        for name in names:
+            self.addTab(name)
+        self.setExpanding(True)
+        self.setUsesScrollButtons(False)
+        self.setDrawBase(False)
+        self.currentChanged.connect(lambda place: self.went.emit(self.tabText(place)))
+
+    def go(self, name: str) -> None:
+        """Make a step the present one."""
+        self.setCurrentIndex(self._place(name))
+
+    def now(self) -> str:
+        """Return the present step."""
+        return str(self.tabText(self.currentIndex()))
+
+    def tell(self, name: str, text: str) -> None:
+        """Say of a step in its tooltip what is missing there, or what has been done."""
+        self.setTabToolTip(self._place(name), text)
+
+    def _place(self, name: str) -> int:
+        return [self.tabText(place) for place in range(self.count())].index(name)
 
 
 class RoadView(QScrollArea):

@@ -14,10 +14,13 @@ from superqt.utils import create_worker
 from napari_stem.errors import StemError
 from napari_stem.io import only_writer
 from napari_stem.progress import warnings_of_files
+from napari_stem.widgets.common.developers import calm_warnings
 from napari_stem.widgets.common.garbage import collect_on_gui_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+
+    from superqt.utils import WorkerBase
 
     from napari_stem.encoders.precomputed import PrecomputedEmbedder
     from napari_stem.geometry import Region, Spots
@@ -196,7 +199,7 @@ class Jobs(QObject):
         worker = create_worker(_guarded, warnings.append, function, *args, _start_thread=False)
         worker.returned.connect(on_end)
         worker.errored.connect(lambda error: self._broke(error, failed))
-        worker.start()
+        _launch(worker)
 
     def start_run(
         self,
@@ -235,7 +238,7 @@ class Jobs(QObject):
         worker.yielded.connect(lambda step: None if self._closed else progressed(step))
         worker.returned.connect(on_end)
         worker.errored.connect(on_error)
-        worker.start()
+        _launch(worker)
         return stop
 
     def close(self) -> None:
@@ -261,6 +264,12 @@ class Jobs(QObject):
         logger.error("A background job broke", exc_info=error)
         if failed is not None and not self._closed:
             failed()
+
+
+def _launch(worker: WorkerBase[Any]) -> None:
+    calm_warnings.begin()
+    worker.finished.connect(calm_warnings.end)
+    worker.start()
 
 
 def _guarded(warn: Callable[[str], None], function: Callable[..., Any], *args: Any) -> Any:

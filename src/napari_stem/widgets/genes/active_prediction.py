@@ -33,6 +33,8 @@ class ActivePrediction:
         Title and values of the score that was shown last, and of what it is.
     sd_limits
         Of the uncertainty as the user set them in napari, and which range of colours was chosen then.
+    is_seen
+        Whether its map has been on screen.
     is_away
         Whether its slide's pixel size was changed, so that it no longer lies where it should.
     """
@@ -44,6 +46,7 @@ class ActivePrediction:
     gene: str
     score: tuple[object, str, GeneScore] | None = None
     sd_limits: tuple[ColourRange, tuple[float, float]] | None = None
+    is_seen: bool = False
     is_away: bool = False
     _grids: dict[str, SpotGrid] = field(default_factory=dict)
 

@@ -265,6 +265,9 @@ class MapDisplay(QObject):
         for column in active.facts.columns:
             self._fill_column(active, column)
         self.settings.update(gene=active.gene)
+        if not active.is_seen and (self.settings.field == NOTHING or not self.settings.genes):
+            self.settings.update(view=MEAN, arrangement=ONE)  # whatever was looked at before
+        active.is_seen = True
         self.draw()
 
     def _fill_column(self, shown: ActivePrediction, column: int) -> None:

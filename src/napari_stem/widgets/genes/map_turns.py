@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from napari.layers import Points
 from qtpy.QtCore import QObject, QTimer
@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 
 # from the lowest to the topmost
 EXPRESSION, DEVIATION, FADED, UNSURE, MEASURED_MAP, DOMAIN_MAP = range(6)
-GROUND, LIGHTS, OUTLINES = 6, 7, 12  # a light for each gene of a mixture lies between
+GROUND, LIGHTS, OUTLINES, INSPECTED = (
+    6,
+    7,
+    12,
+    13,
+)  # a light for each gene of a mixture lies between
+_left: WeakSet[Layer] = WeakSet()  # in the layer list of a viewer whose dock was closed
 VIEWS = 100  # from here on: views side by side, above everything else
 
 
@@ -75,12 +81,15 @@ class LayerTurns(QObject):
         self._selected: Layer | None = None
         self._between: deque[Callable[[], None]] = deque()
         self._afterwards: deque[Callable[[], None]] = deque()
-        self._ours: list[Layer] = []  # in the list
+        # in the list; of those that an earlier dock left, none is wanted
+        self._ours = [layer for layer in viewer.layers if layer in _left]
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._turn)
         viewer.layers.events.removing.connect(self._on_removing)
         viewer.layers.events.removed.connect(self._on_removed)
+        if self._ours:
+            self._start()
 
     def show(self, layer: Layer, rank: int, title: str = "", *, has_legend: bool = False) -> None:
         """Have a layer in the list soon, visible, and covering the slide as strongly as maps do."""
@@ -135,8 +144,11 @@ class LayerTurns(QObject):
         return not self._timer.isActive()
 
     def close(self) -> None:
-        """Take out what is left of ours, and let go of the viewer."""
+        """Let go of the viewer. Maps stay until another dock comes, but views side by side end now."""
         self._timer.stop()
+        while self._between and self.step():
+            pass
+        _left.update(self._ours)
         events = self.viewer.layers.events
         events.removing.disconnect(self._on_removing)
         events.removed.disconnect(self._on_removed)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
+from napari_stem.widgets.common.cautions import of_result
 from napari_stem.widgets.common.download_control import DownloadControl
 from napari_stem.widgets.common.parts import count, one_shot
 from napari_stem.widgets.common.worker import Doubt, RunStarted
@@ -187,15 +188,18 @@ class RunControl(QObject):
     ) -> None:
         super().__init__(panel)
         self._jobs, self._panel, self._maps, self._predictions = jobs, panel, maps, predictions
-        self._began_s = 0.0
+        self._began_s = self._expected_s = 0.0
         self._n_before = 0
         self._looks = True  # through an encoder, else embeddings come from a file
         # runs in doubt that were wanted all the same
         self._trusted: set[tuple[object, ...]] = set()
         self._stop: threading.Event | None = None
         self._slide: Slide | None = None
+        self._active: Slide | None = None  # that is looked at
+        self._told: dict[str, str] = {}  # how the last run ended, by the slide's fingerprint
         self._prediction: Prediction | None = None
         panel.cancel_button.clicked.connect(self.cancel)
+        panel.cache.look(jobs)
 
     @property
     def is_running(self) -> bool:
@@ -205,6 +209,17 @@ class RunControl(QObject):
     def is_running_on(self, slide: Slide | None) -> bool:
         """Whether a run predicts this slide."""
         return slide is not None and self.is_running and slide is self._slide
+
+    def look_at(self, slide: Slide | None) -> None:
+        """Say of another slide how its own last run ended, unless a run is on its way."""
+        self._active = slide
+        if not self.is_running:
+            self._panel.show_idle(self._told.get(slide.fingerprint, "") if slide else "")
+
+    def forget(self, slide: Slide) -> None:
+        """Say no more of a run whose maps are gone."""
+        self._told.pop(slide.fingerprint, None)
+        self.look_at(self._active)
 
     def start(self, request: RunRequest) -> None:
         """Begin a run; ignored while another is on its way."""
@@ -236,11 +251,18 @@ class RunControl(QObject):
         if isinstance(step, RunStarted):
             self._prediction = step.prediction
             self._began_s, self._n_before = time.monotonic(), int(step.prediction.done.sum())
+            n_spots = len(step.prediction.spots) - self._n_before
+            pace, settings = self._panel.pace, request.settings
+            self._expected_s = pace.estimate_s(settings, n_spots, looks=self._looks)
             self._predictions.begin(self._slide, step.prediction)
             return
         self._maps.grow(self._slide)
         if not self._stop.is_set():
-            self._panel.show_running(step.stage, step.n_done, step.n_spots, step.seconds_left)
+            on = "" if self._slide is self._active else f"{self._slide.path.stem}: "
+            left = step.seconds_left
+            if left is None:  # no pace of this run is known yet: as runs were before
+                left = max(0.0, self._expected_s - (time.monotonic() - self._began_s))
+            self._panel.show_running(step.stage, step.n_done, step.n_spots, left, on)
 
     def _ask(self, request: RunRequest, sentence: str) -> None:
         """Ask whether to predict all the same; until it is answered, nothing is held up."""
@@ -263,7 +285,8 @@ class RunControl(QObject):
         slide, prediction = self._slide, self._prediction
         self._stop = self._slide = self._prediction = None
         if slide is None or prediction is None:
-            self._panel.show_idle("Stopped before anything was predicted.")
+            self._tell(slide, "Stopped before anything was predicted.")
+            self._panel.cache.look(self._jobs)
             self.ended.emit(False)
             return
         self._maps.finish(slide)
@@ -271,15 +294,36 @@ class RunControl(QObject):
         n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
         seconds = time.monotonic() - self._began_s
         self._panel.learn_pace(n_done - self._n_before, seconds, looks=self._looks)
+        done = f"{n_done:,} of {count(n_spots, 'spot')} predicted"
         if n_done == n_spots:
-            self._panel.show_idle(f"Done: {count(n_spots, 'spot')} predicted.")
+            text = f"Done: {count(n_spots, 'spot')} predicted."
         elif ended_by_itself:
-            self._panel.show_idle(f"{n_done:,} of {count(n_spots, 'spot')} predicted.")
+            text = f"{done}."
         else:
-            self._panel.show_idle(
-                f"Stopped: {n_done:,} of {count(n_spots, 'spot')} predicted and kept. Run again to go on."
-            )
+            text = f"Stopped: {done} and kept. Run again to go on."
+        self._tell(slide, text)
+        self._jobs.start(_caution, slide, prediction, done=partial(self._tell_caution, slide, text))
         self.ended.emit(n_done == n_spots)
+
+    def _tell(self, slide: Slide | None, text: str) -> None:
+        if slide is not None:
+            self._told[slide.fingerprint] = text
+        self.look_at(self._active)
+
+    def _tell_caution(self, slide: Slide, text: str, caution: str) -> None:
+        if self._told.get(slide.fingerprint) == text:  # no other run has ended since
+            self._tell(slide, f"{text} {caution}".strip())
+
+
+def _caution(slide: Slide, prediction: Prediction) -> str:
+    """Look at what was predicted, and say what not to rely on."""
+    from napari_stem.slide.glass import on_glass
+
+    done = prediction.done
+    knows = prediction.provenance.get("domain") != "unknown"
+    n_unlike = int((prediction.ood & done).sum()) if knows else 0
+    n_on_glass = int((on_glass(slide, prediction.spots) & done).sum())
+    return of_result(n_unlike, n_on_glass, int(prediction.provenance["draws"]))
 
 
 def _trust(request: RunRequest) -> tuple[object, ...]:

@@ -19,6 +19,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stem.settings import MAX_STEPS, SamplingSettings
+from napari_stem.widgets.common.cache_box import CacheBox
+from napari_stem.widgets.common.cautions import few_samples
 from napari_stem.widgets.common.download_control import DownloadRow
 from napari_stem.widgets.common.form import Form, attribute_helps
 from napari_stem.widgets.common.memory import DEVICES
@@ -59,7 +61,7 @@ LOOK_S = 0.05
 STEP_S = 5e-5
 START_S = 1.0
 KEPT = 8  # measurements
-LEAST_SPOTS = 8  # of a run that counts as a measurement
+LEAST_SPOTS = 32  # of a run that counts as a measurement
 
 
 class Pace:
@@ -218,7 +220,7 @@ class ModelPanel(QWidget):
         super().__init__()
         self._n_spots = 0
         self._is_running = False
-        self._missing = ""
+        self._missing = self._wary = ""
         self.missing = ""  # of the model and its encoder, for the active slide
         self.takes_file = False  # of embeddings: spots are then its patches, not the lattice's
         self.pace = Pace(remembered.pace)
@@ -250,8 +252,11 @@ class ModelPanel(QWidget):
         self.prefer(remembered)
         self.run_button, self.cancel_button = QPushButton("Run"), QPushButton("Cancel")
         self.why_not = note()
+        self.caution = warning()  # of regions and samples
+        self.cache = CacheBox(remembered.cache_folder)
         self.scale_warning = warning()  # that the pixel size may be wrong
         self.progress, self.progress_text = QProgressBar(), note()
+        self.bar = QWidget()  # of the run, in sight whatever part is looked at
         self.predictions = PredictionsList()
         self._lay_out()
         self.models.chosen.connect(self._refresh_run_button)
@@ -284,9 +289,9 @@ class ModelPanel(QWidget):
         """Name of the chosen model, empty where there is none."""
         return self.models.name()
 
-    def show_spots(self, n_spots: int, missing: str = "") -> None:
-        """Say on the Run button how much there is to do, or beside it what is missing."""
-        self._n_spots, self._missing = n_spots, missing
+    def show_spots(self, n_spots: int, missing: str = "", wary: str = "") -> None:
+        """Say on the Run button how much there is to do, beside it what is missing or to be wary of."""
+        self._n_spots, self._missing, self._wary = n_spots, missing, wary
         self._refresh_run_button()
 
     def learn_pace(self, n_spots: int, seconds: float, *, looks: bool = True) -> None:
@@ -295,12 +300,12 @@ class ModelPanel(QWidget):
         self._refresh_run_button()
 
     def show_running(
-        self, stage: str, n_done: int, n_spots: int, seconds_left: float | None
+        self, stage: str, n_done: int, n_spots: int, seconds_left: float | None, on: str = ""
     ) -> None:
-        """Show how far a run is."""
+        """Show how far a run is; ``on`` names a slide that is not looked at."""
         self.progress.setRange(0, n_spots if stage == "sampling" else 0)
         self.progress.setValue(n_done)
-        text = STAGES.get(stage, stage)
+        text = on + STAGES.get(stage, stage)
         if stage == "sampling":
             text += f": {n_done:,} of {count(n_spots, 'spot')} done"
         if seconds_left is not None:
@@ -315,8 +320,8 @@ class ModelPanel(QWidget):
 
     def show_idle(self, text: str = "") -> None:
         """Show that nothing runs, and how the last run ended."""
-        self._show_run(is_running=False)
         self.progress_text.say(text)
+        self._show_run(is_running=False)
 
     def _show_run(self, *, is_running: bool) -> None:
         self._is_running = is_running
@@ -330,6 +335,9 @@ class ModelPanel(QWidget):
         settings, n_spots, looks = self.settings(), self._n_spots, not self.takes_file
         missing = self._missing or ("" if self.model_name() else "No model is ready yet.")
         is_ready = n_spots > 0 and not missing
+        wary = (self._wary, few_samples(settings.n_draws)) if is_ready else ()
+        told = self.progress_text.text()
+        self.caution.say(" ".join(each for each in wary if each not in told))
         self.run_button.setEnabled(is_ready)
         self.why_not.setText("" if is_ready else missing or "Choose a region first.")
         self.why_not.setVisible(not is_ready and not self._is_running)
@@ -353,7 +361,7 @@ class ModelPanel(QWidget):
         form.addRow(self.encoders)
         form.addRow("Spacing between spots", self.pitch)
         form.addRow("Samples per spot", self.n_draws)
-        form.addRow("Quantity", self.quantity)
+        form.addRow("Values", self.quantity)
         form.addRow("Patient", self.patient)
         numbers.addRow("Sequencing depth", self.depth)
         numbers.addRow("Steps per sample", self.n_steps)
@@ -368,13 +376,18 @@ class ModelPanel(QWidget):
             form,
             self.advanced,
             self.about_part,
-            row(self.run_button, self.cancel_button),
-            self.why_not,
             self.scale_warning,
-            self.progress,
-            self.progress_text,
             self.predictions,
         )
+        stack(
+            self.bar,
+            self.cache,
+            self.progress_text,
+            self.progress,
+            self.caution,
+            self.why_not,
+            row(self.run_button, self.cancel_button),
+        ).setSpacing(4)
 
 
 def _pitch_box() -> QDoubleSpinBox:

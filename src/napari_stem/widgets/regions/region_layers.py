@@ -83,11 +83,14 @@ class RegionLayers:
             metadata={METADATA_KEY: {"regions_of": slide.fingerprint, "colours": {}, "mpp": mpp}},
         )
         layer.current_edge_width = EDGE_PIXELS * side_um / SCREEN_PIXELS
-        layer.events.data.connect(self._on_data)
-        layer.bind_key("Control-Z", lambda _: self.undo(slide), overwrite=True)
-        layer.bind_key("Control-Shift-Z", lambda _: self.redo(slide), overwrite=True)
-        self._histories[layer] = History(Snapshot.of(layer))
         return layer
+
+    def adopt(self, layer: Shapes) -> None:
+        """Follow a layer of regions that has come: made here, left by an earlier dock, or brought back."""
+        layer.events.data.connect(self._on_data)
+        layer.bind_key("Control-Z", lambda _: self._go(layer, History.undo), overwrite=True)
+        layer.bind_key("Control-Shift-Z", lambda _: self._go(layer, History.redo), overwrite=True)
+        self._histories[layer] = History(Snapshot.of(layer))
 
     def keep_on_picture(self, slide: Slide) -> None:
         """Keep outlines on the pixels they were drawn on when the slide's pixel size was changed."""
@@ -104,8 +107,7 @@ class RegionLayers:
         layer.current_edge_width *= float(factors.max())
         with self._our_change(layer):
             Snapshot.of(layer).scaled(factors).restore(layer)
-        if layer in self._histories:
-            self._histories[layer].rescale(factors, Snapshot.of(layer))
+        self._histories[layer].rescale(factors, Snapshot.of(layer))
 
     def use_tool(self, slide: Slide, mode: str) -> Shapes:
         """Hand the user a tool: a mode of napari's shapes layer."""
@@ -202,16 +204,16 @@ class RegionLayers:
 
     def undo(self, slide: Slide) -> None:
         """Take the last change of a slide's regions back."""
-        self._go(slide, History.undo)
+        self._go(self.find(slide), History.undo)
 
     def redo(self, slide: Slide) -> None:
         """Make the change again that was taken back."""
-        self._go(slide, History.redo)
+        self._go(self.find(slide), History.redo)
 
     def can_undo(self, slide: Slide) -> bool:
         """Whether there is a change to take back."""
         layer = self.find(slide)
-        return layer is not None and layer in self._histories and self._histories[layer].can_undo
+        return layer is not None and self._histories[layer].can_undo
 
     def settle(self, slide: Slide, step: str = "") -> None:
         """Note the regions as they are now as a step that undo can come back to.
@@ -220,11 +222,12 @@ class RegionLayers:
         kind that follow one another are taken back together.
         """
         layer = self.find(slide)
-        if layer is None or layer not in self._histories:
-            return
-        if self.is_drawing(layer):
-            return
-        self._histories[layer].note(Snapshot.of(layer), step)
+        if layer is not None:
+            self._note(layer, step)
+
+    def _note(self, layer: Shapes, step: str = "") -> None:
+        if not self.is_drawing(layer):
+            self._histories[layer].note(Snapshot.of(layer), step)
 
     def is_drawing(self, layer: Shapes) -> bool:
         """Whether an outline is under way; touching the layer then loses corners of it."""
@@ -240,18 +243,23 @@ class RegionLayers:
             layers.move(layers.index(layer), len(layers))
 
     def forget(self, layer: Shapes) -> None:
-        """Drop the history of a layer that was removed."""
-        self._histories.pop(layer, None)
+        """Follow a layer no more, which was removed."""
+        if self._histories.pop(layer, None) is not None:
+            layer.events.data.disconnect(self._on_data)
+
+    def close(self) -> None:
+        """Let go of all layers, which stay in the viewer."""
+        for layer in list(self._histories):
+            self.forget(layer)
 
     def colour(self, layer: Shapes, classification: str) -> Colour:
         """Colour of a class on one slide."""
         return class_colour(classification, _colours(layer))
 
-    def _go(self, slide: Slide, step: Callable[[History], Snapshot | None]) -> None:
-        layer = self.find(slide)
-        if layer is None or layer not in self._histories:
+    def _go(self, layer: Shapes | None, step: Callable[[History], Snapshot | None]) -> None:
+        if layer is None:
             return
-        self.settle(slide)  # a change of the last moment
+        self._note(layer)  # a change of the last moment
         snapshot = step(self._histories[layer])
         if snapshot is not None:
             with self._our_change(layer):

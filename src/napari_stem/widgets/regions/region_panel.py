@@ -26,6 +26,7 @@ from napari_stem.widgets.common.parts import (
     stack,
 )
 from napari_stem.widgets.common.region_table import RegionRow, RegionTable, RegionView
+from napari_stem.widgets.common.single_jobs import LatestJob
 from napari_stem.widgets.common.units import load_units, regions_of
 from napari_stem.widgets.regions.region_layers import RegionLayers, warm_up
 from napari_stem.widgets.regions.region_shapes import (
@@ -41,7 +42,7 @@ from napari_stem.widgets.slide.tissue_box import TissueBox, TissueControl
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from napari.layers import Image
+    from napari.layers import Image, Layer
     from napari.viewer import Viewer
 
     from napari_stem.slide.base import Slide
@@ -87,6 +88,7 @@ TOOLS_IN_A_ROW = 3
 GEOJSON = "Regions (*.geojson *.json);;All files (*)"
 FOUND = re.compile(r"tissue \d+")  # names of regions that the search gave
 TISSUE_STEP = "tissue"  # searches that follow one another are taken back together
+TOLD_GLASS = 0.05  # share of the area; an outline drawn by hand always holds a little
 COUNT_AFTER_MS = 150  # regions are counted once the pen has rested this long
 CLICK_PIXELS = 5  # a press that moves further than this on the screen is no click
 
@@ -179,7 +181,7 @@ class RegionControl(QObject):
         Tells the distance between spots.
     """
 
-    counted = Signal(int, int, float)  # regions, spots, mm2
+    counted = Signal(int, int, float, str)  # regions, spots, mm2, what to be wary of
     neighbourhood_clicked = Signal()
 
     def __init__(
@@ -193,11 +195,16 @@ class RegionControl(QObject):
         super().__init__(panel)
         self._viewer, self._jobs, self._panel = viewer, jobs, panel
         self._slides, self._pitch_um = slides, pitch_um
-        self._tool = ""
+        self._tool, self._wary = "", ""
+        self._key = ("", 0, 0, 0.0)  # slide and numbers as last told
+        self._looking = LatestJob(jobs)
         self.layers = RegionLayers(viewer, self.count_soon)
         self._timer = one_shot(self, COUNT_AFTER_MS, self.count)
         viewer.mouse_drag_callbacks.append(self.follow_press)
+        viewer.layers.events.inserted.connect(self._on_inserted)
         viewer.layers.events.removed.connect(self._on_removed)
+        for layer in viewer.layers:
+            self._take_in(layer)
         self._connect_panel()
         slides.activated.connect(self._on_activated)
         self.tissue = TissueControl(jobs, panel.tissue, slides, self.replace_tissue)
@@ -223,7 +230,9 @@ class RegionControl(QObject):
         self.tissue.close()
         if self.follow_press in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self.follow_press)
+        self._viewer.layers.events.inserted.disconnect(self._on_inserted)
         self._viewer.layers.events.removed.disconnect(self._on_removed)
+        self.layers.close()
 
     def drawn(self) -> list[DrawnRegion]:
         """Regions of the active slide."""
@@ -252,7 +261,23 @@ class RegionControl(QObject):
             self.layers.settle(slide)
             can_undo = self.layers.can_undo(slide)
         self._panel.show_regions(rows, area_mm2, n_spots, can_undo=can_undo)
-        self.counted.emit(len(rows), n_spots, area_mm2)
+        counted = (len(rows), n_spots, area_mm2)
+        key = ("" if ready is None else ready[0].fingerprint, *counted)
+        if key != self._key:
+            self._key, self._wary = key, ""
+            if (
+                ready is not None
+                and n_spots
+                and not all(FOUND.fullmatch(region.name) for region in regions)
+            ):
+                told = partial(self._tell_glass, key)
+                self._looking.start(_glass_share, ready[0], regions, done=told)
+        self.counted.emit(*counted, self._wary)
+
+    def _tell_glass(self, key: tuple[str, int, int, float], share: float) -> None:
+        if key == self._key and share >= TOLD_GLASS:
+            self._wary = f"{share:.0%} of the area is bare glass."
+            self.counted.emit(*key[1:], self._wary)
 
     def use_tool(self, tool: str) -> None:
         """Hand the user a tool of the panel; an empty name takes it away."""
@@ -365,6 +390,14 @@ class RegionControl(QObject):
         self._panel.show_tool("")
         self.count()
 
+    def _on_inserted(self, event: Any) -> None:
+        self._take_in(event.value)
+
+    def _take_in(self, layer: Layer) -> None:
+        if regions_of(layer) is not None:
+            self.layers.adopt(layer)
+            self.count_soon()
+
     def _on_removed(self, event: Any) -> None:
         if regions_of(event.value) is not None:
             self.layers.forget(event.value)
@@ -396,3 +429,9 @@ class RegionControl(QObject):
             self.click_at(event.position)
         elif self._tool != "add_polygon":  # goes on after a click; the layer tells of its end
             self.count_soon()
+
+
+def _glass_share(slide: Slide, regions: Sequence[Region]) -> float:
+    from napari_stem.slide.glass import glass_share
+
+    return glass_share(slide, regions)

@@ -16,9 +16,9 @@ from napari_stem.widgets.common.units import regions_of
 from napari_stem.widgets.slide.slide_feed import pyramid_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
-    from napari.layers import Image, Shapes
+    from napari.layers import Image, Layer, Shapes
     from napari.viewer import Viewer
     from numpy.typing import NDArray
     from qtpy.QtGui import QCloseEvent, QMouseEvent, QPaintEvent
@@ -33,7 +33,8 @@ SMALLEST_PX = 7.0  # a rectangle smaller than this would not be found
 VISIBLE = QColor(0, 90, 220)  # H&E has no blue of this kind
 AROUND = QColor(255, 255, 255)
 REGION = QColor(0, 0, 0, 170)
-PREDICTED = QColor(0, 120, 60, 70)
+# whatever changes how a map looks
+LOOKS = "data", "colormap", "contrast_limits", "gamma", "opacity", "visible"
 MARKS_MS = 250
 MOST_CORNERS = 200  # of one outline: more are not seen at this size
 SIDE_PX = 260  # of the window, which appears so far from the canvas's corner
@@ -41,20 +42,26 @@ FROM_CORNER_PX = 16
 FILLING = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
 
 
+Corners = tuple[tuple[float, float], ...]  # (x, y) as shares of the slide's width and height
+
+
 @dataclass(frozen=True)
-class Mark:
-    """Something on the slide.
+class LaidMap:
+    """A map that lies on the slide.
 
     Attributes
     ----------
+    pixels
+        (h, w, 4) uint8.
     corners
-        (x, y) as shares of the slide's width and height.
-    is_area
-        Filled faintly, as what has been predicted; otherwise an outline, as a region.
+        The upper left and the lower right.
+    is_added
+        Whether its light is added to what lies below, as in a mixture.
     """
 
-    corners: tuple[tuple[float, float], ...]
-    is_area: bool
+    pixels: NDArray[np.uint8]
+    corners: Corners
+    is_added: bool
 
 
 class Overview(QWidget):
@@ -70,7 +77,8 @@ class Overview(QWidget):
         self.image: QImage | None = None  # the slide, small
         self._aspect = 1.0  # width by height
         self._visible: QRectF | None = None
-        self.marks: tuple[Mark, ...] = ()
+        self.outlines: tuple[Corners, ...] = ()
+        self.maps: tuple[LaidMap, ...] = ()
         policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
@@ -120,9 +128,9 @@ class Overview(QWidget):
         self._visible = QRectF(QPointF(left, top), QPointF(right, bottom))
         self.update()
 
-    def show_marks(self, marks: Sequence[Mark]) -> None:
-        """Mark regions and predicted areas faintly."""
-        self.marks = tuple(marks)
+    def show_marks(self, outlines: Iterable[Corners], maps: Iterable[LaidMap]) -> None:
+        """Show what lies on the slide: outlines of regions, and maps from the lowest to the topmost."""
+        self.outlines, self.maps = tuple(outlines), tuple(maps)
         self.update()
 
     def picture_rect(self) -> QRectF:
@@ -162,8 +170,11 @@ class Overview(QWidget):
             return
         on = self.picture_rect()
         painter.drawImage(on, self._scaled(on))
-        for mark in self.marks:
-            self._paint_mark(painter, on, mark)
+        for laid in self.maps:
+            self._paint_map(painter, on, laid)
+        painter.setPen(QPen(REGION, 1.2))
+        for corners in self.outlines:
+            painter.drawPolygon(QPolygonF([_place(on, corner) for corner in corners]))
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.setPen(QPen(self.palette().color(QPalette.ColorRole.Mid), 1))
         painter.drawRect(on)
@@ -203,16 +214,22 @@ class Overview(QWidget):
             Qt.TransformationMode.SmoothTransformation,
         )
 
-    def _paint_mark(self, painter: QPainter, on: QRectF, mark: Mark) -> None:
-        corners = QPolygonF(
-            [
-                QPointF(on.left() + x * on.width(), on.top() + y * on.height())
-                for x, y in mark.corners
-            ]
+    def _paint_map(self, painter: QPainter, on: QRectF, laid: LaidMap) -> None:
+        height_px, width_px = laid.pixels.shape[:2]
+        pixels = np.ascontiguousarray(laid.pixels)
+        image = QImage(pixels.data, width_px, height_px, QImage.Format.Format_RGBA8888)
+        modes = QPainter.CompositionMode
+        painter.save()
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, on=False)
+        painter.setCompositionMode(
+            modes.CompositionMode_Plus if laid.is_added else modes.CompositionMode_SourceOver
         )
-        painter.setPen(Qt.PenStyle.NoPen if mark.is_area else QPen(REGION, 1.2))
-        painter.setBrush(PREDICTED if mark.is_area else Qt.BrushStyle.NoBrush)
-        painter.drawPolygon(corners)
+        painter.drawImage(QRectF(*(_place(on, corner) for corner in laid.corners)), image)
+        painter.restore()
+
+
+def _place(on: QRectF, corner: tuple[float, float]) -> QPointF:
+    return QPointF(on.left() + corner[0] * on.width(), on.top() + corner[1] * on.height())
 
 
 class OverviewControl(QObject):
@@ -235,7 +252,7 @@ class OverviewControl(QObject):
         for event, act in self._events:
             event.connect(act)
         for layer in layers:
-            layer.events.data.connect(self._mark_soon)
+            self._watch(layer)
 
     def close(self) -> None:
         """Let go of the viewer."""
@@ -244,7 +261,8 @@ class OverviewControl(QObject):
         for event, act in self._events:
             event.disconnect(act)
         for layer in self._viewer.layers:
-            layer.events.data.disconnect(self._mark_soon)
+            for emitter in _looks(layer):
+                emitter.disconnect(self._mark_soon)
 
     def show(self, layer: Image | None) -> None:
         """Show the slide of a layer; None: there is none."""
@@ -299,8 +317,12 @@ class OverviewControl(QObject):
         return float(y), float(x)
 
     def _on_inserted(self, event: Any) -> None:
-        event.value.events.data.connect(self._mark_soon)
+        self._watch(event.value)
         self._mark_soon()
+
+    def _watch(self, layer: Layer) -> None:
+        for emitter in _looks(layer):
+            emitter.connect(self._mark_soon)
 
     def _mark_soon(self, event: Any = None) -> None:
         if not self._marking.isActive():
@@ -309,24 +331,23 @@ class OverviewControl(QObject):
     def _mark(self) -> None:
         pyramid = None if self._layer is None else pyramid_of(self._layer)
         if pyramid is not None:
-            self._overview.show_marks(tuple(self._marks(pyramid.slide)))
+            self._overview.show_marks(self._outlines(pyramid.slide), self._maps())
 
-    def _marks(self, slide: Slide) -> Iterator[Mark]:
+    def _maps(self) -> Iterator[LaidMap]:
         for layer in self._viewer.layers:
-            about = layer.metadata.get(METADATA_KEY, {})
-            if about.get("field") == "mean" and layer.visible:
-                (top, left), (bottom, right) = layer.extent.world[:, -2:]
-                yield self._placed(
-                    [(top, left), (top, right), (bottom, right), (bottom, left)], True
-                )
+            is_map = "field" in layer.metadata.get(METADATA_KEY, {}) and hasattr(layer, "gamma")
+            if is_map and layer.visible:
+                corners = self._placed(layer.extent.world[:, -2:])
+                yield LaidMap(map_pixels(layer), corners, layer.blending == "additive")
+
+    def _outlines(self, slide: Slide) -> Iterator[Corners]:
         for layer in self._viewer.layers:
             if regions_of(layer) == slide.fingerprint:
-                for corners in _outlines(layer):
-                    yield self._placed(corners, False)
+                yield from map(self._placed, _outlines(layer))
 
-    def _placed(self, corners_yx: Any, is_area: bool) -> Mark:
+    def _placed(self, corners_yx: Any) -> Corners:
         shares = (self._share(np.asarray(place, dtype=float)) for place in corners_yx)
-        return Mark(tuple((x, y) for y, x in shares), is_area)
+        return tuple((x, y) for y, x in shares)
 
 
 def _outer(layer: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -341,6 +362,24 @@ def _outlines(layer: Shapes) -> Iterator[NDArray[np.float64]]:
         corners = np.asarray(data, dtype=float)[:, -2:]
         thin = corners[:: max(1, len(corners) // MOST_CORNERS)]
         yield np.array([layer.data_to_world(place) for place in thin])
+
+
+def _looks(layer: Layer) -> list[Any]:
+    """Events that tell of another look; few kinds of layers have all of them."""
+    return [layer.events[name] for name in LOOKS if name in layer.events.emitters]
+
+
+def map_pixels(layer: Image) -> NDArray[np.uint8]:
+    """Colours of a map as napari shows them: (h, w, 4) uint8."""
+    if layer.rgb:
+        rgba = np.asarray(layer.data) / 255
+    else:
+        low, high = layer.contrast_limits
+        share = np.clip((layer.data - low) / (high - low), 0, 1) ** layer.gamma
+        rgba = layer.colormap.map(np.nan_to_num(share).ravel()).reshape(*share.shape, 4)
+        rgba[..., 3] *= np.isfinite(share)
+    rgba[..., 3] *= layer.opacity
+    return np.asarray(rgba * 255).astype(np.uint8)
 
 
 def _coarsest(pyramid: Pyramid) -> NDArray[np.uint8]:

@@ -47,7 +47,8 @@ class PixelSizeBox(QWidget):
             made = button(title, f"Scanned with a {title} objective: {um:g} µm per pixel")
             made.clicked.connect(lambda *_, um=um: self.stated.emit(um))
             self.objectives[title] = made
-        self.value = _length_box(0.01, 100.0, 0.5, 4)
+        self.value = _length_box(0.0, 100.0, 0.5, 4)
+        self.value.setSpecialValueText("not known")
         self.use_button = QPushButton("Use")
         self.measure_button = button(
             "Measure a known length…", "Draw a line on the slide and say how long it is"
@@ -65,15 +66,16 @@ class PixelSizeBox(QWidget):
             self.measure_button,
             self.length_row,
         )
+        self.value.valueChanged.connect(lambda value: self.use_button.setEnabled(value > 0))
         self.use_button.clicked.connect(lambda: self.stated.emit(self.value.value()))
         self.ask(None)
 
     def ask(self, mpp: Mpp | None) -> None:
-        """Begin anew, at the pixel size that is known."""
+        """Begin anew, at the pixel size that is known of this slide."""
         self.explanation.setText(EXPLANATION)
         self.length_row.setVisible(False)
-        if mpp is not None:
-            self.value.setValue(mpp.x_um)
+        self.value.setValue(0.0 if mpp is None else mpp.x_um)
+        self.use_button.setEnabled(mpp is not None)
 
     def show_measured(self, length_px: float) -> None:
         """Ask how long the line is that was drawn on the slide."""

@@ -18,7 +18,7 @@ from napari_stem.widgets.common.parts import tell_error
 from napari_stem.widgets.common.units import keep_units, load_units, own_units
 from napari_stem.widgets.common.worker import Jobs
 from napari_stem.widgets.slide.slide_feed import SlideFeed, is_fed, wait_little
-from napari_stem.widgets.slide.slide_layers import slide_of
+from napari_stem.widgets.slide.slide_layers import slide_of, twin_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +106,13 @@ class Opening(QObject):
             return
         _tend_when_shown(self._viewer, opened)
         for data in opened:
-            self._viewer.add_layer(Layer.create(*data))
+            slide = data[1]["metadata"][METADATA_KEY].get("slide")
+            shown = None if slide is None else twin_of(slide, self._viewer)
+            if slide is not None and shown is not None:
+                slide.close()  # a copy would lie over its maps and regions
+                self._viewer.layers.selection.active = shown
+            else:
+                self._viewer.add_layer(Layer.create(*data))
 
     def _end(self) -> None:
         self._patience.stop()

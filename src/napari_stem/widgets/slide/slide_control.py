@@ -18,14 +18,19 @@ from napari_stem.widgets.common.worker import Reporter
 from napari_stem.widgets.slide.overview import OverviewControl
 from napari_stem.widgets.slide.pixel_size import HOW_TO_MEASURE, Ruler
 from napari_stem.widgets.slide.slide_feed import SlideFeed, is_fed
-from napari_stem.widgets.slide.slide_layers import SlideLayers, load_libraries, slide_of
+from napari_stem.widgets.slide.slide_layers import (
+    SlideLayers,
+    load_libraries,
+    slide_of,
+    twin_of,
+)
 from napari_stem.widgets.slide.slide_panel import AssociatedBox, associated_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     import numpy as np
-    from napari.layers import Image
+    from napari.layers import Image, Layer
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
@@ -57,6 +62,7 @@ class SlideControl(QObject):
         self._layers = SlideLayers(viewer)
         self._owners: dict[str, str] = {}  # fingerprints of slides by path of their predictions
         self._is_following = True
+        self._gone: list[Layer] = []  # the slide that was removed last, and its regions
         self.layer: Image | None = None
         self.associated: AssociatedBox | None = None  # the window with label and macro
         self._ruler = Ruler(viewer, panel.pixel_size.show_measured)
@@ -87,6 +93,7 @@ class SlideControl(QObject):
         panel, asked = self._panel, self._panel.pixel_size
         panel.open_button.clicked.connect(self._ask_for_file)
         panel.sample_button.clicked.connect(self.open_sample)
+        panel.back_button.clicked.connect(self.bring_back)
         panel.choice.activated.connect(self._choose_place)
         panel.fit_button.clicked.connect(self.fit)
         panel.associated_button.clicked.connect(self._read_associated)
@@ -133,7 +140,7 @@ class SlideControl(QObject):
         self.viewer.bind_key(WHOLE_SLIDE.sequence, None)
         for event, act in self._events:
             event.disconnect(act)
-        self.layer = None
+        self.layer, self._gone = None, []
 
     # opening
 
@@ -162,7 +169,13 @@ class SlideControl(QObject):
 
     def _add(self, name: str | None, slide: Slide) -> None:
         self._panel.show_busy("")
-        self._layers.add(slide, name)
+        shown = twin_of(slide, self.viewer)
+        if shown is None:
+            self._layers.add(slide, name)
+            return
+        slide.close()  # a copy would lie over its maps and regions
+        self._go_to(shown)
+        self.opened.emit(slide_of(shown))
 
     def _failed(self) -> None:
         self._panel.show_busy("")
@@ -174,7 +187,7 @@ class SlideControl(QObject):
         """Make a slide the active one."""
         layer = self.layer_of(slide)
         if layer is not None:
-            self._choose(layer)
+            self._go_to(layer)
 
     def owns(self, slide: Slide, prediction: Path) -> None:
         """Note whose a prediction is, so that choosing its map chooses its slide."""
@@ -204,7 +217,11 @@ class SlideControl(QObject):
         self.activated.emit(self.slide)
 
     def _choose_place(self, place: int) -> None:
-        self._choose(self._layers.layers()[place])
+        self._go_to(self._layers.layers()[place])
+
+    def _go_to(self, layer: Image) -> None:
+        self.viewer.layers.selection.active = layer  # else what is selected would lead back
+        self._choose(layer)
 
     def _choose(self, chosen: Image) -> None:
         before, self.layer = self.layer, chosen
@@ -246,6 +263,11 @@ class SlideControl(QObject):
     def _on_removed(self, event: Any) -> None:
         self._is_following = False  # what napari selects instead was not chosen by anybody
         QTimer.singleShot(0, self._follow_again)
+        slide = slide_of(event.value)
+        if slide is not None and all(
+            slide.fingerprint != each.fingerprint for each in self.slides()
+        ):
+            self._put_by(event.value, slide)
         if event.value is self.layer:
             layers = self._layers.layers()
             if layers:
@@ -253,8 +275,27 @@ class SlideControl(QObject):
             else:
                 self.layer = None
                 self.announce()
-        elif METADATA_KEY not in event.value.metadata or slide_of(event.value) is not None:
+        elif METADATA_KEY not in event.value.metadata or slide is not None:
             self.announce()
+
+    def _put_by(self, layer: Image, slide: Slide) -> None:
+        """Take a slide's regions along with it, and keep both until another slide goes."""
+        gone = [la for la in self.viewer.layers if regions_of(la) == slide.fingerprint]
+        self._gone = [layer, *gone] if slide.is_complete else []  # a part of a slide is closed
+        self._panel.offer_back(str(layer.name) if self._gone else "")
+        # napari has not yet told everybody of the first
+        QTimer.singleShot(
+            0, lambda: [self.viewer.layers.remove(la) for la in gone if la in self.viewer.layers]
+        )
+
+    def bring_back(self) -> None:
+        """Show the slide again that was removed last, with its regions; its maps follow it."""
+        gone, self._gone = self._gone, []
+        self._panel.offer_back("")
+        for layer in gone:
+            if layer not in self.viewer.layers:
+                layer.visible = True
+                self.viewer.layers.append(layer)
 
     def _follow_again(self) -> None:
         self._is_following = True

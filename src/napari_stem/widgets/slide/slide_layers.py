@@ -24,6 +24,15 @@ def slide_of(layer: Any) -> Slide | None:
     return slide
 
 
+def twin_of(slide: Slide, viewer: Viewer) -> Any:
+    """Layer that shows the same slide, from a file that is still there; None where there is none."""
+    for layer in viewer.layers:
+        other = slide_of(layer)
+        if other is not None and other.fingerprint == slide.fingerprint and other.path.exists():
+            return layer
+    return None
+
+
 class SlideLayers:
     """Finds, adds and rescales slide layers."""
 

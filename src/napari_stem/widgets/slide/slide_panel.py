@@ -57,6 +57,7 @@ class SlidePanel(QWidget):
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self.choice.setToolTip("The slide that regions, maps and export belong to")
+        self.back_button = button("", "Show it again, with its regions and maps")
         self.overview = Overview()
         self.fit_button = button("Whole slide", f"Show all of the slide ({WHOLE_SLIDE.sequence})")
         self.associated_button = button(
@@ -71,6 +72,7 @@ class SlidePanel(QWidget):
         stack(
             self,
             row(self.open_button, self.sample_button),
+            self.back_button,
             self.choice,
             self.overview,
             row(self.fit_button, self.associated_button),
@@ -83,6 +85,7 @@ class SlidePanel(QWidget):
             self.progress,
         )
         self.show_slides([], -1)
+        self.offer_back("")
         self.show_details(None)
         self.show_unusable([])
         self.show_busy("")
@@ -96,6 +99,11 @@ class SlidePanel(QWidget):
         self.choice.addItems(list(names))
         self.choice.setCurrentIndex(chosen)
         self.choice.setVisible(bool(names))
+
+    def offer_back(self, name: str) -> None:
+        """Offer to undo the removal of a slide; an empty name: of none."""
+        self.back_button.setText(f"Bring back {name}")
+        self.back_button.setVisible(bool(name))
 
     def show_details(self, slide: Slide | None) -> None:
         """Say how large the slide is, and ask for its pixel size where it is unknown."""

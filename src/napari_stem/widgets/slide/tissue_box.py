@@ -18,13 +18,12 @@ if TYPE_CHECKING:
 
     from napari_stem.geometry import Region
     from napari_stem.slide.base import Slide
-    from napari_stem.slide.tissue import FoundTissue, TissueView
+    from napari_stem.slide.tissue import FoundTissue
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.slide.slide_control import SlideControl
 
 MOST_MM2 = 100.0
 LOOK_AFTER_MS = 100  # after the slider has moved, and again so long as it moves
-MOST_VIEWS = 4  # slides whose thumbnails are kept, about 13 MB each
 
 
 class TissueBox(QWidget):
@@ -84,7 +83,6 @@ class TissueControl(QObject):
     ) -> None:
         super().__init__(box)
         self._jobs, self._box, self._slides, self.outlined = jobs, box, slides, outlined
-        self._views: dict[str, TissueView] = {}  # by fingerprint, the latest used last
         self._notes: dict[str, str] = {}
         self._is_busy = False
         self._is_wanted_again = False
@@ -129,22 +127,15 @@ class TissueControl(QObject):
 
     def _start(self, slide: Slide) -> None:
         self._is_busy, self._is_wanted_again = True, False
-        view = self._views.get(slide.fingerprint)
         self._jobs.start(
             _find,
             slide,
             self._box.settings(),
-            view,
             done=partial(self._take, slide),
             failed=self._end,
         )
 
-    def _take(self, slide: Slide, found: tuple[TissueView, FoundTissue | str]) -> None:
-        view, tissue = found
-        self._views.pop(slide.fingerprint, None)
-        self._views[slide.fingerprint] = view
-        while len(self._views) > MOST_VIEWS:
-            del self._views[next(iter(self._views))]
+    def _take(self, slide: Slide, tissue: FoundTissue | str) -> None:
         if isinstance(tissue, str):
             message, regions = tissue, []
         else:
@@ -180,14 +171,13 @@ def remembered_settings(sensitivity: int, min_area_mm2: float) -> TissueSettings
         return TissueSettings()
 
 
-def _find(
-    slide: Slide, settings: TissueSettings, view: TissueView | None
-) -> tuple[TissueView, FoundTissue | str]:
+def _find(slide: Slide, settings: TissueSettings) -> FoundTissue | str:
     """Look at the slide if that was not done yet; the tissue, or why there is none."""
-    from napari_stem.slide.tissue import TissueView, find_tissue
+    from napari_stem.slide.glass import view_of
+    from napari_stem.slide.tissue import find_tissue
 
-    view = view or TissueView.of_slide(slide)
+    view = view_of(slide)
     try:
-        return view, find_tissue(slide, settings, view)
+        return find_tissue(slide, settings, view)
     except RegionError as error:
-        return view, str(error)
+        return str(error)

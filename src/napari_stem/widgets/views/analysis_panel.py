@@ -72,7 +72,7 @@ DOMAIN_COLUMNS = (
     Column("share", "Area", "Share of the predicted area", ".0%", widest="100%"),
     Column(
         "again",
-        "Again",
+        "Stability",
         "How far single samples find this domain again: overlap with the most alike domain of a sample, "
         "on average (100%: the same spots). In brackets what chance alone would give.",
         order="found_again",

@@ -10,7 +10,9 @@ from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_stem.widgets.common.parts import note
-from napari_stem.widgets.state import SCORE
+from napari_stem.widgets.genes.map_turns import INSPECTED
+from napari_stem.widgets.genes.spot_outlines import SpotOutlines
+from napari_stem.widgets.state import BESIDE, SCORE
 from napari_stem.widgets.views.spot_details import spot_details
 from napari_stem.widgets.views.spot_inspector import SpotInspector
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 POINT_AT = "Point at the map to read a spot; click to look at it closely."
 UNLIKE = "looks unlike the tissue that the model learnt from: do not rely on it."
+OUTLINE_COLOURS = "black", "white"  # one within the other: seen on whatever colour
 CLICK_PIXELS = 4  # a press that moves further on the screen moves the view
 
 
@@ -67,6 +70,9 @@ class InspectControl(QObject):
         super().__init__(parent)
         self._jobs, self._panel, self._maps, self._samples = jobs, panel, maps, samples
         self._viewer = maps.turns.viewer
+        self.outline = SpotOutlines(
+            maps.turns, "inspected", "Inspected spot", OUTLINE_COLOURS, INSPECTED
+        )
         self.spot: tuple[Path, int] | None = None  # the clicked one, and of which prediction
         self._ground: tuple[tuple[str, int], Background] | None = None
         self._viewer.mouse_drag_callbacks.append(self.on_press)
@@ -159,7 +165,12 @@ class InspectControl(QObject):
         if self.spot is None or active is None or active.prediction.path != self.spot[0]:
             self.spot = None
             self._panel.spot.setVisible(False)
+            self.outline.hide()
             return
+        if self._maps.settings.shown_arrangement == BESIDE:  # the outline would take a view
+            self.outline.hide()
+        else:
+            self.outline.show(active, np.array([self.spot[1]]), self._maps.settings.shape)
         samples = self._samples.get(active.prediction, active.gene)
         if samples is not None:
             self._plot(active, self.spot[1], samples)

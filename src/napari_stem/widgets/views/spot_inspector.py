@@ -34,7 +34,7 @@ COLUMNS = (
     Column("gene", "Gene", "Click to see its map"),
     Column(
         "z",
-        "SDs above",
+        "z",
         "How far the spot's predicted mean lies above the mean of all predicted spots of this slide, in "
         "standard deviations between them",
         "+.1f",

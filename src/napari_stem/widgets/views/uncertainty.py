@@ -153,7 +153,7 @@ class UncertaintyPanel(QWidget):
 
     def _lay_out(self) -> None:
         self._form = QFormLayout()
-        self._form.addRow("Expression as", self.expression_choice)
+        self._form.addRow("Quantity", self.expression_choice)
         self._threshold_row = _row(self.threshold, self.threshold_label)
         self._probability_row = _row(self.probability, self.probability_label)
         for button, arrow, tip in (
@@ -359,7 +359,7 @@ class UncertaintyControl(QObject):
     def _outline(self, active: ActivePrediction) -> None:
         prediction, settings = active.prediction, self._settings
         if prediction.provenance.get("domain") == "unknown":
-            self.layers.hide_outlines()
+            self.layers.outlines.hide()
             self._panel.show_legend(NO_DOMAIN)
             return
         n_unlike = int((prediction.ood & prediction.done).sum())
@@ -375,7 +375,7 @@ class UncertaintyControl(QObject):
             if is_seen:
                 self.layers.show_outlines(active, settings.shape)
             else:
-                self.layers.hide_outlines()
+                self.layers.outlines.hide()
         looks = "looks" if n_unlike == 1 else "look"
         n_done = active.state()[1]
         text = (

@@ -6,11 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from napari.layers import Points
 
-from napari_stem.layers import AXES, METADATA_KEY, UM
 from napari_stem.widgets.genes.map_layers import ColourMap, LegendStyle, ScalarMap, SpotMap
 from napari_stem.widgets.genes.map_turns import FADED, OUTLINES, UNSURE
+from napari_stem.widgets.genes.spot_outlines import SpotOutlines
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 OUTLINE_COLOUR = (
     "#ff3b00"  # seen on stained tissue, on glass, and on every colour of the usual maps
 )
-OUTLINE_WIDTH = 0.12  # of a spot
 SMALL_TITLE = LegendStyle(font_size=8)  # the titles say more than those of plain maps
 FADED_NAME = "Predicted, faint where unsure"
 UNLIKE_NAME = "Spots unlike the training tissue"
@@ -42,7 +40,7 @@ class UncertaintyLayers:
         self._turns = turns
         self.map = ScalarMap(turns, "uncertainty", UNSURE, SMALL_TITLE)
         self._faded = ColourMap(turns, "faded", FADED_NAME, FADED)
-        self.outlines: Points | None = None
+        self.outlines = SpotOutlines(turns, "unlike", UNLIKE_NAME, (OUTLINE_COLOUR,), OUTLINES)
 
     @property
     def faded(self) -> Image | None:
@@ -66,40 +64,10 @@ class UncertaintyLayers:
 
     def show_outlines(self, active: ActivePrediction, shape: SpotShape) -> None:
         """Outline the finished spots that look unlike the training tissue, where there are any."""
-        spots, mpp = active.prediction.spots, active.slide.require_mpp()
-        chosen = np.flatnonzero(active.prediction.ood & active.prediction.done)
-        if not len(chosen):
-            self.hide_outlines()
-            return
-        yx_um = np.column_stack([spots.y_px[chosen] * mpp.y_um, spots.x_px[chosen] * mpp.x_um])
-        symbol = "square" if shape == "square" else "disc"
-        size_um = spots.diameter_um * (1 - OUTLINE_WIDTH)
-        if self.outlines is None:
-            self.outlines = Points(
-                yx_um,
-                name=UNLIKE_NAME,
-                symbol=symbol,
-                size=size_um,
-                face_color="transparent",
-                border_color=OUTLINE_COLOUR,
-                border_width=OUTLINE_WIDTH,
-                units=UM,
-                axis_labels=AXES,
-            )
-        else:
-            if not np.array_equal(self.outlines.data, yx_um):
-                self.outlines.data = yx_um
-            self.outlines.symbol, self.outlines.size = symbol, size_um
-        about = {"prediction": str(active.prediction.path), "field": "unlike"}
-        self.outlines.metadata = {METADATA_KEY: about}
-        self._turns.show(self.outlines, OUTLINES)
-
-    def hide_outlines(self) -> None:
-        """Outline no spot."""
-        if self.outlines is not None:
-            self._turns.hide(self.outlines)
+        prediction = active.prediction
+        self.outlines.show(active, np.flatnonzero(prediction.ood & prediction.done), shape)
 
     def hide(self) -> None:
         """Hide all of it."""
         self.hide_map()
-        self.hide_outlines()
+        self.outlines.hide()
