@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from npe2 import PluginManifest
 from PIL import Image
 from qtpy.QtCore import QPointF, Qt

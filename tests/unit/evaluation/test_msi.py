@@ -17,7 +17,7 @@ from napari_stem.results.empty import FORMAT, PROVENANCE_KEY, stored_provenance
 if TYPE_CHECKING:
     from pathlib import Path
 
-N_SLIDES, N_SPOTS, N_PLANTED, SHIFT = 24, 25, 5, 0.6
+N_SLIDES, N_SPOTS, N_GENES, N_PLANTED, SHIFT = 24, 25, 200, 5, 0.6
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +36,7 @@ def predicted_spots(small_dataset: Path) -> anndata.AnnData:
     means = np.concatenate(
         [model.sample(s.embedding, s.spots, settings).mean(-1) for s in sections]
     )
-    return anndata.AnnData(means, var=pd.DataFrame(index=list(model.genes)))
+    return anndata.AnnData(means[:, :N_GENES], var=pd.DataFrame(index=list(model.genes[:N_GENES])))
 
 
 @pytest.fixture(scope="session")

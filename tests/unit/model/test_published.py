@@ -196,7 +196,7 @@ def test_a_model_that_predicts_and_says_what_it_does_not_know(weights, write, tm
     assert np.isfinite(draws).all()
     assert draws.min() < 0  # as generated: the paper's averages are of uncut draws
     assert np.isnan(model.head.distance(embedding)).all()
-    told = model.provenance()
+    told = model.provenance(SamplingSettings())
     assert (told["domain"], told["calibrated"]) == ("unknown", False)
     assert told["unit"] == "log2(count + 1)"
     card = (tmp_path / "model" / CARD_FILE).read_text(encoding="utf-8")

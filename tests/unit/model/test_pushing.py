@@ -230,7 +230,9 @@ def test_pack_and_check(folder, tmp_path) -> None:
     packed = json.loads(run("pack", folder, "--out", tmp_path / "m.zip", "--json").stdout)
     assert packed["left_out"] == ["modeling.py"]
     found = json.loads(run("check", packed["out"], "--json").stdout)
-    assert (found["name"], found["n_genes"], found["encoder_ready"]) == ("her2st-breast", 200, True)
+    n_genes = len(read_config(PACKAGED / "her2st-breast").genes)
+    about = (found["name"], found["n_genes"], found["encoder_ready"])
+    assert about == ("her2st-breast", n_genes, True)
     assert (found["not_read"], found["card_why_not"]) == ([], None)
     assert "modeling.py" in run("check", folder).stdout
     (folder / CARD_FILE).write_text("no card")
@@ -244,7 +246,10 @@ def test_pack_and_check(folder, tmp_path) -> None:
 def test_listing_is_still_there() -> None:
     (packaged,) = json.loads(run("--json").stdout)
     assert packaged["name"] == "her2st-breast"
-    assert len(run("--genes", "her2st-breast").stdout.split()) == 200
+    told, marked = run("--genes", "her2st-breast").stdout.split("#")
+    card = read_config(PACKAGED / "her2st-breast").card
+    assert marked.splitlines()[1:] == card["genes_by_chance"]
+    assert "ERBB2" in told.splitlines()
 
 
 def test_a_card_without_front_matter_is_no_card(tmp_path) -> None:

@@ -8,7 +8,12 @@ from scipy import stats
 
 from napari_stem.geometry import Mpp, Spots
 from napari_stem.model.residual import SCORES, Residual
-from napari_stem.training.residual_fit import fit_residual
+from napari_stem.training.residual_fit import (
+    DEPTH_PRIOR,
+    PATIENT_PRIOR,
+    fit_residual,
+    patient_effects,
+)
 
 N, G = 4000, 6
 FACTOR = np.array([0.5, 1, 1, 1, 2, 0])
@@ -37,7 +42,7 @@ def spread(mean: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def fitted(world) -> tuple[Residual, np.ndarray]:
-    return fit_residual(world[0], world[1], [strip(N, 100.0)])
+    return fit_residual(world[0], world[1], [strip(N, 100.0)], np.zeros(G))
 
 
 def test_marginals_are_found_again(fitted) -> None:
@@ -72,7 +77,7 @@ def test_genes_vary_together_as_they_did(fitted, world) -> None:
 def test_leading_directions_leave_the_rest_to_each_gene() -> None:
     rng = np.random.default_rng(2)
     residual = rng.normal(size=(300, 90)) + rng.normal(size=(300, 1))
-    found, scores = fit_residual(np.ones((300, 90)), residual, [strip(300, 100.0)])
+    found, scores = fit_residual(np.ones((300, 90)), residual, [strip(300, 100.0)], np.zeros(90))
     assert (found.directions.shape, scores.shape) == ((64, 90), (300, 64))
     assert found.own.min() > 0
     np.testing.assert_allclose((found.directions**2).sum(0) + found.own**2, 1, atol=1e-5)
@@ -97,8 +102,23 @@ def test_what_spots_share_is_found_again() -> None:
     covariance = 0.1 + 0.3 * np.exp(-apart / 2) + 0.6 * np.eye(400)
     sections = [np.linalg.cholesky(covariance) @ rng.normal(size=(400, 30)) for _ in range(8)]
     residual = np.concatenate(sections)
-    found, _ = fit_residual(np.ones_like(residual), residual, [strip(400, 100.0)] * 8)
+    spots = [strip(400, 100.0)] * 8
+    found, _ = fit_residual(np.ones_like(residual), residual, spots, np.zeros(30))
     far, near, length_um = found.shared
     assert far == pytest.approx(0.1, abs=0.04)
     assert near == pytest.approx(0.3, abs=0.05)
     assert length_um == pytest.approx(200, rel=0.3)
+
+
+def test_patients_differ_as_was_seen_and_as_is_assumed() -> None:
+    """Of one patient nothing is seen; of many, what they differ by is found again."""
+    rng, n_patients = np.random.default_rng(4), 200
+    effect = np.array([0.1, 1.5])
+    residual = np.repeat(effect * rng.normal(size=(n_patients, 2)), 3, axis=0)
+    one = patient_effects(residual, [""] * len(residual), "log2_counts", has_depth=True)
+    np.testing.assert_allclose(one, [PATIENT_PRIOR, DEPTH_PRIOR])
+    in_ln = patient_effects(residual, [""] * len(residual), "log1p_counts", has_depth=False)
+    np.testing.assert_allclose(in_ln, PATIENT_PRIOR * np.log(2))
+    names = np.repeat(np.arange(n_patients), 3).astype(str)
+    many = patient_effects(residual, names, "log2_counts", has_depth=False)
+    np.testing.assert_allclose(many, effect, rtol=0.1, atol=0.03)  # the prior is not forgotten

@@ -227,7 +227,7 @@ def test_a_published_model_comes_back_as_it_was(published, spots, embedding, tmp
     np.testing.assert_array_equal(
         again.head.distance(embedding), published.head.distance(embedding)
     )
-    assert again.provenance()["domain"] == "known"
+    assert again.provenance(FEW)["domain"] == "known"
     assert any("NOT calibrated" in limit for limit in again.limits)
 
 

@@ -283,22 +283,22 @@ def test_weights_that_are_others_are_refused(folder) -> None:
 
 
 def test_a_newer_format_asks_for_an_update(folder) -> None:
-    with pytest.raises(ModelError, match=r"version 3, this program reads 2; update napari-stem"):
-        load_model(rewritten(folder, format_version=3))
+    with pytest.raises(ModelError, match=r"version 4, this program reads 3; update napari-stem"):
+        load_model(rewritten(folder, format_version=4))
 
 
 def test_an_older_format_is_migrated_or_refused(folder, monkeypatch) -> None:
     config = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
-    older = {"panel": config.pop("genes"), **config, "format_version": 1}
+    older = {"panel": config.pop("genes"), **config, "format_version": 2}
     (folder / CONFIG_FILE).write_text(json.dumps(older), encoding="utf-8")
-    with pytest.raises(ModelError, match="version 1, which this program cannot read"):
+    with pytest.raises(ModelError, match="version 2, which this program cannot read"):
         load_model(folder)
 
-    def from_1(values: dict[str, Any]) -> dict[str, Any]:
+    def from_2(values: dict[str, Any]) -> dict[str, Any]:
         values = dict(values)
         return {"genes": values.pop("panel"), **values}
 
-    monkeypatch.setitem(config_room.MIGRATIONS, 1, from_1)
+    monkeypatch.setitem(config_room.MIGRATIONS, 2, from_2)
     assert load_model(folder).genes == load_model(NAME).genes
 
 
