@@ -193,14 +193,13 @@ def _limits(selection: Selection) -> list[str]:
     return [limit for limit in stated if limit not in _alarms(selection)]
 
 
-def _gene(gene: GeneSummary) -> dict[str, str]:
+def _gene(gene: GeneSummary) -> dict[str, Any]:
     numbers = {key: _number(getattr(gene, key)) for key in ("mean", "low", "high", "sd", "width")}
     known = gene.accuracy
     pccs = {key: _pcc(*known[[key, f"{key}_low", f"{key}_high"]]) for key in ("pcc", "share_pcc")}
-    marked = {
-        "mark": f" ({MARK})" if known["by_chance"] else "",
-        "ceiling": _number(known["ceiling"]),
-    }
+    by_chance = bool(known["by_chance"])
+    title = f"{gene.name} ({MARK})" if by_chance else gene.name
+    marked = {"title": title, "by_chance": by_chance, "ceiling": _number(known["ceiling"])}
     return {"name": gene.name, **numbers, **pccs, **marked}
 
 
