@@ -241,7 +241,7 @@ standardised          difference over the pooled standard deviation between sing
 probability           posterior probability that mean_a is above mean_b, from the samples
 q_value               expected share of wrong signs among this gene and all that are surer: the mean of
                       min(P, 1 - P) over them (Stephens 2017, Biostatistics 18:275)
-by_chance             True where the gene's prediction cannot be told from chance on left-out sections once
+by_chance             True where the gene's prediction cannot be told from chance in every left-out section once
                       depth is taken out
 """
 

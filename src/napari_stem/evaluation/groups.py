@@ -133,7 +133,7 @@ def compare(
     One row per gene, the surest first: ``group_a``, ``group_b``, ``unit``, ``mean_a``, ``mean_b``,
     ``difference`` with its 90% interval ``q05``, ``q95``; ``standardised`` (Cohen's d), ``probability`` (that A
     is above B), ``q_value`` (expected share of wrong signs among this gene and all that are surer),
-    ``by_chance`` (whether the gene cannot be told from chance on left-out sections).
+    ``by_chance`` (whether the gene cannot be told from chance in every left-out section).
 
     Raises
     ------

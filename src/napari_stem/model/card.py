@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_stem.spatial.normalise import normalisation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from napari_stem.model.config import ModelConfig
 
@@ -27,7 +27,7 @@ def genes_note(config: ModelConfig) -> str | None:
         return None
     n_genes, n_marked = len(config.genes), len(set(by_chance) & set(config.genes))
     return (
-        f"Of {n_genes:,} genes {n_genes - n_marked:,} are told from chance on left-out sections without the "
+        f"Of {n_genes:,} genes {n_genes - n_marked:,} are told from chance in every left-out section without the "
         f"help of sequencing depth (in shares of counts, CP10k); {n_marked:,} are not, and are marked."
     )
 
@@ -87,7 +87,11 @@ def card_text(config: ModelConfig, *, knows_domain: bool) -> str:
     ]
     for section, figures in card.get("metrics", {}).items():
         unit = normalisation(config.normalisation).label
-        lines += ["", f"## Held-out section {section}, errors in {unit}", "", *_table(figures)]
+        title = f"## Held-out section {section}, errors in {unit}"
+        first = next(iter(figures.values()))
+        if first.get("n_genes") != len(config.genes):
+            title += f", {first.get('n_genes')} genes (the HMHVG panel)"
+        lines += ["", title, "", *_table(figures)]
     return "\n".join(lines) + "\n"
 
 
@@ -120,11 +124,24 @@ def _facts(config: ModelConfig) -> Iterator[str]:
             f"Correction of the residual's Gaussian by diffusion: {kept}; on left-out sections it changed the "
             f"energy score by {gained:+.3f} (95% interval {low:+.3f} to {high:+.3f}; lower is better)"
         )
+    if config.depth is not None:
+        yield f"Sequencing depth: {config.depth:,.0f} counts per spot (median), which values are of unless asked"
+        yield f"Patients: {_patients(card.get('patients', ()))}"
     if note := genes_note(config):
         yield note
     if absent := card.get("genes_not_measured"):
         yield f"Not measured in the training data: {', '.join(absent)}"
     yield from card.get("notes", ())
+
+
+def _patients(names: Sequence[str]) -> str:
+    """Say what is known of how patients differ."""
+    if len(names) > 1:
+        return f"{len(names)}; how they differ widens the intervals of a new one"
+    return (
+        "one; how others differ was not seen and is assumed for the intervals of a new one (standard deviations: a "
+        "factor of 1.6 for a gene, of 2 for the depth)"
+    )
 
 
 def _table(figures: dict[str, Any]) -> list[str]:

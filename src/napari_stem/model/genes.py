@@ -22,7 +22,7 @@ NUMBERS = (
     *("pcc", "pcc_low", "pcc_high", "share_pcc", "share_pcc_low", "share_pcc_high"),
     "ceiling",
 )
-BY_CHANCE = "cannot be told from chance on left-out sections once depth is taken out"
+BY_CHANCE = "cannot be told from chance in every left-out section once depth is taken out"
 MARK = "n.s."  # beside such a gene, wherever genes are listed
 # Symbols that number what nobody has named yet, or what is alike in a motif alone: no families.
 _NO_FAMILY = re.compile(r"CCDC|FAM|KIAA|LINC|LOC|MIR|TMEM|ZNF|C\d+ORF")

@@ -34,7 +34,7 @@ from napari_stem.training.logs import Logs
 from napari_stem.training.options import TrainingOptions
 from napari_stem.training.reliability import PREDICTABLE, only_told
 from napari_stem.training.rival import N_DRAWS, round_ridge
-from napari_stem.training.sections import depths_of, load_sections, require_turned
+from napari_stem.training.sections import depths_of, load_sections, patient_of, require_turned
 from napari_stem.training.team import Team
 
 if TYPE_CHECKING:
@@ -329,6 +329,7 @@ def _config(
         "licence": about.get("license", "unknown"),
         "attribution": about.get("citation"),
         "sections": [s.id for s in sections],
+        "patients": sorted({patient_of(s) for s in sections}),
         "mpp_um": max((s.metadata.get(MPP_KEY) or 0.0 for s in sections), default=0.0) or None,
         "held_out": list(options.hold_out),
         "seed": options.seed,

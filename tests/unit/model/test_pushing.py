@@ -93,7 +93,7 @@ def test_the_card_counts_what_is_told_from_chance() -> None:
     marked = {"genes_by_chance": [*config.genes[:2], "elsewhere"], "genes_not_measured": ["ESR1"]}
     text = card_text(replace(config, card=config.card | marked), knows_domain=True)
     n = len(config.genes)
-    assert f"Of {n:,} genes {n - 2:,} are told from chance on left-out sections" in text
+    assert f"Of {n:,} genes {n - 2:,} are told from chance in every left-out section" in text
     assert "2 are not, and are marked." in text
     assert "Not measured in the training data: ESR1" in text
 
