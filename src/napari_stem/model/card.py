@@ -27,8 +27,8 @@ def genes_note(config: ModelConfig) -> str | None:
         return None
     n_genes, n_marked = len(config.genes), len(set(by_chance) & set(config.genes))
     return (
-        f"Of {n_genes:,} genes {n_genes - n_marked:,} are told from chance in every left-out section without the "
-        f"help of sequencing depth (in shares of counts, CP10k); {n_marked:,} are not, and are marked."
+        f"Of {n_genes:,} genes {n_genes - n_marked:,} are told from chance in every left-out section without "
+        f"the help of sequencing depth (in shares of counts, CP10k); {n_marked:,} are not, and are marked."
     )
 
 
@@ -125,7 +125,8 @@ def _facts(config: ModelConfig) -> Iterator[str]:
             f"energy score by {gained:+.3f} (95% interval {low:+.3f} to {high:+.3f}; lower is better)"
         )
     if config.depth is not None:
-        yield f"Sequencing depth: {config.depth:,.0f} counts per spot (median), which values are of unless asked"
+        depth = f"{config.depth:,.0f} counts per spot (median)"
+        yield f"Sequencing depth: {depth}, which values are of unless asked"
         yield f"Patients: {_patients(card.get('patients', ()))}"
     if note := genes_note(config):
         yield note
@@ -139,8 +140,8 @@ def _patients(names: Sequence[str]) -> str:
     if len(names) > 1:
         return f"{len(names)}; how they differ widens the intervals of a new one"
     return (
-        "one; how others differ was not seen and is assumed for the intervals of a new one (standard deviations: a "
-        "factor of 1.6 for a gene, of 2 for the depth)"
+        "one; how others differ was not seen and is assumed for the intervals of a new one (standard "
+        "deviations: a factor of 1.6 for a gene, of 2 for the depth)"
     )
 
 
