@@ -176,6 +176,16 @@ def test_spots_of_another_table_keep_their_names(
     )
 
 
+def test_depth_is_a_number_or_the_median_of_measured_counts(spots_csv, tmp_path) -> None:
+    counts = anndata.AnnData(np.array([[10.0, 20.0], [30.0, 40.0], [1.0, 2.0]]))
+    counts.write_h5ad(tmp_path / "counts.h5ad")
+    out, asked = tmp_path / "p.zarr", ("--depth", tmp_path / "counts.h5ad", "--quantity", "share")
+    ok("predict", CROP, "--spots", spots_csv, "--out", out, *asked, "--patient", "same", *QUICK)
+    told = Prediction.open(out).provenance
+    assert (told["depth"], told["quantity"], told["patient"]) == (30.0, "share", "same")
+    assert "--depth" in refused("predict", CROP, "--out", tmp_path / "q.zarr", "--depth", "-3")
+
+
 def test_predict_inside_regions(tmp_path: Path) -> None:
     square = [[[400, 400], [900, 400], [900, 900], [400, 900], [400, 400]]]
     far = [[[1000, 1000], [1400, 1000], [1400, 1250], [1000, 1250], [1000, 1000]]]

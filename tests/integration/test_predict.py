@@ -179,6 +179,24 @@ def test_ancestral_draws_depend_on_the_spot_alone_too(run, spots, whole) -> None
     assert np.abs(table.layers["sd"] - whole[table.obs_names].layers["sd"]).mean() > 0.02
 
 
+def test_shares_and_depths_are_said_wherever_values_are(run, spots) -> None:
+    """Thinned to a tenth, counts are a tenth; shares stay what they are."""
+    some = spots.take(np.arange(4))
+    same = replace(SETTINGS, patient="same", n_draws=40)
+    deep = run(some, same)
+    shallow = run(some, replace(same, depth=run.model.config.depth / 10))
+    of_counts = [np.exp2(table.X) - 1 for table in (deep, shallow)]
+    assert of_counts[1].sum() == pytest.approx(of_counts[0].sum() / 10, rel=0.3)
+    share = run(some, replace(same, quantity="share"))
+    assert set(share.var["unit"]) == {"ln(counts per 10,000 + 1)"}
+    assert share.uns["log1p"]["base"] == pytest.approx(np.e)
+    assert "at the training depth" in deep.var["unit"].iloc[0]
+    assert shallow.uns["napari_stem"]["depth"] == pytest.approx(run.model.config.depth / 10)
+    assert shallow.uns["napari_stem"]["patient"] == "same"
+    wider = run(some, replace(same, patient="new"))
+    assert wider.layers["sd"].mean() > 1.1 * deep.layers["sd"].mean()
+
+
 def box(slide: Slide, left: float, top: float, right: float, bottom: float) -> Region:
     """A rectangle with corners as shares of the slide's sides."""
     w, h = slide.size.width_px, slide.size.height_px
