@@ -14,7 +14,7 @@ from napari_stem.errors import DatasetError, PredictionError
 from napari_stem.evaluation.comparison import MatchedBy, pair_spots
 from napari_stem.metrics import coverage_of, pcc, pit
 from napari_stem.spatial.lattice import nearest_distance_px, spots_at, stated_diameter_px
-from napari_stem.spatial.normalise import normalised
+from napari_stem.spatial.normalise import normalisation, normalised
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,7 @@ class MeasuredMatch:
     n_genes_left_out
         Predicted, but not measured.
     unit
-        Of all values, as users read it.
+        Of all values, as users read it; measured counts are as deep as they were measured.
     """
 
     genes: tuple[str, ...]
@@ -180,7 +180,8 @@ def match_measured(
             f"gene symbols of the same species."
         )
     rows, measured_rows, matched_by = _paired(prediction, done, truth, mpp)
-    values = normalised(truth, genes, str(prediction.provenance["normalisation"]))
+    unit = normalisation(str(prediction.provenance["normalisation"]))
+    values = normalised(truth, genes, unit.name)
     figures = _agreement(prediction, genes, rows, values[measured_rows], is_stopped)
     if figures is None:
         return None
@@ -197,7 +198,7 @@ def match_measured(
         apart_um=_apart_um(prediction.spots.take(rows), truth, measured_rows, mpp),
         n_predicted=len(done),
         n_genes_left_out=len(prediction.genes) - len(genes),
-        unit=prediction.unit,
+        unit=unit.label,
     )
 
 
