@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 DATA = Path(__file__).parent / "data"
 
-# squidpy, scanpy and umap as plain Python: compiling takes each process half a minute, few spots nothing.
+# squidpy and umap as plain Python: compiling takes each process half a minute, few spots nothing. Scanpy's own
+# normalisation fails so (an unbound name in 1.12), and is loaded before.
+import scanpy.preprocessing  # noqa: E402, F401
+
 os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 numba.config.reload_config()  # napari's plugin for pytest has loaded it
 

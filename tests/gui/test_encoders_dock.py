@@ -29,7 +29,7 @@ from napari_stem.slide.pixel_size import answers_of, keep_answers
 from napari_stem.widgets.common.download_control import CANCELLED
 from napari_stem.widgets.common.memory import recall
 from napari_stem.widgets.common.parts import in_window_words
-from napari_stem.widgets.model import encoder_window
+from napari_stem.widgets.model import encoder_window, model_panel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -416,7 +416,8 @@ def test_embeddings_give_what_the_encoder_gives(model_road, embeddings):
     assert_allclose(read.values("SCD"), looked.values("SCD")[rows], atol=1e-3)
 
 
-def test_a_run_of_a_files_patches_teaches_nothing_of_looking(model_road, embeddings):
+def test_a_run_of_a_files_patches_teaches_nothing_of_looking(model_road, embeddings, monkeypatch):
+    monkeypatch.setattr(model_panel, "LEAST_SPOTS", 16)
     panel = model_road.panels.model
     model_road.open(sample_path())
     model_road.draw(

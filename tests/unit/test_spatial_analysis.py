@@ -108,7 +108,11 @@ def test_morans_i_is_that_of_the_definition(prediction):
 def test_all_genes_are_ranked(prediction):
     table = morans_i(prediction)
     assert tuple(table.index) == prediction.genes
-    assert table["I"].between(-1, 1).all()
+    varies = np.ptp(prediction.to_anndata().X, axis=0) > 0
+    np.testing.assert_array_equal(table["I"].notna(), varies)
+    assert (
+        table["I"][varies].abs().max() < 1.5
+    )  # its bounds depend on the neighbours, and are near 1
 
 
 def test_a_gene_that_does_not_vary_has_no_morans_i(prediction):

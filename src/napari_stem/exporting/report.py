@@ -67,7 +67,7 @@ WORDS = {
     },
     "mpp_source": {STATED: "stated by the user", REMEMBERED: "stated by the user"},
 }
-UNIT_NOTES = {"log2(count + 1)": ": one more means about twice as many molecules counted"}
+LOG2_NOTE = ": one more means about twice as many molecules counted"
 COLUMNS = 4  # regions that fit beside each other on paper
 CARD = {
     "tissue": "Tissue",
@@ -145,7 +145,7 @@ def _facts(selection: Selection, written_at: datetime) -> dict[str, Any]:
         "slide": provenance.get("slide", UNKNOWN),
         "model": provenance.get("model", UNKNOWN),
         "unit": prediction.unit,
-        "unit_note": UNIT_NOTES.get(prediction.unit, ""),
+        "unit_note": LOG2_NOTE if prediction.unit.startswith("log2(count + 1)") else "",
         "columns": COLUMNS,
         "by_chance": f"{MARK}: {BY_CHANCE}",
         "draws": provenance.get("draws", "several"),

@@ -157,7 +157,10 @@ def test_words_are_those_of_readers(prediction: Prediction, altered, tmp_path: P
     assert page.row("How samples were drawn") == ["DPM-Solver++ (2M)"]
     assert page.row("Source of the pixel size") == ["stated by the user"]
     assert page.row("Distance between spots, µm") == ["200"]
-    assert "log2(count + 1): one more means about twice as many molecules counted." in page.text
+    assert (
+        "log2(count + 1) at the training depth: one more means about twice as many molecules counted."
+        in page.text
+    )
     assert "log2_counts" not in page.text
 
 
