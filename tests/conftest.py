@@ -6,6 +6,7 @@ import importlib
 import os
 import shutil
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
 
 DATA = Path(__file__).parent / "data"
 
-# squidpy and umap as plain Python: compiling takes each process half a minute, few spots nothing. Scanpy's own
-# normalisation fails so (an unbound name in 1.12), and is loaded before.
-import scanpy.preprocessing  # noqa: E402, F401
-
+# Neighbours as plain Python, here and in processes begun here: compiling takes each half a minute.
+# Scanpy's own normalisation fails as plain Python (an unbound name in 1.12), and stays compiled.
 os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
-numba.config.reload_config()  # napari's plugin for pytest has loaded it
+numba.config.DISABLE_JIT = True
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", ImportWarning)  # that there is no tensorflow
+    importlib.import_module("umap")
+numba.config.DISABLE_JIT = False
 
 # A merge must not hang on which examples were drawn; people at their desks go on drawing new ones.
 settings.register_profile("ci", derandomize=True)
