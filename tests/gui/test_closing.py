@@ -66,11 +66,12 @@ def test_what_is_closed_leaves_nothing_behind(road, c5_prediction):
 
     counts, slides = [], []
     coordinator = road.dock.coordinator
-    for _ in range(3):
+    for _ in range(4):
         road.open(sample_path())
         slides.append(weakref.ref(coordinator.slide))
-        coordinator.predictions.open(c5_prediction)
-        road.wait(lambda: road.layer("mean") is not None)
+        with road.qtbot.waitSignal(coordinator.predictions.shown, timeout=60_000):
+            coordinator.predictions.open(c5_prediction)
+        road.wait(lambda: road.layer("mean") in road.viewer.layers)
         road.viewer.layers.clear()
         road.wait(lambda: coordinator.slide is None)
         QThreadPool.globalInstance().waitForDone()

@@ -15,6 +15,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 @pytest.mark.slow
 def test_the_python_page_runs_as_it_stands(tmp_path: Path, monkeypatch, capfd) -> None:
     import matplotlib as mpl
+    import squidpy  # noqa: F401 (it sets its logger's level when it is imported)
 
     mpl.use("Agg")
     logging.getLogger("spatialdata._logging").setLevel(logging.WARNING)  # squidpy's chatter
