@@ -266,7 +266,7 @@ def _depth(asked: str) -> float:
     except ValueError:
         from napari_stem.spatial.table_files import row_blocks
 
-        totals = [block.sum(axis=1) for block in row_blocks(Path(asked))]
+        totals = [np.asarray(block.sum(axis=1)).ravel() for block in row_blocks(Path(asked))]
         return float(np.median(np.concatenate(totals)))
     _refuse_if(not 0 < depth < math.inf, "--depth takes a number above 0, or a table.")
     return depth
