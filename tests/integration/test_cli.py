@@ -183,7 +183,9 @@ def test_depth_is_a_number_or_the_median_of_measured_counts(spots_csv, tmp_path)
     ok("predict", CROP, "--spots", spots_csv, "--out", out, *asked, "--patient", "same", *QUICK)
     told = Prediction.open(out).provenance
     assert (told["depth"], told["quantity"], told["patient"]) == (30.0, "share", "same")
-    assert "--depth" in refused("predict", CROP, "--out", tmp_path / "q.zarr", "--depth", "-3")
+    wrong = run("predict", CROP, "--out", tmp_path / "q.zarr", "--depth", "-3")
+    assert wrong.exit_code == 2
+    assert "--depth takes a number above 0" in wrong.stderr
 
 
 def test_predict_inside_regions(tmp_path: Path) -> None:
