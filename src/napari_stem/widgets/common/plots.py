@@ -132,7 +132,7 @@ class SamplesPlot(Plot):
             handlelength=1,
         )
         axes.yaxis.get_major_locator().set_params(integer=True, nbins=4)
-        self._label(title, f"of {len(draws)} samples")
+        self._label(title.replace(", ", ",\n", 1), f"of {len(draws)} samples")
         self.draw_idle()
 
 
@@ -208,7 +208,7 @@ class VolcanoPlot(Plot):
             )
         axes.margins(0.12, 0.1)
         self._label(
-            f"← higher in B     difference A - B, {self._unit}     higher in A →",
+            f"difference A - B, {self._unit}\n← higher in B          higher in A →",
             "surer ↑   -log10 P(other direction)",
         )
         self.draw_idle()
