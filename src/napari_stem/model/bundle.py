@@ -346,9 +346,9 @@ def read_weights(
     else:
         network, n_generated, width = None, 0, None
     if isinstance(head, Head):
-        n_predicted = len(config.genes) + (config.depth is not None)
-        _require_panel(config, len(head.residual.factor) + len(config.genes) - n_predicted)
-        head.require_sound(width, n_predicted)
+        n_more = int(config.depth is not None)  # the library size
+        _require_panel(config, len(head.residual.factor) - n_more)
+        head.require_sound(width, len(config.genes) + n_more)
         if n_generated > len(head.residual.directions):
             msg = f"the denoiser corrects {n_generated} directions, and there are fewer"
             raise ValueError(msg)

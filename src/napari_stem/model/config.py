@@ -46,7 +46,7 @@ class ModelConfig:
         Median library size (counts of all genes) of the training spots; the library size is then one more gene,
         after the panel's. None where it is not known.
     objective
-        ``edm``: linear mean, and a Gaussian copula of the residual, which diffusion may correct. ``published``:
+        ``edm``: a mean, and a Gaussian copula of the residual, which diffusion may correct. ``published``:
         Stem's own chain on the values.
     denoiser
         `DenoiserConfig.to_dict`; empty where the residual's Gaussian is not corrected.

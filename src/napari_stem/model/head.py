@@ -1,4 +1,4 @@
-"""From an embedding to what the denoiser is told: the condition, the linear mean, the distance.
+"""From an embedding to what the denoiser is told: the condition, the mean, the distance.
 
 `Head` belongs to the residual diffusion, `EmbeddingHead` to Stem's own objective. The arrays are plain
 numpy, fitted by scikit-learn in training, so that predicting needs neither its classes nor a pickle.

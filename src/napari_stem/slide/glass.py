@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,18 +21,24 @@ if TYPE_CHECKING:
 LEAST_TISSUE = 0.1  # of a spot that does not lie on bare glass
 MOST_POINTS = 400  # along a side of the lattice on which a region is looked at
 MOST_VIEWS = 4  # slides whose thumbnails are kept, about 13 MB each
+_views: dict[str, TissueView] = {}  # by fingerprint, the latest used last
+_looking = Lock()
 
 
-@lru_cache(maxsize=MOST_VIEWS)
 def view_of(slide: Slide) -> TissueView:
-    """Look at a slide once.
+    """Look at a slide once, however often it is opened.
 
     Raises
     ------
     SlideError
         The slide is damaged.
     """
-    return TissueView.of_slide(slide)
+    with _looking:
+        view = _views.pop(slide.fingerprint, None) or TissueView.of_slide(slide)
+        _views[slide.fingerprint] = view
+        while len(_views) > MOST_VIEWS:
+            del _views[next(iter(_views))]
+    return view
 
 
 def glass_share(slide: Slide, regions: Sequence[Region]) -> float:

@@ -1,1 +1,1 @@
-"""Training: sections as arrays, the linear mean, the denoiser, a whole model."""
+"""Training: sections as arrays, the mean, the denoiser, a whole model."""

@@ -158,7 +158,7 @@ def _train(
         model.card["notes"] = [*model.card.get("notes", ()), encoder.note()]
     if not team.is_first:
         return model
-    genes = _reported(panel, counts)
+    genes = _reported(panel, counts) if PREDICTABLE in words else np.arange(len(panel))
     held_out = load(options.hold_out, genes=[panel[i] for i in genes])
     _report(model, sections, held_out, genes, options)
     model.save(out)
@@ -273,7 +273,7 @@ def _panel(spec: str, counts: Sequence[anndata.AnnData]) -> tuple[Panel, Panel]:
 
 
 def _reported(panel: Sequence[str], counts: Sequence[anndata.AnnData]) -> NDArray[np.int64]:
-    """Genes of a panel that metrics are of: all, or of a wide one the 200 of published Stem that it holds."""
+    """Genes of a predictable panel that metrics are of: of a wide one, the 200 of published Stem."""
     if len(panel) <= N_REPORTED:
         return np.arange(len(panel))
     return np.flatnonzero(np.isin(panel, hmhvg(counts, N_REPORTED)))

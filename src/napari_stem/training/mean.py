@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 ALPHAS = (300.0, 1000.0, 3000.0, 10000.0, 30000.0)
-N_LATENT, N_TARGETS = (
-    8,
-    32,
-)  # of partial least squares, and components of the values that it explains
+N_LATENT = 8  # of partial least squares
+N_TARGETS = 32  # components of the values that these explain
 N_KERNEL = 64  # leading components of the embedding that a kernel compares spots by
 KERNEL_PENALTY = 1.0
 EVEN = 0.5  # how strongly shares are drawn to equal ones: members err alike, and data hardly tell them apart
@@ -41,7 +39,7 @@ class Mean:
     weights, intercept
         (W, G), (G,) of the standardised embedding.
     anchors
-        (N, D) training spots in kernel coordinates (`kernel_coordinates`).
+        (N, D) training spots, by their leading components over `kernel_scale`.
     anchor_weights
         (N, G).
     """
@@ -111,8 +109,8 @@ def fit_ridge(
     """
     x, y, group = stacked(sections)
     centre, scale = x.mean(0), np.maximum(x.std(0), 1e-6)
-    alpha, out_of_fold = best_penalty((x - centre) / scale, y, group)
     z = (x - centre) / scale
+    alpha, out_of_fold = best_penalty(z, y, group)
     fitted = _fit_ridge(alpha, z, z, y)
 
     def mean(embedding: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -110,7 +110,7 @@ class TrainingOptions:
     stated
         What those files do not say.
     objective
-        ``edm`` (linear mean and residual diffusion) or ``published`` (Stem's own).
+        ``edm`` (a mean and residual diffusion) or ``published`` (Stem's own).
     size
         Of the published network: ``small`` (4 blocks of width 96, batch 64) for a laptop, ``full`` as published
         (12 blocks of width 384, 6 heads, batch 256). Ours has one size.
