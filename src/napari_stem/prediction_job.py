@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_stem.caches import CACHES
 from napari_stem.errors import OutputError
+from napari_stem.geometry import shared_tissue
 from napari_stem.io import only_writer
 from napari_stem.model import DEFAULT_MODEL, load_model
 from napari_stem.model.sampling import torch_device
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     import anndata
 
-    from napari_stem.encoders.base import EmbedsSpots
+    from napari_stem.encoders.embed import Embedder
     from napari_stem.encoders.precomputed import PrecomputedEmbedder
     from napari_stem.geometry import Mpp, Region, Spots
     from napari_stem.model.bundle import Model
@@ -160,8 +161,12 @@ class PredictionJob:
             return None
         return doubt_of(self.spots, self.model, self._looking, stop)
 
+    @property
+    def _shared_tissue(self) -> str:
+        return shared_tissue(self.spots.pitch_um, self._looking.field_of_view_um)
+
     @cached_property
-    def _looking(self) -> EmbedsSpots:
+    def _looking(self) -> Embedder | PrecomputedEmbedder:
         """Where embeddings come from: the encoder is loaded once, to doubt and to predict."""
         return self.embedder or embedder_of(self.slide, self.model, self.settings.device)
 
@@ -188,7 +193,7 @@ class PredictionJob:
             keep_draws=self.keep_draws,
             resume=resume,
             also=self.of_embeddings,
-            noted=scale_record(self.slide),
+            noted=scale_record(self.slide) | {"shared_tissue": self._shared_tissue},
         )
 
     def steps(
