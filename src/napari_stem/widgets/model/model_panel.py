@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QProgressBar,
     QPushButton,
     QRadioButton,
+    QVBoxLayout,
     QWidget,
 )
 
@@ -52,7 +53,7 @@ STAGES = {
     "sampling": "Predicting",
 }
 QUANTITIES = {"Counts": "counts", "Share of all counts (per 10,000)": "share"}
-PATIENTS = {"New patient (wider intervals)": "new", "Same patient as in training": "same"}
+PATIENTS = {"New": "new", "As in training": "same"}
 DEEPEST = 1e6  # counts per spot
 DEVICE_TIP = "Where to compute; Automatic takes a graphics card if there is one"
 MOST_SAMPLES = 1000
@@ -238,7 +239,7 @@ class ModelPanel(QWidget):
         self.about = AboutSlideBox()
         self.pitch = _pitch_box()
         self.pitches: dict[float, QRadioButton] = {}  # offered, with what each costs
-        self._pitch_row = row()
+        self._pitch_rows = QVBoxLayout()
         self._form = Form(
             SamplingSettings,
             n_draws={"min": 2, "max": MOST_SAMPLES},
@@ -306,7 +307,7 @@ class ModelPanel(QWidget):
             made.setToolTip(OWN_TIP if pitch_um == own_um else FINER_TIP)
             made.clicked.connect(partial(self._set_pitch, pitch_um))
             self.pitches[pitch_um] = made
-            self._pitch_row.addWidget(made)
+            self._pitch_rows.addWidget(made)
         self._refresh_run_button()
 
     def _set_pitch(self, pitch_um: float, *_: object) -> None:
@@ -317,7 +318,7 @@ class ModelPanel(QWidget):
         for pitch_um, made in self.pitches.items():
             n_spots = round(self._n_spots * (self.pitch.value() / pitch_um) ** 2)
             seconds = self.pace.estimate_s(self.settings(), n_spots, looks=not self.takes_file)
-            cost = f"\n{count(n_spots, 'spot')}\n{duration(seconds)}" if n_spots else ""
+            cost = f": {count(n_spots, 'spot')}, {duration(seconds)}" if n_spots else ""
             made.setText(f"{pitch_um:g} µm{cost}")
             made.setAutoExclusive(False)  # none is checked where another was typed
             made.setChecked(pitch_um == self.pitch.value())
@@ -400,7 +401,7 @@ class ModelPanel(QWidget):
         form.addRow(self.models)
         form.addRow(self.encoders)
         form.addRow("Spacing between spots", self.pitch)
-        form.addRow(self._pitch_row)
+        form.addRow(self._pitch_rows)
         form.addRow("Samples per spot", self.n_draws)
         form.addRow("Values", self.quantity)
         form.addRow("Patient", self.patient)
