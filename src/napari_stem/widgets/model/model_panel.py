@@ -240,6 +240,10 @@ class ModelPanel(QWidget):
         self.pitch = _pitch_box()
         self.pitches: dict[float, QRadioButton] = {}  # offered, with what each costs
         self._pitch_rows = QVBoxLayout()
+        self._pitch_buttons = [QRadioButton(self) for _ in (OWN_TIP, *FINER_UM)]
+        for place, made in enumerate(self._pitch_buttons):
+            made.clicked.connect(partial(self._choose_pitch, place))
+            self._pitch_rows.addWidget(made)
         self._form = Form(
             SamplingSettings,
             n_draws={"min": 2, "max": MOST_SAMPLES},
@@ -277,7 +281,6 @@ class ModelPanel(QWidget):
             self.device.currentIndexChanged,
         ):
             changed.connect(self._refresh_run_button)
-        self.offer_pitches(self.pitch.value())
         self.show_spots(0)
         self.show_idle()
 
@@ -299,19 +302,15 @@ class ModelPanel(QWidget):
 
     def offer_pitches(self, own_um: float) -> None:
         """Offer the spacing that the model was trained with, and finer ones."""
-        for made in self.pitches.values():
-            made.setParent(None)
-        self.pitches = {}
-        for pitch_um in (own_um, *(finer for finer in FINER_UM if finer < own_um)):
-            made = QRadioButton(f"{pitch_um:g} µm")
-            made.setToolTip(OWN_TIP if pitch_um == own_um else FINER_TIP)
-            made.clicked.connect(partial(self._set_pitch, pitch_um))
-            self.pitches[pitch_um] = made
-            self._pitch_rows.addWidget(made)
+        offered = (own_um, *(finer for finer in FINER_UM if finer < own_um))
+        self.pitches = dict(zip(offered, self._pitch_buttons, strict=False))
+        for place, made in enumerate(self._pitch_buttons):
+            made.setVisible(place < len(offered))
+            made.setToolTip(FINER_TIP if place else OWN_TIP)
         self._refresh_run_button()
 
-    def _set_pitch(self, pitch_um: float, *_: object) -> None:
-        self.pitch.setValue(pitch_um)
+    def _choose_pitch(self, place: int, *_: object) -> None:
+        self.pitch.setValue(list(self.pitches)[place])
 
     def _show_costs(self) -> None:
         """Say of each spacing how many spots it takes, near enough, and how long."""
