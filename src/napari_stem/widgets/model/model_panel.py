@@ -281,6 +281,7 @@ class ModelPanel(QWidget):
             self.device.currentIndexChanged,
         ):
             changed.connect(self._refresh_run_button)
+        self.offer_pitches(self.pitch.value())
         self.show_spots(0)
         self.show_idle()
 
