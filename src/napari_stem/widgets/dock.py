@@ -301,7 +301,7 @@ class StemDock(QWidget):
                 )  # works whatever step is looked at: hidden widgets have no keys
         # the slide has the keys to itself while it is clicked on
         for key in keys.GROUPS[keys.ON_CANVAS]:
-            self._viewer.bind_key(key.on_canvas, partial(_act, acts[key]), overwrite=True)
+            self._viewer.bind_key(key.on_canvas, _on_canvas(acts[key]), overwrite=True)
 
     def _remember(self) -> None:
         choices = self.panels.choices()
@@ -336,6 +336,10 @@ class StemDock(QWidget):
             self.steps.go(self._step_of[title])
 
 
-def _act(act: Callable[[], object], _: object) -> None:
-    """Do what a key of the dock does, for napari, which hands over the viewer."""
-    act()
+def _on_canvas(act: Callable[[], object]) -> Callable[[object], None]:
+    """Make of what a key does a function as napari wants it: of the viewer, with a name."""
+
+    def pressed(_viewer: object) -> None:
+        act()
+
+    return pressed
