@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     import anndata
 
-    from napari_stem.encoders.embed import Embedder
+    from napari_stem.encoders.base import EmbedsSpots
     from napari_stem.encoders.precomputed import PrecomputedEmbedder
     from napari_stem.geometry import Mpp, Region, Spots
     from napari_stem.model.bundle import Model
@@ -161,12 +161,8 @@ class PredictionJob:
             return None
         return doubt_of(self.spots, self.model, self._looking, stop)
 
-    @property
-    def _shared_tissue(self) -> str:
-        return shared_tissue(self.spots.pitch_um, self._looking.field_of_view_um)
-
     @cached_property
-    def _looking(self) -> Embedder | PrecomputedEmbedder:
+    def _looking(self) -> EmbedsSpots:
         """Where embeddings come from: the encoder is loaded once, to doubt and to predict."""
         return self.embedder or embedder_of(self.slide, self.model, self.settings.device)
 
@@ -183,6 +179,7 @@ class PredictionJob:
 
     def begin(self, out: Path, *, resume: bool) -> Prediction:
         """Create the prediction, or open what the same job left; see `Prediction.create`."""
+        shared = shared_tissue(self.spots.pitch_um, self._looking.field_of_view_um)
         return Prediction.create(
             out,
             slide=self.slide,
@@ -193,7 +190,7 @@ class PredictionJob:
             keep_draws=self.keep_draws,
             resume=resume,
             also=self.of_embeddings,
-            noted=scale_record(self.slide) | {"shared_tissue": self._shared_tissue},
+            noted=scale_record(self.slide) | {"shared_tissue": shared},
         )
 
     def steps(

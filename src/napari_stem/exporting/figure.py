@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
     from napari_stem.exporting.backdrop import WindowUm
     from napari_stem.geometry import Region
@@ -275,11 +276,10 @@ def drawn(
         )
     window = window or window_of(selection, selection.regions)
     layout = Layout.of(window, len(selection.genes), um_per_mm, len(panels))
-    page, tissue = _page(selection, slide, window, layout)
-    figure: Figure = page
+    figure, tissue = _page(selection, slide, window, layout)
     for number in range(len(selection.genes)):
         for place, panel in enumerate(panels):
-            _panel(page, layout, selection, number, place, panel, tissue, window, look)
+            _panel(figure, layout, selection, number, place, panel, tissue, window, look)
         progress("Drawing", number + 1, len(selection.genes))
     if titled:
         genes = ", ".join(selection.genes[:4]) + (" …" if len(selection.genes) > 4 else "")
@@ -317,7 +317,9 @@ def _drawn_seen(
     return figure
 
 
-def _page(selection: Selection, slide: Slide | None, window: WindowUm, layout: Layout) -> Any:
+def _page(
+    selection: Selection, slide: Slide | None, window: WindowUm, layout: Layout
+) -> tuple[Figure, tuple[NDArray[np.uint8], WindowUm]]:
     """Return an empty figure, and the tissue that all its maps lie on."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -337,7 +339,7 @@ def _on_page(
     width: float,
     height: float,
     off: tuple[float, float] = (0, 0),
-) -> Sequence[float]:
+) -> tuple[float, float, float, float]:
     """(left, bottom, width, height) of what lies ``off`` a map's corner, all in mm, as shares of the page."""
     page = layout.page_mm
     left, bottom = layout.place(number, place)

@@ -45,9 +45,8 @@ class Form(Generic[Settings]):
                 options={"tooltip": helps.get(name, ""), **given},
             )
             self._widgets[name] = made
-            if isinstance(
-                made.native, QComboBox
-            ):  # else the longest choice makes the dock too wide
+            if isinstance(made.native, QComboBox):
+                # else the longest choice makes the dock too wide
                 made.native.setSizeAdjustPolicy(
                     QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
                 )

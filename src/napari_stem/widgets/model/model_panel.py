@@ -240,7 +240,7 @@ class ModelPanel(QWidget):
         self.pitch = _pitch_box()
         self.pitches: dict[float, QRadioButton] = {}  # offered, with what each costs
         self._pitch_rows = QVBoxLayout()
-        self._pitch_buttons = [QRadioButton(self) for _ in (OWN_TIP, *FINER_UM)]
+        self._pitch_buttons = [QRadioButton(self) for _ in range(1 + len(FINER_UM))]
         for place, made in enumerate(self._pitch_buttons):
             made.clicked.connect(partial(self._choose_pitch, place))
             self._pitch_rows.addWidget(made)

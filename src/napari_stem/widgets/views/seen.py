@@ -11,6 +11,7 @@ from qtpy.QtGui import QImage, QPainter
 
 from napari_stem.exporting.backdrop import WindowUm
 from napari_stem.exporting.drawing import Legend, SeenMap
+from napari_stem.widgets.views.domain_layer import colours_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,8 +111,6 @@ def _legend(layer: Any) -> Legend:
 
 def _names(layer: Any) -> tuple[tuple[str, str], ...]:
     """Return names and colours of domains."""
-    from napari_stem.widgets.views.domain_layer import colours_of
-
     if not isinstance(layer, Labels):
         return ()
     names = [str(name) for name in layer.features["domain"]][1:]
