@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_stem.cli.predict_options import PredictOptions
     from napari_stem.cli.terminal import ProgressBars
     from napari_stem.cohort.orders import Order
-    from napari_stem.cohort.run import Outcome
+    from napari_stem.cohort.outcomes import Outcome
 
 COLUMNS = {
     "slide": "slide",

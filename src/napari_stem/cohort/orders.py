@@ -60,7 +60,7 @@ class Order:
     pitch_um: float | None = None
     species: str | None = None
     tissue_type: str | None = None
-    keep_draws: bool = False
+    keep_draws: bool | None = False
     noted: tuple[tuple[str, str], ...] = ()
 
     def job(
@@ -110,7 +110,7 @@ def orders_of(places: Sequence[Path], folder: Path, common: Order) -> list[Order
     Parameters
     ----------
     places
-        Slides, patterns (``*.svs``), folders of slides, or a single manifest (`read_manifest`).
+        Slides, patterns (``*.svs``), folders of slides, manifests (`read_manifest`).
     folder
         Where the results go, one Zarr for each slide, named after it.
     common
@@ -121,19 +121,26 @@ def orders_of(places: Sequence[Path], folder: Path, common: Order) -> list[Order
     DatasetError
         There is no slide, two results would have the same name, or the manifest cannot be used.
     """
-    if len(places) == 1 and places[0].suffix.lower() == ".csv":
-        orders = read_manifest(places[0], folder, common)
-    else:
-        slides = dict.fromkeys(slide for place in places for slide in _slides_at(place))
-        orders = [
-            replace(common, slide=slide, out=folder / f"{_stem(slide)}.zarr") for slide in slides
-        ]
+    orders = list(
+        dict.fromkeys(each for place in places for each in _orders_at(place, folder, common))
+    )
+    if not orders:
+        return []
     out, n = Counter(order.out for order in orders).most_common(1)[0]
     if n > 1:
         raise DatasetError(
             f"{n} slides would be written to {out}; name their results in the column 'out' of a manifest."
         )
     return orders
+
+
+def _orders_at(place: Path, folder: Path, common: Order) -> list[Order]:
+    if place.suffix.lower() == ".csv":
+        return read_manifest(place, folder, common)
+    return [
+        replace(common, slide=slide, out=folder / f"{_stem(slide)}.zarr")
+        for slide in _slides_at(place)
+    ]
 
 
 def _slides_at(place: Path) -> list[Path]:

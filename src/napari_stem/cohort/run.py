@@ -6,13 +6,13 @@ import queue
 import time
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from napari_stem.cohort import work
+from napari_stem.cohort.outcomes import Outcome, seconds_left
 from napari_stem.cohort.workers import resources_of
 from napari_stem.errors import OutputError, StemError
 from napari_stem.io import only_writer, require_writable
-from napari_stem.texts import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,53 +25,6 @@ if TYPE_CHECKING:
 AHEAD = 4  # tasks per thread that are handed out: a worker never waits, and the scheduler holds few
 POLL_S = 0.3
 MOST_LOSSES = 10  # of a task whose scheduler or worker went away
-
-
-@dataclass
-class Outcome:
-    """What has become of one slide.
-
-    Attributes
-    ----------
-    order
-        What was asked for.
-    status
-        ``waiting`` (nothing was done for it in this run), ``running``, ``done`` or ``failed``.
-    n_spots, n_done, n_unlike
-        All; finished; of these, unlike the training data.
-    n_genes, unit
-        Of its values.
-    seconds
-        That workers spent on it in this run.
-    notes, error
-        What to know before trusting the figures; why it failed.
-    """
-
-    order: Order
-    status: Literal["waiting", "running", "done", "failed"] = "waiting"
-    n_spots: int = 0
-    n_done: int = 0
-    n_unlike: int = 0
-    n_genes: int = 0
-    unit: str = ""
-    seconds: float = 0.0
-    notes: tuple[str, ...] = ()
-    error: str = ""
-
-    @property
-    def name(self) -> str:
-        """By which people know the slide: its result's."""
-        return self.order.out.stem
-
-    @property
-    def share(self) -> float:
-        """How much of it is finished."""
-        return self.n_done / self.n_spots if self.n_spots else float(self.status == "done")
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether nothing more will happen."""
-        return self.status in ("done", "failed")
 
 
 @dataclass
@@ -130,10 +83,7 @@ class _Run:
 
     def fail(self, outcome: Outcome, error: BaseException) -> None:
         """Give a slide up, and what else was to be done for it; the others go on."""
-        killed = "its workers were ended again and again, perhaps for want of memory"
-        is_kill = type(error).__name__ == "KilledWorker"
-        reason = killed if is_kill else sentence(error) or type(error).__name__
-        outcome.status, outcome.error = "failed", reason
+        outcome.fail(error)
         others = [future for future, task in self.tasks.items() if task.outcome is outcome]
         self.client.cancel(others)
         for future in others:
@@ -191,20 +141,9 @@ def run_cohort(
                 run.take(run.ended.get(timeout=POLL_S))
             except queue.Empty:
                 continue
-            watch(outcomes, _seconds_left(run, outcomes))
+            watch(outcomes, seconds_left(outcomes, run.n_filled, time.monotonic() - run.began))
         client.cancel(list(run.tasks))
     return outcomes
-
-
-def _seconds_left(run: _Run, outcomes: Sequence[Outcome]) -> float | None:
-    """At this run's pace, slides that nobody has looked at counted as large as the others."""
-    known = [each for each in outcomes if each.n_spots]
-    if not run.n_filled or not known:
-        return None
-    mean = sum(each.n_spots for each in known) / len(known)
-    unknown = sum(not each.n_spots and not each.has_ended for each in outcomes)
-    left = mean * unknown + sum(each.n_spots - each.n_done for each in known if not each.has_ended)
-    return left * (time.monotonic() - run.began) / run.n_filled
 
 
 def require_places(orders: Sequence[Order], folder: Path, *, resume: bool) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import anndata
     from distributed import Client
 
-    from napari_stem.cohort.run import Outcome
+    from napari_stem.cohort.outcomes import Outcome
 
 
 def rows_of(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
