@@ -77,7 +77,7 @@ WEIGHTS_PATH = Path(__file__).parents[1] / "data" / "encoder" / "efficientnet_li
 GRAPH_PATH = WEIGHTS_PATH.with_suffix(".onnx")
 TAPPED_STAGES = {2: 40, 4: 112}  # stage -> channels; strides of 8 and 16 px
 _NETWORK_WIDTH = 2 * sum(TAPPED_STAGES.values())  # mean and standard deviation over the patch
-_BATCH = 3  # patches; what fits the caches of a CPU
+_BATCH, _BATCH_ON_GPU = 3, 96  # patches; what fits the caches of a CPU
 
 
 class BundledEncoder:
@@ -108,6 +108,7 @@ class BundledEncoder:
             self.patch = PatchSpec(fields_of_view_um, self.patch.side_px)
             self.width = len(fields_of_view_um) * (_NETWORK_WIDTH + STATISTICS_WIDTH)
             self.version = f"{self.version}-{fields_text(fields_of_view_um)}um"
+        self._batch = _BATCH if device == "cpu" else _BATCH_ON_GPU
         self._features = features_in_onnx() if device == "cpu" else features_in_torch(device)
 
     def encode(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -116,9 +117,13 @@ class BundledEncoder:
         Returns (n, width) float32: per field of view, stage 2 and stage 4 (mean, standard deviation each),
         then the stain statistics.
         """
+        from napari_stem.out_of_memory import in_parts
+
         n, n_fields = patches.shape[:2]
         flat = patches.reshape(n * n_fields, *patches.shape[2:])
-        parts = [self._encode_batch(flat[i : i + _BATCH]) for i in range(0, len(flat), _BATCH)]
+        parts, self._batch = in_parts(
+            lambda rows: self._encode_batch(flat[rows]), len(flat), self._batch, "use --device cpu"
+        )
         return np.concatenate(parts).reshape(n, -1) if n else np.empty((0, self.width), np.float32)
 
     def _encode_batch(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
