@@ -27,7 +27,7 @@ DATA = Path(__file__).parent / "data"
 # Neighbours as plain Python, here and in processes begun here: compiling takes each half a minute.
 # Scanpy's own normalisation fails as plain Python (an unbound name in 1.12), and stays compiled.
 os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
-numba.config.DISABLE_JIT = True
+numba.config.reload_config()  # else numba would do so later, half-way through
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", ImportWarning)  # that there is no tensorflow
     importlib.import_module("umap")

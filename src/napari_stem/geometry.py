@@ -235,6 +235,24 @@ def lattice(size: SizePx, mpp: Mpp, pitch_um: float) -> Spots:
     )
 
 
+def shared_tissue(pitch_um: float, field_of_view_um: float) -> str:
+    """Say that neighbouring spots are predicted from the same tissue; empty where they are not.
+
+    Parameters
+    ----------
+    pitch_um
+        Distance between spots.
+    field_of_view_um
+        Side of the widest patch that is looked at round each.
+    """
+    if pitch_um >= field_of_view_um:
+        return ""
+    return (
+        f"Neighbouring spots share tissue: {field_of_view_um:g} µm round each are looked at, "
+        f"{pitch_um:g} µm apart."
+    )
+
+
 def inside(spots: Spots, regions: Sequence[Region]) -> NDArray[np.bool_]:
     """Which spots have their centre in any of the regions: (n,) bool."""
     area = shapely.union_all([r.polygon for r in regions])

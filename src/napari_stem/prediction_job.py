@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_stem.caches import CACHES
 from napari_stem.errors import OutputError
+from napari_stem.geometry import shared_tissue
 from napari_stem.io import only_writer
 from napari_stem.model import DEFAULT_MODEL, load_model
 from napari_stem.model.sampling import torch_device
@@ -178,6 +179,7 @@ class PredictionJob:
 
     def begin(self, out: Path, *, resume: bool) -> Prediction:
         """Create the prediction, or open what the same job left; see `Prediction.create`."""
+        shared = shared_tissue(self.spots.pitch_um, self._looking.field_of_view_um)
         return Prediction.create(
             out,
             slide=self.slide,
@@ -188,7 +190,7 @@ class PredictionJob:
             keep_draws=self.keep_draws,
             resume=resume,
             also=self.of_embeddings,
-            noted=scale_record(self.slide),
+            noted=scale_record(self.slide) | {"shared_tissue": shared},
         )
 
     def steps(

@@ -81,6 +81,13 @@ def test_regions_are_counted_where_they_lie(model_road):
     assert_allclose(region.polygon.bounds, (2000, 2000, 4000, 4000))
     model_road.panels.model.pitch.setValue(500)
     model_road.wait(lambda: "9 spots" in model_road.panels.model.run_button.text())
+    model_road.panels.model.pitches[100.0].click()
+    model_road.wait(lambda: "9 spots" not in model_road.panels.model.run_button.text())
+    n_spots = model_road.panels.model.run_button.text().split(" spots")[0].removeprefix("Run: ")
+    finer = model_road.panels.model.pitches
+    assert f"{n_spots} spots" in finer[100.0].text()  # what it costs
+    assert f"{4 * int(n_spots)} spots" in finer[50.0].text()
+    assert model_road.panels.model.minimumSizeHint().width() <= 300  # the dock need not grow
     model_road.panels.region.clear_button.click()
     model_road.wait(lambda: not model_road.panels.model.run_button.isEnabled())
 

@@ -106,7 +106,25 @@ def test_a_figure_is_what_is_seen(predicted, tmp_path, monkeypatch):
         assert (look.gamma, look.opacity) == (0.7, layer.opacity)
     settings.update(view="mean", arrangement="mix", picked=predicted.maps.prediction.genes[:2])
     save(predicted, monkeypatch, "figure", tmp_path / "mix.png")
+    assert len(asked["seen"].legends) == 2
     assert asked["selection"].genes == predicted.maps.prediction.genes[:2]
+
+
+def test_seen_colours_add_up_and_cover_the_slide_once():
+    import numpy as np
+    from napari.layers import Image
+
+    from napari_stem.widgets.views.seen import seen_map
+
+    ground = Image(np.array([[[0, 0, 0, 255], [0, 0, 0, 0]]], np.uint8), rgb=True, opacity=0.5)
+    how = {"opacity": 0.5, "blending": "additive", "contrast_limits": (0, 4)}
+    values = np.array([[1.0, np.nan]], np.float32)
+    lights = [Image(values, colormap=colour, **how) for colour in ("red", "green")]
+    lights[0].gamma = 0.5
+    seen = seen_map([ground, *lights])
+    np.testing.assert_allclose(seen.pixels[0, 0], (0.5, 0.25, 0, 0.5), atol=0.01)
+    assert seen.pixels[0, 1, 3] == 0
+    assert [legend.gamma for legend in seen.legends] == [1, 0.5]
 
 
 def test_cancel_leaves_nothing(predicted, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from itertools import combinations
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 import zarr
 from map_screen import MapScreen, on_screen
 from napari.components import ViewerModel
+from napari.utils.colormaps import ensure_colormap
 from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_stem.layers import colour_limits
+from napari_stem.widgets.genes.mixed_layers import THREE_COLOURS
 from napari_stem.widgets.state import COLORMAPS
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
@@ -144,7 +147,12 @@ def test_two_and_three_genes_mixed_have_a_legend_each(screen):
         f"{gene} predicted, {unit}" for gene in (first, second, third)
     ]
     lights = [one.layer.colormap.colors[-1][:3] for one in mixed]
-    assert_allclose(lights, np.eye(3))  # none hides another, and all of them make white
+    expected = [ensure_colormap(colour).colors[-1][:3] for colour in THREE_COLOURS["safe"]]
+    assert_allclose(lights, expected)
+    assert np.ptp(np.sum(lights, 0)) < 0.3  # all of them make nearly white
+    screen.take(screen.genes.look.mix_choice, "rgb")
+    lights = [one.layer.colormap.colors[-1][:3] for one in mixed]
+    assert_allclose(lights, np.eye(3))
     for gene, one in zip((first, second, third), mixed, strict=True):
         assert one.layer.visible
         assert one.layer.colorbar.visible
@@ -163,6 +171,42 @@ def test_two_and_three_genes_mixed_have_a_legend_each(screen):
         fourth,
     ]
     assert not screen.genes.views.button(1).isEnabled()  # a mixture has no uncertainty
+
+
+MACHADO_2009 = {  # severity 1.0, of linear RGB; https://doi.org/10.1109/TVCG.2009.113
+    "protanopia": (
+        (0.152286, 1.052583, -0.204868),
+        (0.114503, 0.786281, 0.099216),
+        (-0.003882, -0.048116, 1.051998),
+    ),
+    "deuteranopia": (
+        (0.367322, 0.860646, -0.227968),
+        (0.280085, 0.672501, 0.047413),
+        (-0.011820, 0.042940, 0.968881),
+    ),
+    "tritanopia": (
+        (1.255528, -0.076749, -0.178779),
+        (-0.078411, 0.930809, 0.147602),
+        (0.004733, 0.691367, 0.303900),
+    ),
+}
+
+
+def least_difference(colours, matrix) -> float:
+    """CIEDE2000 of the two colours that eyes of this kind tell apart worst."""
+    from skimage.color import deltaE_ciede2000, rgb2lab
+
+    rgb = np.array([ensure_colormap(colour).colors[-1][:3] for colour in colours])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.transpose(matrix), 0, 1)
+    seen = np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)
+    return min(float(deltaE_ciede2000(a, b)) for a, b in combinations(rgb2lab(seen), 2))
+
+
+def test_mixed_genes_stay_apart_for_colour_blind_eyes():
+    for matrix in MACHADO_2009.values():
+        assert least_difference(THREE_COLOURS["safe"], matrix) > 30
+    assert min(least_difference(THREE_COLOURS["rgb"], m) for m in MACHADO_2009.values()) < 20
 
 
 def test_one_gene_again_takes_the_mixture_away(screen):

@@ -32,6 +32,7 @@ pytestmark = pytest.mark.gui
 TUMOUR = [PointPx(4200, 3400), PointPx(5000, 3400), PointPx(5000, 4200), PointPx(4200, 4200)]
 COUNTS = sample_path().parents[1] / "st" / "C5.h5ad"
 LOOK = {
+    "mix_colours": "rgb",
     "range_kind": "fixed",
     "range_low": 0.5,
     "range_high": 2.5,

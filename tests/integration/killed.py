@@ -33,16 +33,19 @@ from napari_stem.training.fit import TrainingOptions, train
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+SLIDE = Path(__file__).parents[1] / "data" / "slides" / "CMU-1-Small-Region.svs"
 WRITING = os.O_WRONLY | os.O_RDWR
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir"}
 
 
 def predict(out: Path, source: Path) -> None:
-    """Six spots in blocks of two."""
-    with open_slide(source) as slide:
+    """Six spots of ``SLIDE``, by the model in a folder, in blocks of two."""
+    with open_slide(SLIDE) as slide:
         spots = lattice(SizePx(1200, 800), slide.require_mpp(), 200)
         settings = SamplingSettings(n_draws=2, n_steps=2, spots_per_block=2, device="cpu")
-        predict_slide(slide, out, spots=spots, settings=settings, resume=True, progress=False)
+        predict_slide(
+            slide, out, model=source, spots=spots, settings=settings, resume=True, progress=False
+        )
 
 
 def fit(out: Path, source: Path) -> None:

@@ -18,11 +18,12 @@ from napari_stem.spatial.dataset import Dataset
 pytestmark = pytest.mark.slow
 
 KILLED = Path(__file__).with_name("killed.py")
-SVS = Path(__file__).parents[1] / "data" / "slides" / "CMU-1-Small-Region.svs"
 
 
 @pytest.fixture(scope="module")
-def ended(small_dataset: Path, c5_prediction: Path, tmp_path_factory) -> dict[str, list[list[Any]]]:
+def ended(
+    small_dataset: Path, small_model: Path, c5_prediction: Path, tmp_path_factory
+) -> dict[str, list[list[Any]]]:
     """What came of every job and kill, all of them in children of one process."""
     folder = tmp_path_factory.mktemp("kills")
     dataset = shutil.copytree(small_dataset, folder / "dataset")
@@ -30,7 +31,11 @@ def ended(small_dataset: Path, c5_prediction: Path, tmp_path_factory) -> dict[st
         anndata.read_h5ad(table)[:16].copy().write_h5ad(table)
     genes = Dataset(dataset).section("C2").counts.var_names[:5]
     (folder / "genes.txt").write_text("\n".join(genes))
-    jobs = {"predict": [str(SVS), 2], "train": [str(dataset), 1], "export": [str(c5_prediction), 2]}
+    jobs = {
+        "predict": [str(small_model), 4],
+        "train": [str(dataset), 1],
+        "export": [str(c5_prediction), 2],
+    }
     done = subprocess.run(
         [sys.executable, "-W", "ignore", KILLED, folder / "out", json.dumps(jobs)],
         env=os.environ | {"NAPARI_STEM_CACHE": str(folder / "cache")},

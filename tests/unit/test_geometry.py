@@ -11,7 +11,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from napari_stem.errors import RegionError, SpotError
-from napari_stem.geometry import Mpp, Region, SizePx, inside, lattice, spots_in_regions
+from napari_stem.geometry import (
+    Mpp,
+    Region,
+    SizePx,
+    inside,
+    lattice,
+    shared_tissue,
+    spots_in_regions,
+)
 
 mpps = st.builds(Mpp, y_um=st.floats(0.1, 4), x_um=st.floats(0.1, 4))
 corner_um = st.integers(0, 90_000).map(lambda tenths: tenths / 10)  # as fine as a mouse can point
@@ -227,3 +235,8 @@ def test_broken_spot_lists_are_refused() -> None:
     x_px[0] = np.nan
     with pytest.raises(SpotError, match="not numbers"):
         replace(spots, x_px=x_px)
+
+
+def test_neighbours_share_tissue_where_patches_overlap():
+    assert "600 µm round each" in shared_tissue(100.0, 600.0)
+    assert not shared_tissue(200.0, 112.0)

@@ -55,7 +55,15 @@ class Encoder(Protocol):
 
 
 class EmbedsSpots(Protocol):
-    """Gives the embeddings of a slide's spots: by looking, or from a file."""
+    """Gives the embeddings of a slide's spots: by looking, or from a file.
+
+    Attributes
+    ----------
+    field_of_view_um
+        Side of the widest patch that is looked at round a spot.
+    """
+
+    field_of_view_um: float
 
     def embed(self, spots: Spots, step: Callable[[int], None] | None = None) -> NDArray[np.float32]:
         """(n, width) float32 of n spots; ``step`` is told how many are done, and may raise to cancel."""

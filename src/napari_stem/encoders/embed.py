@@ -49,6 +49,7 @@ class Embedder:
 
     def __init__(self, slide: Slide, encoder: Encoder) -> None:
         self._encoder = encoder
+        self.field_of_view_um = max(encoder.patch.fields_of_view_um)  # the widest
         self._cache = EmbeddingCache(slide, encoder)
         self._patches = PatchReader(slide, encoder.patch)  # one: it keeps tiles for the next spots
 

@@ -183,6 +183,7 @@ class PrecomputedEmbedder:
 
     def __init__(self, patches: PatchEmbeddings) -> None:
         self.patches = patches
+        self.field_of_view_um = patches.side_um
         self._scale_um = (patches.mpp.x_um, patches.mpp.y_um)
 
     def match(self, spots: Spots) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -43,6 +43,11 @@ class WindowUm:
         """From top to bottom."""
         return self.bottom_um - self.top_um
 
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """(left, right, bottom, top) in um, as matplotlib wants it."""
+        return self.left_um, self.right_um, self.bottom_um, self.top_um
+
 
 @dataclass(frozen=True)
 class Overview:

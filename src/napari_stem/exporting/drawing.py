@@ -88,6 +88,51 @@ class Look:
     opacity: float = MAP_OPACITY
 
 
+@dataclass(frozen=True, eq=False)
+class Legend:
+    """Colours of values.
+
+    Attributes
+    ----------
+    title
+        What they stand for.
+    colours
+        (n, 4) float, from low to high.
+    limits, gamma
+        Values of the first and the last; as in `Look`.
+    """
+
+    title: str
+    colours: NDArray[np.float64]
+    limits: tuple[float, float]
+    gamma: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class SeenMap:
+    """What lies on the slide in the window, to be drawn as it is: a mixture, a score, what is sure.
+
+    Attributes
+    ----------
+    title
+        What it is.
+    pixels
+        (rows, cols, 4) float, 0 to 1, the last the opacity.
+    where
+        Its outer edges.
+    legends
+        Of its values.
+    names
+        Texts and colours, where it shows kinds instead of values.
+    """
+
+    title: str
+    pixels: NDArray[np.float64]
+    where: WindowUm
+    legends: tuple[Legend, ...] = ()
+    names: tuple[tuple[str, str], ...] = ()
+
+
 USUAL_LOOK = Look()
 CIRCLE_CORNERS = 24
 FILLED = 0.99  # of the pitch
@@ -117,8 +162,7 @@ RASTER_ABOVE_SPOTS = 20_000  # more squares than that make a vector file that no
 
 def draw_tissue(axes: Any, image: NDArray[np.uint8], where: WindowUm) -> None:
     """Draw the slide beneath everything else."""
-    extent = (where.left_um, where.right_um, where.bottom_um, where.top_um)
-    axes.imshow(image, extent=extent, interpolation="bilinear")
+    axes.imshow(image, extent=where.extent, interpolation="bilinear")
 
 
 def frame(axes: Any, window: WindowUm) -> None:

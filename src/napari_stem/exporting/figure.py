@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -13,6 +14,7 @@ from napari_stem.exporting.drawing import (
     USUAL_LOOK,
     Limits,
     Look,
+    SeenMap,
     draw_map,
     draw_regions,
     draw_scale_bar,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
     from napari_stem.exporting.backdrop import WindowUm
     from napari_stem.geometry import Region
@@ -141,7 +144,7 @@ MAX_GENES = 24
 PNG_DPI = 200
 MAX_PNG_PX = 20_000
 TISSUE_PX_PER_MM = 8
-LEGEND_BAR_MM, LEGEND_GAP_MM = 3.5, 2.0
+LEGEND_BAR_MM, LEGEND_GAP_MM, MAX_LEGEND_MM = 3.5, 2.0, 70.0
 MM_PER_INCH = 25.4
 
 
@@ -153,6 +156,7 @@ def write_figure(
     file_format: FigureFormat | None = None,
     um_per_mm: float | None = None,
     look: Look = USUAL_LOOK,
+    seen: SeenMap | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> None:
@@ -172,6 +176,8 @@ def write_figure(
         Scale: um of tissue per mm of figure; a round one that fits the page if not given.
     look
         Colours and their limits.
+    seen
+        What a window shows of these genes, drawn instead.
     overwrite
         Replace what is there.
     progress
@@ -190,7 +196,10 @@ def write_figure(
         msg = f"{path.name} has an ending that is not .png, .svg or .pdf; choose one of these."
         raise OutputError(msg)
     with written_whole(path, overwrite=overwrite) as fresh:
-        figure = drawn(selection, slide, um_per_mm, look, progress)
+        if seen is None:
+            figure = drawn(selection, slide, um_per_mm, look, progress)
+        else:
+            figure = _drawn_seen(selection, slide, um_per_mm, seen)
         dpi = min(PNG_DPI, MAX_PNG_PX / max(figure.get_size_inches()))
         # no date: the same prediction gives the same file
         metadata = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[wanted]
@@ -261,27 +270,80 @@ def drawn(
     panels
         What is drawn of each gene: field, title.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     if len(selection.genes) > MAX_GENES:
         raise OutputError(
             f"A figure of {len(selection.genes)} genes would be unreadable; choose at most {MAX_GENES}."
         )
     window = window or window_of(selection, selection.regions)
     layout = Layout.of(window, len(selection.genes), um_per_mm, len(panels))
-    longer_mm = max(layout.width_mm, layout.height_mm)
-    tissue = cut(selection, slide, window, int(np.clip(longer_mm * TISSUE_PX_PER_MM, 500, 4000)))
-    page = layout.page_mm
-    figure = Figure(figsize=(page[0] / MM_PER_INCH, page[1] / MM_PER_INCH))
-    FigureCanvasAgg(figure)
+    figure, tissue = _page(selection, slide, window, layout)
     for number in range(len(selection.genes)):
         for place, panel in enumerate(panels):
             _panel(figure, layout, selection, number, place, panel, tissue, window, look)
         progress("Drawing", number + 1, len(selection.genes))
     if titled:
-        _words(figure, layout, selection, window)
+        genes = ", ".join(selection.genes[:4]) + (" …" if len(selection.genes) > 4 else "")
+        _words(figure, layout, selection, window, f"{genes} predicted")
     return figure
+
+
+def _drawn_seen(
+    selection: Selection, slide: Slide | None, um_per_mm: float | None, seen: SeenMap
+) -> Any:
+    """Draw what a window shows, with its legends."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, PowerNorm
+    from matplotlib.patches import Patch
+
+    window = window_of(selection, selection.regions)
+    layout = Layout.of(window, 1, um_per_mm, n_maps=1)
+    figure, tissue = _page(selection, slide, window, layout)
+    axes = figure.add_axes(_on_page(layout, 0, 0, layout.width_mm, layout.height_mm))
+    draw_tissue(axes, *tissue)
+    axes.imshow(seen.pixels, extent=seen.where.extent, interpolation="nearest")
+    _finish(axes, selection, window, seen.title if len(seen.legends) < 2 else "mixed")
+    room_mm = layout.height_mm / max(len(seen.legends), 1)
+    for number, legend in enumerate(seen.legends):
+        place = (layout.width_mm + LEGEND_GAP_MM, layout.height_mm - (number + 1) * room_mm)
+        height = min(room_mm - 2 * LEGEND_GAP_MM, MAX_LEGEND_MM)
+        beside = figure.add_axes(_on_page(layout, 0, 0, LEGEND_BAR_MM, height, place))
+        norm = PowerNorm(legend.gamma, *legend.limits)
+        colours = ScalarMappable(norm, ListedColormap(legend.colours))
+        _label(figure.colorbar(colours, cax=beside), textwrap.fill(legend.title, int(0.8 * height)))
+    if seen.names:
+        patches = [Patch(color=colour, label=text) for text, colour in seen.names]
+        axes.legend(handles=patches, fontsize=6.5, loc="upper left", bbox_to_anchor=(1, 1))
+    _words(figure, layout, selection, window, ", ".join(selection.genes[:4]))
+    return figure
+
+
+def _page(
+    selection: Selection, slide: Slide | None, window: WindowUm, layout: Layout
+) -> tuple[Figure, tuple[NDArray[np.uint8], WindowUm]]:
+    """Return an empty figure, and the tissue that all its maps lie on."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    longer_mm = max(layout.width_mm, layout.height_mm)
+    tissue = cut(selection, slide, window, int(np.clip(longer_mm * TISSUE_PX_PER_MM, 500, 4000)))
+    page = layout.page_mm
+    figure = Figure(figsize=(page[0] / MM_PER_INCH, page[1] / MM_PER_INCH))
+    FigureCanvasAgg(figure)
+    return figure, tissue
+
+
+def _on_page(
+    layout: Layout,
+    number: int,
+    place: int,
+    width: float,
+    height: float,
+    off: tuple[float, float] = (0, 0),
+) -> tuple[float, float, float, float]:
+    """(left, bottom, width, height) of what lies ``off`` a map's corner, all in mm, as shares of the page."""
+    page = layout.page_mm
+    left, bottom = layout.place(number, place)
+    return (left + off[0]) / page[0], (bottom + off[1]) / page[1], width / page[0], height / page[1]
 
 
 def _panel(
@@ -296,42 +358,45 @@ def _panel(
     look: Look,
 ) -> None:
     gene, (field, title) = selection.genes[number], panel
-    left, bottom = layout.place(number, place)
-
-    def on_page(x: float, y: float, width: float, height: float) -> Sequence[float]:
-        page = layout.page_mm
-        return x / page[0], y / page[1], width / page[0], height / page[1]
-
-    axes = figure.add_axes(on_page(left, bottom, layout.width_mm, layout.height_mm))
+    axes = figure.add_axes(_on_page(layout, number, place, layout.width_mm, layout.height_mm))
     draw_tissue(axes, *tissue)
     values = selection.values(gene, field)
     drawn = draw_map(axes, selection.spots, selection.mpp, values, look, is_sd=field == "sd")
-    draw_unlike(axes, selection)
-    draw_regions(axes, selection)
-    frame(axes, window)
-    draw_scale_bar(axes)
-    axes.set_title(f"{gene}: {title}", fontsize=9, loc="left", pad=3, parse_math=False)
-    bar_left = left + layout.width_mm + LEGEND_GAP_MM
-    height = min(layout.height_mm, 70.0)
-    beside = figure.add_axes(on_page(bar_left, bottom, LEGEND_BAR_MM, height))
+    _finish(axes, selection, window, f"{gene}: {title}")
+    height, off = min(layout.height_mm, MAX_LEGEND_MM), (layout.width_mm + LEGEND_GAP_MM, 0)
+    beside = figure.add_axes(_on_page(layout, number, place, LEGEND_BAR_MM, height, off))
     low, high = drawn.get_clim()
     beyond = {(True, True): "both", (True, False): "min", (False, True): "max"}
     pointed = beyond.get((bool(values.min() < low), bool(values.max() > high)), "neither")
     legend = figure.colorbar(drawn, cax=beside, extend=pointed)  # points: values beyond the limits
-    legend.set_label(f"{gene} {title}\n{selection.prediction.unit}", fontsize=6.5, parse_math=False)
+    _label(legend, f"{gene} {title}\n{selection.prediction.unit}")
+
+
+def _finish(axes: Any, selection: Selection, window: WindowUm, title: str) -> None:
+    """Add to a map what all of them have."""
+    draw_unlike(axes, selection)
+    draw_regions(axes, selection)
+    frame(axes, window)
+    draw_scale_bar(axes)
+    axes.set_title(title, fontsize=9, loc="left", pad=3, parse_math=False)
+
+
+def _label(legend: Any, text: str) -> None:
+    legend.set_label(text, fontsize=6.5, parse_math=False)
     legend.ax.tick_params(labelsize=6.5)
 
 
-def _words(figure: Any, layout: Layout, selection: Selection, window: WindowUm) -> None:
+def _words(figure: Any, layout: Layout, selection: Selection, window: WindowUm, title: str) -> None:
     """Title above, scale and notice below."""
     provenance = selection.prediction.provenance
     height = layout.page_mm[1]
-    genes = ", ".join(selection.genes[:4]) + (" …" if len(selection.genes) > 4 else "")
-    title = f"{genes} predicted on {provenance.get('slide')}, model {provenance.get('model')}"
+    title = f"{title} on {provenance.get('slide')}, model {provenance.get('model')}"
     x = MARGIN_MM / layout.page_mm[0]
     figure.text(x, 1 - 4.5 / height, title, fontsize=11, va="center", ha="left", parse_math=False)
     unlike, n_shown = _unlike_within(selection, window)
-    facts = [f"1 mm = {layout.um_per_mm:g} µm ({1000 / layout.um_per_mm:.3g}×)"]
+    facts = [f"1 mm = {layout.um_per_mm:g} µm of tissue"]
+    if shared := provenance.get("shared_tissue"):
+        facts.append(str(shared).rstrip("."))
     if unlike:
         facts.append(f"hatched: {unlike} of {n_shown} spots shown are unlike the training data")
     if selection.n_missing:

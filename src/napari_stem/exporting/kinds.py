@@ -21,6 +21,7 @@ from napari_stem.spatial.region_files import as_regions
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from napari_stem.exporting.drawing import SeenMap
     from napari_stem.exporting.figure import FigureFormat
     from napari_stem.geometry import Region
     from napari_stem.progress import Progress
@@ -70,7 +71,7 @@ KINDS: Mapping[str, Kind] = {
         "Map and uncertainty side by side, at a stated scale",
         (".png", ".svg", ".pdf"),
         "figure:write_figure",
-        ("slide", "file_format", "um_per_mm", "look"),
+        ("slide", "file_format", "um_per_mm", "look", "seen"),
         1,
     ),
     "h5ad": Kind(
@@ -111,7 +112,7 @@ class ExportOptions:
     ----------
     slide
         The slide that was predicted, for a sharper image.
-    file_format, um_per_mm, look
+    file_format, um_per_mm, look, seen
         As in `write_figure`.
     image_max_px
         As in `write_spatialdata`.
@@ -127,6 +128,7 @@ class ExportOptions:
     file_format: FigureFormat | None = None
     um_per_mm: float | None = None
     look: Look = USUAL_LOOK
+    seen: SeenMap | None = None
     image_max_px: int | None = None
     is_long: bool = False
     overwrite: bool = False

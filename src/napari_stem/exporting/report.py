@@ -54,6 +54,7 @@ MADE_OF = {
     "seed": "Random seed",
     "pitch_um": "Distance between spots, µm",
     "spot_diameter_um": "Spot diameter, µm",
+    "shared_tissue": "Neighbouring spots",
     "version": "Predicted with napari-stem",
 }
 # What the program calls things, and what readers do.

@@ -166,6 +166,8 @@ class Prediction:
         if resume and path.exists():
             found = cls.open(path)
             found._require_same_run(provenance, spots)
+            for unfinished in path.rglob("*.partial"):  # a chunk under way when the run was killed
+                unfinished.unlink()
             found._name_regions(regions)
             return found
         provenance |= noted or {}

@@ -170,6 +170,7 @@ class StoredValues:
         # Blocks (genes, spots): the latest ones, and all whose values somebody still holds.
         self._recent: OrderedDict[_Genes, NDArray[np.float32]] = OrderedDict()
         self._live: WeakValueDictionary[_Genes, NDArray[np.float32]] = WeakValueDictionary()
+        self._layouts: dict[Field, tuple[int, int]] = {}
         self._lock = threading.Lock()  # a viewer reads values while its worker writes blocks
 
     def values(self, gene: str, field: Field) -> NDArray[np.float32]:
@@ -233,17 +234,23 @@ class StoredValues:
 
     def _block_of(self, column: int, field: Field) -> _Genes:
         """Genes to read with this one: those of its chunk, or an even share of them where spots are many."""
-        try:
-            stored = self._stored(field)
-        except DAMAGE as error:
-            raise damaged(self._path, error) from error
-        n_spots, chunk = stored.shape[0], int(stored.chunks[1])
-        n_shares = -(-chunk * n_spots * 4 // READ_AHEAD_BYTES) or 1
-        width = -(-chunk // n_shares)
+        chunk, width = self._layout(field)
         chunk_start = column // chunk * chunk
         start = chunk_start + (column - chunk_start) // width * width
         stop = min(start + width, chunk_start + chunk, len(self._column))
         return _Genes(field, start, stop)
+
+    def _layout(self, field: Field) -> tuple[int, int]:
+        """Genes in a chunk, and genes to read together; kept, as opening an array takes milliseconds."""
+        if field not in self._layouts:
+            try:
+                stored = self._stored(field)
+            except DAMAGE as error:
+                raise damaged(self._path, error) from error
+            n_spots, chunk = stored.shape[0], int(stored.chunks[1])
+            n_shares = -(-chunk * n_spots * 4 // READ_AHEAD_BYTES) or 1
+            self._layouts[field] = chunk, -(-chunk // n_shares)
+        return self._layouts[field]
 
     def _read(self, wanted: _Genes) -> NDArray[np.float32]:
         try:

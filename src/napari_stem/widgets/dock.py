@@ -58,7 +58,6 @@ if TYPE_CHECKING:
     from napari_stem.widgets.common.keys import Key
 
 WIDTH = 350
-VIEWER_OVERVIEW = keys.OVERVIEW.sequence.replace("+", "-")  # as napari writes it
 SCROLL_BAR_GAP = 6
 ALL_ROOM = 100  # beside a stretch of 1
 NOTICE = "Predicted from the image, not measured. For research use only, not for diagnosis."
@@ -215,7 +214,8 @@ class StemDock(QWidget):
         """Stop what runs and remember the choices, once."""
         if not self._is_closed:
             self._is_closed = True
-            self._viewer.bind_key(VIEWER_OVERVIEW, None)
+            for key in keys.GROUPS[keys.ON_CANVAS]:
+                self._viewer.bind_key(key.on_canvas, None)
             if (window := self.overview_window()) is not None:
                 window.close()
             for end in self._ends:
@@ -286,6 +286,8 @@ class StemDock(QWidget):
             keys.SAVE: self.ask_where_to_save,
             keys.WHOLE_SLIDE: self.coordinator.slides.fit,
             keys.OVERVIEW: self.toggle_overview,
+            keys.COPY_VIEW: self.coordinator.exports.copy_view,
+            keys.SAVE_VIEW: self.coordinator.exports.save_view,
             keys.HELP: self.menu.show_help,
         }
         for key, act in acts.items():
@@ -298,7 +300,8 @@ class StemDock(QWidget):
                     self
                 )  # works whatever step is looked at: hidden widgets have no keys
         # the slide has the keys to itself while it is clicked on
-        self._viewer.bind_key(VIEWER_OVERVIEW, lambda _: self.toggle_overview(), overwrite=True)
+        for key in keys.GROUPS[keys.ON_CANVAS]:
+            self._viewer.bind_key(key.on_canvas, _on_canvas(acts[key]), overwrite=True)
 
     def _remember(self) -> None:
         choices = self.panels.choices()
@@ -331,3 +334,12 @@ class StemDock(QWidget):
         elif slide is None or (now, title) not in self._went_on:
             self._went_on.add((now, title))
             self.steps.go(self._step_of[title])
+
+
+def _on_canvas(act: Callable[[], object]) -> Callable[[object], None]:
+    """Make of what a key does a function as napari wants it: of the viewer, with a name."""
+
+    def pressed(_viewer: object) -> None:
+        act()
+
+    return pressed

@@ -38,6 +38,7 @@ CHOICES = {
     "range_kind": ("gene", "all", "percentile", "fixed"),
     "colormap": COLORMAPS,
     "spot_shape": ("square", "circle"),
+    "mix_colours": ("safe", "rgb"),
     "expression": (MEAN, FADED, PROBABLE, SAMPLE),
     "uncertainty": (SD, WIDTH),
 }
@@ -50,7 +51,10 @@ LIMITS: dict[str, tuple[float, float]] = {
     "probability": (0, 1),
     "sample": (0, LARGEST_VALUE),
 }
-LOOK = ("range_kind", "range_low", "range_high", "colormap", "spot_shape", "opacity_percent")
+LOOK = (
+    *("range_kind", "range_low", "range_high", "colormap", "mix_colours", "spot_shape"),
+    "opacity_percent",
+)
 DOUBT = frozenset(
     {"share", "probability", "sample", "is_outlined"}
 )  # no plain map depends on these
@@ -96,7 +100,7 @@ class DisplaySettings:
         The listed ones; None where all are.
     by_chance
         Genes of the prediction on show that cannot be told from chance; marked wherever genes are listed.
-    range_kind, range_low, range_high, colormap, spot_shape, opacity_percent
+    range_kind, range_low, range_high, colormap, mix_colours, spot_shape, opacity_percent
         How maps look; the first three as in `ColourRange`.
     expression, uncertainty
         ``mean``, ``faded``, ``probable`` or ``sample``; ``sd`` or ``width``.
@@ -122,6 +126,7 @@ class DisplaySettings:
     range_low: float = 1.0
     range_high: float = 99.0
     colormap: str = COLORMAPS[0]
+    mix_colours: str = "safe"
     spot_shape: str = "square"
     opacity_percent: int = 70
     expression: str = MEAN

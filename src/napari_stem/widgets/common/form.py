@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
 
 from magicgui.widgets import create_widget
+from qtpy.QtWidgets import QComboBox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +45,11 @@ class Form(Generic[Settings]):
                 options={"tooltip": helps.get(name, ""), **given},
             )
             self._widgets[name] = made
+            if isinstance(made.native, QComboBox):
+                # else the longest choice makes the dock too wide
+                made.native.setSizeAdjustPolicy(
+                    QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+                )
             if suffix:
                 made.native.setSuffix(suffix)
 

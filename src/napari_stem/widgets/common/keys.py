@@ -34,11 +34,18 @@ class Key:
     sequence: str
     meaning: str
 
+    @property
+    def on_canvas(self) -> str:
+        """As napari writes it."""
+        return self.sequence.replace("+", "-")
+
 
 RUN = Key("Ctrl+Return", "Run the prediction")
 UNDO = Key("Ctrl+Z", "Take back the last change of a region")
 REDO = Key("Ctrl+Shift+Z", "Make it again")
 SAVE = Key("Ctrl+S", "Save the session: slides, regions, predictions, view")
+COPY_VIEW = Key("Ctrl+Shift+C", "Copy this view as a picture, with legend, scale bar and notice")
+SAVE_VIEW = Key("Ctrl+Shift+S", "Save this view as a picture")
 HELP = Key("F1", "These keys")
 WHOLE_SLIDE = Key("Home", "Show the whole slide")
 OVERVIEW = Key("Shift+Home", "Show or close the overview in a window of its own")
@@ -52,8 +59,10 @@ SEE_PREDICTED = Key("Alt+1", "Predicted")
 SEE_MEASURED = Key("Alt+2", "Measured")
 SEE_DIFFERENCE = Key("Alt+3", "Predicted minus measured")
 
+ON_CANVAS = "On the panel and on the slide"
 GROUPS: dict[str, tuple[Key, ...]] = {
-    "Everywhere on the panel": (RUN, UNDO, REDO, SAVE, WHOLE_SLIDE, OVERVIEW, HELP),
+    "Everywhere on the panel": (RUN, UNDO, REDO, SAVE, WHOLE_SLIDE, HELP),
+    ON_CANVAS: (COPY_VIEW, SAVE_VIEW, OVERVIEW),
     "Genes": (PREVIOUS_GENE, NEXT_GENE, FAVOURITE),
     "Uncertainty, while single samples are shown": (PREVIOUS_SAMPLE, NEXT_SAMPLE),
     "Measured data, once they are loaded": (SEE_PREDICTED, SEE_MEASURED, SEE_DIFFERENCE),

@@ -42,7 +42,7 @@ class Remembered:
         As in ``SamplingSettings``.
     device
         Title of where to compute, one of `DEVICES`.
-    opacity_percent, colormap, range_kind, range_low, range_high, spot_shape
+    opacity_percent, colormap, mix_colours, range_kind, range_low, range_high, spot_shape
         How maps look, as `MapLook` has it.
     region_folder
         Where regions were last loaded from or saved to.
@@ -75,6 +75,7 @@ class Remembered:
     device: str = "Automatic"
     opacity_percent: int = 70
     colormap: str = "viridis"
+    mix_colours: str = "safe"
     range_kind: str = "gene"
     range_low: float = 1.0
     range_high: float = 99.0

@@ -85,7 +85,11 @@ class ActivePrediction:
             map_title(gene, field, self.prediction.unit),
             colours.limits(values, self.facts.limits_of_all),
             colormap,
-            {"prediction": str(self.prediction.path), "gene": gene},
+            {
+                "prediction": str(self.prediction.path),
+                "gene": gene,
+                "shared_tissue": str(self.prediction.provenance.get("shared_tissue", "")),
+            },
         )
 
 

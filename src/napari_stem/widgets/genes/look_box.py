@@ -35,6 +35,7 @@ RANGE_TIP = (
     "set with napari's contrast limits, for every gene."
 )
 COLORMAP_TIPS = {"turbo": "Vivid, but colour-blind eyes cannot order its colours"}
+MIXES = {"For all eyes": "safe", "Red, green, blue": "rgb"}
 SHAPES = {"Squares": "square", "Circles": "circle"}
 ICON = QSize(48, 12)
 
@@ -50,6 +51,7 @@ class LookBox(QWidget):
             QComboBox(),
             QComboBox(),
         )
+        self.mix_choice = QComboBox()
         self.percents = _pair(0, 100, (1, 99), decimals=1, suffix=" %")
         self.values = _pair(-LARGEST_VALUE, LARGEST_VALUE, (0, 5), decimals=3, suffix="")
         self.opacity = QSlider(Qt.Orientation.Horizontal)
@@ -62,6 +64,9 @@ class LookBox(QWidget):
             box.valueChanged.connect(self._ask_range)
         self.colormap_choice.activated.connect(
             lambda: settings.ask(colormap=self.colormap_choice.currentData())
+        )
+        self.mix_choice.activated.connect(
+            lambda: settings.ask(mix_colours=self.mix_choice.currentData())
         )
         self.shape_choice.activated.connect(
             lambda: settings.ask(spot_shape=self.shape_choice.currentData())
@@ -77,11 +82,14 @@ class LookBox(QWidget):
         for choice, data in (
             (self.range_choice, settings.range_kind),
             (self.colormap_choice, settings.colormap),
+            (self.mix_choice, settings.mix_colours),
             (self.shape_choice, settings.spot_shape),
         ):
             choice.setCurrentIndex(choice.findData(data))
         self.opacity.setValue(settings.opacity_percent)
-        self.colormap_choice.setEnabled(settings.arrangement != MIX)
+        is_mixed = settings.arrangement == MIX
+        self._form.setRowVisible(self.colormap_choice, not is_mixed)
+        self._form.setRowVisible(self.mix_choice, is_mixed)
         self._form.setRowVisible(self._percent_row, settings.range_kind == "percentile")
         self._form.setRowVisible(self._value_row, settings.range_kind == "fixed")
 
@@ -109,6 +117,12 @@ class LookBox(QWidget):
             self.colormap_choice.setItemData(self.colormap_choice.count() - 1, tip, 3)  # tool tip
         self.colormap_choice.setIconSize(ICON)
         self.colormap_choice.setToolTip("Colours of the expression, from low to high")
+        for title, mix in MIXES.items():
+            self.mix_choice.addItem(title, mix)
+        self.mix_choice.setToolTip(
+            "Colours of three mixed genes. For all eyes: brick red, green and violet, which colour-blind "
+            "eyes tell apart; two genes are magenta and green"
+        )
         for title, shape in SHAPES.items():
             self.shape_choice.addItem(title, shape)
         self.shape_choice.setToolTip(
@@ -124,6 +138,7 @@ class LookBox(QWidget):
         self._form.addRow("From, to", self._percent_row)
         self._form.addRow("From, to", self._value_row)
         self._form.addRow("Colours", self.colormap_choice)
+        self._form.addRow("Colours", self.mix_choice)
         self._form.addRow("Spots as", self.shape_choice)
         self._form.addRow("Map strength", self.opacity)
 

@@ -22,6 +22,7 @@ from napari_stem.widgets.state import (
     BESIDE,
     DOUBT,
     MEAN,
+    MEASURED,
     MIX,
     NOTHING,
     ONE,
@@ -31,7 +32,7 @@ from napari_stem.widgets.state import (
 )
 
 if TYPE_CHECKING:
-    from napari.layers import Image
+    from napari.layers import Image, Layer
     from napari.viewer import Viewer
 
     from napari_stem.layers import ColourRange, Field, GeneScore
@@ -181,14 +182,25 @@ class MapDisplay(QObject):
         mean, sd = _limits(settings.colours, active), _limits(settings.colours.for_another_unit())
         if active is not None and active.sd_limits and active.sd_limits[0] == settings.colours:
             sd = Limits(*active.sd_limits[1], are_percentiles=False)
+        seen = self.turns.maps()
         return Look(
             mean,
             sd,
             settings.colormap,
             uncertainty_colormap(settings.colormap),
             self.layer(MEAN).gamma,
-            settings.opacity_percent / 100,
+            float(seen[-1].opacity) if seen else settings.opacity_percent / 100,
         )
+
+    def special_maps(self) -> list[Layer]:
+        """Return the maps that are seen, where these are no plain maps of genes."""
+        arrangement, seen = self.settings.shown_arrangement, self.turns.maps()
+        # a figure's notice says "not measured": of what was measured, none is made
+        if arrangement == BESIDE or self.settings.view == MEASURED:
+            return []
+        plain = [one.layer for one in self._plain.values()]
+        is_plain = arrangement == ONE and all(layer in plain for layer in seen)
+        return [] if is_plain else seen
 
     def layer(self, field: str) -> Image:
         """Return the layer of the expression (``mean``) or of its uncertainty (``sd``)."""

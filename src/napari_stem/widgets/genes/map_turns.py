@@ -139,6 +139,11 @@ class LayerTurns(QObject):
         """Whether a layer is in the list or will be."""
         return any(one.layer is layer for one in self._wanted)
 
+    def maps(self) -> list[Layer]:
+        """Return the maps that are seen, from the lowest to the topmost."""
+        ranked = sorted(self._wanted, key=lambda one: one.rank)
+        return [one.layer for one in ranked if _is_map(one.layer) and one.layer.visible]
+
     def is_settled(self) -> bool:
         """Whether nothing is left to do."""
         return not self._timer.isActive()

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from napari_stem.widgets.state import DisplaySettings
 
 TWO_COLOURS = ("magenta", "green")  # stay apart for colour-blind eyes
-# magenta holds blue: beside it the third gene was not seen
-THREE_COLOURS = ("red", "green", "blue")
+# by the setting; of brick red, green and violet every two stay apart for colour-blind eyes (a test)
+THREE_COLOURS = {"safe": ("#bf4040", "#40ff00", "#8040ff"), "rgb": ("red", "green", "blue")}
 GROUND_NAME = "Dark ground of the mixed genes"
 
 
-def mixed_colours(n_genes: int) -> tuple[str, ...]:
-    """Colours of so many genes, which add up to white where all are high."""
-    return THREE_COLOURS if n_genes > len(TWO_COLOURS) else TWO_COLOURS
+def mixed_colours(n_genes: int, kind: str) -> tuple[str, ...]:
+    """Colours of so many genes, ``safe`` or ``rgb``, which add up to white or nearly so where all are high."""
+    return THREE_COLOURS[kind] if n_genes > len(TWO_COLOURS) else TWO_COLOURS
 
 
 class MixedLayers:
@@ -53,7 +53,8 @@ class MixedLayers:
         self.maps = self._lights[: len(genes)]
         for one in self._lights[len(genes) :]:
             one.hide()
-        for gene, one, colour in zip(genes, self.maps, mixed_colours(len(genes)), strict=False):
+        colours = mixed_colours(len(genes), settings.mix_colours)
+        for gene, one, colour in zip(genes, self.maps, colours, strict=False):
             one.show(replace(active.gene_map(gene, "mean", settings), colormap=colour))
         if self.maps and was_hidden:
             self._turns.select(self.maps[0].layer)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SWATCH_PX = 12
 N_IN_A_ROW = 2
 LEFT = Qt.AlignmentFlag.AlignLeft
-SWATCHES = {"magenta": "#ff00ff", "red": "#ff0000", "green": "#00ff00", "blue": "#0000ff"}
+PURE_GREEN = "#00ff00"  # napari's; Qt's own is darker
 
 
 class PickedGenes(QWidget):
@@ -55,7 +55,9 @@ class PickedGenes(QWidget):
             self._grid.removeWidget(button)
             button.setParent(None)
         genes = self._settings.genes
-        colours = mixed_colours(len(genes)) if arrangement == MIX else ()
+        colours = (
+            mixed_colours(len(genes), self._settings.mix_colours) if arrangement == MIX else ()
+        )
         for place, gene in enumerate(genes):
             button = QToolButton()
             mark = f" ({MARK})" if gene in self._settings.by_chance else ""
@@ -80,5 +82,5 @@ class PickedGenes(QWidget):
 
 def _swatch(colour: str) -> QIcon:
     pixmap = QPixmap(SWATCH_PX, SWATCH_PX)
-    pixmap.fill(QColor(SWATCHES[colour]))
+    pixmap.fill(QColor(PURE_GREEN if colour == "green" else colour))
     return QIcon(pixmap)

@@ -171,6 +171,7 @@ class ModelControl(QObject):
     def _take(self, loaded: tuple[str, Model]) -> None:
         name, model = loaded
         if name == self._choice.name():
+            self._panel.offer_pitches(model.pitch_um)
             if not self._is_pitch_stated:
                 self._panel.pitch.setValue(model.pitch_um)
                 self._is_pitch_stated = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from qtpy.QtWidgets import (
     QMenu,
     QProgressBar,
     QPushButton,
+    QRadioButton,
+    QVBoxLayout,
     QWidget,
 )
 
@@ -50,17 +53,23 @@ STAGES = {
     "sampling": "Predicting",
 }
 QUANTITIES = {"Counts": "counts", "Share of all counts (per 10,000)": "share"}
-PATIENTS = {"New patient (wider intervals)": "new", "Same patient as in training": "same"}
+PATIENTS = {"New": "new", "As in training": "same"}
 DEEPEST = 1e6  # counts per spot
 DEVICE_TIP = "Where to compute; Automatic takes a graphics card if there is one"
 MOST_SAMPLES = 1000
 LARGEST_SEED = 2**31 - 1
 PITCH_UM = (5.0, 2000.0)
+FINER_UM = (100.0, 50.0)  # offered beside the model's own
 # A laptop with two processor cores: to look at one spot, and for one denoising step of one sample.
 LOOK_S = 0.05
 STEP_S = 5e-5
 START_S = 1.0
 KEPT = 8  # measurements
+OWN_TIP = "As the model was trained"
+FINER_TIP = (
+    "A finer map: the model is asked at each place. It looks as far round each spot as before, so "
+    "that neighbours share tissue: the map is smoother, its detail not finer in the same measure"
+)
 LEAST_SPOTS = 32  # of a run that counts as a measurement
 
 
@@ -229,6 +238,12 @@ class ModelPanel(QWidget):
         self.encoders = EncoderBox(remembered.encoder_folder, is_offline=remembered.works_offline)
         self.about = AboutSlideBox()
         self.pitch = _pitch_box()
+        self.pitches: dict[float, QRadioButton] = {}  # offered, with what each costs
+        self._pitch_rows = QVBoxLayout()
+        self._pitch_buttons = [QRadioButton(self) for _ in range(1 + len(FINER_UM))]
+        for place, made in enumerate(self._pitch_buttons):
+            made.clicked.connect(partial(self._choose_pitch, place))
+            self._pitch_rows.addWidget(made)
         self._form = Form(
             SamplingSettings,
             n_draws={"min": 2, "max": MOST_SAMPLES},
@@ -266,6 +281,7 @@ class ModelPanel(QWidget):
             self.device.currentIndexChanged,
         ):
             changed.connect(self._refresh_run_button)
+        self.offer_pitches(self.pitch.value())
         self.show_spots(0)
         self.show_idle()
 
@@ -284,6 +300,30 @@ class ModelPanel(QWidget):
         self.n_steps.setEnabled(has_network)
         told = attribute_helps(SamplingSettings)["n_steps"]
         self.n_steps.setToolTip(told if has_network else "This model draws a sample in one step")
+
+    def offer_pitches(self, own_um: float) -> None:
+        """Offer the spacing that the model was trained with, and finer ones."""
+        offered = (own_um, *(finer for finer in FINER_UM if finer < own_um))
+        self.pitches = dict(zip(offered, self._pitch_buttons, strict=False))
+        for place, made in enumerate(self._pitch_buttons):
+            made.setVisible(place < len(offered))
+            made.setToolTip(FINER_TIP if place else OWN_TIP)
+        self._refresh_run_button()
+
+    def _choose_pitch(self, place: int, *_: object) -> None:
+        self.pitch.setValue(list(self.pitches)[place])
+
+    def _show_costs(self) -> None:
+        """Say of each spacing how many spots it takes, near enough, and how long."""
+        for pitch_um, made in self.pitches.items():
+            n_spots = round(self._n_spots * (self.pitch.value() / pitch_um) ** 2)
+            seconds = self.pace.estimate_s(self.settings(), n_spots, looks=not self.takes_file)
+            cost = f": {count(n_spots, 'spot')}, {duration(seconds)}" if n_spots else ""
+            made.setText(f"{pitch_um:g} µm{cost}")
+            made.setAutoExclusive(False)  # none is checked where another was typed
+            made.setChecked(pitch_um == self.pitch.value())
+            made.setAutoExclusive(True)
+            made.setEnabled(not self.takes_file)
 
     def model_name(self) -> str:
         """Name of the chosen model, empty where there is none."""
@@ -332,6 +372,7 @@ class ModelPanel(QWidget):
         self._refresh_run_button()
 
     def _refresh_run_button(self) -> None:
+        self._show_costs()
         settings, n_spots, looks = self.settings(), self._n_spots, not self.takes_file
         missing = self._missing or ("" if self.model_name() else "No model is ready yet.")
         is_ready = n_spots > 0 and not missing
@@ -360,6 +401,7 @@ class ModelPanel(QWidget):
         form.addRow(self.models)
         form.addRow(self.encoders)
         form.addRow("Spacing between spots", self.pitch)
+        form.addRow(self._pitch_rows)
         form.addRow("Samples per spot", self.n_draws)
         form.addRow("Values", self.quantity)
         form.addRow("Patient", self.patient)

@@ -170,8 +170,8 @@ def listed_of(prediction: Prediction) -> Listed:
     provenance = prediction.provenance
     details = (
         f"{len(prediction.genes):,} genes, {provenance.get('draws')} samples per spot, spots "
-        f"{prediction.spots.pitch_um:g} µm apart"
-    )
+        f"{prediction.spots.pitch_um:g} µm apart. {provenance.get('shared_tissue', '')}"
+    ).strip(". ")
     return Listed(
         prediction.path,
         str(provenance.get("model")),

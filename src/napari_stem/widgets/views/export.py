@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari.utils.notifications import show_info
+from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QObject, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import (
+    QApplication,
     QComboBox,
     QFileDialog,
     QFormLayout,
@@ -22,15 +23,22 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stem.exporting.kinds import KINDS
-from napari_stem.widgets.common.parts import note
+from napari_stem.exporting.selection import NOTICE
+from napari_stem.widgets.common.keys import COPY_VIEW, SAVE_VIEW
+from napari_stem.widgets.common.parts import ask_where_to_save, button, note, row
 from napari_stem.widgets.common.single_jobs import StoppableJob
+from napari_stem.widgets.state import MEASURED
+from napari_stem.widgets.views.seen import seen_map, view_picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_stem.exporting.drawing import Look
+    from qtpy.QtGui import QImage
+
+    from napari_stem.exporting.drawing import Look, SeenMap
     from napari_stem.exporting.selection import Selection
     from napari_stem.geometry import Region
+    from napari_stem.widgets.common.keys import Key
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.active_prediction import ActivePrediction
     from napari_stem.widgets.genes.map_display import MapDisplay
@@ -42,6 +50,7 @@ GENE_CHOICES = {
 }
 GENES_AT_FIRST = {"report": "usual", "figure": "shown", "geojson": "usual"}  # other kinds hold all
 FEW_GENES = 20  # "most reliable genes" of data that would otherwise hold all
+MEASURED_NOTICE = "Measured, not predicted. For research use only, not for diagnosis."
 MISSING = "{} spots are not predicted yet and are missing."
 
 
@@ -64,6 +73,8 @@ class ExportPanel(QWidget):
         self.genes.setToolTip("Genes to save; a figure holds at most 24")
         self.tip = note("")
         self.save_button = QPushButton("Save…")
+        self.copy_view_button = button("Copy this view", _tip(COPY_VIEW))
+        self.save_view_button = button("Save this view…", _tip(SAVE_VIEW))
         self.cancel_button = QPushButton("Cancel")
         self.progress = QProgressBar()
         self.message = note("")
@@ -158,6 +169,11 @@ class ExportPanel(QWidget):
         layout.addLayout(buttons)
         for widget in (self.progress, self.message, self.show_button):
             layout.addWidget(widget)
+        layout.addLayout(row(self.copy_view_button, self.save_view_button))
+
+
+def _tip(key: Key) -> str:
+    return f"{key.meaning} ({key.sequence})"
 
 
 @dataclass(frozen=True)
@@ -167,6 +183,7 @@ class _Request:
     active: ActivePrediction
     shown: tuple[str, ...]
     look: Look
+    seen: SeenMap | None
     regions: tuple[Region, ...]
     kind: str
     genes: str  # a key of `GENE_CHOICES`
@@ -203,6 +220,8 @@ class ExportControl(QObject):
         self._running.progressed.connect(panel.show_progress)
         panel.export_requested.connect(self._start)
         panel.cancel_button.clicked.connect(self.cancel)
+        panel.copy_view_button.clicked.connect(self.copy_view)
+        panel.save_view_button.clicked.connect(self.save_view)
         maps.drawn.connect(self._follow)
 
     def _follow(self) -> None:
@@ -219,10 +238,45 @@ class ExportControl(QObject):
             self._running.stop()
             self._panel.show_message("Stopping …")
 
+    def copy_view(self) -> None:
+        """Put what is seen into the clipboard, with the notice."""
+        if (picture := self._picture()) is not None:
+            QApplication.clipboard().setImage(picture)
+            show_info("This view is copied; paste it into a document.")
+
+    def save_view(self) -> None:
+        """Save what is seen as a PNG, with the notice."""
+        if (picture := self._picture()) is None:  # before the dialog covers it
+            return
+        name = f"{self._panel.suggested_name}_view.png"
+        path = ask_where_to_save(self._panel, "Save this view", name, "Picture (*.png)")
+        if not path:
+            return
+        if picture.save(path, "PNG"):
+            self._panel.show_saved(Path(path), 0)
+        else:
+            show_error(f"{path} cannot be written; choose another folder.")
+
+    def _picture(self) -> QImage | None:
+        """Return what is seen with what it is; None, and a word, where there is no prediction."""
+        active, maps = self._maps.current(), self._maps.turns.maps()
+        if active is None:
+            show_info("Nothing is predicted yet, so there is no map in this view.")
+            return None
+        about = active.prediction.provenance
+        titles = [str(layer.name) for layer in maps if layer.name]
+        what = titles[-1] if len(titles) == 1 else ", ".join(self._maps.shown_genes())
+        caption = f"{what} · {about.get('slide')} · model {about.get('model')}"
+        is_measured = self._maps.settings.view == MEASURED
+        return view_picture(
+            self._maps.turns.viewer, caption, MEASURED_NOTICE if is_measured else NOTICE
+        )
+
     def _start(self, kind: str, genes: str, path: str, overwrite: bool) -> None:
         active = self._maps.current()
         if active is None or self._running.is_running:
             return
+        special = self._maps.special_maps()
         self._panel.show_busy(is_busy=True)
         self._panel.show_message(f"Saving {Path(path).name} …")
         self._running.start(
@@ -231,6 +285,7 @@ class ExportControl(QObject):
                 active,
                 self._maps.shown_genes(),
                 self._maps.look(),
+                seen_map(special) if special and genes == "shown" else None,
                 self._regions(),
                 kind,
                 genes,
@@ -269,6 +324,7 @@ def _export(
     options = ExportOptions(
         slide=request.active.slide,
         look=request.look,
+        seen=request.seen,
         overwrite=request.overwrite,
         progress=progress,
     )
