@@ -172,8 +172,8 @@ def predict(
         if stop is not None and stop():
             raise _Stopped
 
-    for index in _open_blocks(prediction.done, settings.spots_per_block):
-        block = spots.take(index)
+    keep_draws = bool(prediction.n_kept_draws)
+    for index in blocks(np.flatnonzero(~prediction.done), settings.spots_per_block):
 
         def on_step(step: int, n_steps: int, _: Any, n_block: int = len(index)) -> None:
             check()
@@ -182,13 +182,12 @@ def predict(
 
         try:
             check()
-            embedding = embedder.embed(block, check)
-            draws = model.sample(embedding, block, settings, on_step, check)
+            values = predicted(
+                spots.take(index), model, embedder, settings, keep_draws, on_step, check
+            )
         except _Stopped:
             return
-        prediction.write_block(
-            index, ood_distance=model.head.distance(embedding), **summary(draws, prediction)
-        )
+        prediction.write_block(index, **values)
         yield clock.progress("sampling")
 
 
@@ -219,8 +218,10 @@ def doubt_of(
     return doubt(model.head.distance(embedding), model.name)
 
 
-def embedder_of(slide: Slide, model: Model, device: str) -> Embedder:
-    """Look at a slide with the encoder that a model needs.
+def embedder_of(
+    slide: Slide, model: Model, device: str, encoder: Encoder | None = None
+) -> Embedder:
+    """Look at a slide with the encoder that a model needs, which is loaded unless it is given.
 
     Raises
     ------
@@ -229,7 +230,7 @@ def embedder_of(slide: Slide, model: Model, device: str) -> Embedder:
     """
     from napari_stem.model.sampling import torch_device
 
-    encoder = encoder_of(model, torch_device(device))
+    encoder = encoder or encoder_of(model, torch_device(device))
     require_resolution(model.config, encoder.patch, slide.require_mpp())
     return Embedder(slide, encoder)
 
@@ -260,16 +261,30 @@ def encoder_of(model: Model, device: str) -> Encoder:
     return encoder
 
 
-def summary(draws: NDArray[np.float32], prediction: Prediction) -> dict[str, Any]:
-    """(n, genes, draws) -> mean, sd, q05, q95, and the draws themselves where they are kept."""
+def predicted(
+    block: Spots,
+    model: Model,
+    embedder: EmbedsSpots,
+    settings: SamplingSettings,
+    keep_draws: bool,
+    on_step: Callable[[int, int, Any], None] | None = None,
+    poll: Callable[..., None] | None = None,
+) -> dict[str, NDArray[Any]]:
+    """Look at the n spots of a block and draw: what `Prediction.write_block` takes.
+
+    ``poll`` is called while spots are looked at and within long steps, and may raise to cancel.
+    """
+    embedding = embedder.embed(block, poll)
+    draws = model.sample(embedding, block, settings, on_step, poll)
     q05, q95 = quantiles(draws)
-    return {
+    values = {
+        "ood_distance": model.head.distance(embedding),
         "mean": draws.mean(-1),
         "sd": draws.std(-1),  # mirrored pairs: their mean takes no degree of freedom
         "q05": q05,
         "q95": q95,
-        "draws": draws.astype(np.float16) if prediction.provenance.get("draws_kept") else None,
     }
+    return values | ({"draws": draws.astype(np.float16)} if keep_draws else {})
 
 
 class _Clock:
@@ -296,16 +311,13 @@ class _Clock:
         return PredictionProgress(stage, n_done, self._n_spots, left, n_done + under_way)
 
 
-def _open_blocks(done: NDArray[np.bool_], size: int) -> Iterator[NDArray[np.int64]]:
-    """Yield runs of adjacent spots that are not done, at most ``size`` long.
+def blocks(todo: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    """Divide ascending spots into runs of adjacent ones, at most ``size`` long.
 
-    The first is short, so that something is to be seen soon.
+    Their bounds are the same whatever is done already: matrix products of other spots together would round
+    otherwise, and a run that goes on ends with the bits of one that was never stopped. The first is short, so
+    that something is to be seen soon.
     """
-    todo = np.flatnonzero(~done)
-    blocks = [min(size, _FIRST_BLOCK)]
-    for run in np.split(todo, np.flatnonzero(np.diff(todo) != 1) + 1):
-        start = 0
-        while start < len(run):
-            length = blocks.pop() if blocks else size
-            yield run[start : start + length]
-            start += length
+    number = np.where(todo < min(size, _FIRST_BLOCK), -1, todo // size)
+    cuts = np.flatnonzero((np.diff(todo) != 1) | (np.diff(number) != 0)) + 1
+    return np.split(todo, cuts) if len(todo) else []

@@ -58,6 +58,13 @@ SlideArgument = Annotated[
         show_default=False,
     ),
 ]
+SlidesArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Slides as 'info' reads them; several, 'slides/*.svs', a folder, or a manifest (.csv).",
+        show_default=False,
+    ),
+]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same numbers.")]
 
 

@@ -1,31 +1,14 @@
-"""``predict``: where, with what, and to which file; the work is that of `PredictionJob`."""
+"""``predict``: one slide is the work of `PredictionJob`, many that of a cohort's workers."""
 
 from __future__ import annotations
 
-import math
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import numpy as np
-import typer
+from typing import TYPE_CHECKING, Any
 
 from napari_stem.cli.app import app
-from napari_stem.cli.options import (
-    DEFAULT_MODEL,
-    DEFAULTS,
-    Device,
-    Embeddings,
-    Json,
-    MppOption,
-    PatchPx,
-    Seed,
-    SlideArgument,
-    ToleranceUm,
-    encoder_names,
-    listed,
-    model_names,
-)
+from napari_stem.cli.options import SlidesArgument, listed
+from napari_stem.cli.predict_options import ENDINGS, PredictOptions, options_of
 from napari_stem.cli.terminal import (
     NOTICE,
     Interrupted,
@@ -37,10 +20,10 @@ from napari_stem.cli.terminal import (
 from napari_stem.errors import OutputError
 from napari_stem.io import require_free, require_writable
 from napari_stem.progress import stop_on_signals
-from napari_stem.settings import MAX_STEPS, Patient, Quantity, SamplerName, SamplingSettings
 
 if TYPE_CHECKING:
     from napari_stem.cli.terminal import ProgressBars
+    from napari_stem.cohort.orders import Order
     from napari_stem.encoders.precomputed import PrecomputedEmbedder, Stated
     from napari_stem.model.bundle import Model
     from napari_stem.predict import PredictionProgress
@@ -50,193 +33,63 @@ if TYPE_CHECKING:
 
 
 @app.command()
-def predict(
-    slide: SlideArgument,
-    out: Annotated[Path, typer.Option(help="Result to write, .zarr or .h5ad.", show_default=False)],
-    model: Annotated[
-        str,
-        typer.Option(
-            help="Name (see 'models'), folder, .zip, or org/name on Hugging Face.",
-            autocompletion=model_names,
-        ),
-    ] = DEFAULT_MODEL,
-    spots: Annotated[
-        Path | None,
-        typer.Option(
-            help="Predict at these spots: .csv (x_px,y_px[,name]) or .h5ad (obsm spatial)."
-        ),
-    ] = None,
-    regions: Annotated[
-        Path | None,
-        typer.Option(
-            help="Predict inside these regions: GeoJSON in level-0 px, or LazySlide store."
-        ),
-    ] = None,
-    tissue: Annotated[bool, typer.Option("--tissue", help="Predict all tissue (default).")] = False,
-    whole: Annotated[
-        bool, typer.Option("--all", help="Predict the whole slide, glass too.")
-    ] = False,
-    tissue_sensitivity: Annotated[
-        int | None,
-        typer.Option(
-            min=0, max=100, help="Higher counts fainter parts as tissue too; default: 50."
-        ),
-    ] = None,
-    min_tissue_mm2: Annotated[
-        float | None,
-        typer.Option(min=0, help="Leave out pieces of tissue smaller than this; default: 0.05."),
-    ] = None,
-    pitch: Annotated[
-        float | None,
-        typer.Option(min=1, help="Distance between spots in um; default: the model's."),
-    ] = None,
-    draws: Annotated[int, typer.Option(min=2, help="Samples per spot.")] = DEFAULTS.n_draws,
-    steps: Annotated[
-        int, typer.Option(min=1, max=MAX_STEPS, help="Denoising steps per sample.")
-    ] = DEFAULTS.n_steps,
-    sampler: Annotated[SamplerName, typer.Option(help="How samples are drawn.")] = DEFAULTS.sampler,
-    seed: Seed = 0,
-    quantity: Annotated[
-        Quantity, typer.Option(help="Counts, or each gene's share of all counts (per 10,000).")
-    ] = DEFAULTS.quantity,
-    depth: Annotated[
-        str | None,
-        typer.Option(
-            help="Counts per spot that the slide would be sequenced to, or a table of measured counts (.h5ad) "
-            "whose median is taken; default: as deep as the training sections."
-        ),
-    ] = None,
-    patient: Annotated[
-        Patient,
-        typer.Option(help="New, or the same as in training: intervals of a new patient are wider."),
-    ] = DEFAULTS.patient,
-    device: Device = "auto",
-    mpp: MppOption = None,
-    genes: Annotated[
-        str | None, typer.Option(help="Write only these genes, separated by commas.")
-    ] = None,
-    allow_missing_genes: Annotated[
-        bool,
-        typer.Option(
-            "--allow-missing-genes", help="Genes that the model lacks become NaN, not an error."
-        ),
-    ] = False,
-    embeddings: Embeddings = None,
-    coordinates: Annotated[
-        Path | None,
-        typer.Option(
-            help="Positions of the embeddings' patches, if the file has none: .h5, .npz, .npy."
-        ),
-    ] = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            help="Encoder that made the embeddings, if the file does not say.",
-            autocompletion=encoder_names,
-        ),
-    ] = None,
-    patch_px: PatchPx = None,
-    tolerance: ToleranceUm = None,
-    species: Annotated[
-        str | None, typer.Option(help="Species of the slide; a model of another one is refused.")
-    ] = None,
-    tissue_type: Annotated[
-        str | None,
-        typer.Option(help="Tissue of the slide, such as breast; a model of another one warns."),
-    ] = None,
-    keep_draws: Annotated[
-        bool, typer.Option("--keep-draws", help="Store every sample, not only their summary.")
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where the same command stopped.")
-    ] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Do not ask, even if the slide looks unlike the training.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Predict gene expression with uncertainty on a slide."""
-    looked_for = {"sensitivity": tissue_sensitivity, "min_area_mm2": min_tissue_mm2}
-    looked_for = {name: value for name, value in looked_for.items() if value is not None}
-    stated = {
-        "encoder": encoder,
-        "patch_px": patch_px,
-        "coordinates": coordinates,
-        "tolerance_um": tolerance,
-    }
-    is_stated = any(value is not None for value in stated.values())
-    elsewhere = whole or any(place is not None for place in (spots, regions, embeddings))
-    _refuse_if(
-        sum((spots is not None, regions is not None, tissue, whole)) > 1,
-        "choose one of --spots, --regions, --tissue and --all.",
-    )
-    _refuse_if(
-        bool(looked_for) and elsewhere,
-        "--tissue-sensitivity and --min-tissue-mm2 belong to --tissue.",
-    )
-    _refuse_if(
-        is_stated and embeddings is None,
-        "--encoder, --patch-px, --coordinates and --tolerance belong to --embeddings.",
-    )
-    _refuse_if(
-        embeddings is not None and pitch is not None and spots is None,
-        "--pitch does not go with --embeddings: the patches are the spots.",
-    )
-    _refuse_if(allow_missing_genes and genes is None, "--allow-missing-genes belongs to --genes.")
-    settings = SamplingSettings(
-        n_draws=draws,
-        n_steps=steps,
-        sampler=sampler,
-        seed=seed,
-        quantity=quantity,
-        depth=0.0 if depth is None else _depth(depth),
-        patient=patient,
-        device=device,
-    )
-    wanted = listed(genes)
+@options_of(PredictOptions)
+def predict(slides: SlidesArgument, options: PredictOptions) -> None:
+    """Predict gene expression with uncertainty on a slide, or on many.
+
+    Many: name them, a pattern, a folder, or a manifest (.csv) with columns slide, mpp, regions, model, species,
+    tissue_type, out.
+    """
+    options.require_consistent()
+    from napari_stem.cohort.orders import are_several, orders_of
+
+    if are_several(slides) or options.wants_cluster:
+        from napari_stem.cli.cohort import predict_cohort
+
+        options.require_for_several()
+        orders = orders_of(slides, options.out, options.order(slides[0], options.out))
+        predict_cohort(orders, options)
+        return
+    slide, out = slides[0], options.out
+    if not out.suffix or (out.is_dir() and out.suffix not in ENDINGS):
+        out /= f"{slide.stem}.zarr"
+    wanted = listed(options.genes)
     work = out  # the Zarr folder that grows
     if out.suffix != ".zarr" or wanted:
         work = out.with_name(out.name + ".partial.zarr")
-    _require_place(out, work, resume=resume)
+    order = options.order(slide, work)
+    _require_place(out, work, resume=options.resume)
+    result = _predicted(order, out, wanted, options)
+    say_json(result) if options.as_json else _say(result)
+
+
+def _predicted(
+    order: Order, out: Path, wanted: tuple[str, ...], options: PredictOptions
+) -> dict[str, Any]:
+    """Predict one slide, here, and say what came of it."""
     from napari_stem.slide import open_slide
 
-    with progress_bars() as bars, open_slide(slide, mpp, early=True) as opened:
+    with progress_bars() as bars, open_slide(order.slide, order.mpp, early=True) as opened:
         # what is no slide, or of no known size, has failed: before torch is loaded and levels are made
         opened.require_mpp()
         from napari_stem.encoders.precomputed import Stated
         from napari_stem.model import load_model
-        from napari_stem.prediction_job import PredictionJob
         from napari_stem.slide.scale_check import scale_record
-        from napari_stem.slide.tissue import TissueSettings
 
-        loaded = load_model(model)
-        missing = _missing_genes(wanted, loaded, allowed=allow_missing_genes)
+        loaded = load_model(order.model)
+        missing = _missing_genes(wanted, loaded, allowed=options.allow_missing_genes)
         embedder = None
-        if embeddings is not None:
-            embedder = _embedder(embeddings, Stated(**stated), opened, loaded)  # type: ignore[arg-type]
+        if options.embeddings is not None:
+            embedder = _embedder(options.embeddings, Stated(**options.stated), opened, loaded)
         opened.complete(bars)
-        job = PredictionJob.planned(
-            opened,
-            loaded,
-            settings,
-            spots=spots,
-            regions=regions,
-            whole_slide=whole,
-            tissue=TissueSettings(**looked_for),  # type: ignore[arg-type]
-            pitch_um=pitch,
-            embedder=embedder,
-            species=species,
-            tissue_type=tissue_type,
-            keep_draws=keep_draws,
-            tell=tell,
-        )
-        domain_warning = _doubted(job, bars, asks=not (yes or resume))
-        prediction = run_job(job, work, bars, "with --resume added", resume=resume)
+        job = order.job(opened, loaded, tell, embedder)
+        domain_warning = _doubted(job, bars, asks=not (options.yes or options.resume))
+        prediction = run_job(job, order.out, bars, "with --resume added", resume=options.resume)
         scale_warning = scale_record(opened)["scale_check"]["warning"]
-    if work != out:
+    if order.out != out:
         _write_table(prediction, out, wanted, missing)
-        shutil.rmtree(work)
-    result = {
+        shutil.rmtree(order.out)
+    return {
         "out": str(out),
         "n_spots": len(prediction.spots),
         "n_genes": len(wanted or loaded.genes),
@@ -245,31 +98,12 @@ def predict(
         "calibrated": loaded.config.calibrated,
         "domain": prediction.provenance["domain"],
         "model": loaded.name,
-        "slide": str(slide),
+        "slide": str(order.slide),
         "genes_not_predicted": list(missing),
-        "embeddings": None if embeddings is None else str(embeddings),
+        "embeddings": None if options.embeddings is None else str(options.embeddings),
         "scale_warning": scale_warning,
         "domain_warning": domain_warning,
     }
-    say_json(result) if as_json else _say(result)
-
-
-def _refuse_if(is_wrong: bool, msg: str) -> None:
-    if is_wrong:
-        raise typer.BadParameter(msg)
-
-
-def _depth(asked: str) -> float:
-    """Read counts per spot, a number or the median of a table."""
-    try:
-        depth = float(asked)
-    except ValueError:
-        from napari_stem.spatial.table_files import row_blocks
-
-        totals = [np.asarray(block.sum(axis=1)).ravel() for block in row_blocks(Path(asked))]
-        return float(np.median(np.concatenate(totals)))
-    _refuse_if(not 0 < depth < math.inf, "--depth takes a number above 0, or a table.")
-    return depth
 
 
 def _say(result: dict[str, Any]) -> None:
@@ -337,8 +171,8 @@ def run_job(
 
 def _require_place(out: Path, work: Path, *, resume: bool) -> None:
     """Fail before the work where its result could not be written after it."""
-    if out.suffix not in (".zarr", ".h5ad"):
-        msg = f"{out.name} has an ending that is not .zarr or .h5ad; choose one of these."
+    if out.suffix not in ENDINGS:
+        msg = f"{out.name} has an ending that is not .zarr or .h5ad; choose one of these, or a folder."
         raise OutputError(msg)
     require_writable(out)
     if work != out:

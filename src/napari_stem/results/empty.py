@@ -227,6 +227,7 @@ def write_zarr(
         group = zarr.open_group(path, mode="r+", use_consolidated=False)
         for place, values in arrays.items():
             _write_array(group, place, values)
+        _divide_columns(group, spots_per_chunk(table.n_vars))
         zarr.consolidate_metadata(group.store)
 
 
@@ -267,6 +268,23 @@ def _write_array(group: Any, place: str, values: NDArray[Any]) -> None:
         array[...] = values
 
 
+def _divide_columns(group: Any, n_rows: int) -> None:
+    """Divide the columns that grow with a prediction as its values are, so that no two blocks share a chunk."""
+    for place in ("obs/done", "obs/ood_distance", "obs/ood/codes"):
+        if place not in group or group[place].shape[0] <= n_rows:
+            continue
+        values, attributes = group[place][:], dict(group[place].attrs)
+        group.create_array(
+            place, data=values, chunks=(n_rows,), attributes=attributes, overwrite=True
+        )
+
+
+def spots_per_chunk(n_genes: int) -> int:
+    """Spots of a chunk of means, of so many genes: a multiple of that of draws."""
+    genes = min(n_genes, max(32, -(-n_genes // 8)))
+    return min(1024, max(256, 32_768 // max(1, genes) // 256 * 256))
+
+
 def chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Chunks of an array of (spots, genes) or (spots, genes, draws).
 
@@ -275,8 +293,7 @@ def chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """
     n_genes = max(1, shape[1])
     if len(shape) == 2:
-        genes = min(n_genes, max(32, -(-n_genes // 8)))
-        return min(1024, max(256, 32_768 // genes)), genes
+        return spots_per_chunk(n_genes), min(n_genes, max(32, -(-n_genes // 8)))
     genes = min(n_genes, max(16, -(-n_genes // 16)))
     return 256, genes, *shape[2:]
 

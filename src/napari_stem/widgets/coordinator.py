@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error, show_info
@@ -31,10 +32,10 @@ from napari_stem.widgets.views.uncertainty import UncertaintyControl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from napari.viewer import Viewer
 
+    from napari_stem.cohort.orders import Order
     from napari_stem.geometry import Region, Spots
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.dropping import Kind
@@ -52,7 +53,7 @@ class Coordinator(QObject):
     ) -> None:
         super().__init__(parent)
         self._viewer, self._panels = viewer, panels
-        self._jobs = Jobs(self)
+        self.jobs = self._jobs = Jobs(self)
         self._jobs.failed.connect(partial(tell_error, viewer))
         self._is_click_waiting = False
         self._counted = (0, 0, 0.0)  # regions, spots, mm2
@@ -138,6 +139,21 @@ class Coordinator(QObject):
         self.regions.close()
         self.slides.close()
         self.maps.close()
+
+    def order(self) -> Order:
+        """Say what the dock would ask for of any slide."""
+        from napari_stem.cohort.orders import Order
+
+        panel = self._panels.model
+        return Order(
+            slide=Path(),
+            out=Path(),
+            model=panel.model_name(),
+            settings=panel.settings(),
+            tissue=self._panels.region.tissue.settings(),
+            pitch_um=panel.pitch.value(),
+            keep_draws=None,
+        )
 
     def run(self) -> None:
         """Predict the regions of the active slide."""

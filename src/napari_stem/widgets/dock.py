@@ -39,6 +39,7 @@ from napari_stem.widgets.common.parts import (
     row,
 )
 from napari_stem.widgets.coordinator import Coordinator
+from napari_stem.widgets.many_slides import ManySlides
 from napari_stem.widgets.panels import Panels
 from napari_stem.widgets.slide.overview import OverviewWindow
 
@@ -124,6 +125,7 @@ class StemDock(QWidget):
         self.panels = Panels.new(remembered)
         self.menu = MenuBar(remembered.session_folder)
         self.parts: dict[str, Folding] = {}
+        self.many_slides: ManySlides | None = None
         self._slide = ""  # fingerprint of the one that is looked at; each has its own way
         self._left_at: dict[str, str] = {}
         self._went_on: set[tuple[str, str]] = set()
@@ -210,6 +212,17 @@ class StemDock(QWidget):
         window = self.panels.slide.overview.window()
         return window if isinstance(window, OverviewWindow) else None
 
+    def show_many_slides(self) -> ManySlides:
+        """Open the window in which slides are predicted one after another."""
+        if self.many_slides is None:
+            jobs = self.coordinator.jobs
+            self.many_slides = ManySlides(jobs, self.coordinator.order, self)
+            self.many_slides.chosen.connect(self.coordinator.dropped.open_result)
+            self.many_slides.failed.connect(jobs.failed)
+        self.many_slides.show()
+        self.many_slides.raise_()
+        return self.many_slides
+
     def shut_down(self) -> None:
         """Stop what runs and remember the choices, once."""
         if not self._is_closed:
@@ -218,6 +231,9 @@ class StemDock(QWidget):
                 self._viewer.bind_key(key.on_canvas, None)
             if (window := self.overview_window()) is not None:
                 window.close()
+            if self.many_slides is not None:
+                self.many_slides.stop()
+                self.many_slides.close()
             for end in self._ends:
                 end()
             self._remember()
@@ -274,6 +290,7 @@ class StemDock(QWidget):
         menu.addAction("Restore session…", self._ask_for_session)
         menu.addSeparator()
         menu.addAction("Open prediction…", self._ask_for_prediction)
+        menu.addAction("Many slides…", self.show_many_slides)
         menu.addSeparator()
         menu.addAction(f"Overview window\t{keys.OVERVIEW.sequence}", self.toggle_overview)
 

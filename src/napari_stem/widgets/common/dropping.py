@@ -11,11 +11,13 @@ from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_stem import reader
 from napari_stem.errors import StemError
+from napari_stem.geometry import Mpp
 from napari_stem.widgets.session import FORMAT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from napari_stem.cohort.orders import Order
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.slide.slide_control import SlideControl
 
@@ -108,7 +110,7 @@ class Dropped(QObject):
         openers: Mapping[Kind, Callable[[Path], None]],
     ) -> None:
         super().__init__(slides)
-        self._jobs, self._openers = jobs, openers
+        self._jobs, self._slides, self._openers = jobs, slides, openers
         self._waiting: list[tuple[Kind, Path]] = []
         self._n_slides = 0  # on their way
         self._is_closed = False
@@ -141,6 +143,13 @@ class Dropped(QObject):
     def open(self, paths: Sequence[Path]) -> None:
         """Open files and folders, whatever of ours they are."""
         self._jobs.start(_kinds, tuple(paths), done=self._sort)
+
+    def open_result(self, order: Order) -> None:
+        """Open a slide of a cohort and its prediction."""
+        self._n_slides += 1
+        self._waiting.append(("prediction", order.out))
+        mpp = None if order.mpp is None else Mpp(order.mpp, order.mpp)
+        self._slides.open(str(order.slide), mpp=mpp)
 
     def _sort(self, found: tuple[list[tuple[Kind, Path]], list[str]]) -> None:
         kinds, unusable = found

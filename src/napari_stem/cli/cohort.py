@@ -1,0 +1,102 @@
+"""How ``predict`` does many slides, and what it says of them."""
+
+from __future__ import annotations
+
+import tempfile
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from napari_stem.cli.app import FAILED
+from napari_stem.cli.tables import say_list
+from napari_stem.cli.terminal import NOTICE, Interrupted, progress_bars, say, say_json, tell
+from napari_stem.cohort.run import require_places, run_cohort
+from napari_stem.cohort.tables import cohort_table, rows_of, write_summary
+from napari_stem.cohort.workers import workers
+from napari_stem.io import require_writable, written_whole
+from napari_stem.progress import stop_on_signals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_stem.cli.predict_options import PredictOptions
+    from napari_stem.cli.terminal import ProgressBars
+    from napari_stem.cohort.orders import Order
+    from napari_stem.cohort.outcomes import Outcome
+
+COLUMNS = {
+    "slide": "slide",
+    "status": "status",
+    "n_done": "spots done",
+    "n_spots": "of",
+    "n_unlike_training": "unlike training",
+    "seconds": "s of work",
+    "error": "why not",
+}
+MOST_ROWS = 50  # of the table that is printed; the file has all
+
+
+def predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
+    """Predict slides on workers; ends with 1 where one of them failed.
+
+    Raises
+    ------
+    Interrupted
+        By Ctrl-C; finished blocks are kept.
+    """
+    require_places(orders, options.out, resume=options.resume)
+    if options.cohort_table is not None:
+        require_writable(options.cohort_table)
+    with (
+        tempfile.TemporaryDirectory(prefix="napari-stem-", ignore_cleanup_errors=True) as folder,
+        stop_on_signals() as stop,
+        workers(options.scheduler, options.workers, options.device, folder) as client,
+    ):
+        if find_spec("bokeh") or options.scheduler:
+            tell(f"Dashboard of the cluster: {client.dashboard_link}")
+        with progress_bars() as bars:
+
+            def watch(outcomes: Sequence[Outcome], seconds_left: float | None) -> None:
+                _show(bars, outcomes, seconds_left)
+
+            outcomes = run_cohort(orders, client, stop=stop.is_set, watch=watch)
+        summary = write_summary(options.out, outcomes)
+        if options.cohort_table is not None and not stop.is_set():
+            table = cohort_table(outcomes, client)
+            with written_whole(options.cohort_table, overwrite=options.resume) as fresh:
+                table.write_h5ad(fresh)
+    _report(outcomes, str(summary), is_json=options.as_json)
+
+
+def _show(bars: ProgressBars, outcomes: Sequence[Outcome], seconds_left: float | None) -> None:
+    under_way = [each for each in outcomes if each.status == "running" and each.n_spots]
+    n_done, n_spots = (
+        sum(getattr(each, name) for each in outcomes) for name in ("n_done", "n_spots")
+    )
+    parts = [f"{each.name} {each.share:.0%}" for each in under_way[:4]]
+    detail = "; ".join([f"{n_done:,} of {n_spots:,} spots seen so far", *parts])
+    ended = sum(1.0 if each.has_ended else each.share for each in outcomes)
+    bars.show("Predicting slides", ended, len(outcomes), seconds_left, detail)
+
+
+def _report(outcomes: Sequence[Outcome], summary: str, *, is_json: bool) -> None:
+    rows = rows_of(outcomes)
+    n = {
+        status: sum(row["status"] == status for row in rows)
+        for status in ("done", "failed", "unfinished")
+    }
+    result: dict[str, Any] = {"summary": summary, **n, "slides": rows}
+    if is_json:
+        say_json(result)
+    else:
+        first = sorted(rows, key=lambda row: row["status"] == "done")[:MOST_ROWS]
+        say_list(first, COLUMNS, f"{len(rows)} slides")
+        say(f"{n['done']} of {len(rows)} slides are done; {summary} says of each. {NOTICE}")
+    if n["unfinished"]:
+        raise Interrupted(
+            f"Interrupted: {n['done']} of {len(rows)} slides are finished, and blocks of others kept. "
+            f"To go on, run the same command with --resume added."
+        )
+    if n["failed"]:
+        raise typer.Exit(FAILED)

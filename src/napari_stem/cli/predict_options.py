@@ -1,0 +1,312 @@
+"""What ``predict`` can be asked: its options as one frozen value, and which exclude each other."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from napari_stem.cli.options import (
+    DEFAULT_MODEL,
+    DEFAULTS,
+    Device,
+    Embeddings,
+    Json,
+    MppOption,
+    PatchPx,
+    Seed,
+    ToleranceUm,
+    encoder_names,
+    model_names,
+)
+from napari_stem.settings import MAX_STEPS, Patient, Quantity, SamplerName, SamplingSettings
+
+if TYPE_CHECKING:
+    from napari_stem.cohort.orders import Order
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """Every option of ``predict``; `options_of` makes a command of them."""
+
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Result to write, .zarr or .h5ad; of several slides a folder.", show_default=False
+        ),
+    ]
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Name (see 'models'), folder, .zip, or org/name on Hugging Face.",
+            autocompletion=model_names,
+        ),
+    ] = DEFAULT_MODEL
+    spots: Annotated[
+        Path | None,
+        typer.Option(
+            help="Predict at these spots: .csv (x_px,y_px[,name]) or .h5ad (obsm spatial)."
+        ),
+    ] = None
+    regions: Annotated[
+        Path | None,
+        typer.Option(
+            help="Predict inside these regions: GeoJSON in level-0 px, or LazySlide store."
+        ),
+    ] = None
+    tissue: Annotated[bool, typer.Option("--tissue", help="Predict all tissue (default).")] = False
+    whole: Annotated[bool, typer.Option("--all", help="Predict the whole slide, glass too.")] = (
+        False
+    )
+    tissue_sensitivity: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=100, help="Higher counts fainter parts as tissue too; default: 50."
+        ),
+    ] = None
+    min_tissue_mm2: Annotated[
+        float | None,
+        typer.Option(min=0, help="Leave out pieces of tissue smaller than this; default: 0.05."),
+    ] = None
+    pitch: Annotated[
+        float | None,
+        typer.Option(min=1, help="Distance between spots in um; default: the model's."),
+    ] = None
+    draws: Annotated[int, typer.Option(min=2, help="Samples per spot.")] = DEFAULTS.n_draws
+    steps: Annotated[
+        int, typer.Option(min=1, max=MAX_STEPS, help="Denoising steps per sample.")
+    ] = DEFAULTS.n_steps
+    sampler: Annotated[SamplerName, typer.Option(help="How samples are drawn.")] = DEFAULTS.sampler
+    seed: Seed = 0
+    quantity: Annotated[
+        Quantity, typer.Option(help="Counts, or each gene's share of all counts (per 10,000).")
+    ] = DEFAULTS.quantity
+    depth: Annotated[
+        str | None,
+        typer.Option(
+            help="Counts per spot that the slide would be sequenced to, or a table of measured counts (.h5ad) "
+            "whose median is taken; default: as deep as the training sections."
+        ),
+    ] = None
+    patient: Annotated[
+        Patient,
+        typer.Option(help="New, or the same as in training: intervals of a new patient are wider."),
+    ] = DEFAULTS.patient
+    device: Device = "auto"
+    mpp: MppOption = None
+    genes: Annotated[
+        str | None, typer.Option(help="Write only these genes, separated by commas.")
+    ] = None
+    allow_missing_genes: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing-genes", help="Genes that the model lacks become NaN, not an error."
+        ),
+    ] = False
+    embeddings: Embeddings = None
+    coordinates: Annotated[
+        Path | None,
+        typer.Option(
+            help="Positions of the embeddings' patches, if the file has none: .h5, .npz, .npy."
+        ),
+    ] = None
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Encoder that made the embeddings, if the file does not say.",
+            autocompletion=encoder_names,
+        ),
+    ] = None
+    patch_px: PatchPx = None
+    tolerance: ToleranceUm = None
+    species: Annotated[
+        str | None, typer.Option(help="Species of the slide; a model of another one is refused.")
+    ] = None
+    tissue_type: Annotated[
+        str | None,
+        typer.Option(help="Tissue of the slide, such as breast; a model of another one warns."),
+    ] = None
+    keep_draws: Annotated[
+        bool, typer.Option("--keep-draws", help="Store every sample, not only their summary.")
+    ] = False
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the same command stopped.")
+    ] = False
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask, even if the slide looks unlike the training.")
+    ] = False
+    as_json: Json = False
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processes that share several slides; default: one per GPU, else per core."
+        ),
+    ] = None
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Use the dask cluster at this address, such as tcp://host:8786."),
+    ] = None
+    cohort_table: Annotated[
+        Path | None,
+        typer.Option(help="Of several slides, also write means of all regions to this .h5ad."),
+    ] = None
+
+    @property
+    def looked_for(self) -> dict[str, Any]:
+        """How tissue is looked for, as far as it was said."""
+        said = {"sensitivity": self.tissue_sensitivity, "min_area_mm2": self.min_tissue_mm2}
+        return {name: value for name, value in said.items() if value is not None}
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """What the user says of the embeddings' file."""
+        return {
+            "encoder": self.encoder,
+            "patch_px": self.patch_px,
+            "coordinates": self.coordinates,
+            "tolerance_um": self.tolerance,
+        }
+
+    @property
+    def wants_cluster(self) -> bool:
+        """Whether work is to be shared out even where there is one slide."""
+        return any(each is not None for each in (self.workers, self.scheduler, self.cohort_table))
+
+    def require_consistent(self) -> None:
+        """Refuse options that exclude each other."""
+        elsewhere = self.whole or any(
+            place is not None for place in (self.spots, self.regions, self.embeddings)
+        )
+        places = (self.spots is not None, self.regions is not None, self.tissue, self.whole)
+        refuse_if(sum(places) > 1, "choose one of --spots, --regions, --tissue and --all.")
+        refuse_if(
+            bool(self.looked_for) and elsewhere,
+            "--tissue-sensitivity and --min-tissue-mm2 belong to --tissue.",
+        )
+        refuse_if(
+            any(value is not None for value in self.stated.values()) and self.embeddings is None,
+            "--encoder, --patch-px, --coordinates and --tolerance belong to --embeddings.",
+        )
+        refuse_if(
+            self.embeddings is not None and self.pitch is not None and self.spots is None,
+            "--pitch does not go with --embeddings: the patches are the spots.",
+        )
+        refuse_if(
+            self.allow_missing_genes and self.genes is None,
+            "--allow-missing-genes belongs to --genes.",
+        )
+
+    def require_for_several(self) -> None:
+        """Refuse what is of one slide where there are several."""
+        of_one = {
+            "--spots": self.spots,
+            "--regions": self.regions,
+            "--embeddings": self.embeddings,
+            "--genes": self.genes,
+        }
+        for name, value in of_one.items():
+            refuse_if(value is not None, f"{name} is of one slide; {SEVERAL.get(name, '')}")
+        refuse_if(self.out.suffix in ENDINGS, "of several slides --out is a folder.")
+        table = self.cohort_table
+        refuse_if(
+            table is not None and table.suffix != ".h5ad", "--cohort-table takes an .h5ad file."
+        )
+
+    def order(self, slide: Path, out: Path) -> Order:
+        """Say what is asked for of one slide, whose Zarr grows at ``out``."""
+        from napari_stem.cohort.orders import Order
+        from napari_stem.slide.tissue import TissueSettings
+
+        return Order(
+            slide=slide,
+            out=out,
+            model=self.model,
+            settings=SamplingSettings(
+                n_draws=self.draws,
+                n_steps=self.steps,
+                sampler=self.sampler,
+                seed=self.seed,
+                quantity=self.quantity,
+                depth=0.0 if self.depth is None else _depth(self.depth),
+                patient=self.patient,
+                device=self.device,
+            ),
+            mpp=self.mpp,
+            spots=self.spots,
+            regions=self.regions,
+            whole_slide=self.whole,
+            tissue=TissueSettings(**self.looked_for),
+            pitch_um=self.pitch,
+            species=self.species,
+            tissue_type=self.tissue_type,
+            keep_draws=self.keep_draws,
+        )
+
+
+ENDINGS = (".zarr", ".h5ad")
+SEVERAL = {
+    "--regions": "give each slide's in the column 'regions' of a manifest.",
+    "--genes": "predictions of several hold all, and 'export' takes some.",
+    "--spots": "predict slides with spots of their own one by one.",
+    "--embeddings": "predict slides with embeddings of their own one by one.",
+}
+
+
+def options_of(
+    kind: type[PredictOptions],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for each field of ``kind``; it is called with ``options``, one value of that."""
+
+    def give(function: Callable[..., None]) -> Callable[..., None]:
+        names = {field.name for field in dataclasses.fields(kind)}
+
+        def command(**given: Any) -> None:
+            said = {name: given.pop(name) for name in names}
+            function(**given, options=kind(**said))
+
+        hints = typing.get_type_hints(kind, include_extras=True)
+        of_function = inspect.signature(function, eval_str=True).parameters.values()
+        parameters = [each for each in of_function if each.name != "options"]
+        parameters += [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                annotation=hints[field.name],
+                default=inspect.Parameter.empty
+                if field.default is dataclasses.MISSING
+                else field.default,
+            )
+            for field in dataclasses.fields(kind)
+        ]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__name__, command.__doc__ = function.__name__, function.__doc__
+        return command
+
+    return give
+
+
+def refuse_if(is_wrong: bool, msg: str) -> None:
+    """Refuse the command line."""
+    if is_wrong:
+        raise typer.BadParameter(msg)
+
+
+def _depth(asked: str) -> float:
+    """Read counts per spot, a number or the median of a table."""
+    try:
+        depth = float(asked)
+    except ValueError:
+        from napari_stem.spatial.table_files import row_blocks
+
+        totals = [np.asarray(block.sum(axis=1)).ravel() for block in row_blocks(Path(asked))]
+        return float(np.median(np.concatenate(totals)))
+    refuse_if(not 0 < depth < math.inf, "--depth takes a number above 0, or a table.")
+    return depth

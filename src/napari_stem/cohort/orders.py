@@ -1,0 +1,240 @@
+"""Which slides a cohort has, and what is asked for of each: files, patterns, folders, or a manifest."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from napari_stem.cells import harmless
+from napari_stem.errors import DatasetError
+from napari_stem.slide.recognising import looks_like_slide
+from napari_stem.texts import plain, read_text, reason_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from napari_stem.encoders.precomputed import PrecomputedEmbedder
+    from napari_stem.model.bundle import Model
+    from napari_stem.prediction_job import PredictionJob
+    from napari_stem.settings import SamplingSettings
+    from napari_stem.slide.base import Slide
+    from napari_stem.slide.tissue import TissueSettings
+
+OWN_COLUMNS = ("slide", "out", "mpp", "regions", "model", "species", "tissue_type")
+_WILD = frozenset("*?[")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is asked for of one slide, before anything is opened; it travels to workers.
+
+    Attributes
+    ----------
+    slide, out
+        The slide's file, and the ``.zarr`` folder to make.
+    model
+        As `napari_stem.load_model` takes it.
+    settings
+        How samples are drawn.
+    mpp
+        Pixel size in um, where the file does not say.
+    spots, regions, whole_slide, tissue, pitch_um, species, tissue_type, keep_draws
+        As of `PredictionJob.planned`.
+    noted
+        Further columns of the manifest, by name: they go into tables as they are.
+    """
+
+    slide: Path
+    out: Path
+    model: str
+    settings: SamplingSettings
+    mpp: float | None = None
+    spots: Path | None = None
+    regions: Path | None = None
+    whole_slide: bool = False
+    tissue: TissueSettings | None = None
+    pitch_um: float | None = None
+    species: str | None = None
+    tissue_type: str | None = None
+    keep_draws: bool | None = False
+    noted: tuple[tuple[str, str], ...] = ()
+
+    def job(
+        self,
+        slide: Slide,
+        model: Model,
+        tell: Callable[[str], None],
+        embedder: PrecomputedEmbedder | None = None,
+    ) -> PredictionJob:
+        """Check what is asked for of the opened slide, and choose the spots: see `PredictionJob.planned`."""
+        from napari_stem.prediction_job import PredictionJob
+
+        return PredictionJob.planned(
+            slide,
+            model,
+            self.settings,
+            spots=self.spots,
+            regions=self.regions,
+            whole_slide=self.whole_slide,
+            tissue=self.tissue,
+            pitch_um=self.pitch_um,
+            embedder=embedder,
+            species=self.species,
+            tissue_type=self.tissue_type,
+            keep_draws=self.keep_draws,
+            tell=tell,
+        )
+
+
+def is_slide_folder(place: Path) -> bool:
+    """Whether a folder is one slide (OME-Zarr, DICOM), not a folder of slides."""
+    is_zarr = any((place / mark).is_file() for mark in ("zarr.json", ".zgroup", ".zattrs"))
+    return is_zarr or next(place.glob("*.dcm"), None) is not None
+
+
+def are_several(places: Sequence[Path]) -> bool:
+    """Whether what was named may be more than a single slide."""
+    place = places[0]
+    is_pattern = bool(_WILD & set(place.name)) and not place.exists()
+    is_folder = place.is_dir() and not is_slide_folder(place)
+    return len(places) > 1 or is_pattern or is_folder or place.suffix.lower() == ".csv"
+
+
+def orders_of(places: Sequence[Path], folder: Path, common: Order) -> list[Order]:
+    """List what to predict.
+
+    Parameters
+    ----------
+    places
+        Slides, patterns (``*.svs``), folders of slides, manifests (`read_manifest`).
+    folder
+        Where the results go, one Zarr for each slide, named after it.
+    common
+        What is asked for of every slide; its ``slide`` and ``out`` do not matter.
+
+    Raises
+    ------
+    DatasetError
+        There is no slide, two results would have the same name, or the manifest cannot be used.
+    """
+    orders = list(
+        dict.fromkeys(each for place in places for each in _orders_at(place, folder, common))
+    )
+    if not orders:
+        return []
+    out, n = Counter(order.out for order in orders).most_common(1)[0]
+    if n > 1:
+        raise DatasetError(
+            f"{n} slides would be written to {out}; name their results in the column 'out' of a manifest."
+        )
+    return orders
+
+
+def _orders_at(place: Path, folder: Path, common: Order) -> list[Order]:
+    if place.suffix.lower() == ".csv":
+        return read_manifest(place, folder, common)
+    return [
+        replace(common, slide=slide, out=folder / f"{_stem(slide)}.zarr")
+        for slide in _slides_at(place)
+    ]
+
+
+def _slides_at(place: Path) -> list[Path]:
+    if place.is_dir() and not is_slide_folder(place):
+        found = [
+            each
+            for each in sorted(place.iterdir())
+            if looks_like_slide(each) or (each.is_dir() and any(each.glob("*.dcm")))
+        ]
+    elif _WILD & set(place.name) and not place.exists():
+        found = sorted(place.parent.glob(place.name))
+    else:  # what is not there is told as that slide's failure
+        return [place]
+    if not found:
+        raise DatasetError(f"There is no slide at {place}; check the path.")
+    return found
+
+
+def _stem(slide: Path) -> str:
+    return slide.name.removesuffix(".zip").removesuffix(slide.suffix).removesuffix(".ome")
+
+
+def read_manifest(path: Path, folder: Path, common: Order) -> list[Order]:
+    """Read a CSV with a line per slide.
+
+    Parameters
+    ----------
+    path
+        With a column ``slide`` and, where slides differ in it, ``mpp`` (um per px), ``regions`` (GeoJSON),
+        ``model``, ``species``, ``tissue_type`` and ``out`` (name of the result). An empty cell means what is
+        asked for of all. Paths are relative to the manifest's folder. Other columns are taken along.
+    folder, common
+        As of `orders_of`.
+
+    Raises
+    ------
+    DatasetError
+        It cannot be read, has no column ``slide``, or a cell cannot be used.
+    """
+    try:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} cannot be read as a manifest ({reason_of(error)}).") from error
+    head = text.partition("\n")[0]
+    lines = csv.reader(io.StringIO(text), delimiter=";" if ";" in head and "," not in head else ",")
+    rows = [[cell.strip() for cell in line] for line in lines if any(map(str.strip, line))]
+    if not rows or "slide" not in rows[0]:
+        raise DatasetError(f"{path} has no column 'slide'; its first line names the columns.")
+    columns = rows[0]
+    if len(set(columns)) < len(columns):
+        raise DatasetError(f"{path} has two columns of the same name; rename one of them.")
+    if len(rows) == 1:
+        raise DatasetError(f"{path} lists no slides; add a line for each.")
+    orders = []
+    for number, row in enumerate(rows[1:], start=1):
+        if len(row) != len(columns):
+            raise DatasetError(
+                f"Slide {number} of {path} has {len(row)} cells, and there are {len(columns)} columns."
+            )
+        cells = {name: cell for name, cell in zip(columns, row, strict=True) if cell}
+        orders.append(_order(cells, f"Slide {number} of {path}", path.parent, folder, common))
+    return orders
+
+
+def _order(cells: dict[str, str], where: str, beside: Path, folder: Path, common: Order) -> Order:
+    if "slide" not in cells:
+        raise DatasetError(f"{where} has no file in the column 'slide'.")
+    slide = beside / cells["slide"]
+    own: dict[str, Any] = {
+        name: cells[name] for name in ("species", "tissue_type") if name in cells
+    }
+    if "mpp" in cells:
+        own["mpp"] = _size(cells["mpp"], where)
+    if "regions" in cells:
+        own["regions"] = beside / cells["regions"]
+    if "model" in cells:
+        is_beside = (beside / cells["model"]).exists()
+        own["model"] = str(beside / cells["model"]) if is_beside else cells["model"]
+    name = cells.get("out", _stem(slide)).removesuffix(".zarr")
+    noted = tuple(
+        (plain(name), str(harmless(plain(cell))))
+        for name, cell in cells.items()
+        if name not in OWN_COLUMNS
+    )
+    return replace(common, slide=slide, out=folder / f"{name}.zarr", noted=noted, **own)
+
+
+def _size(cell: str, where: str) -> float:
+    try:
+        mpp = float(cell)
+    except ValueError:
+        mpp = 0.0
+    if not 0.01 <= mpp <= 100:
+        raise DatasetError(
+            f"{where} has the pixel size '{cell}'; write um per pixel, such as 0.25."
+        )
+    return mpp

@@ -1,0 +1,163 @@
+"""Hand out the blocks of a cohort's slides to workers, and account for every slide."""
+
+from __future__ import annotations
+
+import queue
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from napari_stem.cohort import work
+from napari_stem.cohort.outcomes import Outcome, seconds_left
+from napari_stem.cohort.workers import resources_of
+from napari_stem.errors import OutputError, StemError
+from napari_stem.io import only_writer, require_writable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from distributed import Client, Future
+
+    from napari_stem.cohort.orders import Order
+
+AHEAD = 4  # tasks per thread that are handed out: a worker never waits, and the scheduler holds few
+POLL_S = 0.3
+MOST_LOSSES = 10  # of a task whose scheduler or worker went away
+
+
+@dataclass
+class _Task:
+    """Something that a worker is to do for a slide; of no rows: to begin its prediction."""
+
+    outcome: Outcome
+    rows: tuple[int, int] | None
+    n_losses: int = 0
+
+
+@dataclass
+class _Run:
+    client: Client
+    resources: dict[str, float]
+    name: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+    tasks: dict[Future, _Task] = field(default_factory=dict)
+    ended: queue.SimpleQueue[Future] = field(default_factory=queue.SimpleQueue)
+    began: float = field(default_factory=time.monotonic)
+    n_filled: int = 0
+
+    def submit(self, task: _Task) -> None:
+        order, options = task.outcome.order, {"pure": False, "resources": self.resources or None}
+        if task.rows is None:
+            future = self.client.submit(work.begin, order, **options)
+        else:
+            future = self.client.submit(work.fill, order, self.name, *task.rows, **options)
+        self.tasks[future] = task
+        future.add_done_callback(self.ended.put)
+
+    def take(self, future: Future) -> None:
+        """Account for a task that has ended."""
+        task = self.tasks.pop(future, None)
+        if task is None or task.outcome.status == "failed":
+            return
+        if future.status == "finished":
+            self.credit(task, future.result())
+        elif future.status == "error":
+            self.fail(task.outcome, future.exception())
+        else:  # the scheduler was restarted, or workers went away with what they had
+            self.again(task)
+
+    def credit(self, task: _Task, result: Any) -> None:
+        at = task.outcome
+        if task.rows is None:
+            at.n_spots, at.n_done, at.n_unlike = result.n_spots, result.n_done, result.n_unlike
+            at.n_genes, at.unit, at.notes = result.n_genes, result.unit, result.notes
+            for rows in result.todo:
+                self.submit(_Task(at, rows))
+        else:
+            at.n_done += result.n_spots
+            at.n_unlike += result.n_unlike
+            at.seconds += result.seconds
+            self.n_filled += result.n_spots
+        at.status = "done" if at.n_done == at.n_spots else "running"
+
+    def fail(self, outcome: Outcome, error: BaseException) -> None:
+        """Give a slide up, and what else was to be done for it; the others go on."""
+        outcome.fail(error)
+        others = [future for future, task in self.tasks.items() if task.outcome is outcome]
+        self.client.cancel(others)
+        for future in others:
+            del self.tasks[future]
+
+    def again(self, task: _Task) -> None:
+        task.n_losses += 1
+        deadline = time.monotonic() + 60
+        while self.client.status == "connecting" and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        if self.client.status != "running" or task.n_losses > MOST_LOSSES:
+            raise StemError(
+                "The scheduler is gone; what was finished is kept: run the same command with --resume."
+            )
+        self.submit(task)
+
+
+def run_cohort(
+    orders: Sequence[Order],
+    client: Client,
+    *,
+    stop: Callable[[], bool],
+    watch: Callable[[Sequence[Outcome], float | None], None],
+) -> list[Outcome]:
+    """Predict slides, block by block, on the workers of a client.
+
+    Parameters
+    ----------
+    orders
+        What to predict; predictions that are there are gone on with.
+    client
+        Of dask.distributed; its workers see the same files under the same paths.
+    stop
+        Polled; once true, what is under way is called off, and finished blocks stay.
+    watch
+        Told what has become of each slide and the seconds left, after every task.
+
+    Raises
+    ------
+    StemError
+        The scheduler is gone for good, or somebody else writes this cohort.
+    """
+    outcomes = [Outcome(order) for order in orders]
+    waiting, device = iter(outcomes), orders[0].settings.device
+    run = _Run(client, resources_of(client, device))
+    with only_writer(orders[0].out.parent / "cohort"):
+        while not stop():
+            room = AHEAD * max(1, sum(client.nthreads().values()))
+            while len(run.tasks) < room and (each := next(waiting, None)) is not None:
+                each.status = "running"
+                run.submit(_Task(each, None))
+            if not run.tasks:
+                break
+            try:
+                run.take(run.ended.get(timeout=POLL_S))
+            except queue.Empty:
+                continue
+            watch(outcomes, seconds_left(outcomes, run.n_filled, time.monotonic() - run.began))
+        client.cancel(list(run.tasks))
+    return outcomes
+
+
+def require_places(orders: Sequence[Order], folder: Path, *, resume: bool) -> None:
+    """Fail before the work where its results could not be written, or are there already.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written, or ``resume`` was not asked for and results are there.
+    """
+    require_writable(folder / "cohort.csv")
+    taken = [] if resume else [order.out for order in orders if order.out.exists()]
+    if taken:
+        raise OutputError(
+            f"{taken[0]} exists already, and so do {len(taken) - 1} others; add --resume to go on with them, "
+            f"or choose another folder."
+        )

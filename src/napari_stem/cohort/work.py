@@ -1,0 +1,262 @@
+"""What workers do of a cohort: begin a slide's prediction, fill some of its spots, sum up its regions.
+
+A task fills whole chunks of the Zarr, and writes each once: no two tasks share a chunk, and a task that is done
+twice (its worker was lost, or only thought to be) writes the same bytes again. That its spots are done is
+written last.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import time
+import warnings
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import dask
+import numpy as np
+
+from napari_stem.errors import OutputError, PredictionError, SlideError
+from napari_stem.model import load_model
+from napari_stem.model.sampling import torch_device
+from napari_stem.predict import blocks, doubt_of, embedder_of, encoder_of, predicted
+from napari_stem.results import Prediction
+from napari_stem.results.empty import spots_per_chunk
+from napari_stem.slide import open_slide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import pandas as pd
+
+    from napari_stem.cohort.orders import Order
+    from napari_stem.encoders.base import EmbedsSpots, Encoder
+    from napari_stem.model.bundle import Model
+    from napari_stem.slide import Slide
+
+WAITS_S = (5.0, 15.0, 30.0, 60.0)  # a share that is away for a minute comes back within these
+Result = TypeVar("Result")
+_ONE = threading.Lock()  # a worker with several threads has one model, and one GPU, all the same
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A slide's prediction that exists on disk.
+
+    Attributes
+    ----------
+    n_spots, n_done, n_unlike
+        All spots; those that an earlier run finished; of these, unlike the training data.
+    todo
+        (start, stop) of the rows that tasks have to fill, chunk by chunk.
+    n_genes, unit
+        Of its values.
+    notes
+        What to know before trusting the figures.
+    """
+
+    n_spots: int
+    n_done: int
+    n_unlike: int
+    todo: tuple[tuple[int, int], ...]
+    n_genes: int
+    unit: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Filled:
+    """Spots that a task has finished, how many of them are unlike the training data, and the time that took."""
+
+    n_spots: int
+    n_unlike: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Open:
+    """The slide that this worker has open, ready to be predicted."""
+
+    key: tuple[Order, str]
+    prediction: Prediction
+    model: Model
+    embedder: EmbedsSpots
+    closing: ExitStack
+
+
+_open: list[_Open] = []  # one at most
+
+
+def begin(order: Order) -> Begun:
+    """Choose the spots of a slide and create its prediction, or open what an earlier run left.
+
+    Raises
+    ------
+    StemError
+        The slide, its pixel size, the model, the regions or the place do not do.
+    """
+
+    def work() -> Begun:
+        notes: list[str] = []
+        with _slide_of(order) as slide:
+            model = _model(order.model)
+            job = order.job(slide, model, notes.append)
+            prediction = job.begin(order.out, resume=order.out.exists())
+            if model.head.knows_domain and not prediction.done.all():
+                notes.append(doubt_of(job.spots, model, _embedder(order, slide)) or "")
+        return _begun(prediction, tuple(filter(None, notes)))
+
+    return _patient(work, order, is_known=False)
+
+
+def _begun(prediction: Prediction, notes: tuple[str, ...]) -> Begun:
+    n_spots, size = len(prediction.spots), spots_per_chunk(len(prediction.genes))
+    bounds = [(start, min(start + size, n_spots)) for start in range(0, n_spots, size)]
+    todo = tuple((a, b) for a, b in bounds if not prediction.done[a:b].all())
+    whole = [prediction.ood[a:b] for a, b in bounds if (a, b) not in todo]
+    return Begun(
+        n_spots=n_spots,
+        n_done=sum(map(len, whole)),
+        n_unlike=sum(int(part.sum()) for part in whole),
+        todo=todo,
+        n_genes=len(prediction.genes),
+        unit=prediction.unit,
+        notes=notes,
+    )
+
+
+def fill(order: Order, run: str, start: int, stop: int) -> Filled:
+    """Predict the spots of some rows of a prediction and write them, in whole chunks.
+
+    Parameters
+    ----------
+    order
+        Whose prediction was begun.
+    run
+        Names this run: what a worker has open of an earlier one does not serve it.
+    start, stop
+        Bounds of the rows.
+
+    Raises
+    ------
+    StemError
+        The slide, the disk or the share failed, and after some minutes does so still.
+    """
+
+    def work() -> Filled:
+        began, rows = time.monotonic(), np.arange(start, stop)
+        at = _opened(order, run)
+        parts = [
+            predicted(
+                at.prediction.spots.take(index),
+                at.model,
+                at.embedder,
+                order.settings,
+                at.prediction.n_kept_draws > 0,
+            )
+            for index in blocks(rows, order.settings.spots_per_block)
+        ]
+        values: dict[str, Any] = {
+            name: np.concatenate([part[name] for part in parts]) for name in parts[0]
+        }
+        at.prediction.write_block(rows, **values)
+        n_unlike = int((values["ood_distance"] > 1).sum())
+        return Filled(len(rows), n_unlike, time.monotonic() - began)
+
+    return _patient(work, order, is_known=True)
+
+
+def region_means(path: Path) -> pd.DataFrame:
+    """Means over the spots of each region of a prediction.
+
+    Returns
+    -------
+    By region ("all" where none was asked for): ``n_spots``, ``n_unlike``, then a column per gene, in the unit
+    of the prediction. A spot in two regions counts in the one that is named after both.
+    """
+    import pandas as pd
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        prediction = Prediction.open(path)
+        names = np.array([name or "all" for name in prediction.region_names])
+        kinds, codes = np.unique(names, return_inverse=True)
+        sums, n = np.zeros((len(kinds), len(prediction.genes))), np.zeros(len(kinds), int)
+        size = spots_per_chunk(len(prediction.genes))
+        for start in range(0, len(names), size):
+            rows = np.arange(start, min(start + size, len(names)))
+            rows = rows[prediction.done[rows]]
+            np.add.at(sums, codes[rows], prediction.rows(rows))
+            n += np.bincount(codes[rows], minlength=len(kinds))
+    with np.errstate(invalid="ignore"):
+        table = pd.DataFrame(sums / n[:, None], index=list(kinds), columns=list(prediction.genes))
+    n_unlike = np.bincount(codes, prediction.ood, minlength=len(kinds)).astype(int)
+    table.insert(0, "n_spots", n)
+    table.insert(1, "n_unlike", n_unlike)
+    return table
+
+
+def _patient(work: Callable[[], Result], order: Order, *, is_known: bool) -> Result:
+    """Work; where a disk or share is away or full, wait and do so again.
+
+    ``is_known``: the slide was read before, so that whatever fails now may be better later.
+    """
+    # dask's arrays (tissue, levels) are computed here: given to the cluster, they would wait for this very task
+    with _ONE, dask.config.set(scheduler="threads"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # third parties' mean nothing to users
+        for wait_s in WAITS_S:
+            try:
+                return work()
+            except (SlideError, OutputError, PredictionError, OSError):
+                _close()
+                folders = (order.slide.absolute().parent, order.out.absolute().parent)
+                if not is_known and all(map(os.path.isdir, folders)):
+                    raise
+            time.sleep(wait_s)
+        return work()
+
+
+@contextmanager
+def _slide_of(order: Order) -> Iterator[Slide]:
+    slide = open_slide(order.slide, order.mpp)
+    try:
+        yield slide
+    finally:
+        slide.close()
+
+
+def _opened(order: Order, run: str) -> _Open:
+    """Open the slide of a task, in place of the one before."""
+    if not _open or _open[0].key != (order, run):
+        _close()
+        model = _model(order.model)
+        with ExitStack() as closing:
+            slide = closing.enter_context(_slide_of(order))
+            embedder, prediction = _embedder(order, slide), Prediction.open(order.out)
+            _open.append(_Open((order, run), prediction, model, embedder, closing.pop_all()))
+    return _open[0]
+
+
+def _close() -> None:
+    while _open:
+        _open.pop().closing.close()
+
+
+def _embedder(order: Order, slide: Slide) -> EmbedsSpots:
+    device = order.settings.device
+    encoder = _encoder(order.model, torch_device(device))
+    return embedder_of(slide, _model(order.model), device, encoder)
+
+
+@functools.lru_cache(maxsize=2)
+def _model(name: str) -> Model:
+    return load_model(name)
+
+
+@functools.lru_cache(maxsize=1)
+def _encoder(model: str, device: str) -> Encoder:
+    return encoder_of(_model(model), device)

@@ -1,0 +1,301 @@
+"""Many slides: a list that is predicted one after another, and a table of what came of each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QFileDialog, QProgressBar, QVBoxLayout, QWidget
+
+from napari_stem.errors import StemError
+from napari_stem.widgets.common.parts import ask_for_folder, button, count, duration, note, row
+from napari_stem.widgets.common.single_jobs import StoppableJob
+from napari_stem.widgets.common.table import TIP, Column, Table, TableView
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from qtpy.QtGui import QDragEnterEvent, QDropEvent, QKeyEvent
+
+    from napari_stem.cohort.orders import Order
+    from napari_stem.cohort.outcomes import Outcome
+    from napari_stem.widgets.common.worker import Jobs
+
+COLUMNS = (
+    Column("slide", "Slide", "Click a slide that is predicted to see its map"),
+    Column("state", "State", widest="failed, see why", is_text=True),
+    Column("spots", "Spots", widest="10,000 of 10,000"),
+    Column("unlike", "Unlike", "Spots that look unlike the training data", widest="10,000"),
+)
+STATES = {"waiting": "waiting", "running": "under way", "done": "done", "failed": "failed"}
+FILES = "Slides and manifests (*);;Manifests (*.csv)"
+ABOUT = "Add slides, a folder, or a manifest (.csv) with their pixel sizes and regions; or drop them here."
+PARTS = 1000  # of a slide, for the bar
+
+
+class ManySlides(QWidget):
+    """A window with the slides of a cohort.
+
+    Parameters
+    ----------
+    jobs
+        Where they are predicted.
+    common
+        Gives what is asked for of each slide, as the dock has it now.
+    parent
+        With which it closes.
+    """
+
+    chosen = Signal(object)  # the `Order` of a slide whose map is asked for
+    failed = Signal(str)  # one sentence
+
+    def __init__(self, jobs: Jobs, common: Callable[[], Order], parent: QWidget) -> None:
+        super().__init__(parent, Qt.WindowType.Window)
+        self.setWindowTitle("Many slides")
+        self.setAcceptDrops(True)
+        self.resize(640, 420)
+        self.folder = ""  # of what was last asked for
+        self._common, self._places, self._left_out = common, list[Path](), set[Path]()
+        self._results: Path | None = None
+        self.outcomes: list[Outcome] = []
+        self._job = StoppableJob(jobs, self)
+        self._job.progressed.connect(self._show_progress)
+        self.table = Table(COLUMNS)
+        self.view = TableView(self.table)
+        self.slides_button = button("Add slides…", "Slides, or a manifest (.csv)")
+        self.folder_button = button("Add folder…", "All slides of a folder")
+        self.remove_button = button("Take off", "Take the chosen slide off the list (Delete)")
+        self.results_button = button("Results in…", "Choose the folder that the results go to")
+        self.results, self.how, self.text = note(), note(), note()
+        self.progress = QProgressBar()
+        self.run_button = button("Run", "Predict the slides of the list, one after another")
+        self.cancel_button = button("Cancel", "What is finished is kept")
+        self._lay_out()
+        self._connect()
+        self._list()
+
+    def add(self, places: Sequence[Path]) -> None:
+        """Add slides, folders of slides and manifests; what cannot be used is told."""
+        from napari_stem.cohort.orders import orders_of
+
+        for place in places:
+            try:
+                orders_of([place], place, self._common())
+            except StemError as error:
+                self.failed.emit(str(error))
+                continue
+            self._places.append(place)
+        self._left_out.clear()
+        self._list()
+
+    def run(self) -> None:
+        """Predict the slides that are not finished."""
+        self._list()
+        todo = [each for each in self.outcomes if each.status != "done"]
+        if self._job.is_running or not todo:
+            return
+        for place, outcome in enumerate(self.outcomes):
+            if outcome in todo:
+                self.outcomes[place] = type(outcome)(outcome.order)
+        self._show_running(is_running=True)
+        self._job.start(
+            _predict, list(self.outcomes), self._folder(), done=self._end, failed=self._end
+        )
+
+    def stop(self) -> None:
+        """Stop within a moment; what is finished is kept."""
+        self._job.stop()
+        self.text.say("Stopping; what is finished is kept.")
+        self.cancel_button.setEnabled(False)
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Take files."""
+        if not self._job.is_running and any(url.isLocalFile() for url in event.mimeData().urls()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Add what was dropped."""
+        urls = event.mimeData().urls()
+        self.add([Path(url.toLocalFile()) for url in urls if url.isLocalFile()])
+        event.acceptProposedAction()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Delete takes the chosen slide off."""
+        if event.key() == Qt.Key.Key_Delete and self.remove_button.isEnabled():
+            self._take_off()
+        else:
+            super().keyPressEvent(event)
+
+    def _folder(self) -> Path:
+        """Folder of the results: as chosen, or beside the first slide."""
+        if self._results is not None:
+            return self._results
+        first = self._places[0] if self._places else Path()
+        return (first if first.is_dir() else first.parent) / "predicted"
+
+    def _list(self) -> None:
+        """List anew what is to be predicted; of what is asked for as before, the outcome stays."""
+        from napari_stem.cohort.orders import orders_of
+        from napari_stem.cohort.outcomes import Outcome
+
+        if not self._job.is_running:
+            known = {each.order: each for each in self.outcomes}
+            try:
+                orders = orders_of(self._places, self._folder(), self._common())
+            except StemError as error:
+                self.failed.emit(str(error))
+                orders = []
+            kept = [order for order in orders if order.slide not in self._left_out]
+            self.outcomes = [known.get(order) or Outcome(order) for order in kept]
+        self._show()
+
+    def _show(self) -> None:
+        rows = self.outcomes
+        self.table.fill(
+            pd.DataFrame(
+                {
+                    "slide": [each.name for each in rows],
+                    "state": [
+                        STATES[each.status] + ", see why" * bool(each.error) for each in rows
+                    ],
+                    "spots": [_spots(each) for each in rows],
+                    "unlike": [
+                        f"{each.n_unlike:,}" if each.status == "done" else "" for each in rows
+                    ],
+                    TIP: [
+                        "\n".join(filter(None, (str(each.order.slide), each.error, *each.notes)))
+                        for each in rows
+                    ],
+                },
+                index=pd.Index([each.order.out for each in rows], dtype=object),
+            )
+        )
+        order = self._common()
+        self.how.say(
+            f"Predicted is the whole tissue of each slide with the model {order.model}, "
+            f"{order.settings.n_draws} samples a spot, as the Model step of the dock says; a manifest can "
+            f"say otherwise of a slide."
+        )
+        self.results.say(f"Results go to {self._folder()}" if rows else ABOUT)
+        self.run_button.setEnabled(any(each.status != "done" for each in rows))
+        self.results_button.setEnabled(bool(rows) and not self._job.is_running)
+
+    def _show_progress(self, text: str, n_done: int, n_all: int) -> None:
+        self.progress.setRange(0, n_all)
+        self.progress.setValue(n_done)
+        self.text.say(text)
+        self._show()
+
+    def _show_running(self, *, is_running: bool) -> None:
+        self.progress.setRange(0, 0)
+        for shown, is_shown in (
+            (self.progress, is_running),
+            (self.cancel_button, is_running),
+            (self.run_button, not is_running),
+        ):
+            shown.setVisible(is_shown)
+        self.cancel_button.setEnabled(is_running)
+        for each in (self.slides_button, self.folder_button, self.remove_button):
+            each.setEnabled(not is_running)
+
+    def _end(self, *ended: object) -> None:
+        """Say how it ended; where nothing could be begun (no ``ended``), a notification has said why."""
+        self._show_running(is_running=False)
+        n = {name: sum(each.status == name for each in self.outcomes) for name in STATES}
+        for each in self.outcomes:
+            if each.status == "running":  # it was cancelled
+                each.status = "waiting"
+        if not ended:
+            self.text.say("")
+            self._show()
+            return
+        said = f"{n['done']} of {count(len(self.outcomes), 'slide')} are done"
+        n_wary = sum(bool(each.notes) for each in self.outcomes)
+        said += f", {n['failed']} failed" if n["failed"] else ""
+        said += f", {n_wary} to be wary of" if n_wary else ""
+        self.text.say(f"{said}; click one to see why, or read cohort.csv beside the results.")
+        self._show()
+
+    def _ask_for_slides(self) -> None:
+        paths, _ = QFileDialog.getOpenFileNames(self, "Add slides", self.folder, FILES)
+        if paths:
+            self.folder = str(Path(paths[0]).parent)
+            self.add([Path(path) for path in paths])
+
+    def _ask_for_folder(self) -> None:
+        if folder := ask_for_folder(self, "Add the slides of a folder"):
+            self.add([Path(folder)])
+
+    def _ask_for_results(self) -> None:
+        if folder := ask_for_folder(self, "Folder of the results"):
+            self._results = Path(folder)
+            self._list()
+
+    def _take_off(self) -> None:
+        row_now = self.view.currentIndex()
+        if row_now.isValid():
+            out = self.table.name(row_now.row())
+            self._left_out |= {each.order.slide for each in self.outcomes if each.order.out == out}
+            self._list()
+
+    def _choose(self, out: object) -> None:
+        each = next(each for each in self.outcomes if each.order.out == out)
+        if not self._job.is_running:
+            self.text.say(" ".join(filter(None, (each.error, *each.notes))))
+        if each.n_done:
+            self.chosen.emit(each.order)
+
+    def _connect(self) -> None:
+        self.slides_button.clicked.connect(self._ask_for_slides)
+        self.folder_button.clicked.connect(self._ask_for_folder)
+        self.remove_button.clicked.connect(self._take_off)
+        self.results_button.clicked.connect(self._ask_for_results)
+        self.run_button.clicked.connect(self.run)
+        self.cancel_button.clicked.connect(self.stop)
+        self.view.clicked.connect(lambda index: self._choose(self.table.name(index.row())))
+
+    def _lay_out(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.addLayout(row(self.slides_button, self.folder_button, self.remove_button))
+        layout.addWidget(self.view, 1)
+        layout.addLayout(row(self.results, self.results_button, stretched=0))
+        for each in (self.how, self.text, self.progress):
+            layout.addWidget(each)
+        layout.addLayout(row(self.run_button, self.cancel_button))
+        self.text.say("")
+        self._show_running(is_running=False)
+
+
+def _spots(outcome: Outcome) -> str:
+    if not outcome.n_spots:
+        return ""
+    done = "" if outcome.status == "done" else f"{outcome.n_done:,} of "
+    return f"{done}{outcome.n_spots:,}"
+
+
+def _predict(
+    outcomes: Sequence[Outcome],
+    folder: Path,
+    stop: Callable[[], bool],
+    report: Callable[[str, int, int], None],
+) -> None:
+    from napari_stem.cohort.in_turn import predict_in_turn
+    from napari_stem.cohort.tables import write_summary
+    from napari_stem.io import require_writable
+
+    require_writable(folder / "cohort.csv")
+
+    def watch(seconds_left: float | None) -> None:
+        ended = sum(1.0 if each.has_ended else each.share for each in outcomes)
+        number, now = next(
+            ((n, each) for n, each in enumerate(outcomes, 1) if each.status == "running"),
+            (len(outcomes), outcomes[-1]),
+        )
+        left = "" if seconds_left is None else f", {duration(seconds_left)} left"
+        text = f"Slide {number} of {len(outcomes)}, {now.name}{left}"
+        report(text, round(PARTS * ended), PARTS * len(outcomes))
+
+    predict_in_turn([each for each in outcomes if each.status == "waiting"], stop, watch)
+    write_summary(folder, outcomes)

@@ -1,0 +1,82 @@
+"""Many slides in the window: as the command line predicts them, one line of progress, a click opens one."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from napari_stem.results import Prediction
+
+SLIDES = Path(__file__).parents[1] / "data" / "slides"
+MANIFEST = f"""slide,mpp,out
+{SLIDES / "C5-crop.jpg"},0.6907,crop
+missing.svs,,
+{SLIDES / "C5-crop.jpg"},0.6907,again
+"""
+
+
+@pytest.fixture
+def many(model_road, tmp_path):
+    model_road.ask_little()
+    window = model_road.dock.show_many_slides()
+    (tmp_path / "slides.csv").write_text(MANIFEST)
+    window.add([tmp_path / "slides.csv"])
+    return window
+
+
+def column(window, number: int) -> list[str]:
+    table = window.table
+    return [table.index(row, number).data() for row in range(table.rowCount())]
+
+
+def test_a_list_is_predicted_in_turn_and_each_opens_by_a_click(many, model_road, tmp_path):
+    assert column(many, 0) == ["crop", "missing", "again"]
+    told = []
+    many._job.progressed.connect(lambda text, n_done, _: told.append((text, n_done)))
+    many.run_button.click()
+    assert not many.remove_button.isEnabled()
+    model_road.wait(many.run_button.isVisible)
+    assert column(many, 1) == ["done", "failed, see why", "done"]
+    assert "2 of 3 slides are done, 1 failed, 2 to be wary of" in many.text.text()
+    many.view.clicked.emit(many.table.index(1, 0))
+    assert "There is no file" in many.text.text()
+    assert [n for _, n in told] == sorted(n for _, n in told)
+    assert any("Slide 3 of 3, again" in text and "left" in text for text, _ in told)
+    with (tmp_path / "predicted" / "cohort.csv").open() as lines:
+        assert [row["status"] for row in csv.DictReader(lines)] == ["done", "failed", "done"]
+
+    many.view.clicked.emit(many.table.index(0, 0))
+    model_road.wait(lambda: model_road.maps is not None)
+    slide = model_road.dock.coordinator.slide
+    assert slide.path.name == "C5-crop.jpg"
+    assert slide.require_mpp().x_um == pytest.approx(0.6907)
+    assert model_road.maps.prediction.path == tmp_path / "predicted" / "crop.zarr"
+
+
+def test_cancel_keeps_what_is_finished_and_run_goes_on(many, model_road, tmp_path):
+    path = tmp_path / "predicted" / "crop.zarr"
+    many._job.progressed.connect(lambda *_: many.stop() if many.outcomes[0].n_done else None)
+    many.run_button.click()
+    model_road.wait(many.run_button.isVisible)
+    assert set(column(many, 1)) == {"waiting"}
+    n_done = int(Prediction.open(path).done.sum())
+    assert 0 < n_done < len(Prediction.open(path).spots)
+
+    many._job.progressed.disconnect()
+    many.run_button.click()
+    model_road.wait(many.run_button.isVisible)
+    assert column(many, 1) == ["done", "failed, see why", "done"]
+    assert Prediction.open(path).done.all()
+
+
+def test_what_cannot_be_used_is_said_and_what_is_not_wanted_taken_off(
+    many, tmp_path, notifications
+):
+    (tmp_path / "empty").mkdir()
+    many.add([tmp_path / "empty"])
+    assert "There is no slide" in notifications[-1]
+    many.view.setCurrentIndex(many.table.index(1, 0))
+    many.remove_button.click()
+    assert column(many, 0) == ["crop", "again"]

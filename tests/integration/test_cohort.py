@@ -1,0 +1,276 @@
+"""Many slides on the workers of a dask cluster: as if each was predicted alone, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anndata
+import numpy as np
+import psutil
+import pytest
+import shapely
+from distributed import Client, LocalCluster
+
+from napari_stem.cohort import work
+from napari_stem.cohort.orders import Order, orders_of
+from napari_stem.cohort.run import run_cohort
+from napari_stem.cohort.tables import cohort_table, rows_of, write_summary
+from napari_stem.cohort.workers import worker_environments
+from napari_stem.errors import DatasetError
+from napari_stem.evaluation.protocols.msi import read_labels
+from napari_stem.geometry import Region
+from napari_stem.prediction_job import predict_slide
+from napari_stem.results import Prediction, empty
+from napari_stem.settings import SamplingSettings
+from napari_stem.spatial.region_files import write_regions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SLIDES = Path(__file__).parents[1] / "data" / "slides"
+SVS, CROP = SLIDES / "CMU-1-Small-Region.svs", SLIDES / "C5-crop.jpg"
+SETTINGS = SamplingSettings(n_draws=2, n_steps=2, spots_per_block=4, device="cpu")
+MANIFEST = f"""slide;mpp;regions;out;patient;msi
+{CROP};0.6907;;crop;7;1
+{SVS};;two.geojson;svs;=8;0
+missing.svs;;;;9;0
+"""
+
+
+@pytest.fixture
+def common(small_model: Path) -> Order:
+    return Order(slide=Path(), out=Path(), model=str(small_model), settings=SETTINGS)
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    two = [
+        Region(shapely.box(0, 0, 900, 900), "left"),
+        Region(shapely.box(1000, 0, 2000, 900), "right"),
+    ]
+    write_regions(two, tmp_path / "two.geojson")
+    path = tmp_path / "slides.csv"
+    path.write_text(MANIFEST)
+    return path
+
+
+def digest(prediction: Path) -> str:
+    """Of all that has values in it; dates are left out."""
+    files = sorted(each for each in prediction.rglob("*") if each.is_file() and "c" in each.parts)
+    assert files
+    return hashlib.sha256(b"".join(each.read_bytes() for each in files)).hexdigest()
+
+
+def test_a_manifest_says_what_is_special_of_each_slide(
+    manifest: Path, common: Order, tmp_path: Path
+) -> None:
+    crop, svs, missing = orders_of([manifest], tmp_path / "out", common)
+    assert (crop.slide, crop.mpp, crop.regions) == (CROP, 0.6907, None)
+    assert crop.out == tmp_path / "out" / "crop.zarr"
+    assert (svs.mpp, svs.regions) == (None, tmp_path / "two.geojson")
+    assert missing.slide == tmp_path / "missing.svs"
+    assert missing.out == tmp_path / "out" / "missing.zarr"
+    assert [dict(each.noted)["patient"] for each in (crop, svs, missing)] == ["7", "'=8", "9"]
+    assert {each.model for each in (crop, svs, missing)} == {common.model}
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ("file\na.svs\n", "no column 'slide'"),
+        ("slide\n", "lists no slides"),
+        ("slide,mpp\na.svs,0.25\n,0.5\n", "Slide 2"),
+        ("slide,mpp\na.svs,wide\n", "'wide'"),
+        ("slide,mpp\na.svs\n", "1 cells"),
+        ("slide,slide\na.svs,b.svs\n", "two columns"),
+        ("slide\na.svs\nb/a.svs\n", "2 slides would be written"),
+    ],
+)
+def test_a_manifest_that_cannot_be_used(content: str, word: str, common: Order, tmp_path) -> None:
+    (tmp_path / "m.csv").write_text(content)
+    with pytest.raises(DatasetError, match=word):
+        orders_of([tmp_path / "m.csv"], tmp_path, common)
+
+
+def test_patterns_and_folders_list_slides(common: Order, tmp_path: Path) -> None:
+    def names(place: Path) -> list[str]:
+        return [order.out.name for order in orders_of([place], tmp_path, common)]
+
+    assert names(SLIDES / "C*-thumbnail.jpg") == [f"C{n}-thumbnail.zarr" for n in range(2, 6)]
+    # neither pictures nor tables nor texts
+    assert names(SLIDES) == ["CMU-1-Small-Region-dicom.zarr", "CMU-1-Small-Region.zarr"]
+    with pytest.raises(DatasetError, match="no slide"):
+        names(SLIDES / "*.ndpi")
+
+
+def test_a_worker_has_one_gpu_or_its_share_of_cores() -> None:
+    on_gpus = worker_environments(None, ["0", "GPU-1a"], 16, 64e9)
+    assert [each["CUDA_VISIBLE_DEVICES"] for each in on_gpus] == ["0", "GPU-1a"]
+    assert worker_environments(None, [], 8, 7e9) == [{"OMP_NUM_THREADS": "4"}] * 2  # as memory is
+    assert worker_environments(3, [], 2, 64e9) == [{"OMP_NUM_THREADS": "1"}] * 3
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Client]:
+    """Of a cluster within this process."""
+    with (
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=2,
+            processes=False,
+            dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
+            local_directory=tmp_path,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+    work._close()
+
+
+def test_slides_of_a_cohort_are_as_each_alone(
+    manifest: Path, common: Order, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (empty, work):
+        monkeypatch.setattr(module, "spots_per_chunk", lambda _: 4)  # several tasks a slide
+    (tmp_path / "out").mkdir()
+    orders = orders_of([manifest], tmp_path / "out", common)
+    told: list[tuple[int, float | None]] = []
+
+    def watch(outcomes: Any, left: float | None) -> None:
+        told.append((sum(each.n_done for each in outcomes), left))
+
+    outcomes = run_cohort(orders, client, stop=lambda: False, watch=watch)
+    rows = rows_of(outcomes)
+    assert [row["status"] for row in rows] == ["done", "done", "failed"]
+    assert "missing.svs" in rows[2]["error"]
+    assert "check the path" in rows[2]["error"]
+    assert told[-1] == (sum(row["n_spots"] for row in rows), 0.0)
+    assert len({n for n, _ in told}) > 4  # it was told block by block
+    for order, row in zip(orders[:2], rows, strict=False):
+        with pytest.warns(UserWarning, match="looks unlike") as warned:
+            alone = predict_slide(
+                order.slide, tmp_path / f"alone-{order.out.name}", model=common.model, mpp=order.mpp,
+                regions=order.regions, settings=SETTINGS, progress=False,
+            )  # fmt: skip
+        assert row["notes"] == str(warned[0].message)
+        assert digest(alone.path) == digest(order.out)
+
+    labels = read_labels(write_summary(tmp_path / "out", outcomes))
+    assert labels == {"crop": ("7", True), "svs": ("'=8", False), "missing": ("9", False)}
+
+    table = cohort_table(outcomes, client)
+    svs = anndata.read_zarr(orders[1].out)
+    assert list(table.obs_names) == ["crop/all", "svs/left", "svs/right"]
+    assert list(table.obs["patient"]) == ["7", "'=8", "'=8"]
+    for name in ("left", "right"):
+        inside = (svs.obs["region"] == name).to_numpy()
+        assert table.obs["n_spots"][f"svs/{name}"] == inside.sum() > 0
+        np.testing.assert_allclose(
+            table[f"svs/{name}"].X[0], np.asarray(svs.X)[inside].mean(0), rtol=1e-5
+        )
+    assert table.uns["unit"] == Prediction.open(orders[1].out).unit
+
+
+def test_what_a_stopped_cohort_has_finished_is_not_done_again(
+    common: Order, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (empty, work):
+        monkeypatch.setattr(module, "spots_per_chunk", lambda _: 4)
+    (tmp_path / "out").mkdir()
+    orders = orders_of([SVS], tmp_path / "out", common)
+    n_done = 0
+
+    def watch(outcomes: Any, _left: float | None) -> None:
+        nonlocal n_done
+        n_done = outcomes[0].n_done
+
+    (stopped,) = run_cohort(orders, client, stop=lambda: n_done > 0, watch=watch)
+    assert rows_of([stopped])[0]["status"] == "unfinished"
+    assert 0 < stopped.n_done < stopped.n_spots
+    written: list[int] = []
+    predicted = work.predicted
+    monkeypatch.setattr(
+        work,
+        "predicted",
+        lambda spots, *more: written.append(len(spots)) or predicted(spots, *more),
+    )
+    (ended,) = run_cohort(orders, client, stop=lambda: False, watch=watch)
+    assert ended.status == "done"
+    assert 0 < sum(written) < ended.n_spots
+    with pytest.warns(UserWarning, match="looks unlike"):
+        alone = predict_slide(
+            SVS, tmp_path / "alone.zarr", model=common.model, settings=SETTINGS, progress=False
+        )
+    assert digest(alone.path) == digest(orders[0].out)
+
+
+@pytest.mark.slow
+def test_a_cohort_outlives_its_workers_and_itself(small_model: Path, tmp_path: Path) -> None:
+    """A worker is killed, then everything; the same command with --resume ends as one that nothing befell."""
+    shifts = range(0, 1200, 200)
+    for shift in shifts:
+        square = Region(shapely.box(shift, 0, shift + 900, 900))
+        write_regions([square], tmp_path / f"{shift}.geojson")
+    lines = [f"{SVS},{shift}.geojson,{shift}" for shift in shifts]
+    (tmp_path / "slides.csv").write_text("\n".join(["slide,regions,out", *lines]))
+
+    def command(out: str, *more: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-W", "ignore", "-m", "napari_stem"),
+                *("predict", tmp_path / "slides.csv", "--out", tmp_path / out),
+                *("--model", small_model, "--workers", "2", "--device", "cpu"),
+                *("--draws", "2", "--steps", "2", "--json", *more),
+            ],
+            env=os.environ | {"NAPARI_STEM_CACHE": str(tmp_path / "cache")},
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def wait_for(what: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+        while not what():
+            assert process.poll() is None
+            time.sleep(0.02)
+
+    def n_done(out: str) -> int:
+        return len(list((tmp_path / out).glob("*.zarr/X/c/0/0")))
+
+    def end(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+        said, _ = process.communicate()
+        assert process.returncode == 0, said
+        return json.loads(said)
+
+    whole = end(command("whole"))
+    assert (whole["done"], whole["failed"]) == (len(shifts), 0)
+
+    for seed in range(int(os.environ.get("NAPARI_STEM_COHORT_KILLS", "1"))):
+        out, rng = f"broken-{seed}", random.Random(seed)  # noqa: S311
+        broken = command(out)
+        wait_for(lambda out=out: n_done(out) >= 1, broken)
+        time.sleep(rng.uniform(0, 1))
+        children = psutil.Process(broken.pid).children(recursive=True)
+        for child in [each for each in children if "spawn_main" in " ".join(each.cmdline())][:1]:
+            child.kill()
+        time.sleep(rng.uniform(0, 4))
+        os.killpg(broken.pid, signal.SIGKILL)
+        broken.communicate()
+
+        resumed = end(command(out, "--resume", "--cohort-table", str(tmp_path / f"{out}.h5ad")))
+        assert (resumed["done"], resumed["failed"]) == (len(shifts), 0)
+        for shift in shifts:
+            of_whole = digest(tmp_path / "whole" / f"{shift}.zarr")
+            assert digest(tmp_path / out / f"{shift}.zarr") == of_whole, (seed, shift)
+    with (tmp_path / out / "cohort.csv").open() as lines_of_it:
+        assert [row["status"] for row in csv.DictReader(lines_of_it)] == ["done"] * len(shifts)
+    assert anndata.read_h5ad(tmp_path / f"{out}.h5ad").n_obs == len(shifts)
