@@ -5,21 +5,20 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, TypeVar
 
-import torch
-
 from napari_stem.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _log = logging.getLogger(__name__)
-_SIGNS = ("out of memory", "DefaultCPUAllocator: can't allocate")
+# Of torch on CUDA and MPS, of cuBLAS's own workspace, of torch on a CPU.
+_SIGNS = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "DefaultCPUAllocator: can't allocate")
 Part = TypeVar("Part")
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether it was the memory, of a device or of the computer, that did not suffice."""
-    return isinstance(error, torch.OutOfMemoryError) or any(s in str(error) for s in _SIGNS)
+    return any(sign in str(error) for sign in _SIGNS)
 
 
 def halved(error: RuntimeError, at_once: int, remedy: str) -> int:

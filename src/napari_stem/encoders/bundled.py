@@ -18,6 +18,7 @@ from napari_stem.encoders.base import fields_text
 from napari_stem.encoders.timm_import import import_timm
 from napari_stem.errors import EncoderError
 from napari_stem.geometry import PatchSpec
+from napari_stem.out_of_memory import in_parts
 from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
@@ -117,8 +118,6 @@ class BundledEncoder:
         Returns (n, width) float32: per field of view, stage 2 and stage 4 (mean, standard deviation each),
         then the stain statistics.
         """
-        from napari_stem.out_of_memory import in_parts
-
         n, n_fields = patches.shape[:2]
         flat = patches.reshape(n * n_fields, *patches.shape[2:])
         parts, self._batch = in_parts(

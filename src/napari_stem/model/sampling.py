@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Poll = Callable[[], None]
     from numpy.typing import NDArray
 
-_TOKENS_AT_ONCE, _TOKENS_ON_GPU = 2048, 1 << 17
+_TOKENS_AT_ONCE, _TOKENS_ON_GPU = 2048, 1 << 16
 SAMPLERS: dict[Objective, tuple[SamplerName, ...]] = {
     "edm": ("dpmpp-2m", "heun", "ancestral"),
     "published": ("dpmpp-2m", "heun", "ancestral", "ddim"),
@@ -77,7 +77,8 @@ def stoppable(network: nn.Module, config: ModelConfig, device: str, poll: Poll |
     """Evaluate a transformer in parts that suit the device, with a look at ``poll`` before each.
 
     A step of the published network for 16 spots and 20 draws takes a CPU a minute, and half as long
-    again in one part. On CUDA the parts are large, of one shape, and in bf16 where the device has it.
+    again in one part. On CUDA the parts are large, and in bf16 where the device multiplies it; they are of one
+    shape, as another one may be summed in another order, which bf16 would show in a spot's numbers.
     """
     import torch
 
@@ -88,7 +89,7 @@ def stoppable(network: nn.Module, config: ModelConfig, device: str, poll: Poll |
     kind = torch.device(device).type
     tokens = _TOKENS_AT_ONCE if kind == "cpu" else _TOKENS_ON_GPU
     rows = max(1, tokens // len(config.genes))
-    is_half = kind == "cuda" and torch.cuda.is_bf16_supported()
+    is_half = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return RowSlices(network, rows, poll, is_half=is_half, pads=kind == "cuda")
 
 
