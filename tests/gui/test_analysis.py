@@ -20,7 +20,7 @@ from napari_stem.spatial_analysis.domains import Relations, find_domains, leiden
 from napari_stem.spatial_analysis.reading import predicted_means
 from napari_stem.spatial_analysis.store import read_domains, sidecar_path, write_domains
 from napari_stem.widgets.views import analysis_jobs
-from napari_stem.widgets.views.analysis_panel import AGAIN, HIGH, NAME, SHARE
+from napari_stem.widgets.views.analysis_panel import HIGH, NAME, SHARE, STABILITY
 from napari_stem.widgets.views.domain_layer import colours_of
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def test_domains_are_found_shown_named_and_saved(predicted, monkeypatch, tmp_pat
     assert table.rowCount() == len(domains.names)
     assert table.index(0, SHARE).data() == f"{domains.shares[0]:.0%}"
     found = domains.stability.found_again[0]
-    assert table.index(0, AGAIN).data().startswith(f"{found:.0%} (")
+    assert table.index(0, STABILITY).data().startswith(f"{found:.0%} (")
     assert table.index(0, HIGH).data() == (", ".join(domains.markers[0]) or "–")
     swatch = table.index(0, NAME).data(Qt.ItemDataRole.DecorationRole)
     shade = layer.colormap.map(1)
@@ -152,7 +152,7 @@ def test_domains_come_back_with_their_prediction(predicted):
     before = put(predicted)
     control = predicted.dock.coordinator.analysis
     said = predicted.panels.analysis.summary.text()
-    assert "Their stability is not known" in said
+    assert "how stable they are is not known" in said
     np.testing.assert_array_equal(control.domains().labels, before.labels)
     assert control.layer() is None  # not shown until asked for
     predicted.panels.analysis.visible_box.click()

@@ -6,6 +6,7 @@ import json
 import re
 from types import SimpleNamespace
 
+import napari
 import numpy as np
 import pytest
 import shapely
@@ -23,6 +24,7 @@ from napari_stem.spatial.region_files import ClassedRegion, read_regions
 from napari_stem.widgets.common.memory import recall
 from napari_stem.widgets.common.region_table import AREA, CLASS, NAME, SPOTS
 from napari_stem.widgets.panels import Panels
+from napari_stem.widgets.regions.region_labels import label_colours, labels
 from napari_stem.widgets.regions.region_panel import TOOLS
 from napari_stem.widgets.regions.region_shapes import count_spots, squares_um
 
@@ -444,6 +446,24 @@ def test_a_drag_in_click_mode_moves_the_view_and_predicts_nothing(sample):
     assert regions(sample) == []
 
 
+def test_names_are_read_on_any_colour_and_only_the_inner_of_two_is_written():
+    square = np.array([[0, 0], [0, 20], [20, 20], [20, 0]], float)
+    outlines = [square, square + 40, square * 3]
+    assert labels(outlines, ["left", "right", "all"]) == ["left", "right", "all"]
+    assert labels([square + 20, square * 3], ["middle", "all"]) == ["middle", ""]
+    halves = np.zeros((64, 64, 3), np.uint8)
+    halves[32:] = 230
+    slide = napari.layers.Image([halves, halves[::2, ::2]], multiscale=True, rgb=True)
+    black, white = [0, 0, 0, 1], [1, 1, 1, 1]
+    assert_allclose(label_colours(outlines[:2], [slide]), [white, black])
+    spots = np.full((64, 64), np.nan, np.float32)
+    spots[:32] = 1  # the last colour of viridis, a yellow
+    spots = napari.layers.Image(spots, colormap="viridis", contrast_limits=(0, 1), opacity=0.9)
+    assert_allclose(label_colours(outlines[:2], [slide, spots]), [black, black])
+    spots.visible = False
+    assert_allclose(label_colours(outlines[:2], [slide, spots]), [white, black])
+
+
 def test_half_an_outline_is_no_step_of_undo(sample):
     sample.draw(SQUARE)
     count_now(sample)
@@ -487,6 +507,11 @@ def test_a_rectangle_is_drawn_with_the_mouse_and_undone_with_a_key(road):
     centre = canvas.rect().center()
     start, end = centre - QPoint(60, 40), centre + QPoint(60, 40)
     road.panels.region.tools["add_rectangle"].click()
+    road.qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=centre)
+    layer = road.viewer.layers.selection.active
+    assert layer.nshapes == 1  # napari makes one of a click
+    road.wait(lambda: not layer.nshapes)
+    assert not road.panels.region.undo_button.isEnabled()
     road.qtbot.mousePress(canvas, Qt.MouseButton.LeftButton, pos=start)
     for share in (0.3, 0.6, 1.0):
         road.qtbot.mouseMove(canvas, start + (end - start) * share)

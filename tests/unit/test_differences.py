@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
+import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -22,6 +23,7 @@ from napari_stem.evaluation.differences import (
     group_draws,
     probability_above,
 )
+from napari_stem.evaluation.groups import first_pair
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import region_summaries
 from napari_stem.geometry import Region
@@ -269,3 +271,14 @@ def test_probabilities_never_reach_certainty(differences) -> None:
     assert ((p >= 0.5 / 9) & (p <= 8.5 / 9)).all()
     assert_allclose(p + probability_above(-differences, 8), 1)
     assert (p[(differences > 0).all(1)] == 8.5 / 9).all()
+
+
+def test_two_groups_that_lie_in_one_another_are_not_proposed():
+    tissue, nest, rim, other = (
+        Region(shapely.box(*sides))
+        for sides in ((0, 0, 100, 100), (10, 10, 30, 30), (25, 10, 45, 30), (60, 60, 70, 70))
+    )
+    assert first_pair([tissue, nest, other]) == (1, 2)
+    assert first_pair([tissue, nest]) == (1, -1)
+    assert first_pair([tissue, nest, rim]) == (1, 2)  # they share a quarter
+    assert first_pair([tissue]) == (0, -1)

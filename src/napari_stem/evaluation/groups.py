@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from napari_stem.evaluation.differences import GroupDraws
 
 REST = "everything else"
+LOOKED_AT = 20  # groups, for two that lie apart
 
 
 def with_classes(regions: Sequence[Region]) -> list[Region]:
@@ -37,6 +39,22 @@ def with_classes(regions: Sequence[Region]) -> list[Region]:
         if len(own) > 1
     ]
     return [*regions, *classes]
+
+
+def first_pair(groups: Sequence[Region]) -> tuple[int, int]:
+    """Places of two groups of which none lies in the other; -1 for the second: everything else.
+
+    Parameters
+    ----------
+    groups
+        At least one; where all lie in one another, the smallest is compared with everything else.
+    """
+    areas = [group.polygon.area for group in groups]
+    for a, b in combinations(range(min(len(groups), LOOKED_AT)), 2):
+        shared = groups[a].polygon.intersection(groups[b].polygon).area
+        if shared < min(areas[a], areas[b]) / 2:
+            return a, b
+    return int(np.argmin(areas)), -1
 
 
 def spots_in(prediction: Prediction, group: Region | str) -> NDArray[np.int64]:

@@ -10,6 +10,7 @@ FIRST = "Run a prediction first."
 # parts that have nothing to add once there is a prediction
 AFTER = ("Inspect", "Spatial analysis", "Export")
 NO_SAMPLES = "The single samples of this prediction were not kept"
+TOO_LARGE = f"{NO_SAMPLES}, being too large: run a smaller region, fewer samples or a wider spacing"
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,18 @@ import pandas as pd
 from napari_stem.layers import AXES, METADATA_KEY, UM
 from napari_stem.spatial.region_files import ClassedRegion, class_colour
 from napari_stem.widgets.common.units import regions_of
+from napari_stem.widgets.regions.region_labels import LABEL, label_colours, labels
 from napari_stem.widgets.regions.region_shapes import (
     BLANK,
     CLASS,
     CLICKED,
     NAME,
+    NEW,
     NUMBER,
     DrawnRegion,
     History,
     Snapshot,
+    affine,
     number_shapes,
     outlines_yx,
     read_shapes,
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
 
 EDGE_PIXELS = 3  # width of outlines on a screen that shows the whole slide
 SCREEN_PIXELS = 800
-LABEL = {"string": "{name}", "size": 12, "color": "#101010", "anchor": "upper_left"}
+CLICK_PIXELS = 5  # on the screen; what goes no further is a click
 
 
 class RegionLayers:
@@ -155,8 +158,11 @@ class RegionLayers:
         layer = self.find(slide)
         if layer is None:
             return []
-        if not self.is_drawing(layer) and number_shapes(layer):
-            self._recolour(layer)
+        if not self.is_drawing(layer):
+            self._drop_clicks(layer)
+            if number_shapes(layer):
+                self._recolour(layer)
+            self._label(layer)
         return read_shapes(
             layer, slide_layer, slide.require_mpp(), lambda name: self.colour(layer, name)
         )
@@ -281,7 +287,36 @@ class RegionLayers:
         if classes:
             layer.edge_color = np.stack([_rgba(self.colour(layer, name)) for name in classes])
             layer.edge_width = [layer.current_edge_width] * len(classes)
+            self._label(layer)
         layer.feature_defaults = BLANK
+
+    def relabel(self, slide: Slide) -> None:
+        """Keep the names readable on what the map shows now."""
+        layer = self.find(slide)
+        if layer is not None and not self.is_drawing(layer):
+            self._label(layer)
+
+    def _label(self, layer: Shapes) -> None:
+        if layer.nshapes:
+            to_world = affine(layer.data_to_world)
+            under = self._viewer.layers[: self._viewer.layers.index(layer)]
+            outlines = [to_world(each) for each in layer.data]
+            layer.text.string = labels(outlines, [str(name) for name in layer.features[NAME]])
+            layer.text.color = label_colours(outlines, under)
+
+    def _drop_clicks(self, layer: Shapes) -> None:
+        """Take out what a click without a drag has left, for which napari makes a shape all the same."""
+        least_um = CLICK_PIXELS / self._viewer.scene.camera.zoom
+        # where nothing is left of an outline, napari forgets to take its row away
+        new = layer.features[NUMBER].to_numpy()[: layer.nshapes] == NEW
+        gone = [n for n in np.flatnonzero(new) if np.ptp(layer.data[n], axis=0).max() < least_um]
+        if gone:
+            self._is_ours = True
+            try:
+                layer.selected_data = set()
+                layer.remove([int(place) for place in gone])
+            finally:
+                self._is_ours = False
 
     def _on_data(self, event: Any) -> None:
         if self._is_ours:

@@ -28,7 +28,7 @@ from napari_stem.widgets.common.parts import (
 from napari_stem.widgets.common.region_table import RegionRow, RegionTable, RegionView
 from napari_stem.widgets.common.single_jobs import LatestJob
 from napari_stem.widgets.common.units import load_units, regions_of
-from napari_stem.widgets.regions.region_layers import RegionLayers, warm_up
+from napari_stem.widgets.regions.region_layers import CLICK_PIXELS, RegionLayers, warm_up
 from napari_stem.widgets.regions.region_shapes import (
     CLASS,
     NAME,
@@ -90,7 +90,6 @@ FOUND = re.compile(r"tissue \d+")  # names of regions that the search gave
 TISSUE_STEP = "tissue"  # searches that follow one another are taken back together
 TOLD_GLASS = 0.05  # share of the area; an outline drawn by hand always holds a little
 COUNT_AFTER_MS = 150  # regions are counted once the pen has rested this long
-CLICK_PIXELS = 5  # a press that moves further than this on the screen is no click
 
 
 class RegionPanel(QWidget):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 UNDER_WAY = "new region"
 ESTIMATE_ABOVE = 100_000  # spots round a region: beyond, its area alone says how many
-CORNERS = 2_000  # of an outline: beyond, its area alone says how many
+CORNERS = 20_000  # of an outline: beyond, its area alone says how many
 STEPS = 50  # that can be taken back
 NEW = -1  # number of a region that has just been drawn
 # columns of the layer's features table

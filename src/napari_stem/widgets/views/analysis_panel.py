@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_stem.widgets.common.hints import NO_SAMPLES
 from napari_stem.widgets.common.parts import count, note
 from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView, marked
 from napari_stem.widgets.state import DOMAINS, MEAN
@@ -41,7 +42,6 @@ ABOUT = (
     "Domains group spots of like predicted expression; position does not enter. They are predicted, not "
     "seen: judge them by the slide."
 )
-NO_SAMPLES = "Their stability is not known: the single samples of this prediction were not kept."
 MORANS_TIP = (
     "Moran's I: how alike neighbouring spots are, 1 at most. Predictions of neighbours share tissue, so "
     "all are alike to some degree: compare genes rather than trust small p-values."
@@ -59,7 +59,7 @@ MORANS_COLUMNS = (
     ),
 )
 TABLE_HEIGHT_PX = 150
-NAME, SHARE, AGAIN, HIGH = range(4)
+NAME, SHARE, STABILITY, HIGH = range(4)
 DOMAIN_COLUMNS = (
     Column(
         "name",
@@ -71,7 +71,7 @@ DOMAIN_COLUMNS = (
     ),
     Column("share", "Area", "Share of the predicted area", ".0%", widest="100%"),
     Column(
-        "again",
+        "stability",
         "Stability",
         "How far single samples find this domain again: overlap with the most alike domain of a sample, "
         "on average (100%: the same spots). In brackets what chance alone would give.",
@@ -245,15 +245,15 @@ def _domain_frame(domains: Domains) -> pd.DataFrame:
     """Table of domains, the largest first."""
     n, stability = len(domains.names), domains.stability
     found = np.full(n, np.nan) if stability is None else np.asarray(stability.found_again)
-    again = [UNKNOWN] * n
+    stable = [UNKNOWN] * n
     if stability is not None:
-        again = [f"{f:.0%} ({c:.0%})" for f, c in zip(found, stability.by_chance, strict=True)]
+        stable = [f"{f:.0%} ({c:.0%})" for f, c in zip(found, stability.by_chance, strict=True)]
     return pd.DataFrame(
         {
             "name": domains.names,
             "colour": colours_of(n),
             "share": domains.shares,
-            "again": again,
+            "stability": stable,
             "found_again": found,
             "high": [", ".join(genes) or UNKNOWN for genes in domains.markers],
         }
@@ -266,7 +266,9 @@ def describe_domains(domains: Domains) -> str:
     found = f"{count(n, 'domain')} of predicted expression (resolution {domains.resolution:g})."
     if n == 1:
         return f"{found} All spots are alike at this fineness."
-    return f"{found} {NO_SAMPLES if domains.stability is None else _describe_stability(domains.stability)}"
+    if domains.stability is None:
+        return f"{found} {NO_SAMPLES}: how stable they are is not known."
+    return f"{found} {_describe_stability(domains.stability)}"
 
 
 def _describe_stability(stability: Stability) -> str:

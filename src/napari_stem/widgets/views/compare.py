@@ -12,6 +12,7 @@ from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
 
+from napari_stem.widgets.common.hints import TOO_LARGE
 from napari_stem.widgets.common.parts import note
 from napari_stem.widgets.common.single_jobs import LatestJob, StoppableJob
 from napari_stem.widgets.common.table import TIP, Column, Table, TableView
@@ -39,14 +40,10 @@ COLUMNS = (
 )
 INTERVAL_TIP = (
     "The interval of a region's mean, from the mean over its spots within each sample: samples hold the errors "
-    "that spots share. Where samples were not kept, the mean of the spots' intervals, which is wider."
+    "that spots share. Without samples, the mean of the spots' intervals, which is wider."
 )
 MOST_ROWS_SEEN = 7
 SHORTEST_CHOICE = 12
-NOT_KEPT = (
-    "Regions cannot be compared: the single samples of this prediction were not kept, as they would have "
-    "been too large. Run a smaller region, fewer samples or a wider spacing."
-)
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,9 @@ class ComparePanel(QWidget):
         self.view = TableView(self.table)
         self.view.setSelectionMode(TableView.SelectionMode.NoSelection)
         self.first, self.second = QComboBox(), QComboBox()
+        self._is_chosen = False  # by the user
         for box in (self.first, self.second):
+            box.activated.connect(self._on_chosen)
             box.setSizeAdjustPolicy(
                 QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
             )
@@ -101,21 +100,23 @@ class ComparePanel(QWidget):
         super().showEvent(event)
         self.opened.emit()
 
-    def show_groups(self, names: Sequence[str]) -> None:
-        """Offer regions and classes; what was chosen stays chosen where it is still there."""
+    def show_groups(self, names: Sequence[str], pair: tuple[int, int] = (-1, -1)) -> None:
+        """Offer regions and classes, a pair of them first, or what the user chose, where it is still there."""
         if tuple(names) == self._names and self.second.count():
             return
-        had_names, self._names = bool(self._names), tuple(names)
-        for box, others in ((self.first, ()), (self.second, (REST,))):
+        self._names = tuple(names)
+        self._is_chosen &= bool(names)
+        for box, others, place in zip((self.first, self.second), ((), (REST,)), pair, strict=True):
             chosen = box.currentText()
             box.clear()
-            for place, name in enumerate(names):
-                box.addItem(name, place)
+            for number, name in enumerate(names):
+                box.addItem(name, number)
             for other in others:
                 box.addItem(other, -1)
-            box.setCurrentIndex(max(0, box.findText(chosen) if had_names else 0))
-        if self.second.currentIndex() == self.first.currentIndex():
-            self.second.setCurrentIndex(min(1, self.second.count() - 1))
+            kept = box.findText(chosen) if self._is_chosen else -1
+            box.setCurrentIndex(kept if kept >= 0 else box.findData(place))
+        if self.first.currentData() == self.second.currentData():
+            self.second.setCurrentIndex(self.second.findData(-1))
         self.button.setEnabled(bool(names))
         self.view.setVisible(bool(names))
 
@@ -159,6 +160,9 @@ class ComparePanel(QWidget):
         layout.addLayout(form)
         layout.addWidget(self.button)
         layout.addWidget(self.message)
+
+    def _on_chosen(self) -> None:
+        self._is_chosen = True
 
     def _ask(self) -> None:
         first, second = self.first.currentData(), self.second.currentData()
@@ -208,14 +212,15 @@ class CompareControl(QObject):
 
     def refresh(self) -> None:
         """Bring the regions' numbers in line with the gene on the map; while folded away they wait."""
-        from napari_stem.evaluation.groups import with_classes
+        from napari_stem.evaluation.groups import first_pair, with_classes
 
         active = self._maps.current()
         self._panel.setEnabled(active is not None)
         if self._panel.isHidden():
             return
         self._groups = with_classes(self._regions()) if active is not None else []
-        self._panel.show_groups([group.name for group in self._groups])
+        pair = first_pair(self._groups) if self._groups else (-1, -1)
+        self._panel.show_groups([group.name for group in self._groups], pair)
         if active is None or not self._groups or not active.prediction.done.any():
             self._panel.show_summaries("", "", ())
             return
@@ -232,7 +237,7 @@ class CompareControl(QObject):
         if active is None or self._comparing.is_running or first >= len(self._groups):
             return
         if not active.prediction.n_kept_draws:
-            self._panel.show_message(NOT_KEPT)
+            self._panel.show_message(f"{TOO_LARGE} to compare regions.")
             return
         self._panel.show_busy(is_busy=True)
         self._panel.show_message("Comparing …")

@@ -457,7 +457,7 @@ def describe_match(name: str, found: MeasuredMatch) -> str:
     if len(known):
         coverage = found.coverage.mean()
         held = (
-            "samples were not kept, so that nothing is known of the intervals"
+            "without samples, nothing is known of the intervals"
             if np.isnan(coverage)
             else f"the 90% intervals hold {coverage:.0%} of the measured values"
         )

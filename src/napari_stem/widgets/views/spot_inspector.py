@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_stem.widgets.common.hints import NO_SAMPLES
 from napari_stem.widgets.common.parts import note
 from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView, marked
 
@@ -107,7 +108,7 @@ class SpotInspector(QWidget):
         interval: tuple[float, float],
         unit: str,
     ) -> None:
-        """Show the samples of a gene at the spot; None: they were not kept."""
+        """Show the samples of a gene at the spot; None: there are none."""
         low, high = interval
         self.view.choose(gene)
         has_samples = draws is not None and bool(np.isfinite(draws).all())
@@ -117,10 +118,9 @@ class SpotInspector(QWidget):
         if draws is not None and has_samples:
             self._plot().show_samples(draws, mean, low, high, f"{gene} predicted, {unit}")
             return
-        self.plot_note.setText(
-            f"{gene} predicted {mean:.2f} (90% interval {low:.2f} to {high:.2f}). The single samples of this "
-            f"prediction were not kept."
-        )
+        why_not = f"{NO_SAMPLES}." if draws is None else "The spot is still being predicted."
+        known = f"{gene} predicted {mean:.2f} (90% interval {low:.2f} to {high:.2f}). "
+        self.plot_note.setText((known if np.isfinite(mean) else "") + why_not)
 
     def _plot(self) -> SamplesPlot:
         if self.plot is None:

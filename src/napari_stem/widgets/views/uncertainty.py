@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 
 from napari_stem.layers import colour_limits, map_title
 from napari_stem.layers.uncertainty import Fading, faded_colours, probability_over
+from napari_stem.widgets.common.hints import TOO_LARGE
 from napari_stem.widgets.common.keys import NEXT_SAMPLE, PREVIOUS_SAMPLE
 from napari_stem.widgets.common.parts import note
 from napari_stem.widgets.genes.gene_samples import SampleReader
@@ -78,10 +79,6 @@ UNCERTAINTY = {
         "From the 5% to the 95% quantile of a spot's samples",
     ),
 }
-NOT_KEPT = (
-    "The single samples of this prediction were not kept, as they would have been too large: run a smaller "
-    "region, fewer samples or a wider spacing to see this."
-)
 ONE_GENE_ONLY = "This is shown for one gene at a time: choose One gene in Genes."
 READING = "Reading the samples …"
 NO_DOMAIN = "This model cannot tell which spots are unlike its training tissue; none is outlined."
@@ -287,7 +284,7 @@ class UncertaintyControl(QObject):
         samples = None if kind == FADED else self.samples.get(prediction, active.gene)
         if kind in {PROBABLE, SAMPLE} and not prediction.n_kept_draws:
             self.layers.hide_map()
-            self._panel.show_message(NOT_KEPT)
+            self._panel.show_message(f"{TOO_LARGE} to see this.")
             return
         if kind == FADED:
             self._fade(active)
