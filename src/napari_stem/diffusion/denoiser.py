@@ -324,7 +324,9 @@ class StemTransformer(nn.Module):
         tokens = self.gene_joint_embed(x)  # (n, G, H)
         for block in self.blocks:
             tokens = block(tokens, c)
-        out: Tensor = self.final_layer(tokens, c[:, None])  # (n, G, 1 or 2)
+        # The tokens' sum is float32 under autocast too, and what is read out of it, times sigma, must be.
+        with torch.autocast(x.device.type, enabled=False):
+            out: Tensor = self.final_layer(tokens, c[:, None].to(tokens.dtype))  # (n, G, 1 or 2)
         return out.transpose(1, 2) if self.config.learn_sigma else out[..., 0]
 
 

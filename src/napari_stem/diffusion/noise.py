@@ -77,7 +77,7 @@ def located_normal(
         msg = f"Noise for draws {first_draw} to {first_draw + n_draws}, step {step}: 0..65535 only."
         raise ValueError(msg)
     working = torch.device("cpu") if torch.device(device).type == "mps" else torch.device(device)
-    location = _location_words(x_px, y_px).to(working)  # (2, n_spots)
+    location = _location_words(x_px, y_px).to(working, non_blocking=True)  # (2, n_spots)
     draw = torch.arange(first_draw, first_draw + n_draws, device=working)
     block = torch.arange(math.ceil(width / 4), device=working)
     counter = (

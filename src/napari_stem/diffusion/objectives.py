@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 def rows_of(value: float | Tensor, x: Tensor) -> Tensor:
     """(n,) of x's dtype and device from one noise level for all rows, or from one per row."""
-    return torch.as_tensor(value, dtype=x.dtype, device=x.device).expand(len(x))
+    if isinstance(value, Tensor):
+        return value.to(x).expand(len(x))
+    return x.new_full((len(x),), value)  # filled on the device: nothing waits for a copy
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ def published_loss(
     return PublishedLoss(mse, vb)
 
 
-def learned_log_variance(raw: Tensor, step: Tensor, schedule: LinearSchedule) -> Tensor:
+def learned_log_variance(raw: Tensor, step: Tensor | int, schedule: LinearSchedule) -> Tensor:
     """Log variance between the chain's two bounds, eq. 15 of Nichol and Dhariwal 2021.
 
     Parameters
@@ -165,12 +168,16 @@ def learned_log_variance(raw: Tensor, step: Tensor, schedule: LinearSchedule) ->
     raw
         (n, G) the network's variance channel; -1 is the posterior variance, 1 is beta.
     step
-        (n,) int64 index into ``schedule``.
+        Index into ``schedule``: one for all rows, or (n,) int64.
     schedule
         The chain being walked.
     """
-    low = _at(schedule.posterior_log_variance_clipped, step, raw)
-    high = _at(schedule.betas, step, raw).log()
+    low, high = (
+        float(table[step])
+        if isinstance(step, int)
+        else _at(table, step, raw)  # no copy is waited for
+        for table in (schedule.posterior_log_variance_clipped, np.log(schedule.betas))
+    )
     return low + (raw + 1) / 2 * (high - low)
 
 
@@ -238,7 +245,8 @@ class PublishedAsDenoiser:
         rows = rows_of(sigma, x)  # (n,)
         # From the level as given: float32 would round it off the chain's own levels.
         exact = sigma.detach().cpu().double().numpy() if isinstance(sigma, Tensor) else sigma
-        time = rows_of(torch.from_numpy(self.schedule.time_of_sigma(exact)), x)
+        times = self.schedule.time_of_sigma(exact)
+        time = rows_of(torch.from_numpy(times) if times.ndim else float(times), x)
         out = self.network(x / (1 + rows[:, None] ** 2).sqrt(), time, condition)
         epsilon: Tensor = out[:, 0] if out.ndim == 3 else out
         return x - rows[:, None] * epsilon

@@ -168,8 +168,7 @@ def ddpm_ancestral(
         x0 = _clean(x, epsilon, chain, i)
         x = float(of_x0[i]) * x0 + float(of_xt[i]) * x
         if i > 0:
-            index = torch.full((len(x),), i)
-            log_variance = learned_log_variance(raw_variance, index, chain)
+            log_variance = learned_log_variance(raw_variance, i, chain)
             x = x + (0.5 * log_variance).exp() * noise(step)
         report(step + 1, steps, x0)
     return x

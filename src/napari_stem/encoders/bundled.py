@@ -18,6 +18,7 @@ from napari_stem.encoders.base import fields_text
 from napari_stem.encoders.timm_import import import_timm
 from napari_stem.errors import EncoderError
 from napari_stem.geometry import PatchSpec
+from napari_stem.out_of_memory import in_parts
 from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ WEIGHTS_PATH = Path(__file__).parents[1] / "data" / "encoder" / "efficientnet_li
 GRAPH_PATH = WEIGHTS_PATH.with_suffix(".onnx")
 TAPPED_STAGES = {2: 40, 4: 112}  # stage -> channels; strides of 8 and 16 px
 _NETWORK_WIDTH = 2 * sum(TAPPED_STAGES.values())  # mean and standard deviation over the patch
-_BATCH = 3  # patches; what fits the caches of a CPU
+_BATCH, _BATCH_ON_GPU = 3, 96  # patches; what fits the caches of a CPU
 
 
 class BundledEncoder:
@@ -108,6 +109,7 @@ class BundledEncoder:
             self.patch = PatchSpec(fields_of_view_um, self.patch.side_px)
             self.width = len(fields_of_view_um) * (_NETWORK_WIDTH + STATISTICS_WIDTH)
             self.version = f"{self.version}-{fields_text(fields_of_view_um)}um"
+        self._batch = _BATCH if device == "cpu" else _BATCH_ON_GPU
         self._features = features_in_onnx() if device == "cpu" else features_in_torch(device)
 
     def encode(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -118,7 +120,9 @@ class BundledEncoder:
         """
         n, n_fields = patches.shape[:2]
         flat = patches.reshape(n * n_fields, *patches.shape[2:])
-        parts = [self._encode_batch(flat[i : i + _BATCH]) for i in range(0, len(flat), _BATCH)]
+        parts, self._batch = in_parts(
+            lambda rows: self._encode_batch(flat[rows]), len(flat), self._batch, "use --device cpu"
+        )
         return np.concatenate(parts).reshape(n, -1) if n else np.empty((0, self.width), np.float32)
 
     def _encode_batch(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from napari_stem.encoders.base import PRECISION_MARK, fields_text
 from napari_stem.encoders.tensors import normalised, pool_tokens, resized, weights_digest
 from napari_stem.errors import EncoderError
 from napari_stem.geometry import PatchSpec
+from napari_stem.out_of_memory import in_parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,9 +90,9 @@ class PublishedEncoder:
         """
         n, n_fields = patches.shape[:2]
         flat = patches.reshape(n * n_fields, *patches.shape[2:])
-        parts = [
-            self._encode_batch(flat[i : i + self._batch]) for i in range(0, len(flat), self._batch)
-        ]
+        parts, self._batch = in_parts(
+            lambda rows: self._encode_batch(flat[rows]), len(flat), self._batch, "use --device cpu"
+        )
         return np.concatenate(parts).reshape(n, -1) if n else np.empty((0, self.width), np.float32)
 
     def _encode_batch(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_stem.diffusion.denoiser import build_denoiser
-from napari_stem.errors import ModelError
+from napari_stem.out_of_memory import halved, is_out_of_memory
 from napari_stem.training.batches import Batch, Rows, draw_batch, drop_by_rows, loss_sums
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_stem.training.team import Team
 
 _log = logging.getLogger(__name__)
-_OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator: can't allocate")
+_REMEDY = "train a smaller network (--size small) or fewer genes"
 
 
 class _Evaluated(nn.Module):
@@ -125,26 +125,10 @@ class Trainee:
 
     def _cope_with(self, error: RuntimeError) -> None:
         """Take smaller parts if the memory was full, leave compiling if that failed, or give up."""
-        if isinstance(error, torch.OutOfMemoryError) or any(
-            sign in str(error) for sign in _OUT_OF_MEMORY
-        ):
-            if self.n_at_once == 1:
-                raise ModelError(
-                    f"Not even one spot at a time fits the memory of {self._settings.device}; train a smaller "
-                    f"network (--size small) or fewer genes."
-                ) from error
-            before, self.n_at_once = self.n_at_once, (self.n_at_once + 1) // 2
-            _log.warning(
-                "Out of memory with %d spots at once: going on with %d, gradients summed to the same batch.",
-                before,
-                self.n_at_once,
-            )
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-        elif self._evaluated.is_compiled:
+        if self._evaluated.is_compiled and not is_out_of_memory(error):
             self._evaluated.give_up_compiling(error)
-        else:
-            raise error
+        else:  # gradients are summed to the same batch
+            self.n_at_once = halved(error, self.n_at_once, _REMEDY)
 
     def _summed(self, sums: Tensor, flags: tuple[bool, bool]) -> tuple[Tensor, tuple[bool, bool]]:
         """Add up gradients, losses and flags over the processes, in one message."""

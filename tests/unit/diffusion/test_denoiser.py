@@ -12,6 +12,7 @@ from napari_stem.diffusion.denoiser import (
     StemTransformer,
     build_denoiser,
 )
+from napari_stem.diffusion.slices import RowSlices
 from napari_stem.errors import ModelError
 
 MLP = DenoiserConfig(n_genes=7, condition_width=5, hidden=32, depth=2)
@@ -115,3 +116,30 @@ def test_impossible_configuration_is_refused(change, told):
 def test_missing_setting_is_refused():
     with pytest.raises(ModelError, match="n_genes"):
         DenoiserConfig.from_dict({"kind": "mlp", "condition_width": 5})
+
+
+def test_full_memory_halves_the_rows_and_loses_nothing() -> None:
+    """Parts in bf16 and of one shape are the network's own to bf16's rounding; the read-out is float32."""
+    torch.manual_seed(0)
+    network = build_denoiser(
+        DenoiserConfig(kind="stem", n_genes=6, condition_width=5, hidden=32, depth=2)
+    )
+    torch.nn.init.normal_(network.final_layer.linear.weight)
+    x, told, seen = torch.randn(11, 6), torch.randn(11, 5), []
+    expected = network(x, x[:, 0], told)
+
+    def watched(*given: torch.Tensor) -> torch.Tensor:
+        seen.append(len(given[0]))
+        if len(seen) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return network(*given)
+
+    for is_half, tolerance in ((False, 1e-5), (True, 0.1)):
+        seen.clear()
+        rows = RowSlices(watched, 8, is_half=is_half, pads=True)  # type: ignore[arg-type]
+        found = rows(x, x[:, 0], told)
+        assert seen == [8, 8, 4]
+        assert rows.rows_at_once == 4
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+    assert not torch.equal(found, expected)

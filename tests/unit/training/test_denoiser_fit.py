@@ -102,8 +102,8 @@ def test_out_of_memory_takes_smaller_parts_to_the_same_end(
     torch.testing.assert_close(weights(parts.network), weights(whole.network), rtol=0, atol=1e-6)
     said = [record.getMessage() for record in caplog.records]
     assert [text.split(":")[0] for text in said] == [
-        "Out of memory with 12 spots at once",
-        "Out of memory with 6 spots at once",
+        "Out of memory with 12 at once",
+        "Out of memory with 6 at once",
     ]
     assert "going on with 3" in said[1]
 
