@@ -230,11 +230,15 @@ def test_stability_tells_sure_domains_from_noise(square):
     assert told == [(0, 3), (1, 3), (2, 3)]
     assert stable.between == pytest.approx((1, 1, 1))
     assert stable.with_mean == pytest.approx((1, 1, 1))
-    assert stable.found_again == pytest.approx((1, 1))
+    assert stable.support == pytest.approx((1,) * 120)
     noise = stability_over(unsure.astype(np.float16), labels, 1.0)
     assert np.mean(noise.between) < 0.2
-    np.testing.assert_allclose(noise.found_again, noise.by_chance, atol=0.1)
-    assert max(stable.by_chance) < 0.5
+    np.testing.assert_allclose(noise.of_domains(labels), noise.by_chance, atol=0.1)
+    assert max(stable.by_chance) < 0.65
+    sure[:5, :20, 1] = 3 - sure[:5, :20, 1]  # one sample has five spots of the left on the right
+    moved = stability_over(sure.astype(np.float16), labels, 0.1).support
+    assert moved[:5] == pytest.approx((2 / 3,) * 5)
+    assert moved[5:] == pytest.approx((1,) * 115)
 
 
 def test_halves_avoid_each_other(square):
@@ -260,9 +264,8 @@ def test_a_single_domain_has_no_relations(square):
 def domains(prediction):
     means = predicted_means(prediction)
     found = find_domains(means, prediction.spots.names, prediction.genes, 1.5)
-    stability = Stability(
-        (0.5,), (0.75, 0.25), *((share,) * len(found.names) for share in (0.5, 0.2))
-    )
+    shares = tuple(np.linspace(0, 1, len(found.spots)).tolist())
+    stability = Stability((0.5,), (0.75, 0.25), shares, (0.2,) * len(found.names))
     relations = relate(prediction.spots, found.labels, MPP)
     return replace(found, stability=stability, relations=relations)
 
@@ -280,7 +283,7 @@ def test_domains_are_found_again_beside_their_prediction(prediction, domains):
 
 
 def test_domains_of_fewer_spots_do_not_count(prediction, domains):
-    fewer = replace(domains, spots=domains.spots[:-1], labels=domains.labels[:-1])
+    fewer = replace(domains, spots=domains.spots[:-1], labels=domains.labels[:-1], stability=None)
     write_domains(fewer, sidecar_path(prediction))
     assert read_domains(prediction) is None
 
@@ -297,9 +300,10 @@ def test_domains_go_with_exported_tables(prediction, domains, tmp_path):
     assert table.shape == (len(prediction.spots), len(prediction.genes))
     assert list(table.obs["domain"]) == [domains.names[label] for label in domains.labels]
     assert "predicted expression" in table.uns["napari_stem_domains"]
+    np.testing.assert_allclose(table.obs["domain_support"], domains.stability.support)
     export_domains(domains, prediction, tmp_path / "d.csv")
     header, first, *rest = (tmp_path / "d.csv").read_text().splitlines()
-    assert header == "spot,x_px,y_px,domain"
+    assert header == "spot,x_px,y_px,domain,domain_support"
     assert first.startswith(f"{prediction.spots.names[0]},")
     assert len(rest) == len(prediction.spots) - 1
     with pytest.raises(OutputError, match="cannot be written"):
@@ -308,7 +312,7 @@ def test_domains_go_with_exported_tables(prediction, domains, tmp_path):
 
 def test_spots_without_a_domain_are_missing(prediction, domains):
     table = prediction.to_anndata()
-    fewer = replace(domains, spots=domains.spots[1:], labels=domains.labels[1:])
+    fewer = replace(domains, spots=domains.spots[1:], labels=domains.labels[1:], stability=None)
     annotate(table, fewer)
     assert table.obs["domain"].isna().sum() == 1
 

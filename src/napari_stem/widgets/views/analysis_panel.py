@@ -77,9 +77,9 @@ DOMAIN_COLUMNS = (
     Column(
         "stability",
         "Stability",
-        "How far single samples find this domain again: overlap with the most alike domain of a sample, "
-        "on average (100%: the same spots). In brackets what chance alone would give.",
-        order="found_again",
+        "Share of the samples that put a spot into this domain, on average (100%: all do). In brackets what "
+        "chance alone would give.",
+        order="support",
         widest="100% (00%)",
     ),
     Column(
@@ -258,7 +258,7 @@ def _stack(holder: QWidget, *widgets: QWidget) -> None:
 def _domain_frame(domains: Domains) -> pd.DataFrame:
     """Table of domains, the largest first."""
     n, stability = len(domains.names), domains.stability
-    found = np.full(n, np.nan) if stability is None else np.asarray(stability.found_again)
+    found = np.full(n, np.nan) if stability is None else stability.of_domains(domains.labels)
     stable = [UNKNOWN] * n
     if stability is not None:
         stable = [f"{f:.0%} ({c:.0%})" for f, c in zip(found, stability.by_chance, strict=True)]
@@ -268,7 +268,7 @@ def _domain_frame(domains: Domains) -> pd.DataFrame:
             "colour": colours_of(n),
             "share": domains.shares,
             "stability": stable,
-            "found_again": found,
+            "support": found,
             "high": [", ".join(genes) or UNKNOWN for genes in domains.markers],
         }
     )
