@@ -28,9 +28,9 @@ import psutil
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LATEST_S = 12.0  # after the first block
+LATEST_S = 10.0  # after the first block
 AWAY_S = 20.0
-COHORT = ("--model", "her2st-breast", "--pitch", "100", "--draws", "4", "--device", "cpu")
+COHORT = ("--model", "her2st-breast", "--pitch", "100", "--device", "cpu")
 
 
 def run(folder: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:

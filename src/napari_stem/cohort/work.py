@@ -211,7 +211,7 @@ def _patient(work: Callable[[], Result], order: Order, *, is_known: bool) -> Res
             try:
                 return work()
             except (SlideError, OutputError, PredictionError, OSError):
-                _close()
+                close()
                 folders = (order.slide.absolute().parent, order.out.absolute().parent)
                 if not is_known and all(map(os.path.isdir, folders)):
                     raise
@@ -222,7 +222,7 @@ def _patient(work: Callable[[], Result], order: Order, *, is_known: bool) -> Res
 def _opened(order: Order, run: str) -> _Open:
     """Open the slide of a task, in place of the one before."""
     if not _open or _open[0].key != (order, run):
-        _close()
+        close()
         model = _model(order.model)
         with ExitStack() as closing:
             slide = closing.enter_context(order.open())
@@ -231,7 +231,8 @@ def _opened(order: Order, run: str) -> _Open:
     return _open[0]
 
 
-def _close() -> None:
+def close() -> None:
+    """Let go of the slide that is open."""
     while _open:
         _open.pop().closing.close()
 
