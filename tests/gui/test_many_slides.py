@@ -71,6 +71,20 @@ def test_cancel_keeps_what_is_finished_and_run_goes_on(many, model_road, tmp_pat
     assert Prediction.open(path).done.all()
 
 
+def test_a_folder_of_slides_or_a_manifest_that_is_dropped_is_listed(model_road, tmp_path):
+    model_road.ask_little()
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "in" / f"{name}.svs").symlink_to(SLIDES / "CMU-1-Small-Region.svs")
+    (tmp_path / "slides.csv").write_text(MANIFEST)
+    model_road.drop(tmp_path / "in")
+    model_road.wait(lambda: model_road.dock.many_slides is not None)
+    many = model_road.dock.many_slides
+    model_road.wait(lambda: column(many, 0) == ["a", "b"])
+    model_road.drop(tmp_path / "slides.csv")
+    model_road.wait(lambda: column(many, 0) == ["a", "b", "crop", "missing", "again"])
+
+
 def test_what_cannot_be_used_is_said_and_what_is_not_wanted_taken_off(
     many, tmp_path, notifications
 ):

@@ -174,13 +174,18 @@ def _orders_at(place: Path, folder: Path, common: Order) -> list[Order]:
     ]
 
 
+def slides_in(place: Path) -> list[Path]:
+    """List the slides of a folder, which is none itself."""
+    return [
+        each
+        for each in sorted(place.iterdir())
+        if looks_like_slide(each) or (each.is_dir() and any(each.glob("*.dcm")))
+    ]
+
+
 def _slides_at(place: Path) -> list[Path]:
     if place.is_dir() and not is_slide_folder(place):
-        found = [
-            each
-            for each in sorted(place.iterdir())
-            if looks_like_slide(each) or (each.is_dir() and any(each.glob("*.dcm")))
-        ]
+        found = slides_in(place)
     elif _WILD & set(place.name) and not place.exists():
         found = sorted(place.parent.glob(place.name))
     else:  # what is not there is told as that slide's failure

@@ -47,6 +47,7 @@ class Coordinator(QObject):
 
     road_went_on = Signal(str)  # title of the part that comes next
     hints_changed = Signal(object)  # one line per part, by title
+    slides_dropped = Signal(object)  # a folder of slides, or a manifest
 
     def __init__(
         self, viewer: Viewer, panels: Panels, model_folders: str = "", parent: QObject | None = None
@@ -88,6 +89,7 @@ class Coordinator(QObject):
             "regions": partial(self._open_on_slide, self.regions.load),
             "model": lambda path: self.models.add_folder(str(path)),
             "session": lambda path: self.sessions.load(str(path)),
+            "slides": self.slides_dropped.emit,
             "measured": partial(self._open_on_slide, self.measured.load),
             "prediction": self.predictions.open,
             "spatialdata": self.adopting.show_layers,

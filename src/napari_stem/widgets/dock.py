@@ -134,6 +134,7 @@ class StemDock(QWidget):
         self.coordinator = Coordinator(viewer, self.panels, remembered.model_folders, parent=self)
         self.coordinator.road_went_on.connect(self._go_on)
         self.coordinator.hints_changed.connect(self._show_hints)
+        self.coordinator.slides_dropped.connect(lambda path: self.show_many_slides().add([path]))
         self._ends = (
             follow_preferences(PREDICTING, self.panels.model.prefer),
             follow_preferences(ENCODERS, self.coordinator.models.encoders.prefer),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.slide.slide_control import SlideControl
 
-Kind = Literal[reader.Kind, "model", "session"]
+Kind = Literal[reader.Kind, "model", "session", "slides"]
 # what lies on a slide waits for the slides that were dropped with it
 ON_SLIDES: tuple[Kind, ...] = ("regions", "prediction", "exported", "measured")
 HEAD_BYTES = 400
@@ -48,7 +48,7 @@ def kind_of(path: Path) -> Kind:
     kind = reader.kind_of(path)
     if kind is None and path.suffix.lower() == ".h5ad":
         return _kind_of_table(path)
-    return kind or "slide"
+    return kind or ("slides" if path.suffix.lower() == ".csv" else "slide")
 
 
 def is_ours(path: Path) -> bool:
@@ -70,6 +70,7 @@ def _kind_of_table(path: Path) -> Kind:
 
 
 def _kind_of_folder(path: Path) -> Kind:
+    from napari_stem.cohort.orders import is_slide_folder, slides_in
     from napari_stem.spatial.lazyslide import SHAPES, LazySlideStore
     from napari_stem.spatial.visium import is_visium
 
@@ -80,6 +81,8 @@ def _kind_of_folder(path: Path) -> Kind:
         return "regions"
     if is_visium(path) or is_visium(path / "outs"):
         return "measured"
+    if kind is None and not is_slide_folder(path) and slides_in(path):
+        return "slides"
     return kind or "slide"
 
 
