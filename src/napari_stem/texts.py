@@ -9,6 +9,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 MOST_UNPACKED_BYTES = 512 * 1024**2  # a thousand times what a hand outlines; a bomb unpacks to more
@@ -83,3 +84,17 @@ def sentence(text: object) -> str:
     """Plain text in which no word and no list takes over."""
     words = (quoted(word) for word in plain(text).split(" "))
     return quoted(" ".join(words), MOST_CHARS)
+
+
+def ways_to_write(word: str) -> set[str]:
+    """Give a name as it is, as `visible` and `plain` show it, and as Python quotes it."""
+    return {word, visible(word), plain(word), repr(word)[1:-1]} - {""}
+
+
+def without(text: str, words: Iterable[str], instead: str) -> str:
+    """Text with something else in place of words that stand alone, the longest first."""
+    found = sorted((word for word in words if word in text), key=len, reverse=True)
+    if not found:
+        return text
+    ends = (re.escape(word) + (r"(?![^\W_])" if word[-1].isalnum() else "") for word in found)
+    return re.sub(rf"(?<![^\W_])(?<!--)(?:{'|'.join(ends)})", lambda _: instead, text)

@@ -14,8 +14,14 @@ import zarr
 from typer.testing import CliRunner
 
 from napari_stem.cli import app
-from napari_stem.errors import OutputError
+from napari_stem.cli.terminal import Manner, _place_in
+from napari_stem.cohort.orders import Order
+from napari_stem.cohort.outcomes import Outcome
+from napari_stem.cohort.tables import rows_of
+from napari_stem.errors import OutputError, SlideError
+from napari_stem.settings import SamplingSettings
 from napari_stem.slide.pseudonym import pseudonym, read_key
+from napari_stem.texts import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +34,7 @@ TAGS = {
     b"\x10\x00\x30\x00DA": "19580427",
     b"\x08\x00\x50\x00SH": "ACC-0815",
 }
-WARD, SLIDE = "ward of Dr Roe", "ROE-1958"
+WARD, SLIDE = "ward of Dr O'Roe", "ROE-1958"
 
 
 @pytest.fixture
@@ -89,7 +95,7 @@ def test_nothing_that_is_written_names_the_patient(
     asked = ("--pseudonym", key) if is_asked else ()
     log = out / "log.txt"
     predicted = run(
-        *("--log-file", log, "predict", slide, "--out", out, "--spots", tmp_path / "spots.csv"),
+        *("--log-file", log, "predict", slide, f"--out={out}", "--spots", tmp_path / "spots.csv"),
         *("--draws", "2", "--steps", "1", "--device", "cpu", "--yes", "--json", *asked),
     )  # fmt: skip
     name = pseudonym(SLIDE, key.read_bytes()) if is_asked else SLIDE
@@ -104,15 +110,61 @@ def test_nothing_that_is_written_names_the_patient(
     text = written(out)
     assert text.count(name) > 5  # it is found where it should be
     told = log.read_text()
-    assert "predict '<...>' --out <...> --spots <...> --draws 2" in told
+    assert (
+        "napari-stem --log-file '<...>' predict '<...>' '--out=<...>' --spots '<...>' --draws 2"
+        in told
+    )
     assert SLIDE not in told
     for word in (*TAGS.values(), "DOE", WARD):
         assert word not in text
         assert word not in said.replace(str(slide), "")
     if is_asked:
         assert SLIDE not in text
-        assert SLIDE not in predicted
+        assert SLIDE not in predicted.splitlines()[-1]  # JSON; messages above name files
         assert key.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_log_holds_no_name_however_it_is_written(tmp_path: Path) -> None:
+    slide = tmp_path / "ward 7" / "DOE  Jane, \udcfc\t1958.ome.tif"
+    with_name = [
+        f"{slide} is damaged",
+        f"FileNotFoundError: {str(slide)!r}",
+        f"{visible(slide.name)} was changed",
+        f"The folder {slide.parent} cannot be written",
+        f"{slide.parent}/other.tif is no slide",
+        f"{slide.with_suffix('').stem}.zarr exists, and so does {slide.with_suffix('').stem}_README.txt",
+        "<tifffile.TiffFile 'DOE  Jane, \u2026958.ome.tif'> is odd",
+    ]
+    manner = Manner()
+    manner.keep_slides_private(slide)
+    for text in with_name:
+        told = manner.publishable(text)
+        assert "<...>" in told
+        assert not any(word in told for word in ("DOE", "Jane", "1958", "ward 7"))
+    assert manner.publishable("At 0.5 um/px, 7 of 1958 spots") == "At 0.5 um/px, 7 of 1958 spots"
+    manner.verbosity = 2  # asked for
+    assert manner.publishable(with_name[0]) == with_name[0]
+
+
+def test_a_log_of_a_command_line_keeps_what_is_no_file() -> None:
+    words = ["--mpp", "0.5", "--device=cpu", "--genes", ",".join(["SCD"] * 100), "--yes"]
+    assert [_place_in(word) for word in words] == [""] * 6
+    assert [_place_in(word) for word in ("a/b", "--out=/Doe", "x.svs")] == ["a/b", "/Doe", "x.svs"]
+
+
+@pytest.mark.parametrize("alias", ["", "slide-0123456789ab"])
+def test_the_table_of_a_cohort_names_no_folder(tmp_path: Path, alias: str) -> None:
+    slide, out = tmp_path / WARD / "ROE.svs", tmp_path / "results" / "a.zarr"
+    order = Order(
+        slide=slide, out=out, model=str(tmp_path), settings=SamplingSettings(), alias=alias
+    )
+    outcome = Outcome(order, notes=(f"{slide} is faint.", "ROE.svs has pen marks."))
+    outcome.fail(SlideError(f"There is no file {slide} in {slide.parent}."))
+    (row,) = rows_of([outcome])
+    name = alias or "ROE.svs"
+    assert (row["file"], row["out"], row["model"]) == (name, "a.zarr", tmp_path.name)
+    assert row["error"] == f"There is no file {name} in its folder."
+    assert row["notes"] == f"{name} is faint. {name} has pen marks."
 
 
 def test_the_same_key_gives_the_same_names(tmp_path: Path) -> None:

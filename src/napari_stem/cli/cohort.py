@@ -46,6 +46,7 @@ def predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
         By Ctrl-C; finished blocks are kept.
     """
     MANNER.keep_slides_private(*(order.slide for order in orders))
+    MANNER.keep_slides_private(*(order.regions for order in orders if order.regions is not None))
     require_places(orders, options.out, resume=options.resume)
     if options.cohort_table is not None:
         require_writable(options.cohort_table)

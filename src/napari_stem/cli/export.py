@@ -9,7 +9,7 @@ import typer
 
 from napari_stem.cli.app import app
 from napari_stem.cli.options import Json, listed
-from napari_stem.cli.terminal import NOTICE, progress_bars, say, say_json
+from napari_stem.cli.terminal import MANNER, NOTICE, progress_bars, say, say_json
 from napari_stem.settings import ExportKind
 
 FormatName = Literal["png", "svg", "pdf"]
@@ -72,6 +72,7 @@ def export(
     from napari_stem.results import Prediction
     from napari_stem.spatial.region_files import as_regions
 
+    MANNER.keep_slides_private(prediction, *([] if slide is None else [slide]))
     require_replaceable(out, overwrite=overwrite)
     within = as_regions(regions)
     opened = Prediction.open(prediction)

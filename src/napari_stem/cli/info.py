@@ -8,7 +8,7 @@ import typer
 
 from napari_stem.cli.app import app
 from napari_stem.cli.options import Json, MppOption
-from napari_stem.cli.terminal import say_json
+from napari_stem.cli.terminal import MANNER, say_json
 
 
 @app.command()
@@ -31,6 +31,7 @@ def info(
     from napari_stem.geometry import Mpp
     from napari_stem.slide import describe, open_slide
 
+    MANNER.keep_slides_private(slide)
     stated = None if mpp is None else Mpp.square(mpp)
     facts = describe(slide, stated, reader=reader)
     if check_scale:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from napari_stem.io import unwritable
-from napari_stem.texts import plain, sentence, visible
+from napari_stem.texts import plain, sentence, visible, ways_to_write, without
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 TOLD = logging.getLogger("napari_stem.told")  # what stands on stderr already, for the log file
 _HUB_BARS = "HF_HUB_DISABLE_PROGRESS_BARS"
 NOTICE = "Predicted from the image, not measured. For research use only, not for diagnosis."
+_SNIPPED = re.compile(r"'[^'\n]*\u2026[^'\n]*'")  # names of files, as tifffile shortens them
 FIRST_LINE_S, LINE_S = 5.0, 60.0  # where there are no bars: a line after this time, and one each
 
 
@@ -57,16 +58,30 @@ class Manner:
     log_file: Path | None = None
     private: set[str] = field(default_factory=set)
 
-    def keep_private(self, *paths: str | Path) -> None:
-        """Keep files and folders out of the log file, by their paths and names."""
-        for path in map(Path, paths):
-            named = {path.name} if path.suffix else set()  # else it may be any word
-            self.private |= {str(path), str(path.absolute())} | named
+    def keep_private(self, *places: str | Path) -> None:
+        """Keep files and folders out of the log file, by their paths, all folders above, and files' names."""
+        for path in map(Path, places):
+            words = {path.name} if path.suffix else set()  # else it may be any word
+            words |= {f"{folder}{os.sep}" for folder in path.parents if folder.name}
+            for whole in (path.absolute(), Path(os.path.realpath(path))):
+                words |= {str(each) for each in (whole, *whole.parents) if each.name}
+            self._keep(str(path), *words)
+        self._keep(*map(str, places))
 
-    def keep_slides_private(self, *slides: Path) -> None:
-        """Keep slides out of the log file, by whatever could name them."""
+    def keep_slides_private(self, *slides: str | Path) -> None:
+        """Keep slides, or what is named after them, out of the log file, by whatever could name them."""
         self.keep_private(*slides)
-        self.private |= {each.name for each in slides} | {each.stem for each in slides}
+        for path in map(Path, slides):
+            self._keep(path.name, path.stem, path.stem.removesuffix(".ome"))
+
+    def _keep(self, *words: str) -> None:
+        self.private |= {way for word in words for way in ways_to_write(word)}
+
+    def publishable(self, text: str) -> str:
+        """Text for the log file."""
+        if self.verbosity > 1:
+            return text
+        return without(_SNIPPED.sub("'<...>'", text), self.private, "<...>")
 
 
 MANNER = Manner()  # of the command that runs in this process
@@ -128,13 +143,18 @@ def speak(verbosity: int, log_file: Path | None) -> None:
     if log_file is not None:
         from napari_stem import __version__
 
-        MANNER.keep_private(*filter(_is_place, sys.argv[1:]))
+        places = [_place_in(word) for word in sys.argv[1:]]
+        MANNER.keep_private(*filter(None, places))
+        words = [
+            word.replace(place, "<...>") if place and verbosity < 2 else word
+            for word, place in zip(sys.argv[1:], places, strict=True)
+        ]
         TOLD.debug(
             "napari-stem %s, Python %s, %s: %s",
             __version__,
             platform.python_version(),
             platform.platform(),
-            shlex.join(sys.argv),
+            shlex.join([Path(sys.argv[0]).name, *words]),
         )
 
 
@@ -148,30 +168,24 @@ def file_handler(path: Path) -> logging.Handler:
     return handler
 
 
-def _is_place(argument: str) -> bool:
-    """Whether a word of the command line is a file or folder."""
-    path = Path(argument)
-    return not argument.startswith("-") and (
-        len(path.parts) > 1 or bool(path.suffix) or path.exists()
-    )
+def _place_in(word: str) -> str:
+    """Give the file or folder that a word of the command line names, also as ``--out=FILE``; else nothing."""
+    place = word.partition("=")[2] if word.startswith("-") else word
+    path = Path(place)
+    is_file = bool(path.suffix) and not path.suffix[1:].isdigit()  # and no number
+    is_place = len(path.parts) > 1 or is_file or os.path.exists(place)  # noqa: PTH110 - may be too long for a path
+    return place if is_place else ""
 
 
 class _Plain(logging.Formatter):
     """One line a record, and below it a traceback's lines: no name in a file adds one of its own."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        line = super().format(record)
-        if MANNER.private and MANNER.verbosity < 2:
-            words = map(re.escape, sorted(MANNER.private, key=len, reverse=True))
-            line = re.sub(rf"(?<![\w-])({'|'.join(words)})(?!\w)", "<...>", line)
-        return line
-
     def formatMessage(self, record: logging.LogRecord) -> str:
-        record.message = sentence(record.message)
+        record.message = sentence(MANNER.publishable(record.message))
         return super().formatMessage(record)
 
     def formatException(self, ei: Any) -> str:
-        return visible(super().formatException(ei))
+        return visible(MANNER.publishable(super().formatException(ei)))
 
 
 class _Stderr(logging.Handler):
@@ -201,20 +215,18 @@ def say(text: str) -> None:
 
 def tell(text: str) -> None:
     """Print a message on stderr, on one line."""
-    line = sentence(text)
-    TOLD.info("%s", line)
+    TOLD.info("%s", text)  # whole: names are looked for in it
     if MANNER.verbosity >= 0:
-        typer.echo(line, err=True)
+        typer.echo(sentence(text), err=True)
 
 
 def tell_error(text: str, error: BaseException) -> None:
     """Print on stderr, on one line, why a command ends; the log and -vv show where it arose."""
-    line = sentence(text)
     if MANNER.verbosity > 1:
         typer.echo(visible("".join(traceback.format_exception(error))), err=True)
     if MANNER.log_file is not None:
-        TOLD.error("%s", line, exc_info=error)
-    typer.echo(line, err=True)
+        TOLD.error("%s", text, exc_info=error)
+    typer.echo(sentence(text), err=True)
 
 
 def say_json(value: Any) -> None:

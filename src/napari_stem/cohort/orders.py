@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections import Counter
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.cells import harmless
@@ -13,11 +15,10 @@ from napari_stem.errors import DatasetError
 from napari_stem.slide import open_slide
 from napari_stem.slide.pseudonym import pseudonym
 from napari_stem.slide.recognising import looks_like_slide
-from napari_stem.texts import plain, read_text, reason_of
+from napari_stem.texts import plain, read_text, reason_of, ways_to_write, without
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from napari_stem.encoders.precomputed import PrecomputedEmbedder
     from napari_stem.model.bundle import Model
@@ -73,6 +74,12 @@ class Order:
         """By which people know the slide: its result's."""
         return self.out.stem
 
+    @property
+    def model_name(self) -> str:
+        """The model's name, or its folder's."""
+        model = Path(self.model)
+        return model.name if model.is_absolute() or model.exists() else self.model
+
     def open(self, *, early: bool = False) -> Slide:
         """Open the slide, to be called as is asked for; see `napari_stem.open_slide`."""
         slide = open_slide(self.slide, self.mpp, early=early)
@@ -88,11 +95,15 @@ class Order:
         )
 
     def unnamed(self, text: str) -> str:
-        """Take the slide's name out of a text, where something stands for it."""
-        if self.alias:
-            for word in (str(self.slide), self.slide.name, stem_of(self.slide)):
-                text = text.replace(word, self.alias)
-        return text
+        """Take folders out of a text, and, where something stands for it, the slide's name."""
+        places = [place for place in (self.slide, self.out, self.regions) if place is not None]
+        folders = {each for place in places for each in (place.parent, place.absolute().parent)}
+        for folder in (each for each in folders if each.name):
+            text = without(text, ways_to_write(f"{folder}{os.sep}"), "")
+            if folder.is_absolute():
+                text = without(text, ways_to_write(str(folder)), "its folder")
+        names = ways_to_write(self.slide.name) | ways_to_write(stem_of(self.slide)) | {self.alias}
+        return without(text, names, self.alias) if self.alias else text
 
     def job(
         self,

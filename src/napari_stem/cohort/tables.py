@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 
 def rows_of(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Say, JSON-ready, what has become of each slide."""
+    """Say, JSON-ready and without folders, what has become of each slide."""
     return [
         {
             "slide": each.name,
-            "file": each.order.alias or visible(str(each.order.slide)),
-            "out": visible(str(each.order.out)),
+            "file": each.order.alias or visible(each.order.slide.name),
+            "out": visible(each.order.out.name),
             "status": each.status if each.has_ended else "unfinished",
             "n_spots": each.n_spots,
             "n_done": each.n_done,
             "n_unlike_training": each.n_unlike,
             "n_genes": each.n_genes,
             "unit": each.unit,
-            "model": each.order.model,
+            "model": each.order.model_name,
             "seconds": round(each.seconds, 1),
             "error": each.order.unnamed(each.error),
-            "notes": " ".join(each.notes),
+            "notes": each.order.unnamed(" ".join(each.notes)),
             **dict(each.order.noted),
         }
         for each in outcomes
@@ -92,7 +92,7 @@ def cohort_table(outcomes: Sequence[Outcome], client: Client) -> anndata.AnnData
             "region": region,
             "n_spots": table["n_spots"][region],
             "n_unlike_training": table["n_unlike"][region],
-            "model": each.order.model,
+            "model": each.order.model_name,
             **dict(each.order.noted),
         }
         for each, table in zip(done, means, strict=True)

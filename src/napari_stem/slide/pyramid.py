@@ -225,7 +225,7 @@ def _ome_metadata(plan: Plan) -> dict[str, Any]:
         for index, factor in enumerate(plan.downsamples)
     ]
     axes = [{"name": "c", "type": "channel"}, *({"name": n, "type": "space"} for n in "yx")]
-    multiscale = {"name": plan.title, "axes": axes, "datasets": datasets, "type": "area mean"}
+    multiscale = {"axes": axes, "datasets": datasets, "type": "area mean"}
     return {"version": "0.5", "multiscales": [multiscale]}
 
 
