@@ -11,29 +11,24 @@ same of shares.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from residual_comparison import UNIT, left_out_in_turn
 
-from napari_stem.encoders.registry import load_encoder
 from napari_stem.metrics import coverage_of, pcc, pit
 from napari_stem.settings import SamplingSettings
-from napari_stem.spatial.dataset import Dataset
 from napari_stem.spatial.normalise import counts_of, in_unit
-from napari_stem.spatial.panels import parse_panel
 from napari_stem.training.fit import TrainingOptions, fit_sections
 from napari_stem.training.reliability import noise_ceilings
-from napari_stem.training.sections import load_sections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_stem.training.sections import SectionArrays
 
-UNIT, SHARE = "log2_counts", "log1p_cp10k"
+SHARE = "log1p_cp10k"
 KEPT = 0.05  # of the counts
 ASKED = SamplingSettings(n_draws=64, patient="same", device="cpu")
 
@@ -81,25 +76,10 @@ def compare(train: Sequence[SectionArrays], section: SectionArrays, panel: Seque
         print(f"| {section.id} | {name} | {found:.3f} | {ceiling} | {coverage:.3f} |", flush=True)
 
 
-def main() -> None:
-    """Read the command line, compare and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("dataset", type=Path)
-    parser.add_argument("sections", nargs="+", help="those that are left out in turn")
-    parser.add_argument("--report", help="a section that nothing was chosen on")
-    asked = parser.parse_args()
-    dataset, chosen = Dataset(asked.dataset), asked.sections
-    panel = parse_panel("hmhvg:200")([dataset.section(i).counts for i in chosen])
-    wanted = [*chosen, asked.report] if asked.report else chosen
-    encoder = load_encoder("bundled", "cpu")
-    sections = {s.id: s for s in load_sections(dataset, wanted, panel, UNIT, encoder)}
-    print("| section | counts and prediction | PCC | noise ceiling | 90% coverage |")
-    print("| --- | --- | --- | --- | --- |")
-    for left_out in chosen:
-        compare([sections[i] for i in chosen if i != left_out], sections[left_out], panel)
-    if asked.report:
-        compare([sections[i] for i in chosen], sections[asked.report], panel)
-
+HEADING = (
+    "| section | counts and prediction | PCC | noise ceiling | 90% coverage |\n"
+    "| --- | --- | --- | --- | --- |"
+)
 
 if __name__ == "__main__":
-    main()
+    left_out_in_turn(__doc__.splitlines()[0], compare, HEADING)

@@ -54,7 +54,7 @@ def drawn(
     train: Sequence[SectionArrays], section: SectionArrays, panel: Sequence[str]
 ) -> dict[str, Array]:
     """Name -> (n, genes, draws) for a section, by the model, the model spot by spot, and its rivals."""
-    fitted = fit_head(train, UNIT, with_depth=False)
+    fitted = fit_head([replace(s, library_sizes=None) for s in train], UNIT)
     values = np.concatenate([s.values for s in train])
     config = ModelConfig(
         name="compared",
@@ -132,9 +132,9 @@ def compare(train: Sequence[SectionArrays], section: SectionArrays, panel: Seque
         print(f"{name}: {', '.join(f'{held(section, found[name], n):.2f}' for n in REGION_SPOTS)}")
 
 
-def main() -> None:
-    """Read the command line, compare and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def left_out_in_turn(description: str, compare: Callable[..., None], heading: str = "") -> None:
+    """Read the command line, and compare each section with what the others fit."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("sections", nargs="+", help="those that are left out in turn")
     parser.add_argument("--report", help="a section that nothing was chosen on")
@@ -144,6 +144,7 @@ def main() -> None:
     wanted = [*chosen, asked.report] if asked.report else chosen
     encoder = load_encoder("bundled", "cpu")
     sections = {s.id: s for s in load_sections(dataset, wanted, panel, UNIT, encoder)}
+    print(heading)
     for left_out in chosen:
         compare([sections[i] for i in chosen if i != left_out], sections[left_out], panel)
     if asked.report:
@@ -151,4 +152,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    left_out_in_turn(__doc__.splitlines()[0], compare)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from napari_stem.model.residual import DEPTH_PRIOR, PATIENT_PRIOR
 from napari_stem.spatial.normalise import normalisation
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _patients(names: Sequence[str]) -> str:
         return f"{len(names)}; how they differ widens the intervals of a new one"
     return (
         "one; how others differ was not seen and is assumed for the intervals of a new one (standard "
-        "deviations: a factor of 1.6 for a gene, of 2 for the depth)"
+        f"deviations: a factor of {2**PATIENT_PRIOR:.2g} for a gene, of {2**DEPTH_PRIOR:.2g} for the depth)"
     )
 
 

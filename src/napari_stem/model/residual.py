@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FURTHEST, STEP = 3.5, 0.125  # normal scores at which quantiles are kept
 SCORES = np.arange(-FURTHEST, FURTHEST + STEP / 2, STEP)
+PATIENT_PRIOR, DEPTH_PRIOR = 0.7, 1.0  # standard deviations between patients, in factors of two
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,11 @@ class PanelChoice:
     never_seen: Mapping[str, Panel] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
 
+    def warn(self) -> None:
+        """Log what was left out or renamed."""
+        for note in self.notes():
+            _log.warning(note)
+
     def notes(self) -> list[str]:
         """Return what a user should be told, a sentence each."""
         sentences = [
@@ -94,8 +99,7 @@ class PanelRule:
     def __call__(self, sections: Sequence[anndata.AnnData]) -> Panel:
         """Choose the genes, and log as warnings what was left out or renamed."""
         choice = self.choose(sections)
-        for note in choice.notes():
-            _log.warning(note)
+        choice.warn()
         return choice.genes
 
 

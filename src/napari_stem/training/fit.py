@@ -266,10 +266,10 @@ def evaluate_section(
 
 def _panel(spec: str, counts: Sequence[anndata.AnnData]) -> tuple[Panel, Panel]:
     """Genes chosen, and those that were named and of which there is no count."""
-    rule = parse_panel(spec)
-    choice = rule.choose(counts)
+    choice = parse_panel(spec).choose(counts)
+    choice.warn()
     lacking = [genes for part in (choice.left_out, choice.never_seen) for genes in part.values()]
-    return rule(counts), tuple(dict.fromkeys(gene for genes in lacking for gene in genes))
+    return choice.genes, tuple(dict.fromkeys(gene for genes in lacking for gene in genes))
 
 
 def _reported(panel: Sequence[str], counts: Sequence[anndata.AnnData]) -> NDArray[np.int64]:

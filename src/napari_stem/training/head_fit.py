@@ -48,9 +48,7 @@ class HeadFit:
     scores: NDArray[np.float32]
 
 
-def fit_head(
-    sections: Sequence[SectionArrays], normalisation: str, *, with_depth: bool = True
-) -> HeadFit:
+def fit_head(sections: Sequence[SectionArrays], normalisation: str) -> HeadFit:
     """Mean, principal components and out-of-fold residuals of some sections.
 
     A mean that has seen a spot leaves too small a residual there; the residual that is drawn is therefore that
@@ -62,14 +60,12 @@ def fit_head(
     sections
         To fit on.
     normalisation
-        Unit of their values.
-    with_depth
-        Whether the library size, where it is known, becomes one more gene.
+        Unit of their values. The library size, where it is known, becomes one more gene.
     """
     from sklearn.decomposition import PCA
 
     x, y, group = stacked(sections)
-    depths = depths_of(sections, normalisation) if with_depth else None
+    depths = depths_of(sections, normalisation)
     y = y if depths is None else np.concatenate([y, depths], axis=1)
     centre, scale = x.mean(0), np.maximum(x.std(0), 1e-6)
     z, n_most = (x - centre) / scale, len(x) - 1  # a centred table has no more components than this

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_stem.model.residual import SCORES, Residual
+from napari_stem.model.residual import DEPTH_PRIOR, PATIENT_PRIOR, SCORES, Residual
 from napari_stem.spatial.normalise import normalisation
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 N_MEANS, N_DIRECTIONS = 8, 64
-PATIENT_PRIOR, DEPTH_PRIOR = 0.7, 1.0  # standard deviations between patients, in factors of two
 N_DISTANCES, MOST_SPOTS, MOST_SHARED = 16, 2000, 0.9  # pitches apart; of a section; of the variance
 
 
@@ -64,7 +63,7 @@ def patient_effects(
     """(G,) standard deviation over patients of how much more of each gene they have than was predicted.
 
     What was seen between the patients of training, left out one by one, is added to a prior that counts as much
-    as two of them: a factor of 1.6 of a gene, and of 2 of the library size.
+    as two of them.
 
     Parameters
     ----------
