@@ -261,7 +261,9 @@ def take(tour: Tour, path: Path) -> None:
             picture, tuple((a - b) // 2 for a, b in zip(shot.size, picture.size, strict=True))
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    shot.quantize(N_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    shot.quantize(N_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        path, optimize=True
+    )
 
 
 def _image(pixmap: QPixmap) -> Image:

@@ -104,6 +104,11 @@ def test_a_figure_is_what_is_seen(predicted, tmp_path, monkeypatch):
         assert limits == pytest.approx(tuple(layer.contrast_limits))
         assert {"mean": look.colours, "sd": look.sd_colours}[field] == layer.colormap.name
         assert (look.gamma, look.opacity) == (0.7, layer.opacity)
+    assert asked.get("seen") is None  # drawn anew, sharper than the screen
+    settings.update(spot_shape="smooth")
+    save(predicted, monkeypatch, "figure", tmp_path / "smooth.png")
+    assert asked["seen"].pixels.shape[:2] == layer.data.shape
+    settings.update(spot_shape="square")
     settings.update(view="mean", arrangement="mix", picked=predicted.maps.prediction.genes[:2])
     save(predicted, monkeypatch, "figure", tmp_path / "mix.png")
     assert len(asked["seen"].legends) == 2

@@ -460,6 +460,10 @@ def test_names_are_read_on_any_colour_and_only_the_inner_of_two_is_written():
     spots[:32] = 1  # the last colour of viridis, a yellow
     spots = napari.layers.Image(spots, colormap="viridis", contrast_limits=(0, 1), opacity=0.9)
     assert_allclose(label_colours(outlines[:2], [slide, spots]), [black, black])
+    domains = napari.layers.Labels(
+        np.ones((64, 64), np.uint8), colormap={1: "black", None: "white"}
+    )
+    assert_allclose(label_colours(outlines[:2], [slide, domains]), [white, white])
     spots.visible = False
     assert_allclose(label_colours(outlines[:2], [slide, spots]), [white, black])
 

@@ -157,6 +157,20 @@ def test_a_spot_is_the_same_whatever_region_asks_for_it(
         assert (found.array_row[i], found.array_col[i]) == (spots.array_row[j], spots.array_col[j])
 
 
+@given(st.floats(0, 3_000), st.floats(0, 1_900), st.floats(600, 2_000), st.floats(600, 2_000))
+def test_squares_end_within_half_a_pitch_of_a_region_on_every_side(
+    x0: float, y0: float, width: float, height: float
+) -> None:
+    spots = lattice(SIZE, HALF, 250)
+    found = spots_in_regions(spots, [rectangle(x0, y0, x0 + width, y0 + height)])
+    half_px = 125 / HALF.x_um
+    for at, low, side in ((found.x_px, x0, width), (found.y_px, y0, height)):
+        assert at.min() > low  # every centre is inside
+        assert at.max() < low + side
+        assert abs(at.min() - half_px - low) <= half_px + 1e-6
+        assert abs(at.max() + half_px - low - side) <= half_px + 1e-6
+
+
 def test_a_larger_slide_keeps_the_spots_of_a_smaller() -> None:
     small, large = lattice(SIZE, HALF, 250), lattice(SizePx(9_000, 9_000), HALF, 250)
     place = {name: i for i, name in enumerate(large.names)}

@@ -394,7 +394,7 @@ def _words(figure: Any, layout: Layout, selection: Selection, window: WindowUm, 
     x = MARGIN_MM / layout.page_mm[0]
     figure.text(x, 1 - 4.5 / height, title, fontsize=11, va="center", ha="left", parse_math=False)
     unlike, n_shown = _unlike_within(selection, window)
-    facts = [f"1 mm = {layout.um_per_mm:g} µm of tissue"]
+    facts = [f"{1000 / layout.um_per_mm:g}:1 when printed at full size"]
     if shared := provenance.get("shared_tissue"):
         facts.append(str(shared).rstrip("."))
     if unlike:

@@ -91,9 +91,9 @@ def apart(low: float, high: float) -> tuple[float, float]:
     return low, high
 
 
-def map_title(gene: str, field: Field, unit: str) -> str:
+def map_title(gene: str, field: Field, unit: str = "") -> str:
     """Name of a map as the layer list and the legend show it: always says that it is predicted."""
-    return f"{gene} {FIELD_TITLES[field]}, {unit}"
+    return f"{gene} {FIELD_TITLES[field]}" + (f", {unit}" if unit else "")
 
 
 def score_title(name: str, n_used: int, n_named: int) -> str:

@@ -178,7 +178,7 @@ class Coordinator(QObject):
         self.predictions.shown.connect(self._on_shown)
         self.predictions.put_away.connect(self._on_put_away)
         self.maps.settings.changed.connect(self._on_display_changed)
-        self.maps.drawn.connect(partial(self.maps.turns.afterwards, self._relabel))
+        self.maps.drawn.connect(self.regions.relabel_soon)
 
     def _on_activated(self, slide: Slide | None) -> None:
         self.runs.look_at(slide)
@@ -196,10 +196,6 @@ class Coordinator(QObject):
     def _on_display_changed(self, names: frozenset[str]) -> None:
         if "gene" in names:
             self._tell_hints()
-
-    def _relabel(self) -> None:
-        if self.slide is not None:
-            self.regions.layers.relabel(self.slide)
 
     def _on_about_changed(self) -> None:
         self.models.about.count_patches(self._drawn())

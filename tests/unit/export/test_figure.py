@@ -47,7 +47,7 @@ def texts(figure: Any) -> str:
 @pytest.mark.parametrize("um_per_mm", [None, 12.5, 40.0])
 def test_the_stated_scale_is_true(prediction: Prediction, slide: Slide, um_per_mm) -> None:
     figure = drawn(Selection.of(prediction, ("SCD",)), slide, um_per_mm, Look(), silent)
-    stated = float(texts(figure).split("1 mm = ")[1].split(" ")[0])
+    stated = 1000 / float(texts(figure).split(":1 when printed")[0].split()[-1])
     assert um_per_mm in (None, stated)
     width_in, height_in = figure.get_size_inches()
     for axes in maps_of(figure):

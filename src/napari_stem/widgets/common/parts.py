@@ -274,6 +274,8 @@ class Folding(QWidget):
         when_folded, when_open = self._shows_hint
         self.show_hint(self.hint(), when_folded=when_folded, when_open=when_open)
         self._button.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
+        wanted = QSizePolicy.Policy  # what is folded takes no room that others leave
+        self.setSizePolicy(wanted.Preferred, wanted.Preferred if is_open else wanted.Maximum)
         if is_open:
             self.unfolded.emit()
 

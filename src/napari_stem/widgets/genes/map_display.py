@@ -193,14 +193,14 @@ class MapDisplay(QObject):
         )
 
     def special_maps(self) -> list[Layer]:
-        """Return the maps that are seen, where these are no plain maps of genes."""
+        """Return the maps that are seen, where these are no plain maps of genes, spot by spot."""
         arrangement, seen = self.settings.shown_arrangement, self.turns.maps()
         # a figure's notice says "not measured": of what was measured, none is made
         if arrangement == BESIDE or self.settings.view == MEASURED:
             return []
         plain = [one.layer for one in self._plain.values()]
         is_plain = arrangement == ONE and all(layer in plain for layer in seen)
-        return [] if is_plain else seen
+        return [] if is_plain and self.settings.shape != "smooth" else seen
 
     def layer(self, field: str) -> Image:
         """Return the layer of the expression (``mean``) or of its uncertainty (``sd``)."""

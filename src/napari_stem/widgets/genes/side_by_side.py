@@ -7,12 +7,13 @@ layer (not of its pixels) and the map of one gene; everything else is hidden mea
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from napari.layers import Image
 from qtpy.QtCore import QObject, Signal
 
-from napari_stem.layers import METADATA_KEY, slide_layer
+from napari_stem.layers import METADATA_KEY, map_title, slide_layer
 from napari_stem.widgets.genes.map_layers import SMALL_LEGEND, ScalarMap
 from napari_stem.widgets.genes.map_turns import VIEWS
 from napari_stem.widgets.slide.slide_feed import SlideFeed, is_fed
@@ -70,7 +71,8 @@ class SideBySide(QObject):
         for place, gene in enumerate(genes):
             copy, one = self._pairs[place]
             self._turns.show(copy, _rank(place))
-            one.show(active.gene_map(gene, field, settings))
+            title = map_title(gene, field)  # with the unit it would not fit above a small view
+            one.show(replace(active.gene_map(gene, field, settings), title=title))
 
     def hide(self) -> None:
         """Take the views away one by one, then put everything back as it was."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Image
+from napari.layers import Image, Labels
 
 from napari_stem.widgets.regions.region_shapes import affine
 
@@ -57,7 +57,7 @@ def label_colours(
     places = np.stack([o.mean(axis=0) + UNDER * np.ptp(o, axis=0) for o in outlines_yx])
     seen = np.zeros((*places.shape[:2], 3))
     for layer in layers:
-        if layer.visible and isinstance(layer, Image) and layer.ndim == 2:
+        if layer.visible and isinstance(layer, Image | Labels) and layer.ndim == 2:
             colours = _colours(layer, places)
             alpha = colours[..., 3:] * layer.opacity
             kept = 1 if layer.blending == "additive" else 1 - alpha
@@ -67,7 +67,7 @@ def label_colours(
     return np.where(is_light[:, np.newaxis], (0, 0, 0, 1), (1, 1, 1, 1)).astype(np.float32)
 
 
-def _colours(layer: Image, places: NDArray[np.float64]) -> NDArray[np.float64]:
+def _colours(layer: Image | Labels, places: NDArray[np.float64]) -> NDArray[np.float64]:
     """Red, green, blue, alpha of (n, m, 2) places in the world: (n, m, 4), transparent beside the layer."""
     whole, pixels = (
         (layer.data[0], layer.data[-1]) if layer.multiscale else (layer.data, layer.data)
@@ -78,7 +78,9 @@ def _colours(layer: Image, places: NDArray[np.float64]) -> NDArray[np.float64]:
     is_inside = (y >= 0) & (x >= 0) & (y < pixels.shape[0]) & (x < pixels.shape[1])
     found: NDArray[Any] = np.asarray(pixels)[y[is_inside], x[is_inside]]
     rgba = np.zeros((len(y), 4))
-    if layer.rgb:
+    if isinstance(layer, Labels):
+        rgba[is_inside] = layer.colormap.map(found)
+    elif layer.rgb:
         rgba[is_inside, 3] = 1
         rgba[is_inside, : found.shape[-1]] = found / 255
     else:

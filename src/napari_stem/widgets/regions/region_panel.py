@@ -199,6 +199,7 @@ class RegionControl(QObject):
         self._looking = LatestJob(jobs)
         self.layers = RegionLayers(viewer, self.count_soon)
         self._timer = one_shot(self, COUNT_AFTER_MS, self.count)
+        self._relabelling = one_shot(self, COUNT_AFTER_MS, self._on_slide(self.layers.relabel))
         viewer.mouse_drag_callbacks.append(self.follow_press)
         viewer.layers.events.inserted.connect(self._on_inserted)
         viewer.layers.events.removed.connect(self._on_removed)
@@ -226,6 +227,7 @@ class RegionControl(QObject):
     def close(self) -> None:
         """Let go of the viewer."""
         self._timer.stop()
+        self._relabelling.stop()
         self.tissue.close()
         if self.follow_press in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self.follow_press)
@@ -241,6 +243,10 @@ class RegionControl(QObject):
     def count_soon(self) -> None:
         """Count again once the pen rests."""
         self._timer.start()
+
+    def relabel_soon(self) -> None:
+        """Keep the regions' names readable on what is seen now."""
+        self._relabelling.start()
 
     def count(self) -> None:
         """Say how much the regions hold, each and together."""
@@ -390,6 +396,7 @@ class RegionControl(QObject):
         self.count()
 
     def _on_inserted(self, event: Any) -> None:
+        self.relabel_soon()
         self._take_in(event.value)
 
     def _take_in(self, layer: Layer) -> None:
@@ -398,6 +405,7 @@ class RegionControl(QObject):
             self.count_soon()
 
     def _on_removed(self, event: Any) -> None:
+        self.relabel_soon()
         if regions_of(event.value) is not None:
             self.layers.forget(event.value)
             self.count_soon()

@@ -265,7 +265,8 @@ class ExportControl(QObject):
             return None
         about = active.prediction.provenance
         titles = [str(layer.name) for layer in maps if layer.name]
-        what = titles[-1] if len(titles) == 1 else ", ".join(self._maps.shown_genes())
+        several = f"{', '.join(self._maps.shown_genes())}, {active.prediction.unit}"
+        what = titles[-1] if len(titles) == 1 else several
         caption = f"{what} · {about.get('slide')} · model {about.get('model')}"
         is_measured = self._maps.settings.view == MEASURED
         return view_picture(

@@ -302,8 +302,8 @@ class UncertaintyControl(QObject):
 
     def _titled(self, active: ActivePrediction, what: str) -> SpotMap:
         """Plain map of the expression, with what is special about it in its title before the unit."""
-        plain, unit = map_title(active.gene, "mean", ""), active.prediction.unit
-        title = f"{plain.rstrip(', ')}, {what}, {unit}"
+        plain, unit = map_title(active.gene, "mean"), active.prediction.unit
+        title = f"{plain}, {what}, {unit}"
         return replace(active.gene_map(active.gene, "mean", self._settings), title=title)
 
     def _fade(self, active: ActivePrediction) -> None:
