@@ -44,4 +44,9 @@ def test_the_table_names_what_a_prediction_holds(c5_prediction: Path) -> None:
         for key in getattr(table, part)
     }
     assert held <= named
-    assert named - held <= {'obs["region"]', 'obs["domain"]', 'var["predicted"]'}
+    assert named - held <= {
+        'obs["region"]',
+        'obs["domain"]',
+        'obs["domain_support"]',
+        'var["predicted"]',
+    }

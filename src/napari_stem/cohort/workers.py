@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 WORKER_BYTES = 3_000_000_000  # what a worker needs, with room: docs/scale.md
 GPU = "GPU"  # the resource that dask's own examples and dask-cuda name so
-ANSWERS_WITHIN_S = 20
+ANSWERS_WITHIN_S, STARTED_WITHIN_S, ENDED_WITHIN_S = 20, 180, 30
 FEW_SPAWNS = 3  # a task that took so many workers with it is not tried again (dask's own figure)
 
 
@@ -49,7 +49,10 @@ def workers(
             _local(n_workers, device, folder) as cluster,
             Client(cluster, set_as_default=False) as client,
         ):
-            client.wait_for_workers(1, timeout=120)
+            try:
+                client.wait_for_workers(1, timeout=STARTED_WITHIN_S)
+            except TimeoutError as error:
+                raise StemError("No worker has started; try again with fewer --workers.") from error
             yield client
         return
     try:
@@ -119,13 +122,15 @@ def _local(n_workers: int | None, device: str, folder: str) -> Iterator[Any]:
         "logging.distributed": "critical",
         "distributed.scheduler.allowed-failures": FEW_SPAWNS,
     }
-    with (
-        dask.config.set(quiet),
-        SpecCluster(
+    with dask.config.set(quiet):
+        cluster = SpecCluster(
             workers=specs,
             scheduler={"cls": Scheduler, "options": scheduler},
             security=security,
             silence_logs="CRITICAL",
-        ) as cluster,
-    ):
-        yield cluster
+        )
+        try:
+            yield cluster
+        finally:
+            with suppress(TimeoutError):  # of a machine that is busy: workers end with this process
+                cluster.close(timeout=ENDED_WITHIN_S)
