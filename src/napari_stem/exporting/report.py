@@ -157,6 +157,7 @@ def _facts(selection: Selection, written_at: datetime) -> dict[str, Any]:
         "n_all_genes": f"{len(prediction.genes):,}",
         "warnings": _warnings(selection),
         "has_unlike": bool(selection.ood.any()),
+        "has_samples": selection.prediction.n_kept_draws > 0,
         "genes": [_gene(g) for g in gene_summaries(selection)],
         "regions": [_region(r, selection) for r in region_summaries(selection)],
         "card": _card(card),

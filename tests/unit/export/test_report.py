@@ -122,6 +122,8 @@ def test_regions_and_genes_in_numbers(prediction: Prediction, regions, tmp_path:
     by_region = next(row for row in page.rows if row and row[0] == "GNAS")
     assert re.fullmatch(r"\d+\.\d\d \(\d+\.\d\d to \d+\.\d\d\)", by_region[1])
     assert by_region[2] == "–"
+    assert ("within each sample" in page.text) == bool(prediction.n_kept_draws)
+    assert ("erred in the same way" in page.text) == (not prediction.n_kept_draws)
 
 
 def test_on_paper_tables_stay_whole(prediction: Prediction, tmp_path: Path, monkeypatch) -> None:
