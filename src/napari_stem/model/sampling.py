@@ -54,6 +54,16 @@ def torch_device(name: str) -> str:
     return name
 
 
+def device_title(name: str) -> str:
+    """Say on what is computed where a device, or ``auto``, is asked for."""
+    import torch
+
+    device = torch.device(torch_device(name))
+    if device.type == "cuda":
+        return f"CUDA: {torch.cuda.get_device_name(device)}"
+    return {"cpu": "processor", "mps": "Apple GPU (MPS)"}.get(device.type, str(device))
+
+
 def require_sampler(objective: Objective, settings: SamplingSettings) -> None:
     """Check that a model trained for an objective can be sampled so.
 
