@@ -2,6 +2,7 @@
 
     python scripts/gallery.py FOLDER [--size 1280x800 --size 2560x1440] [--theme dark|light]
                               [--prediction P.zarr] [--only STATION]
+    python scripts/gallery.py docs/images --docs    # those of README.md and docs/guide.md
 
 Writes FOLDER/THEME-WIDTHxHEIGHT/NN-STATION.png, reduced to a palette. Needs a display (or ``xvfb-run -s
 "-screen 0 2600x1500x24"``) and takes a few minutes; without ``--prediction`` the section is predicted first.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 import tempfile
 import time
@@ -31,6 +33,12 @@ SETTLE_S = 0.7
 N_COLOURS = 256  # of a palette: tissue and text stay as they are, files become a third
 GENES = ("CD74", "COL1A1", "GNAS", "SCD")
 BESIDE = [(3900, 3300), (5100, 3300), (5100, 4300), (3900, 4300)]  # (x, y) in level-0 px
+# names of the pictures in docs/images, by station
+DOCS = {
+    **{name: name for name in ("region", "model", "side-by-side", "uncertainty", "compare")},
+    **{name: name for name in ("measured", "domains")},
+    "map": "screenshot",
+}
 OTHER = [(2300, 3700), (3400, 3700), (3400, 4500), (2300, 4500)]
 
 
@@ -86,8 +94,10 @@ class Tour:
         panels.region.tissue_button.click()
         self.wait(panels.model.run_button.isEnabled)
         self.settle(2)
-        self.open_parts("Region", "Model")
+        self.open_parts("Region")
         yield "region"
+        self.open_parts("Model")
+        yield "model"
         if prediction is None:
             panels.model.run_button.click()
             self.wait(lambda: not road.runs.is_running)
@@ -273,15 +283,20 @@ def main() -> None:
     parser.add_argument("--theme", default="dark", choices=("dark", "light"))
     parser.add_argument("--prediction", type=Path)
     parser.add_argument("--only", action="append", help="name of a station")
+    parser.add_argument("--docs", action="store_true", help="those of the documentation, in FOLDER")
     asked = parser.parse_args()
-    sizes = [tuple(map(int, size.split("x"))) for size in asked.size or ["1280x800", "2560x1440"]]
-
-    import napari
-    from qtpy.QtCore import QSettings
-
-    from napari_stem.widgets.dock import StemDock
+    usual = ["1280x800"] if asked.docs else ["1280x800", "2560x1440"]
+    sizes = [tuple(map(int, size.split("x"))) for size in asked.size or usual]
+    wanted = set(asked.only or ()) or (set(DOCS) if asked.docs else None)
 
     with tempfile.TemporaryDirectory() as settings:  # the usual look, not this user's
+        os.environ["NAPARI_CONFIG"] = str(Path(settings, "napari.yaml"))
+        os.environ["NAPARI_STEM_CACHE"] = settings
+        import napari
+        from qtpy.QtCore import QSettings
+
+        from napari_stem.widgets.dock import StemDock
+
         QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, settings)
         viewer = napari.Viewer(title="napari-stem", show_welcome_screen=False)
         viewer.theme = asked.theme
@@ -290,14 +305,15 @@ def main() -> None:
         tour = Tour(viewer, dock)
         viewer.window.resize(*sizes[0])
         for number, station in enumerate(tour.stations(asked.prediction), start=1):
-            if asked.only and station not in asked.only:
+            if wanted is not None and station not in wanted:
                 continue
             for width, height in sizes:
                 viewer.window.resize(width, height)
                 larger = height / sizes[0][1]
                 viewer.scene.camera.zoom *= larger
                 place = asked.folder / f"{asked.theme}-{width}x{height}"
-                take(tour, place / f"{number:02}-{station}.png")
+                path = place / f"{number:02}-{station}.png"
+                take(tour, asked.folder / f"{DOCS[station]}.png" if asked.docs else path)
                 viewer.scene.camera.zoom /= larger
             viewer.window.resize(*sizes[0])
             print(station, flush=True)

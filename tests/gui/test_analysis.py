@@ -90,7 +90,7 @@ def test_domains_are_found_shown_named_and_saved(predicted, monkeypatch, tmp_pat
     table = panel.domains
     assert table.rowCount() == len(domains.names)
     assert table.index(0, SHARE).data() == f"{domains.shares[0]:.0%}"
-    found = domains.stability.found_again[0]
+    found = domains.stability.of_domains(domains.labels)[0]
     assert table.index(0, STABILITY).data().startswith(f"{found:.0%} (")
     assert table.index(0, HIGH).data() == (", ".join(domains.markers[0]) or "–")
     swatch = table.index(0, NAME).data(Qt.ItemDataRole.DecorationRole)

@@ -34,7 +34,7 @@ def column(window, number: int) -> list[str]:
 def test_a_list_is_predicted_in_turn_and_each_opens_by_a_click(many, model_road, tmp_path):
     assert column(many, 0) == ["crop", "missing", "again"]
     told = []
-    many._job.progressed.connect(lambda text, n_done, _: told.append((text, n_done)))
+    many.job.progressed.connect(lambda text, n_done, _: told.append((text, n_done)))
     many.run_button.click()
     assert not many.remove_button.isEnabled()
     model_road.wait(many.run_button.isVisible)
@@ -57,14 +57,14 @@ def test_a_list_is_predicted_in_turn_and_each_opens_by_a_click(many, model_road,
 
 def test_cancel_keeps_what_is_finished_and_run_goes_on(many, model_road, tmp_path):
     path = tmp_path / "predicted" / "crop.zarr"
-    many._job.progressed.connect(lambda *_: many.stop() if many.outcomes[0].n_done else None)
+    many.job.progressed.connect(lambda *_: many.stop() if many.outcomes[0].n_done else None)
     many.run_button.click()
     model_road.wait(many.run_button.isVisible)
     assert set(column(many, 1)) == {"waiting"}
     n_done = int(Prediction.open(path).done.sum())
     assert 0 < n_done < len(Prediction.open(path).spots)
 
-    many._job.progressed.disconnect()
+    many.job.progressed.disconnect()
     many.run_button.click()
     model_road.wait(many.run_button.isVisible)
     assert column(many, 1) == ["done", "failed, see why", "done"]

@@ -24,6 +24,7 @@ from napari_stem.spatial_analysis.store import sidecar_path, write_domains
 from napari_stem.widgets.common.dropping import kind_of
 from napari_stem.widgets.common.keys import GROUPS, sections
 from napari_stem.widgets.common.memory import recall
+from napari_stem.widgets.panels import Panels
 from napari_stem.widgets.session import Session, SlideEntry, read_session, write_session
 from napari_stem.widgets.state import DisplaySettings
 
@@ -464,6 +465,9 @@ def test_every_key_is_listed(model_road):
     model_road.dock.menu.help_button.click()
     box = model_road.dock.menu.help_box
     assert box.isVisible()
+    told = box.guide.toPlainText()
+    assert all(step in told for step in (*Panels.steps(), "What not to conclude"))
+    assert "![" not in told
     texts = {label.text() for label in box.findChildren(QLabel)}
     native = QKeySequence.SequenceFormat.NativeText
     bound = {s.key().toString(native) for s in model_road.dock.findChildren(QShortcut)}

@@ -20,8 +20,11 @@ import psutil
 import pytest
 import shapely
 from distributed import Client, LocalCluster
+from typer.testing import CliRunner
 
+from napari_stem.cli import app
 from napari_stem.cohort import work
+from napari_stem.cohort import workers as workers_module
 from napari_stem.cohort.orders import Order, orders_of
 from napari_stem.cohort.run import run_cohort
 from napari_stem.cohort.tables import cohort_table, rows_of, write_summary
@@ -113,6 +116,32 @@ def test_patterns_and_folders_list_slides(common: Order, tmp_path: Path) -> None
         names(SLIDES / "*.ndpi")
 
 
+@pytest.mark.parametrize(
+    ("asked", "status", "word"),
+    [
+        (("--out", "a.zarr"), 2, "folder"),
+        (("--out", "out", "--regions", "r.geojson"), 2, "manifest"),
+        (("--out", "out", "--spots", "s.csv"), 2, "one by one"),
+        (("--out", "out", "--cohort-table", "t.csv"), 2, ".h5ad"),
+        (("--out", "out"), 1, "--resume"),
+        (
+            ("--out", "out", "--resume", "--scheduler", "tcp://127.0.0.1:9"),
+            1,
+            "No scheduler answers",
+        ),
+    ],
+)
+def test_what_does_not_go_with_many_slides(
+    asked: tuple[str, ...], status: int, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(workers_module, "ANSWERS_WITHIN_S", 0.5)
+    (tmp_path / "out" / "CMU-1-Small-Region.zarr").mkdir(parents=True)
+    ended = CliRunner().invoke(app, ["predict", str(SVS), str(CROP), *asked])
+    assert ended.exit_code == status
+    assert word in " ".join(ended.stderr.split())
+
+
 def test_a_worker_has_one_gpu_or_its_share_of_cores() -> None:
     on_gpus = worker_environments(None, ["0", "GPU-1a"], 16, 64e9)
     assert [each["CUDA_VISIBLE_DEVICES"] for each in on_gpus] == ["0", "GPU-1a"]
@@ -135,7 +164,7 @@ def client(tmp_path: Path) -> Iterator[Client]:
         Client(cluster, set_as_default=False) as client,
     ):
         yield client
-    work._close()
+    work.close()
 
 
 def test_slides_of_a_cohort_are_as_each_alone(

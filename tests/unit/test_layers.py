@@ -139,6 +139,36 @@ def test_circles_are_round_and_of_the_spots_diameter(off_lattice):
         assert np.hypot(y_um, x_um).max() <= 25
 
 
+@given(st.sets(st.integers(0, 15), min_size=1), st.integers(0, 2**32 - 1))
+def test_a_smooth_raster_invents_nothing(chosen, seed):
+    spots = lattice(SizePx(400, 800), MPP, 50.0).take(np.array(sorted(chosen)))
+    plain, smooth = (SpotGrid.of(spots, MPP, shape) for shape in ("square", "smooth"))
+    values = np.random.default_rng(seed).normal(size=len(spots))
+    values[0] = np.nan
+    squares, image = plain.raster(values), smooth.raster(values)
+    n = smooth.n_smooth
+    assert n > 1
+    assert_array_equal(np.isnan(image), np.isnan(squares).repeat(n, 0).repeat(n, 1))
+    padded = np.pad(squares, 1, constant_values=np.nan)
+    for row, col in np.argwhere(np.isfinite(squares)):
+        around = padded[row : row + 3, col : col + 3]
+        square = image[row * n : (row + 1) * n, col * n : (col + 1) * n]
+        assert square.min() >= np.nanmin(around) - 1e-6
+        assert square.max() <= np.nanmax(around) + 1e-6
+    for one, other in zip(
+        plain.placement.translate_um, smooth.placement.translate_um, strict=True
+    ):  # the same outer edge
+        assert one - 25 == pytest.approx(other - 25 / n)
+
+
+def test_a_smooth_raster_is_linear_between_two_spots():
+    spots = lattice(SizePx(400, 800), MPP, 50.0).take(np.array([5, 6]))
+    grid = SpotGrid.of(spots, MPP, "smooth")
+    half = grid.n_smooth // 2
+    between = grid.raster([1.0, 3.0])[0, half:-half]
+    assert_allclose(between, 1 + 2 * (np.arange(len(between)) + 0.5) / len(between), rtol=1e-5)
+
+
 def test_too_many_spots_for_circles_stay_squares():
     spots = lattice(SizePx(60_000, 60_000), Mpp.square(0.5), 50.0)
     grid = SpotGrid.of(spots, Mpp.square(0.5), "circle")

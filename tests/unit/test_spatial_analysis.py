@@ -9,6 +9,8 @@ from dataclasses import replace
 import anndata
 import numpy as np
 import pytest
+import scipy.stats
+import squidpy
 
 from napari_stem.errors import OutputError, PredictionError, StemError, UnknownGeneError
 from napari_stem.geometry import Mpp, SizePx, Spots, lattice
@@ -96,20 +98,47 @@ def test_morans_i_is_that_of_the_definition(prediction):
     table = morans_i(prediction, genes)
     weights = neighbour_graph(prediction.spots).toarray()
     weights = weights / weights.sum(axis=1, keepdims=True)
-    for gene in genes:
-        z = prediction.values(gene).astype(float)
-        z = z - z.mean()
-        by_hand = len(z) / weights.sum() * (z @ weights @ z) / (z @ z)
-        assert table.loc[gene, "I"] == pytest.approx(by_hand, abs=1e-4)
+
+    def by_hand(values: np.ndarray) -> float:
+        z = values.astype(float) - values.mean(dtype=float)
+        return len(z) / weights.sum() * (z @ weights @ z) / (z @ z)
+
+    samples = prediction.draws(slice(None), genes)
+    variance = squidpy.gr.spatial_autocorr(  # as its authors write Cliff and Ord's
+        anndata.AnnData(
+            prediction.rows(np.arange(len(prediction.spots)), genes=genes),
+            obsp={"spatial_connectivities": neighbour_graph(prediction.spots)},
+        ),
+        mode="moran",
+        copy=True,
+        show_progress_bar=False,
+    )["var_norm"]
+    for place, gene in enumerate(genes):
+        of_samples = [by_hand(each) for each in samples[:, place].T]
+        row = table.loc[gene]
+        assert row["I"] == pytest.approx(np.mean(of_samples), abs=1e-4)
+        assert (row["I_q05"], row["I_q95"]) == pytest.approx((min(of_samples), max(of_samples)))
+        assert row["I_of_mean"] == pytest.approx(by_hand(prediction.values(gene)), abs=1e-4)
+        z = (np.median(of_samples) + 1 / (len(weights) - 1)) / np.sqrt(variance.iloc[0])
+        assert row["p"] == pytest.approx(scipy.stats.norm.sf(z), rel=1e-3)
     assert list(table.index) == list(genes)
+    assert (table["n_samples"] == samples.shape[2]).all()
     assert (table["fdr"] >= table["p"]).all()
+
+
+def test_without_samples_it_is_that_of_the_mean_and_has_no_interval(prediction):
+    shutil.rmtree(prediction.path / "obsm" / "draws")
+    table = morans_i(Prediction.open(prediction.path), prediction.genes[:7])
+    np.testing.assert_array_equal(table["I"], table["I_of_mean"])
+    assert table[["I_q05", "I_q95"]].isna().all(axis=None)
+    assert (table["n_samples"] == 0).all()
 
 
 def test_all_genes_are_ranked(prediction):
     table = morans_i(prediction)
     assert tuple(table.index) == prediction.genes
     varies = np.ptp(prediction.to_anndata().X, axis=0) > 0
-    np.testing.assert_array_equal(table["I"].notna(), varies)
+    np.testing.assert_array_equal(table["I_of_mean"].notna(), varies)
     assert (
         table["I"][varies].abs().max() < 1.5
     )  # its bounds depend on the neighbours, and are near 1
@@ -119,9 +148,11 @@ def test_a_gene_that_does_not_vary_has_no_morans_i(prediction):
     import zarr
 
     group = zarr.open_group(prediction.path, mode="r+", use_consolidated=False)
-    group["X"][:, 2] = 1.5
+    group["X"][:, 2] = group["obsm/draws"][:, 2] = 1.5
     table = morans_i(Prediction.open(prediction.path), prediction.genes[:4])
-    assert table.isna().all(axis=1).tolist() == [False, False, True, False]
+    is_unknown = table.drop(columns="n_samples").isna()
+    assert is_unknown.all(axis=1).tolist() == is_unknown.any(axis=1).tolist()
+    assert is_unknown["I"].tolist() == [False, False, True, False]
 
 
 def test_too_few_spots_are_refused(prediction):
@@ -136,8 +167,8 @@ def test_too_few_spots_are_refused(prediction):
         find_domains(predicted_means(few), few.spots.names[:5], few.genes, 1.0)
 
 
-def test_morans_i_stops_when_asked_and_knows_its_genes(prediction):
-    assert morans_i(prediction, is_stopped=lambda: True) is None
+def test_morans_i_stops_when_asked_and_knows_its_genes(prediction, square):
+    assert morans_of(halves(square, 1.0), neighbour_graph(square), lambda: True) is None
     with pytest.raises(UnknownGeneError, match="no gene 'NOPE'"):
         morans_i(prediction, ["NOPE"])
 
@@ -199,11 +230,15 @@ def test_stability_tells_sure_domains_from_noise(square):
     assert told == [(0, 3), (1, 3), (2, 3)]
     assert stable.between == pytest.approx((1, 1, 1))
     assert stable.with_mean == pytest.approx((1, 1, 1))
-    assert stable.found_again == pytest.approx((1, 1))
+    assert stable.support == pytest.approx((1,) * 120)
     noise = stability_over(unsure.astype(np.float16), labels, 1.0)
     assert np.mean(noise.between) < 0.2
-    np.testing.assert_allclose(noise.found_again, noise.by_chance, atol=0.1)
-    assert max(stable.by_chance) < 0.5
+    np.testing.assert_allclose(noise.of_domains(labels), noise.by_chance, atol=0.1)
+    assert max(stable.by_chance) < 0.65
+    sure[:5, :20, 1] = 3 - sure[:5, :20, 1]  # one sample has five spots of the left on the right
+    moved = stability_over(sure.astype(np.float16), labels, 0.1).support
+    assert moved[:5] == pytest.approx((2 / 3,) * 5)
+    assert moved[5:] == pytest.approx((1,) * 115)
 
 
 def test_halves_avoid_each_other(square):
@@ -229,9 +264,8 @@ def test_a_single_domain_has_no_relations(square):
 def domains(prediction):
     means = predicted_means(prediction)
     found = find_domains(means, prediction.spots.names, prediction.genes, 1.5)
-    stability = Stability(
-        (0.5,), (0.75, 0.25), *((share,) * len(found.names) for share in (0.5, 0.2))
-    )
+    shares = tuple(np.linspace(0, 1, len(found.spots)).tolist())
+    stability = Stability((0.5,), (0.75, 0.25), shares, (0.2,) * len(found.names))
     relations = relate(prediction.spots, found.labels, MPP)
     return replace(found, stability=stability, relations=relations)
 
@@ -249,7 +283,7 @@ def test_domains_are_found_again_beside_their_prediction(prediction, domains):
 
 
 def test_domains_of_fewer_spots_do_not_count(prediction, domains):
-    fewer = replace(domains, spots=domains.spots[:-1], labels=domains.labels[:-1])
+    fewer = replace(domains, spots=domains.spots[:-1], labels=domains.labels[:-1], stability=None)
     write_domains(fewer, sidecar_path(prediction))
     assert read_domains(prediction) is None
 
@@ -266,9 +300,10 @@ def test_domains_go_with_exported_tables(prediction, domains, tmp_path):
     assert table.shape == (len(prediction.spots), len(prediction.genes))
     assert list(table.obs["domain"]) == [domains.names[label] for label in domains.labels]
     assert "predicted expression" in table.uns["napari_stem_domains"]
+    np.testing.assert_allclose(table.obs["domain_support"], domains.stability.support)
     export_domains(domains, prediction, tmp_path / "d.csv")
     header, first, *rest = (tmp_path / "d.csv").read_text().splitlines()
-    assert header == "spot,x_px,y_px,domain"
+    assert header == "spot,x_px,y_px,domain,domain_support"
     assert first.startswith(f"{prediction.spots.names[0]},")
     assert len(rest) == len(prediction.spots) - 1
     with pytest.raises(OutputError, match="cannot be written"):
@@ -277,7 +312,7 @@ def test_domains_go_with_exported_tables(prediction, domains, tmp_path):
 
 def test_spots_without_a_domain_are_missing(prediction, domains):
     table = prediction.to_anndata()
-    fewer = replace(domains, spots=domains.spots[1:], labels=domains.labels[1:])
+    fewer = replace(domains, spots=domains.spots[1:], labels=domains.labels[1:], stability=None)
     annotate(table, fewer)
     assert table.obs["domain"].isna().sum() == 1
 

@@ -10,7 +10,7 @@ import typer
 
 from napari_stem.cli.app import FAILED
 from napari_stem.cli.tables import say_list
-from napari_stem.cli.terminal import NOTICE, Interrupted, progress_bars, say, say_json, tell
+from napari_stem.cli.terminal import MANNER, NOTICE, Interrupted, progress_bars, say, say_json, tell
 from napari_stem.cohort.run import require_places, run_cohort
 from napari_stem.cohort.tables import cohort_table, rows_of, write_summary
 from napari_stem.cohort.workers import workers
@@ -45,6 +45,7 @@ def predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
     Interrupted
         By Ctrl-C; finished blocks are kept.
     """
+    MANNER.keep_slides_private(*(order.slide for order in orders))
     require_places(orders, options.out, resume=options.resume)
     if options.cohort_table is not None:
         require_writable(options.cohort_table)

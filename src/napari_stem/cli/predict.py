@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from napari_stem.cli.app import app
 from napari_stem.cli.options import SlidesArgument, listed
 from napari_stem.cli.predict_options import ENDINGS, PredictOptions, options_of
 from napari_stem.cli.terminal import (
+    MANNER,
     NOTICE,
     Interrupted,
     progress_bars,
@@ -41,23 +43,25 @@ def predict(slides: SlidesArgument, options: PredictOptions) -> None:
     tissue_type, out.
     """
     options.require_consistent()
-    from napari_stem.cohort.orders import are_several, orders_of
+    from napari_stem.cohort.orders import are_several, orders_of, stem_of
 
     if are_several(slides) or options.wants_cluster:
         from napari_stem.cli.cohort import predict_cohort
 
         options.require_for_several()
         orders = orders_of(slides, options.out, options.order(slides[0], options.out))
-        predict_cohort(orders, options)
+        predict_cohort(options.named(orders), options)
         return
     slide, out = slides[0], options.out
-    if not out.suffix or (out.is_dir() and out.suffix not in ENDINGS):
-        out /= f"{slide.stem}.zarr"
+    MANNER.keep_slides_private(slide)
+    is_folder = not out.suffix or (out.is_dir() and out.suffix not in ENDINGS)
+    (named,) = options.named([options.order(slide, out / f"{stem_of(slide)}.zarr")])
+    out = named.out if is_folder else out
     wanted = listed(options.genes)
     work = out  # the Zarr folder that grows
     if out.suffix != ".zarr" or wanted:
         work = out.with_name(out.name + ".partial.zarr")
-    order = options.order(slide, work)
+    order = replace(named, out=work)
     _require_place(out, work, resume=options.resume)
     result = _predicted(order, out, wanted, options)
     say_json(result) if options.as_json else _say(result)
@@ -67,9 +71,7 @@ def _predicted(
     order: Order, out: Path, wanted: tuple[str, ...], options: PredictOptions
 ) -> dict[str, Any]:
     """Predict one slide, here, and say what came of it."""
-    from napari_stem.slide import open_slide
-
-    with progress_bars() as bars, open_slide(order.slide, order.mpp, early=True) as opened:
+    with progress_bars() as bars, order.open(early=True) as opened:
         # what is no slide, or of no known size, has failed: before torch is loaded and levels are made
         opened.require_mpp()
         from napari_stem.encoders.precomputed import Stated
@@ -98,9 +100,11 @@ def _predicted(
         "calibrated": loaded.config.calibrated,
         "domain": prediction.provenance["domain"],
         "model": loaded.name,
-        "slide": str(order.slide),
+        "slide": order.alias or str(order.slide),
         "genes_not_predicted": list(missing),
-        "embeddings": None if options.embeddings is None else str(options.embeddings),
+        "embeddings": None
+        if options.embeddings is None
+        else order.unnamed(str(options.embeddings)),
         "scale_warning": scale_warning,
         "domain_warning": domain_warning,
     }

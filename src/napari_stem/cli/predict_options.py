@@ -27,6 +27,7 @@ from napari_stem.cli.options import (
     encoder_names,
     model_names,
 )
+from napari_stem.cli.terminal import tell
 from napari_stem.settings import MAX_STEPS, Patient, Quantity, SamplerName, SamplingSettings
 
 if TYPE_CHECKING:
@@ -137,6 +138,12 @@ class PredictOptions:
     keep_draws: Annotated[
         bool, typer.Option("--keep-draws", help="Store every sample, not only their summary.")
     ] = False
+    pseudonym: Annotated[
+        Path | None,
+        typer.Option(
+            help="Name slides in all that is written by a hash with the key in this file, made if need be."
+        ),
+    ] = None
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the same command stopped.")
     ] = False
@@ -179,6 +186,19 @@ class PredictOptions:
     def wants_cluster(self) -> bool:
         """Whether work is to be shared out even where there is one slide."""
         return any(each is not None for each in (self.workers, self.scheduler, self.cohort_table))
+
+    def named(self, orders: list[Order]) -> list[Order]:
+        """Have the slides named as is asked for."""
+        if self.pseudonym is None:
+            return orders
+        from napari_stem.slide.pseudonym import read_key
+
+        key, is_new = read_key(self.pseudonym)
+        if is_new:
+            tell(
+                f"A new key is in {self.pseudonym}: keep it secret, and keep it; only it tells slides again."
+            )
+        return [order.under_pseudonym(key) for order in orders]
 
     def require_consistent(self) -> None:
         """Refuse options that exclude each other."""

@@ -6,14 +6,16 @@ import json
 import logging
 import os
 import platform
+import re
 import shlex
 import sys
 import time
 import traceback
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -23,7 +25,6 @@ from napari_stem.texts import plain, sentence, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from rich.progress import TaskID
     from rich.table import Table
@@ -48,10 +49,24 @@ class Manner:
         warnings. 2: also details.
     log_file
         Where everything goes besides.
+    private
+        Paths and names that the log file does not hold, unless details are asked for: they may name patients.
     """
 
     verbosity: int = 0
     log_file: Path | None = None
+    private: set[str] = field(default_factory=set)
+
+    def keep_private(self, *paths: str | Path) -> None:
+        """Keep files and folders out of the log file, by their paths and names."""
+        for path in map(Path, paths):
+            named = {path.name} if path.suffix else set()  # else it may be any word
+            self.private |= {str(path), str(path.absolute())} | named
+
+    def keep_slides_private(self, *slides: Path) -> None:
+        """Keep slides out of the log file, by whatever could name them."""
+        self.keep_private(*slides)
+        self.private |= {each.name for each in slides} | {each.stem for each in slides}
 
 
 MANNER = Manner()  # of the command that runs in this process
@@ -81,6 +96,7 @@ def speaking() -> Iterator[None]:
                 handler.close()
             logging.captureWarnings(False)
             MANNER.verbosity, MANNER.log_file = 0, None
+            MANNER.private.clear()
             root.setLevel(levels[0])
             ours.setLevel(levels[1])
             if hub_bars is None:
@@ -112,6 +128,7 @@ def speak(verbosity: int, log_file: Path | None) -> None:
     if log_file is not None:
         from napari_stem import __version__
 
+        MANNER.keep_private(*filter(_is_place, sys.argv[1:]))
         TOLD.debug(
             "napari-stem %s, Python %s, %s: %s",
             __version__,
@@ -131,8 +148,23 @@ def file_handler(path: Path) -> logging.Handler:
     return handler
 
 
+def _is_place(argument: str) -> bool:
+    """Whether a word of the command line is a file or folder."""
+    path = Path(argument)
+    return not argument.startswith("-") and (
+        len(path.parts) > 1 or bool(path.suffix) or path.exists()
+    )
+
+
 class _Plain(logging.Formatter):
     """One line a record, and below it a traceback's lines: no name in a file adds one of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        if MANNER.private and MANNER.verbosity < 2:
+            words = map(re.escape, sorted(MANNER.private, key=len, reverse=True))
+            line = re.sub(rf"(?<![\w-])({'|'.join(words)})(?!\w)", "<...>", line)
+        return line
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         record.message = sentence(record.message)

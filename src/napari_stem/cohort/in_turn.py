@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from napari_stem.cohort.outcomes import seconds_left
 from napari_stem.errors import StemError
 from napari_stem.model import load_model
-from napari_stem.slide import open_slide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,7 +61,7 @@ def _predict(outcome: Outcome, stop: Callable[[], bool], told: Callable[[], None
         outcome.seconds = time.monotonic() - began
         told()
 
-    with open_slide(order.slide, order.mpp) as slide:
+    with order.open() as slide:
         job = order.job(slide, load_model(order.model), notes.append)
         notes.append(job.doubt(stop) or "")
         if stop():

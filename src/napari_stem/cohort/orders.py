@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_stem.cells import harmless
 from napari_stem.errors import DatasetError
+from napari_stem.slide import open_slide
+from napari_stem.slide.pseudonym import pseudonym
 from napari_stem.slide.recognising import looks_like_slide
 from napari_stem.texts import plain, read_text, reason_of
 
@@ -44,6 +46,8 @@ class Order:
         Pixel size in um, where the file does not say.
     spots, regions, whole_slide, tissue, pitch_um, species, tissue_type, keep_draws
         As of `PredictionJob.planned`.
+    alias
+        Stands for the slide's name in whatever is written.
     noted
         Further columns of the manifest, by name: they go into tables as they are.
     """
@@ -61,7 +65,34 @@ class Order:
     species: str | None = None
     tissue_type: str | None = None
     keep_draws: bool | None = False
+    alias: str = ""
     noted: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """By which people know the slide: its result's."""
+        return self.out.stem
+
+    def open(self, *, early: bool = False) -> Slide:
+        """Open the slide, to be called as is asked for; see `napari_stem.open_slide`."""
+        slide = open_slide(self.slide, self.mpp, early=early)
+        slide.alias = self.alias
+        return slide
+
+    def under_pseudonym(self, key: bytes) -> Order:
+        """Ask for the same under a name that says nothing; a result that was named otherwise keeps its name."""
+        alias = pseudonym(self.slide.name, key)
+        is_named = self.out.stem != stem_of(self.slide)
+        return replace(
+            self, alias=alias, out=self.out if is_named else self.out.with_name(f"{alias}.zarr")
+        )
+
+    def unnamed(self, text: str) -> str:
+        """Take the slide's name out of a text, where something stands for it."""
+        if self.alias:
+            for word in (str(self.slide), self.slide.name, stem_of(self.slide)):
+                text = text.replace(word, self.alias)
+        return text
 
     def job(
         self,
@@ -138,7 +169,7 @@ def _orders_at(place: Path, folder: Path, common: Order) -> list[Order]:
     if place.suffix.lower() == ".csv":
         return read_manifest(place, folder, common)
     return [
-        replace(common, slide=slide, out=folder / f"{_stem(slide)}.zarr")
+        replace(common, slide=slide, out=folder / f"{stem_of(slide)}.zarr")
         for slide in _slides_at(place)
     ]
 
@@ -159,7 +190,8 @@ def _slides_at(place: Path) -> list[Path]:
     return found
 
 
-def _stem(slide: Path) -> str:
+def stem_of(slide: Path) -> str:
+    """Name of a slide without its ending."""
     return slide.name.removesuffix(".zip").removesuffix(slide.suffix).removesuffix(".ome")
 
 
@@ -219,7 +251,7 @@ def _order(cells: dict[str, str], where: str, beside: Path, folder: Path, common
     if "model" in cells:
         is_beside = (beside / cells["model"]).exists()
         own["model"] = str(beside / cells["model"]) if is_beside else cells["model"]
-    name = cells.get("out", _stem(slide)).removesuffix(".zarr")
+    name = cells.get("out", stem_of(slide)).removesuffix(".zarr")
     noted = tuple(
         (plain(name), str(harmless(plain(cell))))
         for name, cell in cells.items()

@@ -46,8 +46,8 @@ class Outcome:
 
     @property
     def name(self) -> str:
-        """By which people know the slide: its result's."""
-        return self.order.out.stem
+        """By which people know the slide."""
+        return self.order.name
 
     @property
     def share(self) -> float:

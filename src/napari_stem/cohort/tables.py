@@ -25,7 +25,7 @@ def rows_of(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     return [
         {
             "slide": each.name,
-            "file": visible(str(each.order.slide)),
+            "file": each.order.alias or visible(str(each.order.slide)),
             "out": visible(str(each.order.out)),
             "status": each.status if each.has_ended else "unfinished",
             "n_spots": each.n_spots,
@@ -35,7 +35,7 @@ def rows_of(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
             "unit": each.unit,
             "model": each.order.model,
             "seconds": round(each.seconds, 1),
-            "error": each.error,
+            "error": each.order.unnamed(each.error),
             "notes": " ".join(each.notes),
             **dict(each.order.noted),
         }

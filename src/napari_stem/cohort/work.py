@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import warnings
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,10 +25,9 @@ from napari_stem.model.sampling import torch_device
 from napari_stem.predict import blocks, doubt_of, embedder_of, encoder_of, predicted
 from napari_stem.results import Prediction
 from napari_stem.results.empty import spots_per_chunk
-from napari_stem.slide import open_slide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     import pandas as pd
@@ -102,7 +101,7 @@ def begin(order: Order) -> Begun:
 
     def work() -> Begun:
         notes: list[str] = []
-        with _slide_of(order) as slide:
+        with order.open() as slide:
             model = _model(order.model)
             job = order.job(slide, model, notes.append)
             prediction = job.begin(order.out, resume=order.out.exists())
@@ -212,7 +211,7 @@ def _patient(work: Callable[[], Result], order: Order, *, is_known: bool) -> Res
             try:
                 return work()
             except (SlideError, OutputError, PredictionError, OSError):
-                _close()
+                close()
                 folders = (order.slide.absolute().parent, order.out.absolute().parent)
                 if not is_known and all(map(os.path.isdir, folders)):
                     raise
@@ -220,28 +219,20 @@ def _patient(work: Callable[[], Result], order: Order, *, is_known: bool) -> Res
         return work()
 
 
-@contextmanager
-def _slide_of(order: Order) -> Iterator[Slide]:
-    slide = open_slide(order.slide, order.mpp)
-    try:
-        yield slide
-    finally:
-        slide.close()
-
-
 def _opened(order: Order, run: str) -> _Open:
     """Open the slide of a task, in place of the one before."""
     if not _open or _open[0].key != (order, run):
-        _close()
+        close()
         model = _model(order.model)
         with ExitStack() as closing:
-            slide = closing.enter_context(_slide_of(order))
+            slide = closing.enter_context(order.open())
             embedder, prediction = _embedder(order, slide), Prediction.open(order.out)
             _open.append(_Open((order, run), prediction, model, embedder, closing.pop_all()))
     return _open[0]
 
 
-def _close() -> None:
+def close() -> None:
+    """Let go of the slide that is open."""
     while _open:
         _open.pop().closing.close()
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 WORKER_BYTES = 3_000_000_000  # what a worker needs, with room: docs/scale.md
 GPU = "GPU"  # the resource that dask's own examples and dask-cuda name so
+ANSWERS_WITHIN_S = 20
 FEW_SPAWNS = 3  # a task that took so many workers with it is not tried again (dask's own figure)
 
 
@@ -52,7 +53,7 @@ def workers(
             yield client
         return
     try:
-        client = Client(scheduler, timeout=20, set_as_default=False)
+        client = Client(scheduler, timeout=ANSWERS_WITHIN_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise StemError(
             f"No scheduler answers at {scheduler}; start one with 'dask scheduler', or check its address."

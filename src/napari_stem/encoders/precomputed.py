@@ -21,7 +21,6 @@ from napari_stem.encoders.precomputed_checks import (
 )
 from napari_stem.encoders.precomputed_files import read_raw
 from napari_stem.errors import EncoderError
-from napari_stem.texts import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +103,6 @@ class PatchEmbeddings:
         digest.update(np.column_stack([self.x_px, self.y_px]).tobytes())
         return {
             "embeddings": "from file",
-            "embeddings_file": visible(self.path.name),
             "embeddings_sha256": digest.hexdigest(),
             "embeddings_patch_um": self.side_um,
             "embeddings_tolerance_um": self.tolerance_um,

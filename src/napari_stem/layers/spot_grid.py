@@ -1,4 +1,4 @@
-"""Spots as a raster: squares that fill the lattice, or circles of the spots' diameter."""
+"""Spots as a raster: squares that fill the lattice, circles of the spots' diameter, or a smooth surface."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
     from napari_stem.geometry import Mpp, Spots
 
-SpotShape = Literal["square", "circle"]
+SpotShape = Literal["square", "circle", "smooth"]
 OFF_LATTICE_PIXELS = 8  # raster pixels across one spot where spots do not lie on a square lattice
 LATTICE_TOLERANCE = 0.01  # of a pitch
 MAX_RASTER_PIXELS = 25_000_000
 CIRCLE_PIXELS = (24, 16, 12, 8, 6)  # raster pixels across a circle, the finest that may be had
+SMOOTH_PIXELS = 12  # across a spot of a smooth surface, or fewer as of circles
 MAX_CIRCLE_PIXELS = 3_000_000  # more would not be swapped within the blink of an eye
 
 
@@ -33,10 +34,13 @@ class SpotGrid:
         (rows, cols) int64: index of the spot that fills the pixel, -1 where there is none.
     placement
         Where the raster lies: pixel centres on spot centres where spots lie on a square lattice.
+    n_smooth
+        Pixels across a spot between which values go over into those of its neighbours; 1: none do.
     """
 
     spot_at: NDArray[np.int64]
     placement: Placement
+    n_smooth: int = 1
 
     @classmethod
     def of(cls, spots: Spots, mpp: Mpp, shape: SpotShape = "square") -> SpotGrid:
@@ -44,14 +48,16 @@ class SpotGrid:
 
         Spots off a square lattice (a measured array, a list of the user's) are drawn on a finer raster
         as squares of their diameter, spots as circles always are; where two overlap, the nearer centre
-        has the pixel. Where there are too many spots for circles that look round, squares remain.
+        has the pixel. Where there are too many spots for circles that look round, or they lie off a lattice
+        and would be smooth, squares remain.
 
         Parameters
         ----------
         spots, mpp
             The spots, and the pixel size of the slide they lie on.
         shape
-            Squares that fill the lattice, or circles of the spots' diameter.
+            Squares that fill the lattice, circles of the spots' diameter, or squares whose values go over
+            into those of their neighbours.
 
         Raises
         ------
@@ -61,11 +67,11 @@ class SpotGrid:
         if not len(spots):
             raise SpotError("There are no spots to draw; choose a larger region.")
         y_um, x_um = spots.y_px * mpp.y_um, spots.x_px * mpp.x_um
-        n_across = _pixels_across(y_um, x_um, spots.diameter_um) if shape == "circle" else None
-        if n_across is not None:
+        n_across = None if shape == "square" else _pixels_across(y_um, x_um, spots.diameter_um)
+        if n_across is not None and shape == "circle":
             return _nearest_grid(y_um, x_um, spots.diameter_um, n_across, is_round=True)
         if _on_lattice(spots, y_um, x_um):
-            return _lattice_grid(spots, y_um, x_um)
+            return _finer(_lattice_grid(spots, y_um, x_um), min(n_across or 1, SMOOTH_PIXELS))
         return _nearest_grid(y_um, x_um, spots.diameter_um, OFF_LATTICE_PIXELS, is_round=False)
 
     def raster(self, values: ArrayLike) -> NDArray[np.float32]:
@@ -78,10 +84,19 @@ class SpotGrid:
 
         Returns
         -------
-        (rows, cols) float32, NaN where there is no spot.
+        (rows, cols) float32, NaN where there is no spot; what is smooth lies between the values of a spot
+        and its neighbours, and only where the spot itself has one.
         """
+        n = self.n_smooth
         per_spot = np.append(np.asarray(values, dtype=np.float32), np.float32(np.nan))
-        return np.asarray(per_spot.take(self.spot_at))
+        raster = np.asarray(per_spot.take(self.spot_at[n // 2 :: n, n // 2 :: n]))
+        if n == 1:
+            return raster
+        known = np.isfinite(raster)
+        weight = _between(known.astype(np.float32), n)
+        total = _between(np.where(known, raster, 0), n)
+        is_own = np.isfinite(per_spot).take(self.spot_at)
+        return np.divide(total, weight, out=np.full_like(total, np.nan), where=is_own)
 
     def spot_under(self, row: float, col: float) -> int | None:
         """Index of the spot at a position in the raster's pixels, or None."""
@@ -93,6 +108,27 @@ class SpotGrid:
             return None
         spot = int(self.spot_at[row_index, col_index])
         return None if spot < 0 else spot
+
+
+def _finer(grid: SpotGrid, n: int) -> SpotGrid:
+    """Divide each square into n x n."""
+    if n == 1:
+        return grid
+    step_um = grid.placement.scale_um[0] / n
+    y_um, x_um = (centre - (n - 1) / 2 * step_um for centre in grid.placement.translate_um)
+    spot_at = grid.spot_at.repeat(n, axis=0).repeat(n, axis=1)
+    return SpotGrid(spot_at, Placement((step_um, step_um), (y_um, x_um)), n)
+
+
+def _between(squares: NDArray[np.float32], n: int) -> NDArray[np.float32]:
+    """Interpolate linearly between the centres of squares, of which each becomes n x n."""
+    for _ in range(2):  # along the rows, then along what were the columns
+        at = (np.arange(len(squares) * n, dtype=np.float32) + 0.5) / n - 0.5
+        low = np.floor(at).astype(int)
+        share = (at - low)[:, np.newaxis]
+        below, above = (squares[np.clip(row, 0, len(squares) - 1)] for row in (low, low + 1))
+        squares = (below * (1 - share) + above * share).T
+    return squares.astype(np.float32)
 
 
 def _on_lattice(spots: Spots, y_um: NDArray[np.float64], x_um: NDArray[np.float64]) -> bool:

@@ -15,7 +15,6 @@ from napari_stem.io import written_whole
 from napari_stem.model.genes import gene_accuracy
 from napari_stem.spatial.gene_sets import ensembl_ids
 from napari_stem.spatial.normalise import normalisation
-from napari_stem.texts import visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,7 +55,7 @@ def provenance_of(
         "draws": settings.n_draws,
         "draws_kept": keep_draws,
         "genes_not_measured": list(model.card.get("genes_not_measured", ())),
-        "slide": visible(slide.path.name),
+        "slide": slide.name,
         "slide_fingerprint": slide.fingerprint,
         "mpp": [mpp.y_um, mpp.x_um],
         "pitch_um": spots.pitch_um,

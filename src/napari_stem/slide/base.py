@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_stem.errors import MissingMppError, SlideError
 from napari_stem.slide.level_pixels import WHITE
+from napari_stem.texts import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -82,6 +83,8 @@ class Slide:
         Makes the last of them, where the file lacks them and they were not waited for.
     on_close
         Lets go of the file.
+    alias
+        Stands for the file's name in whatever is written of the slide.
     """
 
     path: Path
@@ -97,6 +100,7 @@ class Slide:
     sources: tuple[LevelPixels, ...] = ()
     builder: PyramidBuilder | None = None
     on_close: Callable[[], None] = lambda: None
+    alias: str = ""
 
     @classmethod
     def build(
@@ -151,6 +155,11 @@ class Slide:
                 f"--mpp 0.5 on the command line, or 'Pixel size' in the Slide panel."
             )
         return self.mpp
+
+    @property
+    def name(self) -> str:
+        """What the slide is called in provenance and figures: its file's name, or what stands for that."""
+        return self.alias or visible(self.path.name)
 
     @property
     def is_complete(self) -> bool:

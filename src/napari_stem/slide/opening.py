@@ -106,7 +106,7 @@ def open_slide(
         mpp = Mpp.square(mpp)
     location = locate(path)
     chosen, source = _choose(location, reader)
-    logger.info("Slide %s is read by '%s'.", path, chosen.NAME)
+    logger.info("A slide is read by '%s'.", chosen.NAME)
     return assemble(
         location, source, reader=chosen.NAME, stated=mpp, progress=progress, early=early
     )

@@ -95,7 +95,7 @@ def check_scale(slide: Slide, mpp: Mpp | None = None) -> ScaleCheck:
     if mpp_um > MEASURABLE_UM[1] and width_px < WIDE_PX:
         return ScaleCheck(None, 0, None, not_measurable)
     width_um = width_px * mpp_um
-    warning = _warning(slide.path.name, width_um, mpp_um)
+    warning = _warning(slide.name, width_um, mpp_um)
     told = warning or f"about {width_um:.1f} um wide, which fits the pixel size"
     return ScaleCheck(width_um, n_windows, warning, told)
 
@@ -119,7 +119,7 @@ def known_check(slide: Slide) -> ScaleCheck:
     MissingMppError, SlideError
         As `check_scale`.
     """
-    key = (slide.fingerprint, slide.require_mpp())
+    key = (slide.fingerprint, slide.require_mpp(), slide.name)  # which the sentence says
     with _measuring:
         if key not in _known:
             _known[key] = check_scale(slide, key[1])
@@ -128,7 +128,7 @@ def known_check(slide: Slide) -> ScaleCheck:
         return _known[key]
 
 
-_known: dict[tuple[str, Mpp], ScaleCheck] = {}
+_known: dict[tuple[str, Mpp, str], ScaleCheck] = {}
 _measuring = threading.Lock()
 
 

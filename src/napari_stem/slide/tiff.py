@@ -25,7 +25,6 @@ from napari_stem.slide.source import SlideMetadata, SlideSource, UnsuitedError, 
 from napari_stem.slide.tiff_colour import CONVERTED, has_alpha, space_of, unreadable
 from napari_stem.slide.tiff_metadata import (
     ICC_TAG,
-    aperio_description,
     associated_series,
     fluorescence_channels,
     in_pieces,
@@ -242,11 +241,6 @@ def _metadata(
         "tile_px": [int(n) for n in series.keyframe.chunks[:2]],
         "colour": f"{space} to RGB, {colour.label}" if space in CONVERTED else colour.label,
     }
-    if vendor == "aperio":
-        properties["aperio"] = {
-            k: v if isinstance(v, int | float) else str(v)
-            for k, v in aperio_description(series).items()
-        }
     power = objective_power(tiff, series, vendor)
     if power is not None:
         properties["objective_power"] = power

@@ -284,7 +284,7 @@ def _fill_holes(mask: NDArray[np.bool_], density: NDArray[np.float32]) -> NDArra
 
 def _no_tissue(slide: Slide) -> str:
     return (
-        f"No tissue was found on {slide.path.name}; draw the region by hand, look more sensitively, "
+        f"No tissue was found on {slide.name}; draw the region by hand, look more sensitively, "
         f"or check that the slide is a stained section in focus."
     )
 
@@ -295,7 +295,7 @@ def _too_small(
     if mm2_per_px is None:
         return _no_tissue(slide)
     return (
-        f"The largest piece of tissue on {slide.path.name} has {largest_px * mm2_per_px:.2g} mm2; "
+        f"The largest piece of tissue on {slide.name} has {largest_px * mm2_per_px:.2g} mm2; "
         f"keep pieces below {settings.min_area_mm2:.3g} mm2 too, or draw the region by hand."
     )
 

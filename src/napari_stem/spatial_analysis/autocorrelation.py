@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import PredictionError
+from napari_stem.metrics import quantiles
+from napari_stem.progress import silent
 from napari_stem.spatial_analysis.reading import predicted_means
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
     from napari_stem.geometry import Spots
+    from napari_stem.progress import Progress
     from napari_stem.results import Prediction
 
 _LOGGER = "spatialdata._logging"  # through which squidpy speaks too
@@ -72,16 +75,15 @@ def is_square(spots: Spots) -> bool:
     )
 
 
-GENES_PER_STEP = 256  # between two looks at whether to stop
+COLUMNS_PER_STEP = 4096  # between two looks at whether to stop
+MOST_VALUES = 30_000_000  # of draws held at a time
 FEWEST_SPOTS = 10  # for which spatial autocorrelation says anything
 
 
 def morans_i(
-    prediction: Prediction,
-    genes: Sequence[str] | None = None,
-    is_stopped: Callable[[], bool] = lambda: False,
-) -> pd.DataFrame | None:
-    """Moran's I of predicted means, by squidpy.
+    prediction: Prediction, genes: Sequence[str] | None = None, progress: Progress = silent
+) -> pd.DataFrame:
+    """Moran's I of samples, as a measurement would have it, and of their mean, which is smoother than any.
 
     Parameters
     ----------
@@ -89,15 +91,17 @@ def morans_i(
         Spots that are not done are left out.
     genes
         Which; None: all.
-    is_stopped
-        Asked every few hundred genes.
+    progress
+        Told (what, genes done, in all); what it raises ends the work.
 
     Returns
     -------
-    Indexed by gene, in the order given: ``I``; ``p``, one-sided and under normality; ``fdr``,
-    Benjamini-Hochberg over these genes. NaN for a gene that is the same everywhere. None where it was
-    stopped. The predictions of neighbouring spots share tissue within the model's field of view, so they
-    are alike to begin with: a small ``p`` says little, the order of genes says more.
+    Indexed by gene, in the order given. ``I``: mean over the samples. ``I_q05``, ``I_q95``: ends of their 90%
+    interval (`metrics.quantiles`). ``I_of_mean``: of the predicted mean. ``n_samples``: how many were kept;
+    where none were, ``I`` is that of the mean and there is no interval. ``p``: one-sided and under normality
+    (Cliff and Ord 1981), of the median sample; ``fdr``: Benjamini-Hochberg over these genes. NaN for what is
+    the same everywhere. The predictions of neighbouring spots share tissue within the model's field of view, so
+    they are alike to begin with: a small ``p`` says little, the order of genes says more.
 
     Raises
     ------
@@ -112,54 +116,102 @@ def morans_i(
         raise PredictionError(
             f"Spatial autocorrelation needs {FEWEST_SPOTS} predicted spots; there are {len(done)}."
         )
-    means = predicted_means(prediction, chosen)
-    found = morans_of(means, neighbour_graph(prediction.spots.take(done)), is_stopped)
-    if found is None:
-        return None
-    return pd.DataFrame(
-        {"I": found[0], "p": found[1], "fdr": _fdr(found[1])}, index=pd.Index(chosen, name="gene")
+    weights = _weights(neighbour_graph(prediction.spots.take(done)))
+    of_mean = _morans(predicted_means(prediction, chosen), weights)
+    n_samples = prediction.n_kept_draws
+    samples = of_mean[:, np.newaxis]
+    if n_samples:
+        step = max(1, MOST_VALUES // (len(done) * n_samples))
+        parts = []
+        for start in range(0, len(chosen), step):
+            progress("Computing Moran's I", start, len(chosen))
+            draws = prediction.draws(done, chosen[start : start + step]).astype(np.float32)
+            parts.append(_morans(draws.reshape(len(done), -1), weights).reshape(-1, n_samples))
+        samples = np.concatenate(parts)
+    table = _summed_up(samples, has_interval=n_samples > 0)
+    table.insert(3, "I_of_mean", of_mean)
+    table.insert(4, "n_samples", n_samples)
+    table["p"] = _p_values(table.pop("median").to_numpy(), weights)
+    table["fdr"] = _fdr(table["p"].to_numpy())
+    return table.set_index(pd.Index(chosen, name="gene"))
+
+
+def _summed_up(samples: NDArray[np.float64], *, has_interval: bool) -> pd.DataFrame:
+    """Mean, interval and median of (genes, samples), of which those without variation are left out."""
+    import pandas as pd
+
+    known = np.isfinite(samples)
+    rows = [row[is_known] for row, is_known in zip(samples, known, strict=True)]
+    mean, median = (
+        np.array([of(row) if len(row) else np.nan for row in rows]) for of in (np.mean, np.median)
     )
+    q05, q95 = np.full((2, len(rows)), np.nan)
+    if has_interval:
+        for place, row in enumerate(rows):
+            if len(row):
+                q05[place], q95[place] = quantiles(row)
+    return pd.DataFrame({"I": mean, "I_q05": q05, "I_q95": q95, "median": median})
 
 
 def morans_of(
     values: NDArray[np.float32], graph: csr_matrix, is_stopped: Callable[[], bool] = lambda: False
 ) -> NDArray[np.float64] | None:
-    """Moran's I and its p-value; weights of a spot's neighbours add up to one.
+    """Moran's I; weights of a spot's neighbours add up to one.
 
     Parameters
     ----------
     values
-        (spots, genes), finite.
+        (spots, columns), finite.
     graph
         As `neighbour_graph` returns it.
     is_stopped
-        Asked every few hundred genes.
+        Asked every few thousand columns.
 
     Returns
     -------
-    (2, genes) float64, NaN for genes that are the same everywhere; None where it was stopped.
+    (columns,) float64, NaN for those that are the same everywhere; None where it was stopped.
     """
-    import anndata
-
-    sq = squidpy_without_chatter()
-    n_genes = values.shape[1]
-    found = np.full((2, n_genes), np.nan)
-    for start in range(0, n_genes, GENES_PER_STEP):
+    weights = _weights(graph)
+    found = []
+    for start in range(0, values.shape[1], COLUMNS_PER_STEP):
         if is_stopped():
             return None
-        block = values[:, start : start + GENES_PER_STEP]
-        varying = np.flatnonzero(np.ptp(block, axis=0) > 0)
-        if not len(varying):
-            continue
-        table = anndata.AnnData(
-            X=np.ascontiguousarray(block[:, varying], dtype=np.float64),
-            obsp={"spatial_connectivities": graph},
-        )
-        morans = sq.gr.spatial_autocorr(
-            table, mode="moran", corr_method=None, copy=True, show_progress_bar=False
-        ).reindex(table.var_names)
-        found[:, start + varying] = morans[["I", "pval_norm"]].to_numpy().T
+        found.append(_morans(values[:, start : start + COLUMNS_PER_STEP], weights))
+    return np.concatenate(found) if found else np.empty(0)
+
+
+def _weights(graph: csr_matrix) -> csr_matrix:
+    """Weights of the neighbours of each spot, 1 in all; a spot without any has none."""
+    from scipy.sparse import csr_matrix
+
+    n_neighbours = np.diff(graph.indptr)
+    shared = np.repeat(1 / np.maximum(n_neighbours, 1), n_neighbours)
+    return csr_matrix((shared, graph.indices, graph.indptr), shape=graph.shape)
+
+
+def _morans(values: NDArray[np.float32], weights: csr_matrix) -> NDArray[np.float64]:
+    import scanpy
+
+    varying = np.flatnonzero(np.ptp(values, axis=0) > 0)
+    found = np.full(values.shape[1], np.nan)
+    if len(varying):
+        by_column = np.ascontiguousarray(values[:, varying].T, dtype=np.float64)
+        found[varying] = scanpy.metrics.morans_i(weights, by_column)
     return found
+
+
+def _p_values(found: NDArray[np.float64], weights: csr_matrix) -> NDArray[np.float64]:
+    """One-sided p-values under normality of values that are not alike among neighbours (Cliff and Ord 1981)."""
+    from scipy.stats import norm
+
+    n, s0 = weights.shape[0], weights.sum()
+    s1 = (weights + weights.T).power(2).sum() / 2
+    s2 = np.square(
+        np.asarray(weights.sum(axis=1)).ravel() + np.asarray(weights.sum(axis=0)).ravel()
+    ).sum()
+    expected = -1 / (n - 1)
+    variance = (n**2 * s1 - n * s2 + 3 * s0**2) / ((n**2 - 1) * s0**2) - expected**2
+    return np.asarray(norm.sf((found - expected) / np.sqrt(variance)))
 
 
 def _fdr(p: NDArray[np.float64]) -> NDArray[np.float64]:

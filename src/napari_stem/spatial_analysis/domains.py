@@ -33,17 +33,22 @@ class Stability:
         Adjusted Rand index of every pair of draws: 1 the same domains, 0 no more alike than by chance.
     with_mean
         The same of every draw with the domains of the mean.
-    found_again
-        Per domain of the mean: the mean over draws of the largest overlap (Jaccard index) that any of
-        a draw's domains has with it.
+    support
+        Of each spot: the share of draws that put it into the domain it has in the mean, domains being paired so
+        that most spots agree (on left-out sections this tells where the mean's domains are right).
     by_chance
-        The same with the draws' domains dealt out to spots at random: what ``found_again`` must exceed.
+        Per domain, the same on average with the draws' domains dealt out to spots at random: what
+        `of_domains` must exceed.
     """
 
     between: tuple[float, ...]
     with_mean: tuple[float, ...]
-    found_again: tuple[float, ...]
+    support: tuple[float, ...]
     by_chance: tuple[float, ...]
+
+    def of_domains(self, labels: Labels) -> NDArray[np.float64]:
+        """(k,) mean support of the spots of each domain."""
+        return np.asarray(np.bincount(labels, self.support) / np.bincount(labels))
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,19 +225,23 @@ def stability_over(
         progress(i, draws.shape[2])
         of_draws.append(leiden(draws[:, :, i].astype(np.float32), resolution))
     random = np.random.default_rng(SEED)
-    again = np.mean([_found_again(labels, drawn) for drawn in of_draws], axis=0)
-    chance = np.mean([_found_again(labels, random.permutation(d)) for d in of_draws], axis=0)
+    support = np.mean([_agrees(labels, drawn) for drawn in of_draws], axis=0)
+    chance = np.mean([_agrees(labels, random.permutation(d)) for d in of_draws], axis=0)
     return Stability(
         between=tuple(float(adjusted_rand_score(a, b)) for a, b in combinations(of_draws, 2)),
         with_mean=tuple(float(adjusted_rand_score(labels, drawn)) for drawn in of_draws),
-        found_again=tuple(float(share) for share in again),
-        by_chance=tuple(float(share) for share in chance),
+        support=tuple(support.tolist()),
+        by_chance=tuple((np.bincount(labels, chance) / np.bincount(labels)).tolist()),
     )
 
 
-def _found_again(labels: Labels, drawn: Labels) -> NDArray[np.float64]:
-    """(k,) largest Jaccard index of each domain with any of another set of domains."""
+def _agrees(labels: Labels, drawn: Labels) -> NDArray[np.bool_]:
+    """(n,) whether each spot lies in domains that belong together, these being paired so that most do."""
+    from scipy.optimize import linear_sum_assignment
+
     both = np.zeros((int(labels.max()) + 1, int(drawn.max()) + 1))
     np.add.at(both, (labels, drawn), 1)
-    either = both.sum(axis=1, keepdims=True) + both.sum(axis=0, keepdims=True) - both
-    return np.asarray((both / either).max(axis=1))
+    pairs = np.full(len(both), -1)
+    own, partner = linear_sum_assignment(both, maximize=True)
+    pairs[own] = partner
+    return np.asarray(pairs[labels] == drawn)

@@ -75,9 +75,7 @@ def morans(path: str, out: str, tell: Progress) -> None:
     from napari_stem.spatial_analysis import morans_i
 
     tell("Computing Moran's I", 0, 0)
-    table = morans_i(Prediction.open(Path(path)))
-    if table is not None:
-        table.to_csv(out)
+    morans_i(Prediction.open(Path(path)), progress=tell).to_csv(out)
 
 
 BROKE = "The spatial analysis broke down, perhaps for want of memory; napari's log says more."

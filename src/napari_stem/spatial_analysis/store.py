@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from napari_stem.results import Prediction
 
-COLUMN = "domain"
+COLUMN, SUPPORT = "domain", "domain_support"
 KEY = "napari_stem_domains"
 RELATIONS = "domain_relations"
 
@@ -51,8 +51,9 @@ def write_domains(domains: Domains, path: Path) -> None:
 def annotate(table: anndata.AnnData, domains: Domains) -> None:
     """Add domains to a table of the same prediction.
 
-    Sets ``obs["domain"]`` (missing where a spot has none), ``uns["napari_stem_domains"]`` (JSON: names,
-    markers, resolution, stability over draws) and ``uns["domain_relations"]`` (arrays of `Relations`).
+    Sets ``obs["domain"]`` (missing where a spot has none), ``obs["domain_support"]`` (share of samples that
+    agree, where samples were kept), ``uns["napari_stem_domains"]`` (JSON: names, markers, resolution, stability
+    over draws) and ``uns["domain_relations"]`` (arrays of `Relations`).
     """
     import pandas as pd
 
@@ -61,14 +62,17 @@ def annotate(table: anndata.AnnData, domains: Domains) -> None:
         pd.Categorical.from_codes(domains.labels, categories), index=list(domains.spots)
     )
     table.obs[COLUMN] = pd.Categorical(labelled.reindex(table.obs_names), categories)
-    stability = domains.stability
+    about = None if domains.stability is None else dict(vars(domains.stability))
+    if about is not None:
+        support = pd.Series(about.pop("support"), index=list(domains.spots))
+        table.obs[SUPPORT] = support.reindex(table.obs_names).to_numpy()
     table.uns[KEY] = json.dumps(
         {
             "of": "predicted expression",
             "names": domains.names,
             "markers": domains.markers,
             "resolution": domains.resolution,
-            "stability": None if stability is None else vars(stability),
+            "stability": about,
         }
     )
     if domains.relations is not None:
@@ -83,8 +87,8 @@ def export_domains(domains: Domains, prediction: Prediction, path: Path) -> None
     domains, prediction
         Which, and of what.
     path
-        ``.csv``: spot, position (x, y) in level-0 px, domain. Else AnnData (``.h5ad``): the finished spots of
-        the prediction with ``obs["domain"]``, as `annotate` sets it.
+        ``.csv``: spot, position (x, y) in level-0 px, domain, its support. Else AnnData (``.h5ad``): the
+        finished spots of the prediction with ``obs["domain"]``, as `annotate` sets it.
 
     Raises
     ------
@@ -108,7 +112,9 @@ def _spot_table(domains: Domains, prediction: Prediction) -> pd.DataFrame:
 
     spots = prediction.spots.take(np.flatnonzero(prediction.done))
     names = [domains.names[label] for label in domains.labels]
-    columns = {"x_px": spots.x_px, "y_px": spots.y_px, COLUMN: names}
+    columns: dict[str, Any] = {"x_px": spots.x_px, "y_px": spots.y_px, COLUMN: names}
+    if domains.stability is not None:
+        columns[SUPPORT] = domains.stability.support
     return pd.DataFrame(columns, index=pd.Index(spots.names, name="spot"))
 
 
@@ -138,6 +144,8 @@ def _read(path: Path) -> Domains:
         table = read_h5ad(path)
         about = read_json(str(table.uns[KEY]))
         stability, relations = about["stability"], table.uns.get(RELATIONS)
+        if stability is not None:
+            stability["support"] = table.obs[SUPPORT].to_numpy().tolist()
         return Domains(
             spots=tuple(str(name) for name in table.obs_names),
             labels=table.obs[COLUMN].cat.codes.to_numpy().astype(np.int64),

@@ -90,7 +90,7 @@ class MenuBar(QWidget):
         self.menu_button.setMenu(self.entries)
         self.help_button = QToolButton()
         self.help_button.setText("?")
-        self.help_button.setToolTip("Keys and gestures (F1)")
+        self.help_button.setToolTip("Guide, keys and gestures (F1)")
         self.help_button.clicked.connect(self.show_help)
         self.help_box: HelpBox | None = None
         layout = row(self.notice, self.menu_button, self.help_button, stretched=0)
@@ -98,7 +98,7 @@ class MenuBar(QWidget):
         self.setLayout(layout)
 
     def show_help(self) -> None:
-        """Open the window with the keys."""
+        """Open the window with the guide and the keys."""
         if self.help_box is None:
             self.help_box = HelpBox(self)
         self.help_box.show()

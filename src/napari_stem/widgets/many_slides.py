@@ -60,8 +60,8 @@ class ManySlides(QWidget):
         self._common, self._places, self._left_out = common, list[Path](), set[Path]()
         self._results: Path | None = None
         self.outcomes: list[Outcome] = []
-        self._job = StoppableJob(jobs, self)
-        self._job.progressed.connect(self._show_progress)
+        self.job = StoppableJob(jobs, self)
+        self.job.progressed.connect(self._show_progress)
         self.table = Table(COLUMNS)
         self.view = TableView(self.table)
         self.slides_button = button("Add slides…", "Slides, or a manifest (.csv)")
@@ -94,25 +94,25 @@ class ManySlides(QWidget):
         """Predict the slides that are not finished."""
         self._list()
         todo = [each for each in self.outcomes if each.status != "done"]
-        if self._job.is_running or not todo:
+        if self.job.is_running or not todo:
             return
         for place, outcome in enumerate(self.outcomes):
             if outcome in todo:
                 self.outcomes[place] = type(outcome)(outcome.order)
         self._show_running(is_running=True)
-        self._job.start(
+        self.job.start(
             _predict, list(self.outcomes), self._folder(), done=self._end, failed=self._end
         )
 
     def stop(self) -> None:
         """Stop within a moment; what is finished is kept."""
-        self._job.stop()
+        self.job.stop()
         self.text.say("Stopping; what is finished is kept.")
         self.cancel_button.setEnabled(False)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Take files."""
-        if not self._job.is_running and any(url.isLocalFile() for url in event.mimeData().urls()):
+        if not self.job.is_running and any(url.isLocalFile() for url in event.mimeData().urls()):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
@@ -140,7 +140,7 @@ class ManySlides(QWidget):
         from napari_stem.cohort.orders import orders_of
         from napari_stem.cohort.outcomes import Outcome
 
-        if not self._job.is_running:
+        if not self.job.is_running:
             known = {each.order: each for each in self.outcomes}
             try:
                 orders = orders_of(self._places, self._folder(), self._common())
@@ -180,7 +180,7 @@ class ManySlides(QWidget):
         )
         self.results.say(f"Results go to {self._folder()}" if rows else ABOUT)
         self.run_button.setEnabled(any(each.status != "done" for each in rows))
-        self.results_button.setEnabled(bool(rows) and not self._job.is_running)
+        self.results_button.setEnabled(bool(rows) and not self.job.is_running)
 
     def _show_progress(self, text: str, n_done: int, n_all: int) -> None:
         self.progress.setRange(0, n_all)
@@ -242,7 +242,7 @@ class ManySlides(QWidget):
 
     def _choose(self, out: object) -> None:
         each = next(each for each in self.outcomes if each.order.out == out)
-        if not self._job.is_running:
+        if not self.job.is_running:
             self.text.say(" ".join(filter(None, (each.error, *each.notes))))
         if each.n_done:
             self.chosen.emit(each.order)

@@ -37,7 +37,7 @@ CHOICES = {
     "arrangement": (ONE, MIX, BESIDE, SCORE),
     "range_kind": ("gene", "all", "percentile", "fixed"),
     "colormap": COLORMAPS,
-    "spot_shape": ("square", "circle"),
+    "spot_shape": ("square", "circle", "smooth"),
     "mix_colours": ("safe", "rgb"),
     "expression": (MEAN, FADED, PROBABLE, SAMPLE),
     "uncertainty": (SD, WIDTH),
@@ -201,7 +201,7 @@ class DisplaySettings:
     @property
     def shape(self) -> SpotShape:
         """Shape of the spots."""
-        return "circle" if self.spot_shape == "circle" else "square"
+        return cast("SpotShape", self.spot_shape)
 
     def _change(self, values: Mapping[str, Any], heard: frozenset[str]) -> None:
         new = frozenset(name for name, value in values.items() if getattr(self, name) != value)

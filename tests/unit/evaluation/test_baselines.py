@@ -132,7 +132,7 @@ def test_diffusion_models_train_on_the_fold_and_draw(linear_sections, name) -> N
     assert np.isfinite(forecast.draws).all()
     np.testing.assert_array_equal(forecast.draws, again.draws)
     np.testing.assert_allclose(forecast.mean, forecast.draws.mean(-1), rtol=1e-5)
-    if name == "ours":  # its linear mean carries it, however short the training
+    if name == "ours":  # its mean by regression carries it, however short the training
         truth = linear_sections[2].values.astype(float)
         assert (pcc(truth, forecast.mean.astype(float)) > 0.7).all()
     assert "Sampling section c" in {what for what, _, _ in told}

@@ -49,7 +49,9 @@ class Denoising:
 
 def ours(denoising: Denoising) -> Predictor:
     """Linear mean and diffusion of the residual, calibrated: what this program predicts with."""
-    about = f"linear mean and residual diffusion, {OURS.n_draws} draws of {OURS.n_steps} steps"
+    about = (
+        f"mean by regression and residual diffusion, {OURS.n_draws} draws of {OURS.n_steps} steps"
+    )
     return _diffusion("ours", about, "edm", OURS, denoising)
 
 

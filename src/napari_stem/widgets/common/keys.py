@@ -1,8 +1,9 @@
-"""Every key of the dock: what binds them and the window that lists them read this one table."""
+"""Every key of the dock, in one table, and the window that lists them beside the guide."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.resources import files
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
@@ -12,6 +13,8 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QLabel,
     QScrollArea,
+    QTabWidget,
+    QTextBrowser,
     QVBoxLayout,
     QWidget,
 )
@@ -46,7 +49,7 @@ REDO = Key("Ctrl+Shift+Z", "Make it again")
 SAVE = Key("Ctrl+S", "Save the session: slides, regions, predictions, view")
 COPY_VIEW = Key("Ctrl+Shift+C", "Copy this view as a picture, with legend, scale bar and notice")
 SAVE_VIEW = Key("Ctrl+Shift+S", "Save this view as a picture")
-HELP = Key("F1", "These keys")
+HELP = Key("F1", "The guide, and these keys")
 WHOLE_SLIDE = Key("Home", "Show the whole slide")
 OVERVIEW = Key("Shift+Home", "Show or close the overview in a window of its own")
 REMOVE_REGION = Key("Del", "Remove the chosen regions (in the table, or on the slide)")
@@ -89,14 +92,19 @@ GESTURES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
 }
 MOST_SHARE_OF_SCREEN = 0.85
+GUIDE = "guide.md"  # in the package, so that it can be read without a network
+GUIDE_WIDTH = 660
 
 
 class HelpBox(QDialog):
-    """Lists the keys."""
+    """Shows the guide, and lists the keys."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setWindowTitle("Keys and gestures")
+        self.setWindowTitle("Guide to Stem")
+        self.guide = QTextBrowser()
+        self.guide.setOpenExternalLinks(True)
+        self.guide.setMarkdown(guide())
         lines = QWidget()
         grid = QGridLayout(lines)
         grid.setHorizontalSpacing(24)
@@ -106,15 +114,27 @@ class HelpBox(QDialog):
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setWidgetResizable(True)
         scroll.setWidget(lines)
+        tabs = QTabWidget()
+        tabs.addTab(self.guide, "From slide to report")
+        tabs.addTab(scroll, "Keys and gestures")
         layout = QVBoxLayout(self)
-        layout.addWidget(scroll)
+        layout.addWidget(tabs)
         layout.addWidget(close_button(self))
         wanted = lines.sizeHint()
         room = self.screen().availableGeometry().height()
         if parent is not None:
             room = min(room, parent.window().height())
         most = int(room * MOST_SHARE_OF_SCREEN)
-        self.resize(wanted.width() + 60, min(wanted.height() + 70, most))
+        width = max(wanted.width() + 60, GUIDE_WIDTH)
+        self.resize(width, min(wanted.height() + 110, most))
+
+
+def guide() -> str:
+    """Return docs/guide.md without its pictures: what they show is on screen."""
+    lines = (
+        files("napari_stem").joinpath(GUIDE).read_text(encoding="utf-8").splitlines(keepends=True)
+    )
+    return "".join(line for line in lines if not line.startswith(("![", "[")))
 
 
 def sections() -> dict[str, tuple[tuple[str, str], ...]]:

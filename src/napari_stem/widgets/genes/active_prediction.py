@@ -51,7 +51,7 @@ class ActivePrediction:
     _grids: dict[str, SpotGrid] = field(default_factory=dict)
 
     def grid(self, shape: SpotShape = "square") -> SpotGrid:
-        """Grid of the spots as squares or circles."""
+        """Grid of the spots in this shape."""
         if shape not in self._grids:
             mpp = self.slide.require_mpp()
             self._grids[shape] = SpotGrid.of(self.prediction.spots, mpp, shape)

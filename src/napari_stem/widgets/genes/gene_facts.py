@@ -205,8 +205,7 @@ def spatial_autocorrelation(
     from napari_stem.spatial_analysis.autocorrelation import morans_of, neighbour_graph
 
     graph = neighbour_graph(spots.take(np.flatnonzero(done)))
-    found = morans_of(by_gene[:, done].T, graph, is_stopped)
-    return None if found is None else np.asarray(found[0])
+    return morans_of(by_gene[:, done].T, graph, is_stopped)
 
 
 def _measured_on_disk(prediction: Prediction, is_stopped: Callable[[], bool]) -> Measured | None:

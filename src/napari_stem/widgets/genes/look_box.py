@@ -36,7 +36,7 @@ RANGE_TIP = (
 )
 COLORMAP_TIPS = {"turbo": "Vivid, but colour-blind eyes cannot order its colours"}
 MIXES = {"For all eyes": "safe", "Red, green, blue": "rgb"}
-SHAPES = {"Squares": "square", "Circles": "circle"}
+SHAPES = {"Squares": "square", "Circles": "circle", "Smooth": "smooth"}
 ICON = QSize(48, 12)
 
 
@@ -127,7 +127,8 @@ class LookBox(QWidget):
             self.shape_choice.addItem(title, shape)
         self.shape_choice.setToolTip(
             "Squares fill the grid of spots. Circles have the spots' true diameter, as on the slide; "
-            "where there are too many for circles, squares remain."
+            "where there are too many for circles, squares remain. Smooth: values go over into those of "
+            "neighbouring spots; nothing is drawn where no spot is, and no more is known than by squares."
         )
 
     def _lay_out(self) -> None:

@@ -51,7 +51,7 @@ class SpotOutlines:
         )
         yx_um = np.column_stack([spots.y_px[chosen] * mpp.y_um, spots.x_px[chosen] * mpp.x_um])
         data = np.tile(yx_um, (n_lines, 1))
-        symbol = "square" if shape == "square" else "disc"
+        symbol = "disc" if shape == "circle" else "square"
         if self.layer is None:
             self.layer = Points(
                 name=self._name,

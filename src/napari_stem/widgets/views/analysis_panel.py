@@ -43,13 +43,17 @@ ABOUT = (
     "seen: judge them by the slide."
 )
 MORANS_TIP = (
-    "Moran's I: how alike neighbouring spots are, 1 at most. Predictions of neighbours share tissue, so "
-    "all are alike to some degree: compare genes rather than trust small p-values."
+    "Moran's I: how alike neighbouring spots are, 1 at most; the mean over the samples, as a measurement would "
+    "have it. Predictions of neighbours share tissue, so all are alike to some degree: compare genes rather "
+    "than trust small p-values."
 )
 LEAST_FDR = 1e-16  # what is smaller is said to be so
 MORANS_COLUMNS = (
     Column("gene", "Gene"),
     Column("I", "Moran's I", MORANS_TIP, "+.2f"),
+    Column(
+        "interval", "90%", "Of the samples; none where they were not kept", widest="+0.00 to +0.00"
+    ),
     Column(
         "fdr",
         "FDR",
@@ -73,9 +77,9 @@ DOMAIN_COLUMNS = (
     Column(
         "stability",
         "Stability",
-        "How far single samples find this domain again: overlap with the most alike domain of a sample, "
-        "on average (100%: the same spots). In brackets what chance alone would give.",
-        order="found_again",
+        "Share of the samples that put a spot into this domain, on average (100%: all do). In brackets what "
+        "chance alone would give.",
+        order="support",
         widest="100% (00%)",
     ),
     Column(
@@ -118,6 +122,7 @@ class AnalysisPanel(QWidget):
         self.morans = Table(MORANS_COLUMNS)
         self.morans_view = TableView(self.morans, sort_by=1)
         self.morans_view.setMinimumHeight(TABLE_HEIGHT_PX)
+        self.of_what = note("")
         self.save_morans_button = QPushButton("Save table…")
         self.found, self.ranked = QWidget(), QWidget()
         self._shown: Domains | None = None
@@ -176,7 +181,16 @@ class AnalysisPanel(QWidget):
         """List genes by Moran's I; None: it has not been computed."""
         self.ranked.setVisible(table is not None)
         if table is not None:
-            self.morans.fill(marked(table, self.settings.by_chance))
+            between = zip(table["I_q05"], table["I_q95"], strict=True)
+            texts = ["" if np.isnan(low) else f"{low:+.2f} to {high:+.2f}" for low, high in between]
+            shown = table.assign(interval=texts)
+            self.morans.fill(marked(shown, self.settings.by_chance))
+            n_samples = int(table["n_samples"].max())
+            self.of_what.say(
+                f"From {n_samples} samples."
+                if n_samples
+                else f"{NO_SAMPLES}: of the mean, and too high."
+            )
 
     def ask_where_to_save(self, suggestion: str, kinds: str) -> str:
         """Return where to save something, empty where the user gave up."""
@@ -225,7 +239,7 @@ class AnalysisPanel(QWidget):
             self.plot,
             self.save_domains_button,
         )
-        _stack(self.ranked, self.morans_view, self.save_morans_button)
+        _stack(self.ranked, self.of_what, self.morans_view, self.save_morans_button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(form)
@@ -244,7 +258,7 @@ def _stack(holder: QWidget, *widgets: QWidget) -> None:
 def _domain_frame(domains: Domains) -> pd.DataFrame:
     """Table of domains, the largest first."""
     n, stability = len(domains.names), domains.stability
-    found = np.full(n, np.nan) if stability is None else np.asarray(stability.found_again)
+    found = np.full(n, np.nan) if stability is None else stability.of_domains(domains.labels)
     stable = [UNKNOWN] * n
     if stability is not None:
         stable = [f"{f:.0%} ({c:.0%})" for f, c in zip(found, stability.by_chance, strict=True)]
@@ -254,7 +268,7 @@ def _domain_frame(domains: Domains) -> pd.DataFrame:
             "colour": colours_of(n),
             "share": domains.shares,
             "stability": stable,
-            "found_again": found,
+            "support": found,
             "high": [", ".join(genes) or UNKNOWN for genes in domains.markers],
         }
     )
