@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from platformdirs import user_cache_path
-
 ExportKind = Literal["h5ad", "zarr", "spatialdata", "geojson", "csv", "figure", "report"]
 SamplerName = Literal["dpmpp-2m", "heun", "ancestral", "ddim"]
 Quantity = Literal["counts", "share"]
@@ -20,6 +18,8 @@ CACHE_VARIABLE = "NAPARI_STEM_CACHE"
 
 def cache_dir() -> Path:
     """Folder of all caches: ``$NAPARI_STEM_CACHE``, else the platform's own cache folder."""
+    from platformdirs import user_cache_path  # sampling needs torch and numpy alone
+
     chosen = os.environ.get(CACHE_VARIABLE)
     return Path(chosen) if chosen else user_cache_path("napari-stem")
 

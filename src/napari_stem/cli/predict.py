@@ -147,13 +147,16 @@ def run_job(
     title: str = "Predicting spots",
     resume: bool = False,
 ) -> Prediction:
-    """Predict, with a bar.
+    """Predict, with a bar that names the device.
 
     Raises
     ------
     Interrupted
         By Ctrl-C; the text says what is kept, and to run the same command ``how_to_resume``.
     """
+    from napari_stem.model.sampling import device_title
+
+    title += f" ({device_title(job.settings.device)})"
 
     def show(step: PredictionProgress) -> None:
         bars.show(title, step.work_done, step.n_spots, step.seconds_left)

@@ -31,7 +31,6 @@ from napari_stem.model.sampling import (
     require_sampler,
     residual_walk,
     spread,
-    stoppable,
     torch_device,
 )
 from napari_stem.spatial.normalise import normalisation
@@ -187,6 +186,8 @@ class Model:
         """(n, C) condition -> (n, values, draws) as the denoiser generates them from a start, or from noise."""
         import torch
 
+        from napari_stem.diffusion.slices import stoppable
+
         network = cast("nn.Module", self.network)
         device = torch_device(settings.device)
         condition = torch.from_numpy(conditions).to(device).repeat_interleave(settings.n_draws, 0)
@@ -197,7 +198,7 @@ class Model:
                 return noise_of_step(spots, settings, shape, device, step)
             return torch.tensor(start[..., : shape[2]]).reshape(-1, shape[2]).to(device)
 
-        network = stoppable(network.to(device), self.config, device, poll)
+        network = stoppable(network.to(device), device, poll)
         x = walk(self.config, network, condition, noise, settings, callback)
         drawn: NDArray[np.float32] = x.reshape(shape).float().cpu().numpy().transpose(0, 2, 1)
         return drawn

@@ -17,6 +17,7 @@ from napari_stem.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from napari_stem.geometry import Spots
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
     from napari_stem.model.residual import Residual
     from napari_stem.settings import SamplerName, SamplingSettings
 
-    Poll = Callable[[], None]
-    from numpy.typing import NDArray
-
-_TOKENS_AT_ONCE, _TOKENS_ON_GPU = 2048, 1 << 16
 SAMPLERS: dict[Objective, tuple[SamplerName, ...]] = {
     "edm": ("dpmpp-2m", "heun", "ancestral"),
     "published": ("dpmpp-2m", "heun", "ancestral", "ddim"),
@@ -57,6 +54,16 @@ def torch_device(name: str) -> str:
     return name
 
 
+def device_title(name: str) -> str:
+    """Say on what is computed where a device, or ``auto``, is asked for."""
+    import torch
+
+    device = torch.device(torch_device(name))
+    if device.type == "cuda":
+        return f"CUDA: {torch.cuda.get_device_name(device)}"
+    return {"cpu": "processor", "mps": "Apple GPU (MPS)"}.get(device.type, str(device))
+
+
 def require_sampler(objective: Objective, settings: SamplingSettings) -> None:
     """Check that a model trained for an objective can be sampled so.
 
@@ -71,26 +78,6 @@ def require_sampler(objective: Objective, settings: SamplingSettings) -> None:
             f"Sampler '{settings.sampler}' does not fit a model of objective '{objective}'; choose "
             f"{', '.join(fitting[:-1])} or {fitting[-1]}."
         )
-
-
-def stoppable(network: nn.Module, config: ModelConfig, device: str, poll: Poll | None) -> nn.Module:
-    """Evaluate a transformer in parts that suit the device, with a look at ``poll`` before each.
-
-    A step of the published network for 16 spots and 20 draws takes a CPU a minute, and half as long
-    again in one part. On CUDA the parts are large, and in bf16 where the device multiplies it; they are of one
-    shape, as another one may be summed in another order, which bf16 would show in a spot's numbers.
-    """
-    import torch
-
-    from napari_stem.diffusion.slices import RowSlices
-
-    if config.denoiser.get("kind") != "stem":
-        return network
-    kind = torch.device(device).type
-    tokens = _TOKENS_AT_ONCE if kind == "cpu" else _TOKENS_ON_GPU
-    rows = max(1, tokens // len(config.genes))
-    is_half = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return RowSlices(network, rows, poll, is_half=is_half, pads=kind == "cuda")
 
 
 def noise_of_step(

@@ -72,12 +72,11 @@ class FitSettings:
 
 
 def resolved_precision(name: str, device: str) -> Literal["float32", "bf16"]:
-    """Resolve ``auto``: bf16 on CUDA devices that have it, else float32."""
+    """Resolve ``auto``: bf16 on CUDA devices that multiply it, else float32."""
     if name == "auto":
-        import torch
+        from napari_stem.diffusion.slices import multiplies_bf16
 
-        can = torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported()
-        return "bf16" if can else "float32"
+        return "bf16" if multiplies_bf16(device) else "float32"
     return "bf16" if name == "bf16" else "float32"
 
 

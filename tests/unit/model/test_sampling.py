@@ -189,7 +189,7 @@ def test_each_step_is_told_and_may_stop(published, spots, embedding, sampler) ->
 
 
 def test_long_steps_can_be_stopped_within(published, spots, embedding, monkeypatch) -> None:
-    monkeypatch.setattr("napari_stem.model.sampling._TOKENS_AT_ONCE", 5 * N_GENES)
+    monkeypatch.setattr("napari_stem.diffusion.slices._TOKENS_AT_ONCE", 5 * N_GENES)
     polls = []
     sliced = published.sample(embedding, spots, FEW, poll=lambda: polls.append(1))
     assert len(polls) == 6 * 3  # 12 rows, 5 at once, in each of 6 steps

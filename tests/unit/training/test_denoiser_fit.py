@@ -143,7 +143,7 @@ def test_auto_is_bf16_only_where_cuda_has_it(monkeypatch) -> None:
     assert resolved_precision("auto", "cpu") == "float32"
     assert resolved_precision("bf16", "cpu") == "bf16"
     for has in (True, False):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has: has)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has, **_: has)
         assert resolved_precision("auto", "cuda:1") == ("bf16" if has else "float32")
 
 

@@ -340,9 +340,15 @@ class ModelPanel(QWidget):
         self._refresh_run_button()
 
     def show_running(
-        self, stage: str, n_done: int, n_spots: int, seconds_left: float | None, on: str = ""
+        self,
+        stage: str,
+        n_done: int,
+        n_spots: int,
+        seconds_left: float | None,
+        on: str = "",
+        device: str = "",
     ) -> None:
-        """Show how far a run is; ``on`` names a slide that is not looked at."""
+        """Show how far a run is; ``on`` names a slide that is not looked at, ``device`` what computes."""
         self.progress.setRange(0, n_spots if stage == "sampling" else 0)
         self.progress.setValue(n_done)
         text = on + STAGES.get(stage, stage)
@@ -350,7 +356,7 @@ class ModelPanel(QWidget):
             text += f": {n_done:,} of {count(n_spots, 'spot')} done"
         if seconds_left is not None:
             text += f", {duration(seconds_left)} left"
-        self.progress_text.say(text)
+        self.progress_text.say(f"{text} ({device})" if device else text)
         self._show_run(is_running=True)
 
     def show_cancelling(self) -> None:
