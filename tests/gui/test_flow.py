@@ -373,11 +373,12 @@ def test_a_run_on_a_slide_unlike_the_training_data_asks_first(model_road, monkey
         road.run()
         (question,) = road.panels.model.findChildren(QMessageBox)
         assert (question.text(), road.maps) == ("Blurred.", None)
-        assert "Stopped" in road.panels.model.progress_text.text()
+        assert "Predict all the same?" in road.panels.model.progress_text.text()
         question.button(button).click()
         road.qtbot.wait(10)
 
     answer(QMessageBox.StandardButton.No)
+    assert road.panels.model.progress_text.text() == "Nothing was predicted. Blurred."
     assert not road.dock.coordinator.runs.is_running
     answer(QMessageBox.StandardButton.Yes)
     road.wait(lambda: road.maps is not None)

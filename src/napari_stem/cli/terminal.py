@@ -194,7 +194,7 @@ class _Stderr(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         least = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
         is_loud = record.levelno >= least.get(MANNER.verbosity, logging.DEBUG)
-        is_foreign = record.name == "py.warnings" and MANNER.verbosity < 1
+        is_foreign = record.name.startswith(("py.warnings", "distributed")) and MANNER.verbosity < 1
         if not is_loud or is_foreign or record.name == TOLD.name:
             return
         line = sentence(record.getMessage())

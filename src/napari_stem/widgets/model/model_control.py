@@ -200,6 +200,7 @@ class RunControl(QObject):
         self._active: Slide | None = None  # that is looked at
         self._told: dict[str, str] = {}  # how the last run ended, by the slide's fingerprint
         self._prediction: Prediction | None = None
+        self._nothing = ""  # what is said where nothing was predicted
         panel.cancel_button.clicked.connect(self.cancel)
         panel.cache.look(jobs)
 
@@ -228,6 +229,7 @@ class RunControl(QObject):
         if self.is_running:
             return
         self._slide, self._prediction = request.slide, None
+        self._nothing = "Stopped before anything was predicted."
         self._looks = request.embedder is None
         self._panel.show_running("starting", 0, 0, None)
         request = replace(request, despite_doubt=_trust(request) in self._trusted)
@@ -248,6 +250,7 @@ class RunControl(QObject):
         if self._slide is None or self._stop is None:
             return
         if isinstance(step, Doubt):
+            self._nothing = "Predict all the same? It is asked in a window of its own."
             self._ask(request, step.sentence)
             return
         if isinstance(step, RunStarted):
@@ -280,6 +283,8 @@ class RunControl(QObject):
             if answer == yes:
                 self._trusted.add(_trust(request))
                 self.start(request)
+            else:
+                self._tell(request.slide, f"Nothing was predicted. {sentence}")
 
         asked.finished.connect(on_answer)
         asked.open()
@@ -288,7 +293,7 @@ class RunControl(QObject):
         slide, prediction = self._slide, self._prediction
         self._stop = self._slide = self._prediction = None
         if slide is None or prediction is None:
-            self._tell(slide, "Stopped before anything was predicted.")
+            self._tell(slide, self._nothing)
             self._panel.cache.look(self._jobs)
             self.ended.emit(False)
             return
