@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from napari_stem.slide.tissue import TissueSettings
 
 _FIRST_BLOCK = 4
-MOST_VALUES = 1_700_000  # spots x genes x draws sampled at a time, some 300 bytes each
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,7 @@ def predict(
             raise _Stopped
 
     keep_draws = bool(prediction.n_kept_draws)
-    for index in blocks(np.flatnonzero(~prediction.done), block_size(settings, len(model.genes))):
+    for index in blocks(np.flatnonzero(~prediction.done), settings.spots_per_block):
 
         def on_step(step: int, n_steps: int, _: Any, n_block: int = len(index)) -> None:
             check()
@@ -310,11 +309,6 @@ class _Clock:
         elif n_done == self._n_spots:
             left = 0.0
         return PredictionProgress(stage, n_done, self._n_spots, left, n_done + under_way)
-
-
-def block_size(settings: SamplingSettings, n_genes: int) -> int:
-    """Spots of a block: as is asked for, or fewer, so that memory does not grow with genes and draws."""
-    return max(1, min(settings.spots_per_block, MOST_VALUES // (n_genes * settings.n_draws)))
 
 
 def blocks(todo: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:

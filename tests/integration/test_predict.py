@@ -23,7 +23,7 @@ from napari_stem.errors import (
 )
 from napari_stem.geometry import Region, Spots
 from napari_stem.model.bundle import load_folder
-from napari_stem.predict import block_size, choose_spots, embedder_of, predict
+from napari_stem.predict import choose_spots, embedder_of, predict
 from napari_stem.prediction_job import PredictionJob, predict_slide
 from napari_stem.results import FIELDS, Prediction
 from napari_stem.settings import SamplingSettings
@@ -413,16 +413,6 @@ def test_the_encoder_is_loaded_once_to_doubt_and_to_predict(
     job.doubt()
     assert job.run(tmp_path / "p.zarr", watch=lambda _: None).done.all()
     assert loaded == ["bundled"]
-
-
-def test_a_block_holds_fewer_spots_of_many_genes_and_draws() -> None:
-    def size(n_genes: int, n_draws: int) -> int:
-        return block_size(SamplingSettings(n_draws=n_draws), n_genes)
-
-    usual = SamplingSettings().spots_per_block
-    assert size(3129, 32) == size(200, 20) == size(5000, 20) == usual
-    assert size(5000, 100) == 3
-    assert size(20_000, 1000) == 1
 
 
 def test_choosing_spots(slide) -> None:
