@@ -1,10 +1,10 @@
 """What a cohort costs: memory of a worker, what a second worker gains, bytes and chunks of a gene, codecs.
 
     python scripts/make_big_slide.py FOLDER
-    python scripts/cohort_scale.py FOLDER/big.tif [--tasks 6]
+    python scripts/cohort_scale.py FOLDER/big.tif [--tasks 6] [--genes 5000] [--draws 20]
 
 Prints the tables of docs/scale.md. The slide of 100,000 spots is made (of repeated tissue), and so
-is the model of 5,000 genes (the packaged one, whose genes are repeated); encoder, draws and files are real.
+is the model of many genes (the packaged one, whose genes are repeated); encoder, draws and files are real.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from typing import Any
 
 import numpy as np
 
-N_GENES, N_SPOTS = 5000, 100_000
+N_SPOTS = 100_000
 
 
-def wide_model(folder: Path) -> Path:
-    """Write the packaged model with `N_GENES` genes, its own again and again."""
+def wide_model(folder: Path, n_genes: int) -> Path:
+    """Write the packaged model with so many genes, its own again and again."""
     from napari_stem.model import load_model
 
     model = load_model()
     n = len(model.genes)
-    names = [f"{model.genes[i % n]}-{i // n}" for i in range(N_GENES)]
-    model.head = model.head.of_genes(np.append(np.arange(N_GENES) % n, n))  # the last is depth
+    names = [f"{model.genes[i % n]}-{i // n}" for i in range(n_genes)]
+    model.head = model.head.of_genes(np.append(np.arange(n_genes) % n, n))  # the last is depth
     model.config = replace(model.config, genes=tuple(names), name="wide", card={})
     model.save(folder)
     return folder
@@ -46,14 +46,16 @@ def in_process(function: Any, *arguments: Any) -> Any:
         return pool.apply(function, arguments)
 
 
-def memory(slide: Path, model: Path, out: Path, n_tasks: int) -> list[tuple[str, float, float]]:
+def memory(
+    slide: Path, model: Path, out: Path, n_tasks: int, n_draws: int
+) -> list[tuple[str, float, float]]:
     """Begin a slide and fill some of it; gives (what, seconds, highest memory until then in MB)."""
     from napari_stem.cohort import work
     from napari_stem.cohort.orders import Order
     from napari_stem.settings import SamplingSettings
     from napari_stem.slide import open_slide
 
-    settings = SamplingSettings(n_draws=20, device="cpu")
+    settings = SamplingSettings(n_draws=n_draws, device="cpu")
     with open_slide(slide) as opened:
         area_um2 = float(
             np.prod(
@@ -190,11 +192,13 @@ def main() -> None:
     parser.add_argument("slide", type=Path, help="big.tif of make_big_slide.py")
     parser.add_argument("--tasks", type=int, default=6, help="how many are filled")
     parser.add_argument("--slides", type=int, default=4, help="how many for the workers")
+    parser.add_argument("--genes", type=int, default=5000, help="of the made model")
+    parser.add_argument("--draws", type=int, default=20, help="samples a spot")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        out, model = folder / "big.zarr", in_process(wide_model, folder / "wide")
-        rows = in_process(memory, args.slide, model, out, args.tasks)
+        out, model = folder / "big.zarr", in_process(wide_model, folder / "wide", args.genes)
+        rows = in_process(memory, args.slide, model, out, args.tasks, args.draws)
         say("one worker, s, highest MB so far", rows)
         say("array, bytes a spot and gene", list(bytes_of(out).items()))
         say("files read, files there, s", [one_gene(out)])

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     import anndata
 
-    from napari_stem.encoders.base import EmbedsSpots
+    from napari_stem.encoders.base import EmbedsSpots, Encoder
     from napari_stem.encoders.precomputed import PrecomputedEmbedder
     from napari_stem.geometry import Mpp, Region, Spots
     from napari_stem.model.bundle import Model
@@ -61,6 +61,8 @@ class PredictionJob:
         Whether every draw is kept.
     embedder
         Stands in place of the model's encoder; None: that looks at the slide.
+    encoder
+        The model's, where it is loaded already.
     """
 
     slide: Slide
@@ -70,6 +72,7 @@ class PredictionJob:
     regions: tuple[Region, ...] = ()
     keep_draws: bool = False
     embedder: PrecomputedEmbedder | None = None
+    encoder: Encoder | None = None
 
     @classmethod
     def planned(
@@ -164,7 +167,9 @@ class PredictionJob:
     @cached_property
     def _looking(self) -> EmbedsSpots:
         """Where embeddings come from: the encoder is loaded once, to doubt and to predict."""
-        return self.embedder or embedder_of(self.slide, self.model, self.settings.device)
+        return self.embedder or embedder_of(
+            self.slide, self.model, self.settings.device, self.encoder
+        )
 
     def cache_path(self) -> Path:
         """Where the window keeps the results: the same job finds, and continues, what it left."""

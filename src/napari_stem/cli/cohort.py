@@ -78,7 +78,7 @@ def _show(bars: ProgressBars, outcomes: Sequence[Outcome], seconds_left: float |
     )
     parts = [f"{each.name} {each.share:.0%}" for each in under_way[:4]]
     detail = "; ".join([f"{n_done:,} of {n_spots:,} spots seen so far", *parts])
-    ended = sum(1.0 if each.has_ended else each.share for each in outcomes)
+    ended = sum(each.share for each in outcomes)
     bars.show("Predicting slides", ended, len(outcomes), seconds_left, detail)
 
 

@@ -50,14 +50,6 @@ ToleranceUm = Annotated[
         help="Most um from a spot to the centre of its patch; default: a tenth of the patch.",
     ),
 ]
-SlideArgument = Annotated[
-    Path,
-    typer.Argument(
-        help="SVS, TIFF and its kin (NDPI, SCN, OME-TIFF ...), OME-Zarr, JPEG, PNG; with pip's extra "
-        "'openslide' also DICOM, MRXS and VMS, with 'czi' CZI.",
-        show_default=False,
-    ),
-]
 SlidesArgument = Annotated[
     list[Path],
     typer.Argument(

@@ -181,7 +181,7 @@ def _orders_at(place: Path, folder: Path, common: Order) -> list[Order]:
         return read_manifest(place, folder, common)
     return [
         replace(common, slide=slide, out=folder / f"{stem_of(slide)}.zarr")
-        for slide in _slides_at(place)
+        for slide in slides_at(place)
     ]
 
 
@@ -194,7 +194,14 @@ def slides_in(place: Path) -> list[Path]:
     ]
 
 
-def _slides_at(place: Path) -> list[Path]:
+def slides_at(place: Path) -> list[Path]:
+    """List the slides of a folder or pattern; anything else is one itself, whether it is there or not.
+
+    Raises
+    ------
+    DatasetError
+        There is none.
+    """
     if place.is_dir() and not is_slide_folder(place):
         found = slides_in(place)
     elif _WILD & set(place.name) and not place.exists():

@@ -51,8 +51,10 @@ class Outcome:
 
     @property
     def share(self) -> float:
-        """How much of it is finished."""
-        return self.n_done / self.n_spots if self.n_spots else float(self.status == "done")
+        """How much of its work is over; of one that failed nothing is left."""
+        if self.has_ended:
+            return 1.0
+        return self.n_done / self.n_spots if self.n_spots else 0.0
 
     @property
     def has_ended(self) -> bool:

@@ -13,7 +13,7 @@ import threading
 import time
 import warnings
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import dask
@@ -22,7 +22,7 @@ import numpy as np
 from napari_stem.errors import OutputError, PredictionError, SlideError
 from napari_stem.model import load_model
 from napari_stem.model.sampling import torch_device
-from napari_stem.predict import blocks, doubt_of, embedder_of, encoder_of, predicted
+from napari_stem.predict import blocks, embedder_of, encoder_of, predicted
 from napari_stem.results import Prediction
 from napari_stem.results.empty import spots_per_chunk
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from napari_stem.cohort.orders import Order
     from napari_stem.encoders.base import EmbedsSpots, Encoder
     from napari_stem.model.bundle import Model
-    from napari_stem.slide import Slide
 
 WAITS_S = (5.0, 15.0, 30.0, 60.0)  # a share that is away for a minute comes back within these
 Result = TypeVar("Result")
@@ -102,23 +101,22 @@ def begin(order: Order) -> Begun:
     def work() -> Begun:
         notes: list[str] = []
         with order.open() as slide:
-            model = _model(order.model)
-            job = order.job(slide, model, notes.append)
+            job = order.job(slide, _model(order.model), notes.append)
+            job = replace(job, encoder=_encoder(order))
             prediction = job.begin(order.out, resume=order.out.exists())
-            if model.head.knows_domain and not prediction.done.all():
-                notes.append(doubt_of(job.spots, model, _embedder(order, slide)) or "")
+            if not prediction.done.all():
+                notes.append(job.doubt() or "")
         return _begun(prediction, tuple(filter(None, notes)))
 
     return _patient(work, order, is_known=False)
 
 
 def _begun(prediction: Prediction, notes: tuple[str, ...]) -> Begun:
-    n_spots, size = len(prediction.spots), spots_per_chunk(len(prediction.genes))
-    bounds = [(start, min(start + size, n_spots)) for start in range(0, n_spots, size)]
+    bounds = _chunks(prediction)
     todo = tuple((a, b) for a, b in bounds if not prediction.done[a:b].all())
     whole = [prediction.ood[a:b] for a, b in bounds if (a, b) not in todo]
     return Begun(
-        n_spots=n_spots,
+        n_spots=len(prediction.spots),
         n_done=sum(map(len, whole)),
         n_unlike=sum(int(part.sum()) for part in whole),
         todo=todo,
@@ -126,6 +124,12 @@ def _begun(prediction: Prediction, notes: tuple[str, ...]) -> Begun:
         unit=prediction.unit,
         notes=notes,
     )
+
+
+def _chunks(prediction: Prediction) -> list[tuple[int, int]]:
+    """Bounds of the rows of each chunk."""
+    n_spots, size = len(prediction.spots), spots_per_chunk(len(prediction.genes))
+    return [(start, min(start + size, n_spots)) for start in range(0, n_spots, size)]
 
 
 def fill(order: Order, run: str, start: int, stop: int) -> Filled:
@@ -185,10 +189,8 @@ def region_means(path: Path) -> pd.DataFrame:
         names = np.array([name or "all" for name in prediction.region_names])
         kinds, codes = np.unique(names, return_inverse=True)
         sums, n = np.zeros((len(kinds), len(prediction.genes))), np.zeros(len(kinds), int)
-        size = spots_per_chunk(len(prediction.genes))
-        for start in range(0, len(names), size):
-            rows = np.arange(start, min(start + size, len(names)))
-            rows = rows[prediction.done[rows]]
+        for start, stop in _chunks(prediction):
+            rows = start + np.flatnonzero(prediction.done[start:stop])
             np.add.at(sums, codes[rows], prediction.rows(rows))
             n += np.bincount(codes[rows], minlength=len(kinds))
     with np.errstate(invalid="ignore"):
@@ -226,7 +228,8 @@ def _opened(order: Order, run: str) -> _Open:
         model = _model(order.model)
         with ExitStack() as closing:
             slide = closing.enter_context(order.open())
-            embedder, prediction = _embedder(order, slide), Prediction.open(order.out)
+            embedder = embedder_of(slide, model, order.settings.device, _encoder(order))
+            prediction = Prediction.open(order.out)
             _open.append(_Open((order, run), prediction, model, embedder, closing.pop_all()))
     return _open[0]
 
@@ -237,17 +240,15 @@ def close() -> None:
         _open.pop().closing.close()
 
 
-def _embedder(order: Order, slide: Slide) -> EmbedsSpots:
-    device = order.settings.device
-    encoder = _encoder(order.model, torch_device(device))
-    return embedder_of(slide, _model(order.model), device, encoder)
-
-
 @functools.lru_cache(maxsize=2)
 def _model(name: str) -> Model:
     return load_model(name)
 
 
+def _encoder(order: Order) -> Encoder:
+    return _encoder_on(order.model, torch_device(order.settings.device))
+
+
 @functools.lru_cache(maxsize=1)
-def _encoder(model: str, device: str) -> Encoder:
+def _encoder_on(model: str, device: str) -> Encoder:
     return encoder_of(_model(model), device)

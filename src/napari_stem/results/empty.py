@@ -280,8 +280,11 @@ def _divide_columns(group: Any, n_rows: int) -> None:
 
 def spots_per_chunk(n_genes: int) -> int:
     """Spots of a chunk of means, of so many genes: a multiple of that of draws."""
-    genes = min(n_genes, max(32, -(-n_genes // 8)))
-    return min(1024, max(256, 32_768 // max(1, genes) // 256 * 256))
+    return min(1024, max(256, 32_768 // _genes_per_chunk(n_genes) // 256 * 256))
+
+
+def _genes_per_chunk(n_genes: int) -> int:
+    return max(1, min(n_genes, max(32, -(-n_genes // 8))))
 
 
 def chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -292,7 +295,7 @@ def chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """
     n_genes = max(1, shape[1])
     if len(shape) == 2:
-        return spots_per_chunk(n_genes), min(n_genes, max(32, -(-n_genes // 8)))
+        return spots_per_chunk(n_genes), _genes_per_chunk(n_genes)
     genes = min(n_genes, max(16, -(-n_genes // 16)))
     return 256, genes, *shape[2:]
 

@@ -78,15 +78,16 @@ class ManySlides(QWidget):
 
     def add(self, places: Sequence[Path]) -> None:
         """Add slides, folders of slides and manifests; what cannot be used is told."""
-        from napari_stem.cohort.orders import orders_of
+        from napari_stem.cohort.orders import orders_of, slides_at
 
         for place in places:
             try:
-                orders_of([place], place, self._common())
+                found = slides_at(place)  # once: a folder may be large, and far away
+                orders_of(found, place, self._common())
             except StemError as error:
                 self.failed.emit(str(error))
                 continue
-            self._places.append(place)
+            self._places += found
         self._left_out.clear()
         self._list()
 
@@ -133,7 +134,7 @@ class ManySlides(QWidget):
         if self._results is not None:
             return self._results
         first = self._places[0] if self._places else Path()
-        return (first if first.is_dir() else first.parent) / "predicted"
+        return first.parent / "predicted"
 
     def _list(self) -> None:
         """List anew what is to be predicted; of what is asked for as before, the outcome stays."""
@@ -288,7 +289,7 @@ def _predict(
     require_writable(folder / "cohort.csv")
 
     def watch(seconds_left: float | None) -> None:
-        ended = sum(1.0 if each.has_ended else each.share for each in outcomes)
+        ended = sum(each.share for each in outcomes)
         number, now = next(
             ((n, each) for n, each in enumerate(outcomes, 1) if each.status == "running"),
             (len(outcomes), outcomes[-1]),
