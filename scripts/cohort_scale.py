@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from napari_stem.settings import CACHE_VARIABLE
+
 N_SPOTS = 100_000
 
 
@@ -161,14 +163,20 @@ def codecs(out: Path) -> list[tuple[str, str, float, float, float]]:
 def workers(folder: Path, n_cores: int, n_workers: int, n_slides: int) -> tuple[float, float, int]:
     """Run the command on copies of the packaged slide; gives wall seconds, those of tasks, and spots."""
     from napari_stem.sample_data import sample_path
+    from napari_stem.slide import open_slide
 
     manifest, out = folder / "slides.csv", folder / f"by-{n_workers}-on-{n_cores}"
-    lines = [f"{sample_path()},{number}" for number in range(n_slides)]
-    manifest.write_text("\n".join(["slide,out", *lines]))
+    with open_slide(
+        sample_path()
+    ) as slide:  # each a bit larger: no copy finds another's embeddings
+        sizes = [slide.require_mpp().x_um * (1 + number / 1000) for number in range(n_slides)]
+    lines = [f"{sample_path()},{size},{number}" for number, size in enumerate(sizes)]
+    manifest.write_text("\n".join(["slide,mpp,out", *lines]))
     command = ["-W", "ignore", "-m", "napari_stem", "predict", manifest, "--out", out, "--json"]
     options = ["--workers", str(n_workers), "--pitch", "100", "--device", "cpu"]
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(cores)[:n_cores])
+    os.environ[CACHE_VARIABLE] = str(folder / f"cache-{out.name}")
     began = time.monotonic()
     said = subprocess.run([sys.executable, *command, *options], check=True, capture_output=True)  # noqa: S603
     os.sched_setaffinity(0, cores)
@@ -197,6 +205,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
+        os.environ[CACHE_VARIABLE] = str(folder / "cache")  # empty: all is looked at
         out, model = folder / "big.zarr", in_process(wide_model, folder / "wide", args.genes)
         rows = in_process(memory, args.slide, model, out, args.tasks, args.draws)
         say("one worker, s, highest MB so far", rows)

@@ -266,8 +266,16 @@ def training(check: Check) -> Iterator[Finding]:
     check.network = trainee.averaged
 
 
-def drawn(network: nn.Module, told: Tensor, n_draws: int, sampler: str, steps: int) -> Tensor:
-    """(n, draws, genes) of spots with (n, WIDTH) embeddings."""
+def drawn(
+    network: nn.Module,
+    told: Tensor,
+    n_draws: int,
+    sampler: str,
+    steps: int,
+    *,
+    is_located: bool = True,
+) -> Tensor:
+    """(n, draws, genes) of spots with (n, WIDTH) embeddings; else than located, noise is the device's own."""
     from napari_stem.model.sampling import noise_of_step, published_walk
     from napari_stem.settings import SamplingSettings
 
@@ -276,6 +284,8 @@ def drawn(network: nn.Module, told: Tensor, n_draws: int, sampler: str, steps: i
     shape = (len(told), n_draws, getattr(network, "network", network).config.n_genes)
 
     def noise(device: str, step: int) -> Tensor:
+        if not is_located:
+            return torch.randn((shape[0] * shape[1], shape[2]), device=device)
         return noise_of_step(SimpleNamespace(x_px=place, y_px=place), settings, shape, device, step)
 
     rows = told.repeat_interleave(n_draws, 0)
@@ -302,9 +312,10 @@ def draws(check: Check) -> Iterator[Finding]:
         (published, "ancestral", check.published_steps),
         (ours, "dpmpp-2m", OUR_STEPS),
     ):
-        drawn(network, told, N_DRAWS, sampler, 2)  # warms up
+        draw = partial(drawn, network, told, N_DRAWS, sampler, is_located=sampler != "ancestral")
+        draw(2)  # warms up
         begin = time.perf_counter()
-        found = drawn(network, told, N_DRAWS, sampler, steps).cpu().numpy().transpose(0, 2, 1)
+        found = draw(steps).cpu().numpy().transpose(0, 2, 1)
         rates.append(check.n_spots * N_DRAWS / (time.perf_counter() - begin))
         scores.append(
             [crps(v[None].astype(float), f[None]) for v, f in zip(values, found, strict=True)]

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from napari_stem.slide.tissue import TissueSettings
 
 _FIRST_BLOCK = 4
+_VALUES_AT_ONCE = 8_000_000  # of spots, genes and samples: some 50 bytes each while they are drawn
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,8 @@ def predict(
             raise _Stopped
 
     keep_draws = bool(prediction.n_kept_draws)
-    for index in blocks(np.flatnonzero(~prediction.done), settings.spots_per_block):
+    size = spots_at_once(model, settings)
+    for index in blocks(np.flatnonzero(~prediction.done), size):
 
         def on_step(step: int, n_steps: int, _: Any, n_block: int = len(index)) -> None:
             check()
@@ -309,6 +311,12 @@ class _Clock:
         elif n_done == self._n_spots:
             left = 0.0
         return PredictionProgress(stage, n_done, self._n_spots, left, n_done + under_way)
+
+
+def spots_at_once(model: Model, settings: SamplingSettings) -> int:
+    """How many spots a block has: those asked for, or fewer where genes and samples would fill the memory."""
+    n_values = len(model.genes) * settings.n_draws
+    return max(1, min(settings.spots_per_block, _VALUES_AT_ONCE // n_values))
 
 
 def blocks(todo: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import anndata
@@ -23,7 +24,7 @@ from napari_stem.errors import (
 )
 from napari_stem.geometry import Region, Spots
 from napari_stem.model.bundle import load_folder
-from napari_stem.predict import choose_spots, embedder_of, predict
+from napari_stem.predict import choose_spots, embedder_of, predict, spots_at_once
 from napari_stem.prediction_job import PredictionJob, predict_slide
 from napari_stem.results import FIELDS, Prediction
 from napari_stem.settings import SamplingSettings
@@ -435,3 +436,11 @@ def test_a_slide_without_pixel_size_is_refused(her2st_source, tmp_path) -> None:
     with pytest.raises(MissingMppError, match="--mpp"):
         choose_spots(bare, pitch_um=500)
     bare.close()
+
+
+def test_blocks_have_fewer_spots_where_genes_and_samples_would_fill_the_memory() -> None:
+    at_once = [
+        spots_at_once(SimpleNamespace(genes=range(n_genes)), SamplingSettings(n_draws=n_draws))
+        for n_genes, n_draws in ((200, 32), (5_000, 100), (20_000, 100), (20_000, 1_000))
+    ]
+    assert at_once == [SamplingSettings().spots_per_block, 16, 4, 1]

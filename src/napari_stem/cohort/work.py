@@ -22,7 +22,7 @@ import numpy as np
 from napari_stem.errors import OutputError, PredictionError, SlideError
 from napari_stem.model import load_model
 from napari_stem.model.sampling import torch_device
-from napari_stem.predict import blocks, embedder_of, encoder_of, predicted
+from napari_stem.predict import blocks, embedder_of, encoder_of, predicted, spots_at_once
 from napari_stem.results import Prediction
 from napari_stem.results.empty import spots_per_chunk
 
@@ -161,7 +161,7 @@ def fill(order: Order, run: str, start: int, stop: int) -> Filled:
                 order.settings,
                 at.prediction.n_kept_draws > 0,
             )
-            for index in blocks(rows, order.settings.spots_per_block)
+            for index in blocks(rows, spots_at_once(at.model, order.settings))
         ]
         values: dict[str, Any] = {
             name: np.concatenate([part[name] for part in parts]) for name in parts[0]

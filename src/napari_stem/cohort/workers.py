@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-WORKER_BYTES = 3_000_000_000  # what a worker needs, with room: docs/scale.md
+WORKER_BYTES = 2_000_000_000  # what a worker needs, with room: docs/scale.md
 GPU = "GPU"  # the resource that dask's own examples and dask-cuda name so
 ANSWERS_WITHIN_S, STARTED_WITHIN_S, ENDED_WITHIN_S = 20, 180, 30
 FEW_SPAWNS = 3  # a task that took so many workers with it is not tried again (dask's own figure)

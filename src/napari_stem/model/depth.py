@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_stem.diffusion.noise import located_normal, spot_keys
 from napari_stem.errors import ModelError
 from napari_stem.spatial.normalise import in_unit, normalisation, possible
 
@@ -111,24 +112,19 @@ def _sequenced(
         return np.asarray(np.rint(counts * factor))
     whole = np.rint(counts).astype(np.int64)
     thinned = np.empty(counts.shape)
-    places = np.rint(16 * np.stack([spots.x_px, spots.y_px], axis=1)).astype(np.int64)
-    for row, (x, y) in enumerate(
-        places
-    ):  # a generator for each spot: what it gets depends on its place alone
-        key = [seed % (1 << 64), (int(x) % (1 << 32)) << 32 | int(y) % (1 << 32)]
-        rng = np.random.Generator(np.random.Philox(key=np.array(key, np.uint64)))
-        thinned[row] = rng.binomial(whole[row], factor)
+    places = spot_keys(spots.x_px, spots.y_px)  # what a spot gets depends on its place alone
+    for row, place in enumerate(places):
+        key = np.array([seed % (1 << 64), place], np.uint64)
+        thinned[row] = np.random.Generator(np.random.Philox(key=key)).binomial(whole[row], factor)
     return thinned
 
 
 def _effects(patient_effect: Array, settings: SamplingSettings) -> Array:
     """(genes, draws) how much more of each gene a patient has, in the model's unit; the same for all spots."""
-    from napari_stem.diffusion.noise import located_normal
-
     corner, n_pairs = np.zeros(1), (settings.n_draws + 1) // 2
     normals = located_normal(
         settings.seed, corner, corner, n_pairs, _OF_PATIENT, len(patient_effect)
-    )[0].numpy()
+    )[0]
     mirrored = np.stack([normals, -normals], axis=1).reshape(-1, len(patient_effect))
     effects: Array = (mirrored[: settings.n_draws] * patient_effect).T
     return effects

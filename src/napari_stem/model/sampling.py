@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_stem.diffusion.noise import located_field, located_normal
 from napari_stem.errors import ModelError
 
 if TYPE_CHECKING:
@@ -90,15 +91,16 @@ def noise_of_step(
     """
     import torch
 
-    from napari_stem.diffusion.noise import located_normal
-
     n, n_draws, n_genes = shape
     n_pairs = (n_draws + 1) // 2
-    normals = located_normal(
-        settings.seed, spots.x_px, spots.y_px, n_pairs, step, n_genes, device=device
-    )
-    mirrored = torch.stack([normals, -normals], dim=2).flatten(1, 2)  # (n, 2 * pairs, genes)
-    return mirrored[:, :n_draws].reshape(n * n_draws, n_genes)
+    normals = located_normal(settings.seed, spots.x_px, spots.y_px, n_pairs, step, n_genes)
+    return torch.from_numpy(_mirrored(normals, n_draws)).reshape(n * n_draws, n_genes).to(device)
+
+
+def _mirrored(normals: NDArray[np.float32], n_draws: int) -> NDArray[np.float32]:
+    """(n, pairs, width) -> (n, draws, width): each and its opposite."""
+    both = np.stack([normals, -normals], axis=2)
+    return both.reshape(len(normals), -1, normals.shape[2])[:, :n_draws]
 
 
 def located_scores(
@@ -108,19 +110,15 @@ def located_scores(
 
     Spots share of them what `Residual.shared` says; each alone is standard normal all the same.
     """
-    import torch
-
-    from napari_stem.diffusion.noise import located_field
-
     n_directions, n_genes = residual.directions.shape
-    shape = (len(spots), settings.n_draws, n_directions + n_genes)
-    own = noise_of_step(spots, settings, shape, "cpu", 0).reshape(shape)
     far, near, length_um = (float(value) for value in residual.shared)
-    n_pairs = (settings.n_draws + 1) // 2
-    whole, field = located_field(settings.seed, spots.xy_um, n_pairs, shape[2], length_um)
-    common = math.sqrt(far) * whole + math.sqrt(near) * field
-    common = torch.stack([common, -common], dim=2).flatten(1, 2)[:, : settings.n_draws]
-    noise = (common + math.sqrt(1 - far - near) * own).numpy()
+    n_pairs, width = (settings.n_draws + 1) // 2, n_directions + n_genes
+    noise = located_normal(settings.seed, spots.x_px, spots.y_px, n_pairs, 0, width)
+    whole, field = located_field(settings.seed, spots.xy_um, n_pairs, width, length_um)
+    noise *= math.sqrt(1 - far - near)
+    noise += math.sqrt(far) * whole
+    noise += math.sqrt(near) * field
+    noise = _mirrored(noise, settings.n_draws)
     return noise[..., :n_directions], noise[..., n_directions:]
 
 

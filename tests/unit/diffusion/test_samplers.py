@@ -40,8 +40,8 @@ def ideal_noise_predictor(schedule: LinearSchedule):
 
 @pytest.fixture
 def start() -> torch.Tensor:
-    normal = located_normal(0, np.arange(4000.0), np.zeros(4000), 1, 0, 2, dtype=torch.float64)
-    return SIGMA_MAX * normal[:, 0]
+    normal = located_normal(0, np.arange(4000.0), np.zeros(4000), 1, 0, 2)
+    return SIGMA_MAX * torch.from_numpy(normal[:, 0]).double()
 
 
 def test_karras_sigmas_match_the_paper():
@@ -117,7 +117,8 @@ def test_ancestral_step_has_the_posteriors_mean_and_variance(start):
 
 def normal_noise(step: int) -> torch.Tensor:
     x_px = np.arange(4000.0)
-    return located_normal(0, x_px, x_px * 0, 1, 1 + step, 2, dtype=torch.float64)[:, 0]
+    normal = located_normal(0, x_px, x_px * 0, 1, 1 + step, 2)
+    return torch.from_numpy(normal[:, 0]).double()
 
 
 def test_ancestral_sampler_reaches_the_distribution(start):
