@@ -145,7 +145,7 @@ def test_what_does_not_go_with_many_slides(
 def test_a_worker_has_one_gpu_or_its_share_of_cores() -> None:
     on_gpus = worker_environments(None, ["0", "GPU-1a"], 16, 64e9)
     assert [each["CUDA_VISIBLE_DEVICES"] for each in on_gpus] == ["0", "GPU-1a"]
-    assert worker_environments(None, [], 8, 7e9) == [{"OMP_NUM_THREADS": "4"}] * 2  # as memory is
+    assert worker_environments(None, [], 8, 5e9) == [{"OMP_NUM_THREADS": "4"}] * 2  # as memory is
     assert worker_environments(3, [], 2, 64e9) == [{"OMP_NUM_THREADS": "1"}] * 3
 
 
