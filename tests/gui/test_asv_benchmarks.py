@@ -1,4 +1,4 @@
-"""The benchmarks of the map run with the code as it is; how long they take is for asv to say."""
+"""The benchmarks of the map and of scale run with the code as it is; how long they take is for asv to say."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ from pathlib import Path
 
 import pytest
 
-MAPS = Path(__file__).parents[2] / "benchmarks" / "maps.py"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.mark.parametrize("name", ["GeneChange", "LongList"])
-def test_benchmarks_of_maps_run(qapp, name):
-    benchmark = runpy.run_path(str(MAPS))[name]()
-    params = (12,) if hasattr(benchmark, "params") else ()
+@pytest.mark.parametrize(
+    ("file", "name", "params"),
+    [
+        ("maps", "GeneChange", (12,)),
+        ("maps", "LongList", ()),
+        ("scaling", "Sampling", (30, 2)),
+        ("scaling", "Spots", (2,)),
+    ],
+)
+def test_benchmarks_run(qapp, monkeypatch, tmp_path, file, name, params):
+    monkeypatch.setenv("NAPARI_STEM_CACHE", str(tmp_path))  # what a benchmark sets is put back
+    benchmark = runpy.run_path(str(BENCHMARKS / f"{file}.py"))[name]()
     benchmark.setup(*params)
     timed = [part for part in dir(benchmark) if part.startswith("time_")]
     assert timed
