@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from napari_stem.slide.tissue import TissueSettings
 
 _FIRST_BLOCK = 4
+_BLOCKS_OF_PACE = 16
 _VALUES_AT_ONCE = 8_000_000  # of spots, genes and samples: some 50 bytes each while they are drawn
 
 
@@ -49,7 +51,7 @@ class PredictionProgress:
     n_done, n_spots
         Spots finished, and all.
     seconds_left
-        At the pace since the first block of this run; None until a second one is finished.
+        At the pace of the last blocks of this run; None until a second one is finished.
     work_done
         ``n_done``, and what is done of the spots under way: their share of denoising steps.
     """
@@ -290,22 +292,26 @@ def predicted(
 
 
 class _Clock:
-    """Time left, at the pace since the first block: how long it took to begin says nothing of the rest."""
+    """Time left, at the pace of the last blocks: a computer becomes slower, or others leave it.
+
+    How long it took to begin, with the first block, says nothing of the rest.
+    """
 
     def __init__(self, prediction: Prediction, n_spots: int) -> None:
         self._prediction = prediction
         self._n_spots = n_spots
         self._n_before = int(prediction.done.sum())
-        self._ends: list[tuple[int, float]] = []  # of the first block and of the last: spots, s
+        # of the last blocks: spots that are done, s
+        self._ends: deque[tuple[int, float]] = deque(maxlen=_BLOCKS_OF_PACE + 1)
 
     def progress(
         self, stage: Literal["embedding", "sampling"], under_way: float = 0.0
     ) -> PredictionProgress:
         n_done, now, left = int(self._prediction.done.sum()), time.monotonic(), None
         if n_done > self._n_before and not under_way:
-            self._ends = [*self._ends[:1], (n_done, now)]
-        if len(self._ends) == 2:
-            (n_first, first_s), (n_last, last_s) = self._ends
+            self._ends.append((n_done, now))
+        if len(self._ends) > 1:
+            (n_first, first_s), (n_last, last_s) = self._ends[0], self._ends[-1]
             pace_s = (last_s - first_s) / (n_last - n_first)
             left = max(0.0, pace_s * (self._n_spots - n_last) - (now - last_s))
         elif n_done == self._n_spots:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import threading
 from pathlib import Path
 
 import pytest
 
+from napari_stem import predict
+from napari_stem.cohort import orders
 from napari_stem.results import Prediction
 
 SLIDES = Path(__file__).parents[1] / "data" / "slides"
@@ -23,6 +26,7 @@ def many(model_road, tmp_path):
     window = model_road.dock.show_many_slides()
     (tmp_path / "slides.csv").write_text(MANIFEST)
     window.add([tmp_path / "slides.csv"])
+    model_road.wait(lambda: not window.job.is_running)
     return window
 
 
@@ -31,13 +35,18 @@ def column(window, number: int) -> list[str]:
     return [table.index(row, number).data() for row in range(table.rowCount())]
 
 
-def test_a_list_is_predicted_in_turn_and_each_opens_by_a_click(many, model_road, tmp_path):
+def test_a_list_is_predicted_in_turn_and_each_opens_by_a_click(
+    many, model_road, tmp_path, monkeypatch
+):
+    load, loaded = predict.load_encoder, []
+    monkeypatch.setattr(predict, "load_encoder", lambda *args: loaded.append(1) or load(*args))
     assert column(many, 0) == ["crop", "missing", "again"]
     told = []
     many.job.progressed.connect(lambda text, n_done, _: told.append((text, n_done)))
     many.run_button.click()
     assert not many.remove_button.isEnabled()
     model_road.wait(many.run_button.isVisible)
+    assert loaded == [1]  # once for the list, which has two slides that can be read
     assert column(many, 1) == ["done", "failed, see why", "done"]
     assert "2 of 3 slides are done, 1 failed, 2 to be wary of" in many.text.text()
     many.view.clicked.emit(many.table.index(1, 0))
@@ -86,11 +95,39 @@ def test_a_folder_of_slides_or_a_manifest_that_is_dropped_is_listed(model_road, 
 
 
 def test_what_cannot_be_used_is_said_and_what_is_not_wanted_taken_off(
-    many, tmp_path, notifications
+    many, model_road, tmp_path, notifications
 ):
     (tmp_path / "empty").mkdir()
-    many.add([tmp_path / "empty"])
-    assert "There is no slide" in notifications[-1]
+    (tmp_path / "crop.svs").touch()
+    for place, why in (("empty", "There is no slide"), ("crop.svs", "2 slides would be written")):
+        many.add([tmp_path / place])
+        model_road.wait(lambda: not many.job.is_running)
+        assert why in notifications[-1]
+        assert column(many, 0) == ["crop", "missing", "again"]
+    assert not many.remove_button.isEnabled()  # nothing is chosen
     many.view.setCurrentIndex(many.table.index(1, 0))
     many.remove_button.click()
     assert column(many, 0) == ["crop", "again"]
+    many.add([tmp_path / "other.svs"])
+    model_road.wait(lambda: column(many, 0) == ["crop", "again", "other"])
+
+
+def test_the_window_lives_while_a_slow_folder_is_looked_through(
+    many, model_road, tmp_path, monkeypatch
+):
+    threads, found = [], threading.Event()
+
+    def slow(place):
+        threads.append(threading.current_thread())
+        assert found.wait(60)
+        return [place / "a.svs"]
+
+    monkeypatch.setattr(orders, "slides_in", slow)
+    many.add([tmp_path])
+    assert not many.run_button.isEnabled()
+    many.add([tmp_path / "b.svs"])  # in its turn
+    assert column(many, 0) == ["crop", "missing", "again"]
+    found.set()
+    model_road.wait(lambda: column(many, 0) == ["crop", "missing", "again", "a", "b"])
+    assert threading.main_thread() not in threads
+    assert len(threads) == 1

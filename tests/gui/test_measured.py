@@ -18,6 +18,7 @@ from napari_stem.spatial.normalise import normalised
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
 CORNERS = [PointPx(4600, 3600), PointPx(5800, 3600), PointPx(5800, 4600), PointPx(4600, 4600)]
+ON_GLASS = [PointPx(0, 0), PointPx(1200, 0), PointPx(1200, 1200), PointPx(0, 1200)]
 COUNTS = sample_path().parents[1] / "st" / "C5.h5ad"
 
 
@@ -114,10 +115,15 @@ def test_what_was_matched_is_said_and_the_same_spots_can_be_predicted(
     assert f"with {n} of 23 measured ones" in said
     assert "Their places differ" in said
     assert not panel.predict_button.isHidden()
+    predicted.draw(ON_GLASS)
+    caution = predicted.panels.model.caution
+    predicted.wait(lambda: "bare glass" in caution.text())
     with predicted.qtbot.waitSignal(predicted.dock.coordinator.runs.ended, timeout=120_000):
         panel.predict_button.click()
+        assert "bare glass" not in caution.text()  # of the regions; these spots are measured ones
     control = predicted.dock.coordinator.measured
     predicted.wait(lambda: control.match() is not None and len(control.match().rows) == 23)
+    assert "bare glass" not in caution.text()
     assert control.match().apart_um == 0
     assert "23 of 23 predicted spots matched by name with 23 of 23" in panel.summary.text()
     assert panel.predict_button.isHidden()

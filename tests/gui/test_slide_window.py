@@ -276,6 +276,23 @@ def test_the_scale_bar_comes_after_the_picture(road):
     assert seen_with_the_layer == [False]
 
 
+def test_no_message_lies_over_the_scale_bar(road):
+    from napari._qt.dialogs.qt_notification import NapariQtNotification
+
+    road.open(SVS)
+    bar = road.viewer.canvas.overlays.scale_bar
+    road.wait(lambda: bar.visible)
+    with_bar = road.viewer.screenshot(flash=False)
+    bar.visible = False
+    where_it_is = (with_bar != road.viewer.screenshot(flash=False)).any(axis=(0, 2))
+    canvas = road.viewer.window._qt_viewer.canvas.native
+    told = NapariQtNotification("Saved /a/folder/with/a/long/name.png", "info", parent=canvas)
+    told.show()
+    assert where_it_is.any()
+    assert np.flatnonzero(where_it_is).max() < told.geometry().left()
+    told.close()
+
+
 @pytest.mark.parametrize("is_sized_first", [True, False])
 @pytest.mark.parametrize("how", ["dock", "drag"])
 def test_slides_with_and_without_a_pixel_size_agree_on_units(

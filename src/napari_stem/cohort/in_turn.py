@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_stem.cohort.outcomes import seconds_left
 from napari_stem.errors import StemError
 from napari_stem.model import load_model
+from napari_stem.model.sampling import torch_device
+from napari_stem.predict import encoder_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from napari_stem.cohort.orders import Order
     from napari_stem.cohort.outcomes import Outcome
+    from napari_stem.encoders.base import Encoder
+    from napari_stem.model.bundle import Model
     from napari_stem.predict import PredictionProgress
 
 
@@ -34,6 +41,14 @@ def predict_in_turn(
     """
     began, n_before = time.monotonic(), 0
 
+    @functools.lru_cache(maxsize=1)  # slides of a list mostly want the same
+    def loaded(name: str, device: str) -> tuple[Model, Encoder]:
+        model = load_model(name)
+        return model, encoder_of(model, device)
+
+    def tools(order: Order) -> tuple[Model, Encoder]:
+        return loaded(order.model, torch_device(order.settings.device))
+
     def told() -> None:
         n_filled = sum(each.n_done for each in outcomes) - n_before
         watch(seconds_left(outcomes, n_filled, time.monotonic() - began))
@@ -44,13 +59,18 @@ def predict_in_turn(
         outcome.status = "running"
         told()
         try:
-            n_before += _predict(outcome, stop, told)
+            n_before += _predict(outcome, tools, stop, told)
         except StemError as error:
             outcome.fail(error)
         told()
 
 
-def _predict(outcome: Outcome, stop: Callable[[], bool], told: Callable[[], None]) -> int:
+def _predict(
+    outcome: Outcome,
+    tools: Callable[[Order], tuple[Model, Encoder]],
+    stop: Callable[[], bool],
+    told: Callable[[], None],
+) -> int:
     """Predict one slide; gives how many of its spots were finished before."""
     order, began, notes = outcome.order, time.monotonic(), list[str]()
     n_before: list[int] = []
@@ -62,7 +82,8 @@ def _predict(outcome: Outcome, stop: Callable[[], bool], told: Callable[[], None
         told()
 
     with order.open() as slide:
-        job = order.job(slide, load_model(order.model), notes.append)
+        model, encoder = tools(order)
+        job = replace(order.job(slide, model, notes.append), encoder=encoder)
         notes.append(job.doubt(stop) or "")
         if stop():
             return 0

@@ -249,6 +249,7 @@ class Coordinator(QObject):
         if model.missing:
             show_error(model.missing)
         elif slide is not None and found is not None and model.model_name():
+            self._wary = ""  # of regions, which are not what is predicted
             self._start_run(slide, (), found.spots)
 
     def _start_run(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,15 +57,17 @@ class ManySlides(QWidget):
         super().__init__(parent, Qt.WindowType.Window)
         self.setWindowTitle("Many slides")
         self.setAcceptDrops(True)
-        self.resize(640, 420)
+        self.resize(640, 480)
         self.folder = ""  # of what was last asked for
         self._common, self._places, self._left_out = common, list[Path](), set[Path]()
+        self._added: list[Path] = []  # and not looked at yet
         self._results: Path | None = None
         self.outcomes: list[Outcome] = []
         self.job = StoppableJob(jobs, self)
         self.job.progressed.connect(self._show_progress)
         self.table = Table(COLUMNS)
         self.view = TableView(self.table)
+        self.view.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names differ at their ends
         self.slides_button = button("Add slides…", "Slides, or a manifest (.csv)")
         self.folder_button = button("Add folder…", "All slides of a folder")
         self.remove_button = button("Take off", "Take the chosen slide off the list (Delete)")
@@ -74,36 +78,61 @@ class ManySlides(QWidget):
         self.cancel_button = button("Cancel", "What is finished is kept")
         self._lay_out()
         self._connect()
-        self._list()
+        self._show()
 
     def add(self, places: Sequence[Path]) -> None:
-        """Add slides, folders of slides and manifests; what cannot be used is told."""
-        from napari_stem.cohort.orders import orders_of, slides_at
-
-        for place in places:
-            try:
-                found = slides_at(place)  # once: a folder may be large, and far away
-                orders_of(found, place, self._common())
-            except StemError as error:
-                self.failed.emit(str(error))
-                continue
-            self._places += found
-        self._left_out.clear()
-        self._list()
+        """Add slides, folders of slides and manifests, now or after what runs; what cannot be used is told."""
+        self._added += places
+        if self._added and not self.job.is_running:
+            self.text.say("Looking for slides …")
+            self._look(self._rest)
 
     def run(self) -> None:
-        """Predict the slides that are not finished."""
-        self._list()
-        todo = [each for each in self.outcomes if each.status != "done"]
-        if self.job.is_running or not todo:
+        """Predict the slides that are not finished, as the dock says now."""
+        if not self.job.is_running:
+            self._show_running(is_running=True)
+            self._look(self._begin)
+
+    def _look(self, then: Callable[[], None]) -> None:
+        """List anew what is to be predicted, off the GUI thread: a folder may be large, and far away."""
+        added, self._added = self._added, []
+        self.job.start(
+            _look,
+            tuple(self._places),
+            added,
+            self._results,
+            self._common(),
+            done=partial(self._take, then),
+            failed=self._end,
+        )
+        self._show()
+
+    def _take(self, then: Callable[[], None], looked: _Looked | None) -> None:
+        """Take what was found; of what is asked for as before, the outcome stays."""
+        from napari_stem.cohort.outcomes import Outcome
+
+        if looked is None:  # it was cancelled
+            self._end()
             return
-        for place, outcome in enumerate(self.outcomes):
-            if outcome in todo:
-                self.outcomes[place] = type(outcome)(outcome.order)
-        self._show_running(is_running=True)
+        for sentence in looked.wrong:
+            self.failed.emit(sentence)
+        self._places = looked.places
+        self._left_out -= looked.added
+        known = {each.order: each for each in self.outcomes}
+        kept = [order for order in looked.orders if order.slide not in self._left_out]
+        self.outcomes = [known.get(order) or Outcome(order) for order in kept]
+        then()
+
+    def _begin(self) -> None:
+        from napari_stem.cohort.outcomes import Outcome
+
+        self.outcomes = [
+            each if each.status == "done" else Outcome(each.order) for each in self.outcomes
+        ]
         self.job.start(
             _predict, list(self.outcomes), self._folder(), done=self._end, failed=self._end
         )
+        self._show()
 
     def stop(self) -> None:
         """Stop within a moment; what is finished is kept."""
@@ -130,27 +159,7 @@ class ManySlides(QWidget):
             super().keyPressEvent(event)
 
     def _folder(self) -> Path:
-        """Folder of the results: as chosen, or beside the first slide."""
-        if self._results is not None:
-            return self._results
-        first = self._places[0] if self._places else Path()
-        return first.parent / "predicted"
-
-    def _list(self) -> None:
-        """List anew what is to be predicted; of what is asked for as before, the outcome stays."""
-        from napari_stem.cohort.orders import orders_of
-        from napari_stem.cohort.outcomes import Outcome
-
-        if not self.job.is_running:
-            known = {each.order: each for each in self.outcomes}
-            try:
-                orders = orders_of(self._places, self._folder(), self._common())
-            except StemError as error:
-                self.failed.emit(str(error))
-                orders = []
-            kept = [order for order in orders if order.slide not in self._left_out]
-            self.outcomes = [known.get(order) or Outcome(order) for order in kept]
-        self._show()
+        return _folder(self._places, self._results)
 
     def _show(self) -> None:
         rows = self.outcomes
@@ -180,8 +189,16 @@ class ManySlides(QWidget):
             f"say otherwise of a slide."
         )
         self.results.say(f"Results go to {self._folder()}" if rows else ABOUT)
-        self.run_button.setEnabled(any(each.status != "done" for each in rows))
-        self.results_button.setEnabled(bool(rows) and not self.job.is_running)
+        self._offer()
+
+    def _offer(self) -> None:
+        """Offer what can be done now."""
+        is_idle, rows = not self.job.is_running, self.outcomes
+        for each in (self.slides_button, self.folder_button):
+            each.setEnabled(is_idle)
+        self.remove_button.setEnabled(is_idle and self.view.currentIndex().isValid())
+        self.results_button.setEnabled(is_idle and bool(rows))
+        self.run_button.setEnabled(is_idle and any(each.status != "done" for each in rows))
 
     def _show_progress(self, text: str, n_done: int, n_all: int) -> None:
         self.progress.setRange(0, n_all)
@@ -198,8 +215,6 @@ class ManySlides(QWidget):
         ):
             shown.setVisible(is_shown)
         self.cancel_button.setEnabled(is_running)
-        for each in (self.slides_button, self.folder_button, self.remove_button):
-            each.setEnabled(not is_running)
 
     def _end(self, *ended: object) -> None:
         """Say how it ended; where nothing could be begun (no ``ended``), a notification has said why."""
@@ -209,15 +224,19 @@ class ManySlides(QWidget):
             if each.status == "running":  # it was cancelled
                 each.status = "waiting"
         if not ended:
-            self.text.say("")
-            self._show()
+            self._rest()
             return
         said = f"{n['done']} of {count(len(self.outcomes), 'slide')} are done"
         n_wary = sum(bool(each.notes) for each in self.outcomes)
         said += f", {n['failed']} failed" if n["failed"] else ""
         said += f", {n_wary} to be wary of" if n_wary else ""
-        self.text.say(f"{said}; click one to see why, or read cohort.csv beside the results.")
+        self._rest(f"{said}; click one to see why, or read cohort.csv beside the results.")
+
+    def _rest(self, text: str = "") -> None:
+        """Say a text, and look at what was added meanwhile."""
+        self.text.say(text)
         self._show()
+        self.add([])
 
     def _ask_for_slides(self) -> None:
         paths, _ = QFileDialog.getOpenFileNames(self, "Add slides", self.folder, FILES)
@@ -232,14 +251,13 @@ class ManySlides(QWidget):
     def _ask_for_results(self) -> None:
         if folder := ask_for_folder(self, "Folder of the results"):
             self._results = Path(folder)
-            self._list()
+            self._look(self._rest)
 
     def _take_off(self) -> None:
-        row_now = self.view.currentIndex()
-        if row_now.isValid():
-            out = self.table.name(row_now.row())
-            self._left_out |= {each.order.slide for each in self.outcomes if each.order.out == out}
-            self._list()
+        out = self.table.name(self.view.currentIndex().row())
+        self._left_out |= {each.order.slide for each in self.outcomes if each.order.out == out}
+        self.outcomes = [each for each in self.outcomes if each.order.slide not in self._left_out]
+        self._show()
 
     def _choose(self, out: object) -> None:
         each = next(each for each in self.outcomes if each.order.out == out)
@@ -255,6 +273,7 @@ class ManySlides(QWidget):
         self.results_button.clicked.connect(self._ask_for_results)
         self.run_button.clicked.connect(self.run)
         self.cancel_button.clicked.connect(self.stop)
+        self.view.selectionModel().currentChanged.connect(lambda *_: self._offer())
         self.view.clicked.connect(lambda index: self._choose(self.table.name(index.row())))
 
     def _lay_out(self) -> None:
@@ -274,6 +293,52 @@ def _spots(outcome: Outcome) -> str:
         return ""
     done = "" if outcome.status == "done" else f"{outcome.n_done:,} of "
     return f"{done}{outcome.n_spots:,}"
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What was found: slides and manifests, what to predict, which slides are new, and what cannot be used."""
+
+    places: list[Path]
+    orders: list[Order]
+    added: set[Path]
+    wrong: list[str]
+
+
+def _folder(places: Sequence[Path], chosen: Path | None) -> Path:
+    """Folder of the results: as chosen, or beside the first slide."""
+    first = places[0] if places else Path()
+    return first.parent / "predicted" if chosen is None else chosen
+
+
+def _look(
+    places: Sequence[Path],
+    added: Sequence[Path],
+    results: Path | None,
+    common: Order,
+    stop: Callable[[], bool],
+    _report: Callable[[str, int, int], None],
+) -> _Looked | None:
+    """Look for slides in what was added, and list all; None where it was stopped."""
+    from napari_stem.cohort.orders import orders_of, slides_at
+
+    wrong, found, new = list[str](), list(places), set[Path]()
+    for place in added:
+        try:
+            more = slides_at(place)  # once: a folder may be large, and far away
+            new |= {order.slide for order in orders_of(more, place, common)}
+            found += more
+        except StemError as error:
+            wrong.append(str(error))
+    try:
+        orders = orders_of(found, _folder(found, results), common)
+    except StemError as error:
+        if not new:
+            raise
+        wrong.append(str(error))
+        found, new = list(places), set()
+        orders = orders_of(found, _folder(found, results), common)
+    return None if stop() else _Looked(list(dict.fromkeys(found)), orders, new, wrong)
 
 
 def _predict(

@@ -171,6 +171,9 @@ class Table(QAbstractTableModel):
             return None
         if role == Role.DisplayRole:
             return self.columns[section].title
+        if role == Role.TextAlignmentRole and self._sorted_by is None and section:
+            # above its numbers; where it is sorted by, the arrow would lie over it
+            return None if self.columns[section].is_text else int(RIGHT)
         return self.columns[section].tip or None if role == Role.ToolTipRole else None
 
     def flags(self, index: QModelIndex) -> Any:

@@ -18,7 +18,7 @@ from napari_stem.widgets.common.parts import tell_error
 from napari_stem.widgets.common.units import keep_units, load_units, own_units
 from napari_stem.widgets.common.worker import Jobs
 from napari_stem.widgets.slide.slide_feed import SlideFeed, is_fed, wait_little
-from napari_stem.widgets.slide.slide_layers import slide_of, twin_of
+from napari_stem.widgets.slide.slide_layers import show_scale_bar, slide_of, twin_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,7 +150,7 @@ def _tend(viewer: Viewer, layer: Layer, about: dict[str, Any]) -> None:
     for below in viewer.layers:
         _lay_on_slide(layer, below)
     if about["mpp"] is not None:
-        viewer.canvas.overlays.scale_bar.visible = True
+        show_scale_bar(viewer)
     if "overview" in about and about.get("slide_fingerprint") in _open_slides(viewer):
         layer.visible = False
     if "field" in about and layer.visible:

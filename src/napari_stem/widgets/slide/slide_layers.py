@@ -33,6 +33,13 @@ def twin_of(slide: Slide, viewer: Viewer) -> Any:
     return None
 
 
+def show_scale_bar(viewer: Viewer, *, is_shown: bool = True) -> None:
+    """Show or hide the scale bar, away from the corner that napari's notifications lie over."""
+    bar = viewer.canvas.overlays.scale_bar
+    bar.position = "bottom_left"
+    bar.visible = is_shown
+
+
 class SlideLayers:
     """Finds, adds and rescales slide layers."""
 
@@ -83,7 +90,7 @@ class SlideLayers:
     def show_scale_bar(self, layer: Image) -> None:
         """Show the scale bar if the slide's pixel size is known."""
         slide = slide_of(layer)
-        self._viewer.canvas.overlays.scale_bar.visible = slide is not None and slide.mpp is not None
+        show_scale_bar(self._viewer, is_shown=slide is not None and slide.mpp is not None)
 
     def fit(self, layer: Image) -> None:
         """Show the whole of a slide."""
@@ -109,7 +116,7 @@ class SlideLayers:
         layer.units, layer.axis_labels = UM, AXES
         own_units(layer)
         settle_units(self._viewer)
-        self._viewer.canvas.overlays.scale_bar.visible = True
+        show_scale_bar(self._viewer)
         self.fit(layer)
 
     def why_unusable(self) -> list[str]:
