@@ -138,6 +138,7 @@ def predict(
     embedder: EmbedsSpots | None = None,
     stop: Callable[[], bool] | None = None,
     watch: Callable[[PredictionProgress], None] | None = None,
+    begin_at_um: tuple[float, float] | None = None,
 ) -> Iterator[PredictionProgress]:
     """Fill a prediction, block by block; spots that are done already are left as they are.
 
@@ -155,6 +156,8 @@ def predict(
         Polled within blocks; once true the generator ends. Finished blocks stay on disk.
     watch
         Told after every denoising step: with 1000 of them a block may take long.
+    begin_at_um
+        (x, y) of the place whose surroundings come first; None: the first spots do. It changes no value.
 
     Yields
     ------
@@ -176,8 +179,10 @@ def predict(
             raise _Stopped
 
     keep_draws = bool(prediction.n_kept_draws)
-    size = spots_at_once(model, settings)
-    for index in blocks(np.flatnonzero(~prediction.done), size):
+    todo = blocks(np.flatnonzero(~prediction.done), spots_at_once(model, settings))
+    if begin_at_um is not None:
+        todo.sort(key=lambda index: np.hypot(*(spots.xy_um[index] - begin_at_um).T).min())
+    for index in todo:
 
         def on_step(step: int, n_steps: int, _: Any, n_block: int = len(index)) -> None:
             check()

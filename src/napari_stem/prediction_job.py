@@ -63,6 +63,8 @@ class PredictionJob:
         Stands in place of the model's encoder; None: that looks at the slide.
     encoder
         The model's, where it is loaded already.
+    begin_at_um
+        (x, y) of the place whose surroundings are predicted first, if there is one.
     """
 
     slide: Slide
@@ -73,6 +75,7 @@ class PredictionJob:
     keep_draws: bool = False
     embedder: PrecomputedEmbedder | None = None
     encoder: Encoder | None = None
+    begin_at_um: tuple[float, float] | None = None
 
     @classmethod
     def planned(
@@ -214,6 +217,7 @@ class PredictionJob:
             embedder=self._looking,
             stop=stop,
             watch=watch,
+            begin_at_um=self.begin_at_um,
         ):
             yield step
             if stop is not None and stop():

@@ -125,6 +125,8 @@ def test_the_overview_follows_the_window_and_leads_it(road):
     camera.zoom *= 4
     panel.overview.went_to.emit(0.25, 0.75)
     assert camera.center[-2:] == pytest.approx((0.75 * height_um, 0.25 * width_um), rel=1e-3)
+    in_view_um = road.dock.coordinator.slides.centre_um()  # is predicted first
+    assert in_view_um == pytest.approx((0.25 * width_um, 0.75 * height_um), rel=1e-3)
     on, seen = panel.overview.picture_rect(), panel.overview.visible_rect()
     assert seen.center().x() == pytest.approx(on.left() + on.width() / 4, abs=1)
     assert seen.center().y() == pytest.approx(on.top() + on.height() * 3 / 4, abs=1)

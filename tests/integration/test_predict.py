@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -152,6 +153,17 @@ def test_each_denoising_step_is_told(run: Run, spots: Spots) -> None:
 @pytest.mark.parametrize("block", [1, 16])
 def test_block_size_changes_nothing(run, spots, whole, block) -> None:
     assert_same(run(spots, replace(SETTINGS, spots_per_block=block)), whole)
+
+
+def test_what_lies_near_a_place_comes_first_and_changes_nothing(run, spots, whole) -> None:
+    prediction, near = run.begin(spots), tuple(spots.xy_um[-1])
+    steps = predict(run.slide, spots, run.model, prediction, SETTINGS, begin_at_um=near)
+    done = [prediction.done.copy() for _ in steps]
+    distance = np.hypot(*(spots.xy_um - near).T)
+    nearest = [distance[later & ~now].min() for now, later in pairwise(done)]
+    assert nearest[0] == 0
+    assert nearest == sorted(nearest)
+    assert_same(prediction.to_anndata(), whole)
 
 
 def test_fewer_spots_in_another_order_change_nothing(run, spots, whole) -> None:

@@ -266,6 +266,7 @@ class Coordinator(QObject):
                 spots=spots,
                 species=self.models.about.species,
                 embedder=self.models.about.embedder,
+                begin_at_um=self.slides.centre_um(),
             )
         )
 

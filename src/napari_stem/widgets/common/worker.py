@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_warning
@@ -67,6 +67,8 @@ class RunRequest:
         Stands in place of the model's encoder; spots are then its patches in ``regions``.
     despite_doubt
         Predict even if the slide looks unlike the training data.
+    begin_at_um
+        (x, y) of what is in view: it is predicted first.
     """
 
     slide: Slide
@@ -78,6 +80,7 @@ class RunRequest:
     species: str = ""
     embedder: PrecomputedEmbedder | None = None
     despite_doubt: bool = False
+    begin_at_um: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,7 @@ def _prediction_steps(
     with only_writer(job.cache_path()):
         prediction = job.begin(job.cache_path(), resume=True)
         yield RunStarted(prediction, job.model)
+        job = replace(job, begin_at_um=request.begin_at_um)
         yield from job.steps(prediction, stop.is_set)
 
 

@@ -116,6 +116,11 @@ class SlideControl(QObject):
             return self.layer
         return next((la for la in self._layers.layers() if slide_of(la) is slide), None)
 
+    def centre_um(self) -> tuple[float, float]:
+        """(x, y) of the middle of the view."""
+        y_um, x_um = self.viewer.scene.camera.center[-2:]
+        return float(x_um), float(y_um)
+
     def adopt(self) -> None:
         """Take over what is in the viewer already: the selected slide, else the topmost."""
         layers = self._layers.layers()
