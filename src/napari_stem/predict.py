@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +25,7 @@ from napari_stem.spatial.region_files import as_regions
 from napari_stem.spatial.spot_files import read_spots
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
     import anndata
@@ -182,22 +185,23 @@ def predict(
     todo = blocks(np.flatnonzero(~prediction.done), spots_at_once(model, settings))
     if begin_at_um is not None:
         todo.sort(key=lambda index: np.hypot(*(spots.xy_um[index] - begin_at_um).T).min())
-    for index in todo:
+    parts = [spots.take(index) for index in todo]
+    with closing(embedded_ahead(embedder, parts, check)) as embeddings:
+        for index, block in zip(todo, parts, strict=True):
 
-        def on_step(step: int, n_steps: int, _: Any, n_block: int = len(index)) -> None:
-            check()
-            if watch is not None:
-                watch(clock.progress("sampling", n_block * step / n_steps))
+            def on_step(step: int, n_steps: int, _: Any, n_block: int = len(index)) -> None:
+                check()
+                if watch is not None:
+                    watch(clock.progress("sampling", n_block * step / n_steps))
 
-        try:
-            check()
-            values = predicted(
-                spots.take(index), model, embedder, settings, keep_draws, on_step, check
-            )
-        except _Stopped:
-            return
-        prediction.write_block(index, **values)
-        yield clock.progress("sampling")
+            try:
+                check()
+                embedding = next(embeddings)
+                values = predicted(embedding, block, model, settings, keep_draws, on_step, check)
+            except _Stopped:
+                return
+            prediction.write_block(index, **values)
+            yield clock.progress("sampling")
 
 
 def doubt_of(
@@ -270,20 +274,48 @@ def encoder_of(model: Model, device: str) -> Encoder:
     return encoder
 
 
+def embedded_ahead(
+    embedder: EmbedsSpots, parts: Sequence[Spots], poll: Callable[..., None] | None = None
+) -> Generator[NDArray[np.float32], None, None]:
+    """Embed spots part by part, the next one while its user works on the last: (n, width) each.
+
+    ``poll`` is called while spots are looked at, in another thread, and may raise to cancel. Closing the
+    iterator ends what is under way.
+    """
+    has_ended = threading.Event()
+
+    def check(*_: Any) -> None:
+        if has_ended.is_set():
+            raise _Stopped
+        if poll is not None:
+            poll()
+
+    with ThreadPoolExecutor(1, "embedding") as pool:
+        try:
+            coming = [pool.submit(embedder.embed, part, check) for part in parts[:1]]
+            for part in parts[1:]:
+                embedding = coming.pop().result()
+                coming.append(pool.submit(embedder.embed, part, check))
+                yield embedding
+            for last in coming:
+                yield last.result()
+        finally:
+            has_ended.set()
+
+
 def predicted(
+    embedding: NDArray[np.float32],
     block: Spots,
     model: Model,
-    embedder: EmbedsSpots,
     settings: SamplingSettings,
     keep_draws: bool,
     on_step: Callable[[int, int, Any], None] | None = None,
     poll: Callable[..., None] | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """Look at the n spots of a block and draw: what `Prediction.write_block` takes.
+    """Draw the n spots of a block, of (n, width) embeddings: what `Prediction.write_block` takes.
 
-    ``poll`` is called while spots are looked at and within long steps, and may raise to cancel.
+    ``poll`` is called within long steps, and may raise to cancel.
     """
-    embedding = embedder.embed(block, poll)
     draws = model.sample(embedding, block, settings, on_step, poll)
     q05, q95 = quantiles(draws)
     values = {

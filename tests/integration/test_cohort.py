@@ -232,7 +232,7 @@ def test_what_a_stopped_cohort_has_finished_is_not_done_again(
     monkeypatch.setattr(
         work,
         "predicted",
-        lambda spots, *more: written.append(len(spots)) or predicted(spots, *more),
+        lambda looked, *more: written.append(len(looked)) or predicted(looked, *more),
     )
     (ended,) = run_cohort(orders, client, stop=lambda: False, watch=watch)
     assert ended.status == "done"

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,7 +22,14 @@ import numpy as np
 from napari_stem.errors import OutputError, PredictionError, SlideError
 from napari_stem.model import load_model
 from napari_stem.model.sampling import torch_device
-from napari_stem.predict import blocks, embedder_of, encoder_of, predicted, spots_at_once
+from napari_stem.predict import (
+    blocks,
+    embedded_ahead,
+    embedder_of,
+    encoder_of,
+    predicted,
+    spots_at_once,
+)
 from napari_stem.results import Prediction
 from napari_stem.results.empty import spots_per_chunk
 
@@ -153,16 +160,13 @@ def fill(order: Order, run: str, start: int, stop: int) -> Filled:
     def work() -> Filled:
         began, rows = time.monotonic(), np.arange(start, stop)
         at = _opened(order, run)
-        parts = [
-            predicted(
-                at.prediction.spots.take(index),
-                at.model,
-                at.embedder,
-                order.settings,
-                at.prediction.n_kept_draws > 0,
-            )
-            for index in blocks(rows, spots_at_once(at.model, order.settings))
-        ]
+        size, keep_draws = spots_at_once(at.model, order.settings), at.prediction.n_kept_draws > 0
+        spots = [at.prediction.spots.take(index) for index in blocks(rows, size)]
+        with closing(embedded_ahead(at.embedder, spots)) as embeddings:
+            parts = [
+                predicted(embedding, block, at.model, order.settings, keep_draws)
+                for embedding, block in zip(embeddings, spots, strict=True)
+            ]
         values: dict[str, Any] = {
             name: np.concatenate([part[name] for part in parts]) for name in parts[0]
         }
