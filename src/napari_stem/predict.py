@@ -19,6 +19,7 @@ from napari_stem.errors import EncoderError, RegionError
 from napari_stem.geometry import Spots, lattice, spots_in_regions
 from napari_stem.metrics import quantiles
 from napari_stem.model.domain import doubt, evenly
+from napari_stem.model.sampling import torch_device
 from napari_stem.model.serving import require_resolution
 from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.region_files import as_regions
@@ -186,7 +187,7 @@ def predict(
     if begin_at_um is not None:
         todo.sort(key=lambda index: np.hypot(*(spots.xy_um[index] - begin_at_um).T).min())
     parts = [spots.take(index) for index in todo]
-    with closing(embedded_ahead(embedder, parts, check)) as embeddings:
+    with closing(embedded_ahead(embedder, parts, settings.device, check)) as embeddings:
         for index, block in zip(todo, parts, strict=True):
 
             def on_step(step: int, n_steps: int, _: Any, n_block: int = len(index)) -> None:
@@ -241,8 +242,6 @@ def embedder_of(
     EncoderError, ModelError
         The encoder is not ready or another one, or the slide too coarse for it.
     """
-    from napari_stem.model.sampling import torch_device
-
     encoder = encoder or encoder_of(model, torch_device(device))
     require_resolution(model.config, encoder.patch, slide.require_mpp())
     return Embedder(slide, encoder)
@@ -275,13 +274,21 @@ def encoder_of(model: Model, device: str) -> Encoder:
 
 
 def embedded_ahead(
-    embedder: EmbedsSpots, parts: Sequence[Spots], poll: Callable[..., None] | None = None
+    embedder: EmbedsSpots,
+    parts: Sequence[Spots],
+    device: str,
+    poll: Callable[..., None] | None = None,
 ) -> Generator[NDArray[np.float32], None, None]:
     """Embed spots part by part, the next one while its user works on the last: (n, width) each.
 
     ``poll`` is called while spots are looked at, in another thread, and may raise to cancel. Closing the
-    iterator ends what is under way.
+    iterator ends what is under way. Where ``device`` is Apple's MPS, nothing is done ahead.
     """
+    if torch_device(device).startswith(
+        "mps"
+    ):  # used by two threads it ends the process: pytorch#197805
+        yield from (embedder.embed(part, poll) for part in parts)
+        return
     has_ended = threading.Event()
 
     def check(*_: Any) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import threading
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from queue import Queue
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -25,7 +27,13 @@ from napari_stem.errors import (
 )
 from napari_stem.geometry import Region, Spots
 from napari_stem.model.bundle import load_folder
-from napari_stem.predict import choose_spots, embedder_of, predict, spots_at_once
+from napari_stem.predict import (
+    choose_spots,
+    embedded_ahead,
+    embedder_of,
+    predict,
+    spots_at_once,
+)
 from napari_stem.prediction_job import PredictionJob, predict_slide
 from napari_stem.results import FIELDS, Prediction
 from napari_stem.settings import SamplingSettings
@@ -164,6 +172,30 @@ def test_what_lies_near_a_place_comes_first_and_changes_nothing(run, spots, whol
     assert nearest[0] == 0
     assert nearest == sorted(nearest)
     assert_same(prediction.to_anndata(), whole)
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps"])
+def test_spots_are_looked_at_while_others_are_drawn_but_not_on_mps(
+    spots, monkeypatch, device
+) -> None:
+    """Apple's MPS ends the process where two threads compute on it at once."""
+    monkeypatch.setattr("napari_stem.predict.torch_device", lambda name: name)
+    looked = Queue()
+
+    class Embedder:
+        def embed(self, part, step=None):
+            looked.put((len(part), threading.current_thread() is threading.main_thread()))
+            return np.zeros((len(part), 1), np.float32)
+
+    parts = [spots.take(slice(0, n)) for n in (1, 2, 3)]
+    embeddings = embedded_ahead(Embedder(), parts, device)
+    assert len(next(embeddings)) == 1
+    if device == "cpu":
+        assert [looked.get(timeout=60) for _ in range(2)] == [(1, False), (2, False)]
+    else:
+        assert looked.get_nowait() == (1, True)
+        assert looked.empty()
+    assert [len(each) for each in embeddings] == [2, 3]
 
 
 def test_fewer_spots_in_another_order_change_nothing(run, spots, whole) -> None:

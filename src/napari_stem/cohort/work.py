@@ -162,7 +162,7 @@ def fill(order: Order, run: str, start: int, stop: int) -> Filled:
         at = _opened(order, run)
         size, keep_draws = spots_at_once(at.model, order.settings), at.prediction.n_kept_draws > 0
         spots = [at.prediction.spots.take(index) for index in blocks(rows, size)]
-        with closing(embedded_ahead(at.embedder, spots)) as embeddings:
+        with closing(embedded_ahead(at.embedder, spots, order.settings.device)) as embeddings:
             parts = [
                 predicted(embedding, block, at.model, order.settings, keep_draws)
                 for embedding, block in zip(embeddings, spots, strict=True)
