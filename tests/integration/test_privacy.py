@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -73,7 +74,10 @@ def written(folder: Path) -> str:
     for path in folder.rglob("*"):
         found.append(str(path.relative_to(folder)))
         if path.is_file():
-            found.append(path.read_bytes().decode("latin-1"))
+            text = path.read_bytes().decode("latin-1")
+            found.append(
+                re.sub(r";base64,[\w+/=]+", "", text)
+            )  # pictures: any three letters are in one
     for path in folder.rglob("*.zarr"):
         group = zarr.open_group(path, mode="r", use_consolidated=False)
         texts = (array for _, array in group.members(max_depth=None) if hasattr(array, "dtype"))
