@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import anndata
@@ -21,6 +22,7 @@ from typer.testing import CliRunner
 from napari_stem.cli import app
 from napari_stem.evaluation import figures, maps
 from napari_stem.evaluation.baselines import neighbours, stem
+from napari_stem.evaluation.benchmark import Benchmark
 from napari_stem.evaluation.protocols import msi
 from napari_stem.geometry import PatchSpec
 from napari_stem.results.empty import FORMAT
@@ -282,6 +284,21 @@ def test_interrupt_keeps_what_is_finished_and_says_how_to_go_on(
     stored = json.loads((out / "results.json").read_text())
     assert [(r["fold"], r["predictor"]) for r in stored["runs"]] == [("C2", "ridge")]
     assert not stored["complete"]
+
+
+def test_an_interrupt_that_a_library_swallows_ends_it_all_the_same(
+    small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def swallow(_benchmark, on_run) -> None:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        on_run(0, 4, None, "C2: ridge")
+        pytest.fail("it went on")
+
+    monkeypatch.setattr(Benchmark, "run_all", swallow)
+    result = run("loso", small_dataset, "--out", tmp_path / "r", *QUICK)
+    assert result.exit_code == 130
+    assert "0 of" in result.stderr
 
 
 def test_requests_that_do_not_fit(small_dataset: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -182,17 +183,23 @@ class _Shown:
         self._bars = bars
         self._runs: tuple[int, int, float | None] = (0, 1, None)
         self._label = ""
+        self.is_interrupted = False
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Show the work within a run."""
         share = f"{what} {done / max(total, 1):.0%}" if what else ""
         text = ": ".join(word for word in (self._label, share) if word)
-        self._bars.show("Runs", *self._runs, detail=text)
+        self._show(text)
 
     def on_run(self, done: int, total: int, seconds_left: float | None, label: str) -> None:
         """Show how many runs are done, and what comes next."""
         self._runs, self._label = (done, total, seconds_left), label
-        self._bars.show("Runs", *self._runs, detail=label)
+        self._show(label)
+
+    def _show(self, detail: str) -> None:
+        if self.is_interrupted:
+            raise KeyboardInterrupt
+        self._bars.show("Runs", *self._runs, detail=detail)
 
 
 def run_benchmark(
@@ -250,7 +257,7 @@ def run_benchmark(
             )
         if overwrite:
             _clear(out)
-        with _kept_on_interrupt(benchmark, out):
+        with _kept_on_interrupt(benchmark, out, shown):
             _write(benchmark, out)
             benchmark.run_all(shown.on_run)
         runs, results = _write(benchmark, out)
@@ -292,8 +299,14 @@ def run_msi(
 
 
 @contextmanager
-def _kept_on_interrupt(benchmark: Benchmark, out: Path) -> Iterator[None]:
+def _kept_on_interrupt(benchmark: Benchmark, out: Path, shown: _Shown) -> Iterator[None]:
     """Write down what is finished when Ctrl-C breaks off the block, and say how to go on."""
+
+    def on_interrupt(_number: int, _frame: object) -> None:
+        shown.is_interrupted = True  # some libraries swallow the error while they are imported
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
     try:
         yield
     except KeyboardInterrupt:
@@ -302,6 +315,8 @@ def _kept_on_interrupt(benchmark: Benchmark, out: Path) -> Iterator[None]:
             f"Interrupted: {len(runs)} of {len(benchmark.jobs)} runs are finished and kept in {out}; "
             f"the same command goes on from there."
         ) from None
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _write(benchmark: Benchmark, out: Path) -> tuple[list[Run], dict[str, Any]]:
