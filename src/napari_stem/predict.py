@@ -284,9 +284,8 @@ def embedded_ahead(
     ``poll`` is called while spots are looked at, in another thread, and may raise to cancel. Closing the
     iterator ends what is under way. Where ``device`` is Apple's MPS, nothing is done ahead.
     """
-    if torch_device(device).startswith(
-        "mps"
-    ):  # used by two threads it ends the process: pytorch#197805
+    # used by two threads it ends the process: pytorch#197805
+    if torch_device(device).startswith("mps"):
         yield from (embedder.embed(part, poll) for part in parts)
         return
     has_ended = threading.Event()

@@ -81,6 +81,12 @@ def located_normal(
     return normals
 
 
+def mirrored(normals: Array, n_draws: int) -> Array:
+    """(n, pairs, width) -> (n, draws, width): each and its opposite."""
+    both = np.stack([normals, -normals], axis=2)
+    return both.reshape(len(normals), -1, normals.shape[2])[:, :n_draws]
+
+
 def spot_keys(x_px: ArrayLike, y_px: ArrayLike) -> NDArray[np.uint64]:
     """Make of each spot's centre, in sixteenths of a px, one number: (n_spots,) each -> (n_spots,).
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_stem.diffusion.noise import located_normal, spot_keys
+from napari_stem.diffusion.noise import located_normal, mirrored, spot_keys
 from napari_stem.errors import ModelError
 from napari_stem.spatial.normalise import in_unit, normalisation, possible
 
@@ -124,7 +124,6 @@ def _effects(patient_effect: Array, settings: SamplingSettings) -> Array:
     corner, n_pairs = np.zeros(1), (settings.n_draws + 1) // 2
     normals = located_normal(
         settings.seed, corner, corner, n_pairs, _OF_PATIENT, len(patient_effect)
-    )[0]
-    mirrored = np.stack([normals, -normals], axis=1).reshape(-1, len(patient_effect))
-    effects: Array = (mirrored[: settings.n_draws] * patient_effect).T
+    )
+    effects: Array = (mirrored(normals, settings.n_draws)[0] * patient_effect).T
     return effects

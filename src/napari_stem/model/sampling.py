@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.diffusion.noise import located_field, located_normal
+from napari_stem.diffusion.noise import located_field, located_normal, mirrored
 from napari_stem.errors import ModelError
 
 if TYPE_CHECKING:
@@ -94,13 +94,7 @@ def noise_of_step(
     n, n_draws, n_genes = shape
     n_pairs = (n_draws + 1) // 2
     normals = located_normal(settings.seed, spots.x_px, spots.y_px, n_pairs, step, n_genes)
-    return torch.from_numpy(_mirrored(normals, n_draws)).reshape(n * n_draws, n_genes).to(device)
-
-
-def _mirrored(normals: NDArray[np.float32], n_draws: int) -> NDArray[np.float32]:
-    """(n, pairs, width) -> (n, draws, width): each and its opposite."""
-    both = np.stack([normals, -normals], axis=2)
-    return both.reshape(len(normals), -1, normals.shape[2])[:, :n_draws]
+    return torch.from_numpy(mirrored(normals, n_draws)).reshape(n * n_draws, n_genes).to(device)
 
 
 def located_scores(
@@ -118,7 +112,7 @@ def located_scores(
     noise *= math.sqrt(1 - far - near)
     noise += math.sqrt(far) * whole
     noise += math.sqrt(near) * field
-    noise = _mirrored(noise, settings.n_draws)
+    noise = mirrored(noise, settings.n_draws)
     return noise[..., :n_directions], noise[..., n_directions:]
 
 
