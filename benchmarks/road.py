@@ -54,6 +54,11 @@ class Stations:
         """The same network without ONNX Runtime, stain statistics left out."""
         self.in_torch(self.patches.reshape(-1, *self.patches.shape[2:]))
 
+    def time_stain_statistics(self) -> None:
+        from napari_stem.encoders.bundled import stain_statistics
+
+        stain_statistics(self.patches.reshape(-1, *self.patches.shape[2:]))
+
     def time_sample(self) -> None:
         from napari_stem.settings import SamplingSettings
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _PERCENTILES = (5, 25, 50, 75, 95)
 _N_SCALES = 4  # 1, 2, 4, 8 px
 _CHANNELS = 5
+_BINS = 2**16
 _DENSITY = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)  # optical density of a byte
 STATISTICS_WIDTH = _CHANNELS * (2 + len(_PERCENTILES)) + 3 * _N_SCALES
 
@@ -57,21 +58,41 @@ def stain_statistics(patches: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _of_one(patch: NDArray[np.uint8]) -> NDArray[np.float32]:
     from skimage.color import hed_from_rgb
 
-    channels = np.empty((_CHANNELS, patch.shape[0] * patch.shape[1]), np.float32)
-    channels[:3] = colours = np.ascontiguousarray(patch.reshape(-1, 3).T)
-    channels[3:] = hed_from_rgb[:, :2].T.astype(np.float32) @ _DENSITY.take(colours)
-    coarse, texture = channels[3].reshape(patch.shape[:2]), []
+    colours = np.ascontiguousarray(patch.reshape(-1, 3).T)
+    stains = hed_from_rgb[:, :2].T.astype(np.float32) @ _DENSITY.take(colours)
+    coarse, texture = stains[0].reshape(patch.shape[:2]), []
     for _ in range(_N_SCALES):
         steps = (np.abs(np.diff(coarse, axis=axis)).mean() for axis in (0, 1))
         texture += [*steps, coarse.std()]
         coarse = (coarse[::2, ::2] + coarse[1::2, ::2] + coarse[::2, 1::2] + coarse[1::2, 1::2]) / 4
-    moments = [channels.mean(1), channels.std(1)]
-    channels.sort(axis=1)  # which is vectorised, unlike what numpy's percentiles do
-    at = np.asarray(_PERCENTILES) / 100 * (channels.shape[1] - 1)
-    low, part = at.astype(int), (at % 1).astype(np.float32)
-    percentiles = channels[:, low] * (1 - part) + channels[:, low + 1] * part
-    spread = np.concatenate([np.stack(moments, 1), percentiles], 1)
-    return np.concatenate([spread.ravel(), texture]).astype(np.float32)
+    spread = [*map(_spread_of_bytes, colours), *map(_spread, stains)]
+    return np.concatenate([*spread, texture]).astype(np.float32)
+
+
+def _spread_of_bytes(values: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Mean, standard deviation and percentiles, all from the histogram."""
+    counts, byte = np.bincount(values, minlength=256), np.arange(256)
+    mean = counts @ byte / values.size
+    deviation = np.sqrt(counts @ (byte - mean) ** 2 / values.size)
+    return np.array([mean, deviation, *_percentiles(counts)])
+
+
+def _spread(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The same, the percentiles to 1 / 131072 of the range: five times as fast as sorting."""
+    low = float(values.min())
+    step = max((float(values.max()) - low) / (_BINS - 1), 1e-12)
+    steps = np.rint((values - np.float32(low)) * np.float32(1 / step)).astype(np.uint16)
+    percentiles = low + step * _percentiles(np.bincount(steps, minlength=_BINS))
+    return np.array([values.mean(), values.std(), *percentiles])
+
+
+def _percentiles(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Interpolated between neighbours in rank, as numpy's, of values counted by bin; in bins."""
+    cumulative = counts.cumsum()
+    at = np.asarray(_PERCENTILES) / 100 * (cumulative[-1] - 1)
+    rank, part = at.astype(int), at % 1
+    lower, upper = np.searchsorted(cumulative, np.stack([rank, rank + 1]), side="right")
+    return lower * (1 - part) + upper * part
 
 
 WEIGHTS_PATH = Path(__file__).parents[1] / "data" / "encoder" / "efficientnet_lite0.safetensors"

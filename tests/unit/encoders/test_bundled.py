@@ -168,6 +168,19 @@ def test_percentiles_are_those_of_numpy(patches: NDArray[np.uint8]) -> None:
     np.testing.assert_allclose(colours[:, 0], patch.mean((0, 1)), rtol=1e-5)
 
 
+def test_percentiles_of_stains_are_those_of_numpy(patches: NDArray[np.uint8]) -> None:
+    """To a thousandth of how far pixels spread."""
+    from skimage.color import hed_from_rgb
+
+    patch = patches[0, 0]
+    density = -np.log((patch.reshape(-1, 3).astype(np.float64) + 1) / 256)
+    stains = density @ hed_from_rgb[:, :2]
+    found = stain_statistics(patch[None])[0, :35].reshape(5, 7)[3:]
+    expected = np.percentile(stains, (5, 25, 50, 75, 95), axis=0).T
+    np.testing.assert_allclose(found[:, 2:], expected, atol=1e-3 * stains.std(0).min())
+    np.testing.assert_allclose(found[:, :2], np.stack([stains.mean(0), stains.std(0)], 1), rtol=1e-4)
+
+
 def test_stain_statistics_see_the_size_of_a_texture(patches: NDArray[np.uint8]) -> None:
     """Black and white squares of 4 px: steps at 4 px, none once 8 px are averaged."""
     board = np.kron(np.indices((8, 8)).sum(0) % 2, np.ones((4, 4)))
