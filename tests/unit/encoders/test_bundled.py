@@ -178,7 +178,9 @@ def test_percentiles_of_stains_are_those_of_numpy(patches: NDArray[np.uint8]) ->
     found = stain_statistics(patch[None])[0, :35].reshape(5, 7)[3:]
     expected = np.percentile(stains, (5, 25, 50, 75, 95), axis=0).T
     np.testing.assert_allclose(found[:, 2:], expected, atol=1e-3 * stains.std(0).min())
-    np.testing.assert_allclose(found[:, :2], np.stack([stains.mean(0), stains.std(0)], 1), rtol=1e-4)
+    np.testing.assert_allclose(
+        found[:, :2], np.stack([stains.mean(0), stains.std(0)], 1), rtol=1e-4
+    )
 
 
 def test_stain_statistics_see_the_size_of_a_texture(patches: NDArray[np.uint8]) -> None:
