@@ -104,7 +104,8 @@ def _percentiles(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     at = np.asarray(_PERCENTILES) / 100 * (cumulative[-1] - 1)
     rank, part = at.astype(int), at % 1
     lower, upper = np.searchsorted(cumulative, np.stack([rank, rank + 1]), side="right")
-    return lower * (1 - part) + upper * part
+    bins: NDArray[np.float64] = lower * (1 - part) + upper * part
+    return bins
 
 
 WEIGHTS_PATH = Path(__file__).parents[1] / "data" / "encoder" / "efficientnet_lite0.safetensors"
