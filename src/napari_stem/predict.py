@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from napari_stem.encoders.base import same_features
 from napari_stem.encoders.embed import Embedder
@@ -187,7 +188,10 @@ def predict(
     if begin_at_um is not None:
         todo.sort(key=lambda index: np.hypot(*(spots.xy_um[index] - begin_at_um).T).min())
     parts = [spots.take(index) for index in todo]
-    with closing(embedded_ahead(embedder, parts, settings.device, check)) as embeddings:
+    with (
+        threadpool_limits(1, "blas"),  # more threads wait in a loop, at the expense of the encoder
+        closing(embedded_ahead(embedder, parts, settings.device, check)) as embeddings,
+    ):
         for index, block in zip(todo, parts, strict=True):
 
             def on_step(step: int, n_steps: int, _: Any, n_block: int = len(index)) -> None:
