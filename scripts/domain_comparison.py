@@ -82,6 +82,7 @@ class Altering:
     def __init__(self, encoder: Encoder, name: str) -> None:
         self._encode, self._change = encoder.encode, ALTERED[name]
         self.name, self.patch, self.width = encoder.name, encoder.patch, encoder.width
+        self.spots_at_once = encoder.spots_at_once
         words = "".join(c if c.isalnum() else "-" for c in name)
         self.version = f"{encoder.version}-{words}"
 

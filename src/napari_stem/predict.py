@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _FIRST_BLOCK = 4
 _BLOCKS_OF_PACE = 16
+_MOST_UNWRITTEN = 256  # spots
 _VALUES_AT_ONCE = 8_000_000  # of spots, genes and samples: some 50 bytes each while they are drawn
 
 
@@ -144,6 +145,7 @@ def predict(
     stop: Callable[[], bool] | None = None,
     watch: Callable[[PredictionProgress], None] | None = None,
     begin_at_um: tuple[float, float] | None = None,
+    write_every_s: float = 0.0,
 ) -> Iterator[PredictionProgress]:
     """Fill a prediction, block by block; spots that are done already are left as they are.
 
@@ -163,10 +165,12 @@ def predict(
         Told after every denoising step: with 1000 of them a block may take long.
     begin_at_um
         (x, y) of the place whose surroundings come first; None: the first spots do. It changes no value.
+    write_every_s
+        Blocks that end sooner than this after the last writing are written together with those to come.
 
     Yields
     ------
-    After every block, and once before the first.
+    After every writing, and once before the first block.
 
     Raises
     ------
@@ -191,13 +195,15 @@ def predict(
     with (
         threadpool_limits(1, "blas"),  # more threads wait in a loop, at the expense of the encoder
         closing(embedded_ahead(embedder, parts, settings.device, check)) as embeddings,
+        closing(_Unwritten(prediction, write_every_s)) as unwritten,
     ):
         for index, block in zip(todo, parts, strict=True):
 
             def on_step(step: int, n_steps: int, _: Any, n_block: int = len(index)) -> None:
                 check()
                 if watch is not None:
-                    watch(clock.progress("sampling", n_block * step / n_steps))
+                    under_way = unwritten.n_spots + n_block * step / n_steps
+                    watch(clock.progress("sampling", under_way))
 
             try:
                 check()
@@ -205,8 +211,43 @@ def predict(
                 values = predicted(embedding, block, model, settings, keep_draws, on_step, check)
             except _Stopped:
                 return
-            prediction.write_block(index, **values)
-            yield clock.progress("sampling")
+            unwritten.add(index, values)
+            if unwritten.is_due() or index is todo[-1]:
+                unwritten.close()
+                yield clock.progress("sampling")
+
+
+class _Unwritten:
+    """Blocks that are finished and not on disk yet: each writing packs whole chunks anew."""
+
+    def __init__(self, prediction: Prediction, every_s: float) -> None:
+        self._prediction, self._every_s = prediction, every_s
+        self._blocks: list[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]] = []
+        self._written_s = -np.inf
+
+    @property
+    def n_spots(self) -> int:
+        return sum(len(index) for index, _ in self._blocks)
+
+    def add(self, index: NDArray[np.int64], values: dict[str, NDArray[Any]]) -> None:
+        self._blocks.append((index, values))
+
+    def is_due(self) -> bool:
+        waited_s = time.monotonic() - self._written_s
+        return waited_s >= self._every_s or self.n_spots >= _MOST_UNWRITTEN
+
+    def close(self) -> None:
+        """Write what there is."""
+        if not self._blocks:
+            return
+        blocks, self._blocks = sorted(self._blocks, key=lambda block: int(block[0][0])), []
+        index = np.concatenate([index for index, _ in blocks])
+        values: dict[str, Any] = {
+            name: np.concatenate([of_block[name] for _, of_block in blocks])
+            for name in blocks[0][1]
+        }
+        self._prediction.write_block(index, **values)
+        self._written_s = time.monotonic()
 
 
 def doubt_of(

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from napari_stem.slide.tissue import TissueSettings
 
 
+_WRITE_EVERY_S = 2.0  # so much is lost where the process is killed
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PredictionJob:
     """A prediction that can be made: `planned` has checked it.
@@ -207,7 +210,7 @@ class PredictionJob:
         stop: Callable[[], bool] | None = None,
         watch: Callable[[PredictionProgress], None] | None = None,
     ) -> Iterator[PredictionProgress]:
-        """Fill it block by block; see `napari_stem.predict.predict`."""
+        """Fill it some blocks at a time; see `napari_stem.predict.predict`."""
         for step in predict(
             self.slide,
             self.spots,
@@ -218,6 +221,7 @@ class PredictionJob:
             stop=stop,
             watch=watch,
             begin_at_um=self.begin_at_um,
+            write_every_s=_WRITE_EVERY_S,
         ):
             yield step
             if stop is not None and stop():

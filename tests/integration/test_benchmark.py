@@ -59,6 +59,7 @@ class MeanColour:
 
     name, version, width = "colour", "1", 12
     patch = PatchSpec((150.0, 300.0), 32)
+    spots_at_once = 8
 
     def encode(self, patches: np.ndarray) -> np.ndarray:
         pixels = patches.reshape(len(patches), 2, -1, 3).astype(np.float32)

@@ -81,8 +81,11 @@ class Run:
         run = {"slide": self.slide, "spots": spots, "model": self.model, "settings": settings}
         return Prediction.create(path, **run, **options)
 
-    def steps(self, prediction: Prediction, settings: SamplingSettings = SETTINGS, stop=None):
-        return predict(self.slide, prediction.spots, self.model, prediction, settings, stop=stop)
+    def steps(
+        self, prediction: Prediction, settings: SamplingSettings = SETTINGS, stop=None, **options
+    ):
+        whole = (self.slide, prediction.spots, self.model, prediction, settings)
+        return predict(*whole, stop=stop, **options)
 
     def __call__(self, spots: Spots, settings: SamplingSettings = SETTINGS, **options):
         prediction = self.begin(spots, settings, **options)
@@ -277,6 +280,30 @@ def test_a_stopped_run_keeps_what_is_done_and_resumes_to_the_same(run, spots, wh
     assert [p.n_done for p in run.steps(resumed, settings)] == [4, 6, 9, 11]
     assert_same(resumed.to_anndata(), whole)
     np.testing.assert_array_equal(resumed.to_anndata()[:4].X, before[:4].X)
+
+
+def test_blocks_that_follow_soon_are_written_together(run, spots, whole) -> None:
+    corner_um = tuple(spots.xy_um[-1])
+    prediction, told = run.begin(spots), []
+    steps = run.steps(prediction, watch=told.append, write_every_s=3600, begin_at_um=corner_um)
+    assert [p.n_done for p in steps] == [0, 3, 11]  # the first is to be seen at once
+    assert [p.work_done for p in told][-1] == 11
+    assert sorted(p.work_done for p in told) == [p.work_done for p in told]
+    assert_same(prediction.to_anndata(), whole)
+
+
+def test_what_is_not_written_yet_is_kept_when_a_run_is_stopped(run, spots, whole) -> None:
+    prediction, asked = run.begin(spots), []
+
+    def stop() -> bool:
+        """Within the third block."""
+        asked.append(None)
+        return len(asked) > 2 * (1 + SETTINGS.n_steps) + 2
+
+    assert [p.n_done for p in run.steps(prediction, stop=stop, write_every_s=3600)] == [0, 4]
+    table = prediction.to_anndata()
+    assert table.obs["done"].sum() == 8
+    assert_same(table[table.obs["done"]], whole)
 
 
 @pytest.mark.parametrize("polls", [0, 3, 6])

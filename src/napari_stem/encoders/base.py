@@ -32,12 +32,15 @@ class Encoder(Protocol):
         What it looks at.
     width
         Length of the embedding of one spot, all fields of view together.
+    spots_at_once
+        How many it is best shown at a time: enough to keep it busy, few enough to stop soon.
     """
 
     name: str
     version: str
     patch: PatchSpec
     width: int
+    spots_at_once: int
 
     def encode(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed spots.

@@ -30,7 +30,6 @@ _PERCENTILES = (5, 25, 50, 75, 95)
 _N_SCALES = 4  # 1, 2, 4, 8 px
 _CHANNELS = 5
 _BINS = 2**16
-_PER_THREAD = 3  # patches; what fits the caches of a core
 _DENSITY = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)  # optical density of a byte
 STATISTICS_WIDTH = _CHANNELS * (2 + len(_PERCENTILES)) + 3 * _N_SCALES
 
@@ -58,13 +57,11 @@ def stain_statistics(patches: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _in_threads(
     function: Callable[[NDArray[np.uint8]], NDArray[np.float32]], patches: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    """Apply to few patches at a time, on as many cores as torch would take."""
+    """Apply to one patch at a time, which fits the caches of a core, on as many as torch would take."""
     import torch
 
-    starts = range(0, len(patches), _PER_THREAD)
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        parts = pool.map(lambda start: function(patches[start : start + _PER_THREAD]), starts)
-        return np.concatenate(list(parts))
+        return np.concatenate(list(pool.map(function, patches[:, None])))
 
 
 def _of_one(patch: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -135,6 +132,7 @@ class BundledEncoder:
     version = "1"
     patch = PatchSpec(fields_of_view_um=(150.0, 300.0, 600.0), side_px=224)
     width = len(patch.fields_of_view_um) * (_NETWORK_WIDTH + STATISTICS_WIDTH)
+    spots_at_once = 16
 
     def __init__(
         self, device: str = "cpu", fields_of_view_um: tuple[float, ...] | None = None
@@ -162,10 +160,10 @@ class BundledEncoder:
 
     def _encode_batch(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         if self._is_on_cpu:  # one thread's network runs beside another's statistics
-            return _in_threads(self._encode_few, batch)
+            return _in_threads(self._encode_alone, batch)
         return np.concatenate([self._features(batch), _in_threads(stain_statistics, batch)], 1)
 
-    def _encode_few(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _encode_alone(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.concatenate([self._features(patches), stain_statistics(patches)], 1)
 
 

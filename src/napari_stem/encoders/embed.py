@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 N_TRANSFORMS = 8  # of a square: the dihedral group
-_SPOTS_PER_BATCH = 8
 
 
 def turned(patches: NDArray[np.uint8], transform: int) -> NDArray[np.uint8]:
@@ -102,10 +101,8 @@ class Embedder:
         missing = np.flatnonzero(~known.all(axis=1))
         logger.debug("%d of %d spots must be embedded.", len(missing), len(spots))
         missing = missing[along_tiles(spots.take(missing))]
-        batches = [
-            missing[start : start + _SPOTS_PER_BATCH]
-            for start in range(0, len(missing), _SPOTS_PER_BATCH)
-        ]
+        at_once = self._encoder.spots_at_once
+        batches = [missing[start : start + at_once] for start in range(0, len(missing), at_once)]
         n_done = len(spots) - len(missing)
         read = self._patches.read_ahead([spots.take(index) for index in batches])
         for index, patches in zip(batches, read, strict=True):

@@ -73,6 +73,7 @@ class PublishedEncoder:
         self.name = name or facts.name
         self.patch = PatchSpec(fields_um, facts.side_px)
         self.width = len(fields_um) * facts.width(self._pooling)
+        self.spots_at_once = max(1, self._batch // len(fields_um))
         self.version = (
             f"{_CODE_VERSION}-{'+'.join(self._pooling)}-{fields_text(fields_um)}um-"
             f"{weights_digest(network.module)}{PRECISION_MARK}{_SHORT[self._precision]}"
@@ -156,6 +157,7 @@ class CombinedEncoder:
         self.name = "+".join(part.name for part in parts)
         self.patch = PatchSpec(tuple(fields_um), max(part.patch.side_px for part in parts))
         self.width = sum(part.width for part in parts)
+        self.spots_at_once = min(part.spots_at_once for part in parts)
         self.version = _version(parts)
         self._fields = [
             [fields_um.index(f) for f in part.patch.fields_of_view_um] for part in parts

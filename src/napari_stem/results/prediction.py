@@ -253,7 +253,7 @@ class Prediction:
         Parameters
         ----------
         index
-            (k,) which spots, ascending and adjacent.
+            (k,) which spots, ascending.
         mean, sd, q05, q95
             (k, genes) float32.
         ood_distance
@@ -266,24 +266,23 @@ class Prediction:
         OutputError
             The disk is full or went away.
         """
-        rows = slice(int(index[0]), int(index[-1]) + 1)
         group, ood = self._group, ood_distance > 1
         try:
-            group["X"][rows] = mean
+            group["X"].oindex[index] = mean
             for name, values in (("sd", sd), ("q05", q05), ("q95", q95)):
-                group["layers"][name][rows] = values
+                group["layers"][name].oindex[index] = values
             if draws is not None:
-                group["obsm"]["draws"][rows] = draws
-            group["obs"]["ood_distance"][rows] = ood_distance
-            group["obs"]["ood"]["codes"][rows] = ood.astype(np.int8)
-            group["obs"]["done"][rows] = True
+                group["obsm"]["draws"].oindex[index] = draws
+            group["obs"]["ood_distance"].oindex[index] = ood_distance
+            group["obs"]["ood"]["codes"].oindex[index] = ood.astype(np.int8)
+            group["obs"]["done"].oindex[index] = True
         except OSError as error:
             raise OutputError(
                 f"Writing to {self.path} failed ({error.strerror or error}); what was finished is kept: "
                 f"make room and resume."
             ) from error
-        self.done[rows], self.ood[rows] = True, ood
-        self._stored.update(rows, {"mean": mean, "sd": sd, "q05": q05, "q95": q95})
+        self.done[index], self.ood[index] = True, ood
+        self._stored.update(index, {"mean": mean, "sd": sd, "q05": q05, "q95": q95})
 
     def values(self, gene: str, field: Field = "mean") -> NDArray[np.float32]:
         """(n,) float32 of one gene, NaN where not done; the array is live and must not be changed.

@@ -185,7 +185,7 @@ class StoredValues:
         values: NDArray[np.float32] = block[self._column[gene] - wanted.start]
         return values
 
-    def update(self, rows: slice, fields: Mapping[Field, NDArray[np.float32]]) -> None:
+    def update(self, rows: NDArray[np.int64], fields: Mapping[Field, NDArray[np.float32]]) -> None:
         """Tell what was just written; every array that was given out and is still in use follows."""
         with self._lock:
             for held, block in list(self._live.items()):

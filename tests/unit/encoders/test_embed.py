@@ -35,6 +35,7 @@ class Corner:
     name, version = "corner", "1"
     patch = PatchSpec(fields_of_view_um=(50.0, 100.0), side_px=16)
     width = 6
+    spots_at_once = 8
 
     def __init__(self) -> None:
         self.n_seen = 0
@@ -50,6 +51,7 @@ class Colours:
     name = "colours"
     patch = PatchSpec(fields_of_view_um=(50.0, 100.0), side_px=16)
     width = 12
+    spots_at_once = 8
 
     def __init__(self, version: str = "1") -> None:
         self.version = version

@@ -217,6 +217,7 @@ class _Sizes:
         self.name = name
         self.patch = PatchSpec(fields_um, side_px)
         self.width = 1 + len(fields_um)
+        self.spots_at_once = side_px // 8
 
     def encode(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
         means = patches.mean((2, 3, 4))
@@ -226,6 +227,7 @@ class _Sizes:
 def test_parts_see_their_own_fields_at_their_own_size() -> None:
     both = CombinedEncoder([_Sizes("a", (50.0, 200.0), 16), _Sizes("b", (100.0,), 32)])
     assert both.patch == PatchSpec((50.0, 100.0, 200.0), 32)
+    assert both.spots_at_once == 2  # of both parts, what the slower one can bear
     patches = np.zeros((2, 3, 32, 32, 3), np.uint8)
     patches[:] = np.array([50, 100, 200], np.uint8)[:, None, None, None]
     np.testing.assert_array_equal(both.encode(patches), [[16, 50, 200, 32, 100]] * 2)

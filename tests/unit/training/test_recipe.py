@@ -151,6 +151,7 @@ def test_normalisation_reaches_the_targets(dataset: Dataset, quick: Model) -> No
         from napari_stem.encoders.bundled import BundledEncoder
 
         patch = BundledEncoder.patch
+        spots_at_once = 8
 
         def encode(self, patches):
             pytest.fail("embedded again")
