@@ -60,7 +60,7 @@ class SamplingSettings:
     depth: float = 0.0
     patient: Patient = "new"
     device: str = "auto"
-    spots_per_block: int = 32
+    spots_per_block: int = 16
 
     def __post_init__(self) -> None:
         """Refuse values that cannot give a prediction with a spread."""

@@ -290,7 +290,7 @@ def _genes_per_chunk(n_genes: int) -> int:
 def chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Chunks of an array of (spots, genes) or (spots, genes, draws).
 
-    About 32,000 means or 4,000 x 32 draws lie in one: few enough that a block of 32 spots rewrites little, many
+    About 32,000 means or 4,000 x 32 draws lie in one: few enough that a block of 16 spots rewrites little, many
     enough that a gene lies in few files. Beyond some hundred genes chunks grow wider instead of more.
     """
     n_genes = max(1, shape[1])

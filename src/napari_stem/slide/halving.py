@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 COARSEST_PX = 1024
+_BAND_PX = 256  # a band at a time, so that other threads get their turn
 
 
 def halved(size: SizePx) -> SizePx:
@@ -33,3 +34,15 @@ def halve(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     from PIL import Image
 
     return np.asarray(Image.fromarray(pixels).reduce(2))
+
+
+def halve_often(pixels: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
+    """Halve so many times, to the same pixels as one after the other, with little memory."""
+    step_px = max(1, _BAND_PX >> times) << times  # a multiple: only the last band may be odd
+    bands = []
+    for top in range(0, len(pixels), step_px):
+        band = pixels[top : top + step_px]
+        for _ in range(times):
+            band = halve(band)
+        bands.append(band)
+    return np.concatenate(bands)

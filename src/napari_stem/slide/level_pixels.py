@@ -59,6 +59,11 @@ class LevelPixels:
         What is done to the pixels after reading; nothing by default.
     check
         Refuses, before pixels are read, what is not as it was when it was opened.
+
+    Attributes
+    ----------
+    held
+        All pixels, (height, width, 3) uint8, where they are in memory; else None.
     """
 
     dtype = np.dtype(np.uint8)
@@ -79,6 +84,7 @@ class LevelPixels:
         self.size = size
         self.native = native
         self.label = label
+        self.held: NDArray[np.uint8] | None = None
         self.shape = (size.height_px, size.width_px, 3)
 
     def window(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
@@ -146,4 +152,6 @@ def pixels_of_array(array: NDArray[np.uint8], label: str) -> LevelPixels:
     """Wrap an array in memory, (height, width, 3) uint8."""
     size = SizePx(*array.shape[:2])
     native = SizePx(DISPLAY_CHUNK_PX, DISPLAY_CHUNK_PX)
-    return LevelPixels(lambda rows, columns: array[rows, columns], size, native, label)
+    level = LevelPixels(lambda rows, columns: array[rows, columns], size, native, label)
+    level.held = array
+    return level

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels
+from napari_stem.slide.halving import COARSEST_PX, halve_often
+from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, pixels_of_array
 from napari_stem.slide.preview import Preview
 from napari_stem.slide.pyramid import CHUNK_PX, made_levels, open_store
 
@@ -61,6 +62,9 @@ class PyramidBuilder:
         self._plan, self._base, self._quick = plan, base, quick
         self._made: list[LevelPixels] | None = None
         self._lock = threading.Lock()
+        self._base_lock = threading.Lock()
+        self._decoded: LevelPixels | None = None
+        self._coarse: dict[int, LevelPixels] = {}  # known before the others are made
         self._is_stopped = False
         self._has_looked = threading.Event()
 
@@ -104,17 +108,40 @@ class PyramidBuilder:
         with self._lock:
             if self._made is None:
                 preview = None if self._draw_first() else self.preview
-                self._made = made_levels(
-                    self._plan, lambda: self._base(self._tell), self._tell, preview
-                )
+                try:
+                    self._made = made_levels(self._plan, self._begun, self._tell, preview)
+                finally:
+                    self._decoded, self._coarse = None, {}
             return self._made
 
+    def _begun(self) -> LevelPixels:
+        """Give the base; where it lies in memory, so does from now on what shows the slide as a whole."""
+        with self._base_lock:
+            if self._decoded is None:
+                base = self._base(self._tell)
+                if base.held is not None:
+                    finer = 0 if self._plan.copies_base else 1
+                    self._coarse = {
+                        number: pixels_of_array(halve_often(base.held, number + finer), base.label)
+                        for number, size in enumerate(self._plan.sizes)
+                        if number + finer and max(size.height_px, size.width_px) <= 2 * COARSEST_PX
+                    }
+                self._decoded = base
+            return self._decoded
+
+    def _level(self, number: int) -> LevelPixels:
+        """Give one level as soon as it is known: the coarsest may be before the others."""
+        self._has_looked.wait()
+        if self._made is None:
+            self._begun()
+        return self._coarse.get(number) or self.levels()[number]
+
     def pending(self) -> list[LevelPixels]:
-        """Give the same levels at once; reading from one waits until all are made."""
+        """Give the same levels at once; reading from one waits until it is known, or makes all."""
 
         def reading(number: int) -> ReadWindow:
             def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
-                return self.levels()[number].window(rows, columns)
+                return self._level(number).window(rows, columns)
 
             return read
 

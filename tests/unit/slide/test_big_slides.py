@@ -17,9 +17,9 @@ from writing import RGB
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide import display
+from napari_stem.slide import display, pyramid
 from napari_stem.slide.display import Kept, Pyramid
-from napari_stem.slide.halving import halve
+from napari_stem.slide.halving import halve, halve_often
 from napari_stem.slide.level_pixels import LevelPixels
 from napari_stem.slide.preview import GROUND, Preview, enlarged
 
@@ -277,6 +277,38 @@ def test_a_cut_picture_is_refused_when_it_is_completed_and_when_it_is_read(tmp_p
     for read in (slide.complete, lambda: slide.read_region(0, 0, 0, SizePx(10, 10))):
         with pytest.raises(SlideError, match=r"cut\.png is damaged or incomplete"):
             read()
+
+
+def test_the_coarsest_level_of_a_jpeg_is_there_before_the_finest_is_stored(
+    tmp_path, pixels, cache, opened, monkeypatch
+):
+    path, may_write, write = tmp_path / "slide.jpg", threading.Event(), pyramid.fill_block
+    Image.fromarray(pixels).save(path, quality=70)
+
+    def waiting(*args):
+        may_write.wait(60)
+        write(*args)
+
+    monkeypatch.setattr(pyramid, "fill_block", waiting)
+    slide = opened(path, early=True)
+    making = threading.Thread(target=slide.complete)
+    making.start()
+    try:
+        coarsest = slide.levels[-1]
+        early = slide.read_region(0, 0, len(slide.levels) - 1, coarsest.size)
+        assert not slide.is_complete
+    finally:
+        may_write.set()
+        making.join()
+    np.testing.assert_array_equal(early, coarsest.pixels.compute())
+
+
+@pytest.mark.parametrize("times", [0, 1, 2, 3])
+def test_halving_in_bands_is_halving(pixels, times):
+    expected = picture = pixels[:1357, :731]
+    for _ in range(times):
+        expected = halve(expected)
+    np.testing.assert_array_equal(halve_often(picture, times), expected)
 
 
 def test_closing_stops_the_making_and_leaves_nothing(jpeg_path, cache, opened):
