@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.halving import COARSEST_PX, halve_often
-from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, pixels_of_array
+from napari_stem.slide.halving import halve_often
+from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels
 from napari_stem.slide.preview import Preview
 from napari_stem.slide.pyramid import CHUNK_PX, made_levels, open_store
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.progress import Progress
-    from napari_stem.slide.level_pixels import ReadWindow
     from napari_stem.slide.pyramid import Plan
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,6 @@ class PyramidBuilder:
         self._lock = threading.Lock()
         self._base_lock = threading.Lock()
         self._decoded: LevelPixels | None = None
-        self._coarse: dict[int, LevelPixels] = {}  # known before the others are made
         self._is_stopped = False
         self._has_looked = threading.Event()
 
@@ -111,43 +110,31 @@ class PyramidBuilder:
                 try:
                     self._made = made_levels(self._plan, self._begun, self._tell, preview)
                 finally:
-                    self._decoded, self._coarse = None, {}
+                    self._decoded = None
             return self._made
 
     def _begun(self) -> LevelPixels:
-        """Give the base; where it lies in memory, so does from now on what shows the slide as a whole."""
+        """Give the base, decoded once for the thread that makes the levels and for those that wait."""
         with self._base_lock:
             if self._decoded is None:
-                base = self._base(self._tell)
-                if base.held is not None:
-                    finer = 0 if self._plan.copies_base else 1
-                    self._coarse = {
-                        number: pixels_of_array(halve_often(base.held, number + finer), base.label)
-                        for number, size in enumerate(self._plan.sizes)
-                        if number + finer and max(size.height_px, size.width_px) <= 2 * COARSEST_PX
-                    }
-                self._decoded = base
+                self._decoded = self._base(self._tell)
             return self._decoded
 
-    def _level(self, number: int) -> LevelPixels:
-        """Give one level as soon as it is known: the coarsest may be before the others."""
+    def _window(self, number: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """Read from a level; while it is being made from a base in memory, from that, to the same pixels."""
         self._has_looked.wait()
-        if self._made is None:
-            self._begun()
-        return self._coarse.get(number) or self.levels()[number]
+        if self._made is None and self._lock.locked():
+            pixels, times = self._begun().held, number + (not self._plan.copies_base)
+            if pixels is not None:
+                rows, columns = (slice(s.start << times, s.stop << times) for s in (rows, columns))
+                return halve_often(pixels[rows, columns], times)
+        return self.levels()[number].window(rows, columns)
 
     def pending(self) -> list[LevelPixels]:
-        """Give the same levels at once; reading from one waits until it is known, or makes all."""
-
-        def reading(number: int) -> ReadWindow:
-            def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
-                return self._level(number).window(rows, columns)
-
-            return read
-
+        """Give the same levels at once; reading from one waits for it, or makes all if nobody does."""
         chunk = SizePx(CHUNK_PX, CHUNK_PX)
         return [
-            LevelPixels(reading(number), size, chunk, self._plan.title)
+            LevelPixels(partial(self._window, number), size, chunk, self._plan.title)
             for number, size in enumerate(self._plan.sizes)
         ]
 

@@ -279,13 +279,15 @@ def test_a_cut_picture_is_refused_when_it_is_completed_and_when_it_is_read(tmp_p
             read()
 
 
-def test_the_coarsest_level_of_a_jpeg_is_there_before_the_finest_is_stored(
+def test_levels_of_a_jpeg_are_read_while_they_are_being_stored(
     tmp_path, pixels, cache, opened, monkeypatch
 ):
-    path, may_write, write = tmp_path / "slide.jpg", threading.Event(), pyramid.fill_block
+    path, write = tmp_path / "slide.jpg", pyramid.fill_block
+    may_write, is_asked = threading.Event(), threading.Event()
     Image.fromarray(pixels).save(path, quality=70)
 
     def waiting(*args):
+        is_asked.set()
         may_write.wait(60)
         write(*args)
 
@@ -293,14 +295,24 @@ def test_the_coarsest_level_of_a_jpeg_is_there_before_the_finest_is_stored(
     slide = opened(path, early=True)
     making = threading.Thread(target=slide.complete)
     making.start()
-    try:
-        coarsest = slide.levels[-1]
-        early = slide.read_region(0, 0, len(slide.levels) - 1, coarsest.size)
-        assert not slide.is_complete
-    finally:
-        may_write.set()
-        making.join()
-    np.testing.assert_array_equal(early, coarsest.pixels.compute())
+    assert is_asked.wait(60)
+    windows = [
+        (number, *corner_px, SizePx(level.size.height_px // 2 + 1, level.size.width_px // 2 + 1))
+        for number, level in enumerate(slide.levels)
+        for corner_px in ((0, 0), (level.size.width_px // 2, level.size.height_px // 2))
+    ]
+
+    def read():
+        return [slide.read_region(x, y, number, size) for number, x, y, size in windows]
+
+    early = read()
+    assert not slide.is_complete
+    may_write.set()
+    making.join()
+    assert slide.is_complete
+    assert len(slide.levels) == 3
+    for one, other in zip(early, read(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("times", [0, 1, 2, 3])
