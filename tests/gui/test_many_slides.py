@@ -64,9 +64,25 @@ def test_a_list_is_predicted_in_turn_and_each_opens_by_a_click(
     assert model_road.maps.prediction.path == tmp_path / "predicted" / "crop.zarr"
 
 
-def test_cancel_keeps_what_is_finished_and_run_goes_on(many, model_road, tmp_path):
-    path = tmp_path / "predicted" / "crop.zarr"
-    many.job.progressed.connect(lambda *_: many.stop() if many.outcomes[0].n_done else None)
+def test_cancel_keeps_what_is_finished_and_run_goes_on(many, model_road, tmp_path, monkeypatch):
+    path, is_stopped, predicted = (
+        tmp_path / "predicted" / "crop.zarr",
+        threading.Event(),
+        predict.predicted,
+    )
+
+    def stop(*_):
+        if many.outcomes[0].n_done:
+            many.stop()
+            is_stopped.set()
+
+    def slowly(*args):
+        if many.outcomes[0].n_done:
+            is_stopped.wait(60)
+        return predicted(*args)
+
+    monkeypatch.setattr(predict, "predicted", slowly)
+    many.job.progressed.connect(stop)
     many.run_button.click()
     model_road.wait(many.run_button.isVisible)
     assert set(column(many, 1)) == {"waiting"}

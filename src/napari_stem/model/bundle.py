@@ -335,14 +335,14 @@ def read_weights(
     KeyError, RuntimeError, ValueError, SafetensorError
         An array is missing, of another shape or holds what is no number, or the file is damaged.
     """
-    from safetensors.torch import load_file
+    from safetensors.numpy import load_file  # torch would take seconds to come
 
-    tensors = {name: value.float() for name, value in load_file(path).items()}
-    _require_numbers(tensors)
-    arrays = {name: value.numpy() for name, value in _under(_HEAD, tensors).items()}
+    stored = {name: value.astype(np.float32) for name, value in load_file(path).items()}
+    _require_numbers(stored)
+    arrays = _under(_HEAD, stored)
     head = HEADS[config.objective].from_arrays(arrays)
     if config.denoiser or isinstance(head, EmbeddingHead):
-        network = _network(config, tensors)
+        network = _network(config, _under(_DENOISER, stored))
         n_generated, width = network.config.n_genes, network.config.condition_width
     else:
         network, n_generated, width = None, 0, None
@@ -365,32 +365,37 @@ def read_weights(
     return head, factor, network
 
 
-def _network(config: ModelConfig, tensors: Mapping[str, Tensor]) -> StemTransformer | AdaLNMLP:
+def _network(
+    config: ModelConfig, weights: Mapping[str, NDArray[np.float32]]
+) -> StemTransformer | AdaLNMLP:
     import torch
 
     from napari_stem.diffusion.denoiser import DenoiserConfig, build_denoiser
 
     denoiser = DenoiserConfig.from_dict(config.denoiser)
-    if denoiser.depth > len(tensors):  # each block has several
+    if denoiser.depth > len(weights):  # each block has several
         raise ModelError(f"It claims {denoiser.depth} blocks, and the weights have fewer.")
     with torch.device("meta"):  # no memory for what it claims: the weights must be there
         network = build_denoiser(denoiser)
-    network.load_state_dict(_under(_DENOISER, tensors), assign=True)
+    tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
+    network.load_state_dict(tensors, assign=True)
     return network
 
 
-def _require_numbers(tensors: Mapping[str, Tensor]) -> None:
+def _require_numbers(arrays: Mapping[str, NDArray[np.float32]]) -> None:
     """Refuse weights that are no numbers; NaN stands for a domain that is not known."""
     unknown = _HEAD + "domain_limit"
-    for name, value in tensors.items():
-        is_known_gap = name == unknown and bool(value.isnan().all())
-        if not (bool(value.isfinite().all()) or is_known_gap):
+    for name, value in arrays.items():
+        is_known_gap = name == unknown and bool(np.isnan(value).all())
+        if not (bool(np.isfinite(value).all()) or is_known_gap):
             msg = f"'{quoted(name, 100)}' holds values that are no numbers or infinite"
             raise ValueError(msg)
 
 
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+def _under(
+    prefix: str, arrays: Mapping[str, NDArray[np.float32]]
+) -> dict[str, NDArray[np.float32]]:
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 
 def _require_panel(config: ModelConfig, n_genes: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
-from napari_stem.model.sampling import device_title
+from napari_stem.model.sampling import device_title, torch_device
 from napari_stem.widgets.common.cautions import of_result
 from napari_stem.widgets.common.download_control import DownloadControl
 from napari_stem.widgets.common.parts import count, one_shot
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 # of `list_models`, with the ``config``, and the ``folder`` (or zip) of a model that the user added
 Entry = dict[str, Any]
 MOST_REMEMBERED = 12
-SEEN_MS = 1500  # by then a slide has been drawn, which loading libraries would hold up
+WARM_UP_AFTER_MS = 4000  # loading libraries would hold up a slide's first pictures and its tissue
 
 
 class ModelControl(QObject):
@@ -61,6 +62,8 @@ class ModelControl(QObject):
         self._models: dict[str, Entry] = {}
         self._loaded_name = ""
         self._is_pitch_stated = False  # by the user; a model's own no longer replaces it
+        self._encoder_name = ""
+        self._warming = one_shot(self, WARM_UP_AFTER_MS, self._warm_up)
         self.encoders = EncoderControl(jobs, panel.encoders)
         self.about = AboutSlideControl(jobs, panel.about, slides)
         self.downloads = DownloadControl(jobs, (choice.row,), parent=self)
@@ -73,8 +76,7 @@ class ModelControl(QObject):
         self.downloads.ended.connect(partial(choice.show_fetching, is_busy=False))
         self.encoders.changed.connect(self._tell_missing)
         self.about.changed.connect(self._tell_missing)
-        seeing = one_shot(self, SEEN_MS, self._load_ahead)
-        slides.activated.connect(lambda _: seeing.start())
+        slides.activated.connect(lambda _: self._load_ahead())
         jobs.start(_list_models, folders.splitlines(), done=self._show)
 
     def folders(self) -> str:
@@ -90,6 +92,7 @@ class ModelControl(QObject):
         """End downloads."""
         self.downloads.cancel()
         self.encoders.close()
+        self._warming.stop()
 
     def _ask_for_folder(self) -> None:
         folder = QFileDialog.getExistingDirectory(self._choice, "Choose a model's folder")
@@ -166,12 +169,17 @@ class ModelControl(QObject):
             self._loaded_name = name
             self._jobs.start(_load_model, name, done=self._take)
 
+    def _warm_up(self) -> None:
+        self._jobs.start(_load_encoder, self._encoder_name, done=lambda _: None)
+
     def _on_pitch(self) -> None:
         self._is_pitch_stated = True
 
     def _take(self, loaded: tuple[str, Model]) -> None:
         name, model = loaded
         if name == self._choice.name():
+            self._encoder_name = model.encoder_name
+            self._warming.start()
             self._panel.offer_pitches(model.pitch_um)
             if not self._is_pitch_stated:
                 self._panel.pitch.setValue(model.pitch_um)
@@ -388,14 +396,15 @@ def _entry_of(source: str) -> Entry:
 
 
 def _load_model(name: str) -> tuple[str, Model]:
-    """Load a model, and once its encoder, whose libraries take seconds to come: Run then starts at once."""
-    from napari_stem.encoders.registry import load_encoder
-    from napari_stem.errors import EncoderError
     from napari_stem.model import load_model
 
-    model = load_model(name)
-    try:
-        load_encoder(model.encoder_name)
-    except EncoderError:  # the panel says what is missing, and how to get it
-        return name, model
-    return name, model
+    return name, load_model(name)
+
+
+def _load_encoder(name: str) -> None:
+    """Load an encoder once: its libraries take seconds to come, and Run then starts at once."""
+    from napari_stem.encoders.registry import load_encoder
+    from napari_stem.errors import EncoderError
+
+    with suppress(EncoderError):  # the panel says what is missing, and how to get it
+        load_encoder(name, torch_device("auto"))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Key = tuple[str, Mpp]  # fingerprint of the slide, pixel size
 
-MEASURE_AFTER_MS = 1500  # the slide's first pictures come before
+MEASURE_AFTER_MS = 4000  # the slide's first pictures come before, and its tissue
 
 
 class ScaleControl(QObject):
