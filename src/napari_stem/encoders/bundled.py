@@ -168,7 +168,7 @@ class BundledEncoder:
 
 
 def features_in_onnx() -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """Run the network in ONNX Runtime: on a CPU more than twice as fast as in torch, compiled or not."""
+    """Run the network in ONNX Runtime: on a CPU more than twice as fast as in torch."""
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as raised
 
