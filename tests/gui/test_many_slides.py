@@ -7,6 +7,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QApplication
 
 from napari_stem import predict
 from napari_stem.cohort import orders
@@ -62,6 +64,20 @@ def test_a_list_is_predicted_in_turn_and_each_opens_by_a_click(
     assert slide.path.name == "C5-crop.jpg"
     assert slide.require_mpp().x_um == pytest.approx(0.6907)
     assert model_road.maps.prediction.path == tmp_path / "predicted" / "crop.zarr"
+
+
+def test_what_the_dock_asks_for_meanwhile_is_offered_when_the_window_comes_back(many, model_road):
+    panel = model_road.panels.model
+    many.run_button.click()
+    model_road.wait(many.run_button.isVisible)
+    many.outcomes = [each for each in many.outcomes if each.status == "done"]
+    many._show()
+    assert not many.run_button.isEnabled()
+    panel.n_draws.setValue(panel.n_draws.value() + 2)
+    QApplication.sendEvent(many, QEvent(QEvent.Type.WindowActivate))
+    model_road.wait(lambda: not many.job.is_running)
+    assert many.run_button.isEnabled()
+    assert set(column(many, 1)) == {"waiting"}
 
 
 def test_cancel_keeps_what_is_finished_and_run_goes_on(many, model_road, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from qtpy.QtCore import QPointF, Qt
 import napari_stem
 from napari_stem.geometry import PointPx
 from napari_stem.reader import SlideWarning
+from napari_stem.slide import pyramid_builder
 from napari_stem.widgets.slide.overview import (
     HEIGHT_PX,
     REGION,
@@ -249,14 +251,20 @@ def named_svs(jpeg, tmp_path) -> Path:
     return Path(shutil.copy(jpeg, tmp_path / "slide.svs"))
 
 
-def test_what_napari_opens_is_completed_without_the_dock(one_viewer, qtbot, plugin, named_svs):
+def test_what_napari_opens_is_completed_without_the_dock(
+    one_viewer, qtbot, plugin, named_svs, monkeypatch
+):
     from qtpy.QtCore import QThreadPool
 
-    viewer = one_viewer
+    viewer, may_make, make = one_viewer, threading.Event(), pyramid_builder.made_levels
+    monkeypatch.setattr(
+        pyramid_builder, "made_levels", lambda *args: make(*args) if may_make.wait(60) else None
+    )
     with pytest.warns(SlideWarning, match="how large its pixels are"):
         (layer,) = viewer.open(str(named_svs), plugin="napari-stem")
     pyramid = pyramid_of(layer)
     assert not pyramid.slide.is_complete
+    may_make.set()
     qtbot.waitUntil(lambda: pyramid.slide.is_complete, timeout=60_000)
     coarsest = pyramid.slide.levels[-1].pixels.compute()
     qtbot.waitUntil(lambda: np.array_equal(np.asarray(layer.data[-1]), coarsest), timeout=60_000)

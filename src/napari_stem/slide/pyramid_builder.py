@@ -125,7 +125,7 @@ class PyramidBuilder:
         self._has_looked.wait()
         if self._made is None and self._lock.locked():
             pixels, times = self._begun().held, number + (not self._plan.copies_base)
-            if self._made is not None:  # meanwhile: nobody needs it any more
+            if self.is_done:  # meanwhile: nobody needs it any more
                 self._decoded = None
             if pixels is not None:
                 rows, columns = (slice(s.start << times, s.stop << times) for s in (rows, columns))

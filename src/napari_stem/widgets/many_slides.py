@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtWidgets import QFileDialog, QProgressBar, QVBoxLayout, QWidget
 
 from napari_stem.errors import StemError
@@ -62,6 +62,7 @@ class ManySlides(QWidget):
         self._common, self._places, self._left_out = common, list[Path](), set[Path]()
         self._added: list[Path] = []  # and not looked at yet
         self._results: Path | None = None
+        self._asked: Order | None = None  # what was asked for of each when they were listed
         self.outcomes: list[Outcome] = []
         self.job = StoppableJob(jobs, self)
         self.job.progressed.connect(self._show_progress)
@@ -96,12 +97,13 @@ class ManySlides(QWidget):
     def _look(self, then: Callable[[], None]) -> None:
         """List anew what is to be predicted, off the GUI thread: a folder may be large, and far away."""
         added, self._added = self._added, []
+        self._asked = self._common()
         self.job.start(
             _look,
             tuple(self._places),
             added,
             self._results,
-            self._common(),
+            self._asked,
             done=partial(self._take, then),
             failed=self._end,
         )
@@ -139,6 +141,13 @@ class ManySlides(QWidget):
         self.job.stop()
         self.text.say("Stopping; what is finished is kept.")
         self.cancel_button.setEnabled(False)
+
+    def event(self, event: QEvent) -> bool:
+        """List anew when the window comes to the front and the dock asks for something else by now."""
+        is_front = event.type() == QEvent.Type.WindowActivate
+        if is_front and self._places and not self.job.is_running and self._common() != self._asked:
+            self._look(self._rest)
+        return bool(super().event(event))
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Take files."""
