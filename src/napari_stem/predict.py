@@ -193,7 +193,6 @@ def predict(
         todo.sort(key=lambda index: np.hypot(*(spots.xy_um[index] - begin_at_um).T).min())
     parts = [spots.take(index) for index in todo]
     with (
-        threadpool_limits(1, "blas"),  # more threads wait in a loop, at the expense of the encoder
         closing(embedded_ahead(embedder, parts, settings.device, check)) as embeddings,
         closing(_Unwritten(prediction, write_every_s)) as unwritten,
     ):
@@ -242,11 +241,7 @@ class _Unwritten:
             return
         blocks, self._blocks = sorted(self._blocks, key=lambda block: int(block[0][0])), []
         index = np.concatenate([index for index, _ in blocks])
-        values: dict[str, Any] = {
-            name: np.concatenate([of_block[name] for _, of_block in blocks])
-            for name in blocks[0][1]
-        }
-        self._prediction.write_block(index, **values)
+        self._prediction.write_block(index, **joined([values for _, values in blocks]))
         self._written_s = time.monotonic()
 
 
@@ -341,7 +336,8 @@ def embedded_ahead(
         if poll is not None:
             poll()
 
-    with ThreadPoolExecutor(1, "embedding") as pool:
+    # more BLAS threads wait for drawing in a loop, at the expense of the encoder
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(1, "embedding") as pool:
         try:
             coming = [pool.submit(embedder.embed, part, check) for part in parts[:1]]
             for part in parts[1:]:
@@ -377,6 +373,11 @@ def predicted(
         "q95": q95,
     }
     return values | ({"draws": draws.astype(np.float16)} if keep_draws else {})
+
+
+def joined(parts: Sequence[dict[str, NDArray[Any]]]) -> dict[str, Any]:
+    """Join what `predicted` gives for several blocks, as if they were one."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 class _Clock:

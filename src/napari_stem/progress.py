@@ -82,20 +82,23 @@ def warnings_of_files(tell: Callable[[str], None]) -> Iterator[None]:
 
 
 @contextmanager
-def stop_on_signals(*signals: signal.Signals) -> Iterator[threading.Event]:
+def stop_on_signals(*signals: signal.Signals, at_once: bool = False) -> Iterator[threading.Event]:
     """Turn the first signal into an event, so that work ends where it can go on; a second one breaks off.
 
     Parameters
     ----------
     signals
         Ctrl-C alone where none are given; schedulers send SIGTERM.
+    at_once
+        The first one breaks off too; some libraries swallow that while they are imported, the event stays.
     """
     stop = threading.Event()
 
     def on_signal(_number: int, _frame: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
+        is_first = not stop.is_set()
         stop.set()
+        if at_once or not is_first:
+            raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():  # signals reach the main one only
         yield stop

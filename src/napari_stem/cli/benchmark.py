@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,6 +17,7 @@ from napari_stem.cli.terminal import NOTICE, Interrupted, progress_bars, say, sa
 from napari_stem.errors import OutputError, StemError
 from napari_stem.foreign import read_json
 from napari_stem.io import only_writer, require_writable, write_file
+from napari_stem.progress import stop_on_signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -183,7 +184,7 @@ class _Shown:
         self._bars = bars
         self._runs: tuple[int, int, float | None] = (0, 1, None)
         self._label = ""
-        self.is_interrupted = False
+        self.interrupt = threading.Event()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Show the work within a run."""
@@ -197,7 +198,7 @@ class _Shown:
         self._show(label)
 
     def _show(self, detail: str) -> None:
-        if self.is_interrupted:
+        if self.interrupt.is_set():
             raise KeyboardInterrupt
         self._bars.show("Runs", *self._runs, detail=detail)
 
@@ -301,22 +302,15 @@ def run_msi(
 @contextmanager
 def _kept_on_interrupt(benchmark: Benchmark, out: Path, shown: _Shown) -> Iterator[None]:
     """Write down what is finished when Ctrl-C breaks off the block, and say how to go on."""
-
-    def on_interrupt(_number: int, _frame: object) -> None:
-        shown.is_interrupted = True  # some libraries swallow the error while they are imported
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, on_interrupt)
     try:
-        yield
+        with stop_on_signals(at_once=True) as shown.interrupt:
+            yield
     except KeyboardInterrupt:
         runs, _ = _write(benchmark, out)
         raise Interrupted(
             f"Interrupted: {len(runs)} of {len(benchmark.jobs)} runs are finished and kept in {out}; "
             f"the same command goes on from there."
         ) from None
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _write(benchmark: Benchmark, out: Path) -> tuple[list[Run], dict[str, Any]]:

@@ -14,7 +14,7 @@ import time
 import warnings
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import dask
 import numpy as np
@@ -27,6 +27,7 @@ from napari_stem.predict import (
     embedded_ahead,
     embedder_of,
     encoder_of,
+    joined,
     predicted,
     spots_at_once,
 )
@@ -167,9 +168,7 @@ def fill(order: Order, run: str, start: int, stop: int) -> Filled:
                 predicted(embedding, block, at.model, order.settings, keep_draws)
                 for embedding, block in zip(embeddings, spots, strict=True)
             ]
-        values: dict[str, Any] = {
-            name: np.concatenate([part[name] for part in parts]) for name in parts[0]
-        }
+        values = joined(parts)
         at.prediction.write_block(rows, **values)
         n_unlike = int((values["ood_distance"] > 1).sum())
         return Filled(len(rows), n_unlike, time.monotonic() - began)
