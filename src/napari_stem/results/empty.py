@@ -246,10 +246,16 @@ def _taken_apart(
 
 
 def _write_frame(table: anndata.AnnData, path: Path) -> None:
+    """Write it to memory, then to disk: a hundred small files are written several times each."""
     import anndata
+    import zarr
 
+    files: dict[str, Any] = {}
     with anndata.settings.override(zarr_write_format=3, auto_shard_zarr_v3=False):
-        table.write_zarr(path, convert_strings_to_categoricals=False)
+        table.write_zarr(zarr.storage.MemoryStore(files), convert_strings_to_categoricals=False)
+    for name, content in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(content.to_bytes())
 
 
 def _write_array(group: Any, place: str, values: NDArray[Any]) -> None:

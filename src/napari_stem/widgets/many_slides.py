@@ -9,10 +9,18 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 from qtpy.QtCore import QEvent, Qt, Signal
-from qtpy.QtWidgets import QFileDialog, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_stem.errors import StemError
-from napari_stem.widgets.common.parts import ask_for_folder, button, count, duration, note, row
+from napari_stem.widgets.common.parts import (
+    ShareBar,
+    ask_for_folder,
+    button,
+    count,
+    duration,
+    note,
+    row,
+)
 from napari_stem.widgets.common.single_jobs import StoppableJob
 from napari_stem.widgets.common.table import TIP, Column, Table, TableView
 
@@ -74,7 +82,7 @@ class ManySlides(QWidget):
         self.remove_button = button("Take off", "Take the chosen slide off the list (Delete)")
         self.results_button = button("Results in…", "Choose the folder that the results go to")
         self.results, self.how, self.text = note(), note(), note()
-        self.progress = QProgressBar()
+        self.progress = ShareBar()
         self.run_button = button("Run", "Predict the slides of the list, one after another")
         self.cancel_button = button("Cancel", "What is finished is kept")
         self._lay_out()
@@ -210,13 +218,12 @@ class ManySlides(QWidget):
         self.run_button.setEnabled(is_idle and any(each.status != "done" for each in rows))
 
     def _show_progress(self, text: str, n_done: int, n_all: int) -> None:
-        self.progress.setRange(0, n_all)
-        self.progress.setValue(n_done)
+        self.progress.show_share(n_done, n_all)
         self.text.say(text)
         self._show()
 
     def _show_running(self, *, is_running: bool) -> None:
-        self.progress.setRange(0, 0)
+        self.progress.show_share(0, 0)
         for shown, is_shown in (
             (self.progress, is_running),
             (self.cancel_button, is_running),

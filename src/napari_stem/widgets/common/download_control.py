@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QProgressBar, QPushButton, QWidget
+from qtpy.QtWidgets import QPushButton, QWidget
 
-from napari_stem.widgets.common.parts import duration, in_window_words, note, row, stack
+from napari_stem.widgets.common.parts import ShareBar, duration, in_window_words, note, row, stack
 from napari_stem.widgets.common.worker import Reporter
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class DownloadRow(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bar = QProgressBar()
+        self.bar = ShareBar()
         self.bar.setTextVisible(False)
         self.cancel_button = QPushButton("Cancel download")
         self.text = note()
@@ -42,8 +42,7 @@ class DownloadRow(QWidget):
     ) -> None:
         """Say how far it is; ``n_all`` is 0 while that is not known."""
         whole, done = round(n_all / BYTES_PER_MB), round(n_bytes / BYTES_PER_MB)
-        self.bar.setRange(0, whole)
-        self.bar.setValue(min(done, whole))
+        self.bar.show_share(min(done, whole), whole)
         text = f"{name}: {done:,} of {whole:,} MB" if n_all else f"{name}: asking Hugging Face …"
         if seconds_left is not None:
             text += f", {duration(seconds_left)} left"

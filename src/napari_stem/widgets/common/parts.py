@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QLayout,
     QLineEdit,
+    QProgressBar,
     QPushButton,
     QScrollArea,
     QSizePolicy,
@@ -79,6 +80,19 @@ class Note(QLabel):
         """Show a text; an empty one hides the line."""
         self.setText(text)
         self.setVisible(bool(text))
+
+
+class ShareBar(QProgressBar):
+    """How much of something is done.
+
+    It stands still where that is not known: Qt's moving bar paints the whole window 20 times a second, half of
+    what a processor can do where it draws the window as well.
+    """
+
+    def show_share(self, n_done: int, n_all: int) -> None:
+        """Show how much of how much is done; ``n_all`` of 0: it is not known."""
+        self.setRange(0, n_all or 1)
+        self.setValue(n_done if n_all else 0)
 
 
 def note(text: str = "") -> Note:

@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QLineEdit,
     QMenu,
-    QProgressBar,
     QPushButton,
     QRadioButton,
     QVBoxLayout,
@@ -29,6 +28,7 @@ from napari_stem.widgets.common.form import Form, attribute_helps
 from napari_stem.widgets.common.memory import DEVICES
 from napari_stem.widgets.common.parts import (
     Folding,
+    ShareBar,
     button,
     count,
     duration,
@@ -270,7 +270,7 @@ class ModelPanel(QWidget):
         self.caution = warning()  # of regions and samples
         self.cache = CacheBox(remembered.cache_folder)
         self.scale_warning = warning()  # that the pixel size may be wrong
-        self.progress, self.progress_text = QProgressBar(), note()
+        self.progress, self.progress_text = ShareBar(), note()
         self.bar = QWidget()  # of the run, in sight whatever part is looked at
         self.predictions = PredictionsList()
         self._lay_out()
@@ -349,8 +349,7 @@ class ModelPanel(QWidget):
         device: str = "",
     ) -> None:
         """Show how far a run is; ``on`` names a slide that is not looked at, ``device`` what computes."""
-        self.progress.setRange(0, n_spots if stage == "sampling" else 0)
-        self.progress.setValue(n_done)
+        self.progress.show_share(n_done, n_spots)
         text = on + STAGES.get(stage, stage)
         if stage == "sampling":
             text += f": {n_done:,} of {count(n_spots, 'spot')} done"

@@ -10,14 +10,13 @@ from qtpy.QtWidgets import (
     QComboBox,
     QDialog,
     QLabel,
-    QProgressBar,
     QScrollArea,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_stem.widgets.common.keys import WHOLE_SLIDE
-from napari_stem.widgets.common.parts import button, close_button, note, row, stack
+from napari_stem.widgets.common.parts import ShareBar, button, close_button, note, row, stack
 from napari_stem.widgets.slide.overview import Overview
 from napari_stem.widgets.slide.pixel_size import PixelSizeBox
 
@@ -68,7 +67,7 @@ class SlidePanel(QWidget):
         self.change_button = button("Change pixel size…", CHANGE)
         self.details, self.preparing = note(), note()
         self.unusable, self.progress_text = note(), note()
-        self.progress = QProgressBar()
+        self.progress = ShareBar()
         stack(
             self,
             row(self.open_button, self.sample_button),
@@ -120,8 +119,7 @@ class SlidePanel(QWidget):
 
     def show_busy(self, text: str, done: int = 0, total: int = 0) -> None:
         """Show that a slide is being opened; no text: none is."""
-        self.progress.setRange(0, total)
-        self.progress.setValue(done)
+        self.progress.show_share(done, total)
         self.progress.setVisible(bool(text))
         self.progress_text.say(text)
         self.open_button.setEnabled(not text)

@@ -16,7 +16,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QHeaderView,
     QLabel,
-    QProgressBar,
     QPushButton,
     QSlider,
     QVBoxLayout,
@@ -24,7 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stem.widgets.common.hints import NO_SAMPLES
-from napari_stem.widgets.common.parts import count, note
+from napari_stem.widgets.common.parts import ShareBar, count, note
 from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView, marked
 from napari_stem.widgets.state import DOMAINS, MEAN
 from napari_stem.widgets.views.analysis_plots import DomainsPlot
@@ -106,7 +105,7 @@ class AnalysisPanel(QWidget):
         self.morans_button = QPushButton("Moran's I of all genes")
         self.morans_button.setToolTip(MORANS_TIP)
         self.cancel_button = QPushButton("Cancel")
-        self.progress = QProgressBar()
+        self.progress = ShareBar()
         self.message, self.summary = note(""), note(ABOUT)
         self.visible_box = QCheckBox("Show domains on the slide")
         self.domains = Table(DOMAIN_COLUMNS)
@@ -152,8 +151,7 @@ class AnalysisPanel(QWidget):
             button.setEnabled(False)
         self.cancel_button.show()
         self.progress.show()
-        self.progress.setRange(0, total)
-        self.progress.setValue(done)
+        self.progress.show_share(done, total)
         self._say(f"{text} …")
 
     def show_idle(self, text: str) -> None:

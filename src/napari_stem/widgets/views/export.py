@@ -16,7 +16,6 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
-    QProgressBar,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -25,7 +24,7 @@ from qtpy.QtWidgets import (
 from napari_stem.exporting.kinds import KINDS
 from napari_stem.exporting.selection import NOTICE
 from napari_stem.widgets.common.keys import COPY_VIEW, SAVE_VIEW
-from napari_stem.widgets.common.parts import ask_where_to_save, button, note, row
+from napari_stem.widgets.common.parts import ShareBar, ask_where_to_save, button, note, row
 from napari_stem.widgets.common.single_jobs import StoppableJob
 from napari_stem.widgets.state import MEASURED
 from napari_stem.widgets.views.seen import seen_map, view_picture
@@ -76,7 +75,7 @@ class ExportPanel(QWidget):
         self.copy_view_button = button("Copy this view", _tip(COPY_VIEW))
         self.save_view_button = button("Save this view…", _tip(SAVE_VIEW))
         self.cancel_button = QPushButton("Cancel")
-        self.progress = QProgressBar()
+        self.progress = ShareBar()
         self.message = note("")
         self.show_button = QPushButton("Show in folder")
         self._saved: Path | None = None
@@ -106,14 +105,13 @@ class ExportPanel(QWidget):
         self.save_button.setVisible(not is_busy)
         self.cancel_button.setVisible(is_busy)
         self.progress.setVisible(is_busy)
-        self.progress.setRange(0, 0)
+        self.progress.show_share(0, 0)
         for choice in (self.kinds, self.genes):
             choice.setEnabled(not is_busy)
 
     def show_progress(self, text: str, done: int, total: int) -> None:
         """Say how far it is."""
-        self.progress.setRange(0, total)
-        self.progress.setValue(done)
+        self.progress.show_share(done, total)
         self.show_message(f"{text} …")
 
     def show_saved(self, path: Path, n_missing: int) -> None:
