@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from napari_stem.device import torch_device
 from napari_stem.encoders.base import same_features
 from napari_stem.encoders.embed import Embedder
 from napari_stem.encoders.registry import load_encoder
@@ -20,7 +21,6 @@ from napari_stem.errors import EncoderError, RegionError
 from napari_stem.geometry import Spots, lattice, spots_in_regions
 from napari_stem.metrics import quantiles
 from napari_stem.model.domain import doubt, evenly
-from napari_stem.model.sampling import torch_device
 from napari_stem.model.serving import require_resolution
 from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.region_files import as_regions

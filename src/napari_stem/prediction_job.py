@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.caches import CACHES
+from napari_stem.device import torch_device
 from napari_stem.errors import OutputError
 from napari_stem.geometry import shared_tissue
 from napari_stem.io import only_writer
 from napari_stem.model import DEFAULT_MODEL, load_model
-from napari_stem.model.sampling import torch_device
 from napari_stem.model.serving import require_fit_of, require_species, tissue_warning
 from napari_stem.predict import choose_spots, doubt_of, embedder_of, predict
 from napari_stem.progress import shown

@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import napari_stem
+from napari_stem.device import may_have_gpu
 
 QT_BINDINGS = ("PySide6", "PySide2", "PyQt6", "PyQt5")
 VIEWER = ("napari", "qtpy", "magicgui", *QT_BINDINGS)
@@ -57,6 +60,15 @@ def test_algorithms_load_no_viewer() -> None:
 def test_the_reader_and_the_widgets_load_no_torch() -> None:
     """Napari imports what the manifest names when a menu opens: that has to be quick."""
     assert loaded_by("import napari_stem.reader, napari_stem.widgets", "torch") == set()
+
+
+@pytest.mark.skipif(may_have_gpu(), reason="torch computes on GPUs")
+def test_a_prediction_of_the_packaged_model_on_a_processor_loads_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import napari_stem as ns\nfrom napari_stem.sample_data import sample_path\n"
+        f"ns.predict_slide(sample_path(), {str(tmp_path / 'a.zarr')!r}, pitch_um=800)"
+    )
+    assert loaded_by(code, "torch", "onnxruntime") == {"onnxruntime"}
 
 
 def test_the_noise_and_samplers_load_nothing_but_torch_and_numpy() -> None:

@@ -105,8 +105,8 @@ def benchmark(
     if labels is not None:
         results = run_msi(dataset, labels, out, seeds=_numbers(seeds), overwrite=overwrite)
     else:
+        from napari_stem.device import torch_device
         from napari_stem.evaluation.benchmark import BenchmarkOptions
-        from napari_stem.model.sampling import torch_device
 
         options = BenchmarkOptions(
             predictors=listed(predictors),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,7 +72,11 @@ def _predicted(
     order: Order, out: Path, wanted: tuple[str, ...], options: PredictOptions
 ) -> dict[str, Any]:
     """Predict one slide, here, and say what came of it."""
-    with progress_bars() as bars, order.open(early=True) as opened:
+    with (
+        ThreadPoolExecutor(1) as pool,
+        progress_bars() as bars,
+        order.open(early=True) as opened,
+    ):
         # what is no slide, or of no known size, has failed: before torch is loaded and levels are made
         opened.require_mpp()
         from napari_stem.encoders.precomputed import Stated
@@ -83,8 +88,11 @@ def _predicted(
         embedder = None
         if options.embeddings is not None:
             embedder = _embedder(options.embeddings, Stated(**options.stated), opened, loaded)
-        opened.complete(bars)
+        levels = pool.submit(
+            opened.complete, bars
+        )  # which takes one core; the other looks at the slide
         job = order.job(opened, loaded, tell, embedder)
+        levels.result()
         domain_warning = _doubted(job, bars, asks=not (options.yes or options.resume))
         prediction = run_job(job, order.out, bars, "with --resume added", resume=options.resume)
         scale_warning = scale_record(opened)["scale_check"]["warning"]
@@ -154,7 +162,7 @@ def run_job(
     Interrupted
         By Ctrl-C; the text says what is kept, and to run the same command ``how_to_resume``.
     """
-    from napari_stem.model.sampling import device_title
+    from napari_stem.device import device_title
 
     title += f" ({device_title(job.settings.device)})"
 

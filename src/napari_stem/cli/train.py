@@ -204,7 +204,7 @@ def run_train(
         from napari_stem.cli.processes import run_together
 
         return run_together(processes, run_train, folder, out, options, overwrite=overwrite)
-    from napari_stem.model.sampling import torch_device
+    from napari_stem.device import torch_device
 
     options = replace(options, device=torch_device(options.device))
     team = Team.gathered(options.device)

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_stem.cohort.outcomes import seconds_left
+from napari_stem.device import torch_device
 from napari_stem.errors import StemError
 from napari_stem.model import load_model
-from napari_stem.model.sampling import torch_device
 from napari_stem.predict import encoder_of
 
 if TYPE_CHECKING:

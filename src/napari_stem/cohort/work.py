@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, TypeVar
 import dask
 import numpy as np
 
+from napari_stem.device import torch_device
 from napari_stem.errors import OutputError, PredictionError, SlideError
 from napari_stem.model import load_model
-from napari_stem.model.sampling import torch_device
 from napari_stem.predict import (
     blocks,
     embedded_ahead,

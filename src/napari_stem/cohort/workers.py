@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from napari_stem.device import may_have_gpu
 from napari_stem.errors import StemError
 
 if TYPE_CHECKING:
@@ -69,10 +70,12 @@ def gpus_of(device: str) -> list[str]:
     """Name the GPUs that workers share out among them, as ``CUDA_VISIBLE_DEVICES`` does."""
     if device not in ("auto", "cuda"):
         return []
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    if visible or not may_have_gpu():
+        return visible
     import torch
 
-    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    return visible or [str(number) for number in range(torch.cuda.device_count())]
+    return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def resources_of(client: Client, device: str) -> dict[str, float]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_stem.device import n_threads
 from napari_stem.encoders.base import fields_text
 from napari_stem.encoders.timm_import import import_timm
 from napari_stem.errors import EncoderError
@@ -57,10 +58,8 @@ def stain_statistics(patches: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _in_threads(
     function: Callable[[NDArray[np.uint8]], NDArray[np.float32]], patches: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    """Apply to one patch at a time, which fits the caches of a core, on as many as torch would take."""
-    import torch
-
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    """Apply to one patch at a time, which fits the caches of a core, on as many as there are."""
+    with ThreadPoolExecutor(n_threads()) as pool:
         return np.concatenate(list(pool.map(function, patches[:, None])))
 
 

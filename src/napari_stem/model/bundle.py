@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from napari_stem.device import torch_device
 from napari_stem.errors import ModelError, StemError
 from napari_stem.io import DAMAGE, only_writer, sha256, unwritable, written_whole
 from napari_stem.model.card import card_text, limits_of, warnings_of
@@ -31,7 +32,6 @@ from napari_stem.model.sampling import (
     require_sampler,
     residual_walk,
     spread,
-    torch_device,
 )
 from napari_stem.spatial.normalise import normalisation
 from napari_stem.texts import quoted, reason_of

@@ -32,39 +32,6 @@ SAMPLERS: dict[Objective, tuple[SamplerName, ...]] = {
 }
 
 
-def torch_device(name: str) -> str:
-    """Resolve ``auto``: CUDA, then Apple's MPS, then the CPU.
-
-    Raises
-    ------
-    ModelError
-        The named device is not there.
-    """
-    import torch
-
-    if name == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(
-            f"This machine has no device '{name}'; use --device auto or cpu."
-        ) from error
-    return name
-
-
-def device_title(name: str) -> str:
-    """Say on what is computed where a device, or ``auto``, is asked for."""
-    import torch
-
-    device = torch.device(torch_device(name))
-    if device.type == "cuda":
-        return f"CUDA: {torch.cuda.get_device_name(device)}"
-    return {"cpu": "processor", "mps": "Apple GPU (MPS)"}.get(device.type, str(device))
-
-
 def require_sampler(objective: Objective, settings: SamplingSettings) -> None:
     """Check that a model trained for an objective can be sampled so.
 

@@ -296,14 +296,14 @@ def _genes_per_chunk(n_genes: int) -> int:
 def chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Chunks of an array of (spots, genes) or (spots, genes, draws).
 
-    About 32,000 means or 4,000 x 32 draws lie in one: few enough that a block of 16 spots rewrites little, many
+    About 32,000 means or 400,000 draws lie in one: few enough that a block of spots rewrites little, many
     enough that a gene lies in few files. Beyond some hundred genes chunks grow wider instead of more.
     """
-    n_genes = max(1, shape[1])
+    n_spots, n_genes = max(1, shape[0]), max(1, shape[1])
     if len(shape) == 2:
-        return spots_per_chunk(n_genes), _genes_per_chunk(n_genes)
+        return min(n_spots, spots_per_chunk(n_genes)), _genes_per_chunk(n_genes)
     genes = min(n_genes, max(16, -(-n_genes // 16)))
-    return 256, genes, *shape[2:]
+    return min(n_spots, 64), genes, *shape[2:]
 
 
 def stored_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_stem.device import torch_device
 from napari_stem.encoders.precomputed_fit import EmbeddingFolder
 from napari_stem.encoders.registry import load_encoder
 from napari_stem.errors import DatasetError
@@ -23,7 +24,6 @@ from napari_stem.model.bundle import load_folder
 from napari_stem.model.card import LIMITS
 from napari_stem.model.config import ModelConfig, objective_of
 from napari_stem.model.head import Head
-from napari_stem.model.sampling import torch_device
 from napari_stem.progress import shown, silent
 from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.dataset import MPP_KEY, Dataset

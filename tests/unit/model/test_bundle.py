@@ -12,11 +12,11 @@ import pytest
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from napari_stem.device import device_title, torch_device
 from napari_stem.errors import ModelError, OutputError, UnknownGeneError
 from napari_stem.io import sha256
 from napari_stem.model import list_models, load_model
 from napari_stem.model.bundle import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, load_folder, read_config
-from napari_stem.model.sampling import device_title, torch_device
 from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.dataset import Dataset
 
@@ -372,12 +372,20 @@ def test_unknown_gene_offers_names_that_are_alike(model: Model) -> None:
     assert "Did you mean" not in one_sentence(error, "QQQQ")
 
 
+def test_torch_is_asked_where_a_driver_of_a_gpu_is(monkeypatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("napari_stem.device.may_have_gpu", lambda: False)
+    assert torch_device("auto") == "cpu"
+    monkeypatch.setattr("napari_stem.device.may_have_gpu", lambda: True)
+    assert torch_device("auto") == "cuda"
+
+
 def test_unknown_device(monkeypatch) -> None:
     with pytest.raises(ModelError, match="no device 'abacus'"):
         torch_device("abacus")
     assert torch_device("cpu") == "cpu"
     assert torch_device("auto") in ("cpu", "cuda", "mps")
     assert device_title("cpu") == "processor"
-    monkeypatch.setattr("napari_stem.model.sampling.torch_device", lambda _: "cuda:1")
+    monkeypatch.setattr("napari_stem.device.torch_device", lambda _: "cuda:1")
     monkeypatch.setattr("torch.cuda.get_device_name", lambda device: f"NVIDIA {device}")
     assert device_title("auto") == "CUDA: NVIDIA cuda:1"

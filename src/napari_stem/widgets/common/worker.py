@@ -145,6 +145,7 @@ def _prediction_steps(
         return
     with only_writer(job.cache_path()):
         prediction = job.begin(job.cache_path(), resume=True)
+        _ = prediction.gene_accuracy  # kept, so that the window need not read it
         yield RunStarted(prediction, job.model)
         job = replace(job, begin_at_um=request.begin_at_um)
         yield from job.steps(prediction, stop.is_set)

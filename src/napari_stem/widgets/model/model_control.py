@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
-from napari_stem.model.sampling import device_title, torch_device
+from napari_stem.device import device_title, torch_device
 from napari_stem.widgets.common.cautions import of_result
 from napari_stem.widgets.common.download_control import DownloadControl
 from napari_stem.widgets.common.parts import count, one_shot
@@ -275,7 +275,7 @@ class RunControl(QObject):
             left = step.seconds_left
             if left is None:  # no pace of this run is known yet: as runs were before
                 left = max(0.0, self._expected_s - (time.monotonic() - self._began_s))
-            where = device_title(request.settings.device)  # the run has imported torch by now
+            where = device_title(request.settings.device)  # torch has come by now, if needed
             self._panel.show_running(step.stage, step.n_done, step.n_spots, left, on, where)
 
     def _ask(self, request: RunRequest, sentence: str) -> None:

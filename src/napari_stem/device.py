@@ -1,0 +1,71 @@
+"""What computes: a GPU that torch finds, or so many threads of the processor.
+
+torch takes seconds to come. The packaged model and encoder do without it on a processor, so that it is not
+loaded either to find out that there is no GPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+from napari_stem.errors import ModelError
+
+_AMD_DRIVER = Path("/dev/kfd")
+_NVIDIA_DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+
+
+def torch_device(name: str) -> str:
+    """Resolve ``auto``: CUDA, then Apple's MPS, then the CPU.
+
+    Raises
+    ------
+    ModelError
+        The named device is not there.
+    """
+    if name == "cpu" or (name == "auto" and not may_have_gpu()):
+        return "cpu"
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"This machine has no device '{name}'; use --device auto or cpu."
+        ) from error
+    return name
+
+
+def device_title(name: str) -> str:
+    """Say on what is computed where a device, or ``auto``, is asked for."""
+    found = torch_device(name)
+    if found.startswith("cuda"):
+        import torch
+
+        return f"CUDA: {torch.cuda.get_device_name(found)}"
+    return {"cpu": "processor", "mps": "Apple GPU (MPS)"}.get(found, found)
+
+
+def may_have_gpu() -> bool:
+    """Whether there is a driver of a GPU; without one torch finds none."""
+    if sys.platform == "darwin" or _AMD_DRIVER.exists():
+        return True
+    try:
+        ctypes.CDLL(_NVIDIA_DRIVER)
+    except OSError:
+        return False
+    return True
+
+
+def n_threads() -> int:
+    """How many threads may compute: as ``OMP_NUM_THREADS`` says, or as there are cores for this process."""
+    stated = os.environ.get("OMP_NUM_THREADS", "")
+    if stated.isdecimal() and int(stated):
+        return int(stated)
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
