@@ -225,8 +225,8 @@ def stability_over(
         progress(i, draws.shape[2])
         of_draws.append(leiden(draws[:, :, i].astype(np.float32), resolution))
     random = np.random.default_rng(SEED)
-    support = np.mean([_agrees(labels, drawn) for drawn in of_draws], axis=0)
-    chance = np.mean([_agrees(labels, random.permutation(d)) for d in of_draws], axis=0)
+    support = np.mean([agrees(labels, drawn) for drawn in of_draws], axis=0)
+    chance = np.mean([agrees(labels, random.permutation(d)) for d in of_draws], axis=0)
     return Stability(
         between=tuple(float(adjusted_rand_score(a, b)) for a, b in combinations(of_draws, 2)),
         with_mean=tuple(float(adjusted_rand_score(labels, drawn)) for drawn in of_draws),
@@ -235,7 +235,7 @@ def stability_over(
     )
 
 
-def _agrees(labels: Labels, drawn: Labels) -> NDArray[np.bool_]:
+def agrees(labels: Labels, drawn: Labels) -> NDArray[np.bool_]:
     """(n,) whether each spot lies in domains that belong together, these being paired so that most do."""
     from scipy.optimize import linear_sum_assignment
 
