@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import anndata
+import numpy as np
 import pytest
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
@@ -104,6 +105,10 @@ def test_a_figure_is_what_is_seen(predicted, tmp_path, monkeypatch):
         assert limits == pytest.approx(tuple(layer.contrast_limits))
         assert {"mean": look.colours, "sd": look.sd_colours}[field] == layer.colormap.name
         assert (look.gamma, look.opacity) == (0.7, layer.opacity)
+    layer.gamma, layer.colormap = 0.6, "turbo"  # as napari's own controls do
+    save(predicted, monkeypatch, "figure", tmp_path / "by-hand.png")
+    assert asked["look"].sd_gamma == 0.6
+    np.testing.assert_allclose(asked["look"].sd_colours[[0, -1]], layer.colormap.map([0.0, 1.0]))
     assert asked.get("seen") is None  # drawn anew, sharper than the screen
     settings.update(spot_shape="smooth")
     save(predicted, monkeypatch, "figure", tmp_path / "smooth.png")

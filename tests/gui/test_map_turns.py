@@ -10,7 +10,13 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_stem.widgets.common import garbage
-from napari_stem.widgets.genes.map_turns import EXPRESSION, OUTLINES, VIEWS, LayerTurns
+from napari_stem.widgets.genes.map_turns import (
+    EXPRESSION,
+    LEAST_LETTERS_PT,
+    OUTLINES,
+    VIEWS,
+    LayerTurns,
+)
 from napari_stem.widgets.genes.mixed_layers import GROUND_NAME
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
@@ -177,6 +183,18 @@ def test_only_what_is_shown_is_listed(window):
         window.genes.show_view(view)
         window.settle()
         assert listed(window) == expected
+
+
+@pytest.mark.parametrize("width_px", [300, 600, 2000])
+def test_titles_end_within_the_canvas(turns, width_px):
+    turns.viewer.canvas.size = (500, width_px)
+    title = "CD74 predicted, where P(above 3.76) > 80%, log2(count + 1) at the training depth"
+    shown = layer(title)
+    turns.show(shown, EXPRESSION, title, 10)
+    sizes = {300: LEAST_LETTERS_PT, 2000: 10}
+    assert sizes.get(width_px, 7.5) == pytest.approx(shown.name_overlay.font_size, abs=0.05)
+    turns.viewer.canvas.size = (500, 2000)
+    assert shown.name_overlay.font_size == 10
 
 
 # the order, and garbage

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import shapely
 
+from napari_stem.spatial.region_files import ClassedRegion
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -73,18 +75,19 @@ class Look:
     limits, sd_limits
         Of the colours of expression and of uncertainty.
     colours, sd_colours
-        matplotlib's names of these.
-    gamma
-        Of the colours of expression, as in napari: below 1 low values are told apart better.
+        matplotlib's names of these, or (n, 4) float from low to high.
+    gamma, sd_gamma
+        Of these colours, as in napari: below 1 low values are told apart better.
     opacity
         0 to 1; the tissue shines through.
     """
 
     limits: Limits = Limits()
     sd_limits: Limits = Limits()
-    colours: str = "viridis"
-    sd_colours: str = "magma"
+    colours: str | NDArray[np.float64] = "viridis"
+    sd_colours: str | NDArray[np.float64] = "magma"
     gamma: float = 1.0
+    sd_gamma: float = 1.0
     opacity: float = MAP_OPACITY
 
 
@@ -202,14 +205,15 @@ def draw_map(
     What a colour legend is made from.
     """
     from matplotlib.collections import PolyCollection
-    from matplotlib.colors import PowerNorm
+    from matplotlib.colors import ListedColormap, PowerNorm
 
+    colours = look.sd_colours if is_sd else look.colours
     low, high = limits or (look.sd_limits if is_sd else look.limits).of(values)
     shapes = PolyCollection(
         _corners(spots, mpp),
         array=values,
-        cmap=look.sd_colours if is_sd else look.colours,
-        norm=PowerNorm(1.0 if is_sd else look.gamma, low, high),
+        cmap=colours if isinstance(colours, str) else ListedColormap(colours),
+        norm=PowerNorm(look.sd_gamma if is_sd else look.gamma, low, high),
         alpha=look.opacity,
         edgecolors="none",
     )
@@ -243,10 +247,15 @@ def draw_coverage(axes: Any, selection: Selection) -> None:
 
 
 def draw_regions(axes: Any, selection: Selection, *, named: bool = False) -> None:
-    """Outline the regions, holes too, and write their names beside them."""
+    """Outline the regions in the colours of their classes, holes too, and write their names beside them."""
+    from matplotlib.colors import to_hex
+
     scale = (selection.mpp.x_um, selection.mpp.y_um)
     for region in selection.regions:
-        _draw_rings(axes, region.polygon, scale, REGION_COLOUR, 1.6)
+        colour = REGION_COLOUR
+        if isinstance(region, ClassedRegion) and region.classification:
+            colour = to_hex(np.array(region.colour) / 255)
+        _draw_rings(axes, region.polygon, scale, colour, 1.6)
         if not named:
             continue
         left, top, _, _ = region.polygon.bounds
@@ -255,7 +264,7 @@ def draw_regions(axes: Any, selection: Selection, *, named: bool = False) -> Non
             top * scale[1],
             textwrap.fill(region.name, NAME_WIDTH),
             parse_math=False,
-            color=REGION_COLOUR,
+            color=colour,
             fontsize=8,
             va="bottom",
             bbox={"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 1.5},

@@ -18,6 +18,7 @@ from napari_stem.exporting.figure import drawn, round_scale, write_figure
 from napari_stem.exporting.selection import NOTICE, Selection
 from napari_stem.geometry import Region
 from napari_stem.progress import silent
+from napari_stem.spatial.region_files import ClassedRegion, class_colour
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,6 +126,16 @@ def test_regions_crop_it(prediction: Prediction, slide: Slide) -> None:
     outlined = [c for c in axes.collections if hasattr(c, "get_segments")]
     (ring,) = outlined[0].get_segments()
     np.testing.assert_allclose(ring.max(0), (5000 * mpp.x_um, 3900 * mpp.y_um))
+
+
+def test_regions_have_the_colours_of_their_classes(prediction: Prediction) -> None:
+    square = shapely.box(4700, 3700, 5000, 3900)
+    tumor = ClassedRegion(square, "nest", "Tumor", class_colour("Tumor"))
+    regions = [Region(square, "plain"), tumor]
+    figure = drawn(Selection.of(prediction, ("SCD",), regions), None, None, Look(), silent)
+    outlined = [c for c in maps_of(figure)[0].collections if hasattr(c, "get_segments")]
+    plain, red = (tuple(each.get_colors()[0][:3]) for each in outlined[:2])
+    assert red == tuple(np.array(class_colour("Tumor")) / 255) != plain
 
 
 def test_every_format(prediction: Prediction, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_stem.exporting.drawing import Limits, Look
@@ -34,6 +35,7 @@ from napari_stem.widgets.state import (
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
     from napari.viewer import Viewer
+    from numpy.typing import NDArray
 
     from napari_stem.layers import ColourRange, Field, GeneScore
     from napari_stem.results import Prediction
@@ -186,9 +188,10 @@ class MapDisplay(QObject):
         return Look(
             mean,
             sd,
-            settings.colormap,
-            uncertainty_colormap(settings.colormap),
+            _colours(self.layer(MEAN), seen, settings.colormap),
+            _colours(self.layer(SD), seen, uncertainty_colormap(settings.colormap)),
             self.layer(MEAN).gamma,
+            self.layer(SD).gamma,
             float(seen[-1].opacity) if seen else settings.opacity_percent / 100,
         )
 
@@ -332,6 +335,13 @@ class MapDisplay(QObject):
 
 def _score_of(values: GeneValues, genes: tuple[str, ...]) -> GeneScore:
     return mean_z_score(values.values(gene) for gene in genes)
+
+
+def _colours(layer: Image, seen: list[Layer], usual: str) -> str | NDArray[np.float64]:
+    """Colours of a map, as figures take them: the usual ones, or those that napari's own controls gave it."""
+    if layer not in seen or layer.colormap.name == usual:
+        return usual
+    return np.asarray(layer.colormap.map(np.linspace(0, 1, 256)), float)
 
 
 def _limits(colours: ColourRange, active: ActivePrediction | None = None) -> Limits:

@@ -102,7 +102,7 @@ class ScalarMap(QObject):
             metadata={METADATA_KEY: {"field": field}},
         )
         self.layer.colorbar.size = legend.bar_size
-        self.layer.name_overlay.font_size = legend.font_size
+        self._letters_pt = legend.font_size
         for part in (self.layer.colorbar, self.layer.name_overlay):
             part.position = "top_right"
             part.box = True
@@ -126,7 +126,7 @@ class ScalarMap(QObject):
             layer.contrast_limits = limits
         finally:
             self._is_setting = False
-        self._turns.show(layer, self._rank, shown.title, has_legend=True)
+        self._turns.show(layer, self._rank, shown.title, self._letters_pt)
 
     def hide(self) -> None:
         """Take it out of the viewer."""

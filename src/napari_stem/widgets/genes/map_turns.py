@@ -34,6 +34,8 @@ GROUND, LIGHTS, OUTLINES, INSPECTED = (
     13,
 )  # a light for each gene of a mixture lies between
 _left: WeakSet[Layer] = WeakSet()  # in the layer list of a viewer whose dock was closed
+LETTER_PX_PER_PT = 1.0  # width of an average one, and its share of the box around the name
+LEAST_LETTERS_PT = 6.0
 VIEWS = 100  # from here on: views side by side, above everything else
 
 
@@ -47,14 +49,14 @@ class Wanted:
         Which, and above which others of ours.
     title
         Its name; empty where it names itself.
-    has_legend
-        Whether colour bar and name are shown on the canvas.
+    letters_pt
+        Size of the name's letters on the canvas, where that is wide enough; 0: neither name nor colour bar.
     """
 
     layer: Layer
     rank: int
     title: str
-    has_legend: bool
+    letters_pt: int
 
 
 class LayerTurns(QObject):
@@ -88,21 +90,23 @@ class LayerTurns(QObject):
         self._timer.timeout.connect(self._turn)
         viewer.layers.events.removing.connect(self._on_removing)
         viewer.layers.events.removed.connect(self._on_removed)
+        viewer.canvas.events.size.connect(self._fit_titles)
         if self._ours:
             self._start()
 
-    def show(self, layer: Layer, rank: int, title: str = "", *, has_legend: bool = False) -> None:
+    def show(self, layer: Layer, rank: int, title: str = "", letters_pt: int = 0) -> None:
         """Have a layer in the list soon, visible, and covering the slide as strongly as maps do."""
         for one in self._wanted:
             if one.layer is layer:
-                one.rank, one.title, one.has_legend = rank, title, has_legend
+                one.rank, one.title, one.letters_pt = rank, title, letters_pt
                 break
         else:
-            self._wanted.append(Wanted(layer, rank, title, has_legend))
+            self._wanted.append(Wanted(layer, rank, title, letters_pt))
         if not layer.visible:
             layer.visible = True
         if _is_map(layer):
             self._give_opacity(layer)
+        self._fit_titles()
         self._start()
 
     def set_opacity(self, opacity: float) -> None:
@@ -157,7 +161,18 @@ class LayerTurns(QObject):
         events = self.viewer.layers.events
         events.removing.disconnect(self._on_removing)
         events.removed.disconnect(self._on_removed)
+        self.viewer.canvas.events.size.disconnect(self._fit_titles)
         thaw()
+
+    def _fit_titles(self, _event: Any = None) -> None:
+        """Have the names of maps end within the canvas."""
+        width_px = self.viewer.canvas.size[1]
+        for one in self._wanted:
+            if one.letters_pt:
+                room_pt = width_px / (LETTER_PX_PER_PT * max(1, len(one.title)))
+                size_pt = max(LEAST_LETTERS_PT, min(one.letters_pt, room_pt))
+                if one.layer.name_overlay.font_size != size_pt:
+                    one.layer.name_overlay.font_size = size_pt
 
     def _give_opacity(self, layer: Layer) -> None:
         if self._given.get(layer) != self._opacity:
@@ -191,7 +206,7 @@ class LayerTurns(QObject):
                 self._between.popleft()()
             elif missing := [one for one in self._wanted if one.layer not in self.viewer.layers]:
                 self._insert(missing[0])
-            elif bare := [one for one in self._wanted if one.has_legend and not _has_legend(one)]:
+            elif bare := [one for one in self._wanted if one.letters_pt and not _has_legend(one)]:
                 _show_legend(bare[0].layer)
             elif self._afterwards:
                 self._afterwards.popleft()()
