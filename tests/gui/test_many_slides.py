@@ -73,11 +73,18 @@ def test_what_the_dock_asks_for_meanwhile_is_offered_when_the_window_comes_back(
     many.outcomes = [each for each in many.outcomes if each.status == "done"]
     many._show()
     assert not many.run_button.isEnabled()
+    assert "spots 200 µm apart" in many.how.text()
+    before = many.outcomes[0].order.out
     panel.n_draws.setValue(panel.n_draws.value() + 2)
     QApplication.sendEvent(many, QEvent(QEvent.Type.WindowActivate))
     model_road.wait(lambda: not many.job.is_running)
     assert many.run_button.isEnabled()
     assert set(column(many, 1)) == {"waiting"}
+    assert many.outcomes[0].order.out.parent == before.parent.with_name("predicted-2")
+    many.run_button.click()  # not refused for what lies there from before
+    model_road.wait(many.run_button.isVisible)
+    assert "done" in column(many, 1)
+    assert before.exists()
 
 
 def test_cancel_keeps_what_is_finished_and_run_goes_on(many, model_road, tmp_path, monkeypatch):

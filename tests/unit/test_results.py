@@ -400,11 +400,11 @@ def test_resume_opens_what_the_same_run_left(slide, model, tmp_path) -> None:
         ("steps", {"settings": replace(SETTINGS, n_steps=3)}),
         ("draws", {"settings": replace(SETTINGS, n_draws=4)}),
         ("sampler", {"settings": replace(SETTINGS, sampler="ancestral")}),
-        ("draws_kept", {"keep_draws": True}),
+        ("draws kept", {"keep_draws": True}),
         ("spots", {"spots": "fewer spots"}),
-        ("pitch_um", {"spots": "denser spots"}),
-        ("model_weights_sha256", {"model": "another model"}),
-        ("slide_fingerprint", {"slide": "another slide"}),
+        ("pitch,", {"spots": "denser spots"}),
+        ("model weights sha256", {"model": "another model"}),
+        ("slide fingerprint", {"slide": "another slide"}),
     ],
 )
 def test_resume_refuses_another_run(slide, model, small_dataset, tmp_path, word, change) -> None:

@@ -417,7 +417,8 @@ class Prediction:
         if not same_spots:
             differing.append("spots")
         if differing:
+            words = ", ".join(key.removesuffix("_um").replace("_", " ") for key in differing)
             raise PredictionError(
-                f"{self.path} was begun with another {', '.join(differing)}; resume it with the same ones, "
-                f"or choose another place."
+                f"{self.path} was begun with another {words}; resume it with the same ones, or choose another "
+                f"place."
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import count as count_from
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -151,9 +152,14 @@ class ManySlides(QWidget):
         self.cancel_button.setEnabled(False)
 
     def event(self, event: QEvent) -> bool:
-        """List anew when the window comes to the front and the dock asks for something else by now."""
+        """List anew when the window comes to the front and the dock asks for something else by now.
+
+        What was predicted as asked before stays where it is.
+        """
         is_front = event.type() == QEvent.Type.WindowActivate
         if is_front and self._places and not self.job.is_running and self._common() != self._asked:
+            if any(each.status != "waiting" for each in self.outcomes):
+                self._results = _free(self._folder())
             self._look(self._rest)
         return bool(super().event(event))
 
@@ -202,8 +208,8 @@ class ManySlides(QWidget):
         order = self._common()
         self.how.say(
             f"Predicted is the whole tissue of each slide with the model {order.model}, "
-            f"{order.settings.n_draws} samples a spot, as the Model step of the dock says; a manifest can "
-            f"say otherwise of a slide."
+            f"spots {order.pitch_um:g} µm apart, {order.settings.n_draws} samples a spot, as the Model step of "
+            f"the dock says; a manifest can say otherwise of a slide."
         )
         self.results.say(f"Results go to {self._folder()}" if rows else ABOUT)
         self._offer()
@@ -325,6 +331,12 @@ def _folder(places: Sequence[Path], chosen: Path | None) -> Path:
     """Folder of the results: as chosen, or beside the first slide."""
     first = places[0] if places else Path()
     return first.parent / "predicted" if chosen is None else chosen
+
+
+def _free(folder: Path) -> Path:
+    """Name a folder beside one, which is not there yet."""
+    names = (folder.with_name(f"{folder.name}-{number}") for number in count_from(2))
+    return next(each for each in names if not each.exists())
 
 
 def _look(
