@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -162,3 +163,63 @@ class Features:
 
     def peakmem_features(self, folder: str, network: str, program: str) -> None:
         self.run(self.path, self.spots, self.made)
+
+
+class ShareOfTheEncoder:
+    """How much of the time of a run its encoder works, 0 to 1: what else there is hides behind it, or not."""
+
+    params = ("bundled", "ViT-L")
+    param_names = ("encoder",)
+    timeout = 1800
+
+    def setup(self, encoder: str) -> None:
+        from napari_stem.encoders.registry import load_encoder
+        from napari_stem.predict import choose_spots
+        from napari_stem.sample_data import sample_path
+        from napari_stem.slide import open_slide
+
+        self.folder = tempfile.TemporaryDirectory()
+        os.environ["NAPARI_STEM_CACHE"] = self.folder.name
+        self.slide = open_slide(sample_path())
+        n_spots = 512 if encoder == "bundled" else 32
+        self.spots = choose_spots(self.slide, pitch_um=100.0).take(slice(0, n_spots))
+        self.encoder = load_encoder("bundled") if encoder == "bundled" else made_of(encoder).encoder
+
+    def teardown(self, encoder: str) -> None:
+        self.folder.cleanup()
+
+    def track_share(self, encoder: str) -> float:
+        """Of `predict` with the packaged model, files included; of the features alone for ViT-L."""
+        worked_s, encode = [], self.encoder.encode
+
+        def timed(patches: Any) -> Any:
+            began = time.perf_counter()
+            features = encode(patches)
+            worked_s.append(time.perf_counter() - began)
+            return features
+
+        self.encoder.encode = timed
+        began = time.perf_counter()
+        if encoder == "bundled":
+            self._predict()
+        else:
+            from napari_stem.encoders.embed import Embedder
+
+            Embedder(self.slide, self.encoder).embed(self.spots)
+        return sum(worked_s) / (time.perf_counter() - began)
+
+    def _predict(self) -> None:
+        from napari_stem.model import load_model
+        from napari_stem.prediction_job import PredictionJob
+        from napari_stem.settings import SamplingSettings
+
+        job = PredictionJob(
+            slide=self.slide,
+            model=load_model(),
+            settings=SamplingSettings(),
+            spots=self.spots,
+            encoder=self.encoder,
+        )
+        prediction = job.begin(Path(self.folder.name) / "p.zarr", resume=False)
+        for _ in job.steps(prediction):
+            pass
