@@ -61,8 +61,8 @@ LARGEST_SEED = 2**31 - 1
 PITCH_UM = (5.0, 2000.0)
 FINER_UM = (100.0, 50.0)  # offered beside the model's own
 # A laptop with two processor cores: to look at one spot, and for one denoising step of one sample.
-LOOK_S = 0.05
-STEP_S = 5e-5
+LOOK_S = 0.025
+STEP_S = 2e-5
 START_S = 1.0
 KEPT = 8  # measurements
 OWN_TIP = "As the model was trained"
