@@ -41,14 +41,6 @@ class Mpp:
 
 
 @dataclass(frozen=True)
-class PointPx:
-    """A point in level-0 pixels."""
-
-    x_px: float
-    y_px: float
-
-
-@dataclass(frozen=True)
 class SizePx:
     """Extent in pixels of the level that the name around it says (level 0 if none)."""
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from napari_stem.geometry import PointPx
     from napari_stem.widgets.dock import StemDock
 
 LONG_MS = 120_000
@@ -132,7 +131,7 @@ class Road:
             )
         )
 
-    def draw(self, corners: Sequence[PointPx]) -> None:
+    def draw(self, corners: Sequence[tuple[float, float]]) -> None:
         """Draw a polygon with corners in level-0 px."""
         tool = self.panels.region.tools["add_polygon"]
         if not tool.isChecked():  # a second click puts it away
@@ -140,7 +139,9 @@ class Road:
         layer = self.viewer.layers.selection.active
         assert layer.mode == "add_polygon"
         mpp = self.dock.coordinator.slide.require_mpp()
-        layer.add_polygons([np.array([(c.y_px * mpp.y_um, c.x_px * mpp.x_um) for c in corners])])
+        layer.add_polygons(
+            [np.array([(y_px * mpp.y_um, x_px * mpp.x_um) for x_px, y_px in corners])]
+        )
         self.wait(lambda: "spot" in self.panels.region.summary.text())
 
     def ask_little(self, n_draws: int = 2, n_steps: int = 2) -> None:

@@ -13,7 +13,6 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
 from napari_stem.caches import CACHES
-from napari_stem.geometry import PointPx
 from napari_stem.layers.domain_layer import MOST_LINES, legend_lines, readable_on
 from napari_stem.sample_data import sample_path
 from napari_stem.spatial_analysis.domains import Relations, find_domains, leiden
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
-CORNERS = [PointPx(4600, 3600), PointPx(5800, 3600), PointPx(5800, 4600), PointPx(4600, 4600)]
+CORNERS = [(4600, 3600), (5800, 3600), (5800, 4600), (4600, 4600)]
 
 
 @pytest.fixture(autouse=True)
@@ -223,7 +222,7 @@ def test_genes_are_ranked_chosen_and_saved(predicted, monkeypatch, tmp_path, not
 
 def test_too_small_a_region_is_said(model_road, notifications):
     model_road.open(sample_path())
-    model_road.draw([PointPx(4600, 3600), PointPx(5000, 3600), PointPx(5000, 4000)])
+    model_road.draw([(4600, 3600), (5000, 3600), (5000, 4000)])
     model_road.ask_little()
     model_road.run()
     panel = model_road.panels.analysis

@@ -14,13 +14,13 @@ from npe2 import PluginManifest
 from numpy.testing import assert_allclose
 
 import napari_stem
-from napari_stem.geometry import Mpp, PointPx, Region
+from napari_stem.geometry import Mpp, Region
 from napari_stem.sample_data import sample_path
 from napari_stem.widgets.common.memory import DEVICES, PREFERENCES, Remembered, recall, remember
 
 pytestmark = pytest.mark.gui
 
-SQUARE = [PointPx(2000, 2000), PointPx(4000, 2000), PointPx(4000, 4000), PointPx(2000, 4000)]
+SQUARE = [(2000, 2000), (4000, 2000), (4000, 4000), (2000, 4000)]
 
 
 def test_without_a_slide_the_dock_says_what_to_do_first(model_road):
@@ -119,7 +119,7 @@ def test_whole_tissue_has_the_area_of_its_regions(model_road):
 
 def test_a_region_off_the_slide_holds_no_spot_and_cannot_be_run(model_road):
     model_road.open(sample_path())
-    model_road.draw([PointPx(-900, -900), PointPx(-100, -900), PointPx(-100, -100)])
+    model_road.draw([(-900, -900), (-100, -900), (-100, -100)])
     model_road.wait(lambda: "0 spots" in model_road.panels.region.summary.text())
     assert not model_road.panels.model.run_button.isEnabled()
 

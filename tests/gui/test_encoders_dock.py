@@ -21,7 +21,6 @@ from qtpy.QtWidgets import QFileDialog, QLineEdit
 from napari_stem.encoders.catalogue import CATALOGUE
 from napari_stem.encoders.precomputed import Stated
 from napari_stem.errors import EncoderError
-from napari_stem.geometry import PointPx
 from napari_stem.model import find_model
 from napari_stem.model.packing import pack
 from napari_stem.sample_data import sample_path
@@ -38,7 +37,7 @@ pytestmark = pytest.mark.gui
 
 SLIDES = Path(__file__).parents[1] / "data" / "slides"
 TOKEN = "hf_aSecretOfAda"  # noqa: S105 - made up
-TUMOUR = [PointPx(4200, 3400), PointPx(5000, 3400), PointPx(5000, 4200), PointPx(4200, 4200)]
+TUMOUR = [(4200, 3400), (5000, 3400), (5000, 4200), (4200, 4200)]
 MANY = b"weights of an encoder " * 1_000_000
 
 
@@ -421,9 +420,7 @@ def test_a_run_of_a_files_patches_teaches_nothing_of_looking(model_road, embeddi
     monkeypatch.setattr(model_panel, "LEAST_SPOTS", 16)
     panel = model_road.panels.model
     model_road.open(sample_path())
-    model_road.draw(
-        [PointPx(x, y) for x, y in ((4300, 3300), (5700, 3300), (5700, 4700), (4300, 4700))]
-    )
+    model_road.draw([(x, y) for x, y in ((4300, 3300), (5700, 3300), (5700, 4700), (4300, 4700))])
     model_road.dock.coordinator.models.about.use_embeddings(
         embeddings.path, Stated(encoder="bundled")
     )

@@ -12,7 +12,6 @@ from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog
 
-from napari_stem.geometry import PointPx
 from napari_stem.sample_data import sample_path
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
-CORNERS = [PointPx(4600, 3600), PointPx(5400, 3600), PointPx(5400, 4600), PointPx(4600, 4600)]
+CORNERS = [(4600, 3600), (5400, 3600), (5400, 4600), (4600, 4600)]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QMessageBox
 
 from napari_stem.caches import entries
-from napari_stem.geometry import Mpp, PointPx
+from napari_stem.geometry import Mpp
 from napari_stem.model import find_model
 from napari_stem.sample_data import sample_path
 from napari_stem.settings import SamplingSettings, cache_dir
@@ -26,8 +26,8 @@ from napari_stem.widgets.model.model_panel import Pace
 
 pytestmark = pytest.mark.gui
 
-TUMOUR = [PointPx(4200, 3400), PointPx(5000, 3400), PointPx(5000, 4200), PointPx(4200, 4200)]
-BESIDE = [PointPx(5200, 3400), PointPx(6300, 3400), PointPx(6300, 4500), PointPx(5200, 4500)]
+TUMOUR = [(4200, 3400), (5000, 3400), (5000, 4200), (4200, 4200)]
+BESIDE = [(5200, 3400), (6300, 3400), (6300, 4500), (5200, 4500)]
 LONGEST_GAP_S = 5.0  # generous: software OpenGL on a machine that runs other tests beside this one
 
 

@@ -14,7 +14,6 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_stem.evaluation.groups import spots_in
 from napari_stem.evaluation.spot_profile import background
-from napari_stem.geometry import PointPx
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
 from napari_stem.widgets.views.compare_window import DIFFERENCE
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
-LEFT = [PointPx(4400, 3600), PointPx(4900, 3600), PointPx(4900, 4600), PointPx(4400, 4600)]
-RIGHT = [PointPx(4900, 3600), PointPx(5500, 3600), PointPx(5500, 4600), PointPx(4900, 4600)]
+LEFT = [(4400, 3600), (4900, 3600), (4900, 4600), (4400, 4600)]
+RIGHT = [(4900, 3600), (5500, 3600), (5500, 4600), (4900, 4600)]
 N_DRAWS = 4
 
 

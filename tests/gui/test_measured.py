@@ -11,14 +11,13 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QWidget
 
-from napari_stem.geometry import PointPx
 from napari_stem.sample_data import sample_path
 from napari_stem.spatial.normalise import normalised
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
-CORNERS = [PointPx(4600, 3600), PointPx(5800, 3600), PointPx(5800, 4600), PointPx(4600, 4600)]
-ON_GLASS = [PointPx(0, 0), PointPx(1200, 0), PointPx(1200, 1200), PointPx(0, 1200)]
+CORNERS = [(4600, 3600), (5800, 3600), (5800, 4600), (4600, 4600)]
+ON_GLASS = [(0, 0), (1200, 0), (1200, 1200), (0, 1200)]
 COUNTS = sample_path().parents[1] / "st" / "C5.h5ad"
 
 

@@ -12,7 +12,6 @@ from numpy.testing import assert_allclose
 from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QFileDialog
 
-from napari_stem.geometry import PointPx
 from napari_stem.sample_data import sample_path
 from napari_stem.settings import CACHE_VARIABLE, cache_dir
 from napari_stem.widgets.common import cautions
@@ -22,7 +21,7 @@ from napari_stem.widgets.dock import StemDock
 
 pytestmark = pytest.mark.gui
 
-TUMOUR = [PointPx(4200, 3400), PointPx(5000, 3400), PointPx(5000, 4200), PointPx(4200, 4200)]
+TUMOUR = [(4200, 3400), (5000, 3400), (5000, 4200), (4200, 4200)]
 
 
 @pytest.fixture

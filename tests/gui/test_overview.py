@@ -15,7 +15,6 @@ from PIL import Image
 from qtpy.QtCore import QPointF, Qt
 
 import napari_stem
-from napari_stem.geometry import PointPx
 from napari_stem.reader import SlideWarning
 from napari_stem.slide import pyramid_builder
 from napari_stem.widgets.slide.overview import (
@@ -180,12 +179,12 @@ def test_without_a_slide_there_is_no_overview(model_road, notifications):
 
 def test_the_overview_marks_drawn_regions(road):
     road.open(SLIDES / "CMU-1-Small-Region.svs")
-    corners = [PointPx(500, 500), PointPx(1500, 500), PointPx(1500, 1500), PointPx(500, 1500)]
+    corners = [(500, 500), (1500, 500), (1500, 1500), (500, 1500)]
     road.draw(corners)
     overview, size = road.panels.slide.overview, road.dock.coordinator.slide.size
     road.wait(lambda: len(overview.outlines) == 1)
     (outline,) = overview.outlines
-    shares = [(c.x_px / size.width_px, c.y_px / size.height_px) for c in corners]
+    shares = [(x_px / size.width_px, y_px / size.height_px) for x_px, y_px in corners]
     assert [list(place) for place in outline] == [pytest.approx(list(s), abs=0.005) for s in shares]
 
 

@@ -10,14 +10,13 @@ from numpy.testing import assert_allclose
 from typer.testing import CliRunner
 
 from napari_stem.cli import app
-from napari_stem.geometry import PointPx
 from napari_stem.results import Prediction
 from napari_stem.slide.scale_check import known_check
 
 pytestmark = pytest.mark.gui
 
 TRUE_UM, WRONG_UM = 0.6907, 0.345
-SQUARE = [PointPx(300, 300), PointPx(900, 300), PointPx(900, 900), PointPx(300, 900)]
+SQUARE = [(300, 300), (900, 300), (900, 900), (300, 900)]
 
 
 @pytest.fixture
@@ -64,7 +63,7 @@ def test_undo_goes_back_to_outlines_on_the_same_pixels(crop_road):
     coordinator = crop_road.dock.coordinator
     first = the_region(crop_road).polygon
     coordinator.regions.count()  # the first outline is a step of its own
-    crop_road.draw([PointPx(1000, 100), PointPx(1200, 100), PointPx(1200, 300)])
+    crop_road.draw([(1000, 100), (1200, 100), (1200, 300)])
     both = [each.region.polygon for each in coordinator.regions.drawn()]
     coordinator.slides.set_pixel_size(TRUE_UM)
     coordinator.regions.undo()  # of the second outline, not of the pixel size

@@ -15,7 +15,7 @@ from PIL import Image
 from qtpy.QtCore import QModelIndex, QPoint, Qt
 from qtpy.QtWidgets import QFileDialog, QWidget
 
-from napari_stem.geometry import Mpp, PointPx, Region, SizePx, inside, lattice
+from napari_stem.geometry import Mpp, Region, SizePx, inside, lattice
 from napari_stem.layers import one_ring
 from napari_stem.sample_data import sample_path
 from napari_stem.slide import open_slide
@@ -30,8 +30,8 @@ from napari_stem.widgets.regions.region_shapes import count_spots, squares_um
 
 pytestmark = pytest.mark.gui
 
-SQUARE = [PointPx(2000, 2000), PointPx(4000, 2000), PointPx(4000, 4000), PointPx(2000, 4000)]
-OTHER = [PointPx(5000, 2000), PointPx(6000, 2000), PointPx(6000, 3000), PointPx(5000, 3000)]
+SQUARE = [(2000, 2000), (4000, 2000), (4000, 4000), (2000, 4000)]
+OTHER = [(5000, 2000), (6000, 2000), (6000, 3000), (5000, 3000)]
 HOLED = shapely.Polygon(
     [(3000, 3000), (6000, 3000), (6000, 6000), (3000, 6000)],
     [

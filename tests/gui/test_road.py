@@ -10,7 +10,6 @@ from PIL import Image
 from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QFileDialog
 
-from napari_stem.geometry import PointPx
 from napari_stem.results import Prediction
 from napari_stem.sample_data import SAMPLE_NAME, sample_path
 from napari_stem.widgets.slide.slide_feed import pyramid_of
@@ -18,7 +17,7 @@ from napari_stem.widgets.slide.slide_feed import pyramid_of
 pytestmark = pytest.mark.gui
 
 # about 1 mm2 in the middle of the tissue of section C5
-TUMOUR = [PointPx(4200, 3400), PointPx(5700, 3400), PointPx(5700, 4900), PointPx(4200, 4900)]
+TUMOUR = [(4200, 3400), (5700, 3400), (5700, 4900), (4200, 4900)]
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from qtpy.QtWidgets import QLabel
 from napari_stem.errors import StemError
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.table import write_table
-from napari_stem.geometry import PointPx
 from napari_stem.model import find_model
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
@@ -30,7 +29,7 @@ from napari_stem.widgets.state import DisplaySettings
 
 pytestmark = pytest.mark.gui
 
-TUMOUR = [PointPx(4200, 3400), PointPx(5000, 3400), PointPx(5000, 4200), PointPx(4200, 4200)]
+TUMOUR = [(4200, 3400), (5000, 3400), (5000, 4200), (4200, 4200)]
 COUNTS = sample_path().parents[1] / "st" / "C5.h5ad"
 LOOK = {
     "mix_colours": "rgb",

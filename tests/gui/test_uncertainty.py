@@ -7,7 +7,6 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from qtpy.QtCore import Qt
 
-from napari_stem.geometry import PointPx
 from napari_stem.layers.uncertainty import (
     FAINTEST,
     Fading,
@@ -20,7 +19,7 @@ from napari_stem.widgets.state import FADED, MEAN, PROBABLE, SAMPLE, SD, WIDTH
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
-CORNERS = [PointPx(4600, 3600), PointPx(5400, 3600), PointPx(5400, 4600), PointPx(4600, 4600)]
+CORNERS = [(4600, 3600), (5400, 3600), (5400, 4600), (4600, 4600)]
 N_DRAWS = 4
 
 
