@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import dask
 import numpy as np
 from napari.layers import Image, Labels
 
@@ -76,7 +77,8 @@ def _colours(layer: Image | Labels, places: NDArray[np.float64]) -> NDArray[np.f
     shrunk = np.divide(pixels.shape[:2], whole.shape[:2])
     y, x = np.floor((to_data(places.reshape(-1, 2)) + 0.5) * shrunk).astype(int).T
     is_inside = (y >= 0) & (x >= 0) & (y < pixels.shape[0]) & (x < pixels.shape[1])
-    found: NDArray[Any] = np.asarray(pixels)[y[is_inside], x[is_inside]]
+    with dask.config.set(scheduler="synchronous"):  # threads may be busy with a prediction
+        found: NDArray[Any] = np.asarray(pixels)[y[is_inside], x[is_inside]]
     rgba = np.zeros((len(y), 4))
     if isinstance(layer, Labels):
         rgba[is_inside] = layer.colormap.map(found)
