@@ -180,7 +180,7 @@ class Prediction:
             gene_table(model, provenance["unit"]),
             provenance,
             regions=regions,
-            image=overview.pixels.compute(),
+            image=slide.read_region(0, 0, len(slide.levels) - 1, overview.size),
             image_scale=1 / overview.downsample,
             spot_diameter_px=spots.diameter_um / slide.require_mpp().x_um,
             n_kept_draws=settings.n_draws if keep_draws else 0,
