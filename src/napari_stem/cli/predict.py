@@ -88,9 +88,8 @@ def _predicted(
         embedder = None
         if options.embeddings is not None:
             embedder = _embedder(options.embeddings, Stated(**options.stated), opened, loaded)
-        levels = pool.submit(
-            opened.complete, bars
-        )  # which takes one core; the other looks at the slide
+        # levels keep one core busy; the other looks at the slide meanwhile
+        levels = pool.submit(opened.complete, bars)
         job = order.job(opened, loaded, tell, embedder)
         levels.result()
         domain_warning = _doubted(job, bars, asks=not (options.yes or options.resume))
