@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
 from napari_stem.model.domain import unexplained
 from napari_stem.model.residual import Residual
@@ -235,6 +234,8 @@ _POSITIVE = ("scale", "component_scale", "mean_component_scale", "domain_spread"
 
 def kernel(points: NDArray[Any], anchors: NDArray[Any]) -> NDArray[Any]:
     """Likeness of points to anchors, exp(-city-block distance): (n, L), (N, L) -> (n, N)."""
+    from scipy.spatial.distance import cdist
+
     likeness: NDArray[Any] = np.exp(-cdist(points, anchors, "cityblock"))
     return likeness
 
