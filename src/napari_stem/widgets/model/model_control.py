@@ -403,6 +403,8 @@ def _load_model(name: str) -> tuple[str, Model]:
 
 def _load_encoder(name: str) -> None:
     """Load an encoder once: its libraries take seconds to come, and Run then starts at once."""
+    import scipy.spatial.distance  # noqa: F401 - drawing needs it
+
     from napari_stem.encoders.registry import load_encoder
     from napari_stem.errors import EncoderError
 
