@@ -1,6 +1,6 @@
 """How fast a slide becomes features, by us and by others. Run: asv run --quick --bench Features.
 
-256 patches of 224 px that lie side by side, at the slide's own resolution, go through the same ViT of random
+128 patches of 224 px that lie side by side, at the slide's own resolution, go through the same ViT of random
 weights: by our `Embedder` with an empty cache, by LazySlide's tiling and feature extraction, and by OpenSlide
 with a torch DataLoader of one worker, as scripts for feature extraction have it. ``network`` is the network
 alone, on patches in memory: its share of our time says how much all else costs. The slide is made of real
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_stem.encoders.published import PublishedEncoder
     from napari_stem.geometry import Spots
 
-N_PATCHES, BATCH = 256, 16
+N_PATCHES, BATCH = 128, 16
 NETWORKS = {
     "ViT-S": {"architecture": "vit_small_patch16_224", "token_width": 384},
     "ViT-L": {"architecture": "vit_large_patch16_224", "token_width": 1024},
@@ -136,7 +136,7 @@ PROGRAMS: dict[str, tuple[str, Callable[[Path, Spots, Made], None]]] = {
 
 
 class Features:
-    """Time and highest memory for the features of 256 patches."""
+    """Time and highest memory for the features of 128 patches."""
 
     params = (tuple(NETWORKS), tuple(PROGRAMS))
     param_names = ("network", "program")

@@ -171,7 +171,6 @@ class Prediction:
             found._name_regions(regions)
             return found
         provenance |= noted or {}
-        overview = slide.levels[-1]
         if slide.mpp_sources:  # not what values depend on: the same size from elsewhere may resume
             provenance["mpp_source"] = slide.mpp_sources[0].source
         return cls.begin(
@@ -180,8 +179,8 @@ class Prediction:
             gene_table(model, provenance["unit"]),
             provenance,
             regions=regions,
-            image=slide.read_region(0, 0, len(slide.levels) - 1, overview.size),
-            image_scale=1 / overview.downsample,
+            image=slide.read_level(-1),
+            image_scale=1 / slide.levels[-1].downsample,
             spot_diameter_px=spots.diameter_um / slide.require_mpp().x_um,
             n_kept_draws=settings.n_draws if keep_draws else 0,
         )

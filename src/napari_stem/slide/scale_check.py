@@ -161,8 +161,7 @@ def _windows(slide: Slide, reduction: int) -> list[NDArray[np.uint8]]:
     The darkest places would be those where nuclei lie on top of each other, ink and folds.
     """
     coarsest = slide.levels[-1]
-    whole = slide.read_region(0, 0, len(slide.levels) - 1, coarsest.size)
-    red = whole[..., 0].astype(np.float32)
+    red = slide.read_level(-1)[..., 0].astype(np.float32)
     side_px = min(WINDOW_PX * reduction, slide.size.height_px, slide.size.width_px)
     side = max(1, min(round(side_px / coarsest.downsample), *red.shape))
     oddness = _distance_from_average_tissue(red, side)

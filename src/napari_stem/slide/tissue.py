@@ -124,7 +124,7 @@ class TissueView:
         sides = [max(level.size.height_px, level.size.width_px) for level in slide.levels]
         index = int(np.argmin(np.abs(np.log(np.array(sides) / THUMBNAIL_PX))))
         level = slide.levels[index]
-        return cls.of_thumbnail(slide.read_region(0, 0, index, level.size), level.downsample)
+        return cls.of_thumbnail(slide.read_level(index), level.downsample)
 
     def mask(self, sensitivity: int = TissueSettings.sensitivity) -> NDArray[np.bool_]:
         """(height, width) bool, True on tissue; all False where there is none."""
