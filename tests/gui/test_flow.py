@@ -21,7 +21,7 @@ from napari_stem.settings import SamplingSettings, cache_dir
 from napari_stem.slide.pixel_size import remember, remembered
 from napari_stem.widgets.common.hints import RoadState, hints, missing_for_run
 from napari_stem.widgets.common.memory import recall
-from napari_stem.widgets.common.parts import ShareBar, duration
+from napari_stem.widgets.common.parts import ProgressBar, duration
 from napari_stem.widgets.model.model_panel import Pace
 
 pytestmark = pytest.mark.gui
@@ -84,7 +84,7 @@ def test_the_pace_of_this_machine_is_learnt_and_remembered():
 
 
 def test_a_bar_does_not_move_where_it_is_not_known_how_far_a_job_is(qapp):
-    bar = ShareBar()
+    bar = ProgressBar()
     bar.show_share(0, 0)
     assert bar.maximum() > bar.minimum()  # or Qt moves it, and paints the whole window each time
     bar.show_share(3, 4)

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_stem.errors import StemError
 from napari_stem.widgets.common.parts import (
-    ShareBar,
+    ProgressBar,
     ask_for_folder,
     button,
     count,
@@ -83,7 +83,7 @@ class ManySlides(QWidget):
         self.remove_button = button("Take off", "Take the chosen slide off the list (Delete)")
         self.results_button = button("Results in…", "Choose the folder that the results go to")
         self.results, self.how, self.text = note(), note(), note()
-        self.progress = ShareBar()
+        self.progress = ProgressBar()
         self.run_button = button("Run", "Predict the slides of the list, one after another")
         self.cancel_button = button("Cancel", "What is finished is kept")
         self._lay_out()

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QPushButton, QWidget
 
-from napari_stem.widgets.common.parts import ShareBar, duration, in_window_words, note, row, stack
+from napari_stem.widgets.common.parts import (
+    ProgressBar,
+    duration,
+    in_window_words,
+    note,
+    row,
+    stack,
+)
 from napari_stem.widgets.common.worker import Reporter
 
 if TYPE_CHECKING:
@@ -30,7 +37,7 @@ class DownloadRow(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bar = ShareBar()
+        self.bar = ProgressBar()
         self.bar.setTextVisible(False)
         self.cancel_button = QPushButton("Cancel download")
         self.text = note()

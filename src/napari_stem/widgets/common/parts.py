@@ -82,7 +82,7 @@ class Note(QLabel):
         self.setVisible(bool(text))
 
 
-class ShareBar(QProgressBar):
+class ProgressBar(QProgressBar):
     """How much of something is done.
 
     It stands still where that is not known: Qt's moving bar paints the whole window 20 times a second, half of

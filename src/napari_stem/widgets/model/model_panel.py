@@ -28,7 +28,7 @@ from napari_stem.widgets.common.form import Form, attribute_helps
 from napari_stem.widgets.common.memory import DEVICES
 from napari_stem.widgets.common.parts import (
     Folding,
-    ShareBar,
+    ProgressBar,
     button,
     count,
     duration,
@@ -270,7 +270,7 @@ class ModelPanel(QWidget):
         self.caution = warning()  # of regions and samples
         self.cache = CacheBox(remembered.cache_folder)
         self.scale_warning = warning()  # that the pixel size may be wrong
-        self.progress, self.progress_text = ShareBar(), note()
+        self.progress, self.progress_text = ProgressBar(), note()
         self.bar = QWidget()  # of the run, in sight whatever part is looked at
         self.predictions = PredictionsList()
         self._lay_out()

@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stem.widgets.common.keys import WHOLE_SLIDE
-from napari_stem.widgets.common.parts import ShareBar, button, close_button, note, row, stack
+from napari_stem.widgets.common.parts import ProgressBar, button, close_button, note, row, stack
 from napari_stem.widgets.slide.overview import Overview
 from napari_stem.widgets.slide.pixel_size import PixelSizeBox
 
@@ -67,7 +67,7 @@ class SlidePanel(QWidget):
         self.change_button = button("Change pixel size…", CHANGE)
         self.details, self.preparing = note(), note()
         self.unusable, self.progress_text = note(), note()
-        self.progress = ShareBar()
+        self.progress = ProgressBar()
         stack(
             self,
             row(self.open_button, self.sample_button),

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stem.widgets.common.hints import NO_SAMPLES
-from napari_stem.widgets.common.parts import ShareBar, count, note
+from napari_stem.widgets.common.parts import ProgressBar, count, note
 from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView, marked
 from napari_stem.widgets.state import DOMAINS, MEAN
 from napari_stem.widgets.views.analysis_plots import DomainsPlot
@@ -105,7 +105,7 @@ class AnalysisPanel(QWidget):
         self.morans_button = QPushButton("Moran's I of all genes")
         self.morans_button.setToolTip(MORANS_TIP)
         self.cancel_button = QPushButton("Cancel")
-        self.progress = ShareBar()
+        self.progress = ProgressBar()
         self.message, self.summary = note(""), note(ABOUT)
         self.visible_box = QCheckBox("Show domains on the slide")
         self.domains = Table(DOMAIN_COLUMNS)

@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 from napari_stem.exporting.kinds import KINDS
 from napari_stem.exporting.selection import NOTICE
 from napari_stem.widgets.common.keys import COPY_VIEW, SAVE_VIEW
-from napari_stem.widgets.common.parts import ShareBar, ask_where_to_save, button, note, row
+from napari_stem.widgets.common.parts import ProgressBar, ask_where_to_save, button, note, row
 from napari_stem.widgets.common.single_jobs import StoppableJob
 from napari_stem.widgets.state import MEASURED
 from napari_stem.widgets.views.seen import seen_map, view_picture
@@ -75,7 +75,7 @@ class ExportPanel(QWidget):
         self.copy_view_button = button("Copy this view", _tip(COPY_VIEW))
         self.save_view_button = button("Save this view…", _tip(SAVE_VIEW))
         self.cancel_button = QPushButton("Cancel")
-        self.progress = ShareBar()
+        self.progress = ProgressBar()
         self.message = note("")
         self.show_button = QPushButton("Show in folder")
         self._saved: Path | None = None
