@@ -321,6 +321,8 @@ def embedded_ahead(
 ) -> Generator[NDArray[np.float32], None, None]:
     """Embed spots part by part, the next one while its user works on the last: (n, width) each.
 
+    Not beside the first, so that something is to be seen soon.
+
     ``poll`` is called while spots are looked at, in another thread, and may raise to cancel. Closing the
     iterator ends what is under way. Where ``device`` is Apple's MPS, nothing is done ahead.
     """
@@ -339,8 +341,10 @@ def embedded_ahead(
     # more BLAS threads wait for drawing in a loop, at the expense of the encoder
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(1, "embedding") as pool:
         try:
-            coming = [pool.submit(embedder.embed, part, check) for part in parts[:1]]
-            for part in parts[1:]:
+            for part in parts[:1]:
+                yield pool.submit(embedder.embed, part, check).result()
+            coming = [pool.submit(embedder.embed, part, check) for part in parts[1:2]]
+            for part in parts[2:]:
                 embedding = coming.pop().result()
                 coming.append(pool.submit(embedder.embed, part, check))
                 yield embedding

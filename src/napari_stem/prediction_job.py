@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -203,6 +204,26 @@ class PredictionJob:
             also=self.of_embeddings,
             noted=scale_record(self.slide) | {"shared_tissue": shared},
         )
+
+    def begin_unless_in_doubt(
+        self, out: Path, stop: Callable[[], bool] | None = None
+    ) -> Prediction | str:
+        """Begin, or go on, and meanwhile look at a few spots: either takes a good part of a second.
+
+        Returns
+        -------
+        The prediction; or why the slide is in doubt, where nothing is left of what was begun here.
+        """
+        was_there = out.exists()
+        _ = self._looking  # loaded once, for both
+        with ThreadPoolExecutor(1, "looking") as pool:
+            looked = pool.submit(self.doubt, stop)
+            prediction = self.begin(out, resume=True)
+        if looked.exception() is None and looked.result() is None:
+            return prediction
+        if not was_there:
+            shutil.rmtree(out, ignore_errors=True)
+        return looked.result() or ""
 
     def steps(
         self,

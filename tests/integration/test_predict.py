@@ -181,7 +181,10 @@ def test_what_lies_near_a_place_comes_first_and_changes_nothing(run, spots, whol
 def test_spots_are_looked_at_while_others_are_drawn_but_not_on_mps(
     spots, monkeypatch, device
 ) -> None:
-    """Apple's MPS ends the process where two threads compute on it at once."""
+    """Apple's MPS ends the process where two threads compute on it at once.
+
+    Nothing is looked at beside the drawing of the first spots, which are waited for.
+    """
     monkeypatch.setattr("napari_stem.predict.torch_device", lambda name: name)
     looked = Queue()
 
@@ -193,12 +196,15 @@ def test_spots_are_looked_at_while_others_are_drawn_but_not_on_mps(
     parts = [spots.take(slice(0, n)) for n in (1, 2, 3)]
     embeddings = embedded_ahead(Embedder(), parts, device)
     assert len(next(embeddings)) == 1
+    assert looked.get_nowait() == (1, device == "mps")
+    assert looked.empty()
+    assert len(next(embeddings)) == 2
     if device == "cpu":
-        assert [looked.get(timeout=60) for _ in range(2)] == [(1, False), (2, False)]
+        assert [looked.get(timeout=60) for _ in range(2)] == [(2, False), (3, False)]
     else:
-        assert looked.get_nowait() == (1, True)
+        assert looked.get_nowait() == (2, True)
         assert looked.empty()
-    assert [len(each) for each in embeddings] == [2, 3]
+    assert [len(each) for each in embeddings] == [3]
 
 
 def test_fewer_spots_in_another_order_change_nothing(run, spots, whole) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from napari_stem.device import n_threads
 from napari_stem.encoders.base import PRECISION_MARK, fields_text
 from napari_stem.encoders.tensors import normalised, pool_tokens, resized, weights_digest
 from napari_stem.errors import EncoderError
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from napari_stem.encoders.networks import Network
 
 _CODE_VERSION = "1"  # of what happens here: count up when the numbers change
-_PATCHES_PER_BATCH = {"cpu": 8, "cuda": 64}
+_PATCHES_PER_BATCH = {"cpu": 2 * n_threads(), "cuda": 64}
 _SHORT = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
 
@@ -97,6 +99,20 @@ class PublishedEncoder:
         return np.concatenate(parts).reshape(n, -1) if n else np.empty((0, self.width), np.float32)
 
     def _encode_batch(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if torch.device(self._device).type != "cpu":
+            return self._encode_together(batch)
+        # two patches a thread: a sixth faster than all threads at the same patches, in half the memory
+        n_before, n_parts = torch.get_num_threads(), -(-len(batch) // 2)
+        try:
+            with ThreadPoolExecutor(
+                n_threads(), initializer=lambda: torch.set_num_threads(1)
+            ) as pool:
+                parts = pool.map(self._encode_together, np.array_split(batch, n_parts))
+                return np.concatenate(list(parts))
+        finally:
+            torch.set_num_threads(n_before)
+
+    def _encode_together(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         facts = self._facts
         x = normalised(resized(batch, facts.side_px), facts.normalisation, self._device)
         dtype = getattr(torch, self._precision)

@@ -31,6 +31,7 @@ from napari_stem.model.sampling import (
     published_walk,
     require_sampler,
     residual_walk,
+    shared_scores,
     spread,
 )
 from napari_stem.spatial.normalise import normalisation
@@ -109,6 +110,13 @@ class Model:
     def require_genes(self, genes: tuple[str, ...]) -> None:
         """Check that all genes can be predicted; UnknownGeneError offers names that are alike."""
         require_known(genes, self.genes, self.name)
+
+    def prepare(self, settings: SamplingSettings) -> None:
+        """Make ahead what all spots of a run share, which its first block would wait for."""
+        import scipy.spatial.distance  # noqa: F401 - the mean needs it
+
+        if isinstance(self.head, Head):
+            shared_scores(np.empty((0, 2)), settings, self.head.residual)
 
     def sample(
         self,

@@ -71,16 +71,25 @@ def located_scores(
 
     Spots share of them what `Residual.shared` says; each alone is standard normal all the same.
     """
-    n_directions, n_genes = residual.directions.shape
-    far, near, length_um = (float(value) for value in residual.shared)
-    n_pairs, width = (settings.n_draws + 1) // 2, n_directions + n_genes
+    far, near, _ = (float(value) for value in residual.shared)
+    whole, field = shared_scores(spots.xy_um, settings, residual)
+    n_pairs, width = whole.shape
+    n_directions = residual.directions.shape[0]
     noise = located_normal(settings.seed, spots.x_px, spots.y_px, n_pairs, 0, width)
-    whole, field = located_field(settings.seed, spots.xy_um, n_pairs, width, length_um)
     noise *= math.sqrt(1 - far - near)
     noise += math.sqrt(far) * whole
     noise += math.sqrt(near) * field
     noise = mirrored(noise, settings.n_draws)
     return noise[..., :n_directions], noise[..., n_directions:]
+
+
+def shared_scores(
+    xy_um: NDArray[np.float64], settings: SamplingSettings, residual: Residual
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Make what (n, 2) spot centres share of their normals, as `located_field`; a run's first call is slow."""
+    width = sum(residual.directions.shape)
+    n_pairs, length_um = (settings.n_draws + 1) // 2, float(residual.shared[2])
+    return located_field(settings.seed, xy_um, n_pairs, width, length_um)
 
 
 def residual_walk(

@@ -139,12 +139,15 @@ def _prediction_steps(
         species=request.species or None,
         keep_draws=None,
     )
-    sentence = None if request.despite_doubt else job.doubt(stop.is_set)
-    if sentence is not None:
-        yield Doubt(sentence)
-        return
-    with only_writer(job.cache_path()):
-        prediction = job.begin(job.cache_path(), resume=True)
+    with only_writer(out := job.cache_path()):
+        if request.despite_doubt:
+            begun: Prediction | str = job.begin(out, resume=True)
+        else:
+            begun = job.begin_unless_in_doubt(out, stop.is_set)
+        if isinstance(begun, str):
+            yield Doubt(begun)
+            return
+        prediction = begun
         _ = prediction.gene_accuracy  # kept, so that the window need not read it
         yield RunStarted(prediction, job.model)
         job = replace(job, begin_at_um=request.begin_at_um)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
+from superqt.utils import qthrottled
 
 from napari_stem.exporting.drawing import Limits, Look
 from napari_stem.layers import GeneValues, mean_z_score, score_title
@@ -69,10 +70,7 @@ class MapDisplay(QObject):
         self._shown: dict[str, ActivePrediction] = {}  # by the slide's fingerprint
         self._active: str | None = None
         self._scoring = LatestJob(jobs)
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(REFRESH_MS)
-        self._timer.timeout.connect(self.draw)
+        self._draw_anew = qthrottled(self.draw, timeout=REFRESH_MS, parent=self)
         self.turns = LayerTurns(viewer, self.settings.opacity_percent / 100, parent=self)
         self._plain = {
             MEAN: ScalarMap(self.turns, MEAN, EXPRESSION),
@@ -108,12 +106,12 @@ class MapDisplay(QObject):
             facts.start()
 
     def grow(self, slide: Slide) -> None:
-        """More spots are done: draw the map anew, soon."""
+        """More spots are done: draw the map anew, now or soon."""
         shown = self._shown.get(slide.fingerprint)
         if shown is not None:
             shown.facts.forget()
-        if slide.fingerprint == self._active and not self._timer.isActive():
-            self._timer.start()
+        if slide.fingerprint == self._active:
+            self._draw_anew()
 
     def finish(self, slide: Slide) -> None:
         """No more spots come: draw the map as it stays, and compute what the list is sorted by."""
@@ -122,7 +120,7 @@ class MapDisplay(QObject):
             return
         shown.facts.start()
         if slide.fingerprint == self._active:
-            self._timer.stop()
+            self._draw_anew.cancel()
             self.draw()
 
     def put_away(self, slide: Slide) -> None:
@@ -145,7 +143,7 @@ class MapDisplay(QObject):
 
     def close(self) -> None:
         """Let go of the viewer."""
-        self._timer.stop()
+        self._draw_anew.cancel()
         for shown in self._shown.values():
             shown.facts.stop()
         self.beside.close()

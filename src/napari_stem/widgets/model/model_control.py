@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_stem.model.bundle import Model
     from napari_stem.predict import PredictionProgress
     from napari_stem.results import Prediction
+    from napari_stem.settings import SamplingSettings
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs, RunRequest
     from napari_stem.widgets.genes.map_display import MapDisplay
@@ -62,7 +63,7 @@ class ModelControl(QObject):
         self._models: dict[str, Entry] = {}
         self._loaded_name = ""
         self._is_pitch_stated = False  # by the user; a model's own no longer replaces it
-        self._encoder_name = ""
+        self._model: Model | None = None  # as it was last loaded
         self._warming = one_shot(self, WARM_UP_AFTER_MS, self._warm_up)
         self.encoders = EncoderControl(jobs, panel.encoders)
         self.about = AboutSlideControl(jobs, panel.about, slides)
@@ -170,7 +171,8 @@ class ModelControl(QObject):
             self._jobs.start(_load_model, name, done=self._take)
 
     def _warm_up(self) -> None:
-        self._jobs.start(_load_encoder, self._encoder_name, done=lambda _: None)
+        if self._model is not None:
+            self._jobs.start(_warm_up, self._model, self._panel.settings(), done=lambda _: None)
 
     def _on_pitch(self) -> None:
         self._is_pitch_stated = True
@@ -178,7 +180,7 @@ class ModelControl(QObject):
     def _take(self, loaded: tuple[str, Model]) -> None:
         name, model = loaded
         if name == self._choice.name():
-            self._encoder_name = model.encoder_name
+            self._model = model
             self._warming.start()
             self._panel.offer_pitches(model.pitch_um)
             if not self._is_pitch_stated:
@@ -269,7 +271,8 @@ class RunControl(QObject):
             self._expected_s = pace.estimate_s(settings, n_spots, looks=self._looks)
             self._predictions.begin(self._slide, step.prediction)
             return
-        self._maps.grow(self._slide)
+        if step.n_done > self._n_before:
+            self._maps.grow(self._slide)
         if not self._stop.is_set():
             on = "" if self._slide is self._active else f"{self._slide.path.stem}: "
             left = step.seconds_left
@@ -401,12 +404,11 @@ def _load_model(name: str) -> tuple[str, Model]:
     return name, load_model(name)
 
 
-def _load_encoder(name: str) -> None:
-    """Load an encoder once: its libraries take seconds to come, and Run then starts at once."""
-    import scipy.spatial.distance  # noqa: F401 - drawing needs it
-
+def _warm_up(model: Model, settings: SamplingSettings) -> None:
+    """Load what a run needs, which takes seconds, so that Run then starts at once."""
     from napari_stem.encoders.registry import load_encoder
     from napari_stem.errors import EncoderError
 
     with suppress(EncoderError):  # the panel says what is missing, and how to get it
-        load_encoder(name, torch_device("auto"))
+        load_encoder(model.encoder_name, torch_device("auto"))
+    model.prepare(settings)

@@ -162,7 +162,6 @@ class RegionLayers:
             self._drop_clicks(layer)
             if number_shapes(layer):
                 self._recolour(layer)
-            self._label(layer)
         return read_shapes(
             layer, slide_layer, slide.require_mpp(), lambda name: self.colour(layer, name)
         )

@@ -243,6 +243,7 @@ class RegionControl(QObject):
     def count_soon(self) -> None:
         """Count again once the pen rests."""
         self._timer.start()
+        self.relabel_soon()
 
     def relabel_soon(self) -> None:
         """Keep the regions' names readable on what is seen now."""
