@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import shapely
 
+from napari_stem.diffusion.noise import located_normal
 from napari_stem.encoders.registry import load_encoder
 from napari_stem.errors import (
     EncoderError,
@@ -475,6 +476,48 @@ def test_a_slide_unlike_the_training_data_is_doubted_before_the_run(slide, model
     assert "median distance of 11 spots 0.91" in doubt_at(0.91)
     assert doubt_at(np.nan) is None
     assert doubt_at(0.91, lambda: True) is None
+
+
+def test_what_was_begun_in_doubt_is_not_left_behind(
+    slide, model, spots, tmp_path, monkeypatch
+) -> None:
+    job, out = PredictionJob.planned(slide, model, SETTINGS, spots=spots), tmp_path / "p.zarr"
+    monkeypatch.setattr(PredictionJob, "doubt", lambda _self, _stop: "Blurred.")
+    assert job.begin_unless_in_doubt(out) == "Blurred."
+    assert not out.exists()
+    monkeypatch.undo()
+    assert job.begin_unless_in_doubt(out).path == out
+    monkeypatch.setattr(PredictionJob, "doubt", lambda _self, _stop: "Blurred.")
+    assert job.begin_unless_in_doubt(out) == "Blurred."
+    assert Prediction.open(out).spots.names == spots.names  # it was there before
+
+
+def test_an_encoder_that_breaks_leaves_nothing_behind(
+    slide, model, spots, tmp_path, monkeypatch
+) -> None:
+    job, out = PredictionJob.planned(slide, model, SETTINGS, spots=spots), tmp_path / "p.zarr"
+
+    def broken(_self, _stop):
+        raise EncoderError("The file is damaged.")
+
+    monkeypatch.setattr(PredictionJob, "doubt", broken)
+    with pytest.raises(EncoderError, match="damaged"):
+        job.begin_unless_in_doubt(out)
+    assert not out.exists()
+
+
+def test_what_spots_share_is_made_ahead(slide, model, spots, monkeypatch) -> None:
+    made, settings = [], replace(SETTINGS, seed=987)
+
+    def located(*args, **kwargs):
+        made.append(1)
+        return located_normal(*args, **kwargs)
+
+    monkeypatch.setattr("napari_stem.diffusion.noise.located_normal", located)
+    model.prepare(settings)
+    assert len(made) == (settings.n_draws + 1) // 2
+    model.sample(embedder_of(slide, model, "cpu").embed(spots), spots, settings)
+    assert len(made) == (settings.n_draws + 1) // 2
 
 
 def test_the_encoder_is_loaded_once_to_doubt_and_to_predict(
