@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 _FIRST_BLOCK = 4
 _BLOCKS_OF_PACE = 16
 _MOST_UNWRITTEN = 256  # spots
+COARSE = 4  # of so many spots in a row, and so many rows, one comes first
+LEAST_COARSE = 256  # spots; fewer come soon enough
 _VALUES_AT_ONCE = 8_000_000  # of spots, genes and samples: some 50 bytes each while they are drawn
 
 
@@ -164,7 +166,8 @@ def predict(
     watch
         Told after every denoising step: with 1000 of them a block may take long.
     begin_at_um
-        (x, y) of the place whose surroundings come first; None: the first spots do. It changes no value.
+        (x, y) of the place whose surroundings come first, where there are many after a coarse map of the whole;
+        None: the first spots do. It changes values by no more than rounding.
     write_every_s
         Blocks that end sooner than this after the last writing are written together with those to come.
 
@@ -188,9 +191,7 @@ def predict(
             raise _Stopped
 
     keep_draws = bool(prediction.n_kept_draws)
-    todo = blocks(np.flatnonzero(~prediction.done), spots_at_once(model, settings))
-    if begin_at_um is not None:
-        todo.sort(key=lambda index: np.hypot(*(spots.xy_um[index] - begin_at_um).T).min())
+    todo = _ordered(spots, prediction.done, spots_at_once(model, settings), begin_at_um)
     parts = [spots.take(index) for index in todo]
     with (
         closing(embedded_ahead(embedder, parts, settings.device, check)) as embeddings,
@@ -216,6 +217,21 @@ def predict(
                 yield clock.progress("sampling")
 
 
+def _ordered(
+    spots: Spots, done: NDArray[np.bool_], size: int, begin_at_um: tuple[float, float] | None
+) -> list[NDArray[np.int64]]:
+    """Blocks of spots that are not done, in the order in which they are predicted."""
+    if begin_at_um is None:
+        return blocks(np.flatnonzero(~done), size)
+    is_coarse = (spots.array_row % COARSE == 0) & (spots.array_col % COARSE == 0)
+    if len(spots) < LEAST_COARSE:
+        is_coarse[:] = False
+    order = np.concatenate([np.flatnonzero(is_coarse), np.flatnonzero(~is_coarse)])
+    todo = [np.sort(order[places]) for places in blocks(np.flatnonzero(~done[order]), size)]
+    away_um = np.hypot(*(spots.xy_um - begin_at_um).T)
+    return sorted(todo, key=lambda index: (not is_coarse[index].any(), away_um[index].min()))
+
+
 class _Unwritten:
     """Blocks that are finished and not on disk yet: each writing packs whole chunks anew."""
 
@@ -239,9 +255,10 @@ class _Unwritten:
         """Write what there is."""
         if not self._blocks:
             return
-        blocks, self._blocks = sorted(self._blocks, key=lambda block: int(block[0][0])), []
-        index = np.concatenate([index for index, _ in blocks])
-        self._prediction.write_block(index, **joined([values for _, values in blocks]))
+        blocks, self._blocks = self._blocks, []
+        index, values = np.concatenate([i for i, _ in blocks]), joined([v for _, v in blocks])
+        order = np.argsort(index)
+        self._prediction.write_block(index[order], **{k: v[order] for k, v in values.items()})
         self._written_s = time.monotonic()
 
 

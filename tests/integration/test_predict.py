@@ -178,6 +178,45 @@ def test_what_lies_near_a_place_comes_first_and_changes_nothing(run, spots, whol
     assert_same(prediction.to_anndata(), whole)
 
 
+def test_a_coarse_map_of_many_spots_comes_first_and_changes_nothing(
+    run, spots, whole, monkeypatch
+) -> None:
+    monkeypatch.setattr("napari_stem.predict.LEAST_COARSE", len(spots))
+    monkeypatch.setattr("napari_stem.predict.COARSE", 2)
+    is_coarse = (spots.array_row % 2 == 0) & (spots.array_col % 2 == 0)
+    assert 0 < is_coarse.sum() < len(spots)
+    prediction, near = run.begin(spots), tuple(spots.xy_um[-1])
+    steps = predict(
+        run.slide,
+        spots,
+        run.model,
+        prediction,
+        replace(SETTINGS, spots_per_block=1),
+        begin_at_um=near,
+    )
+    done = [prediction.done.copy() for _ in steps]
+    coarse, rest = done[is_coarse.sum()], done[is_coarse.sum() + 1 :]
+    assert coarse.tolist() == is_coarse.tolist()
+    away = np.hypot(*(spots.xy_um - near).T)
+    later = [away[after & ~before].item() for before, after in pairwise([coarse, *rest])]
+    assert later == sorted(later)
+    assert_same(prediction.to_anndata(), whole)
+
+
+def test_a_coarse_map_that_was_stopped_goes_on(run, spots, whole, monkeypatch) -> None:
+    monkeypatch.setattr("napari_stem.predict.LEAST_COARSE", len(spots))
+    monkeypatch.setattr("napari_stem.predict.COARSE", 2)
+    prediction, near = run.begin(spots), tuple(spots.xy_um[0])
+    steps = run.steps(prediction, begin_at_um=near)
+    next(steps)
+    next(steps)
+    steps.close()
+    reopened = Prediction.open(prediction.path)
+    assert 0 < reopened.done.sum() < len(spots)
+    list(run.steps(reopened, begin_at_um=near))
+    assert_same(reopened.to_anndata(), whole)
+
+
 @pytest.mark.parametrize("device", ["cpu", "mps"])
 def test_spots_are_looked_at_while_others_are_drawn_but_not_on_mps(
     spots, monkeypatch, device
