@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_stem.encoders.networks import Network
 
 _CODE_VERSION = "1"  # of what happens here: count up when the numbers change
-_PATCHES_PER_BATCH = {"cpu": 2 * n_threads(), "cuda": 64}
+_PATCHES_PER_BATCH = {"cpu": 4 * n_threads(), "cuda": 64}
 _SHORT = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
 
