@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QObject, Signal
 
+from napari_stem.cohort.orders import Order
 from napari_stem.reader import kind_of
 from napari_stem.results.exported import unpacked
 from napari_stem.widgets.common.dropping import Dropped
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from napari.viewer import Viewer
 
-    from napari_stem.cohort.orders import Order
     from napari_stem.geometry import Region, Spots
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.dropping import Kind
@@ -144,8 +144,6 @@ class Coordinator(QObject):
 
     def order(self) -> Order:
         """Say what the dock would ask for of any slide."""
-        from napari_stem.cohort.orders import Order
-
         panel = self._panels.model
         return Order(
             slide=Path(),

@@ -12,7 +12,12 @@ import pandas as pd
 from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
+from napari_stem.cohort.in_turn import predict_in_turn
+from napari_stem.cohort.orders import orders_of, slides_at
+from napari_stem.cohort.outcomes import Outcome
+from napari_stem.cohort.tables import write_summary
 from napari_stem.errors import StemError
+from napari_stem.io import require_writable
 from napari_stem.widgets.common.parts import (
     ProgressBar,
     ask_for_folder,
@@ -31,7 +36,6 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QDragEnterEvent, QDropEvent, QKeyEvent
 
     from napari_stem.cohort.orders import Order
-    from napari_stem.cohort.outcomes import Outcome
     from napari_stem.widgets.common.worker import Jobs
 
 COLUMNS = (
@@ -120,8 +124,6 @@ class ManySlides(QWidget):
 
     def _take(self, then: Callable[[], None], looked: _Looked | None) -> None:
         """Take what was found; of what is asked for as before, the outcome stays."""
-        from napari_stem.cohort.outcomes import Outcome
-
         if looked is None:  # it was cancelled
             self._end()
             return
@@ -135,8 +137,6 @@ class ManySlides(QWidget):
         then()
 
     def _begin(self) -> None:
-        from napari_stem.cohort.outcomes import Outcome
-
         self.outcomes = [
             each if each.status == "done" else Outcome(each.order) for each in self.outcomes
         ]
@@ -348,8 +348,6 @@ def _look(
     _report: Callable[[str, int, int], None],
 ) -> _Looked | None:
     """Look for slides in what was added, and list all; None where it was stopped."""
-    from napari_stem.cohort.orders import orders_of, slides_at
-
     wrong, found, new = list[str](), list(places), set[Path]()
     for place in added:
         try:
@@ -375,10 +373,6 @@ def _predict(
     stop: Callable[[], bool],
     report: Callable[[str, int, int], None],
 ) -> None:
-    from napari_stem.cohort.in_turn import predict_in_turn
-    from napari_stem.cohort.tables import write_summary
-    from napari_stem.io import require_writable
-
     require_writable(folder / "cohort.csv")
 
     def watch(seconds_left: float | None) -> None:

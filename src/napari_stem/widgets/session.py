@@ -22,6 +22,8 @@ from napari_stem.errors import StemError
 from napari_stem.foreign import read_json
 from napari_stem.geometry import Mpp
 from napari_stem.io import write_file
+from napari_stem.spatial.region_files import as_geojson, regions_of
+from napari_stem.widgets.model.prediction_control import open_prediction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -190,8 +192,6 @@ class SessionControl(QObject):
             camera.zoom = float(zoom)
 
     def _entry(self, slide: Slide) -> SlideEntry:
-        from napari_stem.spatial.region_files import as_geojson
-
         parts = self._parts
         layer = parts.slides.layer_of(slide)
         regions: list[Region] = []
@@ -254,8 +254,6 @@ class SessionControl(QObject):
         )
 
     def _put_regions(self, slide: Slide, entry: SlideEntry) -> None:
-        from napari_stem.spatial.region_files import regions_of
-
         layer = self._parts.slides.layer_of(slide)
         is_there = self._parts.regions.layers.find(slide) is not None
         if not entry.regions.get("features") or layer is None or is_there:
@@ -291,8 +289,6 @@ class SessionControl(QObject):
 
 
 def _open_predictions(paths: list[Path]) -> tuple[list[Any], list[str]]:
-    from napari_stem.widgets.model.prediction_control import open_prediction
-
     opened, missing = [], []
     for path in paths:
         try:

@@ -10,8 +10,11 @@ from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_stem import reader
+from napari_stem.cohort.orders import is_slide_folder, slides_in
 from napari_stem.errors import StemError
 from napari_stem.geometry import Mpp
+from napari_stem.spatial.lazyslide import SHAPES, LazySlideStore
+from napari_stem.spatial.visium import is_visium
 from napari_stem.widgets.session import FORMAT
 
 if TYPE_CHECKING:
@@ -70,10 +73,6 @@ def _kind_of_table(path: Path) -> Kind:
 
 
 def _kind_of_folder(path: Path) -> Kind:
-    from napari_stem.cohort.orders import is_slide_folder, slides_in
-    from napari_stem.spatial.lazyslide import SHAPES, LazySlideStore
-    from napari_stem.spatial.visium import is_visium
-
     if (path / "config.json").is_file():
         return "model"
     kind = reader.kind_of(path)

@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_stem.layers import colour_limits
 from napari_stem.layers.gene_values import fits_in_memory, open_stored, read_by_gene
+from napari_stem.spatial_analysis.autocorrelation import morans_of, neighbour_graph
 from napari_stem.widgets.genes.gene_table import CLUSTERING, MEAN, SPREAD
 
 if TYPE_CHECKING:
@@ -202,8 +203,6 @@ def spatial_autocorrelation(
     """
     if int(done.sum()) < FEWEST_SPOTS:
         return np.full(len(by_gene), np.nan)
-    from napari_stem.spatial_analysis.autocorrelation import morans_of, neighbour_graph
-
     graph = neighbour_graph(spots.take(np.flatnonzero(done)))
     return morans_of(by_gene[:, done].T, graph, is_stopped)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from napari.utils.colormaps import ensure_colormap
 from qtpy.QtCore import QSignalBlocker, QSize, Qt
 from qtpy.QtGui import QIcon, QImage, QPixmap
 from qtpy.QtWidgets import (
@@ -170,8 +171,6 @@ def _row(boxes: tuple[QDoubleSpinBox, QDoubleSpinBox]) -> QWidget:
 
 def _strip(name: str) -> QIcon:
     """Strip of a colormap, from low to high."""
-    from napari.utils.colormaps import ensure_colormap
-
     steps = np.linspace(0, 1, ICON.width())
     colours = (ensure_colormap(name).map(steps)[:, :3] * 255).astype(np.uint8)
     pixels = np.ascontiguousarray(np.broadcast_to(colours, (ICON.height(), *colours.shape)))

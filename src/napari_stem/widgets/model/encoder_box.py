@@ -9,6 +9,8 @@ from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QFileDialog, QPushButton, QToolButton, QWidget
 
 from napari_stem import hub
+from napari_stem.encoders.hub import encoders_in
+from napari_stem.encoders.registry import list_encoders
 from napari_stem.errors import EncoderError
 from napari_stem.widgets.common.download_control import DownloadControl, DownloadRow
 from napari_stem.widgets.common.parts import button, in_window_words, linked_note, row, stack
@@ -221,9 +223,6 @@ def _settle(is_offline_wanted: bool) -> bool:
 
 
 def _look() -> _Looked:
-    from napari_stem.encoders.hub import encoders_in
-    from napari_stem.encoders.registry import list_encoders
-
     folder = hub.encoder_folder()
     found = encoders_in(folder) if folder is not None else ()
     return list_encoders(), str(folder or ""), found, hub.has_token()
@@ -231,8 +230,6 @@ def _look() -> _Looked:
 
 def _use_folder(chosen: str) -> None:
     """Look into a folder from now on; where an encoder's own was chosen, into the one that holds it."""
-    from napari_stem.encoders.hub import encoders_in
-
     folder = Path(chosen)
     if chosen and not encoders_in(folder) and folder.name in encoders_in(folder.parent):
         folder = folder.parent

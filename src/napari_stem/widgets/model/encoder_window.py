@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_stem.encoders.names import parse_name
 from napari_stem.hub import TOKEN_PAGE
 from napari_stem.widgets.common.download_control import DownloadRow
 from napari_stem.widgets.common.parts import answer_buttons, button, link, linked_note, note, row
@@ -51,8 +52,6 @@ def names_of(encoder: str) -> tuple[str, ...]:
     EncoderError
         One is unknown.
     """
-    from napari_stem.encoders.names import parse_name
-
     return tuple(dict.fromkeys(part.name for part in parse_name(encoder)))
 
 

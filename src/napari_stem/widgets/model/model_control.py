@@ -13,6 +13,12 @@ from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from napari_stem.device import device_title, torch_device
+from napari_stem.encoders.registry import load_encoder
+from napari_stem.errors import EncoderError, StemError
+from napari_stem.model import find_model, list_models, load_model
+from napari_stem.model.card import LIMITS, warnings_of
+from napari_stem.model.config import read_config
+from napari_stem.slide.glass import on_glass
 from napari_stem.widgets.common.cautions import of_result
 from napari_stem.widgets.common.download_control import DownloadControl
 from napari_stem.widgets.common.parts import count, one_shot
@@ -136,8 +142,6 @@ class ModelControl(QObject):
         limits: tuple[str, ...] = ()
         warnings: tuple[str, ...] = ()
         if config is not None:
-            from napari_stem.model.card import LIMITS, warnings_of
-
             limits = tuple(config.card.get("limits", LIMITS))
             self._panel.offer_steps(has_network=bool(config.denoiser))
             # whether it knows its domain is known once its weights are read
@@ -167,7 +171,7 @@ class ModelControl(QObject):
         name = self._choice.name()
         if name and name != self._loaded_name and self._slides.slide is not None:
             self._loaded_name = name
-            self._jobs.start(_load_model, name, done=self._take)
+            self._jobs.start(load_model, name, done=partial(self._take, name))
 
     def _warm_up(self) -> None:
         self._jobs.start(_load_encoder, self._encoder_name, done=lambda _: None)
@@ -175,8 +179,7 @@ class ModelControl(QObject):
     def _on_pitch(self) -> None:
         self._is_pitch_stated = True
 
-    def _take(self, loaded: tuple[str, Model]) -> None:
-        name, model = loaded
+    def _take(self, name: str, model: Model) -> None:
         if name == self._choice.name():
             self._encoder_name = model.encoder_name
             self._warming.start()
@@ -333,8 +336,6 @@ class RunControl(QObject):
 
 def _caution(slide: Slide, prediction: Prediction) -> str:
     """Look at what was predicted, and say what not to rely on."""
-    from napari_stem.slide.glass import on_glass
-
     done = prediction.done
     knows = prediction.provenance.get("domain") != "unknown"
     n_unlike = int((prediction.ood & done).sum()) if knows else 0
@@ -360,10 +361,6 @@ def _described(model: Mapping[str, Any]) -> str:
 
 
 def _list_models(sources: list[str]) -> list[Entry]:
-    from napari_stem.errors import StemError
-    from napari_stem.model import find_model, list_models
-    from napari_stem.model.config import read_config
-
     models: list[Entry] = []
     for model in list_models():
         config = read_config(find_model(model["name"])) if model["ready"] else None
@@ -377,9 +374,6 @@ def _list_models(sources: list[str]) -> list[Entry]:
 
 
 def _entry_of(source: str) -> Entry:
-    from napari_stem.model import find_model
-    from napari_stem.model.config import read_config
-
     # a path as it stands: never looked for on the hub, wherever the folder has gone
     config = read_config(find_model(Path(source)) if Path(source).is_file() else Path(source))
     return {
@@ -395,18 +389,9 @@ def _entry_of(source: str) -> Entry:
     }
 
 
-def _load_model(name: str) -> tuple[str, Model]:
-    from napari_stem.model import load_model
-
-    return name, load_model(name)
-
-
 def _load_encoder(name: str) -> None:
     """Load an encoder once: its libraries take seconds to come, and Run then starts at once."""
     import scipy.spatial.distance  # noqa: F401 - drawing needs it
-
-    from napari_stem.encoders.registry import load_encoder
-    from napari_stem.errors import EncoderError
 
     with suppress(EncoderError):  # the panel says what is missing, and how to get it
         load_encoder(name, torch_device("auto"))

@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, QSignalBlocker, Signal
 from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QSpinBox, QWidget
 
 from napari_stem.geometry import Region
+from napari_stem.slide.glass import glass_share
 from napari_stem.spatial.region_files import read_regions, write_regions
 from napari_stem.widgets.common.parts import (
     ask_for_file,
@@ -276,7 +277,7 @@ class RegionControl(QObject):
                 and not all(FOUND.fullmatch(region.name) for region in regions)
             ):
                 told = partial(self._tell_glass, key)
-                self._looking.start(_glass_share, ready[0], regions, done=told)
+                self._looking.start(glass_share, ready[0], regions, done=told)
         self.counted.emit(*counted, self._wary)
 
     def _tell_glass(self, key: tuple[str, int, int, float], share: float) -> None:
@@ -436,9 +437,3 @@ class RegionControl(QObject):
             self.click_at(event.position)
         elif self._tool != "add_polygon":  # goes on after a click; the layer tells of its end
             self.count_soon()
-
-
-def _glass_share(slide: Slide, regions: Sequence[Region]) -> float:
-    from napari_stem.slide.glass import glass_share
-
-    return glass_share(slide, regions)

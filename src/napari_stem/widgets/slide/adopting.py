@@ -13,8 +13,13 @@ from qtpy.QtCore import QObject
 
 from napari_stem.errors import StemError
 from napari_stem.layers import METADATA_KEY
+from napari_stem.sample_data import sample_path
+from napari_stem.slide import open_slide
+from napari_stem.slide.recognising import looks_like_slide
 from napari_stem.widgets.common.memory import recall
 from napari_stem.widgets.common.parts import one_shot
+from napari_stem.widgets.slide.reading import show_file
+from napari_stem.widgets.writing import regions_of_layer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,8 +69,6 @@ class Adopting(QObject):
 
     def show_layers(self, path: Path) -> None:
         """Show a file as layers of its own, which are taken over once their slide is there."""
-        from napari_stem.widgets.slide.reading import show_file
-
         show_file(self._viewer, path)
 
     def _look_soon(self, _: Any) -> None:
@@ -137,8 +140,6 @@ class Adopting(QObject):
         )
 
     def _take_regions(self, layer: Layer) -> None:
-        from napari_stem.widgets.writing import regions_of_layer
-
         slide = self._slides.slide
         if slide is None or slide.mpp is None:
             return
@@ -175,9 +176,6 @@ class Adopting(QObject):
 
 def _opened_slide(path: Path, shape: Sequence[int]) -> Slide | None:
     """Open what another reader has opened, if it is a slide and the layer shows the whole of it."""
-    from napari_stem.slide import open_slide
-    from napari_stem.slide.recognising import looks_like_slide
-
     if not looks_like_slide(path):
         return None
     try:
@@ -192,9 +190,6 @@ def _opened_slide(path: Path, shape: Sequence[int]) -> Slide | None:
 
 def find_slide(file: Path, name: str, fingerprint: str) -> Path | None:
     """Look for the slide of a prediction: beside it, in the folder above, where slides were last opened."""
-    from napari_stem.sample_data import sample_path
-    from napari_stem.slide import open_slide
-
     last = recall().folder
     folders = [
         file.parent,

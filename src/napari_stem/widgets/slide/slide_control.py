@@ -11,6 +11,9 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_stem.geometry import Mpp
 from napari_stem.layers import METADATA_KEY
+from napari_stem.sample_data import SAMPLE_NAME, sample_path
+from napari_stem.slide import open_slide
+from napari_stem.slide.pixel_size import remember
 from napari_stem.widgets.common.keys import WHOLE_SLIDE
 from napari_stem.widgets.common.parts import ask_for_file, one_shot
 from napari_stem.widgets.common.units import load_units, regions_of
@@ -27,7 +30,7 @@ from napari_stem.widgets.slide.slide_layers import (
 from napari_stem.widgets.slide.slide_panel import AssociatedBox, associated_pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
     from napari.layers import Image, Layer
@@ -155,13 +158,15 @@ class SlideControl(QObject):
         report = Reporter(self)
         report.reported.connect(self._panel.show_busy)
         self.jobs.start(
-            _open_slide, path, mpp, report, done=partial(self._add, name), failed=self._failed
+            partial(open_slide, progress=report, early=True),
+            path,
+            mpp,
+            done=partial(self._add, name),
+            failed=self._failed,
         )
 
     def open_sample(self) -> None:
         """Open the section that comes with Stem."""
-        from napari_stem.sample_data import SAMPLE_NAME, sample_path
-
         self.open(str(sample_path()), SAMPLE_NAME)
 
     def show(self, slide: Slide, name: str) -> Image:
@@ -388,7 +393,7 @@ class SlideControl(QObject):
             return
         mpp = Mpp.square(mpp_um)
         self._layers.set_pixel_size(layer, mpp)
-        self.jobs.start(_remember_pixel_size, slide.fingerprint, mpp, done=lambda _: None)
+        self.jobs.start(remember, slide.fingerprint, mpp, done=lambda _: None)
         self.announce()
         self.resized.emit(slide)
 
@@ -402,15 +407,3 @@ class SlideControl(QObject):
         self._ruler.stop()
         if length_px:
             self.set_pixel_size(min(MOST_UM, max(LEAST_UM, length_um / length_px)))
-
-
-def _open_slide(path: str, mpp: Mpp | None, report: Callable[[str, int, int], None]) -> Slide:
-    from napari_stem.slide import open_slide
-
-    return open_slide(path, mpp, progress=report, early=True)
-
-
-def _remember_pixel_size(fingerprint: str, mpp: Mpp) -> None:
-    from napari_stem.slide.pixel_size import remember
-
-    remember(fingerprint, mpp)

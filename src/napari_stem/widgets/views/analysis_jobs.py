@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 
 from napari_stem.cells import harmless_table
 from napari_stem.errors import PredictionError
+from napari_stem.evaluation.measured_counts import read_measured
+from napari_stem.evaluation.measured_match import match_measured
 from napari_stem.io import written_whole
+from napari_stem.spatial_analysis import store
+from napari_stem.spatial_analysis.steps import run_in_subprocess
 
 if TYPE_CHECKING:
     import threading
@@ -28,8 +32,6 @@ if TYPE_CHECKING:
 
 def read_counts(path: Path, size: SizePx) -> anndata.AnnData:
     """Read measured counts of a slide of this size."""
-    from napari_stem.evaluation.measured_counts import read_measured
-
     return read_measured(path, size)
 
 
@@ -37,8 +39,6 @@ def match(
     prediction: Prediction, counts: anndata.AnnData, mpp: Mpp, stop: threading.Event
 ) -> MeasuredMatch | None:
     """Lay counts beside a prediction; None where what is predicted so far was not measured."""
-    from napari_stem.evaluation.measured_match import match_measured
-
     try:
         return match_measured(prediction, counts, mpp, stop.is_set)
     except PredictionError:
@@ -51,16 +51,12 @@ def find_domains(
     path: str, resolution: float, is_stopped: IsStopped, report: Report
 ) -> bool | None:
     """Find domains in a process of their own; None where it was stopped."""
-    from napari_stem.spatial_analysis.steps import run_in_subprocess
-
     return run_in_subprocess(["domains", path, str(resolution)], is_stopped, report) or None
 
 
 def rank_genes(path: str, is_stopped: IsStopped, report: Report) -> pd.DataFrame | None:
     """Compute Moran's I in a process of its own; None where it was stopped."""
     import pandas as pd
-
-    from napari_stem.spatial_analysis.steps import run_in_subprocess
 
     with TemporaryDirectory() as folder:
         out = Path(folder) / "morans.csv"
@@ -71,22 +67,16 @@ def rank_genes(path: str, is_stopped: IsStopped, report: Report) -> pd.DataFrame
 
 def read_domains(prediction: Prediction) -> Domains | None:
     """Read the domains stored beside a prediction."""
-    from napari_stem.spatial_analysis import store
-
     return store.read_domains(prediction)
 
 
 def store_domains(domains: Domains, prediction: Prediction) -> None:
     """Store domains beside their prediction."""
-    from napari_stem.spatial_analysis import store
-
     store.write_domains(domains, store.sidecar_path(prediction))
 
 
 def export_domains(domains: Domains, prediction: Prediction, path: Path) -> Path:
     """Save domains for other programs; returns where."""
-    from napari_stem.spatial_analysis import store
-
     store.export_domains(domains, prediction, path)
     return path
 

@@ -12,10 +12,15 @@ from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
 
+from napari_stem.evaluation.differences import compare_groups, write_differences
+from napari_stem.evaluation.groups import drawn_groups, first_pair, with_classes
+from napari_stem.exporting.selection import Selection
+from napari_stem.exporting.summary import region_summaries
 from napari_stem.widgets.common.hints import TOO_LARGE
 from napari_stem.widgets.common.parts import note
 from napari_stem.widgets.common.single_jobs import LatestJob, StoppableJob
 from napari_stem.widgets.common.table import TIP, Column, Table, TableView
+from napari_stem.widgets.views.compare_window import CompareWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,7 +33,6 @@ if TYPE_CHECKING:
     from napari_stem.results import Prediction
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.map_display import MapDisplay
-    from napari_stem.widgets.views.compare_window import CompareWindow
 
 REST = "everything else"
 NO_REGION = "Draw or import regions to see the means in them and to compare them."
@@ -212,8 +216,6 @@ class CompareControl(QObject):
 
     def refresh(self) -> None:
         """Bring the regions' numbers in line with the gene on the map; while folded away they wait."""
-        from napari_stem.evaluation.groups import first_pair, with_classes
-
         active = self._maps.current()
         self._panel.setEnabled(active is not None)
         if self._panel.isHidden():
@@ -261,8 +263,6 @@ class CompareControl(QObject):
             return
         self.compared = compared
         if self.window is None:
-            from napari_stem.widgets.views.compare_window import CompareWindow
-
             self.window = CompareWindow(self._panel)
             self.window.view.chosen.connect(lambda gene: self._maps.settings.update(gene=gene))
             self.window.save_requested.connect(self._save)
@@ -271,8 +271,6 @@ class CompareControl(QObject):
         self.window.raise_()
 
     def _save(self, path: str, overwrite: bool) -> None:
-        from napari_stem.evaluation.differences import write_differences
-
         window, compared = self.window, self.compared
         if window is None or compared is None:
             return
@@ -302,9 +300,6 @@ def _mean(each: RegionSummary, gene: str) -> str:
 def _summaries(
     prediction: Prediction, gene: str, groups: Sequence[Region]
 ) -> Sequence[RegionSummary]:
-    from napari_stem.exporting.selection import Selection
-    from napari_stem.exporting.summary import region_summaries
-
     return region_summaries(Selection.of(prediction, [gene], groups))
 
 
@@ -315,9 +310,6 @@ def _compare(
     is_stopped: Callable[[], bool],
     _report: object,
 ) -> Compared | None:
-    from napari_stem.evaluation.differences import compare_groups
-    from napari_stem.evaluation.groups import drawn_groups
-
     groups = drawn_groups(prediction, first, second, is_stopped)
     if groups is None:
         return None

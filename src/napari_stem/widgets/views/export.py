@@ -21,8 +21,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_stem.exporting.kinds import KINDS
-from napari_stem.exporting.selection import NOTICE
+from napari_stem.exporting.kinds import KINDS, ExportOptions, write
+from napari_stem.exporting.selection import NOTICE, Selection
+from napari_stem.exporting.summary import telling_genes
 from napari_stem.widgets.common.keys import COPY_VIEW, SAVE_VIEW
 from napari_stem.widgets.common.parts import ProgressBar, ask_where_to_save, button, note, row
 from napari_stem.widgets.common.single_jobs import StoppableJob
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QImage
 
     from napari_stem.exporting.drawing import Look, SeenMap
-    from napari_stem.exporting.selection import Selection
     from napari_stem.geometry import Region
     from napari_stem.widgets.common.keys import Key
     from napari_stem.widgets.common.worker import Jobs
@@ -313,7 +313,6 @@ def _export(
     request: _Request, is_stopped: Callable[[], bool], report: Callable[[str, int, int], None]
 ) -> tuple[Path, int] | None:
     """Export; returns where to, and how many spots are missing, or None where it was broken off."""
-    from napari_stem.exporting.kinds import ExportOptions, write
 
     def progress(text: str, done: int, total: int) -> None:
         if is_stopped():
@@ -336,10 +335,6 @@ def _export(
 
 
 def _selection(request: _Request) -> Selection:
-    from napari_stem.exporting.kinds import KINDS
-    from napari_stem.exporting.selection import Selection
-    from napari_stem.exporting.summary import telling_genes
-
     prediction = request.active.prediction
     if request.genes == "shown":
         genes = request.shown

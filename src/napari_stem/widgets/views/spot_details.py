@@ -7,13 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_stem.encoders.bundled import BundledEncoder
+from napari_stem.encoders.catalogue import CATALOGUE
+from napari_stem.encoders.names import BUNDLED, parse_name
 from napari_stem.errors import StemError
+from napari_stem.evaluation.spot_profile import background, spot_profile
+from napari_stem.geometry import PatchSpec
+from napari_stem.model.config import read_config
+from napari_stem.model.sources import named_in_file
+from napari_stem.slide.patches import PatchReader
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.evaluation.spot_profile import Background, SpotProfile
-    from napari_stem.geometry import PatchSpec
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
 
@@ -70,8 +77,6 @@ def spot_details(
     StemError
         The prediction is damaged.
     """
-    from napari_stem.evaluation.spot_profile import background, spot_profile
-
     known = ground or background(prediction)
     if known is None:  # only where it was stopped, which nothing here does
         raise StemError("The spot was not read; click it again.")
@@ -80,8 +85,6 @@ def spot_details(
 
 
 def _patches(slide: Slide, prediction: Prediction, spot: int) -> tuple[tuple[Patch, ...], str]:
-    from napari_stem.slide.patches import PatchReader
-
     try:
         spec = patch_spec(prediction)
         spots = prediction.spots.take(np.array([spot]))
@@ -101,19 +104,11 @@ def patch_spec(prediction: Prediction) -> PatchSpec:
     StemError
         The model is no packaged one, or its encoder is unknown.
     """
-    from napari_stem.encoders.catalogue import CATALOGUE
-    from napari_stem.encoders.names import BUNDLED, parse_name
-    from napari_stem.geometry import PatchSpec
-    from napari_stem.model.config import read_config
-    from napari_stem.model.sources import named_in_file
-
     config = read_config(named_in_file(prediction.provenance.get("model")))
     fields_um: set[float] = set(config.fields_of_view_um or ())
     side_px = 0
     for part in parse_name(config.encoder):
         if part.name == BUNDLED:
-            from napari_stem.encoders.bundled import BundledEncoder
-
             own, own_side_px = BundledEncoder.patch.fields_of_view_um, BundledEncoder.patch.side_px
         else:
             facts = CATALOGUE[part.name]

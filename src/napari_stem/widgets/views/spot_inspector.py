@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_stem.widgets.common.hints import NO_SAMPLES
 from napari_stem.widgets.common.parts import note
+from napari_stem.widgets.common.plots import SamplesPlot
 from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView, marked
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.evaluation.spot_profile import SpotProfile
-    from napari_stem.widgets.common.plots import SamplesPlot
     from napari_stem.widgets.views.spot_details import Patch, SpotDetails
 
 PATCHES_WIDTH, LARGEST_PATCH, GAP = 288, 140, 6
@@ -124,8 +124,6 @@ class SpotInspector(QWidget):
 
     def _plot(self) -> SamplesPlot:
         if self.plot is None:
-            from napari_stem.widgets.common.plots import SamplesPlot
-
             layout = self.layout()
             self.plot = SamplesPlot()
             layout.insertWidget(layout.indexOf(self.plot_note), self.plot)
