@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from napari.utils.colormaps import ensure_colormap
 from qtpy.QtCore import QSignalBlocker, QSize, Qt
-from qtpy.QtGui import QIcon, QImage, QPixmap
+from qtpy.QtGui import QIcon, QPixmap
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_stem.widgets.common.pictures import image_of
 from napari_stem.widgets.state import COLORMAPS, LARGEST_VALUE, MIX
 
 if TYPE_CHECKING:
@@ -173,11 +174,8 @@ def _strip(name: str) -> QIcon:
     """Strip of a colormap, from low to high."""
     steps = np.linspace(0, 1, ICON.width())
     colours = (ensure_colormap(name).map(steps)[:, :3] * 255).astype(np.uint8)
-    pixels = np.ascontiguousarray(np.broadcast_to(colours, (ICON.height(), *colours.shape)))
-    image = QImage(
-        pixels.data, ICON.width(), ICON.height(), 3 * ICON.width(), QImage.Format.Format_RGB888
-    )
-    return QIcon(QPixmap.fromImage(image.copy()))
+    pixels = np.broadcast_to(colours, (ICON.height(), *colours.shape))
+    return QIcon(QPixmap.fromImage(image_of(pixels)))
 
 
 def _show(boxes: tuple[QDoubleSpinBox, QDoubleSpinBox], values: tuple[float, float]) -> None:

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QDialog, QMainWindow, QSizePolicy, QVBoxLayout, QWidg
 
 from napari_stem.layers import METADATA_KEY
 from napari_stem.widgets.common.parts import one_shot
+from napari_stem.widgets.common.pictures import colours_of_values, image_of
 from napari_stem.widgets.common.units import regions_of
 from napari_stem.widgets.slide.slide_feed import pyramid_of
 
@@ -115,12 +116,7 @@ class Overview(QWidget):
         if aspect != self._aspect:
             self._aspect = aspect
             self.updateGeometry()
-        self.image = None
-        if pixels is not None:
-            height_px, width_px = pixels.shape[:2]
-            data = pixels.tobytes()
-            image = QImage(data, width_px, height_px, 3 * width_px, QImage.Format.Format_RGB888)
-            self.image = image.copy()  # QImage only borrows
+        self.image = None if pixels is None else image_of(pixels)
         self.update()
 
     def show_visible(self, left: float, top: float, right: float, bottom: float) -> None:
@@ -215,16 +211,15 @@ class Overview(QWidget):
         )
 
     def _paint_map(self, painter: QPainter, on: QRectF, laid: LaidMap) -> None:
-        height_px, width_px = laid.pixels.shape[:2]
-        pixels = np.ascontiguousarray(laid.pixels)
-        image = QImage(pixels.data, width_px, height_px, QImage.Format.Format_RGBA8888)
         modes = QPainter.CompositionMode
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, on=False)
         painter.setCompositionMode(
             modes.CompositionMode_Plus if laid.is_added else modes.CompositionMode_SourceOver
         )
-        painter.drawImage(QRectF(*(_place(on, corner) for corner in laid.corners)), image)
+        painter.drawImage(
+            QRectF(*(_place(on, corner) for corner in laid.corners)), image_of(laid.pixels)
+        )
         painter.restore()
 
 
@@ -371,13 +366,7 @@ def _looks(layer: Layer) -> list[Any]:
 
 def map_pixels(layer: Image) -> NDArray[np.uint8]:
     """Colours of a map as napari shows them: (h, w, 4) uint8."""
-    if layer.rgb:
-        rgba = np.asarray(layer.data) / 255
-    else:
-        low, high = layer.contrast_limits
-        share = np.clip((layer.data - low) / (high - low), 0, 1) ** layer.gamma
-        rgba = layer.colormap.map(np.nan_to_num(share).ravel()).reshape(*share.shape, 4)
-        rgba[..., 3] *= np.isfinite(share)
+    rgba = colours_of_values(layer, np.asarray(layer.data))
     rgba[..., 3] *= layer.opacity
     return np.asarray(rgba * 255).astype(np.uint8)
 

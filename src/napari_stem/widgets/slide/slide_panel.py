@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import (
     QComboBox,
     QDialog,
@@ -17,6 +16,7 @@ from qtpy.QtWidgets import (
 
 from napari_stem.widgets.common.keys import WHOLE_SLIDE
 from napari_stem.widgets.common.parts import ProgressBar, button, close_button, note, row, stack
+from napari_stem.widgets.common.pictures import pixmap_within
 from napari_stem.widgets.slide.overview import Overview
 from napari_stem.widgets.slide.pixel_size import PixelSizeBox
 
@@ -198,19 +198,7 @@ class AssociatedBox(QDialog):
 
 
 def _picture(pixels: NDArray[np.uint8], ratio: float) -> QLabel:
-    height_px, width_px = pixels.shape[:2]
-    image = QImage(
-        pixels.tobytes(), width_px, height_px, 3 * width_px, QImage.Format.Format_RGB888
-    ).copy()
-    longest = round(LONGEST_PX * ratio)
-    if max(height_px, width_px) > longest:
-        image = image.scaled(
-            longest,
-            longest,
-            Qt.AspectRatioMode.KeepAspectRatio,
-            Qt.TransformationMode.SmoothTransformation,
-        )
-    pixmap = QPixmap.fromImage(image)
+    pixmap = pixmap_within(pixels, min(round(LONGEST_PX * ratio), max(pixels.shape)))
     pixmap.setDevicePixelRatio(ratio)
     label = QLabel()
     label.setPixmap(pixmap)
