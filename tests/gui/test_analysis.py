@@ -18,7 +18,7 @@ from napari_stem.sample_data import sample_path
 from napari_stem.spatial_analysis.domains import Relations, find_domains, leiden
 from napari_stem.spatial_analysis.reading import predicted_means
 from napari_stem.spatial_analysis.store import read_domains, sidecar_path, write_domains
-from napari_stem.widgets.views import analysis_jobs
+from napari_stem.widgets.views import analysis
 from napari_stem.widgets.views.analysis_panel import HIGH, NAME, SHARE, STABILITY
 from napari_stem.widgets.views.domain_layer import colours_of
 
@@ -172,13 +172,11 @@ def test_cancel_is_at_once_and_leaves_nothing(predicted):
 
 def test_a_second_analysis_does_not_start_while_one_runs(predicted, monkeypatch):
     started = []
-    find, rank = analysis_jobs.find_domains, analysis_jobs.rank_genes
+    find, rank = analysis.find_domains, analysis.rank_genes
     monkeypatch.setattr(
-        analysis_jobs, "find_domains", lambda *of: started.append("domains") or find(*of)
+        analysis, "find_domains", lambda *of: started.append("domains") or find(*of)
     )
-    monkeypatch.setattr(
-        analysis_jobs, "rank_genes", lambda *of: started.append("genes") or rank(*of)
-    )
+    monkeypatch.setattr(analysis, "rank_genes", lambda *of: started.append("genes") or rank(*of))
     panel = predicted.panels.analysis
     control = predicted.dock.coordinator.analysis
     control.find_domains()

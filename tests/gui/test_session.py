@@ -411,16 +411,16 @@ def test_an_exported_prediction_opens_too(model_road, tmp_path, c5_prediction):
 def test_of_several_tables_one_is_read_at_a_time_and_the_last_counts(
     model_road, tmp_path, c5_prediction, monkeypatch
 ):
-    from napari_stem.widgets.views import analysis_jobs
+    from napari_stem.widgets.views import measured
 
     reads = []
-    read = analysis_jobs.read_counts
+    read = measured.read_measured
 
     def noted(path, size):
         reads.append(path.name)
         return read(path, size)
 
-    monkeypatch.setattr(analysis_jobs, "read_counts", noted)
+    monkeypatch.setattr(measured, "read_measured", noted)
     model_road.open(sample_path())
     control, slide = model_road.dock.coordinator.measured, model_road.dock.coordinator.slide
     table = anndata.read_h5ad(COUNTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from html import escape
 from pathlib import Path
@@ -12,6 +13,7 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QBoxLayout,
+    QComboBox,
     QDialog,
     QDialogButtonBox,
     QFileDialog,
@@ -30,11 +32,12 @@ from qtpy.QtWidgets import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from napari.viewer import Viewer
     from qtpy.QtGui import QResizeEvent
 
+SHORTEST_CHOICE = 12  # letters
 HINT_INDENT = 22  # under the title, past its arrow
 LINK_COLOUR = "#3b8eea"  # Qt's own blue cannot be read on napari's dark theme; this one can on both
 # Display, overview and measuring meet a lost file within moments of each other; later than that, it is
@@ -129,6 +132,33 @@ def button(text: str, tip: str = "") -> QPushButton:
     return made
 
 
+def choice(
+    options: Mapping[str, str | tuple[str, str]], tip: str = "", *, is_narrow: bool = False
+) -> QComboBox:
+    """Make a list to choose one from.
+
+    Parameters
+    ----------
+    options
+        By what each stands for: its title, or title and tooltip.
+    tip
+        Of the whole.
+    is_narrow
+        A long title must not widen the dock.
+    """
+    box = QComboBox()
+    if is_narrow:
+        box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        box.setMinimumContentsLength(SHORTEST_CHOICE)
+    for place, (data, told) in enumerate(options.items()):
+        title, own_tip = (told, "") if isinstance(told, str) else told
+        box.addItem(title, data)
+        if own_tip:
+            box.setItemData(place, own_tip, Qt.ItemDataRole.ToolTipRole)
+    box.setToolTip(tip)
+    return box
+
+
 def row(*items: QWidget | QLayout, stretched: int = -1) -> QHBoxLayout:
     """Lay things out beside one another; that at the place ``stretched`` takes what is left."""
     layout = QHBoxLayout()
@@ -194,12 +224,43 @@ def ask_for_file(asking: HasFolder, title: str, filters: str) -> str:
 
 
 def ask_where_to_save(asking: HasFolder, title: str, name: str, filters: str) -> str:
-    """Ask for a file to write, as `ask_for_file`; a name without an ending gets that of ``name``."""
+    """Ask for a file to write, as `ask_for_file`.
+
+    A name without an ending gets that of the chosen filter, or of ``name`` where the filter takes all files.
+    """
     suggested = str(Path(asking.folder) / name)
-    path, _ = QFileDialog.getSaveFileName(asking, title, suggested, filters)
+    path, chosen = QFileDialog.getSaveFileName(asking, title, suggested, filters)
     if path and not Path(path).suffix:
-        path = str(Path(path).with_suffix(Path(name).suffix))
+        ending = re.search(r"\*(\.\w+)", chosen)
+        path += ending[1] if ending else Path(name).suffix
     return _noted(asking, path)
+
+
+def ask_for_new_file(
+    asking: HasFolder, title: str, name: str, kind: str, endings: Sequence[str]
+) -> tuple[str, bool] | None:
+    """Ask for a file to write that has one of some endings; remembers the folder.
+
+    Parameters
+    ----------
+    asking, title
+        As `ask_for_file`.
+    name, kind
+        What is suggested, without an ending, and what files of this kind are called.
+    endings
+        Of them; a name with none of these gets the first.
+
+    Returns
+    -------
+    Path, and whether the dialog has asked about that very name; None where the user gave up.
+    """
+    suggested = str(Path(asking.folder) / f"{name}{endings[0]}")
+    filters = f"{kind} ({' '.join(f'*{ending}' for ending in endings)})"
+    chosen, _ = QFileDialog.getSaveFileName(asking, title, suggested, filters)
+    if not _noted(asking, chosen):
+        return None
+    is_whole = Path(chosen).suffix.lower() in endings
+    return str(Path(chosen)) if is_whole else f"{Path(chosen)}{endings[0]}", is_whole
 
 
 def ask_for_folder(asking: HasFolder, title: str) -> str:

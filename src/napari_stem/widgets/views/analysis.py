@@ -5,22 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject
 
-from napari_stem.spatial_analysis.steps import FOUND
+from napari_stem.spatial_analysis import store
+from napari_stem.spatial_analysis.steps import FOUND, run_in_subprocess
+from napari_stem.widgets.common.parts import ask_where_to_save
 from napari_stem.widgets.common.single_jobs import StoppableJob
+from napari_stem.widgets.common.table import write_csv
 from napari_stem.widgets.genes.active_prediction import state_of
 from napari_stem.widgets.state import DOMAINS, MEAN
-from napari_stem.widgets.views import analysis_jobs
 from napari_stem.widgets.views.domain_layer import DomainLayer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pandas as pd
     from napari.layers import Labels
 
     from napari_stem.results import Prediction
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.views.analysis_panel import AnalysisPanel
+
+    IsStopped = Callable[[], bool]
+    Report = Callable[[str, int, int], None]
 
 GONE = "The domains are no longer stored beside this prediction; find them again."
 CANCELLED = "Cancelled; what was found before stays."
@@ -118,14 +124,14 @@ class AnalysisControl(QObject):
         if active is not None:
             prediction, resolution = active.prediction, self._panel.chosen_resolution()
             take = partial(self._load, prediction, is_new=True)
-            self._start(prediction, analysis_jobs.find_domains, resolution, take=take)
+            self._start(prediction, find_domains, resolution, take=take)
 
     def rank_genes(self) -> None:
         """Compute Moran's I of all genes."""
         active = self._maps.current()
         if active is not None:
             take = partial(self._take_morans, active.state())
-            self._start(active.prediction, analysis_jobs.rank_genes, take=take)
+            self._start(active.prediction, rank_genes, take=take)
 
     def _start(
         self,
@@ -171,7 +177,7 @@ class AnalysisControl(QObject):
             return
         self._is_loading = True
         self._jobs.start(
-            analysis_jobs.read_domains,
+            store.read_domains,
             prediction,
             done=partial(self._take, key, is_new),
             failed=partial(self._take, key, is_new, None),  # told already: they are damaged
@@ -198,29 +204,38 @@ class AnalysisControl(QObject):
         self._domains = replace(self._domains, names=tuple(names))
         self._panel.show_domains(self._domains)
         self.refresh()
-        self._jobs.start(
-            analysis_jobs.store_domains, self._domains, active.prediction, done=lambda _: None
-        )
+        place = store.sidecar_path(active.prediction)
+        self._jobs.start(store.write_domains, self._domains, place, done=lambda _: None)
 
     # saving
 
     def _save_domains(self) -> None:
         active = self._maps.current()
-        path = self._panel.ask_where_to_save("domains.h5ad", DOMAIN_FILES)
+        path = ask_where_to_save(self._panel, "Save", "domains.h5ad", DOMAIN_FILES)
         if active is not None and self._domains is not None and path:
-            self._jobs.start(
-                analysis_jobs.export_domains,
-                self._domains,
-                active.prediction,
-                Path(path),
-                done=_saved,
-            )
+            export = partial(store.export_domains, self._domains, active.prediction)
+            self._save(export, path)
 
     def _save_morans(self) -> None:
-        path = self._panel.ask_where_to_save("morans_i.csv", "Tables (*.csv)")
+        path = ask_where_to_save(self._panel, "Save", "morans_i.csv", "Tables (*.csv)")
         if self._morans is not None and path:
-            self._jobs.start(analysis_jobs.write_csv, self._morans, Path(path), done=_saved)
+            self._save(partial(write_csv, self._morans), path)
+
+    def _save(self, write: Callable[[Path], None], path: str) -> None:
+        self._jobs.start(write, Path(path), done=lambda _: show_info(f"Saved {path}"))
 
 
-def _saved(path: Path) -> None:
-    show_info(f"Saved {path}")
+def find_domains(
+    path: str, resolution: float, is_stopped: IsStopped, report: Report
+) -> bool | None:
+    """Find domains in a process of their own; None where it was stopped."""
+    return run_in_subprocess(["domains", path, str(resolution)], is_stopped, report) or None
+
+
+def rank_genes(path: str, is_stopped: IsStopped, report: Report) -> pd.DataFrame | None:
+    """Compute Moran's I in a process of its own; None where it was stopped."""
+    with TemporaryDirectory() as folder:
+        out = Path(folder) / "morans.csv"
+        if not run_in_subprocess(["morans", path, str(out)], is_stopped, report):
+            return None
+        return pd.read_csv(out, index_col="gene", keep_default_na=False, na_values=[""])

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QWidget
 
 from napari_stem.evaluation.differences import compare_groups, write_differences
 from napari_stem.evaluation.groups import drawn_groups, first_pair, with_classes
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import region_summaries
 from napari_stem.widgets.common.hints import TOO_LARGE
-from napari_stem.widgets.common.parts import note
+from napari_stem.widgets.common.parts import button, note, stack
 from napari_stem.widgets.common.single_jobs import LatestJob, StoppableJob
 from napari_stem.widgets.common.table import TIP, Column, Table, TableView
 from napari_stem.widgets.views.compare_window import CompareWindow
@@ -74,10 +74,9 @@ class ComparePanel(QWidget):
     """Shows regions in numbers; asks which two to compare."""
 
     opened = Signal()
-    compare_requested = Signal(int, int)  # places in the list of groups; -1: everything else
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.heading = note(NO_REGION)
         self.table = Table(COLUMNS)
         self.view = TableView(self.table)
@@ -90,13 +89,19 @@ class ComparePanel(QWidget):
                 QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
             )
             box.setMinimumContentsLength(SHORTEST_CHOICE)  # a long name must not widen the dock
-        self.button = QPushButton("Compare in all genes…")
-        self.message = note("")
+        self.button = button(
+            "Compare in all genes…",
+            "Which genes differ, by how much and how surely: table and volcano plot",
+        )
+        self.message = note()
         self._names: tuple[str, ...] = ()
-        self._lay_out()
-        self.button.clicked.connect(self._ask)
+        form = QFormLayout()
+        form.addRow("Compare", self.first)
+        form.addRow("with", self.second)
+        self.second.setToolTip("A spot that lies in both counts for the first")
+        stack(self, self.heading, self.view, form, self.button, self.message)
         self.show_groups(())
-        self.show_message("")
+        self.message.say("")
         self.setEnabled(False)
 
     def showEvent(self, event: QShowEvent) -> None:
@@ -140,42 +145,12 @@ class ComparePanel(QWidget):
         )
         self.view.fit(MOST_ROWS_SEEN)
 
-    def show_message(self, text: str) -> None:
-        """Say what is going on; no text: nothing is."""
-        self.message.setText(text)
-        self.message.setVisible(bool(text))
-
     def show_busy(self, *, is_busy: bool) -> None:
         """Take no other question while one is answered."""
         self.button.setEnabled(not is_busy and bool(self._names))
 
-    def _lay_out(self) -> None:
-        form = QFormLayout()
-        form.addRow("Compare", self.first)
-        form.addRow("with", self.second)
-        self.second.setToolTip("A spot that lies in both counts for the first")
-        self.button.setToolTip(
-            "Which genes differ, by how much and how surely: table and volcano plot"
-        )
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.heading)
-        layout.addWidget(self.view)
-        layout.addLayout(form)
-        layout.addWidget(self.button)
-        layout.addWidget(self.message)
-
     def _on_chosen(self) -> None:
         self._is_chosen = True
-
-    def _ask(self) -> None:
-        first, second = self.first.currentData(), self.second.currentData()
-        if first is None or second is None:
-            return
-        if first == second:
-            self.show_message("Choose two different regions.")
-            return
-        self.compare_requested.emit(int(first), int(second))
 
 
 class CompareControl(QObject):
@@ -206,7 +181,7 @@ class CompareControl(QObject):
         self.window: CompareWindow | None = None
         maps.drawn.connect(self.refresh)
         panel.opened.connect(self.refresh)
-        panel.compare_requested.connect(self._compare)
+        panel.button.clicked.connect(self._compare)
 
     def close(self) -> None:
         """Break off what runs, and close the window."""
@@ -234,15 +209,19 @@ class CompareControl(QObject):
             done=partial(self._panel.show_summaries, active.gene, active.prediction.unit),
         )
 
-    def _compare(self, first: int, second: int) -> None:
-        active = self._maps.current()
-        if active is None or self._comparing.is_running or first >= len(self._groups):
+    def _compare(self) -> None:
+        active, panel = self._maps.current(), self._panel
+        first, second = panel.first.currentData(), panel.second.currentData()
+        if active is None or first is None or second is None or self._comparing.is_running:
+            return
+        if first == second:
+            panel.message.say("Choose two different regions.")
             return
         if not active.prediction.n_kept_draws:
-            self._panel.show_message(f"{TOO_LARGE} to compare regions.")
+            panel.message.say(f"{TOO_LARGE} to compare regions.")
             return
-        self._panel.show_busy(is_busy=True)
-        self._panel.show_message("Comparing …")
+        panel.show_busy(is_busy=True)
+        panel.message.say("Comparing …")
         other = self._groups[second] if 0 <= second < len(self._groups) else None
         self._comparing.start(
             _compare,
@@ -255,7 +234,7 @@ class CompareControl(QObject):
 
     def _end(self) -> None:
         self._panel.show_busy(is_busy=False)
-        self._panel.show_message("")
+        self._panel.message.say("")
 
     def _show_comparison(self, compared: Compared | None) -> None:
         self._end()
@@ -274,19 +253,19 @@ class CompareControl(QObject):
         window, compared = self.window, self.compared
         if window is None or compared is None:
             return
-        window.show_message("Saving …")
+        window.message.setText("Saving …")
         self._jobs.start(
             partial(write_differences, overwrite=overwrite),
             compared.found,
             compared.unit,
             Path(path),
             done=lambda _: self._saved(path),
-            failed=lambda: window.show_message("Not saved."),
+            failed=lambda: window.message.setText("Not saved."),
         )
 
     def _saved(self, path: str) -> None:
         if self.window is not None:
-            self.window.show_message(f"Saved {path}.")
+            self.window.message.setText(f"Saved {path}.")
         show_info(f"Saved {path}")
 
 

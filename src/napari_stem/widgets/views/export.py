@@ -13,19 +13,25 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import (
     QApplication,
     QComboBox,
-    QFileDialog,
     QFormLayout,
-    QHBoxLayout,
     QPushButton,
-    QVBoxLayout,
     QWidget,
 )
 
-from napari_stem.exporting.kinds import KINDS, ExportOptions, write
+from napari_stem.exporting import kinds
+from napari_stem.exporting.kinds import KINDS
 from napari_stem.exporting.selection import NOTICE, Selection
 from napari_stem.exporting.summary import telling_genes
 from napari_stem.widgets.common.keys import COPY_VIEW, SAVE_VIEW
-from napari_stem.widgets.common.parts import ProgressBar, ask_where_to_save, button, note, row
+from napari_stem.widgets.common.parts import (
+    ProgressBar,
+    ask_for_new_file,
+    ask_where_to_save,
+    button,
+    note,
+    row,
+    stack,
+)
 from napari_stem.widgets.common.single_jobs import StoppableJob
 from napari_stem.widgets.state import MEASURED
 from napari_stem.widgets.views.seen import seen_map, view_picture
@@ -58,8 +64,8 @@ class ExportPanel(QWidget):
 
     export_requested = Signal(str, str, str, bool)  # kind, genes (a key), path, may overwrite
 
-    def __init__(self, folder: str = "", parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, folder: str = "") -> None:
+        super().__init__()
         self.folder = folder
         self.suggested_name = "prediction"
         self.kinds = QComboBox()
@@ -122,8 +128,7 @@ class ExportPanel(QWidget):
 
     def show_message(self, text: str) -> None:
         """Say what is going on; no text: nothing is."""
-        self.message.setText(text)
-        self.message.setVisible(bool(text))
+        self.message.say(text)
         self.show_button.setVisible(False)
 
     def _on_kind(self) -> None:
@@ -132,22 +137,12 @@ class ExportPanel(QWidget):
         self.choose_genes(GENES_AT_FIRST.get(kind, "all"))
 
     def _ask(self) -> None:
-        suffixes = KINDS[self.kind()].suffixes
-        suggested = str(Path(self.folder) / f"{self.suggested_name}{suffixes[0]}")
-        endings = " ".join(f"*{suffix}" for suffix in suffixes)
-        chosen, _ = QFileDialog.getSaveFileName(
-            self, "Save the prediction", suggested, f"{self.kinds.currentText()} ({endings})"
+        kind, endings = self.kind(), KINDS[self.kind()].suffixes
+        asked = ask_for_new_file(
+            self, "Save the prediction", self.suggested_name, self.kinds.currentText(), endings
         )
-        if not chosen:
-            return
-        path = Path(chosen)
-        if path.suffix.lower() not in suffixes:
-            path = path.with_name(path.name + suffixes[0])
-        self.folder = str(path.parent)
-        was_confirmed = str(path) == str(Path(chosen))  # the dialog asked about this very name
-        self.export_requested.emit(
-            self.kind(), str(self.genes.currentData()), str(path), was_confirmed
-        )
+        if asked is not None:
+            self.export_requested.emit(kind, str(self.genes.currentData()), *asked)
 
     def _show_in_folder(self) -> None:
         if self._saved is not None:
@@ -157,17 +152,16 @@ class ExportPanel(QWidget):
         form = QFormLayout()
         form.addRow("Save as", self.kinds)
         form.addRow("Genes", self.genes)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.save_button)
-        buttons.addWidget(self.cancel_button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(form)
-        layout.addWidget(self.tip)
-        layout.addLayout(buttons)
-        for widget in (self.progress, self.message, self.show_button):
-            layout.addWidget(widget)
-        layout.addLayout(row(self.copy_view_button, self.save_view_button))
+        stack(
+            self,
+            form,
+            self.tip,
+            row(self.save_button, self.cancel_button),
+            self.progress,
+            self.message,
+            self.show_button,
+            row(self.copy_view_button, self.save_view_button),
+        )
 
 
 def _tip(key: Key) -> str:
@@ -319,7 +313,7 @@ def _export(
             raise _Stopped
         report(text, done, total)
 
-    options = ExportOptions(
+    options = kinds.ExportOptions(
         slide=request.active.slide,
         look=request.look,
         seen=request.seen,
@@ -328,7 +322,7 @@ def _export(
     )
     try:
         selection = _selection(request)
-        write(request.kind, selection, request.path, options)
+        kinds.write(request.kind, selection, request.path, options)
     except _Stopped:
         return None
     return request.path, selection.n_missing
