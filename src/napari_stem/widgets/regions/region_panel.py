@@ -7,9 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import shapely
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject, QSignalBlocker, Signal
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QSpinBox, QWidget
 
 from napari_stem.geometry import Region
@@ -26,8 +28,8 @@ from napari_stem.widgets.common.parts import (
     row_widget,
     stack,
 )
-from napari_stem.widgets.common.region_table import RegionRow, RegionTable, RegionView
 from napari_stem.widgets.common.single_jobs import LatestJob
+from napari_stem.widgets.common.table import Table
 from napari_stem.widgets.common.units import load_units, regions_of
 from napari_stem.widgets.regions.region_layers import CLICK_PIXELS, RegionLayers, warm_up
 from napari_stem.widgets.regions.region_shapes import (
@@ -38,6 +40,7 @@ from napari_stem.widgets.regions.region_shapes import (
     free_name,
     squares_um,
 )
+from napari_stem.widgets.regions.region_table import COLUMNS, NO_CLASS, RegionView
 from napari_stem.widgets.slide.tissue_box import TissueBox, TissueControl
 
 if TYPE_CHECKING:
@@ -122,7 +125,7 @@ class RegionPanel(QWidget):
         self.click_size.setSuffix(" spots wide")
         self.click_size.setToolTip("How large a neighbourhood one click predicts")
         self.click_row = row_widget(QLabel("Neighbourhood"), self.click_size, stretched=1)
-        self.table = RegionTable()
+        self.table = Table(COLUMNS)
         self.view = RegionView(self.table)
         self.summary = note()
         self._tool = ""
@@ -130,7 +133,7 @@ class RegionPanel(QWidget):
         more.setSpacing(4)
         stack(self, self.tissue, self._grid(), self.click_row, more, self.view, self.summary)
         self.show_tool("")
-        self.show_regions((), 0.0, 0, can_undo=False)
+        self.show_regions(self.table.frame, 0.0, 0, can_undo=False)
 
     def show_tool(self, tool: str) -> None:
         """Show which tool is in hand, and how it is used."""
@@ -143,14 +146,14 @@ class RegionPanel(QWidget):
             self.summary.say(TOOLS[tool][2])
 
     def show_regions(
-        self, rows: Sequence[RegionRow], area_mm2: float, n_spots: int, *, can_undo: bool
+        self, rows: pd.DataFrame, area_mm2: float, n_spots: int, *, can_undo: bool
     ) -> None:
-        """List the regions and say how much they hold together."""
-        self.table.set_rows(rows)
+        """List the regions, by their numbers, and say how much they hold together."""
+        self.table.fill(rows)
         self.undo_button.setEnabled(can_undo)
-        self.clear_button.setEnabled(bool(rows))
-        self.export_button.setEnabled(bool(rows))
-        if not rows:
+        self.clear_button.setEnabled(len(rows) > 0)
+        self.export_button.setEnabled(len(rows) > 0)
+        if rows.empty:
             self.summary.say(TOOLS[self._tool][2] if self._tool else "")
             return
         held = f"{count(len(rows), 'region')}, {area_mm2:.2f} mm², {count(n_spots, 'spot')}"
@@ -219,8 +222,7 @@ class RegionControl(QObject):
         panel.undo_button.clicked.connect(self.undo)
         panel.import_button.clicked.connect(self._ask_for_file)
         panel.export_button.clicked.connect(self._ask_where)
-        panel.table.renamed.connect(self._on_slide(partial(layers.change, column=NAME)))
-        panel.table.classified.connect(self._on_slide(partial(layers.change, column=CLASS)))
+        panel.table.edited.connect(self._on_slide(self._change))
         panel.view.region_chosen.connect(self._on_slide(layers.select))
         panel.view.removal_requested.connect(self._on_slide(layers.remove))
         panel.view.colour_requested.connect(self._on_slide(layers.set_class_colour))
@@ -253,19 +255,27 @@ class RegionControl(QObject):
         """Say how much the regions hold, each and together."""
         ready, drawn = self._ready(), self.drawn()
         regions = [each.region for each in drawn]
-        rows: list[RegionRow] = []
+        each_spots: list[int] = []
+        each_mm2: list[float] = []
         n_spots, area_mm2, can_undo = 0, 0.0, False
         if ready is not None:
             slide, _ = ready
             mpp = slide.require_mpp()
             n_spots, each_spots = count_spots(regions, slide.size, mpp, self._pitch_um())
-            for each, n in zip(drawn, each_spots, strict=True):
-                region, mm2 = each.region, each.region.area_mm2(mpp)
-                about = region.name, region.classification, region.colour
-                rows.append(RegionRow(each.number, *about, mm2, n))
+            each_mm2 = [region.area_mm2(mpp) for region in regions]
             area_mm2 = Region(shapely.union_all([r.polygon for r in regions])).area_mm2(mpp)
             self.layers.settle(slide)
             can_undo = self.layers.can_undo(slide)
+        rows = pd.DataFrame(
+            {
+                NAME: [region.name for region in regions],
+                CLASS: [region.classification for region in regions],
+                "colour": [QColor(*region.colour).name() for region in regions],
+                "area_mm2": each_mm2,
+                "n_spots": each_spots,
+            },
+            index=[each.number for each in drawn],
+        )
         self._panel.show_regions(rows, area_mm2, n_spots, can_undo=can_undo)
         counted = (len(rows), n_spots, area_mm2)
         key = ("" if ready is None else ready[0].fingerprint, *counted)
@@ -279,6 +289,13 @@ class RegionControl(QObject):
                 told = partial(self._tell_glass, key)
                 self._looking.start(glass_share, ready[0], regions, done=told)
         self.counted.emit(*counted, self._wary)
+
+    def _change(self, slide: Slide, number: int, column: str, text: str) -> None:
+        """Give a region the name or class that was entered in the table, where it is another one."""
+        text = text.strip(NO_CLASS) if column == CLASS else text
+        is_other = text != self._panel.table.frame.at[number, column]
+        if is_other and (text or column == CLASS):
+            self.layers.change(slide, number, text, column=column)
 
     def _tell_glass(self, key: tuple[str, int, int, float], share: float) -> None:
         if key == self._key and share >= TOLD_GLASS:
