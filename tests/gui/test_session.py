@@ -229,7 +229,7 @@ def test_a_score_comes_back_with_its_list(qtbot, model_road, tmp_path, copy):
         dock.coordinator.dropped.open([tmp_path / "s.json"])
     maps = dock.coordinator.maps
     qtbot.waitUntil(lambda: maps.layer("mean").name == title, timeout=60_000)
-    assert dock.panels.genes.arrangement() == "score"
+    assert dock.panels.genes.settings.arrangement == "score"
     assert dock.coordinator.sessions.session() == before
     shown, again = (m.layer("mean").data for m in (coordinator.maps, maps))
     assert again == pytest.approx(shown, nan_ok=True)
@@ -280,7 +280,7 @@ def test_several_genes_come_back_in_the_window_as_they_were_seen(road, qtbot, c5
             coordinator.sessions.restore(before)
         road.wait(turns.is_settled)
         assert coordinator.sessions.session() == before
-        assert genes.arrangement() == arrangement
+        assert genes.settings.arrangement == arrangement
         shown = [one for one in road.viewer.layers if one.visible and "predicted" in one.name]
         assert len(shown) == 2
 

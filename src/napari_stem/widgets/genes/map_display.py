@@ -17,8 +17,7 @@ from napari_stem.widgets.genes.active_prediction import ActivePrediction
 from napari_stem.widgets.genes.gene_facts import GeneFacts
 from napari_stem.widgets.genes.map_layers import ScalarMap, SpotMap
 from napari_stem.widgets.genes.map_turns import DEVIATION, EXPRESSION, LayerTurns
-from napari_stem.widgets.genes.mixed_layers import MixedLayers
-from napari_stem.widgets.genes.side_by_side import SideBySide
+from napari_stem.widgets.genes.together import MixedLayers, SideBySide
 from napari_stem.widgets.state import (
     BESIDE,
     DOUBT,

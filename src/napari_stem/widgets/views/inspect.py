@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_stem.evaluation.spot_profile import Background
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.active_prediction import ActivePrediction
-    from napari_stem.widgets.genes.gene_samples import GeneSamples, SampleReader
+    from napari_stem.widgets.genes.gene_facts import GeneSamples, SampleReader
     from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.views.spot_inspector import SpotDetails
 

@@ -18,7 +18,7 @@ from napari_stem.widgets.common.hints import TOO_LARGE
 from napari_stem.widgets.common.keys import NEXT_SAMPLE, PREVIOUS_SAMPLE
 from napari_stem.widgets.common.parts import choice, note, row_widget, stack
 from napari_stem.widgets.genes import map_turns
-from napari_stem.widgets.genes.gene_samples import SampleReader
+from napari_stem.widgets.genes.gene_facts import SampleReader
 from napari_stem.widgets.genes.map_layers import ColourMap, LegendStyle, ScalarMap, SpotOutlines
 from napari_stem.widgets.state import (
     BESIDE,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.active_prediction import ActivePrediction
-    from napari_stem.widgets.genes.gene_samples import GeneSamples
+    from napari_stem.widgets.genes.gene_facts import GeneSamples
     from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.genes.map_layers import SpotMap
     from napari_stem.widgets.state import DisplaySettings
