@@ -191,7 +191,6 @@ class GenesPanel(QWidget):
             self.views.addButton(button, number)
             views.addWidget(button)
         form = QFormLayout()
-        form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Show", self.arrangement_choice)
         listed = self.sets, self.list, self.doubt
         stack(self, *listed, form, self.picked, self.hint, views, self.look)
