@@ -29,9 +29,6 @@ from napari_stem.widgets.common.memory import (
 )
 from napari_stem.widgets.common.parts import (
     Folding,
-    Road,
-    RoadView,
-    Steps,
     ask_for_file,
     ask_for_folder,
     ask_where_to_save,
@@ -40,7 +37,7 @@ from napari_stem.widgets.common.parts import (
 )
 from napari_stem.widgets.coordinator import Coordinator
 from napari_stem.widgets.many_slides import ManySlides
-from napari_stem.widgets.panels import Panels
+from napari_stem.widgets.panels import Panels, Road, RoadView, Steps
 from napari_stem.widgets.slide.overview import OverviewWindow
 
 if TYPE_CHECKING:

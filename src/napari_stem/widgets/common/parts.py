@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QBoxLayout,
     QComboBox,
@@ -23,19 +23,16 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QProgressBar,
     QPushButton,
-    QScrollArea,
     QSizePolicy,
-    QTabBar,
     QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from napari.viewer import Viewer
-    from qtpy.QtGui import QResizeEvent
 
 SHORTEST_CHOICE = 12  # letters
 HINT_INDENT = 22  # under the title, past its arrow
@@ -353,70 +350,6 @@ class Folding(QWidget):
         self.setSizePolicy(wanted.Preferred, wanted.Preferred if is_open else wanted.Maximum)
         if is_open:
             self.unfolded.emit()
-
-
-class Road(QWidget):
-    """All parts of the dock, as tall as they are at this width: lines of text wrap."""
-
-    def minimumSizeHint(self) -> QSize:
-        """Leave no part less than it needs."""
-        hint, layout = super().minimumSizeHint(), self.layout()
-        if layout is not None and self.width() > 0:
-            hint.setHeight(max(hint.height(), layout.totalHeightForWidth(self.width())))
-        return hint
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        """Another width wraps lines elsewhere."""
-        super().resizeEvent(event)
-        if event.size().width() != event.oldSize().width():
-            self.updateGeometry()
-
-
-class Steps(QTabBar):
-    """Names of the steps, of which one is the present one."""
-
-    went = Signal(str)
-
-    def __init__(self, names: Iterable[str]) -> None:
-        super().__init__()
-        for name in names:
-            self.addTab(name)
-        self.setExpanding(True)
-        self.setUsesScrollButtons(False)
-        self.setDrawBase(False)
-        self.currentChanged.connect(lambda place: self.went.emit(self.tabText(place)))
-
-    def go(self, name: str) -> None:
-        """Make a step the present one."""
-        self.setCurrentIndex(self._place(name))
-
-    def now(self) -> str:
-        """Return the present step."""
-        return str(self.tabText(self.currentIndex()))
-
-    def tell(self, name: str, text: str) -> None:
-        """Say of a step in its tooltip what is missing there, or what has been done."""
-        self.setTabToolTip(self._place(name), text)
-
-    def _place(self, name: str) -> int:
-        return [self.tabText(place) for place in range(self.count())].index(name)
-
-
-class RoadView(QScrollArea):
-    """Scrolls up and down only, and is never narrower than what it holds."""
-
-    def minimumSizeHint(self) -> QSize:
-        """As wide as the widest part."""
-        hint = super().minimumSizeHint()
-        bar = self.verticalScrollBar().sizeHint().width()
-        hint.setWidth(self.widget().minimumSizeHint().width() + bar)
-        return hint
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Follow a part that becomes wider."""
-        if watched is self.widget() and event.type() == QEvent.Type.LayoutRequest:
-            self.updateGeometry()
-        return bool(super().eventFilter(watched, event))
 
 
 def duration(seconds: float) -> str:
