@@ -71,7 +71,7 @@ class Coordinator(QObject):
         self.models = ModelControl(self._jobs, panels.model, self.slides, model_folders)
         self.scale = ScaleControl(self._jobs, panels.model.scale_warning, self.slides)
         self.runs = RunControl(self._jobs, panels.model, self.maps, self.predictions)
-        self.exports = ExportControl(self._jobs, panels.export, self.maps, self._drawn, parent=self)
+        self.exports = ExportControl(self._jobs, panels.export, self.maps, self._drawn)
         self._add_looking()
         self._add_files(viewer)
         self._connect()
@@ -107,17 +107,13 @@ class Coordinator(QObject):
     def _add_looking(self) -> None:
         """Make what looks closely at a prediction that is on the map."""
         panels, jobs, maps = self._panels, self._jobs, self.maps
-        self.uncertainty = UncertaintyControl(jobs, panels.uncertainty, maps, parent=self)
-        self.inspector = InspectControl(
-            jobs, panels.inspect, maps, self.uncertainty.samples, parent=self
-        )
-        self.measured = MeasuredControl(
-            jobs, panels.measured, maps, lambda: self.slide, parent=self
-        )
+        self.uncertainty = UncertaintyControl(jobs, panels.uncertainty, maps)
+        self.inspector = InspectControl(jobs, panels.inspect, maps, self.uncertainty.samples)
+        self.measured = MeasuredControl(jobs, panels.measured, maps, lambda: self.slide)
         self.measured.changed.connect(self._tell_hints)
-        self.analysis = AnalysisControl(jobs, panels.analysis, maps, parent=self)
+        self.analysis = AnalysisControl(jobs, panels.analysis, maps)
         panels.measured.predict_button.clicked.connect(self._run_measured)
-        self.comparing = CompareControl(jobs, panels.compare, maps, self._drawn, parent=self)
+        self.comparing = CompareControl(jobs, panels.compare, maps, self._drawn)
         self.regions.counted.connect(self.comparing.refresh)
 
     @property

@@ -19,8 +19,8 @@ from napari_stem.model import find_model, list_models, load_model
 from napari_stem.model.card import LIMITS, warnings_of
 from napari_stem.model.config import read_config
 from napari_stem.slide.glass import on_glass
-from napari_stem.widgets.common.cautions import of_result
 from napari_stem.widgets.common.download_control import DownloadControl
+from napari_stem.widgets.common.hints import of_result
 from napari_stem.widgets.common.parts import count, one_shot
 from napari_stem.widgets.common.worker import Doubt, RunStarted
 from napari_stem.widgets.model.encoder_box import EncoderControl

@@ -22,9 +22,9 @@ from qtpy.QtWidgets import (
 
 from napari_stem.settings import MAX_STEPS, SamplingSettings
 from napari_stem.widgets.common.cache_box import CacheBox
-from napari_stem.widgets.common.cautions import few_samples
 from napari_stem.widgets.common.download_control import DownloadRow
 from napari_stem.widgets.common.form import Form, attribute_helps
+from napari_stem.widgets.common.hints import few_samples
 from napari_stem.widgets.common.memory import DEVICES
 from napari_stem.widgets.common.parts import (
     Folding,

@@ -49,10 +49,8 @@ class AnalysisControl(QObject):
         Where processes are waited for, what asks, and which prediction is on the map.
     """
 
-    def __init__(
-        self, jobs: Jobs, panel: AnalysisPanel, maps: MapDisplay, parent: QObject | None = None
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, jobs: Jobs, panel: AnalysisPanel, maps: MapDisplay) -> None:
+        super().__init__(panel)
         self._jobs, self._panel, self._maps = jobs, panel, maps
         self._settings = maps.settings
         self._running = StoppableJob(jobs, parent=self)

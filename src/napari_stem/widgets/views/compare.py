@@ -170,9 +170,8 @@ class CompareControl(QObject):
         panel: ComparePanel,
         maps: MapDisplay,
         regions: Callable[[], Sequence[Region]],
-        parent: QObject | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__(panel)
         self._jobs, self._panel, self._maps, self._regions = jobs, panel, maps, regions
         self._groups: list[Region] = []
         self._summing = LatestJob(jobs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stem.exporting import kinds
-from napari_stem.exporting.kinds import KINDS
+from napari_stem.exporting.kinds import KINDS, ExportOptions
 from napari_stem.exporting.selection import NOTICE, Selection
 from napari_stem.exporting.summary import telling_genes
 from napari_stem.widgets.common.keys import COPY_VIEW, SAVE_VIEW
@@ -41,11 +41,9 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QImage
 
-    from napari_stem.exporting.drawing import Look, SeenMap
     from napari_stem.geometry import Region
     from napari_stem.widgets.common.keys import Key
     from napari_stem.widgets.common.worker import Jobs
-    from napari_stem.widgets.genes.active_prediction import ActivePrediction
     from napari_stem.widgets.genes.map_display import MapDisplay
 
 GENE_CHOICES = {
@@ -168,21 +166,6 @@ def _tip(key: Key) -> str:
     return f"{key.meaning} ({key.sequence})"
 
 
-@dataclass(frozen=True)
-class _Request:
-    """What is saved, as it was when Save was clicked, whatever is shown later."""
-
-    active: ActivePrediction
-    shown: tuple[str, ...]
-    look: Look
-    seen: SeenMap | None
-    regions: tuple[Region, ...]
-    kind: str
-    genes: str  # a key of `GENE_CHOICES`
-    path: Path
-    overwrite: bool
-
-
 class _Stopped(Exception):
     """The user broke the export off."""
 
@@ -204,9 +187,8 @@ class ExportControl(QObject):
         panel: ExportPanel,
         maps: MapDisplay,
         regions: Callable[[], tuple[Region, ...]],
-        parent: QObject | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__(panel)
         self._panel, self._maps, self._regions = panel, maps, regions
         self._running = StoppableJob(jobs, parent=self)
         self._running.progressed.connect(panel.show_progress)
@@ -269,31 +251,36 @@ class ExportControl(QObject):
         active = self._maps.current()
         if active is None or self._running.is_running:
             return
-        special = self._maps.special_maps()
+        # as it is now, whatever is shown later
+        prediction, regions, special = active.prediction, self._regions(), self._maps.special_maps()
+        named = {"shown": self._maps.shown_genes(), "all": prediction.genes}.get(genes)
+
+        def choose() -> Selection:
+            some = named
+            if some is None:
+                some = telling_genes(prediction, KINDS[kind].n_genes or FEW_GENES)
+            return Selection.of(prediction, some, regions)
+
+        seen = seen_map(special) if special and genes == "shown" else None
+        options = ExportOptions(
+            slide=active.slide, look=self._maps.look(), seen=seen, overwrite=overwrite
+        )
         self._panel.show_busy(is_busy=True)
         self._panel.show_message(f"Saving {Path(path).name} …")
         self._running.start(
             _export,
-            _Request(
-                active,
-                self._maps.shown_genes(),
-                self._maps.look(),
-                seen_map(special) if special and genes == "shown" else None,
-                self._regions(),
-                kind,
-                genes,
-                Path(path),
-                overwrite,
-            ),
-            done=self._finished,
+            kind,
+            choose,
+            Path(path),
+            options,
+            done=partial(self._finished, Path(path)),
             failed=partial(self._end, "Not saved."),
         )
 
-    def _finished(self, result: tuple[Path, int] | None) -> None:
-        if result is None:
+    def _finished(self, path: Path, n_missing: int | None) -> None:
+        if n_missing is None:
             self._end("Cancelled; nothing was saved.")
             return
-        path, n_missing = result
         self._end("")
         self._panel.show_saved(path, n_missing)
         show_info(f"Saved {path}")
@@ -304,37 +291,23 @@ class ExportControl(QObject):
 
 
 def _export(
-    request: _Request, is_stopped: Callable[[], bool], report: Callable[[str, int, int], None]
-) -> tuple[Path, int] | None:
-    """Export; returns where to, and how many spots are missing, or None where it was broken off."""
+    kind: str,
+    choose: Callable[[], Selection],
+    path: Path,
+    options: ExportOptions,
+    is_stopped: Callable[[], bool],
+    report: Callable[[str, int, int], None],
+) -> int | None:
+    """Export; returns how many spots are missing, or None where it was broken off."""
 
     def progress(text: str, done: int, total: int) -> None:
         if is_stopped():
             raise _Stopped
         report(text, done, total)
 
-    options = kinds.ExportOptions(
-        slide=request.active.slide,
-        look=request.look,
-        seen=request.seen,
-        overwrite=request.overwrite,
-        progress=progress,
-    )
     try:
-        selection = _selection(request)
-        kinds.write(request.kind, selection, request.path, options)
+        selection = choose()
+        kinds.write(kind, selection, path, replace(options, progress=progress))
     except _Stopped:
         return None
-    return request.path, selection.n_missing
-
-
-def _selection(request: _Request) -> Selection:
-    prediction = request.active.prediction
-    if request.genes == "shown":
-        genes = request.shown
-    elif request.genes == "all":
-        genes = prediction.genes
-    else:
-        n_genes = KINDS[request.kind].n_genes or FEW_GENES
-        genes = telling_genes(prediction, n_genes)
-    return Selection.of(prediction, genes, request.regions)
+    return selection.n_missing

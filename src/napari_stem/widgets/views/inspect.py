@@ -55,14 +55,9 @@ class InspectControl(QObject):
     """
 
     def __init__(
-        self,
-        jobs: Jobs,
-        panel: InspectPanel,
-        maps: MapDisplay,
-        samples: SampleReader,
-        parent: QObject | None = None,
+        self, jobs: Jobs, panel: InspectPanel, maps: MapDisplay, samples: SampleReader
     ) -> None:
-        super().__init__(parent)
+        super().__init__(panel)
         self._jobs, self._panel, self._maps, self._samples = jobs, panel, maps, samples
         self._viewer = maps.turns.viewer
         self.outline = SpotOutlines(

@@ -211,14 +211,9 @@ class MeasuredControl(QObject):
     changed = Signal()  # data came or went
 
     def __init__(
-        self,
-        jobs: Jobs,
-        panel: MeasuredPanel,
-        maps: MapDisplay,
-        slide: Callable[[], Slide | None],
-        parent: QObject | None = None,
+        self, jobs: Jobs, panel: MeasuredPanel, maps: MapDisplay, slide: Callable[[], Slide | None]
     ) -> None:
-        super().__init__(parent)
+        super().__init__(panel)
         self._jobs, self._panel, self._maps, self._slide = jobs, panel, maps, slide
         self._settings = maps.settings
         self._reading = LatestJob(jobs)

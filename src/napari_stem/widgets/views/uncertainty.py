@@ -208,10 +208,8 @@ class UncertaintyControl(QObject):
         What says what is to be seen, and what draws the plain map.
     """
 
-    def __init__(
-        self, jobs: Jobs, panel: UncertaintyPanel, maps: MapDisplay, parent: QObject | None = None
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, jobs: Jobs, panel: UncertaintyPanel, maps: MapDisplay) -> None:
+        super().__init__(panel)
         self._panel, self._maps, self._settings = panel, maps, maps.settings
         self._outlined: tuple[object, ...] | None = None
         turns = maps.turns
