@@ -46,7 +46,7 @@ from napari_stem.widgets.slide.tissue_box import TissueBox, TissueControl
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from napari.layers import Image, Layer
+    from napari.layers import Image, Layer, Shapes
     from napari.viewer import Viewer
 
     from napari_stem.slide.base import Slide
@@ -98,8 +98,6 @@ COUNT_AFTER_MS = 150  # regions are counted once the pen has rested this long
 
 class RegionPanel(QWidget):
     """Offers tools; lists the regions and shows how much they hold."""
-
-    tool_chosen = Signal(str)  # a key of `TOOLS`; empty: none
 
     def __init__(
         self, folder: str = "", n_click_spots: int = 5, tissue: TissueSettings | None = None
@@ -165,10 +163,8 @@ class RegionPanel(QWidget):
         grid = QGridLayout()
         grid.setSpacing(4)
         for place, (tool, (title, tip, _)) in enumerate(TOOLS.items()):
-            made = button(title, tip)
+            made = self.tools[tool] = button(title, tip)
             made.setCheckable(True)
-            made.toggled.connect(lambda on, tool=tool: self.tool_chosen.emit(tool if on else ""))
-            self.tools[tool] = made
             grid.addWidget(made, *divmod(place, TOOLS_IN_A_ROW))
         return grid
 
@@ -203,7 +199,7 @@ class RegionControl(QObject):
         self._looking = LatestJob(jobs)
         self.layers = RegionLayers(viewer, self.count_soon)
         self._timer = one_shot(self, COUNT_AFTER_MS, self.count)
-        self._relabelling = one_shot(self, COUNT_AFTER_MS, self._on_slide(self.layers.relabel))
+        self._relabelling = one_shot(self, COUNT_AFTER_MS, self._on_layer(self.layers.relabel))
         viewer.mouse_drag_callbacks.append(self.follow_press)
         viewer.layers.events.inserted.connect(self._on_inserted)
         viewer.layers.events.removed.connect(self._on_removed)
@@ -217,15 +213,16 @@ class RegionControl(QObject):
 
     def _connect_panel(self) -> None:
         panel, layers = self._panel, self.layers
-        panel.tool_chosen.connect(self.use_tool)
+        for tool, made in panel.tools.items():
+            made.toggled.connect(lambda on, tool=tool: self.use_tool(tool if on else ""))
         panel.clear_button.clicked.connect(self._clear)
         panel.undo_button.clicked.connect(self.undo)
         panel.import_button.clicked.connect(self._ask_for_file)
         panel.export_button.clicked.connect(self._ask_where)
-        panel.table.edited.connect(self._on_slide(self._change))
-        panel.view.region_chosen.connect(self._on_slide(layers.select))
-        panel.view.removal_requested.connect(self._on_slide(layers.remove))
-        panel.view.colour_requested.connect(self._on_slide(layers.set_class_colour))
+        panel.table.edited.connect(self._on_layer(self._change))
+        panel.view.region_chosen.connect(self._on_layer(layers.select))
+        panel.view.removal_requested.connect(self._on_layer(layers.remove))
+        panel.view.colour_requested.connect(self._on_layer(layers.set_class_colour))
 
     def close(self) -> None:
         """Let go of the viewer."""
@@ -264,8 +261,9 @@ class RegionControl(QObject):
             n_spots, each_spots = count_spots(regions, slide.size, mpp, self._pitch_um())
             each_mm2 = [region.area_mm2(mpp) for region in regions]
             area_mm2 = Region(shapely.union_all([r.polygon for r in regions])).area_mm2(mpp)
-            self.layers.settle(slide)
-            can_undo = self.layers.can_undo(slide)
+            if (drawn_on := self.layers.find(slide)) is not None:
+                self.layers.note(drawn_on)
+                can_undo = self.layers.can_undo(drawn_on)
         rows = pd.DataFrame(
             {
                 NAME: [region.name for region in regions],
@@ -290,12 +288,12 @@ class RegionControl(QObject):
                 self._looking.start(glass_share, ready[0], regions, done=told)
         self.counted.emit(*counted, self._wary)
 
-    def _change(self, slide: Slide, number: int, column: str, text: str) -> None:
+    def _change(self, layer: Shapes, number: int, column: str, text: str) -> None:
         """Give a region the name or class that was entered in the table, where it is another one."""
         text = text.strip(NO_CLASS) if column == CLASS else text
         is_other = text != self._panel.table.frame.at[number, column]
         if is_other and (text or column == CLASS):
-            self.layers.change(slide, number, text, column=column)
+            self.layers.change(layer, number, text, column=column)
 
     def _tell_glass(self, key: tuple[str, int, int, float], share: float) -> None:
         if key == self._key and share >= TOLD_GLASS:
@@ -344,11 +342,13 @@ class RegionControl(QObject):
             return
         drawn = self.layers.drawn(slide, layer)
         older = [each.number for each in drawn if FOUND.fullmatch(each.region.name)]
-        self.layers.remove(slide, older)
+        if (before := self.layers.find(slide)) is not None:
+            self.layers.remove(before, older)
         if regions:
             self.layers.add(slide, regions, layer)
         self.layers.put_tool_away(slide)
-        self.layers.settle(slide, TISSUE_STEP)
+        if (after := self.layers.find(slide)) is not None:
+            self.layers.note(after, TISSUE_STEP)
         self.count()
 
     def load(self, path: str) -> None:
@@ -376,26 +376,30 @@ class RegionControl(QObject):
 
     def undo(self) -> None:
         """Take the last change of the active slide's regions back."""
-        self._on_slide(self.layers.undo)()
+        self._on_layer(self.layers.undo)()
 
     def redo(self) -> None:
         """Make the change again that was taken back."""
-        self._on_slide(self.layers.redo)()
+        self._on_layer(self.layers.redo)()
 
     def _ready(self) -> tuple[Slide, Image] | None:
         """Return the active slide and its layer, once its pixel size is known."""
         slide, layer = self._slides.slide, self._slides.layer
         return None if slide is None or layer is None or slide.mpp is None else (slide, layer)
 
-    def _on_slide(self, act: Callable[..., None]) -> Callable[..., None]:
+    def _on_layer(self, act: Callable[..., None]) -> Callable[..., None]:
+        """Make of what is done to a layer what is done to the active slide's, where it has one."""
+
         def on_active(*args: Any) -> None:
-            if self._slides.slide is not None:
-                act(self._slides.slide, *args)
+            slide = self._slides.slide
+            layer = None if slide is None else self.layers.find(slide)
+            if layer is not None:
+                act(layer, *args)
 
         return on_active
 
     def _clear(self) -> None:
-        self._on_slide(self.layers.remove)()
+        self._on_layer(self.layers.remove)()
 
     def _ask_for_file(self) -> None:
         if path := ask_for_file(self._panel, "Load regions", GEOJSON):
