@@ -365,8 +365,8 @@ def test_tissue_settings_are_remembered(sample):
     box.sensitivity.setValue(70)
     box.min_area.setValue(0.2)
     sample.dock.shut_down()
-    again = Panels.new(recall()).region.tissue
-    assert again.settings() == TissueSettings(70, 0.2)
+    again = Panels.new(recall())
+    assert again.region.tissue.settings() == TissueSettings(70, 0.2)
 
 
 def test_a_pixel_size_that_does_not_fit_the_nuclei_is_warned_of_once(

@@ -213,10 +213,8 @@ class StemDock(QWidget):
     def show_many_slides(self) -> ManySlides:
         """Open the window in which slides are predicted one after another."""
         if self.many_slides is None:
-            jobs = self.coordinator.jobs
-            self.many_slides = ManySlides(jobs, self.coordinator.order, self)
+            self.many_slides = ManySlides(self.coordinator.jobs, self.coordinator.order, self)
             self.many_slides.chosen.connect(self.coordinator.dropped.open_result)
-            self.many_slides.failed.connect(jobs.failed)
         self.many_slides.show()
         self.many_slides.raise_()
         return self.many_slides

@@ -64,7 +64,6 @@ class ManySlides(QWidget):
     """
 
     chosen = Signal(object)  # the `Order` of a slide whose map is asked for
-    failed = Signal(str)  # one sentence
 
     def __init__(self, jobs: Jobs, common: Callable[[], Order], parent: QWidget) -> None:
         super().__init__(parent, Qt.WindowType.Window)
@@ -72,7 +71,8 @@ class ManySlides(QWidget):
         self.setAcceptDrops(True)
         self.resize(640, 480)
         self.folder = ""  # of what was last asked for
-        self._common, self._places, self._left_out = common, list[Path](), set[Path]()
+        self._jobs, self._common = jobs, common
+        self._places, self._left_out = list[Path](), set[Path]()
         self._added: list[Path] = []  # and not looked at yet
         self._results: Path | None = None
         self._asked: Order | None = None  # what was asked for of each when they were listed
@@ -128,7 +128,7 @@ class ManySlides(QWidget):
             self._end()
             return
         for sentence in looked.wrong:
-            self.failed.emit(sentence)
+            self._jobs.failed.emit(sentence)
         self._places = looked.places
         self._left_out -= looked.added
         known = {each.order: each for each in self.outcomes}

@@ -159,8 +159,8 @@ class SessionControl(QObject):
     def come_back(self) -> None:
         """Go on where an earlier dock of this viewer ended, with the slides that are still open."""
         session = _left.pop(self._parts.maps.turns.viewer, Session())
-        still = {slide.fingerprint for slide in self._parts.slides.slides()}
-        slides = tuple(entry for entry in session.slides if entry.fingerprint in still)
+        find = self._parts.slides.find
+        slides = tuple(each for each in session.slides if find(each.fingerprint) is not None)
         if slides:
             self.restore(replace(session, slides=slides))
 
@@ -215,10 +215,10 @@ class SessionControl(QObject):
             self._look_again()
             return
         entry = self._waiting[0]
-        already = [s for s in self._parts.slides.slides() if s.fingerprint == entry.fingerprint]
-        if already:
-            self._parts.slides.activate(already[0])
-            self._on_opened(already[0])
+        already = self._parts.slides.find(entry.fingerprint)
+        if already is not None:
+            self._parts.slides.activate(already)
+            self._on_opened(already)
             return
         mpp = None if entry.mpp_um is None else Mpp(y_um=entry.mpp_um[0], x_um=entry.mpp_um[1])
         self._parts.slides.open(entry.path, entry.name or None, mpp)
@@ -281,9 +281,9 @@ class SessionControl(QObject):
         session, self._session = self._session, None
         if session is None:
             return
-        active = [s for s in self._parts.slides.slides() if s.fingerprint == session.active]
-        if active:
-            self._parts.slides.activate(active[0])
+        active = self._parts.slides.find(session.active)
+        if active is not None:
+            self._parts.slides.activate(active)
             self.restore_view(session.view)
         self.restored.emit()
 

@@ -28,6 +28,7 @@ from napari_stem.slide.pixel_size import answers_of, keep_answers
 from napari_stem.widgets.common.parts import (
     answer_buttons,
     button,
+    choice,
     in_window_words,
     note,
     row,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.slide.slide_control import SlideControl
 
-SPECIES = {"Not stated": "", "Human": "human", "Mouse": "mouse"}
+SPECIES = {"": "Not stated", "human": "Human", "mouse": "Mouse"}
 HERE, FILE = "Computed here", "From a file…"
 FILES = "Embeddings (*.h5 *.hdf5 *.h5ad *.pt *.npz);;All files (*)"
 PLACES = "Places of patches (*.h5 *.hdf5 *.npz *.npy);;All files (*)"
@@ -144,10 +145,9 @@ class AboutSlideBox(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.species = QComboBox()
-        for title, name in SPECIES.items():
-            self.species.addItem(title, name)
-        self.species.setToolTip("Of the slide; a model of another species does not predict it")
+        self.species = choice(
+            SPECIES, "Of the slide; a model of another species does not predict it"
+        )
         self.tissue = QLineEdit()
         self.tissue.setPlaceholderText("not stated")
         self.tissue.setToolTip(

@@ -102,8 +102,8 @@ class Adopting(QObject):
     def _replace(self, layer: Layer, path: str, slide: Slide | None) -> None:
         if slide is None:
             return
-        known = {each.fingerprint for each in self._slides.slides()}
-        if layer not in self._viewer.layers or slide.fingerprint in known:
+        is_known = self._slides.find(slide.fingerprint) is not None
+        if layer not in self._viewer.layers or is_known:
             slide.close()
             return
         name, place = layer.name, self._viewer.layers.index(layer)
@@ -120,7 +120,7 @@ class Adopting(QObject):
 
     def _take_prediction(self, about: dict[str, Any]) -> None:
         wanted = about["slide_fingerprint"]
-        if any(slide.fingerprint == wanted for slide in self._slides.slides()):
+        if self._slides.find(wanted) is not None:
             if self._is_new(about, wanted):
                 self._predictions.open(Path(about["prediction"]))
         elif "has_slide" not in about and self._is_new(about, "look for it"):

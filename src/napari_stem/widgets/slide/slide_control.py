@@ -113,6 +113,10 @@ class SlideControl(QObject):
         """Return all open slides, in the order of the layer list."""
         return [slide for layer in self._layers.layers() if (slide := slide_of(layer)) is not None]
 
+    def find(self, fingerprint: str) -> Slide | None:
+        """Open slide with this content; None where there is none."""
+        return next((each for each in self.slides() if each.fingerprint == fingerprint), None)
+
     def layer_of(self, slide: Slide) -> Image | None:
         """Layer that shows a slide; the active one where several do."""
         if slide is self.slide:
@@ -274,9 +278,7 @@ class SlideControl(QObject):
         self._is_following = False  # what napari selects instead was not chosen by anybody
         QTimer.singleShot(0, self._follow_again)
         slide = slide_of(event.value)
-        if slide is not None and all(
-            slide.fingerprint != each.fingerprint for each in self.slides()
-        ):
+        if slide is not None and self.find(slide.fingerprint) is None:
             self._put_by(event.value, slide)
         if event.value is self.layer:
             layers = self._layers.layers()
@@ -327,10 +329,10 @@ class SlideControl(QObject):
         active = self.slide
         if owner is None or (active is not None and active.fingerprint == owner):
             return
-        for layer in self._layers.layers():
-            slide = slide_of(layer)
-            if slide is not None and slide.fingerprint == owner:
-                self._choose(layer)
+        slide = self.find(owner)
+        layer = None if slide is None else self.layer_of(slide)
+        if layer is not None:
+            self._choose(layer)
 
     def _list(self, event: Any = None) -> None:
         layers = self._layers.layers()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,14 +11,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QWidget
 
 from napari_stem.evaluation.differences import compare_groups, write_differences
 from napari_stem.evaluation.groups import drawn_groups, first_pair, with_classes
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import region_summaries
 from napari_stem.widgets.common.hints import TOO_LARGE
-from napari_stem.widgets.common.parts import button, note, stack
+from napari_stem.widgets.common.parts import ask_for_new_file, button, choice, note, stack
 from napari_stem.widgets.common.single_jobs import LatestJob, StoppableJob
 from napari_stem.widgets.common.table import TIP, Column, Table, TableView
 from napari_stem.widgets.views.compare_window import CompareWindow
@@ -47,7 +48,6 @@ INTERVAL_TIP = (
     "that spots share. Without samples, the mean of the spots' intervals, which is wider."
 )
 MOST_ROWS_SEEN = 7
-SHORTEST_CHOICE = 12
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,11 @@ class ComparePanel(QWidget):
         self.table = Table(COLUMNS)
         self.view = TableView(self.table)
         self.view.setSelectionMode(TableView.SelectionMode.NoSelection)
-        self.first, self.second = QComboBox(), QComboBox()
+        self.first = choice({}, is_narrow=True)
+        self.second = choice({}, "A spot that lies in both counts for the first", is_narrow=True)
         self._is_chosen = False  # by the user
         for box in (self.first, self.second):
             box.activated.connect(self._on_chosen)
-            box.setSizeAdjustPolicy(
-                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-            )
-            box.setMinimumContentsLength(SHORTEST_CHOICE)  # a long name must not widen the dock
         self.button = button(
             "Compare in all genes…",
             "Which genes differ, by how much and how surely: table and volcano plot",
@@ -98,7 +95,6 @@ class ComparePanel(QWidget):
         form = QFormLayout()
         form.addRow("Compare", self.first)
         form.addRow("with", self.second)
-        self.second.setToolTip("A spot that lies in both counts for the first")
         stack(self, self.heading, self.view, form, self.button, self.message)
         self.show_groups(())
         self.message.say("")
@@ -243,19 +239,25 @@ class CompareControl(QObject):
         if self.window is None:
             self.window = CompareWindow(self._panel)
             self.window.view.chosen.connect(lambda gene: self._maps.settings.update(gene=gene))
-            self.window.save_requested.connect(self._save)
+            self.window.save_button.clicked.connect(self._save)
         self.window.show_differences(compared.found, compared.n_a, compared.n_b, compared.unit)
         self.window.show()
         self.window.raise_()
 
-    def _save(self, path: str, overwrite: bool) -> None:
+    def _save(self) -> None:
         window, compared = self.window, self.compared
         if window is None or compared is None:
             return
+        found = compared.found
+        name = re.sub("[ /]", "-", f"differences_{found.first}_{found.second}")
+        asked = ask_for_new_file(window, "Save the comparison", name, "Table", (".csv",))
+        if asked is None:
+            return
+        path, overwrite = asked
         window.message.setText("Saving …")
         self._jobs.start(
             partial(write_differences, overwrite=overwrite),
-            compared.found,
+            found,
             compared.unit,
             Path(path),
             done=lambda _: self._saved(path),

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLineEdit, QPushButton, QSplitter, QVBoxLayout, QWidget
 
-from napari_stem.widgets.common.parts import ask_for_new_file, count, note, row, stack
+from napari_stem.widgets.common.parts import count, note, row, stack
 from napari_stem.widgets.common.table import Column, Table, TableView, marked
 from napari_stem.widgets.views.plots import VolcanoPlot
 
@@ -56,8 +56,6 @@ NOTICE = "Predicted from the image, not measured. For research use only, not for
 class CompareWindow(QWidget):
     """Shows which genes differ between two groups."""
 
-    save_requested = Signal(str, bool)  # path, may overwrite
-
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent, Qt.WindowType.Window)
         self.folder = ""
@@ -69,17 +67,14 @@ class CompareWindow(QWidget):
         self.view = TableView(self.table, sort_by=Q_VALUE)
         self.plot = VolcanoPlot()
         self.save_button = QPushButton("Save as CSV…")
-        self._names = ("A", "B")
         self._lay_out()
         self.resize(*SIZE)
         self.search.textChanged.connect(self.table.filter)
         self.view.chosen.connect(self.plot.mark)
         self.plot.gene_clicked.connect(self.choose)
-        self.save_button.clicked.connect(self._ask)
 
     def show_differences(self, found: Differences, n_a: int, n_b: int, unit: str) -> None:
         """Show a comparison of groups of so many spots."""
-        self._names = found.first, found.second
         self.setWindowTitle(f"{found.first} compared with {found.second}, predicted")
         n_called = int((found.q_value <= LIMIT).sum())
         self.heading.setText(
@@ -114,12 +109,6 @@ class CompareWindow(QWidget):
         layout.addWidget(self.heading)
         layout.addWidget(splitter, 1)
         layout.addLayout(row(self.message, self.save_button, stretched=0))
-
-    def _ask(self) -> None:
-        name = "_".join(("differences", *self._names)).replace(" ", "-").replace("/", "-")
-        asked = ask_for_new_file(self, "Save the comparison", name, "Table", (".csv",))
-        if asked is not None:
-            self.save_requested.emit(*asked)
 
 
 def _frame(found: Differences) -> pd.DataFrame:

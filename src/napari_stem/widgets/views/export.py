@@ -12,7 +12,6 @@ from qtpy.QtCore import QObject, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import (
     QApplication,
-    QComboBox,
     QFormLayout,
     QPushButton,
     QWidget,
@@ -28,6 +27,7 @@ from napari_stem.widgets.common.parts import (
     ask_for_new_file,
     ask_where_to_save,
     button,
+    choice,
     note,
     row,
     stack,
@@ -66,14 +66,9 @@ class ExportPanel(QWidget):
         super().__init__()
         self.folder = folder
         self.suggested_name = "prediction"
-        self.kinds = QComboBox()
-        for kind, about in KINDS.items():
-            self.kinds.addItem(about.title, kind)
-        self.kinds.setToolTip("What to save the prediction as")
-        self.genes = QComboBox()
-        for choice, title in GENE_CHOICES.items():
-            self.genes.addItem(title, choice)
-        self.genes.setToolTip("Genes to save; a figure holds at most 24")
+        titles = {kind: about.title for kind, about in KINDS.items()}
+        self.kinds = choice(titles, "What to save the prediction as")
+        self.genes = choice(GENE_CHOICES, "Genes to save; a figure holds at most 24")
         self.tip = note("")
         self.save_button = QPushButton("Save…")
         self.copy_view_button = button("Copy this view", _tip(COPY_VIEW))
@@ -100,9 +95,9 @@ class ExportPanel(QWidget):
         """Choose a kind, as a click would."""
         self.kinds.setCurrentIndex(self.kinds.findData(kind))
 
-    def choose_genes(self, choice: str) -> None:
+    def choose_genes(self, genes: str) -> None:
         """Choose genes, a key of `GENE_CHOICES`, as a click would."""
-        self.genes.setCurrentIndex(self.genes.findData(choice))
+        self.genes.setCurrentIndex(self.genes.findData(genes))
 
     def show_busy(self, *, is_busy: bool) -> None:
         """Offer Cancel instead of Save while a file is being written."""
@@ -110,8 +105,8 @@ class ExportPanel(QWidget):
         self.cancel_button.setVisible(is_busy)
         self.progress.setVisible(is_busy)
         self.progress.show_share(0, 0)
-        for choice in (self.kinds, self.genes):
-            choice.setEnabled(not is_busy)
+        for asking in (self.kinds, self.genes):
+            asking.setEnabled(not is_busy)
 
     def show_progress(self, text: str, done: int, total: int) -> None:
         """Say how far it is."""
