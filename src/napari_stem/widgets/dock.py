@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stem.widgets.common import keys
+from napari_stem.widgets.common.dropping import dropped_paths
 from napari_stem.widgets.common.keys import HelpBox
 from napari_stem.widgets.common.memory import (
     ENCODERS,
@@ -179,14 +180,12 @@ class StemDock(QWidget):
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Take files."""
-        if any(url.isLocalFile() for url in event.mimeData().urls()):
+        if dropped_paths(event):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
         """Open what was dropped, whatever of ours it is."""
-        urls = event.mimeData().urls()
-        paths = [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
-        self.coordinator.dropped.open(paths)
+        self.coordinator.dropped.open(dropped_paths(event))
         event.acceptProposedAction()
 
     def show_part(self, title: str) -> None:

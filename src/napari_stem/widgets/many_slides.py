@@ -18,6 +18,7 @@ from napari_stem.cohort.outcomes import Outcome
 from napari_stem.cohort.tables import write_summary
 from napari_stem.errors import StemError
 from napari_stem.io import require_writable
+from napari_stem.widgets.common.dropping import dropped_paths
 from napari_stem.widgets.common.parts import (
     ProgressBar,
     ask_for_folder,
@@ -165,13 +166,12 @@ class ManySlides(QWidget):
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Take files."""
-        if not self.job.is_running and any(url.isLocalFile() for url in event.mimeData().urls()):
+        if not self.job.is_running and dropped_paths(event):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
         """Add what was dropped."""
-        urls = event.mimeData().urls()
-        self.add([Path(url.toLocalFile()) for url in urls if url.isLocalFile()])
+        self.add(dropped_paths(event))
         event.acceptProposedAction()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:

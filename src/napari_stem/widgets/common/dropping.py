@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QApplication, QWidget
@@ -94,6 +94,11 @@ def _is_session(path: Path) -> bool:
     return json.dumps(FORMAT) in head
 
 
+def dropped_paths(event: Any) -> list[Path]:
+    """Files and folders of this machine that are dragged or dropped."""
+    return [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+
+
 class Dropped(QObject):
     """Opens what was dropped: slides first, then what lies on them.
 
@@ -133,8 +138,7 @@ class Dropped(QObject):
         """Take files that are all ours, unless a key asks napari for a choice."""
         if event.type() != QEvent.Type.Drop or self._is_closed:
             return False
-        urls = event.mimeData().urls()
-        paths = [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
+        urls, paths = event.mimeData().urls(), dropped_paths(event)
         is_plain = QApplication.keyboardModifiers() == Qt.KeyboardModifier.NoModifier
         if not is_plain or not paths or len(paths) < len(urls) or not all(map(is_ours, paths)):
             return False

@@ -48,30 +48,31 @@ class EncoderBox(QWidget):
         self.folder_button = button("Use a folder…", encoders.FOLDER_TIP)
         self.row = DownloadRow()
         self._lacking: tuple[Row, ...] = ()
-        self._is_busy = False
         top = row(self.line, stretched=0)
         top.addWidget(self.all_button, 0, Qt.AlignmentFlag.AlignTop)
         others = row(self.token_button, self.folder_button)
         stack(self, top, self.download_button, others, self.row)
         self.all_button.clicked.connect(self.show_all)
         self.token_button.clicked.connect(self.window_of_all.token_dialog.open)
-        self.show_encoders(())
+        self.show_encoders((), is_busy=False)
 
-    def show_encoders(self, rows: Sequence[Row]) -> None:
-        """Say how it stands with the encoders of the chosen model; none: nothing is known yet."""
+    def show_encoders(self, rows: Sequence[Row], *, is_busy: bool) -> None:
+        """Say how it stands with the encoders of the chosen model; none: nothing is known yet.
+
+        While a download is on its way (``is_busy``), no second one is offered.
+        """
         self._lacking = tuple(each for each in rows if each["status"] != "ready")
         if not self._lacking:
             names = " + ".join(str(each["name"]) for each in rows)
             self.line.setText(f"Encoder: {names}, ready" if rows else "")
         else:
             self.line.setText("<br>".join(encoders.message(each) for each in self._lacking))
-        self._show_buttons()
-
-    def show_busy(self, *, is_busy: bool) -> None:
-        """Offer no second download while one is on its way."""
-        self._is_busy = is_busy
-        self._show_buttons()
-        self.window_of_all.show_busy(is_busy=is_busy)
+        gettable = self.gettable()
+        size = sum(int(each["size_mb"]) for each in gettable)
+        self.download_button.setText(f"Download ({size:,} MB)")
+        self.download_button.setVisible(bool(gettable) and not is_busy)
+        self.token_button.setVisible(any(each["gate"] == "terms" for each in gettable))
+        self.folder_button.setVisible(bool(gettable))
 
     def show_all(self) -> None:
         """Open the list of all encoders."""
@@ -81,14 +82,6 @@ class EncoderBox(QWidget):
     def gettable(self) -> list[Row]:
         """Return the encoders that the chosen model lacks and that can be downloaded."""
         return [each for each in self._lacking if each["status"] in encoders.GETTABLE]
-
-    def _show_buttons(self) -> None:
-        gettable = self.gettable()
-        size = sum(int(each["size_mb"]) for each in gettable)
-        self.download_button.setText(f"Download ({size:,} MB)")
-        self.download_button.setVisible(bool(gettable) and not self._is_busy)
-        self.token_button.setVisible(any(each["gate"] == "terms" for each in gettable))
-        self.folder_button.setVisible(bool(gettable))
 
 
 class EncoderControl(QObject):
@@ -102,7 +95,8 @@ class EncoderControl(QObject):
         self._rows: dict[str, dict[str, Any]] = {}
         self._wanted = ""
         self.downloads = DownloadControl(jobs, (box.row, self._window.row), parent=self)
-        self.downloads.ended.connect(self._on_ended)
+        self.downloads.ended.connect(self._show)
+        self.downloads.ended.connect(self.refresh)
         if self._window.folder:
             hub.use_encoder_folder(Path(self._window.folder))
         jobs.start(_settle, self._window.is_offline_chosen, done=self._window.show_offline)
@@ -141,8 +135,8 @@ class EncoderControl(QObject):
         """Download encoders, one after the other."""
         if self.downloads.is_busy:
             return
-        self._box.show_busy(is_busy=True)
         self.downloads.start("encoder", names, done=lambda _: None)
+        self._show()
 
     def use_folder(self, folder: str) -> None:
         """Look for encoders in a folder of the user's; empty: in none any more."""
@@ -191,12 +185,10 @@ class EncoderControl(QObject):
         self._show()
 
     def _show(self) -> None:
-        self._box.show_encoders(self._needed())
+        is_busy = self.downloads.is_busy
+        self._box.show_encoders(self._needed(), is_busy=is_busy)
+        self._window.show_busy(is_busy=is_busy)
         self.changed.emit()
-
-    def _on_ended(self) -> None:
-        self._box.show_busy(is_busy=False)
-        self.refresh()
 
     def _choose_offline(self, is_wanted: bool) -> None:
         self._window.is_offline_chosen = is_wanted
