@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import (
-    QApplication,
-    QFrame,
-    QMenu,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QApplication, QFrame, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from napari_stem.widgets.common import keys
 from napari_stem.widgets.common.dropping import dropped_paths
@@ -45,13 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import napari.viewer
-    from qtpy.QtGui import (
-        QCloseEvent,
-        QDragEnterEvent,
-        QDropEvent,
-        QHideEvent,
-        QShowEvent,
-    )
+    from qtpy.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QHideEvent, QShowEvent
 
     from napari_stem.widgets.common.hints import Hint
     from napari_stem.widgets.common.keys import Key

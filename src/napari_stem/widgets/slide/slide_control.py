@@ -21,12 +21,7 @@ from napari_stem.widgets.common.worker import Reporter
 from napari_stem.widgets.slide.overview import OverviewControl
 from napari_stem.widgets.slide.pixel_size import HOW_TO_MEASURE, Ruler
 from napari_stem.widgets.slide.slide_feed import SlideFeed, is_fed
-from napari_stem.widgets.slide.slide_layers import (
-    SlideLayers,
-    load_libraries,
-    slide_of,
-    twin_of,
-)
+from napari_stem.widgets.slide.slide_layers import SlideLayers, load_libraries, slide_of, twin_of
 from napari_stem.widgets.slide.slide_panel import AssociatedBox, associated_pixels
 
 if TYPE_CHECKING:

@@ -5,14 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QComboBox,
-    QDialog,
-    QLabel,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QComboBox, QDialog, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_stem.widgets.common.keys import WHOLE_SLIDE
 from napari_stem.widgets.common.parts import ProgressBar, button, close_button, note, row, stack

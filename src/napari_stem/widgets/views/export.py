@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QObject, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import (
-    QApplication,
-    QFormLayout,
-    QPushButton,
-    QWidget,
-)
+from qtpy.QtWidgets import QApplication, QFormLayout, QPushButton, QWidget
 
 from napari_stem.exporting import kinds
 from napari_stem.exporting.kinds import KINDS, ExportOptions

@@ -8,11 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QGridLayout,
-    QLabel,
-    QWidget,
-)
+from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
 from napari_stem.encoders.bundled import BundledEncoder
 from napari_stem.encoders.catalogue import CATALOGUE
