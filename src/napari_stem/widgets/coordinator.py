@@ -85,10 +85,10 @@ class Coordinator(QObject):
         self.sessions = SessionControl(jobs, opened, parent=self)
         self.adopting = Adopting(self.slides, self.regions, self.predictions, self.measured)
         openers: dict[Kind, Callable[[Path], None]] = {
-            "slide": lambda path: self.slides.open(str(path)),
+            "slide": self.slides.open,
             "regions": partial(self._open_on_slide, self.regions.load),
-            "model": lambda path: self.models.add_folder(str(path)),
-            "session": lambda path: self.sessions.load(str(path)),
+            "model": self.models.add_folder,
+            "session": self.sessions.load,
             "slides": self.slides_dropped.emit,
             "measured": partial(self._open_on_slide, self.measured.load),
             "prediction": self.predictions.open,
@@ -97,12 +97,12 @@ class Coordinator(QObject):
         }
         self.dropped = Dropped(jobs, self.slides, openers)
 
-    def _open_on_slide(self, load: Callable[[str], None], path: Path) -> None:
+    def _open_on_slide(self, load: Callable[[Path], None], path: Path) -> None:
         """Open what belongs on a slide; without one as layers of its own, where it can be."""
         if self.slide is None and kind_of(path) is not None:
             self.adopting.show_layers(path)
         else:
-            load(str(path))
+            load(path)
 
     def _add_looking(self) -> None:
         """Make what looks closely at a prediction that is on the map."""

@@ -23,10 +23,10 @@ from napari_stem.widgets.common.memory import (
 )
 from napari_stem.widgets.common.parts import (
     Folding,
+    Note,
     ask_for_file,
     ask_for_folder,
     ask_where_to_save,
-    note,
     row,
 )
 from napari_stem.widgets.coordinator import Coordinator
@@ -62,7 +62,7 @@ class MenuBar(QWidget):
     def __init__(self, folder: str) -> None:
         super().__init__()
         self.folder = folder
-        self.notice = note(NOTICE)
+        self.notice = Note(NOTICE)
         self.notice.setObjectName("notice")
         self.menu_button = QToolButton()
         self.menu_button.setText("File ▾")

@@ -20,12 +20,12 @@ from napari_stem.errors import StemError
 from napari_stem.io import require_writable
 from napari_stem.widgets.common.dropping import dropped_paths
 from napari_stem.widgets.common.parts import (
+    Note,
     ProgressBar,
     ask_for_folder,
     button,
     count,
     duration,
-    note,
     row,
 )
 from napari_stem.widgets.common.single_jobs import StoppableJob
@@ -87,7 +87,7 @@ class ManySlides(QWidget):
         self.folder_button = button("Add folder…", "All slides of a folder")
         self.remove_button = button("Take off", "Take the chosen slide off the list (Delete)")
         self.results_button = button("Results in…", "Choose the folder that the results go to")
-        self.results, self.how, self.text = note(), note(), note()
+        self.results, self.how, self.text = Note(), Note(), Note()
         self.progress = ProgressBar()
         self.run_button = button("Run", "Predict the slides of the list, one after another")
         self.cancel_button = button("Cancel", "What is finished is kept")

@@ -164,7 +164,7 @@ class SessionControl(QObject):
         if slides:
             self.restore(replace(session, slides=slides))
 
-    def load(self, path: str) -> None:
+    def load(self, path: str | Path) -> None:
         """Open what a session file names, beside what is open already."""
         self._jobs.start(read_session, Path(path), done=self.restore)
 

@@ -12,10 +12,10 @@ from qtpy.QtWidgets import QPushButton, QWidget
 from napari_stem.errors import StemError
 from napari_stem.model.downloads import download_in_subprocess
 from napari_stem.widgets.common.parts import (
+    Note,
     ProgressBar,
     duration,
     in_window_words,
-    note,
     row,
     stack,
 )
@@ -41,7 +41,7 @@ class DownloadRow(QWidget):
         self.bar = ProgressBar()
         self.bar.setTextVisible(False)
         self.cancel_button = QPushButton("Cancel download")
-        self.text = note()
+        self.text = Note()
         stack(self, row(self.bar, self.cancel_button, stretched=0), self.text)
         self.show_message("")
 

@@ -95,11 +95,6 @@ class ProgressBar(QProgressBar):
         self.setValue(n_done if n_all else 0)
 
 
-def note(text: str = "") -> Note:
-    """Make a wrapping line of text."""
-    return Note(text)
-
-
 def warning() -> Note:
     """Make a line for what the user should be wary of; hidden until there is something to say."""
     line = Note()

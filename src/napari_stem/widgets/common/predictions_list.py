@@ -10,7 +10,7 @@ import pandas as pd
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHeaderView, QLabel, QVBoxLayout, QWidget
 
-from napari_stem.widgets.common.parts import note
+from napari_stem.widgets.common.parts import Note
 from napari_stem.widgets.common.table import IS_GREY, TIP, Column, Role, Table, TableView
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class PredictionsList(QWidget):
         self.view = TableView(self.table)
         for column in (1, 2):
             self.view.header().setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
-        self.others = note("")
+        self.others = Note()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 6, 0, 0)
         layout.addWidget(QLabel("Predictions of this slide"))

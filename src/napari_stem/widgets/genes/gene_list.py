@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QWidget
 
 from napari_stem.widgets.common.keys import NEXT_GENE, PREVIOUS_GENE
 from napari_stem.widgets.common.memory import store
-from napari_stem.widgets.common.parts import note, stack
+from napari_stem.widgets.common.parts import Note, stack
 from napari_stem.widgets.common.table import Role, TableView
 from napari_stem.widgets.genes.gene_table import GENE, STAR, GeneTable
 
@@ -45,7 +45,7 @@ class GeneList(QWidget):
         self.search.setClearButtonEnabled(True)
         self.view = self._new_view()
         self.view.installEventFilter(self)
-        self.message = note()
+        self.message = Note()
         stack(self, self.search, self.view, self.message)
         self.message.say("")
         self.search.textChanged.connect(self._filter)

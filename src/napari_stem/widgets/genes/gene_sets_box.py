@@ -13,7 +13,7 @@ from napari_stem.model.genes import MARK, offered
 from napari_stem.spatial.gene_sets import gene_sets
 from napari_stem.spatial.panel_files import read_panel
 from napari_stem.texts import read_text
-from napari_stem.widgets.common.parts import count, note, stack
+from napari_stem.widgets.common.parts import Note, count, stack
 from napari_stem.widgets.genes.gene_search import GeneSearch, names_in
 from napari_stem.widgets.state import ALL, FAVOURITES, LIST_PREFIX, SET_PREFIX, GeneSet
 
@@ -35,7 +35,7 @@ class GeneSetsBox(QWidget):
     def __init__(self, settings: DisplaySettings) -> None:
         super().__init__()
         self._settings = settings
-        self.choice, self.message = QComboBox(), note()
+        self.choice, self.message = QComboBox(), Note()
         self._lists: dict[str, tuple[str, ...]] = {}
         self._fill()
         form = QFormLayout()

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stem.model.genes import MARK
-from napari_stem.widgets.common.parts import choice, note, row, stack
+from napari_stem.widgets.common.parts import Note, choice, row, stack
 from napari_stem.widgets.genes.gene_list import GeneList
 from napari_stem.widgets.genes.gene_sets_box import GeneSetsBox
 from napari_stem.widgets.genes.look_box import LookBox
@@ -72,7 +72,7 @@ class PickedGenes(QWidget):
         super().__init__()
         self._settings = settings
         self.buttons: list[QToolButton] = []
-        self._grid, self.message = QGridLayout(), note()
+        self._grid, self.message = QGridLayout(), Note()
         stack(self, self._grid, self.message)
 
     def pick(self, gene: str) -> None:
@@ -127,13 +127,13 @@ class GenesPanel(QWidget):
         self.sets = GeneSetsBox(settings)
         self.list = GeneList(settings)
         self.table, self.search, self.view = self.list.table, self.list.search, self.list.view
-        self.doubt = note()
+        self.doubt = Note()
         self.arrangement_choice = choice(ARRANGEMENTS)
         self.picked = PickedGenes(settings)
         self.views = QButtonGroup(self)
         self.look = LookBox(settings)
         self.opacity = self.look.opacity
-        self.hint = note(NO_SET)
+        self.hint = Note(NO_SET)
         self._lay_out()
         self.list.gene_picked.connect(self.picked.pick)
         self.list.favourites_changed.connect(self._on_favourites)

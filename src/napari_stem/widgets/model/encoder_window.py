@@ -26,7 +26,7 @@ from qtpy.QtWidgets import (
 from napari_stem.encoders.names import parse_name
 from napari_stem.hub import TOKEN_PAGE
 from napari_stem.widgets.common.download_control import DownloadRow
-from napari_stem.widgets.common.parts import answer_buttons, button, link, linked_note, note, row
+from napari_stem.widgets.common.parts import Note, answer_buttons, button, link, linked_note, row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -158,7 +158,7 @@ class EncoderWindow(QWidget):
         self.details = linked_note()
         self.download_button = QPushButton("Download")
         self.row = DownloadRow()
-        self.token_text, self.folder_text = note(), note()
+        self.token_text, self.folder_text = Note(), Note()
         self.token_button = QPushButton("Enter token…")
         self.forget_button = QPushButton("Forget token")
         self.folder_button = button("Use a folder…", FOLDER_TIP)

@@ -90,9 +90,9 @@ class ModelControl(QObject):
         added = [name for name, model in self._models.items() if "folder" in model]
         return "\n".join(added[-MOST_REMEMBERED:])
 
-    def add_folder(self, folder: str) -> None:
+    def add_folder(self, folder: str | Path) -> None:
         """Add a model folder or zip to the list and choose it."""
-        self._jobs.start(_entry_of, folder, done=self._add)
+        self._jobs.start(_entry_of, str(folder), done=self._add)
 
     def close(self) -> None:
         """End downloads."""
@@ -117,7 +117,7 @@ class ModelControl(QObject):
         repository = self._choice.hub_field.text().strip()
         if repository and not self.downloads.is_busy:
             self._choice.show_fetching(is_busy=True)
-            self.downloads.start("model", [repository], lambda folder: self.add_folder(str(folder)))
+            self.downloads.start("model", [repository], self.add_folder)
 
     def _add(self, model: Entry) -> None:
         folder = str(model["folder"])

@@ -28,11 +28,11 @@ from napari_stem.widgets.common.hints import few_samples
 from napari_stem.widgets.common.memory import DEVICES
 from napari_stem.widgets.common.parts import (
     Folding,
+    Note,
     ProgressBar,
     button,
     count,
     duration,
-    note,
     row,
     row_widget,
     stack,
@@ -158,7 +158,7 @@ class ModelChoice(QWidget):
         menu.addSeparator()
         self.remove_action = menu.addAction("Take the chosen one off the list")
         self.add_button.setMenu(menu)
-        self.card, self.warning = note(), warning()
+        self.card, self.warning = Note(), warning()
         self.hub_field = QLineEdit()
         self.hub_field.setPlaceholderText("owner/name on Hugging Face")
         self.hub_button = QPushButton("Get")
@@ -266,11 +266,11 @@ class ModelPanel(QWidget):
         self.seed.setValue(remembered.seed)
         self.prefer(remembered)
         self.run_button, self.cancel_button = QPushButton("Run"), QPushButton("Cancel")
-        self.why_not = note()
+        self.why_not = Note()
         self.caution = warning()  # of regions and samples
         self.cache = CacheBox(remembered.cache_folder)
         self.scale_warning = warning()  # that the pixel size may be wrong
-        self.progress, self.progress_text = ProgressBar(), note()
+        self.progress, self.progress_text = ProgressBar(), Note()
         self.bar = QWidget()  # of the run, in sight whatever part is looked at
         self.predictions = PredictionsList()
         self._lay_out()

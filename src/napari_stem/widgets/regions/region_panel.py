@@ -18,11 +18,11 @@ from napari_stem.geometry import Region
 from napari_stem.slide.glass import glass_share
 from napari_stem.spatial.region_files import read_regions, write_regions
 from napari_stem.widgets.common.parts import (
+    Note,
     ask_for_file,
     ask_where_to_save,
     button,
     count,
-    note,
     one_shot,
     row,
     row_widget,
@@ -125,7 +125,7 @@ class RegionPanel(QWidget):
         self.click_row = row_widget(QLabel("Neighbourhood"), self.click_size, stretched=1)
         self.table = Table(COLUMNS)
         self.view = RegionView(self.table)
-        self.summary = note()
+        self.summary = Note()
         self._tool = ""
         more = row(self.import_button, self.export_button, self.undo_button, self.clear_button)
         more.setSpacing(4)
@@ -351,7 +351,7 @@ class RegionControl(QObject):
             self.layers.note(after, TISSUE_STEP)
         self.count()
 
-    def load(self, path: str) -> None:
+    def load(self, path: str | Path) -> None:
         """Add the regions of a GeoJSON file to the active slide's."""
         ready = self._ready()
         if ready is None:

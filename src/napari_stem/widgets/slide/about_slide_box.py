@@ -26,11 +26,11 @@ from napari_stem.model import load_model
 from napari_stem.model.serving import embedder_for, require_species, tissue_warning
 from napari_stem.slide.pixel_size import answers_of, keep_answers
 from napari_stem.widgets.common.parts import (
+    Note,
     answer_buttons,
     button,
     choice,
     in_window_words,
-    note,
     row,
     stack,
     warning,
@@ -99,7 +99,7 @@ class EmbeddingsDialog(QDialog):
         form.addRow("Tolerance", self.tolerance_um)
         layout = QVBoxLayout(self)
         layout.addWidget(
-            note(
+            Note(
                 "HDF5 of CLAM or TRIDENT, a LazySlide store or AnnData, files of slide2vec. They must come "
                 "from the encoder that the model was trained with."
             )
@@ -159,7 +159,7 @@ class AboutSlideBox(QWidget):
             "Image features of the slide: computed by the encoder, or read from a file of CLAM, TRIDENT, "
             "LazySlide or slide2vec, which needs no encoder here"
         )
-        self.embeddings_text, self.warning = note(), warning()
+        self.embeddings_text, self.warning = Note(), warning()
         self.dialog = EmbeddingsDialog(self)
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)

@@ -92,7 +92,7 @@ class SlideControl(QObject):
         panel.open_button.clicked.connect(self._ask_for_file)
         panel.sample_button.clicked.connect(self.open_sample)
         panel.back_button.clicked.connect(self.bring_back)
-        panel.choice.activated.connect(self._choose_place)
+        panel.choice.activated.connect(lambda place: self._go_to(self._layers.layers()[place]))
         panel.fit_button.clicked.connect(self.fit)
         panel.associated_button.clicked.connect(self._read_associated)
         asked.stated.connect(self.set_pixel_size)
@@ -151,7 +151,7 @@ class SlideControl(QObject):
 
     # opening
 
-    def open(self, path: str, name: str | None = None, mpp: Mpp | None = None) -> None:
+    def open(self, path: str | Path, name: str | None = None, mpp: Mpp | None = None) -> None:
         """Open a slide in the background and show it."""
         self._panel.show_busy(f"Opening {Path(path).name}")
         report = Reporter(self)
@@ -224,9 +224,6 @@ class SlideControl(QObject):
             self._panel.show_preparing("")
         self._overview.show(self.layer)
         self.activated.emit(self.slide)
-
-    def _choose_place(self, place: int) -> None:
-        self._go_to(self._layers.layers()[place])
 
     def _go_to(self, layer: Image) -> None:
         self.viewer.layers.selection.active = layer  # else what is selected would lead back

@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QDialog, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_stem.widgets.common.keys import WHOLE_SLIDE
-from napari_stem.widgets.common.parts import ProgressBar, button, close_button, note, row, stack
+from napari_stem.widgets.common.parts import Note, ProgressBar, button, close_button, row, stack
 from napari_stem.widgets.common.pictures import pixmap_within
 from napari_stem.widgets.slide.overview import Overview
 from napari_stem.widgets.slide.pixel_size import PixelSizeBox
@@ -58,8 +58,8 @@ class SlidePanel(QWidget):
         )
         self.pixel_size = PixelSizeBox()
         self.change_button = button("Change pixel size…", CHANGE)
-        self.details, self.preparing = note(), note()
-        self.unusable, self.progress_text = note(), note()
+        self.details, self.preparing = Note(), Note()
+        self.unusable, self.progress_text = Note(), Note()
         self.progress = ProgressBar()
         stack(
             self,
@@ -184,7 +184,7 @@ class AssociatedBox(QDialog):
         scroll.setWidgetResizable(True)
         scroll.setWidget(held)
         layout = QVBoxLayout(self)
-        layout.addWidget(note(WARNING))
+        layout.addWidget(Note(WARNING))
         layout.addWidget(scroll, 1)
         layout.addWidget(close_button(self))
         self.resize(*SIZE_PX)

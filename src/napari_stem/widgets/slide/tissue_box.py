@@ -12,7 +12,7 @@ from napari_stem.errors import RegionError
 from napari_stem.slide.glass import view_of
 from napari_stem.slide.tissue import TissueSettings, find_tissue
 from napari_stem.widgets.common.form import Form
-from napari_stem.widgets.common.parts import button, note, one_shot, row, stack
+from napari_stem.widgets.common.parts import Note, button, one_shot, row, stack
 from napari_stem.widgets.common.single_jobs import LatestJob
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class TissueBox(QWidget):
         self.min_area = self._form["min_area_mm2"]
         self.min_area.setValue(wanted.min_area_mm2)
         self.min_area.setKeyboardTracking(False)
-        self.message = note()  # what was left out, or that nothing was found
+        self.message = Note()  # what was left out, or that nothing was found
         self.details = QWidget()  # shown once there are outlines that they can change
         slider = row(QLabel("Less"), self._form["sensitivity"], QLabel("More tissue"), stretched=1)
         form = QFormLayout()

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stem.widgets.common.hints import NO_SAMPLES
-from napari_stem.widgets.common.parts import ProgressBar, button, count, note, row, stack
+from napari_stem.widgets.common.parts import Note, ProgressBar, button, count, row, stack
 from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView, marked
 from napari_stem.widgets.state import DOMAINS, MEAN
 from napari_stem.widgets.views.domain_layer import colours_of
@@ -101,7 +101,7 @@ class AnalysisPanel(QWidget):
         self.morans_button = button("Moran's I of all genes", MORANS_TIP)
         self.cancel_button = QPushButton("Cancel")
         self.progress = ProgressBar()
-        self.message, self.summary = note(""), note(ABOUT)
+        self.message, self.summary = Note(), Note(ABOUT)
         self.visible_box = QCheckBox("Show domains on the slide")
         self.domains = Table(DOMAIN_COLUMNS)
         self.domains_view = TableView(self.domains)
@@ -116,7 +116,7 @@ class AnalysisPanel(QWidget):
         self.morans = Table(MORANS_COLUMNS)
         self.morans_view = TableView(self.morans, sort_by=1)
         self.morans_view.setMinimumHeight(TABLE_HEIGHT_PX)
-        self.of_what = note("")
+        self.of_what = Note()
         self.save_morans_button = QPushButton("Save table…")
         self.found, self.ranked = QWidget(), QWidget()
         self._shown: Domains | None = None
@@ -187,7 +187,8 @@ class AnalysisPanel(QWidget):
         around = None
         if self.plot_choice.currentText() == SURROUNDINGS:
             around = max(0, self.domains_view.currentIndex().row())
-        self.plot.show_domains(domains, colours_of(len(domains.names)), around)
+        colours = colours_of(len(domains.names))
+        self.plot.show_domains(domains.names, domains.relations, colours, around)
 
     def _show(self, text: str, *, is_running: bool) -> None:
         for asking in (self.find_button, self.morans_button):

@@ -18,7 +18,7 @@ from napari_stem.evaluation.groups import drawn_groups, first_pair, with_classes
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import region_summaries
 from napari_stem.widgets.common.hints import TOO_LARGE
-from napari_stem.widgets.common.parts import ask_for_new_file, button, choice, note, stack
+from napari_stem.widgets.common.parts import Note, ask_for_new_file, button, choice, stack
 from napari_stem.widgets.common.single_jobs import LatestJob, StoppableJob
 from napari_stem.widgets.common.table import TIP, Column, Table, TableView
 from napari_stem.widgets.views.compare_window import CompareWindow
@@ -77,7 +77,7 @@ class ComparePanel(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.heading = note(NO_REGION)
+        self.heading = Note(NO_REGION)
         self.table = Table(COLUMNS)
         self.view = TableView(self.table)
         self.view.setSelectionMode(TableView.SelectionMode.NoSelection)
@@ -90,7 +90,7 @@ class ComparePanel(QWidget):
             "Compare in all genes…",
             "Which genes differ, by how much and how surely: table and volcano plot",
         )
-        self.message = note()
+        self.message = Note()
         self._names: tuple[str, ...] = ()
         form = QFormLayout()
         form.addRow("Compare", self.first)

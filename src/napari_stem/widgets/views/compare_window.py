@@ -9,7 +9,7 @@ import pandas as pd
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLineEdit, QPushButton, QSplitter, QVBoxLayout, QWidget
 
-from napari_stem.widgets.common.parts import count, note, row, stack
+from napari_stem.widgets.common.parts import Note, count, row, stack
 from napari_stem.widgets.common.table import Column, Table, TableView, marked
 from napari_stem.widgets.views.plots import VolcanoPlot
 
@@ -59,7 +59,7 @@ class CompareWindow(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent, Qt.WindowType.Window)
         self.folder = ""
-        self.heading, self.explanation, self.message = note(""), note(EXPLANATION), note("")
+        self.heading, self.explanation, self.message = Note(), Note(EXPLANATION), Note()
         self.search = QLineEdit()
         self.search.setPlaceholderText("Find a gene")
         self.search.setClearButtonEnabled(True)

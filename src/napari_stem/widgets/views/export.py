@@ -18,12 +18,12 @@ from napari_stem.exporting.selection import NOTICE, Selection
 from napari_stem.exporting.summary import telling_genes
 from napari_stem.widgets.common.keys import COPY_VIEW, SAVE_VIEW
 from napari_stem.widgets.common.parts import (
+    Note,
     ProgressBar,
     ask_for_new_file,
     ask_where_to_save,
     button,
     choice,
-    note,
     row,
     stack,
 )
@@ -64,13 +64,13 @@ class ExportPanel(QWidget):
         titles = {kind: about.title for kind, about in KINDS.items()}
         self.kinds = choice(titles, "What to save the prediction as")
         self.genes = choice(GENE_CHOICES, "Genes to save; a figure holds at most 24")
-        self.tip = note("")
+        self.tip = Note()
         self.save_button = QPushButton("Save…")
         self.copy_view_button = button("Copy this view", _tip(COPY_VIEW))
         self.save_view_button = button("Save this view…", _tip(SAVE_VIEW))
         self.cancel_button = QPushButton("Cancel")
         self.progress = ProgressBar()
-        self.message = note("")
+        self.message = Note()
         self.show_button = QPushButton("Show in folder")
         self._saved: Path | None = None
         self._lay_out()

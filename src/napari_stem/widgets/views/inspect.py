@@ -9,7 +9,7 @@ import numpy as np
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QWidget
 
-from napari_stem.widgets.common.parts import note, stack
+from napari_stem.widgets.common.parts import Note, stack
 from napari_stem.widgets.genes.map_layers import SpotOutlines
 from napari_stem.widgets.genes.map_turns import INSPECTED
 from napari_stem.widgets.state import BESIDE, SCORE
@@ -39,7 +39,7 @@ class InspectPanel(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.readout, self.spot = note(POINT_AT), SpotInspector()
+        self.readout, self.spot = Note(POINT_AT), SpotInspector()
         stack(self, self.readout, self.spot)
 
 

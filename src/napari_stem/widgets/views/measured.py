@@ -20,11 +20,11 @@ from napari_stem.layers import SpotGrid
 from napari_stem.layers.colours import apart
 from napari_stem.widgets.common.keys import SEE_DIFFERENCE, SEE_MEASURED, SEE_PREDICTED
 from napari_stem.widgets.common.parts import (
+    Note,
     ask_for_file,
     ask_for_folder,
     ask_where_to_save,
     button,
-    note,
     row,
     stack,
 )
@@ -112,7 +112,7 @@ class MeasuredPanel(QWidget):
         self.predict_button = button(
             "Predict at the measured spots", "With the model and settings of Model"
         )
-        self.summary, self.message = note(START), note()
+        self.summary, self.message = Note(START), Note()
         self.views = QButtonGroup(self)
         self.table = Table(COLUMNS)
         self.view = TableView(self.table, sort_by=1)
@@ -226,7 +226,7 @@ class MeasuredControl(QObject):
         panel.remove_button.clicked.connect(self.remove)
         maps.drawn.connect(self.refresh)
 
-    def load(self, path: str) -> None:
+    def load(self, path: str | Path) -> None:
         """Read counts of the active slide, and lay them beside its prediction once there is one."""
         slide = self._slide()
         if slide is None:
@@ -234,7 +234,7 @@ class MeasuredControl(QObject):
         else:
             self.load_for(slide, path)
 
-    def load_for(self, slide: Slide, path: str) -> None:
+    def load_for(self, slide: Slide, path: str | Path) -> None:
         """Read counts of a slide; one file at a time, of those asked for meanwhile the last."""
         self._panel.show_busy(f"Reading {Path(path).name} …")
         self._reading.start(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from napari_stem.evaluation.differences import Differences
     from napari_stem.evaluation.measured_match import MeasuredMatch
-    from napari_stem.spatial_analysis.domains import Domains
+    from napari_stem.spatial_analysis.domains import Relations
 
 FONT_POINTS = 8
 MEAN_COLOUR, BAR_COLOUR = "#e69f00", "#56b4e9"  # Okabe and Ito's orange and sky blue
@@ -285,7 +285,7 @@ class ScatterPlot(Plot):
 class DomainsPlot(Plot):
     """How domains lie to each other: who neighbours whom, or what surrounds one of them."""
 
-    _domains: Domains | None = None
+    _domains: tuple[Sequence[str], Relations] | None = None
     _colours: Sequence[str] = ()
     _around: int | None = None
 
@@ -294,20 +294,24 @@ class DomainsPlot(Plot):
         self.setFixedHeight(HEIGHT_PX)
 
     def show_domains(
-        self, domains: Domains, colours: Sequence[str], around: int | None = None
+        self,
+        names: Sequence[str],
+        relations: Relations,
+        colours: Sequence[str],
+        around: int | None = None,
     ) -> None:
         """Plot.
 
         Parameters
         ----------
-        domains
-            With their relations.
+        names, relations
+            Of the domains.
         colours
             Of the domains, as on the map.
         around
             Which domain's surroundings to plot; None: who neighbours whom.
         """
-        self._domains, self._colours, self._around = domains, colours, around
+        self._domains, self._colours, self._around = (names, relations), colours, around
         self.plot()
 
     def plot(self) -> None:
@@ -318,24 +322,20 @@ class DomainsPlot(Plot):
             old.remove()
         axes = self._begin()
         axes.set_aspect("auto")
-        if self._domains.relations is None:
-            axes.set_axis_off()
-        elif self._around is None:
-            self._plot_enrichment(self._domains)
+        names, relations = self._domains
+        if self._around is None:
+            self._plot_enrichment(axes, names, relations)
         else:
-            self._plot_surroundings(self._domains, self._around)
+            self._plot_surroundings(axes, names, relations, self._around)
         self.draw_idle()
 
-    def _plot_enrichment(self, domains: Domains) -> None:
-        relations, axes = domains.relations, self.axes
-        if relations is None:
-            return
+    def _plot_enrichment(self, axes: Any, names: Sequence[str], relations: Relations) -> None:
         z = relations.enrichment
         most = float(np.nanmax(np.abs(z))) if np.isfinite(z).any() else 1.0
         image = axes.imshow(z, cmap="RdBu_r", vmin=-most, vmax=most)
-        ticks = np.arange(len(domains.names))
+        ticks = np.arange(len(names))
         axes.set_xticks(ticks, [str(i + 1) for i in ticks])
-        axes.set_yticks(ticks, domains.names)
+        axes.set_yticks(ticks, names)
         rim = np.full(len(ticks), -0.5 - MARK_GAP)
         for x, y in ((rim, ticks), (ticks, len(ticks) - 1 - rim)):
             axes.scatter(x, y, c=list(self._colours), marker="s", s=MARK_SIZE, clip_on=False)
@@ -354,11 +354,10 @@ class DomainsPlot(Plot):
             "rarer  <  side by side  >  oftener (z)", color=self._ink(), fontsize=FONT_POINTS - 1
         )
 
-    def _plot_surroundings(self, domains: Domains, around: int) -> None:
-        relations, axes = domains.relations, self.axes
-        if relations is None:
-            return
-        for other, name in enumerate(domains.names):
+    def _plot_surroundings(
+        self, axes: Any, names: Sequence[str], relations: Relations, around: int
+    ) -> None:
+        for other, name in enumerate(names):
             is_self = other == around
             axes.plot(
                 relations.radii_um,
@@ -372,4 +371,4 @@ class DomainsPlot(Plot):
         axes.legend(
             fontsize=FONT_POINTS - 1, frameon=False, labelcolor=self._ink(), handlelength=1, ncols=2
         )
-        self._label(f"within this distance of {domains.names[around]}, µm", "times as likely")
+        self._label(f"within this distance of {names[around]}, µm", "times as likely")

@@ -20,7 +20,7 @@ from napari_stem.model.config import read_config
 from napari_stem.model.sources import named_in_file
 from napari_stem.slide.patches import PatchReader
 from napari_stem.widgets.common.hints import NO_SAMPLES
-from napari_stem.widgets.common.parts import note, stack
+from napari_stem.widgets.common.parts import Note, stack
 from napari_stem.widgets.common.pictures import pixmap_within
 from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView, marked
 from napari_stem.widgets.views.plots import SamplesPlot
@@ -97,8 +97,8 @@ class SpotInspector(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.title = note("")
-        self.saw = note("")
+        self.title = Note()
+        self.saw = Note()
         self.pictures = QWidget()
         self.grid = QGridLayout(self.pictures)
         self.grid.setContentsMargins(0, 0, 0, 0)
@@ -106,7 +106,7 @@ class SpotInspector(QWidget):
         self.grid.setAlignment(Qt.AlignmentFlag.AlignLeft)
         self.plot = SamplesPlot()
         self.plot.hide()
-        self.plot_note = note("")
+        self.plot_note = Note()
         self.table = Table(COLUMNS)
         self.view = TableView(self.table, sort_by=Z)
         self.view.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

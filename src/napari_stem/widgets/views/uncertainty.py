@@ -16,7 +16,7 @@ from napari_stem.layers import colour_limits, map_title
 from napari_stem.layers.uncertainty import Fading, faded_colours, probability_over
 from napari_stem.widgets.common.hints import TOO_LARGE
 from napari_stem.widgets.common.keys import NEXT_SAMPLE, PREVIOUS_SAMPLE
-from napari_stem.widgets.common.parts import choice, note, row_widget, stack
+from napari_stem.widgets.common.parts import Note, choice, row_widget, stack
 from napari_stem.widgets.genes import map_turns
 from napari_stem.widgets.genes.gene_facts import SampleReader
 from napari_stem.widgets.genes.map_layers import ColourMap, LegendStyle, ScalarMap, SpotOutlines
@@ -95,7 +95,7 @@ class UncertaintyPanel(QWidget):
         self.threshold_label, self.probability_label = QLabel(), QLabel()
         self.previous_button, self.next_button = QToolButton(), QToolButton()
         self.outline_box = QCheckBox("Outline spots unlike the training tissue")
-        self.legend, self.message = note(), note()
+        self.legend, self.message = Note(), Note()
         self._lay_out()
         self._connect()
         self._follow()
