@@ -38,8 +38,7 @@ class GeneList(QWidget):
         super().__init__()
         self._settings = settings
         self.table = GeneTable()
-        self.favourites = recall_favourites()
-        self.table.set_favourites(self.favourites)
+        self.table.set_favourites(recall_favourites())
         self.search = QLineEdit()
         self.search.setPlaceholderText("Find a gene, also by its other names")
         self.search.setClearButtonEnabled(True)
@@ -73,9 +72,9 @@ class GeneList(QWidget):
 
     def toggle_favourite(self, gene: str) -> None:
         """Add a gene to the favourites, or take it out; remembered at once."""
-        self.favourites ^= {gene}
-        remember_favourites(self.favourites)
-        self.table.set_favourites(self.favourites)
+        favourites = self.table.favourites ^ {gene}
+        remember_favourites(favourites)
+        self.table.set_favourites(favourites)
         self.favourites_changed.emit()
 
     def showEvent(self, event: QShowEvent) -> None:

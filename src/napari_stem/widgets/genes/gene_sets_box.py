@@ -18,6 +18,8 @@ from napari_stem.widgets.genes.gene_search import GeneSearch, names_in
 from napari_stem.widgets.state import ALL, FAVOURITES, LIST_PREFIX, SET_PREFIX, GeneSet
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from napari_stem.widgets.state import DisplaySettings
 
 PASTE, LOAD = "paste", "load"
@@ -48,7 +50,7 @@ class GeneSetsBox(QWidget):
         """Name of the list as users read it."""
         return self._settings.listed.removeprefix(SET_PREFIX).removeprefix(LIST_PREFIX)
 
-    def find(self, search: GeneSearch, favourites: set[str]) -> GeneSet | None:
+    def find(self, search: GeneSearch, favourites: Collection[str]) -> GeneSet | None:
         """Look up the chosen list among a model's genes; None where all are listed.
 
         Also says, below the choice, how many there are and which are missing.

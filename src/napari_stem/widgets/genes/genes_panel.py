@@ -239,7 +239,7 @@ class GenesPanel(QWidget):
 
     def _list_set(self) -> None:
         """List the genes of the chosen set."""
-        found = self.sets.find(self.table.search, self.list.favourites)
+        found = self.sets.find(self.table.search, self.table.favourites)
         self.table.show_only(None if found is None else found.genes)
         self.settings.update(gene_set=found)
 

@@ -92,7 +92,6 @@ class EncoderControl(QObject):
     def __init__(self, jobs: Jobs, box: EncoderBox) -> None:
         super().__init__(box)
         self._jobs, self._box, self._window = jobs, box, box.window_of_all
-        self._rows: dict[str, dict[str, Any]] = {}
         self._wanted = ""
         self.downloads = DownloadControl(jobs, (box.row, self._window.row), parent=self)
         self.downloads.ended.connect(self._show)
@@ -174,11 +173,10 @@ class EncoderControl(QObject):
             names = encoders.names_of(self._wanted) if self._wanted else ()
         except EncoderError:
             return [encoders.unknown(self._wanted)]
-        return [self._rows[name] for name in names if name in self._rows]
+        return [self._window.rows[name] for name in names if name in self._window.rows]
 
     def _take(self, looked: _Looked) -> None:
         rows, folder, found, is_known = looked
-        self._rows = {str(each["name"]): each for each in rows}
         self._window.show_encoders(rows)
         self._window.show_folder(folder, found)
         self._window.show_token(is_known=is_known)

@@ -65,7 +65,6 @@ class ModelControl(QObject):
         super().__init__(panel)
         self._jobs, self._panel, self._slides = jobs, panel, slides
         self._choice = choice = panel.models
-        self._models: dict[str, Entry] = {}
         self._loaded_name = ""
         self._is_pitch_stated = False  # by the user; a model's own no longer replaces it
         self._encoder_name = ""
@@ -83,11 +82,11 @@ class ModelControl(QObject):
         self.encoders.changed.connect(self._tell_missing)
         self.about.changed.connect(self._tell_missing)
         slides.activated.connect(lambda _: self._load_ahead())
-        jobs.start(_list_models, folders.splitlines(), done=self._show)
+        jobs.start(_list_models, folders.splitlines(), done=choice.show_models)
 
     def folders(self) -> str:
         """Return the folders and zips of models that the user added, one a line, the newest last."""
-        added = [name for name, model in self._models.items() if "folder" in model]
+        added = [name for name, model in self._choice.models.items() if "folder" in model]
         return "\n".join(added[-MOST_REMEMBERED:])
 
     def add_folder(self, folder: str | Path) -> None:
@@ -121,23 +120,19 @@ class ModelControl(QObject):
 
     def _add(self, model: Entry) -> None:
         folder = str(model["folder"])
-        self._models.pop(folder, None)
-        self._models[folder] = model
         self._choice.hub_line.setVisible(False)
-        self._choice.show_models(list(self._models.values()), folder)
+        self._choice.show_models([*self._others(folder), model], folder)
 
     def _remove(self) -> None:
-        if self._models.pop(self._choice.name(), None) is not None:
-            self._choice.show_models(list(self._models.values()))
+        self._choice.show_models(self._others(self._choice.name()))
 
-    def _show(self, models: list[Entry]) -> None:
-        self._models = {str(m.get("folder") or m["name"]): m for m in models}
-        self._choice.show_models(models)
+    def _others(self, name: str) -> list[Entry]:
+        return [each for other, each in self._choice.models.items() if other != name]
 
     def _choose(self, name: str) -> None:
         if not name:
             return
-        model = self._models[name]
+        model = self._choice.models[name]
         config = model.get("config")
         limits: tuple[str, ...] = ()
         warnings: tuple[str, ...] = ()
@@ -187,7 +182,9 @@ class ModelControl(QObject):
             if not self._is_pitch_stated:
                 self._panel.pitch.setValue(model.pitch_um)
                 self._is_pitch_stated = False
-            self._choice.show_card(_described(self._models[name]), model.limits, model.warnings)
+            self._choice.show_card(
+                _described(self._choice.models[name]), model.limits, model.warnings
+            )
 
 
 class RunControl(QObject):

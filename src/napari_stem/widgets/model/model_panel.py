@@ -43,7 +43,7 @@ from napari_stem.widgets.model.encoder_box import EncoderBox
 from napari_stem.widgets.slide.about_slide_box import AboutSlideBox
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from napari_stem.widgets.common.memory import Remembered
 
@@ -142,7 +142,7 @@ class ModelChoice(QWidget):
     def __init__(self, wanted: str) -> None:
         super().__init__()
         self._wanted = wanted
-        self._models: dict[str, Mapping[str, Any]] = {}
+        self.models: dict[str, dict[str, Any]] = {}  # by name or folder
         self.box = QComboBox()
         self.box.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
@@ -174,7 +174,7 @@ class ModelChoice(QWidget):
         """Name or folder of the chosen model, empty where there is none."""
         return str(self.box.currentData() or "")
 
-    def show_models(self, models: Sequence[Mapping[str, Any]], wanted: str = "") -> None:
+    def show_models(self, models: Sequence[dict[str, Any]], wanted: str = "") -> None:
         """List the models and choose one; those that cannot be used are greyed out and say why.
 
         Parameters
@@ -185,14 +185,14 @@ class ModelChoice(QWidget):
             Name or folder of the one to choose; else that chosen before, or in the last session.
         """
         self._wanted = wanted or self.name() or self._wanted
-        self._models = {str(m.get("folder") or m["name"]): m for m in models}
+        self.models = {str(m.get("folder") or m["name"]): m for m in models}
         self.box.clear()
-        for place, (name, model) in enumerate(self._models.items()):
+        for place, (name, model) in enumerate(self.models.items()):
             self.box.addItem(str(model["name"]), name)
             tip = name if model["ready"] else str(model["why_not"])
             self.box.setItemData(place, tip, Qt.ItemDataRole.ToolTipRole)
             self.box.model().item(place).setEnabled(bool(model["ready"]))
-        ready = [name for name, model in self._models.items() if model["ready"]]
+        ready = [name for name, model in self.models.items() if model["ready"]]
         name = self._wanted if self._wanted in ready else next(iter(ready), "")
         self.box.setCurrentIndex(self.box.findData(name))
         self._choose()
@@ -216,7 +216,7 @@ class ModelChoice(QWidget):
 
     def _choose(self) -> None:
         name = self.name()
-        self.remove_action.setEnabled("folder" in self._models.get(name, {}))
+        self.remove_action.setEnabled("folder" in self.models.get(name, {}))
         if not name:
             self.show_card("No model can be used here; see “napari-stem models” for the reasons.")
         self.chosen.emit(name)

@@ -126,7 +126,6 @@ class RegionPanel(QWidget):
         self.table = Table(COLUMNS)
         self.view = RegionView(self.table)
         self.summary = Note()
-        self._tool = ""
         more = row(self.import_button, self.export_button, self.undo_button, self.clear_button)
         more.setSpacing(4)
         stack(self, self.tissue, self._grid(), self.click_row, more, self.view, self.summary)
@@ -135,7 +134,7 @@ class RegionPanel(QWidget):
 
     def show_tool(self, tool: str) -> None:
         """Show which tool is in hand, and how it is used."""
-        self._tool = tool
+        self.tool = tool
         for name, made in self.tools.items():
             with QSignalBlocker(made):
                 made.setChecked(name == tool)
@@ -152,7 +151,7 @@ class RegionPanel(QWidget):
         self.clear_button.setEnabled(len(rows) > 0)
         self.export_button.setEnabled(len(rows) > 0)
         if rows.empty:
-            self.summary.say(TOOLS[self._tool][2] if self._tool else "")
+            self.summary.say(TOOLS[self.tool][2] if self.tool else "")
             return
         held = f"{count(len(rows), 'region')}, {area_mm2:.2f} mm², {count(n_spots, 'spot')}"
         if n_spots == 0:
@@ -194,7 +193,7 @@ class RegionControl(QObject):
         super().__init__(panel)
         self._viewer, self._jobs, self._panel = viewer, jobs, panel
         self._slides, self._pitch_um = slides, pitch_um
-        self._tool, self._wary = "", ""
+        self._wary = ""
         self._key = ("", 0, 0, 0.0)  # slide and numbers as last told
         self._looking = LatestJob(jobs)
         self.layers = RegionLayers(viewer, self.count_soon)
@@ -306,7 +305,6 @@ class RegionControl(QObject):
         if ready is None:
             return
         slide, _ = ready
-        self._tool = tool
         self._panel.show_tool(tool)
         if tool in {"", CLICK}:
             self.layers.put_tool_away(slide)
@@ -410,7 +408,6 @@ class RegionControl(QObject):
             self.save(path)
 
     def _on_activated(self, slide: Slide | None) -> None:
-        self._tool = ""
         if slide is not None:
             self.layers.keep_on_picture(slide)
         self._panel.setEnabled(slide is not None and slide.mpp is not None)
@@ -438,10 +435,9 @@ class RegionControl(QObject):
         slide = self._slides.slide
         if slide is None or regions_of(event.source) != slide.fingerprint:
             return
-        if self._tool == CLICK and mode == "pan_zoom":
+        if self._panel.tool == CLICK and mode == "pan_zoom":
             return
-        self._tool = mode if mode in TOOLS else ""
-        self._panel.show_tool(self._tool)
+        self._panel.show_tool(mode if mode in TOOLS else "")
 
     def follow_press(self, viewer: Viewer, event: Any) -> Iterator[None]:
         """Tell a click on the canvas from a drag; one of napari's mouse callbacks."""
@@ -454,7 +450,7 @@ class RegionControl(QObject):
             is_click = is_click and abs(event.pos[0] - y) + abs(event.pos[1] - x) < CLICK_PIXELS
             yield
         self.layers.is_pressed = False
-        if self._tool == CLICK and is_click:
+        if self._panel.tool == CLICK and is_click:
             self.click_at(event.position)
-        elif self._tool != "add_polygon":  # goes on after a click; the layer tells of its end
+        elif self._panel.tool != "add_polygon":  # goes on after a click; the layer tells of its end
             self.count_soon()
