@@ -151,7 +151,7 @@ def test_a_session_brings_everything_back(qtbot, model_road, tmp_path, crop, cop
     panels.slide.pixel_size.value.setValue(1.25)
     panels.slide.pixel_size.use_button.click()
     coordinator.slides.activate(sample)
-    model_road.wait(lambda: coordinator.analysis.domains() is not None)
+    model_road.wait(lambda: coordinator.analysis.domains is not None)
     panels.analysis.visible_box.click()
 
     path = tmp_path / "session.json"
@@ -175,8 +175,8 @@ def test_a_session_brings_everything_back(qtbot, model_road, tmp_path, crop, cop
     assert dock.coordinator.maps.current().prediction.path == copy
     assert dock.panels.genes.settings.look() == LOOK
     assert dock.panels.genes.gene() == gene
-    assert dock.coordinator.analysis.layer().visible
-    assert dock.coordinator.analysis.domains().names == domains.names
+    assert dock.coordinator.analysis.on_slide.layer.visible
+    assert dock.coordinator.analysis.domains.names == domains.names
     (again,) = dock.coordinator.regions.drawn()
     assert again.region.name == region.region.name
     assert again.region.polygon.symmetric_difference(region.region.polygon).area < 10

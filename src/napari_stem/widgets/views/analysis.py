@@ -24,8 +24,6 @@ from napari_stem.widgets.views.domain_layer import DomainLayer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari.layers import Labels
-
     from napari_stem.results import Prediction
     from napari_stem.spatial_analysis import Domains
     from napari_stem.widgets.common.worker import Jobs
@@ -57,9 +55,9 @@ class AnalysisControl(QObject):
         self._running.progressed.connect(self._on_progress)
         self._analysed: Prediction | None = None
         self._key: tuple[str, int] | None = None  # the prediction spoken of, and its finished spots
-        self._domains: Domains | None = None
+        self.domains: Domains | None = None  # of the active prediction
         self._morans: pd.DataFrame | None = None
-        self._layer = DomainLayer(maps.turns)
+        self.on_slide = DomainLayer(maps.turns)
         self._is_loading = self._was_shown = False
         panel.find_button.clicked.connect(self.find_domains)
         panel.morans_button.clicked.connect(self.rank_genes)
@@ -73,21 +71,9 @@ class AnalysisControl(QObject):
         """End the analysis on its way."""
         self._running.stop()
 
-    def domains(self) -> Domains | None:
-        """Return the domains of the active prediction."""
-        return self._domains
-
-    def layer(self) -> Labels | None:
-        """Return the layer of the domains."""
-        return self._layer.layer
-
-    def legend(self) -> list[str]:
-        """Return the lines of the legend on the canvas."""
-        return self._layer.legend()
-
     def is_shown(self) -> bool:
         """Whether domains lie on the slide in place of the map."""
-        return self._domains is not None and self._settings.view == DOMAINS
+        return self.domains is not None and self._settings.view == DOMAINS
 
     def refresh(self) -> None:
         """Bring panel and layer in line with the active prediction and the settings."""
@@ -96,20 +82,20 @@ class AnalysisControl(QObject):
         key = None if active is None else active.state()
         if key != self._key:
             was_shown, self._key = self.is_shown(), key
-            self._domains = self._morans = None
+            self.domains = self._morans = None
             self._was_shown = self._is_loading = False
             self._panel.show_domains(None)
             self._panel.show_morans(None)
-            self._layer.hide()
+            self.on_slide.hide()
             if active is not None and active.prediction.done.any():
                 self._load(active.prediction)
             if active is not None and was_shown:  # those were another prediction's
                 self._settings.update(view=MEAN)
                 return
-        if active is not None and self._domains is not None and self.is_shown():
-            self._layer.show(active, self._domains)
+        if active is not None and self.domains is not None and self.is_shown():
+            self.on_slide.show(active, self.domains)
             return
-        self._layer.hide()
+        self.on_slide.hide()
         if active is not None and self._settings.view == DOMAINS and not self._is_loading:
             show_info(GONE)
             self._settings.update(view=MEAN)
@@ -186,7 +172,7 @@ class AnalysisControl(QObject):
             return  # of another prediction; that of the active one is being read
         self._is_loading = False
         if domains is not None:
-            self._domains = domains
+            self.domains = domains
             self._panel.show_domains(domains)
             if is_new and not self._was_shown:
                 self._was_shown = True  # from now on the user decides
@@ -195,23 +181,23 @@ class AnalysisControl(QObject):
 
     def _rename(self, domain: int, _key: str, name: str) -> None:
         active = self._maps.current()
-        if self._domains is None or active is None or not name:
+        if self.domains is None or active is None or not name:
             return
-        names = list(self._domains.names)
+        names = list(self.domains.names)
         names[domain] = name
-        self._domains = replace(self._domains, names=tuple(names))
-        self._panel.show_domains(self._domains)
+        self.domains = replace(self.domains, names=tuple(names))
+        self._panel.show_domains(self.domains)
         self.refresh()
         place = store.sidecar_path(active.prediction)
-        self._jobs.start(store.write_domains, self._domains, place, done=lambda _: None)
+        self._jobs.start(store.write_domains, self.domains, place, done=lambda _: None)
 
     # saving
 
     def _save_domains(self) -> None:
         active = self._maps.current()
         path = ask_where_to_save(self._panel, "Save", "domains.h5ad", DOMAIN_FILES)
-        if active is not None and self._domains is not None and path:
-            export = partial(store.export_domains, self._domains, active.prediction)
+        if active is not None and self.domains is not None and path:
+            export = partial(store.export_domains, self.domains, active.prediction)
             self._save(export, path)
 
     def _save_morans(self) -> None:
