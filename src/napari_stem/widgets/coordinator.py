@@ -83,7 +83,7 @@ class Coordinator(QObject):
         jobs = self._jobs
         opened = SessionParts(self.slides, self.regions, self.predictions, self.maps, self.measured)
         self.sessions = SessionControl(jobs, opened, parent=self)
-        self.adopting = Adopting(self.slides, self.regions, self.predictions, self.measured)
+        self.adopting = Adopting(opened)
         openers: dict[Kind, Callable[[Path], None]] = {
             "slide": self.slides.open,
             "regions": partial(self._open_on_slide, self.regions.load),

@@ -99,7 +99,7 @@ class Session:
 
 @dataclass(frozen=True)
 class SessionParts:
-    """What a session speaks of."""
+    """What can be open, and whose it is."""
 
     slides: SlideControl
     regions: RegionControl

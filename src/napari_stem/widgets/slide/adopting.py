@@ -25,10 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_stem.slide.base import Slide
-    from napari_stem.widgets.model.prediction_control import PredictionControl
-    from napari_stem.widgets.regions.region_panel import RegionControl
-    from napari_stem.widgets.slide.slide_control import SlideControl
-    from napari_stem.widgets.views.measured import MeasuredControl
+    from napari_stem.widgets.session import SessionParts
 
 
 class Adopting(QObject):
@@ -36,20 +33,15 @@ class Adopting(QObject):
 
     Parameters
     ----------
-    slides, regions, predictions, measured
+    parts
         Take over what is theirs.
     """
 
-    def __init__(
-        self,
-        slides: SlideControl,
-        regions: RegionControl,
-        predictions: PredictionControl,
-        measured: MeasuredControl,
-    ) -> None:
+    def __init__(self, parts: SessionParts) -> None:
+        slides, predictions, measured = parts.slides, parts.predictions, parts.measured
         super().__init__(slides)
         self._viewer, self._jobs = slides.viewer, slides.jobs
-        self._slides, self._regions = slides, regions
+        self._slides, self._regions = slides, parts.regions
         self._predictions, self._measured = predictions, measured
         self.seen: WeakSet[Any] = WeakSet()  # layers of others that were looked at
         self._tried: set[tuple[str, str]] = set()  # file, and the slide on which it was tried
