@@ -18,7 +18,7 @@ from napari_stem.sample_data import sample_path
 from napari_stem.spatial_analysis.domains import Relations, find_domains, leiden
 from napari_stem.spatial_analysis.reading import predicted_means
 from napari_stem.spatial_analysis.store import read_domains, sidecar_path, write_domains
-from napari_stem.widgets.views import analysis_jobs
+from napari_stem.widgets.views import analysis
 from napari_stem.widgets.views.analysis_panel import HIGH, NAME, SHARE, STABILITY
 from napari_stem.widgets.views.domain_layer import colours_of
 
@@ -58,8 +58,8 @@ def find(road, fineness: int = 15):
     panel.find_button.click()
     assert not panel.find_button.isEnabled()
     road.wait(panel.find_button.isEnabled)
-    road.wait(lambda: control.domains() is not None and control.domains().stability is not None)
-    return control.domains()
+    road.wait(lambda: control.domains is not None and control.domains.stability is not None)
+    return control.domains
 
 
 def test_domains_are_found_shown_named_and_saved(predicted, monkeypatch, tmp_path, notifications):
@@ -76,7 +76,7 @@ def test_domains_are_found_shown_named_and_saved(predicted, monkeypatch, tmp_pat
     assert "Domains of 3 single samples agree" in said
 
     # shown, in place of the map
-    layer = control.layer()
+    layer = control.on_slide.layer
     assert panel.visible_box.isChecked()
     assert layer.visible
     assert not predicted.layer("mean").visible
@@ -97,14 +97,14 @@ def test_domains_are_found_shown_named_and_saved(predicted, monkeypatch, tmp_pat
     assert [swatch.redF(), swatch.greenF(), swatch.blueF()] == pytest.approx(shade[:3], abs=0.01)
 
     # and named on the canvas, in these colours
-    assert control.legend() == list(domains.names)
+    assert control.on_slide.legend() == list(domains.names)
     lines = predicted.viewer.canvas.overlays
     first = next(one for key, one in lines.items() if key.startswith("napari_stem_domain"))
     np.testing.assert_allclose(first.box_color, shade, atol=0.01)
 
     # named
     table.setData(table.index(0, NAME), "Tumour")
-    assert control.legend()[0] == "Tumour"
+    assert control.on_slide.legend()[0] == "Tumour"
     assert layer.features["domain"].tolist()[1] == "Tumour"
     predicted.wait(lambda: read_domains(prediction).names[0] == "Tumour")
 
@@ -120,7 +120,7 @@ def test_domains_are_found_shown_named_and_saved(predicted, monkeypatch, tmp_pat
     # hidden, and gone where a map is chosen
     panel.visible_box.click()
     assert not layer.visible
-    assert control.legend() == []
+    assert control.on_slide.legend() == []
     assert predicted.layer("mean").visible
     panel.visible_box.click()
     assert layer.visible
@@ -133,7 +133,7 @@ def put(road):
     """Lay domains beside the prediction, as an earlier session would have, and come back to it."""
     coordinator, prediction = road.dock.coordinator, road.maps.prediction
     coordinator.maps.activate(None)
-    assert coordinator.analysis.domains() is None
+    assert coordinator.analysis.domains is None
     assert not road.panels.analysis.isEnabled()
     found = find_domains(
         predicted_means(prediction), prediction.spots.names, prediction.genes, resolution=1.5
@@ -143,8 +143,8 @@ def put(road):
     relations = Relations(numbers[..., 0] - 1, numbers[..., 1:], np.arange(300.0, 1500.0, 200.0))
     write_domains(replace(found, relations=relations), sidecar_path(prediction))
     coordinator.maps.activate(coordinator.slide)
-    road.wait(lambda: coordinator.analysis.domains() is not None)
-    return coordinator.analysis.domains()
+    road.wait(lambda: coordinator.analysis.domains is not None)
+    return coordinator.analysis.domains
 
 
 def test_domains_come_back_with_their_prediction(predicted):
@@ -152,10 +152,10 @@ def test_domains_come_back_with_their_prediction(predicted):
     control = predicted.dock.coordinator.analysis
     said = predicted.panels.analysis.summary.text()
     assert "how stable they are is not known" in said
-    np.testing.assert_array_equal(control.domains().labels, before.labels)
-    assert control.layer() is None  # not shown until asked for
+    np.testing.assert_array_equal(control.domains.labels, before.labels)
+    assert control.on_slide.layer is None  # not shown until asked for
     predicted.panels.analysis.visible_box.click()
-    assert control.layer().visible
+    assert control.on_slide.layer.visible
 
 
 def test_cancel_is_at_once_and_leaves_nothing(predicted):
@@ -166,19 +166,17 @@ def test_cancel_is_at_once_and_leaves_nothing(predicted):
     predicted.qtbot.waitUntil(panel.find_button.isEnabled, timeout=10_000)
     assert panel.message.text() == "Cancelled; what was found before stays."
     assert panel.cancel_button.isHidden()
-    assert control.domains() is None
+    assert control.domains is None
     assert not sidecar_path(predicted.maps.prediction).exists()
 
 
 def test_a_second_analysis_does_not_start_while_one_runs(predicted, monkeypatch):
     started = []
-    find, rank = analysis_jobs.find_domains, analysis_jobs.rank_genes
+    find, rank = analysis.find_domains, analysis.rank_genes
     monkeypatch.setattr(
-        analysis_jobs, "find_domains", lambda *of: started.append("domains") or find(*of)
+        analysis, "find_domains", lambda *of: started.append("domains") or find(*of)
     )
-    monkeypatch.setattr(
-        analysis_jobs, "rank_genes", lambda *of: started.append("genes") or rank(*of)
-    )
+    monkeypatch.setattr(analysis, "rank_genes", lambda *of: started.append("genes") or rank(*of))
     panel = predicted.panels.analysis
     control = predicted.dock.coordinator.analysis
     control.find_domains()

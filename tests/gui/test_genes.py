@@ -116,7 +116,7 @@ def test_genes_are_stepped_through_as_listed_and_stay_chosen_while_hidden(panel)
     chosen = chosen_on(panel)
     assert panel.choose("FASN")
     for _ in range(6):
-        panel.step(1)  # stays at the end
+        panel.list.step(1)  # stays at the end
     assert chosen == list(FEW)
     panel.search.setText("b2")
     assert listed(panel) == ["ERBB2"]
@@ -134,7 +134,7 @@ def test_a_gene_that_is_not_listed_can_be_chosen_from_elsewhere(panel):
     assert not panel.choose("NOSUCHGENE")
     assert panel.gene() == "FASN"
     assert not panel.view.currentIndex().isValid()
-    panel.step(1)
+    panel.list.step(1)
     assert chosen == ["ERBB2", "FASN", "ERBB2"]
     panel.choose("FASN")
     panel.search.clear()

@@ -67,8 +67,8 @@ def test_a_click_shows_the_spot(predicted):
     click(predicted, spot)
     prediction, gene = predicted.maps.prediction, predicted.panels.genes.gene()
     predicted.wait(lambda: prediction.spots.names[spot] in inspector.title.text())
-    predicted.wait(lambda: inspector.plot is not None)
-    draws, mean, low, high, title = inspector.plot._shown
+    predicted.wait(lambda: inspector.plot.shown is not None)
+    draws, mean, low, high, title = inspector.plot.shown
     assert_array_equal(draws, prediction.draws(slice(spot, spot + 1), [gene])[0, 0])
     assert mean == prediction.values(gene)[spot]
     assert (low, high) == (
@@ -84,7 +84,7 @@ def test_the_patches_are_what_the_model_sees(predicted):
     from napari_stem.encoders.registry import load_encoder
     from napari_stem.model import load_model
     from napari_stem.slide.patches import PatchReader
-    from napari_stem.widgets.views.spot_details import patch_spec, spot_details
+    from napari_stem.widgets.views.spot_inspector import patch_spec, spot_details
 
     prediction, slide = predicted.maps.prediction, predicted.dock.coordinator.slide
     spec = patch_spec(prediction)
@@ -116,7 +116,7 @@ def test_genes_are_ranked_against_the_slide(predicted):
     inspector.view.setCurrentIndex(inspector.table.index(4, GENE))
     assert predicted.panels.genes.gene() == inspector.table.index(4, GENE).data()
     gene = predicted.panels.genes.gene()
-    predicted.wait(lambda: inspector.plot is not None and gene in inspector.plot._shown[4])
+    predicted.wait(lambda: inspector.plot.shown is not None and gene in inspector.plot.shown[4])
 
 
 def test_a_drag_is_no_click(predicted):
@@ -203,13 +203,13 @@ def test_a_dot_and_a_row_choose_the_gene(compared):
     window.view.setCurrentIndex(index)
     assert genes.gene() == index.data()
     window.plot.draw()
-    found, place = window.plot._found, 12
+    found, place = window.plot.found, 12
     dots = window.plot.axes.transData.transform(
         np.column_stack([found.difference, window.plot.heights()])
     )
     x, y = dots[place]
     same = np.flatnonzero(np.hypot(*(dots - (x, y)).T) < 1e-6)
-    window.plot._on_press(SimpleNamespace(inaxes=window.plot.axes, x=x, y=y))
+    window.plot.on_press(SimpleNamespace(inaxes=window.plot.axes, x=x, y=y))
     assert genes.gene() in {found.genes[i] for i in same}
     assert window.view.currentIndex().siblingAtColumn(GENE).data() == genes.gene()
 
@@ -279,7 +279,7 @@ def test_a_click_in_the_real_window(road, qtbot):
     road.viewer.reset_view()
     click(road, 4)
     inspector = road.panels.inspect.spot
-    road.wait(lambda: inspector.plot is not None and inspector.plot.isVisible())
+    road.wait(inspector.plot.isVisible)
     picture = inspector.grid.itemAtPosition(0, 0).widget()
     assert picture.pixmap().width() == picture.pixmap().height() > 80
     assert inspector.minimumSizeHint().width() <= 300  # the dock need not grow

@@ -17,7 +17,7 @@ from napari_stem.widgets.genes.map_turns import (
     VIEWS,
     LayerTurns,
 )
-from napari_stem.widgets.genes.mixed_layers import GROUND_NAME
+from napari_stem.widgets.genes.together import GROUND_NAME
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 

@@ -15,7 +15,7 @@ from napari.utils.colormaps import ensure_colormap
 from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_stem.layers import colour_limits
-from napari_stem.widgets.genes.mixed_layers import THREE_COLOURS
+from napari_stem.widgets.genes.together import THREE_COLOURS
 from napari_stem.widgets.state import COLORMAPS
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
@@ -301,7 +301,7 @@ def test_side_by_side_fills_napari_s_grid_and_gives_it_back(window):
     assert contents == [["Slide,", gene] for gene in (first, *others)]
     assert {one.layer for one in window.display.beside.maps} == made
     window.viewer.layers.remove(window.viewer.layers[-1])  # the user takes one away
-    window.wait(lambda: window.genes.arrangement() == "one")
+    window.wait(lambda: window.genes.settings.arrangement == "one")
     window.genes.choose_arrangement("beside")
     window.settle()
     assert grid.actual_shape(window.viewer.layers) == (1, 2)
@@ -312,7 +312,7 @@ def test_a_layer_that_comes_ends_side_by_side(window):
     window.settle()
     assert window.viewer.canvas.grid.enabled
     window.viewer.add_points([[0, 0]], units=("um", "um"), name="mine")
-    window.wait(lambda: window.genes.arrangement() == "one")
+    window.wait(lambda: window.genes.settings.arrangement == "one")
     window.settle()
     assert not window.viewer.canvas.grid.enabled
     assert window.mean in window.viewer.layers

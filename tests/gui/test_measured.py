@@ -168,7 +168,7 @@ def test_foreign_data_are_refused_in_words(predicted, monkeypatch, tmp_path, not
         ("picture.h5ad", "is damaged or is no AnnData file"),
     ):
         n_before = len(notifications)
-        panel.load_requested.emit(str(tmp_path / name))
+        predicted.dock.coordinator.measured.load(str(tmp_path / name))
         predicted.wait(lambda n=n_before: len(notifications) > n)
         assert words in notifications[-1]
         predicted.wait(panel.table_button.isEnabled)

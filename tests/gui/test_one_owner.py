@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_stem.sample_data import sample_path
 from napari_stem.settings import CACHE_VARIABLE, cache_dir
-from napari_stem.widgets.common import cautions
+from napari_stem.widgets.common import hints
 from napari_stem.widgets.common.cache_box import CacheBox
 from napari_stem.widgets.common.worker import Jobs
 from napari_stem.widgets.dock import StemDock
@@ -100,8 +100,8 @@ def test_the_inspected_spot_is_outlined_while_genes_change(predicted):
 
 
 def test_what_not_to_rely_on_is_said_in_sentences():
-    assert cautions.of_result(0, 0, 32) == ""
-    told = cautions.of_result(7, 1, 8)
+    assert hints.of_result(0, 0, 32) == ""
+    told = hints.of_result(7, 1, 8)
     assert told.startswith(
         "Spots not to be relied on: 7 unlike the training tissue, 1 on bare glass."
     )

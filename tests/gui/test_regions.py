@@ -22,11 +22,11 @@ from napari_stem.slide import open_slide
 from napari_stem.slide.tissue import TissueSettings, tissue_regions
 from napari_stem.spatial.region_files import ClassedRegion, read_regions
 from napari_stem.widgets.common.memory import recall
-from napari_stem.widgets.common.region_table import AREA, CLASS, NAME, SPOTS
 from napari_stem.widgets.panels import Panels
 from napari_stem.widgets.regions.region_labels import label_colours, labels
 from napari_stem.widgets.regions.region_panel import TOOLS
 from napari_stem.widgets.regions.region_shapes import count_spots, squares_um
+from napari_stem.widgets.regions.region_table import AREA, CLASS, NAME, SPOTS
 
 pytestmark = pytest.mark.gui
 
@@ -164,7 +164,7 @@ def test_a_new_region_takes_nothing_from_the_selected_one(sample):
     sample.draw(SQUARE)
     count_now(sample)
     set_cell(sample, 0, CLASS, "Stroma")
-    sample.panels.region.view.region_chosen.emit(sample.panels.region.table.rows[0].number)
+    sample.panels.region.view.region_chosen.emit(int(sample.panels.region.table.name(0)))
     layer = sample.viewer.layers.selection.active
     assert layer.selected_data == {0}
     sample.draw(OTHER)
@@ -365,8 +365,8 @@ def test_tissue_settings_are_remembered(sample):
     box.sensitivity.setValue(70)
     box.min_area.setValue(0.2)
     sample.dock.shut_down()
-    again = Panels.new(recall()).region.tissue
-    assert again.settings() == TissueSettings(70, 0.2)
+    again = Panels.new(recall())
+    assert again.region.tissue.settings() == TissueSettings(70, 0.2)
 
 
 def test_a_pixel_size_that_does_not_fit_the_nuclei_is_warned_of_once(

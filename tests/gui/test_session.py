@@ -151,7 +151,7 @@ def test_a_session_brings_everything_back(qtbot, model_road, tmp_path, crop, cop
     panels.slide.pixel_size.value.setValue(1.25)
     panels.slide.pixel_size.use_button.click()
     coordinator.slides.activate(sample)
-    model_road.wait(lambda: coordinator.analysis.domains() is not None)
+    model_road.wait(lambda: coordinator.analysis.domains is not None)
     panels.analysis.visible_box.click()
 
     path = tmp_path / "session.json"
@@ -175,8 +175,8 @@ def test_a_session_brings_everything_back(qtbot, model_road, tmp_path, crop, cop
     assert dock.coordinator.maps.current().prediction.path == copy
     assert dock.panels.genes.settings.look() == LOOK
     assert dock.panels.genes.gene() == gene
-    assert dock.coordinator.analysis.layer().visible
-    assert dock.coordinator.analysis.domains().names == domains.names
+    assert dock.coordinator.analysis.on_slide.layer.visible
+    assert dock.coordinator.analysis.domains.names == domains.names
     (again,) = dock.coordinator.regions.drawn()
     assert again.region.name == region.region.name
     assert again.region.polygon.symmetric_difference(region.region.polygon).area < 10
@@ -229,7 +229,7 @@ def test_a_score_comes_back_with_its_list(qtbot, model_road, tmp_path, copy):
         dock.coordinator.dropped.open([tmp_path / "s.json"])
     maps = dock.coordinator.maps
     qtbot.waitUntil(lambda: maps.layer("mean").name == title, timeout=60_000)
-    assert dock.panels.genes.arrangement() == "score"
+    assert dock.panels.genes.settings.arrangement == "score"
     assert dock.coordinator.sessions.session() == before
     shown, again = (m.layer("mean").data for m in (coordinator.maps, maps))
     assert again == pytest.approx(shown, nan_ok=True)
@@ -280,7 +280,7 @@ def test_several_genes_come_back_in_the_window_as_they_were_seen(road, qtbot, c5
             coordinator.sessions.restore(before)
         road.wait(turns.is_settled)
         assert coordinator.sessions.session() == before
-        assert genes.arrangement() == arrangement
+        assert genes.settings.arrangement == arrangement
         shown = [one for one in road.viewer.layers if one.visible and "predicted" in one.name]
         assert len(shown) == 2
 
@@ -411,16 +411,16 @@ def test_an_exported_prediction_opens_too(model_road, tmp_path, c5_prediction):
 def test_of_several_tables_one_is_read_at_a_time_and_the_last_counts(
     model_road, tmp_path, c5_prediction, monkeypatch
 ):
-    from napari_stem.widgets.views import analysis_jobs
+    from napari_stem.widgets.views import measured
 
     reads = []
-    read = analysis_jobs.read_counts
+    read = measured.read_measured
 
     def noted(path, size):
         reads.append(path.name)
         return read(path, size)
 
-    monkeypatch.setattr(analysis_jobs, "read_counts", noted)
+    monkeypatch.setattr(measured, "read_measured", noted)
     model_road.open(sample_path())
     control, slide = model_road.dock.coordinator.measured, model_road.dock.coordinator.slide
     table = anndata.read_h5ad(COUNTS)

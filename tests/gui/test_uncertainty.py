@@ -38,7 +38,7 @@ def predicted(model_road):
 
 def wanted(road, kind: str):
     """Choose how expression is shown; returns the layers once they follow."""
-    layers = road.dock.coordinator.uncertainty.layers
+    layers = road.dock.coordinator.uncertainty
     panel = road.panels.uncertainty
     (panel.choose_uncertainty if kind in {SD, WIDTH} else panel.choose_expression)(kind)
     plain = road.layer("mean"), road.layer("sd")
@@ -99,13 +99,13 @@ def test_predictions_keep_their_samples(predicted):
 def test_fainter_where_less_sure(predicted):
     layers = wanted(predicted, FADED)
     gene = predicted.panels.genes.gene()
-    alpha = on_spots(predicted, layers.faded.data)[:, 3].astype(float)
+    alpha = on_spots(predicted, layers.faded.layer.data)[:, 3].astype(float)
     sd = predicted.maps.prediction.values(gene, "sd")
     order = np.argsort(sd)
     assert (np.diff(alpha[order]) <= 0).all()
     assert alpha[order[0]] == 255
     assert alpha[order[-1]] == pytest.approx(255 * FAINTEST, abs=1)
-    assert layers.faded.visible
+    assert layers.faded.layer.visible
     assert layers.map.layer.colorbar.visible  # the legend stays
     assert np.isnan(layers.map.layer.data).all()
     assert gene in layers.map.layer.name
@@ -178,7 +178,7 @@ def test_spots_unlike_the_training_tissue_are_outlined(predicted):
     prediction.ood[:] = False
     prediction.ood[unlike] = True
     predicted.dock.coordinator.maps.draw()
-    layers = predicted.dock.coordinator.uncertainty.layers
+    layers = predicted.dock.coordinator.uncertainty
     mpp = predicted.dock.coordinator.slide.mpp
     spots = prediction.spots.take(unlike)
     expected = np.column_stack([spots.y_px * mpp.y_um, spots.x_px * mpp.x_um])
@@ -212,8 +212,8 @@ def test_a_prediction_without_samples_says_so(predicted, monkeypatch):
 def test_several_genes_at_once_are_shown_plainly(predicted):
     wanted(predicted, FADED)
     predicted.panels.genes.choose_arrangement("mix")
-    layers = predicted.dock.coordinator.uncertainty.layers
-    assert not layers.faded.visible
+    layers = predicted.dock.coordinator.uncertainty
+    assert not layers.faded.layer.visible
     assert "one gene at a time" in predicted.panels.uncertainty.message.text()
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QObject, Signal
 
+from napari_stem.cohort.orders import Order
 from napari_stem.reader import kind_of
 from napari_stem.results.exported import unpacked
 from napari_stem.widgets.common.dropping import Dropped
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from napari.viewer import Viewer
 
-    from napari_stem.cohort.orders import Order
     from napari_stem.geometry import Region, Spots
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.dropping import Kind
@@ -71,7 +71,7 @@ class Coordinator(QObject):
         self.models = ModelControl(self._jobs, panels.model, self.slides, model_folders)
         self.scale = ScaleControl(self._jobs, panels.model.scale_warning, self.slides)
         self.runs = RunControl(self._jobs, panels.model, self.maps, self.predictions)
-        self.exports = ExportControl(self._jobs, panels.export, self.maps, self._drawn, parent=self)
+        self.exports = ExportControl(self._jobs, panels.export, self.maps, self._drawn)
         self._add_looking()
         self._add_files(viewer)
         self._connect()
@@ -83,12 +83,12 @@ class Coordinator(QObject):
         jobs = self._jobs
         opened = SessionParts(self.slides, self.regions, self.predictions, self.maps, self.measured)
         self.sessions = SessionControl(jobs, opened, parent=self)
-        self.adopting = Adopting(self.slides, self.regions, self.predictions, self.measured)
+        self.adopting = Adopting(opened)
         openers: dict[Kind, Callable[[Path], None]] = {
-            "slide": lambda path: self.slides.open(str(path)),
+            "slide": self.slides.open,
             "regions": partial(self._open_on_slide, self.regions.load),
-            "model": lambda path: self.models.add_folder(str(path)),
-            "session": lambda path: self.sessions.load(str(path)),
+            "model": self.models.add_folder,
+            "session": self.sessions.load,
             "slides": self.slides_dropped.emit,
             "measured": partial(self._open_on_slide, self.measured.load),
             "prediction": self.predictions.open,
@@ -97,27 +97,23 @@ class Coordinator(QObject):
         }
         self.dropped = Dropped(jobs, self.slides, openers)
 
-    def _open_on_slide(self, load: Callable[[str], None], path: Path) -> None:
+    def _open_on_slide(self, load: Callable[[Path], None], path: Path) -> None:
         """Open what belongs on a slide; without one as layers of its own, where it can be."""
         if self.slide is None and kind_of(path) is not None:
             self.adopting.show_layers(path)
         else:
-            load(str(path))
+            load(path)
 
     def _add_looking(self) -> None:
         """Make what looks closely at a prediction that is on the map."""
         panels, jobs, maps = self._panels, self._jobs, self.maps
-        self.uncertainty = UncertaintyControl(jobs, panels.uncertainty, maps, parent=self)
-        self.inspector = InspectControl(
-            jobs, panels.inspect, maps, self.uncertainty.samples, parent=self
-        )
-        self.measured = MeasuredControl(
-            jobs, panels.measured, maps, lambda: self.slide, parent=self
-        )
+        self.uncertainty = UncertaintyControl(jobs, panels.uncertainty, maps)
+        self.inspector = InspectControl(jobs, panels.inspect, maps, self.uncertainty.samples)
+        self.measured = MeasuredControl(jobs, panels.measured, maps, lambda: self.slide)
         self.measured.changed.connect(self._tell_hints)
-        self.analysis = AnalysisControl(jobs, panels.analysis, maps, parent=self)
+        self.analysis = AnalysisControl(jobs, panels.analysis, maps)
         panels.measured.predict_button.clicked.connect(self._run_measured)
-        self.comparing = CompareControl(jobs, panels.compare, maps, self._drawn, parent=self)
+        self.comparing = CompareControl(jobs, panels.compare, maps, self._drawn)
         self.regions.counted.connect(self.comparing.refresh)
 
     @property
@@ -144,8 +140,6 @@ class Coordinator(QObject):
 
     def order(self) -> Order:
         """Say what the dock would ask for of any slide."""
-        from napari_stem.cohort.orders import Order
-
         panel = self._panels.model
         return Order(
             slide=Path(),

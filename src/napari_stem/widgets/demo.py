@@ -21,7 +21,6 @@ class DemoDriver(QObject):
 
     def __init__(self, viewer: Viewer, dock: StemDock) -> None:
         super().__init__(dock)
-        self._viewer, self._dock = viewer, dock
         panels = dock.panels
         self._steps: list[tuple[Callable[[], bool], Callable[[], None]]] = [
             (lambda: panels.model.model_name() != "", panels.slide.sample_button.click),

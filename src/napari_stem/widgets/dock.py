@@ -9,16 +9,10 @@ from typing import TYPE_CHECKING
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import (
-    QApplication,
-    QFrame,
-    QMenu,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QApplication, QFrame, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from napari_stem.widgets.common import keys
+from napari_stem.widgets.common.dropping import dropped_paths
 from napari_stem.widgets.common.keys import HelpBox
 from napari_stem.widgets.common.memory import (
     ENCODERS,
@@ -29,31 +23,22 @@ from napari_stem.widgets.common.memory import (
 )
 from napari_stem.widgets.common.parts import (
     Folding,
-    Road,
-    RoadView,
-    Steps,
+    Note,
     ask_for_file,
     ask_for_folder,
     ask_where_to_save,
-    note,
     row,
 )
 from napari_stem.widgets.coordinator import Coordinator
 from napari_stem.widgets.many_slides import ManySlides
-from napari_stem.widgets.panels import Panels
+from napari_stem.widgets.panels import Panels, Road, RoadView, Steps
 from napari_stem.widgets.slide.overview import OverviewWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import napari.viewer
-    from qtpy.QtGui import (
-        QCloseEvent,
-        QDragEnterEvent,
-        QDropEvent,
-        QHideEvent,
-        QShowEvent,
-    )
+    from qtpy.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QHideEvent, QShowEvent
 
     from napari_stem.widgets.common.hints import Hint
     from napari_stem.widgets.common.keys import Key
@@ -77,7 +62,7 @@ class MenuBar(QWidget):
     def __init__(self, folder: str) -> None:
         super().__init__()
         self.folder = folder
-        self.notice = note(NOTICE)
+        self.notice = Note(NOTICE)
         self.notice.setObjectName("notice")
         self.menu_button = QToolButton()
         self.menu_button.setText("File ▾")
@@ -182,14 +167,12 @@ class StemDock(QWidget):
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Take files."""
-        if any(url.isLocalFile() for url in event.mimeData().urls()):
+        if dropped_paths(event):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
         """Open what was dropped, whatever of ours it is."""
-        urls = event.mimeData().urls()
-        paths = [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
-        self.coordinator.dropped.open(paths)
+        self.coordinator.dropped.open(dropped_paths(event))
         event.acceptProposedAction()
 
     def show_part(self, title: str) -> None:
@@ -216,10 +199,8 @@ class StemDock(QWidget):
     def show_many_slides(self) -> ManySlides:
         """Open the window in which slides are predicted one after another."""
         if self.many_slides is None:
-            jobs = self.coordinator.jobs
-            self.many_slides = ManySlides(jobs, self.coordinator.order, self)
+            self.many_slides = ManySlides(self.coordinator.jobs, self.coordinator.order, self)
             self.many_slides.chosen.connect(self.coordinator.dropped.open_result)
-            self.many_slides.failed.connect(jobs.failed)
         self.many_slides.show()
         self.many_slides.raise_()
         return self.many_slides

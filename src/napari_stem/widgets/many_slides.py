@@ -12,14 +12,20 @@ import pandas as pd
 from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
+from napari_stem.cohort.in_turn import predict_in_turn
+from napari_stem.cohort.orders import orders_of, slides_at
+from napari_stem.cohort.outcomes import Outcome
+from napari_stem.cohort.tables import write_summary
 from napari_stem.errors import StemError
+from napari_stem.io import require_writable
+from napari_stem.widgets.common.dropping import dropped_paths
 from napari_stem.widgets.common.parts import (
+    Note,
     ProgressBar,
     ask_for_folder,
     button,
     count,
     duration,
-    note,
     row,
 )
 from napari_stem.widgets.common.single_jobs import StoppableJob
@@ -31,7 +37,6 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QDragEnterEvent, QDropEvent, QKeyEvent
 
     from napari_stem.cohort.orders import Order
-    from napari_stem.cohort.outcomes import Outcome
     from napari_stem.widgets.common.worker import Jobs
 
 COLUMNS = (
@@ -60,7 +65,6 @@ class ManySlides(QWidget):
     """
 
     chosen = Signal(object)  # the `Order` of a slide whose map is asked for
-    failed = Signal(str)  # one sentence
 
     def __init__(self, jobs: Jobs, common: Callable[[], Order], parent: QWidget) -> None:
         super().__init__(parent, Qt.WindowType.Window)
@@ -68,7 +72,8 @@ class ManySlides(QWidget):
         self.setAcceptDrops(True)
         self.resize(640, 480)
         self.folder = ""  # of what was last asked for
-        self._common, self._places, self._left_out = common, list[Path](), set[Path]()
+        self._jobs, self._common = jobs, common
+        self._places, self._left_out = list[Path](), set[Path]()
         self._added: list[Path] = []  # and not looked at yet
         self._results: Path | None = None
         self._asked: Order | None = None  # what was asked for of each when they were listed
@@ -82,7 +87,7 @@ class ManySlides(QWidget):
         self.folder_button = button("Add folder…", "All slides of a folder")
         self.remove_button = button("Take off", "Take the chosen slide off the list (Delete)")
         self.results_button = button("Results in…", "Choose the folder that the results go to")
-        self.results, self.how, self.text = note(), note(), note()
+        self.results, self.how, self.text = Note(), Note(), Note()
         self.progress = ProgressBar()
         self.run_button = button("Run", "Predict the slides of the list, one after another")
         self.cancel_button = button("Cancel", "What is finished is kept")
@@ -120,13 +125,11 @@ class ManySlides(QWidget):
 
     def _take(self, then: Callable[[], None], looked: _Looked | None) -> None:
         """Take what was found; of what is asked for as before, the outcome stays."""
-        from napari_stem.cohort.outcomes import Outcome
-
         if looked is None:  # it was cancelled
             self._end()
             return
         for sentence in looked.wrong:
-            self.failed.emit(sentence)
+            self._jobs.failed.emit(sentence)
         self._places = looked.places
         self._left_out -= looked.added
         known = {each.order: each for each in self.outcomes}
@@ -135,8 +138,6 @@ class ManySlides(QWidget):
         then()
 
     def _begin(self) -> None:
-        from napari_stem.cohort.outcomes import Outcome
-
         self.outcomes = [
             each if each.status == "done" else Outcome(each.order) for each in self.outcomes
         ]
@@ -165,13 +166,12 @@ class ManySlides(QWidget):
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Take files."""
-        if not self.job.is_running and any(url.isLocalFile() for url in event.mimeData().urls()):
+        if not self.job.is_running and dropped_paths(event):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
         """Add what was dropped."""
-        urls = event.mimeData().urls()
-        self.add([Path(url.toLocalFile()) for url in urls if url.isLocalFile()])
+        self.add(dropped_paths(event))
         event.acceptProposedAction()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -348,8 +348,6 @@ def _look(
     _report: Callable[[str, int, int], None],
 ) -> _Looked | None:
     """Look for slides in what was added, and list all; None where it was stopped."""
-    from napari_stem.cohort.orders import orders_of, slides_at
-
     wrong, found, new = list[str](), list(places), set[Path]()
     for place in added:
         try:
@@ -375,10 +373,6 @@ def _predict(
     stop: Callable[[], bool],
     report: Callable[[str, int, int], None],
 ) -> None:
-    from napari_stem.cohort.in_turn import predict_in_turn
-    from napari_stem.cohort.tables import write_summary
-    from napari_stem.io import require_writable
-
     require_writable(folder / "cohort.csv")
 
     def watch(seconds_left: float | None) -> None:

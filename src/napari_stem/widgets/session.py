@@ -22,6 +22,8 @@ from napari_stem.errors import StemError
 from napari_stem.foreign import read_json
 from napari_stem.geometry import Mpp
 from napari_stem.io import write_file
+from napari_stem.spatial.region_files import as_geojson, regions_of
+from napari_stem.widgets.model.prediction_control import open_prediction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,7 +99,7 @@ class Session:
 
 @dataclass(frozen=True)
 class SessionParts:
-    """What a session speaks of."""
+    """What can be open, and whose it is."""
 
     slides: SlideControl
     regions: RegionControl
@@ -157,12 +159,12 @@ class SessionControl(QObject):
     def come_back(self) -> None:
         """Go on where an earlier dock of this viewer ended, with the slides that are still open."""
         session = _left.pop(self._parts.maps.turns.viewer, Session())
-        still = {slide.fingerprint for slide in self._parts.slides.slides()}
-        slides = tuple(entry for entry in session.slides if entry.fingerprint in still)
+        find = self._parts.slides.find
+        slides = tuple(each for each in session.slides if find(each.fingerprint) is not None)
         if slides:
             self.restore(replace(session, slides=slides))
 
-    def load(self, path: str) -> None:
+    def load(self, path: str | Path) -> None:
         """Open what a session file names, beside what is open already."""
         self._jobs.start(read_session, Path(path), done=self.restore)
 
@@ -190,8 +192,6 @@ class SessionControl(QObject):
             camera.zoom = float(zoom)
 
     def _entry(self, slide: Slide) -> SlideEntry:
-        from napari_stem.spatial.region_files import as_geojson
-
         parts = self._parts
         layer = parts.slides.layer_of(slide)
         regions: list[Region] = []
@@ -215,10 +215,10 @@ class SessionControl(QObject):
             self._look_again()
             return
         entry = self._waiting[0]
-        already = [s for s in self._parts.slides.slides() if s.fingerprint == entry.fingerprint]
-        if already:
-            self._parts.slides.activate(already[0])
-            self._on_opened(already[0])
+        already = self._parts.slides.find(entry.fingerprint)
+        if already is not None:
+            self._parts.slides.activate(already)
+            self._on_opened(already)
             return
         mpp = None if entry.mpp_um is None else Mpp(y_um=entry.mpp_um[0], x_um=entry.mpp_um[1])
         self._parts.slides.open(entry.path, entry.name or None, mpp)
@@ -254,8 +254,6 @@ class SessionControl(QObject):
         )
 
     def _put_regions(self, slide: Slide, entry: SlideEntry) -> None:
-        from napari_stem.spatial.region_files import regions_of
-
         layer = self._parts.slides.layer_of(slide)
         is_there = self._parts.regions.layers.find(slide) is not None
         if not entry.regions.get("features") or layer is None or is_there:
@@ -283,16 +281,14 @@ class SessionControl(QObject):
         session, self._session = self._session, None
         if session is None:
             return
-        active = [s for s in self._parts.slides.slides() if s.fingerprint == session.active]
-        if active:
-            self._parts.slides.activate(active[0])
+        active = self._parts.slides.find(session.active)
+        if active is not None:
+            self._parts.slides.activate(active)
             self.restore_view(session.view)
         self.restored.emit()
 
 
 def _open_predictions(paths: list[Path]) -> tuple[list[Any], list[str]]:
-    from napari_stem.widgets.model.prediction_control import open_prediction
-
     opened, missing = [], []
     for path in paths:
         try:

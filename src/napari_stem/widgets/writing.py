@@ -11,8 +11,10 @@ from napari import current_viewer
 from napari.layers import Image, Layer
 
 from napari_stem.errors import OutputError, RegionError
+from napari_stem.exporting.kinds import export
 from napari_stem.geometry import Mpp
 from napari_stem.layers import METADATA_KEY, slide_placement
+from napari_stem.spatial import region_files
 from napari_stem.spatial.region_files import class_colour
 from napari_stem.widgets.common.units import is_in_pixels
 from napari_stem.widgets.regions.region_shapes import BLANK, number_shapes, read_shapes
@@ -53,8 +55,6 @@ def write_regions(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]]) 
     StemError
         No shape encloses an area, it is not known where it lies on the slide, or the place cannot be written.
     """
-    from napari_stem.spatial import region_files
-
     shapes = [Layer.create(*each) for each in layers if each[2] == "shapes"]
     regions = [region for layer in shapes for region in regions_of_layer(layer, current_viewer())]
     if not regions:
@@ -84,8 +84,6 @@ def write_prediction(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]
     StemError
         None is a predicted map, or as `exporting.kinds.export`.
     """
-    from napari_stem.exporting.kinds import export
-
     maps = [about for _, options, _ in layers if "prediction" in (about := _about(options))]
     if not maps:
         raise OutputError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,15 +9,17 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QPushButton, QWidget
 
+from napari_stem.errors import StemError
+from napari_stem.model.downloads import download_in_subprocess
 from napari_stem.widgets.common.parts import (
+    Note,
     ProgressBar,
     duration,
     in_window_words,
-    note,
     row,
     stack,
 )
-from napari_stem.widgets.common.worker import Reporter
+from napari_stem.widgets.common.single_jobs import StoppableJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,7 +41,7 @@ class DownloadRow(QWidget):
         self.bar = ProgressBar()
         self.bar.setTextVisible(False)
         self.cancel_button = QPushButton("Cancel download")
-        self.text = note()
+        self.text = Note()
         stack(self, row(self.bar, self.cancel_button, stretched=0), self.text)
         self.show_message("")
 
@@ -75,8 +76,9 @@ class DownloadControl(QObject):
         self, jobs: Jobs, rows: Sequence[DownloadRow], parent: QObject | None = None
     ) -> None:
         super().__init__(parent)
-        self._jobs, self._rows = jobs, list(rows)
-        self._stop: threading.Event | None = None
+        self._rows = list(rows)
+        self._downloading = StoppableJob(jobs, parent=self)
+        self._downloading.progressed.connect(self._show_progress)
         self._began: tuple[str, int, float] | None = None  # what, bytes then, when
         for each in rows:
             each.cancel_button.clicked.connect(self.cancel)
@@ -84,7 +86,7 @@ class DownloadControl(QObject):
     @property
     def is_busy(self) -> bool:
         """Whether a download is on its way."""
-        return self._stop is not None
+        return self._downloading.is_running
 
     def start(self, kind: Kind, names: Sequence[str], done: Callable[[Path], None]) -> None:
         """Download one after the other; ignored while a download is on its way.
@@ -98,24 +100,19 @@ class DownloadControl(QObject):
         """
         if self.is_busy or not names:
             return
-        self._stop, self._began = threading.Event(), None
-        report = Reporter(self)
-        report.reported.connect(self._show_progress)
+        self._began = None
         self._show_progress(names[0], 0, 0)
-        self._jobs.start(
+        self._downloading.start(
             _download,
             kind,
             tuple(names),
-            self._stop,
-            report,
             done=partial(self._finish, names, done),
             failed=partial(self._finish, names, done, "The download broke down."),
         )
 
     def cancel(self) -> None:
         """End the download."""
-        if self._stop is not None:
-            self._stop.set()
+        self._downloading.stop()
 
     def show_message(self, text: str) -> None:
         """Say something in its rows while nothing is on its way."""
@@ -124,8 +121,6 @@ class DownloadControl(QObject):
                 each.show_message(text)
 
     def _show_progress(self, name: str, done_kb: int, all_kb: int) -> None:
-        if self._stop is None or self._stop.is_set():
-            return
         now_s = time.monotonic()
         if all_kb and (self._began is None or self._began[0] != name):
             self._began = (name, done_kb, now_s)
@@ -138,7 +133,6 @@ class DownloadControl(QObject):
     def _finish(
         self, names: Sequence[str], done: Callable[[Path], None], result: Path | str | None
     ) -> None:
-        self._stop = None
         if result is None:
             self.show_message(CANCELLED.format(" and ".join(names)))
         elif isinstance(result, str):
@@ -150,11 +144,12 @@ class DownloadControl(QObject):
 
 
 def _download(
-    kind: Kind, names: tuple[str, ...], stop: threading.Event, report: Reporter
+    kind: Kind,
+    names: tuple[str, ...],
+    is_stopped: Callable[[], bool],
+    report: Callable[[str, int, int], None],
 ) -> Path | str | None:
     """Download; returns the last folder, why it cannot be had, or None where it was stopped."""
-    from napari_stem.errors import StemError
-    from napari_stem.model.downloads import download_in_subprocess
 
     def tell(name: str, done: int, total: int) -> None:
         report(name, done // UNIT, -(-total // UNIT))
@@ -162,7 +157,7 @@ def _download(
     folder = None
     try:
         for name in names:
-            folder = download_in_subprocess(kind, name, stop.is_set, tell)
+            folder = download_in_subprocess(kind, name, is_stopped, tell)
             if folder is None:
                 return None
     except StemError as error:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_stem import reader
+from napari_stem.cohort.orders import is_slide_folder, slides_in
 from napari_stem.errors import StemError
 from napari_stem.geometry import Mpp
+from napari_stem.spatial.lazyslide import SHAPES, LazySlideStore
+from napari_stem.spatial.visium import is_visium
 from napari_stem.widgets.session import FORMAT
 
 if TYPE_CHECKING:
@@ -70,10 +73,6 @@ def _kind_of_table(path: Path) -> Kind:
 
 
 def _kind_of_folder(path: Path) -> Kind:
-    from napari_stem.cohort.orders import is_slide_folder, slides_in
-    from napari_stem.spatial.lazyslide import SHAPES, LazySlideStore
-    from napari_stem.spatial.visium import is_visium
-
     if (path / "config.json").is_file():
         return "model"
     kind = reader.kind_of(path)
@@ -93,6 +92,11 @@ def _is_session(path: Path) -> bool:
     except OSError:
         return False
     return json.dumps(FORMAT) in head
+
+
+def dropped_paths(event: Any) -> list[Path]:
+    """Files and folders of this machine that are dragged or dropped."""
+    return [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
 
 
 class Dropped(QObject):
@@ -134,8 +138,7 @@ class Dropped(QObject):
         """Take files that are all ours, unless a key asks napari for a choice."""
         if event.type() != QEvent.Type.Drop or self._is_closed:
             return False
-        urls = event.mimeData().urls()
-        paths = [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
+        urls, paths = event.mimeData().urls(), dropped_paths(event)
         is_plain = QApplication.keyboardModifiers() == Qt.KeyboardModifier.NoModifier
         if not is_plain or not paths or len(paths) < len(urls) or not all(map(is_ours, paths)):
             return False

@@ -1,4 +1,4 @@
-"""What each part of the road says under its title: what is missing, or what has been done."""
+"""What each part of the road says under its title: what is missing, what has been done, what not to rely on."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from napari_stem.widgets.common.parts import count
 
 FIRST = "Run a prediction first."
+LEAST_SAMPLES = 20  # one in twenty lies below the interval of 90%, one above
 # parts that have nothing to add once there is a prediction
 AFTER = ("Inspect", "Spatial analysis", "Export")
 NO_SAMPLES = "The single samples of this prediction were not kept"
@@ -140,3 +141,26 @@ def _of_measured(state: RoadState) -> Hint:
     if not state.shown:
         return Hint.missing(f"{state.measured} waits for a prediction of this slide.")
     return Hint(state.measured or "Load counts measured on this very slide, if there are any.")
+
+
+def few_samples(n_samples: int) -> str:
+    """Say that samples are too few for an interval; empty where they are enough."""
+    if n_samples >= LEAST_SAMPLES:
+        return ""
+    return f"{n_samples} samples are too few for a 90% interval; take {LEAST_SAMPLES} or more."
+
+
+def of_result(n_unlike: int, n_on_glass: int, n_samples: int) -> str:
+    """Say what of a result not to rely on; empty where there is nothing.
+
+    Parameters
+    ----------
+    n_unlike, n_on_glass
+        Spots that look unlike the training tissue, and spots without tissue.
+    n_samples
+        Drawn at each spot.
+    """
+    kinds = {"unlike the training tissue": n_unlike, "on bare glass": n_on_glass}
+    spots = ", ".join(f"{n:,} {kind}" for kind, n in kinds.items() if n)
+    sentences = (f"Spots not to be relied on: {spots}." if spots else "", few_samples(n_samples))
+    return " ".join(filter(None, sentences))

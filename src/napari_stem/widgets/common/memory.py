@@ -94,9 +94,9 @@ class Remembered:
 
 def recall() -> Remembered:
     """Read what was stored last; anything missing or unreadable is at its default."""
-    store, found = _store(), Remembered()
+    stored, found = store(), Remembered()
     for name in _names_beside():
-        kind, value = type(getattr(found, name)), store.value(name)
+        kind, value = type(getattr(found, name)), stored.value(name)
         if value is None:
             continue
         try:
@@ -112,9 +112,9 @@ def recall() -> Remembered:
 
 def remember(values: Remembered) -> None:
     """Store for the next session."""
-    store = _store()
+    stored = store()
     for name in _names_beside():
-        store.setValue(name, getattr(values, name))
+        stored.setValue(name, getattr(values, name))
     for page, names in PREFERENCES.items():
         preferences = _page(page)
         if preferences is not None:
@@ -147,5 +147,6 @@ def _names_beside() -> list[str]:
     return [each.name for each in fields(Remembered) if each.name not in preferred]
 
 
-def _store() -> QSettings:
+def store() -> QSettings:
+    """Where what is remembered lies, apart from preferences."""
     return QSettings(QSettings.Format.IniFormat, QSettings.Scope.UserScope, PLUGIN, PLUGIN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from html import escape
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QBoxLayout,
+    QComboBox,
     QDialog,
     QDialogButtonBox,
     QFileDialog,
@@ -21,20 +23,18 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QProgressBar,
     QPushButton,
-    QScrollArea,
     QSizePolicy,
-    QTabBar,
     QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Mapping, Sequence
 
     from napari.viewer import Viewer
-    from qtpy.QtGui import QResizeEvent
 
+SHORTEST_CHOICE = 12  # letters
 HINT_INDENT = 22  # under the title, past its arrow
 LINK_COLOUR = "#3b8eea"  # Qt's own blue cannot be read on napari's dark theme; this one can on both
 # Display, overview and measuring meet a lost file within moments of each other; later than that, it is
@@ -95,11 +95,6 @@ class ProgressBar(QProgressBar):
         self.setValue(n_done if n_all else 0)
 
 
-def note(text: str = "") -> Note:
-    """Make a wrapping line of text."""
-    return Note(text)
-
-
 def warning() -> Note:
     """Make a line for what the user should be wary of; hidden until there is something to say."""
     line = Note()
@@ -127,6 +122,33 @@ def button(text: str, tip: str = "") -> QPushButton:
     made = QPushButton(text)
     made.setToolTip(tip)
     return made
+
+
+def choice(
+    options: Mapping[str, str | tuple[str, str]], tip: str = "", *, is_narrow: bool = False
+) -> QComboBox:
+    """Make a list to choose one from.
+
+    Parameters
+    ----------
+    options
+        By what each stands for: its title, or title and tooltip.
+    tip
+        Of the whole.
+    is_narrow
+        A long title must not widen the dock.
+    """
+    box = QComboBox()
+    if is_narrow:
+        box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        box.setMinimumContentsLength(SHORTEST_CHOICE)
+    for place, (data, told) in enumerate(options.items()):
+        title, own_tip = (told, "") if isinstance(told, str) else told
+        box.addItem(title, data)
+        if own_tip:
+            box.setItemData(place, own_tip, Qt.ItemDataRole.ToolTipRole)
+    box.setToolTip(tip)
+    return box
 
 
 def row(*items: QWidget | QLayout, stretched: int = -1) -> QHBoxLayout:
@@ -194,12 +216,43 @@ def ask_for_file(asking: HasFolder, title: str, filters: str) -> str:
 
 
 def ask_where_to_save(asking: HasFolder, title: str, name: str, filters: str) -> str:
-    """Ask for a file to write, as `ask_for_file`; a name without an ending gets that of ``name``."""
+    """Ask for a file to write, as `ask_for_file`.
+
+    A name without an ending gets that of the chosen filter, or of ``name`` where the filter takes all files.
+    """
     suggested = str(Path(asking.folder) / name)
-    path, _ = QFileDialog.getSaveFileName(asking, title, suggested, filters)
+    path, chosen = QFileDialog.getSaveFileName(asking, title, suggested, filters)
     if path and not Path(path).suffix:
-        path = str(Path(path).with_suffix(Path(name).suffix))
+        ending = re.search(r"\*(\.\w+)", chosen)
+        path += ending[1] if ending else Path(name).suffix
     return _noted(asking, path)
+
+
+def ask_for_new_file(
+    asking: HasFolder, title: str, name: str, kind: str, endings: Sequence[str]
+) -> tuple[str, bool] | None:
+    """Ask for a file to write that has one of some endings; remembers the folder.
+
+    Parameters
+    ----------
+    asking, title
+        As `ask_for_file`.
+    name, kind
+        What is suggested, without an ending, and what files of this kind are called.
+    endings
+        Of them; a name with none of these gets the first.
+
+    Returns
+    -------
+    Path, and whether the dialog has asked about that very name; None where the user gave up.
+    """
+    suggested = str(Path(asking.folder) / f"{name}{endings[0]}")
+    filters = f"{kind} ({' '.join(f'*{ending}' for ending in endings)})"
+    chosen, _ = QFileDialog.getSaveFileName(asking, title, suggested, filters)
+    if not _noted(asking, chosen):
+        return None
+    is_whole = Path(chosen).suffix.lower() in endings
+    return str(Path(chosen)) if is_whole else f"{Path(chosen)}{endings[0]}", is_whole
 
 
 def ask_for_folder(asking: HasFolder, title: str) -> str:
@@ -292,70 +345,6 @@ class Folding(QWidget):
         self.setSizePolicy(wanted.Preferred, wanted.Preferred if is_open else wanted.Maximum)
         if is_open:
             self.unfolded.emit()
-
-
-class Road(QWidget):
-    """All parts of the dock, as tall as they are at this width: lines of text wrap."""
-
-    def minimumSizeHint(self) -> QSize:
-        """Leave no part less than it needs."""
-        hint, layout = super().minimumSizeHint(), self.layout()
-        if layout is not None and self.width() > 0:
-            hint.setHeight(max(hint.height(), layout.totalHeightForWidth(self.width())))
-        return hint
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        """Another width wraps lines elsewhere."""
-        super().resizeEvent(event)
-        if event.size().width() != event.oldSize().width():
-            self.updateGeometry()
-
-
-class Steps(QTabBar):
-    """Names of the steps, of which one is the present one."""
-
-    went = Signal(str)
-
-    def __init__(self, names: Iterable[str]) -> None:
-        super().__init__()
-        for name in names:
-            self.addTab(name)
-        self.setExpanding(True)
-        self.setUsesScrollButtons(False)
-        self.setDrawBase(False)
-        self.currentChanged.connect(lambda place: self.went.emit(self.tabText(place)))
-
-    def go(self, name: str) -> None:
-        """Make a step the present one."""
-        self.setCurrentIndex(self._place(name))
-
-    def now(self) -> str:
-        """Return the present step."""
-        return str(self.tabText(self.currentIndex()))
-
-    def tell(self, name: str, text: str) -> None:
-        """Say of a step in its tooltip what is missing there, or what has been done."""
-        self.setTabToolTip(self._place(name), text)
-
-    def _place(self, name: str) -> int:
-        return [self.tabText(place) for place in range(self.count())].index(name)
-
-
-class RoadView(QScrollArea):
-    """Scrolls up and down only, and is never narrower than what it holds."""
-
-    def minimumSizeHint(self) -> QSize:
-        """As wide as the widest part."""
-        hint = super().minimumSizeHint()
-        bar = self.verticalScrollBar().sizeHint().width()
-        hint.setWidth(self.widget().minimumSizeHint().width() + bar)
-        return hint
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Follow a part that becomes wider."""
-        if watched is self.widget() and event.type() == QEvent.Type.LayoutRequest:
-            self.updateGeometry()
-        return bool(super().eventFilter(watched, event))
 
 
 def duration(seconds: float) -> str:

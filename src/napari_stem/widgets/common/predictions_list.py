@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHeaderView, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHeaderView, QLabel, QWidget
 
-from napari_stem.widgets.common.parts import note
+from napari_stem.widgets.common.parts import Note, stack
 from napari_stem.widgets.common.table import IS_GREY, TIP, Column, Role, Table, TableView
 
 if TYPE_CHECKING:
@@ -73,18 +73,15 @@ class PredictionsList(QWidget):
 
     chosen = Signal(object)  # path
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.table = Table(COLUMNS)
         self.view = TableView(self.table)
         for column in (1, 2):
             self.view.header().setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
-        self.others = note("")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 6, 0, 0)
-        layout.addWidget(QLabel("Predictions of this slide"))
-        layout.addWidget(self.view)
-        layout.addWidget(self.others)
+        self.others = Note()
+        title = QLabel("Predictions of this slide")
+        stack(self, title, self.view, self.others).setContentsMargins(0, 6, 0, 0)
         self.view.clicked.connect(lambda index: self.chosen.emit(index.data(Role.UserRole)))
         self.show_predictions((), None)
 

@@ -14,10 +14,13 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
+from napari_stem.cells import harmless_table
+from napari_stem.io import written_whole
 from napari_stem.model.genes import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -226,6 +229,18 @@ def marked(frame: pd.DataFrame, by_chance: Collection[str]) -> pd.DataFrame:
         for gene, grey in zip(frame.index, is_grey, strict=True)
     ]
     return frame.assign(gene=names, **{IS_GREY: is_grey})
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Save a table for spreadsheets, in place of what is there.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    with written_whole(path, overwrite=True) as fresh:
+        harmless_table(table).to_csv(fresh)
 
 
 class TableView(QTableView):

@@ -1,4 +1,4 @@
-"""What is computed in the background about the genes of one prediction, once it is finished."""
+"""What is read and computed in the background about the genes of a prediction."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_stem.layers import colour_limits
 from napari_stem.layers.gene_values import fits_in_memory, open_stored, read_by_gene
+from napari_stem.spatial_analysis.autocorrelation import morans_of, neighbour_graph
+from napari_stem.widgets.common.single_jobs import LatestJob
 from napari_stem.widgets.genes.gene_table import CLUSTERING, MEAN, SPREAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -144,6 +147,54 @@ class GeneFacts(QObject):
         return taken
 
 
+@dataclass(frozen=True)
+class GeneSamples:
+    """All that is stored of one gene beside its mean and standard deviation.
+
+    Attributes
+    ----------
+    gene
+        Name.
+    low, high
+        (n_spots,) float32: bounds of the 90% interval, NaN where nothing is predicted.
+    draws
+        (n_spots, draws) float16, NaN where nothing is predicted; None where draws were not kept.
+    """
+
+    gene: str
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    draws: NDArray[np.float16] | None
+
+
+class SampleReader(QObject):
+    """Reads the samples of the gene asked for last."""
+
+    ready = Signal()
+
+    def __init__(self, jobs: Jobs, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._reading = LatestJob(jobs)
+        self._asked: tuple[Path, str, int] | None = None
+        self._held: tuple[tuple[Path, str, int], GeneSamples] | None = None
+
+    def get(self, prediction: Prediction, gene: str) -> GeneSamples | None:
+        """Return the samples if they are there; else read them and tell by ``ready``."""
+        key = prediction.path, gene, int(prediction.done.sum())
+        if self._held is not None and self._held[0] == key:
+            return self._held[1]
+        if self._reading.is_running and self._asked == key:
+            return None
+        self._asked = key
+
+        def found(samples: GeneSamples) -> None:
+            self._held = key, samples
+            self.ready.emit()
+
+        self._reading.start(read_samples, prediction, gene, done=found)
+        return None
+
+
 def measure(prediction: Prediction, is_stopped: Callable[[], bool]) -> Measured | None:
     """Read the predicted means once, for the columns of the list, swift maps and the limits of all genes.
 
@@ -202,8 +253,6 @@ def spatial_autocorrelation(
     """
     if int(done.sum()) < FEWEST_SPOTS:
         return np.full(len(by_gene), np.nan)
-    from napari_stem.spatial_analysis.autocorrelation import morans_of, neighbour_graph
-
     graph = neighbour_graph(spots.take(np.flatnonzero(done)))
     return morans_of(by_gene[:, done].T, graph, is_stopped)
 
@@ -223,3 +272,16 @@ def _measured_on_disk(prediction: Prediction, is_stopped: Callable[[], bool]) ->
     with np.errstate(invalid="ignore"):  # nothing is known of no spots
         mean = total / np.float64(n)
         return Measured(mean, np.sqrt(np.maximum(squares / np.float64(n) - mean**2, 0)))
+
+
+def read_samples(prediction: Prediction, gene: str) -> GeneSamples:
+    """Read one gene.
+
+    Raises
+    ------
+    PredictionError
+        The prediction is damaged.
+    """
+    draws = prediction.draws(slice(None), [gene])[:, 0] if prediction.n_kept_draws else None
+    low, high = (prediction.values(gene, field).copy() for field in ("q05", "q95"))
+    return GeneSamples(gene, low, high, draws)

@@ -6,14 +6,15 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QModelIndex, QSettings, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, QModelIndex, Qt, QTimer, Signal
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QWidget
 
 from napari_stem.widgets.common.keys import NEXT_GENE, PREVIOUS_GENE
-from napari_stem.widgets.common.parts import note
+from napari_stem.widgets.common.memory import store
+from napari_stem.widgets.common.parts import Note, stack
 from napari_stem.widgets.common.table import Role, TableView
-from napari_stem.widgets.genes.gene_table import CLUSTERING, GENE, STAR, GeneTable
+from napari_stem.widgets.genes.gene_table import GENE, STAR, GeneTable
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -32,32 +33,25 @@ class GeneList(QWidget):
 
     gene_picked = Signal(str)  # double-clicked, or Enter pressed
     favourites_changed = Signal()
-    clustering_wanted = Signal()
 
-    def __init__(self, settings: DisplaySettings, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, settings: DisplaySettings) -> None:
+        super().__init__()
         self._settings = settings
         self.table = GeneTable()
-        self.favourites = recall_favourites()
-        self.table.set_favourites(self.favourites)
+        self.table.set_favourites(recall_favourites())
         self.search = QLineEdit()
         self.search.setPlaceholderText("Find a gene, also by its other names")
         self.search.setClearButtonEnabled(True)
         self.view = self._new_view()
         self.view.installEventFilter(self)
-        self.message = note("")
-        self.message.hide()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.search)
-        layout.addWidget(self.view)
-        layout.addWidget(self.message)
+        self.message = Note()
+        stack(self, self.search, self.view, self.message)
+        self.message.say("")
         self.search.textChanged.connect(self._filter)
         self.search.returnPressed.connect(self._take_first)
         self.view.chosen.connect(self.choose)
         self.view.clicked.connect(self._on_click)
         self.view.activated.connect(self._on_activated)
-        self.view.header().sectionClicked.connect(self._on_header)
         for key, rows in ((NEXT_GENE, 1), (PREVIOUS_GENE, -1)):
             QShortcut(QKeySequence(key.sequence), self).activated.connect(partial(self.step, rows))
 
@@ -78,9 +72,9 @@ class GeneList(QWidget):
 
     def toggle_favourite(self, gene: str) -> None:
         """Add a gene to the favourites, or take it out; remembered at once."""
-        self.favourites ^= {gene}
-        remember_favourites(self.favourites)
-        self.table.set_favourites(self.favourites)
+        favourites = self.table.favourites ^ {gene}
+        remember_favourites(favourites)
+        self.table.set_favourites(favourites)
         self.favourites_changed.emit()
 
     def showEvent(self, event: QShowEvent) -> None:
@@ -115,9 +109,7 @@ class GeneList(QWidget):
     def _filter(self, text: str) -> None:
         self.table.filter(text)
         is_in_vain = bool(text.strip()) and not self.table.rowCount()
-        if is_in_vain:
-            self.message.setText(self.table.search.why_not(text))
-        self.message.setVisible(is_in_vain)
+        self.message.say(self.table.search.why_not(text) if is_in_vain else "")
 
     def _take_first(self) -> None:
         if self.table.rowCount():
@@ -131,15 +123,11 @@ class GeneList(QWidget):
         if index.column() != STAR:
             self.gene_picked.emit(str(index.data(Role.UserRole)))
 
-    def _on_header(self, column: int) -> None:
-        if column == CLUSTERING:
-            self.clustering_wanted.emit()
-
 
 def recall_favourites() -> set[str]:
     """Read what was stored last; nothing where it cannot be read."""
     try:
-        genes = json.loads(str(_store().value(FAVOURITES_KEY, "[]")))
+        genes = json.loads(str(store().value(FAVOURITES_KEY, "[]")))
     except ValueError:  # a file edited by hand
         return set()
     return {str(gene) for gene in genes} if isinstance(genes, list) else set()
@@ -147,10 +135,4 @@ def recall_favourites() -> set[str]:
 
 def remember_favourites(genes: Collection[str]) -> None:
     """Store for the next session."""
-    _store().setValue(FAVOURITES_KEY, json.dumps(sorted(genes)))
-
-
-def _store() -> QSettings:
-    return QSettings(
-        QSettings.Format.IniFormat, QSettings.Scope.UserScope, "napari-stem", "napari-stem"
-    )
+    store().setValue(FAVOURITES_KEY, json.dumps(sorted(genes)))

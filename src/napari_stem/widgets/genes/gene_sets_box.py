@@ -6,25 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFileDialog,
-    QFormLayout,
-    QInputDialog,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QInputDialog, QWidget
 
 from napari_stem.errors import StemError
 from napari_stem.model.genes import MARK, offered
 from napari_stem.spatial.gene_sets import gene_sets
 from napari_stem.spatial.panel_files import read_panel
 from napari_stem.texts import read_text
-from napari_stem.widgets.common.parts import count, note
+from napari_stem.widgets.common.parts import Note, count, stack
 from napari_stem.widgets.genes.gene_search import GeneSearch, names_in
 from napari_stem.widgets.state import ALL, FAVOURITES, LIST_PREFIX, SET_PREFIX, GeneSet
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from napari_stem.widgets.state import DisplaySettings
 
 PASTE, LOAD = "paste", "load"
@@ -39,35 +34,30 @@ NO_FAVOURITES = (
 class GeneSetsBox(QWidget):
     """Chooses a list of genes and says what of it the model lacks."""
 
-    def __init__(self, settings: DisplaySettings, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, settings: DisplaySettings) -> None:
+        super().__init__()
         self._settings = settings
-        self.choice = QComboBox()
-        self.message = note("")
-        self.message.hide()
+        self.choice, self.message = QComboBox(), Note()
         self._lists: dict[str, tuple[str, ...]] = {}
         self._fill()
         form = QFormLayout()
-        form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Listed", self.choice)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(form)
-        layout.addWidget(self.message)
+        stack(self, form, self.message)
+        self.message.say("")
         self.choice.activated.connect(self._on_choice)
 
     def name(self) -> str:
         """Name of the list as users read it."""
         return self._settings.listed.removeprefix(SET_PREFIX).removeprefix(LIST_PREFIX)
 
-    def find(self, search: GeneSearch, favourites: set[str]) -> GeneSet | None:
+    def find(self, search: GeneSearch, favourites: Collection[str]) -> GeneSet | None:
         """Look up the chosen list among a model's genes; None where all are listed.
 
         Also says, below the choice, how many there are and which are missing.
         """
         kind = self._settings.listed
         if kind == ALL or not search.genes:
-            self.message.hide()
+            self.message.say("")
             return None
         if kind == FAVOURITES:
             names: tuple[str, ...] = tuple(gene for gene in search.genes if gene in favourites)
@@ -77,10 +67,9 @@ class GeneSetsBox(QWidget):
             names = self._settings.own_list
         genes, missing = search.find(names)
         if kind == FAVOURITES:
-            self.message.setText("" if names else NO_FAVOURITES)
+            self.message.say("" if names else NO_FAVOURITES)
         else:
-            self.message.setText(self._said(genes, missing, search))
-        self.message.show()
+            self.message.say(self._said(genes, missing, search))
         return GeneSet(self.name(), genes, len(genes) + len(missing))
 
     def offer(self, search: GeneSearch) -> None:
@@ -122,8 +111,7 @@ class GeneSetsBox(QWidget):
                 return
             self.add_list(set_name or path.stem, _read(path, set_name))
         except StemError as error:
-            self.message.setText(str(error))
-            self.message.show()
+            self.message.say(str(error))
 
     def _fill(self) -> None:
         self.choice.addItem("All genes", ALL)

@@ -68,7 +68,7 @@ class GeneTable(Table):
     def __init__(self) -> None:
         super().__init__(COLUMNS)
         self.search = GeneSearch(())
-        self._favourites: frozenset[str] = frozenset()
+        self.favourites: frozenset[str] = frozenset()
         self._allowed: frozenset[str] | None = None
         self._aliases: dict[int, str] = {}  # other names by which genes were found
 
@@ -93,7 +93,7 @@ class GeneTable(Table):
         )
         known, by_chance = reliability(accuracy), accuracy["by_chance"]
         is_weak = accuracy["share_pcc"].isna() & (known < UNRELIABLE_BELOW)
-        frame = accuracy.assign(gene=accuracy.index, star=accuracy.index.isin(self._favourites))
+        frame = accuracy.assign(gene=accuracy.index, star=accuracy.index.isin(self.favourites))
         for key in ("mean", "spread", "clustering"):
             frame[key] = np.nan
         frame["reliability"] = known.mask(by_chance)  # so that they come last
@@ -107,8 +107,8 @@ class GeneTable(Table):
 
     def set_favourites(self, favourites: Collection[str]) -> None:
         """Mark genes with a star."""
-        self._favourites = frozenset(favourites)
-        self.fill(self.frame.assign(star=self.frame.index.isin(self._favourites)))
+        self.favourites = frozenset(favourites)
+        self.fill(self.frame.assign(star=self.frame.index.isin(self.favourites)))
 
     def show_only(self, genes: Iterable[str] | None) -> None:
         """List these genes only; None lists all."""
@@ -134,7 +134,7 @@ class GeneTable(Table):
         """Return what a cell shows; of a gene found by another name also that name."""
         gene = self.search.genes[place]
         if column.key == "star":
-            return "★" if gene in self._favourites else "☆"
+            return "★" if gene in self.favourites else "☆"
         if column.key == "gene":
             return f"{gene} ({self._aliases[place]})" if place in self._aliases else gene
         if column.key == "reliability" and self._values["by_chance"][place]:

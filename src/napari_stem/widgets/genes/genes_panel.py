@@ -5,21 +5,23 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QButtonGroup,
-    QComboBox,
     QFormLayout,
-    QHBoxLayout,
+    QGridLayout,
     QRadioButton,
-    QVBoxLayout,
+    QToolButton,
     QWidget,
 )
 
-from napari_stem.widgets.common.parts import note
+from napari_stem.model.genes import MARK
+from napari_stem.widgets.common.parts import Note, choice, row, stack
 from napari_stem.widgets.genes.gene_list import GeneList
 from napari_stem.widgets.genes.gene_sets_box import GeneSetsBox
 from napari_stem.widgets.genes.look_box import LookBox
-from napari_stem.widgets.genes.picked_genes import PickedGenes
+from napari_stem.widgets.genes.together import mixed_colours
 from napari_stem.widgets.state import (
     ALL,
     BESIDE,
@@ -57,26 +59,81 @@ ARRANGEMENTS = {
 NO_SET = "Choose a set or a list of genes above first (Listed)."
 NONE_KNOWN = "This model predicts none of the listed genes, so they have no score; choose others."
 NO_UNCERTAINTY = "Uncertainty is shown for single genes: choose one gene, or side by side"
+SWATCH_PX = 12
+N_IN_A_ROW = 2
+LEFT = Qt.AlignmentFlag.AlignLeft
+PURE_GREEN = "#00ff00"  # napari's; Qt's own is darker
+
+
+class PickedGenes(QWidget):
+    """Shows the genes that are shown together, in the order in which they were picked."""
+
+    def __init__(self, settings: DisplaySettings) -> None:
+        super().__init__()
+        self._settings = settings
+        self.buttons: list[QToolButton] = []
+        self._grid, self.message = QGridLayout(), Note()
+        stack(self, self._grid, self.message)
+
+    def pick(self, gene: str) -> None:
+        """Add a gene; where there is no room, the one picked last makes room."""
+        settings = self._settings
+        most = MOST_GENES.get(settings.arrangement, 0)
+        if most and gene not in settings.genes:
+            settings.ask(picked=(*settings.picked[: most - 1], gene))
+
+    def follow(self) -> None:
+        """Show what the settings say."""
+        arrangement = self._settings.arrangement
+        self.setVisible(arrangement in MOST_GENES)
+        if arrangement not in MOST_GENES:
+            return
+        while self.buttons:
+            button = self.buttons.pop()
+            self._grid.removeWidget(button)
+            button.setParent(None)
+        genes = self._settings.genes
+        colours = (
+            mixed_colours(len(genes), self._settings.mix_colours) if arrangement == MIX else ()
+        )
+        for place, gene in enumerate(genes):
+            button = QToolButton()
+            mark = f" ({MARK})" if gene in self._settings.by_chance else ""
+            button.setText(f"{gene}{mark}  ×")
+            button.setToolTip(f"Take {gene} out")
+            if place < len(colours):
+                button.setIcon(_swatch(colours[place]))
+                button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+            button.clicked.connect(partial(self._drop, gene))
+            self._grid.addWidget(button, place // N_IN_A_ROW, place % N_IN_A_ROW, LEFT)
+            self.buttons.append(button)
+        free = MOST_GENES[arrangement] - len(genes)
+        if free:
+            more = "another" if genes else "a"
+            self.message.setText(f"Double-click {more} gene in the list to add it ({free} more).")
+        else:
+            self.message.setText("Click a gene here to take it out.")
+
+    def _drop(self, gene: str, *_: object) -> None:
+        self._settings.ask(picked=tuple(g for g in self._settings.picked if g != gene))
 
 
 class GenesPanel(QWidget):
     """Asks for genes and for how they are shown."""
 
-    def __init__(
-        self, settings: DisplaySettings | None = None, parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, settings: DisplaySettings | None = None) -> None:
+        super().__init__()
         self.settings = settings = settings or DisplaySettings()
         self.sets = GeneSetsBox(settings)
         self.list = GeneList(settings)
         self.table, self.search, self.view = self.list.table, self.list.search, self.list.view
-        self.doubt = note("")
-        self.arrangement_choice = QComboBox()
+        self.doubt = Note()
+        self.arrangement_choice = choice(ARRANGEMENTS)
         self.picked = PickedGenes(settings)
         self.views = QButtonGroup(self)
         self.look = LookBox(settings)
         self.opacity = self.look.opacity
-        self.hint = note(NO_SET)
+        self.hint = Note(NO_SET)
         self._lay_out()
         self.list.gene_picked.connect(self.picked.pick)
         self.list.favourites_changed.connect(self._on_favourites)
@@ -111,17 +168,9 @@ class GenesPanel(QWidget):
         """Return the chosen gene, empty where there is none."""
         return self.settings.gene
 
-    def step(self, rows: int) -> None:
-        """Go to the next gene (1) or the one before (-1), as listed; stops at the ends."""
-        self.list.step(rows)
-
     def show_view(self, view: str, *_: object) -> None:
         """Show ``mean``, ``sd`` or ``none``, as a click does."""
         self.settings.ask(view=view)
-
-    def arrangement(self) -> str:
-        """Return ``one``, ``mix``, ``beside`` or ``score``."""
-        return self.settings.arrangement
 
     def choose_arrangement(self, arrangement: str) -> None:
         """Choose how many genes are shown and how, as a click does."""
@@ -134,28 +183,17 @@ class GenesPanel(QWidget):
         settings.ask(arrangement=arrangement, picked=picked, view=view)
 
     def _lay_out(self) -> None:
-        views = QHBoxLayout()
+        views = row()
         for number, (view, (title, tip)) in enumerate(VIEWS.items()):
             button = QRadioButton(title)
             button.setToolTip(tip)
             button.clicked.connect(partial(self.show_view, view))
             self.views.addButton(button, number)
             views.addWidget(button)
-        for arrangement, (title, tip) in ARRANGEMENTS.items():
-            self.arrangement_choice.addItem(title, arrangement)
-            self.arrangement_choice.setItemData(self.arrangement_choice.count() - 1, tip, 3)
         form = QFormLayout()
-        form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Show", self.arrangement_choice)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for part in (self.sets, self.list, self.doubt):
-            layout.addWidget(part)
-        layout.addLayout(form)
-        layout.addWidget(self.picked)
-        layout.addWidget(self.hint)
-        layout.addLayout(views)
-        layout.addWidget(self.look)
+        listed = self.sets, self.list, self.doubt
+        stack(self, *listed, form, self.picked, self.hint, views, self.look)
 
     def _follow(self, names: frozenset[str]) -> None:
         """Show what the settings say."""
@@ -186,9 +224,7 @@ class GenesPanel(QWidget):
 
     def _show_doubt(self) -> None:
         gene = self.settings.gene
-        doubt = self.table.doubt(gene) if gene in self.table.frame.index else ""
-        self.doubt.setText(doubt)
-        self.doubt.setVisible(bool(doubt))
+        self.doubt.say(self.table.doubt(gene) if gene in self.table.frame.index else "")
 
     def _keep_known(self) -> None:
         """Drop picked genes that this model does not predict."""
@@ -203,6 +239,12 @@ class GenesPanel(QWidget):
 
     def _list_set(self) -> None:
         """List the genes of the chosen set."""
-        found = self.sets.find(self.table.search, self.list.favourites)
+        found = self.sets.find(self.table.search, self.table.favourites)
         self.table.show_only(None if found is None else found.genes)
         self.settings.update(gene_set=found)
+
+
+def _swatch(colour: str) -> QIcon:
+    pixmap = QPixmap(SWATCH_PX, SWATCH_PX)
+    pixmap.fill(QColor(PURE_GREEN if colour == "green" else colour))
+    return QIcon(pixmap)

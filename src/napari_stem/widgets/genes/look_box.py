@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from napari.utils.colormaps import ensure_colormap
 from qtpy.QtCore import QSignalBlocker, QSize, Qt
-from qtpy.QtGui import QIcon, QImage, QPixmap
-from qtpy.QtWidgets import (
-    QComboBox,
-    QDoubleSpinBox,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QSlider,
-    QWidget,
-)
+from qtpy.QtGui import QIcon, QPixmap
+from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QLabel, QSlider, QWidget
 
+from napari_stem.widgets.common.parts import choice, row_widget
+from napari_stem.widgets.common.pictures import image_of
 from napari_stem.widgets.state import COLORMAPS, LARGEST_VALUE, MIX
 
 if TYPE_CHECKING:
-    from napari_stem.layers.colours import RangeKind
     from napari_stem.widgets.state import DisplaySettings
 
-RANGES: dict[str, RangeKind] = {
-    "Each gene's own range": "gene",
-    "One range for all genes": "all",
-    "Percentiles of each gene": "percentile",
-    "Fixed values": "fixed",
+RANGES = {
+    "gene": "Each gene's own range",
+    "all": "One range for all genes",
+    "percentile": "Percentiles of each gene",
+    "fixed": "Fixed values",
 }
 RANGE_TIP = (
     "Own range: 1st to 99th percentile of each gene.\nOne range: the same colours mean the same "
@@ -35,42 +30,52 @@ RANGE_TIP = (
     "set with napari's contrast limits, for every gene."
 )
 COLORMAP_TIPS = {"turbo": "Vivid, but colour-blind eyes cannot order its colours"}
-MIXES = {"For all eyes": "safe", "Red, green, blue": "rgb"}
-SHAPES = {"Squares": "square", "Circles": "circle", "Smooth": "smooth"}
+IN_ORDER = "Keeps its order for colour-blind eyes"
+MIXES = {"safe": "For all eyes", "rgb": "Red, green, blue"}
+MIX_TIP = (
+    "Colours of three mixed genes. For all eyes: brick red, green and violet, which colour-blind eyes tell "
+    "apart; two genes are magenta and green"
+)
+SHAPES = {"square": "Squares", "circle": "Circles", "smooth": "Smooth"}
+SHAPE_TIP = (
+    "Squares fill the grid of spots. Circles have the spots' true diameter, as on the slide; where there are "
+    "too many for circles, squares remain. Smooth: values go over into those of neighbouring spots; nothing is "
+    "drawn where no spot is, and no more is known than by squares."
+)
 ICON = QSize(48, 12)
 
 
 class LookBox(QWidget):
     """Asks how maps are drawn."""
 
-    def __init__(self, settings: DisplaySettings, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, settings: DisplaySettings) -> None:
+        super().__init__()
         self._settings = settings
-        self.range_choice, self.colormap_choice, self.shape_choice = (
-            QComboBox(),
-            QComboBox(),
-            QComboBox(),
-        )
-        self.mix_choice = QComboBox()
+        colormaps = {name: (name, COLORMAP_TIPS.get(name, IN_ORDER)) for name in COLORMAPS}
+        self.range_choice = choice(RANGES, RANGE_TIP)
+        self.colormap_choice = choice(colormaps, "Colours of the expression, from low to high")
+        self.mix_choice = choice(MIXES, MIX_TIP)
+        self.shape_choice = choice(SHAPES, SHAPE_TIP)
+        for place, name in enumerate(COLORMAPS):
+            self.colormap_choice.setItemIcon(place, _strip(name))
+        self.colormap_choice.setIconSize(ICON)
+        self._choices = {
+            "range_kind": self.range_choice,
+            "colormap": self.colormap_choice,
+            "mix_colours": self.mix_choice,
+            "spot_shape": self.shape_choice,
+        }
         self.percents = _pair(0, 100, (1, 99), decimals=1, suffix=" %")
         self.values = _pair(-LARGEST_VALUE, LARGEST_VALUE, (0, 5), decimals=3, suffix="")
         self.opacity = QSlider(Qt.Orientation.Horizontal)
         self.opacity.setRange(0, 100)
         self.opacity.setToolTip("How strongly the map covers the slide")
-        self._fill()
         self._lay_out()
         self.range_choice.activated.connect(self._ask_range)
         for box in (*self.percents, *self.values):
             box.valueChanged.connect(self._ask_range)
-        self.colormap_choice.activated.connect(
-            lambda: settings.ask(colormap=self.colormap_choice.currentData())
-        )
-        self.mix_choice.activated.connect(
-            lambda: settings.ask(mix_colours=self.mix_choice.currentData())
-        )
-        self.shape_choice.activated.connect(
-            lambda: settings.ask(spot_shape=self.shape_choice.currentData())
-        )
+        for name in ("colormap", "mix_colours", "spot_shape"):
+            self._choices[name].activated.connect(partial(self._ask, name))
         self.opacity.valueChanged.connect(lambda value: settings.update(opacity_percent=value))
 
     def follow(self) -> None:
@@ -79,13 +84,8 @@ class LookBox(QWidget):
         boxes = {"percentile": self.percents, "fixed": self.values}.get(settings.range_kind)
         if boxes is not None:
             _show(boxes, (settings.range_low, settings.range_high))
-        for choice, data in (
-            (self.range_choice, settings.range_kind),
-            (self.colormap_choice, settings.colormap),
-            (self.mix_choice, settings.mix_colours),
-            (self.shape_choice, settings.spot_shape),
-        ):
-            choice.setCurrentIndex(choice.findData(data))
+        for name, box in self._choices.items():
+            box.setCurrentIndex(box.findData(getattr(settings, name)))
         self.opacity.setValue(settings.opacity_percent)
         is_mixed = settings.arrangement == MIX
         self._form.setRowVisible(self.colormap_choice, not is_mixed)
@@ -98,6 +98,9 @@ class LookBox(QWidget):
         if self._settings.range_kind != "fixed":
             _show(self.values, (low, high))
 
+    def _ask(self, name: str, *_: object) -> None:
+        self._settings.ask(**{name: self._choices[name].currentData()})
+
     def _ask_range(self) -> None:
         kind = self.range_choice.currentData()
         boxes = {"percentile": self.percents, "fixed": self.values}.get(kind)
@@ -107,35 +110,13 @@ class LookBox(QWidget):
             limits = {"range_low": low, "range_high": high}
         self._settings.ask(range_kind=kind, **limits)
 
-    def _fill(self) -> None:
-        for title, kind in RANGES.items():
-            self.range_choice.addItem(title, kind)
-        self.range_choice.setToolTip(RANGE_TIP)
-        for name in COLORMAPS:
-            self.colormap_choice.addItem(_strip(name), name, name)
-            tip = COLORMAP_TIPS.get(name, "Keeps its order for colour-blind eyes")
-            self.colormap_choice.setItemData(self.colormap_choice.count() - 1, tip, 3)  # tool tip
-        self.colormap_choice.setIconSize(ICON)
-        self.colormap_choice.setToolTip("Colours of the expression, from low to high")
-        for title, mix in MIXES.items():
-            self.mix_choice.addItem(title, mix)
-        self.mix_choice.setToolTip(
-            "Colours of three mixed genes. For all eyes: brick red, green and violet, which colour-blind "
-            "eyes tell apart; two genes are magenta and green"
-        )
-        for title, shape in SHAPES.items():
-            self.shape_choice.addItem(title, shape)
-        self.shape_choice.setToolTip(
-            "Squares fill the grid of spots. Circles have the spots' true diameter, as on the slide; "
-            "where there are too many for circles, squares remain. Smooth: values go over into those of "
-            "neighbouring spots; nothing is drawn where no spot is, and no more is known than by squares."
-        )
-
     def _lay_out(self) -> None:
         self._form = QFormLayout(self)
         self._form.setContentsMargins(0, 0, 0, 0)
         self._form.addRow("Range", self.range_choice)
-        self._percent_row, self._value_row = _row(self.percents), _row(self.values)
+        self._percent_row, self._value_row = (
+            row_widget(low, QLabel("–"), high) for low, high in (self.percents, self.values)
+        )
         self._form.addRow("From, to", self._percent_row)
         self._form.addRow("From, to", self._value_row)
         self._form.addRow("Colours", self.colormap_choice)
@@ -158,27 +139,12 @@ def _pair(
     return boxes
 
 
-def _row(boxes: tuple[QDoubleSpinBox, QDoubleSpinBox]) -> QWidget:
-    row = QWidget()
-    layout = QHBoxLayout(row)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.addWidget(boxes[0], 1)
-    layout.addWidget(QLabel("–"))
-    layout.addWidget(boxes[1], 1)
-    return row
-
-
 def _strip(name: str) -> QIcon:
     """Strip of a colormap, from low to high."""
-    from napari.utils.colormaps import ensure_colormap
-
     steps = np.linspace(0, 1, ICON.width())
     colours = (ensure_colormap(name).map(steps)[:, :3] * 255).astype(np.uint8)
-    pixels = np.ascontiguousarray(np.broadcast_to(colours, (ICON.height(), *colours.shape)))
-    image = QImage(
-        pixels.data, ICON.width(), ICON.height(), 3 * ICON.width(), QImage.Format.Format_RGB888
-    )
-    return QIcon(QPixmap.fromImage(image.copy()))
+    pixels = np.broadcast_to(colours, (ICON.height(), *colours.shape))
+    return QIcon(QPixmap.fromImage(image_of(pixels)))
 
 
 def _show(boxes: tuple[QDoubleSpinBox, QDoubleSpinBox], values: tuple[float, float]) -> None:

@@ -7,19 +7,20 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 from superqt.utils import qthrottled
 
 from napari_stem.exporting.drawing import Limits, Look
 from napari_stem.layers import GeneValues, mean_z_score, score_title
 from napari_stem.model.genes import gene_accuracy
+from napari_stem.widgets.common.parts import one_shot
 from napari_stem.widgets.common.single_jobs import LatestJob
 from napari_stem.widgets.genes.active_prediction import ActivePrediction
 from napari_stem.widgets.genes.gene_facts import GeneFacts
+from napari_stem.widgets.genes.gene_table import CLUSTERING
 from napari_stem.widgets.genes.map_layers import ScalarMap, SpotMap
 from napari_stem.widgets.genes.map_turns import DEVIATION, EXPRESSION, LayerTurns
-from napari_stem.widgets.genes.mixed_layers import MixedLayers
-from napari_stem.widgets.genes.side_by_side import SideBySide
+from napari_stem.widgets.genes.together import MixedLayers, SideBySide
 from napari_stem.widgets.state import (
     BESIDE,
     DOUBT,
@@ -80,9 +81,10 @@ class MapDisplay(QObject):
         self.beside = SideBySide(self.turns, parent=self)
         self._plain[MEAN].limits_edited.connect(self._keep_limits)
         self._plain[SD].limits_edited.connect(self._keep_sd_limits)
-        self.beside.left.connect(self._leave_soon)
+        # once the layer list has finished what it is doing
+        self.beside.left.connect(one_shot(self, 0, self._leave).start)
         self.settings.changed.connect(self._on_changed)
-        genes.list.clustering_wanted.connect(self._want_clustering)
+        genes.view.header().sectionClicked.connect(self._on_header)
         viewer.canvas.overlay_tiling.top_right = "vertical"  # title above its colour bar
 
     def begin(self, slide: Slide, prediction: Prediction) -> None:
@@ -257,7 +259,9 @@ class MapDisplay(QObject):
                 self.draw()
                 self._select()
 
-        self._scoring.start(_score_of, active.values, genes.genes, done=found)
+        self._scoring.start(
+            lambda: mean_z_score(map(active.values.values, genes.genes)), done=found
+        )
 
     def _select(self) -> None:
         """Make the plain map on show the selected layer, so that napari's controls are about it."""
@@ -287,9 +291,10 @@ class MapDisplay(QObject):
         if shown is self.current():
             self._genes.table.fill_column(column, shown.facts.columns[column])
 
-    def _want_clustering(self) -> None:
+    def _on_header(self, column: int) -> None:
+        """Compute how genes cluster where it is asked for."""
         active = self.current()
-        if active is not None:
+        if active is not None and column == CLUSTERING:
             active.facts.want_clustering()
 
     def _on_changed(self, names: frozenset[str]) -> None:
@@ -318,21 +323,13 @@ class MapDisplay(QObject):
             self.settings.update(range_kind="fixed", range_low=low, range_high=high)
 
     def _keep_sd_limits(self, low: float, high: float) -> None:
-        active = self.current()
-        if active is not None:
+        if (active := self.current()) is not None:
             active.sd_limits = (self.settings.colours, (low, high))
 
-    def _leave_soon(self) -> None:
-        """End the views side by side, once the layer list has finished what it is doing."""
-        QTimer.singleShot(0, self._leave)
-
     def _leave(self) -> None:
+        """End the views side by side."""
         if self.beside.maps:
             self.settings.update(arrangement=ONE)
-
-
-def _score_of(values: GeneValues, genes: tuple[str, ...]) -> GeneScore:
-    return mean_z_score(values.values(gene) for gene in genes)
 
 
 def _colours(layer: Image, seen: list[Layer], usual: str) -> str | NDArray[np.float64]:

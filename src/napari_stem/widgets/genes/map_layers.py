@@ -1,4 +1,4 @@
-"""Layers that show spots: one value or one colour for each. Their data is swapped, never the layer.
+"""Layers that show spots: a value, a colour or an outline for each. Their data is swapped, never the layer.
 
 What is not shown is out of the layer list, and waits to be shown again, of whatever slide.
 """
@@ -9,16 +9,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Image
+from napari.layers import Image, Points
 from qtpy.QtCore import QObject, Signal
 
 from napari_stem.layers import AXES, METADATA_KEY, UM
 from napari_stem.layers.uncertainty import colour_raster
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from napari_stem.layers import SpotGrid
+    from napari_stem.geometry import Mpp
+    from napari_stem.layers import SpotGrid, SpotShape
+    from napari_stem.results import Prediction
     from napari_stem.widgets.genes.map_turns import LayerTurns
 
 
@@ -31,6 +35,7 @@ class LegendStyle:
 
 
 SMALL_LEGEND = LegendStyle((16, 80), 8)
+OUTLINE_WIDTH = 0.12  # of a spot
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,60 @@ class ColourMap:
 
     def hide(self) -> None:
         """Take it out of the viewer."""
+        if self.layer is not None:
+            self._turns.hide(self.layer)
+
+
+class SpotOutlines:
+    """A layer that outlines spots, in one or more colours from the outermost line to the innermost.
+
+    Parameters
+    ----------
+    turns
+        What brings it into the viewer.
+    field, name, colours, rank
+        What it shows, its name in the layer list, how, and above which other layers of ours it lies.
+    """
+
+    def __init__(
+        self, turns: LayerTurns, field: str, name: str, colours: Sequence[str], rank: int
+    ) -> None:
+        self._turns, self._field, self._rank = turns, field, rank
+        self._name, self._colours = name, colours
+        self.layer: Points | None = None  # made when first needed
+
+    def show(
+        self, prediction: Prediction, mpp: Mpp, chosen: NDArray[np.int64], shape: SpotShape
+    ) -> None:
+        """Outline spots by index; none: there is no layer."""
+        if not len(chosen):
+            self.hide()
+            return
+        spots, n_lines = prediction.spots, len(self._colours)
+        yx_um = np.column_stack([spots.y_px[chosen] * mpp.y_um, spots.x_px[chosen] * mpp.x_um])
+        data = np.tile(yx_um, (n_lines, 1))
+        symbol = "disc" if shape == "circle" else "square"
+        if self.layer is None:
+            self.layer = Points(
+                name=self._name,
+                face_color="transparent",
+                border_width=OUTLINE_WIDTH,
+                units=UM,
+                axis_labels=AXES,
+            )
+        is_same = np.array_equal(self.layer.data, data) and self.layer.symbol[0] == symbol
+        if not is_same:  # napari draws anew with each of these
+            inner = 1 - OUTLINE_WIDTH * (2 * np.arange(n_lines) + 1)
+            self.layer.data = data
+            self.layer.symbol = symbol
+            self.layer.size = np.repeat(spots.diameter_um * inner, len(chosen))
+            self.layer.border_color = np.repeat(self._colours, len(chosen))
+        about = {"prediction": str(prediction.path), "field": self._field}
+        self.layer.metadata = {METADATA_KEY: about}
+        self._turns.show(self.layer, self._rank)
+
+    def hide(self) -> None:
+        """Outline no spot."""
         if self.layer is not None:
             self._turns.hide(self.layer)
 

@@ -9,6 +9,8 @@ from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QFileDialog, QPushButton, QToolButton, QWidget
 
 from napari_stem import hub
+from napari_stem.encoders.hub import encoders_in
+from napari_stem.encoders.registry import list_encoders
 from napari_stem.errors import EncoderError
 from napari_stem.widgets.common.download_control import DownloadControl, DownloadRow
 from napari_stem.widgets.common.parts import button, in_window_words, linked_note, row, stack
@@ -46,30 +48,31 @@ class EncoderBox(QWidget):
         self.folder_button = button("Use a folder…", encoders.FOLDER_TIP)
         self.row = DownloadRow()
         self._lacking: tuple[Row, ...] = ()
-        self._is_busy = False
         top = row(self.line, stretched=0)
         top.addWidget(self.all_button, 0, Qt.AlignmentFlag.AlignTop)
         others = row(self.token_button, self.folder_button)
         stack(self, top, self.download_button, others, self.row)
         self.all_button.clicked.connect(self.show_all)
         self.token_button.clicked.connect(self.window_of_all.token_dialog.open)
-        self.show_encoders(())
+        self.show_encoders((), is_busy=False)
 
-    def show_encoders(self, rows: Sequence[Row]) -> None:
-        """Say how it stands with the encoders of the chosen model; none: nothing is known yet."""
+    def show_encoders(self, rows: Sequence[Row], *, is_busy: bool) -> None:
+        """Say how it stands with the encoders of the chosen model; none: nothing is known yet.
+
+        While a download is on its way (``is_busy``), no second one is offered.
+        """
         self._lacking = tuple(each for each in rows if each["status"] != "ready")
         if not self._lacking:
             names = " + ".join(str(each["name"]) for each in rows)
             self.line.setText(f"Encoder: {names}, ready" if rows else "")
         else:
             self.line.setText("<br>".join(encoders.message(each) for each in self._lacking))
-        self._show_buttons()
-
-    def show_busy(self, *, is_busy: bool) -> None:
-        """Offer no second download while one is on its way."""
-        self._is_busy = is_busy
-        self._show_buttons()
-        self.window_of_all.show_busy(is_busy=is_busy)
+        gettable = self.gettable()
+        size = sum(int(each["size_mb"]) for each in gettable)
+        self.download_button.setText(f"Download ({size:,} MB)")
+        self.download_button.setVisible(bool(gettable) and not is_busy)
+        self.token_button.setVisible(any(each["gate"] == "terms" for each in gettable))
+        self.folder_button.setVisible(bool(gettable))
 
     def show_all(self) -> None:
         """Open the list of all encoders."""
@@ -80,14 +83,6 @@ class EncoderBox(QWidget):
         """Return the encoders that the chosen model lacks and that can be downloaded."""
         return [each for each in self._lacking if each["status"] in encoders.GETTABLE]
 
-    def _show_buttons(self) -> None:
-        gettable = self.gettable()
-        size = sum(int(each["size_mb"]) for each in gettable)
-        self.download_button.setText(f"Download ({size:,} MB)")
-        self.download_button.setVisible(bool(gettable) and not self._is_busy)
-        self.token_button.setVisible(any(each["gate"] == "terms" for each in gettable))
-        self.folder_button.setVisible(bool(gettable))
-
 
 class EncoderControl(QObject):
     """Keeps the dock's encoder box true, and does what it asks for; the token goes to huggingface_hub alone."""
@@ -97,10 +92,10 @@ class EncoderControl(QObject):
     def __init__(self, jobs: Jobs, box: EncoderBox) -> None:
         super().__init__(box)
         self._jobs, self._box, self._window = jobs, box, box.window_of_all
-        self._rows: dict[str, dict[str, Any]] = {}
         self._wanted = ""
         self.downloads = DownloadControl(jobs, (box.row, self._window.row), parent=self)
-        self.downloads.ended.connect(self._on_ended)
+        self.downloads.ended.connect(self._show)
+        self.downloads.ended.connect(self.refresh)
         if self._window.folder:
             hub.use_encoder_folder(Path(self._window.folder))
         jobs.start(_settle, self._window.is_offline_chosen, done=self._window.show_offline)
@@ -139,8 +134,8 @@ class EncoderControl(QObject):
         """Download encoders, one after the other."""
         if self.downloads.is_busy:
             return
-        self._box.show_busy(is_busy=True)
         self.downloads.start("encoder", names, done=lambda _: None)
+        self._show()
 
     def use_folder(self, folder: str) -> None:
         """Look for encoders in a folder of the user's; empty: in none any more."""
@@ -178,23 +173,20 @@ class EncoderControl(QObject):
             names = encoders.names_of(self._wanted) if self._wanted else ()
         except EncoderError:
             return [encoders.unknown(self._wanted)]
-        return [self._rows[name] for name in names if name in self._rows]
+        return [self._window.rows[name] for name in names if name in self._window.rows]
 
     def _take(self, looked: _Looked) -> None:
         rows, folder, found, is_known = looked
-        self._rows = {str(each["name"]): each for each in rows}
         self._window.show_encoders(rows)
         self._window.show_folder(folder, found)
         self._window.show_token(is_known=is_known)
         self._show()
 
     def _show(self) -> None:
-        self._box.show_encoders(self._needed())
+        is_busy = self.downloads.is_busy
+        self._box.show_encoders(self._needed(), is_busy=is_busy)
+        self._window.show_busy(is_busy=is_busy)
         self.changed.emit()
-
-    def _on_ended(self) -> None:
-        self._box.show_busy(is_busy=False)
-        self.refresh()
 
     def _choose_offline(self, is_wanted: bool) -> None:
         self._window.is_offline_chosen = is_wanted
@@ -221,9 +213,6 @@ def _settle(is_offline_wanted: bool) -> bool:
 
 
 def _look() -> _Looked:
-    from napari_stem.encoders.hub import encoders_in
-    from napari_stem.encoders.registry import list_encoders
-
     folder = hub.encoder_folder()
     found = encoders_in(folder) if folder is not None else ()
     return list_encoders(), str(folder or ""), found, hub.has_token()
@@ -231,8 +220,6 @@ def _look() -> _Looked:
 
 def _use_folder(chosen: str) -> None:
     """Look into a folder from now on; where an encoder's own was chosen, into the one that holds it."""
-    from napari_stem.encoders.hub import encoders_in
-
     folder = Path(chosen)
     if chosen and not encoders_in(folder) and folder.name in encoders_in(folder.parent):
         folder = folder.parent

@@ -23,9 +23,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_stem.encoders.names import parse_name
 from napari_stem.hub import TOKEN_PAGE
 from napari_stem.widgets.common.download_control import DownloadRow
-from napari_stem.widgets.common.parts import answer_buttons, button, link, linked_note, note, row
+from napari_stem.widgets.common.parts import Note, answer_buttons, button, link, linked_note, row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -51,8 +52,6 @@ def names_of(encoder: str) -> tuple[str, ...]:
     EncoderError
         One is unknown.
     """
-    from napari_stem.encoders.names import parse_name
-
     return tuple(dict.fromkeys(part.name for part in parse_name(encoder)))
 
 
@@ -153,13 +152,13 @@ class EncoderWindow(QWidget):
         self.setWindowTitle("Encoders")
         self.folder = folder
         self.is_offline_chosen = is_offline  # by the user, to be remembered
-        self._rows: dict[str, Row] = {}
+        self.rows: dict[str, Row] = {}
         self._is_busy = False
         self.tree = QTreeWidget()
         self.details = linked_note()
         self.download_button = QPushButton("Download")
         self.row = DownloadRow()
-        self.token_text, self.folder_text = note(), note()
+        self.token_text, self.folder_text = Note(), Note()
         self.token_button = QPushButton("Enter token…")
         self.forget_button = QPushButton("Forget token")
         self.folder_button = button("Use a folder…", FOLDER_TIP)
@@ -176,9 +175,9 @@ class EncoderWindow(QWidget):
     def show_encoders(self, rows: Sequence[Row]) -> None:
         """List encoders anew."""
         chosen = self.chosen()
-        self._rows = {str(each["name"]): each for each in rows}
+        self.rows = {str(each["name"]): each for each in rows}
         self.tree.clear()
-        for name, each in self._rows.items():
+        for name, each in self.rows.items():
             item = QTreeWidgetItem([name, state(each), str(each["licence"])])
             item.setToolTip(0, str(each["description"]))
             item.setToolTip(1, str(each["why_not"] or ""))
@@ -187,7 +186,7 @@ class EncoderWindow(QWidget):
                 font.setBold(True)
                 item.setFont(1, font)
             self.tree.addTopLevelItem(item)
-        self.choose(chosen or next(iter(self._rows), ""))
+        self.choose(chosen or next(iter(self.rows), ""))
 
     def chosen(self) -> str:
         """Name of the encoder whose details are shown."""
@@ -234,7 +233,7 @@ class EncoderWindow(QWidget):
         self.offline.setToolTip(f"{OFFLINE_TIP}{OFFLINE_TOLD}" if is_told else OFFLINE_TIP)
 
     def _show_details(self) -> None:
-        chosen = self._rows.get(self.chosen())
+        chosen = self.rows.get(self.chosen())
         is_gettable = chosen is not None and chosen["status"] in GETTABLE
         self.download_button.setVisible(is_gettable and not self._is_busy)
         if chosen is None:

@@ -13,8 +13,14 @@ from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from napari_stem.device import device_title, torch_device
-from napari_stem.widgets.common.cautions import of_result
+from napari_stem.encoders.registry import load_encoder
+from napari_stem.errors import EncoderError, StemError
+from napari_stem.model import find_model, list_models, load_model
+from napari_stem.model.card import LIMITS, warnings_of
+from napari_stem.model.config import read_config
+from napari_stem.slide.glass import on_glass
 from napari_stem.widgets.common.download_control import DownloadControl
+from napari_stem.widgets.common.hints import of_result
 from napari_stem.widgets.common.parts import count, one_shot
 from napari_stem.widgets.common.worker import Doubt, RunStarted
 from napari_stem.widgets.model.encoder_box import EncoderControl
@@ -60,7 +66,6 @@ class ModelControl(QObject):
         super().__init__(panel)
         self._jobs, self._panel, self._slides = jobs, panel, slides
         self._choice = choice = panel.models
-        self._models: dict[str, Entry] = {}
         self._loaded_name = ""
         self._is_pitch_stated = False  # by the user; a model's own no longer replaces it
         self._model: Model | None = None  # as it was last loaded
@@ -78,16 +83,16 @@ class ModelControl(QObject):
         self.encoders.changed.connect(self._tell_missing)
         self.about.changed.connect(self._tell_missing)
         slides.activated.connect(lambda _: self._load_ahead())
-        jobs.start(_list_models, folders.splitlines(), done=self._show)
+        jobs.start(_list_models, folders.splitlines(), done=choice.show_models)
 
     def folders(self) -> str:
         """Return the folders and zips of models that the user added, one a line, the newest last."""
-        added = [name for name, model in self._models.items() if "folder" in model]
+        added = [name for name, model in self._choice.models.items() if "folder" in model]
         return "\n".join(added[-MOST_REMEMBERED:])
 
-    def add_folder(self, folder: str) -> None:
+    def add_folder(self, folder: str | Path) -> None:
         """Add a model folder or zip to the list and choose it."""
-        self._jobs.start(_entry_of, folder, done=self._add)
+        self._jobs.start(_entry_of, str(folder), done=self._add)
 
     def close(self) -> None:
         """End downloads."""
@@ -112,33 +117,27 @@ class ModelControl(QObject):
         repository = self._choice.hub_field.text().strip()
         if repository and not self.downloads.is_busy:
             self._choice.show_fetching(is_busy=True)
-            self.downloads.start("model", [repository], lambda folder: self.add_folder(str(folder)))
+            self.downloads.start("model", [repository], self.add_folder)
 
     def _add(self, model: Entry) -> None:
         folder = str(model["folder"])
-        self._models.pop(folder, None)
-        self._models[folder] = model
         self._choice.hub_line.setVisible(False)
-        self._choice.show_models(list(self._models.values()), folder)
+        self._choice.show_models([*self._others(folder), model], folder)
 
     def _remove(self) -> None:
-        if self._models.pop(self._choice.name(), None) is not None:
-            self._choice.show_models(list(self._models.values()))
+        self._choice.show_models(self._others(self._choice.name()))
 
-    def _show(self, models: list[Entry]) -> None:
-        self._models = {str(m.get("folder") or m["name"]): m for m in models}
-        self._choice.show_models(models)
+    def _others(self, name: str) -> list[Entry]:
+        return [each for other, each in self._choice.models.items() if other != name]
 
     def _choose(self, name: str) -> None:
         if not name:
             return
-        model = self._models[name]
+        model = self._choice.models[name]
         config = model.get("config")
         limits: tuple[str, ...] = ()
         warnings: tuple[str, ...] = ()
         if config is not None:
-            from napari_stem.model.card import LIMITS, warnings_of
-
             limits = tuple(config.card.get("limits", LIMITS))
             self._panel.offer_steps(has_network=bool(config.denoiser))
             # whether it knows its domain is known once its weights are read
@@ -168,7 +167,7 @@ class ModelControl(QObject):
         name = self._choice.name()
         if name and name != self._loaded_name and self._slides.slide is not None:
             self._loaded_name = name
-            self._jobs.start(_load_model, name, done=self._take)
+            self._jobs.start(load_model, name, done=partial(self._take, name))
 
     def _warm_up(self) -> None:
         if self._model is not None:
@@ -177,8 +176,7 @@ class ModelControl(QObject):
     def _on_pitch(self) -> None:
         self._is_pitch_stated = True
 
-    def _take(self, loaded: tuple[str, Model]) -> None:
-        name, model = loaded
+    def _take(self, name: str, model: Model) -> None:
         if name == self._choice.name():
             self._model = model
             self._warming.start()
@@ -186,7 +184,9 @@ class ModelControl(QObject):
             if not self._is_pitch_stated:
                 self._panel.pitch.setValue(model.pitch_um)
                 self._is_pitch_stated = False
-            self._choice.show_card(_described(self._models[name]), model.limits, model.warnings)
+            self._choice.show_card(
+                _described(self._choice.models[name]), model.limits, model.warnings
+            )
 
 
 class RunControl(QObject):
@@ -336,8 +336,6 @@ class RunControl(QObject):
 
 def _caution(slide: Slide, prediction: Prediction) -> str:
     """Look at what was predicted, and say what not to rely on."""
-    from napari_stem.slide.glass import on_glass
-
     done = prediction.done
     knows = prediction.provenance.get("domain") != "unknown"
     n_unlike = int((prediction.ood & done).sum()) if knows else 0
@@ -363,10 +361,6 @@ def _described(model: Mapping[str, Any]) -> str:
 
 
 def _list_models(sources: list[str]) -> list[Entry]:
-    from napari_stem.errors import StemError
-    from napari_stem.model import find_model, list_models
-    from napari_stem.model.config import read_config
-
     models: list[Entry] = []
     for model in list_models():
         config = read_config(find_model(model["name"])) if model["ready"] else None
@@ -380,9 +374,6 @@ def _list_models(sources: list[str]) -> list[Entry]:
 
 
 def _entry_of(source: str) -> Entry:
-    from napari_stem.model import find_model
-    from napari_stem.model.config import read_config
-
     # a path as it stands: never looked for on the hub, wherever the folder has gone
     config = read_config(find_model(Path(source)) if Path(source).is_file() else Path(source))
     return {
@@ -398,17 +389,8 @@ def _entry_of(source: str) -> Entry:
     }
 
 
-def _load_model(name: str) -> tuple[str, Model]:
-    from napari_stem.model import load_model
-
-    return name, load_model(name)
-
-
 def _warm_up(model: Model, settings: SamplingSettings) -> None:
     """Load what a run needs, which takes seconds, so that Run then starts at once."""
-    from napari_stem.encoders.registry import load_encoder
-    from napari_stem.errors import EncoderError
-
     with suppress(EncoderError):  # the panel says what is missing, and how to get it
         load_encoder(model.encoder_name, torch_device("auto"))
     model.prepare(settings)

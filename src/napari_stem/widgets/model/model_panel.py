@@ -22,17 +22,17 @@ from qtpy.QtWidgets import (
 
 from napari_stem.settings import MAX_STEPS, SamplingSettings
 from napari_stem.widgets.common.cache_box import CacheBox
-from napari_stem.widgets.common.cautions import few_samples
 from napari_stem.widgets.common.download_control import DownloadRow
 from napari_stem.widgets.common.form import Form, attribute_helps
+from napari_stem.widgets.common.hints import few_samples
 from napari_stem.widgets.common.memory import DEVICES
 from napari_stem.widgets.common.parts import (
     Folding,
+    Note,
     ProgressBar,
     button,
     count,
     duration,
-    note,
     row,
     row_widget,
     stack,
@@ -43,7 +43,7 @@ from napari_stem.widgets.model.encoder_box import EncoderBox
 from napari_stem.widgets.slide.about_slide_box import AboutSlideBox
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from napari_stem.widgets.common.memory import Remembered
 
@@ -142,7 +142,7 @@ class ModelChoice(QWidget):
     def __init__(self, wanted: str) -> None:
         super().__init__()
         self._wanted = wanted
-        self._models: dict[str, Mapping[str, Any]] = {}
+        self.models: dict[str, dict[str, Any]] = {}  # by name or folder
         self.box = QComboBox()
         self.box.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
@@ -158,7 +158,7 @@ class ModelChoice(QWidget):
         menu.addSeparator()
         self.remove_action = menu.addAction("Take the chosen one off the list")
         self.add_button.setMenu(menu)
-        self.card, self.warning = note(), warning()
+        self.card, self.warning = Note(), warning()
         self.hub_field = QLineEdit()
         self.hub_field.setPlaceholderText("owner/name on Hugging Face")
         self.hub_button = QPushButton("Get")
@@ -174,7 +174,7 @@ class ModelChoice(QWidget):
         """Name or folder of the chosen model, empty where there is none."""
         return str(self.box.currentData() or "")
 
-    def show_models(self, models: Sequence[Mapping[str, Any]], wanted: str = "") -> None:
+    def show_models(self, models: Sequence[dict[str, Any]], wanted: str = "") -> None:
         """List the models and choose one; those that cannot be used are greyed out and say why.
 
         Parameters
@@ -185,14 +185,14 @@ class ModelChoice(QWidget):
             Name or folder of the one to choose; else that chosen before, or in the last session.
         """
         self._wanted = wanted or self.name() or self._wanted
-        self._models = {str(m.get("folder") or m["name"]): m for m in models}
+        self.models = {str(m.get("folder") or m["name"]): m for m in models}
         self.box.clear()
-        for place, (name, model) in enumerate(self._models.items()):
+        for place, (name, model) in enumerate(self.models.items()):
             self.box.addItem(str(model["name"]), name)
             tip = name if model["ready"] else str(model["why_not"])
             self.box.setItemData(place, tip, Qt.ItemDataRole.ToolTipRole)
             self.box.model().item(place).setEnabled(bool(model["ready"]))
-        ready = [name for name, model in self._models.items() if model["ready"]]
+        ready = [name for name, model in self.models.items() if model["ready"]]
         name = self._wanted if self._wanted in ready else next(iter(ready), "")
         self.box.setCurrentIndex(self.box.findData(name))
         self._choose()
@@ -216,7 +216,7 @@ class ModelChoice(QWidget):
 
     def _choose(self) -> None:
         name = self.name()
-        self.remove_action.setEnabled("folder" in self._models.get(name, {}))
+        self.remove_action.setEnabled("folder" in self.models.get(name, {}))
         if not name:
             self.show_card("No model can be used here; see “napari-stem models” for the reasons.")
         self.chosen.emit(name)
@@ -266,11 +266,11 @@ class ModelPanel(QWidget):
         self.seed.setValue(remembered.seed)
         self.prefer(remembered)
         self.run_button, self.cancel_button = QPushButton("Run"), QPushButton("Cancel")
-        self.why_not = note()
+        self.why_not = Note()
         self.caution = warning()  # of regions and samples
         self.cache = CacheBox(remembered.cache_folder)
         self.scale_warning = warning()  # that the pixel size may be wrong
-        self.progress, self.progress_text = ProgressBar(), note()
+        self.progress, self.progress_text = ProgressBar(), Note()
         self.bar = QWidget()  # of the run, in sight whatever part is looked at
         self.predictions = PredictionsList()
         self._lay_out()

@@ -8,6 +8,7 @@ import dask
 import numpy as np
 from napari.layers import Image, Labels
 
+from napari_stem.widgets.common.pictures import colours_of_values
 from napari_stem.widgets.regions.region_shapes import affine
 
 if TYPE_CHECKING:
@@ -80,13 +81,5 @@ def _colours(layer: Image | Labels, places: NDArray[np.float64]) -> NDArray[np.f
     with dask.config.set(scheduler="synchronous"):  # threads may be busy with a prediction
         found: NDArray[Any] = np.asarray(pixels)[y[is_inside], x[is_inside]]
     rgba = np.zeros((len(y), 4))
-    if isinstance(layer, Labels):
-        rgba[is_inside] = layer.colormap.map(found)
-    elif layer.rgb:
-        rgba[is_inside, 3] = 1
-        rgba[is_inside, : found.shape[-1]] = found / 255
-    else:
-        low, high = layer.contrast_limits
-        share = np.clip((found - low) / (high - low), 0, 1) ** layer.gamma
-        rgba[is_inside] = np.where(np.isfinite(found)[:, np.newaxis], layer.colormap.map(share), 0)
+    rgba[is_inside] = colours_of_values(layer, found)
     return rgba.reshape(*places.shape[:2], 4)

@@ -91,8 +91,8 @@ class RegionLayers:
     def adopt(self, layer: Shapes) -> None:
         """Follow a layer of regions that has come: made here, left by an earlier dock, or brought back."""
         layer.events.data.connect(self._on_data)
-        layer.bind_key("Control-Z", lambda _: self._go(layer, History.undo), overwrite=True)
-        layer.bind_key("Control-Shift-Z", lambda _: self._go(layer, History.redo), overwrite=True)
+        layer.bind_key("Control-Z", self.undo, overwrite=True)
+        layer.bind_key("Control-Shift-Z", self.redo, overwrite=True)
         self._histories[layer] = History(Snapshot.of(layer))
 
     def keep_on_picture(self, slide: Slide) -> None:
@@ -103,8 +103,8 @@ class RegionLayers:
         before: Mpp = layer.metadata[METADATA_KEY]["mpp"]
         if before == slide.mpp:
             return
-        self.put_tool_away(slide)
-        self.settle(slide)  # a change of the last moment
+        layer.mode = "pan_zoom"
+        self.note(layer)  # a change of the last moment
         layer.metadata[METADATA_KEY]["mpp"] = slide.mpp
         factors = np.array([slide.mpp.y_um / before.y_um, slide.mpp.x_um / before.x_um])
         layer.current_edge_width *= float(factors.max())
@@ -115,10 +115,13 @@ class RegionLayers:
     def use_tool(self, slide: Slide, mode: str) -> Shapes:
         """Hand the user a tool: a mode of napari's shapes layer."""
         layer = self.of(slide)
+        self._hand(layer, mode)
+        return layer
+
+    def _hand(self, layer: Shapes, mode: str) -> None:
         layer.visible = True
         self._viewer.layers.selection.active = layer
         layer.mode = mode
-        return layer
 
     def put_tool_away(self, slide: Slide) -> None:
         """Let clicks move the view again."""
@@ -166,29 +169,21 @@ class RegionLayers:
             layer, slide_layer, slide.require_mpp(), lambda name: self.colour(layer, name)
         )
 
-    def change(self, slide: Slide, number: int, value: str, *, column: str) -> None:
+    def change(self, layer: Shapes, number: int, value: str, *, column: str) -> None:
         """Give a region another name or class."""
-        layer = self.find(slide)
-        if layer is None:
-            return
         with self._our_change(layer):
             table = layer.features.copy()
             table.loc[table[NUMBER] == number, column] = value
             layer.features = table
 
-    def set_class_colour(self, slide: Slide, classification: str, colour: Colour) -> None:
+    def set_class_colour(self, layer: Shapes, classification: str, colour: Colour) -> None:
         """Draw all regions of a class in another colour."""
-        layer = self.find(slide)
-        if layer is not None:
-            _colours(layer)[classification] = colour
-            self._recolour(layer)
-            self._changed()
+        _colours(layer)[classification] = colour
+        self._recolour(layer)
+        self._changed()
 
-    def remove(self, slide: Slide, numbers: Sequence[int] | None = None) -> None:
+    def remove(self, layer: Shapes, numbers: Sequence[int] | None = None) -> None:
         """Remove regions by number, or all."""
-        layer = self.find(slide)
-        if layer is None:
-            return
         gone = np.ones(layer.nshapes, bool)
         if numbers is not None:
             gone = np.isin(layer.features[NUMBER].to_numpy(), list(numbers))
@@ -197,40 +192,31 @@ class RegionLayers:
                 layer.selected_data = set()
                 layer.remove([int(place) for place in np.flatnonzero(gone)])
 
-    def select(self, slide: Slide, number: int) -> None:
+    def select(self, layer: Shapes, number: int) -> None:
         """Select a region on the canvas, so that it can be moved and resized there."""
-        layer = self.find(slide)
-        if layer is None:
-            return
         if layer.mode not in {"select", "direct"}:
-            self.use_tool(slide, "select")
+            self._hand(layer, "select")
         places = np.flatnonzero(layer.features[NUMBER].to_numpy() == number)
         layer.selected_data = {int(place) for place in places}
 
-    def undo(self, slide: Slide) -> None:
-        """Take the last change of a slide's regions back."""
-        self._go(self.find(slide), History.undo)
+    def undo(self, layer: Shapes) -> None:
+        """Take the last change of regions back."""
+        self._go(layer, History.undo)
 
-    def redo(self, slide: Slide) -> None:
+    def redo(self, layer: Shapes) -> None:
         """Make the change again that was taken back."""
-        self._go(self.find(slide), History.redo)
+        self._go(layer, History.redo)
 
-    def can_undo(self, slide: Slide) -> bool:
+    def can_undo(self, layer: Shapes) -> bool:
         """Whether there is a change to take back."""
-        layer = self.find(slide)
-        return layer is not None and self._histories[layer].can_undo
+        return self._histories[layer].can_undo
 
-    def settle(self, slide: Slide, step: str = "") -> None:
+    def note(self, layer: Shapes, step: str = "") -> None:
         """Note the regions as they are now as a step that undo can come back to.
 
         Not while an outline is being drawn: nobody wants to come back to half of one. Steps of one
         kind that follow one another are taken back together.
         """
-        layer = self.find(slide)
-        if layer is not None:
-            self._note(layer, step)
-
-    def _note(self, layer: Shapes, step: str = "") -> None:
         if not self.is_drawing(layer):
             self._histories[layer].note(Snapshot.of(layer), step)
 
@@ -261,10 +247,8 @@ class RegionLayers:
         """Colour of a class on one slide."""
         return class_colour(classification, _colours(layer))
 
-    def _go(self, layer: Shapes | None, step: Callable[[History], Snapshot | None]) -> None:
-        if layer is None:
-            return
-        self._note(layer)  # a change of the last moment
+    def _go(self, layer: Shapes, step: Callable[[History], Snapshot | None]) -> None:
+        self.note(layer)  # a change of the last moment
         snapshot = step(self._histories[layer])
         if snapshot is not None:
             with self._our_change(layer):
@@ -289,10 +273,9 @@ class RegionLayers:
             self._label(layer)
         layer.feature_defaults = BLANK
 
-    def relabel(self, slide: Slide) -> None:
+    def relabel(self, layer: Shapes) -> None:
         """Keep the names readable on what the map shows now."""
-        layer = self.find(slide)
-        if layer is not None and not self.is_drawing(layer):
+        if not self.is_drawing(layer):
             self._label(layer)
 
     def _label(self, layer: Shapes) -> None:

@@ -7,26 +7,29 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import shapely
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject, QSignalBlocker, Signal
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QSpinBox, QWidget
 
 from napari_stem.geometry import Region
+from napari_stem.slide.glass import glass_share
 from napari_stem.spatial.region_files import read_regions, write_regions
 from napari_stem.widgets.common.parts import (
+    Note,
     ask_for_file,
     ask_where_to_save,
     button,
     count,
-    note,
     one_shot,
     row,
     row_widget,
     stack,
 )
-from napari_stem.widgets.common.region_table import RegionRow, RegionTable, RegionView
 from napari_stem.widgets.common.single_jobs import LatestJob
+from napari_stem.widgets.common.table import Table
 from napari_stem.widgets.common.units import load_units, regions_of
 from napari_stem.widgets.regions.region_layers import CLICK_PIXELS, RegionLayers, warm_up
 from napari_stem.widgets.regions.region_shapes import (
@@ -37,12 +40,13 @@ from napari_stem.widgets.regions.region_shapes import (
     free_name,
     squares_um,
 )
+from napari_stem.widgets.regions.region_table import COLUMNS, NO_CLASS, RegionView
 from napari_stem.widgets.slide.tissue_box import TissueBox, TissueControl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from napari.layers import Image, Layer
+    from napari.layers import Image, Layer, Shapes
     from napari.viewer import Viewer
 
     from napari_stem.slide.base import Slide
@@ -95,8 +99,6 @@ COUNT_AFTER_MS = 150  # regions are counted once the pen has rested this long
 class RegionPanel(QWidget):
     """Offers tools; lists the regions and shows how much they hold."""
 
-    tool_chosen = Signal(str)  # a key of `TOOLS`; empty: none
-
     def __init__(
         self, folder: str = "", n_click_spots: int = 5, tissue: TissueSettings | None = None
     ) -> None:
@@ -121,19 +123,18 @@ class RegionPanel(QWidget):
         self.click_size.setSuffix(" spots wide")
         self.click_size.setToolTip("How large a neighbourhood one click predicts")
         self.click_row = row_widget(QLabel("Neighbourhood"), self.click_size, stretched=1)
-        self.table = RegionTable()
+        self.table = Table(COLUMNS)
         self.view = RegionView(self.table)
-        self.summary = note()
-        self._tool = ""
+        self.summary = Note()
         more = row(self.import_button, self.export_button, self.undo_button, self.clear_button)
         more.setSpacing(4)
         stack(self, self.tissue, self._grid(), self.click_row, more, self.view, self.summary)
         self.show_tool("")
-        self.show_regions((), 0.0, 0, can_undo=False)
+        self.show_regions(self.table.frame, 0.0, 0, can_undo=False)
 
     def show_tool(self, tool: str) -> None:
         """Show which tool is in hand, and how it is used."""
-        self._tool = tool
+        self.tool = tool
         for name, made in self.tools.items():
             with QSignalBlocker(made):
                 made.setChecked(name == tool)
@@ -142,15 +143,15 @@ class RegionPanel(QWidget):
             self.summary.say(TOOLS[tool][2])
 
     def show_regions(
-        self, rows: Sequence[RegionRow], area_mm2: float, n_spots: int, *, can_undo: bool
+        self, rows: pd.DataFrame, area_mm2: float, n_spots: int, *, can_undo: bool
     ) -> None:
-        """List the regions and say how much they hold together."""
-        self.table.set_rows(rows)
+        """List the regions, by their numbers, and say how much they hold together."""
+        self.table.fill(rows)
         self.undo_button.setEnabled(can_undo)
-        self.clear_button.setEnabled(bool(rows))
-        self.export_button.setEnabled(bool(rows))
-        if not rows:
-            self.summary.say(TOOLS[self._tool][2] if self._tool else "")
+        self.clear_button.setEnabled(len(rows) > 0)
+        self.export_button.setEnabled(len(rows) > 0)
+        if rows.empty:
+            self.summary.say(TOOLS[self.tool][2] if self.tool else "")
             return
         held = f"{count(len(rows), 'region')}, {area_mm2:.2f} mm², {count(n_spots, 'spot')}"
         if n_spots == 0:
@@ -161,10 +162,8 @@ class RegionPanel(QWidget):
         grid = QGridLayout()
         grid.setSpacing(4)
         for place, (tool, (title, tip, _)) in enumerate(TOOLS.items()):
-            made = button(title, tip)
+            made = self.tools[tool] = button(title, tip)
             made.setCheckable(True)
-            made.toggled.connect(lambda on, tool=tool: self.tool_chosen.emit(tool if on else ""))
-            self.tools[tool] = made
             grid.addWidget(made, *divmod(place, TOOLS_IN_A_ROW))
         return grid
 
@@ -194,12 +193,12 @@ class RegionControl(QObject):
         super().__init__(panel)
         self._viewer, self._jobs, self._panel = viewer, jobs, panel
         self._slides, self._pitch_um = slides, pitch_um
-        self._tool, self._wary = "", ""
+        self._wary = ""
         self._key = ("", 0, 0, 0.0)  # slide and numbers as last told
         self._looking = LatestJob(jobs)
         self.layers = RegionLayers(viewer, self.count_soon)
         self._timer = one_shot(self, COUNT_AFTER_MS, self.count)
-        self._relabelling = one_shot(self, COUNT_AFTER_MS, self._on_slide(self.layers.relabel))
+        self._relabelling = one_shot(self, COUNT_AFTER_MS, self._on_layer(self.layers.relabel))
         viewer.mouse_drag_callbacks.append(self.follow_press)
         viewer.layers.events.inserted.connect(self._on_inserted)
         viewer.layers.events.removed.connect(self._on_removed)
@@ -213,16 +212,16 @@ class RegionControl(QObject):
 
     def _connect_panel(self) -> None:
         panel, layers = self._panel, self.layers
-        panel.tool_chosen.connect(self.use_tool)
+        for tool, made in panel.tools.items():
+            made.toggled.connect(lambda on, tool=tool: self.use_tool(tool if on else ""))
         panel.clear_button.clicked.connect(self._clear)
         panel.undo_button.clicked.connect(self.undo)
         panel.import_button.clicked.connect(self._ask_for_file)
         panel.export_button.clicked.connect(self._ask_where)
-        panel.table.renamed.connect(self._on_slide(partial(layers.change, column=NAME)))
-        panel.table.classified.connect(self._on_slide(partial(layers.change, column=CLASS)))
-        panel.view.region_chosen.connect(self._on_slide(layers.select))
-        panel.view.removal_requested.connect(self._on_slide(layers.remove))
-        panel.view.colour_requested.connect(self._on_slide(layers.set_class_colour))
+        panel.table.edited.connect(self._on_layer(self._change))
+        panel.view.region_chosen.connect(self._on_layer(layers.select))
+        panel.view.removal_requested.connect(self._on_layer(layers.remove))
+        panel.view.colour_requested.connect(self._on_layer(layers.set_class_colour))
 
     def close(self) -> None:
         """Let go of the viewer."""
@@ -253,19 +252,28 @@ class RegionControl(QObject):
         """Say how much the regions hold, each and together."""
         ready, drawn = self._ready(), self.drawn()
         regions = [each.region for each in drawn]
-        rows: list[RegionRow] = []
+        each_spots: list[int] = []
+        each_mm2: list[float] = []
         n_spots, area_mm2, can_undo = 0, 0.0, False
         if ready is not None:
             slide, _ = ready
             mpp = slide.require_mpp()
             n_spots, each_spots = count_spots(regions, slide.size, mpp, self._pitch_um())
-            for each, n in zip(drawn, each_spots, strict=True):
-                region, mm2 = each.region, each.region.area_mm2(mpp)
-                about = region.name, region.classification, region.colour
-                rows.append(RegionRow(each.number, *about, mm2, n))
+            each_mm2 = [region.area_mm2(mpp) for region in regions]
             area_mm2 = Region(shapely.union_all([r.polygon for r in regions])).area_mm2(mpp)
-            self.layers.settle(slide)
-            can_undo = self.layers.can_undo(slide)
+            if (drawn_on := self.layers.find(slide)) is not None:
+                self.layers.note(drawn_on)
+                can_undo = self.layers.can_undo(drawn_on)
+        rows = pd.DataFrame(
+            {
+                NAME: [region.name for region in regions],
+                CLASS: [region.classification for region in regions],
+                "colour": [QColor(*region.colour).name() for region in regions],
+                "area_mm2": each_mm2,
+                "n_spots": each_spots,
+            },
+            index=[each.number for each in drawn],
+        )
         self._panel.show_regions(rows, area_mm2, n_spots, can_undo=can_undo)
         counted = (len(rows), n_spots, area_mm2)
         key = ("" if ready is None else ready[0].fingerprint, *counted)
@@ -277,8 +285,15 @@ class RegionControl(QObject):
                 and not all(FOUND.fullmatch(region.name) for region in regions)
             ):
                 told = partial(self._tell_glass, key)
-                self._looking.start(_glass_share, ready[0], regions, done=told)
+                self._looking.start(glass_share, ready[0], regions, done=told)
         self.counted.emit(*counted, self._wary)
+
+    def _change(self, layer: Shapes, number: int, column: str, text: str) -> None:
+        """Give a region the name or class that was entered in the table, where it is another one."""
+        text = text.strip(NO_CLASS) if column == CLASS else text
+        is_other = text != self._panel.table.frame.at[number, column]
+        if is_other and (text or column == CLASS):
+            self.layers.change(layer, number, text, column=column)
 
     def _tell_glass(self, key: tuple[str, int, int, float], share: float) -> None:
         if key == self._key and share >= TOLD_GLASS:
@@ -291,7 +306,6 @@ class RegionControl(QObject):
         if ready is None:
             return
         slide, _ = ready
-        self._tool = tool
         self._panel.show_tool(tool)
         if tool in {"", CLICK}:
             self.layers.put_tool_away(slide)
@@ -327,14 +341,16 @@ class RegionControl(QObject):
             return
         drawn = self.layers.drawn(slide, layer)
         older = [each.number for each in drawn if FOUND.fullmatch(each.region.name)]
-        self.layers.remove(slide, older)
+        if (before := self.layers.find(slide)) is not None:
+            self.layers.remove(before, older)
         if regions:
             self.layers.add(slide, regions, layer)
         self.layers.put_tool_away(slide)
-        self.layers.settle(slide, TISSUE_STEP)
+        if (after := self.layers.find(slide)) is not None:
+            self.layers.note(after, TISSUE_STEP)
         self.count()
 
-    def load(self, path: str) -> None:
+    def load(self, path: str | Path) -> None:
         """Add the regions of a GeoJSON file to the active slide's."""
         ready = self._ready()
         if ready is None:
@@ -359,26 +375,30 @@ class RegionControl(QObject):
 
     def undo(self) -> None:
         """Take the last change of the active slide's regions back."""
-        self._on_slide(self.layers.undo)()
+        self._on_layer(self.layers.undo)()
 
     def redo(self) -> None:
         """Make the change again that was taken back."""
-        self._on_slide(self.layers.redo)()
+        self._on_layer(self.layers.redo)()
 
     def _ready(self) -> tuple[Slide, Image] | None:
         """Return the active slide and its layer, once its pixel size is known."""
         slide, layer = self._slides.slide, self._slides.layer
         return None if slide is None or layer is None or slide.mpp is None else (slide, layer)
 
-    def _on_slide(self, act: Callable[..., None]) -> Callable[..., None]:
+    def _on_layer(self, act: Callable[..., None]) -> Callable[..., None]:
+        """Make of what is done to a layer what is done to the active slide's, where it has one."""
+
         def on_active(*args: Any) -> None:
-            if self._slides.slide is not None:
-                act(self._slides.slide, *args)
+            slide = self._slides.slide
+            layer = None if slide is None else self.layers.find(slide)
+            if layer is not None:
+                act(layer, *args)
 
         return on_active
 
     def _clear(self) -> None:
-        self._on_slide(self.layers.remove)()
+        self._on_layer(self.layers.remove)()
 
     def _ask_for_file(self) -> None:
         if path := ask_for_file(self._panel, "Load regions", GEOJSON):
@@ -389,7 +409,6 @@ class RegionControl(QObject):
             self.save(path)
 
     def _on_activated(self, slide: Slide | None) -> None:
-        self._tool = ""
         if slide is not None:
             self.layers.keep_on_picture(slide)
         self._panel.setEnabled(slide is not None and slide.mpp is not None)
@@ -417,10 +436,9 @@ class RegionControl(QObject):
         slide = self._slides.slide
         if slide is None or regions_of(event.source) != slide.fingerprint:
             return
-        if self._tool == CLICK and mode == "pan_zoom":
+        if self._panel.tool == CLICK and mode == "pan_zoom":
             return
-        self._tool = mode if mode in TOOLS else ""
-        self._panel.show_tool(self._tool)
+        self._panel.show_tool(mode if mode in TOOLS else "")
 
     def follow_press(self, viewer: Viewer, event: Any) -> Iterator[None]:
         """Tell a click on the canvas from a drag; one of napari's mouse callbacks."""
@@ -433,13 +451,7 @@ class RegionControl(QObject):
             is_click = is_click and abs(event.pos[0] - y) + abs(event.pos[1] - x) < CLICK_PIXELS
             yield
         self.layers.is_pressed = False
-        if self._tool == CLICK and is_click:
+        if self._panel.tool == CLICK and is_click:
             self.click_at(event.position)
-        elif self._tool != "add_polygon":  # goes on after a click; the layer tells of its end
+        elif self._panel.tool != "add_polygon":  # goes on after a click; the layer tells of its end
             self.count_soon()
-
-
-def _glass_share(slide: Slide, regions: Sequence[Region]) -> float:
-    from napari_stem.slide.glass import glass_share
-
-    return glass_share(slide, regions)

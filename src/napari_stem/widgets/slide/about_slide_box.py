@@ -20,12 +20,17 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_stem.encoders.precomputed import Stated
 from napari_stem.errors import StemError
+from napari_stem.model import load_model
+from napari_stem.model.serving import embedder_for, require_species, tissue_warning
+from napari_stem.slide.pixel_size import answers_of, keep_answers
 from napari_stem.widgets.common.parts import (
+    Note,
     answer_buttons,
     button,
+    choice,
     in_window_words,
-    note,
     row,
     stack,
     warning,
@@ -34,14 +39,14 @@ from napari_stem.widgets.common.parts import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_stem.encoders.precomputed import PrecomputedEmbedder, Stated
+    from napari_stem.encoders.precomputed import PrecomputedEmbedder
     from napari_stem.geometry import Region
     from napari_stem.model.config import ModelConfig
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.slide.slide_control import SlideControl
 
-SPECIES = {"Not stated": "", "Human": "human", "Mouse": "mouse"}
+SPECIES = {"": "Not stated", "human": "Human", "mouse": "Mouse"}
 HERE, FILE = "Computed here", "From a file…"
 FILES = "Embeddings (*.h5 *.hdf5 *.h5ad *.pt *.npz);;All files (*)"
 PLACES = "Places of patches (*.h5 *.hdf5 *.npz *.npy);;All files (*)"
@@ -75,8 +80,6 @@ class EmbeddingsDialog(QDialog):
 
     def chosen(self) -> tuple[Path, Stated]:
         """File, and what it does not say."""
-        from napari_stem.encoders.precomputed import Stated
-
         places = self.places.text().strip()
         return Path(self.path.text().strip()), Stated(
             encoder=self.encoder.text().strip() or None,
@@ -96,7 +99,7 @@ class EmbeddingsDialog(QDialog):
         form.addRow("Tolerance", self.tolerance_um)
         layout = QVBoxLayout(self)
         layout.addWidget(
-            note(
+            Note(
                 "HDF5 of CLAM or TRIDENT, a LazySlide store or AnnData, files of slide2vec. They must come "
                 "from the encoder that the model was trained with."
             )
@@ -142,10 +145,9 @@ class AboutSlideBox(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.species = QComboBox()
-        for title, name in SPECIES.items():
-            self.species.addItem(title, name)
-        self.species.setToolTip("Of the slide; a model of another species does not predict it")
+        self.species = choice(
+            SPECIES, "Of the slide; a model of another species does not predict it"
+        )
         self.tissue = QLineEdit()
         self.tissue.setPlaceholderText("not stated")
         self.tissue.setToolTip(
@@ -157,7 +159,7 @@ class AboutSlideBox(QWidget):
             "Image features of the slide: computed by the encoder, or read from a file of CLAM, TRIDENT, "
             "LazySlide or slide2vec, which needs no encoder here"
         )
-        self.embeddings_text, self.warning = note(), warning()
+        self.embeddings_text, self.warning = Note(), warning()
         self.dialog = EmbeddingsDialog(self)
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
@@ -288,8 +290,6 @@ class AboutSlideControl(QObject):
         return self._key(), self._source, replace(self._answer(), species="", tissue="")
 
     def _refusal(self) -> str:
-        from napari_stem.model.serving import require_species
-
         if self._config is None:
             return ""
         try:
@@ -302,8 +302,8 @@ class AboutSlideControl(QObject):
         species, tissue = str(self._box.species.currentData()), self._box.tissue.text().strip()
         key = self._key()
         self.answers[key] = replace(self._answer(), species=species, tissue=tissue)
-        if key:
-            _remember(key, species, tissue)  # at once: of two jobs the first might write last
+        if key:  # at once: of two jobs the first might write last
+            keep_answers(key, species=species or None, tissue=tissue or None)
         self._refresh()
 
     def _choose_embeddings(self, index: int) -> None:
@@ -329,8 +329,6 @@ class AboutSlideControl(QObject):
         self.changed.emit()
 
     def _warning(self, tissue: str) -> str:
-        from napari_stem.model.serving import tissue_warning
-
         refusal = self._refusal()
         if refusal or self._config is None:
             return refusal
@@ -361,8 +359,6 @@ class AboutSlideControl(QObject):
 
 def _remembered(fingerprint: str) -> AboutSlide:
     """Give what was said of a slide in an earlier session; a file edited by hand may hold anything."""
-    from napari_stem.slide.pixel_size import answers_of
-
     told = answers_of(fingerprint)
     species, tissue = (told.get(key) for key in ("species", "tissue"))
     return AboutSlide(
@@ -370,17 +366,7 @@ def _remembered(fingerprint: str) -> AboutSlide:
     )
 
 
-def _remember(fingerprint: str, species: str, tissue: str) -> None:
-    from napari_stem.slide.pixel_size import keep_answers
-
-    keep_answers(fingerprint, species=species or None, tissue=tissue or None)
-
-
 def _read(slide: Slide, asked: tuple[str, str, AboutSlide]) -> _Read:
-    from napari_stem.encoders.precomputed import Stated
-    from napari_stem.model import load_model
-    from napari_stem.model.serving import embedder_for
-
     _, source, answer = asked
     if answer.path is None:
         return _Read(asked)

@@ -13,17 +13,19 @@ from qtpy.QtCore import QObject
 
 from napari_stem.errors import StemError
 from napari_stem.layers import METADATA_KEY
+from napari_stem.sample_data import sample_path
+from napari_stem.slide import open_slide
+from napari_stem.slide.recognising import looks_like_slide
 from napari_stem.widgets.common.memory import recall
 from napari_stem.widgets.common.parts import one_shot
+from napari_stem.widgets.slide.reading import show_file
+from napari_stem.widgets.writing import regions_of_layer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_stem.slide.base import Slide
-    from napari_stem.widgets.model.prediction_control import PredictionControl
-    from napari_stem.widgets.regions.region_panel import RegionControl
-    from napari_stem.widgets.slide.slide_control import SlideControl
-    from napari_stem.widgets.views.measured import MeasuredControl
+    from napari_stem.widgets.session import SessionParts
 
 
 class Adopting(QObject):
@@ -31,20 +33,15 @@ class Adopting(QObject):
 
     Parameters
     ----------
-    slides, regions, predictions, measured
+    parts
         Take over what is theirs.
     """
 
-    def __init__(
-        self,
-        slides: SlideControl,
-        regions: RegionControl,
-        predictions: PredictionControl,
-        measured: MeasuredControl,
-    ) -> None:
+    def __init__(self, parts: SessionParts) -> None:
+        slides, predictions, measured = parts.slides, parts.predictions, parts.measured
         super().__init__(slides)
         self._viewer, self._jobs = slides.viewer, slides.jobs
-        self._slides, self._regions = slides, regions
+        self._slides, self._regions = slides, parts.regions
         self._predictions, self._measured = predictions, measured
         self.seen: WeakSet[Any] = WeakSet()  # layers of others that were looked at
         self._tried: set[tuple[str, str]] = set()  # file, and the slide on which it was tried
@@ -64,8 +61,6 @@ class Adopting(QObject):
 
     def show_layers(self, path: Path) -> None:
         """Show a file as layers of its own, which are taken over once their slide is there."""
-        from napari_stem.widgets.slide.reading import show_file
-
         show_file(self._viewer, path)
 
     def _look_soon(self, _: Any) -> None:
@@ -99,8 +94,8 @@ class Adopting(QObject):
     def _replace(self, layer: Layer, path: str, slide: Slide | None) -> None:
         if slide is None:
             return
-        known = {each.fingerprint for each in self._slides.slides()}
-        if layer not in self._viewer.layers or slide.fingerprint in known:
+        is_known = self._slides.find(slide.fingerprint) is not None
+        if layer not in self._viewer.layers or is_known:
             slide.close()
             return
         name, place = layer.name, self._viewer.layers.index(layer)
@@ -117,7 +112,7 @@ class Adopting(QObject):
 
     def _take_prediction(self, about: dict[str, Any]) -> None:
         wanted = about["slide_fingerprint"]
-        if any(slide.fingerprint == wanted for slide in self._slides.slides()):
+        if self._slides.find(wanted) is not None:
             if self._is_new(about, wanted):
                 self._predictions.open(Path(about["prediction"]))
         elif "has_slide" not in about and self._is_new(about, "look for it"):
@@ -137,8 +132,6 @@ class Adopting(QObject):
         )
 
     def _take_regions(self, layer: Layer) -> None:
-        from napari_stem.widgets.writing import regions_of_layer
-
         slide = self._slides.slide
         if slide is None or slide.mpp is None:
             return
@@ -175,9 +168,6 @@ class Adopting(QObject):
 
 def _opened_slide(path: Path, shape: Sequence[int]) -> Slide | None:
     """Open what another reader has opened, if it is a slide and the layer shows the whole of it."""
-    from napari_stem.slide import open_slide
-    from napari_stem.slide.recognising import looks_like_slide
-
     if not looks_like_slide(path):
         return None
     try:
@@ -192,9 +182,6 @@ def _opened_slide(path: Path, shape: Sequence[int]) -> Slide | None:
 
 def find_slide(file: Path, name: str, fingerprint: str) -> Path | None:
     """Look for the slide of a prediction: beside it, in the folder above, where slides were last opened."""
-    from napari_stem.sample_data import sample_path
-    from napari_stem.slide import open_slide
-
     last = recall().folder
     folders = [
         file.parent,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QObject, QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QImage, QPainter, QPalette, QPen, QPolygonF
+from qtpy.QtCore import QObject, QPointF, QRectF, QSize, QSizeF, Qt, Signal
+from qtpy.QtGui import QColor, QImage, QPainter, QPalette, QPen, QPolygonF, QTransform
 from qtpy.QtWidgets import QDialog, QMainWindow, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_stem.layers import METADATA_KEY
 from napari_stem.widgets.common.parts import one_shot
+from napari_stem.widgets.common.pictures import colours_of_values, image_of
 from napari_stem.widgets.common.units import regions_of
 from napari_stem.widgets.slide.slide_feed import pyramid_of
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QCloseEvent, QMouseEvent, QPaintEvent
 
     from napari_stem.slide.base import Slide
-    from napari_stem.slide.display import Pyramid
     from napari_stem.widgets.common.worker import Jobs
 
 HEIGHT_PX = 150  # of the widget at most, before the screen's own scaling
@@ -115,12 +116,7 @@ class Overview(QWidget):
         if aspect != self._aspect:
             self._aspect = aspect
             self.updateGeometry()
-        self.image = None
-        if pixels is not None:
-            height_px, width_px = pixels.shape[:2]
-            data = pixels.tobytes()
-            image = QImage(data, width_px, height_px, 3 * width_px, QImage.Format.Format_RGB888)
-            self.image = image.copy()  # QImage only borrows
+        self.image = None if pixels is None else image_of(pixels)
         self.update()
 
     def show_visible(self, left: float, top: float, right: float, bottom: float) -> None:
@@ -136,23 +132,17 @@ class Overview(QWidget):
     def picture_rect(self) -> QRectF:
         """Where the slide is painted: as large as fits, in the middle."""
         whole = QRectF(self.rect()).adjusted(1, 1, -1, -1)
-        width = min(whole.width(), whole.height() * self._aspect)
-        height = width / self._aspect
-        return QRectF(
-            whole.center().x() - width / 2, whole.center().y() - height / 2, width, height
-        )
+        size = QSizeF(self._aspect, 1).scaled(whole.size(), Qt.AspectRatioMode.KeepAspectRatio)
+        found = QRectF(QPointF(), size)
+        found.moveCenter(whole.center())
+        return found
 
     def visible_rect(self) -> QRectF | None:
         """Where the visible rectangle is painted, within the widget."""
         if self._visible is None:
             return None
         on = self.picture_rect()
-        found = QRectF(
-            on.left() + self._visible.left() * on.width(),
-            on.top() + self._visible.top() * on.height(),
-            self._visible.width() * on.width(),
-            self._visible.height() * on.height(),
-        ).intersected(on)
+        found = _shares_on(on).mapRect(self._visible).intersected(on)
         if found.isEmpty():
             return None
         wider = max(0.0, SMALLEST_PX - found.width()) / 2
@@ -174,7 +164,8 @@ class Overview(QWidget):
             self._paint_map(painter, on, laid)
         painter.setPen(QPen(REGION, 1.2))
         for corners in self.outlines:
-            painter.drawPolygon(QPolygonF([_place(on, corner) for corner in corners]))
+            shares = QPolygonF([QPointF(*corner) for corner in corners])
+            painter.drawPolygon(_shares_on(on).map(shares))
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.setPen(QPen(self.palette().color(QPalette.ColorRole.Mid), 1))
         painter.drawRect(on)
@@ -198,10 +189,9 @@ class Overview(QWidget):
     def _go(self, event: QMouseEvent) -> None:
         if self.image is None or not event.buttons() & Qt.MouseButton.LeftButton:
             return
-        on, at = self.picture_rect(), event.position()
-        x = (at.x() - on.left()) / on.width()
-        y = (at.y() - on.top()) / on.height()
-        self.went_to.emit(min(1.0, max(0.0, x)), min(1.0, max(0.0, y)))
+        to_shares, _ = _shares_on(self.picture_rect()).inverted()
+        at = to_shares.map(event.position())
+        self.went_to.emit(min(1.0, max(0.0, at.x())), min(1.0, max(0.0, at.y())))
 
     def _scaled(self, on: QRectF) -> QImage:
         """Reduce the picture to the screen's pixels, better than painting does."""
@@ -215,21 +205,20 @@ class Overview(QWidget):
         )
 
     def _paint_map(self, painter: QPainter, on: QRectF, laid: LaidMap) -> None:
-        height_px, width_px = laid.pixels.shape[:2]
-        pixels = np.ascontiguousarray(laid.pixels)
-        image = QImage(pixels.data, width_px, height_px, QImage.Format.Format_RGBA8888)
         modes = QPainter.CompositionMode
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, on=False)
         painter.setCompositionMode(
             modes.CompositionMode_Plus if laid.is_added else modes.CompositionMode_SourceOver
         )
-        painter.drawImage(QRectF(*(_place(on, corner) for corner in laid.corners)), image)
+        shares = QRectF(*(QPointF(*corner) for corner in laid.corners))
+        painter.drawImage(_shares_on(on).mapRect(shares), image_of(laid.pixels))
         painter.restore()
 
 
-def _place(on: QRectF, corner: tuple[float, float]) -> QPointF:
-    return QPointF(on.left() + corner[0] * on.width(), on.top() + corner[1] * on.height())
+def _shares_on(on: QRectF) -> QTransform:
+    """Where shares of a rectangle's width and height lie."""
+    return QTransform.fromTranslate(on.left(), on.top()).scale(on.width(), on.height())
 
 
 class OverviewControl(QObject):
@@ -278,7 +267,8 @@ class OverviewControl(QObject):
         if pyramid.slide.is_complete and pyramid.coarsest is not None:
             self._picture(layer, pyramid.coarsest)
         elif pyramid.slide.is_complete:
-            self._jobs.start(_coarsest, pyramid, done=lambda pixels: self._picture(layer, pixels))
+            done = partial(self._picture, layer)
+            self._jobs.start(np.asarray, pyramid.arrays[-1], done=done)
         else:
             self.show_preview()
 
@@ -371,19 +361,9 @@ def _looks(layer: Layer) -> list[Any]:
 
 def map_pixels(layer: Image) -> NDArray[np.uint8]:
     """Colours of a map as napari shows them: (h, w, 4) uint8."""
-    if layer.rgb:
-        rgba = np.asarray(layer.data) / 255
-    else:
-        low, high = layer.contrast_limits
-        share = np.clip((layer.data - low) / (high - low), 0, 1) ** layer.gamma
-        rgba = layer.colormap.map(np.nan_to_num(share).ravel()).reshape(*share.shape, 4)
-        rgba[..., 3] *= np.isfinite(share)
+    rgba = colours_of_values(layer, np.asarray(layer.data))
     rgba[..., 3] *= layer.opacity
     return np.asarray(rgba * 255).astype(np.uint8)
-
-
-def _coarsest(pyramid: Pyramid) -> NDArray[np.uint8]:
-    return np.asarray(pyramid.arrays[-1])
 
 
 class OverviewWindow(QDialog):

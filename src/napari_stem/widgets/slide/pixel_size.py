@@ -9,8 +9,8 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QLabel, QPushButton, QWidget
 
 from napari_stem.widgets.common.parts import (
+    Note,
     button,
-    note,
     row,
     row_widget,
     stack,
@@ -41,7 +41,7 @@ class PixelSizeBox(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.explanation = note(EXPLANATION)
+        self.explanation = Note(EXPLANATION)
         self.objectives: dict[str, QPushButton] = {}
         for title, um in OBJECTIVES_UM.items():
             made = button(title, f"Scanned with a {title} objective: {um:g} µm per pixel")

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_stem import reader, sample_data
 from napari_stem.layers import METADATA_KEY
-from napari_stem.widgets.common.parts import tell_error
+from napari_stem.widgets.common.parts import one_shot, tell_error
 from napari_stem.widgets.common.units import keep_units, load_units, own_units
 from napari_stem.widgets.common.worker import Jobs
 from napari_stem.widgets.slide.slide_feed import SlideFeed, is_fed, wait_little
@@ -83,18 +83,15 @@ class Opening(QObject):
 
     def __init__(self, viewer: Viewer, read: NapariReader, path: str) -> None:
         super().__init__(QApplication.instance())
-        self._viewer, self._path = viewer, path
+        self._viewer = viewer
         self._jobs = Jobs(self)
         self._jobs.failed.connect(partial(tell_error, viewer))
-        self._patience = QTimer(self)
-        self._patience.setSingleShot(True)
-        self._patience.timeout.connect(self._tell)
-        self._patience.start(TELL_AFTER_MS)
+        self._patience = one_shot(
+            self, TELL_AFTER_MS, lambda: show_info(f"Opening {Path(path).name}…")
+        )
+        self._patience.start()
         load_units()  # before another thread asks for them
         self._jobs.start(read, path, done=self._add, failed=self._end)
-
-    def _tell(self) -> None:
-        show_info(f"Opening {Path(self._path).name}…")
 
     def _add(self, found: Sequence[Any]) -> None:
         self._end()
@@ -151,16 +148,13 @@ def _tend(viewer: Viewer, layer: Layer, about: dict[str, Any]) -> None:
         _lay_on_slide(layer, below)
     if about["mpp"] is not None:
         show_scale_bar(viewer)
-    if "overview" in about and about.get("slide_fingerprint") in _open_slides(viewer):
+    slides = [slide for other in viewer.layers if (slide := slide_of(other)) is not None]
+    if "overview" in about and about.get("slide_fingerprint") in {s.fingerprint for s in slides}:
         layer.visible = False
     if "field" in about and layer.visible:
         _show_legend(viewer, layer)
         if about["kind"] == "prediction" and "has_slide" not in about:  # the dock shows all genes
             QTimer.singleShot(0, partial(_open_dock, viewer))
-
-
-def _open_slides(viewer: Viewer) -> set[str]:
-    return {slide.fingerprint for la in viewer.layers if (slide := slide_of(la)) is not None}
 
 
 def _show_legend(viewer: Viewer, layer: Layer) -> None:

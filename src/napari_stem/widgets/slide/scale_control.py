@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import QObject
 
+from napari_stem.slide.scale_check import known_check
 from napari_stem.widgets.common.parts import in_window_words, one_shot
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class ScaleControl(QObject):
             return
         self._found[key] = ""
         done, failed = partial(self._tell, key), partial(self._forget, key)
-        self._jobs.start(_check, slide, done=done, failed=failed)
+        self._jobs.start(known_check, slide, done=done, failed=failed)
 
     def _forget(self, key: Key) -> None:
         self._found.pop(key, None)
@@ -66,9 +67,3 @@ class ScaleControl(QObject):
 
 def _key(slide: Slide | None) -> Key | None:
     return None if slide is None or slide.mpp is None else (slide.fingerprint, slide.mpp)
-
-
-def _check(slide: Slide) -> ScaleCheck:
-    from napari_stem.slide.scale_check import known_check
-
-    return known_check(slide)

@@ -11,6 +11,9 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_stem.geometry import Mpp
 from napari_stem.layers import METADATA_KEY
+from napari_stem.sample_data import SAMPLE_NAME, sample_path
+from napari_stem.slide import open_slide
+from napari_stem.slide.pixel_size import remember
 from napari_stem.widgets.common.keys import WHOLE_SLIDE
 from napari_stem.widgets.common.parts import ask_for_file, one_shot
 from napari_stem.widgets.common.units import load_units, regions_of
@@ -18,16 +21,11 @@ from napari_stem.widgets.common.worker import Reporter
 from napari_stem.widgets.slide.overview import OverviewControl
 from napari_stem.widgets.slide.pixel_size import HOW_TO_MEASURE, Ruler
 from napari_stem.widgets.slide.slide_feed import SlideFeed, is_fed
-from napari_stem.widgets.slide.slide_layers import (
-    SlideLayers,
-    load_libraries,
-    slide_of,
-    twin_of,
-)
+from napari_stem.widgets.slide.slide_layers import SlideLayers, load_libraries, slide_of, twin_of
 from napari_stem.widgets.slide.slide_panel import AssociatedBox, associated_pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
     from napari.layers import Image, Layer
@@ -94,7 +92,7 @@ class SlideControl(QObject):
         panel.open_button.clicked.connect(self._ask_for_file)
         panel.sample_button.clicked.connect(self.open_sample)
         panel.back_button.clicked.connect(self.bring_back)
-        panel.choice.activated.connect(self._choose_place)
+        panel.choice.activated.connect(lambda place: self._go_to(self._layers.layers()[place]))
         panel.fit_button.clicked.connect(self.fit)
         panel.associated_button.clicked.connect(self._read_associated)
         asked.stated.connect(self.set_pixel_size)
@@ -109,6 +107,10 @@ class SlideControl(QObject):
     def slides(self) -> list[Slide]:
         """Return all open slides, in the order of the layer list."""
         return [slide for layer in self._layers.layers() if (slide := slide_of(layer)) is not None]
+
+    def find(self, fingerprint: str) -> Slide | None:
+        """Open slide with this content; None where there is none."""
+        return next((each for each in self.slides() if each.fingerprint == fingerprint), None)
 
     def layer_of(self, slide: Slide) -> Image | None:
         """Layer that shows a slide; the active one where several do."""
@@ -149,19 +151,21 @@ class SlideControl(QObject):
 
     # opening
 
-    def open(self, path: str, name: str | None = None, mpp: Mpp | None = None) -> None:
+    def open(self, path: str | Path, name: str | None = None, mpp: Mpp | None = None) -> None:
         """Open a slide in the background and show it."""
         self._panel.show_busy(f"Opening {Path(path).name}")
         report = Reporter(self)
         report.reported.connect(self._panel.show_busy)
         self.jobs.start(
-            _open_slide, path, mpp, report, done=partial(self._add, name), failed=self._failed
+            partial(open_slide, progress=report, early=True),
+            path,
+            mpp,
+            done=partial(self._add, name),
+            failed=self._failed,
         )
 
     def open_sample(self) -> None:
         """Open the section that comes with Stem."""
-        from napari_stem.sample_data import SAMPLE_NAME, sample_path
-
         self.open(str(sample_path()), SAMPLE_NAME)
 
     def show(self, slide: Slide, name: str) -> Image:
@@ -221,9 +225,6 @@ class SlideControl(QObject):
         self._overview.show(self.layer)
         self.activated.emit(self.slide)
 
-    def _choose_place(self, place: int) -> None:
-        self._go_to(self._layers.layers()[place])
-
     def _go_to(self, layer: Image) -> None:
         self.viewer.layers.selection.active = layer  # else what is selected would lead back
         self._choose(layer)
@@ -269,9 +270,7 @@ class SlideControl(QObject):
         self._is_following = False  # what napari selects instead was not chosen by anybody
         QTimer.singleShot(0, self._follow_again)
         slide = slide_of(event.value)
-        if slide is not None and all(
-            slide.fingerprint != each.fingerprint for each in self.slides()
-        ):
+        if slide is not None and self.find(slide.fingerprint) is None:
             self._put_by(event.value, slide)
         if event.value is self.layer:
             layers = self._layers.layers()
@@ -322,10 +321,10 @@ class SlideControl(QObject):
         active = self.slide
         if owner is None or (active is not None and active.fingerprint == owner):
             return
-        for layer in self._layers.layers():
-            slide = slide_of(layer)
-            if slide is not None and slide.fingerprint == owner:
-                self._choose(layer)
+        slide = self.find(owner)
+        layer = None if slide is None else self.layer_of(slide)
+        if layer is not None:
+            self._choose(layer)
 
     def _list(self, event: Any = None) -> None:
         layers = self._layers.layers()
@@ -388,7 +387,7 @@ class SlideControl(QObject):
             return
         mpp = Mpp.square(mpp_um)
         self._layers.set_pixel_size(layer, mpp)
-        self.jobs.start(_remember_pixel_size, slide.fingerprint, mpp, done=lambda _: None)
+        self.jobs.start(remember, slide.fingerprint, mpp, done=lambda _: None)
         self.announce()
         self.resized.emit(slide)
 
@@ -402,15 +401,3 @@ class SlideControl(QObject):
         self._ruler.stop()
         if length_px:
             self.set_pixel_size(min(MOST_UM, max(LEAST_UM, length_um / length_px)))
-
-
-def _open_slide(path: str, mpp: Mpp | None, report: Callable[[str, int, int], None]) -> Slide:
-    from napari_stem.slide import open_slide
-
-    return open_slide(path, mpp, progress=report, early=True)
-
-
-def _remember_pixel_size(fingerprint: str, mpp: Mpp) -> None:
-    from napari_stem.slide.pixel_size import remember
-
-    remember(fingerprint, mpp)

@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication
 
 from napari_stem.layers import METADATA_KEY
-from napari_stem.widgets.common.parts import tell_error
+from napari_stem.widgets.common.parts import one_shot, tell_error
 from napari_stem.widgets.common.units import keep_units
 from napari_stem.widgets.common.worker import Jobs, Reporter
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from napari_stem.slide.base import Slide
     from napari_stem.slide.display import Pyramid
 
 PATIENCE_S = 0.04  # what most steps take; the rest is drawn when it comes
@@ -76,8 +75,9 @@ class SlideFeed(QObject):
         self._has_told = False
         self._jobs = Jobs(self)
         self._jobs.failed.connect(partial(tell_error, viewer))
-        self._redrawing = _timer(self, REDRAW_MS, self._redraw, is_single=True)
-        self._previewing = _timer(self, PREVIEW_MS, self._show_preview, is_single=False)
+        self._redrawing = one_shot(self, REDRAW_MS, self._redraw)
+        self._previewing = QTimer(self)
+        self._previewing.timeout.connect(self._show_preview)
         self._arrived.connect(self._on_arrived)
         self._damaged.connect(self._tell_damaged)
         wait_little(pyramid)
@@ -109,9 +109,8 @@ class SlideFeed(QObject):
         report = Reporter(self)
         report.reported.connect(self._tell_progress)
         self._previewing.start(FIRST_PREVIEW_MS)
-        self._jobs.start(
-            _complete, self._pyramid.slide, report, done=self._on_complete, failed=self._give_up
-        )
+        complete = self._pyramid.slide.complete
+        self._jobs.start(complete, report, done=self._on_complete, failed=self._give_up)
 
     def _on_complete(self, _: None) -> None:
         self._previewing.stop()
@@ -157,15 +156,3 @@ class SlideFeed(QObject):
     def _on_removed(self, event: Any) -> None:
         if event.value is self._layer:
             self.stop()
-
-
-def _timer(parent: SlideFeed, interval_ms: int, act: Any, *, is_single: bool) -> QTimer:
-    timer = QTimer(parent)
-    timer.setInterval(interval_ms)
-    timer.setSingleShot(is_single)
-    timer.timeout.connect(act)
-    return timer
-
-
-def _complete(slide: Slide, report: Reporter) -> None:
-    slide.complete(report)

@@ -5,18 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QImage, QPixmap
-from qtpy.QtWidgets import (
-    QComboBox,
-    QDialog,
-    QLabel,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QComboBox, QDialog, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_stem.widgets.common.keys import WHOLE_SLIDE
-from napari_stem.widgets.common.parts import ProgressBar, button, close_button, note, row, stack
+from napari_stem.widgets.common.parts import Note, ProgressBar, button, close_button, row, stack
+from napari_stem.widgets.common.pictures import pixmap_within
 from napari_stem.widgets.slide.overview import Overview
 from napari_stem.widgets.slide.pixel_size import PixelSizeBox
 
@@ -65,8 +58,8 @@ class SlidePanel(QWidget):
         )
         self.pixel_size = PixelSizeBox()
         self.change_button = button("Change pixel size…", CHANGE)
-        self.details, self.preparing = note(), note()
-        self.unusable, self.progress_text = note(), note()
+        self.details, self.preparing = Note(), Note()
+        self.unusable, self.progress_text = Note(), Note()
         self.progress = ProgressBar()
         stack(
             self,
@@ -191,26 +184,14 @@ class AssociatedBox(QDialog):
         scroll.setWidgetResizable(True)
         scroll.setWidget(held)
         layout = QVBoxLayout(self)
-        layout.addWidget(note(WARNING))
+        layout.addWidget(Note(WARNING))
         layout.addWidget(scroll, 1)
         layout.addWidget(close_button(self))
         self.resize(*SIZE_PX)
 
 
 def _picture(pixels: NDArray[np.uint8], ratio: float) -> QLabel:
-    height_px, width_px = pixels.shape[:2]
-    image = QImage(
-        pixels.tobytes(), width_px, height_px, 3 * width_px, QImage.Format.Format_RGB888
-    ).copy()
-    longest = round(LONGEST_PX * ratio)
-    if max(height_px, width_px) > longest:
-        image = image.scaled(
-            longest,
-            longest,
-            Qt.AspectRatioMode.KeepAspectRatio,
-            Qt.TransformationMode.SmoothTransformation,
-        )
-    pixmap = QPixmap.fromImage(image)
+    pixmap = pixmap_within(pixels, min(round(LONGEST_PX * ratio), max(pixels.shape)))
     pixmap.setDevicePixelRatio(ratio)
     label = QLabel()
     label.setPixmap(pixmap)

@@ -9,9 +9,11 @@ from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QFormLayout, QLabel, QSlider, QWidget
 
 from napari_stem.errors import RegionError
-from napari_stem.slide.tissue import TissueSettings
+from napari_stem.slide.glass import view_of
+from napari_stem.slide.tissue import TissueSettings, find_tissue
 from napari_stem.widgets.common.form import Form
-from napari_stem.widgets.common.parts import button, note, one_shot, row, stack
+from napari_stem.widgets.common.parts import Note, button, one_shot, row, stack
+from napari_stem.widgets.common.single_jobs import LatestJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,7 +45,7 @@ class TissueBox(QWidget):
         self.min_area = self._form["min_area_mm2"]
         self.min_area.setValue(wanted.min_area_mm2)
         self.min_area.setKeyboardTracking(False)
-        self.message = note()  # what was left out, or that nothing was found
+        self.message = Note()  # what was left out, or that nothing was found
         self.details = QWidget()  # shown once there are outlines that they can change
         slider = row(QLabel("Less"), self._form["sensitivity"], QLabel("More tissue"), stretched=1)
         form = QFormLayout()
@@ -82,11 +84,10 @@ class TissueControl(QObject):
         outlined: Callable[[Slide, Sequence[Region]], None],
     ) -> None:
         super().__init__(box)
-        self._jobs, self._box, self._slides, self.outlined = jobs, box, slides, outlined
+        self._box, self._slides, self.outlined = box, slides, outlined
         self._notes: dict[str, str] = {}
-        self._is_busy = False
-        self._is_wanted_again = False
-        self._timer = one_shot(self, LOOK_AFTER_MS, self._look_again)
+        self._looking = LatestJob(jobs)
+        self._timer = one_shot(self, LOOK_AFTER_MS, self._look)
         box.button.clicked.connect(self.find)
         for field in (box.sensitivity, box.min_area):
             field.valueChanged.connect(self._on_settings)
@@ -96,7 +97,7 @@ class TissueControl(QObject):
     @property
     def is_busy(self) -> bool:
         """Whether tissue is being looked for, or about to be."""
-        return self._is_busy or self._timer.isActive()
+        return self._looking.is_running or self._timer.isActive()
 
     def close(self) -> None:
         """Look for nothing any more."""
@@ -104,12 +105,10 @@ class TissueControl(QObject):
 
     def find(self) -> None:
         """Outline the tissue, in place of outlines found before; they can then be edited."""
-        slide = self._slides.slide
-        if slide is None or self._is_busy:
-            return
-        self._box.show_busy(is_busy=True)
-        self._box.message.say("")
-        self._start(slide)
+        if self._slides.slide is not None and not self._looking.is_running:
+            self._box.show_busy(is_busy=True)
+            self._box.message.say("")
+            self._look()
 
     def _on_settings(self) -> None:
         slide = self._slides.slide
@@ -117,23 +116,11 @@ class TissueControl(QObject):
         if is_found and not self._timer.isActive():  # not put off by each further move
             self._timer.start()
 
-    def _look_again(self) -> None:
-        if self._is_busy:
-            self._is_wanted_again = True
-            return
+    def _look(self) -> None:
         slide = self._slides.slide
         if slide is not None:
-            self._start(slide)
-
-    def _start(self, slide: Slide) -> None:
-        self._is_busy, self._is_wanted_again = True, False
-        self._jobs.start(
-            _find,
-            slide,
-            self._box.settings(),
-            done=partial(self._take, slide),
-            failed=self._end,
-        )
+            settings, done = self._box.settings(), partial(self._take, slide)
+            self._looking.start(_find, slide, settings, done=done, failed=self._end)
 
     def _take(self, slide: Slide, tissue: FoundTissue | str) -> None:
         if isinstance(tissue, str):
@@ -145,11 +132,8 @@ class TissueControl(QObject):
         self._end()
 
     def _end(self) -> None:
-        self._is_busy = False
         self._box.show_busy(is_busy=False)
         self._on_activated(self._slides.slide)
-        if self._is_wanted_again:
-            self._timer.start()
 
     def _on_resized(self, slide: Slide) -> None:
         """Forget what was said in mm2: another pixel size makes it other areas."""
@@ -173,9 +157,6 @@ def remembered_settings(sensitivity: int, min_area_mm2: float) -> TissueSettings
 
 def _find(slide: Slide, settings: TissueSettings) -> FoundTissue | str:
     """Look at the slide if that was not done yet; the tissue, or why there is none."""
-    from napari_stem.slide.glass import view_of
-    from napari_stem.slide.tissue import find_tissue
-
     view = view_of(slide)
     try:
         return find_tissue(slide, settings, view)

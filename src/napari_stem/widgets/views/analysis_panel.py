@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,23 +10,20 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QFileDialog,
     QFormLayout,
-    QHBoxLayout,
     QHeaderView,
     QLabel,
     QPushButton,
     QSlider,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_stem.widgets.common.hints import NO_SAMPLES
-from napari_stem.widgets.common.parts import ProgressBar, count, note
+from napari_stem.widgets.common.parts import Note, ProgressBar, button, count, row, stack
 from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView, marked
 from napari_stem.widgets.state import DOMAINS, MEAN
-from napari_stem.widgets.views.analysis_plots import DomainsPlot
 from napari_stem.widgets.views.domain_layer import colours_of
+from napari_stem.widgets.views.plots import DomainsPlot
 
 if TYPE_CHECKING:
     from napari_stem.spatial_analysis.domains import Domains, Stability
@@ -102,11 +98,10 @@ class AnalysisPanel(QWidget):
         self.resolution.setToolTip("Leiden's resolution: to the right more and smaller domains")
         self.resolution_label = QLabel()
         self.find_button = QPushButton("Find domains")
-        self.morans_button = QPushButton("Moran's I of all genes")
-        self.morans_button.setToolTip(MORANS_TIP)
+        self.morans_button = button("Moran's I of all genes", MORANS_TIP)
         self.cancel_button = QPushButton("Cancel")
         self.progress = ProgressBar()
-        self.message, self.summary = note(""), note(ABOUT)
+        self.message, self.summary = Note(), Note(ABOUT)
         self.visible_box = QCheckBox("Show domains on the slide")
         self.domains = Table(DOMAIN_COLUMNS)
         self.domains_view = TableView(self.domains)
@@ -121,7 +116,7 @@ class AnalysisPanel(QWidget):
         self.morans = Table(MORANS_COLUMNS)
         self.morans_view = TableView(self.morans, sort_by=1)
         self.morans_view.setMinimumHeight(TABLE_HEIGHT_PX)
-        self.of_what = note("")
+        self.of_what = Note()
         self.save_morans_button = QPushButton("Save table…")
         self.found, self.ranked = QWidget(), QWidget()
         self._shown: Domains | None = None
@@ -147,20 +142,12 @@ class AnalysisPanel(QWidget):
 
     def show_running(self, text: str, done: int, total: int) -> None:
         """Say how far it is, and offer Cancel."""
-        for button in (self.find_button, self.morans_button):
-            button.setEnabled(False)
-        self.cancel_button.show()
-        self.progress.show()
+        self._show(f"{text} …", is_running=True)
         self.progress.show_share(done, total)
-        self._say(f"{text} …")
 
     def show_idle(self, text: str) -> None:
         """Nothing runs; say how it ended."""
-        for button in (self.find_button, self.morans_button):
-            button.setEnabled(True)
-        self.cancel_button.hide()
-        self.progress.hide()
-        self._say(text)
+        self._show(text, is_running=False)
 
     def show_domains(self, domains: Domains | None) -> None:
         """List domains and plot how they lie; None: none were found."""
@@ -190,17 +177,6 @@ class AnalysisPanel(QWidget):
                 else f"{NO_SAMPLES}: of the mean, and too high."
             )
 
-    def ask_where_to_save(self, suggestion: str, kinds: str) -> str:
-        """Return where to save something, empty where the user gave up."""
-        path, chosen = QFileDialog.getSaveFileName(
-            self, "Save", str(Path(self.folder) / suggestion), kinds
-        )
-        if not path:
-            return ""
-        self.folder = str(Path(path).parent)
-        ending = ".csv" if "csv" in chosen else ".h5ad"
-        return str(path if Path(path).suffix else path + ending)
-
     def _follow(self) -> None:
         self.visible_box.setChecked(self.settings.view == DOMAINS)
 
@@ -211,25 +187,23 @@ class AnalysisPanel(QWidget):
         around = None
         if self.plot_choice.currentText() == SURROUNDINGS:
             around = max(0, self.domains_view.currentIndex().row())
-        self.plot.show_domains(domains, colours_of(len(domains.names)), around)
+        colours = colours_of(len(domains.names))
+        self.plot.show_domains(domains.names, domains.relations, colours, around)
 
-    def _say(self, text: str) -> None:
-        self.message.setText(text)
-        self.message.setVisible(bool(text))
+    def _show(self, text: str, *, is_running: bool) -> None:
+        for asking in (self.find_button, self.morans_button):
+            asking.setEnabled(not is_running)
+        for part in (self.cancel_button, self.progress):
+            part.setVisible(is_running)
+        self.message.say(text)
 
     def _tell_resolution(self) -> None:
         self.resolution_label.setText(f"{self.chosen_resolution():.1f}")
 
     def _lay_out(self) -> None:
-        slider = QHBoxLayout()
-        slider.addWidget(self.resolution)
-        slider.addWidget(self.resolution_label)
         form = QFormLayout()
-        form.addRow("Fineness", slider)
-        buttons = QHBoxLayout()
-        for button in (self.find_button, self.morans_button, self.cancel_button):
-            buttons.addWidget(button)
-        _stack(
+        form.addRow("Fineness", row(self.resolution, self.resolution_label))
+        stack(
             self.found,
             self.visible_box,
             self.domains_view,
@@ -237,20 +211,10 @@ class AnalysisPanel(QWidget):
             self.plot,
             self.save_domains_button,
         )
-        _stack(self.ranked, self.of_what, self.morans_view, self.save_morans_button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(form)
-        layout.addLayout(buttons)
-        for widget in (self.progress, self.message, self.summary, self.found, self.ranked):
-            layout.addWidget(widget)
-
-
-def _stack(holder: QWidget, *widgets: QWidget) -> None:
-    layout = QVBoxLayout(holder)
-    layout.setContentsMargins(0, 0, 0, 0)
-    for widget in widgets:
-        layout.addWidget(widget)
+        stack(self.ranked, self.of_what, self.morans_view, self.save_morans_button)
+        buttons = row(self.find_button, self.morans_button, self.cancel_button)
+        told = self.progress, self.message, self.summary
+        stack(self, form, buttons, *told, self.found, self.ranked)
 
 
 def _domain_frame(domains: Domains) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,12 +11,17 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QWidget
 
+from napari_stem.evaluation.differences import compare_groups, write_differences
+from napari_stem.evaluation.groups import drawn_groups, first_pair, with_classes
+from napari_stem.exporting.selection import Selection
+from napari_stem.exporting.summary import region_summaries
 from napari_stem.widgets.common.hints import TOO_LARGE
-from napari_stem.widgets.common.parts import note
+from napari_stem.widgets.common.parts import Note, ask_for_new_file, button, choice, stack
 from napari_stem.widgets.common.single_jobs import LatestJob, StoppableJob
 from napari_stem.widgets.common.table import TIP, Column, Table, TableView
+from napari_stem.widgets.views.compare_window import CompareWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,7 +34,6 @@ if TYPE_CHECKING:
     from napari_stem.results import Prediction
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.map_display import MapDisplay
-    from napari_stem.widgets.views.compare_window import CompareWindow
 
 REST = "everything else"
 NO_REGION = "Draw or import regions to see the means in them and to compare them."
@@ -43,7 +48,6 @@ INTERVAL_TIP = (
     "that spots share. Without samples, the mean of the spots' intervals, which is wider."
 )
 MOST_ROWS_SEEN = 7
-SHORTEST_CHOICE = 12
 
 
 @dataclass(frozen=True)
@@ -70,29 +74,30 @@ class ComparePanel(QWidget):
     """Shows regions in numbers; asks which two to compare."""
 
     opened = Signal()
-    compare_requested = Signal(int, int)  # places in the list of groups; -1: everything else
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.heading = note(NO_REGION)
+    def __init__(self) -> None:
+        super().__init__()
+        self.heading = Note(NO_REGION)
         self.table = Table(COLUMNS)
         self.view = TableView(self.table)
         self.view.setSelectionMode(TableView.SelectionMode.NoSelection)
-        self.first, self.second = QComboBox(), QComboBox()
+        self.first = choice({}, is_narrow=True)
+        self.second = choice({}, "A spot that lies in both counts for the first", is_narrow=True)
         self._is_chosen = False  # by the user
         for box in (self.first, self.second):
             box.activated.connect(self._on_chosen)
-            box.setSizeAdjustPolicy(
-                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-            )
-            box.setMinimumContentsLength(SHORTEST_CHOICE)  # a long name must not widen the dock
-        self.button = QPushButton("Compare in all genes…")
-        self.message = note("")
+        self.button = button(
+            "Compare in all genes…",
+            "Which genes differ, by how much and how surely: table and volcano plot",
+        )
+        self.message = Note()
         self._names: tuple[str, ...] = ()
-        self._lay_out()
-        self.button.clicked.connect(self._ask)
+        form = QFormLayout()
+        form.addRow("Compare", self.first)
+        form.addRow("with", self.second)
+        stack(self, self.heading, self.view, form, self.button, self.message)
         self.show_groups(())
-        self.show_message("")
+        self.message.say("")
         self.setEnabled(False)
 
     def showEvent(self, event: QShowEvent) -> None:
@@ -136,42 +141,12 @@ class ComparePanel(QWidget):
         )
         self.view.fit(MOST_ROWS_SEEN)
 
-    def show_message(self, text: str) -> None:
-        """Say what is going on; no text: nothing is."""
-        self.message.setText(text)
-        self.message.setVisible(bool(text))
-
     def show_busy(self, *, is_busy: bool) -> None:
         """Take no other question while one is answered."""
         self.button.setEnabled(not is_busy and bool(self._names))
 
-    def _lay_out(self) -> None:
-        form = QFormLayout()
-        form.addRow("Compare", self.first)
-        form.addRow("with", self.second)
-        self.second.setToolTip("A spot that lies in both counts for the first")
-        self.button.setToolTip(
-            "Which genes differ, by how much and how surely: table and volcano plot"
-        )
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.heading)
-        layout.addWidget(self.view)
-        layout.addLayout(form)
-        layout.addWidget(self.button)
-        layout.addWidget(self.message)
-
     def _on_chosen(self) -> None:
         self._is_chosen = True
-
-    def _ask(self) -> None:
-        first, second = self.first.currentData(), self.second.currentData()
-        if first is None or second is None:
-            return
-        if first == second:
-            self.show_message("Choose two different regions.")
-            return
-        self.compare_requested.emit(int(first), int(second))
 
 
 class CompareControl(QObject):
@@ -191,9 +166,8 @@ class CompareControl(QObject):
         panel: ComparePanel,
         maps: MapDisplay,
         regions: Callable[[], Sequence[Region]],
-        parent: QObject | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__(panel)
         self._jobs, self._panel, self._maps, self._regions = jobs, panel, maps, regions
         self._groups: list[Region] = []
         self._summing = LatestJob(jobs)
@@ -202,7 +176,7 @@ class CompareControl(QObject):
         self.window: CompareWindow | None = None
         maps.drawn.connect(self.refresh)
         panel.opened.connect(self.refresh)
-        panel.compare_requested.connect(self._compare)
+        panel.button.clicked.connect(self._compare)
 
     def close(self) -> None:
         """Break off what runs, and close the window."""
@@ -212,8 +186,6 @@ class CompareControl(QObject):
 
     def refresh(self) -> None:
         """Bring the regions' numbers in line with the gene on the map; while folded away they wait."""
-        from napari_stem.evaluation.groups import first_pair, with_classes
-
         active = self._maps.current()
         self._panel.setEnabled(active is not None)
         if self._panel.isHidden():
@@ -232,15 +204,19 @@ class CompareControl(QObject):
             done=partial(self._panel.show_summaries, active.gene, active.prediction.unit),
         )
 
-    def _compare(self, first: int, second: int) -> None:
-        active = self._maps.current()
-        if active is None or self._comparing.is_running or first >= len(self._groups):
+    def _compare(self) -> None:
+        active, panel = self._maps.current(), self._panel
+        first, second = panel.first.currentData(), panel.second.currentData()
+        if active is None or first is None or second is None or self._comparing.is_running:
+            return
+        if first == second:
+            panel.message.say("Choose two different regions.")
             return
         if not active.prediction.n_kept_draws:
-            self._panel.show_message(f"{TOO_LARGE} to compare regions.")
+            panel.message.say(f"{TOO_LARGE} to compare regions.")
             return
-        self._panel.show_busy(is_busy=True)
-        self._panel.show_message("Comparing …")
+        panel.show_busy(is_busy=True)
+        panel.message.say("Comparing …")
         other = self._groups[second] if 0 <= second < len(self._groups) else None
         self._comparing.start(
             _compare,
@@ -253,7 +229,7 @@ class CompareControl(QObject):
 
     def _end(self) -> None:
         self._panel.show_busy(is_busy=False)
-        self._panel.show_message("")
+        self._panel.message.say("")
 
     def _show_comparison(self, compared: Compared | None) -> None:
         self._end()
@@ -261,34 +237,36 @@ class CompareControl(QObject):
             return
         self.compared = compared
         if self.window is None:
-            from napari_stem.widgets.views.compare_window import CompareWindow
-
             self.window = CompareWindow(self._panel)
             self.window.view.chosen.connect(lambda gene: self._maps.settings.update(gene=gene))
-            self.window.save_requested.connect(self._save)
+            self.window.save_button.clicked.connect(self._save)
         self.window.show_differences(compared.found, compared.n_a, compared.n_b, compared.unit)
         self.window.show()
         self.window.raise_()
 
-    def _save(self, path: str, overwrite: bool) -> None:
-        from napari_stem.evaluation.differences import write_differences
-
+    def _save(self) -> None:
         window, compared = self.window, self.compared
         if window is None or compared is None:
             return
-        window.show_message("Saving …")
+        found = compared.found
+        name = re.sub("[ /]", "-", f"differences_{found.first}_{found.second}")
+        asked = ask_for_new_file(window, "Save the comparison", name, "Table", (".csv",))
+        if asked is None:
+            return
+        path, overwrite = asked
+        window.message.setText("Saving …")
         self._jobs.start(
             partial(write_differences, overwrite=overwrite),
-            compared.found,
+            found,
             compared.unit,
             Path(path),
             done=lambda _: self._saved(path),
-            failed=lambda: window.show_message("Not saved."),
+            failed=lambda: window.message.setText("Not saved."),
         )
 
     def _saved(self, path: str) -> None:
         if self.window is not None:
-            self.window.show_message(f"Saved {path}.")
+            self.window.message.setText(f"Saved {path}.")
         show_info(f"Saved {path}")
 
 
@@ -302,9 +280,6 @@ def _mean(each: RegionSummary, gene: str) -> str:
 def _summaries(
     prediction: Prediction, gene: str, groups: Sequence[Region]
 ) -> Sequence[RegionSummary]:
-    from napari_stem.exporting.selection import Selection
-    from napari_stem.exporting.summary import region_summaries
-
     return region_summaries(Selection.of(prediction, [gene], groups))
 
 
@@ -315,9 +290,6 @@ def _compare(
     is_stopped: Callable[[], bool],
     _report: object,
 ) -> Compared | None:
-    from napari_stem.evaluation.differences import compare_groups
-    from napari_stem.evaluation.groups import drawn_groups
-
     groups = drawn_groups(prediction, first, second, is_stopped)
     if groups is None:
         return None

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QFileDialog,
-    QHBoxLayout,
-    QLineEdit,
-    QPushButton,
-    QSplitter,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLineEdit, QPushButton, QSplitter, QVBoxLayout, QWidget
 
-from napari_stem.widgets.common.parts import count, note
-from napari_stem.widgets.common.plots import VolcanoPlot
+from napari_stem.widgets.common.parts import Note, count, row, stack
 from napari_stem.widgets.common.table import Column, Table, TableView, marked
+from napari_stem.widgets.views.plots import VolcanoPlot
 
 if TYPE_CHECKING:
     from napari_stem.evaluation.differences import Differences
@@ -65,12 +56,10 @@ NOTICE = "Predicted from the image, not measured. For research use only, not for
 class CompareWindow(QWidget):
     """Shows which genes differ between two groups."""
 
-    save_requested = Signal(str, bool)  # path, may overwrite
-
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent, Qt.WindowType.Window)
         self.folder = ""
-        self.heading, self.explanation, self.message = note(""), note(EXPLANATION), note("")
+        self.heading, self.explanation, self.message = Note(), Note(EXPLANATION), Note()
         self.search = QLineEdit()
         self.search.setPlaceholderText("Find a gene")
         self.search.setClearButtonEnabled(True)
@@ -78,17 +67,14 @@ class CompareWindow(QWidget):
         self.view = TableView(self.table, sort_by=Q_VALUE)
         self.plot = VolcanoPlot()
         self.save_button = QPushButton("Save as CSV…")
-        self._names = ("A", "B")
         self._lay_out()
         self.resize(*SIZE)
         self.search.textChanged.connect(self.table.filter)
         self.view.chosen.connect(self.plot.mark)
         self.plot.gene_clicked.connect(self.choose)
-        self.save_button.clicked.connect(self._ask)
 
     def show_differences(self, found: Differences, n_a: int, n_b: int, unit: str) -> None:
         """Show a comparison of groups of so many spots."""
-        self._names = found.first, found.second
         self.setWindowTitle(f"{found.first} compared with {found.second}, predicted")
         n_called = int((found.q_value <= LIMIT).sum())
         self.heading.setText(
@@ -100,55 +86,29 @@ class CompareWindow(QWidget):
         self.view.sortByColumn(Q_VALUE, Qt.SortOrder.AscendingOrder)
         self.view.scrollToTop()
         self.plot.show_differences(found, unit, LIMIT)
-        self.show_message("")
+        self.message.setText("")
 
     def choose(self, gene: str) -> None:
         """Choose a gene as if it had been clicked in the table."""
         self.search.clear()
-        row = self.table.row_of(gene)
-        if row is not None:
-            index = self.table.index(row, GENE)
+        place = self.table.row_of(gene)
+        if place is not None:
+            index = self.table.index(place, GENE)
             self.view.setCurrentIndex(index)
             self.view.scrollTo(index)
 
-    def show_message(self, text: str) -> None:
-        """Say what was done."""
-        self.message.setText(text)
-
     def _lay_out(self) -> None:
         left, right = QWidget(), QWidget()
-        table_layout, plot_layout = QVBoxLayout(left), QVBoxLayout(right)
-        for layout in (table_layout, plot_layout):
-            layout.setContentsMargins(0, 0, 0, 0)
-        table_layout.addWidget(self.search)
-        table_layout.addWidget(self.view)
-        plot_layout.addWidget(self.explanation)
-        plot_layout.addWidget(self.plot, 1)
+        stack(left, self.search, self.view)
+        stack(right, self.explanation, self.plot).setStretch(1, 1)
         splitter = QSplitter(Qt.Orientation.Horizontal)
         splitter.addWidget(left)
         splitter.addWidget(right)
         splitter.setSizes([620, 500])
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.message, 1)
-        buttons.addWidget(self.save_button)
         layout = QVBoxLayout(self)
         layout.addWidget(self.heading)
         layout.addWidget(splitter, 1)
-        layout.addLayout(buttons)
-
-    def _ask(self) -> None:
-        name = "_".join(("differences", *self._names)).replace(" ", "-").replace("/", "-")
-        suggested = str(Path(self.folder) / f"{name}.csv")
-        chosen, _ = QFileDialog.getSaveFileName(
-            self, "Save the comparison", suggested, "Table (*.csv)"
-        )
-        if not chosen:
-            return
-        path = Path(chosen)
-        if path.suffix.lower() != ".csv":
-            path = path.with_name(f"{path.name}.csv")
-        self.folder = str(path.parent)
-        self.save_requested.emit(str(path), path == Path(chosen))
+        layout.addLayout(row(self.message, self.save_button, stretched=0))
 
 
 def _frame(found: Differences) -> pd.DataFrame:

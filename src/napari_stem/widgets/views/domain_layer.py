@@ -6,7 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.components.overlays import TextOverlay
 from napari.layers import Labels
+from napari.utils.colormaps import CyclicLabelColormap
 
 from napari_stem.layers import METADATA_KEY
 from napari_stem.layers.domain_layer import (
@@ -99,8 +101,6 @@ class DomainLayer:
 
     def _write_line(self, place: int) -> None:
         """Write a line; overlays are kept, as new ones cost time."""
-        from napari.components.overlays import TextOverlay
-
         if place >= len(self._lines):  # hidden meanwhile
             return
         text, colour = self._lines[place]
@@ -116,6 +116,4 @@ class DomainLayer:
 
 def _colormap(n_domains: int) -> Any:
     """Colours of labels from 1; a direct look-up of colours would be compiled for half a second first."""
-    from napari.utils.colormaps import CyclicLabelColormap
-
     return CyclicLabelColormap(colors=["transparent", *colours_of(n_domains)])

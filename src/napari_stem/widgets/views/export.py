@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,21 +10,23 @@ from typing import TYPE_CHECKING
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QObject, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import (
-    QApplication,
-    QComboBox,
-    QFileDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QApplication, QFormLayout, QPushButton, QWidget
 
-from napari_stem.exporting.kinds import KINDS
-from napari_stem.exporting.selection import NOTICE
+from napari_stem.exporting import kinds
+from napari_stem.exporting.kinds import KINDS, ExportOptions
+from napari_stem.exporting.selection import NOTICE, Selection
+from napari_stem.exporting.summary import telling_genes
 from napari_stem.widgets.common.keys import COPY_VIEW, SAVE_VIEW
-from napari_stem.widgets.common.parts import ProgressBar, ask_where_to_save, button, note, row
+from napari_stem.widgets.common.parts import (
+    Note,
+    ProgressBar,
+    ask_for_new_file,
+    ask_where_to_save,
+    button,
+    choice,
+    row,
+    stack,
+)
 from napari_stem.widgets.common.single_jobs import StoppableJob
 from napari_stem.widgets.state import MEASURED
 from napari_stem.widgets.views.seen import seen_map, view_picture
@@ -34,12 +36,9 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QImage
 
-    from napari_stem.exporting.drawing import Look, SeenMap
-    from napari_stem.exporting.selection import Selection
     from napari_stem.geometry import Region
     from napari_stem.widgets.common.keys import Key
     from napari_stem.widgets.common.worker import Jobs
-    from napari_stem.widgets.genes.active_prediction import ActivePrediction
     from napari_stem.widgets.genes.map_display import MapDisplay
 
 GENE_CHOICES = {
@@ -58,25 +57,20 @@ class ExportPanel(QWidget):
 
     export_requested = Signal(str, str, str, bool)  # kind, genes (a key), path, may overwrite
 
-    def __init__(self, folder: str = "", parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, folder: str = "") -> None:
+        super().__init__()
         self.folder = folder
         self.suggested_name = "prediction"
-        self.kinds = QComboBox()
-        for kind, about in KINDS.items():
-            self.kinds.addItem(about.title, kind)
-        self.kinds.setToolTip("What to save the prediction as")
-        self.genes = QComboBox()
-        for choice, title in GENE_CHOICES.items():
-            self.genes.addItem(title, choice)
-        self.genes.setToolTip("Genes to save; a figure holds at most 24")
-        self.tip = note("")
+        titles = {kind: about.title for kind, about in KINDS.items()}
+        self.kinds = choice(titles, "What to save the prediction as")
+        self.genes = choice(GENE_CHOICES, "Genes to save; a figure holds at most 24")
+        self.tip = Note()
         self.save_button = QPushButton("Save…")
         self.copy_view_button = button("Copy this view", _tip(COPY_VIEW))
         self.save_view_button = button("Save this view…", _tip(SAVE_VIEW))
         self.cancel_button = QPushButton("Cancel")
         self.progress = ProgressBar()
-        self.message = note("")
+        self.message = Note()
         self.show_button = QPushButton("Show in folder")
         self._saved: Path | None = None
         self._lay_out()
@@ -96,9 +90,9 @@ class ExportPanel(QWidget):
         """Choose a kind, as a click would."""
         self.kinds.setCurrentIndex(self.kinds.findData(kind))
 
-    def choose_genes(self, choice: str) -> None:
+    def choose_genes(self, genes: str) -> None:
         """Choose genes, a key of `GENE_CHOICES`, as a click would."""
-        self.genes.setCurrentIndex(self.genes.findData(choice))
+        self.genes.setCurrentIndex(self.genes.findData(genes))
 
     def show_busy(self, *, is_busy: bool) -> None:
         """Offer Cancel instead of Save while a file is being written."""
@@ -106,8 +100,8 @@ class ExportPanel(QWidget):
         self.cancel_button.setVisible(is_busy)
         self.progress.setVisible(is_busy)
         self.progress.show_share(0, 0)
-        for choice in (self.kinds, self.genes):
-            choice.setEnabled(not is_busy)
+        for asking in (self.kinds, self.genes):
+            asking.setEnabled(not is_busy)
 
     def show_progress(self, text: str, done: int, total: int) -> None:
         """Say how far it is."""
@@ -122,8 +116,7 @@ class ExportPanel(QWidget):
 
     def show_message(self, text: str) -> None:
         """Say what is going on; no text: nothing is."""
-        self.message.setText(text)
-        self.message.setVisible(bool(text))
+        self.message.say(text)
         self.show_button.setVisible(False)
 
     def _on_kind(self) -> None:
@@ -132,22 +125,12 @@ class ExportPanel(QWidget):
         self.choose_genes(GENES_AT_FIRST.get(kind, "all"))
 
     def _ask(self) -> None:
-        suffixes = KINDS[self.kind()].suffixes
-        suggested = str(Path(self.folder) / f"{self.suggested_name}{suffixes[0]}")
-        endings = " ".join(f"*{suffix}" for suffix in suffixes)
-        chosen, _ = QFileDialog.getSaveFileName(
-            self, "Save the prediction", suggested, f"{self.kinds.currentText()} ({endings})"
+        kind, endings = self.kind(), KINDS[self.kind()].suffixes
+        asked = ask_for_new_file(
+            self, "Save the prediction", self.suggested_name, self.kinds.currentText(), endings
         )
-        if not chosen:
-            return
-        path = Path(chosen)
-        if path.suffix.lower() not in suffixes:
-            path = path.with_name(path.name + suffixes[0])
-        self.folder = str(path.parent)
-        was_confirmed = str(path) == str(Path(chosen))  # the dialog asked about this very name
-        self.export_requested.emit(
-            self.kind(), str(self.genes.currentData()), str(path), was_confirmed
-        )
+        if asked is not None:
+            self.export_requested.emit(kind, str(self.genes.currentData()), *asked)
 
     def _show_in_folder(self) -> None:
         if self._saved is not None:
@@ -157,36 +140,20 @@ class ExportPanel(QWidget):
         form = QFormLayout()
         form.addRow("Save as", self.kinds)
         form.addRow("Genes", self.genes)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.save_button)
-        buttons.addWidget(self.cancel_button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(form)
-        layout.addWidget(self.tip)
-        layout.addLayout(buttons)
-        for widget in (self.progress, self.message, self.show_button):
-            layout.addWidget(widget)
-        layout.addLayout(row(self.copy_view_button, self.save_view_button))
+        stack(
+            self,
+            form,
+            self.tip,
+            row(self.save_button, self.cancel_button),
+            self.progress,
+            self.message,
+            self.show_button,
+            row(self.copy_view_button, self.save_view_button),
+        )
 
 
 def _tip(key: Key) -> str:
     return f"{key.meaning} ({key.sequence})"
-
-
-@dataclass(frozen=True)
-class _Request:
-    """What is saved, as it was when Save was clicked, whatever is shown later."""
-
-    active: ActivePrediction
-    shown: tuple[str, ...]
-    look: Look
-    seen: SeenMap | None
-    regions: tuple[Region, ...]
-    kind: str
-    genes: str  # a key of `GENE_CHOICES`
-    path: Path
-    overwrite: bool
 
 
 class _Stopped(Exception):
@@ -210,9 +177,8 @@ class ExportControl(QObject):
         panel: ExportPanel,
         maps: MapDisplay,
         regions: Callable[[], tuple[Region, ...]],
-        parent: QObject | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__(panel)
         self._panel, self._maps, self._regions = panel, maps, regions
         self._running = StoppableJob(jobs, parent=self)
         self._running.progressed.connect(panel.show_progress)
@@ -275,31 +241,36 @@ class ExportControl(QObject):
         active = self._maps.current()
         if active is None or self._running.is_running:
             return
-        special = self._maps.special_maps()
+        # as it is now, whatever is shown later
+        prediction, regions, special = active.prediction, self._regions(), self._maps.special_maps()
+        named = {"shown": self._maps.shown_genes(), "all": prediction.genes}.get(genes)
+
+        def choose() -> Selection:
+            some = named
+            if some is None:
+                some = telling_genes(prediction, KINDS[kind].n_genes or FEW_GENES)
+            return Selection.of(prediction, some, regions)
+
+        seen = seen_map(special) if special and genes == "shown" else None
+        options = ExportOptions(
+            slide=active.slide, look=self._maps.look(), seen=seen, overwrite=overwrite
+        )
         self._panel.show_busy(is_busy=True)
         self._panel.show_message(f"Saving {Path(path).name} …")
         self._running.start(
             _export,
-            _Request(
-                active,
-                self._maps.shown_genes(),
-                self._maps.look(),
-                seen_map(special) if special and genes == "shown" else None,
-                self._regions(),
-                kind,
-                genes,
-                Path(path),
-                overwrite,
-            ),
-            done=self._finished,
+            kind,
+            choose,
+            Path(path),
+            options,
+            done=partial(self._finished, Path(path)),
             failed=partial(self._end, "Not saved."),
         )
 
-    def _finished(self, result: tuple[Path, int] | None) -> None:
-        if result is None:
+    def _finished(self, path: Path, n_missing: int | None) -> None:
+        if n_missing is None:
             self._end("Cancelled; nothing was saved.")
             return
-        path, n_missing = result
         self._end("")
         self._panel.show_saved(path, n_missing)
         show_info(f"Saved {path}")
@@ -310,42 +281,23 @@ class ExportControl(QObject):
 
 
 def _export(
-    request: _Request, is_stopped: Callable[[], bool], report: Callable[[str, int, int], None]
-) -> tuple[Path, int] | None:
-    """Export; returns where to, and how many spots are missing, or None where it was broken off."""
-    from napari_stem.exporting.kinds import ExportOptions, write
+    kind: str,
+    choose: Callable[[], Selection],
+    path: Path,
+    options: ExportOptions,
+    is_stopped: Callable[[], bool],
+    report: Callable[[str, int, int], None],
+) -> int | None:
+    """Export; returns how many spots are missing, or None where it was broken off."""
 
     def progress(text: str, done: int, total: int) -> None:
         if is_stopped():
             raise _Stopped
         report(text, done, total)
 
-    options = ExportOptions(
-        slide=request.active.slide,
-        look=request.look,
-        seen=request.seen,
-        overwrite=request.overwrite,
-        progress=progress,
-    )
     try:
-        selection = _selection(request)
-        write(request.kind, selection, request.path, options)
+        selection = choose()
+        kinds.write(kind, selection, path, replace(options, progress=progress))
     except _Stopped:
         return None
-    return request.path, selection.n_missing
-
-
-def _selection(request: _Request) -> Selection:
-    from napari_stem.exporting.kinds import KINDS
-    from napari_stem.exporting.selection import Selection
-    from napari_stem.exporting.summary import telling_genes
-
-    prediction = request.active.prediction
-    if request.genes == "shown":
-        genes = request.shown
-    elif request.genes == "all":
-        genes = prediction.genes
-    else:
-        n_genes = KINDS[request.kind].n_genes or FEW_GENES
-        genes = telling_genes(prediction, n_genes)
-    return Selection.of(prediction, genes, request.regions)
+    return selection.n_missing

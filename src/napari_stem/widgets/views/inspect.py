@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QObject
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
-from napari_stem.widgets.common.parts import note
+from napari_stem.widgets.common.parts import Note, stack
+from napari_stem.widgets.genes.map_layers import SpotOutlines
 from napari_stem.widgets.genes.map_turns import INSPECTED
-from napari_stem.widgets.genes.spot_outlines import SpotOutlines
 from napari_stem.widgets.state import BESIDE, SCORE
-from napari_stem.widgets.views.spot_details import spot_details
-from napari_stem.widgets.views.spot_inspector import SpotInspector
+from napari_stem.widgets.views.spot_inspector import SpotInspector, spot_details
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
     from napari_stem.evaluation.spot_profile import Background
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.active_prediction import ActivePrediction
-    from napari_stem.widgets.genes.gene_samples import GeneSamples, SampleReader
+    from napari_stem.widgets.genes.gene_facts import GeneSamples, SampleReader
     from napari_stem.widgets.genes.map_display import MapDisplay
-    from napari_stem.widgets.views.spot_details import SpotDetails
+    from napari_stem.widgets.views.spot_inspector import SpotDetails
 
 POINT_AT = "Point at the map to read a spot; click to look at it closely."
 UNLIKE = "looks unlike the tissue that the model learnt from: do not rely on it."
@@ -38,14 +37,10 @@ CLICK_PIXELS = 4  # a press that moves further on the screen moves the view
 class InspectPanel(QWidget):
     """Shows the spot under the cursor in a line, the clicked one in depth."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.readout = note(POINT_AT)
-        self.spot = SpotInspector()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.readout)
-        layout.addWidget(self.spot)
+    def __init__(self) -> None:
+        super().__init__()
+        self.readout, self.spot = Note(POINT_AT), SpotInspector()
+        stack(self, self.readout, self.spot)
 
 
 class InspectControl(QObject):
@@ -60,14 +55,9 @@ class InspectControl(QObject):
     """
 
     def __init__(
-        self,
-        jobs: Jobs,
-        panel: InspectPanel,
-        maps: MapDisplay,
-        samples: SampleReader,
-        parent: QObject | None = None,
+        self, jobs: Jobs, panel: InspectPanel, maps: MapDisplay, samples: SampleReader
     ) -> None:
-        super().__init__(parent)
+        super().__init__(panel)
         self._jobs, self._panel, self._maps, self._samples = jobs, panel, maps, samples
         self._viewer = maps.turns.viewer
         self.outline = SpotOutlines(
@@ -170,7 +160,8 @@ class InspectControl(QObject):
         if self._maps.settings.shown_arrangement == BESIDE:  # the outline would take a view
             self.outline.hide()
         else:
-            self.outline.show(active, np.array([self.spot[1]]), self._maps.settings.shape)
+            mpp, spot = active.slide.require_mpp(), np.array([self.spot[1]])
+            self.outline.show(active.prediction, mpp, spot, self._maps.settings.shape)
         samples = self._samples.get(active.prediction, active.gene)
         if samples is not None:
             self._plot(active, self.spot[1], samples)

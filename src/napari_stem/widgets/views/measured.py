@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,27 +11,29 @@ import numpy as np
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import (
-    QButtonGroup,
-    QFileDialog,
-    QHBoxLayout,
-    QPushButton,
-    QRadioButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QButtonGroup, QPushButton, QRadioButton, QWidget
 
+from napari_stem.errors import PredictionError
+from napari_stem.evaluation.measured_counts import read_measured
+from napari_stem.evaluation.measured_match import match_measured
 from napari_stem.layers import SpotGrid
 from napari_stem.layers.colours import apart
 from napari_stem.widgets.common.keys import SEE_DIFFERENCE, SEE_MEASURED, SEE_PREDICTED
-from napari_stem.widgets.common.parts import note
-from napari_stem.widgets.common.single_jobs import LatestJob
-from napari_stem.widgets.common.table import Column, Table, TableView, marked
+from napari_stem.widgets.common.parts import (
+    Note,
+    ask_for_file,
+    ask_for_folder,
+    ask_where_to_save,
+    button,
+    row,
+    stack,
+)
+from napari_stem.widgets.common.single_jobs import LatestJob, StoppableJob
+from napari_stem.widgets.common.table import Column, Table, TableView, marked, write_csv
 from napari_stem.widgets.genes.map_layers import ScalarMap, SpotMap
 from napari_stem.widgets.genes.map_turns import MEASURED_MAP
 from napari_stem.widgets.state import DIFFERENCE, MEAN, MEASURED, ONE
-from napari_stem.widgets.views import analysis_jobs
-from napari_stem.widgets.views.analysis_plots import ScatterPlot
+from napari_stem.widgets.views.plots import ScatterPlot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.evaluation.measured_match import MeasuredMatch
+    from napari_stem.geometry import Mpp
+    from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.active_prediction import ActivePrediction
@@ -65,6 +68,7 @@ DIVERGING = "RdBu_r"  # red and blue are told apart by colour-blind eyes; white 
 WIDEST = 99.0  # percentile of the differences that gets the last colour
 MATCHING = "Matching spots …"
 LATER = "laid beside the prediction of this slide once there is one."
+COUNTS = "Tables of counts (*.h5ad);;All files (*)"
 NOT_YET = "None of the spots predicted so far was measured."
 ONE_GENE_ONLY = "Shown for one gene at a time: choose One gene in Genes."
 COLUMNS = (
@@ -96,22 +100,19 @@ START = (
 class MeasuredPanel(QWidget):
     """Asks for measured data and for what of it is shown."""
 
-    load_requested = Signal(str)
-
-    def __init__(
-        self, settings: DisplaySettings, folder: str = "", parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, settings: DisplaySettings, folder: str = "") -> None:
+        super().__init__()
         self.settings, self.folder = settings, folder
         self.table_button = QPushButton("Counts (.h5ad)…")
         self.visium_button = QPushButton("Visium folder…")
         self.remove_button = QPushButton("Remove")
-        self.save_button = QPushButton("Save table…")
-        self.save_button.setToolTip("Correlation, coverage and difference of every gene, as CSV")
-        self.predict_button = QPushButton("Predict at the measured spots")
-        self.predict_button.setToolTip("With the model and settings of Model")
-        self.summary = note(START)
-        self.message = note("")
+        self.save_button = button(
+            "Save table…", "Correlation, coverage and difference of every gene, as CSV"
+        )
+        self.predict_button = button(
+            "Predict at the measured spots", "With the model and settings of Model"
+        )
+        self.summary, self.message = Note(START), Note()
         self.views = QButtonGroup(self)
         self.table = Table(COLUMNS)
         self.view = TableView(self.table, sort_by=1)
@@ -119,8 +120,6 @@ class MeasuredPanel(QWidget):
         self.plot = ScatterPlot()
         self.results = QWidget()
         self._lay_out()
-        self.table_button.clicked.connect(self._ask_for_table)
-        self.visium_button.clicked.connect(self._ask_for_folder)
         self.view.chosen.connect(lambda gene: settings.update(gene=gene))
         settings.changed.connect(self._follow)
         self._follow()
@@ -141,18 +140,13 @@ class MeasuredPanel(QWidget):
         self.summary.setText(START)
         self.results.hide()
         self.remove_button.hide()
-        self.show_message("")
+        self.message.say("")
 
     def show_busy(self, text: str) -> None:
         """Say what is going on; no text: nothing is."""
-        self.show_message(text)
-        for button in (self.table_button, self.visium_button):
-            button.setEnabled(not text)
-
-    def show_message(self, text: str) -> None:
-        """Say something besides the summary."""
-        self.message.setText(text)
-        self.message.setVisible(bool(text))
+        self.message.say(text)
+        for loading in (self.table_button, self.visium_button):
+            loading.setEnabled(not text)
 
     def show_agreement(self, name: str, found: MeasuredMatch) -> None:
         """Say how much was matched, and list the genes."""
@@ -162,34 +156,11 @@ class MeasuredPanel(QWidget):
         self.results.show()
         self.remove_button.show()
 
-    def ask_where_to_save(self) -> str:
-        """Return where to save the table, empty where the user gave up."""
-        suggested = str(Path(self.folder) / "agreement.csv")
-        path, _ = QFileDialog.getSaveFileName(self, "Save table", suggested, "Tables (*.csv)")
-        return path if not path or path.endswith(".csv") else f"{path}.csv"
-
     def _follow(self) -> None:
         self.views.button(list(VIEWS).index(self.shown())).setChecked(True)
 
-    def _ask_for_table(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(
-            self, "Measured counts", self.folder, "Tables of counts (*.h5ad);;All files (*)"
-        )
-        self._tell(path)
-
-    def _ask_for_folder(self) -> None:
-        self._tell(QFileDialog.getExistingDirectory(self, "Visium folder (outs)", self.folder))
-
-    def _tell(self, path: str) -> None:
-        if path:
-            self.folder = str(Path(path).parent)
-            self.load_requested.emit(path)
-
     def _lay_out(self) -> None:
-        loading = QHBoxLayout()
-        for button in (self.table_button, self.visium_button, self.remove_button):
-            loading.addWidget(button)
-        views = QHBoxLayout()
+        views = row()
         for number, (view, (title, key, tip)) in enumerate(VIEWS.items()):
             choice = QRadioButton(title)
             choice.setToolTip(f"{tip} ({key.sequence})")
@@ -198,17 +169,9 @@ class MeasuredPanel(QWidget):
             shortcut = QShortcut(QKeySequence(key.sequence), self)
             for asked in (choice.clicked, shortcut.activated):
                 asked.connect(lambda *_, view=view: self.choose_view(view))
-        results = QVBoxLayout(self.results)
-        results.setContentsMargins(0, 0, 0, 0)
-        results.addWidget(self.predict_button)
-        results.addLayout(views)
-        for widget in (self.view, self.plot, self.save_button):
-            results.addWidget(widget)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(loading)
-        for widget in (self.message, self.summary, self.results):
-            layout.addWidget(widget)
+        stack(self.results, self.predict_button, views, self.view, self.plot, self.save_button)
+        loading = row(self.table_button, self.visium_button, self.remove_button)
+        stack(self, loading, self.message, self.summary, self.results)
 
 
 @dataclass
@@ -248,26 +211,22 @@ class MeasuredControl(QObject):
     changed = Signal()  # data came or went
 
     def __init__(
-        self,
-        jobs: Jobs,
-        panel: MeasuredPanel,
-        maps: MapDisplay,
-        slide: Callable[[], Slide | None],
-        parent: QObject | None = None,
+        self, jobs: Jobs, panel: MeasuredPanel, maps: MapDisplay, slide: Callable[[], Slide | None]
     ) -> None:
-        super().__init__(parent)
+        super().__init__(panel)
         self._jobs, self._panel, self._maps, self._slide = jobs, panel, maps, slide
         self._settings = maps.settings
         self._reading = LatestJob(jobs)
         self._loaded: dict[str, Loaded] = {}  # by the slide's fingerprint
-        self._matching: threading.Event | None = None
+        self._matching = StoppableJob(jobs, parent=self)
         self.map = ScalarMap(maps.turns, MEASURED, MEASURED_MAP)
-        panel.load_requested.connect(self.load)
+        panel.table_button.clicked.connect(self._ask_for_table)
+        panel.visium_button.clicked.connect(self._ask_for_folder)
         panel.save_button.clicked.connect(self._save)
         panel.remove_button.clicked.connect(self.remove)
         maps.drawn.connect(self.refresh)
 
-    def load(self, path: str) -> None:
+    def load(self, path: str | Path) -> None:
         """Read counts of the active slide, and lay them beside its prediction once there is one."""
         slide = self._slide()
         if slide is None:
@@ -275,11 +234,11 @@ class MeasuredControl(QObject):
         else:
             self.load_for(slide, path)
 
-    def load_for(self, slide: Slide, path: str) -> None:
+    def load_for(self, slide: Slide, path: str | Path) -> None:
         """Read counts of a slide; one file at a time, of those asked for meanwhile the last."""
         self._panel.show_busy(f"Reading {Path(path).name} …")
         self._reading.start(
-            analysis_jobs.read_counts,
+            read_measured,
             Path(path),
             slide.size,
             done=partial(self._take, slide, Path(path)),
@@ -301,8 +260,7 @@ class MeasuredControl(QObject):
 
     def close(self) -> None:
         """Stop what runs."""
-        if self._matching is not None:
-            self._matching.set()
+        self._matching.stop()
 
     def match(self) -> MeasuredMatch | None:
         """Return what lies beside the active prediction."""
@@ -327,7 +285,7 @@ class MeasuredControl(QObject):
         found = loaded.match
         if found is None or loaded.matched is None:
             self._panel.show_nothing()
-            self._panel.show_message(NOT_YET if loaded.matched else MATCHING)
+            self._panel.message.say(NOT_YET if loaded.matched else MATCHING)
             self.map.hide()
             return
         self._panel.show_agreement(loaded.path.name, found)
@@ -350,16 +308,14 @@ class MeasuredControl(QObject):
 
     def _start_match(self, active: ActivePrediction, loaded: Loaded) -> None:
         """Match in the background; while a prediction grows, again and again."""
-        if self._matching is not None:
+        if self._matching.is_running:
             return
-        self._matching = threading.Event()
-        self._panel.show_message(MATCHING)
-        self._jobs.start(
-            analysis_jobs.match,
+        self._panel.message.say(MATCHING)
+        self._matching.start(
+            match,
             active.prediction,
             loaded.counts,
             active.slide.require_mpp(),
-            self._matching,
             done=partial(self._matched, active.slide.fingerprint, loaded, active.state()),
             failed=partial(self._not_matched, active.slide.fingerprint),
         )
@@ -367,29 +323,32 @@ class MeasuredControl(QObject):
     def _matched(
         self, fingerprint: str, loaded: Loaded, key: tuple[str, int], found: MeasuredMatch | None
     ) -> None:
-        self._matching = None
-        self._panel.show_message("")
+        self._panel.message.say("")
         if self._loaded.get(fingerprint) is loaded:
             loaded.match, loaded.matched, loaded.grid = found, key, None
         self.refresh()
 
     def _not_matched(self, fingerprint: str) -> None:
         """Refused: the data do not belong to this slide, and the user has been told."""
-        self._matching = None
         self._loaded.pop(fingerprint, None)
         self.refresh()
         self.changed.emit()
 
+    def _ask_for_table(self) -> None:
+        if path := ask_for_file(self._panel, "Measured counts", COUNTS):
+            self.load(path)
+
+    def _ask_for_folder(self) -> None:
+        if path := ask_for_folder(self._panel, "Visium folder (outs)"):
+            self.load(path)
+
     def _save(self) -> None:
         found = self.match()
-        path = self._panel.ask_where_to_save() if found is not None else ""
-        if found is not None and path:
-            self._jobs.start(
-                analysis_jobs.write_csv,
-                found.table(),
-                Path(path),
-                done=lambda path: show_info(f"Saved {path}"),
-            )
+        if found is None:
+            return
+        if path := ask_where_to_save(self._panel, "Save table", "agreement.csv", "Tables (*.csv)"):
+            told = f"Saved {path}"
+            self._jobs.start(write_csv, found.table(), Path(path), done=lambda _: show_info(told))
 
     # view
 
@@ -401,7 +360,7 @@ class MeasuredControl(QObject):
         slide = self._slide()
         path = self.path_of(slide) if slide is not None else None
         if path is not None and self._maps.current() is None:
-            self._panel.show_message(f"{path.name}: {LATER}")
+            self._panel.message.say(f"{path.name}: {LATER}")
 
     def _draw(self, active: ActivePrediction, loaded: Loaded, found: MeasuredMatch) -> None:
         message = ""
@@ -409,8 +368,8 @@ class MeasuredControl(QObject):
             message = ONE_GENE_ONLY
         elif active.gene not in found.genes:
             message = f"{active.gene} was not measured here."
-        if self._matching is None:
-            self._panel.show_message(message)
+        if not self._matching.is_running:
+            self._panel.message.say(message)
         if message or not self._is_shown():
             self.map.hide()
             return
@@ -440,6 +399,22 @@ def _balanced(error: NDArray[np.float32]) -> tuple[float, float]:
     known = np.abs(error[np.isfinite(error)])
     furthest = float(np.percentile(known, WIDEST)) if known.size else 1.0
     return apart(-furthest, furthest)
+
+
+def match(
+    prediction: Prediction,
+    counts: anndata.AnnData,
+    mpp: Mpp,
+    is_stopped: Callable[[], bool],
+    _report: object,
+) -> MeasuredMatch | None:
+    """Lay counts beside a prediction; None where what is predicted so far was not measured."""
+    try:
+        return match_measured(prediction, counts, mpp, is_stopped)
+    except PredictionError:
+        if prediction.done.all():
+            raise
+        return None  # there may be something to compare once more spots are done
 
 
 def describe_match(name: str, found: MeasuredMatch) -> str:

@@ -11,6 +11,7 @@ from qtpy.QtGui import QImage, QPainter
 
 from napari_stem.exporting.backdrop import WindowUm
 from napari_stem.exporting.drawing import Legend, SeenMap
+from napari_stem.widgets.common.pictures import colours_of_values, image_of
 from napari_stem.widgets.views.domain_layer import colours_of
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from napari.layers import Layer
     from napari.viewer import Viewer
-    from numpy.typing import NDArray
 
 N_COLOURS = 256
 FOOT_PX, SIDE_PX = 44, 8
@@ -38,7 +38,7 @@ def seen_map(layers: Sequence[Layer]) -> SeenMap:
     for layer in layers:
         if layer.data.shape[:2] != (rows, cols):
             continue
-        colours = _colours(layer)
+        colours = colours_of_values(layer, np.asarray(layer.data))
         alpha = colours[..., 3:] * layer.opacity
         is_light = layer.blending == "additive"
         light = colours[..., :3] * alpha + light * (1 if is_light else 1 - alpha)
@@ -67,9 +67,8 @@ def view_picture(viewer: Viewer, caption: str, notice: str) -> QImage:
     caption, notice
         What it shows, and what it must not be taken for.
     """
-    pixels = np.ascontiguousarray(viewer.screenshot(canvas_only=True, flash=False)[..., :3])
-    height, width = pixels.shape[:2]
-    canvas = QImage(pixels.data, width, height, 3 * width, QImage.Format.Format_RGB888)
+    canvas = image_of(viewer.screenshot(canvas_only=True, flash=False)[..., :3])
+    width, height = canvas.width(), canvas.height()
     picture = QImage(width, height + FOOT_PX, QImage.Format.Format_RGB32)
     picture.fill(Qt.GlobalColor.white)
     picture.setText("Description", f"{caption}. {notice}")
@@ -82,21 +81,6 @@ def view_picture(viewer: Viewer, caption: str, notice: str) -> QImage:
         painter.drawText(place, Qt.AlignmentFlag.AlignVCenter, short)
     painter.end()
     return picture
-
-
-def _colours(layer: Any) -> NDArray[np.float64]:
-    """(rows, cols, 4) of a layer, 0 to 1."""
-    data = np.asarray(layer.data)
-    if isinstance(layer, Labels):
-        return np.asarray(layer.colormap.map(data), float)
-    if layer.rgb:
-        return data / 255
-    low, high = layer.contrast_limits
-    known = np.isfinite(data)
-    scaled = np.clip((np.where(known, data, low) - low) / (high - low), 0, 1) ** layer.gamma
-    colours = np.asarray(layer.colormap.map(scaled.ravel()), float).reshape(*data.shape, 4)
-    colours[..., 3] *= known
-    return colours
 
 
 def _has_values(layer: Any) -> bool:

@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QImage, QPixmap
-from qtpy.QtWidgets import (
-    QGridLayout,
-    QLabel,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
+from napari_stem.encoders.bundled import BundledEncoder
+from napari_stem.encoders.catalogue import CATALOGUE
+from napari_stem.encoders.names import BUNDLED, parse_name
+from napari_stem.errors import StemError
+from napari_stem.evaluation.spot_profile import background, spot_profile
+from napari_stem.geometry import PatchSpec
+from napari_stem.model.config import read_config
+from napari_stem.model.sources import named_in_file
+from napari_stem.slide.patches import PatchReader
 from napari_stem.widgets.common.hints import NO_SAMPLES
-from napari_stem.widgets.common.parts import note
+from napari_stem.widgets.common.parts import Note, stack
+from napari_stem.widgets.common.pictures import pixmap_within
 from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView, marked
+from napari_stem.widgets.views.plots import SamplesPlot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from napari_stem.evaluation.spot_profile import SpotProfile
-    from napari_stem.widgets.common.plots import SamplesPlot
-    from napari_stem.widgets.views.spot_details import Patch, SpotDetails
+    from napari_stem.evaluation.spot_profile import Background, SpotProfile
+    from napari_stem.results import Prediction
+    from napari_stem.slide.base import Slide
 
 PATCHES_WIDTH, LARGEST_PATCH, GAP = 288, 140, 6
 N_ROWS_SEEN = 9
+NO_PATCHES = "What the model saw cannot be shown: {}"
 GENE, Z, RANGE, MEAN = range(4)
 COLUMNS = (
     Column("gene", "Gene", "Click to see its map"),
@@ -52,28 +59,59 @@ COLUMNS = (
 )
 
 
+@dataclass(frozen=True)
+class Patch:
+    """A square of tissue: its side in um, and (side_px, side_px, 3) uint8 RGB."""
+
+    side_um: float
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class SpotDetails:
+    """One finished spot.
+
+    Attributes
+    ----------
+    spot
+        Its place among the prediction's spots.
+    patches
+        What the model looked at, the narrowest first; empty where it cannot be shown.
+    why_no_patches
+        Then the reason, in one sentence.
+    profile
+        Every gene against the slide's background.
+    ground
+        That background, to be used again.
+    """
+
+    spot: int
+    patches: tuple[Patch, ...]
+    why_no_patches: str
+    profile: SpotProfile
+    ground: Background
+
+
 class SpotInspector(QWidget):
     """Shows one spot in depth."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.title = note("")
-        self.saw = note("")
+    def __init__(self) -> None:
+        super().__init__()
+        self.title = Note()
+        self.saw = Note()
         self.pictures = QWidget()
         self.grid = QGridLayout(self.pictures)
         self.grid.setContentsMargins(0, 0, 0, 0)
         self.grid.setSpacing(GAP)
         self.grid.setAlignment(Qt.AlignmentFlag.AlignLeft)
-        self.plot: SamplesPlot | None = None  # made when first needed: matplotlib takes its time
-        self.plot_note = note("")
+        self.plot = SamplesPlot()
+        self.plot.hide()
+        self.plot_note = Note()
         self.table = Table(COLUMNS)
         self.view = TableView(self.table, sort_by=Z)
         self.view.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.view.setMinimumHeight(self.view.fontMetrics().height() * (N_ROWS_SEEN + 2))
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.title, self.saw, self.pictures, self.plot_note, self.view):
-            layout.addWidget(widget)
+        stack(self, self.title, self.saw, self.pictures, self.plot, self.plot_note, self.view)
         self.setVisible(False)
 
     def show_spot(
@@ -112,24 +150,14 @@ class SpotInspector(QWidget):
         low, high = interval
         self.view.choose(gene)
         has_samples = draws is not None and bool(np.isfinite(draws).all())
-        if self.plot is not None:
-            self.plot.setVisible(has_samples)
+        self.plot.setVisible(has_samples)
         self.plot_note.setVisible(not has_samples)
         if draws is not None and has_samples:
-            self._plot().show_samples(draws, mean, low, high, f"{gene} predicted, {unit}")
+            self.plot.show_samples(draws, mean, low, high, f"{gene} predicted, {unit}")
             return
         why_not = f"{NO_SAMPLES}." if draws is None else "The spot is still being predicted."
         known = f"{gene} predicted {mean:.2f} (90% interval {low:.2f} to {high:.2f}). "
         self.plot_note.setText((known if np.isfinite(mean) else "") + why_not)
-
-    def _plot(self) -> SamplesPlot:
-        if self.plot is None:
-            from napari_stem.widgets.common.plots import SamplesPlot
-
-            layout = self.layout()
-            self.plot = SamplesPlot()
-            layout.insertWidget(layout.indexOf(self.plot_note), self.plot)
-        return self.plot
 
     def _show_patches(self, patches: Sequence[Patch]) -> None:
         while (item := self.grid.takeAt(0)) is not None:
@@ -140,7 +168,7 @@ class SpotInspector(QWidget):
         side = min(LARGEST_PATCH, (PATCHES_WIDTH - (n - 1) * GAP) // n)
         for place, patch in enumerate(patches):
             picture, caption = QLabel(), QLabel(f"{patch.side_um:g} µm")
-            picture.setPixmap(_pixmap(patch.pixels, side))
+            picture.setPixmap(pixmap_within(patch.pixels, side))
             picture.setToolTip(
                 f"The {patch.side_um:g} µm round the spot's centre, as the model saw them"
             )
@@ -168,13 +196,60 @@ def _frame(by_chance: pd.Series, profile: SpotProfile) -> pd.DataFrame:
     return marked(frame, by_chance.index[by_chance])
 
 
-def _pixmap(pixels: NDArray[np.uint8], side: int) -> QPixmap:
-    height, width = pixels.shape[:2]
-    exact = np.ascontiguousarray(pixels)
-    image = QImage(exact.data, width, height, 3 * width, QImage.Format.Format_RGB888).copy()
-    return QPixmap.fromImage(image).scaled(
-        side,
-        side,
-        Qt.AspectRatioMode.KeepAspectRatio,
-        Qt.TransformationMode.SmoothTransformation,
-    )
+def spot_details(
+    slide: Slide, prediction: Prediction, spot: int, ground: Background | None
+) -> SpotDetails:
+    """Gather what is shown of a spot.
+
+    Parameters
+    ----------
+    slide, prediction, spot
+        Which one.
+    ground
+        Background of the prediction, if it is known already.
+
+    Raises
+    ------
+    StemError
+        The prediction is damaged.
+    """
+    known = ground or background(prediction)
+    if known is None:  # only where it was stopped, which nothing here does
+        raise StemError("The spot was not read; click it again.")
+    patches, why_not = _patches(slide, prediction, spot)
+    return SpotDetails(spot, patches, why_not, spot_profile(prediction, spot, known), known)
+
+
+def _patches(slide: Slide, prediction: Prediction, spot: int) -> tuple[tuple[Patch, ...], str]:
+    try:
+        spec = patch_spec(prediction)
+        spots = prediction.spots.take(np.array([spot]))
+        read = PatchReader(slide, spec).read(spots)[0]
+    except StemError as error:
+        return (), NO_PATCHES.format(error)
+    sides = spec.fields_of_view_um
+    found = [Patch(side_um, pixels) for side_um, pixels in zip(sides, read, strict=True)]
+    return tuple(sorted(found, key=lambda patch: patch.side_um)), ""
+
+
+def patch_spec(prediction: Prediction) -> PatchSpec:
+    """Fields of view of the model that made a prediction; loads neither weights nor torch.
+
+    Raises
+    ------
+    StemError
+        The model is no packaged one, or its encoder is unknown.
+    """
+    config = read_config(named_in_file(prediction.provenance.get("model")))
+    fields_um: set[float] = set(config.fields_of_view_um or ())
+    side_px = 0
+    for part in parse_name(config.encoder):
+        if part.name == BUNDLED:
+            own, own_side_px = BundledEncoder.patch.fields_of_view_um, BundledEncoder.patch.side_px
+        else:
+            facts = CATALOGUE[part.name]
+            own, own_side_px = (facts.field_of_view_um,), facts.side_px
+        side_px = max(side_px, own_side_px)
+        if config.fields_of_view_um is None:
+            fields_um.update(own)
+    return PatchSpec(tuple(sorted(fields_um)), side_px)

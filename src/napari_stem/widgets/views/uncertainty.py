@@ -10,24 +10,16 @@ import numpy as np
 from napari.utils.colormaps import ensure_colormap
 from qtpy.QtCore import QObject, QSignalBlocker, Qt
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QSlider,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QLabel, QSlider, QToolButton, QWidget
 
 from napari_stem.layers import colour_limits, map_title
 from napari_stem.layers.uncertainty import Fading, faded_colours, probability_over
 from napari_stem.widgets.common.hints import TOO_LARGE
 from napari_stem.widgets.common.keys import NEXT_SAMPLE, PREVIOUS_SAMPLE
-from napari_stem.widgets.common.parts import note
-from napari_stem.widgets.genes.gene_samples import SampleReader
+from napari_stem.widgets.common.parts import Note, choice, row_widget, stack
+from napari_stem.widgets.genes import map_turns
+from napari_stem.widgets.genes.gene_facts import SampleReader
+from napari_stem.widgets.genes.map_layers import ColourMap, LegendStyle, ScalarMap, SpotOutlines
 from napari_stem.widgets.state import (
     BESIDE,
     DOUBT,
@@ -41,14 +33,13 @@ from napari_stem.widgets.state import (
     WIDTH,
     uncertainty_colormap,
 )
-from napari_stem.widgets.views.uncertainty_layers import UncertaintyLayers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.active_prediction import ActivePrediction
-    from napari_stem.widgets.genes.gene_samples import GeneSamples
+    from napari_stem.widgets.genes.gene_facts import GeneSamples
     from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.genes.map_layers import SpotMap
     from napari_stem.widgets.state import DisplaySettings
@@ -83,18 +74,19 @@ ONE_GENE_ONLY = "This is shown for one gene at a time: choose One gene in Genes.
 READING = "Reading the samples …"
 NO_DOMAIN = "This model cannot tell which spots are unlike its training tissue; none is outlined."
 STEPS = 100
-SHORTEST_CHOICE = 12
+OUTLINE_COLOUR = "#ff3b00"  # seen on stained tissue, glass, and every colour of the usual maps
+SMALL_TITLE = LegendStyle(font_size=8)  # the titles say more than those of plain maps
 LEAST_PERCENT, USUAL_PERCENT, MOST_PERCENT = 5, 80, 97
 
 
 class UncertaintyPanel(QWidget):
     """Asks how uncertainty is shown."""
 
-    def __init__(self, settings: DisplaySettings, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, settings: DisplaySettings) -> None:
+        super().__init__()
         self.settings = settings
-        self.expression_choice = _choice(EXPRESSION)
-        self.uncertainty_choice = _choice(UNCERTAINTY)
+        self.expression_choice = choice(EXPRESSION, _tips(EXPRESSION), is_narrow=True)
+        self.uncertainty_choice = choice(UNCERTAINTY, _tips(UNCERTAINTY), is_narrow=True)
         self.threshold = _slider(0, STEPS, STEPS // 2, "Expression that the samples must exceed")
         self.probability = _slider(
             LEAST_PERCENT, MOST_PERCENT, USUAL_PERCENT, "Share of samples that must exceed it"
@@ -103,8 +95,7 @@ class UncertaintyPanel(QWidget):
         self.threshold_label, self.probability_label = QLabel(), QLabel()
         self.previous_button, self.next_button = QToolButton(), QToolButton()
         self.outline_box = QCheckBox("Outline spots unlike the training tissue")
-        self.legend = note("")
-        self.message = note("")
+        self.legend, self.message = Note(), Note()
         self._lay_out()
         self._connect()
         self._follow()
@@ -122,7 +113,7 @@ class UncertaintyPanel(QWidget):
     def show_threshold(self, value: float, n_shown: int, n_spots: int) -> None:
         """Say which expression the first slider stands at, and how many spots exceed it."""
         self.threshold_label.setText(f"{value:.2f}")
-        self.show_message(
+        self.message.say(
             f"{n_shown:,} of {n_spots:,} spots: above {value:.2f} with a probability over "
             f"{self.probability.value()}%."
         )
@@ -133,16 +124,6 @@ class UncertaintyPanel(QWidget):
             self.sample.setRange(1, max(1, n_samples))
             self.sample.setValue(self.settings.sample + 1)
 
-    def show_message(self, text: str) -> None:
-        """Say what is to be seen; no text: nothing special is."""
-        self.message.setText(text)
-        self.message.setVisible(bool(text))
-
-    def show_legend(self, text: str) -> None:
-        """Say what the outlines mean; no text: there are none."""
-        self.legend.setText(text)
-        self.legend.setVisible(bool(text))
-
     def step(self, samples: int, *_: object) -> None:
         """Go to another sample; after the last comes the first."""
         n_samples = self.sample.maximum()
@@ -151,35 +132,18 @@ class UncertaintyPanel(QWidget):
     def _lay_out(self) -> None:
         self._form = QFormLayout()
         self._form.addRow("Quantity", self.expression_choice)
-        self._threshold_row = _row(self.threshold, self.threshold_label)
-        self._probability_row = _row(self.probability, self.probability_label)
-        for button, arrow, tip in (
-            (
-                self.previous_button,
-                Qt.ArrowType.LeftArrow,
-                f"Previous sample (key {PREVIOUS_SAMPLE.sequence})",
-            ),
-            (
-                self.next_button,
-                Qt.ArrowType.RightArrow,
-                f"Next sample (key {NEXT_SAMPLE.sequence})",
-            ),
-        ):
-            button.setArrowType(arrow)
-            button.setToolTip(tip)
-        self._sample_row = _row(self.previous_button, self.sample, self.next_button)
+        self._threshold_row = row_widget(self.threshold, self.threshold_label, stretched=0)
+        self._probability_row = row_widget(self.probability, self.probability_label, stretched=0)
+        self._sample_row = row_widget(
+            self.previous_button, self.sample, self.next_button, stretched=1
+        )
         self._form.addRow("Above", self._threshold_row)
         self._form.addRow("Probability", self._probability_row)
         self._form.addRow("Sample", self._sample_row)
         self._form.addRow("Uncertainty as", self.uncertainty_choice)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(self._form)
-        layout.addWidget(self.message)
-        layout.addWidget(self.outline_box)
-        layout.addWidget(self.legend)
-        self.show_message("")
-        self.show_legend("")
+        stack(self, self._form, self.message, self.outline_box, self.legend)
+        self.message.say("")
+        self.legend.say("")
 
     def _connect(self) -> None:
         settings = self.settings
@@ -196,10 +160,13 @@ class UncertaintyPanel(QWidget):
         self.sample.valueChanged.connect(lambda value: settings.update(sample=value - 1))
         self.outline_box.toggled.connect(lambda on: settings.update(is_outlined=on))
         self.shortcuts = []
-        for button, key, samples in (
-            (self.next_button, NEXT_SAMPLE, 1),
-            (self.previous_button, PREVIOUS_SAMPLE, -1),
+        arrow = Qt.ArrowType
+        for button, key, which, pointing, samples in (
+            (self.next_button, NEXT_SAMPLE, "Next", arrow.RightArrow, 1),
+            (self.previous_button, PREVIOUS_SAMPLE, "Previous", arrow.LeftArrow, -1),
         ):
+            button.setArrowType(pointing)
+            button.setToolTip(f"{which} sample (key {key.sequence})")
             button.clicked.connect(partial(self.step, samples))
             shortcut = QShortcut(QKeySequence(key.sequence), self)
             shortcut.activated.connect(partial(self.step, samples))
@@ -209,11 +176,11 @@ class UncertaintyPanel(QWidget):
     def _follow(self) -> None:
         """Show what the settings say."""
         settings, kind = self.settings, self.settings.expression
-        for choice, data in (
+        for box, data in (
             (self.expression_choice, kind),
             (self.uncertainty_choice, settings.uncertainty),
         ):
-            choice.setCurrentIndex(choice.findData(data))
+            box.setCurrentIndex(box.findData(data))
         for slider, value in (
             (self.threshold, round(settings.share * STEPS)),
             (self.probability, round(settings.probability * 100)),
@@ -222,8 +189,8 @@ class UncertaintyPanel(QWidget):
             with QSignalBlocker(slider):
                 slider.setValue(value)
         self.outline_box.setChecked(settings.is_outlined)
-        for row in (self._threshold_row, self._probability_row):
-            self._form.setRowVisible(row, kind == PROBABLE)
+        for line in (self._threshold_row, self._probability_row):
+            self._form.setRowVisible(line, kind == PROBABLE)
         self._form.setRowVisible(self._sample_row, kind == SAMPLE)
         self.probability_label.setText(f"over {self.probability.value()}%")
         for shortcut in self.shortcuts:
@@ -241,13 +208,15 @@ class UncertaintyControl(QObject):
         What says what is to be seen, and what draws the plain map.
     """
 
-    def __init__(
-        self, jobs: Jobs, panel: UncertaintyPanel, maps: MapDisplay, parent: QObject | None = None
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, jobs: Jobs, panel: UncertaintyPanel, maps: MapDisplay) -> None:
+        super().__init__(panel)
         self._panel, self._maps, self._settings = panel, maps, maps.settings
         self._outlined: tuple[object, ...] | None = None
-        self.layers = UncertaintyLayers(maps.turns)
+        turns = maps.turns
+        self.map = ScalarMap(turns, "uncertainty", map_turns.UNSURE, SMALL_TITLE)
+        self.faded = ColourMap(turns, "faded", "Predicted, faint where unsure", map_turns.FADED)
+        name = "Spots unlike the training tissue"
+        self.outlines = SpotOutlines(turns, "unlike", name, (OUTLINE_COLOUR,), map_turns.OUTLINES)
         self.samples = SampleReader(jobs, parent=self)
         self.samples.ready.connect(self.refresh)
         maps.drawn.connect(self.refresh)
@@ -257,11 +226,12 @@ class UncertaintyControl(QObject):
         """Bring the layers in line with what is asked for."""
         active = self._maps.current()
         self._panel.setEnabled(active is not None)
-        self._panel.show_message("")
+        self._panel.message.say("")
         if active is None:
-            self._panel.show_legend("")
+            self._panel.legend.say("")
             self._outlined = None
-            self.layers.hide()
+            self.outlines.hide()
+            self._hide_map()
             return
         self._outline(active)
         self._draw(active)
@@ -274,22 +244,22 @@ class UncertaintyControl(QObject):
         settings = self._settings
         kind = {MEAN: settings.expression, SD: settings.uncertainty}.get(settings.field, MEAN)
         if kind in {MEAN, SD}:
-            self.layers.hide_map()
+            self._hide_map()
             return
         if settings.shown_arrangement != ONE:
-            self.layers.hide_map()
-            self._panel.show_message(ONE_GENE_ONLY)
+            self._hide_map()
+            self._panel.message.say(ONE_GENE_ONLY)
             return
         prediction = active.prediction
         samples = None if kind == FADED else self.samples.get(prediction, active.gene)
         if kind in {PROBABLE, SAMPLE} and not prediction.n_kept_draws:
-            self.layers.hide_map()
-            self._panel.show_message(f"{TOO_LARGE} to see this.")
+            self._hide_map()
+            self._panel.message.say(f"{TOO_LARGE} to see this.")
             return
         if kind == FADED:
             self._fade(active)
         elif samples is None:
-            self._panel.show_message(READING)
+            self._panel.message.say(READING)
             return
         elif kind == WIDTH:
             self._show_width(active, samples)
@@ -298,7 +268,16 @@ class UncertaintyControl(QObject):
         elif samples.draws is not None:
             self._show_sample(active, samples.draws)
         self._maps.hide_plain()
-        self._maps.turns.select(self.layers.map.layer)
+        self._maps.turns.select(self.map.layer)
+
+    def _show_map(self, shown: SpotMap) -> None:
+        """Show one value per spot; what is faded goes."""
+        self.faded.hide()
+        self.map.show(shown)
+
+    def _hide_map(self) -> None:
+        self.map.hide()
+        self.faded.hide()
 
     def _titled(self, active: ActivePrediction, what: str) -> SpotMap:
         """Plain map of the expression, with what is special about it in its title before the unit."""
@@ -307,15 +286,16 @@ class UncertaintyControl(QObject):
         return replace(active.gene_map(active.gene, "mean", self._settings), title=title)
 
     def _fade(self, active: ActivePrediction) -> None:
-        shown, sd = (
-            self._titled(active, "faint where unsure"),
-            active.values.values(active.gene, "sd"),
-        )
+        shown = self._titled(active, "faint where unsure")
+        sd = active.values.values(active.gene, "sd")
         fading, (low, high) = Fading.of(sd), shown.limits
         scaled = np.clip((shown.values - low) / (high - low), 0, 1)
         rgba = ensure_colormap(shown.colormap).map(np.nan_to_num(scaled))
-        self.layers.show_faded(shown, faded_colours(rgba, fading.opacity(sd)))
-        self._panel.show_message(
+        colours = faded_colours(rgba, fading.opacity(sd))
+        # an empty map beside the colours keeps the legend
+        self.map.show(replace(shown, values=np.full(len(colours), np.nan, np.float32)))
+        self.faded.show(shown.grid, colours, shown.about["prediction"])
+        self._panel.message.say(
             f"Fully shown where the standard deviation is {fading.sure:.2f} or less, nearly clear from "
             f"{fading.unsure:.2f} on ({active.prediction.unit})."
         )
@@ -329,7 +309,7 @@ class UncertaintyControl(QObject):
         is_shown = probability > settings.probability
         shown = self._titled(active, f"where P(above {threshold:.2f}) > {settings.probability:.0%}")
         values = np.where(is_shown, shown.values, np.float32(np.nan))
-        self.layers.show_map(replace(shown, values=values))
+        self._show_map(replace(shown, values=values))
         n_spots = int(np.isfinite(probability).sum())
         self._panel.show_threshold(threshold, int(is_shown.sum()), n_spots)
 
@@ -339,12 +319,12 @@ class UncertaintyControl(QObject):
         number = min(self._settings.sample, n_draws - 1)
         text = f"sample {number + 1} of {n_draws}: one possibility"
         values = draws[:, number].astype(np.float32)
-        self.layers.show_map(replace(self._titled(active, text), values=values))
-        self._panel.show_message(f"{text[0].upper()}{text[1:]}, predicted.")
+        self._show_map(replace(self._titled(active, text), values=values))
+        self._panel.message.say(f"{text[0].upper()}{text[1:]}, predicted.")
 
     def _show_width(self, active: ActivePrediction, samples: GeneSamples) -> None:
         width = samples.high - samples.low
-        self.layers.show_map(
+        self._show_map(
             replace(
                 self._titled(active, "width of 90% interval"),
                 values=width,
@@ -356,10 +336,11 @@ class UncertaintyControl(QObject):
     def _outline(self, active: ActivePrediction) -> None:
         prediction, settings = active.prediction, self._settings
         if prediction.provenance.get("domain") == "unknown":
-            self.layers.outlines.hide()
-            self._panel.show_legend(NO_DOMAIN)
+            self.outlines.hide()
+            self._panel.legend.say(NO_DOMAIN)
             return
-        n_unlike = int((prediction.ood & prediction.done).sum())
+        unlike = np.flatnonzero(prediction.ood & prediction.done)
+        n_unlike = len(unlike)
         # side by side every layer of its own would take a view
         is_seen = (
             settings.is_outlined
@@ -370,27 +351,21 @@ class UncertaintyControl(QObject):
         if state != self._outlined:  # else one that the user took away stays away
             self._outlined = state
             if is_seen:
-                self.layers.show_outlines(active, settings.shape)
+                mpp = active.slide.require_mpp()
+                self.outlines.show(prediction, mpp, unlike, settings.shape)
             else:
-                self.layers.outlines.hide()
+                self.outlines.hide()
         looks = "looks" if n_unlike == 1 else "look"
         n_done = active.state()[1]
         text = (
             f"{n_unlike:,} of {n_done:,} spots {looks} unlike the tissue that the model learnt from"
         )
         outlined = ", outlined in red: not to be relied on." if is_seen else "."
-        self._panel.show_legend(text + (outlined if n_unlike else "."))
+        self._panel.legend.say(text + (outlined if n_unlike else "."))
 
 
-def _choice(options: dict[str, tuple[str, str]]) -> QComboBox:
-    box = QComboBox()
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(SHORTEST_CHOICE)  # a long one must not widen the dock
-    for number, (name, (title, tip)) in enumerate(options.items()):
-        box.addItem(title, name)
-        box.setItemData(number, tip, Qt.ItemDataRole.ToolTipRole)
-    box.setToolTip("\n\n".join(f"{title}: {tip}" for title, tip in options.values()))
-    return box
+def _tips(options: dict[str, tuple[str, str]]) -> str:
+    return "\n\n".join(f"{title}: {tip}" for title, tip in options.values())
 
 
 def _slider(lowest: int, highest: int, value: int, tip: str) -> QSlider:
@@ -399,12 +374,3 @@ def _slider(lowest: int, highest: int, value: int, tip: str) -> QSlider:
     slider.setValue(value)
     slider.setToolTip(tip)
     return slider
-
-
-def _row(*widgets: QWidget) -> QWidget:
-    row = QWidget()
-    layout = QHBoxLayout(row)
-    layout.setContentsMargins(0, 0, 0, 0)
-    for widget in widgets:
-        layout.addWidget(widget, 1 if isinstance(widget, QSlider) else 0)
-    return row

@@ -1,11 +1,9 @@
-"""The table of regions, the editor of their classes, and their view."""
+"""The view of the table of regions, and the editor of their classes."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from qtpy.QtCore import QModelIndex, QPoint, Qt, Signal
 from qtpy.QtGui import QColor, QKeySequence, QShortcut
 from qtpy.QtWidgets import (
@@ -23,12 +21,8 @@ from napari_stem.spatial.region_files import CLASS_COLOURS
 from napari_stem.widgets.common.table import Column, Role, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from qtpy.QtCore import QAbstractItemModel
     from qtpy.QtWidgets import QStyleOptionViewItem
-
-    from napari_stem.spatial.region_files import Colour
 
 NAME, CLASS, AREA, SPOTS = range(4)
 NO_CLASS = "–"
@@ -39,7 +33,7 @@ COLUMNS = (
         "Class",
         "Double-click to choose a class, or type one of your own",
         form=lambda name: name or NO_CLASS,
-        colour="hex_colour",
+        colour="colour",
         is_editable=True,
         is_text=True,
     ),
@@ -50,50 +44,6 @@ MAX_ROWS_SHOWN = 7
 NUMBERS_WIDTH = 56
 
 
-@dataclass(frozen=True)
-class RegionRow:
-    """What the table says of one region."""
-
-    number: int
-    name: str
-    classification: str
-    colour: Colour
-    area_mm2: float
-    n_spots: int
-
-
-class RegionTable(Table):
-    """Regions in the order of drawing; names and classes can be edited."""
-
-    renamed = Signal(int, str)  # number of the region, new name
-    classified = Signal(int, str)  # number of the region, new class
-
-    def __init__(self) -> None:
-        super().__init__(COLUMNS)
-        self.rows: list[RegionRow] = []
-
-    def set_rows(self, rows: Sequence[RegionRow]) -> None:
-        """Show these regions."""
-        self.rows = list(rows)
-        frame = pd.DataFrame([asdict(row) for row in rows], columns=_KEYS).set_index("number")
-        frame["hex_colour"] = [QColor(*row.colour).name() for row in rows]
-        self.fill(frame)
-
-    def setData(self, index: QModelIndex, value: Any, role: int = Role.EditRole) -> bool:
-        """Ask for another name or class; it shows once the region has it."""
-        if role != Role.EditRole:
-            return False
-        row, text = self.rows[index.row()], str(value).strip()
-        if index.column() == NAME and text and text != row.name:
-            self.renamed.emit(row.number, text)
-        elif index.column() == CLASS and text.strip(NO_CLASS) != row.classification:
-            self.classified.emit(row.number, text.strip(NO_CLASS))
-        return True
-
-
-_KEYS = [field.name for field in fields(RegionRow)]
-
-
 class ClassEditor(QStyledItemDelegate):
     """A list of classes, into which others can be typed."""
 
@@ -101,8 +51,7 @@ class ClassEditor(QStyledItemDelegate):
         self, parent: QWidget, option: QStyleOptionViewItem, index: QModelIndex
     ) -> QWidget:
         """Offer QuPath's classes and those in use."""
-        model = index.model()
-        used = {row.classification for row in model.rows} - {""}
+        used = set(index.model().frame["classification"]) - {""}
         box = QComboBox(parent)
         box.setEditable(True)
         box.addItems([NO_CLASS, *CLASS_COLOURS, *sorted(used - set(CLASS_COLOURS))])
@@ -123,14 +72,14 @@ class ClassEditor(QStyledItemDelegate):
 
 
 class RegionView(QTableView):
-    """Regions as rows: choose, rename, classify, recolour, remove."""
+    """Regions as rows of a `Table`, by their numbers: choose, rename, classify, recolour, remove."""
 
     region_chosen = Signal(int)  # number
     removal_requested = Signal(object)  # numbers
     colour_requested = Signal(str, object)  # class, (red, green, blue)
 
-    def __init__(self, table: RegionTable, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, table: Table) -> None:
+        super().__init__()
         self._table = table
         self.setModel(table)
         self._editor = ClassEditor(self)
@@ -147,7 +96,7 @@ class RegionView(QTableView):
         header.setHighlightSections(False)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.customContextMenuRequested.connect(self._open_menu)
-        self.clicked.connect(self._choose)
+        self.clicked.connect(lambda index: self.region_chosen.emit(int(table.name(index.row()))))
         delete = QShortcut(QKeySequence.StandardKey.Delete, self)
         delete.setContext(Qt.ShortcutContext.WidgetShortcut)
         delete.activated.connect(self.remove_chosen)
@@ -156,8 +105,7 @@ class RegionView(QTableView):
 
     def chosen(self) -> list[int]:
         """Return the numbers of the chosen regions."""
-        rows = self.selectionModel().selectedRows()
-        return [self._table.rows[index.row()].number for index in rows]
+        return [int(self._table.name(each.row())) for each in self.selectionModel().selectedRows()]
 
     def remove_chosen(self) -> None:
         """Ask for the removal of the chosen regions."""
@@ -173,25 +121,22 @@ class RegionView(QTableView):
         header = self.horizontalHeader().sizeHint().height()
         self.setFixedHeight(header + row * min(n_rows, MAX_ROWS_SHOWN) + 2 * self.frameWidth() + 2)
 
-    def _choose(self, index: QModelIndex) -> None:
-        self.region_chosen.emit(self._table.rows[index.row()].number)
-
     def _open_menu(self, place: QPoint) -> None:
         index = self.indexAt(place)
         if not index.isValid():
             return
-        row = self._table.rows[index.row()]
+        row = self._table.frame.iloc[index.row()]
+        name, colour = row["classification"], QColor(row["colour"])
         menu = QMenu(self)
         menu.addAction("Rename", lambda: self.edit(index.siblingAtColumn(NAME)))
         menu.addAction("Choose class", lambda: self.edit(index.siblingAtColumn(CLASS)))
-        if row.classification:
-            menu.addAction(f"Colour of “{row.classification}”…", lambda: self._ask_colour(row))
+        if name:
+            menu.addAction(f"Colour of “{name}”…", lambda: self._ask_colour(name, colour))
         menu.addSeparator()
         menu.addAction("Remove", self.remove_chosen)
         menu.exec(self.viewport().mapToGlobal(place))
 
-    def _ask_colour(self, row: RegionRow) -> None:
-        colour = QColorDialog.getColor(QColor(*row.colour), self, "Colour of the class")
+    def _ask_colour(self, name: str, colour: QColor) -> None:
+        colour = QColorDialog.getColor(colour, self, "Colour of the class")
         if colour.isValid():
-            rgb = (colour.red(), colour.green(), colour.blue())
-            self.colour_requested.emit(row.classification, rgb)
+            self.colour_requested.emit(name, colour.getRgb()[:3])

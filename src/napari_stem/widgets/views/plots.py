@@ -11,10 +11,13 @@ from qtpy.QtCore import QEvent, QSize, Signal
 from qtpy.QtGui import QPalette
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
-    from qtpy.QtWidgets import QWidget
 
     from napari_stem.evaluation.differences import Differences
+    from napari_stem.evaluation.measured_match import MeasuredMatch
+    from napari_stem.spatial_analysis.domains import Relations
 
 FONT_POINTS = 8
 MEAN_COLOUR, BAR_COLOUR = "#e69f00", "#56b4e9"  # Okabe and Ito's orange and sky blue
@@ -23,7 +26,9 @@ CHOSEN_SIZE, DOT_SIZE = 70, 16
 N_NAMED = 5  # genes named in the volcano plot, on either side
 PICK_PIXELS = 12
 MOST_BINS = 16
-SAMPLES_HEIGHT = 150
+HEIGHT_PX, SAMPLES_HEIGHT_PX = 220, 150
+MARK_GAP, MARK_SIZE = 0.25, 28  # colours of the domains beside the matrix
+MOST_NUMBERED = 8  # domains in whose matrix numbers can be read
 
 
 class Plot(FigureCanvasQTAgg):
@@ -35,10 +40,9 @@ class Plot(FigureCanvasQTAgg):
         Smallest (width, height) in screen pixels.
     """
 
-    def __init__(self, size: tuple[int, int], parent: QWidget | None = None) -> None:
+    def __init__(self, size: tuple[int, int]) -> None:
         self._figure = Figure(layout="constrained")
         super().__init__(self._figure)
-        self.setParent(parent)
         self.setMinimumSize(QSize(*size))
         self._figure.patch.set_alpha(0)
         self.setStyleSheet("background: transparent;")
@@ -87,11 +91,11 @@ class Plot(FigureCanvasQTAgg):
 class SamplesPlot(Plot):
     """Histogram of a spot's samples of one gene, with their mean and 90% interval."""
 
-    _shown: tuple[NDArray[np.float64], float, float, float, str] | None = None
+    shown: tuple[NDArray[np.float64], float, float, float, str] | None = None
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__((200, SAMPLES_HEIGHT), parent)
-        self.setMaximumHeight(SAMPLES_HEIGHT)  # a canvas would take all there is
+    def __init__(self) -> None:
+        super().__init__((200, SAMPLES_HEIGHT_PX))
+        self.setMaximumHeight(SAMPLES_HEIGHT_PX)  # a canvas would take all there is
 
     def show_samples(
         self, draws: NDArray[np.float64], mean: float, low: float, high: float, title: str
@@ -107,14 +111,14 @@ class SamplesPlot(Plot):
         title
             Under the axis: what the values are.
         """
-        self._shown = draws, mean, low, high, title
+        self.shown = draws, mean, low, high, title
         self.plot()
 
     def plot(self) -> None:
         """Draw the samples."""
-        if self._shown is None:
+        if self.shown is None:
             return
-        draws, mean, low, high, title = self._shown
+        draws, mean, low, high, title = self.shown
         axes = self._begin()
         n_bins = int(min(MOST_BINS, max(4, np.sqrt(len(draws)) * 1.6)))
         axes.hist(draws, bins=n_bins, color=BAR_COLOUR, edgecolor="none")
@@ -141,14 +145,14 @@ class VolcanoPlot(Plot):
 
     gene_clicked = Signal(str)
 
-    _found: Differences | None = None
+    found: Differences | None = None
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__((320, 280), parent)
+    def __init__(self) -> None:
+        super().__init__((320, 280))
         self._unit = ""
         self._limit = 0.05
         self._chosen = ""
-        self.mpl_connect("button_press_event", self._on_press)
+        self.mpl_connect("button_press_event", self.on_press)
 
     def show_differences(self, found: Differences, unit: str, limit: float) -> None:
         """Plot.
@@ -162,7 +166,7 @@ class VolcanoPlot(Plot):
         limit
             Largest q-value that counts as different.
         """
-        self._found, self._unit, self._limit = found, unit, limit
+        self.found, self._unit, self._limit = found, unit, limit
         self.plot()
 
     def mark(self, gene: str) -> None:
@@ -172,14 +176,14 @@ class VolcanoPlot(Plot):
 
     def heights(self) -> NDArray[np.float64]:
         """(genes,) minus log10 of the local false sign rate: how sure the direction is."""
-        if self._found is None:
+        if self.found is None:
             return np.zeros(0)
-        above = self._found.probability
+        above = self.found.probability
         return np.asarray(-np.log10(np.minimum(above, 1 - above)))
 
     def plot(self) -> None:
         """Draw the genes."""
-        found = self._found
+        found = self.found
         if found is None:
             return
         axes, height = self._begin(), self.heights()
@@ -215,7 +219,7 @@ class VolcanoPlot(Plot):
 
     def _named(self, is_called: NDArray[np.bool_]) -> list[int]:
         """Genes that stand out most, on either side."""
-        found = self._found
+        found = self.found
         if found is None:
             return []
         size = np.where(is_called, found.difference, 0.0)
@@ -223,11 +227,148 @@ class VolcanoPlot(Plot):
         ends = [*ranked[:N_NAMED], *ranked[::-1][:N_NAMED]]
         return [int(i) for i in dict.fromkeys(ends) if size[i] != 0]
 
-    def _on_press(self, event: Any) -> None:
-        if self._found is None or event.inaxes is not self.axes:
+    def on_press(self, event: Any) -> None:
+        """Choose the gene whose dot was clicked; a callback of matplotlib's."""
+        if self.found is None or event.inaxes is not self.axes:
             return
-        data = np.column_stack([self._found.difference, self.heights()])
+        data = np.column_stack([self.found.difference, self.heights()])
         away = np.hypot(*(self.axes.transData.transform(data) - (event.x, event.y)).T)
         nearest = int(np.argmin(away))
         if away[nearest] <= PICK_PIXELS * self.device_pixel_ratio:
-            self.gene_clicked.emit(self._found.genes[nearest])
+            self.gene_clicked.emit(self.found.genes[nearest])
+
+
+class ScatterPlot(Plot):
+    """Predicted against measured values of one gene, with the line on which both are the same."""
+
+    # of the class, as matplotlib makes Qt ask for a plot before the object is whole
+    shown: tuple[MeasuredMatch, str, NDArray[np.float32]] | None = None
+
+    def __init__(self) -> None:
+        super().__init__((260, HEIGHT_PX))
+        self.setFixedHeight(HEIGHT_PX)
+
+    def show_gene(self, found: MeasuredMatch, gene: str, predicted: NDArray[np.float32]) -> None:
+        """Plot.
+
+        Parameters
+        ----------
+        found
+            What was measured.
+        gene
+            One of ``found.genes``.
+        predicted
+            (n,) at ``found.rows``.
+        """
+        self.shown = found, gene, predicted
+        self.plot()
+
+    def plot(self) -> None:
+        """Draw the spots."""
+        if self.shown is None or not self.isVisible():
+            return
+        found, gene, predicted = self.shown
+        axes, measured, column = self._begin(), found.matched(gene), found.column(gene)
+        both = np.concatenate([measured, predicted])
+        ends = [float(both.min()), float(both.max())]
+        axes.plot(ends, ends, color=self._ink(), lw=0.8, ls="--", label="same")
+        axes.scatter(measured, predicted, s=DOT_SIZE, color=BAR_COLOUR, alpha=0.7, lw=0)
+        pcc = found.pcc[column]
+        value = "undefined" if np.isnan(pcc) else f"{pcc:.2f}"
+        coverage = found.coverage[column]
+        held = "" if np.isnan(coverage) else f"; 90% interval holds {coverage:.0%}"
+        axes.set_title(f"PCC {value}{held}", color=self._ink(), fontsize=FONT_POINTS)
+        self._label(f"{gene} measured, {found.unit}", "predicted")
+        self.draw_idle()
+
+
+class DomainsPlot(Plot):
+    """How domains lie to each other: who neighbours whom, or what surrounds one of them."""
+
+    _domains: tuple[Sequence[str], Relations] | None = None
+    _colours: Sequence[str] = ()
+    _around: int | None = None
+
+    def __init__(self) -> None:
+        super().__init__((260, HEIGHT_PX))
+        self.setFixedHeight(HEIGHT_PX)
+
+    def show_domains(
+        self,
+        names: Sequence[str],
+        relations: Relations,
+        colours: Sequence[str],
+        around: int | None = None,
+    ) -> None:
+        """Plot.
+
+        Parameters
+        ----------
+        names, relations
+            Of the domains.
+        colours
+            Of the domains, as on the map.
+        around
+            Which domain's surroundings to plot; None: who neighbours whom.
+        """
+        self._domains, self._colours, self._around = (names, relations), colours, around
+        self.plot()
+
+    def plot(self) -> None:
+        """Draw what is asked for."""
+        if self._domains is None or not self.isVisible():
+            return
+        for old in self._figure.axes[1:]:  # an earlier colour bar
+            old.remove()
+        axes = self._begin()
+        axes.set_aspect("auto")
+        names, relations = self._domains
+        if self._around is None:
+            self._plot_enrichment(axes, names, relations)
+        else:
+            self._plot_surroundings(axes, names, relations, self._around)
+        self.draw_idle()
+
+    def _plot_enrichment(self, axes: Any, names: Sequence[str], relations: Relations) -> None:
+        z = relations.enrichment
+        most = float(np.nanmax(np.abs(z))) if np.isfinite(z).any() else 1.0
+        image = axes.imshow(z, cmap="RdBu_r", vmin=-most, vmax=most)
+        ticks = np.arange(len(names))
+        axes.set_xticks(ticks, [str(i + 1) for i in ticks])
+        axes.set_yticks(ticks, names)
+        rim = np.full(len(ticks), -0.5 - MARK_GAP)
+        for x, y in ((rim, ticks), (ticks, len(ticks) - 1 - rim)):
+            axes.scatter(x, y, c=list(self._colours), marker="s", s=MARK_SIZE, clip_on=False)
+        axes.set_xlim(-0.5, len(ticks) - 0.5)
+        axes.set_ylim(len(ticks) - 0.5, -0.5)
+        axes.tick_params(length=0, pad=12)
+        if len(z) <= MOST_NUMBERED:
+            for (row, col), value in np.ndenumerate(z):
+                if np.isfinite(value):
+                    ink = "white" if abs(value) > 0.6 * most else "black"
+                    text = f"{value:.0f}".replace("-0", "0") if abs(value) < 1 else f"{value:.0f}"
+                    axes.text(col, row, text, ha="center", va="center", color=ink, fontsize=7)
+        bar = self._figure.colorbar(image, ax=axes, shrink=0.8)
+        bar.ax.tick_params(colors=self._ink(), labelsize=FONT_POINTS - 1)
+        bar.set_label(
+            "rarer  <  side by side  >  oftener (z)", color=self._ink(), fontsize=FONT_POINTS - 1
+        )
+
+    def _plot_surroundings(
+        self, axes: Any, names: Sequence[str], relations: Relations, around: int
+    ) -> None:
+        for other, name in enumerate(names):
+            is_self = other == around
+            axes.plot(
+                relations.radii_um,
+                relations.co_occurrence[other, around],
+                color=self._colours[other],
+                lw=2.5 if is_self else 1.5,
+                label=name,
+            )
+        axes.axhline(1, color=self._ink(), lw=0.6, ls="--")
+        axes.set_ylim(bottom=0)
+        axes.legend(
+            fontsize=FONT_POINTS - 1, frameon=False, labelcolor=self._ink(), handlelength=1, ncols=2
+        )
+        self._label(f"within this distance of {names[around]}, µm", "times as likely")

@@ -1,7 +1,7 @@
-"""Up to four genes in views beside each other, which move and zoom together.
+"""Several genes at once: in one picture, where their colours add up, or in views beside each other.
 
-napari's grid does this in public: its views share one camera. Every view holds a copy of the slide's
-layer (not of its pixels) and the map of one gene; everything else is hidden meanwhile.
+Views move and zoom together: napari's grid does this in public, as its views share one camera. Every view
+holds a copy of the slide's layer (not of its pixels) and the map of one gene; all else is hidden meanwhile.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 from napari.layers import Image
 from qtpy.QtCore import QObject, Signal
 
 from napari_stem.layers import METADATA_KEY, map_title, slide_layer
-from napari_stem.widgets.genes.map_layers import SMALL_LEGEND, ScalarMap
-from napari_stem.widgets.genes.map_turns import VIEWS
+from napari_stem.widgets.genes.map_layers import SMALL_LEGEND, ColourMap, ScalarMap
+from napari_stem.widgets.genes.map_turns import GROUND, LIGHTS, VIEWS
 from napari_stem.widgets.slide.slide_feed import SlideFeed, is_fed
-from napari_stem.widgets.state import BESIDE, MOST_GENES
+from napari_stem.widgets.state import BESIDE, MIX, MOST_GENES
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -29,9 +30,59 @@ if TYPE_CHECKING:
     from napari_stem.widgets.genes.map_turns import LayerTurns
     from napari_stem.widgets.state import DisplaySettings
 
+TWO_COLOURS = ("magenta", "green")  # stay apart for colour-blind eyes
+# by the setting; of brick red, green and violet every two stay apart for colour-blind eyes (a test)
+THREE_COLOURS = {"safe": ("#bf4040", "#40ff00", "#8040ff"), "rgb": ("red", "green", "blue")}
+GROUND_NAME = "Dark ground of the mixed genes"
 OF_GRID = "enabled", "stride", "shape", "spacing"  # of napari's, in the order to give them back
 LAYERS_A_VIEW = -2  # slide and map; negative: counted from the top of the layer list
 GAP_PX = 4
+
+
+class MixedLayers:
+    """A dark ground under the spots, and on it one layer per gene whose light is added.
+
+    Parameters
+    ----------
+    turns
+        What brings layers into the viewer.
+    """
+
+    def __init__(self, turns: LayerTurns) -> None:
+        self._turns = turns
+        self._ground = ColourMap(turns, "ground", GROUND_NAME, GROUND)
+        self._lights: list[ScalarMap] = []  # all there are, in the order of their colours
+        self.maps: list[ScalarMap] = []  # those on show
+
+    def show(self, active: ActivePrediction, settings: DisplaySettings) -> None:
+        """Show the picked genes."""
+        genes, was_hidden = settings.genes, not self.maps
+        self._lay_ground(active, settings)
+        while len(self._lights) < len(genes):
+            # legends come from the top of the list
+            rank = LIGHTS + MOST_GENES[MIX] - len(self._lights)
+            self._lights.append(ScalarMap(self._turns, "mean", rank, SMALL_LEGEND, "additive"))
+        self.maps = self._lights[: len(genes)]
+        for one in self._lights[len(genes) :]:
+            one.hide()
+        colours = mixed_colours(len(genes), settings.mix_colours)
+        for gene, one, colour in zip(genes, self.maps, colours, strict=False):
+            one.show(replace(active.gene_map(gene, "mean", settings), colormap=colour))
+        if self.maps and was_hidden:
+            self._turns.select(self.maps[0].layer)
+
+    def hide(self) -> None:
+        """Take all of it out of the viewer."""
+        for one in self.maps:
+            one.hide()
+        self.maps = []
+        self._ground.hide()
+
+    def _lay_ground(self, active: ActivePrediction, settings: DisplaySettings) -> None:
+        """Darken the spots, so that only the genes' light is seen."""
+        dark = np.zeros((len(active.prediction.done), 4), np.uint8)
+        dark[active.prediction.done, 3] = 255
+        self._ground.show(active.grid(settings.shape), dark, str(active.prediction.path))
 
 
 class SideBySide(QObject):
@@ -176,3 +227,8 @@ def _rank(place: int) -> int:
 def views_across(n_views: int) -> int:
     """How many views are put beside each other: the grid is as square as it can be."""
     return math.ceil(math.sqrt(n_views))
+
+
+def mixed_colours(n_genes: int, kind: str) -> tuple[str, ...]:
+    """Colours of so many genes, ``safe`` or ``rgb``, which add up to white or nearly so where all are high."""
+    return THREE_COLOURS[kind] if n_genes > len(TWO_COLOURS) else TWO_COLOURS
