@@ -237,7 +237,8 @@ class MapDisplay(QObject):
         kept = active.sd_limits
         if field == SD and kept is not None and kept[0] == settings.colours:
             shown = replace(shown, limits=kept[1])
-        self._plain[field].show(shown)
+        # drawing letters would delay the first values
+        self._plain[field].show(shown, with_legend=bool(active.prediction.done.any()))
         if field == MEAN:
             self._genes.look.suggest_fixed(*shown.limits)
 

@@ -113,7 +113,7 @@ class ScalarMap(QObject):
             part.box = True
         self.layer.events.contrast_limits.connect(self._on_limits)
 
-    def show(self, shown: SpotMap) -> None:
+    def show(self, shown: SpotMap, *, with_legend: bool = True) -> None:
         """Show values; the layer comes to the viewer where it is not there."""
         layer, values, limits = self.layer, shown.values, shown.limits
         layer.metadata = {METADATA_KEY: {"field": self._field, **shown.about}}
@@ -131,7 +131,7 @@ class ScalarMap(QObject):
             layer.contrast_limits = limits
         finally:
             self._is_setting = False
-        self._turns.show(layer, self._rank, shown.title, self._letters_pt)
+        self._turns.show(layer, self._rank, shown.title, self._letters_pt if with_legend else 0)
 
     def hide(self) -> None:
         """Take it out of the viewer."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
-import numpy as np
 from napari.layers import Points
 from qtpy.QtCore import QObject, QTimer
 
@@ -207,7 +206,7 @@ class LayerTurns(QObject):
                 self._between.popleft()()
             elif missing := [one for one in self._wanted if one.layer not in self.viewer.layers]:
                 self._insert(missing[0])
-            elif bare := [one for one in self._wanted if _lacks_legend(one)]:
+            elif bare := [one for one in self._wanted if one.letters_pt and not _has_legend(one)]:
                 _show_legend(bare[0].layer)
             elif self._afterwards:
                 self._afterwards.popleft()()
@@ -279,11 +278,8 @@ def _is_map(layer: Layer) -> bool:
     return "field" in layer.metadata.get(METADATA_KEY, {}) and not isinstance(layer, Points)
 
 
-def _lacks_legend(one: Wanted) -> bool:
-    """Whether it is to have one: not before there is a value, as drawing letters delays the first."""
-    if not one.letters_pt or (one.layer.colorbar.visible and one.layer.name_overlay.visible):
-        return False
-    return bool(np.isfinite(one.layer.data).any())
+def _has_legend(one: Wanted) -> bool:
+    return bool(one.layer.colorbar.visible and one.layer.name_overlay.visible)
 
 
 def _show_legend(layer: Layer) -> None:
