@@ -154,7 +154,7 @@ class Tour:
         road.uncertainty.refresh()
 
     def _title(self) -> str:
-        return str(self.road.uncertainty.layers.map.layer.name)
+        return str(self.road.uncertainty.map.layer.name)
 
     def _closer(self) -> Iterator[str]:
         import numpy as np
@@ -202,7 +202,7 @@ class Tour:
         yield "measured"
         panels.measured.choose_view("predicted")
         self.open_parts("Spatial analysis")
-        if road.analysis.domains() is None or road.analysis.domains().relations is None:
+        if road.analysis.domains is None or road.analysis.domains.relations is None:
             panels.analysis.find_button.click()
             self.wait(lambda: not panels.analysis.find_button.isEnabled())
             self.wait(panels.analysis.find_button.isEnabled)
