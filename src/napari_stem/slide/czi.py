@@ -19,7 +19,7 @@ from napari_stem.slide.halving import coarser_sizes
 from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels
 from napari_stem.slide.location import Unchanged
 from napari_stem.slide.pixel_size import source_of
-from napari_stem.slide.source import SlideMetadata, SlideSource, refuse_absurd
+from napari_stem.slide.source import SlideSource, refuse_absurd
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,11 +97,19 @@ def _native(path: Path, document: Any, stack: ExitStack, unchanged: Unchanged) -
         )
         for number, each in enumerate(sizes)
     )
-    told = {"format": "czi", "native_levels": len(sizes), "colour": AS_STORED}
-    told["scenes"] = len(document.scenes_bounding_rectangle) or 1
-    found = _scaling(document.metadata)
-    metadata = SlideMetadata(size, found, sizes, "zeiss", fingerprint(path), told)
-    return SlideSource(metadata=metadata, sources=sources, close=stack.close)
+    return SlideSource(
+        sources,
+        fingerprint(path),
+        {
+            "format": "czi",
+            "native_levels": len(sizes),
+            "colour": AS_STORED,
+            "scenes": len(document.scenes_bounding_rectangle) or 1,
+        },
+        _scaling(document.metadata),
+        "zeiss",
+        close=stack.close,
+    )
 
 
 class _Document:

@@ -27,44 +27,18 @@ class UnsuitedError(SlideError):
     """The file is sound, but another reader may serve it better; all other refusals are final."""
 
 
-@dataclass(frozen=True)
-class SlideMetadata:
-    """What a file says of itself before any pixel is decoded.
-
-    Attributes
-    ----------
-    size
-        Extent at level 0.
-    mpp_sources
-        What the file says of its pixel size, the most trusted first.
-    levels
-        Sizes of the levels as they are after opening, finest first.
-    vendor
-        As in ``Slide``.
-    fingerprint
-        As in ``Slide``.
-    properties
-        As in ``Slide``.
-    """
-
-    size: SizePx
-    mpp_sources: tuple[MppSource, ...]
-    levels: tuple[SizePx, ...]
-    vendor: str
-    fingerprint: str
-    properties: dict[str, Any] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, eq=False)
 class SlideSource:
-    """What a reader makes of a file: the levels stored in it, all of them lazy.
+    """What a reader makes of a file: what it says of itself, and the levels stored in it, all of them lazy.
 
     Attributes
     ----------
-    metadata
-        What the file says; ``levels`` are those of ``sources`` here.
     sources
         The stored levels, finest first.
+    fingerprint, vendor, properties
+        As in ``Slide``.
+    mpp_sources
+        What the file says of its pixel size, the most trusted first.
     associated
         Label, macro and thumbnail images, by these names.
     copies_base
@@ -77,13 +51,21 @@ class SlideSource:
         Lets go of the file.
     """
 
-    metadata: SlideMetadata
     sources: tuple[LevelPixels, ...]
+    fingerprint: str
+    properties: dict[str, Any]
+    mpp_sources: tuple[MppSource, ...]
+    vendor: str = "generic"
     associated: Mapping[str, LevelPixels] = field(default_factory=dict)
     copies_base: bool = False
     base: Callable[[Progress | None], LevelPixels] | None = None
     quick: Callable[[], NDArray[np.uint8]] | None = None
     close: Callable[[], None] = lambda: None
+
+    @property
+    def sizes(self) -> tuple[SizePx, ...]:
+        """Extents of the stored levels, finest first."""
+        return tuple(level.size for level in self.sources)
 
 
 def refuse_absurd(name: str, sizes: Sequence[SizePx]) -> None:
