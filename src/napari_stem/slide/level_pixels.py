@@ -128,24 +128,67 @@ class LevelPixels:
             pixels = self.window(rows, columns)
         return pixels[:, :, channels][tuple(rest)]
 
-    def as_dask(self, name: str) -> da.Array:
-        """Return a lazy array with chunks near 1024 px, in multiples of the native tiles."""
-        import dask.array as da
-
-        chunks = tuple(
-            min(extent, native * max(1, round(DISPLAY_CHUNK_PX / native)))
-            for extent, native in zip(
-                self.shape, (self.native.height_px, self.native.width_px), strict=False
+    def whole_tiles(self, near_px: int) -> SizePx:
+        """Extent of as many native tiles as come near to a side of so many pixels."""
+        height_px, width_px = (
+            min(extent, native * max(1, round(near_px / native)))
+            for extent, native in (
+                (self.size.height_px, self.native.height_px),
+                (self.size.width_px, self.native.width_px),
             )
         )
+        return SizePx(height_px, width_px)
+
+    def as_dask(self, name: str, near_px: int = DISPLAY_CHUNK_PX) -> da.Array:
+        """Return a lazy array with chunks of whole native tiles, about so large."""
+        import dask.array as da
+
+        chunk = self.whole_tiles(near_px)
         return da.from_array(
             self,
-            chunks=(*chunks, 3),
+            chunks=(chunk.height_px, chunk.width_px, 3),
             name=name,
             lock=False,
             asarray=False,
             meta=np.empty((0, 0, 0), np.uint8),
         )
+
+
+def tiles_under(rows: slice, columns: slice, tile: SizePx) -> list[tuple[int, int]]:
+    """Row and column of every tile that has a part of a window."""
+    return [
+        (row, column)
+        for row in range(rows.start // tile.height_px, -(-rows.stop // tile.height_px))
+        for column in range(columns.start // tile.width_px, -(-columns.stop // tile.width_px))
+    ]
+
+
+def paste(
+    window: NDArray[np.uint8],
+    rows: slice,
+    columns: slice,
+    pixels: NDArray[np.uint8],
+    corner: tuple[int, int],
+) -> None:
+    """Put into a window what a tile has of it.
+
+    Parameters
+    ----------
+    window
+        (h, w, samples), written to.
+    rows, columns
+        Where it lies on the level.
+    pixels
+        (h, w, samples) of the tile.
+    corner
+        The tile's first row and column on the level.
+    """
+    top, left = corner
+    y0, y1 = max(top, rows.start), min(top + pixels.shape[0], rows.stop)
+    x0, x1 = max(left, columns.start), min(left + pixels.shape[1], columns.stop)
+    window[y0 - rows.start : y1 - rows.start, x0 - columns.start : x1 - columns.start] = pixels[
+        y0 - top : y1 - top, x0 - left : x1 - left
+    ]
 
 
 def pixels_of_array(array: NDArray[np.uint8], label: str) -> LevelPixels:
