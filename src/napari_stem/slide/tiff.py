@@ -30,10 +30,10 @@ from napari_stem.slide.tiff_metadata import (
     in_pieces,
     mpp_sources,
     objective_power,
+    philips_images,
     vendor_of,
 )
 from napari_stem.slide.tiff_tiles import LevelReader, refuse_undecodable
-from napari_stem.slide.tiff_vendors import philips_images
 from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
