@@ -14,12 +14,10 @@ import numpy as np
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide.colour import AS_STORED
-from napari_stem.slide.fingerprint import fingerprint
-from napari_stem.slide.halving import coarser_sizes
-from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels
+from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, coarser_sizes
 from napari_stem.slide.location import Unchanged
 from napari_stem.slide.pixel_size import source_of
-from napari_stem.slide.source import SlideSource, refuse_absurd
+from napari_stem.slide.source import SlideSource, fingerprint, refuse_absurd
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -27,8 +27,7 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.halving import halve, halved
-from napari_stem.slide.level_pixels import WHITE, LevelPixels, paste, tiles_under
+from napari_stem.slide.level_pixels import WHITE, LevelPixels, halve, halved, paste, tiles_under
 from napari_stem.slide.preview import cut_enlarged, enlarged
 
 if TYPE_CHECKING:

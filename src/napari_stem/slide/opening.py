@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from napari_stem.errors import SlideError
 from napari_stem.geometry import Mpp
 from napari_stem.slide.base import Level, Slide, downsample
-from napari_stem.slide.halving import coarser_sizes
+from napari_stem.slide.level_pixels import coarser_sizes
 from napari_stem.slide.location import locate
 from napari_stem.slide.pixel_size import all_sources, conflict
 from napari_stem.slide.pyramid import Plan

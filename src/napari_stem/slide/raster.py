@@ -14,10 +14,9 @@ from napari_stem.errors import SlideError
 from napari_stem.foreign import require_held
 from napari_stem.geometry import SizePx
 from napari_stem.slide.colour import Colour, colour_of, over_white
-from napari_stem.slide.fingerprint import fingerprint
 from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, pixels_of_array
 from napari_stem.slide.pixel_size import RESOLUTION_TAG, UM_PER_INCH, MppSource, plausible_mpp
-from napari_stem.slide.source import SlideSource, refuse_absurd
+from napari_stem.slide.source import SlideSource, fingerprint, refuse_absurd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from napari_stem.errors import SlideError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 # No scanner makes more: a glass slide of 26 x 76 mm at 0.1 um/px is 260,000 x 760,000 px.
 LONGEST_PX = 2**20
 LARGEST_PX = 2**38
+N_PIECES = 16
+PIECE_BYTES = 256 * 1024
 
 
 class UnsuitedError(SlideError):
@@ -66,6 +70,33 @@ class SlideSource:
     def sizes(self) -> tuple[SizePx, ...]:
         """Extents of the stored levels, finest first."""
         return tuple(level.size for level in self.sources)
+
+
+def fingerprint(path: Path) -> str:
+    """Digest of a file's length and of pieces spread evenly over it, whatever the name.
+
+    Files up to 4 MiB are hashed whole; of larger ones 4 MiB are read, so that a slide of many
+    gigabytes on a network share takes no longer than a small one.
+
+    Returns
+    -------
+    32 hexadecimal digits.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    """
+    n_bytes = path.stat().st_size
+    digest = hashlib.blake2b(str(n_bytes).encode(), digest_size=16)
+    with path.open("rb") as file:
+        if n_bytes <= N_PIECES * PIECE_BYTES:
+            digest.update(file.read())
+        else:
+            for piece in range(N_PIECES):
+                file.seek((n_bytes - PIECE_BYTES) * piece // (N_PIECES - 1))
+                digest.update(file.read(PIECE_BYTES))
+    return digest.hexdigest()
 
 
 def refuse_absurd(name: str, sizes: Sequence[SizePx]) -> None:

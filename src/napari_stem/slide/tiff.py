@@ -17,11 +17,10 @@ import numpy as np
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide.colour import Colour, colour_of
-from napari_stem.slide.fingerprint import fingerprint
 from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, pixels_of_array
 from napari_stem.slide.location import Unchanged
 from napari_stem.slide.pyramid import WIDE_PX
-from napari_stem.slide.source import SlideSource, UnsuitedError, refuse_absurd
+from napari_stem.slide.source import SlideSource, UnsuitedError, fingerprint, refuse_absurd
 from napari_stem.slide.tiff_colour import CONVERTED, has_alpha, space_of, unreadable
 from napari_stem.slide.tiff_metadata import (
     ICC_TAG,
