@@ -170,10 +170,7 @@ def read_weights(facts: EncoderFacts, path: Path) -> Weights:
             f"Download '{facts.name}' again, or ask its authors for safetensors."
         ) from error
     except (SafetensorError, OSError, ValueError, RuntimeError, EOFError) as error:
-        raise EncoderError(
-            f"The weights of encoder '{facts.name}' ({path}) cannot be read ({first_line(error)}); "
-            f"remove the file and download it again: napari-stem encoders download {facts.name}."
-        ) from error
+        raise _unreadable(facts, path, error) from error
     return _own_tensors(facts, found)
 
 
@@ -214,10 +211,16 @@ def _fill(module: torch.nn.Module, weights: Weights, facts: EncoderFacts, folder
 
 def _from_transformers(facts: EncoderFacts, folder: Path) -> Network:
     """Load by transformers' own class, from `config.json` and the weights beside it; runs no other code."""
+    from safetensors import SafetensorError, safe_open
+
     transformers = _import_transformers(facts)
     weights = weights_file(facts, folder)
-    read_weights_header(facts, weights)
     try:
+        if (
+            weights.suffix == ".safetensors"
+        ):  # transformers would tell of a cut one in another language
+            with safe_open(weights, framework="pt"):
+                pass
         module, report = getattr(transformers, facts.architecture).from_pretrained(
             folder,
             local_files_only=True,
@@ -225,11 +228,8 @@ def _from_transformers(facts: EncoderFacts, folder: Path) -> Network:
             use_safetensors=weights.suffix == ".safetensors",
             **facts.arguments,
         )
-    except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
-        raise EncoderError(
-            f"The weights of encoder '{facts.name}' ({folder}) cannot be read ({first_line(error)}); "
-            f"download them again: napari-stem encoders download {facts.name}."
-        ) from error
+    except (SafetensorError, OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
+        raise _unreadable(facts, weights, error) from error
     wrong = [f"no {name}" for name in sorted(report["missing_keys"]) if "mask_token" not in name]
     if module.config.hidden_size != facts.token_width:
         wrong.append(f"width {module.config.hidden_size} instead of {facts.token_width}")
@@ -237,28 +237,6 @@ def _from_transformers(facts: EncoderFacts, folder: Path) -> Network:
         raise _not_this_network(facts, folder, wrong)
     module = module.float().eval()
     return Network(module, lambda x: module(pixel_values=x).last_hidden_state)
-
-
-def read_weights_header(facts: EncoderFacts, path: Path) -> None:
-    """Check that a safetensors file is whole; transformers would tell of it in another language.
-
-    Raises
-    ------
-    EncoderError
-        It is not.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    if path.suffix != ".safetensors":
-        return
-    try:
-        with safe_open(path, framework="pt"):
-            pass
-    except (SafetensorError, OSError) as error:
-        raise EncoderError(
-            f"The weights of encoder '{facts.name}' ({path}) cannot be read ({first_line(error)}); "
-            f"remove the file and download it again: napari-stem encoders download {facts.name}."
-        ) from error
 
 
 def _from_repository_code(facts: EncoderFacts, folder: Path) -> Network:
@@ -297,6 +275,13 @@ def _import_transformers(facts: EncoderFacts) -> Any:
             f"Encoder '{facts.name}' needs the package transformers: pip install 'napari-stem[encoders]'."
         ) from error
     return transformers
+
+
+def _unreadable(facts: EncoderFacts, path: Path, error: Exception) -> EncoderError:
+    return EncoderError(
+        f"The weights of encoder '{facts.name}' ({path}) cannot be read ({first_line(error)}); "
+        f"remove the file and download it again: napari-stem encoders download {facts.name}."
+    )
 
 
 def _not_this_network(facts: EncoderFacts, folder: Path, wrong: list[str]) -> EncoderError:

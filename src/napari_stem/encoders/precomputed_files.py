@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.encoders.precomputed_checks import canonical
 from napari_stem.encoders.precomputed_places import (
     COORDS,
     HDF5,
     RawEmbeddings,
     beside,
+    canonical,
     described_by,
     first,
     matrix,
@@ -163,7 +163,9 @@ def read_raw(
     EncoderError
         It is missing, damaged, or holds no embeddings, or nothing says where the patches lie.
     """
-    if (found := _read_store(path, encoder)) is not None:
+    with named(path):
+        found = read_store(path, encoder)
+    if found is not None:
         return found
     if path.suffix not in SUFFIXES:
         raise EncoderError(
@@ -188,11 +190,6 @@ def read_raw(
             f"different runs."
         )
     return found
-
-
-def _read_store(path: Path, encoder: str | None) -> RawEmbeddings | None:
-    with named(path):
-        return read_store(path, encoder)
 
 
 def _read_hdf5(path: Path) -> RawEmbeddings:

@@ -7,9 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_stem.encoders.base import same_features
-from napari_stem.encoders.precomputed import PrecomputedEmbedder, Stated, read_embeddings
-from napari_stem.encoders.precomputed_checks import SAME_MPP, canonical
+from napari_stem.encoders.precomputed import (
+    SAME_MPP,
+    PrecomputedEmbedder,
+    Stated,
+    read_embeddings,
+)
 from napari_stem.encoders.precomputed_files import SUFFIXES
+from napari_stem.encoders.precomputed_places import canonical
 from napari_stem.errors import EncoderError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import DatasetError
-from napari_stem.slide.fingerprint import fingerprint
+from napari_stem.slide.source import fingerprint
 from napari_stem.spatial.normalise import normalised
 from napari_stem.spatial.panels import parse_panel
 

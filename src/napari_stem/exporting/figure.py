@@ -111,12 +111,20 @@ class Layout:
             TITLE_MM + FOOT_MM + self.n_rows * height,
         )
 
-    def place(self, gene: int, panel: int) -> tuple[float, float]:
-        """(left, bottom) of a map on the page."""
-        width, height = self.cell_mm
+    def on_page(
+        self,
+        gene: int,
+        panel: int,
+        width: float,
+        height: float,
+        off: tuple[float, float] = (0, 0),
+    ) -> tuple[float, float, float, float]:
+        """Share of the page (left, bottom, width, height) of a box in mm, ``off`` a corner of a map."""
+        page, cell = self.page_mm, self.cell_mm
         row, group = divmod(gene, self.n_groups)
-        left = MARGIN_MM + (self.n_maps * group + panel) * width
-        return left, self.page_mm[1] - TITLE_MM - (row + 1) * height
+        left = MARGIN_MM + (self.n_maps * group + panel) * cell[0] + off[0]
+        bottom = page[1] - TITLE_MM - (row + 1) * cell[1] + off[1]
+        return left / page[0], bottom / page[1], width / page[0], height / page[1]
 
 
 def round_scale(value: float) -> float:
@@ -298,7 +306,7 @@ def _drawn_seen(
     window = window_of(selection, selection.regions)
     layout = Layout.of(window, 1, um_per_mm, n_maps=1)
     figure, tissue = _page(selection, slide, window, layout)
-    axes = figure.add_axes(_on_page(layout, 0, 0, layout.width_mm, layout.height_mm))
+    axes = figure.add_axes(layout.on_page(0, 0, layout.width_mm, layout.height_mm))
     draw_tissue(axes, *tissue)
     axes.imshow(seen.pixels, extent=seen.where.extent, interpolation="nearest")
     _finish(axes, selection, window, seen.title if len(seen.legends) < 2 else "mixed")
@@ -306,7 +314,7 @@ def _drawn_seen(
     for number, legend in enumerate(seen.legends):
         place = (layout.width_mm + LEGEND_GAP_MM, layout.height_mm - (number + 1) * room_mm)
         height = min(room_mm - 2 * LEGEND_GAP_MM, MAX_LEGEND_MM)
-        beside = figure.add_axes(_on_page(layout, 0, 0, LEGEND_BAR_MM, height, place))
+        beside = figure.add_axes(layout.on_page(0, 0, LEGEND_BAR_MM, height, place))
         norm = PowerNorm(legend.gamma, *legend.limits)
         colours = ScalarMappable(norm, ListedColormap(legend.colours))
         _label(figure.colorbar(colours, cax=beside), textwrap.fill(legend.title, int(0.8 * height)))
@@ -332,20 +340,6 @@ def _page(
     return figure, tissue
 
 
-def _on_page(
-    layout: Layout,
-    number: int,
-    place: int,
-    width: float,
-    height: float,
-    off: tuple[float, float] = (0, 0),
-) -> tuple[float, float, float, float]:
-    """(left, bottom, width, height) of what lies ``off`` a map's corner, all in mm, as shares of the page."""
-    page = layout.page_mm
-    left, bottom = layout.place(number, place)
-    return (left + off[0]) / page[0], (bottom + off[1]) / page[1], width / page[0], height / page[1]
-
-
 def _panel(
     figure: Any,
     layout: Layout,
@@ -358,13 +352,13 @@ def _panel(
     look: Look,
 ) -> None:
     gene, (field, title) = selection.genes[number], panel
-    axes = figure.add_axes(_on_page(layout, number, place, layout.width_mm, layout.height_mm))
+    axes = figure.add_axes(layout.on_page(number, place, layout.width_mm, layout.height_mm))
     draw_tissue(axes, *tissue)
     values = selection.values(gene, field)
     drawn = draw_map(axes, selection.spots, selection.mpp, values, look, is_sd=field == "sd")
     _finish(axes, selection, window, f"{gene}: {title}")
     height, off = min(layout.height_mm, MAX_LEGEND_MM), (layout.width_mm + LEGEND_GAP_MM, 0)
-    beside = figure.add_axes(_on_page(layout, number, place, LEGEND_BAR_MM, height, off))
+    beside = figure.add_axes(layout.on_page(number, place, LEGEND_BAR_MM, height, off))
     low, high = drawn.get_clim()
     beyond = {(True, True): "both", (True, False): "min", (False, True): "max"}
     pointed = beyond.get((bool(values.min() < low), bool(values.max() > high)), "neither")

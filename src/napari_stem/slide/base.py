@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -13,7 +13,7 @@ from napari_stem.slide.level_pixels import WHITE
 from napari_stem.texts import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import dask.array as da
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from napari_stem.slide.level_pixels import LevelPixels
     from napari_stem.slide.pixel_size import MppSource
     from napari_stem.slide.pyramid_builder import PyramidBuilder
-    from napari_stem.slide.source import SlideMetadata
 
 
 @dataclass(frozen=True)
@@ -101,45 +100,6 @@ class Slide:
     builder: PyramidBuilder | None = None
     on_close: Callable[[], None] = lambda: None
     alias: str = ""
-
-    @classmethod
-    def build(
-        cls,
-        path: Path,
-        metadata: SlideMetadata,
-        sources: Sequence[LevelPixels],
-        *,
-        reader: str,
-        mpp_sources: tuple[MppSource, ...] = (),
-        associated: Mapping[str, LevelPixels] | None = None,
-        builder: PyramidBuilder | None = None,
-        on_close: Callable[[], None] = lambda: None,
-    ) -> Slide:
-        """Make a slide from its sources, finest first; the first pixel size is the one used."""
-        key = f"slide-{metadata.fingerprint}-{reader}"
-        levels = tuple(
-            Level(
-                size=source.size,
-                downsample=downsample(metadata.size, source.size),
-                make_pixels=partial(source.as_dask, f"{key}-{index}"),
-            )
-            for index, source in enumerate(sources)
-        )
-        return cls(
-            path=path,
-            size=metadata.size,
-            mpp=mpp_sources[0].mpp if mpp_sources else None,
-            levels=levels,
-            reader=reader,
-            vendor=metadata.vendor,
-            fingerprint=metadata.fingerprint,
-            properties=metadata.properties,
-            mpp_sources=mpp_sources,
-            associated=dict(associated or {}),
-            sources=tuple(sources),
-            builder=builder,
-            on_close=on_close,
-        )
 
     def require_mpp(self) -> Mpp:
         """Return the pixel size.

@@ -14,12 +14,10 @@ import numpy as np
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide.colour import AS_STORED
-from napari_stem.slide.fingerprint import fingerprint
-from napari_stem.slide.halving import coarser_sizes
-from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels
+from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, coarser_sizes
 from napari_stem.slide.location import Unchanged
 from napari_stem.slide.pixel_size import source_of
-from napari_stem.slide.source import SlideMetadata, SlideSource, refuse_absurd
+from napari_stem.slide.source import SlideSource, fingerprint, refuse_absurd
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,11 +95,19 @@ def _native(path: Path, document: Any, stack: ExitStack, unchanged: Unchanged) -
         )
         for number, each in enumerate(sizes)
     )
-    told = {"format": "czi", "native_levels": len(sizes), "colour": AS_STORED}
-    told["scenes"] = len(document.scenes_bounding_rectangle) or 1
-    found = _scaling(document.metadata)
-    metadata = SlideMetadata(size, found, sizes, "zeiss", fingerprint(path), told)
-    return SlideSource(metadata=metadata, sources=sources, close=stack.close)
+    return SlideSource(
+        sources,
+        fingerprint(path),
+        {
+            "format": "czi",
+            "native_levels": len(sizes),
+            "colour": AS_STORED,
+            "scenes": len(document.scenes_bounding_rectangle) or 1,
+        },
+        _scaling(document.metadata),
+        "zeiss",
+        close=stack.close,
+    )
 
 
 class _Document:

@@ -27,8 +27,7 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.halving import halve, halved
-from napari_stem.slide.level_pixels import WHITE, LevelPixels
+from napari_stem.slide.level_pixels import WHITE, LevelPixels, halve, halved, paste, tiles_under
 from napari_stem.slide.preview import cut_enlarged, enlarged
 
 if TYPE_CHECKING:
@@ -160,19 +159,11 @@ class Pyramid:
 
     def _array(self, number: int) -> SlideArray:
         stored = self.levels[number]
-        chunk_px = _chunk_px(stored)
-        pixels = LevelPixels(
-            partial(self._read, number), stored.size, SizePx(*chunk_px), stored.label
+        chunk = stored.whole_tiles(CHUNK_PX)
+        pixels = LevelPixels(partial(self._read, number), stored.size, chunk, stored.label)
+        return SlideArray.of(
+            pixels.as_dask(f"slide-pyramid-{self._number}-{number}", CHUNK_PX), self
         )
-        array = da.from_array(
-            pixels,
-            chunks=(*chunk_px, 3),
-            name=f"slide-pyramid-{self._number}-{number}",
-            lock=False,
-            asarray=False,
-            meta=np.empty((0, 0, 0), np.uint8),
-        )
-        return SlideArray.of(array, self)
 
     def compute(self, graph: Any, keys: Any, **options: Any) -> Any:
         """Compute windows; dask's scheduler for them."""
@@ -188,33 +179,14 @@ class Pyramid:
     def _read(self, level: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
         window = np.empty((*_extent(rows, columns), 3), np.uint8)
         for chunk in self._chunks(level, rows, columns):
-            self._paste(window, rows, columns, chunk, self._chunk(chunk))
+            down, right = self._window(chunk)
+            paste(window, rows, columns, self._chunk(chunk), (down.start, right.start))
         return window
 
     def _chunks(self, level: int, rows: slice, columns: slice) -> list[Chunk]:
         """List the chunks in which a window lies."""
-        high_px, wide_px = _chunk_px(self.levels[level])
-        return [
-            (self._number, level, row, column)
-            for row in range(rows.start // high_px, math.ceil(rows.stop / high_px))
-            for column in range(columns.start // wide_px, math.ceil(columns.stop / wide_px))
-        ]
-
-    def _paste(
-        self,
-        window: NDArray[np.uint8],
-        rows: slice,
-        columns: slice,
-        chunk: Chunk,
-        pixels: NDArray[np.uint8],
-    ) -> None:
-        """Put what a chunk has of a window into it."""
-        down, right = self._window(chunk)
-        y0, y1 = max(down.start, rows.start), min(down.stop, rows.stop)
-        x0, x1 = max(right.start, columns.start), min(right.stop, columns.stop)
-        window[y0 - rows.start : y1 - rows.start, x0 - columns.start : x1 - columns.start] = pixels[
-            y0 - down.start : y1 - down.start, x0 - right.start : x1 - right.start
-        ]
+        tile = self.levels[level].whole_tiles(CHUNK_PX)
+        return [(self._number, level, *place) for place in tiles_under(rows, columns, tile)]
 
     def _chunk(self, chunk: Chunk) -> NDArray[np.uint8]:
         """Give a chunk: what was decoded last, what is decoded now, or for a drawing a rough picture."""
@@ -286,13 +258,13 @@ class Pyramid:
 
     def _window(self, chunk: Chunk) -> tuple[slice, slice]:
         """Rows and columns of a level that a chunk holds."""
-        _, level, *place = chunk
-        pixels = self.levels[level]
-        rows, columns = (
-            slice(index * side, min((index + 1) * side, extent))
-            for index, side, extent in zip(place, _chunk_px(pixels), pixels.shape, strict=False)
+        _, level, row, column = chunk
+        size, tile = self.levels[level].size, self.levels[level].whole_tiles(CHUNK_PX)
+        top, left = row * tile.height_px, column * tile.width_px
+        return (
+            slice(top, min(top + tile.height_px, size.height_px)),
+            slice(left, min(left + tile.width_px, size.width_px)),
         )
-        return rows, columns
 
     def _rough(self, chunk: Chunk) -> NDArray[np.uint8]:
         """Show a chunk from the next coarser level that is decoded there, or from the preview."""
@@ -326,7 +298,8 @@ class Pyramid:
             pixels = kept_chunks.get(chunk)
             if pixels is None:
                 return None
-            self._paste(window, rows, columns, chunk, pixels)
+            down, right = self._window(chunk)
+            paste(window, rows, columns, pixels, (down.start, right.start))
         return window
 
     @property
@@ -389,13 +362,3 @@ def _in_between(stored: LevelPixels, finer: LevelPixels, shrink: int) -> LevelPi
         )
 
     return LevelPixels(read, halved(finer.size), SizePx(*native_px), stored.label)
-
-
-def _chunk_px(pixels: LevelPixels) -> tuple[int, int]:
-    """Height and width of a chunk: native tiles put together."""
-    return tuple(  # type: ignore[return-value]
-        min(extent, native * max(1, round(CHUNK_PX / native)))
-        for native, extent in zip(
-            (pixels.native.height_px, pixels.native.width_px), pixels.shape, strict=False
-        )
-    )

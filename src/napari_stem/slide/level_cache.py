@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from napari_stem.caches import CACHES, TOUCH_S, touch
 from napari_stem.errors import SlideError
+from napari_stem.geometry import SizePx
+from napari_stem.slide.level_pixels import tiles_under
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,14 +68,13 @@ class Use:
         """
         self._tell()
         chunks = self.folder / array / "c" / "0"
-        for row in range(rows.start // chunk_px, -(-rows.stop // chunk_px)):
-            for column in range(columns.start // chunk_px, -(-columns.stop // chunk_px)):
-                if not (chunks / str(row) / str(column)).is_file():
-                    msg = (
-                        f"The stored levels in {self.folder} were removed while the slide was "
-                        f"open; open the slide again, and they are made anew."
-                    )
-                    raise SlideError(msg)
+        for row, column in tiles_under(rows, columns, SizePx(chunk_px, chunk_px)):
+            if not (chunks / str(row) / str(column)).is_file():
+                msg = (
+                    f"The stored levels in {self.folder} were removed while the slide was "
+                    f"open; open the slide again, and they are made anew."
+                )
+                raise SlideError(msg)
 
 
 def keep_rights(folder: Path, rights: int) -> None:

@@ -1,4 +1,4 @@
-"""One level of a slide, read by windows: what all readers hand out."""
+"""One level of a slide, read by windows: what all readers hand out; and coarser levels, halved by area."""
 
 from __future__ import annotations
 
@@ -128,24 +128,67 @@ class LevelPixels:
             pixels = self.window(rows, columns)
         return pixels[:, :, channels][tuple(rest)]
 
-    def as_dask(self, name: str) -> da.Array:
-        """Return a lazy array with chunks near 1024 px, in multiples of the native tiles."""
-        import dask.array as da
-
-        chunks = tuple(
-            min(extent, native * max(1, round(DISPLAY_CHUNK_PX / native)))
-            for extent, native in zip(
-                self.shape, (self.native.height_px, self.native.width_px), strict=False
+    def whole_tiles(self, near_px: int) -> SizePx:
+        """Extent of as many native tiles as come near to a side of so many pixels."""
+        height_px, width_px = (
+            min(extent, native * max(1, round(near_px / native)))
+            for extent, native in (
+                (self.size.height_px, self.native.height_px),
+                (self.size.width_px, self.native.width_px),
             )
         )
+        return SizePx(height_px, width_px)
+
+    def as_dask(self, name: str, near_px: int = DISPLAY_CHUNK_PX) -> da.Array:
+        """Return a lazy array with chunks of whole native tiles, about so large."""
+        import dask.array as da
+
+        chunk = self.whole_tiles(near_px)
         return da.from_array(
             self,
-            chunks=(*chunks, 3),
+            chunks=(chunk.height_px, chunk.width_px, 3),
             name=name,
             lock=False,
             asarray=False,
             meta=np.empty((0, 0, 0), np.uint8),
         )
+
+
+def tiles_under(rows: slice, columns: slice, tile: SizePx) -> list[tuple[int, int]]:
+    """Row and column of every tile that has a part of a window."""
+    return [
+        (row, column)
+        for row in range(rows.start // tile.height_px, -(-rows.stop // tile.height_px))
+        for column in range(columns.start // tile.width_px, -(-columns.stop // tile.width_px))
+    ]
+
+
+def paste(
+    window: NDArray[np.uint8],
+    rows: slice,
+    columns: slice,
+    pixels: NDArray[np.uint8],
+    corner: tuple[int, int],
+) -> None:
+    """Put into a window what a tile has of it.
+
+    Parameters
+    ----------
+    window
+        (h, w, samples), written to.
+    rows, columns
+        Where it lies on the level.
+    pixels
+        (h, w, samples) of the tile.
+    corner
+        The tile's first row and column on the level.
+    """
+    top, left = corner
+    y0, y1 = max(top, rows.start), min(top + pixels.shape[0], rows.stop)
+    x0, x1 = max(left, columns.start), min(left + pixels.shape[1], columns.stop)
+    window[y0 - rows.start : y1 - rows.start, x0 - columns.start : x1 - columns.start] = pixels[
+        y0 - top : y1 - top, x0 - left : x1 - left
+    ]
 
 
 def pixels_of_array(array: NDArray[np.uint8], label: str) -> LevelPixels:
@@ -155,3 +198,40 @@ def pixels_of_array(array: NDArray[np.uint8], label: str) -> LevelPixels:
     level = LevelPixels(lambda rows, columns: array[rows, columns], size, native, label)
     level.held = array
     return level
+
+
+COARSEST_PX = 1024
+_BAND_PX = 256  # a band at a time, so that other threads get their turn
+
+
+def halved(size: SizePx) -> SizePx:
+    """Size of the next coarser level; an odd last row or column counts as a whole pixel."""
+    return SizePx((size.height_px + 1) // 2, (size.width_px + 1) // 2)
+
+
+def coarser_sizes(size: SizePx) -> list[SizePx]:
+    """List the levels missing below ``size``: halved until the longer side is at most 1024 px."""
+    sizes = []
+    while max(size.height_px, size.width_px) > COARSEST_PX:
+        size = halved(size)
+        sizes.append(size)
+    return sizes
+
+
+def halve(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Area mean of 2 x 2 pixels: (h, w, 3) -> (ceil(h / 2), ceil(w / 2), 3) uint8."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(pixels).reduce(2))
+
+
+def halve_often(pixels: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
+    """Halve so many times, to the same pixels as one after the other, with little memory."""
+    step_px = max(1, _BAND_PX >> times) << times  # a multiple: only the last band may be odd
+    bands = []
+    for top in range(0, len(pixels), step_px):
+        band = pixels[top : top + step_px]
+        for _ in range(times):
+            band = halve(band)
+        bands.append(band)
+    return np.concatenate(bands)

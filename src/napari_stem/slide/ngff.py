@@ -20,7 +20,7 @@ from napari_stem.slide.ngff_metadata import (
     fingerprint_of,
     mpp_sources_of,
 )
-from napari_stem.slide.source import SlideMetadata, SlideSource, refuse_absurd
+from napari_stem.slide.source import SlideSource, refuse_absurd
 from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
@@ -67,16 +67,13 @@ def open_source(location: Location) -> SlideSource:
     try:
         store, root = _opened(location)
         name, group = _largest_image(location, root)
-        source = _native(location, root, name, group)
+        return _native(location, root, name, group, partial(_close, store))
     except (*READ_ERRORS, ImportError) as error:
         _close(store)
         raise SlideError(_unreadable(location, error)) from error
     except BaseException:
         _close(store)
         raise
-    return SlideSource(
-        metadata=source.metadata, sources=source.sources, close=partial(_close, store)
-    )
 
 
 def _unreadable(location: Location, error: Exception) -> str:
@@ -186,7 +183,9 @@ def _arrays(group: Any, multiscale: dict[str, Any]) -> list[Any]:
     return [group[dataset["path"]] for dataset in multiscale["datasets"]]
 
 
-def _native(location: Location, root: Any, place: str, group: Any) -> SlideSource:
+def _native(
+    location: Location, root: Any, place: str, group: Any, close: Callable[[], None]
+) -> SlideSource:
     multiscale = _multiscale(group)
     if multiscale is None:
         msg = "it has no multiscale metadata"
@@ -194,8 +193,7 @@ def _native(location: Location, root: Any, place: str, group: Any) -> SlideSourc
     name = f"{location.name}/{place}" if place else location.name
     arrays = _arrays(group, multiscale)
     axes = [axes_of(name, multiscale, array) for array in arrays]
-    sizes = tuple(each.size for each in axes)
-    refuse_absurd(name, sizes)
+    refuse_absurd(name, [each.size for each in axes])
     sources = tuple(
         LevelPixels(
             partial(each.window, array),
@@ -209,7 +207,7 @@ def _native(location: Location, root: Any, place: str, group: Any) -> SlideSourc
     told: dict[str, Any] = {
         "format": "ome-zarr",
         "zarr_format": int(group.metadata.zarr_format),
-        "native_levels": len(sizes),
+        "native_levels": len(arrays),
         "colour": AS_STORED,
     }
     if place:
@@ -217,9 +215,7 @@ def _native(location: Location, root: Any, place: str, group: Any) -> SlideSourc
     digest = fingerprint_of(multiscale, arrays)
     is_ours = place.startswith("images/") and OUR_TABLE in root
     found = mpp_sources_of(multiscale, axes[0].names, is_global_um=is_ours)
-    return SlideSource(
-        metadata=SlideMetadata(sizes[0], found, sizes, "generic", digest, told), sources=sources
-    )
+    return SlideSource(sources, digest, told, found, close=close)
 
 
 def _watch(location: Location, array: Any) -> Callable[[], None]:

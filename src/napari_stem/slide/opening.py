@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from napari_stem.errors import SlideError
-from napari_stem.slide.base import Slide, downsample
-from napari_stem.slide.halving import coarser_sizes
+from napari_stem.geometry import Mpp
+from napari_stem.slide.base import Level, Slide, downsample
+from napari_stem.slide.level_pixels import coarser_sizes
+from napari_stem.slide.location import locate
 from napari_stem.slide.pixel_size import all_sources, conflict
 from napari_stem.slide.pyramid import Plan
 from napari_stem.slide.pyramid_builder import PyramidBuilder
-from napari_stem.slide.source import refuse_absurd
+from napari_stem.slide.source import UnsuitedError, refuse_absurd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import Mpp, SizePx
+    from napari_stem.geometry import SizePx
     from napari_stem.progress import Progress
     from napari_stem.slide.level_pixels import LevelPixels
     from napari_stem.slide.location import Location
@@ -98,17 +101,36 @@ def open_slide(
     SlideError
         The file is missing, damaged or of a kind that cannot be read.
     """
-    from napari_stem.slide.location import locate
-
     if isinstance(mpp, (int, float)):
-        from napari_stem.geometry import Mpp
-
         mpp = Mpp.square(mpp)
     location = locate(path)
     chosen, source = _choose(location, reader)
     logger.info("A slide is read by '%s'.", chosen.NAME)
-    return assemble(
-        location, source, reader=chosen.NAME, stated=mpp, progress=progress, early=early
+    try:
+        refuse_absurd(location.name, source.sizes)
+        mpp_sources = all_sources(location.path, source.fingerprint, source.mpp_sources, mpp)
+        levels, builder = _with_missing(location, source, progress, early=early)
+    except BaseException:
+        source.close()
+        raise
+    size, key = source.sizes[0], f"slide-{source.fingerprint}-{chosen.NAME}"
+    return Slide(
+        path=location.path,
+        size=size,
+        mpp=mpp_sources[0].mpp if mpp_sources else None,
+        levels=tuple(
+            Level(each.size, downsample(size, each.size), partial(each.as_dask, f"{key}-{number}"))
+            for number, each in enumerate(levels)
+        ),
+        reader=chosen.NAME,
+        vendor=source.vendor,
+        fingerprint=source.fingerprint,
+        properties=source.properties,
+        mpp_sources=mpp_sources,
+        associated=dict(source.associated),
+        sources=tuple(levels),
+        builder=builder,
+        on_close=source.close,
     )
 
 
@@ -130,27 +152,25 @@ def describe(
     SlideError
         As ``open_slide``.
     """
-    from napari_stem.slide.location import locate
-
     location = locate(path)
     chosen, source = _choose(location, reader)
     try:
-        metadata = source.metadata
-        sources = all_sources(location.path, metadata.fingerprint, metadata.mpp_sources, mpp)
+        size = source.sizes[0]
+        sources = all_sources(location.path, source.fingerprint, source.mpp_sources, mpp)
         known = sources[0].mpp if sources else None
         return {
-            "width_px": metadata.size.width_px,
-            "height_px": metadata.size.height_px,
+            "width_px": size.width_px,
+            "height_px": size.height_px,
             "mpp": None if known is None else [known.y_um, known.x_um],
             "mpp_sources": [each.as_json() for each in sources],
             "mpp_conflict": conflict(sources),
             "levels": [
                 {
-                    "height_px": size.height_px,
-                    "width_px": size.width_px,
-                    "downsample": downsample(metadata.size, size),
+                    "height_px": each.height_px,
+                    "width_px": each.width_px,
+                    "downsample": downsample(size, each),
                 }
-                for size in final_levels(source)
+                for each in final_levels(source)
             ],
             "associated": [
                 {"name": name, "width_px": each.size.width_px, "height_px": each.size.height_px}
@@ -158,9 +178,9 @@ def describe(
             ],
             "reader": chosen.NAME,
             "readers": {name: _why_not(_reader(name), location) for name in READERS},
-            "vendor": metadata.vendor,
-            "fingerprint": metadata.fingerprint,
-            "properties": metadata.properties,
+            "vendor": source.vendor,
+            "fingerprint": source.fingerprint,
+            "properties": source.properties,
         }
     finally:
         source.close()
@@ -174,8 +194,6 @@ def _choose(location: Location, wanted: str | None) -> tuple[Reader, SlideSource
     SlideError
         There is none, or it refuses the file.
     """
-    from napari_stem.slide.source import UnsuitedError
-
     if wanted is not None:
         return _insisted(location, wanted)
     unsuited: SlideError | None = None
@@ -239,55 +257,7 @@ SAME_SHAPE = 0.02  # how far a thumbnail's sides may be out of the slide's propo
 
 def final_levels(source: SlideSource) -> tuple[SizePx, ...]:
     """Sizes of all levels after opening, finest first: those stored, then those to be made."""
-    stored = source.metadata.levels
-    return (*stored, *coarser_sizes(stored[-1]))
-
-
-def assemble(
-    location: Location,
-    source: SlideSource,
-    *,
-    reader: str,
-    stated: Mpp | None,
-    progress: Progress | None,
-    early: bool,
-) -> Slide:
-    """Make a slide, with the levels that the file lacks; closes the file if that fails.
-
-    Parameters
-    ----------
-    location, source, reader
-        What was opened, and by which reader.
-    stated
-        Pixel size that the user states.
-    progress
-        Told of the builder.
-    early
-        Do not wait for levels that must be made: the slide is not complete then.
-
-    Raises
-    ------
-    SlideError
-        The pixels are damaged, or the missing levels can be kept nowhere.
-    """
-    metadata = source.metadata
-    try:
-        refuse_absurd(location.name, metadata.levels)
-        sources = all_sources(location.path, metadata.fingerprint, metadata.mpp_sources, stated)
-        levels, builder = _with_missing(location, source, progress, early=early)
-    except BaseException:
-        source.close()
-        raise
-    return Slide.build(
-        location.path,
-        metadata,
-        levels,
-        reader=reader,
-        mpp_sources=sources,
-        associated=source.associated,
-        builder=builder,
-        on_close=source.close,
-    )
+    return (*source.sizes, *coarser_sizes(source.sizes[-1]))
 
 
 def _with_missing(
@@ -316,18 +286,18 @@ def _with_missing(
 def _plan(location: Location, source: SlideSource, to_make: tuple[SizePx, ...]) -> Plan:
     return Plan(
         title=location.name,
-        fingerprint=source.metadata.fingerprint,
+        fingerprint=source.fingerprint,
         sizes=to_make,
-        downsamples=tuple(downsample(source.metadata.size, size) for size in to_make),
+        downsamples=tuple(downsample(source.sizes[0], size) for size in to_make),
         copies_base=source.copies_base,
-        colour=str(source.metadata.properties.get("colour", "")),
+        colour=str(source.properties.get("colour", "")),
         rights=location.path.stat().st_mode if location.url is None else 0o700,
     )
 
 
 def _thumbnail(source: SlideSource) -> Callable[[], NDArray[np.uint8]] | None:
     """Take the scanner's own thumbnail for a quick picture, if it shows all of the slide."""
-    found, size = source.associated.get("thumbnail"), source.metadata.size
+    found, size = source.associated.get("thumbnail"), source.sizes[0]
     if found is None:
         return None
     own = found.size.width_px / found.size.height_px

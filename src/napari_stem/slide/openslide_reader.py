@@ -21,11 +21,10 @@ import numpy as np
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide.colour import AS_STORED, Colour, colour_of, over_white
-from napari_stem.slide.fingerprint import fingerprint
 from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels
 from napari_stem.slide.location import Unchanged
 from napari_stem.slide.pixel_size import source_of
-from napari_stem.slide.source import SlideMetadata, SlideSource, refuse_absurd
+from napari_stem.slide.source import SlideSource, fingerprint, refuse_absurd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -172,8 +171,11 @@ def _native(openslide: ModuleType, path: Path, osr: Any, unchanged: Unchanged) -
     vendor = properties.get("openslide.vendor", "generic")
     digest = _fingerprint(path, vendor, properties.get("openslide.quickhash-1", ""))
     return SlideSource(
-        metadata=SlideMetadata(sizes[0], _mpp(properties, vendor), sizes, vendor, digest, told),
-        sources=sources,
+        sources,
+        digest,
+        told,
+        _mpp(properties, vendor),
+        vendor,
         associated=_associated(openslide, osr, handle, path.name),
         close=handle.close,
     )

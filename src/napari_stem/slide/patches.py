@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.geometry import SizePx
-from napari_stem.slide.level_pixels import WHITE
+from napari_stem.slide.level_pixels import WHITE, paste, tiles_under
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -141,7 +141,7 @@ class PatchReader:
         self._tiles: dict[int, Callable[[int, int], NDArray[np.uint8]]] = {}
         self._tile_px: dict[int, SizePx] = {}
         for level in levels:
-            extent = self._tile_px[level] = _tile_px(slide, level)
+            extent = self._tile_px[level] = slide.sources[level].whole_tiles(TILE_PX)
             n_kept = keep_bytes // len(levels) // (3 * extent.height_px * extent.width_px)
             self._tiles[level] = lru_cache(n_kept)(partial(self._decoded, level, extent))
 
@@ -206,21 +206,14 @@ class PatchReader:
         """Put a window of a level together from its tiles."""
         size, tile = self._slide.levels[level].size, self._tile_px[level]
         window = np.full((bottom - top, right - left, 3), WHITE, np.uint8)
-        first_y, last_y = max(top, 0), min(bottom, size.height_px)
-        first_x, last_x = max(left, 0), min(right, size.width_px)
-        if first_y >= last_y or first_x >= last_x:
+        rows = slice(max(top, 0), min(bottom, size.height_px))
+        columns = slice(max(left, 0), min(right, size.width_px))
+        if rows.start >= rows.stop or columns.start >= columns.stop:
             return window  # off the slide
-        rows = range(first_y // tile.height_px, -(-last_y // tile.height_px))
-        columns = range(first_x // tile.width_px, -(-last_x // tile.width_px))
-        for row in rows:
-            for column in columns:
-                pixels = self._tiles[level](row, column)
-                y, x = row * tile.height_px, column * tile.width_px
-                upper, lower = max(top, y), min(bottom, y + pixels.shape[0])
-                first, last = max(left, x), min(right, x + pixels.shape[1])
-                window[upper - top : lower - top, first - left : last - left] = pixels[
-                    upper - y : lower - y, first - x : last - x
-                ]
+        for row, column in tiles_under(rows, columns, tile):
+            corner = (row * tile.height_px, column * tile.width_px)
+            pixels = self._tiles[level](row, column)
+            paste(window, slice(top, bottom), slice(left, right), pixels, corner)
         return window
 
     def _decoded(self, level: int, tile: SizePx, row: int, column: int) -> NDArray[np.uint8]:
@@ -236,12 +229,3 @@ class PatchReader:
 def along_tiles(spots: Spots) -> NDArray[np.intp]:
     """Order spots in bands about a tile high, so that spots that share tiles follow one another."""
     return np.lexsort((spots.x_px, spots.y_px // (2 * TILE_PX)))
-
-
-def _tile_px(slide: Slide, level: int) -> SizePx:
-    """Extent in which a level is best decoded: whole tiles as they are stored."""
-    size = slide.levels[level].size
-    native = slide.sources[level].native
-    height_px = native.height_px * max(1, round(TILE_PX / native.height_px))
-    width_px = native.width_px * max(1, round(TILE_PX / native.width_px))
-    return SizePx(min(height_px, size.height_px), min(width_px, size.width_px))

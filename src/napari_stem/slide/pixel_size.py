@@ -199,7 +199,6 @@ def remembered(fingerprint: str) -> Mpp | None:
 
 
 _writing = threading.Lock()
-logger = logging.getLogger(__name__)
 
 
 def answers_of(fingerprint: str) -> dict[str, Any]:

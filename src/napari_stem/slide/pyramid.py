@@ -18,9 +18,8 @@ from napari_stem.caches import keep_bounded
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.settings import CACHE_VARIABLE
-from napari_stem.slide.halving import halve
 from napari_stem.slide.level_cache import Use, keep_rights, new_store, store_folder
-from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, pixels_of_array
+from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, halve, pixels_of_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

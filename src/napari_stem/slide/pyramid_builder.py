@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.halving import halve_often
-from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels
+from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, halve_often
 from napari_stem.slide.preview import Preview
 from napari_stem.slide.pyramid import CHUNK_PX, made_levels, open_store
 

@@ -14,10 +14,9 @@ from napari_stem.errors import SlideError
 from napari_stem.foreign import require_held
 from napari_stem.geometry import SizePx
 from napari_stem.slide.colour import Colour, colour_of, over_white
-from napari_stem.slide.fingerprint import fingerprint
 from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, pixels_of_array
 from napari_stem.slide.pixel_size import RESOLUTION_TAG, UM_PER_INCH, MppSource, plausible_mpp
-from napari_stem.slide.source import SlideMetadata, SlideSource, refuse_absurd
+from napari_stem.slide.source import SlideSource, fingerprint, refuse_absurd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,11 +78,12 @@ def open_source(location: Location) -> SlideSource:
         colour = colour_of(_jp2_profile(path) if is_jp2 else image.info.get("icc_profile"))
     _refuse_cut_jpeg(path)
     properties["colour"] = colour.label
-    sources = () if mpp is None else (MppSource(RESOLUTION_TAG, mpp),)
     whole = _Whole(path, size, colour)
     return SlideSource(
-        metadata=SlideMetadata(size, sources, (size,), "generic", fingerprint(path), properties),
-        sources=(LevelPixels(whole.read, size, size, path.name),),
+        (LevelPixels(whole.read, size, size, path.name),),
+        fingerprint(path),
+        properties,
+        () if mpp is None else (MppSource(RESOLUTION_TAG, mpp),),
         copies_base=True,
         base=whole.decoded,
         quick=whole.reduced if properties["format"] == "jpeg" else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from napari_stem.errors import SlideError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -21,50 +23,26 @@ if TYPE_CHECKING:
 # No scanner makes more: a glass slide of 26 x 76 mm at 0.1 um/px is 260,000 x 760,000 px.
 LONGEST_PX = 2**20
 LARGEST_PX = 2**38
+N_PIECES = 16
+PIECE_BYTES = 256 * 1024
 
 
 class UnsuitedError(SlideError):
     """The file is sound, but another reader may serve it better; all other refusals are final."""
 
 
-@dataclass(frozen=True)
-class SlideMetadata:
-    """What a file says of itself before any pixel is decoded.
-
-    Attributes
-    ----------
-    size
-        Extent at level 0.
-    mpp_sources
-        What the file says of its pixel size, the most trusted first.
-    levels
-        Sizes of the levels as they are after opening, finest first.
-    vendor
-        As in ``Slide``.
-    fingerprint
-        As in ``Slide``.
-    properties
-        As in ``Slide``.
-    """
-
-    size: SizePx
-    mpp_sources: tuple[MppSource, ...]
-    levels: tuple[SizePx, ...]
-    vendor: str
-    fingerprint: str
-    properties: dict[str, Any] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, eq=False)
 class SlideSource:
-    """What a reader makes of a file: the levels stored in it, all of them lazy.
+    """What a reader makes of a file: what it says of itself, and the levels stored in it, all of them lazy.
 
     Attributes
     ----------
-    metadata
-        What the file says; ``levels`` are those of ``sources`` here.
     sources
         The stored levels, finest first.
+    fingerprint, vendor, properties
+        As in ``Slide``.
+    mpp_sources
+        What the file says of its pixel size, the most trusted first.
     associated
         Label, macro and thumbnail images, by these names.
     copies_base
@@ -77,13 +55,48 @@ class SlideSource:
         Lets go of the file.
     """
 
-    metadata: SlideMetadata
     sources: tuple[LevelPixels, ...]
+    fingerprint: str
+    properties: dict[str, Any]
+    mpp_sources: tuple[MppSource, ...]
+    vendor: str = "generic"
     associated: Mapping[str, LevelPixels] = field(default_factory=dict)
     copies_base: bool = False
     base: Callable[[Progress | None], LevelPixels] | None = None
     quick: Callable[[], NDArray[np.uint8]] | None = None
     close: Callable[[], None] = lambda: None
+
+    @property
+    def sizes(self) -> tuple[SizePx, ...]:
+        """Extents of the stored levels, finest first."""
+        return tuple(level.size for level in self.sources)
+
+
+def fingerprint(path: Path) -> str:
+    """Digest of a file's length and of pieces spread evenly over it, whatever the name.
+
+    Files up to 4 MiB are hashed whole; of larger ones 4 MiB are read, so that a slide of many
+    gigabytes on a network share takes no longer than a small one.
+
+    Returns
+    -------
+    32 hexadecimal digits.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    """
+    n_bytes = path.stat().st_size
+    digest = hashlib.blake2b(str(n_bytes).encode(), digest_size=16)
+    with path.open("rb") as file:
+        if n_bytes <= N_PIECES * PIECE_BYTES:
+            digest.update(file.read())
+        else:
+            for piece in range(N_PIECES):
+                file.seek((n_bytes - PIECE_BYTES) * piece // (N_PIECES - 1))
+                digest.update(file.read(PIECE_BYTES))
+    return digest.hexdigest()
 
 
 def refuse_absurd(name: str, sizes: Sequence[SizePx]) -> None:

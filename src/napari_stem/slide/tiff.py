@@ -17,11 +17,10 @@ import numpy as np
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide.colour import Colour, colour_of
-from napari_stem.slide.fingerprint import fingerprint
 from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, pixels_of_array
 from napari_stem.slide.location import Unchanged
 from napari_stem.slide.pyramid import WIDE_PX
-from napari_stem.slide.source import SlideMetadata, SlideSource, UnsuitedError, refuse_absurd
+from napari_stem.slide.source import SlideSource, UnsuitedError, fingerprint, refuse_absurd
 from napari_stem.slide.tiff_colour import CONVERTED, has_alpha, space_of, unreadable
 from napari_stem.slide.tiff_metadata import (
     ICC_TAG,
@@ -30,10 +29,10 @@ from napari_stem.slide.tiff_metadata import (
     in_pieces,
     mpp_sources,
     objective_power,
+    philips_images,
     vendor_of,
 )
 from napari_stem.slide.tiff_tiles import LevelReader, refuse_undecodable
-from napari_stem.slide.tiff_vendors import philips_images
 from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
@@ -215,9 +214,13 @@ def _native(path: Path, tiff: tifffile.TiffFile, series: Any, unchanged: Unchang
     }
     if tiff.is_philips:
         associated = philips_images(tiff, path.name) | associated
+    vendor = vendor_of(tiff)
     return SlideSource(
-        metadata=_metadata(path, tiff, series, sources, colour),
-        sources=sources,
+        sources,
+        fingerprint(path),
+        _properties(tiff, series, vendor, colour),
+        mpp_sources(tiff, series, vendor),
+        vendor,
         associated=associated,
         copies_base=copies,
         base=partial(_decoded_if_one_piece, path.name, sources[-1]),
@@ -225,14 +228,9 @@ def _native(path: Path, tiff: tifffile.TiffFile, series: Any, unchanged: Unchang
     )
 
 
-def _metadata(
-    path: Path,
-    tiff: tifffile.TiffFile,
-    series: Any,
-    sources: tuple[LevelPixels, ...],
-    colour: Colour,
-) -> SlideMetadata:
-    vendor = vendor_of(tiff)
+def _properties(
+    tiff: tifffile.TiffFile, series: Any, vendor: str, colour: Colour
+) -> dict[str, Any]:
     compression, space = series.keyframe.compression, space_of(series.keyframe)
     properties: dict[str, Any] = {
         "format": "ome-tiff" if tiff.is_ome else series.kind,
@@ -244,9 +242,7 @@ def _metadata(
     power = objective_power(tiff, series, vendor)
     if power is not None:
         properties["objective_power"] = power
-    sizes = tuple(source.size for source in sources)
-    found = mpp_sources(tiff, series, vendor)
-    return SlideMetadata(sizes[0], found, sizes, vendor, fingerprint(path), properties)
+    return properties
 
 
 def _stored_in_strips(series: Any) -> bool:

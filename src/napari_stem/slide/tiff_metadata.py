@@ -6,11 +6,17 @@ OME-TIFF 6 (https://docs.openmicroscopy.org/ome-model/latest/ome-tiff/); Akoya Q
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from napari_stem.slide.level_pixels import READ_ERRORS
+import numpy as np
+
+from napari_stem.geometry import SizePx
+from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels
 from napari_stem.slide.pixel_size import (
     RESOLUTION_TAG,
     UM_PER_INCH,
@@ -19,12 +25,13 @@ from napari_stem.slide.pixel_size import (
     plausible_mpp,
     source_of,
 )
-from napari_stem.slide.tiff_vendors import leica_macros, n_channels, n_leica_regions
+from napari_stem.slide.tiff_tiles import jpeg_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import tifffile
+    from numpy.typing import NDArray
 
     Sources = tuple[MppSource, ...]
 
@@ -39,7 +46,10 @@ VENDORS = {
 }
 XMP_TAG, NDPI_OBJECTIVE_TAG, ICC_TAG = 700, 65421, 34675
 FLUORESCENT = frozenset({"Fluor", "EmissionWavelength", "ExcitationWavelength"})  # of OME channels
+BY_CHANNEL = frozenset({"akoya", "leica"})  # store each channel of a fluorescence scan as a page
 ASSOCIATED = ("label", "macro", "thumbnail")
+PHILIPS_KINDS = {"LABELIMAGE": "label", "MACROIMAGE": "macro"}
+LARGEST_PX = 2**26  # of a label or macro image
 
 
 def vendor_of(tiff: tifffile.TiffFile) -> str:
@@ -103,11 +113,11 @@ def associated_series(tiff: tifffile.TiffFile, baseline: Any) -> dict[str, Any]:
     """Find the label, macro and thumbnail images by the names that the series have."""
     found: dict[str, Any] = {}
     names = _ome_names(tiff)
-    macros = leica_macros(tiff) if tiff.is_scn else frozenset()
+    shows_glass = _leica_views(tiff) if tiff.is_scn else []
     for number, series in enumerate(tiff.series):
         if series is baseline or series.dtype != "uint8" or not set(series.axes) <= set("YXS"):
             continue
-        own = "macro" if number in macros else series.name
+        own = "macro" if any(shows_glass[number : number + 1]) else series.name
         name = f"{own} {names.get(number, '')}".lower()
         for kind in ASSOCIATED:
             if kind in name:
@@ -120,8 +130,10 @@ def fluorescence_channels(tiff: tifffile.TiffFile, series: Any) -> int:
 
     Three or four 8-bit channels would pass for red, green and blue, each kept apart.
     """
-    if n := n_channels(series, vendor_of(tiff)):
-        return n
+    sizes = dict(zip(series.axes, series.shape, strict=True))
+    # plain TIFFs may keep red, green and blue apart, these scanners do not
+    if vendor_of(tiff) in BY_CHANNEL and sizes.get("S", 1) < 3:
+        return int(sizes.get("C", 1))
     if not tiff.is_ome or "C" not in series.axes:
         return 0
     try:
@@ -143,7 +155,7 @@ def in_pieces(tiff: tifffile.TiffFile, series: Any) -> str:
     if tiff.is_ndpi and "Z" in series.axes:
         n_planes = series.shape[series.axes.index("Z")]
         return f"{n_planes} focal planes, of which one must be taken"
-    if tiff.is_scn and (n := n_leica_regions(tiff)) > 1:
+    if tiff.is_scn and (n := _leica_views(tiff).count(False)) > 1:
         return f"{n} scanned regions, which must be put side by side"
     if tiff.is_bif:
         xml = _ventana_xml(tiff)
@@ -184,17 +196,35 @@ def _hamamatsu(_tiff: tifffile.TiffFile, series: Any) -> Sources:
 def _leica(tiff: tifffile.TiffFile, series: Any) -> Sources:
     """Nanometres of the image's view over its pixels."""
     height_px, width_px = series.keyframe.imagelength, series.keyframe.imagewidth
-    for image in ET.fromstring(tiff.pages.first.description).iter():  # noqa: S314 (expat >= 2.4.1)
-        if not image.tag.endswith("}image"):
-            continue
-        parts = {part.tag.rpartition("}")[2]: part.attrib for part in image}
-        pixels, view = parts.get("pixels"), parts.get("view")
+    root = ET.fromstring(tiff.pages.first.description)  # noqa: S314 (expat >= 2.4.1)
+    for image in root.findall(".//{*}image"):
+        pixels, view = image.find("{*}pixels"), image.find("{*}view")
         if pixels is None or view is None:
             continue
-        if (int(pixels["sizeY"]), int(pixels["sizeX"])) == (height_px, width_px):
-            y_nm, x_nm = int(view["sizeY"]) / height_px, int(view["sizeX"]) / width_px
-            return source_of("Leica SCN", y_nm, x_nm, 1e-3)
+        if _leica_size(pixels) == (width_px, height_px):
+            width_nm, height_nm = _leica_size(view)
+            return source_of("Leica SCN", height_nm / height_px, width_nm / width_px, 1e-3)
     return ()
+
+
+def _leica_views(tiff: tifffile.TiffFile) -> list[bool]:
+    """Tell for each image, in the order of the series, whether it shows the whole glass."""
+    root = ET.fromstring(tiff.pages.first.description)  # noqa: S314 (expat >= 2.4.1)
+    found = []
+    for collection in root.findall("{*}collection"):
+        for image in collection.findall("{*}image"):
+            view = image.find("{*}view")
+            if image.find("{*}pixels") is None:
+                continue
+            is_whole = view is not None and _leica_size(view) == _leica_size(collection)
+            offsets = () if view is None else (view.get("offsetX", 0), view.get("offsetY", 0))
+            found.append(is_whole and not any(map(int, offsets)))
+    return found
+
+
+def _leica_size(element: ET.Element) -> tuple[int, int]:
+    """Width and height, in nm or px."""
+    return int(element.attrib["sizeX"]), int(element.attrib["sizeY"])
 
 
 def _philips(tiff: tifffile.TiffFile, _series: Any) -> Sources:
@@ -276,3 +306,50 @@ def _per_unit(series: Any) -> tuple[float, float]:
     tags = series.keyframe.tags
     (n, d), (m, e) = tags.valueof("YResolution"), tags.valueof("XResolution")
     return n / d, m / e
+
+
+def philips_images(tiff: tifffile.TiffFile, name: str) -> dict[str, LevelPixels]:
+    """Label and macro images that a Philips slide keeps as JPEG within its XML.
+
+    Parameters
+    ----------
+    tiff
+        The open file.
+    name
+        What messages call it.
+
+    Returns
+    -------
+    Pixels by ``label`` and ``macro``; what is damaged is left out.
+    """
+    try:
+        root = ET.fromstring(str(tiff.philips_metadata))  # noqa: S314 (expat >= 2.4.1)
+    except ET.ParseError:
+        return {}
+    found: dict[str, LevelPixels] = {}
+    for scanned in root.iter("DataObject"):
+        told = {each.attrib.get("Name", ""): each.text or "" for each in scanned}
+        kind = PHILIPS_KINDS.get(told.get("PIM_DP_IMAGE_TYPE", "").strip())
+        if kind is None or kind in found:
+            continue
+        try:
+            data = base64.b64decode(told.get("PIM_DP_IMAGE_DATA", ""))
+        except binascii.Error:
+            continue
+        size = jpeg_size(data)
+        if size is None or not 0 < size[0] * size[1] <= LARGEST_PX:
+            continue
+        extent = SizePx(*size)
+        label = f"the {kind} image of {name}"
+        found[kind] = LevelPixels(partial(_jpeg, data), extent, extent, label)
+    return found
+
+
+def _jpeg(data: bytes, rows: slice, columns: slice) -> NDArray[np.uint8]:
+    import imagecodecs
+
+    try:
+        pixels = np.asarray(imagecodecs.jpeg8_decode(data, outcolorspace="RGB"))
+    except READ_ERRORS as error:
+        raise ValueError(str(error)) from error
+    return pixels[rows, columns]

@@ -20,6 +20,7 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
+from napari_stem.slide.level_pixels import paste, tiles_under
 from napari_stem.slide.source import UnsuitedError
 from napari_stem.slide.tiff_colour import JPEG, JPEG_2000, Colours
 
@@ -166,18 +167,15 @@ def _plane(
     key = page.keyframe
     samples = 1 if grid.n_planes > 1 else int(key.samplesperpixel)
     shape = (rows.stop - rows.start, columns.stop - columns.start, samples)
-    height_px, width_px = grid.segment.height_px, grid.segment.width_px
-    places = [
-        (row, column)
-        for row in range(rows.start // height_px, -(-rows.stop // height_px))
-        for column in range(columns.start // width_px, -(-columns.stop // width_px))
-    ]
+    places = tiles_under(rows, columns, grid.segment)
     window = np.full(shape, white[:samples], dtype=np.uint8)
 
     def fill(place: tuple[int, int]) -> None:
         row, column = place
         pixels = _segment(tiff, page, grid.index(plane, row, column))
-        _paste(window, rows, columns, pixels, (row * height_px, column * width_px))
+        if pixels is not None:
+            corner = (row * grid.segment.height_px, column * grid.segment.width_px)
+            paste(window, rows, columns, pixels, corner)
 
     if len(places) <= 2:
         for place in places:
@@ -186,24 +184,6 @@ def _plane(
         for _ in _decoders().map(fill, places):  # taking the results raises what a thread raised
             pass
     return window
-
-
-def _paste(
-    window: NDArray[np.uint8],
-    rows: slice,
-    columns: slice,
-    pixels: NDArray[np.uint8] | None,
-    corner: tuple[int, int],
-) -> None:
-    """Put into a window what a segment has of it, if it is stored."""
-    if pixels is None:
-        return
-    top, left = corner
-    y0, y1 = max(top, rows.start), min(top + pixels.shape[0], rows.stop)
-    x0, x1 = max(left, columns.start), min(left + pixels.shape[1], columns.stop)
-    window[y0 - rows.start : y1 - rows.start, x0 - columns.start : x1 - columns.start] = pixels[
-        y0 - top : y1 - top, x0 - left : x1 - left
-    ]
 
 
 def _segment(tiff: tifffile.TiffFile, page: Any, index: int) -> NDArray[np.uint8] | None:

@@ -20,8 +20,8 @@ from napari_stem.encoders.precomputed import (
     Stated,
     read_embeddings,
 )
-from napari_stem.encoders.precomputed_checks import canonical
 from napari_stem.encoders.precomputed_fit import EmbeddingFolder, require_fit
+from napari_stem.encoders.precomputed_places import canonical
 from napari_stem.errors import EncoderError, StemError
 from napari_stem.geometry import Mpp, SizePx, Spots
 from napari_stem.results.empty import write_zarr

@@ -19,8 +19,7 @@ from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide import display, pyramid
 from napari_stem.slide.display import Kept, Pyramid
-from napari_stem.slide.halving import halve, halve_often
-from napari_stem.slide.level_pixels import LevelPixels
+from napari_stem.slide.level_pixels import LevelPixels, halve, halve_often
 from napari_stem.slide.preview import GROUND, Preview, enlarged
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
