@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from napari_stem.spatial.lattice import LatticeFit
 
-# What h5py, scipy, pandas and spatialdata-io raise on folders that are not as Space Ranger writes them.
+# What h5py, scipy and pandas raise on folders that are not as Space Ranger writes them.
 READER_ERRORS = (*DAMAGE, AssertionError, StopIteration, zlib.error)
 # Rounding of positions to whole px leaves less than this, in pitches.
 _MISFIT = 0.1
