@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 SLIDES, TABLES, METADATA = "wsis", "st", "metadata"
 MPP_KEY = "pixel_size_um_estimated"
+ORIGIN_KEY = "pixel_size_um_origin"
 PITCH_KEY = "inter_spot_dist"
 DIAMETER_KEY = "spot_diameter"
 WIDTH_KEY, HEIGHT_KEY = "fullres_px_width", "fullres_px_height"
