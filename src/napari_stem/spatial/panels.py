@@ -64,7 +64,7 @@ def parse_panel(spec: str) -> PanelRule:
     for word in words:
         named = word.startswith(_SET) or (named and word in gene_sets())
         parts.append(_parse_set(word) if named else _parse_part(word, spec))
-    return PanelRule(spec, tuple(parts))
+    return PanelRule(tuple(parts))
 
 
 def _parse_set(word: str) -> Callable[[Sequence[anndata.AnnData]], PanelChoice]:
