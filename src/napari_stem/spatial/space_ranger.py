@@ -14,11 +14,11 @@ from napari_stem.spatial.gene_sets import with_symbols
 from napari_stem.spatial.images import IMAGE_ENDINGS, image_facts
 from napari_stem.spatial.importing import fitted_section
 from napari_stem.spatial.lattice import array_positions, fit_lattice
-from napari_stem.spatial.space_ranger_files import POSITIONS
+from napari_stem.spatial.space_ranger_files import POSITIONS, find
 from napari_stem.texts import read_text, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import anndata
@@ -120,49 +120,31 @@ def read_scale_factors(path: Path) -> dict[str, float]:
         ) from error
 
 
-def refuse_other_image(image: Path, hires_size_px: tuple[float, float], hires_scale: float) -> None:
-    """Refuse an image of another size than the one that Space Ranger placed the spots on.
-
-    Parameters
-    ----------
-    image
-        The full-resolution image.
-    hires_size_px
-        Width and height of Space Ranger's ``tissue_hires_image.png``, or of the smaller one.
-    hires_scale
-        Its ``tissue_hires_scalef``: px of it per px of the image it was run on.
-
-    Raises
-    ------
-    DatasetError
-        The sizes do not belong together.
-    """
-    facts = image_facts(image)
-    if (other := other_size(facts.size_px, hires_size_px, hires_scale)) is not None:
-        raise DatasetError(
-            f"{image} has {facts.width_px} x {facts.height_px} px, but Space Ranger was run on an "
-            f"image of about {other} px, to which the positions belong; name that one with --image."
-        )
-
-
 def other_size(
-    size_px: tuple[float, float], hires_size_px: tuple[float, float], hires_scale: float
+    folders: Sequence[Path], scales: Mapping[str, float], size_px: tuple[float, float]
 ) -> str | None:
-    """Size (width x height) of the image that Space Ranger was run on, if it is not the given one.
+    """Extent (width x height) of the image that Space Ranger was run on, if it is not the given one.
 
     Parameters
     ----------
+    folders
+        Where its reduced images may lie; without one nothing is said, as they serve for checks alone.
+    scales
+        As of `read_scale_factors`: px of a reduced image per px of the image it was run on.
     size_px
         Width and height of the image at hand.
-    hires_size_px, hires_scale
-        As of `refuse_other_image`.
     """
-    expected = tuple(side / hires_scale for side in hires_size_px)
-    slack = [max(_SIZE_TOLERANCE * side, 2 / hires_scale) for side in expected]
-    off = [abs(a - b) for a, b in zip(expected, size_px, strict=True)]
-    if all(o <= s for o, s in zip(off, slack, strict=True)):
-        return None
-    return f"{expected[0]:.0f} x {expected[1]:.0f}"
+    for name in ("hires", "lowres"):
+        scale = scales.get(f"tissue_{name}_scalef")
+        for path in (find(folder, f"tissue_{name}_image.png") for folder in folders):
+            if path is None or path.suffix != ".png" or not scale:
+                continue
+            expected = tuple(side / scale for side in image_facts(path).size_px)
+            slack = [max(_SIZE_TOLERANCE * side, 2 / scale) for side in expected]
+            off = [abs(a - b) for a, b in zip(expected, size_px, strict=True)]
+            fits = all(o <= s for o, s in zip(off, slack, strict=True))
+            return None if fits else f"{expected[0]:.0f} x {expected[1]:.0f}"
+    return None
 
 
 def new_section(

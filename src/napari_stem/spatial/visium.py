@@ -21,8 +21,8 @@ from napari_stem.spatial.space_ranger import (
     READER_ERRORS,
     find_image,
     new_section,
+    other_size,
     read_scale_factors,
-    refuse_other_image,
     section_folders,
 )
 from napari_stem.spatial.space_ranger_files import (
@@ -37,7 +37,7 @@ from napari_stem.spatial.space_ranger_files import (
 from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import anndata
@@ -165,8 +165,12 @@ def _read_section(
     table = read_visium(counted)
     image = image or find_image(folder)
     scales = read_scale_factors(required(counted, SCALE_FACTORS))
-    if (preview := read_preview(counted, scales) or read_preview(folder, scales)) is not None:
-        refuse_other_image(image, *preview)
+    facts = image_facts(image)
+    if (other := other_size([counted, folder], scales, facts.size_px)) is not None:
+        raise DatasetError(
+            f"{image} has {facts.width_px} x {facts.height_px} px, but Space Ranger was run on an "
+            f"image of about {other} px, to which the positions belong; name that one with --image."
+        )
     technology: dict[str, Any] = {"st_technology": "Visium HD"}
     stated_um = scales.get("microns_per_pixel", 0.0)
     if bin_um is None:
@@ -196,22 +200,6 @@ def _folder_of_bins(folder: Path, bin_um: int) -> Path:
             f"{folder} has no {name}, only {has or 'nothing'}; choose another --bin."
         )
     return folder / name
-
-
-def read_preview(
-    folder: Path, scales: Mapping[str, float]
-) -> tuple[tuple[float, float], float] | None:
-    """Size (width, height) of a reduced image, and its px per px of the image Space Ranger was run on.
-
-    Returns
-    -------
-    None where neither of the two is there: they serve for checks alone.
-    """
-    for name in ("hires", "lowres"):
-        path, scale = find(folder, f"tissue_{name}_image.png"), scales.get(f"tissue_{name}_scalef")
-        if path is not None and path.suffix == ".png" and scale:
-            return image_facts(path).size_px, scale
-    return None
 
 
 def read_visium(folder: Path) -> anndata.AnnData:
