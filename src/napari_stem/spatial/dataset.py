@@ -26,7 +26,6 @@ from napari_stem.spatial.checks import (
 from napari_stem.spatial.lattice import nearest_distance_px, spots_at
 from napari_stem.spatial.table_files import (
     read_genes,
-    read_shape,
     read_spots,
     read_table,
     row_blocks,
@@ -192,7 +191,7 @@ class Section:
     @property
     def n_spots(self) -> int:
         """Number of spots; reads no counts."""
-        return read_shape(self.table_path)[0]
+        return len(self._table.obs)
 
     @cached_property
     def counts(self) -> anndata.AnnData:
