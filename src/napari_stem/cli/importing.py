@@ -105,7 +105,7 @@ def visium_hd(
     as_json: Json = False,
 ) -> None:
     """Import 10x Visium HD sections from Space Ranger's output."""
-    from napari_stem.spatial.visium_hd import import_visium_hd
+    from napari_stem.spatial.visium import import_visium_hd
 
     options = {"image": image, "name": name, "overwrite": overwrite, "drop": drop}
     _import(import_visium_hd, source, out, as_json, bin_um=bin_um, **options)

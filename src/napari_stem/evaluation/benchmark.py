@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,8 +34,8 @@ _LOSABLE = (StemError, RuntimeError, ValueError, ArithmeticError, LookupError, M
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchmarkOptions:
-    """What a user asks of a benchmark.
+class BenchmarkOptions(Denoising):
+    """What a user asks of a benchmark, how denoisers are trained among it.
 
     Attributes
     ----------
@@ -49,8 +49,6 @@ class BenchmarkOptions:
         See `napari_stem.evaluation.protocols.base.Request`.
     seeds
         One run each of predictors that have a seed.
-    minutes, steps, size, device
-        See `napari_stem.evaluation.baselines.stem.Denoising`.
     published_steps
         Ancestral steps of published Stem.
     """
@@ -62,10 +60,6 @@ class BenchmarkOptions:
     sections: tuple[str, ...] = ()
     hold_out: str | None = None
     seeds: tuple[int, ...] = (0,)
-    minutes: float | None = None
-    steps: int | None = None
-    size: Literal["small", "full"] = "small"
-    device: str = "cpu"
     published_steps: int = QUICK_STEPS
 
 
@@ -116,11 +110,8 @@ class Benchmark:
         self.plan = protocol.plan(dataset, Request(options.sections, options.hold_out))
         self.genes = options.genes or protocol.genes
         self.normalisation = options.normalisation or protocol.normalisation
-        denoising = Denoising(
-            minutes=options.minutes, steps=options.steps, size=options.size, device=options.device
-        )
         names = options.predictors or protocol.predictors
-        self.predictors = predictors(names, denoising, options.published_steps)
+        self.predictors = predictors(names, options, options.published_steps)
         self.store = RunStore(folder)
         self.failures: list[dict[str, Any]] = []
         self._progress = progress

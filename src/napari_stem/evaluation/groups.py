@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 
 from napari_stem.errors import PredictionError, RegionError
-from napari_stem.evaluation.differences import compare_groups, group_draws
+from napari_stem.evaluation.differences import compare_groups, differences_table, group_draws
 from napari_stem.geometry import Region, inside
 from napari_stem.results import Prediction
 
@@ -160,8 +160,6 @@ def compare(
     PredictionError
         There is no such prediction, or it keeps no samples.
     """
-    from napari_stem.evaluation.differences import differences_table
-
     if not isinstance(prediction, Prediction):
         prediction = Prediction.open(prediction)
     a, b = cast("tuple[GroupDraws, GroupDraws]", drawn_groups(prediction, region_a, region_b))

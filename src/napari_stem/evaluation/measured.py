@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -53,15 +54,9 @@ class MeasuredSections:
     ) -> None:
         self.dataset = dataset
         self.normalisation = normalisation
+        self.section = cache(dataset.section)  # counts of each are read once
         self._encoder, self._progress, self._turned = encoder, progress, turned
-        self._sections: dict[str, Section] = {}
         self._arrays: dict[str, SectionArrays] = {}
-
-    def section(self, section_id: str) -> Section:
-        """One section; its counts are read once."""
-        if section_id not in self._sections:
-            self._sections[section_id] = self.dataset.section(section_id)
-        return self._sections[section_id]
 
     def truth(self, section_id: str, panel: Sequence[str]) -> NDArray[np.float32]:
         """(spots, genes) measured values."""
@@ -72,7 +67,6 @@ class MeasuredSections:
         from napari_stem.training.sections import load_sections
 
         if section_id not in self._arrays:
-            options: dict[str, Any] = {"turned": True} if self._turned else {}
             (self._arrays[section_id],) = load_sections(
                 self.dataset,
                 [section_id],
@@ -80,7 +74,7 @@ class MeasuredSections:
                 self.normalisation,
                 self._encoder,
                 self._progress,
-                **options,
+                turned=self._turned,
             )
         return replace(self._arrays[section_id], values=self.truth(section_id, panel))
 

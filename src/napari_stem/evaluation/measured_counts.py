@@ -77,7 +77,7 @@ def _read_visium(path: Path, size: SizePx) -> anndata.AnnData:
     """Spots under tissue of one Visium folder, refused where it was run on another image."""
     from napari_stem.spatial.space_ranger import other_size, read_scale_factors, under_tissue
     from napari_stem.spatial.space_ranger_files import SCALE_FACTORS, required
-    from napari_stem.spatial.visium import read_preview, read_visium, visium_folders
+    from napari_stem.spatial.visium import read_visium, visium_folders
 
     folder, *others = visium_folders([path]).values()
     if others:
@@ -85,9 +85,8 @@ def _read_visium(path: Path, size: SizePx) -> anndata.AnnData:
             f"{path} holds {len(others) + 1} Visium sections; choose the folder of one of them."
         )
     table = read_visium(folder)
-    preview = read_preview(folder, read_scale_factors(required(folder, SCALE_FACTORS)))
-    own = (float(size.width_px), float(size.height_px))
-    if preview is not None and (other := other_size(own, *preview)) is not None:
+    scales = read_scale_factors(required(folder, SCALE_FACTORS))
+    if (other := other_size([folder], scales, (size.width_px, size.height_px))) is not None:
         raise DatasetError(
             f"{path} was measured on an image of about {other} px, but this slide has "
             f"{size.width_px} x {size.height_px} px; open the image that Space Ranger was run on."

@@ -185,17 +185,26 @@ def match_measured(
     figures = _agreement(prediction, genes, rows, values[measured_rows], is_stopped)
     if figures is None:
         return None
+    predicted, apart_um = prediction.spots.take(rows), 0.0
+    if "spatial" in truth.obsm:
+        spots = _measured_spots(truth, prediction.spots, mpp)
+        pairs = spots.take(measured_rows)
+        off_x_um = (predicted.x_px - pairs.x_px) * mpp.x_um
+        off_y_um = (predicted.y_px - pairs.y_px) * mpp.y_um
+        apart_um = float(np.median(np.hypot(off_x_um, off_y_um)))
+    else:  # it was measured where the spots of the same names were predicted
+        spots, values, measured_rows = predicted, values[measured_rows], np.arange(len(rows))
     return MeasuredMatch(
         genes=genes,
         rows=rows,
-        spots=_measured_spots(truth, prediction.spots, rows, mpp),
-        values=values if "spatial" in truth.obsm else values[measured_rows],
-        measured_rows=measured_rows if "spatial" in truth.obsm else np.arange(len(rows)),
+        spots=spots,
+        values=values,
+        measured_rows=measured_rows,
         pcc=figures[0],
         coverage=figures[1],
         difference=figures[2],
         matched_by=matched_by,
-        apart_um=_apart_um(prediction.spots.take(rows), truth, measured_rows, mpp),
+        apart_um=apart_um,
         n_predicted=len(done),
         n_genes_left_out=len(prediction.genes) - len(genes),
         unit=unit.label,
@@ -213,15 +222,6 @@ def _paired(
     reach_um = max(spots.diameter_um / 2, spots.pitch_um / np.sqrt(2))
     rows, measured_rows, matched_by = pair_spots(names, xy_px, reach_um / mpp.x_um, truth)
     return done[rows], measured_rows, matched_by
-
-
-def _apart_um(predicted: Spots, truth: anndata.AnnData, measured_rows: Index, mpp: Mpp) -> float:
-    if "spatial" not in truth.obsm:
-        return 0.0
-    xy_px = np.asarray(truth.obsm["spatial"], dtype=np.float64)[measured_rows]
-    off_x_um = (predicted.x_px - xy_px[:, 0]) * mpp.x_um
-    off_y_um = (predicted.y_px - xy_px[:, 1]) * mpp.y_um
-    return float(np.median(np.hypot(off_x_um, off_y_um)))
 
 
 def _agreement(
@@ -247,10 +247,8 @@ def _agreement(
     return figures[0], figures[1], figures[2]
 
 
-def _measured_spots(truth: anndata.AnnData, predicted: Spots, rows: Index, mpp: Mpp) -> Spots:
-    """Where was measured; without positions, where the spots of the same names were predicted."""
-    if "spatial" not in truth.obsm:
-        return predicted.take(rows)
+def _measured_spots(truth: anndata.AnnData, predicted: Spots, mpp: Mpp) -> Spots:
+    """Where was measured; what the table does not say of its spots is as predicted."""
     xy_px = np.asarray(truth.obsm["spatial"], dtype=np.float64)
     apart_px = nearest_distance_px(xy_px)
     diameter_px = stated_diameter_px(truth.uns)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from napari_stem import __version__
-from napari_stem.cells import harmless
+from napari_stem.cells import harmless_table
 from napari_stem.evaluation.baselines import NAMES
 from napari_stem.io import write_file
 from napari_stem.metrics import flat, pcc
@@ -68,16 +68,7 @@ def results_of(benchmark: Benchmark, runs: Sequence[Run]) -> dict[str, Any]:
             }
             for r in runs
         },
-        "folds": [
-            {
-                "name": f.name,
-                "train": list(f.train),
-                "validation": list(f.validation),
-                "test": list(f.test),
-                "panel": list(benchmark.panel(f)),
-            }
-            for f in benchmark.plan.folds
-        ],
+        "folds": [{**asdict(f), "panel": benchmark.panel(f)} for f in benchmark.plan.folds],
         "runs": [
             {
                 "fold": r.fold,
@@ -143,16 +134,17 @@ def write_results(folder: Path, results: dict[str, Any], genes: Sequence[Sequenc
     OutputError
         They cannot be written.
     """
-    rows = [("protocol", "fold", "section", "predictor", "seed", "metric", "value")]
-    skipped = ("fold", "section", "predictor", "seed")
-    for run in results["runs"]:
-        head = (results["identity"]["protocol"], *(run[k] for k in skipped))
-        rows += [(*head, name, value) for name, value in flat(run).items() if name not in skipped]
+    protocol, skipped = results["identity"]["protocol"], ("fold", "section", "predictor", "seed")
+    rows = [
+        (protocol, *(run[k] for k in skipped), name, value)
+        for run in results["runs"]
+        for name, value in flat(run).items()
+        if name not in skipped
+    ]
     text = json.dumps(results, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
     write_file(folder / JSON_FILE, text)
-    write_file(folder / CSV_FILE, _csv(rows))
-    heading = ("fold", "section", "predictor", "seed", "gene", "pcc")
-    write_file(folder / GENES_FILE, _csv([heading, *genes]))
+    write_file(folder / CSV_FILE, _csv(("protocol", *skipped, "metric", "value"), rows))
+    write_file(folder / GENES_FILE, _csv((*skipped, "gene", "pcc"), genes))
 
 
 def gene_rows(benchmark: Benchmark, runs: Sequence[Run]) -> list[tuple[Any, ...]]:
@@ -181,9 +173,7 @@ def _spread(values: Sequence[float]) -> dict[str, Any] | None:
     }
 
 
-def _csv(rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(
-        [harmless(cell) for cell in row] for row in rows
-    )
-    return text.getvalue()
+def _csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    table = harmless_table(pd.DataFrame(rows, columns=list(columns), dtype=object))
+    text: str = table.to_csv(index=False, lineterminator="\n")
+    return text

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import csr_matrix
 
 from napari_stem.errors import DatasetError
@@ -29,6 +30,14 @@ ENSEMBL_ID = re.compile(r"ENS[A-Z]*G\d{11}(\.\d+)?")
 MPP_TOLERANCE = 0.05
 MPP_LIMIT = 0.25  # beyond it no optics and no fit explains the difference: a factor got lost
 _DROPPABLE = "look at the positions, or import with --drop-bad-spots to leave these spots out"
+_RAW = "X must hold raw counts"
+_FEW = "they teach nothing; remove them if they are many"
+_COUNT_FINDINGS: tuple[tuple[str, str, str, Severity], ...] = (
+    ("counts-not-numbers", "counts that are not numbers", _DROPPABLE, "stops"),
+    ("negative-counts", "negative counts", _RAW, "stops"),
+    ("fractional-counts", "fractional counts", f"{_RAW}, not normalised values", "stops"),
+    ("empty-spots", "spots without any count", _FEW, "warns"),
+)
 
 
 @dataclass(frozen=True)
@@ -113,7 +122,7 @@ def check_positions(
     if size_px is not None and outside.any():
         what = f"spots outside the {size_px[0]:g} x {size_px[1]:g} px image"
         found.append(_finding("spots-outside-image", what, labels[outside], _DROPPABLE))
-    again = finite & repeated_places(xy)
+    again = finite & pd.DataFrame(xy).duplicated().to_numpy()
     if again.any():
         what = "spots at the place of another"
         found.append(_finding("duplicate-positions", what, labels[again], _DROPPABLE))
@@ -127,13 +136,6 @@ def outside_image(
     if size_px is None:
         return np.zeros(len(xy_px), bool)
     return np.asarray(((xy_px < 0) | (xy_px > size_px)).any(axis=1), dtype=np.bool_)
-
-
-def repeated_places(xy_px: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(n,) which positions are those of an earlier spot."""
-    again = np.ones(len(xy_px), bool)
-    again[np.unique(xy_px, axis=0, return_index=True)[1]] = False
-    return again
 
 
 def check_counts(blocks: Iterable[csr_matrix], names: Sequence[str]) -> list[Finding]:
@@ -162,25 +164,11 @@ def check_counts(blocks: Iterable[csr_matrix], names: Sequence[str]) -> list[Fin
             total = np.asarray(block.sum(axis=1)).ravel()
         bad["empty-spots"] += [names[start + int(i)] for i in np.flatnonzero(total == 0)]
         start += block.shape[0]
-    sentences: dict[str, tuple[str, str, Severity]] = {
-        "counts-not-numbers": ("counts that are not numbers", _DROPPABLE, "stops"),
-        "negative-counts": ("negative counts", "X must hold raw counts", "stops"),
-        "fractional-counts": (
-            "fractional counts",
-            "X must hold raw counts, not normalised values",
-            "stops",
-        ),
-        "empty-spots": (
-            "spots without any count",
-            "they teach nothing; remove them if they are many",
-            "warns",
-        ),
-    }
-    return [
-        _finding(check, sentences[check][0], bad[check], sentences[check][1], sentences[check][2])
-        for check in sentences
-        if bad[check]
+    found = [
+        _finding(check, what, bad[check], advice, severity)
+        for check, what, advice, severity in _COUNT_FINDINGS
     ]
+    return [one for one in found if one.count]
 
 
 def check_genes(genes: Sequence[str]) -> list[Finding]:
@@ -267,7 +255,7 @@ def drop_bad_spots(
     bad = np.logical_or.reduce(list(reasons.values()))
     # A repeated spot is judged among those that stay, or both copies might go.
     for check, again in (
-        ("duplicate-positions", repeated_places(xy_px[~bad])),
+        ("duplicate-positions", pd.DataFrame(xy_px[~bad]).duplicated()),
         ("duplicate-spot-names", table.obs_names[~bad].duplicated()),
     ):
         reasons[check] = np.zeros(table.n_obs, bool)
@@ -300,6 +288,6 @@ def _finding(
 def _repeats(
     check: str, what: str, names: Sequence[str], advice: str = _DROPPABLE
 ) -> list[Finding]:
-    seen: set[str] = set()
-    again = [name for name in names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
-    return [_finding(check, what, again, advice)] if again else []
+    index = pd.Index(names)
+    again = index[index.duplicated()]
+    return [_finding(check, what, again, advice)] if len(again) else []

@@ -26,7 +26,6 @@ from napari_stem.spatial.checks import (
 from napari_stem.spatial.lattice import nearest_distance_px, spots_at
 from napari_stem.spatial.table_files import (
     read_genes,
-    read_shape,
     read_spots,
     read_table,
     row_blocks,
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
 
 SLIDES, TABLES, METADATA = "wsis", "st", "metadata"
 MPP_KEY = "pixel_size_um_estimated"
+ORIGIN_KEY = "pixel_size_um_origin"
 PITCH_KEY = "inter_spot_dist"
 DIAMETER_KEY = "spot_diameter"
 WIDTH_KEY, HEIGHT_KEY = "fullres_px_width", "fullres_px_height"
@@ -191,7 +191,7 @@ class Section:
     @property
     def n_spots(self) -> int:
         """Number of spots; reads no counts."""
-        return read_shape(self.table_path)[0]
+        return len(self._table.obs)
 
     @cached_property
     def counts(self) -> anndata.AnnData:

@@ -16,24 +16,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import DatasetError
-from napari_stem.spatial.dataset import DIAMETER_KEY, MPP_KEY, PITCH_KEY
 from napari_stem.spatial.images import IMAGE_ENDINGS
-from napari_stem.spatial.importing import NewSection, import_sections
+from napari_stem.spatial.importing import fitted_section, import_sections
 from napari_stem.texts import clean_name, quoted, read_text, reason_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import anndata
     import pandas as pd
 
-    from napari_stem.progress import Progress
-    from napari_stem.spatial.importing import Outcome
+    from napari_stem.spatial.importing import NewSection, Outcome
 
 PITCH_UM = 200.0
 DIAMETER_UM = 100.0
-CITATION = "Andersson et al. 2021, Nature Communications 12, 6012; Zenodo record 4751624"
-LICENCE = "CC BY 4.0"
+ABOUT = {
+    "organ": "Breast",
+    "tissue": "breast",
+    "disease_state": "HER2-positive breast cancer",
+    "species": "Homo sapiens",
+    "st_technology": "Spatial Transcriptomics",
+    "study_link": "https://doi.org/10.1038/s41467-021-26271-2",
+    "citation": "Andersson et al. 2021, Nature Communications 12, 6012; Zenodo record 4751624",
+    "license": "CC BY 4.0",
+}
 
 _SELECTION = re.compile(r"([A-Z]\d+)_selection\.tsv(\.gz)?")
 _SELECTION_COLUMNS = {"x", "y", "new_x", "new_y", "pixel_x", "pixel_y"}
@@ -47,14 +52,7 @@ _IMAGE_FOLDERS = ("ST-imgs", "images/HE", "images", ".")
 _MIN_COMMON = 0.5
 
 
-def import_her2st(
-    source: Path,
-    out: Path,
-    *,
-    overwrite: bool = False,
-    drop: bool = False,
-    progress: Progress | None = None,
-) -> Outcome:
+def import_her2st(source: Path, out: Path, **options: Any) -> Outcome:
     """Write the sections found in ``source`` as a data set in HEST layout.
 
     Parameters
@@ -63,7 +61,7 @@ def import_her2st(
         The published tree (``ST-imgs/PATIENT/ID/*.jpg``, ``ST-cnts/ID.tsv.gz``,
         ``ST-spotfiles/ID_selection.tsv``), itself or in a ``data`` folder; Zenodo's archives
         unpacked side by side; or one flat folder (``ID.jpg``, ``ID.tsv.gz``, ``ID_selection.tsv``).
-    out, overwrite, drop, progress
+    out, options
         As for `import_sections`.
 
     Raises
@@ -80,7 +78,7 @@ def import_her2st(
                 section_id: partial(_read_section, root, section_id, selection)
                 for section_id, selection in sorted(selections.items())
             }
-            return import_sections(readers, out, overwrite=overwrite, drop=drop, progress=progress)
+            return import_sections(readers, out, **options)
     raise DatasetError(
         f"{source} holds no HER2ST section: no file is called like A1_selection.tsv, neither there "
         f"nor in its folder ST-spotfiles; unpack the published archives there."
@@ -133,6 +131,9 @@ def _find_image(root: Path, section_id: str) -> Path:
 
 def _read_section(root: Path, section_id: str, selection: Path) -> NewSection:
     """Put one section's three files together."""
+    import anndata
+    import pandas as pd
+
     image = _find_image(root, section_id)
     counts_path = _find_counts(root, section_id)
     spots = _read_selection(selection)
@@ -144,33 +145,25 @@ def _read_section(root: Path, section_id: str, selection: Path) -> NewSection:
             f"Only {len(names)} of the {len(spots)} spots of {selection} have counts in "
             f"{counts_path}; the two files belong to different sections, put the right ones there."
         )
-    mpp_um, per_axis = fit_pixel_size_um(spots, selection)
-    return NewSection(
-        id=section_id,
-        image=image,
-        table=_table(section_id, spots.loc[names], counts.loc[names], DIAMETER_UM / mpp_um),
-        metadata=_metadata(section_id, mpp_um, per_axis),
+    here, counted = spots.loc[names], counts.loc[names]
+    table = anndata.AnnData(
+        X=counted.to_numpy(np.float32),
+        obs=pd.DataFrame(
+            {"array_row": here["y"].to_numpy(), "array_col": here["x"].to_numpy()},
+            index=counted.index,
+        ),
+        var=pd.DataFrame(index=counted.columns),
+        obsm={"spatial": here[["pixel_x", "pixel_y"]].to_numpy()},
     )
-
-
-def _metadata(section_id: str, mpp_um: float, per_axis: dict[str, float]) -> dict[str, Any]:
-    return {
-        "id": section_id,
-        "patient": section_id[0],
-        "organ": "Breast",
-        "tissue": "breast",
-        "disease_state": "HER2-positive breast cancer",
-        "species": "Homo sapiens",
-        "st_technology": "Spatial Transcriptomics",
-        MPP_KEY: mpp_um,
-        "pixel_size_um_per_axis": per_axis,
-        "pixel_size_um_origin": f"fitted to the spots' {PITCH_UM:g} um pitch",
-        PITCH_KEY: PITCH_UM,
-        DIAMETER_KEY: DIAMETER_UM,
-        "study_link": "https://doi.org/10.1038/s41467-021-26271-2",
-        "citation": CITATION,
-        "license": LICENCE,
-    }
+    return fitted_section(
+        section_id,
+        image,
+        table,
+        {**ABOUT, "patient": section_id[0]},
+        fitted_um=fit_pixel_size_um(spots, selection),
+        pitch_um=PITCH_UM,
+        diameter_um=DIAMETER_UM,
+    )
 
 
 def fit_pixel_size_um(spots: pd.DataFrame, path: Path) -> tuple[float, dict[str, float]]:
@@ -268,25 +261,3 @@ def _refuse_repeats(names: pd.Index, path: Path) -> None:
     if not names.is_unique:
         repeated = quoted(names[names.duplicated()][0])
         raise DatasetError(f"{path} lists {repeated} more than once; download it again.")
-
-
-def _table(
-    section_id: str, spots: pd.DataFrame, counts: pd.DataFrame, diameter_px: float
-) -> anndata.AnnData:
-    """Put counts and places into HEST's form."""
-    import anndata
-    import pandas as pd
-    from scipy.sparse import csr_matrix
-
-    table = anndata.AnnData(
-        X=csr_matrix(counts.to_numpy(np.float32)),
-        obs=pd.DataFrame(
-            {"array_row": spots["y"].to_numpy(int), "array_col": spots["x"].to_numpy(int)},
-            index=counts.index.astype(str),
-        ),
-        var=pd.DataFrame(index=counts.columns.astype(str)),
-    )
-    table.obsm["spatial"] = spots[["pixel_x", "pixel_y"]].to_numpy(np.float64)
-    scales = {"spot_diameter_fullres": diameter_px}
-    table.uns["spatial"] = {section_id: {"images": {}, "scalefactors": scales}}
-    return table

@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_stem.errors import DatasetError
 from napari_stem.slide.pixel_size import PLACEHOLDER
-from napari_stem.spatial.dataset import MPP_KEY, PITCH_KEY, Dataset
+from napari_stem.spatial.dataset import MPP_KEY, ORIGIN_KEY, PITCH_KEY, Dataset
 from napari_stem.spatial.gene_sets import with_symbols
 from napari_stem.spatial.images import image_facts
 from napari_stem.spatial.importing import BY_IMAGE, NewSection, import_sections
@@ -27,12 +27,10 @@ if TYPE_CHECKING:
 
     import anndata
 
-    from napari_stem.progress import Progress
     from napari_stem.spatial.dataset import Section
     from napari_stem.spatial.importing import Outcome
 
 EMBEDDED_MPP_KEY = "pixel_size_um_embedded"
-ORIGIN_KEY = "pixel_size_um_origin"
 
 
 @dataclass(frozen=True)
@@ -62,15 +60,7 @@ class Choice:
         )
 
 
-def import_hest(
-    source: Path,
-    out: Path,
-    choice: Choice | None = None,
-    *,
-    overwrite: bool = False,
-    drop: bool = False,
-    progress: Progress | None = None,
-) -> Outcome:
+def import_hest(source: Path, out: Path, choice: Choice | None = None, **options: Any) -> Outcome:
     """Write chosen sections of a HEST folder as a data set of its own.
 
     Parameters
@@ -79,7 +69,7 @@ def import_hest(
         Holds ``wsis``, ``st`` and ``metadata``.
     choice
         Which sections; None for all.
-    out, overwrite, drop, progress
+    out, options
         As for `import_sections`.
 
     Raises
@@ -94,7 +84,7 @@ def import_hest(
         section_id: partial(_read_section, dataset.section(section_id))
         for section_id in _chosen(dataset, choice or Choice())
     }
-    return import_sections(readers, out, overwrite=overwrite, drop=drop, progress=progress)
+    return import_sections(readers, out, **options)
 
 
 def _chosen(dataset: Dataset, choice: Choice) -> list[str]:

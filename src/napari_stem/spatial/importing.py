@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from napari_stem.errors import DatasetError, OutputError
 from napari_stem.io import written_whole
+from napari_stem.progress import silent
 from napari_stem.spatial.checks import (
     Finding,
     check_mpp,
@@ -20,9 +22,11 @@ from napari_stem.spatial.checks import (
     outside_image,
 )
 from napari_stem.spatial.dataset import (
+    DIAMETER_KEY,
     HEIGHT_KEY,
     METADATA,
     MPP_KEY,
+    ORIGIN_KEY,
     PITCH_KEY,
     SLIDES,
     TABLES,
@@ -33,7 +37,7 @@ from napari_stem.spatial.lattice import mpp_from_spacing_um
 from napari_stem.spatial.table_files import read_table, repeats_allowed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import anndata
@@ -74,9 +78,60 @@ class NewSection:
     findings: tuple[Finding, ...] = ()
 
 
-def is_there(out: Path, section_id: str) -> bool:
-    """Whether a data set folder holds a section, whole."""
-    return (out / TABLES / f"{section_id}.h5ad").is_file()
+def fitted_section(
+    section_id: str,
+    image: Path,
+    table: anndata.AnnData,
+    metadata: dict[str, Any],
+    *,
+    fitted_um: tuple[float, dict[str, float]],
+    pitch_um: float,
+    diameter_um: float,
+    mpp_um: dict[str, float] | None = None,
+    findings: Sequence[Finding] = (),
+) -> NewSection:
+    """Put a section of an array, whose pitch tells the pixel size, into HEST's form.
+
+    Parameters
+    ----------
+    section_id, image, mpp_um, findings
+        As of `NewSection`.
+    table
+        Counts with ``obsm["spatial"]``, ``obs["array_row"]`` and ``["array_col"]``; what else a reader keeps
+        (reduced images ...) is left out.
+    metadata
+        What is known besides.
+    fitted_um
+        Pixel size fitted to the pitch (um per px), and the same along each axis.
+    pitch_um, diameter_um
+        Of the spots.
+    """
+    import anndata
+
+    scales = {"spot_diameter_fullres": diameter_um / fitted_um[0]}
+    clean = anndata.AnnData(
+        X=csr_matrix(table.X, dtype=np.float32),
+        obs=table.obs[["array_row", "array_col"]].astype(np.int64),
+        var=table.var.copy(),
+        obsm={"spatial": np.asarray(table.obsm["spatial"], dtype=np.float64)},
+        uns={"spatial": {section_id: {"images": {}, "scalefactors": scales}}},
+    )
+    clean.obs_names, clean.var_names = clean.obs_names.astype(str), clean.var_names.astype(str)
+    fitted = {
+        MPP_KEY: fitted_um[0],
+        "pixel_size_um_per_axis": fitted_um[1],
+        ORIGIN_KEY: f"fitted to the spots' {pitch_um:g} um pitch",
+        PITCH_KEY: pitch_um,
+        DIAMETER_KEY: diameter_um,
+    }
+    return NewSection(
+        id=section_id,
+        image=image,
+        table=clean,
+        metadata={"id": section_id, **metadata, **fitted},
+        mpp_um=mpp_um or {},
+        findings=tuple(findings),
+    )
 
 
 def write_section(out: Path, section: NewSection) -> None:
@@ -155,15 +210,7 @@ class Outcome:
 
     def as_json(self) -> dict[str, Any]:
         """JSON-ready: ``sections, imported, kept, failed, findings, dropped``."""
-        findings = {name: [one.as_json() for one in found] for name, found in self.findings.items()}
-        return {
-            "sections": self.sections,
-            "imported": self.imported,
-            "kept": self.kept,
-            "failed": self.failed,
-            "findings": findings,
-            "dropped": self.dropped,
-        }
+        return {"sections": self.sections, **asdict(self)}
 
 
 def import_sections(
@@ -172,7 +219,7 @@ def import_sections(
     *,
     overwrite: bool = False,
     drop: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Outcome:
     """Import sections one by one.
 
@@ -196,9 +243,8 @@ def import_sections(
     """
     outcome = Outcome()
     for done, (section_id, read) in enumerate(readers.items()):
-        if progress is not None:
-            progress("Importing sections", done, len(readers))
-        if is_there(out, section_id) and not overwrite:
+        progress("Importing sections", done, len(readers))
+        if (out / TABLES / f"{section_id}.h5ad").is_file() and not overwrite:
             outcome.kept.append(section_id)
             continue
         try:
@@ -208,8 +254,7 @@ def import_sections(
             outcome.failed[section_id] = str(error)
         else:
             outcome.imported.append(section_id)
-    if progress is not None:
-        progress("Importing sections", len(readers), len(readers))
+    progress("Importing sections", len(readers), len(readers))
     return outcome
 
 
@@ -276,9 +321,7 @@ def check_section(
     ]
 
 
-def check_dataset(
-    dataset: Dataset, *, progress: Progress | None = None
-) -> dict[str, list[Finding]]:
+def check_dataset(dataset: Dataset, *, progress: Progress = silent) -> dict[str, list[Finding]]:
     """Look at every section of a data set.
 
     Parameters
@@ -294,35 +337,28 @@ def check_dataset(
     """
     found: dict[str, list[Finding]] = {}
     for done, section_id in enumerate(dataset.sections):
-        if progress is not None:
-            progress("Checking sections", done, len(dataset.sections))
+        progress("Checking sections", done, len(dataset.sections))
         found[section_id] = _check(dataset.section(section_id))
-    if progress is not None:
-        progress("Checking sections", len(dataset.sections), len(dataset.sections))
+    progress("Checking sections", len(dataset.sections), len(dataset.sections))
     return found
 
 
 def _check(section: Section) -> list[Finding]:
     """Go on past a part that cannot be read: the others may tell why."""
     found: list[Finding] = []
-    facts = metadata = table = None
-    try:
-        facts = image_facts(section.slide_path)
-    except DatasetError as error:
-        found.append(_unreadable("image", error))
-    try:
-        metadata = section.metadata
-    except DatasetError as error:
-        found.append(_unreadable("metadata", error))
-    try:
-        table = read_table(section.table_path)
-    except DatasetError as error:
-        found.append(_unreadable("table", error))
-    if table is not None:
-        found += check_section(table, metadata or {}, facts)
+    parts: dict[str, Any] = {"image": None, "metadata": {}, "table": None}
+    readers: dict[str, Callable[[], Any]] = {
+        "image": lambda: image_facts(section.slide_path),
+        "metadata": lambda: section.metadata,
+        "table": lambda: read_table(section.table_path),
+    }
+    for part, read in readers.items():
+        try:
+            parts[part] = read()
+        except DatasetError as error:
+            what = f"a part that cannot be read. {str(error).rstrip('.')}"
+            advice = "import the section again"
+            found.append(Finding(f"unreadable-{part}", "stops", what, 0, (), advice))
+    if parts["table"] is not None:
+        found += check_section(parts["table"], parts["metadata"], parts["image"])
     return found
-
-
-def _unreadable(part: str, error: DatasetError) -> Finding:
-    what = f"a part that cannot be read. {str(error).rstrip('.')}"
-    return Finding(f"unreadable-{part}", "stops", what, 0, (), "import the section again")

@@ -71,13 +71,10 @@ class PanelRule:
 
     Attributes
     ----------
-    spec
-        As the user wrote it.
     parts
         Functions of the training sections' raw counts.
     """
 
-    spec: str
     parts: tuple[Callable[[Sequence[anndata.AnnData]], PanelChoice], ...]
 
     def choose(self, sections: Sequence[anndata.AnnData]) -> PanelChoice:

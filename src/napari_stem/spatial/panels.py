@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import anndata
-    from numpy.typing import NDArray
 
     from napari_stem.spatial.panel_choice import Panel
 
@@ -65,7 +64,7 @@ def parse_panel(spec: str) -> PanelRule:
     for word in words:
         named = word.startswith(_SET) or (named and word in gene_sets())
         parts.append(_parse_set(word) if named else _parse_part(word, spec))
-    return PanelRule(spec, tuple(parts))
+    return PanelRule(tuple(parts))
 
 
 def _parse_set(word: str) -> Callable[[Sequence[anndata.AnnData]], PanelChoice]:
@@ -123,6 +122,8 @@ def hmhvg(sections: Sequence[anndata.AnnData], n: int = 200) -> Panel:
     DatasetError
         No sections, or fewer than n genes qualify.
     """
+    from scipy.stats import rankdata
+
     common = common_genes(sections)
     candidates = sorted(
         gene
@@ -135,7 +136,9 @@ def hmhvg(sections: Sequence[anndata.AnnData], n: int = 200) -> Panel:
             f"{len(candidates)} to choose from."
         )
     counts = pooled_counts(sections, candidates).toarray().astype(np.float64)
-    by_mean, by_spread = _ranks(counts.mean(axis=0)), _ranks(counts.std(axis=0))
+    by_mean, by_spread = (
+        rankdata(-figure, method="ordinal") for figure in (counts.mean(axis=0), counts.std(axis=0))
+    )
     # A gene enters at the k that is the worse of its two ranks; where two enter together and only
     # one is wanted, the one of larger mean.
     entry = np.lexsort((by_mean, np.maximum(by_mean, by_spread)))
@@ -207,10 +210,3 @@ def _often_seen(section: anndata.AnnData) -> anndata.AnnData:
     """Leave out the genes that few spots of a section show."""
     seen = np.asarray((section.X > 0).sum(axis=0)).ravel()
     return section[:, seen >= np.ceil(_MIN_SPOT_FRACTION * section.n_obs)]
-
-
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Place of each value counted from the largest, which is 0."""
-    ranks = np.empty(len(values), dtype=np.int64)
-    ranks[np.argsort(-values, kind="stable")] = np.arange(len(values))
-    return ranks

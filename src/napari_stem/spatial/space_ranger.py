@@ -6,28 +6,26 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from napari_stem.errors import DatasetError
 from napari_stem.foreign import read_json
 from napari_stem.io import DAMAGE
-from napari_stem.spatial.dataset import DIAMETER_KEY, MPP_KEY, PITCH_KEY
 from napari_stem.spatial.gene_sets import with_symbols
 from napari_stem.spatial.images import IMAGE_ENDINGS, image_facts
-from napari_stem.spatial.importing import NewSection
+from napari_stem.spatial.importing import fitted_section
 from napari_stem.spatial.lattice import array_positions, fit_lattice
-from napari_stem.spatial.space_ranger_files import POSITIONS
+from napari_stem.spatial.space_ranger_files import POSITIONS, find
 from napari_stem.texts import read_text, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import anndata
 
-    from napari_stem.spatial.lattice import LatticeFit
+    from napari_stem.spatial.importing import NewSection
 
-# What h5py, scipy, pandas and spatialdata-io raise on folders that are not as Space Ranger writes them.
+# What h5py, scipy and pandas raise on folders that are not as Space Ranger writes them.
 READER_ERRORS = (*DAMAGE, AssertionError, StopIteration, zlib.error)
 # Rounding of positions to whole px leaves less than this, in pitches.
 _MISFIT = 0.1
@@ -122,49 +120,31 @@ def read_scale_factors(path: Path) -> dict[str, float]:
         ) from error
 
 
-def refuse_other_image(image: Path, hires_size_px: tuple[float, float], hires_scale: float) -> None:
-    """Refuse an image of another size than the one that Space Ranger placed the spots on.
-
-    Parameters
-    ----------
-    image
-        The full-resolution image.
-    hires_size_px
-        Width and height of Space Ranger's ``tissue_hires_image.png``, or of the smaller one.
-    hires_scale
-        Its ``tissue_hires_scalef``: px of it per px of the image it was run on.
-
-    Raises
-    ------
-    DatasetError
-        The sizes do not belong together.
-    """
-    facts = image_facts(image)
-    if (other := other_size(facts.size_px, hires_size_px, hires_scale)) is not None:
-        raise DatasetError(
-            f"{image} has {facts.width_px} x {facts.height_px} px, but Space Ranger was run on an "
-            f"image of about {other} px, to which the positions belong; name that one with --image."
-        )
-
-
 def other_size(
-    size_px: tuple[float, float], hires_size_px: tuple[float, float], hires_scale: float
+    folders: Sequence[Path], scales: Mapping[str, float], size_px: tuple[float, float]
 ) -> str | None:
-    """Size (width x height) of the image that Space Ranger was run on, if it is not the given one.
+    """Extent (width x height) of the image that Space Ranger was run on, if it is not the given one.
 
     Parameters
     ----------
+    folders
+        Where its reduced images may lie; without one nothing is said, as they serve for checks alone.
+    scales
+        As of `read_scale_factors`: px of a reduced image per px of the image it was run on.
     size_px
         Width and height of the image at hand.
-    hires_size_px, hires_scale
-        As of `refuse_other_image`.
     """
-    expected = tuple(side / hires_scale for side in hires_size_px)
-    slack = [max(_SIZE_TOLERANCE * side, 2 / hires_scale) for side in expected]
-    off = [abs(a - b) for a, b in zip(expected, size_px, strict=True)]
-    if all(o <= s for o, s in zip(off, slack, strict=True)):
-        return None
-    return f"{expected[0]:.0f} x {expected[1]:.0f}"
+    for name in ("hires", "lowres"):
+        scale = scales.get(f"tissue_{name}_scalef")
+        for path in (find(folder, f"tissue_{name}_image.png") for folder in folders):
+            if path is None or path.suffix != ".png" or not scale:
+                continue
+            expected = tuple(side / scale for side in image_facts(path).size_px)
+            slack = [max(_SIZE_TOLERANCE * side, 2 / scale) for side in expected]
+            off = [abs(a - b) for a, b in zip(expected, size_px, strict=True)]
+            fits = all(o <= s for o, s in zip(off, slack, strict=True))
+            return None if fits else f"{expected[0]:.0f} x {expected[1]:.0f}"
+    return None
 
 
 def new_section(
@@ -200,23 +180,24 @@ def new_section(
         No spot is under tissue, or the positions are not those of this array.
     """
     named, findings = with_symbols(under_tissue(table, f"section {section_id}"))
-    fit = _fitted(section_id, named, pitch_um, hexagonal=hexagonal)
-    clean = _clean(section_id, named, diameter_um / fit.mpp_um)
-    return NewSection(
-        id=section_id,
-        image=image,
-        table=clean,
-        metadata={
-            "id": section_id,
-            **metadata,
-            MPP_KEY: fit.mpp_um,
-            "pixel_size_um_per_axis": fit.per_axis,
-            "pixel_size_um_origin": f"fitted to the spots' {pitch_um:g} um pitch",
-            PITCH_KEY: pitch_um,
-            DIAMETER_KEY: diameter_um,
-        },
+    nodes = array_positions(named.obs)
+    xy_px = np.asarray(named.obsm["spatial"], dtype=np.float64)
+    fit = None if nodes is None else fit_lattice(*nodes, xy_px, pitch_um, hexagonal=hexagonal)
+    if fit is None or not fit.misfit < _MISFIT:
+        raise DatasetError(
+            f"The positions of section {section_id} are too few or do not lie on the array's "
+            f"{pitch_um:g} um lattice, so they do not tell the pixel size; check the positions file."
+        )
+    return fitted_section(
+        section_id,
+        image,
+        named,
+        metadata,
+        fitted_um=(fit.mpp_um, fit.per_axis),
+        pitch_um=pitch_um,
+        diameter_um=diameter_um,
         mpp_um=mpp_um,
-        findings=tuple(findings),
+        findings=findings,
     )
 
 
@@ -235,34 +216,3 @@ def under_tissue(table: anndata.AnnData, name: str) -> anndata.AnnData:
             f"position; the files belong to different runs."
         )
     return table[in_tissue].copy()
-
-
-def _fitted(
-    section_id: str, table: anndata.AnnData, pitch_um: float, *, hexagonal: bool
-) -> LatticeFit:
-    nodes = array_positions(table.obs)
-    xy_px = np.asarray(table.obsm["spatial"], dtype=np.float64)
-    fit = None if nodes is None else fit_lattice(*nodes, xy_px, pitch_um, hexagonal=hexagonal)
-    if fit is None or not fit.misfit < _MISFIT:
-        raise DatasetError(
-            f"The positions of section {section_id} are too few or do not lie on the array's "
-            f"{pitch_um:g} um lattice, so they do not tell the pixel size; check the positions file."
-        )
-    return fit
-
-
-def _clean(section_id: str, table: anndata.AnnData, diameter_px: float) -> anndata.AnnData:
-    """Keep what the HEST layout asks for; not the reduced images nor the reader's bookkeeping."""
-    import anndata
-
-    row, col = (table.obs[name].to_numpy(np.int64) for name in ("array_row", "array_col"))
-    clean = anndata.AnnData(
-        X=csr_matrix(table.X, dtype=np.float32),
-        obs=table.obs[[]].assign(array_row=row, array_col=col),
-        var=table.var.copy(),
-    )
-    clean.obs_names = clean.obs_names.astype(str)
-    clean.obsm["spatial"] = np.asarray(table.obsm["spatial"], dtype=np.float64)
-    scales = {"spot_diameter_fullres": diameter_px}
-    clean.uns["spatial"] = {section_id: {"images": {}, "scalefactors": scales}}
-    return clean

@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix
 
 from napari_stem.errors import DatasetError
 from napari_stem.foreign import opened_hdf5
+from napari_stem.spatial.gene_sets import ID_COLUMN
 from napari_stem.texts import clean_name, read_text
 
 if TYPE_CHECKING:
@@ -113,12 +114,14 @@ def _read_hdf5(path: Path) -> anndata.AnnData:
     with opened_hdf5(path) as file:
         group = file["matrix"] if "matrix" in file else next(iter(file.values()))
         features = group.get("features")
-        names = group["gene_names"] if features is None else features["name"]
-        kinds = None if features is None else features["feature_type"].asstr()[:]
+        if features is None:
+            ids, names, kinds = group["genes"].asstr()[:], group["gene_names"].asstr()[:], None
+        else:
+            ids, names, kinds = (features[key].asstr()[:] for key in ("id", "name", "feature_type"))
         parts = tuple(group[part][:] for part in ("data", "indices", "indptr"))
-        barcodes, names = group["barcodes"].asstr()[:], names.asstr()[:]
+        barcodes = group["barcodes"].asstr()[:]
         counts = csr_matrix(parts, shape=(len(barcodes), len(names)))
-        table = _table(counts, barcodes, names, kinds)
+        table = _table(counts, barcodes, ids, names, kinds)
         table.uns["chemistry"] = _word(file.attrs.get("chemistry_description"))
     return table
 
@@ -132,10 +135,10 @@ def _read_matrix_market(folder: Path) -> anndata.AnnData:
 
     counts = csr_matrix(mmread(required(folder, "matrix.mtx")).T)
     features = _rows(required(folder, "features.tsv", "genes.tsv"))
-    names = [row[1] if len(row) > 1 else row[0] for row in features]
+    ids, names = [row[0] for row in features], [row[:2][-1] for row in features]
     kinds = [row[2] for row in features] if all(len(row) > 2 for row in features) else None
     barcodes = [row[0] for row in _rows(required(folder, "barcodes.tsv"))]
-    return _table(counts, barcodes, names, kinds)
+    return _table(counts, barcodes, ids, names, kinds)
 
 
 def _rows(path: Path) -> list[list[str]]:
@@ -143,7 +146,11 @@ def _rows(path: Path) -> list[list[str]]:
 
 
 def _table(
-    counts: csr_matrix, barcodes: Sequence[str], names: Sequence[str], kinds: Sequence[str] | None
+    counts: csr_matrix,
+    barcodes: Sequence[str],
+    ids: Sequence[str],
+    names: Sequence[str],
+    kinds: Sequence[str] | None,
 ) -> anndata.AnnData:
     import anndata
     import pandas as pd
@@ -152,7 +159,7 @@ def _table(
     table = anndata.AnnData(
         X=counts.astype(np.float32),
         obs=pd.DataFrame(index=[clean_name(code) for code in barcodes]),
-        var=pd.DataFrame(index=[clean_name(name) for name in names]),
+        var=pd.DataFrame({ID_COLUMN: ids}, index=[clean_name(name) for name in names]),
     )
     # antibodies and probes are counted too
     return table if kinds is None else table[:, np.asarray(kinds) == "Gene Expression"].copy()

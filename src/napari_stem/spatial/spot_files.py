@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -43,33 +43,35 @@ def read_spots(
         The file cannot be read or used, or a spot lies off the slide.
     """
     if isinstance(source, (str, Path)):
-        xy_px, names, about = _from_file(Path(source))
-        source_name = str(source)
+        table, name = _from_file(Path(source)), str(source)
     else:
-        source_name = "The table of spots"
-        xy_px, names, about = _from_table(table_files.spots_of(source), source_name)
-    if not len(xy_px):
-        msg = f"{source_name} lists no spots."
+        table, name = table_files.spots_of(source), "The table of spots"
+    if table.xy_px is None:
+        msg = (
+            f'{name} has no obsm["spatial"] of two columns or more, so its spots have no place; add it '
+            f"(x, y in px)."
+        )
         raise SpotError(msg)
-    _require_on_slide(xy_px, size, source_name)
+    if not len(table.xy_px):
+        msg = f"{name} lists no spots."
+        raise SpotError(msg)
+    _require_on_slide(table.xy_px, size, name)
     pitch_px = pitch_um / np.array([mpp.x_um, mpp.y_um])
-    col, row = np.floor(xy_px / pitch_px).T
+    col, row = np.floor(table.xy_px / pitch_px).T.astype(np.int64)
+    array_row, array_col = array_positions(table.obs) or (row, col)
     return Spots(
-        x_px=xy_px[:, 0],
-        y_px=xy_px[:, 1],
-        array_row=np.asarray(about.get("array_row", row)).astype(np.int64),
-        array_col=np.asarray(about.get("array_col", col)).astype(np.int64),
+        x_px=table.xy_px[:, 0],
+        y_px=table.xy_px[:, 1],
+        array_row=array_row,
+        array_col=array_col,
         pitch_um=pitch_um,
-        diameter_um=about["diameter_px"] * mpp.x_um if "diameter_px" in about else pitch_um,
-        names=names,
+        diameter_um=pitch_um if table.diameter_px is None else table.diameter_px * mpp.x_um,
+        names=tuple(table.names),
         mpp=mpp,
     )
 
 
-_Read = tuple["NDArray[np.float64]", tuple[str, ...], dict[str, Any]]
-
-
-def _from_file(path: Path) -> _Read:
+def _from_file(path: Path) -> SpotTable:
     if path.suffix not in (".csv", ".h5ad"):
         msg = (
             f"{path.name} has an ending that is not .csv or .h5ad; give the spots as one of these."
@@ -78,10 +80,15 @@ def _from_file(path: Path) -> _Read:
     if not path.is_file():
         msg = f"There is no spot file {path}; check the path."
         raise SpotError(msg)
-    return _from_csv(path) if path.suffix == ".csv" else _from_h5ad(path)
+    if path.suffix == ".csv":
+        return _from_csv(path)
+    try:
+        return table_files.read_spots(path)
+    except DatasetError as error:
+        raise SpotError(str(error)) from error
 
 
-def _from_csv(path: Path) -> _Read:
+def _from_csv(path: Path) -> SpotTable:
     import pandas as pd
 
     try:
@@ -97,34 +104,13 @@ def _from_csv(path: Path) -> _Read:
     except (OSError, ValueError) as error:
         msg = f"{path} cannot be read as a table of spots ({reason_of(error)}); write x_px,y_px in numbers."
         raise SpotError(msg) from error
+    names = [f"spot{i}" for i in range(1, len(xy_px) + 1)]
     if "name" in table.columns:
         if table["name"].isna().any():
             msg = f"{path} leaves a name empty; name every spot, or leave the column out."
             raise SpotError(msg)
-        return xy_px, tuple(table["name"]), {}
-    return xy_px, tuple(f"spot{i}" for i in range(1, len(xy_px) + 1)), {}
-
-
-def _from_h5ad(path: Path) -> _Read:
-    try:
-        return _from_table(table_files.read_spots(path), str(path))
-    except DatasetError as error:
-        raise SpotError(str(error)) from error
-
-
-def _from_table(table: SpotTable, name: str) -> _Read:
-    if table.xy_px is None:
-        msg = (
-            f'{name} has no obsm["spatial"] of two columns or more, so its spots have no place; add it '
-            f"(x, y in px)."
-        )
-        raise SpotError(msg)
-    about: dict[str, Any] = {}
-    if (nodes := array_positions(table.obs)) is not None:
-        about = dict(zip(("array_row", "array_col"), nodes, strict=True))
-    if table.diameter_px is not None:
-        about["diameter_px"] = table.diameter_px
-    return table.xy_px, tuple(table.names), about
+        names = list(table["name"])
+    return table_files.SpotTable(pd.DataFrame(index=names), xy_px, diameter_px=None)
 
 
 def _require_on_slide(xy_px: NDArray[np.float64], size: SizePx, name: str) -> None:

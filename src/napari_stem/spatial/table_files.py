@@ -144,19 +144,6 @@ def read_genes(path: Path) -> list[str]:
         return [clean_name(gene) for gene in _frame(file[_counts(file)[1]]).index]
 
 
-def read_shape(path: Path) -> tuple[int, int]:
-    """Numbers of spots and genes.
-
-    Raises
-    ------
-    DatasetError
-        As `read_table`.
-    """
-    with _opened(path) as file:
-        n_spots, n_genes = _matrix(file[_counts(file)[0]]).shape
-        return int(n_spots), int(n_genes)
-
-
 def row_blocks(path: Path) -> Iterator[csr_matrix]:
     """Yield the counts, (rows, genes) CSR, a few megabytes at a time, in order.
 

@@ -1,26 +1,28 @@
-"""Import of 10x Visium sections as Space Ranger writes them (versions 1 to 3).
+"""Import of 10x Visium sections as Space Ranger writes them (versions 1 to 3), and of Visium HD by bins.
 
 Visium spots are 55 um wide and 100 um apart on a hexagonal lattice. The pixel size is fitted to
 that pitch. ``spot_diameter_fullres`` is the diameter of a theoretical 65 um spot (10x, Space Ranger
 1.3, "Imaging outputs"), so taking it for 55 um gives pixels 15% too small; it serves as a check.
+Bins of Visium HD are squares without gaps: pitch and diameter are the bin's side.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_stem.errors import DatasetError
+from napari_stem.extras import require_extra
 from napari_stem.spatial.images import image_facts
 from napari_stem.spatial.importing import import_sections
 from napari_stem.spatial.space_ranger import (
     READER_ERRORS,
     find_image,
     new_section,
+    other_size,
     read_scale_factors,
-    refuse_other_image,
     section_folders,
 )
 from napari_stem.spatial.space_ranger_files import (
@@ -35,18 +37,18 @@ from napari_stem.spatial.space_ranger_files import (
 from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import anndata
 
-    from napari_stem.progress import Progress
     from napari_stem.spatial.importing import NewSection, Outcome
 
 PITCH_UM = 100.0
 DIAMETER_UM = 55.0
 SCALE_FACTOR_SPOT_UM = 65.0
-BY_SCALE_FACTORS = "scalefactors_json.json"
+BINS = "binned_outputs"
+DEFAULT_BIN_UM = 16
 
 
 def import_visium(
@@ -55,9 +57,7 @@ def import_visium(
     *,
     image: Path | None = None,
     name: str | None = None,
-    overwrite: bool = False,
-    drop: bool = False,
-    progress: Progress | None = None,
+    **options: Any,
 ) -> Outcome:
     """Write Visium sections as a data set in HEST layout, spots under tissue only.
 
@@ -66,7 +66,7 @@ def import_visium(
     sources
         Space Ranger's ``outs`` folders (``filtered_feature_bc_matrix.h5``, ``spatial/``), folders
         that hold one, or a folder of several. Files may be gzipped, lie flat, or have GEO's prefixes.
-    out, overwrite, drop, progress
+    out, options
         As for `import_sections`.
     image
         The full-resolution image that Space Ranger was run on, for a single section; otherwise it
@@ -79,30 +79,58 @@ def import_visium(
     DatasetError
         There is nothing to import, or an image or name is given for several sections.
     """
-    folders = named_folders(visium_folders(sources), image, name)
-    readers = {
-        section_id: partial(_read_section, section_id, folder, image)
-        for section_id, folder in folders.items()
-    }
-    return import_sections(readers, out, overwrite=overwrite, drop=drop, progress=progress)
+    return _import(visium_folders(sources), out, image, name, None, options)
 
 
-def named_folders(
-    folders: dict[str, Path], image: Path | None, name: str | None
-) -> dict[str, Path]:
-    """Give a single section the name that was asked for.
+def import_visium_hd(
+    sources: Sequence[Path],
+    out: Path,
+    *,
+    bin_um: int = DEFAULT_BIN_UM,
+    image: Path | None = None,
+    name: str | None = None,
+    **options: Any,
+) -> Outcome:
+    """Write Visium HD sections as a data set in HEST layout, bins under tissue only.
+
+    Parameters
+    ----------
+    sources
+        Space Ranger's ``outs`` folders (``binned_outputs/square_016um`` ...), folders that hold one, or a
+        folder of several.
+    bin_um
+        Side of the bins, one of those that Space Ranger wrote.
+    out, image, name, options
+        As for `import_visium`.
 
     Raises
     ------
     DatasetError
-        One image or name for several sections.
+        pyarrow is not installed, or as `import_visium`.
     """
+    require_extra("pyarrow", "visium-hd", "Visium HD", DatasetError)
+    folders = section_folders(sources, lambda folder: (folder / BINS).is_dir())
+    return _import(folders, out, image, name, bin_um, options)
+
+
+def _import(
+    folders: dict[str, Path],
+    out: Path,
+    image: Path | None,
+    name: str | None,
+    bin_um: int | None,
+    options: dict[str, Any],
+) -> Outcome:
     if len(folders) > 1 and (image is not None or name is not None):
         raise DatasetError(
             f"--image and --name go with one section; {len(folders)} were found "
             f"({', '.join(list(folders)[:5])}). Import them one by one."
         )
-    return folders if name is None else {name: next(iter(folders.values()))}
+    readers = {}
+    for found, folder in folders.items():
+        section_id = name or found
+        readers[section_id] = partial(_read_section, section_id, folder, image, bin_um)
+    return import_sections(readers, out, **options)
 
 
 def visium_folders(sources: Sequence[Path]) -> dict[str, Path]:
@@ -124,52 +152,58 @@ def is_visium(folder: Path) -> bool:
     DatasetError
         It holds files of several sections.
     """
-    is_other = folder.name == "spatial" or (folder / "binned_outputs").is_dir()
+    is_other = folder.name == "spatial" or (folder / BINS).is_dir()
     signs = (SCALE_FACTORS, *POSITIONS, *(f"{name}.h5" for name in COUNTS))
     return not is_other and find(folder, *signs) is not None
 
 
-def _read_section(section_id: str, folder: Path, image: Path | None) -> NewSection:
-    table = read_visium(folder)
+def _read_section(
+    section_id: str, folder: Path, image: Path | None, bin_um: int | None
+) -> NewSection:
+    """Read Visium spots, or bins of Visium HD, which lie in a folder of their own."""
+    counted = folder if bin_um is None else _folder_of_bins(folder / BINS, bin_um)
+    table = read_visium(counted)
     image = image or find_image(folder)
-    scales = read_scale_factors(required(folder, SCALE_FACTORS))
-    if (preview := read_preview(folder, scales)) is not None:
-        refuse_other_image(image, *preview)
-    diameter_px = scales.get("spot_diameter_fullres", 0.0)
-    others = {BY_SCALE_FACTORS: SCALE_FACTOR_SPOT_UM / diameter_px} if diameter_px > 0 else {}
+    scales = read_scale_factors(required(counted, SCALE_FACTORS))
+    facts = image_facts(image)
+    if (other := other_size([counted, folder], scales, facts.size_px)) is not None:
+        raise DatasetError(
+            f"{image} has {facts.width_px} x {facts.height_px} px, but Space Ranger was run on an "
+            f"image of about {other} px, to which the positions belong; name that one with --image."
+        )
+    technology: dict[str, Any] = {"st_technology": "Visium HD"}
+    stated_um = scales.get("microns_per_pixel", 0.0)
+    if bin_um is None:
+        technology = {
+            "st_technology": "Visium",
+            "chemistry": table.uns.get("chemistry") or None,
+        }
+        diameter_px = scales.get("spot_diameter_fullres", 0.0)
+        stated_um = SCALE_FACTOR_SPOT_UM / diameter_px if diameter_px > 0 else 0.0
     return new_section(
         section_id,
         image,
         table,
-        pitch_um=PITCH_UM,
-        diameter_um=DIAMETER_UM,
-        hexagonal=True,
-        metadata={
-            "st_technology": "Visium",
-            "chemistry": table.uns.get("chemistry") or None,
-        },
-        mpp_um=others,
+        pitch_um=float(bin_um or PITCH_UM),
+        diameter_um=float(bin_um or DIAMETER_UM),
+        hexagonal=bin_um is None,
+        metadata=technology,
+        mpp_um={SCALE_FACTORS: stated_um} if stated_um else {},
     )
 
 
-def read_preview(
-    folder: Path, scales: Mapping[str, float]
-) -> tuple[tuple[float, float], float] | None:
-    """Size (width, height) of a reduced image, and its px per px of the image Space Ranger was run on.
-
-    Returns
-    -------
-    None where neither of the two is there: they serve for checks alone.
-    """
-    for name in ("hires", "lowres"):
-        path, scale = find(folder, f"tissue_{name}_image.png"), scales.get(f"tissue_{name}_scalef")
-        if path is not None and path.suffix == ".png" and scale:
-            return image_facts(path).size_px, scale
-    return None
+def _folder_of_bins(folder: Path, bin_um: int) -> Path:
+    name = f"square_{bin_um:03d}um"
+    if not (folder / name).is_dir():
+        has = ", ".join(sorted(path.name for path in folder.glob("square_*")))
+        raise DatasetError(
+            f"{folder} has no {name}, only {has or 'nothing'}; choose another --bin."
+        )
+    return folder / name
 
 
 def read_visium(folder: Path) -> anndata.AnnData:
-    """Read counts and positions of one folder of Space Ranger, all spots that were counted.
+    """Read counts and positions of one folder of Space Ranger, all spots or bins that were counted.
 
     Returns
     -------

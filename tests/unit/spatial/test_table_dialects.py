@@ -136,7 +136,6 @@ def test_every_dialect_gives_the_same_counts_and_places(path: Path) -> None:
     blocks = [block.toarray() for block in table_files.row_blocks(path)]
     np.testing.assert_array_equal(np.concatenate(blocks), COUNTS)
     assert table_files.read_genes(path) == GENES
-    assert table_files.read_shape(path) == (12, 5)
     spots = read_spots(path, SizePx(1000, 1000), Mpp.square(0.5), 50)
     np.testing.assert_array_equal(np.column_stack([spots.x_px, spots.y_px]), XY_PX)
     assert spots.names == tuple(SPOTS)

@@ -21,8 +21,7 @@ from typer.testing import CliRunner
 from napari_stem.cli import app
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.dataset import Dataset
-from napari_stem.spatial.visium import import_visium
-from napari_stem.spatial.visium_hd import import_visium_hd
+from napari_stem.spatial.visium import import_visium, import_visium_hd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -322,7 +321,7 @@ def test_the_command_imports_it(run: Run, tmp_path: Path) -> None:
 def test_bins_are_imported_as_they_are(
     tmp_path: Path, image: Path, table: anndata.AnnData, prefix: str
 ) -> None:
-    pytest.importorskip("spatialdata_io")
+    pytest.importorskip("pyarrow")
     run = visium_hd_run(tmp_path / "HD" / "outs", image, table, prefix=prefix)
     outcome = import_visium_hd([run.folder], tmp_path / "ds", image=image)
     assert (outcome.imported, outcome.failed) == (["HD"], {})
@@ -334,7 +333,7 @@ def test_bins_are_imported_as_they_are(
 def test_the_command_imports_bins_and_prints_one_object(
     tmp_path: Path, image: Path, table: anndata.AnnData
 ) -> None:
-    pytest.importorskip("spatialdata_io")
+    pytest.importorskip("pyarrow")
     run = visium_hd_run(tmp_path / "HD" / "outs", image, table, bin_um=8)
     arguments = ["visium-hd", run.folder, "--out", tmp_path / "ds", "--bin", "8", "--image", image]
     result = CliRunner().invoke(app, ["import", *map(str, arguments), "--json", "--name", "mine"])
@@ -346,7 +345,7 @@ def test_the_command_imports_bins_and_prints_one_object(
 def test_a_bin_size_that_is_not_there_is_told(
     tmp_path: Path, image: Path, table: anndata.AnnData
 ) -> None:
-    pytest.importorskip("spatialdata_io")
+    pytest.importorskip("pyarrow")
     run = visium_hd_run(tmp_path / "HD" / "outs", image, table)
     failed = import_visium_hd([run.folder], tmp_path / "ds", bin_um=8, image=image).failed["HD"]
     assert "no square_008um, only square_016um; choose another --bin" in failed

@@ -36,28 +36,23 @@ def ridge() -> Predictor:
 
 def hest_ridge(*, centred: bool = False) -> Predictor:
     """HEST-bench's probe; see `fit_probe`."""
-
-    def fit(train: Sequence[SectionArrays], _task: Task) -> Fitted:
-        predict = fit_probe(*stacked(train), centred=centred)
-        return lambda section: Forecast(predict(section.embedding))
-
     name = "hest-ridge-centred" if centred else "hest-ridge"
     target = "centred targets" if centred else "targets not centred, as HEST-bench"
-    about = f"PCA({N_COMPONENTS}) and ridge, alpha = 100 / (components x genes), {target}"
-    return Predictor(name, about, fit)
+    return _probe(name, f"alpha = 100 / (components x genes), {target}", centred=centred)
 
 
 def hest_ridge_cv() -> Predictor:
     """HEST-bench's probe, its penalty chosen by cross-validation: the fixed one is far too small (HEST#140)."""
+    about = "penalty by leave-one-out cross-validation, centred targets"
+    return _probe("hest-ridge-cv", about, centred=True, penalties=PENALTIES)
 
+
+def _probe(name: str, about: str, *, centred: bool, penalties: Sequence[float] = ()) -> Predictor:
     def fit(train: Sequence[SectionArrays], _task: Task) -> Fitted:
-        predict = fit_probe(*stacked(train), centred=True, penalties=PENALTIES)
+        predict = fit_probe(*stacked(train), centred=centred, penalties=penalties)
         return lambda section: Forecast(predict(section.embedding))
 
-    about = (
-        f"PCA({N_COMPONENTS}) and ridge, penalty by leave-one-out cross-validation, centred targets"
-    )
-    return Predictor("hest-ridge-cv", about, fit)
+    return Predictor(name, f"PCA({N_COMPONENTS}) and ridge, {about}", fit)
 
 
 def fit_probe(
