@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.errors import ModelError, OutputError
+from napari_stem.errors import ModelError
 from napari_stem.foreign import read_json
 from napari_stem.io import CHECKPOINTS, unwritable, write_file
 
@@ -138,7 +138,7 @@ class Checkpoints:
         ModelError
             A file is damaged.
         """
-        if self.folder is None or not (path := self._path(stage)).is_file():
+        if self.folder is None or not (path := self.folder / f"{stage}.safetensors").is_file():
             return StageState()
         from safetensors import SafetensorError, safe_open
 
@@ -148,7 +148,7 @@ class Checkpoints:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             looks = {
                 int(look.stem): np.load(look)
-                for look in sorted(self._looks(stage).glob("*.npy"))
+                for look in sorted(path.with_suffix("").glob("*.npy"))
                 if look.stem.isdigit() and int(look.stem) <= about["step"]
             }
         except (SafetensorError, OSError, ValueError, KeyError) as error:
@@ -175,24 +175,20 @@ class Checkpoints:
 
         about = {"step": state.step, "is_finished": state.is_finished, "seconds": state.seconds}
         for step, draws in state.looks.items():
-            path = self._looks(stage) / f"{step:09d}.npy"
-            if not path.is_file():
-                _write_array(path, draws)
-        write_file(self._path(stage), save(state.tensors, {"state": json.dumps(about)}))
+            look = self.folder / stage / f"{step:09d}.npy"
+            if not look.is_file():
+                content = io.BytesIO()
+                np.save(content, draws)
+                write_file(look, content.getvalue())
+        write_file(
+            self.folder / f"{stage}.safetensors", save(state.tensors, {"state": json.dumps(about)})
+        )
         self._last = time.monotonic()
 
     def remove(self) -> None:
         """Delete them all: the model is finished."""
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _path(self, stage: str) -> Path:
-        if self.folder is None:
-            raise OutputError("Checkpoints are not kept; name a folder for them.")
-        return self.folder / f"{stage}.safetensors"
-
-    def _looks(self, stage: str) -> Path:
-        return self._path(stage).with_suffix("")
 
 
 def data_hash(sections: Sequence[SectionArrays], panel: Sequence[str]) -> str:
@@ -205,9 +201,3 @@ def data_hash(sections: Sequence[SectionArrays], panel: Sequence[str]) -> str:
             if array is not None:
                 digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
-
-
-def _write_array(path: Path, array: NDArray[Any]) -> None:
-    content = io.BytesIO()
-    np.save(content, array)
-    write_file(path, content.getvalue())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -189,17 +189,13 @@ class _Fit:
         checkpoints, state = self._run.checkpoints, self.state
         if is_last:
             state.is_finished = True
-            checkpoints.save(self._stage, self._with(self.trainee.result()))
+            checkpoints.save(self._stage, replace(state, tensors=self.trainee.result()))
         elif stopped or checkpoints.is_due():
-            checkpoints.save(self._stage, self._with(self.trainee.state()))
+            checkpoints.save(self._stage, replace(state, tensors=self.trainee.state()))
         if stopped:
             if not checkpoints.are_kept:
                 raise KeyboardInterrupt
             raise TrainingStopped(f"{self._what}: stopped at step {state.step}")
-
-    def _with(self, tensors: dict[str, Tensor]) -> StageState:
-        now = self.state
-        return StageState(now.step, now.is_finished, now.seconds, tensors, now.looks)
 
 
 class _Meter:

@@ -32,6 +32,7 @@ from napari_stem.training import checkpoints
 from napari_stem.training.denoiser_fit import TrainingRun
 from napari_stem.training.logs import Logs
 from napari_stem.training.options import TrainingOptions
+from napari_stem.training.recipe import fit_recipe
 from napari_stem.training.reliability import PREDICTABLE, only_told
 from napari_stem.training.rival import N_DRAWS, round_ridge
 from napari_stem.training.sections import depths_of, load_sections, patient_of, require_turned
@@ -225,13 +226,7 @@ def fit_sections(
         about["data"] = checkpoints.data_hash(sections, panel)
     team.share(lambda: run.checkpoints.begin(about, resume=options.resume))
     config = _config(sections, panel, options, name, encoder_version)
-    if config.objective == "edm":
-        from napari_stem.training.recipe import prepare_edm as prepare
-    else:
-        from napari_stem.training.recipe import prepare_published as prepare
-    from napari_stem.training.recipe import fit_recipe
-
-    return fit_recipe(sections, config, options, prepare, run)
+    return fit_recipe(sections, config, options, run)
 
 
 def evaluate_section(

@@ -117,17 +117,14 @@ def _tensorboard(folder: Path, stage: str, after_step: int) -> Iterator[Callable
     from torch.utils.tensorboard import SummaryWriter
 
     purge_step = after_step + 1 if after_step else None
-    writer = SummaryWriter(log_dir=str(folder / stage), purge_step=purge_step)
+    with SummaryWriter(log_dir=str(folder / stage), purge_step=purge_step) as writer:
 
-    def write(row: Row) -> None:
-        values = asdict(row)
-        step = values.pop("step")
-        for name, value in values.items():
-            if value is not None:
-                writer.add_scalar(name, value, step)
-        writer.flush()
+        def write(row: Row) -> None:
+            values = asdict(row)
+            step = values.pop("step")
+            for name, value in values.items():
+                if value is not None:
+                    writer.add_scalar(name, value, step)
+            writer.flush()
 
-    try:
         yield write
-    finally:
-        writer.close()

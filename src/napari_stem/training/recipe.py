@@ -23,19 +23,16 @@ from napari_stem.training.sections import groups_of
 from napari_stem.training.stopping import Fold, best_steps, steps_that_pay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
     from torch import nn
 
     from napari_stem.model.config import ModelConfig
     from napari_stem.training.denoiser_fit import FittedDenoiser, TrainingRun
+    from napari_stem.training.head_fit import HeadFit
     from napari_stem.training.options import FitSettings, TrainingOptions
     from napari_stem.training.sections import SectionArrays
-
-    Prepare = Callable[[Sequence[SectionArrays], TrainingOptions], "Prepared"]
-    from napari_stem.training.head_fit import HeadFit
-
 
 N_CORRECTED = 16  # directions; the rest of the residual stays Gaussian
 MOST_JUDGED = 200  # genes by which steps are chosen: every so many-th of a wider panel
@@ -88,7 +85,6 @@ def fit_recipe(
     sections: Sequence[SectionArrays],
     config: ModelConfig,
     options: TrainingOptions,
-    prepare: Prepare,
     run: TrainingRun,
 ) -> Model:
     """Train on sections; everything is chosen and calibrated inside them.
@@ -101,17 +97,15 @@ def fit_recipe(
         Of the model; its denoiser is filled in.
     options
         How to train.
-    prepare
-        Objective: what goes before the denoiser and what it is trained on.
     run
         Who takes part, where checkpoints and logs go, who is told.
     """
     leaves_out = options.trains and (options.chooses_steps or options.is_calibrated)
     pairs = splits(sections) if leaves_out else []
-    prepared = prepare(sections, options)
+    prepared = _prepare(sections, options, config)
     settings = fit_settings(options, config.objective, prepared.sizes, len(pairs) + 1)
     folds = [
-        _leave_out(number, len(pairs), pair, config, settings, options, prepare, run)
+        _leave_out(number, len(pairs), pair, config, settings, options, run)
         for number, pair in enumerate(pairs, start=1)
     ]
     verdict = run.team.share(lambda: _judge(folds, sections, prepared, settings, options, config))
@@ -135,12 +129,11 @@ def _leave_out(
     config: ModelConfig,
     settings: FitSettings,
     options: TrainingOptions,
-    prepare: Prepare,
     run: TrainingRun,
 ) -> Fold:
     """Train on the rest, drawing for the left-out section at every look."""
     rest, left_out = pair
-    prepared = prepare(rest, options)
+    prepared = _prepare(rest, options, config)
     n_generated, width = prepared.sizes
     denoiser = replace(settings.denoiser, n_genes=n_generated, condition_width=width)
     settings = replace(settings, denoiser=denoiser)
@@ -216,6 +209,14 @@ def calibrated(folds: Sequence[Fold], steps: int) -> NDArray[np.float32]:
     """(genes,) spread factors from all left-out spots; see `spread_factors`."""
     truth = np.concatenate([f.truth for f in folds])
     return spread_factors(truth, np.concatenate([f.draws_at[steps] for f in folds]))
+
+
+def _prepare(
+    sections: Sequence[SectionArrays], options: TrainingOptions, config: ModelConfig
+) -> Prepared:
+    """Make ready what goes before the denoiser, and what it is trained on, as the objective asks."""
+    prepare = prepare_edm if config.objective == "edm" else prepare_published
+    return prepare(sections, options)
 
 
 def prepare_edm(sections: Sequence[SectionArrays], options: TrainingOptions) -> Prepared:
