@@ -391,6 +391,8 @@ def _entry_of(source: str) -> Entry:
 
 def _warm_up(model: Model, settings: SamplingSettings) -> None:
     """Load what a run needs, which takes seconds, so that Run then starts at once."""
+    import anndata  # noqa: F401 - what is predicted is written by it
+
     with suppress(EncoderError):  # the panel says what is missing, and how to get it
         load_encoder(model.encoder_name, torch_device("auto"))
     model.prepare(settings)
