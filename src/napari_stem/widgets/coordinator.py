@@ -15,10 +15,11 @@ from napari_stem.results.exported import unpacked
 from napari_stem.widgets.common.dropping import Dropped
 from napari_stem.widgets.common.hints import RoadState, hints, missing_for_run
 from napari_stem.widgets.common.parts import tell_error
-from napari_stem.widgets.common.worker import Jobs, RunRequest
+from napari_stem.widgets.common.worker import Jobs
 from napari_stem.widgets.genes.map_display import MapDisplay
-from napari_stem.widgets.model.model_control import ModelControl, RunControl
+from napari_stem.widgets.model.model_control import ModelControl
 from napari_stem.widgets.model.prediction_control import PredictionControl
+from napari_stem.widgets.model.runs import RunControl, RunRequest
 from napari_stem.widgets.regions.region_panel import RegionControl
 from napari_stem.widgets.session import SessionControl, SessionParts
 from napari_stem.widgets.slide.adopting import Adopting
@@ -126,9 +127,6 @@ class Coordinator(QObject):
         self.sessions.leave()
         self.adopting.close()
         self.dropped.close()
-        self.exports.cancel()
-        self.analysis.cancel()
-        self.measured.close()
         self.comparing.close()
         self.models.close()
         self.inspector.close()

@@ -214,7 +214,6 @@ class StemDock(QWidget):
             if (window := self.overview_window()) is not None:
                 window.close()
             if self.many_slides is not None:
-                self.many_slides.stop()
                 self.many_slides.close()
             for end in self._ends:
                 end()

@@ -19,7 +19,7 @@ from napari_stem.widgets.common.parts import (
     row,
     stack,
 )
-from napari_stem.widgets.common.single_jobs import StoppableJob
+from napari_stem.widgets.common.worker import StoppableJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,8 +77,7 @@ class DownloadControl(QObject):
     ) -> None:
         super().__init__(parent)
         self._rows = list(rows)
-        self._downloading = StoppableJob(jobs, parent=self)
-        self._downloading.progressed.connect(self._show_progress)
+        self._downloading = StoppableJob(jobs, self._show_progress)
         self._began: tuple[str, int, float] | None = None  # what, bytes then, when
         for each in rows:
             each.cancel_button.clicked.connect(self.cancel)

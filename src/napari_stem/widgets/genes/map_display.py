@@ -14,7 +14,7 @@ from napari_stem.exporting.drawing import Limits, Look
 from napari_stem.layers import GeneValues, mean_z_score, score_title
 from napari_stem.model.genes import gene_accuracy
 from napari_stem.widgets.common.parts import one_shot
-from napari_stem.widgets.common.single_jobs import LatestJob
+from napari_stem.widgets.common.worker import LatestJob
 from napari_stem.widgets.genes.active_prediction import ActivePrediction
 from napari_stem.widgets.genes.gene_facts import GeneFacts
 from napari_stem.widgets.genes.gene_table import CLUSTERING
@@ -146,8 +146,6 @@ class MapDisplay(QObject):
     def close(self) -> None:
         """Let go of the viewer."""
         self._draw_anew.cancel()
-        for shown in self._shown.values():
-            shown.facts.stop()
         self.beside.close()
         self.turns.close()
 

@@ -164,8 +164,7 @@ class EncoderControl(QObject):
         self._jobs.start(_answer, hub.forget_token, said, done=self._on_answered)
 
     def close(self) -> None:
-        """End what is on its way, and the window."""
-        self.downloads.cancel()
+        """Close the window."""
         self._window.close()
 
     def _needed(self) -> list[Row]:

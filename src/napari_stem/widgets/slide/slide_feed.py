@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QApplication
 from napari_stem.layers import METADATA_KEY
 from napari_stem.widgets.common.parts import one_shot, tell_error
 from napari_stem.widgets.common.units import keep_units
-from napari_stem.widgets.common.worker import Jobs, Reporter
+from napari_stem.widgets.common.worker import Jobs
 
 if TYPE_CHECKING:
     from typing import Any
@@ -106,10 +106,8 @@ class SlideFeed(QObject):
         self.deleteLater()  # here: the last reference may be dropped by another thread
 
     def _complete(self) -> None:
-        report = Reporter(self)
-        report.reported.connect(self._tell_progress)
         self._previewing.start(FIRST_PREVIEW_MS)
-        complete = self._pyramid.slide.complete
+        complete, report = self._pyramid.slide.complete, self._jobs.in_window(self._tell_progress)
         self._jobs.start(complete, report, done=self._on_complete, failed=self._give_up)
 
     def _on_complete(self, _: None) -> None:

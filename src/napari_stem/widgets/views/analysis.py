@@ -15,8 +15,8 @@ from qtpy.QtCore import QObject
 from napari_stem.spatial_analysis import store
 from napari_stem.spatial_analysis.steps import FOUND, run_in_subprocess
 from napari_stem.widgets.common.parts import ask_where_to_save
-from napari_stem.widgets.common.single_jobs import StoppableJob
 from napari_stem.widgets.common.table import write_csv
+from napari_stem.widgets.common.worker import StoppableJob
 from napari_stem.widgets.genes.active_prediction import state_of
 from napari_stem.widgets.state import DOMAINS, MEAN
 from napari_stem.widgets.views.domain_layer import DomainLayer
@@ -51,8 +51,7 @@ class AnalysisControl(QObject):
         super().__init__(panel)
         self._jobs, self._panel, self._maps = jobs, panel, maps
         self._settings = maps.settings
-        self._running = StoppableJob(jobs, parent=self)
-        self._running.progressed.connect(self._on_progress)
+        self._running = StoppableJob(jobs, self._on_progress)
         self._analysed: Prediction | None = None
         self._key: tuple[str, int] | None = None  # the prediction spoken of, and its finished spots
         self.domains: Domains | None = None  # of the active prediction

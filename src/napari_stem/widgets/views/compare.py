@@ -19,8 +19,8 @@ from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import region_summaries
 from napari_stem.widgets.common.hints import TOO_LARGE
 from napari_stem.widgets.common.parts import Note, ask_for_new_file, button, choice, stack
-from napari_stem.widgets.common.single_jobs import LatestJob, StoppableJob
 from napari_stem.widgets.common.table import TIP, Column, Table, TableView
+from napari_stem.widgets.common.worker import LatestJob, StoppableJob
 from napari_stem.widgets.views.compare_window import CompareWindow
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class CompareControl(QObject):
         self._jobs, self._panel, self._maps, self._regions = jobs, panel, maps, regions
         self._groups: list[Region] = []
         self._summing = LatestJob(jobs)
-        self._comparing = StoppableJob(jobs, parent=self)
+        self._comparing = StoppableJob(jobs)
         self.compared: Compared | None = None
         self.window: CompareWindow | None = None
         maps.drawn.connect(self.refresh)
@@ -179,8 +179,7 @@ class CompareControl(QObject):
         panel.button.clicked.connect(self._compare)
 
     def close(self) -> None:
-        """Break off what runs, and close the window."""
-        self._comparing.stop()
+        """Close the window."""
         if self.window is not None:
             self.window.close()
 

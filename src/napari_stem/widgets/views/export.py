@@ -27,7 +27,7 @@ from napari_stem.widgets.common.parts import (
     row,
     stack,
 )
-from napari_stem.widgets.common.single_jobs import StoppableJob
+from napari_stem.widgets.common.worker import StoppableJob
 from napari_stem.widgets.state import MEASURED
 from napari_stem.widgets.views.seen import seen_map, view_picture
 
@@ -180,8 +180,7 @@ class ExportControl(QObject):
     ) -> None:
         super().__init__(panel)
         self._panel, self._maps, self._regions = panel, maps, regions
-        self._running = StoppableJob(jobs, parent=self)
-        self._running.progressed.connect(panel.show_progress)
+        self._running = StoppableJob(jobs, panel.show_progress)
         panel.export_requested.connect(self._start)
         panel.cancel_button.clicked.connect(self.cancel)
         panel.copy_view_button.clicked.connect(self.copy_view)

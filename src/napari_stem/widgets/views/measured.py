@@ -28,8 +28,8 @@ from napari_stem.widgets.common.parts import (
     row,
     stack,
 )
-from napari_stem.widgets.common.single_jobs import LatestJob, StoppableJob
 from napari_stem.widgets.common.table import Column, Table, TableView, marked, write_csv
+from napari_stem.widgets.common.worker import LatestJob, StoppableJob
 from napari_stem.widgets.genes.map_layers import ScalarMap, SpotMap
 from napari_stem.widgets.genes.map_turns import MEASURED_MAP
 from napari_stem.widgets.state import DIFFERENCE, MEAN, MEASURED, ONE
@@ -218,7 +218,7 @@ class MeasuredControl(QObject):
         self._settings = maps.settings
         self._reading = LatestJob(jobs)
         self._loaded: dict[str, Loaded] = {}  # by the slide's fingerprint
-        self._matching = StoppableJob(jobs, parent=self)
+        self._matching = StoppableJob(jobs)
         self.map = ScalarMap(maps.turns, MEASURED, MEASURED_MAP)
         panel.table_button.clicked.connect(self._ask_for_table)
         panel.visium_button.clicked.connect(self._ask_for_folder)
@@ -257,10 +257,6 @@ class MeasuredControl(QObject):
             self._loaded.pop(active.slide.fingerprint, None)
             self.refresh()
             self.changed.emit()
-
-    def close(self) -> None:
-        """Stop what runs."""
-        self._matching.stop()
 
     def match(self) -> MeasuredMatch | None:
         """Return what lies beside the active prediction."""
