@@ -25,12 +25,6 @@ from napari_stem.widgets.session import SessionControl, SessionParts
 from napari_stem.widgets.slide.adopting import Adopting
 from napari_stem.widgets.slide.scale_control import ScaleControl
 from napari_stem.widgets.slide.slide_control import SlideControl
-from napari_stem.widgets.views.analysis import AnalysisControl
-from napari_stem.widgets.views.compare import CompareControl
-from napari_stem.widgets.views.export import ExportControl
-from napari_stem.widgets.views.inspect import InspectControl
-from napari_stem.widgets.views.measured import MeasuredControl
-from napari_stem.widgets.views.uncertainty import UncertaintyControl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,17 +66,20 @@ class Coordinator(QObject):
         self.models = ModelControl(self._jobs, panels.model, self.slides, model_folders)
         self.scale = ScaleControl(self._jobs, panels.model.scale_warning, self.slides)
         self.runs = RunControl(self._jobs, panels.model, self.maps, self.predictions)
-        self.exports = ExportControl(self._jobs, panels.export, self.maps, self._drawn)
-        self._add_looking()
+        panels.add_views(self._jobs, self.maps, lambda: self.slide, self._drawn)
         self._add_files(viewer)
         self._connect()
+
+    def start(self) -> None:
+        """Take over what is in the viewer, go on where an earlier dock ended, and tell of it."""
         self.slides.adopt()
         self.sessions.come_back()
+        self.slides.announce()
 
     def _add_files(self, viewer: Viewer) -> None:
         """Make what opens files of any kind, and sessions, which name several."""
-        jobs = self._jobs
-        opened = SessionParts(self.slides, self.regions, self.predictions, self.maps, self.measured)
+        jobs, measured = self._jobs, self._panels.measured
+        opened = SessionParts(self.slides, self.regions, self.predictions, self.maps, measured)
         self.sessions = SessionControl(jobs, opened, parent=self)
         self.adopting = Adopting(opened)
         openers: dict[Kind, Callable[[Path], None]] = {
@@ -91,7 +88,7 @@ class Coordinator(QObject):
             "model": self.models.add_folder,
             "session": self.sessions.load,
             "slides": self.slides_dropped.emit,
-            "measured": partial(self._open_on_slide, self.measured.load),
+            "measured": partial(self._open_on_slide, measured.load),
             "prediction": self.predictions.open,
             "spatialdata": self.adopting.show_layers,
             "exported": lambda path: jobs.start(unpacked, path, done=self.predictions.open),
@@ -105,18 +102,6 @@ class Coordinator(QObject):
         else:
             load(path)
 
-    def _add_looking(self) -> None:
-        """Make what looks closely at a prediction that is on the map."""
-        panels, jobs, maps = self._panels, self._jobs, self.maps
-        self.uncertainty = UncertaintyControl(jobs, panels.uncertainty, maps)
-        self.inspector = InspectControl(jobs, panels.inspect, maps, self.uncertainty.samples)
-        self.measured = MeasuredControl(jobs, panels.measured, maps, lambda: self.slide)
-        self.measured.changed.connect(self._tell_hints)
-        self.analysis = AnalysisControl(jobs, panels.analysis, maps)
-        panels.measured.predict_button.clicked.connect(self._run_measured)
-        self.comparing = CompareControl(jobs, panels.compare, maps, self._drawn)
-        self.regions.counted.connect(self.comparing.refresh)
-
     @property
     def slide(self) -> Slide | None:
         """The active slide."""
@@ -127,9 +112,9 @@ class Coordinator(QObject):
         self.sessions.leave()
         self.adopting.close()
         self.dropped.close()
-        self.comparing.close()
+        self._panels.compare.close_result()
         self.models.close()
-        self.inspector.close()
+        self._panels.inspect.let_go()
         self._jobs.close()
         self.scale.close()
         self.regions.close()
@@ -157,7 +142,10 @@ class Coordinator(QObject):
         panels = self._panels
         self.slides.activated.connect(self._on_activated)
         self.slides.resized.connect(lambda _: self.road_went_on.emit("Region"))
+        self.regions.counted.connect(panels.compare.refresh)
         self.regions.counted.connect(self._on_counted)
+        panels.measured.changed.connect(self._tell_hints)
+        panels.measured.predict_button.clicked.connect(self._run_measured)
         self.regions.neighbourhood_clicked.connect(self._run_clicked)
         self.models.changed.connect(self._tell_hints)
         self.models.about.changed.connect(self._on_about_changed)
@@ -236,7 +224,7 @@ class Coordinator(QObject):
 
     def _run_measured(self) -> None:
         """Predict where was measured, so that both are of the same tissue."""
-        slide, found = self.slide, self.measured.match()
+        slide, found = self.slide, self._panels.measured.match()
         model = self._panels.model
         if model.missing:
             show_error(model.missing)
@@ -267,7 +255,7 @@ class Coordinator(QObject):
         n_regions, n_spots, area_mm2 = self._counted
         layer, model = self.slides.layer, self._panels.model
         gene = self._panels.genes.gene()
-        measured = self.measured.path_of(slide) if slide is not None else None
+        measured = self._panels.measured.path_of(slide) if slide is not None else None
         keeps_samples = shown is None or shown.prediction.n_kept_draws > 0
         return RoadState(
             slide_name="" if layer is None else str(layer.name),

@@ -185,7 +185,7 @@ class StoppableJob:
     """
 
     def __init__(self, jobs: Jobs, reported: Callable[[str, int, int], None] | None = None) -> None:
-        self._jobs, self._reported = jobs, reported
+        self._jobs, self.reported = jobs, reported
         self._stop: threading.Event | None = None
 
     @property
@@ -223,8 +223,8 @@ class StoppableJob:
 
     def _hear(self, text: str, done: int, total: int) -> None:
         is_wanted = self._stop is not None and not self._stop.is_set()
-        if self._reported is not None and is_wanted:
-            self._reported(text, done, total)
+        if self.reported is not None and is_wanted:
+            self.reported(text, done, total)
 
 
 class _CalmWarnings:
