@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -89,8 +89,13 @@ class Jobs(QObject):
         _launch(worker)
 
     def in_window(self, act: Callable[..., None]) -> Callable[..., None]:
-        """Make of a function of the window's one that jobs may call, such as to say how far they are."""
-        return lambda *told: self._told.emit(partial(act, *told))
+        """Make of a function of the window's one that any thread may call, such as to say how far it is."""
+
+        def tell(*told: Any) -> None:
+            with suppress(RuntimeError):  # the window was closed while a thread was at work
+                self._told.emit(partial(act, *told))
+
+        return tell
 
     def new_stop(self) -> threading.Event:
         """Make what tells a job to stop; it is set at the latest by ``close``."""

@@ -74,15 +74,12 @@ class MapDisplay(QObject):
         self._draw_anew = qthrottled(self.draw, timeout=REFRESH_MS, parent=self)
         self.turns = LayerTurns(viewer, self.settings.opacity_percent / 100, parent=self)
         self._plain = {
-            MEAN: ScalarMap(self.turns, MEAN, EXPRESSION),
-            SD: ScalarMap(self.turns, SD, DEVIATION),
+            MEAN: ScalarMap(self.turns, MEAN, EXPRESSION, edited=self._keep_limits),
+            SD: ScalarMap(self.turns, SD, DEVIATION, edited=self._keep_sd_limits),
         }
         self.mixed = MixedLayers(self.turns)
-        self.beside = SideBySide(self.turns, parent=self)
-        self._plain[MEAN].limits_edited.connect(self._keep_limits)
-        self._plain[SD].limits_edited.connect(self._keep_sd_limits)
-        # once the layer list has finished what it is doing
-        self.beside.left.connect(one_shot(self, 0, self._leave).start)
+        # left once the layer list has finished what it is doing
+        self.beside = SideBySide(self.turns, left=one_shot(self, 0, self._leave).start)
         self.settings.changed.connect(self._on_changed)
         genes.view.header().sectionClicked.connect(self._on_header)
         viewer.canvas.overlay_tiling.top_right = "vertical"  # title above its colour bar

@@ -59,17 +59,17 @@ class ModelControl(QObject):
         self._is_pitch_stated = False  # by the user; a model's own no longer replaces it
         self._model: Model | None = None  # as it was last loaded
         self._warming = one_shot(self, WARM_UP_AFTER_MS, self._warm_up)
-        self.encoders = EncoderControl(jobs, panel.encoders)
+        self.encoders = EncoderControl(jobs, panel.encoders, self._tell_missing)
         self.about = AboutSlideControl(jobs, panel.about, slides)
-        self.downloads = DownloadControl(jobs, (choice.row,), parent=self)
+        self.downloads = DownloadControl(
+            jobs, (choice.row,), partial(choice.show_fetching, is_busy=False)
+        )
         panel.pitch.valueChanged.connect(self._on_pitch)
         choice.chosen.connect(self._choose)
         choice.folder_action.triggered.connect(self._ask_for_folder)
         choice.zip_action.triggered.connect(self._ask_for_zip)
         choice.hub_button.clicked.connect(self._fetch)
         choice.remove_action.triggered.connect(self._remove)
-        self.downloads.ended.connect(partial(choice.show_fetching, is_busy=False))
-        self.encoders.changed.connect(self._tell_missing)
         self.about.changed.connect(self._tell_missing)
         slides.activated.connect(lambda _: self._load_ahead())
         jobs.start(_list_models, folders.splitlines(), done=choice.show_models)
