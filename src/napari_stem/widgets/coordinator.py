@@ -48,7 +48,7 @@ class Coordinator(QObject):
         self, viewer: Viewer, panels: Panels, model_folders: str = "", parent: QObject | None = None
     ) -> None:
         super().__init__(parent)
-        self._viewer, self._panels = viewer, panels
+        self._panels = panels
         self.jobs = self._jobs = Jobs(self)
         self._jobs.failed.connect(partial(tell_error, viewer))
         self._is_click_waiting = False
@@ -67,7 +67,7 @@ class Coordinator(QObject):
         self.scale = ScaleControl(self._jobs, panels.model.scale_warning, self.slides)
         self.runs = RunControl(self._jobs, panels.model, self.maps, self.predictions)
         panels.add_views(self._jobs, self.maps, lambda: self.slide, self._drawn)
-        self._add_files(viewer)
+        self._add_files()
         self._connect()
 
     def start(self) -> None:
@@ -76,7 +76,7 @@ class Coordinator(QObject):
         self.sessions.come_back()
         self.slides.announce()
 
-    def _add_files(self, viewer: Viewer) -> None:
+    def _add_files(self) -> None:
         """Make what opens files of any kind, and sessions, which name several."""
         jobs, measured = self._jobs, self._panels.measured
         opened = SessionParts(self.slides, self.regions, self.predictions, self.maps, measured)
@@ -136,7 +136,7 @@ class Coordinator(QObject):
 
     def run(self) -> None:
         """Predict the regions of the active slide."""
-        self._run(tuple(each.region for each in self.regions.drawn()))
+        self._run(self._drawn())
 
     def _connect(self) -> None:
         panels = self._panels

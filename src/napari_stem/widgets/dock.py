@@ -241,8 +241,8 @@ class StemDock(QWidget):
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(road)
-        self.steps.went.connect(self._show_step)
-        self._show_step("Slide")
+        self.steps.currentChanged.connect(self._show_step)
+        self._show_step()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 4, 2, 4)
         layout.addWidget(self.menu)
@@ -314,7 +314,8 @@ class StemDock(QWidget):
         for step, titles in Panels.steps().items():
             self.steps.tell(step, hints[titles[0]].text)
 
-    def _show_step(self, name: str) -> None:
+    def _show_step(self) -> None:
+        name = self.steps.now()
         for title, part in self.parts.items():
             part.setVisible(self._step_of[title] == name)
         self._scroll.verticalScrollBar().setValue(0)

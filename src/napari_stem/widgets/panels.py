@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QObject, QSize, Signal
+from qtpy.QtCore import QEvent, QObject, QSize
 from qtpy.QtWidgets import QScrollArea, QTabBar, QWidget
 
 from napari_stem.widgets.common.memory import Remembered
@@ -157,8 +157,6 @@ class Road(QWidget):
 class Steps(QTabBar):
     """Names of the steps, of which one is the present one."""
 
-    went = Signal(str)
-
     def __init__(self, names: Iterable[str]) -> None:
         super().__init__()
         for name in names:
@@ -166,7 +164,6 @@ class Steps(QTabBar):
         self.setExpanding(True)
         self.setUsesScrollButtons(False)
         self.setDrawBase(False)
-        self.currentChanged.connect(lambda place: self.went.emit(self.tabText(place)))
 
     def go(self, name: str) -> None:
         """Make a step the present one."""

@@ -66,7 +66,7 @@ class MapDisplay(QObject):
         self, viewer: Viewer, jobs: Jobs, genes: GenesPanel, parent: QObject | None = None
     ) -> None:
         super().__init__(parent)
-        self._viewer, self._jobs, self._genes = viewer, jobs, genes
+        self._jobs, self._genes = jobs, genes
         self.settings = genes.settings
         self._shown: dict[str, ActivePrediction] = {}  # by the slide's fingerprint
         self._active: str | None = None

@@ -121,20 +121,6 @@ class UncertaintyPanel(QWidget):
         has_map = self.settings.arrangement in {ONE, BESIDE}
         self.settings.ask(uncertainty=kind, view=SD if has_map else MEAN)
 
-    def _show_threshold(self, value: float, n_shown: int, n_spots: int) -> None:
-        """Say which expression the first slider stands at, and how many spots exceed it."""
-        self.threshold_label.setText(f"{value:.2f}")
-        self.message.say(
-            f"{n_shown:,} of {n_spots:,} spots: above {value:.2f} with a probability over "
-            f"{self.settings.probability:.0%}."
-        )
-
-    def _show_samples(self, n_samples: int) -> None:
-        """Offer so many samples."""
-        with QSignalBlocker(self.sample):
-            self.sample.setRange(1, max(1, n_samples))
-            self.sample.setValue(self.settings.sample + 1)
-
     def step(self, samples: int, *_: object) -> None:
         """Go to another sample; after the last comes the first."""
         n_samples = self.sample.maximum()
@@ -298,12 +284,17 @@ class UncertaintyPanel(QWidget):
         shown = self._titled(active, f"where P(above {threshold:.2f}) > {settings.probability:.0%}")
         values = np.where(is_shown, shown.values, np.float32(np.nan))
         self._show_map(replace(shown, values=values))
-        n_spots = int(np.isfinite(probability).sum())
-        self._show_threshold(threshold, int(is_shown.sum()), n_spots)
+        self.threshold_label.setText(f"{threshold:.2f}")
+        self.message.say(
+            f"{int(is_shown.sum()):,} of {int(np.isfinite(probability).sum()):,} spots: above "
+            f"{threshold:.2f} with a probability over {settings.probability:.0%}."
+        )
 
     def _show_sample(self, active: ActivePrediction, draws: NDArray[np.float16]) -> None:
         n_draws = draws.shape[1]
-        self._show_samples(n_draws)
+        with QSignalBlocker(self.sample):
+            self.sample.setRange(1, max(1, n_draws))
+            self.sample.setValue(self.settings.sample + 1)
         number = min(self.settings.sample, n_draws - 1)
         text = f"sample {number + 1} of {n_draws}: one possibility"
         values = draws[:, number].astype(np.float32)
