@@ -110,9 +110,9 @@ class Road:
         """Open a slide from the dock; returns its layer."""
         coordinator = self.dock.coordinator
         before = coordinator.slide
-        coordinator.slides.open(str(path))
+        coordinator.panels.slide.open(str(path))
         self.wait(lambda: coordinator.slide is not None and coordinator.slide is not before)
-        return coordinator.slides.layer
+        return coordinator.panels.slide.layer
 
     def drop(self, *paths: Path) -> None:
         """Let files fall onto the dock."""
@@ -262,5 +262,5 @@ def model_road(qtbot) -> Iterator[Road]:
 
     dock = StemDock(ViewerModel())
     qtbot.addWidget(dock)
-    yield Road(dock.coordinator.slides.viewer, dock, qtbot)
+    yield Road(dock.panels.slide.viewer, dock, qtbot)
     _finish(dock, qtbot)

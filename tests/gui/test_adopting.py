@@ -91,7 +91,7 @@ def test_slides_that_are_open_before_the_dock_are_adopted(docked):
     svs, c5 = add_slide(viewer, SVS), add_slide(viewer, sample_path())
     viewer.layers.selection.active = svs
     dock = docked(viewer)
-    assert dock.coordinator.slides.layer is svs
+    assert dock.panels.slide.layer is svs
     assert (svs.visible, c5.visible) == (True, False)
     assert dock.parts["Slide"].hint() == svs.name
     assert dock.parts["Region"].hint() == "Take the whole tissue, or draw where to predict."
@@ -125,7 +125,7 @@ def test_a_slide_that_another_reader_opened_becomes_one_of_ours(
     if is_first:
         dock = docked(viewer)
     wait(lambda: dock.coordinator.slide is not None)
-    ours = dock.coordinator.slides.layer
+    ours = dock.panels.slide.layer
     assert list(viewer.layers) == [ours, above]
     assert ours.name == "biopsy"
     assert ours.scale == pytest.approx((0.5, 0.4))
@@ -144,7 +144,7 @@ def test_pictures_that_are_no_slides_stay_as_they_are(docked, wait, tmp_path, bu
     ]
     dock = docked(viewer)
     wait(lambda: len(dock.coordinator.adopting.seen) > 0)
-    dock.coordinator.slides.jobs.close()  # nothing more is to come
+    dock.panels.slide.jobs.close()  # nothing more is to come
     assert list(viewer.layers) == before
     assert "photo" in dock.panels.slide.unusable.text()
 
@@ -198,7 +198,7 @@ def test_regions_go_to_the_slide_as_they_are_by_then(docked, wait, tmp_path):
     (plain,) = add_all(viewer, path)
     plain.add(np.array([[100, 100], [100, 600], [700, 600.0]]), shape_type="polygon")
     dock = docked(viewer)
-    dock.coordinator.slides.open(str(sample_path()))
+    dock.panels.slide.open(str(sample_path()))
     wait(lambda: len(dock.coordinator.regions.drawn()) == 2)
     assert plain not in viewer.layers
     first, second = (each.region for each in dock.coordinator.regions.drawn())

@@ -24,7 +24,7 @@ QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, sys.arg
 def begin(viewer, after_s):
     dock = StemDock(viewer)
     viewer.window.add_dock_widget(dock, name="Predict gene expression")
-    dock.coordinator.slides.open(sys.argv[1])
+    dock.panels.slide.open(sys.argv[1])
     QTimer.singleShot(1000 * after_s, viewer.close)
 
 for after_s in (1, 0):

@@ -55,7 +55,7 @@ def test_pixel_size_is_asked_for_and_used(model_road, crop):
 def test_a_file_that_is_no_slide_ends_in_one_sentence(model_road, tmp_path, notifications):
     path = tmp_path / "letter.tif"
     path.write_text("Dear colleague,")
-    model_road.dock.coordinator.slides.open(str(path))
+    model_road.dock.panels.slide.open(str(path))
     model_road.wait(lambda: notifications != [])
     assert len(notifications) == 1
     assert "letter.tif" in notifications[0]

@@ -466,7 +466,7 @@ def test_answers_are_remembered_for_a_slide_with_its_pixel_size(model_road, crop
     about.species.setCurrentIndex(about.species.findData("mouse"))
     about.tissue.setText("kidney")
     about.tissue.editingFinished.emit()
-    model_road.dock.coordinator.slides.set_pixel_size(0.5)
+    model_road.dock.panels.slide.set_pixel_size(0.5)
     told = {"species": "mouse", "tissue": "kidney", "mpp_um": [0.5, 0.5]}
     model_road.wait(lambda: answers_of(fingerprint) == told)
     model_road.viewer.layers.clear()
@@ -481,7 +481,7 @@ def test_answers_are_remembered_for_a_slide_with_its_pixel_size(model_road, crop
     model_road.wait(lambda: "species" not in answers_of(fingerprint))
     keep_answers(fingerprint, species=3, tissue=["x"])  # edited by hand
     control.answers.clear()
-    model_road.dock.coordinator.slides.announce()
+    model_road.dock.panels.slide.announce()
     assert about.species.currentData() == ""
 
 

@@ -118,7 +118,7 @@ def test_the_dock_leads_from_the_slide_to_the_run(model_road):
     assert why.text() == "Open a slide first."
     assert not why.isHidden()
     model_road.open(sample_path())
-    assert hint(model_road, "Slide") == model_road.dock.coordinator.slides.layer.name
+    assert hint(model_road, "Slide") == model_road.dock.panels.slide.layer.name
     assert "tissue" in hint(model_road, "Region")
     model_road.wait(lambda: model_road.panels.model.model_name() != "")
     assert why.text() == "Choose a region first."
@@ -139,7 +139,7 @@ def test_the_active_slide_follows_the_layer_list(model_road, crop):
     model_road.draw(TUMOUR)
     outlines = model_road.viewer.layers.selection.active
     second = model_road.open(crop)
-    slides = model_road.dock.coordinator.slides
+    slides = model_road.dock.panels.slide
     selection = model_road.viewer.layers.selection
     assert slides.layer is second
     assert not outlines.visible
@@ -168,7 +168,7 @@ def test_what_napari_selects_after_a_removal_is_no_choice(model_road, crop):
     model_road.viewer.layers.selection.active = other
     model_road.viewer.layers.remove(other)
     model_road.qtbot.wait(50)
-    assert model_road.dock.coordinator.slides.layer is second
+    assert model_road.dock.panels.slide.layer is second
 
 
 def test_an_objective_gives_the_pixel_size_and_it_is_remembered(model_road, crop):
@@ -200,7 +200,7 @@ def test_a_slide_is_in_pixels_until_its_pixel_size_is_known(model_road, crop):
 def test_a_slide_in_pixels_takes_the_units_of_no_other_away(model_road, crop):
     unsized = model_road.open(crop)
     sized = model_road.open(sample_path())
-    slides = model_road.dock.coordinator.slides
+    slides = model_road.dock.panels.slide
     assert {str(unit) for unit in model_road.viewer.layers.units} == {"micrometer"}
     assert model_road.viewer.canvas.overlays.scale_bar.visible
     model_road.viewer.layers.selection.active = unsized
@@ -322,7 +322,7 @@ def test_results_stay_with_their_slide_whatever_happens_meanwhile(model_road, cr
         model_road.viewer.layers.remove(outlines)
         model_road.viewer.layers.selection.active = second
     model_road.qtbot.wait(50)
-    assert coordinator.slides.layer is second  # the run's maps did not take the user away
+    assert coordinator.panels.slide.layer is second  # the run's maps did not take the user away
     assert model_road.maps is None
     model_road.viewer.layers.selection.active = first
     model_road.wait(lambda: model_road.maps is not None)

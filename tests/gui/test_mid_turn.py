@@ -69,7 +69,7 @@ def test_layers_and_slides_may_be_taken_away_while_others_come(mapped):
 
 def close_the_slide(road) -> None:
     coordinator = road.dock.coordinator
-    road.viewer.layers.remove(coordinator.slides.layer)
+    road.viewer.layers.remove(coordinator.panels.slide.layer)
     road.wait(lambda: coordinator.maps.turns.is_settled() and not ours(road))
     assert coordinator.slide is None
     assert not road.viewer.canvas.grid.enabled

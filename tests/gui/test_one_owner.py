@@ -40,7 +40,7 @@ def names(road) -> list[str]:
 
 
 def test_a_slide_goes_and_comes_back_with_all_that_is_its_own(predicted, crop):
-    road, slides = predicted, predicted.dock.coordinator.slides
+    road, slides = predicted, predicted.dock.panels.slide
     first, panel = slides.layer, road.panels.slide
     before = names(road)
     assert road.panels.genes.gene() in before[1]  # a new map is seen, whatever was looked at before
@@ -95,7 +95,7 @@ def test_the_inspected_spot_is_outlined_while_genes_change(predicted):
         spots, mpp = road.maps.prediction.spots, road.dock.coordinator.slide.mpp
         expected = [spots.y_px[2] * mpp.y_um, spots.x_px[2] * mpp.x_um]
         assert_allclose(inspector.outline.layer.data, [expected, expected])
-    road.viewer.layers.remove(road.dock.coordinator.slides.layer)
+    road.viewer.layers.remove(road.dock.panels.slide.layer)
     road.wait(lambda: len(road.viewer.layers) == 0)
 
 

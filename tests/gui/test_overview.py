@@ -17,6 +17,7 @@ from qtpy.QtCore import QPointF, Qt
 import napari_stem
 from napari_stem.reader import SlideWarning
 from napari_stem.slide import pyramid_builder
+from napari_stem.widgets.slide.associated import AssociatedBox
 from napari_stem.widgets.slide.overview import (
     HEIGHT_PX,
     REGION,
@@ -126,7 +127,7 @@ def test_the_overview_follows_the_window_and_leads_it(road):
     camera.zoom *= 4
     panel.overview.went_to.emit(0.25, 0.75)
     assert camera.center[-2:] == pytest.approx((0.75 * height_um, 0.25 * width_um), rel=1e-3)
-    in_view_um = road.dock.coordinator.slides.centre_um()  # is predicted first
+    in_view_um = road.dock.panels.slide.centre_um()  # is predicted first
     assert in_view_um == pytest.approx((0.25 * width_um, 0.75 * height_um), rel=1e-3)
     on, seen = panel.overview.picture_rect(), panel.overview.visible_rect()
     assert seen.center().x() == pytest.approx(on.left() + on.width() / 4, abs=1)
@@ -189,20 +190,24 @@ def test_the_overview_marks_drawn_regions(road):
 
 
 def test_label_and_macro_are_shown_when_asked_for_only(road):
-    panel, slides = road.panels.slide, road.dock.coordinator.slides
+    panel = road.panels.slide
+
+    def shown() -> list[AssociatedBox]:
+        return panel.findChildren(AssociatedBox)
+
     road.open(SLIDES / "C5-crop.jpg")
     assert panel.associated_button.isHidden()
     road.open(SLIDES / "CMU-1-Small-Region.svs")
     assert not panel.associated_button.isHidden()
-    assert slides.associated is None
+    assert shown() == []
     panel.associated_button.click()
-    road.wait(lambda: slides.associated is not None)
-    box, slide = slides.associated, road.dock.coordinator.slide
+    road.wait(lambda: shown() != [])
+    (box,), slide = shown(), road.dock.coordinator.slide
     assert set(box.pictures) == set(slide.associated)
     assert next(iter(box.pictures)) == "label"
     assert all(not label.pixmap().isNull() for label in box.pictures.values())
     box.close()
-    road.wait(lambda: slides.associated is None)
+    road.wait(lambda: shown() == [])
     assert len(road.viewer.layers) == 2  # they become no layers
 
 
@@ -229,7 +234,7 @@ def test_a_picture_that_proves_damaged_is_taken_away_with_one_sentence(
     noise = np.random.default_rng(0).integers(0, 255, (1500, 1500, 3), np.uint8)
     Image.fromarray(noise).save(path, compress_level=1)
     path.write_bytes(path.read_bytes()[:4_000_000])
-    road.dock.coordinator.slides.open(str(path))
+    road.dock.panels.slide.open(str(path))
     road.wait(lambda: notifications != [])
     road.wait(lambda: len(road.viewer.layers) == 0)
     assert len(notifications) == 1

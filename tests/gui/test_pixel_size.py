@@ -28,7 +28,7 @@ def slides_folder(request):
 def crop_road(model_road, slides_folder):
     """Open the crop at a pixel size that is wrong by 2, with a square drawn on it."""
     model_road.open(slides_folder / "C5-crop.jpg")
-    model_road.dock.coordinator.slides.set_pixel_size(WRONG_UM)
+    model_road.dock.panels.slide.set_pixel_size(WRONG_UM)
     model_road.draw(SQUARE)
     return model_road
 
@@ -52,7 +52,7 @@ def listed(road) -> list[tuple[str, bool]]:
 def test_regions_stay_on_the_picture_and_change_their_area(crop_road):
     coordinator = crop_road.dock.coordinator
     before, area = the_region(crop_road).polygon, mm2(crop_road)
-    coordinator.slides.set_pixel_size(TRUE_UM)
+    coordinator.panels.slide.set_pixel_size(TRUE_UM)
     after = the_region(crop_road).polygon
     assert shapely.symmetric_difference(before, after).area < 1e-6 * before.area
     assert mm2(crop_road) == pytest.approx(area * (TRUE_UM / WRONG_UM) ** 2)
@@ -65,7 +65,7 @@ def test_undo_goes_back_to_outlines_on_the_same_pixels(crop_road):
     coordinator.regions.count()  # the first outline is a step of its own
     crop_road.draw([(1000, 100), (1200, 100), (1200, 300)])
     both = [each.region.polygon for each in coordinator.regions.drawn()]
-    coordinator.slides.set_pixel_size(TRUE_UM)
+    coordinator.panels.slide.set_pixel_size(TRUE_UM)
     coordinator.regions.undo()  # of the second outline, not of the pixel size
     assert shapely.symmetric_difference(the_region(crop_road).polygon, first).area < 1
     coordinator.regions.redo()
@@ -79,7 +79,7 @@ def test_maps_made_with_another_pixel_size_go_and_say_so(crop_road, notification
     crop_road.run()
     assert crop_road.panels.slide.change_button.isEnabled()
     path = coordinator.maps.current().prediction.path
-    coordinator.slides.set_pixel_size(TRUE_UM)
+    coordinator.panels.slide.set_pixel_size(TRUE_UM)
     assert coordinator.maps.current() is None
     assert not any(
         layer.visible and "prediction" in layer.metadata.get("napari_stem", {})
@@ -95,7 +95,7 @@ def test_maps_made_with_another_pixel_size_go_and_say_so(crop_road, notification
     crop_road.run()
     assert coordinator.maps.current().prediction.path != path
     assert [text for text, is_shown in listed(crop_road) if is_shown] == ["her2st-breast"]
-    coordinator.slides.set_pixel_size(WRONG_UM)
+    coordinator.panels.slide.set_pixel_size(WRONG_UM)
     coordinator.predictions.choose(path)
     assert coordinator.maps.current().prediction.path == path
     assert [text for text, is_shown in listed(crop_road) if is_shown] == ["her2st-breast"]

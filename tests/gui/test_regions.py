@@ -21,8 +21,7 @@ from napari_stem.sample_data import sample_path
 from napari_stem.slide import open_slide
 from napari_stem.slide.tissue import TissueSettings, tissue_regions
 from napari_stem.spatial.region_files import ClassedRegion, read_regions
-from napari_stem.widgets.common.memory import recall
-from napari_stem.widgets.panels import Panels
+from napari_stem.widgets.dock import StemDock
 from napari_stem.widgets.regions.region_labels import label_colours, labels
 from napari_stem.widgets.regions.region_panel import TOOLS
 from napari_stem.widgets.regions.region_shapes import count_spots, squares_um
@@ -365,8 +364,9 @@ def test_tissue_settings_are_remembered(sample):
     box.sensitivity.setValue(70)
     box.min_area.setValue(0.2)
     sample.dock.shut_down()
-    again = Panels(recall())
-    assert again.region.tissue.settings() == TissueSettings(70, 0.2)
+    again = StemDock(sample.viewer)
+    sample.qtbot.addWidget(again)
+    assert again.panels.region.tissue.settings() == TissueSettings(70, 0.2)
 
 
 def test_a_pixel_size_that_does_not_fit_the_nuclei_is_warned_of_once(
@@ -374,7 +374,7 @@ def test_a_pixel_size_that_does_not_fit_the_nuclei_is_warned_of_once(
 ):
     model_road.open(slides_folder / "C5-crop.jpg")
     model = model_road.panels.model
-    slides = model_road.dock.coordinator.slides
+    slides = model_road.dock.panels.slide
     slides.set_pixel_size(0.345)
     model_road.wait(lambda: model.scale_warning.text() != "")
     assert "may be wrong by a factor of 2 (is it 0.69?)" in model.scale_warning.text()
@@ -401,7 +401,7 @@ def test_pen_marks_are_told_beside_the_button(model_road, tmp_path):
     Image.fromarray(pixels).save(tmp_path / "marked.png")
     model_road.open(tmp_path / "marked.png")
     side_um = slide.require_mpp().x_um * level.downsample
-    model_road.dock.coordinator.slides.set_pixel_size(side_um)
+    model_road.dock.panels.slide.set_pixel_size(side_um)
     find_tissue(model_road)
     line_mm2 = 30 * pixels.shape[1] * (side_um / 1000) ** 2
     found = re.search(

@@ -150,7 +150,7 @@ def test_a_session_brings_everything_back(qtbot, model_road, tmp_path, crop, cop
     model_road.open(crop)
     panels.slide.pixel_size.value.setValue(1.25)
     panels.slide.pixel_size.use_button.click()
-    coordinator.slides.activate(sample)
+    coordinator.panels.slide.activate(sample)
     model_road.wait(lambda: model_road.panels.analysis.domains is not None)
     panels.analysis.visible_box.click()
 
@@ -301,7 +301,7 @@ def test_what_is_missing_is_said_and_the_rest_is_opened(model_road, tmp_path, no
     session = Session((gone, there), slide.fingerprint, {"view": "domains"})
     with model_road.qtbot.waitSignal(coordinator.sessions.restored, timeout=60_000):
         coordinator.sessions.restore(session)
-    assert len(coordinator.slides.slides()) == 1
+    assert len(coordinator.panels.slide.slides()) == 1
     assert model_road.maps.prediction.path == copy
     for words in ("gone.svs", "gone.zarr", "gone.h5ad", "NO-SUCH-GENE", "find them again"):
         model_road.wait(lambda words=words: any(words in told for told in notifications))
@@ -312,7 +312,7 @@ def test_a_slide_that_changed_is_opened_without_what_lay_on_it(model_road, notif
     coordinator = model_road.dock.coordinator
     with model_road.qtbot.waitSignal(coordinator.sessions.restored, timeout=60_000):
         coordinator.sessions.restore(Session((there,)))
-    assert len(coordinator.slides.slides()) == 1
+    assert len(coordinator.panels.slide.slides()) == 1
     assert any("has changed" in sentence for sentence in notifications)
 
 

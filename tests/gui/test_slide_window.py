@@ -319,7 +319,7 @@ def test_a_slide_is_fitted_whatever_else_is_open(road, cache):
     wide = road.open(SLIDES / "C5-crop.jpg")
     wide.scale = (40.0, 400.0)
     road.qtbot.wait(150)
-    road.dock.coordinator.slides.activate(tall.metadata["napari_stem"]["slide"])
+    road.dock.panels.slide.activate(tall.metadata["napari_stem"]["slide"])
     road.panels.slide.fit_button.click()
     assert shown_share(road, tall) == pytest.approx(alone, abs=0.02)
 

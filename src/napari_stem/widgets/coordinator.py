@@ -20,11 +20,11 @@ from napari_stem.widgets.genes.map_display import MapDisplay
 from napari_stem.widgets.model.model_control import ModelControl
 from napari_stem.widgets.model.prediction_control import PredictionControl
 from napari_stem.widgets.model.runs import RunControl, RunRequest
+from napari_stem.widgets.panels import Panels
 from napari_stem.widgets.regions.region_panel import RegionControl
 from napari_stem.widgets.session import SessionControl, SessionParts
 from napari_stem.widgets.slide.adopting import Adopting
 from napari_stem.widgets.slide.scale_control import ScaleControl
-from napari_stem.widgets.slide.slide_control import SlideControl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from napari_stem.geometry import Region, Spots
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.dropping import Kind
-    from napari_stem.widgets.panels import Panels
+    from napari_stem.widgets.common.memory import Remembered
 
 
 class Coordinator(QObject):
@@ -45,45 +45,47 @@ class Coordinator(QObject):
     slides_dropped = Signal(object)  # a folder of slides, or a manifest
 
     def __init__(
-        self, viewer: Viewer, panels: Panels, model_folders: str = "", parent: QObject | None = None
+        self, viewer: Viewer, remembered: Remembered, parent: QObject | None = None
     ) -> None:
         super().__init__(parent)
-        self._panels = panels
         self.jobs = self._jobs = Jobs(self)
         self._jobs.failed.connect(partial(tell_error, viewer))
         self._is_click_waiting = False
         self._counted = (0, 0, 0.0)  # regions, spots, mm2
         self._wary = ""  # of these regions
-        self.slides = SlideControl(viewer, self._jobs, panels.slide)
+        self.panels = panels = Panels(viewer, self._jobs, remembered)
+        slides = panels.slide
         self.maps = MapDisplay(viewer, self._jobs, panels.genes, parent=self)
-        self.slides.activated.connect(self.maps.activate)
+        slides.activated.connect(self.maps.activate)
         self.regions = RegionControl(
-            viewer, self._jobs, panels.region, self.slides, panels.model.pitch.value
+            viewer, self._jobs, panels.region, slides, panels.model.pitch.value
         )
         self.predictions = PredictionControl(
-            self._jobs, panels.model.predictions, self.maps, self.slides
+            self._jobs, panels.model.predictions, self.maps, slides
         )
-        self.models = ModelControl(self._jobs, panels.model, self.slides, model_folders)
-        self.scale = ScaleControl(self._jobs, panels.model.scale_warning, self.slides)
+        self.models = ModelControl(self._jobs, panels.model, slides, remembered.model_folders)
+        self.scale = ScaleControl(self._jobs, panels.model.scale_warning, slides)
         self.runs = RunControl(self._jobs, panels.model, self.maps, self.predictions)
-        panels.add_views(self._jobs, self.maps, lambda: self.slide, self._drawn)
+        panels.add_views(self._jobs, self.maps, self._drawn)
         self._add_files()
         self._connect()
 
     def start(self) -> None:
         """Take over what is in the viewer, go on where an earlier dock ended, and tell of it."""
-        self.slides.adopt()
+        self.panels.slide.adopt()
         self.sessions.come_back()
-        self.slides.announce()
+        self.panels.slide.announce()
 
     def _add_files(self) -> None:
         """Make what opens files of any kind, and sessions, which name several."""
-        jobs, measured = self._jobs, self._panels.measured
-        opened = SessionParts(self.slides, self.regions, self.predictions, self.maps, measured)
+        jobs, measured = self._jobs, self.panels.measured
+        opened = SessionParts(
+            self.panels.slide, self.regions, self.predictions, self.maps, measured
+        )
         self.sessions = SessionControl(jobs, opened, parent=self)
         self.adopting = Adopting(opened)
         openers: dict[Kind, Callable[[Path], None]] = {
-            "slide": self.slides.open,
+            "slide": self.panels.slide.open,
             "regions": partial(self._open_on_slide, self.regions.load),
             "model": self.models.add_folder,
             "session": self.sessions.load,
@@ -93,7 +95,7 @@ class Coordinator(QObject):
             "spatialdata": self.adopting.show_layers,
             "exported": lambda path: jobs.start(unpacked, path, done=self.predictions.open),
         }
-        self.dropped = Dropped(jobs, self.slides, openers)
+        self.dropped = Dropped(jobs, self.panels.slide, openers)
 
     def _open_on_slide(self, load: Callable[[Path], None], path: Path) -> None:
         """Open what belongs on a slide; without one as layers of its own, where it can be."""
@@ -105,31 +107,31 @@ class Coordinator(QObject):
     @property
     def slide(self) -> Slide | None:
         """The active slide."""
-        return self.slides.slide
+        return self.panels.slide.slide
 
     def close(self) -> None:
         """Stop what runs and let go of the viewer."""
         self.sessions.leave()
         self.adopting.close()
         self.dropped.close()
-        self._panels.compare.close_result()
+        self.panels.compare.close_result()
         self.models.close()
-        self._panels.inspect.let_go()
+        self.panels.inspect.let_go()
         self._jobs.close()
         self.scale.close()
         self.regions.close()
-        self.slides.close()
+        self.panels.slide.let_go()
         self.maps.close()
 
     def order(self) -> Order:
         """Say what the dock would ask for of any slide."""
-        panel = self._panels.model
+        panel = self.panels.model
         return Order(
             slide=Path(),
             out=Path(),
             model=panel.model_name(),
             settings=panel.settings(),
-            tissue=self._panels.region.tissue.settings(),
+            tissue=self.panels.region.tissue.settings(),
             pitch_um=panel.pitch.value(),
             keep_draws=None,
         )
@@ -139,9 +141,9 @@ class Coordinator(QObject):
         self._run(self._drawn())
 
     def _connect(self) -> None:
-        panels = self._panels
-        self.slides.activated.connect(self._on_activated)
-        self.slides.resized.connect(lambda _: self.road_went_on.emit("Region"))
+        panels = self.panels
+        self.panels.slide.activated.connect(self._on_activated)
+        self.panels.slide.resized.connect(lambda _: self.road_went_on.emit("Region"))
         self.regions.counted.connect(panels.compare.refresh)
         self.regions.counted.connect(self._on_counted)
         panels.measured.changed.connect(self._tell_hints)
@@ -197,7 +199,7 @@ class Coordinator(QObject):
 
     def _keep_pixel_size(self) -> None:
         """Keep the pixel size of a slide until its run ends, which reads all patches at one size."""
-        self._panels.slide.keep_pixel_size(is_kept=self.runs.is_running_on(self.slide))
+        self.panels.slide.keep_pixel_size(is_kept=self.runs.is_running_on(self.slide))
 
     def _on_run_ended(self, is_whole: bool) -> None:
         self._keep_pixel_size()
@@ -224,8 +226,8 @@ class Coordinator(QObject):
 
     def _run_measured(self) -> None:
         """Predict where was measured, so that both are of the same tissue."""
-        slide, found = self.slide, self._panels.measured.match()
-        model = self._panels.model
+        slide, found = self.slide, self.panels.measured.match()
+        model = self.panels.model
         if model.missing:
             show_error(model.missing)
         elif slide is not None and found is not None and model.model_name():
@@ -235,7 +237,7 @@ class Coordinator(QObject):
     def _start_run(
         self, slide: Slide, regions: tuple[Region, ...], spots: Spots | None = None
     ) -> None:
-        panel = self._panels.model
+        panel = self.panels.model
         self.runs.start(
             RunRequest(
                 slide=slide,
@@ -246,16 +248,16 @@ class Coordinator(QObject):
                 spots=spots,
                 species=self.models.about.species,
                 embedder=self.models.about.embedder,
-                begin_at_um=self.slides.centre_um(),
+                begin_at_um=self.panels.slide.centre_um(),
             )
         )
 
     def _state(self) -> RoadState:
         slide, shown = self.slide, self.maps.current()
         n_regions, n_spots, area_mm2 = self._counted
-        layer, model = self.slides.layer, self._panels.model
-        gene = self._panels.genes.gene()
-        measured = self._panels.measured.path_of(slide) if slide is not None else None
+        layer, model = self.panels.slide.layer, self.panels.model
+        gene = self.panels.genes.gene()
+        measured = self.panels.measured.path_of(slide) if slide is not None else None
         keeps_samples = shown is None or shown.prediction.n_kept_draws > 0
         return RoadState(
             slide_name="" if layer is None else str(layer.name),
@@ -272,7 +274,7 @@ class Coordinator(QObject):
         )
 
     def _tell_hints(self) -> None:
-        state, model = self._state(), self._panels.model
+        state, model = self._state(), self.panels.model
         n_places = self.models.about.n_patches if model.takes_file else state.n_spots
         missing = missing_for_run(state)
         if not missing and model.takes_file and not n_places:

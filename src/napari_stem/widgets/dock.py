@@ -107,7 +107,8 @@ class StemDock(QWidget):
         remembered = recall()
         # napari hands plugins a proxy, which wraps every layer anew: no two of these are the same object
         self._viewer = viewer = getattr(viewer, "__wrapped__", viewer)
-        self.panels = Panels(remembered)
+        self.coordinator = Coordinator(viewer, remembered, parent=self)
+        self.panels = self.coordinator.panels
         self.menu = MenuBar(remembered.session_folder)
         self.parts: dict[str, Folding] = {}
         self.many_slides: ManySlides | None = None
@@ -115,7 +116,6 @@ class StemDock(QWidget):
         self._left_at: dict[str, str] = {}
         self._went_on: set[tuple[str, str]] = set()
         self._is_window_closing = False
-        self.coordinator = Coordinator(viewer, self.panels, remembered.model_folders, parent=self)
         self._lay_out()
         self.coordinator.road_went_on.connect(self._go_on)
         self.coordinator.hints_changed.connect(self._show_hints)
@@ -282,7 +282,7 @@ class StemDock(QWidget):
             keys.UNDO: regions.undo,
             keys.REDO: regions.redo,
             keys.SAVE: self.ask_where_to_save,
-            keys.WHOLE_SLIDE: self.coordinator.slides.fit,
+            keys.WHOLE_SLIDE: self.panels.slide.fit,
             keys.OVERVIEW: self.toggle_overview,
             keys.COPY_VIEW: self.panels.export.copy_view,
             keys.SAVE_VIEW: self.panels.export.save_view,

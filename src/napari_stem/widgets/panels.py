@@ -24,10 +24,10 @@ from napari_stem.widgets.views.uncertainty import UncertaintyPanel
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from napari.viewer import Viewer
     from qtpy.QtGui import QResizeEvent
 
     from napari_stem.geometry import Region
-    from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.map_display import MapDisplay
 
@@ -37,6 +37,8 @@ class Panels:
 
     Parameters
     ----------
+    viewer, jobs
+        Where slides and maps are shown, and where the work is done.
     remembered
         The user's last choices.
     """
@@ -48,11 +50,11 @@ class Panels:
     analysis: AnalysisPanel
     export: ExportPanel
 
-    def __init__(self, remembered: Remembered) -> None:
+    def __init__(self, viewer: Viewer, jobs: Jobs, remembered: Remembered) -> None:
         settings = DisplaySettings()
         settings.restore(vars(remembered))
         self._remembered = remembered
-        self.slide = SlidePanel(remembered.folder)
+        self.slide = SlidePanel(viewer, jobs, remembered.folder)
         self.region = RegionPanel(
             remembered.region_folder,
             remembered.n_click_spots,
@@ -65,7 +67,6 @@ class Panels:
         self,
         jobs: Jobs,
         maps: MapDisplay,
-        slide: Callable[[], Slide | None],
         regions: Callable[[], tuple[Region, ...]],
     ) -> None:
         """Make the panels that look at a prediction on the map.
@@ -74,13 +75,13 @@ class Panels:
         ----------
         jobs, maps
             Where the work is done, and which prediction is on the map.
-        slide, regions
-            Return the active slide, and the regions on it.
+        regions
+            Returns the regions on the active slide.
         """
         folder = self._remembered.export_folder
         self.uncertainty = UncertaintyPanel(jobs, maps)
         self.inspect = InspectPanel(jobs, maps, self.uncertainty.samples)
-        self.measured = MeasuredPanel(jobs, maps, slide, self._remembered.folder)
+        self.measured = MeasuredPanel(jobs, maps, lambda: self.slide.slide, self._remembered.folder)
         self.analysis = AnalysisPanel(jobs, maps, folder)
         self.compare = ComparePanel(jobs, maps, regions)
         self.export = ExportPanel(jobs, maps, regions, folder)

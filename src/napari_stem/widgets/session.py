@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.model.prediction_control import PredictionControl
     from napari_stem.widgets.regions.region_panel import RegionControl
-    from napari_stem.widgets.slide.slide_control import SlideControl
+    from napari_stem.widgets.slide.slide_panel import SlidePanel
     from napari_stem.widgets.views.measured import MeasuredPanel
 
 FORMAT = "napari-stem session"
@@ -101,7 +101,7 @@ class Session:
 class SessionParts:
     """What can be open, and whose it is."""
 
-    slides: SlideControl
+    slides: SlidePanel
     regions: RegionControl
     predictions: PredictionControl
     maps: MapDisplay
@@ -159,7 +159,7 @@ class SessionControl(QObject):
     def come_back(self) -> None:
         """Go on where an earlier dock of this viewer ended, with the slides that are still open."""
         session = _left.pop(self._parts.maps.turns.viewer, Session())
-        find = self._parts.slides.find
+        find = self._parts.slides.find_open
         slides = tuple(each for each in session.slides if find(each.fingerprint) is not None)
         if slides:
             self.restore(replace(session, slides=slides))
@@ -215,7 +215,7 @@ class SessionControl(QObject):
             self._look_again()
             return
         entry = self._waiting[0]
-        already = self._parts.slides.find(entry.fingerprint)
+        already = self._parts.slides.find_open(entry.fingerprint)
         if already is not None:
             self._parts.slides.activate(already)
             self._on_opened(already)
@@ -281,7 +281,7 @@ class SessionControl(QObject):
         session, self._session = self._session, None
         if session is None:
             return
-        active = self._parts.slides.find(session.active)
+        active = self._parts.slides.find_open(session.active)
         if active is not None:
             self._parts.slides.activate(active)
             self.restore_view(session.view)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from napari_stem.cohort.orders import Order
     from napari_stem.widgets.common.worker import Jobs
-    from napari_stem.widgets.slide.slide_control import SlideControl
+    from napari_stem.widgets.slide.slide_panel import SlidePanel
 
 Kind = Literal[reader.Kind, "model", "session", "slides"]
 # what lies on a slide waits for the slides that were dropped with it
@@ -113,7 +113,7 @@ class Dropped(QObject):
     def __init__(
         self,
         jobs: Jobs,
-        slides: SlideControl,
+        slides: SlidePanel,
         openers: Mapping[Kind, Callable[[Path], None]],
     ) -> None:
         super().__init__(slides)

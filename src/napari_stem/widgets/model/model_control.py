@@ -19,7 +19,7 @@ from napari_stem.model.config import read_config
 from napari_stem.widgets.common.download_control import DownloadControl
 from napari_stem.widgets.common.parts import one_shot
 from napari_stem.widgets.model.encoder_box import EncoderControl
-from napari_stem.widgets.slide.about_slide_box import AboutSlideControl
+from napari_stem.widgets.slide.about_slide_box import AboutSlidePanel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_stem.settings import SamplingSettings
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.model.model_panel import ModelPanel
-    from napari_stem.widgets.slide.slide_control import SlideControl
+    from napari_stem.widgets.slide.slide_panel import SlidePanel
 
 # of `list_models`, with the ``config``, and the ``folder`` (or zip) of a model that the user added
 Entry = dict[str, Any]
@@ -50,7 +50,7 @@ class ModelControl(QObject):
     changed = Signal()  # what is missing, or no more
 
     def __init__(
-        self, jobs: Jobs, panel: ModelPanel, slides: SlideControl, folders: str = ""
+        self, jobs: Jobs, panel: ModelPanel, slides: SlidePanel, folders: str = ""
     ) -> None:
         super().__init__(panel)
         self._jobs, self._panel, self._slides = jobs, panel, slides
@@ -60,7 +60,7 @@ class ModelControl(QObject):
         self._model: Model | None = None  # as it was last loaded
         self._warming = one_shot(self, WARM_UP_AFTER_MS, self._warm_up)
         self.encoders = EncoderControl(jobs, panel.encoders, self._tell_missing)
-        self.about = AboutSlideControl(jobs, panel.about, slides)
+        self.about = AboutSlidePanel(jobs, panel.about, slides)
         self.downloads = DownloadControl(
             jobs, (choice.row,), partial(choice.show_fetching, is_busy=False)
         )

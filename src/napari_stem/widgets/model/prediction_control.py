@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_stem.widgets.common.predictions_list import PredictionsList
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.map_display import MapDisplay
-    from napari_stem.widgets.slide.slide_control import SlideControl
+    from napari_stem.widgets.slide.slide_panel import SlidePanel
 
 
 class PredictionControl(QObject):
@@ -35,7 +35,7 @@ class PredictionControl(QObject):
     put_away = Signal(object)  # a slide whose maps were made with another pixel size than its own
 
     def __init__(
-        self, jobs: Jobs, panel: PredictionsList, maps: MapDisplay, slides: SlideControl
+        self, jobs: Jobs, panel: PredictionsList, maps: MapDisplay, slides: SlidePanel
     ) -> None:
         super().__init__(panel)
         self._jobs, self._panel, self._maps, self._slides = jobs, panel, maps, slides

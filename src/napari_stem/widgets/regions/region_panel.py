@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from napari_stem.slide.base import Slide
     from napari_stem.slide.tissue import TissueSettings
     from napari_stem.widgets.common.worker import Jobs
-    from napari_stem.widgets.slide.slide_control import SlideControl
+    from napari_stem.widgets.slide.slide_panel import SlidePanel
 
 CLICK = "click"
 # tool: (title, tooltip, what to do with it)
@@ -187,7 +187,7 @@ class RegionControl(QObject):
         viewer: Viewer,
         jobs: Jobs,
         panel: RegionPanel,
-        slides: SlideControl,
+        slides: SlidePanel,
         pitch_um: Callable[[], float],
     ) -> None:
         super().__init__(panel)

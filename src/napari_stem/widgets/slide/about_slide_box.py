@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from napari_stem.model.config import ModelConfig
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
-    from napari_stem.widgets.slide.slide_control import SlideControl
+    from napari_stem.widgets.slide.slide_panel import SlidePanel
 
 SPECIES = {"": "Not stated", "human": "Human", "mouse": "Mouse"}
 HERE, FILE = "Computed here", "From a file…"
@@ -210,12 +210,12 @@ class _Read:
     problem: str = ""
 
 
-class AboutSlideControl(QObject):
+class AboutSlidePanel(QObject):
     """Keeps the answers by slide; says what they mean for the chosen model."""
 
     changed = Signal()
 
-    def __init__(self, jobs: Jobs, box: AboutSlideBox, slides: SlideControl) -> None:
+    def __init__(self, jobs: Jobs, box: AboutSlideBox, slides: SlidePanel) -> None:
         super().__init__(box)
         self._jobs, self._box, self._slides = jobs, box, slides
         self.answers: dict[str, AboutSlide] = {}  # by the slide's fingerprint

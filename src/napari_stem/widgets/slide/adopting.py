@@ -94,13 +94,13 @@ class Adopting(QObject):
     def _replace(self, layer: Layer, path: str, slide: Slide | None) -> None:
         if slide is None:
             return
-        is_known = self._slides.find(slide.fingerprint) is not None
+        is_known = self._slides.find_open(slide.fingerprint) is not None
         if layer not in self._viewer.layers or is_known:
             slide.close()
             return
         name, place = layer.name, self._viewer.layers.index(layer)
         self._viewer.layers.remove(layer)
-        ours = self._slides.show(slide, name)
+        ours = self._slides.show_slide(slide, name)
         self._viewer.layers.move(self._viewer.layers.index(ours), place)
         unit = "pixels, as its pixel size is not known" if slide.mpp is None else "micrometres"
         show_info(
@@ -112,7 +112,7 @@ class Adopting(QObject):
 
     def _take_prediction(self, about: dict[str, Any]) -> None:
         wanted = about["slide_fingerprint"]
-        if self._slides.find(wanted) is not None:
+        if self._slides.find_open(wanted) is not None:
             if self._is_new(about, wanted):
                 self._predictions.open(Path(about["prediction"]))
         elif "has_slide" not in about and self._is_new(about, "look for it"):

@@ -30,17 +30,26 @@ EXPLANATION = (
     "something of known length, such as a scale bar."
 )
 HOW_TO_MEASURE = "Drag a line along something of known length on the slide."
+LEAST_UM, MOST_UM = 0.01, 100.0  # of a pixel, as measured along a line
 RULER, COLOUR = "Known length", "#0077bb"
 EDGE_PIXELS, SCREEN_PIXELS = 4, 800  # width of the ruler on a screen that shows the whole slide
 
 
 class PixelSizeBox(QWidget):
-    """Asks for a pixel size in the three ways in which people know it."""
+    """Asks for a pixel size in the three ways in which people know it.
+
+    Parameters
+    ----------
+    viewer
+        On which something of known length is measured.
+    """
 
     stated = Signal(float)  # um per pixel
 
-    def __init__(self) -> None:
+    def __init__(self, viewer: Viewer) -> None:
         super().__init__()
+        self._ruler = Ruler(viewer, self._show_measured)
+        self._layer: Image | None = None  # that shows the slide
         self.explanation = Note(EXPLANATION)
         self.objectives: dict[str, QPushButton] = {}
         for title, um in OBJECTIVES_UM.items():
@@ -68,21 +77,40 @@ class PixelSizeBox(QWidget):
         )
         self.value.valueChanged.connect(lambda value: self.use_button.setEnabled(value > 0))
         self.use_button.clicked.connect(lambda: self.stated.emit(self.value.value()))
-        self.ask(None)
+        self.measure_button.clicked.connect(self._measure)
+        self.length_button.clicked.connect(self._use_measured)
+        self.ask(None, None)
 
-    def ask(self, mpp: Mpp | None) -> None:
-        """Begin anew, at the pixel size that is known of this slide."""
+    def ask(self, mpp: Mpp | None, layer: Image | None) -> None:
+        """Begin anew, at the pixel size that is known of the slide that a layer shows."""
+        self._layer = layer
         self.explanation.setText(EXPLANATION)
         self.length_row.setVisible(False)
         self.value.setValue(0.0 if mpp is None else mpp.x_um)
         self.use_button.setEnabled(mpp is not None)
 
-    def show_measured(self, length_px: float) -> None:
+    def let_go(self) -> None:
+        """Let go of the viewer."""
+        self._ruler.stop()
+        self._layer = None
+
+    def _measure(self) -> None:
+        self.explanation.setText(HOW_TO_MEASURE)
+        if self._layer is not None:
+            self._ruler.start(self._layer)
+
+    def _show_measured(self, length_px: float) -> None:
         """Ask how long the line is that was drawn on the slide."""
         self.explanation.setText(
             f"The line is {length_px:,.0f} pixels long. How long is it really?"
         )
         self.length_row.setVisible(True)
+
+    def _use_measured(self) -> None:
+        length_px, length_um = self._ruler.length_px, self.length.value()
+        self._ruler.stop()
+        if length_px:
+            self.stated.emit(min(MOST_UM, max(LEAST_UM, length_um / length_px)))
 
 
 def _length_box(low: float, high: float, value: float, decimals: int) -> QDoubleSpinBox:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_stem.slide.scale_check import ScaleCheck
     from napari_stem.widgets.common.parts import Note
     from napari_stem.widgets.common.worker import Jobs
-    from napari_stem.widgets.slide.slide_control import SlideControl
+    from napari_stem.widgets.slide.slide_panel import SlidePanel
 
     Key = tuple[str, Mpp]  # fingerprint of the slide, pixel size
 
@@ -27,7 +27,7 @@ MEASURE_AFTER_MS = 4000  # the slide's first pictures come before, and its tissu
 class ScaleControl(QObject):
     """Warns once of each slide and pixel size, and says it in a line as long as it holds."""
 
-    def __init__(self, jobs: Jobs, line: Note, slides: SlideControl) -> None:
+    def __init__(self, jobs: Jobs, line: Note, slides: SlidePanel) -> None:
         super().__init__(line)
         self._jobs, self._line, self._slides = jobs, line, slides
         self._found: dict[Key, str] = {}  # the warning; empty while measured, or where all is well

@@ -1,43 +1,102 @@
-"""Slide: which one, how large its pixels are, opening another; its label and macro images."""
+"""Slide: which one, how large its pixels are, opening another. The active one follows the layer list."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QDialog, QLabel, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import QComboBox, QWidget
 
+from napari_stem.geometry import Mpp
+from napari_stem.layers import METADATA_KEY
+from napari_stem.sample_data import SAMPLE_NAME, sample_path
+from napari_stem.slide import open_slide
+from napari_stem.slide.pixel_size import remember
 from napari_stem.widgets.common.keys import WHOLE_SLIDE
-from napari_stem.widgets.common.parts import Note, ProgressBar, button, close_button, row, stack
-from napari_stem.widgets.common.pictures import pixmap_within
-from napari_stem.widgets.slide.overview import Overview
+from napari_stem.widgets.common.parts import (
+    Note,
+    ProgressBar,
+    ask_for_file,
+    button,
+    one_shot,
+    row,
+    stack,
+)
+from napari_stem.widgets.common.units import load_units, regions_of
+from napari_stem.widgets.slide.associated import AssociatedBox, associated_pixels
+from napari_stem.widgets.slide.overview import Overview, OverviewControl
 from napari_stem.widgets.slide.pixel_size import PixelSizeBox
+from napari_stem.widgets.slide.slide_feed import SlideFeed, is_fed
+from napari_stem.widgets.slide.slide_layers import (
+    BackButton,
+    SlideLayers,
+    load_libraries,
+    slide_of,
+    twin_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator
 
-    import numpy as np
-    from numpy.typing import NDArray
+    from napari.layers import Image
+    from napari.viewer import Viewer
 
     from napari_stem.slide.base import Slide
+    from napari_stem.widgets.common.worker import Jobs
 
-CHANGE = "For slides whose file is wrong about it; regions stay where they are on the picture"
-WARNING = (
-    "The label may show a patient's name or number. These images are shown here only: they go into "
-    "no export, report or session."
+FILE_FILTER = (
+    "Slides (*.svs *.tif *.tiff *.btf *.ndpi *.scn *.bif *.qptiff *.mrxs *.dcm *.vms *.czi *.jpg *.jpeg *.png "
+    "*.jp2 *.bmp *.webp);;All files (*)"
 )
-LONGEST_PX = 420  # of an image in the window
-SIZE_PX = (480, 640)
-TITLES = {"label": "Label", "macro": "Macro (the whole glass)", "thumbnail": "Thumbnail"}
+CHANGE = "For slides whose file is wrong about it; regions stay where they are on the picture"
 KEPT = "The slide is being predicted with this pixel size; cancel the run, or wait for its end"
 
 
 class SlidePanel(QWidget):
-    """Shows slides by name, how large the chosen one is, and how far it has been opened."""
+    """Opens slides and lists them; knows which one everything else is about.
 
-    def __init__(self, folder: str = "") -> None:
+    Parameters
+    ----------
+    viewer, jobs
+        Where slides are shown, and where they are opened.
+    folder
+        Where slides were last opened from.
+    """
+
+    activated = Signal(object)  # the active slide, or None
+    opened = Signal(object)  # a slide that has come into the viewer
+    not_opened = Signal()
+    resized = Signal(object)  # a slide whose pixel size was stated
+
+    def __init__(self, viewer: Viewer, jobs: Jobs, folder: str = "") -> None:
         super().__init__()
-        self.folder = folder
+        self.viewer, self.jobs, self.folder = viewer, jobs, folder
+        self._layers = SlideLayers(viewer, self)
+        self._owners: dict[str, str] = {}  # fingerprints of slides by path of their predictions
+        self._is_following = True
+        self._lay_out()
+        self._overview = OverviewControl(viewer, jobs, self.overview)
+        for layer in self._layers.layers():
+            self._take_in(layer)
+        # napari selects and unselects several times within one change
+        self._selected = one_shot(self, 0, self._follow)
+        layers = viewer.layers
+        self._events = (
+            (layers.events.inserted, self._on_inserted),
+            (layers.events.removed, self._on_removed),
+            (layers.events.reordered, self._list),
+            (layers.selection.events.active, self._on_selected),
+        )
+        for event, act in self._events:
+            event.connect(act)
+        viewer.bind_key(WHOLE_SLIDE.sequence, lambda _: self.fit(), overwrite=True)
+        load_units()
+        jobs.start(load_libraries, done=lambda _: None)
+
+    def _lay_out(self) -> None:
         self.open_button = button(
             "Open slide…", "Open a whole-slide image, or drag one onto this panel"
         )
@@ -49,14 +108,14 @@ class SlidePanel(QWidget):
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self.choice.setToolTip("The slide that regions, maps and export belong to")
-        self.back_button = button("", "Show it again, with its regions and maps")
+        self.back_button = BackButton(self.viewer)
         self.overview = Overview()
         self.fit_button = button("Whole slide", f"Show all of the slide ({WHOLE_SLIDE.sequence})")
         self.associated_button = button(
             "Label and macro…",
             "The images that the scanner took beside the slide; the label may name the patient",
         )
-        self.pixel_size = PixelSizeBox()
+        self.pixel_size = PixelSizeBox(self.viewer)
         self.change_button = button("Change pixel size…", CHANGE)
         self.details, self.preparing = Note(), Note()
         self.unusable, self.progress_text = Note(), Note()
@@ -76,41 +135,299 @@ class SlidePanel(QWidget):
             self.progress_text,
             self.progress,
         )
-        self.show_slides([], -1)
-        self.offer_back("")
-        self.show_details(None)
-        self.show_unusable([])
-        self.show_busy("")
-        self.show_preparing("")
-        self.overview.setVisible(False)
+        self._show_details()
+        self._show_busy("")
+        self._show_preparing("")
+        self.unusable.say("")
+        for widget in (self.choice, self.overview):
+            widget.setVisible(False)
+        self.open_button.clicked.connect(self._ask_for_file)
+        self.sample_button.clicked.connect(self.open_sample)
+        self.choice.activated.connect(lambda place: self._go_to(self._layers.layers()[place]))
+        self.fit_button.clicked.connect(self.fit)
+        self.associated_button.clicked.connect(self._show_associated)
         self.change_button.clicked.connect(self._change)
+        self.pixel_size.stated.connect(self.set_pixel_size)
 
-    def show_slides(self, names: Sequence[str], chosen: int) -> None:
-        """List the open slides; ``chosen`` is -1 where there is none."""
+    @property
+    def layer(self) -> Image | None:
+        """Layer that shows the active slide."""
+        return self._layers.active
+
+    @property
+    def slide(self) -> Slide | None:
+        """The active slide."""
+        return None if self.layer is None else slide_of(self.layer)
+
+    def slides(self) -> list[Slide]:
+        """Return all open slides, in the order of the layer list."""
+        return [slide for layer in self._layers.layers() if (slide := slide_of(layer)) is not None]
+
+    def find_open(self, fingerprint: str) -> Slide | None:
+        """Open slide with this content; None where there is none."""
+        return next((each for each in self.slides() if each.fingerprint == fingerprint), None)
+
+    def layer_of(self, slide: Slide) -> Image | None:
+        """Layer that shows a slide; the active one where several do."""
+        if slide is self.slide:
+            return self.layer
+        return next((la for la in self._layers.layers() if slide_of(la) is slide), None)
+
+    def centre_um(self) -> tuple[float, float]:
+        """(x, y) of the middle of the view."""
+        y_um, x_um = self.viewer.scene.camera.center[-2:]
+        return float(x_um), float(y_um)
+
+    def adopt(self) -> None:
+        """Take over what is in the viewer already: the selected slide, else the topmost."""
+        layers = self._layers.layers()
+        if not layers:
+            self.announce()
+            return
+        selected = self.viewer.layers.selection.active
+        with self._layers.place_kept():
+            self._choose(selected if selected in layers else layers[-1])
+        for slide in self.slides():
+            self.opened.emit(slide)
+
+    def let_go(self) -> None:
+        """Let go of the viewer; slides go on being completed."""
+        self._selected.stop()
+        self._layers.close()
+        self.pixel_size.let_go()
+        self._overview.close()
+        self.viewer.bind_key(WHOLE_SLIDE.sequence, None)
+        for event, act in self._events:
+            event.disconnect(act)
+        self.back_button.gone = []
+
+    # opening
+
+    def open(self, path: str | Path, name: str | None = None, mpp: Mpp | None = None) -> None:
+        """Open a slide in the background and show it."""
+        self._show_busy(f"Opening {Path(path).name}")
+        report = self.jobs.in_window(self._show_busy)
+        self.jobs.start(
+            partial(open_slide, progress=report, early=True),
+            path,
+            mpp,
+            done=partial(self._add, name),
+            failed=self._failed,
+        )
+
+    def open_sample(self) -> None:
+        """Open the section that comes with Stem."""
+        self.open(str(sample_path()), SAMPLE_NAME)
+
+    def show_slide(self, slide: Slide, name: str) -> Image:
+        """Show a slide that was opened elsewhere."""
+        return self._layers.add(slide, name)
+
+    def _ask_for_file(self) -> None:
+        if path := ask_for_file(self, "Open slide", FILE_FILTER):
+            self.open(path)
+
+    def _add(self, name: str | None, slide: Slide) -> None:
+        self._show_busy("")
+        shown = twin_of(slide, self.viewer)
+        if shown is None:
+            self._layers.add(slide, name)
+            return
+        slide.close()  # a copy would lie over its maps and regions
+        self._go_to(shown)
+        self.opened.emit(slide_of(shown))
+
+    def _failed(self) -> None:
+        self._show_busy("")
+        self.not_opened.emit()
+
+    # choosing
+
+    def activate(self, slide: Slide) -> None:
+        """Make a slide the active one."""
+        layer = self.layer_of(slide)
+        if layer is not None:
+            self._go_to(layer)
+
+    def owns(self, slide: Slide, prediction: Path) -> None:
+        """Note whose a prediction is, so that choosing its map chooses its slide."""
+        self._owners[str(prediction)] = slide.fingerprint
+
+    @contextmanager
+    def selection_kept(self) -> Iterator[None]:
+        """Change layers of a slide in the background without changing what the user looks at."""
+        selection = self.viewer.layers.selection
+        before = selection.active
+        self._is_following = False
+        try:
+            yield
+        finally:
+            if before in self.viewer.layers:
+                selection.active = before
+            self._is_following = True
+
+    def announce(self) -> None:
+        """Let everybody know which slides there are and which is active."""
+        self._list()
+        self._tell_unusable()
+        self._show_details()
+        if self.layer is None:
+            self._show_preparing("")
+        self._overview.show(self.layer)
+        self.activated.emit(self.slide)
+
+    def _go_to(self, layer: Image) -> None:
+        self.viewer.layers.selection.active = layer  # else what is selected would lead back
+        self._choose(layer)
+
+    def _choose(self, chosen: Image) -> None:
+        if self.layer is not chosen:
+            self._show_preparing("")
+        self._layers.look_at(chosen)
+        visible: dict[str, bool] = {}  # by the slide's fingerprint
+        for layer in self._layers.layers():
+            # slides share one origin: the chosen one would lie under another
+            layer.visible = layer is chosen
+            slide = slide_of(layer)
+            if slide is not None:
+                visible[slide.fingerprint] = layer.visible or visible.get(slide.fingerprint, False)
+        for layer in self.viewer.layers:
+            owner = regions_of(layer)
+            if owner in visible:
+                layer.visible = visible[owner]
+        self.announce()
+
+    def _take_in(self, layer: Image) -> None:
+        layer.events.name.connect(self._list)
+        if is_fed(layer):
+            return
+        feed = SlideFeed(self.viewer, layer)
+        feed.progressed.connect(self._tell_progress)
+        feed.previewed.connect(self._show_preview)
+        feed.completed.connect(self._on_completed)
+
+    def _on_inserted(self, event: Any) -> None:
+        slide = slide_of(event.value)
+        if slide is None:
+            self._tell_unusable()
+            return
+        self._take_in(event.value)
+        self._choose(event.value)
+        self.opened.emit(slide)
+
+    def _on_removed(self, event: Any) -> None:
+        self._is_following = False  # what napari selects instead was not chosen by anybody
+        QTimer.singleShot(0, self._follow_again)
+        slide = slide_of(event.value)
+        if slide is not None and self.find_open(slide.fingerprint) is None:
+            self.back_button.put_by(event.value, slide)
+        if event.value is self.layer:
+            layers = self._layers.layers()
+            if layers:
+                self._choose(layers[-1])
+            else:
+                self._layers.active = None
+                self.announce()
+        elif METADATA_KEY not in event.value.metadata or slide is not None:
+            self.announce()
+
+    def _follow_again(self) -> None:
+        self._is_following = True
+
+    def _on_selected(self, event: Any) -> None:
+        if self._is_following:
+            self._selected.start()
+
+    def _follow(self) -> None:
+        """Make the slide of the selected layer the active one."""
+        selected = self.viewer.layers.selection.active
+        if selected is None or selected is self.layer:
+            return
+        if slide_of(selected) is not None:
+            self._choose(selected)
+            return
+        about = selected.metadata.get(METADATA_KEY, {})
+        owner = regions_of(selected) or self._owners.get(str(about.get("prediction")))
+        active = self.slide
+        if owner is None or (active is not None and active.fingerprint == owner):
+            return
+        slide = self.find_open(owner)
+        layer = None if slide is None else self.layer_of(slide)
+        if layer is not None:
+            self._choose(layer)
+
+    def _list(self, event: Any = None) -> None:
+        layers = self._layers.layers()
+        chosen = layers.index(self.layer) if self.layer in layers else -1
         self.choice.clear()
-        self.choice.addItems(list(names))
+        self.choice.addItems([layer.name for layer in layers])
         self.choice.setCurrentIndex(chosen)
-        self.choice.setVisible(bool(names))
+        self.choice.setVisible(bool(layers))
 
-    def offer_back(self, name: str) -> None:
-        """Offer to undo the removal of a slide; an empty name: of none."""
-        self.back_button.setText(f"Bring back {name}")
-        self.back_button.setVisible(bool(name))
+    # looking
 
-    def show_details(self, slide: Slide | None) -> None:
+    def fit(self) -> None:
+        """Show the whole of the active slide."""
+        self._layers.fit()
+
+    def _tell_progress(self, layer: Image, text: str, done: int, total: int) -> None:
+        if layer is self.layer:
+            self._show_preparing(text, done, total)
+
+    def _show_preview(self, layer: Image) -> None:
+        if layer is self.layer:
+            self._overview.show_preview()
+
+    def _on_completed(self, layer: Image) -> None:
+        if layer is self.layer:
+            self._show_preparing("")
+            self._overview.show(layer)
+
+    def _show_associated(self) -> None:
+        if (slide := self.slide) is not None and self.layer is not None:
+            title = str(self.layer.name)
+            self.jobs.start(
+                associated_pixels,
+                slide,
+                done=lambda images: AssociatedBox(title, images, parent=self).show(),
+            )
+
+    # the pixel size
+
+    def set_pixel_size(self, mpp_um: float) -> None:
+        """Take the user's word for the pixel size of the active slide, and remember it."""
+        slide, layer = self.slide, self.layer
+        if slide is None or layer is None:
+            return
+        mpp = Mpp.square(mpp_um)
+        self._layers.set_pixel_size(layer, slide, mpp)
+        self.jobs.start(remember, slide.fingerprint, mpp, done=lambda _: None)
+        self.announce()
+        self.resized.emit(slide)
+
+    def keep_pixel_size(self, *, is_kept: bool) -> None:
+        """Offer no other pixel size while something is being predicted with this one."""
+        for widget in (self.change_button, self.pixel_size):
+            widget.setEnabled(not is_kept)
+        self.change_button.setToolTip(KEPT if is_kept else CHANGE)
+
+    # panel
+
+    def _show_details(self) -> None:
         """Say how large the slide is, and ask for its pixel size where it is unknown."""
-        self.pixel_size.ask(None if slide is None else slide.mpp)
+        slide = self.slide
+        self.pixel_size.ask(None if slide is None else slide.mpp, self.layer)
         self.pixel_size.setVisible(slide is not None and slide.mpp is None)
         self.change_button.setVisible(slide is not None and slide.mpp is not None)
         self.fit_button.setVisible(slide is not None)
         self.associated_button.setVisible(slide is not None and bool(slide.associated))
         self.details.say("" if slide is None else _size_of(slide))
 
-    def show_unusable(self, sentences: Sequence[str]) -> None:
+    def _tell_unusable(self) -> None:
         """Say of other images in the viewer why they cannot be used."""
-        self.unusable.say("\n".join(sentences))
+        self.unusable.say("\n".join(self._layers.why_unusable()))
 
-    def show_busy(self, text: str, done: int = 0, total: int = 0) -> None:
+    def _show_busy(self, text: str, done: int = 0, total: int = 0) -> None:
         """Show that a slide is being opened; no text: none is."""
         self.progress.show_share(done, total)
         self.progress.setVisible(bool(text))
@@ -118,16 +435,10 @@ class SlidePanel(QWidget):
         self.open_button.setEnabled(not text)
         self.sample_button.setEnabled(not text)
 
-    def show_preparing(self, text: str, done: int = 0, total: int = 0) -> None:
+    def _show_preparing(self, text: str, done: int = 0, total: int = 0) -> None:
         """Say how far a slide is that is seen already; no text: it is ready."""
         share = f" ({done / total:.0%})" if total > 1 else ""
         self.preparing.say(f"{text}{share}" if text else "")
-
-    def keep_pixel_size(self, *, is_kept: bool) -> None:
-        """Offer no other pixel size while something is being predicted with this one."""
-        for widget in (self.change_button, self.pixel_size):
-            widget.setEnabled(not is_kept)
-        self.change_button.setToolTip(KEPT if is_kept else CHANGE)
 
     def _change(self) -> None:
         self.pixel_size.setVisible(True)
@@ -141,58 +452,3 @@ def _size_of(slide: Slide) -> str:
     width_mm = slide.size.width_px * slide.mpp.x_um / 1000
     height_mm = slide.size.height_px * slide.mpp.y_um / 1000
     return f"{width_mm:.1f} × {height_mm:.1f} mm, {pixels}, {slide.mpp.x_um:.3f} µm per pixel"
-
-
-def associated_pixels(slide: Slide) -> dict[str, NDArray[np.uint8]]:
-    """Read the images beside a slide, the label first: (h, w, 3) uint8 by name.
-
-    Raises
-    ------
-    SlideError
-        One is damaged.
-    """
-    names = sorted(slide.associated, key=lambda name: (name != "label", name != "macro", name))
-    return {name: slide.associated[name][:, :, :] for name in names}
-
-
-class AssociatedBox(QDialog):
-    """Shows the images, with a warning.
-
-    Parameters
-    ----------
-    title
-        Name of the slide.
-    images
-        (h, w, 3) uint8 by name.
-    """
-
-    def __init__(
-        self, title: str, images: Mapping[str, NDArray[np.uint8]], parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
-        self.setWindowTitle(f"Label and macro of {title}")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.pictures: dict[str, QLabel] = {}
-        held = QWidget()
-        rows = QVBoxLayout(held)
-        for name, pixels in images.items():
-            rows.addWidget(QLabel(TITLES.get(name, name.capitalize())))
-            self.pictures[name] = _picture(pixels, self.devicePixelRatioF())
-            rows.addWidget(self.pictures[name])
-        rows.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setWidget(held)
-        layout = QVBoxLayout(self)
-        layout.addWidget(Note(WARNING))
-        layout.addWidget(scroll, 1)
-        layout.addWidget(close_button(self))
-        self.resize(*SIZE_PX)
-
-
-def _picture(pixels: NDArray[np.uint8], ratio: float) -> QLabel:
-    pixmap = pixmap_within(pixels, min(round(LONGEST_PX * ratio), max(pixels.shape)))
-    pixmap.setDevicePixelRatio(ratio)
-    label = QLabel()
-    label.setPixmap(pixmap)
-    return label

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_stem.slide.base import Slide
     from napari_stem.slide.tissue import FoundTissue
     from napari_stem.widgets.common.worker import Jobs
-    from napari_stem.widgets.slide.slide_control import SlideControl
+    from napari_stem.widgets.slide.slide_panel import SlidePanel
 
 MOST_MM2 = 100.0
 LOOK_AFTER_MS = 100  # after the slider has moved, and again so long as it moves
@@ -80,7 +80,7 @@ class TissueControl(QObject):
         self,
         jobs: Jobs,
         box: TissueBox,
-        slides: SlideControl,
+        slides: SlidePanel,
         outlined: Callable[[Slide, Sequence[Region]], None],
     ) -> None:
         super().__init__(box)
