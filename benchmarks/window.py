@@ -67,15 +67,15 @@ class Click:
         """Click, and wait for colour; seconds."""
         import numpy as np
 
-        before = self.road.maps.current()
+        before = self.dock.panels.maps.current()
 
         def is_coloured() -> bool:
-            now = self.road.maps.current()
-            layer = None if now in {None, before} else self.road.maps.layer("mean")
+            now = self.dock.panels.maps.current()
+            layer = None if now in {None, before} else self.dock.panels.maps.layer("mean")
             return layer in self.viewer.layers and bool(np.isfinite(layer.data).any())
 
         began = time.monotonic()
-        self.road.regions.click_at(place_um)
+        self.dock.panels.region.click_at(place_um)
         wait(is_coloured)
         return time.monotonic() - began
 

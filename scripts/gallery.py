@@ -63,7 +63,7 @@ class Tour:
 
     def settle(self, seconds: float = SETTLE_S) -> None:
         """Let all layers come, and the window draw."""
-        self.wait(self.road.maps.turns.is_settled)
+        self.wait(self.panels.maps.turns.is_settled)
         start = time.monotonic()
         self.wait(lambda: time.monotonic() - start > seconds)
 
@@ -103,12 +103,12 @@ class Tour:
             self.wait(lambda: not road.runs.is_running)
         else:
             road.predictions.open(prediction)
-        self.wait(lambda: road.maps.current() is not None)
-        self.wait(lambda: road.maps.current().facts.limits_of_all is not None)
+        self.wait(lambda: self.panels.maps.current() is not None)
+        self.wait(lambda: self.panels.maps.current().facts.limits_of_all is not None)
         self._look_at_tissue()
 
     def _look_at_tissue(self) -> None:
-        layer = self.road.maps.layer("mean")
+        layer = self.panels.maps.layer("mean")
         self.viewer.scene.camera.center = (0, *layer.extent.world.mean(axis=0))
         self.viewer.scene.camera.zoom *= 1.3
 
@@ -132,7 +132,7 @@ class Tour:
         yield "side-by-side"
         genes.sets.add_list("Collagens", tuple(g for g in genes.table.frame.index if "COL" in g))
         genes.choose_arrangement("score")
-        self.wait(lambda: self.road.maps.current().score is not None)
+        self.wait(lambda: self.panels.maps.current().score is not None)
         yield "score"
         genes.choose_arrangement("one")
 
@@ -159,9 +159,8 @@ class Tour:
     def _closer(self) -> Iterator[str]:
         import numpy as np
 
-        road = self.road
         self.open_parts("Inspect")
-        prediction = road.maps.current().prediction
+        prediction = self.panels.maps.current().prediction
         spot = int(np.nanargmax(prediction.values(GENES[0])))
         self.panels.inspect.inspect(spot)
         self.settle(3)
@@ -181,7 +180,7 @@ class Tour:
             ClassedRegion(shapely.Polygon(corners), name, kind, class_colour(kind))
             for corners, name, kind in ((BESIDE, "nest", "Tumor"), (OTHER, "tip", "Stroma"))
         ]
-        self.road.regions.add(self.road.slide, drawn)
+        self.panels.region.add(self.road.slide, drawn)
         self.open_parts("Compare")
         panel = self.panels.compare
         self.wait(lambda: panel.first.count() > 2)

@@ -159,11 +159,11 @@ class Road:
     @property
     def maps(self):
         """The prediction on the map."""
-        return self.dock.coordinator.maps.current()
+        return self.dock.panels.maps.current()
 
     def layer(self, field: str):
         """The layer of the expression (``mean``) or its uncertainty (``sd``)."""
-        return self.dock.coordinator.maps.layer(field)
+        return self.dock.panels.maps.layer(field)
 
 
 def _finish(dock: StemDock, qtbot) -> None:

@@ -157,8 +157,8 @@ def test_a_prediction_goes_to_the_dock_when_it_comes_and_finds_its_slide(
     shutil.copy(sample_path(), tmp_path / "C5.jpg")
     plain = add_all(viewer, path)
     dock = docked(viewer)
-    wait(lambda: dock.coordinator.maps.current() is not None)
-    assert dock.coordinator.maps.current().prediction.path == path
+    wait(lambda: dock.panels.maps.current() is not None)
+    assert dock.panels.maps.current().prediction.path == path
     assert dock.coordinator.slide.path.name == "C5.jpg"
     wait(lambda: not set(plain) & set(viewer.layers))
 
@@ -186,7 +186,7 @@ def test_a_prediction_that_is_dropped_without_its_slide_is_shown_too(
     viewer = ViewerModel()
     dock = docked(viewer)
     dock.coordinator.dropped.open([c5_prediction])
-    wait(lambda: dock.coordinator.maps.current() is not None)  # the sample is always found
+    wait(lambda: dock.panels.maps.current() is not None)  # the sample is always found
     assert dock.coordinator.slide.path == sample_path()
 
 
@@ -199,9 +199,9 @@ def test_regions_go_to_the_slide_as_they_are_by_then(docked, wait, tmp_path):
     plain.add(np.array([[100, 100], [100, 600], [700, 600.0]]), shape_type="polygon")
     dock = docked(viewer)
     dock.panels.slide.open(str(sample_path()))
-    wait(lambda: len(dock.coordinator.regions.drawn()) == 2)
+    wait(lambda: len(dock.panels.region.drawn()) == 2)
     assert plain not in viewer.layers
-    first, second = (each.region for each in dock.coordinator.regions.drawn())
+    first, second = (each.region for each in dock.panels.region.drawn())
     assert (first.name, first.classification, first.colour) == ("a", "Tumor", (200, 0, 0))
     assert first.polygon.symmetric_difference(square).area < 1
     assert second.polygon.area == pytest.approx(150_000)
@@ -245,7 +245,7 @@ def test_files_of_ours_that_fall_on_napari_are_opened_by_the_dock(road, tmp_path
     entering = QDragEnterEvent(QPoint(9, 9), how, dragged["R.geojson"], *keys)
     QApplication.sendEvent(target, entering)
     QApplication.sendEvent(target, drop_of("R.geojson"))
-    road.wait(lambda: len(road.dock.coordinator.regions.drawn()) == 1)
+    road.wait(lambda: len(road.dock.panels.region.drawn()) == 1)
     assert not road.dock.coordinator.dropped.eventFilter(target, drop_of("notes.txt"))
     road.dock.shut_down()  # from now on napari gets everything
     assert not road.dock.coordinator.dropped.eventFilter(target, drop_of("R.geojson"))

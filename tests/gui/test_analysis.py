@@ -132,7 +132,7 @@ def test_domains_are_found_shown_named_and_saved(predicted, monkeypatch, tmp_pat
 def put(road):
     """Lay domains beside the prediction, as an earlier session would have, and come back to it."""
     coordinator, prediction = road.dock.coordinator, road.maps.prediction
-    coordinator.maps.activate(None)
+    coordinator.panels.maps.activate(None)
     assert road.panels.analysis.domains is None
     assert not road.panels.analysis.isEnabled()
     found = find_domains(
@@ -142,7 +142,7 @@ def put(road):
     numbers = np.random.default_rng(0).normal(1, 0.3, (n, n, 7))
     relations = Relations(numbers[..., 0] - 1, numbers[..., 1:], np.arange(300.0, 1500.0, 200.0))
     write_domains(replace(found, relations=relations), sidecar_path(prediction))
-    coordinator.maps.activate(coordinator.slide)
+    coordinator.panels.maps.activate(coordinator.slide)
     road.wait(lambda: road.panels.analysis.domains is not None)
     return road.panels.analysis.domains
 

@@ -77,7 +77,7 @@ def test_regions_are_counted_where_they_lie(model_road):
     mpp = model_road.dock.coordinator.slide.mpp
     area = 2000 * mpp.x_um * 2000 * mpp.y_um * 1e-6
     assert f"{area:.2f} mm²" in model_road.panels.region.summary.text()
-    (region,) = (each.region for each in model_road.dock.coordinator.regions.drawn())
+    (region,) = (each.region for each in model_road.dock.panels.region.drawn())
     assert_allclose(region.polygon.bounds, (2000, 2000, 4000, 4000))
     model_road.panels.model.pitch.setValue(500)
     model_road.wait(lambda: "9 spots" in model_road.panels.model.run_button.text())
@@ -97,10 +97,10 @@ def test_regions_follow_a_slide_that_was_moved(model_road):
     layer.translate = np.add(layer.translate, (1000, -500))
     coordinator = model_road.dock.coordinator
     region = Region.from_vertices_um([[0, 0], [0, 900], [800, 0]], coordinator.slide.mpp)
-    coordinator.regions.add(coordinator.slide, [region])
-    (shape,) = coordinator.regions.layers.find(coordinator.slide).data
+    coordinator.panels.region.add(coordinator.slide, [region])
+    (shape,) = coordinator.panels.region.layers.find(coordinator.slide).data
     assert_allclose(shape.min(axis=0), (1000, -500), atol=1e-6)
-    (found,) = (each.region for each in coordinator.regions.drawn())
+    (found,) = (each.region for each in coordinator.panels.region.drawn())
     assert found.polygon.symmetric_difference(region.polygon).area == pytest.approx(0, abs=1e-3)
 
 
@@ -113,7 +113,7 @@ def test_whole_tissue_has_the_area_of_its_regions(model_road):
     coordinator = model_road.dock.coordinator
     expected = sum(r.polygon.area for r in tissue_regions(coordinator.slide))
     assert sum(
-        r.polygon.area for r in (each.region for each in coordinator.regions.drawn())
+        r.polygon.area for r in (each.region for each in coordinator.panels.region.drawn())
     ) == pytest.approx(expected, rel=1e-6)
 
 

@@ -379,7 +379,7 @@ def test_a_store_of_lazyslide_gives_tissue_and_features(
     name = "CMU-1-Small-Region"
     store = other_programs / "lazyslide" / f"{name}.zarr"
     model_road.drop(SLIDES / f"{name}.svs", store)
-    regions = model_road.dock.coordinator.regions
+    regions = model_road.dock.panels.region
     model_road.wait(lambda: [each.region.name for each in regions.drawn()] == ["tissue 1"])
     choose(model_road, model_of("mean-colour", encoder_version=None, fields_of_view_um=None))
     assert "mean-colour is not known here" in model_road.panels.model.encoders.line.text()
@@ -431,9 +431,9 @@ def test_a_run_of_a_files_patches_teaches_nothing_of_looking(model_road, embeddi
     assert panel.pace.is_measured("cpu", looks=False)
     assert not panel.pace.is_measured("cpu")
     assert "your last runs" in panel.run_button.toolTip()
-    layer = model_road.dock.coordinator.regions.layers.find(model_road.dock.coordinator.slide)
+    layer = model_road.dock.panels.region.layers.find(model_road.dock.coordinator.slide)
     layer.data = [shape + 2000 for shape in layer.data]  # beside the patches
-    model_road.dock.coordinator.regions.count()
+    model_road.dock.panels.region.count()
     assert "No patch of the file lies in the regions" in panel.why_not.text()
     assert not panel.run_button.isEnabled()
 

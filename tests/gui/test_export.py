@@ -87,7 +87,7 @@ def test_a_figure_is_what_is_seen(predicted, tmp_path, monkeypatch):
         path.write_bytes(b"")
 
     monkeypatch.setattr(figure, "write_figure", note)
-    maps, settings = predicted.dock.coordinator.maps, predicted.panels.genes.settings
+    maps, settings = predicted.dock.panels.maps, predicted.panels.genes.settings
     gene = predicted.maps.prediction.genes[7]
     settings.update(gene=gene, colormap="inferno", opacity_percent=40)
     settings.update(range_kind="percentile", range_low=5.0, range_high=90.0)

@@ -33,7 +33,7 @@ def predict(road) -> None:
     road.open(sample_path())
     road.draw(LEFT)
     road.draw(RIGHT)
-    road.wait(lambda: len(road.dock.coordinator.regions.drawn()) == 2)
+    road.wait(lambda: len(road.dock.panels.region.drawn()) == 2)
     road.ask_little(n_draws=N_DRAWS)
     road.run()
 
@@ -155,7 +155,7 @@ def test_regions_in_numbers(predicted):
     predicted.wait(lambda: panel.table.rowCount() == 2)
     gene = predicted.panels.genes.gene()
     assert gene in panel.heading.text()
-    for place, drawn in enumerate(predicted.dock.coordinator.regions.drawn()):
+    for place, drawn in enumerate(predicted.dock.panels.region.drawn()):
         spots = spots_in(prediction, drawn.region)
         mean = prediction.values(gene)[spots].mean()
         means = prediction.draws(spots, [gene])[:, 0].astype(float).mean(0)
@@ -185,7 +185,7 @@ def compared(predicted):
 def test_two_regions_are_compared_in_all_genes(compared):
     window, prediction = compared.panels.compare.result, compared.maps.prediction
     assert window.table.rowCount() == len(prediction.genes)
-    regions = [drawn.region for drawn in compared.dock.coordinator.regions.drawn()]
+    regions = [drawn.region for drawn in compared.dock.panels.region.drawn()]
     a, b = (spots_in(prediction, region) for region in regions)
     for row in (0, 7):
         gene = window.table.index(row, GENE).data()

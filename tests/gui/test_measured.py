@@ -52,7 +52,7 @@ def test_nothing_to_load_before_there_is_a_prediction(model_road):
 def test_measured_and_difference_take_the_maps_place(predicted, monkeypatch):
     found = load(predicted, monkeypatch)
     panel, genes = predicted.panels.measured, predicted.panels.genes
-    control, maps = predicted.panels.measured, predicted.dock.coordinator.maps
+    control, maps = predicted.panels.measured, predicted.dock.panels.maps
     gene, limits = genes.gene(), maps.layer("mean").contrast_limits
     assert maps.layer("mean").visible
     panel.choose_view("measured")

@@ -16,8 +16,8 @@ def with_maps(road, prediction):
     road.open(sample_path())
     road.drop(prediction)
     coordinator = road.dock.coordinator
-    road.wait(lambda: coordinator.maps.current() is not None)
-    road.wait(coordinator.maps.turns.is_settled)
+    road.wait(lambda: coordinator.panels.maps.current() is not None)
+    road.wait(coordinator.panels.maps.turns.is_settled)
     return road
 
 
@@ -33,7 +33,7 @@ def begin_turns(road, arrangement: str, n_turns: int) -> None:
     genes.choose_arrangement(arrangement)
     for _ in range(n_turns):
         one_turn()
-    assert not road.dock.coordinator.maps.turns.is_settled()
+    assert not road.dock.panels.maps.turns.is_settled()
 
 
 def ours(road) -> list[str]:
@@ -41,7 +41,7 @@ def ours(road) -> list[str]:
 
 
 def test_layers_and_slides_may_be_taken_away_while_others_come(mapped):
-    turns, layers = mapped.dock.coordinator.maps.turns, mapped.viewer.layers
+    turns, layers = mapped.dock.panels.maps.turns, mapped.viewer.layers
     for arrangement, n_turns in (("mix", 0), ("beside", 3)):
         begin_turns(mapped, arrangement, n_turns)
         foreign = [one for one in layers if not slide_of(one)]
@@ -70,7 +70,7 @@ def test_layers_and_slides_may_be_taken_away_while_others_come(mapped):
 def close_the_slide(road) -> None:
     coordinator = road.dock.coordinator
     road.viewer.layers.remove(coordinator.panels.slide.layer)
-    road.wait(lambda: coordinator.maps.turns.is_settled() and not ours(road))
+    road.wait(lambda: coordinator.panels.maps.turns.is_settled() and not ours(road))
     assert coordinator.slide is None
     assert not road.viewer.canvas.grid.enabled
 

@@ -61,7 +61,7 @@ def test_a_slide_goes_and_comes_back_with_all_that_is_its_own(predicted, crop):
     road.wait(lambda: names(road) == before)
     assert panel.back_button.isHidden()
     assert road.dock.steps.now() == "Genes"  # as it was left
-    assert len(road.dock.coordinator.regions.drawn()) == 1
+    assert len(road.dock.panels.region.drawn()) == 1
 
 
 def test_another_dock_goes_on_where_the_last_one_ended(predicted, qtbot):
@@ -72,7 +72,7 @@ def test_another_dock_goes_on_where_the_last_one_ended(predicted, qtbot):
     assert names(road) == before  # until another comes
     dock = StemDock(road.viewer)
     qtbot.addWidget(dock)
-    maps, regions = dock.coordinator.maps, dock.coordinator.regions
+    maps, regions = dock.panels.maps, dock.panels.region
     road.wait(lambda: maps.current() is not None and maps.turns.is_settled())
     assert names(road) == before
     assert dock.panels.genes.gene() == genes[-1]

@@ -34,7 +34,7 @@ def crop_road(model_road, slides_folder):
 
 
 def the_region(road):
-    (drawn,) = road.dock.coordinator.regions.drawn()
+    (drawn,) = road.dock.panels.region.drawn()
     return drawn.region
 
 
@@ -62,14 +62,14 @@ def test_regions_stay_on_the_picture_and_change_their_area(crop_road):
 def test_undo_goes_back_to_outlines_on_the_same_pixels(crop_road):
     coordinator = crop_road.dock.coordinator
     first = the_region(crop_road).polygon
-    coordinator.regions.count()  # the first outline is a step of its own
+    coordinator.panels.region.count()  # the first outline is a step of its own
     crop_road.draw([(1000, 100), (1200, 100), (1200, 300)])
-    both = [each.region.polygon for each in coordinator.regions.drawn()]
+    both = [each.region.polygon for each in coordinator.panels.region.drawn()]
     coordinator.panels.slide.set_pixel_size(TRUE_UM)
-    coordinator.regions.undo()  # of the second outline, not of the pixel size
+    coordinator.panels.region.undo()  # of the second outline, not of the pixel size
     assert shapely.symmetric_difference(the_region(crop_road).polygon, first).area < 1
-    coordinator.regions.redo()
-    for polygon, each in zip(both, coordinator.regions.drawn(), strict=True):
+    coordinator.panels.region.redo()
+    for polygon, each in zip(both, coordinator.panels.region.drawn(), strict=True):
         assert shapely.symmetric_difference(polygon, each.region.polygon).area < 1
 
 
@@ -78,9 +78,9 @@ def test_maps_made_with_another_pixel_size_go_and_say_so(crop_road, notification
     crop_road.ask_little()
     crop_road.run()
     assert crop_road.panels.slide.change_button.isEnabled()
-    path = coordinator.maps.current().prediction.path
+    path = coordinator.panels.maps.current().prediction.path
     coordinator.panels.slide.set_pixel_size(TRUE_UM)
-    assert coordinator.maps.current() is None
+    assert coordinator.panels.maps.current() is None
     assert not any(
         layer.visible and "prediction" in layer.metadata.get("napari_stem", {})
         for layer in crop_road.viewer.layers
@@ -91,13 +91,13 @@ def test_maps_made_with_another_pixel_size_go_and_say_so(crop_road, notification
     assert not model.predictions.others.isHidden()
     coordinator.predictions.choose(path)  # what a click on the row asks for
     assert any("was made at 0.345 µm per pixel" in text for text in notifications)
-    assert coordinator.maps.current() is None
+    assert coordinator.panels.maps.current() is None
     crop_road.run()
-    assert coordinator.maps.current().prediction.path != path
+    assert coordinator.panels.maps.current().prediction.path != path
     assert [text for text, is_shown in listed(crop_road) if is_shown] == ["her2st-breast"]
     coordinator.panels.slide.set_pixel_size(WRONG_UM)
     coordinator.predictions.choose(path)
-    assert coordinator.maps.current().prediction.path == path
+    assert coordinator.panels.maps.current().prediction.path == path
     assert [text for text, is_shown in listed(crop_road) if is_shown] == ["her2st-breast"]
     assert coordinator.predictions.paths(coordinator.slide) == [path]
 
@@ -118,7 +118,7 @@ def test_both_roads_note_the_same_check(crop_road, slides_folder, tmp_path):
     coordinator = crop_road.dock.coordinator
     crop_road.ask_little()
     crop_road.run()
-    from_dock = coordinator.maps.current().prediction.provenance["scale_check"]
+    from_dock = coordinator.panels.maps.current().prediction.provenance["scale_check"]
     assert from_dock == known_check(coordinator.slide).as_json()
     assert "factor of 2" in from_dock["warning"]
     out = tmp_path / "p.zarr"

@@ -41,11 +41,11 @@ HOLED = shapely.Polygon(
 
 
 def regions(road) -> list[ClassedRegion]:
-    return [each.region for each in road.dock.coordinator.regions.drawn()]
+    return [each.region for each in road.dock.panels.region.drawn()]
 
 
 def count_now(road) -> None:
-    road.dock.coordinator.regions.count()
+    road.dock.panels.region.count()
 
 
 def cell(road, row: int, column: int) -> str:
@@ -150,7 +150,7 @@ def test_regions_are_named_classified_and_coloured(sample):
         (200, 0, 0),
     )
     assert (first.name, first.classification) == ("region 1", "")
-    layer = sample.dock.coordinator.regions.layers.find(sample.dock.coordinator.slide)
+    layer = sample.dock.panels.region.layers.find(sample.dock.coordinator.slide)
     assert_allclose(layer.edge_color[1], (200 / 255, 0, 0, 1))
     assert "invasive front" in list(layer.text.values)
     sample.panels.region.view.colour_requested.emit("Tumor", (10, 20, 30))
@@ -185,7 +185,7 @@ def test_the_editor_offers_classes_and_takes_others(sample):
 
 
 def test_undo_goes_back_step_by_step_and_redo_forward(sample):
-    control = sample.dock.coordinator.regions
+    control = sample.dock.panels.region
     sample.draw(SQUARE)
     sample.draw(OTHER)
     count_now(sample)
@@ -215,13 +215,13 @@ def test_moving_a_corner_can_be_undone(sample):
     sample.draw(SQUARE)
     count_now(sample)
     slide = sample.dock.coordinator.slide
-    layer = sample.dock.coordinator.regions.layers.find(slide)
+    layer = sample.dock.panels.region.layers.find(slide)
     before = regions(sample)[0].polygon
     layer.data = [layer.data[0] + 100.0]
     count_now(sample)
     assert not regions(sample)[0].polygon.equals(before)
     assert regions(sample)[0].name == "region 1"
-    sample.dock.coordinator.regions.undo()
+    sample.dock.panels.region.undo()
     assert shapely.symmetric_difference(regions(sample)[0].polygon, before).area < 1e-3
 
 
@@ -238,7 +238,7 @@ def test_regions_are_removed_from_the_table(sample):
 def test_regions_go_to_a_file_and_come_back(sample, tmp_path, monkeypatch, notifications):
     path = tmp_path / "areas.geojson"
     parts = shapely.MultiPolygon([HOLED, shapely.box(7000, 7000, 7500, 7600)])
-    control = sample.dock.coordinator.regions
+    control = sample.dock.panels.region
     control.add(sample.dock.coordinator.slide, [ClassedRegion(parts, "rim", "Necrosis", (1, 2, 3))])
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
     sample.panels.region.export_button.click()
@@ -260,7 +260,7 @@ def test_regions_go_to_a_file_and_come_back(sample, tmp_path, monkeypatch, notif
 def test_a_file_without_regions_ends_in_one_sentence(sample, tmp_path, notifications):
     path = tmp_path / "empty.geojson"
     path.write_text("{}")
-    sample.dock.coordinator.regions.load(str(path))
+    sample.dock.panels.region.load(str(path))
     sample.wait(lambda: notifications != [])
     assert "holds no polygon" in notifications[0]
 
@@ -277,7 +277,7 @@ def test_whole_tissue_can_be_asked_for_again_and_keeps_what_was_drawn(sample):
 
 def find_tissue(road) -> None:
     road.panels.region.tissue_button.click()
-    road.wait(lambda: not road.dock.coordinator.regions.tissue.is_busy)
+    road.wait(lambda: not road.dock.panels.region.tissue.is_busy)
 
 
 def found_mm2(road) -> float:
@@ -286,7 +286,7 @@ def found_mm2(road) -> float:
 
 
 def test_more_or_less_tissue_follows_the_slider_and_one_undo_takes_it_back(sample):
-    box, tissue = sample.panels.region.tissue, sample.dock.coordinator.regions.tissue
+    box, tissue = sample.panels.region.tissue, sample.dock.panels.region.tissue
     sample.draw(SQUARE)
     count_now(sample)
     assert not box.sensitivity.isVisibleTo(box)
@@ -300,14 +300,14 @@ def test_more_or_less_tissue_follows_the_slider_and_one_undo_takes_it_back(sampl
         sample.wait(lambda: not tissue.is_busy)
         areas.append(found_mm2(sample))
     assert areas[0] < medium < areas[1]
-    sample.dock.coordinator.regions.undo()
+    sample.dock.panels.region.undo()
     assert [region.name for region in regions(sample)] == ["region 1"]
-    sample.dock.coordinator.regions.redo()
+    sample.dock.panels.region.redo()
     assert found_mm2(sample) == pytest.approx(areas[1])
 
 
 def test_outlines_follow_the_slider_while_it_moves_and_end_where_it_does(sample, monkeypatch):
-    box, tissue = sample.panels.region.tissue, sample.dock.coordinator.regions.tissue
+    box, tissue = sample.panels.region.tissue, sample.dock.panels.region.tissue
     find_tissue(sample)
     shown: list[float] = []
     show = tissue.outlined
@@ -334,19 +334,19 @@ def test_outlines_follow_the_slider_while_it_moves_and_end_where_it_does(sample,
 def test_an_edited_outline_is_a_step_of_its_own(sample):
     find_tissue(sample)
     before = found_mm2(sample)
-    layer = sample.dock.coordinator.regions.layers.find(sample.dock.coordinator.slide)
+    layer = sample.dock.panels.region.layers.find(sample.dock.coordinator.slide)
     layer.data = [shape * 0.5 for shape in layer.data]
     count_now(sample)
     edited = found_mm2(sample)
     assert edited < 0.5 * before
     find_tissue(sample)
     assert found_mm2(sample) == pytest.approx(before)
-    sample.dock.coordinator.regions.undo()
+    sample.dock.panels.region.undo()
     assert found_mm2(sample) == pytest.approx(edited)
 
 
 def test_pieces_that_are_too_small_go_and_what_was_renamed_stays(sample):
-    box, tissue = sample.panels.region.tissue, sample.dock.coordinator.regions.tissue
+    box, tissue = sample.panels.region.tissue, sample.dock.panels.region.tissue
     find_tissue(sample)
     largest = found_mm2(sample)
     box.min_area.setValue(0.0)
@@ -427,13 +427,13 @@ def test_the_table_is_read_only_where_it_counts(sample):
 
 def test_a_click_beside_the_slide_predicts_nothing(sample, notifications):
     sample.panels.region.tools["click"].click()
-    sample.dock.coordinator.regions.click_at((-500.0, 100.0))
+    sample.dock.panels.region.click_at((-500.0, 100.0))
     assert regions(sample) == []
     assert any("beside the slide" in sentence for sentence in notifications)
 
 
 def test_a_drag_in_click_mode_moves_the_view_and_predicts_nothing(sample):
-    control = sample.dock.coordinator.regions
+    control = sample.dock.panels.region
     sample.panels.region.tools["click"].click()
     event = SimpleNamespace(button=1, pos=np.array([10, 10]), type="mouse_press", position=(0, 0))
     dragging = control.follow_press(sample.viewer, event)
@@ -474,7 +474,7 @@ def test_half_an_outline_is_no_step_of_undo(sample):
     layer = sample.viewer.layers.selection.active
     layer.add_polygons([np.array([[50.0, 50.0], [50.0, 50.0], [50.0, 50.0]])])  # the first click
     count_now(sample)
-    sample.dock.coordinator.regions.undo()
+    sample.dock.panels.region.undo()
     assert regions(sample) == []
 
 
@@ -486,13 +486,13 @@ def test_one_click_predicts_one_neighbourhood(sample):
     mpp = sample.dock.coordinator.slide.mpp
     runs = sample.dock.coordinator.runs
     with sample.qtbot.waitSignal(runs.ended, timeout=120_000):
-        sample.dock.coordinator.regions.click_at((4500 * mpp.y_um, 4500 * mpp.x_um))
+        sample.dock.panels.region.click_at((4500 * mpp.y_um, 4500 * mpp.x_um))
     prediction = sample.maps.prediction
     assert len(prediction.spots) == 9
     assert prediction.done.all()
     distance = np.hypot(prediction.spots.x_px - 4500, prediction.spots.y_px - 4500) * mpp.x_um
     assert distance.min() <= prediction.spots.pitch_um
-    (clicked,) = sample.dock.coordinator.regions.drawn()
+    (clicked,) = sample.dock.panels.region.drawn()
     assert clicked.is_clicked
     assert clicked.region.name == "click 1"
 
@@ -560,9 +560,9 @@ def test_a_polygon_and_a_lasso_are_drawn_with_the_mouse(road):
     um2 = mpp.x_um * mpp.y_um
     assert square.area * um2 == pytest.approx(80 * 120 / zoom**2, rel=0.1)
     assert circle.area * um2 == pytest.approx(np.pi * 40**2 / zoom**2, rel=0.15)
-    road.dock.coordinator.regions.undo()
+    road.dock.panels.region.undo()
     assert len(regions(road)) == 1
-    road.dock.coordinator.regions.undo()
+    road.dock.panels.region.undo()
     assert regions(road) == []
 
 
@@ -570,7 +570,7 @@ def test_a_click_on_the_canvas_is_a_click(road):
     clicked = []
     road.open(sample_path())
     road.qtbot.wait(200)
-    control = road.dock.coordinator.regions
+    control = road.dock.panels.region
     control.neighbourhood_clicked.disconnect()
     control.neighbourhood_clicked.connect(lambda: clicked.append(1))
     road.panels.region.tools["click"].click()
@@ -597,5 +597,5 @@ def test_a_broken_outline_is_named_and_the_others_come(model_road, tmp_path, not
     path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
     model_road.open(sample_path())
     model_road.drop(path)
-    model_road.wait(lambda: len(model_road.dock.coordinator.regions.drawn()) == 1)
+    model_road.wait(lambda: len(model_road.dock.panels.region.drawn()) == 1)
     model_road.wait(lambda: any("Outline 'odd' of" in sentence for sentence in notifications))

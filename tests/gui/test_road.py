@@ -65,7 +65,7 @@ def test_from_sample_to_export(road, tmp_path, monkeypatch, notifications):
 
     # uncertainty instead of expression
     road.panels.genes.views.button(1).click()
-    road.wait(road.dock.coordinator.maps.turns.is_settled)
+    road.wait(road.dock.panels.maps.turns.is_settled)
     assert road.layer("sd") in road.viewer.layers
     assert road.layer("sd").visible
     assert layer not in road.viewer.layers
@@ -91,7 +91,7 @@ def test_map_covers_the_region_on_screen(road, tmp_path):
     road.ask_little()
     road.run()
     road.panels.genes.opacity.setValue(100)
-    road.dock.coordinator.regions.layers.find(road.dock.coordinator.slide).visible = False
+    road.dock.panels.region.layers.find(road.dock.coordinator.slide).visible = False
     camera = road.viewer.scene.camera
     mpp = road.dock.coordinator.slide.require_mpp()
     camera.center = (0, 4950 * mpp.y_um, 4950 * mpp.x_um)

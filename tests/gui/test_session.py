@@ -158,7 +158,7 @@ def test_a_session_brings_everything_back(qtbot, model_road, tmp_path, crop, cop
     model_road.dock.coordinator.sessions.save(str(path))
     model_road.wait(path.exists)
     expected = coordinator.sessions.session()
-    (region,) = coordinator.regions.drawn()
+    (region,) = coordinator.panels.region.drawn()
     fingerprint = next(e.fingerprint for e in expected.slides if e.mpp_um)
     model_road.wait(lambda: remembered(fingerprint) is not None)
     remember(fingerprint, None)  # the session itself has to know it
@@ -172,12 +172,12 @@ def test_a_session_brings_everything_back(qtbot, model_road, tmp_path, crop, cop
     assert found == expected
     assert found.view["view"] == "domains"
     assert found.view["sample"] == 3
-    assert dock.coordinator.maps.current().prediction.path == copy
+    assert dock.panels.maps.current().prediction.path == copy
     assert dock.panels.genes.settings.look() == LOOK
     assert dock.panels.genes.gene() == gene
     assert dock.panels.analysis.on_slide.layer.visible
     assert dock.panels.analysis.domains.names == domains.names
-    (again,) = dock.coordinator.regions.drawn()
+    (again,) = dock.panels.region.drawn()
     assert again.region.name == region.region.name
     assert again.region.polygon.symmetric_difference(region.region.polygon).area < 10
     assert all(told.startswith("Saved") for told in notifications)
@@ -200,14 +200,14 @@ def test_genes_side_by_side_and_measured_values_come_back(qtbot, model_road, tmp
     assert dock.coordinator.sessions.session() == before
 
     panels.measured.choose_view("predicted")
-    picked = coordinator.maps.current().prediction.genes[3:5]
+    picked = coordinator.panels.maps.current().prediction.genes[3:5]
     panels.genes.settings.picked = picked
     panels.genes.choose_arrangement("mix")
     view = dict(coordinator.sessions.session().view)
     view["picked"] = [*picked, "NO-SUCH-GENE"]
     dock.coordinator.sessions.restore_view(view)
     assert dock.panels.genes.settings.picked == picked
-    assert len(dock.coordinator.maps.mixed.maps) == 2
+    assert len(dock.panels.maps.mixed.maps) == 2
     dock.shut_down()
 
 
@@ -216,22 +216,22 @@ def test_a_score_comes_back_with_its_list(qtbot, model_road, tmp_path, copy):
     model_road.open(sample_path())
     model_road.drop(copy)
     coordinator, genes = model_road.dock.coordinator, model_road.panels.genes
-    model_road.wait(lambda: coordinator.maps.current() is not None)
-    chosen = coordinator.maps.current().prediction.genes[2:6]
+    model_road.wait(lambda: coordinator.panels.maps.current() is not None)
+    chosen = coordinator.panels.maps.current().prediction.genes[2:6]
     genes.sets.add_list("my markers", (*chosen, "NOSUCHGENE"))
     genes.choose_arrangement("score")
     title = "Score of my markers, 4 of 5 genes, predicted, mean z-score"
-    model_road.wait(lambda: coordinator.maps.layer("mean").name == title)
+    model_road.wait(lambda: coordinator.panels.maps.layer("mean").name == title)
     before = coordinator.sessions.session()
     write_session(before, tmp_path / "s.json")
     dock = another_dock(qtbot)
     with qtbot.waitSignal(dock.coordinator.sessions.restored, timeout=60_000):
         dock.coordinator.dropped.open([tmp_path / "s.json"])
-    maps = dock.coordinator.maps
+    maps = dock.panels.maps
     qtbot.waitUntil(lambda: maps.layer("mean").name == title, timeout=60_000)
     assert dock.panels.genes.settings.arrangement == "score"
     assert dock.coordinator.sessions.session() == before
-    shown, again = (m.layer("mean").data for m in (coordinator.maps, maps))
+    shown, again = (m.layer("mean").data for m in (coordinator.panels.maps, maps))
     assert again == pytest.approx(shown, nan_ok=True)
     dock.shut_down()
 
@@ -241,8 +241,8 @@ def test_genes_that_are_not_listed_at_the_moment_come_back_too(model_road, copy,
     model_road.open(sample_path())
     model_road.drop(copy)
     coordinator, genes = model_road.dock.coordinator, model_road.panels.genes
-    model_road.wait(lambda: coordinator.maps.current() is not None)
-    predicted = coordinator.maps.current().prediction.genes
+    model_road.wait(lambda: coordinator.panels.maps.current() is not None)
+    predicted = coordinator.panels.maps.current().prediction.genes
     genes.choose(predicted[7])
     genes.sets.add_list("others", predicted[:3])
     assert genes.table.row_of(predicted[7]) is None
@@ -263,9 +263,9 @@ def test_several_genes_come_back_in_the_window_as_they_were_seen(road, qtbot, c5
     road.open(sample_path())
     road.drop(c5_prediction)
     coordinator, genes = road.dock.coordinator, road.panels.genes
-    road.wait(lambda: coordinator.maps.current() is not None)
-    turns, camera = coordinator.maps.turns, road.viewer.scene.camera
-    genes.settings.picked = coordinator.maps.current().prediction.genes[:2]
+    road.wait(lambda: coordinator.panels.maps.current() is not None)
+    turns, camera = coordinator.panels.maps.turns, road.viewer.scene.camera
+    genes.settings.picked = coordinator.panels.maps.current().prediction.genes[:2]
     for arrangement in ("beside", "mix"):
         genes.choose_arrangement(arrangement)
         road.wait(turns.is_settled)
@@ -370,7 +370,7 @@ def test_all_that_belongs_together_can_be_dropped_at_once(model_road, tmp_path, 
     model_road.drop(COUNTS, c5_prediction, regions, sample_path())
     model_road.wait(lambda: model_road.panels.measured.match() is not None)
     assert model_road.maps.prediction.path == c5_prediction
-    assert len(coordinator.regions.drawn()) == 1
+    assert len(coordinator.panels.region.drawn()) == 1
     model = shutil.copytree(find_model("her2st-breast"), tmp_path / "mine")
     model_road.wait(lambda: model_road.panels.model.model_name() != "")
     model_road.drop(model)

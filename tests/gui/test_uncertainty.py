@@ -177,7 +177,7 @@ def test_spots_unlike_the_training_tissue_are_outlined(predicted):
     unlike = np.array([1, 4])
     prediction.ood[:] = False
     prediction.ood[unlike] = True
-    predicted.dock.coordinator.maps.draw()
+    predicted.dock.panels.maps.draw()
     layers = predicted.panels.uncertainty
     mpp = predicted.dock.coordinator.slide.mpp
     spots = prediction.spots.take(unlike)
@@ -192,7 +192,7 @@ def test_spots_unlike_the_training_tissue_are_outlined(predicted):
     kept = layers.outlines.layer
     panel.outline_box.setChecked(True)
     prediction.ood[7] = True
-    predicted.dock.coordinator.maps.draw()
+    predicted.dock.panels.maps.draw()
     assert layers.outlines.layer is kept  # layers are used again
     assert kept.visible
     assert len(kept.data) == 3
@@ -235,7 +235,7 @@ def test_keys_and_layers_in_the_real_window(road, qtbot):
     road.dock.parts["Uncertainty"].open()
     layers = wanted(road, SAMPLE)
     qtbot.waitUntil(lambda: layers.map is not None)
-    road.wait(road.dock.coordinator.maps.turns.is_settled)
+    road.wait(road.dock.panels.maps.turns.is_settled)
     listed = list(road.viewer.layers)
     assert listed[-2] is layers.map.layer  # above the slide, below the outlines of regions
     assert road.layer("mean") not in listed
@@ -246,7 +246,7 @@ def test_keys_and_layers_in_the_real_window(road, qtbot):
     assert shortcut.isEnabled()
     wanted(road, FADED)
     assert not shortcut.isEnabled()
-    road.wait(road.dock.coordinator.maps.turns.is_settled)
+    road.wait(road.dock.panels.maps.turns.is_settled)
     pixels = road.viewer.screenshot(canvas_only=True, flash=False)
     assert pixels[..., :3].std() > 5
     assert road.panels.uncertainty.expression_choice.itemData(1, Qt.ItemDataRole.ToolTipRole)

@@ -98,7 +98,7 @@ def test_regions_of_the_dock_are_saved_by_napari_too(model_road, tmp_path):
 
     model_road.open(sample_path())
     coordinator = model_road.dock.coordinator
-    coordinator.regions.add(coordinator.slide, [TUMOUR, HOLED])
+    coordinator.panels.region.add(coordinator.slide, [TUMOUR, HOLED])
     data = [layer.as_layer_data_tuple() for layer in model_road.viewer.layers]
     write_regions(str(tmp_path / "R.geojson"), data)
     first, second = read_regions(tmp_path / "R.geojson")

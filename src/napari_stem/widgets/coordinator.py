@@ -16,12 +16,10 @@ from napari_stem.widgets.common.dropping import Dropped
 from napari_stem.widgets.common.hints import RoadState, hints, missing_for_run
 from napari_stem.widgets.common.parts import tell_error
 from napari_stem.widgets.common.worker import Jobs
-from napari_stem.widgets.genes.map_display import MapDisplay
 from napari_stem.widgets.model.model_control import ModelControl
 from napari_stem.widgets.model.prediction_control import PredictionControl
 from napari_stem.widgets.model.runs import RunControl, RunRequest
 from napari_stem.widgets.panels import Panels
-from napari_stem.widgets.regions.region_panel import RegionControl
 from napari_stem.widgets.session import SessionControl, SessionParts
 from napari_stem.widgets.slide.adopting import Adopting
 from napari_stem.widgets.slide.scale_control import ScaleControl
@@ -51,22 +49,15 @@ class Coordinator(QObject):
         self.jobs = self._jobs = Jobs(self)
         self._jobs.failed.connect(partial(tell_error, viewer))
         self._is_click_waiting = False
-        self._counted = (0, 0, 0.0)  # regions, spots, mm2
-        self._wary = ""  # of these regions
+        self._wary = ""  # of the regions, as counted last
         self.panels = panels = Panels(viewer, self._jobs, remembered)
         slides = panels.slide
-        self.maps = MapDisplay(viewer, self._jobs, panels.genes, parent=self)
-        slides.activated.connect(self.maps.activate)
-        self.regions = RegionControl(
-            viewer, self._jobs, panels.region, slides, panels.model.pitch.value
-        )
         self.predictions = PredictionControl(
-            self._jobs, panels.model.predictions, self.maps, slides
+            self._jobs, panels.model.predictions, self.panels.maps, slides
         )
         self.models = ModelControl(self._jobs, panels.model, slides, remembered.model_folders)
         self.scale = ScaleControl(self._jobs, panels.model.scale_warning, slides)
-        self.runs = RunControl(self._jobs, panels.model, self.maps, self.predictions)
-        panels.add_views(self._jobs, self.maps, self._drawn)
+        self.runs = RunControl(self._jobs, panels.model, self.panels.maps, self.predictions)
         self._add_files()
         self._connect()
 
@@ -80,13 +71,13 @@ class Coordinator(QObject):
         """Make what opens files of any kind, and sessions, which name several."""
         jobs, measured = self._jobs, self.panels.measured
         opened = SessionParts(
-            self.panels.slide, self.regions, self.predictions, self.maps, measured
+            self.panels.slide, self.panels.region, self.predictions, self.panels.maps, measured
         )
         self.sessions = SessionControl(jobs, opened, parent=self)
         self.adopting = Adopting(opened)
         openers: dict[Kind, Callable[[Path], None]] = {
             "slide": self.panels.slide.open,
-            "regions": partial(self._open_on_slide, self.regions.load),
+            "regions": partial(self._open_on_slide, self.panels.region.load),
             "model": self.models.add_folder,
             "session": self.sessions.load,
             "slides": self.slides_dropped.emit,
@@ -119,9 +110,9 @@ class Coordinator(QObject):
         self.panels.inspect.let_go()
         self._jobs.close()
         self.scale.close()
-        self.regions.close()
+        self.panels.region.let_go()
         self.panels.slide.let_go()
-        self.maps.close()
+        self.panels.maps.close()
 
     def order(self) -> Order:
         """Say what the dock would ask for of any slide."""
@@ -138,53 +129,52 @@ class Coordinator(QObject):
 
     def run(self) -> None:
         """Predict the regions of the active slide."""
-        self._run(self._drawn())
+        self._run(self.panels.region.regions())
 
     def _connect(self) -> None:
         panels = self.panels
         self.panels.slide.activated.connect(self._on_activated)
         self.panels.slide.resized.connect(lambda _: self.road_went_on.emit("Region"))
-        self.regions.counted.connect(panels.compare.refresh)
-        self.regions.counted.connect(self._on_counted)
+        self.panels.region.counted.connect(panels.compare.refresh)
+        self.panels.region.counted.connect(self._on_counted)
         panels.measured.changed.connect(self._tell_hints)
         panels.measured.predict_button.clicked.connect(self._run_measured)
-        self.regions.neighbourhood_clicked.connect(self._run_clicked)
+        self.panels.region.neighbourhood_clicked.connect(self._run_clicked)
         self.models.changed.connect(self._tell_hints)
-        self.models.about.changed.connect(self._on_about_changed)
+        self.models.about.changed.connect(self._count_patches)
         panels.model.models.chosen.connect(lambda _: self._tell_hints())
-        panels.model.pitch.valueChanged.connect(lambda _: self.regions.count_soon())
+        panels.model.pitch.valueChanged.connect(lambda _: self.panels.region.count_soon())
         panels.model.run_button.clicked.connect(self.run)
         self.runs.began.connect(self._keep_pixel_size)
         self.runs.began.connect(self._tell_hints)
         self.runs.ended.connect(self._on_run_ended)
         self.predictions.shown.connect(self._on_shown)
         self.predictions.put_away.connect(self._on_put_away)
-        self.maps.settings.changed.connect(self._on_display_changed)
-        self.maps.drawn.connect(self.regions.relabel_soon)
+        self.panels.maps.settings.changed.connect(self._on_display_changed)
+        self.panels.maps.drawn.connect(self.panels.region.relabel_soon)
 
     def _on_activated(self, slide: Slide | None) -> None:
         self.runs.look_at(slide)
         if slide is not None:
-            self.regions.layers.raise_outlines(slide)
+            self.panels.region.layers.raise_outlines(slide)
         self._keep_pixel_size()
         self.road_went_on.emit("Slide" if slide is None or slide.mpp is None else "Region")
         self._tell_hints()
 
-    def _on_counted(self, n_regions: int, n_spots: int, area_mm2: float, wary: str) -> None:
-        self._counted, self._wary = (n_regions, n_spots, area_mm2), wary
-        self.models.about.count_patches(self._drawn())
-        self._tell_hints()
+    def _on_counted(self) -> None:
+        self._wary = self.panels.region.wary
+        self._count_patches()
 
     def _on_display_changed(self, names: frozenset[str]) -> None:
         if "gene" in names:
             self._tell_hints()
 
-    def _on_about_changed(self) -> None:
-        self.models.about.count_patches(self._drawn())
+    def _count_patches(self) -> None:
+        self.models.about.count_patches(self.panels.region.regions())
         self._tell_hints()
 
     def _on_shown(self, slide: Slide) -> None:
-        self.regions.layers.raise_outlines(slide)
+        self.panels.region.layers.raise_outlines(slide)
         if slide is self.slide:
             self.road_went_on.emit("Genes")
             self._tell_hints()
@@ -213,7 +203,7 @@ class Coordinator(QObject):
         if self.runs.is_running:
             self._is_click_waiting = True
             return
-        self._run(tuple(each.region for each in self.regions.drawn() if each.is_clicked))
+        self._run(tuple(each.region for each in self.panels.region.drawn() if each.is_clicked))
 
     def _run(self, regions: tuple[Region, ...]) -> None:
         slide = self.slide
@@ -221,7 +211,7 @@ class Coordinator(QObject):
         if slide is None or not regions or missing:
             show_error(missing or "Choose a region first.")
             return
-        self.regions.layers.put_tool_away(slide)
+        self.panels.region.layers.put_tool_away(slide)
         self._start_run(slide, regions)
 
     def _run_measured(self) -> None:
@@ -253,8 +243,7 @@ class Coordinator(QObject):
         )
 
     def _state(self) -> RoadState:
-        slide, shown = self.slide, self.maps.current()
-        n_regions, n_spots, area_mm2 = self._counted
+        slide, shown = self.slide, self.panels.maps.current()
         layer, model = self.panels.slide.layer, self.panels.model
         gene = self.panels.genes.gene()
         measured = self.panels.measured.path_of(slide) if slide is not None else None
@@ -262,9 +251,9 @@ class Coordinator(QObject):
         return RoadState(
             slide_name="" if layer is None else str(layer.name),
             has_pixel_size=slide is not None and slide.mpp is not None,
-            n_regions=n_regions,
-            n_spots=n_spots,
-            area_mm2=area_mm2,
+            n_regions=self.panels.region.n_regions,
+            n_spots=self.panels.region.n_spots,
+            area_mm2=self.panels.region.area_mm2,
             model_name=model.choice.currentText() if model.model_name() else "",
             model_missing=model.missing,
             is_running=self.runs.is_running,
@@ -281,6 +270,3 @@ class Coordinator(QObject):
             missing = "No patch of the file lies in the regions; draw them where its patches are."
         model.show_spots(n_places, missing, self._wary)
         self.hints_changed.emit(hints(state))
-
-    def _drawn(self) -> tuple[Region, ...]:
-        return tuple(each.region for each in self.regions.drawn())

@@ -276,7 +276,7 @@ class StemDock(QWidget):
         menu.addAction(f"Overview window\t{keys.OVERVIEW.sequence}", self.toggle_overview)
 
     def _add_keys(self) -> None:
-        regions, model = self.coordinator.regions, self.panels.model
+        regions, model = self.panels.region, self.panels.model
         acts: dict[Key, Callable[[], object]] = {
             keys.RUN: model.run_button.click,
             keys.UNDO: regions.undo,

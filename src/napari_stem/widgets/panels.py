@@ -9,10 +9,10 @@ from qtpy.QtWidgets import QScrollArea, QTabBar, QWidget
 
 from napari_stem.widgets.common.memory import Remembered
 from napari_stem.widgets.genes.genes_panel import GenesPanel
+from napari_stem.widgets.genes.map_display import MapDisplay
 from napari_stem.widgets.model.model_panel import ModelPanel
 from napari_stem.widgets.regions.region_panel import RegionPanel
 from napari_stem.widgets.slide.slide_panel import SlidePanel
-from napari_stem.widgets.slide.tissue_box import remembered_settings
 from napari_stem.widgets.state import DisplaySettings
 from napari_stem.widgets.views.analysis import AnalysisPanel
 from napari_stem.widgets.views.compare import ComparePanel
@@ -22,18 +22,16 @@ from napari_stem.widgets.views.measured import MeasuredPanel
 from napari_stem.widgets.views.uncertainty import UncertaintyPanel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from napari.viewer import Viewer
     from qtpy.QtGui import QResizeEvent
 
-    from napari_stem.geometry import Region
     from napari_stem.widgets.common.worker import Jobs
-    from napari_stem.widgets.genes.map_display import MapDisplay
 
 
 class Panels:
-    """The stations of the road, as the user left them; those that look at maps come with the maps.
+    """The stations of the road, as the user left them, and the maps that they share.
 
     Parameters
     ----------
@@ -43,48 +41,21 @@ class Panels:
         The user's last choices.
     """
 
-    uncertainty: UncertaintyPanel
-    inspect: InspectPanel
-    compare: ComparePanel
-    measured: MeasuredPanel
-    analysis: AnalysisPanel
-    export: ExportPanel
-
     def __init__(self, viewer: Viewer, jobs: Jobs, remembered: Remembered) -> None:
         settings = DisplaySettings()
         settings.restore(vars(remembered))
-        self._remembered = remembered
         self.slide = SlidePanel(viewer, jobs, remembered.folder)
-        self.region = RegionPanel(
-            remembered.region_folder,
-            remembered.n_click_spots,
-            remembered_settings(remembered.tissue_sensitivity, remembered.tissue_min_area_mm2),
-        )
-        self.model = ModelPanel(remembered)
         self.genes = GenesPanel(settings)
-
-    def add_views(
-        self,
-        jobs: Jobs,
-        maps: MapDisplay,
-        regions: Callable[[], tuple[Region, ...]],
-    ) -> None:
-        """Make the panels that look at a prediction on the map.
-
-        Parameters
-        ----------
-        jobs, maps
-            Where the work is done, and which prediction is on the map.
-        regions
-            Returns the regions on the active slide.
-        """
-        folder = self._remembered.export_folder
+        self.maps = maps = MapDisplay(viewer, jobs, self.genes, parent=self.genes)
+        self.slide.activated.connect(maps.activate)  # before whatever speaks of what is shown
+        self.model = ModelPanel(remembered)
+        self.region = RegionPanel(viewer, jobs, self.slide, self.model.pitch.value, remembered)
         self.uncertainty = UncertaintyPanel(jobs, maps)
         self.inspect = InspectPanel(jobs, maps, self.uncertainty.samples)
-        self.measured = MeasuredPanel(jobs, maps, lambda: self.slide.slide, self._remembered.folder)
-        self.analysis = AnalysisPanel(jobs, maps, folder)
-        self.compare = ComparePanel(jobs, maps, regions)
-        self.export = ExportPanel(jobs, maps, regions, folder)
+        self.measured = MeasuredPanel(jobs, maps, lambda: self.slide.slide, remembered.folder)
+        self.analysis = AnalysisPanel(jobs, maps, remembered.export_folder)
+        self.compare = ComparePanel(jobs, maps, self.region.regions)
+        self.export = ExportPanel(jobs, maps, self.region.regions, remembered.export_folder)
 
     def titled(self) -> dict[str, QWidget]:
         """Panels by the titles that users read, in the order of the road."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.model.prediction_control import PredictionControl
-    from napari_stem.widgets.regions.region_panel import RegionControl
+    from napari_stem.widgets.regions.region_panel import RegionPanel
     from napari_stem.widgets.slide.slide_panel import SlidePanel
     from napari_stem.widgets.views.measured import MeasuredPanel
 
@@ -102,7 +102,7 @@ class SessionParts:
     """What can be open, and whose it is."""
 
     slides: SlidePanel
-    regions: RegionControl
+    regions: RegionPanel
     predictions: PredictionControl
     maps: MapDisplay
     measured: MeasuredPanel

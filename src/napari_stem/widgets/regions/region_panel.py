@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import shapely
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QObject, QSignalBlocker, Signal
+from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QSpinBox, QWidget
 
@@ -41,7 +41,7 @@ from napari_stem.widgets.regions.region_shapes import (
     squares_um,
 )
 from napari_stem.widgets.regions.region_table import COLUMNS, NO_CLASS, RegionView
-from napari_stem.widgets.slide.tissue_box import TissueBox, TissueControl
+from napari_stem.widgets.slide.tissue_box import TissueBox, remembered_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_stem.slide.base import Slide
-    from napari_stem.slide.tissue import TissueSettings
+    from napari_stem.widgets.common.memory import Remembered
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
@@ -97,14 +97,54 @@ COUNT_AFTER_MS = 150  # regions are counted once the pen has rested this long
 
 
 class RegionPanel(QWidget):
-    """Offers tools; lists the regions and shows how much they hold."""
+    """Offers tools to draw regions with on the active slide; lists them and counts what they hold.
+
+    Parameters
+    ----------
+    viewer, jobs, slides
+        What it works with.
+    pitch_um
+        Tells the distance between spots.
+    remembered
+        The user's last choices.
+    """
+
+    counted = Signal()  # anew what the regions hold
+    neighbourhood_clicked = Signal()
 
     def __init__(
-        self, folder: str = "", n_click_spots: int = 5, tissue: TissueSettings | None = None
+        self,
+        viewer: Viewer,
+        jobs: Jobs,
+        slides: SlidePanel,
+        pitch_um: Callable[[], float],
+        remembered: Remembered,
     ) -> None:
         super().__init__()
-        self.folder = folder
-        self.tissue = TissueBox(tissue)
+        self._viewer, self._jobs, self._slides = viewer, jobs, slides
+        self._pitch_um, self.folder = pitch_um, remembered.region_folder
+        self.tool = ""  # in hand
+        self.n_regions, self.n_spots, self.area_mm2 = 0, 0, 0.0
+        self.wary = ""  # of these regions
+        self._key = ("", 0, 0, 0.0)  # slide and numbers as last told
+        self._looking = LatestJob(jobs)
+        self.layers = RegionLayers(viewer, self.count_soon)
+        self._timer = one_shot(self, COUNT_AFTER_MS, self.count)
+        self._relabelling = one_shot(self, COUNT_AFTER_MS, self._on_layer(self.layers.relabel))
+        viewer.mouse_drag_callbacks.append(self.follow_press)
+        viewer.layers.events.inserted.connect(self._on_inserted)
+        viewer.layers.events.removed.connect(self._on_removed)
+        for layer in viewer.layers:
+            self._take_in(layer)
+        slides.activated.connect(self._on_activated)
+        sensitivity, min_area_mm2 = remembered.tissue_sensitivity, remembered.tissue_min_area_mm2
+        settings = remembered_settings(sensitivity, min_area_mm2)
+        self.tissue = TissueBox(jobs, slides, self.replace_tissue, settings)
+        self._lay_out(remembered.n_click_spots)
+        load_units()
+        jobs.start(warm_up, done=lambda _: None)
+
+    def _lay_out(self, n_click_spots: int) -> None:
         self.tissue_button = self.tissue.button
         self.tools: dict[str, QPushButton] = {}
         self.import_button = button(
@@ -129,105 +169,24 @@ class RegionPanel(QWidget):
         more = row(self.import_button, self.export_button, self.undo_button, self.clear_button)
         more.setSpacing(4)
         stack(self, self.tissue, self._grid(), self.click_row, more, self.view, self.summary)
-        self.show_tool("")
-        self.show_regions(self.table.frame, 0.0, 0, can_undo=False)
-
-    def show_tool(self, tool: str) -> None:
-        """Show which tool is in hand, and how it is used."""
-        self.tool = tool
-        for name, made in self.tools.items():
-            with QSignalBlocker(made):
-                made.setChecked(name == tool)
-        self.click_row.setVisible(tool == CLICK)
-        if tool:
-            self.summary.say(TOOLS[tool][2])
-
-    def show_regions(
-        self, rows: pd.DataFrame, area_mm2: float, n_spots: int, *, can_undo: bool
-    ) -> None:
-        """List the regions, by their numbers, and say how much they hold together."""
-        self.table.fill(rows)
-        self.undo_button.setEnabled(can_undo)
-        self.clear_button.setEnabled(len(rows) > 0)
-        self.export_button.setEnabled(len(rows) > 0)
-        if rows.empty:
-            self.summary.say(TOOLS[self.tool][2] if self.tool else "")
-            return
-        held = f"{count(len(rows), 'region')}, {area_mm2:.2f} mm², {count(n_spots, 'spot')}"
-        if n_spots == 0:
-            held += ". No spot fits in: draw a larger region, or set the spots closer together."
-        self.summary.say(held)
-
-    def _grid(self) -> QGridLayout:
-        grid = QGridLayout()
-        grid.setSpacing(4)
-        for place, (tool, (title, tip, _)) in enumerate(TOOLS.items()):
-            made = self.tools[tool] = button(title, tip)
-            made.setCheckable(True)
-            grid.addWidget(made, *divmod(place, TOOLS_IN_A_ROW))
-        return grid
-
-
-class RegionControl(QObject):
-    """Does what the region panel asks for, on the slide that is active.
-
-    Parameters
-    ----------
-    viewer, jobs, panel, slides
-        What it works with.
-    pitch_um
-        Tells the distance between spots.
-    """
-
-    counted = Signal(int, int, float, str)  # regions, spots, mm2, what to be wary of
-    neighbourhood_clicked = Signal()
-
-    def __init__(
-        self,
-        viewer: Viewer,
-        jobs: Jobs,
-        panel: RegionPanel,
-        slides: SlidePanel,
-        pitch_um: Callable[[], float],
-    ) -> None:
-        super().__init__(panel)
-        self._viewer, self._jobs, self._panel = viewer, jobs, panel
-        self._slides, self._pitch_um = slides, pitch_um
-        self._wary = ""
-        self._key = ("", 0, 0, 0.0)  # slide and numbers as last told
-        self._looking = LatestJob(jobs)
-        self.layers = RegionLayers(viewer, self.count_soon)
-        self._timer = one_shot(self, COUNT_AFTER_MS, self.count)
-        self._relabelling = one_shot(self, COUNT_AFTER_MS, self._on_layer(self.layers.relabel))
-        viewer.mouse_drag_callbacks.append(self.follow_press)
-        viewer.layers.events.inserted.connect(self._on_inserted)
-        viewer.layers.events.removed.connect(self._on_removed)
-        for layer in viewer.layers:
-            self._take_in(layer)
-        self._connect_panel()
-        slides.activated.connect(self._on_activated)
-        self.tissue = TissueControl(jobs, panel.tissue, slides, self.replace_tissue)
-        load_units()
-        jobs.start(warm_up, done=lambda _: None)
-
-    def _connect_panel(self) -> None:
-        panel, layers = self._panel, self.layers
-        for tool, made in panel.tools.items():
+        self._show_tool("")
+        self._show_regions(self.table.frame, can_undo=False)
+        for tool, made in self.tools.items():
             made.toggled.connect(lambda on, tool=tool: self.use_tool(tool if on else ""))
-        panel.clear_button.clicked.connect(self._clear)
-        panel.undo_button.clicked.connect(self.undo)
-        panel.import_button.clicked.connect(self._ask_for_file)
-        panel.export_button.clicked.connect(self._ask_where)
-        panel.table.edited.connect(self._on_layer(self._change))
-        panel.view.region_chosen.connect(self._on_layer(layers.select))
-        panel.view.removal_requested.connect(self._on_layer(layers.remove))
-        panel.view.colour_requested.connect(self._on_layer(layers.set_class_colour))
+        self.clear_button.clicked.connect(self._on_layer(self.layers.remove))
+        self.undo_button.clicked.connect(self.undo)
+        self.import_button.clicked.connect(self._ask_for_file)
+        self.export_button.clicked.connect(self._ask_where)
+        self.table.edited.connect(self._on_layer(self._change))
+        self.view.region_chosen.connect(self._on_layer(self.layers.select))
+        self.view.removal_requested.connect(self._on_layer(self.layers.remove))
+        self.view.colour_requested.connect(self._on_layer(self.layers.set_class_colour))
 
-    def close(self) -> None:
+    def let_go(self) -> None:
         """Let go of the viewer."""
         self._timer.stop()
         self._relabelling.stop()
-        self.tissue.close()
+        self.tissue.let_go()
         if self.follow_press in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self.follow_press)
         self._viewer.layers.events.inserted.disconnect(self._on_inserted)
@@ -238,6 +197,10 @@ class RegionControl(QObject):
         """Regions of the active slide."""
         ready = self._ready()
         return [] if ready is None else self.layers.drawn(*ready)
+
+    def regions(self) -> tuple[Region, ...]:
+        """Regions of the active slide, as they are predicted and compared."""
+        return tuple(each.region for each in self.drawn())
 
     def count_soon(self) -> None:
         """Count again once the pen rests."""
@@ -274,31 +237,28 @@ class RegionControl(QObject):
             },
             index=[each.number for each in drawn],
         )
-        self._panel.show_regions(rows, area_mm2, n_spots, can_undo=can_undo)
-        counted = (len(rows), n_spots, area_mm2)
-        key = ("" if ready is None else ready[0].fingerprint, *counted)
+        self.n_regions, self.n_spots, self.area_mm2 = len(rows), n_spots, area_mm2
+        self._show_regions(rows, can_undo=can_undo)
+        key = ("" if ready is None else ready[0].fingerprint, len(rows), n_spots, area_mm2)
         if key != self._key:
-            self._key, self._wary = key, ""
-            if (
-                ready is not None
-                and n_spots
-                and not all(FOUND.fullmatch(region.name) for region in regions)
-            ):
+            self._key, self.wary = key, ""
+            is_drawn = not all(FOUND.fullmatch(region.name) for region in regions)
+            if ready is not None and n_spots and is_drawn:
                 told = partial(self._tell_glass, key)
                 self._looking.start(glass_share, ready[0], regions, done=told)
-        self.counted.emit(*counted, self._wary)
+        self.counted.emit()
 
     def _change(self, layer: Shapes, number: int, column: str, text: str) -> None:
         """Give a region the name or class that was entered in the table, where it is another one."""
         text = text.strip(NO_CLASS) if column == CLASS else text
-        is_other = text != self._panel.table.frame.at[number, column]
+        is_other = text != self.table.frame.at[number, column]
         if is_other and (text or column == CLASS):
             self.layers.change(layer, number, text, column=column)
 
     def _tell_glass(self, key: tuple[str, int, int, float], share: float) -> None:
         if key == self._key and share >= TOLD_GLASS:
-            self._wary = f"{share:.0%} of the area is bare glass."
-            self.counted.emit(*key[1:], self._wary)
+            self.wary = f"{share:.0%} of the area is bare glass."
+            self.counted.emit()
 
     def use_tool(self, tool: str) -> None:
         """Hand the user a tool of the panel; an empty name takes it away."""
@@ -306,7 +266,7 @@ class RegionControl(QObject):
         if ready is None:
             return
         slide, _ = ready
-        self._panel.show_tool(tool)
+        self._show_tool(tool)
         if tool in {"", CLICK}:
             self.layers.put_tool_away(slide)
         else:
@@ -326,7 +286,7 @@ class RegionControl(QObject):
             show_info("That is beside the slide; click on the tissue.")
             return
         top, left, bottom, right = squares_um(
-            (y_px * mpp.y_um, x_px * mpp.x_um), self._panel.click_size.value(), self._pitch_um()
+            (y_px * mpp.y_um, x_px * mpp.x_um), self.click_size.value(), self._pitch_um()
         )
         square = shapely.box(left / mpp.x_um, top / mpp.y_um, right / mpp.x_um, bottom / mpp.y_um)
         name = free_name("click", (each.region.name for each in self.drawn()))
@@ -360,7 +320,7 @@ class RegionControl(QObject):
 
     def save(self, path: str) -> None:
         """Write the active slide's regions to a GeoJSON file."""
-        regions = [each.region for each in self.drawn()]
+        regions = list(self.regions())
         self._jobs.start(
             write_regions, regions, Path(path), done=lambda _: show_info(f"Saved {path}")
         )
@@ -397,22 +357,19 @@ class RegionControl(QObject):
 
         return on_active
 
-    def _clear(self) -> None:
-        self._on_layer(self.layers.remove)()
-
     def _ask_for_file(self) -> None:
-        if path := ask_for_file(self._panel, "Load regions", GEOJSON):
+        if path := ask_for_file(self, "Load regions", GEOJSON):
             self.load(path)
 
     def _ask_where(self) -> None:
-        if path := ask_where_to_save(self._panel, "Save regions", "regions.geojson", GEOJSON):
+        if path := ask_where_to_save(self, "Save regions", "regions.geojson", GEOJSON):
             self.save(path)
 
     def _on_activated(self, slide: Slide | None) -> None:
         if slide is not None:
             self.layers.keep_on_picture(slide)
-        self._panel.setEnabled(slide is not None and slide.mpp is not None)
-        self._panel.show_tool("")
+        self.setEnabled(slide is not None and slide.mpp is not None)
+        self._show_tool("")
         self.count()
 
     def _on_inserted(self, event: Any) -> None:
@@ -436,9 +393,9 @@ class RegionControl(QObject):
         slide = self._slides.slide
         if slide is None or regions_of(event.source) != slide.fingerprint:
             return
-        if self._panel.tool == CLICK and mode == "pan_zoom":
+        if self.tool == CLICK and mode == "pan_zoom":
             return
-        self._panel.show_tool(mode if mode in TOOLS else "")
+        self._show_tool(mode if mode in TOOLS else "")
 
     def follow_press(self, viewer: Viewer, event: Any) -> Iterator[None]:
         """Tell a click on the canvas from a drag; one of napari's mouse callbacks."""
@@ -451,7 +408,44 @@ class RegionControl(QObject):
             is_click = is_click and abs(event.pos[0] - y) + abs(event.pos[1] - x) < CLICK_PIXELS
             yield
         self.layers.is_pressed = False
-        if self._panel.tool == CLICK and is_click:
+        if self.tool == CLICK and is_click:
             self.click_at(event.position)
-        elif self._panel.tool != "add_polygon":  # goes on after a click; the layer tells of its end
+        elif self.tool != "add_polygon":  # goes on after a click; the layer tells of its end
             self.count_soon()
+
+    # panel
+
+    def _show_tool(self, tool: str) -> None:
+        """Show which tool is in hand, and how it is used."""
+        self.tool = tool
+        for name, made in self.tools.items():
+            with QSignalBlocker(made):
+                made.setChecked(name == tool)
+        self.click_row.setVisible(tool == CLICK)
+        if tool:
+            self.summary.say(TOOLS[tool][2])
+
+    def _show_regions(self, rows: pd.DataFrame, *, can_undo: bool) -> None:
+        """List the regions, by their numbers, and say how much they hold together."""
+        self.table.fill(rows)
+        self.undo_button.setEnabled(can_undo)
+        self.clear_button.setEnabled(len(rows) > 0)
+        self.export_button.setEnabled(len(rows) > 0)
+        if rows.empty:
+            self.summary.say(TOOLS[self.tool][2] if self.tool else "")
+            return
+        held = (
+            f"{count(len(rows), 'region')}, {self.area_mm2:.2f} mm², {count(self.n_spots, 'spot')}"
+        )
+        if self.n_spots == 0:
+            held += ". No spot fits in: draw a larger region, or set the spots closer together."
+        self.summary.say(held)
+
+    def _grid(self) -> QGridLayout:
+        grid = QGridLayout()
+        grid.setSpacing(4)
+        for place, (tool, (title, tip, _)) in enumerate(TOOLS.items()):
+            made = self.tools[tool] = button(title, tip)
+            made.setCheckable(True)
+            grid.addWidget(made, *divmod(place, TOOLS_IN_A_ROW))
+        return grid

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QFormLayout, QLabel, QSlider, QWidget
 
 from napari_stem.errors import RegionError
@@ -29,11 +28,30 @@ LOOK_AFTER_MS = 100  # after the slider has moved, and again so long as it moves
 
 
 class TissueBox(QWidget):
-    """Asks for the outlines of the tissue; holds how they are looked for."""
+    """Outlines the tissue as is asked for; one search at a time, the latest wish last.
 
-    def __init__(self, settings: TissueSettings | None = None) -> None:
+    Parameters
+    ----------
+    jobs, slides
+        Where tissue is looked for, and on which slide.
+    outlined
+        Takes a slide and its tissue, in place of what was found on it before.
+    settings
+        How to look.
+    """
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        slides: SlidePanel,
+        outlined: Callable[[Slide, Sequence[Region]], None],
+        settings: TissueSettings,
+    ) -> None:
         super().__init__()
-        wanted = settings or TissueSettings()
+        self._slides, self.outlined = slides, outlined
+        self._notes: dict[str, str] = {}  # what was left out, by the slide's fingerprint
+        self._looking = LatestJob(jobs)
+        self._timer = one_shot(self, LOOK_AFTER_MS, self._look)
         self.button = button("Whole tissue", "Find the tissue on the slide and take all of it")
         self._form = Form(
             TissueSettings,
@@ -41,9 +59,9 @@ class TissueBox(QWidget):
             min_area_mm2={"max": MOST_MM2, "step": 0.05, "suffix": " mm²"},
         )
         self.sensitivity = self._form["sensitivity"].findChild(QSlider)
-        self.sensitivity.setValue(wanted.sensitivity)
+        self.sensitivity.setValue(settings.sensitivity)
         self.min_area = self._form["min_area_mm2"]
-        self.min_area.setValue(wanted.min_area_mm2)
+        self.min_area.setValue(settings.min_area_mm2)
         self.min_area.setKeyboardTracking(False)
         self.message = Note()  # what was left out, or that nothing was found
         self.details = QWidget()  # shown once there are outlines that they can change
@@ -54,60 +72,30 @@ class TissueBox(QWidget):
         stack(self, self.button, self.details, self.message).setSpacing(4)
         self.details.setVisible(False)
         self.message.say("")
+        self.button.clicked.connect(self._find)
+        for field in (self.sensitivity, self.min_area):
+            field.valueChanged.connect(self._on_settings)
+        slides.activated.connect(self._on_activated)
+        slides.resized.connect(self._on_resized)
 
     def settings(self) -> TissueSettings:
         """Return the settings as chosen."""
         return self._form.settings()
-
-    def show_busy(self, *, is_busy: bool) -> None:
-        """Show that the tissue is being looked for the first time."""
-        self.button.setEnabled(not is_busy)
-        self.button.setText("Looking for tissue …" if is_busy else "Whole tissue")
-
-
-class TissueControl(QObject):
-    """Does what the tissue box asks for; one search at a time, the latest wish last.
-
-    Parameters
-    ----------
-    jobs, box, slides
-        What it works with.
-    outlined
-        Takes a slide and its tissue, in place of what was found on it before.
-    """
-
-    def __init__(
-        self,
-        jobs: Jobs,
-        box: TissueBox,
-        slides: SlidePanel,
-        outlined: Callable[[Slide, Sequence[Region]], None],
-    ) -> None:
-        super().__init__(box)
-        self._box, self._slides, self.outlined = box, slides, outlined
-        self._notes: dict[str, str] = {}
-        self._looking = LatestJob(jobs)
-        self._timer = one_shot(self, LOOK_AFTER_MS, self._look)
-        box.button.clicked.connect(self.find)
-        for field in (box.sensitivity, box.min_area):
-            field.valueChanged.connect(self._on_settings)
-        slides.activated.connect(self._on_activated)
-        slides.resized.connect(self._on_resized)
 
     @property
     def is_busy(self) -> bool:
         """Whether tissue is being looked for, or about to be."""
         return self._looking.is_running or self._timer.isActive()
 
-    def close(self) -> None:
+    def let_go(self) -> None:
         """Look for nothing any more."""
         self._timer.stop()
 
-    def find(self) -> None:
+    def _find(self) -> None:
         """Outline the tissue, in place of outlines found before; they can then be edited."""
         if self._slides.slide is not None and not self._looking.is_running:
-            self._box.show_busy(is_busy=True)
-            self._box.message.say("")
+            self._show_busy(is_busy=True)
+            self.message.say("")
             self._look()
 
     def _on_settings(self) -> None:
@@ -119,7 +107,7 @@ class TissueControl(QObject):
     def _look(self) -> None:
         slide = self._slides.slide
         if slide is not None:
-            settings, done = self._box.settings(), partial(self._take, slide)
+            settings, done = self.settings(), partial(self._take, slide)
             self._looking.start(_find, slide, settings, done=done, failed=self._end)
 
     def _take(self, slide: Slide, tissue: FoundTissue | str) -> None:
@@ -132,7 +120,7 @@ class TissueControl(QObject):
         self._end()
 
     def _end(self) -> None:
-        self._box.show_busy(is_busy=False)
+        self._show_busy(is_busy=False)
         self._on_activated(self._slides.slide)
 
     def _on_resized(self, slide: Slide) -> None:
@@ -142,9 +130,14 @@ class TissueControl(QObject):
 
     def _on_activated(self, slide: Slide | None) -> None:
         was_found = slide is not None and slide.fingerprint in self._notes
-        self._box.details.setVisible(was_found)
+        self.details.setVisible(was_found)
         message = self._notes.get(slide.fingerprint, "") if slide is not None else ""
-        self._box.message.say(message.replace("mm2", "mm²"))
+        self.message.say(message.replace("mm2", "mm²"))
+
+    def _show_busy(self, *, is_busy: bool) -> None:
+        """Show that the tissue is being looked for the first time."""
+        self.button.setEnabled(not is_busy)
+        self.button.setText("Looking for tissue …" if is_busy else "Whole tissue")
 
 
 def remembered_settings(sensitivity: int, min_area_mm2: float) -> TissueSettings:
