@@ -399,9 +399,7 @@ def test_embeddings_give_what_the_encoder_gives(model_road, embeddings):
     model_road.ask_little()
     model_road.run()
     looked = model_road.maps.prediction
-    model_road.dock.coordinator.models.about.use_embeddings(
-        embeddings.path, Stated(encoder="bundled")
-    )
+    model_road.dock.panels.model.about.use_embeddings(embeddings.path, Stated(encoder="bundled"))
     model_road.wait(lambda: "16 patches" in about.embeddings_text.text())
     model_road.wait(panel.run_button.isEnabled)
     model_road.run()
@@ -421,9 +419,7 @@ def test_a_run_of_a_files_patches_teaches_nothing_of_looking(model_road, embeddi
     panel = model_road.panels.model
     model_road.open(sample_path())
     model_road.draw([(x, y) for x, y in ((4300, 3300), (5700, 3300), (5700, 4700), (4300, 4700))])
-    model_road.dock.coordinator.models.about.use_embeddings(
-        embeddings.path, Stated(encoder="bundled")
-    )
+    model_road.dock.panels.model.about.use_embeddings(embeddings.path, Stated(encoder="bundled"))
     model_road.ask_little()
     model_road.wait(lambda: panel.run_button.text().startswith("Run: 16 patches of the file"))
     assert "a laptop's" in panel.run_button.toolTip()
@@ -470,8 +466,7 @@ def test_answers_are_remembered_for_a_slide_with_its_pixel_size(model_road, crop
     told = {"species": "mouse", "tissue": "kidney", "mpp_um": [0.5, 0.5]}
     model_road.wait(lambda: answers_of(fingerprint) == told)
     model_road.viewer.layers.clear()
-    control = model_road.dock.coordinator.models.about
-    control.answers.clear()  # another session
+    about.answers.clear()  # another session
     copy = tmp_path / "renamed.png"
     shutil.copy(crop, copy)
     model_road.open(copy)
@@ -480,7 +475,7 @@ def test_answers_are_remembered_for_a_slide_with_its_pixel_size(model_road, crop
     about.species.setCurrentIndex(about.species.findData(""))
     model_road.wait(lambda: "species" not in answers_of(fingerprint))
     keep_answers(fingerprint, species=3, tissue=["x"])  # edited by hand
-    control.answers.clear()
+    about.answers.clear()
     model_road.dock.panels.slide.announce()
     assert about.species.currentData() == ""
 

@@ -22,7 +22,6 @@ from napari_stem.widgets.model.runs import RunControl, RunRequest
 from napari_stem.widgets.panels import Panels
 from napari_stem.widgets.session import SessionControl, SessionParts
 from napari_stem.widgets.slide.adopting import Adopting
-from napari_stem.widgets.slide.scale_control import ScaleControl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +55,6 @@ class Coordinator(QObject):
             self._jobs, panels.model.predictions, self.panels.maps, slides
         )
         self.models = ModelControl(self._jobs, panels.model, slides, remembered.model_folders)
-        self.scale = ScaleControl(self._jobs, panels.model.scale_warning, slides)
         self.runs = RunControl(self._jobs, panels.model, self.panels.maps, self.predictions)
         self._add_files()
         self._connect()
@@ -109,7 +107,7 @@ class Coordinator(QObject):
         self.models.close()
         self.panels.inspect.let_go()
         self._jobs.close()
-        self.scale.close()
+        self.panels.model.scale_warning.let_go()
         self.panels.region.let_go()
         self.panels.slide.let_go()
         self.panels.maps.close()
@@ -141,7 +139,7 @@ class Coordinator(QObject):
         panels.measured.predict_button.clicked.connect(self._run_measured)
         self.panels.region.neighbourhood_clicked.connect(self._run_clicked)
         self.models.changed.connect(self._tell_hints)
-        self.models.about.changed.connect(self._count_patches)
+        self.panels.model.about.changed.connect(self._count_patches)
         panels.model.models.chosen.connect(lambda _: self._tell_hints())
         panels.model.pitch.valueChanged.connect(lambda _: self.panels.region.count_soon())
         panels.model.run_button.clicked.connect(self.run)
@@ -170,7 +168,7 @@ class Coordinator(QObject):
             self._tell_hints()
 
     def _count_patches(self) -> None:
-        self.models.about.count_patches(self.panels.region.regions())
+        self.panels.model.about.count_patches(self.panels.region.regions())
         self._tell_hints()
 
     def _on_shown(self, slide: Slide) -> None:
@@ -236,8 +234,8 @@ class Coordinator(QObject):
                 pitch_um=panel.pitch.value(),
                 settings=panel.settings(),
                 spots=spots,
-                species=self.models.about.species,
-                embedder=self.models.about.embedder,
+                species=self.panels.model.about.stated_species,
+                embedder=self.panels.model.about.embedder,
                 begin_at_um=self.panels.slide.centre_um(),
             )
         )
@@ -264,7 +262,7 @@ class Coordinator(QObject):
 
     def _tell_hints(self) -> None:
         state, model = self._state(), self.panels.model
-        n_places = self.models.about.n_patches if model.takes_file else state.n_spots
+        n_places = self.panels.model.about.n_patches if model.takes_file else state.n_spots
         missing = missing_for_run(state)
         if not missing and model.takes_file and not n_places:
             missing = "No patch of the file lies in the regions; draw them where its patches are."

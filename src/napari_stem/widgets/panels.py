@@ -48,7 +48,7 @@ class Panels:
         self.genes = GenesPanel(settings)
         self.maps = maps = MapDisplay(viewer, jobs, self.genes, parent=self.genes)
         self.slide.activated.connect(maps.activate)  # before whatever speaks of what is shown
-        self.model = ModelPanel(remembered)
+        self.model = ModelPanel(jobs, self.slide, remembered)
         self.region = RegionPanel(viewer, jobs, self.slide, self.model.pitch.value, remembered)
         self.uncertainty = UncertaintyPanel(jobs, maps)
         self.inspect = InspectPanel(jobs, maps, self.uncertainty.samples)

@@ -19,7 +19,6 @@ from napari_stem.model.config import read_config
 from napari_stem.widgets.common.download_control import DownloadControl
 from napari_stem.widgets.common.parts import one_shot
 from napari_stem.widgets.model.encoder_box import EncoderControl
-from napari_stem.widgets.slide.about_slide_box import AboutSlidePanel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +59,7 @@ class ModelControl(QObject):
         self._model: Model | None = None  # as it was last loaded
         self._warming = one_shot(self, WARM_UP_AFTER_MS, self._warm_up)
         self.encoders = EncoderControl(jobs, panel.encoders, self._tell_missing)
-        self.about = AboutSlidePanel(jobs, panel.about, slides)
+        self.about = panel.about
         self.downloads = DownloadControl(
             jobs, (choice.row,), partial(choice.show_fetching, is_busy=False)
         )

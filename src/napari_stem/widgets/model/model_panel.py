@@ -41,11 +41,14 @@ from napari_stem.widgets.common.parts import (
 from napari_stem.widgets.common.predictions_list import PredictionsList
 from napari_stem.widgets.model.encoder_box import EncoderBox
 from napari_stem.widgets.slide.about_slide_box import AboutSlideBox
+from napari_stem.widgets.slide.scale_warning import ScaleWarning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_stem.widgets.common.memory import Remembered
+    from napari_stem.widgets.common.worker import Jobs
+    from napari_stem.widgets.slide.slide_panel import SlidePanel
 
 STAGES = {
     "starting": "Getting ready",
@@ -225,7 +228,7 @@ class ModelChoice(QWidget):
 class ModelPanel(QWidget):
     """Holds the parameters of a run; asks for it and for its end."""
 
-    def __init__(self, remembered: Remembered) -> None:
+    def __init__(self, jobs: Jobs, slides: SlidePanel, remembered: Remembered) -> None:
         super().__init__()
         self._n_spots = 0
         self._is_running = False
@@ -236,7 +239,7 @@ class ModelPanel(QWidget):
         self.models = ModelChoice(remembered.model_name)
         self.choice, self.card = self.models.box, self.models.card
         self.encoders = EncoderBox(remembered.encoder_folder, is_offline=remembered.works_offline)
-        self.about = AboutSlideBox()
+        self.about = AboutSlideBox(jobs, slides)
         self.pitch = _pitch_box()
         self.pitches: dict[float, QRadioButton] = {}  # offered, with what each costs
         self._pitch_rows = QVBoxLayout()
@@ -269,7 +272,7 @@ class ModelPanel(QWidget):
         self.why_not = Note()
         self.caution = warning()  # of regions and samples
         self.cache = CacheBox(remembered.cache_folder)
-        self.scale_warning = warning()  # that the pixel size may be wrong
+        self.scale_warning = ScaleWarning(jobs, slides)
         self.progress, self.progress_text = ProgressBar(), Note()
         self.bar = QWidget()  # of the run, in sight whatever part is looked at
         self.predictions = PredictionsList()

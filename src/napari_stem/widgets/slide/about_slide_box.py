@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import shapely
-from qtpy.QtCore import QObject, QSignalBlocker, Qt, Signal
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QDialog,
@@ -140,48 +140,6 @@ def _number(suffix: str, empty: str, tip: str) -> QDoubleSpinBox:
     return box
 
 
-class AboutSlideBox(QWidget):
-    """Asks about the active slide; nothing needs an answer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.species = choice(
-            SPECIES, "Of the slide; a model of another species does not predict it"
-        )
-        self.tissue = QLineEdit()
-        self.tissue.setPlaceholderText("not stated")
-        self.tissue.setToolTip(
-            "Of the slide, such as breast; you are warned where a model is of another"
-        )
-        self.embeddings = QComboBox()
-        self.embeddings.addItems([HERE, FILE])
-        self.embeddings.setToolTip(
-            "Image features of the slide: computed by the encoder, or read from a file of CLAM, TRIDENT, "
-            "LazySlide or slide2vec, which needs no encoder here"
-        )
-        self.embeddings_text, self.warning = Note(), warning()
-        self.dialog = EmbeddingsDialog(self)
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
-        form.addRow("Species", self.species)
-        form.addRow("Tissue", self.tissue)
-        form.addRow("Embeddings", self.embeddings)
-        stack(self, form, self.embeddings_text, self.warning)
-        self.show_embeddings("", is_file=False)
-
-    def show_answers(self, species: str, tissue: str) -> None:
-        """Show what was answered for a slide."""
-        with QSignalBlocker(self.species):
-            self.species.setCurrentIndex(max(0, self.species.findData(species)))
-        self.tissue.setText(tissue)
-
-    def show_embeddings(self, text: str, *, is_file: bool) -> None:
-        """Say where the embeddings come from, and what does not quite fit."""
-        self.embeddings.setCurrentIndex(int(is_file))
-        self.embeddings_text.say(text)
-
-
 @dataclass(frozen=True)
 class AboutSlide:
     """What the user said of one slide.
@@ -210,24 +168,54 @@ class _Read:
     problem: str = ""
 
 
-class AboutSlidePanel(QObject):
-    """Keeps the answers by slide; says what they mean for the chosen model."""
+class AboutSlideBox(QWidget):
+    """Asks about the active slide, where nothing needs an answer; says what it means for the chosen model.
+
+    Parameters
+    ----------
+    jobs, slides
+        Where embeddings are read, and which slide is active.
+    """
 
     changed = Signal()
 
-    def __init__(self, jobs: Jobs, box: AboutSlideBox, slides: SlidePanel) -> None:
-        super().__init__(box)
-        self._jobs, self._box, self._slides = jobs, box, slides
+    def __init__(self, jobs: Jobs, slides: SlidePanel) -> None:
+        super().__init__()
+        self._jobs, self._slides = jobs, slides
         self.answers: dict[str, AboutSlide] = {}  # by the slide's fingerprint
         self._source = ""
         self._config: ModelConfig | None = None
         self._read: _Read | None = None
         self.n_patches = 0  # of the file of embeddings, in the regions that were counted last
-        box.species.currentIndexChanged.connect(self._on_changed)
-        box.tissue.editingFinished.connect(self._on_changed)
-        box.embeddings.activated.connect(self._choose_embeddings)
-        box.dialog.accepted.connect(self._take_file)
-        box.dialog.rejected.connect(self._show_embeddings)
+        self.species = choice(
+            SPECIES, "Of the slide; a model of another species does not predict it"
+        )
+        self.tissue = QLineEdit()
+        self.tissue.setPlaceholderText("not stated")
+        self.tissue.setToolTip(
+            "Of the slide, such as breast; you are warned where a model is of another"
+        )
+        self.embeddings = QComboBox()
+        self.embeddings.addItems([HERE, FILE])
+        self.embeddings.setToolTip(
+            "Image features of the slide: computed by the encoder, or read from a file of CLAM, TRIDENT, "
+            "LazySlide or slide2vec, which needs no encoder here"
+        )
+        self.embeddings_text, self.warning = Note(), warning()
+        self.dialog = EmbeddingsDialog(self)
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
+        form.addRow("Species", self.species)
+        form.addRow("Tissue", self.tissue)
+        form.addRow("Embeddings", self.embeddings)
+        stack(self, form, self.embeddings_text, self.warning)
+        self._show_embeddings()
+        self.species.currentIndexChanged.connect(self._on_changed)
+        self.tissue.editingFinished.connect(self._on_changed)
+        self.embeddings.activated.connect(self._choose_embeddings)
+        self.dialog.accepted.connect(self._take_file)
+        self.dialog.rejected.connect(self._show_embeddings)
         slides.activated.connect(self._refresh)
 
     def count_patches(self, regions: Sequence[Region]) -> None:
@@ -241,7 +229,7 @@ class AboutSlidePanel(QObject):
             self.n_patches = int(shapely.contains_xy(area, patches.x_px, patches.y_px).sum())
 
     @property
-    def species(self) -> str:
+    def stated_species(self) -> str:
         """Of the active slide; empty where not stated."""
         return self._answer().species
 
@@ -293,13 +281,13 @@ class AboutSlidePanel(QObject):
         if self._config is None:
             return ""
         try:
-            require_species(self._config, self.species or None)
+            require_species(self._config, self.stated_species or None)
         except StemError as error:
             return str(error)
         return ""
 
     def _on_changed(self) -> None:
-        species, tissue = str(self._box.species.currentData()), self._box.tissue.text().strip()
+        species, tissue = str(self.species.currentData()), self.tissue.text().strip()
         key = self._key()
         self.answers[key] = replace(self._answer(), species=species, tissue=tissue)
         if key:  # at once: of two jobs the first might write last
@@ -308,19 +296,21 @@ class AboutSlidePanel(QObject):
 
     def _choose_embeddings(self, index: int) -> None:
         if index:
-            self._box.dialog.open()
+            self.dialog.open()
         elif self.has_embeddings:
             self.use_embeddings(None, None)
 
     def _take_file(self) -> None:
-        self.use_embeddings(*self._box.dialog.chosen())
+        self.use_embeddings(*self.dialog.chosen())
 
     def _refresh(self) -> None:
         """Show the answers for the active slide, and read its embeddings where that is to be done."""
         answer = self._answer()
-        self._box.show_answers(answer.species, answer.tissue)
-        self._box.setEnabled(self._slides.slide is not None)
-        self._box.warning.say(self._warning(answer.tissue))
+        with QSignalBlocker(self.species):
+            self.species.setCurrentIndex(max(0, self.species.findData(answer.species)))
+        self.tissue.setText(answer.tissue)
+        self.setEnabled(self._slides.slide is not None)
+        self.warning.say(self._warning(answer.tissue))
         self._show_embeddings()
         slide = self._slides.slide
         is_read = self._read is not None and self._read.asked == self._asked()
@@ -335,20 +325,20 @@ class AboutSlidePanel(QObject):
         return tissue_warning(self._config, tissue or None) or ""
 
     def _show_embeddings(self) -> None:
-        if not self.has_embeddings:
-            self._box.show_embeddings("", is_file=False)
-            return
-        embedder = self.embedder
-        if embedder is None:
-            self._box.show_embeddings(self.missing(), is_file=True)
-            return
-        patches = embedder.patches
-        text = (
-            f"{patches.path.name}: {len(patches.x_px):,} patches of {patches.encoder}, "
-            f"{patches.side_um:.0f} µm wide; predicted is where they lie."
-        )
-        notes = () if self._read is None else self._read.notes
-        self._box.show_embeddings("\n".join((text, *notes)), is_file=True)
+        """Say where the embeddings come from, and what does not quite fit."""
+        text, embedder = "", self.embedder
+        if embedder is not None:
+            patches = embedder.patches
+            text = (
+                f"{patches.path.name}: {len(patches.x_px):,} patches of {patches.encoder}, "
+                f"{patches.side_um:.0f} µm wide; predicted is where they lie."
+            )
+            notes = () if self._read is None else self._read.notes
+            text = "\n".join((text, *notes))
+        elif self.has_embeddings:
+            text = self.missing()
+        self.embeddings.setCurrentIndex(int(self.has_embeddings))
+        self.embeddings_text.say(text)
 
     def _take(self, read: _Read) -> None:
         if read.asked == self._asked():

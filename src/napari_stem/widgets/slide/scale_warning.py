@@ -6,16 +6,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_warning
-from qtpy.QtCore import QObject
 
 from napari_stem.slide.scale_check import known_check
-from napari_stem.widgets.common.parts import in_window_words, one_shot
+from napari_stem.widgets.common.parts import Note, in_window_words, one_shot
 
 if TYPE_CHECKING:
     from napari_stem.geometry import Mpp
     from napari_stem.slide.base import Slide
     from napari_stem.slide.scale_check import ScaleCheck
-    from napari_stem.widgets.common.parts import Note
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
@@ -24,23 +22,25 @@ if TYPE_CHECKING:
 MEASURE_AFTER_MS = 4000  # the slide's first pictures come before, and its tissue
 
 
-class ScaleControl(QObject):
-    """Warns once of each slide and pixel size, and says it in a line as long as it holds."""
+class ScaleWarning(Note):
+    """Warns once of each slide and pixel size, and goes on saying it as long as it holds."""
 
-    def __init__(self, jobs: Jobs, line: Note, slides: SlidePanel) -> None:
-        super().__init__(line)
-        self._jobs, self._line, self._slides = jobs, line, slides
+    def __init__(self, jobs: Jobs, slides: SlidePanel) -> None:
+        super().__init__()
+        self.setObjectName("warning")
+        self.setVisible(False)
+        self._jobs, self._slides = jobs, slides
         self._found: dict[Key, str] = {}  # the warning; empty while measured, or where all is well
         self._timer = one_shot(self, MEASURE_AFTER_MS, self._measure)
         slides.activated.connect(self._on_activated)
 
-    def close(self) -> None:
+    def let_go(self) -> None:
         """Measure nothing any more."""
         self._timer.stop()
 
     def _on_activated(self, slide: Slide | None) -> None:
         key = _key(slide)
-        self._line.say("" if key is None else self._found.get(key, ""))
+        self.say("" if key is None else self._found.get(key, ""))
         if key is not None and key not in self._found:
             self._timer.start()
 
@@ -61,7 +61,7 @@ class ScaleControl(QObject):
         warning = in_window_words(found.warning)
         self._found[key] = warning
         if key == _key(self._slides.slide):
-            self._line.say(warning)
+            self.say(warning)
         show_warning(warning)
 
 
