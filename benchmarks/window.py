@@ -60,7 +60,7 @@ class Click:
         rest()
         for place in PLACES_UM[: number - 1]:
             self.click(place)
-            wait(lambda: not self.road.runs.is_running)
+            wait(lambda: not self.dock.panels.run.is_running)
             rest()
 
     def click(self, place_um: tuple[float, float]) -> float:

@@ -92,17 +92,17 @@ class Tour:
         self.settle(2)
         yield "slide"
         panels.region.tissue_button.click()
-        self.wait(panels.model.run_button.isEnabled)
+        self.wait(panels.run.run_button.isEnabled)
         self.settle(2)
         self.open_parts("Region")
         yield "region"
         self.open_parts("Model")
         yield "model"
         if prediction is None:
-            panels.model.run_button.click()
-            self.wait(lambda: not road.runs.is_running)
+            panels.run.run_button.click()
+            self.wait(lambda: not self.panels.run.is_running)
         else:
-            road.predictions.open(prediction)
+            self.panels.model.predictions.open(prediction)
         self.wait(lambda: self.panels.maps.current() is not None)
         self.wait(lambda: self.panels.maps.current().facts.limits_of_all is not None)
         self._look_at_tissue()

@@ -47,13 +47,13 @@ def main(picture: str) -> None:
 
     _, dock = viewer.window.add_plugin_dock_widget("napari-stem", "Predict gene expression")
     viewer.open_sample("napari-stem", "her2st_c5")
-    model, region = dock.panels.model, dock.panels.region
+    region = dock.panels.region
     wait_until(region.tissue_button.isEnabled, "The slide")
     region.tissue_button.click()
-    wait_until(model.run_button.isEnabled, "The tissue and the model")
-    model.run_button.click()
-    wait_until(lambda: dock.coordinator.runs.is_running, "The run")
-    wait_until(lambda: not dock.coordinator.runs.is_running, "The end of the run")
+    wait_until(dock.panels.run.run_button.isEnabled, "The tissue and the model")
+    dock.panels.run.run_button.click()
+    wait_until(lambda: dock.panels.run.is_running, "The run")
+    wait_until(lambda: not dock.panels.run.is_running, "The end of the run")
     wait_until(lambda: any(map(is_map, viewer.layers)), "The map")
     wait_until(lambda: all(layer.visible for layer in viewer.layers), "The slide and the map")
     viewer.window.resize(1600, 1000)

@@ -153,8 +153,8 @@ class Road:
 
     def run(self) -> None:
         """Click Run and wait for the end."""
-        with self.qtbot.waitSignal(self.dock.coordinator.runs.ended, timeout=LONG_MS):
-            self.panels.model.run_button.click()
+        with self.qtbot.waitSignal(self.dock.panels.run.ended, timeout=LONG_MS):
+            self.panels.run.run_button.click()
 
     @property
     def maps(self):

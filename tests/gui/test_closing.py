@@ -67,8 +67,8 @@ def test_what_is_closed_leaves_nothing_behind(road, c5_prediction):
     coordinator = road.dock.coordinator
     for _ in range(3):
         road.open(sample_path())
-        with road.qtbot.waitSignal(coordinator.predictions.shown, timeout=60_000):
-            coordinator.predictions.open(c5_prediction)
+        with road.qtbot.waitSignal(coordinator.panels.model.predictions.shown, timeout=60_000):
+            coordinator.panels.model.predictions.open(c5_prediction)
         road.wait(lambda: road.layer("mean") in road.viewer.layers)
         road.viewer.layers.clear()
         road.wait(lambda: coordinator.slide is None)

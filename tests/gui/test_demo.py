@@ -24,6 +24,6 @@ def test_the_demo_presses_the_buttons_until_the_tissue_is_being_predicted(
         return any(np.isfinite(data).any() for data in maps)
 
     qtbot.waitUntil(is_coloured, timeout=120_000)
-    dock.coordinator.runs.cancel()
-    qtbot.waitUntil(lambda: not dock.coordinator.runs.is_running, timeout=60_000)
+    dock.panels.run.cancel()
+    qtbot.waitUntil(lambda: not dock.panels.run.is_running, timeout=60_000)
     dock.shut_down()

@@ -28,7 +28,7 @@ def test_without_a_slide_the_dock_says_what_to_do_first(model_road):
     assert not model_road.panels.region.isEnabled()
     assert not model_road.panels.genes.isEnabled()
     assert not model_road.panels.export.isEnabled()
-    assert not model_road.panels.model.run_button.isEnabled()
+    assert not model_road.panels.run.run_button.isEnabled()
 
 
 def test_the_notice_stays_in_sight(model_road):
@@ -80,16 +80,16 @@ def test_regions_are_counted_where_they_lie(model_road):
     (region,) = (each.region for each in model_road.dock.panels.region.drawn())
     assert_allclose(region.polygon.bounds, (2000, 2000, 4000, 4000))
     model_road.panels.model.pitch.setValue(500)
-    model_road.wait(lambda: "9 spots" in model_road.panels.model.run_button.text())
+    model_road.wait(lambda: "9 spots" in model_road.panels.run.run_button.text())
     model_road.panels.model.pitches[100.0].click()
-    model_road.wait(lambda: "9 spots" not in model_road.panels.model.run_button.text())
-    n_spots = model_road.panels.model.run_button.text().split(" spots")[0].removeprefix("Run: ")
+    model_road.wait(lambda: "9 spots" not in model_road.panels.run.run_button.text())
+    n_spots = model_road.panels.run.run_button.text().split(" spots")[0].removeprefix("Run: ")
     finer = model_road.panels.model.pitches
     assert f"{n_spots} spots" in finer[100.0].text()  # what it costs
     assert f"{4 * int(n_spots)} spots" in finer[50.0].text()
     assert model_road.panels.model.minimumSizeHint().width() <= 300  # the dock need not grow
     model_road.panels.region.clear_button.click()
-    model_road.wait(lambda: not model_road.panels.model.run_button.isEnabled())
+    model_road.wait(lambda: not model_road.panels.run.run_button.isEnabled())
 
 
 def test_regions_follow_a_slide_that_was_moved(model_road):
@@ -121,7 +121,7 @@ def test_a_region_off_the_slide_holds_no_spot_and_cannot_be_run(model_road):
     model_road.open(sample_path())
     model_road.draw([(-900, -900), (-100, -900), (-100, -100)])
     model_road.wait(lambda: "0 spots" in model_road.panels.region.summary.text())
-    assert not model_road.panels.model.run_button.isEnabled()
+    assert not model_road.panels.run.run_button.isEnabled()
 
 
 def test_removing_the_slide_leads_back_to_the_start(model_road):

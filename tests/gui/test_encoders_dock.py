@@ -28,7 +28,7 @@ from napari_stem.slide.pixel_size import answers_of, keep_answers
 from napari_stem.widgets.common.download_control import CANCELLED
 from napari_stem.widgets.common.memory import recall
 from napari_stem.widgets.common.parts import in_window_words
-from napari_stem.widgets.model import encoder_window, model_panel
+from napari_stem.widgets.model import encoder_window, pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,7 +80,7 @@ def model_of(tmp_path) -> Callable[..., Path]:
 
 def choose(road, folder: Path) -> None:
     road.wait(lambda: road.panels.model.model_name() != "")
-    road.dock.coordinator.models.add_folder(str(folder))
+    road.dock.panels.model.models.add_folder(str(folder))
     road.wait(lambda: road.panels.model.model_name() == str(folder))
 
 
@@ -121,9 +121,8 @@ def test_states_are_those_of_the_command(model_road, model_of):
     assert "Accept the terms of encoder “uni”" in model_road.panels.model.missing
     model_road.open(sample_path())
     model_road.draw(TUMOUR)
-    panel = model_road.panels.model
-    model_road.wait(lambda: "Accept the terms" in panel.why_not.text())
-    assert not panel.run_button.isEnabled()
+    model_road.wait(lambda: "Accept the terms" in model_road.panels.run.why_not.text())
+    assert not model_road.panels.run.run_button.isEnabled()
     assert "Accept the terms" in model_road.dock.parts["Model"].hint()
 
 
@@ -176,7 +175,7 @@ def test_a_refusal_is_told_in_words(model_road, hub, kind, words):
     hub.files[CATALOGUE["uni"].hub_id] = {"pytorch_model.bin": b"weights"}
     getattr(hub, kind).add(CATALOGUE["uni"].hub_id)
     box = box_of(model_road)
-    model_road.dock.coordinator.models.encoders.download(["uni"])
+    model_road.dock.panels.model.encoders.download(["uni"])
     model_road.wait(lambda: words in box.row.text.text())
     assert CATALOGUE["uni"].page in box.row.text.text()
 
@@ -199,7 +198,7 @@ def test_the_token_goes_to_huggingface_hub_alone(model_road, hub, tmp_path, capl
     model_road.wait(lambda: "knows a token" in window.token_text.text())
     assert window.token_dialog.field.text() == ""
     assert (tmp_path / "hf" / "token").read_text() == TOKEN
-    model_road.dock.coordinator.models.encoders.download(["uni"])
+    model_road.dock.panels.model.encoders.download(["uni"])
     model_road.wait(lambda: state_of(box, "uni") == "ready")
     model_road.dock.shut_down()
     elsewhere = [p for p in tmp_path.rglob("*") if p.is_file() and p.parent != tmp_path / "hf"]
@@ -211,13 +210,13 @@ def test_the_token_goes_to_huggingface_hub_alone(model_road, hub, tmp_path, capl
 def test_a_token_is_forgotten(model_road, hub, tmp_path, monkeypatch):
     hub.tokens.add(TOKEN)
     window = box_of(model_road).window_of_all
-    model_road.dock.coordinator.models.encoders.store_token(TOKEN)
+    model_road.dock.panels.model.encoders.store_token(TOKEN)
     model_road.wait(window.forget_button.isEnabled)
     window.forget_button.click()
     model_road.wait(lambda: not window.forget_button.isEnabled())
     assert not (tmp_path / "hf" / "token").exists()
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    model_road.dock.coordinator.models.encoders.forget_token()
+    model_road.dock.panels.model.encoders.forget_token()
     model_road.wait(lambda: "unset that" in window.row.text.text())
 
 
@@ -225,7 +224,7 @@ def test_offline_asks_nobody(model_road, hub):
     hub.files[CATALOGUE["lunit-dino"].hub_id] = {"model.safetensors": MANY}
     box = box_of(model_road)
     box.window_of_all.offline.setChecked(True)
-    model_road.dock.coordinator.models.encoders.download(["lunit-dino"])
+    model_road.dock.panels.model.encoders.download(["lunit-dino"])
     model_road.wait(lambda: "“Work offline” forbids downloads" in box.row.text.text())
     assert hub.asked == []
     model_road.dock.shut_down()
@@ -240,11 +239,11 @@ def test_a_folder_for_computers_without_internet(model_road, model_of, tmp_path)
     window = box.window_of_all
     folder = tmp_path / "encoders"
     folder.mkdir()
-    model_road.dock.coordinator.models.encoders.use_folder(str(folder))
+    model_road.dock.panels.model.encoders.use_folder(str(folder))
     model_road.wait(lambda: "holds no encoder" in window.folder_text.text())
     (folder / "uni").mkdir()
     (folder / "uni" / "pytorch_model.bin").write_bytes(b"weights")
-    model_road.dock.coordinator.models.encoders.use_folder(str(folder / "uni"))  # one too deep
+    model_road.dock.panels.model.encoders.use_folder(str(folder / "uni"))  # one too deep
     model_road.wait(lambda: window.folder_text.text() == f"{folder} holds uni.")
     model_road.wait(lambda: box.line.text() == "Encoder: uni, ready")
     model_road.dock.shut_down()
@@ -267,11 +266,11 @@ def test_a_model_from_hugging_face_a_zip_and_off_the_list(model_road, hub, tmp_p
     assert models.row.isHidden()
     assert models.hub_line.isHidden()
     packed = pack(source, tmp_path / "packed.zip")
-    model_road.dock.coordinator.models.add_folder(str(packed))
+    model_road.dock.panels.model.models.add_folder(str(packed))
     model_road.wait(lambda: models.name() == str(packed))
-    assert model_road.dock.coordinator.models.folders().count("\n") == 1
+    assert model_road.dock.panels.model.models.folders().count("\n") == 1
     models.remove_action.trigger()
-    assert "packed.zip" not in model_road.dock.coordinator.models.folders()
+    assert "packed.zip" not in model_road.dock.panels.model.models.folders()
     assert models.box.count() == 2
 
 
@@ -300,16 +299,18 @@ def test_another_species_is_refused_and_another_tissue_warned_of(model_road):
     panel = model_road.panels.model
     model_road.open(sample_path())
     model_road.draw(TUMOUR)
-    model_road.wait(panel.run_button.isEnabled)
+    model_road.wait(model_road.panels.run.run_button.isEnabled)
     panel.about.tissue.setText("kidney")
     panel.about.tissue.editingFinished.emit()
     assert "trained on breast, and this slide is of kidney" in panel.about.warning.text()
-    assert panel.run_button.isEnabled()
+    assert model_road.panels.run.run_button.isEnabled()
     panel.about.species.setCurrentIndex(panel.about.species.findData("mouse"))
-    assert not panel.run_button.isEnabled()
-    assert "trained on Homo sapiens, and the slide is of mouse" in panel.why_not.text()
+    assert not model_road.panels.run.run_button.isEnabled()
+    assert (
+        "trained on Homo sapiens, and the slide is of mouse" in model_road.panels.run.why_not.text()
+    )
     panel.about.species.setCurrentIndex(panel.about.species.findData("human"))
-    model_road.wait(panel.run_button.isEnabled)
+    model_road.wait(model_road.panels.run.run_button.isEnabled)
 
 
 @pytest.fixture(scope="module")
@@ -344,20 +345,22 @@ def test_embeddings_from_a_file_take_the_encoders_place(model_road, model_of, em
     choose(model_road, model_of("uni", encoder_version=None, fields_of_view_um=[150, 300, 600]))
     model_road.open(sample_path())
     model_road.draw(TUMOUR)
-    model_road.wait(lambda: "Accept the terms" in panel.why_not.text())
+    model_road.wait(lambda: "Accept the terms" in model_road.panels.run.why_not.text())
     dialog = panel.about.dialog
     dialog.path.setText(str(embeddings.path))
     dialog.buttons.accepted.emit()
     model_road.wait(lambda: "under “Made by”" in panel.about.embeddings_text.text())
-    assert not panel.run_button.isEnabled()
+    assert not model_road.panels.run.run_button.isEnabled()
     dialog.encoder.setText("uni")
     dialog.buttons.accepted.emit()
-    model_road.wait(panel.run_button.isEnabled)
-    assert re.fullmatch(r"Run: 4 patches of the file × 32 samples, .+", panel.run_button.text())
-    told = panel.run_button.text()
+    model_road.wait(model_road.panels.run.run_button.isEnabled)
+    assert re.fullmatch(
+        r"Run: 4 patches of the file × 32 samples, .+", model_road.panels.run.run_button.text()
+    )
+    told = model_road.panels.run.run_button.text()
     panel.n_draws.setValue(1000)
     panel.n_steps.setValue(1000)
-    assert panel.run_button.text().split(", ")[1] != told.split(", ")[1]
+    assert model_road.panels.run.run_button.text().split(", ")[1] != told.split(", ")[1]
     assert "16 patches of uni" in panel.about.embeddings_text.text()
     assert "must hold all of them" in panel.about.embeddings_text.text()
     model_road.ask_little()
@@ -370,7 +373,7 @@ def test_embeddings_from_a_file_take_the_encoders_place(model_road, model_of, em
     assert "C5.h5" not in str(prediction.provenance)  # a file's name may be a patient's
     assert len(prediction.provenance["embeddings_sha256"]) == 64
     panel.about.embeddings.activated.emit(0)
-    model_road.wait(lambda: "Accept the terms" in panel.why_not.text())
+    model_road.wait(lambda: "Accept the terms" in model_road.panels.run.why_not.text())
 
 
 def test_a_store_of_lazyslide_gives_tissue_and_features(
@@ -393,7 +396,7 @@ def test_a_store_of_lazyslide_gives_tissue_and_features(
 
 
 def test_embeddings_give_what_the_encoder_gives(model_road, embeddings):
-    panel, about = model_road.panels.model, model_road.panels.model.about
+    about = model_road.panels.model.about
     model_road.open(sample_path())
     model_road.draw(TUMOUR)
     model_road.ask_little()
@@ -401,7 +404,7 @@ def test_embeddings_give_what_the_encoder_gives(model_road, embeddings):
     looked = model_road.maps.prediction
     model_road.dock.panels.model.about.use_embeddings(embeddings.path, Stated(encoder="bundled"))
     model_road.wait(lambda: "16 patches" in about.embeddings_text.text())
-    model_road.wait(panel.run_button.isEnabled)
+    model_road.wait(model_road.panels.run.run_button.isEnabled)
     model_road.run()
     read = model_road.maps.prediction
     assert read.path != looked.path
@@ -415,23 +418,24 @@ def test_embeddings_give_what_the_encoder_gives(model_road, embeddings):
 
 
 def test_a_run_of_a_files_patches_teaches_nothing_of_looking(model_road, embeddings, monkeypatch):
-    monkeypatch.setattr(model_panel, "LEAST_SPOTS", 16)
-    panel = model_road.panels.model
+    monkeypatch.setattr(pace, "LEAST_SPOTS", 16)
     model_road.open(sample_path())
     model_road.draw([(x, y) for x, y in ((4300, 3300), (5700, 3300), (5700, 4700), (4300, 4700))])
     model_road.dock.panels.model.about.use_embeddings(embeddings.path, Stated(encoder="bundled"))
     model_road.ask_little()
-    model_road.wait(lambda: panel.run_button.text().startswith("Run: 16 patches of the file"))
-    assert "a laptop's" in panel.run_button.toolTip()
+    model_road.wait(
+        lambda: model_road.panels.run.run_button.text().startswith("Run: 16 patches of the file")
+    )
+    assert "a laptop's" in model_road.panels.run.run_button.toolTip()
     model_road.run()
-    assert panel.pace.is_measured("cpu", looks=False)
-    assert not panel.pace.is_measured("cpu")
-    assert "your last runs" in panel.run_button.toolTip()
+    assert model_road.panels.run.pace.is_measured("cpu", looks=False)
+    assert not model_road.panels.run.pace.is_measured("cpu")
+    assert "your last runs" in model_road.panels.run.run_button.toolTip()
     layer = model_road.dock.panels.region.layers.find(model_road.dock.coordinator.slide)
     layer.data = [shape + 2000 for shape in layer.data]  # beside the patches
     model_road.dock.panels.region.count()
-    assert "No patch of the file lies in the regions" in panel.why_not.text()
-    assert not panel.run_button.isEnabled()
+    assert "No patch of the file lies in the regions" in model_road.panels.run.why_not.text()
+    assert not model_road.panels.run.run_button.isEnabled()
 
 
 def test_offline_by_the_environment_is_no_choice_of_the_users(monkeypatch, qtbot):

@@ -22,7 +22,7 @@ from napari_stem.slide.pixel_size import remember, remembered
 from napari_stem.widgets.common.hints import RoadState, hints, missing_for_run
 from napari_stem.widgets.common.memory import recall
 from napari_stem.widgets.common.parts import ProgressBar, duration
-from napari_stem.widgets.model.model_panel import Pace
+from napari_stem.widgets.model.pace import Pace
 
 pytestmark = pytest.mark.gui
 
@@ -113,7 +113,7 @@ def test_looking_closer_says_what_is_missing_too():
 
 
 def test_the_dock_leads_from_the_slide_to_the_run(model_road):
-    run, why = model_road.panels.model.run_button, model_road.panels.model.why_not
+    run, why = model_road.panels.run.run_button, model_road.panels.run.why_not
     assert "Open a slide" in hint(model_road, "Slide")
     assert why.text() == "Open a slide first."
     assert not why.isHidden()
@@ -231,7 +231,7 @@ def test_a_known_length_gives_the_pixel_size(model_road, crop):
 def test_a_model_that_was_added_is_there_again(model_road, tmp_path):
     model = shutil.copytree(find_model("her2st-breast"), tmp_path / "mine")
     model_road.wait(lambda: model_road.panels.model.model_name() != "")
-    model_road.dock.coordinator.models.add_folder(str(model))
+    model_road.dock.panels.model.models.add_folder(str(model))
     model_road.wait(lambda: model_road.panels.model.model_name() == str(model))
     model_road.dock.shut_down()
     assert recall().model_folders == str(model)
@@ -269,7 +269,7 @@ def test_the_least_recently_used_predictions_make_room_and_the_shown_one_stays(
 
     model_road.open(sample_path())
     model_road.wait(lambda: {old, shown} <= listed())
-    model_road.dock.coordinator.predictions.choose(shown)
+    model_road.dock.panels.model.predictions.choose(shown)
     model_road.wait(lambda: notifications != [])
     assert "1 prediction was removed to make room, last used on 14 Nov 2023" in notifications[0]
     assert not old.exists()
@@ -294,13 +294,13 @@ def test_several_predictions_of_a_slide_are_kept_and_chosen(model_road):
     second = model_road.maps.prediction
     assert len(second.spots) > len(first.spots)
     coordinator = model_road.dock.coordinator
-    coordinator.predictions.choose(first.path)
+    coordinator.panels.model.predictions.choose(first.path)
     assert model_road.maps.prediction is first
     gene = model_road.panels.genes.gene()
     layer = model_road.layer("mean")
     assert np.isfinite(layer.data).any()
     assert gene in layer.name
-    coordinator.predictions.choose(second.path)
+    coordinator.panels.model.predictions.choose(second.path)
     assert model_road.maps.prediction is second
     view = model_road.panels.model.predictions.view
     assert view.currentIndex().data(Qt.ItemDataRole.UserRole) == second.path
@@ -314,8 +314,8 @@ def test_results_stay_with_their_slide_whatever_happens_meanwhile(model_road, cr
     model_road.ask_little(n_draws=8, n_steps=8)
     coordinator = model_road.dock.coordinator
     slide = coordinator.slide
-    with model_road.qtbot.waitSignal(coordinator.runs.ended, timeout=120_000):
-        model_road.panels.model.run_button.click()
+    with model_road.qtbot.waitSignal(coordinator.panels.run.ended, timeout=120_000):
+        model_road.panels.run.run_button.click()
         first.name = "another name"
         second = model_road.open(crop)
         model_road.viewer.layers.move(0, len(model_road.viewer.layers))
@@ -338,8 +338,8 @@ def test_a_slide_deleted_in_mid_run_finds_its_results_when_it_comes_back(model_r
     model_road.draw(TUMOUR)
     model_road.ask_little(n_draws=8, n_steps=8)
     coordinator = model_road.dock.coordinator
-    with model_road.qtbot.waitSignal(coordinator.runs.ended, timeout=120_000):
-        model_road.panels.model.run_button.click()
+    with model_road.qtbot.waitSignal(coordinator.panels.run.ended, timeout=120_000):
+        model_road.panels.run.run_button.click()
         model_road.viewer.layers.remove(first)
     assert coordinator.slide is None
     model_road.open(sample_path())
@@ -379,17 +379,17 @@ def test_a_run_on_a_slide_unlike_the_training_data_asks_first(model_road, monkey
 
     def answer(button: QMessageBox.StandardButton) -> None:
         road.run()
-        (question,) = road.panels.model.findChildren(QMessageBox)
+        (question,) = road.panels.run.findChildren(QMessageBox)
         assert (question.text(), road.maps) == ("Blurred.", None)
-        assert "Predict all the same?" in road.panels.model.progress_text.text()
+        assert "Predict all the same?" in road.panels.run.progress_text.text()
         question.button(button).click()
         road.qtbot.wait(10)
 
     answer(QMessageBox.StandardButton.No)
-    assert road.panels.model.progress_text.text() == "Nothing was predicted. Blurred."
-    assert not road.dock.coordinator.runs.is_running
+    assert road.panels.run.progress_text.text() == "Nothing was predicted. Blurred."
+    assert not road.dock.panels.run.is_running
     answer(QMessageBox.StandardButton.Yes)
     road.wait(lambda: road.maps is not None)
-    road.dock.coordinator.runs.cancel()
-    road.wait(lambda: not road.dock.coordinator.runs.is_running)
+    road.dock.panels.run.cancel()
+    road.wait(lambda: not road.dock.panels.run.is_running)
     assert len(asked) == 2  # not again, once it was wanted all the same

@@ -115,9 +115,9 @@ def test_what_was_matched_is_said_and_the_same_spots_can_be_predicted(
     assert "Their places differ" in said
     assert not panel.predict_button.isHidden()
     predicted.draw(ON_GLASS)
-    caution = predicted.panels.model.caution
+    caution = predicted.panels.run.caution
     predicted.wait(lambda: "bare glass" in caution.text())
-    with predicted.qtbot.waitSignal(predicted.dock.coordinator.runs.ended, timeout=120_000):
+    with predicted.qtbot.waitSignal(predicted.dock.panels.run.ended, timeout=120_000):
         panel.predict_button.click()
         assert "bare glass" not in caution.text()  # of the regions; these spots are measured ones
     control = predicted.panels.measured

@@ -89,24 +89,24 @@ def test_maps_made_with_another_pixel_size_go_and_say_so(crop_road, notification
     assert listed(crop_road) == [("her2st-breast (at 0.345 µm per pixel)", False)]
     assert "now (0.691 µm per pixel)" in model.predictions.others.text()
     assert not model.predictions.others.isHidden()
-    coordinator.predictions.choose(path)  # what a click on the row asks for
+    coordinator.panels.model.predictions.choose(path)  # what a click on the row asks for
     assert any("was made at 0.345 µm per pixel" in text for text in notifications)
     assert coordinator.panels.maps.current() is None
     crop_road.run()
     assert coordinator.panels.maps.current().prediction.path != path
     assert [text for text, is_shown in listed(crop_road) if is_shown] == ["her2st-breast"]
     coordinator.panels.slide.set_pixel_size(WRONG_UM)
-    coordinator.predictions.choose(path)
+    coordinator.panels.model.predictions.choose(path)
     assert coordinator.panels.maps.current().prediction.path == path
     assert [text for text, is_shown in listed(crop_road) if is_shown] == ["her2st-breast"]
-    assert coordinator.predictions.paths(coordinator.slide) == [path]
+    assert coordinator.panels.model.predictions.paths(coordinator.slide) == [path]
 
 
 def test_a_slide_keeps_its_pixel_size_while_it_is_predicted(crop_road):
     slide = crop_road.panels.slide
     crop_road.ask_little()
-    with crop_road.qtbot.waitSignal(crop_road.dock.coordinator.runs.ended, timeout=120_000):
-        crop_road.panels.model.run_button.click()
+    with crop_road.qtbot.waitSignal(crop_road.dock.panels.run.ended, timeout=120_000):
+        crop_road.panels.run.run_button.click()
         assert not slide.change_button.isEnabled()
         assert not slide.pixel_size.isEnabled()
         assert "being predicted" in slide.change_button.toolTip()

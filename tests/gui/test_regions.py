@@ -484,7 +484,7 @@ def test_one_click_predicts_one_neighbourhood(sample):
     sample.panels.region.tools["click"].click()
     sample.panels.region.click_size.setValue(3)
     mpp = sample.dock.coordinator.slide.mpp
-    runs = sample.dock.coordinator.runs
+    runs = sample.dock.panels.run
     with sample.qtbot.waitSignal(runs.ended, timeout=120_000):
         sample.dock.panels.region.click_at((4500 * mpp.y_um, 4500 * mpp.x_um))
     prediction = sample.maps.prediction

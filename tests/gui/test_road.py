@@ -35,7 +35,7 @@ def test_from_sample_to_export(road, tmp_path, monkeypatch, notifications):
     road.panels.slide.sample_button.click()
     road.wait(lambda: len(road.viewer.layers) == 1)
     assert road.viewer.layers[0].name == SAMPLE_NAME
-    assert not road.panels.model.run_button.isEnabled()
+    assert not road.panels.run.run_button.isEnabled()
 
     road.draw(TUMOUR)
     road.ask_little()
@@ -44,7 +44,7 @@ def test_from_sample_to_export(road, tmp_path, monkeypatch, notifications):
     n_spots = len(maps.prediction.spots)
     assert n_spots == 30
     assert maps.prediction.done.all()
-    assert f"{n_spots} spots predicted" in road.panels.model.progress_text.text()
+    assert f"{n_spots} spots predicted" in road.panels.run.progress_text.text()
     assert all([str(u) for u in layer.units] == ["micrometer"] * 2 for layer in road.viewer.layers)
 
     # the expression of the chosen gene lies where its spot lies, and the layers say that it is predicted
@@ -125,16 +125,16 @@ def test_cancelling_keeps_what_is_done_on_disk_and_on_screen(road):
     road.panels.region.tissue_button.click()
     road.wait(lambda: "spots" in road.panels.region.summary.text())
     road.ask_little(n_draws=8, n_steps=20)
-    runs = road.dock.coordinator.runs
-    road.panels.model.run_button.click()
+    runs = road.dock.panels.run
+    road.panels.run.run_button.click()
     road.wait(lambda: road.maps is not None and road.maps.prediction.done.any())
     with road.qtbot.waitSignal(runs.ended, timeout=120_000):
-        road.panels.model.cancel_button.click()
+        road.panels.run.cancel_button.click()
     prediction = road.maps.prediction
     n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
     assert 0 < n_done < n_spots
-    assert "predicted and kept" in road.panels.model.progress_text.text()
-    assert road.panels.model.run_button.isEnabled()
+    assert "predicted and kept" in road.panels.run.progress_text.text()
+    assert road.panels.run.run_button.isEnabled()
 
     on_disk = Prediction.open(prediction.path)
     assert_array_equal(on_disk.done, prediction.done)
@@ -144,11 +144,11 @@ def test_cancelling_keeps_what_is_done_on_disk_and_on_screen(road):
     assert np.isfinite(road.layer("mean").data).sum() == n_done
 
     # running again goes on from there
-    road.panels.model.run_button.click()
+    road.panels.run.run_button.click()
     road.wait(lambda: road.maps.prediction is not prediction)
     assert road.maps.prediction.path == prediction.path
     before = on_disk.values(gene)
-    road.panels.model.cancel_button.click()
+    road.panels.run.cancel_button.click()
     road.wait(lambda: not runs.is_running)
     after = road.maps.prediction.values(gene)
     assert_array_equal(after[on_disk.done], before[on_disk.done])
@@ -161,8 +161,8 @@ def test_results_belong_to_the_slide_that_was_active_at_the_start(model_road, cr
     road.draw(TUMOUR)
     road.ask_little()
     slide = road.dock.coordinator.slide
-    with road.qtbot.waitSignal(road.dock.coordinator.runs.ended, timeout=120_000):
-        road.panels.model.run_button.click()
+    with road.qtbot.waitSignal(road.dock.panels.run.ended, timeout=120_000):
+        road.panels.run.run_button.click()
         second = road.open(crop)
         assert road.dock.coordinator.slide is not slide
     assert road.maps is None  # nothing was predicted on the second slide
@@ -181,8 +181,8 @@ def test_taking_the_dock_away_stops_the_run(road):
     road.open(sample_path())
     road.draw(TUMOUR)
     road.ask_little(n_draws=64, n_steps=1000)
-    road.panels.model.run_button.click()
-    assert road.dock.coordinator.runs.is_running
+    road.panels.run.run_button.click()
+    assert road.dock.panels.run.is_running
     road.viewer.window.remove_dock_widget(road.dock)
     assert road.viewer.mouse_move_callbacks == []
     assert QThreadPool.globalInstance().waitForDone(60_000)

@@ -375,7 +375,7 @@ def test_all_that_belongs_together_can_be_dropped_at_once(model_road, tmp_path, 
     model_road.wait(lambda: model_road.panels.model.model_name() != "")
     model_road.drop(model)
     model_road.wait(lambda: model_road.panels.model.model_name() == str(model))
-    assert coordinator.models.folders() == str(model)
+    assert coordinator.panels.model.models.folders() == str(model)
 
 
 def test_measured_counts_wait_for_a_slide_and_a_prediction(model_road, c5_prediction):

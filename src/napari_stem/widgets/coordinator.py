@@ -1,4 +1,4 @@
-"""Makes the controls of the road and connects them with one another; knows no layout."""
+"""Connects the parts of the road with one another; knows no layout."""
 
 from __future__ import annotations
 
@@ -16,11 +16,9 @@ from napari_stem.widgets.common.dropping import Dropped
 from napari_stem.widgets.common.hints import RoadState, hints, missing_for_run
 from napari_stem.widgets.common.parts import tell_error
 from napari_stem.widgets.common.worker import Jobs
-from napari_stem.widgets.model.model_control import ModelControl
-from napari_stem.widgets.model.prediction_control import PredictionControl
-from napari_stem.widgets.model.runs import RunControl, RunRequest
+from napari_stem.widgets.model.runs import RunRequest
 from napari_stem.widgets.panels import Panels
-from napari_stem.widgets.session import SessionControl, SessionParts
+from napari_stem.widgets.session import SessionControl
 from napari_stem.widgets.slide.adopting import Adopting
 
 if TYPE_CHECKING:
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Coordinator(QObject):
-    """Lets the controls work together: a slide leads to regions, these to a run, a run to maps."""
+    """Lets the parts work together: a slide leads to regions, these to a run, a run to maps."""
 
     road_went_on = Signal(str)  # title of the part that comes next
     hints_changed = Signal(object)  # one line per part, by title
@@ -45,17 +43,11 @@ class Coordinator(QObject):
         self, viewer: Viewer, remembered: Remembered, parent: QObject | None = None
     ) -> None:
         super().__init__(parent)
-        self.jobs = self._jobs = Jobs(self)
-        self._jobs.failed.connect(partial(tell_error, viewer))
+        self.jobs = Jobs(self)
+        self.jobs.failed.connect(partial(tell_error, viewer))
         self._is_click_waiting = False
         self._wary = ""  # of the regions, as counted last
-        self.panels = panels = Panels(viewer, self._jobs, remembered)
-        slides = panels.slide
-        self.predictions = PredictionControl(
-            self._jobs, panels.model.predictions, self.panels.maps, slides
-        )
-        self.models = ModelControl(self._jobs, panels.model, slides, remembered.model_folders)
-        self.runs = RunControl(self._jobs, panels.model, self.panels.maps, self.predictions)
+        self.panels = Panels(viewer, self.jobs, remembered)
         self._add_files()
         self._connect()
 
@@ -67,24 +59,21 @@ class Coordinator(QObject):
 
     def _add_files(self) -> None:
         """Make what opens files of any kind, and sessions, which name several."""
-        jobs, measured = self._jobs, self.panels.measured
-        opened = SessionParts(
-            self.panels.slide, self.panels.region, self.predictions, self.panels.maps, measured
-        )
-        self.sessions = SessionControl(jobs, opened, parent=self)
-        self.adopting = Adopting(opened)
+        panels, predictions = self.panels, self.panels.model.predictions
+        self.sessions = SessionControl(self.jobs, panels, parent=self)
+        self.adopting = Adopting(panels)
         openers: dict[Kind, Callable[[Path], None]] = {
-            "slide": self.panels.slide.open,
-            "regions": partial(self._open_on_slide, self.panels.region.load),
-            "model": self.models.add_folder,
+            "slide": panels.slide.open,
+            "regions": partial(self._open_on_slide, panels.region.load),
+            "model": panels.model.models.add_folder,
             "session": self.sessions.load,
             "slides": self.slides_dropped.emit,
-            "measured": partial(self._open_on_slide, measured.load),
-            "prediction": self.predictions.open,
+            "measured": partial(self._open_on_slide, panels.measured.load),
+            "prediction": predictions.open,
             "spatialdata": self.adopting.show_layers,
-            "exported": lambda path: jobs.start(unpacked, path, done=self.predictions.open),
+            "exported": lambda path: self.jobs.start(unpacked, path, done=predictions.open),
         }
-        self.dropped = Dropped(jobs, self.panels.slide, openers)
+        self.dropped = Dropped(self.jobs, panels.slide, openers)
 
     def _open_on_slide(self, load: Callable[[Path], None], path: Path) -> None:
         """Open what belongs on a slide; without one as layers of its own, where it can be."""
@@ -100,17 +89,17 @@ class Coordinator(QObject):
 
     def close(self) -> None:
         """Stop what runs and let go of the viewer."""
+        panels = self.panels
         self.sessions.leave()
         self.adopting.close()
         self.dropped.close()
-        self.panels.compare.close_result()
-        self.models.close()
-        self.panels.inspect.let_go()
-        self._jobs.close()
-        self.panels.model.scale_warning.let_go()
-        self.panels.region.let_go()
-        self.panels.slide.let_go()
-        self.panels.maps.close()
+        panels.compare.close_result()
+        panels.model.let_go()
+        panels.inspect.let_go()
+        self.jobs.close()
+        panels.region.let_go()
+        panels.slide.let_go()
+        panels.maps.close()
 
     def order(self) -> Order:
         """Say what the dock would ask for of any slide."""
@@ -131,28 +120,27 @@ class Coordinator(QObject):
 
     def _connect(self) -> None:
         panels = self.panels
-        self.panels.slide.activated.connect(self._on_activated)
-        self.panels.slide.resized.connect(lambda _: self.road_went_on.emit("Region"))
-        self.panels.region.counted.connect(panels.compare.refresh)
-        self.panels.region.counted.connect(self._on_counted)
+        panels.slide.activated.connect(self._on_activated)
+        panels.slide.resized.connect(lambda _: self.road_went_on.emit("Region"))
+        panels.region.counted.connect(panels.compare.refresh)
+        panels.region.counted.connect(self._on_counted)
+        panels.region.neighbourhood_clicked.connect(self._run_clicked)
         panels.measured.changed.connect(self._tell_hints)
         panels.measured.predict_button.clicked.connect(self._run_measured)
-        self.panels.region.neighbourhood_clicked.connect(self._run_clicked)
-        self.models.changed.connect(self._tell_hints)
-        self.panels.model.about.changed.connect(self._count_patches)
-        panels.model.models.chosen.connect(lambda _: self._tell_hints())
-        panels.model.pitch.valueChanged.connect(lambda _: self.panels.region.count_soon())
-        panels.model.run_button.clicked.connect(self.run)
-        self.runs.began.connect(self._keep_pixel_size)
-        self.runs.began.connect(self._tell_hints)
-        self.runs.ended.connect(self._on_run_ended)
-        self.predictions.shown.connect(self._on_shown)
-        self.predictions.put_away.connect(self._on_put_away)
-        self.panels.maps.settings.changed.connect(self._on_display_changed)
-        self.panels.maps.drawn.connect(self.panels.region.relabel_soon)
+        panels.model.changed.connect(self._tell_hints)
+        panels.model.about.changed.connect(self._count_patches)
+        panels.model.pitch.valueChanged.connect(lambda _: panels.region.count_soon())
+        panels.model.predictions.shown.connect(self._on_shown)
+        panels.model.predictions.put_away.connect(self._on_put_away)
+        panels.run.run_button.clicked.connect(self.run)
+        panels.run.began.connect(self._keep_pixel_size)
+        panels.run.began.connect(self._tell_hints)
+        panels.run.ended.connect(self._on_run_ended)
+        panels.maps.settings.changed.connect(self._on_display_changed)
+        panels.maps.drawn.connect(panels.region.relabel_soon)
 
     def _on_activated(self, slide: Slide | None) -> None:
-        self.runs.look_at(slide)
+        self.panels.run.look_at(slide)
         if slide is not None:
             self.panels.region.layers.raise_outlines(slide)
         self._keep_pixel_size()
@@ -182,12 +170,12 @@ class Coordinator(QObject):
             "The maps were made with the earlier pixel size and are no longer shown; predict again. They stay "
             "in the list of predictions."
         )
-        self.runs.forget(slide)
+        self.panels.run.forget(slide)
         self._tell_hints()
 
     def _keep_pixel_size(self) -> None:
         """Keep the pixel size of a slide until its run ends, which reads all patches at one size."""
-        self.panels.slide.keep_pixel_size(is_kept=self.runs.is_running_on(self.slide))
+        self.panels.slide.keep_pixel_size(is_kept=self.panels.run.is_running_on(self.slide))
 
     def _on_run_ended(self, is_whole: bool) -> None:
         self._keep_pixel_size()
@@ -198,7 +186,7 @@ class Coordinator(QObject):
 
     def _run_clicked(self) -> None:
         """Predict the neighbourhoods that were clicked, now or after the run on its way."""
-        if self.runs.is_running:
+        if self.panels.run.is_running:
             self._is_click_waiting = True
             return
         self._run(tuple(each.region for each in self.panels.region.drawn() if each.is_clicked))
@@ -226,7 +214,7 @@ class Coordinator(QObject):
         self, slide: Slide, regions: tuple[Region, ...], spots: Spots | None = None
     ) -> None:
         panel = self.panels.model
-        self.runs.start(
+        self.panels.run.start(
             RunRequest(
                 slide=slide,
                 regions=regions,
@@ -254,7 +242,7 @@ class Coordinator(QObject):
             area_mm2=self.panels.region.area_mm2,
             model_name=model.choice.currentText() if model.model_name() else "",
             model_missing=model.missing,
-            is_running=self.runs.is_running,
+            is_running=self.panels.run.is_running,
             shown="" if shown is None else f"{gene} of {len(shown.prediction.genes):,} genes",
             keeps_samples=keeps_samples,
             measured="" if measured is None else measured.name,
@@ -266,5 +254,5 @@ class Coordinator(QObject):
         missing = missing_for_run(state)
         if not missing and model.takes_file and not n_places:
             missing = "No patch of the file lies in the regions; draw them where its patches are."
-        model.show_spots(n_places, missing, self._wary)
+        self.panels.run.show_spots(n_places, missing, self._wary)
         self.hints_changed.emit(hints(state))

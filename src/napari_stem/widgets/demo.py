@@ -25,7 +25,7 @@ class DemoDriver(QObject):
         self._steps: list[tuple[Callable[[], bool], Callable[[], None]]] = [
             (lambda: panels.model.model_name() != "", panels.slide.sample_button.click),
             (lambda: len(viewer.layers) > 0, panels.region.tissue_button.click),
-            (panels.model.run_button.isEnabled, panels.model.run_button.click),
+            (panels.run.run_button.isEnabled, panels.run.run_button.click),
         ]
         self._timer = QTimer(self)
         self._timer.setInterval(_LOOK_EVERY_MS)

@@ -122,7 +122,7 @@ class StemDock(QWidget):
         self.coordinator.slides_dropped.connect(lambda path: self.show_many_slides().add([path]))
         self._ends = (
             follow_preferences(PREDICTING, self.panels.model.prefer),
-            follow_preferences(ENCODERS, self.coordinator.models.encoders.prefer),
+            follow_preferences(ENCODERS, self.panels.model.encoders.prefer),
         )
         self._fill_menu()
         self._add_keys()
@@ -248,8 +248,8 @@ class StemDock(QWidget):
         layout.addWidget(self.menu)
         layout.addWidget(self.steps)
         layout.addWidget(scroll, 1)
-        layout.addWidget(self.panels.model.bar)
-        self.panels.model.bar.layout().setContentsMargins(0, 0, SCROLL_BAR_GAP, 0)
+        layout.addWidget(self.panels.run)
+        self.panels.run.layout().setContentsMargins(0, 0, SCROLL_BAR_GAP, 0)
         self.setMinimumWidth(WIDTH)
 
     def ask_where_to_save(self) -> None:
@@ -263,7 +263,7 @@ class StemDock(QWidget):
 
     def _ask_for_prediction(self) -> None:
         if path := ask_for_folder(self.menu, "Open a prediction (a .zarr folder)"):
-            self.coordinator.predictions.open(Path(path))
+            self.panels.model.predictions.open(Path(path))
 
     def _fill_menu(self) -> None:
         menu = self.menu.entries
@@ -276,9 +276,9 @@ class StemDock(QWidget):
         menu.addAction(f"Overview window\t{keys.OVERVIEW.sequence}", self.toggle_overview)
 
     def _add_keys(self) -> None:
-        regions, model = self.panels.region, self.panels.model
+        regions, run = self.panels.region, self.panels.run
         acts: dict[Key, Callable[[], object]] = {
-            keys.RUN: model.run_button.click,
+            keys.RUN: run.run_button.click,
             keys.UNDO: regions.undo,
             keys.REDO: regions.redo,
             keys.SAVE: self.ask_where_to_save,
@@ -303,7 +303,6 @@ class StemDock(QWidget):
 
     def _remember(self) -> None:
         choices = self.panels.choices()
-        choices.model_folders = self.coordinator.models.folders()
         choices.session_folder = self.menu.folder
         remember(choices)
 

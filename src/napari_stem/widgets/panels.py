@@ -11,6 +11,7 @@ from napari_stem.widgets.common.memory import Remembered
 from napari_stem.widgets.genes.genes_panel import GenesPanel
 from napari_stem.widgets.genes.map_display import MapDisplay
 from napari_stem.widgets.model.model_panel import ModelPanel
+from napari_stem.widgets.model.runs import RunBar
 from napari_stem.widgets.regions.region_panel import RegionPanel
 from napari_stem.widgets.slide.slide_panel import SlidePanel
 from napari_stem.widgets.state import DisplaySettings
@@ -48,7 +49,8 @@ class Panels:
         self.genes = GenesPanel(settings)
         self.maps = maps = MapDisplay(viewer, jobs, self.genes, parent=self.genes)
         self.slide.activated.connect(maps.activate)  # before whatever speaks of what is shown
-        self.model = ModelPanel(jobs, self.slide, remembered)
+        self.model = ModelPanel(jobs, self.slide, maps, remembered)
+        self.run = RunBar(jobs, self.model, maps, remembered)
         self.region = RegionPanel(viewer, jobs, self.slide, self.model.pitch.value, remembered)
         self.uncertainty = UncertaintyPanel(jobs, maps)
         self.inspect = InspectPanel(jobs, maps, self.uncertainty.samples)
@@ -91,6 +93,7 @@ class Panels:
             folder=self.slide.folder,
             export_folder=self.export.folder,
             model_name=self.model.model_name() or Remembered.model_name,
+            model_folders=self.model.models.folders(),
             n_draws=settings.n_draws,
             n_steps=settings.n_steps,
             seed=settings.seed,
@@ -104,8 +107,8 @@ class Panels:
             tissue_min_area_mm2=self.region.tissue.settings().min_area_mm2,
             encoder_folder=self.model.encoders.window_of_all.folder,
             works_offline=self.model.encoders.window_of_all.is_offline_chosen,
-            pace=self.model.pace.as_text(),
-            cache_folder=self.model.cache.folder,
+            pace=self.run.pace.as_text(),
+            cache_folder=self.run.cache.folder,
         )
 
 

@@ -23,7 +23,7 @@ from napari_stem.foreign import read_json
 from napari_stem.geometry import Mpp
 from napari_stem.io import write_file
 from napari_stem.spatial.region_files import as_geojson, regions_of
-from napari_stem.widgets.model.prediction_control import open_prediction
+from napari_stem.widgets.model.predictions import open_prediction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,11 +31,7 @@ if TYPE_CHECKING:
     from napari_stem.geometry import Region
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
-    from napari_stem.widgets.genes.map_display import MapDisplay
-    from napari_stem.widgets.model.prediction_control import PredictionControl
-    from napari_stem.widgets.regions.region_panel import RegionPanel
-    from napari_stem.widgets.slide.slide_panel import SlidePanel
-    from napari_stem.widgets.views.measured import MeasuredPanel
+    from napari_stem.widgets.panels import Panels
 
 FORMAT = "napari-stem session"
 VERSION = 3
@@ -97,17 +93,6 @@ class Session:
     view: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class SessionParts:
-    """What can be open, and whose it is."""
-
-    slides: SlidePanel
-    regions: RegionPanel
-    predictions: PredictionControl
-    maps: MapDisplay
-    measured: MeasuredPanel
-
-
 class SessionControl(QObject):
     """Writes down what is open and how it is looked at, and opens it again: slides one after another.
 
@@ -115,21 +100,21 @@ class SessionControl(QObject):
     ----------
     jobs
         Where files are read and written.
-    parts
+    panels
         What is open.
     """
 
     restored = Signal()
 
-    def __init__(self, jobs: Jobs, parts: SessionParts, parent: QObject | None = None) -> None:
+    def __init__(self, jobs: Jobs, panels: Panels, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._jobs, self._parts = jobs, parts
+        self._jobs, self._panels = jobs, panels
         self._stated: set[str] = set()  # slides whose pixel size the user stated
         self._session: Session | None = None
         self._waiting: list[SlideEntry] = []
-        parts.slides.resized.connect(lambda slide: self._stated.add(slide.fingerprint))
-        parts.slides.opened.connect(self._on_opened)
-        parts.slides.not_opened.connect(self._on_not_opened)
+        panels.slide.resized.connect(lambda slide: self._stated.add(slide.fingerprint))
+        panels.slide.opened.connect(self._on_opened)
+        panels.slide.not_opened.connect(self._on_not_opened)
 
     def save(self, path: str) -> None:
         """Write the session to a file."""
@@ -140,9 +125,9 @@ class SessionControl(QObject):
 
     def session(self) -> Session:
         """Say what is open."""
-        slides = self._parts.slides
-        camera = self._parts.maps.turns.viewer.scene.camera
-        view = self._parts.maps.settings.dump() | {
+        slides = self._panels.slide
+        camera = self._panels.maps.turns.viewer.scene.camera
+        view = self._panels.maps.settings.dump() | {
             "camera_center": [float(value) for value in camera.center][-2:],
             "camera_zoom": float(camera.zoom),
         }
@@ -154,12 +139,12 @@ class SessionControl(QObject):
 
     def leave(self) -> None:
         """Keep what is open for the next dock of this viewer."""
-        _left[self._parts.maps.turns.viewer] = self.session()
+        _left[self._panels.maps.turns.viewer] = self.session()
 
     def come_back(self) -> None:
         """Go on where an earlier dock of this viewer ended, with the slides that are still open."""
-        session = _left.pop(self._parts.maps.turns.viewer, Session())
-        find = self._parts.slides.find_open
+        session = _left.pop(self._panels.maps.turns.viewer, Session())
+        find = self._panels.slide.find_open
         slides = tuple(each for each in session.slides if find(each.fingerprint) is not None)
         if slides:
             self.restore(replace(session, slides=slides))
@@ -175,9 +160,9 @@ class SessionControl(QObject):
 
     def restore_view(self, saved: Mapping[str, Any]) -> None:
         """Look at the active slide as then; what a file does not say, or says wrongly, stays as it is."""
-        self._parts.maps.settings.restore(saved)
+        self._panels.maps.settings.restore(saved)
         # views side by side move the camera when they come
-        self._parts.maps.turns.afterwards(partial(self._restore_camera, saved))
+        self._panels.maps.turns.afterwards(partial(self._restore_camera, saved))
 
     def _restore_camera(self, saved: Mapping[str, Any]) -> None:
         centre, zoom = saved.get("camera_center"), saved.get("camera_zoom")
@@ -187,26 +172,26 @@ class SessionControl(QObject):
             and isinstance(zoom, int | float)
             and zoom > 0
         ):
-            camera = self._parts.maps.turns.viewer.scene.camera
+            camera = self._panels.maps.turns.viewer.scene.camera
             camera.center = (0, *map(float, centre))
             camera.zoom = float(zoom)
 
     def _entry(self, slide: Slide) -> SlideEntry:
-        parts = self._parts
-        layer = parts.slides.layer_of(slide)
+        panels = self._panels
+        layer = panels.slide.layer_of(slide)
         regions: list[Region] = []
         if layer is not None and slide.mpp is not None:
-            regions = [d.region for d in parts.regions.layers.drawn(slide, layer)]
+            regions = [d.region for d in panels.region.layers.drawn(slide, layer)]
         mpp = slide.mpp if slide.fingerprint in self._stated else None
-        measured = parts.measured.path_of(slide)
+        measured = panels.measured.path_of(slide)
         return SlideEntry(
             path=str(slide.path.resolve()),
             fingerprint=slide.fingerprint,
             name=layer.name if layer is not None else "",
             mpp_um=None if mpp is None else (mpp.y_um, mpp.x_um),
             regions=as_geojson(regions),
-            predictions=tuple(str(p) for p in parts.predictions.paths(slide)),
-            gene=parts.maps.gene_of(slide),
+            predictions=tuple(str(p) for p in panels.model.predictions.paths(slide)),
+            gene=panels.maps.gene_of(slide),
             measured=str(measured.resolve()) if measured else "",
         )
 
@@ -215,13 +200,13 @@ class SessionControl(QObject):
             self._look_again()
             return
         entry = self._waiting[0]
-        already = self._parts.slides.find_open(entry.fingerprint)
+        already = self._panels.slide.find_open(entry.fingerprint)
         if already is not None:
-            self._parts.slides.activate(already)
+            self._panels.slide.activate(already)
             self._on_opened(already)
             return
         mpp = None if entry.mpp_um is None else Mpp(y_um=entry.mpp_um[0], x_um=entry.mpp_um[1])
-        self._parts.slides.open(entry.path, entry.name or None, mpp)
+        self._panels.slide.open(entry.path, entry.name or None, mpp)
 
     def _on_not_opened(self) -> None:
         if self._waiting:  # the reason was told; the others can still be opened
@@ -254,12 +239,12 @@ class SessionControl(QObject):
         )
 
     def _put_regions(self, slide: Slide, entry: SlideEntry) -> None:
-        layer = self._parts.slides.layer_of(slide)
-        is_there = self._parts.regions.layers.find(slide) is not None
+        layer = self._panels.slide.layer_of(slide)
+        is_there = self._panels.region.layers.find(slide) is not None
         if not entry.regions.get("features") or layer is None or is_there:
             return
         try:
-            self._parts.regions.add(slide, regions_of(entry.regions, "The session file"))
+            self._panels.region.add(slide, regions_of(entry.regions, "The session file"))
         except StemError as error:  # a file edited by hand
             self._jobs.failed.emit(str(error))
 
@@ -270,20 +255,20 @@ class SessionControl(QObject):
         for sentence in missing:
             self._jobs.failed.emit(sentence)
         for prediction in predictions:
-            self._parts.predictions.begin(slide, prediction)
-        if predictions and entry.gene and not self._parts.maps.choose_gene(slide, entry.gene):
+            self._panels.model.predictions.begin(slide, prediction)
+        if predictions and entry.gene and not self._panels.maps.choose_gene(slide, entry.gene):
             self._jobs.failed.emit(f"{entry.gene} is not in the predictions that were found.")
-        if entry.measured and self._parts.measured.path_of(slide) is None:
-            self._parts.measured.load_for(slide, entry.measured)
+        if entry.measured and self._panels.measured.path_of(slide) is None:
+            self._panels.measured.load_for(slide, entry.measured)
         self._open_next()
 
     def _look_again(self) -> None:
         session, self._session = self._session, None
         if session is None:
             return
-        active = self._parts.slides.find_open(session.active)
+        active = self._panels.slide.find_open(session.active)
         if active is not None:
-            self._parts.slides.activate(active)
+            self._panels.slide.activate(active)
             self.restore_view(session.view)
         self.restored.emit()
 

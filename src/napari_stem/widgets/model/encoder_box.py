@@ -28,17 +28,27 @@ _Looked = tuple[list[dict[str, Any]], str, tuple[str, ...], bool]
 
 
 class EncoderBox(QWidget):
-    """Shows what the chosen model looks through, and leads to the list of all encoders.
+    """Shows what the chosen model looks through, and gets what it lacks; leads to the list of all encoders.
+
+    A token goes to huggingface_hub alone.
 
     Parameters
     ----------
-    folder, is_offline
-        As `EncoderWindow` has them.
+    jobs
+        Where encoders are looked for and downloaded.
+    remembered
+        The user's last choices.
+    changed
+        Called when some encoder became ready, or is no more.
     """
 
-    def __init__(self, folder: str, *, is_offline: bool) -> None:
+    def __init__(self, jobs: Jobs, remembered: Remembered, changed: Callable[[], None]) -> None:
         super().__init__()
-        self.window_of_all = EncoderWindow(folder, is_offline=is_offline, parent=self)
+        self._jobs, self._changed = jobs, changed
+        self._wanted = ""  # encoder of the chosen model
+        self.window_of_all = window = EncoderWindow(
+            remembered.encoder_folder, is_offline=remembered.works_offline, parent=self
+        )
         self.line = linked_note()
         self.all_button = QToolButton()
         self.all_button.setText("All…")
@@ -47,76 +57,28 @@ class EncoderBox(QWidget):
         self.token_button = QPushButton("Enter token…")
         self.folder_button = button("Use a folder…", encoders.FOLDER_TIP)
         self.row = DownloadRow()
-        self._lacking: tuple[Row, ...] = ()
         top = row(self.line, stretched=0)
         top.addWidget(self.all_button, 0, Qt.AlignmentFlag.AlignTop)
         others = row(self.token_button, self.folder_button)
         stack(self, top, self.download_button, others, self.row)
-        self.all_button.clicked.connect(self.show_all)
-        self.token_button.clicked.connect(self.window_of_all.token_dialog.open)
-        self.show_encoders((), is_busy=False)
-
-    def show_encoders(self, rows: Sequence[Row], *, is_busy: bool) -> None:
-        """Say how it stands with the encoders of the chosen model; none: nothing is known yet.
-
-        While a download is on its way (``is_busy``), no second one is offered.
-        """
-        self._lacking = tuple(each for each in rows if each["status"] != "ready")
-        if not self._lacking:
-            names = " + ".join(str(each["name"]) for each in rows)
-            self.line.setText(f"Encoder: {names}, ready" if rows else "")
-        else:
-            self.line.setText("<br>".join(encoders.message(each) for each in self._lacking))
-        gettable = self.gettable()
-        size = sum(int(each["size_mb"]) for each in gettable)
-        self.download_button.setText(f"Download ({size:,} MB)")
-        self.download_button.setVisible(bool(gettable) and not is_busy)
-        self.token_button.setVisible(any(each["gate"] == "terms" for each in gettable))
-        self.folder_button.setVisible(bool(gettable))
-
-    def show_all(self) -> None:
-        """Open the list of all encoders."""
-        self.window_of_all.show()
-        self.window_of_all.raise_()
-
-    def gettable(self) -> list[Row]:
-        """Return the encoders that the chosen model lacks and that can be downloaded."""
-        return [each for each in self._lacking if each["status"] in encoders.GETTABLE]
-
-
-class EncoderControl:
-    """Keeps the dock's encoder box true, and does what it asks for; the token goes to huggingface_hub alone.
-
-    Parameters
-    ----------
-    jobs, box
-        What it works with.
-    changed
-        Called when some encoder became ready, or is no more.
-    """
-
-    def __init__(self, jobs: Jobs, box: EncoderBox, changed: Callable[[], None]) -> None:
-        self._jobs, self._box, self._window = jobs, box, box.window_of_all
-        self._wanted, self._changed = "", changed
-        self.downloads = DownloadControl(jobs, (box.row, self._window.row), self._on_ended)
-        if self._window.folder:
-            hub.use_encoder_folder(Path(self._window.folder))
-        jobs.start(_settle, self._window.is_offline_chosen, done=self._window.show_offline)
-        self._connect()
-        self.refresh()
-
-    def _connect(self) -> None:
-        box, window = self._box, self._window
-        box.download_button.clicked.connect(
-            lambda: self.download([each["name"] for each in box.gettable()])
+        self.all_button.clicked.connect(self._show_all)
+        self.token_button.clicked.connect(window.token_dialog.open)
+        self.download_button.clicked.connect(
+            lambda: self.download([each["name"] for each in self._gettable()])
         )
         window.download_button.clicked.connect(lambda: self.download([window.chosen()]))
         window.offline.toggled.connect(self._choose_offline)
-        for asking in (box.folder_button, window.folder_button):
+        for asking in (self.folder_button, window.folder_button):
             asking.clicked.connect(self._ask_for_folder)
         window.no_folder_button.clicked.connect(lambda: self.use_folder(""))
         window.token_dialog.accepted.connect(lambda: self.store_token(window.token_dialog.take()))
         window.forget_button.clicked.connect(self.forget_token)
+        self.downloads = DownloadControl(jobs, (self.row, window.row), self._on_ended)
+        self._show_needed()
+        if window.folder:
+            hub.use_encoder_folder(Path(window.folder))
+        jobs.start(_settle, window.is_offline_chosen, done=window.show_offline)
+        self.refresh()
 
     def want(self, encoder: str) -> None:
         """Tell which encoder the chosen model needs; empty: none."""
@@ -146,9 +108,9 @@ class EncoderControl:
 
     def prefer(self, remembered: Remembered) -> None:
         """Follow what was changed in napari's Preferences."""
-        if remembered.encoder_folder != self._window.folder:
+        if remembered.encoder_folder != self.window_of_all.folder:
             self.use_folder(remembered.encoder_folder)
-        if remembered.works_offline != self._window.is_offline_chosen:
+        if remembered.works_offline != self.window_of_all.is_offline_chosen:
             self._choose_offline(remembered.works_offline)
 
     def store_token(self, token: str) -> None:
@@ -166,42 +128,60 @@ class EncoderControl:
         said = "The token is forgotten on this computer."
         self._jobs.start(_answer, hub.forget_token, said, done=self._on_answered)
 
-    def close(self) -> None:
-        """Close the window."""
-        self._window.close()
-
     def _needed(self) -> list[Row]:
         try:
             names = encoders.names_of(self._wanted) if self._wanted else ()
         except EncoderError:
             return [encoders.unknown(self._wanted)]
-        return [self._window.rows[name] for name in names if name in self._window.rows]
+        return [self.window_of_all.rows[name] for name in names if name in self.window_of_all.rows]
+
+    def _gettable(self) -> list[Row]:
+        """Return the encoders that the chosen model lacks and that can be downloaded."""
+        return [each for each in self._needed() if each["status"] in encoders.GETTABLE]
 
     def _take(self, looked: _Looked) -> None:
         rows, folder, found, is_known = looked
-        self._window.show_encoders(rows)
-        self._window.show_folder(folder, found)
-        self._window.show_token(is_known=is_known)
+        self.window_of_all.show_encoders(rows)
+        self.window_of_all.show_folder(folder, found)
+        self.window_of_all.show_token(is_known=is_known)
         self._show()
 
     def _show(self) -> None:
-        is_busy = self.downloads.is_busy
-        self._box.show_encoders(self._needed(), is_busy=is_busy)
-        self._window.show_busy(is_busy=is_busy)
+        self._show_needed()
+        self.window_of_all.show_busy(is_busy=self.downloads.is_busy)
         self._changed()
+
+    def _show_needed(self) -> None:
+        """Say how it stands with the encoders of the chosen model; nothing may be known of them yet."""
+        rows = self._needed()
+        lacking = [each for each in rows if each["status"] != "ready"]
+        names = " + ".join(str(each["name"]) for each in rows)
+        ready = f"Encoder: {names}, ready" if rows else ""
+        self.line.setText("<br>".join(encoders.message(each) for each in lacking) or ready)
+        gettable = self._gettable()
+        size = sum(int(each["size_mb"]) for each in gettable)
+        self.download_button.setText(f"Download ({size:,} MB)")
+        # while a download is on its way, no second one is offered
+        self.download_button.setVisible(bool(gettable) and not self.downloads.is_busy)
+        self.token_button.setVisible(any(each["gate"] == "terms" for each in gettable))
+        self.folder_button.setVisible(bool(gettable))
+
+    def _show_all(self) -> None:
+        self.window_of_all.show()
+        self.window_of_all.raise_()
 
     def _on_ended(self) -> None:
         self._show()
         self.refresh()
 
     def _choose_offline(self, is_wanted: bool) -> None:
-        self._window.is_offline_chosen = is_wanted
-        self._window.show_offline(is_wanted)
+        self.window_of_all.is_offline_chosen = is_wanted
+        self.window_of_all.show_offline(is_wanted)
         hub.work_offline(is_wanted=is_wanted)
 
     def _ask_for_folder(self) -> None:
         folder = QFileDialog.getExistingDirectory(
-            self._box, "Choose the folder of encoders", self._window.folder
+            self, "Choose the folder of encoders", self.window_of_all.folder
         )
         if folder:
             self.use_folder(folder)

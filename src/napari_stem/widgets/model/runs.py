@@ -1,4 +1,4 @@
-"""One run at a time: what it depends on, the run itself, and what carries it from the panel to the maps."""
+"""One run at a time: what it depends on, the run itself, Run and Cancel, and how far it is."""
 
 from __future__ import annotations
 
@@ -7,14 +7,24 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, Qt, Signal
-from qtpy.QtWidgets import QMessageBox
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QMessageBox, QPushButton, QWidget
 
 from napari_stem.device import device_title
 from napari_stem.io import only_writer
 from napari_stem.slide.glass import on_glass
-from napari_stem.widgets.common.hints import of_result
-from napari_stem.widgets.common.parts import count
+from napari_stem.widgets.common.cache_box import CacheBox
+from napari_stem.widgets.common.hints import few_samples, of_result
+from napari_stem.widgets.common.parts import (
+    Note,
+    ProgressBar,
+    count,
+    duration,
+    row,
+    stack,
+    warning,
+)
+from napari_stem.widgets.model.pace import Pace
 
 if TYPE_CHECKING:
     import threading
@@ -27,10 +37,16 @@ if TYPE_CHECKING:
     from napari_stem.results import Prediction
     from napari_stem.settings import SamplingSettings
     from napari_stem.slide.base import Slide
+    from napari_stem.widgets.common.memory import Remembered
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.model.model_panel import ModelPanel
-    from napari_stem.widgets.model.prediction_control import PredictionControl
+
+STAGES = {
+    "starting": "Getting ready",
+    "embedding": "Looking at the tissue",
+    "sampling": "Predicting",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,17 +154,29 @@ def run_prediction(
             report(step)
 
 
-class RunControl(QObject):
-    """Carries a run from the model panel to the maps; asks before one that is in doubt."""
+class RunBar(QWidget):
+    """Runs a prediction from the model panel to the maps, and shows how far it is; asks before one in doubt.
+
+    Parameters
+    ----------
+    jobs, model, maps
+        Where it is run, what it depends on, and where it is shown.
+    remembered
+        The user's last choices.
+    """
 
     began = Signal()
     ended = Signal(bool)  # whether all spots are done
 
     def __init__(
-        self, jobs: Jobs, panel: ModelPanel, maps: MapDisplay, predictions: PredictionControl
+        self, jobs: Jobs, model: ModelPanel, maps: MapDisplay, remembered: Remembered
     ) -> None:
-        super().__init__(panel)
-        self._jobs, self._panel, self._maps, self._predictions = jobs, panel, maps, predictions
+        super().__init__()
+        self._jobs, self._model, self._maps = jobs, model, maps
+        self._predictions = model.predictions
+        self.pace = Pace(remembered.pace)
+        self._n_spots = 0
+        self._missing = self._wary = ""
         self._began_s = self._expected_s = 0.0
         self._n_before = 0
         self._looks = True  # through an encoder, else embeddings come from a file
@@ -160,8 +188,29 @@ class RunControl(QObject):
         self._told: dict[str, str] = {}  # how the last run ended, by the slide's fingerprint
         self._prediction: Prediction | None = None
         self._nothing = ""  # what is said where nothing was predicted
-        panel.cancel_button.clicked.connect(self.cancel)
-        panel.cache.look(jobs)
+        self.run_button, self.cancel_button = QPushButton("Run"), QPushButton("Cancel")
+        self.why_not = Note()
+        self.caution = warning()  # of regions and samples
+        self.cache = CacheBox(remembered.cache_folder)
+        self.progress, self.progress_text = ProgressBar(), Note()
+        stack(
+            self,
+            self.cache,
+            self.progress_text,
+            self.progress,
+            self.caution,
+            self.why_not,
+            row(self.run_button, self.cancel_button),
+        ).setSpacing(4)
+        self.cancel_button.clicked.connect(self.cancel)
+        for changed in (
+            model.n_draws.valueChanged,
+            model.n_steps.valueChanged,
+            model.device.currentIndexChanged,
+        ):
+            changed.connect(self._refresh)
+        self._show_idle()
+        self.cache.look(jobs)
 
     @property
     def is_running(self) -> bool:
@@ -176,7 +225,7 @@ class RunControl(QObject):
         """Say of another slide how its own last run ended, unless a run is on its way."""
         self._active = slide
         if not self.is_running:
-            self._panel.show_idle(self._told.get(slide.fingerprint, "") if slide else "")
+            self._show_idle(self._told.get(slide.fingerprint, "") if slide else "")
 
     def forget(self, slide: Slide) -> None:
         """Say no more of a run whose maps are gone."""
@@ -190,9 +239,9 @@ class RunControl(QObject):
         self._slide, self._prediction = request.slide, None
         self._nothing = "Stopped before anything was predicted."
         self._looks = request.embedder is None
-        self._panel.show_running("starting", 0, 0, None)
-        request = replace(request, despite_doubt=_trust(request) in self._trusted)
         self._stop = stop = self._jobs.new_stop()
+        self._show_running("starting", 0, 0, None)
+        request = replace(request, despite_doubt=_trust(request) in self._trusted)
         self._jobs.start(
             run_prediction,
             request,
@@ -203,11 +252,17 @@ class RunControl(QObject):
         )
         self.began.emit()
 
+    def show_spots(self, n_spots: int, missing: str = "", wary: str = "") -> None:
+        """Say on the Run button how much there is to do, beside it what is missing or to be wary of."""
+        self._n_spots, self._missing, self._wary = n_spots, missing, wary
+        self._refresh()
+
     def cancel(self) -> None:
         """Stop the run; what is finished stays on disk and on screen."""
         if self._stop is not None:
             self._stop.set()
-            self._panel.show_cancelling()
+            self.cancel_button.setEnabled(False)
+            self.progress_text.say("Stopping; what is finished is kept.")
 
     def _progressed(
         self, request: RunRequest, step: RunStarted | Doubt | PredictionProgress
@@ -222,7 +277,7 @@ class RunControl(QObject):
             self._prediction = step.prediction
             self._began_s, self._n_before = time.monotonic(), int(step.prediction.done.sum())
             n_spots = len(step.prediction.spots) - self._n_before
-            pace, settings = self._panel.pace, request.settings
+            pace, settings = self.pace, request.settings
             self._expected_s = pace.estimate_s(settings, n_spots, looks=self._looks)
             self._predictions.begin(self._slide, step.prediction)
             return
@@ -234,13 +289,13 @@ class RunControl(QObject):
             if left is None:  # no pace of this run is known yet: as runs were before
                 left = max(0.0, self._expected_s - (time.monotonic() - self._began_s))
             where = device_title(request.settings.device)  # torch has come by now, if needed
-            self._panel.show_running(step.stage, step.n_done, step.n_spots, left, on, where)
+            self._show_running(step.stage, step.n_done, step.n_spots, left, on, where)
 
     def _ask(self, request: RunRequest, sentence: str) -> None:
         """Ask whether to predict all the same; until it is answered, nothing is held up."""
         yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
         asked = QMessageBox(
-            QMessageBox.Icon.Warning, "Unlike the training data", sentence, yes | no, self._panel
+            QMessageBox.Icon.Warning, "Unlike the training data", sentence, yes | no, self
         )
         asked.setInformativeText("Predict all the same?")
         asked.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -260,14 +315,15 @@ class RunControl(QObject):
         self._stop = self._slide = self._prediction = None
         if slide is None or prediction is None:
             self._tell(slide, self._nothing)
-            self._panel.cache.look(self._jobs)
+            self.cache.look(self._jobs)
             self.ended.emit(False)
             return
         self._maps.finish(slide)
         self._predictions.refresh(slide)
         n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
         seconds = time.monotonic() - self._began_s
-        self._panel.learn_pace(n_done - self._n_before, seconds, looks=self._looks)
+        n_new = n_done - self._n_before
+        self.pace.measured(self._model.settings(), n_new, seconds, looks=self._looks)
         done = f"{n_done:,} of {count(n_spots, 'spot')} predicted"
         if n_done == n_spots:
             text = f"Done: {count(n_spots, 'spot')} predicted."
@@ -287,6 +343,67 @@ class RunControl(QObject):
     def _tell_caution(self, slide: Slide, text: str, caution: str) -> None:
         if self._told.get(slide.fingerprint) == text:  # no other run has ended since
             self._tell(slide, f"{text} {caution}".strip())
+
+    def _show_running(
+        self,
+        stage: str,
+        n_done: int,
+        n_spots: int,
+        seconds_left: float | None,
+        on: str = "",
+        device: str = "",
+    ) -> None:
+        """Show how far a run is; ``on`` names a slide that is not looked at, ``device`` what computes."""
+        self.progress.show_share(n_done, n_spots)
+        text = on + STAGES.get(stage, stage)
+        if stage == "sampling":
+            text += f": {n_done:,} of {count(n_spots, 'spot')} done"
+        if seconds_left is not None:
+            text += f", {duration(seconds_left)} left"
+        self.progress_text.say(f"{text} ({device})" if device else text)
+        self._show_run()
+
+    def _show_idle(self, text: str = "") -> None:
+        """Show that nothing runs, and how the last run ended."""
+        self.progress_text.say(text)
+        self._show_run()
+
+    def _show_run(self) -> None:
+        is_running = self.is_running
+        self.progress.setVisible(is_running)
+        self.cancel_button.setVisible(is_running)
+        self.cancel_button.setEnabled(is_running)
+        self.run_button.setVisible(not is_running)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        settings, n_spots, looks = self._model.settings(), self._n_spots, not self._model.takes_file
+        self._model.show_costs(n_spots, self.pace)
+        missing = self._missing or ("" if self._model.model_name() else "No model is ready yet.")
+        is_ready = n_spots > 0 and not missing
+        wary = (self._wary, few_samples(settings.n_draws)) if is_ready else ()
+        told = self.progress_text.text()
+        self.caution.say(" ".join(each for each in wary if each not in told))
+        self.run_button.setEnabled(is_ready)
+        self.why_not.setText("" if is_ready else missing or "Choose a region first.")
+        self.why_not.setVisible(not is_ready and not self.is_running)
+        if not is_ready:
+            self.run_button.setText("Run")
+            return
+        seconds = self.pace.estimate_s(settings, n_spots, looks=looks)
+        text = count(n_spots, "spot") if looks else _patches(n_spots)
+        self.run_button.setText(f"Run: {text} × {settings.n_draws} samples, {duration(seconds)}")
+        where = "" if looks else "Predicted is where the patches of the file lie in the regions. "
+        whose = (
+            "what your last runs took"
+            if self.pace.is_measured(settings.device, looks=looks)
+            else "a laptop's; after the first run it is this computer's"
+        )
+        self.run_button.setToolTip(f"{where}The time is {whose} (Ctrl+Return runs)")
+
+
+def _patches(number: int) -> str:
+    return f"{number:,} patch of the file" if number == 1 else f"{number:,} patches of the file"
 
 
 def _caution(slide: Slide, prediction: Prediction) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_stem.slide.base import Slide
-    from napari_stem.widgets.session import SessionParts
+    from napari_stem.widgets.panels import Panels
 
 
 class Adopting(QObject):
@@ -33,15 +33,16 @@ class Adopting(QObject):
 
     Parameters
     ----------
-    parts
+    panels
         Take over what is theirs.
     """
 
-    def __init__(self, parts: SessionParts) -> None:
-        slides, predictions, measured = parts.slides, parts.predictions, parts.measured
+    def __init__(self, panels: Panels) -> None:
+        slides, measured = panels.slide, panels.measured
+        predictions = panels.model.predictions
         super().__init__(slides)
         self._viewer, self._jobs = slides.viewer, slides.jobs
-        self._slides, self._regions = slides, parts.regions
+        self._slides, self._regions = slides, panels.region
         self._predictions, self._measured = predictions, measured
         self.seen: WeakSet[Any] = WeakSet()  # layers of others that were looked at
         self._tried: set[tuple[str, str]] = set()  # file, and the slide on which it was tried

@@ -1,18 +1,22 @@
-"""Every slide's predictions: those of this session and those that lie on disk from before."""
+"""Every slide's predictions, of this session and of earlier days: listed, and shown as is chosen."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import QHeaderView, QLabel, QWidget
 
 from napari_stem.caches import CACHES, TOUCH_S, keep_bounded, touch
 from napari_stem.errors import PredictionError, StemError
 from napari_stem.geometry import Mpp
-from napari_stem.widgets.common.predictions_list import Listed, is_same_size, um_per_pixel
+from napari_stem.widgets.common.parts import Note, stack
+from napari_stem.widgets.common.table import IS_GREY, TIP, Column, Role, Table, TableView
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,28 +25,87 @@ if TYPE_CHECKING:
     from napari_stem.caches import Entry
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
-    from napari_stem.widgets.common.predictions_list import PredictionsList
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
+COLUMNS = (
+    Column("model", "Model", "Click a prediction to show it again"),
+    Column("spots", "Spots"),
+    Column("made", "Made"),
+)
+MAX_ROWS_SHOWN = 5
+OTHERS = "Grey: made with another pixel size than the slide has now ({}); not shown on it."
 
-class PredictionControl(QObject):
-    """Shows a prediction of a slide, and lists the others."""
+
+@dataclass(frozen=True)
+class Listed:
+    """What the list says of one prediction.
+
+    Attributes
+    ----------
+    path
+        Its folder.
+    model
+        That made it.
+    n_done, n_spots
+        Spots predicted, and all.
+    made
+        Seconds since the epoch at which it was begun.
+    details
+        For the tooltip.
+    mpp
+        Pixel size that it was made with.
+    """
+
+    path: Path
+    model: str
+    n_done: int
+    n_spots: int
+    made: float
+    details: str = ""
+    mpp: Mpp | None = None
+
+    def spots(self) -> str:
+        """Say how many spots there are, and how many of them are predicted where not all are."""
+        done = f"{self.n_done:,} of " if self.n_done < self.n_spots else ""
+        return f"{done}{self.n_spots:,}"
+
+    def moment(self) -> str:
+        """Say when it was made."""
+        moment = datetime.fromtimestamp(self.made).astimezone()
+        is_today = moment.date() == datetime.now().astimezone().date()
+        return f"{moment:%H:%M}" if is_today else f"{moment:%d %b %Y}"
+
+
+class PredictionsList(QWidget):
+    """Lists the predictions of the active slide, newest first, and puts those that are chosen on the map.
+
+    Parameters
+    ----------
+    jobs, maps, slides
+        Where predictions are read and shown, and which slide is active.
+    """
 
     shown = Signal(object)  # the slide whose maps are on screen now
     homeless = Signal(object)  # path of a prediction whose slide is not open
     put_away = Signal(object)  # a slide whose maps were made with another pixel size than its own
 
-    def __init__(
-        self, jobs: Jobs, panel: PredictionsList, maps: MapDisplay, slides: SlidePanel
-    ) -> None:
-        super().__init__(panel)
-        self._jobs, self._panel, self._maps, self._slides = jobs, panel, maps, slides
+    def __init__(self, jobs: Jobs, maps: MapDisplay, slides: SlidePanel) -> None:
+        super().__init__()
+        self._jobs, self._maps, self._slides = jobs, maps, slides
         self._open: dict[Path, Prediction] = {}
         self._listed: dict[str, dict[Path, Listed]] = {}  # by the slide's fingerprint
         self._on_screen: dict[str, Path] = {}
-        panel.chosen.connect(self.choose)
+        self.table = Table(COLUMNS)
+        self.view = TableView(self.table)
+        for column in (1, 2):
+            self.view.header().setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+        self.others = Note()
+        title = QLabel("Predictions of this slide")
+        stack(self, title, self.view, self.others).setContentsMargins(0, 6, 0, 0)
+        self.view.clicked.connect(lambda index: self.choose(index.data(Role.UserRole)))
+        self._list()
         slides.activated.connect(self._on_activated)
         slides.resized.connect(self._on_resized)
         # other processes remove nothing that was in use a moment ago, this one nothing that it opened
@@ -156,13 +219,34 @@ class PredictionControl(QObject):
         )
 
     def _list(self) -> None:
+        """List what there is, mark what is on screen, and grey what was made with another pixel size."""
         slide = self._slides.slide
-        if slide is None:
-            self._panel.show_predictions((), None)
-            return
-        listed = self._listed.get(slide.fingerprint, {})
-        shown = self._on_screen.get(slide.fingerprint)
-        self._panel.show_predictions(list(listed.values()), shown, slide.mpp)
+        key, mpp = ("", None) if slide is None else (slide.fingerprint, slide.mpp)
+        rows = sorted(self._listed.get(key, {}).values(), key=lambda each: -each.made)
+        is_other = [not is_same_size(each.mpp, mpp) for each in rows]
+        models, tips = [], []
+        for each, differs in zip(rows, is_other, strict=True):
+            made = um_per_pixel(each.mpp)
+            models.append(f"{each.model} (at {made})" if differs else each.model)
+            lost = f"; made at {made}, which the slide has no more" if differs else ""
+            tips.append(each.details + lost)
+        self.table.fill(
+            pd.DataFrame(
+                {
+                    "model": models,
+                    "spots": [each.spots() for each in rows],
+                    "made": [each.moment() for each in rows],
+                    TIP: tips,
+                    IS_GREY: is_other,
+                },
+                index=pd.Index([each.path for each in rows], dtype=object),
+            )
+        )
+        self.view.choose(self._on_screen.get(key))
+        self.others.setText(OTHERS.format(um_per_pixel(mpp)))
+        self.others.setVisible(any(is_other))
+        self.setVisible(bool(rows))
+        self.view.fit(MAX_ROWS_SHOWN)
 
 
 def listed_of(prediction: Prediction) -> Listed:
@@ -186,6 +270,18 @@ def listed_of(prediction: Prediction) -> Listed:
 def mpp_of(prediction: Prediction) -> Mpp:
     """Pixel size that a prediction was made with."""
     return Mpp(*map(float, prediction.provenance["mpp"]))
+
+
+def is_same_size(one: Mpp | None, other: Mpp | None) -> bool:
+    """Whether two pixel sizes are known and the same."""
+    if one is None or other is None:
+        return False
+    return all(abs(a / b - 1) < 1e-6 for a, b in ((one.y_um, other.y_um), (one.x_um, other.x_um)))
+
+
+def um_per_pixel(mpp: Mpp | None) -> str:
+    """Say a pixel size."""
+    return "an unknown pixel size" if mpp is None else f"{mpp.x_um:.3g} µm per pixel"
 
 
 def _fits(prediction: Prediction, slide: Slide) -> bool:

@@ -1,0 +1,223 @@
+"""Which model predicts: those that are packaged or were added, and what the chosen one is for."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QMenu, QPushButton, QWidget
+
+from napari_stem.errors import StemError
+from napari_stem.model import find_model, list_models
+from napari_stem.model.card import LIMITS, warnings_of
+from napari_stem.model.config import read_config
+from napari_stem.widgets.common.download_control import DownloadControl, DownloadRow
+from napari_stem.widgets.common.parts import Note, button, row, row_widget, stack, warning
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from napari_stem.model.bundle import Model
+    from napari_stem.model.config import ModelConfig
+    from napari_stem.widgets.common.memory import Remembered
+    from napari_stem.widgets.common.worker import Jobs
+
+# of `list_models`, with the ``config``, and the ``folder`` (or zip) of a model that the user added
+Entry = dict[str, Any]
+MOST_REMEMBERED = 12
+
+
+class ModelChoice(QWidget):
+    """Lists models, adds further ones, and says what the chosen one is for.
+
+    Parameters
+    ----------
+    jobs
+        Where models are looked at and downloaded.
+    remembered
+        The user's last choices.
+    """
+
+    chosen = Signal(str)  # name or folder; empty where none can be used
+
+    def __init__(self, jobs: Jobs, remembered: Remembered) -> None:
+        super().__init__()
+        self._jobs, self._wanted = jobs, remembered.model_name
+        self.models: dict[str, dict[str, Any]] = {}  # by name or folder
+        self.box = QComboBox()
+        self.box.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.box.setToolTip(
+            "The model that predicts; it must have been made for this kind of tissue"
+        )
+        self.add_button = button("Add…", "Add a model that was trained or downloaded")
+        menu = QMenu(self.add_button)
+        menu.addAction("Folder…", self._ask_for_folder)
+        menu.addAction("Zip file…", self._ask_for_zip)
+        menu.addAction("From Hugging Face…", self.ask_for_repository)
+        menu.addSeparator()
+        self.remove_action = menu.addAction("Take the chosen one off the list", self._remove)
+        self.add_button.setMenu(menu)
+        self.card, self.warning = Note(), warning()
+        self.hub_field = QLineEdit()
+        self.hub_field.setPlaceholderText("owner/name on Hugging Face")
+        self.hub_button = QPushButton("Get")
+        self.hub_line = row_widget(self.hub_field, self.hub_button, stretched=0)
+        self.row = DownloadRow()
+        choosing = row(self.box, self.add_button, stretched=0)
+        stack(self, choosing, self.hub_line, self.row, self.card, self.warning)
+        self.hub_line.setVisible(False)
+        self.downloads = DownloadControl(jobs, (self.row,), partial(self.hub_line.setEnabled, True))
+        self.box.activated.connect(self._choose)
+        self.hub_field.returnPressed.connect(self.hub_button.click)
+        self.hub_button.clicked.connect(self._fetch)
+        folders = remembered.model_folders.splitlines()
+        jobs.start(_list_models, folders, done=self._show_models)
+
+    def name(self) -> str:
+        """Name or folder of the chosen model, empty where there is none."""
+        return str(self.box.currentData() or "")
+
+    def config(self) -> ModelConfig | None:
+        """Config of the chosen model; None where there is none."""
+        config: ModelConfig | None = self.models.get(self.name(), {}).get("config")
+        return config
+
+    def encoder(self) -> str:
+        """Name of the encoder that the chosen model needs; empty where there is none."""
+        return str(self.models.get(self.name(), {}).get("encoder") or "")
+
+    def folders(self) -> str:
+        """Return the folders and zips of models that the user added, one a line, the newest last."""
+        added = [name for name, model in self.models.items() if "folder" in model]
+        return "\n".join(added[-MOST_REMEMBERED:])
+
+    def add_folder(self, folder: str | Path) -> None:
+        """Add a model folder or zip to the list and choose it."""
+        self._jobs.start(_entry_of, str(folder), done=self._add)
+
+    def show_loaded(self, model: Model) -> None:
+        """Say of the chosen model what is known once its weights are read."""
+        self._show_card(_described(self.models[self.name()]), model.limits, model.warnings)
+
+    def _show_models(self, models: Sequence[Entry], wanted: str = "") -> None:
+        """List the models and choose one; those that cannot be used are greyed out and say why.
+
+        Parameters
+        ----------
+        models
+            All there are.
+        wanted
+            Name or folder of the one to choose; else that chosen before, or in the last session.
+        """
+        self._wanted = wanted or self.name() or self._wanted
+        self.models = {str(m.get("folder") or m["name"]): m for m in models}
+        self.box.clear()
+        for place, (name, model) in enumerate(self.models.items()):
+            self.box.addItem(str(model["name"]), name)
+            tip = name if model["ready"] else str(model["why_not"])
+            self.box.setItemData(place, tip, Qt.ItemDataRole.ToolTipRole)
+            self.box.model().item(place).setEnabled(bool(model["ready"]))
+        ready = [name for name, model in self.models.items() if model["ready"]]
+        name = self._wanted if self._wanted in ready else next(iter(ready), "")
+        self.box.setCurrentIndex(self.box.findData(name))
+        self._choose()
+
+    def _show_card(
+        self, text: str, limits: Sequence[str] = (), warnings: Sequence[str] = ()
+    ) -> None:
+        """Say what the chosen model is for, in the tooltip what not to use it for, and what is alarming."""
+        self.card.setText(text)
+        self.card.setToolTip("\n".join(limits))
+        self.warning.say("\n".join(warnings))
+
+    def ask_for_repository(self) -> None:
+        """Show the field for a repository on Hugging Face."""
+        self.hub_line.setVisible(True)
+        self.hub_field.setFocus()
+
+    def _ask_for_folder(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Choose a model's folder")
+        if folder:
+            self.add_folder(folder)
+
+    def _ask_for_zip(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Choose a packed model", "", "Models (*.zip)")
+        if path:
+            self.add_folder(path)
+
+    def _fetch(self) -> None:
+        """Download the model of a repository on Hugging Face, add it to the list and choose it."""
+        repository = self.hub_field.text().strip()
+        if repository and not self.downloads.is_busy:
+            self.hub_line.setEnabled(False)
+            self.downloads.start("model", [repository], self.add_folder)
+
+    def _add(self, model: Entry) -> None:
+        folder = str(model["folder"])
+        self.hub_line.setVisible(False)
+        self._show_models([*self._others(folder), model], folder)
+
+    def _remove(self) -> None:
+        self._show_models(self._others(self.name()))
+
+    def _others(self, name: str) -> list[Entry]:
+        return [each for other, each in self.models.items() if other != name]
+
+    def _choose(self) -> None:
+        name, config = self.name(), self.config()
+        self.remove_action.setEnabled("folder" in self.models.get(name, {}))
+        if config is None:
+            self._show_card("No model can be used here; see “napari-stem models” for the reasons.")
+        else:
+            self._show_card(
+                _described(self.models[name]),
+                config.card.get("limits", LIMITS),
+                # whether it knows its domain is known once its weights are read
+                warnings_of(calibrated=config.calibrated, knows_domain=True),
+            )
+        self.chosen.emit(name)
+
+
+def _described(model: Mapping[str, Any]) -> str:
+    """Say what a model is for."""
+    parts = [
+        ", ".join(str(model[k]) for k in ("species", "tissue") if model.get(k)),
+        f"{model['n_genes']:,} genes" if model.get("n_genes") else "",
+    ]
+    text = "; ".join(part for part in parts if part)
+    config = model.get("config")
+    sections = () if config is None else config.card.get("sections", ())
+    return f"{text}. Trained on sections {', '.join(sections)}." if sections else text
+
+
+def _list_models(sources: list[str]) -> list[Entry]:
+    models: list[Entry] = []
+    for model in list_models():
+        config = read_config(find_model(model["name"])) if model["ready"] else None
+        models.append({**model, "config": config})
+    for source in sources:
+        try:
+            models.append(_entry_of(source))
+        except StemError:  # moved away since the last session
+            continue
+    return models
+
+
+def _entry_of(source: str) -> Entry:
+    # a path as it stands: never looked for on the hub, wherever the folder has gone
+    config = read_config(find_model(Path(source)) if Path(source).is_file() else Path(source))
+    return {
+        "name": config.name,
+        "folder": source,
+        "ready": True,
+        "why_not": None,
+        "tissue": config.card.get("tissue"),
+        "species": config.card.get("species"),
+        "n_genes": len(config.genes),
+        "encoder": config.encoder,
+        "config": config,
+    }
