@@ -175,7 +175,7 @@ def test_a_refusal_is_told_in_words(model_road, hub, kind, words):
     hub.files[CATALOGUE["uni"].hub_id] = {"pytorch_model.bin": b"weights"}
     getattr(hub, kind).add(CATALOGUE["uni"].hub_id)
     box = box_of(model_road)
-    model_road.dock.panels.model.encoders.download(["uni"])
+    model_road.dock.panels.model.encoders.window_of_all.download(["uni"])
     model_road.wait(lambda: words in box.row.text.text())
     assert CATALOGUE["uni"].page in box.row.text.text()
 
@@ -198,7 +198,7 @@ def test_the_token_goes_to_huggingface_hub_alone(model_road, hub, tmp_path, capl
     model_road.wait(lambda: "knows a token" in window.token_text.text())
     assert window.token_dialog.field.text() == ""
     assert (tmp_path / "hf" / "token").read_text() == TOKEN
-    model_road.dock.panels.model.encoders.download(["uni"])
+    model_road.dock.panels.model.encoders.window_of_all.download(["uni"])
     model_road.wait(lambda: state_of(box, "uni") == "ready")
     model_road.dock.shut_down()
     elsewhere = [p for p in tmp_path.rglob("*") if p.is_file() and p.parent != tmp_path / "hf"]
@@ -210,13 +210,13 @@ def test_the_token_goes_to_huggingface_hub_alone(model_road, hub, tmp_path, capl
 def test_a_token_is_forgotten(model_road, hub, tmp_path, monkeypatch):
     hub.tokens.add(TOKEN)
     window = box_of(model_road).window_of_all
-    model_road.dock.panels.model.encoders.store_token(TOKEN)
+    model_road.dock.panels.model.encoders.window_of_all.store_token(TOKEN)
     model_road.wait(window.forget_button.isEnabled)
     window.forget_button.click()
     model_road.wait(lambda: not window.forget_button.isEnabled())
     assert not (tmp_path / "hf" / "token").exists()
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    model_road.dock.panels.model.encoders.forget_token()
+    model_road.dock.panels.model.encoders.window_of_all.forget_token()
     model_road.wait(lambda: "unset that" in window.row.text.text())
 
 
@@ -224,7 +224,7 @@ def test_offline_asks_nobody(model_road, hub):
     hub.files[CATALOGUE["lunit-dino"].hub_id] = {"model.safetensors": MANY}
     box = box_of(model_road)
     box.window_of_all.offline.setChecked(True)
-    model_road.dock.panels.model.encoders.download(["lunit-dino"])
+    model_road.dock.panels.model.encoders.window_of_all.download(["lunit-dino"])
     model_road.wait(lambda: "“Work offline” forbids downloads" in box.row.text.text())
     assert hub.asked == []
     model_road.dock.shut_down()
@@ -239,11 +239,13 @@ def test_a_folder_for_computers_without_internet(model_road, model_of, tmp_path)
     window = box.window_of_all
     folder = tmp_path / "encoders"
     folder.mkdir()
-    model_road.dock.panels.model.encoders.use_folder(str(folder))
+    model_road.dock.panels.model.encoders.window_of_all.use_folder(str(folder))
     model_road.wait(lambda: "holds no encoder" in window.folder_text.text())
     (folder / "uni").mkdir()
     (folder / "uni" / "pytorch_model.bin").write_bytes(b"weights")
-    model_road.dock.panels.model.encoders.use_folder(str(folder / "uni"))  # one too deep
+    model_road.dock.panels.model.encoders.window_of_all.use_folder(
+        str(folder / "uni")
+    )  # one too deep
     model_road.wait(lambda: window.folder_text.text() == f"{folder} holds uni.")
     model_road.wait(lambda: box.line.text() == "Encoder: uni, ready")
     model_road.dock.shut_down()

@@ -122,7 +122,7 @@ class StemDock(QWidget):
         self.coordinator.slides_dropped.connect(lambda path: self.show_many_slides().add([path]))
         self._ends = (
             follow_preferences(PREDICTING, self.panels.model.prefer),
-            follow_preferences(ENCODERS, self.panels.model.encoders.prefer),
+            follow_preferences(ENCODERS, self.panels.model.encoders.window_of_all.prefer),
         )
         self._fill_menu()
         self._add_keys()

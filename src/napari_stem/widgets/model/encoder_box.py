@@ -2,52 +2,43 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QPushButton, QToolButton, QWidget
+from qtpy.QtWidgets import QPushButton, QToolButton, QWidget
 
-from napari_stem import hub
-from napari_stem.encoders.hub import encoders_in
-from napari_stem.encoders.registry import list_encoders
 from napari_stem.errors import EncoderError
-from napari_stem.widgets.common.download_control import DownloadControl, DownloadRow
-from napari_stem.widgets.common.parts import button, in_window_words, linked_note, row, stack
+from napari_stem.widgets.common.download_control import DownloadRow
+from napari_stem.widgets.common.parts import button, linked_note, row, stack
 from napari_stem.widgets.model import encoder_window as encoders
 from napari_stem.widgets.model.encoder_window import EncoderWindow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from napari_stem.widgets.common.memory import Remembered
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.model.encoder_window import Row
 
-_Looked = tuple[list[dict[str, Any]], str, tuple[str, ...], bool]
-
 
 class EncoderBox(QWidget):
-    """Shows what the chosen model looks through, and gets what it lacks; leads to the list of all encoders.
-
-    A token goes to huggingface_hub alone.
+    """Shows what the chosen model looks through, and leads to the list of all encoders.
 
     Parameters
     ----------
-    jobs
-        Where encoders are looked for and downloaded.
-    remembered
-        The user's last choices.
+    jobs, remembered
+        As `EncoderWindow` has them.
     changed
         Called when some encoder became ready, or is no more.
     """
 
     def __init__(self, jobs: Jobs, remembered: Remembered, changed: Callable[[], None]) -> None:
         super().__init__()
-        self._jobs, self._changed = jobs, changed
+        self._changed = changed
         self._wanted = ""  # encoder of the chosen model
+        self.row = DownloadRow()
         self.window_of_all = window = EncoderWindow(
-            remembered.encoder_folder, is_offline=remembered.works_offline, parent=self
+            jobs, remembered, self.row, self._show, parent=self
         )
         self.line = linked_note()
         self.all_button = QToolButton()
@@ -56,7 +47,6 @@ class EncoderBox(QWidget):
         self.download_button = QPushButton("Download")
         self.token_button = QPushButton("Enter token…")
         self.folder_button = button("Use a folder…", encoders.FOLDER_TIP)
-        self.row = DownloadRow()
         top = row(self.line, stretched=0)
         top.addWidget(self.all_button, 0, Qt.AlignmentFlag.AlignTop)
         others = row(self.token_button, self.folder_button)
@@ -64,69 +54,21 @@ class EncoderBox(QWidget):
         self.all_button.clicked.connect(self._show_all)
         self.token_button.clicked.connect(window.token_dialog.open)
         self.download_button.clicked.connect(
-            lambda: self.download([each["name"] for each in self._gettable()])
+            lambda: window.download([each["name"] for each in self._gettable()])
         )
-        window.download_button.clicked.connect(lambda: self.download([window.chosen()]))
-        window.offline.toggled.connect(self._choose_offline)
-        for asking in (self.folder_button, window.folder_button):
-            asking.clicked.connect(self._ask_for_folder)
-        window.no_folder_button.clicked.connect(lambda: self.use_folder(""))
-        window.token_dialog.accepted.connect(lambda: self.store_token(window.token_dialog.take()))
-        window.forget_button.clicked.connect(self.forget_token)
-        self.downloads = DownloadControl(jobs, (self.row, window.row), self._on_ended)
+        self.folder_button.clicked.connect(window.ask_for_folder)
         self._show_needed()
-        if window.folder:
-            hub.use_encoder_folder(Path(window.folder))
-        jobs.start(_settle, window.is_offline_chosen, done=window.show_offline)
-        self.refresh()
 
     def want(self, encoder: str) -> None:
         """Tell which encoder the chosen model needs; empty: none."""
         if encoder != self._wanted:
-            self.downloads.show_message("")  # of another encoder
+            self.window_of_all.downloads.show_message("")  # of another encoder
         self._wanted = encoder
         self._show()
 
     def missing(self) -> str:
         """Say what has to be done before the chosen model can look; empty where nothing is."""
         return encoders.missing(self._needed())
-
-    def refresh(self) -> None:
-        """Look anew at what is on this computer."""
-        self._jobs.start(_look, done=self._take)
-
-    def download(self, names: Sequence[str]) -> None:
-        """Download encoders, one after the other."""
-        if self.downloads.is_busy:
-            return
-        self.downloads.start("encoder", names, done=lambda _: None)
-        self._show()
-
-    def use_folder(self, folder: str) -> None:
-        """Look for encoders in a folder of the user's; empty: in none any more."""
-        self._jobs.start(_use_folder, folder, done=lambda _: self.refresh())
-
-    def prefer(self, remembered: Remembered) -> None:
-        """Follow what was changed in napari's Preferences."""
-        if remembered.encoder_folder != self.window_of_all.folder:
-            self.use_folder(remembered.encoder_folder)
-        if remembered.works_offline != self.window_of_all.is_offline_chosen:
-            self._choose_offline(remembered.works_offline)
-
-    def store_token(self, token: str) -> None:
-        """Hand a token to Hugging Face's library."""
-        if token:
-            self._jobs.start(
-                _answer,
-                lambda: hub.store_token(token),
-                "Hugging Face knows you now; download again.",
-                done=self._on_answered,
-            )
-
-    def forget_token(self) -> None:
-        """Have Hugging Face's library forget its token."""
-        said = "The token is forgotten on this computer."
-        self._jobs.start(_answer, hub.forget_token, said, done=self._on_answered)
 
     def _needed(self) -> list[Row]:
         try:
@@ -139,16 +81,8 @@ class EncoderBox(QWidget):
         """Return the encoders that the chosen model lacks and that can be downloaded."""
         return [each for each in self._needed() if each["status"] in encoders.GETTABLE]
 
-    def _take(self, looked: _Looked) -> None:
-        rows, folder, found, is_known = looked
-        self.window_of_all.show_encoders(rows)
-        self.window_of_all.show_folder(folder, found)
-        self.window_of_all.show_token(is_known=is_known)
-        self._show()
-
     def _show(self) -> None:
         self._show_needed()
-        self.window_of_all.show_busy(is_busy=self.downloads.is_busy)
         self._changed()
 
     def _show_needed(self) -> None:
@@ -162,60 +96,10 @@ class EncoderBox(QWidget):
         size = sum(int(each["size_mb"]) for each in gettable)
         self.download_button.setText(f"Download ({size:,} MB)")
         # while a download is on its way, no second one is offered
-        self.download_button.setVisible(bool(gettable) and not self.downloads.is_busy)
+        self.download_button.setVisible(bool(gettable) and not self.window_of_all.downloads.is_busy)
         self.token_button.setVisible(any(each["gate"] == "terms" for each in gettable))
         self.folder_button.setVisible(bool(gettable))
 
     def _show_all(self) -> None:
         self.window_of_all.show()
         self.window_of_all.raise_()
-
-    def _on_ended(self) -> None:
-        self._show()
-        self.refresh()
-
-    def _choose_offline(self, is_wanted: bool) -> None:
-        self.window_of_all.is_offline_chosen = is_wanted
-        self.window_of_all.show_offline(is_wanted)
-        hub.work_offline(is_wanted=is_wanted)
-
-    def _ask_for_folder(self) -> None:
-        folder = QFileDialog.getExistingDirectory(
-            self, "Choose the folder of encoders", self.window_of_all.folder
-        )
-        if folder:
-            self.use_folder(folder)
-
-    def _on_answered(self, sentence: str) -> None:
-        self.downloads.show_message(in_window_words(sentence))
-        self.refresh()
-
-
-def _settle(is_offline_wanted: bool) -> bool:
-    """Work offline where it was chosen here; else as the environment says, which is returned."""
-    if is_offline_wanted:
-        hub.work_offline(is_wanted=True)
-    return hub.is_offline()
-
-
-def _look() -> _Looked:
-    folder = hub.encoder_folder()
-    found = encoders_in(folder) if folder is not None else ()
-    return list_encoders(), str(folder or ""), found, hub.has_token()
-
-
-def _use_folder(chosen: str) -> None:
-    """Look into a folder from now on; where an encoder's own was chosen, into the one that holds it."""
-    folder = Path(chosen)
-    if chosen and not encoders_in(folder) and folder.name in encoders_in(folder.parent):
-        folder = folder.parent
-    hub.use_encoder_folder(folder if chosen else None)
-
-
-def _answer(ask: Callable[[], object], said: str) -> str:
-    """Ask Hugging Face's library for something; what to say of it."""
-    try:
-        ask()
-    except EncoderError as error:
-        return str(error)
-    return said

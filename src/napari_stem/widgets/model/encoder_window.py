@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QDialog,
+    QFileDialog,
     QGroupBox,
     QHeaderView,
     QLineEdit,
@@ -23,15 +25,31 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_stem import hub
+from napari_stem.encoders.hub import encoders_in
 from napari_stem.encoders.names import parse_name
+from napari_stem.encoders.registry import list_encoders
+from napari_stem.errors import EncoderError
 from napari_stem.hub import TOKEN_PAGE
-from napari_stem.widgets.common.download_control import DownloadRow
-from napari_stem.widgets.common.parts import Note, answer_buttons, button, link, linked_note, row
+from napari_stem.widgets.common.download_control import DownloadControl, DownloadRow
+from napari_stem.widgets.common.parts import (
+    Note,
+    answer_buttons,
+    button,
+    in_window_words,
+    link,
+    linked_note,
+    row,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from napari_stem.widgets.common.memory import Remembered
+    from napari_stem.widgets.common.worker import Jobs
 
 Row = Mapping[str, Any]
+_Looked = tuple[list[dict[str, Any]], str, tuple[str, ...], bool]
 
 GETTABLE = ("needs download", "gated")
 TITLES = ("Encoder", "State", "Licence")
@@ -137,23 +155,38 @@ class TokenDialog(QDialog):
 
 
 class EncoderWindow(QWidget):
-    """Lists encoders, and where they come from.
+    """Lists encoders, downloads them, and looks for them where the user says.
+
+    A token goes to huggingface_hub alone.
 
     Parameters
     ----------
-    folder
-        In which encoders of the user's own lie; empty: none.
-    is_offline
-        Whether the user chose to ask no network.
+    jobs
+        Where encoders are looked for and downloaded.
+    remembered
+        The user's last choices.
+    row_too
+        Shows downloads beside the window's own row.
+    changed
+        Called when it may stand otherwise with some encoder, or a download begins or ends.
+    parent
+        Whose window this is.
     """
 
-    def __init__(self, folder: str, *, is_offline: bool, parent: QWidget) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        remembered: Remembered,
+        row_too: DownloadRow,
+        changed: Callable[[], None],
+        parent: QWidget,
+    ) -> None:
         super().__init__(parent, Qt.WindowType.Window)
         self.setWindowTitle("Encoders")
-        self.folder = folder
-        self.is_offline_chosen = is_offline  # by the user, to be remembered
+        self._jobs, self._changed = jobs, changed
+        self.folder = remembered.encoder_folder
+        self.is_offline_chosen = remembered.works_offline  # by the user, to be remembered
         self.rows: dict[str, Row] = {}
-        self._is_busy = False
         self.tree = QTreeWidget()
         self.details = linked_note()
         self.download_button = QPushButton("Download")
@@ -164,15 +197,92 @@ class EncoderWindow(QWidget):
         self.folder_button = button("Use a folder…", FOLDER_TIP)
         self.no_folder_button = QPushButton("Use none")
         self.offline = QCheckBox("Work offline")
-        self.offline.setChecked(is_offline)
+        self.offline.setChecked(self.is_offline_chosen)
         self.offline.setToolTip(OFFLINE_TIP)
         self.token_dialog = TokenDialog(self)
         self._lay_out()
         self.resize(*SIZE)
         self.tree.currentItemChanged.connect(self._show_details)
         self.token_button.clicked.connect(self.token_dialog.open)
+        self.download_button.clicked.connect(lambda: self.download([self.chosen()]))
+        self.offline.toggled.connect(self._choose_offline)
+        self.folder_button.clicked.connect(self.ask_for_folder)
+        self.no_folder_button.clicked.connect(lambda: self.use_folder(""))
+        self.token_dialog.accepted.connect(lambda: self.store_token(self.token_dialog.take()))
+        self.forget_button.clicked.connect(self.forget_token)
+        self.downloads = DownloadControl(jobs, (row_too, self.row), self._on_ended)
+        if self.folder:
+            hub.use_encoder_folder(Path(self.folder))
+        jobs.start(_settle, self.is_offline_chosen, done=self._show_offline)
+        self.refresh()
 
-    def show_encoders(self, rows: Sequence[Row]) -> None:
+    def chosen(self) -> str:
+        """Name of the encoder whose details are shown."""
+        item = self.tree.currentItem()
+        return "" if item is None else str(item.text(0))
+
+    def choose(self, name: str) -> None:
+        """Show the details of an encoder, as a click would."""
+        for found in self.tree.findItems(name, Qt.MatchFlag.MatchExactly, 0):
+            self.tree.setCurrentItem(found)
+
+    def refresh(self) -> None:
+        """Look anew at what is on this computer."""
+        self._jobs.start(_look, done=self._take)
+
+    def download(self, names: Sequence[str]) -> None:
+        """Download encoders, one after the other."""
+        if self.downloads.is_busy:
+            return
+        self.downloads.start("encoder", names, done=lambda _: None)
+        self._show()
+
+    def use_folder(self, folder: str) -> None:
+        """Look for encoders in a folder of the user's; empty: in none any more."""
+        self._jobs.start(_use_folder, folder, done=lambda _: self.refresh())
+
+    def ask_for_folder(self) -> None:
+        """Ask where encoders of the user's own lie, and look there."""
+        folder = QFileDialog.getExistingDirectory(
+            self.parentWidget(), "Choose the folder of encoders", self.folder
+        )
+        if folder:
+            self.use_folder(folder)
+
+    def prefer(self, remembered: Remembered) -> None:
+        """Follow what was changed in napari's Preferences."""
+        if remembered.encoder_folder != self.folder:
+            self.use_folder(remembered.encoder_folder)
+        if remembered.works_offline != self.is_offline_chosen:
+            self._choose_offline(remembered.works_offline)
+
+    def store_token(self, token: str) -> None:
+        """Hand a token to Hugging Face's library."""
+        if token:
+            self._jobs.start(
+                _answer,
+                lambda: hub.store_token(token),
+                "Hugging Face knows you now; download again.",
+                done=self._on_answered,
+            )
+
+    def forget_token(self) -> None:
+        """Have Hugging Face's library forget its token."""
+        said = "The token is forgotten on this computer."
+        self._jobs.start(_answer, hub.forget_token, said, done=self._on_answered)
+
+    def _take(self, looked: _Looked) -> None:
+        rows, folder, found, is_known = looked
+        self._show_encoders(rows)
+        self._show_folder(folder, found)
+        self._show_token(is_known=is_known)
+        self._show()
+
+    def _show(self) -> None:
+        self._show_details()
+        self._changed()
+
+    def _show_encoders(self, rows: Sequence[Row]) -> None:
         """List encoders anew."""
         chosen = self.chosen()
         self.rows = {str(each["name"]): each for each in rows}
@@ -188,22 +298,7 @@ class EncoderWindow(QWidget):
             self.tree.addTopLevelItem(item)
         self.choose(chosen or next(iter(self.rows), ""))
 
-    def chosen(self) -> str:
-        """Name of the encoder whose details are shown."""
-        item = self.tree.currentItem()
-        return "" if item is None else str(item.text(0))
-
-    def choose(self, name: str) -> None:
-        """Show the details of an encoder, as a click would."""
-        for found in self.tree.findItems(name, Qt.MatchFlag.MatchExactly, 0):
-            self.tree.setCurrentItem(found)
-
-    def show_busy(self, *, is_busy: bool) -> None:
-        """Offer no second download while one is on its way."""
-        self._is_busy = is_busy
-        self._show_details()
-
-    def show_token(self, *, is_known: bool) -> None:
+    def _show_token(self, *, is_known: bool) -> None:
         """Say whether a token is stored; not which."""
         self.token_text.setText(
             "Hugging Face's library knows a token of yours."
@@ -212,7 +307,7 @@ class EncoderWindow(QWidget):
         )
         self.forget_button.setEnabled(is_known)
 
-    def show_folder(self, folder: str, found: Sequence[str]) -> None:
+    def _show_folder(self, folder: str, found: Sequence[str]) -> None:
         """Say which folder is looked into first, and what is in it."""
         self.folder = folder
         self.no_folder_button.setEnabled(bool(folder))
@@ -225,7 +320,7 @@ class EncoderWindow(QWidget):
                 f"{folder} holds no encoder: put each into a folder named like it, such as uni."
             )
 
-    def show_offline(self, is_offline: bool) -> None:
+    def _show_offline(self, is_offline: bool) -> None:
         """Show how it stands, such as by the environment; no choice of the user's."""
         with QSignalBlocker(self.offline):
             self.offline.setChecked(is_offline)
@@ -235,7 +330,7 @@ class EncoderWindow(QWidget):
     def _show_details(self) -> None:
         chosen = self.rows.get(self.chosen())
         is_gettable = chosen is not None and chosen["status"] in GETTABLE
-        self.download_button.setVisible(is_gettable and not self._is_busy)
+        self.download_button.setVisible(is_gettable and not self.downloads.is_busy)
         if chosen is None:
             self.details.setText("")
             return
@@ -246,6 +341,19 @@ class EncoderWindow(QWidget):
         if chosen["page"]:
             lines.append(link(str(chosen["page"])))
         self.details.setText("<br>".join(lines))
+
+    def _on_ended(self) -> None:
+        self._show()
+        self.refresh()
+
+    def _choose_offline(self, is_wanted: bool) -> None:
+        self.is_offline_chosen = is_wanted
+        self._show_offline(is_wanted)
+        hub.work_offline(is_wanted=is_wanted)
+
+    def _on_answered(self, sentence: str) -> None:
+        self.downloads.show_message(in_window_words(sentence))
+        self.refresh()
 
     def _lay_out(self) -> None:
         self.tree.setHeaderLabels(TITLES)
@@ -266,3 +374,33 @@ class EncoderWindow(QWidget):
         )
         inner.addWidget(self.offline)
         layout.addWidget(getting)
+
+
+def _settle(is_offline_wanted: bool) -> bool:
+    """Work offline where it was chosen here; else as the environment says, which is returned."""
+    if is_offline_wanted:
+        hub.work_offline(is_wanted=True)
+    return hub.is_offline()
+
+
+def _look() -> _Looked:
+    folder = hub.encoder_folder()
+    found = encoders_in(folder) if folder is not None else ()
+    return list_encoders(), str(folder or ""), found, hub.has_token()
+
+
+def _use_folder(chosen: str) -> None:
+    """Look into a folder from now on; where an encoder's own was chosen, into the one that holds it."""
+    folder = Path(chosen)
+    if chosen and not encoders_in(folder) and folder.name in encoders_in(folder.parent):
+        folder = folder.parent
+    hub.use_encoder_folder(folder if chosen else None)
+
+
+def _answer(ask: Callable[[], object], said: str) -> str:
+    """Ask Hugging Face's library for something; what to say of it."""
+    try:
+        ask()
+    except EncoderError as error:
+        return str(error)
+    return said
