@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error, show_info
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject
 
 from napari_stem.cohort.orders import Order
 from napari_stem.reader import kind_of
@@ -22,27 +22,43 @@ from napari_stem.widgets.session import SessionControl
 from napari_stem.widgets.slide.adopting import Adopting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from napari.viewer import Viewer
 
     from napari_stem.geometry import Region, Spots
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.dropping import Kind
+    from napari_stem.widgets.common.hints import Hint
     from napari_stem.widgets.common.memory import Remembered
 
 
 class Coordinator(QObject):
-    """Lets the parts work together: a slide leads to regions, these to a run, a run to maps."""
+    """Lets the parts work together: a slide leads to regions, these to a run, a run to maps.
 
-    road_went_on = Signal(str)  # title of the part that comes next
-    hints_changed = Signal(object)  # one line per part, by title
-    slides_dropped = Signal(object)  # a folder of slides, or a manifest
+    Parameters
+    ----------
+    viewer, remembered
+        As `Panels` takes them.
+    go_on
+        Takes the title of the part that comes next.
+    show_hints
+        Takes one line per part, by title.
+    show_many
+        Takes a folder of slides, or a manifest, that was dropped.
+    """
 
     def __init__(
-        self, viewer: Viewer, remembered: Remembered, parent: QObject | None = None
+        self,
+        viewer: Viewer,
+        remembered: Remembered,
+        go_on: Callable[[str], None],
+        show_hints: Callable[[Mapping[str, Hint]], None],
+        show_many: Callable[[Path], None],
+        parent: QObject,
     ) -> None:
         super().__init__(parent)
+        self._go_on, self._show_hints, self._show_many = go_on, show_hints, show_many
         self.jobs = Jobs(self)
         self.jobs.failed.connect(partial(tell_error, viewer))
         self._is_click_waiting = False
@@ -67,7 +83,7 @@ class Coordinator(QObject):
             "regions": partial(self._open_on_slide, panels.region.load),
             "model": panels.model.models.add_folder,
             "session": self.sessions.load,
-            "slides": self.slides_dropped.emit,
+            "slides": self._show_many,
             "measured": partial(self._open_on_slide, panels.measured.load),
             "prediction": predictions.open,
             "spatialdata": self.adopting.show_layers,
@@ -121,7 +137,7 @@ class Coordinator(QObject):
     def _connect(self) -> None:
         panels = self.panels
         panels.slide.activated.connect(self._on_activated)
-        panels.slide.resized.connect(lambda _: self.road_went_on.emit("Region"))
+        panels.slide.resized.connect(lambda _: self._go_on("Region"))
         panels.region.counted.connect(panels.compare.refresh)
         panels.region.counted.connect(self._on_counted)
         panels.region.neighbourhood_clicked.connect(self._run_clicked)
@@ -144,7 +160,7 @@ class Coordinator(QObject):
         if slide is not None:
             self.panels.region.layers.raise_outlines(slide)
         self._keep_pixel_size()
-        self.road_went_on.emit("Slide" if slide is None or slide.mpp is None else "Region")
+        self._go_on("Slide" if slide is None or slide.mpp is None else "Region")
         self._tell_hints()
 
     def _on_counted(self) -> None:
@@ -162,7 +178,7 @@ class Coordinator(QObject):
     def _on_shown(self, slide: Slide) -> None:
         self.panels.region.layers.raise_outlines(slide)
         if slide is self.slide:
-            self.road_went_on.emit("Genes")
+            self._go_on("Genes")
             self._tell_hints()
 
     def _on_put_away(self, slide: Slide) -> None:
@@ -255,4 +271,4 @@ class Coordinator(QObject):
         if not missing and model.takes_file and not n_places:
             missing = "No patch of the file lies in the regions; draw them where its patches are."
         self.panels.run.show_spots(n_places, missing, self._wary)
-        self.hints_changed.emit(hints(state))
+        self._show_hints(hints(state))

@@ -107,7 +107,9 @@ class StemDock(QWidget):
         remembered = recall()
         # napari hands plugins a proxy, which wraps every layer anew: no two of these are the same object
         self._viewer = viewer = getattr(viewer, "__wrapped__", viewer)
-        self.coordinator = Coordinator(viewer, remembered, parent=self)
+        self.coordinator = Coordinator(
+            viewer, remembered, self._go_on, self._show_hints, self._show_many, parent=self
+        )
         self.panels = self.coordinator.panels
         self.menu = MenuBar(remembered.session_folder)
         self.parts: dict[str, Folding] = {}
@@ -117,9 +119,6 @@ class StemDock(QWidget):
         self._went_on: set[tuple[str, str]] = set()
         self._is_window_closing = False
         self._lay_out()
-        self.coordinator.road_went_on.connect(self._go_on)
-        self.coordinator.hints_changed.connect(self._show_hints)
-        self.coordinator.slides_dropped.connect(lambda path: self.show_many_slides().add([path]))
         self._ends = (
             follow_preferences(PREDICTING, self.panels.model.prefer),
             follow_preferences(ENCODERS, self.panels.model.encoders.window_of_all.prefer),
@@ -204,6 +203,9 @@ class StemDock(QWidget):
         self.many_slides.show()
         self.many_slides.raise_()
         return self.many_slides
+
+    def _show_many(self, path: Path) -> None:
+        self.show_many_slides().add([path])
 
     def shut_down(self) -> None:
         """Stop what runs and remember the choices, once."""

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QMenu, QPushButton, QWidget
 
 from napari_stem.errors import StemError
@@ -17,7 +17,7 @@ from napari_stem.widgets.common.download_control import DownloadControl, Downloa
 from napari_stem.widgets.common.parts import Note, button, row, row_widget, stack, warning
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from napari_stem.model.bundle import Model
     from napari_stem.model.config import ModelConfig
@@ -38,13 +38,13 @@ class ModelChoice(QWidget):
         Where models are looked at and downloaded.
     remembered
         The user's last choices.
+    chosen
+        Called when a model was chosen, or none can be used.
     """
 
-    chosen = Signal(str)  # name or folder; empty where none can be used
-
-    def __init__(self, jobs: Jobs, remembered: Remembered) -> None:
+    def __init__(self, jobs: Jobs, remembered: Remembered, chosen: Callable[[], None]) -> None:
         super().__init__()
-        self._jobs, self._wanted = jobs, remembered.model_name
+        self._jobs, self._wanted, self._chosen = jobs, remembered.model_name, chosen
         self.models: dict[str, dict[str, Any]] = {}  # by name or folder
         self.box = QComboBox()
         self.box.setSizeAdjustPolicy(
@@ -179,7 +179,7 @@ class ModelChoice(QWidget):
                 # whether it knows its domain is known once its weights are read
                 warnings_of(calibrated=config.calibrated, knows_domain=True),
             )
-        self.chosen.emit(name)
+        self._chosen()
 
 
 def _described(model: Mapping[str, Any]) -> str:

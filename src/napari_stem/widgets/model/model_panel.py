@@ -73,7 +73,7 @@ class ModelPanel(QWidget):
         self.takes_file = False  # of embeddings: spots are then its patches, not the lattice's
         self.predictions = PredictionsList(jobs, maps, slides)
         self.about = AboutSlideBox(jobs, slides)
-        self.models = ModelChoice(jobs, remembered)
+        self.models = ModelChoice(jobs, remembered, self._choose)
         self.choice, self.card = self.models.box, self.models.card
         self.encoders = EncoderBox(jobs, remembered, self._tell_missing)
         self.pitch = _pitch_box()
@@ -107,7 +107,6 @@ class ModelPanel(QWidget):
         self.scale_warning = ScaleWarning(jobs, slides)
         self._lay_out()
         self._offer_pitches(self.pitch.value())
-        self.models.chosen.connect(self._choose)
         self.about.changed.connect(self._tell_missing)
         self.pitch.valueChanged.connect(self._on_pitch)
         slides.activated.connect(lambda _: self._load_ahead())
@@ -169,14 +168,14 @@ class ModelPanel(QWidget):
     def _choose_pitch(self, place: int, *_: object) -> None:
         self.pitch.setValue(list(self.pitches)[place])
 
-    def _choose(self, name: str) -> None:
+    def _choose(self) -> None:
         config = self.models.config()
         if config is not None:
             self._offer_steps(has_network=bool(config.denoiser))
             self._loaded_name = ""
             self._is_pitch_stated = False
             self.encoders.want(self.models.encoder())
-            self.about.use_model(name, config)
+            self.about.use_model(self.model_name(), config)
             self._load_ahead()
         self.changed.emit()
 

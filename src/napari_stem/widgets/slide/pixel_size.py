@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QLabel, QPushButton, QWidget
 
 from napari_stem.widgets.common.parts import (
@@ -42,19 +41,20 @@ class PixelSizeBox(QWidget):
     ----------
     viewer
         On which something of known length is measured.
+    stated
+        Takes the size, in um per pixel.
     """
 
-    stated = Signal(float)  # um per pixel
-
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(self, viewer: Viewer, stated: Callable[[float], None]) -> None:
         super().__init__()
+        self._stated = stated
         self._ruler = Ruler(viewer, self._show_measured)
         self._layer: Image | None = None  # that shows the slide
         self.explanation = Note(EXPLANATION)
         self.objectives: dict[str, QPushButton] = {}
         for title, um in OBJECTIVES_UM.items():
             made = button(title, f"Scanned with a {title} objective: {um:g} µm per pixel")
-            made.clicked.connect(lambda *_, um=um: self.stated.emit(um))
+            made.clicked.connect(lambda *_, um=um: stated(um))
             self.objectives[title] = made
         self.value = _length_box(0.0, 100.0, 0.5, 4)
         self.value.setSpecialValueText("not known")
@@ -76,7 +76,7 @@ class PixelSizeBox(QWidget):
             self.length_row,
         )
         self.value.valueChanged.connect(lambda value: self.use_button.setEnabled(value > 0))
-        self.use_button.clicked.connect(lambda: self.stated.emit(self.value.value()))
+        self.use_button.clicked.connect(lambda: self._stated(self.value.value()))
         self.measure_button.clicked.connect(self._measure)
         self.length_button.clicked.connect(self._use_measured)
         self.ask(None, None)
@@ -110,7 +110,7 @@ class PixelSizeBox(QWidget):
         length_px, length_um = self._ruler.length_px, self.length.value()
         self._ruler.stop()
         if length_px:
-            self.stated.emit(min(MOST_UM, max(LEAST_UM, length_um / length_px)))
+            self._stated(min(MOST_UM, max(LEAST_UM, length_um / length_px)))
 
 
 def _length_box(low: float, high: float, value: float, decimals: int) -> QDoubleSpinBox:

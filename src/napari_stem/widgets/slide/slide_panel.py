@@ -115,7 +115,7 @@ class SlidePanel(QWidget):
             "Label and macro…",
             "The images that the scanner took beside the slide; the label may name the patient",
         )
-        self.pixel_size = PixelSizeBox(self.viewer)
+        self.pixel_size = PixelSizeBox(self.viewer, self.set_pixel_size)
         self.change_button = button("Change pixel size…", CHANGE)
         self.details, self.preparing = Note(), Note()
         self.unusable, self.progress_text = Note(), Note()
@@ -147,7 +147,6 @@ class SlidePanel(QWidget):
         self.fit_button.clicked.connect(self.fit)
         self.associated_button.clicked.connect(self._show_associated)
         self.change_button.clicked.connect(self._change)
-        self.pixel_size.stated.connect(self.set_pixel_size)
 
     @property
     def layer(self) -> Image | None:
