@@ -82,14 +82,22 @@ class ManySlides(QWidget):
         self.table = Table(COLUMNS)
         self.view = TableView(self.table)
         self.view.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names differ at their ends
-        self.slides_button = button("Add slides…", "Slides, or a manifest (.csv)")
-        self.folder_button = button("Add folder…", "All slides of a folder")
-        self.remove_button = button("Take off", "Take the chosen slide off the list (Delete)")
-        self.results_button = button("Results in…", "Choose the folder that the results go to")
+        self.slides_button = button(
+            "Add slides…", "Slides, or a manifest (.csv)", self._ask_for_slides
+        )
+        self.folder_button = button("Add folder…", "All slides of a folder", self._ask_for_folder)
+        self.remove_button = button(
+            "Take off", "Take the chosen slide off the list (Delete)", self._take_off
+        )
+        self.results_button = button(
+            "Results in…", "Choose the folder that the results go to", self._ask_for_results
+        )
         self.results, self.how, self.text = Note(), Note(), Note()
         self.progress = ProgressBar()
-        self.run_button = button("Run", "Predict the slides of the list, one after another")
-        self.cancel_button = button("Cancel", "What is finished is kept")
+        self.run_button = button(
+            "Run", "Predict the slides of the list, one after another", self.run
+        )
+        self.cancel_button = button("Cancel", "What is finished is kept", self.stop)
         self._lay_out()
         self._connect()
         self._show()
@@ -288,12 +296,6 @@ class ManySlides(QWidget):
             self.chosen.emit(each.order)
 
     def _connect(self) -> None:
-        self.slides_button.clicked.connect(self._ask_for_slides)
-        self.folder_button.clicked.connect(self._ask_for_folder)
-        self.remove_button.clicked.connect(self._take_off)
-        self.results_button.clicked.connect(self._ask_for_results)
-        self.run_button.clicked.connect(self.run)
-        self.cancel_button.clicked.connect(self.stop)
         self.view.selectionModel().currentChanged.connect(lambda *_: self._offer())
         self.view.clicked.connect(lambda index: self._choose(self.table.name(index.row())))
 

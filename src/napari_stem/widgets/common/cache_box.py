@@ -30,9 +30,10 @@ class CacheBox(QWidget):
         if folder:
             os.environ.setdefault(CACHE_VARIABLE, folder)
         self.message = warning()
-        self.button = button("Choose folder…", "Keep embeddings and predictions in another folder")
+        self.button = button(
+            "Choose folder…", "Keep embeddings and predictions in another folder", self._ask
+        )
         stack(self, self.message, self.button)
-        self.button.clicked.connect(self._ask)
         self._show("")
 
     def look(self, jobs: Jobs) -> None:

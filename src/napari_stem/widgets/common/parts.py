@@ -117,10 +117,12 @@ def link(address: str, text: str = "") -> str:
     return f'<a href="{escape(address)}" style="color: {LINK_COLOUR}">{escape(text or address)}</a>'
 
 
-def button(text: str, tip: str = "") -> QPushButton:
-    """Make a button with a tooltip."""
+def button(text: str, tip: str = "", act: Callable[..., object] | None = None) -> QPushButton:
+    """Make a button with a tooltip, and what a click does."""
     made = QPushButton(text)
     made.setToolTip(tip)
+    if act is not None:
+        made.clicked.connect(act)
     return made
 
 

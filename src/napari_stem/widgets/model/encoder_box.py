@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QPushButton, QToolButton, QWidget
+from qtpy.QtWidgets import QToolButton, QWidget
 
 from napari_stem.errors import EncoderError
 from napari_stem.widgets.common.download_control import DownloadRow
@@ -44,19 +44,16 @@ class EncoderBox(QWidget):
         self.all_button = QToolButton()
         self.all_button.setText("All…")
         self.all_button.setToolTip("All encoders: which are ready, and how to get the others")
-        self.download_button = QPushButton("Download")
-        self.token_button = QPushButton("Enter token…")
-        self.folder_button = button("Use a folder…", encoders.FOLDER_TIP)
+        self.download_button = button(
+            "Download", act=lambda: window.download([each["name"] for each in self._gettable()])
+        )
+        self.token_button = button("Enter token…", act=window.token_dialog.open)
+        self.folder_button = button("Use a folder…", encoders.FOLDER_TIP, window.ask_for_folder)
         top = row(self.line, stretched=0)
         top.addWidget(self.all_button, 0, Qt.AlignmentFlag.AlignTop)
         others = row(self.token_button, self.folder_button)
         stack(self, top, self.download_button, others, self.row)
         self.all_button.clicked.connect(self._show_all)
-        self.token_button.clicked.connect(window.token_dialog.open)
-        self.download_button.clicked.connect(
-            lambda: window.download([each["name"] for each in self._gettable()])
-        )
-        self.folder_button.clicked.connect(window.ask_for_folder)
         self._show_needed()
 
     def want(self, encoder: str) -> None:

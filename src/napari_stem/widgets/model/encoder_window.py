@@ -18,7 +18,6 @@ from qtpy.QtWidgets import (
     QGroupBox,
     QHeaderView,
     QLineEdit,
-    QPushButton,
     QTreeWidget,
     QTreeWidgetItem,
     QVBoxLayout,
@@ -187,29 +186,24 @@ class EncoderWindow(QWidget):
         self.folder = remembered.encoder_folder
         self.is_offline_chosen = remembered.works_offline  # by the user, to be remembered
         self.rows: dict[str, Row] = {}
+        self.token_dialog = TokenDialog(self)
         self.tree = QTreeWidget()
         self.details = linked_note()
-        self.download_button = QPushButton("Download")
+        self.download_button = button("Download", act=lambda: self.download([self.chosen()]))
         self.row = DownloadRow()
         self.token_text, self.folder_text = Note(), Note()
-        self.token_button = QPushButton("Enter token…")
-        self.forget_button = QPushButton("Forget token")
-        self.folder_button = button("Use a folder…", FOLDER_TIP)
-        self.no_folder_button = QPushButton("Use none")
+        self.token_button = button("Enter token…", act=self.token_dialog.open)
+        self.forget_button = button("Forget token", act=self.forget_token)
+        self.folder_button = button("Use a folder…", FOLDER_TIP, self.ask_for_folder)
+        self.no_folder_button = button("Use none", act=lambda: self.use_folder(""))
         self.offline = QCheckBox("Work offline")
         self.offline.setChecked(self.is_offline_chosen)
         self.offline.setToolTip(OFFLINE_TIP)
-        self.token_dialog = TokenDialog(self)
         self._lay_out()
         self.resize(*SIZE)
         self.tree.currentItemChanged.connect(self._show_details)
-        self.token_button.clicked.connect(self.token_dialog.open)
-        self.download_button.clicked.connect(lambda: self.download([self.chosen()]))
         self.offline.toggled.connect(self._choose_offline)
-        self.folder_button.clicked.connect(self.ask_for_folder)
-        self.no_folder_button.clicked.connect(lambda: self.use_folder(""))
         self.token_dialog.accepted.connect(lambda: self.store_token(self.token_dialog.take()))
-        self.forget_button.clicked.connect(self.forget_token)
         self.downloads = DownloadControl(jobs, (row_too, self.row), self._on_ended)
         if self.folder:
             hub.use_encoder_folder(Path(self.folder))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QMenu, QPushButton, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QMenu, QWidget
 
 from napari_stem.errors import StemError
 from napari_stem.model import find_model, list_models
@@ -64,7 +64,7 @@ class ModelChoice(QWidget):
         self.card, self.warning = Note(), warning()
         self.hub_field = QLineEdit()
         self.hub_field.setPlaceholderText("owner/name on Hugging Face")
-        self.hub_button = QPushButton("Get")
+        self.hub_button = button("Get", act=self._fetch)
         self.hub_line = row_widget(self.hub_field, self.hub_button, stretched=0)
         self.row = DownloadRow()
         choosing = row(self.box, self.add_button, stretched=0)
@@ -73,7 +73,6 @@ class ModelChoice(QWidget):
         self.downloads = DownloadControl(jobs, (self.row,), partial(self.hub_line.setEnabled, True))
         self.box.activated.connect(self._choose)
         self.hub_field.returnPressed.connect(self.hub_button.click)
-        self.hub_button.clicked.connect(self._fetch)
         folders = remembered.model_folders.splitlines()
         jobs.start(_list_models, folders, done=self._show_models)
 

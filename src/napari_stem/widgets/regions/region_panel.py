@@ -151,11 +151,18 @@ class RegionPanel(QWidget):
             "Load…",
             "Load regions from a GeoJSON file, as QuPath and TRIDENT write them. The .zarr folder of a "
             "LazySlide store can be dropped here: it gives the tissue",
+            self._ask_for_file,
         )
-        self.export_button = button("Save…", "Save the regions as GeoJSON, which QuPath opens")
-        self.undo_button = button("Undo", "Take the last change of a region back (Ctrl+Z)")
+        self.export_button = button(
+            "Save…", "Save the regions as GeoJSON, which QuPath opens", self._ask_where
+        )
+        self.undo_button = button(
+            "Undo", "Take the last change of a region back (Ctrl+Z)", self.undo
+        )
         self.clear_button = button(
-            "Clear", "Remove all regions of this slide; Undo brings them back"
+            "Clear",
+            "Remove all regions of this slide; Undo brings them back",
+            self._on_layer(self.layers.remove),
         )
         self.click_size = QSpinBox()
         self.click_size.setRange(1, 50)
@@ -173,10 +180,6 @@ class RegionPanel(QWidget):
         self._show_regions(self.table.frame, can_undo=False)
         for tool, made in self.tools.items():
             made.toggled.connect(lambda on, tool=tool: self.use_tool(tool if on else ""))
-        self.clear_button.clicked.connect(self._on_layer(self.layers.remove))
-        self.undo_button.clicked.connect(self.undo)
-        self.import_button.clicked.connect(self._ask_for_file)
-        self.export_button.clicked.connect(self._ask_where)
         self.table.edited.connect(self._on_layer(self._change))
         self.view.region_chosen.connect(self._on_layer(self.layers.select))
         self.view.removal_requested.connect(self._on_layer(self.layers.remove))

@@ -71,12 +71,13 @@ class EmbeddingsDialog(QDialog):
             "How far a patch's centre may lie from the spot it stands for",
         )
         self.folder_button = button(
-            "Folder…", "LazySlide keeps its results in a folder that ends in .zarr"
+            "Folder…",
+            "LazySlide keeps its results in a folder that ends in .zarr",
+            self._ask_for_folder,
         )
         self.buttons = answer_buttons(self, self.path)
         self._lay_out()
         self.setMinimumWidth(460)
-        self.folder_button.clicked.connect(self._ask_for_folder)
 
     def chosen(self) -> tuple[Path, Stated]:
         """File, and what it does not say."""

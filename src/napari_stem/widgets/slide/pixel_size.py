@@ -58,12 +58,14 @@ class PixelSizeBox(QWidget):
             self.objectives[title] = made
         self.value = _length_box(0.0, 100.0, 0.5, 4)
         self.value.setSpecialValueText("not known")
-        self.use_button = QPushButton("Use")
+        self.use_button = button("Use", act=lambda: self._stated(self.value.value()))
         self.measure_button = button(
-            "Measure a known length…", "Draw a line on the slide and say how long it is"
+            "Measure a known length…",
+            "Draw a line on the slide and say how long it is",
+            self._measure,
         )
         self.length = _length_box(0.1, 100_000.0, 1000.0, 1)  # of the line that was drawn
-        self.length_button = QPushButton("Use")
+        self.length_button = button("Use", act=self._use_measured)
         self.length_row = row_widget(
             QLabel("Its length"), self.length, self.length_button, stretched=1
         )
@@ -76,9 +78,6 @@ class PixelSizeBox(QWidget):
             self.length_row,
         )
         self.value.valueChanged.connect(lambda value: self.use_button.setEnabled(value > 0))
-        self.use_button.clicked.connect(lambda: self._stated(self.value.value()))
-        self.measure_button.clicked.connect(self._measure)
-        self.length_button.clicked.connect(self._use_measured)
         self.ask(None, None)
 
     def ask(self, mpp: Mpp | None, layer: Image | None) -> None:

@@ -98,10 +98,14 @@ class SlidePanel(QWidget):
 
     def _lay_out(self) -> None:
         self.open_button = button(
-            "Open slide…", "Open a whole-slide image, or drag one onto this panel"
+            "Open slide…",
+            "Open a whole-slide image, or drag one onto this panel",
+            self._ask_for_file,
         )
         self.sample_button = button(
-            "Open sample", "A breast cancer section (HER2ST, C5) that comes with Stem"
+            "Open sample",
+            "A breast cancer section (HER2ST, C5) that comes with Stem",
+            self.open_sample,
         )
         self.choice = QComboBox()
         self.choice.setSizeAdjustPolicy(
@@ -110,13 +114,16 @@ class SlidePanel(QWidget):
         self.choice.setToolTip("The slide that regions, maps and export belong to")
         self.back_button = BackButton(self.viewer)
         self.overview = Overview()
-        self.fit_button = button("Whole slide", f"Show all of the slide ({WHOLE_SLIDE.sequence})")
+        self.fit_button = button(
+            "Whole slide", f"Show all of the slide ({WHOLE_SLIDE.sequence})", self.fit
+        )
         self.associated_button = button(
             "Label and macro…",
             "The images that the scanner took beside the slide; the label may name the patient",
+            self._show_associated,
         )
         self.pixel_size = PixelSizeBox(self.viewer, self.set_pixel_size)
-        self.change_button = button("Change pixel size…", CHANGE)
+        self.change_button = button("Change pixel size…", CHANGE, self._change)
         self.details, self.preparing = Note(), Note()
         self.unusable, self.progress_text = Note(), Note()
         self.progress = ProgressBar()
@@ -141,12 +148,7 @@ class SlidePanel(QWidget):
         self.unusable.say("")
         for widget in (self.choice, self.overview):
             widget.setVisible(False)
-        self.open_button.clicked.connect(self._ask_for_file)
-        self.sample_button.clicked.connect(self.open_sample)
         self.choice.activated.connect(lambda place: self._go_to(self._layers.layers()[place]))
-        self.fit_button.clicked.connect(self.fit)
-        self.associated_button.clicked.connect(self._show_associated)
-        self.change_button.clicked.connect(self._change)
 
     @property
     def layer(self) -> Image | None:

@@ -52,7 +52,9 @@ class TissueBox(QWidget):
         self._notes: dict[str, str] = {}  # what was left out, by the slide's fingerprint
         self._looking = LatestJob(jobs)
         self._timer = one_shot(self, LOOK_AFTER_MS, self._look)
-        self.button = button("Whole tissue", "Find the tissue on the slide and take all of it")
+        self.button = button(
+            "Whole tissue", "Find the tissue on the slide and take all of it", self._find
+        )
         self._form = Form(
             TissueSettings,
             sensitivity={"widget_type": "Slider", "max": 100, "readout": False},
@@ -72,7 +74,6 @@ class TissueBox(QWidget):
         stack(self, self.button, self.details, self.message).setSpacing(4)
         self.details.setVisible(False)
         self.message.say("")
-        self.button.clicked.connect(self._find)
         for field in (self.sensitivity, self.min_area):
             field.valueChanged.connect(self._on_settings)
         slides.activated.connect(self._on_activated)

@@ -21,7 +21,6 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QHeaderView,
     QLabel,
-    QPushButton,
     QSlider,
     QWidget,
 )
@@ -148,9 +147,9 @@ class AnalysisPanel(QWidget):
         self.resolution.setValue(int(DEFAULT_RESOLUTION * RESOLUTION_STEPS))
         self.resolution.setToolTip("Leiden's resolution: to the right more and smaller domains")
         self.resolution_label = QLabel()
-        self.find_button = QPushButton("Find domains")
-        self.morans_button = button("Moran's I of all genes", MORANS_TIP)
-        self.cancel_button = QPushButton("Cancel")
+        self.find_button = button("Find domains", act=self.find_domains)
+        self.morans_button = button("Moran's I of all genes", MORANS_TIP, self.rank_genes)
+        self.cancel_button = button("Cancel", act=self._running.stop)
         self.progress = ProgressBar()
         self.message, self.summary = Note(), Note(ABOUT)
         self.visible_box = QCheckBox("Show domains on the slide")
@@ -163,12 +162,12 @@ class AnalysisPanel(QWidget):
         self.plot_choice = QComboBox()
         self.plot_choice.addItems([NEIGHBOURS, SURROUNDINGS])
         self.plot = DomainsPlot()
-        self.save_domains_button = QPushButton("Save domains…")
+        self.save_domains_button = button("Save domains…", act=self._save_domains)
         self.morans = Table(MORANS_COLUMNS)
         self.morans_view = TableView(self.morans, sort_by=1)
         self.morans_view.setMinimumHeight(TABLE_HEIGHT_PX)
         self.of_what = Note()
-        self.save_morans_button = QPushButton("Save table…")
+        self.save_morans_button = button("Save table…", act=self._save_morans)
         self.found, self.ranked = QWidget(), QWidget()
         self._lay_out()
         self._connect()
@@ -181,12 +180,7 @@ class AnalysisPanel(QWidget):
 
     def _connect(self) -> None:
         settings = self.settings
-        self.find_button.clicked.connect(self.find_domains)
-        self.morans_button.clicked.connect(self.rank_genes)
-        self.cancel_button.clicked.connect(self._running.stop)
         self.domains_table.edited.connect(self._rename)
-        self.save_domains_button.clicked.connect(self._save_domains)
-        self.save_morans_button.clicked.connect(self._save_morans)
         self._maps.drawn.connect(self.refresh)
         self.resolution.valueChanged.connect(self._tell_resolution)
         self.visible_box.clicked.connect(

@@ -101,6 +101,7 @@ class ComparePanel(QWidget):
         self.button = button(
             "Compare in all genes…",
             "Which genes differ, by how much and how surely: table and volcano plot",
+            self._compare,
         )
         self.message = Note()
         self._names: tuple[str, ...] = ()
@@ -111,7 +112,6 @@ class ComparePanel(QWidget):
         self._show_groups(())
         self.message.say("")
         self.setEnabled(False)
-        self.button.clicked.connect(self._compare)
         maps.drawn.connect(self.refresh)
 
     def showEvent(self, event: QShowEvent) -> None:

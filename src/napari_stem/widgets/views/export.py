@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QApplication, QFormLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QApplication, QFormLayout, QWidget
 
 from napari_stem.exporting import kinds
 from napari_stem.exporting.kinds import KINDS, ExportOptions
@@ -76,21 +76,16 @@ class ExportPanel(QWidget):
         self.kinds = choice(titles, "What to save the prediction as")
         self.genes = choice(GENE_CHOICES, "Genes to save; a figure holds at most 24")
         self.tip = Note()
-        self.save_button = QPushButton("Save…")
-        self.copy_view_button = button("Copy this view", _tip(COPY_VIEW))
-        self.save_view_button = button("Save this view…", _tip(SAVE_VIEW))
-        self.cancel_button = QPushButton("Cancel")
+        self.save_button = button("Save…", act=self._ask)
+        self.copy_view_button = button("Copy this view", _tip(COPY_VIEW), self.copy_view)
+        self.save_view_button = button("Save this view…", _tip(SAVE_VIEW), self.save_view)
+        self.cancel_button = button("Cancel", act=self._cancel)
         self.progress = ProgressBar()
         self.message = Note()
-        self.show_button = QPushButton("Show in folder")
+        self.show_button = button("Show in folder", act=self._show_in_folder)
         self._saved: Path | None = None
         self._lay_out()
         self.kinds.currentIndexChanged.connect(self._on_kind)
-        self.save_button.clicked.connect(self._ask)
-        self.cancel_button.clicked.connect(self._cancel)
-        self.show_button.clicked.connect(self._show_in_folder)
-        self.copy_view_button.clicked.connect(self.copy_view)
-        self.save_view_button.clicked.connect(self.save_view)
         maps.drawn.connect(self._follow)
         self._on_kind()
         self._end("")

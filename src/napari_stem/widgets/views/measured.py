@@ -11,7 +11,7 @@ import numpy as np
 from napari.utils.notifications import show_info
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import QButtonGroup, QPushButton, QRadioButton, QWidget
+from qtpy.QtWidgets import QButtonGroup, QRadioButton, QWidget
 
 from napari_stem.errors import PredictionError
 from napari_stem.evaluation.measured_counts import read_measured
@@ -143,11 +143,11 @@ class MeasuredPanel(QWidget):
         self._loaded: dict[str, Loaded] = {}  # by the slide's fingerprint
         self._reading, self._matching = LatestJob(jobs), StoppableJob(jobs)
         self.map = ScalarMap(maps.turns, MEASURED, MEASURED_MAP)
-        self.table_button = QPushButton("Counts (.h5ad)…")
-        self.visium_button = QPushButton("Visium folder…")
-        self.remove_button = QPushButton("Remove")
+        self.table_button = button("Counts (.h5ad)…", act=self._ask_for_table)
+        self.visium_button = button("Visium folder…", act=self._ask_for_folder)
+        self.remove_button = button("Remove", act=self.remove)
         self.save_button = button(
-            "Save table…", "Correlation, coverage and difference of every gene, as CSV"
+            "Save table…", "Correlation, coverage and difference of every gene, as CSV", self._save
         )
         self.predict_button = button(
             "Predict at the measured spots", "With the model and settings of Model"
@@ -160,10 +160,6 @@ class MeasuredPanel(QWidget):
         self.plot = ScatterPlot()
         self.results = QWidget()
         self._lay_out()
-        self.table_button.clicked.connect(self._ask_for_table)
-        self.visium_button.clicked.connect(self._ask_for_folder)
-        self.save_button.clicked.connect(self._save)
-        self.remove_button.clicked.connect(self.remove)
         self.view.chosen.connect(lambda gene: settings.update(gene=gene))
         maps.drawn.connect(self.refresh)
         settings.changed.connect(self._follow)
