@@ -177,7 +177,7 @@ def test_an_objective_gives_the_pixel_size_and_it_is_remembered(model_road, crop
     model_road.panels.slide.pixel_size.objectives["20×"].click()
     assert slide.mpp == Mpp.square(0.5)
     model_road.wait(lambda: remembered(slide.fingerprint) == Mpp.square(0.5))
-    assert not model_road.panels.slide.change_button.isHidden()
+    assert not model_road.panels.slide.pixel_size.change_button.isHidden()
     remember(slide.fingerprint, None)
 
 

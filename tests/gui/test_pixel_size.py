@@ -77,7 +77,7 @@ def test_maps_made_with_another_pixel_size_go_and_say_so(crop_road, notification
     coordinator, model = crop_road.dock.coordinator, crop_road.panels.model
     crop_road.ask_little()
     crop_road.run()
-    assert crop_road.panels.slide.change_button.isEnabled()
+    assert crop_road.panels.slide.pixel_size.change_button.isEnabled()
     path = coordinator.panels.maps.current().prediction.path
     coordinator.panels.slide.set_pixel_size(TRUE_UM)
     assert coordinator.panels.maps.current() is None
@@ -107,10 +107,10 @@ def test_a_slide_keeps_its_pixel_size_while_it_is_predicted(crop_road):
     crop_road.ask_little()
     with crop_road.qtbot.waitSignal(crop_road.dock.panels.run.ended, timeout=120_000):
         crop_road.panels.run.run_button.click()
-        assert not slide.change_button.isEnabled()
+        assert not slide.pixel_size.change_button.isEnabled()
         assert not slide.pixel_size.isEnabled()
-        assert "being predicted" in slide.change_button.toolTip()
-    assert slide.change_button.isEnabled()
+        assert "being predicted" in slide.pixel_size.change_button.toolTip()
+    assert slide.pixel_size.change_button.isEnabled()
     assert slide.pixel_size.isEnabled()
 
 

@@ -191,7 +191,7 @@ class Coordinator(QObject):
 
     def _keep_pixel_size(self) -> None:
         """Keep the pixel size of a slide until its run ends, which reads all patches at one size."""
-        self.panels.slide.keep_pixel_size(is_kept=self.panels.run.is_running_on(self.slide))
+        self.panels.slide.pixel_size.keep(is_kept=self.panels.run.is_running_on(self.slide))
 
     def _on_run_ended(self, is_whole: bool) -> None:
         self._keep_pixel_size()

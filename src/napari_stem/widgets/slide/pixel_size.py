@@ -29,6 +29,9 @@ EXPLANATION = (
     "something of known length, such as a scale bar."
 )
 HOW_TO_MEASURE = "Drag a line along something of known length on the slide."
+CHANGE = "For slides whose file is wrong about it; regions stay where they are on the picture"
+KEPT = "The slide is being predicted with this pixel size; cancel the run, or wait for its end"
+
 LEAST_UM, MOST_UM = 0.01, 100.0  # of a pixel, as measured along a line
 RULER, COLOUR = "Known length", "#0077bb"
 EDGE_PIXELS, SCREEN_PIXELS = 4, 800  # width of the ruler on a screen that shows the whole slide
@@ -50,6 +53,8 @@ class PixelSizeBox(QWidget):
         self._stated = stated
         self._ruler = Ruler(viewer, self._show_measured)
         self._layer: Image | None = None  # that shows the slide
+        # shown in its place where the size is known, until it is asked for again
+        self.change_button = button("Change pixel size…", CHANGE, self._change)
         self.explanation = Note(EXPLANATION)
         self.objectives: dict[str, QPushButton] = {}
         for title, um in OBJECTIVES_UM.items():
@@ -83,15 +88,27 @@ class PixelSizeBox(QWidget):
     def ask(self, mpp: Mpp | None, layer: Image | None) -> None:
         """Begin anew, at the pixel size that is known of the slide that a layer shows."""
         self._layer = layer
+        self.setVisible(layer is not None and mpp is None)
+        self.change_button.setVisible(layer is not None and mpp is not None)
         self.explanation.setText(EXPLANATION)
         self.length_row.setVisible(False)
         self.value.setValue(0.0 if mpp is None else mpp.x_um)
         self.use_button.setEnabled(mpp is not None)
 
+    def keep(self, *, is_kept: bool) -> None:
+        """Offer no other pixel size while something is being predicted with this one."""
+        for widget in (self.change_button, self):
+            widget.setEnabled(not is_kept)
+        self.change_button.setToolTip(KEPT if is_kept else CHANGE)
+
     def let_go(self) -> None:
         """Let go of the viewer."""
         self._ruler.stop()
         self._layer = None
+
+    def _change(self) -> None:
+        self.setVisible(True)
+        self.change_button.setVisible(False)
 
     def _measure(self) -> None:
         self.explanation.setText(HOW_TO_MEASURE)

@@ -51,8 +51,6 @@ FILE_FILTER = (
     "Slides (*.svs *.tif *.tiff *.btf *.ndpi *.scn *.bif *.qptiff *.mrxs *.dcm *.vms *.czi *.jpg *.jpeg *.png "
     "*.jp2 *.bmp *.webp);;All files (*)"
 )
-CHANGE = "For slides whose file is wrong about it; regions stay where they are on the picture"
-KEPT = "The slide is being predicted with this pixel size; cancel the run, or wait for its end"
 
 
 class SlidePanel(QWidget):
@@ -123,7 +121,6 @@ class SlidePanel(QWidget):
             self._show_associated,
         )
         self.pixel_size = PixelSizeBox(self.viewer, self.set_pixel_size)
-        self.change_button = button("Change pixel size…", CHANGE, self._change)
         self.details, self.preparing = Note(), Note()
         self.unusable, self.progress_text = Note(), Note()
         self.progress = ProgressBar()
@@ -136,7 +133,7 @@ class SlidePanel(QWidget):
             row(self.fit_button, self.associated_button),
             self.preparing,
             self.details,
-            self.change_button,
+            self.pixel_size.change_button,
             self.pixel_size,
             self.unusable,
             self.progress_text,
@@ -406,20 +403,12 @@ class SlidePanel(QWidget):
         self.announce()
         self.resized.emit(slide)
 
-    def keep_pixel_size(self, *, is_kept: bool) -> None:
-        """Offer no other pixel size while something is being predicted with this one."""
-        for widget in (self.change_button, self.pixel_size):
-            widget.setEnabled(not is_kept)
-        self.change_button.setToolTip(KEPT if is_kept else CHANGE)
-
     # panel
 
     def _show_details(self) -> None:
         """Say how large the slide is, and ask for its pixel size where it is unknown."""
         slide = self.slide
         self.pixel_size.ask(None if slide is None else slide.mpp, self.layer)
-        self.pixel_size.setVisible(slide is not None and slide.mpp is None)
-        self.change_button.setVisible(slide is not None and slide.mpp is not None)
         self.fit_button.setVisible(slide is not None)
         self.associated_button.setVisible(slide is not None and bool(slide.associated))
         self.details.say("" if slide is None else _size_of(slide))
@@ -440,10 +429,6 @@ class SlidePanel(QWidget):
         """Say how far a slide is that is seen already; no text: it is ready."""
         share = f" ({done / total:.0%})" if total > 1 else ""
         self.preparing.say(f"{text}{share}" if text else "")
-
-    def _change(self) -> None:
-        self.pixel_size.setVisible(True)
-        self.change_button.setVisible(False)
 
 
 def _size_of(slide: Slide) -> str:
