@@ -51,12 +51,12 @@ class Panels:
         self.slide.activated.connect(maps.activate)  # before whatever speaks of what is shown
         self.model = ModelPanel(jobs, self.slide, maps, remembered)
         self.run = RunBar(jobs, self.model, maps, remembered)
-        self.region = RegionPanel(viewer, jobs, self.slide, self.model.pitch.value, remembered)
+        self.region = RegionPanel(viewer, jobs, self.slide, self.model.pitch, remembered)
         self.uncertainty = UncertaintyPanel(jobs, maps)
         self.inspect = InspectPanel(jobs, maps, self.uncertainty.samples)
         self.measured = MeasuredPanel(jobs, maps, lambda: self.slide.slide, remembered.folder)
         self.analysis = AnalysisPanel(jobs, maps, remembered.export_folder)
-        self.compare = ComparePanel(jobs, maps, self.region.regions)
+        self.compare = ComparePanel(jobs, maps, self.region)
         self.export = ExportPanel(jobs, maps, self.region.regions, remembered.export_folder)
 
     def titled(self) -> dict[str, QWidget]:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Image, Layer, Shapes
     from napari.viewer import Viewer
+    from qtpy.QtWidgets import QDoubleSpinBox
 
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.memory import Remembered
@@ -103,8 +104,8 @@ class RegionPanel(QWidget):
     ----------
     viewer, jobs, slides
         What it works with.
-    pitch_um
-        Tells the distance between spots.
+    pitch
+        Holds the distance between spots, in um.
     remembered
         The user's last choices.
     """
@@ -117,12 +118,12 @@ class RegionPanel(QWidget):
         viewer: Viewer,
         jobs: Jobs,
         slides: SlidePanel,
-        pitch_um: Callable[[], float],
+        pitch: QDoubleSpinBox,
         remembered: Remembered,
     ) -> None:
         super().__init__()
         self._viewer, self._jobs, self._slides = viewer, jobs, slides
-        self._pitch_um, self.folder = pitch_um, remembered.region_folder
+        self._pitch, self.folder = pitch, remembered.region_folder
         self.tool = ""  # in hand
         self.n_regions, self.n_spots, self.area_mm2 = 0, 0, 0.0
         self.wary = ""  # of these regions
@@ -137,6 +138,7 @@ class RegionPanel(QWidget):
         for layer in viewer.layers:
             self._take_in(layer)
         slides.activated.connect(self._on_activated)
+        pitch.valueChanged.connect(self.count_soon)
         sensitivity, min_area_mm2 = remembered.tissue_sensitivity, remembered.tissue_min_area_mm2
         settings = remembered_settings(sensitivity, min_area_mm2)
         self.tissue = TissueBox(jobs, slides, self.replace_tissue, settings)
@@ -224,7 +226,7 @@ class RegionPanel(QWidget):
         if ready is not None:
             slide, _ = ready
             mpp = slide.require_mpp()
-            n_spots, each_spots = count_spots(regions, slide.size, mpp, self._pitch_um())
+            n_spots, each_spots = count_spots(regions, slide.size, mpp, self._pitch.value())
             each_mm2 = [region.area_mm2(mpp) for region in regions]
             area_mm2 = Region(shapely.union_all([r.polygon for r in regions])).area_mm2(mpp)
             if (drawn_on := self.layers.find(slide)) is not None:
@@ -289,7 +291,7 @@ class RegionPanel(QWidget):
             show_info("That is beside the slide; click on the tissue.")
             return
         top, left, bottom, right = squares_um(
-            (y_px * mpp.y_um, x_px * mpp.x_um), self.click_size.value(), self._pitch_um()
+            (y_px * mpp.y_um, x_px * mpp.x_um), self.click_size.value(), self._pitch.value()
         )
         square = shapely.box(left / mpp.x_um, top / mpp.y_um, right / mpp.x_um, bottom / mpp.y_um)
         name = free_name("click", (each.region.name for each in self.drawn()))

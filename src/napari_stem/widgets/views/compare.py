@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from napari_stem.results import Prediction
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.map_display import MapDisplay
+    from napari_stem.widgets.regions.region_panel import RegionPanel
 
 REST = "everything else"
 NO_REGION = "Draw or import regions to see the means in them and to compare them."
@@ -76,15 +77,13 @@ class ComparePanel(QWidget):
     ----------
     jobs, maps
         Where the work is done, and which prediction is on the map.
-    regions
-        Returns the regions on the active slide.
+    region
+        Holds the regions on the active slide.
     """
 
-    def __init__(
-        self, jobs: Jobs, maps: MapDisplay, regions: Callable[[], Sequence[Region]]
-    ) -> None:
+    def __init__(self, jobs: Jobs, maps: MapDisplay, region: RegionPanel) -> None:
         super().__init__()
-        self._jobs, self._maps, self._regions = jobs, maps, regions
+        self._jobs, self._maps, self._region = jobs, maps, region
         self._groups: list[Region] = []
         self._summing, self._comparing = LatestJob(jobs), StoppableJob(jobs)
         self.compared: Compared | None = None
@@ -113,6 +112,7 @@ class ComparePanel(QWidget):
         self.message.say("")
         self.setEnabled(False)
         maps.drawn.connect(self.refresh)
+        region.counted.connect(self.refresh)
 
     def showEvent(self, event: QShowEvent) -> None:
         """Show numbers that were not wanted before."""
@@ -125,7 +125,7 @@ class ComparePanel(QWidget):
         self.setEnabled(active is not None)
         if self.isHidden():
             return
-        self._groups = with_classes(self._regions()) if active is not None else []
+        self._groups = with_classes(self._region.regions()) if active is not None else []
         pair = first_pair(self._groups) if self._groups else (-1, -1)
         self._show_groups([group.name for group in self._groups], pair)
         if active is None or not self._groups or not active.prediction.done.any():
