@@ -50,7 +50,7 @@ class Measured:
     limits: tuple[float, float] | None = None
 
 
-class GeneFacts(QObject):
+class GeneFacts:
     """Columns of the list, limits of all genes, and values by gene; each told when it is ready.
 
     Parameters
@@ -61,13 +61,19 @@ class GeneFacts(QObject):
         Of which.
     values
         Is given the values by gene, for swift maps.
+    column_ready, limits_ready
+        Called when a column of the list is there, and when the limits are.
     """
 
-    column_ready = Signal(int)
-    limits_ready = Signal()
-
-    def __init__(self, jobs: Jobs, prediction: Prediction, values: GeneValues) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        jobs: Jobs,
+        prediction: Prediction,
+        values: GeneValues,
+        column_ready: Callable[[int], None],
+        limits_ready: Callable[[], None],
+    ) -> None:
+        self._column_ready, self._limits_ready = column_ready, limits_ready
         self._jobs, self._prediction, self._values = jobs, prediction, values
         self._stop = jobs.new_stop()
         self._by_gene: NDArray[np.float32] | None = None
@@ -116,8 +122,8 @@ class GeneFacts(QObject):
             self._by_gene = measured.by_gene
             self._values.hold("mean", measured.by_gene)
         for column in (MEAN, SPREAD):
-            self.column_ready.emit(column)
-        self.limits_ready.emit()
+            self._column_ready(column)
+        self._limits_ready()
         if fits_in_memory(self._prediction):
             self._jobs.start(
                 read_by_gene,
@@ -134,7 +140,7 @@ class GeneFacts(QObject):
 
     def _take_clustering(self, morans: NDArray[np.float64]) -> None:
         self.columns[CLUSTERING] = morans
-        self.column_ready.emit(CLUSTERING)
+        self._column_ready(CLUSTERING)
 
     def _unless_stopped(self, take: Callable[[Any], None]) -> Callable[[Any], None]:
         stop = self._stop

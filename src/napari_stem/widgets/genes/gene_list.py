@@ -17,7 +17,7 @@ from napari_stem.widgets.common.table import Role, TableView
 from napari_stem.widgets.genes.gene_table import GENE, STAR, GeneTable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from qtpy.QtCore import QObject
     from qtpy.QtGui import QShowEvent
@@ -29,14 +29,21 @@ FAVOURITES_KEY = "favourite_genes"
 
 
 class GeneList(QWidget):
-    """Search field and table of the genes of a prediction."""
+    """Search field and table of the genes of a prediction.
+
+    Parameters
+    ----------
+    settings
+        Say which gene is chosen.
+    favourites_changed
+        Called when a gene has become a favourite, or is none any more.
+    """
 
     gene_picked = Signal(str)  # double-clicked, or Enter pressed
-    favourites_changed = Signal()
 
-    def __init__(self, settings: DisplaySettings) -> None:
+    def __init__(self, settings: DisplaySettings, favourites_changed: Callable[[], None]) -> None:
         super().__init__()
-        self._settings = settings
+        self._settings, self._favourites_changed = settings, favourites_changed
         self.table = GeneTable()
         self.table.set_favourites(recall_favourites())
         self.search = QLineEdit()
@@ -75,7 +82,7 @@ class GeneList(QWidget):
         favourites = self.table.favourites ^ {gene}
         remember_favourites(favourites)
         self.table.set_favourites(favourites)
-        self.favourites_changed.emit()
+        self._favourites_changed()
 
     def showEvent(self, event: QShowEvent) -> None:
         """Have the chosen gene in sight when the panel opens."""

@@ -125,7 +125,7 @@ class GenesPanel(QWidget):
         super().__init__()
         self.settings = settings = settings or DisplaySettings()
         self.sets = GeneSetsBox(settings)
-        self.list = GeneList(settings)
+        self.list = GeneList(settings, self._on_favourites)
         self.table, self.search, self.view = self.list.table, self.list.search, self.list.view
         self.doubt = Note()
         self.arrangement_choice = choice(ARRANGEMENTS)
@@ -136,7 +136,6 @@ class GenesPanel(QWidget):
         self.hint = Note(NO_SET)
         self._lay_out()
         self.list.gene_picked.connect(self.picked.pick)
-        self.list.favourites_changed.connect(self._on_favourites)
         self.arrangement_choice.activated.connect(
             lambda: self.choose_arrangement(self.arrangement_choice.currentData())
         )

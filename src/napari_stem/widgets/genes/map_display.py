@@ -93,11 +93,9 @@ class MapDisplay(QObject):
         if gene not in prediction.genes:
             gene = next(iter(prediction.reliability), prediction.genes[0])
         values = GeneValues(prediction)
-        facts = GeneFacts(self._jobs, prediction, values)
-        shown = ActivePrediction(slide, prediction, values, facts, gene)
-        self._shown[slide.fingerprint] = shown
-        facts.column_ready.connect(partial(self._fill_column, shown))
-        facts.limits_ready.connect(self.draw)
+        filled = partial(self._fill_column, prediction)
+        facts = GeneFacts(self._jobs, prediction, values, filled, self.draw)
+        self._shown[slide.fingerprint] = ActivePrediction(slide, prediction, values, facts, gene)
         if self._active == slide.fingerprint:  # else the user went to another slide meanwhile
             self._fill_panel()
             self._select()
@@ -276,16 +274,17 @@ class MapDisplay(QObject):
         absent = prediction.provenance.get("genes_not_measured", ())
         self._genes.show_genes(prediction.gene_accuracy, prediction.unit, absent)
         for column in active.facts.columns:
-            self._fill_column(active, column)
+            self._fill_column(prediction, column)
         self.settings.update(gene=active.gene)
         if not active.is_seen and (self.settings.field == NOTHING or not self.settings.genes):
             self.settings.update(view=MEAN, arrangement=ONE)  # whatever was looked at before
         active.is_seen = True
         self.draw()
 
-    def _fill_column(self, shown: ActivePrediction, column: int) -> None:
-        if shown is self.current():
-            self._genes.table.fill_column(column, shown.facts.columns[column])
+    def _fill_column(self, prediction: Prediction, column: int) -> None:
+        active = self.current()
+        if active is not None and active.prediction is prediction:
+            self._genes.table.fill_column(column, active.facts.columns[column])
 
     def _on_header(self, column: int) -> None:
         """Compute how genes cluster where it is asked for."""
