@@ -198,8 +198,8 @@ class StemDock(QWidget):
     def show_many_slides(self) -> ManySlides:
         """Open the window in which slides are predicted one after another."""
         if self.many_slides is None:
-            self.many_slides = ManySlides(self.coordinator.jobs, self.coordinator.order, self)
-            self.many_slides.chosen.connect(self.coordinator.dropped.open_result)
+            road = self.coordinator
+            self.many_slides = ManySlides(road.jobs, road.order, road.dropped.open_result, self)
         self.many_slides.show()
         self.many_slides.raise_()
         return self.many_slides

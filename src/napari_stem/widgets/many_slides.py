@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from qtpy.QtCore import QEvent, Qt, Signal
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_stem.cohort.in_turn import predict_in_turn
@@ -60,19 +60,25 @@ class ManySlides(QWidget):
         Where they are predicted.
     common
         Gives what is asked for of each slide, as the dock has it now.
+    show_map
+        Shows the map of a slide that was chosen.
     parent
         With which it closes.
     """
 
-    chosen = Signal(object)  # the `Order` of a slide whose map is asked for
-
-    def __init__(self, jobs: Jobs, common: Callable[[], Order], parent: QWidget) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        common: Callable[[], Order],
+        show_map: Callable[[Order], None],
+        parent: QWidget,
+    ) -> None:
         super().__init__(parent, Qt.WindowType.Window)
         self.setWindowTitle("Many slides")
         self.setAcceptDrops(True)
         self.resize(640, 480)
         self.folder = ""  # of what was last asked for
-        self._jobs, self._common = jobs, common
+        self._jobs, self._common, self._show_map = jobs, common, show_map
         self._places, self._left_out = list[Path](), set[Path]()
         self._added: list[Path] = []  # and not looked at yet
         self._results: Path | None = None
@@ -293,7 +299,7 @@ class ManySlides(QWidget):
         if not self.job.is_running:
             self.text.say(" ".join(filter(None, (each.error, *each.notes))))
         if each.n_done:
-            self.chosen.emit(each.order)
+            self._show_map(each.order)
 
     def _connect(self) -> None:
         self.view.selectionModel().currentChanged.connect(lambda *_: self._offer())
