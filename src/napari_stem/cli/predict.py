@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.cli.app import app
-from napari_stem.cli.options import SlidesArgument, listed
-from napari_stem.cli.predict_options import ENDINGS, PredictOptions, options_of
+from napari_stem.cli.options import SlidesArgument, listed, options_of
+from napari_stem.cli.predict_options import ENDINGS, PredictOptions
 from napari_stem.cli.terminal import (
     MANNER,
     NOTICE,
