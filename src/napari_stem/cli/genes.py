@@ -45,8 +45,8 @@ def genes(
 
     A choice such as hmhvg:200 is made on a data set, as 'train' makes it.
     """
-    is_one = [sets, set_name is not None, spec is not None].count(True) < 2
-    refuse_if(not is_one, "choose one of --sets, --set and --genes.")
+    n_chosen = sum((sets, set_name is not None, spec is not None))
+    refuse_if(n_chosen > 1, "choose one of --sets, --set and --genes.")
     refuse_if((dataset is None) != (spec is None), "a panel needs both --dataset and --genes.")
     refuse_if(hold_out is not None and spec is None, "--hold-out goes with --dataset and --genes.")
     if spec is not None and dataset is not None:
