@@ -11,8 +11,6 @@ import math
 import re
 import subprocess
 import sys
-import threading
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +22,9 @@ from napari_stem.slide.colour import AS_STORED, Colour, colour_of, over_white
 from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels
 from napari_stem.slide.location import Unchanged
 from napari_stem.slide.pixel_size import source_of
-from napari_stem.slide.source import SlideSource, fingerprint, refuse_absurd
+from napari_stem.slide.source import InUse, SlideSource, fingerprint, refuse_absurd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import ModuleType
 
@@ -260,61 +257,6 @@ def _read_associated(
             return _on_white(osr.associated_images[kind])[rows, columns]
         except openslide.OpenSlideError as error:
             raise ValueError(str(error)) from error
-
-
-class InUse:
-    """Closes a handle once nobody reads from it any more.
-
-    For libraries that hang or crash when a handle is closed under a reader, as OpenSlide 4.0 does. Closing
-    never waits: the last reader closes.
-
-    Parameters
-    ----------
-    handle
-        Of the library; may be read from by several threads.
-    close
-        Frees it; called once.
-    """
-
-    def __init__(self, handle: Any, close: Callable[[], None]) -> None:
-        self._handle, self._free = handle, close
-        self._lock = threading.Lock()
-        self._n_readers = 0
-        self._is_closed = self._is_freed = False
-
-    @contextmanager
-    def reading(self) -> Iterator[Any]:
-        """Hand out the handle for as long as it is read from.
-
-        Raises
-        ------
-        ValueError
-            It was closed before.
-        """
-        with self._lock:
-            if self._is_closed:
-                msg = "the file is closed"
-                raise ValueError(msg)
-            self._n_readers += 1
-        try:
-            yield self._handle
-        finally:
-            with self._lock:
-                self._n_readers -= 1
-            self._free_if_idle()
-
-    def close(self) -> None:
-        """Let nobody begin to read any more, and free the handle when all have ended."""
-        with self._lock:
-            self._is_closed = True
-        self._free_if_idle()
-
-    def _free_if_idle(self) -> None:
-        with self._lock:
-            is_due = self._is_closed and not self._n_readers and not self._is_freed
-            self._is_freed = self._is_freed or is_due
-        if is_due:
-            self._free()
 
 
 PROBE_TIME_S = 60
