@@ -7,6 +7,7 @@ fsspec and what it needs for the protocol (the extra ``remote``: aiohttp, s3fs).
 from __future__ import annotations
 
 import zipfile
+from contextlib import ExitStack
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -63,17 +64,16 @@ def open_source(location: Location) -> SlideSource:
     SlideError
         Not reachable, no OME-Zarr image in it, or none that is 8-bit RGB or grey.
     """
-    store: Any = None
     try:
-        store, root = _opened(location)
-        name, group = _largest_image(location, root)
-        return _native(location, root, name, group, partial(_close, store))
+        with ExitStack() as on_failure:
+            store, root = _opened(location)
+            on_failure.callback(store.close)
+            name, group = _largest_image(location, root)
+            source = _native(location, root, name, group, store.close)
+            on_failure.pop_all()
+            return source
     except (*READ_ERRORS, ImportError) as error:
-        _close(store)
         raise SlideError(_unreadable(location, error)) from error
-    except BaseException:
-        _close(store)
-        raise
 
 
 def _unreadable(location: Location, error: Exception) -> str:
@@ -82,11 +82,6 @@ def _unreadable(location: Location, error: Exception) -> str:
     if isinstance(error, ImportError):
         return f"{location.url} takes a package for such URLs: pip install 'napari-stem[remote]'."
     return f"{location.url} cannot be read as OME-Zarr ({reason_of(error)}); check the URL and the network."
-
-
-def _close(store: Any) -> None:
-    if store is not None:
-        store.close()
 
 
 @cache

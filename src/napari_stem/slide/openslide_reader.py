@@ -11,6 +11,7 @@ import math
 import re
 import subprocess
 import sys
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -76,28 +77,23 @@ def open_source(location: Location) -> SlideSource:
     if openslide.OpenSlide.detect_format(str(path)) == "dicom":
         refuse_fatal(path)
     try:
-        unchanged = Unchanged(path, location.path)
-        osr = openslide.OpenSlide(str(path))
+        with ExitStack() as on_failure:
+            unchanged = Unchanged(path, location.path)
+            osr = openslide.OpenSlide(str(path))
+            on_failure.callback(osr.close)
+            source = _native(openslide, path, osr, unchanged)
+            on_failure.pop_all()
+            return source
     except (openslide.OpenSlideError, *READ_ERRORS) as error:
-        raise SlideError(_damaged(path, error)) from error
-    try:
-        return _native(openslide, path, osr, unchanged)
-    except (openslide.OpenSlideError, *READ_ERRORS) as error:
-        osr.close()
-        raise SlideError(_damaged(path, error)) from error
-    except BaseException:
-        osr.close()
-        raise
+        raise SlideError(
+            f"{path.name} cannot be read by OpenSlide ({error}); copy or export it again."
+        ) from error
 
 
 def _library() -> ModuleType:
     import openslide
 
     return openslide  # type: ignore[no-any-return,unused-ignore]
-
-
-def _damaged(path: Path, error: object) -> str:
-    return f"{path.name} cannot be read by OpenSlide ({error}); copy or export it again."
 
 
 def _dicom_files(folder: Path) -> list[Path]:

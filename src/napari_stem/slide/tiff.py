@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import struct
 import weakref
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -65,18 +66,21 @@ def open_source(location: Location) -> SlideSource:
     UnsuitedError
         Its tiles must be stitched, or are compressed in a way that is not known here.
     """
+    import tifffile
+
     path = location.path
     unchanged = Unchanged(path)
-    tiff = _open(path)
     try:
-        series = _baseline(path, tiff)
-        return _native(path, tiff, series, unchanged)
-    except READ_ERRORS as error:
-        tiff.close()
-        raise SlideError(_damaged(path, error)) from error
-    except BaseException:
-        tiff.close()
-        raise
+        with ExitStack() as on_failure:
+            tiff = _open(path)
+            on_failure.callback(tiff.close)
+            source = _native(path, tiff, _baseline(path, tiff), unchanged)
+            on_failure.pop_all()
+            return source
+    except (tifffile.TiffFileError, *READ_ERRORS) as error:
+        raise SlideError(
+            f"{path.name} is a damaged or incomplete TIFF ({reason_of(error)}); copy or export it again."
+        ) from error
 
 
 def _open(path: Path) -> tifffile.TiffFile:
@@ -85,17 +89,10 @@ def _open(path: Path) -> tifffile.TiffFile:
     # tifffile logs what it mends by itself; users are told only of what it cannot mend
     if (log := logging.getLogger("tifffile")).level == logging.NOTSET:
         log.setLevel(logging.CRITICAL)
-    try:
-        tiff = tifffile.TiffFile(path)
-    except (tifffile.TiffFileError, *READ_ERRORS) as error:
-        raise SlideError(_damaged(path, error)) from error
+    tiff = tifffile.TiffFile(path)
     # A viewer may hold the levels longer than the slide: the file closes with its last user.
     weakref.finalize(tiff, tiff.filehandle.close)
     return tiff
-
-
-def _damaged(path: Path, error: BaseException) -> str:
-    return f"{path.name} is a damaged or incomplete TIFF ({reason_of(error)}); copy or export it again."
 
 
 def _baseline(path: Path, tiff: tifffile.TiffFile) -> Any:
