@@ -304,8 +304,9 @@ def _structure_correlation(truth: Array, mean: Array) -> float:
 def _table(values: ArrayLike, what: str) -> Array:
     table = np.asarray(values, dtype=np.float64)
     if table.ndim != 2 or table.size == 0 or not np.isfinite(table).all():
-        msg = f"The {what} expression must be a table of finite numbers, spots by genes."
-        raise PredictionError(msg)
+        raise PredictionError(
+            f"The {what} expression must be a table of finite numbers, spots by genes."
+        )
     return table
 
 
@@ -313,19 +314,19 @@ def _draw_table(draws: ArrayLike, truth: Array) -> NDArray[Any]:
     """Draws as stored (float16 or float32): they are made float64 piece by piece."""
     table = np.asarray(draws)
     if table.ndim != 3 or table.shape[2] < 2 or not np.isfinite(table).all():
-        msg = "The samples must be finite numbers, spots by genes by 2 or more samples."
-        raise PredictionError(msg)
+        raise PredictionError(
+            "The samples must be finite numbers, spots by genes by 2 or more samples."
+        )
     _same_shape(truth, table[..., 0])
     return table
 
 
 def _same_shape(truth: Array, other: NDArray[Any]) -> None:
     if truth.shape != other.shape:
-        msg = (
+        raise PredictionError(
             f"The truth has {truth.shape[0]} spots and {truth.shape[1]} genes, what is compared "
             f"with it {other.shape[0]} and {other.shape[1]}; match spots and genes first."
         )
-        raise PredictionError(msg)
 
 
 def _number(value: float) -> float | None:

@@ -253,5 +253,4 @@ def _bytes_of(text: str) -> float:
     try:
         return float(found[1]) * _UNITS[found[2].upper()]  # type: ignore[index]
     except (TypeError, KeyError, ValueError):
-        msg = f"'{text}' is no size; write it as 5GB or 500MB."
-        raise typer.BadParameter(msg) from None
+        raise typer.BadParameter(f"'{text}' is no size; write it as 5GB or 500MB.") from None

@@ -204,8 +204,9 @@ def download_hest(
         with only_writer(out), progress_bars() as bars:
             download(out, plan, agreed=yes, progress=bars.of_bytes("Downloading"))
     except KeyboardInterrupt:
-        msg = f"Interrupted: what is in {out} is kept; the same command goes on."
-        raise Interrupted(msg) from None
+        raise Interrupted(
+            f"Interrupted: what is in {out} is kept; the same command goes on."
+        ) from None
     if as_json:
         say_json(
             {
@@ -229,8 +230,9 @@ def _import(
         with only_writer(out), progress_bars() as bars:
             outcome = importer(source, out, progress=bars, **options)
     except KeyboardInterrupt:
-        msg = f"Interrupted: the sections that are in {out} are whole; the same command goes on."
-        raise Interrupted(msg) from None
+        raise Interrupted(
+            f"Interrupted: the sections that are in {out} are whole; the same command goes on."
+        ) from None
     for section_id, found in outcome.findings.items():
         for finding in found:
             if finding.severity == "warns":

@@ -250,11 +250,13 @@ def _train(
     try:
         return fit.train(dataset, out, options, progress, overwrite=overwrite)
     except TrainingStopped as stopped:
-        msg = f"Interrupted. {stopped}; the same command with --resume goes on from there."
-        raise Interrupted(msg) from None
+        raise Interrupted(
+            f"Interrupted. {stopped}; the same command with --resume goes on from there."
+        ) from None
     except KeyboardInterrupt:
-        msg = "Interrupted: no model was written; what was embedded is kept and not done again."
-        raise Interrupted(msg) from None
+        raise Interrupted(
+            "Interrupted: no model was written; what was embedded is kept and not done again."
+        ) from None
 
 
 def _say_cost(dataset: Dataset, options: TrainingOptions, n_processes: int) -> None:

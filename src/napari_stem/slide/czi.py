@@ -64,8 +64,9 @@ def open_source(location: Location) -> SlideSource:
         return _native(path, document, stack, unchanged)
     except READ_ERRORS as error:
         stack.close()
-        msg = f"{path.name} is a damaged or incomplete CZI ({error}); copy or export it again."
-        raise SlideError(msg) from error
+        raise SlideError(
+            f"{path.name} is a damaged or incomplete CZI ({error}); copy or export it again."
+        ) from error
     except BaseException:
         stack.close()
         raise
@@ -74,11 +75,10 @@ def open_source(location: Location) -> SlideSource:
 def _native(path: Path, document: Any, stack: ExitStack, unchanged: Unchanged) -> SlideSource:
     kinds = set(document.pixel_types.values())
     if kinds != {"Bgr24"}:
-        msg = (
+        raise SlideError(
             f"{path.name} stores {', '.join(sorted(kinds)) or 'no'} pixels, but H&E slides are read "
             f"as 8-bit RGB (Bgr24); export it as that."
         )
-        raise SlideError(msg)
     box = document.total_bounding_rectangle
     size = SizePx(int(box.h), int(box.w))
     refuse_absurd(path.name, [size])

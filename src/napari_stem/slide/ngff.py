@@ -158,8 +158,9 @@ def _largest_image(location: Location, root: Any) -> tuple[str, Any]:
         return place, group
     if reasons:
         raise reasons[0]
-    msg = f"{location.name} is Zarr, but holds no OME-Zarr image; name an image within it."
-    raise SlideError(msg)
+    raise SlideError(
+        f"{location.name} is Zarr, but holds no OME-Zarr image; name an image within it."
+    )
 
 
 def _places(root: Any) -> list[str]:
@@ -183,8 +184,7 @@ def _native(
 ) -> SlideSource:
     multiscale = _multiscale(group)
     if multiscale is None:
-        msg = "it has no multiscale metadata"
-        raise ValueError(msg)
+        raise ValueError("it has no multiscale metadata")
     name = f"{location.name}/{place}" if place else location.name
     arrays = _arrays(group, multiscale)
     axes = [axes_of(name, multiscale, array) for array in arrays]

@@ -132,8 +132,9 @@ def _one_slide(path: Path) -> Path:
         series.setdefault(found.group(2) if found else b"", file)
     if len(series) > 1:
         told = ", ".join(file.name for file in list(series.values())[:5])
-        msg = f"{path.name} holds {len(series)} slides; name a file of one of them, as {told}."
-        raise SlideError(msg)
+        raise SlideError(
+            f"{path.name} holds {len(series)} slides; name a file of one of them, as {told}."
+        )
     return next(iter(series.values()))
 
 
@@ -302,8 +303,7 @@ def refuse_fatal(path: Path) -> None:
     except OSError:  # no process can be started here: as without this check
         return
     if code <= STOPPED_BY_SIGNAL or code > LARGEST_EXIT:
-        msg = (
+        raise SlideError(
             f"{path.name} is damaged in a way that OpenSlide does not survive; copy or export it "
             f"again."
         )
-        raise SlideError(msg)

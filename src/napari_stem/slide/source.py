@@ -112,17 +112,17 @@ def refuse_absurd(name: str, sizes: Sequence[SizePx]) -> None:
     for size in sizes:
         told = f"{size.width_px} x {size.height_px} px"
         if min(size.height_px, size.width_px) < 1:
-            msg = f"{name} has a level of {told}: it is damaged; copy or export it again."
-            raise SlideError(msg)
+            raise SlideError(
+                f"{name} has a level of {told}: it is damaged; copy or export it again."
+            )
         if (
             max(size.height_px, size.width_px) > LONGEST_PX
             or size.height_px * size.width_px > LARGEST_PX
         ):
-            msg = (
+            raise SlideError(
                 f"{name} says that it is {told}, more than any slide: its header is damaged; copy "
                 f"or export it again."
             )
-            raise SlideError(msg)
 
 
 class InUse:

@@ -67,11 +67,13 @@ class TissueSettings:
             Out of range.
         """
         if not 0 <= self.sensitivity <= 100:
-            msg = f"A sensitivity of {self.sensitivity} is not possible; choose one from 0 to 100."
-            raise RegionError(msg)
+            raise RegionError(
+                f"A sensitivity of {self.sensitivity} is not possible; choose one from 0 to 100."
+            )
         if not 0 <= self.min_area_mm2 < np.inf:
-            msg = f"A least area of {self.min_area_mm2} mm2 is not possible; choose 0 or more."
-            raise RegionError(msg)
+            raise RegionError(
+                f"A least area of {self.min_area_mm2} mm2 is not possible; choose 0 or more."
+            )
 
 
 @dataclass(frozen=True)
