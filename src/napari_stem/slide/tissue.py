@@ -209,11 +209,6 @@ def find_tissue(
     )
 
 
-def tissue_regions(slide: Slide, settings: TissueSettings | None = None) -> list[Region]:
-    """Outlines of `find_tissue` alone."""
-    return find_tissue(slide, settings).regions
-
-
 def _local_contrast(density: NDArray[np.float32], marks: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Measure the standard deviation of the density in a Gaussian window: (height, width).
 
