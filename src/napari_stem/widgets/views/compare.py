@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QShowEvent
 
-    from napari_stem.evaluation.differences import Differences
     from napari_stem.exporting.summary import RegionSummary
     from napari_stem.geometry import Region
     from napari_stem.results import Prediction
@@ -60,14 +59,11 @@ class Compared:
         The differences.
     n_a, n_b
         Spots in the groups.
-    unit
-        Of the means.
     """
 
-    found: Differences
+    found: pd.DataFrame
     n_a: int
     n_b: int
-    unit: str
 
 
 class ComparePanel(QWidget):
@@ -240,7 +236,7 @@ class CompareControl(QObject):
             self.window = CompareWindow(self._panel)
             self.window.view.chosen.connect(lambda gene: self._maps.settings.update(gene=gene))
             self.window.save_button.clicked.connect(self._save)
-        self.window.show_differences(compared.found, compared.n_a, compared.n_b, compared.unit)
+        self.window.show_differences(compared.found, compared.n_a, compared.n_b)
         self.window.show()
         self.window.raise_()
 
@@ -248,8 +244,8 @@ class CompareControl(QObject):
         window, compared = self.window, self.compared
         if window is None or compared is None:
             return
-        found = compared.found
-        name = re.sub("[ /]", "-", f"differences_{found.first}_{found.second}")
+        first, second = compared.found[["group_a", "group_b"]].iloc[0]
+        name = re.sub("[ /]", "-", f"differences_{first}_{second}")
         asked = ask_for_new_file(window, "Save the comparison", name, "Table", (".csv",))
         if asked is None:
             return
@@ -257,8 +253,7 @@ class CompareControl(QObject):
         window.message.setText("Saving …")
         self._jobs.start(
             partial(write_differences, overwrite=overwrite),
-            found,
-            compared.unit,
+            compared.found,
             Path(path),
             done=lambda _: self._saved(path),
             failed=lambda: window.message.setText("Not saved."),
@@ -295,8 +290,7 @@ def _compare(
         return None
     a, b = groups
     return Compared(
-        compare_groups(a, b, prediction.gene_accuracy["by_chance"]),
+        compare_groups(a, b, prediction.gene_accuracy["by_chance"], prediction.unit),
         a.n_spots,
         b.n_spots,
-        prediction.unit,
     )
