@@ -12,6 +12,7 @@ ExportKind = Literal["h5ad", "zarr", "spatialdata", "geojson", "csv", "figure", 
 SamplerName = Literal["dpmpp-2m", "heun", "ancestral", "ddim"]
 Quantity = Literal["counts", "share"]
 Patient = Literal["new", "same"]
+DEFAULT_MODEL = "her2st-breast"
 MAX_STEPS = 1000  # of the published chain; the other samplers have long converged by then
 CACHE_VARIABLE = "NAPARI_STEM_CACHE"
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from napari_stem.cli.app import app
-from napari_stem.cli.options import Device, Json, encoder_names, listed, options_of, refuse_if
+from napari_stem.cli.options import Device, Json, encoder_names, listed, refuse_if
 from napari_stem.cli.terminal import NOTICE, Interrupted, progress_bars, say, say_json, tell
 from napari_stem.errors import OutputError, StemError
 from napari_stem.foreign import read_json
@@ -111,7 +111,6 @@ OF_COMMAND = frozenset({"out", "show_genes", "labels", "overwrite", "as_json"})
 
 
 @app.command()
-@options_of(MeasureOptions)
 def benchmark(
     protocol: Annotated[
         ProtocolName, typer.Argument(help="One of those above.", show_default=False)

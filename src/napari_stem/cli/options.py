@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
-import typing
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from napari_stem.settings import SamplingSettings
 from napari_stem.texts import clean_name
 
-DEFAULT_MODEL = "her2st-breast"
 DEFAULTS = SamplingSettings()
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -91,39 +86,6 @@ def listed(words: str | None) -> tuple[str, ...]:
     """Split at commas; each once, in the order given."""
     names = (clean_name(word) for word in (words or "").split(","))
     return tuple(dict.fromkeys(name for name in names if name))
-
-
-def options_of(
-    kind: type[Any],
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command an option for each field of ``kind``; it is called with ``options``, one value of that."""
-
-    def give(function: Callable[..., None]) -> Callable[..., None]:
-        names = {field.name for field in dataclasses.fields(kind)}
-
-        def command(**given: Any) -> None:
-            said = {name: given.pop(name) for name in names}
-            function(**given, options=kind(**said))
-
-        hints = typing.get_type_hints(kind, include_extras=True)
-        of_function = inspect.signature(function, eval_str=True).parameters.values()
-        parameters = [each for each in of_function if each.name != "options"]
-        parameters += [
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                annotation=hints[field.name],
-                default=inspect.Parameter.empty
-                if field.default is dataclasses.MISSING
-                else field.default,
-            )
-            for field in dataclasses.fields(kind)
-        ]
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        command.__name__, command.__doc__ = function.__name__, function.__doc__
-        return command
-
-    return give
 
 
 def refuse_if(is_wrong: bool, msg: str) -> None:

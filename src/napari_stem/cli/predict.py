@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.cli.app import app
-from napari_stem.cli.options import SlidesArgument, listed, options_of
+from napari_stem.cli.options import SlidesArgument, listed
 from napari_stem.cli.predict_options import ENDINGS, PredictOptions
 from napari_stem.cli.terminal import (
     MANNER,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 
 @app.command()
-@options_of(PredictOptions)
 def predict(slides: SlidesArgument, options: PredictOptions) -> None:
     """Predict gene expression with uncertainty on a slide, or on many.
 

@@ -11,7 +11,6 @@ import numpy as np
 import typer
 
 from napari_stem.cli.options import (
-    DEFAULT_MODEL,
     DEFAULTS,
     Device,
     Embeddings,
@@ -25,7 +24,14 @@ from napari_stem.cli.options import (
     refuse_if,
 )
 from napari_stem.cli.terminal import tell
-from napari_stem.settings import MAX_STEPS, Patient, Quantity, SamplerName, SamplingSettings
+from napari_stem.settings import (
+    DEFAULT_MODEL,
+    MAX_STEPS,
+    Patient,
+    Quantity,
+    SamplerName,
+    SamplingSettings,
+)
 
 if TYPE_CHECKING:
     from napari_stem.cohort.orders import Order
@@ -33,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictOptions:
-    """Every option of ``predict``; `options_of` makes a command of them."""
+    """Every option of ``predict``."""
 
     out: Annotated[
         Path,

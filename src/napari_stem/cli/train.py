@@ -17,7 +17,6 @@ from napari_stem.cli.options import (
     ToleranceUm,
     encoder_names,
     listed,
-    options_of,
     refuse_if,
 )
 from napari_stem.cli.terminal import Interrupted, progress_bars, say, say_json, tell
@@ -146,7 +145,6 @@ OF_COMMAND = frozenset({"out", "patch_px", "tolerance", "processes", "overwrite"
 
 
 @app.command()
-@options_of(TrainOptions)
 def train(
     dataset: Annotated[Path, typer.Argument(help="Folder in HEST layout.", show_default=False)],
     options: TrainOptions,
