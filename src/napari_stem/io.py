@@ -129,7 +129,7 @@ def _clear_up(path: Path) -> None:
             remove(left, whatever=True)
 
 
-def write_file(path: Path, content: str | bytes, advice: str = "choose another place.") -> None:
+def write_file(path: Path, content: str | bytes) -> None:
     """Write or replace a file so that a kill leaves the old one or the new one.
 
     Raises
@@ -137,10 +137,7 @@ def write_file(path: Path, content: str | bytes, advice: str = "choose another p
     OutputError
         It cannot be written.
     """
-    with (
-        written_whole(path, overwrite=True, advice=advice) as fresh,
-        fresh.open("wb") as file,
-    ):
+    with written_whole(path, overwrite=True) as fresh, fresh.open("wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
