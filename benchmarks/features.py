@@ -34,14 +34,14 @@ NETWORKS = {
 
 
 class Made(NamedTuple):
-    """A published encoder, and its network."""
+    """A published encoder, and a network like its own."""
 
     encoder: PublishedEncoder
     module: Any
 
 
 def made_of(kind: str) -> Made:
-    """Make a published encoder of a ViT of random weights."""
+    """Make a published encoder of a ViT of random weights, and another ViT like it for others to run."""
     import torch
 
     from napari_stem.encoders.catalogue import CATALOGUE
@@ -52,7 +52,8 @@ def made_of(kind: str) -> Made:
     torch.manual_seed(0)
     module = build(facts).eval()
     fov_um = (VIEWS_UM["0.5 um/px"],)
-    network = Network(module, module.forward_features)
+    own = build(facts).eval()
+    network = Network(own, own.forward_features)
     return Made(PublishedEncoder(facts, network, fields_of_view_um=fov_um), module)
 
 
@@ -109,6 +110,20 @@ def with_openslide(path: Path, spots: Spots, made: Made) -> None:
             made.module.forward_features(batch)
 
 
+def in_half_precision(
+    run: Callable[[Path, Spots, Made], None],
+) -> Callable[[Path, Spots, Made], None]:
+    """Let a program that computes in float32 use bf16, as ours does where the processor multiplies in it."""
+
+    def run_in_half(path: Path, spots: Spots, made: Made) -> None:
+        import torch
+
+        with torch.autocast("cpu", torch.bfloat16):
+            run(path, spots, made)
+
+    return run_in_half
+
+
 def with_lazyslide(path: Path, spots: Spots, made: Made) -> None:
     import lazyslide
     from wsidata import open_wsi
@@ -132,6 +147,8 @@ PROGRAMS: dict[str, tuple[str, Callable[[Path, Spots, Made], None]]] = {
     "network": ("torch", network_alone),
     "OpenSlide + DataLoader": ("openslide", with_openslide),
     "LazySlide": ("lazyslide", with_lazyslide),
+    "OpenSlide + DataLoader, bf16": ("openslide", in_half_precision(with_openslide)),
+    "LazySlide, bf16": ("lazyslide", in_half_precision(with_lazyslide)),
 }
 
 

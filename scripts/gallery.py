@@ -137,7 +137,7 @@ class Tour:
         genes.choose_arrangement("one")
 
     def _unsure(self) -> Iterator[str]:
-        panels, road = self.panels, self.road
+        panels = self.panels
         self.open_parts("Uncertainty")
         panels.genes.show_view("sd")
         yield "sd"
@@ -151,10 +151,10 @@ class Tour:
         yield "sample"
         panels.uncertainty.choose_expression("mean")
         self.settle()
-        road.uncertainty.refresh()
+        panels.uncertainty.refresh()
 
     def _title(self) -> str:
-        return str(self.road.uncertainty.map.layer.name)
+        return str(self.panels.uncertainty.map.layer.name)
 
     def _closer(self) -> Iterator[str]:
         import numpy as np
@@ -163,14 +163,14 @@ class Tour:
         self.open_parts("Inspect")
         prediction = road.maps.current().prediction
         spot = int(np.nanargmax(prediction.values(GENES[0])))
-        road.inspector.inspect(spot)
+        self.panels.inspect.inspect(spot)
         self.settle(3)
         yield "inspect"
         self._compare_regions()
-        self.wait(lambda: road.comparing.window is not None)
+        self.wait(lambda: self.panels.compare.result is not None)
         self.settle(2)
         yield "compare"
-        road.comparing.window.close()
+        self.panels.compare.result.close()
 
     def _compare_regions(self) -> None:
         import shapely
@@ -193,16 +193,16 @@ class Tour:
     def _beyond(self) -> Iterator[str]:
         from napari_stem.sample_data import sample_path
 
-        panels, road = self.panels, self.road
+        panels = self.panels
         self.open_parts("Measured data")
-        road.measured.load(str(sample_path().parents[1] / "st" / "C5.h5ad"))
-        self.wait(lambda: road.measured.match() is not None)
+        panels.measured.load(str(sample_path().parents[1] / "st" / "C5.h5ad"))
+        self.wait(lambda: panels.measured.match() is not None)
         panels.measured.choose_view("measured")
         self.settle(2)
         yield "measured"
         panels.measured.choose_view("predicted")
         self.open_parts("Spatial analysis")
-        if road.analysis.domains is None or road.analysis.domains.relations is None:
+        if panels.analysis.domains is None or panels.analysis.domains.relations is None:
             panels.analysis.find_button.click()
             self.wait(lambda: not panels.analysis.find_button.isEnabled())
             self.wait(panels.analysis.find_button.isEnabled)

@@ -166,8 +166,9 @@ def predict(
     watch
         Told after every denoising step: with 1000 of them a block may take long.
     begin_at_um
-        (x, y) of the place whose surroundings come first, where there are many after a coarse map of the whole;
-        None: the first spots do. It changes values by no more than rounding.
+        (x, y) of the place whose surroundings come first, after the spots that were looked at before the run
+        and, where there are many, a coarse map of the whole; None: the first spots do. It changes values by no
+        more than rounding.
     write_every_s
         Blocks that end sooner than this after the last writing are written together with those to come.
 
@@ -223,13 +224,14 @@ def _ordered(
     """Blocks of spots that are not done, in the order in which they are predicted."""
     if begin_at_um is None:
         return blocks(np.flatnonzero(~done), size)
-    is_coarse = (spots.array_row % COARSE == 0) & (spots.array_col % COARSE == 0)
-    if len(spots) < LEAST_COARSE:
-        is_coarse[:] = False
-    order = np.concatenate([np.flatnonzero(is_coarse), np.flatnonzero(~is_coarse)])
+    rank = np.full(len(spots), 2)
+    if len(spots) >= LEAST_COARSE:
+        rank[(spots.array_row % COARSE == 0) & (spots.array_col % COARSE == 0)] = 1
+    rank[evenly(len(spots))] = 0  # their embeddings are there, see `doubt_of`
+    order = np.argsort(rank, kind="stable")
     todo = [np.sort(order[places]) for places in blocks(np.flatnonzero(~done[order]), size)]
     away_um = np.hypot(*(spots.xy_um - begin_at_um).T)
-    return sorted(todo, key=lambda index: (not is_coarse[index].any(), away_um[index].min()))
+    return sorted(todo, key=lambda index: (rank[index].min(), away_um[index].min()))
 
 
 class _Unwritten:

@@ -14,7 +14,7 @@ from napari_stem.widgets.genes.gene_facts import SampleReader
 from napari_stem.widgets.genes.genes_panel import GenesPanel
 from napari_stem.widgets.genes.map_display import MapDisplay
 from napari_stem.widgets.slide.slide_layers import SlideLayers
-from napari_stem.widgets.views.inspect import InspectControl, InspectPanel
+from napari_stem.widgets.views.inspect import InspectPanel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,15 +29,15 @@ class MapScreen:
     def __init__(self, viewer, prediction: Prediction, qtbot) -> None:
         self.viewer, self.qtbot = viewer, qtbot
         self.prediction = prediction
-        self.genes, self.inspect = GenesPanel(), InspectPanel()
-        for panel in (self.genes, self.inspect):
-            qtbot.addWidget(panel)
+        self.genes = GenesPanel()
+        qtbot.addWidget(self.genes)
         self.failures: list[str] = []
         self.jobs = Jobs()
         self.jobs.failed.connect(self.failures.append)
         self.display = MapDisplay(viewer, self.jobs, self.genes)
         samples = SampleReader(self.jobs)
-        self.inspector = InspectControl(self.jobs, self.inspect, self.display, samples)
+        self.inspect = InspectPanel(self.jobs, self.display, samples)
+        qtbot.addWidget(self.inspect)
         self.slide = open_slide(sample_path())
         SlideLayers(viewer).add(self.slide)
         self.display.activate(self.slide)
@@ -91,7 +91,7 @@ def on_screen(viewer, path: Path, qtbot) -> Iterator[MapScreen]:
     screen = MapScreen(viewer, Prediction.open(path), qtbot)
     screen.show()
     yield screen
-    screen.inspector.close()
+    screen.inspect.let_go()
     screen.display.close()
     screen.jobs.close()
     QThreadPool.globalInstance().waitForDone()

@@ -212,7 +212,7 @@ def test_measured_counts_go_to_the_slide(docked, wait):
     plain = add_all(viewer, COUNTS)
     slide = add_slide(viewer, sample_path()).metadata["napari_stem"]["slide"]
     dock = docked(viewer)
-    wait(lambda: dock.coordinator.measured.path_of(slide) == COUNTS)
+    wait(lambda: dock.panels.measured.path_of(slide) == COUNTS)
     assert not set(plain) & set(viewer.layers)
 
 

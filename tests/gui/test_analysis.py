@@ -19,7 +19,7 @@ from napari_stem.spatial_analysis.domains import Relations, find_domains, leiden
 from napari_stem.spatial_analysis.reading import predicted_means
 from napari_stem.spatial_analysis.store import read_domains, sidecar_path, write_domains
 from napari_stem.widgets.views import analysis
-from napari_stem.widgets.views.analysis_panel import HIGH, NAME, SHARE, STABILITY
+from napari_stem.widgets.views.analysis import HIGH, NAME, SHARE, STABILITY
 from napari_stem.widgets.views.domain_layer import colours_of
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def predicted(model_road):
 
 def find(road, fineness: int = 15):
     """Find domains and wait for all that is learned about them."""
-    panel, control = road.panels.analysis, road.dock.coordinator.analysis
+    panel = control = road.panels.analysis
     panel.resolution.setValue(fineness)
     panel.find_button.click()
     assert not panel.find_button.isEnabled()
@@ -65,7 +65,7 @@ def find(road, fineness: int = 15):
 def test_domains_are_found_shown_named_and_saved(predicted, monkeypatch, tmp_path, notifications):
     assert not sidecar_path(predicted.maps.prediction).exists()
     domains = find(predicted)
-    panel, control = predicted.panels.analysis, predicted.dock.coordinator.analysis
+    panel = control = predicted.panels.analysis
     prediction = predicted.maps.prediction
 
     # found
@@ -86,7 +86,7 @@ def test_domains_are_found_shown_named_and_saved(predicted, monkeypatch, tmp_pat
     np.testing.assert_array_equal(layer.scale, predicted.layer("mean").scale)
 
     # listed, with the colours of the map
-    table = panel.domains
+    table = panel.domains_table
     assert table.rowCount() == len(domains.names)
     assert table.index(0, SHARE).data() == f"{domains.shares[0]:.0%}"
     found = domains.stability.of_domains(domains.labels)[0]
@@ -133,7 +133,7 @@ def put(road):
     """Lay domains beside the prediction, as an earlier session would have, and come back to it."""
     coordinator, prediction = road.dock.coordinator, road.maps.prediction
     coordinator.maps.activate(None)
-    assert coordinator.analysis.domains is None
+    assert road.panels.analysis.domains is None
     assert not road.panels.analysis.isEnabled()
     found = find_domains(
         predicted_means(prediction), prediction.spots.names, prediction.genes, resolution=1.5
@@ -143,13 +143,13 @@ def put(road):
     relations = Relations(numbers[..., 0] - 1, numbers[..., 1:], np.arange(300.0, 1500.0, 200.0))
     write_domains(replace(found, relations=relations), sidecar_path(prediction))
     coordinator.maps.activate(coordinator.slide)
-    road.wait(lambda: coordinator.analysis.domains is not None)
-    return coordinator.analysis.domains
+    road.wait(lambda: road.panels.analysis.domains is not None)
+    return road.panels.analysis.domains
 
 
 def test_domains_come_back_with_their_prediction(predicted):
     before = put(predicted)
-    control = predicted.dock.coordinator.analysis
+    control = predicted.panels.analysis
     said = predicted.panels.analysis.summary.text()
     assert "how stable they are is not known" in said
     np.testing.assert_array_equal(control.domains.labels, before.labels)
@@ -159,7 +159,7 @@ def test_domains_come_back_with_their_prediction(predicted):
 
 
 def test_cancel_is_at_once_and_leaves_nothing(predicted):
-    panel, control = predicted.panels.analysis, predicted.dock.coordinator.analysis
+    panel = control = predicted.panels.analysis
     panel.find_button.click()
     assert not panel.cancel_button.isHidden()
     panel.cancel_button.click()
@@ -178,7 +178,7 @@ def test_a_second_analysis_does_not_start_while_one_runs(predicted, monkeypatch)
     )
     monkeypatch.setattr(analysis, "rank_genes", lambda *of: started.append("genes") or rank(*of))
     panel = predicted.panels.analysis
-    control = predicted.dock.coordinator.analysis
+    control = predicted.panels.analysis
     control.find_domains()
     control.rank_genes()  # as a click that was made before the buttons went grey
     control.find_domains()
@@ -241,7 +241,7 @@ def test_plots_show_how_domains_lie(road):
     np.testing.assert_allclose(shown, domains.relations.enrichment)
     panel.plot_choice.setCurrentIndex(1)
     panel.plot_choice.activated.emit(1)
-    panel.domains_view.setCurrentIndex(panel.domains.index(1, NAME))
+    panel.domains_view.setCurrentIndex(panel.domains_table.index(1, NAME))
     assert len(panel.plot.axes.lines) == len(domains.names) + 1
     assert panel.plot.axes.get_xlabel() == "within this distance of Domain 2, µm"
     np.testing.assert_allclose(

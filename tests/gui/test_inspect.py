@@ -50,7 +50,7 @@ def click(road, spot: int, *, moved_px: int = 0) -> None:
     spots = road.maps.prediction.spots
     position = spots.y_px[spot] * mpp.y_um, spots.x_px[spot] * mpp.x_um
     event = SimpleNamespace(button=1, type="mouse_press", pos=(100, 100), position=position)
-    press = road.dock.coordinator.inspector.on_press(road.viewer, event)
+    press = road.panels.inspect.on_press(road.viewer, event)
     next(press)
     event.type, event.pos = "mouse_move", (100 + moved_px, 100)
     next(press)
@@ -122,7 +122,7 @@ def test_genes_are_ranked_against_the_slide(predicted):
 def test_a_drag_is_no_click(predicted):
     click(predicted, 3, moved_px=30)
     predicted.qtbot.wait(100)
-    assert predicted.dock.coordinator.inspector.spot is None
+    assert predicted.panels.inspect.inspected is None
     assert predicted.panels.inspect.spot.isHidden()
 
 
@@ -151,7 +151,7 @@ def test_background_is_that_of_all_finished_spots(c5_prediction: Path, monkeypat
 def test_regions_in_numbers(predicted):
     predicted.dock.parts["Compare"].open()
     panel, prediction = predicted.panels.compare, predicted.maps.prediction
-    predicted.dock.coordinator.comparing.refresh()
+    predicted.panels.compare.refresh()
     predicted.wait(lambda: panel.table.rowCount() == 2)
     gene = predicted.panels.genes.gene()
     assert gene in panel.heading.text()
@@ -173,17 +173,17 @@ def test_regions_in_numbers(predicted):
 @pytest.fixture
 def compared(predicted):
     predicted.dock.parts["Compare"].open()
-    comparing, panel = predicted.dock.coordinator.comparing, predicted.panels.compare
+    comparing = panel = predicted.panels.compare
     comparing.refresh()
     predicted.wait(lambda: panel.table.rowCount() == 2)
     panel.button.click()
-    predicted.wait(lambda: comparing.window is not None)
-    predicted.qtbot.addWidget(comparing.window)
+    predicted.wait(lambda: comparing.result is not None)
+    predicted.qtbot.addWidget(comparing.result)
     return predicted
 
 
 def test_two_regions_are_compared_in_all_genes(compared):
-    window, prediction = compared.dock.coordinator.comparing.window, compared.maps.prediction
+    window, prediction = compared.panels.compare.result, compared.maps.prediction
     assert window.table.rowCount() == len(prediction.genes)
     regions = [drawn.region for drawn in compared.dock.coordinator.regions.drawn()]
     a, b = (spots_in(prediction, region) for region in regions)
@@ -198,7 +198,7 @@ def test_two_regions_are_compared_in_all_genes(compared):
 
 
 def test_a_dot_and_a_row_choose_the_gene(compared):
-    window, genes = compared.dock.coordinator.comparing.window, compared.panels.genes
+    window, genes = compared.panels.compare.result, compared.panels.genes
     index = window.table.index(5, GENE)
     window.view.setCurrentIndex(index)
     assert genes.gene() == index.data()
@@ -215,7 +215,7 @@ def test_a_dot_and_a_row_choose_the_gene(compared):
 
 
 def test_the_table_sorts_by_numbers_and_finds_genes(compared):
-    window = compared.dock.coordinator.comparing.window
+    window = compared.panels.compare.result
     window.view.sortByColumn(DIFFERENCE, Qt.SortOrder.DescendingOrder)
     shown = [
         float(window.table.index(r, DIFFERENCE).data()) for r in range(window.table.rowCount())
@@ -229,7 +229,7 @@ def test_the_table_sorts_by_numbers_and_finds_genes(compared):
 
 
 def test_a_comparison_is_saved(compared, tmp_path, monkeypatch):
-    window = compared.dock.coordinator.comparing.window
+    window = compared.panels.compare.result
     path = tmp_path / "differences.csv"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
     window.save_button.click()
@@ -248,20 +248,20 @@ def test_a_comparison_is_saved(compared, tmp_path, monkeypatch):
 
 def test_a_region_is_compared_with_everything_else(predicted):
     predicted.dock.parts["Compare"].open()
-    panel, comparing = predicted.panels.compare, predicted.dock.coordinator.comparing
+    panel = comparing = predicted.panels.compare
     comparing.refresh()
     panel.second.setCurrentIndex(panel.second.findData(-1))
     panel.button.click()
-    predicted.wait(lambda: comparing.window is not None)
-    predicted.qtbot.addWidget(comparing.window)
+    predicted.wait(lambda: comparing.result is not None)
+    predicted.qtbot.addWidget(comparing.result)
     compared = comparing.compared
     assert compared.n_a + compared.n_b == len(predicted.maps.prediction.spots)
-    assert "everything else" in comparing.window.heading.text()
+    assert "everything else" in comparing.result.heading.text()
 
 
 def test_what_cannot_be_compared_is_said(predicted, monkeypatch, notifications):
     predicted.dock.parts["Compare"].open()
-    panel, comparing = predicted.panels.compare, predicted.dock.coordinator.comparing
+    panel = comparing = predicted.panels.compare
     comparing.refresh()
     panel.second.setCurrentIndex(panel.first.currentIndex())
     panel.button.click()
@@ -270,7 +270,7 @@ def test_what_cannot_be_compared_is_said(predicted, monkeypatch, notifications):
     panel.second.setCurrentIndex(1)
     panel.button.click()
     assert "were not kept" in panel.message.text()
-    assert comparing.window is None
+    assert comparing.result is None
 
 
 def test_a_click_in_the_real_window(road, qtbot):

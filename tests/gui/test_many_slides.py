@@ -43,8 +43,8 @@ def test_a_list_is_predicted_in_turn_and_each_opens_by_a_click(
     load, loaded = predict.load_encoder, []
     monkeypatch.setattr(predict, "load_encoder", lambda *args: loaded.append(1) or load(*args))
     assert column(many, 0) == ["crop", "missing", "again"]
-    told = []
-    many.job.progressed.connect(lambda text, n_done, _: told.append((text, n_done)))
+    told, show = [], many.job.reported
+    monkeypatch.setattr(many.job, "reported", lambda *now: told.append(now[:2]) or show(*now))
     many.run_button.click()
     assert not many.remove_button.isEnabled()
     model_road.wait(many.run_button.isVisible)
@@ -105,14 +105,15 @@ def test_cancel_keeps_what_is_finished_and_run_goes_on(many, model_road, tmp_pat
         return predicted(*args)
 
     monkeypatch.setattr(predict, "predicted", slowly)
-    many.job.progressed.connect(stop)
+    show = many.job.reported
+    many.job.reported = lambda *now: show(*now) or stop()
     many.run_button.click()
     model_road.wait(many.run_button.isVisible)
     assert set(column(many, 1)) == {"waiting"}
     n_done = int(Prediction.open(path).done.sum())
     assert 0 < n_done < len(Prediction.open(path).spots)
 
-    many.job.progressed.disconnect()
+    many.job.reported = show
     many.run_button.click()
     model_road.wait(many.run_button.isVisible)
     assert column(many, 1) == ["done", "failed, see why", "done"]

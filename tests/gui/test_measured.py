@@ -36,7 +36,7 @@ def predicted(model_road):
 
 def load(road, monkeypatch, path=COUNTS):
     """Load as a person does; returns what is matched."""
-    panel, control = road.panels.measured, road.dock.coordinator.measured
+    panel = control = road.panels.measured
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(path), ""))
     panel.table_button.click()
     road.wait(lambda: control.match() is not None and not panel.results.isHidden())
@@ -52,7 +52,7 @@ def test_nothing_to_load_before_there_is_a_prediction(model_road):
 def test_measured_and_difference_take_the_maps_place(predicted, monkeypatch):
     found = load(predicted, monkeypatch)
     panel, genes = predicted.panels.measured, predicted.panels.genes
-    control, maps = predicted.dock.coordinator.measured, predicted.dock.coordinator.maps
+    control, maps = predicted.panels.measured, predicted.dock.coordinator.maps
     gene, limits = genes.gene(), maps.layer("mean").contrast_limits
     assert maps.layer("mean").visible
     panel.choose_view("measured")
@@ -76,10 +76,23 @@ def test_measured_and_difference_take_the_maps_place(predicted, monkeypatch):
     assert maps.layer("mean").visible
 
 
+def test_the_measured_depth_is_what_the_next_run_asks_for(predicted, monkeypatch):
+    model, measured = predicted.panels.model, predicted.panels.measured
+    model.quantity.setCurrentText("Share of all counts (per 10,000)")
+    load(predicted, monkeypatch)
+    deep = float(np.median(np.asarray(anndata.read_h5ad(COUNTS).X.sum(axis=1))))
+    assert measured.depth_button.text() == f"Take over their depth: {deep:,.0f} counts per spot"
+    assert model.settings().depth == 0
+    measured.depth_button.click()
+    assert model.settings().depth == deep
+    assert model.settings().quantity == "counts"
+    assert model.advanced.is_open()
+
+
 def test_the_map_follows_the_gene_and_the_list_chooses_it(predicted, monkeypatch):
     found = load(predicted, monkeypatch)
     panel, genes = predicted.panels.measured, predicted.panels.genes
-    control = predicted.dock.coordinator.measured
+    control = predicted.panels.measured
     panel.choose_view("measured")
     genes.choose("CD74")
     assert control.map.layer.name.startswith("CD74 measured")
@@ -97,7 +110,7 @@ def test_a_map_chosen_in_genes_brings_the_prediction_back(predicted, monkeypatch
     panel.choose_view("difference")
     genes.show_view("sd")
     assert panel.shown() == "predicted"
-    assert not predicted.dock.coordinator.measured.map.layer.visible
+    assert not predicted.panels.measured.map.layer.visible
     assert predicted.layer("sd").visible
 
 
@@ -120,7 +133,7 @@ def test_what_was_matched_is_said_and_the_same_spots_can_be_predicted(
     with predicted.qtbot.waitSignal(predicted.dock.coordinator.runs.ended, timeout=120_000):
         panel.predict_button.click()
         assert "bare glass" not in caution.text()  # of the regions; these spots are measured ones
-    control = predicted.dock.coordinator.measured
+    control = predicted.panels.measured
     predicted.wait(lambda: control.match() is not None and len(control.match().rows) == 23)
     assert "bare glass" not in caution.text()
     assert control.match().apart_um == 0
@@ -149,7 +162,7 @@ def test_a_gene_that_was_not_measured_is_said(predicted, monkeypatch, tmp_path):
     other = next(name for name in predicted.maps.prediction.genes if name != gene)
     predicted.panels.genes.choose(other)
     assert panel.message.text() == ""
-    assert predicted.dock.coordinator.measured.map.layer.visible
+    assert predicted.panels.measured.map.layer.visible
 
 
 def test_foreign_data_are_refused_in_words(predicted, monkeypatch, tmp_path, notifications):
@@ -168,7 +181,7 @@ def test_foreign_data_are_refused_in_words(predicted, monkeypatch, tmp_path, not
         ("picture.h5ad", "is damaged or is no AnnData file"),
     ):
         n_before = len(notifications)
-        predicted.dock.coordinator.measured.load(str(tmp_path / name))
+        predicted.panels.measured.load(str(tmp_path / name))
         predicted.wait(lambda n=n_before: len(notifications) > n)
         assert words in notifications[-1]
         predicted.wait(panel.table_button.isEnabled)
@@ -183,7 +196,7 @@ def test_removed_data_are_gone(predicted, monkeypatch):
     panel.remove_button.click()
     assert panel.results.isHidden()
     assert predicted.layer("mean").visible
-    assert predicted.dock.coordinator.measured.match() is None
+    assert predicted.panels.measured.match() is None
 
 
 def test_keys_flip_and_the_plot_follows(road, monkeypatch):

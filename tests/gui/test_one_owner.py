@@ -87,7 +87,7 @@ def test_another_dock_goes_on_where_the_last_one_ended(predicted, qtbot):
 
 
 def test_the_inspected_spot_is_outlined_while_genes_change(predicted):
-    road, inspector = predicted, predicted.dock.coordinator.inspector
+    road, inspector = predicted, predicted.panels.inspect
     inspector.inspect(2)
     for gene in road.maps.prediction.genes[:2]:
         road.panels.genes.choose(gene)

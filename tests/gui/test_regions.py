@@ -366,7 +366,7 @@ def test_tissue_settings_are_remembered(sample):
     box.sensitivity.setValue(70)
     box.min_area.setValue(0.2)
     sample.dock.shut_down()
-    again = Panels.new(recall())
+    again = Panels(recall())
     assert again.region.tissue.settings() == TissueSettings(70, 0.2)
 
 

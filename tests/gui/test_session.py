@@ -140,7 +140,7 @@ def test_a_session_brings_everything_back(qtbot, model_road, tmp_path, crop, cop
     model_road.draw(TUMOUR)
     model_road.drop(copy, COUNTS)
     coordinator, panels = model_road.dock.coordinator, model_road.panels
-    model_road.wait(lambda: coordinator.measured.match() is not None)
+    model_road.wait(lambda: model_road.panels.measured.match() is not None)
     gene = model_road.maps.prediction.genes[7]
     assert panels.genes.choose(gene)
     panels.genes.settings.restore(LOOK)
@@ -151,7 +151,7 @@ def test_a_session_brings_everything_back(qtbot, model_road, tmp_path, crop, cop
     panels.slide.pixel_size.value.setValue(1.25)
     panels.slide.pixel_size.use_button.click()
     coordinator.slides.activate(sample)
-    model_road.wait(lambda: coordinator.analysis.domains is not None)
+    model_road.wait(lambda: model_road.panels.analysis.domains is not None)
     panels.analysis.visible_box.click()
 
     path = tmp_path / "session.json"
@@ -166,8 +166,8 @@ def test_a_session_brings_everything_back(qtbot, model_road, tmp_path, crop, cop
     dock = another_dock(qtbot)
     with qtbot.waitSignal(dock.coordinator.sessions.restored, timeout=120_000):
         dock.coordinator.dropped.open([path])
-    qtbot.waitUntil(dock.coordinator.analysis.is_shown, timeout=60_000)
-    qtbot.waitUntil(lambda: dock.coordinator.measured.match() is not None, timeout=60_000)
+    qtbot.waitUntil(dock.panels.analysis.is_shown, timeout=60_000)
+    qtbot.waitUntil(lambda: dock.panels.measured.match() is not None, timeout=60_000)
     found = dock.coordinator.sessions.session()
     assert found == expected
     assert found.view["view"] == "domains"
@@ -175,8 +175,8 @@ def test_a_session_brings_everything_back(qtbot, model_road, tmp_path, crop, cop
     assert dock.coordinator.maps.current().prediction.path == copy
     assert dock.panels.genes.settings.look() == LOOK
     assert dock.panels.genes.gene() == gene
-    assert dock.coordinator.analysis.on_slide.layer.visible
-    assert dock.coordinator.analysis.domains.names == domains.names
+    assert dock.panels.analysis.on_slide.layer.visible
+    assert dock.panels.analysis.domains.names == domains.names
     (again,) = dock.coordinator.regions.drawn()
     assert again.region.name == region.region.name
     assert again.region.polygon.symmetric_difference(region.region.polygon).area < 10
@@ -189,14 +189,14 @@ def test_genes_side_by_side_and_measured_values_come_back(qtbot, model_road, tmp
     model_road.open(sample_path())
     model_road.drop(COUNTS, copy)  # in whatever order
     coordinator, panels = model_road.dock.coordinator, model_road.panels
-    model_road.wait(lambda: coordinator.measured.match() is not None)
+    model_road.wait(lambda: model_road.panels.measured.match() is not None)
     panels.measured.choose_view("measured")
     before = coordinator.sessions.session()
     dock = another_dock(qtbot)
     with qtbot.waitSignal(dock.coordinator.sessions.restored, timeout=60_000):
         dock.coordinator.sessions.restore(before)
     qtbot.waitUntil(lambda: dock.panels.measured.shown() == "measured", timeout=60_000)
-    qtbot.waitUntil(lambda: dock.coordinator.measured.map.layer.visible, timeout=60_000)
+    qtbot.waitUntil(lambda: dock.panels.measured.map.layer.visible, timeout=60_000)
     assert dock.coordinator.sessions.session() == before
 
     panels.measured.choose_view("predicted")
@@ -368,7 +368,7 @@ def test_all_that_belongs_together_can_be_dropped_at_once(model_road, tmp_path, 
     regions = tmp_path / "r.geojson"
     regions.write_text(json.dumps(REGION))
     model_road.drop(COUNTS, c5_prediction, regions, sample_path())
-    model_road.wait(lambda: coordinator.measured.match() is not None)
+    model_road.wait(lambda: model_road.panels.measured.match() is not None)
     assert model_road.maps.prediction.path == c5_prediction
     assert len(coordinator.regions.drawn()) == 1
     model = shutil.copytree(find_model("her2st-breast"), tmp_path / "mine")
@@ -382,7 +382,7 @@ def test_measured_counts_wait_for_a_slide_and_a_prediction(model_road, c5_predic
     model_road.drop(COUNTS)
     model_road.wait(lambda: "measured" in "".join(la.name for la in model_road.viewer.layers))
     model_road.open(sample_path())
-    control = model_road.dock.coordinator.measured
+    control = model_road.panels.measured
     model_road.wait(lambda: control.path_of(model_road.dock.coordinator.slide) == COUNTS)
     assert "once there is one" in model_road.panels.measured.message.text()
     model_road.drop(c5_prediction)
@@ -422,7 +422,7 @@ def test_of_several_tables_one_is_read_at_a_time_and_the_last_counts(
 
     monkeypatch.setattr(measured, "read_measured", noted)
     model_road.open(sample_path())
-    control, slide = model_road.dock.coordinator.measured, model_road.dock.coordinator.slide
+    control, slide = model_road.panels.measured, model_road.dock.coordinator.slide
     table = anndata.read_h5ad(COUNTS)
     for name in ("first.h5ad", "second.h5ad", "third.h5ad"):
         table.write_h5ad(tmp_path / name)

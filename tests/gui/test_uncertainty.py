@@ -38,7 +38,7 @@ def predicted(model_road):
 
 def wanted(road, kind: str):
     """Choose how expression is shown; returns the layers once they follow."""
-    layers = road.dock.coordinator.uncertainty
+    layers = road.panels.uncertainty
     panel = road.panels.uncertainty
     (panel.choose_uncertainty if kind in {SD, WIDTH} else panel.choose_expression)(kind)
     plain = road.layer("mean"), road.layer("sd")
@@ -178,7 +178,7 @@ def test_spots_unlike_the_training_tissue_are_outlined(predicted):
     prediction.ood[:] = False
     prediction.ood[unlike] = True
     predicted.dock.coordinator.maps.draw()
-    layers = predicted.dock.coordinator.uncertainty
+    layers = predicted.panels.uncertainty
     mpp = predicted.dock.coordinator.slide.mpp
     spots = prediction.spots.take(unlike)
     expected = np.column_stack([spots.y_px * mpp.y_um, spots.x_px * mpp.x_um])
@@ -212,7 +212,7 @@ def test_a_prediction_without_samples_says_so(predicted, monkeypatch):
 def test_several_genes_at_once_are_shown_plainly(predicted):
     wanted(predicted, FADED)
     predicted.panels.genes.choose_arrangement("mix")
-    layers = predicted.dock.coordinator.uncertainty
+    layers = predicted.panels.uncertainty
     assert not layers.faded.layer.visible
     assert "one gene at a time" in predicted.panels.uncertainty.message.text()
 

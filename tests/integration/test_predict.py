@@ -28,6 +28,7 @@ from napari_stem.errors import (
 )
 from napari_stem.geometry import Region, Spots
 from napari_stem.model.bundle import load_folder
+from napari_stem.model.domain import evenly
 from napari_stem.predict import (
     choose_spots,
     embedded_ahead,
@@ -178,11 +179,24 @@ def test_what_lies_near_a_place_comes_first_and_changes_nothing(run, spots, whol
     assert_same(prediction.to_anndata(), whole)
 
 
+def test_spots_that_were_looked_at_come_before_others(run, spots, monkeypatch) -> None:
+    monkeypatch.setattr("napari_stem.model.domain.N_LOOKED_AT", 3)
+    settings = replace(SETTINGS, spots_per_block=3)
+    prediction, near = run.begin(spots), tuple(spots.xy_um[1])
+    steps = predict(run.slide, spots, run.model, prediction, settings, begin_at_um=near)
+    next(steps)
+    next(steps)
+    steps.close()
+    assert np.flatnonzero(prediction.done).tolist() == evenly(len(spots)).tolist()
+    assert not prediction.done[1]
+
+
 def test_a_coarse_map_of_many_spots_comes_first_and_changes_nothing(
     run, spots, whole, monkeypatch
 ) -> None:
     monkeypatch.setattr("napari_stem.predict.LEAST_COARSE", len(spots))
     monkeypatch.setattr("napari_stem.predict.COARSE", 2)
+    monkeypatch.setattr("napari_stem.model.domain.N_LOOKED_AT", 1)
     is_coarse = (spots.array_row % 2 == 0) & (spots.array_col % 2 == 0)
     assert 0 < is_coarse.sum() < len(spots)
     prediction, near = run.begin(spots), tuple(spots.xy_um[-1])
@@ -206,6 +220,7 @@ def test_a_coarse_map_of_many_spots_comes_first_and_changes_nothing(
 def test_a_coarse_map_that_was_stopped_goes_on(run, spots, whole, monkeypatch) -> None:
     monkeypatch.setattr("napari_stem.predict.LEAST_COARSE", len(spots))
     monkeypatch.setattr("napari_stem.predict.COARSE", 2)
+    monkeypatch.setattr("napari_stem.model.domain.N_LOOKED_AT", 1)
     prediction, near = run.begin(spots), tuple(spots.xy_um[0])
     steps = run.steps(prediction, begin_at_um=near)
     next(steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,8 @@ from napari_stem.layers import (
 from napari_stem.layers.gene_values import read_by_gene
 from napari_stem.results import Prediction
 from napari_stem.slide import Slide
+from napari_stem.slide.base import Level, downsample
 from napari_stem.slide.level_pixels import pixels_of_array
-from napari_stem.slide.source import SlideMetadata
 
 MPP = Mpp(y_um=0.5, x_um=0.25)
 
@@ -36,11 +37,13 @@ MPP = Mpp(y_um=0.5, x_um=0.25)
 def small_slide(mpp: Mpp | None) -> Slide:
     """A slide of arrays, without a file."""
     fine = np.zeros((400, 800, 3), dtype=np.uint8)
-    facts = SlideMetadata(SizePx(400, 800), (), (), "generic", "f")
-    sources = [pixels_of_array(each, "a.tif") for each in (fine, fine[::2, ::2])]
-    slide = Slide.build(Path("a.tif"), facts, sources, reader="none")
-    slide.mpp = mpp
-    return slide
+    sources = tuple(pixels_of_array(each, "a.tif") for each in (fine, fine[::2, ::2]))
+    size = sources[0].size
+    levels = tuple(
+        Level(each.size, downsample(size, each.size), partial(each.as_dask, str(each.size)))
+        for each in sources
+    )
+    return Slide(Path("a.tif"), size, mpp, levels, "none", "generic", "f", sources=sources)
 
 
 def measured_spots() -> Spots:

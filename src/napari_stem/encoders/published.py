@@ -48,8 +48,8 @@ class PublishedEncoder:
     device
         torch device.
     precision
-        ``auto``: half precision on CUDA (autocast: sums and norms stay in float32), float32 elsewhere; or
-        ``float32``, ``float16``, ``bfloat16``.
+        ``auto``: half precision (autocast: sums and norms stay in float32) on CUDA, bf16 on a processor that
+        multiplies in it, float32 elsewhere; or ``float32``, ``float16``, ``bfloat16``.
     """
 
     def __init__(
@@ -80,6 +80,8 @@ class PublishedEncoder:
             f"{_CODE_VERSION}-{'+'.join(self._pooling)}-{fields_text(fields_um)}um-"
             f"{weights_digest(network.module)}{PRECISION_MARK}{_SHORT[self._precision]}"
         )
+        if self._precision != "float32":
+            _cast_once(network.module, getattr(torch, self._precision))
 
     def encode(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed spots: see ``Encoder.encode``.
@@ -101,8 +103,8 @@ class PublishedEncoder:
     def _encode_batch(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         if torch.device(self._device).type != "cpu":
             return self._encode_together(batch)
-        # two patches a thread: a sixth faster than all threads at the same patches, in half the memory
-        n_before, n_parts = torch.get_num_threads(), -(-len(batch) // 2)
+        # each thread its own patches: a sixth faster than all threads at the same ones
+        n_before, n_parts = torch.get_num_threads(), min(len(batch), n_threads())
         try:
             with ThreadPoolExecutor(
                 n_threads(), initializer=lambda: torch.set_num_threads(1)
@@ -146,12 +148,27 @@ def chosen_precision(facts: EncoderFacts, device_kind: str, precision: str) -> s
         There is no such precision.
     """
     if precision == "auto":
-        return facts.half if device_kind == "cuda" else "float32"
+        if device_kind == "cuda":
+            return facts.half
+        return "bfloat16" if device_kind == "cpu" and _multiplies_in_bf16() else "float32"
     if precision not in _SHORT:
         raise EncoderError(
             f"There is no precision '{precision}'; choose auto, {', '.join(_SHORT)}."
         )
     return precision
+
+
+def _cast_once(module: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Cast the matrices that autocast would cast anew for every batch: a tenth of a ViT-L's time on a CPU."""
+    for layer in module.modules():
+        if isinstance(layer, (torch.nn.Linear, torch.nn.Conv2d)):
+            layer.to(dtype)
+
+
+def _multiplies_in_bf16() -> bool:
+    """Whether the processor has instructions for it (AVX-512 BF16, AMX), and torch says so."""
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 class CombinedEncoder:

@@ -48,7 +48,7 @@ def load_encoder(
     fields_of_view_um
         Sides of the patches in um; None: what each encoder was made for.
     precision
-        ``auto`` (half precision on CUDA only), ``float32``, ``float16`` or ``bfloat16``.
+        ``auto`` (half precision where the device is made for it), ``float32``, ``float16`` or ``bfloat16``.
     folder
         Where weights are looked for first; None: ``$NAPARI_STEM_ENCODERS``.
     trust_remote_code

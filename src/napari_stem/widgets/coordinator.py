@@ -15,21 +15,16 @@ from napari_stem.results.exported import unpacked
 from napari_stem.widgets.common.dropping import Dropped
 from napari_stem.widgets.common.hints import RoadState, hints, missing_for_run
 from napari_stem.widgets.common.parts import tell_error
-from napari_stem.widgets.common.worker import Jobs, RunRequest
+from napari_stem.widgets.common.worker import Jobs
 from napari_stem.widgets.genes.map_display import MapDisplay
-from napari_stem.widgets.model.model_control import ModelControl, RunControl
+from napari_stem.widgets.model.model_control import ModelControl
 from napari_stem.widgets.model.prediction_control import PredictionControl
+from napari_stem.widgets.model.runs import RunControl, RunRequest
 from napari_stem.widgets.regions.region_panel import RegionControl
 from napari_stem.widgets.session import SessionControl, SessionParts
 from napari_stem.widgets.slide.adopting import Adopting
 from napari_stem.widgets.slide.scale_control import ScaleControl
 from napari_stem.widgets.slide.slide_control import SlideControl
-from napari_stem.widgets.views.analysis import AnalysisControl
-from napari_stem.widgets.views.compare import CompareControl
-from napari_stem.widgets.views.export import ExportControl
-from napari_stem.widgets.views.inspect import InspectControl
-from napari_stem.widgets.views.measured import MeasuredControl
-from napari_stem.widgets.views.uncertainty import UncertaintyControl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +48,7 @@ class Coordinator(QObject):
         self, viewer: Viewer, panels: Panels, model_folders: str = "", parent: QObject | None = None
     ) -> None:
         super().__init__(parent)
-        self._viewer, self._panels = viewer, panels
+        self._panels = panels
         self.jobs = self._jobs = Jobs(self)
         self._jobs.failed.connect(partial(tell_error, viewer))
         self._is_click_waiting = False
@@ -71,17 +66,20 @@ class Coordinator(QObject):
         self.models = ModelControl(self._jobs, panels.model, self.slides, model_folders)
         self.scale = ScaleControl(self._jobs, panels.model.scale_warning, self.slides)
         self.runs = RunControl(self._jobs, panels.model, self.maps, self.predictions)
-        self.exports = ExportControl(self._jobs, panels.export, self.maps, self._drawn)
-        self._add_looking()
-        self._add_files(viewer)
+        panels.add_views(self._jobs, self.maps, lambda: self.slide, self._drawn)
+        self._add_files()
         self._connect()
+
+    def start(self) -> None:
+        """Take over what is in the viewer, go on where an earlier dock ended, and tell of it."""
         self.slides.adopt()
         self.sessions.come_back()
+        self.slides.announce()
 
-    def _add_files(self, viewer: Viewer) -> None:
+    def _add_files(self) -> None:
         """Make what opens files of any kind, and sessions, which name several."""
-        jobs = self._jobs
-        opened = SessionParts(self.slides, self.regions, self.predictions, self.maps, self.measured)
+        jobs, measured = self._jobs, self._panels.measured
+        opened = SessionParts(self.slides, self.regions, self.predictions, self.maps, measured)
         self.sessions = SessionControl(jobs, opened, parent=self)
         self.adopting = Adopting(opened)
         openers: dict[Kind, Callable[[Path], None]] = {
@@ -90,7 +88,7 @@ class Coordinator(QObject):
             "model": self.models.add_folder,
             "session": self.sessions.load,
             "slides": self.slides_dropped.emit,
-            "measured": partial(self._open_on_slide, self.measured.load),
+            "measured": partial(self._open_on_slide, measured.load),
             "prediction": self.predictions.open,
             "spatialdata": self.adopting.show_layers,
             "exported": lambda path: jobs.start(unpacked, path, done=self.predictions.open),
@@ -104,18 +102,6 @@ class Coordinator(QObject):
         else:
             load(path)
 
-    def _add_looking(self) -> None:
-        """Make what looks closely at a prediction that is on the map."""
-        panels, jobs, maps = self._panels, self._jobs, self.maps
-        self.uncertainty = UncertaintyControl(jobs, panels.uncertainty, maps)
-        self.inspector = InspectControl(jobs, panels.inspect, maps, self.uncertainty.samples)
-        self.measured = MeasuredControl(jobs, panels.measured, maps, lambda: self.slide)
-        self.measured.changed.connect(self._tell_hints)
-        self.analysis = AnalysisControl(jobs, panels.analysis, maps)
-        panels.measured.predict_button.clicked.connect(self._run_measured)
-        self.comparing = CompareControl(jobs, panels.compare, maps, self._drawn)
-        self.regions.counted.connect(self.comparing.refresh)
-
     @property
     def slide(self) -> Slide | None:
         """The active slide."""
@@ -126,12 +112,9 @@ class Coordinator(QObject):
         self.sessions.leave()
         self.adopting.close()
         self.dropped.close()
-        self.exports.cancel()
-        self.analysis.cancel()
-        self.measured.close()
-        self.comparing.close()
+        self._panels.compare.close_result()
         self.models.close()
-        self.inspector.close()
+        self._panels.inspect.let_go()
         self._jobs.close()
         self.scale.close()
         self.regions.close()
@@ -153,13 +136,17 @@ class Coordinator(QObject):
 
     def run(self) -> None:
         """Predict the regions of the active slide."""
-        self._run(tuple(each.region for each in self.regions.drawn()))
+        self._run(self._drawn())
 
     def _connect(self) -> None:
         panels = self._panels
         self.slides.activated.connect(self._on_activated)
         self.slides.resized.connect(lambda _: self.road_went_on.emit("Region"))
+        self.regions.counted.connect(panels.compare.refresh)
         self.regions.counted.connect(self._on_counted)
+        panels.measured.changed.connect(self._tell_hints)
+        panels.measured.predict_button.clicked.connect(self._run_measured)
+        panels.measured.depth_button.clicked.connect(self._take_measured_depth)
         self.regions.neighbourhood_clicked.connect(self._run_clicked)
         self.models.changed.connect(self._tell_hints)
         self.models.about.changed.connect(self._on_about_changed)
@@ -238,13 +225,19 @@ class Coordinator(QObject):
 
     def _run_measured(self) -> None:
         """Predict where was measured, so that both are of the same tissue."""
-        slide, found = self.slide, self.measured.match()
+        slide, found = self.slide, self._panels.measured.match()
         model = self._panels.model
         if model.missing:
             show_error(model.missing)
         elif slide is not None and found is not None and model.model_name():
             self._wary = ""  # of regions, which are not what is predicted
             self._start_run(slide, (), found.spots)
+
+    def _take_measured_depth(self) -> None:
+        """Ask for counts as deep as was measured, so that their values can be compared."""
+        loaded = self._panels.measured.of_active()
+        if loaded is not None:
+            self._panels.model.ask_depth(loaded.depth)
 
     def _start_run(
         self, slide: Slide, regions: tuple[Region, ...], spots: Spots | None = None
@@ -269,7 +262,7 @@ class Coordinator(QObject):
         n_regions, n_spots, area_mm2 = self._counted
         layer, model = self.slides.layer, self._panels.model
         gene = self._panels.genes.gene()
-        measured = self.measured.path_of(slide) if slide is not None else None
+        measured = self._panels.measured.path_of(slide) if slide is not None else None
         keeps_samples = shown is None or shown.prediction.n_kept_draws > 0
         return RoadState(
             slide_name="" if layer is None else str(layer.name),

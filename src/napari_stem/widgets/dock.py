@@ -107,7 +107,7 @@ class StemDock(QWidget):
         remembered = recall()
         # napari hands plugins a proxy, which wraps every layer anew: no two of these are the same object
         self._viewer = viewer = getattr(viewer, "__wrapped__", viewer)
-        self.panels = Panels.new(remembered)
+        self.panels = Panels(remembered)
         self.menu = MenuBar(remembered.session_folder)
         self.parts: dict[str, Folding] = {}
         self.many_slides: ManySlides | None = None
@@ -115,8 +115,8 @@ class StemDock(QWidget):
         self._left_at: dict[str, str] = {}
         self._went_on: set[tuple[str, str]] = set()
         self._is_window_closing = False
-        self._lay_out()
         self.coordinator = Coordinator(viewer, self.panels, remembered.model_folders, parent=self)
+        self._lay_out()
         self.coordinator.road_went_on.connect(self._go_on)
         self.coordinator.hints_changed.connect(self._show_hints)
         self.coordinator.slides_dropped.connect(lambda path: self.show_many_slides().add([path]))
@@ -127,7 +127,7 @@ class StemDock(QWidget):
         self._fill_menu()
         self._add_keys()
         self.setAcceptDrops(True)
-        self.coordinator.slides.announce()
+        self.coordinator.start()
         self._is_closed = False
 
     def event(self, event: QEvent) -> bool:
@@ -214,7 +214,6 @@ class StemDock(QWidget):
             if (window := self.overview_window()) is not None:
                 window.close()
             if self.many_slides is not None:
-                self.many_slides.stop()
                 self.many_slides.close()
             for end in self._ends:
                 end()
@@ -242,8 +241,8 @@ class StemDock(QWidget):
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(road)
-        self.steps.went.connect(self._show_step)
-        self._show_step("Slide")
+        self.steps.currentChanged.connect(self._show_step)
+        self._show_step()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 4, 2, 4)
         layout.addWidget(self.menu)
@@ -285,8 +284,8 @@ class StemDock(QWidget):
             keys.SAVE: self.ask_where_to_save,
             keys.WHOLE_SLIDE: self.coordinator.slides.fit,
             keys.OVERVIEW: self.toggle_overview,
-            keys.COPY_VIEW: self.coordinator.exports.copy_view,
-            keys.SAVE_VIEW: self.coordinator.exports.save_view,
+            keys.COPY_VIEW: self.panels.export.copy_view,
+            keys.SAVE_VIEW: self.panels.export.save_view,
             keys.HELP: self.menu.show_help,
         }
         for key, act in acts.items():
@@ -315,7 +314,8 @@ class StemDock(QWidget):
         for step, titles in Panels.steps().items():
             self.steps.tell(step, hints[titles[0]].text)
 
-    def _show_step(self, name: str) -> None:
+    def _show_step(self) -> None:
+        name = self.steps.now()
         for title, part in self.parts.items():
             part.setVisible(self._step_of[title] == name)
         self._scroll.verticalScrollBar().setValue(0)

@@ -28,8 +28,8 @@ from napari_stem.widgets.common.parts import (
     duration,
     row,
 )
-from napari_stem.widgets.common.single_jobs import StoppableJob
 from napari_stem.widgets.common.table import TIP, Column, Table, TableView
+from napari_stem.widgets.common.worker import StoppableJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,8 +78,7 @@ class ManySlides(QWidget):
         self._results: Path | None = None
         self._asked: Order | None = None  # what was asked for of each when they were listed
         self.outcomes: list[Outcome] = []
-        self.job = StoppableJob(jobs, self)
-        self.job.progressed.connect(self._show_progress)
+        self.job = StoppableJob(jobs, self._show_progress)
         self.table = Table(COLUMNS)
         self.view = TableView(self.table)
         self.view.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names differ at their ends

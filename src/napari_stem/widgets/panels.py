@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QObject, QSize, Signal
+from qtpy.QtCore import QEvent, QObject, QSize
 from qtpy.QtWidgets import QScrollArea, QTabBar, QWidget
 
 from napari_stem.widgets.common.memory import Remembered
@@ -15,7 +14,7 @@ from napari_stem.widgets.regions.region_panel import RegionPanel
 from napari_stem.widgets.slide.slide_panel import SlidePanel
 from napari_stem.widgets.slide.tissue_box import remembered_settings
 from napari_stem.widgets.state import DisplaySettings
-from napari_stem.widgets.views.analysis_panel import AnalysisPanel
+from napari_stem.widgets.views.analysis import AnalysisPanel
 from napari_stem.widgets.views.compare import ComparePanel
 from napari_stem.widgets.views.export import ExportPanel
 from napari_stem.widgets.views.inspect import InspectPanel
@@ -23,19 +22,25 @@ from napari_stem.widgets.views.measured import MeasuredPanel
 from napari_stem.widgets.views.uncertainty import UncertaintyPanel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from qtpy.QtGui import QResizeEvent
 
+    from napari_stem.geometry import Region
+    from napari_stem.slide.base import Slide
+    from napari_stem.widgets.common.worker import Jobs
+    from napari_stem.widgets.genes.map_display import MapDisplay
 
-@dataclass(frozen=True)
+
 class Panels:
-    """The stations of the road."""
+    """The stations of the road, as the user left them; those that look at maps come with the maps.
 
-    slide: SlidePanel
-    region: RegionPanel
-    model: ModelPanel
-    genes: GenesPanel
+    Parameters
+    ----------
+    remembered
+        The user's last choices.
+    """
+
     uncertainty: UncertaintyPanel
     inspect: InspectPanel
     compare: ComparePanel
@@ -43,27 +48,42 @@ class Panels:
     analysis: AnalysisPanel
     export: ExportPanel
 
-    @classmethod
-    def new(cls, remembered: Remembered) -> Panels:
-        """Panels as the user left them."""
+    def __init__(self, remembered: Remembered) -> None:
         settings = DisplaySettings()
         settings.restore(vars(remembered))
-        return cls(
-            slide=SlidePanel(remembered.folder),
-            region=RegionPanel(
-                remembered.region_folder,
-                remembered.n_click_spots,
-                remembered_settings(remembered.tissue_sensitivity, remembered.tissue_min_area_mm2),
-            ),
-            model=ModelPanel(remembered),
-            genes=GenesPanel(settings),
-            uncertainty=UncertaintyPanel(settings),
-            inspect=InspectPanel(),
-            compare=ComparePanel(),
-            measured=MeasuredPanel(settings, remembered.folder),
-            analysis=AnalysisPanel(settings, remembered.export_folder),
-            export=ExportPanel(remembered.export_folder),
+        self._remembered = remembered
+        self.slide = SlidePanel(remembered.folder)
+        self.region = RegionPanel(
+            remembered.region_folder,
+            remembered.n_click_spots,
+            remembered_settings(remembered.tissue_sensitivity, remembered.tissue_min_area_mm2),
         )
+        self.model = ModelPanel(remembered)
+        self.genes = GenesPanel(settings)
+
+    def add_views(
+        self,
+        jobs: Jobs,
+        maps: MapDisplay,
+        slide: Callable[[], Slide | None],
+        regions: Callable[[], tuple[Region, ...]],
+    ) -> None:
+        """Make the panels that look at a prediction on the map.
+
+        Parameters
+        ----------
+        jobs, maps
+            Where the work is done, and which prediction is on the map.
+        slide, regions
+            Return the active slide, and the regions on it.
+        """
+        folder = self._remembered.export_folder
+        self.uncertainty = UncertaintyPanel(jobs, maps)
+        self.inspect = InspectPanel(jobs, maps, self.uncertainty.samples)
+        self.measured = MeasuredPanel(jobs, maps, slide, self._remembered.folder)
+        self.analysis = AnalysisPanel(jobs, maps, folder)
+        self.compare = ComparePanel(jobs, maps, regions)
+        self.export = ExportPanel(jobs, maps, regions, folder)
 
     def titled(self) -> dict[str, QWidget]:
         """Panels by the titles that users read, in the order of the road."""
@@ -137,8 +157,6 @@ class Road(QWidget):
 class Steps(QTabBar):
     """Names of the steps, of which one is the present one."""
 
-    went = Signal(str)
-
     def __init__(self, names: Iterable[str]) -> None:
         super().__init__()
         for name in names:
@@ -146,7 +164,6 @@ class Steps(QTabBar):
         self.setExpanding(True)
         self.setUsesScrollButtons(False)
         self.setDrawBase(False)
-        self.currentChanged.connect(lambda place: self.went.emit(self.tabText(place)))
 
     def go(self, name: str) -> None:
         """Make a step the present one."""

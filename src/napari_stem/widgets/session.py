@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from napari_stem.widgets.model.prediction_control import PredictionControl
     from napari_stem.widgets.regions.region_panel import RegionControl
     from napari_stem.widgets.slide.slide_control import SlideControl
-    from napari_stem.widgets.views.measured import MeasuredControl
+    from napari_stem.widgets.views.measured import MeasuredPanel
 
 FORMAT = "napari-stem session"
 VERSION = 3
@@ -105,7 +105,7 @@ class SessionParts:
     regions: RegionControl
     predictions: PredictionControl
     maps: MapDisplay
-    measured: MeasuredControl
+    measured: MeasuredPanel
 
 
 class SessionControl(QObject):

@@ -84,7 +84,7 @@ def test_transformers_encoders_give_what_the_card_computes(name, folder, fill, p
     expected = tokens[:, 0]
     if pooling == "cls+mean":
         expected = torch.cat([expected, tokens[:, 1:].mean(1)], 1)
-    encoder = load_encoder(name)
+    encoder = load_encoder(name, precision="float32")
     (folder / name / "model.safetensors").unlink()
     embedding = encoder.encode(patches)
     assert embedding.shape == (2, encoder.width) == (2, encoder_width(name))
@@ -165,7 +165,7 @@ def test_conch_has_the_published_names_and_size() -> None:
 
 def test_conch_pools_by_attention(conch, tissue) -> None:
     """Attention of one learned query with eight heads over all tokens, written out."""
-    encoder = load_encoder("conch@pooled+cls")
+    encoder = load_encoder("conch@pooled+cls", precision="float32")
     assert (encoder.patch.side_px, encoder.width) == (448, 512 + 768)
     assert encoder.patch.fields_of_view_um == (224.0,)
     embedding = encoder.encode(tissue[:1])
@@ -194,17 +194,22 @@ def test_uni_and_conch_stand_side_by_side(conch, folder, cut, fill, tissue) -> N
         uni = build(cut("uni"))
     (folder / "uni").mkdir()
     torch.save(fill(uni).state_dict(), folder / "uni" / "pytorch_model.bin")
-    both = load_encoder("uni+conch", fields_of_view_um=(112.0,))
-    alone = load_encoder("uni", fields_of_view_um=(112.0,))
+    both = load_encoder("uni+conch", fields_of_view_um=(112.0,), precision="float32")
+    alone = load_encoder("uni", fields_of_view_um=(112.0,), precision="float32")
     assert (both.name, both.width, encoder_width("uni+conch")) == ("uni+conch", 1536, 1536)
     assert both.patch == PatchSpec((112.0,), 448)
     embedding = both.encode(tissue[:2])
     assert embedding.shape == (2, 1536)
     np.testing.assert_allclose(embedding[:, :1024], alone.encode(tissue[:2]), atol=1e-5)
-    other = load_encoder("conch", fields_of_view_um=(112.0,)).encode(tissue[:2])
+    other = load_encoder("conch", fields_of_view_um=(112.0,), precision="float32").encode(
+        tissue[:2]
+    )
     np.testing.assert_allclose(embedding[:, 1024:], other, atol=1e-5)
-    assert load_encoder("uni+conch").version != both.version
-    assert load_encoder("conch+uni", fields_of_view_um=(112.0,)).version != both.version
+    assert load_encoder("uni+conch", precision="float32").version != both.version
+    assert (
+        load_encoder("conch+uni", fields_of_view_um=(112.0,), precision="float32").version
+        != both.version
+    )
     assert both.version.endswith("~fp32+fp32")
 
 
@@ -283,7 +288,7 @@ def test_code_of_a_repository_is_run_on_consent_alone(
     with pytest.raises(EncoderError, match="it runs code from"):
         load_encoder("hibou-b")
     assert not (tmp_path / "was_run").exists()
-    encoder = load_encoder("hibou-b@cls+mean", trust_remote_code=True)
+    encoder = load_encoder("hibou-b@cls+mean", precision="float32", trust_remote_code=True)
     embedding = encoder.encode(patches)
     assert (tmp_path / "was_run").exists()
     np.testing.assert_array_equal(embedding[:, :768], 3)

@@ -146,7 +146,7 @@ def test_one_block_of_true_width_gives_what_the_card_computes(
     architecture, arguments = card_arguments(name)
     network = random_network(architecture, depth=1, **arguments)
     path = put(folder, name, network.state_dict())
-    encoder = load_encoder(name)
+    encoder = load_encoder(name, precision="float32")
     path.unlink()
     _, _, _, _, prefix, pooling, normalisation = CARDS[name]
     with torch.inference_mode():
@@ -172,7 +172,7 @@ def test_prefix_tokens_are_left_out_of_means(name, folder, cut, random_network, 
     facts = cut(name)
     architecture, arguments = card_arguments(name)
     put(folder, name, random_network(architecture, depth=1, **arguments).state_dict())
-    encoder = load_encoder(f"{name}@cls+mean+centre")
+    encoder = load_encoder(f"{name}@cls+mean+centre", precision="float32")
     before = encoder.encode(patches).reshape(2, 3, -1)
     tokens = encoder._network.tokens
 
@@ -196,8 +196,8 @@ def kaiko(folder, cut, random_network) -> Path:
 
 def test_several_fields_of_view_stand_side_by_side(kaiko, tissue, patches) -> None:
     two = np.stack([patches[:, 0], tissue[:2, 0, :224, :224]], 1)
-    encoder = load_encoder("kaiko-s16", fields_of_view_um=(112, 224))
-    one = load_encoder("kaiko-s16")
+    encoder = load_encoder("kaiko-s16", fields_of_view_um=(112, 224), precision="float32")
+    one = load_encoder("kaiko-s16", precision="float32")
     embedding = encoder.encode(two)
     assert encoder.width == 768
     assert encoder.patch.fields_of_view_um == (112.0, 224.0)
@@ -218,7 +218,7 @@ def test_version_changes_with_all_that_changes_the_numbers(kaiko, folder, random
         load_encoder("kaiko-s16").version,
         load_encoder("kaiko-s16", fields_of_view_um=(200.0,)).version,
         load_encoder("kaiko-s16@mean").version,
-        load_encoder("kaiko-s16", precision="bfloat16").version,
+        load_encoder("kaiko-s16", precision="float16").version,
     ]
     again = load_encoder("kaiko-s16", fields_of_view_um=(112.0,)).version
     other = random_network("vit_small_patch16_224", depth=1)
@@ -252,17 +252,31 @@ def test_half_precision_is_within_tolerance(precision, kaiko, patches) -> None:
     assert np.abs(exact - half).max() > 0  # it really was another precision
 
 
-def test_half_precision_is_for_cuda_unless_asked_for(kaiko) -> None:
+@pytest.mark.parametrize(
+    ("capabilities", "on_a_processor"),
+    [
+        ({}, "float32"),
+        ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, "float32"),
+        ({"avx512_bf16": True, "amx_bf16": False}, "bfloat16"),
+        ({"amx_bf16": True}, "bfloat16"),
+    ],
+)
+def test_half_precision_is_for_what_multiplies_in_it(
+    capabilities, on_a_processor, kaiko, monkeypatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     facts = CATALOGUE["uni2-h"]
     chosen = [chosen_precision(facts, kind, "auto") for kind in ("cpu", "mps", "cuda")]
-    assert chosen == ["float32", "float32", "bfloat16"]
-    assert load_encoder("kaiko-s16").version.endswith("~fp32")
+    assert chosen == [on_a_processor, "float32", "bfloat16"]
+    assert chosen_precision(CATALOGUE["uni"], "cuda", "auto") == CATALOGUE["uni"].half
+    mark = {"float32": "~fp32", "bfloat16": "~bf16"}[on_a_processor]
+    assert load_encoder("kaiko-s16").version.endswith(mark)
     with pytest.raises(EncoderError, match="no precision 'int8'"):
         load_encoder("kaiko-s16", precision="int8")
 
 
 def test_numbers_that_are_not_finite_are_refused(kaiko, patches) -> None:
-    encoder = load_encoder("kaiko-s16")
+    encoder = load_encoder("kaiko-s16", precision="float32")
     with torch.no_grad():
         encoder._network.module.norm.weight[0] = torch.inf
     with pytest.raises(EncoderError, match="infinite numbers in float32"):

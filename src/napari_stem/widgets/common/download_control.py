@@ -6,7 +6,6 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_stem.errors import StemError
@@ -19,7 +18,7 @@ from napari_stem.widgets.common.parts import (
     row,
     stack,
 )
-from napari_stem.widgets.common.single_jobs import StoppableJob
+from napari_stem.widgets.common.worker import StoppableJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -67,18 +66,22 @@ class DownloadRow(QWidget):
         self.setVisible(bool(text))
 
 
-class DownloadControl(QObject):
-    """Downloads encoders or a model, and shows it in rows that all say the same."""
+class DownloadControl:
+    """Downloads encoders or a model, and shows it in rows that all say the same.
 
-    ended = Signal()  # however it ended
+    Parameters
+    ----------
+    jobs, rows
+        Where it is done, and where it is shown.
+    ended
+        Called when a download has ended, however that came.
+    """
 
     def __init__(
-        self, jobs: Jobs, rows: Sequence[DownloadRow], parent: QObject | None = None
+        self, jobs: Jobs, rows: Sequence[DownloadRow], ended: Callable[[], object]
     ) -> None:
-        super().__init__(parent)
-        self._rows = list(rows)
-        self._downloading = StoppableJob(jobs, parent=self)
-        self._downloading.progressed.connect(self._show_progress)
+        self._rows, self._ended = list(rows), ended
+        self._downloading = StoppableJob(jobs, self._show_progress)
         self._began: tuple[str, int, float] | None = None  # what, bytes then, when
         for each in rows:
             each.cancel_button.clicked.connect(self.cancel)
@@ -140,7 +143,7 @@ class DownloadControl(QObject):
         else:
             self.show_message("")
             done(result)
-        self.ended.emit()
+        self._ended()
 
 
 def _download(

@@ -1,39 +1,37 @@
-"""Work off the GUI thread: single jobs, and the run of a prediction with its progress."""
+"""Work off the GUI thread: any number of jobs, the latest asked for, or one that can be stopped.
+
+What is said to developers meanwhile stays away from those who look at slides.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass, replace
+import warnings
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
-from napari.utils.notifications import show_warning
+from napari.utils.notifications import notification_manager, show_warning
 from qtpy.QtCore import QObject, QThreadPool, Signal
 from superqt.utils import create_worker
 
 from napari_stem.errors import StemError
-from napari_stem.io import only_writer
 from napari_stem.progress import warnings_of_files
-from napari_stem.widgets.common.developers import calm_warnings
 from napari_stem.widgets.common.garbage import collect_on_gui_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from superqt.utils import WorkerBase
-
-    from napari_stem.encoders.precomputed import PrecomputedEmbedder
-    from napari_stem.geometry import Region, Spots
-    from napari_stem.model.bundle import Model
-    from napari_stem.predict import PredictionProgress
-    from napari_stem.results import Prediction
-    from napari_stem.settings import SamplingSettings
-    from napari_stem.slide.base import Slide
 
 logger = logging.getLogger(__name__)
 
 # Qt would have as many as cores: a slide would not open while two others are measured
 MOST_JOBS = 8
+TO_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ResourceWarning)
 
 
 @dataclass(frozen=True)
@@ -43,139 +41,20 @@ class Failure:
     sentence: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunRequest:
-    """All that a run depends on, fixed when Run is clicked.
-
-    Attributes
-    ----------
-    slide
-        The slide that was active then; results belong to it whatever is active later.
-    regions
-        Where to predict.
-    model_name
-        Name or folder, as ``load_model`` takes it.
-    pitch_um
-        Distance between spots.
-    settings
-        How draws are taken.
-    spots
-        Where to predict instead of on the lattice in ``regions``.
-    species
-        Of the slide, as the user says; empty where not stated.
-    embedder
-        Stands in place of the model's encoder; spots are then its patches in ``regions``.
-    despite_doubt
-        Predict even if the slide looks unlike the training data.
-    begin_at_um
-        (x, y) of what is in view: it is predicted first.
-    """
-
-    slide: Slide
-    regions: tuple[Region, ...]
-    model_name: str
-    pitch_um: float
-    settings: SamplingSettings
-    spots: Spots | None = None
-    species: str = ""
-    embedder: PrecomputedEmbedder | None = None
-    despite_doubt: bool = False
-    begin_at_um: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """The last word of a run that should not begin unasked: why, in a sentence."""
-
-    sentence: str
-
-
-@dataclass(frozen=True)
-class RunStarted:
-    """The first word of a run: where its results grow, and which model makes them."""
-
-    prediction: Prediction
-    model: Model
-
-
-def prediction_steps(
-    request: RunRequest, stop: threading.Event
-) -> Generator[RunStarted | Doubt | PredictionProgress, None, Failure | None]:
-    """Run a prediction; every finished block is on disk before it is yielded.
-
-    Parameters
-    ----------
-    request
-        What to predict.
-    stop
-        Ends the run at the next block, or sooner within a long one, when set.
-
-    Returns
-    -------
-    None, or what stopped the run.
-    """
-    try:
-        yield from _prediction_steps(request, stop)
-    except StemError as error:
-        return Failure(str(error))
-    return None
-
-
-def _prediction_steps(
-    request: RunRequest, stop: threading.Event
-) -> Generator[RunStarted | Doubt | PredictionProgress, None, None]:
-    # torch comes with these; it must not be loaded by merely showing the dock
-    from napari_stem.model import load_model
-    from napari_stem.prediction_job import PredictionJob
-
-    job = PredictionJob.planned(
-        request.slide,
-        load_model(request.model_name),
-        request.settings,
-        spots=request.spots,
-        regions=request.regions or None,
-        pitch_um=request.pitch_um,
-        embedder=request.embedder,
-        species=request.species or None,
-        keep_draws=None,
-    )
-    with only_writer(out := job.cache_path()):
-        if request.despite_doubt:
-            begun: Prediction | str = job.begin(out, resume=True)
-        else:
-            begun = job.begin_unless_in_doubt(out, stop.is_set)
-        if isinstance(begun, str):
-            yield Doubt(begun)
-            return
-        prediction = begun
-        _ = prediction.gene_accuracy  # kept, so that the window need not read it
-        yield RunStarted(prediction, job.model)
-        job = replace(job, begin_at_um=request.begin_at_um)
-        yield from job.steps(prediction, stop.is_set)
-
-
-class Reporter(QObject):
-    """Carries the progress of a job from its thread to the GUI's."""
-
-    reported = Signal(str, int, int)  # what is being done, done so far, in all
-
-    def __call__(self, text: str, done: int, total: int) -> None:
-        """Report; called in the worker's thread."""
-        self.reported.emit(text, done, total)
-
-
 class Jobs(QObject):
     """The background jobs of one dock; after ``close`` none of them speaks any more."""
 
     failed = Signal(str)  # one sentence
+    _told = Signal(object)  # what to call in the window's thread
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         collect_on_gui_thread()
         pool = QThreadPool.globalInstance()
         pool.setMaxThreadCount(max(pool.maxThreadCount(), MOST_JOBS))
-        self._stops: set[threading.Event] = set()
+        self._stops: WeakSet[threading.Event] = WeakSet()
         self._closed = False
+        self._told.connect(self._hear)
 
     def start(
         self,
@@ -197,56 +76,31 @@ class Jobs(QObject):
             Called in the GUI's thread after any error, to put the panels in order.
         """
         # told at the end, in the GUI's thread: napari's notifications from another one can end the program
-        warnings: list[str] = []
+        told: list[str] = []
 
         def on_end(result: object) -> None:
-            for warning in [] if self._closed else warnings:
+            for warning in [] if self._closed else told:
                 show_warning(warning)
             self._finish(result, done, failed)
 
-        worker = create_worker(_guarded, warnings.append, function, *args, _start_thread=False)
+        worker = create_worker(_guarded, told.append, function, *args, _start_thread=False)
         worker.returned.connect(on_end)
         worker.errored.connect(lambda error: self._broke(error, failed))
         _launch(worker)
 
-    def start_run(
-        self,
-        request: RunRequest,
-        *,
-        progressed: Callable[[RunStarted | Doubt | PredictionProgress], None],
-        finished: Callable[[bool], None],
-    ) -> threading.Event:
-        """Run a prediction in a thread.
+    def in_window(self, act: Callable[..., None]) -> Callable[..., None]:
+        """Make of a function of the window's one that any thread may call, such as to say how far it is."""
 
-        Parameters
-        ----------
-        request
-            What to predict.
-        progressed
-            Called in the GUI's thread after every block.
-        finished
-            Called there at the end, however it came; told whether the run ended by itself.
+        def tell(*told: Any) -> None:
+            with suppress(RuntimeError):  # the window was closed while a thread was at work
+                self._told.emit(partial(act, *told))
 
-        Returns
-        -------
-        The event that stops the run when set.
-        """
+        return tell
+
+    def new_stop(self) -> threading.Event:
+        """Make what tells a job to stop; it is set at the latest by ``close``."""
         stop = threading.Event()
         self._stops.add(stop)
-
-        def on_end(result: Failure | None) -> None:
-            self._stops.discard(stop)
-            self._finish(result, lambda _: finished(not stop.is_set()), lambda: finished(False))
-
-        def on_error(error: Exception) -> None:
-            self._stops.discard(stop)
-            self._broke(error, lambda: finished(False))
-
-        worker = create_worker(prediction_steps, request, stop, _start_thread=False)
-        worker.yielded.connect(lambda step: None if self._closed else progressed(step))
-        worker.returned.connect(on_end)
-        worker.errored.connect(on_error)
-        _launch(worker)
         return stop
 
     def close(self) -> None:
@@ -254,6 +108,10 @@ class Jobs(QObject):
         self._closed = True
         for stop in self._stops:
             stop.set()
+
+    def _hear(self, act: Callable[[], None]) -> None:
+        if not self._closed:
+            act()
 
     def _finish(
         self, result: object, done: Callable[[Any], None], failed: Callable[[], None] | None
@@ -274,9 +132,140 @@ class Jobs(QObject):
             failed()
 
 
+class LatestJob:
+    """Runs one job at a time; of those asked for while it runs, only the last follows.
+
+    Parameters
+    ----------
+    jobs
+        Where the work is done.
+    """
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+        self._next: Callable[[], None] | None = None
+        self.is_running = False
+
+    def start(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        done: Callable[[Any], None],
+        failed: Callable[[], None] | None = None,
+    ) -> None:
+        """Call a function in a thread, as `Jobs.start` does, now or after what runs."""
+
+        def end(tell: Callable[[], None] | None) -> None:
+            self.is_running = False
+            if tell is not None:
+                tell()
+            following, self._next = self._next, None
+            if following is not None:
+                following()
+
+        def begin() -> None:
+            self.is_running = True
+            self._jobs.start(
+                function,
+                *args,
+                done=lambda found: end(lambda: done(found)),
+                failed=lambda: end(failed),
+            )
+
+        if self.is_running:
+            self._next = begin
+        else:
+            begin()
+
+
+class StoppableJob:
+    """Runs one job at a time, which tells how far it is and can be stopped.
+
+    Parameters
+    ----------
+    jobs
+        Where the work is done.
+    reported
+        Called in the GUI's thread with what the job reports, until it is stopped.
+    """
+
+    def __init__(self, jobs: Jobs, reported: Callable[[str, int, int], None] | None = None) -> None:
+        self._jobs, self.reported = jobs, reported
+        self._stop: threading.Event | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a job is on its way, stopped or not."""
+        return self._stop is not None
+
+    def start(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        done: Callable[[Any], None],
+        failed: Callable[[], None],
+    ) -> None:
+        """Call a function in a thread, with what tells it to stop and what it reports to as last arguments."""
+        self._stop = self._jobs.new_stop()
+
+        def end(tell: Callable[..., None], *found: Any) -> None:
+            self._stop = None
+            tell(*found)
+
+        self._jobs.start(
+            function,
+            *args,
+            self._stop.is_set,
+            self._jobs.in_window(self._hear),
+            done=lambda found: end(done, found),
+            failed=lambda: end(failed),
+        )
+
+    def stop(self) -> None:
+        """Ask what is on its way to stop; it ends when it next looks."""
+        if self._stop is not None:
+            self._stop.set()
+
+    def _hear(self, text: str, done: int, total: int) -> None:
+        is_wanted = self._stop is not None and not self._stop.is_set()
+        if self.reported is not None and is_wanted:
+            self.reported(text, done, total)
+
+
+class _CalmWarnings:
+    """Keeps what Python does with warnings while workers run; used on the window's thread alone.
+
+    Each of superqt's workers shows all warnings while it works, and gives back what it found: where two
+    overlap, the last leaves what it found of the other.
+    """
+
+    def __init__(self) -> None:
+        self._n_running = 0
+        self._before = ExitStack()
+
+    def begin(self) -> None:
+        """Note that a worker is about to start."""
+        if not self._n_running:
+            self._before.enter_context(warnings.catch_warnings())
+        self._n_running += 1
+
+    def end(self) -> None:
+        """Note that one has ended; after the last all is as before, but for news that would pop up."""
+        self._n_running -= 1
+        if self._n_running:
+            return
+        self._before.close()
+        if warnings.showwarning == notification_manager.receive_warning:
+            for category in TO_DEVELOPERS:
+                warnings.simplefilter("ignore", category)
+
+
+_calm_warnings = _CalmWarnings()
+
+
 def _launch(worker: WorkerBase[Any]) -> None:
-    calm_warnings.begin()
-    worker.finished.connect(calm_warnings.end)
+    _calm_warnings.begin()
+    worker.finished.connect(_calm_warnings.end)
     worker.start()
 
 

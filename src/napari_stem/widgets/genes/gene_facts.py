@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_stem.layers import colour_limits
 from napari_stem.layers.gene_values import fits_in_memory, open_stored, read_by_gene
 from napari_stem.spatial_analysis.autocorrelation import morans_of, neighbour_graph
-from napari_stem.widgets.common.single_jobs import LatestJob
+from napari_stem.widgets.common.worker import LatestJob
 from napari_stem.widgets.genes.gene_table import CLUSTERING, MEAN, SPREAD
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ class GeneFacts(QObject):
     def __init__(self, jobs: Jobs, prediction: Prediction, values: GeneValues) -> None:
         super().__init__()
         self._jobs, self._prediction, self._values = jobs, prediction, values
-        self._stop = threading.Event()
+        self._stop = jobs.new_stop()
         self._by_gene: NDArray[np.float32] | None = None
         self._is_clustering = False
         self.columns: dict[int, NDArray[np.float64]] = {}
@@ -79,7 +78,7 @@ class GeneFacts(QObject):
     def start(self) -> None:
         """Read the prediction, which no longer grows."""
         self.forget()
-        self._stop = threading.Event()
+        self._stop = self._jobs.new_stop()
         self._jobs.start(
             measure, self._prediction, self._stop.is_set, done=self._unless_stopped(self._take)
         )

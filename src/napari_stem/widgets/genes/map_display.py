@@ -14,7 +14,7 @@ from napari_stem.exporting.drawing import Limits, Look
 from napari_stem.layers import GeneValues, mean_z_score, score_title
 from napari_stem.model.genes import gene_accuracy
 from napari_stem.widgets.common.parts import one_shot
-from napari_stem.widgets.common.single_jobs import LatestJob
+from napari_stem.widgets.common.worker import LatestJob
 from napari_stem.widgets.genes.active_prediction import ActivePrediction
 from napari_stem.widgets.genes.gene_facts import GeneFacts
 from napari_stem.widgets.genes.gene_table import CLUSTERING
@@ -66,7 +66,7 @@ class MapDisplay(QObject):
         self, viewer: Viewer, jobs: Jobs, genes: GenesPanel, parent: QObject | None = None
     ) -> None:
         super().__init__(parent)
-        self._viewer, self._jobs, self._genes = viewer, jobs, genes
+        self._jobs, self._genes = jobs, genes
         self.settings = genes.settings
         self._shown: dict[str, ActivePrediction] = {}  # by the slide's fingerprint
         self._active: str | None = None
@@ -74,15 +74,12 @@ class MapDisplay(QObject):
         self._draw_anew = qthrottled(self.draw, timeout=REFRESH_MS, parent=self)
         self.turns = LayerTurns(viewer, self.settings.opacity_percent / 100, parent=self)
         self._plain = {
-            MEAN: ScalarMap(self.turns, MEAN, EXPRESSION),
-            SD: ScalarMap(self.turns, SD, DEVIATION),
+            MEAN: ScalarMap(self.turns, MEAN, EXPRESSION, edited=self._keep_limits),
+            SD: ScalarMap(self.turns, SD, DEVIATION, edited=self._keep_sd_limits),
         }
         self.mixed = MixedLayers(self.turns)
-        self.beside = SideBySide(self.turns, parent=self)
-        self._plain[MEAN].limits_edited.connect(self._keep_limits)
-        self._plain[SD].limits_edited.connect(self._keep_sd_limits)
-        # once the layer list has finished what it is doing
-        self.beside.left.connect(one_shot(self, 0, self._leave).start)
+        # left once the layer list has finished what it is doing
+        self.beside = SideBySide(self.turns, left=one_shot(self, 0, self._leave).start)
         self.settings.changed.connect(self._on_changed)
         genes.view.header().sectionClicked.connect(self._on_header)
         viewer.canvas.overlay_tiling.top_right = "vertical"  # title above its colour bar
@@ -146,8 +143,6 @@ class MapDisplay(QObject):
     def close(self) -> None:
         """Let go of the viewer."""
         self._draw_anew.cancel()
-        for shown in self._shown.values():
-            shown.facts.stop()
         self.beside.close()
         self.turns.close()
 

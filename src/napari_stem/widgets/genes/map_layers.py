@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Points
-from qtpy.QtCore import QObject, Signal
 
 from napari_stem.layers import AXES, METADATA_KEY, UM
 from napari_stem.layers.uncertainty import colour_raster
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -66,7 +65,7 @@ class SpotMap:
     about: dict[str, str] = field(default_factory=dict)
 
 
-class ScalarMap(QObject):
+class ScalarMap:
     """A layer that shows one value per spot, with its legend.
 
     Parameters
@@ -81,9 +80,9 @@ class ScalarMap(QObject):
         How large its legend is.
     blending
         As napari has it.
+    edited
+        Told the contrast limits that the user has moved.
     """
-
-    limits_edited = Signal(float, float)  # the user moved the contrast limits
 
     def __init__(
         self,
@@ -92,9 +91,9 @@ class ScalarMap(QObject):
         rank: int,
         legend: LegendStyle = LegendStyle(),
         blending: str = "translucent",
+        edited: Callable[[float, float], None] | None = None,
     ) -> None:
-        super().__init__()
-        self._turns, self._field, self._rank = turns, field, rank
+        self._turns, self._field, self._rank, self._edited = turns, field, rank, edited
         self._is_setting = False
         self.layer = Image(
             np.full((1, 1), np.nan, np.float32),
@@ -138,8 +137,8 @@ class ScalarMap(QObject):
         self._turns.hide(self.layer)
 
     def _on_limits(self) -> None:
-        if not self._is_setting:
-            self.limits_edited.emit(*(float(v) for v in self.layer.contrast_limits))
+        if self._edited is not None and not self._is_setting:
+            self._edited(*map(float, self.layer.contrast_limits))
 
 
 class ColourMap:

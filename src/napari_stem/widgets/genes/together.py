@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from napari.layers import Image
-from qtpy.QtCore import QObject, Signal
 
 from napari_stem.layers import METADATA_KEY, map_title, slide_layer
 from napari_stem.widgets.genes.map_layers import SMALL_LEGEND, ColourMap, ScalarMap
@@ -21,6 +20,8 @@ from napari_stem.widgets.slide.slide_feed import SlideFeed, is_fed
 from napari_stem.widgets.state import BESIDE, MIX, MOST_GENES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari.layers import Layer
 
     from napari_stem.geometry import Mpp
@@ -85,20 +86,19 @@ class MixedLayers:
         self._ground.show(active.grid(settings.shape), dark, str(active.prediction.path))
 
 
-class SideBySide(QObject):
+class SideBySide:
     """Shows the maps of several genes side by side until something else is done with the layers.
 
     Parameters
     ----------
     turns
         What brings layers into the viewer.
+    left
+        Called when the user does something that ends it.
     """
 
-    left = Signal()  # the user did something that ends it
-
-    def __init__(self, turns: LayerTurns, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self._turns, self._viewer = turns, turns.viewer
+    def __init__(self, turns: LayerTurns, left: Callable[[], None]) -> None:
+        self._turns, self._viewer, self._left = turns, turns.viewer, left
         self.maps: list[ScalarMap] = []  # of the views on show
         self._pairs: list[tuple[Image, ScalarMap]] = []  # all there are, the first view on top
         self._hidden: list[Layer] = []
@@ -210,7 +210,7 @@ class SideBySide(QObject):
             if event.type == "inserted":
                 self._feed(event.value)
         elif self.maps:
-            self.left.emit()
+            self._left()
 
     def _feed(self, layer: Layer) -> None:
         """Have late pixels drawn, instead of waiting for them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QPushButton, QToolButton, QWidget
 
 from napari_stem import hub
@@ -84,18 +84,21 @@ class EncoderBox(QWidget):
         return [each for each in self._lacking if each["status"] in encoders.GETTABLE]
 
 
-class EncoderControl(QObject):
-    """Keeps the dock's encoder box true, and does what it asks for; the token goes to huggingface_hub alone."""
+class EncoderControl:
+    """Keeps the dock's encoder box true, and does what it asks for; the token goes to huggingface_hub alone.
 
-    changed = Signal()  # some encoder became ready, or is no more
+    Parameters
+    ----------
+    jobs, box
+        What it works with.
+    changed
+        Called when some encoder became ready, or is no more.
+    """
 
-    def __init__(self, jobs: Jobs, box: EncoderBox) -> None:
-        super().__init__(box)
+    def __init__(self, jobs: Jobs, box: EncoderBox, changed: Callable[[], None]) -> None:
         self._jobs, self._box, self._window = jobs, box, box.window_of_all
-        self._wanted = ""
-        self.downloads = DownloadControl(jobs, (box.row, self._window.row), parent=self)
-        self.downloads.ended.connect(self._show)
-        self.downloads.ended.connect(self.refresh)
+        self._wanted, self._changed = "", changed
+        self.downloads = DownloadControl(jobs, (box.row, self._window.row), self._on_ended)
         if self._window.folder:
             hub.use_encoder_folder(Path(self._window.folder))
         jobs.start(_settle, self._window.is_offline_chosen, done=self._window.show_offline)
@@ -164,8 +167,7 @@ class EncoderControl(QObject):
         self._jobs.start(_answer, hub.forget_token, said, done=self._on_answered)
 
     def close(self) -> None:
-        """End what is on its way, and the window."""
-        self.downloads.cancel()
+        """Close the window."""
         self._window.close()
 
     def _needed(self) -> list[Row]:
@@ -186,7 +188,11 @@ class EncoderControl(QObject):
         is_busy = self.downloads.is_busy
         self._box.show_encoders(self._needed(), is_busy=is_busy)
         self._window.show_busy(is_busy=is_busy)
-        self.changed.emit()
+        self._changed()
+
+    def _on_ended(self) -> None:
+        self._show()
+        self.refresh()
 
     def _choose_offline(self, is_wanted: bool) -> None:
         self._window.is_offline_chosen = is_wanted

@@ -7,6 +7,7 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from napari.utils.notifications import show_info
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
@@ -400,6 +401,15 @@ class ModelPanel(QWidget):
             else "a laptop's; after the first run it is this computer's"
         )
         self.run_button.setToolTip(f"{where}The time is {whose} (Ctrl+Return runs)")
+
+    def ask_depth(self, depth: float) -> None:
+        """Ask for counts of a sequencing depth, in counts per spot."""
+        self.quantity.setCurrentIndex(list(QUANTITIES.values()).index("counts"))
+        self.depth.setValue(depth)
+        self.advanced.open()
+        show_info(
+            f"The next run gives counts at {self.depth.value():,.0f} per spot (Sequencing depth, in Model)."
+        )
 
     def _lay_out(self) -> None:
         form, numbers = QFormLayout(), QFormLayout()

@@ -28,9 +28,9 @@ from napari_stem.widgets.common.parts import (
     row_widget,
     stack,
 )
-from napari_stem.widgets.common.single_jobs import LatestJob
 from napari_stem.widgets.common.table import Table
 from napari_stem.widgets.common.units import load_units, regions_of
+from napari_stem.widgets.common.worker import LatestJob
 from napari_stem.widgets.regions.region_layers import CLICK_PIXELS, RegionLayers, warm_up
 from napari_stem.widgets.regions.region_shapes import (
     CLASS,

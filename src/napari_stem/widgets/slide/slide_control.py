@@ -17,7 +17,6 @@ from napari_stem.slide.pixel_size import remember
 from napari_stem.widgets.common.keys import WHOLE_SLIDE
 from napari_stem.widgets.common.parts import ask_for_file, one_shot
 from napari_stem.widgets.common.units import load_units, regions_of
-from napari_stem.widgets.common.worker import Reporter
 from napari_stem.widgets.slide.overview import OverviewControl
 from napari_stem.widgets.slide.pixel_size import HOW_TO_MEASURE, Ruler
 from napari_stem.widgets.slide.slide_feed import SlideFeed, is_fed
@@ -154,8 +153,7 @@ class SlideControl(QObject):
     def open(self, path: str | Path, name: str | None = None, mpp: Mpp | None = None) -> None:
         """Open a slide in the background and show it."""
         self._panel.show_busy(f"Opening {Path(path).name}")
-        report = Reporter(self)
-        report.reported.connect(self._panel.show_busy)
+        report = self.jobs.in_window(self._panel.show_busy)
         self.jobs.start(
             partial(open_slide, progress=report, early=True),
             path,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from qtpy.QtWidgets import QApplication
 from napari_stem.layers import METADATA_KEY
 from napari_stem.widgets.common.parts import one_shot, tell_error
 from napari_stem.widgets.common.units import keep_units
-from napari_stem.widgets.common.worker import Jobs, Reporter
+from napari_stem.widgets.common.worker import Jobs
 
 if TYPE_CHECKING:
     from typing import Any
@@ -61,8 +60,6 @@ class SlideFeed(QObject):
     progressed = Signal(object, str, int, int)  # layer, what is being done, done so far, in all
     previewed = Signal(object)  # layer: more of an incomplete slide is to be seen
     completed = Signal(object)  # layer: the slide is whole, or has been given up
-    _arrived = Signal()
-    _damaged = Signal(str)
 
     def __init__(self, viewer: Viewer, layer: Image) -> None:
         super().__init__()
@@ -78,11 +75,10 @@ class SlideFeed(QObject):
         self._redrawing = one_shot(self, REDRAW_MS, self._redraw)
         self._previewing = QTimer(self)
         self._previewing.timeout.connect(self._show_preview)
-        self._arrived.connect(self._on_arrived)
-        self._damaged.connect(self._tell_damaged)
         wait_little(pyramid)
         keep_units(viewer)
-        pyramid.arrived, pyramid.failed = self._say_arrived, self._damaged.emit
+        pyramid.arrived = self._jobs.in_window(self._redraw_soon)
+        pyramid.failed = self._jobs.in_window(self._tell_damaged)
         viewer.layers.events.removed.connect(self._on_removed)
         QApplication.instance().aboutToQuit.connect(self.stop)
         if not pyramid.slide.is_complete:
@@ -106,10 +102,8 @@ class SlideFeed(QObject):
         self.deleteLater()  # here: the last reference may be dropped by another thread
 
     def _complete(self) -> None:
-        report = Reporter(self)
-        report.reported.connect(self._tell_progress)
         self._previewing.start(FIRST_PREVIEW_MS)
-        complete = self._pyramid.slide.complete
+        complete, report = self._pyramid.slide.complete, self._jobs.in_window(self._tell_progress)
         self._jobs.start(complete, report, done=self._on_complete, failed=self._give_up)
 
     def _on_complete(self, _: None) -> None:
@@ -136,11 +130,7 @@ class SlideFeed(QObject):
         self._layer.data = list(self._pyramid.arrays)  # a mere refresh keeps the coarsest level
         self.previewed.emit(self._layer)
 
-    def _say_arrived(self) -> None:
-        with suppress(RuntimeError):  # the window was closed while a thread was reading
-            self._arrived.emit()
-
-    def _on_arrived(self) -> None:
+    def _redraw_soon(self) -> None:
         if not self._redrawing.isActive():
             self._redrawing.start()
 

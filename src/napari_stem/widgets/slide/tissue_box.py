@@ -13,7 +13,7 @@ from napari_stem.slide.glass import view_of
 from napari_stem.slide.tissue import TissueSettings, find_tissue
 from napari_stem.widgets.common.form import Form
 from napari_stem.widgets.common.parts import Note, button, one_shot, row, stack
-from napari_stem.widgets.common.single_jobs import LatestJob
+from napari_stem.widgets.common.worker import LatestJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

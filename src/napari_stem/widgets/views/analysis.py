@@ -1,4 +1,7 @@
-"""Spatial analysis, carried out one at a time in a process of its own; domains in place of the map."""
+"""Spatial analysis: domains of predicted expression, how they lie, which genes cluster.
+
+Carried out one at a time in a process of its own; domains come in place of the map.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,54 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QObject
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFormLayout,
+    QHeaderView,
+    QLabel,
+    QPushButton,
+    QSlider,
+    QWidget,
+)
 
 from napari_stem.spatial_analysis import store
 from napari_stem.spatial_analysis.steps import FOUND, run_in_subprocess
-from napari_stem.widgets.common.parts import ask_where_to_save
-from napari_stem.widgets.common.single_jobs import StoppableJob
-from napari_stem.widgets.common.table import write_csv
+from napari_stem.widgets.common.hints import NO_SAMPLES
+from napari_stem.widgets.common.parts import (
+    Note,
+    ProgressBar,
+    ask_where_to_save,
+    button,
+    count,
+    row,
+    stack,
+)
+from napari_stem.widgets.common.table import (
+    UNKNOWN,
+    Column,
+    Table,
+    TableView,
+    marked,
+    write_csv,
+)
+from napari_stem.widgets.common.worker import StoppableJob
 from napari_stem.widgets.genes.active_prediction import state_of
 from napari_stem.widgets.state import DOMAINS, MEAN
-from napari_stem.widgets.views.domain_layer import DomainLayer
+from napari_stem.widgets.views.domain_layer import DomainLayer, colours_of
+from napari_stem.widgets.views.plots import DomainsPlot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_stem.results import Prediction
-    from napari_stem.spatial_analysis import Domains
+    from napari_stem.spatial_analysis.domains import Domains, Stability
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.map_display import MapDisplay
-    from napari_stem.widgets.views.analysis_panel import AnalysisPanel
 
     IsStopped = Callable[[], bool]
     Report = Callable[[str, int, int], None]
@@ -36,69 +66,169 @@ if TYPE_CHECKING:
 GONE = "The domains are no longer stored beside this prediction; find them again."
 CANCELLED = "Cancelled; what was found before stays."
 DOMAIN_FILES = "AnnData with expression (*.h5ad);;Table of spots (*.csv)"
+RESOLUTION_STEPS = 10  # of the slider, per unit of resolution
+DEFAULT_RESOLUTION, MOST_RESOLUTION = 0.5, 2.0
+NEIGHBOURS = "Which domains lie side by side"
+SURROUNDINGS = "What surrounds the chosen domain"
+ABOUT = (
+    "Domains group spots of like predicted expression; position does not enter. They are predicted, not "
+    "seen: judge them by the slide."
+)
+MORANS_TIP = (
+    "Moran's I: how alike neighbouring spots are, 1 at most; the mean over the samples, as a measurement would "
+    "have it. Predictions of neighbours share tissue, so all are alike to some degree: compare genes rather "
+    "than trust small p-values."
+)
+LEAST_FDR = 1e-16  # what is smaller is said to be so
+MORANS_COLUMNS = (
+    Column("gene", "Gene"),
+    Column("I", "Moran's I", MORANS_TIP, "+.2f"),
+    Column(
+        "interval", "90%", "Of the samples; none where they were not kept", widest="+0.00 to +0.00"
+    ),
+    Column(
+        "fdr",
+        "FDR",
+        "Benjamini-Hochberg, from one-sided p-values under normality",
+        lambda fdr: f"<{LEAST_FDR:g}" if fdr < LEAST_FDR else f"{fdr:.1e}",
+        widest="0.0e-00",
+    ),
+)
+TABLE_HEIGHT_PX = 150
+NAME, SHARE, STABILITY, HIGH = range(4)
+DOMAIN_COLUMNS = (
+    Column(
+        "name",
+        "Domain",
+        "Double-click to give it a name of your own",
+        colour="colour",
+        widest="Domain 00 ____",
+        is_editable=True,
+    ),
+    Column("share", "Area", "Share of the predicted area", ".0%", widest="100%"),
+    Column(
+        "stability",
+        "Stability",
+        "Share of the samples that put a spot into this domain, on average (100%: all do). In brackets what "
+        "chance alone would give.",
+        order="support",
+        widest="100% (00%)",
+    ),
+    Column(
+        "high", "High in it", "Genes predicted highest here compared with elsewhere", is_text=True
+    ),
+)
+MOST_DOMAINS_SEEN = 9
 
 
-class AnalysisControl(QObject):
-    """Keeps the domains of the active prediction, in the panel, on the slide and on disk.
+class AnalysisPanel(QWidget):
+    """Asks for analyses; keeps the domains of the active prediction, here, on the slide and on disk.
 
     Parameters
     ----------
-    jobs, panel, maps
-        Where processes are waited for, what asks, and which prediction is on the map.
+    jobs, maps
+        Where processes are waited for, and which prediction is on the map.
+    folder
+        Where results were last saved to.
     """
 
-    def __init__(self, jobs: Jobs, panel: AnalysisPanel, maps: MapDisplay) -> None:
-        super().__init__(panel)
-        self._jobs, self._panel, self._maps = jobs, panel, maps
-        self._settings = maps.settings
-        self._running = StoppableJob(jobs, parent=self)
-        self._running.progressed.connect(self._on_progress)
+    def __init__(self, jobs: Jobs, maps: MapDisplay, folder: str) -> None:
+        super().__init__()
+        self._jobs, self._maps, self.folder = jobs, maps, folder
+        self.settings = maps.settings
+        self._running = StoppableJob(jobs, self._on_progress)
         self._analysed: Prediction | None = None
         self._key: tuple[str, int] | None = None  # the prediction spoken of, and its finished spots
         self.domains: Domains | None = None  # of the active prediction
-        self._morans: pd.DataFrame | None = None
+        self._ranking: pd.DataFrame | None = None  # Moran's I of its genes
         self.on_slide = DomainLayer(maps.turns)
         self._is_loading = self._was_shown = False
-        panel.find_button.clicked.connect(self.find_domains)
-        panel.morans_button.clicked.connect(self.rank_genes)
-        panel.cancel_button.clicked.connect(self.cancel)
-        panel.domains.edited.connect(self._rename)
-        panel.save_domains_button.clicked.connect(self._save_domains)
-        panel.save_morans_button.clicked.connect(self._save_morans)
-        maps.drawn.connect(self.refresh)
+        self.resolution = QSlider(Qt.Orientation.Horizontal)
+        self.resolution.setRange(1, int(MOST_RESOLUTION * RESOLUTION_STEPS))
+        self.resolution.setValue(int(DEFAULT_RESOLUTION * RESOLUTION_STEPS))
+        self.resolution.setToolTip("Leiden's resolution: to the right more and smaller domains")
+        self.resolution_label = QLabel()
+        self.find_button = QPushButton("Find domains")
+        self.morans_button = button("Moran's I of all genes", MORANS_TIP)
+        self.cancel_button = QPushButton("Cancel")
+        self.progress = ProgressBar()
+        self.message, self.summary = Note(), Note(ABOUT)
+        self.visible_box = QCheckBox("Show domains on the slide")
+        self.domains_table = Table(DOMAIN_COLUMNS)
+        self.domains_view = TableView(self.domains_table)
+        self.domains_view.header().setSectionResizeMode(
+            NAME, QHeaderView.ResizeMode.ResizeToContents
+        )
+        self.domains_view.stretch(HIGH)
+        self.plot_choice = QComboBox()
+        self.plot_choice.addItems([NEIGHBOURS, SURROUNDINGS])
+        self.plot = DomainsPlot()
+        self.save_domains_button = QPushButton("Save domains…")
+        self.morans = Table(MORANS_COLUMNS)
+        self.morans_view = TableView(self.morans, sort_by=1)
+        self.morans_view.setMinimumHeight(TABLE_HEIGHT_PX)
+        self.of_what = Note()
+        self.save_morans_button = QPushButton("Save table…")
+        self.found, self.ranked = QWidget(), QWidget()
+        self._lay_out()
+        self._connect()
+        self._follow()
+        self._tell_resolution()
+        self._show_domains()
+        self._show_morans()
+        self._show_idle("")
+        self.setEnabled(False)
 
-    def cancel(self) -> None:
-        """End the analysis on its way."""
-        self._running.stop()
+    def _connect(self) -> None:
+        settings = self.settings
+        self.find_button.clicked.connect(self.find_domains)
+        self.morans_button.clicked.connect(self.rank_genes)
+        self.cancel_button.clicked.connect(self._running.stop)
+        self.domains_table.edited.connect(self._rename)
+        self.save_domains_button.clicked.connect(self._save_domains)
+        self.save_morans_button.clicked.connect(self._save_morans)
+        self._maps.drawn.connect(self.refresh)
+        self.resolution.valueChanged.connect(self._tell_resolution)
+        self.visible_box.clicked.connect(
+            lambda is_on: settings.ask(view=DOMAINS if is_on else MEAN)
+        )
+        self.domains_view.chosen.connect(self._plot)
+        self.plot_choice.activated.connect(self._plot)
+        self.morans_view.chosen.connect(lambda gene: settings.update(gene=gene))
+        settings.changed.connect(self._follow)
+
+    def chosen_resolution(self) -> float:
+        """Return the resolution that the slider stands at."""
+        return float(self.resolution.value() / RESOLUTION_STEPS)
 
     def is_shown(self) -> bool:
         """Whether domains lie on the slide in place of the map."""
-        return self.domains is not None and self._settings.view == DOMAINS
+        return self.domains is not None and self.settings.view == DOMAINS
 
     def refresh(self) -> None:
         """Bring panel and layer in line with the active prediction and the settings."""
         active = self._maps.current()
-        self._panel.setEnabled(active is not None)
+        self.setEnabled(active is not None)
         key = None if active is None else active.state()
         if key != self._key:
             was_shown, self._key = self.is_shown(), key
-            self.domains = self._morans = None
+            self.domains = self._ranking = None
             self._was_shown = self._is_loading = False
-            self._panel.show_domains(None)
-            self._panel.show_morans(None)
+            self._show_domains()
+            self._show_morans()
             self.on_slide.hide()
             if active is not None and active.prediction.done.any():
                 self._load(active.prediction)
             if active is not None and was_shown:  # those were another prediction's
-                self._settings.update(view=MEAN)
+                self.settings.update(view=MEAN)
                 return
         if active is not None and self.domains is not None and self.is_shown():
             self.on_slide.show(active, self.domains)
             return
         self.on_slide.hide()
-        if active is not None and self._settings.view == DOMAINS and not self._is_loading:
+        if active is not None and self.settings.view == DOMAINS and not self._is_loading:
             show_info(GONE)
-            self._settings.update(view=MEAN)
+            self.settings.update(view=MEAN)
 
     # running
 
@@ -106,7 +236,7 @@ class AnalysisControl(QObject):
         """Find domains at the fineness that the slider stands at."""
         active = self._maps.current()
         if active is not None:
-            prediction, resolution = active.prediction, self._panel.chosen_resolution()
+            prediction, resolution = active.prediction, self.chosen_resolution()
             take = partial(self._load, prediction, is_new=True)
             self._start(prediction, find_domains, resolution, take=take)
 
@@ -128,29 +258,29 @@ class AnalysisControl(QObject):
             return
 
         def done(result: Any) -> None:
-            self._panel.show_idle(CANCELLED if result is None else "")
+            self._show_idle(CANCELLED if result is None else "")
             if result is not None:
                 take(result)
 
         self._analysed = prediction
-        self._panel.show_running("Starting", 0, 0)
+        self._show_running("Starting", 0, 0)
         self._running.start(
             run,
             str(prediction.path),
             *args,
             done=done,
-            failed=partial(self._panel.show_idle, "Not done."),
+            failed=partial(self._show_idle, "Not done."),
         )
 
     def _on_progress(self, text: str, done: int, total: int) -> None:
-        self._panel.show_running(text, done, total)
+        self._show_running(text, done, total)
         if text == FOUND and self._analysed is not None:
             self._load(self._analysed, is_new=True)
 
     def _take_morans(self, key: tuple[str, int], table: pd.DataFrame) -> None:
         if key == self._key:
-            self._morans = table
-            self._panel.show_morans(table)
+            self._ranking = table
+            self._show_morans()
 
     # domains
 
@@ -173,10 +303,10 @@ class AnalysisControl(QObject):
         self._is_loading = False
         if domains is not None:
             self.domains = domains
-            self._panel.show_domains(domains)
+            self._show_domains()
             if is_new and not self._was_shown:
                 self._was_shown = True  # from now on the user decides
-                self._settings.update(view=DOMAINS)
+                self.settings.update(view=DOMAINS)
         self.refresh()
 
     def _rename(self, domain: int, _key: str, name: str) -> None:
@@ -186,7 +316,7 @@ class AnalysisControl(QObject):
         names = list(self.domains.names)
         names[domain] = name
         self.domains = replace(self.domains, names=tuple(names))
-        self._panel.show_domains(self.domains)
+        self._show_domains()
         self.refresh()
         place = store.sidecar_path(active.prediction)
         self._jobs.start(store.write_domains, self.domains, place, done=lambda _: None)
@@ -195,18 +325,139 @@ class AnalysisControl(QObject):
 
     def _save_domains(self) -> None:
         active = self._maps.current()
-        path = ask_where_to_save(self._panel, "Save", "domains.h5ad", DOMAIN_FILES)
+        path = ask_where_to_save(self, "Save", "domains.h5ad", DOMAIN_FILES)
         if active is not None and self.domains is not None and path:
             export = partial(store.export_domains, self.domains, active.prediction)
             self._save(export, path)
 
     def _save_morans(self) -> None:
-        path = ask_where_to_save(self._panel, "Save", "morans_i.csv", "Tables (*.csv)")
-        if self._morans is not None and path:
-            self._save(partial(write_csv, self._morans), path)
+        path = ask_where_to_save(self, "Save", "morans_i.csv", "Tables (*.csv)")
+        if self._ranking is not None and path:
+            self._save(partial(write_csv, self._ranking), path)
 
     def _save(self, write: Callable[[Path], None], path: str) -> None:
         self._jobs.start(write, Path(path), done=lambda _: show_info(f"Saved {path}"))
+
+    # panel
+
+    def _show_running(self, text: str, done: int, total: int) -> None:
+        """Say how far it is, and offer Cancel."""
+        self._show(f"{text} …", is_running=True)
+        self.progress.show_share(done, total)
+
+    def _show_idle(self, text: str) -> None:
+        """Nothing runs; say how it ended."""
+        self._show(text, is_running=False)
+
+    def _show_domains(self) -> None:
+        """List domains and plot how they lie, where there are any."""
+        domains = self.domains
+        self.found.setVisible(domains is not None)
+        self.summary.setText(ABOUT if domains is None else describe_domains(domains))
+        if domains is not None:
+            self.domains_table.fill(_domain_frame(domains))
+            self.domains_view.fit(MOST_DOMAINS_SEEN)
+            has_relations = domains.relations is not None
+            self.plot.setVisible(has_relations)
+            self.plot_choice.setVisible(has_relations)
+            self._plot()
+
+    def _show_morans(self) -> None:
+        """List genes by Moran's I, where it has been computed."""
+        table = self._ranking
+        self.ranked.setVisible(table is not None)
+        if table is not None:
+            between = zip(table["I_q05"], table["I_q95"], strict=True)
+            texts = ["" if np.isnan(low) else f"{low:+.2f} to {high:+.2f}" for low, high in between]
+            shown = table.assign(interval=texts)
+            self.morans.fill(marked(shown, self.settings.by_chance))
+            n_samples = int(table["n_samples"].max())
+            self.of_what.say(
+                f"From {n_samples} samples."
+                if n_samples
+                else f"{NO_SAMPLES}: of the mean, and too high."
+            )
+
+    def _follow(self) -> None:
+        self.visible_box.setChecked(self.settings.view == DOMAINS)
+
+    def _plot(self, *_: object) -> None:
+        domains = self.domains
+        if domains is None or domains.relations is None:
+            return
+        around = None
+        if self.plot_choice.currentText() == SURROUNDINGS:
+            around = max(0, self.domains_view.currentIndex().row())
+        colours = colours_of(len(domains.names))
+        self.plot.show_domains(domains.names, domains.relations, colours, around)
+
+    def _show(self, text: str, *, is_running: bool) -> None:
+        for asking in (self.find_button, self.morans_button):
+            asking.setEnabled(not is_running)
+        for part in (self.cancel_button, self.progress):
+            part.setVisible(is_running)
+        self.message.say(text)
+
+    def _tell_resolution(self) -> None:
+        self.resolution_label.setText(f"{self.chosen_resolution():.1f}")
+
+    def _lay_out(self) -> None:
+        form = QFormLayout()
+        form.addRow("Fineness", row(self.resolution, self.resolution_label))
+        stack(
+            self.found,
+            self.visible_box,
+            self.domains_view,
+            self.plot_choice,
+            self.plot,
+            self.save_domains_button,
+        )
+        stack(self.ranked, self.of_what, self.morans_view, self.save_morans_button)
+        buttons = row(self.find_button, self.morans_button, self.cancel_button)
+        told = self.progress, self.message, self.summary
+        stack(self, form, buttons, *told, self.found, self.ranked)
+
+
+def _domain_frame(domains: Domains) -> pd.DataFrame:
+    """Table of domains, the largest first."""
+    n, stability = len(domains.names), domains.stability
+    found = np.full(n, np.nan) if stability is None else stability.of_domains(domains.labels)
+    stable = [UNKNOWN] * n
+    if stability is not None:
+        stable = [f"{f:.0%} ({c:.0%})" for f, c in zip(found, stability.by_chance, strict=True)]
+    return pd.DataFrame(
+        {
+            "name": domains.names,
+            "colour": colours_of(n),
+            "share": domains.shares,
+            "stability": stable,
+            "support": found,
+            "high": [", ".join(genes) or UNKNOWN for genes in domains.markers],
+        }
+    )
+
+
+def describe_domains(domains: Domains) -> str:
+    """Say what was found, and how far it can be relied on."""
+    n = len(domains.names)
+    found = f"{count(n, 'domain')} of predicted expression (resolution {domains.resolution:g})."
+    if n == 1:
+        return f"{found} All spots are alike at this fineness."
+    if domains.stability is None:
+        return f"{found} {NO_SAMPLES}: how stable they are is not known."
+    return f"{found} {_describe_stability(domains.stability)}"
+
+
+def _describe_stability(stability: Stability) -> str:
+    between = np.array(stability.between)
+    mean = float(between.mean())
+    verdict = "agree well" if mean >= 0.6 else "agree in part" if mean >= 0.3 else "agree little"
+    n_draws = len(stability.with_mean)
+    return (
+        f"Domains of {n_draws} single samples {verdict}: adjusted Rand index {mean:.2f} between two "
+        f"({between.min():.2f} to {between.max():.2f}; 1 the same, 0 chance), "
+        f"{np.mean(stability.with_mean):.2f} with the domains shown."
+    )
 
 
 def find_domains(

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFormLayout, QWidget
 
 from napari_stem.evaluation.differences import compare_groups, write_differences
@@ -19,8 +18,8 @@ from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import region_summaries
 from napari_stem.widgets.common.hints import TOO_LARGE
 from napari_stem.widgets.common.parts import Note, ask_for_new_file, button, choice, stack
-from napari_stem.widgets.common.single_jobs import LatestJob, StoppableJob
 from napari_stem.widgets.common.table import TIP, Column, Table, TableView
+from napari_stem.widgets.common.worker import LatestJob, StoppableJob
 from napari_stem.widgets.views.compare_window import CompareWindow
 
 if TYPE_CHECKING:
@@ -67,12 +66,25 @@ class Compared:
 
 
 class ComparePanel(QWidget):
-    """Shows regions in numbers; asks which two to compare."""
+    """Shows regions in numbers; compares two of them, one comparison at a time.
 
-    opened = Signal()
+    Parameters
+    ----------
+    jobs, maps
+        Where the work is done, and which prediction is on the map.
+    regions
+        Returns the regions on the active slide.
+    """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, jobs: Jobs, maps: MapDisplay, regions: Callable[[], Sequence[Region]]
+    ) -> None:
         super().__init__()
+        self._jobs, self._maps, self._regions = jobs, maps, regions
+        self._groups: list[Region] = []
+        self._summing, self._comparing = LatestJob(jobs), StoppableJob(jobs)
+        self.compared: Compared | None = None
+        self.result: CompareWindow | None = None
         self.heading = Note(NO_REGION)
         self.table = Table(COLUMNS)
         self.view = TableView(self.table)
@@ -92,16 +104,43 @@ class ComparePanel(QWidget):
         form.addRow("Compare", self.first)
         form.addRow("with", self.second)
         stack(self, self.heading, self.view, form, self.button, self.message)
-        self.show_groups(())
+        self._show_groups(())
         self.message.say("")
         self.setEnabled(False)
+        self.button.clicked.connect(self._compare)
+        maps.drawn.connect(self.refresh)
 
     def showEvent(self, event: QShowEvent) -> None:
-        """Tell that numbers are wanted."""
+        """Show numbers that were not wanted before."""
         super().showEvent(event)
-        self.opened.emit()
+        self.refresh()
 
-    def show_groups(self, names: Sequence[str], pair: tuple[int, int] = (-1, -1)) -> None:
+    def refresh(self) -> None:
+        """Bring the regions' numbers in line with the gene on the map; while folded away they wait."""
+        active = self._maps.current()
+        self.setEnabled(active is not None)
+        if self.isHidden():
+            return
+        self._groups = with_classes(self._regions()) if active is not None else []
+        pair = first_pair(self._groups) if self._groups else (-1, -1)
+        self._show_groups([group.name for group in self._groups], pair)
+        if active is None or not self._groups or not active.prediction.done.any():
+            self._show_summaries("", "", ())
+            return
+        self._summing.start(
+            _summaries,
+            active.prediction,
+            active.gene,
+            tuple(self._groups),
+            done=partial(self._show_summaries, active.gene, active.prediction.unit),
+        )
+
+    def close_result(self) -> None:
+        """Close the window of the comparison."""
+        if self.result is not None:
+            self.result.close()
+
+    def _show_groups(self, names: Sequence[str], pair: tuple[int, int] = (-1, -1)) -> None:
         """Offer regions and classes, a pair of them first, or what the user chose, where it is still there."""
         if tuple(names) == self._names and self.second.count():
             return
@@ -121,7 +160,7 @@ class ComparePanel(QWidget):
         self.button.setEnabled(bool(names))
         self.view.setVisible(bool(names))
 
-    def show_summaries(self, gene: str, unit: str, summaries: Sequence[RegionSummary]) -> None:
+    def _show_summaries(self, gene: str, unit: str, summaries: Sequence[RegionSummary]) -> None:
         """Show the gene's mean in every group."""
         self.heading.setText(f"{gene} predicted, {unit}" if summaries else NO_REGION)
         self.table.fill(
@@ -137,82 +176,22 @@ class ComparePanel(QWidget):
         )
         self.view.fit(MOST_ROWS_SEEN)
 
-    def show_busy(self, *, is_busy: bool) -> None:
-        """Take no other question while one is answered."""
-        self.button.setEnabled(not is_busy and bool(self._names))
-
     def _on_chosen(self) -> None:
         self._is_chosen = True
 
-
-class CompareControl(QObject):
-    """Keeps the region table up to date and carries out comparisons, one at a time.
-
-    Parameters
-    ----------
-    jobs, panel, maps
-        Where the work is done, what asks, which prediction is on the map.
-    regions
-        Returns the regions on the active slide.
-    """
-
-    def __init__(
-        self,
-        jobs: Jobs,
-        panel: ComparePanel,
-        maps: MapDisplay,
-        regions: Callable[[], Sequence[Region]],
-    ) -> None:
-        super().__init__(panel)
-        self._jobs, self._panel, self._maps, self._regions = jobs, panel, maps, regions
-        self._groups: list[Region] = []
-        self._summing = LatestJob(jobs)
-        self._comparing = StoppableJob(jobs, parent=self)
-        self.compared: Compared | None = None
-        self.window: CompareWindow | None = None
-        maps.drawn.connect(self.refresh)
-        panel.opened.connect(self.refresh)
-        panel.button.clicked.connect(self._compare)
-
-    def close(self) -> None:
-        """Break off what runs, and close the window."""
-        self._comparing.stop()
-        if self.window is not None:
-            self.window.close()
-
-    def refresh(self) -> None:
-        """Bring the regions' numbers in line with the gene on the map; while folded away they wait."""
-        active = self._maps.current()
-        self._panel.setEnabled(active is not None)
-        if self._panel.isHidden():
-            return
-        self._groups = with_classes(self._regions()) if active is not None else []
-        pair = first_pair(self._groups) if self._groups else (-1, -1)
-        self._panel.show_groups([group.name for group in self._groups], pair)
-        if active is None or not self._groups or not active.prediction.done.any():
-            self._panel.show_summaries("", "", ())
-            return
-        self._summing.start(
-            _summaries,
-            active.prediction,
-            active.gene,
-            tuple(self._groups),
-            done=partial(self._panel.show_summaries, active.gene, active.prediction.unit),
-        )
-
     def _compare(self) -> None:
-        active, panel = self._maps.current(), self._panel
-        first, second = panel.first.currentData(), panel.second.currentData()
+        active = self._maps.current()
+        first, second = self.first.currentData(), self.second.currentData()
         if active is None or first is None or second is None or self._comparing.is_running:
             return
         if first == second:
-            panel.message.say("Choose two different regions.")
+            self.message.say("Choose two different regions.")
             return
         if not active.prediction.n_kept_draws:
-            panel.message.say(f"{TOO_LARGE} to compare regions.")
+            self.message.say(f"{TOO_LARGE} to compare regions.")
             return
-        panel.show_busy(is_busy=True)
-        panel.message.say("Comparing …")
+        self.button.setEnabled(False)
+        self.message.say("Comparing …")
         other = self._groups[second] if 0 <= second < len(self._groups) else None
         self._comparing.start(
             _compare,
@@ -224,24 +203,24 @@ class CompareControl(QObject):
         )
 
     def _end(self) -> None:
-        self._panel.show_busy(is_busy=False)
-        self._panel.message.say("")
+        self.button.setEnabled(bool(self._names))
+        self.message.say("")
 
     def _show_comparison(self, compared: Compared | None) -> None:
         self._end()
         if compared is None:
             return
         self.compared = compared
-        if self.window is None:
-            self.window = CompareWindow(self._panel)
-            self.window.view.chosen.connect(lambda gene: self._maps.settings.update(gene=gene))
-            self.window.save_button.clicked.connect(self._save)
-        self.window.show_differences(compared.found, compared.n_a, compared.n_b)
-        self.window.show()
-        self.window.raise_()
+        if self.result is None:
+            self.result = CompareWindow(self)
+            self.result.view.chosen.connect(lambda gene: self._maps.settings.update(gene=gene))
+            self.result.save_button.clicked.connect(self._save)
+        self.result.show_differences(compared.found, compared.n_a, compared.n_b)
+        self.result.show()
+        self.result.raise_()
 
     def _save(self) -> None:
-        window, compared = self.window, self.compared
+        window, compared = self.result, self.compared
         if window is None or compared is None:
             return
         first, second = compared.found[["group_a", "group_b"]].iloc[0]
@@ -250,19 +229,19 @@ class CompareControl(QObject):
         if asked is None:
             return
         path, overwrite = asked
+
+        def saved(_: None) -> None:
+            window.message.setText(f"Saved {path}.")
+            show_info(f"Saved {path}")
+
         window.message.setText("Saving …")
         self._jobs.start(
             partial(write_differences, overwrite=overwrite),
             compared.found,
             Path(path),
-            done=lambda _: self._saved(path),
+            done=saved,
             failed=lambda: window.message.setText("Not saved."),
         )
-
-    def _saved(self, path: str) -> None:
-        if self.window is not None:
-            self.window.message.setText(f"Saved {path}.")
-        show_info(f"Saved {path}")
 
 
 def _mean(each: RegionSummary, gene: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error, show_info
-from qtpy.QtCore import QObject, QUrl, Signal
+from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QApplication, QFormLayout, QPushButton, QWidget
 
@@ -27,7 +27,7 @@ from napari_stem.widgets.common.parts import (
     row,
     stack,
 )
-from napari_stem.widgets.common.single_jobs import StoppableJob
+from napari_stem.widgets.common.worker import StoppableJob
 from napari_stem.widgets.state import MEASURED
 from napari_stem.widgets.views.seen import seen_map, view_picture
 
@@ -53,13 +53,24 @@ MISSING = "{} spots are not predicted yet and are missing."
 
 
 class ExportPanel(QWidget):
-    """Asks what to save, of which genes, and where."""
+    """Asks what to save, of which genes, and where; carries it out, one export at a time.
 
-    export_requested = Signal(str, str, str, bool)  # kind, genes (a key), path, may overwrite
+    Parameters
+    ----------
+    jobs, maps
+        Where the work is done, and which prediction is on the map.
+    regions
+        Returns the regions on the active slide.
+    folder
+        Where results were last saved to.
+    """
 
-    def __init__(self, folder: str = "") -> None:
+    def __init__(
+        self, jobs: Jobs, maps: MapDisplay, regions: Callable[[], tuple[Region, ...]], folder: str
+    ) -> None:
         super().__init__()
-        self.folder = folder
+        self._maps, self._regions, self.folder = maps, regions, folder
+        self._running = StoppableJob(jobs, self._show_progress)
         self.suggested_name = "prediction"
         titles = {kind: about.title for kind, about in KINDS.items()}
         self.kinds = choice(titles, "What to save the prediction as")
@@ -76,15 +87,14 @@ class ExportPanel(QWidget):
         self._lay_out()
         self.kinds.currentIndexChanged.connect(self._on_kind)
         self.save_button.clicked.connect(self._ask)
+        self.cancel_button.clicked.connect(self._cancel)
         self.show_button.clicked.connect(self._show_in_folder)
+        self.copy_view_button.clicked.connect(self.copy_view)
+        self.save_view_button.clicked.connect(self.save_view)
+        maps.drawn.connect(self._follow)
         self._on_kind()
-        self.show_busy(is_busy=False)
-        self.show_message("")
+        self._end("")
         self.setEnabled(False)
-
-    def kind(self) -> str:
-        """Return the chosen kind, a key of `KINDS`."""
-        return str(self.kinds.currentData())
 
     def choose_kind(self, kind: str) -> None:
         """Choose a kind, as a click would."""
@@ -94,7 +104,106 @@ class ExportPanel(QWidget):
         """Choose genes, a key of `GENE_CHOICES`, as a click would."""
         self.genes.setCurrentIndex(self.genes.findData(genes))
 
-    def show_busy(self, *, is_busy: bool) -> None:
+    def copy_view(self) -> None:
+        """Put what is seen into the clipboard, with the notice."""
+        if (picture := self._picture()) is not None:
+            QApplication.clipboard().setImage(picture)
+            show_info("This view is copied; paste it into a document.")
+
+    def save_view(self) -> None:
+        """Save what is seen as a PNG, with the notice."""
+        if (picture := self._picture()) is None:  # before the dialog covers it
+            return
+        name = f"{self.suggested_name}_view.png"
+        path = ask_where_to_save(self, "Save this view", name, "Picture (*.png)")
+        if not path:
+            return
+        if picture.save(path, "PNG"):
+            self._show_saved(Path(path), 0)
+        else:
+            show_error(f"{path} cannot be written; choose another folder.")
+
+    def save(self, kind: str, genes: str, path: str, overwrite: bool) -> None:
+        """Save the prediction on the map, where nothing is being saved yet.
+
+        Parameters
+        ----------
+        kind, genes
+            Keys of `KINDS` and of `GENE_CHOICES`.
+        path, overwrite
+            File to write, and whether it may take the place of one that is there.
+        """
+        active = self._maps.current()
+        if active is None or self._running.is_running:
+            return
+        # as it is now, whatever is shown later
+        prediction, regions, special = active.prediction, self._regions(), self._maps.special_maps()
+        named = {"shown": self._maps.shown_genes(), "all": prediction.genes}.get(genes)
+
+        def choose() -> Selection:
+            some = named
+            if some is None:
+                some = telling_genes(prediction, KINDS[kind].n_genes or FEW_GENES)
+            return Selection.of(prediction, some, regions)
+
+        seen = seen_map(special) if special and genes == "shown" else None
+        options = ExportOptions(
+            slide=active.slide, look=self._maps.look(), seen=seen, overwrite=overwrite
+        )
+        self._show_busy(is_busy=True)
+        self._show_message(f"Saving {Path(path).name} …")
+        self._running.start(
+            _export,
+            kind,
+            choose,
+            Path(path),
+            options,
+            done=partial(self._finished, Path(path)),
+            failed=partial(self._end, "Not saved."),
+        )
+
+    def _follow(self) -> None:
+        """Offer to save what is on the map."""
+        active = self._maps.current()
+        self.setEnabled(active is not None)
+        if active is not None:
+            stem = active.prediction.path.stem
+            self.suggested_name = f"{stem.rsplit('-', 1)[0]}_predicted"
+
+    def _cancel(self) -> None:
+        """Break the export off; nothing of it stays."""
+        self._running.stop()
+        self._show_message("Stopping …")
+
+    def _finished(self, path: Path, n_missing: int | None) -> None:
+        if n_missing is None:
+            self._end("Cancelled; nothing was saved.")
+            return
+        self._end("")
+        self._show_saved(path, n_missing)
+        show_info(f"Saved {path}")
+
+    def _end(self, message: str) -> None:
+        self._show_busy(is_busy=False)
+        self._show_message(message)
+
+    def _picture(self) -> QImage | None:
+        """Return what is seen with what it is; None, and a word, where there is no prediction."""
+        active, maps = self._maps.current(), self._maps.turns.maps()
+        if active is None:
+            show_info("Nothing is predicted yet, so there is no map in this view.")
+            return None
+        about = active.prediction.provenance
+        titles = [str(layer.name) for layer in maps if layer.name]
+        several = f"{', '.join(self._maps.shown_genes())}, {active.prediction.unit}"
+        what = titles[-1] if len(titles) == 1 else several
+        caption = f"{what} · {about.get('slide')} · model {about.get('model')}"
+        is_measured = self._maps.settings.view == MEASURED
+        return view_picture(
+            self._maps.turns.viewer, caption, MEASURED_NOTICE if is_measured else NOTICE
+        )
+
+    def _show_busy(self, *, is_busy: bool) -> None:
         """Offer Cancel instead of Save while a file is being written."""
         self.save_button.setVisible(not is_busy)
         self.cancel_button.setVisible(is_busy)
@@ -103,34 +212,35 @@ class ExportPanel(QWidget):
         for asking in (self.kinds, self.genes):
             asking.setEnabled(not is_busy)
 
-    def show_progress(self, text: str, done: int, total: int) -> None:
-        """Say how far it is."""
+    def _show_progress(self, text: str, done: int, total: int) -> None:
         self.progress.show_share(done, total)
-        self.show_message(f"{text} …")
+        self._show_message(f"{text} …")
 
-    def show_saved(self, path: Path, n_missing: int) -> None:
+    def _show_saved(self, path: Path, n_missing: int) -> None:
         """Say what has been saved and where, and offer to show it."""
-        self.show_message(f"Saved {path}. {MISSING.format(n_missing) if n_missing else ''}".strip())
+        self._show_message(
+            f"Saved {path}. {MISSING.format(n_missing) if n_missing else ''}".strip()
+        )
         self._saved = path
         self.show_button.setVisible(True)
 
-    def show_message(self, text: str) -> None:
+    def _show_message(self, text: str) -> None:
         """Say what is going on; no text: nothing is."""
         self.message.say(text)
         self.show_button.setVisible(False)
 
     def _on_kind(self) -> None:
-        kind = self.kind()
+        kind = str(self.kinds.currentData())
         self.tip.setText(KINDS[kind].tip)
         self.choose_genes(GENES_AT_FIRST.get(kind, "all"))
 
     def _ask(self) -> None:
-        kind, endings = self.kind(), KINDS[self.kind()].suffixes
+        kind, title = str(self.kinds.currentData()), self.kinds.currentText()
         asked = ask_for_new_file(
-            self, "Save the prediction", self.suggested_name, self.kinds.currentText(), endings
+            self, "Save the prediction", self.suggested_name, title, KINDS[kind].suffixes
         )
         if asked is not None:
-            self.export_requested.emit(kind, str(self.genes.currentData()), *asked)
+            self.save(kind, str(self.genes.currentData()), *asked)
 
     def _show_in_folder(self) -> None:
         if self._saved is not None:
@@ -158,126 +268,6 @@ def _tip(key: Key) -> str:
 
 class _Stopped(Exception):
     """The user broke the export off."""
-
-
-class ExportControl(QObject):
-    """Carries out what the export panel asks for, one export at a time.
-
-    Parameters
-    ----------
-    jobs, panel, maps
-        Where the work is done, what asks, and which prediction is on the map.
-    regions
-        Returns the regions on the active slide.
-    """
-
-    def __init__(
-        self,
-        jobs: Jobs,
-        panel: ExportPanel,
-        maps: MapDisplay,
-        regions: Callable[[], tuple[Region, ...]],
-    ) -> None:
-        super().__init__(panel)
-        self._panel, self._maps, self._regions = panel, maps, regions
-        self._running = StoppableJob(jobs, parent=self)
-        self._running.progressed.connect(panel.show_progress)
-        panel.export_requested.connect(self._start)
-        panel.cancel_button.clicked.connect(self.cancel)
-        panel.copy_view_button.clicked.connect(self.copy_view)
-        panel.save_view_button.clicked.connect(self.save_view)
-        maps.drawn.connect(self._follow)
-
-    def _follow(self) -> None:
-        """Offer to save what is on the map."""
-        active = self._maps.current()
-        self._panel.setEnabled(active is not None)
-        if active is not None:
-            stem = active.prediction.path.stem
-            self._panel.suggested_name = f"{stem.rsplit('-', 1)[0]}_predicted"
-
-    def cancel(self) -> None:
-        """Break the export off; nothing of it stays."""
-        if self._running.is_running:
-            self._running.stop()
-            self._panel.show_message("Stopping …")
-
-    def copy_view(self) -> None:
-        """Put what is seen into the clipboard, with the notice."""
-        if (picture := self._picture()) is not None:
-            QApplication.clipboard().setImage(picture)
-            show_info("This view is copied; paste it into a document.")
-
-    def save_view(self) -> None:
-        """Save what is seen as a PNG, with the notice."""
-        if (picture := self._picture()) is None:  # before the dialog covers it
-            return
-        name = f"{self._panel.suggested_name}_view.png"
-        path = ask_where_to_save(self._panel, "Save this view", name, "Picture (*.png)")
-        if not path:
-            return
-        if picture.save(path, "PNG"):
-            self._panel.show_saved(Path(path), 0)
-        else:
-            show_error(f"{path} cannot be written; choose another folder.")
-
-    def _picture(self) -> QImage | None:
-        """Return what is seen with what it is; None, and a word, where there is no prediction."""
-        active, maps = self._maps.current(), self._maps.turns.maps()
-        if active is None:
-            show_info("Nothing is predicted yet, so there is no map in this view.")
-            return None
-        about = active.prediction.provenance
-        titles = [str(layer.name) for layer in maps if layer.name]
-        several = f"{', '.join(self._maps.shown_genes())}, {active.prediction.unit}"
-        what = titles[-1] if len(titles) == 1 else several
-        caption = f"{what} · {about.get('slide')} · model {about.get('model')}"
-        is_measured = self._maps.settings.view == MEASURED
-        return view_picture(
-            self._maps.turns.viewer, caption, MEASURED_NOTICE if is_measured else NOTICE
-        )
-
-    def _start(self, kind: str, genes: str, path: str, overwrite: bool) -> None:
-        active = self._maps.current()
-        if active is None or self._running.is_running:
-            return
-        # as it is now, whatever is shown later
-        prediction, regions, special = active.prediction, self._regions(), self._maps.special_maps()
-        named = {"shown": self._maps.shown_genes(), "all": prediction.genes}.get(genes)
-
-        def choose() -> Selection:
-            some = named
-            if some is None:
-                some = telling_genes(prediction, KINDS[kind].n_genes or FEW_GENES)
-            return Selection.of(prediction, some, regions)
-
-        seen = seen_map(special) if special and genes == "shown" else None
-        options = ExportOptions(
-            slide=active.slide, look=self._maps.look(), seen=seen, overwrite=overwrite
-        )
-        self._panel.show_busy(is_busy=True)
-        self._panel.show_message(f"Saving {Path(path).name} …")
-        self._running.start(
-            _export,
-            kind,
-            choose,
-            Path(path),
-            options,
-            done=partial(self._finished, Path(path)),
-            failed=partial(self._end, "Not saved."),
-        )
-
-    def _finished(self, path: Path, n_missing: int | None) -> None:
-        if n_missing is None:
-            self._end("Cancelled; nothing was saved.")
-            return
-        self._end("")
-        self._panel.show_saved(path, n_missing)
-        show_info(f"Saved {path}")
-
-    def _end(self, message: str) -> None:
-        self._panel.show_busy(is_busy=False)
-        self._panel.show_message(message)
 
 
 def _export(

@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QWidget
 
 from napari_stem.widgets.common.parts import Note, stack
@@ -35,43 +34,34 @@ CLICK_PIXELS = 4  # a press that moves further on the screen moves the view
 
 
 class InspectPanel(QWidget):
-    """Shows the spot under the cursor in a line, the clicked one in depth."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.readout, self.spot = Note(POINT_AT), SpotInspector()
-        stack(self, self.readout, self.spot)
-
-
-class InspectControl(QObject):
-    """Reads out the spot under the cursor, shows the clicked one, and follows the chosen gene.
+    """Reads out the spot under the cursor in a line, shows the clicked one in depth, for the chosen gene.
 
     Parameters
     ----------
-    jobs, panel, maps
-        Where spots are read, what shows them, and which prediction is on the map.
+    jobs, maps
+        Where spots are read, and which prediction is on the map.
     samples
         Reads the samples of the chosen gene.
     """
 
-    def __init__(
-        self, jobs: Jobs, panel: InspectPanel, maps: MapDisplay, samples: SampleReader
-    ) -> None:
-        super().__init__(panel)
-        self._jobs, self._panel, self._maps, self._samples = jobs, panel, maps, samples
+    def __init__(self, jobs: Jobs, maps: MapDisplay, samples: SampleReader) -> None:
+        super().__init__()
+        self._jobs, self._maps, self._samples = jobs, maps, samples
         self._viewer = maps.turns.viewer
+        self.readout, self.spot = Note(POINT_AT), SpotInspector()
+        stack(self, self.readout, self.spot)
         self.outline = SpotOutlines(
             maps.turns, "inspected", "Inspected spot", OUTLINE_COLOURS, INSPECTED
         )
-        self.spot: tuple[Path, int] | None = None  # the clicked one, and of which prediction
+        self.inspected: tuple[Path, int] | None = None  # the clicked spot, and of which prediction
         self._ground: tuple[tuple[str, int], Background] | None = None
         self._viewer.mouse_drag_callbacks.append(self.on_press)
         self._viewer.mouse_move_callbacks.append(self.read_out)
-        panel.spot.view.chosen.connect(lambda gene: maps.settings.update(gene=gene))
+        self.spot.view.chosen.connect(lambda gene: maps.settings.update(gene=gene))
         maps.drawn.connect(self._follow)
         samples.ready.connect(self._follow)
 
-    def close(self) -> None:
+    def let_go(self) -> None:
         """Let go of the viewer."""
         for callbacks, own in (
             (self._viewer.mouse_drag_callbacks, self.on_press),
@@ -84,7 +74,7 @@ class InspectControl(QObject):
         """Say what is predicted under the cursor."""
         active = self._maps.current()
         spot = self._spot_at(active, event.position)
-        self._panel.readout.setText(
+        self.readout.setText(
             POINT_AT if active is None or spot is None else self._reading(active, spot)
         )
 
@@ -93,7 +83,7 @@ class InspectControl(QObject):
         active = self._maps.current()
         if active is None:
             return
-        self.spot = active.prediction.path, spot
+        self.inspected = active.prediction.path, spot
         key = active.state()
         ground = self._ground[1] if self._ground is not None and self._ground[0] == key else None
         self._jobs.start(
@@ -139,35 +129,33 @@ class InspectControl(QObject):
     def _show(self, active: ActivePrediction, key: tuple[str, int], details: SpotDetails) -> None:
         self._ground = key, details.ground
         prediction, spot = active.prediction, details.spot
-        if active is self._maps.current() and self.spot == (prediction.path, spot):
+        if active is self._maps.current() and self.inspected == (prediction.path, spot):
             warning = f"It {UNLIKE}" if prediction.ood[spot] else ""
             name = prediction.spots.names[spot]
-            self._panel.spot.show_spot(
-                details, prediction.gene_accuracy["by_chance"], name, warning
-            )
+            self.spot.show_spot(details, prediction.gene_accuracy["by_chance"], name, warning)
             self._follow()
 
     def _follow(self) -> None:
         """Show the samples of the chosen gene; leave the spot of another prediction."""
         active = self._maps.current()
         if active is None:
-            self._panel.readout.setText(POINT_AT)
-        if self.spot is None or active is None or active.prediction.path != self.spot[0]:
-            self.spot = None
-            self._panel.spot.setVisible(False)
+            self.readout.setText(POINT_AT)
+        if self.inspected is None or active is None or active.prediction.path != self.inspected[0]:
+            self.inspected = None
+            self.spot.setVisible(False)
             self.outline.hide()
             return
         if self._maps.settings.shown_arrangement == BESIDE:  # the outline would take a view
             self.outline.hide()
         else:
-            mpp, spot = active.slide.require_mpp(), np.array([self.spot[1]])
+            mpp, spot = active.slide.require_mpp(), np.array([self.inspected[1]])
             self.outline.show(active.prediction, mpp, spot, self._maps.settings.shape)
         samples = self._samples.get(active.prediction, active.gene)
         if samples is not None:
-            self._plot(active, self.spot[1], samples)
+            self._plot(active, self.inspected[1], samples)
 
     def _plot(self, active: ActivePrediction, spot: int, samples: GeneSamples) -> None:
         draws = None if samples.draws is None else samples.draws[spot].astype(np.float64)
         mean = float(active.values.values(active.gene)[spot])
         interval = float(samples.low[spot]), float(samples.high[spot])
-        self._panel.spot.show_samples(active.gene, draws, mean, interval, active.prediction.unit)
+        self.spot.show_samples(active.gene, draws, mean, interval, active.prediction.unit)

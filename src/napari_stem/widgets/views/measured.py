@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QButtonGroup, QPushButton, QRadioButton, QWidget
 
@@ -28,8 +28,8 @@ from napari_stem.widgets.common.parts import (
     row,
     stack,
 )
-from napari_stem.widgets.common.single_jobs import LatestJob, StoppableJob
 from napari_stem.widgets.common.table import Column, Table, TableView, marked, write_csv
+from napari_stem.widgets.common.worker import LatestJob, StoppableJob
 from napari_stem.widgets.genes.map_layers import ScalarMap, SpotMap
 from napari_stem.widgets.genes.map_turns import MEASURED_MAP
 from napari_stem.widgets.state import DIFFERENCE, MEAN, MEASURED, ONE
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.active_prediction import ActivePrediction
     from napari_stem.widgets.genes.map_display import MapDisplay
-    from napari_stem.widgets.state import DisplaySettings
 
 PREDICTED = "predicted"
 VIEWS = {
@@ -97,83 +96,6 @@ START = (
 )
 
 
-class MeasuredPanel(QWidget):
-    """Asks for measured data and for what of it is shown."""
-
-    def __init__(self, settings: DisplaySettings, folder: str = "") -> None:
-        super().__init__()
-        self.settings, self.folder = settings, folder
-        self.table_button = QPushButton("Counts (.h5ad)…")
-        self.visium_button = QPushButton("Visium folder…")
-        self.remove_button = QPushButton("Remove")
-        self.save_button = button(
-            "Save table…", "Correlation, coverage and difference of every gene, as CSV"
-        )
-        self.predict_button = button(
-            "Predict at the measured spots", "With the model and settings of Model"
-        )
-        self.summary, self.message = Note(START), Note()
-        self.views = QButtonGroup(self)
-        self.table = Table(COLUMNS)
-        self.view = TableView(self.table, sort_by=1)
-        self.view.setMinimumHeight(TABLE_HEIGHT_PX)
-        self.plot = ScatterPlot()
-        self.results = QWidget()
-        self._lay_out()
-        self.view.chosen.connect(lambda gene: settings.update(gene=gene))
-        settings.changed.connect(self._follow)
-        self._follow()
-        self.show_nothing()
-        self.setEnabled(False)
-
-    def shown(self) -> str:
-        """Return ``predicted``, ``measured`` or ``difference``."""
-        return self.settings.view if self.settings.view in VIEWS else PREDICTED
-
-    def choose_view(self, view: str) -> None:
-        """Choose what is shown, as a click does; nothing where there is nothing to choose."""
-        if self.isEnabled() and not self.results.isHidden():
-            self.settings.ask(view=MEAN if view == PREDICTED else view)
-
-    def show_nothing(self) -> None:
-        """No data are loaded."""
-        self.summary.setText(START)
-        self.results.hide()
-        self.remove_button.hide()
-        self.message.say("")
-
-    def show_busy(self, text: str) -> None:
-        """Say what is going on; no text: nothing is."""
-        self.message.say(text)
-        for loading in (self.table_button, self.visium_button):
-            loading.setEnabled(not text)
-
-    def show_agreement(self, name: str, found: MeasuredMatch) -> None:
-        """Say how much was matched, and list the genes."""
-        self.summary.setText(describe_match(name, found))
-        self.table.fill(marked(found.table(), self.settings.by_chance))
-        self.predict_button.setVisible(found.is_elsewhere)
-        self.results.show()
-        self.remove_button.show()
-
-    def _follow(self) -> None:
-        self.views.button(list(VIEWS).index(self.shown())).setChecked(True)
-
-    def _lay_out(self) -> None:
-        views = row()
-        for number, (view, (title, key, tip)) in enumerate(VIEWS.items()):
-            choice = QRadioButton(title)
-            choice.setToolTip(f"{tip} ({key.sequence})")
-            self.views.addButton(choice, number)
-            views.addWidget(choice)
-            shortcut = QShortcut(QKeySequence(key.sequence), self)
-            for asked in (choice.clicked, shortcut.activated):
-                asked.connect(lambda *_, view=view: self.choose_view(view))
-        stack(self.results, self.predict_button, views, self.view, self.plot, self.save_button)
-        loading = row(self.table_button, self.visium_button, self.remove_button)
-        stack(self, loading, self.message, self.summary, self.results)
-
-
 @dataclass
 class Loaded:
     """Measured data of one slide, and the prediction they were last matched with.
@@ -196,35 +118,77 @@ class Loaded:
     matched: tuple[str, int] | None = None
     grid: SpotGrid | None = None
 
+    @cached_property
+    def depth(self) -> float:
+        """Counts of a spot, the median."""
+        return float(np.median(np.asarray(self.counts.X.sum(axis=1))))
 
-class MeasuredControl(QObject):
-    """Keeps measured data by slide, and shows them in place of the prediction's map.
+
+class MeasuredPanel(QWidget):
+    """Asks for measured data, keeps them by slide, and shows them in place of the prediction's map.
 
     Parameters
     ----------
-    jobs, panel, maps
-        Where files are read, what asks, and which prediction is on the map.
+    jobs, maps
+        Where files are read, and which prediction is on the map.
     slide
         Returns the active slide, to which what is loaded belongs.
+    folder
+        Where slides were last opened from.
     """
 
     changed = Signal()  # data came or went
 
     def __init__(
-        self, jobs: Jobs, panel: MeasuredPanel, maps: MapDisplay, slide: Callable[[], Slide | None]
+        self, jobs: Jobs, maps: MapDisplay, slide: Callable[[], Slide | None], folder: str
     ) -> None:
-        super().__init__(panel)
-        self._jobs, self._panel, self._maps, self._slide = jobs, panel, maps, slide
-        self._settings = maps.settings
-        self._reading = LatestJob(jobs)
+        super().__init__()
+        self._jobs, self._maps, self._slide, self.folder = jobs, maps, slide, folder
+        self.settings = settings = maps.settings
         self._loaded: dict[str, Loaded] = {}  # by the slide's fingerprint
-        self._matching = StoppableJob(jobs, parent=self)
+        self._reading, self._matching = LatestJob(jobs), StoppableJob(jobs)
         self.map = ScalarMap(maps.turns, MEASURED, MEASURED_MAP)
-        panel.table_button.clicked.connect(self._ask_for_table)
-        panel.visium_button.clicked.connect(self._ask_for_folder)
-        panel.save_button.clicked.connect(self._save)
-        panel.remove_button.clicked.connect(self.remove)
+        self.table_button = QPushButton("Counts (.h5ad)…")
+        self.visium_button = QPushButton("Visium folder…")
+        self.remove_button = QPushButton("Remove")
+        self.save_button = button(
+            "Save table…", "Correlation, coverage and difference of every gene, as CSV"
+        )
+        self.predict_button = button(
+            "Predict at the measured spots", "With the model and settings of Model"
+        )
+        self.depth_button = button(
+            "",
+            "The next run gives counts as deep as these, so that values can be compared and not places alone.\n"
+            "Of a table of all genes: one of some genes says nothing of depth.",
+        )
+        self.summary, self.message = Note(START), Note()
+        self.views = QButtonGroup(self)
+        self.table = Table(COLUMNS)
+        self.view = TableView(self.table, sort_by=1)
+        self.view.setMinimumHeight(TABLE_HEIGHT_PX)
+        self.plot = ScatterPlot()
+        self.results = QWidget()
+        self._lay_out()
+        self.table_button.clicked.connect(self._ask_for_table)
+        self.visium_button.clicked.connect(self._ask_for_folder)
+        self.save_button.clicked.connect(self._save)
+        self.remove_button.clicked.connect(self.remove)
+        self.view.chosen.connect(lambda gene: settings.update(gene=gene))
         maps.drawn.connect(self.refresh)
+        settings.changed.connect(self._follow)
+        self._follow()
+        self._show_nothing()
+        self.setEnabled(False)
+
+    def shown(self) -> str:
+        """Return ``predicted``, ``measured`` or ``difference``."""
+        return self.settings.view if self.settings.view in VIEWS else PREDICTED
+
+    def choose_view(self, view: str) -> None:
+        """Choose what is shown, as a click does; nothing where there is nothing to choose."""
+        if self.isEnabled() and not self.results.isHidden():
+            self.settings.ask(view=MEAN if view == PREDICTED else view)
 
     def load(self, path: str | Path) -> None:
         """Read counts of the active slide, and lay them beside its prediction once there is one."""
@@ -236,7 +200,7 @@ class MeasuredControl(QObject):
 
     def load_for(self, slide: Slide, path: str | Path) -> None:
         """Read counts of a slide; one file at a time, of those asked for meanwhile the last."""
-        self._panel.show_busy(f"Reading {Path(path).name} …")
+        self._show_busy(f"Reading {Path(path).name} …")
         self._reading.start(
             read_measured,
             Path(path),
@@ -258,38 +222,37 @@ class MeasuredControl(QObject):
             self.refresh()
             self.changed.emit()
 
-    def close(self) -> None:
-        """Stop what runs."""
-        self._matching.stop()
+    def of_active(self) -> Loaded | None:
+        """Return what was measured on the slide of the active prediction."""
+        active = self._maps.current()
+        return self._loaded.get(active.slide.fingerprint) if active else None
 
     def match(self) -> MeasuredMatch | None:
         """Return what lies beside the active prediction."""
-        active = self._maps.current()
-        loaded = self._loaded.get(active.slide.fingerprint) if active else None
+        loaded = self.of_active()
         return loaded.match if loaded else None
 
     def refresh(self) -> None:
         """Bring panel and map in line with the active prediction and the settings."""
-        active = self._maps.current()
-        self._panel.setEnabled(active is not None)
-        loaded = self._loaded.get(active.slide.fingerprint) if active else None
+        active, loaded = self._maps.current(), self.of_active()
+        self.setEnabled(active is not None)
         if active is None or loaded is None:
-            self._panel.show_nothing()
+            self._show_nothing()
             self.map.hide()
             self._tell_later()
             if active is not None and self._is_shown() and not self._reading.is_running:
-                self._settings.update(view=MEAN)
+                self.settings.update(view=MEAN)
             return
         if loaded.matched != active.state():
             self._start_match(active, loaded)
         found = loaded.match
         if found is None or loaded.matched is None:
-            self._panel.show_nothing()
-            self._panel.message.say(NOT_YET if loaded.matched else MATCHING)
+            self._show_nothing()
+            self.message.say(NOT_YET if loaded.matched else MATCHING)
             self.map.hide()
             return
-        self._panel.show_agreement(loaded.path.name, found)
-        self._panel.view.choose(active.gene)
+        self._show_agreement(loaded, found)
+        self.view.choose(active.gene)
         if loaded.matched[0] == active.state()[0]:
             self._plot(active, found)
             self._draw(active, loaded, found)
@@ -303,14 +266,14 @@ class MeasuredControl(QObject):
 
     def _rest(self) -> None:
         """Be ready for another file, whether this one could be read or not."""
-        self._panel.show_busy("")
+        self._show_busy("")
         self.refresh()
 
     def _start_match(self, active: ActivePrediction, loaded: Loaded) -> None:
         """Match in the background; while a prediction grows, again and again."""
         if self._matching.is_running:
             return
-        self._panel.message.say(MATCHING)
+        self.message.say(MATCHING)
         self._matching.start(
             match,
             active.prediction,
@@ -323,7 +286,7 @@ class MeasuredControl(QObject):
     def _matched(
         self, fingerprint: str, loaded: Loaded, key: tuple[str, int], found: MeasuredMatch | None
     ) -> None:
-        self._panel.message.say("")
+        self.message.say("")
         if self._loaded.get(fingerprint) is loaded:
             loaded.match, loaded.matched, loaded.grid = found, key, None
         self.refresh()
@@ -335,46 +298,46 @@ class MeasuredControl(QObject):
         self.changed.emit()
 
     def _ask_for_table(self) -> None:
-        if path := ask_for_file(self._panel, "Measured counts", COUNTS):
+        if path := ask_for_file(self, "Measured counts", COUNTS):
             self.load(path)
 
     def _ask_for_folder(self) -> None:
-        if path := ask_for_folder(self._panel, "Visium folder (outs)"):
+        if path := ask_for_folder(self, "Visium folder (outs)"):
             self.load(path)
 
     def _save(self) -> None:
         found = self.match()
         if found is None:
             return
-        if path := ask_where_to_save(self._panel, "Save table", "agreement.csv", "Tables (*.csv)"):
+        if path := ask_where_to_save(self, "Save table", "agreement.csv", "Tables (*.csv)"):
             told = f"Saved {path}"
             self._jobs.start(write_csv, found.table(), Path(path), done=lambda _: show_info(told))
 
     # view
 
     def _is_shown(self) -> bool:
-        return self._settings.view in {MEASURED, DIFFERENCE}
+        return self.settings.view in {MEASURED, DIFFERENCE}
 
     def _tell_later(self) -> None:
         """Say of what has been read already that it waits for a prediction."""
         slide = self._slide()
         path = self.path_of(slide) if slide is not None else None
         if path is not None and self._maps.current() is None:
-            self._panel.message.say(f"{path.name}: {LATER}")
+            self.message.say(f"{path.name}: {LATER}")
 
     def _draw(self, active: ActivePrediction, loaded: Loaded, found: MeasuredMatch) -> None:
         message = ""
-        if self._is_shown() and self._settings.shown_arrangement != ONE:
+        if self._is_shown() and self.settings.shown_arrangement != ONE:
             message = ONE_GENE_ONLY
         elif active.gene not in found.genes:
             message = f"{active.gene} was not measured here."
         if not self._matching.is_running:
-            self._panel.message.say(message)
+            self.message.say(message)
         if message or not self._is_shown():
             self.map.hide()
             return
         about = {"prediction": str(active.prediction.path)}
-        plain, settings = active.gene_map(active.gene, "mean", self._settings), self._settings
+        plain, settings = active.gene_map(active.gene, "mean", self.settings), self.settings
         if settings.view == MEASURED:
             if loaded.grid is None:
                 loaded.grid = SpotGrid.of(found.spots, active.slide.require_mpp())
@@ -389,9 +352,52 @@ class MeasuredControl(QObject):
 
     def _plot(self, active: ActivePrediction, found: MeasuredMatch) -> None:
         gene = active.gene
-        self._panel.plot.setVisible(gene in found.genes)
+        self.plot.setVisible(gene in found.genes)
         if gene in found.genes:
-            self._panel.plot.show_gene(found, gene, active.values.values(gene)[found.rows])
+            self.plot.show_gene(found, gene, active.values.values(gene)[found.rows])
+
+    # panel
+
+    def _show_nothing(self) -> None:
+        """No data are loaded."""
+        self.summary.setText(START)
+        self.results.hide()
+        self.remove_button.hide()
+        self.message.say("")
+
+    def _show_busy(self, text: str) -> None:
+        """Say what is going on; no text: nothing is."""
+        self.message.say(text)
+        for loading in (self.table_button, self.visium_button):
+            loading.setEnabled(not text)
+
+    def _show_agreement(self, loaded: Loaded, found: MeasuredMatch) -> None:
+        """Say how much was matched, and list the genes."""
+        self.summary.setText(describe_match(loaded.path.name, found))
+        self.depth_button.setText(f"Take over their depth: {loaded.depth:,.0f} counts per spot")
+        self.depth_button.setVisible(loaded.depth >= 1)
+        self.table.fill(marked(found.table(), self.settings.by_chance))
+        self.predict_button.setVisible(found.is_elsewhere)
+        self.results.show()
+        self.remove_button.show()
+
+    def _follow(self) -> None:
+        self.views.button(list(VIEWS).index(self.shown())).setChecked(True)
+
+    def _lay_out(self) -> None:
+        views = row()
+        for number, (view, (title, key, tip)) in enumerate(VIEWS.items()):
+            choice = QRadioButton(title)
+            choice.setToolTip(f"{tip} ({key.sequence})")
+            self.views.addButton(choice, number)
+            views.addWidget(choice)
+            shortcut = QShortcut(QKeySequence(key.sequence), self)
+            for asked in (choice.clicked, shortcut.activated):
+                asked.connect(lambda *_, view=view: self.choose_view(view))
+        asking = (self.predict_button, self.depth_button)
+        stack(self.results, *asking, views, self.view, self.plot, self.save_button)
+        loading = row(self.table_button, self.visium_button, self.remove_button)
+        stack(self, loading, self.message, self.summary, self.results)
 
 
 def _balanced(error: NDArray[np.float32]) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.utils.colormaps import ensure_colormap
-from qtpy.QtCore import QObject, QSignalBlocker, Qt
+from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QLabel, QSlider, QToolButton, QWidget
 
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from napari_stem.widgets.genes.gene_facts import GeneSamples
     from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.genes.map_layers import SpotMap
-    from napari_stem.widgets.state import DisplaySettings
 
 EXPRESSION = {
     MEAN: ("Mean of all samples", "The map as it is"),
@@ -80,11 +79,23 @@ LEAST_PERCENT, USUAL_PERCENT, MOST_PERCENT = 5, 80, 97
 
 
 class UncertaintyPanel(QWidget):
-    """Asks how uncertainty is shown."""
+    """Asks how uncertainty is shown, and shows it in line with the active prediction.
 
-    def __init__(self, settings: DisplaySettings) -> None:
+    Parameters
+    ----------
+    jobs, maps
+        Where samples are read, and what draws the plain map.
+    """
+
+    def __init__(self, jobs: Jobs, maps: MapDisplay) -> None:
         super().__init__()
-        self.settings = settings
+        self._maps, self.settings, turns = maps, maps.settings, maps.turns
+        self._outlined: tuple[object, ...] | None = None
+        self.map = ScalarMap(turns, "uncertainty", map_turns.UNSURE, SMALL_TITLE)
+        self.faded = ColourMap(turns, "faded", "Predicted, faint where unsure", map_turns.FADED)
+        name = "Spots unlike the training tissue"
+        self.outlines = SpotOutlines(turns, "unlike", name, (OUTLINE_COLOUR,), map_turns.OUTLINES)
+        self.samples = SampleReader(jobs, parent=self)
         self.expression_choice = choice(EXPRESSION, _tips(EXPRESSION), is_narrow=True)
         self.uncertainty_choice = choice(UNCERTAINTY, _tips(UNCERTAINTY), is_narrow=True)
         self.threshold = _slider(0, STEPS, STEPS // 2, "Expression that the samples must exceed")
@@ -98,7 +109,7 @@ class UncertaintyPanel(QWidget):
         self.legend, self.message = Note(), Note()
         self._lay_out()
         self._connect()
-        self._follow()
+        self._show_choices()
         self.setEnabled(False)
 
     def choose_expression(self, kind: str) -> None:
@@ -109,20 +120,6 @@ class UncertaintyPanel(QWidget):
         """Choose how uncertainty is shown, and have it on the map where it can be, as a click does."""
         has_map = self.settings.arrangement in {ONE, BESIDE}
         self.settings.ask(uncertainty=kind, view=SD if has_map else MEAN)
-
-    def show_threshold(self, value: float, n_shown: int, n_spots: int) -> None:
-        """Say which expression the first slider stands at, and how many spots exceed it."""
-        self.threshold_label.setText(f"{value:.2f}")
-        self.message.say(
-            f"{n_shown:,} of {n_spots:,} spots: above {value:.2f} with a probability over "
-            f"{self.probability.value()}%."
-        )
-
-    def show_samples(self, n_samples: int) -> None:
-        """Offer so many samples."""
-        with QSignalBlocker(self.sample):
-            self.sample.setRange(1, max(1, n_samples))
-            self.sample.setValue(self.settings.sample + 1)
 
     def step(self, samples: int, *_: object) -> None:
         """Go to another sample; after the last comes the first."""
@@ -172,8 +169,15 @@ class UncertaintyPanel(QWidget):
             shortcut.activated.connect(partial(self.step, samples))
             self.shortcuts.append(shortcut)
         settings.changed.connect(self._follow)
+        self._maps.drawn.connect(self.refresh)
+        self.samples.ready.connect(self.refresh)
 
-    def _follow(self) -> None:
+    def _follow(self, names: frozenset[str]) -> None:
+        self._show_choices()
+        if names <= DOUBT:  # else the plain map is drawn first
+            self.refresh()
+
+    def _show_choices(self) -> None:
         """Show what the settings say."""
         settings, kind = self.settings, self.settings.expression
         for box, data in (
@@ -196,39 +200,13 @@ class UncertaintyPanel(QWidget):
         for shortcut in self.shortcuts:
             shortcut.setEnabled(kind == SAMPLE)
 
-
-class UncertaintyControl(QObject):
-    """Keeps the uncertainty views in line with the active prediction and the settings.
-
-    Parameters
-    ----------
-    jobs
-        Where samples are read.
-    panel, maps
-        What says what is to be seen, and what draws the plain map.
-    """
-
-    def __init__(self, jobs: Jobs, panel: UncertaintyPanel, maps: MapDisplay) -> None:
-        super().__init__(panel)
-        self._panel, self._maps, self._settings = panel, maps, maps.settings
-        self._outlined: tuple[object, ...] | None = None
-        turns = maps.turns
-        self.map = ScalarMap(turns, "uncertainty", map_turns.UNSURE, SMALL_TITLE)
-        self.faded = ColourMap(turns, "faded", "Predicted, faint where unsure", map_turns.FADED)
-        name = "Spots unlike the training tissue"
-        self.outlines = SpotOutlines(turns, "unlike", name, (OUTLINE_COLOUR,), map_turns.OUTLINES)
-        self.samples = SampleReader(jobs, parent=self)
-        self.samples.ready.connect(self.refresh)
-        maps.drawn.connect(self.refresh)
-        self._settings.changed.connect(self._on_changed)
-
     def refresh(self) -> None:
         """Bring the layers in line with what is asked for."""
         active = self._maps.current()
-        self._panel.setEnabled(active is not None)
-        self._panel.message.say("")
+        self.setEnabled(active is not None)
+        self.message.say("")
         if active is None:
-            self._panel.legend.say("")
+            self.legend.say("")
             self._outlined = None
             self.outlines.hide()
             self._hide_map()
@@ -236,30 +214,26 @@ class UncertaintyControl(QObject):
         self._outline(active)
         self._draw(active)
 
-    def _on_changed(self, names: frozenset[str]) -> None:
-        if names <= DOUBT:  # else the plain map is drawn first
-            self.refresh()
-
     def _draw(self, active: ActivePrediction) -> None:
-        settings = self._settings
+        settings = self.settings
         kind = {MEAN: settings.expression, SD: settings.uncertainty}.get(settings.field, MEAN)
         if kind in {MEAN, SD}:
             self._hide_map()
             return
         if settings.shown_arrangement != ONE:
             self._hide_map()
-            self._panel.message.say(ONE_GENE_ONLY)
+            self.message.say(ONE_GENE_ONLY)
             return
         prediction = active.prediction
         samples = None if kind == FADED else self.samples.get(prediction, active.gene)
         if kind in {PROBABLE, SAMPLE} and not prediction.n_kept_draws:
             self._hide_map()
-            self._panel.message.say(f"{TOO_LARGE} to see this.")
+            self.message.say(f"{TOO_LARGE} to see this.")
             return
         if kind == FADED:
             self._fade(active)
         elif samples is None:
-            self._panel.message.say(READING)
+            self.message.say(READING)
             return
         elif kind == WIDTH:
             self._show_width(active, samples)
@@ -283,7 +257,7 @@ class UncertaintyControl(QObject):
         """Plain map of the expression, with what is special about it in its title before the unit."""
         plain, unit = map_title(active.gene, "mean"), active.prediction.unit
         title = f"{plain}, {what}, {unit}"
-        return replace(active.gene_map(active.gene, "mean", self._settings), title=title)
+        return replace(active.gene_map(active.gene, "mean", self.settings), title=title)
 
     def _fade(self, active: ActivePrediction) -> None:
         shown = self._titled(active, "faint where unsure")
@@ -295,13 +269,13 @@ class UncertaintyControl(QObject):
         # an empty map beside the colours keeps the legend
         self.map.show(replace(shown, values=np.full(len(colours), np.nan, np.float32)))
         self.faded.show(shown.grid, colours, shown.about["prediction"])
-        self._panel.message.say(
+        self.message.say(
             f"Fully shown where the standard deviation is {fading.sure:.2f} or less, nearly clear from "
             f"{fading.unsure:.2f} on ({active.prediction.unit})."
         )
 
     def _show_probable(self, active: ActivePrediction, draws: NDArray[np.float16]) -> None:
-        settings = self._settings
+        settings = self.settings
         known = draws[np.isfinite(draws).all(axis=1)]
         low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
         threshold = low + settings.share * (high - low)
@@ -310,17 +284,22 @@ class UncertaintyControl(QObject):
         shown = self._titled(active, f"where P(above {threshold:.2f}) > {settings.probability:.0%}")
         values = np.where(is_shown, shown.values, np.float32(np.nan))
         self._show_map(replace(shown, values=values))
-        n_spots = int(np.isfinite(probability).sum())
-        self._panel.show_threshold(threshold, int(is_shown.sum()), n_spots)
+        self.threshold_label.setText(f"{threshold:.2f}")
+        self.message.say(
+            f"{int(is_shown.sum()):,} of {int(np.isfinite(probability).sum()):,} spots: above "
+            f"{threshold:.2f} with a probability over {settings.probability:.0%}."
+        )
 
     def _show_sample(self, active: ActivePrediction, draws: NDArray[np.float16]) -> None:
         n_draws = draws.shape[1]
-        self._panel.show_samples(n_draws)
-        number = min(self._settings.sample, n_draws - 1)
+        with QSignalBlocker(self.sample):
+            self.sample.setRange(1, max(1, n_draws))
+            self.sample.setValue(self.settings.sample + 1)
+        number = min(self.settings.sample, n_draws - 1)
         text = f"sample {number + 1} of {n_draws}: one possibility"
         values = draws[:, number].astype(np.float32)
         self._show_map(replace(self._titled(active, text), values=values))
-        self._panel.message.say(f"{text[0].upper()}{text[1:]}, predicted.")
+        self.message.say(f"{text[0].upper()}{text[1:]}, predicted.")
 
     def _show_width(self, active: ActivePrediction, samples: GeneSamples) -> None:
         width = samples.high - samples.low
@@ -329,15 +308,15 @@ class UncertaintyControl(QObject):
                 self._titled(active, "width of 90% interval"),
                 values=width,
                 limits=colour_limits(width),
-                colormap=uncertainty_colormap(self._settings.colormap),
+                colormap=uncertainty_colormap(self.settings.colormap),
             )
         )
 
     def _outline(self, active: ActivePrediction) -> None:
-        prediction, settings = active.prediction, self._settings
+        prediction, settings = active.prediction, self.settings
         if prediction.provenance.get("domain") == "unknown":
             self.outlines.hide()
-            self._panel.legend.say(NO_DOMAIN)
+            self.legend.say(NO_DOMAIN)
             return
         unlike = np.flatnonzero(prediction.ood & prediction.done)
         n_unlike = len(unlike)
@@ -361,7 +340,7 @@ class UncertaintyControl(QObject):
             f"{n_unlike:,} of {n_done:,} spots {looks} unlike the tissue that the model learnt from"
         )
         outlined = ", outlined in red: not to be relied on." if is_seen else "."
-        self._panel.legend.say(text + (outlined if n_unlike else "."))
+        self.legend.say(text + (outlined if n_unlike else "."))
 
 
 def _tips(options: dict[str, tuple[str, str]]) -> str:

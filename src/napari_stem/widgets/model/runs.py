@@ -1,0 +1,303 @@
+"""One run at a time: what it depends on, the run itself, and what carries it from the panel to the maps."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtWidgets import QMessageBox
+
+from napari_stem.device import device_title
+from napari_stem.io import only_writer
+from napari_stem.slide.glass import on_glass
+from napari_stem.widgets.common.hints import of_result
+from napari_stem.widgets.common.parts import count
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from napari_stem.encoders.precomputed import PrecomputedEmbedder
+    from napari_stem.geometry import Region, Spots
+    from napari_stem.model.bundle import Model
+    from napari_stem.predict import PredictionProgress
+    from napari_stem.results import Prediction
+    from napari_stem.settings import SamplingSettings
+    from napari_stem.slide.base import Slide
+    from napari_stem.widgets.common.worker import Jobs
+    from napari_stem.widgets.genes.map_display import MapDisplay
+    from napari_stem.widgets.model.model_panel import ModelPanel
+    from napari_stem.widgets.model.prediction_control import PredictionControl
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """All that a run depends on, fixed when Run is clicked.
+
+    Attributes
+    ----------
+    slide
+        The slide that was active then; results belong to it whatever is active later.
+    regions
+        Where to predict.
+    model_name
+        Name or folder, as ``load_model`` takes it.
+    pitch_um
+        Distance between spots.
+    settings
+        How draws are taken.
+    spots
+        Where to predict instead of on the lattice in ``regions``.
+    species
+        Of the slide, as the user says; empty where not stated.
+    embedder
+        Stands in place of the model's encoder; spots are then its patches in ``regions``.
+    despite_doubt
+        Predict even if the slide looks unlike the training data.
+    begin_at_um
+        (x, y) of what is in view: it is predicted first.
+    """
+
+    slide: Slide
+    regions: tuple[Region, ...]
+    model_name: str
+    pitch_um: float
+    settings: SamplingSettings
+    spots: Spots | None = None
+    species: str = ""
+    embedder: PrecomputedEmbedder | None = None
+    despite_doubt: bool = False
+    begin_at_um: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """The last word of a run that should not begin unasked: why, in a sentence."""
+
+    sentence: str
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """The first word of a run: where its results grow, and which model makes them."""
+
+    prediction: Prediction
+    model: Model
+
+
+def run_prediction(
+    request: RunRequest,
+    is_stopped: Callable[[], bool],
+    report: Callable[[RunStarted | Doubt | PredictionProgress], None],
+) -> None:
+    """Run a prediction; every finished block is on disk before it is reported.
+
+    Parameters
+    ----------
+    request
+        What to predict.
+    is_stopped
+        Ends the run at the next block, or sooner within a long one.
+    report
+        Told how far it is.
+
+    Raises
+    ------
+    StemError
+        What stopped the run.
+    """
+    # torch comes with these; it must not be loaded by merely showing the dock
+    from napari_stem.model import load_model
+    from napari_stem.prediction_job import PredictionJob
+
+    job = PredictionJob.planned(
+        request.slide,
+        load_model(request.model_name),
+        request.settings,
+        spots=request.spots,
+        regions=request.regions or None,
+        pitch_um=request.pitch_um,
+        embedder=request.embedder,
+        species=request.species or None,
+        keep_draws=None,
+    )
+    with only_writer(out := job.cache_path()):
+        if request.despite_doubt:
+            begun: Prediction | str = job.begin(out, resume=True)
+        else:
+            begun = job.begin_unless_in_doubt(out, is_stopped)
+        if isinstance(begun, str):
+            report(Doubt(begun))
+            return
+        _ = begun.gene_accuracy  # kept, so that the window need not read it
+        report(RunStarted(begun, job.model))
+        for step in replace(job, begin_at_um=request.begin_at_um).steps(begun, is_stopped):
+            report(step)
+
+
+class RunControl(QObject):
+    """Carries a run from the model panel to the maps; asks before one that is in doubt."""
+
+    began = Signal()
+    ended = Signal(bool)  # whether all spots are done
+
+    def __init__(
+        self, jobs: Jobs, panel: ModelPanel, maps: MapDisplay, predictions: PredictionControl
+    ) -> None:
+        super().__init__(panel)
+        self._jobs, self._panel, self._maps, self._predictions = jobs, panel, maps, predictions
+        self._began_s = self._expected_s = 0.0
+        self._n_before = 0
+        self._looks = True  # through an encoder, else embeddings come from a file
+        # runs in doubt that were wanted all the same
+        self._trusted: set[tuple[object, ...]] = set()
+        self._stop: threading.Event | None = None
+        self._slide: Slide | None = None
+        self._active: Slide | None = None  # that is looked at
+        self._told: dict[str, str] = {}  # how the last run ended, by the slide's fingerprint
+        self._prediction: Prediction | None = None
+        self._nothing = ""  # what is said where nothing was predicted
+        panel.cancel_button.clicked.connect(self.cancel)
+        panel.cache.look(jobs)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a run is on its way."""
+        return self._stop is not None
+
+    def is_running_on(self, slide: Slide | None) -> bool:
+        """Whether a run predicts this slide."""
+        return slide is not None and self.is_running and slide is self._slide
+
+    def look_at(self, slide: Slide | None) -> None:
+        """Say of another slide how its own last run ended, unless a run is on its way."""
+        self._active = slide
+        if not self.is_running:
+            self._panel.show_idle(self._told.get(slide.fingerprint, "") if slide else "")
+
+    def forget(self, slide: Slide) -> None:
+        """Say no more of a run whose maps are gone."""
+        self._told.pop(slide.fingerprint, None)
+        self.look_at(self._active)
+
+    def start(self, request: RunRequest) -> None:
+        """Begin a run; ignored while another is on its way."""
+        if self.is_running:
+            return
+        self._slide, self._prediction = request.slide, None
+        self._nothing = "Stopped before anything was predicted."
+        self._looks = request.embedder is None
+        self._panel.show_running("starting", 0, 0, None)
+        request = replace(request, despite_doubt=_trust(request) in self._trusted)
+        self._stop = stop = self._jobs.new_stop()
+        self._jobs.start(
+            run_prediction,
+            request,
+            stop.is_set,
+            self._jobs.in_window(partial(self._progressed, request)),
+            done=lambda _: self._finished(not stop.is_set()),
+            failed=lambda: self._finished(False),
+        )
+        self.began.emit()
+
+    def cancel(self) -> None:
+        """Stop the run; what is finished stays on disk and on screen."""
+        if self._stop is not None:
+            self._stop.set()
+            self._panel.show_cancelling()
+
+    def _progressed(
+        self, request: RunRequest, step: RunStarted | Doubt | PredictionProgress
+    ) -> None:
+        if self._slide is None or self._stop is None:
+            return
+        if isinstance(step, Doubt):
+            self._nothing = "Predict all the same? It is asked in a window of its own."
+            self._ask(request, step.sentence)
+            return
+        if isinstance(step, RunStarted):
+            self._prediction = step.prediction
+            self._began_s, self._n_before = time.monotonic(), int(step.prediction.done.sum())
+            n_spots = len(step.prediction.spots) - self._n_before
+            pace, settings = self._panel.pace, request.settings
+            self._expected_s = pace.estimate_s(settings, n_spots, looks=self._looks)
+            self._predictions.begin(self._slide, step.prediction)
+            return
+        if step.n_done > self._n_before:
+            self._maps.grow(self._slide)
+        if not self._stop.is_set():
+            on = "" if self._slide is self._active else f"{self._slide.path.stem}: "
+            left = step.seconds_left
+            if left is None:  # no pace of this run is known yet: as runs were before
+                left = max(0.0, self._expected_s - (time.monotonic() - self._began_s))
+            where = device_title(request.settings.device)  # torch has come by now, if needed
+            self._panel.show_running(step.stage, step.n_done, step.n_spots, left, on, where)
+
+    def _ask(self, request: RunRequest, sentence: str) -> None:
+        """Ask whether to predict all the same; until it is answered, nothing is held up."""
+        yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
+        asked = QMessageBox(
+            QMessageBox.Icon.Warning, "Unlike the training data", sentence, yes | no, self._panel
+        )
+        asked.setInformativeText("Predict all the same?")
+        asked.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+
+        def on_answer(answer: int) -> None:
+            if answer == yes:
+                self._trusted.add(_trust(request))
+                self.start(request)
+            else:
+                self._tell(request.slide, f"Nothing was predicted. {sentence}")
+
+        asked.finished.connect(on_answer)
+        asked.open()
+
+    def _finished(self, ended_by_itself: bool) -> None:
+        slide, prediction = self._slide, self._prediction
+        self._stop = self._slide = self._prediction = None
+        if slide is None or prediction is None:
+            self._tell(slide, self._nothing)
+            self._panel.cache.look(self._jobs)
+            self.ended.emit(False)
+            return
+        self._maps.finish(slide)
+        self._predictions.refresh(slide)
+        n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
+        seconds = time.monotonic() - self._began_s
+        self._panel.learn_pace(n_done - self._n_before, seconds, looks=self._looks)
+        done = f"{n_done:,} of {count(n_spots, 'spot')} predicted"
+        if n_done == n_spots:
+            text = f"Done: {count(n_spots, 'spot')} predicted."
+        elif ended_by_itself:
+            text = f"{done}."
+        else:
+            text = f"Stopped: {done} and kept. Run again to go on."
+        self._tell(slide, text)
+        self._jobs.start(_caution, slide, prediction, done=partial(self._tell_caution, slide, text))
+        self.ended.emit(n_done == n_spots)
+
+    def _tell(self, slide: Slide | None, text: str) -> None:
+        if slide is not None:
+            self._told[slide.fingerprint] = text
+        self.look_at(self._active)
+
+    def _tell_caution(self, slide: Slide, text: str, caution: str) -> None:
+        if self._told.get(slide.fingerprint) == text:  # no other run has ended since
+            self._tell(slide, f"{text} {caution}".strip())
+
+
+def _caution(slide: Slide, prediction: Prediction) -> str:
+    """Look at what was predicted, and say what not to rely on."""
+    done = prediction.done
+    knows = prediction.provenance.get("domain") != "unknown"
+    n_unlike = int((prediction.ood & done).sum()) if knows else 0
+    n_on_glass = int((on_glass(slide, prediction.spots) & done).sum())
+    return of_result(n_unlike, n_on_glass, int(prediction.provenance["draws"]))
+
+
+def _trust(request: RunRequest) -> tuple[object, ...]:
+    """Tell what a run is trusted for: the slide as it is sized, and the model."""
+    return request.slide.fingerprint, request.slide.mpp, request.model_name
