@@ -40,9 +40,9 @@ class Stations:
         self.embedding = self.encoder.encode(self.patches)
 
     def time_tissue(self) -> None:
-        from napari_stem.slide.tissue import tissue_regions
+        from napari_stem.slide.tissue import find_tissue
 
-        tissue_regions(self.slide)
+        find_tissue(self.slide)
 
     def time_patches(self) -> None:
         self.reader.read(self.spots)

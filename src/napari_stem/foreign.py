@@ -44,15 +44,13 @@ def read_json(text: str | bytes, **options: Any) -> Any:
         if "\\ud" in text.lower():
             found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
     except RecursionError:
-        msg = "it nests brackets more deeply than can be read"
-        raise ValueError(msg) from None
+        raise ValueError("it nests brackets more deeply than can be read") from None
     return found
 
 
 def _whole_number(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
-        msg = f"it holds a number of {len(digits)} digits, and {MAX_DIGITS} are allowed"
-        raise ValueError(msg)
+        raise ValueError(f"it holds a number of {len(digits)} digits, and {MAX_DIGITS} are allowed")
     return int(digits)
 
 
@@ -114,8 +112,7 @@ def require_own_hdf5(file: h5py.File, n_bytes: int) -> None:
     try:
         file.visititems_links(lambda name, link: links.append((name, link)))
     except SystemError:  # what h5py makes of it
-        msg = "it holds a name that is no UTF-8"
-        raise ValueError(msg) from None
+        raise ValueError("it holds a name that is no UTF-8") from None
     for name, link in links:
         where = _shown(name)
         node = None if isinstance(link, h5py.ExternalLink) else file.get(name)
@@ -123,8 +120,9 @@ def require_own_hdf5(file: h5py.File, n_bytes: int) -> None:
             raise ValueError(_leads_out(where))
         if isinstance(node, h5py.Group):
             if isinstance(link, h5py.SoftLink) or h5py.h5o.get_info(node.id).rc > 1:
-                msg = f"its group '{where}' lies at more than one place; write it without links"
-                raise ValueError(msg)
+                raise ValueError(
+                    f"its group '{where}' lies at more than one place; write it without links"
+                )
         elif isinstance(node, h5py.Dataset):
             _require_own_data(node, where)
             claimed += node.size * node.dtype.itemsize if node.shape is not None else 0
@@ -144,19 +142,17 @@ def _require_own_data(data: h5py.Dataset, where: str) -> None:
 def require_rows(n_rows: int, where: str) -> None:
     """Check a number of spots, genes or texts; ValueError where no section has so many."""
     if n_rows > MAX_ROWS:
-        msg = f"'{_shown(where)}' claims {n_rows:,} rows, and {MAX_ROWS:,} are allowed"
-        raise ValueError(msg)
+        raise ValueError(f"'{_shown(where)}' claims {n_rows:,} rows, and {MAX_ROWS:,} are allowed")
 
 
 def require_held(claimed: int, held: int, where: str) -> None:
     """Check the bytes that are claimed against those that are there; ValueError where they cannot hold them."""
     most = FREE_BYTES + MAX_RATIO * held
     if claimed > most:
-        msg = (
+        raise ValueError(
             f"with '{_shown(where)}' it claims {claimed / 1e6:,.0f} MB, and its {held / 1e6:,.2f} MB hold "
             f"{most / 1e6:,.0f} MB at most ({MAX_RATIO} times as much)"
         )
-        raise ValueError(msg)
 
 
 def dense(matrix: Any) -> NDArray[Any]:
@@ -206,8 +202,7 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
         with found as arrays:
             return {name: arrays[name] for name in arrays.files}
     except MemoryError as error:
-        msg = f"it claims more than there is memory for ({error})"
-        raise ValueError(msg) from error
+        raise ValueError(f"it claims more than there is memory for ({error})") from error
 
 
 def require_own_zarr(folder: Path, *, may_lack_values: bool = False) -> None:

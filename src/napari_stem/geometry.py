@@ -31,8 +31,9 @@ class Mpp:
         """Refuse sizes that no microscope has."""
         for value in (self.y_um, self.x_um):
             if not (np.isfinite(value) and 0.01 <= value <= 100):
-                msg = f"A pixel size of {value} um/px is not plausible; it must lie between 0.01 and 100."
-                raise ValueError(msg)
+                raise ValueError(
+                    f"A pixel size of {value} um/px is not plausible; it must lie between 0.01 and 100."
+                )
 
     @classmethod
     def square(cls, mpp_um: float) -> Mpp:

@@ -59,8 +59,9 @@ def only_writer(path: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        msg = f"{path} is being written by another run of napari-stem; wait for it, or choose another name."
-        raise OutputError(msg) from None
+        raise OutputError(
+            f"{path} is being written by another run of napari-stem; wait for it, or choose another name."
+        ) from None
     except (OSError, NotImplementedError):
         yield
         return
@@ -128,7 +129,7 @@ def _clear_up(path: Path) -> None:
             remove(left, whatever=True)
 
 
-def write_file(path: Path, content: str | bytes, advice: str = "choose another place.") -> None:
+def write_file(path: Path, content: str | bytes) -> None:
     """Write or replace a file so that a kill leaves the old one or the new one.
 
     Raises
@@ -136,10 +137,7 @@ def write_file(path: Path, content: str | bytes, advice: str = "choose another p
     OutputError
         It cannot be written.
     """
-    with (
-        written_whole(path, overwrite=True, advice=advice) as fresh,
-        fresh.open("wb") as file,
-    ):
+    with written_whole(path, overwrite=True) as fresh, fresh.open("wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
@@ -166,11 +164,13 @@ def require_replaceable(path: Path, *, overwrite: bool) -> None:
     if not path.exists():
         return
     if not overwrite:
-        msg = f"{path} exists already; choose another name, allow overwriting, or remove it first."
-        raise OutputError(msg)
+        raise OutputError(
+            f"{path} exists already; choose another name, allow overwriting, or remove it first."
+        )
     if path.is_dir() and not any((path / mark).is_file() for mark in ZARR_MARKS):
-        msg = f"{path} is a folder of something else and is not replaced; choose another name."
-        raise OutputError(msg)
+        raise OutputError(
+            f"{path} is a folder of something else and is not replaced; choose another name."
+        )
 
 
 def remove(path: Path, *, whatever: bool = False) -> None:
@@ -210,8 +210,7 @@ def require_free(path: Path) -> None:
         Something is.
     """
     if path.exists():
-        msg = f"{path} exists already; choose another name or remove it first."
-        raise OutputError(msg)
+        raise OutputError(f"{path} exists already; choose another name or remove it first.")
 
 
 def require_model_room(folder: Path, *, overwrite: bool, resume: bool = False) -> None:
@@ -235,21 +234,23 @@ def require_model_room(folder: Path, *, overwrite: bool, resume: bool = False) -
     if not folder.exists():
         return
     if not folder.is_dir():
-        msg = f"{folder} is a file; name a folder for the model."
-        raise OutputError(msg)
+        raise OutputError(f"{folder} is a file; name a folder for the model.")
     names = {path.name for path in folder.iterdir()}
     if not names or (overwrite and names & {"config.json", CHECKPOINTS}):
         return
     if not names & {"config.json", CHECKPOINTS}:
-        msg = f"{folder} holds other things than a model; choose an empty or new folder."
-        raise OutputError(msg)
+        raise OutputError(
+            f"{folder} holds other things than a model; choose an empty or new folder."
+        )
     if resume and CHECKPOINTS in names:
         return
     if "config.json" in names:
-        msg = f"{folder} holds a model already; choose another folder, or add --overwrite."
-        raise OutputError(msg)
-    msg = f"{folder} holds an unfinished training; go on with 'train --resume', or add --overwrite."
-    raise OutputError(msg)
+        raise OutputError(
+            f"{folder} holds a model already; choose another folder, or add --overwrite."
+        )
+    raise OutputError(
+        f"{folder} holds an unfinished training; go on with 'train --resume', or add --overwrite."
+    )
 
 
 def existing_folder(place: Path) -> Path:

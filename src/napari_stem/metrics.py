@@ -304,8 +304,9 @@ def _structure_correlation(truth: Array, mean: Array) -> float:
 def _table(values: ArrayLike, what: str) -> Array:
     table = np.asarray(values, dtype=np.float64)
     if table.ndim != 2 or table.size == 0 or not np.isfinite(table).all():
-        msg = f"The {what} expression must be a table of finite numbers, spots by genes."
-        raise PredictionError(msg)
+        raise PredictionError(
+            f"The {what} expression must be a table of finite numbers, spots by genes."
+        )
     return table
 
 
@@ -313,19 +314,19 @@ def _draw_table(draws: ArrayLike, truth: Array) -> NDArray[Any]:
     """Draws as stored (float16 or float32): they are made float64 piece by piece."""
     table = np.asarray(draws)
     if table.ndim != 3 or table.shape[2] < 2 or not np.isfinite(table).all():
-        msg = "The samples must be finite numbers, spots by genes by 2 or more samples."
-        raise PredictionError(msg)
+        raise PredictionError(
+            "The samples must be finite numbers, spots by genes by 2 or more samples."
+        )
     _same_shape(truth, table[..., 0])
     return table
 
 
 def _same_shape(truth: Array, other: NDArray[Any]) -> None:
     if truth.shape != other.shape:
-        msg = (
+        raise PredictionError(
             f"The truth has {truth.shape[0]} spots and {truth.shape[1]} genes, what is compared "
             f"with it {other.shape[0]} and {other.shape[1]}; match spots and genes first."
         )
-        raise PredictionError(msg)
 
 
 def _number(value: float) -> float | None:
@@ -337,12 +338,13 @@ LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 N_BINS = 20
 
 
-def pit(truth: NDArray[Any], draws: NDArray[Any], seed: int = 0) -> Array:
+def pit(truth: NDArray[Any], draws: NDArray[Any]) -> Array:
     """Randomised probability integral transform: where among its draws each truth lies, 0 to 1.
 
     Uniform where draws and truth come from one distribution, at any number of draws and whatever their ties
     (Czado, Gneiting and Held 2009). Among counts the truth often equals draws (many zeros): its place among
-    those is drawn at random. Intervals that count their ends as inside hold more than they say.
+    those is drawn at random, the same one each time. Intervals that count their ends as inside hold more than
+    they say.
 
     Parameters
     ----------
@@ -350,14 +352,12 @@ def pit(truth: NDArray[Any], draws: NDArray[Any], seed: int = 0) -> Array:
         (spots, genes).
     draws
         (spots, genes, draws).
-    seed
-        Of the places among equals: the same asked twice gives the same.
 
     Returns
     -------
     (spots, genes).
     """
-    rng, place = np.random.default_rng(seed), np.empty(truth.shape)
+    rng, place = np.random.default_rng(0), np.empty(truth.shape)
     rounding = 2 * np.finfo(draws.dtype).eps  # a count stored in half precision is still that count
     for gene in range(truth.shape[1]):  # gene by gene, to keep memory small
         off = draws[:, gene].astype(np.float64) - truth[:, gene, None]

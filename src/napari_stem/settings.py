@@ -12,6 +12,7 @@ ExportKind = Literal["h5ad", "zarr", "spatialdata", "geojson", "csv", "figure", 
 SamplerName = Literal["dpmpp-2m", "heun", "ancestral", "ddim"]
 Quantity = Literal["counts", "share"]
 Patient = Literal["new", "same"]
+DEFAULT_MODEL = "her2st-breast"
 MAX_STEPS = 1000  # of the published chain; the other samplers have long converged by then
 CACHE_VARIABLE = "NAPARI_STEM_CACHE"
 
@@ -65,19 +66,20 @@ class SamplingSettings:
     def __post_init__(self) -> None:
         """Refuse values that cannot give a prediction with a spread."""
         if self.n_draws < 2:
-            msg = f"{self.n_draws} samples per spot give no uncertainty; ask for 2 or more."
-            raise ValueError(msg)
+            raise ValueError(
+                f"{self.n_draws} samples per spot give no uncertainty; ask for 2 or more."
+            )
         if self.n_steps < 1:
-            msg = f"{self.n_steps} denoising steps are too few; ask for 1 or more."
-            raise ValueError(msg)
+            raise ValueError(f"{self.n_steps} denoising steps are too few; ask for 1 or more.")
         if self.n_steps > MAX_STEPS:
-            msg = f"{self.n_steps} denoising steps are too many; ask for {MAX_STEPS} or fewer."
-            raise ValueError(msg)
+            raise ValueError(
+                f"{self.n_steps} denoising steps are too many; ask for {MAX_STEPS} or fewer."
+            )
         if not 0 <= self.depth < math.inf:
-            msg = (
+            raise ValueError(
                 f"A depth of {self.depth:g} counts per spot is not possible; give a number above 0."
             )
-            raise ValueError(msg)
         if self.spots_per_block < 1:
-            msg = f"{self.spots_per_block} spots per block are too few; ask for 1 or more."
-            raise ValueError(msg)
+            raise ValueError(
+                f"{self.spots_per_block} spots per block are too few; ask for 1 or more."
+            )

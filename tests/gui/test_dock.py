@@ -105,13 +105,13 @@ def test_regions_follow_a_slide_that_was_moved(model_road):
 
 
 def test_whole_tissue_has_the_area_of_its_regions(model_road):
-    from napari_stem.slide.tissue import tissue_regions
+    from napari_stem.slide.tissue import find_tissue
 
     model_road.open(sample_path())
     model_road.panels.region.tissue_button.click()
     model_road.wait(lambda: "mm²" in model_road.panels.region.summary.text())
     coordinator = model_road.dock.coordinator
-    expected = sum(r.polygon.area for r in tissue_regions(coordinator.slide))
+    expected = sum(r.polygon.area for r in find_tissue(coordinator.slide).regions)
     assert sum(
         r.polygon.area for r in (each.region for each in coordinator.panels.region.drawn())
     ) == pytest.approx(expected, rel=1e-6)

@@ -210,7 +210,7 @@ def test_a_dot_and_a_row_choose_the_gene(compared):
     x, y = dots[place]
     same = np.flatnonzero(np.hypot(*(dots - (x, y)).T) < 1e-6)
     window.plot.on_press(SimpleNamespace(inaxes=window.plot.axes, x=x, y=y))
-    assert genes.gene() in {found.genes[i] for i in same}
+    assert genes.gene() in {found.index[i] for i in same}
     assert window.view.currentIndex().siblingAtColumn(GENE).data() == genes.gene()
 
 

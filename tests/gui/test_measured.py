@@ -76,6 +76,19 @@ def test_measured_and_difference_take_the_maps_place(predicted, monkeypatch):
     assert maps.layer("mean").visible
 
 
+def test_the_measured_depth_is_what_the_next_run_asks_for(predicted, monkeypatch):
+    model, measured = predicted.panels.model, predicted.panels.measured
+    model.quantity.setCurrentText("Share of all counts (per 10,000)")
+    load(predicted, monkeypatch)
+    deep = float(np.median(np.asarray(anndata.read_h5ad(COUNTS).X.sum(axis=1))))
+    assert measured.depth_button.text() == f"Take over their depth: {deep:,.0f} counts per spot"
+    assert model.settings().depth == 0
+    measured.depth_button.click()
+    assert model.settings().depth == deep
+    assert model.settings().quantity == "counts"
+    assert model.advanced.is_open()
+
+
 def test_the_map_follows_the_gene_and_the_list_chooses_it(predicted, monkeypatch):
     found = load(predicted, monkeypatch)
     panel, genes = predicted.panels.measured, predicted.panels.genes

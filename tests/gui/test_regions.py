@@ -19,7 +19,8 @@ from napari_stem.geometry import Mpp, Region, SizePx, inside, lattice
 from napari_stem.layers import one_ring
 from napari_stem.sample_data import sample_path
 from napari_stem.slide import open_slide
-from napari_stem.slide.tissue import TissueSettings, tissue_regions
+from napari_stem.slide.tissue import TissueSettings
+from napari_stem.slide.tissue import find_tissue as tissue_of
 from napari_stem.spatial.region_files import ClassedRegion, read_regions
 from napari_stem.widgets.dock import StemDock
 from napari_stem.widgets.regions.region_labels import label_colours, labels
@@ -327,7 +328,7 @@ def test_outlines_follow_the_slider_while_it_moves_and_end_where_it_does(sample,
     box.sensitivity.setValue(100)
     sample.wait(lambda: not tissue.is_busy)
     slide = sample.dock.coordinator.slide
-    mm2 = sum(r.area_mm2(slide.mpp) for r in tissue_regions(slide, TissueSettings(100)))
+    mm2 = sum(r.area_mm2(slide.mpp) for r in tissue_of(slide, TissueSettings(100)).regions)
     assert shown[-1] == pytest.approx(mm2)
 
 

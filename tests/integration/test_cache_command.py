@@ -125,7 +125,7 @@ def test_it_asks_a_person_and_refuses_where_there_is_none(
     alone = run("clear")
     assert alone.exit_code == 1
     assert "OutputError: Nothing was removed: nobody is there to be asked" in alone.stderr
-    monkeypatch.setattr(cache_command, "has_person", lambda: True)
+    monkeypatch.setattr("napari_stem.cli.terminal.has_person", lambda: True)
     asked = CliRunner().invoke(app, ["cache", "clear"], input="n\n")
     assert "Remove this? [y/N]" in asked.stderr
     assert "Nothing was removed" in asked.stdout

@@ -18,7 +18,6 @@ from napari_stem.errors import PredictionError, UnknownGeneError
 from napari_stem.evaluation.differences import (
     GroupDraws,
     compare_groups,
-    differences_table,
     expected_false_share,
     group_draws,
     probability_above,
@@ -27,6 +26,7 @@ from napari_stem.evaluation.groups import first_pair
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import region_summaries
 from napari_stem.geometry import Region
+from napari_stem.metrics import central_interval
 from napari_stem.results import Prediction
 from napari_stem.results.empty import MAX_DRAWS_BYTES, may_keep_draws
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 N_DRAWS = 32
+UNIT = "log2(count + 1)"
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +78,20 @@ def group(draws: np.ndarray, name: str = "group") -> GroupDraws:
     return made
 
 
+def interval(made: GroupDraws) -> list[np.ndarray]:
+    """Bounds of the 90% interval of the group's mean, (genes,) each."""
+    return [bound[0] for bound in central_interval(made.means[np.newaxis], 0.9)]
+
+
 def by_chance(draws: np.ndarray) -> pd.Series:
     n = draws.shape[1]
     return pd.Series(np.arange(n) == 1, index=[f"g{i}" for i in range(n)])
+
+
+def compared(a: GroupDraws, b: GroupDraws, draws: np.ndarray) -> pd.DataFrame:
+    """Differences, a row per gene in the order of the draws."""
+    chance = by_chance(draws)
+    return compare_groups(a, b, chance, UNIT).loc[chance.index].rename_axis("gene").reset_index()
 
 
 # what a prediction holds
@@ -131,7 +143,7 @@ def test_the_interval_is_that_of_the_exported_summary(few: Prediction) -> None:
     made = group_draws(few, spots, "tumour")
     assert made is not None
     assert summary.n_spots == made.n_spots == len(spots) > 3
-    low, high = made.interval()
+    low, high = interval(made)
     expected = np.array([(e.mean, e.low, e.high) for e in summary.genes.values()])
     assert_allclose(np.column_stack([made.mean, low, high]), expected, atol=2e-3)  # float16 draws
 
@@ -156,7 +168,7 @@ def test_spots_share_what_they_err(draws: np.ndarray) -> None:
     """Within a draw the mean of 36 spots varies more than it would if each erred by itself."""
     joint = group(draws)
     alone = np.random.default_rng(0).permuted(draws, axis=-1)
-    width, narrow = (np.subtract(*made.interval()[::-1]) for made in (joint, group(alone)))
+    width, narrow = (np.subtract(*interval(made)[::-1]) for made in (joint, group(alone)))
     assert 1.5 < np.median(width / narrow) < 4
 
 
@@ -171,13 +183,13 @@ def test_planted_differences_are_found_and_nothing_else(draws: np.ndarray) -> No
     spread = draws.std(-1).mean(0)[planted]
     shift = 4 * spread * sign
     first[:, planted] += shift[:, np.newaxis]
-    found = compare_groups(group(first, "A"), group(second, "B"), by_chance(draws))
+    found = compared(group(first, "A"), group(second, "B"), draws)
     called = np.flatnonzero(found.q_value <= 0.05)
     assert set(planted) <= set(called)
     assert len(called) <= 22  # one or two wrong ones are what 5% of twenty allow
     assert_array_equal(found.probability[planted] > 0.5, sign > 0)
     assert_allclose(found.difference[planted], shift, atol=0.25 * spread.max())
-    assert np.all((found.low <= found.difference) & (found.difference <= found.high))
+    assert np.all((found.q05 <= found.difference) & (found.difference <= found.q95))
     top = np.argsort(-np.abs(found.standardised))[: len(planted)]
     assert set(top) == set(planted)
     assert_allclose(found.mean_a - found.mean_b, found.difference)
@@ -185,7 +197,7 @@ def test_planted_differences_are_found_and_nothing_else(draws: np.ndarray) -> No
 
 def test_without_a_difference_nothing_is_called(draws: np.ndarray) -> None:
     a, b = (group(half) for half in (draws[..., :N_DRAWS], draws[..., N_DRAWS:]))
-    assert compare_groups(a, b, by_chance(draws)).q_value.min() > 0.2
+    assert compared(a, b, draws).q_value.min() > 0.2
 
 
 def test_wrong_signs_are_as_many_as_expected(draws: np.ndarray) -> None:
@@ -198,7 +210,7 @@ def test_wrong_signs_are_as_many_as_expected(draws: np.ndarray) -> None:
         gene = rng.integers(draws.shape[1])
         ranked = np.argsort(rest[:, gene].mean(-1))
         halves = ranked[:6], ranked[-6:]
-        found = compare_groups(*(group(rest[h]) for h in halves), by_chance(draws))
+        found = compared(*(group(rest[h]) for h in halves), draws)
         true = np.subtract(*(draws[h][..., truth].mean(0) for h in halves))
         calls = found.q_value <= 0.1
         wrong += int((calls & ((found.probability > 0.5) != (true > 0))).sum())
@@ -212,19 +224,18 @@ def test_wrong_signs_are_as_many_as_expected(draws: np.ndarray) -> None:
 
 def test_exchanging_the_groups_turns_the_signs(draws: np.ndarray) -> None:
     a, b = group(draws[:10], "A"), group(draws[10:], "B")
-    there, back = compare_groups(a, b, by_chance(draws)), compare_groups(b, a, by_chance(draws))
-    assert (there.first, there.second, back.first) == ("A", "B", "B")
+    there, back = compared(a, b, draws), compared(b, a, draws)
+    assert (there.group_a[0], there.group_b[0], back.group_a[0]) == ("A", "B", "B")
     assert_allclose(there.difference, -back.difference)
     assert_allclose(there.probability, 1 - back.probability)
     assert_allclose(there.standardised, -back.standardised)
     assert_allclose(there.q_value, back.q_value)
-    assert_allclose(there.low, -back.high, atol=1e-9)
+    assert_allclose(there.q05, -back.q95, atol=1e-9)
 
 
 def test_single_spots_have_no_spread_between_them(draws: np.ndarray) -> None:
-    found = compare_groups(group(draws[:1]), group(draws[1:2]), by_chance(draws))
-    table = differences_table(found, "unit")
-    assert list(table["gene"][table["by_chance"]]) == ["g1"]
+    found = compared(group(draws[:1]), group(draws[1:2]), draws)
+    assert list(found["gene"][found["by_chance"]]) == ["g1"]
     assert np.isnan(found.standardised).all()
     assert np.isfinite(found.difference).all()
     assert np.isfinite(found.probability).all()

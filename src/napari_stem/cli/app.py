@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import sys
+import typing
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -42,16 +44,23 @@ class Group(typer.Typer):
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
         """Add a function as a command."""
         add = super().command(name, **settings)
-        return lambda function: (add(_with_manner(function)), function)[1]
+        return lambda function: (add(_as_command(function)), function)[1]
 
     def callback(self, **settings: Any) -> Callable[[Any], Any]:
         """Run a function before any command of the group."""
         add = super().callback(**settings)
-        return lambda function: (add(_with_manner(function)), function)[1]
+        return lambda function: (add(_as_command(function)), function)[1]
 
 
-def _with_manner(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options on how it speaks, beside its own."""
+def _as_command(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make of a function what typer takes.
+
+    It gets the options on how a command speaks, beside its own; and a parameter ``options`` of it, annotated
+    with a dataclass, becomes an option for each field.
+    """
+    own = inspect.signature(function, eval_str=True).parameters
+    kind = own["options"].annotation if "options" in own else None
+    fields = [] if kind is None else _options_of(kind)
 
     @functools.wraps(function)
     def command(
@@ -59,28 +68,46 @@ def _with_manner(function: Callable[..., Any]) -> Callable[..., Any]:
         verbose: int = 0,
         quiet: bool = False,
         log_file: Path | None = None,
-        **kwargs: Any,
+        **given: Any,
     ) -> Any:
         if verbose and quiet:
             raise typer.BadParameter("choose one of --verbose and --quiet.")
         if verbose or quiet or log_file is not None:  # else as was said before the command
             loudness = -1 if quiet else verbose or MANNER.verbosity
             speak(loudness, log_file)
-        return function(*args, **kwargs)
+        if kind is not None:
+            given["options"] = kind(**{each.name: given.pop(each.name) for each in fields})
+        return function(*args, **given)
 
-    of_function = inspect.signature(function, eval_str=True).parameters
     of_manner = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for name, default, kind in (
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=of_kind)
+        for name, default, of_kind in (
             ("verbose", 0, Verbose),
             ("quiet", False, Quiet),
             ("log_file", None, LogFile),
         )
     ]
-    parameters = [*of_function.values(), *of_manner]
+    parameters = [each for each in own.values() if each.name != "options"]
+    parameters += [*fields, *of_manner]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in parameters}
     return command
+
+
+def _options_of(kind: type[Any]) -> list[inspect.Parameter]:
+    """Parameters, each an option, for the fields of a dataclass."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=hints[field.name],
+            default=inspect.Parameter.empty
+            if field.default is dataclasses.MISSING
+            else field.default,
+        )
+        for field in dataclasses.fields(kind)
+    ]
 
 
 class _Commands(TyperGroup):

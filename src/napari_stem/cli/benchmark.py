@@ -6,13 +6,14 @@ import json
 import shutil
 import threading
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from napari_stem.cli.app import app
-from napari_stem.cli.options import Device, Json, encoder_names, listed
+from napari_stem.cli.options import Device, Json, encoder_names, listed, refuse_if
 from napari_stem.cli.terminal import NOTICE, Interrupted, progress_bars, say, say_json, tell
 from napari_stem.errors import OutputError, StemError
 from napari_stem.foreign import read_json
@@ -35,6 +36,80 @@ _PREDICTORS = (
 FIGURES = "figures"
 
 
+@dataclass(frozen=True, kw_only=True)
+class MeasureOptions:
+    """Every option of ``benchmark``; those that `BenchmarkOptions` has too go by the same names."""
+
+    out: Annotated[Path, typer.Option(help="Folder for the results.", show_default=False)]
+    predictors: Annotated[
+        str | None,
+        typer.Option(help=f"Of {_PREDICTORS}, {_COMMA}; default: the protocol's."),
+    ] = None
+    encoder: Annotated[str, typer.Option(help="See 'encoders'.", autocompletion=encoder_names)] = (
+        "bundled"
+    )
+    genes: Annotated[
+        str | None, typer.Option(help="Panel, as in 'train'; default: the protocol's.")
+    ] = None
+    normalisation: Annotated[
+        Literal["log2_counts", "log1p_counts", "log1p_cp10k"] | None,
+        typer.Option(help="Unit of the values; default: the protocol's."),
+    ] = None
+    sections: Annotated[str | None, typer.Option(help=f"Use these only, {_COMMA}.")] = None
+    hold_out: Annotated[str | None, typer.Option(help="published: the section to test on.")] = None
+    seeds: Annotated[str, typer.Option(help=f"One run each, {_COMMA}.")] = "0"
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Limit for training one diffusion model.")
+    ] = None
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps at the most.")] = None
+    size: Annotated[
+        Literal["small", "full"], typer.Option(help="Size of published Stem's network.")
+    ] = "small"
+    published_steps: Annotated[
+        int,
+        typer.Option(min=1, max=1000, help="Sampling steps of published Stem; the paper: 1000."),
+    ] = 50
+    show_genes: Annotated[
+        str | None, typer.Option(help=f"Draw maps of these, {_COMMA}; default: the most reliable.")
+    ] = None
+    labels: Annotated[
+        Path | None, typer.Option(help="msi: CSV with columns slide, patient, msi (1 or 0).")
+    ] = None
+    device: Device = "auto"
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin anew where results are.")
+    ] = False
+    as_json: Json = False
+
+    def require_consistent(self, protocol: str) -> None:
+        """Refuse options that exclude each other, or belong to other protocols."""
+        refuse_if(
+            self.minutes is not None and self.steps is not None,
+            "choose one of --minutes and --steps.",
+        )
+        refuse_if(
+            (protocol == "msi") != (self.labels is not None),
+            "--labels belongs to msi, which needs it.",
+        )
+        refuse_if(
+            self.hold_out is not None and protocol != "published",
+            "--hold-out belongs to published.",
+        )
+
+    def benchmark(self) -> BenchmarkOptions:
+        """Say what is asked of the protocol itself."""
+        from napari_stem.device import torch_device
+        from napari_stem.evaluation.benchmark import BenchmarkOptions
+
+        asked = {name: value for name, value in vars(self).items() if name not in OF_COMMAND}
+        asked |= {name: listed(asked[name]) for name in ("predictors", "sections")}
+        asked |= {"seeds": _numbers(self.seeds), "device": torch_device(self.device)}
+        return BenchmarkOptions(**asked)
+
+
+OF_COMMAND = frozenset({"out", "show_genes", "labels", "overwrite", "as_json"})
+
+
 @app.command()
 def benchmark(
     protocol: Annotated[
@@ -44,46 +119,7 @@ def benchmark(
         Path,
         typer.Argument(help="Folder in HEST layout; msi: of predictions.", show_default=False),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the results.", show_default=False)],
-    predictors: Annotated[
-        str | None,
-        typer.Option(help=f"Of {_PREDICTORS}, {_COMMA}; default: the protocol's."),
-    ] = None,
-    encoder: Annotated[
-        str, typer.Option(help="See 'encoders'.", autocompletion=encoder_names)
-    ] = "bundled",
-    genes: Annotated[
-        str | None, typer.Option(help="Panel, as in 'train'; default: the protocol's.")
-    ] = None,
-    normalisation: Annotated[
-        Literal["log2_counts", "log1p_counts", "log1p_cp10k"] | None,
-        typer.Option(help="Unit of the values; default: the protocol's."),
-    ] = None,
-    sections: Annotated[str | None, typer.Option(help=f"Use these only, {_COMMA}.")] = None,
-    hold_out: Annotated[str | None, typer.Option(help="published: the section to test on.")] = None,
-    seeds: Annotated[str, typer.Option(help=f"One run each, {_COMMA}.")] = "0",
-    minutes: Annotated[
-        float | None, typer.Option(min=0.01, help="Limit for training one diffusion model.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Training steps at the most.")] = None,
-    size: Annotated[
-        Literal["small", "full"], typer.Option(help="Size of published Stem's network.")
-    ] = "small",
-    published_steps: Annotated[
-        int,
-        typer.Option(min=1, max=1000, help="Sampling steps of published Stem; the paper: 1000."),
-    ] = 50,
-    show_genes: Annotated[
-        str | None, typer.Option(help=f"Draw maps of these, {_COMMA}; default: the most reliable.")
-    ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="msi: CSV with columns slide, patient, msi (1 or 0).")
-    ] = None,
-    device: Device = "auto",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin anew where results are.")
-    ] = False,
-    as_json: Json = False,
+    options: MeasureOptions,
 ) -> None:
     """Measure predictors side by side by a fixed protocol.
 
@@ -96,38 +132,19 @@ def benchmark(
     hmhvg200-5split  five random 80/10/10 divisions
     msi              AUROC of MSI status from predictions
     """  # noqa: D301 - click's mark for lines that stay as they are
-    if minutes is not None and steps is not None:
-        raise typer.BadParameter("choose one of --minutes and --steps.")
-    if (protocol == "msi") != (labels is not None):
-        raise typer.BadParameter("--labels belongs to msi, which needs it.")
-    if hold_out is not None and protocol != "published":
-        raise typer.BadParameter("--hold-out belongs to published.")
-    if labels is not None:
-        results = run_msi(dataset, labels, out, seeds=_numbers(seeds), overwrite=overwrite)
+    options.require_consistent(protocol)
+    out, overwrite = options.out, options.overwrite
+    if options.labels is not None:
+        seeds = _numbers(options.seeds)
+        results = run_msi(dataset, options.labels, out, seeds=seeds, overwrite=overwrite)
     else:
-        from napari_stem.device import torch_device
-        from napari_stem.evaluation.benchmark import BenchmarkOptions
-
-        options = BenchmarkOptions(
-            predictors=listed(predictors),
-            encoder=encoder,
-            genes=genes,
-            normalisation=normalisation,
-            sections=listed(sections),
-            hold_out=hold_out,
-            seeds=_numbers(seeds),
-            minutes=minutes,
-            steps=steps,
-            size=size,
-            published_steps=published_steps,
-            device=torch_device(device),
-        )
+        shown = listed(options.show_genes)
         results = run_benchmark(
-            protocol, dataset, out, options, overwrite=overwrite, show_genes=listed(show_genes)
+            protocol, dataset, out, options.benchmark(), overwrite=overwrite, show_genes=shown
         )
-    if as_json:
+    if options.as_json:
         say_json(results)
-    elif labels is not None:
+    elif options.labels is not None:
         _say_msi(results, out)
     else:
         _say_results(results, out)

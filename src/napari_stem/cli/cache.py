@@ -21,8 +21,7 @@ from napari_stem.caches import (
 )
 from napari_stem.cli.app import FAILED, Group, app
 from napari_stem.cli.options import Json
-from napari_stem.cli.terminal import has_person, say, say_json, tell
-from napari_stem.errors import OutputError
+from napari_stem.cli.terminal import agreed, say, say_json, tell
 from napari_stem.io import DAMAGE
 from napari_stem.settings import CACHE_VARIABLE, cache_dir
 
@@ -137,12 +136,8 @@ def _remove(doomed: list[Entry], kept: list[Entry], *, yes: bool, as_json: bool)
             f"perhaps by a window that is open: {', '.join(str(entry.path) for entry in kept[:5])}"
             f"{' …' if len(kept) > 5 else ''}. 'cache clear --force' removes them too."
         )
-    if doomed and not yes:
-        if not has_person():
-            msg = "Nothing was removed: nobody is there to be asked; add --yes to remove it."
-            raise OutputError(msg)
-        if not typer.confirm("Remove this?", err=True):
-            doomed = []
+    if doomed and not yes and not agreed("Remove this?", "removed", "remove it"):
+        doomed = []
     removed = [entry for entry in doomed if remove(entry)]
     if as_json:
         say_json(
@@ -258,5 +253,4 @@ def _bytes_of(text: str) -> float:
     try:
         return float(found[1]) * _UNITS[found[2].upper()]  # type: ignore[index]
     except (TypeError, KeyError, ValueError):
-        msg = f"'{text}' is no size; write it as 5GB or 500MB."
-        raise typer.BadParameter(msg) from None
+        raise typer.BadParameter(f"'{text}' is no size; write it as 5GB or 500MB.") from None

@@ -120,8 +120,9 @@ def _sides_um(words: str) -> tuple[float, ...]:
     except ValueError:
         sides = ()
     if not sides or not all(0 < side < 1e5 for side in sides):
-        msg = f"'{words}' is no side of a patch in um; write 112, or 150,300,600 for several."
-        raise typer.BadParameter(msg)
+        raise typer.BadParameter(
+            f"'{words}' is no side of a patch in um; write 112, or 150,300,600 for several."
+        )
     return sides
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,6 +11,9 @@ from napari_stem.cli.app import app
 from napari_stem.cli.options import Json, listed
 from napari_stem.cli.terminal import MANNER, NOTICE, progress_bars, say, say_json
 from napari_stem.settings import ExportKind
+
+if TYPE_CHECKING:
+    from napari_stem.exporting.selection import Selection
 
 FormatName = Literal["png", "svg", "pdf"]
 
@@ -95,22 +98,26 @@ def export(
             overwrite=overwrite,
             progress=bars,
         )
-    selection = kinds.select(to, opened, listed(genes), within)
+    _say(kinds.select(to, opened, listed(genes), within), to, out, as_json)
+
+
+def _say(selection: Selection, kind: ExportKind, out: Path, as_json: bool) -> None:
+    unit = selection.prediction.unit
     n_spots, n_genes = len(selection.rows), len(selection.genes)
     if as_json:
         say_json(
             {
                 "out": str(out),
-                "kind": to,
+                "kind": kind,
                 "n_spots": n_spots,
                 "n_missing": selection.n_missing,
                 "n_genes": n_genes,
                 "genes": list(selection.genes),
                 "n_regions": len(selection.regions),
-                "unit": opened.unit,
+                "unit": unit,
             }
         )
         return
-    say(f"{n_spots} spots, {n_genes} genes ({opened.unit}): {out}. {NOTICE}")
+    say(f"{n_spots} spots, {n_genes} genes ({unit}): {out}. {NOTICE}")
     if selection.n_missing:
         say(f"{selection.n_missing} spots are not predicted yet and are missing.")

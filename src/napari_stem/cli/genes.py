@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_stem.cli.app import app
-from napari_stem.cli.options import Json, gene_set_names, listed
+from napari_stem.cli.options import Json, gene_set_names, listed, refuse_if
 from napari_stem.cli.terminal import say, say_json, tell
 from napari_stem.errors import DatasetError
 from napari_stem.io import require_writable, write_file
@@ -45,23 +45,16 @@ def genes(
 
     A choice such as hmhvg:200 is made on a data set, as 'train' makes it.
     """
-    if [sets, set_name is not None, spec is not None].count(True) > 1:
-        msg = "choose one of --sets, --set and --genes."
-        raise typer.BadParameter(msg)
-    if (dataset is None) != (spec is None):
-        msg = "a panel needs both --dataset and --genes."
-        raise typer.BadParameter(msg)
-    if hold_out is not None and spec is None:
-        msg = "--hold-out goes with --dataset and --genes."
-        raise typer.BadParameter(msg)
+    n_chosen = sum((sets, set_name is not None, spec is not None))
+    refuse_if(n_chosen > 1, "choose one of --sets, --set and --genes.")
+    refuse_if((dataset is None) != (spec is None), "a panel needs both --dataset and --genes.")
+    refuse_if(hold_out is not None and spec is None, "--hold-out goes with --dataset and --genes.")
     if spec is not None and dataset is not None:
         _choose(dataset, spec, listed(hold_out), out, as_json)
     elif set_name is not None:
         _show_set(set_name, out, as_json)
-    elif out is not None:
-        msg = "--out needs --set, or --dataset and --genes."
-        raise typer.BadParameter(msg)
     else:
+        refuse_if(out is not None, "--out needs --set, or --dataset and --genes.")
         _list_sets(as_json)
 
 

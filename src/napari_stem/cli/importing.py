@@ -23,8 +23,6 @@ from napari_stem.io import only_writer, require_writable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from rich.table import Table
-
     from napari_stem.spatial.importing import Outcome
 
     Import = Callable[..., Outcome]
@@ -206,8 +204,9 @@ def download_hest(
         with only_writer(out), progress_bars() as bars:
             download(out, plan, agreed=yes, progress=bars.of_bytes("Downloading"))
     except KeyboardInterrupt:
-        msg = f"Interrupted: what is in {out} is kept; the same command goes on."
-        raise Interrupted(msg) from None
+        raise Interrupted(
+            f"Interrupted: what is in {out} is kept; the same command goes on."
+        ) from None
     if as_json:
         say_json(
             {
@@ -231,8 +230,9 @@ def _import(
         with only_writer(out), progress_bars() as bars:
             outcome = importer(source, out, progress=bars, **options)
     except KeyboardInterrupt:
-        msg = f"Interrupted: the sections that are in {out} are whole; the same command goes on."
-        raise Interrupted(msg) from None
+        raise Interrupted(
+            f"Interrupted: the sections that are in {out} are whole; the same command goes on."
+        ) from None
     for section_id, found in outcome.findings.items():
         for finding in found:
             if finding.severity == "warns":
@@ -255,13 +255,6 @@ def _import(
 
 def _say_findings(findings: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """Print findings (as JSON gives them) on stdout as a table."""
-    say_table(_findings_table(findings))
-    n = sum(map(len, findings.values()))
-    if n > SHOWN_FINDINGS:
-        tell(f"{n - SHOWN_FINDINGS} more findings are not shown; --json gives all.")
-
-
-def _findings_table(findings: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
     from rich.table import Table
 
     table = Table("section", "severity", "what", "count", "examples", "what to do")
@@ -271,4 +264,6 @@ def _findings_table(findings: Mapping[str, Sequence[Mapping[str, Any]]]) -> Tabl
         examples = ", ".join(one["examples"])
         row = (section_id, one["severity"], one["what"], count, examples, one["advice"])
         table.add_row(*cells(*row))
-    return table
+    say_table(table)
+    if len(rows) > SHOWN_FINDINGS:
+        tell(f"{len(rows) - SHOWN_FINDINGS} more findings are not shown; --json gives all.")

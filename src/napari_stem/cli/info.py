@@ -37,11 +37,8 @@ def info(
     if check_scale:
         from napari_stem.slide.scale_check import check_scale as measure
 
-        opened = open_slide(slide, stated, reader=reader)
-        try:
+        with open_slide(slide, stated, reader=reader) as opened:
             facts["scale_check"] = measure(opened).as_json()
-        finally:
-            opened.close()
     if as_json:
         say_json(facts)
     else:

@@ -9,8 +9,8 @@ import typer
 
 from napari_stem.cli.app import Group, app
 from napari_stem.cli.options import Json, model_names
-from napari_stem.cli.terminal import has_person, say, say_json, tell
-from napari_stem.errors import EncoderError, ModelError, OutputError
+from napari_stem.cli.terminal import agreed, say, say_json, tell
+from napari_stem.errors import EncoderError, ModelError
 
 if TYPE_CHECKING:
     from napari_stem.model.config import ModelConfig
@@ -154,13 +154,9 @@ def push(
 
     upload = pushing.prepared(folder, repo, licence)
     _show(upload, private=private)
-    if not yes:
-        if not has_person():
-            msg = "Nothing was sent: nobody is there to be asked; add --yes to send it."
-            raise OutputError(msg)
-        if not typer.confirm("Send it?", err=True):
-            tell("Nothing was sent.")
-            return
+    if not yes and not agreed("Send it?", "sent", "send it"):
+        tell("Nothing was sent.")
+        return
     commit = pushing.push(upload, private=private)
     if as_json:
         say_json(

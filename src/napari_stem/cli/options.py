@@ -10,7 +10,6 @@ import typer
 from napari_stem.settings import SamplingSettings
 from napari_stem.texts import clean_name
 
-DEFAULT_MODEL = "her2st-breast"
 DEFAULTS = SamplingSettings()
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -87,3 +86,9 @@ def listed(words: str | None) -> tuple[str, ...]:
     """Split at commas; each once, in the order given."""
     names = (clean_name(word) for word in (words or "").split(","))
     return tuple(dict.fromkeys(name for name in names if name))
+
+
+def refuse_if(is_wrong: bool, msg: str) -> None:
+    """Refuse the command line."""
+    if is_wrong:
+        raise typer.BadParameter(msg)

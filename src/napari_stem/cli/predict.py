@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_stem.cli.app import app
 from napari_stem.cli.options import SlidesArgument, listed
-from napari_stem.cli.predict_options import ENDINGS, PredictOptions, options_of
+from napari_stem.cli.predict_options import ENDINGS, PredictOptions
 from napari_stem.cli.terminal import (
     MANNER,
     NOTICE,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 
 @app.command()
-@options_of(PredictOptions)
 def predict(slides: SlidesArgument, options: PredictOptions) -> None:
     """Predict gene expression with uncertainty on a slide, or on many.
 
@@ -140,8 +139,7 @@ def _doubted(job: PredictionJob, bars: ProgressBars, *, asks: bool) -> str | Non
     if sentence is not None:
         tell(sentence)
         if asks and not bars.ask("Predict all the same?"):
-            msg = "Nothing was predicted."
-            raise Interrupted(msg)
+            raise Interrupted("Nothing was predicted.")
     return sentence
 
 
@@ -172,28 +170,28 @@ def run_job(
         prediction = job.run(path, resume=resume, stop=stop.is_set, watch=show)
     n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
     if n_done == 0 and n_spots:
-        msg = "Interrupted before any spot was finished; nothing was written."
-        raise Interrupted(msg)
+        raise Interrupted("Interrupted before any spot was finished; nothing was written.")
     if n_done < n_spots:
-        msg = (
+        raise Interrupted(
             f"Interrupted: {n_done} of {n_spots} spots are finished and kept in {prediction.path}. "
             f"To go on, run the same command {how_to_resume}."
         )
-        raise Interrupted(msg)
     return prediction
 
 
 def _require_place(out: Path, work: Path, *, resume: bool) -> None:
     """Fail before the work where its result could not be written after it."""
     if out.suffix not in ENDINGS:
-        msg = f"{out.name} has an ending that is not .zarr or .h5ad; choose one of these, or a folder."
-        raise OutputError(msg)
+        raise OutputError(
+            f"{out.name} has an ending that is not .zarr or .h5ad; choose one of these, or a folder."
+        )
     require_writable(out)
     if work != out:
         require_free(out)
     if work.exists() and not resume:
-        msg = f"{work} exists already; add --resume to go on with it, or remove it first."
-        raise OutputError(msg)
+        raise OutputError(
+            f"{work} exists already; add --resume to go on with it, or remove it first."
+        )
 
 
 def _missing_genes(wanted: tuple[str, ...], model: Model, *, allowed: bool) -> tuple[str, ...]:

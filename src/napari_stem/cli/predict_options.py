@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 import math
-import typing
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +11,6 @@ import numpy as np
 import typer
 
 from napari_stem.cli.options import (
-    DEFAULT_MODEL,
     DEFAULTS,
     Device,
     Embeddings,
@@ -26,9 +21,17 @@ from napari_stem.cli.options import (
     ToleranceUm,
     encoder_names,
     model_names,
+    refuse_if,
 )
 from napari_stem.cli.terminal import tell
-from napari_stem.settings import MAX_STEPS, Patient, Quantity, SamplerName, SamplingSettings
+from napari_stem.settings import (
+    DEFAULT_MODEL,
+    MAX_STEPS,
+    Patient,
+    Quantity,
+    SamplerName,
+    SamplingSettings,
+)
 
 if TYPE_CHECKING:
     from napari_stem.cohort.orders import Order
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictOptions:
-    """Every option of ``predict``; `options_of` makes a command of them."""
+    """Every option of ``predict``."""
 
     out: Annotated[
         Path,
@@ -278,45 +281,6 @@ SEVERAL = {
     "--spots": "predict slides with spots of their own one by one.",
     "--embeddings": "predict slides with embeddings of their own one by one.",
 }
-
-
-def options_of(
-    kind: type[PredictOptions],
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command an option for each field of ``kind``; it is called with ``options``, one value of that."""
-
-    def give(function: Callable[..., None]) -> Callable[..., None]:
-        names = {field.name for field in dataclasses.fields(kind)}
-
-        def command(**given: Any) -> None:
-            said = {name: given.pop(name) for name in names}
-            function(**given, options=kind(**said))
-
-        hints = typing.get_type_hints(kind, include_extras=True)
-        of_function = inspect.signature(function, eval_str=True).parameters.values()
-        parameters = [each for each in of_function if each.name != "options"]
-        parameters += [
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                annotation=hints[field.name],
-                default=inspect.Parameter.empty
-                if field.default is dataclasses.MISSING
-                else field.default,
-            )
-            for field in dataclasses.fields(kind)
-        ]
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        command.__name__, command.__doc__ = function.__name__, function.__doc__
-        return command
-
-    return give
-
-
-def refuse_if(is_wrong: bool, msg: str) -> None:
-    """Refuse the command line."""
-    if is_wrong:
-        raise typer.BadParameter(msg)
 
 
 def _depth(asked: str) -> float:

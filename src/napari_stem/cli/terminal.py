@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from napari_stem.errors import OutputError
 from napari_stem.io import unwritable
 from napari_stem.texts import plain, sentence, visible, ways_to_write, without
 
@@ -254,6 +255,21 @@ def say_table(table: Table) -> None:
 def has_person() -> bool:
     """Whether somebody is there to be asked."""
     return sys.stdin.isatty()
+
+
+def agreed(question: str, what_not: str, what: str) -> bool:
+    """Ask before what cannot be undone.
+
+    Raises
+    ------
+    OutputError
+        Nobody is there to be asked; the text says that nothing was ``what_not``, and how to ``what``.
+    """
+    if not has_person():
+        raise OutputError(
+            f"Nothing was {what_not}: nobody is there to be asked; add --yes to {what}."
+        )
+    return typer.confirm(question, err=True)
 
 
 class ProgressBars:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,6 +17,7 @@ from napari_stem.cli.options import (
     ToleranceUm,
     encoder_names,
     listed,
+    refuse_if,
 )
 from napari_stem.cli.terminal import Interrupted, progress_bars, say, say_json, tell
 from napari_stem.io import require_model_room
@@ -28,140 +29,142 @@ if TYPE_CHECKING:
     from napari_stem.training.options import TrainingOptions
 
 
-@app.command()
-def train(
-    dataset: Annotated[Path, typer.Argument(help="Folder in HEST layout.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Model folder to write.", show_default=False)],
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Every option of ``train``; those that `TrainingOptions` has too go by the same names."""
+
+    out: Annotated[Path, typer.Option(help="Model folder to write.", show_default=False)]
     hold_out: Annotated[
         str | None, typer.Option(help="Sections to test on, never trained on; separated by commas.")
-    ] = None,
+    ] = None
     genes: Annotated[
         str,
         typer.Option(
             help="hmhvg:N, hvg:N, set:NAME, a file, or several joined by + (see 'genes')."
         ),
-    ] = "hmhvg:200",
+    ] = "hmhvg:200"
     encoder: Annotated[
         str | None,
         typer.Option(
             help="See 'encoders'; default: bundled, or what the embeddings' files say.",
             autocompletion=encoder_names,
         ),
-    ] = None,
+    ] = None
     embeddings: Annotated[
         Path | None,
         typer.Option(
             help="Folder with embeddings made elsewhere, SECTION.h5 (.zarr, .h5ad, .pt, .npz)."
         ),
-    ] = None,
-    patch_px: PatchPx = None,
-    tolerance: ToleranceUm = None,
+    ] = None
+    patch_px: PatchPx = None
+    tolerance: ToleranceUm = None
     objective: Annotated[
         Literal["edm", "published"], typer.Option(help="What to train: ours, or published Stem's.")
-    ] = "edm",
+    ] = "edm"
     size: Annotated[
         Literal["small", "full"],
         typer.Option(help="Size of the published network; full: 12 x 384."),
-    ] = "small",
+    ] = "small"
     normalisation: Annotated[
         Literal["log2_counts", "log1p_counts", "log1p_cp10k"],
         typer.Option(help="Unit of the values."),
-    ] = "log2_counts",
+    ] = "log2_counts"
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Train for this long at the most.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Training steps at the most.")] = None,
+    ] = None
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps at the most.")] = None
     batch: Annotated[
         int | None, typer.Option(min=1, help="Spots per step, over all processes.")
-    ] = None,
+    ] = None
     augment: Annotated[
         bool | None,
         typer.Option(help="Train on 8 turns of each patch; default: published objective only."),
-    ] = None,
+    ] = None
     calibrate: Annotated[
         bool,
         typer.Option(
             "--calibrate", help="Calibrate the published objective too, on left-out sections."
         ),
-    ] = False,
+    ] = False
     ema: Annotated[
         float | None, typer.Option(min=0, max=0.999999, help="Decay of the averaged weights.")
-    ] = None,
+    ] = None
     precision: Annotated[
         Literal["auto", "float32", "bf16"], typer.Option(help="auto: bf16 where CUDA has it.")
-    ] = "auto",
-    compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
+    ] = "auto"
+    compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False
     processes: Annotated[
         int, typer.Option(min=1, help="Processes on this machine; several machines: see above.")
-    ] = 1,
+    ] = 1
     checkpoint_minutes: Annotated[
         float, typer.Option(min=0, help="Minutes between two checkpoints.")
-    ] = 10,
+    ] = 10
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoints in the model folder.")
-    ] = False,
+    ] = False
     keep_checkpoints: Annotated[
         bool,
         typer.Option("--keep-checkpoints", help="Keep checkpoints when the model is finished."),
-    ] = False,
+    ] = False
     log: Annotated[
         Literal["csv", "tensorboard", "none"],
         typer.Option(help="Curves of the training, in the model folder's logs."),
-    ] = "csv",
-    seed: Seed = 0,
-    device: Device = "auto",
-    name: Annotated[
-        str | None, typer.Option(help="Name of the model; default: the folder's.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model.")] = False,
-    as_json: Json = False,
+    ] = "csv"
+    seed: Seed = 0
+    device: Device = "auto"
+    name: Annotated[str | None, typer.Option(help="Name of the model; default: the folder's.")] = (
+        None
+    )
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model.")] = False
+    as_json: Json = False
+
+    def require_consistent(self) -> None:
+        """Refuse options that exclude each other."""
+        refuse_if(
+            self.minutes is not None and self.steps is not None,
+            "choose one of --minutes and --steps.",
+        )
+        refuse_if(
+            self.embeddings is None and not (self.patch_px is None and self.tolerance is None),
+            "--patch-px and --tolerance belong to --embeddings.",
+        )
+        refuse_if(self.resume and self.overwrite, "choose one of --resume and --overwrite.")
+
+    def training(self) -> TrainingOptions:
+        """Say what is asked of the training itself."""
+        from napari_stem.encoders.precomputed import Stated
+        from napari_stem.training.options import TrainingOptions
+
+        stated = Stated(encoder=self.encoder, patch_px=self.patch_px, tolerance_um=self.tolerance)
+        asked = {name: value for name, value in vars(self).items() if name not in OF_COMMAND}
+        asked |= {"hold_out": listed(self.hold_out), "encoder": self.encoder or "bundled"}
+        return TrainingOptions(**asked, stated=stated)
+
+
+OF_COMMAND = frozenset({"out", "patch_px", "tolerance", "processes", "overwrite", "as_json"})
+
+
+@app.command()
+def train(
+    dataset: Annotated[Path, typer.Argument(help="Folder in HEST layout.", show_default=False)],
+    options: TrainOptions,
 ) -> None:
     """Train a model on measured sections.
 
     It is reported on the sections held out. On several machines: accelerate launch -m napari_stem train
     ... (or torchrun) on each.
     """
-    if minutes is not None and steps is not None:
-        msg = "choose one of --minutes and --steps."
-        raise typer.BadParameter(msg)
-    if embeddings is None and not (patch_px is None and tolerance is None):
-        msg = "--patch-px and --tolerance belong to --embeddings."
-        raise typer.BadParameter(msg)
-    if resume and overwrite:
-        msg = "choose one of --resume and --overwrite."
-        raise typer.BadParameter(msg)
-    from napari_stem.encoders.precomputed import Stated
-    from napari_stem.training.options import TrainingOptions
-
-    options = TrainingOptions(
-        hold_out=listed(hold_out),
-        genes=genes,
-        encoder=encoder or "bundled",
-        embeddings=embeddings,
-        stated=Stated(encoder=encoder, patch_px=patch_px, tolerance_um=tolerance),
-        objective=objective,
-        size=size,
-        normalisation=normalisation,
-        minutes=minutes,
-        steps=steps,
-        batch=batch,
-        augment=augment,
-        calibrate=calibrate,
-        ema=ema,
-        precision=precision,
-        compile=compiled,
-        checkpoint_minutes=checkpoint_minutes,
-        resume=resume,
-        keep_checkpoints=keep_checkpoints,
-        log=log,
-        seed=seed,
-        device=device,
-        name=name,
+    options.require_consistent()
+    result = run_train(
+        dataset,
+        options.out,
+        options.training(),
+        overwrite=options.overwrite,
+        processes=options.processes,
     )
-    result = run_train(dataset, out, options, overwrite=overwrite, processes=processes)
     if result is None:  # not the first of several processes
         return
-    if as_json:
+    if options.as_json:
         say_json(result)
         return
     from napari_stem.cli.tables import say_figures
@@ -169,7 +172,9 @@ def train(
     for section, columns in result["metrics"].items():
         say_figures(columns, f"Held-out section {section}", result["unit"])
     trained_on = ", ".join(result["sections"])
-    say(f"Model '{result['name']}', {result['n_genes']} genes, trained on {trained_on}: {out}")
+    say(
+        f"Model '{result['name']}', {result['n_genes']} genes, trained on {trained_on}: {options.out}"
+    )
 
 
 def run_train(
@@ -243,11 +248,13 @@ def _train(
     try:
         return fit.train(dataset, out, options, progress, overwrite=overwrite)
     except TrainingStopped as stopped:
-        msg = f"Interrupted. {stopped}; the same command with --resume goes on from there."
-        raise Interrupted(msg) from None
+        raise Interrupted(
+            f"Interrupted. {stopped}; the same command with --resume goes on from there."
+        ) from None
     except KeyboardInterrupt:
-        msg = "Interrupted: no model was written; what was embedded is kept and not done again."
-        raise Interrupted(msg) from None
+        raise Interrupted(
+            "Interrupted: no model was written; what was embedded is kept and not done again."
+        ) from None
 
 
 def _say_cost(dataset: Dataset, options: TrainingOptions, n_processes: int) -> None:

@@ -71,10 +71,9 @@ class DenoiserConfig:
     def __post_init__(self) -> None:
         """Refuse what no network can be built from."""
         if self.kind not in ("stem", "mlp"):
-            msg = (
+            raise ModelError(
                 f"The model's denoiser is of kind {self.kind!r}; known kinds are 'stem' and 'mlp'."
             )
-            raise ModelError(msg)
         counts = (self.n_genes, self.condition_width, self.hidden, self.depth, self.heads)
         shares = (self.dropout, self.condition_dropout)
         if not all(type(count) is int for count in counts) or not (
@@ -82,17 +81,19 @@ class DenoiserConfig:
             and 0 < self.mlp_ratio < math.inf
             and 0 < self.time_scale < math.inf
         ):
-            msg = "The model's denoiser has settings that are no numbers, or that no network can have."
-            raise ModelError(msg)
+            raise ModelError(
+                "The model's denoiser has settings that are no numbers, or that no network can have."
+            )
         if min(self.n_genes, self.condition_width, self.hidden, self.depth, self.heads) < 1:
-            msg = "The model's genes, widths, depth and heads must be 1 or more."
-            raise ModelError(msg)
+            raise ModelError("The model's genes, widths, depth and heads must be 1 or more.")
         if self.kind == "stem" and self.hidden % self.heads:
-            msg = f"The model's hidden width {self.hidden} cannot be split into {self.heads} heads."
-            raise ModelError(msg)
+            raise ModelError(
+                f"The model's hidden width {self.hidden} cannot be split into {self.heads} heads."
+            )
         if self.kind == "mlp" and self.learn_sigma:
-            msg = "A denoiser of kind 'mlp' has no variance channel; set learn_sigma to false."
-            raise ModelError(msg)
+            raise ModelError(
+                "A denoiser of kind 'mlp' has no variance channel; set learn_sigma to false."
+            )
 
     @classmethod
     def published(cls, n_genes: int, condition_width: int = 1536) -> DenoiserConfig:
@@ -124,13 +125,15 @@ class DenoiserConfig:
         """
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
-            msg = f"The model's denoiser has unknown settings ({', '.join(sorted(unknown))})."
-            raise ModelError(msg)
+            raise ModelError(
+                f"The model's denoiser has unknown settings ({', '.join(sorted(unknown))})."
+            )
         try:
             return cls(**values)  # type: ignore[arg-type]
         except TypeError as error:
-            msg = f"The model's denoiser settings are incomplete or of the wrong type: {error}."
-            raise ModelError(msg) from error
+            raise ModelError(
+                f"The model's denoiser settings are incomplete or of the wrong type: {error}."
+            ) from error
 
 
 def build_denoiser(config: DenoiserConfig) -> StemTransformer | AdaLNMLP:

@@ -68,8 +68,9 @@ def located_normal(
         If a draw or step lies outside 0..65535.
     """
     if not (0 <= first_draw <= first_draw + n_draws <= MAX_DRAWS and 0 <= step < MAX_STEPS):
-        msg = f"Noise for draws {first_draw} to {first_draw + n_draws}, step {step}: 0..65535 only."
-        raise ValueError(msg)
+        raise ValueError(
+            f"Noise for draws {first_draw} to {first_draw + n_draws}, step {step}: 0..65535 only."
+        )
     places = spot_keys(x_px, y_px)
     normals = np.empty((len(places), n_draws, width), np.float32)
     key = np.array([seed % (1 << 64), step], np.uint64)
@@ -97,8 +98,7 @@ def spot_keys(x_px: ArrayLike, y_px: ArrayLike) -> NDArray[np.uint64]:
     """
     x, y = np.asarray(x_px, dtype=np.float64), np.asarray(y_px, dtype=np.float64)
     if x.ndim != 1 or x.shape != y.shape or not (np.isfinite(x).all() and np.isfinite(y).all()):
-        msg = "Every spot needs a finite x and y in pixels; check the list of spots."
-        raise SpotError(msg)
+        raise SpotError("Every spot needs a finite x and y in pixels; check the list of spots.")
     sixteenths = np.rint(np.stack([x, y]) * LOCATION_STEPS_PER_PX).astype(np.int64)
     columns, rows = (sixteenths & 0xFFFFFFFF).astype(np.uint64)
     keys: NDArray[np.uint64] = columns << np.uint64(32) | rows

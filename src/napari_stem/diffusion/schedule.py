@@ -32,8 +32,7 @@ def karras_sigmas(
         ``n + 1`` falling levels; the first is ``sigma_max``, the last 0.
     """
     if n < 1 or not 0 < sigma_min <= sigma_max:
-        msg = f"No schedule of {n} steps runs from {sigma_max} to {sigma_min}."
-        raise ValueError(msg)
+        raise ValueError(f"No schedule of {n} steps runs from {sigma_max} to {sigma_min}.")
     ramp = np.linspace(0.0, 1.0, n)
     start, end = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
     sigmas = (start + ramp * (end - start)) ** rho
@@ -70,8 +69,7 @@ class LinearSchedule:
     def respaced(self, k: int) -> LinearSchedule:
         """``k`` evenly spread steps, first and last kept, with the same noise levels at them."""
         if not 1 <= k <= len(self):
-            msg = f"A schedule of {len(self)} steps cannot be respaced to {k}."
-            raise ValueError(msg)
+            raise ValueError(f"A schedule of {len(self)} steps cannot be respaced to {k}.")
         kept = np.round(np.linspace(0, len(self) - 1, k)).astype(np.int64)
         levels = self.alphas_cumprod[kept]
         betas = 1.0 - levels / np.append(1.0, levels[:-1])

@@ -218,11 +218,11 @@ def matrix(values: NDArray[Any]) -> NDArray[Any]:
     if values.ndim == 3 and values.shape[0] == 1:
         values = values[0]
     if values.ndim == 1:
-        msg = "it holds one vector of the whole slide, not one for each patch"
-        raise ValueError(msg)
+        raise ValueError("it holds one vector of the whole slide, not one for each patch")
     if values.ndim != 2 or not np.issubdtype(values.dtype, np.number):
-        msg = f"embeddings must be numbers, (n, width), not {values.dtype} {values.shape}"
-        raise ValueError(msg)
+        raise ValueError(
+            f"embeddings must be numbers, (n, width), not {values.dtype} {values.shape}"
+        )
     return values
 
 
@@ -232,6 +232,5 @@ def pairs(values: NDArray[Any]) -> NDArray[np.float64]:
     if xy.ndim == 3 and xy.shape[0] == 1:
         xy = xy[0]
     if xy.ndim != 2 or xy.shape[1] != 2:
-        msg = f"coordinates must be x and y of each patch, (n, 2), not {xy.shape}"
-        raise ValueError(msg)
+        raise ValueError(f"coordinates must be x and y of each patch, (n, 2), not {xy.shape}")
     return xy

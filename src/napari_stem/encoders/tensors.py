@@ -77,10 +77,9 @@ def pool_tokens(tokens: torch.Tensor, pooling: str, prefix_tokens: int) -> torch
         return patches.mean(1)
     side = isqrt(patches.shape[1])
     if side * side != patches.shape[1]:
-        msg = (
+        raise ValueError(
             f"{patches.shape[1]} patch tokens are no square: {prefix_tokens} is not their beginning"
         )
-        raise ValueError(msg)
     first, last = centre_tokens(side)
     grid = patches.reshape(len(patches), side, side, -1)
     return grid[:, first:last, first:last].mean((1, 2))

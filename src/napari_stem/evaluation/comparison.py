@@ -57,8 +57,9 @@ def _require_counts(table: anndata.AnnData, name: str) -> None:
 
     counts = csr_matrix(table.X).data
     if not np.isfinite(counts).all() or (counts < 0).any() or (counts != np.rint(counts)).any():
-        msg = f"{name} must hold raw counts in X, not normalised values; put the counts there."
-        raise DatasetError(msg)
+        raise DatasetError(
+            f"{name} must hold raw counts in X, not normalised values; put the counts there."
+        )
 
 
 def evaluate(
@@ -101,8 +102,9 @@ def evaluate(
     elif isinstance(prediction, Prediction):
         prediction = prediction.to_anndata()
     if PROVENANCE_KEY not in prediction.uns:
-        msg = "The table to evaluate is not a prediction of napari-stem; give what it predicted."
-        raise PredictionError(msg)
+        raise PredictionError(
+            "The table to evaluate is not a prediction of napari-stem; give what it predicted."
+        )
     if isinstance(truth, (str, Path)):
         truth = read_truth(Path(truth))
     else:
@@ -110,15 +112,15 @@ def evaluate(
     unit = normalisation(str(prediction.uns[PROVENANCE_KEY]["normalisation"]))
     done = prediction[np.asarray(prediction.obs["done"], dtype=bool)]
     if done.n_obs == 0:
-        msg = "The prediction has no finished spot; resume it first."
-        raise PredictionError(msg)
+        raise PredictionError("The prediction has no finished spot; resume it first.")
     asked = done.var_names
     if "predicted" in done.var:  # genes that a user asked for and the model lacks are NaN
         asked = asked[done.var["predicted"].to_numpy(dtype=bool)]
     genes = [gene for gene in asked if gene in truth.var_names]
     if not genes:
-        msg = "None of the predicted genes was measured; compare tables with the same gene names."
-        raise PredictionError(msg)
+        raise PredictionError(
+            "None of the predicted genes was measured; compare tables with the same gene names."
+        )
     rows, truth_rows, matched_by = pair_spots(
         done.obs_names, np.asarray(done.obsm["spatial"], float), _spot_radius_px(done), truth
     )
@@ -156,12 +158,11 @@ def _require_enough(n_matched: int, n_predicted: int, n_truth: int, matched_by: 
         "position": "the others lie further apart than half a spot: another lattice, another slide, or pixels "
         "of another level or scale",
     }[matched_by]
-    msg = (
+    raise PredictionError(
         f"Only {n_matched} of {n_predicted} predicted and {n_truth} measured spots match by {matched_by}; "
         f"{why}. Figures over so few mislead: predict at the measured spots ('predict --spots' takes the "
         f"truth's .h5ad), or compare them all the same (--allow-partial, allow_partial=True)."
     )
-    raise PredictionError(msg)
 
 
 def pair_spots(
@@ -197,8 +198,9 @@ def pair_spots(
     named = np.flatnonzero(by_name >= 0)
     if "spatial" not in truth.obsm:
         if not len(named):
-            msg = 'The tables share no spot name, and the truth has no obsm["spatial"] to go by.'
-            raise PredictionError(msg)
+            raise PredictionError(
+                'The tables share no spot name, and the truth has no obsm["spatial"] to go by.'
+            )
         return named, by_name[named], "name"
     truth_px = np.asarray(truth.obsm["spatial"], dtype=float)
     apart_px = np.linalg.norm(xy_px[named] - truth_px[by_name[named]], axis=1)
@@ -207,11 +209,10 @@ def pair_spots(
         return named, by_name[named], "name"
     rows, truth_rows = _nearest(xy_px, truth_px, radius_px)
     if not len(rows):
-        msg = (
+        raise PredictionError(
             f"No predicted spot lies within {radius_px:.0f} px of a measured one, and their names "
             f"differ; check that both belong to the same slide, in level-0 pixels."
         )
-        raise PredictionError(msg)
     return rows, truth_rows, "position"
 
 

@@ -62,49 +62,6 @@ class GroupDraws:
         """(genes,) mean over spots and draws."""
         return np.asarray(self.means.mean(axis=1))
 
-    def interval(self) -> tuple[Array, Array]:
-        """Bounds of the 90% interval of the group's mean, (genes,) each."""
-        low, high = central_interval(self.means[np.newaxis], LEVEL)
-        return low[0], high[0]
-
-
-@dataclass(frozen=True)
-class Differences:
-    """How group A differs from group B, gene by gene; all arrays (genes,) float64.
-
-    Attributes
-    ----------
-    genes
-        Names.
-    first, second
-        Names of A and B.
-    mean_a, mean_b
-        Predicted means, in the prediction's unit.
-    difference, low, high
-        A minus B with its 90% interval.
-    standardised
-        The difference in standard deviations between spots (`standardised_difference`).
-    probability
-        That the mean of A is above that of B (`probability_above`).
-    q_value
-        Expected share of wrong signs among this gene and all that are surer (`expected_false_share`).
-    by_chance
-        (genes,) bool: cannot be told from chance on left-out training sections.
-    """
-
-    genes: tuple[str, ...]
-    first: str
-    second: str
-    mean_a: Array
-    mean_b: Array
-    difference: Array
-    low: Array
-    high: Array
-    standardised: Array
-    probability: Array
-    q_value: Array
-    by_chance: NDArray[np.bool_]
-
 
 def group_draws(
     prediction: Prediction,
@@ -144,16 +101,12 @@ def group_draws(
         draws = prediction.draws(spots[start : start + SPOTS_PER_READ]).astype(np.float64)
         total += draws.sum(axis=0)
         squares += (draws**2).sum(axis=0)
-    return summed_up(name, len(spots), total, squares)
-
-
-def summed_up(name: str, n_spots: int, total: Array, squares: Array) -> GroupDraws:
-    """Group from the sums over its spots of draws and squared draws, (genes, draws) each."""
+    n_spots = len(spots)
     within = (squares - total**2 / n_spots) / max(1, n_spots - 1)
     return GroupDraws(name, n_spots, total / n_spots, np.maximum(within, 0.0).mean(axis=1))
 
 
-def compare_groups(a: GroupDraws, b: GroupDraws, by_chance: pd.Series) -> Differences:
+def compare_groups(a: GroupDraws, b: GroupDraws, by_chance: pd.Series, unit: str) -> pd.DataFrame:
     """Compare two groups gene by gene.
 
     Parameters
@@ -162,24 +115,38 @@ def compare_groups(a: GroupDraws, b: GroupDraws, by_chance: pd.Series) -> Differ
         Groups of the same prediction without common spots.
     by_chance
         (genes,) bool by name, in the order of the groups' rows, as in `Prediction.gene_accuracy`.
+    unit
+        Of the groups' means.
+
+    Returns
+    -------
+    One row per gene, by name, the surest first; `COLUMNS` says what the columns are.
     """
+    import pandas as pd
+
     apart = a.means - b.means
     low, high = central_interval(apart[np.newaxis], LEVEL)
     probability = probability_above(apart, apart.shape[1])
-    return Differences(
-        tuple(by_chance.index),
-        a.name,
-        b.name,
-        mean_a=a.mean,
-        mean_b=b.mean,
-        difference=a.mean - b.mean,
-        low=low[0],
-        high=high[0],
-        standardised=standardised_difference(a, b),
-        probability=probability,
-        q_value=expected_false_share(probability),
-        by_chance=by_chance.to_numpy(),
+    found = pd.DataFrame(
+        {
+            "group_a": a.name,
+            "group_b": b.name,
+            "unit": unit,
+            "mean_a": a.mean,
+            "mean_b": b.mean,
+            "difference": a.mean - b.mean,
+            "q05": low[0],
+            "q95": high[0],
+            "standardised": standardised_difference(a, b),
+            "probability": probability,
+            "q_value": expected_false_share(probability),
+            "by_chance": by_chance.to_numpy(),
+        },
+        index=by_chance.index.rename("gene"),
     )
+    # among equally sure genes the larger difference comes first
+    order = np.lexsort((-found["difference"].abs(), found["q_value"]))
+    return found.iloc[order]
 
 
 def standardised_difference(a: GroupDraws, b: GroupDraws) -> Array:
@@ -246,42 +213,13 @@ by_chance             True where the gene's prediction cannot be told from chanc
 """
 
 
-def differences_table(found: Differences, unit: str) -> pd.DataFrame:
-    """Table of all genes, the surest first; `COLUMNS` says what the columns are."""
-    import pandas as pd
-
-    table = pd.DataFrame(
-        {
-            "gene": found.genes,
-            "group_a": found.first,
-            "group_b": found.second,
-            "unit": unit,
-            "mean_a": found.mean_a,
-            "mean_b": found.mean_b,
-            "difference": found.difference,
-            "q05": found.low,
-            "q95": found.high,
-            "standardised": found.standardised,
-            "probability": found.probability,
-            "q_value": found.q_value,
-            "by_chance": found.by_chance,
-        }
-    )
-    order = table.assign(size=table["difference"].abs()).sort_values(
-        ["q_value", "size"], ascending=[True, False], kind="stable"
-    )
-    return table.loc[order.index].reset_index(drop=True)
-
-
-def write_differences(
-    found: Differences, unit: str, path: Path, *, overwrite: bool = False
-) -> None:
+def write_differences(found: pd.DataFrame, path: Path, *, overwrite: bool = False) -> None:
     """Write one row per gene, and ``NAME_README.txt`` beside it.
 
     Parameters
     ----------
-    found, unit
-        What to write, and the unit of its means.
+    found
+        What `compare_groups` found.
     path
         New file.
     overwrite
@@ -292,9 +230,10 @@ def write_differences(
     OutputError
         The place is taken or cannot be written.
     """
+    compared, other = found[["group_a", "group_b"]].iloc[0]
     readme = path.with_name(f"{path.stem}_README.txt")
     text = (
-        f"{path.name}: {found.first} compared with {found.second}, gene by gene.\n\n{NOTICE}\n"
+        f"{path.name}: {compared} compared with {other}, gene by gene.\n\n{NOTICE}\n"
         f"{ASSUMPTION}\n\n{COLUMNS}"
     )
     with (
@@ -302,5 +241,5 @@ def write_differences(
         written_whole(path, overwrite=overwrite) as new,
     ):
         new_readme.write_text(text, encoding="utf-8")
-        table = harmless_table(differences_table(found, unit))
+        table = harmless_table(found.reset_index())
         table.to_csv(new, index=False, float_format="%.6g")

@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 
 from napari_stem.errors import PredictionError, RegionError
-from napari_stem.evaluation.differences import compare_groups, differences_table, group_draws
+from napari_stem.evaluation.differences import compare_groups, group_draws
 from napari_stem.geometry import Region, inside
 from napari_stem.results import Prediction
 
@@ -163,8 +163,7 @@ def compare(
     if not isinstance(prediction, Prediction):
         prediction = Prediction.open(prediction)
     a, b = cast("tuple[GroupDraws, GroupDraws]", drawn_groups(prediction, region_a, region_b))
-    found = compare_groups(a, b, prediction.gene_accuracy["by_chance"])
-    return differences_table(found, prediction.unit).set_index("gene")
+    return compare_groups(a, b, prediction.gene_accuracy["by_chance"], prediction.unit)
 
 
 def _name(group: Region | str) -> str:

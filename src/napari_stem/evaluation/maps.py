@@ -61,9 +61,7 @@ PALER = 0.45  # towards white, so that dark spots stand out from dark tissue
 NOTICE = "Predicted from the H&E image, not measured. Research use only."
 
 
-def reliable_genes(
-    benchmark: Benchmark, fold: Fold, panel: Sequence[str], n: int = N_SHOWN
-) -> tuple[str, ...]:
+def reliable_genes(benchmark: Benchmark, fold: Fold, panel: Sequence[str]) -> tuple[str, ...]:
     """Genes that a linear model predicts best on left-out *training* sections of a fold.
 
     Chosen without a look at the test section, whose best genes would flatter.
@@ -76,7 +74,7 @@ def reliable_genes(
     edges = np.cumsum([len(s.spots) for s in train])[:-1]
     parts = zip(np.split(values, edges), np.split(out_of_fold, edges), strict=True)
     mean = np.mean([np.nan_to_num(pcc(truth, guess)) for truth, guess in parts], axis=0)
-    return tuple(panel[i] for i in np.argsort(-mean)[:n])
+    return tuple(panel[i] for i in np.argsort(-mean)[:N_SHOWN])
 
 
 def map_figure(

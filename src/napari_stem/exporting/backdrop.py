@@ -83,8 +83,9 @@ class Overview:
             scale = float(stored["scalefactors"]["tissue_hires_scalef"][()])
             return cls(np.asarray(stored["images"]["hires"][:]), 1 / scale)
         except DAMAGE as error:
-            msg = f"{prediction.path} has no overview of its slide ({error}); run 'predict' again."
-            raise PredictionError(msg) from error
+            raise PredictionError(
+                f"{prediction.path} has no overview of its slide ({error}); run 'predict' again."
+            ) from error
 
 
 def require_same_slide(selection: Selection, slide: Slide) -> None:

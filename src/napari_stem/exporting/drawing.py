@@ -47,12 +47,14 @@ class Limits:
         words = [word.strip() for word in text.split(",")]
         marked = [word[:1].lower() == "p" for word in words]
         if len(words) != 2 or marked[0] != marked[1]:
-            msg = f"'{text}' is no pair of limits; write p2,p98 or two values such as 0,4.5."
-            raise ValueError(msg)
+            raise ValueError(
+                f"'{text}' is no pair of limits; write p2,p98 or two values such as 0,4.5."
+            )
         low, high = (float(word[1:] if marked[0] else word) for word in words)
         if not low < high or (marked[0] and not (low >= 0 and high <= 100)):
-            msg = f"The limits '{text}' must rise, and percentiles lie between p0 and p100."
-            raise ValueError(msg)
+            raise ValueError(
+                f"The limits '{text}' must rise, and percentiles lie between p0 and p100."
+            )
         return cls(low, high, marked[0])
 
     def of(self, values: NDArray[np.float32]) -> tuple[float, float]:

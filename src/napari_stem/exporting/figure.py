@@ -201,8 +201,9 @@ def write_figure(
     """
     wanted = file_format or path.suffix.lstrip(".").lower()
     if wanted not in FORMATS:
-        msg = f"{path.name} has an ending that is not .png, .svg or .pdf; choose one of these."
-        raise OutputError(msg)
+        raise OutputError(
+            f"{path.name} has an ending that is not .png, .svg or .pdf; choose one of these."
+        )
     with written_whole(path, overwrite=overwrite) as fresh:
         if seen is None:
             figure = drawn(selection, slide, um_per_mm, look, progress)

@@ -234,8 +234,9 @@ def write(kind: str, selection: Selection, path: Path, options: ExportOptions) -
     """
     suffixes = KINDS[kind].suffixes
     if path.suffix.lower() not in suffixes and options.file_format is None:
-        msg = f"{path.name} should end in {' or '.join(suffixes)}; choose another name."
-        raise OutputError(msg)
+        raise OutputError(
+            f"{path.name} should end in {' or '.join(suffixes)}; choose another name."
+        )
     module, _, function = KINDS[kind].writer.partition(":")
     asked = {name: getattr(options, name) for name in ("overwrite", "progress", *KINDS[kind].takes)}
     given = {name: value for name, value in asked.items() if value is not None}

@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    import pandas as pd
+
     from napari_stem.exporting.selection import Selection
-    from napari_stem.exporting.summary import GeneSummary, RegionSummary
+    from napari_stem.exporting.summary import RegionSummary
     from napari_stem.progress import Progress
     from napari_stem.slide.base import Slide
 
@@ -158,7 +160,7 @@ def _facts(selection: Selection, written_at: datetime) -> dict[str, Any]:
         "warnings": _warnings(selection),
         "has_unlike": bool(selection.ood.any()),
         "has_samples": selection.prediction.n_kept_draws > 0,
-        "genes": [_gene(g) for g in gene_summaries(selection)],
+        "genes": [_gene(name, row) for name, row in gene_summaries(selection).iterrows()],
         "regions": [_region(r, selection) for r in region_summaries(selection)],
         "card": _card(card),
         "limits": _limits(selection),
@@ -195,14 +197,13 @@ def _limits(selection: Selection) -> list[str]:
     return [limit for limit in stated if limit not in _alarms(selection)]
 
 
-def _gene(gene: GeneSummary) -> dict[str, Any]:
-    numbers = {key: _number(getattr(gene, key)) for key in ("mean", "low", "high", "sd", "width")}
-    known = gene.accuracy
+def _gene(name: str, known: pd.Series) -> dict[str, Any]:
+    numbers = {key: _number(known[key]) for key in ("mean", "low", "high", "sd", "width")}
     pccs = {key: _pcc(*known[[key, f"{key}_low", f"{key}_high"]]) for key in ("pcc", "share_pcc")}
     by_chance = bool(known["by_chance"])
-    title = f"{gene.name} ({MARK})" if by_chance else gene.name
+    title = f"{name} ({MARK})" if by_chance else name
     marked = {"title": title, "by_chance": by_chance, "ceiling": _number(known["ceiling"])}
-    return {"name": gene.name, **numbers, **pccs, **marked}
+    return {"name": name, **numbers, **pccs, **marked}
 
 
 def _pcc(mean: float, low: float, high: float) -> str:

@@ -56,33 +56,6 @@ class RegionSummary:
     genes: Mapping[str, Estimate] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class GeneSummary:
-    """A gene in numbers, over all finished spots.
-
-    Attributes
-    ----------
-    name
-        As the model names it.
-    mean, low, high
-        Mean over spots, and the 5th and 95th percentile of the spots' means.
-    sd
-        Mean over spots of the predicted standard deviation.
-    width
-        Mean width of the 90% interval.
-    accuracy
-        How well it is predicted on left-out training sections, as `Prediction.gene_accuracy` has it.
-    """
-
-    name: str
-    mean: float
-    low: float
-    high: float
-    sd: float
-    width: float
-    accuracy: pd.Series
-
-
 def region_summaries(selection: Selection) -> list[RegionSummary]:
     """Summarise every region.
 
@@ -127,25 +100,33 @@ def _estimates(selection: Selection, held: NDArray[np.bool_]) -> dict[str, Estim
     return {g: Estimate(*row) for g, row in zip(selection.genes, rows, strict=True)}
 
 
-def gene_summaries(selection: Selection) -> list[GeneSummary]:
-    """Summarise every chosen gene."""
-    summaries, accuracy = [], selection.prediction.gene_accuracy
+def gene_summaries(selection: Selection) -> pd.DataFrame:
+    """Summarise every chosen gene over all finished spots.
+
+    Returns
+    -------
+    By gene: ``mean`` over spots, ``low`` and ``high``, the 5th and 95th percentile of the spots' means; ``sd``
+    and ``width``, means over spots of the predicted standard deviation and of the 90% interval's width; and
+    how well it is predicted on left-out training sections (`Prediction.gene_accuracy`).
+    """
+    import pandas as pd
+
+    rows = []
     for gene in selection.genes:
         mean = selection.values(gene)
-        low, high = (float(v) for v in np.percentile(mean, (5, 95)))
+        low, high = np.percentile(mean, (5, 95))
         width = selection.values(gene, "q95") - selection.values(gene, "q05")
-        summaries.append(
-            GeneSummary(
-                gene,
-                float(mean.mean(dtype=float)),
-                low,
-                high,
-                float(selection.values(gene, "sd").mean(dtype=float)),
-                float(width.mean(dtype=float)),
-                accuracy.loc[gene],
-            )
+        rows.append(
+            {
+                "mean": mean.mean(dtype=float),
+                "low": low,
+                "high": high,
+                "sd": selection.values(gene, "sd").mean(dtype=float),
+                "width": width.mean(dtype=float),
+            }
         )
-    return summaries
+    summaries = pd.DataFrame(rows, index=list(selection.genes))
+    return summaries.join(selection.prediction.gene_accuracy)
 
 
 def model_card(prediction: Prediction) -> Mapping[str, Any]:

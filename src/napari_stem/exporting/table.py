@@ -59,11 +59,11 @@ def write_table(
         The ending is another one, or the file cannot be written.
     """
     if path.suffix not in (".h5ad", ".zarr"):
-        msg = f"{path.name} has an ending that is not .h5ad or .zarr; choose one of these."
-        raise OutputError(msg)
+        raise OutputError(
+            f"{path.name} has an ending that is not .h5ad or .zarr; choose one of these."
+        )
     if path.resolve() == selection.prediction.path.resolve():
-        msg = f"{path} is the prediction itself; choose another name for the copy."
-        raise OutputError(msg)
+        raise OutputError(f"{path} is the prediction itself; choose another name for the copy.")
     with written_whole(path, overwrite=overwrite) as fresh:
         progress("Reading", 0, 2)
         if path.suffix == ".zarr" and _is_copy(selection, genes):

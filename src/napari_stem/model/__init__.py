@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import StemError
 from napari_stem.model.sources import PACKAGED, find_model
+from napari_stem.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from napari_stem.model.bundle import Model
 
 __all__ = ["DEFAULT_MODEL", "PACKAGED", "find_model", "list_models", "load_model"]
-
-DEFAULT_MODEL = "her2st-breast"
 
 
 def load_model(source: str | Path = DEFAULT_MODEL) -> Model:

@@ -359,8 +359,7 @@ def read_weights(
         _require_panel(config, len(head.residual.factor) - n_more)
         head.require_sound(width, len(config.genes) + n_more)
         if n_generated > len(head.residual.directions):
-            msg = f"the denoiser corrects {n_generated} directions, and there are fewer"
-            raise ValueError(msg)
+            raise ValueError(f"the denoiser corrects {n_generated} directions, and there are fewer")
     else:
         _require_panel(config, n_generated)
         head.require_sound(cast("int", width), len(config.genes))
@@ -368,8 +367,9 @@ def read_weights(
     if config.calibrated and isinstance(head, EmbeddingHead):
         factor = arrays["spread_factor"]
     if factor.shape != (len(config.genes),) or (factor < 0).any():
-        msg = f"'spread_factor' of shape {factor.shape} must hold one number of 0 or more for each gene"
-        raise ValueError(msg)
+        raise ValueError(
+            f"'spread_factor' of shape {factor.shape} must hold one number of 0 or more for each gene"
+        )
     return head, factor, network
 
 
@@ -396,8 +396,7 @@ def _require_numbers(arrays: Mapping[str, NDArray[np.float32]]) -> None:
     for name, value in arrays.items():
         is_known_gap = name == unknown and bool(np.isnan(value).all())
         if not (bool(np.isfinite(value).all()) or is_known_gap):
-            msg = f"'{quoted(name, 100)}' holds values that are no numbers or infinite"
-            raise ValueError(msg)
+            raise ValueError(f"'{quoted(name, 100)}' holds values that are no numbers or infinite")
 
 
 def _under(

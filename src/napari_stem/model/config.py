@@ -141,8 +141,7 @@ def _sound(config: ModelConfig) -> ModelConfig:
     if wrong:
         repeated = next((gene for gene, n in Counter(map(str, genes)).items() if n > 1), None)
         more = "" if repeated is None else f": gene '{quoted(repeated, 50)}' comes more than once"
-        msg = f"it says wrongly: {'; '.join(wrong)}{more}"
-        raise ValueError(msg)
+        raise ValueError(f"it says wrongly: {'; '.join(wrong)}{more}")
     return config
 
 

@@ -140,12 +140,12 @@ class Head:
         }
         made = sizes["K"] + sizes["M"]
         if condition_width not in (None, made):
-            msg = f"a condition {made} wide is made, and the denoiser takes {condition_width}"
-            raise ValueError(msg)
+            raise ValueError(
+                f"a condition {made} wide is made, and the denoiser takes {condition_width}"
+            )
         _require_shapes(self, _SHAPES, sizes)
         if sizes["M"] > sizes["R"]:
-            msg = "'mean_component_scale' is longer than there are components"
-            raise ValueError(msg)
+            raise ValueError("'mean_component_scale' is longer than there are components")
         _require_positive(self, _POSITIVE)
         self.residual.require_sound(n_genes)
 
@@ -246,15 +246,12 @@ def _require_shapes(
     for name, letters in axes.items():
         wanted, found = tuple(sizes[letter] for letter in letters), getattr(head, name).shape
         if found != wanted:
-            msg = f"'{name}' is of shape {found}, not {wanted} as the others ask"
-            raise ValueError(msg)
+            raise ValueError(f"'{name}' is of shape {found}, not {wanted} as the others ask")
 
 
 def _require_positive(head: Head | EmbeddingHead, names: tuple[str, ...]) -> None:
     if head.domain_limit.size != 1:
-        msg = f"'domain_limit' is of shape {head.domain_limit.shape}, not one number"
-        raise ValueError(msg)
+        raise ValueError(f"'domain_limit' is of shape {head.domain_limit.shape}, not one number")
     for name in (*names, "domain_limit"):
         if (getattr(head, name) <= 0).any():
-            msg = f"'{name}' holds numbers that are not positive"
-            raise ValueError(msg)
+            raise ValueError(f"'{name}' holds numbers that are not positive")

@@ -70,18 +70,14 @@ class Residual:
         for name, shape in wanted.items():
             found = getattr(self, name).shape
             if found != shape:
-                msg = f"'{name}' is of shape {found}, not {shape} as the others ask"
-                raise ValueError(msg)
+                raise ValueError(f"'{name}' is of shape {found}, not {shape} as the others ask")
         for name in ("factor", "own", "shared", "patient_effect"):
             if (getattr(self, name) < 0).any():
-                msg = f"'{name}' holds negative numbers"
-                raise ValueError(msg)
+                raise ValueError(f"'{name}' holds negative numbers")
         if self.shared[:2].sum() > 1 or self.shared[2] == 0:
-            msg = "'shared' holds shares of more than one, or a length of nothing"
-            raise ValueError(msg)
+            raise ValueError("'shared' holds shares of more than one, or a length of nothing")
         if (np.diff(self.mean_at) <= 0).any() or (np.diff(self.quantiles) < 0).any():
-            msg = "'mean_at' or 'quantiles' falls where it should rise"
-            raise ValueError(msg)
+            raise ValueError("'mean_at' or 'quantiles' falls where it should rise")
 
     def correlated(self, scores: Array, own: Array) -> Array:
         """Make normal scores of genes that vary together.

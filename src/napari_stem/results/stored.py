@@ -71,8 +71,7 @@ def read_provenance(text: object, path: Path) -> dict[str, Any]:
     """
     found = read_json(str(text))
     if not isinstance(found, dict):
-        msg = "its provenance is no JSON object"
-        raise TypeError(msg)
+        raise TypeError("its provenance is no JSON object")
     if (written_as := found.get("format", 1)) != FORMAT:
         raise PredictionError(
             f"{path} is a prediction of format {str(written_as)[:20]}, written by napari-stem "
@@ -89,8 +88,7 @@ def read_provenance(text: object, path: Path) -> dict[str, Any]:
     }
     wrong = [key for key, is_so in is_sound.items() if not is_so]
     if wrong:
-        msg = f"its provenance does not say, or says wrongly: {', '.join(wrong)}"
-        raise ValueError(msg)
+        raise ValueError(f"its provenance does not say, or says wrongly: {', '.join(wrong)}")
     Mpp(*map(float, found["mpp"]))  # plausible?
     return found
 
@@ -138,8 +136,9 @@ def require_shapes(group: Any, n_spots: int, n_genes: int) -> None:
         arrays["draws"] = draws
     for name, array in arrays.items():
         if array.shape[:2] != (n_spots, n_genes):
-            msg = f"'{name}' is of shape {array.shape}, and there are {n_spots} spots and {n_genes} genes"
-            raise ValueError(msg)
+            raise ValueError(
+                f"'{name}' is of shape {array.shape}, and there are {n_spots} spots and {n_genes} genes"
+            )
 
 
 @dataclass(frozen=True)

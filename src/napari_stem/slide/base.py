@@ -189,8 +189,9 @@ class Slide:
             The file is damaged there, or there is no such level.
         """
         if not 0 <= level < len(self.sources):
-            msg = f"{self.path.name} has levels 0 to {len(self.sources) - 1}, not {level}."
-            raise SlideError(msg)
+            raise SlideError(
+                f"{self.path.name} has levels 0 to {len(self.sources) - 1}, not {level}."
+            )
         source = self.sources[level]
         top, bottom = np.clip((y_px, y_px + size.height_px), 0, source.size.height_px).tolist()
         left, right = np.clip((x_px, x_px + size.width_px), 0, source.size.width_px).tolist()

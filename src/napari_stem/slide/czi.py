@@ -17,13 +17,14 @@ from napari_stem.slide.colour import AS_STORED
 from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, coarser_sizes
 from napari_stem.slide.location import Unchanged
 from napari_stem.slide.pixel_size import source_of
-from napari_stem.slide.source import SlideSource, fingerprint, refuse_absurd
+from napari_stem.slide.source import InUse, SlideSource, fingerprint, refuse_absurd
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from napari_stem.slide.level_pixels import ReadWindow
     from napari_stem.slide.location import Location
     from napari_stem.slide.pixel_size import MppSource
 
@@ -63,8 +64,9 @@ def open_source(location: Location) -> SlideSource:
         return _native(path, document, stack, unchanged)
     except READ_ERRORS as error:
         stack.close()
-        msg = f"{path.name} is a damaged or incomplete CZI ({error}); copy or export it again."
-        raise SlideError(msg) from error
+        raise SlideError(
+            f"{path.name} is a damaged or incomplete CZI ({error}); copy or export it again."
+        ) from error
     except BaseException:
         stack.close()
         raise
@@ -73,21 +75,19 @@ def open_source(location: Location) -> SlideSource:
 def _native(path: Path, document: Any, stack: ExitStack, unchanged: Unchanged) -> SlideSource:
     kinds = set(document.pixel_types.values())
     if kinds != {"Bgr24"}:
-        msg = (
+        raise SlideError(
             f"{path.name} stores {', '.join(sorted(kinds)) or 'no'} pixels, but H&E slides are read "
             f"as 8-bit RGB (Bgr24); export it as that."
         )
-        raise SlideError(msg)
     box = document.total_bounding_rectangle
     size = SizePx(int(box.h), int(box.w))
     refuse_absurd(path.name, [size])
     # libCZI gives any zoom, from the stored pyramid where there is one
     sizes = (size, *coarser_sizes(size))
-    handle = _Document(document, (int(box.x), int(box.y)), size)
-    stack.callback(handle.mark_closed)
+    handle, lock, origin = InUse(document, stack.close), threading.Lock(), (int(box.x), int(box.y))
     sources = tuple(
         LevelPixels(
-            handle.reader(2**number),
+            _reader(handle, lock, origin, 2**number),
             each,
             SizePx(TILE_PX, TILE_PX),
             path.name,
@@ -106,59 +106,46 @@ def _native(path: Path, document: Any, stack: ExitStack, unchanged: Unchanged) -
         },
         _scaling(document.metadata),
         "zeiss",
-        close=stack.close,
+        close=handle.close,
     )
 
 
-class _Document:
-    """An open CZI; libCZI is asked by one thread at a time.
+def _reader(
+    handle: InUse, lock: threading.Lock, origin: tuple[int, int], factor: int
+) -> ReadWindow:
+    """Make the function that reads windows of a level.
 
     Parameters
     ----------
-    document
-        pylibCZIrw's reader.
+    handle
+        Of pylibCZIrw's reader.
+    lock
+        Held while it is asked: libCZI is, by one thread at a time.
     origin
         x and y of the mosaic's corner, in the file's own pixel coordinates.
-    size
-        Extent of the mosaic.
+    factor
+        Level-0 pixels per pixel of the level.
     """
 
-    def __init__(self, document: Any, origin: tuple[int, int], size: SizePx) -> None:
-        self._document = document
-        self._origin = origin
-        self._size = size
-        self._lock = threading.Lock()
-        self._is_closed = False
-
-    def mark_closed(self) -> None:
-        """Refuse further reading, which would crash in the library."""
-        with self._lock:
-            self._is_closed = True
-
-    def reader(self, factor: int) -> Any:
-        """Make the function that reads windows of a level."""
-
-        def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
-            height_px, width_px = rows.stop - rows.start, columns.stop - columns.start
-            roi = (
-                self._origin[0] + columns.start * factor,
-                self._origin[1] + rows.start * factor,
-                width_px * factor,
-                height_px * factor,
+    def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
+        height_px, width_px = rows.stop - rows.start, columns.stop - columns.start
+        roi = (
+            origin[0] + columns.start * factor,
+            origin[1] + rows.start * factor,
+            width_px * factor,
+            height_px * factor,
+        )
+        with lock, handle.reading() as document:
+            pixels = document.read(
+                roi=roi, zoom=1 / factor, pixel_type="Bgr24", background_pixel=WHITE
             )
-            with self._lock:
-                if self._is_closed:
-                    msg = "the file is closed"
-                    raise ValueError(msg)
-                pixels = self._document.read(
-                    roi=roi, zoom=1 / factor, pixel_type="Bgr24", background_pixel=WHITE
-                )
-            if pixels.shape[:2] != (height_px, width_px):
-                msg = f"it gave {pixels.shape} where {height_px} x {width_px} px were asked for"
-                raise ValueError(msg)
-            return np.ascontiguousarray(pixels[..., ::-1])
+        if pixels.shape[:2] != (height_px, width_px):
+            raise ValueError(
+                f"it gave {pixels.shape} where {height_px} x {width_px} px were asked for"
+            )
+        return np.ascontiguousarray(pixels[..., ::-1])
 
-        return read
+    return read
 
 
 def _scaling(metadata: Any) -> tuple[MppSource, ...]:

@@ -70,11 +70,10 @@ class Use:
         chunks = self.folder / array / "c" / "0"
         for row, column in tiles_under(rows, columns, SizePx(chunk_px, chunk_px)):
             if not (chunks / str(row) / str(column)).is_file():
-                msg = (
+                raise SlideError(
                     f"The stored levels in {self.folder} were removed while the slide was "
                     f"open; open the slide again, and they are made anew."
                 )
-                raise SlideError(msg)
 
 
 def keep_rights(folder: Path, rights: int) -> None:

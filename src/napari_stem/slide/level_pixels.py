@@ -100,12 +100,11 @@ class LevelPixels:
             pixels = self._read(rows, columns)
             return pixels if self._convert is None else self._convert(pixels)
         except READ_ERRORS as error:
-            msg = (
+            raise SlideError(
                 f"{self.label} cannot be read at rows {rows.start}-{rows.stop}, columns "
                 f"{columns.start}-{columns.stop} ({error}): it is damaged, gone or already closed; "
                 f"open it again, or fetch a sound copy."
-            )
-            raise SlideError(msg) from error
+            ) from error
 
     def __getitem__(self, key: tuple[slice | int, ...]) -> NDArray[np.uint8]:
         """Return pixels for a tuple of slices and integers, as dask asks for them."""

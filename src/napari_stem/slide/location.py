@@ -85,12 +85,12 @@ def locate(path: str | Path) -> Location:
     try:
         status = local.stat()
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-            msg = f"{local} is neither a file nor a folder; name the slide's image file."
-            raise SlideError(msg)
+            raise SlideError(
+                f"{local} is neither a file nor a folder; name the slide's image file."
+            )
         if stat.S_ISREG(status.st_mode):
             if status.st_size == 0:
-                msg = f"{local.name} is empty (0 bytes); copy or export it again."
-                raise SlideError(msg)
+                raise SlideError(f"{local.name} is empty (0 bytes); copy or export it again.")
             local.open("rb").close()
         else:
             next(local.iterdir(), None)
@@ -143,11 +143,11 @@ class Unchanged:
         try:
             now = self._stamp()
         except OSError as error:
-            msg = (
+            raise SlideError(
                 f"{self._slide.name} has gone away while it was open ({error.strerror}); bring back "
                 f"{self._slide} or its disk or network, then open it again."
-            )
-            raise SlideError(msg) from error
+            ) from error
         if now != self._was:
-            msg = f"{self._slide.name} was changed or replaced while it was open; open it again."
-            raise SlideError(msg)
+            raise SlideError(
+                f"{self._slide.name} was changed or replaced while it was open; open it again."
+            )

@@ -7,6 +7,7 @@ fsspec and what it needs for the protocol (the extra ``remote``: aiohttp, s3fs).
 from __future__ import annotations
 
 import zipfile
+from contextlib import ExitStack
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -63,17 +64,16 @@ def open_source(location: Location) -> SlideSource:
     SlideError
         Not reachable, no OME-Zarr image in it, or none that is 8-bit RGB or grey.
     """
-    store: Any = None
     try:
-        store, root = _opened(location)
-        name, group = _largest_image(location, root)
-        return _native(location, root, name, group, partial(_close, store))
+        with ExitStack() as on_failure:
+            store, root = _opened(location)
+            on_failure.callback(store.close)
+            name, group = _largest_image(location, root)
+            source = _native(location, root, name, group, store.close)
+            on_failure.pop_all()
+            return source
     except (*READ_ERRORS, ImportError) as error:
-        _close(store)
         raise SlideError(_unreadable(location, error)) from error
-    except BaseException:
-        _close(store)
-        raise
 
 
 def _unreadable(location: Location, error: Exception) -> str:
@@ -82,11 +82,6 @@ def _unreadable(location: Location, error: Exception) -> str:
     if isinstance(error, ImportError):
         return f"{location.url} takes a package for such URLs: pip install 'napari-stem[remote]'."
     return f"{location.url} cannot be read as OME-Zarr ({reason_of(error)}); check the URL and the network."
-
-
-def _close(store: Any) -> None:
-    if store is not None:
-        store.close()
 
 
 @cache
@@ -163,8 +158,9 @@ def _largest_image(location: Location, root: Any) -> tuple[str, Any]:
         return place, group
     if reasons:
         raise reasons[0]
-    msg = f"{location.name} is Zarr, but holds no OME-Zarr image; name an image within it."
-    raise SlideError(msg)
+    raise SlideError(
+        f"{location.name} is Zarr, but holds no OME-Zarr image; name an image within it."
+    )
 
 
 def _places(root: Any) -> list[str]:
@@ -188,8 +184,7 @@ def _native(
 ) -> SlideSource:
     multiscale = _multiscale(group)
     if multiscale is None:
-        msg = "it has no multiscale metadata"
-        raise ValueError(msg)
+        raise ValueError("it has no multiscale metadata")
     name = f"{location.name}/{place}" if place else location.name
     arrays = _arrays(group, multiscale)
     axes = [axes_of(name, multiscale, array) for array in arrays]

@@ -39,16 +39,16 @@ class Axes:
     def __init__(self, name: str, names: list[str], shape: tuple[int, ...], dtype: Any) -> None:
         told = dict(zip(names, shape, strict=True))
         if np.dtype(dtype) != np.uint8:
-            msg = f"{name} stores {np.dtype(dtype)} pixels, not 8-bit RGB; export it as 8-bit RGB."
-            raise SlideError(msg)
+            raise SlideError(
+                f"{name} stores {np.dtype(dtype)} pixels, not 8-bit RGB; export it as 8-bit RGB."
+            )
         deep = {a: n for a, n in told.items() if a not in {"y", "x", "c"} and n != 1}
         if deep or not {"y", "x"} <= set(told) or told.get("c", 1) not in {1, 3, 4}:
             sizes = ", ".join(f"{a} {n}" for a, n in told.items())
-            msg = (
+            raise SlideError(
                 f"{name} is not one RGB image (its axes are {sizes}); export the brightfield "
                 f"plane as 8-bit RGB."
             )
-            raise SlideError(msg)
         self.names = names
         self.size = SizePx(told["y"], told["x"])
 

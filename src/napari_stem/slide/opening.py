@@ -229,12 +229,12 @@ def _hinted(error: SlideError, absent: list[str]) -> SlideError:
 
 def _insisted(location: Location, wanted: str) -> tuple[Reader, SlideSource]:
     if wanted not in READERS:
-        msg = f"There is no reader '{wanted}'; choose from {', '.join(READERS)}."
-        raise SlideError(msg)
+        raise SlideError(f"There is no reader '{wanted}'; choose from {', '.join(READERS)}.")
     reader = _reader(wanted)
     if (reason := reader.why_not(location)) is not None:
-        msg = f"{location.name} cannot be opened by the reader '{wanted}': it is {reason}."
-        raise SlideError(msg)
+        raise SlideError(
+            f"{location.name} cannot be opened by the reader '{wanted}': it is {reason}."
+        )
     return reader, reader.open_source(location)
 
 

@@ -11,8 +11,7 @@ import math
 import re
 import subprocess
 import sys
-import threading
-from contextlib import contextmanager
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +23,9 @@ from napari_stem.slide.colour import AS_STORED, Colour, colour_of, over_white
 from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels
 from napari_stem.slide.location import Unchanged
 from napari_stem.slide.pixel_size import source_of
-from napari_stem.slide.source import SlideSource, fingerprint, refuse_absurd
+from napari_stem.slide.source import InUse, SlideSource, fingerprint, refuse_absurd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import ModuleType
 
@@ -79,28 +77,23 @@ def open_source(location: Location) -> SlideSource:
     if openslide.OpenSlide.detect_format(str(path)) == "dicom":
         refuse_fatal(path)
     try:
-        unchanged = Unchanged(path, location.path)
-        osr = openslide.OpenSlide(str(path))
+        with ExitStack() as on_failure:
+            unchanged = Unchanged(path, location.path)
+            osr = openslide.OpenSlide(str(path))
+            on_failure.callback(osr.close)
+            source = _native(openslide, path, osr, unchanged)
+            on_failure.pop_all()
+            return source
     except (openslide.OpenSlideError, *READ_ERRORS) as error:
-        raise SlideError(_damaged(path, error)) from error
-    try:
-        return _native(openslide, path, osr, unchanged)
-    except (openslide.OpenSlideError, *READ_ERRORS) as error:
-        osr.close()
-        raise SlideError(_damaged(path, error)) from error
-    except BaseException:
-        osr.close()
-        raise
+        raise SlideError(
+            f"{path.name} cannot be read by OpenSlide ({error}); copy or export it again."
+        ) from error
 
 
 def _library() -> ModuleType:
     import openslide
 
     return openslide  # type: ignore[no-any-return,unused-ignore]
-
-
-def _damaged(path: Path, error: object) -> str:
-    return f"{path.name} cannot be read by OpenSlide ({error}); copy or export it again."
 
 
 def _dicom_files(folder: Path) -> list[Path]:
@@ -139,8 +132,9 @@ def _one_slide(path: Path) -> Path:
         series.setdefault(found.group(2) if found else b"", file)
     if len(series) > 1:
         told = ", ".join(file.name for file in list(series.values())[:5])
-        msg = f"{path.name} holds {len(series)} slides; name a file of one of them, as {told}."
-        raise SlideError(msg)
+        raise SlideError(
+            f"{path.name} holds {len(series)} slides; name a file of one of them, as {told}."
+        )
     return next(iter(series.values()))
 
 
@@ -262,61 +256,6 @@ def _read_associated(
             raise ValueError(str(error)) from error
 
 
-class InUse:
-    """Closes a handle once nobody reads from it any more.
-
-    For libraries that hang or crash when a handle is closed under a reader, as OpenSlide 4.0 does. Closing
-    never waits: the last reader closes.
-
-    Parameters
-    ----------
-    handle
-        Of the library; may be read from by several threads.
-    close
-        Frees it; called once.
-    """
-
-    def __init__(self, handle: Any, close: Callable[[], None]) -> None:
-        self._handle, self._free = handle, close
-        self._lock = threading.Lock()
-        self._n_readers = 0
-        self._is_closed = self._is_freed = False
-
-    @contextmanager
-    def reading(self) -> Iterator[Any]:
-        """Hand out the handle for as long as it is read from.
-
-        Raises
-        ------
-        ValueError
-            It was closed before.
-        """
-        with self._lock:
-            if self._is_closed:
-                msg = "the file is closed"
-                raise ValueError(msg)
-            self._n_readers += 1
-        try:
-            yield self._handle
-        finally:
-            with self._lock:
-                self._n_readers -= 1
-            self._free_if_idle()
-
-    def close(self) -> None:
-        """Let nobody begin to read any more, and free the handle when all have ended."""
-        with self._lock:
-            self._is_closed = True
-        self._free_if_idle()
-
-    def _free_if_idle(self) -> None:
-        with self._lock:
-            is_due = self._is_closed and not self._n_readers and not self._is_freed
-            self._is_freed = self._is_freed or is_due
-        if is_due:
-            self._free()
-
-
 PROBE_TIME_S = 60
 STOPPED_BY_SIGNAL = -1  # exit codes from here down, as POSIX tells them; Windows tells huge ones
 LARGEST_EXIT = 255
@@ -364,8 +303,7 @@ def refuse_fatal(path: Path) -> None:
     except OSError:  # no process can be started here: as without this check
         return
     if code <= STOPPED_BY_SIGNAL or code > LARGEST_EXIT:
-        msg = (
+        raise SlideError(
             f"{path.name} is damaged in a way that OpenSlide does not survive; copy or export it "
             f"again."
         )
-        raise SlideError(msg)

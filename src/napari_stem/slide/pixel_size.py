@@ -173,11 +173,10 @@ def sidecar_mpp(slide_path: Path) -> Mpp | None:
         value = read_json(text, parse_constant=lambda _: None).get(SIDECAR_KEY)
         return None if value is None else Mpp.square(float(value))
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        msg = (
+        raise SlideError(
             f"{sidecar} should state the pixel size of {slide_path.name} as '{SIDECAR_KEY}', but "
             f"cannot be used ({error}); mend it, or move it away and state the pixel size yourself."
-        )
-        raise SlideError(msg) from error
+        ) from error
 
 
 def remember(fingerprint: str, mpp: Mpp | None) -> None:

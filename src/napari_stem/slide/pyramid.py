@@ -138,8 +138,9 @@ def made_levels(
         return _levels_in_memory(plan, source, progress, preview)
     written = open_store(plan)
     if written is None:
-        msg = f"{plan.folder} was changed while it was being written; open {plan.title} again."
-        raise SlideError(msg)
+        raise SlideError(
+            f"{plan.folder} was changed while it was being written; open {plan.title} again."
+        )
     return written
 
 
@@ -299,11 +300,10 @@ def _levels_in_memory(
     """Make the same levels without a store."""
     n_bytes = sum(3 * s.height_px * s.width_px for s in plan.sizes)
     if n_bytes > MEMORY_LIMIT_BYTES:
-        msg = (
+        raise SlideError(
             f"{plan.title} needs {n_bytes / 2**30:.0f} GB of levels that cannot be written to "
             f"{plan.folder.parent}; free space there, or set {CACHE_VARIABLE} to another folder."
         )
-        raise SlideError(msg)
     arrays = [np.empty((3, s.height_px, s.width_px), np.uint8) for s in plan.sizes]
     _fill(plan, source, arrays, progress, preview)
     return [pixels_of_array(np.ascontiguousarray(np.moveaxis(a, 0, 2)), plan.title) for a in arrays]

@@ -157,7 +157,6 @@ class PyramidBuilder:
 
     def _tell(self, text: str, done: int, total: int) -> None:
         if self._is_stopped:
-            msg = f"{self._plan.title} was closed before it was ready; open it again."
-            raise SlideError(msg)
+            raise SlideError(f"{self._plan.title} was closed before it was ready; open it again.")
         if self.progress is not None:
             self.progress(text, done, total)

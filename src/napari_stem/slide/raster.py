@@ -107,8 +107,9 @@ class _Whole:
             with opened(self._path) as image:
                 image.load()
                 if (image.height, image.width) != (self._size.height_px, self._size.width_px):
-                    msg = f"{self._path.name} was replaced while it was open; open it again."
-                    raise SlideError(msg)
+                    raise SlideError(
+                        f"{self._path.name} was replaced while it was open; open it again."
+                    )
                 pixels = self._in_bands(image)
         return pixels_of_array(pixels, self._path.name)
 
@@ -161,18 +162,19 @@ def opened(path: Path) -> Iterator[Image.Image]:
                 Image.MAX_IMAGE_PIXELS = usual
         with image:
             if image.mode not in MODES:
-                msg = (
+                raise SlideError(
                     f"{path.name} stores {image.mode} pixels, not 8-bit RGB; "
                     f"export it as 8-bit RGB."
                 )
-                raise SlideError(msg)
             yield image
     except Image.DecompressionBombError as error:
-        msg = f"{path.name} is too large to decode at once ({error}); export it as a tiled TIFF."
-        raise SlideError(msg) from error
+        raise SlideError(
+            f"{path.name} is too large to decode at once ({error}); export it as a tiled TIFF."
+        ) from error
     except (UnidentifiedImageError, *READ_ERRORS) as error:
-        msg = f"{path.name} is damaged or incomplete ({error}); copy or export it again."
-        raise SlideError(msg) from error
+        raise SlideError(
+            f"{path.name} is damaged or incomplete ({error}); copy or export it again."
+        ) from error
 
 
 def _jp2_profile(path: Path) -> bytes | None:
@@ -190,8 +192,9 @@ def _jp2_profile(path: Path) -> bytes | None:
         return None
     n_bytes, method, space = struct.unpack_from(">I4xB2xI", header, at - 4)
     if method == 1 and space not in JP2_SPACES:
-        msg = f"{path.name} stores colours of JPEG 2000's space {space}; export it as 8-bit RGB."
-        raise SlideError(msg)
+        raise SlideError(
+            f"{path.name} stores colours of JPEG 2000's space {space}; export it as 8-bit RGB."
+        )
     return header[at + 7 : at - 4 + n_bytes] if method == 2 else None
 
 
@@ -202,8 +205,7 @@ def _refuse_cut_jpeg(path: Path) -> None:
             return
         file.seek(max(0, path.stat().st_size - 2**16))
         if b"\xff\xd9" not in file.read():
-            msg = f"{path.name} is cut short (no end-of-image mark); copy it again."
-            raise SlideError(msg)
+            raise SlideError(f"{path.name} is cut short (no end-of-image mark); copy it again.")
 
 
 def _tagged_mpp(image: Image.Image) -> Mpp | None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import SlideError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -110,14 +112,68 @@ def refuse_absurd(name: str, sizes: Sequence[SizePx]) -> None:
     for size in sizes:
         told = f"{size.width_px} x {size.height_px} px"
         if min(size.height_px, size.width_px) < 1:
-            msg = f"{name} has a level of {told}: it is damaged; copy or export it again."
-            raise SlideError(msg)
+            raise SlideError(
+                f"{name} has a level of {told}: it is damaged; copy or export it again."
+            )
         if (
             max(size.height_px, size.width_px) > LONGEST_PX
             or size.height_px * size.width_px > LARGEST_PX
         ):
-            msg = (
+            raise SlideError(
                 f"{name} says that it is {told}, more than any slide: its header is damaged; copy "
                 f"or export it again."
             )
-            raise SlideError(msg)
+
+
+class InUse:
+    """Closes a handle once nobody reads from it any more.
+
+    For libraries that hang or crash when a handle is closed under a reader, as OpenSlide 4.0 does. Closing
+    never waits: the last reader closes.
+
+    Parameters
+    ----------
+    handle
+        Of the library; may be read from by several threads.
+    close
+        Frees it; called once.
+    """
+
+    def __init__(self, handle: Any, close: Callable[[], None]) -> None:
+        self._handle, self._free = handle, close
+        self._lock = threading.Lock()
+        self._n_readers = 0
+        self._is_closed = self._is_freed = False
+
+    @contextmanager
+    def reading(self) -> Iterator[Any]:
+        """Hand out the handle for as long as it is read from.
+
+        Raises
+        ------
+        ValueError
+            It was closed before.
+        """
+        with self._lock:
+            if self._is_closed:
+                raise ValueError("the file is closed")
+            self._n_readers += 1
+        try:
+            yield self._handle
+        finally:
+            with self._lock:
+                self._n_readers -= 1
+            self._free_if_idle()
+
+    def close(self) -> None:
+        """Let nobody begin to read any more, and free the handle when all have ended."""
+        with self._lock:
+            self._is_closed = True
+        self._free_if_idle()
+
+    def _free_if_idle(self) -> None:
+        with self._lock:
+            is_due = self._is_closed and not self._n_readers and not self._is_freed
+            self._is_freed = self._is_freed or is_due
+        if is_due:
+            self._free()

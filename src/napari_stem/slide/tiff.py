@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import struct
 import weakref
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -65,18 +66,21 @@ def open_source(location: Location) -> SlideSource:
     UnsuitedError
         Its tiles must be stitched, or are compressed in a way that is not known here.
     """
+    import tifffile
+
     path = location.path
     unchanged = Unchanged(path)
-    tiff = _open(path)
     try:
-        series = _baseline(path, tiff)
-        return _native(path, tiff, series, unchanged)
-    except READ_ERRORS as error:
-        tiff.close()
-        raise SlideError(_damaged(path, error)) from error
-    except BaseException:
-        tiff.close()
-        raise
+        with ExitStack() as on_failure:
+            tiff = _open(path)
+            on_failure.callback(tiff.close)
+            source = _native(path, tiff, _baseline(path, tiff), unchanged)
+            on_failure.pop_all()
+            return source
+    except (tifffile.TiffFileError, *READ_ERRORS) as error:
+        raise SlideError(
+            f"{path.name} is a damaged or incomplete TIFF ({reason_of(error)}); copy or export it again."
+        ) from error
 
 
 def _open(path: Path) -> tifffile.TiffFile:
@@ -85,28 +89,19 @@ def _open(path: Path) -> tifffile.TiffFile:
     # tifffile logs what it mends by itself; users are told only of what it cannot mend
     if (log := logging.getLogger("tifffile")).level == logging.NOTSET:
         log.setLevel(logging.CRITICAL)
-    try:
-        tiff = tifffile.TiffFile(path)
-    except (tifffile.TiffFileError, *READ_ERRORS) as error:
-        raise SlideError(_damaged(path, error)) from error
+    tiff = tifffile.TiffFile(path)
     # A viewer may hold the levels longer than the slide: the file closes with its last user.
     weakref.finalize(tiff, tiff.filehandle.close)
     return tiff
-
-
-def _damaged(path: Path, error: BaseException) -> str:
-    return f"{path.name} is a damaged or incomplete TIFF ({reason_of(error)}); copy or export it again."
 
 
 def _baseline(path: Path, tiff: tifffile.TiffFile) -> Any:
     """Find the largest image of the file, and check that it is 8-bit RGB or grey."""
     candidates = [s for s in tiff.series if {"Y", "X"} <= set(s.axes)]
     if not candidates:
-        msg = "no image in it"
-        raise ValueError(msg)
+        raise ValueError("no image in it")
     if any(0 in each.shape for each in tiff.series):  # else the label might pass for the slide
-        msg = "an image without any pixel in it"
-        raise ValueError(msg)
+        raise ValueError("an image without any pixel in it")
     series = max(candidates, key=lambda s: _size(s).height_px * _size(s).width_px)
     refuse_absurd(path.name, [_size(level) for level in series.levels])
     _refuse_channels(path, tiff, series)
@@ -120,20 +115,18 @@ def _baseline(path: Path, tiff: tifffile.TiffFile) -> Any:
 
 def _refuse_channels(path: Path, tiff: tifffile.TiffFile, series: Any) -> None:
     if (n := fluorescence_channels(tiff, series)) > 0:
-        msg = (
+        raise SlideError(
             f"{path.name} is a fluorescence scan ({n} channels), not a brightfield image of an "
             f"H&E stain; open the brightfield scan of the section, if there is one."
         )
-        raise SlideError(msg)
 
 
 def _refuse_in_pieces(path: Path, tiff: tifffile.TiffFile, series: Any) -> None:
     if told := in_pieces(tiff, series):
-        msg = (
+        raise UnsuitedError(
             f"{path.name} has {told}; install OpenSlide, which can: pip install "
             f"'napari-stem[openslide]'."
         )
-        raise UnsuitedError(msg)
 
 
 def _size(level: Any) -> SizePx:
@@ -145,26 +138,23 @@ def _refuse_unsuitable(path: Path, series: Any) -> None:
     bits = series.keyframe.bitspersample
     if series.dtype != np.uint8 or bits != 8:
         told = series.dtype if series.dtype != np.uint8 else f"{bits}-bit"
-        msg = (
+        raise SlideError(
             f"{path.name} stores {told} pixels, but H&E slides are read as 8-bit RGB; "
             f"export it as 8-bit RGB."
         )
-        raise SlideError(msg)
     extra = {a: n for a, n in zip(series.axes, series.shape, strict=True) if a not in "YX"}
     for level in series.levels:
         if told := unreadable(level.keyframe):
-            msg = f"{path.name} stores {told}; export it as 8-bit RGB."
-            raise SlideError(msg)
+            raise SlideError(f"{path.name} stores {told}; export it as 8-bit RGB.")
     if (
         len(extra) > 1
         or not set(extra) <= {"S", "C"}
         or any(n not in (3, 4) for n in extra.values() if n != 2 or not has_alpha(series.keyframe))
     ):
-        msg = (
+        raise SlideError(
             f"{path.name} is not one RGB image (its axes are {series.axes}, {series.shape}); "
             f"export the brightfield plane as 8-bit RGB."
         )
-        raise SlideError(msg)
 
 
 def _refuse_truncated(path: Path, tiff: tifffile.TiffFile) -> None:
@@ -180,11 +170,10 @@ def _refuse_truncated(path: Path, tiff: tifffile.TiffFile) -> None:
         ends = np.add(page.dataoffsets, page.databytecounts)
         reach = max(reach, int(ends.max()) if ends.size else 0)
     if reach > n_bytes:
-        msg = (
+        raise SlideError(
             f"{path.name} is cut short: {n_bytes} bytes where its images reach to {reach}; copy it "
             f"again."
         )
-        raise SlideError(msg)
 
 
 def _next_directory(tiff: tifffile.TiffFile) -> int:
@@ -275,10 +264,9 @@ def _decoded_if_one_piece(name: str, base: LevelPixels, _progress: Progress | No
     if n_bytes <= 3 * WIDE_PX * WIDE_PX:
         return base
     if n_bytes > WHOLE_LIMIT_BYTES:
-        msg = (
+        raise SlideError(
             f"{name} stores {n_bytes / 2**30:.0f} GB of pixels in one piece, too much to "
             f"decode at once; export it as a tiled TIFF."
         )
-        raise SlideError(msg)
     whole = base.window(slice(0, base.size.height_px), slice(0, base.size.width_px))
     return pixels_of_array(whole, name)

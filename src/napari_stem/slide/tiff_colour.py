@@ -143,8 +143,7 @@ def _ycbcr(key: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     red, green, blue = _ratios(told[0], [0.299, 0.587, 0.114])
     black, white = _ratios(told[1], [0, 255, 128, 255, 128, 255]).reshape(3, 2).T
     if not (red > 0 and green > 0 and blue > 0 and (white > black).all()):
-        msg = "its tags on YCbCr make no sense"
-        raise ValueError(msg)
+        raise ValueError("its tags on YCbCr make no sense")
     to_rgb = np.array(
         [
             [1, 1, 1],
@@ -162,6 +161,5 @@ def _ratios(value: Any, default: list[float]) -> NDArray[np.float64]:
         return np.array(default, dtype=np.float64)
     numbers = np.array(value, dtype=np.float64)
     if numbers.size != 2 * len(default) or not numbers[1::2].all():
-        msg = "its tags on YCbCr make no sense"
-        raise ValueError(msg)
+        raise ValueError("its tags on YCbCr make no sense")
     return numbers[::2] / numbers[1::2]

@@ -78,19 +78,18 @@ class Grid:
         planes = int(key.samplesperpixel) if key.planarconfig == 2 else 1
         grid = cls(size, segment, planes)
         if min(segment.height_px, segment.width_px, size.height_px, size.width_px) < 1:
-            msg = "it has a level or tiles without any pixel"
-            raise ValueError(msg)
+            raise ValueError("it has a level or tiles without any pixel")
         n_bytes = segment.height_px * segment.width_px * int(key.samplesperpixel)
         if key.is_tiled and n_bytes > MAX_SEGMENT_BYTES:
-            msg = f"its tiles are said to be {segment.width_px} x {segment.height_px} px"
-            raise ValueError(msg)
+            raise ValueError(
+                f"its tiles are said to be {segment.width_px} x {segment.height_px} px"
+            )
         n_stored = min(len(page.dataoffsets), len(page.databytecounts))
         if n_stored < grid.n_rows * grid.n_columns * planes:
-            msg = (
+            raise ValueError(
                 f"it lists {n_stored} tiles or strips where "
                 f"{grid.n_rows * grid.n_columns * planes} belong"
             )
-            raise ValueError(msg)
         return grid
 
     @property
@@ -131,8 +130,7 @@ class LevelReader:
 
     def __init__(self, tiff: tifffile.TiffFile, pages: list[Any]) -> None:
         if any(page is None for page in pages):
-            msg = "a channel is missing"
-            raise ValueError(msg)
+            raise ValueError("a channel is missing")
         grids = [Grid.of(page) for page in pages]
         self._tiff = tiff
         self._planes = [
@@ -214,8 +212,7 @@ def _jpeg_2000(data: bytes) -> NDArray[Any]:
 
 def _eight_bit(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     if pixels.dtype != np.uint8:
-        msg = f"a tile holds {pixels.dtype} pixels"
-        raise ValueError(msg)
+        raise ValueError(f"a tile holds {pixels.dtype} pixels")
     return pixels
 
 
@@ -228,8 +225,7 @@ def _stored(tiff: tifffile.TiffFile, page: Any, index: int) -> bytes | None:
 def _bytes_at(tiff: tifffile.TiffFile, offset: int, n_bytes: int) -> bytes:
     handle = tiff.filehandle
     if handle.closed:
-        msg = "the file is closed"
-        raise ValueError(msg)
+        raise ValueError("the file is closed")
     if hasattr(os, "pread"):
         data = os.pread(handle.fileno(), n_bytes, offset)
     else:
@@ -237,8 +233,7 @@ def _bytes_at(tiff: tifffile.TiffFile, offset: int, n_bytes: int) -> bytes:
             handle.seek(offset)
             data = handle.read(n_bytes)
     if len(data) < n_bytes:
-        msg = "the file ends before"
-        raise EOFError(msg)
+        raise EOFError("the file ends before")
     return bytes(data)
 
 
@@ -316,8 +311,7 @@ def refuse_oversized(data: bytes, key: Any) -> None:
         return
     height_px, width_px = key.chunks[:2] if key.planarconfig == 1 else key.chunks[-2:]
     if stated is not None and stated[0] * stated[1] > ROOM * max(height_px * width_px, 2**16):
-        msg = f"a tile says that it is {stated[1]} x {stated[0]} px"
-        raise ValueError(msg)
+        raise ValueError(f"a tile says that it is {stated[1]} x {stated[0]} px")
 
 
 def jpeg_size(data: bytes) -> tuple[int, int] | None:

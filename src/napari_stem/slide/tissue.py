@@ -67,11 +67,13 @@ class TissueSettings:
             Out of range.
         """
         if not 0 <= self.sensitivity <= 100:
-            msg = f"A sensitivity of {self.sensitivity} is not possible; choose one from 0 to 100."
-            raise RegionError(msg)
+            raise RegionError(
+                f"A sensitivity of {self.sensitivity} is not possible; choose one from 0 to 100."
+            )
         if not 0 <= self.min_area_mm2 < np.inf:
-            msg = f"A least area of {self.min_area_mm2} mm2 is not possible; choose 0 or more."
-            raise RegionError(msg)
+            raise RegionError(
+                f"A least area of {self.min_area_mm2} mm2 is not possible; choose 0 or more."
+            )
 
 
 @dataclass(frozen=True)
@@ -205,11 +207,6 @@ def find_tissue(
         [Region(piece, f"tissue {n}") for n, piece in enumerate(pieces, start=1)],
         None if mm2_per_px is None else marks_px * mm2_per_px,
     )
-
-
-def tissue_regions(slide: Slide, settings: TissueSettings | None = None) -> list[Region]:
-    """Outlines of `find_tissue` alone."""
-    return find_tissue(slide, settings).regions
 
 
 def _local_contrast(density: NDArray[np.float32], marks: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -137,11 +137,11 @@ def read_regions(path: Path) -> list[ClassedRegion]:
     try:
         content = read_json(read_text(path))
     except FileNotFoundError:
-        msg = f"There is no region file {path}; check the path."
-        raise RegionError(msg) from None
+        raise RegionError(f"There is no region file {path}; check the path.") from None
     except (OSError, ValueError) as error:
-        msg = f"{path} cannot be read as GeoJSON ({reason_of(error)}); export the regions again."
-        raise RegionError(msg) from error
+        raise RegionError(
+            f"{path} cannot be read as GeoJSON ({reason_of(error)}); export the regions again."
+        ) from error
     return regions_of(content, str(path))
 
 
@@ -186,11 +186,10 @@ def regions_of(content: object, source: str) -> list[ClassedRegion]:
     features = list(_features(content))
     annotations = [feature for feature in features if not _is_small(feature)]
     if features and not annotations:
-        msg = (
+        raise RegionError(
             f"{source} holds detections, cells or tiles only; export annotations, the outlines that "
             f"were drawn."
         )
-        raise RegionError(msg)
     regions: list[ClassedRegion] = []
     broken = ""
     for number, feature in enumerate(annotations, 1):
@@ -209,8 +208,9 @@ def regions_of(content: object, source: str) -> list[ClassedRegion]:
     if not regions and broken:
         raise RegionError(f"{broken}, and there is no other; export the regions again.")
     if not regions:
-        msg = f"{source} holds no polygon; export areas, not points or lines, as GeoJSON."
-        raise RegionError(msg)
+        raise RegionError(
+            f"{source} holds no polygon; export areas, not points or lines, as GeoJSON."
+        )
     return regions
 
 

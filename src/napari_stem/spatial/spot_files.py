@@ -47,14 +47,12 @@ def read_spots(
     else:
         table, name = table_files.spots_of(source), "The table of spots"
     if table.xy_px is None:
-        msg = (
+        raise SpotError(
             f'{name} has no obsm["spatial"] of two columns or more, so its spots have no place; add it '
             f"(x, y in px)."
         )
-        raise SpotError(msg)
     if not len(table.xy_px):
-        msg = f"{name} lists no spots."
-        raise SpotError(msg)
+        raise SpotError(f"{name} lists no spots.")
     _require_on_slide(table.xy_px, size, name)
     pitch_px = pitch_um / np.array([mpp.x_um, mpp.y_um])
     col, row = np.floor(table.xy_px / pitch_px).T.astype(np.int64)
@@ -73,13 +71,11 @@ def read_spots(
 
 def _from_file(path: Path) -> SpotTable:
     if path.suffix not in (".csv", ".h5ad"):
-        msg = (
+        raise SpotError(
             f"{path.name} has an ending that is not .csv or .h5ad; give the spots as one of these."
         )
-        raise SpotError(msg)
     if not path.is_file():
-        msg = f"There is no spot file {path}; check the path."
-        raise SpotError(msg)
+        raise SpotError(f"There is no spot file {path}; check the path.")
     if path.suffix == ".csv":
         return _from_csv(path)
     try:
@@ -98,29 +94,30 @@ def _from_csv(path: Path) -> SpotTable:
         table.columns = [clean_name(column) for column in table.columns]
         missing = [column for column in ("x_px", "y_px") if column not in table.columns]
         if missing:
-            msg = f"{path} has no column {' and '.join(missing)}; it needs x_px and y_px (level-0 px)."
-            raise SpotError(msg)
+            raise SpotError(
+                f"{path} has no column {' and '.join(missing)}; it needs x_px and y_px (level-0 px)."
+            )
         xy_px = table[["x_px", "y_px"]].to_numpy(dtype=np.float64)
     except (OSError, ValueError) as error:
-        msg = f"{path} cannot be read as a table of spots ({reason_of(error)}); write x_px,y_px in numbers."
-        raise SpotError(msg) from error
+        raise SpotError(
+            f"{path} cannot be read as a table of spots ({reason_of(error)}); write x_px,y_px in numbers."
+        ) from error
     names = [f"spot{i}" for i in range(1, len(xy_px) + 1)]
     if "name" in table.columns:
         if table["name"].isna().any():
-            msg = f"{path} leaves a name empty; name every spot, or leave the column out."
-            raise SpotError(msg)
+            raise SpotError(
+                f"{path} leaves a name empty; name every spot, or leave the column out."
+            )
         names = list(table["name"])
     return table_files.SpotTable(pd.DataFrame(index=names), xy_px, diameter_px=None)
 
 
 def _require_on_slide(xy_px: NDArray[np.float64], size: SizePx, name: str) -> None:
     if not np.isfinite(xy_px).all():
-        msg = f"{name} holds positions that are not numbers; remove those rows."
-        raise SpotError(msg)
+        raise SpotError(f"{name} holds positions that are not numbers; remove those rows.")
     outside = ((xy_px < 0) | (xy_px > (size.width_px, size.height_px))).any(axis=1)
     if outside.any():
-        msg = (
+        raise SpotError(
             f"{int(outside.sum())} of {len(xy_px)} spots of {name} lie off the "
             f"{size.width_px} x {size.height_px} px slide; give positions in level-0 pixels."
         )
-        raise SpotError(msg)

@@ -83,22 +83,19 @@ def embed_section(
 ) -> tuple[NDArray[np.float32], NDArray[np.float16] | None]:
     """Embed the measured spots of one section: (n, width), and (n, 8, width) if ``turned``, else None."""
     section = dataset.section(section_id)
-    slide = open_slide(section.slide_path, section.mpp)
-    try:
-        spots = section.spots()
-        text = f"Looking at section {section_id}" + (" in 8 turns" if turned else "")
+    spots = section.spots()
+    text = f"Looking at section {section_id}" + (" in 8 turns" if turned else "")
 
-        def step(n_done: int) -> None:
-            if progress is not None:
-                progress(text, n_done, len(spots))
+    def step(n_done: int) -> None:
+        if progress is not None:
+            progress(text, n_done, len(spots))
 
+    with open_slide(section.slide_path, section.mpp) as slide:
         embedder = Embedder(slide, encoder)
         if not turned:
             return embedder.embed(spots, step), None
         turns = embedder.embed_turned(spots, step)
-        return turns[:, 0].astype(np.float32), turns
-    finally:
-        slide.close()
+    return turns[:, 0].astype(np.float32), turns
 
 
 def load_sections(
@@ -190,11 +187,8 @@ def _looked_up(
         raise DatasetError(
             f"{folder.folder} holds no embeddings of turned patches; train with --no-augment."
         )
-    slide = open_slide(section.slide_path, section.mpp)
-    try:
+    with open_slide(section.slide_path, section.mpp) as slide:
         return folder.embed(section.id, section.spots(), slide.size, slide.require_mpp())
-    finally:
-        slide.close()
 
 
 def patient_of(section: SectionArrays) -> str:

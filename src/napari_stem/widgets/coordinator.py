@@ -142,6 +142,7 @@ class Coordinator(QObject):
         panels.region.neighbourhood_clicked.connect(self._run_clicked)
         panels.measured.changed.connect(self._tell_hints)
         panels.measured.predict_button.clicked.connect(self._run_measured)
+        panels.measured.depth_button.clicked.connect(self._take_measured_depth)
         panels.model.changed.connect(self._tell_hints)
         panels.model.about.changed.connect(self._count_patches)
         panels.model.predictions.shown.connect(self._on_shown)
@@ -223,6 +224,12 @@ class Coordinator(QObject):
         elif slide is not None and found is not None and model.model_name():
             self._wary = ""  # of regions, which are not what is predicted
             self._start_run(slide, (), found.spots)
+
+    def _take_measured_depth(self) -> None:
+        """Ask for counts as deep as was measured, so that their values can be compared."""
+        loaded = self.panels.measured.of_active()
+        if loaded is not None:
+            self.panels.model.ask_depth(loaded.depth)
 
     def _start_run(
         self, slide: Slide, regions: tuple[Region, ...], spots: Spots | None = None

@@ -83,13 +83,13 @@ def test_regions_in_numbers(unlike: Prediction, regions) -> None:
 
 
 def test_genes_in_numbers(prediction: Prediction) -> None:
-    (scd,) = gene_summaries(Selection.of(prediction, ("SCD",)))
+    scd = gene_summaries(Selection.of(prediction, ("SCD",))).loc["SCD"]
     mean = prediction.values("SCD")
-    assert scd.mean == pytest.approx(mean.mean(), rel=1e-6)
-    assert list(scd.accuracy)[:3] == model_card(prediction)["gene_pcc"]["SCD"]
-    assert (scd.low, scd.high) == pytest.approx(tuple(np.percentile(mean, (5, 95))))
+    assert scd["mean"] == pytest.approx(mean.mean(), rel=1e-6)
+    assert list(scd[["pcc", "pcc_low", "pcc_high"]]) == model_card(prediction)["gene_pcc"]["SCD"]
+    assert (scd["low"], scd["high"]) == pytest.approx(tuple(np.percentile(mean, (5, 95))))
     width = prediction.values("SCD", "q95") - prediction.values("SCD", "q05")
-    assert scd.width == pytest.approx(width.mean(), rel=1e-6)
+    assert scd["width"] == pytest.approx(width.mean(), rel=1e-6)
 
 
 @pytest.fixture
@@ -112,9 +112,10 @@ def rated(c5_prediction: Path, tmp_path: Path):
 def test_the_most_reliable_genes_come_first(rated) -> None:
     prediction = rated(("AES",), AES=0.95, MUC6=0.7, GNAS=0.9, SCD=0.8)
     assert telling_genes(prediction, 3) == ("GNAS", "SCD", "MUC6")
-    cd24, aes = gene_summaries(Selection.of(prediction, ("CD24", "AES")))
-    assert np.isnan(cd24.accuracy["pcc"])
-    assert (aes.accuracy["pcc"], aes.accuracy["by_chance"]) == (0.95, True)
+    found = gene_summaries(Selection.of(prediction, ("CD24", "AES")))
+    assert list(found.index) == ["CD24", "AES"]
+    assert np.isnan(found["pcc"]["CD24"])
+    assert (found["pcc"]["AES"], found["by_chance"]["AES"]) == (0.95, True)
 
 
 def test_else_those_that_stand_out_from_their_uncertainty(rated) -> None:

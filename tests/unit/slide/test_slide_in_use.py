@@ -11,7 +11,7 @@ import pytest
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide import open_slide
-from napari_stem.slide.openslide_reader import InUse
+from napari_stem.slide.source import InUse
 
 SLIDES = Path(__file__).parents[2] / "data" / "slides"
 

@@ -11,7 +11,7 @@ from scipy import ndimage
 from napari_stem.errors import RegionError
 from napari_stem.geometry import Mpp, Region, lattice
 from napari_stem.slide.glass import LEAST_TISSUE, glass_share, on_glass, view_of
-from napari_stem.slide.tissue import TissueSettings, TissueView, tissue_regions
+from napari_stem.slide.tissue import TissueSettings, TissueView, find_tissue
 
 MPP_UM = {"C2": 0.6961, "C3": 0.6691, "C4": 0.6901, "C5": 0.6907}
 DOWNSAMPLE = 8
@@ -55,7 +55,7 @@ def test_spots_under_tissue_are_inside_and_little_else_is(section, change, slide
 
 def test_regions_of_a_real_slide(svs_path, opened):
     slide = opened(svs_path)
-    regions = tissue_regions(slide)
+    regions = find_tissue(slide).regions
     assert [region.name for region in regions] == ["tissue 1"]
     (piece,) = regions
     assert piece.polygon.is_valid
@@ -102,7 +102,7 @@ def test_glass_is_where_no_tissue_is(svs_path, opened):
 
 def test_small_pieces_count_where_they_are_asked_for(svs_path, opened):
     slide = opened(svs_path)
-    pieces = tissue_regions(slide, TissueSettings(min_area_mm2=1e-4))
+    pieces = find_tissue(slide, TissueSettings(min_area_mm2=1e-4)).regions
     areas = [piece.area_mm2(slide.require_mpp()) for piece in pieces]
     assert len(pieces) > 1
     assert areas == sorted(areas, reverse=True)
@@ -112,7 +112,7 @@ def test_small_pieces_count_where_they_are_asked_for(svs_path, opened):
 def test_tissue_is_found_without_a_pixel_size(jpeg_path, opened):
     slide = opened(jpeg_path)
     assert slide.mpp is None
-    assert tissue_regions(slide)[0].polygon.area > 1e5
+    assert find_tissue(slide).regions[0].polygon.area > 1e5
 
 
 @pytest.mark.parametrize("ground", ["white", "noise", "gradient"])
@@ -125,7 +125,7 @@ def test_an_empty_slide_is_told(ground, tmp_path, opened):
     Image.fromarray(rgb.astype(np.uint8)).save(tmp_path / "blank.png")
     slide = opened(tmp_path / "blank.png", Mpp.square(0.5))
     with pytest.raises(RegionError, match=r"No tissue was found on blank\.png; draw"):
-        tissue_regions(slide)
+        find_tissue(slide)
 
 
 def test_a_slide_that_is_all_tissue(slides):

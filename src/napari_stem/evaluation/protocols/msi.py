@@ -135,8 +135,8 @@ def read_cohort(
     )
 
 
-def auroc(cohort: Cohort, seeds: Sequence[int] = (0,), n_folds: int = N_FOLDS) -> dict[str, Any]:
-    """Cross-validate a random forest on the cohort.
+def auroc(cohort: Cohort, seeds: Sequence[int] = (0,)) -> dict[str, Any]:
+    """Cross-validate a random forest on the cohort, a fold for each patient of a status, 5 at the most.
 
     Parameters
     ----------
@@ -144,8 +144,6 @@ def auroc(cohort: Cohort, seeds: Sequence[int] = (0,), n_folds: int = N_FOLDS) -
         Slides.
     seeds
         Of division and forest; each gives a whole cross-validation.
-    n_folds
-        At the most; as many as each status has patients if they are fewer.
 
     Returns
     -------
@@ -158,7 +156,7 @@ def auroc(cohort: Cohort, seeds: Sequence[int] = (0,), n_folds: int = N_FOLDS) -
     DatasetError
         A status has fewer than two patients.
     """
-    n_folds = min(n_folds, *_patients_per_status(cohort))
+    n_folds = min(N_FOLDS, *_patients_per_status(cohort))
     if n_folds < 2:
         raise DatasetError(
             "Each MSI status needs two patients or more for cross-validation; label more slides."

@@ -6,6 +6,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from napari.utils.notifications import show_info
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QRadioButton, QVBoxLayout, QWidget
 
@@ -217,6 +218,15 @@ class ModelPanel(QWidget):
             self._is_pitch_stated = False
         self.models.show_loaded(model)
         self.changed.emit()
+
+    def ask_depth(self, depth: float) -> None:
+        """Ask for counts of a sequencing depth, in counts per spot."""
+        self.quantity.setCurrentIndex(list(QUANTITIES.values()).index("counts"))
+        self.depth.setValue(depth)
+        self.advanced.open()
+        show_info(
+            f"The next run gives counts at {self.depth.value():,.0f} per spot (Sequencing depth, in Model)."
+        )
 
     def _lay_out(self) -> None:
         form, numbers = QFormLayout(), QFormLayout()

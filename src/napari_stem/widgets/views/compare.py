@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QShowEvent
 
-    from napari_stem.evaluation.differences import Differences
     from napari_stem.exporting.summary import RegionSummary
     from napari_stem.geometry import Region
     from napari_stem.results import Prediction
@@ -60,14 +59,11 @@ class Compared:
         The differences.
     n_a, n_b
         Spots in the groups.
-    unit
-        Of the means.
     """
 
-    found: Differences
+    found: pd.DataFrame
     n_a: int
     n_b: int
-    unit: str
 
 
 class ComparePanel(QWidget):
@@ -219,7 +215,7 @@ class ComparePanel(QWidget):
             self.result = CompareWindow(self)
             self.result.view.chosen.connect(lambda gene: self._maps.settings.update(gene=gene))
             self.result.save_button.clicked.connect(self._save)
-        self.result.show_differences(compared.found, compared.n_a, compared.n_b, compared.unit)
+        self.result.show_differences(compared.found, compared.n_a, compared.n_b)
         self.result.show()
         self.result.raise_()
 
@@ -227,8 +223,8 @@ class ComparePanel(QWidget):
         window, compared = self.result, self.compared
         if window is None or compared is None:
             return
-        found = compared.found
-        name = re.sub("[ /]", "-", f"differences_{found.first}_{found.second}")
+        first, second = compared.found[["group_a", "group_b"]].iloc[0]
+        name = re.sub("[ /]", "-", f"differences_{first}_{second}")
         asked = ask_for_new_file(window, "Save the comparison", name, "Table", (".csv",))
         if asked is None:
             return
@@ -241,8 +237,7 @@ class ComparePanel(QWidget):
         window.message.setText("Saving …")
         self._jobs.start(
             partial(write_differences, overwrite=overwrite),
-            found,
-            compared.unit,
+            compared.found,
             Path(path),
             done=saved,
             failed=lambda: window.message.setText("Not saved."),
@@ -274,8 +269,7 @@ def _compare(
         return None
     a, b = groups
     return Compared(
-        compare_groups(a, b, prediction.gene_accuracy["by_chance"]),
+        compare_groups(a, b, prediction.gene_accuracy["by_chance"], prediction.unit),
         a.n_spots,
         b.n_spots,
-        prediction.unit,
     )

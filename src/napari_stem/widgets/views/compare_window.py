@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLineEdit, QPushButton, QSplitter, QVBoxLayout, QWidget
 
@@ -14,7 +12,7 @@ from napari_stem.widgets.common.table import Column, Table, TableView, marked
 from napari_stem.widgets.views.plots import VolcanoPlot
 
 if TYPE_CHECKING:
-    from napari_stem.evaluation.differences import Differences
+    import pandas as pd
 
 EXPLANATION = (
     "Samples are joint: errors that spots share, within a neighbourhood and over the slide, are in them as far "
@@ -73,19 +71,20 @@ class CompareWindow(QWidget):
         self.view.chosen.connect(self.plot.mark)
         self.plot.gene_clicked.connect(self.choose)
 
-    def show_differences(self, found: Differences, n_a: int, n_b: int, unit: str) -> None:
-        """Show a comparison of groups of so many spots."""
-        self.setWindowTitle(f"{found.first} compared with {found.second}, predicted")
+    def show_differences(self, found: pd.DataFrame, n_a: int, n_b: int) -> None:
+        """Show what `compare_groups` found of groups of so many spots."""
+        first, second = found[["group_a", "group_b"]].iloc[0]
+        self.setWindowTitle(f"{first} compared with {second}, predicted")
         n_called = int((found.q_value <= LIMIT).sum())
         self.heading.setText(
-            f"A: {found.first} ({count(n_a, 'spot')}), B: {found.second} ({count(n_b, 'spot')}). "
-            f"{n_called:,} of {count(len(found.genes), 'gene')} differ at a false "
+            f"A: {first} ({count(n_a, 'spot')}), B: {second} ({count(n_b, 'spot')}). "
+            f"{n_called:,} of {count(len(found), 'gene')} differ at a false "
             f"discovery rate of {LIMIT:.0%}. {NOTICE}"
         )
         self.table.fill(_frame(found))
         self.view.sortByColumn(Q_VALUE, Qt.SortOrder.AscendingOrder)
         self.view.scrollToTop()
-        self.plot.show_differences(found, unit, LIMIT)
+        self.plot.show_differences(found, LIMIT)
         self.message.setText("")
 
     def choose(self, gene: str) -> None:
@@ -111,22 +110,12 @@ class CompareWindow(QWidget):
         layout.addLayout(row(self.message, self.save_button, stretched=0))
 
 
-def _frame(found: Differences) -> pd.DataFrame:
+def _frame(found: pd.DataFrame) -> pd.DataFrame:
     """Table of a comparison: a row for every gene."""
-    frame = pd.DataFrame(
-        {
-            "difference": found.difference,
-            "interval": [
-                f"{low:+.2f} to {high:+.2f}"
-                for low, high in zip(found.low, found.high, strict=True)
-            ],
-            "width": found.high - found.low,
-            "standardised": found.standardised,
-            "probability": found.probability,
-            "q_value": found.q_value,
-            # among equally sure genes the larger difference comes first
-            "surest": found.q_value - 1e-9 * np.abs(found.difference),
-        },
-        index=list(found.genes),
+    frame = found.rename_axis(None).assign(
+        interval=[f"{low:+.2f} to {high:+.2f}" for low, high in found[["q05", "q95"]].to_numpy()],
+        width=found["q95"] - found["q05"],
+        # among equally sure genes the larger difference comes first
+        surest=found["q_value"] - 1e-9 * found["difference"].abs(),
     )
-    return marked(frame, frame.index[found.by_chance])
+    return marked(frame, frame.index[found["by_chance"]])

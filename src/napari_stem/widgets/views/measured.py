@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,6 +118,11 @@ class Loaded:
     matched: tuple[str, int] | None = None
     grid: SpotGrid | None = None
 
+    @cached_property
+    def depth(self) -> float:
+        """Counts of a spot, the median."""
+        return float(np.median(np.asarray(self.counts.X.sum(axis=1))))
+
 
 class MeasuredPanel(QWidget):
     """Asks for measured data, keeps them by slide, and shows them in place of the prediction's map.
@@ -151,6 +156,11 @@ class MeasuredPanel(QWidget):
         )
         self.predict_button = button(
             "Predict at the measured spots", "With the model and settings of Model"
+        )
+        self.depth_button = button(
+            "",
+            "The next run gives counts as deep as these, so that values can be compared and not places alone.\n"
+            "Of a table of all genes: one of some genes says nothing of depth.",
         )
         self.summary, self.message = Note(START), Note()
         self.views = QButtonGroup(self)
@@ -208,17 +218,20 @@ class MeasuredPanel(QWidget):
             self.refresh()
             self.changed.emit()
 
+    def of_active(self) -> Loaded | None:
+        """Return what was measured on the slide of the active prediction."""
+        active = self._maps.current()
+        return self._loaded.get(active.slide.fingerprint) if active else None
+
     def match(self) -> MeasuredMatch | None:
         """Return what lies beside the active prediction."""
-        active = self._maps.current()
-        loaded = self._loaded.get(active.slide.fingerprint) if active else None
+        loaded = self.of_active()
         return loaded.match if loaded else None
 
     def refresh(self) -> None:
         """Bring panel and map in line with the active prediction and the settings."""
-        active = self._maps.current()
+        active, loaded = self._maps.current(), self.of_active()
         self.setEnabled(active is not None)
-        loaded = self._loaded.get(active.slide.fingerprint) if active else None
         if active is None or loaded is None:
             self._show_nothing()
             self.map.hide()
@@ -234,7 +247,7 @@ class MeasuredPanel(QWidget):
             self.message.say(NOT_YET if loaded.matched else MATCHING)
             self.map.hide()
             return
-        self._show_agreement(loaded.path.name, found)
+        self._show_agreement(loaded, found)
         self.view.choose(active.gene)
         if loaded.matched[0] == active.state()[0]:
             self._plot(active, found)
@@ -354,9 +367,11 @@ class MeasuredPanel(QWidget):
         for loading in (self.table_button, self.visium_button):
             loading.setEnabled(not text)
 
-    def _show_agreement(self, name: str, found: MeasuredMatch) -> None:
+    def _show_agreement(self, loaded: Loaded, found: MeasuredMatch) -> None:
         """Say how much was matched, and list the genes."""
-        self.summary.setText(describe_match(name, found))
+        self.summary.setText(describe_match(loaded.path.name, found))
+        self.depth_button.setText(f"Take over their depth: {loaded.depth:,.0f} counts per spot")
+        self.depth_button.setVisible(loaded.depth >= 1)
         self.table.fill(marked(found.table(), self.settings.by_chance))
         self.predict_button.setVisible(found.is_elsewhere)
         self.results.show()
@@ -375,7 +390,8 @@ class MeasuredPanel(QWidget):
             shortcut = QShortcut(QKeySequence(key.sequence), self)
             for asked in (choice.clicked, shortcut.activated):
                 asked.connect(lambda *_, view=view: self.choose_view(view))
-        stack(self.results, self.predict_button, views, self.view, self.plot, self.save_button)
+        asking = (self.predict_button, self.depth_button)
+        stack(self.results, *asking, views, self.view, self.plot, self.save_button)
         loading = row(self.table_button, self.visium_button, self.remove_button)
         stack(self, loading, self.message, self.summary, self.results)
 

@@ -13,9 +13,9 @@ from qtpy.QtGui import QPalette
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from numpy.typing import NDArray
 
-    from napari_stem.evaluation.differences import Differences
     from napari_stem.evaluation.measured_match import MeasuredMatch
     from napari_stem.spatial_analysis.domains import Relations
 
@@ -145,28 +145,25 @@ class VolcanoPlot(Plot):
 
     gene_clicked = Signal(str)
 
-    found: Differences | None = None
+    found: pd.DataFrame | None = None
 
     def __init__(self) -> None:
         super().__init__((320, 280))
-        self._unit = ""
         self._limit = 0.05
         self._chosen = ""
         self.mpl_connect("button_press_event", self.on_press)
 
-    def show_differences(self, found: Differences, unit: str, limit: float) -> None:
+    def show_differences(self, found: pd.DataFrame, limit: float) -> None:
         """Plot.
 
         Parameters
         ----------
         found
-            Differences of all genes.
-        unit
-            Of the differences.
+            Differences of all genes, as `compare_groups` gives them.
         limit
             Largest q-value that counts as different.
         """
-        self.found, self._unit, self._limit = found, unit, limit
+        self.found, self._limit = found, limit
         self.plot()
 
     def mark(self, gene: str) -> None:
@@ -178,7 +175,7 @@ class VolcanoPlot(Plot):
         """(genes,) minus log10 of the local false sign rate: how sure the direction is."""
         if self.found is None:
             return np.zeros(0)
-        above = self.found.probability
+        above = self.found["probability"]
         return np.asarray(-np.log10(np.minimum(above, 1 - above)))
 
     def plot(self) -> None:
@@ -187,24 +184,25 @@ class VolcanoPlot(Plot):
         if found is None:
             return
         axes, height = self._begin(), self.heights()
-        is_called = found.q_value <= self._limit
-        colours = np.where(found.difference > 0, UP_COLOUR, DOWN_COLOUR)
+        difference = found["difference"].to_numpy()
+        is_called = found["q_value"].to_numpy() <= self._limit
+        colours = np.where(difference > 0, UP_COLOUR, DOWN_COLOUR)
         colours = np.where(is_called, colours, OTHER_COLOUR)
-        axes.scatter(found.difference, height, s=DOT_SIZE, c=colours, lw=0)
+        axes.scatter(difference, height, s=DOT_SIZE, c=colours, lw=0)
         axes.axvline(0, color=self._ink(), lw=0.5)
-        for place in self._named(is_called):
+        for place in _standing_out(np.where(is_called, difference, 0.0)):
             axes.annotate(
-                found.genes[place],
-                (found.difference[place], height[place]),
+                found.index[place],
+                (difference[place], height[place]),
                 xytext=(3, 3),
                 textcoords="offset points",
                 fontsize=FONT_POINTS - 1,
                 color=self._ink(),
             )
-        if self._chosen in found.genes:
-            place = found.genes.index(self._chosen)
+        if self._chosen in found.index:
+            place = found.index.get_loc(self._chosen)
             axes.scatter(
-                found.difference[place],
+                difference[place],
                 height[place],
                 s=CHOSEN_SIZE,
                 facecolor="none",
@@ -212,30 +210,27 @@ class VolcanoPlot(Plot):
             )
         axes.margins(0.12, 0.1)
         self._label(
-            f"difference A - B, {self._unit}\n← higher in B          higher in A →",
+            f"difference A - B, {found['unit'].iloc[0]}\n← higher in B          higher in A →",
             "surer ↑   -log10 P(other direction)",
         )
         self.draw_idle()
-
-    def _named(self, is_called: NDArray[np.bool_]) -> list[int]:
-        """Genes that stand out most, on either side."""
-        found = self.found
-        if found is None:
-            return []
-        size = np.where(is_called, found.difference, 0.0)
-        ranked = np.argsort(size)
-        ends = [*ranked[:N_NAMED], *ranked[::-1][:N_NAMED]]
-        return [int(i) for i in dict.fromkeys(ends) if size[i] != 0]
 
     def on_press(self, event: Any) -> None:
         """Choose the gene whose dot was clicked; a callback of matplotlib's."""
         if self.found is None or event.inaxes is not self.axes:
             return
-        data = np.column_stack([self.found.difference, self.heights()])
+        data = np.column_stack([self.found["difference"], self.heights()])
         away = np.hypot(*(self.axes.transData.transform(data) - (event.x, event.y)).T)
         nearest = int(np.argmin(away))
         if away[nearest] <= PICK_PIXELS * self.device_pixel_ratio:
-            self.gene_clicked.emit(self.found.genes[nearest])
+            self.gene_clicked.emit(self.found.index[nearest])
+
+
+def _standing_out(size: NDArray[np.float64]) -> list[int]:
+    """Places of the genes that stand out most, on either side."""
+    ranked = np.argsort(size)
+    ends = [*ranked[:N_NAMED], *ranked[::-1][:N_NAMED]]
+    return [int(i) for i in dict.fromkeys(ends) if size[i] != 0]
 
 
 class ScatterPlot(Plot):
