@@ -55,9 +55,8 @@ class Coordinator(QObject):
         go_on: Callable[[str], None],
         show_hints: Callable[[Mapping[str, Hint]], None],
         show_many: Callable[[Path], None],
-        parent: QObject,
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         self._go_on, self._show_hints, self._show_many = go_on, show_hints, show_many
         self.jobs = Jobs(self)
         self.jobs.failed.connect(partial(tell_error, viewer))

@@ -108,8 +108,9 @@ class StemDock(QWidget):
         # napari hands plugins a proxy, which wraps every layer anew: no two of these are the same object
         self._viewer = viewer = getattr(viewer, "__wrapped__", viewer)
         self.coordinator = Coordinator(
-            viewer, remembered, self._go_on, self._show_hints, self._show_many, parent=self
+            viewer, remembered, self._go_on, self._show_hints, self._show_many
         )
+        self.coordinator.setParent(self)
         self.panels = self.coordinator.panels
         self.menu = MenuBar(remembered.session_folder)
         self.parts: dict[str, Folding] = {}

@@ -78,8 +78,6 @@ class ScalarMap:
         Above which other layers of ours, as `map_turns` ranks them.
     legend
         How large its legend is.
-    blending
-        As napari has it.
     edited
         Told the contrast limits that the user has moved.
     """
@@ -90,7 +88,6 @@ class ScalarMap:
         field: str,
         rank: int,
         legend: LegendStyle = LegendStyle(),
-        blending: str = "translucent",
         edited: Callable[[float, float], None] | None = None,
     ) -> None:
         self._turns, self._field, self._rank, self._edited = turns, field, rank, edited
@@ -99,7 +96,7 @@ class ScalarMap:
             np.full((1, 1), np.nan, np.float32),
             contrast_limits=(0, 1),
             interpolation2d="nearest",
-            blending=blending,
+            blending="translucent",
             visible=False,
             units=UM,
             axis_labels=AXES,

@@ -62,7 +62,9 @@ class MixedLayers:
         while len(self._lights) < len(genes):
             # legends come from the top of the list
             rank = LIGHTS + MOST_GENES[MIX] - len(self._lights)
-            self._lights.append(ScalarMap(self._turns, "mean", rank, SMALL_LEGEND, "additive"))
+            light = ScalarMap(self._turns, "mean", rank, SMALL_LEGEND)
+            light.layer.blending = "additive"
+            self._lights.append(light)
         self.maps = self._lights[: len(genes)]
         for one in self._lights[len(genes) :]:
             one.hide()
