@@ -149,7 +149,7 @@ class Pyramid:
         self.failed: Callable[[str], None] | None = None
         self.has_previewed = False
         self._number = next(_numbers)
-        self.levels, self._origins = levels_between(slide.sources)
+        self.levels, self._origins = levels_between([level.source for level in slide.levels])
         self._coming: dict[Chunk, Future[NDArray[np.uint8]]] = {}
         self._late: set[Chunk] = set()
         self._damaged: set[Chunk] = set()  # told, and not decoded again at every drawing

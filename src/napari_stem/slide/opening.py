@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -113,13 +112,12 @@ def open_slide(
     except BaseException:
         source.close()
         raise
-    size, key = source.sizes[0], f"slide-{source.fingerprint}-{chosen.NAME}"
+    key = f"slide-{source.fingerprint}-{chosen.NAME}"
     return Slide(
         path=location.path,
-        size=size,
         mpp=mpp_sources[0].mpp if mpp_sources else None,
         levels=tuple(
-            Level(each.size, downsample(size, each.size), partial(each.as_dask, f"{key}-{number}"))
+            Level(each, downsample(source.sizes[0], each.size), f"{key}-{number}")
             for number, each in enumerate(levels)
         ),
         reader=chosen.NAME,
@@ -128,7 +126,6 @@ def open_slide(
         properties=source.properties,
         mpp_sources=mpp_sources,
         associated=dict(source.associated),
-        sources=tuple(levels),
         builder=builder,
         on_close=source.close,
     )

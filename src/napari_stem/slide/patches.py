@@ -141,7 +141,7 @@ class PatchReader:
         self._tiles: dict[int, Callable[[int, int], NDArray[np.uint8]]] = {}
         self._tile_px: dict[int, SizePx] = {}
         for level in levels:
-            extent = self._tile_px[level] = slide.sources[level].whole_tiles(TILE_PX)
+            extent = self._tile_px[level] = slide.levels[level].source.whole_tiles(TILE_PX)
             n_kept = keep_bytes // len(levels) // (3 * extent.height_px * extent.width_px)
             self._tiles[level] = lru_cache(n_kept)(partial(self._decoded, level, extent))
 
