@@ -8,19 +8,14 @@ from __future__ import annotations
 
 import zipfile
 from contextlib import ExitStack
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import SlideError
 from napari_stem.slide.colour import AS_STORED
 from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels
 from napari_stem.slide.location import Unchanged
-from napari_stem.slide.ngff_metadata import (
-    axes_of,
-    chunks_of,
-    fingerprint_of,
-    mpp_sources_of,
-)
+from napari_stem.slide.ngff_metadata import NgffLevel, fingerprint_of, mpp_sources_of
 from napari_stem.slide.source import SlideSource, refuse_absurd
 from napari_stem.texts import reason_of
 
@@ -147,7 +142,7 @@ def _largest_image(location: Location, root: Any) -> tuple[str, Any]:
             multiscale = _multiscale(group)
             if multiscale is None:
                 continue
-            finest = axes_of(place, multiscale, _arrays(group, multiscale)[0])
+            finest = NgffLevel(place, multiscale, _arrays(group, multiscale)[0])
             usable.append((finest.size.height_px * finest.size.width_px, place, group))
         except SlideError as error:
             reasons.append(error)
@@ -187,17 +182,11 @@ def _native(
         raise ValueError("it has no multiscale metadata")
     name = f"{location.name}/{place}" if place else location.name
     arrays = _arrays(group, multiscale)
-    axes = [axes_of(name, multiscale, array) for array in arrays]
-    refuse_absurd(name, [each.size for each in axes])
+    levels = [NgffLevel(name, multiscale, array) for array in arrays]
+    refuse_absurd(name, [each.size for each in levels])
     sources = tuple(
-        LevelPixels(
-            partial(each.window, array),
-            each.size,
-            chunks_of(each, array),
-            name,
-            check=_watch(location, array),
-        )
-        for each, array in zip(axes, arrays, strict=True)
+        LevelPixels(each.window, each.size, each.chunk, name, check=_watch(location, array))
+        for each, array in zip(levels, arrays, strict=True)
     )
     told: dict[str, Any] = {
         "format": "ome-zarr",
@@ -209,7 +198,7 @@ def _native(
         told["image"] = place
     digest = fingerprint_of(multiscale, arrays)
     is_ours = place.startswith("images/") and OUR_TABLE in root
-    found = mpp_sources_of(multiscale, axes[0].names, is_global_um=is_ours)
+    found = mpp_sources_of(multiscale, levels[0].names, is_global_um=is_ours)
     return SlideSource(sources, digest, told, found, close=close)
 
 

@@ -27,8 +27,17 @@ MAX_HASHED_CHUNKS = 16
 TALLEST_NATIVE_PX = 4096
 
 
-class Axes:
-    """Where y, x and the channels are in an array, and that nothing else is.
+class NgffLevel:
+    """A level of an image, once it is known where in its array y, x and the channels are.
+
+    Parameters
+    ----------
+    name
+        What messages call the image.
+    multiscale
+        Its metadata.
+    array
+        Of the level.
 
     Raises
     ------
@@ -36,11 +45,13 @@ class Axes:
         The array is no 8-bit RGB or grey image.
     """
 
-    def __init__(self, name: str, names: list[str], shape: tuple[int, ...], dtype: Any) -> None:
-        told = dict(zip(names, shape, strict=True))
-        if np.dtype(dtype) != np.uint8:
+    def __init__(self, name: str, multiscale: dict[str, Any], array: Any) -> None:
+        axes = multiscale.get("axes") or list("tczyx")  # 0.3 and before
+        names = [axis if isinstance(axis, str) else str(axis["name"]) for axis in axes]
+        told = dict(zip(names, array.shape, strict=True))
+        if array.dtype != np.uint8:
             raise SlideError(
-                f"{name} stores {np.dtype(dtype)} pixels, not 8-bit RGB; export it as 8-bit RGB."
+                f"{name} stores {array.dtype} pixels, not 8-bit RGB; export it as 8-bit RGB."
             )
         deep = {a: n for a, n in told.items() if a not in {"y", "x", "c"} and n != 1}
         if deep or not {"y", "x"} <= set(told) or told.get("c", 1) not in {1, 3, 4}:
@@ -51,11 +62,15 @@ class Axes:
             )
         self.names = names
         self.size = SizePx(told["y"], told["x"])
+        self.chunk = SizePx(
+            *(min(int(array.chunks[names.index(axis)]), TALLEST_NATIVE_PX) for axis in "yx")
+        )
+        self._array = array
 
-    def window(self, array: Any, rows: slice, columns: slice) -> NDArray[np.uint8]:
+    def window(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """Read a window as (height, width, 3); a fourth channel is alpha, and what it hides is white."""
         where: dict[str, Any] = {"y": rows, "x": columns, "c": slice(None)}
-        pixels = np.asarray(array[tuple(where.get(axis, 0) for axis in self.names)])
+        pixels = np.asarray(self._array[tuple(where.get(axis, 0) for axis in self.names)])
         kept = [axis for axis in self.names if axis in where]
         if "c" not in kept:
             pixels, kept = pixels[..., np.newaxis], [*kept, "c"]
@@ -65,21 +80,6 @@ class Axes:
         if pixels.shape[2] == 4:
             return over_white(pixels[..., :3], pixels[..., 3:])
         return np.ascontiguousarray(pixels, dtype=np.uint8)
-
-
-def axes_of(name: str, multiscale: dict[str, Any], array: Any) -> Axes:
-    """Read where y, x and the channels are; see ``Axes``."""
-    axes = multiscale.get("axes") or list("tczyx")  # 0.3 and before
-    names = [axis if isinstance(axis, str) else str(axis["name"]) for axis in axes]
-    return Axes(name, names, tuple(array.shape), array.dtype)
-
-
-def chunks_of(axes: Axes, array: Any) -> SizePx:
-    """Extent of a chunk."""
-    height_px, width_px = (
-        min(int(array.chunks[axes.names.index(axis)]), TALLEST_NATIVE_PX) for axis in "yx"
-    )
-    return SizePx(height_px, width_px)
 
 
 def fingerprint_of(multiscale: dict[str, Any], arrays: list[Any]) -> str:
