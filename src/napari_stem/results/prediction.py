@@ -297,7 +297,7 @@ class Prediction:
 
     def rows(
         self,
-        spots: NDArray[np.int64],
+        spots: NDArray[np.int64] | slice,
         field: Field = "mean",
         genes: Sequence[str] | None = None,
     ) -> NDArray[np.float32]:

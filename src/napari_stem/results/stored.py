@@ -191,7 +191,7 @@ class StoredValues:
                 block[:, rows] = fields[held.field][:, held.start : held.stop].T
 
     def rows(
-        self, spots: NDArray[np.int64], field: Field, genes: Sequence[str] | None
+        self, spots: NDArray[np.int64] | slice, field: Field, genes: Sequence[str] | None
     ) -> NDArray[np.float32]:
         """(k, genes) float32 of some spots; see `Prediction.rows`."""
         columns = slice(None) if genes is None else self._columns(genes)
