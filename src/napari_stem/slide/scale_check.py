@@ -10,7 +10,7 @@ keratin has 3.9 um. The limits lie between. docs/pixel-size.md has the table and
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,12 +59,7 @@ class ScaleCheck:
 
     def as_json(self) -> dict[str, Any]:
         """``{width_um, n_windows, warning, told}``."""
-        return {
-            "width_um": self.width_um,
-            "n_windows": self.n_windows,
-            "warning": self.warning,
-            "told": self.told,
-        }
+        return asdict(self)
 
 
 def check_scale(slide: Slide, mpp: Mpp | None = None) -> ScaleCheck:
@@ -98,17 +93,6 @@ def check_scale(slide: Slide, mpp: Mpp | None = None) -> ScaleCheck:
     warning = _warning(slide.name, width_um, mpp_um)
     told = warning or f"about {width_um:.1f} um wide, which fits the pixel size"
     return ScaleCheck(width_um, n_windows, warning, told)
-
-
-def scale_record(slide: Slide) -> dict[str, Any]:
-    """Give what a prediction keeps of the check: ``{"scale_check": {...}}`` as `ScaleCheck.as_json`.
-
-    Raises
-    ------
-    MissingMppError, SlideError
-        As `check_scale`.
-    """
-    return {"scale_check": known_check(slide).as_json()}
 
 
 def known_check(slide: Slide) -> ScaleCheck:
