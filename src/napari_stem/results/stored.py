@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from napari_stem.errors import PredictionError, UnknownGeneError
-from napari_stem.foreign import is_size, read_json
+from napari_stem.foreign import are_texts, is_size, read_json
 from napari_stem.geometry import Mpp, Spots
 from napari_stem.io import DAMAGE
 from napari_stem.results.empty import FORMAT, UNLIKE
@@ -84,17 +84,13 @@ def read_provenance(text: object, path: Path) -> dict[str, Any]:
         **{key: is_size(found.get(key)) for key in _SIZES},
         "unit": isinstance(found.get("unit"), str),
         "mpp": isinstance(mpp, list) and len(mpp) == 2 and all(map(is_size, mpp)),
-        **{key: _are_texts(found.get(key, [])) for key in ("limits", "genes_not_measured")},
+        **{key: are_texts(found.get(key, [])) for key in ("limits", "genes_not_measured")},
     }
     wrong = [key for key, is_so in is_sound.items() if not is_so]
     if wrong:
         raise ValueError(f"its provenance does not say, or says wrongly: {', '.join(wrong)}")
     Mpp(*map(float, found["mpp"]))  # plausible?
     return found
-
-
-def _are_texts(stored: object) -> bool:
-    return isinstance(stored, list) and all(isinstance(each, str) for each in stored)
 
 
 def read_texts(node: Any) -> list[str]:
