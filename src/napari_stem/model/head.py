@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.model.domain import unexplained
-from napari_stem.model.residual import Residual
+from napari_stem.model.residual import Residual, require_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +47,7 @@ class EmbeddingHead:
         """Check the arrays against a denoiser and what they stand for; ValueError names the first wrong one."""
         sizes = {"W": condition_width, "D": len(self.domain_components)}
         shapes = {"centre": "W", "scale": "W", "domain_components": "DW", "domain_spread": "W"}
-        _require_shapes(self, shapes, sizes)
+        require_shapes(self, shapes, sizes)
         _require_positive(self, ("scale", "domain_spread"))
 
     @classmethod
@@ -143,7 +143,7 @@ class Head:
             raise ValueError(
                 f"a condition {made} wide is made, and the denoiser takes {condition_width}"
             )
-        _require_shapes(self, _SHAPES, sizes)
+        require_shapes(self, _SHAPES, sizes)
         if sizes["M"] > sizes["R"]:
             raise ValueError("'mean_component_scale' is longer than there are components")
         _require_positive(self, _POSITIVE)
@@ -238,15 +238,6 @@ def kernel(points: NDArray[Any], anchors: NDArray[Any]) -> NDArray[Any]:
 
     likeness: NDArray[Any] = np.exp(-cdist(points, anchors, "cityblock"))
     return likeness
-
-
-def _require_shapes(
-    head: Head | EmbeddingHead, axes: Mapping[str, str], sizes: Mapping[str, int]
-) -> None:
-    for name, letters in axes.items():
-        wanted, found = tuple(sizes[letter] for letter in letters), getattr(head, name).shape
-        if found != wanted:
-            raise ValueError(f"'{name}' is of shape {found}, not {wanted} as the others ask")
 
 
 def _require_positive(head: Head | EmbeddingHead, names: tuple[str, ...]) -> None:
