@@ -6,7 +6,7 @@ x runs right, y runs down. Micrometres (``_um``) are level-0 pixels times the sl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -148,15 +148,13 @@ class Spots:
     def take(self, index: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Spots:
         """Return the chosen spots, in the order of ``index``."""
         chosen = np.arange(len(self))[index]
-        return Spots(
+        return replace(
+            self,
             x_px=self.x_px[chosen],
             y_px=self.y_px[chosen],
             array_row=self.array_row[chosen],
             array_col=self.array_col[chosen],
-            pitch_um=self.pitch_um,
-            diameter_um=self.diameter_um,
             names=tuple(self.names[i] for i in chosen),
-            mpp=self.mpp,
         )
 
     @property

@@ -267,8 +267,18 @@ def _with_missing(
         whole = [source.base(progress)] if source.copies_base and source.base else stored
         return whole, None
     n_kept = 0 if source.copies_base else len(stored)
+    to_make = sizes[n_kept:]
+    plan = Plan(
+        title=location.name,
+        fingerprint=source.fingerprint,
+        sizes=to_make,
+        downsamples=tuple(downsample(source.sizes[0], size) for size in to_make),
+        copies_base=source.copies_base,
+        colour=str(source.properties.get("colour", "")),
+        rights=location.path.stat().st_mode if location.url is None else 0o700,
+    )
     builder = PyramidBuilder(
-        _plan(location, source, sizes[n_kept:]),
+        plan,
         source.base or (lambda _: stored[-1]),
         source.quick or _thumbnail(source),
         n_kept,
@@ -278,18 +288,6 @@ def _with_missing(
         return [*stored[:n_kept], *builder.pending()], builder
     builder.progress = progress
     return [*stored[:n_kept], *builder.levels()], None
-
-
-def _plan(location: Location, source: SlideSource, to_make: tuple[SizePx, ...]) -> Plan:
-    return Plan(
-        title=location.name,
-        fingerprint=source.fingerprint,
-        sizes=to_make,
-        downsamples=tuple(downsample(source.sizes[0], size) for size in to_make),
-        copies_base=source.copies_base,
-        colour=str(source.properties.get("colour", "")),
-        rights=location.path.stat().st_mode if location.url is None else 0o700,
-    )
 
 
 def _thumbnail(source: SlideSource) -> Callable[[], NDArray[np.uint8]] | None:
