@@ -14,7 +14,7 @@ from napari_stem.slide.location import locate
 from napari_stem.slide.pixel_size import all_sources, conflict
 from napari_stem.slide.pyramid import Plan
 from napari_stem.slide.pyramid_builder import PyramidBuilder
-from napari_stem.slide.source import UnsuitedError, refuse_absurd
+from napari_stem.slide.source import UnsuitedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +106,6 @@ def open_slide(
     chosen, source = _choose(location, reader)
     logger.info("A slide is read by '%s'.", chosen.NAME)
     try:
-        refuse_absurd(location.name, source.sizes)
         mpp_sources = all_sources(location.path, source.fingerprint, source.mpp_sources, mpp)
         levels, builder = _with_missing(location, source, progress, early=early)
     except BaseException:
