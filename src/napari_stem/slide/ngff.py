@@ -153,7 +153,8 @@ def _largest_image(location: Location, root: Any) -> tuple[str, Any]:
             multiscale = _multiscale(group)
             if multiscale is None:
                 continue
-            finest = NgffLevel(place, multiscale, _arrays(group, multiscale)[0])
+            array = _arrays(group, multiscale)[0]
+            finest = level_of(place, axis_names(multiscale), array)
             usable.append((finest.size.height_px * finest.size.width_px, place, group))
         except SlideError as error:
             reasons.append(error)
@@ -193,12 +194,9 @@ def _native(
         raise ValueError("it has no multiscale metadata")
     name = f"{location.name}/{place}" if place else location.name
     arrays = _arrays(group, multiscale)
-    levels = [NgffLevel(name, multiscale, array) for array in arrays]
-    refuse_absurd(name, [each.size for each in levels])
-    sources = tuple(
-        LevelPixels(each.window, each.size, each.chunk, name, check=_watch(location, array))
-        for each, array in zip(levels, arrays, strict=True)
-    )
+    names = axis_names(multiscale)
+    sources = tuple(level_of(name, names, each, _watch(location, each)) for each in arrays)
+    refuse_absurd(name, [each.size for each in sources])
     told: dict[str, Any] = {
         "format": "ome-zarr",
         "zarr_format": int(group.metadata.zarr_format),
@@ -209,7 +207,7 @@ def _native(
         told["image"] = place
     digest = fingerprint_of(multiscale, arrays)
     is_ours = place.startswith("images/") and OUR_TABLE in root
-    found = mpp_sources_of(multiscale, levels[0].names, is_global_um=is_ours)
+    found = mpp_sources_of(multiscale, names, is_global_um=is_ours)
     return SlideSource(sources, digest, told, found, close=close)
 
 
@@ -224,59 +222,61 @@ def _watch(location: Location, array: Any) -> Callable[[], None]:
     return Unchanged(about, location.path).check
 
 
-class NgffLevel:
-    """A level of an image, once it is known where in its array y, x and the channels are.
+def axis_names(multiscale: dict[str, Any]) -> list[str]:
+    """Names of an image's axes, in the order of its arrays'."""
+    axes = multiscale.get("axes") or list("tczyx")  # 0.3 and before
+    return [axis if isinstance(axis, str) else str(axis["name"]) for axis in axes]
+
+
+def level_of(
+    name: str, names: list[str], array: Any, check: Callable[[], None] = lambda: None
+) -> LevelPixels:
+    """Offer a level.
 
     Parameters
     ----------
     name
         What messages call the image.
-    multiscale
-        Its metadata.
+    names
+        Of its axes.
     array
         Of the level.
+    check
+        As of `LevelPixels`.
 
     Raises
     ------
     SlideError
         The array is no 8-bit RGB or grey image.
     """
-
-    def __init__(self, name: str, multiscale: dict[str, Any], array: Any) -> None:
-        axes = multiscale.get("axes") or list("tczyx")  # 0.3 and before
-        names = [axis if isinstance(axis, str) else str(axis["name"]) for axis in axes]
-        told = dict(zip(names, array.shape, strict=True))
-        if array.dtype != np.uint8:
-            raise SlideError(
-                f"{name} stores {array.dtype} pixels, not 8-bit RGB; export it as 8-bit RGB."
-            )
-        deep = {a: n for a, n in told.items() if a not in {"y", "x", "c"} and n != 1}
-        if deep or not {"y", "x"} <= set(told) or told.get("c", 1) not in {1, 3, 4}:
-            sizes = ", ".join(f"{a} {n}" for a, n in told.items())
-            raise SlideError(
-                f"{name} is not one RGB image (its axes are {sizes}); export the brightfield "
-                f"plane as 8-bit RGB."
-            )
-        self.names = names
-        self.size = SizePx(told["y"], told["x"])
-        self.chunk = SizePx(
-            *(min(int(array.chunks[names.index(axis)]), TALLEST_NATIVE_PX) for axis in "yx")
+    told = dict(zip(names, array.shape, strict=True))
+    if array.dtype != np.uint8:
+        raise SlideError(
+            f"{name} stores {array.dtype} pixels, not 8-bit RGB; export it as 8-bit RGB."
         )
-        self._array = array
+    deep = {a: n for a, n in told.items() if a not in {"y", "x", "c"} and n != 1}
+    if deep or not {"y", "x"} <= set(told) or told.get("c", 1) not in {1, 3, 4}:
+        sizes = ", ".join(f"{a} {n}" for a, n in told.items())
+        raise SlideError(
+            f"{name} is not one RGB image (its axes are {sizes}); export the brightfield "
+            f"plane as 8-bit RGB."
+        )
 
-    def window(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
-        """Read a window as (height, width, 3); a fourth channel is alpha, and what it hides is white."""
+    def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
         where: dict[str, Any] = {"y": rows, "x": columns, "c": slice(None)}
-        pixels = np.asarray(self._array[tuple(where.get(axis, 0) for axis in self.names)])
-        kept = [axis for axis in self.names if axis in where]
+        pixels = np.asarray(array[tuple(where.get(axis, 0) for axis in names)])
+        kept = [axis for axis in names if axis in where]
         if "c" not in kept:
             pixels, kept = pixels[..., np.newaxis], [*kept, "c"]
         pixels = np.transpose(pixels, [kept.index(axis) for axis in "yxc"])
         if pixels.shape[2] == 1:
             pixels = np.repeat(pixels, 3, axis=2)
-        if pixels.shape[2] == 4:
+        if pixels.shape[2] == 4:  # alpha: what it hides is white
             return over_white(pixels[..., :3], pixels[..., 3:])
         return np.ascontiguousarray(pixels, dtype=np.uint8)
+
+    chunk = (min(int(array.chunks[names.index(axis)]), TALLEST_NATIVE_PX) for axis in "yx")
+    return LevelPixels(read, SizePx(told["y"], told["x"]), SizePx(*chunk), name, check=check)
 
 
 def fingerprint_of(multiscale: dict[str, Any], arrays: list[Any]) -> str:
