@@ -79,13 +79,11 @@ class Region:
             raise RegionError(f"Region '{name}' needs at least three corners; draw it again.")
         xy_px = np.column_stack([yx[:, 1] / mpp.x_um, yx[:, 0] / mpp.y_um])
         polygon = shapely.make_valid(shapely.Polygon(xy_px))
-        nested = shapely.get_parts(
-            shapely.get_parts(polygon)
-        )  # a collection may hold a MultiPolygon
+        # a collection may hold a MultiPolygon
+        nested = shapely.get_parts(shapely.get_parts(polygon))
         parts = [part for part in nested if part.geom_type == "Polygon"]
-        if (
-            polygon.geom_type == "GeometryCollection"
-        ):  # a crossing outline leaves stray lines behind
+        # a crossing outline leaves stray lines behind
+        if polygon.geom_type == "GeometryCollection":
             polygon = shapely.union_all(parts)
         if polygon.area == 0:
             raise RegionError(f"Region '{name}' has no area; draw it again.")

@@ -167,9 +167,8 @@ class LevelReader:
             for place in places:
                 fill(place)
         else:
-            for _ in _decoders().map(
-                fill, places
-            ):  # taking the results raises what a thread raised
+            # taking the results raises what a thread raised
+            for _ in _decoders().map(fill, places):
                 pass
         return window
 
