@@ -59,6 +59,11 @@ def is_size(value: object) -> bool:
     return isinstance(value, int | float) and value is not True and 0 < value < MAX_SIZE
 
 
+def are_texts(value: object) -> bool:
+    """Whether what a file says is a list of texts."""
+    return isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+
+
 @contextmanager
 def opened_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file for reading, once `require_own_hdf5` has passed it.

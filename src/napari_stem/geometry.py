@@ -6,7 +6,7 @@ x runs right, y runs down. Micrometres (``_um``) are level-0 pixels times the sl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,13 +79,11 @@ class Region:
             raise RegionError(f"Region '{name}' needs at least three corners; draw it again.")
         xy_px = np.column_stack([yx[:, 1] / mpp.x_um, yx[:, 0] / mpp.y_um])
         polygon = shapely.make_valid(shapely.Polygon(xy_px))
-        nested = shapely.get_parts(
-            shapely.get_parts(polygon)
-        )  # a collection may hold a MultiPolygon
+        # a collection may hold a MultiPolygon
+        nested = shapely.get_parts(shapely.get_parts(polygon))
         parts = [part for part in nested if part.geom_type == "Polygon"]
-        if (
-            polygon.geom_type == "GeometryCollection"
-        ):  # a crossing outline leaves stray lines behind
+        # a crossing outline leaves stray lines behind
+        if polygon.geom_type == "GeometryCollection":
             polygon = shapely.union_all(parts)
         if polygon.area == 0:
             raise RegionError(f"Region '{name}' has no area; draw it again.")
@@ -148,15 +146,13 @@ class Spots:
     def take(self, index: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Spots:
         """Return the chosen spots, in the order of ``index``."""
         chosen = np.arange(len(self))[index]
-        return Spots(
+        return replace(
+            self,
             x_px=self.x_px[chosen],
             y_px=self.y_px[chosen],
             array_row=self.array_row[chosen],
             array_col=self.array_col[chosen],
-            pitch_um=self.pitch_um,
-            diameter_um=self.diameter_um,
             names=tuple(self.names[i] for i in chosen),
-            mpp=self.mpp,
         )
 
     @property

@@ -145,9 +145,8 @@ def write_file(path: Path, content: str | bytes) -> None:
 
 def unwritable(path: Path, error: Exception, advice: str = "choose another place.") -> OutputError:
     """Say in one sentence that something cannot be written, why, and what to do."""
-    full = os.strerror(
-        errno.ENOSPC
-    )  # HDF5, safetensors and copies of folders tell it among other things
+    # HDF5, safetensors and copies of folders tell it among other things
+    full = os.strerror(errno.ENOSPC)
     told = getattr(error, "strerror", None) or reason_of(error)
     reason = full if full in str(error) else told
     return OutputError(f"{path} cannot be written ({reason}); {advice}")

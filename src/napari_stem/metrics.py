@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Array: TypeAlias = NDArray[np.float64]
-    from numpy.typing import NDArray
 
 TOP_K = (10, 50, 200)
 COVERAGE_LEVELS = (50, 80, 90, 95)

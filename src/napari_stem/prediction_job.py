@@ -29,7 +29,7 @@ from napari_stem.results import Prediction
 from napari_stem.results.empty import may_keep_draws, provenance_of
 from napari_stem.settings import SamplingSettings
 from napari_stem.slide import Slide, open_slide
-from napari_stem.slide.scale_check import scale_record
+from napari_stem.slide.scale_check import known_check
 from napari_stem.spatial.region_files import as_regions
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class PredictionJob:
             cautions = (
                 tissue_warning(model.config, tissue_type),
                 *model.warnings,
-                scale_record(slide)["scale_check"]["warning"],
+                known_check(slide).warning,
             )
             for sentence in filter(None, cautions):
                 tell(sentence)
@@ -202,7 +202,7 @@ class PredictionJob:
             keep_draws=self.keep_draws,
             resume=resume,
             also=self.of_embeddings,
-            noted=scale_record(self.slide) | {"shared_tissue": shared},
+            noted={"scale_check": known_check(self.slide).as_json(), "shared_tissue": shared},
         )
 
     def begin_unless_in_doubt(

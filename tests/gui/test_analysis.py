@@ -15,8 +15,8 @@ from qtpy.QtWidgets import QFileDialog
 from napari_stem.caches import CACHES
 from napari_stem.layers.domain_layer import MOST_LINES, legend_lines, readable_on
 from napari_stem.sample_data import sample_path
+from napari_stem.spatial_analysis.autocorrelation import predicted_means
 from napari_stem.spatial_analysis.domains import Relations, find_domains, leiden
-from napari_stem.spatial_analysis.reading import predicted_means
 from napari_stem.spatial_analysis.store import read_domains, sidecar_path, write_domains
 from napari_stem.widgets.views import analysis
 from napari_stem.widgets.views.analysis import HIGH, NAME, SHARE, STABILITY

@@ -17,8 +17,8 @@ from napari_stem.model import find_model
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
 from napari_stem.slide.pixel_size import remember, remembered
+from napari_stem.spatial_analysis.autocorrelation import predicted_means
 from napari_stem.spatial_analysis.domains import find_domains
-from napari_stem.spatial_analysis.reading import predicted_means
 from napari_stem.spatial_analysis.store import sidecar_path, write_domains
 from napari_stem.widgets.common.dropping import kind_of
 from napari_stem.widgets.common.keys import GROUPS, sections

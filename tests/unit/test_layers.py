@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,12 +37,10 @@ def small_slide(mpp: Mpp | None) -> Slide:
     """A slide of arrays, without a file."""
     fine = np.zeros((400, 800, 3), dtype=np.uint8)
     sources = tuple(pixels_of_array(each, "a.tif") for each in (fine, fine[::2, ::2]))
-    size = sources[0].size
     levels = tuple(
-        Level(each.size, downsample(size, each.size), partial(each.as_dask, str(each.size)))
-        for each in sources
+        Level(each, downsample(sources[0].size, each.size), str(each.size)) for each in sources
     )
-    return Slide(Path("a.tif"), size, mpp, levels, "none", "generic", "f", sources=sources)
+    return Slide(Path("a.tif"), mpp, levels, "none", "generic", "f")
 
 
 def measured_spots() -> Spots:

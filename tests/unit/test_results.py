@@ -169,12 +169,11 @@ def test_an_array_in_use_stays_live_however_many_others_were_read(
 ) -> None:
     monkeypatch.setattr(stored, "READ_AHEAD_BYTES", 1)  # one gene at a time
     monkeypatch.setattr(stored, "KEPT_BYTES", 1)  # the latest only
-    values = prediction._stored
     held = prediction.values("ERBB2")
     for gene in GENES[1:]:
         prediction.values(gene)
-    assert len(values._recent) == 1
-    assert len(values._live) == 2  # the latest, and the one that is in use
+    assert len(prediction._recent) == 1
+    assert len(prediction._live) == 2  # the latest, and the one that is in use
     assert prediction.values("ERBB2") is not None
     index = np.arange(5)
     prediction.write_block(index, **block_of(index))
@@ -183,7 +182,7 @@ def test_an_array_in_use_stays_live_however_many_others_were_read(
     del held
     for gene in GENES[1:]:
         prediction.values(gene)
-    assert len(values._live) == 1
+    assert len(prediction._live) == 1
 
 
 @pytest.mark.parametrize("read_ahead", [10**9, 400, 1])

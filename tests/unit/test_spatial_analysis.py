@@ -16,11 +16,15 @@ from napari_stem.errors import OutputError, PredictionError, StemError, UnknownG
 from napari_stem.geometry import Mpp, SizePx, Spots, lattice
 from napari_stem.results import Prediction
 from napari_stem.spatial_analysis import morans_i, neighbour_graph
-from napari_stem.spatial_analysis.autocorrelation import morans_of
-from napari_stem.spatial_analysis.domains import Stability, find_domains, leiden, stability_over
-from napari_stem.spatial_analysis.reading import independent_draws, predicted_means
-from napari_stem.spatial_analysis.relations import relate
-from napari_stem.spatial_analysis.steps import run_in_subprocess
+from napari_stem.spatial_analysis.autocorrelation import morans_of, predicted_means
+from napari_stem.spatial_analysis.domains import (
+    Stability,
+    find_domains,
+    leiden,
+    relate,
+    stability_over,
+)
+from napari_stem.spatial_analysis.steps import independent_draws, run_in_subprocess
 from napari_stem.spatial_analysis.store import (
     annotate,
     export_domains,
@@ -58,7 +62,7 @@ def halves(spots: Spots, noise: float, n_genes: int = 40) -> np.ndarray:
 
 def test_squidpy_says_nothing_on_stdout(square, capsys):
     morans_of(halves(square, 1.0, 4), neighbour_graph(square))
-    relate(square, np.repeat([0, 1], len(square) // 2), MPP)
+    relate(square, np.repeat([0, 1], len(square) // 2))
     assert capsys.readouterr().out == ""
 
 
@@ -245,7 +249,7 @@ def test_stability_tells_sure_domains_from_noise(square):
 
 def test_halves_avoid_each_other(square):
     labels = (square.array_col >= 6).astype(np.int64)
-    relations = relate(square, labels, MPP)
+    relations = relate(square, labels)
     assert relations.enrichment[0, 0] > 3
     assert relations.enrichment[0, 1] < -3
     same, other = relations.co_occurrence[0, 0], relations.co_occurrence[0, 1]
@@ -256,7 +260,7 @@ def test_halves_avoid_each_other(square):
 
 
 def test_a_single_domain_has_no_relations(square):
-    assert relate(square, np.zeros(len(square), dtype=np.int64), MPP) is None
+    assert relate(square, np.zeros(len(square), dtype=np.int64)) is None
 
 
 # on disk
@@ -268,7 +272,7 @@ def domains(prediction):
     found = find_domains(means, prediction.spots.names, prediction.genes, 1.5)
     shares = tuple(np.linspace(0, 1, len(found.spots)).tolist())
     stability = Stability((0.5,), (0.75, 0.25), shares, (0.2,) * len(found.names))
-    relations = relate(prediction.spots, found.labels, MPP)
+    relations = relate(prediction.spots, found.labels)
     return replace(found, stability=stability, relations=relations)
 
 

@@ -80,7 +80,7 @@ def _predicted(
         opened.require_mpp()
         from napari_stem.encoders.precomputed import Stated
         from napari_stem.model import load_model
-        from napari_stem.slide.scale_check import scale_record
+        from napari_stem.slide.scale_check import known_check
 
         loaded = load_model(order.model)
         missing = _missing_genes(wanted, loaded, allowed=options.allow_missing_genes)
@@ -93,7 +93,7 @@ def _predicted(
         levels.result()
         domain_warning = _doubted(job, bars, asks=not (options.yes or options.resume))
         prediction = run_job(job, order.out, bars, "with --resume added", resume=options.resume)
-        scale_warning = scale_record(opened)["scale_check"]["warning"]
+        scale_warning = known_check(opened).warning
     if order.out != out:
         _write_table(prediction, out, wanted, missing)
         shutil.rmtree(order.out)

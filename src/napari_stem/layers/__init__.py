@@ -12,13 +12,12 @@ from napari_stem.layers.colours import (
     map_title,
     score_title,
 )
-from napari_stem.layers.gene_values import GeneScore, GeneValues, Reading, mean_z_score
+from napari_stem.layers.gene_values import GeneScore, GeneValues, mean_z_score
 from napari_stem.layers.placement import (
     AXES,
     METADATA_KEY,
     UM,
     LayerData,
-    Placement,
     slide_layer,
     slide_placement,
 )
@@ -34,8 +33,6 @@ __all__ = [
     "GeneScore",
     "GeneValues",
     "LayerData",
-    "Placement",
-    "Reading",
     "SpotGrid",
     "SpotShape",
     "colour_limits",

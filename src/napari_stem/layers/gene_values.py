@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from napari_stem.results import Prediction
 
-StoredField = Literal["mean", "sd", "q05", "q95"]
 SPOTS_PER_READ = 4096
 LARGEST_BYTES = 1_500_000_000  # of one field; what is larger is read from disk gene by gene
 
@@ -42,7 +41,6 @@ class GeneValues:
         self._prediction = prediction
         self._by_gene: dict[str, NDArray[np.float32]] = {}
         self._column = {gene: i for i, gene in enumerate(prediction.genes)}
-        self._stored: Any = None
 
     def hold(self, field: Field, by_gene: NDArray[np.float32]) -> None:
         """Answer from memory from now on.
@@ -82,34 +80,8 @@ class GeneValues:
         PredictionError
             The prediction is damaged.
         """
-        column = self._column[gene]
-        mean, low, high = (
-            float(self._array(field)[spot, column]) for field in ("mean", "q05", "q95")
-        )
-        return Reading(gene, mean, low, high)
-
-    def _array(self, field: StoredField) -> Any:
-        if self._stored is None:
-            self._stored = open_stored(self._prediction)
-        return self._stored["X"] if field == "mean" else self._stored["layers"][field]
-
-
-def open_stored(prediction: Prediction) -> Any:
-    """Zarr group of a prediction, to be read only.
-
-    Raises
-    ------
-    PredictionError
-        It is gone, or damaged.
-    """
-    import zarr
-
-    try:
-        return zarr.open_group(prediction.path, mode="r", use_consolidated=False)
-    except (OSError, ValueError) as error:
-        raise PredictionError(
-            f"{prediction.path} is gone or damaged; run the prediction again."
-        ) from error
+        here, rows = slice(spot, spot + 1), self._prediction.rows
+        return Reading(gene, *(rows(here, f, [gene]).item() for f in ("mean", "q05", "q95")))
 
 
 def fits_in_memory(prediction: Prediction) -> bool:
@@ -127,17 +99,12 @@ def read_by_gene(
     PredictionError
         The prediction is gone, or damaged.
     """
-    group = open_stored(prediction)
-    try:
-        stored = group["X"] if field == "mean" else group["layers"][field]
-        by_gene = np.empty(stored.shape[::-1], dtype=np.float32)
-        for start in range(0, stored.shape[0], SPOTS_PER_READ):
-            if is_stopped():
-                return None
-            rows = slice(start, start + SPOTS_PER_READ)
-            by_gene[:, rows] = stored[rows].T
-    except (OSError, LookupError, ValueError, RuntimeError) as error:
-        raise PredictionError(f"{prediction.path} is damaged; run the prediction again.") from error
+    by_gene = np.empty((len(prediction.genes), len(prediction.spots)), dtype=np.float32)
+    for start in range(0, len(prediction.spots), SPOTS_PER_READ):
+        if is_stopped():
+            return None
+        rows = slice(start, start + SPOTS_PER_READ)
+        by_gene[:, rows] = prediction.rows(rows, field).T
     return by_gene
 
 

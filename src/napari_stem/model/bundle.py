@@ -260,7 +260,9 @@ def load_folder(folder: Path) -> Model:
     logger.info("Model '%s' is loaded from %s.", config.name, folder)
     require_same_weights(folder, config)
     try:
-        return _assemble(config, folder / WEIGHTS_FILE)
+        objective_of(config.objective)
+        head, spread_factor, network = read_weights(folder / WEIGHTS_FILE, config)
+        return Model(config, head, spread_factor, network, config.weights_sha256)
     except StemError as error:
         raise ModelError(f"{folder / CONFIG_FILE} cannot be used: {error}") from error
     except (SafetensorError, *DAMAGE, ArithmeticError) as error:
@@ -288,12 +290,6 @@ def require_same_weights(folder: Path, config: ModelConfig) -> None:
             f"{path} is not the file that {CONFIG_FILE} describes: its SHA-256 is {digest}, and there stands "
             f"{config.weights_sha256 or 'none'}; copy or download the whole model again."
         )
-
-
-def _assemble(config: ModelConfig, weights: Path) -> Model:
-    objective_of(config.objective)
-    head, spread_factor, network = read_weights(weights, config)
-    return Model(config, head, spread_factor, network, config.weights_sha256)
 
 
 HEADS: dict[str, type[Head | EmbeddingHead]] = {"edm": Head, "published": EmbeddingHead}

@@ -8,7 +8,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from napari_stem.errors import ModelError
-from napari_stem.foreign import is_size, read_json
+from napari_stem.foreign import are_texts, is_size, read_json
 from napari_stem.texts import quoted, reason_of
 
 if TYPE_CHECKING:
@@ -154,17 +154,13 @@ def _sound_card(card: object) -> dict[str, bool]:
     rows = {"gene_pcc": 3, "gene_share_pcc": 3, "gene_ceiling": 1}
     return {
         **{f"card {key}": isinstance(card.get(key), str | None) for key in texts},
-        **{f"card {key}": _are_texts(card.get(key, [])) for key in lists},
+        **{f"card {key}": are_texts(card.get(key, [])) for key in lists},
         "card metrics": isinstance(card.get("metrics"), dict | None),
         **{f"card {key}": _are_known(card.get(key), n) for key, n in rows.items()},
         "card genes_by_chance": card.get("genes_by_chance") is None
-        or _are_texts(card["genes_by_chance"]),
+        or are_texts(card["genes_by_chance"]),
         "card mpp_um": card.get("mpp_um") is None or is_size(card["mpp_um"]),
     }
-
-
-def _are_texts(stored: object) -> bool:
-    return isinstance(stored, list | tuple) and all(isinstance(each, str) for each in stored)
 
 
 def _are_known(stored: object, n: int) -> bool:

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
-_OF_PATIENT = (
-    1 << 16
-) - 2  # step of the noise that a whole slide shares; the field's is the one after
+# Step of the noise that a whole slide shares; the field's is the one after.
+_OF_PATIENT = (1 << 16) - 2
 
 
 def unit_asked(config: ModelConfig, settings: SamplingSettings) -> tuple[str, str]:

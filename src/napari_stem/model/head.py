@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.model.domain import unexplained
-from napari_stem.model.residual import Residual
+from napari_stem.model.residual import Residual, require_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class EmbeddingHead:
-    """What Stem's own objective needs: the denoiser is told the embedding itself, W wide.
+class EmbeddingDomain:
+    """What either head knows of embeddings, W wide: how to standardise them, and which look like training.
 
     Attributes
     ----------
@@ -43,11 +43,31 @@ class EmbeddingHead:
     domain_spread: NDArray[np.float32]
     domain_limit: NDArray[np.float32]
 
+    @property
+    def knows_domain(self) -> bool:
+        """Whether `distance` can tell spots that are unlike the training data."""
+        return bool(np.isfinite(self.domain_limit))
+
+    def standardise(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, W) -> (n, W)."""
+        return (embedding - self.centre) / self.scale
+
+    def distance(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, W) -> (n,) how unlike training data a spot looks: above 1 is out of domain, NaN not known."""
+        z = self.standardise(embedding)
+        rest = unexplained(z, self.domain_components, self.domain_spread)
+        return (rest / self.domain_limit).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class EmbeddingHead(EmbeddingDomain):
+    """What Stem's own objective needs: the denoiser is told the embedding itself."""
+
     def require_sound(self, condition_width: int, n_genes: int) -> None:
         """Check the arrays against a denoiser and what they stand for; ValueError names the first wrong one."""
         sizes = {"W": condition_width, "D": len(self.domain_components)}
         shapes = {"centre": "W", "scale": "W", "domain_components": "DW", "domain_spread": "W"}
-        _require_shapes(self, shapes, sizes)
+        require_shapes(self, shapes, sizes)
         _require_positive(self, ("scale", "domain_spread"))
 
     @classmethod
@@ -57,19 +77,9 @@ class EmbeddingHead:
         nothing = np.zeros((0, width), np.float32)
         return cls(centre, scale, nothing, scale, np.array(np.nan, np.float32))
 
-    @property
-    def knows_domain(self) -> bool:
-        """Whether `distance` can tell spots that are unlike the training data."""
-        return bool(np.isfinite(self.domain_limit))
-
     def condition(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, W) -> (n, W)."""
-        condition: NDArray[np.float32] = ((embedding - self.centre) / self.scale).astype(np.float32)
-        return condition
-
-    def distance(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, W) -> (n,) as `Head.distance`; NaN where no domain is known."""
-        return _distance(self, self.condition(embedding))
+        return self.standardise(embedding).astype(np.float32)
 
     def to_arrays(self) -> dict[str, NDArray[np.float32]]:
         """Name -> array, as a model file holds them."""
@@ -82,13 +92,11 @@ class EmbeddingHead:
 
 
 @dataclass(frozen=True)
-class Head:
+class Head(EmbeddingDomain):
     """What comes before the residual; W embedding width, G genes, N anchors, D, K, R and M components.
 
     Attributes
     ----------
-    centre, scale
-        (W,) standardisation of the embedding.
     weights, intercept
         (W, R), (R,) of the standardised embedding: linear part of the mean along its components.
     anchors, anchor_scale, anchor_weights
@@ -99,18 +107,10 @@ class Head:
     mean_centre, mean_components, mean_component_scale
         (G,), (R, G), (M,) principal components of the predicted mean, and standard deviations of the first M,
         which the denoiser is told.
-    domain_components
-        (D, W) principal components of the standardised embedding that tell what looks like the training data.
-    domain_spread
-        (W,) what these leave of each feature of training sections left out.
-    domain_limit
-        () `unexplained` beyond which a spot counts as unlike the training data.
     residual
         How what was measured is distributed about the mean.
     """
 
-    centre: NDArray[np.float32]
-    scale: NDArray[np.float32]
     weights: NDArray[np.float32]
     intercept: NDArray[np.float32]
     anchors: NDArray[np.float32]
@@ -121,9 +121,6 @@ class Head:
     mean_centre: NDArray[np.float32]
     mean_components: NDArray[np.float32]
     mean_component_scale: NDArray[np.float32]
-    domain_components: NDArray[np.float32]
-    domain_spread: NDArray[np.float32]
-    domain_limit: NDArray[np.float32]
     residual: Residual
 
     def require_sound(self, condition_width: int | None, n_genes: int) -> None:
@@ -143,20 +140,11 @@ class Head:
             raise ValueError(
                 f"a condition {made} wide is made, and the denoiser takes {condition_width}"
             )
-        _require_shapes(self, _SHAPES, sizes)
+        require_shapes(self, _SHAPES, sizes)
         if sizes["M"] > sizes["R"]:
             raise ValueError("'mean_component_scale' is longer than there are components")
         _require_positive(self, _POSITIVE)
         self.residual.require_sound(n_genes)
-
-    @property
-    def knows_domain(self) -> bool:
-        """Whether `distance` can tell spots that are unlike the training data."""
-        return bool(np.isfinite(self.domain_limit))
-
-    def standardise(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, W) -> (n, W)."""
-        return (embedding - self.centre) / self.scale
 
     def mean(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, W) -> (n, G) conditional mean in the model's unit."""
@@ -178,10 +166,6 @@ class Head:
         """(n, W) -> (n, K) unit-variance components of the embedding: the condition's first part."""
         return self.standardise(embedding) @ self.components.T / self.component_scale
 
-    def distance(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, W) -> (n,) how unlike the training data a spot looks; above 1 is out of its domain."""
-        return _distance(self, self.standardise(embedding))
-
     def of_genes(self, columns: NDArray[np.int64]) -> Head:
         """Keep some of the genes; what is drawn of each by itself depends on its place among them."""
         return replace(
@@ -202,11 +186,6 @@ class Head:
         names = [f.name for f in fields(cls) if f.name != "residual"]
         own = {name: np.asarray(arrays[name], np.float32) for name in names}
         return cls(**own, residual=Residual.from_arrays(arrays))
-
-
-def _distance(head: Head | EmbeddingHead, standardised: NDArray[np.float32]) -> NDArray[np.float32]:
-    rest = unexplained(standardised, head.domain_components, head.domain_spread)
-    return (rest / head.domain_limit).astype(np.float32)
 
 
 def _contiguous(arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
@@ -240,16 +219,7 @@ def kernel(points: NDArray[Any], anchors: NDArray[Any]) -> NDArray[Any]:
     return likeness
 
 
-def _require_shapes(
-    head: Head | EmbeddingHead, axes: Mapping[str, str], sizes: Mapping[str, int]
-) -> None:
-    for name, letters in axes.items():
-        wanted, found = tuple(sizes[letter] for letter in letters), getattr(head, name).shape
-        if found != wanted:
-            raise ValueError(f"'{name}' is of shape {found}, not {wanted} as the others ask")
-
-
-def _require_positive(head: Head | EmbeddingHead, names: tuple[str, ...]) -> None:
+def _require_positive(head: EmbeddingDomain, names: tuple[str, ...]) -> None:
     if head.domain_limit.size != 1:
         raise ValueError(f"'domain_limit' is of shape {head.domain_limit.shape}, not one number")
     for name in (*names, "domain_limit"):

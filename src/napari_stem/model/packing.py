@@ -16,14 +16,8 @@ from napari_stem.settings import cache_dir
 
 FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE)
 NEEDED = (CONFIG_FILE, WEIGHTS_FILE)
-_EPOCH = (
-    1980,
-    1,
-    1,
-    0,
-    0,
-    0,
-)  # the earliest that a zip can hold: the same model gives the same bytes
+# The earliest that a zip can hold: the same model gives the same bytes.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
 _READ_ALL = 0o644 << 16
 _CHUNK = 1 << 22
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)

@@ -57,20 +57,8 @@ class Residual:
 
     def require_sound(self, n_genes: int) -> None:
         """Check the arrays against each other and what they stand for; ValueError names the first wrong one."""
-        n_means, n_directions = len(self.mean_at), len(self.directions)
-        wanted = {
-            "factor": (n_genes,),
-            "mean_at": (n_means,),
-            "quantiles": (n_means, len(SCORES)),
-            "directions": (n_directions, n_genes),
-            "own": (n_genes,),
-            "shared": (3,),
-            "patient_effect": (n_genes,),
-        }
-        for name, shape in wanted.items():
-            found = getattr(self, name).shape
-            if found != shape:
-                raise ValueError(f"'{name}' is of shape {found}, not {shape} as the others ask")
+        sizes = {"B": len(self.mean_at), "K": len(self.directions), "G": n_genes}
+        require_shapes(self, _SHAPES, sizes | {"Q": len(SCORES), "3": 3})
         for name in ("factor", "own", "shared", "patient_effect"):
             if (getattr(self, name) < 0).any():
                 raise ValueError(f"'{name}' holds negative numbers")
@@ -147,3 +135,22 @@ class Residual:
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Residual:
         """Read arrays by their names; KeyError names the first that is missing."""
         return cls(**{f.name: np.asarray(arrays[f.name], np.float32) for f in fields(cls)})
+
+
+_SHAPES = {
+    "factor": "G",
+    "mean_at": "B",
+    "quantiles": "BQ",
+    "directions": "KG",
+    "own": "G",
+    "shared": "3",
+    "patient_effect": "G",
+}
+
+
+def require_shapes(holder: object, axes: Mapping[str, str], sizes: Mapping[str, int]) -> None:
+    """Check arrays by their names against the letters of their axes; ValueError names the first wrong one."""
+    for name, letters in axes.items():
+        wanted, found = tuple(sizes[letter] for letter in letters), getattr(holder, name).shape
+        if found != wanted:
+            raise ValueError(f"'{name}' is of shape {found}, not {wanted} as the others ask")

@@ -43,12 +43,11 @@ if TYPE_CHECKING:
 
     from napari_stem.geometry import Region, Spots
     from napari_stem.model.bundle import Model
-    from napari_stem.results.stored import Field
     from napari_stem.settings import SamplingSettings
     from napari_stem.slide.base import Slide
 
 
-class Prediction:
+class Prediction(StoredValues):
     """Predicted expression of every spot and gene, growing on disk.
 
     The format is AnnData's (``anndata.read_zarr`` opens it): ``X`` mean, ``layers`` ``sd``, ``q05``, ``q95``;
@@ -79,19 +78,17 @@ class Prediction:
     def __init__(self, path: Path) -> None:
         import zarr
 
-        self.path = path
         try:
             require_own_zarr(path, may_lack_values=True)
-            self._group = zarr.open_group(path, mode="r+", use_consolidated=False)
-            self.provenance = read_provenance(self._group["uns"][PROVENANCE_KEY]["json"][()], path)
-            self.genes: tuple[str, ...] = tuple(read_texts(self._group["var"]["_index"]))
+            group = zarr.open_group(path, mode="r+", use_consolidated=False)
+            self.provenance = read_provenance(group["uns"][PROVENANCE_KEY]["json"][()], path)
+            super().__init__(path, group, tuple(read_texts(group["var"]["_index"])))
             self.spots = read_spots(self._group, self.provenance)
             require_shapes(self._group, len(self.spots), len(self.genes))
             self.done: NDArray[np.bool_] = self._group["obs"]["done"][:]
             self.ood: NDArray[np.bool_] = read_ood(self._group)
         except (*DAMAGE, SpotError) as error:
             raise damaged(path, error) from error
-        self._stored = StoredValues(path, self._group, self.genes)
 
     def __repr__(self) -> str:
         """Say what it is, in words."""
@@ -281,71 +278,7 @@ class Prediction:
                 f"make room and resume."
             ) from error
         self.done[index], self.ood[index] = True, ood
-        self._stored.update(index, {"mean": mean, "sd": sd, "q05": q05, "q95": q95})
-
-    def values(self, gene: str, field: Field = "mean") -> NDArray[np.float32]:
-        """(n,) float32 of one gene, NaN where not done; the array is live and must not be changed.
-
-        Raises
-        ------
-        UnknownGeneError
-            The prediction has no such gene.
-        PredictionError
-            The values are damaged.
-        """
-        return self._stored.values(gene, field)
-
-    def rows(
-        self,
-        spots: NDArray[np.int64],
-        field: Field = "mean",
-        genes: Sequence[str] | None = None,
-    ) -> NDArray[np.float32]:
-        """Read some spots from disk, of all genes or some: (k, genes) float32, NaN where not done.
-
-        Raises
-        ------
-        PredictionError
-            The values are damaged.
-        UnknownGeneError
-            The prediction has no such gene.
-        """
-        return self._stored.rows(spots, field, genes)
-
-    @property
-    def n_kept_draws(self) -> int:
-        """Draws kept of every spot and gene; 0 where only their summary was."""
-        return self._stored.n_kept_draws
-
-    def draws(
-        self,
-        spots: NDArray[np.int64] | slice,
-        genes: Sequence[str] | None = None,
-        which: slice = slice(None),
-    ) -> NDArray[np.float16]:
-        """Read draws from disk, of some spots and genes only.
-
-        Parameters
-        ----------
-        spots
-            (k,) which spots, or a slice of them.
-        genes
-            Which genes; None for all.
-        which
-            Which of the draws.
-
-        Returns
-        -------
-        (k, genes, draws) float16, NaN where not done.
-
-        Raises
-        ------
-        PredictionError
-            Draws were not kept, or are damaged.
-        UnknownGeneError
-            The prediction has no such gene.
-        """
-        return self._stored.draws(spots, genes, which)
+        self._follow(index, {"mean": mean, "sd": sd, "q05": q05, "q95": q95})
 
     @property
     def unit(self) -> str:

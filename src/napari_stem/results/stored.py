@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from napari_stem.errors import PredictionError, UnknownGeneError
-from napari_stem.foreign import is_size, read_json
+from napari_stem.foreign import are_texts, is_size, read_json
 from napari_stem.geometry import Mpp, Spots
 from napari_stem.io import DAMAGE
 from napari_stem.results.empty import FORMAT, UNLIKE
@@ -84,17 +84,13 @@ def read_provenance(text: object, path: Path) -> dict[str, Any]:
         **{key: is_size(found.get(key)) for key in _SIZES},
         "unit": isinstance(found.get("unit"), str),
         "mpp": isinstance(mpp, list) and len(mpp) == 2 and all(map(is_size, mpp)),
-        **{key: _are_texts(found.get(key, [])) for key in ("limits", "genes_not_measured")},
+        **{key: are_texts(found.get(key, [])) for key in ("limits", "genes_not_measured")},
     }
     wrong = [key for key, is_so in is_sound.items() if not is_so]
     if wrong:
         raise ValueError(f"its provenance does not say, or says wrongly: {', '.join(wrong)}")
     Mpp(*map(float, found["mpp"]))  # plausible?
     return found
-
-
-def _are_texts(stored: object) -> bool:
-    return isinstance(stored, list) and all(isinstance(each, str) for each in stored)
 
 
 def read_texts(node: Any) -> list[str]:
@@ -156,15 +152,15 @@ class StoredValues:
     Parameters
     ----------
     path
-        Where the group is, for the message of an error.
+        Where the group is.
     group
         Laid out as `napari_stem.results.empty.write_zarr` does.
     genes
         Ordered names.
     """
 
-    def __init__(self, path: Path, group: Any, genes: Sequence[str]) -> None:
-        self._path, self._group = path, group
+    def __init__(self, path: Path, group: Any, genes: tuple[str, ...]) -> None:
+        self.path, self._group, self.genes = path, group, genes
         self._column = {gene: i for i, gene in enumerate(genes)}
         # Blocks (genes, spots): the latest ones, and all whose values somebody still holds.
         self._recent: OrderedDict[_Genes, NDArray[np.float32]] = OrderedDict()
@@ -172,8 +168,16 @@ class StoredValues:
         self._layouts: dict[Field, tuple[int, int]] = {}
         self._lock = threading.Lock()  # a viewer reads values while its worker writes blocks
 
-    def values(self, gene: str, field: Field) -> NDArray[np.float32]:
-        """(n,) float32 of one gene, live; see `Prediction.values`."""
+    def values(self, gene: str, field: Field = "mean") -> NDArray[np.float32]:
+        """(n,) float32 of one gene, NaN where not done; the array is live and must not be changed.
+
+        Raises
+        ------
+        UnknownGeneError
+            The prediction has no such gene.
+        PredictionError
+            The values are damaged.
+        """
         wanted = self._block_of(self._columns([gene])[0], field)
         with self._lock:
             block = self._live.get(wanted)
@@ -184,21 +188,32 @@ class StoredValues:
         values: NDArray[np.float32] = block[self._column[gene] - wanted.start]
         return values
 
-    def update(self, rows: NDArray[np.int64], fields: Mapping[Field, NDArray[np.float32]]) -> None:
+    def _follow(self, rows: NDArray[np.int64], fields: Mapping[Field, NDArray[np.float32]]) -> None:
         """Tell what was just written; every array that was given out and is still in use follows."""
         with self._lock:
             for held, block in list(self._live.items()):
                 block[:, rows] = fields[held.field][:, held.start : held.stop].T
 
     def rows(
-        self, spots: NDArray[np.int64], field: Field, genes: Sequence[str] | None
+        self,
+        spots: NDArray[np.int64] | slice,
+        field: Field = "mean",
+        genes: Sequence[str] | None = None,
     ) -> NDArray[np.float32]:
-        """(k, genes) float32 of some spots; see `Prediction.rows`."""
+        """Read some spots from disk, of all genes or some: (k, genes) float32, NaN where not done.
+
+        Raises
+        ------
+        PredictionError
+            The values are damaged.
+        UnknownGeneError
+            The prediction has no such gene.
+        """
         columns = slice(None) if genes is None else self._columns(genes)
         try:
             return np.asarray(self._stored(field).oindex[spots, columns], np.float32)
         except DAMAGE as error:
-            raise damaged(self._path, error) from error
+            raise damaged(self.path, error) from error
 
     @property
     def n_kept_draws(self) -> int:
@@ -207,12 +222,36 @@ class StoredValues:
         return 0 if stored is None else int(stored.shape[2])
 
     def draws(
-        self, spots: NDArray[np.int64] | slice, genes: Sequence[str] | None, which: slice
+        self,
+        spots: NDArray[np.int64] | slice,
+        genes: Sequence[str] | None = None,
+        which: slice = slice(None),
     ) -> NDArray[np.float16]:
-        """(k, genes, draws) float16; see `Prediction.draws`."""
+        """Read draws from disk, of some spots and genes only.
+
+        Parameters
+        ----------
+        spots
+            (k,) which spots, or a slice of them.
+        genes
+            Which genes; None for all.
+        which
+            Which of the draws.
+
+        Returns
+        -------
+        (k, genes, draws) float16, NaN where not done.
+
+        Raises
+        ------
+        PredictionError
+            Draws were not kept, or are damaged.
+        UnknownGeneError
+            The prediction has no such gene.
+        """
         if not self.n_kept_draws:
             raise PredictionError(
-                f"{self._path} holds no single samples, only their summary; predict again and keep them."
+                f"{self.path} holds no single samples, only their summary; predict again and keep them."
             )
         columns = slice(None) if genes is None else self._columns(genes)
         try:
@@ -220,7 +259,7 @@ class StoredValues:
                 self._group["obsm"]["draws"].oindex[spots, columns, which], np.float16
             )
         except DAMAGE as error:
-            raise damaged(self._path, error) from error
+            raise damaged(self.path, error) from error
 
     def _columns(self, genes: Sequence[str]) -> list[int]:
         unknown = [gene for gene in genes if gene not in self._column]
@@ -245,7 +284,7 @@ class StoredValues:
             try:
                 stored = self._stored(field)
             except DAMAGE as error:
-                raise damaged(self._path, error) from error
+                raise damaged(self.path, error) from error
             n_spots, chunk = stored.shape[0], int(stored.chunks[1])
             n_shares = -(-chunk * n_spots * 4 // READ_AHEAD_BYTES) or 1
             self._layouts[field] = chunk, -(-chunk // n_shares)
@@ -256,7 +295,7 @@ class StoredValues:
             values = self._stored(wanted.field)[:, wanted.start : wanted.stop]
             return np.array(values.T, np.float32, order="C")
         except DAMAGE as error:
-            raise damaged(self._path, error) from error
+            raise damaged(self.path, error) from error
 
     def _keep(self, wanted: _Genes, block: NDArray[np.float32]) -> None:
         """Remember as the latest; let go of the oldest beyond the limit."""

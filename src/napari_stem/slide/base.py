@@ -32,22 +32,27 @@ class Level:
 
     Attributes
     ----------
-    size
-        Extent in this level's pixels.
+    source
+        Its pixels, for reading without dask's cost.
     downsample
         Level-0 pixels per pixel of this level, at least 1 (the mean of both axes).
-    make_pixels
-        Gives ``pixels``; called once, when they are first asked for.
+    key
+        Of this file and level alone: dask takes arrays of one name for the same.
     """
 
-    size: SizePx
+    source: LevelPixels
     downsample: float
-    make_pixels: Callable[[], da.Array] = field(repr=False, compare=False)
+    key: str
+
+    @property
+    def size(self) -> SizePx:
+        """Extent in this level's pixels."""
+        return self.source.size
 
     @cached_property
     def pixels(self) -> da.Array:
         """(height, width, 3) uint8 dask array, chunks near 1024 px; importing dask takes most of a second."""
-        return self.make_pixels()
+        return self.source.as_dask(self.key)
 
 
 @dataclass(eq=False)
@@ -58,8 +63,6 @@ class Slide:
     ----------
     path
         The file.
-    size
-        Extent at level 0.
     mpp
         Pixel size, or None where neither the file nor the user says.
     levels
@@ -76,8 +79,6 @@ class Slide:
         Every statement of the pixel size, the most trusted first: ``mpp`` is the first one's.
     associated
         Label, macro and thumbnail images, by these names: (height, width, 3) uint8, decoded when indexed.
-    sources
-        What ``levels`` show through dask, for reading without dask's cost.
     builder
         Makes the last of them, where the file lacks them and they were not waited for.
     on_close
@@ -87,7 +88,6 @@ class Slide:
     """
 
     path: Path
-    size: SizePx
     mpp: Mpp | None
     levels: tuple[Level, ...]
     reader: str
@@ -96,7 +96,6 @@ class Slide:
     properties: dict[str, Any] = field(default_factory=dict)
     mpp_sources: tuple[MppSource, ...] = ()
     associated: Mapping[str, LevelPixels] = field(default_factory=dict)
-    sources: tuple[LevelPixels, ...] = ()
     builder: PyramidBuilder | None = None
     on_close: Callable[[], None] = lambda: None
     alias: str = ""
@@ -115,6 +114,11 @@ class Slide:
                 f"--mpp 0.5 on the command line, or 'Pixel size' in the Slide panel."
             )
         return self.mpp
+
+    @property
+    def size(self) -> SizePx:
+        """Extent at level 0."""
+        return self.levels[0].size
 
     @property
     def name(self) -> str:
@@ -188,11 +192,11 @@ class Slide:
         SlideError
             The file is damaged there, or there is no such level.
         """
-        if not 0 <= level < len(self.sources):
+        if not 0 <= level < len(self.levels):
             raise SlideError(
-                f"{self.path.name} has levels 0 to {len(self.sources) - 1}, not {level}."
+                f"{self.path.name} has levels 0 to {len(self.levels) - 1}, not {level}."
             )
-        source = self.sources[level]
+        source = self.levels[level].source
         top, bottom = np.clip((y_px, y_px + size.height_px), 0, source.size.height_px).tolist()
         left, right = np.clip((x_px, x_px + size.width_px), 0, source.size.width_px).tolist()
         window = np.full((size.height_px, size.width_px, 3), WHITE, dtype=np.uint8)

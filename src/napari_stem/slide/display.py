@@ -28,7 +28,7 @@ import numpy as np
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide.level_pixels import WHITE, LevelPixels, halve, halved, paste, tiles_under
-from napari_stem.slide.preview import cut_enlarged, enlarged
+from napari_stem.slide.preview import cut_enlarged, enlarged, scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -149,7 +149,7 @@ class Pyramid:
         self.failed: Callable[[str], None] | None = None
         self.has_previewed = False
         self._number = next(_numbers)
-        self.levels, self._origins = levels_between(slide.sources)
+        self.levels, self._origins = levels_between([level.source for level in slide.levels])
         self._coming: dict[Chunk, Future[NDArray[np.uint8]]] = {}
         self._late: set[Chunk] = set()
         self._damaged: set[Chunk] = set()  # told, and not decoded again at every drawing
@@ -258,13 +258,9 @@ class Pyramid:
 
     def _window(self, chunk: Chunk) -> tuple[slice, slice]:
         """Rows and columns of a level that a chunk holds."""
-        _, level, row, column = chunk
-        size, tile = self.levels[level].size, self.levels[level].whole_tiles(CHUNK_PX)
-        top, left = row * tile.height_px, column * tile.width_px
-        return (
-            slice(top, min(top + tile.height_px, size.height_px)),
-            slice(left, min(left + tile.width_px, size.width_px)),
-        )
+        _, number, row, column = chunk
+        level = self.levels[number]
+        return level.tile(row, column, level.whole_tiles(CHUNK_PX))
 
     def _rough(self, chunk: Chunk) -> NDArray[np.uint8]:
         """Show a chunk from the next coarser level that is decoded there, or from the preview."""
@@ -272,10 +268,7 @@ class Pyramid:
         whole = self.levels[chunk[1]].shape[:2]
         for level in range(chunk[1] + 1, len(self.levels)):
             own = self.levels[level].shape[:2]
-            places = [
-                (span.start * n / extent, span.stop * n / extent)
-                for span, n, extent in zip((rows, columns), own, whole, strict=True)
-            ]
+            places = scaled((rows, columns), whole, own)
             down, right = (
                 slice(math.floor(start), min(n, math.ceil(stop)))
                 for (start, stop), n in zip(places, own, strict=True)

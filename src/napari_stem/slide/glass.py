@@ -61,9 +61,8 @@ def on_glass(slide: Slide, spots: Spots) -> NDArray[np.bool_]:
     """Which spots, as squares of their diameter, hold hardly any tissue: (n,) bool."""
     view, mpp = view_of(slide), slide.require_mpp()
     mask = view.mask()
-    held = np.pad(
-        mask.cumsum(0).cumsum(1), ((1, 0), (1, 0))
-    )  # tissue above and left of each corner
+    # tissue above and left of each corner
+    held = np.pad(mask.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     ends = []
     for centre_px, um, n in (
         (spots.y_px, mpp.y_um, mask.shape[0]),

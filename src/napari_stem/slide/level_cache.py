@@ -15,18 +15,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_stem.caches import CACHES, TOUCH_S, touch
+from napari_stem.caches import TOUCH_S, touch
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide.level_pixels import tiles_under
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-
-def store_folder(fingerprint: str) -> Path:
-    """Where the levels made of a slide lie once they are complete."""
-    return CACHES["pyramids"].folder / fingerprint
 
 
 class Use:

@@ -138,6 +138,14 @@ class LevelPixels:
         )
         return SizePx(height_px, width_px)
 
+    def tile(self, row: int, column: int, extent: SizePx) -> tuple[slice, slice]:
+        """Rows and columns of a tile, in a lattice of such, that lie on the level."""
+        top, left = row * extent.height_px, column * extent.width_px
+        return (
+            slice(top, min(top + extent.height_px, self.size.height_px)),
+            slice(left, min(left + extent.width_px, self.size.width_px)),
+        )
+
     def as_dask(self, name: str, near_px: int = DISPLAY_CHUNK_PX) -> da.Array:
         """Return a lazy array with chunks of whole native tiles, about so large."""
         import dask.array as da

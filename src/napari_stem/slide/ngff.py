@@ -6,21 +6,21 @@ fsspec and what it needs for the protocol (the extra ``remote``: aiohttp, s3fs).
 
 from __future__ import annotations
 
+import hashlib
+import json
 import zipfile
 from contextlib import ExitStack
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_stem.errors import SlideError
-from napari_stem.slide.colour import AS_STORED
+from napari_stem.geometry import SizePx
+from napari_stem.slide.colour import AS_STORED, over_white
 from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels
 from napari_stem.slide.location import Unchanged
-from napari_stem.slide.ngff_metadata import (
-    axes_of,
-    chunks_of,
-    fingerprint_of,
-    mpp_sources_of,
-)
+from napari_stem.slide.pixel_size import UM_PER_UNIT, source_of
 from napari_stem.slide.source import SlideSource, refuse_absurd
 from napari_stem.texts import reason_of
 
@@ -28,12 +28,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from napari_stem.slide.location import Location
+    from napari_stem.slide.pixel_size import MppSource
 
 NAME = "ome-zarr"
 METADATA = ("zarr.json", ".zattrs", ".zgroup")
 ARRAYS = ("zarr.json", ".zarray")  # what says that a folder is an array
 MAX_IMAGES = 64
+MICRONS = frozenset({"micron", "microns", "micrometer", "micrometers", "um"})
+MAX_HASHED_CHUNKS = 16
+TALLEST_NATIVE_PX = 4096
 OUR_TABLE = "tables/predicted_expression/uns/napari_stem"  # as `export.spatial_data` writes it
 
 
@@ -147,7 +153,8 @@ def _largest_image(location: Location, root: Any) -> tuple[str, Any]:
             multiscale = _multiscale(group)
             if multiscale is None:
                 continue
-            finest = axes_of(place, multiscale, _arrays(group, multiscale)[0])
+            array = _arrays(group, multiscale)[0]
+            finest = level_of(place, axis_names(multiscale), array)
             usable.append((finest.size.height_px * finest.size.width_px, place, group))
         except SlideError as error:
             reasons.append(error)
@@ -187,18 +194,9 @@ def _native(
         raise ValueError("it has no multiscale metadata")
     name = f"{location.name}/{place}" if place else location.name
     arrays = _arrays(group, multiscale)
-    axes = [axes_of(name, multiscale, array) for array in arrays]
-    refuse_absurd(name, [each.size for each in axes])
-    sources = tuple(
-        LevelPixels(
-            partial(each.window, array),
-            each.size,
-            chunks_of(each, array),
-            name,
-            check=_watch(location, array),
-        )
-        for each, array in zip(axes, arrays, strict=True)
-    )
+    names = axis_names(multiscale)
+    sources = tuple(level_of(name, names, each, _watch(location, each)) for each in arrays)
+    refuse_absurd(name, [each.size for each in sources])
     told: dict[str, Any] = {
         "format": "ome-zarr",
         "zarr_format": int(group.metadata.zarr_format),
@@ -209,7 +207,7 @@ def _native(
         told["image"] = place
     digest = fingerprint_of(multiscale, arrays)
     is_ours = place.startswith("images/") and OUR_TABLE in root
-    found = mpp_sources_of(multiscale, axes[0].names, is_global_um=is_ours)
+    found = mpp_sources_of(multiscale, names, is_global_um=is_ours)
     return SlideSource(sources, digest, told, found, close=close)
 
 
@@ -222,3 +220,125 @@ def _watch(location: Location, array: Any) -> Callable[[], None]:
     folder: Path = location.path / str(array.path)
     about = next(folder / n for n in ARRAYS if (folder / n).is_file())
     return Unchanged(about, location.path).check
+
+
+def axis_names(multiscale: dict[str, Any]) -> list[str]:
+    """Names of an image's axes, in the order of its arrays'."""
+    axes = multiscale.get("axes") or list("tczyx")  # 0.3 and before
+    return [axis if isinstance(axis, str) else str(axis["name"]) for axis in axes]
+
+
+def level_of(
+    name: str, names: list[str], array: Any, check: Callable[[], None] = lambda: None
+) -> LevelPixels:
+    """Offer a level.
+
+    Parameters
+    ----------
+    name
+        What messages call the image.
+    names
+        Of its axes.
+    array
+        Of the level.
+    check
+        As of `LevelPixels`.
+
+    Raises
+    ------
+    SlideError
+        The array is no 8-bit RGB or grey image.
+    """
+    told = dict(zip(names, array.shape, strict=True))
+    if array.dtype != np.uint8:
+        raise SlideError(
+            f"{name} stores {array.dtype} pixels, not 8-bit RGB; export it as 8-bit RGB."
+        )
+    deep = {a: n for a, n in told.items() if a not in {"y", "x", "c"} and n != 1}
+    if deep or not {"y", "x"} <= set(told) or told.get("c", 1) not in {1, 3, 4}:
+        sizes = ", ".join(f"{a} {n}" for a, n in told.items())
+        raise SlideError(
+            f"{name} is not one RGB image (its axes are {sizes}); export the brightfield "
+            f"plane as 8-bit RGB."
+        )
+
+    def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
+        where: dict[str, Any] = {"y": rows, "x": columns, "c": slice(None)}
+        pixels = np.asarray(array[tuple(where.get(axis, 0) for axis in names)])
+        kept = [axis for axis in names if axis in where]
+        if "c" not in kept:
+            pixels, kept = pixels[..., np.newaxis], [*kept, "c"]
+        pixels = np.transpose(pixels, [kept.index(axis) for axis in "yxc"])
+        if pixels.shape[2] == 1:
+            pixels = np.repeat(pixels, 3, axis=2)
+        if pixels.shape[2] == 4:  # alpha: what it hides is white
+            return over_white(pixels[..., :3], pixels[..., 3:])
+        return np.ascontiguousarray(pixels, dtype=np.uint8)
+
+    chunk = (min(int(array.chunks[names.index(axis)]), TALLEST_NATIVE_PX) for axis in "yx")
+    return LevelPixels(read, SizePx(told["y"], told["x"]), SizePx(*chunk), name, check=check)
+
+
+def fingerprint_of(multiscale: dict[str, Any], arrays: list[Any]) -> str:
+    """Digest of the metadata, the shapes and the pixels of the coarsest level, or a sample of them.
+
+    The coarsest level is made from all others: it changes where they do, and costs one small read,
+    near or far.
+    """
+    text = json.dumps([multiscale, [list(a.shape) for a in arrays]], sort_keys=True, default=str)
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
+    coarsest = arrays[-1]
+    shape, chunks = np.array(coarsest.shape), np.array(coarsest.chunks)
+    counts = -(-shape // chunks)
+    n_chunks = int(np.prod(counts))
+    for number in np.unique(np.linspace(0, n_chunks - 1, MAX_HASHED_CHUNKS).astype(int)):
+        place = np.array(np.unravel_index(int(number), counts))
+        corner = tuple(
+            slice(int(p * c), int(min((p + 1) * c, n)))
+            for p, c, n in zip(place, chunks, shape, strict=True)
+        )
+        digest.update(np.ascontiguousarray(coarsest[corner]).tobytes())
+    return digest.hexdigest()
+
+
+def mpp_sources_of(
+    multiscale: dict[str, Any], names: list[str], *, is_global_um: bool = False
+) -> tuple[MppSource, ...]:
+    """Scale of the finest dataset times that of the multiscale, in the axes' unit; 1 says nothing.
+
+    ``is_global_um`` where the space that SpatialData calls global is known to be in um.
+    """
+    microns = MICRONS | {"global"} if is_global_um else MICRONS
+    y, x = names.index("y"), names.index("x")
+    try:
+        own = _scale(multiscale["datasets"][0].get("coordinateTransformations"), len(names))
+        common = _scale(multiscale.get("coordinateTransformations"), len(names))
+    except READ_ERRORS:
+        return ()
+    found: list[MppSource] = []
+    axes = multiscale.get("axes") or []
+    units = [axis.get("unit") if isinstance(axis, dict) else None for axis in axes]
+    scale_y, scale_x = own[y] * common[y], own[x] * common[x]
+    is_told = (scale_y, scale_x) != (1, 1)  # as without any scale
+    if is_told and units and units[y] in UM_PER_UNIT and units[x] in UM_PER_UNIT:
+        found += source_of(
+            "OME-Zarr scale",
+            scale_y * UM_PER_UNIT[str(units[y])],
+            scale_x * UM_PER_UNIT[str(units[x])],
+        )
+    for each in multiscale.get("coordinateTransformations") or []:
+        space = each.get("output", {}) if isinstance(each, dict) else {}
+        target = str(space.get("name", "")).lower() if isinstance(space, dict) else ""
+        if target in microns and each.get("type") == "scale":  # SpatialData's way
+            scale = each["scale"]
+            found += source_of(f"SpatialData '{target}' scale", scale[y], scale[x])
+    return tuple(found)
+
+
+def _scale(transformations: Any, n_axes: int) -> list[float]:
+    """Multiply the scales of a list; those into a named space are SpatialData's, not OME-Zarr's."""
+    scale = np.ones(n_axes)
+    for each in transformations or []:
+        if each.get("type") == "scale" and "output" not in each:
+            scale *= np.asarray(each["scale"], dtype=float)
+    return [float(value) for value in scale]

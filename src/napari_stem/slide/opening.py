@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -15,7 +14,7 @@ from napari_stem.slide.location import locate
 from napari_stem.slide.pixel_size import all_sources, conflict
 from napari_stem.slide.pyramid import Plan
 from napari_stem.slide.pyramid_builder import PyramidBuilder
-from napari_stem.slide.source import UnsuitedError, refuse_absurd
+from napari_stem.slide.source import UnsuitedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,19 +106,17 @@ def open_slide(
     chosen, source = _choose(location, reader)
     logger.info("A slide is read by '%s'.", chosen.NAME)
     try:
-        refuse_absurd(location.name, source.sizes)
         mpp_sources = all_sources(location.path, source.fingerprint, source.mpp_sources, mpp)
         levels, builder = _with_missing(location, source, progress, early=early)
     except BaseException:
         source.close()
         raise
-    size, key = source.sizes[0], f"slide-{source.fingerprint}-{chosen.NAME}"
+    key = f"slide-{source.fingerprint}-{chosen.NAME}"
     return Slide(
         path=location.path,
-        size=size,
         mpp=mpp_sources[0].mpp if mpp_sources else None,
         levels=tuple(
-            Level(each.size, downsample(size, each.size), partial(each.as_dask, f"{key}-{number}"))
+            Level(each, downsample(source.sizes[0], each.size), f"{key}-{number}")
             for number, each in enumerate(levels)
         ),
         reader=chosen.NAME,
@@ -128,7 +125,6 @@ def open_slide(
         properties=source.properties,
         mpp_sources=mpp_sources,
         associated=dict(source.associated),
-        sources=tuple(levels),
         builder=builder,
         on_close=source.close,
     )
@@ -270,8 +266,18 @@ def _with_missing(
         whole = [source.base(progress)] if source.copies_base and source.base else stored
         return whole, None
     n_kept = 0 if source.copies_base else len(stored)
+    to_make = sizes[n_kept:]
+    plan = Plan(
+        title=location.name,
+        fingerprint=source.fingerprint,
+        sizes=to_make,
+        downsamples=tuple(downsample(source.sizes[0], size) for size in to_make),
+        copies_base=source.copies_base,
+        colour=str(source.properties.get("colour", "")),
+        rights=location.path.stat().st_mode if location.url is None else 0o700,
+    )
     builder = PyramidBuilder(
-        _plan(location, source, sizes[n_kept:]),
+        plan,
         source.base or (lambda _: stored[-1]),
         source.quick or _thumbnail(source),
         n_kept,
@@ -281,18 +287,6 @@ def _with_missing(
         return [*stored[:n_kept], *builder.pending()], builder
     builder.progress = progress
     return [*stored[:n_kept], *builder.levels()], None
-
-
-def _plan(location: Location, source: SlideSource, to_make: tuple[SizePx, ...]) -> Plan:
-    return Plan(
-        title=location.name,
-        fingerprint=source.fingerprint,
-        sizes=to_make,
-        downsamples=tuple(downsample(source.sizes[0], size) for size in to_make),
-        copies_base=source.copies_base,
-        colour=str(source.properties.get("colour", "")),
-        rights=location.path.stat().st_mode if location.url is None else 0o700,
-    )
 
 
 def _thumbnail(source: SlideSource) -> Callable[[], NDArray[np.uint8]] | None:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_stem.geometry import SizePx
 from napari_stem.slide.level_pixels import WHITE, paste, tiles_under
 
 if TYPE_CHECKING:
@@ -23,8 +22,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import PatchSpec, Spots
+    from napari_stem.geometry import PatchSpec, SizePx, Spots
     from napari_stem.slide.base import Slide
+    from napari_stem.slide.level_pixels import LevelPixels
 
 MAX_WORKERS = 8
 KEEP_BYTES = 256 * 2**20  # four rows of tiles of 256 px, across 85,000 px
@@ -141,9 +141,10 @@ class PatchReader:
         self._tiles: dict[int, Callable[[int, int], NDArray[np.uint8]]] = {}
         self._tile_px: dict[int, SizePx] = {}
         for level in levels:
-            extent = self._tile_px[level] = slide.sources[level].whole_tiles(TILE_PX)
+            source = slide.levels[level].source
+            extent = self._tile_px[level] = source.whole_tiles(TILE_PX)
             n_kept = keep_bytes // len(levels) // (3 * extent.height_px * extent.width_px)
-            self._tiles[level] = lru_cache(n_kept)(partial(self._decoded, level, extent))
+            self._tiles[level] = lru_cache(n_kept)(partial(_decoded, source, extent))
 
     def read(self, spots: Spots) -> NDArray[np.uint8]:
         """Read the patches of spots.
@@ -216,14 +217,10 @@ class PatchReader:
             paste(window, slice(top, bottom), slice(left, right), pixels, corner)
         return window
 
-    def _decoded(self, level: int, tile: SizePx, row: int, column: int) -> NDArray[np.uint8]:
-        """Decode the pixels of a tile that lie on the level."""
-        size = self._slide.levels[level].size
-        y, x = row * tile.height_px, column * tile.width_px
-        extent = SizePx(
-            min(tile.height_px, size.height_px - y), min(tile.width_px, size.width_px - x)
-        )
-        return self._slide.read_region(x, y, level, extent)
+
+def _decoded(source: LevelPixels, extent: SizePx, row: int, column: int) -> NDArray[np.uint8]:
+    """Decode the pixels of a tile that lie on the level."""
+    return source.window(*source.tile(row, column, extent))
 
 
 def along_tiles(spots: Spots) -> NDArray[np.intp]:

@@ -60,8 +60,8 @@ class Preview:
         from PIL import Image
 
         spans = [
-            slice(round(span.start * own / extent), round(span.stop * own / extent))
-            for span, own, extent in zip((rows, columns), self.pixels.shape, whole, strict=False)
+            slice(round(start), round(stop))
+            for start, stop in scaled((rows, columns), whole, self.pixels.shape[:2])
         ]
         height_px, width_px = (span.stop - span.start for span in spans)
         if height_px < 1 or width_px < 1:
@@ -69,6 +69,16 @@ class Preview:
         small = Image.fromarray(pixels).resize((width_px, height_px), Image.Resampling.BOX)
         self.pixels[spans[0], spans[1]] = np.asarray(small)
         self.n_changes += 1
+
+
+def scaled(
+    window: tuple[slice, slice], whole: tuple[int, ...], other: tuple[int, ...]
+) -> list[tuple[float, float]]:
+    """Where a window of a picture begins and ends in another one, height and width of both being given."""
+    return [
+        (span.start * own / extent, span.stop * own / extent)
+        for span, own, extent in zip(window, other, whole, strict=True)
+    ]
 
 
 def enlarged(
@@ -89,10 +99,7 @@ def enlarged(
     -------
     (rows, columns, 3) uint8.
     """
-    down, right = (
-        (span.start * own / extent, span.stop * own / extent)
-        for span, own, extent in zip((rows, columns), picture.shape, whole, strict=False)
-    )
+    down, right = scaled((rows, columns), whole, picture.shape[:2])
     return cut_enlarged(
         picture, down, right, (rows.stop - rows.start, columns.stop - columns.start)
     )

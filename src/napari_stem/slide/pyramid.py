@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.caches import keep_bounded
+from napari_stem.caches import CACHES, keep_bounded
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.settings import CACHE_VARIABLE
-from napari_stem.slide.level_cache import Use, keep_rights, new_store, store_folder
+from napari_stem.slide.level_cache import Use, keep_rights, new_store
 from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, halve, pixels_of_array
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Plan:
     @property
     def folder(self) -> Path:
         """Where the store lies once it is complete."""
-        return store_folder(self.fingerprint)
+        return CACHES["pyramids"].folder / self.fingerprint
 
     @property
     def stamp(self) -> dict[str, Any]:

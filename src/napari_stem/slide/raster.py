@@ -154,9 +154,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
             usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, LIMIT_PX // 2
             try:  # Pillow warns above this number and refuses twice as many
                 with warnings.catch_warnings():
-                    warnings.simplefilter(
-                        "ignore"
-                    )  # of size, and of damaged tags that no one needs
+                    # of size, and of damaged tags that no one needs
+                    warnings.simplefilter("ignore")
                     image = Image.open(path, formats=FORMATS)
             finally:
                 Image.MAX_IMAGE_PIXELS = usual

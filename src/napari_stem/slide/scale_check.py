@@ -10,7 +10,7 @@ keratin has 3.9 um. The limits lie between. docs/pixel-size.md has the table and
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,12 +59,7 @@ class ScaleCheck:
 
     def as_json(self) -> dict[str, Any]:
         """``{width_um, n_windows, warning, told}``."""
-        return {
-            "width_um": self.width_um,
-            "n_windows": self.n_windows,
-            "warning": self.warning,
-            "told": self.told,
-        }
+        return asdict(self)
 
 
 def check_scale(slide: Slide, mpp: Mpp | None = None) -> ScaleCheck:
@@ -98,17 +93,6 @@ def check_scale(slide: Slide, mpp: Mpp | None = None) -> ScaleCheck:
     warning = _warning(slide.name, width_um, mpp_um)
     told = warning or f"about {width_um:.1f} um wide, which fits the pixel size"
     return ScaleCheck(width_um, n_windows, warning, told)
-
-
-def scale_record(slide: Slide) -> dict[str, Any]:
-    """Give what a prediction keeps of the check: ``{"scale_check": {...}}`` as `ScaleCheck.as_json`.
-
-    Raises
-    ------
-    MissingMppError, SlideError
-        As `check_scale`.
-    """
-    return {"scale_check": known_check(slide).as_json()}
 
 
 def known_check(slide: Slide) -> ScaleCheck:
@@ -160,6 +144,8 @@ def _windows(slide: Slide, reduction: int) -> list[NDArray[np.uint8]]:
 
     The darkest places would be those where nuclei lie on top of each other, ink and folds.
     """
+    from PIL import Image
+
     coarsest = slide.levels[-1]
     red = slide.read_level(-1)[..., 0].astype(np.float32)
     side_px = min(WINDOW_PX * reduction, slide.size.height_px, slide.size.width_px)
@@ -172,18 +158,9 @@ def _windows(slide: Slide, reduction: int) -> list[NDArray[np.uint8]]:
             break
         left, top = (round(float(n) * coarsest.downsample) - side_px // 2 for n in (x, y))
         window = slide.read_region(left, top, 0, SizePx(side_px, side_px))
-        found.append(_reduced(window, reduction))
+        found.append(np.asarray(Image.fromarray(window).reduce(reduction)))
         oddness[max(0, y - side) : y + side, max(0, x - side) : x + side] = np.inf
     return found
-
-
-def _reduced(rgb: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """Average squares of pixels."""
-    if factor == 1:
-        return rgb
-    height, width = (side // factor for side in rgb.shape[:2])
-    squares = rgb[: height * factor, : width * factor].reshape(height, factor, width, factor, 3)
-    return np.asarray(squares.mean(axis=(1, 3)).round(), dtype=np.uint8)
 
 
 def _distance_from_average_tissue(red: NDArray[np.float32], side: int) -> NDArray[np.float32]:

@@ -107,7 +107,7 @@ def refuse_absurd(name: str, sizes: Sequence[SizePx]) -> None:
     Raises
     ------
     SlideError
-        A level is empty, wider or larger than any slide, or not smaller than the one before.
+        A level is empty, or wider or larger than any slide.
     """
     for size in sizes:
         told = f"{size.width_px} x {size.height_px} px"

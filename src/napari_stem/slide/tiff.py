@@ -104,29 +104,21 @@ def _baseline(path: Path, tiff: tifffile.TiffFile) -> Any:
         raise ValueError("an image without any pixel in it")
     series = max(candidates, key=lambda s: _size(s).height_px * _size(s).width_px)
     refuse_absurd(path.name, [_size(level) for level in series.levels])
-    _refuse_channels(path, tiff, series)
-    _refuse_in_pieces(path, tiff, series)
-    _refuse_unsuitable(path, series)
-    _refuse_truncated(path, tiff)
-    for page in (p for level in series.levels for p in level.pages if p is not None):
-        refuse_undecodable(path.name, tiff, page)
-    return series
-
-
-def _refuse_channels(path: Path, tiff: tifffile.TiffFile, series: Any) -> None:
     if (n := fluorescence_channels(tiff, series)) > 0:
         raise SlideError(
             f"{path.name} is a fluorescence scan ({n} channels), not a brightfield image of an "
             f"H&E stain; open the brightfield scan of the section, if there is one."
         )
-
-
-def _refuse_in_pieces(path: Path, tiff: tifffile.TiffFile, series: Any) -> None:
     if told := in_pieces(tiff, series):
         raise UnsuitedError(
             f"{path.name} has {told}; install OpenSlide, which can: pip install "
             f"'napari-stem[openslide]'."
         )
+    _refuse_unsuitable(path, series)
+    _refuse_truncated(path, tiff)
+    for page in (p for level in series.levels for p in level.pages if p is not None):
+        refuse_undecodable(path.name, tiff, page)
+    return series
 
 
 def _size(level: Any) -> SizePx:

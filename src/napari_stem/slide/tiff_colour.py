@@ -14,11 +14,9 @@ import numpy as np
 from napari_stem.slide.colour import lab_to_srgb, over_white
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
-    Convert = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+    from napari_stem.slide.colour import Convert
 
 JPEG = frozenset({6, 7, 34892, 33007})  # compressions of TIFF
 JPEG_2000 = frozenset({33003, 33004, 33005, 34712})

@@ -144,82 +144,60 @@ class LevelReader:
 
     def window(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """Read a window that lies on the level: (height, width, 3) uint8."""
-        white = self._colours.white
-        parts = [
-            _plane(self._tiff, page, grid, plane, rows, columns, white[n:])
-            for n, (page, grid, plane) in enumerate(self._planes)
-        ]
+        parts = [self._plane(number, rows, columns) for number in range(len(self._planes))]
         return self._colours.rgb(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2))
 
+    def _plane(self, number: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """Read a window of one plane: (height, width, samples) uint8."""
+        page, grid, plane = self._planes[number]
+        samples = 1 if grid.n_planes > 1 else int(page.keyframe.samplesperpixel)
+        shape = (rows.stop - rows.start, columns.stop - columns.start, samples)
+        places = tiles_under(rows, columns, grid.segment)
+        white = self._colours.white[number : number + samples]
+        window = np.full(shape, white, dtype=np.uint8)
 
-def _plane(
-    tiff: tifffile.TiffFile,
-    page: Any,
-    grid: Grid,
-    plane: int,
-    rows: slice,
-    columns: slice,
-    white: tuple[int, ...],
-) -> NDArray[np.uint8]:
-    """Read a window of one plane: (height, width, samples) uint8; ``white`` begins with its samples."""
-    key = page.keyframe
-    samples = 1 if grid.n_planes > 1 else int(key.samplesperpixel)
-    shape = (rows.stop - rows.start, columns.stop - columns.start, samples)
-    places = tiles_under(rows, columns, grid.segment)
-    window = np.full(shape, white[:samples], dtype=np.uint8)
+        def fill(place: tuple[int, int]) -> None:
+            row, column = place
+            pixels = _segment(self._tiff, page, grid.index(plane, row, column))
+            if pixels is not None:
+                corner = (row * grid.segment.height_px, column * grid.segment.width_px)
+                paste(window, rows, columns, pixels, corner)
 
-    def fill(place: tuple[int, int]) -> None:
-        row, column = place
-        pixels = _segment(tiff, page, grid.index(plane, row, column))
-        if pixels is not None:
-            corner = (row * grid.segment.height_px, column * grid.segment.width_px)
-            paste(window, rows, columns, pixels, corner)
-
-    if len(places) <= 2:
-        for place in places:
-            fill(place)
-    else:
-        for _ in _decoders().map(fill, places):  # taking the results raises what a thread raised
-            pass
-    return window
+        if len(places) <= 2:
+            for place in places:
+                fill(place)
+        else:
+            # taking the results raises what a thread raised
+            for _ in _decoders().map(fill, places):
+                pass
+        return window
 
 
 def _segment(tiff: tifffile.TiffFile, page: Any, index: int) -> NDArray[np.uint8] | None:
     """Decode one tile or strip: (height, width, samples) uint8, or None where none is stored."""
     key = page.keyframe
-    data = _stored(tiff, page, index)
-    if data is None:
+    offset, n_bytes = int(page.dataoffsets[index]), int(page.databytecounts[index])
+    if offset == 0 or n_bytes == 0:
         return None
-    if key.compression in JPEG_2000:
-        refuse_oversized(data, key)
-        return _eight_bit(_jpeg_2000(data))
+    data = _bytes_at(tiff, offset, n_bytes)
     tables = {}
     if key.compression in JPEG:
         tables = {"jpegtables": page.jpegtables, "jpegheader": key.jpegheader}
     if not tables.get("jpegheader"):
         refuse_oversized(data, key)
-    decoded, _, _ = key.decode(data, index, **tables)
-    return None if decoded is None else _eight_bit(np.asarray(decoded[0]))
+    if key.compression in JPEG_2000:  # without tifffile, which takes tags of JPEG at their word
+        import imagecodecs
 
-
-def _jpeg_2000(data: bytes) -> NDArray[Any]:
-    """Decode without tifffile, which takes tags of JPEG at their word: (height, width, samples)."""
-    import imagecodecs
-
-    pixels = np.asarray(imagecodecs.jpeg2k_decode(data))
-    return pixels.reshape(*pixels.shape[:2], -1)
-
-
-def _eight_bit(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+        pixels = np.asarray(imagecodecs.jpeg2k_decode(data))
+        pixels = pixels.reshape(*pixels.shape[:2], -1)
+    else:
+        decoded, _, _ = key.decode(data, index, **tables)
+        if decoded is None:
+            return None
+        pixels = np.asarray(decoded[0])
     if pixels.dtype != np.uint8:
         raise ValueError(f"a tile holds {pixels.dtype} pixels")
     return pixels
-
-
-def _stored(tiff: tifffile.TiffFile, page: Any, index: int) -> bytes | None:
-    """Read the bytes of one tile or strip, None where none is stored."""
-    offset, n_bytes = int(page.dataoffsets[index]), int(page.databytecounts[index])
-    return None if offset == 0 or n_bytes == 0 else _bytes_at(tiff, offset, n_bytes)
 
 
 def _bytes_at(tiff: tifffile.TiffFile, offset: int, n_bytes: int) -> bytes:

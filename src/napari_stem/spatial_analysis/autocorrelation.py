@@ -10,7 +10,6 @@ import numpy as np
 from napari_stem.errors import PredictionError
 from napari_stem.metrics import quantiles
 from napari_stem.progress import silent
-from napari_stem.spatial_analysis.reading import predicted_means
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -134,6 +133,21 @@ def morans_i(
     table["p"] = _p_values(table.pop("median").to_numpy(), weights)
     table["fdr"] = _fdr(table["p"].to_numpy())
     return table.set_index(pd.Index(chosen, name="gene"))
+
+
+def predicted_means(
+    prediction: Prediction, genes: Sequence[str] | None = None
+) -> NDArray[np.float32]:
+    """(n_done, genes) predicted means; of all genes in the prediction's order where none are given.
+
+    Raises
+    ------
+    UnknownGeneError
+        A gene is not predicted.
+    PredictionError
+        The prediction is gone, or damaged.
+    """
+    return prediction.rows(np.flatnonzero(prediction.done), genes=genes)
 
 
 def _summed_up(samples: NDArray[np.float64], *, has_interval: bool) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Domains: groups of spots of like predicted expression, and how far single draws agree on them."""
+"""Domains: groups of spots of like predicted expression, how far single draws agree on them, how they lie."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.errors import PredictionError
+from napari_stem.spatial_analysis.autocorrelation import neighbour_graph, squidpy_without_chatter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import anndata
     from numpy.typing import NDArray
+
+    from napari_stem.geometry import Spots
 
     Labels = NDArray[np.int64]
 
@@ -245,3 +249,71 @@ def agrees(labels: Labels, drawn: Labels) -> NDArray[np.bool_]:
     own, partner = linear_sum_assignment(both, maximize=True)
     pairs[own] = partner
     return np.asarray(pairs[labels] == drawn)
+
+
+N_SHUFFLES = 1000
+N_DISTANCES = 20
+MOST_SPOTS = 3000  # in co-occurrence: squidpy holds a count per spot, distance and pair of domains
+
+
+def relate(spots: Spots, labels: Labels) -> Relations | None:
+    """Neighbourhood enrichment and co-occurrence of domains.
+
+    Parameters
+    ----------
+    spots
+        Where they lie; of known pixel size.
+    labels
+        (n,) int64 from 0.
+
+    Returns
+    -------
+    None where there is a single domain, which has no neighbours.
+    """
+    if labels.max() < 1:
+        return None
+    table = _table(spots, labels)
+    occurrence, radii_um = _co_occurrence(table, spots.pitch_um)
+    return Relations(_enrichment(table, spots), occurrence, radii_um)
+
+
+def _table(spots: Spots, labels: Labels) -> anndata.AnnData:
+    import anndata
+    import pandas as pd
+
+    obs = pd.DataFrame({"domain": pd.Categorical(labels)}, index=list(spots.names))
+    return anndata.AnnData(obs=obs, obsm={"spatial": spots.xy_um})
+
+
+def _enrichment(table: anndata.AnnData, spots: Spots) -> NDArray[np.float64]:
+    sq = squidpy_without_chatter()
+    table.obsp["spatial_connectivities"] = neighbour_graph(spots)
+    with np.errstate(divide="ignore", invalid="ignore"):  # pairs that no shuffle lets vary
+        found = sq.gr.nhood_enrichment(
+            table,
+            "domain",
+            n_perms=N_SHUFFLES,
+            seed=SEED,
+            copy=True,
+            n_jobs=1,
+            show_progress_bar=False,
+        )
+    z = np.asarray(found.zscore, dtype=np.float64)
+    return np.where(np.isfinite(z), z, np.nan)
+
+
+def _co_occurrence(
+    table: anndata.AnnData, pitch_um: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Within radii up to half of the shorter side; of some spots, evenly drawn, where they are many."""
+    sq = squidpy_without_chatter()
+    if table.n_obs > MOST_SPOTS:
+        chosen = np.random.default_rng(SEED).permutation(table.n_obs)[:MOST_SPOTS]
+        table = table[np.sort(chosen)].copy()
+    sides_um = np.ptp(table.obsm["spatial"], axis=0)
+    furthest_um = max(float(sides_um.min()) / 2, 3 * pitch_um)
+    n = int(min(N_DISTANCES, np.ceil(furthest_um / pitch_um)))
+    # half a pitch off, so that no distance of the lattice lies on an edge; squidpy skips the first
+    radii_um = np.linspace(0.5 * pitch_um, furthest_um + 0.5 * pitch_um, n + 1)
+    found, _ = sq.gr.co_occurrence(table, "domain", interval=radii_um, copy=True)
+    return np.asarray(found, dtype=np.float64), radii_um[1:]

@@ -1,10 +1,14 @@
 """What is analysed of a stored prediction, and in a process of its own, which can be ended at any moment.
 
 Some steps hold Python's lock for seconds, so a thread would freeze the window, and none can be asked to stop.
+The process is ``python -m napari_stem.spatial_analysis.steps domains PREDICTION RESOLUTION``, or ``... morans
+PREDICTION OUT.csv``. Domains are stored beside the prediction as soon as they are found, and again with all
+that is learned about them.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +16,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.errors import StemError
-from napari_stem.own_process import run_module
+from napari_stem.own_process import answer, run_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
+
     from napari_stem.progress import Progress
+    from napari_stem.results import Prediction
 
 MOST_DRAWS = 8
+MOST_BYTES = 1_000_000_000  # of draws held at a time
 FOUND = "Domains found"  # what is told when they can be shown
 
 
@@ -31,11 +39,9 @@ def domains(path: str, resolution: str, tell: Progress) -> None:
     StemError
         The prediction is damaged or too small, or its folder cannot be written to.
     """
-    from napari_stem.geometry import Mpp
     from napari_stem.results import Prediction
-    from napari_stem.spatial_analysis.domains import find_domains, stability_over
-    from napari_stem.spatial_analysis.reading import independent_draws, predicted_means
-    from napari_stem.spatial_analysis.relations import relate
+    from napari_stem.spatial_analysis.autocorrelation import predicted_means
+    from napari_stem.spatial_analysis.domains import find_domains, relate, stability_over
     from napari_stem.spatial_analysis.store import sidecar_path, write_domains
 
     tell("Reading the prediction", 0, 4)
@@ -49,8 +55,7 @@ def domains(path: str, resolution: str, tell: Progress) -> None:
     found = find_domains(means, spots.names, prediction.genes, float(resolution), told)
     write_domains(found, sidecar_path(prediction))
     tell(FOUND, 2, 4)
-    mpp = Mpp(*(float(um) for um in prediction.provenance["mpp"]))
-    found = replace(found, relations=relate(spots, found.labels, mpp))
+    found = replace(found, relations=relate(spots, found.labels))
     write_domains(found, sidecar_path(prediction))
     if prediction.n_kept_draws > 2:
         tell("Reading samples", 3, 4)
@@ -61,6 +66,31 @@ def domains(path: str, resolution: str, tell: Progress) -> None:
 
         stability = stability_over(draws, found.labels, found.resolution, progress)
         write_domains(replace(found, stability=stability), sidecar_path(prediction))
+
+
+def independent_draws(prediction: Prediction, most: int) -> NDArray[np.float16]:
+    """Read single draws that do not depend on each other: every second one, as the others mirror them.
+
+    Parameters
+    ----------
+    prediction
+        One that keeps draws.
+    most
+        How many at most; fewer where they would not fit in memory.
+
+    Returns
+    -------
+    (n_done, genes, draws) float16.
+
+    Raises
+    ------
+    PredictionError
+        No draws were kept, or the prediction is damaged.
+    """
+    done = np.flatnonzero(prediction.done)
+    n_fitting = MOST_BYTES // max(1, 2 * len(done) * len(prediction.genes))
+    n_draws = min(most, (prediction.n_kept_draws + 1) // 2, max(2, n_fitting))
+    return prediction.draws(done, which=slice(0, 2 * n_draws, 2))
 
 
 def morans(path: str, out: str, tell: Progress) -> None:
@@ -86,12 +116,12 @@ def run_in_subprocess(
     is_stopped: Callable[[], bool],
     progress: Progress,
 ) -> bool:
-    """Run ``python -m napari_stem.spatial_analysis ARGUMENTS`` and pass on what it tells.
+    """Run such a process and pass on what it tells.
 
     Parameters
     ----------
     arguments
-        As `napari_stem.spatial_analysis.__main__` reads them.
+        As `main` reads them.
     is_stopped
         Asked ten times a second; ends the process.
     progress
@@ -106,5 +136,16 @@ def run_in_subprocess(
     StemError
         What it raised, in its own words.
     """
-    module = "napari_stem.spatial_analysis"
+    module = "napari_stem.spatial_analysis.steps"
     return run_module(module, arguments, is_stopped, progress, BROKE) is not None
+
+
+def main(arguments: list[str]) -> int:
+    """Run the analysis that is asked for."""
+    kind, prediction, rest = arguments
+    analysis = {"domains": domains, "morans": morans}[kind]
+    return answer(lambda progress: analysis(prediction, rest, progress))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

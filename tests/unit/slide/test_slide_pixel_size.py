@@ -19,7 +19,6 @@ from napari_stem.slide.scale_check import (
     known_check,
     median_width_px,
     nuclei,
-    scale_record,
 )
 
 
@@ -220,11 +219,11 @@ def test_a_coarser_scan_of_the_same_tissue_shows_the_same_nuclei(
 def test_a_slide_is_measured_once_for_each_pixel_size(slides, opened, monkeypatch):
     monkeypatch.setattr("napari_stem.slide.scale_check._known", {})
     slide = opened(slides / "C5-crop.jpg", Mpp.square(0.345))
-    record = scale_record(slide)
-    assert record == {"scale_check": check_scale(slide).as_json()}
+    record = known_check(slide).as_json()
+    assert record == check_scale(slide).as_json()
     monkeypatch.setattr("napari_stem.slide.scale_check.check_scale", None)  # asked no more
     again = opened(slides / "C5-crop.jpg", Mpp.square(0.345))
-    assert known_check(again).as_json() == record["scale_check"]
+    assert known_check(again).as_json() == record
     again.mpp = Mpp.square(0.6907)
     with pytest.raises(TypeError):
         known_check(again)

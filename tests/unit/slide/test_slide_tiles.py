@@ -43,7 +43,8 @@ def test_each_tile_is_decoded_once(svs_path, opened, decoded):
     for group in groups(lattice_of_spots(150), 32):
         reader.read(group)
     assert len(decoded) == len(set(decoded))
-    stored = [source for source in slide.sources if source.size in {size for size, _, _ in decoded}]
+    sizes = {size for size, _, _ in decoded}
+    stored = [level.source for level in slide.levels if level.size in sizes]
     assert len(decoded) <= sum(
         math.ceil(source.size.height_px / source.native.height_px)
         * math.ceil(source.size.width_px / source.native.width_px)
@@ -137,6 +138,6 @@ def test_a_tile_that_is_not_what_the_file_says_is_refused(tmp_path, pixels, open
     small = [imagecodecs.jpeg8_encode(np.ascontiguousarray(part[:128, :128]), level=90)] * 4
     stated = {"shape": part.shape, "dtype": np.uint8, "tile": (256, 256), "compression": "jpeg"}
     tifffile.imwrite(path, iter(small), photometric="ycbcr", subsampling=(2, 2), **stated)
-    source = opened(path, Mpp.square(0.5)).sources[0]
+    source = opened(path, Mpp.square(0.5)).levels[0].source
     with pytest.raises(SlideError, match="damaged"):
         source.window(slice(0, 256), slice(256, 512))

@@ -9,8 +9,8 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal
 
 from napari_stem.layers import colour_limits
-from napari_stem.layers.gene_values import fits_in_memory, open_stored, read_by_gene
-from napari_stem.spatial_analysis.autocorrelation import morans_of, neighbour_graph
+from napari_stem.layers.gene_values import SPOTS_PER_READ, fits_in_memory, read_by_gene
+from napari_stem.spatial_analysis.autocorrelation import FEWEST_SPOTS, morans_of, neighbour_graph
 from napari_stem.widgets.common.worker import LatestJob
 from napari_stem.widgets.genes.gene_table import CLUSTERING, MEAN, SPREAD
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from napari_stem.widgets.common.worker import Jobs
 
 MOST_FOR_LIMITS = 20_000_000  # values of which the limits of all genes are taken
-SPOTS_PER_READ = 4096
-FEWEST_SPOTS = 10  # for which spatial autocorrelation says anything
 MOST_VALUES_UNASKED = 50_000_000  # spots times genes; about a minute of one core
 
 
@@ -264,12 +262,11 @@ def spatial_autocorrelation(
 
 def _measured_on_disk(prediction: Prediction, is_stopped: Callable[[], bool]) -> Measured | None:
     """Add up block by block what does not fit in memory."""
-    stored = open_stored(prediction)["X"]
-    n, total, squares = 0, np.zeros(stored.shape[1]), np.zeros(stored.shape[1])
-    for start in range(0, stored.shape[0], SPOTS_PER_READ):
+    n, total, squares = 0, *np.zeros((2, len(prediction.genes)))
+    for start in range(0, len(prediction.spots), SPOTS_PER_READ):
         if is_stopped():
             return None
-        block = stored[start : start + SPOTS_PER_READ].astype(np.float64)
+        block = prediction.rows(slice(start, start + SPOTS_PER_READ)).astype(np.float64)
         block = block[np.isfinite(block).all(axis=1)]
         n += len(block)
         total += block.sum(axis=0)
