@@ -260,7 +260,7 @@ class Coordinator(QObject):
             n_regions=self.panels.region.n_regions,
             n_spots=self.panels.region.n_spots,
             area_mm2=self.panels.region.area_mm2,
-            model_name=model.choice.currentText() if model.model_name() else "",
+            model_name=model.models.box.currentText() if model.model_name() else "",
             model_missing=model.missing,
             is_running=self.panels.run.is_running,
             shown="" if shown is None else f"{gene} of {len(shown.prediction.genes):,} genes",

@@ -75,7 +75,6 @@ class ModelPanel(QWidget):
         self.predictions = PredictionsList(jobs, maps, slides)
         self.about = AboutSlideBox(jobs, slides)
         self.models = ModelChoice(jobs, remembered, self._choose)
-        self.choice, self.card = self.models.box, self.models.card
         self.encoders = EncoderBox(jobs, remembered, self._tell_missing)
         self.pitch = _pitch_box()
         self.pitches: dict[float, QRadioButton] = {}  # offered, with what each costs
@@ -243,13 +242,13 @@ class ModelPanel(QWidget):
         numbers.addRow("Compute on", self.device)
         further = QWidget()
         stack(further, numbers)
-        self.about_part = Folding("About this slide", self.about, is_open=False)
+        about = Folding("About this slide", self.about, is_open=False)
         self.advanced = Folding("More settings", further, is_open=False)
         stack(
             self,
             form,
             self.advanced,
-            self.about_part,
+            about,
             self.scale_warning,
             self.predictions,
         )

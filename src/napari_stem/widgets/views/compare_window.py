@@ -115,7 +115,6 @@ def _frame(found: pd.DataFrame) -> pd.DataFrame:
     frame = found.rename_axis(None).assign(
         interval=[f"{low:+.2f} to {high:+.2f}" for low, high in found[["q05", "q95"]].to_numpy()],
         width=found["q95"] - found["q05"],
-        # among equally sure genes the larger difference comes first
-        surest=found["q_value"] - 1e-9 * found["difference"].abs(),
+        surest=range(len(found)),  # as they come
     )
     return marked(frame, frame.index[found["by_chance"]])
