@@ -9,10 +9,17 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from napari_stem.errors import ModelError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+Part = TypeVar("Part")
+Made = TypeVar("Made")
 _AMD_DRIVER = Path("/dev/kfd")
 _NVIDIA_DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
@@ -61,6 +68,14 @@ def may_have_gpu() -> bool:
     except OSError:
         return False
     return True
+
+
+def in_threads(
+    function: Callable[[Part], Made], parts: Iterable[Part], begin: Callable[[], None] | None = None
+) -> list[Made]:
+    """Apply to each part, as many at a time as threads may compute; each thread calls ``begin`` first."""
+    with ThreadPoolExecutor(n_threads(), initializer=begin) as pool:
+        return list(pool.map(function, parts))
 
 
 def n_threads() -> int:

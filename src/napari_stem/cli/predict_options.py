@@ -288,9 +288,8 @@ def _depth(asked: str) -> float:
     try:
         depth = float(asked)
     except ValueError:
-        from napari_stem.spatial.table_files import row_blocks
+        from napari_stem.spatial.table_files import library_sizes, row_blocks
 
-        totals = [np.asarray(block.sum(axis=1)).ravel() for block in row_blocks(Path(asked))]
-        return float(np.median(np.concatenate(totals)))
+        return float(np.median(library_sizes(row_blocks(Path(asked)))))
     refuse_if(not 0 < depth < math.inf, "--depth takes a number above 0, or a table.")
     return depth

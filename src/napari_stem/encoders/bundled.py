@@ -8,13 +8,12 @@ pooled last layer, the statistics to .57 (docs/bundled-encoder.md).
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.device import n_threads
+from napari_stem.device import in_threads
 from napari_stem.encoders.base import fields_text
 from napari_stem.encoders.timm_import import import_timm
 from napari_stem.errors import EncoderError
@@ -55,12 +54,11 @@ def stain_statistics(patches: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.stack([_of_one(patch) for patch in patches])
 
 
-def _in_threads(
+def _one_by_one(
     function: Callable[[NDArray[np.uint8]], NDArray[np.float32]], patches: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
     """Apply to one patch at a time, which fits the caches of a core, on as many as there are."""
-    with ThreadPoolExecutor(n_threads()) as pool:
-        return np.concatenate(list(pool.map(function, patches[:, None])))
+    return np.concatenate(in_threads(function, patches[:, None]))
 
 
 def _of_one(patch: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -159,8 +157,8 @@ class BundledEncoder:
 
     def _encode_batch(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         if self._is_on_cpu:  # one thread's network runs beside another's statistics
-            return _in_threads(self._encode_alone, batch)
-        return np.concatenate([self._features(batch), _in_threads(stain_statistics, batch)], 1)
+            return _one_by_one(self._encode_alone, batch)
+        return np.concatenate([self._features(batch), _one_by_one(stain_statistics, batch)], 1)
 
     def _encode_alone(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.concatenate([self._features(patches), stain_statistics(patches)], 1)
@@ -172,7 +170,7 @@ def features_in_onnx() -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     from onnxruntime.capi import onnxruntime_pybind11_state as raised
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # threads take patches of their own, see `_in_threads`
+    options.intra_op_num_threads = 1  # threads take patches of their own, see `_one_by_one`
     options.log_severity_level = 4  # what breaks is raised
     try:
         session = onnxruntime.InferenceSession(

@@ -25,6 +25,7 @@ from napari_stem.spatial.checks import (
 )
 from napari_stem.spatial.lattice import nearest_distance_px, spots_at
 from napari_stem.spatial.table_files import (
+    library_sizes,
     read_genes,
     read_spots,
     read_table,
@@ -238,8 +239,7 @@ class Section:
     @cached_property
     def library_sizes(self) -> NDArray[np.float64]:
         """(n,) counts of all genes together, per spot; block by block as ``counts_of``."""
-        totals = [np.asarray(block.sum(axis=1)).ravel() for block in row_blocks(self.table_path)]
-        return np.concatenate(totals, dtype=np.float64)
+        return library_sizes(row_blocks(self.table_path))
 
     def spots(self) -> Spots:
         """Where was measured, in the order of ``counts``, which are not read.

@@ -22,7 +22,7 @@ from napari_stem.spatial.lattice import stated_diameter_px
 from napari_stem.texts import clean_name, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     import anndata
@@ -162,6 +162,12 @@ def row_blocks(path: Path) -> Iterator[csr_matrix]:
         step = max(1, n_spots if is_csc else _VALUES_PER_BLOCK * n_spots // max(n_values, 1))
         for start in range(0, n_spots, step):
             yield _sound(_sliced(matrix, slice(start, start + step)))
+
+
+def library_sizes(blocks: Iterable[Any]) -> NDArray[np.float64]:
+    """(n,) counts of all genes together, per spot, of a table's (rows, genes) pieces in order."""
+    totals = [np.asarray(block.sum(axis=1)).ravel() for block in blocks]
+    return np.concatenate(totals, dtype=np.float64)
 
 
 def places_px(stored: Any, name: str) -> NDArray[np.float64] | None:

@@ -18,6 +18,7 @@ from napari_stem.evaluation.measured_counts import read_measured
 from napari_stem.evaluation.measured_match import match_measured
 from napari_stem.layers import SpotGrid
 from napari_stem.layers.colours import apart
+from napari_stem.spatial.table_files import library_sizes
 from napari_stem.widgets.common.keys import SEE_DIFFERENCE, SEE_MEASURED, SEE_PREDICTED
 from napari_stem.widgets.common.parts import (
     Note,
@@ -121,7 +122,7 @@ class Loaded:
     @cached_property
     def depth(self) -> float:
         """Counts of a spot, the median."""
-        return float(np.median(np.asarray(self.counts.X.sum(axis=1))))
+        return float(np.median(library_sizes([self.counts.X])))
 
 
 class MeasuredPanel(QWidget):
