@@ -90,8 +90,10 @@ def _predicted(
         # levels keep one core busy; the other looks at the slide meanwhile
         levels = pool.submit(opened.complete, bars)
         job = order.job(opened, loaded, tell, embedder)
+        doubt = job.doubt()
+        loaded.prepare(job.settings)
         levels.result()
-        domain_warning = _doubted(job, bars, asks=not (options.yes or options.resume))
+        _ask_in_doubt(doubt, bars, asks=not (options.yes or options.resume))
         prediction = run_job(job, order.out, bars, "with --resume added", resume=options.resume)
         scale_warning = known_check(opened).warning
     if order.out != out:
@@ -112,7 +114,7 @@ def _predicted(
         if options.embeddings is None
         else order.unnamed(str(options.embeddings)),
         "scale_warning": scale_warning,
-        "domain_warning": domain_warning,
+        "domain_warning": doubt,
     }
 
 
@@ -127,7 +129,7 @@ def _say(result: dict[str, Any]) -> None:
         )
 
 
-def _doubted(job: PredictionJob, bars: ProgressBars, *, asks: bool) -> str | None:
+def _ask_in_doubt(doubt: str | None, bars: ProgressBars, *, asks: bool) -> None:
     """Say that the slide looks unlike the training data, if it does, and ask whether to go on.
 
     Raises
@@ -135,12 +137,10 @@ def _doubted(job: PredictionJob, bars: ProgressBars, *, asks: bool) -> str | Non
     Interrupted
         The answer is no.
     """
-    sentence = job.doubt()
-    if sentence is not None:
-        tell(sentence)
+    if doubt is not None:
+        tell(doubt)
         if asks and not bars.ask("Predict all the same?"):
             raise Interrupted("Nothing was predicted.")
-    return sentence
 
 
 def run_job(

@@ -62,34 +62,44 @@ def _one_by_one(
 
 
 def _of_one(patch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    from PIL import Image
     from skimage.color import hed_from_rgb
 
-    colours = np.ascontiguousarray(patch.reshape(-1, 3).T)
-    stains = hed_from_rgb[:, :2].T.astype(np.float32) @ _DENSITY.take(colours)
+    colours = np.reshape(Image.fromarray(patch).histogram(), (3, 256))
+    density = _DENSITY.take(np.ascontiguousarray(patch.reshape(-1, 3).T))
+    stains = hed_from_rgb[:, :2].T.astype(np.float32) @ density
     coarse, texture = stains[0].reshape(patch.shape[:2]), []
     for _ in range(_N_SCALES):
-        steps = (np.abs(np.diff(coarse, axis=axis)).mean() for axis in (0, 1))
-        texture += [*steps, coarse.std()]
-        coarse = (coarse[::2, ::2] + coarse[1::2, ::2] + coarse[::2, 1::2] + coarse[1::2, 1::2]) / 4
+        for finer, next_to_it in ((coarse[1:], coarse[:-1]), (coarse[:, 1:], coarse[:, :-1])):
+            steps = finer - next_to_it
+            texture.append(np.abs(steps, out=steps).mean())
+        texture.append(_deviation(coarse.ravel()))
+        rows = coarse[::2] + coarse[1::2]
+        coarse = (rows[:, ::2] + rows[:, 1::2]) / 4
     spread = [*map(_spread_of_bytes, colours), *map(_spread, stains)]
     return np.concatenate([*spread, texture]).astype(np.float32)
 
 
-def _spread_of_bytes(values: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Mean, standard deviation and percentiles, all from the histogram."""
-    counts, byte = np.bincount(values, minlength=256), np.arange(256)
-    mean = counts @ byte / values.size
-    deviation = np.sqrt(counts @ (byte - mean) ** 2 / values.size)
-    return np.array([mean, deviation, *_percentiles(counts)])
+def _spread_of_bytes(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Mean, standard deviation and percentiles, from the histogram."""
+    byte, n = np.arange(256), counts.sum()
+    mean = counts @ byte / n
+    return np.array([mean, np.sqrt(counts @ (byte - mean) ** 2 / n), *_percentiles(counts)])
 
 
 def _spread(values: NDArray[np.float32]) -> NDArray[np.float64]:
     """Give the same, the percentiles to 1 / 131072 of the range: five times as fast as sorting."""
     low = float(values.min())
     step = max((float(values.max()) - low) / (_BINS - 1), 1e-12)
-    steps = np.rint((values - np.float32(low)) * np.float32(1 / step)).astype(np.uint16)
-    percentiles = low + step * _percentiles(np.bincount(steps, minlength=_BINS))
-    return np.array([values.mean(), values.std(), *percentiles])
+    steps = (values - np.float32(low)) * np.float32(1 / step) + np.float32(0.5)
+    counts = np.bincount(steps.astype(np.uint16), minlength=_BINS)
+    return np.array([values.mean(), _deviation(values), *(low + step * _percentiles(counts))])
+
+
+def _deviation(values: NDArray[np.float32]) -> float:
+    """Give the standard deviation, in half of the time that numpy's takes."""
+    away = values - values.mean()
+    return float(np.sqrt(away @ away / values.size))
 
 
 def _percentiles(counts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_stem.diffusion.noise import located_normal, mirrored, spot_keys
 from napari_stem.errors import ModelError
-from napari_stem.spatial.normalise import in_unit, normalisation, possible
+from napari_stem.spatial.normalise import normalisation, possible
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,36 +86,40 @@ def as_asked(
         drawn += _effects(patient_effect, settings)
     if config.depth is None or not (is_new or settings.depth or settings.quantity == "share"):
         return possible(drawn[:, :n_genes], config.normalisation)
-    base = normalisation(config.normalisation).log_base
-    counts = np.power(base, np.maximum(drawn, 0), dtype=np.float64) - 1
+    is_binary = normalisation(config.normalisation).log_base == 2
+    exp, log = (np.exp2, np.log2) if is_binary else (np.exp, np.log)
+    times = np.ones((len(drawn[0]), 1))  # of every gene, and of the library
     if is_new:
         effects = _effects(patient_effect, settings).astype(np.float64)
         if settings.depth:
             effects[-1] = 0  # how deep this slide was sequenced is known
-        counts[:, :n_genes] *= np.power(base, effects[:-1] + effects[-1:])
-        counts[:, n_genes:] *= np.power(base, effects[-1:])
+        times = exp(np.concatenate([effects[:-1] + effects[-1:], effects[-1:]]))
     factor = (settings.depth or config.depth) / config.depth
-    of_genes = _sequenced(counts[:, :n_genes], factor, settings.seed, spots)
-    if settings.quantity == "counts":
-        return in_unit(of_genes, config.normalisation, lambda: of_genes)
-    library = np.maximum(counts[:, n_genes:] * factor, of_genes.sum(axis=1, keepdims=True))
-    share: Array = np.log1p(1e4 * of_genes / np.maximum(library, 1)).astype(np.float32)
-    return share
+    asked = np.empty((len(drawn), n_genes, drawn.shape[2]), np.float32)
+    places = spot_keys(spots.x_px, spots.y_px)
+    for spot, place in enumerate(places):  # what fits a core's cache
+        counts = (exp(np.maximum(drawn[spot], 0), dtype=np.float64) - 1) * times
+        of_genes = _sequenced(counts[:n_genes], factor, settings.seed, place)
+        if settings.quantity == "counts":
+            asked[spot] = log(of_genes + 1)
+        else:
+            library = np.maximum(counts[n_genes:] * factor, of_genes.sum(axis=0))
+            asked[spot] = np.log1p(1e4 * of_genes / np.maximum(library, 1))
+    return asked
 
 
 def _sequenced(
-    counts: NDArray[np.float64], factor: float, seed: int, spots: Spots
+    counts: NDArray[np.float64], factor: float, seed: int, place: np.uint64
 ) -> NDArray[np.float64]:
-    """Whole counts at so many times the depth: thinned if it is less, as sequencing does, and else scaled."""
+    """Whole counts at so many times the depth: thinned if it is less, as sequencing does, and else scaled.
+
+    What a spot gets depends on its place (`spot_keys`) alone.
+    """
     if factor >= 1:
         return np.asarray(np.rint(counts * factor))
-    whole = np.rint(counts).astype(np.int64)
-    thinned = np.empty(counts.shape)
-    places = spot_keys(spots.x_px, spots.y_px)  # what a spot gets depends on its place alone
-    for row, place in enumerate(places):
-        key = np.array([seed % (1 << 64), place], np.uint64)
-        thinned[row] = np.random.Generator(np.random.Philox(key=key)).binomial(whole[row], factor)
-    return thinned
+    key = np.array([seed % (1 << 64), place], np.uint64)
+    thinning = np.random.Generator(np.random.Philox(key=key))
+    return thinning.binomial(np.rint(counts).astype(np.int64), factor).astype(np.float64)
 
 
 def _effects(patient_effect: Array, settings: SamplingSettings) -> Array:
