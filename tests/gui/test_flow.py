@@ -332,6 +332,52 @@ def test_results_stay_with_their_slide_whatever_happens_meanwhile(model_road, cr
     assert np.isfinite(model_road.layer("mean").data).sum() == len(prediction.spots)
 
 
+def test_a_click_during_a_run_waits_for_its_end_and_its_slide(model_road, crop, notifications):
+    model_road.open(sample_path())
+    model_road.ask_little()
+    slide, runs = model_road.dock.coordinator.slide, model_road.panels.run
+    regions = model_road.panels.region
+    regions.tools["click"].click()
+    regions.click_size.setValue(2)
+    mpp = slide.mpp
+    with model_road.qtbot.waitSignal(runs.ended, timeout=120_000):
+        regions.click_at((4000 * mpp.y_um, 4000 * mpp.x_um))
+        regions.click_at((4700 * mpp.y_um, 4700 * mpp.x_um))
+        model_road.open(crop)
+        assert runs.is_running
+    assert not runs.is_running
+    assert notifications == []
+    with model_road.qtbot.waitSignal(runs.ended, timeout=120_000):
+        model_road.panels.slide.activate(slide)
+    assert len(model_road.maps.prediction.spots) == 8
+
+
+def test_after_cancel_no_click_begins_another_run(model_road):
+    model_road.open(sample_path())
+    model_road.ask_little()
+    regions, runs = model_road.panels.region, model_road.panels.run
+    regions.tools["click"].click()
+    mpp = model_road.dock.coordinator.slide.mpp
+    with model_road.qtbot.waitSignal(runs.ended, timeout=120_000):
+        regions.click_at((4000 * mpp.y_um, 4000 * mpp.x_um))
+        regions.click_at((4700 * mpp.y_um, 4700 * mpp.x_um))
+        runs.cancel_button.click()
+    assert not runs.is_running
+
+
+def test_the_pace_is_learnt_from_what_the_run_was_asked_for(model_road, monkeypatch):
+    model_road.open(sample_path())
+    model_road.draw(TUMOUR)
+    model_road.ask_little(n_draws=2)
+    runs, learnt = model_road.panels.run, []
+    monkeypatch.setattr(runs.pace, "measured", lambda settings, *_, **__: learnt.append(settings))
+    with model_road.qtbot.waitSignal(runs.ended, timeout=120_000):
+        runs.run_button.click()
+        model_road.panels.model.n_draws.setValue(1000)
+    (settings,) = learnt
+    assert settings.n_draws == 2
+
+
 @pytest.mark.slow
 def test_a_slide_deleted_in_mid_run_finds_its_results_when_it_comes_back(model_road):
     first = model_road.open(sample_path())

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from napari_stem.cli import app
 from napari_stem.results import Prediction
+from napari_stem.sample_data import sample_path
 from napari_stem.slide.scale_check import known_check
 
 pytestmark = pytest.mark.gui
@@ -100,6 +101,28 @@ def test_maps_made_with_another_pixel_size_go_and_say_so(crop_road, notification
     assert coordinator.panels.maps.current().prediction.path == path
     assert [text for text, is_shown in listed(crop_road) if is_shown] == ["her2st-breast"]
     assert coordinator.panels.model.predictions.paths(coordinator.slide) == [path]
+
+
+def test_a_pixel_size_is_stated_again_as_it_is_said(model_road, notifications):
+    model_road.open(sample_path())
+    model_road.draw([(4200, 3400), (5000, 3400), (5000, 4200), (4200, 4200)])
+    model_road.ask_little()
+    model_road.run()
+    slides, box = model_road.panels.slide, model_road.panels.slide.pixel_size
+    path, mpp = model_road.maps.prediction.path, slides.slide.mpp
+    assert mpp.x_um != round(mpp.x_um, 4)  # the field holds fewer digits
+    box.change_button.click()
+    box.use_button.click()
+    assert slides.slide.mpp == mpp
+    assert model_road.maps.prediction.path == path
+    slides.set_pixel_size(0.5)
+    assert model_road.maps is None
+    box.value.setValue(float(f"{mpp.x_um:.3g}"))  # as the list of predictions says it
+    box.use_button.click()
+    assert slides.slide.mpp == mpp
+    model_road.panels.model.predictions.choose(path)
+    assert model_road.maps.prediction.path == path
+    assert not any("change the pixel size back" in text for text in notifications)
 
 
 def test_a_slide_keeps_its_pixel_size_while_it_is_predicted(crop_road):

@@ -360,6 +360,21 @@ def test_pieces_that_are_too_small_go_and_what_was_renamed_stays(sample):
     assert "keep pieces below 99 mm² too" in box.message.text()
 
 
+@pytest.mark.parametrize("come", ["replace_tissue", "add"])
+def test_regions_that_come_late_take_nobody_to_their_slide(sample, crop, come):
+    slide = sample.dock.coordinator.slide
+    second = sample.open(crop)
+    getattr(sample.panels.region, come)(slide, [Region(shapely.Polygon(SQUARE), "late")])
+    sample.qtbot.wait(50)
+    assert sample.panels.slide.layer is second
+    assert sample.viewer.layers.selection.active is second
+    (late,) = [layer for layer in sample.viewer.layers if layer.name == "Regions on C5"]
+    assert not late.visible
+    sample.panels.slide.activate(slide)
+    assert late.visible
+    assert [region.name for region in regions(sample)] == ["late"]
+
+
 def test_tissue_settings_are_remembered(sample):
     box = sample.panels.region.tissue
     box.sensitivity.setValue(70)

@@ -15,7 +15,7 @@ import squidpy
 from napari_stem.errors import OutputError, PredictionError, StemError, UnknownGeneError
 from napari_stem.geometry import Mpp, SizePx, Spots, lattice
 from napari_stem.results import Prediction
-from napari_stem.spatial_analysis import morans_i, neighbour_graph
+from napari_stem.spatial_analysis import autocorrelation, morans_i, neighbour_graph
 from napari_stem.spatial_analysis.autocorrelation import morans_of, predicted_means
 from napari_stem.spatial_analysis.domains import (
     Stability,
@@ -171,6 +171,23 @@ def test_too_few_spots_are_refused(prediction):
         morans_i(few)
     with pytest.raises(PredictionError, match="10 predicted spots"):
         find_domains(predicted_means(few), few.spots.names[:5], few.genes, 1.0)
+
+
+def test_spots_far_apart_have_no_morans_i(prediction, square, monkeypatch):
+    """As a run that was cancelled early leaves them."""
+    import zarr
+
+    apart = np.flatnonzero((square.array_row % 2 == 0) & (square.array_col % 2 == 0))
+    graph = neighbour_graph(square.take(apart))
+    assert graph.nnz == 0
+    assert np.isnan(morans_of(halves(square, 1.0)[apart], graph)).all()
+    assert relate(square.take(apart), np.arange(len(apart)) % 2) is not None
+    spots = prediction.spots
+    done = (spots.array_row % 2 == 0) & (spots.array_col % 2 == 0)
+    monkeypatch.setattr(autocorrelation, "FEWEST_SPOTS", 4)
+    zarr.open_group(prediction.path, mode="r+", use_consolidated=False)["obs"]["done"][:] = done
+    with pytest.raises(PredictionError, match="side by side"):
+        morans_i(Prediction.open(prediction.path))
 
 
 def test_morans_i_stops_when_asked_and_knows_its_genes(prediction, square):

@@ -105,7 +105,8 @@ def morans_i(
     Raises
     ------
     PredictionError
-        Fewer than ten spots are done, a gene is not predicted, or the prediction is damaged.
+        Fewer than ten spots are done, or none side by side; a gene is not predicted, or the prediction is
+        damaged.
     """
     import pandas as pd
 
@@ -116,6 +117,10 @@ def morans_i(
             f"Spatial autocorrelation needs {FEWEST_SPOTS} predicted spots; there are {len(done)}."
         )
     weights = _weights(neighbour_graph(prediction.spots.take(done)))
+    if not weights.nnz:
+        raise PredictionError(
+            "Spatial autocorrelation needs predicted spots side by side; there are none yet: finish the run."
+        )
     of_mean = _morans(predicted_means(prediction, chosen), weights)
     n_samples = prediction.n_kept_draws
     samples = of_mean[:, np.newaxis]
@@ -183,7 +188,8 @@ def morans_of(
 
     Returns
     -------
-    (columns,) float64, NaN for those that are the same everywhere; None where it was stopped.
+    (columns,) float64, NaN for those that are the same everywhere, and for all where no spots are neighbours;
+    None where it was stopped.
     """
     weights = _weights(graph)
     found = []
@@ -208,7 +214,7 @@ def _morans(values: NDArray[np.float32], weights: csr_matrix) -> NDArray[np.floa
 
     varying = np.flatnonzero(np.ptp(values, axis=0) > 0)
     found = np.full(values.shape[1], np.nan)
-    if len(varying):
+    if len(varying) and weights.nnz:
         by_column = np.ascontiguousarray(values[:, varying].T, dtype=np.float64)
         found[varying] = scanpy.metrics.morans_i(weights, by_column)
     return found

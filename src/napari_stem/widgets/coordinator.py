@@ -60,7 +60,7 @@ class Coordinator(QObject):
         self._go_on, self._show_hints, self._show_many = go_on, show_hints, show_many
         self.jobs = Jobs(self)
         self.jobs.failed.connect(partial(tell_error, viewer))
-        self._is_click_waiting = False
+        self._clicked_on: Slide | None = None  # during a run; its neighbourhood waits
         self._wary = ""  # of the regions, as counted last
         self.panels = Panels(viewer, self.jobs, remembered)
         self._add_files()
@@ -150,6 +150,7 @@ class Coordinator(QObject):
         panels.run.began.connect(self._keep_pixel_size)
         panels.run.began.connect(self._tell_hints)
         panels.run.ended.connect(self._on_run_ended)
+        panels.run.cancel_button.clicked.connect(self._forget_click)
         panels.maps.settings.changed.connect(self._on_display_changed)
         panels.maps.drawn.connect(panels.region.relabel_soon)
 
@@ -160,6 +161,7 @@ class Coordinator(QObject):
         self._keep_pixel_size()
         self._go_on("Slide" if slide is None or slide.mpp is None else "Region")
         self._tell_hints()
+        self._run_waiting()
 
     def _on_counted(self) -> None:
         self._wary = self.panels.region.wary
@@ -194,16 +196,27 @@ class Coordinator(QObject):
     def _on_run_ended(self, is_whole: bool) -> None:
         self._keep_pixel_size()
         self._tell_hints()
-        if self._is_click_waiting:
-            self._is_click_waiting = False
-            self._run_clicked()
+        self._run_waiting()
 
     def _run_clicked(self) -> None:
         """Predict the neighbourhoods that were clicked, now or after the run on its way."""
-        if self.panels.run.is_running:
-            self._is_click_waiting = True
+        self._clicked_on = self.slide
+        self._run_waiting()
+
+    def _run_waiting(self) -> None:
+        """Predict the neighbourhoods that were clicked, once nothing runs and their slide is looked at."""
+        if (
+            self._clicked_on is None
+            or self._clicked_on is not self.slide
+            or self.panels.run.is_running
+        ):
             return
+        self._clicked_on = None
         self._run(tuple(each.region for each in self.panels.region.drawn() if each.is_clicked))
+
+    def _forget_click(self) -> None:
+        """Let no other run follow the one that is cancelled."""
+        self._clicked_on = None
 
     def _run(self, regions: tuple[Region, ...]) -> None:
         slide = self.slide

@@ -119,6 +119,7 @@ class PredictionsList(QWidget):
         self._touch()
         self._jobs.start(keep_bounded, "predictions", list(self._open), done=self._forget)
         self._slides.owns(slide, prediction.path)
+        self._slides.predicted_with(slide, mpp_of(prediction))
         self._on_screen[slide.fingerprint] = prediction.path
         if slide is self._slides.slide:
             self._maps.begin(slide, prediction)
@@ -195,6 +196,7 @@ class PredictionsList(QWidget):
         listed = self._listed.setdefault(slide.fingerprint, {})
         for each in found:
             listed.setdefault(each.path, each)
+            self._slides.predicted_with(slide, each.mpp)
         self._list()
 
     def _touch(self) -> None:

@@ -179,6 +179,7 @@ class RunBar(QWidget):
         self._missing = self._wary = ""
         self._began_s = self._expected_s = 0.0
         self._n_before = 0
+        self._settings = model.settings()  # of the run
         self._looks = True  # through an encoder, else embeddings come from a file
         # runs in doubt that were wanted all the same
         self._trusted: set[tuple[object, ...]] = set()
@@ -237,6 +238,7 @@ class RunBar(QWidget):
         if self.is_running:
             return
         self._slide, self._prediction = request.slide, None
+        self._settings = request.settings
         self._nothing = "Stopped before anything was predicted."
         self._looks = request.embedder is None
         self._stop = stop = self._jobs.new_stop()
@@ -323,7 +325,7 @@ class RunBar(QWidget):
         n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
         seconds = time.monotonic() - self._began_s
         n_new = n_done - self._n_before
-        self.pace.measured(self._model.settings(), n_new, seconds, looks=self._looks)
+        self.pace.measured(self._settings, n_new, seconds, looks=self._looks)
         done = f"{n_done:,} of {count(n_spots, 'spot')} predicted"
         if n_done == n_spots:
             text = f"Done: {count(n_spots, 'spot')} predicted."

@@ -309,7 +309,7 @@ class RegionPanel(QWidget):
         if (before := self.layers.find(slide)) is not None:
             self.layers.remove(before, older)
         if regions:
-            self.layers.add(slide, regions, layer)
+            self._put(slide, regions, layer)
         self.layers.put_tool_away(slide)
         if (after := self.layers.find(slide)) is not None:
             self.layers.note(after, TISSUE_STEP)
@@ -334,9 +334,19 @@ class RegionPanel(QWidget):
         """Show further regions of a slide that is open."""
         layer = self._slides.layer_of(slide)
         if layer is not None:
-            self.layers.add(slide, regions, layer)
+            self._put(slide, regions, layer)
             self.layers.put_tool_away(slide)
             self.count()
+
+    def _put(self, slide: Slide, regions: Sequence[Region], layer: Image) -> None:
+        """Show regions on a slide; on one that is not looked at, once it is."""
+        if slide is self._slides.slide:
+            self.layers.add(slide, regions, layer)
+            return
+        with self._slides.selection_kept():
+            self.layers.add(slide, regions, layer)
+        if (drawn_on := self.layers.find(slide)) is not None:
+            drawn_on.visible = False
 
     def undo(self) -> None:
         """Take the last change of the active slide's regions back."""

@@ -32,6 +32,7 @@ HOW_TO_MEASURE = "Drag a line along something of known length on the slide."
 CHANGE = "For slides whose file is wrong about it; regions stay where they are on the picture"
 KEPT = "The slide is being predicted with this pixel size; cancel the run, or wait for its end"
 
+DECIMALS = 4  # of the field
 LEAST_UM, MOST_UM = 0.01, 100.0  # of a pixel, as measured along a line
 RULER, COLOUR = "Known length", "#0077bb"
 EDGE_PIXELS, SCREEN_PIXELS = 4, 800  # width of the ruler on a screen that shows the whole slide
@@ -61,7 +62,7 @@ class PixelSizeBox(QWidget):
             made = button(title, f"Scanned with a {title} objective: {um:g} µm per pixel")
             made.clicked.connect(lambda *_, um=um: stated(um))
             self.objectives[title] = made
-        self.value = _length_box(0.0, 100.0, 0.5, 4)
+        self.value = _length_box(0.0, 100.0, 0.5, DECIMALS)
         self.value.setSpecialValueText("not known")
         self.use_button = button("Use", act=lambda: self._stated(self.value.value()))
         self.measure_button = button(
@@ -127,6 +128,12 @@ class PixelSizeBox(QWidget):
         self._ruler.stop()
         if length_px:
             self._stated(min(MOST_UM, max(LEAST_UM, length_um / length_px)))
+
+
+def is_said(mpp: Mpp, stated_um: float) -> bool:
+    """Whether a size, as it is said in sentences or stands in the field, is the one that was stated."""
+    said = float(f"{mpp.x_um:.3g}"), round(mpp.x_um, DECIMALS)
+    return any(abs(each - stated_um) < 1e-9 for each in said)
 
 
 def _length_box(low: float, high: float, value: float, decimals: int) -> QDoubleSpinBox:

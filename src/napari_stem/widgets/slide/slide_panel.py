@@ -28,7 +28,7 @@ from napari_stem.widgets.common.parts import (
 from napari_stem.widgets.common.units import load_units, regions_of
 from napari_stem.widgets.slide.associated import AssociatedBox, associated_pixels
 from napari_stem.widgets.slide.overview import Overview, OverviewControl
-from napari_stem.widgets.slide.pixel_size import PixelSizeBox
+from napari_stem.widgets.slide.pixel_size import PixelSizeBox, is_said
 from napari_stem.widgets.slide.slide_feed import SlideFeed, is_fed
 from napari_stem.widgets.slide.slide_layers import (
     BackButton,
@@ -74,6 +74,7 @@ class SlidePanel(QWidget):
         self.viewer, self.jobs, self.folder = viewer, jobs, folder
         self._layers = SlideLayers(viewer, self)
         self._owners: dict[str, str] = {}  # fingerprints of slides by path of their predictions
+        self._sizes: dict[str, set[Mpp]] = {}  # that slides were predicted with, by fingerprint
         self._is_following = True
         self._lay_out()
         self._overview = OverviewControl(viewer, jobs, self.overview)
@@ -392,12 +393,19 @@ class SlidePanel(QWidget):
 
     # the pixel size
 
+    def predicted_with(self, slide: Slide, mpp: Mpp | None) -> None:
+        """Note a pixel size of a slide's predictions: whoever states it as it is said means all its digits."""
+        if mpp is not None:
+            self._sizes.setdefault(slide.fingerprint, set()).add(mpp)
+
     def set_pixel_size(self, mpp_um: float) -> None:
         """Take the user's word for the pixel size of the active slide, and remember it."""
         slide, layer = self.slide, self.layer
         if slide is None or layer is None:
             return
-        mpp = Mpp.square(mpp_um)
+        known = (slide.mpp, *self._sizes.get(slide.fingerprint, ()))
+        meant = [each for each in known if each is not None and is_said(each, mpp_um)]
+        mpp = min(meant, key=lambda each: abs(each.x_um - mpp_um), default=Mpp.square(mpp_um))
         self._layers.set_pixel_size(layer, slide, mpp)
         self.jobs.start(remember, slide.fingerprint, mpp, done=lambda _: None)
         self.announce()
