@@ -25,7 +25,8 @@ from typer.testing import CliRunner
 from napari_stem.cli import app
 from napari_stem.cohort import work
 from napari_stem.cohort import workers as workers_module
-from napari_stem.cohort.orders import Order, orders_of
+from napari_stem.cohort.orders import OWN_COLUMNS, TAKEN_COLUMNS, Order, orders_of
+from napari_stem.cohort.outcomes import Outcome
 from napari_stem.cohort.run import run_cohort
 from napari_stem.cohort.tables import cohort_table, rows_of, write_summary
 from napari_stem.cohort.workers import worker_environments
@@ -47,6 +48,7 @@ MANIFEST = f"""slide;mpp;regions;out;patient;msi
 {CROP};0.6907;;crop;7;1
 {SVS};;two.geojson;svs;=8;0
 missing.svs;;;;9;0
+cut.svs;;;;10;0
 """
 
 
@@ -64,6 +66,7 @@ def manifest(tmp_path: Path) -> Path:
     write_regions(two, tmp_path / "two.geojson")
     path = tmp_path / "slides.csv"
     path.write_text(MANIFEST)
+    (tmp_path / "cut.svs").write_bytes(SVS.read_bytes()[:1000])
     return path
 
 
@@ -77,7 +80,7 @@ def digest(prediction: Path) -> str:
 def test_a_manifest_says_what_is_special_of_each_slide(
     manifest: Path, common: Order, tmp_path: Path
 ) -> None:
-    crop, svs, missing = orders_of([manifest], tmp_path / "out", common)
+    crop, svs, missing, _cut = orders_of([manifest], tmp_path / "out", common)
     assert (crop.slide, crop.mpp, crop.regions) == (CROP, 0.6907, None)
     assert crop.out == tmp_path / "out" / "crop.zarr"
     assert (svs.mpp, svs.regions) == (None, tmp_path / "two.geojson")
@@ -96,6 +99,9 @@ def test_a_manifest_says_what_is_special_of_each_slide(
         ("slide,mpp\na.svs,wide\n", "'wide'"),
         ("slide,mpp\na.svs\n", "1 cells"),
         ("slide,slide\na.svs,b.svs\n", "two columns"),
+        ("slide,status\na.svs,\nb.svs,pos\n", "Slide 2 .* 'pos' in the column 'status'.*rename"),
+        ("slide,_index\na.svs,1\n", "rename"),
+        ("slide,\na.svs,1\n", "rename"),
         ("slide\na.svs\nb/a.svs\n", "2 slides would be written"),
     ],
 )
@@ -103,6 +109,11 @@ def test_a_manifest_that_cannot_be_used(content: str, word: str, common: Order, 
     (tmp_path / "m.csv").write_text(content)
     with pytest.raises(DatasetError, match=word):
         orders_of([tmp_path / "m.csv"], tmp_path, common)
+
+
+def test_columns_that_results_have_of_their_own_are_known(common: Order) -> None:
+    (row,) = rows_of([Outcome(common)])
+    assert set(row) <= TAKEN_COLUMNS | set(OWN_COLUMNS)
 
 
 def test_patterns_and_folders_list_slides(common: Order, tmp_path: Path) -> None:
@@ -123,6 +134,7 @@ def test_patterns_and_folders_list_slides(common: Order, tmp_path: Path) -> None
         (("--out", "out", "--regions", "r.geojson"), 2, "manifest"),
         (("--out", "out", "--spots", "s.csv"), 2, "one by one"),
         (("--out", "out", "--cohort-table", "t.csv"), 2, ".h5ad"),
+        (("--out", "new", "--cohort-table", "there.h5ad"), 1, "there.h5ad exists already"),
         (("--out", "out"), 1, "--resume"),
         (
             ("--out", "out", "--resume", "--scheduler", "tcp://127.0.0.1:9"),
@@ -137,6 +149,7 @@ def test_what_does_not_go_with_many_slides(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(workers_module, "ANSWERS_WITHIN_S", 0.5)
     (tmp_path / "out" / "CMU-1-Small-Region.zarr").mkdir(parents=True)
+    (tmp_path / "there.h5ad").touch()
     ended = CliRunner().invoke(app, ["predict", str(SVS), str(CROP), *asked])
     assert ended.exit_code == status
     assert word in " ".join(ended.stderr.split())
@@ -181,9 +194,10 @@ def test_slides_of_a_cohort_are_as_each_alone(
 
     outcomes = run_cohort(orders, client, stop=lambda: False, watch=watch)
     rows = rows_of(outcomes)
-    assert [row["status"] for row in rows] == ["done", "done", "failed"]
+    assert [row["status"] for row in rows] == ["done", "done", "failed", "failed"]
     assert "missing.svs" in rows[2]["error"]
     assert "check the path" in rows[2]["error"]
+    assert "incomplete TIFF" in rows[3]["error"]
     assert told[-1] == (sum(row["n_spots"] for row in rows), 0.0)
     assert len({n for n, _ in told}) > 4  # it was told block by block
     for order, row in zip(orders[:2], rows, strict=False):
@@ -196,7 +210,12 @@ def test_slides_of_a_cohort_are_as_each_alone(
         assert digest(alone.path) == digest(order.out)
 
     labels = read_labels(write_summary(tmp_path / "out", outcomes))
-    assert labels == {"crop": ("7", True), "svs": ("'=8", False), "missing": ("9", False)}
+    assert labels == {
+        "crop": ("7", True),
+        "svs": ("'=8", False),
+        "missing": ("9", False),
+        "cut": ("10", False),
+    }
 
     table = cohort_table(outcomes, client)
     svs = anndata.read_zarr(orders[1].out)

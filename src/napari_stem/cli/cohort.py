@@ -14,7 +14,7 @@ from napari_stem.cli.terminal import MANNER, NOTICE, Interrupted, progress_bars,
 from napari_stem.cohort.run import require_places, run_cohort
 from napari_stem.cohort.tables import cohort_table, rows_of, write_summary
 from napari_stem.cohort.workers import workers
-from napari_stem.io import require_writable, written_whole
+from napari_stem.io import require_replaceable, require_writable, written_whole
 from napari_stem.progress import stop_on_signals
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
     require_places(orders, options.out, resume=options.resume)
     if options.cohort_table is not None:
         require_writable(options.cohort_table)
+        require_replaceable(options.cohort_table, overwrite=options.resume)
     with (
         tempfile.TemporaryDirectory(prefix="napari-stem-", ignore_cleanup_errors=True) as folder,
         stop_on_signals() as stop,
@@ -64,11 +65,18 @@ def predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
 
             outcomes = run_cohort(orders, client, stop=stop.is_set, watch=watch)
         summary = write_summary(options.out, outcomes)
+        n = _report(outcomes, str(summary), is_json=options.as_json)
         if options.cohort_table is not None and not stop.is_set():
             table = cohort_table(outcomes, client)
             with written_whole(options.cohort_table, overwrite=options.resume) as fresh:
                 table.write_h5ad(fresh)
-    _report(outcomes, str(summary), is_json=options.as_json)
+    if n["unfinished"]:
+        raise Interrupted(
+            f"Interrupted: {n['done']} of {len(orders)} slides are finished, and blocks of others kept. "
+            f"To go on, run the same command with --resume added."
+        )
+    if n["failed"]:
+        raise typer.Exit(FAILED)
 
 
 def _show(bars: ProgressBars, outcomes: Sequence[Outcome], seconds_left: float | None) -> None:
@@ -82,7 +90,8 @@ def _show(bars: ProgressBars, outcomes: Sequence[Outcome], seconds_left: float |
     bars.show("Predicting slides", ended, len(outcomes), seconds_left, detail)
 
 
-def _report(outcomes: Sequence[Outcome], summary: str, *, is_json: bool) -> None:
+def _report(outcomes: Sequence[Outcome], summary: str, *, is_json: bool) -> dict[str, int]:
+    """Say what has become of each slide; gives how many are done, failed and unfinished."""
     rows = rows_of(outcomes)
     n = {
         status: sum(row["status"] == status for row in rows)
@@ -95,10 +104,4 @@ def _report(outcomes: Sequence[Outcome], summary: str, *, is_json: bool) -> None
         first = sorted(rows, key=lambda row: row["status"] == "done")[:MOST_ROWS]
         say_list(first, COLUMNS, f"{len(rows)} slides")
         say(f"{n['done']} of {len(rows)} slides are done; {summary} says of each. {NOTICE}")
-    if n["unfinished"]:
-        raise Interrupted(
-            f"Interrupted: {n['done']} of {len(rows)} slides are finished, and blocks of others kept. "
-            f"To go on, run the same command with --resume added."
-        )
-    if n["failed"]:
-        raise typer.Exit(FAILED)
+    return n

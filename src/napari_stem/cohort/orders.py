@@ -28,6 +28,19 @@ if TYPE_CHECKING:
     from napari_stem.slide.tissue import TissueSettings
 
 OWN_COLUMNS = ("slide", "out", "mpp", "regions", "model", "species", "tissue_type")
+# Names that `napari_stem.cohort.tables` or AnnData give to columns of their own.
+TAKEN_COLUMNS = {
+    "",
+    "_index",
+    "file",
+    "status",
+    "n_spots",
+    "n_done",
+    "n_unlike_training",
+    "n_genes",
+    "unit",
+}
+TAKEN_COLUMNS |= {"seconds", "error", "notes", "region"}
 _WILD = frozenset("*?[")
 
 
@@ -264,6 +277,11 @@ def _order(cells: dict[str, str], where: str, beside: Path, folder: Path, common
     if "slide" not in cells:
         raise DatasetError(f"{where} has no file in the column 'slide'.")
     slide = beside / cells["slide"]
+    if taken := sorted(TAKEN_COLUMNS & set(cells)):
+        raise DatasetError(
+            f"{where} has '{cells[taken[0]]}' in the column '{taken[0]}': the results have one of that name, "
+            f"or need one; rename it."
+        )
     own: dict[str, Any] = {
         name: cells[name] for name in ("species", "tissue_type") if name in cells
     }

@@ -203,8 +203,9 @@ def _choose(location: Location, wanted: str | None) -> tuple[Reader, SlideSource
             except UnsuitedError as error:
                 unsuited = unsuited or error
             except SlideError as error:
-                # Final: the next reader might show one channel of five, or half a file.
-                raise _hinted(unsuited or error, absent) from error
+                # Final: the next reader might show one channel of five, or half a file. Never from itself: dask
+                # follows causes to their end.
+                raise _hinted(unsuited or error, absent) from error.__cause__
         elif "not installed" in reason and "which is" in reason:
             absent.append(reason)
         if name == "openslide" and unsuited is not None:

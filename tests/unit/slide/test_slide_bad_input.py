@@ -29,6 +29,7 @@ def refused(path, using=open_slide):
     assert "\n" not in told
     assert len(told) < 500
     assert any(way in told for way in WAYS_OUT), told
+    assert caught.value.__cause__ is not caught.value  # dask follows causes to their end
     return told
 
 
