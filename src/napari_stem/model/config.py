@@ -1,4 +1,4 @@
-"""``config.json``: everything about a model that is not an array, its format and how old ones are read."""
+"""``config.json``: everything about a model that is not an array."""
 
 from __future__ import annotations
 
@@ -12,14 +12,11 @@ from napari_stem.foreign import are_texts, is_size, read_json
 from napari_stem.texts import quoted, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 FORMAT_VERSION = 3
 MAX_CONFIG_BYTES = 50_000_000  # 20,000 genes with what is known of each take 3 MB
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
-# Format version -> what turns the content of its config.json into that of the next version.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 Objective = Literal["edm", "published"]
 Precision = Literal["float16", "float32"]
 
@@ -98,7 +95,7 @@ def read_config(folder: Path) -> ModelConfig:
                 f"allowed; copy the model folder again."
             )
         values = read_json(path.read_text(encoding="utf-8"))
-        values = migrated(values, path)
+        _require_format(values.get("format_version"), path)
         unknown = set(values) - {f.name for f in fields(ModelConfig)}
         if unknown:
             raise ModelError(f"{path} has unknown entries: {quoted(', '.join(sorted(unknown)))}.")
@@ -177,28 +174,17 @@ def _are_known(stored: object, n: int) -> bool:
     )
 
 
-def migrated(values: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Bring the content of a ``config.json`` up to this program's format, one version after the other.
-
-    Raises
-    ------
-    ModelError
-        It is of a newer format, or of one that no migration is known for.
-    """
-    version = values.get("format_version")
+def _require_format(version: object, path: Path) -> None:
+    if version == FORMAT_VERSION:
+        return
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise ModelError(
             f"{path} is of format version {version}, this program reads {FORMAT_VERSION}; update napari-stem."
         )
-    while version != FORMAT_VERSION:
-        if not isinstance(version, int) or version not in MIGRATIONS:
-            raise ModelError(
-                f"{path} is of format version {version}, which this program cannot read (it reads "
-                f"{FORMAT_VERSION}); train or convert the model again."
-            )
-        values = {**MIGRATIONS[version](values), "format_version": version + 1}
-        version += 1
-    return values
+    raise ModelError(
+        f"{path} is of format version {version}, which this program cannot read (it reads "
+        f"{FORMAT_VERSION}); train or convert the model again."
+    )
 
 
 def objective_of(name: str) -> Objective:

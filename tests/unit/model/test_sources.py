@@ -17,7 +17,6 @@ from huggingface_hub import constants, errors
 
 from napari_stem.errors import ModelError, OutputError, UnknownGeneError
 from napari_stem.geometry import Mpp, PatchSpec
-from napari_stem.model import config as config_room
 from napari_stem.model import find_model, load_model
 from napari_stem.model.config import CONFIG_FILE, WEIGHTS_FILE, read_config
 from napari_stem.model.genes import missing_of, require_known
@@ -287,19 +286,9 @@ def test_a_newer_format_asks_for_an_update(folder) -> None:
         load_model(rewritten(folder, format_version=4))
 
 
-def test_an_older_format_is_migrated_or_refused(folder, monkeypatch) -> None:
-    config = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
-    older = {"panel": config.pop("genes"), **config, "format_version": 2}
-    (folder / CONFIG_FILE).write_text(json.dumps(older), encoding="utf-8")
+def test_an_older_format_is_refused(folder) -> None:
     with pytest.raises(ModelError, match="version 2, which this program cannot read"):
-        load_model(folder)
-
-    def from_2(values: dict[str, Any]) -> dict[str, Any]:
-        values = dict(values)
-        return {"genes": values.pop("panel"), **values}
-
-    monkeypatch.setitem(config_room.MIGRATIONS, 2, from_2)
-    assert load_model(folder).genes == load_model(NAME).genes
+        load_model(rewritten(folder, format_version=2))
 
 
 # what a model can serve
