@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_info
@@ -12,9 +14,11 @@ from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QRadioButton, QVBoxLayou
 
 from napari_stem.device import torch_device
 from napari_stem.encoders.registry import load_encoder
-from napari_stem.errors import EncoderError
+from napari_stem.errors import EncoderError, StemError
+from napari_stem.geometry import lattice
 from napari_stem.model import load_model
 from napari_stem.settings import MAX_STEPS, SamplingSettings
+from napari_stem.slide.glass import view_of
 from napari_stem.widgets.common.form import Form, attribute_helps
 from napari_stem.widgets.common.memory import DEVICES
 from napari_stem.widgets.common.parts import Folding, count, duration, one_shot, stack
@@ -26,6 +30,7 @@ from napari_stem.widgets.slide.scale_warning import ScaleWarning
 
 if TYPE_CHECKING:
     from napari_stem.model.bundle import Model
+    from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.memory import Remembered
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.map_display import MapDisplay
@@ -195,13 +200,19 @@ class ModelPanel(QWidget):
     def _load_ahead(self) -> None:
         """Load the chosen model, once there is a slide to run it on."""
         name = self.model_name()
-        if name and name != self._loaded_name and self._slides.slide is not None:
-            self._loaded_name = name
-            self._jobs.start(load_model, name, done=partial(self._take, name))
+        if not name or self._slides.slide is None:
+            return
+        if name == self._loaded_name:
+            self._warming.start()
+            return
+        self._loaded_name = name
+        self._jobs.start(load_model, name, done=partial(self._take, name))
 
     def _warm_up(self) -> None:
-        if self._model is not None:
-            self._jobs.start(_warm_up, self._model, self.settings(), done=lambda _: None)
+        slide = self._slides.slide
+        if self._model is not None and slide is not None:
+            asked = slide, self._model, self.settings(), self.pitch.value()
+            self._jobs.start(_warm_up, *asked, done=lambda _: None)
 
     def _on_pitch(self) -> None:
         self._is_pitch_stated = True
@@ -254,13 +265,20 @@ class ModelPanel(QWidget):
         )
 
 
-def _warm_up(model: Model, settings: SamplingSettings) -> None:
-    """Load what a run needs, which takes seconds, so that Run then starts at once."""
-    import anndata  # noqa: F401 - what is predicted is written by it
+def _warm_up(slide: Slide, model: Model, settings: SamplingSettings, pitch_um: float) -> None:
+    """Do what a run would wait for, which takes seconds, so that Run then starts at once."""
+    from napari_stem.prediction_job import PredictionJob
 
     with suppress(EncoderError):  # the panel says what is missing, and how to get it
         load_encoder(model.encoder_name, torch_device("auto"))
     model.prepare(settings)
+    if slide.mpp is None:
+        return
+    with suppress(StemError, OSError), TemporaryDirectory() as folder:  # who runs it is told
+        view_of(slide)
+        spot = lattice(slide.size, slide.mpp, pitch_um).take(slice(0, 1))
+        job = PredictionJob.planned(slide, model, settings, spots=spot, keep_draws=None)
+        job.begin(Path(folder) / "ahead.zarr", resume=False)
 
 
 def _pitch_box() -> QDoubleSpinBox:
