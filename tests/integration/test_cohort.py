@@ -162,6 +162,13 @@ def test_a_worker_has_one_gpu_or_its_share_of_cores() -> None:
     assert worker_environments(3, [], 2, 64e9) == [{"OMP_NUM_THREADS": "1"}] * 3
 
 
+def test_workers_keep_the_memory_that_they_work_with(tmp_path) -> None:
+    with workers_module.workers(None, 1, "cpu", str(tmp_path)) as client:
+        (found,) = client.run(lambda: dict(os.environ)).values()
+    assert int(found["MALLOC_MMAP_THRESHOLD_"]) == 2**25
+    assert int(found["MALLOC_TRIM_THRESHOLD_"]) == 2**28  # dask's own is 2**16
+
+
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[Client]:
     """Of a cluster within this process."""
