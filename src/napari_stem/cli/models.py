@@ -236,7 +236,7 @@ def _encoder_why_not(name: str) -> str | None:
     try:
         reasons = [rows[part.name]["why_not"] for part in parse_name(name)]
     except EncoderError as error:
-        return f"{error} Give embeddings with --embeddings."
+        return f"{error} Give embeddings with --embeddings"
     return next((reason for reason in reasons if reason), None)
 
 
