@@ -329,6 +329,11 @@ def encoder_of(model: Model, device: str) -> Encoder:
             f"Model '{model.name}' was trained with version {wanted} of encoder '{encoder.name}', this is "
             f"version {encoder.version}; train the model again."
         )
+    if encoder.width != len(model.head.centre):  # embeddings from files may bear any name
+        raise EncoderError(
+            f"Model '{model.name}' was trained on embeddings of {len(model.head.centre)} numbers, and encoder "
+            f"'{encoder.name}' gives {encoder.width}: give those of this slide with --embeddings."
+        )
     return encoder
 
 

@@ -141,7 +141,7 @@ class PredictionJob:
         within = None if regions is None else as_regions(regions)
         chosen = choose_spots(
             slide,
-            pitch_um=pitch_um or model.pitch_um,
+            pitch_um=model.pitch_um if pitch_um is None else pitch_um,
             spots=spots,
             regions=within,
             whole_slide=whole_slide,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 ExportKind = Literal["h5ad", "zarr", "spatialdata", "geojson", "csv", "figure", "report"]
 SamplerName = Literal["dpmpp-2m", "heun", "ancestral", "ddim"]
@@ -14,6 +13,8 @@ Quantity = Literal["counts", "share"]
 Patient = Literal["new", "same"]
 DEFAULT_MODEL = "her2st-breast"
 MAX_STEPS = 1000  # of the published chain; the other samplers have long converged by then
+MAX_DEPTH = 1e9  # counts per spot: thousands of times what any sequencing gives
+MAX_SEED = 2**32 - 1  # that every generator takes
 CACHE_VARIABLE = "NAPARI_STEM_CACHE"
 
 
@@ -75,10 +76,20 @@ class SamplingSettings:
             raise ValueError(
                 f"{self.n_steps} denoising steps are too many; ask for {MAX_STEPS} or fewer."
             )
-        if not 0 <= self.depth < math.inf:
+        if not 0 <= self.depth <= MAX_DEPTH:
             raise ValueError(
-                f"A depth of {self.depth:g} counts per spot is not possible; give a number above 0."
+                f"A depth of {self.depth:g} counts per spot is not possible; give a number above 0, and at "
+                f"most {MAX_DEPTH:g}."
             )
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(
+                f"A seed of {self.seed} is not possible; give one from 0 to {MAX_SEED}."
+            )
+        for asked, known in ((self.quantity, Quantity), (self.patient, Patient)):
+            if asked not in get_args(known):
+                raise ValueError(
+                    f"'{asked}' cannot be predicted; give one of {', '.join(get_args(known))}."
+                )
         if self.spots_per_block < 1:
             raise ValueError(
                 f"{self.spots_per_block} spots per block are too few; ask for 1 or more."

@@ -86,6 +86,17 @@ def sentence(text: object) -> str:
     return quoted(" ".join(words), MOST_CHARS)
 
 
+def count(number: int, thing: str) -> str:
+    """Say a number with its noun: ``1 spot``, ``2,000 spots``."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
+def separator(text: str) -> str:
+    """Say which of comma, semicolon and tab, in this order, the first line of a table has between its cells."""
+    head = text.partition("\n")[0]
+    return next((mark for mark in ",;\t" if mark in head), ",")
+
+
 def ways_to_write(word: str) -> set[str]:
     """Give a name as it is, as `visible` and `plain` show it, and as Python quotes it."""
     return {word, visible(word), plain(word), repr(word)[1:-1]} - {""}

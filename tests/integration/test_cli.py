@@ -183,9 +183,18 @@ def test_depth_is_a_number_or_the_median_of_measured_counts(spots_csv, tmp_path)
     ok("predict", CROP, "--spots", spots_csv, "--out", out, *asked, "--patient", "same", *QUICK)
     told = Prediction.open(out).provenance
     assert (told["depth"], told["quantity"], told["patient"]) == (30.0, "share", "same")
-    wrong = run("predict", CROP, "--out", tmp_path / "q.zarr", "--depth", "-3")
+    anndata.AnnData(np.zeros((3, 2))).write_h5ad(tmp_path / "empty.h5ad")
+    for depth in ("-3", "1e308", str(tmp_path / "empty.h5ad")):
+        wrong = run("predict", CROP, "--out", tmp_path / "q.zarr", "--depth", depth)
+        assert wrong.exit_code == 2
+        assert "--depth takes a number above 0" in wrong.stderr
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**63)])
+def test_a_seed_that_cannot_be_stored_is_refused(seed: str, tmp_path: Path) -> None:
+    wrong = run("predict", CROP, "--out", tmp_path / "q.zarr", "--seed", seed)
     assert wrong.exit_code == 2
-    assert "--depth takes a number above 0" in wrong.stderr
+    assert "--seed" in wrong.stderr
 
 
 def test_predict_inside_regions(tmp_path: Path) -> None:

@@ -102,6 +102,7 @@ def test_a_manifest_says_what_is_special_of_each_slide(
         ("slide,status\na.svs,\nb.svs,pos\n", "Slide 2 .* 'pos' in the column 'status'.*rename"),
         ("slide,_index\na.svs,1\n", "rename"),
         ("slide,\na.svs,1\n", "rename"),
+        ("slide,ER/PR\na.svs,pos\n", "Slide 1 .*'ER/PR'.*rename"),
         ("slide\na.svs\nb/a.svs\n", "2 slides would be written"),
     ],
 )

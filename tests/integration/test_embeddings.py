@@ -278,6 +278,30 @@ def test_a_store_of_lazyslide_gives_features_and_tissue(
     assert found.values(found.genes[0]).std() > 0
 
 
+def test_a_model_of_files_named_after_another_encoder_says_what_it_takes(
+    small_dataset, own_files, spots_csv, tmp_path
+) -> None:
+    files = Path(shutil.copytree(own_files, tmp_path / "files"))
+    for path in files.iterdir():
+        with h5py.File(path, "r+") as file:
+            del file["coords"].attrs["encoder"], file["coords"].attrs["encoder_version"]
+    model = tmp_path / "model"
+    ok(
+        "train",
+        small_dataset,
+        "--out",
+        model,
+        "--embeddings",
+        files,
+        "--encoder",
+        "bundled",
+        *TRAIN,
+    )
+    asked = ("--model", model, "--spots", spots_csv, "--out", tmp_path / "p.zarr")
+    text = refused("predict", CROP, *asked, *QUICK)
+    assert "embeddings of 24 numbers, and encoder 'bundled' gives 351: give those" in text
+
+
 @pytest.mark.usefixtures("no_encoder")
 def test_training_says_what_files_lack(small_dataset, own_files, tmp_path) -> None:
     command = ("train", small_dataset, "--out", tmp_path / "m", *TRAIN, "--embeddings")

@@ -107,7 +107,7 @@ def test_people_are_told_what_is_missing(growing: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0
     n_missing = len(Prediction.open(growing).spots) - 10
     assert "10 spots, 2 genes" in result.stdout
-    assert f"{n_missing} spots are not predicted yet" in result.stdout
+    assert f"Not predicted yet, and missing: {n_missing} spots." in result.stdout
     assert "not measured" in result.stdout
     table = anndata.read_h5ad(tmp_path / "p.h5ad")
     assert table.shape == (10, 2)

@@ -13,13 +13,21 @@ from napari_stem.cells import harmless_table
 from napari_stem.cli import terminal
 from napari_stem.cli.options import listed
 from napari_stem.errors import DatasetError
-from napari_stem.texts import clean_name, plain, quoted
+from napari_stem.texts import clean_name, plain, quoted, separator
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 EVIL = "a\x1b[31mred\x1b]0;title\x07\r\nINFO forged\x9b2J\u202egnp\u2028end\x7f"
 SAFE = "a red INFO forged gnp end"
+
+
+@pytest.mark.parametrize(
+    ("table", "mark"),
+    [("a,b;c\n", ","), ("a;b\n1,5;2\n", ";"), ("a\tb\n", "\t"), ("a\n1;2\n", ",")],
+)
+def test_the_first_line_tells_what_parts_the_cells_of_a_table(table: str, mark: str) -> None:
+    assert separator(table) == mark
 
 
 def test_nothing_that_steers_a_terminal_is_left() -> None:

@@ -19,6 +19,7 @@ from napari_stem.errors import OutputError, StemError
 from napari_stem.foreign import read_json
 from napari_stem.io import only_writer, require_writable, write_file
 from napari_stem.progress import stop_on_signals
+from napari_stem.texts import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -167,7 +168,7 @@ def _say_results(results: dict[str, Any], out: Path) -> None:
         )
         say(f"{predictor}, mean over folds as the protocol has it: {text}")
     say(
-        f"All runs: {out / 'results.json'}, {out / 'results.csv'}; {len(results['figures'])} figures."
+        f"All runs: {out / 'results.json'}, {out / 'results.csv'}; {count(len(results['figures']), 'figure')}."
     )
     say(NOTICE)
 
@@ -175,11 +176,12 @@ def _say_results(results: dict[str, Any], out: Path) -> None:
 def _say_msi(results: dict[str, Any], out: Path) -> None:
     say(
         f"AUROC {results['auroc']:.3f} [{results['auroc_min']:.3f}, {results['auroc_max']:.3f}], mean and "
-        f"range over {len(results['folds'])} folds; standard error {results['standard_error']:.3f}."
+        f"range over {count(len(results['folds']), 'fold')}; standard error {results['standard_error']:.3f}."
     )
     say(
-        f"{results['n_slides']} slides ({results['n_unstable']} unstable) of {results['n_patients']} "
-        f"patients, {results['n_genes']} genes. All folds: {out / 'results.json'}"
+        f"{count(results['n_slides'], 'slide')} ({results['n_unstable']} unstable) of "
+        f"{count(results['n_patients'], 'patient')}, {count(results['n_genes'], 'gene')}. "
+        f"All folds: {out / 'results.json'}"
     )
     say(NOTICE)
 

@@ -24,6 +24,7 @@ from napari_stem.cli.options import Json
 from napari_stem.cli.terminal import agreed, say, say_json, tell
 from napari_stem.io import DAMAGE
 from napari_stem.settings import CACHE_VARIABLE, cache_dir
+from napari_stem.texts import count
 
 CacheName = Literal["predictions", "pyramids", "embeddings", "models", "answers"]
 _UNITS = {"": 1e9, "B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
@@ -194,7 +195,7 @@ def _date(entry: Entry, form: str) -> str:
 
 def _unfinished(found: list[Entry]) -> list[str]:
     return [
-        f"{path.name} is unfinished, {n_done:,} of {n_spots:,} spots: the same run goes on with it."
+        f"{path.name} is unfinished, {n_done:,} of {count(n_spots, 'spot')}: the same run goes on with it."
         for path, (n_done, n_spots) in _progress_of(found).items()
     ]
 

@@ -16,6 +16,7 @@ from napari_stem.cohort.tables import cohort_table, rows_of, write_summary
 from napari_stem.cohort.workers import workers
 from napari_stem.io import require_replaceable, require_writable, written_whole
 from napari_stem.progress import stop_on_signals
+from napari_stem.texts import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +73,7 @@ def predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
                 table.write_h5ad(fresh)
     if n["unfinished"]:
         raise Interrupted(
-            f"Interrupted: {n['done']} of {len(orders)} slides are finished, and blocks of others kept. "
+            f"Interrupted: {n['done']} of {count(len(orders), 'slide')} finished, and blocks of others kept. "
             f"To go on, run the same command with --resume added."
         )
     if n["failed"]:
@@ -85,7 +86,7 @@ def _show(bars: ProgressBars, outcomes: Sequence[Outcome], seconds_left: float |
         sum(getattr(each, name) for each in outcomes) for name in ("n_done", "n_spots")
     )
     parts = [f"{each.name} {each.share:.0%}" for each in under_way[:4]]
-    detail = "; ".join([f"{n_done:,} of {n_spots:,} spots seen so far", *parts])
+    detail = "; ".join([f"{n_done:,} of {count(n_spots, 'spot')} seen so far", *parts])
     ended = sum(each.share for each in outcomes)
     bars.show("Predicting slides", ended, len(outcomes), seconds_left, detail)
 
@@ -102,6 +103,6 @@ def _report(outcomes: Sequence[Outcome], summary: str, *, is_json: bool) -> dict
         say_json(result)
     else:
         first = sorted(rows, key=lambda row: row["status"] == "done")[:MOST_ROWS]
-        say_list(first, COLUMNS, f"{len(rows)} slides")
-        say(f"{n['done']} of {len(rows)} slides are done; {summary} says of each. {NOTICE}")
+        say_list(first, COLUMNS, count(len(rows), "slide"))
+        say(f"{n['done']} of {count(len(rows), 'slide')} done; {summary} says of each. {NOTICE}")
     return n

@@ -11,6 +11,7 @@ from napari_stem.cli.app import app
 from napari_stem.cli.options import Json, encoder_names
 from napari_stem.cli.terminal import say, say_json, tell
 from napari_stem.io import only_writer, require_model_room
+from napari_stem.texts import count
 
 if TYPE_CHECKING:
     from napari_stem.model.bundle import Model
@@ -109,7 +110,7 @@ def convert(
         say_json(_to_dict(out, read, model))
         return
     say(
-        f"Model '{model.name}', {len(model.genes)} genes ({model.unit}), from '{read.taken}' "
+        f"Model '{model.name}', {count(len(model.genes), 'gene')} ({model.unit}), from '{read.taken}' "
         f"in {checkpoint.name}: {out}. Its intervals are not calibrated."
     )
 

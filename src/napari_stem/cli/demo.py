@@ -17,6 +17,7 @@ from napari_stem.cli.predict import run_job
 from napari_stem.cli.terminal import NOTICE, progress_bars, say, say_json, tell
 from napari_stem.errors import PredictionError
 from napari_stem.io import require_writable
+from napari_stem.texts import count
 
 if TYPE_CHECKING:
     from napari_stem.cli.terminal import ProgressBars
@@ -57,7 +58,7 @@ def demo(
         say_json(result)
         return
     say_figures({"predicted": result["metrics"]}, title, result["metrics"]["unit"])
-    say(f"{result['n_spots']} spots, {result['n_genes']} genes. {NOTICE}")
+    say(f"{count(result['n_spots'], 'spot')}, {count(result['n_genes'], 'gene')}. {NOTICE}")
     say(f"Map of {result['gene']}:  {result['png']}")
     say(f"All genes:  {result['h5ad']} (AnnData)")
 

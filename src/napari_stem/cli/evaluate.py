@@ -10,6 +10,7 @@ import typer
 from napari_stem.cli.app import app
 from napari_stem.cli.options import Json
 from napari_stem.cli.terminal import say_json, tell
+from napari_stem.texts import count
 
 
 @app.command()
@@ -29,14 +30,14 @@ def evaluate(
 
     figures = comparison.evaluate(prediction, truth, allow_partial=allow_partial)
     tell(
-        f"{figures['n_spots']} spots matched by {figures['matched_by']}, of {figures['n_predicted']} predicted "
-        f"and {figures['n_truth']} measured."
+        f"{count(figures['n_spots'], 'spot')} matched by {figures['matched_by']}, of "
+        f"{figures['n_predicted']} predicted and {figures['n_truth']} measured."
     )
     if comparison.is_too_few(figures["n_matched"], figures["n_predicted"], figures["n_truth"]):
         tell("These are less than half of either table: the figures say little of the section.")
     if left_out := figures["genes_left_out"]:
         tell(
-            f"{len(left_out)} predicted genes were not measured and are left out: "
+            f"Not measured, and left out: {count(len(left_out), 'predicted gene')}, "
             f"{', '.join(left_out[:5])}{' …' if len(left_out) > 5 else ''}."
         )
     if figures["crps"] is None:

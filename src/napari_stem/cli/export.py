@@ -11,6 +11,7 @@ from napari_stem.cli.app import app
 from napari_stem.cli.options import Json, listed
 from napari_stem.cli.terminal import MANNER, NOTICE, progress_bars, say, say_json
 from napari_stem.settings import ExportKind
+from napari_stem.texts import count
 
 if TYPE_CHECKING:
     from napari_stem.exporting.selection import Selection
@@ -118,6 +119,6 @@ def _say(selection: Selection, kind: ExportKind, out: Path, as_json: bool) -> No
             }
         )
         return
-    say(f"{n_spots} spots, {n_genes} genes ({unit}): {out}. {NOTICE}")
+    say(f"{count(n_spots, 'spot')}, {count(n_genes, 'gene')} ({unit}): {out}. {NOTICE}")
     if selection.n_missing:
-        say(f"{selection.n_missing} spots are not predicted yet and are missing.")
+        say(f"Not predicted yet, and missing: {count(selection.n_missing, 'spot')}.")

@@ -13,6 +13,7 @@ from napari_stem.cli.options import Json, gene_set_names, listed, refuse_if
 from napari_stem.cli.terminal import say, say_json, tell
 from napari_stem.errors import DatasetError
 from napari_stem.io import require_writable, write_file
+from napari_stem.texts import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,7 +97,7 @@ def _choose(
         )
         return
     say("\n".join(choice.genes))
-    tell(f"{len(choice.genes)} genes, chosen on {', '.join(ids)}.")
+    tell(f"{count(len(choice.genes), 'gene')}, chosen on {', '.join(ids)}.")
     if not hold_out:
         tell("No section was held out: a panel must not be chosen on a section it is tested on.")
 

@@ -11,6 +11,7 @@ from napari_stem.cli.app import Group, app
 from napari_stem.cli.options import Json, model_names
 from napari_stem.cli.terminal import agreed, say, say_json, tell
 from napari_stem.errors import EncoderError, ModelError
+from napari_stem.texts import count
 
 if TYPE_CHECKING:
     from napari_stem.model.config import ModelConfig
@@ -103,7 +104,7 @@ def check(
         say_json(found)
         return
     say(
-        f"Model '{found['name']}' is sound: {found['n_genes']} genes ({found['unit']}), licence "
+        f"Model '{found['name']}' is sound: {count(found['n_genes'], 'gene')} ({found['unit']}), licence "
         f"{found['licence']}, weights SHA-256 {found['weights_sha256']}."
     )
     say(f"Encoder '{found['encoder']}': {found['encoder_why_not'] or 'ready'}.")
@@ -235,7 +236,7 @@ def _encoder_why_not(name: str) -> str | None:
     try:
         reasons = [rows[part.name]["why_not"] for part in parse_name(name)]
     except EncoderError as error:
-        return f"{error} Give embeddings with --embeddings."
+        return f"{error} Give embeddings with --embeddings"
     return next((reason for reason in reasons if reason), None)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napari_stem.settings import SamplingSettings
+from napari_stem.settings import MAX_SEED, SamplingSettings
 from napari_stem.texts import clean_name
 
 DEFAULTS = SamplingSettings()
@@ -56,7 +56,9 @@ SlidesArgument = Annotated[
         show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same numbers.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same numbers.")
+]
 
 
 def model_names() -> list[str]:

@@ -23,6 +23,7 @@ from napari_stem.cli.terminal import (
 from napari_stem.errors import OutputError
 from napari_stem.io import require_free, require_writable
 from napari_stem.progress import stop_on_signals
+from napari_stem.texts import count
 
 if TYPE_CHECKING:
     from napari_stem.cli.terminal import ProgressBars
@@ -120,12 +121,12 @@ def _predicted(
 
 def _say(result: dict[str, Any]) -> None:
     say(
-        f"{result['n_spots']} spots, {result['n_genes']} genes ({result['unit']}) "
-        f"are in {result['out']}. {NOTICE}"
+        f"{count(result['n_spots'], 'spot')}, {count(result['n_genes'], 'gene')} ({result['unit']}): "
+        f"{result['out']}. {NOTICE}"
     )
     if result["n_unlike_training"]:
         say(
-            f"{result['n_unlike_training']} spots look unlike the model's training data (obs 'ood')."
+            f"Unlike the model's training data (obs 'ood'): {count(result['n_unlike_training'], 'spot')}."
         )
 
 
@@ -173,7 +174,7 @@ def run_job(
         raise Interrupted("Interrupted before any spot was finished; nothing was written.")
     if n_done < n_spots:
         raise Interrupted(
-            f"Interrupted: {n_done} of {n_spots} spots are finished and kept in {prediction.path}. "
+            f"Interrupted: {n_done:,} of {count(n_spots, 'spot')} finished and kept in {prediction.path}. "
             f"To go on, run the same command {how_to_resume}."
         )
     return prediction

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +25,7 @@ from napari_stem.cli.options import (
 from napari_stem.cli.terminal import tell
 from napari_stem.settings import (
     DEFAULT_MODEL,
+    MAX_DEPTH,
     MAX_STEPS,
     Patient,
     Quantity,
@@ -290,6 +290,9 @@ def _depth(asked: str) -> float:
     except ValueError:
         from napari_stem.spatial.table_files import library_sizes, row_blocks
 
-        return float(np.median(library_sizes(row_blocks(Path(asked)))))
-    refuse_if(not 0 < depth < math.inf, "--depth takes a number above 0, or a table.")
+        depth = float(np.median(library_sizes(row_blocks(Path(asked)))))
+    refuse_if(
+        not 0 < depth <= MAX_DEPTH,
+        f"--depth takes a number above 0 (at most {MAX_DEPTH:g}), or a table.",
+    )
     return depth

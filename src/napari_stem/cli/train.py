@@ -21,6 +21,7 @@ from napari_stem.cli.options import (
 )
 from napari_stem.cli.terminal import Interrupted, progress_bars, say, say_json, tell
 from napari_stem.io import require_model_room
+from napari_stem.texts import count
 
 if TYPE_CHECKING:
     from napari_stem.cli.terminal import ProgressBars
@@ -173,7 +174,7 @@ def train(
         say_figures(columns, f"Held-out section {section}", result["unit"])
     trained_on = ", ".join(result["sections"])
     say(
-        f"Model '{result['name']}', {result['n_genes']} genes, trained on {trained_on}: {options.out}"
+        f"Model '{result['name']}', {count(result['n_genes'], 'gene')}, trained on {trained_on}: {options.out}"
     )
 
 

@@ -15,7 +15,7 @@ from napari_stem.errors import DatasetError
 from napari_stem.slide import open_slide
 from napari_stem.slide.pseudonym import pseudonym
 from napari_stem.slide.recognising import looks_like_slide
-from napari_stem.texts import plain, read_text, reason_of, ways_to_write, without
+from napari_stem.texts import plain, read_text, reason_of, separator, ways_to_write, without
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -252,8 +252,7 @@ def read_manifest(path: Path, folder: Path, common: Order) -> list[Order]:
         text = read_text(path)
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path} cannot be read as a manifest ({reason_of(error)}).") from error
-    head = text.partition("\n")[0]
-    lines = csv.reader(io.StringIO(text), delimiter=";" if ";" in head and "," not in head else ",")
+    lines = csv.reader(io.StringIO(text), delimiter=separator(text))
     rows = [[cell.strip() for cell in line] for line in lines if any(map(str.strip, line))]
     if not rows or "slide" not in rows[0]:
         raise DatasetError(f"{path} has no column 'slide'; its first line names the columns.")
@@ -281,6 +280,10 @@ def _order(cells: dict[str, str], where: str, beside: Path, folder: Path, common
         raise DatasetError(
             f"{where} has '{cells[taken[0]]}' in the column '{taken[0]}': the results have one of that name, "
             f"or need one; rename it."
+        )
+    if parted := sorted(name for name in cells if "/" in name):
+        raise DatasetError(
+            f"{where} has a column '{parted[0]}': the results take no '/' in a name; rename it."
         )
     own: dict[str, Any] = {
         name: cells[name] for name in ("species", "tissue_type") if name in cells

@@ -13,7 +13,7 @@ from napari_stem.results import PROVENANCE_KEY, Prediction
 from napari_stem.results.exported import read_exported
 from napari_stem.spatial.gene_sets import with_symbols
 from napari_stem.spatial.normalise import normalisation, normalised
-from napari_stem.spatial.table_files import read_table
+from napari_stem.spatial.table_files import read_table, repeats_allowed
 
 if TYPE_CHECKING:
     import anndata
@@ -39,23 +39,27 @@ def read_prediction(path: Path) -> anndata.AnnData:
     return Prediction.open(path).to_anndata()
 
 
-def read_truth(path: Path) -> anndata.AnnData:
-    """Read raw counts.
+def read_truth(source: anndata.AnnData | Path) -> anndata.AnnData:
+    """Read raw counts, from a file or a table that is open already.
 
     Raises
     ------
     DatasetError
         There is no such file, it is damaged, or its ``X`` are no raw counts.
     """
-    table = read_table(path)
-    _require_counts(table, str(path))
-    return with_symbols(table)[0]
+    if isinstance(source, Path):
+        table, name = read_table(source), str(source)
+    else:
+        table, name = source.to_memory() if source.isbacked else source, "The table of the truth"
+    _require_counts(table, name)
+    with repeats_allowed():
+        return with_symbols(table)[0]
 
 
 def _require_counts(table: anndata.AnnData, name: str) -> None:
     from scipy.sparse import csr_matrix
 
-    counts = csr_matrix(table.X).data
+    counts = np.array([np.nan]) if table.X is None else csr_matrix(table.X).data
     if not np.isfinite(counts).all() or (counts < 0).any() or (counts != np.rint(counts)).any():
         raise DatasetError(
             f"{name} must hold raw counts in X, not normalised values; put the counts there."
@@ -105,10 +109,7 @@ def evaluate(
         raise PredictionError(
             "The table to evaluate is not a prediction of napari-stem; give what it predicted."
         )
-    if isinstance(truth, (str, Path)):
-        truth = read_truth(Path(truth))
-    else:
-        _require_counts(truth, "The table of the truth")
+    truth = read_truth(Path(truth) if isinstance(truth, str) else truth)
     unit = normalisation(str(prediction.uns[PROVENANCE_KEY]["normalisation"]))
     done = prediction[np.asarray(prediction.obs["done"], dtype=bool)]
     if done.n_obs == 0:
@@ -194,7 +195,9 @@ def pair_spots(
     PredictionError
         No spot of the two belongs together.
     """
-    by_name = truth.obs_names.get_indexer(names)
+    by_name = np.full(len(names), -1)
+    if truth.obs_names.is_unique:  # those of several sections in one table may repeat
+        by_name = truth.obs_names.get_indexer(names)
     named = np.flatnonzero(by_name >= 0)
     if "spatial" not in truth.obsm:
         if not len(named):

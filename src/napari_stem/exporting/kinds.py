@@ -212,6 +212,8 @@ def export(
         Whatever can be mended; nothing is left of what was begun.
     """
     out = Path(out)
+    if kind not in KINDS:
+        raise OutputError(f"There is no export '{kind}'; choose one of {', '.join(KINDS)}.")
     require_replaceable(out, overwrite=overwrite)
     if not isinstance(prediction, Prediction):
         prediction = Prediction.open(prediction)

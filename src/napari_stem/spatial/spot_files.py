@@ -12,7 +12,7 @@ from napari_stem.errors import DatasetError, SpotError
 from napari_stem.geometry import Spots
 from napari_stem.spatial import table_files
 from napari_stem.spatial.lattice import array_positions
-from napari_stem.texts import clean_name, read_text, reason_of
+from napari_stem.texts import clean_name, read_text, reason_of, separator
 
 if TYPE_CHECKING:
     import anndata
@@ -88,8 +88,9 @@ def _from_csv(path: Path) -> SpotTable:
     import pandas as pd
 
     try:
+        text = read_text(path)
         table = pd.read_csv(
-            io.StringIO(read_text(path)), dtype={"name": str}, skipinitialspace=True
+            io.StringIO(text), sep=separator(text), dtype={"name": str}, skipinitialspace=True
         )
         table.columns = [clean_name(column) for column in table.columns]
         missing = [column for column in ("x_px", "y_px") if column not in table.columns]

@@ -179,7 +179,8 @@ def _fit_ridge(alpha: float, z: Array, _points: Array, y: Array) -> Mean:
     from sklearn.linear_model import Ridge
 
     fitted = Ridge(alpha=alpha).fit(z, y)
-    return _linear(fitted.coef_.T, fitted.intercept_)
+    # of one gene scikit-learn gives a vector and a number
+    return _linear(np.atleast_2d(fitted.coef_).T, np.atleast_1d(fitted.intercept_))
 
 
 def _fit_latent(z: Array, _points: Array, y: Array) -> Mean:

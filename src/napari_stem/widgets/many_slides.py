@@ -18,13 +18,13 @@ from napari_stem.cohort.outcomes import Outcome
 from napari_stem.cohort.tables import write_summary
 from napari_stem.errors import StemError
 from napari_stem.io import require_writable
+from napari_stem.texts import count
 from napari_stem.widgets.common.dropping import dropped_paths
 from napari_stem.widgets.common.parts import (
     Note,
     ProgressBar,
     ask_for_folder,
     button,
-    count,
     duration,
     row,
 )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import anndata
 import numpy as np
 import pandas as pd
 import pytest
 
-from napari_stem.errors import PredictionError
+from napari_stem.errors import DatasetError, PredictionError
 from napari_stem.evaluation.comparison import evaluate
 from napari_stem.results import PROVENANCE_KEY
+from napari_stem.spatial.table_files import repeats_allowed
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GENES = ["ERBB2", "CD74", "FASN"]
 PITCH_PX, SPOT_PX = 200.0, 100.0
@@ -91,3 +97,31 @@ def test_few_common_names_without_positions_are_no_comparison() -> None:
         PredictionError, match=r"Only 4 of 100 predicted .* match by name; the others"
     ):
         evaluate(prediction_at(lattice(10, 10)), truth)
+
+
+def test_an_open_table_serves_as_its_file_does(tmp_path: Path) -> None:
+    here = lattice(5, 5)
+    predicted, plain = prediction_at(here), truth_at(here)
+    ids = plain.copy()
+    ids.var["symbol"], ids.var_names = (
+        GENES,
+        ["ENSG00000141736.13", "ENSG00000019582", "ENSG00000169710"],
+    )
+    with repeats_allowed():  # ERBB2 twice: with all its counts, and with none
+        parts = anndata.concat([plain, plain[:, :1]], axis=1)
+        parts.X[:, -1] = 0
+        parts.obsm["spatial"] = here
+    plain.write_h5ad(tmp_path / "truth.h5ad")
+    expected = evaluate(predicted, tmp_path / "truth.h5ad")
+    for truth in (plain, ids, parts, anndata.read_h5ad(tmp_path / "truth.h5ad", backed="r")):
+        assert evaluate(predicted, truth) == expected
+    with pytest.raises(DatasetError, match="must hold raw counts in X"):
+        evaluate(predicted, anndata.AnnData(obs=plain.obs, var=plain.var))
+
+
+def test_names_that_repeat_match_nothing_and_places_do() -> None:
+    here = lattice(5, 5)
+    truth = truth_at(here)
+    with repeats_allowed():
+        truth.obs_names = ["spot 1"] * truth.n_obs
+    assert evaluate(prediction_at(here), truth)["matched_by"] == "position"

@@ -148,6 +148,12 @@ def test_labels_that_cannot_be_used(content, word, cohort_folder: Path, tmp_path
         msi.auroc(msi.read_cohort(cohort_folder, labels, lambda *_: None))
 
 
+def test_labels_are_read_as_manifests_are(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("slide;patient;msi\na;7;MSI-H\n", encoding="utf-8-sig")
+    assert msi.read_labels(labels) == {"a": ("7", True)}
+
+
 def test_units_are_not_mixed(cohort_folder: Path, tmp_path: Path) -> None:
     for i in range(2):
         slide = anndata.read_h5ad(cohort_folder / f"slide0{i}.h5ad")

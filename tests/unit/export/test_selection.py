@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import zarr
 
-from napari_stem.errors import PredictionError, UnknownGeneError
-from napari_stem.exporting.kinds import KINDS, select
+from napari_stem.errors import OutputError, PredictionError, UnknownGeneError
+from napari_stem.exporting.kinds import KINDS, export, select
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import (
     gene_summaries,
@@ -51,6 +51,11 @@ def test_nothing_done_is_nothing_to_export(half_done: Prediction) -> None:
     half_done.done[:] = False
     with pytest.raises(PredictionError, match=r"half\.zarr is predicted yet"):
         Selection.of(half_done)
+
+
+def test_a_kind_that_there_is_not_names_those_there_are(prediction: Prediction, tmp_path) -> None:
+    with pytest.raises(OutputError, match=r"no export 'xlsx'; choose one of .*csv"):
+        export(prediction, "xlsx", tmp_path / "p.xlsx")
 
 
 def test_region_names_of_spots(prediction: Prediction, regions) -> None:

@@ -213,6 +213,15 @@ def test_steps_have_bounds() -> None:
             SamplingSettings(n_steps=wrong)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"quantity": "shares"}, {"patient": "other"}, {"depth": 1e308}, {"seed": -1}, {"seed": 2**63}],
+)
+def test_what_cannot_be_meant_is_refused_before_it_is_drawn_otherwise(wrong) -> None:
+    with pytest.raises(ValueError, match="; give "):
+        SamplingSettings(**wrong)
+
+
 def test_a_published_model_comes_back_as_it_was(published, spots, embedding, tmp_path) -> None:
     from napari_stem.model.bundle import load_folder
 

@@ -141,6 +141,15 @@ def test_every_dialect_gives_the_same_counts_and_places(path: Path) -> None:
     assert spots.names == tuple(SPOTS)
 
 
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_spots_are_read_from_tables_of_any_program(mark: str, tmp_path: Path) -> None:
+    path = tmp_path / "spots.csv"
+    path.write_text("name,x_px,y_px\n007,10.5,20\nb,30,40\n".replace(",", mark), encoding="utf-16")
+    spots = read_spots(path, SizePx(1000, 1000), Mpp.square(0.5), 50)
+    assert (list(spots.x_px), list(spots.y_px)) == ([10.5, 30], [20, 40])
+    assert spots.names == ("007", "b")
+
+
 def test_embeddings_lie_where_spots_do(path: Path) -> None:
     with h5py.File(path) as file:
         has_features = "X" in file

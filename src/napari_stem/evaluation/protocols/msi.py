@@ -8,6 +8,7 @@ folds; scores of two forests are not on one scale, so they are never pooled.
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from napari_stem.errors import DatasetError
 from napari_stem.evaluation.comparison import read_prediction
 from napari_stem.results import PROVENANCE_KEY
+from napari_stem.texts import read_text, separator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,7 +71,10 @@ def read_labels(path: Path) -> dict[str, tuple[str, bool]]:
     import pandas as pd
 
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        text = read_text(path)
+        table = pd.read_csv(
+            io.StringIO(text), sep=separator(text), dtype=str, keep_default_na=False
+        )
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path} cannot be read as a table of labels: {error}.") from error
     lacking = [c for c in COLUMNS if c not in table.columns]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_stem.widgets.common.parts import count
+from napari_stem.texts import count
 
 FIRST = "Run a prediction first."
 LEAST_SAMPLES = 20  # one in twenty lies below the interval of 90%, one above

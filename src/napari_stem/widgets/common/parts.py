@@ -360,11 +360,6 @@ def duration(seconds: float) -> str:
     return f"about {seconds / 3600:.1f} h"
 
 
-def count(number: int, thing: str) -> str:
-    """Say a number with its noun: ``1 spot``, ``2,000 spots``."""
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
-
-
 def in_window_words(sentence: str) -> str:
     """Say a sentence of the command line so that it names what is in the window."""
     for elsewhere, here in _WORDS.items():

@@ -19,9 +19,10 @@ from napari_stem.geometry import lattice
 from napari_stem.model import load_model
 from napari_stem.settings import MAX_STEPS, SamplingSettings
 from napari_stem.slide.glass import view_of
+from napari_stem.texts import count
 from napari_stem.widgets.common.form import Form, attribute_helps
 from napari_stem.widgets.common.memory import DEVICES
-from napari_stem.widgets.common.parts import Folding, count, duration, one_shot, stack
+from napari_stem.widgets.common.parts import Folding, duration, one_shot, stack
 from napari_stem.widgets.model.encoder_box import EncoderBox
 from napari_stem.widgets.model.model_choice import ModelChoice
 from napari_stem.widgets.model.predictions import PredictionsList

@@ -17,12 +17,12 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QSpinBox, QWidget
 from napari_stem.geometry import Region
 from napari_stem.slide.glass import glass_share
 from napari_stem.spatial.region_files import read_regions, write_regions
+from napari_stem.texts import count
 from napari_stem.widgets.common.parts import (
     Note,
     ask_for_file,
     ask_where_to_save,
     button,
-    count,
     one_shot,
     row,
     row_widget,

@@ -27,13 +27,13 @@ from qtpy.QtWidgets import (
 
 from napari_stem.spatial_analysis import store
 from napari_stem.spatial_analysis.steps import FOUND, run_in_subprocess
+from napari_stem.texts import count
 from napari_stem.widgets.common.hints import NO_SAMPLES
 from napari_stem.widgets.common.parts import (
     Note,
     ProgressBar,
     ask_where_to_save,
     button,
-    count,
     row,
     stack,
 )

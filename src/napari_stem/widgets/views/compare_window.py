@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLineEdit, QPushButton, QSplitter, QVBoxLayout, QWidget
 
-from napari_stem.widgets.common.parts import Note, count, row, stack
+from napari_stem.texts import count
+from napari_stem.widgets.common.parts import Note, row, stack
 from napari_stem.widgets.common.table import Column, Table, TableView, marked
 from napari_stem.widgets.views.plots import VolcanoPlot
 
