@@ -13,6 +13,7 @@ Quantity = Literal["counts", "share"]
 Patient = Literal["new", "same"]
 DEFAULT_MODEL = "her2st-breast"
 MAX_STEPS = 1000  # of the published chain; the other samplers have long converged by then
+MAX_DRAWS = 10_000  # samples per spot: their quantiles have long settled by then
 MAX_DEPTH = 1e9  # counts per spot: thousands of times what any sequencing gives
 MAX_SEED = 2**32 - 1  # that every generator takes
 CACHE_VARIABLE = "NAPARI_STEM_CACHE"
@@ -69,6 +70,10 @@ class SamplingSettings:
         if self.n_draws < 2:
             raise ValueError(
                 f"{self.n_draws} samples per spot give no uncertainty; ask for 2 or more."
+            )
+        if self.n_draws > MAX_DRAWS:
+            raise ValueError(
+                f"{self.n_draws} samples per spot are too many; ask for {MAX_DRAWS} or fewer."
             )
         if self.n_steps < 1:
             raise ValueError(f"{self.n_steps} denoising steps are too few; ask for 1 or more.")

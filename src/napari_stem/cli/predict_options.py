@@ -26,6 +26,7 @@ from napari_stem.cli.terminal import tell
 from napari_stem.settings import (
     DEFAULT_MODEL,
     MAX_DEPTH,
+    MAX_DRAWS,
     MAX_STEPS,
     Patient,
     Quantity,
@@ -84,7 +85,9 @@ class PredictOptions:
         float | None,
         typer.Option(min=1, help="Distance between spots in um; default: the model's."),
     ] = None
-    draws: Annotated[int, typer.Option(min=2, help="Samples per spot.")] = DEFAULTS.n_draws
+    draws: Annotated[int, typer.Option(min=2, max=MAX_DRAWS, help="Samples per spot.")] = (
+        DEFAULTS.n_draws
+    )
     steps: Annotated[
         int, typer.Option(min=1, max=MAX_STEPS, help="Denoising steps per sample.")
     ] = DEFAULTS.n_steps

@@ -213,6 +213,12 @@ def test_steps_have_bounds() -> None:
             SamplingSettings(n_steps=wrong)
 
 
+def test_samples_have_bounds() -> None:
+    for wrong in (1, MAX_DRAWS + 1):
+        with pytest.raises(ValueError, match="samples per spot .*; ask for"):
+            SamplingSettings(n_draws=wrong)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"quantity": "shares"}, {"patient": "other"}, {"depth": 1e308}, {"seed": -1}, {"seed": 2**63}],

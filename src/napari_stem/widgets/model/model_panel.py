@@ -17,7 +17,7 @@ from napari_stem.encoders.registry import load_encoder
 from napari_stem.errors import EncoderError, StemError
 from napari_stem.geometry import lattice
 from napari_stem.model import load_model
-from napari_stem.settings import MAX_STEPS, SamplingSettings
+from napari_stem.settings import MAX_DRAWS, MAX_STEPS, SamplingSettings
 from napari_stem.slide.glass import view_of
 from napari_stem.texts import count
 from napari_stem.widgets.common.form import Form, attribute_helps
@@ -42,7 +42,6 @@ QUANTITIES = {"Counts": "counts", "Share of all counts (per 10,000)": "share"}
 PATIENTS = {"New": "new", "As in training": "same"}
 DEEPEST = 1e6  # counts per spot
 DEVICE_TIP = "Where to compute; Automatic takes a graphics card if there is one"
-MOST_SAMPLES = 1000
 LARGEST_SEED = 2**31 - 1
 PITCH_UM = (5.0, 2000.0)
 FINER_UM = (100.0, 50.0)  # offered beside the model's own
@@ -91,7 +90,7 @@ class ModelPanel(QWidget):
             self._pitch_rows.addWidget(made)
         self._form = Form(
             SamplingSettings,
-            n_draws={"min": 2, "max": MOST_SAMPLES},
+            n_draws={"min": 2, "max": MAX_DRAWS},
             n_steps={"min": 1, "max": MAX_STEPS},
             seed={"max": LARGEST_SEED},
             quantity={"choices": list(QUANTITIES.items())},
