@@ -22,7 +22,7 @@ from napari_stem.model import load_model
 from napari_stem.model.bundle import Model, ModelConfig
 from napari_stem.model.head import EmbeddingHead
 from napari_stem.model.sampling import SAMPLERS, located_scores, noise_of_step
-from napari_stem.settings import MAX_STEPS, SamplerName, SamplingSettings
+from napari_stem.settings import MAX_DRAWS, MAX_STEPS, SamplerName, SamplingSettings
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden"
 CHAIN = LinearSchedule.published()
