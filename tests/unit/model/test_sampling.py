@@ -215,7 +215,7 @@ def test_steps_have_bounds() -> None:
 
 def test_samples_have_bounds() -> None:
     for wrong in (1, MAX_DRAWS + 1):
-        with pytest.raises(ValueError, match="samples per spot .*; ask for"):
+        with pytest.raises(ValueError, match=r"samples per spot .*; ask for"):
             SamplingSettings(n_draws=wrong)
 
 
