@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,9 +19,6 @@ from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
 from napari_stem.widgets.views.compare_window import DIFFERENCE
 from napari_stem.widgets.views.spot_inspector import GENE, MEAN, RANGE, Z
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
@@ -195,6 +193,24 @@ def test_two_regions_are_compared_in_all_genes(compared):
         assert shown == pytest.approx(difference, abs=0.006)  # two digits
     assert all(region.name in window.heading.text() for region in regions)
     assert "not measured" in window.heading.text()
+    assert window.heading.text().startswith(compared.panels.slide.slide.name)
+    assert window.windowTitle().endswith(compared.panels.slide.slide.name)
+
+
+def test_a_gene_is_not_shown_on_a_map_of_something_else(compared):
+    panel, genes = compared.panels.compare, compared.panels.genes
+    shown, index = genes.gene(), panel.result.table.index(3, GENE)
+    assert shown != index.data()
+    elsewhere = SimpleNamespace(
+        path=Path("other.zarr"), provenance=compared.maps.prediction.provenance
+    )
+    panel.compared = replace(panel.compared, prediction=elsewhere)
+    panel.result.view.setCurrentIndex(index)
+    assert genes.gene() == shown
+    assert (
+        f"go back to this prediction of {compared.panels.slide.slide.name}"
+        in panel.result.message.text()
+    )
 
 
 def test_a_dot_and_a_row_choose_the_gene(compared):

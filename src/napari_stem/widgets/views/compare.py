@@ -59,11 +59,19 @@ class Compared:
         The differences.
     n_a, n_b
         Spots in the groups.
+    prediction
+        What was compared.
     """
 
     found: pd.DataFrame
     n_a: int
     n_b: int
+    prediction: Prediction
+
+    @property
+    def slide_name(self) -> str:
+        """Of the prediction's slide."""
+        return str(self.prediction.provenance["slide"])
 
 
 class ComparePanel(QWidget):
@@ -213,11 +221,27 @@ class ComparePanel(QWidget):
         self.compared = compared
         if self.result is None:
             self.result = CompareWindow(self)
-            self.result.view.chosen.connect(lambda gene: self._maps.settings.update(gene=gene))
+            self.result.view.chosen.connect(self._show_gene)
             self.result.save_button.clicked.connect(self._save)
-        self.result.show_differences(compared.found, compared.n_a, compared.n_b)
+        self.result.show_differences(
+            compared.found, compared.n_a, compared.n_b, compared.slide_name
+        )
         self.result.show()
         self.result.raise_()
+
+    def _show_gene(self, gene: str) -> None:
+        """Show a gene that was chosen in the window, on the map of what was compared."""
+        active, compared, window = self._maps.current(), self.compared, self.result
+        if window is None or compared is None:
+            return
+        is_shown = active is not None and active.prediction.path == compared.prediction.path
+        if is_shown:
+            self._maps.settings.update(gene=gene)
+        window.message.setText(
+            ""
+            if is_shown
+            else f"To see {gene} on the map, go back to this prediction of {compared.slide_name}."
+        )
 
     def _save(self) -> None:
         window, compared = self.result, self.compared
@@ -272,4 +296,5 @@ def _compare(
         compare_groups(a, b, prediction.gene_accuracy["by_chance"], prediction.unit),
         a.n_spots,
         b.n_spots,
+        prediction,
     )

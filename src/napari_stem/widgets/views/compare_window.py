@@ -72,13 +72,13 @@ class CompareWindow(QWidget):
         self.view.chosen.connect(self.plot.mark)
         self.plot.gene_clicked.connect(self.choose)
 
-    def show_differences(self, found: pd.DataFrame, n_a: int, n_b: int) -> None:
-        """Show what `compare_groups` found of groups of so many spots."""
+    def show_differences(self, found: pd.DataFrame, n_a: int, n_b: int, slide_name: str) -> None:
+        """Show what `compare_groups` found of groups of so many spots on a slide."""
         first, second = found[["group_a", "group_b"]].iloc[0]
-        self.setWindowTitle(f"{first} compared with {second}, predicted")
+        self.setWindowTitle(f"{first} compared with {second}, predicted on {slide_name}")
         n_called = int((found.q_value <= LIMIT).sum())
         self.heading.setText(
-            f"A: {first} ({count(n_a, 'spot')}), B: {second} ({count(n_b, 'spot')}). "
+            f"{slide_name}. A: {first} ({count(n_a, 'spot')}), B: {second} ({count(n_b, 'spot')}). "
             f"{n_called:,} of {count(len(found), 'gene')} differ at a false "
             f"discovery rate of {LIMIT:.0%}. {NOTICE}"
         )
