@@ -420,6 +420,6 @@ def test_resume_refuses_another_run(slide, model, small_dataset, tmp_path, word,
         "denser spots": lattice(slide.size, slide.require_mpp(), 1200),
     }
     change = {k: others.get(v, v) if isinstance(v, str) else v for k, v in change.items()}
-    with pytest.raises(PredictionError, match=rf"p\.zarr was begun with another .*{word}"):
+    with pytest.raises(PredictionError, match=rf"p\.zarr was begun with something else: .*{word}"):
         Prediction.create(tmp_path / "p.zarr", **{**run, **change}, resume=True)
     other_slide.close()

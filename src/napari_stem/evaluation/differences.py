@@ -237,8 +237,8 @@ def write_differences(found: pd.DataFrame, path: Path, *, overwrite: bool = Fals
         f"{ASSUMPTION}\n\n{COLUMNS}"
     )
     with (
-        written_whole(readme, overwrite=overwrite) as new_readme,
         written_whole(path, overwrite=overwrite) as new,
+        written_whole(readme, overwrite=overwrite) as new_readme,
     ):
         new_readme.write_text(text, encoding="utf-8")
         table = harmless_table(found.reset_index())

@@ -63,8 +63,8 @@ def write_csv(
     readme = path.with_name(f"{path.stem}_README.txt")
     n_spots = len(selection.rows)
     with (
-        written_whole(readme, overwrite=overwrite) as fresh_readme,
         written_whole(path, overwrite=overwrite) as fresh,
+        written_whole(readme, overwrite=overwrite) as fresh_readme,
     ):
         fresh_readme.write_text(
             _explained(selection, visible(path.name), is_long=is_long), encoding="utf-8"

@@ -351,6 +351,6 @@ class Prediction(StoredValues):
         if differing:
             words = ", ".join(key.removesuffix("_um").replace("_", " ") for key in differing)
             raise PredictionError(
-                f"{self.path} was begun with another {words}; resume it with the same ones, or choose another "
-                f"place."
+                f"{self.path} was begun with something else: {words}; resume it with the same, or choose "
+                f"another place."
             )
