@@ -8,6 +8,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QWidget
 
@@ -47,6 +48,20 @@ def test_nothing_to_load_before_there_is_a_prediction(model_road):
     assert not model_road.panels.measured.isEnabled()
     model_road.open(sample_path())
     assert not model_road.panels.measured.isEnabled()
+
+
+def test_data_of_several_slides_are_read_at_the_same_time(model_road, tmp_path, crop):
+    turned = tmp_path / "turned.png"
+    Image.open(crop).rotate(90).save(turned)
+    for path in (sample_path(), crop, turned):
+        model_road.open(path)
+    counts = anndata.read_h5ad(COUNTS)[:9].copy()
+    counts.obsm["spatial"] = np.linspace(0, 599, 18).reshape(9, 2)  # on each of them
+    counts.write_h5ad(tmp_path / "counts.h5ad")
+    measured, slides = model_road.panels.measured, model_road.panels.slide.slides()
+    for slide in slides:  # as a session does
+        measured.load_for(slide, tmp_path / "counts.h5ad")
+    model_road.qtbot.waitUntil(lambda: all(map(measured.path_of, slides)), timeout=20_000)
 
 
 def test_measured_and_difference_take_the_maps_place(predicted, monkeypatch):

@@ -147,7 +147,8 @@ class MeasuredPanel(QWidget):
         self._jobs, self._maps, self._slide, self.folder = jobs, maps, slide, folder
         self.settings = settings = maps.settings
         self._loaded: dict[str, Loaded] = {}  # by the slide's fingerprint
-        self._reading, self._matching = LatestJob(jobs), StoppableJob(jobs)
+        self._reading: dict[str, LatestJob] = {}  # by the same
+        self._matching = StoppableJob(jobs)
         self.map = ScalarMap(maps.turns, MEASURED, MEASURED_MAP)
         self.table_button = button("Counts (.h5ad)…", act=self._ask_for_table)
         self.visium_button = button("Visium folder…", act=self._ask_for_folder)
@@ -196,9 +197,9 @@ class MeasuredPanel(QWidget):
             self.load_for(slide, path)
 
     def load_for(self, slide: Slide, path: str | Path) -> None:
-        """Read counts of a slide; one file at a time, of those asked for meanwhile the last."""
+        """Read counts of a slide; of each one file at a time, of those asked for meanwhile the last."""
         self._show_busy(f"Reading {Path(path).name} …")
-        self._reading.start(
+        self._reading.setdefault(slide.fingerprint, LatestJob(self._jobs)).start(
             read_measured,
             Path(path),
             slide.size,
@@ -237,7 +238,8 @@ class MeasuredPanel(QWidget):
             self._show_nothing()
             self.map.hide()
             self._tell_later()
-            if active is not None and self._is_shown() and not self._reading.is_running:
+            is_reading = any(reading.is_running for reading in self._reading.values())
+            if active is not None and self._is_shown() and not is_reading:
                 self.settings.update(view=MEAN)
             return
         if loaded.matched != active.state():
