@@ -77,6 +77,7 @@ def test_measured_and_difference_take_the_maps_place(predicted, monkeypatch):
     assert layer.name == f"{gene} measured, log2(count + 1)"
     assert layer.contrast_limits == pytest.approx(limits)  # the same colours, the same values
     assert layer.colormap.name == maps.layer("mean").colormap.name
+    assert genes.views.checkedButton() is None  # "Slide only" would be wrong
     counts = anndata.read_h5ad(COUNTS)
     shown = np.unique(layer.data[np.isfinite(layer.data)])
     np.testing.assert_array_equal(shown, np.unique(normalised(counts, [gene])))
@@ -87,6 +88,7 @@ def test_measured_and_difference_take_the_maps_place(predicted, monkeypatch):
     errors = found.error(gene, predicted.maps.values.values(gene))
     assert np.nanmax(layer.data) == pytest.approx(np.nanmax(errors))
     panel.choose_view("predicted")
+    assert genes.views.checkedButton().text() == "Expression"
     assert not layer.visible
     assert maps.layer("mean").visible
 

@@ -219,7 +219,10 @@ class GenesPanel(QWidget):
         has_uncertainty = settings.arrangement in {ONE, BESIDE}
         uncertainty.setEnabled(has_uncertainty)
         uncertainty.setToolTip(VIEWS[SD][1] if has_uncertainty else NO_UNCERTAINTY)
-        self.views.button(list(VIEWS).index(settings.field)).setChecked(True)
+        self.views.setExclusive(False)  # none is checked while a map of something else is shown
+        for view, shown in zip(VIEWS, self.views.buttons(), strict=True):
+            shown.setChecked(view == settings.view)
+        self.views.setExclusive(True)
 
     def _show_doubt(self) -> None:
         gene = self.settings.gene
