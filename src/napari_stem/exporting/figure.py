@@ -45,6 +45,7 @@ PANEL_MM, SMALL_PANEL_MM = 110.0, 70.0  # longer side of a map where the scale i
 MAX_SIDE_MM = 2000.0
 MARGIN_MM, TITLE_MM, FOOT_MM, PANEL_TITLE_MM, LEGEND_MM = 6.0, 9.0, 14.0, 8.0, 26.0
 MIN_WIDTH_MM = 150.0
+TITLE_PT = 11.0  # less where the page is too narrow for it
 
 
 @dataclass(frozen=True)
@@ -387,7 +388,13 @@ def _words(figure: Any, layout: Layout, selection: Selection, window: WindowUm, 
     height = layout.page_mm[1]
     title = f"{title} on {provenance.get('slide')}, model {provenance.get('model')}"
     x = MARGIN_MM / layout.page_mm[0]
-    figure.text(x, 1 - 4.5 / height, title, fontsize=11, va="center", ha="left", parse_math=False)
+
+    def share_of_room(text: Any) -> float:
+        return float(text.get_window_extent().width / figure.bbox.width / (1 - 2 * x))
+
+    head = figure.text(x, 1 - 4.5 / height, title, va="center", ha="left", parse_math=False)
+    head.set_fontsize(TITLE_PT)
+    head.set_fontsize(TITLE_PT / max(1, share_of_room(head)))
     unlike, n_shown = _unlike_within(selection, window)
     facts = [f"{1000 / layout.um_per_mm:g}:1 when printed at full size"]
     if shared := provenance.get("shared_tissue"):
@@ -396,7 +403,9 @@ def _words(figure: Any, layout: Layout, selection: Selection, window: WindowUm, 
         facts.append(f"hatched: {unlike} of {n_shown} spots shown are unlike the training data")
     if selection.n_missing:
         facts.append(f"{selection.n_missing} spots not predicted yet")
-    figure.text(x, 7.5 / height, ";  ".join(facts), fontsize=7, va="center", ha="left")
+    told = ";  ".join(facts)
+    foot = figure.text(x, 6.2 / height, told, fontsize=7, va="bottom", ha="left")
+    foot.set_text(textwrap.fill(told, int(len(told) / max(1, share_of_room(foot)))))
     figure.text(x, 3.5 / height, NOTICE, fontsize=7, va="center", ha="left")
 
 

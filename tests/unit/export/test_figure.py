@@ -14,7 +14,7 @@ from PIL import Image
 from napari_stem.errors import OutputError, PredictionError
 from napari_stem.exporting.backdrop import window_of
 from napari_stem.exporting.drawing import MAP_OPACITY, Limits, Look
-from napari_stem.exporting.figure import drawn, round_scale, write_figure
+from napari_stem.exporting.figure import INTERVAL, drawn, round_scale, write_figure
 from napari_stem.exporting.selection import NOTICE, Selection
 from napari_stem.geometry import Region
 from napari_stem.progress import silent
@@ -108,6 +108,19 @@ def test_it_says_what_it_is(unlike: Prediction) -> None:
         f"3 of {len(unlike.spots)} spots shown are unlike the training data",
     ):
         assert words in said
+
+
+def test_what_it_says_ends_within_the_page(unlike: Prediction) -> None:
+    unlike.provenance["slide"] = f"{'TCGA-A1-A0SB-01Z-00-DX1-' * 4}.svs"
+    small = Region(shapely.box(4400, 3400, 5400, 5400), "upright")
+    selection = Selection.of(unlike, ("SCD",), [small])
+    figure = drawn(selection, None, None, Look(), silent, panels=INTERVAL[:1])
+    page, lowest = figure.bbox, min(axes.bbox.y0 for axes in figure.axes)
+    for text in figure.texts:
+        box = text.get_window_extent()
+        assert page.x0 < box.x0 < box.x1 < page.x1
+        assert page.y0 < box.y0 < box.y1 < page.y1
+    assert max(text.get_window_extent().y1 for text in figure.texts[1:]) < lowest
 
 
 def test_missing_spots_are_told(half_done: Prediction) -> None:
