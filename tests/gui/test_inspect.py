@@ -193,6 +193,7 @@ def test_two_regions_are_compared_in_all_genes(compared):
         assert shown == pytest.approx(difference, abs=0.006)  # two digits
     assert all(region.name in window.heading.text() for region in regions)
     assert "not measured" in window.heading.text()
+    assert f"{prediction.n_kept_draws} samples are too few" in window.heading.text()
     assert window.heading.text().startswith(compared.panels.slide.slide.name)
     assert window.windowTitle().endswith(compared.panels.slide.slide.name)
 

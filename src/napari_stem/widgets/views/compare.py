@@ -16,7 +16,7 @@ from napari_stem.evaluation.differences import compare_groups, write_differences
 from napari_stem.evaluation.groups import drawn_groups, first_pair, with_classes
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import region_summaries
-from napari_stem.widgets.common.hints import TOO_LARGE
+from napari_stem.widgets.common.hints import TOO_LARGE, few_samples
 from napari_stem.widgets.common.parts import Note, ask_for_new_file, button, choice, stack
 from napari_stem.widgets.common.table import TIP, Column, Table, TableView
 from napari_stem.widgets.common.worker import LatestJob, StoppableJob
@@ -224,7 +224,11 @@ class ComparePanel(QWidget):
             self.result.view.chosen.connect(self._show_gene)
             self.result.save_button.clicked.connect(self._save)
         self.result.show_differences(
-            compared.found, compared.n_a, compared.n_b, compared.slide_name
+            compared.found,
+            compared.n_a,
+            compared.n_b,
+            compared.slide_name,
+            few_samples(compared.prediction.n_kept_draws),
         )
         self.result.show()
         self.result.raise_()

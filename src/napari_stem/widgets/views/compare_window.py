@@ -72,16 +72,19 @@ class CompareWindow(QWidget):
         self.view.chosen.connect(self.plot.mark)
         self.plot.gene_clicked.connect(self.choose)
 
-    def show_differences(self, found: pd.DataFrame, n_a: int, n_b: int, slide_name: str) -> None:
-        """Show what `compare_groups` found of groups of so many spots on a slide."""
+    def show_differences(
+        self, found: pd.DataFrame, n_a: int, n_b: int, slide_name: str, wary: str = ""
+    ) -> None:
+        """Show what `compare_groups` found of groups of so many spots on a slide, and what to be wary of."""
         first, second = found[["group_a", "group_b"]].iloc[0]
         self.setWindowTitle(f"{first} compared with {second}, predicted on {slide_name}")
         n_called = int((found.q_value <= LIMIT).sum())
-        self.heading.setText(
+        told = (
             f"{slide_name}. A: {first} ({count(n_a, 'spot')}), B: {second} ({count(n_b, 'spot')}). "
             f"{n_called:,} of {count(len(found), 'gene')} differ at a false "
-            f"discovery rate of {LIMIT:.0%}. {NOTICE}"
+            f"discovery rate of {LIMIT:.0%}."
         )
+        self.heading.setText(" ".join(filter(None, (told, wary, NOTICE))))
         self.table.fill(_frame(found))
         self.view.sortByColumn(Q_VALUE, Qt.SortOrder.AscendingOrder)
         self.view.scrollToTop()
