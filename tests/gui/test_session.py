@@ -435,6 +435,25 @@ def test_of_several_tables_one_is_read_at_a_time_and_the_last_counts(
 # remembered choices and keys
 
 
+def test_a_model_that_is_not_there_today_is_told_of_and_kept(
+    model_road, qtbot, tmp_path, notifications
+):
+    model = shutil.copytree(find_model("her2st-breast"), tmp_path / "mine")
+    model_road.wait(lambda: model_road.panels.model.model_name() != "")
+    model_road.panels.model.models.add_folder(model)
+    model_road.wait(lambda: model_road.panels.model.model_name() == str(model))
+    model_road.dock.shut_down()
+    model.rename(tmp_path / "unplugged")
+    dock = another_dock(qtbot)
+    models = dock.panels.model.models
+    qtbot.waitUntil(lambda: models.name() == "her2st-breast", timeout=20_000)
+    assert any(str(model) in told for told in notifications)  # another one is chosen instead
+    place = models.box.findText("mine")
+    assert not models.box.model().item(place).isEnabled()
+    dock.shut_down()
+    assert recall().model_folders == str(model)
+
+
 def test_the_look_of_maps_is_remembered(model_road, qtbot):
     looks = (
         LOOK,

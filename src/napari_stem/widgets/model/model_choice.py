@@ -121,6 +121,8 @@ class ModelChoice(QWidget):
             self.box.setItemData(place, tip, Qt.ItemDataRole.ToolTipRole)
             self.box.model().item(place).setEnabled(bool(model["ready"]))
         ready = [name for name, model in self.models.items() if model["ready"]]
+        if self._wanted in self.models and self._wanted not in ready:  # no other in silence
+            self._jobs.failed.emit(str(self.models[self._wanted]["why_not"]))
         name = self._wanted if self._wanted in ready else next(iter(ready), "")
         self.box.setCurrentIndex(self.box.findData(name))
         self._choose()
@@ -201,8 +203,9 @@ def _list_models(sources: list[str]) -> list[Entry]:
     for source in sources:
         try:
             models.append(_entry_of(source))
-        except StemError:  # moved away since the last session
-            continue
+        except StemError as error:  # perhaps on a drive that comes back
+            gone = {"name": Path(source).name, "folder": source, "ready": False}
+            models.append({**gone, "why_not": str(error)})
     return models
 
 
