@@ -201,6 +201,7 @@ def test_foreign_data_are_refused_in_words(predicted, monkeypatch, tmp_path, not
         predicted.panels.measured.load(str(tmp_path / name))
         predicted.wait(lambda n=n_before: len(notifications) > n)
         assert words in notifications[-1]
+        assert name in notifications[-1]
         predicted.wait(panel.table_button.isEnabled)
         assert panel.results.isHidden()
         assert panel.message.text() == ""

@@ -276,7 +276,7 @@ class MeasuredPanel(QWidget):
         self._matching.start(
             match,
             active.prediction,
-            loaded.counts,
+            loaded,
             active.slide.require_mpp(),
             done=partial(self._matched, active.slide.fingerprint, loaded, active.state()),
             failed=partial(self._not_matched, active.slide.fingerprint),
@@ -408,17 +408,17 @@ def _balanced(error: NDArray[np.float32]) -> tuple[float, float]:
 
 def match(
     prediction: Prediction,
-    counts: anndata.AnnData,
+    loaded: Loaded,
     mpp: Mpp,
     is_stopped: Callable[[], bool],
     _report: object,
 ) -> MeasuredMatch | None:
     """Lay counts beside a prediction; None where what is predicted so far was not measured."""
     try:
-        return match_measured(prediction, counts, mpp, is_stopped)
-    except PredictionError:
+        return match_measured(prediction, loaded.counts, mpp, is_stopped)
+    except PredictionError as error:
         if prediction.done.all():
-            raise
+            raise PredictionError(f"{loaded.path.name}: {error}") from error
         return None  # there may be something to compare once more spots are done
 
 
