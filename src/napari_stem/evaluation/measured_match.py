@@ -239,7 +239,8 @@ def _agreement(
             return None
         some = slice(start, start + GENES_PER_STEP)
         truth, predicted = measured[:, some].astype(float), mean[:, some].astype(float)
-        figures[0, some] = pcc(truth, predicted)
+        if len(rows) > 2:  # of two spots it is 1 or -1, whatever was measured
+            figures[0, some] = pcc(truth, predicted)
         if prediction.n_kept_draws:
             place = pit(truth, prediction.draws(rows, genes[some]))
             figures[1, some] = [coverage_of(each, 0.9) for each in place.T]

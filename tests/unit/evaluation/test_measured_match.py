@@ -79,6 +79,14 @@ def test_figures_are_those_of_the_values(renamed, counts, slide):
     assert table.loc[gene, "coverage_90"] == found.coverage[0]
 
 
+def test_two_spots_have_no_correlation(renamed, counts, slide):
+    for n_spots in (2, 3):
+        found = match_measured(renamed, counts[:n_spots].copy(), slide.mpp)
+        assert len(found.rows) == n_spots
+        assert np.isnan(found.pcc).all() == (n_spots == 2)
+        assert np.isfinite(found.difference).all()
+
+
 def test_lattices_that_do_not_coincide_are_paired_one_to_one(prediction, counts, slide):
     found = match_measured(prediction, counts, slide.mpp)
     n_predicted = len(prediction.spots)
