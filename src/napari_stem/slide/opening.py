@@ -210,13 +210,10 @@ def _choose(location: Location, wanted: str | None) -> tuple[Reader, SlideSource
             absent.append(reason)
         if name == "openslide" and unsuited is not None:
             break  # what neither of the two can show right, none of the rest can
-    msg = (
-        f"{location.name} is a folder without a slide that can be read; choose the slide itself, exported as "
-        f"{READABLE}."
-        if location.is_folder
-        else f"{location.name} is not a slide image by its content, whatever its name says; export it "
-        f"as {READABLE}."
-    )
+    but = "whatever its name says; export it"
+    if location.is_folder:
+        but = "but a folder; choose the slide itself, exported"
+    msg = f"{location.name} is not a slide image by its content, {but} as {READABLE}."
     raise _hinted(unsuited or SlideError(msg), absent)
 
 

@@ -141,7 +141,7 @@ def test_files_that_are_no_slides_are_told_in_one_sentence(tmp_path, svs_path, j
         cut_tiff: r"cut\.svs is (cut short|a damaged).*copy",
         cut_jpeg: r"cut\.jpg is cut short.*copy it again",
         tmp_path / "absent.svs": r"There is no file .*absent\.svs; check the path",
-        tmp_path: "is a folder without a slide.*choose the slide itself",
+        tmp_path: "is not a slide image by its content, but a folder; choose the slide itself",
     }.items():
         for using in (open_slide, describe):
             with pytest.raises(SlideError, match=words) as caught:
