@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +15,11 @@ from napari_stem.evaluation.differences import compare_groups, write_differences
 from napari_stem.evaluation.groups import drawn_groups, first_pair, with_classes
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import region_summaries
-from napari_stem.widgets.common.hints import TOO_LARGE, few_samples
+from napari_stem.widgets.common.hints import TOO_LARGE
 from napari_stem.widgets.common.parts import Note, ask_for_new_file, button, choice, stack
 from napari_stem.widgets.common.table import TIP, Column, Table, TableView
 from napari_stem.widgets.common.worker import LatestJob, StoppableJob
-from napari_stem.widgets.views.compare_window import CompareWindow
+from napari_stem.widgets.views.compare_window import Compared, CompareWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,31 +46,6 @@ INTERVAL_TIP = (
     "that spots share. Without samples, the mean of the spots' intervals, which is wider."
 )
 MOST_ROWS_SEEN = 7
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A finished comparison.
-
-    Attributes
-    ----------
-    found
-        The differences.
-    n_a, n_b
-        Spots in the groups.
-    prediction
-        What was compared.
-    """
-
-    found: pd.DataFrame
-    n_a: int
-    n_b: int
-    prediction: Prediction
-
-    @property
-    def slide_name(self) -> str:
-        """Of the prediction's slide."""
-        return str(self.prediction.provenance["slide"])
 
 
 class ComparePanel(QWidget):
@@ -223,13 +197,7 @@ class ComparePanel(QWidget):
             self.result = CompareWindow(self)
             self.result.view.chosen.connect(self._show_gene)
             self.result.save_button.clicked.connect(self._save)
-        self.result.show_differences(
-            compared.found,
-            compared.n_a,
-            compared.n_b,
-            compared.slide_name,
-            few_samples(compared.prediction.n_kept_draws),
-        )
+        self.result.show_differences(compared)
         self.result.show()
         self.result.raise_()
 
@@ -238,13 +206,12 @@ class ComparePanel(QWidget):
         active, compared, window = self._maps.current(), self.compared, self.result
         if window is None or compared is None:
             return
-        is_shown = active is not None and active.prediction.path == compared.prediction.path
-        if is_shown:
+        if active is not None and active.prediction.path == compared.prediction.path:
             self._maps.settings.update(gene=gene)
+            window.message.setText("")
+            return
         window.message.setText(
-            ""
-            if is_shown
-            else f"To see {gene} on the map, go back to this prediction of {compared.slide_name}."
+            f"To see {gene} on the map, go back to this prediction of {compared.slide_name}."
         )
 
     def _save(self) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLineEdit, QPushButton, QSplitter, QVBoxLayout, QWidget
 
 from napari_stem.texts import count
+from napari_stem.widgets.common.hints import few_samples
 from napari_stem.widgets.common.parts import Note, row, stack
 from napari_stem.widgets.common.table import Column, Table, TableView, marked
 from napari_stem.widgets.views.plots import VolcanoPlot
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from napari_stem.results import Prediction
 
 EXPLANATION = (
     "Samples are joint: errors that spots share, within a neighbourhood and over the slide, are in them as far "
@@ -52,6 +56,31 @@ SIZE = (1120, 640)
 NOTICE = "Predicted from the image, not measured. For research use only, not for diagnosis."
 
 
+@dataclass(frozen=True)
+class Compared:
+    """A finished comparison.
+
+    Attributes
+    ----------
+    found
+        The differences.
+    n_a, n_b
+        Spots in the groups.
+    prediction
+        What was compared.
+    """
+
+    found: pd.DataFrame
+    n_a: int
+    n_b: int
+    prediction: Prediction
+
+    @property
+    def slide_name(self) -> str:
+        """Of the prediction's slide."""
+        return str(self.prediction.provenance["slide"])
+
+
 class CompareWindow(QWidget):
     """Shows which genes differ between two groups."""
 
@@ -72,18 +101,19 @@ class CompareWindow(QWidget):
         self.view.chosen.connect(self.plot.mark)
         self.plot.gene_clicked.connect(self.choose)
 
-    def show_differences(
-        self, found: pd.DataFrame, n_a: int, n_b: int, slide_name: str, wary: str = ""
-    ) -> None:
-        """Show what `compare_groups` found of groups of so many spots on a slide, and what to be wary of."""
+    def show_differences(self, compared: Compared) -> None:
+        """Show which genes differ, and what to be wary of."""
+        found, slide_name = compared.found, compared.slide_name
         first, second = found[["group_a", "group_b"]].iloc[0]
         self.setWindowTitle(f"{first} compared with {second}, predicted on {slide_name}")
         n_called = int((found.q_value <= LIMIT).sum())
         told = (
-            f"{slide_name}. A: {first} ({count(n_a, 'spot')}), B: {second} ({count(n_b, 'spot')}). "
+            f"{slide_name}. A: {first} ({count(compared.n_a, 'spot')}), "
+            f"B: {second} ({count(compared.n_b, 'spot')}). "
             f"{n_called:,} of {count(len(found), 'gene')} differ at a false "
             f"discovery rate of {LIMIT:.0%}."
         )
+        wary = few_samples(compared.prediction.n_kept_draws)
         self.heading.setText(" ".join(filter(None, (told, wary, NOTICE))))
         self.table.fill(_frame(found))
         self.view.sortByColumn(Q_VALUE, Qt.SortOrder.AscendingOrder)
