@@ -12,12 +12,10 @@ from napari.utils.notifications import show_info
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QRadioButton, QVBoxLayout, QWidget
 
-from napari_stem.device import torch_device
-from napari_stem.encoders.registry import load_encoder
-from napari_stem.errors import EncoderError, StemError
+from napari_stem.errors import StemError
 from napari_stem.geometry import lattice
 from napari_stem.model import load_model
-from napari_stem.settings import MAX_DRAWS, MAX_STEPS, SamplingSettings
+from napari_stem.settings import MAX_STEPS, SamplingSettings
 from napari_stem.slide.glass import view_of
 from napari_stem.texts import count
 from napari_stem.widgets.common.form import Form, attribute_helps
@@ -42,6 +40,7 @@ QUANTITIES = {"Counts": "counts", "Share of all counts (per 10,000)": "share"}
 PATIENTS = {"New": "new", "As in training": "same"}
 DEEPEST = 1e6  # counts per spot
 DEVICE_TIP = "Where to compute; Automatic takes a graphics card if there is one"
+MOST_SAMPLES = 1000
 LARGEST_SEED = 2**31 - 1
 PITCH_UM = (5.0, 2000.0)
 FINER_UM = (100.0, 50.0)  # offered beside the model's own
@@ -90,7 +89,7 @@ class ModelPanel(QWidget):
             self._pitch_rows.addWidget(made)
         self._form = Form(
             SamplingSettings,
-            n_draws={"min": 2, "max": MAX_DRAWS},
+            n_draws={"min": 2, "max": MOST_SAMPLES},
             n_steps={"min": 1, "max": MAX_STEPS},
             seed={"max": LARGEST_SEED},
             quantity={"choices": list(QUANTITIES.items())},
@@ -269,14 +268,11 @@ def _warm_up(slide: Slide, model: Model, settings: SamplingSettings, pitch_um: f
     """Do what a run would wait for, which takes seconds, so that Run then starts at once."""
     from napari_stem.prediction_job import PredictionJob
 
-    with suppress(EncoderError):  # the panel says what is missing, and how to get it
-        load_encoder(model.encoder_name, torch_device("auto"))
     model.prepare(settings)
-    if slide.mpp is None:
-        return
-    with suppress(StemError, OSError), TemporaryDirectory() as folder:  # who runs it is told
+    # what is missing, and how to get it, the panel says, or the run
+    with suppress(StemError, OSError), TemporaryDirectory() as folder:
+        spot = lattice(slide.size, slide.require_mpp(), pitch_um).take(slice(0, 1))
         view_of(slide)
-        spot = lattice(slide.size, slide.mpp, pitch_um).take(slice(0, 1))
         job = PredictionJob.planned(slide, model, settings, spots=spot, keep_draws=None)
         job.begin(Path(folder) / "ahead.zarr", resume=False)
 
