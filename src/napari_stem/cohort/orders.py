@@ -30,17 +30,9 @@ if TYPE_CHECKING:
 OWN_COLUMNS = ("slide", "out", "mpp", "regions", "model", "species", "tissue_type")
 # Names that `napari_stem.cohort.tables` or AnnData give to columns of their own.
 TAKEN_COLUMNS = {
-    "",
-    "_index",
-    "file",
-    "status",
-    "n_spots",
-    "n_done",
-    "n_unlike_training",
-    "n_genes",
-    "unit",
+    *("", "_index", "file", "region", "status", "unit", "seconds", "error", "notes"),
+    *("n_spots", "n_done", "n_genes", "n_unlike_training"),
 }
-TAKEN_COLUMNS |= {"seconds", "error", "notes", "region"}
 _WILD = frozenset("*?[")
 
 

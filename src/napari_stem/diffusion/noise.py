@@ -84,8 +84,7 @@ def located_normal(
 
 def mirrored(normals: Array, n_draws: int) -> Array:
     """(n, pairs, width) -> (n, draws, width): each and its opposite."""
-    both = np.repeat(normals[:, :, None], 2, axis=2)
-    np.negative(both[:, :, 1], out=both[:, :, 1])
+    both = np.stack([normals, -normals], axis=2)
     return both.reshape(len(normals), -1, normals.shape[2])[:, :n_draws]
 
 

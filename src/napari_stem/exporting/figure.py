@@ -392,8 +392,7 @@ def _words(figure: Any, layout: Layout, selection: Selection, window: WindowUm, 
     def share_of_room(text: Any) -> float:
         return float(text.get_window_extent().width / figure.bbox.width / (1 - 2 * x))
 
-    head = figure.text(x, 1 - 4.5 / height, title, va="center", ha="left", parse_math=False)
-    head.set_fontsize(TITLE_PT)
+    head = figure.text(x, 1 - 4.5 / height, title, fontsize=TITLE_PT, va="center", parse_math=False)
     head.set_fontsize(TITLE_PT / max(1, share_of_room(head)))
     unlike, n_shown = _unlike_within(selection, window)
     facts = [f"{1000 / layout.um_per_mm:g}:1 when printed at full size"]

@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_stem.diffusion.noise import located_normal, mirrored, spot_keys
 from napari_stem.errors import ModelError
-from napari_stem.spatial.normalise import normalisation, possible
+from napari_stem.spatial.normalise import in_unit, normalisation, possible
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,8 +86,7 @@ def as_asked(
         drawn += _effects(patient_effect, settings)
     if config.depth is None or not (is_new or settings.depth or settings.quantity == "share"):
         return possible(drawn[:, :n_genes], config.normalisation)
-    is_binary = normalisation(config.normalisation).log_base == 2
-    exp, log = (np.exp2, np.log2) if is_binary else (np.exp, np.log)
+    exp = np.exp2 if normalisation(config.normalisation).log_base == 2 else np.exp
     times = np.ones((len(drawn[0]), 1))  # of every gene, and of the library
     if is_new:
         effects = _effects(patient_effect, settings).astype(np.float64)
@@ -101,7 +100,7 @@ def as_asked(
         counts = (exp(np.maximum(drawn[spot], 0), dtype=np.float64) - 1) * times
         of_genes = _sequenced(counts[:n_genes], factor, settings.seed, place)
         if settings.quantity == "counts":
-            asked[spot] = log(of_genes + 1)
+            asked[spot] = in_unit(of_genes, config.normalisation, of_genes.sum)
         else:
             library = np.maximum(counts[n_genes:] * factor, of_genes.sum(axis=0))
             asked[spot] = np.log1p(1e4 * of_genes / np.maximum(library, 1))
