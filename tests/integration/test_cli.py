@@ -226,7 +226,7 @@ def test_resume_of_a_finished_run_changes_nothing(spots_csv: Path, tmp_path: Pat
     assert "--resume" in refused(*command)
     ok(*command, "--resume")
     np.testing.assert_array_equal(Prediction.open(out).values("SCD"), before)
-    assert "another seed" in refused(*command, "--resume", "--seed", "7")
+    assert "begun with something else: seed;" in refused(*command, "--resume", "--seed", "7")
 
 
 def test_interrupt_keeps_what_is_done_and_resume_ends_it(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_a_file_gives_the_numbers_of_the_encoder(looked, bundled_h5, spots_csv, 
         file["features"], file["coords"] = features * 2, corners
         file["coords"].attrs.update(about)
     other = [tmp_path / "C5.h5" if part == bundled_h5 else part for part in command]
-    assert "another embeddings sha256" in refused(*other, *QUICK, "--resume")
+    assert "begun with something else: embeddings;" in refused(*other, *QUICK, "--resume")
 
 
 @pytest.mark.usefixtures("no_encoder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -349,7 +350,8 @@ class Prediction(StoredValues):
         if not same_spots:
             differing.append("spots")
         if differing:
-            words = ", ".join(key.removesuffix("_um").replace("_", " ") for key in differing)
+            plain = (re.sub("_(um|sha256)$", "", key).replace("_", " ") for key in differing)
+            words = ", ".join(dict.fromkeys(plain))
             raise PredictionError(
                 f"{self.path} was begun with something else: {words}; resume it with the same, or choose "
                 f"another place."
