@@ -75,7 +75,8 @@ def drawn(
         head = replace(fitted.head, residual=replace(residual, shared=shared))
         model = Model(config, head, np.ones(len(panel), np.float32), None)
         found[name] = model.sample(section.embedding, section.spots, settings)
-    mean, rng = fitted.head.mean(section.embedding).astype(np.float64), np.random.default_rng(0)
+    mean = fitted.head.mean(fitted.head.along(section.embedding)).astype(np.float64)
+    rng = np.random.default_rng(0)
     for name, fit in RIVALS.items():
         draw = fit(fitted.mean, values - fitted.mean)
         draws = np.stack([mean + draw(mean, rng) for _ in range(N_DRAWS)], -1)

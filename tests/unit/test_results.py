@@ -402,7 +402,7 @@ def test_resume_opens_what_the_same_run_left(slide, model, tmp_path) -> None:
         ("draws kept", {"keep_draws": True}),
         ("spots", {"spots": "fewer spots"}),
         ("pitch,", {"spots": "denser spots"}),
-        ("model weights sha256", {"model": "another model"}),
+        ("model weights", {"model": "another model"}),
         ("slide fingerprint", {"slide": "another slide"}),
     ],
 )

@@ -171,10 +171,11 @@ class Model:
         if isinstance(head, EmbeddingHead):
             conditions = head.condition(embedding)
             return self._walked(published_walk, conditions, None, spots, settings, callback, poll)
-        mean = head.mean(embedding)
+        along = head.along(embedding)
+        mean = head.mean(along)
         scores, own = located_scores(spots, settings, head.residual)
         if self.network is not None:
-            conditions = head.condition(embedding, mean)
+            conditions = head.condition(embedding, along)
             led = self._walked(residual_walk, conditions, scores, spots, settings, callback, poll)
             scores[..., : led.shape[1]] = led.transpose(0, 2, 1)
         elif callback is not None:

@@ -98,15 +98,15 @@ class Head(EmbeddingDomain):
     Attributes
     ----------
     weights, intercept
-        (W, R), (R,) of the standardised embedding: linear part of the mean along its components.
+        (W, R), (R,) of the standardised embedding: linear part of the mean along its directions.
     anchors, anchor_scale, anchor_weights
         (N, L), (), (N, R) training spots by their first L ``domain_components`` over the scale, and what
-        likeness to each (`kernel`) adds to the mean along its components.
+        likeness to each (`kernel`) adds to the mean along its directions.
     components, component_scale
         (K, W), (K,) principal components of the standardised embedding, and their standard deviations.
     mean_centre, mean_components, mean_component_scale
-        (G,), (R, G), (M,) principal components of the predicted mean, and standard deviations of the first M,
-        which the denoiser is told.
+        (G,), (R, G), (M,) what the mean is about, its directions, and its standard deviations along the first
+        M, which the denoiser is told.
     residual
         How what was measured is distributed about the mean.
     """
@@ -146,20 +146,23 @@ class Head(EmbeddingDomain):
         _require_positive(self, _POSITIVE)
         self.residual.require_sound(n_genes)
 
-    def mean(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, W) -> (n, G) conditional mean in the model's unit."""
+    def along(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, W) -> (n, R) places of the conditional mean along its directions."""
         z = self.standardise(embedding)
         leading = self.domain_components[: self.anchors.shape[1]]
         likeness = kernel(z @ leading.T / self.anchor_scale, self.anchors)
-        along = z @ self.weights + self.intercept + likeness @ self.anchor_weights
+        found = z @ self.weights + self.intercept + likeness @ self.anchor_weights
+        return np.asarray(found, np.float32)
+
+    def mean(self, along: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, R) -> (n, G) conditional mean in the model's unit."""
         return (self.mean_centre + along @ self.mean_components).astype(np.float32)
 
     def condition(
-        self, embedding: NDArray[np.float32], mean: NDArray[np.float32]
+        self, embedding: NDArray[np.float32], along: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """(n, W), (n, G) -> (n, K + M): unit-variance components of the embedding, then of the mean."""
-        told = self.mean_components[: len(self.mean_component_scale)]
-        guess = (mean - self.mean_centre) @ told.T / self.mean_component_scale
+        """(n, W), (n, R) -> (n, K + M): unit-variance components of the embedding, then of the mean."""
+        guess = along[:, : len(self.mean_component_scale)] / self.mean_component_scale
         return np.concatenate([self.look(embedding), guess], axis=1).astype(np.float32)
 
     def look(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -212,10 +215,10 @@ _POSITIVE = ("scale", "component_scale", "mean_component_scale", "domain_spread"
 
 
 def kernel(points: NDArray[Any], anchors: NDArray[Any]) -> NDArray[Any]:
-    """Likeness of points to anchors, exp(-city-block distance): (n, L), (N, L) -> (n, N)."""
+    """Likeness of points to anchors, exp(-distance), a Matern kernel: (n, L), (N, L) -> (n, N)."""
     from scipy.spatial.distance import cdist
 
-    likeness: NDArray[Any] = np.exp(-cdist(points, anchors, "cityblock"))
+    likeness: NDArray[Any] = np.exp(-cdist(points, anchors))
     return likeness
 
 

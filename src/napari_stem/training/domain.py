@@ -11,7 +11,7 @@ from napari_stem.model.domain import unexplained
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-N_COMPONENTS = 128
+N_COMPONENTS = 96
 QUANTILE = 0.99
 LEAST_SPREAD = 0.05  # of a standardised feature: what is hardly ever left is not blown up
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from napari_stem.training.sections import SectionArrays
 
 N_COMPONENTS, N_MEAN_COMPONENTS = 32, 8  # of the embedding and of the mean: what a denoiser is told
-N_DIRECTIONS = 64  # in which the mean varies
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,7 @@ def fit_head(sections: Sequence[SectionArrays], normalisation: str) -> HeadFit:
     """Mean, principal components and out-of-fold residuals of some sections.
 
     A mean that has seen a spot leaves too small a residual there; the residual that is drawn is therefore that
-    of a mean fitted on the other sections, as it will be on a new slide. The mean is kept to the directions in
-    which it varies most: what is beyond them is noise.
+    of a mean fitted on the other sections, as it will be on a new slide.
 
     Parameters
     ----------
@@ -74,34 +72,32 @@ def fit_head(sections: Sequence[SectionArrays], normalisation: str) -> HeadFit:
     points = z @ domain_components[:N_KERNEL].T
     anchor_scale = kernel_scale(points)
     mean, out_of_fold = fit_mean(z, points / anchor_scale, y, group)
-    guess = PCA(min(N_DIRECTIONS, n_most, y.shape[1]), random_state=0).fit(out_of_fold)
-    out_of_fold = guess.inverse_transform(guess.transform(out_of_fold))
+    along = mean.directions.along(out_of_fold)
     patients = [p for s in sections for p in [patient_of(s)] * len(s.spots)]
     effects = patient_effects(
         y - out_of_fold, patients, normalisation, has_depth=depths is not None
     )
     spots = [s.spots for s in sections]
     residual, scores = fit_residual(out_of_fold, y - out_of_fold, spots, effects)
-    along = guess.components_.T
     arrays = {
         "centre": centre,
         "scale": scale,
-        "weights": mean.weights @ along,
-        "intercept": (mean.intercept - guess.mean_) @ along,
-        "anchors": mean.anchors,
+        "weights": mean.linear.weights,
+        "intercept": mean.linear.intercept + mean.by_kernel.intercept,
+        "anchors": mean.by_kernel.anchors,
         "anchor_scale": anchor_scale,
-        "anchor_weights": mean.anchor_weights @ along,
+        "anchor_weights": mean.by_kernel.weights,
         "components": look.components_,
         "component_scale": _component_scale(look.explained_variance_),
-        "mean_centre": guess.mean_,
-        "mean_components": guess.components_,
-        "mean_component_scale": _component_scale(guess.explained_variance_[:N_MEAN_COMPONENTS]),
+        "mean_centre": mean.directions.centre,
+        "mean_components": mean.directions.components,
+        "mean_component_scale": _component_scale(along[:, :N_MEAN_COMPONENTS].var(0)),
         "domain_components": domain_components,
         "domain_spread": domain_spread,
         "domain_limit": domain_limit,
     }
     head = Head.from_arrays({**arrays, **vars(residual)})
-    condition = head.condition(x.astype(np.float32), out_of_fold.astype(np.float32))
+    condition = head.condition(x.astype(np.float32), along.astype(np.float32))
     return HeadFit(head, condition, out_of_fold, scores)
 
 

@@ -1,8 +1,8 @@
-"""The mean of a spot's expression: ridge, partial least squares and a kernel, weighed by left-out sections."""
+"""The mean of a spot's expression: ridge and a kernel along the leading directions of the values."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,54 +21,98 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-ALPHAS = (300.0, 1000.0, 3000.0, 10000.0, 30000.0)
-N_LATENT = 8  # of partial least squares
-N_TARGETS = 32  # components of the values that these explain
+PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # where a spot's likeness to itself is 1
+N_DIRECTIONS = 32  # of the values: what is beyond them is noise
 N_KERNEL = 64  # leading components of the embedding that a kernel compares spots by
-KERNEL_PENALTY = 1.0
 EVEN = 0.5  # how strongly shares are drawn to equal ones: members err alike, and data hardly tell them apart
 MOST_ANCHORS = 2000  # spots that a kernel compares with: a share of a large training set
 
 
 @dataclass(frozen=True)
-class Mean:
-    """A weighed sum of a linear function and a kernel; W embedding width, N anchors, D their coordinates.
+class Regression:
+    """A linear function of N inputs, or of likeness to N anchors with D coordinates; R outputs.
 
     Attributes
     ----------
     weights, intercept
-        (W, G), (G,) of the standardised embedding.
+        (N, R), (R,).
     anchors
-        (N, D) training spots, by their leading components over `kernel_scale`.
-    anchor_weights
-        (N, G).
+        (N, D); None where the inputs themselves are weighed.
     """
 
     weights: Array
     intercept: Array
-    anchors: Array
-    anchor_weights: Array
+    anchors: Array | None = None
 
-    def __call__(self, z: Array, points: Array) -> Array:
-        """Standardised embeddings (n, W) and their kernel coordinates (n, D) -> (n, G)."""
-        linear = z @ self.weights + self.intercept
-        if not len(self.anchors):
-            return linear
-        return linear + kernel(points, self.anchors) @ self.anchor_weights
+    def __call__(self, x: Array) -> Array:
+        """(n, N) or, with anchors, (n, D) -> (n, R)."""
+        inputs = x if self.anchors is None else kernel(x, self.anchors)
+        return inputs @ self.weights + self.intercept
+
+
+@dataclass(frozen=True)
+class Directions:
+    """R leading directions of values about a centre (G,), to which genes that vary much count more.
+
+    Attributes
+    ----------
+    components, onto
+        (R, G), (G, R): from places along the directions to values, and back.
+    """
+
+    centre: Array
+    components: Array
+    onto: Array
+
+    @classmethod
+    def of(cls, y: Array, most: int = N_DIRECTIONS) -> Directions:
+        """Find those of (n, G) values: principal components, each gene weighed by its spread."""
+        from sklearn.decomposition import PCA
+
+        spread = np.maximum(y.std(0), 1e-6)
+        found = PCA(min(most, len(y) - 1, y.shape[1]), random_state=0).fit(y * spread)
+        return cls(y.mean(0), found.components_ / spread, found.components_.T * spread[:, None])
+
+    def along(self, y: Array) -> Array:
+        """(n, G) -> (n, R)."""
+        return (y - self.centre) @ self.onto
+
+    def back(self, along: Array) -> Array:
+        """Places along the first of them, (n, R or fewer) -> (n, G)."""
+        return self.centre + along @ self.components[: along.shape[1]]
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The fitted mean: the sum of two functions that give a spot's place along directions of the values.
+
+    Attributes
+    ----------
+    linear, by_kernel
+        Functions of the standardised embedding and of its kernel coordinates.
+    directions
+        R of them.
+    """
+
+    linear: Regression
+    by_kernel: Regression
+    directions: Directions
 
 
 def kernel_scale(coordinates: Array) -> float:
-    """Mean city-block distance of training spots (n, D), at which likeness shall have fallen to 1/e."""
+    """Mean distance of training spots (n, D), at which likeness shall have fallen to 1/e."""
     from scipy.spatial.distance import pdist
 
     some = coordinates[:: -(-len(coordinates) // MOST_ANCHORS)]
-    return max(float(pdist(some, "cityblock").mean()), 1e-6)
+    return max(float(pdist(some).mean()), 1e-6)
 
 
-def fit_mean(
-    z: Array, points: Array, y: Array, group: NDArray[np.int64]
-) -> tuple[Mean, NDArray[np.float64]]:
-    """Fit the mean, each part as strongly as it helps on groups left out (stacking, Breiman 1996).
+def fit_mean(z: Array, points: Array, y: Array, group: NDArray[np.int64]) -> tuple[Mean, Array]:
+    """Fit the mean: ridge and kernel along the leading directions of the values, each with its own penalty.
+
+    Few directions can be told from an image, the first of them far better than the others: one penalty for
+    all holds the first back or lets noise into the rest. Penalties, and how much is taken of ridge and of
+    kernel (stacking, Breiman 1996), are those that help on groups left out.
 
     Parameters
     ----------
@@ -81,21 +125,27 @@ def fit_mean(
 
     Returns
     -------
-    Fitted on all, and (n, G) out of fold.
+    Fitted on all, and (n, G) each group by what the others fit.
     """
-    alpha, by_ridge = best_penalty(z, y, group)
-    members = [by_ridge, _out_of_fold(_fit_latent, z, points, y, group)]
-    members.append(_out_of_fold(_fit_kernel, z, points, y, group))
-    shares, centre = _shares(members, y), y.mean(0)
-    parts = [_fit_ridge(alpha, z, z, y), _fit_latent(z, points, y), _fit_kernel(z, points, y)]
-    mean = Mean(
-        sum(share * part.weights for share, part in zip(shares, parts, strict=True)),
-        centre + sum(s * (p.intercept - centre) for s, p in zip(shares, parts, strict=True)),
-        parts[2].anchors,
-        shares[2] * parts[2].anchor_weights,
+    left_out = [_LeftOut.of((z, points), y, group == held) for held in np.unique(group)]
+    best = [_best(left_out, part) for part in range(len(_PARTS))]
+    column = np.arange(len(best[0]))
+    guesses = [
+        [each.guesses[part][best[part], :, column].T for each in left_out]
+        for part in range(len(_PARTS))
+    ]
+    truth = np.concatenate([each.truth[:, column] for each in left_out])
+    shares = _shares([np.concatenate(parts) for parts in guesses], truth)
+    out_of_fold = np.empty_like(y)
+    for each, *parts in zip(left_out, *guesses, strict=True):
+        along = sum(share * part for share, part in zip(shares, parts, strict=True))
+        out_of_fold[each.rows] = each.directions.back(np.asarray(along))
+    directions = Directions.of(y, len(column))
+    linear, by_kernel = (
+        _picked(fit, x, directions.along(y), which, share)
+        for fit, x, which, share in zip(_PARTS, (z, points), best, shares, strict=True)
     )
-    out_of_fold = centre + sum(s * (m - centre) for s, m in zip(shares, members, strict=True))
-    return mean, np.asarray(out_of_fold)
+    return Mean(linear, by_kernel, directions), out_of_fold
 
 
 def fit_ridge(
@@ -110,12 +160,12 @@ def fit_ridge(
     x, y, group = stacked(sections)
     centre, scale = x.mean(0), np.maximum(x.std(0), 1e-6)
     z = (x - centre) / scale
-    alpha, out_of_fold = best_penalty(z, y, group)
-    fitted = _fit_ridge(alpha, z, z, y)
+    penalty, out_of_fold = best_penalty(z, y, group)
+    fitted = _fit_ridge(penalty, z, y)
 
     def mean(embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         z = (embedding - centre) / scale
-        return np.asarray(z @ fitted.weights + fitted.intercept, np.float32)
+        return np.asarray(fitted(z), np.float32)
 
     return mean, out_of_fold
 
@@ -137,74 +187,108 @@ def stacked(sections: Sequence[SectionArrays]) -> tuple[Array, Array, NDArray[np
 def best_penalty(z: Array, y: Array, group: NDArray[np.int64]) -> tuple[float, Array]:
     """Penalty of the ridge with the smallest out-of-fold error, and the out-of-fold values it gives."""
     tried = []
-    for alpha in ALPHAS:
-        found = _out_of_fold(partial(_fit_ridge, alpha), z, z[:, :0], y, group)
-        tried.append((float(np.mean((y - found) ** 2)), alpha, found))
-    _, alpha, found = min(tried, key=lambda each: each[0])
-    return alpha, found
+    for penalty in PENALTIES:
+        found = _out_of_fold(partial(_fit_ridge, penalty), z, y, group)
+        tried.append((float(np.mean((y - found) ** 2)), penalty, found))
+    _, penalty, found = min(tried, key=lambda each: each[0])
+    return penalty, found
 
 
 def _out_of_fold(
-    fit: Callable[[Array, Array, Array], Mean],
-    z: Array,
-    points: Array,
-    y: Array,
-    group: NDArray[np.int64],
+    fit: Callable[[Array, Array], Regression], x: Array, y: Array, group: NDArray[np.int64]
 ) -> Array:
     found = np.empty_like(y)
     for held in np.unique(group):
         out = group == held
-        found[out] = fit(z[~out], points[~out], y[~out])(z[out], points[out])
+        found[out] = fit(x[~out], y[~out])(x[out])
     return found
 
 
-def _shares(members: Sequence[Array], y: Array) -> Array:
-    """How much of each member's departure from the mean is taken, none negative: least squares out of fold."""
+def _shares(members: Sequence[Array], truth: Array) -> Array:
+    """How much of each member is taken, none negative: least squares out of fold."""
     from scipy.optimize import nnls
 
-    about = np.stack([(member - y.mean(0)).ravel() for member in members], axis=1)
-    square, product = about.T @ about, about.T @ (y - y.mean(0)).ravel()
+    about = np.stack([member.ravel() for member in members], axis=1)
+    square, product = about.T @ about, about.T @ truth.ravel()
     even = EVEN * max(np.trace(square) / len(square), 1e-9)
     root = np.linalg.cholesky(square + even * np.eye(len(square)))
     shares, _ = nnls(root.T, np.linalg.solve(root, product + even / len(square)))
     return np.asarray(shares)
 
 
-def _linear(weights: Array, intercept: Array) -> Mean:
-    nothing = np.zeros((0, weights.shape[1]))
-    return Mean(weights, intercept, np.zeros((0, 0)), nothing)
-
-
-def _fit_ridge(alpha: float, z: Array, _points: Array, y: Array) -> Mean:
+def _fit_ridge(penalty: float, z: Array, y: Array) -> Regression:
+    """Ridge of (n, W) standardised embeddings, whose likeness is their product over W."""
     from sklearn.linear_model import Ridge
 
-    fitted = Ridge(alpha=alpha).fit(z, y)
+    fitted = Ridge(alpha=penalty * z.shape[1]).fit(z, y)
     # of one gene scikit-learn gives a vector and a number
-    return _linear(np.atleast_2d(fitted.coef_).T, np.atleast_1d(fitted.intercept_))
+    return Regression(np.atleast_2d(fitted.coef_).T, np.atleast_1d(fitted.intercept_))
 
 
-def _fit_latent(z: Array, _points: Array, y: Array) -> Mean:
-    """Partial least squares on the leading components of the values."""
-    from sklearn.cross_decomposition import PLSRegression
-    from sklearn.decomposition import PCA
-
-    components = PCA(min(N_TARGETS, len(y) - 1, y.shape[1]), random_state=0).fit(y)
-    vary = components.explained_variance_ > 1e-9
-    if not vary.any():
-        return _linear(np.zeros((z.shape[1], y.shape[1])), y.mean(0))
-    target, back = components.transform(y)[:, vary], components.components_[vary]
-    n_latent = min(N_LATENT, len(z) - 1, z.shape[1])
-    fitted = PLSRegression(n_latent, scale=False).fit(z, target)
-    weights = fitted.coef_.T @ back
-    return _linear(weights, y.mean(0) + target.mean(0) @ back - z.mean(0) @ weights)
-
-
-def _fit_kernel(z: Array, points: Array, y: Array) -> Mean:
+def _fit_kernel(penalty: float, points: Array, y: Array) -> Regression:
     from sklearn.kernel_ridge import KernelRidge
 
     some = slice(None, None, -(-len(y) // MOST_ANCHORS))
     centre, anchors = y.mean(0), points[some]
-    fitted = KernelRidge(alpha=KERNEL_PENALTY, kernel="precomputed")
+    fitted = KernelRidge(alpha=penalty, kernel="precomputed")
     fitted.fit(kernel(anchors, anchors), y[some] - centre)
-    nothing = np.zeros((z.shape[1], y.shape[1]))
-    return Mean(nothing, centre, anchors, fitted.dual_coef_)
+    return Regression(fitted.dual_coef_, centre, anchors)
+
+
+_PARTS = (_fit_ridge, _fit_kernel)
+
+
+@dataclass(frozen=True)
+class _LeftOut:
+    """A group as the others fit it. Directions are theirs too: those that have seen a spot flatter its genes.
+
+    Attributes
+    ----------
+    rows
+        (n,) which spots it is.
+    directions
+        R of them.
+    truth
+        (m, R) places of its m spots along them.
+    guesses
+        (penalties, m, R) for each of `_PARTS`.
+    """
+
+    rows: NDArray[np.bool_]
+    directions: Directions
+    truth: Array
+    guesses: tuple[Array, ...]
+
+    @classmethod
+    def of(cls, inputs: Sequence[Array], y: Array, rows: NDArray[np.bool_]) -> _LeftOut:
+        """Fit the others with every penalty."""
+        directions = Directions.of(y[~rows])
+        along = directions.along(y[~rows])
+        guesses = tuple(
+            np.stack([fit(penalty, x[~rows], along)(x[rows]) for penalty in PENALTIES])
+            for fit, x in zip(_PARTS, inputs, strict=True)
+        )
+        return cls(rows, directions, directions.along(y[rows]), guesses)
+
+
+def _best(left_out: Sequence[_LeftOut], part: int) -> NDArray[np.intp]:
+    """(R,) which penalty makes the smallest error along each direction."""
+    n = min(len(each.directions.components) for each in left_out)
+    errors = [((each.guesses[part] - each.truth)[..., :n] ** 2).sum(1) for each in left_out]
+    return np.asarray(np.argmin(sum(errors), axis=0))
+
+
+def _picked(
+    fit: Callable[[float, Array, Array], Regression],
+    x: Array,
+    along: Array,
+    which: NDArray[np.intp],
+    share: float,
+) -> Regression:
+    """Fit each direction with its penalty, and take a share of it."""
+    fitted, column = [fit(penalty, x, along) for penalty in PENALTIES], np.arange(len(which))
+    return replace(
+        fitted[0],
+        weights=share * np.stack([each.weights for each in fitted])[which, :, column].T,
+        intercept=share * np.stack([each.intercept for each in fitted])[which, column],
+    )

@@ -135,8 +135,9 @@ def test_heun_solves_the_published_network_too(published, spots, embedding) -> N
 def test_heun_on_the_leading_scores(corrected: Model, spots) -> None:
     settings, head = replace(FEW, sampler="heun", n_steps=60), corrected.head
     look = np.tile(head.centre, (N_SPOTS, 1))
-    mean = head.mean(look)
-    told = torch.from_numpy(head.condition(look, mean)).repeat_interleave(4, 0)
+    along = head.along(look)
+    mean = head.mean(along)
+    told = torch.from_numpy(head.condition(look, along)).repeat_interleave(4, 0)
     sigmas = karras_sigmas(60, corrected.config.sigma_min, corrected.config.sigma_max)
     scores, own = located_scores(spots, settings, head.residual)
     start = torch.from_numpy(scores[..., :16].reshape(-1, 16).copy())

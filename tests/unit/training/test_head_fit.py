@@ -38,7 +38,7 @@ def section(name: str, n: int, seed: int, noise: float = 0.5, n_constant: int = 
 def test_a_linear_world_is_found_and_scores_have_unit_spread() -> None:
     fit = fit_head([section("a", 1500, 1), section("b", 1500, 2)], "log2_counts")
     fresh = section("c", 500, 3, noise=0)
-    error = fit.head.mean(fresh.embedding) - fresh.values
+    error = fit.head.mean(fit.head.along(fresh.embedding)) - fresh.values
     assert np.sqrt((error**2).mean()) < 0.25 * fresh.values.std()
     np.testing.assert_allclose(fit.scores.std(0), 1, atol=0.07)
     assert fit.scores.shape == (3000, N_GENES)
@@ -50,7 +50,7 @@ def test_residuals_are_those_of_a_mean_that_has_not_seen_the_spot() -> None:
     fit = fit_head(sections, "log2_counts")
     for name, own in zip("ab", sections, strict=True):
         rows = slice(0, 60) if name == "a" else slice(60, 120)
-        seen = (own.values - fit.head.mean(own.embedding)).std()
+        seen = (own.values - fit.head.mean(fit.head.along(own.embedding))).std()
         out_of_fold = (own.values - fit.mean[rows]).std()
         assert out_of_fold > 1.2 * seen
 
@@ -60,7 +60,7 @@ def test_condition_has_unit_variance() -> None:
     assert fit.condition.shape == (600, 32 + N_GENES)
     np.testing.assert_allclose(fit.condition.std(0), 1, atol=0.02)
     fresh = section("c", 300, 3)
-    condition = fit.head.condition(fresh.embedding, fit.head.mean(fresh.embedding))
+    condition = fit.head.condition(fresh.embedding, fit.head.along(fresh.embedding))
     assert 0.3 < condition.std(0).min() <= condition.std(0).max() < 2
 
 
@@ -68,7 +68,7 @@ def test_condition_has_unit_variance() -> None:
 def test_few_spots_and_constant_genes_blow_nothing_up(n_spots: int) -> None:
     fit = fit_head([section("a", n_spots, 1, n_constant=2)], "log2_counts")
     fresh = section("b", 50, 2)
-    condition = fit.head.condition(fresh.embedding, fit.head.mean(fresh.embedding))
+    condition = fit.head.condition(fresh.embedding, fit.head.along(fresh.embedding))
     for values in (fit.condition, fit.scores, condition):
         assert np.isfinite(values).all()
         assert np.abs(values).max() < 50
