@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 _PERCENTILES = (5, 25, 50, 75, 95)
 _N_SCALES = 4  # 1, 2, 4, 8 px
 _CHANNELS = 5
-_BINS = 2**16
-_DENSITY = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)  # optical density of a byte
 STATISTICS_WIDTH = _CHANNELS * (2 + len(_PERCENTILES)) + 3 * _N_SCALES
 
 
@@ -62,38 +60,54 @@ def _one_by_one(
 
 
 def _of_one(patch: NDArray[np.uint8]) -> NDArray[np.float32]:
-    from PIL import Image
+    stains = _stains(patch)
+    texture = _texture(stains[0].reshape(patch.shape[:2]))
+    moments = np.stack([stains.mean(1), [_deviation(stain) for stain in stains]], axis=1)
+    rank, part = _ranks(stains.shape[1])
+    stains.sort(axis=1)
+    percentiles = stains[:, rank] * (1 - part) + stains[:, rank + 1] * part
+    parts = (_spread_of_bytes(patch), np.hstack([moments, percentiles]), texture)
+    return np.concatenate([np.ravel(each) for each in parts]).astype(np.float32)
+
+
+def _stains(patch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(2, n) haematoxylin and eosin of n pixels, unmixed from optical density, -log((byte + 1) / 256)."""
     from skimage.color import hed_from_rgb
 
-    colours = np.reshape(Image.fromarray(patch).histogram(), (3, 256))
-    density = _DENSITY.take(np.ascontiguousarray(patch.reshape(-1, 3).T))
-    stains = hed_from_rgb[:, :2].T.astype(np.float32) @ density
-    coarse, texture = stains[0].reshape(patch.shape[:2]), []
+    unmixing = hed_from_rgb[:, :2].T.astype(np.float32)
+    light = patch.reshape(-1, 3).T.astype(np.float32, order="C")
+    light += 1
+    white = unmixing.sum(axis=1, keepdims=True) * np.float32(np.log(256))
+    return np.asarray(white - unmixing @ np.log(light, out=light))
+
+
+def _texture(coarse: NDArray[np.float32]) -> list[float]:
+    """Mean vertical and horizontal step and standard deviation, at each scale."""
+    from scipy.linalg.blas import sasum
+
+    texture: list[float] = []
     for _ in range(_N_SCALES):
         for finer, next_to_it in ((coarse[1:], coarse[:-1]), (coarse[:, 1:], coarse[:, :-1])):
-            steps = finer - next_to_it
-            texture.append(np.abs(steps, out=steps).mean())
+            steps = (finer - next_to_it).ravel()
+            texture.append(sasum(steps) / steps.size)
         texture.append(_deviation(coarse.ravel()))
-        rows = coarse[::2] + coarse[1::2]
-        coarse = (rows[:, ::2] + rows[:, 1::2]) / 4
-    spread = [*map(_spread_of_bytes, colours), *map(_spread, stains)]
-    return np.concatenate([*spread, texture]).astype(np.float32)
+        rows: NDArray[np.float32] = coarse[::2] + coarse[1::2]
+        coarse = (rows[:, ::2] + rows[:, 1::2]) / np.float32(4)
+    return texture
 
 
-def _spread_of_bytes(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean, standard deviation and percentiles, from the histogram."""
-    byte, n = np.arange(256), counts.sum()
+def _spread_of_bytes(patch: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """(3, 7) mean, standard deviation and percentiles of R, G and B, from their histograms."""
+    from PIL import Image
+
+    counts, byte = np.reshape(Image.fromarray(patch).histogram(), (3, 256)), np.arange(256.0)
+    n = patch.shape[0] * patch.shape[1]
     mean = counts @ byte / n
-    return np.array([mean, np.sqrt(counts @ (byte - mean) ** 2 / n), *_percentiles(counts)])
-
-
-def _spread(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Give the same, the percentiles to 1 / 131072 of the range: five times as fast as sorting."""
-    low = float(values.min())
-    step = max((float(values.max()) - low) / (_BINS - 1), 1e-12)
-    steps = (values - np.float32(low)) * np.float32(1 / step) + np.float32(0.5)
-    counts = np.bincount(steps.astype(np.uint16), minlength=_BINS)
-    return np.array([values.mean(), _deviation(values), *(low + step * _percentiles(counts))])
+    deviation = np.sqrt(np.maximum(counts @ byte**2 / n - mean**2, 0))
+    rank, part = _ranks(n)
+    below = counts.cumsum(axis=1)[:, None]
+    lower, upper = ((below <= r[:, None]).sum(axis=2) for r in (rank, rank + 1))
+    return np.column_stack([mean, deviation, lower * (1 - part) + upper * part])
 
 
 def _deviation(values: NDArray[np.float32]) -> float:
@@ -102,14 +116,10 @@ def _deviation(values: NDArray[np.float32]) -> float:
     return float(np.sqrt(away @ away / values.size))
 
 
-def _percentiles(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Interpolated between neighbours in rank, as numpy's, of values counted by bin; in bins."""
-    cumulative = counts.cumsum()
-    at = np.asarray(_PERCENTILES) / 100 * (cumulative[-1] - 1)
-    rank, part = at.astype(int), at % 1
-    lower, upper = np.searchsorted(cumulative, np.stack([rank, rank + 1]), side="right")
-    bins: NDArray[np.float64] = lower * (1 - part) + upper * part
-    return bins
+def _ranks(n: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Where percentiles lie among n sorted values, and how far towards the next, as numpy has them."""
+    at = np.asarray(_PERCENTILES) / 100 * (n - 1)
+    return at.astype(np.intp), (at % 1).astype(np.float32)
 
 
 WEIGHTS_PATH = Path(__file__).parents[1] / "data" / "encoder" / "efficientnet_lite0.safetensors"
