@@ -237,6 +237,15 @@ def test_unknown_gene(prediction: Prediction) -> None:
         prediction.values("BRCA9")
 
 
+def test_unknown_field(prediction: Prediction) -> None:
+    for ask in (
+        lambda: prediction.values(prediction.genes[0], "q50"),
+        lambda: prediction.rows(slice(None), "q50"),
+    ):
+        with pytest.raises(PredictionError, match="no 'q50'; ask for one of mean, sd, q05, q95"):
+            ask()
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"shape": "square", "layer": "sd"}], ids=["plain", "square"]
 )

@@ -14,6 +14,7 @@ from napari_stem.errors import EncoderError, ModelError
 from napari_stem.texts import count
 
 if TYPE_CHECKING:
+    from napari_stem.model.bundle import Model
     from napari_stem.model.config import ModelConfig
     from napari_stem.model.pushing import Upload
 
@@ -209,7 +210,7 @@ def _checked(source: str) -> dict[str, Any]:
 
     folder = find_model(source)
     model = load_folder(folder)
-    why_not = _encoder_why_not(model.encoder_name)
+    why_not = _encoder_why_not(model)
     return {
         "name": model.name,
         "folder": str(folder),
@@ -228,16 +229,23 @@ def _checked(source: str) -> dict[str, Any]:
     }
 
 
-def _encoder_why_not(name: str) -> str | None:
+def _encoder_why_not(model: Model) -> str | None:
     from napari_stem.encoders.names import parse_name
     from napari_stem.encoders.registry import list_encoders
+    from napari_stem.predict import encoder_of
 
     rows = {row["name"]: row for row in list_encoders()}
     try:
-        reasons = [rows[part.name]["why_not"] for part in parse_name(name)]
+        reasons = [rows[part.name]["why_not"] for part in parse_name(model.encoder_name)]
     except EncoderError as error:
         return f"{error} Give embeddings with --embeddings"
-    return next((reason for reason in reasons if reason), None)
+    for reason in filter(None, reasons):
+        return str(reason)
+    try:  # of the version that the model was trained with?
+        encoder_of(model, "cpu")
+    except EncoderError as error:
+        return str(error).removesuffix(".")
+    return None
 
 
 def _card_why_not(path: Path) -> str | None:

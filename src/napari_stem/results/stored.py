@@ -176,7 +176,7 @@ class StoredValues:
         UnknownGeneError
             The prediction has no such gene.
         PredictionError
-            The values are damaged.
+            The values are damaged, or there is no such field.
         """
         wanted = self._block_of(self._columns([gene])[0], field)
         with self._lock:
@@ -205,7 +205,7 @@ class StoredValues:
         Raises
         ------
         PredictionError
-            The values are damaged.
+            The values are damaged, or there is no such field.
         UnknownGeneError
             The prediction has no such gene.
         """
@@ -268,6 +268,10 @@ class StoredValues:
         return [self._column[gene] for gene in genes]
 
     def _stored(self, field: Field) -> Any:
+        if field not in FIELDS:
+            raise PredictionError(
+                f"A prediction holds no '{field}'; ask for one of {', '.join(FIELDS)}."
+            )
         return self._group["X"] if field == "mean" else self._group["layers"][field]
 
     def _block_of(self, column: int, field: Field) -> _Genes:

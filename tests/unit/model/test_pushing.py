@@ -225,6 +225,16 @@ def test_push_shows_what_goes_and_asks(hub, folder) -> None:
     assert told["files"] == {name: len(content) for name, content in hub.held.items()}
 
 
+def test_check_says_that_the_encoder_is_of_another_version(folder) -> None:
+    path = folder / CONFIG_FILE
+    values = {**json.loads(path.read_text("utf-8")), "encoder_version": "0"}
+    path.write_text(json.dumps(values), "utf-8")
+    found = json.loads(run("check", folder, "--json").stdout)
+    assert not found["encoder_ready"]
+    assert "was trained with version 0 of encoder 'bundled'" in found["encoder_why_not"]
+    assert "train the model again" in run("check", folder).stdout
+
+
 def test_pack_and_check(folder, tmp_path) -> None:
     (folder / "modeling.py").write_text("")
     packed = json.loads(run("pack", folder, "--out", tmp_path / "m.zip", "--json").stdout)
