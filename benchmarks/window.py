@@ -35,7 +35,7 @@ def rest(seconds: float = SETTLED_S) -> None:
 
 
 class Click:
-    """Seconds from a click on a slide at rest to the first colour around it (25 spots, 3,129 genes)."""
+    """Seconds from a click on a slide at rest to the first colour around it (25 spots, all genes)."""
 
     params = (1, 2)
     param_names = ("click of a session",)
