@@ -239,8 +239,9 @@ def _encoder_why_not(model: Model) -> str | None:
         reasons = [rows[part.name]["why_not"] for part in parse_name(model.encoder_name)]
     except EncoderError as error:
         return f"{error} Give embeddings with --embeddings"
-    for reason in filter(None, reasons):
-        return str(reason)
+    reason: str | None = next(filter(None, reasons), None)
+    if reason is not None:
+        return reason
     try:  # of the version that the model was trained with?
         encoder_of(model, "cpu")
     except EncoderError as error:

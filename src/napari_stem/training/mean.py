@@ -141,8 +141,9 @@ def fit_mean(z: Array, points: Array, y: Array, group: NDArray[np.int64]) -> tup
         along = sum(share * part for share, part in zip(shares, parts, strict=True))
         out_of_fold[each.rows] = each.directions.back(np.asarray(along))
     directions = Directions.of(y, len(column))
+    places = directions.along(y)
     linear, by_kernel = (
-        _picked(fit, x, directions.along(y), which, share)
+        _picked(fit, x, places, which, share)
         for fit, x, which, share in zip(_PARTS, (z, points), best, shares, strict=True)
     )
     return Mean(linear, by_kernel, directions), out_of_fold

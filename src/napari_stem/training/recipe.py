@@ -235,10 +235,8 @@ def _conditions_of_turns(fitted: HeadFit, sections: Sequence[SectionArrays]) -> 
     turns = np.concatenate([s.turned for s in sections if s.turned is not None])  # (n, 8, W)
     condition = np.repeat(fitted.condition[:, None], turns.shape[1], axis=1)
     n_look = len(fitted.head.components)
-    no_mean = np.zeros((len(turns), len(fitted.head.mean_components)), np.float32)
     for turn in range(turns.shape[1]):
-        own = fitted.head.condition(turns[:, turn].astype(np.float32), no_mean)
-        condition[:, turn, :n_look] = own[:, :n_look]
+        condition[:, turn, :n_look] = fitted.head.look(turns[:, turn].astype(np.float32))
     return condition
 
 
