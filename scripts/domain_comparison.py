@@ -11,6 +11,7 @@ section, and how many slides are asked about before a run. ``--slide`` is tissue
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,7 +82,10 @@ class Altering:
 
     def __init__(self, encoder: Encoder, name: str) -> None:
         self._encode, self._change = encoder.encode, ALTERED[name]
-        self.name, self.patch, self.width = encoder.name, encoder.patch, encoder.width
+        self.name, self.width = encoder.name, encoder.width
+        self.patch = replace(
+            encoder.patch, steps_um=()
+        )  # all fields at once: which is which is known
         self.spots_at_once = encoder.spots_at_once
         words = "".join(c if c.isalnum() else "-" for c in name)
         self.version = f"{encoder.version}-{words}"

@@ -179,10 +179,15 @@ class PatchSpec:
         Sides in um of the concentric patches round a spot.
     side_px
         Side in px to which each is resampled.
+    steps_um
+        Per field of view: its patches lie on a square lattice of this pitch, fixed to the slide's corner, and
+        a spot has the nearest, so that neighbours share it; 0 centres it at the spot. Empty: all are centred
+        at the spot. Where steps are given, the encoder sees each patch alone.
     """
 
     fields_of_view_um: tuple[float, ...]
     side_px: int
+    steps_um: tuple[float, ...] = ()
 
 
 def lattice(size: SizePx, mpp: Mpp, pitch_um: float) -> Spots:

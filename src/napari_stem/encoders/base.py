@@ -48,11 +48,12 @@ class Encoder(Protocol):
         Parameters
         ----------
         patches
-            (n, fields of view, side_px, side_px, 3) uint8 RGB.
+            (n, fields of view, side_px, side_px, 3) uint8 RGB; one field of view alone where ``patch.steps_um``
+            are given, whichever it is.
 
         Returns
         -------
-        (n, width) float32.
+        (n, width) float32; that of one field of view where it is alone.
         """
         ...
 

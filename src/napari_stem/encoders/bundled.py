@@ -146,8 +146,8 @@ class BundledEncoder:
     """
 
     name = "bundled"
-    version = "1"
-    patch = PatchSpec(fields_of_view_um=(150.0, 300.0, 600.0), side_px=224)
+    version = "2"
+    patch = PatchSpec((150.0, 300.0, 600.0), side_px=224, steps_um=(0.0, 75.0, 150.0))
     width = len(patch.fields_of_view_um) * (_NETWORK_WIDTH + STATISTICS_WIDTH)
     spots_at_once = 16
 

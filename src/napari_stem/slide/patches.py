@@ -11,7 +11,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -100,13 +100,32 @@ class View:
         return (left, top, right, bottom), box
 
 
+class Look(NamedTuple):
+    """What an encoder sees at once: the concentric patches of some fields of view.
+
+    Attributes
+    ----------
+    fields
+        Which of ``PatchSpec.fields_of_view_um``.
+    x_px, y_px
+        Their centre at level 0.
+    is_shared
+        Whether neighbouring spots may have the same.
+    """
+
+    fields: tuple[int, ...]
+    x_px: float
+    y_px: float
+    is_shared: bool
+
+
 class PatchReader:
     """Reads the patches round spots of one slide; may be shared by threads.
 
-    A patch is the square of ``fov_um`` centred at the spot, to a fraction of a pixel, resampled to ``side_px``
-    with Pillow's bilinear filter (a triangle as wide as two of the patch's pixels) from the coarsest level that
-    is still at least as fine as the patch. What lies off the slide is white. A patch depends on its spot alone,
-    not on the spots read with it.
+    A patch is the square of ``fov_um`` centred at the spot, or where the lattice of ``spec.steps_um`` is
+    nearest to it, to a fraction of a pixel, resampled to ``side_px`` with Pillow's bilinear filter (a triangle
+    as wide as two of the patch's pixels) from the coarsest level that is still at least as fine as the patch.
+    What lies off the slide is white. A patch depends on its spot alone, not on the spots read with it.
 
     Parameters
     ----------
@@ -146,6 +165,23 @@ class PatchReader:
             n_kept = keep_bytes // len(levels) // (3 * extent.height_px * extent.width_px)
             self._tiles[level] = lru_cache(n_kept)(partial(_decoded, source, extent))
 
+    def looks(self, spots: Spots) -> list[tuple[Look, ...]]:
+        """Say what there is to see of each spot: looks that are equal where spots share them."""
+        x_px, y_px = spots.x_px.tolist(), spots.y_px.tolist()
+        steps_um = self.spec.steps_um
+        if not steps_um:
+            fields = tuple(range(len(self._views)))
+            return [(Look(fields, x, y, False),) for x, y in zip(x_px, y_px, strict=True)]
+        mpp = self._slide.require_mpp()
+        steps_px = [(step_um / mpp.x_um, step_um / mpp.y_um) for step_um in steps_um]
+        return [
+            tuple(
+                Look((field,), _nearest(x, step_x), _nearest(y, step_y), step_x > 0)
+                for field, (step_x, step_y) in enumerate(steps_px)
+            )
+            for x, y in zip(x_px, y_px, strict=True)
+        ]
+
     def read(self, spots: Spots) -> NDArray[np.uint8]:
         """Read the patches of spots.
 
@@ -158,16 +194,34 @@ class PatchReader:
         SlideError
             The slide is damaged there.
         """
+        looks = [look for of_spot in self.looks(spots) for look in of_spot]
         side = self.spec.side_px
-        patches = np.empty((len(spots), len(self._views), side, side, 3), np.uint8)
-        x_px, y_px = spots.x_px.tolist(), spots.y_px.tolist()
+        return self.read_looks(looks).reshape(len(spots), len(self._views), side, side, 3)
+
+    def read_looks(self, looks: Sequence[Look]) -> NDArray[np.uint8]:
+        """Read the patches of looks at equally many fields of view.
+
+        Returns
+        -------
+        (n, fields of a look, side_px, side_px, 3) uint8 RGB, in the order of the looks.
+
+        Raises
+        ------
+        SlideError
+            As `read`.
+        """
+        side = self.spec.side_px
+        n_fields = len(looks[0].fields) if looks else len(self._views)
+        patches = np.empty((len(looks), n_fields, side, side, 3), np.uint8)
 
         def fill(places: NDArray[np.intp]) -> None:
             for place in places.tolist():
-                for number, view in enumerate(self._views):
-                    patches[place, number] = self._patch(view, x_px[place], y_px[place])
+                look = looks[place]
+                for number, field in enumerate(look.fields):
+                    patches[place, number] = self._patch(self._views[field], look.x_px, look.y_px)
 
-        order = along_tiles(spots)
+        centres = np.array([(look.x_px, look.y_px) for look in looks]).reshape(-1, 2)
+        order = _along_tiles(centres[:, 0], centres[:, 1])
         if len(order) <= 1 or self.max_workers == 1:
             fill(order)
             return patches
@@ -175,8 +229,8 @@ class PatchReader:
             list(pool.map(fill, np.array_split(order, min(len(order), 4 * self.max_workers))))
         return patches
 
-    def read_ahead(self, parts: Sequence[Spots]) -> Iterator[NDArray[np.uint8]]:
-        """Read the patches of one group of spots after the other, the next while the last is worked on.
+    def read_ahead(self, parts: Sequence[Sequence[Look]]) -> Iterator[NDArray[np.uint8]]:
+        """Read the patches of one group of looks after the other, the next while the last is worked on.
 
         Raises
         ------
@@ -184,12 +238,12 @@ class PatchReader:
             As `read`.
         """
         with ThreadPoolExecutor(1, thread_name_prefix="patches-ahead") as ahead:
-            coming = ahead.submit(self.read, parts[0]) if parts else None
+            coming = ahead.submit(self.read_looks, parts[0]) if parts else None
             for following in [*parts[1:], None]:
                 if coming is None:
                     return
                 patches = coming.result()
-                coming = None if following is None else ahead.submit(self.read, following)
+                coming = None if following is None else ahead.submit(self.read_looks, following)
                 yield patches
 
     def _patch(self, view: View, x_px: float, y_px: float) -> NDArray[np.uint8]:
@@ -223,6 +277,19 @@ def _decoded(source: LevelPixels, extent: SizePx, row: int, column: int) -> NDAr
     return source.window(*source.tile(row, column, extent))
 
 
+def _nearest(at_px: float, step_px: float) -> float:
+    """Return the point of a lattice that is nearest on one axis; the place itself where there is no lattice.
+
+    Points lie a quarter of a step off the corner: spots of a usual pitch lie on no edge between two of them,
+    where rounding would choose.
+    """
+    return (round(at_px / step_px - 0.25) + 0.25) * step_px if step_px else at_px
+
+
 def along_tiles(spots: Spots) -> NDArray[np.intp]:
     """Order spots in bands about a tile high, so that spots that share tiles follow one another."""
-    return np.lexsort((spots.x_px, spots.y_px // (2 * TILE_PX)))
+    return _along_tiles(spots.x_px, spots.y_px)
+
+
+def _along_tiles(x_px: NDArray[np.float64], y_px: NDArray[np.float64]) -> NDArray[np.intp]:
+    return np.lexsort((x_px, y_px // (2 * TILE_PX)))

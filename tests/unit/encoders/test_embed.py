@@ -205,6 +205,50 @@ def test_a_cut_vector_is_made_again(cache, slide) -> None:
     assert encoder.n_seen == len(spots) + 1
 
 
+# patches that spots share
+
+
+class Sharing(Colours):
+    """As `Colours`, one field of view at a time, wide patches on a lattice."""
+
+    patch = PatchSpec(fields_of_view_um=(50.0, 100.0), side_px=16, steps_um=(0.0, 150.0))
+
+    def encode(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.n_seen += len(patches)
+        values = patches.reshape(len(patches), -1, 3).astype(np.float32)
+        return np.concatenate([values.mean(1), values.std(1)], 1)
+
+
+def dense_spots(slide: Slide) -> Spots:
+    return lattice(slide.size, slide.require_mpp(), 50).take(np.arange(200))  # 10 rows of 20
+
+
+def test_a_patch_that_spots_share_is_looked_at_once(slide) -> None:
+    spots, encoder = dense_spots(slide), Sharing()
+    embedding = Embedder(slide, encoder).embed(spots)
+    wide = {of_spot[1] for of_spot in PatchReader(slide, Sharing.patch).looks(spots)}
+    assert encoder.n_seen == len(spots) + len(wide) < 1.25 * len(spots)
+    patches = PatchReader(slide, Sharing.patch).read(spots)
+    directly = [Sharing().encode(patches[:, field : field + 1]) for field in range(2)]
+    np.testing.assert_array_equal(embedding, rounded(np.concatenate(directly, 1)))
+
+
+def test_the_next_call_knows_the_patches_of_the_last(slide, monkeypatch) -> None:
+    spots, encoder = dense_spots(slide), Sharing()
+    whole = Embedder(slide, Sharing("2")).embed(spots)
+    embedder = Embedder(slide, encoder)
+    parts = [spots.take(slice(start, start + 7)) for start in range(0, len(spots), 7)]
+    np.testing.assert_array_equal(np.concatenate([embedder.embed(p) for p in parts]), whole)
+    wide = {of_spot[1] for of_spot in PatchReader(slide, Sharing.patch).looks(spots)}
+    assert encoder.n_seen == len(spots) + len(wide)
+    turns = embedder.embed_turned(spots)  # the untouched ones are known
+    assert encoder.n_seen == 8 * (len(spots) + len(wide))
+    np.testing.assert_array_equal(turns[:, 0], whole.astype(np.float16))
+    monkeypatch.setattr("napari_stem.encoders.embed._N_KEPT", 1)  # forgotten, and looked at again
+    forgetful = Embedder(slide, Sharing("3"))
+    np.testing.assert_array_equal(np.concatenate([forgetful.embed(p) for p in parts]), whole)
+
+
 # turned patches
 
 
@@ -238,9 +282,11 @@ def test_turns_are_cached_beside_what_was_there(slide, monkeypatch) -> None:
     spots, encoder = spots_of(slide), Corner()
     first = Embedder(slide, encoder).embed(spots)
     assert encoder.n_seen == len(spots)
-    read, n_read = PatchReader.read, []
+    read, n_read = PatchReader.read_looks, []
     monkeypatch.setattr(
-        PatchReader, "read", lambda self, spots: n_read.append(len(spots)) or read(self, spots)
+        PatchReader,
+        "read_looks",
+        lambda self, looks: n_read.append(len(looks)) or read(self, looks),
     )
     told: list[int] = []
     turns = Embedder(slide, encoder).embed_turned(spots, told.append)

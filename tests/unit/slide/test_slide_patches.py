@@ -13,19 +13,21 @@ from PIL import Image
 
 from napari_stem.encoders.base import PatchSpec
 from napari_stem.errors import MissingMppError
-from napari_stem.geometry import Mpp, SizePx
+from napari_stem.geometry import Mpp, SizePx, lattice
 from napari_stem.slide import open_slide
 from napari_stem.slide.patches import PatchReader
+
+SLOPE = 20 * np.pi  # px per grey value; a whole number rounds alike again and again
 
 
 @pytest.fixture(scope="module")
 def ramp_path(tmp_path_factory):
-    """Red rises mainly with x and green with y, one grey value per 64 / 7 px; three levels.
+    """Red rises mainly with x and green with y, one grey value per 9 px; three levels.
 
     Tilted, so that roundings to whole grey values cancel out over a patch.
     """
     y, x = np.mgrid[:2040, :2040]
-    rgb = np.stack([(7 * x + y) / 64, (x + 7 * y) / 64, np.zeros_like(x)], axis=2)
+    rgb = np.stack([(7 * x + y) / SLOPE, (x + 7 * y) / SLOPE, np.zeros_like(x)], axis=2)
     rgb = np.rint(rgb).astype(np.uint8)
     path = tmp_path_factory.mktemp("ramp") / "ramp.png"
     Image.fromarray(rgb).save(path)
@@ -53,7 +55,7 @@ def test_place_and_size_are_exact(ramp_path, mpp, fov_px, place):
     x, y = x_px + steps * width_px - 0.5, (y_px + steps * height_px - 0.5)[:, None]
     # single pixels are rounded to whole grey values, several times; means are right. A patch out
     # of place by its own pixel is off by 0.4 from 220 px on.
-    for channel, expected in enumerate(((7 * x + y) / 64, (x + 7 * y) / 64)):
+    for channel, expected in enumerate(((7 * x + y) / SLOPE, (x + 7 * y) / SLOPE)):
         difference = patch[..., channel] - expected
         assert np.abs(difference).max() <= 1.2
         if fov_px > 220:
@@ -106,8 +108,45 @@ def test_a_patch_does_not_depend_on_the_company_it_is_read_in(svs_path, opened, 
     none = scattered.take(np.empty(0, np.int64))
     assert reader.read(none).shape == (0, 2, SIDE_PX, SIDE_PX, 3)
     assert list(reader.read_ahead([])) == []
-    groups = [scattered.take(slice(0, 9)), none, scattered.take(slice(9, 40))]
+    parts = [scattered.take(slice(0, 9)), none, scattered.take(slice(9, 40))]
+    groups = [sum(reader.looks(part), ()) for part in parts]
     np.testing.assert_array_equal(np.concatenate(list(reader.read_ahead(groups))), together)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    x_um=st.floats(-600, 2000),
+    y_um=st.floats(-600, 2000),
+    steps_um=st.tuples(st.just(0.0) | st.floats(1, 300), st.floats(1, 300)),
+)
+def test_the_patch_of_a_lattice_is_the_nearest(ramp_path, x_um, y_um, steps_um):
+    mpp = Mpp(y_um=0.5, x_um=0.45)
+    slide = open_slide(ramp_path, mpp)
+    spot = spots_at([x_um / mpp.x_um], [y_um / mpp.y_um])
+    (looks,) = PatchReader(slide, PatchSpec((50.0, 200.0), SIDE_PX, steps_um)).looks(spot)
+    assert [look.fields for look in looks] == [(0,), (1,)]
+    for look, step_um in zip(looks, steps_um, strict=True):
+        away_um = np.array([look.x_px * mpp.x_um - x_um, look.y_px * mpp.y_um - y_um])
+        assert np.abs(away_um).max() <= step_um / 2 + 1e-6
+        if step_um:  # fixed to the slide's corner
+            at = np.array([look.x_px * mpp.x_um, look.y_px * mpp.y_um]) / step_um
+            np.testing.assert_allclose((at - 0.25) % 1 % (1 - 1e-6), 0, atol=2e-6)
+
+
+def test_neighbours_share_the_patches_of_a_lattice(svs_path, opened):
+    """49 spots 50 um apart share 25 patches that lie 75 um apart, and 9 that lie 150 um apart."""
+    mpp = Mpp(y_um=0.5, x_um=0.45)
+    slide, fields_um = opened(svs_path, mpp), (60.0, 100.0, 200.0)
+    spots = lattice(slide.size, mpp, 50.0)
+    spots = spots.take((spots.array_row < 7) & (spots.array_col < 7))
+    reader = PatchReader(slide, PatchSpec(fields_um, SIDE_PX, (0.0, 75.0, 150.0)))
+    looks = reader.looks(spots)
+    assert [len(set(of_field)) for of_field in zip(*looks, strict=True)] == [49, 25, 9]
+    patches = reader.read(spots)
+    for field, field_um in enumerate(fields_um):
+        centres = spots_at(*np.transpose([of_spot[field][1:3] for of_spot in looks]))
+        alone = PatchReader(slide, PatchSpec((field_um,), SIDE_PX)).read(centres)
+        np.testing.assert_array_equal(patches[:, field], alone[:, 0])
 
 
 def test_off_the_slide_is_white(svs_path, opened):

@@ -241,13 +241,16 @@ def patch_spec(prediction: Prediction) -> PatchSpec:
         The model is no packaged one, or its encoder is unknown.
     """
     config = read_config(named_in_file(prediction.provenance.get("model")))
+    parts = [part.name for part in parse_name(config.encoder)]
+    if parts == [BUNDLED] and config.fields_of_view_um is None:
+        return BundledEncoder.patch
     fields_um: set[float] = set(config.fields_of_view_um or ())
     side_px = 0
-    for part in parse_name(config.encoder):
-        if part.name == BUNDLED:
+    for name in parts:
+        if name == BUNDLED:
             own, own_side_px = BundledEncoder.patch.fields_of_view_um, BundledEncoder.patch.side_px
         else:
-            facts = CATALOGUE[part.name]
+            facts = CATALOGUE[name]
             own, own_side_px = (facts.field_of_view_um,), facts.side_px
         side_px = max(side_px, own_side_px)
         if config.fields_of_view_um is None:
