@@ -69,7 +69,8 @@ class Spots:
         import numpy as np
 
         from napari_stem.model import load_model
-        from napari_stem.predict import choose_spots, encoder_of
+        from napari_stem.model.serving import encoder_of
+        from napari_stem.predict import choose_spots
         from napari_stem.sample_data import sample_path
         from napari_stem.slide import open_slide
 
@@ -78,7 +79,8 @@ class Spots:
         self.encoder = encoder_of(self.model, "cpu")
 
     def time_predict(self, _n_spots: int) -> None:
-        from napari_stem.predict import embedder_of, predict
+        from napari_stem.model.serving import embedder_of
+        from napari_stem.predict import predict
         from napari_stem.results import Prediction
         from napari_stem.settings import CACHE_VARIABLE, SamplingSettings
 

@@ -14,14 +14,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from napari_stem.device import torch_device
-from napari_stem.encoders.base import same_features
-from napari_stem.encoders.embed import Embedder
-from napari_stem.encoders.registry import load_encoder
-from napari_stem.errors import EncoderError, RegionError
+from napari_stem.errors import RegionError
 from napari_stem.geometry import Spots, lattice, spots_in_regions
 from napari_stem.metrics import quantiles
 from napari_stem.model.domain import doubt, evenly
-from napari_stem.model.serving import require_resolution
+from napari_stem.model.serving import embedder_of
 from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.region_files import as_regions
 from napari_stem.spatial.spot_files import read_spots
@@ -33,7 +30,7 @@ if TYPE_CHECKING:
     import anndata
     from numpy.typing import NDArray
 
-    from napari_stem.encoders.base import EmbedsSpots, Encoder
+    from napari_stem.encoders.base import EmbedsSpots
     from napari_stem.geometry import Region
     from napari_stem.model.bundle import Model
     from napari_stem.results import Prediction
@@ -289,52 +286,6 @@ def doubt_of(
     except _Stopped:
         return None
     return doubt(model.head.distance(embedding), model.name)
-
-
-def embedder_of(
-    slide: Slide, model: Model, device: str, encoder: Encoder | None = None
-) -> Embedder:
-    """Look at a slide with the encoder that a model needs, which is loaded unless it is given.
-
-    Raises
-    ------
-    EncoderError, ModelError
-        The encoder is not ready or another one, or the slide too coarse for it.
-    """
-    encoder = encoder or encoder_of(model, torch_device(device))
-    require_resolution(model.config, encoder.patch, slide.require_mpp())
-    return Embedder(slide, encoder)
-
-
-def encoder_of(model: Model, device: str) -> Encoder:
-    """Load the encoder that a model needs, looking at the patches that it was trained with.
-
-    Raises
-    ------
-    EncoderError
-        It is not ready, or its numbers are other ones than in training.
-    """
-    try:
-        encoder = load_encoder(model.encoder_name, device, model.config.fields_of_view_um)
-    except EncoderError as error:
-        if model.card.get("embeddings") is None:
-            raise
-        raise EncoderError(
-            f"{error} Model '{model.name}' was trained on embeddings from files: give those of this slide with "
-            f"--embeddings."
-        ) from error
-    wanted = model.config.encoder_version
-    if wanted is not None and not same_features(encoder.version, wanted):
-        raise EncoderError(
-            f"Model '{model.name}' was trained with version {wanted} of encoder '{encoder.name}', this is "
-            f"version {encoder.version}; train the model again."
-        )
-    if encoder.width != len(model.head.centre):  # embeddings from files may bear any name
-        raise EncoderError(
-            f"Model '{model.name}' was trained on embeddings of {len(model.head.centre)} numbers, and encoder "
-            f"'{encoder.name}' gives {encoder.width}: give those of this slide with --embeddings."
-        )
-    return encoder
 
 
 def embedded_ahead(

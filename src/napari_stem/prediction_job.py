@@ -22,8 +22,8 @@ from napari_stem.errors import OutputError
 from napari_stem.geometry import shared_tissue
 from napari_stem.io import only_writer
 from napari_stem.model import DEFAULT_MODEL, load_model
-from napari_stem.model.serving import require_fit_of, require_species, tissue_warning
-from napari_stem.predict import choose_spots, doubt_of, embedder_of, predict
+from napari_stem.model.serving import embedder_of, require_fit_of, require_species, tissue_warning
+from napari_stem.predict import choose_spots, doubt_of, predict
 from napari_stem.progress import shown
 from napari_stem.results import Prediction
 from napari_stem.results.empty import may_keep_draws, provenance_of

@@ -10,8 +10,8 @@ import pytest
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication
 
-from napari_stem import predict
 from napari_stem.cohort import orders
+from napari_stem.model import serving
 from napari_stem.results import Prediction
 
 SLIDES = Path(__file__).parents[1] / "data" / "slides"
@@ -40,8 +40,8 @@ def column(window, number: int) -> list[str]:
 def test_a_list_is_predicted_in_turn_and_each_opens_by_a_click(
     many, model_road, tmp_path, monkeypatch
 ):
-    load, loaded = predict.load_encoder, []
-    monkeypatch.setattr(predict, "load_encoder", lambda *args: loaded.append(1) or load(*args))
+    load, loaded = serving.load_encoder, []
+    monkeypatch.setattr(serving, "load_encoder", lambda *args: loaded.append(1) or load(*args))
     assert column(many, 0) == ["crop", "missing", "again"]
     told, show = [], many.job.reported
     monkeypatch.setattr(many.job, "reported", lambda *now: told.append(now[:2]) or show(*now))

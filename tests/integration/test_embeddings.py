@@ -60,7 +60,7 @@ def no_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*_arguments: Any, **_options: Any) -> Any:
         pytest.fail("an encoder was loaded")
 
-    for room in ("napari_stem.predict", "napari_stem.training.fit"):
+    for room in ("napari_stem.model.serving", "napari_stem.training.fit"):
         monkeypatch.setattr(f"{room}.load_encoder", load)
 
 

@@ -29,10 +29,10 @@ from napari_stem.errors import (
 from napari_stem.geometry import Region, Spots
 from napari_stem.model.bundle import load_folder
 from napari_stem.model.domain import evenly
+from napari_stem.model.serving import embedder_of
 from napari_stem.predict import (
     choose_spots,
     embedded_ahead,
-    embedder_of,
     predict,
     spots_at_once,
 )
@@ -583,7 +583,7 @@ def test_the_encoder_is_loaded_once_to_doubt_and_to_predict(
         loaded.append(name)
         return load_encoder(name, *how)
 
-    monkeypatch.setattr("napari_stem.predict.load_encoder", load)
+    monkeypatch.setattr("napari_stem.model.serving.load_encoder", load)
     job = PredictionJob.planned(slide, model, SETTINGS, spots=spots)
     job.doubt()
     assert job.run(tmp_path / "p.zarr", watch=lambda _: None).done.all()

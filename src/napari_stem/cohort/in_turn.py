@@ -11,7 +11,7 @@ from napari_stem.cohort.outcomes import seconds_left
 from napari_stem.device import torch_device
 from napari_stem.errors import StemError
 from napari_stem.model import load_model
-from napari_stem.predict import encoder_of
+from napari_stem.model.serving import encoder_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -22,11 +22,10 @@ import numpy as np
 from napari_stem.device import torch_device
 from napari_stem.errors import OutputError, PredictionError, SlideError
 from napari_stem.model import load_model
+from napari_stem.model.serving import embedder_of, encoder_of
 from napari_stem.predict import (
     blocks,
     embedded_ahead,
-    embedder_of,
-    encoder_of,
     joined,
     predicted,
     spots_at_once,

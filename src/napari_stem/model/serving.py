@@ -1,20 +1,26 @@
-"""Whether a model can serve a slide: species, tissue, pixel size, embeddings made elsewhere."""
+"""Whether a model can serve a slide (species, tissue, pixel size), and what embeds it: encoder or files."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_stem.device import torch_device
+from napari_stem.encoders.base import same_features
+from napari_stem.encoders.embed import Embedder
 from napari_stem.encoders.precomputed import PrecomputedEmbedder, read_embeddings
 from napari_stem.encoders.precomputed_fit import require_fit
-from napari_stem.errors import ModelError
+from napari_stem.encoders.registry import load_encoder
+from napari_stem.errors import EncoderError, ModelError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari_stem.encoders.base import Encoder
     from napari_stem.encoders.precomputed import PatchEmbeddings, Stated
     from napari_stem.geometry import Mpp, PatchSpec, SizePx
     from napari_stem.model.bundle import Model
     from napari_stem.model.config import ModelConfig
+    from napari_stem.slide import Slide
 
 MOST_UPSAMPLING = 2.0
 _LATIN = {"human": "homo sapiens", "mouse": "mus musculus", "rat": "rattus norvegicus"}
@@ -82,6 +88,52 @@ def require_resolution(config: ModelConfig, patch: PatchSpec, mpp: Mpp) -> None:
             f"{finest_um:.2g} um/px: they would be upsampled {own_um / finest_um:.1f} times; scan it finer, or "
             f"check the pixel size."
         )
+
+
+def embedder_of(
+    slide: Slide, model: Model, device: str, encoder: Encoder | None = None
+) -> Embedder:
+    """Look at a slide with the encoder that a model needs, which is loaded unless it is given.
+
+    Raises
+    ------
+    EncoderError, ModelError
+        The encoder is not ready or another one, or the slide too coarse for it.
+    """
+    encoder = encoder or encoder_of(model, torch_device(device))
+    require_resolution(model.config, encoder.patch, slide.require_mpp())
+    return Embedder(slide, encoder)
+
+
+def encoder_of(model: Model, device: str) -> Encoder:
+    """Load the encoder that a model needs, looking at the patches that it was trained with.
+
+    Raises
+    ------
+    EncoderError
+        It is not ready, or its numbers are other ones than in training.
+    """
+    try:
+        encoder = load_encoder(model.encoder_name, device, model.config.fields_of_view_um)
+    except EncoderError as error:
+        if model.card.get("embeddings") is None:
+            raise
+        raise EncoderError(
+            f"{error} Model '{model.name}' was trained on embeddings from files: give those of this slide with "
+            f"--embeddings."
+        ) from error
+    wanted = model.config.encoder_version
+    if wanted is not None and not same_features(encoder.version, wanted):
+        raise EncoderError(
+            f"Model '{model.name}' was trained with version {wanted} of encoder '{encoder.name}', this is "
+            f"version {encoder.version}; train the model again."
+        )
+    if encoder.width != len(model.head.centre):  # embeddings from files may bear any name
+        raise EncoderError(
+            f"Model '{model.name}' was trained on embeddings of {len(model.head.centre)} numbers, and encoder "
+            f"'{encoder.name}' gives {encoder.width}: give those of this slide with --embeddings."
+        )
+    return encoder
 
 
 def embedder_for(
