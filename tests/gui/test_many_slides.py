@@ -10,8 +10,8 @@ import pytest
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication
 
-from napari_stem.cohort import orders
 from napari_stem import predict
+from napari_stem.cohort import orders
 from napari_stem.model import serving
 from napari_stem.results import Prediction
 
