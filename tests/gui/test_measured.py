@@ -207,6 +207,29 @@ def test_foreign_data_are_refused_in_words(predicted, monkeypatch, tmp_path, not
         assert panel.message.text() == ""
 
 
+def test_what_was_loaded_stays_where_another_file_is_refused(
+    predicted, monkeypatch, tmp_path, notifications
+):
+    found = load(predicted, monkeypatch)
+    panel, slide = predicted.panels.measured, predicted.panels.slide.slide
+    panel.choose_view("measured")
+    mouse = anndata.read_h5ad(COUNTS)[:, :30].copy()
+    mouse.var_names = [f"mouse-{gene}" for gene in mouse.var_names]
+    mouse.write_h5ad(tmp_path / "mouse.h5ad")
+    changes: list[object] = []
+    panel.changed.connect(lambda: changes.append(panel.path_of(slide)))
+    for _ in range(2):
+        changes.clear()
+        panel.load(tmp_path / "mouse.h5ad")
+        predicted.wait(lambda: len(changes) == 2)
+        assert "mouse.h5ad" in notifications[-1]
+        assert changes == [tmp_path / "mouse.h5ad", COUNTS]  # as a session would save it
+        assert panel.match() is found
+        assert panel.summary.text().startswith(COUNTS.name)
+        assert not panel.results.isHidden()
+        assert panel.map.layer.visible
+
+
 def test_removed_data_are_gone(predicted, monkeypatch):
     load(predicted, monkeypatch)
     panel = predicted.panels.measured
