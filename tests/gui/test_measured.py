@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from typing import TYPE_CHECKING
 
 import anndata
 import numpy as np
@@ -14,6 +15,9 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_stem.sample_data import sample_path
 from napari_stem.spatial.normalise import normalised
+
+if TYPE_CHECKING:
+    from napari_stem.exporting.drawing import SeenMap
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
@@ -91,6 +95,33 @@ def test_measured_and_difference_take_the_maps_place(predicted, monkeypatch):
     assert genes.views.checkedButton().text() == "Expression"
     assert not layer.visible
     assert maps.layer("mean").visible
+
+
+def test_a_figure_of_what_was_measured_says_so(predicted, monkeypatch, tmp_path):
+    from napari_stem.exporting import figure
+
+    seen: list[SeenMap | None] = []
+
+    def note(_selection, path, **how):
+        seen.append(how.get("seen"))
+        path.write_bytes(b"")
+
+    monkeypatch.setattr(figure, "write_figure", note)
+    load(predicted, monkeypatch)
+    panel, export = predicted.panels.measured, predicted.panels.export
+    for view in ("measured", "difference", "predicted"):
+        panel.choose_view(view)
+        predicted.wait(lambda view=view: panel.map.layer.visible == (view != "predicted"))
+        export.save("figure", "shown", str(tmp_path / f"{view}.png"), False)
+        predicted.wait(lambda: not export.save_button.isHidden())
+    measured, difference, plain = seen
+    gene = predicted.panels.genes.gene()
+    assert measured.title == f"{gene} measured, log2(count + 1)"
+    assert measured.is_measured
+    assert [legend.title for legend in measured.legends] == [measured.title]
+    assert difference.title == f"{gene} predicted minus measured, log2(count + 1)"
+    assert not difference.is_measured
+    assert plain is None
 
 
 def test_the_measured_depth_is_what_the_next_run_asks_for(predicted, monkeypatch):
