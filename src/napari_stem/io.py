@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import shutil
 import tempfile
@@ -20,6 +21,8 @@ from napari_stem.texts import reason_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    import anndata
 
 # Names beside an output that nobody else gives, with a hash of the output's name: what is under way, what is
 # moved aside (`-old`), and what tells other processes that somebody writes (`.lock`).
@@ -141,6 +144,28 @@ def write_file(path: Path, content: str | bytes) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_h5ad(table: anndata.AnnData, path: Path) -> None:
+    """Write a table as ``AnnData.write_h5ad`` does, compressed; texts stay texts.
+
+    The file is made in memory: on a full disk HDF5 cannot close what it has begun, and fills stderr with it.
+
+    Raises
+    ------
+    OSError
+        The place cannot be written.
+    """
+    import h5py
+    from anndata.io import write_elem
+
+    made = io.BytesIO()
+    with h5py.File(made, "w") as file:
+        write_elem(file, "/", table, dataset_kwargs={"compression": "gzip"})
+        if table.raw is None:
+            del file["raw"]  # a place holder, which AnnData's own files do not have
+    with path.open("wb") as new:
+        new.write(made.getbuffer())
 
 
 def unwritable(path: Path, error: Exception, advice: str = "choose another place.") -> OutputError:

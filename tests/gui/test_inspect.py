@@ -18,6 +18,7 @@ from napari_stem.evaluation.spot_profile import background
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
 from napari_stem.widgets.views.compare_window import DIFFERENCE
+from napari_stem.widgets.views.plots import VolcanoPlot
 from napari_stem.widgets.views.spot_inspector import GENE, MEAN, RANGE, Z
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
@@ -229,6 +230,34 @@ def test_a_dot_and_a_row_choose_the_gene(compared):
     window.plot.on_press(SimpleNamespace(inaxes=window.plot.axes, x=x, y=y))
     assert genes.gene() in {found.index[i] for i in same}
     assert window.view.currentIndex().siblingAtColumn(GENE).data() == genes.gene()
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.02, 1.0])
+def test_names_of_the_volcano_plot_cover_neither_each_other_nor_dots(qtbot, spread):
+    plot, n = VolcanoPlot(), 40
+    qtbot.addWidget(plot)
+    random = np.random.default_rng(0)
+    difference = np.where(np.arange(n) % 2, 1.0, -1.0) + spread * random.normal(size=n)
+    found = pd.DataFrame(
+        {"difference": difference, "probability": 0.97, "q_value": 0.01, "unit": "counts"},
+        index=[f"GENE{number}" for number in range(n)],
+    )
+    plot.show_differences(found, 0.05)
+    plot.show()
+    for size in ((700, 500), (320, 280), (900, 600)):
+        plot.resize(*size)
+        qtbot.wait(20)
+        plot.draw()
+        names = [text for text in plot.axes.texts if text.get_visible()]
+        boxes = [name.get_window_extent() for name in names]
+        for name, box in zip(names, boxes, strict=True):
+            assert box.count_overlaps(boxes) == 1  # itself
+            away = found[found.index != name.get_text()]
+            dots = np.column_stack([away["difference"], np.full(n - 1, name.xy[1])])
+            assert box.count_contains(plot.axes.transData.transform(dots)) == 0
+        if spread == 1 and size[0] > 320:  # at its smallest it has no room beside them
+            outermost = {found["difference"].idxmin(), found["difference"].idxmax()}
+            assert outermost <= {name.get_text() for name in names}
 
 
 def test_the_table_sorts_by_numbers_and_finds_genes(compared):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from typing import TYPE_CHECKING
 
 import anndata
 import numpy as np
@@ -14,6 +15,9 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_stem.sample_data import sample_path
 from napari_stem.spatial.normalise import normalised
+
+if TYPE_CHECKING:
+    from napari_stem.exporting.drawing import SeenMap
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
@@ -91,6 +95,33 @@ def test_measured_and_difference_take_the_maps_place(predicted, monkeypatch):
     assert genes.views.checkedButton().text() == "Expression"
     assert not layer.visible
     assert maps.layer("mean").visible
+
+
+def test_a_figure_of_what_was_measured_says_so(predicted, monkeypatch, tmp_path):
+    from napari_stem.exporting import figure
+
+    seen: list[SeenMap | None] = []
+
+    def note(_selection, path, **how):
+        seen.append(how.get("seen"))
+        path.write_bytes(b"")
+
+    monkeypatch.setattr(figure, "write_figure", note)
+    load(predicted, monkeypatch)
+    panel, export = predicted.panels.measured, predicted.panels.export
+    for view in ("measured", "difference", "predicted"):
+        panel.choose_view(view)
+        predicted.wait(lambda view=view: panel.map.layer.visible == (view != "predicted"))
+        export.save("figure", "shown", str(tmp_path / f"{view}.png"), False)
+        predicted.wait(lambda: not export.save_button.isHidden())
+    measured, difference, plain = seen
+    gene = predicted.panels.genes.gene()
+    assert measured.title == f"{gene} measured, log2(count + 1)"
+    assert measured.is_measured
+    assert [legend.title for legend in measured.legends] == [measured.title]
+    assert difference.title == f"{gene} predicted minus measured, log2(count + 1)"
+    assert not difference.is_measured
+    assert plain is None
 
 
 def test_the_measured_depth_is_what_the_next_run_asks_for(predicted, monkeypatch):
@@ -205,6 +236,29 @@ def test_foreign_data_are_refused_in_words(predicted, monkeypatch, tmp_path, not
         predicted.wait(panel.table_button.isEnabled)
         assert panel.results.isHidden()
         assert panel.message.text() == ""
+
+
+def test_what_was_loaded_stays_where_another_file_is_refused(
+    predicted, monkeypatch, tmp_path, notifications
+):
+    found = load(predicted, monkeypatch)
+    panel, slide = predicted.panels.measured, predicted.panels.slide.slide
+    panel.choose_view("measured")
+    mouse = anndata.read_h5ad(COUNTS)[:, :30].copy()
+    mouse.var_names = [f"mouse-{gene}" for gene in mouse.var_names]
+    mouse.write_h5ad(tmp_path / "mouse.h5ad")
+    changes: list[object] = []
+    panel.changed.connect(lambda: changes.append(panel.path_of(slide)))
+    for _ in range(2):
+        changes.clear()
+        panel.load(tmp_path / "mouse.h5ad")
+        predicted.wait(lambda: len(changes) == 2)
+        assert "mouse.h5ad" in notifications[-1]
+        assert changes == [tmp_path / "mouse.h5ad", COUNTS]  # as a session would save it
+        assert panel.match() is found
+        assert panel.summary.text().startswith(COUNTS.name)
+        assert not panel.results.isHidden()
+        assert panel.map.layer.visible
 
 
 def test_removed_data_are_gone(predicted, monkeypatch):

@@ -160,6 +160,23 @@ def test_regions_are_named_classified_and_coloured(sample):
     assert regions(sample)[2].classification == ""
 
 
+def test_no_two_regions_go_by_the_same_name(sample):
+    areas = [shapely.Polygon(SQUARE), shapely.Polygon(OTHER)]
+    tumours = [ClassedRegion(area, "Tumor", "Tumor") for area in areas]  # unnamed in QuPath
+    sample.panels.region.add(sample.dock.coordinator.slide, tumours)
+    assert [region.name for region in regions(sample)] == ["Tumor", "Tumor (2)"]
+    sample.panels.region.add(sample.dock.coordinator.slide, tumours[:1])
+    assert [region.name for region in regions(sample)] == ["Tumor", "Tumor (2)", "Tumor (3)"]
+    set_cell(sample, 1, NAME, "front")
+    set_cell(sample, 2, NAME, "front")
+    set_cell(sample, 0, NAME, "Tumor")  # as it is
+    assert [region.name for region in regions(sample)] == ["Tumor", "front", "front (2)"]
+    set_cell(sample, 2, NAME, "front")  # once more
+    assert cell(sample, 2, NAME) == "front (2)"
+    set_cell(sample, 0, NAME, "front (2)")
+    assert cell(sample, 0, NAME) == "front (2) (2)"
+
+
 def test_a_new_region_takes_nothing_from_the_selected_one(sample):
     sample.draw(SQUARE)
     count_now(sample)

@@ -88,6 +88,10 @@ def test_a_manifest_says_what_is_special_of_each_slide(
     assert missing.out == tmp_path / "out" / "missing.zarr"
     assert [dict(each.noted)["patient"] for each in (crop, svs, missing)] == ["7", "'=8", "9"]
     assert {each.model for each in (crop, svs, missing)} == {common.model}
+    manifest.write_text(
+        MANIFEST.replace("0.6907", "0,6907")
+    )  # as a spreadsheet writes it in Europe
+    assert orders_of([manifest], tmp_path / "out", common)[0].mpp == 0.6907
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from napari_stem.cli.terminal import MANNER, NOTICE, Interrupted, progress_bars,
 from napari_stem.cohort.run import require_places, run_cohort
 from napari_stem.cohort.tables import cohort_table, rows_of, write_summary
 from napari_stem.cohort.workers import workers
-from napari_stem.io import require_replaceable, require_writable, written_whole
+from napari_stem.io import require_replaceable, require_writable, write_h5ad, written_whole
 from napari_stem.progress import stop_on_signals
 from napari_stem.texts import count
 
@@ -69,8 +69,9 @@ def predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
         n = _report(outcomes, str(summary), is_json=options.as_json)
         if options.cohort_table is not None and not stop.is_set():
             table = cohort_table(outcomes, client)
+            table.strings_to_categoricals()
             with written_whole(options.cohort_table, overwrite=options.resume) as fresh:
-                table.write_h5ad(fresh)
+                write_h5ad(table, fresh)
     if n["unfinished"]:
         raise Interrupted(
             f"Interrupted: {n['done']} of {count(len(orders), 'slide')} finished, and blocks of others kept. "

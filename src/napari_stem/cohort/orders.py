@@ -229,9 +229,10 @@ def read_manifest(path: Path, folder: Path, common: Order) -> list[Order]:
     Parameters
     ----------
     path
-        With a column ``slide`` and, where slides differ in it, ``mpp`` (um per px), ``regions`` (GeoJSON),
-        ``model``, ``species``, ``tissue_type`` and ``out`` (name of the result). An empty cell means what is
-        asked for of all. Paths are relative to the manifest's folder. Other columns are taken along.
+        With a column ``slide`` and, where slides differ in it, ``mpp`` (um per px, also with a decimal comma),
+        ``regions`` (GeoJSON), ``model``, ``species``, ``tissue_type`` and ``out`` (name of the result). An
+        empty cell means what is asked for of all. Paths are relative to the manifest's folder. Other columns
+        are taken along.
     folder, common
         As of `orders_of`.
 
@@ -298,7 +299,7 @@ def _order(cells: dict[str, str], where: str, beside: Path, folder: Path, common
 
 def _size(cell: str, where: str) -> float:
     try:
-        mpp = float(cell)
+        mpp = float(cell.replace(",", "."))  # thousands are out of the question
     except ValueError:
         mpp = 0.0
     if not 0.01 <= mpp <= 100:

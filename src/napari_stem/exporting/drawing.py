@@ -129,6 +129,8 @@ class SeenMap:
         Of its values.
     names
         Texts and colours, where it shows kinds instead of values.
+    is_measured
+        Whether it shows what was measured, and nothing that was predicted.
     """
 
     title: str
@@ -136,6 +138,7 @@ class SeenMap:
     where: WindowUm
     legends: tuple[Legend, ...] = ()
     names: tuple[tuple[str, str], ...] = ()
+    is_measured: bool = False
 
 
 USUAL_LOOK = Look()

@@ -22,7 +22,7 @@ from napari_stem.exporting.drawing import (
     draw_unlike,
     frame,
 )
-from napari_stem.exporting.selection import NOTICE, Selection
+from napari_stem.exporting.selection import MEASURED_NOTICE, NOTICE, Selection
 from napari_stem.io import written_whole
 from napari_stem.progress import silent
 from napari_stem.results import Prediction
@@ -311,6 +311,8 @@ def _drawn_seen(
     axes = figure.add_axes(layout.on_page(0, 0, layout.width_mm, layout.height_mm))
     draw_tissue(axes, *tissue)
     axes.imshow(seen.pixels, extent=seen.where.extent, interpolation="nearest")
+    if not seen.is_measured:
+        draw_unlike(axes, selection)
     _finish(axes, selection, window, seen.title if len(seen.legends) < 2 else "mixed")
     room_mm = layout.height_mm / max(len(seen.legends), 1)
     for number, legend in enumerate(seen.legends):
@@ -323,7 +325,12 @@ def _drawn_seen(
     if seen.names:
         patches = [Patch(color=colour, label=text) for text, colour in seen.names]
         axes.legend(handles=patches, fontsize=6.5, loc="upper left", bbox_to_anchor=(1, 1))
-    _words(figure, layout, selection, window, ", ".join(selection.genes[:4]))
+    genes = ", ".join(selection.genes[:4])
+    if seen.is_measured:
+        title = f"{genes} measured on {selection.prediction.provenance.get('slide')}"
+        _write_words(figure, layout, title, (), MEASURED_NOTICE)
+    else:
+        _words(figure, layout, selection, window, genes)
     return figure
 
 
@@ -358,6 +365,7 @@ def _panel(
     draw_tissue(axes, *tissue)
     values = selection.values(gene, field)
     drawn = draw_map(axes, selection.spots, selection.mpp, values, look, is_sd=field == "sd")
+    draw_unlike(axes, selection)
     _finish(axes, selection, window, f"{gene}: {title}")
     height, off = min(layout.height_mm, MAX_LEGEND_MM), (layout.width_mm + LEGEND_GAP_MM, 0)
     beside = figure.add_axes(layout.on_page(number, place, LEGEND_BAR_MM, height, off))
@@ -370,7 +378,6 @@ def _panel(
 
 def _finish(axes: Any, selection: Selection, window: WindowUm, title: str) -> None:
     """Add to a map what all of them have."""
-    draw_unlike(axes, selection)
     draw_regions(axes, selection)
     frame(axes, window)
     draw_scale_bar(axes)
@@ -383,10 +390,25 @@ def _label(legend: Any, text: str) -> None:
 
 
 def _words(figure: Any, layout: Layout, selection: Selection, window: WindowUm, title: str) -> None:
-    """Title above, scale and notice below."""
+    """Say what was predicted of what, and what to be wary of."""
     provenance = selection.prediction.provenance
-    height = layout.page_mm[1]
     title = f"{title} on {provenance.get('slide')}, model {provenance.get('model')}"
+    facts = []
+    if shared := provenance.get("shared_tissue"):
+        facts.append(str(shared).rstrip("."))
+    unlike, n_shown = _unlike_within(selection, window)
+    if unlike:
+        facts.append(f"hatched: {unlike} of {n_shown} spots shown are unlike the training data")
+    if selection.n_missing:
+        facts.append(f"{selection.n_missing} spots not predicted yet")
+    _write_words(figure, layout, title, facts, NOTICE)
+
+
+def _write_words(
+    figure: Any, layout: Layout, title: str, facts: Sequence[str], notice: str
+) -> None:
+    """Title above, scale, facts and notice below."""
+    height = layout.page_mm[1]
     x = MARGIN_MM / layout.page_mm[0]
 
     def share_of_room(text: Any) -> float:
@@ -394,18 +416,11 @@ def _words(figure: Any, layout: Layout, selection: Selection, window: WindowUm, 
 
     head = figure.text(x, 1 - 4.5 / height, title, fontsize=TITLE_PT, va="center", parse_math=False)
     head.set_fontsize(TITLE_PT / max(1, share_of_room(head)))
-    unlike, n_shown = _unlike_within(selection, window)
-    facts = [f"{1000 / layout.um_per_mm:g}:1 when printed at full size"]
-    if shared := provenance.get("shared_tissue"):
-        facts.append(str(shared).rstrip("."))
-    if unlike:
-        facts.append(f"hatched: {unlike} of {n_shown} spots shown are unlike the training data")
-    if selection.n_missing:
-        facts.append(f"{selection.n_missing} spots not predicted yet")
-    told = ";  ".join(facts)
+    scale = f"{1000 / layout.um_per_mm:g}:1 when printed at full size"
+    told = ";  ".join([scale, *facts])
     foot = figure.text(x, 6.2 / height, told, fontsize=7, va="bottom", ha="left")
     foot.set_text(textwrap.fill(told, int(len(told) / max(1, share_of_room(foot)))))
-    figure.text(x, 3.5 / height, NOTICE, fontsize=7, va="center", ha="left")
+    figure.text(x, 3.5 / height, notice, fontsize=7, va="center", ha="left")
 
 
 def _unlike_within(selection: Selection, window: WindowUm) -> tuple[int, int]:

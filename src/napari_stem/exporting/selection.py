@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari_stem.results import Field, Prediction
 
 NOTICE = "Predicted from the H&E image, not measured. For research use only, not for diagnosis."
+MEASURED_NOTICE = "Measured, not predicted. For research use only, not for diagnosis."
 
 
 @dataclass(frozen=True)

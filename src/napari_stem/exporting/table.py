@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import OutputError
-from napari_stem.io import written_whole
+from napari_stem.io import write_h5ad, written_whole
 from napari_stem.progress import silent
 from napari_stem.results import PROVENANCE_KEY
 from napari_stem.results.empty import region_column, write_zarr
@@ -76,7 +76,7 @@ def write_table(
             if path.suffix == ".zarr":
                 write_zarr(table, fresh)
             else:
-                table.write_h5ad(fresh, compression="gzip", convert_strings_to_categoricals=False)
+                write_h5ad(table, fresh)
         progress("Writing", 2, 2)
 
 

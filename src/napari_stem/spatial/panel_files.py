@@ -57,7 +57,7 @@ def _of_lines(text: str, path: Path) -> list[str]:
     lines = (line.strip() for line in text.splitlines())
     genes = [line for line in lines if line and not line.startswith("#")]
     for gene in map(clean_name, genes):
-        if len(gene.split()) > 1 or "," in gene:
+        if len(gene.split()) > 1 or "," in gene or ";" in gene:
             raise DatasetError(
                 f"Gene panel {path} has a line '{quoted(gene)}'; write one gene a line."
             )

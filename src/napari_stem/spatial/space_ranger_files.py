@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 from napari_stem.errors import DatasetError
 from napari_stem.foreign import opened_hdf5
 from napari_stem.spatial.gene_sets import ID_COLUMN
-from napari_stem.texts import clean_name, read_text
+from napari_stem.texts import clean_name, read_text, separator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,6 +88,8 @@ def read_counts(folder: Path) -> anndata.AnnData:
 def read_positions(folder: Path) -> pd.DataFrame:
     """Read where the spots lie, by barcode, with or without a header: ``in_tissue``, ``array_row`` ...
 
+    Semicolons between the cells, and then decimal commas, are what a spreadsheet may have made of the file.
+
     Raises
     ------
     DatasetError
@@ -100,8 +102,14 @@ def read_positions(folder: Path) -> pd.DataFrame:
         table = pd.read_parquet(path)
     else:
         text = read_text(path)
-        is_headed = clean_name(text.split(",")[0]).lower() == "barcode"
-        table = pd.read_csv(io.StringIO(text), header=0 if is_headed else None)
+        mark = separator(text)
+        is_headed = clean_name(text.split(mark)[0]).lower() == "barcode"
+        table = pd.read_csv(
+            io.StringIO(text),
+            sep=mark,
+            decimal="," if mark == ";" else ".",
+            header=0 if is_headed else None,
+        )
         table.columns = pd.Index(map(clean_name, table.columns) if is_headed else _COLUMNS)
     table = table.set_index(table["barcode"].map(clean_name))[list(_COLUMNS[1:])]
     if not table.index.is_unique:

@@ -16,6 +16,7 @@ from napari_stem.texts import clean_name, read_text, reason_of, separator
 
 if TYPE_CHECKING:
     import anndata
+    import pandas as pd
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Mpp, SizePx
@@ -30,8 +31,9 @@ def read_spots(
     Parameters
     ----------
     source
-        ``.csv`` with columns ``x_px``, ``y_px`` (level-0 px) and, if wanted, ``name``; or ``.h5ad``
-        with ``obsm["spatial"]`` (x, y in level-0 px), of which the obs names are kept, or such a table.
+        ``.csv`` with columns ``x_px``, ``y_px`` (level-0 px) and, if wanted, ``name``, also with semicolons
+        between its cells, and then decimal commas; or ``.h5ad`` with ``obsm["spatial"]`` (x, y in level-0 px),
+        of which the obs names are kept, or such a table.
     size, mpp
         Of the slide, level 0.
     pitch_um
@@ -89,19 +91,25 @@ def _from_csv(path: Path) -> SpotTable:
 
     try:
         text = read_text(path)
-        table = pd.read_csv(
-            io.StringIO(text), sep=separator(text), dtype={"name": str}, skipinitialspace=True
-        )
+        mark = separator(text)
+        table = pd.read_csv(io.StringIO(text), sep=mark, dtype=str, skipinitialspace=True)
         table.columns = [clean_name(column) for column in table.columns]
         missing = [column for column in ("x_px", "y_px") if column not in table.columns]
         if missing:
             raise SpotError(
                 f"{path} has no column {' and '.join(missing)}; it needs x_px and y_px (level-0 px)."
             )
-        xy_px = table[["x_px", "y_px"]].to_numpy(dtype=np.float64)
+        # pandas takes cells that are too many for names of the rows
+        if not isinstance(table.index, pd.RangeIndex):
+            raise SpotError(
+                f"{path} has more cells in its lines than columns in the first; where its numbers have decimal "
+                f"commas, put semicolons between the cells."
+            )
+        xy_px = _numbers(table[["x_px", "y_px"]], mark)
     except (OSError, ValueError) as error:
         raise SpotError(
-            f"{path} cannot be read as a table of spots ({reason_of(error)}); write x_px,y_px in numbers."
+            f"{path} cannot be read as a table of spots ({reason_of(error)}); write x_px,y_px in numbers; "
+            f"where they have decimal commas, put semicolons between the cells."
         ) from error
     names = [f"spot{i}" for i in range(1, len(xy_px) + 1)]
     if "name" in table.columns:
@@ -111,6 +119,20 @@ def _from_csv(path: Path) -> SpotTable:
             )
         names = list(table["name"])
     return table_files.SpotTable(pd.DataFrame(index=names), xy_px, diameter_px=None)
+
+
+def _numbers(texts: pd.DataFrame, mark: str) -> NDArray[np.float64]:
+    """Numbers, NaN where a cell is empty; with decimal commas where semicolons part the cells.
+
+    Raises
+    ------
+    ValueError
+        A cell is no number.
+    """
+    # where both marks occur, one of them may part thousands
+    if mark == ";" and not any(texts[key].str.contains(r"\.").any() for key in texts):
+        texts = texts.apply(lambda column: column.str.replace(",", "."))
+    return np.asarray(texts, dtype=np.float64)
 
 
 def _require_on_slide(xy_px: NDArray[np.float64], size: SizePx, name: str) -> None:

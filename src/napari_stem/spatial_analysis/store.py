@@ -10,7 +10,7 @@ import numpy as np
 from napari_stem.cells import harmless_table
 from napari_stem.errors import PredictionError
 from napari_stem.foreign import read_h5ad, read_json
-from napari_stem.io import DAMAGE, written_whole
+from napari_stem.io import DAMAGE, write_h5ad, written_whole
 from napari_stem.spatial_analysis.domains import Domains, Relations, Stability
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def write_domains(domains: Domains, path: Path) -> None:
     table = anndata.AnnData(obs=pd.DataFrame(index=pd.Index(domains.spots, dtype=object)))
     annotate(table, domains)
     with written_whole(path, overwrite=True) as fresh:
-        table.write_h5ad(fresh)
+        write_h5ad(table, fresh)
 
 
 def annotate(table: anndata.AnnData, domains: Domains) -> None:
@@ -104,7 +104,8 @@ def export_domains(domains: Domains, prediction: Prediction, path: Path) -> None
         table = prediction.to_anndata()
         table = table[np.asarray(table.obs["done"], dtype=bool)].copy()
         annotate(table, domains)
-        table.write_h5ad(fresh, compression="gzip")
+        table.strings_to_categoricals()
+        write_h5ad(table, fresh)
 
 
 def _spot_table(domains: Domains, prediction: Prediction) -> pd.DataFrame:

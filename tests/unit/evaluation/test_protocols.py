@@ -87,6 +87,8 @@ def test_hest_bench_takes_shipped_folds_and_genes(tmp_path: Path) -> None:
     ]
     assert plan.panel == ("SCD", "ERBB2")
     assert any("in view" in note for note in plan.notes)
+    (splits / "test_1.csv").write_text("sample_id;patches_path\nS00;a\nS01;b\n")  # saved in Excel
+    assert PROTOCOLS["hest-bench"].plan(dataset, Request()).folds == plan.folds
     (splits / "test_1.csv").write_text("sample_id\nS02\n")
     with pytest.raises(DatasetError, match=r"test_1\.csv"):
         PROTOCOLS["hest-bench"].plan(dataset, Request())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
 
 import matplotlib as mpl
 import numpy as np
@@ -13,9 +14,9 @@ from PIL import Image
 
 from napari_stem.errors import OutputError, PredictionError
 from napari_stem.exporting.backdrop import window_of
-from napari_stem.exporting.drawing import MAP_OPACITY, Limits, Look
+from napari_stem.exporting.drawing import MAP_OPACITY, Limits, Look, SeenMap
 from napari_stem.exporting.figure import INTERVAL, drawn, round_scale, write_figure
-from napari_stem.exporting.selection import NOTICE, Selection
+from napari_stem.exporting.selection import MEASURED_NOTICE, NOTICE, Selection
 from napari_stem.geometry import Region
 from napari_stem.progress import silent
 from napari_stem.spatial.region_files import ClassedRegion, class_colour
@@ -108,6 +109,21 @@ def test_it_says_what_it_is(unlike: Prediction) -> None:
         f"3 of {len(unlike.spots)} spots shown are unlike the training data",
     ):
         assert words in said
+
+
+def test_what_was_measured_is_not_said_to_be_predicted(unlike: Prediction, tmp_path: Path) -> None:
+    selection, path = Selection.of(unlike, ("SCD",)), tmp_path / "f.svg"
+    window = window_of(selection, ())
+    pixels = np.ones((2, 2, 4))
+    for is_measured in (False, True):
+        seen = SeenMap("SCD measured", pixels, window, is_measured=is_measured)
+        write_figure(selection, path, seen=seen, overwrite=True)
+        told = path.read_text(encoding="utf-8")  # matplotlib notes what it draws as outlines
+        assert (f"<!-- {MEASURED_NOTICE} -->" in told) == is_measured
+        assert (f"<!-- {escape(NOTICE)} -->" in told) == (not is_measured)
+        assert ("hatched: " in told) == (not is_measured)
+        assert ("model " in told) == (not is_measured)
+        assert (f"SCD measured on {unlike.provenance['slide']}" in told) == is_measured
 
 
 def test_what_it_says_ends_within_the_page(unlike: Prediction) -> None:

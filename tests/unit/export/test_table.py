@@ -43,6 +43,23 @@ def test_a_whole_copy_holds_the_same(prediction: Prediction, path: Path) -> None
     assert found.uns["spatial"][LIBRARY]["images"]["hires"].dtype == np.uint8
 
 
+@pytest.mark.parametrize("room", [1_000, 300_000, 1_000_000])  # bytes; in all it takes 1.4 MB
+def test_where_there_is_no_room_one_sentence_says_so(
+    prediction: Prediction, tmp_path: Path, capfd, room: int
+) -> None:
+    resource = pytest.importorskip("resource")  # not on Windows
+    path, limits = tmp_path / "copy.h5ad", resource.getrlimit(resource.RLIMIT_FSIZE)
+    selection = Selection.of(prediction)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"copy\.h5ad cannot be written \(File too large\)"):
+            write_table(selection, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert capfd.readouterr() == ("", "")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_some_genes_of_what_is_done(half_done: Prediction, regions, path: Path) -> None:
     genes = ("SCD", "GNAS")
     selection = Selection.of(half_done, genes, regions)

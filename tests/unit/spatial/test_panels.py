@@ -254,6 +254,7 @@ def test_words_that_are_no_panel_are_told(spec: str) -> None:
         ("p.txt", b"# nothing\n", None, "names no gene"),
         ("p.txt", b"ERBB2\nERBB2\n", None, "names ERBB2 more than once"),
         ("p.txt", b"ERBB2, CD3D\n", None, "one gene a line"),
+        ("p.csv", b"ERBB2;CD3D\n", None, "one gene a line"),
         ("p.txt", b"\xff\xfe\x00", None, "cannot be read"),
         ("p.txt", b"ERBB2\n", "A", "no .gmt file, so it has no set 'A'"),
         ("p.gmt", b"A\tna\tX\nB\tna\tY\n", None, r"holds 2 sets \(A, B\); write .*#NAME"),

@@ -150,6 +150,30 @@ def test_spots_are_read_from_tables_of_any_program(mark: str, tmp_path: Path) ->
     assert spots.names == ("007", "b")
 
 
+def test_spots_with_decimal_commas_are_read_where_that_is_sure(tmp_path: Path) -> None:
+    path = tmp_path / "spots.csv"
+
+    def read(text: str) -> list[tuple[float, float]]:
+        path.write_text(text)
+        spots = read_spots(path, SizePx(1000, 1000), Mpp.square(0.5), 50)
+        return list(zip(spots.x_px, spots.y_px, strict=True))
+
+    assert read("x_px;y_px;name\n10,5;20;1,5\n30;40,25;2,5\n") == [(10.5, 20), (30, 40.25)]
+    assert read("x_px;y_px;name\n10.5;20;1,5\n30;40.25;2,5\n") == [(10.5, 20), (30, 40.25)]
+    for unsure in (
+        "x_px;y_px\n10,5;1.200\n",
+        "x_px;y_px\n1.010,5;20\n",
+        "x_px\ty_px\n10,500\t20\n",
+        'x_px,y_px\n"10,5","20"\n',
+        "x_px,y_px\n10,20\n30,5,20\n30,5,20,5\n",
+    ):
+        with pytest.raises(SpotError, match="decimal commas, put semicolons between the cells"):
+            read(unsure)
+    for too_many in ("x_px,y_px\n10,5,20,5\n30,5,20,5\n", "x_px,y_px\n10,5,20\n30,5,20\n"):
+        with pytest.raises(SpotError, match="more cells in its lines than columns"):
+            read(too_many)
+
+
 def test_embeddings_lie_where_spots_do(path: Path) -> None:
     with h5py.File(path) as file:
         has_features = "X" in file

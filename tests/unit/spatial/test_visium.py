@@ -203,6 +203,15 @@ def as_parquet(folder: Path) -> None:
     path.unlink()
 
 
+def from_a_spreadsheet(folder: Path) -> None:
+    """Semicolons between the cells, decimal commas in them."""
+    path = folder / "spatial" / "tissue_positions.csv"
+    positions = pd.read_csv(path)
+    places = ["pxl_row_in_fullres", "pxl_col_in_fullres"]
+    positions = positions.astype(dict.fromkeys(places, float))
+    positions.to_csv(path, index=False, sep=";", decimal=",")
+
+
 def matrix_market(folder: Path, *, old: bool = False) -> None:
     """Plain, with ``genes.tsv``, as of Cell Ranger 2; else packed, with antibodies among the features."""
     path = folder / "filtered_feature_bc_matrix.h5"
@@ -235,6 +244,7 @@ def matrix_market(folder: Path, *, old: bool = False) -> None:
         from_geo,
         every_spot_counted,
         as_parquet,
+        from_a_spreadsheet,
         matrix_market,
         partial(matrix_market, old=True),
     ],

@@ -11,6 +11,7 @@ one fold makes the whole task undefined.
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from napari_stem.evaluation.protocols.base import (
 )
 from napari_stem.metrics import pcc, top_mean
 from napari_stem.spatial.panel_files import read_panel
+from napari_stem.texts import read_text, separator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,7 +115,9 @@ def _samples(path: Path, sections: Sequence[str]) -> tuple[str, ...]:
     import pandas as pd
 
     try:
-        named = pd.read_csv(path, dtype=str)["sample_id"].dropna()
+        text = read_text(path)
+        table = pd.read_csv(io.StringIO(text), sep=separator(text), dtype=str)
+        named = table["sample_id"].dropna()
     except (OSError, ValueError, KeyError) as error:
         raise DatasetError(
             f"{path} cannot be read as a table with a column 'sample_id' ({error}); copy it again."

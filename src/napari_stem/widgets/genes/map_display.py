@@ -25,7 +25,6 @@ from napari_stem.widgets.state import (
     BESIDE,
     DOUBT,
     MEAN,
-    MEASURED,
     MIX,
     NOTHING,
     ONE,
@@ -191,8 +190,7 @@ class MapDisplay(QObject):
     def special_maps(self) -> list[Layer]:
         """Return the maps that are seen, where these are no plain maps of genes, spot by spot."""
         arrangement, seen = self.settings.shown_arrangement, self.turns.maps()
-        # a figure's notice says "not measured": of what was measured, none is made
-        if arrangement == BESIDE or self.settings.view == MEASURED:
+        if arrangement == BESIDE:
             return []
         plain = [one.layer for one in self._plain.values()]
         is_plain = arrangement == ONE and all(layer in plain for layer in seen)

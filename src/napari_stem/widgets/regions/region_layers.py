@@ -25,6 +25,7 @@ from napari_stem.widgets.regions.region_shapes import (
     affine,
     number_shapes,
     outlines_yx,
+    own_names,
     read_shapes,
 )
 
@@ -132,18 +133,22 @@ class RegionLayers:
     def add(
         self, slide: Slide, regions: Sequence[Region], slide_layer: Image, *, clicked: bool = False
     ) -> None:
-        """Show further regions, with their classes and colours."""
+        """Show further regions, with their classes and colours; a name that is taken gets a number."""
         layer = self.of(slide)
         number = max((int(n) for n in layer.features[NUMBER]), default=0)
+        # those of QuPath that have none go by their class, which many share
+        names = own_names((region.name for region in regions), layer.features[NAME])
         outlines, rows = [], []
-        for region, parts in zip(regions, outlines_yx(regions, layer, slide_layer), strict=True):
+        for region, name, parts in zip(
+            regions, names, outlines_yx(regions, layer, slide_layer), strict=True
+        ):
             number += 1
             classed = region if isinstance(region, ClassedRegion) else None
             if classed is not None and classed.classification:
                 _colours(layer)[classed.classification] = classed.colour
             row = {
                 NUMBER: number,
-                NAME: region.name,
+                NAME: name,
                 CLASS: classed.classification if classed else "",
                 CLICKED: clicked,
             }

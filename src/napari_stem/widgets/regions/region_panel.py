@@ -38,6 +38,7 @@ from napari_stem.widgets.regions.region_shapes import (
     DrawnRegion,
     count_spots,
     free_name,
+    own_names,
     squares_um,
 )
 from napari_stem.widgets.regions.region_table import COLUMNS, NO_CLASS, RegionView
@@ -255,7 +256,10 @@ class RegionPanel(QWidget):
 
     def _change(self, layer: Shapes, number: int, column: str, text: str) -> None:
         """Give a region the name or class that was entered in the table, where it is another one."""
-        text = text.strip(NO_CLASS) if column == CLASS else text
+        if column == CLASS:
+            text = text.strip(NO_CLASS)
+        elif text:  # regions are told apart by their names wherever they are compared
+            text = own_names([text], self.table.frame[NAME].drop(number))[0]
         is_other = text != self.table.frame.at[number, column]
         if is_other and (text or column == CLASS):
             self.layers.change(layer, number, text, column=column)

@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 NAME, CLASS, AREA, SPOTS = range(4)
 NO_CLASS = "–"
 COLUMNS = (
-    Column("name", "Name", "Double-click to rename", is_editable=True),
+    Column(
+        "name",
+        "Name",
+        "Double-click to rename; a name that is taken gets a number",
+        is_editable=True,
+    ),
     Column(
         "classification",
         "Class",

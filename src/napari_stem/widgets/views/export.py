@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QApplication, QFormLayout, QWidget
 
 from napari_stem.exporting import kinds
 from napari_stem.exporting.kinds import KINDS, ExportOptions
-from napari_stem.exporting.selection import NOTICE, Selection
+from napari_stem.exporting.selection import MEASURED_NOTICE, NOTICE, Selection
 from napari_stem.exporting.summary import telling_genes
 from napari_stem.widgets.common.keys import COPY_VIEW, SAVE_VIEW
 from napari_stem.widgets.common.parts import (
@@ -48,7 +48,6 @@ GENE_CHOICES = {
 }
 GENES_AT_FIRST = {"report": "usual", "figure": "shown", "geojson": "usual"}  # other kinds hold all
 FEW_GENES = 20  # "most reliable genes" of data that would otherwise hold all
-MEASURED_NOTICE = "Measured, not predicted. For research use only, not for diagnosis."
 MISSING = "{} spots are not predicted yet and are missing."
 
 
@@ -141,7 +140,8 @@ class ExportPanel(QWidget):
                 some = telling_genes(prediction, KINDS[kind].n_genes or FEW_GENES)
             return Selection.of(prediction, some, regions)
 
-        seen = seen_map(special) if special and genes == "shown" else None
+        is_measured = self._maps.settings.view == MEASURED
+        seen = seen_map(special, is_measured=is_measured) if special and genes == "shown" else None
         options = ExportOptions(
             slide=active.slide, look=self._maps.look(), seen=seen, overwrite=overwrite
         )

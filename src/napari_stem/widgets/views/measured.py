@@ -111,6 +111,8 @@ class Loaded:
         Path of that prediction, and how many spots were done.
     grid
         Where the measured spots lie.
+    before
+        What was loaded before, and comes back where these are refused; None once they are matched.
     """
 
     path: Path
@@ -118,6 +120,7 @@ class Loaded:
     match: MeasuredMatch | None = None
     matched: tuple[str, int] | None = None
     grid: SpotGrid | None = None
+    before: Loaded | None = None
 
     @cached_property
     def depth(self) -> float:
@@ -259,7 +262,8 @@ class MeasuredPanel(QWidget):
     # data
 
     def _take(self, slide: Slide, path: Path, counts: anndata.AnnData) -> None:
-        self._loaded[slide.fingerprint] = Loaded(path, counts)
+        before = self._loaded.get(slide.fingerprint)
+        self._loaded[slide.fingerprint] = Loaded(path, counts, before=before)
         self._rest()
         self.changed.emit()
 
@@ -279,7 +283,7 @@ class MeasuredPanel(QWidget):
             loaded,
             active.slide.require_mpp(),
             done=partial(self._matched, active.slide.fingerprint, loaded, active.state()),
-            failed=partial(self._not_matched, active.slide.fingerprint),
+            failed=partial(self._not_matched, active.slide.fingerprint, loaded),
         )
 
     def _matched(
@@ -288,11 +292,15 @@ class MeasuredPanel(QWidget):
         self.message.say("")
         if self._loaded.get(fingerprint) is loaded:
             loaded.match, loaded.matched, loaded.grid = found, key, None
+            loaded.before = loaded.before if found is None else None
         self.refresh()
 
-    def _not_matched(self, fingerprint: str) -> None:
+    def _not_matched(self, fingerprint: str, loaded: Loaded) -> None:
         """Refused: the data do not belong to this slide, and the user has been told."""
-        self._loaded.pop(fingerprint, None)
+        if self._loaded.get(fingerprint) is loaded:  # else others came meanwhile
+            del self._loaded[fingerprint]
+            if loaded.before is not None:
+                self._loaded[fingerprint] = loaded.before
         self.refresh()
         self.changed.emit()
 

@@ -24,6 +24,8 @@ MEAN_COLOUR, BAR_COLOUR = "#e69f00", "#56b4e9"  # Okabe and Ito's orange and sky
 UP_COLOUR, DOWN_COLOUR, OTHER_COLOUR = "#e69f00", "#56b4e9", "#8a8a8a"
 CHOSEN_SIZE, DOT_SIZE = 70, 16
 N_NAMED = 5  # genes named in the volcano plot, on either side
+NAME_PLACES = ((3, 3), (-3, 3), (3, -3), (-3, -3))  # beside its dot, in points, the best first
+NAME_GAP = 5  # between a name and other names and dots, in points: else it could be theirs
 PICK_PIXELS = 12
 MOST_BINS = 16
 HEIGHT_PX, SAMPLES_HEIGHT_PX = 220, 150
@@ -151,7 +153,10 @@ class VolcanoPlot(Plot):
         super().__init__((320, 280))
         self._limit = 0.05
         self._chosen = ""
+        self._names: list[Any] = []  # matplotlib's annotations, from the outermost gene
+        self._called = np.zeros((0, 2))  # (n, 2) places of the genes that count as different
         self.mpl_connect("button_press_event", self.on_press)
+        self.mpl_connect("resize_event", self._place_names)
 
     def show_differences(self, found: pd.DataFrame, limit: float) -> None:
         """Plot.
@@ -190,15 +195,19 @@ class VolcanoPlot(Plot):
         colours = np.where(is_called, colours, OTHER_COLOUR)
         axes.scatter(difference, height, s=DOT_SIZE, c=colours, lw=0)
         axes.axvline(0, color=self._ink(), lw=0.5)
-        for place in _standing_out(np.where(is_called, difference, 0.0)):
+        self._called = np.column_stack([difference, height])[is_called]
+        self._names = [
             axes.annotate(
                 found.index[place],
                 (difference[place], height[place]),
-                xytext=(3, 3),
+                xytext=NAME_PLACES[0],
                 textcoords="offset points",
                 fontsize=FONT_POINTS - 1,
                 color=self._ink(),
+                in_layout=False,
             )
+            for place in _standing_out(np.where(is_called, difference, 0.0))
+        ]
         if self._chosen in found.index:
             place = found.index.get_loc(self._chosen)
             axes.scatter(
@@ -208,12 +217,37 @@ class VolcanoPlot(Plot):
                 facecolor="none",
                 edgecolor=self._ink(),
             )
-        axes.margins(0.12, 0.1)
+        axes.margins(0.2, 0.1)  # for names
         self._label(
             f"difference A - B, {found['unit'].iloc[0]}\n← higher in B          higher in A →",
             "surer ↑   -log10 P(other direction)",
         )
+        self._place_names()
         self.draw_idle()
+
+    def _place_names(self, _event: object = None) -> None:
+        """Move names to where they can be no other gene's; those that have no such place are hidden."""
+        layout = self._figure.get_layout_engine()
+        if not self._names or layout is None:
+            return
+        layout.execute(self._figure)  # gives the axes their place
+        taken: list[Any] = []
+        gap_px, room = NAME_GAP * self._figure.dpi / 72, self.axes.bbox
+        for name in self._names:
+            is_other = (self._called != name.xy).any(axis=1)
+            others = self.axes.transData.transform(self._called[is_other])
+            name.set_visible(True)  # else it has no size
+            for x, y in NAME_PLACES:
+                name.set_position((x, y))
+                name.set(ha="left" if x > 0 else "right", va="bottom" if y > 0 else "top")
+                box = name.get_window_extent()
+                around = box.padded(gap_px)
+                is_clear = not (around.count_overlaps(taken) or around.count_contains(others))
+                if is_clear and room.contains(*box.min) and room.contains(*box.max):
+                    taken.append(box)
+                    break
+            else:
+                name.set_visible(False)
 
     def on_press(self, event: Any) -> None:
         """Choose the gene whose dot was clicked; a callback of matplotlib's."""

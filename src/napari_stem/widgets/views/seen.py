@@ -24,13 +24,15 @@ N_COLOURS = 256
 FOOT_PX, SIDE_PX = 44, 8
 
 
-def seen_map(layers: Sequence[Layer]) -> SeenMap:
+def seen_map(layers: Sequence[Layer], *, is_measured: bool = False) -> SeenMap:
     """Put maps of one raster together as napari does.
 
     Parameters
     ----------
     layers
         From the lowest to the topmost, at least one; what is of another raster than the topmost is left out.
+    is_measured
+        Whether they show what was measured, and nothing that was predicted.
     """
     top = layers[-1]
     rows, cols = top.data.shape[:2]
@@ -54,6 +56,7 @@ def seen_map(layers: Sequence[Layer]) -> SeenMap:
         where,
         tuple(_legend(layer) for layer in reversed(valued)),
         _names(top),
+        is_measured,
     )
 
 
