@@ -139,6 +139,7 @@ def test_standard_error_is_hanley_and_mcneils() -> None:
         ("slide,patient,msi\nslide99,p,1\n", "have no prediction"),
         ("slide,patient,msi\nslide00,p,1\nslide01,q,0\n", "two patients"),
         ("", "cannot be read"),
+        ("slide,patient,msi\n", "names no slide; write one a line"),
     ],
 )
 def test_labels_that_cannot_be_used(content, word, cohort_folder: Path, tmp_path: Path) -> None:

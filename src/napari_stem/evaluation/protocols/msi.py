@@ -66,7 +66,7 @@ def read_labels(path: Path) -> dict[str, tuple[str, bool]]:
     Raises
     ------
     DatasetError
-        The file cannot be read, lacks a column, repeats a slide or has a status that says nothing.
+        The file cannot be read, lacks a column, names no slide or one twice, or has a status that says nothing.
     """
     import pandas as pd
 
@@ -89,6 +89,8 @@ def read_labels(path: Path) -> dict[str, tuple[str, bool]]:
                 f"{path} gives slide {slide} the status '{status}'; write 1 (MSI-H) or 0 (MSS)."
             )
         labels[slide] = (patient or slide, status.lower() in UNSTABLE)
+    if not labels:
+        raise DatasetError(f"{path} names no slide; write one a line: slide, patient, msi.")
     return labels
 
 
