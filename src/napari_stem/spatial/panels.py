@@ -128,8 +128,8 @@ def hmhvg(sections: Sequence[anndata.AnnData], n: int = 200) -> Panel:
     common = common_genes(sections)
     if not common:
         raise DatasetError(
-            f"The {len(sections)} training sections have no gene in common; see that all name genes alike (symbols "
-            f"or Ensembl ids) and are of one species."
+            f"The {len(sections)} training sections have no gene in common; see that all name genes alike "
+            f"(symbols or Ensembl ids) and are of one species."
         )
     candidates = sorted(
         gene
@@ -191,8 +191,8 @@ def top_hvg(sections: Sequence[anndata.AnnData], n: int = 50) -> Panel:
     pooled.obs_names_make_unique()
     if not _varies(pooled):
         raise DatasetError(
-            "No highly variable genes can be chosen: no two genes differ between the spots of these sections; see "
-            "that they hold counts."
+            "No highly variable genes can be chosen: no two genes differ between the spots of these sections; "
+            "see that they hold counts."
         )
     scanpy.pp.log1p(pooled)
     scanpy.pp.highly_variable_genes(pooled, n_top_genes=n)

@@ -199,7 +199,10 @@ def unlike_preview(folders: Sequence[Path], image: Path) -> list[Finding]:
     alike = float(np.corrcoef(seen.ravel(), wanted.ravel())[0, 1])
     if alike >= _ALIKE:
         return []
-    what = f"an image that looks unlike {path.name} of Space Ranger (correlation {alike:.2f}; of one picture .99)"
+    what = (
+        f"an image that looks unlike {path.name} of Space Ranger (correlation {alike:.2f}; of one picture "
+        f".99)"
+    )
     advice = f"see that {image} is the image of this section, and not turned or mirrored"
     return [Finding("image-unlike-preview", "warns", what, 0, (), advice)]
 

@@ -145,8 +145,8 @@ def _require_same_pitch(out: Path, section_id: str, pitch_um: float) -> None:
     has_um = Dataset(out).section(section_id).metadata.get(PITCH_KEY)
     if has_um is not None and has_um != pitch_um:
         raise DatasetError(
-            f"{out} holds section {section_id} already, its spots or bins {has_um:g} um apart and not {pitch_um:g}; "
-            f"choose another --name or --out, or add --overwrite."
+            f"{out} holds section {section_id} already, its spots or bins {has_um:g} um apart and not "
+            f"{pitch_um:g}; choose another --name or --out, or add --overwrite."
         )
 
 

@@ -90,7 +90,8 @@ def train(
     Raises
     ------
     DatasetError
-        There is no data set, no section is left to train on, or a held-out one does not exist or cannot be used.
+        There is no data set, no section is left to train on, or a held-out one does not exist or cannot be
+        used.
     OutputError
         The folder cannot be written, holds something else, or a model without ``overwrite``.
     ModelError

@@ -127,7 +127,7 @@ def test_a_held_out_section_that_cannot_be_used_is_told_before_the_training(
     else:
         next((folder / "wsis").glob("C3.*")).unlink()
     told: list[str] = []
-    with pytest.raises(DatasetError, match="section C3|Section C3"):
+    with pytest.raises(DatasetError, match=r"section C3|Section C3"):
         train(
             Dataset(folder),
             tmp_path / "m",
