@@ -149,6 +149,13 @@ def test_labels_that_cannot_be_used(content, word, cohort_folder: Path, tmp_path
         msi.auroc(msi.read_cohort(cohort_folder, labels, lambda *_: None))
 
 
+def test_labels_that_are_not_there_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"There is no table of labels .*; check the path"):
+        msi.read_labels(tmp_path / "none.csv")
+    with pytest.raises(DatasetError, match="it needs columns slide, patient and msi"):
+        msi.read_labels(tmp_path)
+
+
 def test_labels_are_read_as_manifests_are(tmp_path: Path) -> None:
     labels = tmp_path / "labels.csv"
     labels.write_text("slide;patient;msi\na;7;MSI-H\n", encoding="utf-8-sig")

@@ -299,6 +299,11 @@ def test_broken_panel_files_are_told(
         read_panel(path, set_name)
 
 
+def test_a_panel_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"There is no gene panel .*none.txt; check the path"):
+        read_panel(tmp_path / "none.txt")
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [

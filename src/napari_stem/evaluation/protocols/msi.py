@@ -17,7 +17,7 @@ import numpy as np
 from napari_stem.errors import DatasetError
 from napari_stem.evaluation.comparison import read_prediction
 from napari_stem.results import PROVENANCE_KEY
-from napari_stem.texts import read_text, separator
+from napari_stem.texts import read_text, reason_of, separator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,8 +75,13 @@ def read_labels(path: Path) -> dict[str, tuple[str, bool]]:
         table = pd.read_csv(
             io.StringIO(text), sep=separator(text), dtype=str, keep_default_na=False
         )
+    except FileNotFoundError:
+        raise DatasetError(f"There is no table of labels {path}; check the path.") from None
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read as a table of labels: {error}.") from error
+        raise DatasetError(
+            f"{path} cannot be read as a table of labels: {reason_of(error)}; it needs columns slide, patient "
+            f"and msi."
+        ) from error
     lacking = [c for c in COLUMNS if c not in table.columns]
     if lacking:
         raise DatasetError(f"{path} has no column '{lacking[0]}'; it needs slide, patient and msi.")
