@@ -359,6 +359,9 @@ def test_damaged_values_are_told_when_they_are_read(half_done: Prediction) -> No
 def test_another_folder_is_no_prediction(tmp_path: Path, half_done: Prediction) -> None:
     with pytest.raises(PredictionError, match="no prediction"):
         Prediction.open(tmp_path / "none.zarr")
+    (tmp_path / "table.csv").write_text("name,x_px,y_px\n")
+    with pytest.raises(PredictionError, match=r"table\.csv is no prediction \(\.zarr or \.h5ad\)"):
+        Prediction.open(tmp_path / "table.csv")
     (tmp_path / "empty.zarr").mkdir()
     with pytest.raises(PredictionError, match=r"empty\.zarr"):
         Prediction.open(tmp_path / "empty.zarr")

@@ -214,7 +214,8 @@ def pair_spots(
     if not len(rows):
         raise PredictionError(
             f"No predicted spot lies within {radius_px:.0f} px of a measured one, and their names "
-            f"differ; check that both belong to the same slide, in level-0 pixels."
+            f"differ; check that both belong to the same slide, in level-0 pixels, or predict the measured "
+            f"spots themselves ('predict --spots')."
         )
     return rows, truth_rows, "position"
 

@@ -229,7 +229,8 @@ class Section:
         if absent:
             raise DatasetError(
                 f"{len(absent)} of {len(genes)} genes were not measured in section {self.id} "
-                f"({', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}); leave them out."
+                f"({', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}); choose a gene panel "
+                f"without them."
             )
         columns = [place[gene] for gene in genes]
         blocks = [csr_matrix(block[:, columns]) for block in row_blocks(self.table_path)]

@@ -39,8 +39,12 @@ def read_panel(path: Path, set_name: str | None = None) -> tuple[str, ...]:
     """
     try:
         text = read_text(path)
+    except FileNotFoundError:
+        raise DatasetError(f"There is no gene panel {path}; check the path.") from None
     except (OSError, ValueError) as error:
-        raise DatasetError(f"Gene panel {path} cannot be read: {reason_of(error)}.") from error
+        raise DatasetError(
+            f"Gene panel {path} cannot be read: {reason_of(error)}; give a text file with one gene a line."
+        ) from error
     suffix = path.suffix.lower()
     if set_name is not None and suffix != ".gmt":
         raise DatasetError(f"Gene panel {path} is no .gmt file, so it has no set '{set_name}'.")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.gene_sets import gene_set, gene_sets
@@ -120,11 +121,16 @@ def hmhvg(sections: Sequence[anndata.AnnData], n: int = 200) -> Panel:
     Raises
     ------
     DatasetError
-        No sections, or fewer than n genes qualify.
+        No sections, no gene that all of them measured, or fewer than n genes qualify.
     """
     from scipy.stats import rankdata
 
     common = common_genes(sections)
+    if not common:
+        raise DatasetError(
+            f"The {len(sections)} training sections have no gene in common; see that all name genes alike "
+            f"(symbols or Ensembl ids) and are of one species."
+        )
     candidates = sorted(
         gene
         for gene in set().union(*(_highly_variable(section[:, common]) for section in sections))
@@ -183,22 +189,38 @@ def top_hvg(sections: Sequence[anndata.AnnData], n: int = 50) -> Panel:
         pooled_counts(sections, candidates), var=pd.DataFrame(index=candidates)
     )
     pooled.obs_names_make_unique()
+    if not _varies(pooled):
+        raise DatasetError(
+            "No highly variable genes can be chosen: no two genes differ between the spots of these sections; "
+            "see that they hold counts."
+        )
     scanpy.pp.log1p(pooled)
     scanpy.pp.highly_variable_genes(pooled, n_top_genes=n)
     return tuple(pooled.var_names[pooled.var["highly_variable"]][:n])
 
 
 def _highly_variable(section: anndata.AnnData) -> set[str]:
-    """One section's highly variable genes, on library-size-normalised log counts."""
+    """One section's highly variable genes, on library-size-normalised log counts; none where nothing varies."""
     import scanpy
 
     table = section.copy()
+    if not _varies(table):
+        return set()
     scanpy.pp.filter_cells(table, min_genes=1)
     scanpy.pp.filter_genes(table, min_cells=1)
     scanpy.pp.normalize_total(table)
     scanpy.pp.log1p(table)
     scanpy.pp.highly_variable_genes(table, n_top_genes=min(_HVG_PER_SECTION, table.n_vars))
     return set(table.var_names[table.var["highly_variable"]])
+
+
+def _varies(table: anndata.AnnData) -> bool:
+    """Whether two genes or more differ between spots; scanpy fails where there is nothing to rank."""
+    counts = csr_matrix(table.X)
+    if 0 in counts.shape:
+        return False
+    spread = counts.max(axis=0) - counts.min(axis=0)
+    return bool((spread > 0).sum() > 1)
 
 
 def detected(sections: Sequence[anndata.AnnData]) -> Panel:

@@ -7,21 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.errors import DatasetError
+from napari_stem.errors import DatasetError, SlideError
 from napari_stem.foreign import read_json
 from napari_stem.io import DAMAGE
+from napari_stem.spatial.checks import Finding
 from napari_stem.spatial.gene_sets import with_symbols
 from napari_stem.spatial.images import IMAGE_ENDINGS, image_facts
 from napari_stem.spatial.importing import fitted_section
 from napari_stem.spatial.lattice import array_positions, fit_lattice
-from napari_stem.spatial.space_ranger_files import POSITIONS, find
+from napari_stem.spatial.space_ranger_files import BINS, COUNTS, POSITIONS, find
 from napari_stem.texts import read_text, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import anndata
+    from numpy.typing import NDArray
 
     from napari_stem.spatial.importing import NewSection
 
@@ -31,6 +33,10 @@ READER_ERRORS = (*DAMAGE, AssertionError, StopIteration, zlib.error)
 _MISFIT = 0.1
 # The same picture, reduced: off by the rounding of its sides, not by more.
 _SIZE_TOLERANCE = 0.01
+_LOOK_PX = 128
+# The same picture has more than .98; serial sections of HER2ST, which lie as much alike as can be, .76 at most.
+_ALIKE = 0.9
+_BLANK = 1.0  # grey values
 _NOT_FULL_SIZE = ("hires", "lowres", "aligned", "detected", "cytassist", "thumbnail", "fiducials")
 
 
@@ -48,6 +54,8 @@ def section_folders(sources: Sequence[Path], is_one: Callable[[Path], bool]) -> 
     """
     found: dict[str, Path] = {}
     for source in sources:
+        if source.is_file():
+            raise DatasetError(f"{source} is a file; name the folder that it lies in.")
         if not source.is_dir():
             raise DatasetError(f"There is no folder {source}; check the path.")
         children = sorted(path for path in source.iterdir() if path.is_dir())
@@ -58,8 +66,7 @@ def section_folders(sources: Sequence[Path], is_one: Callable[[Path], bool]) -> 
         if not here:
             raise DatasetError(
                 f"{source} holds no Space Ranger output of this kind, neither there nor in a folder "
-                f"'outs'; name the folder that has the folder 'spatial' with {POSITIONS[1]}, or "
-                f"'binned_outputs'."
+                f"'outs'; {_advice(source, children)}."
             )
         for folder in here:
             full = folder.resolve()
@@ -70,6 +77,24 @@ def section_folders(sources: Sequence[Path], is_one: Callable[[Path], bool]) -> 
                 )
             found[name] = folder
     return found
+
+
+def _advice(source: Path, children: Sequence[Path]) -> str:
+    """Say what to do about a folder that is not what was asked for."""
+    full = source.resolve()
+    if any((path / BINS).is_dir() for path in (source, source / "outs", *children)):
+        return "it is Visium HD, for 'import visium-hd'"
+    for folder in (full, *full.parents[:2]):
+        if folder.name == BINS:
+            return f"it is a part of Visium HD: give {folder.parent} to 'import visium-hd'"
+    if full.name in {"spatial", *COUNTS}:
+        return f"it is a part of one: name {full.parent}"
+    if any(find(path, *POSITIONS[:2]) for path in (source, source / "outs", *children)):
+        return "it is Visium, for 'import visium'"
+    return (
+        f"name the folder that has the folder 'spatial' with {POSITIONS[1]}, or '{BINS}' (of archives, such as "
+        f"spatial.tar.gz, what they hold)"
+    )
 
 
 def find_image(folder: Path) -> Path:
@@ -134,17 +159,65 @@ def other_size(
     size_px
         Width and height of the image at hand.
     """
-    for name in ("hires", "lowres"):
-        scale = scales.get(f"tissue_{name}_scalef")
-        for path in (find(folder, f"tissue_{name}_image.png") for folder in folders):
-            if path is None or path.suffix != ".png" or not scale:
-                continue
+    for name, path in _previews(folders):
+        if scale := scales.get(f"tissue_{name}_scalef"):
             expected = tuple(side / scale for side in image_facts(path).size_px)
             slack = [max(_SIZE_TOLERANCE * side, 2 / scale) for side in expected]
             off = [abs(a - b) for a, b in zip(expected, size_px, strict=True)]
             fits = all(o <= s for o, s in zip(off, slack, strict=True))
             return None if fits else f"{expected[0]:.0f} x {expected[1]:.0f}"
     return None
+
+
+def _previews(folders: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """Space Ranger's reduced images that there are, by name, the larger one first."""
+    for name in ("hires", "lowres"):
+        for path in (find(folder, f"tissue_{name}_image.png") for folder in folders):
+            if path is not None and path.suffix == ".png":
+                yield name, path
+
+
+def unlike_preview(folders: Sequence[Path], image: Path) -> list[Finding]:
+    """Look whether an image shows what Space Ranger saw: images of other sections can be of the same size.
+
+    Parameters
+    ----------
+    folders
+        Where Space Ranger's reduced images may lie; without one nothing is found.
+    image
+        The full-resolution image; its missing levels are made, as training needs them too.
+    """
+    path = next((path for _, path in _previews(folders)), None)
+    if path is None:
+        return []
+    try:
+        seen, wanted = (_small(each) for each in (image, path))
+    except SlideError:  # of a preview; what is wrong with the image itself is told of elsewhere
+        return []
+    if min(seen.std(), wanted.std()) < _BLANK:
+        return []
+    alike = float(np.corrcoef(seen.ravel(), wanted.ravel())[0, 1])
+    if alike >= _ALIKE:
+        return []
+    what = (
+        f"an image that looks unlike {path.name} of Space Ranger (correlation {alike:.2f}; of one picture "
+        f".99)"
+    )
+    advice = f"see that {image} is the image of this section, and not turned or mirrored"
+    return [Finding("image-unlike-preview", "warns", what, 0, (), advice)]
+
+
+def _small(path: Path) -> NDArray[np.float64]:
+    """Grey values of an image, (128, 128)."""
+    from PIL import Image
+
+    from napari_stem.slide.opening import open_slide
+
+    with open_slide(path) as slide:
+        large_enough = [min(level.size.width_px, level.size.height_px) for level in slide.levels]
+        index = max((i for i, side in enumerate(large_enough) if side >= _LOOK_PX), default=0)
+        pixels = Image.fromarray(np.asarray(slide.read_level(index)))
+    return np.asarray(pixels.convert("L").resize((_LOOK_PX, _LOOK_PX)), dtype=np.float64)
 
 
 def new_section(

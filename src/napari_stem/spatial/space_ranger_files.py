@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SCALE_FACTORS = "scalefactors_json.json"
 POSITIONS = ("tissue_positions.csv", "tissue_positions_list.csv", "tissue_positions.parquet")
+BINS = "binned_outputs"
 COUNTS = ("filtered_feature_bc_matrix", "raw_feature_bc_matrix")
 _COLUMNS = (
     "barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres",

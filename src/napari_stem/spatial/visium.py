@@ -8,6 +8,7 @@ Bins of Visium HD are squares without gaps: pitch and diameter are the bin's sid
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from napari_stem.errors import DatasetError
 from napari_stem.extras import require_extra
+from napari_stem.spatial.dataset import PITCH_KEY, TABLES, Dataset
 from napari_stem.spatial.images import image_facts
 from napari_stem.spatial.importing import import_sections
 from napari_stem.spatial.space_ranger import (
@@ -24,8 +26,10 @@ from napari_stem.spatial.space_ranger import (
     other_size,
     read_scale_factors,
     section_folders,
+    unlike_preview,
 )
 from napari_stem.spatial.space_ranger_files import (
+    BINS,
     COUNTS,
     POSITIONS,
     SCALE_FACTORS,
@@ -47,7 +51,6 @@ if TYPE_CHECKING:
 PITCH_UM = 100.0
 DIAMETER_UM = 55.0
 SCALE_FACTOR_SPOT_UM = 65.0
-BINS = "binned_outputs"
 DEFAULT_BIN_UM = 16
 
 
@@ -130,7 +133,21 @@ def _import(
     for found, folder in folders.items():
         section_id = name or found
         readers[section_id] = partial(_read_section, section_id, folder, image, bin_um)
+        if not options.get("overwrite"):
+            _require_same_pitch(out, section_id, float(bin_um or PITCH_UM))
     return import_sections(readers, out, **options)
+
+
+def _require_same_pitch(out: Path, section_id: str, pitch_um: float) -> None:
+    """Refuse to keep a section of other bins under the name of the one that is asked for."""
+    if not (out / TABLES / f"{section_id}.h5ad").is_file():
+        return
+    has_um = Dataset(out).section(section_id).metadata.get(PITCH_KEY)
+    if has_um is not None and has_um != pitch_um:
+        raise DatasetError(
+            f"{out} holds section {section_id} already, its spots or bins {has_um:g} um apart and not "
+            f"{pitch_um:g}; choose another --name or --out, or add --overwrite."
+        )
 
 
 def visium_folders(sources: Sequence[Path]) -> dict[str, Path]:
@@ -152,7 +169,8 @@ def is_visium(folder: Path) -> bool:
     DatasetError
         It holds files of several sections.
     """
-    is_other = folder.name == "spatial" or (folder / BINS).is_dir()
+    is_bins = BINS in (folder.resolve().name, folder.resolve().parent.name)
+    is_other = folder.name == "spatial" or is_bins or (folder / BINS).is_dir()
     signs = (SCALE_FACTORS, *POSITIONS, *(f"{name}.h5" for name in COUNTS))
     return not is_other and find(folder, *signs) is not None
 
@@ -180,7 +198,7 @@ def _read_section(
         }
         diameter_px = scales.get("spot_diameter_fullres", 0.0)
         stated_um = SCALE_FACTOR_SPOT_UM / diameter_px if diameter_px > 0 else 0.0
-    return new_section(
+    section = new_section(
         section_id,
         image,
         table,
@@ -190,6 +208,7 @@ def _read_section(
         metadata=technology,
         mpp_um={SCALE_FACTORS: stated_um} if stated_um else {},
     )
+    return replace(section, findings=(*section.findings, *unlike_preview([counted, folder], image)))
 
 
 def _folder_of_bins(folder: Path, bin_um: int) -> Path:

@@ -1,7 +1,7 @@
 """Train a model on a data set: panel, head, denoiser, calibration, card.
 
-Everything is chosen by leaving out one training section at a time; held-out sections are looked at once, at
-the end, to be reported.
+Everything is chosen by leaving out one training section at a time; held-out sections are read before the
+work, as one that cannot be used is best told of then, and predicted once, at the end, to be reported.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def train(
     Raises
     ------
     DatasetError
-        There is no data set, no section is left to train on, or a held-out one does not exist.
+        There is no data set, no section is left to train on, or a held-out one does not exist or cannot be
+        used.
     OutputError
         The folder cannot be written, holds something else, or a model without ``overwrite``.
     ModelError
@@ -141,6 +142,12 @@ def _train(
         sections, panel = only_told(sections, panel, chosen, options.normalisation)
     if isinstance(encoder, EmbeddingFolder):
         options = replace(options, encoder=encoder.described.encoder)
+    genes = _reported(panel, counts) if PREDICTABLE in words else np.arange(len(panel))
+    # Read before the hours of training: a section that cannot be used would end them without a model.
+    held_out: list[SectionArrays] = []
+    team.share(
+        lambda: held_out.extend(load(options.hold_out, genes=[panel[i] for i in genes]))
+    )  # all end where one cannot be used
     model = fit_sections(
         sections,
         panel,
@@ -159,8 +166,6 @@ def _train(
         model.card["notes"] = [*model.card.get("notes", ()), encoder.note()]
     if not team.is_first:
         return model
-    genes = _reported(panel, counts) if PREDICTABLE in words else np.arange(len(panel))
-    held_out = load(options.hold_out, genes=[panel[i] for i in genes])
     _report(model, sections, held_out, genes, options)
     model.save(out)
     if not options.keep_checkpoints:

@@ -69,6 +69,13 @@ def test_lattices_that_meet_by_chance_are_no_comparison() -> None:
     assert (found["n_predicted"], found["n_truth"]) == (100, 100)
 
 
+def test_lattices_that_never_meet_are_led_to_the_measured_spots() -> None:
+    here = lattice(10, 10)
+    step_px = here.max() / 9
+    with pytest.raises(PredictionError, match=r"No predicted spot .*'predict --spots'"):
+        evaluate(prediction_at(here), truth_at(here + step_px / 2))
+
+
 @pytest.mark.parametrize(
     ("predicted", "measured"),
     [

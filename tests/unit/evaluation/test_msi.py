@@ -139,6 +139,7 @@ def test_standard_error_is_hanley_and_mcneils() -> None:
         ("slide,patient,msi\nslide99,p,1\n", "have no prediction"),
         ("slide,patient,msi\nslide00,p,1\nslide01,q,0\n", "two patients"),
         ("", "cannot be read"),
+        ("slide,patient,msi\n", "names no slide; write one a line"),
     ],
 )
 def test_labels_that_cannot_be_used(content, word, cohort_folder: Path, tmp_path: Path) -> None:
@@ -146,6 +147,13 @@ def test_labels_that_cannot_be_used(content, word, cohort_folder: Path, tmp_path
     labels.write_text(content)
     with pytest.raises(DatasetError, match=word):
         msi.auroc(msi.read_cohort(cohort_folder, labels, lambda *_: None))
+
+
+def test_labels_that_are_not_there_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"There is no table of labels .*; check the path"):
+        msi.read_labels(tmp_path / "none.csv")
+    with pytest.raises(DatasetError, match="it needs columns slide, patient and msi"):
+        msi.read_labels(tmp_path)
 
 
 def test_labels_are_read_as_manifests_are(tmp_path: Path) -> None:

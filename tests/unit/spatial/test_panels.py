@@ -102,6 +102,30 @@ def test_panels_need_a_section(recipe: object) -> None:
         recipe([])  # type: ignore[operator]
 
 
+def of_counts(counts: Sequence[Sequence[float]], first_gene: int = 0) -> anndata.AnnData:
+    table = np.asarray(counts, dtype=np.float32)
+    genes = [f"G{first_gene + i}" for i in range(table.shape[1])]
+    return anndata.AnnData(csr_matrix(table), var=pd.DataFrame(index=genes))
+
+
+def test_sections_that_share_no_gene_are_told() -> None:
+    counts = np.random.default_rng(0).poisson(2, (20, 30))
+    with pytest.raises(DatasetError, match="2 training sections have no gene in common; see that"):
+        hmhvg([of_counts(counts), of_counts(counts, first_gene=30)], 5)
+
+
+@pytest.mark.parametrize("recipe", [hmhvg, top_hvg])
+@pytest.mark.parametrize("shape", [(1, 30), (20, 1), (20, 30), (0, 30)])
+def test_counts_of_which_none_varies_are_told(recipe: object, shape: tuple[int, int]) -> None:
+    with pytest.raises(DatasetError, match=r"highly variable genes|high-variance genes"):
+        recipe([of_counts(np.ones(shape))], 2)  # type: ignore[operator]
+
+
+def test_a_section_without_counts_hides_no_panel() -> None:
+    counts = np.random.default_rng(0).poisson(2, (20, 30))
+    assert len(hmhvg([of_counts(counts), of_counts(np.zeros((5, 30)))], 2)) == 2
+
+
 def test_parse_panel_knows_both_recipes(two_sections: list[anndata.AnnData]) -> None:
     assert parse_panel("hmhvg:30")(two_sections) == hmhvg(two_sections, 30)
     assert parse_panel("hvg:30")(two_sections) == top_hvg(two_sections, 30)
@@ -274,6 +298,11 @@ def test_broken_panel_files_are_told(
     path.write_bytes(content)
     with pytest.raises(DatasetError, match=message):
         read_panel(path, set_name)
+
+
+def test_a_panel_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"There is no gene panel .*none.txt; check the path"):
+        read_panel(tmp_path / "none.txt")
 
 
 @pytest.mark.parametrize(

@@ -315,6 +315,44 @@ def test_a_folder_without_output_is_told(tmp_path: Path) -> None:
         import_visium([tmp_path / "nowhere"], tmp_path / "ds")
 
 
+def test_a_part_of_the_output_is_led_back_from(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=f"a part of one: name {re.escape(str(run.folder))}"):
+        import_visium([run.folder / "spatial"], tmp_path / "ds")
+    with pytest.raises(DatasetError, match="is a file; name the folder"):
+        import_visium([run.folder / "filtered_feature_bc_matrix.h5"], tmp_path / "ds")
+
+
+def test_the_other_kind_of_visium_is_named(
+    run: Run, tmp_path: Path, image: Path, table: anndata.AnnData
+) -> None:
+    pytest.importorskip("pyarrow")
+    with pytest.raises(DatasetError, match="it is Visium, for 'import visium'"):
+        import_visium_hd([tmp_path / "S1"], tmp_path / "ds")
+    outs = visium_hd_run(tmp_path / "HD" / "outs", image, table).folder
+    with pytest.raises(DatasetError, match="it is Visium HD, for 'import visium-hd'"):
+        import_visium([outs], tmp_path / "ds")
+    inside = outs / "binned_outputs" / "square_016um"
+    for each in (
+        import_visium,
+        import_visium_hd,
+    ):  # a bin's folder holds what a Visium folder holds
+        with pytest.raises(DatasetError, match=f"give {re.escape(str(outs))} to"):
+            each([inside], tmp_path / "ds", image=image)
+
+
+def test_an_image_of_another_section_is_told_of(run: Run, tmp_path: Path) -> None:
+    other = tmp_path / "other.png"
+    with Image.open(run.image) as right:
+        right.transpose(Image.Transpose.ROTATE_180).save(other)
+    outcome = import_visium([run.folder], tmp_path / "ds", image=other)
+    (found,) = [f for f in outcome.findings["S1"] if f.check == "image-unlike-preview"]
+    assert found.severity == "warns"
+    assert str(other) in found.advice
+    right_one = import_visium([run.folder], tmp_path / "right", image=run.image)
+    found_there = right_one.findings.get("S1", [])
+    assert "image-unlike-preview" not in {f.check for f in found_there}
+
+
 def test_the_command_imports_it(run: Run, tmp_path: Path) -> None:
     arguments = ["visium", run.folder, "--out", tmp_path / "ds", "--image", run.image, "--json"]
     result = CliRunner().invoke(app, ["import", *map(str, arguments)])
@@ -359,6 +397,22 @@ def test_a_bin_size_that_is_not_there_is_told(
     run = visium_hd_run(tmp_path / "HD" / "outs", image, table)
     failed = import_visium_hd([run.folder], tmp_path / "ds", bin_um=8, image=image).failed["HD"]
     assert "no square_008um, only square_016um; choose another --bin" in failed
+
+
+def test_bins_of_another_size_are_not_kept_for_those_asked_for(
+    tmp_path: Path, image: Path, table: anndata.AnnData
+) -> None:
+    pytest.importorskip("pyarrow")
+    run = visium_hd_run(tmp_path / "HD" / "outs", image, table)
+    visium_hd_run(tmp_path / "other" / "outs", image, table, bin_um=8)
+    parts = tmp_path / "other" / "outs" / "binned_outputs" / "square_008um"
+    parts.rename(run.folder / "binned_outputs" / "square_008um")
+    import_visium_hd([run.folder], tmp_path / "ds", image=image)
+    with pytest.raises(DatasetError, match="16 um apart and not 8; choose another --name"):
+        import_visium_hd([run.folder], tmp_path / "ds", bin_um=8, image=image)
+    assert import_visium_hd([run.folder], tmp_path / "ds", image=image).kept == ["HD"]
+    import_visium_hd([run.folder], tmp_path / "ds", bin_um=8, image=image, overwrite=True)
+    assert Dataset(tmp_path / "ds").section("HD").spots().pitch_um == 8
 
 
 def test_without_the_reader_the_extra_is_named(

@@ -115,6 +115,29 @@ def test_the_same_seed_and_other_held_out_counts_give_the_same_weights(
     assert kept == others
 
 
+@pytest.mark.parametrize("damage", ["genes", "image"])
+def test_a_held_out_section_that_cannot_be_used_is_told_before_the_training(
+    dataset: Dataset, tmp_path: Path, damage: str
+) -> None:
+    folder = shutil.copytree(dataset.folder, tmp_path / "dataset")
+    if damage == "genes":
+        table = anndata.read_h5ad(folder / "st" / "C3.h5ad")
+        table.var_names = [f"of another species {i}" for i in range(table.n_vars)]
+        table.write_h5ad(folder / "st" / "C3.h5ad")
+    else:
+        next((folder / "wsis").glob("C3.*")).unlink()
+    told: list[str] = []
+    with pytest.raises(DatasetError, match=r"section C3|Section C3"):
+        train(
+            Dataset(folder),
+            tmp_path / "m",
+            TrainingOptions(**QUICK, hold_out=("C3",)),
+            lambda what, _done, _total: told.append(what),
+        )
+    assert not [what for what in told if what.startswith("Leaving out")]
+    assert not (tmp_path / "m").exists()
+
+
 def test_another_seed_or_section_trains_otherwise(quick, dataset, tmp_path) -> None:
     seed = train(dataset, tmp_path / "seed", TrainingOptions(**QUICK, hold_out=("C3",), seed=1))
     before, after = (model.card["energy_of_steps"] for model in (quick, seed))

@@ -17,7 +17,7 @@ import numpy as np
 from napari_stem.errors import DatasetError
 from napari_stem.evaluation.comparison import read_prediction
 from napari_stem.results import PROVENANCE_KEY
-from napari_stem.texts import read_text, separator
+from napari_stem.texts import read_text, reason_of, separator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,7 +66,7 @@ def read_labels(path: Path) -> dict[str, tuple[str, bool]]:
     Raises
     ------
     DatasetError
-        The file cannot be read, lacks a column, repeats a slide or has a status that says nothing.
+        The file cannot be read, lacks a column, names no slide or one twice, or has a status that says nothing.
     """
     import pandas as pd
 
@@ -75,8 +75,13 @@ def read_labels(path: Path) -> dict[str, tuple[str, bool]]:
         table = pd.read_csv(
             io.StringIO(text), sep=separator(text), dtype=str, keep_default_na=False
         )
+    except FileNotFoundError:
+        raise DatasetError(f"There is no table of labels {path}; check the path.") from None
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read as a table of labels: {error}.") from error
+        raise DatasetError(
+            f"{path} cannot be read as a table of labels: {reason_of(error)}; it needs columns slide, patient "
+            f"and msi."
+        ) from error
     lacking = [c for c in COLUMNS if c not in table.columns]
     if lacking:
         raise DatasetError(f"{path} has no column '{lacking[0]}'; it needs slide, patient and msi.")
@@ -89,6 +94,8 @@ def read_labels(path: Path) -> dict[str, tuple[str, bool]]:
                 f"{path} gives slide {slide} the status '{status}'; write 1 (MSI-H) or 0 (MSS)."
             )
         labels[slide] = (patient or slide, status.lower() in UNSTABLE)
+    if not labels:
+        raise DatasetError(f"{path} names no slide; write one a line: slide, patient, msi.")
     return labels
 
 
