@@ -11,7 +11,6 @@ section, and how many slides are asked about before a run. ``--slide`` is tissue
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ from napari_stem.geometry import Mpp, Spots, lattice
 from napari_stem.model.domain import doubt, evenly, unexplained
 from napari_stem.predict import choose_spots
 from napari_stem.slide import open_slide
+from napari_stem.slide.patches import PatchReader
 from napari_stem.slide.tissue import find_tissue
 from napari_stem.spatial.dataset import Dataset
 from napari_stem.training.domain import fit_domain
@@ -77,24 +77,14 @@ ALTERED: dict[str, Callable[[NDArray[np.uint8], float], NDArray[np.uint8]]] = {
 }
 
 
-class Altering:
-    """An encoder that sees altered patches."""
-
-    def __init__(self, encoder: Encoder, name: str) -> None:
-        self._encode, self._change = encoder.encode, ALTERED[name]
-        self.name, self.width = encoder.name, encoder.width
-        self.patch = replace(
-            encoder.patch, steps_um=()
-        )  # all fields at once: which is which is known
-        self.spots_at_once = encoder.spots_at_once
-        words = "".join(c if c.isalnum() else "-" for c in name)
-        self.version = f"{encoder.version}-{words}"
-
-    def encode(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed spots as `Encoder.encode`."""
-        fields = [um / self.patch.side_px for um in self.patch.fields_of_view_um]
-        changed = [[self._change(p, um) for p, um in zip(s, fields, strict=True)] for s in patches]
-        return self._encode(np.array(changed))
+def altered(section: Section, encoder: Encoder, name: str) -> NDArray[np.float32]:
+    """(n, W) embeddings of every eighth spot of a section, seen through an alteration."""
+    fields = [um / encoder.patch.side_px for um in encoder.patch.fields_of_view_um]
+    with open_slide(section.slide_path, section.mpp) as slide:
+        patches = PatchReader(slide, encoder.patch).read(some(section.spots()))
+    change = ALTERED[name]
+    changed = [[change(p, um) for p, um in zip(s, fields, strict=True)] for s in patches]
+    return encoder.encode(np.array(changed))
 
 
 def embedded(
@@ -125,7 +115,7 @@ def looks_of(section: Section, encoder: Encoder) -> dict[str, NDArray[np.float32
     path, mpp, spots = section.slide_path, section.mpp, section.spots()
     found = {"": embedded(path, mpp, encoder, lambda _: spots)}
     for name in ALTERED:
-        found[name] = embedded(path, mpp, Altering(encoder, name), lambda _: some(spots))
+        found[name] = altered(section, encoder, name)
     for factor in (0.5, 2.0):
         wrong = Mpp.square(mpp.x_um * factor)
         found[f"pixel size x{factor:g}"] = embedded(path, wrong, encoder, lambda _: some(spots))
