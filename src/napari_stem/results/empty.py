@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ LIBRARY = "slide"
 MAX_DRAWS_BYTES = 2_000_000_000  # as they are in memory; about half of it on disk
 LIKE, UNLIKE, UNKNOWN = "like training", "unlike training", "unknown"  # obs["ood"]
 LAYERS = "sd: standard deviation over the samples; q05, q95: ends of the 90% interval; all in the unit of X"
+_ONE = threading.Lock()  # settings of anndata are those of all threads
 
 
 def provenance_of(
@@ -192,7 +194,7 @@ def write_regions(group: Any, regions: pd.Categorical) -> None:
     import zarr
 
     obs = group["obs"]
-    with warnings.catch_warnings(), anndata.settings.override(auto_shard_zarr_v3=False):
+    with _ONE, warnings.catch_warnings(), anndata.settings.override(auto_shard_zarr_v3=False):
         warnings.filterwarnings("ignore", message="Consolidated metadata")
         anndata.io.write_elem(obs, "region", regions)
         obs.attrs["column-order"] = [*dict.fromkeys([*obs.attrs["column-order"], "region"])]
@@ -252,7 +254,7 @@ def _write_frame(table: anndata.AnnData, path: Path) -> None:
     import anndata
     import zarr
 
-    with anndata.settings.override(zarr_write_format=3, auto_shard_zarr_v3=False):
+    with _ONE, anndata.settings.override(zarr_write_format=3, auto_shard_zarr_v3=False):
         files = dict(_files_but_spots(table))
         group = zarr.open_group(zarr.storage.MemoryStore(files), mode="r+", use_consolidated=False)
         anndata.io.write_elem(group, "obs", table.obs)
