@@ -6,6 +6,8 @@ import contextlib
 import copy
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ from napari_stem.errors import OutputError, PredictionError, UnknownGeneError
 from napari_stem.geometry import Mpp, SizePx, lattice
 from napari_stem.io import only_writer
 from napari_stem.model.bundle import load_folder
-from napari_stem.results import FIELDS, PROVENANCE_KEY, Prediction, stored
+from napari_stem.results import FIELDS, PROVENANCE_KEY, Prediction, empty, stored
 from napari_stem.results.empty import LIKE, UNLIKE, chunk_shape
 from napari_stem.settings import SamplingSettings
 from napari_stem.slide import open_slide
@@ -280,6 +282,26 @@ def test_a_taken_or_unwritable_place_is_refused(prediction, spots, image, tmp_pa
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot be written"):
         begin(tmp_path / "file" / "p.zarr", spots, image)
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+def test_predictions_begun_at_once_do_not_undo_each_others_settings(
+    tmp_path, spots, image, monkeypatch
+) -> None:
+    """anndata's settings are those of the process: one thread's end must not be another's middle."""
+    files_of, found, lengths = empty._files_but_spots, [], iter((1, 12, 6, 1, 12, 6))
+
+    def slowly(table):
+        for _ in range(next(lengths)):
+            settings = anndata.settings
+            found.append((settings.zarr_write_format, settings.auto_shard_zarr_v3))
+            time.sleep(0.02)
+        return files_of(table)
+
+    monkeypatch.setattr(empty, "_files_but_spots", slowly)
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda i: begin(tmp_path / f"{i}.zarr", spots, image), range(6)))
+    assert found == [(3, False)] * 38
 
 
 def test_leftovers_of_a_killed_start_are_no_hindrance(tmp_path, spots, image) -> None:
