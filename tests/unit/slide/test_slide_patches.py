@@ -17,7 +17,7 @@ from napari_stem.geometry import Mpp, SizePx, lattice
 from napari_stem.slide import open_slide
 from napari_stem.slide.patches import PatchReader
 
-SLOPE = 20 * np.pi  # px per grey value; a whole number rounds alike again and again
+SLOPE = 21 * np.pi  # px per grey value, at most 255; a whole number rounds alike again and again
 
 
 @pytest.fixture(scope="module")
