@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_stem.slide.base import Slide
     from napari_stem.slide.patches import Look
 
-    Seen = dict[tuple[Look, int], NDArray[np.float32]]  # by transform: what the encoder gave
+    Seen = dict[Look, NDArray[np.float32]]  # what the encoder gave: (transforms, width of a look)
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Embedder:
         self.field_of_view_um = max(encoder.patch.fields_of_view_um)  # the widest
         self._cache = EmbeddingCache(slide, encoder)
         self._patches = PatchReader(slide, encoder.patch)  # one: it keeps tiles for the next spots
-        self._seen: Seen = {}  # the last ones that the next spots may share
+        self._seen: dict[tuple[int, ...], Seen] = {}  # by transforms: what the next spots may share
 
     def embed(
         self, spots: Spots, step: Callable[[int], None] | None = None, transform: int = 0
@@ -103,50 +103,42 @@ class Embedder:
         cached = [self._cache.get(spots, transform) for transform in transforms]
         found = np.stack([embedding for embedding, _ in cached], axis=1)
         known = np.stack([whether for _, whether in cached], axis=1)  # (n, transforms)
-        wanted = [(i, transforms[i]) for i in np.flatnonzero(~known.all(axis=0))]
+        wanted = np.flatnonzero(~known.all(axis=0)).tolist()  # transforms, by their place
+        turns = tuple(transforms[place] for place in wanted)
         missing = np.flatnonzero(~known.all(axis=1))
         logger.debug("%d of %d spots must be embedded.", len(missing), len(spots))
-        missing = missing[along_tiles(spots.take(missing))]
+        missing = missing[along_tiles(spots.x_px[missing], spots.y_px[missing])]
         looks = self._patches.looks(spots.take(missing))
         at_once = self._encoder.spots_at_once
         batches = [slice(start, start + at_once) for start in range(0, len(missing), at_once)]
-        seen = dict(self._seen)
-        new = _unseen([looks[batch] for batch in batches], [turn for _, turn in wanted], seen)
+        seen = dict(self._seen.get(turns, {}))
+        new = _unseen([looks[batch] for batch in batches], seen)
         n_done = len(spots) - len(missing)
         for batch, fresh, patches in zip(batches, new, self._patches.read_ahead(new), strict=True):
-            index = missing[batch]
-            for place, transform in wanted:
-                self._see(fresh, patches, transform, seen)
-                rows = [[seen[look, transform] for look in of_spot] for of_spot in looks[batch]]
-                found[index, place] = [np.concatenate(row) for row in rows]
-                self._cache.put(spots.take(index), found[index, place], transform)
+            if fresh:
+                seen.update(zip(fresh, self._see(patches, turns), strict=True))
+            index, rows = missing[batch], [[seen[look] for look in each] for each in looks[batch]]
+            found[index[:, None], wanted] = [np.concatenate(row, axis=1) for row in rows]
+            for place, turn in zip(wanted, turns, strict=True):
+                self._cache.put(spots.take(index), found[index, place], turn)
             if step is not None:
                 n_done += len(index)
                 step(n_done)
-        shared = [look for look in seen if look[0].is_shared]
-        self._seen = {look: seen[look] for look in shared[-_N_KEPT:]}
+        shared = [look for look in seen if look.is_shared]
+        self._seen[turns] = {look: seen[look] for look in shared[-_N_KEPT:]}
         return found
 
-    def _see(
-        self, looks: Sequence[Look], patches: NDArray[np.uint8], transform: int, seen: Seen
-    ) -> None:
-        """Embed looks, but for those that are ``seen`` with this transform, and add them to it."""
-        lacking = [i for i, look in enumerate(looks) if (look, transform) not in seen]
-        if lacking:
-            new = rounded(self._encoder.encode(turned(patches[lacking], transform)))
-            seen.update(((looks[i], transform), row) for i, row in zip(lacking, new, strict=True))
+    def _see(self, patches: NDArray[np.uint8], turns: Sequence[int]) -> list[NDArray[np.float32]]:
+        """Embed looks: (turns, width of a look) each, in memory of its own."""
+        new = [rounded(self._encoder.encode(turned(patches, turn))) for turn in turns]
+        return [np.array(of_look) for of_look in zip(*new, strict=True)]
 
 
-def _unseen(
-    batches: Sequence[Sequence[tuple[Look, ...]]], transforms: Sequence[int], seen: Seen
-) -> list[list[Look]]:
-    """Per batch of spots, the looks that neither ``seen`` nor an earlier batch holds with all transforms."""
-    coming = set(seen)
-    new = []
+def _unseen(batches: Sequence[Sequence[tuple[Look, ...]]], seen: Seen) -> list[list[Look]]:
+    """Per batch of spots, the looks that neither ``seen`` nor an earlier batch holds."""
+    coming, new = set(seen), []
     for batch in batches:
         looks = dict.fromkeys(look for of_spot in batch for look in of_spot)
-        new.append(
-            [look for look in looks if any((look, turn) not in coming for turn in transforms)]
-        )
-        coming.update((look, turn) for look in looks for turn in transforms)
+        new.append([look for look in looks if look not in coming])
+        coming.update(looks)
     return new

@@ -128,9 +128,9 @@ class Prediction(StoredValues):
 
             path = unpacked(path)
         if not path.is_dir():
-            what = f"{path} is no prediction (.zarr or .h5ad)"
-            what = what if path.exists() else f"There is no prediction {path}"
-            raise PredictionError(f"{what}; check the path.")
+            if path.exists():
+                raise PredictionError(f"{path} is no prediction (.zarr or .h5ad); check the path.")
+            raise PredictionError(f"There is no prediction {path}; check the path.")
         return cls(path)
 
     @classmethod

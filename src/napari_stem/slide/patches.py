@@ -221,7 +221,7 @@ class PatchReader:
                     patches[place, number] = self._patch(self._views[field], look.x_px, look.y_px)
 
         centres = np.array([(look.x_px, look.y_px) for look in looks]).reshape(-1, 2)
-        order = _along_tiles(centres[:, 0], centres[:, 1])
+        order = along_tiles(centres[:, 0], centres[:, 1])
         if len(order) <= 1 or self.max_workers == 1:
             fill(order)
             return patches
@@ -286,10 +286,6 @@ def _nearest(at_px: float, step_px: float) -> float:
     return (round(at_px / step_px - 0.25) + 0.25) * step_px if step_px else at_px
 
 
-def along_tiles(spots: Spots) -> NDArray[np.intp]:
-    """Order spots in bands about a tile high, so that spots that share tiles follow one another."""
-    return _along_tiles(spots.x_px, spots.y_px)
-
-
-def _along_tiles(x_px: NDArray[np.float64], y_px: NDArray[np.float64]) -> NDArray[np.intp]:
+def along_tiles(x_px: NDArray[np.float64], y_px: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Order places in bands about a tile high, so that those that share tiles follow one another."""
     return np.lexsort((x_px, y_px // (2 * TILE_PX)))
