@@ -29,7 +29,7 @@ from napari_stem.slide import open_slide
 from napari_stem.slide.patches import PatchReader
 from napari_stem.slide.tissue import find_tissue
 from napari_stem.spatial.dataset import Dataset
-from napari_stem.training.domain import fit_domain
+from napari_stem.training.domain import fit_domain, standards
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,15 +129,15 @@ def other_tissue(path: Path, encoder: Encoder) -> NDArray[np.float32]:
 
 
 def distances(
-    looks: dict[str, dict[str, NDArray[np.float32]]], held: str
+    looks: dict[str, dict[str, NDArray[np.float32]]], held: str, n_fields: int
 ) -> dict[str, NDArray[np.float32]]:
     """Name of the alteration -> distance of each spot of a section that the others tell."""
     rest = [own[""].astype(float) for i, own in looks.items() if i != held]
     x, group = np.concatenate(rest), np.repeat(np.arange(len(rest)), [len(r) for r in rest])
-    components, spread, limit = fit_domain(x, group)
-    scale = np.maximum(x.std(0), 1e-6)
+    components, spread, limit = fit_domain(x, group, n_fields)
+    centre, scale = standards(x)
     return {
-        name: unexplained((own - x.mean(0)) / scale, components, spread) / limit
+        name: unexplained((own - centre) / scale, components, spread) / limit
         for name, own in looks[held].items()
     }
 
@@ -155,7 +155,8 @@ def main() -> None:
         other = other_tissue(asked.slide, encoder)
         for own in looks.values():
             own[f"other tissue ({asked.slide.stem})"] = other
-    found = {held: distances(looks, held) for held in looks}
+    n_fields = len(encoder.patch.fields_of_view_um)
+    found = {held: distances(looks, held, n_fields) for held in looks}
     print("| what | AUROC, mean and least | spots flagged | slides asked about |")
     print("| --- | --- | --- | --- |")
     for name in next(iter(found.values())):

@@ -324,7 +324,7 @@ def write_weights(
     if isinstance(head, EmbeddingHead) and config.calibrated:
         arrays["spread_factor"] = np.asarray(spread_factor, np.float32)
     tensors |= {_HEAD + name: torch.from_numpy(value) for name, value in arrays.items()}
-    tensors = {k: v.to(stored_as) if v.ndim == 2 else v for k, v in tensors.items()}
+    tensors = {k: v.to(stored_as) if v.ndim > 1 else v for k, v in tensors.items()}
     save_file(tensors, path)
 
 

@@ -14,7 +14,7 @@ from napari_stem.texts import quoted, reason_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 MAX_CONFIG_BYTES = 50_000_000  # 20,000 genes with what is known of each take 3 MB
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
 Objective = Literal["edm", "published"]

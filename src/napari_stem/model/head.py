@@ -29,7 +29,8 @@ class EmbeddingDomain:
     centre, scale
         (W,) standardisation of the embedding; 0 and 1 where the denoiser was told it as it is.
     domain_components
-        (D, W) principal components of the standardised embedding that tell what looks like the training data.
+        (F, D, W / F) principal components of each field of view's part of the standardised embedding, which
+        tell what looks like the training data.
     domain_spread
         (W,) what these leave of each feature of training sections left out.
     domain_limit
@@ -48,6 +49,11 @@ class EmbeddingDomain:
         """Whether `distance` can tell spots that are unlike the training data."""
         return bool(np.isfinite(self.domain_limit))
 
+    def _sizes(self, width: int) -> dict[str, float]:
+        """Lengths of the axes in `_DOMAIN_SHAPES`; P features of each field of view."""
+        n_fields, n_components = (*self.domain_components.shape, 0, 0)[:2]
+        return {"W": width, "F": n_fields, "D": n_components, "P": width / max(n_fields, 1)}
+
     def standardise(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, W) -> (n, W)."""
         return (embedding - self.centre) / self.scale
@@ -65,16 +71,14 @@ class EmbeddingHead(EmbeddingDomain):
 
     def require_sound(self, condition_width: int, n_genes: int) -> None:
         """Check the arrays against a denoiser and what they stand for; ValueError names the first wrong one."""
-        sizes = {"W": condition_width, "D": len(self.domain_components)}
-        shapes = {"centre": "W", "scale": "W", "domain_components": "DW", "domain_spread": "W"}
-        require_shapes(self, shapes, sizes)
+        require_shapes(self, _DOMAIN_SHAPES, self._sizes(condition_width))
         _require_positive(self, ("scale", "domain_spread"))
 
     @classmethod
     def as_is(cls, width: int) -> EmbeddingHead:
         """Head of a published checkpoint: the embedding as the encoder gives it, no domain known."""
         centre, scale = np.zeros(width, np.float32), np.ones(width, np.float32)
-        nothing = np.zeros((0, width), np.float32)
+        nothing = np.zeros((1, 0, width), np.float32)
         return cls(centre, scale, nothing, scale, np.array(np.nan, np.float32))
 
     def condition(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -100,10 +104,11 @@ class Head(EmbeddingDomain):
     weights, intercept
         (W, R), (R,) of the standardised embedding: linear part of the mean along its directions.
     anchors, anchor_scale, anchor_weights
-        (N, L), (), (N, R) training spots by their first L ``domain_components`` over the scale, and what
-        likeness to each (`kernel`) adds to the mean along its directions.
+        (N, L), (), (N, R) training spots by their L ``components`` over the scale, and what likeness to each
+        (`kernel`) adds to the mean along its directions.
     components, component_scale
-        (K, W), (K,) principal components of the standardised embedding, and their standard deviations.
+        (L, W), (K,) principal components of the standardised embedding, and the standard deviations along the
+        first K, which the denoiser is told.
     mean_centre, mean_components, mean_component_scale
         (G,), (R, G), (M,) what the mean is about, its directions, and its standard deviations along the first
         M, which the denoiser is told.
@@ -125,15 +130,13 @@ class Head(EmbeddingDomain):
 
     def require_sound(self, condition_width: int | None, n_genes: int) -> None:
         """Check the arrays against a denoiser and what they stand for; ValueError names the first wrong one."""
-        sizes = {
-            "W": self.centre.size,
+        sizes = self._sizes(self.centre.size) | {
             "G": n_genes,
+            "L": len(self.components),
             "K": self.component_scale.size,
             "M": self.mean_component_scale.size,
             "R": len(self.mean_components),
             "N": len(self.anchors),
-            "L": min(self.anchors.shape[-1], len(self.domain_components)),
-            "D": len(self.domain_components),
         }
         made = sizes["K"] + sizes["M"]
         if condition_width not in (None, made):
@@ -141,16 +144,19 @@ class Head(EmbeddingDomain):
                 f"a condition {made} wide is made, and the denoiser takes {condition_width}"
             )
         require_shapes(self, _SHAPES, sizes)
-        if sizes["M"] > sizes["R"]:
-            raise ValueError("'mean_component_scale' is longer than there are components")
+        for name, told, there in (
+            ("component_scale", "K", "L"),
+            ("mean_component_scale", "M", "R"),
+        ):
+            if sizes[told] > sizes[there]:
+                raise ValueError(f"'{name}' is longer than there are components")
         _require_positive(self, _POSITIVE)
         self.residual.require_sound(n_genes)
 
     def along(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, W) -> (n, R) places of the conditional mean along its directions."""
         z = self.standardise(embedding)
-        leading = self.domain_components[: self.anchors.shape[1]]
-        likeness = kernel(z @ leading.T / self.anchor_scale, self.anchors)
+        likeness = kernel(z @ self.components.T / self.anchor_scale, self.anchors)
         found = z @ self.weights + self.intercept + likeness @ self.anchor_weights
         return np.asarray(found, np.float32)
 
@@ -167,7 +173,8 @@ class Head(EmbeddingDomain):
 
     def look(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, W) -> (n, K) unit-variance components of the embedding: the condition's first part."""
-        return self.standardise(embedding) @ self.components.T / self.component_scale
+        leading = self.components[: len(self.component_scale)]
+        return self.standardise(embedding) @ leading.T / self.component_scale
 
     def of_genes(self, columns: NDArray[np.int64]) -> Head:
         """Keep some of the genes; what is drawn of each by itself depends on its place among them."""
@@ -195,21 +202,23 @@ def _contiguous(arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[
     return {name: np.array(array, np.float32, order="C") for name, array in arrays.items()}
 
 
-_SHAPES = {
+_DOMAIN_SHAPES = {
     "centre": "W",
     "scale": "W",
+    "domain_components": "FDP",
+    "domain_spread": "W",
+}
+_SHAPES = _DOMAIN_SHAPES | {
     "weights": "WR",
     "intercept": "R",
     "anchors": "NL",
     "anchor_scale": "",
     "anchor_weights": "NR",
-    "components": "KW",
+    "components": "LW",
     "component_scale": "K",
     "mean_centre": "G",
     "mean_components": "RG",
     "mean_component_scale": "M",
-    "domain_components": "DW",
-    "domain_spread": "W",
 }
 _POSITIVE = ("scale", "component_scale", "mean_component_scale", "domain_spread", "anchor_scale")
 

@@ -150,7 +150,7 @@ _SHAPES = {
 }
 
 
-def require_shapes(holder: object, axes: Mapping[str, str], sizes: Mapping[str, int]) -> None:
+def require_shapes(holder: object, axes: Mapping[str, str], sizes: Mapping[str, float]) -> None:
     """Check arrays by their names against the letters of their axes; ValueError names the first wrong one."""
     for name, letters in axes.items():
         wanted, found = tuple(sizes[letter] for letter in letters), getattr(holder, name).shape

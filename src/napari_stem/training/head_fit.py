@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.model.head import Head
-from napari_stem.training.domain import fit_domain
+from napari_stem.training.domain import fit_domain, leading, standards
 from napari_stem.training.mean import N_KERNEL, fit_mean, kernel_scale, stacked
 from napari_stem.training.residual_fit import fit_residual, patient_effects
 from napari_stem.training.sections import depths_of, patient_of
@@ -60,16 +60,14 @@ def fit_head(sections: Sequence[SectionArrays], normalisation: str) -> HeadFit:
     normalisation
         Unit of their values. The library size, where it is known, becomes one more gene.
     """
-    from sklearn.decomposition import PCA
-
     x, y, group = stacked(sections)
     depths = depths_of(sections, normalisation)
     y = y if depths is None else np.concatenate([y, depths], axis=1)
-    centre, scale = x.mean(0), np.maximum(x.std(0), 1e-6)
-    z, n_most = (x - centre) / scale, len(x) - 1  # a centred table has no more components than this
-    look = PCA(min(N_COMPONENTS, n_most, z.shape[1]), random_state=0).fit(z)
-    domain_components, domain_spread, domain_limit = fit_domain(x, group)
-    points = z @ domain_components[:N_KERNEL].T
+    centre, scale = standards(x)
+    z = (x - centre) / scale
+    components, variances = leading(z, N_KERNEL)
+    domain_components, domain_spread, domain_limit = fit_domain(x, group, sections[0].n_fields)
+    points = z @ components.T
     anchor_scale = kernel_scale(points)
     mean, out_of_fold = fit_mean(z, points / anchor_scale, y, group)
     along = mean.directions.along(out_of_fold)
@@ -87,8 +85,8 @@ def fit_head(sections: Sequence[SectionArrays], normalisation: str) -> HeadFit:
         "anchors": mean.by_kernel.anchors,
         "anchor_scale": anchor_scale,
         "anchor_weights": mean.by_kernel.weights,
-        "components": look.components_,
-        "component_scale": _component_scale(look.explained_variance_),
+        "components": components,
+        "component_scale": _component_scale(variances[:N_COMPONENTS]),
         "mean_centre": mean.directions.centre,
         "mean_components": mean.directions.components,
         "mean_component_scale": _component_scale(along[:, :N_MEAN_COMPONENTS].var(0)),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.model.head import kernel
-from napari_stem.training.domain import leading_components
+from napari_stem.training.domain import leading, standards
 from napari_stem.training.sections import groups_of
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def fit_ridge(
     A function, (n, W) embeddings -> (n, G) values, and (n, G) the training spots out of fold.
     """
     x, y, group = stacked(sections)
-    centre, scale = x.mean(0), np.maximum(x.std(0), 1e-6)
+    centre, scale = standards(x)
     z = (x - centre) / scale
     penalty, out_of_fold = best_penalty(z, y, group)
     fitted = _fit_ridge(penalty, z, y)
@@ -173,8 +173,9 @@ def fit_ridge(
 
 def out_of_fold(x: Array, y: Array, group: NDArray[np.int64]) -> Array:
     """Predict (n, G) values from (n, W) embeddings of the other groups."""
-    z = (x - x.mean(0)) / np.maximum(x.std(0), 1e-6)
-    points = z @ leading_components(x, N_KERNEL).T
+    centre, scale = standards(x)
+    z = (x - centre) / scale
+    points = z @ leading(z, N_KERNEL)[0].T
     return fit_mean(z, points / kernel_scale(points), y, group)[1]
 
 

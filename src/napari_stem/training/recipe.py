@@ -14,7 +14,7 @@ from napari_stem.model.sampling import spread_factors
 from napari_stem.settings import SamplingSettings
 from napari_stem.training.batches import TrainingData
 from napari_stem.training.denoiser_fit import fit_denoiser
-from napari_stem.training.domain import fit_domain
+from napari_stem.training.domain import fit_domain, standards
 from napari_stem.training.head_fit import fit_head
 from napari_stem.training.mean import stacked
 from napari_stem.training.options import fit_settings
@@ -234,7 +234,7 @@ def _conditions_of_turns(fitted: HeadFit, sections: Sequence[SectionArrays]) -> 
     """
     turns = np.concatenate([s.turned for s in sections if s.turned is not None])  # (n, 8, W)
     condition = np.repeat(fitted.condition[:, None], turns.shape[1], axis=1)
-    n_look = len(fitted.head.components)
+    n_look = len(fitted.head.component_scale)
     for turn in range(turns.shape[1]):
         condition[:, turn, :n_look] = fitted.head.look(turns[:, turn].astype(np.float32))
     return condition
@@ -274,9 +274,6 @@ def _head(sections: Sequence[SectionArrays], encoder: str) -> EmbeddingHead:
     embedding = np.concatenate([s.embedding for s in sections]).astype(np.float64)
     if not UNSCALED_ENCODERS & set(encoder.split("+")):
         return EmbeddingHead.as_is(embedding.shape[1])
-    domain = fit_domain(embedding, np.concatenate(groups_of(sections)))
-    return EmbeddingHead(
-        embedding.mean(0).astype(np.float32),
-        np.maximum(embedding.std(0), 1e-6).astype(np.float32),
-        *domain,
-    )
+    domain = fit_domain(embedding, np.concatenate(groups_of(sections)), sections[0].n_fields)
+    centre, scale = standards(embedding)
+    return EmbeddingHead(centre.astype(np.float32), scale.astype(np.float32), *domain)

@@ -44,6 +44,8 @@ class SectionArrays:
         What the data set says of it.
     library_sizes
         (n,) counts of all genes measured; None where nobody knows.
+    n_fields
+        Equal parts of the embedding, one after the other, each of a field of view.
     turned
         (n, 8, width) float16, embeddings of each patch turned as one can turn a square; ``[:, 0]`` is
         ``embedding``. None where training shall not see them.
@@ -56,6 +58,7 @@ class SectionArrays:
     metadata: dict[str, Any]
     turned: NDArray[np.float16] | None = None
     library_sizes: NDArray[np.float64] | None = None
+    n_fields: int = 1
 
     def part(self, chosen: NDArray[np.bool_]) -> SectionArrays:
         """Take some of its spots; ``chosen`` is (n,)."""
@@ -130,14 +133,18 @@ def load_sections(
         section = dataset.section(section_id)
         values = section_values(section, genes, normalisation)
         spots, sizes = section.spots(), section.library_sizes
-        turns = None
+        turns, n_fields = None, 1
         if isinstance(encoder, EmbeddingFolder):
             embedding, kept = _looked_up(section, encoder, turned=turned)
             spots, values, sizes = spots.take(kept), values[kept], sizes[kept]
         else:
             embedding, turns = embed_section(dataset, section_id, encoder, progress, turned=turned)
+            if "+" not in encoder.name:  # the parts of joined encoders are not equal
+                n_fields = len(encoder.patch.fields_of_view_um)
         loaded.append(
-            SectionArrays(section_id, spots, embedding, values, section.metadata, turns, sizes)
+            SectionArrays(
+                section_id, spots, embedding, values, section.metadata, turns, sizes, n_fields
+            )
         )
     return loaded
 

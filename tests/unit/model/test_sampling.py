@@ -75,7 +75,7 @@ def published() -> Model:
     head = EmbeddingHead(
         centre=np.full(WIDTH, 2, np.float32),
         scale=np.full(WIDTH, 4, np.float32),
-        domain_components=np.eye(WIDTH, dtype=np.float32)[:1],
+        domain_components=np.eye(WIDTH, dtype=np.float32)[None, :1],
         domain_spread=np.full(WIDTH, 2, np.float32),
         domain_limit=np.array(1.5, np.float32),
     )

@@ -282,13 +282,13 @@ def test_weights_that_are_others_are_refused(folder) -> None:
 
 
 def test_a_newer_format_asks_for_an_update(folder) -> None:
-    with pytest.raises(ModelError, match=r"version 5, this program reads 4; update napari-stem"):
-        load_model(rewritten(folder, format_version=5))
+    with pytest.raises(ModelError, match=r"version 6, this program reads 5; update napari-stem"):
+        load_model(rewritten(folder, format_version=6))
 
 
 def test_an_older_format_is_refused(folder) -> None:
-    with pytest.raises(ModelError, match="version 3, which this program cannot read"):
-        load_model(rewritten(folder, format_version=3))
+    with pytest.raises(ModelError, match="version 4, which this program cannot read"):
+        load_model(rewritten(folder, format_version=4))
 
 
 # what a model can serve
