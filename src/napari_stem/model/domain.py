@@ -55,7 +55,7 @@ def beyond(
     n_fields, _, width = components.shape
     by_field = standardised.reshape(-1, n_fields, width).swapaxes(0, 1)
     rest = by_field - (by_field @ components.swapaxes(1, 2)) @ components
-    return rest.swapaxes(0, 1).reshape(standardised.shape)
+    return np.asarray(rest.swapaxes(0, 1).reshape(standardised.shape))
 
 
 def evenly(n_spots: int) -> NDArray[np.intp]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -77,7 +77,7 @@ def fit_head(sections: Sequence[SectionArrays], normalisation: str) -> HeadFit:
     )
     spots = [s.spots for s in sections]
     residual, scores = fit_residual(out_of_fold, y - out_of_fold, spots, effects)
-    arrays = {
+    arrays: dict[str, Any] = {
         "centre": centre,
         "scale": scale,
         "weights": mean.linear.weights,
