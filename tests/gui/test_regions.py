@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_stem.geometry import Mpp, Region, SizePx, inside, lattice
 from napari_stem.layers import one_ring
+from napari_stem.model import serving
 from napari_stem.sample_data import sample_path
 from napari_stem.slide import open_slide
 from napari_stem.slide.tissue import TissueSettings
@@ -511,9 +512,21 @@ def test_half_an_outline_is_no_step_of_undo(sample):
     assert regions(sample) == []
 
 
+@pytest.fixture
+def loads(monkeypatch) -> list[str]:
+    """Names of encoders, each as often as it was loaded."""
+    found: list[str] = []
+    load = serving.load_encoder
+    monkeypatch.setattr(
+        serving, "load_encoder", lambda name, *more: found.append(name) or load(name, *more)
+    )
+    return found
+
+
 @pytest.mark.slow
-def test_one_click_predicts_one_neighbourhood(sample):
+def test_one_click_predicts_one_neighbourhood_with_an_encoder_that_was_loaded_ahead(sample, loads):
     sample.ask_little()
+    sample.wait(lambda: sample.panels.model.encoder() is not None)
     sample.panels.region.tools["click"].click()
     sample.panels.region.click_size.setValue(3)
     mpp = sample.dock.coordinator.slide.mpp
@@ -528,6 +541,18 @@ def test_one_click_predicts_one_neighbourhood(sample):
     (clicked,) = sample.dock.panels.region.drawn()
     assert clicked.is_clicked
     assert clicked.region.name == "click 1"
+    assert loads == ["bundled"]
+
+
+@pytest.mark.slow
+def test_a_run_that_found_no_encoder_loads_it_once(sample, loads, monkeypatch):
+    sample.ask_little()
+    sample.wait(lambda: sample.panels.model.encoder() is not None)  # loads nothing meanwhile
+    monkeypatch.setattr(sample.panels.model, "encoder", lambda: None)
+    sample.draw(SQUARE)
+    loads.clear()
+    sample.run()
+    assert loads == ["bundled"]
 
 
 def canvas_of(road) -> QWidget:

@@ -44,7 +44,7 @@ def view_of(slide: Slide) -> TissueView:
 def glass_share(slide: Slide, regions: Sequence[Region]) -> float:
     """Share of the regions' area without tissue, 0 to 1; pen marks count as glass."""
     view, area = view_of(slide), shapely.union_all([region.polygon for region in regions])
-    mask = view.mask()
+    mask = view.usual_mask
     axes = (
         np.unique(np.linspace(low, high, MOST_POINTS).astype(np.int64).clip(0, n - 1))
         for low, high, n in zip(
@@ -60,7 +60,7 @@ def glass_share(slide: Slide, regions: Sequence[Region]) -> float:
 def on_glass(slide: Slide, spots: Spots) -> NDArray[np.bool_]:
     """Which spots, as squares of their diameter, hold hardly any tissue: (n,) bool."""
     view, mpp = view_of(slide), slide.require_mpp()
-    mask = view.mask()
+    mask = view.usual_mask
     # tissue above and left of each corner
     held = np.pad(mask.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     ends = []

@@ -10,6 +10,7 @@ Pen marks are told by their colour and left out, as if nothing were to be seen t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -127,6 +128,11 @@ class TissueView:
         index = int(np.argmin(np.abs(np.log(np.array(sides) / THUMBNAIL_PX))))
         level = slide.levels[index]
         return cls.of_thumbnail(slide.read_level(index), level.downsample)
+
+    @cached_property
+    def usual_mask(self) -> NDArray[np.bool_]:
+        """The `mask` of medium sensitivity."""
+        return self.mask()
 
     def mask(self, sensitivity: int = TissueSettings.sensitivity) -> NDArray[np.bool_]:
         """(height, width) bool, True on tissue; all False where there is none."""

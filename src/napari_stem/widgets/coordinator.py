@@ -255,8 +255,9 @@ class Coordinator(QObject):
                 pitch_um=panel.pitch.value(),
                 settings=panel.settings(),
                 spots=spots,
-                species=self.panels.model.about.stated_species,
-                embedder=self.panels.model.about.embedder,
+                species=panel.about.stated_species,
+                embedder=panel.about.embedder,
+                encoder=panel.encoder(),
                 begin_at_um=self.panels.slide.centre_um(),
             )
         )

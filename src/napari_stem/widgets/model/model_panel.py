@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +29,7 @@ from napari_stem.widgets.slide.about_slide_box import AboutSlideBox
 from napari_stem.widgets.slide.scale_warning import ScaleWarning
 
 if TYPE_CHECKING:
+    from napari_stem.encoders.base import Encoder
     from napari_stem.model.bundle import Model
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.memory import Remembered
@@ -73,6 +75,7 @@ class ModelPanel(QWidget):
         self._loaded_name = ""
         self._is_pitch_stated = False  # by the user; a model's own no longer replaces it
         self._model: Model | None = None  # as it was last loaded
+        self._warm: tuple[Model | None, str, Encoder | None] = None, "", None  # for it, on a device
         self._warming = one_shot(self, WARM_UP_AFTER_MS, self._warm_up)
         self.missing = ""  # of the model and its encoder, for the active slide
         self.takes_file = False  # of embeddings: spots are then its patches, not the lattice's
@@ -210,8 +213,18 @@ class ModelPanel(QWidget):
     def _warm_up(self) -> None:
         slide = self._slides.slide
         if self._model is not None and slide is not None:
-            asked = slide, self._model, self.settings(), self.pitch.value()
-            self._jobs.start(_warm_up, *asked, done=lambda _: None)
+            asked = slide, self._model, self.settings(), self.pitch.value(), self.encoder()
+            told = partial(self._keep, self._model, self.device.currentText())
+            self._jobs.start(_warm_up, *asked, done=told)
+
+    def _keep(self, model: Model, device: str, encoder: Encoder | None) -> None:
+        self._warm = model, device, encoder
+
+    def encoder(self) -> Encoder | None:
+        """Return the encoder of the chosen model, where it is loaded on the chosen device."""
+        model, device, encoder = self._warm
+        is_it = model is self._model and device == self.device.currentText()
+        return encoder if is_it else None
 
     def _on_pitch(self) -> None:
         self._is_pitch_stated = True
@@ -264,17 +277,27 @@ class ModelPanel(QWidget):
         )
 
 
-def _warm_up(slide: Slide, model: Model, settings: SamplingSettings, pitch_um: float) -> None:
-    """Do what a run would wait for, which takes seconds, so that Run then starts at once."""
+def _warm_up(
+    slide: Slide,
+    model: Model,
+    settings: SamplingSettings,
+    pitch_um: float,
+    encoder: Encoder | None,
+) -> Encoder | None:
+    """Do what a run would wait for, which takes seconds, so that Run then starts at once; load the encoder."""
+    from napari_stem.device import torch_device
+    from napari_stem.model.serving import encoder_of
     from napari_stem.prediction_job import PredictionJob
 
     model.prepare(settings)
     # what is missing, and how to get it, the panel says, or the run
     with suppress(StemError, OSError), TemporaryDirectory() as folder:
         spot = lattice(slide.size, slide.require_mpp(), pitch_um).take(slice(0, 1))
-        view_of(slide)
+        _ = view_of(slide).usual_mask
         job = PredictionJob.planned(slide, model, settings, spots=spot, keep_draws=None)
-        job.begin(Path(folder) / "ahead.zarr", resume=False)
+        encoder = encoder or encoder_of(model, torch_device(settings.device))
+        replace(job, encoder=encoder).begin(Path(folder) / "ahead.zarr", resume=False)
+    return encoder
 
 
 def _pitch_box() -> QDoubleSpinBox:

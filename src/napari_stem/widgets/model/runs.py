@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
+    from napari_stem.encoders.base import Encoder
     from napari_stem.encoders.precomputed import PrecomputedEmbedder
     from napari_stem.geometry import Region, Spots
     from napari_stem.model.bundle import Model
@@ -71,6 +72,8 @@ class RunRequest:
         Of the slide, as the user says; empty where not stated.
     embedder
         Stands in place of the model's encoder; spots are then its patches in ``regions``.
+    encoder
+        The model's, where it is loaded already.
     despite_doubt
         Predict even if the slide looks unlike the training data.
     begin_at_um
@@ -85,6 +88,7 @@ class RunRequest:
     spots: Spots | None = None
     species: str = ""
     embedder: PrecomputedEmbedder | None = None
+    encoder: Encoder | None = None
     despite_doubt: bool = False
     begin_at_um: tuple[float, float] | None = None
 
@@ -140,6 +144,7 @@ def run_prediction(
         species=request.species or None,
         keep_draws=None,
     )
+    job = replace(job, encoder=request.encoder, begin_at_um=request.begin_at_um)
     with only_writer(out := job.cache_path()):
         if request.despite_doubt:
             begun: Prediction | str = job.begin(out, resume=True)
@@ -150,7 +155,7 @@ def run_prediction(
             return
         _ = begun.gene_accuracy  # kept, so that the window need not read it
         report(RunStarted(begun, job.model))
-        for step in replace(job, begin_at_um=request.begin_at_um).steps(begun, is_stopped):
+        for step in job.steps(begun, is_stopped):
             report(step)
 
 
