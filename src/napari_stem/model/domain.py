@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 N_LOOKED_AT = 16  # spots of a slide, before a run
+ENOUGH_OF_FEW = 9  # of those round a click, which are alike and wait for it
 LEAST_LOOKED_AT = 3
 MOST_LIKE = 0.85  # median distance of a slide; of training sections left out it is 0.80 at most
 
@@ -59,8 +60,9 @@ def beyond(
 
 
 def evenly(n_spots: int) -> NDArray[np.intp]:
-    """Choose the spots of a slide that are looked at before a run, spread over their order."""
-    return np.unique(np.linspace(0, n_spots - 1, min(n_spots, N_LOOKED_AT)).round().astype(np.intp))
+    """Choose the spots of a slide that are looked at before a run, spread over their order; a third of few."""
+    n = min(n_spots, N_LOOKED_AT, max(ENOUGH_OF_FEW, n_spots // 3))
+    return np.unique(np.linspace(0, n_spots - 1, n).round().astype(np.intp))
 
 
 def doubt(distance: NDArray[np.float32], model_name: str) -> str | None:

@@ -90,6 +90,8 @@ def test_a_slide_is_doubted_by_spots_spread_over_it() -> None:
     assert (len(chosen), chosen[0], chosen[-1]) == (N_LOOKED_AT, 0, 999)
     assert np.ptp(np.diff(chosen)) <= 1
     assert list(evenly(3)) == [0, 1, 2]
+    assert list(evenly(25)) == [0, 3, 6, 9, 12, 15, 18, 21, 24]
+    assert len(evenly(48)) == len(evenly(49)) == N_LOOKED_AT
     distance = np.linspace(0.45, 1.15, 15).astype(np.float32)  # their median is 0.8
     assert doubt(distance, "m") is None
     sentence = doubt(distance + 0.1, "m")
