@@ -160,6 +160,8 @@ def test_labels_are_read_as_manifests_are(tmp_path: Path) -> None:
     labels = tmp_path / "labels.csv"
     labels.write_text("slide;patient;msi\na;7;MSI-H\n", encoding="utf-8-sig")
     assert msi.read_labels(labels) == {"a": ("7", True)}
+    labels.write_text('slide, "patient", msi\na, 007, 1\nb, , 0\n')
+    assert msi.read_labels(labels) == {"a": ("007", True), "b": ("b", False)}
 
 
 def test_units_are_not_mixed(cohort_folder: Path, tmp_path: Path) -> None:

@@ -257,6 +257,14 @@ def test_folders_as_they_are_passed_on_give_what_went_in(
     compare(tmp_path / "ds", "S1", run)
 
 
+def test_positions_in_which_a_mark_may_part_thousands_are_refused(run: Run, tmp_path: Path) -> None:
+    from_a_spreadsheet(run.folder)
+    path = run.folder / "spatial" / "tissue_positions.csv"
+    path.write_text(path.read_text().replace(",0\n", ".000\n"))  # the last column alone
+    failed = import_visium([run.folder], tmp_path / "ds", image=run.image).failed["S1"]
+    assert "cannot be read as Space Ranger's Visium output" in failed
+
+
 def test_the_smaller_preview_serves_too(run: Run, tmp_path: Path) -> None:
     (run.folder / "spatial" / "tissue_hires_image.png").unlink()
     half = tmp_path / "half.png"

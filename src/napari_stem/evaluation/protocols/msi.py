@@ -8,16 +8,16 @@ folds; scores of two forests are not on one scale, so they are never pooled.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_stem.cells import read_cells
 from napari_stem.errors import DatasetError
 from napari_stem.evaluation.comparison import read_prediction
 from napari_stem.results import PROVENANCE_KEY
-from napari_stem.texts import read_text, reason_of, separator
+from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,13 +68,8 @@ def read_labels(path: Path) -> dict[str, tuple[str, bool]]:
     DatasetError
         The file cannot be read, lacks a column, names no slide or one twice, or has a status that says nothing.
     """
-    import pandas as pd
-
     try:
-        text = read_text(path)
-        table = pd.read_csv(
-            io.StringIO(text), sep=separator(text), dtype=str, keep_default_na=False
-        )
+        table = read_cells(path).fillna("")
     except FileNotFoundError:
         raise DatasetError(f"There is no table of labels {path}; check the path.") from None
     except (OSError, ValueError) as error:
