@@ -164,6 +164,18 @@ def test_labels_are_read_as_manifests_are(tmp_path: Path) -> None:
     assert msi.read_labels(labels) == {"a": ("007", True), "b": ("b", False)}
 
 
+def test_a_file_of_a_slide_stands_for_its_name(cohort_folder: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text(
+        "slide,patient,msi\nslide00.svs,a,1\nslides/slide01.ome.tif,b,0\nslide02,c,0\n"
+    )
+    cohort = msi.read_cohort(cohort_folder, labels, lambda *_: None)
+    assert cohort.slides == ("slide00", "slide01", "slide02")
+    labels.write_text("slide,patient,msi\nslide00.svs,a,1\nslide00,b,0\n")
+    with pytest.raises(DatasetError, match="names slide slide00 more than once"):
+        msi.read_cohort(cohort_folder, labels, lambda *_: None)
+
+
 def test_units_are_not_mixed(cohort_folder: Path, tmp_path: Path) -> None:
     for i in range(2):
         slide = anndata.read_h5ad(cohort_folder / f"slide0{i}.h5ad")
