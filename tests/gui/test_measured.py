@@ -117,10 +117,10 @@ def test_a_figure_of_what_was_measured_says_so(predicted, monkeypatch, tmp_path)
     measured, difference, plain = seen
     gene = predicted.panels.genes.gene()
     assert measured.title == f"{gene} measured, log2(count + 1)"
-    assert measured.is_measured
+    assert measured.shown == "measured"
     assert [legend.title for legend in measured.legends] == [measured.title]
     assert difference.title == f"{gene} predicted minus measured, log2(count + 1)"
-    assert not difference.is_measured
+    assert difference.shown == "predicted minus measured"
     assert plain is None
 
 
