@@ -175,6 +175,11 @@ def test_no_two_regions_go_by_the_same_name(sample):
     assert cell(sample, 2, NAME) == "front (2)"
     set_cell(sample, 0, NAME, "front (2)")
     assert cell(sample, 0, NAME) == "front (2) (2)"
+    set_cell(sample, 0, NAME, "everything else")  # what Compare calls the rest
+    assert cell(sample, 0, NAME) == "everything else (2)"
+    rest = ClassedRegion(shapely.Polygon(SQUARE), "everything else")
+    sample.panels.region.add(sample.dock.coordinator.slide, [rest])
+    assert regions(sample)[3].name == "everything else (3)"
 
 
 def test_a_new_region_takes_nothing_from_the_selected_one(sample):
