@@ -209,6 +209,7 @@ class MeasuredPanel(QWidget):
             read_measured,
             Path(path),
             slide.size,
+            slide,
             done=partial(self._take, slide, Path(path)),
             failed=self._rest,
         )
