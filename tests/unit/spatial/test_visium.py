@@ -84,6 +84,18 @@ def test_spots_off_the_tissue_are_left_out(run: Run, tmp_path: Path) -> None:
     assert list(names) == [name for name in run.barcodes if name not in off]
 
 
+def test_a_disk_that_becomes_full_is_told_in_one_sentence(run: Run, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        failed = import_visium([run.folder], tmp_path / "ds", image=run.image).failed["S1"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "S1.h5ad cannot be written (File too large); choose another place." in failed
+    assert [path for path in (tmp_path / "ds").rglob("*") if path.is_file()] == []
+
+
 def test_the_image_is_found_beside_the_output(run: Run, tmp_path: Path) -> None:
     (run.folder.parent / "slide.jpg").write_bytes(run.image.read_bytes())
     assert import_visium([tmp_path / "S1"], tmp_path / "ds").imported == ["S1"]
