@@ -489,6 +489,8 @@ def test_names_are_read_on_any_colour_and_only_the_inner_of_two_is_written():
     outlines = [square, square + 40, square * 3]
     assert labels(outlines, ["left", "right", "all"]) == ["left", "right", "all"]
     assert labels([square + 20, square * 3], ["middle", "all"]) == ["middle", ""]
+    (short,) = labels([square], ["an island at the invasive front (2)"])  # over its neighbours
+    assert short == "an island at ... ont (2)"
     halves = np.zeros((64, 64, 3), np.uint8)
     halves[32:] = 230
     slide = napari.layers.Image([halves, halves[::2, ::2]], multiscale=True, rgb=True)
