@@ -1,10 +1,16 @@
-"""Cells of tables that no spreadsheet runs as a formula: names come from files that others made."""
+"""Cells of tables: those of others read, and ours such that no spreadsheet runs them as a formula."""
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, TypeVar
 
+from napari_stem.texts import clean_name, read_text, separator
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     import pandas as pd
 
 Value = TypeVar("Value")
@@ -28,3 +34,52 @@ def harmless_table(table: pd.DataFrame) -> pd.DataFrame:
     safe.columns = safe.columns.map(harmless)
     safe.index = safe.index.map(harmless)
     return safe
+
+
+def read_cells(
+    path: Path, *, numbers: Sequence[str] = (), columns: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Read a small table as `read_text` does, whichever of comma, semicolon and tab parts its cells.
+
+    Parameters
+    ----------
+    numbers
+        Columns to be read as numbers, where they are there; with decimal commas where that is sure: where
+        semicolons part the cells, and no number has a point.
+    columns
+        Their names, where the first line may lack them; else it has them.
+
+    Returns
+    -------
+    A row per line, cells as text, NaN where they are empty; columns named as by `clean_name`.
+
+    Raises
+    ------
+    OSError, ValueError
+        It cannot be read, is no table, or what should be a number is none.
+    """
+    import pandas as pd
+
+    text = read_text(path)
+    mark = separator(text)
+    is_headed = not columns or clean_name(text.split(mark)[0]).lower() == columns[0]
+    table = pd.read_csv(
+        io.StringIO(text),
+        sep=mark,
+        header=0 if is_headed else None,
+        dtype=str,
+        skipinitialspace=True,
+        keep_default_na=False,
+        na_values=[""],
+    )
+    # pandas takes cells that are too many for names of the rows
+    if not isinstance(table.index, pd.RangeIndex):
+        raise ValueError("it has more cells in its lines than columns in the first")  # noqa: TRY004
+    table.columns = pd.Index(map(clean_name, table.columns) if is_headed else columns)
+    found = [column for column in numbers if column in table.columns]
+    cells = table[found]
+    # where both marks occur, one of them may part thousands
+    if mark == ";" and not any(cells[key].str.contains(".", regex=False).any() for key in found):
+        cells = cells.apply(lambda column: column.str.replace(",", "."))
+    table[found] = cells.apply(pd.to_numeric)
+    return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import warnings
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 Kind = Literal["slide", "prediction", "exported", "spatialdata", "measured", "regions"]
 PROVENANCE = ("uns", "napari_stem")
 SPATIALDATA_TABLE = ("tables", "predicted_expression")
+_log = logging.getLogger("napari_stem.spatial")  # what is told of files that are read
 _numbers = itertools.count(1)
 
 
@@ -78,6 +80,22 @@ def _kind_of_table(path: Path) -> Kind | None:
 
 def read(kind: Kind, path: str) -> list[LayerData | tuple[None]]:
     """Open a file as layers; for what fails, the tuple that means "nothing", and one warning that says why."""
+    try:
+        with warnings_of_files(partial(_tell, path=path)):
+            return [*opened(kind, path)]
+    except StemError as error:
+        _tell(str(error), path)
+        return [(None,)]
+
+
+def opened(kind: Kind, path: str) -> list[LayerData]:
+    """Open a file as layers; what the user should read of it is logged as `warnings_of_files` hears it.
+
+    Raises
+    ------
+    StemError
+        It cannot be opened.
+    """
     openers: dict[Kind, Callable[[Path], list[LayerData]]] = {
         "slide": _slide,
         "prediction": _prediction,
@@ -86,12 +104,7 @@ def read(kind: Kind, path: str) -> list[LayerData | tuple[None]]:
         "measured": _measured,
         "regions": _regions,
     }
-    try:
-        with warnings_of_files(partial(_tell, path=path)):
-            return [*openers[kind](Path(path))]
-    except StemError as error:
-        _tell(str(error), path)
-        return [(None,)]
+    return openers[kind](Path(path))
 
 
 def _slide(path: Path) -> list[LayerData]:
@@ -106,12 +119,12 @@ def _slide(path: Path) -> list[LayerData]:
 
     slide = open_slide(path, early=True)
     if (disagreement := conflict(slide.mpp_sources)) is not None:
-        _tell(disagreement, str(path))
+        _log.warning("%s", disagreement)
     if slide.mpp is None:
-        _tell(
-            f"{slide.path.name} does not say how large its pixels are; it is shown in pixels. Before "
-            f"predicting, state its pixel size in the Slide part of Stem's panel (Plugins menu).",
-            str(path),
+        _log.warning(
+            "%s does not say how large its pixels are; it is shown in pixels. Before predicting, state its "
+            "pixel size in the Slide part of Stem's panel (Plugins menu).",
+            slide.path.name,
         )
     return [slide_layer(slide)]
 

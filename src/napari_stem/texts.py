@@ -97,6 +97,19 @@ def separator(text: str) -> str:
     return next((mark for mark in ",;\t" if mark in head), ",")
 
 
+def own_names(names: Iterable[str], taken: Iterable[object]) -> list[str]:
+    """Give each name as it is, or with a number behind it where it is taken: ``Tumor (2)``."""
+    used, numbers, found = {str(name) for name in taken}, dict[str, int](), []
+    for name in names:
+        own = name
+        while own in used:
+            numbers[name] = numbers.get(name, 1) + 1
+            own = f"{name} ({numbers[name]})"
+        used.add(own)
+        found.append(own)
+    return found
+
+
 def ways_to_write(word: str) -> set[str]:
     """Give a name as it is, as `visible` and `plain` show it, and as Python quotes it."""
     return {word, visible(word), plain(word), repr(word)[1:-1]} - {""}

@@ -232,6 +232,9 @@ def test_a_dot_and_a_row_choose_the_gene(compared):
     assert window.view.currentIndex().siblingAtColumn(GENE).data() == genes.gene()
 
 
+UNIT = "log2(count + 1) at the training depth"
+
+
 @pytest.mark.parametrize("spread", [0.0, 0.02, 1.0])
 def test_names_of_the_volcano_plot_cover_neither_each_other_nor_dots(qtbot, spread):
     plot, n = VolcanoPlot(), 40
@@ -239,7 +242,7 @@ def test_names_of_the_volcano_plot_cover_neither_each_other_nor_dots(qtbot, spre
     random = np.random.default_rng(0)
     difference = np.where(np.arange(n) % 2, 1.0, -1.0) + spread * random.normal(size=n)
     found = pd.DataFrame(
-        {"difference": difference, "probability": 0.97, "q_value": 0.01, "unit": "counts"},
+        {"difference": difference, "probability": 0.97, "q_value": 0.01, "unit": UNIT},
         index=[f"GENE{number}" for number in range(n)],
     )
     plot.show_differences(found, 0.05)
@@ -255,6 +258,8 @@ def test_names_of_the_volcano_plot_cover_neither_each_other_nor_dots(qtbot, spre
             away = found[found.index != name.get_text()]
             dots = np.column_stack([away["difference"], np.full(n - 1, name.xy[1])])
             assert box.count_contains(plot.axes.transData.transform(dots)) == 0
+        label = plot.axes.xaxis.label.get_window_extent()
+        assert plot.figure.bbox.x0 < label.x0 < label.x1 < plot.figure.bbox.x1
         if spread == 1 and size[0] > 320:  # at its smallest it has no room beside them
             outermost = {found["difference"].idxmin(), found["difference"].idxmax()}
             assert outermost <= {name.get_text() for name in names}

@@ -9,6 +9,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QWidget
@@ -117,10 +118,10 @@ def test_a_figure_of_what_was_measured_says_so(predicted, monkeypatch, tmp_path)
     measured, difference, plain = seen
     gene = predicted.panels.genes.gene()
     assert measured.title == f"{gene} measured, log2(count + 1)"
-    assert measured.is_measured
+    assert measured.shown == "measured"
     assert [legend.title for legend in measured.legends] == [measured.title]
     assert difference.title == f"{gene} predicted minus measured, log2(count + 1)"
-    assert not difference.is_measured
+    assert difference.shown == "predicted minus measured"
     assert plain is None
 
 
@@ -259,6 +260,28 @@ def test_what_was_loaded_stays_where_another_file_is_refused(
         assert panel.summary.text().startswith(COUNTS.name)
         assert not panel.results.isHidden()
         assert panel.map.layer.visible
+
+
+def test_data_stay_while_a_prediction_of_other_genes_is_on_the_map(
+    predicted, monkeypatch, tmp_path, notifications
+):
+    load(predicted, monkeypatch)
+    panel, predictions = predicted.panels.measured, predicted.panels.model.predictions
+    panel.choose_view("measured")
+    first, other = predicted.maps.prediction.path, tmp_path / "other.zarr"
+    shutil.copytree(first, other)
+    genes = zarr.open_group(other, use_consolidated=False)["var"]
+    names = genes[genes.attrs["_index"]]
+    names[:] = np.array([f"mouse-{gene}" for gene in names[:]], dtype=object)
+    predictions.open(other)
+    predicted.wait(lambda: "are predicted here was measured" in panel.message.text())
+    assert panel.results.isHidden()
+    assert panel.shown() == "predicted"
+    assert panel.path_of(predicted.panels.slide.slide) == COUNTS
+    assert not panel.remove_button.isHidden()
+    assert not any("measured" in told for told in notifications)
+    predictions.choose(first)
+    predicted.wait(lambda: panel.match() is not None and not panel.results.isHidden())
 
 
 def test_removed_data_are_gone(predicted, monkeypatch):

@@ -176,6 +176,11 @@ def test_no_two_regions_go_by_the_same_name(sample):
     assert cell(sample, 2, NAME) == "front (2)"
     set_cell(sample, 0, NAME, "front (2)")
     assert cell(sample, 0, NAME) == "front (2) (2)"
+    set_cell(sample, 0, NAME, "everything else")  # what Compare calls the rest
+    assert cell(sample, 0, NAME) == "everything else (2)"
+    rest = ClassedRegion(shapely.Polygon(SQUARE), "everything else")
+    sample.panels.region.add(sample.dock.coordinator.slide, [rest])
+    assert regions(sample)[3].name == "everything else (3)"
 
 
 def test_a_new_region_takes_nothing_from_the_selected_one(sample):
@@ -485,6 +490,8 @@ def test_names_are_read_on_any_colour_and_only_the_inner_of_two_is_written():
     outlines = [square, square + 40, square * 3]
     assert labels(outlines, ["left", "right", "all"]) == ["left", "right", "all"]
     assert labels([square + 20, square * 3], ["middle", "all"]) == ["middle", ""]
+    (short,) = labels([square], ["an island at the invasive front (2)"])  # over its neighbours
+    assert short == "an island at ... ont (2)"
     halves = np.zeros((64, 64, 3), np.uint8)
     halves[32:] = 230
     slide = napari.layers.Image([halves, halves[::2, ::2]], multiscale=True, rgb=True)

@@ -416,9 +416,9 @@ def test_of_several_tables_one_is_read_at_a_time_and_the_last_counts(
     reads = []
     read = measured.read_measured
 
-    def noted(path, size):
+    def noted(path, *slide):
         reads.append(path.name)
-        return read(path, size)
+        return read(path, *slide)
 
     monkeypatch.setattr(measured, "read_measured", noted)
     model_road.open(sample_path())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -309,6 +310,24 @@ def test_slides_with_and_without_a_pixel_size_agree_on_units(
     assert len(road.viewer.layers) == 2
     assert [each for each in notifications if "nits" in each] == []
     assert {str(unit) for unit in road.viewer.layers.extent.units} == {"micrometer"}
+
+
+def test_what_is_to_be_read_of_a_file_is_told_whatever_threads_do_with_warnings(
+    make_napari_viewer, plugin, cache, notifications, monkeypatch, tmp_path
+):
+    open_slide = napari_stem.slide.open_slide
+
+    def while_another_thread_ends(*args, **kwargs):
+        warnings.simplefilter("error")  # as it gives back what it had found
+        return open_slide(*args, **kwargs)
+
+    monkeypatch.setattr(napari_stem.slide, "open_slide", while_another_thread_ends)
+    viewer = make_napari_viewer(show=True)
+    opened_by_a_person(viewer, shutil.copy(SLIDES / "C5-crop.jpg", tmp_path / "crop.svs"))
+    QThreadPool.globalInstance().waitForDone()
+    (told,) = notifications
+    assert told.startswith("crop.svs does not say how large its pixels are")
+    viewer.layers.clear()
 
 
 def test_a_slide_is_fitted_whatever_else_is_open(road, cache):

@@ -201,9 +201,9 @@ def test_results_of_two_benchmarks_are_not_mixed(
     out = loso[0]
     again = ("loso", small_dataset, "--out", out, "--predictors", "ridge", "--device", "cpu")
     sentence = refused(*again, "--genes", "hvg:9")
-    assert "another genes" in sentence
+    assert "results that differ in genes; choose" in sentence
     assert "--overwrite" in sentence
-    assert "another normalisation" in refused(*again, *QUICK, "--normalisation", "log1p_cp10k")
+    assert "differ in normalisation" in refused(*again, *QUICK, "--normalisation", "log1p_cp10k")
     (tmp_path / "precious").touch()
     assert "other things" in refused("loso", small_dataset, "--out", tmp_path, *QUICK)
     fresh = shutil.copytree(out, tmp_path / "results")

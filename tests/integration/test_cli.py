@@ -562,3 +562,16 @@ def test_demo_writes_map_table_and_honest_figures(
     assert json.loads(ok("evaluate", measured, "--truth", truth, "--json")) == told["metrics"]
     assert told["metrics"]["pcc_50"] > 0.5
     assert 0.8 < told["metrics"]["coverage"]["90"] < 1
+
+
+def test_an_interrupt_within_an_exec_is_130_too(tmp_path: Path) -> None:
+    (tmp_path / "interrupted.py").write_text(
+        "import runpy, sys, napari_stem.slide as slide\n"
+        "text = 'import signal; signal.raise_signal(signal.SIGINT)'\n"
+        "slide.describe = lambda *_, **__: exec(text)\n"
+        "sys.argv = ['napari-stem', 'info', 'slide.svs']\n"
+        "runpy.run_module('napari_stem', run_name='__main__')\n"
+    )
+    command = [sys.executable, "-m", "interrupted"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "Interrupted.\n")

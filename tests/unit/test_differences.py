@@ -22,13 +22,14 @@ from napari_stem.evaluation.differences import (
     group_draws,
     probability_above,
 )
-from napari_stem.evaluation.groups import first_pair
+from napari_stem.evaluation.groups import first_pair, with_classes
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import region_summaries
 from napari_stem.geometry import Region
 from napari_stem.metrics import central_interval
 from napari_stem.results import Prediction
 from napari_stem.results.empty import MAX_DRAWS_BYTES, may_keep_draws
+from napari_stem.spatial.region_files import ClassedRegion
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -293,3 +294,10 @@ def test_two_groups_that_lie_in_one_another_are_not_proposed():
     assert first_pair([tissue, nest]) == (1, -1)
     assert first_pair([tissue, nest, rim]) == (1, 2)  # they share a quarter
     assert first_pair([tissue]) == (0, -1)
+
+
+def test_a_class_goes_by_no_region_s_name() -> None:
+    nests = [ClassedRegion(shapely.box(x, 0, x + 1, 1), f"nest {x}", "Tumor") for x in (0, 2)]
+    groups = with_classes([*nests, Region(shapely.box(9, 9, 10, 10), "all Tumor")])
+    assert [group.name for group in groups] == ["nest 0", "nest 2", "all Tumor", "all Tumor (2)"]
+    assert [group.polygon.area for group in groups] == [1, 1, 1, 2]

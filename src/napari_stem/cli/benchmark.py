@@ -389,8 +389,8 @@ def _require_same(out: Path, identity: dict[str, Any], *, overwrite: bool) -> No
     differing = [k for k in identity if before.get(k) != identity[k]]
     if differing:
         raise OutputError(
-            f"{out} holds results with another {', '.join(differing).replace('_', ' ')}; choose "
-            f"another folder, or add --overwrite."
+            f"{out} holds results that differ in {', '.join(differing).replace('_', ' ')}; choose another "
+            f"folder, or add --overwrite."
         )
 
 

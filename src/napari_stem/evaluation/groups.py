@@ -12,6 +12,7 @@ from napari_stem.errors import PredictionError, RegionError
 from napari_stem.evaluation.differences import compare_groups, group_draws
 from napari_stem.geometry import Region, inside
 from napari_stem.results import Prediction
+from napari_stem.texts import own_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,18 +28,21 @@ LOOKED_AT = 20  # groups, for two that lie apart
 
 
 def with_classes(regions: Sequence[Region]) -> list[Region]:
-    """Regions, followed by one for every class that several of them have, named after it."""
+    """Regions, followed by one for every class that several of them have, named after it, as no other is."""
     by_class: dict[str, list[Region]] = {}
     for region in regions:
         name = str(getattr(region, "classification", ""))  # plain regions have no class
         if name:
             by_class.setdefault(name, []).append(region)
-    classes = [
-        Region(shapely.union_all([region.polygon for region in own]), f"all {name}")
-        for name, own in by_class.items()
-        if len(own) > 1
+    several = {f"all {name}": own for name, own in by_class.items() if len(own) > 1}
+    names = own_names(several, (region.name for region in regions))
+    return [
+        *regions,
+        *(
+            Region(shapely.union_all([region.polygon for region in own]), name)
+            for name, own in zip(names, several.values(), strict=True)
+        ),
     ]
-    return [*regions, *classes]
 
 
 def first_pair(groups: Sequence[Region]) -> tuple[int, int]:

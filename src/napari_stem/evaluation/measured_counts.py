@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
     import anndata
 
     from napari_stem.geometry import SizePx
+    from napari_stem.slide.base import Slide
+
+_log = logging.getLogger("napari_stem.spatial")  # what is told of files that are read
 
 
-def read_measured(path: Path, size: SizePx) -> anndata.AnnData:
+def read_measured(path: Path, size: SizePx, slide: Slide | None = None) -> anndata.AnnData:
     """Read raw counts measured on a slide.
 
     Parameters
@@ -30,6 +34,8 @@ def read_measured(path: Path, size: SizePx) -> anndata.AnnData:
         Ranger (Visium), its ``outs`` or the one that holds it.
     size
         Of the slide's level 0, to which positions refer.
+    slide
+        The slide; that it looks unlike the image which Space Ranger was run on is logged as a warning.
 
     Raises
     ------
@@ -38,7 +44,7 @@ def read_measured(path: Path, size: SizePx) -> anndata.AnnData:
     """
     _require_same_size(path, size)
     with repeats_allowed():
-        table = _read_visium(path, size) if path.is_dir() else read_truth(path)
+        table = _read_visium(path, size, slide) if path.is_dir() else read_truth(path)
     _require_inside(table, size, path)
     return table
 
@@ -73,9 +79,14 @@ def _require_inside(truth: anndata.AnnData, size: SizePx, path: Path) -> None:
         )
 
 
-def _read_visium(path: Path, size: SizePx) -> anndata.AnnData:
+def _read_visium(path: Path, size: SizePx, slide: Slide | None) -> anndata.AnnData:
     """Spots under tissue of one Visium folder, refused where it was run on another image."""
-    from napari_stem.spatial.space_ranger import other_size, read_scale_factors, under_tissue
+    from napari_stem.spatial.space_ranger import (
+        other_size,
+        read_scale_factors,
+        under_tissue,
+        unlike_preview,
+    )
     from napari_stem.spatial.space_ranger_files import SCALE_FACTORS, required
     from napari_stem.spatial.visium import read_visium, visium_folders
 
@@ -91,4 +102,6 @@ def _read_visium(path: Path, size: SizePx) -> anndata.AnnData:
             f"{path} was measured on an image of about {other} px, but this slide has "
             f"{size.width_px} x {size.height_px} px; open the image that Space Ranger was run on."
         )
+    for finding in [] if slide is None else unlike_preview([folder], slide):
+        _log.warning("%s has %s", path, finding)
     return with_symbols(under_tissue(table, str(path)))[0]

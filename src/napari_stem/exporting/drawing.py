@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.exporting.backdrop import WindowUm
-    from napari_stem.exporting.selection import Selection
+    from napari_stem.exporting.selection import Selection, Shown
     from napari_stem.geometry import Mpp, Spots
 
 
@@ -129,8 +129,8 @@ class SeenMap:
         Of its values.
     names
         Texts and colours, where it shows kinds instead of values.
-    is_measured
-        Whether it shows what was measured, and nothing that was predicted.
+    shown
+        Whether its values are predicted, measured, or the difference of these.
     """
 
     title: str
@@ -138,7 +138,7 @@ class SeenMap:
     where: WindowUm
     legends: tuple[Legend, ...] = ()
     names: tuple[tuple[str, str], ...] = ()
-    is_measured: bool = False
+    shown: Shown = "predicted"
 
 
 USUAL_LOOK = Look()
@@ -251,8 +251,8 @@ def draw_coverage(axes: Any, selection: Selection) -> None:
     _draw_rings(axes, area, (1.0, 1.0), COVERAGE_COLOUR, 1.2)
 
 
-def draw_regions(axes: Any, selection: Selection, *, named: bool = False) -> None:
-    """Outline the regions in the colours of their classes, holes too, and write their names beside them."""
+def draw_regions(axes: Any, selection: Selection) -> None:
+    """Outline the regions in the colours of their classes, holes too."""
     from matplotlib.colors import to_hex
 
     scale = (selection.mpp.x_um, selection.mpp.y_um)
@@ -261,18 +261,24 @@ def draw_regions(axes: Any, selection: Selection, *, named: bool = False) -> Non
         if isinstance(region, ClassedRegion) and region.classification:
             colour = to_hex(np.array(region.colour) / 255)
         _draw_rings(axes, region.polygon, scale, colour, 1.6)
-        if not named:
-            continue
-        left, top, _, _ = region.polygon.bounds
+
+
+def name_regions(axes: Any, selection: Selection) -> None:
+    """Write the regions' names in them, legible on any map."""
+    from matplotlib.patheffects import withStroke
+
+    for region in selection.regions:
+        middle = region.polygon.representative_point()
         axes.text(
-            left * scale[0],
-            top * scale[1],
+            middle.x * selection.mpp.x_um,
+            middle.y * selection.mpp.y_um,
             textwrap.fill(region.name, NAME_WIDTH),
             parse_math=False,
-            color=colour,
+            color="white",
             fontsize=8,
-            va="bottom",
-            bbox={"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 1.5},
+            ha="center",
+            va="center",
+            path_effects=[withStroke(linewidth=2, foreground="black")],
             clip_on=True,
         )
 

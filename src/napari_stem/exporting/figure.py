@@ -21,8 +21,9 @@ from napari_stem.exporting.drawing import (
     draw_tissue,
     draw_unlike,
     frame,
+    name_regions,
 )
-from napari_stem.exporting.selection import MEASURED_NOTICE, NOTICE, Selection
+from napari_stem.exporting.selection import NOTICES, Selection
 from napari_stem.io import written_whole
 from napari_stem.progress import silent
 from napari_stem.results import Prediction
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.exporting.backdrop import WindowUm
+    from napari_stem.exporting.selection import Shown
     from napari_stem.geometry import Region
     from napari_stem.progress import Progress
     from napari_stem.results import Field
@@ -292,6 +294,7 @@ def drawn(
             _panel(figure, layout, selection, number, place, panel, tissue, window, look)
         progress("Drawing", number + 1, len(selection.genes))
     if titled:
+        name_regions(figure.axes[0], selection)  # once is enough
         genes = ", ".join(selection.genes[:4]) + (" …" if len(selection.genes) > 4 else "")
         _words(figure, layout, selection, window, f"{genes} predicted")
     return figure
@@ -311,9 +314,10 @@ def _drawn_seen(
     axes = figure.add_axes(layout.on_page(0, 0, layout.width_mm, layout.height_mm))
     draw_tissue(axes, *tissue)
     axes.imshow(seen.pixels, extent=seen.where.extent, interpolation="nearest")
-    if not seen.is_measured:
+    if seen.shown != "measured":
         draw_unlike(axes, selection)
     _finish(axes, selection, window, seen.title if len(seen.legends) < 2 else "mixed")
+    name_regions(axes, selection)
     room_mm = layout.height_mm / max(len(seen.legends), 1)
     for number, legend in enumerate(seen.legends):
         place = (layout.width_mm + LEGEND_GAP_MM, layout.height_mm - (number + 1) * room_mm)
@@ -325,12 +329,11 @@ def _drawn_seen(
     if seen.names:
         patches = [Patch(color=colour, label=text) for text, colour in seen.names]
         axes.legend(handles=patches, fontsize=6.5, loc="upper left", bbox_to_anchor=(1, 1))
-    genes = ", ".join(selection.genes[:4])
-    if seen.is_measured:
-        title = f"{genes} measured on {selection.prediction.provenance.get('slide')}"
-        _write_words(figure, layout, title, (), MEASURED_NOTICE)
-    else:
-        _words(figure, layout, selection, window, genes)
+    said = (
+        "" if seen.shown == "predicted" else f" {seen.shown}"
+    )  # else its map's own title says more
+    title = ", ".join(selection.genes[:4]) + said
+    _words(figure, layout, selection, window, title, seen.shown)
     return figure
 
 
@@ -389,10 +392,21 @@ def _label(legend: Any, text: str) -> None:
     legend.ax.tick_params(labelsize=6.5)
 
 
-def _words(figure: Any, layout: Layout, selection: Selection, window: WindowUm, title: str) -> None:
-    """Say what was predicted of what, and what to be wary of."""
+def _words(
+    figure: Any,
+    layout: Layout,
+    selection: Selection,
+    window: WindowUm,
+    title: str,
+    shown: Shown = "predicted",
+) -> None:
+    """Say what is shown of what, and what to be wary of."""
     provenance = selection.prediction.provenance
-    title = f"{title} on {provenance.get('slide')}, model {provenance.get('model')}"
+    title = f"{title} on {provenance.get('slide')}"
+    if shown == "measured":
+        _write_words(figure, layout, title, (), NOTICES[shown])
+        return
+    title += f", model {provenance.get('model')}"
     facts = []
     if shared := provenance.get("shared_tissue"):
         facts.append(str(shared).rstrip("."))
@@ -401,7 +415,7 @@ def _words(figure: Any, layout: Layout, selection: Selection, window: WindowUm, 
         facts.append(f"hatched: {unlike} of {n_shown} spots shown are unlike the training data")
     if selection.n_missing:
         facts.append(f"{selection.n_missing} spots not predicted yet")
-    _write_words(figure, layout, title, facts, NOTICE)
+    _write_words(figure, layout, title, facts, NOTICES[shown])
 
 
 def _write_words(

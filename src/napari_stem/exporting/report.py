@@ -19,6 +19,7 @@ from napari_stem.exporting.drawing import (
     draw_scale_bar,
     draw_tissue,
     frame,
+    name_regions,
 )
 from napari_stem.exporting.figure import SMALL_PANEL_MM, drawn
 from napari_stem.exporting.selection import NOTICE
@@ -292,7 +293,8 @@ def tissue_image(selection: Selection, slide: Slide | None) -> bytes:
     axes = figure.add_axes((0, 0, 1, 1))
     draw_tissue(axes, *cut(selection, slide, window, TISSUE_WIDTH_PX))
     draw_coverage(axes, selection)
-    draw_regions(axes, selection, named=True)
+    draw_regions(axes, selection)
+    name_regions(axes, selection)
     frame(axes, window)
     draw_scale_bar(axes)
     return _jpeg(figure, TISSUE_WIDTH_PX / INCHES)

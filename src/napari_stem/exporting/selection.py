@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
@@ -19,8 +19,14 @@ if TYPE_CHECKING:
     from napari_stem.geometry import Region, Spots
     from napari_stem.results import Field, Prediction
 
-NOTICE = "Predicted from the H&E image, not measured. For research use only, not for diagnosis."
-MEASURED_NOTICE = "Measured, not predicted. For research use only, not for diagnosis."
+Shown: TypeAlias = Literal["predicted", "measured", "predicted minus measured"]
+_RESEARCH = "For research use only, not for diagnosis."
+NOTICES: dict[Shown, str] = {
+    "predicted": f"Predicted from the H&E image, not measured. {_RESEARCH}",
+    "measured": f"Measured, not predicted. {_RESEARCH}",
+    "predicted minus measured": f"Predicted from the H&E image, minus what was measured. {_RESEARCH}",
+}
+NOTICE = NOTICES["predicted"]
 
 
 @dataclass(frozen=True)

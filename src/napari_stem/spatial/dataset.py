@@ -70,9 +70,11 @@ class Dataset:
             raise DatasetError(f"There is no data set folder {folder}; check the path.")
         for part in (SLIDES, TABLES, METADATA):
             if not (folder / part).is_dir():
+                above = folder.resolve().parent
+                is_part = (above / SLIDES).is_dir() and (above / TABLES).is_dir()
                 raise DatasetError(
                     f"{folder} has no folder '{part}', so it is not a data set in HEST layout; "
-                    f"make one with 'napari-stem import'."
+                    + (f"name {above}." if is_part else "make one with 'napari-stem import'.")
                 )
         self.sections: tuple[str, ...] = tuple(
             sorted(path.stem for path in (folder / TABLES).glob("*.h5ad"))

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from napari_stem.errors import DatasetError, OutputError
-from napari_stem.io import written_whole
+from napari_stem.io import unwritable, write_h5ad, written_whole
 from napari_stem.progress import silent
 from napari_stem.spatial.checks import (
     Finding,
@@ -160,7 +160,10 @@ def write_section(out: Path, section: NewSection) -> None:
         if section.table_file is not None:
             _link(section.table_file, new_h5ad)
         else:
-            section.table.write_h5ad(new_h5ad, compression="gzip")
+            try:
+                write_h5ad(section.table, new_h5ad)
+            except OSError as error:  # else it would be told of the slide
+                raise unwritable(h5ad, error) from error
         h5ad.unlink(missing_ok=True)
         for old in slide.parent.glob(f"{section.id}.*"):
             if old != slide:

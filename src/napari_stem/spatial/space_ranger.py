@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zlib
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,11 +22,11 @@ from napari_stem.texts import read_text, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     import anndata
     from numpy.typing import NDArray
 
+    from napari_stem.slide.base import Slide
     from napari_stem.spatial.importing import NewSection
 
 # What h5py, scipy and pandas raise on folders that are not as Space Ranger writes them.
@@ -177,7 +179,7 @@ def _previews(folders: Sequence[Path]) -> Iterator[tuple[str, Path]]:
                 yield name, path
 
 
-def unlike_preview(folders: Sequence[Path], image: Path) -> list[Finding]:
+def unlike_preview(folders: Sequence[Path], image: Path | Slide) -> list[Finding]:
     """Look whether an image shows what Space Ranger saw: images of other sections can be of the same size.
 
     Parameters
@@ -185,7 +187,7 @@ def unlike_preview(folders: Sequence[Path], image: Path) -> list[Finding]:
     folders
         Where Space Ranger's reduced images may lie; without one nothing is found.
     image
-        The full-resolution image; its missing levels are made, as training needs them too.
+        The full-resolution image, open or not; its missing levels are made, as training needs them too.
     """
     path = next((path for _, path in _previews(folders)), None)
     if path is None:
@@ -203,17 +205,18 @@ def unlike_preview(folders: Sequence[Path], image: Path) -> list[Finding]:
         f"an image that looks unlike {path.name} of Space Ranger (correlation {alike:.2f}; of one picture "
         f".99)"
     )
-    advice = f"see that {image} is the image of this section, and not turned or mirrored"
+    path = image if isinstance(image, Path) else image.path
+    advice = f"see that {path} is the image of this section, and not turned or mirrored"
     return [Finding("image-unlike-preview", "warns", what, 0, (), advice)]
 
 
-def _small(path: Path) -> NDArray[np.float64]:
+def _small(image: Path | Slide) -> NDArray[np.float64]:
     """Grey values of an image, (128, 128)."""
     from PIL import Image
 
     from napari_stem.slide.opening import open_slide
 
-    with open_slide(path) as slide:
+    with open_slide(image) if isinstance(image, Path) else nullcontext(image) as slide:
         large_enough = [min(level.size.width_px, level.size.height_px) for level in slide.levels]
         index = max((i for i, side in enumerate(large_enough) if side >= _LOOK_PX), default=0)
         pixels = Image.fromarray(np.asarray(slide.read_level(index)))

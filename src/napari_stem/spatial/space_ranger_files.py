@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from napari_stem.cells import read_cells
 from napari_stem.errors import DatasetError
 from napari_stem.foreign import opened_hdf5
 from napari_stem.spatial.gene_sets import ID_COLUMN
-from napari_stem.texts import clean_name, read_text, separator
+from napari_stem.texts import clean_name, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,16 +102,7 @@ def read_positions(folder: Path) -> pd.DataFrame:
     if path.suffix == ".parquet":
         table = pd.read_parquet(path)
     else:
-        text = read_text(path)
-        mark = separator(text)
-        is_headed = clean_name(text.split(mark)[0]).lower() == "barcode"
-        table = pd.read_csv(
-            io.StringIO(text),
-            sep=mark,
-            decimal="," if mark == ";" else ".",
-            header=0 if is_headed else None,
-        )
-        table.columns = pd.Index(map(clean_name, table.columns) if is_headed else _COLUMNS)
+        table = read_cells(path, numbers=_COLUMNS[1:], columns=_COLUMNS)
     table = table.set_index(table["barcode"].map(clean_name))[list(_COLUMNS[1:])]
     if not table.index.is_unique:
         raise DatasetError(f"{path} lists a barcode more than once; copy it again.")

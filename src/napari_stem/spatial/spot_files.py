@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_stem.cells import read_cells
 from napari_stem.errors import DatasetError, SpotError
 from napari_stem.geometry import Spots
 from napari_stem.spatial import table_files
 from napari_stem.spatial.lattice import array_positions
-from napari_stem.texts import clean_name, read_text, reason_of, separator
+from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
     import anndata
-    import pandas as pd
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Mpp, SizePx
@@ -90,22 +89,13 @@ def _from_csv(path: Path) -> SpotTable:
     import pandas as pd
 
     try:
-        text = read_text(path)
-        mark = separator(text)
-        table = pd.read_csv(io.StringIO(text), sep=mark, dtype=str, skipinitialspace=True)
-        table.columns = [clean_name(column) for column in table.columns]
+        table = read_cells(path, numbers=("x_px", "y_px"))
         missing = [column for column in ("x_px", "y_px") if column not in table.columns]
         if missing:
             raise SpotError(
                 f"{path} has no column {' and '.join(missing)}; it needs x_px and y_px (level-0 px)."
             )
-        # pandas takes cells that are too many for names of the rows
-        if not isinstance(table.index, pd.RangeIndex):
-            raise SpotError(
-                f"{path} has more cells in its lines than columns in the first; where its numbers have decimal "
-                f"commas, put semicolons between the cells."
-            )
-        xy_px = _numbers(table[["x_px", "y_px"]], mark)
+        xy_px = table[["x_px", "y_px"]].to_numpy(np.float64)
     except (OSError, ValueError) as error:
         raise SpotError(
             f"{path} cannot be read as a table of spots ({reason_of(error)}); write x_px,y_px in numbers; "
@@ -119,20 +109,6 @@ def _from_csv(path: Path) -> SpotTable:
             )
         names = list(table["name"])
     return table_files.SpotTable(pd.DataFrame(index=names), xy_px, diameter_px=None)
-
-
-def _numbers(texts: pd.DataFrame, mark: str) -> NDArray[np.float64]:
-    """Numbers, NaN where a cell is empty; with decimal commas where semicolons part the cells.
-
-    Raises
-    ------
-    ValueError
-        A cell is no number.
-    """
-    # where both marks occur, one of them may part thousands
-    if mark == ";" and not any(texts[key].str.contains(r"\.").any() for key in texts):
-        texts = texts.apply(lambda column: column.str.replace(",", "."))
-    return np.asarray(texts, dtype=np.float64)
 
 
 def _require_on_slide(xy_px: NDArray[np.float64], size: SizePx, name: str) -> None:

@@ -214,6 +214,20 @@ def test_a_visium_folder_is_read_as_it_is(visium):
     )
 
 
+def test_a_slide_that_looks_unlike_space_ranger_s_is_told_of(visium, tmp_path, caplog):
+    from PIL import Image
+
+    turned = tmp_path / "turned.png"
+    with Image.open(visium.image) as image:
+        image.transpose(Image.Transpose.ROTATE_180).save(turned)
+    for path, is_told in ((visium.image, False), (turned, True)):
+        with open_slide(path) as slide:
+            read_measured(visium.folder, slide.size, slide)
+        told = "an image that looks unlike tissue_hires_image.png of Space Ranger"
+        assert (told in caplog.text) == is_told
+    assert str(turned) in caplog.text
+
+
 def test_a_visium_folder_of_another_image_is_refused(visium):
     with pytest.raises(DatasetError, match=r"image of about .* but this slide has 4000 x 3000 px"):
         read_measured(visium.folder, SizePx(3000, 4000))

@@ -160,6 +160,20 @@ def test_labels_are_read_as_manifests_are(tmp_path: Path) -> None:
     labels = tmp_path / "labels.csv"
     labels.write_text("slide;patient;msi\na;7;MSI-H\n", encoding="utf-8-sig")
     assert msi.read_labels(labels) == {"a": ("7", True)}
+    labels.write_text('slide, "patient", msi\na, 007, 1\nb, , 0\n')
+    assert msi.read_labels(labels) == {"a": ("007", True), "b": ("b", False)}
+
+
+def test_a_file_of_a_slide_stands_for_its_name(cohort_folder: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text(
+        "slide,patient,msi\nslide00.svs,a,1\nslides/slide01.ome.tif,b,0\nslide02,c,0\n"
+    )
+    cohort = msi.read_cohort(cohort_folder, labels, lambda *_: None)
+    assert cohort.slides == ("slide00", "slide01", "slide02")
+    labels.write_text("slide,patient,msi\nslide00.svs,a,1\nslide00,b,0\n")
+    with pytest.raises(DatasetError, match="names slide slide00 more than once"):
+        msi.read_cohort(cohort_folder, labels, lambda *_: None)
 
 
 def test_units_are_not_mixed(cohort_folder: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from napari_stem.errors import OutputError, PredictionError
 from napari_stem.exporting.backdrop import window_of
 from napari_stem.exporting.drawing import MAP_OPACITY, Limits, Look, SeenMap
 from napari_stem.exporting.figure import INTERVAL, drawn, round_scale, write_figure
-from napari_stem.exporting.selection import MEASURED_NOTICE, NOTICE, Selection
+from napari_stem.exporting.selection import NOTICE, NOTICES, Selection
 from napari_stem.geometry import Region
 from napari_stem.progress import silent
 from napari_stem.spatial.region_files import ClassedRegion, class_colour
@@ -115,15 +115,18 @@ def test_what_was_measured_is_not_said_to_be_predicted(unlike: Prediction, tmp_p
     selection, path = Selection.of(unlike, ("SCD",)), tmp_path / "f.svg"
     window = window_of(selection, ())
     pixels = np.ones((2, 2, 4))
-    for is_measured in (False, True):
-        seen = SeenMap("SCD measured", pixels, window, is_measured=is_measured)
+    for shown, notice in NOTICES.items():
+        is_measured, is_predicted = shown == "measured", shown == "predicted"
+        seen = SeenMap(f"SCD {shown}", pixels, window, shown=shown)
         write_figure(selection, path, seen=seen, overwrite=True)
         told = path.read_text(encoding="utf-8")  # matplotlib notes what it draws as outlines
-        assert (f"<!-- {MEASURED_NOTICE} -->" in told) == is_measured
-        assert (f"<!-- {escape(NOTICE)} -->" in told) == (not is_measured)
+        assert f"<!-- {escape(notice)} -->" in told
+        assert all(
+            f"<!-- {escape(other)} -->" not in told for other in {*NOTICES.values()} - {notice}
+        )
         assert ("hatched: " in told) == (not is_measured)
         assert ("model " in told) == (not is_measured)
-        assert (f"SCD measured on {unlike.provenance['slide']}" in told) == is_measured
+        assert (f"SCD {shown} on {unlike.provenance['slide']}" in told) == (not is_predicted)
 
 
 def test_what_it_says_ends_within_the_page(unlike: Prediction) -> None:
@@ -155,6 +158,17 @@ def test_regions_crop_it(prediction: Prediction, slide: Slide) -> None:
     outlined = [c for c in axes.collections if hasattr(c, "get_segments")]
     (ring,) = outlined[0].get_segments()
     np.testing.assert_allclose(ring.max(0), (5000 * mpp.x_um, 3900 * mpp.y_um))
+
+
+def test_the_first_map_names_the_regions(prediction: Prediction) -> None:
+    boxes = (4700, 3700, 5000, 3900), (5100, 3700, 5300, 4100)
+    regions = [Region(shapely.box(*box), name) for box, name in zip(boxes, "AB", strict=True)]
+    selection = Selection.of(prediction, ("SCD", "GNAS"), regions)
+    first, *others = maps_of(drawn(selection, None, None, Look(), silent))
+    assert [text.get_text() for text in first.texts] == ["A", "B"]
+    x_px, y_px = np.divide(first.texts[0].get_position(), (selection.mpp.x_um, selection.mpp.y_um))
+    assert regions[0].polygon.contains(shapely.Point(x_px, y_px))
+    assert not any(each.texts for each in others)
 
 
 def test_regions_have_the_colours_of_their_classes(prediction: Prediction) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -175,6 +176,12 @@ def test_a_missing_part_is_told(dataset: Path, part: str) -> None:
     shutil.rmtree(dataset / part)
     with pytest.raises(DatasetError, match=f"no folder '{part}'"):
         Dataset(dataset)
+
+
+@pytest.mark.parametrize("part", ["wsis", "st", "metadata"])
+def test_a_part_of_a_data_set_is_led_back_from(her2st_dataset: Path, part: str) -> None:
+    with pytest.raises(DatasetError, match=f"; name {re.escape(str(her2st_dataset))}[.]"):
+        Dataset(her2st_dataset / part)
 
 
 def test_a_data_set_without_sections_is_told(dataset: Path) -> None:

@@ -84,6 +84,18 @@ def test_spots_off_the_tissue_are_left_out(run: Run, tmp_path: Path) -> None:
     assert list(names) == [name for name in run.barcodes if name not in off]
 
 
+def test_a_disk_that_becomes_full_is_told_in_one_sentence(run: Run, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        failed = import_visium([run.folder], tmp_path / "ds", image=run.image).failed["S1"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "S1.h5ad cannot be written (File too large); choose another place." in failed
+    assert [path for path in (tmp_path / "ds").rglob("*") if path.is_file()] == []
+
+
 def test_the_image_is_found_beside_the_output(run: Run, tmp_path: Path) -> None:
     (run.folder.parent / "slide.jpg").write_bytes(run.image.read_bytes())
     assert import_visium([tmp_path / "S1"], tmp_path / "ds").imported == ["S1"]
@@ -255,6 +267,14 @@ def test_folders_as_they_are_passed_on_give_what_went_in(
     change(run.folder)
     assert import_visium([run.folder], tmp_path / "ds", image=run.image).failed == {}
     compare(tmp_path / "ds", "S1", run)
+
+
+def test_positions_in_which_a_mark_may_part_thousands_are_refused(run: Run, tmp_path: Path) -> None:
+    from_a_spreadsheet(run.folder)
+    path = run.folder / "spatial" / "tissue_positions.csv"
+    path.write_text(path.read_text().replace(",0\n", ".000\n"))  # the last column alone
+    failed = import_visium([run.folder], tmp_path / "ds", image=run.image).failed["S1"]
+    assert "cannot be read as Space Ranger's Visium output" in failed
 
 
 def test_the_smaller_preview_serves_too(run: Run, tmp_path: Path) -> None:

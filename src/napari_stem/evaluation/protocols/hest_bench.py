@@ -11,11 +11,11 @@ one fold makes the whole task undefined.
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_stem.cells import read_cells
 from napari_stem.errors import DatasetError
 from napari_stem.evaluation.protocols.base import (
     Compared,
@@ -30,7 +30,6 @@ from napari_stem.evaluation.protocols.base import (
 )
 from napari_stem.metrics import pcc, top_mean
 from napari_stem.spatial.panel_files import read_panel
-from napari_stem.texts import read_text, separator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,12 +111,8 @@ def _shipped(train_csv: Path, sections: Sequence[str]) -> Fold:
 
 def _samples(path: Path, sections: Sequence[str]) -> tuple[str, ...]:
     """Column ``sample_id`` of a split file, of the sections in use."""
-    import pandas as pd
-
     try:
-        text = read_text(path)
-        table = pd.read_csv(io.StringIO(text), sep=separator(text), dtype=str)
-        named = table["sample_id"].dropna()
+        named = read_cells(path)["sample_id"].dropna()
     except (OSError, ValueError, KeyError) as error:
         raise DatasetError(
             f"{path} cannot be read as a table with a column 'sample_id' ({error}); copy it again."

@@ -8,20 +8,20 @@ folds; scores of two forests are not on one scale, so they are never pooled.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_stem.cells import read_cells
 from napari_stem.errors import DatasetError
 from napari_stem.evaluation.comparison import read_prediction
 from napari_stem.results import PROVENANCE_KEY
-from napari_stem.texts import read_text, reason_of, separator
+from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Container, Sequence
 
     from numpy.typing import NDArray
 
@@ -60,21 +60,18 @@ class Cohort:
     unit: str
 
 
-def read_labels(path: Path) -> dict[str, tuple[str, bool]]:
+def read_labels(path: Path, predicted: Container[str] = ()) -> dict[str, tuple[str, bool]]:
     """Read ``slide,patient,msi``: slide -> (patient, unstable).
+
+    A slide's file (``A.svs``) stands for its name, where this is among the ``predicted`` ones.
 
     Raises
     ------
     DatasetError
         The file cannot be read, lacks a column, names no slide or one twice, or has a status that says nothing.
     """
-    import pandas as pd
-
     try:
-        text = read_text(path)
-        table = pd.read_csv(
-            io.StringIO(text), sep=separator(text), dtype=str, keep_default_na=False
-        )
+        table = read_cells(path).fillna("")
     except FileNotFoundError:
         raise DatasetError(f"There is no table of labels {path}; check the path.") from None
     except (OSError, ValueError) as error:
@@ -86,7 +83,9 @@ def read_labels(path: Path) -> dict[str, tuple[str, bool]]:
     if lacking:
         raise DatasetError(f"{path} has no column '{lacking[0]}'; it needs slide, patient and msi.")
     labels: dict[str, tuple[str, bool]] = {}
-    for slide, patient, status in zip(*(table[c].str.strip() for c in COLUMNS), strict=True):
+    for named, patient, status in zip(*(table[c].str.strip() for c in COLUMNS), strict=True):
+        stem = Path(named).stem.removesuffix(".ome")
+        slide = stem if named not in predicted and stem in predicted else named
         if slide in labels:
             raise DatasetError(f"{path} names slide {slide} more than once; keep one line of it.")
         if status.lower() not in UNSTABLE | STABLE:
@@ -118,8 +117,8 @@ def read_cohort(
     DatasetError
         A prediction is missing, units differ, no gene is common, or there are too few patients.
     """
-    labels = read_labels(labels_csv)
     paths = {p.stem: p for p in sorted(folder.glob("*")) if p.suffix in ENDINGS}
+    labels = read_labels(labels_csv, paths)
     absent = sorted(set(labels) - set(paths))
     if absent:
         raise DatasetError(

@@ -8,6 +8,7 @@ import dask
 import numpy as np
 from napari.layers import Image, Labels
 
+from napari_stem.texts import quoted
 from napari_stem.widgets.common.pictures import colours_of_values
 from napari_stem.widgets.regions.region_shapes import affine
 
@@ -23,11 +24,12 @@ UNDER = np.stack(
     np.meshgrid(np.linspace(-0.06, 0.06, 5), np.linspace(-0.12, 0.12, 9)), axis=-1
 ).reshape(-1, 2)
 NEAR = 0.25  # share of a side within which two names would cover one another
+MOST_LETTERS = 24  # of a name: longer ones would reach over their neighbours
 LIGHT = 0.33  # relative luminance above which black is read more easily
 
 
 def labels(outlines_yx: Sequence[NDArray[np.float64]], names: Sequence[str]) -> list[str]:
-    """Tell what to write in the middle of each outline: its name, unless a smaller one stands there.
+    """Tell what to write in the middle of each outline: its name, shortened, unless a smaller one stands there.
 
     Parameters
     ----------
@@ -41,7 +43,7 @@ def labels(outlines_yx: Sequence[NDArray[np.float64]], names: Sequence[str]) -> 
     apart = np.abs(middles[:, np.newaxis] - middles) / np.maximum(sides[:, np.newaxis], 1e-9)
     is_larger = sides.prod(axis=1)[:, np.newaxis] > sides.prod(axis=1)
     hidden = set(np.flatnonzero((is_larger & (apart < NEAR).all(axis=2)).any(axis=1)))
-    return ["" if place in hidden else name for place, name in enumerate(names)]
+    return ["" if n in hidden else quoted(name, MOST_LETTERS) for n, name in enumerate(names)]
 
 
 def label_colours(

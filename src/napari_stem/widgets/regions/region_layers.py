@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from napari_stem.evaluation.groups import REST
 from napari_stem.layers import AXES, METADATA_KEY, UM
 from napari_stem.spatial.region_files import ClassedRegion, class_colour
+from napari_stem.texts import own_names
 from napari_stem.widgets.common.units import regions_of
 from napari_stem.widgets.regions.region_labels import LABEL, label_colours, labels
 from napari_stem.widgets.regions.region_shapes import (
@@ -25,7 +27,6 @@ from napari_stem.widgets.regions.region_shapes import (
     affine,
     number_shapes,
     outlines_yx,
-    own_names,
     read_shapes,
 )
 
@@ -137,7 +138,7 @@ class RegionLayers:
         layer = self.of(slide)
         number = max((int(n) for n in layer.features[NUMBER]), default=0)
         # those of QuPath that have none go by their class, which many share
-        names = own_names((region.name for region in regions), layer.features[NAME])
+        names = own_names((region.name for region in regions), [REST, *layer.features[NAME]])
         outlines, rows = [], []
         for region, name, parts in zip(
             regions, names, outlines_yx(regions, layer, slide_layer), strict=True

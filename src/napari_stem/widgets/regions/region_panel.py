@@ -14,10 +14,11 @@ from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QSpinBox, QWidget
 
+from napari_stem.evaluation.groups import REST
 from napari_stem.geometry import Region
 from napari_stem.slide.glass import glass_share
 from napari_stem.spatial.region_files import read_regions, write_regions
-from napari_stem.texts import count
+from napari_stem.texts import count, own_names
 from napari_stem.widgets.common.parts import (
     Note,
     ask_for_file,
@@ -38,7 +39,6 @@ from napari_stem.widgets.regions.region_shapes import (
     DrawnRegion,
     count_spots,
     free_name,
-    own_names,
     squares_um,
 )
 from napari_stem.widgets.regions.region_table import COLUMNS, NO_CLASS, RegionView
@@ -259,7 +259,7 @@ class RegionPanel(QWidget):
         if column == CLASS:
             text = text.strip(NO_CLASS)
         elif text:  # regions are told apart by their names wherever they are compared
-            text = own_names([text], self.table.frame[NAME].drop(number))[0]
+            text = own_names([text], [REST, *self.table.frame[NAME].drop(number)])[0]
         is_other = text != self.table.frame.at[number, column]
         if is_other and (text or column == CLASS):
             self.layers.change(layer, number, text, column=column)

@@ -147,19 +147,6 @@ def free_name(stem: str, taken: Iterable[object]) -> str:
     return f"{stem} {number}"
 
 
-def own_names(names: Iterable[str], taken: Iterable[object]) -> list[str]:
-    """Give each name as it is, or with a number behind it where it is taken: ``Tumor (2)``."""
-    used, numbers, found = {str(name) for name in taken}, dict[str, int](), []
-    for name in names:
-        own = name
-        while own in used:
-            numbers[name] = numbers.get(name, 1) + 1
-            own = f"{name} ({numbers[name]})"
-        used.add(own)
-        found.append(own)
-    return found
-
-
 def affine(
     transform: Callable[[NDArray[np.float64]], Any],
 ) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:

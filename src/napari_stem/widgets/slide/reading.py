@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_stem.layers import LayerData
-    from napari_stem.reader import NapariReader
+    from napari_stem.reader import Kind, NapariReader
 
 TELL_AFTER_MS = 700  # shorter waits need no words
 PLUGIN, DOCK = "napari-stem", "Predict gene expression"  # as the manifest has them
@@ -34,8 +34,8 @@ PLUGIN, DOCK = "napari-stem", "Predict gene expression"  # as the manifest has t
 
 def get_reader(path: str | Sequence[str]) -> NapariReader | None:
     """Reader for what is ours by its content, else None; see ``reader``."""
-    read = reader.get_reader(path)
-    return None if read is None else partial(_read, read)
+    kind = reader.kind_of(Path(path)) if isinstance(path, str | Path) else None
+    return None if kind is None else partial(_read, kind)
 
 
 def open_sample() -> list[LayerData]:
@@ -48,18 +48,17 @@ def open_sample() -> list[LayerData]:
 
 def show_file(viewer: Viewer, path: Path) -> None:
     """Open a file as napari would, as layers, in the background."""
-    read = reader.get_reader(str(path))
-    if read is not None:
-        Opening(viewer, read, str(path))
+    if (kind := reader.kind_of(path)) is not None:
+        Opening(viewer, kind, str(path))
 
 
-def _read(read: NapariReader, path: str) -> list[LayerData | tuple[None]]:
+def _read(kind: Kind, path: str) -> list[LayerData | tuple[None]]:
     """Read at once for a script; for a person at the window, in the background."""
     viewer = current_viewer()
     if viewer is not None and QThread.currentThread().loopLevel() > 0:
-        Opening(viewer, read, path)
+        Opening(viewer, kind, path)
         return [(None,)]
-    found = read(path)
+    found = reader.read(kind, path)
     if viewer is not None:
         _tend_when_shown(viewer, found)
     return found
@@ -75,13 +74,11 @@ class Opening(QObject):
     ----------
     viewer
         Gets the layers.
-    read
-        Opens the file; its warnings become notifications, in whichever thread.
-    path
-        The file.
+    kind, path
+        The file, and what it is. Python's warnings say nothing of it: they are of all threads together.
     """
 
-    def __init__(self, viewer: Viewer, read: NapariReader, path: str) -> None:
+    def __init__(self, viewer: Viewer, kind: Kind, path: str) -> None:
         super().__init__(QApplication.instance())
         self._viewer = viewer
         self._jobs = Jobs(self)
@@ -91,18 +88,17 @@ class Opening(QObject):
         )
         self._patience.start()
         load_units()  # before another thread asks for them
-        self._jobs.start(read, path, done=self._add, failed=self._end)
+        self._jobs.start(reader.opened, kind, path, done=self._add, failed=self._end)
 
     def _add(self, found: Sequence[Any]) -> None:
         self._end()
-        opened = [data for data in found if len(data) == 3]  # else why not has been told
         if hasattr(self._viewer, "window") and current_viewer() is None:  # closed meanwhile
-            for _, options, _ in opened:
+            for _, options, _ in found:
                 if (slide := options["metadata"][METADATA_KEY].get("slide")) is not None:
                     slide.close()
             return
-        _tend_when_shown(self._viewer, opened)
-        for data in opened:
+        _tend_when_shown(self._viewer, found)
+        for data in found:
             slide = data[1]["metadata"][METADATA_KEY].get("slide")
             shown = None if slide is None else twin_of(slide, self._viewer)
             if slide is not None and shown is not None:

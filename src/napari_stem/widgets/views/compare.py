@@ -12,7 +12,7 @@ from napari.utils.notifications import show_info
 from qtpy.QtWidgets import QFormLayout, QWidget
 
 from napari_stem.evaluation.differences import compare_groups, write_differences
-from napari_stem.evaluation.groups import drawn_groups, first_pair, with_classes
+from napari_stem.evaluation.groups import REST, drawn_groups, first_pair, with_classes
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import region_summaries
 from napari_stem.widgets.common.hints import TOO_LARGE
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.regions.region_panel import RegionPanel
 
-REST = "everything else"
 NO_REGION = "Draw or import regions to see the means in them and to compare them."
 COLUMNS = (
     Column("region", "Region", "Drawn or imported, or all regions of a class"),

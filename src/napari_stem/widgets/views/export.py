@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QApplication, QFormLayout, QWidget
 
 from napari_stem.exporting import kinds
 from napari_stem.exporting.kinds import KINDS, ExportOptions
-from napari_stem.exporting.selection import MEASURED_NOTICE, NOTICE, Selection
+from napari_stem.exporting.selection import NOTICES, Selection
 from napari_stem.exporting.summary import telling_genes
 from napari_stem.widgets.common.keys import COPY_VIEW, SAVE_VIEW
 from napari_stem.widgets.common.parts import (
@@ -28,7 +28,7 @@ from napari_stem.widgets.common.parts import (
     stack,
 )
 from napari_stem.widgets.common.worker import StoppableJob
-from napari_stem.widgets.state import MEASURED
+from napari_stem.widgets.state import DIFFERENCE, MEASURED
 from napari_stem.widgets.views.seen import seen_map, view_picture
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QImage
 
+    from napari_stem.exporting.selection import Shown
     from napari_stem.geometry import Region
     from napari_stem.widgets.common.keys import Key
     from napari_stem.widgets.common.worker import Jobs
@@ -48,6 +49,7 @@ GENE_CHOICES = {
 }
 GENES_AT_FIRST = {"report": "usual", "figure": "shown", "geojson": "usual"}  # other kinds hold all
 FEW_GENES = 20  # "most reliable genes" of data that would otherwise hold all
+SHOWN: dict[str, Shown] = {MEASURED: "measured", DIFFERENCE: "predicted minus measured"}
 MISSING = "{} spots are not predicted yet and are missing."
 
 
@@ -140,8 +142,8 @@ class ExportPanel(QWidget):
                 some = telling_genes(prediction, KINDS[kind].n_genes or FEW_GENES)
             return Selection.of(prediction, some, regions)
 
-        is_measured = self._maps.settings.view == MEASURED
-        seen = seen_map(special, is_measured=is_measured) if special and genes == "shown" else None
+        shown = SHOWN.get(self._maps.settings.view, "predicted")
+        seen = seen_map(special, shown) if special and genes == "shown" else None
         options = ExportOptions(
             slide=active.slide, look=self._maps.look(), seen=seen, overwrite=overwrite
         )
@@ -193,10 +195,8 @@ class ExportPanel(QWidget):
         several = f"{', '.join(self._maps.shown_genes())}, {active.prediction.unit}"
         what = titles[-1] if len(titles) == 1 else several
         caption = f"{what} · {about.get('slide')} · model {about.get('model')}"
-        is_measured = self._maps.settings.view == MEASURED
-        return view_picture(
-            self._maps.turns.viewer, caption, MEASURED_NOTICE if is_measured else NOTICE
-        )
+        shown = SHOWN.get(self._maps.settings.view, "predicted")
+        return view_picture(self._maps.turns.viewer, caption, NOTICES[shown])
 
     def _show_busy(self, *, is_busy: bool) -> None:
         """Offer Cancel instead of Save while a file is being written."""

@@ -69,7 +69,7 @@ WIDEST = 99.0  # percentile of the differences that gets the last colour
 MATCHING = "Matching spots …"
 LATER = "laid beside the prediction of this slide once there is one."
 COUNTS = "Tables of counts (*.h5ad);;All files (*)"
-NOT_YET = "None of the spots predicted so far was measured."
+NOT_YET = "None of the genes, or of the spots so far, that are predicted here was measured."
 ONE_GENE_ONLY = "Shown for one gene at a time: choose One gene in Genes."
 COLUMNS = (
     Column("gene", "Gene"),
@@ -111,6 +111,8 @@ class Loaded:
         Path of that prediction, and how many spots were done.
     grid
         Where the measured spots lie.
+    is_known
+        Whether they were matched with any prediction: then they are this slide's.
     before
         What was loaded before, and comes back where these are refused; None once they are matched.
     """
@@ -120,6 +122,7 @@ class Loaded:
     match: MeasuredMatch | None = None
     matched: tuple[str, int] | None = None
     grid: SpotGrid | None = None
+    is_known: bool = False
     before: Loaded | None = None
 
     @cached_property
@@ -206,6 +209,7 @@ class MeasuredPanel(QWidget):
             read_measured,
             Path(path),
             slide.size,
+            slide,
             done=partial(self._take, slide, Path(path)),
             failed=self._rest,
         )
@@ -252,6 +256,9 @@ class MeasuredPanel(QWidget):
             self._show_nothing()
             self.message.say(NOT_YET if loaded.matched else MATCHING)
             self.map.hide()
+            if loaded.is_known:
+                self.remove_button.show()
+                self.settings.update(view=MEAN if self._is_shown() else self.settings.view)
             return
         self._show_agreement(loaded, found)
         self.view.choose(active.gene)
@@ -292,7 +299,8 @@ class MeasuredPanel(QWidget):
         self.message.say("")
         if self._loaded.get(fingerprint) is loaded:
             loaded.match, loaded.matched, loaded.grid = found, key, None
-            loaded.before = loaded.before if found is None else None
+            if found is not None:
+                loaded.is_known, loaded.before = True, None
         self.refresh()
 
     def _not_matched(self, fingerprint: str, loaded: Loaded) -> None:
@@ -421,13 +429,15 @@ def match(
     is_stopped: Callable[[], bool],
     _report: object,
 ) -> MeasuredMatch | None:
-    """Lay counts beside a prediction; None where what is predicted so far was not measured."""
+    """Lay counts beside a prediction; None where nothing of it was measured, or not yet."""
     try:
         return match_measured(prediction, loaded.counts, mpp, is_stopped)
     except PredictionError as error:
-        if prediction.done.all():
+        if prediction.done.all() and not loaded.is_known:
             raise PredictionError(f"{loaded.path.name}: {error}") from error
-        return None  # there may be something to compare once more spots are done
+        return (
+            None  # there may be something to compare once more spots are done, or with another one
+        )
 
 
 def describe_match(name: str, found: MeasuredMatch) -> str:

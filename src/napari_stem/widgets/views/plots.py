@@ -219,7 +219,7 @@ class VolcanoPlot(Plot):
             )
         axes.margins(0.2, 0.1)  # for names
         self._label(
-            f"difference A - B, {found['unit'].iloc[0]}\n← higher in B          higher in A →",
+            f"difference A - B,\n{found['unit'].iloc[0]}\n← higher in B          higher in A →",
             "surer ↑   -log10 P(other direction)",
         )
         self._place_names()

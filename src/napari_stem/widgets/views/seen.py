@@ -20,19 +20,21 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
+    from napari_stem.exporting.selection import Shown
+
 N_COLOURS = 256
 FOOT_PX, SIDE_PX = 44, 8
 
 
-def seen_map(layers: Sequence[Layer], *, is_measured: bool = False) -> SeenMap:
+def seen_map(layers: Sequence[Layer], shown: Shown = "predicted") -> SeenMap:
     """Put maps of one raster together as napari does.
 
     Parameters
     ----------
     layers
         From the lowest to the topmost, at least one; what is of another raster than the topmost is left out.
-    is_measured
-        Whether they show what was measured, and nothing that was predicted.
+    shown
+        As of `SeenMap`.
     """
     top = layers[-1]
     rows, cols = top.data.shape[:2]
@@ -56,7 +58,7 @@ def seen_map(layers: Sequence[Layer], *, is_measured: bool = False) -> SeenMap:
         where,
         tuple(_legend(layer) for layer in reversed(valued)),
         _names(top),
-        is_measured,
+        shown,
     )
 
 
