@@ -95,7 +95,6 @@ def _as_command(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _options_of(kind: type[Any]) -> list[inspect.Parameter]:
-    """Parameters, each an option, for the fields of a dataclass."""
     hints = typing.get_type_hints(kind, include_extras=True)
     return [
         inspect.Parameter(

@@ -87,6 +87,7 @@ def run_demo(out: Path) -> dict[str, Any]:
     """
     require_writable(out / "demo.h5ad")
     from napari_stem.exporting.figure import write_figure
+    from napari_stem.exporting.options import ExportOptions
     from napari_stem.exporting.selection import Selection
     from napari_stem.exporting.summary import telling_genes
     from napari_stem.exporting.table import write_table
@@ -99,10 +100,9 @@ def run_demo(out: Path) -> dict[str, Any]:
     with progress_bars() as bars, open_slide(sample_path(), progress=bars) as slide:
         prediction = _predicted(slide, model, out / "demo.zarr", bars, "Predicting the tissue")
         (gene,) = telling_genes(prediction, 1)
-        write_figure(
-            Selection.of(prediction, (gene,)), out / "demo.png", slide=slide, overwrite=True
-        )
-        write_table(Selection.of(prediction), out / "demo.h5ad", overwrite=True)
+        options = ExportOptions(slide=slide, overwrite=True)
+        write_figure(Selection.of(prediction, (gene,)), out / "demo.png", options)
+        write_table(Selection.of(prediction), out / "demo.h5ad", options)
         metrics = _measured(slide, model, out / "measured-spots.zarr", bars)
     return {
         **{kind: str(out / f"demo.{kind}") for kind in ("png", "h5ad", "zarr")},
@@ -149,7 +149,6 @@ def _predicted(
 
 
 def _measured(slide: Slide, model: Model, path: Path, bars: ProgressBars) -> dict[str, Any]:
-    """Predict where it was measured, and compare."""
     from napari_stem.evaluation.comparison import evaluate
     from napari_stem.spatial.dataset import Dataset
 

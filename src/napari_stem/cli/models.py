@@ -177,7 +177,6 @@ def push(
 
 
 def _show(upload: Upload, *, private: bool) -> None:
-    """Say what would be sent, and to whom."""
     seen_by = "seen by you and its members alone, if it is new" if private else "seen by everybody"
     tell(f"To {upload.page} ({seen_by}), under licence {upload.licence}:")
     for name, size in upload.sizes.items():
