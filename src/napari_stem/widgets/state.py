@@ -230,7 +230,6 @@ def _is_valid(name: str, value: object) -> bool:
 
 
 def _is_list(kind: str, own: object) -> bool:
-    """Whether there is such a list of genes."""
     if kind.startswith(LIST_PREFIX):
         return bool(own)
     return kind in {ALL, FAVOURITES} or kind.removeprefix(SET_PREFIX) in gene_sets()

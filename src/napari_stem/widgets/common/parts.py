@@ -117,9 +117,12 @@ def link(address: str, text: str = "") -> str:
     return f'<a href="{escape(address)}" style="color: {LINK_COLOUR}">{escape(text or address)}</a>'
 
 
-def button(text: str, tip: str = "", act: Callable[..., object] | None = None) -> QPushButton:
+def button(
+    text: str, tip: str = "", act: Callable[..., object] | None = None, *, is_small: bool = False
+) -> Any:
     """Make a button with a tooltip, and what a click does."""
-    made = QPushButton(text)
+    made = QToolButton() if is_small else QPushButton()
+    made.setText(text)
     made.setToolTip(tip)
     if act is not None:
         made.clicked.connect(act)
@@ -127,7 +130,11 @@ def button(text: str, tip: str = "", act: Callable[..., object] | None = None) -
 
 
 def choice(
-    options: Mapping[str, str | tuple[str, str]], tip: str = "", *, is_narrow: bool = False
+    options: Mapping[str, str | tuple[str, str]],
+    tip: str = "",
+    act: Callable[[Any], object] | None = None,
+    *,
+    is_narrow: bool = False,
 ) -> QComboBox:
     """Make a list to choose one from.
 
@@ -137,6 +144,8 @@ def choice(
         By what each stands for: its title, or title and tooltip.
     tip
         Of the whole.
+    act
+        Told what the user has chosen.
     is_narrow
         A long title must not widen the dock.
     """
@@ -150,6 +159,8 @@ def choice(
         if own_tip:
             box.setItemData(place, own_tip, Qt.ItemDataRole.ToolTipRole)
     box.setToolTip(tip)
+    if act is not None:
+        box.activated.connect(lambda place: act(box.itemData(place)))
     return box
 
 
@@ -170,16 +181,19 @@ def row_widget(*items: QWidget | QLayout, stretched: int = -1) -> QWidget:
     return held
 
 
-def stack(held: QWidget, *items: QWidget | QLayout) -> QVBoxLayout:
-    """Lay things out one below the other within a widget, without margins."""
+def stack(
+    held: QWidget, *items: QWidget | QLayout, stretched: int = -1, is_window: bool = False
+) -> QVBoxLayout:
+    """Lay things out one below the other within a widget; a window has margins."""
     layout = QVBoxLayout(held)
-    layout.setContentsMargins(0, 0, 0, 0)
-    for item in items:
-        _put(layout, item)
+    if not is_window:
+        layout.setContentsMargins(0, 0, 0, 0)
+    for place, item in enumerate(items):
+        _put(layout, item, int(place == stretched))
     return layout
 
 
-def _put(layout: QBoxLayout, item: QWidget | QLayout, stretch: int = 0) -> None:
+def _put(layout: QBoxLayout, item: QWidget | QLayout, stretch: int) -> None:
     if isinstance(item, QWidget):
         layout.addWidget(item, stretch)
     else:
@@ -275,6 +289,18 @@ def one_shot(parent: QObject, interval_ms: int, act: Callable[[], object]) -> QT
     timer.setInterval(interval_ms)
     timer.timeout.connect(act)
     return timer
+
+
+def listening(*heard: tuple[Any, Callable[..., object]]) -> Callable[[], None]:
+    """Call functions on events; call what comes back to end that."""
+    for event, act in heard:
+        event.connect(act)
+
+    def let_go() -> None:
+        for event, act in heard:
+            event.disconnect(act)
+
+    return let_go
 
 
 class Folding(QWidget):

@@ -43,15 +43,12 @@ class DrawnRegion:
         Its number in the layer's features; kept while it is edited, never used twice.
     region
         What it covers, in level-0 px, with its name and class.
-    shapes
-        Places of its parts in the layer's list of shapes.
     is_clicked
         Whether one click made it.
     """
 
     number: int
     region: ClassedRegion
-    shapes: tuple[int, ...]
     is_clicked: bool = False
 
 
@@ -80,8 +77,7 @@ def read_shapes(
             classification,
             colour_of(classification),
         )
-        places = tuple(place for place, _ in pieces)
-        found.append(DrawnRegion(max(key, NEW), region, places, bool(first[CLICKED])))
+        found.append(DrawnRegion(max(key, NEW), region, bool(first[CLICKED])))
     return found
 
 

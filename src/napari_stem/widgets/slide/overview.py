@@ -12,7 +12,7 @@ from qtpy.QtGui import QColor, QImage, QPainter, QPalette, QPen, QPolygonF, QTra
 from qtpy.QtWidgets import QDialog, QMainWindow, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_stem.layers import METADATA_KEY
-from napari_stem.widgets.common.parts import one_shot
+from napari_stem.widgets.common.parts import listening, one_shot
 from napari_stem.widgets.common.pictures import colours_of_values, image_of
 from napari_stem.widgets.common.units import regions_of
 from napari_stem.widgets.slide.slide_feed import pyramid_of
@@ -231,15 +231,13 @@ class OverviewControl(QObject):
         self._marking = one_shot(self, MARKS_MS, self._mark)
         overview.went_to.connect(self._go)
         camera, layers = viewer.scene.camera, viewer.layers
-        self._events = [
+        self._let_go = listening(
             (camera.events.center, self._follow),
             (camera.events.zoom, self._follow),
             (viewer.canvas.events.size, self._follow),
             (layers.events.inserted, self._on_inserted),
             (layers.events.removed, self._mark_soon),
-        ]
-        for event, act in self._events:
-            event.connect(act)
+        )
         for layer in layers:
             self._watch(layer)
 
@@ -247,8 +245,7 @@ class OverviewControl(QObject):
         """Let go of the viewer."""
         self._marking.stop()
         self._layer = None
-        for event, act in self._events:
-            event.disconnect(act)
+        self._let_go()
         for layer in self._viewer.layers:
             for emitter in _looks(layer):
                 emitter.disconnect(self._mark_soon)

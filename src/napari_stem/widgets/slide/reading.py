@@ -73,8 +73,6 @@ class Opening(QObject):
 
     Parameters
     ----------
-    viewer
-        Gets the layers.
     read
         Opens the file; its warnings become notifications, in whichever thread.
     path

@@ -317,8 +317,7 @@ class MeasuredPanel(QWidget):
         if found is None:
             return
         if path := ask_where_to_save(self, "Save table", "agreement.csv", "Tables (*.csv)"):
-            told = f"Saved {path}"
-            self._jobs.start(write_csv, found.table(), Path(path), done=lambda _: show_info(told))
+            self._jobs.save(write_csv, found.table(), Path(path))
 
     # view
 
@@ -366,14 +365,12 @@ class MeasuredPanel(QWidget):
     # panel
 
     def _show_nothing(self) -> None:
-        """No data are loaded."""
         self.summary.setText(START)
         self.results.hide()
         self.remove_button.hide()
         self.message.say("")
 
     def _show_busy(self, text: str) -> None:
-        """Say what is going on; no text: nothing is."""
         self.message.say(text)
         for loading in (self.table_button, self.visium_button):
             loading.setEnabled(not text)
