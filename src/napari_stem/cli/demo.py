@@ -76,14 +76,7 @@ def why_no_window() -> str | None:
 def run_demo(out: Path) -> dict[str, Any]:
     """Predict the packaged section on its tissue, and once more on the spots that were measured.
 
-    Parameters
-    ----------
-    out
-        Folder for ``demo.h5ad``, ``demo.png``, ``demo.zarr`` and ``measured-spots.zarr``.
-
-    Returns
-    -------
-    JSON-ready: ``png, h5ad, zarr, gene, n_spots, n_genes, metrics`` (as ``evaluate --json``).
+    What is returned is JSON-ready; ``metrics`` are as of ``evaluate --json``.
     """
     require_writable(out / "demo.h5ad")
     from napari_stem.exporting.figure import write_figure

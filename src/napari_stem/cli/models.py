@@ -190,18 +190,7 @@ def _show(upload: Upload, *, private: bool) -> None:
 
 
 def _checked(source: str) -> dict[str, Any]:
-    """Load a model as predicting would, verify its weights, and look at its card and encoder.
-
-    Returns
-    -------
-    JSON-ready: ``name, folder, format_version, weights_sha256, n_genes, unit, licence, tissue, species,
-    encoder, encoder_ready, encoder_why_not, card_why_not, not_read``.
-
-    Raises
-    ------
-    ModelError
-        It cannot be used: the text says why.
-    """
+    """Load a model as predicting would, verify its weights, and look at its card and encoder; JSON-ready."""
     from napari_stem.model import find_model
     from napari_stem.model.bundle import load_folder
     from napari_stem.model.config import CARD_FILE

@@ -290,11 +290,10 @@ class StemDock(QWidget):
         for key, act in acts.items():
             made = keys.shortcut(key, self, act)
             made.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        # those of parts work whatever step is looked at: hidden widgets have no keys
         for each in self.findChildren(QShortcut):
             if each.context() == Qt.ShortcutContext.WindowShortcut:
-                each.setParent(
-                    self
-                )  # works whatever step is looked at: hidden widgets have no keys
+                each.setParent(self)
         # the slide has the keys to itself while it is clicked on
         for key in keys.GROUPS[keys.ON_CANVAS]:
             self._viewer.bind_key(key.on_canvas, _on_canvas(acts[key]), overwrite=True)
@@ -306,8 +305,7 @@ class StemDock(QWidget):
 
     def _show_hints(self, hints: Mapping[str, Hint]) -> None:
         for title, hint in hints.items():
-            part = self.parts[title]
-            part.show_hint(hint.text, when_folded=hint.when_folded, when_open=hint.when_open)
+            self.parts[title].show_hint(hint)
         for step, titles in Panels.steps().items():
             self.steps.tell(step, hints[titles[0]].text)
 

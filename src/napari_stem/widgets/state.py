@@ -55,9 +55,7 @@ LOOK = (
     *("range_kind", "range_low", "range_high", "colormap", "mix_colours", "spot_shape"),
     "opacity_percent",
 )
-DOUBT = frozenset(
-    {"share", "probability", "sample", "is_outlined"}
-)  # no plain map depends on these
+DOUBT = frozenset({"share", "probability", "sample", "is_outlined"})  # of no plain map
 OF_ONE_SLIDE = frozenset({"gene", "gene_set", "by_chance"})  # not dumped: each slide has its own
 
 

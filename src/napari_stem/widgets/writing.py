@@ -64,20 +64,9 @@ def write_regions(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]]) 
 
 
 def write_prediction(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]]) -> list[str]:
-    """Write the prediction that a map among some layers is of.
+    """Write the prediction that the topmost map among some layers is of, as `write_regions` does regions.
 
     ``.h5ad`` holds all genes; ``.csv`` and ``.geojson``, for spreadsheets and QuPath, that of the map.
-
-    Parameters
-    ----------
-    path
-        File to make or to replace.
-    layers
-        (data, options, kind) of each; all but the topmost map are passed over.
-
-    Returns
-    -------
-    What was written.
 
     Raises
     ------

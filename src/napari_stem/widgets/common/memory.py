@@ -51,7 +51,7 @@ class Remembered:
     device
         Title of where to compute, one of `DEVICES`.
     opacity_percent, colormap, mix_colours, range_kind, range_low, range_high, spot_shape
-        How maps look, as `MapLook` has it.
+        How maps look, as `DisplaySettings` has it.
     region_folder
         Where regions were last loaded from or saved to.
     n_click_spots

@@ -29,6 +29,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_stem.widgets.common.hints import Hint
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -310,7 +312,7 @@ class Folding(QWidget):
 
     def __init__(self, title: str, content: QWidget, *, is_open: bool) -> None:
         super().__init__()
-        self._content, self._is_alone = content, False
+        self._content, self._is_alone, self._said = content, False, Hint("")
         self._button = QToolButton()
         self._button.setText(title)
         self._button.setCheckable(True)
@@ -319,7 +321,6 @@ class Folding(QWidget):
         self._button.setFont(font)
         self._button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self._button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self._shows_hint = (True, False)  # when folded, when open
         self._hint = Note()
         self._hint.setObjectName("hint")
         self._hint.setContentsMargins(HINT_INDENT, 0, 0, 2)
@@ -328,19 +329,12 @@ class Folding(QWidget):
         self._button.setChecked(is_open)
         self._show(is_open)
 
-    def show_hint(self, text: str, *, when_folded: bool = True, when_open: bool = False) -> None:
-        """Say in a line under the title what is missing here, or what has been done.
-
-        Parameters
-        ----------
-        text
-            One line.
-        when_folded, when_open
-            When it is to be seen: an open part shows by itself what has been done.
-        """
-        self._hint.setText(text)
-        self._shows_hint = (when_folded, when_open)
-        self._hint.setVisible(bool(text) and self._shows_hint[self.is_open()])
+    def show_hint(self, hint: Hint) -> None:
+        """Say in a line under the title what is missing here, or what has been done."""
+        self._said = hint
+        self._hint.setText(hint.text)
+        is_seen = hint.when_open if self.is_open() else hint.when_folded
+        self._hint.setVisible(bool(hint.text) and is_seen)
 
     def hint(self) -> str:
         """Return the line under the title."""
@@ -366,8 +360,7 @@ class Folding(QWidget):
 
     def _show(self, is_open: bool) -> None:
         self._content.setVisible(is_open)
-        when_folded, when_open = self._shows_hint
-        self.show_hint(self.hint(), when_folded=when_folded, when_open=when_open)
+        self.show_hint(self._said)
         self._button.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
         wanted = QSizePolicy.Policy  # what is folded takes no room that others leave
         self.setSizePolicy(wanted.Preferred, wanted.Preferred if is_open else wanted.Maximum)

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from napari_stem.widgets.genes.map_turns import LayerTurns
 
 
-USUAL_BAR, USUAL_LETTERS_PT = (20, 180), 10
+Legend = tuple[
+    tuple[int, int], int
+]  # (width, height) of its bar on the screen, its letters in points
+USUAL_LEGEND: Legend = ((20, 180), 10)
 OUTLINE_WIDTH = 0.12  # of a spot
 
 
@@ -66,8 +69,8 @@ class ScalarMap:
         What it shows, for the layer's metadata.
     rank
         Above which other layers of ours, as `map_turns` ranks them.
-    bar_px, letters_pt
-        How large its legend is: (width, height) of the colour bar on the screen, and its letters.
+    legend
+        How large its legend is.
     edited
         Told the contrast limits that the user has moved.
     """
@@ -77,13 +80,10 @@ class ScalarMap:
         turns: LayerTurns,
         field: str,
         rank: int,
-        bar_px: tuple[int, int] = USUAL_BAR,
-        letters_pt: int = USUAL_LETTERS_PT,
-        *,
+        legend: Legend = USUAL_LEGEND,
         edited: Callable[[float, float], None] | None = None,
     ) -> None:
         self._turns, self._field, self._rank, self._edited = turns, field, rank, edited
-        self._letters_pt = letters_pt
         self.layer = Image(
             np.full((1, 1), np.nan, np.float32),
             contrast_limits=(0, 1),
@@ -94,7 +94,7 @@ class ScalarMap:
             axis_labels=AXES,
             metadata={METADATA_KEY: {"field": field}},
         )
-        self.layer.colorbar.size = bar_px
+        self.layer.colorbar.size, self._letters_pt = legend
         for part in (self.layer.colorbar, self.layer.name_overlay):
             part.position = "top_right"
             part.box = True

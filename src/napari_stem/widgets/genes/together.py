@@ -39,7 +39,7 @@ GROUND_NAME = "Dark ground of the mixed genes"
 OF_GRID = "enabled", "stride", "shape", "spacing"  # of napari's, in the order to give them back
 LAYERS_A_VIEW = -2  # slide and map; negative: counted from the top of the layer list
 GAP_PX = 4
-SMALL_BAR, SMALL_LETTERS_PT = (16, 80), 8  # of legends, where there are several
+SMALL_LEGEND = (16, 80), 8  # where there are several
 
 
 class MixedLayers:
@@ -58,7 +58,7 @@ class MixedLayers:
         while len(self._lights) < len(genes):
             # legends come from the top of the list
             rank = LIGHTS + MOST_GENES[MIX] - len(self._lights)
-            light = ScalarMap(self._turns, "mean", rank, SMALL_BAR, SMALL_LETTERS_PT)
+            light = ScalarMap(self._turns, "mean", rank, SMALL_LEGEND)
             light.layer.blending = "additive"
             self._lights.append(light)
         self.maps = self._lights[: len(genes)]
@@ -189,7 +189,7 @@ class SideBySide:
             "visible": False,
         }
         rank = _rank(place) + 1
-        one = ScalarMap(self._turns, "mean", rank, SMALL_BAR, SMALL_LETTERS_PT)
+        one = ScalarMap(self._turns, "mean", rank, SMALL_LEGEND)
         return Image(data, **options), one
 
     def _take_out(self, first: int) -> None:

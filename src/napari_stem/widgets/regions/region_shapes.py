@@ -241,11 +241,7 @@ class History:
 
     def undo(self) -> Snapshot | None:
         """Return what was before the last change, or None."""
-        if not self._past:
-            return None
-        self._future.append(self._now)
-        self._now, self._step = self._past.pop(), ""
-        return self._now
+        return self._go(self._past, self._future)
 
     def rescale(self, factors: NDArray[np.float64], now: Snapshot) -> None:
         """Multiply the coordinates (y, x) of every step, to go with the shapes as they are now."""
@@ -255,10 +251,13 @@ class History:
 
     def redo(self) -> Snapshot | None:
         """Return what was before the last undo, or None."""
-        if not self._future:
+        return self._go(self._future, self._past)
+
+    def _go(self, there: list[Snapshot], here: list[Snapshot]) -> Snapshot | None:
+        if not there:
             return None
-        self._past.append(self._now)
-        self._now, self._step = self._future.pop(), ""
+        here.append(self._now)
+        self._now, self._step = there.pop(), ""
         return self._now
 
 

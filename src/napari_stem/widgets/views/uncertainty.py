@@ -74,7 +74,7 @@ READING = "Reading the samples …"
 NO_DOMAIN = "This model cannot tell which spots are unlike its training tissue; none is outlined."
 STEPS = 100
 OUTLINE_COLOUR = "#ff3b00"  # seen on stained tissue, glass, and every colour of the usual maps
-LETTERS_PT = 8  # the titles say more than those of plain maps
+LEGEND = (20, 180), 8  # the titles say more than those of plain maps
 LEAST_PERCENT, USUAL_PERCENT, MOST_PERCENT = 5, 80, 97
 
 
@@ -85,7 +85,7 @@ class UncertaintyPanel(QWidget):
         super().__init__()
         self._maps, self.settings, turns = maps, maps.settings, maps.turns
         self._outlined: tuple[object, ...] | None = None
-        self.map = ScalarMap(turns, "uncertainty", map_turns.UNSURE, letters_pt=LETTERS_PT)
+        self.map = ScalarMap(turns, "uncertainty", map_turns.UNSURE, LEGEND)
         self.faded = ColourMap(turns, "faded", "Predicted, faint where unsure", map_turns.FADED)
         name = "Spots unlike the training tissue"
         self.outlines = SpotOutlines(turns, "unlike", name, (OUTLINE_COLOUR,), map_turns.OUTLINES)
