@@ -91,7 +91,7 @@ class Tour:
         self.wait(lambda: road.slide is not None)
         self.settle(2)
         yield "slide"
-        panels.region.tissue_button.click()
+        panels.region.tissue.button.click()
         self.wait(panels.run.run_button.isEnabled)
         self.settle(2)
         self.open_parts("Region")

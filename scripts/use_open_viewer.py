@@ -48,8 +48,8 @@ def main(picture: str) -> None:
     _, dock = viewer.window.add_plugin_dock_widget("napari-stem", "Predict gene expression")
     viewer.open_sample("napari-stem", "her2st_c5")
     region = dock.panels.region
-    wait_until(region.tissue_button.isEnabled, "The slide")
-    region.tissue_button.click()
+    wait_until(region.tissue.button.isEnabled, "The slide")
+    region.tissue.button.click()
     wait_until(dock.panels.run.run_button.isEnabled, "The tissue and the model")
     dock.panels.run.run_button.click()
     wait_until(lambda: dock.panels.run.is_running, "The run")

@@ -108,7 +108,7 @@ def test_whole_tissue_has_the_area_of_its_regions(model_road):
     from napari_stem.slide.tissue import find_tissue
 
     model_road.open(sample_path())
-    model_road.panels.region.tissue_button.click()
+    model_road.panels.region.tissue.button.click()
     model_road.wait(lambda: "mm²" in model_road.panels.region.summary.text())
     coordinator = model_road.dock.coordinator
     expected = sum(r.polygon.area for r in find_tissue(coordinator.slide).regions)

@@ -82,8 +82,8 @@ def test_a_figure_is_what_is_seen(predicted, tmp_path, monkeypatch):
 
     asked: dict[str, Any] = {}
 
-    def note(selection, path, **how):
-        asked.update(how, selection=selection)
+    def note(selection, path, options):
+        asked.update(vars(options), selection=selection)
         path.write_bytes(b"")
 
     monkeypatch.setattr(figure, "write_figure", note)
@@ -123,7 +123,7 @@ def test_seen_colours_add_up_and_cover_the_slide_once():
     import numpy as np
     from napari.layers import Image
 
-    from napari_stem.widgets.views.seen import seen_map
+    from napari_stem.widgets.views.export import seen_map
 
     ground = Image(np.array([[[0, 0, 0, 255], [0, 0, 0, 0]]], np.uint8), rgb=True, opacity=0.5)
     how = {"opacity": 0.5, "blending": "additive", "contrast_limits": (0, 4)}

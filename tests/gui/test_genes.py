@@ -13,7 +13,6 @@ from qtpy.QtWidgets import QFileDialog, QInputDialog
 
 from napari_stem.model.genes import BY_CHANCE, MARK, gene_accuracy
 from napari_stem.widgets.common.table import GREY, Column, Table, marked
-from napari_stem.widgets.genes.gene_search import GeneSearch, names_in
 from napari_stem.widgets.genes.gene_table import (
     CLUSTERING,
     GENE,
@@ -21,7 +20,9 @@ from napari_stem.widgets.genes.gene_table import (
     RELIABILITY,
     SPREAD,
     STAR,
+    GeneSearch,
     GeneTable,
+    names_in,
 )
 from napari_stem.widgets.genes.genes_panel import GenesPanel
 

@@ -18,8 +18,8 @@ from napari_stem.evaluation.spot_profile import background
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
 from napari_stem.widgets.views.compare_window import DIFFERENCE
+from napari_stem.widgets.views.inspect import GENE, MEAN, RANGE, Z
 from napari_stem.widgets.views.plots import VolcanoPlot
-from napari_stem.widgets.views.spot_inspector import GENE, MEAN, RANGE, Z
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
@@ -83,7 +83,7 @@ def test_the_patches_are_what_the_model_sees(predicted):
     from napari_stem.encoders.registry import load_encoder
     from napari_stem.model import load_model
     from napari_stem.slide.patches import PatchReader
-    from napari_stem.widgets.views.spot_inspector import patch_spec, spot_details
+    from napari_stem.widgets.views.inspect import patch_spec, spot_details
 
     prediction, slide = predicted.maps.prediction, predicted.dock.coordinator.slide
     spec = patch_spec(prediction)

@@ -103,8 +103,8 @@ def test_a_figure_of_what_was_measured_says_so(predicted, monkeypatch, tmp_path)
 
     seen: list[SeenMap | None] = []
 
-    def note(_selection, path, **how):
-        seen.append(how.get("seen"))
+    def note(_selection, path, options):
+        seen.append(options.seen)
         path.write_bytes(b"")
 
     monkeypatch.setattr(figure, "write_figure", note)

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QFileDialog
 from napari_stem.sample_data import sample_path
 from napari_stem.settings import CACHE_VARIABLE, cache_dir
 from napari_stem.widgets.common import hints
-from napari_stem.widgets.common.cache_box import CacheBox
+from napari_stem.widgets.common.memory import CacheBox
 from napari_stem.widgets.common.worker import Jobs
 from napari_stem.widgets.dock import StemDock
 

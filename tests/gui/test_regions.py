@@ -25,7 +25,7 @@ from napari_stem.slide.tissue import find_tissue as tissue_of
 from napari_stem.spatial.region_files import ClassedRegion, read_regions
 from napari_stem.widgets.dock import StemDock
 from napari_stem.widgets.regions.region_labels import label_colours, labels
-from napari_stem.widgets.regions.region_panel import TOOLS
+from napari_stem.widgets.regions.region_panel import HOW_TO, TOOLS
 from napari_stem.widgets.regions.region_shapes import count_spots, squares_um
 from napari_stem.widgets.regions.region_table import AREA, CLASS, NAME, SPOTS
 
@@ -111,7 +111,7 @@ def test_every_tool_is_one_of_naparis(sample, tool):
     sample.panels.region.tools[tool].click()
     layer = sample.viewer.layers.selection.active
     assert layer.mode == tool
-    assert sample.panels.region.summary.text() == TOOLS[tool][2]
+    assert sample.panels.region.summary.text() == HOW_TO[tool]
     layer.mode = "pan_zoom"
     assert not sample.panels.region.tools[tool].isChecked()
 
@@ -292,15 +292,15 @@ def test_a_file_without_regions_ends_in_one_sentence(sample, tmp_path, notificat
 def test_whole_tissue_can_be_asked_for_again_and_keeps_what_was_drawn(sample):
     sample.draw(SQUARE)
     for _ in range(2):
-        sample.panels.region.tissue_button.click()
-        sample.wait(sample.panels.region.tissue_button.isEnabled)
+        sample.panels.region.tissue.button.click()
+        sample.wait(sample.panels.region.tissue.button.isEnabled)
     names = [region.name for region in regions(sample)]
     assert names.count("tissue 1") == 1
     assert "region 1" in names
 
 
 def find_tissue(road) -> None:
-    road.panels.region.tissue_button.click()
+    road.panels.region.tissue.button.click()
     road.wait(lambda: not road.dock.panels.region.tissue.is_busy)
 
 

@@ -122,7 +122,7 @@ def test_map_covers_the_region_on_screen(road, tmp_path):
 @pytest.mark.slow
 def test_cancelling_keeps_what_is_done_on_disk_and_on_screen(road):
     road.open(sample_path())
-    road.panels.region.tissue_button.click()
+    road.panels.region.tissue.button.click()
     road.wait(lambda: "spots" in road.panels.region.summary.text())
     road.ask_little(n_draws=8, n_steps=20)
     runs = road.dock.panels.run

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.encoders.timm_import import import_timm
+from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.spreadsheet import write_csv
 from napari_stem.exporting.table import write_table
@@ -63,8 +64,8 @@ def export(out: Path, source: Path) -> None:
     """Table and spreadsheet, over earlier ones."""
     out.mkdir(exist_ok=True)
     selection = Selection.of(Prediction.open(source))
-    write_table(selection, out / "a.zarr", overwrite=True)
-    write_csv(selection, out / "a.csv", overwrite=True)
+    write_table(selection, out / "a.zarr", ExportOptions(overwrite=True))
+    write_csv(selection, out / "a.csv", ExportOptions(overwrite=True))
 
 
 def digest(out: Path) -> str:

@@ -16,6 +16,7 @@ from napari.components import ViewerModel
 from npe2 import PluginManifest
 from PIL import Image
 
+from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.spatial_data import write_spatialdata
 from napari_stem.exporting.table import write_table
@@ -212,7 +213,9 @@ def test_an_exported_spatialdata_opens_with_its_scale_its_map_and_its_regions(
     slide = open_slide(sample_path())
     square = Region(shapely.box(4400, 3400, 5561, 4561), "tumour")
     selection = Selection.of(Prediction.open(c5_prediction), (), [square])
-    write_spatialdata(selection, tmp_path / "SD.zarr", slide=slide, image_max_px=1500)
+    write_spatialdata(
+        selection, tmp_path / "SD.zarr", ExportOptions(slide=slide, image_max_px=1500)
+    )
     layers = viewer_with_plugin.open(str(tmp_path / "SD.zarr"), plugin="napari-stem")
     picture, _, mean, regions = layers
     assert picture.multiscale

@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 from napari_stem.cli.terminal import MANNER, NOTICE, Interrupted, say, speak, speaking, tell_error
 from napari_stem.errors import StemError
 
-DONE, FAILED, INTERRUPTED = 0, 1, 130
+FAILED, INTERRUPTED = 1, 130
 ORDER = ("demo", "info", "predict", "export", "evaluate", "import", "genes", "train", "convert")
 
 Verbose = Annotated[
@@ -95,7 +95,6 @@ def _as_command(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _options_of(kind: type[Any]) -> list[inspect.Parameter]:
-    """Parameters, each an option, for the fields of a dataclass."""
     hints = typing.get_type_hints(kind, include_extras=True)
     return [
         inspect.Parameter(
@@ -185,6 +184,6 @@ def main() -> None:
     """Run the command line; ends the process with 0, 1, 2 or 130."""
     if (
         not sys.warnoptions
-    ):  # third parties' warnings mean nothing to users; -W, -v and --log-file bring them
+    ):  # those of third parties mean nothing to users; -W, -v, --log-file bring them
         warnings.simplefilter("ignore")
     app(prog_name="napari-stem")

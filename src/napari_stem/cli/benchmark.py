@@ -395,7 +395,6 @@ def _require_same(out: Path, identity: dict[str, Any], *, overwrite: bool) -> No
 
 
 def _clear(out: Path) -> None:
-    """Remove an earlier benchmark's results, and nothing else."""
     for name in ("runs", FIGURES):
         shutil.rmtree(out / name, ignore_errors=True)
     for name in ("results.json", "results.csv", "genes.csv"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -60,10 +61,7 @@ def predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
         if find_spec("bokeh") or options.scheduler:
             tell(f"Dashboard of the cluster: {client.dashboard_link}")
         with progress_bars() as bars:
-
-            def watch(outcomes: Sequence[Outcome], seconds_left: float | None) -> None:
-                _show(bars, outcomes, seconds_left)
-
+            watch = partial(_show, bars)
             outcomes = run_cohort(orders, client, stop=stop.is_set, watch=watch)
         summary = write_summary(options.out, outcomes)
         n = _report(outcomes, str(summary), is_json=options.as_json)

@@ -96,16 +96,7 @@ def convert(
     )
     model.save(out)
     _tell_left_out(read, checkpoint.name)
-    if patch_um is None:
-        tell(
-            f"Assumed: patches of {PUBLISHED_PATCH_UM:g} um (224 px at 0.5 um per pixel). Published Stem "
-            "crops 224 px whatever the pixel size; if it was another one in training, say --patch-um."
-        )
-    if pitch is None:
-        tell(f"Assumed: spots {model.pitch_um:g} um apart, a patch's side; --pitch changes it.")
-    if heads is None:
-        own = read.denoiser.heads
-        tell(f"Assumed: {own} attention heads, as published at this width; see --heads.")
+    _tell_assumed(read, model, {"patch": patch_um, "pitch": pitch, "heads": heads})
     if as_json:
         say_json(_to_dict(out, read, model))
         return
@@ -136,6 +127,18 @@ def _tell_left_out(read: Checkpoint, name: str) -> None:
     if read.dropped:
         what = ", ".join(dropped.get(part, f"'{part}'") for part in read.dropped)
         tell(f"Left out of {name}: {what}.")
+
+
+def _tell_assumed(read: Checkpoint, model: Model, stated: dict[str, object]) -> None:
+    assumed = {
+        "patch": f"patches of {PUBLISHED_PATCH_UM:g} um (224 px at 0.5 um per pixel). Published Stem crops "
+        "224 px whatever the pixel size; if it was another one in training, say --patch-um.",
+        "pitch": f"spots {model.pitch_um:g} um apart, a patch's side; --pitch changes it.",
+        "heads": f"{read.denoiser.heads} attention heads, as published at this width; see --heads.",
+    }
+    for what, text in assumed.items():
+        if stated[what] is None:
+            tell(f"Assumed: {text}")
 
 
 def _to_dict(out: Path, read: Checkpoint, model: Model) -> dict[str, Any]:

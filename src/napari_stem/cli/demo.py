@@ -76,17 +76,11 @@ def why_no_window() -> str | None:
 def run_demo(out: Path) -> dict[str, Any]:
     """Predict the packaged section on its tissue, and once more on the spots that were measured.
 
-    Parameters
-    ----------
-    out
-        Folder for ``demo.h5ad``, ``demo.png``, ``demo.zarr`` and ``measured-spots.zarr``.
-
-    Returns
-    -------
-    JSON-ready: ``png, h5ad, zarr, gene, n_spots, n_genes, metrics`` (as ``evaluate --json``).
+    What is returned is JSON-ready; ``metrics`` are as of ``evaluate --json``.
     """
     require_writable(out / "demo.h5ad")
     from napari_stem.exporting.figure import write_figure
+    from napari_stem.exporting.options import ExportOptions
     from napari_stem.exporting.selection import Selection
     from napari_stem.exporting.summary import telling_genes
     from napari_stem.exporting.table import write_table
@@ -99,10 +93,9 @@ def run_demo(out: Path) -> dict[str, Any]:
     with progress_bars() as bars, open_slide(sample_path(), progress=bars) as slide:
         prediction = _predicted(slide, model, out / "demo.zarr", bars, "Predicting the tissue")
         (gene,) = telling_genes(prediction, 1)
-        write_figure(
-            Selection.of(prediction, (gene,)), out / "demo.png", slide=slide, overwrite=True
-        )
-        write_table(Selection.of(prediction), out / "demo.h5ad", overwrite=True)
+        options = ExportOptions(slide=slide, overwrite=True)
+        write_figure(Selection.of(prediction, (gene,)), out / "demo.png", options)
+        write_table(Selection.of(prediction), out / "demo.h5ad", options)
         metrics = _measured(slide, model, out / "measured-spots.zarr", bars)
     return {
         **{kind: str(out / f"demo.{kind}") for kind in ("png", "h5ad", "zarr")},
@@ -149,7 +142,6 @@ def _predicted(
 
 
 def _measured(slide: Slide, model: Model, path: Path, bars: ProgressBars) -> dict[str, Any]:
-    """Predict where it was measured, and compare."""
     from napari_stem.evaluation.comparison import evaluate
     from napari_stem.spatial.dataset import Dataset
 

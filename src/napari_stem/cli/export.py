@@ -16,8 +16,6 @@ from napari_stem.texts import count
 if TYPE_CHECKING:
     from napari_stem.exporting.selection import Selection
 
-FormatName = Literal["png", "svg", "pdf"]
-
 
 @app.command()
 def export(
@@ -42,7 +40,7 @@ def export(
         typer.Option(help="The slide that was predicted, for a sharper image than the overview."),
     ] = None,
     file_format: Annotated[
-        FormatName | None,
+        Literal["png", "svg", "pdf"] | None,
         typer.Option("--format", help="File type of a figure; default: the ending of --out."),
     ] = None,
     scale_um: Annotated[
@@ -67,6 +65,7 @@ def export(
     """Export a prediction: tables, figures, a report."""
     from napari_stem.exporting import kinds
     from napari_stem.exporting.drawing import Limits, Look
+    from napari_stem.exporting.options import ExportOptions
 
     try:
         chosen_limits = Limits.parse(limits)
@@ -80,7 +79,7 @@ def export(
     require_replaceable(out, overwrite=overwrite)
     within = as_regions(regions)
     opened = Prediction.open(prediction)
-    options = kinds.ExportOptions(
+    options = ExportOptions(
         file_format=file_format,
         um_per_mm=scale_um,
         look=Look(chosen_limits),

@@ -254,7 +254,6 @@ def _import(
 
 
 def _say_findings(findings: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Print findings (as JSON gives them) on stdout as a table."""
     from rich.table import Table
 
     table = Table("section", "severity", "what", "count", "examples", "what to do")

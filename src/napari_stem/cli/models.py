@@ -177,7 +177,6 @@ def push(
 
 
 def _show(upload: Upload, *, private: bool) -> None:
-    """Say what would be sent, and to whom."""
     seen_by = "seen by you and its members alone, if it is new" if private else "seen by everybody"
     tell(f"To {upload.page} ({seen_by}), under licence {upload.licence}:")
     for name, size in upload.sizes.items():
@@ -191,18 +190,7 @@ def _show(upload: Upload, *, private: bool) -> None:
 
 
 def _checked(source: str) -> dict[str, Any]:
-    """Load a model as predicting would, verify its weights, and look at its card and encoder.
-
-    Returns
-    -------
-    JSON-ready: ``name, folder, format_version, weights_sha256, n_genes, unit, licence, tissue, species,
-    encoder, encoder_ready, encoder_why_not, card_why_not, not_read``.
-
-    Raises
-    ------
-    ModelError
-        It cannot be used: the text says why.
-    """
+    """Load a model as predicting would, verify its weights, and look at its card and encoder; JSON-ready."""
     from napari_stem.model import find_model
     from napari_stem.model.bundle import load_folder
     from napari_stem.model.config import CARD_FILE

@@ -71,7 +71,6 @@ def predict(slides: SlidesArgument, options: PredictOptions) -> None:
 def _predicted(
     order: Order, out: Path, wanted: tuple[str, ...], options: PredictOptions
 ) -> dict[str, Any]:
-    """Predict one slide, here, and say what came of it."""
     with (
         ThreadPoolExecutor(1) as pool,
         progress_bars() as bars,

@@ -319,9 +319,7 @@ class ProgressBars:
         if self._bars is None:
             return
         if text not in self._tasks:
-            for (
-                earlier
-            ) in self._bars.tasks:  # work goes on with something else only once it is done
+            for earlier in self._bars.tasks:  # which are done, now that other work begins
                 self._bars.update(earlier.id, completed=earlier.total)
             self._tasks[text] = self._bars.add_task(text, total=total, left=None)
         self._bars.detail = detail

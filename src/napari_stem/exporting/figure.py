@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import numpy as np
 
 from napari_stem.errors import OutputError
 from napari_stem.exporting.backdrop import cut, window_of
 from napari_stem.exporting.drawing import (
-    USUAL_LOOK,
     Limits,
     Look,
     SeenMap,
@@ -23,6 +22,7 @@ from napari_stem.exporting.drawing import (
     frame,
     name_regions,
 )
+from napari_stem.exporting.options import USUAL, ExportOptions, FigureFormat
 from napari_stem.exporting.selection import NOTICES, Selection
 from napari_stem.io import written_whole
 from napari_stem.progress import silent
@@ -138,8 +138,6 @@ def round_scale(value: float) -> float:
     )
 
 
-FigureFormat = Literal["png", "svg", "pdf"]
-FORMATS: tuple[FigureFormat, ...] = ("png", "svg", "pdf")
 Panel: TypeAlias = "tuple[Field, str]"
 Panels: TypeAlias = tuple[Panel, ...]
 PANELS: Panels = (
@@ -159,40 +157,15 @@ LEGEND_BAR_MM, LEGEND_GAP_MM, MAX_LEGEND_MM = 3.5, 2.0, 70.0
 MM_PER_INCH = 25.4
 
 
-def write_figure(
-    selection: Selection,
-    path: Path,
-    *,
-    slide: Slide | None = None,
-    file_format: FigureFormat | None = None,
-    um_per_mm: float | None = None,
-    look: Look = USUAL_LOOK,
-    seen: SeenMap | None = None,
-    overwrite: bool = False,
-    progress: Progress = silent,
-) -> None:
+def write_figure(selection: Selection, path: Path, options: ExportOptions = USUAL) -> None:
     """Write mean and uncertainty of every chosen gene, side by side on the tissue.
 
     Parameters
     ----------
     selection
         Its regions, if any, are outlined and the figure is cropped to them.
-    path
-        New file.
-    slide
-        Source of the tissue behind the maps; without it the prediction's own overview serves.
-    file_format
-        Else the path's ending says it.
-    um_per_mm
-        Scale: um of tissue per mm of figure; a round one that fits the page if not given.
-    look
-        Colours and their limits.
-    seen
-        What a window shows of these genes, drawn instead.
-    overwrite
-        Replace what is there.
-    progress
-        Told how far it is; may raise to break off.
+    path, options
+        New file, and how.
 
     Raises
     ------
@@ -202,16 +175,17 @@ def write_figure(
     PredictionError
         The slide is another than was predicted.
     """
-    wanted = file_format or path.suffix.lstrip(".").lower()
-    if wanted not in FORMATS:
+    wanted = options.file_format or path.suffix.lstrip(".").lower()
+    if wanted not in get_args(FigureFormat):
         raise OutputError(
             f"{path.name} has an ending that is not .png, .svg or .pdf; choose one of these."
         )
-    with written_whole(path, overwrite=overwrite) as fresh:
-        if seen is None:
-            figure = drawn(selection, slide, um_per_mm, look, progress)
+    with written_whole(path, overwrite=options.overwrite) as fresh:
+        if options.seen is None:
+            look = options.look
+            figure = drawn(selection, options.slide, options.um_per_mm, look, options.progress)
         else:
-            figure = _drawn_seen(selection, slide, um_per_mm, seen)
+            figure = _drawn_seen(selection, options.slide, options.um_per_mm, options.seen)
         dpi = min(PNG_DPI, MAX_PNG_PX / max(figure.get_size_inches()))
         # no date: the same prediction gives the same file
         metadata = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[wanted]
@@ -421,7 +395,6 @@ def _words(
 def _write_words(
     figure: Any, layout: Layout, title: str, facts: Sequence[str], notice: str
 ) -> None:
-    """Title above, scale, facts and notice below."""
     height = layout.page_mm[1]
     x = MARGIN_MM / layout.page_mm[0]
 

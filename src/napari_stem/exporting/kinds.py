@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import OutputError
-from napari_stem.exporting.drawing import USUAL_LOOK, Look
+from napari_stem.exporting.options import USUAL, ExportOptions
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import telling_genes
 from napari_stem.io import require_replaceable
-from napari_stem.progress import shown, silent
+from napari_stem.progress import shown
 from napari_stem.results import Prediction
 from napari_stem.slide import open_slide
 from napari_stem.spatial.region_files import as_regions
@@ -21,8 +21,6 @@ from napari_stem.spatial.region_files import as_regions
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from napari_stem.exporting.drawing import SeenMap
-    from napari_stem.exporting.figure import FigureFormat
     from napari_stem.geometry import Region
     from napari_stem.progress import Progress
     from napari_stem.settings import ExportKind
@@ -43,8 +41,6 @@ class Kind:
         Endings of the file, the usual one first.
     writer
         Module of this folder and function in it; loaded when it is needed.
-    takes
-        Which of the `ExportOptions` it takes, beside those that all take.
     n_genes
         How many genes it takes where none are named; None takes all.
     """
@@ -53,7 +49,6 @@ class Kind:
     tip: str
     suffixes: tuple[str, ...]
     writer: str
-    takes: tuple[str, ...] = ()
     n_genes: int | None = None
 
 
@@ -63,7 +58,6 @@ KINDS: Mapping[str, Kind] = {
         "One page to read, print and send: maps with uncertainty, regions, how it was made",
         (".html",),
         "report:write_report",
-        ("slide", "look"),
         6,
     ),
     "figure": Kind(
@@ -71,7 +65,6 @@ KINDS: Mapping[str, Kind] = {
         "Map and uncertainty side by side, at a stated scale",
         (".png", ".svg", ".pdf"),
         "figure:write_figure",
-        ("slide", "file_format", "um_per_mm", "look", "seen"),
         1,
     ),
     "h5ad": Kind(
@@ -85,54 +78,21 @@ KINDS: Mapping[str, Kind] = {
         "Image, spots, regions and table together; opens in napari-spatialdata",
         (".zarr",),
         "spatial_data:write_spatialdata",
-        ("slide", "image_max_px"),
     ),
     "csv": Kind(
         "Spreadsheet (.csv)",
         "One row per spot; for Excel and R",
         (".csv",),
         "spreadsheet:write_csv",
-        ("is_long",),
     ),
     "geojson": Kind(
         "QuPath objects (.geojson)",
         "Spots with measurements and regions with means, to import into QuPath",
         (".geojson", ".json"),
         "qupath:write_geojson",
-        n_genes=20,
+        20,
     ),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportOptions:
-    """What some kinds of export can be told; the others pass over it.
-
-    Attributes
-    ----------
-    slide
-        The slide that was predicted, for a sharper image.
-    file_format, um_per_mm, look, seen
-        As in `write_figure`.
-    image_max_px
-        As in `write_spatialdata`.
-    is_long
-        As in `write_csv`.
-    overwrite
-        Replace what is there.
-    progress
-        Told how far it is; may raise to break off: nothing is left then.
-    """
-
-    slide: Slide | None = None
-    file_format: FigureFormat | None = None
-    um_per_mm: float | None = None
-    look: Look = USUAL_LOOK
-    seen: SeenMap | None = None
-    image_max_px: int | None = None
-    is_long: bool = False
-    overwrite: bool = False
-    progress: Progress = silent
 
 
 def select(
@@ -175,7 +135,7 @@ def export(
     genes: Sequence[str] = (),
     regions: Region | Sequence[Region] | str | Path | None = None,
     slide: Slide | str | Path | None = None,
-    options: ExportOptions | None = None,
+    options: ExportOptions = USUAL,
     overwrite: bool = False,
     progress: bool | Progress = True,
 ) -> Path:
@@ -222,7 +182,7 @@ def export(
         if isinstance(slide, (str, Path)):
             slide = opened.enter_context(open_slide(slide, selection.mpp, progress=bar))
         asked: dict[str, Any] = {"slide": slide, "overwrite": overwrite, "progress": bar}
-        write(kind, selection, out, replace(options or ExportOptions(), **asked))
+        write(kind, selection, out, replace(options, **asked))
     return out
 
 
@@ -240,6 +200,4 @@ def write(kind: str, selection: Selection, path: Path, options: ExportOptions) -
             f"{path.name} should end in {' or '.join(suffixes)}; choose another name."
         )
     module, _, function = KINDS[kind].writer.partition(":")
-    asked = {name: getattr(options, name) for name in ("overwrite", "progress", *KINDS[kind].takes)}
-    given = {name: value for name, value in asked.items() if value is not None}
-    getattr(import_module(f"napari_stem.exporting.{module}"), function)(selection, path, **given)
+    getattr(import_module(f"napari_stem.exporting.{module}"), function)(selection, path, options)

@@ -16,10 +16,10 @@ import shapely
 from shapely.geometry import mapping
 
 from napari_stem.exporting.drawing import are_squares, outlines_um
+from napari_stem.exporting.options import USUAL, ExportOptions
 from napari_stem.exporting.selection import NOTICE
 from napari_stem.exporting.summary import region_summaries
 from napari_stem.io import written_whole
-from napari_stem.progress import silent
 from napari_stem.results import FIELDS
 from napari_stem.spatial.region_files import classification_of
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from napari_stem.exporting.selection import Selection
     from napari_stem.exporting.summary import RegionSummary
     from napari_stem.geometry import Region
-    from napari_stem.progress import Progress
 
 SPOT_CLASS = {"name": "Predicted spot", "color": [68, 119, 170]}
 UNLIKE_CLASS = {"name": "Predicted spot, unlike training data", "color": [187, 187, 187]}
@@ -40,9 +39,7 @@ DECIMALS_PX = 2
 SPOTS_PER_REPORT = 500
 
 
-def write_geojson(
-    selection: Selection, path: Path, *, overwrite: bool = False, progress: Progress = silent
-) -> None:
+def write_geojson(selection: Selection, path: Path, options: ExportOptions = USUAL) -> None:
     """Write regions as annotations and spots as tiles (squares) or detections (circles).
 
     Every spot carries ``GENE predicted mean``, ``sd``, ``q05`` and ``q95``; every region its area, spots and
@@ -53,12 +50,8 @@ def write_geojson(
     ----------
     selection
         What to write; few genes keep QuPath's tables readable.
-    path
-        New file.
-    overwrite
-        Replace what is there.
-    progress
-        Told how far it is; may raise to break off.
+    path, options
+        New file, and how.
 
     Raises
     ------
@@ -68,7 +61,7 @@ def write_geojson(
     n_spots = len(selection.rows)
     about = {"notice": NOTICE, **selection.prediction.provenance}
     with (
-        written_whole(path, overwrite=overwrite) as fresh,
+        written_whole(path, overwrite=options.overwrite) as fresh,
         fresh.open("w", encoding="utf-8") as file,
     ):
         head = json.dumps({"type": "FeatureCollection", "napari_stem": about}, ensure_ascii=False)
@@ -78,9 +71,9 @@ def write_geojson(
             file.write(separator + json.dumps(feature, ensure_ascii=False, allow_nan=False))
             separator = ",\n"
             if number % SPOTS_PER_REPORT == 0:
-                progress("Writing spots", min(number, n_spots), n_spots)
+                options.progress("Writing spots", min(number, n_spots), n_spots)
         file.write("\n]}\n")
-        progress("Writing spots", n_spots, n_spots)
+        options.progress("Writing spots", n_spots, n_spots)
 
 
 def _features(selection: Selection) -> Iterator[dict[str, Any]]:

@@ -22,6 +22,7 @@ from napari_stem.exporting.drawing import (
     name_regions,
 )
 from napari_stem.exporting.figure import SMALL_PANEL_MM, drawn
+from napari_stem.exporting.options import USUAL, ExportOptions
 from napari_stem.exporting.selection import NOTICE
 from napari_stem.exporting.summary import gene_summaries, model_card, region_summaries
 from napari_stem.io import written_whole
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
     from napari_stem.exporting.selection import Selection
     from napari_stem.exporting.summary import RegionSummary
-    from napari_stem.progress import Progress
     from napari_stem.slide.base import Slide
 
 TEMPLATE = "report.html"
@@ -87,11 +87,8 @@ CARD = {
 def write_report(
     selection: Selection,
     path: Path,
+    options: ExportOptions = USUAL,
     *,
-    slide: Slide | None = None,
-    look: Look = USUAL_LOOK,
-    overwrite: bool = False,
-    progress: Progress = silent,
     written_at: datetime | None = None,
 ) -> None:
     """Write the report.
@@ -100,16 +97,8 @@ def write_report(
     ----------
     selection
         Genes to show, and regions to tabulate; few genes make a report that is read.
-    path
-        New ``.html`` file.
-    slide
-        Source of the tissue behind the maps; without it the prediction's own overview serves.
-    look
-        Colours of the maps and their limits.
-    overwrite
-        Replace what is there.
-    progress
-        Told how far it is; may raise to break off.
+    path, options
+        New ``.html`` file, and how.
     written_at
         Date on the report; now if not given.
 
@@ -130,18 +119,17 @@ def write_report(
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    with written_whole(path, overwrite=overwrite) as fresh:
+    with written_whole(path, overwrite=options.overwrite) as fresh:
         facts = _facts(selection, written_at or datetime.now().astimezone())
         for number, gene in enumerate(facts["genes"]):
-            image = map_image(selection, gene["name"], slide, look=look)
+            image = map_image(selection, gene["name"], options.slide, look=options.look)
             gene["image"] = _inlined(image)
-            progress("Drawing maps", number + 1, len(facts["genes"]))
-        facts["tissue"] = _inlined(tissue_image(selection, slide))
+            options.progress("Drawing maps", number + 1, len(facts["genes"]))
+        facts["tissue"] = _inlined(tissue_image(selection, options.slide))
         fresh.write_text(pages.get_template(TEMPLATE).render(facts), encoding="utf-8")
 
 
 def _facts(selection: Selection, written_at: datetime) -> dict[str, Any]:
-    """Everything that the page says, as texts."""
     prediction = selection.prediction
     provenance, card = prediction.provenance, model_card(prediction)
     return {

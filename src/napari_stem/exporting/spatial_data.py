@@ -13,10 +13,10 @@ import numpy as np
 
 from napari_stem.errors import OutputError
 from napari_stem.exporting.backdrop import Overview, require_same_slide
+from napari_stem.exporting.options import USUAL, ExportOptions
 from napari_stem.exporting.table import selected_table
 from napari_stem.extras import require_extra
 from napari_stem.io import written_whole
-from napari_stem.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from napari_stem.exporting.selection import Selection
     from napari_stem.progress import Progress
-    from napari_stem.slide.base import Slide
 
 IMAGE, SPOTS, REGIONS, TABLE = "slide", "spots", "regions", "predicted_expression"
 UM, PX = "global", "px"
@@ -34,16 +33,8 @@ IMAGE_MAX_PX = 16_384
 CHUNK_PX = 1024
 
 
-def write_spatialdata(
-    selection: Selection,
-    path: Path,
-    *,
-    slide: Slide | None = None,
-    image_max_px: int = IMAGE_MAX_PX,
-    overwrite: bool = False,
-    progress: Progress = silent,
-) -> None:
-    """Write a SpatialData Zarr, whole or not at all.
+def write_spatialdata(selection: Selection, path: Path, options: ExportOptions = USUAL) -> None:
+    """Write a SpatialData Zarr, whole or not at all; a slide's image without holding it in memory.
 
     Elements: image ``slide``, shapes ``spots`` (circles of the spots' diameter, in um) and ``regions``, table
     ``predicted_expression`` (as `selected_table`, annotating the spots).
@@ -52,17 +43,8 @@ def write_spatialdata(
     ----------
     selection
         What to write.
-    path
-        New folder.
-    slide
-        Source of the image, copied level by level without being held in memory; without it the small
-        overview in the prediction serves.
-    image_max_px
-        The finest level written is the finest of the slide whose longer side is at most this.
-    overwrite
-        Replace what is there.
-    progress
-        Told how far it is; may raise to break off.
+    path, options
+        New folder, and how.
 
     Raises
     ------
@@ -77,8 +59,8 @@ def write_spatialdata(
     from dask.callbacks import Callback
 
     require_extra("spatialdata", "spatialdata", "Export as SpatialData", OutputError)
-    if slide is not None:
-        require_same_slide(selection, slide)
+    if options.slide is not None:
+        require_same_slide(selection, options.slide)
     with warnings.catch_warnings():  # news of zarr, xarray and dask about their own insides
         warnings.simplefilter("ignore")
         import spatialdata
@@ -87,16 +69,16 @@ def write_spatialdata(
         if selection.regions:
             shapes[REGIONS] = _outlines(selection)
         whole = spatialdata.SpatialData(
-            images={IMAGE: _image(selection, slide, image_max_px)},
+            images={IMAGE: _image(selection, options)},
             shapes=shapes,
             tables={TABLE: _table(selection)},
         )
         with (
-            written_whole(path, overwrite=overwrite) as fresh,
+            written_whole(path, overwrite=options.overwrite) as fresh,
             # a pool of our own, which ends before what was begun is removed: dask's own would write on
             ThreadPoolExecutor(os.cpu_count()) as pool,
             dask.config.set(pool=pool),
-            Callback(posttask=_as_callback(progress)),
+            Callback(posttask=_as_callback(options.progress)),
         ):
             whole.write(fresh, update_sdata_path=False)
 
@@ -114,17 +96,16 @@ def _as_callback(progress: Progress) -> Callable[..., None]:
     return after
 
 
-def _image(selection: Selection, slide: Slide | None, image_max_px: int) -> Any:
+def _image(selection: Selection, options: ExportOptions) -> Any:
     """Pyramid of the slide's own levels, or the overview; lazy."""
     import dask.array as da
 
-    if slide is None:
+    if options.slide is None:
         overview = Overview.of(selection.prediction)
         pixels = da.from_array(overview.pixels, chunks=(CHUNK_PX, CHUNK_PX, 3))
         return _pyramid(selection, [pixels], [overview.downsample])
-    small = [v for v in slide.levels if max(v.size.height_px, v.size.width_px) <= image_max_px] or [
-        slide.levels[-1]
-    ]
+    levels, most_px = options.slide.levels, options.image_max_px or IMAGE_MAX_PX
+    small = [v for v in levels if max(v.size.height_px, v.size.width_px) <= most_px] or levels[-1:]
     return _pyramid(selection, [v.pixels for v in small], [v.downsample for v in small])
 
 

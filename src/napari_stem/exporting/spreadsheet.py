@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.cells import harmless_table
+from napari_stem.exporting.options import USUAL, ExportOptions
 from napari_stem.exporting.selection import NOTICE
 from napari_stem.io import written_whole
 from napari_stem.model.genes import BY_CHANCE
-from napari_stem.progress import silent
 from napari_stem.results import FIELDS
 from napari_stem.texts import visible
 
@@ -21,20 +21,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_stem.exporting.selection import Selection
-    from napari_stem.progress import Progress
 
 SPOTS_PER_PIECE = 1000
 COLUMNS = {"mean": "predicted_mean", "sd": "sd", "q05": "q05", "q95": "q95"}
 
 
-def write_csv(
-    selection: Selection,
-    path: Path,
-    *,
-    is_long: bool = False,
-    overwrite: bool = False,
-    progress: Progress = silent,
-) -> None:
+def write_csv(selection: Selection, path: Path, options: ExportOptions = USUAL) -> None:
     """Write one row per spot (or per spot and gene), and ``NAME_README.txt`` beside it.
 
     Columns: name, x_px, y_px (level-0 px), x_um, y_um, unlike_training (where the model can tell), region
@@ -46,14 +38,8 @@ def write_csv(
     ----------
     selection
         What to write.
-    path
-        New file.
-    is_long
-        One row per spot and gene.
-    overwrite
-        Replace what is there.
-    progress
-        Told how far it is; may raise to break off.
+    path, options
+        New file, and how.
 
     Raises
     ------
@@ -61,10 +47,10 @@ def write_csv(
         The place is taken or cannot be written.
     """
     readme = path.with_name(f"{path.stem}_README.txt")
-    n_spots = len(selection.rows)
+    n_spots, is_long = len(selection.rows), options.is_long
     with (
-        written_whole(path, overwrite=overwrite) as fresh,
-        written_whole(readme, overwrite=overwrite) as fresh_readme,
+        written_whole(path, overwrite=options.overwrite) as fresh,
+        written_whole(readme, overwrite=options.overwrite) as fresh_readme,
     ):
         fresh_readme.write_text(
             _explained(selection, visible(path.name), is_long=is_long), encoding="utf-8"
@@ -76,7 +62,7 @@ def write_csv(
                     file, index=False, header=written == 0, float_format="%.6g", lineterminator="\n"
                 )
                 written = min(n_spots, written + SPOTS_PER_PIECE)
-                progress("Writing spots", written, n_spots)
+                options.progress("Writing spots", written, n_spots)
 
 
 def _pieces(selection: Selection, *, is_long: bool) -> Iterator[pd.DataFrame]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import OutputError
+from napari_stem.exporting.options import USUAL, ExportOptions
 from napari_stem.io import write_h5ad, written_whole
-from napari_stem.progress import silent
 from napari_stem.results import PROVENANCE_KEY
 from napari_stem.results.empty import region_column, write_zarr
 from napari_stem.spatial_analysis.store import annotate, read_domains
@@ -24,16 +24,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.exporting.selection import Selection
-    from napari_stem.progress import Progress
 
 
 def write_table(
     selection: Selection,
     path: Path,
+    options: ExportOptions = USUAL,
     *,
     genes: Sequence[str] = (),
-    overwrite: bool = False,
-    progress: Progress = silent,
 ) -> None:
     """Write ``.h5ad`` or ``.zarr``, whole or not at all.
 
@@ -43,15 +41,11 @@ def write_table(
     ----------
     selection
         What to write.
-    path
-        New file or folder; a ``.zarr`` can be opened as a prediction again.
+    path, options
+        New file or folder, and how; a ``.zarr`` can be opened as a prediction again.
     genes
         Columns to write, in this order: those that are not in the selection become NaN, and are named in
         ``uns["napari_stem"]["genes_not_predicted"]``. Empty: the selection's.
-    overwrite
-        Replace what is there.
-    progress
-        Told how far it is; may raise to break off.
 
     Raises
     ------
@@ -64,20 +58,20 @@ def write_table(
         )
     if path.resolve() == selection.prediction.path.resolve():
         raise OutputError(f"{path} is the prediction itself; choose another name for the copy.")
-    with written_whole(path, overwrite=overwrite) as fresh:
-        progress("Reading", 0, 2)
+    with written_whole(path, overwrite=options.overwrite) as fresh:
+        options.progress("Reading", 0, 2)
         if path.suffix == ".zarr" and _is_copy(selection, genes):
             shutil.copytree(selection.prediction.path, fresh)
         else:
             table = selected_table(selection)
             if genes:
                 table = with_gaps(table, genes)
-            progress("Writing", 1, 2)
+            options.progress("Writing", 1, 2)
             if path.suffix == ".zarr":
                 write_zarr(table, fresh)
             else:
                 write_h5ad(table, fresh)
-        progress("Writing", 2, 2)
+        options.progress("Writing", 2, 2)
 
 
 def selected_table(selection: Selection) -> anndata.AnnData:

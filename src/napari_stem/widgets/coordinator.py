@@ -38,8 +38,6 @@ class Coordinator(QObject):
 
     Parameters
     ----------
-    viewer, remembered
-        As `Panels` takes them.
     go_on
         Takes the title of the part that comes next.
     show_hints
@@ -215,7 +213,6 @@ class Coordinator(QObject):
         self._run(tuple(each.region for each in self.panels.region.drawn() if each.is_clicked))
 
     def _forget_click(self) -> None:
-        """Let no other run follow the one that is cancelled."""
         self._clicked_on = None
 
     def _run(self, regions: tuple[Region, ...]) -> None:

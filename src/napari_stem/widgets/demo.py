@@ -24,7 +24,7 @@ class DemoDriver(QObject):
         panels = dock.panels
         self._steps: list[tuple[Callable[[], bool], Callable[[], None]]] = [
             (lambda: panels.model.model_name() != "", panels.slide.sample_button.click),
-            (lambda: len(viewer.layers) > 0, panels.region.tissue_button.click),
+            (lambda: len(viewer.layers) > 0, panels.region.tissue.button.click),
             (panels.run.run_button.isEnabled, panels.run.run_button.click),
         ]
         self._timer = QTimer(self)

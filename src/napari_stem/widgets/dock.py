@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QEvent, QObject, Qt
-from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QApplication, QFrame, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from napari_stem.widgets.common import keys
@@ -27,6 +27,7 @@ from napari_stem.widgets.common.parts import (
     ask_for_file,
     ask_for_folder,
     ask_where_to_save,
+    button,
     row,
 )
 from napari_stem.widgets.coordinator import Coordinator
@@ -64,19 +65,14 @@ class MenuBar(QWidget):
         self.folder = folder
         self.notice = Note(NOTICE)
         self.notice.setObjectName("notice")
-        self.menu_button = QToolButton()
-        self.menu_button.setText("File ▾")
+        tip = "Save or restore what is open; open a stored prediction; see where you are"
+        self.menu_button = button("File ▾", tip, is_small=True)
         self.menu_button.setStyleSheet("QToolButton::menu-indicator { image: none; }")
-        self.menu_button.setToolTip(
-            "Save or restore what is open; open a stored prediction; see where you are"
-        )
         self.menu_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.entries = QMenu(self)
         self.menu_button.setMenu(self.entries)
-        self.help_button = QToolButton()
-        self.help_button.setText("?")
-        self.help_button.setToolTip("Guide, keys and gestures (F1)")
-        self.help_button.clicked.connect(self.show_help)
+        tip = "Guide, keys and gestures (F1)"
+        self.help_button = button("?", tip, self.show_help, is_small=True)
         self.help_box: HelpBox | None = None
         layout = row(self.notice, self.menu_button, self.help_button, stretched=0)
         layout.setContentsMargins(0, 0, 6, 0)
@@ -292,14 +288,12 @@ class StemDock(QWidget):
             keys.HELP: self.menu.show_help,
         }
         for key, act in acts.items():
-            shortcut = QShortcut(QKeySequence(key.sequence), self)
-            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-            shortcut.activated.connect(act)
-        for shortcut in self.findChildren(QShortcut):
-            if shortcut.context() == Qt.ShortcutContext.WindowShortcut:
-                shortcut.setParent(
-                    self
-                )  # works whatever step is looked at: hidden widgets have no keys
+            made = keys.shortcut(key, self, act)
+            made.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        # those of parts work whatever step is looked at: hidden widgets have no keys
+        for each in self.findChildren(QShortcut):
+            if each.context() == Qt.ShortcutContext.WindowShortcut:
+                each.setParent(self)
         # the slide has the keys to itself while it is clicked on
         for key in keys.GROUPS[keys.ON_CANVAS]:
             self._viewer.bind_key(key.on_canvas, _on_canvas(acts[key]), overwrite=True)
@@ -311,8 +305,7 @@ class StemDock(QWidget):
 
     def _show_hints(self, hints: Mapping[str, Hint]) -> None:
         for title, hint in hints.items():
-            part = self.parts[title]
-            part.show_hint(hint.text, when_folded=hint.when_folded, when_open=hint.when_open)
+            self.parts[title].show_hint(hint)
         for step, titles in Panels.steps().items():
             self.steps.tell(step, hints[titles[0]].text)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 from qtpy.QtCore import QEvent, Qt
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_stem.cohort.in_turn import predict_in_turn
 from napari_stem.cohort.orders import orders_of, slides_at
@@ -27,6 +27,7 @@ from napari_stem.widgets.common.parts import (
     button,
     duration,
     row,
+    stack,
 )
 from napari_stem.widgets.common.table import TIP, Column, Table, TableView
 from napari_stem.widgets.common.worker import StoppableJob
@@ -56,14 +57,10 @@ class ManySlides(QWidget):
 
     Parameters
     ----------
-    jobs
-        Where they are predicted.
     common
         Gives what is asked for of each slide, as the dock has it now.
     show_map
         Shows the map of a slide that was chosen.
-    parent
-        With which it closes.
     """
 
     def __init__(
@@ -105,7 +102,8 @@ class ManySlides(QWidget):
         )
         self.cancel_button = button("Cancel", "What is finished is kept", self.stop)
         self._lay_out()
-        self._connect()
+        self.view.selectionModel().currentChanged.connect(lambda *_: self._offer())
+        self.view.clicked.connect(lambda index: self._choose(self.table.name(index.row())))
         self._show()
 
     def add(self, places: Sequence[Path]) -> None:
@@ -228,7 +226,6 @@ class ManySlides(QWidget):
         self._offer()
 
     def _offer(self) -> None:
-        """Offer what can be done now."""
         is_idle, rows = not self.job.is_running, self.outcomes
         for each in (self.slides_button, self.folder_button):
             each.setEnabled(is_idle)
@@ -268,7 +265,6 @@ class ManySlides(QWidget):
         self._rest(f"{said}; click one to see why, or read cohort.csv beside the results.")
 
     def _rest(self, text: str = "") -> None:
-        """Say a text, and look at what was added meanwhile."""
         self.text.say(text)
         self._show()
         self.add([])
@@ -301,18 +297,12 @@ class ManySlides(QWidget):
         if each.n_done:
             self._show_map(each.order)
 
-    def _connect(self) -> None:
-        self.view.selectionModel().currentChanged.connect(lambda *_: self._offer())
-        self.view.clicked.connect(lambda index: self._choose(self.table.name(index.row())))
-
     def _lay_out(self) -> None:
-        layout = QVBoxLayout(self)
-        layout.addLayout(row(self.slides_button, self.folder_button, self.remove_button))
-        layout.addWidget(self.view, 1)
-        layout.addLayout(row(self.results, self.results_button, stretched=0))
-        for each in (self.how, self.text, self.progress):
-            layout.addWidget(each)
-        layout.addLayout(row(self.run_button, self.cancel_button))
+        choosing = row(self.slides_button, self.folder_button, self.remove_button)
+        results = row(self.results, self.results_button, stretched=0)
+        told = self.how, self.text, self.progress
+        running = row(self.run_button, self.cancel_button)
+        stack(self, choosing, self.view, results, *told, running, stretched=1, is_window=True)
         self.text.say("")
         self._show_running(is_running=False)
 

@@ -32,15 +32,7 @@ if TYPE_CHECKING:
 
 
 class Panels:
-    """The stations of the road, as the user left them, and the maps that they share.
-
-    Parameters
-    ----------
-    viewer, jobs
-        Where slides and maps are shown, and where the work is done.
-    remembered
-        The user's last choices.
-    """
+    """The stations of the road, as the user left them, and the maps that they share."""
 
     def __init__(self, viewer: Viewer, jobs: Jobs, remembered: Remembered) -> None:
         settings = DisplaySettings()
@@ -102,7 +94,7 @@ class Panels:
             device=self.model.device.currentText(),
             **self.genes.settings.look(),
             region_folder=self.region.folder,
-            n_click_spots=self.region.click_size.value(),
+            n_click_spots=int(self.region.click_size.value()),
             tissue_sensitivity=self.region.tissue.settings().sensitivity,
             tissue_min_area_mm2=self.region.tissue.settings().min_area_mm2,
             encoder_folder=self.model.encoders.window_of_all.folder,

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject, Signal
 
 from napari_stem.errors import StemError
@@ -94,15 +93,7 @@ class Session:
 
 
 class SessionControl(QObject):
-    """Writes down what is open and how it is looked at, and opens it again: slides one after another.
-
-    Parameters
-    ----------
-    jobs
-        Where files are read and written.
-    panels
-        What is open.
-    """
+    """Writes down what is open and how it is looked at, and opens it again: slides one after another."""
 
     restored = Signal()
 
@@ -119,9 +110,7 @@ class SessionControl(QObject):
     def save(self, path: str) -> None:
         """Write the session to a file."""
         file = Path(path) if Path(path).suffix else Path(path).with_suffix(".json")
-        self._jobs.start(
-            write_session, self.session(), file, done=lambda _: show_info(f"Saved {file}")
-        )
+        self._jobs.save(write_session, self.session(), file)
 
     def session(self) -> Session:
         """Say what is open."""

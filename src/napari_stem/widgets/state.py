@@ -55,9 +55,7 @@ LOOK = (
     *("range_kind", "range_low", "range_high", "colormap", "mix_colours", "spot_shape"),
     "opacity_percent",
 )
-DOUBT = frozenset(
-    {"share", "probability", "sample", "is_outlined"}
-)  # no plain map depends on these
+DOUBT = frozenset({"share", "probability", "sample", "is_outlined"})  # of no plain map
 OF_ONE_SLIDE = frozenset({"gene", "gene_set", "by_chance"})  # not dumped: each slide has its own
 
 
@@ -230,7 +228,6 @@ def _is_valid(name: str, value: object) -> bool:
 
 
 def _is_list(kind: str, own: object) -> bool:
-    """Whether there is such a list of genes."""
     if kind.startswith(LIST_PREFIX):
         return bool(own)
     return kind in {ALL, FAVOURITES} or kind.removeprefix(SET_PREFIX) in gene_sets()

@@ -18,7 +18,7 @@ from napari_stem.spatial import region_files
 from napari_stem.spatial.region_files import class_colour
 from napari_stem.widgets.common.units import is_in_pixels
 from napari_stem.widgets.regions.region_shapes import BLANK, number_shapes, read_shapes
-from napari_stem.widgets.slide.slide_layers import slide_of
+from napari_stem.widgets.slide.slide_layers import slide_of, slides_among
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,20 +64,9 @@ def write_regions(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]]) 
 
 
 def write_prediction(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]]) -> list[str]:
-    """Write the prediction that a map among some layers is of.
+    """Write the prediction that the topmost map among some layers is of, as `write_regions` does regions.
 
     ``.h5ad`` holds all genes; ``.csv`` and ``.geojson``, for spreadsheets and QuPath, that of the map.
-
-    Parameters
-    ----------
-    path
-        File to make or to replace.
-    layers
-        (data, options, kind) of each; all but the topmost map are passed over.
-
-    Returns
-    -------
-    What was written.
 
     Raises
     ------
@@ -134,8 +123,7 @@ def _placed(layer: Shapes) -> dict[str, Any]:
 def _ground(layer: Shapes, viewer: Viewer | None) -> tuple[Image, Mpp]:
     """Layer of the slide under some shapes, or one placed like it; and its pixel size (1 where unknown)."""
     about = layer.metadata.get(METADATA_KEY, {})
-    slides = [each for each in viewer.layers if slide_of(each) is not None] if viewer else []
-    for each in reversed(slides):
+    for each in reversed(slides_among(viewer.layers) if viewer else []):
         slide = slide_of(each)
         is_owner = slide is not None and slide.fingerprint == about.get("regions_of")
         if slide is not None and (is_owner or ("mpp" not in about and each.visible)):

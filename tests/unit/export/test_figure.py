@@ -16,6 +16,7 @@ from napari_stem.errors import OutputError, PredictionError
 from napari_stem.exporting.backdrop import window_of
 from napari_stem.exporting.drawing import MAP_OPACITY, Limits, Look, SeenMap
 from napari_stem.exporting.figure import INTERVAL, drawn, round_scale, write_figure
+from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.selection import NOTICE, NOTICES, Selection
 from napari_stem.geometry import Region
 from napari_stem.progress import silent
@@ -118,7 +119,7 @@ def test_what_was_measured_is_not_said_to_be_predicted(unlike: Prediction, tmp_p
     for shown, notice in NOTICES.items():
         is_measured, is_predicted = shown == "measured", shown == "predicted"
         seen = SeenMap(f"SCD {shown}", pixels, window, shown=shown)
-        write_figure(selection, path, seen=seen, overwrite=True)
+        write_figure(selection, path, ExportOptions(seen=seen, overwrite=True))
         told = path.read_text(encoding="utf-8")  # matplotlib notes what it draws as outlines
         assert f"<!-- {escape(notice)} -->" in told
         assert all(
@@ -190,7 +191,7 @@ def test_every_format(prediction: Prediction, tmp_path: Path) -> None:
         assert np.asarray(image).std() > 20
     assert ET.parse(tmp_path / "p.svg").getroot().tag.endswith("svg")  # noqa: S314 - our own file
     assert (tmp_path / "p.pdf").read_bytes().startswith(b"%PDF")
-    write_figure(selection, tmp_path / "named.dat", file_format="svg")
+    write_figure(selection, tmp_path / "named.dat", ExportOptions(file_format="svg"))
     assert (tmp_path / "named.dat").read_text().startswith("<?xml")
 
 
@@ -207,7 +208,7 @@ def test_what_cannot_be_drawn_is_said(prediction: Prediction, tmp_path: Path) ->
     with pytest.raises(OutputError, match="choose at most 24"):
         write_figure(Selection.of(prediction), tmp_path / "p.png")
     with pytest.raises(OutputError, match="more um per mm"):
-        write_figure(one, tmp_path / "p.png", um_per_mm=0.1)
+        write_figure(one, tmp_path / "p.png", ExportOptions(um_per_mm=0.1))
     with pytest.raises(OutputError, match=r"p\.bmp has an ending"):
         write_figure(one, tmp_path / "p.bmp")
     assert list(tmp_path.iterdir()) == []

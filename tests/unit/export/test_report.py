@@ -14,6 +14,7 @@ import pytest
 import shapely
 from PIL import Image
 
+from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.report import write_report
 from napari_stem.exporting.selection import NOTICE, Selection
 from napari_stem.geometry import Region
@@ -65,8 +66,8 @@ class Page(HTMLParser):
         return [row for row in self.rows if row and row[0] == heading][-1][1:]
 
 
-def page_of(selection: Selection, folder: Path, **options) -> Page:
-    write_report(selection, folder / "r.html", **options)
+def page_of(selection: Selection, folder: Path, written_at=None, **options) -> Page:
+    write_report(selection, folder / "r.html", ExportOptions(**options), written_at=written_at)
     return Page((folder / "r.html").read_text(encoding="utf-8"))
 
 

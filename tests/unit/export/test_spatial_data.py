@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from napari_stem.errors import PredictionError
+from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.spatial_data import (
     IMAGE,
@@ -33,7 +34,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def written(selection: Selection, path: Path, **options):
     import spatialdata
 
-    write_spatialdata(selection, path, **options)
+    write_spatialdata(selection, path, ExportOptions(**options))
     return spatialdata.read_zarr(path)
 
 
@@ -151,7 +152,7 @@ def test_another_slide_is_refused(prediction: Prediction, tmp_path: Path) -> Non
 
     other = open_slide(DATA / "slides" / "C5-thumbnail.jpg", Mpp.square(5.5))
     with pytest.raises(PredictionError, match=r"not the slide that was predicted \(C5\.jpg\)"):
-        write_spatialdata(Selection.of(prediction), tmp_path / "p.zarr", slide=other)
+        write_spatialdata(Selection.of(prediction), tmp_path / "p.zarr", ExportOptions(slide=other))
     other.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -165,8 +166,6 @@ def test_breaking_off_leaves_nothing(prediction, slide: Slide, tmp_path: Path) -
         write_spatialdata(
             Selection.of(prediction),
             tmp_path / "p.zarr",
-            slide=slide,
-            image_max_px=3000,
-            progress=stop,
+            ExportOptions(slide=slide, image_max_px=3000, progress=stop),
         )
     assert list(tmp_path.iterdir()) == []

@@ -12,6 +12,7 @@ import pytest
 
 from napari_stem.errors import OutputError
 from napari_stem.exporting import spreadsheet
+from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.selection import NOTICE, Selection
 from napari_stem.exporting.spreadsheet import write_csv
 
@@ -42,7 +43,7 @@ def test_one_row_per_spot(prediction: Prediction, tmp_path: Path, monkeypatch) -
 def test_one_row_per_spot_and_gene(half_done: Prediction, regions, tmp_path: Path) -> None:
     selection = Selection.of(half_done, GENES, regions)
     half_done.gene_accuracy.loc["GNAS", "by_chance"] = True
-    write_csv(selection, tmp_path / "p.csv", is_long=True)
+    write_csv(selection, tmp_path / "p.csv", ExportOptions(is_long=True))
     table = pd.read_csv(tmp_path / "p.csv", keep_default_na=False)
     assert len(table) == 10 * len(GENES)
     assert set(table["unit"]) == {half_done.unit}
@@ -85,7 +86,7 @@ def test_breaking_off_leaves_nothing(prediction: Prediction, tmp_path: Path) -> 
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_csv(Selection.of(prediction), tmp_path / "p.csv", progress=stop)
+        write_csv(Selection.of(prediction), tmp_path / "p.csv", ExportOptions(progress=stop))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from napari_stem.errors import OutputError, PredictionError
+from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.table import write_table
 from napari_stem.results import LIBRARY, PROVENANCE_KEY, Prediction
@@ -106,7 +107,7 @@ def test_a_whole_copy_has_its_domains_too(c5_prediction: Path, path: Path, tmp_p
     np.testing.assert_array_equal(read(path).obs["domain"].cat.codes, labels)
     stale = Domains(whole.spots.names[1:], labels[1:], ("A", "B"), ((), ()), 1.0)
     write_domains(stale, sidecar_path(whole))  # of other spots than are done by now
-    write_table(Selection.of(whole), path, overwrite=True)
+    write_table(Selection.of(whole), path, ExportOptions(overwrite=True))
     assert "domain" not in read(path).obs
 
 
@@ -140,7 +141,7 @@ def test_what_cannot_be_written_is_said(prediction: Prediction, tmp_path: Path) 
         with pytest.raises(OutputError, match=rf"copy\{suffix} cannot be written"):
             write_table(selection, tmp_path / "file" / f"copy{suffix}")
     with pytest.raises(OutputError, match="the prediction itself"):
-        write_table(selection, prediction.path, overwrite=True)
+        write_table(selection, prediction.path, ExportOptions(overwrite=True))
     assert Prediction.open(prediction.path).done.all()
 
 

@@ -104,8 +104,6 @@ class Dropped(QObject):
 
     Parameters
     ----------
-    jobs, slides
-        Where files are looked into, and what tells when a slide has come.
     openers
         By kind, what opens a path.
     """

@@ -1,4 +1,4 @@
-"""Forms: fields that magicgui makes from frozen settings, whose docstrings say what each is for."""
+"""Fields: made by magicgui from frozen settings, whose docstrings say what each is for, and plain ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
 
 from magicgui.widgets import create_widget
-from qtpy.QtWidgets import QComboBox
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QLineEdit, QSlider
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,3 +72,43 @@ def attribute_helps(kind: type) -> dict[str, str]:
         for name in names.split(", "):
             found[name] = " ".join(text.split())
     return found
+
+
+def number(
+    limits: tuple[float, float],
+    value: float,
+    tip: str = "",
+    *,
+    decimals: int = 0,
+    suffix: str = "",
+    step: float = 1.0,
+    empty: str = "",
+) -> QDoubleSpinBox:
+    """Make a field for a number; ``empty`` is what its lowest stands for, where that is no number."""
+    box = QDoubleSpinBox()
+    box.setDecimals(decimals)
+    box.setRange(*limits)
+    box.setSingleStep(step)
+    box.setSuffix(suffix)
+    box.setSpecialValueText(empty)
+    box.setValue(value)
+    box.setToolTip(tip)
+    return box
+
+
+def slider(limits: tuple[int, int], value: int, tip: str) -> QSlider:
+    """Make a slider from left to right."""
+    made = QSlider(Qt.Orientation.Horizontal)
+    made.setRange(*limits)
+    made.setValue(value)
+    made.setToolTip(tip)
+    return made
+
+
+def line(placeholder: str, tip: str = "", *, is_search: bool = False) -> QLineEdit:
+    """Make a field for a word; one to search with can be cleared by a click."""
+    field = QLineEdit()
+    field.setPlaceholderText(placeholder)
+    field.setClearButtonEnabled(is_search)
+    field.setToolTip(tip)
+    return field

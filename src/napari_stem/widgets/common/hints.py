@@ -68,7 +68,7 @@ def missing_for_run(state: RoadState) -> str:
 
 @dataclass(frozen=True)
 class Hint:
-    """A line, and whether it is said of a part that is folded away, and of one that is open."""
+    """A line, and whether it is said of a part that is folded away, and of an open one, which shows more."""
 
     text: str
     when_folded: bool = True

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QKeySequence
+from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QDialog,
     QFrame,
@@ -15,11 +16,13 @@ from qtpy.QtWidgets import (
     QScrollArea,
     QTabWidget,
     QTextBrowser,
-    QVBoxLayout,
     QWidget,
 )
 
-from napari_stem.widgets.common.parts import close_button
+from napari_stem.widgets.common.parts import close_button, stack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,13 @@ GUIDE = "guide.md"  # in the package, so that it can be read without a network
 GUIDE_WIDTH = 660
 
 
+def shortcut(key: Key, part: QWidget, act: Callable[[], object]) -> QShortcut:
+    """Have a key of a part do something."""
+    made = QShortcut(QKeySequence(key.sequence), part)
+    made.activated.connect(act)
+    return made
+
+
 class HelpBox(QDialog):
     """Shows the guide, and lists the keys."""
 
@@ -117,9 +127,7 @@ class HelpBox(QDialog):
         tabs = QTabWidget()
         tabs.addTab(self.guide, "From slide to report")
         tabs.addTab(scroll, "Keys and gestures")
-        layout = QVBoxLayout(self)
-        layout.addWidget(tabs)
-        layout.addWidget(close_button(self))
+        stack(self, tabs, close_button(self), is_window=True)
         wanted = lines.sizeHint()
         room = self.screen().availableGeometry().height()
         if parent is not None:

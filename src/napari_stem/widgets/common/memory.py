@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from napari.settings import get_plugin_settings
 from qtpy.QtCore import QSettings
+from qtpy.QtWidgets import QWidget
+
+from napari_stem.caches import why_unwritable
+from napari_stem.settings import CACHE_VARIABLE
+from napari_stem.widgets.common.parts import ask_for_folder, button, listening, stack, warning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from napari_stem.widgets.common.worker import Jobs
 
 PLUGIN = "napari-stem"
 # as the manifest has them: pages of napari's Preferences and what is on them
@@ -43,7 +51,7 @@ class Remembered:
     device
         Title of where to compute, one of `DEVICES`.
     opacity_percent, colormap, mix_colours, range_kind, range_low, range_high, spot_shape
-        How maps look, as `MapLook` has it.
+        How maps look, as `DisplaySettings` has it.
     region_folder
         Where regions were last loaded from or saved to.
     n_click_spots
@@ -130,8 +138,7 @@ def follow_preferences(page: str, act: Callable[[Remembered], None]) -> Callable
     def on_change(_: Any) -> None:
         act(recall())
 
-    preferences.events.connect(on_change)
-    return lambda: preferences.events.disconnect(on_change)
+    return listening((preferences.events, on_change))
 
 
 def _page(page: str) -> Any:
@@ -150,3 +157,38 @@ def _names_beside() -> list[str]:
 def store() -> QSettings:
     """Where what is remembered lies, apart from preferences."""
     return QSettings(QSettings.Format.IniFormat, QSettings.Scope.UserScope, PLUGIN, PLUGIN)
+
+
+class CacheBox(QWidget):
+    """Says that results cannot be kept, and takes another folder; hidden where they can.
+
+    Parameters
+    ----------
+    folder
+        Chosen in an earlier session; empty where none was.
+    """
+
+    def __init__(self, folder: str = "") -> None:
+        super().__init__()
+        self.folder = folder
+        if folder:
+            os.environ.setdefault(CACHE_VARIABLE, folder)
+        self.message = warning()
+        self.button = button(
+            "Choose folder…", "Keep embeddings and predictions in another folder", self._ask
+        )
+        stack(self, self.message, self.button)
+        self._show("")
+
+    def look(self, jobs: Jobs) -> None:
+        """Look again whether results can be kept."""
+        jobs.start(why_unwritable, done=self._show)
+
+    def _ask(self) -> None:
+        if folder := ask_for_folder(self, "Keep results in"):
+            self.folder = os.environ[CACHE_VARIABLE] = folder
+            self._show(why_unwritable())
+
+    def _show(self, why: str) -> None:
+        self.message.say(why)
+        self.setVisible(bool(why))

@@ -29,6 +29,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_stem.widgets.common.hints import Hint
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -117,9 +119,12 @@ def link(address: str, text: str = "") -> str:
     return f'<a href="{escape(address)}" style="color: {LINK_COLOUR}">{escape(text or address)}</a>'
 
 
-def button(text: str, tip: str = "", act: Callable[..., object] | None = None) -> QPushButton:
+def button(
+    text: str, tip: str = "", act: Callable[..., object] | None = None, *, is_small: bool = False
+) -> Any:
     """Make a button with a tooltip, and what a click does."""
-    made = QPushButton(text)
+    made = QToolButton() if is_small else QPushButton()
+    made.setText(text)
     made.setToolTip(tip)
     if act is not None:
         made.clicked.connect(act)
@@ -127,7 +132,11 @@ def button(text: str, tip: str = "", act: Callable[..., object] | None = None) -
 
 
 def choice(
-    options: Mapping[str, str | tuple[str, str]], tip: str = "", *, is_narrow: bool = False
+    options: Mapping[str, str | tuple[str, str]],
+    tip: str = "",
+    act: Callable[[Any], object] | None = None,
+    *,
+    is_narrow: bool = False,
 ) -> QComboBox:
     """Make a list to choose one from.
 
@@ -137,6 +146,8 @@ def choice(
         By what each stands for: its title, or title and tooltip.
     tip
         Of the whole.
+    act
+        Told what the user has chosen.
     is_narrow
         A long title must not widen the dock.
     """
@@ -150,6 +161,8 @@ def choice(
         if own_tip:
             box.setItemData(place, own_tip, Qt.ItemDataRole.ToolTipRole)
     box.setToolTip(tip)
+    if act is not None:
+        box.activated.connect(lambda place: act(box.itemData(place)))
     return box
 
 
@@ -170,16 +183,19 @@ def row_widget(*items: QWidget | QLayout, stretched: int = -1) -> QWidget:
     return held
 
 
-def stack(held: QWidget, *items: QWidget | QLayout) -> QVBoxLayout:
-    """Lay things out one below the other within a widget, without margins."""
+def stack(
+    held: QWidget, *items: QWidget | QLayout, stretched: int = -1, is_window: bool = False
+) -> QVBoxLayout:
+    """Lay things out one below the other within a widget; a window has margins."""
     layout = QVBoxLayout(held)
-    layout.setContentsMargins(0, 0, 0, 0)
-    for item in items:
-        _put(layout, item)
+    if not is_window:
+        layout.setContentsMargins(0, 0, 0, 0)
+    for place, item in enumerate(items):
+        _put(layout, item, int(place == stretched))
     return layout
 
 
-def _put(layout: QBoxLayout, item: QWidget | QLayout, stretch: int = 0) -> None:
+def _put(layout: QBoxLayout, item: QWidget | QLayout, stretch: int) -> None:
     if isinstance(item, QWidget):
         layout.addWidget(item, stretch)
     else:
@@ -277,6 +293,18 @@ def one_shot(parent: QObject, interval_ms: int, act: Callable[[], object]) -> QT
     return timer
 
 
+def listening(*heard: tuple[Any, Callable[..., object]]) -> Callable[[], None]:
+    """Call functions on events; call what comes back to end that."""
+    for event, act in heard:
+        event.connect(act)
+
+    def let_go() -> None:
+        for event, act in heard:
+            event.disconnect(act)
+
+    return let_go
+
+
 class Folding(QWidget):
     """A titled part that folds away, and is as tall as what it holds at the moment."""
 
@@ -284,7 +312,7 @@ class Folding(QWidget):
 
     def __init__(self, title: str, content: QWidget, *, is_open: bool) -> None:
         super().__init__()
-        self._content, self._is_alone = content, False
+        self._content, self._is_alone, self._said = content, False, Hint("")
         self._button = QToolButton()
         self._button.setText(title)
         self._button.setCheckable(True)
@@ -293,7 +321,6 @@ class Folding(QWidget):
         self._button.setFont(font)
         self._button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self._button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self._shows_hint = (True, False)  # when folded, when open
         self._hint = Note()
         self._hint.setObjectName("hint")
         self._hint.setContentsMargins(HINT_INDENT, 0, 0, 2)
@@ -302,19 +329,12 @@ class Folding(QWidget):
         self._button.setChecked(is_open)
         self._show(is_open)
 
-    def show_hint(self, text: str, *, when_folded: bool = True, when_open: bool = False) -> None:
-        """Say in a line under the title what is missing here, or what has been done.
-
-        Parameters
-        ----------
-        text
-            One line.
-        when_folded, when_open
-            When it is to be seen: an open part shows by itself what has been done.
-        """
-        self._hint.setText(text)
-        self._shows_hint = (when_folded, when_open)
-        self._hint.setVisible(bool(text) and self._shows_hint[self.is_open()])
+    def show_hint(self, hint: Hint) -> None:
+        """Say in a line under the title what is missing here, or what has been done."""
+        self._said = hint
+        self._hint.setText(hint.text)
+        is_seen = hint.when_open if self.is_open() else hint.when_folded
+        self._hint.setVisible(bool(hint.text) and is_seen)
 
     def hint(self) -> str:
         """Return the line under the title."""
@@ -340,8 +360,7 @@ class Folding(QWidget):
 
     def _show(self, is_open: bool) -> None:
         self._content.setVisible(is_open)
-        when_folded, when_open = self._shows_hint
-        self.show_hint(self.hint(), when_folded=when_folded, when_open=when_open)
+        self.show_hint(self._said)
         self._button.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
         wanted = QSizePolicy.Policy  # what is folded takes no room that others leave
         self.setSizePolicy(wanted.Preferred, wanted.Preferred if is_open else wanted.Maximum)

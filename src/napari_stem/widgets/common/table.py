@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSignalBlocker, Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
@@ -263,7 +263,6 @@ class TableView(QTableView):
         self.table = table
         self.name_column = name_column
         self._chosen: object = None
-        self._is_marking = False
         self.setModel(table)
         self.setShowGrid(False)
         self.setWordWrap(False)
@@ -320,16 +319,13 @@ class TableView(QTableView):
 
     def _mark(self) -> None:
         row = self.table.row_of(self._chosen)
-        self._is_marking = True
-        try:
-            index = QModelIndex() if row is None else self.table.index(row, self.name_column)
+        index = QModelIndex() if row is None else self.table.index(row, self.name_column)
+        with QSignalBlocker(self):  # as nobody has chosen
             self.setCurrentIndex(index)
             if index.isValid():
                 self.scrollTo(index)
-        finally:
-            self._is_marking = False
 
     def _tell(self, current: QModelIndex) -> None:
-        if current.isValid() and not self._is_marking:
+        if current.isValid():
             self._chosen = self.table.name(current.row())
             self.chosen.emit(self._chosen)

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from napari.utils.notifications import notification_manager, show_warning
+from napari.utils.notifications import notification_manager, show_info, show_warning
 from qtpy.QtCore import QObject, QThreadPool, Signal
 from superqt.utils import create_worker
 
@@ -36,7 +36,7 @@ TO_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, R
 
 @dataclass(frozen=True)
 class Failure:
-    """What went wrong, in the one sentence that the user reads."""
+    """What went wrong, in the one sentence that the user reads; superqt would raise an error itself."""
 
     sentence: str
 
@@ -88,6 +88,10 @@ class Jobs(QObject):
         worker.errored.connect(lambda error: self._broke(error, failed))
         _launch(worker)
 
+    def save(self, write: Callable[..., Any], *args: Any) -> None:
+        """Write a file in a thread, whose path is the last argument, and say so when it is there."""
+        self.start(write, *args, done=lambda _: show_info(f"Saved {args[-1]}"))
+
     def in_window(self, act: Callable[..., None]) -> Callable[..., None]:
         """Make of a function of the window's one that any thread may call, such as to say how far it is."""
 
@@ -133,13 +137,7 @@ class Jobs(QObject):
 
 
 class LatestJob:
-    """Runs one job at a time; of those asked for while it runs, only the last follows.
-
-    Parameters
-    ----------
-    jobs
-        Where the work is done.
-    """
+    """Runs one job at a time; of those asked for while it runs, only the last follows."""
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
@@ -183,8 +181,6 @@ class StoppableJob:
 
     Parameters
     ----------
-    jobs
-        Where the work is done.
     reported
         Called in the GUI's thread with what the job reports, until it is stopped.
     """

@@ -53,8 +53,6 @@ class GeneFacts:
 
     Parameters
     ----------
-    jobs
-        Where the work is done.
     prediction
         Of which.
     values

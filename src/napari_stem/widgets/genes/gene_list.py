@@ -7,10 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QModelIndex, Qt, QTimer, Signal
-from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QWidget
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QWidget
 
-from napari_stem.widgets.common.keys import NEXT_GENE, PREVIOUS_GENE
+from napari_stem.widgets.common.form import line
+from napari_stem.widgets.common.keys import NEXT_GENE, PREVIOUS_GENE, shortcut
 from napari_stem.widgets.common.memory import store
 from napari_stem.widgets.common.parts import Note, stack
 from napari_stem.widgets.common.table import Role, TableView
@@ -33,8 +33,6 @@ class GeneList(QWidget):
 
     Parameters
     ----------
-    settings
-        Say which gene is chosen.
     favourites_changed
         Called when a gene has become a favourite, or is none any more.
     """
@@ -46,9 +44,7 @@ class GeneList(QWidget):
         self._settings, self._favourites_changed = settings, favourites_changed
         self.table = GeneTable()
         self.table.set_favourites(recall_favourites())
-        self.search = QLineEdit()
-        self.search.setPlaceholderText("Find a gene, also by its other names")
-        self.search.setClearButtonEnabled(True)
+        self.search = line("Find a gene, also by its other names", is_search=True)
         self.view = self._new_view()
         self.view.installEventFilter(self)
         self.message = Note()
@@ -60,7 +56,7 @@ class GeneList(QWidget):
         self.view.clicked.connect(self._on_click)
         self.view.activated.connect(self._on_activated)
         for key, rows in ((NEXT_GENE, 1), (PREVIOUS_GENE, -1)):
-            QShortcut(QKeySequence(key.sequence), self).activated.connect(partial(self.step, rows))
+            shortcut(key, self, partial(self.step, rows))
 
     def choose(self, gene: str) -> bool:
         """Choose a gene, listed at the moment or not; False where it is not predicted."""

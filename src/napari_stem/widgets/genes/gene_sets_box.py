@@ -14,7 +14,7 @@ from napari_stem.spatial.gene_sets import gene_sets
 from napari_stem.spatial.panel_files import read_panel
 from napari_stem.texts import count, read_text
 from napari_stem.widgets.common.parts import Note, stack
-from napari_stem.widgets.genes.gene_search import GeneSearch, names_in
+from napari_stem.widgets.genes.gene_table import GeneSearch, names_in
 from napari_stem.widgets.state import ALL, FAVOURITES, LIST_PREFIX, SET_PREFIX, GeneSet
 
 if TYPE_CHECKING:

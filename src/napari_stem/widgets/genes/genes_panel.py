@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stem.model.genes import MARK
-from napari_stem.widgets.common.parts import Note, choice, row, stack
+from napari_stem.widgets.common.parts import Note, button, choice, row, stack
 from napari_stem.widgets.genes.gene_list import GeneList
 from napari_stem.widgets.genes.gene_sets_box import GeneSetsBox
 from napari_stem.widgets.genes.look_box import LookBox
@@ -89,24 +89,22 @@ class PickedGenes(QWidget):
         if arrangement not in MOST_GENES:
             return
         while self.buttons:
-            button = self.buttons.pop()
-            self._grid.removeWidget(button)
-            button.setParent(None)
+            gone = self.buttons.pop()
+            self._grid.removeWidget(gone)
+            gone.setParent(None)
         genes = self._settings.genes
         colours = (
             mixed_colours(len(genes), self._settings.mix_colours) if arrangement == MIX else ()
         )
         for place, gene in enumerate(genes):
-            button = QToolButton()
             mark = f" ({MARK})" if gene in self._settings.by_chance else ""
-            button.setText(f"{gene}{mark}  ×")
-            button.setToolTip(f"Take {gene} out")
+            tip, drop = f"Take {gene} out", partial(self._drop, gene)
+            made = button(f"{gene}{mark}  ×", tip, drop, is_small=True)
             if place < len(colours):
-                button.setIcon(_swatch(colours[place]))
-                button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-            button.clicked.connect(partial(self._drop, gene))
-            self._grid.addWidget(button, place // N_IN_A_ROW, place % N_IN_A_ROW, LEFT)
-            self.buttons.append(button)
+                made.setIcon(_swatch(colours[place]))
+                made.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+            self._grid.addWidget(made, *divmod(place, N_IN_A_ROW), LEFT)
+            self.buttons.append(made)
         free = MOST_GENES[arrangement] - len(genes)
         if free:
             more = "another" if genes else "a"
@@ -128,7 +126,7 @@ class GenesPanel(QWidget):
         self.list = GeneList(settings, self._on_favourites)
         self.table, self.search, self.view = self.list.table, self.list.search, self.list.view
         self.doubt = Note()
-        self.arrangement_choice = choice(ARRANGEMENTS)
+        self.arrangement_choice = choice(ARRANGEMENTS, act=self.choose_arrangement)
         self.picked = PickedGenes(settings)
         self.views = QButtonGroup(self)
         self.look = LookBox(settings)
@@ -136,9 +134,6 @@ class GenesPanel(QWidget):
         self.hint = Note(NO_SET)
         self._lay_out()
         self.list.gene_picked.connect(self.picked.pick)
-        self.arrangement_choice.activated.connect(
-            lambda: self.choose_arrangement(self.arrangement_choice.currentData())
-        )
         settings.changed.connect(self._follow)
         self._follow(frozenset({"listed"}))
         self.setEnabled(False)
@@ -184,18 +179,17 @@ class GenesPanel(QWidget):
     def _lay_out(self) -> None:
         views = row()
         for number, (view, (title, tip)) in enumerate(VIEWS.items()):
-            button = QRadioButton(title)
-            button.setToolTip(tip)
-            button.clicked.connect(partial(self.show_view, view))
-            self.views.addButton(button, number)
-            views.addWidget(button)
+            made = QRadioButton(title)
+            made.setToolTip(tip)
+            made.clicked.connect(partial(self.show_view, view))
+            self.views.addButton(made, number)
+            views.addWidget(made)
         form = QFormLayout()
         form.addRow("Show", self.arrangement_choice)
         listed = self.sets, self.list, self.doubt
         stack(self, *listed, form, self.picked, self.hint, views, self.look)
 
     def _follow(self, names: frozenset[str]) -> None:
-        """Show what the settings say."""
         settings = self.settings
         if names & {"listed", "own_list"}:
             self.sets.follow()
@@ -229,7 +223,6 @@ class GenesPanel(QWidget):
         self.doubt.say(self.table.doubt(gene) if gene in self.table.frame.index else "")
 
     def _keep_known(self) -> None:
-        """Drop picked genes that this model does not predict."""
         known = self.table.frame.index
         if len(known):
             picked = tuple(gene for gene in self.settings.picked if gene in known)
@@ -240,7 +233,6 @@ class GenesPanel(QWidget):
             self._list_set()
 
     def _list_set(self) -> None:
-        """List the genes of the chosen set."""
         found = self.sets.find(self.table.search, self.table.favourites)
         self.table.show_only(None if found is None else found.genes)
         self.settings.update(gene_set=found)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.utils.colormaps import ensure_colormap
-from qtpy.QtCore import QSignalBlocker, QSize, Qt
+from qtpy.QtCore import QSignalBlocker, QSize
 from qtpy.QtGui import QIcon, QPixmap
-from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QLabel, QSlider, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QLabel, QWidget
 
+from napari_stem.widgets.common.form import number, slider
 from napari_stem.widgets.common.parts import choice, row_widget
 from napari_stem.widgets.common.pictures import image_of
 from napari_stem.widgets.state import COLORMAPS, LARGEST_VALUE, MIX
@@ -52,10 +53,11 @@ class LookBox(QWidget):
         super().__init__()
         self._settings = settings
         colormaps = {name: (name, COLORMAP_TIPS.get(name, IN_ORDER)) for name in COLORMAPS}
-        self.range_choice = choice(RANGES, RANGE_TIP)
-        self.colormap_choice = choice(colormaps, "Colours of the expression, from low to high")
-        self.mix_choice = choice(MIXES, MIX_TIP)
-        self.shape_choice = choice(SHAPES, SHAPE_TIP)
+        tip = "Colours of the expression, from low to high"
+        self.range_choice = choice(RANGES, RANGE_TIP, self._ask_range)
+        self.colormap_choice = choice(colormaps, tip, partial(self._ask, "colormap"))
+        self.mix_choice = choice(MIXES, MIX_TIP, partial(self._ask, "mix_colours"))
+        self.shape_choice = choice(SHAPES, SHAPE_TIP, partial(self._ask, "spot_shape"))
         for place, name in enumerate(COLORMAPS):
             self.colormap_choice.setItemIcon(place, _strip(name))
         self.colormap_choice.setIconSize(ICON)
@@ -65,17 +67,20 @@ class LookBox(QWidget):
             "mix_colours": self.mix_choice,
             "spot_shape": self.shape_choice,
         }
-        self.percents = _pair(0, 100, (1, 99), decimals=1, suffix=" %")
-        self.values = _pair(-LARGEST_VALUE, LARGEST_VALUE, (0, 5), decimals=3, suffix="")
-        self.opacity = QSlider(Qt.Orientation.Horizontal)
-        self.opacity.setRange(0, 100)
-        self.opacity.setToolTip("How strongly the map covers the slide")
+        self.percents, self.values = (
+            tuple(
+                number(limits, value, decimals=decimals, suffix=suffix, step=step) for value in at
+            )
+            for limits, at, decimals, suffix, step in (
+                ((0, 100), (1, 99), 1, " %", 1),
+                ((-LARGEST_VALUE, LARGEST_VALUE), (0, 5), 3, "", 0.1),
+            )
+        )
+        self.opacity = slider((0, 100), 0, "How strongly the map covers the slide")
         self._lay_out()
-        self.range_choice.activated.connect(self._ask_range)
         for box in (*self.percents, *self.values):
+            box.setKeyboardTracking(False)
             box.valueChanged.connect(self._ask_range)
-        for name in ("colormap", "mix_colours", "spot_shape"):
-            self._choices[name].activated.connect(partial(self._ask, name))
         self.opacity.valueChanged.connect(lambda value: settings.update(opacity_percent=value))
 
     def follow(self) -> None:
@@ -98,10 +103,10 @@ class LookBox(QWidget):
         if self._settings.range_kind != "fixed":
             _show(self.values, (low, high))
 
-    def _ask(self, name: str, *_: object) -> None:
-        self._settings.ask(**{name: self._choices[name].currentData()})
+    def _ask(self, name: str, value: str) -> None:
+        self._settings.ask(**{name: value})
 
-    def _ask_range(self) -> None:
+    def _ask_range(self, _: object) -> None:
         kind = self.range_choice.currentData()
         boxes = {"percentile": self.percents, "fixed": self.values}.get(kind)
         limits = {}
@@ -125,22 +130,7 @@ class LookBox(QWidget):
         self._form.addRow("Map strength", self.opacity)
 
 
-def _pair(
-    lowest: float, highest: float, values: tuple[float, float], *, decimals: int, suffix: str
-) -> tuple[QDoubleSpinBox, QDoubleSpinBox]:
-    boxes = QDoubleSpinBox(), QDoubleSpinBox()
-    for box, value in zip(boxes, values, strict=True):
-        box.setRange(lowest, highest)
-        box.setDecimals(decimals)
-        box.setSuffix(suffix)
-        box.setValue(value)
-        box.setSingleStep(1 if suffix else 0.1)
-        box.setKeyboardTracking(False)
-    return boxes
-
-
 def _strip(name: str) -> QIcon:
-    """Strip of a colormap, from low to high."""
     steps = np.linspace(0, 1, ICON.width())
     colours = (ensure_colormap(name).map(steps)[:, :3] * 255).astype(np.uint8)
     pixels = np.broadcast_to(colours, (ICON.height(), *colours.shape))

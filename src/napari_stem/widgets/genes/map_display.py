@@ -53,8 +53,6 @@ class MapDisplay(QObject):
 
     Parameters
     ----------
-    viewer, jobs
-        Where layers are shown, and where genes are measured.
     genes
         Lists the genes of the active prediction; its settings say what is shown.
     """
@@ -262,7 +260,6 @@ class MapDisplay(QObject):
                 self.turns.select(one.layer)
 
     def _fill_panel(self) -> None:
-        """Have the panel speak of the active prediction."""
         active = self.current()
         if active is None:
             self._genes.show_genes(gene_accuracy({}, ()))
@@ -320,7 +317,6 @@ class MapDisplay(QObject):
             active.sd_limits = (self.settings.colours, (low, high))
 
     def _leave(self) -> None:
-        """End the views side by side."""
         if self.beside.maps:
             self.settings.update(arrangement=ONE)
 
@@ -333,7 +329,6 @@ def _colours(layer: Image, seen: list[Layer], usual: str) -> str | NDArray[np.fl
 
 
 def _limits(colours: ColourRange, active: ActivePrediction | None = None) -> Limits:
-    """Limits as figures take them."""
     if colours.kind == "all" and active is not None and active.facts.limits_of_all is not None:
         return Limits(*active.facts.limits_of_all, are_percentiles=False)
     is_free = colours.kind in {"gene", "all"}

@@ -25,15 +25,10 @@ if TYPE_CHECKING:
     from napari_stem.widgets.genes.map_turns import LayerTurns
 
 
-@dataclass(frozen=True)
-class LegendStyle:
-    """How large a legend is: (width, height) of the colour bar in screen pixels, and its letters in points."""
-
-    bar_size: tuple[int, int] = (20, 180)
-    font_size: int = 10
-
-
-SMALL_LEGEND = LegendStyle((16, 80), 8)
+Legend = tuple[
+    tuple[int, int], int
+]  # (width, height) of its bar on the screen, its letters in points
+USUAL_LEGEND: Legend = ((20, 180), 10)
 OUTLINE_WIDTH = 0.12  # of a spot
 
 
@@ -70,8 +65,6 @@ class ScalarMap:
 
     Parameters
     ----------
-    turns
-        What brings it into the viewer.
     field
         What it shows, for the layer's metadata.
     rank
@@ -87,11 +80,10 @@ class ScalarMap:
         turns: LayerTurns,
         field: str,
         rank: int,
-        legend: LegendStyle = LegendStyle(),
+        legend: Legend = USUAL_LEGEND,
         edited: Callable[[float, float], None] | None = None,
     ) -> None:
         self._turns, self._field, self._rank, self._edited = turns, field, rank, edited
-        self._is_setting = False
         self.layer = Image(
             np.full((1, 1), np.nan, np.float32),
             contrast_limits=(0, 1),
@@ -102,8 +94,7 @@ class ScalarMap:
             axis_labels=AXES,
             metadata={METADATA_KEY: {"field": field}},
         )
-        self.layer.colorbar.size = legend.bar_size
-        self._letters_pt = legend.font_size
+        self.layer.colorbar.size, self._letters_pt = legend
         for part in (self.layer.colorbar, self.layer.name_overlay):
             part.position = "top_right"
             part.box = True
@@ -121,12 +112,9 @@ class ScalarMap:
             layer.colormap = shown.colormap
         known = values[np.isfinite(values)]
         low, high = (float(known.min()), float(known.max())) if known.size else limits
-        self._is_setting = True
-        try:
+        with layer.events.contrast_limits.blocker(self._on_limits):
             layer.contrast_limits_range = (min(low, limits[0]), max(high, limits[1]))
             layer.contrast_limits = limits
-        finally:
-            self._is_setting = False
         self._turns.show(layer, self._rank, shown.title, self._letters_pt if with_legend else 0)
 
     def hide(self) -> None:
@@ -134,7 +122,7 @@ class ScalarMap:
         self._turns.hide(self.layer)
 
     def _on_limits(self) -> None:
-        if self._edited is not None and not self._is_setting:
+        if self._edited is not None:
             self._edited(*map(float, self.layer.contrast_limits))
 
 
@@ -143,8 +131,6 @@ class ColourMap:
 
     Parameters
     ----------
-    turns
-        What brings it into the viewer.
     field, name, rank
         What it shows, its name in the layer list, and above which other layers of ours it lies.
     """
@@ -181,8 +167,6 @@ class SpotOutlines:
 
     Parameters
     ----------
-    turns
-        What brings it into the viewer.
     field, name, colours, rank
         What it shows, its name in the layer list, how, and above which other layers of ours it lies.
     """

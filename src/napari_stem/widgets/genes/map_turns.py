@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from napari.layers import Points
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 
 from napari_stem.layers import METADATA_KEY
 from napari_stem.widgets.common.garbage import spare_libraries, thaw
-from napari_stem.widgets.slide.slide_layers import slide_of
+from napari_stem.widgets.common.parts import listening, one_shot
+from napari_stem.widgets.slide.slide_layers import slides_among
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,12 +28,8 @@ if TYPE_CHECKING:
 
 # from the lowest to the topmost
 EXPRESSION, DEVIATION, FADED, UNSURE, MEASURED_MAP, DOMAIN_MAP = range(6)
-GROUND, LIGHTS, OUTLINES, INSPECTED = (
-    6,
-    7,
-    12,
-    13,
-)  # a light for each gene of a mixture lies between
+# a light for each gene of a mixture lies between the first two
+GROUND, LIGHTS, OUTLINES, INSPECTED = 6, 7, 12, 13
 _left: WeakSet[Layer] = WeakSet()  # in the layer list of a viewer whose dock was closed
 LETTER_PX_PER_PT = 1.0  # width of an average one, and its share of the box around the name
 LEAST_LETTERS_PT = 6.0
@@ -66,8 +63,6 @@ class LayerTurns(QObject):
 
     Parameters
     ----------
-    viewer
-        Whose layer list it is.
     opacity
         How strongly maps cover the slide, 0 to 1.
     """
@@ -85,12 +80,13 @@ class LayerTurns(QObject):
         self._afterwards: deque[Callable[[], None]] = deque()
         # in the list; of those that an earlier dock left, none is wanted
         self._ours = [layer for layer in viewer.layers if layer in _left]
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self._turn)
-        viewer.layers.events.removing.connect(self._on_removing)
-        viewer.layers.events.removed.connect(self._on_removed)
-        viewer.canvas.events.size.connect(self._fit_titles)
+        self._timer = one_shot(self, 0, self._turn)  # comes after all that is waiting, drawing too
+        events = viewer.layers.events
+        self._let_go = listening(
+            (events.removing, self._on_removing),
+            (events.removed, self._on_removed),
+            (viewer.canvas.events.size, self._fit_titles),
+        )
         if self._ours:
             self._start()
 
@@ -158,14 +154,10 @@ class LayerTurns(QObject):
         while self._between and self.step():
             pass
         _left.update(self._ours)
-        events = self.viewer.layers.events
-        events.removing.disconnect(self._on_removing)
-        events.removed.disconnect(self._on_removed)
-        self.viewer.canvas.events.size.disconnect(self._fit_titles)
+        self._let_go()
         thaw()
 
     def _fit_titles(self, _event: Any = None) -> None:
-        """Have the names of maps end within the canvas."""
         width_px = self.viewer.canvas.size[1]
         for one in self._wanted:
             if one.letters_pt:
@@ -182,7 +174,7 @@ class LayerTurns(QObject):
         if self.is_changing:
             return
         if hasattr(self.viewer, "window"):
-            self._timer.start(0)  # comes after all that is waiting, drawing too
+            self._timer.start()
             return
         while self.step():
             pass
@@ -191,7 +183,7 @@ class LayerTurns(QObject):
     def _turn(self) -> None:
         spare_libraries()
         if self.step():
-            self._timer.start(0)
+            self._timer.start()
         else:
             self._settle()
 
@@ -294,11 +286,6 @@ def _hide_legend(layer: Layer) -> None:
     for legend in (getattr(layer, "colorbar", None), layer.name_overlay):
         if legend is not None:
             legend.visible = False
-
-
-def slides_among(layers: Sequence[Layer]) -> list[Layer]:
-    """Layers that show a slide that was opened, in their order."""
-    return [layer for layer in layers if slide_of(layer) is not None]
 
 
 def raise_above_slides(viewer: Viewer, raised: Sequence[Layer]) -> None:

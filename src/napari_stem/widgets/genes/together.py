@@ -14,7 +14,8 @@ import numpy as np
 from napari.layers import Image
 
 from napari_stem.layers import METADATA_KEY, map_title, slide_layer
-from napari_stem.widgets.genes.map_layers import SMALL_LEGEND, ColourMap, ScalarMap
+from napari_stem.widgets.common.parts import listening
+from napari_stem.widgets.genes.map_layers import ColourMap, ScalarMap
 from napari_stem.widgets.genes.map_turns import GROUND, LIGHTS, VIEWS
 from napari_stem.widgets.slide.slide_feed import SlideFeed, is_fed
 from napari_stem.widgets.state import BESIDE, MIX, MOST_GENES
@@ -38,16 +39,11 @@ GROUND_NAME = "Dark ground of the mixed genes"
 OF_GRID = "enabled", "stride", "shape", "spacing"  # of napari's, in the order to give them back
 LAYERS_A_VIEW = -2  # slide and map; negative: counted from the top of the layer list
 GAP_PX = 4
+SMALL_LEGEND = (16, 80), 8  # where there are several
 
 
 class MixedLayers:
-    """A dark ground under the spots, and on it one layer per gene whose light is added.
-
-    Parameters
-    ----------
-    turns
-        What brings layers into the viewer.
-    """
+    """A dark ground under the spots, and on it one layer per gene whose light is added."""
 
     def __init__(self, turns: LayerTurns) -> None:
         self._turns = turns
@@ -93,8 +89,6 @@ class SideBySide:
 
     Parameters
     ----------
-    turns
-        What brings layers into the viewer.
     left
         Called when the user does something that ends it.
     """
@@ -108,8 +102,12 @@ class SideBySide:
         self._slide: Slide | None = None  # in the pairs
         self._mpp: Mpp | None = None
         self._zoomed_out = 1  # so that every view shows what the whole canvas showed
-        for event in self._events():
-            event.connect(self._on_foreign)
+        events = self._viewer.layers.events
+        layers_or_grid = (
+            *(events.inserted, events.removed, events.reordered),
+            self._viewer.canvas.grid.events.enabled,
+        )
+        self._let_go = listening(*((event, self._on_foreign) for event in layers_or_grid))
 
     def show(self, active: ActivePrediction, settings: DisplaySettings) -> None:
         """Show the picked genes."""
@@ -137,14 +135,7 @@ class SideBySide:
     def close(self) -> None:
         """Let go of the viewer."""
         self.hide()
-        for event in self._events():
-            event.disconnect(self._on_foreign)
-
-    def _events(self) -> tuple[Any, ...]:
-        """Return what tells of layers that come, go or move, and of the grid."""
-        events = self._viewer.layers.events
-        grid = self._viewer.canvas.grid.events.enabled
-        return events.inserted, events.removed, events.reordered, grid
+        self._let_go()
 
     def _arrange(self, slide: Slide, n_views: int) -> None:
         """Have so many pairs of slide and map; the topmost pair is the first view."""
@@ -191,15 +182,15 @@ class SideBySide:
     def _new_pair(self, shown: Slide, place: int) -> tuple[Image, ScalarMap]:
         data, options, _ = slide_layer(shown)
         pyramid = options["metadata"][METADATA_KEY]["pyramid"]
-        name = f"Slide, view {place + 1}"
         # without "slide" it is not taken for one that was opened
         options |= {
-            "name": name,
+            "name": f"Slide, view {place + 1}",
             "metadata": {METADATA_KEY: {"pyramid": pyramid}},
             "visible": False,
         }
-        slide = Image(data, **options)
-        return slide, ScalarMap(self._turns, "mean", _rank(place) + 1, SMALL_LEGEND)
+        rank = _rank(place) + 1
+        one = ScalarMap(self._turns, "mean", rank, SMALL_LEGEND)
+        return Image(data, **options), one
 
     def _take_out(self, first: int) -> None:
         for slide, one in self._pairs[first:]:

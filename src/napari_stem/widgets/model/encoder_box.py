@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QToolButton, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_stem.errors import EncoderError
 from napari_stem.widgets.common.download_control import DownloadRow
@@ -26,8 +26,6 @@ class EncoderBox(QWidget):
 
     Parameters
     ----------
-    jobs, remembered
-        As `EncoderWindow` has them.
     changed
         Called when some encoder became ready, or is no more.
     """
@@ -41,9 +39,8 @@ class EncoderBox(QWidget):
             jobs, remembered, self.row, self._show, parent=self
         )
         self.line = linked_note()
-        self.all_button = QToolButton()
-        self.all_button.setText("All…")
-        self.all_button.setToolTip("All encoders: which are ready, and how to get the others")
+        tip = "All encoders: which are ready, and how to get the others"
+        self.all_button = button("All…", tip, self._show_all, is_small=True)
         self.download_button = button(
             "Download", act=lambda: window.download([each["name"] for each in self._gettable()])
         )
@@ -53,7 +50,6 @@ class EncoderBox(QWidget):
         top.addWidget(self.all_button, 0, Qt.AlignmentFlag.AlignTop)
         others = row(self.token_button, self.folder_button)
         stack(self, top, self.download_button, others, self.row)
-        self.all_button.clicked.connect(self._show_all)
         self._show_needed()
 
     def want(self, encoder: str) -> None:
@@ -75,7 +71,6 @@ class EncoderBox(QWidget):
         return [self.window_of_all.rows[name] for name in names if name in self.window_of_all.rows]
 
     def _gettable(self) -> list[Row]:
-        """Return the encoders that the chosen model lacks and that can be downloaded."""
         return [each for each in self._needed() if each["status"] in encoders.GETTABLE]
 
     def _show(self) -> None:

@@ -20,7 +20,6 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QTreeWidget,
     QTreeWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -39,6 +38,7 @@ from napari_stem.widgets.common.parts import (
     link,
     linked_note,
     row,
+    stack,
 )
 
 if TYPE_CHECKING:
@@ -140,9 +140,7 @@ class TokenDialog(QDialog):
         self.field.setEchoMode(QLineEdit.EchoMode.Password)
         self.field.setPlaceholderText("hf_…")
         self.buttons = answer_buttons(self, self.field)
-        layout = QVBoxLayout(self)
-        for widget in (text, self.field, self.buttons):
-            layout.addWidget(widget)
+        stack(self, text, self.field, self.buttons, is_window=True)
         self.setMinimumWidth(420)
         self.rejected.connect(self.field.clear)
 
@@ -160,16 +158,10 @@ class EncoderWindow(QWidget):
 
     Parameters
     ----------
-    jobs
-        Where encoders are looked for and downloaded.
-    remembered
-        The user's last choices.
     row_too
         Shows downloads beside the window's own row.
     changed
         Called when it may stand otherwise with some encoder, or a download begins or ends.
-    parent
-        Whose window this is.
     """
 
     def __init__(
@@ -277,7 +269,6 @@ class EncoderWindow(QWidget):
         self._changed()
 
     def _show_encoders(self, rows: Sequence[Row]) -> None:
-        """List encoders anew."""
         chosen = self.chosen()
         self.rows = {str(each["name"]): each for each in rows}
         self.tree.clear()
@@ -356,18 +347,12 @@ class EncoderWindow(QWidget):
         header.setStretchLastSection(True)
         for column in (0, 1):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
-        layout = QVBoxLayout(self)
-        layout.addWidget(self.tree, 1)
-        for widget in (self.details, self.download_button, self.row):
-            layout.addWidget(widget)
         getting = QGroupBox("Where encoders come from")
-        inner = QVBoxLayout(getting)
-        inner.addLayout(row(self.token_text, self.token_button, self.forget_button, stretched=0))
-        inner.addLayout(
-            row(self.folder_text, self.folder_button, self.no_folder_button, stretched=0)
-        )
-        inner.addWidget(self.offline)
-        layout.addWidget(getting)
+        token = row(self.token_text, self.token_button, self.forget_button, stretched=0)
+        folder = row(self.folder_text, self.folder_button, self.no_folder_button, stretched=0)
+        stack(getting, token, folder, self.offline, is_window=True)
+        chosen = self.details, self.download_button, self.row
+        stack(self, self.tree, *chosen, getting, stretched=0, is_window=True)
 
 
 def _settle(is_offline_wanted: bool) -> bool:

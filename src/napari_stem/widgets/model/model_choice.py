@@ -7,14 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QMenu, QWidget
+from qtpy.QtWidgets import QFileDialog, QMenu, QWidget
 
 from napari_stem.errors import StemError
 from napari_stem.model import find_model, list_models
 from napari_stem.model.card import LIMITS, warnings_of
 from napari_stem.model.config import read_config
 from napari_stem.widgets.common.download_control import DownloadControl, DownloadRow
-from napari_stem.widgets.common.parts import Note, button, row, row_widget, stack, warning
+from napari_stem.widgets.common.form import line
+from napari_stem.widgets.common.parts import (
+    Note,
+    button,
+    choice,
+    row,
+    row_widget,
+    stack,
+    warning,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,10 +43,6 @@ class ModelChoice(QWidget):
 
     Parameters
     ----------
-    jobs
-        Where models are looked at and downloaded.
-    remembered
-        The user's last choices.
     chosen
         Called when a model was chosen, or none can be used.
     """
@@ -46,13 +51,8 @@ class ModelChoice(QWidget):
         super().__init__()
         self._jobs, self._wanted, self._chosen = jobs, remembered.model_name, chosen
         self.models: dict[str, dict[str, Any]] = {}  # by name or folder
-        self.box = QComboBox()
-        self.box.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        self.box.setToolTip(
-            "The model that predicts; it must have been made for this kind of tissue"
-        )
+        tip = "The model that predicts; it must have been made for this kind of tissue"
+        self.box = choice({}, tip, is_narrow=True)
         self.add_button = button("Add…", "Add a model that was trained or downloaded")
         menu = QMenu(self.add_button)
         menu.addAction("Folder…", self._ask_for_folder)
@@ -62,8 +62,7 @@ class ModelChoice(QWidget):
         self.remove_action = menu.addAction("Take the chosen one off the list", self._remove)
         self.add_button.setMenu(menu)
         self.card, self.warning = Note(), warning()
-        self.hub_field = QLineEdit()
-        self.hub_field.setPlaceholderText("owner/name on Hugging Face")
+        self.hub_field = line("owner/name on Hugging Face")
         self.hub_button = button("Get", act=self._fetch)
         self.hub_line = row_widget(self.hub_field, self.hub_button, stretched=0)
         self.row = DownloadRow()
@@ -103,15 +102,7 @@ class ModelChoice(QWidget):
         self._show_card(_described(self.models[self.name()]), model.limits, model.warnings)
 
     def _show_models(self, models: Sequence[Entry], wanted: str = "") -> None:
-        """List the models and choose one; those that cannot be used are greyed out and say why.
-
-        Parameters
-        ----------
-        models
-            All there are.
-        wanted
-            Name or folder of the one to choose; else that chosen before, or in the last session.
-        """
+        """List all models and choose one: the ``wanted``, else that chosen before, or in the last session."""
         self._wanted = wanted or self.name() or self._wanted
         self.models = {str(m.get("folder") or m["name"]): m for m in models}
         self.box.clear()
@@ -151,7 +142,6 @@ class ModelChoice(QWidget):
             self.add_folder(path)
 
     def _fetch(self) -> None:
-        """Download the model of a repository on Hugging Face, add it to the list and choose it."""
         repository = self.hub_field.text().strip()
         if repository and not self.downloads.is_busy:
             self.hub_line.setEnabled(False)
@@ -184,7 +174,6 @@ class ModelChoice(QWidget):
 
 
 def _described(model: Mapping[str, Any]) -> str:
-    """Say what a model is for."""
     parts = [
         ", ".join(str(model[k]) for k in ("species", "tissue") if model.get(k)),
         f"{model['n_genes']:,} genes" if model.get("n_genes") else "",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_info
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QRadioButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QRadioButton, QVBoxLayout, QWidget
 
 from napari_stem.errors import StemError
 from napari_stem.geometry import lattice
@@ -19,14 +19,13 @@ from napari_stem.model import load_model
 from napari_stem.settings import MAX_STEPS, SamplingSettings
 from napari_stem.slide.glass import view_of
 from napari_stem.texts import count
-from napari_stem.widgets.common.form import Form, attribute_helps
+from napari_stem.widgets.common.form import Form, attribute_helps, number
 from napari_stem.widgets.common.memory import DEVICES
 from napari_stem.widgets.common.parts import Folding, duration, one_shot, stack
 from napari_stem.widgets.model.encoder_box import EncoderBox
 from napari_stem.widgets.model.model_choice import ModelChoice
 from napari_stem.widgets.model.predictions import PredictionsList
-from napari_stem.widgets.slide.about_slide_box import AboutSlideBox
-from napari_stem.widgets.slide.scale_warning import ScaleWarning
+from napari_stem.widgets.slide.about_slide_box import AboutSlideBox, ScaleWarning
 
 if TYPE_CHECKING:
     from napari_stem.encoders.base import Encoder
@@ -45,6 +44,7 @@ DEVICE_TIP = "Where to compute; Automatic takes a graphics card if there is one"
 MOST_SAMPLES = 1000
 LARGEST_SEED = 2**31 - 1
 PITCH_UM = (5.0, 2000.0)
+PITCH_TIP = "From the centre of one spot to the next; the model's own is best"
 FINER_UM = (100.0, 50.0)  # offered beside the model's own
 OWN_TIP = "As the model was trained"
 FINER_TIP = (
@@ -55,15 +55,7 @@ WARM_UP_AFTER_MS = 4000  # loading libraries would hold up a slide's first pictu
 
 
 class ModelPanel(QWidget):
-    """Holds what a run depends on beside the regions; says what is missing before one can predict.
-
-    Parameters
-    ----------
-    jobs, slides, maps
-        What it works with.
-    remembered
-        The user's last choices.
-    """
+    """Holds what a run depends on beside the regions; says what is missing before one can predict."""
 
     changed = Signal()  # the model, what it offers, or what is missing
 
@@ -83,7 +75,7 @@ class ModelPanel(QWidget):
         self.about = AboutSlideBox(jobs, slides)
         self.models = ModelChoice(jobs, remembered, self._choose)
         self.encoders = EncoderBox(jobs, remembered, self._tell_missing)
-        self.pitch = _pitch_box()
+        self.pitch = number(PITCH_UM, 200, PITCH_TIP, suffix=" µm", step=10)
         self.pitches: dict[float, QRadioButton] = {}  # offered, with what each costs
         self._pitch_rows = QVBoxLayout()
         self._pitch_buttons = [QRadioButton(self) for _ in range(1 + len(FINER_UM))]
@@ -165,7 +157,6 @@ class ModelPanel(QWidget):
         self.n_steps.setToolTip(told if has_network else "This model draws a sample in one step")
 
     def _offer_pitches(self, own_um: float) -> None:
-        """Offer the spacing that the model was trained with, and finer ones."""
         offered = (own_um, *(finer for finer in FINER_UM if finer < own_um))
         self.pitches = dict(zip(offered, self._pitch_buttons, strict=False))
         for place, made in enumerate(self._pitch_buttons):
@@ -298,14 +289,3 @@ def _warm_up(
         encoder = encoder or encoder_of(model, torch_device(settings.device))
         replace(job, encoder=encoder).begin(Path(folder) / "ahead.zarr", resume=False)
     return encoder
-
-
-def _pitch_box() -> QDoubleSpinBox:
-    box = QDoubleSpinBox()
-    box.setRange(*PITCH_UM)
-    box.setDecimals(0)
-    box.setSingleStep(10.0)
-    box.setSuffix(" µm")
-    box.setValue(200.0)
-    box.setToolTip("From the centre of one spot to the next; the model's own is best")
-    return box

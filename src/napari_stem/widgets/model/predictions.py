@@ -79,13 +79,7 @@ class Listed:
 
 
 class PredictionsList(QWidget):
-    """Lists the predictions of the active slide, newest first, and puts those that are chosen on the map.
-
-    Parameters
-    ----------
-    jobs, maps, slides
-        Where predictions are read and shown, and which slide is active.
-    """
+    """Lists the predictions of the active slide, newest first, and puts those that are chosen on the map."""
 
     shown = Signal(object)  # the slide whose maps are on screen now
     homeless = Signal(object)  # path of a prediction whose slide is not open
@@ -121,11 +115,8 @@ class PredictionsList(QWidget):
         self._slides.owns(slide, prediction.path)
         self._slides.predicted_with(slide, mpp_of(prediction))
         self._on_screen[slide.fingerprint] = prediction.path
-        if slide is self._slides.slide:
+        with self._slides.kept_unless_active(slide):
             self._maps.begin(slide, prediction)
-        else:
-            with self._slides.selection_kept():
-                self._maps.begin(slide, prediction)
         self.refresh(slide)
         self.shown.emit(slide)
 
@@ -291,7 +282,6 @@ def _fits(prediction: Prediction, slide: Slide) -> bool:
 
 
 def _stored(fingerprint: str) -> list[Listed]:
-    """Find the predictions of a slide in the cache folder."""
     import zarr
 
     from napari_stem.foreign import read_json

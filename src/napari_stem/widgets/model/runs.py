@@ -8,17 +8,18 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QMessageBox, QPushButton, QWidget
+from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_stem.device import device_title
 from napari_stem.io import only_writer
 from napari_stem.slide.glass import on_glass
 from napari_stem.texts import count
-from napari_stem.widgets.common.cache_box import CacheBox
 from napari_stem.widgets.common.hints import few_samples, of_result
+from napari_stem.widgets.common.memory import CacheBox
 from napari_stem.widgets.common.parts import (
     Note,
     ProgressBar,
+    button,
     duration,
     row,
     stack,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from napari_stem.encoders.base import Encoder
     from napari_stem.encoders.precomputed import PrecomputedEmbedder
     from napari_stem.geometry import Region, Spots
-    from napari_stem.model.bundle import Model
     from napari_stem.predict import PredictionProgress
     from napari_stem.results import Prediction
     from napari_stem.settings import SamplingSettings
@@ -93,25 +93,10 @@ class RunRequest:
     begin_at_um: tuple[float, float] | None = None
 
 
-@dataclass(frozen=True)
-class Doubt:
-    """The last word of a run that should not begin unasked: why, in a sentence."""
-
-    sentence: str
-
-
-@dataclass(frozen=True)
-class RunStarted:
-    """The first word of a run: where its results grow, and which model makes them."""
-
-    prediction: Prediction
-    model: Model
-
-
 def run_prediction(
     request: RunRequest,
     is_stopped: Callable[[], bool],
-    report: Callable[[RunStarted | Doubt | PredictionProgress], None],
+    report: Callable[[Prediction | str | PredictionProgress], None],
 ) -> None:
     """Run a prediction; every finished block is on disk before it is reported.
 
@@ -122,7 +107,7 @@ def run_prediction(
     is_stopped
         Ends the run at the next block, or sooner within a long one.
     report
-        Told how far it is.
+        Told first where the results grow, or why it should not begin unasked; then how far it is.
 
     Raises
     ------
@@ -151,24 +136,16 @@ def run_prediction(
         else:
             begun = job.begin_unless_in_doubt(out, is_stopped)
         if isinstance(begun, str):
-            report(Doubt(begun))
+            report(begun)
             return
         _ = begun.gene_accuracy  # kept, so that the window need not read it
-        report(RunStarted(begun, job.model))
+        report(begun)
         for step in job.steps(begun, is_stopped):
             report(step)
 
 
 class RunBar(QWidget):
-    """Runs a prediction from the model panel to the maps, and shows how far it is; asks before one in doubt.
-
-    Parameters
-    ----------
-    jobs, model, maps
-        Where it is run, what it depends on, and where it is shown.
-    remembered
-        The user's last choices.
-    """
+    """Runs a prediction from the model panel to the maps, and shows how far it is; asks before one in doubt."""
 
     began = Signal()
     ended = Signal(bool)  # whether all spots are done
@@ -194,7 +171,7 @@ class RunBar(QWidget):
         self._told: dict[str, str] = {}  # how the last run ended, by the slide's fingerprint
         self._prediction: Prediction | None = None
         self._nothing = ""  # what is said where nothing was predicted
-        self.run_button, self.cancel_button = QPushButton("Run"), QPushButton("Cancel")
+        self.run_button, self.cancel_button = button("Run"), button("Cancel", act=self.cancel)
         self.why_not = Note()
         self.caution = warning()  # of regions and samples
         self.cache = CacheBox(remembered.cache_folder)
@@ -208,7 +185,6 @@ class RunBar(QWidget):
             self.why_not,
             row(self.run_button, self.cancel_button),
         ).setSpacing(4)
-        self.cancel_button.clicked.connect(self.cancel)
         for changed in (
             model.n_draws.valueChanged,
             model.n_steps.valueChanged,
@@ -271,22 +247,21 @@ class RunBar(QWidget):
             self.cancel_button.setEnabled(False)
             self.progress_text.say("Stopping; what is finished is kept.")
 
-    def _progressed(
-        self, request: RunRequest, step: RunStarted | Doubt | PredictionProgress
-    ) -> None:
+    def _progressed(self, request: RunRequest, step: Prediction | str | PredictionProgress) -> None:
+        from napari_stem.results import Prediction
+
         if self._slide is None or self._stop is None:
             return
-        if isinstance(step, Doubt):
+        if isinstance(step, str):
             self._nothing = "Predict all the same? It is asked in a window of its own."
-            self._ask(request, step.sentence)
+            self._ask(request, step)
             return
-        if isinstance(step, RunStarted):
-            self._prediction = step.prediction
-            self._began_s, self._n_before = time.monotonic(), int(step.prediction.done.sum())
-            n_spots = len(step.prediction.spots) - self._n_before
-            pace, settings = self.pace, request.settings
-            self._expected_s = pace.estimate_s(settings, n_spots, looks=self._looks)
-            self._predictions.begin(self._slide, step.prediction)
+        if isinstance(step, Prediction):
+            self._prediction = step
+            self._began_s, self._n_before = time.monotonic(), int(step.done.sum())
+            n_spots, settings = len(step.spots) - self._n_before, request.settings
+            self._expected_s = self.pace.estimate_s(settings, n_spots, looks=self._looks)
+            self._predictions.begin(self._slide, step)
             return
         if step.n_done > self._n_before:
             self._maps.grow(self._slide)
@@ -371,7 +346,6 @@ class RunBar(QWidget):
         self._show_run()
 
     def _show_idle(self, text: str = "") -> None:
-        """Show that nothing runs, and how the last run ended."""
         self.progress_text.say(text)
         self._show_run()
 
@@ -414,7 +388,6 @@ def _patches(number: int) -> str:
 
 
 def _caution(slide: Slide, prediction: Prediction) -> str:
-    """Look at what was predicted, and say what not to rely on."""
     done = prediction.done
     knows = prediction.provenance.get("domain") != "unknown"
     n_unlike = int((prediction.ood & done).sum()) if knows else 0

@@ -53,7 +53,6 @@ class RegionLayers:
         self._viewer = viewer
         self._changed = changed
         self._histories: dict[Shapes, History] = {}
-        self._is_ours = False  # the change under way is our own
         self.is_pressed = False  # the mouse button, on the canvas
         self._is_outlining = False  # from the first corner that the mouse sets to the last
 
@@ -263,11 +262,8 @@ class RegionLayers:
     @contextmanager
     def _our_change(self, layer: Shapes) -> Iterator[None]:
         """Change a layer without hearing of each step; tell of the whole."""
-        self._is_ours = True
-        try:
+        with layer.events.data.blocker(self._on_data):
             yield
-        finally:
-            self._is_ours = False
         self._recolour(layer)
         self._changed()
 
@@ -299,16 +295,11 @@ class RegionLayers:
         new = layer.features[NUMBER].to_numpy()[: layer.nshapes] == NEW
         gone = [n for n in np.flatnonzero(new) if np.ptp(layer.data[n], axis=0).max() < least_um]
         if gone:
-            self._is_ours = True
-            try:
+            with layer.events.data.blocker(self._on_data):
                 layer.selected_data = set()
                 layer.remove([int(place) for place in gone])
-            finally:
-                self._is_ours = False
 
     def _on_data(self, event: Any) -> None:
-        if self._is_ours:
-            return
         layer, action = event.source, str(event.action)
         if action == "adding":
             layer.feature_defaults = BLANK  # napari offers the features of what is selected

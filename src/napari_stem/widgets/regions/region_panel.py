@@ -10,20 +10,22 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import shapely
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QSignalBlocker, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QSpinBox, QWidget
+from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QWidget
 
 from napari_stem.evaluation.groups import REST
 from napari_stem.geometry import Region
 from napari_stem.slide.glass import glass_share
 from napari_stem.spatial.region_files import read_regions, write_regions
 from napari_stem.texts import count, own_names
+from napari_stem.widgets.common.form import number
 from napari_stem.widgets.common.parts import (
     Note,
     ask_for_file,
     ask_where_to_save,
     button,
+    listening,
     one_shot,
     row,
     row_widget,
@@ -42,7 +44,7 @@ from napari_stem.widgets.regions.region_shapes import (
     squares_um,
 )
 from napari_stem.widgets.regions.region_table import COLUMNS, NO_CLASS, RegionView
-from napari_stem.widgets.slide.tissue_box import TissueBox, remembered_settings
+from napari_stem.widgets.slide.tissue_box import TissueBox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -57,38 +59,22 @@ if TYPE_CHECKING:
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
 CLICK = "click"
-# tool: (title, tooltip, what to do with it)
 TOOLS = {
-    "add_rectangle": (
-        "Rectangle",
-        "Draw a rectangle on the slide",
-        "Press at one corner, drag to the opposite one.",
-    ),
-    "add_polygon": (
-        "Polygon",
-        "Outline a region corner by corner",
-        "Click to set corners on the slide; double-click to close the outline.",
-    ),
-    "add_polygon_lasso": (
-        "Lasso",
-        "Outline a region freehand",
-        "Press, draw round the region, release to close it.",
-    ),
-    "add_ellipse": (
-        "Ellipse",
-        "Draw an ellipse on the slide",
-        "Press at one corner of its frame, drag to the opposite one.",
-    ),
-    CLICK: (
-        "One click",
-        "Predict the neighbourhood of every place that you click",
-        "Click on the slide: the neighbourhood is predicted at once.",
-    ),
-    "direct": (
-        "Edit",
-        "Move the corners of regions",
-        "Click a region, then drag its corners; the Delete key removes it.",
-    ),
+    "add_rectangle": ("Rectangle", "Draw a rectangle on the slide"),
+    "add_polygon": ("Polygon", "Outline a region corner by corner"),
+    "add_polygon_lasso": ("Lasso", "Outline a region freehand"),
+    "add_ellipse": ("Ellipse", "Draw an ellipse on the slide"),
+    CLICK: ("One click", "Predict the neighbourhood of every place that you click"),
+    "direct": ("Edit", "Move the corners of regions"),
+}
+HOW_TO = {
+    "": "",
+    "add_rectangle": "Press at one corner, drag to the opposite one.",
+    "add_polygon": "Click to set corners on the slide; double-click to close the outline.",
+    "add_polygon_lasso": "Press, draw round the region, release to close it.",
+    "add_ellipse": "Press at one corner of its frame, drag to the opposite one.",
+    CLICK: "Click on the slide: the neighbourhood is predicted at once.",
+    "direct": "Click a region, then drag its corners; the Delete key removes it.",
 }
 TOOLS_IN_A_ROW = 3
 GEOJSON = "Regions (*.geojson *.json);;All files (*)"
@@ -103,12 +89,8 @@ class RegionPanel(QWidget):
 
     Parameters
     ----------
-    viewer, jobs, slides
-        What it works with.
     pitch
         Holds the distance between spots, in um.
-    remembered
-        The user's last choices.
     """
 
     counted = Signal()  # anew what the regions hold
@@ -131,25 +113,34 @@ class RegionPanel(QWidget):
         self._key = ("", 0, 0, 0.0)  # slide and numbers as last told
         self._looking = LatestJob(jobs)
         self.layers = RegionLayers(viewer, self.count_soon)
+        # the last change of the active slide's regions is taken back, and made again; PyQt's clicks tell more
+        self.undo = self._on_layer(lambda layer, *_: self.layers.undo(layer))
+        self.redo = self._on_layer(lambda layer, *_: self.layers.redo(layer))
         self._timer = one_shot(self, COUNT_AFTER_MS, self.count)
         self._relabelling = one_shot(self, COUNT_AFTER_MS, self._on_layer(self.layers.relabel))
         viewer.mouse_drag_callbacks.append(self.follow_press)
-        viewer.layers.events.inserted.connect(self._on_inserted)
-        viewer.layers.events.removed.connect(self._on_removed)
+        events = viewer.layers.events
+        self._let_go = listening(
+            (events.inserted, self._on_inserted), (events.removed, self._on_removed)
+        )
         for layer in viewer.layers:
             self._take_in(layer)
         slides.activated.connect(self._on_activated)
         pitch.valueChanged.connect(self.count_soon)
-        sensitivity, min_area_mm2 = remembered.tissue_sensitivity, remembered.tissue_min_area_mm2
-        settings = remembered_settings(sensitivity, min_area_mm2)
-        self.tissue = TissueBox(jobs, slides, self.replace_tissue, settings)
+        self.tissue = TissueBox(jobs, slides, self.replace_tissue, remembered)
         self._lay_out(remembered.n_click_spots)
         load_units()
         jobs.start(warm_up, done=lambda _: None)
 
     def _lay_out(self, n_click_spots: int) -> None:
-        self.tissue_button = self.tissue.button
         self.tools: dict[str, QPushButton] = {}
+        tools = QGridLayout()
+        tools.setSpacing(4)
+        for place, (tool, (title, tip)) in enumerate(TOOLS.items()):
+            made = button(title, tip, lambda on, tool=tool: self.use_tool(tool if on else ""))
+            self.tools[tool] = made
+            made.setCheckable(True)
+            tools.addWidget(made, *divmod(place, TOOLS_IN_A_ROW))
         self.import_button = button(
             "Load…",
             "Load regions from a GeoJSON file, as QuPath and TRIDENT write them. The .zarr folder of a "
@@ -159,30 +150,24 @@ class RegionPanel(QWidget):
         self.export_button = button(
             "Save…", "Save the regions as GeoJSON, which QuPath opens", self._ask_where
         )
-        self.undo_button = button(
-            "Undo", "Take the last change of a region back (Ctrl+Z)", self.undo
-        )
+        tip = "Take the last change of a region back (Ctrl+Z)"
+        self.undo_button = button("Undo", tip, self.undo)
         self.clear_button = button(
             "Clear",
             "Remove all regions of this slide; Undo brings them back",
-            self._on_layer(self.layers.remove),
+            self._on_layer(lambda layer, *_: self.layers.remove(layer)),
         )
-        self.click_size = QSpinBox()
-        self.click_size.setRange(1, 50)
-        self.click_size.setValue(n_click_spots)
-        self.click_size.setSuffix(" spots wide")
-        self.click_size.setToolTip("How large a neighbourhood one click predicts")
+        tip = "How large a neighbourhood one click predicts"
+        self.click_size = number((1, 50), n_click_spots, tip, suffix=" spots wide")
         self.click_row = row_widget(QLabel("Neighbourhood"), self.click_size, stretched=1)
         self.table = Table(COLUMNS)
         self.view = RegionView(self.table)
         self.summary = Note()
         more = row(self.import_button, self.export_button, self.undo_button, self.clear_button)
         more.setSpacing(4)
-        stack(self, self.tissue, self._grid(), self.click_row, more, self.view, self.summary)
+        stack(self, self.tissue, tools, self.click_row, more, self.view, self.summary)
         self._show_tool("")
         self._show_regions(self.table.frame, can_undo=False)
-        for tool, made in self.tools.items():
-            made.toggled.connect(lambda on, tool=tool: self.use_tool(tool if on else ""))
         self.table.edited.connect(self._on_layer(self._change))
         self.view.region_chosen.connect(self._on_layer(self.layers.select))
         self.view.removal_requested.connect(self._on_layer(self.layers.remove))
@@ -195,8 +180,7 @@ class RegionPanel(QWidget):
         self.tissue.let_go()
         if self.follow_press in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self.follow_press)
-        self._viewer.layers.events.inserted.disconnect(self._on_inserted)
-        self._viewer.layers.events.removed.disconnect(self._on_removed)
+        self._let_go()
         self.layers.close()
 
     def drawn(self) -> list[DrawnRegion]:
@@ -221,8 +205,7 @@ class RegionPanel(QWidget):
         """Say how much the regions hold, each and together."""
         ready, drawn = self._ready(), self.drawn()
         regions = [each.region for each in drawn]
-        each_spots: list[int] = []
-        each_mm2: list[float] = []
+        each_spots, each_mm2 = list[int](), list[float]()
         n_spots, area_mm2, can_undo = 0, 0.0, False
         if ready is not None:
             slide, _ = ready
@@ -271,8 +254,7 @@ class RegionPanel(QWidget):
 
     def use_tool(self, tool: str) -> None:
         """Hand the user a tool of the panel; an empty name takes it away."""
-        ready = self._ready()
-        if ready is None:
+        if (ready := self._ready()) is None:
             return
         slide, _ = ready
         self._show_tool(tool)
@@ -285,8 +267,7 @@ class RegionPanel(QWidget):
 
     def click_at(self, position: Sequence[float]) -> None:
         """Add the neighbourhood of a place in the world, and ask for its prediction."""
-        ready = self._ready()
-        if ready is None:
+        if (ready := self._ready()) is None:
             return
         slide, layer = ready
         mpp = slide.require_mpp()
@@ -295,7 +276,7 @@ class RegionPanel(QWidget):
             show_info("That is beside the slide; click on the tissue.")
             return
         top, left, bottom, right = squares_um(
-            (y_px * mpp.y_um, x_px * mpp.x_um), self.click_size.value(), self._pitch.value()
+            (y_px * mpp.y_um, x_px * mpp.x_um), int(self.click_size.value()), self._pitch.value()
         )
         square = shapely.box(left / mpp.x_um, top / mpp.y_um, right / mpp.x_um, bottom / mpp.y_um)
         name = free_name("click", (each.region.name for each in self.drawn()))
@@ -312,53 +293,38 @@ class RegionPanel(QWidget):
         older = [each.number for each in drawn if FOUND.fullmatch(each.region.name)]
         if (before := self.layers.find(slide)) is not None:
             self.layers.remove(before, older)
-        if regions:
-            self._put(slide, regions, layer)
-        self.layers.put_tool_away(slide)
+        self._put(slide, regions, layer)
         if (after := self.layers.find(slide)) is not None:
             self.layers.note(after, TISSUE_STEP)
         self.count()
 
     def load(self, path: str | Path) -> None:
         """Add the regions of a GeoJSON file to the active slide's."""
-        ready = self._ready()
-        if ready is None:
+        if (ready := self._ready()) is None:
             show_info("Open the slide first; then load its regions.")
             return
         self._jobs.start(read_regions, Path(path), done=partial(self.add, ready[0]))
 
     def save(self, path: str) -> None:
         """Write the active slide's regions to a GeoJSON file."""
-        regions = list(self.regions())
-        self._jobs.start(
-            write_regions, regions, Path(path), done=lambda _: show_info(f"Saved {path}")
-        )
+        self._jobs.save(write_regions, list(self.regions()), Path(path))
 
     def add(self, slide: Slide, regions: Sequence[Region]) -> None:
         """Show further regions of a slide that is open."""
         layer = self._slides.layer_of(slide)
         if layer is not None:
             self._put(slide, regions, layer)
-            self.layers.put_tool_away(slide)
             self.count()
 
     def _put(self, slide: Slide, regions: Sequence[Region], layer: Image) -> None:
-        """Show regions on a slide; on one that is not looked at, once it is."""
-        if slide is self._slides.slide:
-            self.layers.add(slide, regions, layer)
-            return
-        with self._slides.selection_kept():
-            self.layers.add(slide, regions, layer)
-        if (drawn_on := self.layers.find(slide)) is not None:
-            drawn_on.visible = False
-
-    def undo(self) -> None:
-        """Take the last change of the active slide's regions back."""
-        self._on_layer(self.layers.undo)()
-
-    def redo(self) -> None:
-        """Make the change again that was taken back."""
-        self._on_layer(self.layers.redo)()
+        """Show regions on a slide, and let clicks move it; on one that is not looked at, once it is."""
+        with self._slides.kept_unless_active(slide):
+            if regions:
+                self.layers.add(slide, regions, layer)
+            drawn_on = self.layers.find(slide)
+            if drawn_on is not None and slide is not self._slides.slide:
+                drawn_on.visible = False
+            self.layers.put_tool_away(slide)
 
     def _ready(self) -> tuple[Slide, Image] | None:
         """Return the active slide and its layer, once its pixel size is known."""
@@ -432,26 +398,21 @@ class RegionPanel(QWidget):
         elif self.tool != "add_polygon":  # goes on after a click; the layer tells of its end
             self.count_soon()
 
-    # panel
-
     def _show_tool(self, tool: str) -> None:
-        """Show which tool is in hand, and how it is used."""
         self.tool = tool
         for name, made in self.tools.items():
-            with QSignalBlocker(made):
-                made.setChecked(name == tool)
+            made.setChecked(name == tool)
         self.click_row.setVisible(tool == CLICK)
         if tool:
-            self.summary.say(TOOLS[tool][2])
+            self.summary.say(HOW_TO[tool])
 
     def _show_regions(self, rows: pd.DataFrame, *, can_undo: bool) -> None:
-        """List the regions, by their numbers, and say how much they hold together."""
         self.table.fill(rows)
         self.undo_button.setEnabled(can_undo)
         self.clear_button.setEnabled(len(rows) > 0)
         self.export_button.setEnabled(len(rows) > 0)
         if rows.empty:
-            self.summary.say(TOOLS[self.tool][2] if self.tool else "")
+            self.summary.say(HOW_TO[self.tool])
             return
         held = (
             f"{count(len(rows), 'region')}, {self.area_mm2:.2f} mm², {count(self.n_spots, 'spot')}"
@@ -459,12 +420,3 @@ class RegionPanel(QWidget):
         if self.n_spots == 0:
             held += ". No spot fits in: draw a larger region, or set the spots closer together."
         self.summary.say(held)
-
-    def _grid(self) -> QGridLayout:
-        grid = QGridLayout()
-        grid.setSpacing(4)
-        for place, (tool, (title, tip, _)) in enumerate(TOOLS.items()):
-            made = self.tools[tool] = button(title, tip)
-            made.setCheckable(True)
-            grid.addWidget(made, *divmod(place, TOOLS_IN_A_ROW))
-        return grid

@@ -43,15 +43,12 @@ class DrawnRegion:
         Its number in the layer's features; kept while it is edited, never used twice.
     region
         What it covers, in level-0 px, with its name and class.
-    shapes
-        Places of its parts in the layer's list of shapes.
     is_clicked
         Whether one click made it.
     """
 
     number: int
     region: ClassedRegion
-    shapes: tuple[int, ...]
     is_clicked: bool = False
 
 
@@ -80,8 +77,7 @@ def read_shapes(
             classification,
             colour_of(classification),
         )
-        places = tuple(place for place, _ in pieces)
-        found.append(DrawnRegion(max(key, NEW), region, places, bool(first[CLICKED])))
+        found.append(DrawnRegion(max(key, NEW), region, bool(first[CLICKED])))
     return found
 
 
@@ -232,11 +228,7 @@ class History:
 
     def undo(self) -> Snapshot | None:
         """Return what was before the last change, or None."""
-        if not self._past:
-            return None
-        self._future.append(self._now)
-        self._now, self._step = self._past.pop(), ""
-        return self._now
+        return self._go(self._past, self._future)
 
     def rescale(self, factors: NDArray[np.float64], now: Snapshot) -> None:
         """Multiply the coordinates (y, x) of every step, to go with the shapes as they are now."""
@@ -246,10 +238,13 @@ class History:
 
     def redo(self) -> Snapshot | None:
         """Return what was before the last undo, or None."""
-        if not self._future:
+        return self._go(self._future, self._past)
+
+    def _go(self, there: list[Snapshot], here: list[Snapshot]) -> Snapshot | None:
+        if not there:
             return None
-        self._past.append(self._now)
-        self._now, self._step = self._future.pop(), ""
+        here.append(self._now)
+        self._now, self._step = there.pop(), ""
         return self._now
 
 

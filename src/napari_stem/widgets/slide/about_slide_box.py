@@ -1,22 +1,21 @@
-"""What the file of a slide does not say and a model may ask: species, tissue, embeddings made elsewhere."""
+"""What the file of a slide does not say and a model may ask; a warning where its pixel size is odd."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import shapely
+from napari.utils.notifications import show_warning
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import (
-    QComboBox,
     QDialog,
-    QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
     QLineEdit,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -25,12 +24,15 @@ from napari_stem.errors import StemError
 from napari_stem.model import load_model
 from napari_stem.model.serving import embedder_for, require_species, tissue_warning
 from napari_stem.slide.pixel_size import answers_of, keep_answers
+from napari_stem.slide.scale_check import known_check
+from napari_stem.widgets.common.form import line, number
 from napari_stem.widgets.common.parts import (
     Note,
     answer_buttons,
     button,
     choice,
     in_window_words,
+    one_shot,
     row,
     stack,
     warning,
@@ -40,17 +42,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_stem.encoders.precomputed import PrecomputedEmbedder
-    from napari_stem.geometry import Region
+    from napari_stem.geometry import Mpp, Region
     from napari_stem.model.config import ModelConfig
     from napari_stem.slide.base import Slide
+    from napari_stem.slide.scale_check import ScaleCheck
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
+    Key = tuple[str, Mpp]  # fingerprint of the slide, pixel size
+
 SPECIES = {"": "Not stated", "human": "Human", "mouse": "Mouse"}
-HERE, FILE = "Computed here", "From a file…"
+EMBEDDINGS = {"here": "Computed here", "file": "From a file…"}
 FILES = "Embeddings (*.h5 *.hdf5 *.h5ad *.pt *.npz);;All files (*)"
 PLACES = "Places of patches (*.h5 *.hdf5 *.npz *.npy);;All files (*)"
 AS_FILE_SAYS = "as the file says"
+LENGTHS = (0, 100_000)  # 0: not said
 
 
 class EmbeddingsDialog(QDialog):
@@ -59,17 +65,14 @@ class EmbeddingsDialog(QDialog):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.setWindowTitle("Embeddings of this slide, from a file")
-        self.path = _line("file, or a folder that ends in .zarr")
-        self.encoder = _line(f"{AS_FILE_SAYS}; such as uni")
-        self.places = _line(AS_FILE_SAYS)
-        self.side_px = _number(
-            " px", AS_FILE_SAYS, "Side of a patch in pixels of the slide's finest level"
-        )
-        self.tolerance_um = _number(
-            " µm",
-            "a tenth of a patch",
-            "How far a patch's centre may lie from the spot it stands for",
-        )
+        self.path = line("file, or a folder that ends in .zarr")
+        self.encoder = line(f"{AS_FILE_SAYS}; such as uni")
+        self.places = line(AS_FILE_SAYS)
+        side_tip = "Side of a patch in pixels of the slide's finest level"
+        self.side_px = number(LENGTHS, 0, side_tip, decimals=1, suffix=" px", empty=AS_FILE_SAYS)
+        tip = "How far a patch's centre may lie from the spot it stands for"
+        tenth = "a tenth of a patch"
+        self.tolerance_um = number(LENGTHS, 0, tip, decimals=1, suffix=" µm", empty=tenth)
         self.folder_button = button(
             "Folder…",
             "LazySlide keeps its results in a folder that ends in .zarr",
@@ -91,22 +94,18 @@ class EmbeddingsDialog(QDialog):
 
     def _lay_out(self) -> None:
         form = QFormLayout()
-        line = self._with_button(self.path, FILES)
-        line.addWidget(self.folder_button)
-        form.addRow("File", line)
+        asking = self._with_button(self.path, FILES)
+        asking.addWidget(self.folder_button)
+        form.addRow("File", asking)
         form.addRow("Made by", self.encoder)
         form.addRow("Patch side", self.side_px)
         form.addRow("Places", self._with_button(self.places, PLACES))
         form.addRow("Tolerance", self.tolerance_um)
-        layout = QVBoxLayout(self)
-        layout.addWidget(
-            Note(
-                "HDF5 of CLAM or TRIDENT, a LazySlide store or AnnData, files of slide2vec. They must come "
-                "from the encoder that the model was trained with."
-            )
+        told = Note(
+            "HDF5 of CLAM or TRIDENT, a LazySlide store or AnnData, files of slide2vec. They must come "
+            "from the encoder that the model was trained with."
         )
-        layout.addLayout(form)
-        layout.addWidget(self.buttons)
+        stack(self, told, form, self.buttons, is_window=True)
 
     def _ask_for_folder(self) -> None:
         chosen = QFileDialog.getExistingDirectory(self, "Choose a .zarr folder", self.path.text())
@@ -119,26 +118,7 @@ class EmbeddingsDialog(QDialog):
             if chosen:
                 field.setText(chosen)
 
-        asking = button("…")
-        asking.clicked.connect(ask)
-        return row(field, asking, stretched=0)
-
-
-def _line(placeholder: str) -> QLineEdit:
-    field = QLineEdit()
-    field.setPlaceholderText(placeholder)
-    return field
-
-
-def _number(suffix: str, empty: str, tip: str) -> QDoubleSpinBox:
-    """Make a field for a length; 0 stands for what ``empty`` says."""
-    box = QDoubleSpinBox()
-    box.setRange(0, 100_000)
-    box.setDecimals(1)
-    box.setSuffix(suffix)
-    box.setSpecialValueText(empty)
-    box.setToolTip(tip)
-    return box
+        return row(field, button("…", act=ask), stretched=0)
 
 
 @dataclass(frozen=True)
@@ -170,13 +150,7 @@ class _Read:
 
 
 class AboutSlideBox(QWidget):
-    """Asks about the active slide, where nothing needs an answer; says what it means for the chosen model.
-
-    Parameters
-    ----------
-    jobs, slides
-        Where embeddings are read, and which slide is active.
-    """
+    """Asks about the active slide, where nothing needs an answer; says what it means for the chosen model."""
 
     changed = Signal()
 
@@ -191,16 +165,14 @@ class AboutSlideBox(QWidget):
         self.species = choice(
             SPECIES, "Of the slide; a model of another species does not predict it"
         )
-        self.tissue = QLineEdit()
-        self.tissue.setPlaceholderText("not stated")
-        self.tissue.setToolTip(
-            "Of the slide, such as breast; you are warned where a model is of another"
+        self.tissue = line(
+            "not stated", "Of the slide, such as breast; you are warned where a model is of another"
         )
-        self.embeddings = QComboBox()
-        self.embeddings.addItems([HERE, FILE])
-        self.embeddings.setToolTip(
+        self.embeddings = choice(
+            EMBEDDINGS,
             "Image features of the slide: computed by the encoder, or read from a file of CLAM, TRIDENT, "
-            "LazySlide or slide2vec, which needs no encoder here"
+            "LazySlide or slide2vec, which needs no encoder here",
+            self._choose_embeddings,
         )
         self.embeddings_text, self.warning = Note(), warning()
         self.dialog = EmbeddingsDialog(self)
@@ -214,7 +186,6 @@ class AboutSlideBox(QWidget):
         self._show_embeddings()
         self.species.currentIndexChanged.connect(self._on_changed)
         self.tissue.editingFinished.connect(self._on_changed)
-        self.embeddings.activated.connect(self._choose_embeddings)
         self.dialog.accepted.connect(self._take_file)
         self.dialog.rejected.connect(self._show_embeddings)
         slides.activated.connect(self._refresh)
@@ -295,8 +266,8 @@ class AboutSlideBox(QWidget):
             keep_answers(key, species=species or None, tissue=tissue or None)
         self._refresh()
 
-    def _choose_embeddings(self, index: int) -> None:
-        if index:
+    def _choose_embeddings(self, source: str) -> None:
+        if source == "file":
             self.dialog.open()
         elif self.has_embeddings:
             self.use_embeddings(None, None)
@@ -367,3 +338,53 @@ def _read(slide: Slide, asked: tuple[str, str, AboutSlide]) -> _Read:
     except StemError as error:
         return _Read(asked, problem=in_window_words(str(error)))
     return _Read(asked, embedder, notes)
+
+
+MEASURE_AFTER_MS = 4000  # the slide's first pictures come before, and its tissue
+
+
+class ScaleWarning(Note):
+    """Warns once of each slide and pixel size, and goes on saying it as long as it holds."""
+
+    def __init__(self, jobs: Jobs, slides: SlidePanel) -> None:
+        super().__init__()
+        self.setObjectName("warning")
+        self.setVisible(False)
+        self._jobs, self._slides = jobs, slides
+        self._found: dict[Key, str] = {}  # the warning; empty while measured, or where all is well
+        self._timer = one_shot(self, MEASURE_AFTER_MS, self._measure)
+        slides.activated.connect(self._on_activated)
+
+    def let_go(self) -> None:
+        """Measure nothing any more."""
+        self._timer.stop()
+
+    def _on_activated(self, slide: Slide | None) -> None:
+        key = _key(slide)
+        self.say("" if key is None else self._found.get(key, ""))
+        if key is not None and key not in self._found:
+            self._timer.start()
+
+    def _measure(self) -> None:
+        slide, key = self._slides.slide, _key(self._slides.slide)
+        if slide is None or key is None or key in self._found:
+            return
+        self._found[key] = ""
+        done, failed = partial(self._tell, key), partial(self._forget, key)
+        self._jobs.start(known_check, slide, done=done, failed=failed)
+
+    def _forget(self, key: Key) -> None:
+        self._found.pop(key, None)
+
+    def _tell(self, key: Key, found: ScaleCheck) -> None:
+        if found.warning is None:
+            return
+        warning = in_window_words(found.warning)
+        self._found[key] = warning
+        if key == _key(self._slides.slide):
+            self.say(warning)
+        show_warning(warning)
+
+
+def _key(slide: Slide | None) -> Key | None:
+    return None if slide is None or slide.mpp is None else (slide.fingerprint, slide.mpp)

@@ -29,13 +29,7 @@ if TYPE_CHECKING:
 
 
 class Adopting(QObject):
-    """Looks at what comes into the viewer, and at what was there before.
-
-    Parameters
-    ----------
-    panels
-        Take over what is theirs.
-    """
+    """Looks at what comes into the viewer, and at what was there before."""
 
     def __init__(self, panels: Panels) -> None:
         slides, measured = panels.slide, panels.measured
@@ -68,7 +62,6 @@ class Adopting(QObject):
         self._soon.start()
 
     def _look(self) -> None:
-        """Take over what can be by now."""
         for layer in list(self._viewer.layers):
             about = layer.metadata.get(METADATA_KEY)
             if about is None:

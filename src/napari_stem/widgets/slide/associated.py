@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog, QLabel, QScrollArea, QVBoxLayout, QWidget
 
-from napari_stem.widgets.common.parts import Note, close_button
+from napari_stem.widgets.common.parts import Note, close_button, stack
 from napari_stem.widgets.common.pictures import pixmap_within
 
 if TYPE_CHECKING:
@@ -67,10 +67,7 @@ class AssociatedBox(QDialog):
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setWidget(held)
-        layout = QVBoxLayout(self)
-        layout.addWidget(Note(WARNING))
-        layout.addWidget(scroll, 1)
-        layout.addWidget(close_button(self))
+        stack(self, Note(WARNING), scroll, close_button(self), stretched=1, is_window=True)
         self.resize(*SIZE_PX)
 
 

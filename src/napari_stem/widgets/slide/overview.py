@@ -12,9 +12,10 @@ from qtpy.QtGui import QColor, QImage, QPainter, QPalette, QPen, QPolygonF, QTra
 from qtpy.QtWidgets import QDialog, QMainWindow, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_stem.layers import METADATA_KEY
-from napari_stem.widgets.common.parts import one_shot
+from napari_stem.widgets.common.parts import listening, one_shot
 from napari_stem.widgets.common.pictures import colours_of_values, image_of
 from napari_stem.widgets.common.units import regions_of
+from napari_stem.widgets.regions.region_shapes import affine
 from napari_stem.widgets.slide.slide_feed import pyramid_of
 
 if TYPE_CHECKING:
@@ -231,15 +232,13 @@ class OverviewControl(QObject):
         self._marking = one_shot(self, MARKS_MS, self._mark)
         overview.went_to.connect(self._go)
         camera, layers = viewer.scene.camera, viewer.layers
-        self._events = [
+        self._let_go = listening(
             (camera.events.center, self._follow),
             (camera.events.zoom, self._follow),
             (viewer.canvas.events.size, self._follow),
             (layers.events.inserted, self._on_inserted),
             (layers.events.removed, self._mark_soon),
-        ]
-        for event, act in self._events:
-            event.connect(act)
+        )
         for layer in layers:
             self._watch(layer)
 
@@ -247,8 +246,7 @@ class OverviewControl(QObject):
         """Let go of the viewer."""
         self._marking.stop()
         self._layer = None
-        for event, act in self._events:
-            event.disconnect(act)
+        self._let_go()
         for layer in self._viewer.layers:
             for emitter in _looks(layer):
                 emitter.disconnect(self._mark_soon)
@@ -296,15 +294,14 @@ class OverviewControl(QObject):
         camera = self._viewer.scene.camera
         middle = np.asarray(camera.center[-2:], dtype=float)
         half = np.asarray(self._viewer.canvas.size, dtype=float) / (2 * camera.zoom)
-        top, left = self._share(middle - half)
-        bottom, right = self._share(middle + half)
+        (left, top), (right, bottom) = self._shares([middle - half, middle + half])
         self._overview.show_visible(left, top, right, bottom)
 
-    def _share(self, place: NDArray[np.float64]) -> tuple[float, float]:
-        """Say a place in the world (y, x) as shares of the slide's height and width."""
+    def _shares(self, places_yx: Any) -> Corners:
+        """Say (n, 2) places in the world as shares of the slide's width and height."""
         corner, opposite = _outer(self._layer)
-        y, x = (place - corner) / (opposite - corner)
-        return float(y), float(x)
+        shares = (np.asarray(places_yx, dtype=float) - corner) / (opposite - corner)
+        return tuple((x, y) for y, x in shares.tolist())
 
     def _on_inserted(self, event: Any) -> None:
         self._watch(event.value)
@@ -327,17 +324,13 @@ class OverviewControl(QObject):
         for layer in self._viewer.layers:
             is_map = "field" in layer.metadata.get(METADATA_KEY, {}) and hasattr(layer, "gamma")
             if is_map and layer.visible:
-                corners = self._placed(layer.extent.world[:, -2:])
+                corners = self._shares(layer.extent.world[:, -2:])
                 yield LaidMap(map_pixels(layer), corners, layer.blending == "additive")
 
     def _outlines(self, slide: Slide) -> Iterator[Corners]:
         for layer in self._viewer.layers:
             if regions_of(layer) == slide.fingerprint:
-                yield from map(self._placed, _outlines(layer))
-
-    def _placed(self, corners_yx: Any) -> Corners:
-        shares = (self._share(np.asarray(place, dtype=float)) for place in corners_yx)
-        return tuple((x, y) for y, x in shares)
+                yield from map(self._shares, _outlines(layer))
 
 
 def _outer(layer: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -351,7 +344,7 @@ def _outlines(layer: Shapes) -> Iterator[NDArray[np.float64]]:
     for data in layer.data:
         corners = np.asarray(data, dtype=float)[:, -2:]
         thin = corners[:: max(1, len(corners) // MOST_CORNERS)]
-        yield np.array([layer.data_to_world(place) for place in thin])
+        yield affine(layer.data_to_world)(thin)
 
 
 def _looks(layer: Layer) -> list[Any]:

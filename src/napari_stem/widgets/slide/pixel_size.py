@@ -5,15 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtWidgets import QDoubleSpinBox, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QLabel, QPushButton, QWidget
 
-from napari_stem.widgets.common.parts import (
-    Note,
-    button,
-    row,
-    row_widget,
-    stack,
-)
+from napari_stem.widgets.common.form import number
+from napari_stem.widgets.common.parts import Note, button, row, row_widget, stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,8 +38,6 @@ class PixelSizeBox(QWidget):
 
     Parameters
     ----------
-    viewer
-        On which something of known length is measured.
     stated
         Takes the size, in um per pixel.
     """
@@ -59,18 +52,19 @@ class PixelSizeBox(QWidget):
         self.explanation = Note(EXPLANATION)
         self.objectives: dict[str, QPushButton] = {}
         for title, um in OBJECTIVES_UM.items():
-            made = button(title, f"Scanned with a {title} objective: {um:g} µm per pixel")
-            made.clicked.connect(lambda *_, um=um: stated(um))
-            self.objectives[title] = made
-        self.value = _length_box(0.0, 100.0, 0.5, DECIMALS)
-        self.value.setSpecialValueText("not known")
+            tip = f"Scanned with a {title} objective: {um:g} µm per pixel"
+            self.objectives[title] = button(title, tip, lambda *_, um=um: stated(um))
+        self.value = number(
+            (0, 100), 0.5, decimals=DECIMALS, suffix=" µm", step=0.05, empty="not known"
+        )
         self.use_button = button("Use", act=lambda: self._stated(self.value.value()))
         self.measure_button = button(
             "Measure a known length…",
             "Draw a line on the slide and say how long it is",
             self._measure,
         )
-        self.length = _length_box(0.1, 100_000.0, 1000.0, 1)  # of the line that was drawn
+        # of the line that was drawn
+        self.length = number((0.1, 100_000), 1000, decimals=1, suffix=" µm", step=100)
         self.length_button = button("Use", act=self._use_measured)
         self.length_row = row_widget(
             QLabel("Its length"), self.length, self.length_button, stretched=1
@@ -117,7 +111,6 @@ class PixelSizeBox(QWidget):
             self._ruler.start(self._layer)
 
     def _show_measured(self, length_px: float) -> None:
-        """Ask how long the line is that was drawn on the slide."""
         self.explanation.setText(
             f"The line is {length_px:,.0f} pixels long. How long is it really?"
         )
@@ -136,23 +129,11 @@ def is_said(mpp: Mpp, stated_um: float) -> bool:
     return any(abs(each - stated_um) < 1e-9 for each in said)
 
 
-def _length_box(low: float, high: float, value: float, decimals: int) -> QDoubleSpinBox:
-    box = QDoubleSpinBox()
-    box.setRange(low, high)
-    box.setDecimals(decimals)
-    box.setSingleStep(value / 10)
-    box.setValue(value)
-    box.setSuffix(" µm")
-    return box
-
-
 class Ruler:
     """A line that the user draws along something of known length.
 
     Parameters
     ----------
-    viewer
-        Shows it.
     drawn
         Told the length of the line in level-0 px.
     """

@@ -72,8 +72,6 @@ class Opening(QObject):
 
     Parameters
     ----------
-    viewer
-        Gets the layers.
     kind, path
         The file, and what it is. Python's warnings say nothing of it: they are of all threads together.
     """

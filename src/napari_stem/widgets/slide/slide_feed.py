@@ -9,7 +9,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication
 
 from napari_stem.layers import METADATA_KEY
-from napari_stem.widgets.common.parts import one_shot, tell_error
+from napari_stem.widgets.common.parts import listening, one_shot, tell_error
 from napari_stem.widgets.common.units import keep_units
 from napari_stem.widgets.common.worker import Jobs
 
@@ -51,8 +51,6 @@ class SlideFeed(QObject):
 
     Parameters
     ----------
-    viewer
-        The viewer that shows the layer.
     layer
         Shows a slide, with a view in its metadata.
     """
@@ -79,8 +77,10 @@ class SlideFeed(QObject):
         keep_units(viewer)
         pyramid.arrived = self._jobs.in_window(self._redraw_soon)
         pyramid.failed = self._jobs.in_window(self._tell_damaged)
-        viewer.layers.events.removed.connect(self._on_removed)
-        QApplication.instance().aboutToQuit.connect(self.stop)
+        self._let_go = listening(
+            (viewer.layers.events.removed, self._on_removed),
+            (QApplication.instance().aboutToQuit, self.stop),
+        )
         if not pyramid.slide.is_complete:
             self._complete()
         elif pyramid.has_previewed:  # it has become so since the layer was made
@@ -95,8 +95,7 @@ class SlideFeed(QObject):
         self._pyramid.arrived = self._pyramid.failed = None
         self._pyramid.patience_s = None
         self._jobs.close()
-        self._viewer.layers.events.removed.disconnect(self._on_removed)
-        QApplication.instance().aboutToQuit.disconnect(self.stop)
+        self._let_go()
         if not self._pyramid.slide.is_complete:
             self._pyramid.slide.close()
         self.deleteLater()  # here: the last reference may be dropped by another thread

@@ -11,12 +11,12 @@ from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QPushButton
 
 from napari_stem.layers import AXES, METADATA_KEY, UM, slide_layer, slide_placement
-from napari_stem.widgets.common.parts import one_shot
+from napari_stem.widgets.common.parts import listening, one_shot
 from napari_stem.widgets.common.units import keep_units, own_units, regions_of, settle_units
 from napari_stem.widgets.slide.slide_feed import wait_little
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from napari.layers import Layer
     from napari.viewer import Viewer
@@ -35,6 +35,11 @@ def slide_of(layer: Any) -> Slide | None:
     """Return the open slide that a layer shows, or None."""
     slide: Slide | None = layer.metadata.get(METADATA_KEY, {}).get("slide")
     return slide
+
+
+def slides_among(layers: Iterable[Layer]) -> list[Layer]:
+    """Layers that show a slide that was opened, in their order."""
+    return [layer for layer in layers if slide_of(layer) is not None]
 
 
 def twin_of(slide: Slide, viewer: Viewer) -> Any:
@@ -66,18 +71,18 @@ class SlideLayers(QObject):
         # a first layer widens napari's own docks: fit once more
         self._fitting = one_shot(self, FIT_AGAIN_MS, self._fit_again)
         self._scale_bar = one_shot(self, SCALE_BAR_MS, self._show_scale_bar)
-        viewer.canvas.events.size.connect(self._on_canvas_resized)
+        self._let_go = listening((viewer.canvas.events.size, self._on_canvas_resized))
 
     def close(self) -> None:
         """Let go of the viewer."""
         self._fitting.stop()
         self._scale_bar.stop()
-        self._viewer.canvas.events.size.disconnect(self._on_canvas_resized)
+        self._let_go()
         self.active = None
 
     def layers(self) -> list[Image]:
         """Layers that show a slide of ours, in the order of the layer list."""
-        return [layer for layer in self._viewer.layers if slide_of(layer) is not None]
+        return slides_among(self._viewer.layers)
 
     def add(self, slide: Slide, name: str | None = None) -> Image:
         """Add a slide to the viewer."""
@@ -127,7 +132,6 @@ class SlideLayers(QObject):
             self._scale_bar.start()
 
     def _show_scale_bar(self) -> None:
-        """Show the scale bar if the slide's pixel size is known."""
         if self.active in self._viewer.layers:
             slide = slide_of(self.active)
             show_scale_bar(self._viewer, is_shown=slide is not None and slide.mpp is not None)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QComboBox, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_stem.geometry import Mpp
 from napari_stem.layers import METADATA_KEY
@@ -21,6 +21,8 @@ from napari_stem.widgets.common.parts import (
     ProgressBar,
     ask_for_file,
     button,
+    choice,
+    listening,
     one_shot,
     row,
     stack,
@@ -54,15 +56,7 @@ FILE_FILTER = (
 
 
 class SlidePanel(QWidget):
-    """Opens slides and lists them; knows which one everything else is about.
-
-    Parameters
-    ----------
-    viewer, jobs
-        Where slides are shown, and where they are opened.
-    folder
-        Where slides were last opened from.
-    """
+    """Opens slides and lists them; knows which one everything else is about."""
 
     activated = Signal(object)  # the active slide, or None
     opened = Signal(object)  # a slide that has come into the viewer
@@ -83,14 +77,12 @@ class SlidePanel(QWidget):
         # napari selects and unselects several times within one change
         self._selected = one_shot(self, 0, self._follow)
         layers = viewer.layers
-        self._events = (
+        self._let_go = listening(
             (layers.events.inserted, self._on_inserted),
             (layers.events.removed, self._on_removed),
             (layers.events.reordered, self._list),
             (layers.selection.events.active, self._on_selected),
         )
-        for event, act in self._events:
-            event.connect(act)
         viewer.bind_key(WHOLE_SLIDE.sequence, lambda _: self.fit(), overwrite=True)
         load_units()
         jobs.start(load_libraries, done=lambda _: None)
@@ -106,11 +98,8 @@ class SlidePanel(QWidget):
             "A breast cancer section (HER2ST, C5) that comes with Stem",
             self.open_sample,
         )
-        self.choice = QComboBox()
-        self.choice.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        self.choice.setToolTip("The slide that regions, maps and export belong to")
+        tip = "The slide that regions, maps and export belong to"
+        self.choice = choice({}, tip, is_narrow=True)
         self.back_button = BackButton(self.viewer)
         self.overview = Overview()
         self.fit_button = button(
@@ -196,8 +185,7 @@ class SlidePanel(QWidget):
         self.pixel_size.let_go()
         self._overview.close()
         self.viewer.bind_key(WHOLE_SLIDE.sequence, None)
-        for event, act in self._events:
-            event.disconnect(act)
+        self._let_go()
         self.back_button.gone = []
 
     # opening
@@ -253,8 +241,11 @@ class SlidePanel(QWidget):
         self._owners[str(prediction)] = slide.fingerprint
 
     @contextmanager
-    def selection_kept(self) -> Iterator[None]:
-        """Change layers of a slide in the background without changing what the user looks at."""
+    def kept_unless_active(self, slide: Slide) -> Iterator[None]:
+        """Change layers of a slide without changing what the user looks at, where that is another one."""
+        if slide is self.slide:
+            yield
+            return
         selection = self.viewer.layers.selection
         before = selection.active
         self._is_following = False
@@ -414,7 +405,6 @@ class SlidePanel(QWidget):
     # panel
 
     def _show_details(self) -> None:
-        """Say how large the slide is, and ask for its pixel size where it is unknown."""
         slide = self.slide
         self.pixel_size.ask(None if slide is None else slide.mpp, self.layer)
         self.fit_button.setVisible(slide is not None)
@@ -422,11 +412,9 @@ class SlidePanel(QWidget):
         self.details.say("" if slide is None else _size_of(slide))
 
     def _tell_unusable(self) -> None:
-        """Say of other images in the viewer why they cannot be used."""
         self.unusable.say("\n".join(self._layers.why_unusable()))
 
     def _show_busy(self, text: str, done: int = 0, total: int = 0) -> None:
-        """Show that a slide is being opened; no text: none is."""
         self.progress.show_share(done, total)
         self.progress.setVisible(bool(text))
         self.progress_text.say(text)

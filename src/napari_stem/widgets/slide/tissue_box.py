@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from napari_stem.geometry import Region
     from napari_stem.slide.base import Slide
     from napari_stem.slide.tissue import FoundTissue
+    from napari_stem.widgets.common.memory import Remembered
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
@@ -32,12 +34,8 @@ class TissueBox(QWidget):
 
     Parameters
     ----------
-    jobs, slides
-        Where tissue is looked for, and on which slide.
     outlined
         Takes a slide and its tissue, in place of what was found on it before.
-    settings
-        How to look.
     """
 
     def __init__(
@@ -45,7 +43,7 @@ class TissueBox(QWidget):
         jobs: Jobs,
         slides: SlidePanel,
         outlined: Callable[[Slide, Sequence[Region]], None],
-        settings: TissueSettings,
+        remembered: Remembered,
     ) -> None:
         super().__init__()
         self._slides, self.outlined = slides, outlined
@@ -61,9 +59,12 @@ class TissueBox(QWidget):
             min_area_mm2={"max": MOST_MM2, "step": 0.05, "suffix": " mm²"},
         )
         self.sensitivity = self._form["sensitivity"].findChild(QSlider)
-        self.sensitivity.setValue(settings.sensitivity)
         self.min_area = self._form["min_area_mm2"]
-        self.min_area.setValue(settings.min_area_mm2)
+        with suppress(RegionError):  # a file edited by hand
+            before = remembered.tissue_sensitivity, remembered.tissue_min_area_mm2
+            settings = TissueSettings(*before)
+            self.sensitivity.setValue(settings.sensitivity)
+            self.min_area.setValue(settings.min_area_mm2)
         self.min_area.setKeyboardTracking(False)
         self.message = Note()  # what was left out, or that nothing was found
         self.details = QWidget()  # shown once there are outlines that they can change
@@ -136,17 +137,8 @@ class TissueBox(QWidget):
         self.message.say(message.replace("mm2", "mm²"))
 
     def _show_busy(self, *, is_busy: bool) -> None:
-        """Show that the tissue is being looked for the first time."""
         self.button.setEnabled(not is_busy)
         self.button.setText("Looking for tissue …" if is_busy else "Whole tissue")
-
-
-def remembered_settings(sensitivity: int, min_area_mm2: float) -> TissueSettings:
-    """Return the settings of an earlier session; the defaults where a file edited by hand holds others."""
-    try:
-        return TissueSettings(sensitivity, min_area_mm2)
-    except RegionError:
-        return TissueSettings()
 
 
 def _find(slide: Slide, settings: TissueSettings) -> FoundTissue | str:

@@ -14,26 +14,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from napari.utils.notifications import show_info
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QFormLayout,
-    QHeaderView,
-    QLabel,
-    QSlider,
-    QWidget,
-)
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QHeaderView, QLabel, QWidget
 
 from napari_stem.spatial_analysis import store
 from napari_stem.spatial_analysis.steps import FOUND, run_in_subprocess
 from napari_stem.texts import count
+from napari_stem.widgets.common.form import slider
 from napari_stem.widgets.common.hints import NO_SAMPLES
 from napari_stem.widgets.common.parts import (
     Note,
     ProgressBar,
     ask_where_to_save,
     button,
+    choice,
     row,
     stack,
 )
@@ -67,8 +60,10 @@ CANCELLED = "Cancelled; what was found before stays."
 DOMAIN_FILES = "AnnData with expression (*.h5ad);;Table of spots (*.csv)"
 RESOLUTION_STEPS = 10  # of the slider, per unit of resolution
 DEFAULT_RESOLUTION, MOST_RESOLUTION = 0.5, 2.0
-NEIGHBOURS = "Which domains lie side by side"
-SURROUNDINGS = "What surrounds the chosen domain"
+PLOTS = {
+    "neighbours": "Which domains lie side by side",
+    "around": "What surrounds the chosen domain",
+}
 ABOUT = (
     "Domains group spots of like predicted expression; position does not enter. They are predicted, not "
     "seen: judge them by the slide."
@@ -121,20 +116,12 @@ MOST_DOMAINS_SEEN = 9
 
 
 class AnalysisPanel(QWidget):
-    """Asks for analyses; keeps the domains of the active prediction, here, on the slide and on disk.
-
-    Parameters
-    ----------
-    jobs, maps
-        Where processes are waited for, and which prediction is on the map.
-    folder
-        Where results were last saved to.
-    """
+    """Asks for analyses; keeps the domains of the active prediction, here, on the slide and on disk."""
 
     def __init__(self, jobs: Jobs, maps: MapDisplay, folder: str) -> None:
         super().__init__()
         self._jobs, self._maps, self.folder = jobs, maps, folder
-        self.settings = maps.settings
+        self.settings = settings = maps.settings
         self._running = StoppableJob(jobs, self._on_progress)
         self._analysed: Prediction | None = None
         self._key: tuple[str, int] | None = None  # the prediction spoken of, and its finished spots
@@ -142,10 +129,11 @@ class AnalysisPanel(QWidget):
         self._ranking: pd.DataFrame | None = None  # Moran's I of its genes
         self.on_slide = DomainLayer(maps.turns)
         self._is_loading = self._was_shown = False
-        self.resolution = QSlider(Qt.Orientation.Horizontal)
-        self.resolution.setRange(1, int(MOST_RESOLUTION * RESOLUTION_STEPS))
-        self.resolution.setValue(int(DEFAULT_RESOLUTION * RESOLUTION_STEPS))
-        self.resolution.setToolTip("Leiden's resolution: to the right more and smaller domains")
+        self.resolution = slider(
+            (1, int(MOST_RESOLUTION * RESOLUTION_STEPS)),
+            int(DEFAULT_RESOLUTION * RESOLUTION_STEPS),
+            "Leiden's resolution: to the right more and smaller domains",
+        )
         self.resolution_label = QLabel()
         self.find_button = button("Find domains", act=self.find_domains)
         self.morans_button = button("Moran's I of all genes", MORANS_TIP, self.rank_genes)
@@ -159,8 +147,7 @@ class AnalysisPanel(QWidget):
             NAME, QHeaderView.ResizeMode.ResizeToContents
         )
         self.domains_view.stretch(HIGH)
-        self.plot_choice = QComboBox()
-        self.plot_choice.addItems([NEIGHBOURS, SURROUNDINGS])
+        self.plot_choice = choice(PLOTS, act=self._plot)
         self.plot = DomainsPlot()
         self.save_domains_button = button("Save domains…", act=self._save_domains)
         self.morans = Table(MORANS_COLUMNS)
@@ -170,24 +157,19 @@ class AnalysisPanel(QWidget):
         self.save_morans_button = button("Save table…", act=self._save_morans)
         self.found, self.ranked = QWidget(), QWidget()
         self._lay_out()
-        self._connect()
         self._follow()
         self._tell_resolution()
         self._show_domains()
         self._show_morans()
-        self._show_idle("")
+        self._show("")
         self.setEnabled(False)
-
-    def _connect(self) -> None:
-        settings = self.settings
         self.domains_table.edited.connect(self._rename)
-        self._maps.drawn.connect(self.refresh)
+        maps.drawn.connect(self.refresh)
         self.resolution.valueChanged.connect(self._tell_resolution)
         self.visible_box.clicked.connect(
             lambda is_on: settings.ask(view=DOMAINS if is_on else MEAN)
         )
         self.domains_view.chosen.connect(self._plot)
-        self.plot_choice.activated.connect(self._plot)
         self.morans_view.chosen.connect(lambda gene: settings.update(gene=gene))
         settings.changed.connect(self._follow)
 
@@ -224,20 +206,16 @@ class AnalysisPanel(QWidget):
             show_info(GONE)
             self.settings.update(view=MEAN)
 
-    # running
-
     def find_domains(self) -> None:
         """Find domains at the fineness that the slider stands at."""
-        active = self._maps.current()
-        if active is not None:
-            prediction, resolution = active.prediction, self.chosen_resolution()
-            take = partial(self._load, prediction, is_new=True)
-            self._start(prediction, find_domains, resolution, take=take)
+        if (active := self._maps.current()) is not None:
+            take = partial(self._load, active.prediction, is_new=True)
+            resolution = self.chosen_resolution()
+            self._start(active.prediction, find_domains, resolution, take=take)
 
     def rank_genes(self) -> None:
         """Compute Moran's I of all genes."""
-        active = self._maps.current()
-        if active is not None:
+        if (active := self._maps.current()) is not None:
             take = partial(self._take_morans, active.state())
             self._start(active.prediction, rank_genes, take=take)
 
@@ -252,22 +230,18 @@ class AnalysisPanel(QWidget):
             return
 
         def done(result: Any) -> None:
-            self._show_idle(CANCELLED if result is None else "")
+            self._show(CANCELLED if result is None else "")
             if result is not None:
                 take(result)
 
         self._analysed = prediction
-        self._show_running("Starting", 0, 0)
-        self._running.start(
-            run,
-            str(prediction.path),
-            *args,
-            done=done,
-            failed=partial(self._show_idle, "Not done."),
-        )
+        self._on_progress("Starting", 0, 0)
+        failed = partial(self._show, "Not done.")
+        self._running.start(run, str(prediction.path), *args, done=done, failed=failed)
 
     def _on_progress(self, text: str, done: int, total: int) -> None:
-        self._show_running(text, done, total)
+        self._show(f"{text} …", is_running=True)
+        self.progress.show_share(done, total)
         if text == FOUND and self._analysed is not None:
             self._load(self._analysed, is_new=True)
 
@@ -275,8 +249,6 @@ class AnalysisPanel(QWidget):
         if key == self._key:
             self._ranking = table
             self._show_morans()
-
-    # domains
 
     def _load(self, prediction: Prediction, _: Any = None, *, is_new: bool = False) -> None:
         """Read what is stored beside a prediction, where it is the active one."""
@@ -315,36 +287,18 @@ class AnalysisPanel(QWidget):
         place = store.sidecar_path(active.prediction)
         self._jobs.start(store.write_domains, self.domains, place, done=lambda _: None)
 
-    # saving
-
     def _save_domains(self) -> None:
         active = self._maps.current()
         path = ask_where_to_save(self, "Save", "domains.h5ad", DOMAIN_FILES)
         if active is not None and self.domains is not None and path:
-            export = partial(store.export_domains, self.domains, active.prediction)
-            self._save(export, path)
+            self._jobs.save(store.export_domains, self.domains, active.prediction, Path(path))
 
     def _save_morans(self) -> None:
         path = ask_where_to_save(self, "Save", "morans_i.csv", "Tables (*.csv)")
         if self._ranking is not None and path:
-            self._save(partial(write_csv, self._ranking), path)
-
-    def _save(self, write: Callable[[Path], None], path: str) -> None:
-        self._jobs.start(write, Path(path), done=lambda _: show_info(f"Saved {path}"))
-
-    # panel
-
-    def _show_running(self, text: str, done: int, total: int) -> None:
-        """Say how far it is, and offer Cancel."""
-        self._show(f"{text} …", is_running=True)
-        self.progress.show_share(done, total)
-
-    def _show_idle(self, text: str) -> None:
-        """Nothing runs; say how it ended."""
-        self._show(text, is_running=False)
+            self._jobs.save(write_csv, self._ranking, Path(path))
 
     def _show_domains(self) -> None:
-        """List domains and plot how they lie, where there are any."""
         domains = self.domains
         self.found.setVisible(domains is not None)
         self.summary.setText(ABOUT if domains is None else describe_domains(domains))
@@ -357,7 +311,6 @@ class AnalysisPanel(QWidget):
             self._plot()
 
     def _show_morans(self) -> None:
-        """List genes by Moran's I, where it has been computed."""
         table = self._ranking
         self.ranked.setVisible(table is not None)
         if table is not None:
@@ -366,11 +319,8 @@ class AnalysisPanel(QWidget):
             shown = table.assign(interval=texts)
             self.morans.fill(marked(shown, self.settings.by_chance))
             n_samples = int(table["n_samples"].max())
-            self.of_what.say(
-                f"From {n_samples} samples."
-                if n_samples
-                else f"{NO_SAMPLES}: of the mean, and too high."
-            )
+            of_mean = f"{NO_SAMPLES}: of the mean, and too high."
+            self.of_what.say(f"From {n_samples} samples." if n_samples else of_mean)
 
     def _follow(self) -> None:
         self.visible_box.setChecked(self.settings.view == DOMAINS)
@@ -380,12 +330,12 @@ class AnalysisPanel(QWidget):
         if domains is None or domains.relations is None:
             return
         around = None
-        if self.plot_choice.currentText() == SURROUNDINGS:
+        if self.plot_choice.currentData() == "around":
             around = max(0, self.domains_view.currentIndex().row())
         colours = colours_of(len(domains.names))
         self.plot.show_domains(domains.names, domains.relations, colours, around)
 
-    def _show(self, text: str, *, is_running: bool) -> None:
+    def _show(self, text: str, *, is_running: bool = False) -> None:
         for asking in (self.find_button, self.morans_button):
             asking.setEnabled(not is_running)
         for part in (self.cancel_button, self.progress):
@@ -413,7 +363,6 @@ class AnalysisPanel(QWidget):
 
 
 def _domain_frame(domains: Domains) -> pd.DataFrame:
-    """Table of domains, the largest first."""
     n, stability = len(domains.names), domains.stability
     found = np.full(n, np.nan) if stability is None else stability.of_domains(domains.labels)
     stable = [UNKNOWN] * n

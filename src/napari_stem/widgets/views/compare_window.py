@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLineEdit, QPushButton, QSplitter, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QPushButton, QSplitter, QWidget
 
 from napari_stem.texts import count
+from napari_stem.widgets.common.form import line
 from napari_stem.widgets.common.hints import few_samples
 from napari_stem.widgets.common.parts import Note, row, stack
 from napari_stem.widgets.common.table import Column, Table, TableView, marked
@@ -88,9 +89,7 @@ class CompareWindow(QWidget):
         super().__init__(parent, Qt.WindowType.Window)
         self.folder = ""
         self.heading, self.explanation, self.message = Note(), Note(EXPLANATION), Note()
-        self.search = QLineEdit()
-        self.search.setPlaceholderText("Find a gene")
-        self.search.setClearButtonEnabled(True)
+        self.search = line("Find a gene", is_search=True)
         self.table = Table(COLUMNS)
         self.view = TableView(self.table, sort_by=Q_VALUE)
         self.plot = VolcanoPlot()
@@ -133,15 +132,13 @@ class CompareWindow(QWidget):
     def _lay_out(self) -> None:
         left, right = QWidget(), QWidget()
         stack(left, self.search, self.view)
-        stack(right, self.explanation, self.plot).setStretch(1, 1)
+        stack(right, self.explanation, self.plot, stretched=1)
         splitter = QSplitter(Qt.Orientation.Horizontal)
         splitter.addWidget(left)
         splitter.addWidget(right)
         splitter.setSizes([620, 500])
-        layout = QVBoxLayout(self)
-        layout.addWidget(self.heading)
-        layout.addWidget(splitter, 1)
-        layout.addLayout(row(self.message, self.save_button, stretched=0))
+        below = row(self.message, self.save_button, stretched=0)
+        stack(self, self.heading, splitter, below, stretched=1, is_window=True)
 
 
 def _frame(found: pd.DataFrame) -> pd.DataFrame:

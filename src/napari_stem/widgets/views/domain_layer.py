@@ -42,13 +42,7 @@ def colours_of(n_domains: int) -> list[str]:
 
 
 class DomainLayer:
-    """Shows domains in place of a prediction's map.
-
-    Parameters
-    ----------
-    turns
-        What brings them into the viewer.
-    """
+    """Shows domains in place of a prediction's map."""
 
     def __init__(self, turns: LayerTurns) -> None:
         self._turns, self._viewer = turns, turns.viewer

@@ -2,30 +2,270 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtWidgets import QWidget
+import pandas as pd
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
+from napari_stem.encoders.bundled import BundledEncoder
+from napari_stem.encoders.catalogue import CATALOGUE
+from napari_stem.encoders.names import BUNDLED, parse_name
+from napari_stem.errors import StemError
+from napari_stem.evaluation.spot_profile import background, spot_profile
+from napari_stem.geometry import PatchSpec
+from napari_stem.model.config import read_config
+from napari_stem.model.sources import named_in_file
+from napari_stem.slide.patches import PatchReader
+from napari_stem.widgets.common.hints import NO_SAMPLES
 from napari_stem.widgets.common.parts import Note, stack
+from napari_stem.widgets.common.pictures import pixmap_within
+from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView, marked
 from napari_stem.widgets.genes.map_layers import SpotOutlines
 from napari_stem.widgets.genes.map_turns import INSPECTED
 from napari_stem.widgets.state import BESIDE, SCORE
-from napari_stem.widgets.views.spot_inspector import SpotInspector, spot_details
+from napari_stem.widgets.views.plots import SamplesPlot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from napari.viewer import Viewer
+    from numpy.typing import NDArray
 
-    from napari_stem.evaluation.spot_profile import Background
+    from napari_stem.evaluation.spot_profile import Background, SpotProfile
+    from napari_stem.results import Prediction
+    from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.active_prediction import ActivePrediction
     from napari_stem.widgets.genes.gene_facts import GeneSamples, SampleReader
     from napari_stem.widgets.genes.map_display import MapDisplay
-    from napari_stem.widgets.views.spot_inspector import SpotDetails
+
+PATCHES_WIDTH, LARGEST_PATCH, GAP = 288, 140, 6
+N_ROWS_SEEN = 9
+NO_PATCHES = "What the model saw cannot be shown: {}"
+GENE, Z, RANGE, MEAN = range(4)
+COLUMNS = (
+    Column("gene", "Gene", "Click to see its map"),
+    Column(
+        "z",
+        "z",
+        "How far the spot's predicted mean lies above the mean of all predicted spots of this slide, in "
+        "standard deviations between them",
+        "+.1f",
+        order="z_told",
+    ),
+    Column(
+        "range",
+        "90% interval",
+        "The spot's 90% interval on the same scale: a gene whose interval holds 0 may be as everywhere else",
+        order="z_low",
+        widest="+0.0 to +00.0",
+    ),
+    Column("mean", "Mean", "Predicted mean of the spot", ".2f"),
+)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A square of tissue: its side in um, and (side_px, side_px, 3) uint8 RGB."""
+
+    side_um: float
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class SpotDetails:
+    """One finished spot.
+
+    Attributes
+    ----------
+    spot
+        Its place among the prediction's spots.
+    patches
+        What the model looked at, the narrowest first; empty where it cannot be shown.
+    why_no_patches
+        Then the reason, in one sentence.
+    profile
+        Every gene against the slide's background.
+    ground
+        That background, to be used again.
+    """
+
+    spot: int
+    patches: tuple[Patch, ...]
+    why_no_patches: str
+    profile: SpotProfile
+    ground: Background
+
+
+class SpotInspector(QWidget):
+    """Shows one spot in depth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.title = Note()
+        self.saw = Note()
+        self.pictures = QWidget()
+        self.grid = QGridLayout(self.pictures)
+        self.grid.setContentsMargins(0, 0, 0, 0)
+        self.grid.setSpacing(GAP)
+        self.grid.setAlignment(Qt.AlignmentFlag.AlignLeft)
+        self.plot = SamplesPlot()
+        self.plot.hide()
+        self.plot_note = Note()
+        self.table = Table(COLUMNS)
+        self.view = TableView(self.table, sort_by=Z)
+        self.view.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.view.setMinimumHeight(self.view.fontMetrics().height() * (N_ROWS_SEEN + 2))
+        stack(self, self.title, self.saw, self.pictures, self.plot, self.plot_note, self.view)
+        self.setVisible(False)
+
+    def show_spot(
+        self, details: SpotDetails, by_chance: pd.Series, name: str, warning: str
+    ) -> None:
+        """Show a spot.
+
+        Parameters
+        ----------
+        details
+            What was gathered.
+        by_chance
+            By gene of the prediction, whether it cannot be told from chance: such genes come last.
+        name
+            Of the spot.
+        warning
+            Why not to rely on it; empty where there is no reason.
+        """
+        self.title.setText(f"Spot {name}, as exported tables call it. {warning}".strip())
+        self._show_patches(details.patches)
+        self.saw.setText(details.why_no_patches or "What the model saw:")
+        self.table.fill(_frame(by_chance, details.profile))
+        self.view.sortByColumn(Z, Qt.SortOrder.DescendingOrder)
+        self.view.scrollToTop()
+        self.setVisible(True)
+
+    def show_samples(
+        self,
+        gene: str,
+        draws: NDArray[np.float64] | None,
+        mean: float,
+        interval: tuple[float, float],
+        unit: str,
+    ) -> None:
+        """Show the samples of a gene at the spot; None: there are none."""
+        low, high = interval
+        self.view.choose(gene)
+        has_samples = draws is not None and bool(np.isfinite(draws).all())
+        self.plot.setVisible(has_samples)
+        self.plot_note.setVisible(not has_samples)
+        if draws is not None and has_samples:
+            self.plot.show_samples(draws, mean, low, high, f"{gene} predicted, {unit}")
+            return
+        why_not = f"{NO_SAMPLES}." if draws is None else "The spot is still being predicted."
+        known = f"{gene} predicted {mean:.2f} (90% interval {low:.2f} to {high:.2f}). "
+        self.plot_note.setText((known if np.isfinite(mean) else "") + why_not)
+
+    def _show_patches(self, patches: Sequence[Patch]) -> None:
+        while (item := self.grid.takeAt(0)) is not None:
+            widget = item.widget()
+            widget.setParent(None)
+            widget.deleteLater()
+        n = max(1, len(patches))
+        side = min(LARGEST_PATCH, (PATCHES_WIDTH - (n - 1) * GAP) // n)
+        for place, patch in enumerate(patches):
+            picture, caption = QLabel(), QLabel(f"{patch.side_um:g} µm")
+            picture.setPixmap(pixmap_within(patch.pixels, side))
+            picture.setToolTip(
+                f"The {patch.side_um:g} µm round the spot's centre, as the model saw them"
+            )
+            caption.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+            self.grid.addWidget(picture, 0, place)
+            self.grid.addWidget(caption, 1, place)
+
+
+def _frame(by_chance: pd.Series, profile: SpotProfile) -> pd.DataFrame:
+    spans = zip(profile.z, profile.z_low, profile.z_high, strict=True)
+    frame = pd.DataFrame(
+        {
+            "z": profile.z,
+            "z_low": profile.z_low,
+            "range": [
+                f"{low:+.1f} to {high:+.1f}" if np.isfinite(z) else UNKNOWN
+                for z, low, high in spans
+            ],
+            "mean": profile.mean,
+        },
+        index=by_chance.index,
+    )
+    frame["z_told"] = frame["z"].mask(by_chance)
+    return marked(frame, by_chance.index[by_chance])
+
+
+def spot_details(
+    slide: Slide, prediction: Prediction, spot: int, ground: Background | None
+) -> SpotDetails:
+    """Gather what is shown of a spot.
+
+    Parameters
+    ----------
+    slide, prediction, spot
+        Which one.
+    ground
+        Background of the prediction, if it is known already.
+
+    Raises
+    ------
+    StemError
+        The prediction is damaged.
+    """
+    known = ground or background(prediction)
+    if known is None:  # only where it was stopped, which nothing here does
+        raise StemError("The spot was not read; click it again.")
+    patches, why_not = _patches(slide, prediction, spot)
+    return SpotDetails(spot, patches, why_not, spot_profile(prediction, spot, known), known)
+
+
+def _patches(slide: Slide, prediction: Prediction, spot: int) -> tuple[tuple[Patch, ...], str]:
+    try:
+        spec = patch_spec(prediction)
+        spots = prediction.spots.take(np.array([spot]))
+        read = PatchReader(slide, spec).read(spots)[0]
+    except StemError as error:
+        return (), NO_PATCHES.format(error)
+    sides = spec.fields_of_view_um
+    found = [Patch(side_um, pixels) for side_um, pixels in zip(sides, read, strict=True)]
+    return tuple(sorted(found, key=lambda patch: patch.side_um)), ""
+
+
+def patch_spec(prediction: Prediction) -> PatchSpec:
+    """Fields of view of the model that made a prediction; loads neither weights nor torch.
+
+    Raises
+    ------
+    StemError
+        The model is no packaged one, or its encoder is unknown.
+    """
+    config = read_config(named_in_file(prediction.provenance.get("model")))
+    parts = [part.name for part in parse_name(config.encoder)]
+    if parts == [BUNDLED] and config.fields_of_view_um is None:
+        return BundledEncoder.patch
+    fields_um: set[float] = set(config.fields_of_view_um or ())
+    side_px = 0
+    for name in parts:
+        if name == BUNDLED:
+            own, own_side_px = BundledEncoder.patch.fields_of_view_um, BundledEncoder.patch.side_px
+        else:
+            facts = CATALOGUE[name]
+            own, own_side_px = (facts.field_of_view_um,), facts.side_px
+        side_px = max(side_px, own_side_px)
+        if config.fields_of_view_um is None:
+            fields_um.update(own)
+    return PatchSpec(tuple(sorted(fields_um)), side_px)
+
 
 POINT_AT = "Point at the map to read a spot; click to look at it closely."
 UNLIKE = "looks unlike the tissue that the model learnt from: do not rely on it."
@@ -38,8 +278,6 @@ class InspectPanel(QWidget):
 
     Parameters
     ----------
-    jobs, maps
-        Where spots are read, and which prediction is on the map.
     samples
         Reads the samples of the chosen gene.
     """

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from napari.utils.notifications import show_info
 from qtpy.QtCore import Signal
-from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QButtonGroup, QRadioButton, QWidget
 
 from napari_stem.errors import PredictionError
@@ -19,7 +18,7 @@ from napari_stem.evaluation.measured_match import match_measured
 from napari_stem.layers import SpotGrid
 from napari_stem.layers.colours import apart
 from napari_stem.spatial.table_files import library_sizes
-from napari_stem.widgets.common.keys import SEE_DIFFERENCE, SEE_MEASURED, SEE_PREDICTED
+from napari_stem.widgets.common.keys import SEE_DIFFERENCE, SEE_MEASURED, SEE_PREDICTED, shortcut
 from napari_stem.widgets.common.parts import (
     Note,
     ask_for_file,
@@ -136,12 +135,8 @@ class MeasuredPanel(QWidget):
 
     Parameters
     ----------
-    jobs, maps
-        Where files are read, and which prediction is on the map.
     slide
         Returns the active slide, to which what is loaded belongs.
-    folder
-        Where slides were last opened from.
     """
 
     changed = Signal()  # data came or went
@@ -189,7 +184,7 @@ class MeasuredPanel(QWidget):
         """Return ``predicted``, ``measured`` or ``difference``."""
         return self.settings.view if self.settings.view in VIEWS else PREDICTED
 
-    def choose_view(self, view: str) -> None:
+    def choose_view(self, view: str, *_: object) -> None:
         """Choose what is shown, as a click does; nothing where there is nothing to choose."""
         if self.isEnabled() and not self.results.isHidden():
             self.settings.ask(view=MEAN if view == PREDICTED else view)
@@ -266,8 +261,6 @@ class MeasuredPanel(QWidget):
             self._plot(active, found)
             self._draw(active, loaded, found)
 
-    # data
-
     def _take(self, slide: Slide, path: Path, counts: anndata.AnnData) -> None:
         before = self._loaded.get(slide.fingerprint)
         self._loaded[slide.fingerprint] = Loaded(path, counts, before=before)
@@ -325,10 +318,7 @@ class MeasuredPanel(QWidget):
         if found is None:
             return
         if path := ask_where_to_save(self, "Save table", "agreement.csv", "Tables (*.csv)"):
-            told = f"Saved {path}"
-            self._jobs.start(write_csv, found.table(), Path(path), done=lambda _: show_info(told))
-
-    # view
+            self._jobs.save(write_csv, found.table(), Path(path))
 
     def _is_shown(self) -> bool:
         return self.settings.view in {MEASURED, DIFFERENCE}
@@ -371,17 +361,13 @@ class MeasuredPanel(QWidget):
         if gene in found.genes:
             self.plot.show_gene(found, gene, active.values.values(gene)[found.rows])
 
-    # panel
-
     def _show_nothing(self) -> None:
-        """No data are loaded."""
         self.summary.setText(START)
         self.results.hide()
         self.remove_button.hide()
         self.message.say("")
 
     def _show_busy(self, text: str) -> None:
-        """Say what is going on; no text: nothing is."""
         self.message.say(text)
         for loading in (self.table_button, self.visium_button):
             loading.setEnabled(not text)
@@ -406,9 +392,9 @@ class MeasuredPanel(QWidget):
             choice.setToolTip(f"{tip} ({key.sequence})")
             self.views.addButton(choice, number)
             views.addWidget(choice)
-            shortcut = QShortcut(QKeySequence(key.sequence), self)
-            for asked in (choice.clicked, shortcut.activated):
-                asked.connect(lambda *_, view=view: self.choose_view(view))
+            choose = partial(self.choose_view, view)
+            choice.clicked.connect(choose)
+            shortcut(key, self, choose)
         asking = (self.predict_button, self.depth_button)
         stack(self.results, *asking, views, self.view, self.plot, self.save_button)
         loading = row(self.table_button, self.visium_button, self.remove_button)

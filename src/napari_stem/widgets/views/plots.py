@@ -68,9 +68,7 @@ class Plot(FigureCanvasQTAgg):
         self.draw_idle()
 
     def _ink(self) -> str:
-        around = (
-            self.parentWidget() or self
-        )  # matplotlib gives its canvas a white palette of its own
+        around = self.parentWidget() or self  # the canvas has a white palette of its own
         return str(around.palette().color(QPalette.ColorRole.WindowText).name())
 
     def _begin(self) -> Any:

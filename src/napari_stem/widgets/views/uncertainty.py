@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from napari.utils.colormaps import ensure_colormap
 from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import QCheckBox, QFormLayout, QLabel, QSlider, QToolButton, QWidget
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QLabel, QToolButton, QWidget
 
 from napari_stem.layers import colour_limits, map_title
 from napari_stem.layers.uncertainty import Fading, faded_colours, probability_over
+from napari_stem.widgets.common.form import slider
 from napari_stem.widgets.common.hints import TOO_LARGE
-from napari_stem.widgets.common.keys import NEXT_SAMPLE, PREVIOUS_SAMPLE
+from napari_stem.widgets.common.keys import NEXT_SAMPLE, PREVIOUS_SAMPLE, shortcut
 from napari_stem.widgets.common.parts import Note, choice, row_widget, stack
 from napari_stem.widgets.genes import map_turns
 from napari_stem.widgets.genes.gene_facts import SampleReader
-from napari_stem.widgets.genes.map_layers import ColourMap, LegendStyle, ScalarMap, SpotOutlines
+from napari_stem.widgets.genes.map_layers import ColourMap, ScalarMap, SpotOutlines
 from napari_stem.widgets.state import (
     BESIDE,
     DOUBT,
@@ -74,35 +74,34 @@ READING = "Reading the samples …"
 NO_DOMAIN = "This model cannot tell which spots are unlike its training tissue; none is outlined."
 STEPS = 100
 OUTLINE_COLOUR = "#ff3b00"  # seen on stained tissue, glass, and every colour of the usual maps
-SMALL_TITLE = LegendStyle(font_size=8)  # the titles say more than those of plain maps
+LEGEND = (20, 180), 8  # the titles say more than those of plain maps
 LEAST_PERCENT, USUAL_PERCENT, MOST_PERCENT = 5, 80, 97
 
 
 class UncertaintyPanel(QWidget):
-    """Asks how uncertainty is shown, and shows it in line with the active prediction.
-
-    Parameters
-    ----------
-    jobs, maps
-        Where samples are read, and what draws the plain map.
-    """
+    """Asks how uncertainty is shown, and shows it in line with the active prediction."""
 
     def __init__(self, jobs: Jobs, maps: MapDisplay) -> None:
         super().__init__()
         self._maps, self.settings, turns = maps, maps.settings, maps.turns
         self._outlined: tuple[object, ...] | None = None
-        self.map = ScalarMap(turns, "uncertainty", map_turns.UNSURE, SMALL_TITLE)
+        self.map = ScalarMap(turns, "uncertainty", map_turns.UNSURE, LEGEND)
         self.faded = ColourMap(turns, "faded", "Predicted, faint where unsure", map_turns.FADED)
         name = "Spots unlike the training tissue"
         self.outlines = SpotOutlines(turns, "unlike", name, (OUTLINE_COLOUR,), map_turns.OUTLINES)
         self.samples = SampleReader(jobs, parent=self)
-        self.expression_choice = choice(EXPRESSION, _tips(EXPRESSION), is_narrow=True)
-        self.uncertainty_choice = choice(UNCERTAINTY, _tips(UNCERTAINTY), is_narrow=True)
-        self.threshold = _slider(0, STEPS, STEPS // 2, "Expression that the samples must exceed")
-        self.probability = _slider(
-            LEAST_PERCENT, MOST_PERCENT, USUAL_PERCENT, "Share of samples that must exceed it"
+        self.expression_choice, self.uncertainty_choice = (
+            choice(options, _tips(options), act, is_narrow=True)
+            for options, act in (
+                (EXPRESSION, self.choose_expression),
+                (UNCERTAINTY, self.choose_uncertainty),
+            )
         )
-        self.sample = _slider(1, 1, 1, "Samples of this prediction")
+        tip = "Expression that the samples must exceed"
+        self.threshold = slider((0, STEPS), STEPS // 2, tip)
+        tip = "Share of samples that must exceed it"
+        self.probability = slider((LEAST_PERCENT, MOST_PERCENT), USUAL_PERCENT, tip)
+        self.sample = slider((1, 1), 1, "Samples of this prediction")
         self.threshold_label, self.probability_label = QLabel(), QLabel()
         self.previous_button, self.next_button = QToolButton(), QToolButton()
         self.outline_box = QCheckBox("Outline spots unlike the training tissue")
@@ -144,12 +143,6 @@ class UncertaintyPanel(QWidget):
 
     def _connect(self) -> None:
         settings = self.settings
-        self.expression_choice.activated.connect(
-            lambda: self.choose_expression(self.expression_choice.currentData())
-        )
-        self.uncertainty_choice.activated.connect(
-            lambda: self.choose_uncertainty(self.uncertainty_choice.currentData())
-        )
         self.threshold.valueChanged.connect(lambda value: settings.update(share=value / STEPS))
         self.probability.valueChanged.connect(
             lambda value: settings.update(probability=value / 100)
@@ -165,9 +158,7 @@ class UncertaintyPanel(QWidget):
             button.setArrowType(pointing)
             button.setToolTip(f"{which} sample (key {key.sequence})")
             button.clicked.connect(partial(self.step, samples))
-            shortcut = QShortcut(QKeySequence(key.sequence), self)
-            shortcut.activated.connect(partial(self.step, samples))
-            self.shortcuts.append(shortcut)
+            self.shortcuts.append(shortcut(key, self, partial(self.step, samples)))
         settings.changed.connect(self._follow)
         self._maps.drawn.connect(self.refresh)
         self.samples.ready.connect(self.refresh)
@@ -178,27 +169,26 @@ class UncertaintyPanel(QWidget):
             self.refresh()
 
     def _show_choices(self) -> None:
-        """Show what the settings say."""
         settings, kind = self.settings, self.settings.expression
         for box, data in (
             (self.expression_choice, kind),
             (self.uncertainty_choice, settings.uncertainty),
         ):
             box.setCurrentIndex(box.findData(data))
-        for slider, value in (
+        for shown, value in (
             (self.threshold, round(settings.share * STEPS)),
             (self.probability, round(settings.probability * 100)),
             (self.sample, settings.sample + 1),
         ):
-            with QSignalBlocker(slider):
-                slider.setValue(value)
+            with QSignalBlocker(shown):
+                shown.setValue(value)
         self.outline_box.setChecked(settings.is_outlined)
         for line in (self._threshold_row, self._probability_row):
             self._form.setRowVisible(line, kind == PROBABLE)
         self._form.setRowVisible(self._sample_row, kind == SAMPLE)
         self.probability_label.setText(f"over {self.probability.value()}%")
-        for shortcut in self.shortcuts:
-            shortcut.setEnabled(kind == SAMPLE)
+        for each in self.shortcuts:
+            each.setEnabled(kind == SAMPLE)
 
     def refresh(self) -> None:
         """Bring the layers in line with what is asked for."""
@@ -345,11 +335,3 @@ class UncertaintyPanel(QWidget):
 
 def _tips(options: dict[str, tuple[str, str]]) -> str:
     return "\n\n".join(f"{title}: {tip}" for title, tip in options.values())
-
-
-def _slider(lowest: int, highest: int, value: int, tip: str) -> QSlider:
-    slider = QSlider(Qt.Orientation.Horizontal)
-    slider.setRange(lowest, highest)
-    slider.setValue(value)
-    slider.setToolTip(tip)
-    return slider
