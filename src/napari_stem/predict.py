@@ -225,11 +225,10 @@ def _ordered(
     if len(spots) >= LEAST_COARSE:
         rank[(spots.array_row % COARSE == 0) & (spots.array_col % COARSE == 0)] = 1
     rank[evenly(len(spots))] = 0  # their embeddings are there, see `doubt_of`
-    todo = []
-    for alike in (np.flatnonzero(rank == each) for each in range(3)):
-        todo += [alike[places] for places in blocks(np.flatnonzero(~done[alike]), size)]
+    order = np.argsort(rank, kind="stable")
+    todo = [np.sort(order[places]) for places in blocks(np.flatnonzero(~done[order]), size)]
     away_um = np.hypot(*(spots.xy_um - begin_at_um).T)
-    return sorted(todo, key=lambda index: (rank[index[0]], away_um[index].min()))
+    return sorted(todo, key=lambda index: (rank[index].min(), away_um[index].min()))
 
 
 class _Unwritten:

@@ -197,7 +197,7 @@ def test_an_interrupted_section_is_not_listed_and_comes_again(
 ) -> None:
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr("anndata.AnnData.write_h5ad", _interrupt)
+        patch.setattr("napari_stem.spatial.importing.write_h5ad", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             import_her2st(source, out)
     assert not list(out.glob("*/*"))
