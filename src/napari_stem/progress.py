@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from tqdm.auto import tqdm
 
 Progress = Callable[[str, int, int], None]  # what is being done, done so far, in all
+LOG_OF_FILES = logging.getLogger(
+    "napari_stem.spatial"
+)  # its warnings are told to whoever opened a file
 
 
 def silent(_text: str, _done: int, _total: int) -> None:
@@ -70,15 +73,15 @@ class _Bars:
 @contextmanager
 def warnings_of_files(tell: Callable[[str], None]) -> Iterator[None]:
     """Tell what reading files in this thread logs as warnings; stderr shows it where there is a terminal."""
-    thread, log = threading.get_ident(), logging.getLogger("napari_stem.spatial")
+    thread = threading.get_ident()
     handler = logging.Handler(logging.WARNING)
     handler.addFilter(lambda record: record.thread == thread)
     handler.emit = lambda record: tell(sentence(record.getMessage()))  # type: ignore[method-assign]
-    log.addHandler(handler)
+    LOG_OF_FILES.addHandler(handler)
     try:
         yield
     finally:
-        log.removeHandler(handler)
+        LOG_OF_FILES.removeHandler(handler)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import warnings
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_stem.errors import PredictionError, StemError
 from napari_stem.io import DAMAGE
-from napari_stem.progress import warnings_of_files
+from napari_stem.progress import LOG_OF_FILES, warnings_of_files
 from napari_stem.slide.recognising import looks_like_slide
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 Kind = Literal["slide", "prediction", "exported", "spatialdata", "measured", "regions"]
 PROVENANCE = ("uns", "napari_stem")
 SPATIALDATA_TABLE = ("tables", "predicted_expression")
-_log = logging.getLogger("napari_stem.spatial")  # what is told of files that are read
 _numbers = itertools.count(1)
 
 
@@ -119,9 +117,9 @@ def _slide(path: Path) -> list[LayerData]:
 
     slide = open_slide(path, early=True)
     if (disagreement := conflict(slide.mpp_sources)) is not None:
-        _log.warning("%s", disagreement)
+        LOG_OF_FILES.warning("%s", disagreement)
     if slide.mpp is None:
-        _log.warning(
+        LOG_OF_FILES.warning(
             "%s does not say how large its pixels are; it is shown in pixels. Before predicting, state its "
             "pixel size in the Slide part of Stem's panel (Plugins menu).",
             slide.path.name,

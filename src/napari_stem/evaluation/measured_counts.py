@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_stem.errors import DatasetError
 from napari_stem.evaluation.comparison import read_truth
+from napari_stem.progress import LOG_OF_FILES
 from napari_stem.spatial.dataset import HEIGHT_KEY, METADATA, TABLES, WIDTH_KEY, Section
 from napari_stem.spatial.gene_sets import with_symbols
 from napari_stem.spatial.table_files import repeats_allowed
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from napari_stem.geometry import SizePx
     from napari_stem.slide.base import Slide
-
-_log = logging.getLogger("napari_stem.spatial")  # what is told of files that are read
 
 
 def read_measured(path: Path, size: SizePx, slide: Slide | None = None) -> anndata.AnnData:
@@ -103,5 +101,5 @@ def _read_visium(path: Path, size: SizePx, slide: Slide | None) -> anndata.AnnDa
             f"{size.width_px} x {size.height_px} px; open the image that Space Ranger was run on."
         )
     for finding in [] if slide is None else unlike_preview([folder], slide):
-        _log.warning("%s has %s", path, finding)
+        LOG_OF_FILES.warning("%s has %s", path, finding)
     return with_symbols(under_tissue(table, str(path)))[0]

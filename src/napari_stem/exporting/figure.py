@@ -303,10 +303,9 @@ def _drawn_seen(
     if seen.names:
         patches = [Patch(color=colour, label=text) for text, colour in seen.names]
         axes.legend(handles=patches, fontsize=6.5, loc="upper left", bbox_to_anchor=(1, 1))
-    said = (
-        "" if seen.shown == "predicted" else f" {seen.shown}"
-    )  # else its map's own title says more
-    title = ", ".join(selection.genes[:4]) + said
+    title = ", ".join(selection.genes[:4])
+    if seen.shown != "predicted":  # of what is, the map's own title says more
+        title += f" {seen.shown}"
     _words(figure, layout, selection, window, title, seen.shown)
     return figure
 

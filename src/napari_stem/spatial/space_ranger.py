@@ -189,11 +189,11 @@ def unlike_preview(folders: Sequence[Path], image: Path | Slide) -> list[Finding
     image
         The full-resolution image, open or not; its missing levels are made, as training needs them too.
     """
-    path = next((path for _, path in _previews(folders)), None)
-    if path is None:
+    preview = next((path for _, path in _previews(folders)), None)
+    if preview is None:
         return []
     try:
-        seen, wanted = (_small(each) for each in (image, path))
+        seen, wanted = (_small(each) for each in (image, preview))
     except SlideError:  # of a preview; what is wrong with the image itself is told of elsewhere
         return []
     if min(seen.std(), wanted.std()) < _BLANK:
@@ -202,7 +202,7 @@ def unlike_preview(folders: Sequence[Path], image: Path | Slide) -> list[Finding
     if alike >= _ALIKE:
         return []
     what = (
-        f"an image that looks unlike {path.name} of Space Ranger (correlation {alike:.2f}; of one picture "
+        f"an image that looks unlike {preview.name} of Space Ranger (correlation {alike:.2f}; of one picture "
         f".99)"
     )
     path = image if isinstance(image, Path) else image.path

@@ -421,9 +421,7 @@ def match(
     except PredictionError as error:
         if prediction.done.all() and not loaded.is_known:
             raise PredictionError(f"{loaded.path.name}: {error}") from error
-        return (
-            None  # there may be something to compare once more spots are done, or with another one
-        )
+        return None  # there may be more to compare later, or with another one
 
 
 def describe_match(name: str, found: MeasuredMatch) -> str:
