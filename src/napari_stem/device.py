@@ -10,8 +10,11 @@ import ctypes
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+
+from threadpoolctl import ThreadpoolController
 
 from napari_stem.errors import ModelError
 
@@ -84,3 +87,9 @@ def n_threads() -> int:
     if stated.isdecimal() and int(stated):
         return int(stated)
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+@lru_cache(1)
+def blas() -> ThreadpoolController:
+    """Find the BLAS libraries that are loaded, which takes a tenth of a second: once."""
+    return ThreadpoolController().select(user_api="blas")

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
-from napari_stem.device import torch_device
+from napari_stem.device import blas, torch_device
 from napari_stem.errors import RegionError
 from napari_stem.geometry import Spots, lattice, spots_in_regions
 from napari_stem.metrics import quantiles
@@ -221,14 +220,14 @@ def _ordered(
     """Blocks of spots that are not done, in the order in which they are predicted."""
     if begin_at_um is None:
         return blocks(np.flatnonzero(~done), size)
+    away_um = np.hypot(*(spots.xy_um - begin_at_um).T)
     rank = np.full(len(spots), 2)
     if len(spots) >= LEAST_COARSE:
         rank[(spots.array_row % COARSE == 0) & (spots.array_col % COARSE == 0)] = 1
     rank[evenly(len(spots))] = 0  # their embeddings are there, see `doubt_of`
-    order = np.argsort(rank, kind="stable")
+    order = np.lexsort((np.where(rank == 0, away_um, 0.0), rank))
     todo = [np.sort(order[places]) for places in blocks(np.flatnonzero(~done[order]), size)]
-    away_um = np.hypot(*(spots.xy_um - begin_at_um).T)
-    return sorted(todo, key=lambda index: (rank[index].min(), away_um[index].min()))
+    return sorted(todo, key=lambda index: (rank[index].max(), away_um[index].min()))
 
 
 class _Unwritten:
@@ -314,7 +313,7 @@ def embedded_ahead(
             poll()
 
     # more BLAS threads wait for drawing in a loop, at the expense of the encoder
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(1, "embedding") as pool:
+    with blas().limit(limits=1), ThreadPoolExecutor(1, "embedding") as pool:
         try:
             for part in parts[:1]:
                 yield pool.submit(embedder.embed, part, check).result()

@@ -31,6 +31,7 @@ from napari_stem.model.bundle import load_folder
 from napari_stem.model.domain import evenly
 from napari_stem.model.serving import embedder_of
 from napari_stem.predict import (
+    _FIRST_BLOCK,
     choose_spots,
     embedded_ahead,
     predict,
@@ -168,7 +169,10 @@ def test_block_size_changes_nothing(run, spots, whole, block) -> None:
     assert_same(run(spots, replace(SETTINGS, spots_per_block=block)), whole)
 
 
-def test_what_lies_near_a_place_comes_first_and_changes_nothing(run, spots, whole) -> None:
+def test_what_lies_near_a_place_comes_first_and_changes_nothing(
+    run, spots, whole, monkeypatch
+) -> None:
+    monkeypatch.setattr("napari_stem.model.domain.N_LOOKED_AT", 1)
     prediction, near = run.begin(spots), tuple(spots.xy_um[-1])
     steps = predict(run.slide, spots, run.model, prediction, SETTINGS, begin_at_um=near)
     done = [prediction.done.copy() for _ in steps]
@@ -189,6 +193,20 @@ def test_spots_that_were_looked_at_come_before_others(run, spots, monkeypatch) -
     steps.close()
     assert np.flatnonzero(prediction.done).tolist() == evenly(len(spots)).tolist()
     assert not prediction.done[1]
+
+
+def test_nothing_is_embedded_between_looking_and_the_first_colour(run, spots, monkeypatch) -> None:
+    monkeypatch.setattr("napari_stem.model.domain.ENOUGH_OF_FEW", 5)
+    looked_at = evenly(len(spots))
+    assert _FIRST_BLOCK < len(looked_at) < len(spots)
+    prediction, near = run.begin(spots), tuple(spots.xy_um[1])
+    steps = predict(run.slide, spots, run.model, prediction, SETTINGS, begin_at_um=near)
+    next(steps)
+    next(steps)
+    steps.close()
+    first = set(np.flatnonzero(prediction.done).tolist())
+    assert len(first) == _FIRST_BLOCK
+    assert first < set(looked_at.tolist())
 
 
 def test_a_coarse_map_of_many_spots_comes_first_and_changes_nothing(
@@ -347,7 +365,7 @@ def test_blocks_that_follow_soon_are_written_together(run, spots, whole) -> None
     corner_um = tuple(spots.xy_um[-1])
     prediction, told = run.begin(spots), []
     steps = run.steps(prediction, watch=told.append, write_every_s=3600, begin_at_um=corner_um)
-    assert [p.n_done for p in steps] == [0, 3, 11]  # the first is to be seen at once
+    assert [p.n_done for p in steps] == [0, 4, 11]  # the first is to be seen at once
     assert [p.work_done for p in told][-1] == 11
     assert sorted(p.work_done for p in told) == [p.work_done for p in told]
     assert_same(prediction.to_anndata(), whole)

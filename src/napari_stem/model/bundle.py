@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from napari_stem.device import torch_device
+from napari_stem.device import blas, torch_device
 from napari_stem.errors import ModelError, StemError
 from napari_stem.io import DAMAGE, only_writer, sha256, unwritable, written_whole
 from napari_stem.model.card import card_text, limits_of, warnings_of
@@ -115,6 +115,7 @@ class Model:
         """Make ahead what all spots of a run share, which its first block would wait for."""
         import scipy.spatial.distance  # noqa: F401 - the mean needs it
 
+        blas()
         if isinstance(self.head, Head):
             shared_scores(np.empty((0, 2)), settings, self.head.residual)
 
