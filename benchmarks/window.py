@@ -64,20 +64,25 @@ class Click:
             rest()
 
     def click(self, place_um: tuple[float, float]) -> float:
-        """Click, and wait for colour; seconds."""
+        """Click, and wait until colour is painted; seconds."""
         import numpy as np
 
         before = self.dock.panels.maps.current()
+        canvas = self.viewer.window._qt_viewer.canvas._scene_canvas
+        painted_s: list[float] = []
 
-        def is_coloured() -> bool:
+        def on_draw(_event: object) -> None:
             now = self.dock.panels.maps.current()
             layer = None if now in {None, before} else self.dock.panels.maps.layer("mean")
-            return layer in self.viewer.layers and bool(np.isfinite(layer.data).any())
+            if layer in self.viewer.layers and bool(np.isfinite(layer.data).any()):
+                painted_s.append(time.monotonic())
 
+        canvas.events.draw.connect(on_draw, position="last")
         began = time.monotonic()
         self.dock.panels.region.click_at(place_um)
-        wait(is_coloured)
-        return time.monotonic() - began
+        wait(lambda: bool(painted_s))
+        canvas.events.draw.disconnect(on_draw)
+        return painted_s[0] - began
 
     def track_first_colour(self, number: int) -> float:
         return self.click(PLACES_UM[number - 1])

@@ -287,5 +287,7 @@ def _warm_up(
         _ = view_of(slide).usual_mask
         job = PredictionJob.planned(slide, model, settings, spots=spot, keep_draws=None)
         encoder = encoder or encoder_of(model, torch_device(settings.device))
-        replace(job, encoder=encoder).begin(Path(folder) / "ahead.zarr", resume=False)
+        job = replace(job, encoder=encoder)
+        job.doubt()  # an encoder's first patch takes many times as long as another
+        job.begin(Path(folder) / "ahead.zarr", resume=False)
     return encoder
