@@ -22,7 +22,7 @@ from napari_stem.errors import OutputError
 from napari_stem.geometry import shared_tissue
 from napari_stem.io import only_writer
 from napari_stem.model import DEFAULT_MODEL, load_model
-from napari_stem.model.serving import embedder_of, require_fit_of, require_species, tissue_warning
+from napari_stem.model.serving import embedder_of, require_fit, require_species, tissue_warning
 from napari_stem.predict import choose_spots, doubt_of, predict
 from napari_stem.progress import shown
 from napari_stem.results import Prediction
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import anndata
 
     from napari_stem.encoders.base import EmbedsSpots, Encoder
-    from napari_stem.encoders.precomputed import PrecomputedEmbedder
+    from napari_stem.encoders.precomputed import PatchEmbeddings
     from napari_stem.geometry import Mpp, Region, Spots
     from napari_stem.model.bundle import Model
     from napari_stem.predict import PredictionProgress
@@ -77,7 +77,7 @@ class PredictionJob:
     spots: Spots
     regions: tuple[Region, ...] = ()
     keep_draws: bool = False
-    embedder: PrecomputedEmbedder | None = None
+    embedder: PatchEmbeddings | None = None
     encoder: Encoder | None = None
     begin_at_um: tuple[float, float] | None = None
 
@@ -93,7 +93,7 @@ class PredictionJob:
         whole_slide: bool = False,
         tissue: TissueSettings | None = None,
         pitch_um: float | None = None,
-        embedder: PrecomputedEmbedder | None = None,
+        embedder: PatchEmbeddings | None = None,
         species: str | None = None,
         tissue_type: str | None = None,
         keep_draws: bool | None = False,
@@ -127,7 +127,7 @@ class PredictionJob:
         model.require_sampler(settings)
         torch_device(settings.device)
         if embedder is not None:
-            require_fit_of(embedder.patches, model)
+            require_fit(embedder, model)
         if tell is not None:
             cautions = (
                 tissue_warning(model.config, tissue_type),
@@ -137,7 +137,7 @@ class PredictionJob:
             for sentence in filter(None, cautions):
                 tell(sentence)
         if spots is None and embedder is not None:
-            spots = embedder.patches.spots()
+            spots = embedder.spots()
         within = None if regions is None else as_regions(regions)
         chosen = choose_spots(
             slide,
@@ -163,7 +163,7 @@ class PredictionJob:
     @property
     def of_embeddings(self) -> dict[str, Any]:
         """What is recorded of embeddings from a file."""
-        return {} if self.embedder is None else self.embedder.patches.provenance
+        return {} if self.embedder is None else self.embedder.provenance
 
     def doubt(self, stop: Callable[[], bool] | None = None) -> str | None:
         """Say so where the slide looks unlike the training data; see `napari_stem.predict.doubt_of`."""

@@ -26,20 +26,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _KEYS_PER_PX = 16  # spot centres are told apart to 1/16 px, as the noise tells them apart
-# Most caches hold no turned patches: those have a table of their own, and a narrower key costs them nothing.
-_TABLES = (
-    "CREATE TABLE IF NOT EXISTS embedding (x INTEGER, y INTEGER, v BLOB, PRIMARY KEY (x, y))",
-    "CREATE TABLE IF NOT EXISTS turned "
-    "(x INTEGER, y INTEGER, t INTEGER, v BLOB, PRIMARY KEY (x, y, t))",
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS embedded "
+    "(x INTEGER, y INTEGER, turn INTEGER, v BLOB, PRIMARY KEY (x, y, turn))"
 )
-_READ = (
-    "SELECT v FROM embedding WHERE x = ? AND y = ?",
-    "SELECT v FROM turned WHERE x = ? AND y = ? AND t = ?",
-)
-_WRITE = (
-    "INSERT OR REPLACE INTO embedding (x, y, v) VALUES (?, ?, ?)",
-    "INSERT OR REPLACE INTO turned (x, y, t, v) VALUES (?, ?, ?, ?)",
-)
+_READ = "SELECT v FROM embedded WHERE x = ? AND y = ? AND turn = ?"
+_WRITE = "INSERT OR REPLACE INTO embedded (x, y, turn, v) VALUES (?, ?, ?, ?)"
 
 
 class EmbeddingCache:
@@ -61,26 +53,23 @@ class EmbeddingCache:
         touch(path)
         keep_bounded("embeddings", keep=[path])
 
-    def get(
-        self, spots: Spots, transform: int = 0
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    def get(self, spots: Spots, transform: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """(n, width) embeddings of one of the 8 turns (NaN where unknown) and (n,) whether known."""
         found = np.full((len(spots), self._width), np.nan, np.float32)
         known = np.zeros(len(spots), bool)
         if self._path is None:
             return found, known
-        query = _READ[transform > 0]
         try:
             with closing(self._connect()) as connection:
                 for i, key in enumerate(_keys(spots, transform)):
-                    row = connection.execute(query, key).fetchone()
+                    row = connection.execute(_READ, key).fetchone()
                     if row is not None and len(row[0]) == 2 * self._width:
                         found[i], known[i] = np.frombuffer(row[0], np.float16), True
         except sqlite3.Error as error:
             self._give_up(error)
         return found, known
 
-    def put(self, spots: Spots, embedding: NDArray[np.float32], transform: int = 0) -> None:
+    def put(self, spots: Spots, embedding: NDArray[np.float32], transform: int) -> None:
         """Keep (n, width) embeddings of one of the 8 turns."""
         if self._path is None:
             return
@@ -90,15 +79,14 @@ class EmbeddingCache:
         ]
         try:
             with closing(self._connect()) as connection, connection:
-                connection.executemany(_WRITE[transform > 0], rows)
+                connection.executemany(_WRITE, rows)
         except sqlite3.Error as error:
             self._give_up(error)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(str(self._path), timeout=10)
         try:
-            for table in _TABLES:  # again and again: the file may have been removed meanwhile
-                connection.execute(table)
+            connection.execute(_TABLE)  # each time: the file may have been removed meanwhile
         except sqlite3.Error:
             connection.close()
             raise
@@ -119,8 +107,6 @@ def _key(slide: Slide, mpp: Mpp, encoder: Encoder) -> str:
     return f"{slide.fingerprint[:32]}-{pixel}-{encoder.name}-{encoder.version}"
 
 
-def _keys(spots: Spots, transform: int) -> list[tuple[int, ...]]:
-    x = np.round(spots.x_px * _KEYS_PER_PX).astype(int).tolist()
-    y = np.round(spots.y_px * _KEYS_PER_PX).astype(int).tolist()
-    turn = (transform,) if transform else ()
-    return [(*place, *turn) for place in zip(x, y, strict=True)]
+def _keys(spots: Spots, transform: int) -> list[tuple[int, int, int]]:
+    x, y = (np.round(px * _KEYS_PER_PX).astype(int).tolist() for px in (spots.x_px, spots.y_px))
+    return [(*place, transform) for place in zip(x, y, strict=True)]

@@ -57,9 +57,7 @@ class Embedder:
         self._patches = PatchReader(slide, encoder.patch)  # one: it keeps tiles for the next spots
         self._seen: dict[tuple[int, ...], Seen] = {}  # by transforms: what the next spots may share
 
-    def embed(
-        self, spots: Spots, step: Callable[[int], None] | None = None, transform: int = 0
-    ) -> NDArray[np.float32]:
+    def embed(self, spots: Spots, step: Callable[[int], None] | None = None) -> NDArray[np.float32]:
         """Embed spots.
 
         Parameters
@@ -68,14 +66,12 @@ class Embedder:
             n spots.
         step
             Told after every batch how many spots of these are embedded; may raise to cancel.
-        transform
-            How the patches are turned before the encoder sees them, 0 to 7; see `turned`.
 
         Returns
         -------
         (n, width) float32.
         """
-        return self._embed(spots, (transform,), step)[:, 0].copy()
+        return self._embed(spots, range(1), step)[:, 0].copy()
 
     def embed_turned(
         self, spots: Spots, step: Callable[[int], None] | None = None
@@ -96,7 +92,7 @@ class Embedder:
     def _embed(
         self,
         spots: Spots,
-        transforms: range | tuple[int, ...],
+        transforms: range,
         step: Callable[[int], None] | None,
     ) -> NDArray[np.float32]:
         """(n, transforms, width), from the cache or by looking."""

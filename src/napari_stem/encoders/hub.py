@@ -100,7 +100,14 @@ def download(facts: EncoderFacts, to: Path | None = None, progress: Progress | N
             f"The code of encoder '{facts.name}' reads Hugging Face's cache only; download it without --to."
         )
     place = to / facts.name if to is not None else None
-    with in_clear_words(_asked(facts)):
+    asked = Asked(
+        what=f"encoder '{facts.name}'",
+        page=facts.page,
+        otherwise=f"or copy the files of {facts.page} into a folder '{facts.name}' of ${FOLDER_VARIABLE}",
+        elsewhere="choose another place with --to",
+        error=EncoderError,
+    )
+    with in_clear_words(asked):
         siblings = HfApi().model_info(facts.hub_id, files_metadata=True).siblings or []
         wanted = _wanted(facts, siblings)
         n_bytes, n_before = sum(s.size or 0 for s in wanted), 0
@@ -155,13 +162,3 @@ def _check(facts: EncoderFacts, path: Path, stated: str) -> None:
             f"{path.name} of encoder '{facts.name}' arrived damaged (its checksum is wrong) and was removed; "
             f"download it again."
         )
-
-
-def _asked(facts: EncoderFacts) -> Asked:
-    return Asked(
-        what=f"encoder '{facts.name}'",
-        page=facts.page,
-        otherwise=f"or copy the files of {facts.page} into a folder '{facts.name}' of ${FOLDER_VARIABLE}",
-        elsewhere="choose another place with --to",
-        error=EncoderError,
-    )

@@ -24,8 +24,6 @@ logger = logging.getLogger(__name__)
 
 TRUST_VARIABLE = "NAPARI_STEM_TRUST_REMOTE_CODE"
 _EXTRA = "pip install 'napari-stem[encoders]'"
-_BUNDLED_FIELD_WIDTH = 351  # see BundledEncoder.width
-_BUNDLED_FIELDS_UM = (150.0, 300.0, 600.0)
 
 
 def load_encoder(
@@ -91,14 +89,27 @@ def encoder_width(name: str, n_fields: int | None = None) -> int:
     EncoderError
         There is none of that name.
     """
+    from napari_stem.encoders.bundled import FIELD_WIDTH, BundledEncoder
+
     width = 0
     for part in parse_name(name):
         if part.name == BUNDLED:
-            width += _BUNDLED_FIELD_WIDTH * (n_fields or len(_BUNDLED_FIELDS_UM))
+            width += n_fields * FIELD_WIDTH if n_fields else BundledEncoder.width
         else:
             facts = CATALOGUE[part.name]
             width += facts.width(part.pooling or facts.pooling) * (n_fields or 1)
     return width
+
+
+def fields_of_view_of(name: str) -> tuple[float, ...] | None:
+    """Fields of view in um that an encoder has by itself; None where that is not known, or parts differ."""
+    from napari_stem.encoders.bundled import BundledEncoder
+
+    if name == BUNDLED:
+        return BundledEncoder.patch.fields_of_view_um
+    words = (word.partition("@")[0] for word in name.split("+"))
+    sides = {CATALOGUE[word].field_of_view_um for word in words if word in CATALOGUE}
+    return tuple(sides) if len(sides) == 1 else None
 
 
 def list_encoders(folder: Path | None = None) -> list[dict[str, Any]]:
@@ -108,12 +119,11 @@ def list_encoders(folder: Path | None = None) -> list[dict[str, Any]]:
     `packaged`, `licence`, `description`, `width`, `size_mb`, `gate` (open, terms), `page`, `mpp`, `px`,
     `poolings`, `reference`, `unconfirmed`.
     """
-    missing = None if find_spec("timm") else "the package timm is not installed: pip install timm"
     bundled: dict[str, Any] = {
         "name": BUNDLED,
-        "status": "not installed" if missing else "ready",
-        "ready": missing is None,
-        "why_not": missing,
+        "status": "ready",
+        "ready": True,
+        "why_not": None,
         "packaged": True,
         "licence": "Apache-2.0",
         "description": "ImageNet EfficientNet-Lite0 texture and stain statistics at 150, 300 and 600 um",
@@ -156,9 +166,8 @@ def readiness(
     facts: EncoderFacts, folder: Path | None = None, trust_remote_code: bool | None = None
 ) -> tuple[str, str | None]:
     """Tell whether a published encoder can be used: its status, and what to do if it cannot."""
-    package = "timm" if facts.library in {"timm", "attention-pool"} else "transformers"
-    if find_spec(package) is None:
-        return "not installed", f"the package {package} is not installed: {_EXTRA}"
+    if facts.library in {"transformers", "remote"} and find_spec("transformers") is None:
+        return "not installed", f"the package transformers is not installed: {_EXTRA}"
     if facts.library == "remote":
         refusal = _why_no_remote_code(facts, trust_remote_code)
         if refusal is not None:

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from napari_stem.settings import SamplingSettings
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 _NUMBERS = re.compile(r"\[\n\s+(-?\d[^\]\"]*?)\n\s+\]")  # a list of them: to stand in one line
 
 
@@ -344,10 +345,10 @@ def read_weights(
 
     stored = {name: value.astype(np.float32) for name, value in load_file(path).items()}
     _require_numbers(stored)
-    arrays = _under(_HEAD, stored)
+    arrays = under(_HEAD, stored)
     head = HEADS[config.objective].from_arrays(arrays)
     if config.denoiser or isinstance(head, EmbeddingHead):
-        network = _network(config, _under(_DENOISER, stored))
+        network = _network(config, under(_DENOISER, stored))
         n_generated, width = network.config.n_genes, network.config.condition_width
     else:
         network, n_generated, width = None, 0, None
@@ -396,9 +397,8 @@ def _require_numbers(arrays: Mapping[str, NDArray[np.float32]]) -> None:
             raise ValueError(f"'{quoted(name, 100)}' holds values that are no numbers or infinite")
 
 
-def _under(
-    prefix: str, arrays: Mapping[str, NDArray[np.float32]]
-) -> dict[str, NDArray[np.float32]]:
+def under(prefix: str, arrays: Mapping[str, T]) -> dict[str, T]:
+    """Take those whose names begin so, without that beginning."""
     return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 

@@ -108,12 +108,12 @@ def residual_walk(
     import torch
 
     from napari_stem.diffusion import samplers
-    from napari_stem.diffusion.objectives import EDMPrecond
+    from napari_stem.diffusion.objectives import edm_denoised
     from napari_stem.diffusion.schedule import karras_sigmas
 
     device = str(condition.device)
     sigmas = karras_sigmas(settings.n_steps, config.sigma_min, config.sigma_max)
-    denoise = partial(EDMPrecond(network).denoise, condition=condition)
+    denoise = partial(edm_denoised, network, condition=condition)
     start = noise(device, 0) * sigmas[0]
     if settings.sampler == "ancestral":
         return samplers.euler_ancestral(
@@ -135,7 +135,7 @@ def published_walk(
 ) -> Tensor:
     """Sample values with published Stem's chain, or with a solver in sigma on the same network."""
     from napari_stem.diffusion import samplers
-    from napari_stem.diffusion.objectives import PublishedAsDenoiser
+    from napari_stem.diffusion.objectives import published_denoised
     from napari_stem.diffusion.schedule import LinearSchedule, karras_sigmas
 
     device, chain = str(condition.device), LinearSchedule.published()
@@ -154,7 +154,7 @@ def published_walk(
         return samplers.ddim(network, start, chain, steps, condition, callback=callback)
     low, high = float(chain.sigmas[0]), float(chain.sigmas[-1])
     sigmas = karras_sigmas(settings.n_steps, low, high)
-    denoise = partial(PublishedAsDenoiser(network, chain).denoise, condition=condition)
+    denoise = partial(published_denoised, network, chain, condition=condition)
     solve = samplers.heun if settings.sampler == "heun" else samplers.dpmpp_2m
     return solve(denoise, noise(device, 0) * high, sigmas, callback)
 

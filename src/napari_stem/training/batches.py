@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_stem.diffusion.objectives import EDMPrecond, edm_loss, lognormal_sigmas, published_loss
+from napari_stem.diffusion.objectives import edm_loss, published_loss
 from napari_stem.diffusion.schedule import LinearSchedule
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_stem.training.options import FitSettings
 
 
+P_MEAN, P_STD = -0.4, 1.2  # of ln sigma, as training draws it (Karras et al. 2022)
 _chain = cache(LinearSchedule.published)
 
 
@@ -106,9 +107,7 @@ def draw_batch(data: TrainingData, settings: FitSettings, step: int, rows: slice
     if settings.objective == "published":
         level = torch.randint(len(_chain()), (size,), generator=generator)
     else:
-        level = lognormal_sigmas(
-            size, p_mean=settings.p_mean, p_std=settings.p_std, generator=generator
-        )
+        level = (P_MEAN + P_STD * torch.randn(size, generator=generator)).exp()
     chosen, which = index[rows].numpy(), way[rows].numpy()
     seen = data.embedding[chosen, which] if data.embedding.ndim == 3 else data.embedding[chosen]
     condition = torch.from_numpy(data.condition_of(seen.astype(np.float32)))
@@ -139,9 +138,7 @@ def loss_sums(network: nn.Module, batch: Batch, settings: FitSettings) -> Tensor
         )
         mse, vb = terms.mse.sum(), terms.vb.sum()
         return torch.stack([mse + vb, mse, vb])
-    loss = edm_loss(
-        EDMPrecond(network), batch.clean, batch.condition, batch.level, batch.noise
-    ).sum()
+    loss = edm_loss(network, batch.clean, batch.condition, batch.level, batch.noise).sum()
     return torch.stack([loss, loss, torch.zeros_like(loss)])
 
 

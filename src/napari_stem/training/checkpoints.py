@@ -19,7 +19,7 @@ import numpy as np
 
 from napari_stem.errors import ModelError
 from napari_stem.foreign import read_json
-from napari_stem.io import CHECKPOINTS, unwritable, write_file
+from napari_stem.io import unwritable, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from napari_stem.training.sections import SectionArrays
 
-FOLDER = CHECKPOINTS
 _ABOUT = "training.json"
 
 
@@ -74,11 +73,6 @@ class Checkpoints:
         self.folder = folder
         self._every_seconds = every_minutes * 60
         self._last = time.monotonic()
-
-    @property
-    def are_kept(self) -> bool:
-        """Whether there is somewhere to keep them."""
-        return self.folder is not None
 
     def begin(self, about: Mapping[str, Any], *, resume: bool) -> None:
         """Prepare to keep checkpoints: go on with those that are there, or remove them.

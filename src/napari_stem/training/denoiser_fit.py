@@ -153,14 +153,13 @@ class _Fit:
                 self._keep(is_last=is_last, stopped=stopped)
 
     def _make_step(self, meter: _Meter, *, stopped: bool) -> tuple[bool, bool]:
+        """Make a step; tell whether the time is up, and whether it was stopped."""
         state, limit = self.state, self._settings.seconds
         is_late = limit is not None and time.monotonic() - self._begin > limit
         means, flags = self.trainee.step(state.step + 1, (is_late, stopped))
         state.step += 1
         state.seconds = time.monotonic() - self._begin
         meter.add(state, means)
-        if self._run.team.size == 1:  # alone, the clock can be read after the step, not before it
-            return limit is not None and state.seconds > limit, stopped
         return flags
 
     def _look(self, *, is_last: bool) -> None:
@@ -193,7 +192,7 @@ class _Fit:
         elif stopped or checkpoints.is_due():
             checkpoints.save(self._stage, replace(state, tensors=self.trainee.state()))
         if stopped:
-            if not checkpoints.are_kept:
+            if checkpoints.folder is None:
                 raise KeyboardInterrupt
             raise TrainingStopped(f"{self._what}: stopped at step {state.step}")
 

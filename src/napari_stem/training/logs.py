@@ -78,7 +78,7 @@ class Logs:
     def open(self, stage: str, after_step: int = 0) -> Iterator[Callable[[Row], None]]:
         """Write the rows of one denoiser; those past ``after_step``, which a resumed run makes again, go."""
         if self.folder is None or self.kind == "none":
-            yield _nowhere
+            yield lambda _row: None
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -87,10 +87,6 @@ class Logs:
         opened = _csv if self.kind == "csv" else _tensorboard
         with opened(self.folder, stage, after_step) as write:
             yield write
-
-
-def _nowhere(_row: Row) -> None:
-    """Keep nothing."""
 
 
 @contextmanager

@@ -62,25 +62,6 @@ class Prepared:
         return self.data.target.shape[1], self.data.embedding.shape[-1]
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What left-out sections say.
-
-    Attributes
-    ----------
-    steps
-        How long to train on all sections.
-    spread_factor
-        (genes,) calibration; ones without.
-    card
-        Facts for the model's card.
-    """
-
-    steps: int
-    spread_factor: NDArray[np.float32]
-    card: dict[str, Any]
-
-
 def fit_recipe(
     sections: Sequence[SectionArrays],
     config: ModelConfig,
@@ -108,18 +89,20 @@ def fit_recipe(
         _leave_out(number, len(pairs), pair, config, settings, options, run)
         for number, pair in enumerate(pairs, start=1)
     ]
-    verdict = run.team.share(lambda: _judge(folds, sections, prepared, settings, options, config))
-    card = {**config.card, "training_steps": verdict.steps, **verdict.card}
+    steps, spread_factor, learned = run.team.share(
+        lambda: _judge(folds, sections, prepared, settings, options, config)
+    )
+    card = {**config.card, "training_steps": steps, **learned}
     config = replace(config, card=card, calibrated=options.is_calibrated)
-    if verdict.steps == 0:
-        return Model(config, prepared.head, verdict.spread_factor, None)
-    settings = replace(settings, steps=verdict.steps, eval_every=verdict.steps)
+    if steps == 0:
+        return Model(config, prepared.head, spread_factor, None)
+    settings = replace(settings, steps=steps, eval_every=steps)
     fitted = fit_denoiser(
         prepared.data, settings, run=run, stage="all", what="Training on all sections"
     )
     config.card["training_steps"] = fitted.steps
     config = replace(config, denoiser=settings.denoiser.to_dict())
-    return Model(config, prepared.head, verdict.spread_factor, fitted.network)
+    return Model(config, prepared.head, spread_factor, fitted.network)
 
 
 def _leave_out(
@@ -169,7 +152,8 @@ def _judge(
     settings: FitSettings,
     options: TrainingOptions,
     config: ModelConfig,
-) -> Verdict:
+) -> tuple[int, NDArray[np.float32], dict[str, Any]]:
+    """Give the steps to train on all sections, (genes,) spread factors (else ones), and facts for the card."""
     steps, panel, unit = settings.steps, config.genes, config.normalisation
     card: dict[str, Any] = {}
     is_ours = settings.objective == "edm"
@@ -177,7 +161,7 @@ def _judge(
     if not options.trains:
         steps = 0
     elif not folds:
-        return Verdict(steps, no_change, card)
+        return steps, no_change, card
     elif options.chooses_steps:
         steps, card = (steps_that_pay if is_ours else best_steps)(folds)
     else:  # the last look at each, wherever the clock struck
@@ -192,7 +176,7 @@ def _judge(
         card |= share_reliability(sections, panel, unit)
     card |= reliability(sections, parts, panel, unit)
     spread_factor = no_change if is_ours or not options.is_calibrated else calibrated(folds, steps)
-    return Verdict(steps, spread_factor, card)
+    return steps, spread_factor, card
 
 
 def splits(

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from napari_stem.diffusion.denoiser import build_denoiser
+from napari_stem.model.bundle import under
 from napari_stem.out_of_memory import halved, is_out_of_memory
+from napari_stem.texts import reason_of
 from napari_stem.training.batches import Batch, Rows, draw_batch, drop_by_rows, loss_sums
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ class _Evaluated(nn.Module):
 
     def give_up_compiling(self, error: Exception) -> None:
         """Go on with the network as it is."""
-        reason = " ".join(str(error).split())[:120]
+        reason = reason_of(error)
         _log.warning("torch.compile fails here (%s): training goes on without it.", reason)
         self._call, self.is_compiled = self.network, False
 
@@ -168,8 +170,8 @@ class Trainee:
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up a `state`, or a `result`."""
-        self.averaged.load_state_dict(_under("averaged.", tensors))
-        network, moments = _under("network.", tensors), _under("optimiser.", tensors)
+        self.averaged.load_state_dict(under("averaged.", tensors))
+        network, moments = under("network.", tensors), under("optimiser.", tensors)
         if not network:
             return
         self._network.load_state_dict(network)
@@ -179,7 +181,3 @@ class Trainee:
             state.setdefault(int(number), {})[what] = value
         groups = self._optimiser.state_dict()["param_groups"]
         self._optimiser.load_state_dict({"state": state, "param_groups": groups})
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

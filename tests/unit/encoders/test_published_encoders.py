@@ -208,7 +208,7 @@ def test_several_fields_of_view_stand_side_by_side(kaiko, tissue, patches) -> No
 def test_batches_change_nothing(kaiko, patches) -> None:
     encoder = load_encoder("kaiko-s16")
     many = np.concatenate([patches] * 6)
-    assert len(many) > encoder._batch
+    assert len(many) > encoder._at_once
     np.testing.assert_allclose(encoder.encode(many)[-2:], encoder.encode(patches), atol=1e-5)
     assert encoder.encode(patches[:0]).shape == (0, 384)
 

@@ -16,7 +16,7 @@ import torch
 from napari_stem import extras
 from napari_stem.errors import ModelError, OutputError
 from napari_stem.training import trainee
-from napari_stem.training.batches import TrainingData, draw_batch
+from napari_stem.training.batches import P_MEAN, P_STD, TrainingData, draw_batch
 from napari_stem.training.checkpoints import Checkpoints
 from napari_stem.training.denoiser_fit import TrainingRun, TrainingStopped, fit_denoiser
 from napari_stem.training.logs import COLUMNS, Logs
@@ -73,6 +73,13 @@ def test_every_turn_of_every_spot_comes_up_with_the_spots_own_values(settings) -
     told = batch.condition[:, 0]
     assert sorted(set(told.tolist())) == list(range(40))
     assert torch.equal(told // 8, batch.clean[:, 0])
+
+
+@pytest.mark.parametrize("settings", ["edm"], indirect=True)
+def test_training_noise_levels_are_lognormal(data, settings) -> None:
+    levels = draw_batch(data, replace(settings, batch=50_000), 1, slice(0, 50_000)).level
+    assert float(levels.log().mean()) == pytest.approx(P_MEAN, abs=0.02)
+    assert float(levels.log().std()) == pytest.approx(P_STD, rel=0.02)
 
 
 # memory

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MEMBER = """
 import pickle, sys
 from pathlib import Path
+from accelerate import PartialState
 from napari_stem.errors import ModelError
 from napari_stem.training.denoiser_fit import fit_denoiser
 from napari_stem.training.denoiser_fit import TrainingRun
@@ -48,7 +49,7 @@ done = {
     "heard": heard,
 }
 (folder / f"done-{team.rank}").write_bytes(pickle.dumps(done))
-team.wait()
+PartialState().wait_for_everyone()
 """
 
 
