@@ -8,15 +8,17 @@ published; the samplers in sigma need nothing else.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+Network: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]  # of x, c_noise, condition
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import nn
 
     from napari_stem.diffusion.schedule import LinearSchedule
 
@@ -28,7 +30,7 @@ def rows_of(value: float | Tensor, x: Tensor) -> Tensor:
     return x.new_full((len(x),), value)  # filled on the device: nothing waits for a copy
 
 
-def edm_denoised(network: nn.Module, x: Tensor, sigma: float | Tensor, condition: Tensor) -> Tensor:
+def edm_denoised(network: Network, x: Tensor, sigma: float | Tensor, condition: Tensor) -> Tensor:
     """Estimate the clean x, of unit variance, by a preconditioned network.
 
     Table 1 ("ours") of Karras et al. 2022.
@@ -36,7 +38,7 @@ def edm_denoised(network: nn.Module, x: Tensor, sigma: float | Tensor, condition
     Parameters
     ----------
     network
-        Called as ``network(x, c_noise, condition)``, returns (n, G).
+        Returns (n, G).
     x
         (n, G), the clean values plus ``sigma`` times standard normal noise.
     sigma
@@ -58,7 +60,7 @@ def edm_denoised(network: nn.Module, x: Tensor, sigma: float | Tensor, condition
 
 
 def edm_loss(
-    network: nn.Module, x0: Tensor, condition: Tensor, sigma: Tensor, noise: Tensor
+    network: Network, x0: Tensor, condition: Tensor, sigma: Tensor, noise: Tensor
 ) -> Tensor:
     """Denoising error per row, weighted so that every noise level has an effective weight of one.
 
@@ -93,7 +95,7 @@ class PublishedLoss(NamedTuple):
 
 
 def published_loss(
-    network: nn.Module,
+    network: Network,
     x0: Tensor,
     condition: Tensor,
     *,
@@ -200,7 +202,7 @@ def _normal_cdf(z: Tensor) -> Tensor:
 
 
 def published_denoised(
-    network: nn.Module,
+    network: Network,
     schedule: LinearSchedule,
     x: Tensor,
     sigma: float | Tensor,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.encoders.cache import rounded
+from napari_stem.encoders.embed import rounded
 from napari_stem.encoders.precomputed_files import read_raw
 from napari_stem.encoders.precomputed_places import canonical, encoder_of_folder
 from napari_stem.errors import EncoderError

@@ -26,10 +26,10 @@ from napari_stem.model.depth import as_asked, unit_asked
 from napari_stem.model.genes import require_known
 from napari_stem.model.head import EmbeddingHead, Head
 from napari_stem.model.sampling import (
+    SAMPLERS,
     located_scores,
     noise_of_step,
     published_walk,
-    require_sampler,
     residual_walk,
     shared_scores,
     spread,
@@ -87,8 +87,19 @@ class Model:
         return warnings_of(calibrated=self.config.calibrated, knows_domain=self.head.knows_domain)
 
     def require_sampler(self, settings: SamplingSettings) -> None:
-        """Check that the model can be sampled so; ModelError says what fits it."""
-        require_sampler(self.config.objective, settings)
+        """Check that the model can be sampled so, not by a chain that it was not trained on.
+
+        Raises
+        ------
+        ModelError
+            It cannot.
+        """
+        fitting = SAMPLERS[self.config.objective]
+        if settings.sampler not in fitting:
+            raise ModelError(
+                f"Sampler '{settings.sampler}' does not fit a model of objective "
+                f"'{self.config.objective}'; choose {', '.join(fitting[:-1])} or {fitting[-1]}."
+            )
 
     def provenance(self, settings: SamplingSettings) -> dict[str, Any]:
         """Return what a prediction records of its model, and of the unit that it is asked for."""
@@ -167,7 +178,7 @@ class Model:
         poll: Callable[[], None] | None = None,
     ) -> NDArray[np.float32]:
         """(n, genes, draws) before what `sample` does with them; a last row is the library size, if known."""
-        require_sampler(self.config.objective, settings)
+        self.require_sampler(settings)
         head = self.head
         if isinstance(head, EmbeddingHead):
             conditions = head.condition(embedding)

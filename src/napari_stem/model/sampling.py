@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.diffusion.noise import located_field, located_normal, mirrored
-from napari_stem.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,22 +29,6 @@ SAMPLERS: dict[Objective, tuple[SamplerName, ...]] = {
     "edm": ("dpmpp-2m", "heun", "ancestral"),
     "published": ("dpmpp-2m", "heun", "ancestral", "ddim"),
 }
-
-
-def require_sampler(objective: Objective, settings: SamplingSettings) -> None:
-    """Check that a model trained for an objective can be sampled so.
-
-    Raises
-    ------
-    ModelError
-        The sampler walks a chain that the model was not trained on.
-    """
-    fitting = SAMPLERS[objective]
-    if settings.sampler not in fitting:
-        raise ModelError(
-            f"Sampler '{settings.sampler}' does not fit a model of objective '{objective}'; choose "
-            f"{', '.join(fitting[:-1])} or {fitting[-1]}."
-        )
 
 
 def noise_of_step(

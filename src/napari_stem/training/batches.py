@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_stem.diffusion.objectives import Network
     from napari_stem.training.options import FitSettings
 
 
@@ -125,7 +126,7 @@ def draw_batch(data: TrainingData, settings: FitSettings, step: int, rows: slice
     )
 
 
-def loss_sums(network: nn.Module, batch: Batch, settings: FitSettings) -> Tensor:
+def loss_sums(network: Network, batch: Batch, settings: FitSettings) -> Tensor:
     """(3,) sums over the rows: loss, mean squared error, variational bound (0 for ``edm``)."""
     if settings.objective == "published":
         terms = published_loss(

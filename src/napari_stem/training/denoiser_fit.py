@@ -12,7 +12,7 @@ import torch
 
 from napari_stem.progress import silent, stop_on_signals
 from napari_stem.training.checkpoints import Checkpoints, StageState
-from napari_stem.training.logs import Logs, Row
+from napari_stem.training.logs import Logs
 from napari_stem.training.team import Team
 from napari_stem.training.trainee import Trainee
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from napari_stem.progress import Progress
     from napari_stem.training.batches import TrainingData
+    from napari_stem.training.logs import Row
     from napari_stem.training.options import FitSettings
 
     EvalCallback = Callable[[nn.Module], NDArray[np.float32]]
@@ -212,20 +213,12 @@ class _Meter:
         if state.step % self._every and state.step != self._settings.steps:
             return
         n_steps = state.step - self._since
-        loss, mse, vb = (self._sums / n_steps).tolist()
+        mean = dict(zip(("loss", "mse", "vb"), (self._sums / n_steps).tolist(), strict=True))
         now = time.monotonic()
         speed = n_steps * self._settings.batch / max(now - self._begin, 1e-9)
-        is_published = self._settings.objective == "published"
-        self._write(
-            Row(
-                state.step,
-                round(state.seconds, 3),
-                loss,
-                mse,
-                vb if is_published else None,
-                self._settings.learning_rate,
-                round(speed, 1),
-            )
-        )
+        if self._settings.objective == "edm":
+            mean["vb"] = None
+        rest = {"lr": self._settings.learning_rate, "spots_per_second": round(speed, 1)}
+        self._write({"step": state.step, "seconds": round(state.seconds, 3), **mean, **rest})
         self._sums.zero_()
         self._since, self._begin = state.step, now

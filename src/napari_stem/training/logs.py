@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from napari_stem.errors import OutputError
@@ -19,34 +19,10 @@ if TYPE_CHECKING:
 LogKind = Literal["csv", "tensorboard", "none"]
 
 
-@dataclass(frozen=True)
-class Row:
-    """How a training stands.
-
-    Attributes
-    ----------
-    step
-        Steps made.
-    seconds
-        Time taken, earlier runs included.
-    loss, mse, vb
-        Means since the last row; the variational bound ``vb`` (bits per gene) is None for ``edm``.
-    lr
-        Learning rate.
-    spots_per_second
-        Since the last row, over all processes.
-    """
-
-    step: int
-    seconds: float
-    loss: float
-    mse: float
-    vb: float | None
-    lr: float
-    spots_per_second: float
-
-
-COLUMNS = tuple(f.name for f in fields(Row))
+# Steps made; seconds taken, earlier runs included; means since the last row (the variational bound ``vb`` in
+# bits per gene, None for ``edm``); learning rate; spots per second since the last row, over all processes.
+COLUMNS = ("step", "seconds", "loss", "mse", "vb", "lr", "spots_per_second")
+Row = dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -102,7 +78,7 @@ def _csv(folder: Path, stage: str, after_step: int) -> Iterator[Callable[[Row], 
         table.writerows(earlier)
 
         def write(row: Row) -> None:
-            table.writerow(asdict(row))
+            table.writerow(row)
             file.flush()  # so that one can watch, and a kill loses nothing
 
         yield write
@@ -116,11 +92,9 @@ def _tensorboard(folder: Path, stage: str, after_step: int) -> Iterator[Callable
     with SummaryWriter(log_dir=str(folder / stage), purge_step=purge_step) as writer:
 
         def write(row: Row) -> None:
-            values = asdict(row)
-            step = values.pop("step")
-            for name, value in values.items():
-                if value is not None:
-                    writer.add_scalar(name, value, step)
+            for name, value in row.items():
+                if name != "step" and value is not None:
+                    writer.add_scalar(name, value, row["step"])
             writer.flush()
 
         yield write

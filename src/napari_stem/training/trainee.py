@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from napari_stem.diffusion.denoiser import build_denoiser
 from napari_stem.model.bundle import under
@@ -24,30 +24,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _REMEDY = "train a smaller network (--size small) or fewer genes"
-
-
-class _Evaluated(nn.Module):
-    """A network as the loss calls it: in bf16 or not, compiled or not, always answering in float32."""
-
-    def __init__(self, network: nn.Module, settings: FitSettings) -> None:
-        super().__init__()
-        self.network = network
-        self._device_type = torch.device(settings.device).type
-        self._is_half = settings.precision == "bf16"
-        self.is_compiled = settings.compile
-        self._call = torch.compile(network) if settings.compile else network
-
-    def forward(self, x: Tensor, c_noise: Tensor, condition: Tensor) -> Tensor:
-        """As the network's."""
-        with torch.autocast(self._device_type, torch.bfloat16, enabled=self._is_half):
-            out: Tensor = self._call(x, c_noise, condition)
-        return out.float()
-
-    def give_up_compiling(self, error: Exception) -> None:
-        """Go on with the network as it is."""
-        reason = reason_of(error)
-        _log.warning("torch.compile fails here (%s): training goes on without it.", reason)
-        self._call, self.is_compiled = self.network, False
 
 
 class Trainee:
@@ -70,7 +46,7 @@ class Trainee:
         self.averaged = copy.deepcopy(network).to(settings.device).eval().requires_grad_(False)
         drop_by_rows(network, self._rows)
         self._network = network.to(settings.device).train()
-        self._evaluated = _Evaluated(self._network, settings)
+        self._call = torch.compile(self._network) if settings.compile else self._network
         self._optimiser = torch.optim.AdamW(
             self._network.parameters(),
             lr=settings.learning_rate,
@@ -120,15 +96,24 @@ class Trainee:
         for start in range(0, len(batch), self.n_at_once):
             part = batch.part(start, min(start + self.n_at_once, len(batch)))
             self._rows.first = part.first
-            own = loss_sums(self._evaluated, part, self._settings)
+            own = loss_sums(self._evaluate, part, self._settings)
             torch.autograd.backward(own[0] / self._settings.batch)
             sums += own.detach()
         return sums
 
+    def _evaluate(self, x: Tensor, c_noise: Tensor, condition: Tensor) -> Tensor:
+        """Call the network as the loss does: in bf16 or not, compiled or not, answering in float32."""
+        kind, is_half = torch.device(self._settings.device).type, self._settings.precision == "bf16"
+        with torch.autocast(kind, torch.bfloat16, enabled=is_half):
+            out: Tensor = self._call(x, c_noise, condition)
+        return out.float()
+
     def _cope_with(self, error: RuntimeError) -> None:
         """Take smaller parts if the memory was full, leave compiling if that failed, or give up."""
-        if self._evaluated.is_compiled and not is_out_of_memory(error):
-            self._evaluated.give_up_compiling(error)
+        if self._call is not self._network and not is_out_of_memory(error):
+            reason = reason_of(error)
+            _log.warning("torch.compile fails here (%s): training goes on without it.", reason)
+            self._call = self._network
         else:  # gradients are summed to the same batch
             self.n_at_once = halved(error, self.n_at_once, _REMEDY)
 

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from napari_stem.caches import entries, remove
-from napari_stem.encoders.cache import EmbeddingCache, rounded
-from napari_stem.encoders.embed import Embedder, turned
+from napari_stem.encoders.embed import Embedder, EmbeddingCache, rounded, turned
 from napari_stem.geometry import Mpp, PatchSpec, lattice
 from napari_stem.slide import open_slide
 from napari_stem.slide.patches import PatchReader
