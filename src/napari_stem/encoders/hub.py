@@ -20,17 +20,9 @@ if TYPE_CHECKING:
 _CODE_AND_CONFIG = (".json", ".py", ".txt")
 
 
-def locate(facts: EncoderFacts, folder: Path | None = None) -> Path | None:
-    """Find the folder with an encoder's weights; asks no network.
-
-    Parameters
-    ----------
-    facts
-        The encoder.
-    folder
-        Where to look first; None: ``$NAPARI_STEM_ENCODERS``.
-    """
-    own = folder or encoder_folder()
+def locate(facts: EncoderFacts) -> Path | None:
+    """Find the folder with an encoder's weights; asks no network."""
+    own = encoder_folder()
     if own is not None and _complete(facts, own / facts.name):
         return own / facts.name
     from huggingface_hub import try_to_load_from_cache

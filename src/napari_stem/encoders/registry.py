@@ -15,8 +15,6 @@ from napari_stem.errors import EncoderError
 from napari_stem.hub import FOLDER_VARIABLE
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from napari_stem.encoders.base import Encoder
     from napari_stem.encoders.facts import EncoderFacts
 
@@ -32,8 +30,6 @@ def load_encoder(
     fields_of_view_um: tuple[float, ...] | None = None,
     *,
     precision: str = "auto",
-    folder: Path | None = None,
-    trust_remote_code: bool | None = None,
 ) -> Encoder:
     """Load an encoder; asks no network.
 
@@ -47,10 +43,6 @@ def load_encoder(
         Sides of the patches in um; None: what each encoder was made for.
     precision
         ``auto`` (half precision where the device is made for it), ``float32``, ``float16`` or ``bfloat16``.
-    folder
-        Where weights are looked for first; None: ``$NAPARI_STEM_ENCODERS``.
-    trust_remote_code
-        Whether code from a repository may run; None: whether ``$NAPARI_STEM_TRUST_REMOTE_CODE`` is 1.
 
     Raises
     ------
@@ -61,12 +53,11 @@ def load_encoder(
         raise EncoderError("A field of view must be larger than 0 um.")
     fields_um = None if not fields_of_view_um else tuple(float(f) for f in fields_of_view_um)
     parts = parse_name(name)
-    for (
-        part
-    ) in parts:  # all at once: the second may be missing, and the first takes a minute to load
-        _require_ready(part, folder, trust_remote_code)
+    # all at once: the second may be missing, and the first takes a minute to load
+    for part in parts:
+        _require_ready(part)
     logger.info("Encoder '%s' is loaded to %s.", name, device)
-    encoders = [_load(part, device, fields_um, precision, folder) for part in parts]
+    encoders = [_load(part, device, fields_um, precision) for part in parts]
     if len(encoders) == 1:
         return encoders[0]
     from napari_stem.encoders.published import CombinedEncoder
@@ -112,7 +103,7 @@ def fields_of_view_of(name: str) -> tuple[float, ...] | None:
     return tuple(sides) if len(sides) == 1 else None
 
 
-def list_encoders(folder: Path | None = None) -> list[dict[str, Any]]:
+def list_encoders() -> list[dict[str, Any]]:
     """List known encoders; loads no torch, asks no network.
 
     Each with `name`, `status` (ready, needs download, gated, not installed, not allowed), `ready`, `why_not`,
@@ -137,11 +128,11 @@ def list_encoders(folder: Path | None = None) -> list[dict[str, Any]]:
         "reference": "docs/bundled-encoder.md",
         "unconfirmed": None,
     }
-    return [bundled, *(_row(facts, folder) for facts in CATALOGUE.values())]
+    return [bundled, *(_row(facts) for facts in CATALOGUE.values())]
 
 
-def _row(facts: EncoderFacts, folder: Path | None) -> dict[str, Any]:
-    status, why_not = readiness(facts, folder)
+def _row(facts: EncoderFacts) -> dict[str, Any]:
+    status, why_not = readiness(facts)
     return {
         "name": facts.name,
         "status": status,
@@ -162,17 +153,15 @@ def _row(facts: EncoderFacts, folder: Path | None) -> dict[str, Any]:
     }
 
 
-def readiness(
-    facts: EncoderFacts, folder: Path | None = None, trust_remote_code: bool | None = None
-) -> tuple[str, str | None]:
+def readiness(facts: EncoderFacts) -> tuple[str, str | None]:
     """Tell whether a published encoder can be used: its status, and what to do if it cannot."""
     if facts.library in {"transformers", "remote"} and find_spec("transformers") is None:
         return "not installed", f"the package transformers is not installed: {_EXTRA}"
     if facts.library == "remote":
-        refusal = _why_no_remote_code(facts, trust_remote_code)
+        refusal = _why_no_remote_code(facts)
         if refusal is not None:
             return refusal
-    if locate(facts, folder) is not None:
+    if locate(facts) is not None:
         return "ready", None
     get = f"napari-stem encoders download {facts.name}"
     if facts.gated:
@@ -180,9 +169,9 @@ def readiness(
     return "needs download", f"{facts.size_mb} MB to download: {get}"
 
 
-def _why_no_remote_code(facts: EncoderFacts, trusted: bool | None) -> tuple[str, str] | None:
+def _why_no_remote_code(facts: EncoderFacts) -> tuple[str, str] | None:
     """Tell why the code in a repository may or can not run; None if it may and can."""
-    if not (os.environ.get(TRUST_VARIABLE) == "1" if trusted is None else trusted):
+    if os.environ.get(TRUST_VARIABLE) != "1":
         return "not allowed", (
             f"it runs code from {facts.page}: read that, then allow it with {TRUST_VARIABLE}=1"
         )
@@ -195,23 +184,17 @@ def _why_no_remote_code(facts: EncoderFacts, trusted: bool | None) -> tuple[str,
     return None
 
 
-def _require_ready(part: Part, folder: Path | None, trust_remote_code: bool | None) -> None:
+def _require_ready(part: Part) -> None:
     if part.name == BUNDLED:
         return
-    _, why_not = readiness(CATALOGUE[part.name], folder, trust_remote_code)
+    _, why_not = readiness(CATALOGUE[part.name])
     if why_not is not None:
         raise EncoderError(
             f"Encoder '{part.name}' is not ready: {why_not}. (Without internet: ${FOLDER_VARIABLE}.)"
         )
 
 
-def _load(
-    part: Part,
-    device: str,
-    fields_um: tuple[float, ...] | None,
-    precision: str,
-    folder: Path | None,
-) -> Encoder:
+def _load(part: Part, device: str, fields_um: tuple[float, ...] | None, precision: str) -> Encoder:
     if part.name == BUNDLED:
         from napari_stem.encoders.bundled import BundledEncoder
 
@@ -220,7 +203,7 @@ def _load(
     from napari_stem.encoders.published import PublishedEncoder
 
     facts = CATALOGUE[part.name]
-    found = locate(facts, folder)
+    found = locate(facts)
     if found is None:
         raise EncoderError(f"The weights of encoder '{part.name}' have gone; download them again.")
     return PublishedEncoder(

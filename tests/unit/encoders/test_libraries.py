@@ -288,7 +288,8 @@ def test_code_of_a_repository_is_run_on_consent_alone(
     with pytest.raises(EncoderError, match="it runs code from"):
         load_encoder("hibou-b")
     assert not (tmp_path / "was_run").exists()
-    encoder = load_encoder("hibou-b@cls+mean", precision="float32", trust_remote_code=True)
+    monkeypatch.setenv("NAPARI_STEM_TRUST_REMOTE_CODE", "1")
+    encoder = load_encoder("hibou-b@cls+mean", precision="float32")
     embedding = encoder.encode(patches)
     assert (tmp_path / "was_run").exists()
     np.testing.assert_array_equal(embedding[:, :768], 3)

@@ -156,7 +156,6 @@ def test_a_missing_package_is_named(folder, monkeypatch) -> None:
 def test_code_of_a_repository_runs_on_consent_alone(folder, monkeypatch) -> None:
     monkeypatch.setattr(registry.metadata, "version", lambda name: "4.57.1")
     assert registry.readiness(CATALOGUE["hibou-l"])[0] == "not allowed"
-    assert registry.readiness(CATALOGUE["hibou-l"], trust_remote_code=True)[0] == "gated"
     monkeypatch.setenv("NAPARI_STEM_TRUST_REMOTE_CODE", "1")
     assert registry.readiness(CATALOGUE["hibou-l"])[0] == "gated"
     monkeypatch.setattr(registry.metadata, "version", lambda name: "5.1.0")
