@@ -232,7 +232,7 @@ class PredictionJob:
         watch: Callable[[PredictionProgress], None] | None = None,
     ) -> Iterator[PredictionProgress]:
         """Fill it some blocks at a time; see `napari_stem.predict.predict`."""
-        for step in predict(
+        return predict(
             self.slide,
             self.spots,
             self.model,
@@ -243,10 +243,7 @@ class PredictionJob:
             watch=watch,
             begin_at_um=self.begin_at_um,
             write_every_s=_WRITE_EVERY_S,
-        ):
-            yield step
-            if stop is not None and stop():
-                return
+        )
 
     def run(
         self,

@@ -76,13 +76,13 @@ class EncoderFacts:
     name: str
     description: str
     hub_id: str
-    gated: bool
     licence: str
     token_width: int
     size_mb: int
-    prefix_tokens: int
     architecture: str
     reference: str
+    gated: bool = False
+    prefix_tokens: int = 1
     library: Library = "timm"
     arguments: Mapping[str, Any] = field(default_factory=dict)
     pooled_width: int | None = None
