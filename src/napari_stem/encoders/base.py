@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
+from napari_stem.device import in_parts
 from napari_stem.geometry import PatchSpec  # noqa: TC001 - encoders and their patches go together
-from napari_stem.out_of_memory import in_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,6 @@ import numpy as np
 
 from napari_stem.device import in_threads
 from napari_stem.encoders.base import ByPatch, fields_text
-from napari_stem.encoders.timm_import import import_timm
 from napari_stem.errors import EncoderError
 from napari_stem.geometry import PatchSpec
 from napari_stem.texts import reason_of
@@ -222,6 +221,8 @@ def load_network() -> Any:
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
+
+    from napari_stem.encoders.networks import import_timm
 
     network = import_timm().create_model("tf_efficientnet_lite0", num_classes=0)
     network.blocks = network.blocks[: max(TAPPED_STAGES) + 1]

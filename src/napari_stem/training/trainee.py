@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from napari_stem.device import halved, is_out_of_memory
 from napari_stem.diffusion.denoiser import build_denoiser
 from napari_stem.model.bundle import under
-from napari_stem.out_of_memory import halved, is_out_of_memory
 from napari_stem.texts import reason_of
 from napari_stem.training.batches import Batch, Rows, draw_batch, drop_by_rows, loss_sums
 

@@ -12,10 +12,9 @@ import torch
 
 from napari_stem.encoders import registry
 from napari_stem.encoders.catalogue import CATALOGUE
-from napari_stem.encoders.networks import build
+from napari_stem.encoders.networks import build, import_timm
 from napari_stem.encoders.published import CombinedEncoder
 from napari_stem.encoders.registry import encoder_width, list_encoders, load_encoder
-from napari_stem.encoders.timm_import import import_timm
 from napari_stem.errors import EncoderError
 from napari_stem.geometry import PatchSpec
 

@@ -13,10 +13,9 @@ from safetensors.torch import save_file
 
 from napari_stem.encoders.base import Encoder, same_features
 from napari_stem.encoders.catalogue import CATALOGUE
-from napari_stem.encoders.networks import build
+from napari_stem.encoders.networks import build, import_timm
 from napari_stem.encoders.published import chosen_precision
 from napari_stem.encoders.registry import encoder_width, load_encoder
-from napari_stem.encoders.timm_import import import_timm
 from napari_stem.errors import EncoderError
 
 if TYPE_CHECKING:
