@@ -68,14 +68,8 @@ def edm_loss(
     ----------
     network
         In training, as `edm_denoised` calls it.
-    x0
-        (n, G) clean targets.
-    condition
-        (n, C).
-    sigma
-        (n,) noise levels.
-    noise
-        (n, G) standard normal.
+    x0, condition, sigma, noise
+        (n, G) clean targets, (n, C), (n,) noise levels, and (n, G) standard normals.
 
     Returns
     -------

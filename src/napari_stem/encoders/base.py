@@ -45,17 +45,10 @@ class Encoder(Protocol):
     spots_at_once: int
 
     def encode(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed spots.
+        """Embed spots, (n, width) float32, of patches (n, fields of view, side_px, side_px, 3) uint8 RGB.
 
-        Parameters
-        ----------
-        patches
-            (n, fields of view, side_px, side_px, 3) uint8 RGB; one field of view alone where ``patch.steps_um``
-            are given, whichever it is.
-
-        Returns
-        -------
-        (n, width) float32; that of one field of view where it is alone.
+        Where ``patch.steps_um`` are given, patches of one field of view are shown alone, whichever it is, and
+        its part of the width is returned.
         """
         ...
 

@@ -72,18 +72,9 @@ class Embedder:
         self._seen: dict[tuple[int, ...], Seen] = {}  # by transforms: what the next spots may share
 
     def embed(self, spots: Spots, step: Callable[[int], None] | None = None) -> NDArray[np.float32]:
-        """Embed spots.
+        """Embed n spots, (n, width) float32.
 
-        Parameters
-        ----------
-        spots
-            n spots.
-        step
-            Told after every batch how many spots of these are embedded; may raise to cancel.
-
-        Returns
-        -------
-        (n, width) float32.
+        ``step`` is told after every batch how many of them are embedded; it may raise to cancel.
         """
         return self._embed(spots, range(1), step)[:, 0].copy()
 
@@ -92,14 +83,9 @@ class Embedder:
     ) -> NDArray[np.float16]:
         """Embed all 8 transforms of each patch, which is read once.
 
-        Parameters
-        ----------
-        spots, step
-            As in `embed`; a spot counts as embedded once its 8 transforms are.
-
         Returns
         -------
-        (n, 8, width) float16: ``[:, 0]`` is what `embed` gives.
+        (n, 8, width) float16: ``[:, 0]`` is what `embed` gives. Else as that.
         """
         return self._embed(spots, range(N_TRANSFORMS), step).astype(np.float16)
 

@@ -39,27 +39,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def read_store(path: Path, encoder: str | None) -> RawEmbeddings | None:
-    """Read features of a LazySlide store.
-
-    Parameters
-    ----------
-    path
-        The store, or one table of features in it (``SLIDE.zarr/tables/uni_tiles``).
-    encoder
-        Whose features are wanted where the store has several.
-
-    Returns
-    -------
-    None where the path is no store's.
-
-    Raises
-    ------
-    EncoderError
-        It has none, or several and nothing says which, or they belong to no square tiles.
-    StoreError
-        Its outlines cannot be read.
-    """
+def _read_store(path: Path, encoder: str | None) -> RawEmbeddings | None:
+    """Read features of a LazySlide store, or a table of them in it; None where the path is neither."""
     store = LazySlideStore.at(path, TABLES)
     if store is None:
         return None
@@ -69,10 +50,7 @@ def read_store(path: Path, encoder: str | None) -> RawEmbeddings | None:
         raise EncoderError(
             f"{path} holds no features of tiles; give one of {_listed(store, sets)}."
         )
-    return _read(store, name, sets[name])
-
-
-def _read(store: LazySlideStore, name: str, tiles: str) -> RawEmbeddings:
+    tiles = sets[name]
     table = read_as_stored(store.path / TABLES / name)
     outlines = store.outlines(tiles)
     if "tile_id" in outlines and "tile_id" in table.obs:
@@ -153,7 +131,7 @@ def read_raw(
         It is missing, damaged, or holds no embeddings, or nothing says where the patches lie.
     """
     with named(path):
-        found = read_store(path, encoder)
+        found = _read_store(path, encoder)
     if found is not None:
         return found
     if path.suffix not in SUFFIXES:

@@ -26,19 +26,17 @@ _ENOUGH = 0.5  # share of a section's spots that must have a patch
 class EmbeddingFolder:
     """Embeddings of a data set's sections, one file each, named like the section.
 
-    Attributes
-    ----------
-    first
-        What the first file that was read says: encoder, version, width and patch of all. None before.
-    n_left_out
-        Measured spots without a patch, by section.
-
     Parameters
     ----------
     folder
         Holds ``ID.h5`` (or another ending) for every section.
     stated
         What the files do not say.
+
+    Attributes
+    ----------
+    n_left_out
+        Measured spots without a patch, by section.
 
     Raises
     ------
@@ -50,7 +48,7 @@ class EmbeddingFolder:
         if not folder.is_dir():
             raise EncoderError(f"There is no folder of embeddings {folder}; check the path.")
         self.folder = folder
-        self.first: PatchEmbeddings | None = None
+        self._first: PatchEmbeddings | None = None
         self.n_left_out: dict[str, int] = {}
         self._stated = stated or Stated()
 
@@ -58,15 +56,6 @@ class EmbeddingFolder:
         self, section_id: str, spots: Spots, size: SizePx, mpp: Mpp
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Look up the measured spots of one section; those without a patch are left out, and told.
-
-        Parameters
-        ----------
-        section_id
-            Which file.
-        spots
-            The section's n spots.
-        size, mpp
-            Of its slide, level 0.
 
         Returns
         -------
@@ -93,16 +82,10 @@ class EmbeddingFolder:
 
     @property
     def described(self) -> PatchEmbeddings:
-        """What the first file that was read says of all.
-
-        Raises
-        ------
-        EncoderError
-            None has been read.
-        """
-        if self.first is None:
+        """What the first file that was read says of all: encoder, version, width and patch."""
+        if self._first is None:
             raise EncoderError(f"No embeddings of {self.folder} have been read.")
-        return self.first
+        return self._first
 
     @property
     def version(self) -> str | None:
@@ -128,10 +111,9 @@ class EmbeddingFolder:
         return found[0]
 
     def _require_alike(self, patches: PatchEmbeddings) -> None:
-        if self.first is None:  # the features are large, and not needed again
-            self.first = replace(patches, features=patches.features[:1])
-            return
-        first = self.first
+        if self._first is None:  # the features are large, and not needed again
+            self._first = replace(patches, features=patches.features[:1])
+        first = self._first
         differing = [
             name
             for name, same in (

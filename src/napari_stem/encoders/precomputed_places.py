@@ -48,6 +48,8 @@ _ALIASES = {
 class RawEmbeddings:
     """What a file says, not yet compared with a slide.
 
+    What it does not say is None.
+
     Attributes
     ----------
     path
@@ -55,19 +57,13 @@ class RawEmbeddings:
     features
         (n, W), as stored.
     xy_px
-        (n, 2), level-0 px: top-left corners, or the centres where ``centred``. None where it has none.
-    centred
-        Whether ``xy_px`` are centres.
+        (n, 2), level-0 px: top-left corners, or the centres where ``centred``.
     side_px
-        Side of a patch in level-0 px; None where nobody says.
-    mpp_um
-        Pixel size of level 0 that the file was made with; None where it does not say.
-    magnification
-        Objective power of level 0, likewise.
-    size_px
-        (width, height) of level 0, likewise.
+        Side of a patch in level-0 px.
+    mpp_um, magnification, size_px
+        Pixel size, objective power and (width, height) of level 0 that it was made with.
     encoder, version
-        What made them, likewise.
+        What made them.
     """
 
     path: Path

@@ -242,7 +242,7 @@ class Model:
                 written_whole(folder / CARD_FILE, overwrite=True) as card_file,
                 written_whole(folder / WEIGHTS_FILE, overwrite=True) as weights_file,
             ):
-                write_weights(
+                _write_weights(
                     weights_file, self.config, self.head, self.spread_factor, self.network
                 )
                 config = replace(self.config, weights_sha256=sha256(weights_file))
@@ -271,7 +271,7 @@ def load_folder(folder: Path) -> Model:
 
     config = read_config(folder)
     logger.info("Model '%s' is loaded from %s.", config.name, folder)
-    require_same_weights(folder, config)
+    _require_same_weights(folder, config)
     try:
         objective_of(config.objective)
         head, spread_factor, network = read_weights(folder / WEIGHTS_FILE, config)
@@ -285,14 +285,8 @@ def load_folder(folder: Path) -> Model:
         ) from error
 
 
-def require_same_weights(folder: Path, config: ModelConfig) -> None:
-    """Check that a folder's weights are those that its config describes.
-
-    Raises
-    ------
-    ModelError
-        They are not, cannot be read, or the config does not say.
-    """
+def _require_same_weights(folder: Path, config: ModelConfig) -> None:
+    """Check that a folder's weights are those that its config describes."""
     path = folder / WEIGHTS_FILE
     try:
         digest = sha256(path)
@@ -309,20 +303,14 @@ HEADS: dict[str, type[Head | EmbeddingHead]] = {"edm": Head, "published": Embedd
 _DENOISER, _HEAD = "denoiser.", "head."
 
 
-def write_weights(
+def _write_weights(
     path: Path,
     config: ModelConfig,
     head: Head | EmbeddingHead,
     spread_factor: NDArray[np.float32],
     network: nn.Module | None,
 ) -> None:
-    """Write the denoiser and all matrices in the precision that the config states, vectors in full.
-
-    Raises
-    ------
-    OSError
-        The file cannot be written.
-    """
+    """Write the denoiser and all matrices in the precision that the config states, vectors in full."""
     import torch
     from safetensors.torch import save_file
 

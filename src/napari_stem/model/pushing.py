@@ -29,10 +29,8 @@ class Upload:
 
     Attributes
     ----------
-    repository
-        ``org/name``.
-    folder
-        Of the model.
+    repository, folder
+        ``org/name``, and where the model lies.
     config, card
         Text of ``config.json`` and ``README.md`` as they would be sent.
     licence
@@ -71,10 +69,8 @@ def prepared(folder: Path, repository: str, licence: str | None = None) -> Uploa
 
     Parameters
     ----------
-    folder
-        Of the model.
-    repository
-        ``org/name``.
+    folder, repository
+        Of the model, and ``org/name``.
     licence
         Under which it is published, where the model does not say or says so wrongly.
 

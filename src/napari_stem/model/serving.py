@@ -28,19 +28,9 @@ _LATIN = {"human": "homo sapiens", "mouse": "mus musculus", "rat": "rattus norve
 
 
 def require_species(config: ModelConfig, species: str | None) -> None:
-    """Refuse tissue of another species than a model was trained on; what nobody says is not compared.
+    """Refuse tissue of another species (``human``, ``Homo sapiens``) than a model's, by a ModelError.
 
-    Parameters
-    ----------
-    config
-        Of the model.
-    species
-        Of the slide, as its user says: ``human``, ``Homo sapiens``.
-
-    Raises
-    ------
-    ModelError
-        It is another one.
+    What nobody says is not compared.
     """
     trained = config.card.get("species")
     if species and trained and _species(species) != _species(trained):
@@ -64,21 +54,13 @@ def tissue_warning(config: ModelConfig, tissue: str | None) -> str | None:
 
 
 def require_resolution(config: ModelConfig, patch: PatchSpec, mpp: Mpp) -> None:
-    """Refuse a slide so coarse that the encoder's patches would be made of pixels that are not there.
-
-    Parameters
-    ----------
-    config
-        Of the model; where it was trained on coarse slides itself (card ``mpp_um``), those are the measure.
-    patch
-        What its encoder looks at.
-    mpp
-        Pixel size of the slide.
+    """Refuse a slide so coarse that a model's encoder would see pixels that are not there.
 
     Raises
     ------
     ModelError
-        The smallest field of view would be upsampled more than twofold.
+        The smallest field of view would be upsampled more than twofold, or so much more than in training (card
+        ``mpp_um``).
     """
     field_um = min(patch.fields_of_view_um)
     finest_um = max(field_um / patch.side_px, float(config.card.get("mpp_um") or 0.0))
@@ -140,16 +122,7 @@ def encoder_of(model: Model, device: str) -> Encoder:
 def embedder_for(
     path: Path, stated: Stated, size: SizePx, mpp: Mpp, model: Model
 ) -> tuple[PatchEmbeddings, tuple[str, ...]]:
-    """Read embeddings for a slide and a model.
-
-    Parameters
-    ----------
-    path, stated
-        The file, and what it does not say.
-    size, mpp
-        Of the slide, level 0.
-    model
-        That will be told them.
+    """Read embeddings for a slide (its size and pixel size at level 0) and a model.
 
     Returns
     -------

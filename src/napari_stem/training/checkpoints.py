@@ -59,15 +59,7 @@ class StageState:
 
 
 class Checkpoints:
-    """The checkpoints of one training; without a folder nothing is kept.
-
-    Parameters
-    ----------
-    folder
-        Where they lie, or None.
-    every_minutes
-        Time between two of them, in minutes.
-    """
+    """The checkpoints of one training, so many minutes apart; without a folder nothing is kept."""
 
     def __init__(self, folder: Path | None = None, every_minutes: float = 10.0) -> None:
         self.folder = folder
@@ -75,14 +67,9 @@ class Checkpoints:
         self._last = time.monotonic()
 
     def begin(self, about: Mapping[str, Any], *, resume: bool) -> None:
-        """Prepare to keep checkpoints: go on with those that are there, or remove them.
+        """Prepare to keep checkpoints: remove those that are there, or go on with them (``resume``).
 
-        Parameters
-        ----------
-        about
-            Whatever the outcome depends on, as JSON can hold it.
-        resume
-            Whether to go on.
+        ``about`` is whatever the outcome depends on, as JSON can hold it.
 
         Raises
         ------

@@ -36,22 +36,14 @@ class TrainingStopped(KeyboardInterrupt):
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """Shared by all denoisers of one training; as it stands, one process that keeps nothing.
-
-    Attributes
-    ----------
-    team
-        The processes that train together.
-    checkpoints, logs
-        Kept by the first of them.
-    tell
-        Told (what, done, in all); may raise to cancel.
-    """
+    """Shared by all denoisers of one training; as it stands, one process that keeps nothing."""
 
     team: Team = field(default_factory=Team)
-    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    checkpoints: Checkpoints = field(
+        default_factory=Checkpoints
+    )  # kept by the team's first, as are logs
     logs: Logs = field(default_factory=Logs)
-    tell: Progress = silent
+    tell: Progress = silent  # may raise to cancel
 
 
 _LOG_ROWS, _MOST_STEPS_A_ROW = 500, 50  # rows of one denoiser: about so many, or more
@@ -90,10 +82,8 @@ def fit_denoiser(
 
     Parameters
     ----------
-    data
-        What on.
-    settings
-        How.
+    data, settings
+        What on, and how.
     eval_callback
         Given the averaged network every ``eval_every`` steps and at the end; returns draws to be kept.
     run

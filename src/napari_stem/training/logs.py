@@ -27,14 +27,7 @@ Row = dict[str, float | None]
 
 @dataclass(frozen=True)
 class Logs:
-    """Where the rows of all denoisers of one training go: one file or run for each.
-
-    Attributes
-    ----------
-    folder
-        None keeps nothing.
-    kind
-        ``csv``, ``tensorboard`` or ``none``.
+    """Where the rows of all denoisers of one training go: one file or run for each; no folder keeps nothing.
 
     Raises
     ------

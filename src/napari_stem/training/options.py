@@ -214,14 +214,7 @@ def fit_settings(
 ) -> FitSettings:
     """How each of ``n_fits`` denoisers is trained; they share the time limit.
 
-    Parameters
-    ----------
-    options, objective
-        What was asked for.
-    sizes
-        Widths of what a denoiser generates, and of what it is told.
-    n_fits
-        Denoisers to train.
+    ``sizes`` are the widths of what a denoiser generates, and of what it is told.
     """
     from napari_stem.diffusion.denoiser import DenoiserConfig
 

@@ -70,18 +70,9 @@ def fit_recipe(
     options: TrainingOptions,
     run: TrainingRun,
 ) -> Model:
-    """Train on sections; everything is chosen and calibrated inside them.
+    """Train on sections, embedded and with the panel's values; all is chosen and calibrated inside them.
 
-    Parameters
-    ----------
-    sections
-        Embedded, with the panel's values.
-    config
-        Of the model; its denoiser is filled in.
-    options
-        How to train.
-    run
-        Who takes part, where checkpoints and logs go, who is told.
+    ``config`` is the model's; its denoiser is filled in.
     """
     leaves_out = options.trains and (options.chooses_steps or options.is_calibrated)
     pairs = splits(sections) if leaves_out else []
@@ -304,12 +295,7 @@ def crps_of_steps(folds: Sequence[Fold], steps: Sequence[int]) -> dict[str, floa
 
 
 def best_steps(folds: Sequence[Fold]) -> tuple[int, dict[str, Any]]:
-    """Choose the steps with the smallest mean CRPS on left-out sections.
-
-    Returns
-    -------
-    The steps, and for the card the curve, ``crps_of_steps``.
-    """
+    """Choose the steps with the smallest mean CRPS on left-out sections; for the card, ``crps_of_steps``."""
     curve = crps_of_steps(folds, common_steps(folds))
     return int(min(curve, key=lambda s: curve[s])), {"crps_of_steps": curve}
 
@@ -363,18 +349,9 @@ def _energies(truth: NDArray[np.float32], draws: NDArray[np.float32]) -> Array:
 
 
 def paired_interval(difference: Array, clusters: NDArray[np.int64]) -> tuple[float, float, float]:
-    """Mean of paired differences and its 95% interval, spots of a cluster counting as one observation.
+    """Mean of (n,) paired differences and its 95% interval, spots of a cluster counting as one observation.
 
-    Parameters
-    ----------
-    difference
-        (n,) of two scores of the same spots.
-    clusters
-        (n,) number of each spot's cluster.
-
-    Returns
-    -------
-    Mean, and bounds by the normal approximation for a ratio of sums over clusters; infinite for one cluster.
+    Bounds are those of the normal approximation for a ratio of sums over clusters; infinite for one cluster.
     """
     _, place, size = np.unique(clusters, return_inverse=True, return_counts=True)
     mean = float(difference.mean())

@@ -56,14 +56,7 @@ class Trainee:
         self.n_at_once = max(1, own.stop - own.start)
 
     def step(self, step: int, flags: tuple[bool, bool]) -> tuple[Tensor, tuple[bool, bool]]:
-        """Make one optimiser step.
-
-        Parameters
-        ----------
-        step
-            Its number, from 1.
-        flags
-            What this process wants the others to know.
+        """Make the optimiser step of a number, from 1; ``flags`` are what this process wants others to know.
 
         Returns
         -------
