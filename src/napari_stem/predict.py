@@ -266,14 +266,7 @@ def doubt_of(
 ) -> str | None:
     """Look at a few spots before a run, and say so where they look unlike the training data.
 
-    Returns
-    -------
-    None where they do not, or ``stop`` came true.
-
-    Raises
-    ------
-    SlideError, EncoderError, ModelError
-        As `predict`.
+    None where they do not, or ``stop`` came true; raises what `predict` does.
     """
 
     def check(_n_done: int) -> None:

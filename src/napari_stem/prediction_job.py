@@ -105,11 +105,9 @@ class PredictionJob:
         ----------
         slide, model, settings, embedder
             As of the job.
-        spots, regions, whole_slide, tissue
+        spots, regions, whole_slide, tissue, pitch_um
             Where to predict, as `napari_stem.predict.choose_spots` takes them. With an embedder its patches are
-            the spots, unless others are given.
-        pitch_um
-            Distance between spots of the lattice; None: as the model was trained.
+            the spots, unless others are given; spots are as far apart as in training, unless said otherwise.
         species, tissue_type
             Of the slide, as its user says; None where not stated.
         keep_draws

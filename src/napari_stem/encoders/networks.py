@@ -60,15 +60,7 @@ def import_timm() -> Any:
 
 
 class AttentionPool(nn.Module):
-    """Learned queries attend to tokens.
-
-    Parameters
-    ----------
-    width
-        Of the queries and of the result.
-    token_width
-        Of the tokens.
-    """
+    """A learned query attends to tokens; ``width`` is that of query and result."""
 
     def __init__(self, width: int, token_width: int) -> None:
         super().__init__()
@@ -87,15 +79,7 @@ class AttentionPool(nn.Module):
 
 
 class AttentionPooled(nn.Module):
-    """A timm vision transformer, its tokens pooled by attention.
-
-    Parameters
-    ----------
-    trunk
-        timm vision transformer without a head.
-    width
-        Of the embedding.
-    """
+    """A vision transformer of timm without a head, its tokens pooled by attention to an embedding."""
 
     def __init__(self, trunk: Any, width: int) -> None:
         super().__init__()
@@ -119,20 +103,12 @@ _TRAINING_ONLY = ("mask_token", "dino_head.", "ibot_head.", "head.")
 
 @dataclass(frozen=True)
 class Network:
-    """A network in evaluation mode.
-
-    Attributes
-    ----------
-    module
-        All of it.
-    tokens
-        (n, 3, side, side) -> (n, prefix + patches, width), after the last normalisation.
-    pooled
-        Tokens -> (n, width), where the network has a pooling of its own.
-    """
+    """A network in evaluation mode."""
 
     module: torch.nn.Module
+    # (n, 3, side, side) -> (n, prefix + patches, width), after the last normalisation
     tokens: Callable[[torch.Tensor], torch.Tensor]
+    # tokens -> (n, width), where the network has a pooling of its own
     pooled: Callable[[torch.Tensor], torch.Tensor] | None = None
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ import numpy as np
 
 from napari_stem.errors import ModelError
 from napari_stem.foreign import read_json
-from napari_stem.io import unwritable, write_file
+from napari_stem.io import remove, unwritable, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,8 +85,7 @@ class Checkpoints:
             self._require_same(path, now)
             return
         try:
-            if self.folder.exists():
-                shutil.rmtree(self.folder)
+            remove(self.folder)
         except OSError as error:
             raise unwritable(self.folder, error) from error
         write_file(path, json.dumps(now, indent=1))
@@ -165,11 +163,6 @@ class Checkpoints:
             self.folder / f"{stage}.safetensors", save(state.tensors, {"state": json.dumps(about)})
         )
         self._last = time.monotonic()
-
-    def remove(self) -> None:
-        """Delete them all: the model is finished."""
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def data_hash(sections: Sequence[SectionArrays], panel: Sequence[str]) -> str:
