@@ -182,13 +182,13 @@ class Model:
         head = self.head
         if isinstance(head, EmbeddingHead):
             conditions = head.condition(embedding)
-            return self._walked(published_walk, conditions, None, spots, settings, callback, poll)
+            return self._walked(conditions, None, spots, settings, callback, poll)
         along = head.along(embedding)
         mean = head.mean(along)
         scores, own = located_scores(spots, settings, head.residual)
         if self.network is not None:
             conditions = head.condition(embedding, along)
-            led = self._walked(residual_walk, conditions, scores, spots, settings, callback, poll)
+            led = self._walked(conditions, scores, spots, settings, callback, poll)
             scores[..., : led.shape[1]] = led.transpose(0, 2, 1)
         elif callback is not None:
             callback(1, 1, scores)
@@ -196,7 +196,6 @@ class Model:
 
     def _walked(
         self,
-        walk: Callable[..., Tensor],
         conditions: NDArray[np.float32],
         start: NDArray[np.float32] | None,
         spots: Spots,
@@ -204,7 +203,7 @@ class Model:
         callback: Callable[[int, int, Any], None] | None,
         poll: Callable[[], None] | None,
     ) -> NDArray[np.float32]:
-        """(n, C) condition -> (n, values, draws) as the denoiser generates them from a start, or from noise."""
+        """(n, C) condition -> (n, values, draws) that the denoiser generates: scores from a start, or values."""
         import torch
 
         from napari_stem.diffusion.slices import stoppable
@@ -214,12 +213,13 @@ class Model:
         condition = torch.from_numpy(conditions).to(device).repeat_interleave(settings.n_draws, 0)
         shape = (len(spots), settings.n_draws, int(self.config.denoiser["n_genes"]))
 
-        def noise(device: str, step: int) -> Tensor:
+        def noise(step: int) -> Tensor:
             if start is None or step > 0:
                 return noise_of_step(spots, settings, shape, device, step)
             return torch.tensor(start[..., : shape[2]]).reshape(-1, shape[2]).to(device)
 
         network = stoppable(network.to(device), device, poll)
+        walk = published_walk if start is None else residual_walk
         x = walk(self.config, network, condition, noise, settings, callback)
         drawn: NDArray[np.float32] = x.reshape(shape).float().cpu().numpy().transpose(0, 2, 1)
         return drawn

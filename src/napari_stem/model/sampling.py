@@ -79,7 +79,7 @@ def residual_walk(
     config: ModelConfig,
     network: nn.Module,
     condition: Tensor,
-    noise: Callable[[str, int], Tensor],
+    noise: Callable[[int], Tensor],
     settings: SamplingSettings,
     callback: Callable[[int, int, Any], None] | None,
 ) -> Tensor:
@@ -94,13 +94,12 @@ def residual_walk(
     from napari_stem.diffusion.objectives import edm_denoised
     from napari_stem.diffusion.schedule import karras_sigmas
 
-    device = str(condition.device)
     sigmas = karras_sigmas(settings.n_steps, config.sigma_min, config.sigma_max)
     denoise = partial(edm_denoised, network, condition=condition)
-    start = noise(device, 0) * sigmas[0]
+    start = noise(0) * sigmas[0]
     if settings.sampler == "ancestral":
         return samplers.euler_ancestral(
-            denoise, start, sigmas, lambda step: noise(device, step + 1), callback
+            denoise, start, sigmas, lambda step: noise(step + 1), callback
         )
     solve = samplers.heun if settings.sampler == "heun" else samplers.dpmpp_2m
     # A finite number of steps makes their Gaussian too wide (16 by 2%): begin so that it ends as it should.
@@ -112,7 +111,7 @@ def published_walk(
     config: ModelConfig,
     network: nn.Module,
     condition: Tensor,
-    noise: Callable[[str, int], Tensor],
+    noise: Callable[[int], Tensor],
     settings: SamplingSettings,
     callback: Callable[[int, int, Any], None] | None,
 ) -> Tensor:
@@ -121,25 +120,25 @@ def published_walk(
     from napari_stem.diffusion.objectives import published_denoised
     from napari_stem.diffusion.schedule import LinearSchedule, karras_sigmas
 
-    device, chain = str(condition.device), LinearSchedule.published()
+    chain = LinearSchedule.published()
     if settings.sampler == "ancestral":
         return samplers.ddpm_ancestral(
             network,
-            noise(device, 0),
+            noise(0),
             chain,
             settings.n_steps,
             condition,
-            noise=lambda step: noise(device, step + 1),
+            noise=lambda step: noise(step + 1),
             callback=callback,
         )
     if settings.sampler == "ddim":
-        start, steps = noise(device, 0), settings.n_steps
+        start, steps = noise(0), settings.n_steps
         return samplers.ddim(network, start, chain, steps, condition, callback=callback)
     low, high = float(chain.sigmas[0]), float(chain.sigmas[-1])
     sigmas = karras_sigmas(settings.n_steps, low, high)
     denoise = partial(published_denoised, network, chain, condition=condition)
     solve = samplers.heun if settings.sampler == "heun" else samplers.dpmpp_2m
-    return solve(denoise, noise(device, 0) * high, sigmas, callback)
+    return solve(denoise, noise(0) * high, sigmas, callback)
 
 
 LEVEL = 0.90
