@@ -226,11 +226,7 @@ def _encoder_of(raw: RawEmbeddings, stated: str | None) -> str:
         raise EncoderError(
             f"{raw.path} does not say which encoder made its embeddings; say it with --encoder (such as uni)."
         )
-    if (
-        stated is not None
-        and raw.encoder is not None
-        and canonical(stated) != canonical(raw.encoder)
-    ):
+    if stated and raw.encoder and canonical(stated) != canonical(raw.encoder):
         raise EncoderError(
             f"{raw.path} was made by encoder '{canonical(raw.encoder)}', not by '{stated}'; "
             f"leave --encoder out."
@@ -313,16 +309,13 @@ def _remarks(raw: RawEmbeddings, mpp: Mpp, n_beyond: int) -> tuple[str, ...]:
             f"{n_beyond} of {len(raw.features)} patches of {raw.path.name} have their centre off the slide and "
             f"are left out."
         )
-    if raw.magnification is None or raw.mpp_um is not None:
-        return tuple(said)
-    nominal = _NOMINAL_MPP / raw.magnification
-    if 0.5 < nominal / mpp.x_um < 2:
-        return tuple(said)
-    return (
-        *said,
-        f"{raw.path.name} takes the slide for {raw.magnification:g}x (about {nominal:g} um/px), and it is "
-        f"taken to have {mpp.x_um:g} um/px here: one of them is wrong.",
-    )
+    nominal = _NOMINAL_MPP / raw.magnification if raw.magnification else mpp.x_um
+    if raw.mpp_um is None and not 0.5 < nominal / mpp.x_um < 2:
+        said.append(
+            f"{raw.path.name} takes the slide for {raw.magnification:g}x (about {nominal:g} um/px), and it is "
+            f"taken to have {mpp.x_um:g} um/px here: one of them is wrong."
+        )
+    return tuple(said)
 
 
 def _listed(said: Sequence[object]) -> str:

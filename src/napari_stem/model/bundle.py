@@ -203,7 +203,7 @@ class Model:
         callback: Callable[[int, int, Any], None] | None,
         poll: Callable[[], None] | None,
     ) -> NDArray[np.float32]:
-        """(n, C) condition -> (n, values, draws) that the denoiser generates: scores from a start, or values."""
+        """(n, C) condition -> (n, values, draws) as generated: scores from a start, or values from noise."""
         import torch
 
         from napari_stem.diffusion.slices import stoppable
