@@ -96,7 +96,7 @@ def test_small_batches_leave_a_process_without_a_row(data, both) -> None:
     """The second of two processes, one spot a step: it has nothing to do and its gradient is zero."""
     from dataclasses import replace
 
-    from napari_stem.training.trainee import Trainee
+    from napari_stem.training.denoiser_fit import Trainee
 
     class Mute(Team):
         def sum_in_place(self, tensor: torch.Tensor) -> None:
