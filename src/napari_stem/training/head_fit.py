@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_stem.model.domain import beyond, unexplained
 from napari_stem.model.head import Head
 from napari_stem.model.residual import DEPTH_PRIOR, PATIENT_PRIOR, SCORES, Residual
 from napari_stem.spatial.normalise import normalisation
-from napari_stem.training.domain import fit_domain, leading, standards
-from napari_stem.training.mean import N_KERNEL, fit_mean, kernel_scale, stacked
+from napari_stem.training.mean import N_KERNEL, fit_mean, kernel_scale, leading, stacked, standards
 from napari_stem.training.sections import depths_of, patient_of
 
 if TYPE_CHECKING:
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 N_COMPONENTS, N_MEAN_COMPONENTS = 32, 8  # of the embedding and of the mean: what a denoiser is told
+N_DOMAIN, DOMAIN_QUANTILE = (
+    64,
+    0.995,
+)  # components of each field of view; of spots of left-out sections
+LEAST_SPREAD = 0.05  # of a standardised feature: what is hardly ever left is not blown up
 N_MEANS, N_DIRECTIONS = 8, 64
 N_DISTANCES, MOST_SPOTS, MOST_SHARED = 16, 2000, 0.9  # pitches apart; of a section; of the variance
 
@@ -108,6 +113,52 @@ def _component_scale(variance: NDArray[np.float64]) -> NDArray[np.float32]:
     """Take standard deviations; what hardly varies (a constant gene) is not blown up."""
     deviation = np.sqrt(variance)
     return np.asarray(np.maximum(deviation, 1e-3 * deviation.max() + 1e-6), np.float32)
+
+
+def fit_domain(
+    x: NDArray[np.float64], group: NDArray[np.int64], n_fields: int = 1
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Leading directions of training embeddings, and how much of a spot they may leave.
+
+    Parameters
+    ----------
+    x
+        (n, W) embeddings.
+    group
+        (n,) section of each, left out in turn to tell what spots of another section look like at most
+        (`DOMAIN_QUANTILE` of them).
+    n_fields
+        F equal parts of the embedding, each of a field of view.
+
+    Returns
+    -------
+    components
+        (F, D, W / F) orthonormal, of each part of the standardised embedding.
+    spread
+        (W,) what they leave of each feature of left-out sections, root mean square.
+    limit
+        () of `unexplained`.
+    """
+    left = np.empty_like(x)
+    for held in np.unique(group):
+        out, rest = group == held, x[group != held]
+        centre, scale = standards(rest)
+        left[out] = beyond(_by_field((rest - centre) / scale, n_fields), (x[out] - centre) / scale)
+    spread = np.maximum(np.sqrt(np.mean(left**2, axis=0)), LEAST_SPREAD)
+    none = np.zeros((1, 0, x.shape[1]))  # what is left is taken as it is
+    limit = np.quantile(unexplained(left, none, spread), DOMAIN_QUANTILE)
+    centre, scale = standards(x)
+    return (
+        _by_field((x - centre) / scale, n_fields).astype(np.float32),
+        spread.astype(np.float32),
+        np.array(limit, np.float32),
+    )
+
+
+def _by_field(z: NDArray[np.float64], n_fields: int) -> NDArray[np.float64]:
+    """(F, D, W / F) components; of few spots or features half as many, so that something is left."""
+    most = min(N_DOMAIN, len(z) // 2, z.shape[1] // n_fields // 2)
+    return np.stack([leading(part, most)[0] for part in np.split(z, n_fields, axis=1)])
 
 
 def fit_residual(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.model.head import kernel
-from napari_stem.training.domain import leading, standards
 from napari_stem.training.sections import groups_of
 
 if TYPE_CHECKING:
@@ -175,6 +174,20 @@ def out_of_fold(x: Array, y: Array, group: NDArray[np.int64]) -> Array:
     z = (x - centre) / scale
     points = z @ leading(z, N_KERNEL)[0].T
     return fit_mean(z, points / kernel_scale(points), y, group)[1]
+
+
+def standards(x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Means and standard deviations (W,) of embeddings (n, W); what hardly varies is not blown up."""
+    return x.mean(0), np.asarray(np.maximum(x.std(0), 1e-6))
+
+
+def leading(z: NDArray[np.float64], most: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Principal components (D, W) of standardised embeddings and the variances along them (D,)."""
+    from sklearn.decomposition import PCA
+
+    n_most = len(z) - 1  # a centred table has no more components than this
+    found = PCA(min(most, n_most, z.shape[1]), svd_solver="full").fit(z)
+    return np.asarray(found.components_), np.asarray(found.explained_variance_)
 
 
 def stacked(sections: Sequence[SectionArrays]) -> tuple[Array, Array, NDArray[np.int64]]:

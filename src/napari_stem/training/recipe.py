@@ -15,9 +15,8 @@ from napari_stem.model.sampling import spread_factors
 from napari_stem.settings import SamplingSettings
 from napari_stem.training.batches import TrainingData
 from napari_stem.training.denoiser_fit import fit_denoiser
-from napari_stem.training.domain import fit_domain, standards
-from napari_stem.training.head_fit import fit_head
-from napari_stem.training.mean import stacked
+from napari_stem.training.head_fit import fit_domain, fit_head
+from napari_stem.training.mean import stacked, standards
 from napari_stem.training.options import fit_settings
 from napari_stem.training.reliability import left_out_parts, reliability, share_reliability
 from napari_stem.training.sections import groups_of
