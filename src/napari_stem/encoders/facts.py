@@ -102,6 +102,11 @@ class EncoderFacts:
         return HUB_PAGE + self.hub_id
 
     @property
+    def is_of_transformers(self) -> bool:
+        """Whether the package transformers builds it, from a ``config.json`` beside the weights."""
+        return self.library in {"transformers", "remote"}
+
+    @property
     def field_of_view_um(self) -> float:
         """Default field of view in um."""
         return self.side_px * self.mpp

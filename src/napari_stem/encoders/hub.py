@@ -59,25 +59,18 @@ def weights_file(facts: EncoderFacts, folder: Path) -> Path:
 
 def _complete(facts: EncoderFacts, folder: Path) -> bool:
     has_weights = any((folder / name).is_file() for name in facts.weights)
-    needs_config = facts.library in {"transformers", "remote"}
-    return has_weights and (not needs_config or (folder / "config.json").is_file())
+    return has_weights and (not facts.is_of_transformers or (folder / "config.json").is_file())
 
 
 def download(facts: EncoderFacts, to: Path | None = None, progress: Progress | None = None) -> Path:
-    """Download an encoder; what is there already is not fetched again.
+    """Download an encoder, and return its folder; what is there already is not fetched again.
 
     Parameters
     ----------
-    facts
-        The encoder.
     to
         Folder of encoders: files go to ``to``/NAME. None: Hugging Face's cache.
     progress
         Told (bytes so far, of how many) of all files together; may raise to cancel. None: bars on stderr.
-
-    Returns
-    -------
-    The folder with the files.
 
     Raises
     ------
@@ -126,11 +119,11 @@ def _wanted(facts: EncoderFacts, siblings: list[Any]) -> list[Any]:
             f"{facts.page} offers none of {', '.join(facts.weights)}; its files may have been renamed: "
             f"download it by hand into a folder NAME of ${FOLDER_VARIABLE}."
         )
-    extra = []
-    if facts.library in {"transformers", "remote"}:
-        extra = [
-            s for name, s in by_name.items() if name.endswith(_CODE_AND_CONFIG) and "/" not in name
-        ]
+    extra = [
+        sibling
+        for name, sibling in by_name.items()
+        if facts.is_of_transformers and name.endswith(_CODE_AND_CONFIG) and "/" not in name
+    ]
     if facts.library == "remote" and "model.safetensors" in by_name:
         extra.append(by_name["model.safetensors"])
     return [*(s for s in extra if s.rfilename != weights), by_name[weights]]

@@ -155,7 +155,7 @@ def _row(facts: EncoderFacts) -> dict[str, Any]:
 
 def readiness(facts: EncoderFacts) -> tuple[str, str | None]:
     """Tell whether a published encoder can be used: its status, and what to do if it cannot."""
-    if facts.library in {"transformers", "remote"} and find_spec("transformers") is None:
+    if facts.is_of_transformers and find_spec("transformers") is None:
         return "not installed", f"the package transformers is not installed: {_EXTRA}"
     if facts.library == "remote":
         refusal = _why_no_remote_code(facts)
