@@ -20,7 +20,7 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 from napari_stem.encoders.bundled import stain_statistics
-from napari_stem.encoders.timm_import import import_timm
+from napari_stem.encoders.networks import import_timm
 from napari_stem.geometry import PatchSpec
 from napari_stem.metrics import pcc
 from napari_stem.slide import open_slide

@@ -19,7 +19,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from safetensors.torch import save_file
 
 from napari_stem.encoders.bundled import TAPPED_STAGES, WEIGHTS_PATH
-from napari_stem.encoders.timm_import import import_timm
+from napari_stem.encoders.networks import import_timm
 
 TOLERANCE = 1e-4
 

@@ -29,7 +29,8 @@ from napari_stem.slide import open_slide
 from napari_stem.slide.patches import PatchReader
 from napari_stem.slide.tissue import find_tissue
 from napari_stem.spatial.dataset import Dataset
-from napari_stem.training.domain import fit_domain, standards
+from napari_stem.training.head_fit import fit_domain
+from napari_stem.training.mean import standards
 
 if TYPE_CHECKING:
     from collections.abc import Callable

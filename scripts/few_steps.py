@@ -24,8 +24,8 @@ from napari_stem.metrics import crps, energy_score, gsc, of_one_draw
 from napari_stem.model import load_model
 from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.dataset import Dataset
+from napari_stem.training.recipe import paired_interval
 from napari_stem.training.sections import load_sections
-from napari_stem.training.stopping import paired_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

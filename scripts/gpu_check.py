@@ -239,9 +239,9 @@ def made_up(check: Check, n: int, seed: int) -> tuple[NDArray[np.float32], NDArr
 def training(check: Check) -> Iterator[Finding]:
     """Train on made-up spots as ``napari-stem train`` does; what follows uses the network."""
     from napari_stem.training.batches import TrainingData
+    from napari_stem.training.denoiser_fit import Trainee
     from napari_stem.training.options import TrainingOptions, fit_settings
     from napari_stem.training.team import Team
-    from napari_stem.training.trainee import Trainee
 
     options = TrainingOptions(objective="published", size="full", device=check.device, ema=0.99)
     settings = replace(

@@ -29,8 +29,8 @@ from napari_stem.spatial.dataset import Dataset
 from napari_stem.spatial.normalise import possible
 from napari_stem.spatial.panels import parse_panel
 from napari_stem.training.head_fit import fit_head
+from napari_stem.training.recipe import paired_interval
 from napari_stem.training.sections import load_sections
-from napari_stem.training.stopping import paired_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -35,28 +35,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Cache:
-    """One kind of things that are kept.
+    """One kind of things that are kept."""
 
-    Attributes
-    ----------
-    name
-        Also that of its folder.
-    holds
-        What it is, for users.
-    without
-        What its loss means to them.
-    stem, ending
-        Regular expressions of the names of its entries.
-    limit_gb
-        Most that it may take, unless ``variable`` says otherwise.
-    """
-
-    name: str
-    holds: str
-    without: str
-    stem: str
-    ending: str
-    limit_gb: float
+    name: str  # also that of its folder
+    holds: str  # what it is, for users
+    without: str  # what its loss means to them
+    stem: str  # of the names of its entries, a regular expression
+    ending: str  # of these, likewise
+    limit_gb: float  # most that it may take, unless `variable` says otherwise
 
     @property
     def folder(self) -> Path:
@@ -123,27 +109,13 @@ CACHES = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that is kept: a file or a folder.
+    """One thing that is kept: a file or a folder."""
 
-    Attributes
-    ----------
-    cache
-        Name of its cache.
-    path
-        Where it lies.
-    n_bytes
-        Size on disk.
-    used
-        When it was last used, in seconds since 1970.
-    is_whole
-        Whether it was written to its end; else a living process may still be writing it.
-    """
-
-    cache: str
+    cache: str  # name of its cache
     path: Path
-    n_bytes: int
-    used: float
-    is_whole: bool
+    n_bytes: int  # on disk
+    used: float  # last, in seconds since 1970
+    is_whole: bool  # was written to its end; else a living process may still be writing it
 
     @property
     def may_be_open(self) -> bool:
@@ -191,18 +163,10 @@ def remove(entry: Entry) -> bool:
 
 
 def keep_bounded(name: str, keep: Collection[Path] = ()) -> list[Entry]:
-    """Remove the least recently used of a cache until it fits its limit, and all fit the common one.
+    """Remove the least recently used of a cache that has grown until it fits its limit, and all the common one.
 
-    Parameters
-    ----------
-    name
-        Of the cache that has grown.
-    keep
-        What stays even if it is larger than the limit, as does what may be open elsewhere.
-
-    Returns
-    -------
-    What was removed, leftovers of killed processes aside.
+    What is to ``keep`` stays even if it is larger, as does what may be open elsewhere. Returns what was
+    removed, leftovers of killed processes aside.
     """
     for entry in entries([name]):
         if not entry.is_whole and not entry.may_be_open:
@@ -217,17 +181,12 @@ def keep_bounded(name: str, keep: Collection[Path] = ()) -> list[Entry]:
 
 
 def shrink(found: Iterable[Entry], limit_bytes: float, keep: Collection[Path] = ()) -> list[Entry]:
-    """Remove entries, the first ones first, until the rest fits; those that may be open stay.
-
-    Returns
-    -------
-    What was removed.
-    """
+    """Remove `surplus`, and return what was removed."""
     return [entry for entry in surplus(found, limit_bytes, keep) if remove(entry)]
 
 
 def surplus(found: Iterable[Entry], limit_bytes: float, keep: Collection[Path] = ()) -> list[Entry]:
-    """Which entries `shrink` would remove."""
+    """Choose entries to remove, the first ones first, until the rest fits; those that may be open stay."""
     found = list(found)
     total, chosen = sum(entry.n_bytes for entry in found), []
     for entry in found:

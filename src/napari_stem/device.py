@@ -1,4 +1,4 @@
-"""What computes: a GPU that torch finds, or so many threads of the processor.
+"""What computes, and what its memory holds: a GPU that torch finds, or so many threads of the processor.
 
 torch takes seconds to come. The packaged model and encoder do without it on a processor, so that it is not
 loaded either to find out that there is no GPU.
@@ -7,6 +7,7 @@ loaded either to find out that there is no GPU.
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -14,15 +15,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from threadpoolctl import ThreadpoolController
-
 from napari_stem.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from threadpoolctl import ThreadpoolController
+
 Part = TypeVar("Part")
 Made = TypeVar("Made")
+_log = logging.getLogger(__name__)
+# Of torch on CUDA and MPS, of cuBLAS's own workspace, of torch on a CPU.
+_SIGNS = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "DefaultCPUAllocator: can't allocate")
 _AMD_DRIVER = Path("/dev/kfd")
 _NVIDIA_DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
@@ -92,4 +96,54 @@ def n_threads() -> int:
 @lru_cache(1)
 def blas() -> ThreadpoolController:
     """Find the BLAS libraries that are loaded, which takes a tenth of a second: once."""
+    from threadpoolctl import ThreadpoolController
+
     return ThreadpoolController().select(user_api="blas")
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether it was the memory, of a device or of the computer, that did not suffice."""
+    return any(sign in str(error) for sign in _SIGNS)
+
+
+def halved(error: RuntimeError, at_once: int, remedy: str) -> int:
+    """Half as many rows at once as did not fit; an error of another kind is raised again.
+
+    Raises
+    ------
+    ModelError
+        Not even one fits.
+    """
+    if not is_out_of_memory(error):
+        raise error
+    if at_once == 1:
+        raise ModelError(f"Not even one spot at a time fits the memory; {remedy}.") from error
+    fewer = (at_once + 1) // 2
+    _log.warning("Out of memory with %d at once: going on with %d.", at_once, fewer)
+    return fewer
+
+
+def in_parts(
+    evaluate: Callable[[slice], Part], n: int, at_once: int, remedy: str
+) -> tuple[list[Part], int]:
+    """Evaluate n rows, ``at_once`` or fewer at a time.
+
+    Returns
+    -------
+    What each part gave, in their order, and how many rows at once the memory held.
+
+    Raises
+    ------
+    ModelError
+        Not even one row fits; the message ends with ``remedy``.
+    """
+    parts: list[Part] = []
+    start = 0
+    while start < n:
+        try:
+            parts.append(evaluate(slice(start, start + at_once)))
+        except RuntimeError as error:
+            at_once = halved(error, at_once, remedy)
+        else:
+            start += at_once
+    return parts, at_once

@@ -128,30 +128,14 @@ def forget_token() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What was asked of the hub, in the words that its errors are told in.
+    """What was asked of the hub, in the words that its errors are told in."""
 
-    Attributes
-    ----------
-    what
-        Such as ``encoder 'uni'``.
-    page
-        Its address.
-    otherwise
-        How to have it without the hub, beginning with "or"; empty where there is no way.
-    elsewhere
-        How to choose another place on this machine.
-    error
-        What is raised.
-    uploading
-        Whether it was to be sent there.
-    """
-
-    what: str
-    page: str
-    otherwise: str
-    elsewhere: str
-    error: type[StemError]
-    uploading: bool = False
+    what: str  # such as "encoder 'uni'"
+    page: str  # its address
+    otherwise: str  # how to have it without the hub; empty where there is no way
+    elsewhere: str  # how to choose another place on this machine
+    error: type[StemError]  # what is raised
+    uploading: bool = False  # else it was to be downloaded
 
     @property
     def subject(self) -> str:

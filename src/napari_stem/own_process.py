@@ -40,10 +40,8 @@ def run_module(
 
     Parameters
     ----------
-    module
+    module, arguments
         One of ours that speaks as said above.
-    arguments
-        As it reads them.
     is_stopped
         Asked ten times a second; ends the process.
     progress
@@ -75,16 +73,9 @@ def run_module(
 
 
 def answer(work: Callable[[Progress], object]) -> int:
-    """Be the process: do the work, and say how far it is and what came of it.
+    """Be the process: do the work, say how far it is and what came of it, and return an exit status.
 
-    Parameters
-    ----------
-    work
-        Told where to report progress; what it returns, if anything, is the result, as JSON can hold it.
-
-    Returns
-    -------
-    Exit status.
+    ``work`` is told where to report progress; what it returns, if anything, is the result, as JSON can hold it.
     """
     warnings.simplefilter("ignore")  # of the libraries' own making; nobody reads them here
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -265,14 +265,7 @@ def doubt_of(
 ) -> str | None:
     """Look at a few spots before a run, and say so where they look unlike the training data.
 
-    Returns
-    -------
-    None where they do not, or ``stop`` came true.
-
-    Raises
-    ------
-    SlideError, EncoderError, ModelError
-        As `predict`.
+    None where they do not, or ``stop`` came true; raises what `predict` does.
     """
 
     def check(_n_done: int) -> None:
@@ -315,15 +308,13 @@ def embedded_ahead(
     # more BLAS threads wait for drawing in a loop, at the expense of the encoder
     with blas().limit(limits=1), ThreadPoolExecutor(1, "embedding") as pool:
         try:
-            for part in parts[:1]:
-                yield pool.submit(embedder.embed, part, check).result()
-            coming = [pool.submit(embedder.embed, part, check) for part in parts[1:2]]
-            for part in parts[2:]:
-                embedding = coming.pop().result()
-                coming.append(pool.submit(embedder.embed, part, check))
+            coming: list[Future[NDArray[np.float32]]] = []
+            for number, part in enumerate(parts):
+                now = coming.pop() if coming else pool.submit(embedder.embed, part, check)
+                embedding = now.result()
+                if 0 < number < len(parts) - 1:
+                    coming.append(pool.submit(embedder.embed, parts[number + 1], check))
                 yield embedding
-            for last in coming:
-                yield last.result()
         finally:
             has_ended.set()
 

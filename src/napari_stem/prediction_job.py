@@ -22,7 +22,7 @@ from napari_stem.errors import OutputError
 from napari_stem.geometry import shared_tissue
 from napari_stem.io import only_writer
 from napari_stem.model import DEFAULT_MODEL, load_model
-from napari_stem.model.serving import embedder_of, require_fit_of, require_species, tissue_warning
+from napari_stem.model.serving import embedder_of, require_fit, require_species, tissue_warning
 from napari_stem.predict import choose_spots, doubt_of, predict
 from napari_stem.progress import shown
 from napari_stem.results import Prediction
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import anndata
 
     from napari_stem.encoders.base import EmbedsSpots, Encoder
-    from napari_stem.encoders.precomputed import PrecomputedEmbedder
+    from napari_stem.encoders.precomputed import PatchEmbeddings
     from napari_stem.geometry import Mpp, Region, Spots
     from napari_stem.model.bundle import Model
     from napari_stem.predict import PredictionProgress
@@ -77,7 +77,7 @@ class PredictionJob:
     spots: Spots
     regions: tuple[Region, ...] = ()
     keep_draws: bool = False
-    embedder: PrecomputedEmbedder | None = None
+    embedder: PatchEmbeddings | None = None
     encoder: Encoder | None = None
     begin_at_um: tuple[float, float] | None = None
 
@@ -93,7 +93,7 @@ class PredictionJob:
         whole_slide: bool = False,
         tissue: TissueSettings | None = None,
         pitch_um: float | None = None,
-        embedder: PrecomputedEmbedder | None = None,
+        embedder: PatchEmbeddings | None = None,
         species: str | None = None,
         tissue_type: str | None = None,
         keep_draws: bool | None = False,
@@ -105,11 +105,9 @@ class PredictionJob:
         ----------
         slide, model, settings, embedder
             As of the job.
-        spots, regions, whole_slide, tissue
+        spots, regions, whole_slide, tissue, pitch_um
             Where to predict, as `napari_stem.predict.choose_spots` takes them. With an embedder its patches are
-            the spots, unless others are given.
-        pitch_um
-            Distance between spots of the lattice; None: as the model was trained.
+            the spots, unless others are given; spots are as far apart as in training, unless said otherwise.
         species, tissue_type
             Of the slide, as its user says; None where not stated.
         keep_draws
@@ -127,7 +125,7 @@ class PredictionJob:
         model.require_sampler(settings)
         torch_device(settings.device)
         if embedder is not None:
-            require_fit_of(embedder.patches, model)
+            require_fit(embedder, model)
         if tell is not None:
             cautions = (
                 tissue_warning(model.config, tissue_type),
@@ -137,7 +135,7 @@ class PredictionJob:
             for sentence in filter(None, cautions):
                 tell(sentence)
         if spots is None and embedder is not None:
-            spots = embedder.patches.spots()
+            spots = embedder.spots()
         within = None if regions is None else as_regions(regions)
         chosen = choose_spots(
             slide,
@@ -163,7 +161,7 @@ class PredictionJob:
     @property
     def of_embeddings(self) -> dict[str, Any]:
         """What is recorded of embeddings from a file."""
-        return {} if self.embedder is None else self.embedder.patches.provenance
+        return {} if self.embedder is None else self.embedder.provenance
 
     def doubt(self, stop: Callable[[], bool] | None = None) -> str | None:
         """Say so where the slide looks unlike the training data; see `napari_stem.predict.doubt_of`."""
@@ -232,7 +230,7 @@ class PredictionJob:
         watch: Callable[[PredictionProgress], None] | None = None,
     ) -> Iterator[PredictionProgress]:
         """Fill it some blocks at a time; see `napari_stem.predict.predict`."""
-        for step in predict(
+        return predict(
             self.slide,
             self.spots,
             self.model,
@@ -243,10 +241,7 @@ class PredictionJob:
             watch=watch,
             begin_at_um=self.begin_at_um,
             write_every_s=_WRITE_EVERY_S,
-        ):
-            yield step
-            if stop is not None and stop():
-                return
+        )
 
     def run(
         self,

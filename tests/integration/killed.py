@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.encoders.timm_import import import_timm
+from napari_stem.encoders.networks import import_timm
 from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.spreadsheet import write_csv

@@ -37,7 +37,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     """Encoders of the user's: none yet; Hugging Face's cache is empty."""
     from huggingface_hub import constants
 
-    monkeypatch.delenv(hub.FOLDER_VARIABLE, raising=False)
+    monkeypatch.setenv(hub.FOLDER_VARIABLE, "")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     return tmp_path / "encoders"
 
@@ -91,7 +91,8 @@ def test_download(folder, lunit, monkeypatch) -> None:
         {"name": "lunit-dino", "folder": str(folder / "lunit-dino")}
     ]
     assert "Lunit non-commercial" in result.stderr
-    assert load_encoder("lunit-dino", folder=folder).width == 384
+    monkeypatch.setenv(hub.FOLDER_VARIABLE, str(folder))
+    assert load_encoder("lunit-dino").width == 384
 
 
 def test_download_of_what_is_packaged_is_no_work(folder) -> None:

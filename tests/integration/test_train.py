@@ -104,12 +104,12 @@ def test_two_processes_train_the_published_model_with_one_command(
 def test_ctrl_c_is_130_and_says_how_to_go_on(
     small_dataset: Path, panel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_stem.training import trainee
+    from napari_stem.training import denoiser_fit
 
     out = ("--out", tmp_path / "m", "--genes", panel, "--hold-out", "C3", "--device", "cpu")
     how = ("--objective", "published", "--steps", 8, "--no-augment")
     words = [*map(str, ("train", small_dataset, *out, *how))]
-    draw = trainee.draw_batch
+    draw = denoiser_fit.draw_batch
 
     def interrupt(data: Any, settings: Any, step: int, rows: slice) -> Any:
         if step == 3:
@@ -120,7 +120,7 @@ def test_ctrl_c_is_130_and_says_how_to_go_on(
         return CliRunner().invoke(app, [*words, *more])
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainee, "draw_batch", interrupt)
+        patch.setattr(denoiser_fit, "draw_batch", interrupt)
         stopped = run()
     assert stopped.exit_code == 130
     assert "stopped at step 4; the same command with --resume goes on" in stopped.stderr

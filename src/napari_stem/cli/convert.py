@@ -71,7 +71,6 @@ def convert(
     panel = read_panel(genes)
     width = encoder_width(encoder, len(sides_um))
     from napari_stem.model.published import (
-        Provided,
         model_of,
         read_checkpoint,
         require_genes,
@@ -83,16 +82,13 @@ def convert(
     require_width(read, encoder, width, len(sides_um))
     model = model_of(
         read,
-        Provided(
-            name=name or out.name,
-            genes=panel,
-            encoder=encoder,
-            encoder_version=None,
-            fields_of_view_um=sides_um,
-            pitch_um=pitch or sides_um[0],
-            tissue=tissue,
-            species=species,
-        ),
+        name=name or out.name,
+        genes=panel,
+        encoder=encoder,
+        fields_of_view_um=sides_um,
+        pitch_um=pitch or sides_um[0],
+        tissue=tissue,
+        species=species,
     )
     model.save(out)
     _tell_left_out(read, checkpoint.name)

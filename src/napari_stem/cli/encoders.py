@@ -10,6 +10,7 @@ import typer
 from napari_stem.cli.app import Group, app
 from napari_stem.cli.options import Json, encoder_names
 from napari_stem.cli.terminal import progress_bars, say, say_json, tell
+from napari_stem.hub import use_encoder_folder
 
 encoding = Group(help="List the image encoders, or download one.")
 app.add_typer(encoding, name="encoders")
@@ -33,7 +34,9 @@ def encoders(
         return
     from napari_stem.encoders.registry import list_encoders
 
-    rows = list_encoders(encoder_folder)
+    if encoder_folder is not None:
+        use_encoder_folder(encoder_folder)
+    rows = list_encoders()
     if as_json:
         say_json(rows)
         return

@@ -28,7 +28,7 @@ from napari_stem.texts import count
 if TYPE_CHECKING:
     from napari_stem.cli.terminal import ProgressBars
     from napari_stem.cohort.orders import Order
-    from napari_stem.encoders.precomputed import PrecomputedEmbedder, Stated
+    from napari_stem.encoders.precomputed import PatchEmbeddings, Stated
     from napari_stem.model.bundle import Model
     from napari_stem.predict import PredictionProgress
     from napari_stem.prediction_job import PredictionJob
@@ -211,7 +211,7 @@ def _missing_genes(wanted: tuple[str, ...], model: Model, *, allowed: bool) -> t
     return missing
 
 
-def _embedder(path: Path, stated: Stated, slide: Slide, model: Model) -> PrecomputedEmbedder:
+def _embedder(path: Path, stated: Stated, slide: Slide, model: Model) -> PatchEmbeddings:
     """Read embeddings in place of the encoder; says on stderr what does not quite fit."""
     from napari_stem.model.serving import embedder_for
 

@@ -20,7 +20,7 @@ from napari_stem.texts import plain, read_text, reason_of, separator, ways_to_wr
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from napari_stem.encoders.precomputed import PrecomputedEmbedder
+    from napari_stem.encoders.precomputed import PatchEmbeddings
     from napari_stem.model.bundle import Model
     from napari_stem.prediction_job import PredictionJob
     from napari_stem.settings import SamplingSettings
@@ -115,7 +115,7 @@ class Order:
         slide: Slide,
         model: Model,
         tell: Callable[[str], None],
-        embedder: PrecomputedEmbedder | None = None,
+        embedder: PatchEmbeddings | None = None,
     ) -> PredictionJob:
         """Check what is asked for of the opened slide, and choose the spots: see `PredictionJob.planned`."""
         from napari_stem.prediction_job import PredictionJob

@@ -1,23 +1,24 @@
 """What a network is trained to predict, and how it is then seen as a denoiser.
 
 A *denoiser* is a function of (x, sigma, condition) that returns the estimate of the clean x.
-`EDMPrecond` makes one of a bare network (ours), `PublishedAsDenoiser` of a network trained as
+`edm_denoised` makes one of a bare network (ours), `published_denoised` of a network trained as
 published; the samplers in sigma need nothing else.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+Network: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]  # of x, c_noise, condition
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import nn
 
     from napari_stem.diffusion.schedule import LinearSchedule
 
@@ -29,81 +30,46 @@ def rows_of(value: float | Tensor, x: Tensor) -> Tensor:
     return x.new_full((len(x),), value)  # filled on the device: nothing waits for a copy
 
 
-@dataclass(frozen=True)
-class EDMPrecond:
-    """A network preconditioned as a denoiser, Table 1 ("ours") of Karras et al. 2022.
+def edm_denoised(network: Network, x: Tensor, sigma: float | Tensor, condition: Tensor) -> Tensor:
+    """Estimate the clean x, of unit variance, by a preconditioned network.
 
-    Attributes
-    ----------
-    network
-        Called as ``network(x, c_noise, condition)``, returns (n, G).
-    sigma_data
-        Standard deviation of the training targets.
-    """
-
-    network: nn.Module
-    sigma_data: float = 1.0
-
-    def denoise(self, x: Tensor, sigma: float | Tensor, condition: Tensor) -> Tensor:
-        """Estimate the clean x.
-
-        Parameters
-        ----------
-        x
-            (n, G), the clean values plus ``sigma`` times standard normal noise.
-        sigma
-            Noise level above 0, one for all rows or (n,).
-        condition
-            (n, C).
-
-        Returns
-        -------
-        Tensor
-            (n, G).
-        """
-        sigma = rows_of(sigma, x)[:, None]  # (n, 1)
-        total = (sigma**2 + self.sigma_data**2).sqrt()
-        c_skip = self.sigma_data**2 / total**2
-        c_out = sigma * self.sigma_data / total
-        c_in = 1 / total
-        c_noise = sigma[:, 0].log() / 4  # (n,)
-        raw: Tensor = self.network(c_in * x, c_noise, condition)
-        return c_skip * x + c_out * raw
-
-    def loss_weight(self, sigma: Tensor) -> Tensor:
-        """Weight that gives every noise level an effective weight of one, (n,) -> (n,)."""
-        return (sigma**2 + self.sigma_data**2) / (sigma * self.sigma_data) ** 2
-
-
-def lognormal_sigmas(
-    n: int,
-    *,
-    p_mean: float = -1.2,
-    p_std: float = 1.2,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """(n,) training noise levels, ``ln sigma`` normal: the emphasis of Karras et al. 2022."""
-    device = generator.device if generator is not None else None
-    return (p_mean + p_std * torch.randn(n, generator=generator, device=device)).exp()
-
-
-def edm_loss(
-    denoiser: EDMPrecond, x0: Tensor, condition: Tensor, sigma: Tensor, noise: Tensor
-) -> Tensor:
-    """Weighted denoising error per row.
+    Table 1 ("ours") of Karras et al. 2022.
 
     Parameters
     ----------
-    denoiser
-        The preconditioned network in training.
-    x0
-        (n, G) clean targets.
+    network
+        Returns (n, G).
+    x
+        (n, G), the clean values plus ``sigma`` times standard normal noise.
+    sigma
+        Noise level above 0, one for all rows or (n,).
     condition
         (n, C).
-    sigma
-        (n,) noise levels, from `lognormal_sigmas`.
-    noise
-        (n, G) standard normal.
+
+    Returns
+    -------
+    Tensor
+        (n, G).
+    """
+    sigma = rows_of(sigma, x)[:, None]  # (n, 1)
+    total = (sigma**2 + 1).sqrt()
+    c_skip, c_out, c_in = 1 / total**2, sigma / total, 1 / total
+    c_noise = sigma[:, 0].log() / 4  # (n,)
+    raw: Tensor = network(c_in * x, c_noise, condition)
+    return c_skip * x + c_out * raw
+
+
+def edm_loss(
+    network: Network, x0: Tensor, condition: Tensor, sigma: Tensor, noise: Tensor
+) -> Tensor:
+    """Denoising error per row, weighted so that every noise level has an effective weight of one.
+
+    Parameters
+    ----------
+    network
+        In training, as `edm_denoised` calls it.
+    x0, condition, sigma, noise
+        (n, G) clean targets, (n, C), (n,) noise levels, and (n, G) standard normals.
 
     Returns
     -------
@@ -111,8 +77,8 @@ def edm_loss(
         (n,) loss, the mean over genes.
     """
     sigma = rows_of(sigma, x0)
-    error = denoiser.denoise(x0 + sigma[:, None] * noise, sigma, condition) - x0
-    return denoiser.loss_weight(sigma) * error.square().mean(dim=1)
+    error = edm_denoised(network, x0 + sigma[:, None] * noise, sigma, condition) - x0
+    return (sigma**2 + 1) / sigma**2 * error.square().mean(dim=1)
 
 
 class PublishedLoss(NamedTuple):
@@ -123,7 +89,7 @@ class PublishedLoss(NamedTuple):
 
 
 def published_loss(
-    network: nn.Module,
+    network: Network,
     x0: Tensor,
     condition: Tensor,
     *,
@@ -229,24 +195,23 @@ def _normal_cdf(z: Tensor) -> Tensor:
     return 0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
 
 
-@dataclass(frozen=True)
-class PublishedAsDenoiser:
-    """A network trained by `published_loss`, seen as a denoiser in sigma.
+def published_denoised(
+    network: Network,
+    schedule: LinearSchedule,
+    x: Tensor,
+    sigma: float | Tensor,
+    condition: Tensor,
+) -> Tensor:
+    """Estimate the clean x by a network trained by `published_loss`; `edm_denoised` says with what shapes.
 
     The chain scales the signal down as it adds noise; dividing by ``sqrt(1 + sigma**2)`` takes x
     there. Between two of the chain's noise levels the time step is interpolated.
     """
-
-    network: nn.Module
-    schedule: LinearSchedule
-
-    def denoise(self, x: Tensor, sigma: float | Tensor, condition: Tensor) -> Tensor:
-        """Estimate the clean x; arguments and result as in `EDMPrecond.denoise`."""
-        rows = rows_of(sigma, x)  # (n,)
-        # From the level as given: float32 would round it off the chain's own levels.
-        exact = sigma.detach().cpu().double().numpy() if isinstance(sigma, Tensor) else sigma
-        times = self.schedule.time_of_sigma(exact)
-        time = rows_of(torch.from_numpy(times) if times.ndim else float(times), x)
-        out = self.network(x / (1 + rows[:, None] ** 2).sqrt(), time, condition)
-        epsilon: Tensor = out[:, 0] if out.ndim == 3 else out
-        return x - rows[:, None] * epsilon
+    rows = rows_of(sigma, x)  # (n,)
+    # From the level as given: float32 would round it off the chain's own levels.
+    exact = sigma.detach().cpu().double().numpy() if isinstance(sigma, Tensor) else sigma
+    times = schedule.time_of_sigma(exact)
+    time = rows_of(torch.from_numpy(times) if times.ndim else float(times), x)
+    out = network(x / (1 + rows[:, None] ** 2).sqrt(), time, condition)
+    epsilon: Tensor = out[:, 0] if out.ndim == 3 else out
+    return x - rows[:, None] * epsilon

@@ -1,7 +1,7 @@
 """Samplers: from noise to draws, each a plain function that reads like its paper's algorithm.
 
 `dpmpp_2m`, `heun` and `euler_ancestral` walk down noise levels sigma with any denoiser; bind its
-condition first, ``functools.partial(model.denoise, condition=condition)``. They start at
+network and condition first, with ``functools.partial``. They start at
 ``sigmas[0]`` times standard normal noise. `ddpm_ancestral` and `ddim` walk the published chain
 and start at standard normal noise.
 

@@ -57,10 +57,9 @@ class LinearSchedule:
     timesteps: NDArray[np.int64]
 
     @classmethod
-    def published(cls, n: int = 1000) -> LinearSchedule:
-        """``n`` betas rising linearly from 1e-4 to 0.02 (for 1000 steps; scaled for others)."""
-        scale = 1000 / n
-        return cls(np.linspace(scale * 1e-4, scale * 0.02, n), np.arange(n))
+    def published(cls) -> LinearSchedule:
+        """1000 betas rising linearly from 1e-4 to 0.02."""
+        return cls(np.linspace(1e-4, 0.02, 1000), np.arange(1000))
 
     def __len__(self) -> int:
         """Count the steps."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from napari_stem.device import in_parts
 from napari_stem.diffusion.denoiser import StemTransformer
-from napari_stem.out_of_memory import in_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+import numpy as np
+
+from napari_stem.device import in_parts
 from napari_stem.geometry import PatchSpec  # noqa: TC001 - encoders and their patches go together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Spots
@@ -43,31 +45,41 @@ class Encoder(Protocol):
     spots_at_once: int
 
     def encode(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed spots.
+        """Embed spots, (n, width) float32, of patches (n, fields of view, side_px, side_px, 3) uint8 RGB.
 
-        Parameters
-        ----------
-        patches
-            (n, fields of view, side_px, side_px, 3) uint8 RGB; one field of view alone where ``patch.steps_um``
-            are given, whichever it is.
-
-        Returns
-        -------
-        (n, width) float32; that of one field of view where it is alone.
+        Where ``patch.steps_um`` are given, patches of one field of view are shown alone, whichever it is, and
+        its part of the width is returned.
         """
         ...
 
 
+class ByPatch:
+    """An `Encoder` that embeds each patch by itself, as many at a time as the memory holds."""
+
+    width: int
+    _at_once: int  # patches
+
+    def encode(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed spots: see `Encoder.encode`."""
+        n, n_fields = patches.shape[:2]
+        flat = patches.reshape(n * n_fields, *patches.shape[2:])
+        parts, self._at_once = in_parts(
+            lambda rows: self.encode_flat(flat[rows]), len(flat), self._at_once, "use --device cpu"
+        )
+        return np.concatenate(parts).reshape(n, -1) if n else np.empty((0, self.width), np.float32)
+
+    def encode_flat(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n, side_px, side_px, 3) patches of whichever field of view -> (n, width of one)."""
+        raise NotImplementedError
+
+
 class EmbedsSpots(Protocol):
-    """Gives the embeddings of a slide's spots: by looking, or from a file.
+    """Gives the embeddings of a slide's spots: by looking, or from a file."""
 
-    Attributes
-    ----------
-    field_of_view_um
-        Side of the widest patch that is looked at round a spot.
-    """
-
-    field_of_view_um: float
+    @property
+    def field_of_view_um(self) -> float:
+        """Side of the widest patch that is looked at round a spot."""
+        ...
 
     def embed(self, spots: Spots, step: Callable[[int], None] | None = None) -> NDArray[np.float32]:
         """(n, width) float32 of n spots; ``step`` is told how many are done, and may raise to cancel."""

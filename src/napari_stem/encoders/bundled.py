@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.device import in_threads
-from napari_stem.encoders.base import fields_text
-from napari_stem.encoders.timm_import import import_timm
+from napari_stem.encoders.base import ByPatch, fields_text
 from napari_stem.errors import EncoderError
 from napari_stem.geometry import PatchSpec
-from napari_stem.out_of_memory import in_parts
 from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
@@ -125,12 +123,13 @@ def _ranks(n: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
 WEIGHTS_PATH = Path(__file__).parents[1] / "data" / "encoder" / "efficientnet_lite0.safetensors"
 GRAPH_PATH = WEIGHTS_PATH.with_suffix(".onnx")
 TAPPED_STAGES = {2: 40, 4: 112}  # stage -> channels; strides of 8 and 16 px
-_NETWORK_WIDTH = 2 * sum(TAPPED_STAGES.values())  # mean and standard deviation over the patch
+# of one field of view: of the network mean and standard deviation over the patch
+FIELD_WIDTH = 2 * sum(TAPPED_STAGES.values()) + STATISTICS_WIDTH
 _BATCH = 96  # patches
 
 
-class BundledEncoder:
-    """EfficientNet-Lite0 stages 2 and 4 (mean and standard deviation) and stain statistics.
+class BundledEncoder(ByPatch):
+    """EfficientNet-Lite0 stages 2 and 4 (mean and standard deviation each), then stain statistics.
 
     Parameters
     ----------
@@ -148,7 +147,7 @@ class BundledEncoder:
     name = "bundled"
     version = "2"
     patch = PatchSpec((150.0, 300.0, 600.0), side_px=224, steps_um=(0.0, 75.0, 150.0))
-    width = len(patch.fields_of_view_um) * (_NETWORK_WIDTH + STATISTICS_WIDTH)
+    width = len(patch.fields_of_view_um) * FIELD_WIDTH
     spots_at_once = 16
 
     def __init__(
@@ -156,29 +155,17 @@ class BundledEncoder:
     ) -> None:
         if fields_of_view_um is not None and fields_of_view_um != self.patch.fields_of_view_um:
             self.patch = PatchSpec(fields_of_view_um, self.patch.side_px)
-            self.width = len(fields_of_view_um) * (_NETWORK_WIDTH + STATISTICS_WIDTH)
+            self.width = len(fields_of_view_um) * FIELD_WIDTH
             self.version = f"{self.version}-{fields_text(fields_of_view_um)}um"
-        self._batch = _BATCH
+        self._at_once = _BATCH
         self._is_on_cpu = device == "cpu"
         self._features = features_in_onnx() if self._is_on_cpu else features_in_torch(device)
 
-    def encode(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed spots: see ``Encoder.encode``.
-
-        Returns (n, width) float32: per field of view, stage 2 and stage 4 (mean, standard deviation each),
-        then the stain statistics.
-        """
-        n, n_fields = patches.shape[:2]
-        flat = patches.reshape(n * n_fields, *patches.shape[2:])
-        parts, self._batch = in_parts(
-            lambda rows: self._encode_batch(flat[rows]), len(flat), self._batch, "use --device cpu"
-        )
-        return np.concatenate(parts).reshape(n, -1) if n else np.empty((0, self.width), np.float32)
-
-    def _encode_batch(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def encode_flat(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed patches: see `ByPatch.encode_flat`."""
         if self._is_on_cpu:  # one thread's network runs beside another's statistics
-            return _one_by_one(self._encode_alone, batch)
-        return np.concatenate([self._features(batch), _one_by_one(stain_statistics, batch)], 1)
+            return _one_by_one(self._encode_alone, patches)
+        return np.concatenate([self._features(patches), _one_by_one(stain_statistics, patches)], 1)
 
     def _encode_alone(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.concatenate([self._features(patches), stain_statistics(patches)], 1)
@@ -234,6 +221,8 @@ def load_network() -> Any:
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
+
+    from napari_stem.encoders.networks import import_timm
 
     network = import_timm().create_model("tf_efficientnet_lite0", num_classes=0)
     network.blocks = network.blocks[: max(TAPPED_STAGES) + 1]

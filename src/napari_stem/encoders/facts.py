@@ -76,13 +76,13 @@ class EncoderFacts:
     name: str
     description: str
     hub_id: str
-    gated: bool
     licence: str
     token_width: int
     size_mb: int
-    prefix_tokens: int
     architecture: str
     reference: str
+    gated: bool = False
+    prefix_tokens: int = 1
     library: Library = "timm"
     arguments: Mapping[str, Any] = field(default_factory=dict)
     pooled_width: int | None = None
@@ -100,6 +100,11 @@ class EncoderFacts:
     def page(self) -> str:
         """Where its card stands and its terms are accepted."""
         return HUB_PAGE + self.hub_id
+
+    @property
+    def is_of_transformers(self) -> bool:
+        """Whether the package transformers builds it, from a ``config.json`` beside the weights."""
+        return self.library in {"transformers", "remote"}
 
     @property
     def field_of_view_um(self) -> float:

@@ -20,17 +20,9 @@ if TYPE_CHECKING:
 _CODE_AND_CONFIG = (".json", ".py", ".txt")
 
 
-def locate(facts: EncoderFacts, folder: Path | None = None) -> Path | None:
-    """Find the folder with an encoder's weights; asks no network.
-
-    Parameters
-    ----------
-    facts
-        The encoder.
-    folder
-        Where to look first; None: ``$NAPARI_STEM_ENCODERS``.
-    """
-    own = folder or encoder_folder()
+def locate(facts: EncoderFacts) -> Path | None:
+    """Find the folder with an encoder's weights; asks no network."""
+    own = encoder_folder()
     if own is not None and _complete(facts, own / facts.name):
         return own / facts.name
     from huggingface_hub import try_to_load_from_cache
@@ -67,25 +59,18 @@ def weights_file(facts: EncoderFacts, folder: Path) -> Path:
 
 def _complete(facts: EncoderFacts, folder: Path) -> bool:
     has_weights = any((folder / name).is_file() for name in facts.weights)
-    needs_config = facts.library in {"transformers", "remote"}
-    return has_weights and (not needs_config or (folder / "config.json").is_file())
+    return has_weights and (not facts.is_of_transformers or (folder / "config.json").is_file())
 
 
 def download(facts: EncoderFacts, to: Path | None = None, progress: Progress | None = None) -> Path:
-    """Download an encoder; what is there already is not fetched again.
+    """Download an encoder, and return its folder; what is there already is not fetched again.
 
     Parameters
     ----------
-    facts
-        The encoder.
     to
         Folder of encoders: files go to ``to``/NAME. None: Hugging Face's cache.
     progress
         Told (bytes so far, of how many) of all files together; may raise to cancel. None: bars on stderr.
-
-    Returns
-    -------
-    The folder with the files.
 
     Raises
     ------
@@ -100,7 +85,14 @@ def download(facts: EncoderFacts, to: Path | None = None, progress: Progress | N
             f"The code of encoder '{facts.name}' reads Hugging Face's cache only; download it without --to."
         )
     place = to / facts.name if to is not None else None
-    with in_clear_words(_asked(facts)):
+    asked = Asked(
+        what=f"encoder '{facts.name}'",
+        page=facts.page,
+        otherwise=f"or copy the files of {facts.page} into a folder '{facts.name}' of ${FOLDER_VARIABLE}",
+        elsewhere="choose another place with --to",
+        error=EncoderError,
+    )
+    with in_clear_words(asked):
         siblings = HfApi().model_info(facts.hub_id, files_metadata=True).siblings or []
         wanted = _wanted(facts, siblings)
         n_bytes, n_before = sum(s.size or 0 for s in wanted), 0
@@ -127,11 +119,11 @@ def _wanted(facts: EncoderFacts, siblings: list[Any]) -> list[Any]:
             f"{facts.page} offers none of {', '.join(facts.weights)}; its files may have been renamed: "
             f"download it by hand into a folder NAME of ${FOLDER_VARIABLE}."
         )
-    extra = []
-    if facts.library in {"transformers", "remote"}:
-        extra = [
-            s for name, s in by_name.items() if name.endswith(_CODE_AND_CONFIG) and "/" not in name
-        ]
+    extra = [
+        sibling
+        for name, sibling in by_name.items()
+        if facts.is_of_transformers and name.endswith(_CODE_AND_CONFIG) and "/" not in name
+    ]
     if facts.library == "remote" and "model.safetensors" in by_name:
         extra.append(by_name["model.safetensors"])
     return [*(s for s in extra if s.rfilename != weights), by_name[weights]]
@@ -155,13 +147,3 @@ def _check(facts: EncoderFacts, path: Path, stated: str) -> None:
             f"{path.name} of encoder '{facts.name}' arrived damaged (its checksum is wrong) and was removed; "
             f"download it again."
         )
-
-
-def _asked(facts: EncoderFacts) -> Asked:
-    return Asked(
-        what=f"encoder '{facts.name}'",
-        page=facts.page,
-        otherwise=f"or copy the files of {facts.page} into a folder '{facts.name}' of ${FOLDER_VARIABLE}",
-        elsewhere="choose another place with --to",
-        error=EncoderError,
-    )

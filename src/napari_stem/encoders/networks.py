@@ -6,7 +6,9 @@ architecture to the last tensor, so that a wrong file or a wrong fact ends in wo
 
 from __future__ import annotations
 
+import importlib
 import pickle
+import re
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -15,7 +17,6 @@ import torch
 from torch import nn
 
 from napari_stem.encoders.hub import weights_file
-from napari_stem.encoders.timm_import import import_timm
 from napari_stem.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -27,18 +28,39 @@ if TYPE_CHECKING:
     Weights = dict[str, torch.Tensor]
 
 _HEADS = 8
+_MISSING_OPERATOR = re.compile(r"operator torchvision::(\w+) does not exist")
+_MOST_OPERATORS = 8
+_SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+_libraries: list[Any] = []
+
+
+def import_timm() -> Any:
+    """Import timm.
+
+    timm imports torchvision for its transforms alone. A torchvision wheel that was compiled for another
+    build of torch (CUDA beside a CPU-only torch, a common mix) stops that import with "operator
+    torchvision::nms does not exist", although no encoder uses that operator: declare it and go on.
+
+    Raises
+    ------
+    RuntimeError
+        torchvision is broken in some other way.
+    """
+    for _ in range(_MOST_OPERATORS):
+        try:
+            return importlib.import_module("timm")
+        except RuntimeError as error:
+            missing = _MISSING_OPERATOR.search(str(error))
+            if missing is None:
+                raise
+            library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+            library.define(f"{missing[1]}{_SIGNATURE}")  # type: ignore[no-untyped-call]
+            _libraries.append(library)  # once garbage-collected it takes its operators along
+    return importlib.import_module("timm")
 
 
 class AttentionPool(nn.Module):
-    """Learned queries attend to tokens.
-
-    Parameters
-    ----------
-    width
-        Of the queries and of the result.
-    token_width
-        Of the tokens.
-    """
+    """A learned query attends to tokens; ``width`` is that of query and result."""
 
     def __init__(self, width: int, token_width: int) -> None:
         super().__init__()
@@ -57,15 +79,7 @@ class AttentionPool(nn.Module):
 
 
 class AttentionPooled(nn.Module):
-    """A timm vision transformer, its tokens pooled by attention.
-
-    Parameters
-    ----------
-    trunk
-        timm vision transformer without a head.
-    width
-        Of the embedding.
-    """
+    """A vision transformer of timm without a head, its tokens pooled by attention to an embedding."""
 
     def __init__(self, trunk: Any, width: int) -> None:
         super().__init__()
@@ -89,20 +103,12 @@ _TRAINING_ONLY = ("mask_token", "dino_head.", "ibot_head.", "head.")
 
 @dataclass(frozen=True)
 class Network:
-    """A network in evaluation mode.
-
-    Attributes
-    ----------
-    module
-        All of it.
-    tokens
-        (n, 3, side, side) -> (n, prefix + patches, width), after the last normalisation.
-    pooled
-        Tokens -> (n, width), where the network has a pooling of its own.
-    """
+    """A network in evaluation mode."""
 
     module: torch.nn.Module
+    # (n, 3, side, side) -> (n, prefix + patches, width), after the last normalisation
     tokens: Callable[[torch.Tensor], torch.Tensor]
+    # tokens -> (n, width), where the network has a pooling of its own
     pooled: Callable[[torch.Tensor], torch.Tensor] | None = None
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.encoders.cache import rounded
+from napari_stem.encoders.embed import rounded
 from napari_stem.encoders.precomputed_files import read_raw
 from napari_stem.encoders.precomputed_places import canonical, encoder_of_folder
 from napari_stem.errors import EncoderError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -52,9 +52,9 @@ class Stated:
     tolerance_um: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class PatchEmbeddings:
-    """Embeddings of patches of one slide, checked against it.
+    """Embeddings of patches of one slide, checked against it; embeds spots by looking them up.
 
     Attributes
     ----------
@@ -118,6 +118,53 @@ class PatchEmbeddings:
             diameter_um=self.side_um,
         )
 
+    @property
+    def field_of_view_um(self) -> float:
+        """Side of a patch, as `napari_stem.encoders.base.EmbedsSpots` has it."""
+        return self.side_um
+
+    def match(self, spots: Spots) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Find the patch of each spot.
+
+        Returns
+        -------
+        (n,) index of the nearest patch, -1 where none is within the tolerance, and (n,) its distance in um.
+        """
+        from scipy.spatial import cKDTree
+
+        scale_um = (self.mpp.x_um, self.mpp.y_um)
+        tree = cKDTree(np.column_stack([self.x_px, self.y_px]) * scale_um)
+        distance_um, index = tree.query(np.column_stack([spots.x_px, spots.y_px]) * scale_um)
+        found = np.where(distance_um <= self.tolerance_um, index, -1).astype(np.int64)
+        return found, np.asarray(distance_um, np.float64)
+
+    def embed(self, spots: Spots, step: Callable[[int], None] | None = None) -> NDArray[np.float32]:
+        """Look n spots up, (n, width) float32; ``step`` is told n at once.
+
+        Raises
+        ------
+        EncoderError
+            A spot has no patch within the tolerance: how many, and which.
+        """
+        index, distance_um = self.match(spots)
+        if (index < 0).any():
+            raise EncoderError(self.unmatched_text(spots, index, distance_um))
+        if step is not None:
+            step(len(spots))
+        return self.features[index]
+
+    def unmatched_text(
+        self, spots: Spots, index: NDArray[np.int64], distance_um: NDArray[np.float64]
+    ) -> str:
+        """Say how many spots have no patch, and name some; ``index``, ``distance_um`` as of `match`."""
+        lost = np.flatnonzero(index < 0)
+        some = _listed([f"{spots.names[i]} (nearest {distance_um[i]:.0f} um away)" for i in lost])
+        return (
+            f"{len(lost)} of {len(spots)} spots have no patch in {self.path.name} within "
+            f"{self.tolerance_um:.1f} um: {some}; embed patches centred on them, or allow more with "
+            f"--tolerance."
+        )
+
 
 def read_embeddings(
     path: Path,
@@ -179,11 +226,7 @@ def _encoder_of(raw: RawEmbeddings, stated: str | None) -> str:
         raise EncoderError(
             f"{raw.path} does not say which encoder made its embeddings; say it with --encoder (such as uni)."
         )
-    if (
-        stated is not None
-        and raw.encoder is not None
-        and canonical(stated) != canonical(raw.encoder)
-    ):
+    if stated and raw.encoder and canonical(stated) != canonical(raw.encoder):
         raise EncoderError(
             f"{raw.path} was made by encoder '{canonical(raw.encoder)}', not by '{stated}'; "
             f"leave --encoder out."
@@ -233,7 +276,7 @@ def _require_sound(
     if len(bad):
         raise EncoderError(
             f"{len(bad)} of {len(features)} embeddings of {path} hold values that are no numbers (rows "
-            f"{_listed(bad)}); make them again."
+            f"{_listed(bad.tolist())}); make them again."
         )
     _, first, counts = np.unique(np.round(xy_px), axis=0, return_index=True, return_counts=True)
     if (counts > 1).any():
@@ -266,83 +309,16 @@ def _remarks(raw: RawEmbeddings, mpp: Mpp, n_beyond: int) -> tuple[str, ...]:
             f"{n_beyond} of {len(raw.features)} patches of {raw.path.name} have their centre off the slide and "
             f"are left out."
         )
-    if raw.magnification is None or raw.mpp_um is not None:
-        return tuple(said)
-    nominal = _NOMINAL_MPP / raw.magnification
-    if 0.5 < nominal / mpp.x_um < 2:
-        return tuple(said)
-    return (
-        *said,
-        f"{raw.path.name} takes the slide for {raw.magnification:g}x (about {nominal:g} um/px), and it is "
-        f"taken to have {mpp.x_um:g} um/px here: one of them is wrong.",
-    )
-
-
-def _listed(rows: NDArray[np.int64]) -> str:
-    return ", ".join(map(str, rows[:_EXAMPLES].tolist())) + (
-        " ..." if len(rows) > _EXAMPLES else ""
-    )
-
-
-class PrecomputedEmbedder:
-    """Embeds spots of one slide by looking them up; stands where `napari_stem.encoders.embed.Embedder` does."""
-
-    def __init__(self, patches: PatchEmbeddings) -> None:
-        self.patches = patches
-        self.field_of_view_um = patches.side_um
-        self._scale_um = (patches.mpp.x_um, patches.mpp.y_um)
-
-    def match(self, spots: Spots) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Find the patch of each spot.
-
-        Returns
-        -------
-        (n,) index of the nearest patch, -1 where none is within the tolerance, and (n,) its distance in um.
-        """
-        from scipy.spatial import cKDTree
-
-        patches = self.patches
-        tree = cKDTree(np.column_stack([patches.x_px, patches.y_px]) * self._scale_um)
-        distance_um, index = tree.query(np.column_stack([spots.x_px, spots.y_px]) * self._scale_um)
-        found = np.where(distance_um <= patches.tolerance_um, index, -1).astype(np.int64)
-        return found, np.asarray(distance_um, np.float64)
-
-    def embed(self, spots: Spots, step: Callable[[int], None] | None = None) -> NDArray[np.float32]:
-        """Look spots up.
-
-        Parameters
-        ----------
-        spots
-            n spots.
-        step
-            Told n once they are found; may raise to cancel.
-
-        Returns
-        -------
-        (n, width) float32.
-
-        Raises
-        ------
-        EncoderError
-            A spot has no patch within the tolerance: how many, and which.
-        """
-        index, distance_um = self.match(spots)
-        if (index < 0).any():
-            raise EncoderError(self.unmatched_text(spots, index, distance_um))
-        if step is not None:
-            step(len(spots))
-        return self.patches.features[index]
-
-    def unmatched_text(
-        self, spots: Spots, index: NDArray[np.int64], distance_um: NDArray[np.float64]
-    ) -> str:
-        """Say how many spots have no patch, and name some; ``index``, ``distance_um`` as of `match`."""
-        lost = np.flatnonzero(index < 0)
-        some = ", ".join(
-            f"{spots.names[i]} (nearest {distance_um[i]:.0f} um away)" for i in lost[:_EXAMPLES]
+    nominal = _NOMINAL_MPP / raw.magnification if raw.magnification else mpp.x_um
+    if raw.mpp_um is None and not 0.5 < nominal / mpp.x_um < 2:
+        said.append(
+            f"{raw.path.name} takes the slide for {raw.magnification:g}x (about {nominal:g} um/px), and it is "
+            f"taken to have {mpp.x_um:g} um/px here: one of them is wrong."
         )
-        return (
-            f"{len(lost)} of {len(spots)} spots have no patch in {self.patches.path.name} within "
-            f"{self.patches.tolerance_um:.1f} um: {some}{' ...' if len(lost) > _EXAMPLES else ''}; embed "
-            f"patches centred on them, or allow more with --tolerance."
-        )
+    return tuple(said)
+
+
+def _listed(said: Sequence[object]) -> str:
+    """Name the first few."""
+    more = " ..." if len(said) > _EXAMPLES else ""
+    return ", ".join(map(str, said[:_EXAMPLES])) + more

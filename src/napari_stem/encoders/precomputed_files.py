@@ -25,7 +25,6 @@ from napari_stem.encoders.precomputed_places import (
     matrix,
     meta,
     named,
-    number,
     pairs,
     placed,
 )
@@ -39,30 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from numpy.typing import NDArray
 
-
-def read_store(path: Path, encoder: str | None) -> RawEmbeddings | None:
-    """Read features of a LazySlide store.
-
-    Parameters
-    ----------
-    path
-        The store, or one table of features in it (``SLIDE.zarr/tables/uni_tiles``).
-    encoder
-        Whose features are wanted where the store has several.
-
-    Returns
-    -------
-    None where the path is no store's.
-
-    Raises
-    ------
-    EncoderError
-        It has none, or several and nothing says which, or they belong to no square tiles.
-    StoreError
-        Its outlines cannot be read.
-    """
+def _read_store(path: Path, encoder: str | None) -> RawEmbeddings | None:
+    """Read features of a LazySlide store, or a table of them in it; None where the path is neither."""
     store = LazySlideStore.at(path, TABLES)
     if store is None:
         return None
@@ -72,37 +50,26 @@ def read_store(path: Path, encoder: str | None) -> RawEmbeddings | None:
         raise EncoderError(
             f"{path} holds no features of tiles; give one of {_listed(store, sets)}."
         )
-    return _read(store, name, sets[name])
-
-
-def _read(store: LazySlideStore, name: str, tiles: str) -> RawEmbeddings:
+    tiles = sets[name]
     table = read_as_stored(store.path / TABLES / name)
     outlines = store.outlines(tiles)
     if "tile_id" in outlines and "tile_id" in table.obs:
         outlines = outlines.set_index("tile_id").loc[table.obs["tile_id"]]
     corners = outlines.bounds.to_numpy()  # left, top, right, bottom
-    features = dense(table.X)
-    slide, shape = store.slide, store.slide.get("shape")
-    return RawEmbeddings(
-        path=store.path / TABLES / name,
-        features=matrix(features),
-        xy_px=(corners[:, :2] + corners[:, 2:]) / 2,
-        centred=True,
-        side_px=_side_px(store, tiles, corners),
-        mpp_um=number(slide.get("mpp")),
-        magnification=number(slide.get("magnification")),
-        size_px=None if shape is None else (float(shape[1]), float(shape[0])),
-        encoder=_encoder_of(name, tiles),
-    )
-
-
-def _side_px(store: LazySlideStore, tiles: str, corners: NDArray[np.float64]) -> float:
     sides = corners[:, 2:] - corners[:, :2]
     if not len(sides) or np.ptp(sides) > 1:
         raise EncoderError(
             f"The tiles '{tiles}' of {store.path} are not squares of one size; tile the slide in squares."
         )
-    return float(sides.mean())
+    found = RawEmbeddings(
+        path=store.path / TABLES / name,
+        features=matrix(dense(table.X)),
+        xy_px=(corners[:, :2] + corners[:, 2:]) / 2,
+        centred=True,
+        side_px=float(sides.mean()),
+        encoder=_encoder_of(name, tiles),
+    )
+    return described_by(found, _about_slide(store.slide))
 
 
 def _tiles_of(store: LazySlideStore, name: str) -> str:
@@ -164,7 +131,7 @@ def read_raw(
         It is missing, damaged, or holds no embeddings, or nothing says where the patches lie.
     """
     with named(path):
-        found = read_store(path, encoder)
+        found = _read_store(path, encoder)
     if found is not None:
         return found
     if path.suffix not in SUFFIXES:
@@ -194,7 +161,7 @@ def read_raw(
 
 def _read_hdf5(path: Path) -> RawEmbeddings:
     with opened_hdf5(path) as file:
-        return _from_arrays(path, file)
+        return _from_group(path, file)
 
 
 def _read_zarr(path: Path) -> RawEmbeddings:
@@ -202,26 +169,28 @@ def _read_zarr(path: Path) -> RawEmbeddings:
 
     require_own_zarr(path)
     group = zarr.open_group(path, mode="r")
-    if "X" in group and "obs" in group:
-        return _read_anndata(path)
-    return _from_arrays(path, group)
+    return _read_anndata(path) if "X" in group and "obs" in group else _from_group(path, group)
 
 
-def _from_arrays(path: Path, group: Any) -> RawEmbeddings:
-    """Arrays by name with attributes: CLAM, TRIDENT, and whatever is alike."""
-    features, coords = first(_FEATURES, group), first(COORDS, group)
+def _from_group(path: Path, group: Any) -> RawEmbeddings:
+    """Arrays with attributes: CLAM, TRIDENT, and whatever is alike."""
+    about = dict(group.attrs)
+    for name in (*_FEATURES, *COORDS):
+        about |= dict(group[name].attrs) if name in group else {}
+    return _from_arrays(path, group, about)
+
+
+def _from_arrays(path: Path, held: Any, about: Mapping[str, Any]) -> RawEmbeddings:
+    """Arrays by name, and what is said of them."""
+    features, coords = first(_FEATURES, held), first(COORDS, held)
     if features is None:
         raise EncoderError(
-            f"{path} has no array 'features' (it has {', '.join(sorted(group)) or 'none'}); write the "
+            f"{path} has no array 'features' (it has {', '.join(sorted(held)) or 'none'}); write the "
             f"embeddings there, (n, width)."
         )
-    about = {**dict(group.attrs), **dict(group[features].attrs)}
-    xy_px = None
-    if coords is not None:
-        about |= dict(group[coords].attrs)
-        xy_px = pairs(np.asarray(group[coords][:]))
-    values = np.asarray(group[features][:])
-    return described_by(RawEmbeddings(path=path, features=matrix(values), xy_px=xy_px), about)
+    xy_px = None if coords is None else pairs(held[coords])
+    found = RawEmbeddings(path=path, features=matrix(np.asarray(held[features])), xy_px=xy_px)
+    return described_by(found, about)
 
 
 def _read_anndata(path: Path) -> RawEmbeddings:
@@ -229,27 +198,32 @@ def _read_anndata(path: Path) -> RawEmbeddings:
         table = read_as_stored(path)
     except DatasetError as error:
         raise EncoderError(str(error)) from error
-    features = dense(table.X)
-    xy_px = places_px(table.obsm["spatial"], str(path)) if "spatial" in table.obsm else None
-    if xy_px is None:
+    if "spatial" not in table.obsm:
         raise EncoderError(
             f'{path} has no obsm["spatial"], so its patches have no place; LazySlide writes it with '
             f"wsi.fetch.features_anndata."
         )
-    found = RawEmbeddings(path=path, features=matrix(features), xy_px=xy_px)
-    spec, slide = table.uns.get("tile_spec"), table.uns.get("slide_properties", {})
+    xy_px = places_px(table.obsm["spatial"], str(path))
+    found = RawEmbeddings(path=path, features=matrix(dense(table.X)), xy_px=xy_px)
+    spec = table.uns.get("tile_spec")
     if spec is None:
-        return described_by(
-            replace(found, centred=True, side_px=stated_diameter_px(table.uns)), table.uns
-        )
-    shape = slide.get("shape")
-    return replace(
-        described_by(found, table.uns),
-        side_px=float(int(spec["width"] * spec.get("base_downsample", 1.0))),  # as LazySlide cuts
-        mpp_um=number(slide.get("mpp")),
-        magnification=number(slide.get("magnification")),
-        size_px=None if shape is None else (float(shape[1]), float(shape[0])),
-    )
+        found = replace(found, centred=True, side_px=stated_diameter_px(table.uns))
+        return described_by(found, table.uns)
+    side_px = float(int(spec["width"] * spec.get("base_downsample", 1.0)))  # as LazySlide cuts
+    about = {**table.uns, **_about_slide(table.uns.get("slide_properties", {}))}
+    return described_by(replace(found, side_px=side_px), about)
+
+
+def _about_slide(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what LazySlide says of a slide the names that others use."""
+    shape = properties.get("shape")
+    height_px, width_px = (None, None) if shape is None else shape[:2]
+    return {
+        "level0_mpp": properties.get("mpp"),
+        "level0_magnification": properties.get("magnification"),
+        "level0_width": width_px,
+        "level0_height": height_px,
+    }
 
 
 def _read_torch(path: Path) -> RawEmbeddings:
@@ -257,7 +231,7 @@ def _read_torch(path: Path) -> RawEmbeddings:
 
     content = read_tensors(path)
     held = content if isinstance(content, dict) else {"features": content}
-    return _from_mapping(path, {str(name): _array(value) for name, value in held.items()})
+    return _from_run(path, {str(name): _array(value) for name, value in held.items()})
 
 
 def _array(value: Any) -> Any:
@@ -270,19 +244,12 @@ def _array(value: Any) -> Any:
 
 
 def _read_npz(path: Path) -> RawEmbeddings:
-    return _from_mapping(path, read_npz(path))
+    return _from_run(path, read_npz(path))
 
 
-def _from_mapping(path: Path, held: Mapping[str, Any]) -> RawEmbeddings:
-    """Arrays by name; slide2vec's ``.meta.json`` is read where it lies beside."""
-    features, coords = first(_FEATURES, held), first(COORDS, held)
-    if features is None:
-        raise EncoderError(
-            f"{path} has no 'features' (it has {', '.join(map(str, held)) or 'nothing'})."
-        )
-    xy_px = None if coords is None else pairs(np.asarray(held[coords]))
-    found = RawEmbeddings(path=path, features=matrix(np.asarray(held[features])), xy_px=xy_px)
-    return described_by(found, {**held, **meta(path)})
+def _from_run(path: Path, held: dict[str, Any]) -> RawEmbeddings:
+    """Arrays and words by name; slide2vec says more in a ``.meta.json`` beside."""
+    return _from_arrays(path, held, held | meta(path))
 
 
 _READERS = {

@@ -48,6 +48,8 @@ _ALIASES = {
 class RawEmbeddings:
     """What a file says, not yet compared with a slide.
 
+    What it does not say is None.
+
     Attributes
     ----------
     path
@@ -55,19 +57,13 @@ class RawEmbeddings:
     features
         (n, W), as stored.
     xy_px
-        (n, 2), level-0 px: top-left corners, or the centres where ``centred``. None where it has none.
-    centred
-        Whether ``xy_px`` are centres.
+        (n, 2), level-0 px: top-left corners, or the centres where ``centred``.
     side_px
-        Side of a patch in level-0 px; None where nobody says.
-    mpp_um
-        Pixel size of level 0 that the file was made with; None where it does not say.
-    magnification
-        Objective power of level 0, likewise.
-    size_px
-        (width, height) of level 0, likewise.
+        Side of a patch in level-0 px.
+    mpp_um, magnification, size_px
+        Pixel size, objective power and (width, height) of level 0 that it was made with.
     encoder, version
-        What made them, likewise.
+        What made them.
     """
 
     path: Path
@@ -175,15 +171,14 @@ def described_by(found: RawEmbeddings, about: Mapping[str, Any]) -> RawEmbedding
     side_px = next((number(about[key]) for key in _SIDES if key in about), None)
     if side_px is None:  # CLAM: px of a level
         patch_px, downsample = number(about.get("patch_size")), number(about.get("downsample"))
-        side_px = None if None in (patch_px, downsample) else (patch_px or 0) * (downsample or 0)
-    size = (number(about.get("level0_width")), number(about.get("level0_height")))
+        side_px = patch_px * downsample if patch_px and downsample else None
+    width_px, height_px = (number(about.get(f"level0_{side}")) for side in ("width", "height"))
     return replace(
         found,
         side_px=found.side_px or side_px,
         mpp_um=found.mpp_um or number(about.get("level0_mpp")),
         magnification=found.magnification or number(about.get("level0_magnification")),
-        size_px=found.size_px
-        or (None if None in size else (float(size[0] or 0), float(size[1] or 0))),
+        size_px=found.size_px or ((width_px, height_px) if width_px and height_px else None),
         encoder=found.encoder or next((_text(about[k]) for k in _ENCODERS if k in about), None),
         version=found.version or _text(about.get("encoder_version")),
     )
@@ -215,8 +210,7 @@ def _text(value: Any) -> str | None:
 
 def matrix(values: NDArray[Any]) -> NDArray[Any]:
     """(n, W), also where a batch of one is wrapped round it."""
-    if values.ndim == 3 and values.shape[0] == 1:
-        values = values[0]
+    values = _unwrapped(values)
     if values.ndim == 1:
         raise ValueError("it holds one vector of the whole slide, not one for each patch")
     if values.ndim != 2 or not np.issubdtype(values.dtype, np.number):
@@ -226,11 +220,13 @@ def matrix(values: NDArray[Any]) -> NDArray[Any]:
     return values
 
 
-def pairs(values: NDArray[Any]) -> NDArray[np.float64]:
+def pairs(values: Any) -> NDArray[np.float64]:
     """(n, 2) float64, also where a batch of one is wrapped round it."""
-    xy = np.asarray(values, dtype=np.float64)
-    if xy.ndim == 3 and xy.shape[0] == 1:
-        xy = xy[0]
+    xy = _unwrapped(np.asarray(values, dtype=np.float64))
     if xy.ndim != 2 or xy.shape[1] != 2:
         raise ValueError(f"coordinates must be x and y of each patch, (n, 2), not {xy.shape}")
     return xy
+
+
+def _unwrapped(values: NDArray[Any]) -> NDArray[Any]:
+    return values[0] if values.ndim == 3 and len(values) == 1 else values

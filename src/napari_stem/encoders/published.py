@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from functools import partial
+from math import isqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from napari_stem.device import in_threads, n_threads
-from napari_stem.encoders.base import PRECISION_MARK, fields_text
-from napari_stem.encoders.tensors import normalised, pool_tokens, resized, weights_digest
+from napari_stem.encoders.base import PRECISION_MARK, ByPatch, fields_text
 from napari_stem.errors import EncoderError
 from napari_stem.geometry import PatchSpec
-from napari_stem.out_of_memory import in_parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,16 +21,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.encoders.base import Encoder
-    from napari_stem.encoders.facts import EncoderFacts, Pooling
+    from napari_stem.encoders.facts import Colour, EncoderFacts, Pooling
     from napari_stem.encoders.networks import Network
 
 _CODE_VERSION = "1"  # of what happens here: count up when the numbers change
 _PATCHES_PER_BATCH = {"cpu": 4 * n_threads(), "cuda": 64}
+_VALUES_PER_TENSOR = 64
+_CENTRE_SHARE = 1 / 8  # of the patch's side
 _SHORT = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
 
-class PublishedEncoder:
-    """One published network, at one or more fields of view.
+class PublishedEncoder(ByPatch):
+    """One published network, at one or more fields of view; of each, its poolings one after the other.
 
     Parameters
     ----------
@@ -68,14 +69,14 @@ class PublishedEncoder:
         self._pooling = pooling or facts.pooling
         self._device = device
         self._precision = chosen_precision(facts, kind, precision)
-        self._batch = _PATCHES_PER_BATCH.get(kind, 16)
+        self._at_once = _PATCHES_PER_BATCH.get(kind, 16)
         self._network = network
         network.module.to(device)
         fields_um = fields_of_view_um or (facts.field_of_view_um,)
         self.name = name or facts.name
         self.patch = PatchSpec(fields_um, facts.side_px)
         self.width = len(fields_um) * facts.width(self._pooling)
-        self.spots_at_once = max(1, self._batch // len(fields_um))
+        self.spots_at_once = max(1, self._at_once // len(fields_um))
         self.version = (
             f"{_CODE_VERSION}-{'+'.join(self._pooling)}-{fields_text(fields_um)}um-"
             f"{weights_digest(network.module)}{PRECISION_MARK}{_SHORT[self._precision]}"
@@ -83,29 +84,13 @@ class PublishedEncoder:
         if self._precision != "float32":
             _cast_once(network.module, getattr(torch, self._precision))
 
-    def encode(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed spots: see ``Encoder.encode``.
-
-        Returns (n, width) float32: per field of view, per pooling.
-
-        Raises
-        ------
-        EncoderError
-            Half precision gave numbers that are not finite.
-        """
-        n, n_fields = patches.shape[:2]
-        flat = patches.reshape(n * n_fields, *patches.shape[2:])
-        parts, self._batch = in_parts(
-            lambda rows: self._encode_batch(flat[rows]), len(flat), self._batch, "use --device cpu"
-        )
-        return np.concatenate(parts).reshape(n, -1) if n else np.empty((0, self.width), np.float32)
-
-    def _encode_batch(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def encode_flat(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed patches: see `ByPatch.encode_flat`; EncoderError where half precision gives infinities."""
         if torch.device(self._device).type != "cpu":
-            return self._encode_together(batch)
+            return self._encode_together(patches)
         # each thread its own patches: a sixth faster than all threads at the same ones
         n_before = torch.get_num_threads()
-        shares = np.array_split(batch, min(len(batch), n_threads()))
+        shares = np.array_split(patches, min(len(patches), n_threads()))
         try:
             return np.concatenate(
                 in_threads(self._encode_together, shares, partial(torch.set_num_threads, 1))
@@ -200,8 +185,6 @@ class CombinedEncoder:
 
         Returns (n, width) float32: per encoder, in the order of the name, what it gives alone.
         """
-        from napari_stem.encoders.tensors import resized
-
         return np.concatenate(
             [
                 part.encode(resized(patches[:, fields], part.patch.side_px))
@@ -217,3 +200,96 @@ def _version(parts: Sequence[Encoder]) -> str:
     names = "\n".join(f"{p.name}={version}" for p, version in zip(parts, bare, strict=True))
     digest = hashlib.sha256(names.encode()).hexdigest()[:16]
     return f"{digest}{PRECISION_MARK}{'+'.join(p or 'fp32' for p in precisions)}"
+
+
+def resized(patches: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
+    """Resample patches to another side: Pillow, bicubic and antialiased, as the cards' transforms do.
+
+    Parameters
+    ----------
+    patches
+        (..., side, side, 3) uint8 RGB.
+    side_px
+        The new side.
+
+    Returns
+    -------
+    (..., side_px, side_px, 3) uint8; the patches themselves where nothing is to be done.
+    """
+    side = patches.shape[-2]
+    if side == side_px:
+        return patches
+    from PIL import Image
+
+    size = (side_px, side_px)
+    flat = np.ascontiguousarray(patches).reshape(-1, side, side, 3)
+    new = np.empty((len(flat), *size, 3), np.uint8)
+    for patch, out in zip(flat, new, strict=True):
+        out[...] = np.asarray(Image.fromarray(patch).resize(size, Image.Resampling.BICUBIC))
+    return new.reshape(*patches.shape[:-3], *size, 3)
+
+
+def normalised(
+    patches: NDArray[np.uint8], normalisation: tuple[Colour, Colour], device: str = "cpu"
+) -> torch.Tensor:
+    """(n, side, side, 3) uint8 -> (n, 3, side, side) float32: 0 to 1, less the mean, over the deviation."""
+    x = torch.from_numpy(np.ascontiguousarray(patches)).to(device).permute(0, 3, 1, 2).float() / 255
+    centre, scale = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in normalisation)
+    return ((x - centre) / scale).contiguous()
+
+
+def pool_tokens(tokens: torch.Tensor, pooling: str, prefix_tokens: int) -> torch.Tensor:
+    """Pool tokens to one vector.
+
+    Parameters
+    ----------
+    tokens
+        (n, prefix + patches, width), the class token first, then registers, then patches by row.
+    pooling
+        ``cls``, ``mean`` or ``centre``: see `napari_stem.encoders.facts.POOLINGS`.
+    prefix_tokens
+        Class token and registers: they belong to no place, and are left out of ``mean`` and ``centre``.
+
+    Returns
+    -------
+    (n, width).
+    """
+    if pooling == "cls":
+        return tokens[:, 0]
+    patches = tokens[:, prefix_tokens:]
+    if pooling == "mean":
+        return patches.mean(1)
+    side = isqrt(patches.shape[1])
+    if side * side != patches.shape[1]:
+        raise ValueError(
+            f"{patches.shape[1]} patch tokens are no square: {prefix_tokens} is not their beginning"
+        )
+    first, last = centre_tokens(side)
+    grid = patches.reshape(len(patches), side, side, -1)
+    return grid[:, first:last, first:last].mean((1, 2))
+
+
+def centre_tokens(side: int) -> tuple[int, int]:
+    """First and last+1 row (and column) of the tokens in the middle eighth of a grid's side.
+
+    As many as lie evenly about the centre: 2 of 14 or 16, 4 of 28, 5 of 37; at least 1 or 2.
+    """
+    odd = side % 2
+    n = max(2 * round((side * _CENTRE_SHARE - odd) / 2) + odd, 2 - odd)
+    first = (side - n) // 2
+    return first, first + n
+
+
+def weights_digest(module: torch.nn.Module) -> str:
+    """Eight hexadecimal digits that change with a network's weights, whatever file they came from.
+
+    Hashes some values of every tensor: a network of a billion parameters takes milliseconds.
+    """
+    digests = []
+    for tensor in module.state_dict().values():
+        if tensor.is_floating_point() and tensor.numel():
+            flat = tensor.detach().flatten()
+            some = flat[:: max(1, flat.numel() // _VALUES_PER_TENSOR)][:_VALUES_PER_TENSOR]
+            values = some.float().cpu().contiguous().numpy()
+            digests.append(hashlib.sha256(values.tobytes()).digest())
+    return hashlib.sha256(b"".join(sorted(digests))).hexdigest()[:8]

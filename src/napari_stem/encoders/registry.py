@@ -15,8 +15,6 @@ from napari_stem.errors import EncoderError
 from napari_stem.hub import FOLDER_VARIABLE
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from napari_stem.encoders.base import Encoder
     from napari_stem.encoders.facts import EncoderFacts
 
@@ -24,8 +22,6 @@ logger = logging.getLogger(__name__)
 
 TRUST_VARIABLE = "NAPARI_STEM_TRUST_REMOTE_CODE"
 _EXTRA = "pip install 'napari-stem[encoders]'"
-_BUNDLED_FIELD_WIDTH = 351  # see BundledEncoder.width
-_BUNDLED_FIELDS_UM = (150.0, 300.0, 600.0)
 
 
 def load_encoder(
@@ -34,8 +30,6 @@ def load_encoder(
     fields_of_view_um: tuple[float, ...] | None = None,
     *,
     precision: str = "auto",
-    folder: Path | None = None,
-    trust_remote_code: bool | None = None,
 ) -> Encoder:
     """Load an encoder; asks no network.
 
@@ -49,10 +43,6 @@ def load_encoder(
         Sides of the patches in um; None: what each encoder was made for.
     precision
         ``auto`` (half precision where the device is made for it), ``float32``, ``float16`` or ``bfloat16``.
-    folder
-        Where weights are looked for first; None: ``$NAPARI_STEM_ENCODERS``.
-    trust_remote_code
-        Whether code from a repository may run; None: whether ``$NAPARI_STEM_TRUST_REMOTE_CODE`` is 1.
 
     Raises
     ------
@@ -63,12 +53,11 @@ def load_encoder(
         raise EncoderError("A field of view must be larger than 0 um.")
     fields_um = None if not fields_of_view_um else tuple(float(f) for f in fields_of_view_um)
     parts = parse_name(name)
-    for (
-        part
-    ) in parts:  # all at once: the second may be missing, and the first takes a minute to load
-        _require_ready(part, folder, trust_remote_code)
+    # all at once: the second may be missing, and the first takes a minute to load
+    for part in parts:
+        _require_ready(part)
     logger.info("Encoder '%s' is loaded to %s.", name, device)
-    encoders = [_load(part, device, fields_um, precision, folder) for part in parts]
+    encoders = [_load(part, device, fields_um, precision) for part in parts]
     if len(encoders) == 1:
         return encoders[0]
     from napari_stem.encoders.published import CombinedEncoder
@@ -91,29 +80,41 @@ def encoder_width(name: str, n_fields: int | None = None) -> int:
     EncoderError
         There is none of that name.
     """
+    from napari_stem.encoders.bundled import FIELD_WIDTH, BundledEncoder
+
     width = 0
     for part in parse_name(name):
         if part.name == BUNDLED:
-            width += _BUNDLED_FIELD_WIDTH * (n_fields or len(_BUNDLED_FIELDS_UM))
+            width += n_fields * FIELD_WIDTH if n_fields else BundledEncoder.width
         else:
             facts = CATALOGUE[part.name]
             width += facts.width(part.pooling or facts.pooling) * (n_fields or 1)
     return width
 
 
-def list_encoders(folder: Path | None = None) -> list[dict[str, Any]]:
+def fields_of_view_of(name: str) -> tuple[float, ...] | None:
+    """Fields of view in um that an encoder has by itself; None where that is not known, or parts differ."""
+    from napari_stem.encoders.bundled import BundledEncoder
+
+    if name == BUNDLED:
+        return BundledEncoder.patch.fields_of_view_um
+    words = (word.partition("@")[0] for word in name.split("+"))
+    sides = {CATALOGUE[word].field_of_view_um for word in words if word in CATALOGUE}
+    return tuple(sides) if len(sides) == 1 else None
+
+
+def list_encoders() -> list[dict[str, Any]]:
     """List known encoders; loads no torch, asks no network.
 
     Each with `name`, `status` (ready, needs download, gated, not installed, not allowed), `ready`, `why_not`,
     `packaged`, `licence`, `description`, `width`, `size_mb`, `gate` (open, terms), `page`, `mpp`, `px`,
     `poolings`, `reference`, `unconfirmed`.
     """
-    missing = None if find_spec("timm") else "the package timm is not installed: pip install timm"
     bundled: dict[str, Any] = {
         "name": BUNDLED,
-        "status": "not installed" if missing else "ready",
-        "ready": missing is None,
-        "why_not": missing,
+        "status": "ready",
+        "ready": True,
+        "why_not": None,
         "packaged": True,
         "licence": "Apache-2.0",
         "description": "ImageNet EfficientNet-Lite0 texture and stain statistics at 150, 300 and 600 um",
@@ -127,11 +128,11 @@ def list_encoders(folder: Path | None = None) -> list[dict[str, Any]]:
         "reference": "docs/bundled-encoder.md",
         "unconfirmed": None,
     }
-    return [bundled, *(_row(facts, folder) for facts in CATALOGUE.values())]
+    return [bundled, *(_row(facts) for facts in CATALOGUE.values())]
 
 
-def _row(facts: EncoderFacts, folder: Path | None) -> dict[str, Any]:
-    status, why_not = readiness(facts, folder)
+def _row(facts: EncoderFacts) -> dict[str, Any]:
+    status, why_not = readiness(facts)
     return {
         "name": facts.name,
         "status": status,
@@ -152,18 +153,15 @@ def _row(facts: EncoderFacts, folder: Path | None) -> dict[str, Any]:
     }
 
 
-def readiness(
-    facts: EncoderFacts, folder: Path | None = None, trust_remote_code: bool | None = None
-) -> tuple[str, str | None]:
+def readiness(facts: EncoderFacts) -> tuple[str, str | None]:
     """Tell whether a published encoder can be used: its status, and what to do if it cannot."""
-    package = "timm" if facts.library in {"timm", "attention-pool"} else "transformers"
-    if find_spec(package) is None:
-        return "not installed", f"the package {package} is not installed: {_EXTRA}"
+    if facts.is_of_transformers and find_spec("transformers") is None:
+        return "not installed", f"the package transformers is not installed: {_EXTRA}"
     if facts.library == "remote":
-        refusal = _why_no_remote_code(facts, trust_remote_code)
+        refusal = _why_no_remote_code(facts)
         if refusal is not None:
             return refusal
-    if locate(facts, folder) is not None:
+    if locate(facts) is not None:
         return "ready", None
     get = f"napari-stem encoders download {facts.name}"
     if facts.gated:
@@ -171,9 +169,9 @@ def readiness(
     return "needs download", f"{facts.size_mb} MB to download: {get}"
 
 
-def _why_no_remote_code(facts: EncoderFacts, trusted: bool | None) -> tuple[str, str] | None:
+def _why_no_remote_code(facts: EncoderFacts) -> tuple[str, str] | None:
     """Tell why the code in a repository may or can not run; None if it may and can."""
-    if not (os.environ.get(TRUST_VARIABLE) == "1" if trusted is None else trusted):
+    if os.environ.get(TRUST_VARIABLE) != "1":
         return "not allowed", (
             f"it runs code from {facts.page}: read that, then allow it with {TRUST_VARIABLE}=1"
         )
@@ -186,23 +184,17 @@ def _why_no_remote_code(facts: EncoderFacts, trusted: bool | None) -> tuple[str,
     return None
 
 
-def _require_ready(part: Part, folder: Path | None, trust_remote_code: bool | None) -> None:
+def _require_ready(part: Part) -> None:
     if part.name == BUNDLED:
         return
-    _, why_not = readiness(CATALOGUE[part.name], folder, trust_remote_code)
+    _, why_not = readiness(CATALOGUE[part.name])
     if why_not is not None:
         raise EncoderError(
             f"Encoder '{part.name}' is not ready: {why_not}. (Without internet: ${FOLDER_VARIABLE}.)"
         )
 
 
-def _load(
-    part: Part,
-    device: str,
-    fields_um: tuple[float, ...] | None,
-    precision: str,
-    folder: Path | None,
-) -> Encoder:
+def _load(part: Part, device: str, fields_um: tuple[float, ...] | None, precision: str) -> Encoder:
     if part.name == BUNDLED:
         from napari_stem.encoders.bundled import BundledEncoder
 
@@ -211,7 +203,7 @@ def _load(
     from napari_stem.encoders.published import PublishedEncoder
 
     facts = CATALOGUE[part.name]
-    found = locate(facts, folder)
+    found = locate(facts)
     if found is None:
         raise EncoderError(f"The weights of encoder '{part.name}' have gone; download them again.")
     return PublishedEncoder(

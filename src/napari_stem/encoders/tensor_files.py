@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_stem.errors import ModelError
 from napari_stem.foreign import require_held, require_own_zip
 from napari_stem.io import DAMAGE
+from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,9 +44,7 @@ def read_tensors(path: Path) -> Any:
                 return _dense(torch.load(path, weights_only=True, map_location="cpu"), path)
     except pickle.UnpicklingError as error:
         raise _refused(path, error) from error
-    except (*DAMAGE, MemoryError) as error:
-        raise _damaged(path, error) from error
-    except SafetensorError as error:
+    except (*DAMAGE, MemoryError, SafetensorError) as error:
         raise _damaged(path, error) from error
     raise ModelError(f"{path} is no checkpoint: it is neither a pickle of torch's nor safetensors.")
 
@@ -94,5 +93,6 @@ def _refused(path: Path, error: pickle.UnpicklingError) -> ModelError:
 
 
 def _damaged(path: Path, error: Exception) -> ModelError:
-    reason = " ".join(str(error).split())[:120] or type(error).__name__
-    return ModelError(f"{path} is damaged or no checkpoint ({reason}); copy or download it again.")
+    return ModelError(
+        f"{path} is damaged or no checkpoint ({reason_of(error)}); copy or download it again."
+    )

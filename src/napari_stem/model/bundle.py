@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -26,10 +26,10 @@ from napari_stem.model.depth import as_asked, unit_asked
 from napari_stem.model.genes import require_known
 from napari_stem.model.head import EmbeddingHead, Head
 from napari_stem.model.sampling import (
+    SAMPLERS,
     located_scores,
     noise_of_step,
     published_walk,
-    require_sampler,
     residual_walk,
     shared_scores,
     spread,
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from napari_stem.settings import SamplingSettings
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 _NUMBERS = re.compile(r"\[\n\s+(-?\d[^\]\"]*?)\n\s+\]")  # a list of them: to stand in one line
 
 
@@ -86,8 +87,19 @@ class Model:
         return warnings_of(calibrated=self.config.calibrated, knows_domain=self.head.knows_domain)
 
     def require_sampler(self, settings: SamplingSettings) -> None:
-        """Check that the model can be sampled so; ModelError says what fits it."""
-        require_sampler(self.config.objective, settings)
+        """Check that the model can be sampled so, not by a chain that it was not trained on.
+
+        Raises
+        ------
+        ModelError
+            It cannot.
+        """
+        fitting = SAMPLERS[self.config.objective]
+        if settings.sampler not in fitting:
+            raise ModelError(
+                f"Sampler '{settings.sampler}' does not fit a model of objective "
+                f"'{self.config.objective}'; choose {', '.join(fitting[:-1])} or {fitting[-1]}."
+            )
 
     def provenance(self, settings: SamplingSettings) -> dict[str, Any]:
         """Return what a prediction records of its model, and of the unit that it is asked for."""
@@ -167,17 +179,17 @@ class Model:
         poll: Callable[[], None] | None = None,
     ) -> NDArray[np.float32]:
         """(n, genes, draws) before what `sample` does with them; a last row is the library size, if known."""
-        require_sampler(self.config.objective, settings)
+        self.require_sampler(settings)
         head = self.head
         if isinstance(head, EmbeddingHead):
             conditions = head.condition(embedding)
-            return self._walked(published_walk, conditions, None, spots, settings, callback, poll)
+            return self._walked(conditions, None, spots, settings, callback, poll)
         along = head.along(embedding)
         mean = head.mean(along)
         scores, own = located_scores(spots, settings, head.residual)
         if self.network is not None:
             conditions = head.condition(embedding, along)
-            led = self._walked(residual_walk, conditions, scores, spots, settings, callback, poll)
+            led = self._walked(conditions, scores, spots, settings, callback, poll)
             scores[..., : led.shape[1]] = led.transpose(0, 2, 1)
         elif callback is not None:
             callback(1, 1, scores)
@@ -185,7 +197,6 @@ class Model:
 
     def _walked(
         self,
-        walk: Callable[..., Tensor],
         conditions: NDArray[np.float32],
         start: NDArray[np.float32] | None,
         spots: Spots,
@@ -193,7 +204,7 @@ class Model:
         callback: Callable[[int, int, Any], None] | None,
         poll: Callable[[], None] | None,
     ) -> NDArray[np.float32]:
-        """(n, C) condition -> (n, values, draws) as the denoiser generates them from a start, or from noise."""
+        """(n, C) condition -> (n, values, draws) as generated: scores from a start, or values from noise."""
         import torch
 
         from napari_stem.diffusion.slices import stoppable
@@ -203,12 +214,13 @@ class Model:
         condition = torch.from_numpy(conditions).to(device).repeat_interleave(settings.n_draws, 0)
         shape = (len(spots), settings.n_draws, int(self.config.denoiser["n_genes"]))
 
-        def noise(device: str, step: int) -> Tensor:
+        def noise(step: int) -> Tensor:
             if start is None or step > 0:
                 return noise_of_step(spots, settings, shape, device, step)
             return torch.tensor(start[..., : shape[2]]).reshape(-1, shape[2]).to(device)
 
         network = stoppable(network.to(device), device, poll)
+        walk = published_walk if start is None else residual_walk
         x = walk(self.config, network, condition, noise, settings, callback)
         drawn: NDArray[np.float32] = x.reshape(shape).float().cpu().numpy().transpose(0, 2, 1)
         return drawn
@@ -231,7 +243,7 @@ class Model:
                 written_whole(folder / CARD_FILE, overwrite=True) as card_file,
                 written_whole(folder / WEIGHTS_FILE, overwrite=True) as weights_file,
             ):
-                write_weights(
+                _write_weights(
                     weights_file, self.config, self.head, self.spread_factor, self.network
                 )
                 config = replace(self.config, weights_sha256=sha256(weights_file))
@@ -260,7 +272,7 @@ def load_folder(folder: Path) -> Model:
 
     config = read_config(folder)
     logger.info("Model '%s' is loaded from %s.", config.name, folder)
-    require_same_weights(folder, config)
+    _require_same_weights(folder, config)
     try:
         objective_of(config.objective)
         head, spread_factor, network = read_weights(folder / WEIGHTS_FILE, config)
@@ -274,14 +286,8 @@ def load_folder(folder: Path) -> Model:
         ) from error
 
 
-def require_same_weights(folder: Path, config: ModelConfig) -> None:
-    """Check that a folder's weights are those that its config describes.
-
-    Raises
-    ------
-    ModelError
-        They are not, cannot be read, or the config does not say.
-    """
+def _require_same_weights(folder: Path, config: ModelConfig) -> None:
+    """Check that a folder's weights are those that its config describes."""
     path = folder / WEIGHTS_FILE
     try:
         digest = sha256(path)
@@ -298,20 +304,14 @@ HEADS: dict[str, type[Head | EmbeddingHead]] = {"edm": Head, "published": Embedd
 _DENOISER, _HEAD = "denoiser.", "head."
 
 
-def write_weights(
+def _write_weights(
     path: Path,
     config: ModelConfig,
     head: Head | EmbeddingHead,
     spread_factor: NDArray[np.float32],
     network: nn.Module | None,
 ) -> None:
-    """Write the denoiser and all matrices in the precision that the config states, vectors in full.
-
-    Raises
-    ------
-    OSError
-        The file cannot be written.
-    """
+    """Write the denoiser and all matrices in the precision that the config states, vectors in full."""
     import torch
     from safetensors.torch import save_file
 
@@ -345,10 +345,10 @@ def read_weights(
 
     stored = {name: value.astype(np.float32) for name, value in load_file(path).items()}
     _require_numbers(stored)
-    arrays = _under(_HEAD, stored)
+    arrays = under(_HEAD, stored)
     head = HEADS[config.objective].from_arrays(arrays)
     if config.denoiser or isinstance(head, EmbeddingHead):
-        network = _network(config, _under(_DENOISER, stored))
+        network = _network(config, under(_DENOISER, stored))
         n_generated, width = network.config.n_genes, network.config.condition_width
     else:
         network, n_generated, width = None, 0, None
@@ -397,9 +397,8 @@ def _require_numbers(arrays: Mapping[str, NDArray[np.float32]]) -> None:
             raise ValueError(f"'{quoted(name, 100)}' holds values that are no numbers or infinite")
 
 
-def _under(
-    prefix: str, arrays: Mapping[str, NDArray[np.float32]]
-) -> dict[str, NDArray[np.float32]]:
+def under(prefix: str, arrays: Mapping[str, T]) -> dict[str, T]:
+    """Take those whose names begin so, without that beginning."""
     return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 

@@ -33,40 +33,29 @@ def genes_note(config: ModelConfig) -> str | None:
     )
 
 
-def calibration_note(*, calibrated: bool) -> str:
-    """Say what the intervals rest on."""
-    if calibrated:
-        return (
-            "Intervals were calibrated on left-out spots of the training data: expect them too narrow on "
-            "other patients."
-        )
-    return (
-        "Intervals are NOT calibrated: they show how the model's samples differ, and may hold the truth far "
-        "less often than they say."
-    )
-
-
-def domain_note(*, known: bool) -> str:
-    """Say whether spots unlike the training data can be told."""
-    if known:
-        return "Spots that look unlike the training data are marked."
-    return "This model cannot tell whether spots look unlike its training data."
+# What intervals rest on, and whether spots unlike the training data can be told.
+CALIBRATION = {
+    True: "Intervals were calibrated on left-out spots of the training data: expect them too narrow on other "
+    "patients.",
+    False: "Intervals are NOT calibrated: they show how the model's samples differ, and may hold the truth far "
+    "less often than they say.",
+}
+DOMAIN = {
+    True: "Spots that look unlike the training data are marked.",
+    False: "This model cannot tell whether spots look unlike its training data.",
+}
 
 
 def limits_of(config: ModelConfig, *, knows_domain: bool) -> tuple[str, ...]:
     """Say what to keep in mind when using a model, one or two sentences each."""
     limits = config.card.get("limits", LIMITS)
-    return (
-        *limits,
-        domain_note(known=knows_domain),
-        calibration_note(calibrated=config.calibrated),
-    )
+    return (*limits, DOMAIN[knows_domain], CALIBRATION[config.calibrated])
 
 
 def warnings_of(*, calibrated: bool, knows_domain: bool) -> tuple[str, ...]:
     """Of the limits, those that must be in sight wherever figures are: none of a model as ours should be."""
-    domain = () if knows_domain else (domain_note(known=False),)
-    return domain if calibrated else (*domain, calibration_note(calibrated=False))
+    domain = () if knows_domain else (DOMAIN[False],)
+    return domain if calibrated else (*domain, CALIBRATION[False])
 
 
 def card_text(config: ModelConfig, *, knows_domain: bool) -> str:

@@ -32,10 +32,8 @@ def download_in_subprocess(
     ----------
     kind, name
         ``encoder`` and a single name as `napari-stem encoders` lists it; or ``model`` and ``org/name``.
-    is_stopped
-        Asked ten times a second; ends the download.
-    progress
-        Called with the name, the bytes so far and those in all.
+    is_stopped, progress
+        As of `run_module`: text is the name, progress in bytes.
 
     Returns
     -------

@@ -6,22 +6,23 @@ numpy, fitted by scikit-learn in training, so that predicting needs neither its 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_stem.model.domain import unexplained
-from napari_stem.model.residual import Residual, require_shapes
+from napari_stem.model.residual import Arrays, Residual
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Self
 
     from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class EmbeddingDomain:
+class EmbeddingDomain(Arrays):
     """What either head knows of embeddings, W wide: how to standardise them, and which look like training.
 
     Attributes
@@ -71,7 +72,7 @@ class EmbeddingHead(EmbeddingDomain):
 
     def require_sound(self, condition_width: int, n_genes: int) -> None:
         """Check the arrays against a denoiser and what they stand for; ValueError names the first wrong one."""
-        require_shapes(self, _DOMAIN_SHAPES, self._sizes(condition_width))
+        self.require_shapes(_DOMAIN_SHAPES, self._sizes(condition_width))
         _require_positive(self, ("scale", "domain_spread"))
 
     @classmethod
@@ -84,15 +85,6 @@ class EmbeddingHead(EmbeddingDomain):
     def condition(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, W) -> (n, W)."""
         return self.standardise(embedding).astype(np.float32)
-
-    def to_arrays(self) -> dict[str, NDArray[np.float32]]:
-        """Name -> array, as a model file holds them."""
-        return _contiguous(vars(self))
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[np.float32]]) -> EmbeddingHead:
-        """Read `to_arrays` back; KeyError names the first array that is missing."""
-        return cls(**{f.name: np.asarray(arrays[f.name], np.float32) for f in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -143,7 +135,7 @@ class Head(EmbeddingDomain):
             raise ValueError(
                 f"a condition {made} wide is made, and the denoiser takes {condition_width}"
             )
-        require_shapes(self, _SHAPES, sizes)
+        self.require_shapes(_SHAPES, sizes)
         for name, told, there in (
             ("component_scale", "K", "L"),
             ("mean_component_scale", "M", "R"),
@@ -185,21 +177,10 @@ class Head(EmbeddingDomain):
             residual=self.residual.of_genes(columns),
         )
 
-    def to_arrays(self) -> dict[str, NDArray[np.float32]]:
-        """Name -> array, as a model file holds them."""
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "residual"}
-        return _contiguous(own | vars(self.residual))
-
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[np.float32]]) -> Head:
-        """Read `to_arrays` back; KeyError names the first array that is missing."""
-        names = [f.name for f in fields(cls) if f.name != "residual"]
-        own = {name: np.asarray(arrays[name], np.float32) for name in names}
-        return cls(**own, residual=Residual.from_arrays(arrays))
-
-
-def _contiguous(arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-    return {name: np.array(array, np.float32, order="C") for name, array in arrays.items()}
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], **_parts: Arrays) -> Self:
+        """Read all by their names, those of the residual too."""
+        return super().from_arrays(arrays, residual=Residual.from_arrays(arrays))
 
 
 _DOMAIN_SHAPES = {

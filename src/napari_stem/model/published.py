@@ -7,7 +7,7 @@ Everything about the network but the number of attention heads can be read off t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_stem.encoders.tensor_files import read_tensors
@@ -59,36 +59,6 @@ class Checkpoint:
     taken: str
     dropped: tuple[str, ...]
     denoiser: DenoiserConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class Provided:
-    """What a checkpoint does not say, and its user must.
-
-    Attributes
-    ----------
-    name
-        Of the model.
-    genes
-        Panel in the order of training.
-    encoder, encoder_version
-        What made the embeddings; the version is None where it cannot be told.
-    fields_of_view_um
-        Sides of the patches it looked at.
-    pitch_um
-        Distance between the spots to predict at.
-    tissue, species
-        None where unknown.
-    """
-
-    name: str
-    genes: tuple[str, ...]
-    encoder: str
-    encoder_version: str | None
-    fields_of_view_um: tuple[float, ...]
-    pitch_um: float
-    tissue: str | None = None
-    species: str | None = None
 
 
 def read_checkpoint(path: Path, *, which: Which = "ema", heads: int | None = None) -> Checkpoint:
@@ -166,13 +136,35 @@ def require_width(checkpoint: Checkpoint, encoder: str, width: int, n_fields: in
         )
 
 
-def model_of(checkpoint: Checkpoint, provided: Provided) -> Model:
+def model_of(
+    checkpoint: Checkpoint,
+    *,
+    name: str,
+    genes: tuple[str, ...],
+    encoder: str,
+    fields_of_view_um: tuple[float, ...],
+    pitch_um: float,
+    tissue: str | None = None,
+    species: str | None = None,
+) -> Model:
     """Model that predicts what the checkpoint does: weights in full precision, nothing calibrated.
 
-    Raises
-    ------
-    ModelError
-        The panel does not fit; see `require_genes`.
+    Parameters
+    ----------
+    checkpoint
+        As read.
+    name
+        Of the model.
+    genes
+        Panel in the order of training, as `require_genes` asks.
+    encoder
+        What made the embeddings.
+    fields_of_view_um
+        Sides of the patches it looked at.
+    pitch_um
+        Distance between the spots to predict at.
+    tissue, species
+        None where unknown.
     """
     import numpy as np
 
@@ -182,14 +174,23 @@ def model_of(checkpoint: Checkpoint, provided: Provided) -> Model:
     from napari_stem.model.config import ModelConfig
     from napari_stem.model.head import EmbeddingHead
 
-    require_genes(checkpoint, provided.genes, "the gene list")
     network = build_denoiser(checkpoint.denoiser)
     network.load_state_dict(checkpoint.weights)
-    facts = asdict(provided)
-    tissue, species = facts.pop("tissue"), facts.pop("species")
+    sides = " and ".join(f"{side:g}" for side in fields_of_view_um)
+    notes = [
+        f"Converted from {checkpoint.path.name} ({checkpoint.taken}; SHA-256 {sha256(checkpoint.path)})",
+        f"Values are log2(count + 1) predicted from patches of {sides} um. Published Stem crops 224 px "
+        "whatever the pixel size: the checkpoint does not say what that was, whoever converted it did",
+        "Not recorded: training sections, licence, calibration, which tissue is in its domain",
+    ]
     config = ModelConfig(
-        **facts,
+        name=name,
+        genes=genes,
         normalisation="log2_counts",
+        encoder=encoder,
+        encoder_version=None,
+        fields_of_view_um=fields_of_view_um,
+        pitch_um=pitch_um,
         objective="published",
         denoiser=checkpoint.denoiser.to_dict(),
         calibrated=False,
@@ -199,23 +200,12 @@ def model_of(checkpoint: Checkpoint, provided: Provided) -> Model:
             "species": species,
             "licence": "unknown",
             "sections": [],
-            "notes": _notes(checkpoint, provided),
+            "notes": notes,
             "limits": list(LIMITS),
         },
     )
     head = EmbeddingHead.as_is(checkpoint.denoiser.condition_width)
-    return Model(config, head, np.ones(len(config.genes), np.float32), network)
-
-
-def _notes(checkpoint: Checkpoint, provided: Provided) -> list[str]:
-    digest = sha256(checkpoint.path)
-    sides = " and ".join(f"{side:g}" for side in provided.fields_of_view_um)
-    return [
-        f"Converted from {checkpoint.path.name} ({checkpoint.taken}; SHA-256 {digest})",
-        f"Values are log2(count + 1) predicted from patches of {sides} um. Published Stem crops 224 px "
-        "whatever the pixel size: the checkpoint does not say what that was, whoever converted it did",
-        "Not recorded: training sections, licence, calibration, which tissue is in its domain",
-    ]
+    return Model(config, head, np.ones(len(genes), np.float32), network)
 
 
 def _state_dict(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:

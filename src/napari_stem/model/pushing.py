@@ -11,7 +11,7 @@ from napari_stem.encoders.facts import HUB_PAGE
 from napari_stem.errors import ModelError
 from napari_stem.hub import Asked, in_clear_words
 from napari_stem.model.card import UNKNOWN, licence_fields, licence_id
-from napari_stem.model.config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, read_config
+from napari_stem.model.config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from napari_stem.model.packing import others, require_files
 from napari_stem.texts import quoted
 
@@ -29,10 +29,8 @@ class Upload:
 
     Attributes
     ----------
-    repository
-        ``org/name``.
-    folder
-        Of the model.
+    repository, folder
+        ``org/name``, and where the model lies.
     config, card
         Text of ``config.json`` and ``README.md`` as they would be sent.
     licence
@@ -71,10 +69,8 @@ def prepared(folder: Path, repository: str, licence: str | None = None) -> Uploa
 
     Parameters
     ----------
-    folder
-        Of the model.
-    repository
-        ``org/name``.
+    folder, repository
+        Of the model, and ``org/name``.
     licence
         Under which it is published, where the model does not say or says so wrongly.
 
@@ -88,8 +84,7 @@ def prepared(folder: Path, repository: str, licence: str | None = None) -> Uploa
     if _ADDRESS.fullmatch(repository) is None:
         raise ModelError(f"'{repository}' is no address of a repository; write org/name.")
     require_files(folder)
-    load_folder(folder)  # what cannot be loaded here cannot be loaded by others
-    config = read_config(folder)
+    config = load_folder(folder).config  # what cannot be loaded here cannot be loaded by others
     stated = config.card.get("licence")
     text = (folder / CARD_FILE).read_text(encoding="utf-8")
     card = read_card(folder / CARD_FILE, text)

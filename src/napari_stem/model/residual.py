@@ -14,6 +14,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Self
 
     from numpy.typing import NDArray
 
@@ -25,7 +26,36 @@ PATIENT_PRIOR, DEPTH_PRIOR = 0.7, 1.0  # standard deviations between patients, i
 
 
 @dataclass(frozen=True)
-class Residual:
+class Arrays:
+    """Arrays by name, as a model file holds them."""
+
+    def to_arrays(self) -> dict[str, Array]:
+        """Name -> array, those of parts too."""
+        found: dict[str, Array] = {}
+        for name, value in vars(self).items():
+            is_part = isinstance(value, Arrays)
+            found |= (
+                value.to_arrays() if is_part else {name: np.array(value, np.float32, order="C")}
+            )
+        return found
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], **parts: Arrays) -> Self:
+        """Read all but the parts by their names; KeyError names the first that is missing."""
+        names = [f.name for f in fields(cls) if f.name not in parts]
+        own: dict[str, Any] = {name: np.asarray(arrays[name], np.float32) for name in names}
+        return cls(**own, **parts)
+
+    def require_shapes(self, axes: Mapping[str, str], sizes: Mapping[str, float]) -> None:
+        """Check them against the letters of their axes; ValueError names the first wrong one."""
+        for name, letters in axes.items():
+            wanted, found = tuple(sizes[letter] for letter in letters), getattr(self, name).shape
+            if found != wanted:
+                raise ValueError(f"'{name}' is of shape {found}, not {wanted} as the others ask")
+
+
+@dataclass(frozen=True)
+class Residual(Arrays):
     """Distribution of residuals; G genes, B means, Q normal scores (`SCORES`), K directions.
 
     Attributes
@@ -58,7 +88,7 @@ class Residual:
     def require_sound(self, n_genes: int) -> None:
         """Check the arrays against each other and what they stand for; ValueError names the first wrong one."""
         sizes = {"B": len(self.mean_at), "K": len(self.directions), "G": n_genes}
-        require_shapes(self, _SHAPES, sizes | {"Q": len(SCORES), "3": 3})
+        self.require_shapes(_SHAPES, sizes | {"Q": len(SCORES), "3": 3})
         for name in ("factor", "own", "shared", "patient_effect"):
             if (getattr(self, name) < 0).any():
                 raise ValueError(f"'{name}' holds negative numbers")
@@ -133,11 +163,6 @@ class Residual:
             patient_effect=self.patient_effect[columns],
         )
 
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Residual:
-        """Read arrays by their names; KeyError names the first that is missing."""
-        return cls(**{f.name: np.asarray(arrays[f.name], np.float32) for f in fields(cls)})
-
 
 _SHAPES = {
     "factor": "G",
@@ -148,11 +173,3 @@ _SHAPES = {
     "shared": "3",
     "patient_effect": "G",
 }
-
-
-def require_shapes(holder: object, axes: Mapping[str, str], sizes: Mapping[str, float]) -> None:
-    """Check arrays by their names against the letters of their axes; ValueError names the first wrong one."""
-    for name, letters in axes.items():
-        wanted, found = tuple(sizes[letter] for letter in letters), getattr(holder, name).shape
-        if found != wanted:
-            raise ValueError(f"'{name}' is of shape {found}, not {wanted} as the others ask")

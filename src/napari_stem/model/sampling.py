@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.diffusion.noise import located_field, located_normal, mirrored
-from napari_stem.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,22 +29,6 @@ SAMPLERS: dict[Objective, tuple[SamplerName, ...]] = {
     "edm": ("dpmpp-2m", "heun", "ancestral"),
     "published": ("dpmpp-2m", "heun", "ancestral", "ddim"),
 }
-
-
-def require_sampler(objective: Objective, settings: SamplingSettings) -> None:
-    """Check that a model trained for an objective can be sampled so.
-
-    Raises
-    ------
-    ModelError
-        The sampler walks a chain that the model was not trained on.
-    """
-    fitting = SAMPLERS[objective]
-    if settings.sampler not in fitting:
-        raise ModelError(
-            f"Sampler '{settings.sampler}' does not fit a model of objective '{objective}'; choose "
-            f"{', '.join(fitting[:-1])} or {fitting[-1]}."
-        )
 
 
 def noise_of_step(
@@ -96,7 +79,7 @@ def residual_walk(
     config: ModelConfig,
     network: nn.Module,
     condition: Tensor,
-    noise: Callable[[str, int], Tensor],
+    noise: Callable[[int], Tensor],
     settings: SamplingSettings,
     callback: Callable[[int, int, Any], None] | None,
 ) -> Tensor:
@@ -108,16 +91,15 @@ def residual_walk(
     import torch
 
     from napari_stem.diffusion import samplers
-    from napari_stem.diffusion.objectives import EDMPrecond
+    from napari_stem.diffusion.objectives import edm_denoised
     from napari_stem.diffusion.schedule import karras_sigmas
 
-    device = str(condition.device)
     sigmas = karras_sigmas(settings.n_steps, config.sigma_min, config.sigma_max)
-    denoise = partial(EDMPrecond(network).denoise, condition=condition)
-    start = noise(device, 0) * sigmas[0]
+    denoise = partial(edm_denoised, network, condition=condition)
+    start = noise(0) * sigmas[0]
     if settings.sampler == "ancestral":
         return samplers.euler_ancestral(
-            denoise, start, sigmas, lambda step: noise(device, step + 1), callback
+            denoise, start, sigmas, lambda step: noise(step + 1), callback
         )
     solve = samplers.heun if settings.sampler == "heun" else samplers.dpmpp_2m
     # A finite number of steps makes their Gaussian too wide (16 by 2%): begin so that it ends as it should.
@@ -129,34 +111,34 @@ def published_walk(
     config: ModelConfig,
     network: nn.Module,
     condition: Tensor,
-    noise: Callable[[str, int], Tensor],
+    noise: Callable[[int], Tensor],
     settings: SamplingSettings,
     callback: Callable[[int, int, Any], None] | None,
 ) -> Tensor:
     """Sample values with published Stem's chain, or with a solver in sigma on the same network."""
     from napari_stem.diffusion import samplers
-    from napari_stem.diffusion.objectives import PublishedAsDenoiser
+    from napari_stem.diffusion.objectives import published_denoised
     from napari_stem.diffusion.schedule import LinearSchedule, karras_sigmas
 
-    device, chain = str(condition.device), LinearSchedule.published()
+    chain = LinearSchedule.published()
     if settings.sampler == "ancestral":
         return samplers.ddpm_ancestral(
             network,
-            noise(device, 0),
+            noise(0),
             chain,
             settings.n_steps,
             condition,
-            noise=lambda step: noise(device, step + 1),
+            noise=lambda step: noise(step + 1),
             callback=callback,
         )
     if settings.sampler == "ddim":
-        start, steps = noise(device, 0), settings.n_steps
+        start, steps = noise(0), settings.n_steps
         return samplers.ddim(network, start, chain, steps, condition, callback=callback)
     low, high = float(chain.sigmas[0]), float(chain.sigmas[-1])
     sigmas = karras_sigmas(settings.n_steps, low, high)
-    denoise = partial(PublishedAsDenoiser(network, chain).denoise, condition=condition)
+    denoise = partial(published_denoised, network, chain, condition=condition)
     solve = samplers.heun if settings.sampler == "heun" else samplers.dpmpp_2m
-    return solve(denoise, noise(device, 0) * high, sigmas, callback)
+    return solve(denoise, noise(0) * high, sigmas, callback)
 
 
 LEVEL = 0.90

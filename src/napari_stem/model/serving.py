@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from napari_stem.device import torch_device
 from napari_stem.encoders.base import same_features
 from napari_stem.encoders.embed import Embedder
-from napari_stem.encoders.precomputed import PrecomputedEmbedder, read_embeddings
-from napari_stem.encoders.precomputed_fit import require_fit
-from napari_stem.encoders.registry import load_encoder
+from napari_stem.encoders.precomputed import SAME_MPP, read_embeddings
+from napari_stem.encoders.precomputed_places import canonical
+from napari_stem.encoders.registry import fields_of_view_of, load_encoder
 from napari_stem.errors import EncoderError, ModelError
 
 if TYPE_CHECKING:
@@ -23,23 +23,14 @@ if TYPE_CHECKING:
     from napari_stem.slide import Slide
 
 MOST_UPSAMPLING = 2.0
+_OTHER_PATCHES = 1.5  # factor between two patch sides from which on they show different things
 _LATIN = {"human": "homo sapiens", "mouse": "mus musculus", "rat": "rattus norvegicus"}
 
 
 def require_species(config: ModelConfig, species: str | None) -> None:
-    """Refuse tissue of another species than a model was trained on; what nobody says is not compared.
+    """Refuse tissue of another species (``human``, ``Homo sapiens``) than a model's, by a ModelError.
 
-    Parameters
-    ----------
-    config
-        Of the model.
-    species
-        Of the slide, as its user says: ``human``, ``Homo sapiens``.
-
-    Raises
-    ------
-    ModelError
-        It is another one.
+    What nobody says is not compared.
     """
     trained = config.card.get("species")
     if species and trained and _species(species) != _species(trained):
@@ -63,21 +54,13 @@ def tissue_warning(config: ModelConfig, tissue: str | None) -> str | None:
 
 
 def require_resolution(config: ModelConfig, patch: PatchSpec, mpp: Mpp) -> None:
-    """Refuse a slide so coarse that the encoder's patches would be made of pixels that are not there.
-
-    Parameters
-    ----------
-    config
-        Of the model; where it was trained on coarse slides itself (card ``mpp_um``), those are the measure.
-    patch
-        What its encoder looks at.
-    mpp
-        Pixel size of the slide.
+    """Refuse a slide so coarse that a model's encoder would see pixels that are not there.
 
     Raises
     ------
     ModelError
-        The smallest field of view would be upsampled more than twofold.
+        The smallest field of view would be upsampled more than twofold, or so much more than in training (card
+        ``mpp_um``).
     """
     field_um = min(patch.fields_of_view_um)
     finest_um = max(field_um / patch.side_px, float(config.card.get("mpp_um") or 0.0))
@@ -138,17 +121,8 @@ def encoder_of(model: Model, device: str) -> Encoder:
 
 def embedder_for(
     path: Path, stated: Stated, size: SizePx, mpp: Mpp, model: Model
-) -> tuple[PrecomputedEmbedder, tuple[str, ...]]:
-    """Read embeddings for a slide and a model.
-
-    Parameters
-    ----------
-    path, stated
-        The file, and what it does not say.
-    size, mpp
-        Of the slide, level 0.
-    model
-        That will be told them.
+) -> tuple[PatchEmbeddings, tuple[str, ...]]:
+    """Read embeddings for a slide (its size and pixel size at level 0) and a model.
 
     Returns
     -------
@@ -160,20 +134,58 @@ def embedder_for(
         They are of another slide, encoder or width, or damaged.
     """
     patches = read_embeddings(path, size, mpp, stated, wanted=model.encoder_name)
-    notes = require_fit_of(patches, model)
-    return PrecomputedEmbedder(patches), (*patches.remarks, *notes)
+    notes = require_fit(patches, model)
+    return patches, (*patches.remarks, *notes)
 
 
-def require_fit_of(patches: PatchEmbeddings, model: Model) -> list[str]:
-    """Check embeddings against a model; see `require_fit`."""
-    return require_fit(
-        patches,
-        model_name=model.name,
-        width=len(model.head.centre),
-        encoder=model.encoder_name,
-        encoder_version=model.config.encoder_version,
-        fields_of_view_um=model.config.fields_of_view_um,
+def require_fit(patches: PatchEmbeddings, model: Model) -> list[str]:
+    """Check embeddings against what a model was trained on.
+
+    Returns
+    -------
+    What a user should hear, one sentence each.
+
+    Raises
+    ------
+    EncoderError
+        Another encoder or version, width, or patches of quite another size.
+    """
+    encoder, width = model.encoder_name, len(model.head.centre)
+    if patches.encoder != canonical(encoder):
+        raise EncoderError(
+            f"Model '{model.name}' takes embeddings of encoder '{encoder}', and those of {patches.path} are of "
+            f"'{patches.encoder}'; embed the slide with '{encoder}'."
+        )
+    if patches.width != width:
+        raise EncoderError(
+            f"Model '{model.name}' takes embeddings {width} wide, and those of {patches.path} are "
+            f"{patches.width} wide; another pooling, or another number of fields of view?"
+        )
+    trained = model.config.encoder_version
+    if patches.version and trained and not same_features(patches.version, trained):
+        raise EncoderError(
+            f"Model '{model.name}' was trained on version {trained} of encoder '{encoder}', and "
+            f"{patches.path} is of version {patches.version}; embed the slide again."
+        )
+    fields_um = model.config.fields_of_view_um or fields_of_view_of(encoder)
+    if not fields_um:
+        return [
+            f"Model '{model.name}' does not say how large its patches were; nothing was checked."
+        ]
+    sides = " and ".join(f"{side:g}" for side in fields_um)
+    if len(fields_um) > 1:  # which cannot be compared by one side
+        return [
+            f"Model '{model.name}' looks at {len(fields_um)} patches per spot ({sides} um): the embeddings of "
+            f"{patches.path.name} must hold all of them, in this order."
+        ]
+    ratio = patches.side_um / fields_um[0]
+    text = (
+        f"the patches of {patches.path.name} are {patches.side_um:.0f} um wide, model '{model.name}' was "
+        f"trained on {sides} um"
     )
+    if not 1 / _OTHER_PATCHES < ratio < _OTHER_PATCHES:
+        raise EncoderError(f"They do not show the same: {text}; embed patches of that size.")
+    return [f"Note: {text}."] if abs(ratio - 1) > SAME_MPP else []
 
 
 def _species(name: str) -> str:

@@ -78,16 +78,11 @@ def named_in_file(name: object) -> Path:
 
 
 def parse_repository(text: str) -> tuple[str, str | None]:
-    """Read ``org/name``, ``org/name@revision``, or its address on Hugging Face.
+    """Read ``org/name``, ``org/name@revision`` or an address on Hugging Face, else ModelError.
 
     Returns
     -------
     ``org/name``, and the revision where one is named.
-
-    Raises
-    ------
-    ModelError
-        It is none of these.
     """
     found = _REPOSITORY.fullmatch(text.strip().rstrip("/"))
     if found is None:
@@ -102,16 +97,10 @@ def fetch(repository: str, revision: str | None = None, progress: Progress | Non
 
     Parameters
     ----------
-    repository
-        ``org/name``.
-    revision
-        Branch, tag or commit; None: the newest.
+    repository, revision
+        ``org/name``, and branch, tag or commit; None: the newest.
     progress
         Told (bytes so far, of how many); may raise to cancel. None: bars on stderr.
-
-    Returns
-    -------
-    The folder in Hugging Face's cache.
 
     Raises
     ------

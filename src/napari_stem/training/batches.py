@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_stem.diffusion.objectives import EDMPrecond, edm_loss, lognormal_sigmas, published_loss
+from napari_stem.diffusion.objectives import edm_loss, published_loss
 from napari_stem.diffusion.schedule import LinearSchedule
 
 if TYPE_CHECKING:
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_stem.diffusion.objectives import Network
     from napari_stem.training.options import FitSettings
 
 
+P_MEAN, P_STD = -0.4, 1.2  # of ln sigma, as training draws it (Karras et al. 2022)
 _chain = cache(LinearSchedule.published)
 
 
@@ -106,9 +108,7 @@ def draw_batch(data: TrainingData, settings: FitSettings, step: int, rows: slice
     if settings.objective == "published":
         level = torch.randint(len(_chain()), (size,), generator=generator)
     else:
-        level = lognormal_sigmas(
-            size, p_mean=settings.p_mean, p_std=settings.p_std, generator=generator
-        )
+        level = (P_MEAN + P_STD * torch.randn(size, generator=generator)).exp()
     chosen, which = index[rows].numpy(), way[rows].numpy()
     seen = data.embedding[chosen, which] if data.embedding.ndim == 3 else data.embedding[chosen]
     condition = torch.from_numpy(data.condition_of(seen.astype(np.float32)))
@@ -126,7 +126,7 @@ def draw_batch(data: TrainingData, settings: FitSettings, step: int, rows: slice
     )
 
 
-def loss_sums(network: nn.Module, batch: Batch, settings: FitSettings) -> Tensor:
+def loss_sums(network: Network, batch: Batch, settings: FitSettings) -> Tensor:
     """(3,) sums over the rows: loss, mean squared error, variational bound (0 for ``edm``)."""
     if settings.objective == "published":
         terms = published_loss(
@@ -139,9 +139,7 @@ def loss_sums(network: nn.Module, batch: Batch, settings: FitSettings) -> Tensor
         )
         mse, vb = terms.mse.sum(), terms.vb.sum()
         return torch.stack([mse + vb, mse, vb])
-    loss = edm_loss(
-        EDMPrecond(network), batch.clean, batch.condition, batch.level, batch.noise
-    ).sum()
+    loss = edm_loss(network, batch.clean, batch.condition, batch.level, batch.noise).sum()
     return torch.stack([loss, loss, torch.zeros_like(loss)])
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ import numpy as np
 
 from napari_stem.errors import ModelError
 from napari_stem.foreign import read_json
-from napari_stem.io import CHECKPOINTS, unwritable, write_file
+from napari_stem.io import remove, unwritable, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
     from napari_stem.training.sections import SectionArrays
 
-FOLDER = CHECKPOINTS
 _ABOUT = "training.json"
 
 
@@ -60,35 +58,17 @@ class StageState:
 
 
 class Checkpoints:
-    """The checkpoints of one training; without a folder nothing is kept.
-
-    Parameters
-    ----------
-    folder
-        Where they lie, or None.
-    every_minutes
-        Time between two of them, in minutes.
-    """
+    """The checkpoints of one training, so many minutes apart; without a folder nothing is kept."""
 
     def __init__(self, folder: Path | None = None, every_minutes: float = 10.0) -> None:
         self.folder = folder
         self._every_seconds = every_minutes * 60
         self._last = time.monotonic()
 
-    @property
-    def are_kept(self) -> bool:
-        """Whether there is somewhere to keep them."""
-        return self.folder is not None
-
     def begin(self, about: Mapping[str, Any], *, resume: bool) -> None:
-        """Prepare to keep checkpoints: go on with those that are there, or remove them.
+        """Prepare to keep checkpoints: remove those that are there, or go on with them (``resume``).
 
-        Parameters
-        ----------
-        about
-            Whatever the outcome depends on, as JSON can hold it.
-        resume
-            Whether to go on.
+        ``about`` is whatever the outcome depends on, as JSON can hold it.
 
         Raises
         ------
@@ -105,8 +85,7 @@ class Checkpoints:
             self._require_same(path, now)
             return
         try:
-            if self.folder.exists():
-                shutil.rmtree(self.folder)
+            remove(self.folder)
         except OSError as error:
             raise unwritable(self.folder, error) from error
         write_file(path, json.dumps(now, indent=1))
@@ -184,11 +163,6 @@ class Checkpoints:
             self.folder / f"{stage}.safetensors", save(state.tensors, {"state": json.dumps(about)})
         )
         self._last = time.monotonic()
-
-    def remove(self) -> None:
-        """Delete them all: the model is finished."""
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def data_hash(sections: Sequence[SectionArrays], panel: Sequence[str]) -> str:

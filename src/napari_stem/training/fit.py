@@ -10,15 +10,15 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_stem.device import torch_device
-from napari_stem.encoders.precomputed_fit import EmbeddingFolder
+from napari_stem.encoders.precomputed_folder import EmbeddingFolder
 from napari_stem.encoders.registry import load_encoder
 from napari_stem.errors import DatasetError
-from napari_stem.io import only_writer, require_model_room
+from napari_stem.io import CHECKPOINTS, only_writer, remove, require_model_room
 from napari_stem.metrics import evaluate
 from napari_stem.model.bundle import load_folder
 from napari_stem.model.card import LIMITS
@@ -28,7 +28,7 @@ from napari_stem.progress import shown, silent
 from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.dataset import MPP_KEY, Dataset
 from napari_stem.spatial.panels import detected, hmhvg, parse_panel
-from napari_stem.training import checkpoints
+from napari_stem.training.checkpoints import Checkpoints, data_hash
 from napari_stem.training.denoiser_fit import TrainingRun
 from napari_stem.training.logs import Logs
 from napari_stem.training.options import TrainingOptions
@@ -48,10 +48,9 @@ if TYPE_CHECKING:
     from napari_stem.model.bundle import Model
     from napari_stem.progress import Progress
     from napari_stem.spatial.panel_choice import Panel
-    from napari_stem.training.rival import Drawn
     from napari_stem.training.sections import SectionArrays
 
-__all__ = ["TrainingOptions", "evaluate_section", "fit_sections", "train"]
+__all__ = ["TrainingOptions", "fit_sections", "train"]
 
 _LOGS = "logs"
 N_REPORTED = 200  # genes that metrics are of
@@ -169,7 +168,7 @@ def _train(
     _report(model, sections, held_out, genes, options)
     model.save(out)
     if not options.keep_checkpoints:
-        checkpoints.Checkpoints(out / checkpoints.FOLDER).remove()
+        remove(out / CHECKPOINTS, whatever=True)
     return load_folder(out)
 
 
@@ -218,50 +217,19 @@ def fit_sections(
     require_turned(sections, options)
     options = replace(options, device=torch_device(options.device))
     team = team or Team(options.device)
-    kept = folder / checkpoints.FOLDER if folder is not None and team.is_first else None
-    logged = folder / _LOGS if folder is not None and team.is_first else None
+    own = folder if team.is_first else None
     run = TrainingRun(
         team,
-        checkpoints.Checkpoints(kept, options.checkpoint_minutes),
-        Logs(logged, options.log),
+        Checkpoints(own and own / CHECKPOINTS, options.checkpoint_minutes),
+        Logs(own and own / _LOGS, options.log),
         progress or silent,
     )
     about = {**options.decisive(), "panel": len(panel)}
-    if kept is not None:
-        about["data"] = checkpoints.data_hash(sections, panel)
+    if own is not None:
+        about["data"] = data_hash(sections, panel)
     team.share(lambda: run.checkpoints.begin(about, resume=options.resume))
     config = _config(sections, panel, options, name, encoder_version)
     return fit_recipe(sections, config, options, run)
-
-
-def evaluate_section(
-    model: Model,
-    section: SectionArrays,
-    genes: NDArray[np.int64],
-    device: str = "cpu",
-    rival: Drawn | None = None,
-) -> dict[str, Any]:
-    """Every metric on a section, as one of the training patient: of the model, and of ``rival``.
-
-    Parameters
-    ----------
-    model
-        Trained.
-    section
-        Measured, with some of the model's genes.
-    genes
-        Their places in the model's panel.
-    device
-        Where to draw.
-    rival
-        Ridge and a Gaussian round it.
-    """
-    settings = SamplingSettings(n_draws=N_DRAWS, n_steps=16, device=device, patient="same")
-    draws = model.sample(section.embedding, section.spots, settings)[:, genes]
-    figures = {"napari-stem": evaluate(section.values, draws.mean(-1), draws)}
-    if rival is not None:
-        figures["ridge"] = evaluate(section.values, *rival(section.embedding, 0))
-    return figures
 
 
 def _panel(spec: str, counts: Sequence[anndata.AnnData]) -> tuple[Panel, Panel]:
@@ -286,15 +254,20 @@ def _report(
     genes: NDArray[np.int64],
     options: TrainingOptions,
 ) -> None:
-    """Evaluate the held-out sections for the card."""
+    """Evaluate the held-out sections for the card, as if of the training patient: the model, and ridge."""
     if not held_out:
         return
-    rival = None
+    settings = SamplingSettings(n_draws=N_DRAWS, n_steps=16, device=options.device, patient="same")
+    draws = [model.sample(s.embedding, s.spots, settings)[:, genes] for s in held_out]
+    metrics = {
+        s.id: {"napari-stem": evaluate(s.values, own.mean(-1), own)}
+        for s, own in zip(held_out, draws, strict=True)
+    }
     if isinstance(model.head, Head):
         rival = round_ridge([s.of_genes(genes) for s in sections], options.normalisation)
-    model.card["metrics"] = {
-        s.id: evaluate_section(model, s, genes, options.device, rival) for s in held_out
-    }
+        for s in held_out:
+            metrics[s.id]["ridge"] = evaluate(s.values, *rival(s.embedding, 0))
+    model.card["metrics"] = metrics
 
 
 def _training_ids(dataset: Dataset, hold_out: Sequence[str]) -> list[str]:

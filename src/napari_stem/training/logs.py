@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from napari_stem.errors import OutputError
@@ -19,46 +19,15 @@ if TYPE_CHECKING:
 LogKind = Literal["csv", "tensorboard", "none"]
 
 
-@dataclass(frozen=True)
-class Row:
-    """How a training stands.
-
-    Attributes
-    ----------
-    step
-        Steps made.
-    seconds
-        Time taken, earlier runs included.
-    loss, mse, vb
-        Means since the last row; the variational bound ``vb`` (bits per gene) is None for ``edm``.
-    lr
-        Learning rate.
-    spots_per_second
-        Since the last row, over all processes.
-    """
-
-    step: int
-    seconds: float
-    loss: float
-    mse: float
-    vb: float | None
-    lr: float
-    spots_per_second: float
-
-
-COLUMNS = tuple(f.name for f in fields(Row))
+# Steps made; seconds taken, earlier runs included; means since the last row (the variational bound ``vb`` in
+# bits per gene, None for ``edm``); learning rate; spots per second since the last row, over all processes.
+COLUMNS = ("step", "seconds", "loss", "mse", "vb", "lr", "spots_per_second")
+Row = dict[str, float | None]
 
 
 @dataclass(frozen=True)
 class Logs:
-    """Where the rows of all denoisers of one training go: one file or run for each.
-
-    Attributes
-    ----------
-    folder
-        None keeps nothing.
-    kind
-        ``csv``, ``tensorboard`` or ``none``.
+    """Where the rows of all denoisers of one training go: one file or run for each; no folder keeps nothing.
 
     Raises
     ------
@@ -78,7 +47,7 @@ class Logs:
     def open(self, stage: str, after_step: int = 0) -> Iterator[Callable[[Row], None]]:
         """Write the rows of one denoiser; those past ``after_step``, which a resumed run makes again, go."""
         if self.folder is None or self.kind == "none":
-            yield _nowhere
+            yield lambda _row: None
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -87,10 +56,6 @@ class Logs:
         opened = _csv if self.kind == "csv" else _tensorboard
         with opened(self.folder, stage, after_step) as write:
             yield write
-
-
-def _nowhere(_row: Row) -> None:
-    """Keep nothing."""
 
 
 @contextmanager
@@ -106,7 +71,7 @@ def _csv(folder: Path, stage: str, after_step: int) -> Iterator[Callable[[Row], 
         table.writerows(earlier)
 
         def write(row: Row) -> None:
-            table.writerow(asdict(row))
+            table.writerow(row)
             file.flush()  # so that one can watch, and a kill loses nothing
 
         yield write
@@ -120,11 +85,9 @@ def _tensorboard(folder: Path, stage: str, after_step: int) -> Iterator[Callable
     with SummaryWriter(log_dir=str(folder / stage), purge_step=purge_step) as writer:
 
         def write(row: Row) -> None:
-            values = asdict(row)
-            step = values.pop("step")
-            for name, value in values.items():
-                if value is not None:
-                    writer.add_scalar(name, value, step)
+            for name, value in row.items():
+                if name != "step" and value is not None:
+                    writer.add_scalar(name, value, row["step"])
             writer.flush()
 
         yield write

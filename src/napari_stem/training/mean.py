@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_stem.model.head import kernel
-from napari_stem.training.domain import leading, standards
 from napari_stem.training.sections import groups_of
 
 if TYPE_CHECKING:
@@ -165,8 +163,7 @@ def fit_ridge(
     fitted = _fit_ridge(penalty, z, y)
 
     def mean(embedding: NDArray[np.float32]) -> NDArray[np.float32]:
-        z = (embedding - centre) / scale
-        return np.asarray(fitted(z), np.float32)
+        return np.asarray(fitted((embedding - centre) / scale), np.float32)
 
     return mean, out_of_fold
 
@@ -179,6 +176,20 @@ def out_of_fold(x: Array, y: Array, group: NDArray[np.int64]) -> Array:
     return fit_mean(z, points / kernel_scale(points), y, group)[1]
 
 
+def standards(x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Means and standard deviations (W,) of embeddings (n, W); what hardly varies is not blown up."""
+    return x.mean(0), np.asarray(np.maximum(x.std(0), 1e-6))
+
+
+def leading(z: NDArray[np.float64], most: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Principal components (D, W) of standardised embeddings and the variances along them (D,)."""
+    from sklearn.decomposition import PCA
+
+    n_most = len(z) - 1  # a centred table has no more components than this
+    found = PCA(min(most, n_most, z.shape[1]), svd_solver="full").fit(z)
+    return np.asarray(found.components_), np.asarray(found.explained_variance_)
+
+
 def stacked(sections: Sequence[SectionArrays]) -> tuple[Array, Array, NDArray[np.int64]]:
     """Embeddings (n, W), values (n, G) and groups (n,) of some sections, one below the other."""
     x = np.concatenate([s.embedding for s in sections]).astype(np.float64)
@@ -188,22 +199,14 @@ def stacked(sections: Sequence[SectionArrays]) -> tuple[Array, Array, NDArray[np
 
 def best_penalty(z: Array, y: Array, group: NDArray[np.int64]) -> tuple[float, Array]:
     """Penalty of the ridge with the smallest out-of-fold error, and the out-of-fold values it gives."""
-    tried = []
-    for penalty in PENALTIES:
-        found = _out_of_fold(partial(_fit_ridge, penalty), z, y, group)
-        tried.append((float(np.mean((y - found) ** 2)), penalty, found))
-    _, penalty, found = min(tried, key=lambda each: each[0])
-    return penalty, found
+    from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 
-
-def _out_of_fold(
-    fit: Callable[[Array, Array], Regression], x: Array, y: Array, group: NDArray[np.int64]
-) -> Array:
-    found = np.empty_like(y)
-    for held in np.unique(group):
-        out = group == held
-        found[out] = fit(x[~out], y[~out])(x[out])
-    return found
+    found = {
+        penalty: cross_val_predict(_ridge(penalty, z), z, y, groups=group, cv=LeaveOneGroupOut())
+        for penalty in PENALTIES
+    }
+    penalty = min(found, key=lambda each: float(np.mean((y - found[each]) ** 2)))
+    return penalty, found[penalty]
 
 
 def _shares(members: Sequence[Array], truth: Array) -> Array:
@@ -218,11 +221,15 @@ def _shares(members: Sequence[Array], truth: Array) -> Array:
     return np.asarray(shares)
 
 
-def _fit_ridge(penalty: float, z: Array, y: Array) -> Regression:
+def _ridge(penalty: float, z: Array) -> Any:
     """Ridge of (n, W) standardised embeddings, whose likeness is their product over W."""
     from sklearn.linear_model import Ridge
 
-    fitted = Ridge(alpha=penalty * z.shape[1]).fit(z, y)
+    return Ridge(alpha=penalty * z.shape[1])
+
+
+def _fit_ridge(penalty: float, z: Array, y: Array) -> Regression:
+    fitted = _ridge(penalty, z).fit(z, y)
     # of one gene scikit-learn gives a vector and a number
     return Regression(np.atleast_2d(fitted.coef_).T, np.atleast_1d(fitted.intercept_))
 

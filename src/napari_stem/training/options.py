@@ -37,8 +37,6 @@ class FitSettings:
     condition_noise
         Standard deviation of noise added to the (unit-variance) condition. Every training spot has a
         condition of its own: told exactly, the network would learn the spots by heart.
-    p_mean, p_std
-        Training noise levels, ``ln sigma`` normal (``edm``).
     ema
         Memory of the averaged weights, approached as ``(1 + step) / (10 + step)``.
     seconds
@@ -61,8 +59,6 @@ class FitSettings:
     learning_rate: float
     weight_decay: float = 1e-2
     condition_noise: float = 0.0
-    p_mean: float = -0.4
-    p_std: float = 1.2
     ema: float = 0.995
     seconds: float | None = None
     precision: Literal["float32", "bf16"] = "float32"
@@ -218,14 +214,7 @@ def fit_settings(
 ) -> FitSettings:
     """How each of ``n_fits`` denoisers is trained; they share the time limit.
 
-    Parameters
-    ----------
-    options, objective
-        What was asked for.
-    sizes
-        Widths of what a denoiser generates, and of what it is told.
-    n_fits
-        Denoisers to train.
+    ``sizes`` are the widths of what a denoiser generates, and of what it is told.
     """
     from napari_stem.diffusion.denoiser import DenoiserConfig
 

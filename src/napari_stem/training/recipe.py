@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import DatasetError
+from napari_stem.metrics import crps, energy_score
 from napari_stem.model.bundle import Model
 from napari_stem.model.head import EmbeddingHead, Head
 from napari_stem.model.sampling import spread_factors
 from napari_stem.settings import SamplingSettings
 from napari_stem.training.batches import TrainingData
 from napari_stem.training.denoiser_fit import fit_denoiser
-from napari_stem.training.domain import fit_domain, standards
-from napari_stem.training.head_fit import fit_head
-from napari_stem.training.mean import stacked
+from napari_stem.training.head_fit import fit_domain, fit_head
+from napari_stem.training.mean import stacked, standards
 from napari_stem.training.options import fit_settings
 from napari_stem.training.reliability import left_out_parts, reliability, share_reliability
 from napari_stem.training.sections import groups_of
-from napari_stem.training.stopping import Fold, best_steps, steps_that_pay
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
     from napari_stem.training.head_fit import HeadFit
     from napari_stem.training.options import FitSettings, TrainingOptions
     from napari_stem.training.sections import SectionArrays
+
+    Array = NDArray[np.float64]
 
 N_CORRECTED = 16  # directions; the rest of the residual stays Gaussian
 MOST_JUDGED = 200  # genes by which steps are chosen: every so many-th of a wider panel
@@ -62,43 +63,15 @@ class Prepared:
         return self.data.target.shape[1], self.data.embedding.shape[-1]
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What left-out sections say.
-
-    Attributes
-    ----------
-    steps
-        How long to train on all sections.
-    spread_factor
-        (genes,) calibration; ones without.
-    card
-        Facts for the model's card.
-    """
-
-    steps: int
-    spread_factor: NDArray[np.float32]
-    card: dict[str, Any]
-
-
 def fit_recipe(
     sections: Sequence[SectionArrays],
     config: ModelConfig,
     options: TrainingOptions,
     run: TrainingRun,
 ) -> Model:
-    """Train on sections; everything is chosen and calibrated inside them.
+    """Train on sections, embedded and with the panel's values; all is chosen and calibrated inside them.
 
-    Parameters
-    ----------
-    sections
-        Embedded, with the panel's values.
-    config
-        Of the model; its denoiser is filled in.
-    options
-        How to train.
-    run
-        Who takes part, where checkpoints and logs go, who is told.
+    ``config`` is the model's; its denoiser is filled in.
     """
     leaves_out = options.trains and (options.chooses_steps or options.is_calibrated)
     pairs = splits(sections) if leaves_out else []
@@ -108,18 +81,20 @@ def fit_recipe(
         _leave_out(number, len(pairs), pair, config, settings, options, run)
         for number, pair in enumerate(pairs, start=1)
     ]
-    verdict = run.team.share(lambda: _judge(folds, sections, prepared, settings, options, config))
-    card = {**config.card, "training_steps": verdict.steps, **verdict.card}
+    steps, spread_factor, learned = run.team.share(
+        lambda: _judge(folds, sections, prepared, settings, options, config)
+    )
+    card = {**config.card, "training_steps": steps, **learned}
     config = replace(config, card=card, calibrated=options.is_calibrated)
-    if verdict.steps == 0:
-        return Model(config, prepared.head, verdict.spread_factor, None)
-    settings = replace(settings, steps=verdict.steps, eval_every=verdict.steps)
+    if steps == 0:
+        return Model(config, prepared.head, spread_factor, None)
+    settings = replace(settings, steps=steps, eval_every=steps)
     fitted = fit_denoiser(
         prepared.data, settings, run=run, stage="all", what="Training on all sections"
     )
     config.card["training_steps"] = fitted.steps
     config = replace(config, denoiser=settings.denoiser.to_dict())
-    return Model(config, prepared.head, verdict.spread_factor, fitted.network)
+    return Model(config, prepared.head, spread_factor, fitted.network)
 
 
 def _leave_out(
@@ -169,7 +144,8 @@ def _judge(
     settings: FitSettings,
     options: TrainingOptions,
     config: ModelConfig,
-) -> Verdict:
+) -> tuple[int, NDArray[np.float32], dict[str, Any]]:
+    """Give the steps to train on all sections, (genes,) spread factors (else ones), and facts for the card."""
     steps, panel, unit = settings.steps, config.genes, config.normalisation
     card: dict[str, Any] = {}
     is_ours = settings.objective == "edm"
@@ -177,7 +153,7 @@ def _judge(
     if not options.trains:
         steps = 0
     elif not folds:
-        return Verdict(steps, no_change, card)
+        return steps, no_change, card
     elif options.chooses_steps:
         steps, card = (steps_that_pay if is_ours else best_steps)(folds)
     else:  # the last look at each, wherever the clock struck
@@ -192,7 +168,7 @@ def _judge(
         card |= share_reliability(sections, panel, unit)
     card |= reliability(sections, parts, panel, unit)
     spread_factor = no_change if is_ours or not options.is_calibrated else calibrated(folds, steps)
-    return Verdict(steps, spread_factor, card)
+    return steps, spread_factor, card
 
 
 def splits(
@@ -277,3 +253,110 @@ def _head(sections: Sequence[SectionArrays], encoder: str) -> EmbeddingHead:
     domain = fit_domain(embedding, np.concatenate(groups_of(sections)), sections[0].n_fields)
     centre, scale = standards(embedding)
     return EmbeddingHead(centre.astype(np.float32), scale.astype(np.float32), *domain)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One training section left out.
+
+    Attributes
+    ----------
+    truth
+        (n, genes) measured.
+    rows
+        (n,) row of the array that each spot lies in: spots of one row are not independent of each other.
+    draws_at
+        Step -> (n, genes, draws), after each look at it.
+    """
+
+    truth: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    draws_at: dict[int, NDArray[np.float32]]
+
+
+def common_steps(folds: Sequence[Fold]) -> list[int]:
+    """Find the steps at which every fold was looked at: the shortest training's last, if the clock struck."""
+    common = sorted(set.intersection(*(set(f.draws_at) for f in folds)))
+    if any(common):
+        return common
+    last = min(max(f.draws_at) for f in folds)
+    for fold in folds:
+        fold.draws_at[last] = fold.draws_at[max(fold.draws_at)]
+    return [*common, last]
+
+
+def crps_of_steps(folds: Sequence[Fold], steps: Sequence[int]) -> dict[str, float]:
+    """Mean CRPS on left-out sections after each of some steps."""
+    return {
+        str(s): float(np.mean([crps(f.truth.astype(np.float64), f.draws_at[s]) for f in folds]))
+        for s in steps
+    }
+
+
+def best_steps(folds: Sequence[Fold]) -> tuple[int, dict[str, Any]]:
+    """Choose the steps with the smallest mean CRPS on left-out sections; for the card, ``crps_of_steps``."""
+    curve = crps_of_steps(folds, common_steps(folds))
+    return int(min(curve, key=lambda s: curve[s])), {"crps_of_steps": curve}
+
+
+def steps_that_pay(folds: Sequence[Fold]) -> tuple[int, dict[str, Any]]:
+    """Choose the steps of a correction: those of the smallest energy score, or none.
+
+    None where the gain cannot be told from chance, or the CRPS is larger than without. The gain on a section is
+    that of the steps which the others choose, so that choosing does not flatter it.
+
+    Parameters
+    ----------
+    folds
+        Two or more, looked at after 0 steps too, with the same noise at every look.
+
+    Returns
+    -------
+    The steps, and for the card ``energy_of_steps``, ``crps_of_steps`` and ``energy_gained``: what a correction
+    adds to the energy score, [mean, lowest, highest] of the 95% interval.
+    """
+    steps = common_steps(folds)
+    energy = [{s: _energies(f.truth, f.draws_at[s]) for s in steps} for f in folds]
+    gained, clusters = [], []
+    for number, (fold, own) in enumerate(zip(folds, energy, strict=True)):
+        chosen = _least([e for e in energy if e is not own], steps[1:])
+        gained.append(own[chosen] - own[0])
+        clusters.append(fold.rows + number * (1 << 32))
+    interval = paired_interval(np.concatenate(gained), np.concatenate(clusters))
+    best, errors = _least(energy, steps[1:]), crps_of_steps(folds, steps)
+    pays = interval[2] < 0 and errors[str(best)] <= errors["0"]
+    card = {
+        "energy_of_steps": {str(s): _mean_energy(energy, s) for s in steps},
+        "crps_of_steps": errors,
+        "energy_gained": [round(value, 4) for value in interval],
+    }
+    return best if pays else 0, card
+
+
+def _least(energy: Sequence[dict[int, Array]], steps: Sequence[int]) -> int:
+    return min(steps, key=lambda step: _mean_energy(energy, step))
+
+
+def _mean_energy(energy: Sequence[dict[int, Array]], step: int) -> float:
+    return float(np.mean([of_fold[step].mean() for of_fold in energy]))
+
+
+def _energies(truth: NDArray[np.float32], draws: NDArray[np.float32]) -> Array:
+    """(n,) energy score of each spot."""
+    values = truth.astype(np.float64)
+    return np.array([energy_score(values[i : i + 1], draws[i : i + 1]) for i in range(len(truth))])
+
+
+def paired_interval(difference: Array, clusters: NDArray[np.int64]) -> tuple[float, float, float]:
+    """Mean of (n,) paired differences and its 95% interval, spots of a cluster counting as one observation.
+
+    Bounds are those of the normal approximation for a ratio of sums over clusters; infinite for one cluster.
+    """
+    _, place, size = np.unique(clusters, return_inverse=True, return_counts=True)
+    mean = float(difference.mean())
+    if len(size) < 2:
+        return mean, -np.inf, np.inf
+    excess = np.bincount(place, difference) - mean * size
+    variance = len(size) / (len(size) - 1) * (excess**2).sum() / len(difference) ** 2
+    half = 1.96 * float(np.sqrt(variance))
+    return mean, mean - half, mean + half

@@ -108,14 +108,7 @@ def reliability(
 ) -> dict[str, Any]:
     """Say how far each gene can be trusted in the unit of the values.
 
-    Parameters
-    ----------
-    sections
-        Of training.
-    parts
-        The same spots predicted by a model that has not seen them.
-    panel, unit
-        Genes, and the normalisation of the values.
+    ``parts`` are the sections' spots predicted by a model that has not seen them.
 
     Returns
     -------
@@ -159,16 +152,7 @@ def share_pcc(sections: Sequence[SectionArrays], unit: str) -> tuple[Array, Arra
 def only_told(
     sections: Sequence[SectionArrays], panel: Panel, named: Panel, unit: str
 ) -> tuple[list[SectionArrays], Panel]:
-    """Keep the genes of some sections that shares tell from chance, and those that were named.
-
-    Parameters
-    ----------
-    sections
-        With the values of all of ``panel``.
-    panel, named
-        Genes to choose among, and those of them that stay however they do.
-    unit
-        Normalisation of the values.
+    """Keep the genes of a panel that shares tell from chance on its sections, and those that were named.
 
     Raises
     ------

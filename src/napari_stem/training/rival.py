@@ -41,14 +41,8 @@ def round_ridge(
 ) -> Drawn:
     """Fit ridge, and what is drawn round it on its residuals out of fold, as those of a new slide are.
 
-    Parameters
-    ----------
-    sections
-        To fit on.
-    normalisation
-        Unit of their values; draws are such as a measurement could give.
-    fit_residuals
-        (n, G) out-of-fold mean and residual -> what draws residuals.
+    ``fit_residuals`` makes of (n, G) out-of-fold means and residuals what draws them; draws are such as a
+    measurement in this normalisation could give.
     """
     fitted, out_of_fold = fit_ridge(sections)
     values = np.concatenate([s.values for s in sections]).astype(np.float64)

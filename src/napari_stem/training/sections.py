@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.encoders.embed import Embedder
-from napari_stem.encoders.precomputed_fit import EmbeddingFolder
+from napari_stem.encoders.precomputed_folder import EmbeddingFolder
 from napari_stem.errors import DatasetError
 from napari_stem.slide import open_slide
 from napari_stem.spatial.normalise import in_unit, is_of_counts
@@ -113,20 +113,8 @@ def load_sections(
 ) -> list[SectionArrays]:
     """Read sections, embedded and normalised, all with the same genes.
 
-    Parameters
-    ----------
-    dataset, ids
-        Which sections of which data set.
-    genes
-        Panel.
-    normalisation
-        Unit of the values.
-    encoder
-        What embeds the spots; a folder of embeddings leaves out those that have no patch in it.
-    progress
-        Told (what, spots done, spots in all).
-    turned
-        Whether the 8 transforms of each patch are embedded too, for augmentation.
+    A folder of embeddings leaves out spots that have no patch in it. With ``turned`` the 8 transforms of each
+    patch are embedded too, for augmentation.
     """
     loaded = []
     for section_id in ids:

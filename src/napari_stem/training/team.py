@@ -101,11 +101,6 @@ class Team:
         with _state(cpu=self.device == "cpu").local_main_process_first():
             yield
 
-    def wait(self) -> None:
-        """Wait until all processes are here."""
-        if self.size > 1:
-            _state(cpu=self.device == "cpu").wait_for_everyone()
-
 
 def _state(*, cpu: bool) -> Any:
     from accelerate import PartialState

@@ -7,10 +7,9 @@ import torch
 
 from napari_stem.diffusion.denoiser import DenoiserConfig, build_denoiser
 from napari_stem.diffusion.objectives import (
-    EDMPrecond,
-    PublishedAsDenoiser,
+    edm_denoised,
     edm_loss,
-    lognormal_sigmas,
+    published_denoised,
 )
 from napari_stem.diffusion.schedule import LinearSchedule
 
@@ -31,16 +30,15 @@ class Recorder(torch.nn.Module):
         return self.answer
 
 
-@pytest.mark.parametrize("sigma_data", [0.5, 1.0, 2.0])
-def test_preconditioning_keeps_unit_variance(sigma_data):
+def test_preconditioning_keeps_unit_variance():
     """Karras et al. 2022, appendix B.6: the network's input and its target have variance 1."""
-    x0, noise = sigma_data * normals(100_000, 1), normals(100_000, 1, seed=1)
+    x0, noise = normals(100_000, 1), normals(100_000, 1, seed=1)
     for sigma in (0.02, 1.0, 40.0):
         x = x0 + sigma * noise
         network = Recorder(torch.zeros_like(x))
-        skipped = EDMPrecond(network, sigma_data).denoise(x, sigma, x)
+        skipped = edm_denoised(network, x, sigma, x)
         network.answer = torch.ones_like(x)
-        c_out = (EDMPrecond(network, sigma_data).denoise(x, sigma, x) - skipped)[0]
+        c_out = (edm_denoised(network, x, sigma, x) - skipped)[0]
         assert float(network.seen[0].var()) == pytest.approx(1, rel=0.02)
         assert float(((x0 - skipped) / c_out).var()) == pytest.approx(1, rel=0.02)
         torch.testing.assert_close(network.seen[1], torch.full_like(x[:, 0], math.log(sigma) / 4))
@@ -51,7 +49,7 @@ def test_untrained_loss_is_one_at_every_noise_level():
     network = build_denoiser(DenoiserConfig(n_genes=500, condition_width=3, hidden=8, depth=1))
     sigma = torch.tensor([0.01, 0.1, 1.0, 10.0, 100.0], dtype=torch.float64)
     loss = edm_loss(
-        EDMPrecond(network.double()), normals(5, 500), normals(5, 3), sigma, normals(5, 500, seed=1)
+        network.double(), normals(5, 500), normals(5, 3), sigma, normals(5, 500, seed=1)
     )
     torch.testing.assert_close(loss, torch.ones(5, dtype=torch.float64), rtol=0.2, atol=0)
 
@@ -62,16 +60,8 @@ def test_perfect_denoiser_has_no_loss():
     scale = sigma[:, None]
     x, total = x0 + scale * noise, (scale**2 + 1).sqrt()
     answer = (x0 - x / total**2) / (scale / total)
-    loss = edm_loss(EDMPrecond(Recorder(answer)), x0, x0, sigma, noise)
+    loss = edm_loss(Recorder(answer), x0, x0, sigma, noise)
     torch.testing.assert_close(loss, torch.zeros_like(loss))
-
-
-def test_training_noise_levels_are_lognormal():
-    draw = lognormal_sigmas(
-        50_000, p_mean=-0.4, p_std=1.1, generator=torch.Generator().manual_seed(0)
-    )
-    assert float(draw.log().mean()) == pytest.approx(-0.4, abs=0.02)
-    assert float(draw.log().std()) == pytest.approx(1.1, rel=0.02)
 
 
 def test_a_step_of_training_lowers_the_loss():
@@ -83,7 +73,7 @@ def test_a_step_of_training_lowers_the_loss():
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
     losses = []
     for _ in range(30):
-        loss = edm_loss(EDMPrecond(network), x0, condition, sigma, noise).mean()
+        loss = edm_loss(network, x0, condition, sigma, noise).mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -98,7 +88,7 @@ def test_published_denoiser_removes_exactly_the_noise_it_is_told(kind):
     x0, noise = normals(3, 5), normals(3, 5, seed=1)
     network = Recorder(torch.stack([noise, torch.zeros_like(noise)], dim=1))
     sigma = level if kind == "scalar" else torch.full((3,), level, dtype=torch.float64)
-    estimate = PublishedAsDenoiser(network, schedule).denoise(x0 + level * noise, sigma, x0)
+    estimate = published_denoised(network, schedule, x0 + level * noise, sigma, x0)
     torch.testing.assert_close(estimate, x0)
     x_t = math.sqrt(schedule.alphas_cumprod[321]) * (x0 + level * noise)
     torch.testing.assert_close(network.seen[0], x_t)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_stem.diffusion.objectives import PublishedAsDenoiser, published_loss
+from napari_stem.diffusion.objectives import published_denoised, published_loss
 from napari_stem.diffusion.samplers import ddim, ddpm_ancestral, dpmpp_2m
 from napari_stem.diffusion.schedule import LinearSchedule
 
@@ -112,8 +112,8 @@ def test_ddim(published, published_network, steps):
 def test_published_network_as_a_denoiser_repeats_ddim(published, published_network):
     """First-order steps in sigma are DDIM: one road, two parameterisations."""
     sigmas = [*SCHEDULE.respaced(25).sigmas[::-1].tolist(), 0.0]
-    denoiser = PublishedAsDenoiser(published_network, SCHEDULE)
-    denoise = partial(denoiser.denoise, condition=published("ddim25/y"))
+    y = published("ddim25/y")
+    denoise = partial(published_denoised, published_network, SCHEDULE, condition=y)
     x = published("ddim25/x_T") * np.sqrt(1 + sigmas[0] ** 2)
     for sigma, sigma_next in pairwise(sigmas):
         x = dpmpp_2m(denoise, x, [sigma, sigma_next])  # no history: of first order

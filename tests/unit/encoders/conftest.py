@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from napari_stem.encoders.catalogue import CATALOGUE
-from napari_stem.encoders.timm_import import import_timm
+from napari_stem.encoders.networks import import_timm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -26,7 +26,7 @@ LUNIT, UNI, PHIKON = CATALOGUE["lunit-dino"], CATALOGUE["uni"], CATALOGUE["phiko
 WEIGHTS = b"bytes of weights"
 
 
-def test_own_folder_comes_before_the_cache(folder, tmp_path) -> None:
+def test_own_folder_comes_before_the_cache(folder, tmp_path, monkeypatch) -> None:
     assert locate(LUNIT) is None
     cached = in_cache(tmp_path / "cache", LUNIT.hub_id, "pytorch_model.bin")
     assert locate(LUNIT) == cached
@@ -40,7 +40,8 @@ def test_own_folder_comes_before_the_cache(folder, tmp_path) -> None:
     other = tmp_path / "elsewhere"
     (other / "lunit-dino").mkdir(parents=True)
     (other / "lunit-dino" / "model.safetensors").write_bytes(b"")
-    assert locate(LUNIT, other) == other / "lunit-dino"
+    monkeypatch.setenv("NAPARI_STEM_ENCODERS", str(other))
+    assert locate(LUNIT) == other / "lunit-dino"
 
 
 def test_transformers_need_their_config(folder) -> None:
@@ -112,14 +113,15 @@ def hub(monkeypatch, tmp_path, folder) -> Hub:
     return Hub(monkeypatch, tmp_path / "snapshot")
 
 
-def test_only_what_is_needed_is_fetched(hub, tmp_path) -> None:
+def test_only_what_is_needed_is_fetched(hub, tmp_path, monkeypatch) -> None:
     hub.files |= {"pytorch_model.bin": WEIGHTS, "config.json": b"{}", "images/a.json": b"{}"}
     assert download(LUNIT) == tmp_path / "snapshot"
     assert hub.sent == ["model.safetensors"]
     hub.sent.clear()
     assert download(PHIKON, tmp_path / "to") == tmp_path / "to" / "phikon"
     assert hub.sent == ["config.json", "model.safetensors"]
-    assert locate(PHIKON, tmp_path / "to") == tmp_path / "to" / "phikon"
+    monkeypatch.setenv("NAPARI_STEM_ENCODERS", str(tmp_path / "to"))
+    assert locate(PHIKON) == tmp_path / "to" / "phikon"
 
 
 @pytest.mark.parametrize("bars", ["on", "off"])

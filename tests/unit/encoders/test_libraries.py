@@ -12,10 +12,9 @@ import torch
 
 from napari_stem.encoders import registry
 from napari_stem.encoders.catalogue import CATALOGUE
-from napari_stem.encoders.networks import build
+from napari_stem.encoders.networks import build, import_timm
 from napari_stem.encoders.published import CombinedEncoder
 from napari_stem.encoders.registry import encoder_width, list_encoders, load_encoder
-from napari_stem.encoders.timm_import import import_timm
 from napari_stem.errors import EncoderError
 from napari_stem.geometry import PatchSpec
 
@@ -288,7 +287,8 @@ def test_code_of_a_repository_is_run_on_consent_alone(
     with pytest.raises(EncoderError, match="it runs code from"):
         load_encoder("hibou-b")
     assert not (tmp_path / "was_run").exists()
-    encoder = load_encoder("hibou-b@cls+mean", precision="float32", trust_remote_code=True)
+    monkeypatch.setenv("NAPARI_STEM_TRUST_REMOTE_CODE", "1")
+    encoder = load_encoder("hibou-b@cls+mean", precision="float32")
     embedding = encoder.encode(patches)
     assert (tmp_path / "was_run").exists()
     np.testing.assert_array_equal(embedding[:, :768], 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import anndata
@@ -16,14 +17,14 @@ import zarr
 
 from napari_stem.encoders.precomputed import (
     PatchEmbeddings,
-    PrecomputedEmbedder,
     Stated,
     read_embeddings,
 )
-from napari_stem.encoders.precomputed_fit import EmbeddingFolder, require_fit
+from napari_stem.encoders.precomputed_folder import EmbeddingFolder
 from napari_stem.encoders.precomputed_places import canonical
 from napari_stem.errors import EncoderError, StemError
 from napari_stem.geometry import Mpp, SizePx, Spots
+from napari_stem.model.serving import require_fit
 from napari_stem.results.empty import write_zarr
 
 if TYPE_CHECKING:
@@ -327,7 +328,7 @@ def test_spots_find_their_patches_within_the_tolerance(patches) -> None:
     order = np.array([3, 0, 11])
     told: list[int] = []
     near = spots_at(CENTRES[order] + np.array([30, -30]))  # 10.6 um
-    found = PrecomputedEmbedder(patches).embed(near, told.append)
+    found = patches.embed(near, told.append)
     np.testing.assert_array_equal(found, patches.features[order])
     assert told == [3]
 
@@ -336,14 +337,12 @@ def test_spots_without_a_patch_are_counted_and_named(patches) -> None:
     places = np.vstack([CENTRES[:2], CENTRES[:4] + np.array([0, 60])])
     spots = spots_at(places, ("a", "b", "c", "d", "e", "f"))
     with pytest.raises(EncoderError) as caught:
-        PrecomputedEmbedder(patches).embed(spots)
+        patches.embed(spots)
     assert "4 of 6 spots have no patch in slide.h5 within 11.2 um: c (nearest 15 um away)" in str(
         caught.value
     )
     wider = replace(patches, tolerance_um=16.0)
-    np.testing.assert_array_equal(
-        PrecomputedEmbedder(wider).embed(spots), patches.features[[0, 1, 0, 1, 2, 3]]
-    )
+    np.testing.assert_array_equal(wider.embed(spots), patches.features[[0, 1, 0, 1, 2, 3]])
 
 
 def test_patches_are_spots_where_none_are_given(patches) -> None:
@@ -363,25 +362,33 @@ def test_provenance_changes_with_the_numbers(patches, tmp_path) -> None:
     assert json.loads(json.dumps(patches.provenance)) == patches.provenance
 
 
-MODEL = {
-    "model_name": "m",
-    "width": WIDTH,
-    "encoder": "uni",
-    "encoder_version": None,
-    "fields_of_view_um": (112.0,),
-}
+def model(
+    encoder: str = "uni",
+    width: int = WIDTH,
+    encoder_version: str | None = None,
+    fields_of_view_um: tuple[float, ...] | None = (112.0,),
+) -> Any:
+    """What is compared of a model."""
+    return SimpleNamespace(
+        name="m",
+        encoder_name=encoder,
+        head=SimpleNamespace(centre=np.zeros(width)),
+        config=SimpleNamespace(
+            encoder_version=encoder_version, fields_of_view_um=fields_of_view_um
+        ),
+    )
 
 
 def test_a_model_takes_what_it_was_trained_on(patches) -> None:
-    assert require_fit(patches, **MODEL) == []
-    assert require_fit(patches, **{**MODEL, "fields_of_view_um": None}) == []  # UNI's own is 112 um
-    (note,) = require_fit(patches, **{**MODEL, "fields_of_view_um": (128.0,)})
+    assert require_fit(patches, model()) == []
+    assert require_fit(patches, model(fields_of_view_um=None)) == []  # UNI's own is 112 um
+    (note,) = require_fit(patches, model(fields_of_view_um=(128.0,)))
     assert "112 um wide" in note
     assert "trained on 128 um" in note
-    (note,) = require_fit(patches, **{**MODEL, "fields_of_view_um": (112.0, 224.0)})
+    (note,) = require_fit(patches, model(fields_of_view_um=(112.0, 224.0)))
     assert "looks at 2 patches" in note
     own = replace(patches, encoder="my-vit")
-    (note,) = require_fit(own, **{**MODEL, "encoder": "my-vit", "fields_of_view_um": None})
+    (note,) = require_fit(own, model("my-vit", fields_of_view_um=None))
     assert "nothing was checked" in note
 
 
@@ -396,7 +403,7 @@ def test_a_model_takes_what_it_was_trained_on(patches) -> None:
 )
 def test_a_model_refuses_others(patches, change, words) -> None:
     with pytest.raises(EncoderError, match=words):
-        require_fit(replace(patches, version="a"), **{**MODEL, **change})
+        require_fit(replace(patches, version="a"), model(**change))
 
 
 def test_names_of_other_programs() -> None:

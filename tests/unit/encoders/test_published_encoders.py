@@ -13,10 +13,9 @@ from safetensors.torch import save_file
 
 from napari_stem.encoders.base import Encoder, same_features
 from napari_stem.encoders.catalogue import CATALOGUE
-from napari_stem.encoders.networks import build
+from napari_stem.encoders.networks import build, import_timm
 from napari_stem.encoders.published import chosen_precision
 from napari_stem.encoders.registry import encoder_width, load_encoder
-from napari_stem.encoders.timm_import import import_timm
 from napari_stem.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -208,7 +207,7 @@ def test_several_fields_of_view_stand_side_by_side(kaiko, tissue, patches) -> No
 def test_batches_change_nothing(kaiko, patches) -> None:
     encoder = load_encoder("kaiko-s16")
     many = np.concatenate([patches] * 6)
-    assert len(many) > encoder._batch
+    assert len(many) > encoder._at_once
     np.testing.assert_allclose(encoder.encode(many)[-2:], encoder.encode(patches), atol=1e-5)
     assert encoder.encode(patches[:0]).shape == (0, 384)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from napari_stem.encoders.tensors import centre_tokens, normalised, pool_tokens, resized
+from napari_stem.encoders.published import centre_tokens, normalised, pool_tokens, resized
 
 
 @pytest.mark.parametrize("side_px", [224, 256, 512])

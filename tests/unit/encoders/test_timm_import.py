@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from napari_stem.encoders import timm_import
+from napari_stem.encoders import networks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ def failing_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], list[
 
     In this thread only: a job that a test of the window left behind may import it as well.
     """
-    monkeypatch.setattr(timm_import, "_libraries", [])  # what the test declares ends with it
+    monkeypatch.setattr(networks, "_libraries", [])  # what the test declares ends with it
 
     def install(messages: list[str]) -> list[str]:
         own, usual = threading.get_ident(), importlib.import_module
@@ -46,7 +46,7 @@ def failing_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], list[
 def test_declares_the_operators_that_are_missing(failing_with) -> None:
     names = ["not_compiled_one", "not_compiled_two"]
     left = failing_with([f"operator torchvision::{name} does not exist" for name in names])
-    assert timm_import.import_timm() is TIMM
+    assert networks.import_timm() is TIMM
     assert left == []
     assert all(hasattr(torch.ops.torchvision, name) for name in names)
 
@@ -54,11 +54,11 @@ def test_declares_the_operators_that_are_missing(failing_with) -> None:
 def test_any_other_error_is_passed_on(failing_with) -> None:
     failing_with(["CUDA driver version is insufficient"])
     with pytest.raises(RuntimeError, match="CUDA driver version"):
-        timm_import.import_timm()
+        networks.import_timm()
 
 
 def test_gives_up_where_declaring_never_helps(failing_with) -> None:
     endless = [f"operator torchvision::absent_{i} does not exist" for i in range(50)]
     failing_with(endless)
     with pytest.raises(RuntimeError, match="does not exist"):
-        timm_import.import_timm()
+        networks.import_timm()

@@ -18,7 +18,7 @@ from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.report import write_report
 from napari_stem.exporting.selection import NOTICE, Selection
 from napari_stem.geometry import Region
-from napari_stem.model.card import calibration_note, domain_note
+from napari_stem.model.card import CALIBRATION, DOMAIN
 from napari_stem.model.genes import BY_CHANCE
 
 if TYPE_CHECKING:
@@ -192,8 +192,8 @@ def test_it_warns(half_done: Prediction, unlike: Prediction, altered, tmp_path: 
     (tmp_path / "c").mkdir()
     selection = Selection.of(altered(domain="unknown", calibrated=False), GENES)
     text = page_of(selection, tmp_path / "c").text
-    assert domain_note(known=False) in text
-    assert calibration_note(calibrated=False) in text
+    assert DOMAIN[False] in text
+    assert CALIBRATION[False] in text
 
 
 def test_a_model_that_is_gone(altered, tmp_path: Path) -> None:

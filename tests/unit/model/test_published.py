@@ -17,7 +17,6 @@ from napari_stem.errors import ModelError
 from napari_stem.geometry import Spots
 from napari_stem.model.bundle import CARD_FILE, load_folder
 from napari_stem.model.published import (
-    Provided,
     model_of,
     read_checkpoint,
     require_genes,
@@ -30,14 +29,13 @@ if TYPE_CHECKING:
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden"
 GENES = tuple(f"GENE{i}" for i in range(24))
-PROVIDED = Provided(
-    name="golden",
-    genes=GENES,
-    encoder="bundled",
-    encoder_version=None,
-    fields_of_view_um=(112.0,),
-    pitch_um=100.0,
-)
+PROVIDED: dict[str, Any] = {
+    "name": "golden",
+    "genes": GENES,
+    "encoder": "bundled",
+    "fields_of_view_um": (112.0,),
+    "pitch_um": 100.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +92,7 @@ def refused(path: Path, *words: str, **options: Any) -> str:
 def test_converted_saved_and_loaded_it_gives_the_golden_figures(
     checkpoint_file: Path, tmp_path: Path
 ) -> None:
-    model_of(read_checkpoint(checkpoint_file, heads=4), PROVIDED).save(tmp_path / "model")
+    model_of(read_checkpoint(checkpoint_file, heads=4), **PROVIDED).save(tmp_path / "model")
     network = load_folder(tmp_path / "model").network.double()
     with np.load(GOLDEN / "stem_published.npz") as golden, torch.no_grad():
         x, t, y, expected = (golden[f"forward/{key}"] for key in ("x", "t", "y", "out"))
@@ -178,7 +176,7 @@ def test_last_weights_on_request(weights, write) -> None:
 
 
 def test_a_model_that_predicts_and_says_what_it_does_not_know(weights, write, tmp_path) -> None:
-    model_of(read_checkpoint(write(weights), heads=4), PROVIDED).save(tmp_path / "model")
+    model_of(read_checkpoint(write(weights), heads=4), **PROVIDED).save(tmp_path / "model")
     model = load_folder(tmp_path / "model")
     spots = Spots(
         x_px=np.array([10.0, 20.0]),

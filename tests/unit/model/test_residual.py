@@ -8,7 +8,7 @@ from scipy import stats
 
 from napari_stem.geometry import Mpp, Spots
 from napari_stem.model.residual import SCORES, Residual
-from napari_stem.training.residual_fit import (
+from napari_stem.training.head_fit import (
     DEPTH_PRIOR,
     PATIENT_PRIOR,
     fit_residual,

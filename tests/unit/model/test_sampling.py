@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from napari_stem.diffusion.denoiser import DenoiserConfig, build_denoiser
-from napari_stem.diffusion.objectives import EDMPrecond, PublishedAsDenoiser
+from napari_stem.diffusion.objectives import edm_denoised, published_denoised
 from napari_stem.diffusion.samplers import ddim, ddpm_ancestral, heun
 from napari_stem.diffusion.schedule import LinearSchedule, karras_sigmas
 from napari_stem.errors import ModelError
@@ -126,8 +126,8 @@ def test_heun_solves_the_published_network_too(published, spots, embedding) -> N
     condition, noise = parts(spots, embedding, settings)
     high = float(CHAIN.sigmas[-1])
     sigmas = karras_sigmas(settings.n_steps, float(CHAIN.sigmas[0]), high)
-    denoiser = PublishedAsDenoiser(published.network, CHAIN)
-    expected = heun(partial(denoiser.denoise, condition=condition), noise(0) * high, sigmas)
+    denoise = partial(published_denoised, published.network, CHAIN, condition=condition)
+    expected = heun(denoise, noise(0) * high, sigmas)
     drawn = published.sample(embedding, spots, settings)
     np.testing.assert_allclose(drawn, as_draws(expected), rtol=1e-5, atol=1e-5)
 
@@ -142,7 +142,7 @@ def test_heun_on_the_leading_scores(corrected: Model, spots) -> None:
     scores, own = located_scores(spots, settings, head.residual)
     start = torch.from_numpy(scores[..., :16].reshape(-1, 16).copy())
     start *= np.hypot(sigmas[0], 1)  # noise upon what is of unit variance
-    led = heun(partial(EDMPrecond(corrected.network).denoise, condition=told), start, sigmas)
+    led = heun(partial(edm_denoised, corrected.network, condition=told), start, sigmas)
     scores[..., :16] = led.reshape(N_SPOTS, 4, 16)
     z = head.residual.correlated(scores, own)
     expected = mean[:, :, None] + head.residual.at(mean, z)

@@ -15,8 +15,8 @@ import torch
 
 from napari_stem import extras
 from napari_stem.errors import ModelError, OutputError
-from napari_stem.training import trainee
-from napari_stem.training.batches import TrainingData, draw_batch
+from napari_stem.training import denoiser_fit
+from napari_stem.training.batches import P_MEAN, P_STD, TrainingData, draw_batch
 from napari_stem.training.checkpoints import Checkpoints
 from napari_stem.training.denoiser_fit import TrainingRun, TrainingStopped, fit_denoiser
 from napari_stem.training.logs import COLUMNS, Logs
@@ -75,6 +75,13 @@ def test_every_turn_of_every_spot_comes_up_with_the_spots_own_values(settings) -
     assert torch.equal(told // 8, batch.clean[:, 0])
 
 
+@pytest.mark.parametrize("settings", ["edm"], indirect=True)
+def test_training_noise_levels_are_lognormal(data, settings) -> None:
+    levels = draw_batch(data, replace(settings, batch=50_000), 1, slice(0, 50_000)).level
+    assert float(levels.log().mean()) == pytest.approx(P_MEAN, abs=0.02)
+    assert float(levels.log().std()) == pytest.approx(P_STD, rel=0.02)
+
+
 # memory
 
 
@@ -95,8 +102,8 @@ def test_out_of_memory_takes_smaller_parts_to_the_same_end(
     data, settings, monkeypatch, caplog
 ) -> None:
     whole = fit_denoiser(data, settings)
-    build = trainee.build_denoiser
-    monkeypatch.setattr(trainee, "build_denoiser", lambda config: Limited(build(config), 4))
+    build = denoiser_fit.build_denoiser
+    monkeypatch.setattr(denoiser_fit, "build_denoiser", lambda config: Limited(build(config), 4))
     with caplog.at_level(logging.WARNING, logger="napari_stem"):
         parts = fit_denoiser(data, settings)
     torch.testing.assert_close(weights(parts.network), weights(whole.network), rtol=0, atol=1e-6)
@@ -109,8 +116,8 @@ def test_out_of_memory_takes_smaller_parts_to_the_same_end(
 
 
 def test_not_even_one_spot_is_one_sentence(data, settings, monkeypatch) -> None:
-    build = trainee.build_denoiser
-    monkeypatch.setattr(trainee, "build_denoiser", lambda config: Limited(build(config), 0))
+    build = denoiser_fit.build_denoiser
+    monkeypatch.setattr(denoiser_fit, "build_denoiser", lambda config: Limited(build(config), 0))
     with pytest.raises(ModelError, match="Not even one spot"):
         fit_denoiser(data, settings)
 
@@ -119,7 +126,7 @@ def test_other_failures_are_not_taken_for_a_full_memory(data, settings, monkeypa
     def fail(*_: Any) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(trainee, "loss_sums", fail)
+    monkeypatch.setattr(denoiser_fit, "loss_sums", fail)
     with pytest.raises(RuntimeError, match="shapes"):
         fit_denoiser(data, settings)
 
@@ -169,7 +176,7 @@ def test_a_failing_compiler_is_done_without(data, settings, monkeypatch, caplog)
 
 def test_the_average_begins_short_and_grows_to_the_settings_memory(data, settings) -> None:
     def after(ema: float, n_steps: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        learner = trainee.Trainee(data, replace(settings, ema=ema), Team())
+        learner = denoiser_fit.Trainee(data, replace(settings, ema=ema), Team())
         path = []
         for step in range(1, n_steps + 1):
             learner.step(step, (False, False))
@@ -178,7 +185,7 @@ def test_the_average_begins_short_and_grows_to_the_settings_memory(data, setting
             path.append(torch.cat([state[f"network.{n}"].reshape(-1) for n in names]))
         return torch.cat([state[f"averaged.{n}"].reshape(-1) for n in names]), path
 
-    start = weights(trainee.Trainee(data, settings, Team()).averaged)
+    start = weights(denoiser_fit.Trainee(data, settings, Team()).averaged)
     averaged, (first, second) = after(0.9999, 2)
     expected = 0.25 * (2 / 11 * start + 9 / 11 * first) + 0.75 * second
     torch.testing.assert_close(averaged, expected, rtol=1e-5, atol=1e-7)
@@ -211,7 +218,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_the_end_is_the_same(data, settings, tmp_p
 
 def test_what_is_finished_is_not_done_again(data, settings, tmp_path, monkeypatch) -> None:
     first = fit_denoiser(data, settings, draws, kept(tmp_path))
-    monkeypatch.setattr(trainee, "draw_batch", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(denoiser_fit, "draw_batch", lambda *_: pytest.fail("trained again"))
     again = fit_denoiser(data, settings, draws, kept(tmp_path))
     assert torch.equal(weights(again.network), weights(first.network))
     assert (again.steps, again.looks.keys()) == (20, first.looks.keys())

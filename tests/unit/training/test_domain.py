@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from napari_stem.model.domain import N_LOOKED_AT, doubt, evenly, unexplained
-from napari_stem.training.domain import LEAST_SPREAD, fit_domain
+from napari_stem.training.head_fit import LEAST_SPREAD, fit_domain
 
 WIDTH = 40
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from napari_stem.training.stopping import (
+from napari_stem.training.recipe import (
     Fold,
     best_steps,
     common_steps,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MEMBER = """
 import pickle, sys
 from pathlib import Path
+from accelerate import PartialState
 from napari_stem.errors import ModelError
 from napari_stem.training.denoiser_fit import fit_denoiser
 from napari_stem.training.denoiser_fit import TrainingRun
@@ -48,7 +49,7 @@ done = {
     "heard": heard,
 }
 (folder / f"done-{team.rank}").write_bytes(pickle.dumps(done))
-team.wait()
+PartialState().wait_for_everyone()
 """
 
 
@@ -95,7 +96,7 @@ def test_small_batches_leave_a_process_without_a_row(data, both) -> None:
     """The second of two processes, one spot a step: it has nothing to do and its gradient is zero."""
     from dataclasses import replace
 
-    from napari_stem.training.trainee import Trainee
+    from napari_stem.training.denoiser_fit import Trainee
 
     class Mute(Team):
         def sum_in_place(self, tensor: torch.Tensor) -> None:

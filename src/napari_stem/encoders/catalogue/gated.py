@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from napari_stem.encoders.facts import EncoderFacts
 
+_gated = partial(EncoderFacts, gated=True)
 _CC = "CC-BY-NC-ND-4.0"
 _SWIGLU = {"mlp_layer": "SwiGLUPacked", "act_layer": "SiLU"}
 _OPTIMUS = ((0.707223, 0.578729, 0.703617), (0.211883, 0.230117, 0.177517))
 _HIBOU = ((0.7068, 0.5755, 0.722), (0.195, 0.2316, 0.1816))
 
 _MAHMOOD = (
-    EncoderFacts(
+    _gated(
         name="uni",
         description="UNI, ViT-L/16, 100,000 slides",
         hub_id="MahmoodLab/UNI",
-        gated=True,
         licence=_CC,
         token_width=1024,
         size_mb=1213,
-        prefix_tokens=1,
         architecture="vit_large_patch16_224",
         arguments={"init_values": 1e-5, "dynamic_img_size": True},
         reference="Chen et al., Nature Medicine 30, 850 (2024)",
     ),
-    EncoderFacts(
+    _gated(
         name="uni2-h",
         description="UNI 2, ViT-H/14 with 8 registers, 350,000 slides",
         hub_id="MahmoodLab/UNI2-h",
-        gated=True,
         licence=_CC,
         token_width=1536,
         size_mb=2726,
@@ -49,11 +49,10 @@ _MAHMOOD = (
         half="bfloat16",
         reference="Chen et al., Nature Medicine 30, 850 (2024); card of January 2025",
     ),
-    EncoderFacts(
+    _gated(
         name="conch",
         description="CONCH, ViT-B/16 with attentional pooling, 1.17 million image-caption pairs",
         hub_id="MahmoodLab/CONCH",
-        gated=True,
         licence=_CC,
         library="attention-pool",
         token_width=768,
@@ -61,7 +60,6 @@ _MAHMOOD = (
         pooling=("pooled",),
         side_px=448,
         size_mb=802,
-        prefix_tokens=1,
         architecture="vit_base_patch16_224",
         arguments={"img_size": 448, "dynamic_img_size": True},
         weights=("pytorch_model.bin", "model.safetensors"),
@@ -70,11 +68,10 @@ _MAHMOOD = (
         reference="Lu et al., Nature Medicine 30, 863 (2024)",
         unconfirmed="the size of the download; 0.5 um per pixel at 448 px (its code states no pixel size)",
     ),
-    EncoderFacts(
+    _gated(
         name="conch-v1.5",
         description="CONCH v1.5, ViT-L/16 with attentional pooling, the patch encoder of TITAN",
         hub_id="MahmoodLab/TITAN",
-        gated=True,
         licence=_CC,
         library="remote",
         token_width=768,
@@ -82,7 +79,6 @@ _MAHMOOD = (
         pooling=("pooled",),
         side_px=448,
         size_mb=1900,
-        prefix_tokens=1,
         architecture="return_conch",
         weights=("conch_v1_5_pytorch_model.bin",),
         reference="Ding et al. 2024, arXiv 2411.19666",
@@ -90,11 +86,10 @@ _MAHMOOD = (
     ),
 )
 _PAIGE = tuple(
-    EncoderFacts(
+    _gated(
         name=name,
         description=description,
         hub_id=hub_id,
-        gated=True,
         licence=licence,
         token_width=1280,
         pooling=("cls", "mean"),
@@ -133,11 +128,10 @@ _PAIGE = tuple(
 )
 _BIOPTIMUS = (
     *(
-        EncoderFacts(
+        _gated(
             name=name,
             description=description,
             hub_id=hub_id,
-            gated=True,
             licence=licence,
             token_width=1536,
             size_mb=4539,
@@ -167,11 +161,10 @@ _BIOPTIMUS = (
             ),
         )
     ),
-    EncoderFacts(
+    _gated(
         name="h0-mini",
         description="H0-mini, ViT-B/14 distilled from H-optimus-0",
         hub_id="bioptimus/H0-mini",
-        gated=True,
         licence=_CC,
         token_width=768,
         pooling=("cls", "mean"),
@@ -191,15 +184,13 @@ _BIOPTIMUS = (
     ),
 )
 _PROVIDENCE = (
-    EncoderFacts(
+    _gated(
         name="prov-gigapath",
         description="Prov-GigaPath's tile encoder, ViT-g/16, 171,000 slides",
         hub_id="prov-gigapath/prov-gigapath",
-        gated=True,
         licence="Apache-2.0, with terms of use",
         token_width=1536,
         size_mb=4540,
-        prefix_tokens=1,
         architecture="vit_giant_patch14_dinov2",
         # The card resizes a tile of 256 px to 256 and crops 224: the middle 112 um at its own 0.5 um/px.
         arguments={
@@ -216,11 +207,10 @@ _PROVIDENCE = (
     ),
 )
 _HISTAI = tuple(
-    EncoderFacts(
+    _gated(
         name=name,
         description=description,
         hub_id=hub_id,
-        gated=True,
         licence="Apache-2.0",
         library="remote",
         token_width=width,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_stem.encoders.base import Encoder
-    from napari_stem.encoders.precomputed import PrecomputedEmbedder
+    from napari_stem.encoders.precomputed import PatchEmbeddings
     from napari_stem.geometry import Region, Spots
     from napari_stem.predict import PredictionProgress
     from napari_stem.results import Prediction
@@ -87,7 +87,7 @@ class RunRequest:
     settings: SamplingSettings
     spots: Spots | None = None
     species: str = ""
-    embedder: PrecomputedEmbedder | None = None
+    embedder: PatchEmbeddings | None = None
     encoder: Encoder | None = None
     despite_doubt: bool = False
     begin_at_um: tuple[float, float] | None = None

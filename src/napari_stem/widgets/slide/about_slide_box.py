@@ -41,7 +41,7 @@ from napari_stem.widgets.common.parts import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_stem.encoders.precomputed import PrecomputedEmbedder
+    from napari_stem.encoders.precomputed import PatchEmbeddings
     from napari_stem.geometry import Mpp, Region
     from napari_stem.model.config import ModelConfig
     from napari_stem.slide.base import Slide
@@ -144,7 +144,7 @@ class _Read:
     """Embeddings as read for a model, or why they cannot be."""
 
     asked: tuple[str, str, AboutSlide]  # slide, model, answers
-    embedder: PrecomputedEmbedder | None = None
+    embedder: PatchEmbeddings | None = None
     notes: tuple[str, ...] = ()
     problem: str = ""
 
@@ -197,8 +197,7 @@ class AboutSlideBox(QWidget):
         if embedder is not None and regions:
             area = shapely.union_all([region.polygon for region in regions])
             shapely.prepare(area)
-            patches = embedder.patches
-            self.n_patches = int(shapely.contains_xy(area, patches.x_px, patches.y_px).sum())
+            self.n_patches = int(shapely.contains_xy(area, embedder.x_px, embedder.y_px).sum())
 
     @property
     def stated_species(self) -> str:
@@ -206,7 +205,7 @@ class AboutSlideBox(QWidget):
         return self._answer().species
 
     @property
-    def embedder(self) -> PrecomputedEmbedder | None:
+    def embedder(self) -> PatchEmbeddings | None:
         """What stands in place of the encoder for the active slide and the chosen model."""
         read = self._read
         return None if read is None or read.asked != self._asked() else read.embedder
@@ -298,9 +297,8 @@ class AboutSlideBox(QWidget):
 
     def _show_embeddings(self) -> None:
         """Say where the embeddings come from, and what does not quite fit."""
-        text, embedder = "", self.embedder
-        if embedder is not None:
-            patches = embedder.patches
+        text, patches = "", self.embedder
+        if patches is not None:
             text = (
                 f"{patches.path.name}: {len(patches.x_px):,} patches of {patches.encoder}, "
                 f"{patches.side_um:.0f} µm wide; predicted is where they lie."
