@@ -11,7 +11,7 @@ import tempfile
 import uuid
 import zipfile
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -19,11 +19,12 @@ from napari_stem.errors import OutputError
 from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import anndata
 
+Value = TypeVar("Value")
 # Names beside an output that nobody else gives, with a hash of the output's name: what is under way, what is
 # moved aside (`-old`), and what tells other processes that somebody writes (`.lock`).
 OWN_MARK = ".napari-stem-"
@@ -294,3 +295,8 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def under(prefix: str, arrays: Mapping[str, Value]) -> dict[str, Value]:
+    """Take of a file's arrays those whose names begin so, without that beginning."""
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}

@@ -71,10 +71,25 @@ def test_a_prediction_of_the_packaged_model_on_a_processor_loads_no_torch(tmp_pa
     assert loaded_by(code, "torch", "onnxruntime") == {"onnxruntime"}
 
 
-def test_the_noise_and_samplers_load_nothing_but_torch_and_numpy() -> None:
+def test_what_trains_and_draws_loads_nothing_but_torch_and_numpy() -> None:
     """The diffusion model has to run on a bare GPU node."""
-    code = "import napari_stem.diffusion.denoiser, napari_stem.diffusion.samplers"
-    others = ("anndata", "pandas", "zarr", "dask", "skimage", "sklearn", "timm", "squidpy", *VIEWER)
+    modules = (
+        *("diffusion.denoiser", "diffusion.samplers", "diffusion.slices", "model.sampling"),
+        *("training.batches", "training.denoiser_fit", "training.options", "training.team"),
+    )
+    code = f"import {', '.join(f'napari_stem.{name}' for name in modules)}"
+    others = (
+        "anndata",
+        "scipy",
+        "pandas",
+        "zarr",
+        "dask",
+        "skimage",
+        "sklearn",
+        "timm",
+        "squidpy",
+        *VIEWER,
+    )
     assert loaded_by(code, *others) == set()
 
 

@@ -6,13 +6,13 @@ import json
 import logging
 import re
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from napari_stem.device import blas, torch_device
 from napari_stem.errors import ModelError, StemError
-from napari_stem.io import DAMAGE, only_writer, sha256, unwritable, written_whole
+from napari_stem.io import DAMAGE, only_writer, sha256, under, unwritable, written_whole
 from napari_stem.model.card import card_text, limits_of, warnings_of
 from napari_stem.model.config import (
     CARD_FILE,
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from napari_stem.settings import SamplingSettings
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 _NUMBERS = re.compile(r"\[\n\s+(-?\d[^\]\"]*?)\n\s+\]")  # a list of them: to stand in one line
 
 
@@ -395,11 +394,6 @@ def _require_numbers(arrays: Mapping[str, NDArray[np.float32]]) -> None:
         is_known_gap = name == unknown and bool(np.isnan(value).all())
         if not (bool(np.isfinite(value).all()) or is_known_gap):
             raise ValueError(f"'{quoted(name, 100)}' holds values that are no numbers or infinite")
-
-
-def under(prefix: str, arrays: Mapping[str, T]) -> dict[str, T]:
-    """Take those whose names begin so, without that beginning."""
-    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 
 def _require_panel(config: ModelConfig, n_genes: int) -> None:

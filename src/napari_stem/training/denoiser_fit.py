@@ -17,7 +17,7 @@ import torch
 
 from napari_stem.device import halved, is_out_of_memory
 from napari_stem.diffusion.denoiser import build_denoiser
-from napari_stem.model.bundle import under
+from napari_stem.io import under
 from napari_stem.progress import silent, stop_on_signals
 from napari_stem.texts import reason_of
 from napari_stem.training.batches import Batch, Rows, draw_batch, drop_by_rows, loss_sums
