@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from napari_stem.exporting.backdrop import WindowUm
     from napari_stem.exporting.selection import Selection, Shown
-    from napari_stem.geometry import Mpp, Spots
+    from napari_stem.geometry import Spots
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,6 @@ def frame(axes: Any, window: WindowUm) -> None:
 def draw_map(
     axes: Any,
     spots: Spots,
-    mpp: Mpp,
     values: NDArray[np.float32],
     look: Look,
     *,
@@ -198,7 +197,7 @@ def draw_map(
 
     Parameters
     ----------
-    axes, spots, mpp, values
+    axes, spots, values
         Where, and (n_spots,) what.
     look, limits
         How; limits instead of those of the look.
@@ -215,7 +214,7 @@ def draw_map(
     colours = look.sd_colours if is_sd else look.colours
     low, high = limits or (look.sd_limits if is_sd else look.limits).of(values)
     shapes = PolyCollection(
-        _corners(spots, mpp),
+        _corners(spots),
         array=values,
         cmap=colours if isinstance(colours, str) else ListedColormap(colours),
         norm=PowerNorm(look.sd_gamma if is_sd else look.gamma, low, high),
@@ -233,7 +232,7 @@ def draw_unlike(axes: Any, selection: Selection) -> None:
     if not selection.ood.any():
         return
     shapes = PolyCollection(
-        _corners(selection.spots, selection.mpp)[selection.ood],
+        _corners(selection.spots)[selection.ood],
         facecolors="none",
         edgecolors="white",
         linewidths=0.0,
@@ -245,9 +244,7 @@ def draw_unlike(axes: Any, selection: Selection) -> None:
 
 def draw_coverage(axes: Any, selection: Selection) -> None:
     """Outline the area that is predicted."""
-    area = shapely.union_all(
-        shapely.polygons(_corners(selection.spots, selection.mpp)), grid_size=SEAM_UM
-    )
+    area = shapely.union_all(shapely.polygons(_corners(selection.spots)), grid_size=SEAM_UM)
     _draw_rings(axes, area, (1.0, 1.0), COVERAGE_COLOUR, 1.2)
 
 
@@ -315,7 +312,6 @@ def draw_scale_bar(axes: Any, font_size: float = 7.0) -> None:
     )
 
 
-def _corners(spots: Spots, mpp: Mpp) -> Any:
+def _corners(spots: Spots) -> Any:
     """(n, corners, 2) outlines of spots, in um."""
-    centres = np.column_stack([spots.x_px * mpp.x_um, spots.y_px * mpp.y_um])
-    return centres[:, None] + outlines_um(spots)
+    return spots.xy_um[:, None] + outlines_um(spots)

@@ -189,10 +189,14 @@ def export(
 def write(kind: str, selection: Selection, path: Path, options: ExportOptions) -> None:
     """Write a selection in one of the forms of `KINDS`, whole or not at all.
 
+    The functions of all kinds take a selection, a new path, and options.
+
     Raises
     ------
-    StemError
-        The ending is not one of the kind's, or as the kind's own function says.
+    OutputError
+        The ending is not one of the kind's, or the place is taken or cannot be written.
+    PredictionError
+        The slide is another than was predicted.
     """
     suffixes = KINDS[kind].suffixes
     if path.suffix.lower() not in suffixes and options.file_format is None:

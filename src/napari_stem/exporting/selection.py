@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from napari_stem.errors import PredictionError, UnknownGeneError
-from napari_stem.geometry import Mpp, region_names
+from napari_stem.geometry import region_names
 from napari_stem.model.genes import offered
+from napari_stem.texts import RESEARCH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import Region, Spots
+    from napari_stem.geometry import Mpp, Region, Spots
     from napari_stem.results import Field, Prediction
 
 Shown: TypeAlias = Literal["predicted", "measured", "predicted minus measured"]
-_RESEARCH = "For research use only, not for diagnosis."
 NOTICES: dict[Shown, str] = {
-    "predicted": f"Predicted from the H&E image, not measured. {_RESEARCH}",
-    "measured": f"Measured, not predicted. {_RESEARCH}",
-    "predicted minus measured": f"Predicted from the H&E image, minus what was measured. {_RESEARCH}",
+    "predicted": f"Predicted from the H&E image, not measured. {RESEARCH}",
+    "measured": f"Measured, not predicted. {RESEARCH}",
+    "predicted minus measured": f"Predicted from the H&E image, minus what was measured. {RESEARCH}",
 }
 NOTICE = NOTICES["predicted"]
 
@@ -114,8 +114,7 @@ class Selection:
     @property
     def mpp(self) -> Mpp:
         """Pixel size with which the slide was predicted."""
-        y_um, x_um = self.prediction.provenance["mpp"]
-        return Mpp(y_um=float(y_um), x_um=float(x_um))
+        return self.prediction.mpp
 
     def values(self, gene: str, field: Field = "mean") -> NDArray[np.float32]:
         """(n,) float32 of one gene at the finished spots."""

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
 
 import numpy as np
 
-from napari_stem.errors import PredictionError, UnknownGeneError
+from napari_stem.errors import PredictionError, SpotError, UnknownGeneError
 from napari_stem.foreign import are_texts, is_size, read_json
 from napari_stem.geometry import Mpp, Spots
 from napari_stem.io import DAMAGE
-from napari_stem.results.empty import FORMAT, UNLIKE
+from napari_stem.results.empty import FORMAT, LIBRARY, UNLIKE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -36,17 +37,24 @@ def damaged(path: Path, error: Exception) -> PredictionError:
     )
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Tell whatever breaks the reading of a prediction off as its damage."""
+    try:
+        yield
+    except (*DAMAGE, SpotError) as error:
+        raise damaged(path, error) from error
+
+
+def require_there(path: Path) -> None:
+    """Check that there is something at a path; PredictionError where there is nothing."""
+    if not path.exists():
+        raise PredictionError(f"There is no prediction {path}; check the path.")
+
+
 # What a prediction's provenance holds, where it says it: anything else is refused before it is used.
 _TEXTS = (
-    *(
-        "version",
-        "model",
-        "model_weights_sha256",
-        "encoder",
-        "encoder_version",
-        "normalisation",
-        "unit",
-    ),
+    *("version", "model", "model_weights_sha256", "encoder", "encoder_version", "normalisation"),
     *("domain", "sampler", "slide", "slide_fingerprint", "mpp_source", "notice"),
 )
 _SIZES = ("pitch_um", "spot_diameter_um")
@@ -210,10 +218,8 @@ class StoredValues:
             The prediction has no such gene.
         """
         columns = slice(None) if genes is None else self._columns(genes)
-        try:
+        with reading(self.path):
             return np.asarray(self._stored(field).oindex[spots, columns], np.float32)
-        except DAMAGE as error:
-            raise damaged(self.path, error) from error
 
     @property
     def n_kept_draws(self) -> int:
@@ -254,12 +260,22 @@ class StoredValues:
                 f"{self.path} holds no single samples, only their summary; predict again and keep them."
             )
         columns = slice(None) if genes is None else self._columns(genes)
-        try:
-            return np.asarray(
-                self._group["obsm"]["draws"].oindex[spots, columns, which], np.float16
-            )
-        except DAMAGE as error:
-            raise damaged(self.path, error) from error
+        with reading(self.path):
+            stored = self._group["obsm"]["draws"]
+            return np.asarray(stored.oindex[spots, columns, which], np.float16)
+
+    def overview(self) -> tuple[NDArray[np.uint8], float]:
+        """Small image of the whole slide, (height, width, 3) uint8, and its level-0 px per pixel.
+
+        Raises
+        ------
+        PredictionError
+            It is damaged.
+        """
+        with reading(self.path):
+            stored = self._group["uns"]["spatial"][LIBRARY]
+            scale = float(stored["scalefactors"]["tissue_hires_scalef"][()])
+            return np.asarray(stored["images"]["hires"][:]), 1 / scale
 
     def _columns(self, genes: Sequence[str]) -> list[int]:
         unknown = [gene for gene in genes if gene not in self._column]
@@ -285,21 +301,17 @@ class StoredValues:
     def _layout(self, field: Field) -> tuple[int, int]:
         """Genes in a chunk, and genes to read together; kept, as opening an array takes milliseconds."""
         if field not in self._layouts:
-            try:
+            with reading(self.path):
                 stored = self._stored(field)
-            except DAMAGE as error:
-                raise damaged(self.path, error) from error
             n_spots, chunk = stored.shape[0], int(stored.chunks[1])
             n_shares = -(-chunk * n_spots * 4 // READ_AHEAD_BYTES) or 1
             self._layouts[field] = chunk, -(-chunk // n_shares)
         return self._layouts[field]
 
     def _read(self, wanted: _Genes) -> NDArray[np.float32]:
-        try:
+        with reading(self.path):
             values = self._stored(wanted.field)[:, wanted.start : wanted.stop]
             return np.array(values.T, np.float32, order="C")
-        except DAMAGE as error:
-            raise damaged(self.path, error) from error
 
     def _keep(self, wanted: _Genes, block: NDArray[np.float32]) -> None:
         """Remember as the latest; let go of the oldest beyond the limit."""
