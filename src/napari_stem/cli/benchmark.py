@@ -231,22 +231,7 @@ def run_benchmark(
     overwrite: bool = False,
     show_genes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Run a protocol, or go on with it.
-
-    Parameters
-    ----------
-    protocol
-        Key of `napari_stem.evaluation.protocols.PROTOCOLS`.
-    folder, out, options
-        Data set, folder of the results, and what is asked for.
-    overwrite
-        Whether results of other settings that are there may be replaced.
-    show_genes
-        Those whose maps are drawn; none: the most reliable on training sections.
-
-    Returns
-    -------
-    The object of ``results.json``.
+    """Run a protocol on the data set in a folder, or go on with it; gives the object of ``results.json``.
 
     Raises
     ------

@@ -20,7 +20,7 @@ from napari_stem.caches import (
     surplus,
 )
 from napari_stem.cli.app import FAILED, Group, app
-from napari_stem.cli.options import Json
+from napari_stem.cli.options import Json, Yes
 from napari_stem.cli.terminal import agreed, say, say_json, tell
 from napari_stem.io import DAMAGE
 from napari_stem.settings import CACHE_VARIABLE, cache_dir
@@ -47,7 +47,6 @@ app.add_typer(caching, name="cache")
 Kind = Annotated[
     CacheName | None, typer.Argument(help="One of the caches; default: all.", show_default=False)
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @caching.callback(invoke_without_command=True)

@@ -30,14 +30,8 @@ def predict_in_turn(
 ) -> None:
     """Predict slides, and note in ``outcomes`` what becomes of each; one that fails leaves the others alone.
 
-    Parameters
-    ----------
-    outcomes
-        Of slides that nothing was done for yet; results that are there are gone on with.
-    stop
-        Polled; once true nothing more is done, and what is finished stays.
-    watch
-        Told the seconds left after every step.
+    Results that are there are gone on with. ``stop`` is polled; once true nothing more is done, and what is
+    finished stays. ``watch`` is told the seconds left after every step.
     """
     began, n_before = time.monotonic(), 0
 

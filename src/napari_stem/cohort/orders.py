@@ -170,26 +170,19 @@ def orders_of(places: Sequence[Path], folder: Path, common: Order) -> list[Order
     DatasetError
         There is no slide, two results would have the same name, or the manifest cannot be used.
     """
-    orders = list(
-        dict.fromkeys(each for place in places for each in _orders_at(place, folder, common))
-    )
-    if not orders:
-        return []
-    out, n = Counter(order.out for order in orders).most_common(1)[0]
-    if n > 1:
-        raise DatasetError(
-            f"{n} slides would be written to {out}; name their results in the column 'out' of a manifest."
-        )
-    return orders
-
-
-def _orders_at(place: Path, folder: Path, common: Order) -> list[Order]:
-    if place.suffix.lower() == ".csv":
-        return read_manifest(place, folder, common)
-    return [
-        replace(common, slide=slide, out=folder / f"{stem_of(slide)}.zarr")
-        for slide in slides_at(place)
-    ]
+    orders: dict[Order, None] = {}  # each once
+    for place in places:
+        if place.suffix.lower() == ".csv":
+            orders |= dict.fromkeys(read_manifest(place, folder, common))
+            continue
+        for slide in slides_at(place):
+            orders[replace(common, slide=slide, out=folder / f"{stem_of(slide)}.zarr")] = None
+    for out, n in Counter(order.out for order in orders).most_common(1):
+        if n > 1:
+            raise DatasetError(
+                f"{n} slides would be written to {out}; name their results in the column 'out' of a manifest."
+            )
+    return list(orders)
 
 
 def slides_in(place: Path) -> list[Path]:

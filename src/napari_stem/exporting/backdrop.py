@@ -49,13 +49,7 @@ class WindowUm:
 
 
 def require_same_slide(selection: Selection, slide: Slide) -> None:
-    """Check that a slide is the one that was predicted.
-
-    Raises
-    ------
-    PredictionError
-        It is another.
-    """
+    """Check that a slide is the one that was predicted; PredictionError where it is another."""
     provenance = selection.prediction.provenance
     if provenance.get("slide_fingerprint", slide.fingerprint) != slide.fingerprint:
         raise PredictionError(
@@ -90,16 +84,8 @@ def cut(
 ) -> tuple[NDArray[np.uint8], WindowUm]:
     """Image of a window, about ``longer_px`` on its longer side, and where exactly it lies.
 
-    Parameters
-    ----------
-    selection
-        Its prediction's overview serves where there is no ``slide``.
-    slide
-        The slide that was predicted, or None.
-    window
-        What to show; may leave the slide, which is white there.
-    longer_px
-        Sharpness wanted; the coarsest level that is at least as sharp is read.
+    The coarsest level that is sharp enough is read; without the slide the prediction's overview serves. Where
+    the window leaves the slide it is white.
     """
     if slide is not None:
         require_same_slide(selection, slide)

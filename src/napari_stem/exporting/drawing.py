@@ -195,14 +195,7 @@ def draw_map(
 ) -> Any:
     """Draw every spot, on axes in um, in the colour of its value, the tissue shining through.
 
-    Parameters
-    ----------
-    axes, spots, values
-        Where, and (n_spots,) what.
-    look, limits
-        How; limits instead of those of the look.
-    is_sd
-        Whether it is uncertainty.
+    ``values`` are (n_spots,), of uncertainty where ``is_sd``; ``limits`` hold instead of those of the look.
 
     Returns
     -------

@@ -235,7 +235,7 @@ def drawn(
     Parameters
     ----------
     selection, slide, um_per_mm, look, progress
-        As in `write_figure`.
+        What, and how: as of `ExportOptions`.
     window
         What to show; the regions, else all finished spots, if not given.
     titled

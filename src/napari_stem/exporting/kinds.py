@@ -101,24 +101,7 @@ def select(
     genes: Sequence[str] = (),
     regions: Sequence[Region] = (),
 ) -> Selection:
-    """Choose what to export.
-
-    Parameters
-    ----------
-    kind
-        A key of `KINDS`.
-    prediction
-        Of which all finished spots are taken.
-    genes
-        By name; ``("all",)`` takes all; none takes what suits the kind, the most reliable ones first.
-    regions
-        Areas of interest.
-
-    Raises
-    ------
-    StemError
-        As `Selection.of`.
-    """
+    """Choose what to export, as `export` does; errors as of `Selection.of`."""
     n_genes = KINDS[kind].n_genes
     if tuple(genes) == (ALL_GENES,) and ALL_GENES not in prediction.genes:
         genes = prediction.genes

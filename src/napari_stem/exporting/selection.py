@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from napari_stem.errors import PredictionError, UnknownGeneError
+from napari_stem.errors import PredictionError
 from napari_stem.geometry import region_names
-from napari_stem.model.genes import offered
 from napari_stem.texts import RESEARCH
 
 if TYPE_CHECKING:
@@ -54,16 +53,7 @@ class Selection:
     def of(
         cls, prediction: Prediction, genes: Sequence[str] = (), regions: Sequence[Region] = ()
     ) -> Selection:
-        """Choose all that is done.
-
-        Parameters
-        ----------
-        prediction
-            What to export.
-        genes
-            Those to write, in this order; empty means all.
-        regions
-            Areas of interest.
+        """Choose all spots that are done, and genes in the order in which they are written; of none, all.
 
         Raises
         ------
@@ -72,12 +62,7 @@ class Selection:
         PredictionError
             No spot is done.
         """
-        known = frozenset(prediction.genes)
-        for gene in genes:
-            if gene not in known:
-                raise UnknownGeneError(
-                    f"This prediction has no gene '{gene}'.{_hint(gene, prediction)}"
-                )
+        prediction.columns(genes)  # all there?
         rows = np.flatnonzero(prediction.done)
         if not len(rows):
             raise PredictionError(
@@ -123,9 +108,3 @@ class Selection:
     def region_names(self) -> list[str]:
         """Names of the regions that hold each spot's centre, joined by "; "; empty outside of all."""
         return region_names(self.spots, self.regions)
-
-
-def _hint(gene: str, prediction: Prediction) -> str:
-    if alike := offered(gene, prediction.genes):
-        return f" Did you mean {' or '.join(alike)}?"
-    return f" It has {len(prediction.genes)} genes, such as {prediction.genes[0]}."

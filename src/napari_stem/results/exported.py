@@ -20,13 +20,7 @@ if TYPE_CHECKING:
 
 
 def read_exported(path: Path) -> anndata.AnnData:
-    """Read an ``.h5ad`` as ``napari-stem export`` and ``predict`` write it.
-
-    Raises
-    ------
-    PredictionError
-        There is none, it is damaged or no prediction, or one of another format.
-    """
+    """Read an ``.h5ad`` as ``napari-stem export`` and ``predict`` write it; errors as of `Prediction.open`."""
     require_there(path)
     with reading(path):
         table = read_h5ad(path)

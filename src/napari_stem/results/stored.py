@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
 
@@ -15,6 +16,7 @@ from napari_stem.errors import PredictionError, SpotError, UnknownGeneError
 from napari_stem.foreign import are_texts, is_size, read_json
 from napari_stem.geometry import Mpp, Spots
 from napari_stem.io import DAMAGE
+from napari_stem.model.genes import offered
 from napari_stem.results.empty import FORMAT, LIBRARY, UNLIKE
 
 if TYPE_CHECKING:
@@ -173,7 +175,6 @@ class StoredValues:
         # Blocks (genes, spots): the latest ones, and all whose values somebody still holds.
         self._recent: OrderedDict[_Genes, NDArray[np.float32]] = OrderedDict()
         self._live: WeakValueDictionary[_Genes, NDArray[np.float32]] = WeakValueDictionary()
-        self._layouts: dict[Field, tuple[int, int]] = {}
         self._lock = threading.Lock()  # a viewer reads values while its worker writes blocks
 
     def values(self, gene: str, field: Field = "mean") -> NDArray[np.float32]:
@@ -186,7 +187,7 @@ class StoredValues:
         PredictionError
             The values are damaged, or there is no such field.
         """
-        wanted = self._block_of(self._columns([gene])[0], field)
+        wanted = self._block_of(self.columns([gene])[0], field)
         with self._lock:
             block = self._live.get(wanted)
             if block is None:
@@ -217,7 +218,7 @@ class StoredValues:
         UnknownGeneError
             The prediction has no such gene.
         """
-        columns = slice(None) if genes is None else self._columns(genes)
+        columns = slice(None) if genes is None else self.columns(genes)
         with reading(self.path):
             return np.asarray(self._stored(field).oindex[spots, columns], np.float32)
 
@@ -259,7 +260,7 @@ class StoredValues:
             raise PredictionError(
                 f"{self.path} holds no single samples, only their summary; predict again and keep them."
             )
-        columns = slice(None) if genes is None else self._columns(genes)
+        columns = slice(None) if genes is None else self.columns(genes)
         with reading(self.path):
             stored = self._group["obsm"]["draws"]
             return np.asarray(stored.oindex[spots, columns, which], np.float16)
@@ -277,10 +278,14 @@ class StoredValues:
             scale = float(stored["scalefactors"]["tissue_hires_scalef"][()])
             return np.asarray(stored["images"]["hires"][:]), 1 / scale
 
-    def _columns(self, genes: Sequence[str]) -> list[int]:
-        unknown = [gene for gene in genes if gene not in self._column]
-        if unknown:
-            raise UnknownGeneError(f"This prediction has no gene '{unknown[0]}'.")
+    def columns(self, genes: Sequence[str]) -> list[int]:
+        """Places of genes among all; UnknownGeneError offers names that are like one that is not there."""
+        for gene in genes:
+            if gene not in self._column:
+                alike = " or ".join(offered(gene, self.genes))
+                known = f"It has {len(self.genes)} genes, such as {self.genes[0]}."
+                hint = f"Did you mean {alike}?" if alike else known
+                raise UnknownGeneError(f"This prediction has no gene '{gene}'. {hint}")
         return [self._column[gene] for gene in genes]
 
     def _stored(self, field: Field) -> Any:
@@ -292,21 +297,20 @@ class StoredValues:
 
     def _block_of(self, column: int, field: Field) -> _Genes:
         """Genes to read with this one: those of its chunk, or an even share of them where spots are many."""
-        chunk, width = self._layout(field)
+        chunk, width = self._layout
         chunk_start = column // chunk * chunk
         start = chunk_start + (column - chunk_start) // width * width
         stop = min(start + width, chunk_start + chunk, len(self._column))
         return _Genes(field, start, stop)
 
-    def _layout(self, field: Field) -> tuple[int, int]:
-        """Genes in a chunk, and genes to read together; kept, as opening an array takes milliseconds."""
-        if field not in self._layouts:
-            with reading(self.path):
-                stored = self._stored(field)
-            n_spots, chunk = stored.shape[0], int(stored.chunks[1])
-            n_shares = -(-chunk * n_spots * 4 // READ_AHEAD_BYTES) or 1
-            self._layouts[field] = chunk, -(-chunk // n_shares)
-        return self._layouts[field]
+    @cached_property
+    def _layout(self) -> tuple[int, int]:
+        """Genes in a chunk, of any field, and genes to read together."""
+        with reading(self.path):
+            stored = self._group["X"]
+        n_spots, chunk = stored.shape[0], int(stored.chunks[1])
+        n_shares = -(-chunk * n_spots * 4 // READ_AHEAD_BYTES) or 1
+        return chunk, -(-chunk // n_shares)
 
     def _read(self, wanted: _Genes) -> NDArray[np.float32]:
         with reading(self.path):
