@@ -16,7 +16,6 @@ from napari_stem.model.serving import encoder_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from napari_stem.cohort.orders import Order
     from napari_stem.cohort.outcomes import Outcome
     from napari_stem.encoders.base import Encoder
     from napari_stem.model.bundle import Model
@@ -40,9 +39,6 @@ def predict_in_turn(
         model = load_model(name)
         return model, encoder_of(model, device)
 
-    def tools(order: Order) -> tuple[Model, Encoder]:
-        return loaded(order.model, torch_device(order.settings.device))
-
     def told() -> None:
         n_filled = sum(each.n_done for each in outcomes) - n_before
         watch(seconds_left(outcomes, n_filled, time.monotonic() - began))
@@ -53,7 +49,7 @@ def predict_in_turn(
         outcome.status = "running"
         told()
         try:
-            n_before += _predict(outcome, tools, stop, told)
+            n_before += _predict(outcome, loaded, stop, told)
         except StemError as error:
             outcome.fail(error)
         told()
@@ -61,7 +57,7 @@ def predict_in_turn(
 
 def _predict(
     outcome: Outcome,
-    tools: Callable[[Order], tuple[Model, Encoder]],
+    loaded: Callable[[str, str], tuple[Model, Encoder]],
     stop: Callable[[], bool],
     told: Callable[[], None],
 ) -> int:
@@ -76,7 +72,7 @@ def _predict(
         told()
 
     with order.open() as slide:
-        model, encoder = tools(order)
+        model, encoder = loaded(order.model, torch_device(order.settings.device))
         job = replace(order.job(slide, model, notes.append), encoder=encoder)
         notes.append(job.doubt(stop) or "")
         if stop():

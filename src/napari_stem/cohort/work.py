@@ -50,18 +50,9 @@ _ONE = threading.Lock()  # a worker with several threads has one model, and one 
 
 @dataclass(frozen=True)
 class Begun:
-    """A slide's prediction that exists on disk.
+    """A slide's prediction that exists on disk; figures as of `Outcome`, of what an earlier run finished.
 
-    Attributes
-    ----------
-    n_spots, n_done, n_unlike
-        All spots; those that an earlier run finished; of these, unlike the training data.
-    todo
-        (start, stop) of the rows that tasks have to fill, chunk by chunk.
-    n_genes, unit
-        Of its values.
-    notes
-        What to know before trusting the figures.
+    ``todo`` are (start, stop) of the rows that tasks have to fill, chunk by chunk.
     """
 
     n_spots: int

@@ -201,12 +201,12 @@ def draw_map(
     -------
     What a colour legend is made from.
     """
-    from matplotlib.collections import PolyCollection
     from matplotlib.colors import ListedColormap, PowerNorm
 
     colours = look.sd_colours if is_sd else look.colours
     low, high = limits or (look.sd_limits if is_sd else look.limits).of(values)
-    shapes = PolyCollection(
+    return _draw_shapes(
+        axes,
         _corners(spots),
         array=values,
         cmap=colours if isinstance(colours, str) else ListedColormap(colours),
@@ -214,25 +214,13 @@ def draw_map(
         alpha=look.opacity,
         edgecolors="none",
     )
-    shapes.set_rasterized(len(values) > RASTER_ABOVE_SPOTS)
-    return axes.add_collection(shapes, autolim=False)
 
 
 def draw_unlike(axes: Any, selection: Selection) -> None:
     """Hatch the spots that are unlike the training data."""
-    from matplotlib.collections import PolyCollection
-
-    if not selection.ood.any():
-        return
-    shapes = PolyCollection(
-        _corners(selection.spots)[selection.ood],
-        facecolors="none",
-        edgecolors="white",
-        linewidths=0.0,
-        hatch="////",
-    )
-    shapes.set_rasterized(int(selection.ood.sum()) > RASTER_ABOVE_SPOTS)
-    axes.add_collection(shapes, autolim=False)
+    if selection.ood.any():
+        how = {"facecolors": "none", "edgecolors": "white", "linewidths": 0.0, "hatch": "////"}
+        _draw_shapes(axes, _corners(selection.spots)[selection.ood], **how)
 
 
 def draw_coverage(axes: Any, selection: Selection) -> None:
@@ -271,6 +259,14 @@ def name_regions(axes: Any, selection: Selection) -> None:
             path_effects=[withStroke(linewidth=2, foreground="black")],
             clip_on=True,
         )
+
+
+def _draw_shapes(axes: Any, corners: Any, **how: Any) -> Any:
+    from matplotlib.collections import PolyCollection
+
+    shapes = PolyCollection(corners, **how)
+    shapes.set_rasterized(len(corners) > RASTER_ABOVE_SPOTS)
+    return axes.add_collection(shapes, autolim=False)
 
 
 def _draw_rings(

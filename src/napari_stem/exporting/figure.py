@@ -85,14 +85,8 @@ class Layout:
         n_groups = 1 if n_genes <= 3 else 2
         target_mm = PANEL_MM if n_genes == 1 else SMALL_PANEL_MM
         scale = um_per_mm or round_scale(max(window.width_um, window.height_um) / target_mm)
-        layout = cls(
-            scale,
-            window.width_um / scale,
-            window.height_um / scale,
-            -(-n_genes // n_groups),
-            n_groups,
-            n_maps,
-        )
+        size_mm = (window.width_um / scale, window.height_um / scale)
+        layout = cls(scale, *size_mm, -(-n_genes // n_groups), n_groups, n_maps)
         if max(layout.page_mm) > MAX_SIDE_MM:
             raise OutputError(
                 f"At {scale:g} um per mm the figure would be {max(layout.page_mm) / 1000:.1f} m wide or "

@@ -106,6 +106,9 @@ def write_report(selection: Selection, path: Path, options: ExportOptions = USUA
 def _facts(selection: Selection) -> dict[str, Any]:
     prediction = selection.prediction
     provenance = prediction.provenance
+    is_calibrated = provenance.get("calibrated") is not False
+    # what the model itself says against trusting it
+    alarms = warnings_of(calibrated=is_calibrated, knows_domain=selection.knows_domain)
     return {
         "notice": NOTICE,
         "slide": provenance.get("slide", UNKNOWN),
@@ -120,14 +123,14 @@ def _facts(selection: Selection) -> dict[str, Any]:
         "area": _number(len(selection.rows) * selection.spots.pitch_um**2 * 1e-6),
         "n_genes": len(selection.genes),
         "n_all_genes": f"{len(prediction.genes):,}",
-        "warnings": _warnings(selection),
+        "warnings": [*_warnings(selection), *alarms],
         "has_unlike": bool(selection.ood.any()),
         "knows_domain": selection.knows_domain,
         "has_samples": prediction.n_kept_draws > 0,
         "genes": gene_summaries(selection).reset_index(names="name").to_dict("records"),
         "regions": region_summaries(selection),
         "card": _rows(CARD, model_card(prediction)),
-        "limits": _limits(selection),
+        "limits": [limit for limit in provenance.get("limits", ()) if limit not in alarms],
         "provenance": _provenance(selection),
     }
 
@@ -146,19 +149,7 @@ def _warnings(selection: Selection) -> list[str]:
             f"{n_unlike:,} of {n:,} spots ({_share(n_unlike, n)}) look unlike the training data; predictions "
             f"there may be wrong in ways that the stated uncertainty does not cover."
         )
-    return [*warnings, *_alarms(selection)]
-
-
-def _alarms(selection: Selection) -> tuple[str, ...]:
-    """Say what the model itself says against trusting it."""
-    is_calibrated = selection.prediction.provenance.get("calibrated") is not False
-    return warnings_of(calibrated=is_calibrated, knows_domain=selection.knows_domain)
-
-
-def _limits(selection: Selection) -> list[str]:
-    """Say the rest of what the model said of itself when it predicted."""
-    stated = selection.prediction.provenance.get("limits", ())
-    return [limit for limit in stated if limit not in _alarms(selection)]
+    return warnings
 
 
 def _within(mean: float, low: float, high: float) -> str:

@@ -184,17 +184,8 @@ def write_zarr(
     """Write Zarr 3 in chunks that serve both a block of spots being added and one gene being read.
 
     Each chunk is a file of its own, so that a block can be added without touching others; a chunk of
-    nothing but NaN has no file.
-
-    Parameters
-    ----------
-    table
-        A prediction.
-    path
-        Folder to make.
-    arrays
-        Place in the table ("X", "layers/sd", "obsm/draws") -> (spots, genes, ...), float. None: those of
-        the table itself.
+    nothing but NaN has no file. ``arrays``, by place in the table ("X", "layers/sd", "obsm/draws"), are
+    (spots, genes, ...) float; None: those of the table itself.
     """
     import zarr
 

@@ -63,14 +63,7 @@ _SIZES = ("pitch_um", "spot_diameter_um")
 
 
 def read_provenance(text: object, path: Path) -> dict[str, Any]:
-    """Read how a prediction was made.
-
-    Parameters
-    ----------
-    text
-        JSON, as it is stored.
-    path
-        Of the prediction, for the message of an error.
+    """Read how a prediction at a path was made from the JSON that it stores.
 
     Raises
     ------
@@ -157,16 +150,9 @@ class _Genes:
 
 
 class StoredValues:
-    """Values of a prediction's Zarr group; the same array serves all who ask for a gene while it grows.
+    """Values of a prediction's Zarr group, laid out as `napari_stem.results.empty.write_zarr` does.
 
-    Parameters
-    ----------
-    path
-        Where the group is.
-    group
-        Laid out as `napari_stem.results.empty.write_zarr` does.
-    genes
-        Ordered names.
+    The same array serves all who ask for a gene while it grows.
     """
 
     def __init__(self, path: Path, group: Any, genes: tuple[str, ...]) -> None:
