@@ -299,7 +299,7 @@ def _order(cells: dict[str, str], where: str, beside: Path, folder: Path, common
 
 def _slide_at(place: Path) -> Path:
     """Find the slide that a manifest names, also without its ending where only one is called so."""
-    if place.exists():
+    if os.path.exists(place) or not os.path.isdir(place.parent):  # noqa: PTH110, PTH112 - may be too long
         return place
     found = [
         each for each in place.parent.glob(f"{escape(place.name)}.*") if looks_like_slide(each)
