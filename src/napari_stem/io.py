@@ -130,7 +130,8 @@ def _clear_up(path: Path) -> None:
         if left.name.endswith("-old") and not path.exists():
             left.rename(path)
         else:
-            remove(left, whatever=True)
+            with suppress(OSError):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def write_file(path: Path, content: str | bytes) -> None:
@@ -198,26 +199,8 @@ def require_replaceable(path: Path, *, overwrite: bool) -> None:
         )
 
 
-def remove(path: Path, *, whatever: bool = False) -> None:
-    """Remove a file or a folder, if it is there; ``whatever`` happens meanwhile."""
-    try:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    except OSError:
-        if not whatever:
-            raise
-
-
 def require_writable(path: Path) -> None:
-    """Check that a file or folder can be made at ``path``, by making one where its parents begin.
-
-    Raises
-    ------
-    OutputError
-        It cannot.
-    """
+    """Check that something can be made at ``path``, where its parents begin; OutputError where it cannot."""
     ancestor = existing_folder(path.absolute().parent)
     try:
         with tempfile.TemporaryFile(dir=ancestor):
@@ -227,28 +210,15 @@ def require_writable(path: Path) -> None:
 
 
 def require_free(path: Path) -> None:
-    """Check that nothing is at ``path``.
-
-    Raises
-    ------
-    OutputError
-        Something is.
-    """
+    """Check that nothing is at ``path``; OutputError where something is."""
     if path.exists():
         raise OutputError(f"{path} exists already; choose another name or remove it first.")
 
 
 def require_model_room(folder: Path, *, overwrite: bool, resume: bool = False) -> None:
-    """Check that a model can be written to ``folder``, or may replace or complete what is there.
+    """Check that a model can be written to a folder that is new or empty.
 
-    Parameters
-    ----------
-    folder
-        New, empty, or a model's.
-    overwrite
-        Whether a model, or an unfinished training, may be replaced.
-    resume
-        Whether a training may go on from its checkpoints.
+    Or may replace the model or unfinished training in it (``overwrite``), or complete that (``resume``).
 
     Raises
     ------

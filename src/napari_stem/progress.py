@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from tqdm.auto import tqdm
 
 Progress = Callable[[str, int, int], None]  # what is being done, done so far, in all
-LOG_OF_FILES = logging.getLogger(
-    "napari_stem.spatial"
-)  # its warnings are told to whoever opened a file
+# whose warnings are told to whoever opened a file
+LOG_OF_FILES = logging.getLogger("napari_stem.spatial")
 
 
 def silent(_text: str, _done: int, _total: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,20 +68,15 @@ class SamplingSettings:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot give a prediction with a spread."""
-        if self.n_draws < 2:
-            raise ValueError(
-                f"{self.n_draws} samples per spot give no uncertainty; ask for 2 or more."
-            )
-        if self.n_draws > MAX_DRAWS:
-            raise ValueError(
-                f"{self.n_draws} samples per spot are too many; ask for {MAX_DRAWS} or fewer."
-            )
-        if self.n_steps < 1:
-            raise ValueError(f"{self.n_steps} denoising steps are too few; ask for 1 or more.")
-        if self.n_steps > MAX_STEPS:
-            raise ValueError(
-                f"{self.n_steps} denoising steps are too many; ask for {MAX_STEPS} or fewer."
-            )
+        for number, things, least, most in (
+            (self.n_draws, "samples per spot", 2, MAX_DRAWS),
+            (self.n_steps, "denoising steps", 1, MAX_STEPS),
+            (self.spots_per_block, "spots per block", 1, math.inf),
+        ):
+            if not least <= number <= most:
+                word = "few" if number < least else "many"
+                bounds = f"{least} or more" if number < least else f"{most} or fewer"
+                raise ValueError(f"{number} {things} are too {word}; ask for {bounds}.")
         if not 0 <= self.depth <= MAX_DEPTH:
             raise ValueError(
                 f"A depth of {self.depth:g} counts per spot is not possible; give a number above 0, and at "
@@ -95,7 +91,3 @@ class SamplingSettings:
                 raise ValueError(
                     f"'{asked}' cannot be predicted; give one of {', '.join(get_args(known))}."
                 )
-        if self.spots_per_block < 1:
-            raise ValueError(
-                f"{self.spots_per_block} spots per block are too few; ask for 1 or more."
-            )

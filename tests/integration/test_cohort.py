@@ -94,6 +94,17 @@ def test_a_manifest_says_what_is_special_of_each_slide(
     assert orders_of([manifest], tmp_path / "out", common)[0].mpp == 0.6907
 
 
+def test_a_manifest_may_leave_a_slides_ending_out(common: Order, tmp_path: Path) -> None:
+    for name in ("a.svs", "a.geojson", "b.svs", "b.ndpi", "c.d.svs"):
+        (tmp_path / name).touch()
+    (tmp_path / "m.csv").write_text("slide\na\nb\nc.d\nnone/such\n")
+    orders = orders_of([tmp_path / "m.csv"], tmp_path / "out", common)
+    found = [str(order.slide.relative_to(tmp_path)) for order in orders]
+    assert found == ["a.svs", "b", "c.d.svs", str(Path("none") / "such")]  # which b is meant?
+    names = [order.out.name for order in orders]
+    assert names == ["a.zarr", "b.zarr", "c.d.zarr", "such.zarr"]
+
+
 @pytest.mark.parametrize(
     ("content", "word"),
     [

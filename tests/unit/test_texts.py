@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
-from rich.table import Table
 
 from napari_stem.cells import harmless_table
 from napari_stem.cli import terminal
 from napari_stem.cli.options import listed
+from napari_stem.cli.tables import say_list
 from napari_stem.errors import DatasetError
 from napari_stem.texts import clean_name, plain, quoted, separator
 
@@ -75,9 +75,7 @@ def test_no_cell_is_a_formula_and_numbers_stay() -> None:
 
 
 def test_what_is_said_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
-    table = Table("name")
-    table.add_row(*terminal.cells(f"{EVIL} [red]x[/red]"))
-    terminal.say_table(table)
+    say_list([{"name": f"{EVIL} [red]x[/red]"}], {"name": "name"})
     terminal.say(f"{EVIL}\nsecond  column")
     terminal.tell(EVIL)
     terminal.tell_error(EVIL, ValueError(EVIL))

@@ -9,33 +9,48 @@ import sys
 import typing
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from napari_stem.cli.terminal import MANNER, NOTICE, Interrupted, say, speak, speaking, tell_error
+from napari_stem.cli.terminal import MANNER, Interrupted, say, speak, speaking, tell_error
 from napari_stem.errors import StemError
+from napari_stem.texts import NOTICE
 
 FAILED, INTERRUPTED = 1, 130
 ORDER = ("demo", "info", "predict", "export", "evaluate", "import", "genes", "train", "convert")
 
-Verbose = Annotated[
-    int,
-    typer.Option(
-        "--verbose",
-        "-v",
-        count=True,
-        show_default=False,
-        help="Say what is being done; -vv: in detail.",
-    ),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and results.")]
-LogFile = Annotated[
-    Path | None,
-    typer.Option(help="Also log everything, with times, to this file."),
-]
+
+@dataclass(frozen=True, kw_only=True)
+class Speech:
+    """Options on how a command speaks, which every command has."""
+
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "--verbose",
+            "-v",
+            count=True,
+            show_default=False,
+            help="Say what is being done; -vv: in detail.",
+        ),
+    ] = 0
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say nothing but errors and results.")
+    ] = False
+    log_file: Annotated[
+        Path | None, typer.Option(help="Also log everything, with times, to this file.")
+    ] = None
+
+    def take_effect(self) -> None:
+        """Speak so from now on; what is not said stays as was said before the command."""
+        if self.verbose and self.quiet:
+            raise typer.BadParameter("choose one of --verbose and --quiet.")
+        if self.verbose or self.quiet or self.log_file is not None:
+            speak(-1 if self.quiet else self.verbose or MANNER.verbosity, self.log_file)
 
 
 class Group(typer.Typer):
@@ -55,40 +70,22 @@ class Group(typer.Typer):
 def _as_command(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make of a function what typer takes.
 
-    It gets the options on how a command speaks, beside its own; and a parameter ``options`` of it, annotated
-    with a dataclass, becomes an option for each field.
+    It gets the options of `Speech` beside its own; and a parameter ``options`` of it, annotated with a
+    dataclass, becomes an option for each field.
     """
-    own = inspect.signature(function, eval_str=True).parameters
-    kind = own["options"].annotation if "options" in own else None
-    fields = [] if kind is None else _options_of(kind)
+    own = dict(inspect.signature(function, eval_str=True).parameters)
+    kinds = {"options": own.pop("options").annotation} if "options" in own else {}
+    kinds["speech"] = Speech
 
     @functools.wraps(function)
-    def command(
-        *args: Any,
-        verbose: int = 0,
-        quiet: bool = False,
-        log_file: Path | None = None,
-        **given: Any,
-    ) -> Any:
-        if verbose and quiet:
-            raise typer.BadParameter("choose one of --verbose and --quiet.")
-        if verbose or quiet or log_file is not None:  # else as was said before the command
-            loudness = -1 if quiet else verbose or MANNER.verbosity
-            speak(loudness, log_file)
-        if kind is not None:
-            given["options"] = kind(**{each.name: given.pop(each.name) for each in fields})
+    def command(*args: Any, **given: Any) -> Any:
+        for name, kind in kinds.items():
+            fields = [field.name for field in dataclasses.fields(kind)]
+            given[name] = kind(**{field: given.pop(field) for field in fields})
+        given.pop("speech").take_effect()
         return function(*args, **given)
 
-    of_manner = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=of_kind)
-        for name, default, of_kind in (
-            ("verbose", 0, Verbose),
-            ("quiet", False, Quiet),
-            ("log_file", None, LogFile),
-        )
-    ]
-    parameters = [each for each in own.values() if each.name != "options"]
-    parameters += [*fields, *of_manner]
+    parameters = [*own.values(), *(each for kind in kinds.values() for each in _options_of(kind))]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in parameters}
     return command
@@ -182,8 +179,6 @@ def _root(
 
 def main() -> None:
     """Run the command line; ends the process with 0, 1, 2 or 130."""
-    if (
-        not sys.warnoptions
-    ):  # those of third parties mean nothing to users; -W, -v, --log-file bring them
+    if not sys.warnoptions:  # third parties' mean nothing to users; -W, -v, --log-file bring them
         warnings.simplefilter("ignore")
     app(prog_name="napari-stem")

@@ -14,12 +14,12 @@ import typer
 
 from napari_stem.cli.app import app
 from napari_stem.cli.options import Device, Json, encoder_names, listed, refuse_if
-from napari_stem.cli.terminal import NOTICE, Interrupted, progress_bars, say, say_json, tell
+from napari_stem.cli.terminal import Interrupted, progress_bars, say, say_json, tell
 from napari_stem.errors import OutputError, StemError
 from napari_stem.foreign import read_json
 from napari_stem.io import only_writer, require_writable, write_file
 from napari_stem.progress import stop_on_signals
-from napari_stem.texts import count
+from napari_stem.texts import NOTICE, count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -231,22 +231,7 @@ def run_benchmark(
     overwrite: bool = False,
     show_genes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Run a protocol, or go on with it.
-
-    Parameters
-    ----------
-    protocol
-        Key of `napari_stem.evaluation.protocols.PROTOCOLS`.
-    folder, out, options
-        Data set, folder of the results, and what is asked for.
-    overwrite
-        Whether results of other settings that are there may be replaced.
-    show_genes
-        Those whose maps are drawn; none: the most reliable on training sections.
-
-    Returns
-    -------
-    The object of ``results.json``.
+    """Run a protocol on the data set in a folder, or go on with it; gives the object of ``results.json``.
 
     Raises
     ------
@@ -255,7 +240,6 @@ def run_benchmark(
     Interrupted
         By Ctrl-C; finished runs are kept.
     """
-    require_writable(out / "results.json")
     _require_results_folder(out)
     from napari_stem.encoders.registry import load_encoder
     from napari_stem.evaluation.benchmark import Benchmark
@@ -276,7 +260,10 @@ def run_benchmark(
                 "left-out sections, which trains it anew for each of them, in every run."
             )
         if overwrite:
-            _clear(out)
+            for name in ("runs", FIGURES):
+                shutil.rmtree(out / name, ignore_errors=True)
+            for name in ("results.json", "results.csv", "genes.csv"):
+                (out / name).unlink(missing_ok=True)
         with _kept_on_interrupt(benchmark, out, shown):
             _write(benchmark, out)
             benchmark.run_all(shown.on_run)
@@ -300,7 +287,6 @@ def run_msi(
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Run the MSI protocol on a folder of predictions; returns the object of ``results.json``."""
-    require_writable(out / "results.json")
     _require_results_folder(out)
     from napari_stem.evaluation.protocols import msi
 
@@ -371,6 +357,7 @@ def _require_genes(benchmark: Benchmark, show_genes: Sequence[str]) -> None:
 
 
 def _require_results_folder(out: Path) -> None:
+    require_writable(out / "results.json")
     if out.is_file():
         raise OutputError(f"{out} is a file; name a folder for the results.")
     if out.is_dir() and any(out.iterdir()) and not (out / "results.json").is_file():
@@ -392,10 +379,3 @@ def _require_same(out: Path, identity: dict[str, Any], *, overwrite: bool) -> No
             f"{out} holds results that differ in {', '.join(differing).replace('_', ' ')}; choose another "
             f"folder, or add --overwrite."
         )
-
-
-def _clear(out: Path) -> None:
-    for name in ("runs", FIGURES):
-        shutil.rmtree(out / name, ignore_errors=True)
-    for name in ("results.json", "results.csv", "genes.csv"):
-        (out / name).unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from napari_stem.caches import (
     surplus,
 )
 from napari_stem.cli.app import FAILED, Group, app
-from napari_stem.cli.options import Json
+from napari_stem.cli.options import Json, Yes
 from napari_stem.cli.terminal import agreed, say, say_json, tell
 from napari_stem.io import DAMAGE
 from napari_stem.settings import CACHE_VARIABLE, cache_dir
@@ -47,7 +47,6 @@ app.add_typer(caching, name="cache")
 Kind = Annotated[
     CacheName | None, typer.Argument(help="One of the caches; default: all.", show_default=False)
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @caching.callback(invoke_without_command=True)
@@ -55,24 +54,23 @@ def cache(context: typer.Context, as_json: Json = False) -> None:
     """Show what is kept on disk to be quick; bound or clear it."""
     if context.invoked_subcommand is not None:
         return
-    found = entries()
+    found, hub = entries(), _of_hugging_face()
     if as_json:
-        say_json(_as_json(found))
+        say_json(_as_json(found) | {"hugging_face": hub})
         return
     say(f"{cache_dir()} (variable {CACHE_VARIABLE})\n")
     say(f"{'':<12} {'number':>6} {'size':>9} {'at most':>9}  last used")
     for name, each in CACHES.items():
-        own = [entry for entry in found if entry.cache == name]
-        say(_row(name, own, _size(each.limit_bytes)))
-    common = stated_bytes(ALL_VARIABLE)
-    say(_row("all", found, "" if common is None else _size(common)))
-    hub = _of_hugging_face()
-    of_hub = (
-        f"Encoders from Hugging Face ({hub['n_encoders']}, {_size(hub['n_bytes'])}) lie in {hub['path']}, "
+        say(_row(name, _own(name, found), each.limit_bytes))
+    say(_row("all", found, stated_bytes(ALL_VARIABLE)))
+    for line in _unfinished(found):
+        say(f"\n{line}")
+    if half := [entry for entry in found if not entry.is_whole]:
+        say(f"\n{len(half)} are half-made, {_size_of(half)}: being written, or left by a kill.")
+    say(
+        f"\nEncoders from Hugging Face ({hub['n_encoders']}, {_size(hub['n_bytes'])}) lie in {hub['path']}, "
         f"which other programs share: 'hf cache ls' and 'hf cache rm' look after it."
     )
-    for line in (*_unfinished(found), *_half_made(found), of_hub):
-        say(f"\n{line}")
 
 
 @caching.command()
@@ -126,8 +124,7 @@ def _remove(doomed: list[Entry], kept: list[Entry], *, yes: bool, as_json: bool)
         Nobody can be asked.
     """
     for name, each in CACHES.items():
-        own = [entry for entry in doomed if entry.cache == name]
-        if own:
+        if own := _own(name, doomed):
             tell(f"{name}: {len(own)}, {_size_of(own)} ({each.holds}; {each.without}).")
     for line in _unfinished(doomed):
         tell(line)
@@ -157,7 +154,7 @@ def _remove(doomed: list[Entry], kept: list[Entry], *, yes: bool, as_json: bool)
 def _as_json(found: list[Entry]) -> dict[str, Any]:
     caches = []
     for name, each in CACHES.items():
-        own = [entry for entry in found if entry.cache == name]
+        own = _own(name, found)
         caches.append(
             {
                 "name": name,
@@ -179,11 +176,15 @@ def _as_json(found: list[Entry]) -> dict[str, Any]:
         "limit_bytes": None if common is None else int(common),
         "caches": caches,
         "unfinished_predictions": [str(path) for path in _progress_of(found)],
-        "hugging_face": _of_hugging_face(),
     }
 
 
-def _row(name: str, own: list[Entry], limit: str) -> str:
+def _own(name: str, found: list[Entry]) -> list[Entry]:
+    return [entry for entry in found if entry.cache == name]
+
+
+def _row(name: str, own: list[Entry], limit_bytes: float | None) -> str:
+    limit = "" if limit_bytes is None else _size(limit_bytes)
     dates = [_date(entry, "%Y-%m-%d") for entry in own]
     used = "" if not own else dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     return f"{name:<12} {len(own):>6} {_size_of(own):>9} {limit:>9}  {used}".rstrip()
@@ -214,13 +215,6 @@ def _progress_of(found: list[Entry]) -> dict[Path, tuple[int, int]]:
         if not done.all():
             unfinished[path] = int(done.sum()), len(done)
     return unfinished
-
-
-def _half_made(found: list[Entry]) -> list[str]:
-    half = [entry for entry in found if not entry.is_whole]
-    if not half:
-        return []
-    return [f"{len(half)} are half-made, {_size_of(half)}: being written, or left by a kill."]
 
 
 def _of_hugging_face() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from napari_stem.cli.app import app
-from napari_stem.cli.options import Json, encoder_names
+from napari_stem.cli.options import Json, ModelName, OverwriteModel, encoder_names
 from napari_stem.cli.terminal import say, say_json, tell
 from napari_stem.io import only_writer, require_model_room
 from napari_stem.texts import count
@@ -49,16 +49,14 @@ def convert(
     ] = None,
     tissue: Annotated[str | None, typer.Option(help="Tissue of its training.")] = None,
     species: Annotated[str | None, typer.Option(help="Species of its training.")] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Name of the model; default: the folder's.")
-    ] = None,
+    name: ModelName = None,
     weights: Annotated[
         Literal["ema", "model"], typer.Option(help="Averaged weights (as published), or the last.")
     ] = "ema",
     heads: Annotated[
         int | None, typer.Option(min=1, help="Attention heads; default: one per 64 of width.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model.")] = False,
+    overwrite: OverwriteModel = False,
     as_json: Json = False,
 ) -> None:
     """Turn a checkpoint of published Stem into a model that predicts."""

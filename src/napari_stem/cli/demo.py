@@ -14,10 +14,10 @@ import typer
 from napari_stem.cli.app import app
 from napari_stem.cli.options import Json
 from napari_stem.cli.predict import run_job
-from napari_stem.cli.terminal import NOTICE, progress_bars, say, say_json, tell
+from napari_stem.cli.terminal import progress_bars, say, say_json, tell
 from napari_stem.errors import PredictionError
 from napari_stem.io import require_writable
-from napari_stem.texts import count
+from napari_stem.texts import NOTICE, count
 
 if TYPE_CHECKING:
     from napari_stem.cli.terminal import ProgressBars

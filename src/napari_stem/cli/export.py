@@ -9,9 +9,9 @@ import typer
 
 from napari_stem.cli.app import app
 from napari_stem.cli.options import Json, listed
-from napari_stem.cli.terminal import MANNER, NOTICE, progress_bars, say, say_json
+from napari_stem.cli.terminal import MANNER, progress_bars, say, say_json
 from napari_stem.settings import ExportKind
-from napari_stem.texts import count
+from napari_stem.texts import NOTICE, count
 
 if TYPE_CHECKING:
     from napari_stem.exporting.selection import Selection

@@ -9,15 +9,7 @@ import typer
 
 from napari_stem.cli.app import FAILED, Group, importing
 from napari_stem.cli.options import Json, listed
-from napari_stem.cli.terminal import (
-    Interrupted,
-    cells,
-    progress_bars,
-    say,
-    say_json,
-    say_table,
-    tell,
-)
+from napari_stem.cli.terminal import Interrupted, progress_bars, say, say_json, tell
 from napari_stem.io import only_writer, require_writable
 
 if TYPE_CHECKING:
@@ -254,15 +246,19 @@ def _import(
 
 
 def _say_findings(findings: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    from rich.table import Table
+    from napari_stem.cli.tables import say_list
 
-    table = Table("section", "severity", "what", "count", "examples", "what to do")
-    rows = [(section_id, one) for section_id, found in findings.items() for one in found]
-    for section_id, one in rows[:SHOWN_FINDINGS]:
-        count = str(one["count"] or "")
-        examples = ", ".join(one["examples"])
-        row = (section_id, one["severity"], one["what"], count, examples, one["advice"])
-        table.add_row(*cells(*row))
-    say_table(table)
+    rows = [
+        {
+            **one,
+            "section": section_id,
+            "count": one["count"] or "",
+            "examples": ", ".join(one["examples"]),
+        }
+        for section_id, found in findings.items()
+        for one in found
+    ]
+    columns = {key: key for key in ("section", "severity", "what", "count", "examples")}
+    say_list(rows[:SHOWN_FINDINGS], {**columns, "advice": "what to do"})
     if len(rows) > SHOWN_FINDINGS:
         tell(f"{len(rows) - SHOWN_FINDINGS} more findings are not shown; --json gives all.")

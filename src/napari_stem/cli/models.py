@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_stem.cli.app import Group, app
-from napari_stem.cli.options import Json, model_names
+from napari_stem.cli.options import Json, Yes, model_names
 from napari_stem.cli.terminal import agreed, say, say_json, tell
 from napari_stem.errors import EncoderError, ModelError
 from napari_stem.texts import count
@@ -145,7 +145,7 @@ def push(
     private: Annotated[
         bool, typer.Option("--private", help="Make the repository private.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Publish a model on Hugging Face.

@@ -19,6 +19,9 @@ MppOption = Annotated[
         "--mpp", min=0.01, max=100, help="Micrometres per pixel, if the file does not say."
     ),
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+ModelName = Annotated[str | None, typer.Option(help="Name of the model; default: the folder's.")]
+OverwriteModel = Annotated[bool, typer.Option("--overwrite", help="Replace a model.")]
 Device = Annotated[
     str,
     typer.Option(

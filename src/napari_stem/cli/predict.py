@@ -13,7 +13,6 @@ from napari_stem.cli.options import SlidesArgument, listed
 from napari_stem.cli.predict_options import ENDINGS, PredictOptions
 from napari_stem.cli.terminal import (
     MANNER,
-    NOTICE,
     Interrupted,
     progress_bars,
     say,
@@ -23,7 +22,7 @@ from napari_stem.cli.terminal import (
 from napari_stem.errors import OutputError
 from napari_stem.io import require_free, require_writable
 from napari_stem.progress import stop_on_signals
-from napari_stem.texts import count
+from napari_stem.texts import NOTICE, count
 
 if TYPE_CHECKING:
     from napari_stem.cli.terminal import ProgressBars

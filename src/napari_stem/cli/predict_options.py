@@ -208,13 +208,13 @@ class PredictOptions:
 
     def require_consistent(self) -> None:
         """Refuse options that exclude each other."""
-        elsewhere = self.whole or any(
-            place is not None for place in (self.spots, self.regions, self.embeddings)
-        )
-        places = (self.spots is not None, self.regions is not None, self.tissue, self.whole)
-        refuse_if(sum(places) > 1, "choose one of --spots, --regions, --tissue and --all.")
+        elsewhere = [self.spots is not None, self.regions is not None, self.whole]
         refuse_if(
-            bool(self.looked_for) and elsewhere,
+            sum([*elsewhere, self.tissue]) > 1,
+            "choose one of --spots, --regions, --tissue and --all.",
+        )
+        refuse_if(
+            bool(self.looked_for) and (any(elsewhere) or self.embeddings is not None),
             "--tissue-sensitivity and --min-tissue-mm2 belong to --tissue.",
         )
         refuse_if(
@@ -232,14 +232,8 @@ class PredictOptions:
 
     def require_for_several(self) -> None:
         """Refuse what is of one slide where there are several."""
-        of_one = {
-            "--spots": self.spots,
-            "--regions": self.regions,
-            "--embeddings": self.embeddings,
-            "--genes": self.genes,
-        }
-        for name, value in of_one.items():
-            refuse_if(value is not None, f"{name} is of one slide; {SEVERAL.get(name, '')}")
+        for name, instead in OF_ONE_SLIDE.items():
+            refuse_if(getattr(self, name) is not None, f"--{name} is of one slide; {instead}")
         refuse_if(self.out.suffix in ENDINGS, "of several slides --out is a folder.")
         table = self.cohort_table
         refuse_if(
@@ -278,11 +272,11 @@ class PredictOptions:
 
 
 ENDINGS = (".zarr", ".h5ad")
-SEVERAL = {
-    "--regions": "give each slide's in the column 'regions' of a manifest.",
-    "--genes": "predictions of several hold all, and 'export' takes some.",
-    "--spots": "predict slides with spots of their own one by one.",
-    "--embeddings": "predict slides with embeddings of their own one by one.",
+OF_ONE_SLIDE = {
+    "spots": "predict slides with spots of their own one by one.",
+    "regions": "give each slide's in the column 'regions' of a manifest.",
+    "embeddings": "predict slides with embeddings of their own one by one.",
+    "genes": "predictions of several hold all, and 'export' takes some.",
 }
 
 

@@ -23,16 +23,7 @@ if TYPE_CHECKING:
 def run_together(
     n_processes: int, train: Callable[..., Any], *args: Any, **kwargs: Any
 ) -> dict[str, Any]:
-    """Train with several processes; the first one's outcome is the outcome.
-
-    Parameters
-    ----------
-    n_processes
-        2 or more.
-    train
-        What each of them calls; a function of a module, as they import it anew.
-    args, kwargs
-        Its arguments.
+    """Have 2 or more processes call a function, which they import anew; the first one's outcome is the outcome.
 
     Raises
     ------

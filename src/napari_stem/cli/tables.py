@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from napari_stem.cli.terminal import cells, say, say_table
+from napari_stem.cli.terminal import say
 from napari_stem.metrics import flat
 from napari_stem.texts import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 MEANINGS = {
     "n_spots": "spots compared",
@@ -43,38 +45,42 @@ MEANINGS = {
 
 def say_figures(columns: Mapping[str, Mapping[str, Any]], title: str, unit: str) -> None:
     """Print metrics, one column per prediction, with a line on what each means."""
-    table = Table(title=cells(f"{title}; errors in {unit}")[0], title_justify="left")
-    table.add_column("metric")
-    for name in columns:
-        table.add_column(*cells(name), justify="right")
+    table = _of_metrics(f"{title}; errors in {unit}", columns)
     table.add_column("what it says", overflow="fold")
     values = [flat(figures) for figures in columns.values()]
     for key, meaning in MEANINGS.items():
-        table.add_row(*cells(key, *(_shown(v.get(key)) for v in values), meaning))
-    say_table(table)
+        table.add_row(*_cells(key, *(_shown(v.get(key)) for v in values), meaning))
+    _print(table)
 
 
 def say_aggregates(aggregates: Mapping[str, Mapping[str, Any]], title: str) -> None:
     """Print mean [least, largest] of every metric, one column per predictor."""
-    table = Table(title=cells(title)[0], title_justify="left")
-    table.add_column("metric")
-    for name in aggregates:
-        table.add_column(*cells(name), justify="right", overflow="fold")
+    table = _of_metrics(title, aggregates)
     for key in MEANINGS:
         ranges = [_ranged(metrics.get(key)) for metrics in aggregates.values()]
         if any(each != "–" for each in ranges):
-            table.add_row(*cells(key, *ranges))
-    say_table(table)
+            table.add_row(*_cells(key, *ranges))
+    _print(table)
 
 
-def say_list(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], title: str) -> None:
-    """Print what can be used; what cannot says why not."""
+def _of_metrics(title: str, names: Iterable[str]) -> Table:
+    table = Table(title=_cells(title)[0], title_justify="left")
+    table.add_column("metric")
+    for name in names:
+        table.add_column(*_cells(name), justify="right", overflow="fold")
+    return table
+
+
+def say_list(
+    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], title: str | None = None
+) -> None:
+    """Print some of what ``rows`` say, ``columns`` being key -> heading."""
     table = Table(title=title, title_justify="left")
     for heading in columns.values():
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*cells(*(_shown(row.get(key)) for key in columns)))
-    say_table(table)
+        table.add_row(*_cells(*(_shown(row.get(key)) for key in columns)))
+    _print(table)
 
 
 def say_slide(facts: Mapping[str, Any]) -> None:
@@ -105,6 +111,19 @@ def say_slide(facts: Mapping[str, Any]) -> None:
         lines.append((f"reader {name}", why or "can open it"))
     for name, text in lines:
         say(f"{name:<16} {plain(text)}")
+
+
+def _cells(*values: object) -> list[Text]:
+    """Texts for a table, in which neither control characters nor rich's markup does anything."""
+    return [Text(plain(value)) for value in values]
+
+
+def _print(table: Table) -> None:
+    """Print a table on stdout; a file or pipe gets it unwrapped."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200
+    console.print(table)
 
 
 def _pixel_size(mpp: Sequence[float] | None, source: str | None) -> str:

@@ -22,20 +22,17 @@ import typer
 
 from napari_stem.errors import OutputError
 from napari_stem.io import unwritable
-from napari_stem.texts import plain, sentence, visible, ways_to_write, without
+from napari_stem.texts import sentence, visible, ways_to_write, without
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rich.progress import TaskID
-    from rich.table import Table
-    from rich.text import Text
 
     from napari_stem.cli.bars import Bars
 
 TOLD = logging.getLogger("napari_stem.told")  # what stands on stderr already, for the log file
 _HUB_BARS = "HF_HUB_DISABLE_PROGRESS_BARS"
-NOTICE = "Predicted from the image, not measured. For research use only, not for diagnosis."
 _SNIPPED = re.compile(r"'[^'\n]*\u2026[^'\n]*'")  # names of files, as tifffile shortens them
 FIRST_LINE_S, LINE_S = 5.0, 60.0  # where there are no bars: a line after this time, and one each
 
@@ -235,23 +232,6 @@ def say_json(value: Any) -> None:
     typer.echo(json.dumps(value, allow_nan=False))  # in ASCII nothing can steer a terminal
 
 
-def cells(*values: object) -> list[Text]:
-    """Texts for a table, in which neither control characters nor rich's markup does anything."""
-    from rich.text import Text
-
-    return [Text(plain(value)) for value in values]
-
-
-def say_table(table: Table) -> None:
-    """Print a table on stdout; a file or pipe gets it unwrapped."""
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = 200
-    console.print(table)
-
-
 def has_person() -> bool:
     """Whether somebody is there to be asked."""
     return sys.stdin.isatty()
@@ -315,34 +295,25 @@ class ProgressBars:
         detail: str = "",
     ) -> None:
         """Show how far the work called ``text`` is, with a time left that is known better, and more."""
-        self._show_line(text, done, total, seconds_left, detail)
+        now = time.monotonic()
+        began, n_before = self._began.setdefault(text, (now, done))
+        if seconds_left is None and done > n_before:
+            seconds_left = (now - began) / (done - n_before) * (total - done)
+        is_known = seconds_left is not None and done < total
+        left = f"{timedelta(seconds=round(seconds_left or 0))} left" if is_known else ""
+        if total and now >= self._next_line:
+            self._next_line = now + LINE_S
+            line = f"{text}: {done / total:.0%} ({int(done):,} of {total:,})"
+            line += (f", {left}" if left else "") + (f"; {detail}" if detail else "")
+            tell(line) if self._bars is None else TOLD.info("%s", line)
         if self._bars is None:
             return
         if text not in self._tasks:
             for earlier in self._bars.tasks:  # which are done, now that other work begins
-                self._bars.update(earlier.id, completed=earlier.total)
-            self._tasks[text] = self._bars.add_task(text, total=total, left=None)
+                self._bars.update(earlier.id, completed=earlier.total, left="")
+            self._tasks[text] = self._bars.add_task(text, total=total, left=left)
         self._bars.detail = detail
-        self._bars.update(self._tasks[text], completed=done, total=total, left=seconds_left)
-
-    def _show_line(
-        self, text: str, done: float, total: int, seconds_left: float | None, detail: str
-    ) -> None:
-        now = time.monotonic()
-        began, n_before = self._began.setdefault(text, (now, done))
-        if now < self._next_line or not total:
-            return
-        self._next_line = now + LINE_S
-        if seconds_left is None and done > n_before:
-            seconds_left = (now - began) / (done - n_before) * (total - done)
-        line = f"{text}: {done / total:.0%} ({int(done):,} of {total:,})"
-        if seconds_left is not None and done < total:
-            line += f", {timedelta(seconds=round(seconds_left))} left"
-        line += f"; {detail}" if detail else ""
-        if self._bars is None:
-            tell(line)
-        else:
-            TOLD.info("%s", line)
+        self._bars.update(self._tasks[text], completed=done, total=total, left=left)
 
 
 @contextmanager

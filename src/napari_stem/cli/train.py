@@ -12,6 +12,8 @@ from napari_stem.cli.app import app
 from napari_stem.cli.options import (
     Device,
     Json,
+    ModelName,
+    OverwriteModel,
     PatchPx,
     Seed,
     ToleranceUm,
@@ -113,10 +115,8 @@ class TrainOptions:
     ] = "csv"
     seed: Seed = 0
     device: Device = "auto"
-    name: Annotated[str | None, typer.Option(help="Name of the model; default: the folder's.")] = (
-        None
-    )
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model.")] = False
+    name: ModelName = None
+    overwrite: OverwriteModel = False
     as_json: Json = False
 
     def require_consistent(self) -> None:
@@ -181,16 +181,7 @@ def train(
 def run_train(
     folder: Path, out: Path, options: TrainingOptions, *, overwrite: bool, processes: int = 1
 ) -> dict[str, Any] | None:
-    """Train a model.
-
-    Parameters
-    ----------
-    folder, out, options
-        Data set, model folder to write, and how to train.
-    overwrite
-        Whether a model that is there may be replaced.
-    processes
-        How many to train with on this machine; what a launcher started already counts instead.
+    """Train a model on the data set in a folder; processes that a launcher has started count instead of ours.
 
     Returns
     -------

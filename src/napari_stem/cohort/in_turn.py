@@ -16,7 +16,6 @@ from napari_stem.model.serving import encoder_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from napari_stem.cohort.orders import Order
     from napari_stem.cohort.outcomes import Outcome
     from napari_stem.encoders.base import Encoder
     from napari_stem.model.bundle import Model
@@ -30,14 +29,8 @@ def predict_in_turn(
 ) -> None:
     """Predict slides, and note in ``outcomes`` what becomes of each; one that fails leaves the others alone.
 
-    Parameters
-    ----------
-    outcomes
-        Of slides that nothing was done for yet; results that are there are gone on with.
-    stop
-        Polled; once true nothing more is done, and what is finished stays.
-    watch
-        Told the seconds left after every step.
+    Results that are there are gone on with. ``stop`` is polled; once true nothing more is done, and what is
+    finished stays. ``watch`` is told the seconds left after every step.
     """
     began, n_before = time.monotonic(), 0
 
@@ -45,9 +38,6 @@ def predict_in_turn(
     def loaded(name: str, device: str) -> tuple[Model, Encoder]:
         model = load_model(name)
         return model, encoder_of(model, device)
-
-    def tools(order: Order) -> tuple[Model, Encoder]:
-        return loaded(order.model, torch_device(order.settings.device))
 
     def told() -> None:
         n_filled = sum(each.n_done for each in outcomes) - n_before
@@ -59,7 +49,7 @@ def predict_in_turn(
         outcome.status = "running"
         told()
         try:
-            n_before += _predict(outcome, tools, stop, told)
+            n_before += _predict(outcome, loaded, stop, told)
         except StemError as error:
             outcome.fail(error)
         told()
@@ -67,7 +57,7 @@ def predict_in_turn(
 
 def _predict(
     outcome: Outcome,
-    tools: Callable[[Order], tuple[Model, Encoder]],
+    loaded: Callable[[str, str], tuple[Model, Encoder]],
     stop: Callable[[], bool],
     told: Callable[[], None],
 ) -> int:
@@ -82,7 +72,7 @@ def _predict(
         told()
 
     with order.open() as slide:
-        model, encoder = tools(order)
+        model, encoder = loaded(order.model, torch_device(order.settings.device))
         job = replace(order.job(slide, model, notes.append), encoder=encoder)
         notes.append(job.doubt(stop) or "")
         if stop():

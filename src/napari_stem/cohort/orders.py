@@ -7,11 +7,14 @@ import io
 import os
 from collections import Counter
 from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.cells import harmless
 from napari_stem.errors import DatasetError
+from napari_stem.geometry import Mpp
+from napari_stem.io import ZARR_MARKS
 from napari_stem.slide import open_slide
 from napari_stem.slide.pseudonym import pseudonym
 from napari_stem.slide.recognising import looks_like_slide
@@ -139,8 +142,7 @@ class Order:
 
 def is_slide_folder(place: Path) -> bool:
     """Whether a folder is one slide (OME-Zarr, DICOM), not a folder of slides."""
-    is_zarr = any((place / mark).is_file() for mark in ("zarr.json", ".zgroup", ".zattrs"))
-    return is_zarr or next(place.glob("*.dcm"), None) is not None
+    return any((place / mark).is_file() for mark in ZARR_MARKS) or any(place.glob("*.dcm"))
 
 
 def are_several(places: Sequence[Path]) -> bool:
@@ -168,26 +170,19 @@ def orders_of(places: Sequence[Path], folder: Path, common: Order) -> list[Order
     DatasetError
         There is no slide, two results would have the same name, or the manifest cannot be used.
     """
-    orders = list(
-        dict.fromkeys(each for place in places for each in _orders_at(place, folder, common))
-    )
-    if not orders:
-        return []
-    out, n = Counter(order.out for order in orders).most_common(1)[0]
-    if n > 1:
-        raise DatasetError(
-            f"{n} slides would be written to {out}; name their results in the column 'out' of a manifest."
-        )
-    return orders
-
-
-def _orders_at(place: Path, folder: Path, common: Order) -> list[Order]:
-    if place.suffix.lower() == ".csv":
-        return read_manifest(place, folder, common)
-    return [
-        replace(common, slide=slide, out=folder / f"{stem_of(slide)}.zarr")
-        for slide in slides_at(place)
-    ]
+    orders: dict[Order, None] = {}  # each once
+    for place in places:
+        if place.suffix.lower() == ".csv":
+            orders |= dict.fromkeys(read_manifest(place, folder, common))
+            continue
+        for slide in slides_at(place):
+            orders[replace(common, slide=slide, out=folder / f"{stem_of(slide)}.zarr")] = None
+    for out, n in Counter(order.out for order in orders).most_common(1):
+        if n > 1:
+            raise DatasetError(
+                f"{n} slides would be written to {out}; name their results in the column 'out' of a manifest."
+            )
+    return list(orders)
 
 
 def slides_in(place: Path) -> list[Path]:
@@ -229,10 +224,10 @@ def read_manifest(path: Path, folder: Path, common: Order) -> list[Order]:
     Parameters
     ----------
     path
-        With a column ``slide`` and, where slides differ in it, ``mpp`` (um per px, also with a decimal comma),
-        ``regions`` (GeoJSON), ``model``, ``species``, ``tissue_type`` and ``out`` (name of the result). An
-        empty cell means what is asked for of all. Paths are relative to the manifest's folder. Other columns
-        are taken along.
+        With a column ``slide`` (a file, also without its ending where no other slide is called so) and, where
+        slides differ in it, ``mpp`` (um per px, also with a decimal comma), ``regions`` (GeoJSON), ``model``,
+        ``species``, ``tissue_type`` and ``out`` (name of the result). An empty cell means what is asked for of
+        all. Paths are relative to the manifest's folder. Other columns are taken along.
     folder, common
         As of `orders_of`.
 
@@ -268,7 +263,7 @@ def read_manifest(path: Path, folder: Path, common: Order) -> list[Order]:
 def _order(cells: dict[str, str], where: str, beside: Path, folder: Path, common: Order) -> Order:
     if "slide" not in cells:
         raise DatasetError(f"{where} has no file in the column 'slide'.")
-    slide = beside / cells["slide"]
+    slide = _slide_at(beside / cells["slide"])
     if taken := sorted(TAKEN_COLUMNS & set(cells)):
         raise DatasetError(
             f"{where} has '{cells[taken[0]]}' in the column '{taken[0]}': the results have one of that name, "
@@ -282,7 +277,12 @@ def _order(cells: dict[str, str], where: str, beside: Path, folder: Path, common
         name: cells[name] for name in ("species", "tissue_type") if name in cells
     }
     if "mpp" in cells:
-        own["mpp"] = _size(cells["mpp"], where)
+        try:  # thousands are out of the question
+            own["mpp"] = Mpp.square(float(cells["mpp"].replace(",", "."))).x_um
+        except ValueError:
+            raise DatasetError(
+                f"{where} has the pixel size '{cells['mpp']}'; write um per pixel, such as 0.25."
+            ) from None
     if "regions" in cells:
         own["regions"] = beside / cells["regions"]
     if "model" in cells:
@@ -297,13 +297,11 @@ def _order(cells: dict[str, str], where: str, beside: Path, folder: Path, common
     return replace(common, slide=slide, out=folder / f"{name}.zarr", noted=noted, **own)
 
 
-def _size(cell: str, where: str) -> float:
-    try:
-        mpp = float(cell.replace(",", "."))  # thousands are out of the question
-    except ValueError:
-        mpp = 0.0
-    if not 0.01 <= mpp <= 100:
-        raise DatasetError(
-            f"{where} has the pixel size '{cell}'; write um per pixel, such as 0.25."
-        )
-    return mpp
+def _slide_at(place: Path) -> Path:
+    """Find the slide that a manifest names, also without its ending where only one is called so."""
+    if os.path.exists(place) or not os.path.isdir(place.parent):  # noqa: PTH110, PTH112 - may be too long
+        return place
+    found = [
+        each for each in place.parent.glob(f"{escape(place.name)}.*") if looks_like_slide(each)
+    ]
+    return found[0] if len(found) == 1 else place

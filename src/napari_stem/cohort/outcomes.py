@@ -72,12 +72,7 @@ class Outcome:
 def seconds_left(outcomes: Sequence[Outcome], n_filled: int, seconds: float) -> float | None:
     """Time left, slides that nobody has looked at counted as large as the others.
 
-    Parameters
-    ----------
-    outcomes
-        Of all slides.
-    n_filled, seconds
-        Spots that were predicted, and the time that took.
+    ``n_filled`` spots were predicted in so many seconds.
     """
     known = [each for each in outcomes if each.n_spots]
     if not n_filled or not known:

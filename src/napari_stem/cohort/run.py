@@ -110,12 +110,10 @@ def run_cohort(
 ) -> list[Outcome]:
     """Predict slides, block by block, on the workers of a client.
 
+    Predictions that are there are gone on with. The workers see the same files under the same paths.
+
     Parameters
     ----------
-    orders
-        What to predict; predictions that are there are gone on with.
-    client
-        Of dask.distributed; its workers see the same files under the same paths.
     stop
         Polled; once true, what is under way is called off, and finished blocks stay.
     watch
@@ -147,13 +145,7 @@ def run_cohort(
 
 
 def require_places(orders: Sequence[Order], folder: Path, *, resume: bool) -> None:
-    """Fail before the work where its results could not be written, or are there already.
-
-    Raises
-    ------
-    OutputError
-        The folder cannot be written, or ``resume`` was not asked for and results are there.
-    """
+    """Fail before the work where its results could not be written, or are there and not to be resumed."""
     require_writable(folder / "cohort.csv")
     taken = [] if resume else [order.out for order in orders if order.out.exists()]
     if taken:

@@ -44,13 +44,7 @@ def rows_of(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 
 def write_summary(folder: Path, outcomes: Sequence[Outcome]) -> Path:
-    """Write ``cohort.csv``, a line per slide, over an earlier one.
-
-    Raises
-    ------
-    OutputError
-        It cannot be written.
-    """
+    """Write ``cohort.csv``, a line per slide, over an earlier one; OutputError where it cannot be."""
     import pandas as pd
 
     path = folder / "cohort.csv"

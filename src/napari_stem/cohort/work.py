@@ -50,18 +50,9 @@ _ONE = threading.Lock()  # a worker with several threads has one model, and one 
 
 @dataclass(frozen=True)
 class Begun:
-    """A slide's prediction that exists on disk.
+    """A slide's prediction that exists on disk; figures as of `Outcome`, of what an earlier run finished.
 
-    Attributes
-    ----------
-    n_spots, n_done, n_unlike
-        All spots; those that an earlier run finished; of these, unlike the training data.
-    todo
-        (start, stop) of the rows that tasks have to fill, chunk by chunk.
-    n_genes, unit
-        Of its values.
-    notes
-        What to know before trusting the figures.
+    ``todo`` are (start, stop) of the rows that tasks have to fill, chunk by chunk.
     """
 
     n_spots: int
@@ -113,24 +104,20 @@ def begin(order: Order) -> Begun:
             prediction = job.begin(order.out, resume=order.out.exists())
             if not prediction.done.all():
                 notes.append(job.doubt() or "")
-        return _begun(prediction, tuple(filter(None, notes)))
+        bounds = _chunks(prediction)
+        todo = tuple((a, b) for a, b in bounds if not prediction.done[a:b].all())
+        whole = [prediction.ood[a:b] for a, b in bounds if (a, b) not in todo]
+        return Begun(
+            n_spots=len(prediction.spots),
+            n_done=sum(map(len, whole)),
+            n_unlike=sum(int(part.sum()) for part in whole),
+            todo=todo,
+            n_genes=len(prediction.genes),
+            unit=prediction.unit,
+            notes=tuple(filter(None, notes)),
+        )
 
     return _patient(work, order, is_known=False)
-
-
-def _begun(prediction: Prediction, notes: tuple[str, ...]) -> Begun:
-    bounds = _chunks(prediction)
-    todo = tuple((a, b) for a, b in bounds if not prediction.done[a:b].all())
-    whole = [prediction.ood[a:b] for a, b in bounds if (a, b) not in todo]
-    return Begun(
-        n_spots=len(prediction.spots),
-        n_done=sum(map(len, whole)),
-        n_unlike=sum(int(part.sum()) for part in whole),
-        todo=todo,
-        n_genes=len(prediction.genes),
-        unit=prediction.unit,
-        notes=notes,
-    )
 
 
 def _chunks(prediction: Prediction) -> list[tuple[int, int]]:
@@ -140,16 +127,9 @@ def _chunks(prediction: Prediction) -> list[tuple[int, int]]:
 
 
 def fill(order: Order, run: str, start: int, stop: int) -> Filled:
-    """Predict the spots of some rows of a prediction and write them, in whole chunks.
+    """Predict the spots of the rows from ``start`` to ``stop`` and write them, in whole chunks.
 
-    Parameters
-    ----------
-    order
-        Whose prediction was begun.
-    run
-        Names this run: what a worker has open of an earlier one does not serve it.
-    start, stop
-        Bounds of the rows.
+    ``run`` names this run: what a worker has open of an earlier one does not serve it.
 
     Raises
     ------

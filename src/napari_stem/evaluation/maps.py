@@ -15,6 +15,7 @@ from napari_stem.exporting.drawing import (
     draw_tissue,
     frame,
 )
+from napari_stem.exporting.selection import NOTICE
 from napari_stem.io import written_whole
 from napari_stem.metrics import pcc
 from napari_stem.slide import open_slide
@@ -58,7 +59,6 @@ def save(figure: Figure, path: Path) -> Path:
 N_SHOWN = 3
 BACKGROUND_PX = 900  # longer side of the tissue behind a map
 PALER = 0.45  # towards white, so that dark spots stand out from dark tissue
-NOTICE = "Predicted from the H&E image, not measured. Research use only."
 
 
 def reliable_genes(benchmark: Benchmark, fold: Fold, panel: Sequence[str]) -> tuple[str, ...]:
@@ -104,7 +104,7 @@ def map_figure(
     forecast, columns = run.forecasts[section_id], [run.panel.index(g) for g in genes]
     truth = benchmark.measured.truth(section_id, run.panel)
     spots, mpp = section.spots(), section.mpp
-    window = window_of_spots(spots, mpp)
+    window = window_of_spots(spots)
     with open_slide(section.slide_path, mpp) as slide:
         pixels, where = cut_slide(slide, mpp, window, BACKGROUND_PX)
     pale = (pixels.astype(np.float32) * (1 - PALER) + 255 * PALER).astype(np.uint8)
@@ -122,15 +122,15 @@ def map_figure(
             draw_tissue(axes, pale, where)
             frame(axes, window)
             axes.set_aspect("equal")
-        draw_map(axes_row[0], spots, mpp, measured, USUAL_LOOK, limits=limits)
-        both = draw_map(axes_row[1], spots, mpp, mean, USUAL_LOOK, limits=limits)
+        draw_map(axes_row[0], spots, measured, USUAL_LOOK, limits=limits)
+        both = draw_map(axes_row[1], spots, mean, USUAL_LOOK, limits=limits)
         figure.colorbar(both, ax=axes_row[:2], label=unit, shrink=0.85, pad=0.01)
         axes_row[0].set_ylabel(gene, fontsize=14, fontweight="bold")
         axes_row[0].set_title("measured")
         axes_row[1].set_title(f"predicted mean ({run.predictor}), PCC {coefficients[column]:.2f}")
         if forecast.sd is not None:
             sd = forecast.sd[:, column]
-            drawn = draw_map(axes_row[2], spots, mpp, sd, USUAL_LOOK, is_sd=True)
+            drawn = draw_map(axes_row[2], spots, sd, USUAL_LOOK, is_sd=True)
             figure.colorbar(drawn, ax=axes_row[2], label=unit, shrink=0.85, pad=0.01)
             axes_row[2].set_title("uncertainty (standard deviation)")
     draw_scale_bar(grid[-1][0], font_size=10)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import shapely
 
 from napari_stem.errors import PredictionError
 from napari_stem.geometry import SizePx
-from napari_stem.io import DAMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from napari_stem.exporting.selection import Selection
     from napari_stem.geometry import Mpp, Region, Spots
-    from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
 
 MARGIN = 0.04  # of the longer side
@@ -49,53 +48,8 @@ class WindowUm:
         return self.left_um, self.right_um, self.bottom_um, self.top_um
 
 
-@dataclass(frozen=True)
-class Overview:
-    """The small image of the whole slide that a prediction carries.
-
-    Attributes
-    ----------
-    pixels
-        (height, width, 3) uint8.
-    downsample
-        Level-0 px per pixel.
-    """
-
-    pixels: NDArray[np.uint8]
-    downsample: float
-
-    @classmethod
-    def of(cls, prediction: Prediction) -> Overview:
-        """Read it.
-
-        Raises
-        ------
-        PredictionError
-            The prediction is damaged.
-        """
-        import zarr
-
-        from napari_stem.results import LIBRARY
-
-        try:
-            group = zarr.open_group(prediction.path, mode="r", use_consolidated=False)
-            stored = group["uns"]["spatial"][LIBRARY]
-            scale = float(stored["scalefactors"]["tissue_hires_scalef"][()])
-            return cls(np.asarray(stored["images"]["hires"][:]), 1 / scale)
-        except DAMAGE as error:
-            raise PredictionError(
-                f"{prediction.path} has no overview of its slide ({error}); run 'predict' again."
-            ) from error
-
-
 def require_same_slide(selection: Selection, slide: Slide) -> None:
-    """Check that a slide is the one that was predicted.
-
-    Raises
-    ------
-    PredictionError
-        It is another.
-    """
+    """Check that a slide is the one that was predicted; PredictionError where it is another."""
     provenance = selection.prediction.provenance
     if provenance.get("slide_fingerprint", slide.fingerprint) != slide.fingerprint:
         raise PredictionError(
@@ -107,27 +61,22 @@ def require_same_slide(selection: Selection, slide: Slide) -> None:
 def window_of(selection: Selection, regions: Sequence[Region] = ()) -> WindowUm:
     """Part of the slide that holds the given regions, else all finished spots, with a margin."""
     if not regions:
-        return window_of_spots(selection.spots, selection.mpp)
-    boxes = np.array([region.polygon.bounds for region in regions])  # left, top, right, bottom
-    low_px, high_px = boxes[:, :2].min(0), boxes[:, 2:].max(0)
-    return _around(low_px, high_px, selection.spots.diameter_um, selection.mpp)
+        return window_of_spots(selection.spots)
+    corners_px = shapely.total_bounds([region.polygon for region in regions]).reshape(2, 2)
+    corners_um = corners_px * (selection.mpp.x_um, selection.mpp.y_um)
+    return _around(corners_um, selection.spots.diameter_um)
 
 
-def window_of_spots(spots: Spots, mpp: Mpp) -> WindowUm:
+def window_of_spots(spots: Spots) -> WindowUm:
     """Part of the slide that holds spots, with a margin."""
-    centres = np.column_stack([spots.x_px, spots.y_px])
-    return _around(centres.min(0), centres.max(0), spots.diameter_um, mpp)
+    return _around(spots.xy_um, spots.diameter_um)
 
 
-def _around(
-    low_px: NDArray[np.float64], high_px: NDArray[np.float64], spot_um: float, mpp: Mpp
-) -> WindowUm:
-    low_um, high_um = low_px * (mpp.x_um, mpp.y_um), high_px * (mpp.x_um, mpp.y_um)
+def _around(points_um: NDArray[np.float64], spot_um: float) -> WindowUm:
+    low_um, high_um = points_um.min(0), points_um.max(0)
     around_um = spot_um / 2 + MARGIN * float((high_um - low_um).max())
-    low_um, high_um = low_um - around_um, high_um + around_um
-    return WindowUm(
-        float(max(0, low_um[0])), float(max(0, low_um[1])), float(high_um[0]), float(high_um[1])
-    )
+    left_um, top_um = np.maximum(0, low_um - around_um).tolist()
+    return WindowUm(left_um, top_um, *(high_um + around_um).tolist())
 
 
 def cut(
@@ -135,23 +84,15 @@ def cut(
 ) -> tuple[NDArray[np.uint8], WindowUm]:
     """Image of a window, about ``longer_px`` on its longer side, and where exactly it lies.
 
-    Parameters
-    ----------
-    selection
-        Its prediction's overview serves where there is no ``slide``.
-    slide
-        The slide that was predicted, or None.
-    window
-        What to show; may leave the slide, which is white there.
-    longer_px
-        Sharpness wanted; the coarsest level that is at least as sharp is read.
+    The coarsest level that is sharp enough is read; without the slide the prediction's overview serves. Where
+    the window leaves the slide it is white.
     """
     if slide is not None:
         require_same_slide(selection, slide)
         return cut_slide(slide, selection.mpp, window, longer_px)
-    overview = Overview.of(selection.prediction)
-    (left, top, right, bottom), where = _in_pixels(window, selection.mpp, overview.downsample)
-    found = overview.pixels[top:bottom, left:right]
+    pixels, downsample = selection.prediction.overview()
+    (left, top, right, bottom), where = _in_pixels(window, selection.mpp, downsample)
+    found = pixels[top:bottom, left:right]
     image = np.full((bottom - top, right - left, 3), 255, np.uint8)
     image[: found.shape[0], : found.shape[1]] = found
     return image, where

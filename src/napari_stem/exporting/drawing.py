@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from napari_stem.exporting.backdrop import WindowUm
     from napari_stem.exporting.selection import Selection, Shown
-    from napari_stem.geometry import Mpp, Spots
+    from napari_stem.geometry import Spots
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,6 @@ def frame(axes: Any, window: WindowUm) -> None:
 def draw_map(
     axes: Any,
     spots: Spots,
-    mpp: Mpp,
     values: NDArray[np.float32],
     look: Look,
     *,
@@ -196,58 +195,37 @@ def draw_map(
 ) -> Any:
     """Draw every spot, on axes in um, in the colour of its value, the tissue shining through.
 
-    Parameters
-    ----------
-    axes, spots, mpp, values
-        Where, and (n_spots,) what.
-    look, limits
-        How; limits instead of those of the look.
-    is_sd
-        Whether it is uncertainty.
+    ``values`` are (n_spots,), of uncertainty where ``is_sd``; ``limits`` hold instead of those of the look.
 
     Returns
     -------
     What a colour legend is made from.
     """
-    from matplotlib.collections import PolyCollection
     from matplotlib.colors import ListedColormap, PowerNorm
 
     colours = look.sd_colours if is_sd else look.colours
     low, high = limits or (look.sd_limits if is_sd else look.limits).of(values)
-    shapes = PolyCollection(
-        _corners(spots, mpp),
+    return _draw_shapes(
+        axes,
+        _corners(spots),
         array=values,
         cmap=colours if isinstance(colours, str) else ListedColormap(colours),
         norm=PowerNorm(look.sd_gamma if is_sd else look.gamma, low, high),
         alpha=look.opacity,
         edgecolors="none",
     )
-    shapes.set_rasterized(len(values) > RASTER_ABOVE_SPOTS)
-    return axes.add_collection(shapes, autolim=False)
 
 
 def draw_unlike(axes: Any, selection: Selection) -> None:
     """Hatch the spots that are unlike the training data."""
-    from matplotlib.collections import PolyCollection
-
-    if not selection.ood.any():
-        return
-    shapes = PolyCollection(
-        _corners(selection.spots, selection.mpp)[selection.ood],
-        facecolors="none",
-        edgecolors="white",
-        linewidths=0.0,
-        hatch="////",
-    )
-    shapes.set_rasterized(int(selection.ood.sum()) > RASTER_ABOVE_SPOTS)
-    axes.add_collection(shapes, autolim=False)
+    if selection.ood.any():
+        how = {"facecolors": "none", "edgecolors": "white", "linewidths": 0.0, "hatch": "////"}
+        _draw_shapes(axes, _corners(selection.spots)[selection.ood], **how)
 
 
 def draw_coverage(axes: Any, selection: Selection) -> None:
     """Outline the area that is predicted."""
-    area = shapely.union_all(
-        shapely.polygons(_corners(selection.spots, selection.mpp)), grid_size=SEAM_UM
-    )
+    area = shapely.union_all(shapely.polygons(_corners(selection.spots)), grid_size=SEAM_UM)
     _draw_rings(axes, area, (1.0, 1.0), COVERAGE_COLOUR, 1.2)
 
 
@@ -283,6 +261,14 @@ def name_regions(axes: Any, selection: Selection) -> None:
         )
 
 
+def _draw_shapes(axes: Any, corners: Any, **how: Any) -> Any:
+    from matplotlib.collections import PolyCollection
+
+    shapes = PolyCollection(corners, **how)
+    shapes.set_rasterized(len(corners) > RASTER_ABOVE_SPOTS)
+    return axes.add_collection(shapes, autolim=False)
+
+
 def _draw_rings(
     axes: Any, area: shapely.Geometry, scale: tuple[float, float], colour: str, width: float
 ) -> None:
@@ -315,7 +301,6 @@ def draw_scale_bar(axes: Any, font_size: float = 7.0) -> None:
     )
 
 
-def _corners(spots: Spots, mpp: Mpp) -> Any:
+def _corners(spots: Spots) -> Any:
     """(n, corners, 2) outlines of spots, in um."""
-    centres = np.column_stack([spots.x_px * mpp.x_um, spots.y_px * mpp.y_um])
-    return centres[:, None] + outlines_um(spots)
+    return spots.xy_um[:, None] + outlines_um(spots)

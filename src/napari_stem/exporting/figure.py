@@ -85,14 +85,8 @@ class Layout:
         n_groups = 1 if n_genes <= 3 else 2
         target_mm = PANEL_MM if n_genes == 1 else SMALL_PANEL_MM
         scale = um_per_mm or round_scale(max(window.width_um, window.height_um) / target_mm)
-        layout = cls(
-            scale,
-            window.width_um / scale,
-            window.height_um / scale,
-            -(-n_genes // n_groups),
-            n_groups,
-            n_maps,
-        )
+        size_mm = (window.width_um / scale, window.height_um / scale)
+        layout = cls(scale, *size_mm, -(-n_genes // n_groups), n_groups, n_maps)
         if max(layout.page_mm) > MAX_SIDE_MM:
             raise OutputError(
                 f"At {scale:g} um per mm the figure would be {max(layout.page_mm) / 1000:.1f} m wide or "
@@ -158,22 +152,9 @@ MM_PER_INCH = 25.4
 
 
 def write_figure(selection: Selection, path: Path, options: ExportOptions = USUAL) -> None:
-    """Write mean and uncertainty of every chosen gene, side by side on the tissue.
+    """Write mean and uncertainty of every chosen gene, side by side on the tissue, cropped to the regions.
 
-    Parameters
-    ----------
-    selection
-        Its regions, if any, are outlined and the figure is cropped to them.
-    path, options
-        New file, and how.
-
-    Raises
-    ------
-    OutputError
-        Too many genes, a scale that makes the figure too large, an unknown ending, or a place that is
-        taken or cannot be written.
-    PredictionError
-        The slide is another than was predicted.
+    Too many genes, or a scale that makes the figure too large, are refused (OutputError).
     """
     wanted = options.file_format or path.suffix.lstrip(".").lower()
     if wanted not in get_args(FigureFormat):
@@ -248,7 +229,7 @@ def drawn(
     Parameters
     ----------
     selection, slide, um_per_mm, look, progress
-        As in `write_figure`.
+        What, and how: as of `ExportOptions`.
     window
         What to show; the regions, else all finished spots, if not given.
     titled
@@ -340,7 +321,7 @@ def _panel(
     axes = figure.add_axes(layout.on_page(number, place, layout.width_mm, layout.height_mm))
     draw_tissue(axes, *tissue)
     values = selection.values(gene, field)
-    drawn = draw_map(axes, selection.spots, selection.mpp, values, look, is_sd=field == "sd")
+    drawn = draw_map(axes, selection.spots, values, look, is_sd=field == "sd")
     draw_unlike(axes, selection)
     _finish(axes, selection, window, f"{gene}: {title}")
     height, off = min(layout.height_mm, MAX_LEGEND_MM), (layout.width_mm + LEGEND_GAP_MM, 0)
@@ -376,24 +357,16 @@ def _words(
     """Say what is shown of what, and what to be wary of."""
     provenance = selection.prediction.provenance
     title = f"{title} on {provenance.get('slide')}"
-    if shown == "measured":
-        _write_words(figure, layout, title, (), NOTICES[shown])
-        return
-    title += f", model {provenance.get('model')}"
-    facts = []
-    if shared := provenance.get("shared_tissue"):
-        facts.append(str(shared).rstrip("."))
-    unlike, n_shown = _unlike_within(selection, window)
-    if unlike:
-        facts.append(f"hatched: {unlike} of {n_shown} spots shown are unlike the training data")
-    if selection.n_missing:
-        facts.append(f"{selection.n_missing} spots not predicted yet")
-    _write_words(figure, layout, title, facts, NOTICES[shown])
-
-
-def _write_words(
-    figure: Any, layout: Layout, title: str, facts: Sequence[str], notice: str
-) -> None:
+    facts = [f"{1000 / layout.um_per_mm:g}:1 when printed at full size"]
+    if shown != "measured":
+        title += f", model {provenance.get('model')}"
+        if shared := provenance.get("shared_tissue"):
+            facts.append(str(shared).rstrip("."))
+        unlike, n_shown = _unlike_within(selection, window)
+        if unlike:
+            facts.append(f"hatched: {unlike} of {n_shown} spots shown are unlike the training data")
+        if selection.n_missing:
+            facts.append(f"{selection.n_missing} spots not predicted yet")
     height = layout.page_mm[1]
     x = MARGIN_MM / layout.page_mm[0]
 
@@ -402,17 +375,15 @@ def _write_words(
 
     head = figure.text(x, 1 - 4.5 / height, title, fontsize=TITLE_PT, va="center", parse_math=False)
     head.set_fontsize(TITLE_PT / max(1, share_of_room(head)))
-    scale = f"{1000 / layout.um_per_mm:g}:1 when printed at full size"
-    told = ";  ".join([scale, *facts])
+    told = ";  ".join(facts)
     foot = figure.text(x, 6.2 / height, told, fontsize=7, va="bottom", ha="left")
     foot.set_text(textwrap.fill(told, int(len(told) / max(1, share_of_room(foot)))))
-    figure.text(x, 3.5 / height, notice, fontsize=7, va="center", ha="left")
+    figure.text(x, 3.5 / height, NOTICES[shown], fontsize=7, va="center", ha="left")
 
 
 def _unlike_within(selection: Selection, window: WindowUm) -> tuple[int, int]:
     """Count of spots in a window that are unlike the training data, and of all spots in it."""
-    spots, mpp = selection.spots, selection.mpp
-    x_um, y_um = spots.x_px * mpp.x_um, spots.y_px * mpp.y_um
+    x_um, y_um = selection.spots.xy_um.T
     shown = (x_um > window.left_um) & (x_um < window.right_um)
     shown &= (y_um > window.top_um) & (y_um < window.bottom_um)
     return int(selection.ood[shown].sum()), int(shown.sum())

@@ -101,24 +101,7 @@ def select(
     genes: Sequence[str] = (),
     regions: Sequence[Region] = (),
 ) -> Selection:
-    """Choose what to export.
-
-    Parameters
-    ----------
-    kind
-        A key of `KINDS`.
-    prediction
-        Of which all finished spots are taken.
-    genes
-        By name; ``("all",)`` takes all; none takes what suits the kind, the most reliable ones first.
-    regions
-        Areas of interest.
-
-    Raises
-    ------
-    StemError
-        As `Selection.of`.
-    """
+    """Choose what to export, as `export` does; errors as of `Selection.of`."""
     n_genes = KINDS[kind].n_genes
     if tuple(genes) == (ALL_GENES,) and ALL_GENES not in prediction.genes:
         genes = prediction.genes
@@ -189,10 +172,14 @@ def export(
 def write(kind: str, selection: Selection, path: Path, options: ExportOptions) -> None:
     """Write a selection in one of the forms of `KINDS`, whole or not at all.
 
+    The functions of all kinds take a selection, a new path, and options.
+
     Raises
     ------
-    StemError
-        The ending is not one of the kind's, or as the kind's own function says.
+    OutputError
+        The ending is not one of the kind's, or the place is taken or cannot be written.
+    PredictionError
+        The slide is another than was predicted.
     """
     suffixes = KINDS[kind].suffixes
     if path.suffix.lower() not in suffixes and options.file_format is None:

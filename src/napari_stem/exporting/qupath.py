@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from napari_stem.exporting.selection import Selection
     from napari_stem.exporting.summary import RegionSummary
     from napari_stem.geometry import Region
@@ -45,18 +43,7 @@ def write_geojson(selection: Selection, path: Path, options: ExportOptions = USU
     Every spot carries ``GENE predicted mean``, ``sd``, ``q05`` and ``q95``; every region its area, spots and
     per gene the mean over its spots with its 90% interval (see `region_summaries`). A region that was given a
     class carries it with its colour; one that was not stays unclassified.
-
-    Parameters
-    ----------
-    selection
-        What to write; few genes keep QuPath's tables readable.
-    path, options
-        New file, and how.
-
-    Raises
-    ------
-    OutputError
-        The place is taken or cannot be written.
+    Few genes keep QuPath's tables readable.
     """
     n_spots = len(selection.rows)
     about = {"notice": NOTICE, **selection.prediction.provenance}
@@ -86,14 +73,9 @@ def _spots(selection: Selection) -> Iterator[dict[str, Any]]:
     spots, mpp = selection.spots, selection.mpp
     corners_px = outlines_um(spots) / (mpp.x_um, mpp.y_um)  # (k, 2) about a centre
     kind = "tile" if are_squares(spots) else "detection"
-    values = np.stack(
-        [np.stack([selection.values(g, f) for f in FIELDS]) for g in selection.genes]
-    )  # (genes, 4, n)
-    names = [
-        f"{gene} predicted mean" if field == "mean" else f"{gene} predicted {field}"
-        for gene in selection.genes
-        for field in FIELDS
-    ]
+    measured = [(gene, field) for gene in selection.genes for field in FIELDS]
+    names = [f"{gene} predicted {field}" for gene, field in measured]
+    values = np.stack([selection.values(*each) for each in measured], axis=1)
     # nothing rather than "no" where the model cannot tell
     unlike = [{"unlike training data": i} if selection.knows_domain else {} for i in (0, 1)]
     for row, (name, is_unlike) in enumerate(zip(spots.names, selection.ood, strict=True)):
@@ -106,7 +88,8 @@ def _spots(selection: Selection) -> Iterator[dict[str, Any]]:
                 "objectType": kind,
                 "name": name,
                 "classification": UNLIKE_CLASS if is_unlike else SPOT_CLASS,
-                "measurements": _numbers(names, values[:, :, row].ravel()) | unlike[int(is_unlike)],
+                "measurements": dict(zip(names, map(_short, values[row]), strict=True))
+                | unlike[int(is_unlike)],
             },
         }
 
@@ -144,10 +127,6 @@ def _geometry(shape: shapely.Geometry) -> dict[str, Any]:
     rounded = shapely.transform(shape, lambda xy: np.round(xy, DECIMALS_PX))
     geometry: dict[str, Any] = mapping(rounded)
     return geometry
-
-
-def _numbers(names: list[str], values: NDArray[np.float32]) -> dict[str, float]:
-    return {name: _short(float(value)) for name, value in zip(names, values, strict=True)}
 
 
 def _short(value: float) -> float:

@@ -12,8 +12,6 @@ import numpy as np
 
 from napari_stem.exporting.backdrop import cut, window_of
 from napari_stem.exporting.drawing import (
-    USUAL_LOOK,
-    Look,
     draw_coverage,
     draw_regions,
     draw_scale_bar,
@@ -36,14 +34,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    import pandas as pd
-
     from napari_stem.exporting.selection import Selection
-    from napari_stem.exporting.summary import RegionSummary
     from napari_stem.slide.base import Slide
 
 TEMPLATE = "report.html"
 UNKNOWN = "–"
+NOTHING: tuple[object, ...] = (None, "", [], ())
 MADE_OF = {
     "slide": "Slide",
     "slide_fingerprint": "Fingerprint of the slide's file",
@@ -84,31 +80,8 @@ CARD = {
 }
 
 
-def write_report(
-    selection: Selection,
-    path: Path,
-    options: ExportOptions = USUAL,
-    *,
-    written_at: datetime | None = None,
-) -> None:
-    """Write the report.
-
-    Parameters
-    ----------
-    selection
-        Genes to show, and regions to tabulate; few genes make a report that is read.
-    path, options
-        New ``.html`` file, and how.
-    written_at
-        Date on the report; now if not given.
-
-    Raises
-    ------
-    OutputError
-        The place is taken or cannot be written.
-    PredictionError
-        The slide is another than was predicted.
-    """
+def write_report(selection: Selection, path: Path, options: ExportOptions = USUAL) -> None:
+    """Write the report; few genes make one that is read."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     # names of slides, regions and models come from files that others made
@@ -119,19 +92,23 @@ def write_report(
         undefined=StrictUndefined,
         trim_blocks=True,
     )
+    pages.filters |= {"number": _number, "within": _within, "share": _share}
     with written_whole(path, overwrite=options.overwrite) as fresh:
-        facts = _facts(selection, written_at or datetime.now().astimezone())
+        facts = _facts(selection)
         for number, gene in enumerate(facts["genes"]):
-            image = map_image(selection, gene["name"], options.slide, look=options.look)
-            gene["image"] = _inlined(image)
+            gene["title"] = f"{gene['name']} ({MARK})" if gene["by_chance"] else gene["name"]
+            gene["image"] = map_image(selection, gene["name"], options)
             options.progress("Drawing maps", number + 1, len(facts["genes"]))
-        facts["tissue"] = _inlined(tissue_image(selection, options.slide))
+        facts["tissue"] = _tissue_image(selection, options.slide)
         fresh.write_text(pages.get_template(TEMPLATE).render(facts), encoding="utf-8")
 
 
-def _facts(selection: Selection, written_at: datetime) -> dict[str, Any]:
+def _facts(selection: Selection) -> dict[str, Any]:
     prediction = selection.prediction
-    provenance, card = prediction.provenance, model_card(prediction)
+    provenance = prediction.provenance
+    is_calibrated = provenance.get("calibrated") is not False
+    # what the model itself says against trusting it
+    alarms = warnings_of(calibrated=is_calibrated, knows_domain=selection.knows_domain)
     return {
         "notice": NOTICE,
         "slide": provenance.get("slide", UNKNOWN),
@@ -146,14 +123,15 @@ def _facts(selection: Selection, written_at: datetime) -> dict[str, Any]:
         "area": _number(len(selection.rows) * selection.spots.pitch_um**2 * 1e-6),
         "n_genes": len(selection.genes),
         "n_all_genes": f"{len(prediction.genes):,}",
-        "warnings": _warnings(selection),
+        "warnings": [*_warnings(selection), *alarms],
         "has_unlike": bool(selection.ood.any()),
-        "has_samples": selection.prediction.n_kept_draws > 0,
-        "genes": [_gene(name, row) for name, row in gene_summaries(selection).iterrows()],
-        "regions": [_region(r, selection) for r in region_summaries(selection)],
-        "card": _card(card),
-        "limits": _limits(selection),
-        "provenance": _provenance(selection, written_at),
+        "knows_domain": selection.knows_domain,
+        "has_samples": prediction.n_kept_draws > 0,
+        "genes": gene_summaries(selection).reset_index(names="name").to_dict("records"),
+        "regions": region_summaries(selection),
+        "card": _rows(CARD, model_card(prediction)),
+        "limits": [limit for limit in provenance.get("limits", ()) if limit not in alarms],
+        "provenance": _provenance(selection),
     }
 
 
@@ -171,64 +149,29 @@ def _warnings(selection: Selection) -> list[str]:
             f"{n_unlike:,} of {n:,} spots ({_share(n_unlike, n)}) look unlike the training data; predictions "
             f"there may be wrong in ways that the stated uncertainty does not cover."
         )
-    return [*warnings, *_alarms(selection)]
+    return warnings
 
 
-def _alarms(selection: Selection) -> tuple[str, ...]:
-    """Say what the model itself says against trusting it."""
-    is_calibrated = selection.prediction.provenance.get("calibrated") is not False
-    return warnings_of(calibrated=is_calibrated, knows_domain=selection.knows_domain)
-
-
-def _limits(selection: Selection) -> list[str]:
-    """Say the rest of what the model said of itself when it predicted."""
-    stated = selection.prediction.provenance.get("limits", ())
-    return [limit for limit in stated if limit not in _alarms(selection)]
-
-
-def _gene(name: str, known: pd.Series) -> dict[str, Any]:
-    numbers = {key: _number(known[key]) for key in ("mean", "low", "high", "sd", "width")}
-    pccs = {key: _pcc(*known[[key, f"{key}_low", f"{key}_high"]]) for key in ("pcc", "share_pcc")}
-    by_chance = bool(known["by_chance"])
-    title = f"{name} ({MARK})" if by_chance else name
-    marked = {"title": title, "by_chance": by_chance, "ceiling": _number(known["ceiling"])}
-    return {"name": name, **numbers, **pccs, **marked}
-
-
-def _pcc(mean: float, low: float, high: float) -> str:
+def _within(mean: float, low: float, high: float) -> str:
     return f"{_number(mean)} ({_number(low)} to {_number(high)})" if np.isfinite(mean) else UNKNOWN
 
 
-def _region(region: RegionSummary, selection: Selection) -> dict[str, Any]:
-    texts = dict.fromkeys(selection.genes, UNKNOWN) | {
-        gene: f"{_number(v.mean)} ({_number(v.low)} to {_number(v.high)})"
-        for gene, v in region.genes.items()
-    }
-    unlike = f"{region.n_unlike} ({_share(region.n_unlike, region.n_spots)})"
-    return {
-        "name": region.name,
-        "area": _number(region.area_mm2),
-        "n_spots": f"{region.n_spots:,}",
-        "unlike": unlike if selection.knows_domain and region.n_spots else UNKNOWN,
-        "genes": texts,
-    }
+def _rows(titles: Mapping[str, str], found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (title, _word(found, key)) for key, title in titles.items() if found.get(key) not in NOTHING
+    ]
 
 
-def _card(card: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(title, _text(card[key])) for key, title in CARD.items() if card.get(key)]
-
-
-def _provenance(selection: Selection, written_at: datetime) -> list[tuple[str, str]]:
+def _provenance(selection: Selection) -> list[tuple[str, str]]:
     from napari_stem import __version__
 
     found, mpp = selection.prediction.provenance, selection.mpp
-    rows = [(title, _word(found, key)) for key, title in MADE_OF.items() if key in found]
     return [
-        *rows,
+        *_rows(MADE_OF, found),
         ("Pixel size, µm (x, y)", f"{mpp.x_um:.4g}, {mpp.y_um:.4g}"),
         ("Source of the pixel size", _word(found, "mpp_source")),
         ("Report written with napari-stem", __version__),
-        ("Report written on", written_at.strftime("%Y-%m-%d %H:%M %Z").strip()),
+        ("Report written on", datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")),
     ]
 
 
@@ -251,27 +194,22 @@ def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.0f}%" if whole else UNKNOWN
 
 
-def _inlined(jpeg: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
-
-
 TISSUE_WIDTH_PX, PAIR_DPI, INCHES = 1100, 170, 5.0
 JPEG: dict[str, Any] = {"format": "jpeg", "pil_kwargs": {"quality": 88}}
 
 
-def map_image(
-    selection: Selection, gene: str, slide: Slide | None, *, look: Look = USUAL_LOOK
-) -> bytes:
-    """JPEG of mean and uncertainty of one gene over all finished spots, regions outlined."""
+def map_image(selection: Selection, gene: str, options: ExportOptions) -> str:
+    """Mean and uncertainty of one gene over all finished spots, regions outlined."""
     single = replace(selection, genes=(gene,))
     window = window_of(single)
     um_per_mm = max(window.width_um, window.height_um) / SMALL_PANEL_MM
+    slide, look = options.slide, options.look
     figure = drawn(single, slide, um_per_mm, look, silent, window=window, titled=False)
     return _jpeg(figure, PAIR_DPI, bbox_inches="tight", pad_inches=0.05)
 
 
-def tissue_image(selection: Selection, slide: Slide | None) -> bytes:
-    """JPEG of the tissue with outlines of the regions and of the predicted spots."""
+def _tissue_image(selection: Selection, slide: Slide | None) -> str:
+    """Show the tissue with outlines of the regions and of the predicted spots."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -288,7 +226,8 @@ def tissue_image(selection: Selection, slide: Slide | None) -> bytes:
     return _jpeg(figure, TISSUE_WIDTH_PX / INCHES)
 
 
-def _jpeg(figure: Any, dpi: float, **cropping: Any) -> bytes:
+def _jpeg(figure: Any, dpi: float, **cropping: Any) -> str:
+    """JPEG of a figure, as a page holds it."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=dpi, **JPEG, **cropping)
-    return buffer.getvalue()
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

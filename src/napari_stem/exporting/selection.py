@@ -7,24 +7,23 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from napari_stem.errors import PredictionError, UnknownGeneError
-from napari_stem.geometry import Mpp, region_names
-from napari_stem.model.genes import offered
+from napari_stem.errors import PredictionError
+from napari_stem.geometry import region_names
+from napari_stem.texts import RESEARCH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import Region, Spots
+    from napari_stem.geometry import Mpp, Region, Spots
     from napari_stem.results import Field, Prediction
 
 Shown: TypeAlias = Literal["predicted", "measured", "predicted minus measured"]
-_RESEARCH = "For research use only, not for diagnosis."
 NOTICES: dict[Shown, str] = {
-    "predicted": f"Predicted from the H&E image, not measured. {_RESEARCH}",
-    "measured": f"Measured, not predicted. {_RESEARCH}",
-    "predicted minus measured": f"Predicted from the H&E image, minus what was measured. {_RESEARCH}",
+    "predicted": f"Predicted from the H&E image, not measured. {RESEARCH}",
+    "measured": f"Measured, not predicted. {RESEARCH}",
+    "predicted minus measured": f"Predicted from the H&E image, minus what was measured. {RESEARCH}",
 }
 NOTICE = NOTICES["predicted"]
 
@@ -54,16 +53,7 @@ class Selection:
     def of(
         cls, prediction: Prediction, genes: Sequence[str] = (), regions: Sequence[Region] = ()
     ) -> Selection:
-        """Choose all that is done.
-
-        Parameters
-        ----------
-        prediction
-            What to export.
-        genes
-            Those to write, in this order; empty means all.
-        regions
-            Areas of interest.
+        """Choose all spots that are done, and genes in the order in which they are written; of none, all.
 
         Raises
         ------
@@ -72,12 +62,7 @@ class Selection:
         PredictionError
             No spot is done.
         """
-        known = frozenset(prediction.genes)
-        for gene in genes:
-            if gene not in known:
-                raise UnknownGeneError(
-                    f"This prediction has no gene '{gene}'.{_hint(gene, prediction)}"
-                )
+        prediction.columns(genes)  # all there?
         rows = np.flatnonzero(prediction.done)
         if not len(rows):
             raise PredictionError(
@@ -114,8 +99,7 @@ class Selection:
     @property
     def mpp(self) -> Mpp:
         """Pixel size with which the slide was predicted."""
-        y_um, x_um = self.prediction.provenance["mpp"]
-        return Mpp(y_um=float(y_um), x_um=float(x_um))
+        return self.prediction.mpp
 
     def values(self, gene: str, field: Field = "mean") -> NDArray[np.float32]:
         """(n,) float32 of one gene at the finished spots."""
@@ -124,9 +108,3 @@ class Selection:
     def region_names(self) -> list[str]:
         """Names of the regions that hold each spot's centre, joined by "; "; empty outside of all."""
         return region_names(self.spots, self.regions)
-
-
-def _hint(gene: str, prediction: Prediction) -> str:
-    if alike := offered(gene, prediction.genes):
-        return f" Did you mean {' or '.join(alike)}?"
-    return f" It has {len(prediction.genes)} genes, such as {prediction.genes[0]}."

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import OutputError
-from napari_stem.exporting.backdrop import Overview, require_same_slide
+from napari_stem.exporting.backdrop import require_same_slide
 from napari_stem.exporting.options import USUAL, ExportOptions
 from napari_stem.exporting.table import selected_table
 from napari_stem.extras import require_extra
@@ -38,20 +38,6 @@ def write_spatialdata(selection: Selection, path: Path, options: ExportOptions =
 
     Elements: image ``slide``, shapes ``spots`` (circles of the spots' diameter, in um) and ``regions``, table
     ``predicted_expression`` (as `selected_table`, annotating the spots).
-
-    Parameters
-    ----------
-    selection
-        What to write.
-    path, options
-        New folder, and how.
-
-    Raises
-    ------
-    OutputError
-        The place is taken or cannot be written.
-    PredictionError
-        The slide is another than was predicted.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -65,12 +51,9 @@ def write_spatialdata(selection: Selection, path: Path, options: ExportOptions =
         warnings.simplefilter("ignore")
         import spatialdata
 
-        shapes = {SPOTS: _circles(selection)}
-        if selection.regions:
-            shapes[REGIONS] = _outlines(selection)
         whole = spatialdata.SpatialData(
             images={IMAGE: _image(selection, options)},
-            shapes=shapes,
+            shapes=_shapes(selection),
             tables={TABLE: _table(selection)},
         )
         with (
@@ -101,9 +84,9 @@ def _image(selection: Selection, options: ExportOptions) -> Any:
     import dask.array as da
 
     if options.slide is None:
-        overview = Overview.of(selection.prediction)
-        pixels = da.from_array(overview.pixels, chunks=(CHUNK_PX, CHUNK_PX, 3))
-        return _pyramid(selection, [pixels], [overview.downsample])
+        pixels, downsample = selection.prediction.overview()
+        lazy = da.from_array(pixels, chunks=(CHUNK_PX, CHUNK_PX, 3))
+        return _pyramid(selection, [lazy], [downsample])
     levels, most_px = options.slide.levels, options.image_max_px or IMAGE_MAX_PX
     small = [v for v in levels if max(v.size.height_px, v.size.width_px) <= most_px] or levels[-1:]
     return _pyramid(selection, [v.pixels for v in small], [v.downsample for v in small])
@@ -112,7 +95,7 @@ def _image(selection: Selection, options: ExportOptions) -> Any:
 def _pyramid(selection: Selection, levels: Sequence[da.Array], downsamples: Sequence[float]) -> Any:
     """Element of images of one thing, finest first, with their level-0 px per pixel."""
     from spatialdata.models import Image2DModel
-    from spatialdata.transformations import set_transformation
+    from spatialdata.transformations import Scale, set_transformation
     from xarray import Dataset, DataTree
 
     scales = {}
@@ -123,55 +106,41 @@ def _pyramid(selection: Selection, levels: Sequence[da.Array], downsamples: Sequ
         along = {axis: (np.arange(element.sizes[axis]) + 0.5) * step for axis in "yx"}
         scales[f"scale{number}"] = Dataset({"image": element.assign_coords(along)})
     tree = DataTree.from_dict(scales)
-    set_transformation(tree, _from_pixels(selection, downsamples[0]), set_all=True)
+    mpp, step_px = selection.mpp, downsamples[0]
+    where = {
+        UM: Scale([step_px * mpp.x_um, step_px * mpp.y_um], axes=("x", "y")),
+        PX: Scale([step_px, step_px], axes=("x", "y")),
+    }
+    set_transformation(tree, where, set_all=True)
     Image2DModel().validate(tree)
     return tree
 
 
-def _from_pixels(selection: Selection, step_px: float) -> dict[str, Any]:
-    """Say where pixels lie that are ``step_px`` level-0 px large."""
-    from spatialdata.transformations import Scale
-
-    mpp = selection.mpp
-    return {
-        UM: Scale([step_px * mpp.x_um, step_px * mpp.y_um], axes=("x", "y")),
-        PX: Scale([step_px, step_px], axes=("x", "y")),
-    }
-
-
-def _from_um(selection: Selection) -> dict[str, Any]:
+def _shapes(selection: Selection) -> dict[str, Any]:
+    """Spots as circles, and outlines of regions where there are any; in um."""
+    import geopandas
+    import shapely
+    from spatialdata.models import ShapesModel
     from spatialdata.transformations import Identity, Scale
 
-    mpp = selection.mpp
-    return {UM: Identity(), PX: Scale([1 / mpp.x_um, 1 / mpp.y_um], axes=("x", "y"))}
-
-
-def _circles(selection: Selection) -> Any:
-    import geopandas
-    import shapely
-    from spatialdata.models import ShapesModel
-
-    spots, mpp = selection.spots, selection.mpp
-    frame = geopandas.GeoDataFrame(
-        {"radius": np.full(len(spots), spots.diameter_um / 2)},
-        geometry=shapely.points(spots.x_px * mpp.x_um, spots.y_px * mpp.y_um),
-        index=list(spots.names),
-    )
-    return ShapesModel.parse(frame, transformations=_from_um(selection))
-
-
-def _outlines(selection: Selection) -> Any:
-    import geopandas
-    import shapely
-    from spatialdata.models import ShapesModel
-
-    mpp = selection.mpp
-    in_um = [
-        shapely.transform(region.polygon, lambda xy: xy * (mpp.x_um, mpp.y_um))
-        for region in selection.regions
-    ]
-    frame = geopandas.GeoDataFrame({"name": [r.name for r in selection.regions]}, geometry=in_um)
-    return ShapesModel.parse(frame, transformations=_from_um(selection))
+    spots, mpp, regions = selection.spots, selection.mpp, selection.regions
+    radius_um = np.full(len(spots), spots.diameter_um / 2)
+    frames = {
+        SPOTS: geopandas.GeoDataFrame(
+            {"radius": radius_um}, geometry=shapely.points(spots.xy_um), index=list(spots.names)
+        )
+    }
+    if regions:
+        outlines = [region.polygon for region in regions]
+        frames[REGIONS] = geopandas.GeoDataFrame(
+            {"name": [region.name for region in regions]},
+            geometry=shapely.transform(outlines, lambda xy: xy * (mpp.x_um, mpp.y_um)),
+        )
+    where = {UM: Identity(), PX: Scale([1 / mpp.x_um, 1 / mpp.y_um], axes=("x", "y"))}
+    return {
+        name: ShapesModel.parse(frame, transformations=dict(where))
+        for name, frame in frames.items()
+    }
 
 
 def _table(selection: Selection) -> Any:

@@ -33,18 +33,6 @@ def write_csv(selection: Selection, path: Path, options: ExportOptions = USUAL) 
     (where there are any), then per gene ``GENE_predicted_mean``, ``GENE_sd``, ``GENE_q05``, ``GENE_q95``.
     Long: gene, by_chance, unit, predicted_mean, sd, q05, q95 instead. Text that a spreadsheet would take for a
     formula gets a leading ``'``.
-
-    Parameters
-    ----------
-    selection
-        What to write.
-    path, options
-        New file, and how.
-
-    Raises
-    ------
-    OutputError
-        The place is taken or cannot be written.
     """
     readme = path.with_name(f"{path.stem}_README.txt")
     n_spots, is_long = len(selection.rows), options.is_long
@@ -97,16 +85,9 @@ def _pieces(selection: Selection, *, is_long: bool) -> Iterator[pd.DataFrame]:
 def _sites(selection: Selection) -> pd.DataFrame:
     import pandas as pd
 
-    spots, mpp = selection.spots, selection.mpp
-    sites = pd.DataFrame(
-        {
-            "name": spots.names,
-            "x_px": spots.x_px,
-            "y_px": spots.y_px,
-            "x_um": spots.x_px * mpp.x_um,
-            "y_um": spots.y_px * mpp.y_um,
-        }
-    )
+    spots = selection.spots
+    sites = pd.DataFrame({"name": spots.names, "x_px": spots.x_px, "y_px": spots.y_px})
+    sites[["x_um", "y_um"]] = spots.xy_um
     if selection.knows_domain:
         sites["unlike_training"] = selection.ood.astype(int)
     if selection.regions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from napari_stem.errors import ModelError
 from napari_stem.geometry import inside
 from napari_stem.io import sha256
 from napari_stem.metrics import central_interval
+from napari_stem.results import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +54,7 @@ class RegionSummary:
     area_mm2: float
     n_spots: int
     n_unlike: int
-    genes: Mapping[str, Estimate] = field(default_factory=dict)
+    genes: Mapping[str, Estimate]
 
 
 def region_summaries(selection: Selection) -> list[RegionSummary]:
@@ -63,20 +64,17 @@ def region_summaries(selection: Selection) -> list[RegionSummary]:
     kept, it is the mean of the spots' intervals, as if all erred alike: wider than it need be.
     """
     mpp, spots, ood = selection.mpp, selection.spots, selection.ood
-    summaries = []
-    for region in selection.regions:
-        held = inside(spots, [region])
-        genes = _estimates(selection, held)
-        summaries.append(
-            RegionSummary(
-                region.name,
-                region.area_mm2(mpp),
-                int(held.sum()),
-                int(ood[held].sum()),
-                genes,
-            )
+    return [
+        RegionSummary(
+            region.name,
+            region.area_mm2(mpp),
+            int(held.sum()),
+            int(ood[held].sum()),
+            _estimates(selection, held),
         )
-    return summaries
+        for region in selection.regions
+        for held in [inside(spots, [region])]
+    ]
 
 
 def _estimates(selection: Selection, held: NDArray[np.bool_]) -> dict[str, Estimate]:
@@ -105,27 +103,19 @@ def gene_summaries(selection: Selection) -> pd.DataFrame:
 
     Returns
     -------
-    By gene: ``mean`` over spots, ``low`` and ``high``, the 5th and 95th percentile of the spots' means; ``sd``
-    and ``width``, means over spots of the predicted standard deviation and of the 90% interval's width; and
+    By gene: ``mean`` over spots; ``sd`` and ``width``, means over spots of the predicted standard deviation and
+    of the 90% interval's width; ``low`` and ``high``, the 5th and 95th percentile of the spots' means; and
     how well it is predicted on left-out training sections (`Prediction.gene_accuracy`).
     """
     import pandas as pd
 
     rows = []
     for gene in selection.genes:
-        mean = selection.values(gene)
-        low, high = np.percentile(mean, (5, 95))
-        width = selection.values(gene, "q95") - selection.values(gene, "q05")
-        rows.append(
-            {
-                "mean": mean.mean(dtype=float),
-                "low": low,
-                "high": high,
-                "sd": selection.values(gene, "sd").mean(dtype=float),
-                "width": width.mean(dtype=float),
-            }
-        )
-    summaries = pd.DataFrame(rows, index=list(selection.genes))
+        mean, sd, q05, q95 = (selection.values(gene, field) for field in FIELDS)
+        means = (values.mean(dtype=float) for values in (mean, sd, q95 - q05))
+        rows.append((*means, *np.percentile(mean, (5, 95))))
+    columns = ["mean", "sd", "width", "low", "high"]
+    summaries = pd.DataFrame(rows, index=list(selection.genes), columns=columns)
     return summaries.join(selection.prediction.gene_accuracy)
 
 

@@ -37,20 +37,9 @@ def write_table(
 
     Spots that are not predicted yet are left out: squidpy's and scanpy's methods know no gaps.
 
-    Parameters
-    ----------
-    selection
-        What to write.
-    path, options
-        New file or folder, and how; a ``.zarr`` can be opened as a prediction again.
-    genes
-        Columns to write, in this order: those that are not in the selection become NaN, and are named in
-        ``uns["napari_stem"]["genes_not_predicted"]``. Empty: the selection's.
-
-    Raises
-    ------
-    OutputError
-        The ending is another one, or the file cannot be written.
+    A ``.zarr`` can be opened as a prediction again. Where ``genes`` are given they are the columns, in this
+    order: those that are not in the selection become NaN, and are named in
+    ``uns["napari_stem"]["genes_not_predicted"]``.
     """
     if path.suffix not in (".h5ad", ".zarr"):
         raise OutputError(

@@ -51,11 +51,10 @@ def prediction_layers(prediction: Prediction, file: Path) -> list[LayerData]:
     StemError
         It is damaged, or holds no spots.
     """
-    from napari_stem.exporting.backdrop import Overview
     from napari_stem.exporting.summary import telling_genes
 
     provenance = prediction.provenance
-    mpp = Mpp(y_um=float(provenance["mpp"][0]), x_um=float(provenance["mpp"][1]))
+    mpp = prediction.mpp
     (gene,) = telling_genes(prediction, 1)
     grid = SpotGrid.of(prediction.spots, mpp)
     about = _about(file, "prediction", mpp) | {
@@ -63,9 +62,8 @@ def prediction_layers(prediction: Prediction, file: Path) -> list[LayerData]:
         "slide_name": str(provenance.get("slide", "")),
         "slide_fingerprint": str(provenance.get("slide_fingerprint", "")),
     }
-    overview = Overview.of(prediction)
     below = f"Overview of {about['slide_name'] or file.stem}"
-    layers = [_picture(overview.pixels, overview.downsample, mpp, below, about)]
+    layers = [_picture(*prediction.overview(), mpp, below, about)]
     colormaps: dict[Field, str] = {"sd": "magma", "mean": "viridis"}  # the topmost last
     for field, colormap in colormaps.items():
         values = prediction.values(gene, field)

@@ -96,24 +96,14 @@ def region_column(spots: Spots, regions: Sequence[Region]) -> pd.Categorical:
     return pd.Categorical([name or None for name in region_names(spots, regions)])
 
 
-def empty_table(
+def _empty_table(
     spots: Spots,
     genes: pd.DataFrame | Sequence[str],
-    regions: Sequence[Region] = (),
+    regions: Sequence[Region],
     *,
-    knows_domain: bool = True,
+    knows_domain: bool,
 ) -> anndata.AnnData:
-    """Table of a prediction of which nothing is done, as yet without `empty_arrays`.
-
-    Parameters
-    ----------
-    spots, genes
-        Rows, and columns: with what is known of them, or by name alone.
-    regions
-        Where was asked for; without any there is no ``obs["region"]``.
-    knows_domain
-        Whether the model can tell what is unlike its training data.
-    """
+    """Table of a prediction of which nothing is done, as yet without `_empty_arrays`."""
     import anndata
     import pandas as pd
 
@@ -136,7 +126,7 @@ def empty_table(
     )
 
 
-def empty_arrays(n_spots: int, n_genes: int, n_kept_draws: int) -> dict[str, NDArray[Any]]:
+def _empty_arrays(n_spots: int, n_genes: int, n_kept_draws: int) -> dict[str, NDArray[Any]]:
     """All NaN and without size in memory: what `Prediction.write_block` will fill, by place in the table."""
     shape = (n_spots, n_genes)
     nothing = np.broadcast_to(np.float32(np.nan), shape)
@@ -149,38 +139,25 @@ def empty_arrays(n_spots: int, n_genes: int, n_kept_draws: int) -> dict[str, NDA
 
 def write_empty(
     path: Path,
-    table: anndata.AnnData,
-    arrays: Mapping[str, NDArray[Any]],
+    spots: Spots,
+    genes: pd.DataFrame | Sequence[str],
     provenance: Mapping[str, Any],
-    *,
-    image: NDArray[np.uint8],
-    scalefactors: Mapping[str, float],
+    regions: Sequence[Region],
+    overview: Mapping[str, Any],
+    n_kept_draws: int,
 ) -> None:
-    """Write a prediction of which nothing is done, whole or not at all.
+    """Write a prediction of which nothing is done, whole or not at all: see `Prediction.begin`.
 
-    Parameters
-    ----------
-    path
-        New Zarr folder.
-    table, arrays
-        From `empty_table` and `empty_arrays`.
-    provenance
-        How it will be made.
-    image, scalefactors
-        Overview of the slide, as squidpy reads it from ``uns["spatial"]``.
-
-    Raises
-    ------
-    OutputError
-        The place exists or cannot be written.
+    ``overview`` is what squidpy reads of a slide's image from ``uns["spatial"]``.
     """
     if path.exists():
         raise OutputError(
             f"{path} exists already; choose another name, resume it, or remove it first."
         )
-    table.uns["spatial"] = {
-        LIBRARY: {"images": {"hires": image}, "scalefactors": dict(scalefactors)}
-    }
+    knows_domain = provenance.get("domain") != "unknown"
+    table = _empty_table(spots, genes, regions, knows_domain=knows_domain)
+    arrays = _empty_arrays(len(spots), len(genes), n_kept_draws)
+    table.uns["spatial"] = {LIBRARY: overview}
     table.uns[PROVENANCE_KEY] = stored_provenance(provenance)
     if "normalisation" in provenance:  # scanpy looks there before it computes with X
         table.uns["log1p"] = {"base": normalisation(provenance["normalisation"]).log_base}
@@ -207,17 +184,8 @@ def write_zarr(
     """Write Zarr 3 in chunks that serve both a block of spots being added and one gene being read.
 
     Each chunk is a file of its own, so that a block can be added without touching others; a chunk of
-    nothing but NaN has no file.
-
-    Parameters
-    ----------
-    table
-        A prediction.
-    path
-        Folder to make.
-    arrays
-        Place in the table ("X", "layers/sd", "obsm/draws") -> (spots, genes, ...), float. None: those of
-        the table itself.
+    nothing but NaN has no file. ``arrays``, by place in the table ("X", "layers/sd", "obsm/draws"), are
+    (spots, genes, ...) float; None: those of the table itself.
     """
     import zarr
 

@@ -11,7 +11,7 @@ from napari_stem.errors import OutputError, PredictionError
 from napari_stem.foreign import read_h5ad
 from napari_stem.io import DAMAGE, written_whole
 from napari_stem.results.empty import PROVENANCE_KEY, write_zarr
-from napari_stem.results.stored import FIELDS, damaged, read_provenance
+from napari_stem.results.stored import FIELDS, read_provenance, reading, require_there
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,22 +20,13 @@ if TYPE_CHECKING:
 
 
 def read_exported(path: Path) -> anndata.AnnData:
-    """Read an ``.h5ad`` as ``napari-stem export`` and ``predict`` write it.
-
-    Raises
-    ------
-    PredictionError
-        There is none, it is damaged or no prediction, or one of another format.
-    """
-    try:
+    """Read an ``.h5ad`` as ``napari-stem export`` and ``predict`` write it; errors as of `Prediction.open`."""
+    require_there(path)
+    with reading(path):
         table = read_h5ad(path)
         read_provenance(table.uns[PROVENANCE_KEY]["json"], path)
         _ = table.obs["done"], *(table.layers[name] for name in FIELDS[1:])  # all there?
-    except FileNotFoundError:
-        raise PredictionError(f"There is no prediction {path}; check the path.") from None
-    except DAMAGE as error:
-        raise damaged(path, error) from error
-    return table
+        return table
 
 
 def unpacked(path: Path) -> Path:
@@ -46,6 +37,7 @@ def unpacked(path: Path) -> Path:
     PredictionError
         As of `read_exported`, or the folder cannot be written.
     """
+    require_there(path)
     try:
         stat = path.stat()
         digest = hashlib.blake2b(digest_size=6)
@@ -56,8 +48,6 @@ def unpacked(path: Path) -> Path:
         table = read_exported(path)
         with written_whole(folder, overwrite=True) as fresh:
             write_zarr(table, fresh)
-    except FileNotFoundError:
-        raise PredictionError(f"There is no prediction {path}; check the path.") from None
     except (*DAMAGE, OutputError) as error:
         raise PredictionError(
             f"{path} cannot be unpacked ({error}); open the .zarr folder it was made from."

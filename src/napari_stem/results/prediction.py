@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.errors import OutputError, PredictionError, SpotError
+from napari_stem.errors import OutputError, PredictionError
 from napari_stem.foreign import elements_known, require_own_zarr
-from napari_stem.geometry import region_names
-from napari_stem.io import DAMAGE
+from napari_stem.geometry import Mpp, region_names
 from napari_stem.model.genes import NUMBERS, best_first
 from napari_stem.results.empty import (
     FORMAT,
     PROVENANCE_KEY,
-    empty_arrays,
-    empty_table,
     gene_table,
     provenance_of,
     region_column,
@@ -27,12 +24,13 @@ from napari_stem.results.empty import (
 )
 from napari_stem.results.stored import (
     StoredValues,
-    damaged,
     read_ood,
     read_provenance,
     read_spots,
     read_texts,
+    reading,
     require_shapes,
+    require_there,
 )
 
 if TYPE_CHECKING:
@@ -79,7 +77,7 @@ class Prediction(StoredValues):
     def __init__(self, path: Path) -> None:
         import zarr
 
-        try:
+        with reading(path):
             require_own_zarr(path, may_lack_values=True)
             group = zarr.open_group(path, mode="r+", use_consolidated=False)
             self.provenance = read_provenance(group["uns"][PROVENANCE_KEY]["json"][()], path)
@@ -88,8 +86,6 @@ class Prediction(StoredValues):
             require_shapes(self._group, len(self.spots), len(self.genes))
             self.done: NDArray[np.bool_] = self._group["obs"]["done"][:]
             self.ood: NDArray[np.bool_] = read_ood(self._group)
-        except (*DAMAGE, SpotError) as error:
-            raise damaged(path, error) from error
 
     def __repr__(self) -> str:
         """Say what it is, in words."""
@@ -123,14 +119,13 @@ class Prediction(StoredValues):
             There is none, it is damaged, or of another format.
         """
         path = Path(path)
+        require_there(path)
         if path.suffix == ".h5ad":
             from napari_stem.results.exported import unpacked
 
             path = unpacked(path)
         if not path.is_dir():
-            if path.exists():
-                raise PredictionError(f"{path} is no prediction (.zarr or .h5ad); check the path.")
-            raise PredictionError(f"There is no prediction {path}; check the path.")
+            raise PredictionError(f"{path} is no prediction (.zarr or .h5ad); check the path.")
         return cls(path)
 
     @classmethod
@@ -223,17 +218,10 @@ class Prediction(StoredValues):
         OutputError
             The place exists or cannot be written.
         """
-        write_empty(
-            path,
-            empty_table(spots, genes, regions, knows_domain=provenance.get("domain") != "unknown"),
-            empty_arrays(len(spots), len(genes), n_kept_draws),
-            {"format": FORMAT, **provenance},
-            image=image,
-            scalefactors={
-                "tissue_hires_scalef": image_scale,
-                "spot_diameter_fullres": spot_diameter_px,
-            },
-        )
+        scales = {"tissue_hires_scalef": image_scale, "spot_diameter_fullres": spot_diameter_px}
+        overview = {"images": {"hires": image}, "scalefactors": scales}
+        about = {"format": FORMAT, **provenance}
+        write_empty(path, spots, genes, about, regions, overview, n_kept_draws)
         return cls(path)
 
     def write_block(
@@ -284,6 +272,11 @@ class Prediction(StoredValues):
         self._follow(index, {"mean": mean, "sd": sd, "q05": q05, "q95": q95})
 
     @property
+    def mpp(self) -> Mpp:
+        """Pixel size of its slide."""
+        return Mpp(*map(float, self.provenance["mpp"]))
+
+    @property
     def unit(self) -> str:
         """Unit of all values, as users read it."""
         return str(self.provenance["unit"])
@@ -300,7 +293,7 @@ class Prediction(StoredValues):
         import pandas as pd
 
         var = self._group["var"]
-        try:
+        with reading(self.path):
             known = {
                 name: np.asarray(var[name][:], np.float64) if name in var else np.nan
                 for name in NUMBERS
@@ -309,8 +302,6 @@ class Prediction(StoredValues):
                 np.asarray(var["by_chance"][:], bool) if "by_chance" in var else False
             )
             return pd.DataFrame(known, index=list(self.genes))
-        except DAMAGE as error:
-            raise damaged(self.path, error) from error
 
     @property
     def reliability(self) -> dict[str, float]:
@@ -333,11 +324,8 @@ class Prediction(StoredValues):
         """Read the whole prediction into memory."""
         import anndata
 
-        try:
-            with elements_known():
-                return anndata.read_zarr(self.path)
-        except DAMAGE as error:
-            raise damaged(self.path, error) from error
+        with reading(self.path), elements_known():
+            return anndata.read_zarr(self.path)
 
     def _name_regions(self, regions: Sequence[Region]) -> None:
         """Name the regions of a run that goes on as they are called by now."""

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
 
 import numpy as np
 
-from napari_stem.errors import PredictionError, UnknownGeneError
+from napari_stem.errors import PredictionError, SpotError, UnknownGeneError
 from napari_stem.foreign import are_texts, is_size, read_json
 from napari_stem.geometry import Mpp, Spots
 from napari_stem.io import DAMAGE
-from napari_stem.results.empty import FORMAT, UNLIKE
+from napari_stem.model.genes import offered
+from napari_stem.results.empty import FORMAT, LIBRARY, UNLIKE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -36,31 +39,31 @@ def damaged(path: Path, error: Exception) -> PredictionError:
     )
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Tell whatever breaks the reading of a prediction off as its damage."""
+    try:
+        yield
+    except (*DAMAGE, SpotError) as error:
+        raise damaged(path, error) from error
+
+
+def require_there(path: Path) -> None:
+    """Check that there is something at a path; PredictionError where there is nothing."""
+    if not path.exists():
+        raise PredictionError(f"There is no prediction {path}; check the path.")
+
+
 # What a prediction's provenance holds, where it says it: anything else is refused before it is used.
 _TEXTS = (
-    *(
-        "version",
-        "model",
-        "model_weights_sha256",
-        "encoder",
-        "encoder_version",
-        "normalisation",
-        "unit",
-    ),
+    *("version", "model", "model_weights_sha256", "encoder", "encoder_version", "normalisation"),
     *("domain", "sampler", "slide", "slide_fingerprint", "mpp_source", "notice"),
 )
 _SIZES = ("pitch_um", "spot_diameter_um")
 
 
 def read_provenance(text: object, path: Path) -> dict[str, Any]:
-    """Read how a prediction was made.
-
-    Parameters
-    ----------
-    text
-        JSON, as it is stored.
-    path
-        Of the prediction, for the message of an error.
+    """Read how a prediction at a path was made from the JSON that it stores.
 
     Raises
     ------
@@ -147,16 +150,9 @@ class _Genes:
 
 
 class StoredValues:
-    """Values of a prediction's Zarr group; the same array serves all who ask for a gene while it grows.
+    """Values of a prediction's Zarr group, laid out as `napari_stem.results.empty.write_zarr` does.
 
-    Parameters
-    ----------
-    path
-        Where the group is.
-    group
-        Laid out as `napari_stem.results.empty.write_zarr` does.
-    genes
-        Ordered names.
+    The same array serves all who ask for a gene while it grows.
     """
 
     def __init__(self, path: Path, group: Any, genes: tuple[str, ...]) -> None:
@@ -165,7 +161,6 @@ class StoredValues:
         # Blocks (genes, spots): the latest ones, and all whose values somebody still holds.
         self._recent: OrderedDict[_Genes, NDArray[np.float32]] = OrderedDict()
         self._live: WeakValueDictionary[_Genes, NDArray[np.float32]] = WeakValueDictionary()
-        self._layouts: dict[Field, tuple[int, int]] = {}
         self._lock = threading.Lock()  # a viewer reads values while its worker writes blocks
 
     def values(self, gene: str, field: Field = "mean") -> NDArray[np.float32]:
@@ -178,7 +173,7 @@ class StoredValues:
         PredictionError
             The values are damaged, or there is no such field.
         """
-        wanted = self._block_of(self._columns([gene])[0], field)
+        wanted = self._block_of(self.columns([gene])[0], field)
         with self._lock:
             block = self._live.get(wanted)
             if block is None:
@@ -209,11 +204,9 @@ class StoredValues:
         UnknownGeneError
             The prediction has no such gene.
         """
-        columns = slice(None) if genes is None else self._columns(genes)
-        try:
+        columns = slice(None) if genes is None else self.columns(genes)
+        with reading(self.path):
             return np.asarray(self._stored(field).oindex[spots, columns], np.float32)
-        except DAMAGE as error:
-            raise damaged(self.path, error) from error
 
     @property
     def n_kept_draws(self) -> int:
@@ -253,18 +246,32 @@ class StoredValues:
             raise PredictionError(
                 f"{self.path} holds no single samples, only their summary; predict again and keep them."
             )
-        columns = slice(None) if genes is None else self._columns(genes)
-        try:
-            return np.asarray(
-                self._group["obsm"]["draws"].oindex[spots, columns, which], np.float16
-            )
-        except DAMAGE as error:
-            raise damaged(self.path, error) from error
+        columns = slice(None) if genes is None else self.columns(genes)
+        with reading(self.path):
+            stored = self._group["obsm"]["draws"]
+            return np.asarray(stored.oindex[spots, columns, which], np.float16)
 
-    def _columns(self, genes: Sequence[str]) -> list[int]:
-        unknown = [gene for gene in genes if gene not in self._column]
-        if unknown:
-            raise UnknownGeneError(f"This prediction has no gene '{unknown[0]}'.")
+    def overview(self) -> tuple[NDArray[np.uint8], float]:
+        """Small image of the whole slide, (height, width, 3) uint8, and its level-0 px per pixel.
+
+        Raises
+        ------
+        PredictionError
+            It is damaged.
+        """
+        with reading(self.path):
+            stored = self._group["uns"]["spatial"][LIBRARY]
+            scale = float(stored["scalefactors"]["tissue_hires_scalef"][()])
+            return np.asarray(stored["images"]["hires"][:]), 1 / scale
+
+    def columns(self, genes: Sequence[str]) -> list[int]:
+        """Places of genes among all; UnknownGeneError offers names that are like one that is not there."""
+        for gene in genes:
+            if gene not in self._column:
+                alike = " or ".join(offered(gene, self.genes))
+                known = f"It has {len(self.genes)} genes, such as {self.genes[0]}."
+                hint = f"Did you mean {alike}?" if alike else known
+                raise UnknownGeneError(f"This prediction has no gene '{gene}'. {hint}")
         return [self._column[gene] for gene in genes]
 
     def _stored(self, field: Field) -> Any:
@@ -276,30 +283,25 @@ class StoredValues:
 
     def _block_of(self, column: int, field: Field) -> _Genes:
         """Genes to read with this one: those of its chunk, or an even share of them where spots are many."""
-        chunk, width = self._layout(field)
+        chunk, width = self._layout
         chunk_start = column // chunk * chunk
         start = chunk_start + (column - chunk_start) // width * width
         stop = min(start + width, chunk_start + chunk, len(self._column))
         return _Genes(field, start, stop)
 
-    def _layout(self, field: Field) -> tuple[int, int]:
-        """Genes in a chunk, and genes to read together; kept, as opening an array takes milliseconds."""
-        if field not in self._layouts:
-            try:
-                stored = self._stored(field)
-            except DAMAGE as error:
-                raise damaged(self.path, error) from error
-            n_spots, chunk = stored.shape[0], int(stored.chunks[1])
-            n_shares = -(-chunk * n_spots * 4 // READ_AHEAD_BYTES) or 1
-            self._layouts[field] = chunk, -(-chunk // n_shares)
-        return self._layouts[field]
+    @cached_property
+    def _layout(self) -> tuple[int, int]:
+        """Genes in a chunk, of any field, and genes to read together."""
+        with reading(self.path):
+            stored = self._group["X"]
+        n_spots, chunk = stored.shape[0], int(stored.chunks[1])
+        n_shares = -(-chunk * n_spots * 4 // READ_AHEAD_BYTES) or 1
+        return chunk, -(-chunk // n_shares)
 
     def _read(self, wanted: _Genes) -> NDArray[np.float32]:
-        try:
+        with reading(self.path):
             values = self._stored(wanted.field)[:, wanted.start : wanted.stop]
             return np.array(values.T, np.float32, order="C")
-        except DAMAGE as error:
-            raise damaged(self.path, error) from error
 
     def _keep(self, wanted: _Genes, block: NDArray[np.float32]) -> None:
         """Remember as the latest; let go of the oldest beyond the limit."""

@@ -11,6 +11,7 @@ from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QApplication, QFrame, QMenu, QToolButton, QVBoxLayout, QWidget
 
+from napari_stem.texts import NOTICE
 from napari_stem.widgets.common import keys
 from napari_stem.widgets.common.dropping import dropped_paths
 from napari_stem.widgets.common.keys import HelpBox
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 WIDTH = 350
 SCROLL_BAR_GAP = 6
 ALL_ROOM = 100  # beside a stretch of 1
-NOTICE = "Predicted from the image, not measured. For research use only, not for diagnosis."
 SESSIONS = "Sessions (*.json);;All files (*)"
 
 

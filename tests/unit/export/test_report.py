@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
@@ -66,8 +66,8 @@ class Page(HTMLParser):
         return [row for row in self.rows if row and row[0] == heading][-1][1:]
 
 
-def page_of(selection: Selection, folder: Path, written_at=None, **options) -> Page:
-    write_report(selection, folder / "r.html", ExportOptions(**options), written_at=written_at)
+def page_of(selection: Selection, folder: Path, **options) -> Page:
+    write_report(selection, folder / "r.html", ExportOptions(**options))
     return Page((folder / "r.html").read_text(encoding="utf-8"))
 
 
@@ -129,7 +129,7 @@ def test_regions_and_genes_in_numbers(prediction: Prediction, regions, tmp_path:
 
 def test_on_paper_tables_stay_whole(prediction: Prediction, tmp_path: Path, monkeypatch) -> None:
     """The page's own head, repeated on every page, is the notice; long tables alone may be cut."""
-    monkeypatch.setattr("napari_stem.exporting.report.map_image", lambda *_, **__: b"")
+    monkeypatch.setattr("napari_stem.exporting.report.map_image", lambda *_: "")
     squares = [Region(shapely.box(0, 0, 900, 900), f"nest {number}") for number in range(9)]
     genes = prediction.genes[:40]
     page = page_of(Selection.of(prediction, genes, squares), tmp_path)
@@ -168,13 +168,16 @@ def test_words_are_those_of_readers(prediction: Prediction, altered, tmp_path: P
 
 
 def test_how_it_was_made(prediction: Prediction, slide, tmp_path: Path) -> None:
-    when = datetime(2026, 5, 4, 12, 30, tzinfo=UTC)
-    page = page_of(Selection.of(prediction, GENES), tmp_path, slide=slide, written_at=when)
+    before = datetime.now().astimezone().replace(second=0, microsecond=0)
+    page = page_of(Selection.of(prediction, GENES), tmp_path, slide=slide)
     provenance = prediction.provenance
     assert page.row("Model weights, SHA-256") == [provenance["model_weights_sha256"]]
     assert page.row("Fingerprint of the slide's file") == [provenance["slide_fingerprint"]]
     assert page.row("Samples per spot") == ["6"]
-    assert page.row("Report written on") == ["2026-05-04 12:30 UTC"]
+    (written,) = page.row("Report written on")
+    moment = datetime.strptime(written[:16], "%Y-%m-%d %H:%M").replace(tzinfo=before.tzinfo)
+    assert before <= moment <= datetime.now().astimezone()
+    assert written[16:] == f" {before.tzname()}"
     assert page.row("Pixel size, µm (x, y)") == ["0.689, 0.689"]
     assert page.row("Source of the pixel size") == ["metadata of the data set"]
     assert page.row("Tissue") == ["breast"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton, QSplitter, QWidget
 
-from napari_stem.texts import count
+from napari_stem.texts import NOTICE, count
 from napari_stem.widgets.common.form import line
 from napari_stem.widgets.common.hints import few_samples
 from napari_stem.widgets.common.parts import Note, row, stack
@@ -54,7 +54,6 @@ COLUMNS = (
 )
 LIMIT = 0.05  # false discovery rate
 SIZE = (1120, 640)
-NOTICE = "Predicted from the image, not measured. For research use only, not for diagnosis."
 
 
 @dataclass(frozen=True)
