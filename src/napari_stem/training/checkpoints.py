@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ import numpy as np
 
 from napari_stem.errors import ModelError
 from napari_stem.foreign import read_json
-from napari_stem.io import remove, unwritable, write_file
+from napari_stem.io import unwritable, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,7 +86,8 @@ class Checkpoints:
             self._require_same(path, now)
             return
         try:
-            remove(self.folder)
+            if self.folder.exists():
+                shutil.rmtree(self.folder)
         except OSError as error:
             raise unwritable(self.folder, error) from error
         write_file(path, json.dumps(now, indent=1))

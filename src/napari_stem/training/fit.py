@@ -6,6 +6,7 @@ work, as one that cannot be used is best told of then, and predicted once, at th
 
 from __future__ import annotations
 
+import shutil
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -18,7 +19,7 @@ from napari_stem.device import torch_device
 from napari_stem.encoders.precomputed_folder import EmbeddingFolder
 from napari_stem.encoders.registry import load_encoder
 from napari_stem.errors import DatasetError
-from napari_stem.io import CHECKPOINTS, only_writer, remove, require_model_room
+from napari_stem.io import CHECKPOINTS, only_writer, require_model_room
 from napari_stem.metrics import evaluate
 from napari_stem.model.bundle import load_folder
 from napari_stem.model.card import LIMITS
@@ -168,7 +169,7 @@ def _train(
     _report(model, sections, held_out, genes, options)
     model.save(out)
     if not options.keep_checkpoints:
-        remove(out / CHECKPOINTS, whatever=True)
+        shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
     return load_folder(out)
 
 
