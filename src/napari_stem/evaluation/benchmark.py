@@ -12,9 +12,8 @@ import numpy as np
 from napari_stem.errors import OutputError, StemError
 from napari_stem.evaluation.baselines import predictors
 from napari_stem.evaluation.baselines.base import Task
-from napari_stem.evaluation.baselines.stem import QUICK_STEPS, Denoising
+from napari_stem.evaluation.baselines.stem import Denoising
 from napari_stem.evaluation.measured import MeasuredSections, dataset_fingerprint
-from napari_stem.evaluation.protocols.base import Request
 from napari_stem.evaluation.runs import Run, RunStore, Summary
 from napari_stem.metrics import evaluate
 
@@ -35,7 +34,7 @@ _LOSABLE = (StemError, RuntimeError, ValueError, ArithmeticError, LookupError, M
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkOptions(Denoising):
-    """What a user asks of a benchmark, how denoisers are trained among it.
+    """What a user asks of a benchmark, how denoisers are trained and sampled among it.
 
     Attributes
     ----------
@@ -45,12 +44,12 @@ class BenchmarkOptions(Denoising):
         Name in the registry.
     genes, normalisation
         Panel recipe and unit, None for the protocol's.
-    sections, hold_out
-        See `napari_stem.evaluation.protocols.base.Request`.
+    sections
+        Those to use, empty for all.
+    hold_out
+        The test section of protocols that have one.
     seeds
         One run each of predictors that have a seed.
-    published_steps
-        Ancestral steps of published Stem.
     """
 
     predictors: tuple[str, ...] = ()
@@ -60,7 +59,6 @@ class BenchmarkOptions(Denoising):
     sections: tuple[str, ...] = ()
     hold_out: str | None = None
     seeds: tuple[int, ...] = (0,)
-    published_steps: int = QUICK_STEPS
 
 
 @dataclass(frozen=True)
@@ -107,11 +105,11 @@ class Benchmark:
     ) -> None:
         self.protocol, self.dataset, self.options = protocol, dataset, options
         self.encoder = encoder
-        self.plan = protocol.plan(dataset, Request(options.sections, options.hold_out))
+        self.plan = protocol.plan(dataset, options.sections, options.hold_out)
         self.genes = options.genes or protocol.genes
         self.normalisation = options.normalisation or protocol.normalisation
         names = options.predictors or protocol.predictors
-        self.predictors = predictors(names, options, options.published_steps)
+        self.predictors = predictors(names, options)
         self.store = RunStore(folder)
         self.failures: list[dict[str, Any]] = []
         self._progress = progress
