@@ -133,10 +133,20 @@ def hest(
 
     Images and sound tables are linked, not copied.
     """
-    from napari_stem.spatial.hest import Choice, import_hest
+    from napari_stem.spatial.hest import import_hest
 
-    choice = Choice(listed(sections), listed(organ), listed(technology), listed(species))
-    _import(import_hest, source, out, as_json, choice=choice, overwrite=overwrite, drop=drop)
+    _import(
+        import_hest,
+        source,
+        out,
+        as_json,
+        sections=listed(sections),
+        organ=listed(organ),
+        technology=listed(technology),
+        species=listed(species),
+        overwrite=overwrite,
+        drop=drop,
+    )
 
 
 @importing.command()

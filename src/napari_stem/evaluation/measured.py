@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_stem.errors import DatasetError
 from napari_stem.slide.source import fingerprint
-from napari_stem.spatial.normalise import normalised
+from napari_stem.spatial.normalise import columns_of, normalised
 from napari_stem.spatial.panels import parse_panel
 
 if TYPE_CHECKING:
@@ -101,12 +101,8 @@ class MeasuredSections:
             A gene was not.
         """
         for section_id in (*fold.train, *fold.test):
-            absent = sorted(set(panel) - set(self.section(section_id).counts.var_names))
-            if absent:
-                raise DatasetError(
-                    f"{len(absent)} of {len(panel)} genes of the panel were not measured in section "
-                    f"{section_id} ({', '.join(absent[:5])}); choose others with --genes."
-                )
+            measured = self.section(section_id).counts.var_names
+            columns_of(panel, measured, f"in section {section_id}")
 
 
 def _only(counts: anndata.AnnData, measured: Sequence[set[str]]) -> anndata.AnnData:

@@ -14,6 +14,7 @@ from napari_stem.errors import DatasetError, PredictionError
 from napari_stem.evaluation.comparison import MatchedBy, pair_spots, read_truth
 from napari_stem.metrics import coverage_of, pcc, pit
 from napari_stem.progress import LOG_OF_FILES
+from napari_stem.spatial.checks import outside_image
 from napari_stem.spatial.dataset import HEIGHT_KEY, METADATA, TABLES, WIDTH_KEY, Section
 from napari_stem.spatial.gene_sets import with_symbols
 from napari_stem.spatial.lattice import nearest_distance_px, spots_at, stated_diameter_px
@@ -83,7 +84,7 @@ def _require_inside(truth: anndata.AnnData, size: SizePx, path: Path) -> None:
     xy_px = np.asarray(truth.obsm["spatial"], dtype=np.float64)
     if xy_px.ndim != 2 or xy_px.shape[1] != 2 or not np.isfinite(xy_px).all():
         raise DatasetError(f'{path} must state a position (x, y) of every spot in obsm["spatial"].')
-    outside = ((xy_px < 0) | (xy_px > (size.width_px, size.height_px))).any(axis=1)
+    outside = outside_image(xy_px, (size.width_px, size.height_px))
     if outside.any():
         raise DatasetError(
             f"{int(outside.sum())} of {len(xy_px)} measured spots of {path.name} lie outside this slide "
@@ -97,13 +98,14 @@ def _read_visium(path: Path, size: SizePx, slide: Slide | None) -> anndata.AnnDa
     from napari_stem.spatial.space_ranger import (
         other_size,
         read_scale_factors,
+        section_folders,
         under_tissue,
         unlike_preview,
     )
     from napari_stem.spatial.space_ranger_files import SCALE_FACTORS, required
-    from napari_stem.spatial.visium import read_visium, visium_folders
+    from napari_stem.spatial.visium import is_visium, read_visium
 
-    folder, *others = visium_folders([path]).values()
+    folder, *others = section_folders([path], is_visium).values()
     if others:
         raise DatasetError(
             f"{path} holds {len(others) + 1} Visium sections; choose the folder of one of them."

@@ -24,6 +24,7 @@ from napari_stem.spatial.checks import (
     raise_on_stop,
 )
 from napari_stem.spatial.lattice import nearest_distance_px, spots_at
+from napari_stem.spatial.normalise import columns_of
 from napari_stem.spatial.table_files import (
     library_sizes,
     read_genes,
@@ -226,15 +227,7 @@ class Section:
         DatasetError
             As ``counts``, judged by these genes; or a gene was not measured.
         """
-        place = {gene: column for column, gene in enumerate(self.genes)}
-        absent = [gene for gene in genes if gene not in place]
-        if absent:
-            raise DatasetError(
-                f"{len(absent)} of {len(genes)} genes were not measured in section {self.id} "
-                f"({', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}); choose a gene panel "
-                f"without them."
-            )
-        columns = [place[gene] for gene in genes]
+        columns = columns_of(genes, self.genes, f"in section {self.id}")
         blocks = [csr_matrix(block[:, columns]) for block in row_blocks(self.table_path)]
         raise_on_stop(check_counts(blocks, self._table.names), self.table_path)
         return vstack(blocks).toarray().astype(np.float32, copy=False)  # type: ignore[no-any-return]

@@ -37,7 +37,7 @@ from napari_stem.spatial.lattice import mpp_from_spacing_um
 from napari_stem.spatial.table_files import read_table, repeats_allowed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import anndata
@@ -79,28 +79,19 @@ class NewSection:
 
 
 def fitted_section(
-    section_id: str,
-    image: Path,
-    table: anndata.AnnData,
-    metadata: dict[str, Any],
-    *,
+    section: NewSection,
     fitted_um: tuple[float, dict[str, float]],
+    *,
     pitch_um: float,
     diameter_um: float,
-    mpp_um: dict[str, float] | None = None,
-    findings: Sequence[Finding] = (),
 ) -> NewSection:
     """Put a section of an array, whose pitch tells the pixel size, into HEST's form.
 
     Parameters
     ----------
-    section_id, image, mpp_um, findings
-        As of `NewSection`.
-    table
-        Counts with ``obsm["spatial"]``, ``obs["array_row"]`` and ``["array_col"]``; what else a reader keeps
+    section
+        Its table has ``obsm["spatial"]``, ``obs["array_row"]`` and ``["array_col"]``; what else a reader keeps
         (reduced images ...) is left out.
-    metadata
-        What is known besides.
     fitted_um
         Pixel size fitted to the pitch (um per px), and the same along each axis.
     pitch_um, diameter_um
@@ -108,30 +99,26 @@ def fitted_section(
     """
     import anndata
 
-    scales = {"spot_diameter_fullres": diameter_um / fitted_um[0]}
+    table, (mpp_um, per_axis) = section.table, fitted_um
+    scales = {"spot_diameter_fullres": diameter_um / mpp_um}
     clean = anndata.AnnData(
         X=csr_matrix(table.X, dtype=np.float32),
         obs=table.obs[["array_row", "array_col"]].astype(np.int64),
         var=table.var.copy(),
         obsm={"spatial": np.asarray(table.obsm["spatial"], dtype=np.float64)},
-        uns={"spatial": {section_id: {"images": {}, "scalefactors": scales}}},
+        uns={"spatial": {section.id: {"images": {}, "scalefactors": scales}}},
     )
     clean.obs_names, clean.var_names = clean.obs_names.astype(str), clean.var_names.astype(str)
-    fitted = {
-        MPP_KEY: fitted_um[0],
-        "pixel_size_um_per_axis": fitted_um[1],
+    metadata = {
+        "id": section.id,
+        **section.metadata,
+        MPP_KEY: mpp_um,
+        "pixel_size_um_per_axis": per_axis,
         ORIGIN_KEY: f"fitted to the spots' {pitch_um:g} um pitch",
         PITCH_KEY: pitch_um,
         DIAMETER_KEY: diameter_um,
     }
-    return NewSection(
-        id=section_id,
-        image=image,
-        table=clean,
-        metadata={"id": section_id, **metadata, **fitted},
-        mpp_um=mpp_um or {},
-        findings=tuple(findings),
-    )
+    return replace(section, table=clean, metadata=metadata)
 
 
 def write_section(out: Path, section: NewSection) -> None:
@@ -272,8 +259,8 @@ def _import_section(section: NewSection, out: Path, outcome: Outcome, *, drop: b
         table_file=None if dropped else section.table_file,
         metadata=section.metadata
         | {
-            WIDTH_KEY: facts.width_px,
-            HEIGHT_KEY: facts.height_px,
+            WIDTH_KEY: facts.size_px[0],
+            HEIGHT_KEY: facts.size_px[1],
             "spots_under_tissue": table.n_obs,
             "nb_genes": table.n_vars,
             "image_filename": section.image.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,10 +13,7 @@ from napari_stem.errors import DatasetError, SlideError
 from napari_stem.foreign import read_json
 from napari_stem.io import DAMAGE
 from napari_stem.spatial.checks import Finding
-from napari_stem.spatial.gene_sets import with_symbols
 from napari_stem.spatial.images import IMAGE_ENDINGS, image_facts
-from napari_stem.spatial.importing import fitted_section
-from napari_stem.spatial.lattice import array_positions, fit_lattice
 from napari_stem.spatial.space_ranger_files import BINS, COUNTS, POSITIONS, find
 from napari_stem.texts import read_text, reason_of
 
@@ -27,12 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.slide.base import Slide
-    from napari_stem.spatial.importing import NewSection
 
 # What h5py, scipy and pandas raise on folders that are not as Space Ranger writes them.
 READER_ERRORS = (*DAMAGE, AssertionError, StopIteration, zlib.error)
-# Rounding of positions to whole px leaves less than this, in pitches.
-_MISFIT = 0.1
 # The same picture, reduced: off by the rounding of its sides, not by more.
 _SIZE_TOLERANCE = 0.01
 _LOOK_PX = 128
@@ -221,60 +215,6 @@ def _small(image: Path | Slide) -> NDArray[np.float64]:
         index = max((i for i, side in enumerate(large_enough) if side >= _LOOK_PX), default=0)
         pixels = Image.fromarray(np.asarray(slide.read_level(index)))
     return np.asarray(pixels.convert("L").resize((_LOOK_PX, _LOOK_PX)), dtype=np.float64)
-
-
-def new_section(
-    section_id: str,
-    image: Path,
-    table: anndata.AnnData,
-    *,
-    pitch_um: float,
-    diameter_um: float,
-    hexagonal: bool,
-    metadata: dict[str, Any],
-    mpp_um: dict[str, float],
-) -> NewSection:
-    """Turn what a reader gave into a section: spots under tissue, symbols, pixel size by pitch.
-
-    Parameters
-    ----------
-    section_id, image
-        Name, and full-resolution image.
-    table
-        Counts with ``obsm["spatial"]`` (x, y in px of that image), ``obs["array_row"]``,
-        ``["array_col"]`` and ``["in_tissue"]``.
-    pitch_um, diameter_um, hexagonal
-        Of the array.
-    metadata
-        What else is known.
-    mpp_um
-        Other statements of the pixel size, by who makes them.
-
-    Raises
-    ------
-    DatasetError
-        No spot is under tissue, or the positions are not those of this array.
-    """
-    named, findings = with_symbols(under_tissue(table, f"section {section_id}"))
-    nodes = array_positions(named.obs)
-    xy_px = np.asarray(named.obsm["spatial"], dtype=np.float64)
-    fit = None if nodes is None else fit_lattice(*nodes, xy_px, pitch_um, hexagonal=hexagonal)
-    if fit is None or not fit.misfit < _MISFIT:
-        raise DatasetError(
-            f"The positions of section {section_id} are too few or do not lie on the array's "
-            f"{pitch_um:g} um lattice, so they do not tell the pixel size; check the positions file."
-        )
-    return fitted_section(
-        section_id,
-        image,
-        named,
-        metadata,
-        fitted_um=(fit.mpp_um, fit.per_axis),
-        pitch_um=pitch_um,
-        diameter_um=diameter_um,
-        mpp_um=mpp_um,
-        findings=findings,
-    )
 
 
 def under_tissue(table: anndata.AnnData, name: str) -> anndata.AnnData:

@@ -8,7 +8,6 @@ Bins of Visium HD are squares without gaps: pitch and diameter are the bin's sid
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +16,17 @@ import numpy as np
 from napari_stem.errors import DatasetError
 from napari_stem.extras import require_extra
 from napari_stem.spatial.dataset import PITCH_KEY, TABLES, Dataset
+from napari_stem.spatial.gene_sets import with_symbols
 from napari_stem.spatial.images import image_facts
-from napari_stem.spatial.importing import import_sections
+from napari_stem.spatial.importing import NewSection, fitted_section, import_sections
+from napari_stem.spatial.lattice import array_positions, fit_lattice
 from napari_stem.spatial.space_ranger import (
     READER_ERRORS,
     find_image,
-    new_section,
     other_size,
     read_scale_factors,
     section_folders,
+    under_tissue,
     unlike_preview,
 )
 from napari_stem.spatial.space_ranger_files import (
@@ -46,12 +47,14 @@ if TYPE_CHECKING:
 
     import anndata
 
-    from napari_stem.spatial.importing import NewSection, Outcome
+    from napari_stem.spatial.importing import Outcome
 
 PITCH_UM = 100.0
 DIAMETER_UM = 55.0
 SCALE_FACTOR_SPOT_UM = 65.0
 DEFAULT_BIN_UM = 16
+# Rounding of positions to whole px leaves less than this, in pitches.
+_MISFIT = 0.1
 
 
 def import_visium(
@@ -82,7 +85,7 @@ def import_visium(
     DatasetError
         There is nothing to import, or an image or name is given for several sections.
     """
-    return _import(visium_folders(sources), out, image, name, None, options)
+    return _import(section_folders(sources, is_visium), out, image, name, None, options)
 
 
 def import_visium_hd(
@@ -150,17 +153,6 @@ def _require_same_pitch(out: Path, section_id: str, pitch_um: float) -> None:
         )
 
 
-def visium_folders(sources: Sequence[Path]) -> dict[str, Path]:
-    """Find Space Ranger's Visium folders by section, as `section_folders` does.
-
-    Raises
-    ------
-    DatasetError
-        There are none, or two of one name.
-    """
-    return section_folders(sources, is_visium)
-
-
 def is_visium(folder: Path) -> bool:
     """Whether a folder is what Space Ranger leaves of one Visium section (its ``outs``), or a part of it.
 
@@ -186,7 +178,7 @@ def _read_section(
     facts = image_facts(image)
     if (other := other_size([counted, folder], scales, facts.size_px)) is not None:
         raise DatasetError(
-            f"{image} has {facts.width_px} x {facts.height_px} px, but Space Ranger was run on an "
+            f"{image} has {facts.size_px[0]} x {facts.size_px[1]} px, but Space Ranger was run on an "
             f"image of about {other} px, to which the positions belong; name that one with --image."
         )
     technology: dict[str, Any] = {"st_technology": "Visium HD"}
@@ -198,17 +190,26 @@ def _read_section(
         }
         diameter_px = scales.get("spot_diameter_fullres", 0.0)
         stated_um = SCALE_FACTOR_SPOT_UM / diameter_px if diameter_px > 0 else 0.0
-    section = new_section(
+    named, findings = with_symbols(under_tissue(table, f"section {section_id}"))
+    pitch_um = float(bin_um or PITCH_UM)
+    nodes, xy_px = array_positions(named.obs), np.asarray(named.obsm["spatial"], np.float64)
+    fit = nodes and fit_lattice(*nodes, xy_px, pitch_um, hexagonal=bin_um is None)
+    if fit is None or not fit.misfit < _MISFIT:
+        raise DatasetError(
+            f"The positions of section {section_id} are too few or do not lie on the array's "
+            f"{pitch_um:g} um lattice, so they do not tell the pixel size; check the positions file."
+        )
+    section = NewSection(
         section_id,
         image,
-        table,
-        pitch_um=float(bin_um or PITCH_UM),
-        diameter_um=float(bin_um or DIAMETER_UM),
-        hexagonal=bin_um is None,
-        metadata=technology,
+        named,
+        technology,
         mpp_um={SCALE_FACTORS: stated_um} if stated_um else {},
+        findings=(*findings, *unlike_preview([counted, folder], image)),
     )
-    return replace(section, findings=(*section.findings, *unlike_preview([counted, folder], image)))
+    diameter_um = float(bin_um or DIAMETER_UM)
+    fitted_um = (fit.mpp_um, fit.per_axis)
+    return fitted_section(section, fitted_um, pitch_um=pitch_um, diameter_um=diameter_um)
 
 
 def _folder_of_bins(folder: Path, bin_um: int) -> Path:

@@ -18,7 +18,7 @@ from napari_stem.cells import read_cells
 from napari_stem.errors import DatasetError
 from napari_stem.evaluation.comparison import read_prediction
 from napari_stem.results import PROVENANCE_KEY
-from napari_stem.texts import reason_of
+from napari_stem.texts import few, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
@@ -123,7 +123,7 @@ def read_cohort(
     if absent:
         raise DatasetError(
             f"{len(absent)} of {len(labels)} slides of {labels_csv} have no prediction in {folder} "
-            f"({', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}); predict them first."
+            f"({few(absent)}); predict them first."
         )
     bulks, units = [], {}
     for done, slide in enumerate(labels):
