@@ -132,11 +132,13 @@ class Benchmark:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What all runs of one folder share."""
-        used = [s for s in self.dataset.sections if s in self._used()]
+        folds = self.plan.folds
+        used = {s for f in folds for s in (*f.train, *f.validation, *f.test)}
+        sections = [s for s in self.dataset.sections if s in used]
         return {
             "protocol": self.protocol.name,
-            "dataset_fingerprint": dataset_fingerprint(self.dataset, used),
-            "sections": used,
+            "dataset_fingerprint": dataset_fingerprint(self.dataset, sections),
+            "sections": sections,
             "encoder": self.encoder.name,
             "encoder_version": self.encoder.version,
             "genes": self.genes if self.plan.panel is None or self.options.genes else "shipped",
@@ -220,7 +222,9 @@ class Benchmark:
             on_run(done, len(self.jobs), seconds_left(self.jobs[done:], seconds), job.label)
             run = self.finished(job)
             if run is None:
-                self._prepare(job.fold)
+                # what fails here fails for every predictor
+                for section_id in (*job.fold.train, *job.fold.test):
+                    self.measured.arrays(section_id, self.panel(job.fold))
                 try:
                     run = self.run(job)
                 except OutputError:
@@ -230,14 +234,6 @@ class Benchmark:
                     continue
             seconds.setdefault(job.predictor.name, []).append(run.seconds)
         on_run(len(self.jobs), len(self.jobs), None, "")
-
-    def _prepare(self, fold: Fold) -> None:
-        """Read and embed a fold's sections: what fails here fails for every predictor."""
-        for section_id in (*fold.train, *fold.test):
-            self.measured.arrays(section_id, self.panel(fold))
-
-    def _used(self) -> set[str]:
-        return {s for f in self.plan.folds for s in (*f.train, *f.validation, *f.test)}
 
 
 def seconds_left(jobs: Sequence[Job], seconds: dict[str, list[float]]) -> float | None:

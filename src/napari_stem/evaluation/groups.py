@@ -80,44 +80,22 @@ def spots_in(prediction: Prediction, group: Region | str) -> NDArray[np.int64]:
     return np.flatnonzero([group in held for held in names] & prediction.done)
 
 
-def compared_spots(
-    prediction: Prediction, first: Region | str, second: Region | str | None
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Spots of two groups that are to be compared; none is in both.
-
-    Parameters
-    ----------
-    prediction
-        Whose finished spots are chosen.
-    first, second
-        The groups; None for the second: all finished spots outside of the first. A spot in both counts for
-        the first.
-
-    Raises
-    ------
-    RegionError
-        One of them is left without a spot.
-    """
-    a = spots_in(prediction, first)
-    others = np.flatnonzero(prediction.done) if second is None else spots_in(prediction, second)
-    b = np.setdiff1d(others, a)
-    if not len(a):
-        raise RegionError(f"No predicted spot lies in {_name(first)}; choose another region.")
-    if not len(b):
-        rest = REST if second is None else f"{_name(second)} outside of {_name(first)}"
-        raise RegionError(
-            f"No predicted spot lies in {rest}; choose another region to compare with."
-        )
-    return a, b
-
-
 def drawn_groups(
     prediction: Prediction,
     first: Region | str,
     second: Region | str | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[GroupDraws, GroupDraws] | None:
-    """Sum up what the draws say of the two groups of `compared_spots`; None where it was stopped.
+    """Sum up what the draws say of two groups of finished spots; None where it was stopped.
+
+    Parameters
+    ----------
+    prediction
+        One that keeps draws.
+    first, second
+        The groups; None for the second: everything outside of the first. A spot in both counts for the first.
+    is_stopped
+        Polled between blocks.
 
     Raises
     ------
@@ -129,10 +107,19 @@ def drawn_groups(
             f"{prediction.path} keeps no single samples, by which regions are compared; predict it again and "
             f"keep them (keep_draws=True, --keep-draws)."
         )
-    spots_a, spots_b = compared_spots(prediction, first, second)
-    a = group_draws(prediction, spots_a, _name(first), is_stopped)
-    b = group_draws(prediction, spots_b, REST if second is None else _name(second), is_stopped)
-    return None if a is None or b is None else (a, b)
+    a = spots_in(prediction, first)
+    others = np.flatnonzero(prediction.done) if second is None else spots_in(prediction, second)
+    b = np.setdiff1d(others, a)
+    if not len(a):
+        raise RegionError(f"No predicted spot lies in {_name(first)}; choose another region.")
+    if not len(b):
+        rest = REST if second is None else f"{_name(second)} outside of {_name(first)}"
+        raise RegionError(
+            f"No predicted spot lies in {rest}; choose another region to compare with."
+        )
+    drawn_a = group_draws(prediction, a, _name(first), is_stopped)
+    drawn_b = group_draws(prediction, b, REST if second is None else _name(second), is_stopped)
+    return None if drawn_a is None or drawn_b is None else (drawn_a, drawn_b)
 
 
 def compare(

@@ -31,13 +31,16 @@ MPP_TOLERANCE = 0.05
 MPP_LIMIT = 0.25  # beyond it no optics and no fit explains the difference: a factor got lost
 _DROPPABLE = "look at the positions, or import with --drop-bad-spots to leave these spots out"
 _RAW = "X must hold raw counts"
-_FEW = "they teach nothing; remove them if they are many"
-_COUNT_FINDINGS: tuple[tuple[str, str, str, Severity], ...] = (
-    ("counts-not-numbers", "counts that are not numbers", _DROPPABLE, "stops"),
-    ("negative-counts", "negative counts", _RAW, "stops"),
-    ("fractional-counts", "fractional counts", f"{_RAW}, not normalised values", "stops"),
-    ("empty-spots", "spots without any count", _FEW, "warns"),
-)
+# what is looked for among the values of a spot, what it is called, and what to do
+_COUNT_FINDINGS: dict[str, tuple[Callable[[NDArray[Any]], NDArray[np.bool_]], str, str]] = {
+    "counts-not-numbers": (lambda v: ~np.isfinite(v), "counts that are not numbers", _DROPPABLE),
+    "negative-counts": (lambda v: v < 0, "negative counts", _RAW),
+    "fractional-counts": (
+        lambda v: np.isfinite(v) & (v != np.rint(v)),
+        "fractional counts",
+        f"{_RAW}, not normalised values",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -148,25 +151,22 @@ def check_counts(blocks: Iterable[csr_matrix], names: Sequence[str]) -> list[Fin
     names
         Of the spots.
     """
-    tests: dict[str, Callable[[NDArray[Any]], NDArray[np.bool_]]] = {
-        "counts-not-numbers": lambda v: ~np.isfinite(v),
-        "negative-counts": lambda v: v < 0,
-        "fractional-counts": lambda v: np.isfinite(v) & (v != np.rint(v)),
-    }
-    bad: dict[str, list[str]] = {name: [] for name in (*tests, "empty-spots")}
+    bad: dict[str, list[str]] = {check: [] for check in _COUNT_FINDINGS}
+    empty: list[str] = []
     start = 0
     for block in blocks:
-        for check, test in tests.items():
+        for check, (test, _, _) in _COUNT_FINDINGS.items():
             places = np.flatnonzero(test(block.data))
             rows = np.searchsorted(block.indptr, places, side="right") - 1 + start
             bad[check] += [names[int(row)] for row in rows]
         with np.errstate(invalid="ignore"):
             total = np.asarray(block.sum(axis=1)).ravel()
-        bad["empty-spots"] += [names[start + int(i)] for i in np.flatnonzero(total == 0)]
+        empty += [names[start + int(i)] for i in np.flatnonzero(total == 0)]
         start += block.shape[0]
+    few = "they teach nothing; remove them if they are many"
     found = [
-        _finding(check, what, bad[check], advice, severity)
-        for check, what, advice, severity in _COUNT_FINDINGS
+        *(_finding(c, what, bad[c], advice) for c, (_, what, advice) in _COUNT_FINDINGS.items()),
+        _finding("empty-spots", "spots without any count", empty, few, "warns"),
     ]
     return [one for one in found if one.count]
 

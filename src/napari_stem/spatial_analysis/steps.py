@@ -112,36 +112,15 @@ BROKE = "The spatial analysis broke down, perhaps for want of memory; napari's l
 
 
 def run_in_subprocess(
-    arguments: Sequence[str],
-    is_stopped: Callable[[], bool],
-    progress: Progress,
+    arguments: Sequence[str], is_stopped: Callable[[], bool], progress: Progress
 ) -> bool:
-    """Run such a process and pass on what it tells.
-
-    Parameters
-    ----------
-    arguments
-        As `main` reads them.
-    is_stopped
-        Asked ten times a second; ends the process.
-    progress
-        Called with every line of progress: text, done, in all.
-
-    Returns
-    -------
-    Whether it came to its end; False where it was stopped.
-
-    Raises
-    ------
-    StemError
-        What it raised, in its own words.
-    """
+    """Run `main` as `own_process.run_module` does; tells whether it came to its end or was stopped."""
     module = "napari_stem.spatial_analysis.steps"
     return run_module(module, arguments, is_stopped, progress, BROKE) is not None
 
 
 def main(arguments: list[str]) -> int:
-    """Run the analysis that is asked for."""
+    """Run the analysis that is asked for, as the module's docstring writes it."""
     kind, prediction, rest = arguments
     analysis = {"domains": domains, "morans": morans}[kind]
     return answer(lambda progress: analysis(prediction, rest, progress))
