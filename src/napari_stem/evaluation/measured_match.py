@@ -96,13 +96,14 @@ def _require_inside(truth: anndata.AnnData, size: SizePx, path: Path) -> None:
 def _read_visium(path: Path, size: SizePx, slide: Slide | None) -> anndata.AnnData:
     """Spots under tissue of one Visium folder, refused where it was run on another image."""
     from napari_stem.spatial.space_ranger import (
+        SCALE_FACTORS,
         other_size,
         read_scale_factors,
+        required,
         section_folders,
         under_tissue,
         unlike_preview,
     )
-    from napari_stem.spatial.space_ranger_files import SCALE_FACTORS, required
     from napari_stem.spatial.visium import is_visium, read_visium
 
     folder, *others = section_folders([path], is_visium).values()

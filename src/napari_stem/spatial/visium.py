@@ -21,23 +21,21 @@ from napari_stem.spatial.images import image_facts
 from napari_stem.spatial.importing import NewSection, fitted_section, import_sections
 from napari_stem.spatial.lattice import array_positions, fit_lattice
 from napari_stem.spatial.space_ranger import (
-    READER_ERRORS,
-    find_image,
-    other_size,
-    read_scale_factors,
-    section_folders,
-    under_tissue,
-    unlike_preview,
-)
-from napari_stem.spatial.space_ranger_files import (
     BINS,
     COUNTS,
     POSITIONS,
+    READER_ERRORS,
     SCALE_FACTORS,
     find,
+    find_image,
+    other_size,
     read_counts,
     read_positions,
+    read_scale_factors,
     required,
+    section_folders,
+    under_tissue,
+    unlike_preview,
 )
 from napari_stem.texts import reason_of
 

@@ -151,7 +151,7 @@ def _summed_up(samples: NDArray[np.float64], *, has_interval: bool) -> pd.DataFr
 
     rows = [row[np.isfinite(row)] for row in samples]
     ends = [quantiles(row) if has_interval and len(row) else (np.nan, np.nan) for row in rows]
-    q05, q95 = np.reshape(ends, (-1, 2)).T
+    q05, q95 = np.array(ends, dtype=float).reshape(-1, 2).T
     told = pd.DataFrame(np.where(np.isfinite(samples), samples, np.nan))
     mean, median = told.mean(axis=1), told.median(axis=1)
     return pd.DataFrame({"I": mean, "I_q05": q05, "I_q95": q95, "median": median})
