@@ -142,11 +142,6 @@ def group_draws(
     Returns
     -------
     The group, or None where it was stopped.
-
-    Raises
-    ------
-    PredictionError
-        There is no spot, or draws were not kept.
     """
     if not len(spots):
         raise PredictionError(f"No predicted spot lies in {name}; choose another region.")
@@ -362,11 +357,6 @@ def write_differences(found: pd.DataFrame, path: Path, *, overwrite: bool = Fals
         New file.
     overwrite
         Replace what is there.
-
-    Raises
-    ------
-    OutputError
-        The place is taken or cannot be written.
     """
     compared, other = found[["group_a", "group_b"]].iloc[0]
     readme = path.with_name(f"{path.stem}_README.txt")

@@ -1,4 +1,4 @@
-"""Finished runs of a benchmark, one file each: what was forecast, how good it was; and tables of all of them."""
+"""Finished runs of a benchmark, one file each: what was forecast and how good it was; tables of all of them."""
 
 from __future__ import annotations
 
@@ -113,13 +113,7 @@ class RunStore:
         return self.folder / fold / (name + ENDING)
 
     def save(self, run: Run) -> None:
-        """Write a run, whole or not at all.
-
-        Raises
-        ------
-        OutputError
-            It cannot be written.
-        """
+        """Write a run, whole or not at all."""
         about = {k: v for k, v in vars(run).items() if k != "forecasts"}
         arrays: dict[str, NDArray[Any]] = {"about": np.array(json.dumps(about))}
         for section, forecast in run.forecasts.items():
@@ -256,13 +250,7 @@ def own_figures(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def write_results(folder: Path, results: dict[str, Any], genes: Sequence[Sequence[Any]]) -> None:
-    """Write ``results.json``, ``results.csv`` and ``genes.csv``, each whole or not at all.
-
-    Raises
-    ------
-    OutputError
-        They cannot be written.
-    """
+    """Write ``results.json``, ``results.csv`` and ``genes.csv``, each whole or not at all."""
     protocol, skipped = results["identity"]["protocol"], ("fold", "section", "predictor", "seed")
     rows = [
         (protocol, *(run[k] for k in skipped), name, value)

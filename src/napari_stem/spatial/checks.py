@@ -83,13 +83,7 @@ class Finding:
 
 
 def raise_on_stop(findings: Iterable[Finding], path: Path) -> None:
-    """Refuse a table that a finding stops.
-
-    Raises
-    ------
-    DatasetError
-        With the first such finding and the file's name.
-    """
+    """Refuse a table that a finding stops, by a DatasetError of the first such one and the file's name."""
     for finding in findings:
         if finding.severity == "stops":
             raise DatasetError(f"{path} has {finding}")

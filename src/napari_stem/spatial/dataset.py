@@ -107,6 +107,11 @@ class Section:
         The data set's.
     id
         Name of its files.
+
+    Raises
+    ------
+    DatasetError
+        By each part: it is missing, damaged, or holds what cannot be used.
     """
 
     folder: Path
@@ -114,13 +119,7 @@ class Section:
 
     @property
     def slide_path(self) -> Path:
-        """The H&E image.
-
-        Raises
-        ------
-        DatasetError
-            There is none, or more than one.
-        """
+        """The H&E image."""
         found = sorted((self.folder / SLIDES).glob(f"{self.id}.*"))
         if len(found) != 1:
             names = ", ".join(path.name for path in found) or "none"
@@ -137,13 +136,7 @@ class Section:
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
-        """What the data set says of this section.
-
-        Raises
-        ------
-        DatasetError
-            The file is missing or is no JSON object.
-        """
+        """What the data set says of this section."""
         path = self.folder / METADATA / f"{self.id}.json"
         try:
             # HEST-1k's files write NaN for what is not known.
@@ -159,13 +152,7 @@ class Section:
 
     @property
     def mpp(self) -> Mpp:
-        """Pixel size at level 0.
-
-        Raises
-        ------
-        DatasetError
-            The metadata do not state it, or state nonsense.
-        """
+        """Pixel size at level 0."""
         stated = self.metadata.get(MPP_KEY)
         path = self.folder / METADATA / f"{self.id}.json"
         if stated is None:
@@ -181,31 +168,14 @@ class Section:
 
     @cached_property
     def genes(self) -> tuple[str, ...]:
-        """Gene names in the order of ``counts``; reads no counts.
-
-        Raises
-        ------
-        DatasetError
-            The table cannot be read, has no genes or names one twice.
-        """
+        """Gene names in the order of ``counts``; reads no counts."""
         genes = read_genes(self.table_path)
         raise_on_stop(check_genes(genes), self.table_path)
         return tuple(genes)
 
-    @property
-    def n_spots(self) -> int:
-        """Number of spots; reads no counts."""
-        return len(self._table.obs)
-
     @cached_property
     def counts(self) -> anndata.AnnData:
-        """Raw counts, checked: ``X`` (spots, genes) float32 CSR, ``obsm["spatial"]`` (x, y) px.
-
-        Raises
-        ------
-        DatasetError
-            The table is missing, is damaged, or holds what raw counts cannot.
-        """
+        """Raw counts, checked: ``X`` (spots, genes) float32 CSR, ``obsm["spatial"]`` (x, y) px."""
         table = read_table(self.table_path)
         raise_on_stop(check_table(table, self._size_px), self.table_path)
         return table
@@ -220,12 +190,7 @@ class Section:
 
         Returns
         -------
-        (spots, genes) float32.
-
-        Raises
-        ------
-        DatasetError
-            As ``counts``, judged by these genes; or a gene was not measured.
+        (spots, genes) float32, checked as ``counts`` are.
         """
         columns = columns_of(genes, self.genes, f"in section {self.id}")
         blocks = [csr_matrix(block[:, columns]) for block in row_blocks(self.table_path)]
@@ -242,11 +207,6 @@ class Section:
 
         Lattice positions come from ``obs["array_row"]`` and ``["array_col"]``; without them, each
         spot takes the nearest node of a square lattice at the section's pitch.
-
-        Raises
-        ------
-        DatasetError
-            The table cannot be read, or its positions cannot be used.
         """
         table = self._table
         raise_on_stop(check_positions(table.names, table.xy_px, self._size_px), self.table_path)

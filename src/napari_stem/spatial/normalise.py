@@ -86,7 +86,7 @@ def normalised(
     Raises
     ------
     DatasetError
-        Unknown normalisation, or genes that were not measured.
+        Genes were not measured.
     """
     from scipy.sparse import csr_matrix
 
@@ -132,11 +132,6 @@ def in_unit(
     Returns
     -------
     (spots, genes) float32.
-
-    Raises
-    ------
-    DatasetError
-        Unknown normalisation.
     """
     unit = normalisation(name)
     chosen = counts.astype(np.float64, copy=False)
@@ -177,11 +172,6 @@ def possible(values: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     Returns
     -------
     ``values``.
-
-    Raises
-    ------
-    DatasetError
-        Unknown normalisation.
     """
     unit = normalisation(name)
     np.maximum(values, 0, out=values)

@@ -1,6 +1,7 @@
 """What Space Ranger leaves of Visium and Visium HD, as it is passed on (gzipped, flat, in part, with prefixes).
 
 Files, counts, positions, the full-resolution image, and whether it is the one that Space Ranger was run on.
+What is missing, damaged, or there more than once is told by a DatasetError.
 """
 
 from __future__ import annotations
@@ -50,13 +51,7 @@ _NOT_FULL_SIZE = ("hires", "lowres", "aligned", "detected", "cytassist", "thumbn
 
 
 def find(folder: Path, *names: str) -> Path | None:
-    """Find the first of some files, in a folder or its folder ``spatial``; gzipped, or with a prefix, too.
-
-    Raises
-    ------
-    DatasetError
-        There are several of one name.
-    """
+    """Find the first of some files, in a folder or its folder ``spatial``; gzipped, or with a prefix, too."""
     for name in (packed for each in names for packed in (each, f"{each}.gz")):
         found = [path for place in (folder, folder / "spatial") for path in place.glob(f"*{name}")]
         found = sorted(path for path in found if path.is_file() and path.name[0] != ".")
@@ -72,13 +67,7 @@ def find(folder: Path, *names: str) -> Path | None:
 
 
 def required(folder: Path, *names: str) -> Path:
-    """Find a file as `find` does.
-
-    Raises
-    ------
-    DatasetError
-        There is none, or several.
-    """
+    """Find a file as `find` does."""
     path = find(folder, *names)
     if path is None:
         raise DatasetError(
@@ -89,13 +78,7 @@ def required(folder: Path, *names: str) -> Path:
 
 
 def read_counts(folder: Path) -> anndata.AnnData:
-    """Read the counts of genes: filtered ones or else those of all spots, HDF5 or Matrix Market.
-
-    Raises
-    ------
-    DatasetError
-        There are none, or a part is missing.
-    """
+    """Read the counts of genes: filtered ones or else those of all spots, HDF5 or Matrix Market."""
     for name in COUNTS:
         if (path := find(folder, f"{name}.h5")) is not None:
             return _read_hdf5(path)
@@ -110,11 +93,6 @@ def read_positions(folder: Path) -> pd.DataFrame:
     """Read where the spots lie, by barcode, with or without a header: ``in_tissue``, ``array_row`` ...
 
     Semicolons between the cells, and then decimal commas, are what a spreadsheet may have made of the file.
-
-    Raises
-    ------
-    DatasetError
-        The file is missing.
     """
     import pandas as pd
 
@@ -191,11 +169,6 @@ def section_folders(sources: Sequence[Path], is_one: Callable[[Path], bool]) -> 
     Returns
     -------
     Folder by section; a section is called like the folder, or like the run whose ``outs`` it is.
-
-    Raises
-    ------
-    DatasetError
-        A source holds none, or two would have one name.
     """
     found: dict[str, Path] = {}
     for source in sources:
@@ -243,13 +216,7 @@ def _advice(source: Path, children: Sequence[Path]) -> str:
 
 
 def find_image(folder: Path) -> Path:
-    """Find the full-resolution image beside Space Ranger's output.
-
-    Raises
-    ------
-    DatasetError
-        There is none, or more than one that it may be.
-    """
+    """Find the full-resolution image beside Space Ranger's output."""
     places = [folder / "microscope_image", folder, folder / "spatial", folder.parent]
     for place in places:
         if not place.is_dir():
@@ -274,13 +241,7 @@ def find_image(folder: Path) -> Path:
 
 
 def read_scale_factors(path: Path) -> dict[str, float]:
-    """Read ``scalefactors_json.json``.
-
-    Raises
-    ------
-    DatasetError
-        It is missing, damaged, or lacks the factor of the high-resolution image.
-    """
+    """Read ``scalefactors_json.json``."""
     try:
         content = read_json(read_text(path))
         return {str(name): float(value) for name, value in content.items() if value is not None}
@@ -367,13 +328,7 @@ def _small(image: Path | Slide) -> NDArray[np.float64]:
 
 
 def under_tissue(table: anndata.AnnData, name: str) -> anndata.AnnData:
-    """Spots of a table that Space Ranger found under tissue.
-
-    Raises
-    ------
-    DatasetError
-        There are none.
-    """
+    """Spots of a table that Space Ranger found under tissue."""
     in_tissue = table.obs["in_tissue"].fillna(0).astype(int).to_numpy() == 1
     if not in_tissue.any():
         raise DatasetError(

@@ -32,13 +32,7 @@ FOUND = "Domains found"  # what is told when they can be shown
 
 
 def domains(path: str, resolution: str, tell: Progress) -> None:
-    """Find domains, then how they lie to each other, then how stable they are; each is stored at once.
-
-    Raises
-    ------
-    StemError
-        The prediction is damaged or too small, or its folder cannot be written to.
-    """
+    """Find domains, then how they lie to each other, then how stable they are; each is stored at once."""
     from napari_stem.results import Prediction
     from napari_stem.spatial_analysis.autocorrelation import predicted_means
     from napari_stem.spatial_analysis.domains import find_domains, relate, stability_over
@@ -81,11 +75,6 @@ def independent_draws(prediction: Prediction, most: int) -> NDArray[np.float16]:
     Returns
     -------
     (n_done, genes, draws) float16.
-
-    Raises
-    ------
-    PredictionError
-        No draws were kept, or the prediction is damaged.
     """
     done = np.flatnonzero(prediction.done)
     n_fitting = MOST_BYTES // max(1, 2 * len(done) * len(prediction.genes))
@@ -94,13 +83,7 @@ def independent_draws(prediction: Prediction, most: int) -> NDArray[np.float16]:
 
 
 def morans(path: str, out: str, tell: Progress) -> None:
-    """Moran's I of all genes, as CSV.
-
-    Raises
-    ------
-    StemError
-        The prediction is damaged or too small.
-    """
+    """Moran's I of all genes, as CSV."""
     from napari_stem.results import Prediction
     from napari_stem.spatial_analysis import morans_i
 

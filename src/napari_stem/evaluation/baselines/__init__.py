@@ -26,11 +26,6 @@ def predictors(names: Sequence[str], denoising: Denoising) -> list[Predictor]:
         Of `NAMES`.
     denoising
         How the diffusion models are trained.
-
-    Raises
-    ------
-    ModelError
-        There is no such predictor.
     """
     every = (ours(denoising), published(denoising), *simple_predictors())
     known = {predictor.name: predictor for predictor in every}
