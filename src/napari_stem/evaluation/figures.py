@@ -110,15 +110,6 @@ def variation_figure(
     Mean and variance of each gene over spots, genes in order of the truth's; as they are, and as
     shares of their sum over genes. Hollow markers: the variance of single draws, which is that of
     the mean and the mean squared spread together.
-
-    Parameters
-    ----------
-    truth
-        (spots, genes).
-    forecasts
-        By predictor.
-    title, unit
-        Texts.
     """
     columns = _curves(truth, None)
     figure = Figure(figsize=(13, 0.9 + 2.3 * len(forecasts)), layout="constrained")
@@ -237,23 +228,8 @@ def reliable_genes(benchmark: Benchmark, fold: Fold, panel: Sequence[str]) -> tu
 def map_figure(
     benchmark: Benchmark, section_id: str, run: Run, genes: Sequence[str], unit: str
 ) -> Figure:
-    """Draw measured, predicted mean and uncertainty of some genes, a row each.
+    """Draw measured, predicted mean and, of a run with draws, uncertainty of some genes, a row each.
 
-    Parameters
-    ----------
-    benchmark
-        Holds the section.
-    section_id
-        A test section of ``run``.
-    run
-        The predictor to show; without draws there is no column of uncertainty.
-    genes
-        Of the run's panel.
-    unit
-        As colour bars say it.
-
-    Notes
-    -----
     Measured and predicted share their colours, so that a prediction that varies too little is seen
     to do so.
     """

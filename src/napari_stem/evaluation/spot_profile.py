@@ -42,16 +42,14 @@ class SpotProfile:
 
     Attributes
     ----------
-    mean, low, high
-        Predicted mean and 90% interval, in the prediction's unit.
+    mean
+        Predicted, in the prediction's unit.
     z, z_low, z_high
-        The same in standard deviations of the slide's spots from the slide's mean; NaN for a gene that is
-        the same everywhere.
+        The same and its 90% interval, in standard deviations of the slide's spots from the slide's mean; NaN
+        for a gene that is the same everywhere.
     """
 
     mean: Array
-    low: Array
-    high: Array
     z: Array
     z_low: Array
     z_high: Array
@@ -83,4 +81,4 @@ def spot_profile(prediction: Prediction, spot: int, ground: Background) -> SpotP
     )
     spread = np.where(ground.sd > 1e-6, ground.sd, np.nan)
     z, z_low, z_high = ((values - ground.mean) / spread for values in (mean, low, high))
-    return SpotProfile(mean, low, high, z, z_low, z_high)
+    return SpotProfile(mean, z, z_low, z_high)

@@ -211,13 +211,23 @@ class Section:
         table = self._table
         raise_on_stop(check_positions(table.names, table.xy_px, self._size_px), self.table_path)
         xy_px = np.asarray(table.xy_px, dtype=np.float64)
-        pitch_um = self._pitch_um(xy_px)
+        pitch_um = self.metadata.get(PITCH_KEY)
+        if pitch_um is None:
+            nearest_px = nearest_distance_px(xy_px)
+            if nearest_px is None:
+                raise DatasetError(
+                    f"Section {self.id} has one spot and no '{PITCH_KEY}' (um) in its metadata; add it."
+                )
+            pitch_um = nearest_px * self.mpp.x_um
+        diameter_um = float(self.metadata.get(DIAMETER_KEY) or pitch_um)
+        if table.diameter_px is not None:
+            diameter_um = table.diameter_px * self.mpp.x_um
         return spots_at(
             xy_px,
             table.names,
             self.mpp,
-            pitch_um=pitch_um,
-            diameter_um=self._diameter_um(pitch_um),
+            pitch_um=float(pitch_um),
+            diameter_um=diameter_um,
             obs=table.obs,
         )
 
@@ -231,21 +241,3 @@ class Section:
         """(width, height) of level 0 where the metadata state it."""
         sides = (self.metadata.get(WIDTH_KEY), self.metadata.get(HEIGHT_KEY))
         return None if None in sides else (float(sides[0]), float(sides[1]))  # type: ignore[arg-type]
-
-    def _pitch_um(self, xy_px: NDArray[np.float64]) -> float:
-        """Stated distance between neighbours, else the median one found."""
-        stated = self.metadata.get(PITCH_KEY)
-        if stated is not None:
-            return float(stated)
-        nearest_px = nearest_distance_px(xy_px)
-        if nearest_px is None:
-            raise DatasetError(
-                f"Section {self.id} has one spot and no '{PITCH_KEY}' (um) in its metadata; add it."
-            )
-        return nearest_px * self.mpp.x_um
-
-    def _diameter_um(self, pitch_um: float) -> float:
-        """Extent of a spot, from the table's scale factors, else from the metadata."""
-        if self._table.diameter_px is not None:
-            return self._table.diameter_px * self.mpp.x_um
-        return float(self.metadata.get(DIAMETER_KEY) or pitch_um)

@@ -16,6 +16,7 @@ from napari_stem.io import unwritable, write_h5ad, written_whole
 from napari_stem.progress import silent
 from napari_stem.spatial.checks import (
     Finding,
+    as_finding,
     check_mpp,
     check_table,
     drop_bad_spots,
@@ -343,7 +344,7 @@ def _check(section: Section) -> list[Finding]:
         except DatasetError as error:
             what = f"a part that cannot be read. {str(error).rstrip('.')}"
             advice = "import the section again"
-            found.append(Finding(f"unreadable-{part}", "stops", what, 0, (), advice))
+            found.append(as_finding(f"unreadable-{part}", what, [], advice))
     if parts["table"] is not None:
         found += check_section(parts["table"], parts["metadata"], parts["image"])
     return found

@@ -18,7 +18,7 @@ from napari_stem.cells import read_cells
 from napari_stem.errors import DatasetError, SlideError
 from napari_stem.foreign import opened_hdf5, read_json
 from napari_stem.io import DAMAGE
-from napari_stem.spatial.checks import Finding
+from napari_stem.spatial.checks import as_finding
 from napari_stem.spatial.gene_sets import ID_COLUMN
 from napari_stem.spatial.images import IMAGE_ENDINGS, image_facts
 from napari_stem.texts import clean_name, read_text, reason_of
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.slide.base import Slide
+    from napari_stem.spatial.checks import Finding
 
 SCALE_FACTORS = "scalefactors_json.json"
 POSITIONS = ("tissue_positions.csv", "tissue_positions_list.csv", "tissue_positions.parquet")
@@ -311,7 +312,7 @@ def unlike_preview(folders: Sequence[Path], image: Path | Slide) -> list[Finding
     )
     path = image if isinstance(image, Path) else image.path
     advice = f"see that {path} is the image of this section, and not turned or mirrored"
-    return [Finding("image-unlike-preview", "warns", what, 0, (), advice)]
+    return [as_finding("image-unlike-preview", what, [], advice, "warns")]
 
 
 def _small(image: Path | Slide) -> NDArray[np.float64]:
