@@ -95,8 +95,6 @@ class MeasuredSections:
         Unit of all values.
     turned
         Whether embeddings of the turned and mirrored patches are needed too (published Stem).
-    progress
-        Told (what, done, in all).
     """
 
     def __init__(
@@ -148,7 +146,7 @@ class Benchmark:
     folder
         Of the results.
     progress
-        Told (what, done, in all) of the work within a run; may raise to cancel.
+        Told of the work within a run; may raise to cancel.
 
     Raises
     ------

@@ -126,23 +126,7 @@ def group_draws(
     name: str,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> GroupDraws | None:
-    """Read a group's draws block by block and add them up.
-
-    Parameters
-    ----------
-    prediction
-        With draws kept.
-    spots
-        (k,) finished spots of the group.
-    name
-        What users read.
-    is_stopped
-        Polled between blocks.
-
-    Returns
-    -------
-    The group, or None where it was stopped.
-    """
+    """Read draws of (k,) finished spots block by block and add them up; None where it was stopped."""
     if not len(spots):
         raise PredictionError(f"No predicted spot lies in {name}; choose another region.")
     shape = (len(prediction.genes), prediction.n_kept_draws)
@@ -347,17 +331,7 @@ by_chance             True where the gene's prediction cannot be told from chanc
 
 
 def write_differences(found: pd.DataFrame, path: Path, *, overwrite: bool = False) -> None:
-    """Write one row per gene, and ``NAME_README.txt`` beside it.
-
-    Parameters
-    ----------
-    found
-        What `compare_groups` found.
-    path
-        New file.
-    overwrite
-        Replace what is there.
-    """
+    """Write what `compare_groups` found, one row per gene, and ``NAME_README.txt`` beside it."""
     compared, other = found[["group_a", "group_b"]].iloc[0]
     readme = path.with_name(f"{path.stem}_README.txt")
     text = (

@@ -94,14 +94,8 @@ def check_positions(
 ) -> list[Finding]:
     """Look for spots without a place, off the image, or twice.
 
-    Parameters
-    ----------
-    names
-        Of the n spots.
-    xy_px
-        (n, 2) x and y in level-0 px; None where the table has none.
-    size_px
-        Width and height of the image, if known.
+    Places are (n, 2), x and y in level-0 px, or None where the table has none; the size is that of the image,
+    width and height, if known.
     """
     found = [] if len(names) else [as_finding("no-spots", "no spots", [], "import it again")]
     found += _repeats("duplicate-spot-names", "spots with the name of another", names)
@@ -138,12 +132,7 @@ def outside_image(
 def check_counts(blocks: Iterable[csr_matrix], names: Sequence[str]) -> list[Finding]:
     """Look for what raw counts cannot be, and for spots without any.
 
-    Parameters
-    ----------
-    blocks
-        The (spots, genes) matrix, rows in consecutive blocks: a large table need not be in memory.
-    names
-        Of the spots.
+    The (spots, genes) matrix comes in consecutive blocks of rows: a large table need not be in memory.
     """
     bad: dict[str, list[str]] = {check: [] for check in _COUNT_FINDINGS}
     empty: list[str] = []

@@ -220,8 +220,6 @@ def import_sections(
         interrupted import goes on where it stopped.
     drop
         Whether spots that are off the image, repeated or not numbers are left out.
-    progress
-        Told (text, done, in all).
 
     Returns
     -------
@@ -308,19 +306,7 @@ def check_section(
 
 
 def check_dataset(dataset: Dataset, *, progress: Progress = silent) -> dict[str, list[Finding]]:
-    """Look at every section of a data set.
-
-    Parameters
-    ----------
-    dataset
-        In HEST layout.
-    progress
-        Told (text, done, in all).
-
-    Returns
-    -------
-    Findings by section; an empty list where all is well.
-    """
+    """Look at every section of a data set: findings by section, an empty list where all is well."""
     found: dict[str, list[Finding]] = {}
     for done, section_id in enumerate(dataset.sections):
         progress("Checking sections", done, len(dataset.sections))

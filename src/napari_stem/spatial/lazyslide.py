@@ -88,12 +88,7 @@ class LazySlideStore:
 
     def names(self, kind: str) -> list[str]:
         """Parts of a kind that it has, sorted."""
-        folder = self.path / kind
-        return (
-            sorted(each.name for each in folder.iterdir() if each.is_dir())
-            if folder.is_dir()
-            else []
-        )
+        return sorted(each.name for each in (self.path / kind).glob("*") if each.is_dir())
 
     def outlines(self, name: str) -> geopandas.GeoDataFrame:
         """Read outlines, in level-0 px.

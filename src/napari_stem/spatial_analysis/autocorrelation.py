@@ -89,7 +89,7 @@ def morans_i(
     genes
         Which; None: all.
     progress
-        Told (what, genes done, in all); what it raises ends the work.
+        What it raises ends the work.
 
     Returns
     -------

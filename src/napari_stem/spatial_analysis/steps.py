@@ -65,16 +65,7 @@ def domains(path: str, resolution: str, tell: Progress) -> None:
 def independent_draws(prediction: Prediction, most: int) -> NDArray[np.float16]:
     """Read single draws that do not depend on each other: every second one, as the others mirror them.
 
-    Parameters
-    ----------
-    prediction
-        One that keeps draws.
-    most
-        How many at most; fewer where they would not fit in memory.
-
-    Returns
-    -------
-    (n_done, genes, draws) float16.
+    (n_done, genes, draws) float16; fewer than ``most`` where they would not fit in memory.
     """
     done = np.flatnonzero(prediction.done)
     n_fitting = MOST_BYTES // max(1, 2 * len(done) * len(prediction.genes))

@@ -18,15 +18,7 @@ NAMES = ("ours", "published", *(predictor.name for predictor in simple_predictor
 
 
 def predictors(names: Sequence[str], denoising: Denoising) -> list[Predictor]:
-    """Make predictors by name, in the order asked for.
-
-    Parameters
-    ----------
-    names
-        Of `NAMES`.
-    denoising
-        How the diffusion models are trained.
-    """
+    """Make predictors by name, of `NAMES`, in the order asked for."""
     every = (ours(denoising), published(denoising), *simple_predictors())
     known = {predictor.name: predictor for predictor in every}
     for name in names:

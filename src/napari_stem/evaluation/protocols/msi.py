@@ -21,9 +21,11 @@ from napari_stem.results import PROVENANCE_KEY
 from napari_stem.texts import few, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Sequence
+    from collections.abc import Container, Sequence
 
     from numpy.typing import NDArray
+
+    from napari_stem.progress import Progress
 
 NAME = "msi"
 ABOUT = "pseudo-bulk of predictions -> random forest -> AUROC of MSI status, folds by patient"
@@ -98,9 +100,7 @@ def read_labels(path: Path, predicted: Container[str] = ()) -> dict[str, tuple[s
     return labels
 
 
-def read_cohort(
-    folder: Path, labels_csv: Path, progress: Callable[[str, int, int], None]
-) -> Cohort:
+def read_cohort(folder: Path, labels_csv: Path, progress: Progress) -> Cohort:
     """Pseudo-bulk of every labelled prediction in a folder.
 
     Parameters
@@ -109,8 +109,6 @@ def read_cohort(
         Holds ``SLIDE.h5ad`` or ``SLIDE.zarr`` as 'predict' wrote them.
     labels_csv
         See `read_labels`; slides without a prediction are an error, predictions without a label not.
-    progress
-        Told (what, done, in all).
 
     Raises
     ------
