@@ -103,10 +103,10 @@ def visium_hd(
     as_json: Json = False,
 ) -> None:
     """Import 10x Visium HD sections from Space Ranger's output."""
-    from napari_stem.spatial.visium import import_visium_hd
+    from napari_stem.spatial.visium import import_visium
 
     options = {"image": image, "name": name, "overwrite": overwrite, "drop": drop}
-    _import(import_visium_hd, source, out, as_json, bin_um=bin_um, **options)
+    _import(import_visium, source, out, as_json, bin_um=bin_um, **options)
 
 
 @importing.command()

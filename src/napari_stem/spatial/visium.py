@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 PITCH_UM = 100.0
 DIAMETER_UM = 55.0
 SCALE_FACTOR_SPOT_UM = 65.0
-DEFAULT_BIN_UM = 16
 # Rounding of positions to whole px leaves less than this, in pitches.
 _MISFIT = 0.1
 
@@ -59,72 +58,38 @@ def import_visium(
     sources: Sequence[Path],
     out: Path,
     *,
+    bin_um: int | None = None,
     image: Path | None = None,
     name: str | None = None,
     **options: Any,
 ) -> Outcome:
-    """Write Visium sections as a data set in HEST layout, spots under tissue only.
+    """Write Visium sections as a data set in HEST layout, spots or bins under tissue only.
 
     Parameters
     ----------
     sources
-        Space Ranger's ``outs`` folders (``filtered_feature_bc_matrix.h5``, ``spatial/``), folders
-        that hold one, or a folder of several. Files may be gzipped, lie flat, or have GEO's prefixes.
-    out, options
-        As for `import_sections`.
+        Space Ranger's ``outs`` folders (``filtered_feature_bc_matrix.h5``, ``spatial/``; of Visium HD
+        ``binned_outputs/square_016um`` ...), folders that hold one, or a folder of several. Files may be gzipped,
+        lie flat, or have GEO's prefixes.
+    bin_um
+        Side of the bins of Visium HD, one of those that Space Ranger wrote; None for Visium.
     image
         The full-resolution image that Space Ranger was run on, for a single section; otherwise it
         is looked for beside each.
     name
         Of a single section; otherwise that of its folder.
+    out, options
+        As for `import_sections`.
 
     Raises
     ------
     DatasetError
-        There is nothing to import, or an image or name is given for several sections.
+        There is nothing to import, an image or name is given for several sections, or pyarrow, which Visium HD
+        needs, is not installed.
     """
-    return _import(section_folders(sources, is_visium), out, image, name, None, options)
-
-
-def import_visium_hd(
-    sources: Sequence[Path],
-    out: Path,
-    *,
-    bin_um: int = DEFAULT_BIN_UM,
-    image: Path | None = None,
-    name: str | None = None,
-    **options: Any,
-) -> Outcome:
-    """Write Visium HD sections as a data set in HEST layout, bins under tissue only.
-
-    Parameters
-    ----------
-    sources
-        Space Ranger's ``outs`` folders (``binned_outputs/square_016um`` ...), folders that hold one, or a
-        folder of several.
-    bin_um
-        Side of the bins, one of those that Space Ranger wrote.
-    out, image, name, options
-        As for `import_visium`.
-
-    Raises
-    ------
-    DatasetError
-        pyarrow is not installed, or as `import_visium`.
-    """
-    require_extra("pyarrow", "visium-hd", "Visium HD", DatasetError)
-    folders = section_folders(sources, lambda folder: (folder / BINS).is_dir())
-    return _import(folders, out, image, name, bin_um, options)
-
-
-def _import(
-    folders: dict[str, Path],
-    out: Path,
-    image: Path | None,
-    name: str | None,
-    bin_um: int | None,
-    options: dict[str, Any],
-) -> Outcome:
+    if bin_um is not None:
+        require_extra("pyarrow", "visium-hd", "Visium HD", DatasetError)
+    folders = section_folders(sources, is_visium if bin_um is None else _is_visium_hd)
     if len(folders) > 1 and (image is not None or name is not None):
         raise DatasetError(
             f"--image and --name go with one section; {len(folders)} were found "
@@ -151,6 +116,10 @@ def _require_same_pitch(out: Path, section_id: str, pitch_um: float) -> None:
         )
 
 
+def _is_visium_hd(folder: Path) -> bool:
+    return (folder / BINS).is_dir()
+
+
 def is_visium(folder: Path) -> bool:
     """Whether a folder is what Space Ranger leaves of one Visium section (its ``outs``), or a part of it.
 
@@ -160,7 +129,7 @@ def is_visium(folder: Path) -> bool:
         It holds files of several sections.
     """
     is_bins = BINS in (folder.resolve().name, folder.resolve().parent.name)
-    is_other = folder.name == "spatial" or is_bins or (folder / BINS).is_dir()
+    is_other = folder.name == "spatial" or is_bins or _is_visium_hd(folder)
     signs = (SCALE_FACTORS, *POSITIONS, *(f"{name}.h5" for name in COUNTS))
     return not is_other and find(folder, *signs) is not None
 
