@@ -69,8 +69,8 @@ def import_visium(
     ----------
     sources
         Space Ranger's ``outs`` folders (``filtered_feature_bc_matrix.h5``, ``spatial/``; of Visium HD
-        ``binned_outputs/square_016um`` ...), folders that hold one, or a folder of several. Files may be gzipped,
-        lie flat, or have GEO's prefixes.
+        ``binned_outputs/square_016um`` ...), folders that hold one, or a folder of several. Files may be
+        gzipped, lie flat, or have GEO's prefixes.
     bin_um
         Side of the bins of Visium HD, one of those that Space Ranger wrote; None for Visium.
     image
