@@ -333,7 +333,7 @@ def _kept_on_interrupt(benchmark: Benchmark, out: Path, shown: _Shown) -> Iterat
 
 
 def _write(benchmark: Benchmark, out: Path) -> tuple[list[Run], dict[str, Any]]:
-    from napari_stem.evaluation.runs import (
+    from napari_stem.evaluation.results_table import (
         gene_rows,
         results_of,
         stored_runs,

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from napari_stem.evaluation.baselines import NAMES
-from napari_stem.evaluation.runs import gene_pcc
+from napari_stem.evaluation.results_table import gene_pcc
 from napari_stem.exporting.backdrop import cut_slide, window_of_spots
 from napari_stem.exporting.drawing import (
     USUAL_LOOK,

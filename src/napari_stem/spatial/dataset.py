@@ -173,6 +173,11 @@ class Section:
         raise_on_stop(check_genes(genes), self.table_path)
         return tuple(genes)
 
+    @property
+    def n_spots(self) -> int:
+        """Number of spots; reads no counts."""
+        return len(self._table.obs)
+
     @cached_property
     def counts(self) -> anndata.AnnData:
         """Raw counts, checked: ``X`` (spots, genes) float32 CSR, ``obsm["spatial"]`` (x, y) px."""

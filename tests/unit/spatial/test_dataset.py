@@ -115,6 +115,7 @@ def test_spots_genes_and_sizes_need_no_counts(dataset: Path) -> None:
         file["X/data"][:] = np.nan  # would be refused, were it read
     section = Dataset(dataset).section("C3")
     assert section.genes == tuple(whole.var_names)
+    assert section.n_spots == whole.n_obs
     assert section.spots().names == tuple(whole.obs_names)
     np.testing.assert_array_equal(section.spots().x_px, whole.obsm["spatial"][:, 0])
 
