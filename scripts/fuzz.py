@@ -156,7 +156,7 @@ READERS = {
     "regions": ("napari_stem.spatial.region_files", "read_regions"),
     "genes": ("napari_stem.spatial.panel_files", "read_panel"),
     "spots": ("napari_stem.spatial.spot_files", "read_spots"),
-    "counts": ("napari_stem.evaluation.measured_counts", "read_measured"),
+    "counts": ("napari_stem.evaluation.measured_match", "read_measured"),
     "embeddings": ("napari_stem.encoders.precomputed", "read_embeddings"),
     "model": ("napari_stem.model", "load_model"),
     "checkpoint": ("napari_stem.model.published", "read_checkpoint"),

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from napari_stem.encoders.registry import load_encoder
-from napari_stem.evaluation.baselines.residuals import bootstrapped_residuals, gaussian_residuals
+from napari_stem.evaluation.baselines.simple import bootstrapped_residuals, gaussian_residuals
 from napari_stem.metrics import central_interval, crps, energy_score, evaluate
 from napari_stem.model.bundle import Model
 from napari_stem.model.config import ModelConfig

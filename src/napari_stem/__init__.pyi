@@ -1,6 +1,6 @@
 from .errors import StemError as StemError
 from .evaluation.comparison import evaluate as evaluate
-from .evaluation.groups import compare as compare
+from .evaluation.differences import compare as compare
 from .exporting.figure import plot as plot
 from .exporting.kinds import export as export
 from .exporting.options import ExportOptions as ExportOptions

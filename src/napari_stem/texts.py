@@ -93,6 +93,12 @@ def count(number: int, thing: str) -> str:
     return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
+def few(names: Iterable[str]) -> str:
+    """List five names at the most: ``A, B, C, D, E, ...``."""
+    every = list(names)
+    return ", ".join([*every[:5], *(["..."] if len(every) > 5 else [])])
+
+
 def separator(text: str) -> str:
     """Say which of comma, semicolon and tab, in this order, the first line of a table has between its cells."""
     head = text.partition("\n")[0]

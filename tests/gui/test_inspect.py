@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
-from napari_stem.evaluation.groups import spots_in
+from napari_stem.evaluation.differences import spots_in
 from napari_stem.evaluation.spot_profile import background
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path

@@ -146,7 +146,7 @@ def test_the_map_follows_the_gene_and_the_list_chooses_it(predicted, monkeypatch
     genes.choose("CD74")
     assert control.map.layer.name.startswith("CD74 measured")
     assert panel.table.name(panel.view.currentIndex().row()) == "CD74"
-    best = found.genes[int(np.nanargmax(found.pcc))]
+    best = found.genes[int(np.nanargmax(found.agreement["pcc"]))]
     assert panel.table.name(0) == best  # sorted by correlation at first
     panel.view.setCurrentIndex(panel.table.index(0, 0))
     assert genes.gene() == best
@@ -197,7 +197,7 @@ def test_agreement_is_saved(predicted, monkeypatch, tmp_path, notifications):
     predicted.panels.measured.save_button.click()
     predicted.wait(lambda: any("Saved" in told for told in notifications))
     table = pd.read_csv(tmp_path / "agreement.csv", index_col="gene")
-    np.testing.assert_allclose(table["pcc"], found.pcc)
+    np.testing.assert_allclose(table["pcc"], found.agreement["pcc"])
 
 
 def test_a_gene_that_was_not_measured_is_said(predicted, monkeypatch, tmp_path):
@@ -320,5 +320,5 @@ def test_keys_flip_and_the_plot_follows(road, monkeypatch):
     line, dots = plot.axes.lines[0], plot.axes.collections[0]
     assert list(line.get_xdata()) == list(line.get_ydata())
     np.testing.assert_allclose(np.asarray(dots.get_offsets())[:, 0], found.matched("CD74"))
-    pcc = found.pcc[found.column("CD74")]
+    pcc = found.agreement.loc["CD74", "pcc"]
     assert f"PCC {pcc:.2f}" in plot.axes.get_title()

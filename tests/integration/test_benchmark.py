@@ -20,8 +20,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from napari_stem.cli import app
-from napari_stem.evaluation import figures, maps
-from napari_stem.evaluation.baselines import neighbours, stem
+from napari_stem.evaluation import figures
+from napari_stem.evaluation.baselines import simple, stem
 from napari_stem.evaluation.benchmark import Benchmark
 from napari_stem.evaluation.protocols import msi
 from napari_stem.geometry import PatchSpec
@@ -72,7 +72,7 @@ def _quick_encoder() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("napari_stem.encoders.registry.load_encoder", lambda *_: MeanColour())
         patch.setattr(msi, "N_TREES", 20)
-        patch.setattr(maps, "DPI", 60)
+        patch.setattr(figures, "DPI", 60)
         patch.setattr(stem, "OURS", SamplingSettings(n_draws=10, n_steps=4))
         yield
 
@@ -222,7 +222,7 @@ def test_one_failing_predictor_does_not_lose_the_others(
     def fail(*_: Any) -> Any:
         raise ValueError("no neighbours today")
 
-    monkeypatch.setattr(neighbours, "fit", fail)
+    monkeypatch.setattr(simple, "fit_knn", fail)
     out = ("--out", tmp_path / "results")
     result = run("loso", small_dataset, *out, "--predictors", "knn,ridge", "--json", *QUICK)
     assert result.exit_code == 0, result.stderr

@@ -19,10 +19,11 @@ from napari_stem.evaluation.differences import (
     GroupDraws,
     compare_groups,
     expected_false_share,
+    first_pair,
     group_draws,
     probability_above,
+    with_classes,
 )
-from napari_stem.evaluation.groups import first_pair, with_classes
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import region_summaries
 from napari_stem.geometry import Region

@@ -95,10 +95,10 @@ def visium_hd(
     as_json: Json = False,
 ) -> None:
     """Import 10x Visium HD sections from Space Ranger's output."""
-    from napari_stem.spatial.visium import import_visium_hd
+    from napari_stem.spatial.visium import import_visium
 
     options = {"image": image, "name": name, "overwrite": overwrite, "drop": drop}
-    _import(import_visium_hd, source, out, as_json, bin_um=bin_um, **options)
+    _import(import_visium, source, out, as_json, bin_um=bin_um, **options)
 
 
 @importing.command()
@@ -125,10 +125,20 @@ def hest(
 
     Images and sound tables are linked, not copied.
     """
-    from napari_stem.spatial.hest import Choice, import_hest
+    from napari_stem.spatial.hest import import_hest
 
-    choice = Choice(listed(sections), listed(organ), listed(technology), listed(species))
-    _import(import_hest, source, out, as_json, choice=choice, overwrite=overwrite, drop=drop)
+    _import(
+        import_hest,
+        source,
+        out,
+        as_json,
+        sections=listed(sections),
+        organ=listed(organ),
+        technology=listed(technology),
+        species=listed(species),
+        overwrite=overwrite,
+        drop=drop,
+    )
 
 
 @importing.command()

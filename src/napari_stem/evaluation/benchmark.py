@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.errors import OutputError, StemError
+from napari_stem.errors import DatasetError, OutputError, StemError
 from napari_stem.evaluation.baselines import predictors
 from napari_stem.evaluation.baselines.base import Task
-from napari_stem.evaluation.baselines.stem import QUICK_STEPS, Denoising
-from napari_stem.evaluation.measured import MeasuredSections, dataset_fingerprint
-from napari_stem.evaluation.protocols.base import Request
+from napari_stem.evaluation.baselines.stem import Denoising
 from napari_stem.evaluation.runs import Run, RunStore, Summary
 from napari_stem.metrics import evaluate
+from napari_stem.slide.source import fingerprint
+from napari_stem.spatial.normalise import columns_of, normalised
+from napari_stem.spatial.panels import parse_panel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    import anndata
+    from numpy.typing import NDArray
 
     from napari_stem.encoders.base import Encoder
     from napari_stem.evaluation.baselines.base import Predictor
     from napari_stem.evaluation.protocols.base import Fold, Protocol
     from napari_stem.progress import Progress
     from napari_stem.spatial.dataset import Dataset
+    from napari_stem.training.sections import SectionArrays
 
 # What a predictor can die of without taking the others with it: torch raises RuntimeError,
 # numpy and scikit-learn ValueError and ArithmeticError.
@@ -35,7 +42,7 @@ _LOSABLE = (StemError, RuntimeError, ValueError, ArithmeticError, LookupError, M
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkOptions(Denoising):
-    """What a user asks of a benchmark, how denoisers are trained among it.
+    """What a user asks of a benchmark, how denoisers are trained and sampled among it.
 
     Attributes
     ----------
@@ -45,12 +52,12 @@ class BenchmarkOptions(Denoising):
         Name in the registry.
     genes, normalisation
         Panel recipe and unit, None for the protocol's.
-    sections, hold_out
-        See `napari_stem.evaluation.protocols.base.Request`.
+    sections
+        Those to use, empty for all.
+    hold_out
+        The test section of protocols that have one.
     seeds
         One run each of predictors that have a seed.
-    published_steps
-        Ancestral steps of published Stem.
     """
 
     predictors: tuple[str, ...] = ()
@@ -60,7 +67,6 @@ class BenchmarkOptions(Denoising):
     sections: tuple[str, ...] = ()
     hold_out: str | None = None
     seeds: tuple[int, ...] = (0,)
-    published_steps: int = QUICK_STEPS
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,58 @@ class Job:
         return f"{self.fold.name}: {self.predictor.name}{seed}"
 
 
+class MeasuredSections:
+    """Sections of a data set in one unit, with one encoder's embeddings: read once, then cut to each panel.
+
+    Parameters
+    ----------
+    dataset, encoder
+        What to read, and what looks at it.
+    normalisation
+        Unit of all values.
+    turned
+        Whether embeddings of the turned and mirrored patches are needed too (published Stem).
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        encoder: Encoder,
+        normalisation: str,
+        progress: Progress,
+        *,
+        turned: bool = False,
+    ) -> None:
+        self._dataset, self._normalisation = dataset, normalisation
+        self.section = cache(dataset.section)  # counts of each are read once
+        self._encoder, self._progress, self._turned = encoder, progress, turned
+        self._arrays: dict[str, SectionArrays] = {}
+
+    def truth(self, section_id: str, panel: Sequence[str]) -> NDArray[np.float32]:
+        """(spots, genes) measured values."""
+        return normalised(self.section(section_id).counts, panel, self._normalisation)
+
+    def arrays(
+        self, section_id: str, panel: Sequence[str], *, is_blind: bool = False
+    ) -> SectionArrays:
+        """Embedding, made when first asked for, and values of one section; these NaN for who is blind."""
+        from napari_stem.training.sections import load_sections
+
+        if section_id not in self._arrays:
+            (self._arrays[section_id],) = load_sections(
+                self._dataset,
+                [section_id],
+                panel,
+                self._normalisation,
+                self._encoder,
+                self._progress,
+                turned=self._turned,
+            )
+        values = self.truth(section_id, panel)
+        values = np.full_like(values, np.nan) if is_blind else values
+        return replace(self._arrays[section_id], values=values)
+
+
 class Benchmark:
     """One protocol on one data set, with its results folder.
 
@@ -88,7 +146,7 @@ class Benchmark:
     folder
         Of the results.
     progress
-        Told (what, done, in all) of the work within a run; may raise to cancel.
+        Told of the work within a run; may raise to cancel.
 
     Raises
     ------
@@ -107,11 +165,11 @@ class Benchmark:
     ) -> None:
         self.protocol, self.dataset, self.options = protocol, dataset, options
         self.encoder = encoder
-        self.plan = protocol.plan(dataset, Request(options.sections, options.hold_out))
+        self.plan = protocol.plan(dataset, options.sections, options.hold_out)
         self.genes = options.genes or protocol.genes
         self.normalisation = options.normalisation or protocol.normalisation
         names = options.predictors or protocol.predictors
-        self.predictors = predictors(names, options, options.published_steps)
+        self.predictors = predictors(names, options)
         self.store = RunStore(folder)
         self.failures: list[dict[str, Any]] = []
         self._progress = progress
@@ -134,11 +192,13 @@ class Benchmark:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What all runs of one folder share."""
-        used = [s for s in self.dataset.sections if s in self._used()]
+        folds = self.plan.folds
+        used = {s for f in folds for s in (*f.train, *f.validation, *f.test)}
+        sections = [s for s in self.dataset.sections if s in used]
         return {
             "protocol": self.protocol.name,
-            "dataset_fingerprint": dataset_fingerprint(self.dataset, used),
-            "sections": used,
+            "dataset_fingerprint": dataset_fingerprint(self.dataset, sections),
+            "sections": sections,
             "encoder": self.encoder.name,
             "encoder_version": self.encoder.version,
             "genes": self.genes if self.plan.panel is None or self.options.genes else "shipped",
@@ -147,11 +207,23 @@ class Benchmark:
         }
 
     def panel(self, fold: Fold) -> tuple[str, ...]:
-        """Genes of a fold: those asked for, else the protocol's, chosen on training sections."""
+        """Genes of a fold: those asked for, else the protocol's, chosen on training sections.
+
+        Raises
+        ------
+        DatasetError
+            One was not measured in a section of the fold.
+        """
         if fold.name not in self._panels:
-            prescribed = self.plan.panel if self.options.genes is None else None
-            panel = prescribed or self.measured.panel(fold, self.genes)
-            self.measured.require(fold, panel)
+            panel = self.plan.panel if self.options.genes is None else None
+            if panel is None:
+                # which genes were measured is no secret of the test sections; their counts are
+                tested = [set(self.measured.section(s).genes) for s in fold.test]
+                counts = [_only(self.measured.section(s).counts, tested) for s in fold.train]
+                panel = parse_panel(self.genes)(counts)
+            for section_id in (*fold.train, *fold.test):
+                measured = self.measured.section(section_id).genes
+                columns_of(panel, measured, f"in section {section_id}")
             self._panels[fold.name] = panel
         return self._panels[fold.name]
 
@@ -191,7 +263,7 @@ class Benchmark:
         metrics, forecasts, compared = {}, {}, {}
         for section_id in fold.test:
             truth = self.measured.truth(section_id, panel)
-            forecast = fitted(self.measured.blind(section_id, panel))
+            forecast = fitted(self.measured.arrays(section_id, panel, is_blind=True))
             metrics[section_id] = evaluate(
                 truth, forecast.mean, forecast.draws, is_sampled=forecast.is_sampled
             )
@@ -222,7 +294,9 @@ class Benchmark:
             on_run(done, len(self.jobs), seconds_left(self.jobs[done:], seconds), job.label)
             run = self.finished(job)
             if run is None:
-                self._prepare(job.fold)
+                # what fails here fails for every predictor
+                for section_id in (*job.fold.train, *job.fold.test):
+                    self.measured.arrays(section_id, self.panel(job.fold))
                 try:
                     run = self.run(job)
                 except OutputError:
@@ -232,14 +306,6 @@ class Benchmark:
                     continue
             seconds.setdefault(job.predictor.name, []).append(run.seconds)
         on_run(len(self.jobs), len(self.jobs), None, "")
-
-    def _prepare(self, fold: Fold) -> None:
-        """Read and embed a fold's sections: what fails here fails for every predictor."""
-        for section_id in (*fold.train, *fold.test):
-            self.measured.arrays(section_id, self.panel(fold))
-
-    def _used(self) -> set[str]:
-        return {s for f in self.plan.folds for s in (*f.train, *f.validation, *f.test)}
 
 
 def seconds_left(jobs: Sequence[Job], seconds: dict[str, list[float]]) -> float | None:
@@ -261,3 +327,27 @@ def _failure(job: Job, error: BaseException) -> dict[str, Any]:
         "seed": job.seed,
         "error": reason if isinstance(error, StemError) else f"{type(error).__name__}: {reason}",
     }
+
+
+def _only(counts: anndata.AnnData, measured: Sequence[set[str]]) -> anndata.AnnData:
+    common = set(counts.var_names).intersection(*measured)
+    return counts if len(common) == counts.n_vars else counts[:, sorted(common)].copy()
+
+
+def dataset_fingerprint(dataset: Dataset, sections: Sequence[str]) -> str:
+    """Digest of the sections' counts, slides and metadata: 32 hexadecimal digits."""
+    digest = hashlib.blake2b(digest_size=16)
+    for section_id in sections:
+        section = dataset.section(section_id)
+        stated = json.dumps(section.metadata, sort_keys=True)
+        for part in (section_id, stated, *map(_print_of, (section.table_path, section.slide_path))):
+            digest.update(f"{len(part)}:{part};".encode())
+    return digest.hexdigest()
+
+
+def _print_of(path: Path) -> str:
+    """Fingerprint of a file; of a folder, as OME-Zarr is, the name."""
+    try:
+        return path.name if path.is_dir() else fingerprint(path)
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read ({error.strerror or error}).") from error

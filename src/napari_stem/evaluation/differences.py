@@ -1,4 +1,4 @@
-"""How two groups of spots differ in predicted expression, judged from the draws.
+"""Groups of spots, as regions hold them, and how two differ in predicted expression, judged from the draws.
 
 Draws of our models hold what spots share: errors of the whole slide and of a neighbourhood (`Residual.shared`).
 The mean over a group's spots within each draw is therefore a draw of the group's mean, and the difference of
@@ -9,31 +9,88 @@ are too narrow.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import combinations
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
+import shapely
 
 from napari_stem.cells import harmless_table
-from napari_stem.errors import PredictionError
+from napari_stem.errors import PredictionError, RegionError
 from napari_stem.exporting.selection import NOTICE
+from napari_stem.geometry import Region, inside
 from napari_stem.io import written_whole
 from napari_stem.metrics import central_interval
+from napari_stem.results import Prediction
+from napari_stem.texts import own_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import ArrayLike, NDArray
-
-    from napari_stem.results import Prediction
-
-    Array = NDArray[np.float64]
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import pandas as pd
+    from numpy.typing import ArrayLike, NDArray
 
+    Array = NDArray[np.float64]
+
+REST = "everything else"
+LOOKED_AT = 20  # groups, for two that lie apart
 LEVEL = 0.9
 SPOTS_PER_READ = 256
 DECIMALS = 12  # of a rate: 0.1 and 1 - 0.9 are equal
+
+
+def with_classes(regions: Sequence[Region]) -> list[Region]:
+    """Regions, followed by one for every class that several of them have, named after it, as no other is."""
+    by_class: dict[str, list[Region]] = {}
+    for region in regions:
+        name = str(getattr(region, "classification", ""))  # plain regions have no class
+        if name:
+            by_class.setdefault(name, []).append(region)
+    several = {f"all {name}": own for name, own in by_class.items() if len(own) > 1}
+    names = own_names(several, (region.name for region in regions))
+    return [
+        *regions,
+        *(
+            Region(shapely.union_all([region.polygon for region in own]), name)
+            for name, own in zip(names, several.values(), strict=True)
+        ),
+    ]
+
+
+def first_pair(groups: Sequence[Region]) -> tuple[int, int]:
+    """Places of two groups of which none lies in the other; -1 for the second: everything else.
+
+    Parameters
+    ----------
+    groups
+        At least one; where all lie in one another, the smallest is compared with everything else.
+    """
+    areas = [group.polygon.area for group in groups]
+    for a, b in combinations(range(min(len(groups), LOOKED_AT)), 2):
+        shared = groups[a].polygon.intersection(groups[b].polygon).area
+        if shared < min(areas[a], areas[b]) / 2:
+            return a, b
+    return int(np.argmin(areas)), -1
+
+
+def spots_in(prediction: Prediction, group: Region | str) -> NDArray[np.int64]:
+    """(k,) finished spots with their centre in a region, be it one of the prediction's own, by name.
+
+    Raises
+    ------
+    RegionError
+        The prediction was asked for no region of that name.
+    """
+    if isinstance(group, Region):
+        return np.flatnonzero(inside(prediction.spots, [group]) & prediction.done)
+    names = [name.split("; ") for name in prediction.region_names]
+    if not any(group in held for held in names):
+        known = ", ".join(sorted({name for held in names for name in held if name})) or "none"
+        raise RegionError(
+            f"{prediction.path} knows no region '{group}' (it knows {known}); give a Region, or one of these."
+        )
+    return np.flatnonzero([group in held for held in names] & prediction.done)
 
 
 @dataclass(frozen=True)
@@ -69,28 +126,7 @@ def group_draws(
     name: str,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> GroupDraws | None:
-    """Read a group's draws block by block and add them up.
-
-    Parameters
-    ----------
-    prediction
-        With draws kept.
-    spots
-        (k,) finished spots of the group.
-    name
-        What users read.
-    is_stopped
-        Polled between blocks.
-
-    Returns
-    -------
-    The group, or None where it was stopped.
-
-    Raises
-    ------
-    PredictionError
-        There is no spot, or draws were not kept.
-    """
+    """Read draws of (k,) finished spots block by block and add them up; None where it was stopped."""
     if not len(spots):
         raise PredictionError(f"No predicted spot lies in {name}; choose another region.")
     shape = (len(prediction.genes), prediction.n_kept_draws)
@@ -104,6 +140,87 @@ def group_draws(
     n_spots = len(spots)
     within = (squares - total**2 / n_spots) / max(1, n_spots - 1)
     return GroupDraws(name, n_spots, total / n_spots, np.maximum(within, 0.0).mean(axis=1))
+
+
+def drawn_groups(
+    prediction: Prediction,
+    first: Region | str,
+    second: Region | str | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> tuple[GroupDraws, GroupDraws] | None:
+    """Sum up what the draws say of two groups of finished spots; None where it was stopped.
+
+    Parameters
+    ----------
+    prediction
+        One that keeps draws.
+    first, second
+        The groups; None for the second: everything outside of the first. A spot in both counts for the first.
+    is_stopped
+        Polled between blocks.
+
+    Raises
+    ------
+    RegionError, PredictionError
+        One is left without a spot; draws were not kept.
+    """
+    if not prediction.n_kept_draws:
+        raise PredictionError(
+            f"{prediction.path} keeps no single samples, by which regions are compared; predict it again and "
+            f"keep them (keep_draws=True, --keep-draws)."
+        )
+    a = spots_in(prediction, first)
+    others = np.flatnonzero(prediction.done) if second is None else spots_in(prediction, second)
+    b = np.setdiff1d(others, a)
+    if not len(a):
+        raise RegionError(f"No predicted spot lies in {_name(first)}; choose another region.")
+    if not len(b):
+        rest = REST if second is None else f"{_name(second)} outside of {_name(first)}"
+        raise RegionError(
+            f"No predicted spot lies in {rest}; choose another region to compare with."
+        )
+    drawn_a = group_draws(prediction, a, _name(first), is_stopped)
+    drawn_b = group_draws(prediction, b, REST if second is None else _name(second), is_stopped)
+    return None if drawn_a is None or drawn_b is None else (drawn_a, drawn_b)
+
+
+def compare(
+    prediction: Prediction | str | Path,
+    region_a: Region | str,
+    region_b: Region | str | None = None,
+) -> pd.DataFrame:
+    """Compare two regions of a prediction in all genes, judged from the samples that it keeps.
+
+    Parameters
+    ----------
+    prediction
+        An open one, or its path (``.zarr``, ``.h5ad``).
+    region_a, region_b
+        Regions, or names of those that were predicted (``obs["region"]``); None for the second: everything
+        else. A spot in both counts for the first.
+
+    Returns
+    -------
+    One row per gene, the surest first: ``group_a``, ``group_b``, ``unit``, ``mean_a``, ``mean_b``,
+    ``difference`` with its 90% interval ``q05``, ``q95``; ``standardised`` (Cohen's d), ``probability`` (that A
+    is above B), ``q_value`` (expected share of wrong signs among this gene and all that are surer),
+    ``by_chance`` (whether the gene cannot be told from chance in every left-out section).
+
+    Raises
+    ------
+    RegionError
+        No predicted spot lies in one of them, or there is none of that name.
+    PredictionError
+        There is no such prediction, or it keeps no samples.
+    """
+    if not isinstance(prediction, Prediction):
+        prediction = Prediction.open(prediction)
+    a, b = cast("tuple[GroupDraws, GroupDraws]", drawn_groups(prediction, region_a, region_b))
+    return compare_groups(a, b, prediction.gene_accuracy["by_chance"], prediction.unit)
+
+
+def _name(group: Region | str) -> str:
+    return group.name if isinstance(group, Region) else group
 
 
 def compare_groups(a: GroupDraws, b: GroupDraws, by_chance: pd.Series, unit: str) -> pd.DataFrame:
@@ -214,22 +331,7 @@ by_chance             True where the gene's prediction cannot be told from chanc
 
 
 def write_differences(found: pd.DataFrame, path: Path, *, overwrite: bool = False) -> None:
-    """Write one row per gene, and ``NAME_README.txt`` beside it.
-
-    Parameters
-    ----------
-    found
-        What `compare_groups` found.
-    path
-        New file.
-    overwrite
-        Replace what is there.
-
-    Raises
-    ------
-    OutputError
-        The place is taken or cannot be written.
-    """
+    """Write what `compare_groups` found, one row per gene, and ``NAME_README.txt`` beside it."""
     compared, other = found[["group_a", "group_b"]].iloc[0]
     readme = path.with_name(f"{path.stem}_README.txt")
     text = (

@@ -1,4 +1,4 @@
-"""Measured counts laid beside a prediction: gene by gene, spot by spot, in the prediction's own unit.
+"""Counts measured on a slide, read and laid beside a prediction gene by gene, spot by spot, in its own unit.
 
 Where `comparison` condenses a whole section into figures, this keeps every matched spot, for maps and plots.
 """
@@ -11,24 +11,116 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.errors import DatasetError, PredictionError
-from napari_stem.evaluation.comparison import MatchedBy, pair_spots
+from napari_stem.evaluation.comparison import MatchedBy, pair_spots, read_truth
 from napari_stem.metrics import coverage_of, pcc, pit
+from napari_stem.progress import LOG_OF_FILES
+from napari_stem.spatial.checks import outside_image
+from napari_stem.spatial.dataset import HEIGHT_KEY, METADATA, TABLES, WIDTH_KEY, Section
+from napari_stem.spatial.gene_sets import with_symbols
 from napari_stem.spatial.lattice import nearest_distance_px, spots_at, stated_diameter_px
 from napari_stem.spatial.normalise import normalisation, normalised
+from napari_stem.spatial.table_files import repeats_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import anndata
     import pandas as pd
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import Mpp, Spots
+    from napari_stem.geometry import Mpp, SizePx, Spots
     from napari_stem.results import Prediction
+    from napari_stem.slide.base import Slide
 
     Index = NDArray[np.int64]
 
 GENES_PER_STEP = 128  # between two looks at whether to stop
+
+
+def read_measured(path: Path, size: SizePx, slide: Slide | None = None) -> anndata.AnnData:
+    """Read raw counts measured on a slide.
+
+    Parameters
+    ----------
+    path
+        A table (``.h5ad``; ``st/ID.h5ad`` of a data set in HEST layout is one), or a folder of Space
+        Ranger (Visium), its ``outs`` or the one that holds it.
+    size
+        Of the slide's level 0, to which positions refer.
+    slide
+        The slide; that it looks unlike the image which Space Ranger was run on is logged as a warning.
+
+    Raises
+    ------
+    DatasetError
+        It cannot be read, holds no raw counts, or belongs to another image.
+    """
+    _require_same_size(path, size)
+    with repeats_allowed():
+        table = _read_visium(path, size, slide) if path.is_dir() else read_truth(path)
+    _require_inside(table, size, path)
+    return table
+
+
+def _require_same_size(path: Path, size: SizePx) -> None:
+    """Refuse a table in HEST layout whose metadata state another image's size."""
+    about = path.parent.parent / METADATA / f"{path.stem}.json"
+    if path.parent.name != TABLES or not about.is_file():
+        return
+    section = Section(path.parent.parent, path.stem)
+    stated = [section.metadata.get(key) for key in (WIDTH_KEY, HEIGHT_KEY)]
+    if None not in stated and tuple(stated) != (size.width_px, size.height_px):
+        raise DatasetError(
+            f"{path.name} was measured on an image of {stated[0]} x {stated[1]} px, but this slide has "
+            f"{size.width_px} x {size.height_px} px; choose the counts that belong to it."
+        )
+
+
+def _require_inside(truth: anndata.AnnData, size: SizePx, path: Path) -> None:
+    """Refuse positions that are none, or that lie off the slide."""
+    if "spatial" not in truth.obsm:
+        return
+    xy_px = np.asarray(truth.obsm["spatial"], dtype=np.float64)
+    if xy_px.ndim != 2 or xy_px.shape[1] != 2 or not np.isfinite(xy_px).all():
+        raise DatasetError(f'{path} must state a position (x, y) of every spot in obsm["spatial"].')
+    outside = outside_image(xy_px, (size.width_px, size.height_px))
+    if outside.any():
+        raise DatasetError(
+            f"{int(outside.sum())} of {len(xy_px)} measured spots of {path.name} lie outside this slide "
+            f"of {size.width_px} x {size.height_px} px; choose the counts that belong to it, with "
+            f"positions in its level-0 pixels."
+        )
+
+
+def _read_visium(path: Path, size: SizePx, slide: Slide | None) -> anndata.AnnData:
+    """Spots under tissue of one Visium folder, refused where it was run on another image."""
+    from napari_stem.spatial.space_ranger import (
+        SCALE_FACTORS,
+        other_size,
+        read_scale_factors,
+        required,
+        section_folders,
+        under_tissue,
+        unlike_preview,
+    )
+    from napari_stem.spatial.visium import is_visium, read_visium
+
+    folder, *others = section_folders([path], is_visium).values()
+    if others:
+        raise DatasetError(
+            f"{path} holds {len(others) + 1} Visium sections; choose the folder of one of them."
+        )
+    table = read_visium(folder)
+    scales = read_scale_factors(required(folder, SCALE_FACTORS))
+    if (other := other_size([folder], scales, (size.width_px, size.height_px))) is not None:
+        raise DatasetError(
+            f"{path} was measured on an image of about {other} px, but this slide has "
+            f"{size.width_px} x {size.height_px} px; open the image that Space Ranger was run on."
+        )
+    for finding in [] if slide is None else unlike_preview([folder], slide):
+        LOG_OF_FILES.warning("%s has %s", path, finding)
+    return with_symbols(under_tissue(table, str(path)))[0]
 
 
 @dataclass(frozen=True)
@@ -47,13 +139,10 @@ class MeasuredMatch:
         (n_measured, genes) float32 at ``spots``, in the prediction's unit.
     measured_rows
         (n,) int64: which of ``spots`` belong to ``rows``.
-    pcc
-        (genes,) float64, NaN where a gene is the same everywhere.
-    coverage
-        (genes,) float64: share of matched spots whose measured value the samples' 90% interval holds, by
-        `napari_stem.metrics.pit`; NaN where the prediction kept no samples.
-    difference
-        (genes,) float64: mean of predicted minus measured.
+    agreement
+        By gene: ``pcc``, NaN where it is the same everywhere; ``coverage_90``, share of matched spots whose
+        measured value the samples' 90% interval holds, by `napari_stem.metrics.pit`, NaN where the prediction
+        kept no samples; ``mean_difference``, of predicted minus measured.
     matched_by
         How spots were paired.
     apart_um
@@ -71,9 +160,7 @@ class MeasuredMatch:
     spots: Spots
     values: NDArray[np.float32]
     measured_rows: Index
-    pcc: NDArray[np.float64]
-    coverage: NDArray[np.float64]
-    difference: NDArray[np.float64]
+    agreement: pd.DataFrame
     matched_by: MatchedBy
     apart_um: float
     n_predicted: int
@@ -93,7 +180,9 @@ class MeasuredMatch:
         DatasetError
             The gene was not measured.
         """
-        return self.values[:, self.column(gene)]
+        if gene not in self.genes:
+            raise DatasetError(f"'{gene}' was not measured here; choose another gene.")
+        return self.values[:, self.genes.index(gene)]
 
     def matched(self, gene: str) -> NDArray[np.float32]:
         """(n,) what was measured of one gene, at the prediction's ``rows``."""
@@ -117,27 +206,6 @@ class MeasuredMatch:
         error[self.rows] = predicted[self.rows] - self.matched(gene)
         return error
 
-    def column(self, gene: str) -> int:
-        """Return the place of a gene in ``genes``.
-
-        Raises
-        ------
-        DatasetError
-            The gene was not measured.
-        """
-        if gene not in self.genes:
-            raise DatasetError(f"'{gene}' was not measured here; choose another gene.")
-        return self.genes.index(gene)
-
-    def table(self) -> pd.DataFrame:
-        """Agreement by gene: columns ``pcc``, ``coverage_90``, ``mean_difference``."""
-        import pandas as pd
-
-        return pd.DataFrame(
-            {"pcc": self.pcc, "coverage_90": self.coverage, "mean_difference": self.difference},
-            index=pd.Index(self.genes, name="gene"),
-        )
-
 
 def match_measured(
     prediction: Prediction,
@@ -155,7 +223,7 @@ def match_measured(
     prediction
         Spots that are not done are left out.
     truth
-        As `napari_stem.evaluation.measured_counts.read_measured` returns it.
+        As `read_measured` returns it.
     mpp
         The slide's pixel size.
     is_stopped
@@ -182,8 +250,8 @@ def match_measured(
     rows, measured_rows, matched_by = _paired(prediction, done, truth, mpp)
     unit = normalisation(str(prediction.provenance["normalisation"]))
     values = normalised(truth, genes, unit.name)
-    figures = _agreement(prediction, genes, rows, values[measured_rows], is_stopped)
-    if figures is None:
+    agreement = _agreement(prediction, genes, rows, values[measured_rows], is_stopped)
+    if agreement is None:
         return None
     predicted, apart_um = prediction.spots.take(rows), 0.0
     if "spatial" in truth.obsm:
@@ -200,9 +268,7 @@ def match_measured(
         spots=spots,
         values=values,
         measured_rows=measured_rows,
-        pcc=figures[0],
-        coverage=figures[1],
-        difference=figures[2],
+        agreement=agreement,
         matched_by=matched_by,
         apart_um=apart_um,
         n_predicted=len(done),
@@ -230,8 +296,10 @@ def _agreement(
     rows: Index,
     measured: NDArray[np.float32],
     is_stopped: Callable[[], bool],
-) -> tuple[NDArray[np.float64], ...] | None:
+) -> pd.DataFrame | None:
     """Correlation, coverage and mean difference of every gene; None where it was stopped."""
+    import pandas as pd
+
     mean = prediction.rows(rows, "mean", genes)
     figures = np.full((3, len(genes)), np.nan)
     for start in range(0, len(genes), GENES_PER_STEP):
@@ -245,7 +313,8 @@ def _agreement(
             place = pit(truth, prediction.draws(rows, genes[some]))
             figures[1, some] = [coverage_of(each, 0.9) for each in place.T]
         figures[2, some] = (predicted - truth).mean(axis=0)
-    return figures[0], figures[1], figures[2]
+    columns = ("pcc", "coverage_90", "mean_difference")
+    return pd.DataFrame(figures.T, columns=columns, index=pd.Index(genes, name="gene"))
 
 
 def _measured_spots(truth: anndata.AnnData, predicted: Spots, mpp: Mpp) -> Spots:

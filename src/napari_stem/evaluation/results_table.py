@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from napari_stem.evaluation.benchmark import Benchmark
     from napari_stem.evaluation.runs import Run
 
@@ -127,13 +129,7 @@ def own_figures(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def write_results(folder: Path, results: dict[str, Any], genes: Sequence[Sequence[Any]]) -> None:
-    """Write ``results.json``, ``results.csv`` and ``genes.csv``, each whole or not at all.
-
-    Raises
-    ------
-    OutputError
-        They cannot be written.
-    """
+    """Write ``results.json``, ``results.csv`` and ``genes.csv``, each whole or not at all."""
     protocol, skipped = results["identity"]["protocol"], ("fold", "section", "predictor", "seed")
     rows = [
         (protocol, *(run[k] for k in skipped), name, value)
@@ -151,15 +147,19 @@ def gene_rows(benchmark: Benchmark, runs: Sequence[Run]) -> list[tuple[Any, ...]
     """(fold, section, predictor, seed, gene, PCC or None) of every run."""
     rows: list[tuple[Any, ...]] = []
     for run in runs:
-        for section, forecast in run.forecasts.items():
-            truth = benchmark.measured.truth(section, run.panel).astype(np.float64)
-            coefficients = pcc(truth, forecast.mean.astype(np.float64))
+        for section in run.forecasts:
             head = (run.fold, section, run.predictor, run.seed)
             rows += [
                 (*head, gene, None if np.isnan(value) else round(float(value), 6))
-                for gene, value in zip(run.panel, coefficients, strict=True)
+                for gene, value in zip(run.panel, gene_pcc(benchmark, run, section), strict=True)
             ]
     return rows
+
+
+def gene_pcc(benchmark: Benchmark, run: Run, section: str) -> NDArray[np.float64]:
+    """(genes,) correlation of a run's predicted mean with what was measured, on one test section."""
+    truth = benchmark.measured.truth(section, run.panel).astype(np.float64)
+    return pcc(truth, run.forecasts[section].mean.astype(np.float64))
 
 
 def _spread(values: Sequence[float]) -> dict[str, Any] | None:

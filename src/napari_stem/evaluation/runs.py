@@ -105,13 +105,7 @@ class RunStore:
         return self.folder / fold / (name + ENDING)
 
     def save(self, run: Run) -> None:
-        """Write a run, whole or not at all.
-
-        Raises
-        ------
-        OutputError
-            It cannot be written.
-        """
+        """Write a run, whole or not at all."""
         about = {k: v for k, v in vars(run).items() if k != "forecasts"}
         arrays: dict[str, NDArray[Any]] = {"about": np.array(json.dumps(about))}
         for section, forecast in run.forecasts.items():

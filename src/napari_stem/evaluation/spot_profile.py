@@ -42,16 +42,14 @@ class SpotProfile:
 
     Attributes
     ----------
-    mean, low, high
-        Predicted mean and 90% interval, in the prediction's unit.
+    mean
+        Predicted, in the prediction's unit.
     z, z_low, z_high
-        The same in standard deviations of the slide's spots from the slide's mean; NaN for a gene that is
-        the same everywhere.
+        The same and its 90% interval, in standard deviations of the slide's spots from the slide's mean; NaN
+        for a gene that is the same everywhere.
     """
 
     mean: Array
-    low: Array
-    high: Array
     z: Array
     z_low: Array
     z_high: Array
@@ -60,13 +58,7 @@ class SpotProfile:
 def background(
     prediction: Prediction, is_stopped: Callable[[], bool] = lambda: False
 ) -> Background | None:
-    """Mean and standard deviation of every gene over the finished spots; None where it was stopped.
-
-    Raises
-    ------
-    PredictionError
-        The prediction is damaged.
-    """
+    """Mean and standard deviation of every gene over the finished spots; None where it was stopped."""
     done = np.flatnonzero(prediction.done)
     total, squares = np.zeros((2, len(prediction.genes)))
     shift = prediction.rows(done[:1])[0].astype(np.float64) if len(done) else 0.0
@@ -82,17 +74,11 @@ def background(
 
 
 def spot_profile(prediction: Prediction, spot: int, ground: Background) -> SpotProfile:
-    """Compare one finished spot with the background.
-
-    Raises
-    ------
-    PredictionError
-        The prediction is damaged.
-    """
+    """Compare one finished spot with the background."""
     row = np.array([spot])
     mean, low, high = (
         prediction.rows(row, field)[0].astype(np.float64) for field in ("mean", "q05", "q95")
     )
     spread = np.where(ground.sd > 1e-6, ground.sd, np.nan)
     z, z_low, z_high = ((values - ground.mean) / spread for values in (mean, low, high))
-    return SpotProfile(mean, low, high, z, z_low, z_high)
+    return SpotProfile(mean, z, z_low, z_high)

@@ -31,13 +31,16 @@ MPP_TOLERANCE = 0.05
 MPP_LIMIT = 0.25  # beyond it no optics and no fit explains the difference: a factor got lost
 _DROPPABLE = "look at the positions, or import with --drop-bad-spots to leave these spots out"
 _RAW = "X must hold raw counts"
-_FEW = "they teach nothing; remove them if they are many"
-_COUNT_FINDINGS: tuple[tuple[str, str, str, Severity], ...] = (
-    ("counts-not-numbers", "counts that are not numbers", _DROPPABLE, "stops"),
-    ("negative-counts", "negative counts", _RAW, "stops"),
-    ("fractional-counts", "fractional counts", f"{_RAW}, not normalised values", "stops"),
-    ("empty-spots", "spots without any count", _FEW, "warns"),
-)
+# what is looked for among the values of a spot, what it is called, and what to do
+_COUNT_FINDINGS: dict[str, tuple[Callable[[NDArray[Any]], NDArray[np.bool_]], str, str]] = {
+    "counts-not-numbers": (lambda v: ~np.isfinite(v), "counts that are not numbers", _DROPPABLE),
+    "negative-counts": (lambda v: v < 0, "negative counts", _RAW),
+    "fractional-counts": (
+        lambda v: np.isfinite(v) & (v != np.rint(v)),
+        "fractional counts",
+        f"{_RAW}, not normalised values",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,7 @@ class Finding:
 
 
 def raise_on_stop(findings: Iterable[Finding], path: Path) -> None:
-    """Refuse a table that a finding stops.
-
-    Raises
-    ------
-    DatasetError
-        With the first such finding and the file's name.
-    """
+    """Refuse a table that a finding stops, by a DatasetError of the first such one and the file's name."""
     for finding in findings:
         if finding.severity == "stops":
             raise DatasetError(f"{path} has {finding}")
@@ -97,35 +94,29 @@ def check_positions(
 ) -> list[Finding]:
     """Look for spots without a place, off the image, or twice.
 
-    Parameters
-    ----------
-    names
-        Of the n spots.
-    xy_px
-        (n, 2) x and y in level-0 px; None where the table has none.
-    size_px
-        Width and height of the image, if known.
+    Places are (n, 2), x and y in level-0 px, or None where the table has none; the size is that of the image,
+    width and height, if known.
     """
-    found = [] if len(names) else [_finding("no-spots", "no spots", [], "import it again")]
+    found = [] if len(names) else [as_finding("no-spots", "no spots", [], "import it again")]
     found += _repeats("duplicate-spot-names", "spots with the name of another", names)
     xy = np.empty((0, 0)) if xy_px is None else np.asarray(xy_px, dtype=np.float64)
     if xy.shape != (len(names), 2):
         what = 'no usable obsm["spatial"], so its spots have no place'
         advice = "give it two columns, x and y of each spot in px"
-        return [*found, _finding("no-positions", what, [], advice)]
+        return [*found, as_finding("no-positions", what, [], advice)]
     labels = np.asarray(names, dtype=object)
     finite = np.isfinite(xy).all(axis=1)
     if not finite.all():
         what = "positions that are not numbers"
-        found.append(_finding("positions-not-numbers", what, labels[~finite], _DROPPABLE))
+        found.append(as_finding("positions-not-numbers", what, labels[~finite], _DROPPABLE))
     outside = finite & outside_image(xy, size_px)
     if size_px is not None and outside.any():
         what = f"spots outside the {size_px[0]:g} x {size_px[1]:g} px image"
-        found.append(_finding("spots-outside-image", what, labels[outside], _DROPPABLE))
+        found.append(as_finding("spots-outside-image", what, labels[outside], _DROPPABLE))
     again = finite & pd.DataFrame(xy).duplicated().to_numpy()
     if again.any():
         what = "spots at the place of another"
-        found.append(_finding("duplicate-positions", what, labels[again], _DROPPABLE))
+        found.append(as_finding("duplicate-positions", what, labels[again], _DROPPABLE))
     return found
 
 
@@ -141,46 +132,38 @@ def outside_image(
 def check_counts(blocks: Iterable[csr_matrix], names: Sequence[str]) -> list[Finding]:
     """Look for what raw counts cannot be, and for spots without any.
 
-    Parameters
-    ----------
-    blocks
-        The (spots, genes) matrix, rows in consecutive blocks: a large table need not be in memory.
-    names
-        Of the spots.
+    The (spots, genes) matrix comes in consecutive blocks of rows: a large table need not be in memory.
     """
-    tests: dict[str, Callable[[NDArray[Any]], NDArray[np.bool_]]] = {
-        "counts-not-numbers": lambda v: ~np.isfinite(v),
-        "negative-counts": lambda v: v < 0,
-        "fractional-counts": lambda v: np.isfinite(v) & (v != np.rint(v)),
-    }
-    bad: dict[str, list[str]] = {name: [] for name in (*tests, "empty-spots")}
+    bad: dict[str, list[str]] = {check: [] for check in _COUNT_FINDINGS}
+    empty: list[str] = []
     start = 0
     for block in blocks:
-        for check, test in tests.items():
+        for check, (test, _, _) in _COUNT_FINDINGS.items():
             places = np.flatnonzero(test(block.data))
             rows = np.searchsorted(block.indptr, places, side="right") - 1 + start
             bad[check] += [names[int(row)] for row in rows]
         with np.errstate(invalid="ignore"):
             total = np.asarray(block.sum(axis=1)).ravel()
-        bad["empty-spots"] += [names[start + int(i)] for i in np.flatnonzero(total == 0)]
+        empty += [names[start + int(i)] for i in np.flatnonzero(total == 0)]
         start += block.shape[0]
+    few = "they teach nothing; remove them if they are many"
     found = [
-        _finding(check, what, bad[check], advice, severity)
-        for check, what, advice, severity in _COUNT_FINDINGS
+        *(as_finding(c, what, bad[c], advice) for c, (_, what, advice) in _COUNT_FINDINGS.items()),
+        as_finding("empty-spots", "spots without any count", empty, few, "warns"),
     ]
     return [one for one in found if one.count]
 
 
 def check_genes(genes: Sequence[str]) -> list[Finding]:
     """Look for genes named twice and for Ensembl ids in place of symbols."""
-    found = [] if len(genes) else [_finding("no-genes", "no genes", [], "import it again")]
+    found = [] if len(genes) else [as_finding("no-genes", "no genes", [], "import it again")]
     advice = "import the section again: its counts are then added up"
     found += _repeats("duplicate-genes", "genes with the name of another", genes, advice)
     ids = [gene for gene in genes if ENSEMBL_ID.fullmatch(gene)]
     if ids:
         advice = "models know genes by symbol; name a column of symbols in var 'gene_name'"
         what = "Ensembl ids in place of gene symbols"
-        found.append(_finding("ensembl-ids", what, ids, advice, "warns"))
+        found.append(as_finding("ensembl-ids", what, ids, advice, "warns"))
     return found
 
 
@@ -206,7 +189,7 @@ def check_mpp(
         what = "no pixel size in its metadata" if stated_um is None else "an impossible pixel size"
         examples = [] if stated_um is None else [repr(stated_um)]
         advice = "write um per px as 'pixel_size_um_estimated' into the metadata"
-        return [_finding("pixel-size-missing", what, examples, advice)]
+        return [as_finding("pixel-size-missing", what, examples, advice)]
     found = []
     for who, other_um in others_um.items():
         if other_um is None:
@@ -220,7 +203,7 @@ def check_mpp(
             severe = factor > 1 + MPP_LIMIT and who not in doubtful
             severity: Severity = "stops" if severe else "warns"
             advice = "find out which is right and correct 'pixel_size_um_estimated'"
-            found.append(Finding("pixel-size-mismatch", severity, what, 0, (), advice))
+            found.append(as_finding("pixel-size-mismatch", what, [], advice, severity))
     return found
 
 
@@ -272,14 +255,14 @@ def _in_blocks(matrix: csr_matrix) -> Iterator[csr_matrix]:
         yield matrix[start : start + step]
 
 
-def _finding(
+def as_finding(
     check: str,
     what: str,
     all_examples: Sequence[object] | NDArray[Any],
     advice: str,
     severity: Severity = "stops",
 ) -> Finding:
-    """Count the examples and show a few different ones."""
+    """Count the examples, of which there may be none, and show a few different ones."""
     count = len(all_examples)
     some = tuple(dict.fromkeys(str(one) for one in all_examples))[:N_EXAMPLES]
     return Finding(check, severity, what, count, some, advice)
@@ -290,4 +273,4 @@ def _repeats(
 ) -> list[Finding]:
     index = pd.Index(names)
     again = index[index.duplicated()]
-    return [_finding(check, what, again, advice)] if len(again) else []
+    return [as_finding(check, what, again, advice)] if len(again) else []

@@ -24,6 +24,7 @@ from napari_stem.spatial.checks import (
     raise_on_stop,
 )
 from napari_stem.spatial.lattice import nearest_distance_px, spots_at
+from napari_stem.spatial.normalise import columns_of
 from napari_stem.spatial.table_files import (
     library_sizes,
     read_genes,
@@ -106,6 +107,11 @@ class Section:
         The data set's.
     id
         Name of its files.
+
+    Raises
+    ------
+    DatasetError
+        By each part: it is missing, damaged, or holds what cannot be used.
     """
 
     folder: Path
@@ -113,13 +119,7 @@ class Section:
 
     @property
     def slide_path(self) -> Path:
-        """The H&E image.
-
-        Raises
-        ------
-        DatasetError
-            There is none, or more than one.
-        """
+        """The H&E image."""
         found = sorted((self.folder / SLIDES).glob(f"{self.id}.*"))
         if len(found) != 1:
             names = ", ".join(path.name for path in found) or "none"
@@ -136,13 +136,7 @@ class Section:
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
-        """What the data set says of this section.
-
-        Raises
-        ------
-        DatasetError
-            The file is missing or is no JSON object.
-        """
+        """What the data set says of this section."""
         path = self.folder / METADATA / f"{self.id}.json"
         try:
             # HEST-1k's files write NaN for what is not known.
@@ -158,13 +152,7 @@ class Section:
 
     @property
     def mpp(self) -> Mpp:
-        """Pixel size at level 0.
-
-        Raises
-        ------
-        DatasetError
-            The metadata do not state it, or state nonsense.
-        """
+        """Pixel size at level 0."""
         stated = self.metadata.get(MPP_KEY)
         path = self.folder / METADATA / f"{self.id}.json"
         if stated is None:
@@ -180,13 +168,7 @@ class Section:
 
     @cached_property
     def genes(self) -> tuple[str, ...]:
-        """Gene names in the order of ``counts``; reads no counts.
-
-        Raises
-        ------
-        DatasetError
-            The table cannot be read, has no genes or names one twice.
-        """
+        """Gene names in the order of ``counts``; reads no counts."""
         genes = read_genes(self.table_path)
         raise_on_stop(check_genes(genes), self.table_path)
         return tuple(genes)
@@ -198,13 +180,7 @@ class Section:
 
     @cached_property
     def counts(self) -> anndata.AnnData:
-        """Raw counts, checked: ``X`` (spots, genes) float32 CSR, ``obsm["spatial"]`` (x, y) px.
-
-        Raises
-        ------
-        DatasetError
-            The table is missing, is damaged, or holds what raw counts cannot.
-        """
+        """Raw counts, checked: ``X`` (spots, genes) float32 CSR, ``obsm["spatial"]`` (x, y) px."""
         table = read_table(self.table_path)
         raise_on_stop(check_table(table, self._size_px), self.table_path)
         return table
@@ -219,22 +195,9 @@ class Section:
 
         Returns
         -------
-        (spots, genes) float32.
-
-        Raises
-        ------
-        DatasetError
-            As ``counts``, judged by these genes; or a gene was not measured.
+        (spots, genes) float32, checked as ``counts`` are.
         """
-        place = {gene: column for column, gene in enumerate(self.genes)}
-        absent = [gene for gene in genes if gene not in place]
-        if absent:
-            raise DatasetError(
-                f"{len(absent)} of {len(genes)} genes were not measured in section {self.id} "
-                f"({', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}); choose a gene panel "
-                f"without them."
-            )
-        columns = [place[gene] for gene in genes]
+        columns = columns_of(genes, self.genes, f"in section {self.id}")
         blocks = [csr_matrix(block[:, columns]) for block in row_blocks(self.table_path)]
         raise_on_stop(check_counts(blocks, self._table.names), self.table_path)
         return vstack(blocks).toarray().astype(np.float32, copy=False)  # type: ignore[no-any-return]
@@ -249,22 +212,27 @@ class Section:
 
         Lattice positions come from ``obs["array_row"]`` and ``["array_col"]``; without them, each
         spot takes the nearest node of a square lattice at the section's pitch.
-
-        Raises
-        ------
-        DatasetError
-            The table cannot be read, or its positions cannot be used.
         """
         table = self._table
         raise_on_stop(check_positions(table.names, table.xy_px, self._size_px), self.table_path)
         xy_px = np.asarray(table.xy_px, dtype=np.float64)
-        pitch_um = self._pitch_um(xy_px)
+        pitch_um = self.metadata.get(PITCH_KEY)
+        if pitch_um is None:
+            nearest_px = nearest_distance_px(xy_px)
+            if nearest_px is None:
+                raise DatasetError(
+                    f"Section {self.id} has one spot and no '{PITCH_KEY}' (um) in its metadata; add it."
+                )
+            pitch_um = nearest_px * self.mpp.x_um
+        diameter_um = float(self.metadata.get(DIAMETER_KEY) or pitch_um)
+        if table.diameter_px is not None:
+            diameter_um = table.diameter_px * self.mpp.x_um
         return spots_at(
             xy_px,
             table.names,
             self.mpp,
-            pitch_um=pitch_um,
-            diameter_um=self._diameter_um(pitch_um),
+            pitch_um=float(pitch_um),
+            diameter_um=diameter_um,
             obs=table.obs,
         )
 
@@ -278,21 +246,3 @@ class Section:
         """(width, height) of level 0 where the metadata state it."""
         sides = (self.metadata.get(WIDTH_KEY), self.metadata.get(HEIGHT_KEY))
         return None if None in sides else (float(sides[0]), float(sides[1]))  # type: ignore[arg-type]
-
-    def _pitch_um(self, xy_px: NDArray[np.float64]) -> float:
-        """Stated distance between neighbours, else the median one found."""
-        stated = self.metadata.get(PITCH_KEY)
-        if stated is not None:
-            return float(stated)
-        nearest_px = nearest_distance_px(xy_px)
-        if nearest_px is None:
-            raise DatasetError(
-                f"Section {self.id} has one spot and no '{PITCH_KEY}' (um) in its metadata; add it."
-            )
-        return nearest_px * self.mpp.x_um
-
-    def _diameter_um(self, pitch_um: float) -> float:
-        """Extent of a spot, from the table's scale factors, else from the metadata."""
-        if self._table.diameter_px is not None:
-            return self._table.diameter_px * self.mpp.x_um
-        return float(self.metadata.get(DIAMETER_KEY) or pitch_um)

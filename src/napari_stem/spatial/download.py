@@ -5,7 +5,6 @@ The data set is gated: one accepts its terms on its page once, and logs in with 
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from napari_stem.io import free_bytes
 from napari_stem.spatial.dataset import METADATA, SLIDES, TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 HEST = "MahmoodLab/hest"
@@ -85,16 +84,7 @@ def plan_download(out: Path, patterns: Sequence[str]) -> Plan:
     DatasetError
         No file is so called, access is refused, or there is no network.
     """
-    from huggingface_hub import snapshot_download
-
-    with _in_clear_words(out):
-        files = snapshot_download(
-            HEST,
-            repo_type="dataset",
-            local_dir=out,
-            allow_patterns=list(patterns),
-            dry_run=True,
-        )
+    files = _snapshot(out, patterns, dry_run=True)
     if not files:
         raise DatasetError(
             f"HEST-1k has no file called like {', '.join(patterns[:5])}; its sections are listed "
@@ -139,15 +129,8 @@ def download(
             f"This would download {plan}; name fewer with --sections or --pattern, or add --yes."
         )
     _require_space(out, plan.n_bytes_missing)
-    from huggingface_hub import snapshot_download
-
-    options: dict[str, Any] = {}
-    if progress is not None:
-        options["tqdm_class"] = reporting(progress, n_all=plan.n_bytes_missing)
-    with _in_clear_words(out):
-        snapshot_download(
-            HEST, repo_type="dataset", local_dir=out, allow_patterns=list(plan.patterns), **options
-        )
+    bars = None if progress is None else reporting(progress, n_all=plan.n_bytes_missing)
+    _snapshot(out, plan.patterns, tqdm_class=bars)
 
 
 def _require_space(out: Path, n_bytes: int) -> None:
@@ -159,9 +142,9 @@ def _require_space(out: Path, n_bytes: int) -> None:
         )
 
 
-@contextmanager
-def _in_clear_words(out: Path) -> Iterator[None]:
-    """Turn what huggingface_hub raises into a sentence."""
+def _snapshot(out: Path, patterns: Sequence[str], **options: Any) -> Any:
+    """Call huggingface_hub's own, and turn what it raises into a sentence."""
+    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import DryRunError
 
     asked = Asked(
@@ -173,6 +156,8 @@ def _in_clear_words(out: Path) -> Iterator[None]:
     )
     with in_clear_words(asked):
         try:
-            yield
+            return snapshot_download(
+                HEST, repo_type="dataset", local_dir=out, allow_patterns=list(patterns), **options
+            )
         except DryRunError as error:
             raise error.__cause__ or error from None

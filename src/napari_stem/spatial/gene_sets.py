@@ -13,7 +13,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from napari_stem.errors import DatasetError
-from napari_stem.spatial.checks import ENSEMBL_ID, N_EXAMPLES, Finding
+from napari_stem.spatial.checks import ENSEMBL_ID, as_finding
 from napari_stem.texts import clean_name
 
 if TYPE_CHECKING:
@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 
     import anndata
 
+    from napari_stem.spatial.checks import Finding
+
 # Where Space Ranger, scanpy, CELLxGENE, HEST and GEO uploads keep symbols, in order of preference.
 SYMBOL_COLUMNS = (
     "gene_name", "gene_names", "gene_symbol", "gene_symbols", "feature_name", "gene_short_name",
     "symbol", "Symbol", "SYMBOL",
 )  # fmt: skip
 ID_COLUMN = "gene_ids"
+_DONE = "nothing has to be done"
 
 
 def with_symbols(table: anndata.AnnData) -> tuple[anndata.AnnData, list[Finding]]:
@@ -49,11 +52,7 @@ def with_symbols(table: anndata.AnnData) -> tuple[anndata.AnnData, list[Finding]
         return named, done
     merged = _added_up(named)
     what = "gene symbols that stand for several genes each, now added up"
-    examples = tuple(str(gene) for gene in repeats[:N_EXAMPLES])
-    done.append(
-        Finding("duplicate-genes", "warns", what, len(repeats), examples, "nothing has to be done")
-    )
-    return merged, done
+    return merged, [*done, as_finding("duplicate-genes", what, repeats, _DONE, "warns")]
 
 
 def is_ensembl(names: Sequence[str]) -> bool:
@@ -78,11 +77,8 @@ def _renamed(table: anndata.AnnData) -> tuple[anndata.AnnData, list[Finding]]:
         ids = named.var_names.astype(str)
         named.var[ID_COLUMN] = ids
         named.var_names = pd.Index(np.where(usable, symbols.fillna(""), ids).astype(str))
-        n = int(usable.sum())
         what = f"Ensembl ids, now replaced by the symbols in var['{column}']"
-        examples = tuple(str(one) for one in ids[:N_EXAMPLES])
-        finding = Finding("ensembl-ids", "warns", what, n, examples, "nothing has to be done")
-        return named, [finding]
+        return named, [as_finding("ensembl-ids", what, ids[usable], _DONE, "warns")]
     return table, []
 
 

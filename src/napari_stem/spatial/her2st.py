@@ -17,15 +17,16 @@ import numpy as np
 
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.images import IMAGE_ENDINGS
-from napari_stem.spatial.importing import fitted_section, import_sections
+from napari_stem.spatial.importing import NewSection, fitted_section, import_sections
 from napari_stem.texts import clean_name, quoted, read_text, reason_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pandas as pd
 
-    from napari_stem.spatial.importing import NewSection, Outcome
+    from napari_stem.spatial.importing import Outcome
 
 PITCH_UM = 200.0
 DIAMETER_UM = 100.0
@@ -98,15 +99,13 @@ def _find_selections(root: Path) -> dict[str, Path]:
 
 
 def _find_counts(root: Path, section_id: str) -> Path:
-    for folder in _COUNT_FOLDERS:
-        for ending in _TSV_ENDINGS:
-            path = root / folder / f"{section_id}{ending}"
-            if path.is_file():
-                return path
-    raise DatasetError(
-        f"Section {section_id} has no table of counts {section_id}.tsv.gz in {root / 'ST-cnts'} "
-        f"or {root}; add it."
-    )
+    path = _find(root, _COUNT_FOLDERS, section_id, _TSV_ENDINGS)
+    if path is None:
+        raise DatasetError(
+            f"Section {section_id} has no table of counts {section_id}.tsv.gz in {root / 'ST-cnts'} "
+            f"or {root}; add it."
+        )
+    return path
 
 
 def _find_image(root: Path, section_id: str) -> Path:
@@ -119,14 +118,18 @@ def _find_image(root: Path, section_id: str) -> Path:
         raise DatasetError(
             f"{folder} must hold one image of section {section_id}; it holds {len(images)}."
         )
-    for name in _IMAGE_FOLDERS:
-        for ending in IMAGE_ENDINGS:
-            path = root / name / f"{section_id}{ending}"
-            if path.is_file():
-                return path
-    raise DatasetError(
-        f"Section {section_id} has no image {section_id}.jpg in {root}, nor one in {folder}; add it."
-    )
+    path = _find(root, _IMAGE_FOLDERS, section_id, IMAGE_ENDINGS)
+    if path is None:
+        raise DatasetError(
+            f"Section {section_id} has no image {section_id}.jpg in {root}, nor one in {folder}; add it."
+        )
+    return path
+
+
+def _find(root: Path, folders: Sequence[str], name: str, endings: Sequence[str]) -> Path | None:
+    """Find the first file of a name; none where there is none."""
+    paths = (root / folder / f"{name}{ending}" for folder in folders for ending in endings)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _read_section(root: Path, section_id: str, selection: Path) -> NewSection:
@@ -155,15 +158,9 @@ def _read_section(root: Path, section_id: str, selection: Path) -> NewSection:
         var=pd.DataFrame(index=counted.columns),
         obsm={"spatial": here[["pixel_x", "pixel_y"]].to_numpy()},
     )
-    return fitted_section(
-        section_id,
-        image,
-        table,
-        {**ABOUT, "patient": section_id[0]},
-        fitted_um=fit_pixel_size_um(spots, selection),
-        pitch_um=PITCH_UM,
-        diameter_um=DIAMETER_UM,
-    )
+    section = NewSection(section_id, image, table, {**ABOUT, "patient": section_id[0]})
+    fitted_um = fit_pixel_size_um(spots, selection)
+    return fitted_section(section, fitted_um, pitch_um=PITCH_UM, diameter_um=DIAMETER_UM)
 
 
 def fit_pixel_size_um(spots: pd.DataFrame, path: Path) -> tuple[float, dict[str, float]]:

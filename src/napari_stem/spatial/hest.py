@@ -7,7 +7,6 @@ for names, repeated genes, no pixel size. What needs no mending is linked, not c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from napari_stem.spatial.lattice import mpp_from_spacing_um
 from napari_stem.spatial.table_files import read_table
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     import anndata
@@ -33,42 +33,26 @@ if TYPE_CHECKING:
 EMBEDDED_MPP_KEY = "pixel_size_um_embedded"
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Which sections are wanted; an empty tuple asks for nothing in particular.
-
-    Attributes
-    ----------
-    sections
-        Names, as ``INT1``.
-    organ, technology, species
-        As in the metadata (``Breast``; ``Visium``; ``Homo sapiens``), in any case.
-    """
-
-    sections: tuple[str, ...] = ()
-    organ: tuple[str, ...] = ()
-    technology: tuple[str, ...] = ()
-    species: tuple[str, ...] = ()
-
-    def fits(self, metadata: dict[str, Any]) -> bool:
-        """Whether a section's metadata are among what is asked for."""
-        asked = {"organ": self.organ, "st_technology": self.technology, "species": self.species}
-        return all(
-            not wanted
-            or str(metadata.get(key, "")).casefold() in {word.casefold() for word in wanted}
-            for key, wanted in asked.items()
-        )
-
-
-def import_hest(source: Path, out: Path, choice: Choice | None = None, **options: Any) -> Outcome:
+def import_hest(
+    source: Path,
+    out: Path,
+    *,
+    sections: Sequence[str] = (),
+    organ: Collection[str] = (),
+    technology: Collection[str] = (),
+    species: Collection[str] = (),
+    **options: Any,
+) -> Outcome:
     """Write chosen sections of a HEST folder as a data set of its own.
 
     Parameters
     ----------
     source
         Holds ``wsis``, ``st`` and ``metadata``.
-    choice
-        Which sections; None for all.
+    sections
+        Names of those wanted, as ``INT1``; none: all.
+    organ, technology, species
+        Of those wanted, as in the metadata (``Breast``; ``Visium``; ``Homo sapiens``), in any case; none: any.
     out, options
         As for `import_sections`.
 
@@ -80,30 +64,34 @@ def import_hest(source: Path, out: Path, choice: Choice | None = None, **options
     dataset = Dataset(source)
     if out.exists() and out.samefile(source):
         raise DatasetError(f"{out} is the source itself; choose another folder to import into.")
-    readers = {
-        section_id: partial(_read_section, dataset.section(section_id))
-        for section_id in _chosen(dataset, choice or Choice())
-    }
+    wanted = {"organ": organ, "st_technology": technology, "species": species}
+    chosen = _chosen(dataset, sections, wanted)
+    readers = {name: partial(_read_section, dataset.section(name)) for name in chosen}
     return import_sections(readers, out, **options)
 
 
-def _chosen(dataset: Dataset, choice: Choice) -> list[str]:
-    unknown = [name for name in choice.sections if name not in dataset.sections]
+def _chosen(
+    dataset: Dataset, sections: Sequence[str], wanted: Mapping[str, Collection[str]]
+) -> list[str]:
+    unknown = [name for name in sections if name not in dataset.sections]
     if unknown:
         raise DatasetError(
             f"{dataset.folder} has no section {', '.join(unknown[:5])} among its "
             f"{len(dataset.sections)}; download it first, or correct the name."
         )
-    named = choice.sections or dataset.sections
-    if choice == Choice(sections=choice.sections):
-        return list(named)
-    chosen = [name for name in named if choice.fits(dataset.section(name).metadata)]
+    named = list(sections or dataset.sections)
+    if not any(wanted.values()):
+        return named
+    folded = {key: {word.casefold() for word in words} for key, words in wanted.items() if words}
+    about = {name: dataset.section(name).metadata for name in named}
+    chosen = [
+        name
+        for name, metadata in about.items()
+        if all(str(metadata.get(key, "")).casefold() in words for key, words in folded.items())
+    ]
     if not chosen:
-        about = [dataset.section(name).metadata for name in named[:200]]
-        has = {
-            key: sorted({str(each.get(key)) for each in about})[:8]
-            for key in ("organ", "st_technology", "species")
-        }
+        some = list(about.values())[:200]
+        has = {key: sorted({str(each.get(key)) for each in some})[:8] for key in wanted}
         choices = "; ".join(f"{key}: {', '.join(values)}" for key, values in has.items())
         raise DatasetError(f"No section of {dataset.folder} is as asked for; there are {choices}.")
     return chosen

@@ -21,23 +21,17 @@ class ImageFacts:
 
     Attributes
     ----------
-    width_px, height_px
-        Extent.
+    size_px
+        Width and height.
     mpp_um
         um per px (mean of both axes), or None.
     doubtful
         Whether that comes from a resolution tag, which editors write without thinking.
     """
 
-    width_px: int
-    height_px: int
+    size_px: tuple[int, int]
     mpp_um: float | None
     doubtful: bool
-
-    @property
-    def size_px(self) -> tuple[float, float]:
-        """Width and height."""
-        return float(self.width_px), float(self.height_px)
 
 
 def image_facts(path: Path) -> ImageFacts:
@@ -54,7 +48,7 @@ def image_facts(path: Path) -> ImageFacts:
         facts = describe(path)
     except SlideError as error:
         raise DatasetError(f"{path} cannot be read as an image: {error}") from error
-    return ImageFacts(facts["width_px"], facts["height_px"], *_own_mpp_um(facts))
+    return ImageFacts((facts["width_px"], facts["height_px"]), *_own_mpp_um(facts))
 
 
 def _own_mpp_um(facts: dict[str, Any]) -> tuple[float | None, bool]:

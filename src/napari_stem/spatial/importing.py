@@ -16,6 +16,7 @@ from napari_stem.io import unwritable, write_h5ad, written_whole
 from napari_stem.progress import silent
 from napari_stem.spatial.checks import (
     Finding,
+    as_finding,
     check_mpp,
     check_table,
     drop_bad_spots,
@@ -37,7 +38,7 @@ from napari_stem.spatial.lattice import mpp_from_spacing_um
 from napari_stem.spatial.table_files import read_table, repeats_allowed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import anndata
@@ -79,28 +80,19 @@ class NewSection:
 
 
 def fitted_section(
-    section_id: str,
-    image: Path,
-    table: anndata.AnnData,
-    metadata: dict[str, Any],
-    *,
+    section: NewSection,
     fitted_um: tuple[float, dict[str, float]],
+    *,
     pitch_um: float,
     diameter_um: float,
-    mpp_um: dict[str, float] | None = None,
-    findings: Sequence[Finding] = (),
 ) -> NewSection:
     """Put a section of an array, whose pitch tells the pixel size, into HEST's form.
 
     Parameters
     ----------
-    section_id, image, mpp_um, findings
-        As of `NewSection`.
-    table
-        Counts with ``obsm["spatial"]``, ``obs["array_row"]`` and ``["array_col"]``; what else a reader keeps
+    section
+        Its table has ``obsm["spatial"]``, ``obs["array_row"]`` and ``["array_col"]``; what else a reader keeps
         (reduced images ...) is left out.
-    metadata
-        What is known besides.
     fitted_um
         Pixel size fitted to the pitch (um per px), and the same along each axis.
     pitch_um, diameter_um
@@ -108,30 +100,26 @@ def fitted_section(
     """
     import anndata
 
-    scales = {"spot_diameter_fullres": diameter_um / fitted_um[0]}
+    table, (mpp_um, per_axis) = section.table, fitted_um
+    scales = {"spot_diameter_fullres": diameter_um / mpp_um}
     clean = anndata.AnnData(
         X=csr_matrix(table.X, dtype=np.float32),
         obs=table.obs[["array_row", "array_col"]].astype(np.int64),
         var=table.var.copy(),
         obsm={"spatial": np.asarray(table.obsm["spatial"], dtype=np.float64)},
-        uns={"spatial": {section_id: {"images": {}, "scalefactors": scales}}},
+        uns={"spatial": {section.id: {"images": {}, "scalefactors": scales}}},
     )
     clean.obs_names, clean.var_names = clean.obs_names.astype(str), clean.var_names.astype(str)
-    fitted = {
-        MPP_KEY: fitted_um[0],
-        "pixel_size_um_per_axis": fitted_um[1],
+    metadata = {
+        "id": section.id,
+        **section.metadata,
+        MPP_KEY: mpp_um,
+        "pixel_size_um_per_axis": per_axis,
         ORIGIN_KEY: f"fitted to the spots' {pitch_um:g} um pitch",
         PITCH_KEY: pitch_um,
         DIAMETER_KEY: diameter_um,
     }
-    return NewSection(
-        id=section_id,
-        image=image,
-        table=clean,
-        metadata={"id": section_id, **metadata, **fitted},
-        mpp_um=mpp_um or {},
-        findings=tuple(findings),
-    )
+    return replace(section, table=clean, metadata=metadata)
 
 
 def write_section(out: Path, section: NewSection) -> None:
@@ -140,11 +128,6 @@ def write_section(out: Path, section: NewSection) -> None:
     All is written before anything is replaced; then the earlier table goes first and the new one comes last: a
     section that is listed is a whole one, whenever the work is interrupted. Image and linked tables cost no
     disk space where source and data set lie on one file system.
-
-    Raises
-    ------
-    OutputError
-        The folder cannot be written.
     """
     slide = out / SLIDES / f"{section.id}{section.image.suffix.lower()}"
     h5ad = out / TABLES / f"{section.id}.h5ad"
@@ -237,8 +220,6 @@ def import_sections(
         interrupted import goes on where it stopped.
     drop
         Whether spots that are off the image, repeated or not numbers are left out.
-    progress
-        Told (text, done, in all).
 
     Returns
     -------
@@ -272,8 +253,8 @@ def _import_section(section: NewSection, out: Path, outcome: Outcome, *, drop: b
         table_file=None if dropped else section.table_file,
         metadata=section.metadata
         | {
-            WIDTH_KEY: facts.width_px,
-            HEIGHT_KEY: facts.height_px,
+            WIDTH_KEY: facts.size_px[0],
+            HEIGHT_KEY: facts.size_px[1],
             "spots_under_tissue": table.n_obs,
             "nb_genes": table.n_vars,
             "image_filename": section.image.name,
@@ -325,19 +306,7 @@ def check_section(
 
 
 def check_dataset(dataset: Dataset, *, progress: Progress = silent) -> dict[str, list[Finding]]:
-    """Look at every section of a data set.
-
-    Parameters
-    ----------
-    dataset
-        In HEST layout.
-    progress
-        Told (text, done, in all).
-
-    Returns
-    -------
-    Findings by section; an empty list where all is well.
-    """
+    """Look at every section of a data set: findings by section, an empty list where all is well."""
     found: dict[str, list[Finding]] = {}
     for done, section_id in enumerate(dataset.sections):
         progress("Checking sections", done, len(dataset.sections))
@@ -361,7 +330,7 @@ def _check(section: Section) -> list[Finding]:
         except DatasetError as error:
             what = f"a part that cannot be read. {str(error).rstrip('.')}"
             advice = "import the section again"
-            found.append(Finding(f"unreadable-{part}", "stops", what, 0, (), advice))
+            found.append(as_finding(f"unreadable-{part}", what, [], advice))
     if parts["table"] is not None:
         found += check_section(parts["table"], parts["metadata"], parts["image"])
     return found

@@ -110,14 +110,10 @@ def array_positions(obs: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.in
 def mpp_from_spacing_um(
     obs: pd.DataFrame, xy_px: NDArray[np.float64], pitch_um: float
 ) -> float | None:
-    """Pixel size (um per px) at which the spots have their pitch.
+    """Pixel size (um per px) at which the spots have their pitch; None for fewer than two with a position.
 
     From the lattice positions where the table has them and they fit, else from the median distance
     of nearest neighbours, which is a few percent too large a pixel where spots stray.
-
-    Returns
-    -------
-    None for fewer than two spots with a position.
     """
     finite = np.isfinite(xy_px).all(axis=1)
     obs, xy_px = obs[finite], xy_px[finite]
@@ -151,21 +147,10 @@ def spots_at(
     diameter_um: float,
     obs: pd.DataFrame | None = None,
 ) -> Spots:
-    """Spots at given places.
+    """Spots at given places, (n, 2) centres (x, y) in level-0 px.
 
-    Parameters
-    ----------
-    xy_px
-        (n, 2) centres (x, y), level-0 px.
-    names
-        One for each.
-    mpp
-        Of the slide.
-    pitch_um, diameter_um
-        Of the spots.
-    obs
-        May state lattice positions (`array_positions`); else each takes the nearest node of a square lattice
-        at the pitch.
+    ``obs`` may state lattice positions (`array_positions`); else each takes the nearest node of a square
+    lattice at the pitch.
     """
     nodes = None if obs is None else array_positions(obs)
     if nodes is None:

@@ -88,12 +88,7 @@ class LazySlideStore:
 
     def names(self, kind: str) -> list[str]:
         """Parts of a kind that it has, sorted."""
-        folder = self.path / kind
-        return (
-            sorted(each.name for each in folder.iterdir() if each.is_dir())
-            if folder.is_dir()
-            else []
-        )
+        return sorted(each.name for each in (self.path / kind).glob("*") if each.is_dir())
 
     def outlines(self, name: str) -> geopandas.GeoDataFrame:
         """Read outlines, in level-0 px.
@@ -124,13 +119,7 @@ class LazySlideStore:
         return found
 
     def areas(self) -> dict[str, Any]:
-        """Outlines as GeoJSON, with the names and classes of annotations: those named, else the tissue.
-
-        Raises
-        ------
-        StoreError
-            As of `outlines`; or there are none such.
-        """
+        """Outlines as GeoJSON, with the names and classes of annotations: those named, else the tissue."""
         names = [n for n in self.names(SHAPES) if n not in self.attributes.get("tile_spec", {})]
         name = self.part or (TISSUE if TISSUE in names or len(names) != 1 else names[0])
         if name not in self.names(SHAPES):

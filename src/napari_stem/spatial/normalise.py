@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from napari_stem.errors import DatasetError
+from napari_stem.texts import few
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import anndata
     from numpy.typing import NDArray
@@ -38,10 +39,13 @@ class Normalisation:
     log_base: float = math.e
 
 
-NORMALISATIONS: dict[NormalisationName, Normalisation] = {
-    "log2_counts": Normalisation("log2_counts", "log2(count + 1)", 2.0),
-    "log1p_counts": Normalisation("log1p_counts", "ln(count + 1)"),
-    "log1p_cp10k": Normalisation("log1p_cp10k", "ln(counts per 10,000 + 1)"),
+NORMALISATIONS: dict[str, Normalisation] = {
+    unit.name: unit
+    for unit in (
+        Normalisation("log2_counts", "log2(count + 1)", 2.0),
+        Normalisation("log1p_counts", "ln(count + 1)"),
+        Normalisation("log1p_cp10k", "ln(counts per 10,000 + 1)"),
+    )
 }
 
 
@@ -53,10 +57,10 @@ def normalisation(name: str) -> Normalisation:
     DatasetError
         There is no such normalisation.
     """
-    if name not in get_args(NormalisationName):
+    if name not in NORMALISATIONS:
         known = ", ".join(NORMALISATIONS)
         raise DatasetError(f"There is no normalisation '{name}'; choose one of {known}.")
-    return NORMALISATIONS[cast("NormalisationName", name)]
+    return NORMALISATIONS[name]
 
 
 def normalised(
@@ -82,20 +86,33 @@ def normalised(
     Raises
     ------
     DatasetError
-        Unknown normalisation, or genes that were not measured.
+        Genes were not measured.
     """
     from scipy.sparse import csr_matrix
 
-    normalisation(name)
-    columns = counts.var_names.get_indexer(list(genes))
-    if (columns < 0).any():
-        absent = [gene for gene, column in zip(genes, columns, strict=True) if column < 0]
-        raise DatasetError(
-            f"{len(absent)} of {len(genes)} genes were not measured here ({', '.join(absent[:5])}"
-            f"{', ...' if len(absent) > 5 else ''}); choose a gene panel without them."
-        )
+    columns = columns_of(genes, counts.var_names, "here")
     matrix = csr_matrix(counts.X, dtype=np.float64)
     return in_unit(matrix[:, columns].toarray(), name, lambda: np.asarray(matrix.sum(axis=1)))
+
+
+def columns_of(genes: Sequence[str], measured: Iterable[str], where: str) -> NDArray[np.intp]:
+    """Places of genes among those measured somewhere, such as "in section C5".
+
+    Raises
+    ------
+    DatasetError
+        One was not.
+    """
+    import pandas as pd
+
+    columns = pd.Index(measured).get_indexer(list(genes))
+    absent = [gene for gene, column in zip(genes, columns, strict=True) if column < 0]
+    if absent:
+        raise DatasetError(
+            f"{len(absent)} of {len(genes)} genes were not measured {where} ({few(absent)}); choose a gene "
+            f"panel without them."
+        )
+    return np.asarray(columns)
 
 
 def in_unit(
@@ -115,21 +132,18 @@ def in_unit(
     Returns
     -------
     (spots, genes) float32.
-
-    Raises
-    ------
-    DatasetError
-        Unknown normalisation.
     """
     unit = normalisation(name)
     chosen = counts.astype(np.float64, copy=False)
     if unit.name == "log2_counts":
-        return cast("NDArray[np.float32]", np.log2(chosen + 1).astype(np.float32))
-    if unit.name == "log1p_counts":
-        return cast("NDArray[np.float32]", np.log1p(chosen).astype(np.float32))
-    total = library_sizes().reshape(-1, 1)
-    per_10k = np.divide(1e4 * chosen, total, out=np.zeros_like(chosen), where=total > 0)
-    return cast("NDArray[np.float32]", np.log1p(per_10k).astype(np.float32))
+        values = np.log2(chosen + 1)
+    elif unit.name == "log1p_counts":
+        values = np.log1p(chosen)
+    else:
+        total = library_sizes().reshape(-1, 1)
+        per_10k = np.divide(1e4 * chosen, total, out=np.zeros_like(chosen), where=total > 0)
+        values = np.log1p(per_10k)
+    return np.asarray(values, dtype=np.float32)
 
 
 def is_of_counts(name: str) -> bool:
@@ -141,7 +155,7 @@ def counts_of(values: NDArray[np.floating], name: str) -> NDArray[np.float64] | 
     """Raw counts of values in a unit, the inverse of `in_unit`; None of shares, whose library size is gone."""
     exact = values.astype(np.float64)
     if name == "log2_counts":
-        return cast("NDArray[np.float64]", np.rint(np.exp2(exact) - 1))
+        return np.asarray(np.rint(np.exp2(exact) - 1))
     return np.rint(np.expm1(exact)) if name == "log1p_counts" else None
 
 
@@ -158,11 +172,6 @@ def possible(values: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     Returns
     -------
     ``values``.
-
-    Raises
-    ------
-    DatasetError
-        Unknown normalisation.
     """
     unit = normalisation(name)
     np.maximum(values, 0, out=values)

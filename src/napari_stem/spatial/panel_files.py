@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import DatasetError
 from napari_stem.foreign import read_json
-from napari_stem.texts import clean_name, quoted, read_text, reason_of
+from napari_stem.texts import clean_name, few, quoted, read_text, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,10 +80,9 @@ def _of_gmt(text: str, path: Path, set_name: str | None) -> list[str]:
     if set_name is None and len(sets) == 1:
         return next(iter(sets.values()))
     if set_name is None or set_name not in sets:
-        shown = ", ".join(list(sets)[:5]) + (", ..." if len(sets) > 5 else "")
         missing = "holds" if set_name is None else f"has no set '{set_name}'; it holds"
         raise DatasetError(
-            f"Gene panel {path} {missing} {len(sets)} sets ({shown}); write {path}#NAME."
+            f"Gene panel {path} {missing} {len(sets)} sets ({few(sets)}); write {path}#NAME."
         )
     return sets[set_name]
 

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, vstack
 
 from napari_stem.errors import DatasetError
-from napari_stem.spatial.gene_sets import gene_set, gene_sets
-from napari_stem.spatial.panel_choice import (
-    PanelChoice,
-    PanelRule,
-    all_measured,
-    common_genes,
-    pooled_counts,
-    those_measured,
-)
+from napari_stem.spatial.gene_sets import as_measured, gene_set, gene_sets
 from napari_stem.spatial.panel_files import read_panel
+from napari_stem.texts import few
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import anndata
 
-    from napari_stem.spatial.panel_choice import Panel
-
-__all__ = ["hmhvg", "parse_panel", "read_panel", "top_hvg"]
+Panel = tuple[str, ...]
+_log = logging.getLogger(__name__)
 
 _HVG_PER_SECTION = 2000
 _UNWANTED_PREFIXES = ("MT", "mt", "RP", "rp")  # mitochondrial and ribosomal, as published
@@ -36,6 +30,79 @@ _CONTROL_WORDS = ("BLANK", "Control")
 _MIN_SPOT_FRACTION = 0.10
 _RECIPE = re.compile(r"(hmhvg|hvg):(\d+)")
 _SET, _MEASURED = "set:", "measured:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PanelChoice:
+    """A panel as chosen, and what became of the genes asked for.
+
+    Attributes
+    ----------
+    genes
+        The panel: names as the sections hold them, each once.
+    left_out
+        Per part of the panel, genes that a section did not measure.
+    never_seen
+        Per part, genes left out because no training section has a count of them.
+    renamed
+        Genes taken under another name than the one written: written -> as measured.
+    """
+
+    genes: Panel
+    left_out: Mapping[str, Panel] = field(default_factory=dict)
+    never_seen: Mapping[str, Panel] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+    def warn(self) -> None:
+        """Log what was left out or renamed."""
+        for note in self.notes():
+            _log.warning(note)
+
+    def notes(self) -> list[str]:
+        """Return what a user should be told, a sentence each."""
+        sentences = [
+            f"{part}: {len(genes)} left out, not measured in every training section: "
+            f"{', '.join(genes)}."
+            for part, genes in self.left_out.items()
+        ]
+        sentences += [
+            f"{part}: {len(genes)} left out, without a count in any training section: "
+            f"{', '.join(genes)}."
+            for part, genes in self.never_seen.items()
+        ]
+        if self.renamed:
+            pairs = ", ".join(f"{written} is {name}" for written, name in self.renamed.items())
+            sentences.append(f"Taken under the data set's names: {pairs}.")
+        return sentences
+
+
+@dataclass(frozen=True)
+class PanelRule:
+    """How a panel is to be chosen: a union of parts, each asked in turn.
+
+    Attributes
+    ----------
+    parts
+        Functions of the training sections' raw counts.
+    """
+
+    parts: tuple[Callable[[Sequence[anndata.AnnData]], PanelChoice], ...]
+
+    def choose(self, sections: Sequence[anndata.AnnData]) -> PanelChoice:
+        """Choose the genes on training sections; those of the first part come first."""
+        chosen = [part(sections) for part in self.parts]
+        return PanelChoice(
+            genes=tuple(dict.fromkeys(gene for choice in chosen for gene in choice.genes)),
+            left_out={k: v for choice in chosen for k, v in choice.left_out.items()},
+            never_seen={k: v for choice in chosen for k, v in choice.never_seen.items()},
+            renamed={k: v for choice in chosen for k, v in choice.renamed.items()},
+        )
+
+    def __call__(self, sections: Sequence[anndata.AnnData]) -> Panel:
+        """Choose the genes, and log as warnings what was left out or renamed."""
+        choice = self.choose(sections)
+        choice.warn()
+        return choice.genes
 
 
 def parse_panel(spec: str) -> PanelRule:
@@ -70,7 +137,7 @@ def parse_panel(spec: str) -> PanelRule:
 
 def _parse_set(word: str) -> Callable[[Sequence[anndata.AnnData]], PanelChoice]:
     found = gene_set(word.removeprefix(_SET))
-    return lambda sections: those_measured(found.genes, sections, f"Gene set '{found.name}'")
+    return lambda sections: _those_measured(found.genes, sections, f"Gene set '{found.name}'")
 
 
 def _parse_part(word: str, spec: str) -> Callable[[Sequence[anndata.AnnData]], PanelChoice]:
@@ -88,8 +155,8 @@ def _parse_part(word: str, spec: str) -> Callable[[Sequence[anndata.AnnData]], P
         )
     genes = read_panel(Path(name), set_name or None)
     if word.startswith(_MEASURED):
-        return lambda sections: those_measured(genes, sections, f"Panel '{word}'")
-    return lambda sections: all_measured(genes, sections)
+        return lambda sections: _those_measured(genes, sections, f"Panel '{word}'")
+    return lambda sections: _all_measured(genes, sections)
 
 
 def _is_file(name: str) -> bool:
@@ -97,6 +164,64 @@ def _is_file(name: str) -> bool:
         return Path(name).is_file()
     except OSError:  # a list of genes, too long for a path
         return False
+
+
+def _those_measured(genes: Panel, sections: Sequence[anndata.AnnData], part: str) -> PanelChoice:
+    """Take the genes that are measured in every section and seen in one."""
+    names = _as_measured(genes, sections)
+    measured = tuple(dict.fromkeys(name for name in names.values() if name is not None))
+    if not measured:
+        raise DatasetError(
+            f"None of the {len(genes)} genes of {part} is measured in every training section "
+            f"({few(genes)}); named sets are human, so "
+            f"see that the names are of the data set's species."
+        )
+    totals = np.asarray(_pooled_counts(sections, list(measured)).sum(axis=0)).ravel()
+    seen = tuple(name for name, total in zip(measured, totals, strict=True) if total > 0)
+    absent = tuple(gene for gene, name in names.items() if name is None)
+    silent = tuple(name for name in measured if name not in seen)
+    if not seen:
+        raise DatasetError(f"No training section has a count of any gene of {part}; choose others.")
+    return PanelChoice(
+        genes=seen,
+        left_out={f"{part} of {len(genes)} genes": absent} if absent else {},
+        never_seen={f"{part} of {len(genes)} genes": silent} if silent else {},
+        renamed={gene: name for gene, name in names.items() if name in seen and name != gene},
+    )
+
+
+def _all_measured(genes: Panel, sections: Sequence[anndata.AnnData]) -> PanelChoice:
+    """Take all genes, or refuse."""
+    names = _as_measured(genes, sections)
+    absent = [gene for gene, name in names.items() if name is None]
+    if absent:
+        raise DatasetError(
+            f"{len(absent)} of the panel's {len(genes)} genes are not measured in every training "
+            f"section ({few(absent)}); remove them, "
+            f"or write measured:FILE to leave such genes out."
+        )
+    return PanelChoice(
+        genes=tuple(dict.fromkeys(name for name in names.values() if name is not None)),
+        renamed={gene: name for gene, name in names.items() if name and name != gene},
+    )
+
+
+def _as_measured(genes: Panel, sections: Sequence[anndata.AnnData]) -> dict[str, str | None]:
+    """Each gene with the name under which every section measured it, None where one did not."""
+    common = set(_common_genes(sections))
+    return {gene: as_measured(gene, common) for gene in genes}
+
+
+def _common_genes(sections: Sequence[anndata.AnnData]) -> list[str]:
+    """Genes measured in every section, in alphabetical order."""
+    if not sections:
+        raise DatasetError("A gene panel needs at least one training section to be chosen on.")
+    return sorted(set.intersection(*(set(section.var_names) for section in sections)))
+
+
+def _pooled_counts(sections: Sequence[anndata.AnnData], genes: list[str]) -> csr_matrix:
+    """Raw counts of all spots together: (spots, genes) float32."""
+    return csr_matrix(vstack([csr_matrix(section[:, genes].X) for section in sections]))
 
 
 def hmhvg(sections: Sequence[anndata.AnnData], n: int = 200) -> Panel:
@@ -125,7 +250,7 @@ def hmhvg(sections: Sequence[anndata.AnnData], n: int = 200) -> Panel:
     """
     from scipy.stats import rankdata
 
-    common = common_genes(sections)
+    common = _common_genes(sections)
     if not common:
         raise DatasetError(
             f"The {len(sections)} training sections have no gene in common; see that all name genes alike "
@@ -141,7 +266,7 @@ def hmhvg(sections: Sequence[anndata.AnnData], n: int = 200) -> Panel:
             f"A panel of {n} high-mean, high-variance genes was asked for; these sections have "
             f"{len(candidates)} to choose from."
         )
-    counts = pooled_counts(sections, candidates).toarray().astype(np.float64)
+    counts = _pooled_counts(sections, candidates).toarray().astype(np.float64)
     by_mean, by_spread = (
         rankdata(-figure, method="ordinal") for figure in (counts.mean(axis=0), counts.std(axis=0))
     )
@@ -186,7 +311,7 @@ def top_hvg(sections: Sequence[anndata.AnnData], n: int = 50) -> Panel:
             f"{len(candidates)} that at least {_MIN_SPOT_FRACTION:.0%} of the spots show."
         )
     pooled = anndata.AnnData(
-        pooled_counts(sections, candidates), var=pd.DataFrame(index=candidates)
+        _pooled_counts(sections, candidates), var=pd.DataFrame(index=candidates)
     )
     pooled.obs_names_make_unique()
     if not _varies(pooled):
@@ -225,7 +350,7 @@ def _varies(table: anndata.AnnData) -> bool:
 
 def detected(sections: Sequence[anndata.AnnData]) -> Panel:
     """Genes seen in at least a tenth of the spots of every section, in alphabetical order."""
-    return tuple(common_genes([_often_seen(section) for section in sections]))
+    return tuple(_common_genes([_often_seen(section) for section in sections]))
 
 
 def _often_seen(section: anndata.AnnData) -> anndata.AnnData:

@@ -21,7 +21,7 @@ from shapely.geometry import mapping, shape
 from napari_stem.errors import RegionError
 from napari_stem.foreign import read_json
 from napari_stem.geometry import Region
-from napari_stem.io import write_file
+from napari_stem.io import DAMAGE, write_file
 from napari_stem.spatial.lazyslide import SHAPES, LazySlideStore
 from napari_stem.texts import quoted, read_text, reason_of
 
@@ -55,14 +55,7 @@ DECIMALS_PX = 2
 MOST_CROSSINGS = 10_000  # a hand makes a few; mending takes a second by here
 MOST_PAIRS = 50_000  # of sides compared at once: half a second
 # What shapely and NumPy raise on coordinates that make no outline.
-_BROKEN = (
-    shapely.errors.ShapelyError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    RecursionError,
-)
+_BROKEN = (shapely.errors.ShapelyError, *DAMAGE)
 
 
 @dataclass(frozen=True)

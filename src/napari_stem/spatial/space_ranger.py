@@ -1,4 +1,8 @@
-"""What Visium and Visium HD folders of Space Ranger share: files, image, pixel size."""
+"""What Space Ranger leaves of Visium and Visium HD, as it is passed on (gzipped, flat, in part, with prefixes).
+
+Files, counts, positions, the full-resolution image, and whether it is the one that Space Ranger was run on.
+What is missing, damaged, or there more than once is told by a DatasetError.
+"""
 
 from __future__ import annotations
 
@@ -8,31 +12,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
+from napari_stem.cells import read_cells
 from napari_stem.errors import DatasetError, SlideError
-from napari_stem.foreign import read_json
+from napari_stem.foreign import opened_hdf5, read_json
 from napari_stem.io import DAMAGE
-from napari_stem.spatial.checks import Finding
-from napari_stem.spatial.gene_sets import with_symbols
+from napari_stem.spatial.checks import as_finding
+from napari_stem.spatial.gene_sets import ID_COLUMN
 from napari_stem.spatial.images import IMAGE_ENDINGS, image_facts
-from napari_stem.spatial.importing import fitted_section
-from napari_stem.spatial.lattice import array_positions, fit_lattice
-from napari_stem.spatial.space_ranger_files import BINS, COUNTS, POSITIONS, find
-from napari_stem.texts import read_text, reason_of
+from napari_stem.texts import clean_name, read_text, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import anndata
+    import pandas as pd
     from numpy.typing import NDArray
 
     from napari_stem.slide.base import Slide
-    from napari_stem.spatial.importing import NewSection
+    from napari_stem.spatial.checks import Finding
 
+SCALE_FACTORS = "scalefactors_json.json"
+POSITIONS = ("tissue_positions.csv", "tissue_positions_list.csv", "tissue_positions.parquet")
+BINS = "binned_outputs"
+COUNTS = ("filtered_feature_bc_matrix", "raw_feature_bc_matrix")
+_COLUMNS = (
+    "barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres",
+)  # fmt: skip
 # What h5py, scipy and pandas raise on folders that are not as Space Ranger writes them.
 READER_ERRORS = (*DAMAGE, AssertionError, StopIteration, zlib.error)
-# Rounding of positions to whole px leaves less than this, in pitches.
-_MISFIT = 0.1
 # The same picture, reduced: off by the rounding of its sides, not by more.
 _SIZE_TOLERANCE = 0.01
 _LOOK_PX = 128
@@ -42,17 +51,125 @@ _BLANK = 1.0  # grey values
 _NOT_FULL_SIZE = ("hires", "lowres", "aligned", "detected", "cytassist", "thumbnail", "fiducials")
 
 
+def find(folder: Path, *names: str) -> Path | None:
+    """Find the first of some files, in a folder or its folder ``spatial``; gzipped, or with a prefix, too."""
+    for name in (packed for each in names for packed in (each, f"{each}.gz")):
+        found = [path for place in (folder, folder / "spatial") for path in place.glob(f"*{name}")]
+        found = sorted(path for path in found if path.is_file() and path.name[0] != ".")
+        if len(found) > 1:
+            shown = ", ".join(path.name for path in found[:5])
+            raise DatasetError(
+                f"{folder} holds {len(found)} files {name} ({shown}); put the files of each section into a "
+                f"folder of its own."
+            )
+        if found:
+            return found[0]
+    return None
+
+
+def required(folder: Path, *names: str) -> Path:
+    """Find a file as `find` does."""
+    path = find(folder, *names)
+    if path is None:
+        raise DatasetError(
+            f"{folder} lacks {' or '.join(names)}; copy Space Ranger's output completely, with its folder "
+            f"'spatial'."
+        )
+    return path
+
+
+def read_counts(folder: Path) -> anndata.AnnData:
+    """Read the counts of genes: filtered ones or else those of all spots, HDF5 or Matrix Market."""
+    for name in COUNTS:
+        if (path := find(folder, f"{name}.h5")) is not None:
+            return _read_hdf5(path)
+        for unpacked in folder.glob(f"*{name}"):
+            if unpacked.is_dir():
+                return _read_matrix_market(unpacked)
+    required(folder, *(f"{name}.h5" for name in COUNTS), "matrix.mtx")
+    return _read_matrix_market(folder)
+
+
+def read_positions(folder: Path) -> pd.DataFrame:
+    """Read where the spots lie, by barcode, with or without a header: ``in_tissue``, ``array_row`` ...
+
+    Semicolons between the cells, and then decimal commas, are what a spreadsheet may have made of the file.
+    """
+    import pandas as pd
+
+    path = required(folder, *POSITIONS)
+    if path.suffix == ".parquet":
+        table = pd.read_parquet(path)
+    else:
+        table = read_cells(path, numbers=_COLUMNS[1:], columns=_COLUMNS)
+    table = table.set_index(table["barcode"].map(clean_name))[list(_COLUMNS[1:])]
+    if not table.index.is_unique:
+        raise DatasetError(f"{path} lists a barcode more than once; copy it again.")
+    return table
+
+
+def _read_hdf5(path: Path) -> anndata.AnnData:
+    """Versions 2 (``gene_names``, in a group called like the genome) and 3 (``features``) of 10x's format."""
+    with opened_hdf5(path) as file:
+        group = file["matrix"] if "matrix" in file else next(iter(file.values()))
+        features = group.get("features")
+        if features is None:
+            ids, names, kinds = group["genes"].asstr()[:], group["gene_names"].asstr()[:], None
+        else:
+            ids, names, kinds = (features[key].asstr()[:] for key in ("id", "name", "feature_type"))
+        parts = tuple(group[part][:] for part in ("data", "indices", "indptr"))
+        barcodes = group["barcodes"].asstr()[:]
+        counts = csr_matrix(parts, shape=(len(barcodes), len(names)))
+        table = _table(counts, barcodes, ids, names, kinds)
+        table.uns["chemistry"] = _word(file.attrs.get("chemistry_description"))
+    return table
+
+
+def _word(stored: Any) -> str:
+    return stored.decode() if isinstance(stored, bytes) else str(stored or "")
+
+
+def _read_matrix_market(folder: Path) -> anndata.AnnData:
+    from scipy.io import mmread
+
+    counts = csr_matrix(mmread(required(folder, "matrix.mtx")).T)
+    features = _rows(required(folder, "features.tsv", "genes.tsv"))
+    ids, names = [row[0] for row in features], [row[:2][-1] for row in features]
+    kinds = [row[2] for row in features] if all(len(row) > 2 for row in features) else None
+    barcodes = [row[0] for row in _rows(required(folder, "barcodes.tsv"))]
+    return _table(counts, barcodes, ids, names, kinds)
+
+
+def _rows(path: Path) -> list[list[str]]:
+    return [line.split("\t") for line in read_text(path).splitlines() if line.strip()]
+
+
+def _table(
+    counts: csr_matrix,
+    barcodes: Sequence[str],
+    ids: Sequence[str],
+    names: Sequence[str],
+    kinds: Sequence[str] | None,
+) -> anndata.AnnData:
+    import anndata
+    import pandas as pd
+
+    counts.check_format(full_check=True)
+    table = anndata.AnnData(
+        X=counts.astype(np.float32),
+        obs=pd.DataFrame(index=[clean_name(code) for code in barcodes]),
+        var=pd.DataFrame({ID_COLUMN: ids}, index=[clean_name(name) for name in names]),
+    )
+    # antibodies and probes are counted too
+    return table if kinds is None else table[:, np.asarray(kinds) == "Gene Expression"].copy()
+
+
 def section_folders(sources: Sequence[Path], is_one: Callable[[Path], bool]) -> dict[str, Path]:
     """Find Space Ranger folders: each source itself, its ``outs``, or the folders in it.
 
     Returns
     -------
     Folder by section; a section is called like the folder, or like the run whose ``outs`` it is.
-
-    Raises
-    ------
-    DatasetError
-        A source holds none, or two would have one name.
     """
     found: dict[str, Path] = {}
     for source in sources:
@@ -100,13 +217,7 @@ def _advice(source: Path, children: Sequence[Path]) -> str:
 
 
 def find_image(folder: Path) -> Path:
-    """Find the full-resolution image beside Space Ranger's output.
-
-    Raises
-    ------
-    DatasetError
-        There is none, or more than one that it may be.
-    """
+    """Find the full-resolution image beside Space Ranger's output."""
     places = [folder / "microscope_image", folder, folder / "spatial", folder.parent]
     for place in places:
         if not place.is_dir():
@@ -131,13 +242,7 @@ def find_image(folder: Path) -> Path:
 
 
 def read_scale_factors(path: Path) -> dict[str, float]:
-    """Read ``scalefactors_json.json``.
-
-    Raises
-    ------
-    DatasetError
-        It is missing, damaged, or lacks the factor of the high-resolution image.
-    """
+    """Read ``scalefactors_json.json``."""
     try:
         content = read_json(read_text(path))
         return {str(name): float(value) for name, value in content.items() if value is not None}
@@ -207,7 +312,7 @@ def unlike_preview(folders: Sequence[Path], image: Path | Slide) -> list[Finding
     )
     path = image if isinstance(image, Path) else image.path
     advice = f"see that {path} is the image of this section, and not turned or mirrored"
-    return [Finding("image-unlike-preview", "warns", what, 0, (), advice)]
+    return [as_finding("image-unlike-preview", what, [], advice, "warns")]
 
 
 def _small(image: Path | Slide) -> NDArray[np.float64]:
@@ -223,68 +328,8 @@ def _small(image: Path | Slide) -> NDArray[np.float64]:
     return np.asarray(pixels.convert("L").resize((_LOOK_PX, _LOOK_PX)), dtype=np.float64)
 
 
-def new_section(
-    section_id: str,
-    image: Path,
-    table: anndata.AnnData,
-    *,
-    pitch_um: float,
-    diameter_um: float,
-    hexagonal: bool,
-    metadata: dict[str, Any],
-    mpp_um: dict[str, float],
-) -> NewSection:
-    """Turn what a reader gave into a section: spots under tissue, symbols, pixel size by pitch.
-
-    Parameters
-    ----------
-    section_id, image
-        Name, and full-resolution image.
-    table
-        Counts with ``obsm["spatial"]`` (x, y in px of that image), ``obs["array_row"]``,
-        ``["array_col"]`` and ``["in_tissue"]``.
-    pitch_um, diameter_um, hexagonal
-        Of the array.
-    metadata
-        What else is known.
-    mpp_um
-        Other statements of the pixel size, by who makes them.
-
-    Raises
-    ------
-    DatasetError
-        No spot is under tissue, or the positions are not those of this array.
-    """
-    named, findings = with_symbols(under_tissue(table, f"section {section_id}"))
-    nodes = array_positions(named.obs)
-    xy_px = np.asarray(named.obsm["spatial"], dtype=np.float64)
-    fit = None if nodes is None else fit_lattice(*nodes, xy_px, pitch_um, hexagonal=hexagonal)
-    if fit is None or not fit.misfit < _MISFIT:
-        raise DatasetError(
-            f"The positions of section {section_id} are too few or do not lie on the array's "
-            f"{pitch_um:g} um lattice, so they do not tell the pixel size; check the positions file."
-        )
-    return fitted_section(
-        section_id,
-        image,
-        named,
-        metadata,
-        fitted_um=(fit.mpp_um, fit.per_axis),
-        pitch_um=pitch_um,
-        diameter_um=diameter_um,
-        mpp_um=mpp_um,
-        findings=findings,
-    )
-
-
 def under_tissue(table: anndata.AnnData, name: str) -> anndata.AnnData:
-    """Spots of a table that Space Ranger found under tissue.
-
-    Raises
-    ------
-    DatasetError
-        There are none.
-    """
+    """Spots of a table that Space Ranger found under tissue."""
     in_tissue = table.obs["in_tissue"].fillna(0).astype(int).to_numpy() == 1
     if not in_tissue.any():
         raise DatasetError(

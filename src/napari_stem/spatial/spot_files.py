@@ -11,6 +11,7 @@ from napari_stem.cells import read_cells
 from napari_stem.errors import DatasetError, SpotError
 from napari_stem.geometry import Spots
 from napari_stem.spatial import table_files
+from napari_stem.spatial.checks import outside_image
 from napari_stem.spatial.lattice import array_positions
 from napari_stem.texts import reason_of
 
@@ -114,7 +115,7 @@ def _from_csv(path: Path) -> SpotTable:
 def _require_on_slide(xy_px: NDArray[np.float64], size: SizePx, name: str) -> None:
     if not np.isfinite(xy_px).all():
         raise SpotError(f"{name} holds positions that are not numbers; remove those rows.")
-    outside = ((xy_px < 0) | (xy_px > (size.width_px, size.height_px))).any(axis=1)
+    outside = outside_image(xy_px, (size.width_px, size.height_px))
     if outside.any():
         raise SpotError(
             f"{int(outside.sum())} of {len(xy_px)} spots of {name} lie off the "

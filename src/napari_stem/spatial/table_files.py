@@ -1,7 +1,8 @@
 """A stranger's table of spots (AnnData, ``.h5ad``), whichever way its counts and places are stored.
 
 Read piece by piece: names and places never cost the counts. All ways in go through here, so that what one
-of them takes, the others take too.
+of them takes, the others take too; each raises a DatasetError where the file is missing, damaged or no AnnData
+file.
 """
 
 from __future__ import annotations
@@ -72,11 +73,6 @@ def read_table(path: Path) -> anndata.AnnData:
     -------
     ``X`` (spots, genes) float32 CSR, genes named as by `clean_name`, ``obsm["spatial"]`` as of `places_px`
     if there are any, ``uns["spatial"]`` the libraries alone.
-
-    Raises
-    ------
-    DatasetError
-        The file is missing, damaged or no AnnData file.
     """
     import anndata
 
@@ -94,13 +90,7 @@ def read_table(path: Path) -> anndata.AnnData:
 
 
 def read_as_stored(path: Path) -> anndata.AnnData:
-    """Read the whole of a table, ``.h5ad`` or ``.zarr``, as it is.
-
-    Raises
-    ------
-    DatasetError
-        As `read_table`.
-    """
+    """Read the whole of a table, ``.h5ad`` or ``.zarr``, as it is."""
     import anndata
 
     with _damage_named(path), warnings.catch_warnings():
@@ -114,13 +104,7 @@ def read_as_stored(path: Path) -> anndata.AnnData:
 
 
 def read_spots(path: Path) -> SpotTable:
-    """Read names, annotations and places of the spots.
-
-    Raises
-    ------
-    DatasetError
-        As `read_table`.
-    """
+    """Read names, annotations and places of the spots."""
     with _opened(path) as file:
         return _spots(file)
 
@@ -133,13 +117,7 @@ def spots_of(table: anndata.AnnData) -> SpotTable:
 
 
 def read_genes(path: Path) -> list[str]:
-    """Read the gene names, in the order of the columns.
-
-    Raises
-    ------
-    DatasetError
-        As `read_table`.
-    """
+    """Read the gene names, in the order of the columns."""
     with _opened(path) as file:
         return [clean_name(gene) for gene in _frame(file[_counts(file)[1]]).index]
 
@@ -148,11 +126,6 @@ def row_blocks(path: Path) -> Iterator[csr_matrix]:
     """Yield the counts, (rows, genes) CSR, a few megabytes at a time, in order.
 
     A table stored by column (CSC) comes in one piece: its rows lie scattered over the file.
-
-    Raises
-    ------
-    DatasetError
-        As `read_table`.
     """
     with _opened(path) as file:
         stored = file[_counts(file)[0]]

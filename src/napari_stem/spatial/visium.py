@@ -8,7 +8,6 @@ Bins of Visium HD are squares without gaps: pitch and diameter are the bin's sid
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,26 +16,26 @@ import numpy as np
 from napari_stem.errors import DatasetError
 from napari_stem.extras import require_extra
 from napari_stem.spatial.dataset import PITCH_KEY, TABLES, Dataset
+from napari_stem.spatial.gene_sets import with_symbols
 from napari_stem.spatial.images import image_facts
-from napari_stem.spatial.importing import import_sections
+from napari_stem.spatial.importing import NewSection, fitted_section, import_sections
+from napari_stem.spatial.lattice import array_positions, fit_lattice
 from napari_stem.spatial.space_ranger import (
-    READER_ERRORS,
-    find_image,
-    new_section,
-    other_size,
-    read_scale_factors,
-    section_folders,
-    unlike_preview,
-)
-from napari_stem.spatial.space_ranger_files import (
     BINS,
     COUNTS,
     POSITIONS,
+    READER_ERRORS,
     SCALE_FACTORS,
     find,
+    find_image,
+    other_size,
     read_counts,
     read_positions,
+    read_scale_factors,
     required,
+    section_folders,
+    under_tissue,
+    unlike_preview,
 )
 from napari_stem.texts import reason_of
 
@@ -46,84 +45,51 @@ if TYPE_CHECKING:
 
     import anndata
 
-    from napari_stem.spatial.importing import NewSection, Outcome
+    from napari_stem.spatial.importing import Outcome
 
 PITCH_UM = 100.0
 DIAMETER_UM = 55.0
 SCALE_FACTOR_SPOT_UM = 65.0
-DEFAULT_BIN_UM = 16
+# Rounding of positions to whole px leaves less than this, in pitches.
+_MISFIT = 0.1
 
 
 def import_visium(
     sources: Sequence[Path],
     out: Path,
     *,
+    bin_um: int | None = None,
     image: Path | None = None,
     name: str | None = None,
     **options: Any,
 ) -> Outcome:
-    """Write Visium sections as a data set in HEST layout, spots under tissue only.
+    """Write Visium sections as a data set in HEST layout, spots or bins under tissue only.
 
     Parameters
     ----------
     sources
-        Space Ranger's ``outs`` folders (``filtered_feature_bc_matrix.h5``, ``spatial/``), folders
-        that hold one, or a folder of several. Files may be gzipped, lie flat, or have GEO's prefixes.
-    out, options
-        As for `import_sections`.
+        Space Ranger's ``outs`` folders (``filtered_feature_bc_matrix.h5``, ``spatial/``; of Visium HD
+        ``binned_outputs/square_016um`` ...), folders that hold one, or a folder of several. Files may be
+        gzipped, lie flat, or have GEO's prefixes.
+    bin_um
+        Side of the bins of Visium HD, one of those that Space Ranger wrote; None for Visium.
     image
         The full-resolution image that Space Ranger was run on, for a single section; otherwise it
         is looked for beside each.
     name
         Of a single section; otherwise that of its folder.
+    out, options
+        As for `import_sections`.
 
     Raises
     ------
     DatasetError
-        There is nothing to import, or an image or name is given for several sections.
+        There is nothing to import, an image or name is given for several sections, or pyarrow, which Visium HD
+        needs, is not installed.
     """
-    return _import(visium_folders(sources), out, image, name, None, options)
-
-
-def import_visium_hd(
-    sources: Sequence[Path],
-    out: Path,
-    *,
-    bin_um: int = DEFAULT_BIN_UM,
-    image: Path | None = None,
-    name: str | None = None,
-    **options: Any,
-) -> Outcome:
-    """Write Visium HD sections as a data set in HEST layout, bins under tissue only.
-
-    Parameters
-    ----------
-    sources
-        Space Ranger's ``outs`` folders (``binned_outputs/square_016um`` ...), folders that hold one, or a
-        folder of several.
-    bin_um
-        Side of the bins, one of those that Space Ranger wrote.
-    out, image, name, options
-        As for `import_visium`.
-
-    Raises
-    ------
-    DatasetError
-        pyarrow is not installed, or as `import_visium`.
-    """
-    require_extra("pyarrow", "visium-hd", "Visium HD", DatasetError)
-    folders = section_folders(sources, lambda folder: (folder / BINS).is_dir())
-    return _import(folders, out, image, name, bin_um, options)
-
-
-def _import(
-    folders: dict[str, Path],
-    out: Path,
-    image: Path | None,
-    name: str | None,
-    bin_um: int | None,
-    options: dict[str, Any],
-) -> Outcome:
+    if bin_um is not None:
+        require_extra("pyarrow", "visium-hd", "Visium HD", DatasetError)
+    folders = section_folders(sources, is_visium if bin_um is None else _is_visium_hd)
     if len(folders) > 1 and (image is not None or name is not None):
         raise DatasetError(
             f"--image and --name go with one section; {len(folders)} were found "
@@ -150,15 +116,8 @@ def _require_same_pitch(out: Path, section_id: str, pitch_um: float) -> None:
         )
 
 
-def visium_folders(sources: Sequence[Path]) -> dict[str, Path]:
-    """Find Space Ranger's Visium folders by section, as `section_folders` does.
-
-    Raises
-    ------
-    DatasetError
-        There are none, or two of one name.
-    """
-    return section_folders(sources, is_visium)
+def _is_visium_hd(folder: Path) -> bool:
+    return (folder / BINS).is_dir()
 
 
 def is_visium(folder: Path) -> bool:
@@ -170,7 +129,7 @@ def is_visium(folder: Path) -> bool:
         It holds files of several sections.
     """
     is_bins = BINS in (folder.resolve().name, folder.resolve().parent.name)
-    is_other = folder.name == "spatial" or is_bins or (folder / BINS).is_dir()
+    is_other = folder.name == "spatial" or is_bins or _is_visium_hd(folder)
     signs = (SCALE_FACTORS, *POSITIONS, *(f"{name}.h5" for name in COUNTS))
     return not is_other and find(folder, *signs) is not None
 
@@ -186,7 +145,7 @@ def _read_section(
     facts = image_facts(image)
     if (other := other_size([counted, folder], scales, facts.size_px)) is not None:
         raise DatasetError(
-            f"{image} has {facts.width_px} x {facts.height_px} px, but Space Ranger was run on an "
+            f"{image} has {facts.size_px[0]} x {facts.size_px[1]} px, but Space Ranger was run on an "
             f"image of about {other} px, to which the positions belong; name that one with --image."
         )
     technology: dict[str, Any] = {"st_technology": "Visium HD"}
@@ -198,17 +157,26 @@ def _read_section(
         }
         diameter_px = scales.get("spot_diameter_fullres", 0.0)
         stated_um = SCALE_FACTOR_SPOT_UM / diameter_px if diameter_px > 0 else 0.0
-    section = new_section(
+    named, findings = with_symbols(under_tissue(table, f"section {section_id}"))
+    pitch_um = float(bin_um or PITCH_UM)
+    nodes, xy_px = array_positions(named.obs), np.asarray(named.obsm["spatial"], np.float64)
+    fit = nodes and fit_lattice(*nodes, xy_px, pitch_um, hexagonal=bin_um is None)
+    if fit is None or not fit.misfit < _MISFIT:
+        raise DatasetError(
+            f"The positions of section {section_id} are too few or do not lie on the array's "
+            f"{pitch_um:g} um lattice, so they do not tell the pixel size; check the positions file."
+        )
+    section = NewSection(
         section_id,
         image,
-        table,
-        pitch_um=float(bin_um or PITCH_UM),
-        diameter_um=float(bin_um or DIAMETER_UM),
-        hexagonal=bin_um is None,
-        metadata=technology,
+        named,
+        technology,
         mpp_um={SCALE_FACTORS: stated_um} if stated_um else {},
+        findings=(*findings, *unlike_preview([counted, folder], image)),
     )
-    return replace(section, findings=(*section.findings, *unlike_preview([counted, folder], image)))
+    diameter_um = float(bin_um or DIAMETER_UM)
+    fitted_um = (fit.mpp_um, fit.per_axis)
+    return fitted_section(section, fitted_um, pitch_um=pitch_um, diameter_um=diameter_um)
 
 
 def _folder_of_bins(folder: Path, bin_um: int) -> Path:
@@ -228,11 +196,6 @@ def read_visium(folder: Path) -> anndata.AnnData:
     -------
     ``obs``: ``in_tissue``, ``array_row``, ``array_col``; ``obsm["spatial"]`` (x, y) px. What has no position
     has NaN.
-
-    Raises
-    ------
-    DatasetError
-        The folder is incomplete, damaged or none of Visium.
     """
     try:
         table, positions = read_counts(folder), read_positions(folder)

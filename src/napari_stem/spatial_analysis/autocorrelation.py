@@ -62,15 +62,13 @@ def neighbour_graph(spots: Spots) -> csr_matrix:
 def is_square(spots: Spots) -> bool:
     """Whether rows and columns of the lattice are equally far apart and at right angles."""
     design = np.column_stack([spots.array_col, spots.array_row, np.ones(len(spots))])
-    fit_x, *_ = np.linalg.lstsq(design, spots.x_px, rcond=None)
-    fit_y, *_ = np.linalg.lstsq(design, spots.y_px, rcond=None)
-    col_step, row_step = (fit_x[0], fit_y[0]), (fit_x[1], fit_y[1])
+    steps, *_ = np.linalg.lstsq(design, np.column_stack([spots.x_px, spots.y_px]), rcond=None)
+    col_step, row_step, _ = steps
     lengths = float(np.hypot(*col_step)), float(np.hypot(*row_step))
-    slant = abs(col_step[0] * row_step[0] + col_step[1] * row_step[1])
     return (
         min(lengths) > 0
         and abs(lengths[0] / lengths[1] - 1) < SQUARENESS
-        and slant < SQUARENESS * lengths[0] * lengths[1]
+        and abs(float(col_step @ row_step)) < SQUARENESS * lengths[0] * lengths[1]
     )
 
 
@@ -91,7 +89,7 @@ def morans_i(
     genes
         Which; None: all.
     progress
-        Told (what, genes done, in all); what it raises ends the work.
+        What it raises ends the work.
 
     Returns
     -------
@@ -143,15 +141,7 @@ def morans_i(
 def predicted_means(
     prediction: Prediction, genes: Sequence[str] | None = None
 ) -> NDArray[np.float32]:
-    """(n_done, genes) predicted means; of all genes in the prediction's order where none are given.
-
-    Raises
-    ------
-    UnknownGeneError
-        A gene is not predicted.
-    PredictionError
-        The prediction is gone, or damaged.
-    """
+    """(n_done, genes) predicted means; of all genes in the prediction's order where none are given."""
     return prediction.rows(np.flatnonzero(prediction.done), genes=genes)
 
 
@@ -159,16 +149,11 @@ def _summed_up(samples: NDArray[np.float64], *, has_interval: bool) -> pd.DataFr
     """Mean, interval and median of (genes, samples), of which those without variation are left out."""
     import pandas as pd
 
-    known = np.isfinite(samples)
-    rows = [row[is_known] for row, is_known in zip(samples, known, strict=True)]
-    mean, median = (
-        np.array([of(row) if len(row) else np.nan for row in rows]) for of in (np.mean, np.median)
-    )
-    q05, q95 = np.full((2, len(rows)), np.nan)
-    if has_interval:
-        for place, row in enumerate(rows):
-            if len(row):
-                q05[place], q95[place] = quantiles(row)
+    rows = [row[np.isfinite(row)] for row in samples]
+    ends = [quantiles(row) if has_interval and len(row) else (np.nan, np.nan) for row in rows]
+    q05, q95 = np.array(ends, dtype=float).reshape(-1, 2).T
+    told = pd.DataFrame(np.where(np.isfinite(samples), samples, np.nan))
+    mean, median = told.mean(axis=1), told.median(axis=1)
     return pd.DataFrame({"I": mean, "I_q05": q05, "I_q95": q95, "median": median})
 
 

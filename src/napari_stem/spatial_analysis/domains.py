@@ -146,13 +146,7 @@ def find_domains(
 
 
 def leiden(values: NDArray[np.float32], resolution: float) -> Labels:
-    """(n,) domain of every spot, from 0, the largest first; the same values give the same domains.
-
-    Raises
-    ------
-    PredictionError
-        There are fewer than ten spots, or they are all alike.
-    """
+    """(n,) domain of every spot, from 0, the largest first; the same values give the same domains."""
     import anndata
     import scanpy as sc
 
@@ -209,16 +203,8 @@ def stability_over(
 ) -> Stability:
     """Find the domains again in single draws, and compare.
 
-    Parameters
-    ----------
-    draws
-        (n, genes, draws), independent of each other, at least two.
-    labels
-        (n,) domains of the mean.
-    resolution
-        As for the mean.
-    progress
-        Called before every draw with the number done and in all.
+    Draws are (n, genes, draws), independent of each other, at least two; labels (n,), the domains of the mean,
+    found at the same resolution. ``progress`` is told before every draw the number done and in all.
     """
     from itertools import combinations
 
@@ -257,18 +243,9 @@ MOST_SPOTS = 3000  # in co-occurrence: squidpy holds a count per spot, distance 
 
 
 def relate(spots: Spots, labels: Labels) -> Relations | None:
-    """Neighbourhood enrichment and co-occurrence of domains.
+    """Neighbourhood enrichment and co-occurrence of domains; None where there is but one, without neighbours.
 
-    Parameters
-    ----------
-    spots
-        Where they lie; of known pixel size.
-    labels
-        (n,) int64 from 0.
-
-    Returns
-    -------
-    None where there is a single domain, which has no neighbours.
+    Spots are of known pixel size, labels (n,) int64 from 0.
     """
     if labels.max() < 1:
         return None

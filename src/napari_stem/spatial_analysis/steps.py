@@ -32,13 +32,7 @@ FOUND = "Domains found"  # what is told when they can be shown
 
 
 def domains(path: str, resolution: str, tell: Progress) -> None:
-    """Find domains, then how they lie to each other, then how stable they are; each is stored at once.
-
-    Raises
-    ------
-    StemError
-        The prediction is damaged or too small, or its folder cannot be written to.
-    """
+    """Find domains, then how they lie to each other, then how stable they are; each is stored at once."""
     from napari_stem.results import Prediction
     from napari_stem.spatial_analysis.autocorrelation import predicted_means
     from napari_stem.spatial_analysis.domains import find_domains, relate, stability_over
@@ -71,21 +65,7 @@ def domains(path: str, resolution: str, tell: Progress) -> None:
 def independent_draws(prediction: Prediction, most: int) -> NDArray[np.float16]:
     """Read single draws that do not depend on each other: every second one, as the others mirror them.
 
-    Parameters
-    ----------
-    prediction
-        One that keeps draws.
-    most
-        How many at most; fewer where they would not fit in memory.
-
-    Returns
-    -------
-    (n_done, genes, draws) float16.
-
-    Raises
-    ------
-    PredictionError
-        No draws were kept, or the prediction is damaged.
+    (n_done, genes, draws) float16; fewer than ``most`` where they would not fit in memory.
     """
     done = np.flatnonzero(prediction.done)
     n_fitting = MOST_BYTES // max(1, 2 * len(done) * len(prediction.genes))
@@ -94,13 +74,7 @@ def independent_draws(prediction: Prediction, most: int) -> NDArray[np.float16]:
 
 
 def morans(path: str, out: str, tell: Progress) -> None:
-    """Moran's I of all genes, as CSV.
-
-    Raises
-    ------
-    StemError
-        The prediction is damaged or too small.
-    """
+    """Moran's I of all genes, as CSV."""
     from napari_stem.results import Prediction
     from napari_stem.spatial_analysis import morans_i
 
@@ -112,36 +86,15 @@ BROKE = "The spatial analysis broke down, perhaps for want of memory; napari's l
 
 
 def run_in_subprocess(
-    arguments: Sequence[str],
-    is_stopped: Callable[[], bool],
-    progress: Progress,
+    arguments: Sequence[str], is_stopped: Callable[[], bool], progress: Progress
 ) -> bool:
-    """Run such a process and pass on what it tells.
-
-    Parameters
-    ----------
-    arguments
-        As `main` reads them.
-    is_stopped
-        Asked ten times a second; ends the process.
-    progress
-        Called with every line of progress: text, done, in all.
-
-    Returns
-    -------
-    Whether it came to its end; False where it was stopped.
-
-    Raises
-    ------
-    StemError
-        What it raised, in its own words.
-    """
+    """Run `main` as `own_process.run_module` does; tells whether it came to its end or was stopped."""
     module = "napari_stem.spatial_analysis.steps"
     return run_module(module, arguments, is_stopped, progress, BROKE) is not None
 
 
 def main(arguments: list[str]) -> int:
-    """Run the analysis that is asked for."""
+    """Run the analysis that is asked for, as the module's docstring writes it."""
     kind, prediction, rest = arguments
     analysis = {"domains": domains, "morans": morans}[kind]
     return answer(lambda progress: analysis(prediction, rest, progress))

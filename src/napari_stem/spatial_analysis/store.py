@@ -12,6 +12,7 @@ from napari_stem.errors import PredictionError
 from napari_stem.foreign import read_h5ad, read_json
 from napari_stem.io import DAMAGE, write_h5ad, written_whole
 from napari_stem.spatial_analysis.domains import Domains, Relations, Stability
+from napari_stem.texts import own_names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,13 +33,7 @@ def sidecar_path(prediction: Prediction) -> Path:
 
 
 def write_domains(domains: Domains, path: Path) -> None:
-    """Write, whole or not at all, over what is there.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
-    """
+    """Write, whole or not at all, over what is there."""
     import anndata
     import pandas as pd
 
@@ -57,7 +52,8 @@ def annotate(table: anndata.AnnData, domains: Domains) -> None:
     """
     import pandas as pd
 
-    categories = _unique(domains.names)
+    # users may call two domains the same
+    categories = own_names(domains.names, ())
     labelled = pd.Series(
         pd.Categorical.from_codes(domains.labels, categories), index=list(domains.spots)
     )
@@ -89,13 +85,6 @@ def export_domains(domains: Domains, prediction: Prediction, path: Path) -> None
     path
         ``.csv``: spot, position (x, y) in level-0 px, domain, its support. Else AnnData (``.h5ad``): the
         finished spots of the prediction with ``obs["domain"]``, as `annotate` sets it.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
-    PredictionError
-        The prediction is damaged.
     """
     with written_whole(path, overwrite=True) as fresh:
         if path.suffix == ".csv":
@@ -154,21 +143,9 @@ def _read(path: Path) -> Domains:
             markers=tuple(tuple(genes) for genes in about["markers"]),
             resolution=float(about["resolution"]),
             relations=None if relations is None else Relations(**relations),
-            stability=None
-            if stability is None
-            else Stability(**{name: tuple(values) for name, values in stability.items()}),
+            stability=stability and Stability(**{k: tuple(v) for k, v in stability.items()}),
         )
     except DAMAGE as error:
         raise PredictionError(
             f"{path} is damaged or holds no domains ({error}); remove it and find them again."
         ) from error
-
-
-def _unique(names: tuple[str, ...]) -> list[str]:
-    """Names that a categorical column accepts: users may call two domains the same."""
-    seen: dict[str, int] = {}
-    unique = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        unique.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return unique

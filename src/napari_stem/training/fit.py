@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from napari_stem.encoders.base import Encoder
     from napari_stem.model.bundle import Model
     from napari_stem.progress import Progress
-    from napari_stem.spatial.panel_choice import Panel
+    from napari_stem.spatial.panels import Panel
     from napari_stem.training.sections import SectionArrays
 
 __all__ = ["TrainingOptions", "fit_sections", "train"]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_stem.spatial.panel_choice import Panel
+    from napari_stem.spatial.panels import Panel
     from napari_stem.training.sections import SectionArrays
 
     Array = NDArray[np.float64]

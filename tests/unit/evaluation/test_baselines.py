@@ -12,10 +12,17 @@ from scipy import stats
 from napari_stem.errors import ModelError
 from napari_stem.evaluation.baselines import NAMES, predictors
 from napari_stem.evaluation.baselines.base import Task
-from napari_stem.evaluation.baselines.linear import PENALTIES, fit_probe, hest_ridge, ridge
-from napari_stem.evaluation.baselines.neighbours import best_k, knn
-from napari_stem.evaluation.baselines.place import place, smoothed
-from napari_stem.evaluation.baselines.residuals import bootstrapped_residuals
+from napari_stem.evaluation.baselines.simple import (
+    PENALTIES,
+    best_k,
+    bootstrapped_residuals,
+    fit_knn,
+    fit_place,
+    fit_probe,
+    fit_ridge,
+    probe,
+    smoothed,
+)
 from napari_stem.evaluation.baselines.stem import Denoising
 from napari_stem.metrics import mse, pcc
 from napari_stem.training.rival import gaussian_residuals
@@ -66,7 +73,7 @@ def test_the_probes_unit_is_no_matter_but_for_a_factor(hest) -> None:
 
 def test_few_spots_leave_fewer_components(linear_sections) -> None:
     train, test = linear_sections[:1], linear_sections[2]
-    fitted = hest_ridge(centred=True).fit(train, TASK)
+    fitted = probe("hest-ridge-centred", "", centred=True).fit(train, TASK)
     forecast = fitted(blind(test))
     assert forecast.mean.shape == (30, 4)
     assert forecast.draws is None
@@ -74,11 +81,11 @@ def test_few_spots_leave_fewer_components(linear_sections) -> None:
 
 
 def test_ridge_is_the_linear_mean_of_our_models(linear_sections) -> None:
-    from napari_stem.training.mean import fit_ridge
+    from napari_stem.training import mean
 
     test = linear_sections[2]
-    forecast = ridge().fit(linear_sections[:2], TASK)(blind(test))
-    expected = fit_ridge(linear_sections[:2])[0](test.embedding)
+    forecast = fit_ridge(linear_sections[:2], TASK)(blind(test))
+    expected = mean.fit_ridge(linear_sections[:2])[0](test.embedding)
     np.testing.assert_array_equal(forecast.mean, expected)
 
 
@@ -89,7 +96,7 @@ def test_neighbours_find_the_spots_that_look_the_same(linear_sections) -> None:
         replace(test, id=f"copy{i}", values=test.values + shift)
         for i, shift in enumerate((-2, -1, 0, 1, 2))
     ]
-    forecast = knn().fit(train, TASK)(blind(test))
+    forecast = fit_knn(train, TASK)(blind(test))
     assert forecast.draws is not None
     assert forecast.draws.shape == (30, 4, 5)
     np.testing.assert_allclose(forecast.mean, test.values, atol=1e-5)
@@ -122,7 +129,7 @@ def test_k_is_chosen_across_groups_only() -> None:
 @pytest.mark.parametrize("name", ["ours", "published"])
 def test_diffusion_models_train_on_the_fold_and_draw(linear_sections, name) -> None:
     told = []
-    (predictor,) = predictors([name], Denoising(steps=1), published_steps=3)
+    (predictor,) = predictors([name], Denoising(steps=1, published_steps=3))
     task = replace(TASK, progress=lambda *step: told.append(step))
     fitted = predictor.fit(linear_sections[:2], task)
     forecast = fitted(blind(linear_sections[2]))
@@ -163,7 +170,7 @@ def test_place_knows_what_depends_on_place_alone(linear_sections) -> None:
         for i, s in enumerate(linear_sections)
     ]
     sections = [replace(s, values=_of_place(s)) for s in sections]
-    forecast = place().fit(sections[:2], TASK)(blind(sections[2]))
+    forecast = fit_place(sections[:2], TASK)(blind(sections[2]))
     assert forecast.draws is None
     assert (pcc(sections[2].values.astype(float), forecast.mean.astype(float)) > 0.95).all()
 
@@ -203,19 +210,19 @@ def test_resampled_residuals_are_as_wide_as_those_at_such_a_mean() -> None:
 
 @pytest.mark.parametrize("name", ["gaussian", "bootstrap"])
 def test_residual_models_draw_round_ridge(linear_sections, name) -> None:
-    (predictor,) = predictors([name])
+    (predictor,) = predictors([name], Denoising())
     fitted = predictor.fit(linear_sections[:2], TASK)
     forecast, again = (fitted(blind(linear_sections[2])) for _ in range(2))
     assert predictor.seeded
     np.testing.assert_array_equal(forecast.draws, again.draws)
-    expected = ridge().fit(linear_sections[:2], TASK)(blind(linear_sections[2]))
+    expected = fit_ridge(linear_sections[:2], TASK)(blind(linear_sections[2]))
     np.testing.assert_allclose(forecast.mean, expected.mean, rtol=1e-6)
     counts = np.exp2(forecast.draws) - 1
     np.testing.assert_allclose(counts, counts.round(), rtol=1e-4)
 
 
 def test_names() -> None:
-    assert [p.name for p in predictors(NAMES)] == list(NAMES)
-    assert all(p.about for p in predictors(NAMES))
+    assert [p.name for p in predictors(NAMES, Denoising())] == list(NAMES)
+    assert all(p.about for p in predictors(NAMES, Denoising()))
     with pytest.raises(ModelError, match="no predictor 'forest'"):
-        predictors(["ridge", "forest"])
+        predictors(["ridge", "forest"], Denoising())

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from napari_stem.errors import DatasetError, PredictionError
-from napari_stem.evaluation.measured_counts import read_measured
-from napari_stem.evaluation.measured_match import match_measured
+from napari_stem.evaluation.measured_match import match_measured, read_measured
 from napari_stem.geometry import Mpp, SizePx
 from napari_stem.metrics import coverage_of, pcc, pit
 from napari_stem.results import Prediction
@@ -66,25 +65,25 @@ def test_spots_of_the_same_name_and_place_are_paired(renamed, counts, slide):
 
 def test_figures_are_those_of_the_values(renamed, counts, slide):
     found = match_measured(renamed, counts, slide.mpp)
-    gene = found.genes[0]
+    gene, table = found.genes[0], found.agreement
     mean = renamed.values(gene, "mean")
     truth = found.matched(gene)
-    assert found.pcc[0] == pytest.approx(pcc(truth[:, None].astype(float), mean[:, None])[0])
+    assert table.loc[gene, "pcc"] == pytest.approx(
+        pcc(truth[:, None].astype(float), mean[:, None])[0]
+    )
     draws = renamed.draws(found.rows, [gene])
-    assert found.coverage[0] == coverage_of(pit(truth[:, None], draws), 0.9)
-    assert found.difference[0] == pytest.approx((mean - truth).mean(), abs=1e-6)
+    assert table.loc[gene, "coverage_90"] == coverage_of(pit(truth[:, None], draws), 0.9)
+    assert table.loc[gene, "mean_difference"] == pytest.approx((mean - truth).mean(), abs=1e-6)
     np.testing.assert_allclose(found.error(gene, mean), mean - truth, rtol=1e-6)
-    table = found.table()
     assert list(table.columns) == ["pcc", "coverage_90", "mean_difference"]
-    assert table.loc[gene, "coverage_90"] == found.coverage[0]
 
 
 def test_two_spots_have_no_correlation(renamed, counts, slide):
     for n_spots in (2, 3):
         found = match_measured(renamed, counts[:n_spots].copy(), slide.mpp)
         assert len(found.rows) == n_spots
-        assert np.isnan(found.pcc).all() == (n_spots == 2)
-        assert np.isfinite(found.difference).all()
+        assert found.agreement["pcc"].isna().all() == (n_spots == 2)
+        assert np.isfinite(found.agreement["mean_difference"]).all()
 
 
 def test_lattices_that_do_not_coincide_are_paired_one_to_one(prediction, counts, slide):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.dataset import Dataset
-from napari_stem.spatial.hest import Choice, import_hest
+from napari_stem.spatial.hest import import_hest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,25 +59,25 @@ def test_sound_sections_are_linked_not_copied(source: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("choice", "sections"),
     [
-        (Choice(sections=("C3",)), ["C3"]),
-        (Choice(organ=("kidney",)), ["C2"]),
-        (Choice(technology=("Spatial Transcriptomics",)), ["C3"]),
-        (Choice(species=("Mus musculus", "Homo sapiens")), ["C2", "C3"]),
-        (Choice(organ=("Breast", "Kidney"), technology=("visium",)), ["C2"]),
+        ({"sections": ("C3",)}, ["C3"]),
+        ({"organ": ("kidney",)}, ["C2"]),
+        ({"technology": ("Spatial Transcriptomics",)}, ["C3"]),
+        ({"species": ("Mus musculus", "Homo sapiens")}, ["C2", "C3"]),
+        ({"organ": ("Breast", "Kidney"), "technology": ("visium",)}, ["C2"]),
     ],
 )
 def test_sections_are_chosen(
-    source: Path, tmp_path: Path, choice: Choice, sections: list[str]
+    source: Path, tmp_path: Path, choice: dict[str, tuple[str, ...]], sections: list[str]
 ) -> None:
-    assert import_hest(source, tmp_path / "ds", choice).imported == sections
+    assert import_hest(source, tmp_path / "ds", **choice).imported == sections
     assert Dataset(tmp_path / "ds").sections == tuple(sections)
 
 
 def test_a_choice_without_sections_says_what_there_is(source: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"organ: Breast, Kidney; .*species: Homo sapiens, Mus"):
-        import_hest(source, tmp_path / "ds", Choice(organ=("Lung",)))
+        import_hest(source, tmp_path / "ds", organ=("Lung",))
     with pytest.raises(DatasetError, match="no section INT1 among its 2"):
-        import_hest(source, tmp_path / "ds", Choice(sections=("INT1",)))
+        import_hest(source, tmp_path / "ds", sections=("INT1",))
 
 
 def test_names_are_mended_and_the_source_stays(source: Path, tmp_path: Path) -> None:

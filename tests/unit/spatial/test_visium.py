@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from napari_stem.cli import app
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.dataset import Dataset
-from napari_stem.spatial.visium import import_visium, import_visium_hd
+from napari_stem.spatial.visium import import_visium
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     import anndata
 
+import_visium_hd = partial(import_visium, bin_um=16)
 # squidpy and spatialdata warn of their own dependencies while they are imported
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -352,10 +353,8 @@ def test_the_other_kind_of_visium_is_named(
     with pytest.raises(DatasetError, match="it is Visium HD, for 'import visium-hd'"):
         import_visium([outs], tmp_path / "ds")
     inside = outs / "binned_outputs" / "square_016um"
-    for each in (
-        import_visium,
-        import_visium_hd,
-    ):  # a bin's folder holds what a Visium folder holds
+    # a bin's folder holds what a Visium folder holds
+    for each in (import_visium, import_visium_hd):
         with pytest.raises(DatasetError, match=f"give {re.escape(str(outs))} to"):
             each([inside], tmp_path / "ds", image=image)
 

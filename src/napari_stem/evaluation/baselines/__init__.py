@@ -5,68 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_stem.errors import ModelError
-from napari_stem.evaluation.baselines.linear import hest_ridge, hest_ridge_cv, ridge
-from napari_stem.evaluation.baselines.neighbours import knn
-from napari_stem.evaluation.baselines.place import place
-from napari_stem.evaluation.baselines.residuals import bootstrap, gaussian
-from napari_stem.evaluation.baselines.stem import QUICK_STEPS, Denoising, ours, published
+from napari_stem.evaluation.baselines.simple import simple_predictors
+from napari_stem.evaluation.baselines.stem import ours, published
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_stem.evaluation.baselines.base import Predictor
+    from napari_stem.evaluation.baselines.stem import Denoising
 
-NAMES = (
-    "ours",
-    "published",
-    "ridge",
-    "hest-ridge",
-    "hest-ridge-centred",
-    "hest-ridge-cv",
-    "knn",
-    "place",
-    "gaussian",
-    "bootstrap",
-)
+NAMES = ("ours", "published", *(predictor.name for predictor in simple_predictors()))
 
 
-def predictors(
-    names: Sequence[str],
-    denoising: Denoising | None = None,
-    published_steps: int = QUICK_STEPS,
-) -> list[Predictor]:
-    """Make predictors by name, in the order asked for.
-
-    Parameters
-    ----------
-    names
-        Of `NAMES`.
-    denoising
-        How the diffusion models are trained.
-    published_steps
-        Ancestral steps of published Stem.
-
-    Raises
-    ------
-    ModelError
-        There is no such predictor.
-    """
-    how = denoising or Denoising()
-    known: dict[str, Predictor] = {
-        p.name: p
-        for p in (
-            ours(how),
-            published(how, published_steps),
-            ridge(),
-            hest_ridge(),
-            hest_ridge(centred=True),
-            hest_ridge_cv(),
-            knn(),
-            place(),
-            gaussian(),
-            bootstrap(),
-        )
-    }
+def predictors(names: Sequence[str], denoising: Denoising) -> list[Predictor]:
+    """Make predictors by name, of `NAMES`, in the order asked for."""
+    every = (ours(denoising), published(denoising), *simple_predictors())
+    known = {predictor.name: predictor for predictor in every}
     for name in names:
         if name not in known:
             raise ModelError(f"There is no predictor '{name}'; choose among {', '.join(NAMES)}.")

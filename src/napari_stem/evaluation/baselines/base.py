@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-
 from napari_stem.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from napari_stem.progress import Progress
@@ -91,10 +90,3 @@ class Predictor:
     fit: Callable[[Sequence[SectionArrays], Task], Fitted]
     seeded: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
-
-
-def stacked(
-    train: Sequence[SectionArrays],
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Embeddings (n, W) and values (n, G) of all sections' spots, one section after the other."""
-    return np.concatenate([s.embedding for s in train]), np.concatenate([s.values for s in train])

@@ -15,19 +15,12 @@ if TYPE_CHECKING:
     from napari_stem.training.sections import SectionArrays
 
 OURS = SamplingSettings(n_draws=64, n_steps=16, patient="same")
-PAPER_DRAWS, PAPER_STEPS, QUICK_STEPS = 20, 1000, 50
-
-
-def published_sampling(n_steps: int = QUICK_STEPS) -> SamplingSettings:
-    """Ancestral sampling of 20 draws as in the paper, which takes 1000 steps for each."""
-    return SamplingSettings(
-        n_draws=PAPER_DRAWS, n_steps=n_steps, sampler="ancestral", patient="same"
-    )
+PAPER_DRAWS, PAPER_STEPS = 20, 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Denoising:
-    """How long denoisers are trained, and how large they are.
+    """How denoisers are trained and sampled.
 
     Attributes
     ----------
@@ -39,12 +32,15 @@ class Denoising:
         ``small`` for a laptop, ``full`` as published.
     device
         torch device of training and sampling.
+    published_steps
+        Ancestral steps of published Stem.
     """
 
     minutes: float | None = None
     steps: int | None = None
     size: Literal["small", "full"] = "small"
     device: str = "cpu"
+    published_steps: int = 50
 
 
 def ours(denoising: Denoising) -> Predictor:
@@ -55,12 +51,16 @@ def ours(denoising: Denoising) -> Predictor:
     return _diffusion("ours", about, "edm", OURS, denoising)
 
 
-def published(denoising: Denoising, n_steps: int = QUICK_STEPS) -> Predictor:
-    """Stem as published (arXiv 2501.15598), with ``n_steps`` of its 1000 ancestral steps."""
+def published(denoising: Denoising) -> Predictor:
+    """Stem as published (arXiv 2501.15598), with as many of its 1000 ancestral steps as are asked for."""
+    n_steps = denoising.published_steps
     about = f"Stem as published, {PAPER_DRAWS} ancestral draws of {n_steps} steps"
     if n_steps != PAPER_STEPS:
         about += f" (the paper: {PAPER_STEPS})"
-    return _diffusion("published", about, "published", published_sampling(n_steps), denoising)
+    sampling = SamplingSettings(
+        n_draws=PAPER_DRAWS, n_steps=n_steps, sampler="ancestral", patient="same"
+    )
+    return _diffusion("published", about, "published", sampling, denoising)
 
 
 def _diffusion(

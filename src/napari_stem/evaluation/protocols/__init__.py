@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-from napari_stem.evaluation.protocols.base import Fold, Plan, Protocol, Request
+from napari_stem.evaluation.protocols.base import FIVE_SPLITS, LOSO, PUBLISHED
 from napari_stem.evaluation.protocols.hest_bench import HEST_BENCH
-from napari_stem.evaluation.protocols.splits import FIVE_SPLITS, LOSO, PUBLISHED
 
 PROTOCOLS = {p.name: p for p in (PUBLISHED, LOSO, HEST_BENCH, FIVE_SPLITS)}
-
-__all__ = ["PROTOCOLS", "Fold", "Plan", "Protocol", "Request"]

@@ -1,19 +1,27 @@
-"""What a protocol decides: folds, panel, unit, and what its table adds to the plain means."""
+"""What a protocol decides, and those that divide the sections: one held out, each in turn, five divisions.
+
+These choose an HMHVG panel of 200 on the training sections alone, in log2(count + 1), and report every metric
+per test section: mean and range over sections and seeds, never over pooled spots.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
 
 from napari_stem.errors import DatasetError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from napari_stem.spatial.dataset import Dataset
 
+N_DIVISIONS, TENTH = 5, 0.1
+ENOUGH_SECTIONS = 10  # the least of which a tenth is a section
 # (truth, mean), each (spots, genes), by test section
 Compared: TypeAlias = Mapping[str, "tuple[NDArray[np.float32], NDArray[np.float32]]"]
 
@@ -60,22 +68,6 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a user asked of a protocol.
-
-    Attributes
-    ----------
-    sections
-        Those to use, empty for all.
-    hold_out
-        The test section of protocols that have one.
-    """
-
-    sections: tuple[str, ...] = ()
-    hold_out: str | None = None
-
-
-@dataclass(frozen=True)
 class Protocol:
     """A way to measure, fixed once for everybody.
 
@@ -92,7 +84,7 @@ class Protocol:
     predictors
         Names run unless users ask for others.
     plan
-        Folds on a data set.
+        Folds on a data set, told the sections to use (none: all) and the one to hold out, if a user named one.
     summary
         The protocol's own aggregation of one fold, beside the plain means; None: nothing more.
     """
@@ -102,21 +94,23 @@ class Protocol:
     genes: str
     normalisation: str
     predictors: tuple[str, ...]
-    plan: Callable[[Dataset, Request], Plan]
+    plan: Callable[[Dataset, Sequence[str], str | None], Plan]
     summary: Callable[[Compared], dict[str, Any]] | None = None
 
 
-def chosen_sections(dataset: Dataset, request: Request, at_least: int = 2) -> tuple[str, ...]:
-    """Return the sections to use, in the data set's order.
+def chosen_sections(
+    dataset: Dataset, sections: Sequence[str], at_least: int = 2
+) -> tuple[str, ...]:
+    """Return the sections to use, all where none are named, in the data set's order.
 
     Raises
     ------
     DatasetError
         One does not exist, or they are too few.
     """
-    for section_id in (*request.sections, *([request.hold_out] if request.hold_out else [])):
+    for section_id in sections:
         dataset.section(section_id)
-    chosen = tuple(s for s in dataset.sections if not request.sections or s in request.sections)
+    chosen = tuple(s for s in dataset.sections if not sections or s in sections)
     if len(chosen) < at_least:
         raise DatasetError(
             f"This protocol needs {at_least} sections or more and has {', '.join(chosen) or 'none'} "
@@ -150,3 +144,82 @@ def shared_patients(dataset: Dataset, folds: Sequence[Fold]) -> tuple[str, ...]:
                 "Sections of one patient are trained and tested on: expect less of a new patient.",
             )
     return ()
+
+
+def one_held_out(dataset: Dataset, sections: Sequence[str], hold_out: str | None) -> Plan:
+    """Test the section named and train on all others, as published Stem does (Zhu et al. 2025, section 4).
+
+    The paper has the test section in view where it chooses the panel; here the training sections alone are.
+
+    Raises
+    ------
+    DatasetError
+        No section to hold out was named, or it is not among those to use.
+    """
+    sections = chosen_sections(dataset, sections)
+    if hold_out is not None:
+        dataset.section(hold_out)
+    if hold_out not in sections:
+        raise DatasetError(
+            f"The protocol 'published' needs the one section to test on: name it with --hold-out, "
+            f"one of {', '.join(sections)}."
+        )
+    folds = tuple(fold for fold in leave_one_out(sections) if fold.name == hold_out)
+    return Plan(folds, notes=shared_patients(dataset, folds))
+
+
+def each_in_turn(dataset: Dataset, sections: Sequence[str], _hold_out: str | None) -> Plan:
+    """Test each section once, by predictors that saw all others; the panel is chosen anew in each fold."""
+    folds = leave_one_out(chosen_sections(dataset, sections))
+    return Plan(folds, notes=shared_patients(dataset, folds))
+
+
+def five_divisions(dataset: Dataset, sections: Sequence[str], _hold_out: str | None) -> Plan:
+    """Divide the slides 80/10/10 by five seeded shuffles, as later papers compare Stem (HMHVG-200, PCC@10).
+
+    The shuffles are the same on every machine; slides of one patient may be on both sides, as in those papers.
+    The validation tenth is kept out of everything: our predictors choose their settings by leaving out training
+    sections. At least one section is on each of the three sides.
+    """
+    sections = chosen_sections(dataset, sections, at_least=3)
+    folds = tuple(division(sections, number) for number in range(N_DIVISIONS))
+    few = (
+        f"{len(sections)} sections cannot be divided 80/10/10: {len(folds[0].train)} train, "
+        f"{len(folds[0].validation)} validate and {len(folds[0].test)} test in each division, so "
+        f"that divisions may test the same section."
+    )
+    notes = [few] if len(sections) < ENOUGH_SECTIONS else []
+    unused = "Validation slides are left unused: settings are chosen on the training slides."
+    return Plan(folds, notes=(*notes, *shared_patients(dataset, folds), unused))
+
+
+def division(sections: Sequence[str], number: int) -> Fold:
+    """Divide sections by the shuffle of one number; a tenth, one at least, on each smaller side."""
+    shuffled = [sections[i] for i in np.random.default_rng(number).permutation(len(sections))]
+    n = max(1, round(TENTH * len(sections)))
+    test, validation, train = shuffled[:n], shuffled[n : 2 * n], shuffled[2 * n :]
+    name = f"split-{number}"
+    return Fold(name, tuple(sorted(train)), tuple(sorted(test)), tuple(sorted(validation)))
+
+
+_of_training_slides = partial(
+    Protocol,
+    genes="hmhvg:200",
+    normalisation="log2_counts",
+    predictors=("ours", "published", "ridge", "place", "gaussian", "bootstrap"),
+)
+PUBLISHED = _of_training_slides(
+    name="published",
+    about="one section held out, HMHVG panel chosen on the others, log2(count + 1) (Stem, ICLR 2025)",
+    plan=one_held_out,
+)
+LOSO = _of_training_slides(
+    name="loso",
+    about="leave one section out over all, HMHVG panel chosen on each fold's others, log2(count + 1)",
+    plan=each_in_turn,
+)
+FIVE_SPLITS = _of_training_slides(
+    name="hmhvg200-5split",
+    about="five random 80/10/10 divisions of slides, HMHVG-200 of the training slides, log2(count + 1)",
+    plan=five_divisions,
+)

@@ -22,7 +22,6 @@ from napari_stem.evaluation.protocols.base import (
     Fold,
     Plan,
     Protocol,
-    Request,
     chosen_sections,
     leave_one_out,
     patients_of,
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 SPLITS, PANEL_FILE = "splits", "var_50genes.json"
 
 
-def plan(dataset: Dataset, request: Request) -> Plan:
+def plan(dataset: Dataset, sections: Sequence[str], _hold_out: str | None) -> Plan:
     """Return HEST's folds, or the nearest to them that the data set allows.
 
     Raises
@@ -48,7 +47,7 @@ def plan(dataset: Dataset, request: Request) -> Plan:
     DatasetError
         A split names a section that is missing or on both sides, or a shipped file cannot be read.
     """
-    sections = chosen_sections(dataset, request)
+    sections = chosen_sections(dataset, sections)
     folds, note = _folds(dataset, sections)
     notes = [note, *shared_patients(dataset, folds)]
     shipped = dataset.folder / PANEL_FILE

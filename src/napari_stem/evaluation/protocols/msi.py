@@ -18,12 +18,14 @@ from napari_stem.cells import read_cells
 from napari_stem.errors import DatasetError
 from napari_stem.evaluation.comparison import read_prediction
 from napari_stem.results import PROVENANCE_KEY
-from napari_stem.texts import reason_of
+from napari_stem.texts import few, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Sequence
+    from collections.abc import Container, Sequence
 
     from numpy.typing import NDArray
+
+    from napari_stem.progress import Progress
 
 NAME = "msi"
 ABOUT = "pseudo-bulk of predictions -> random forest -> AUROC of MSI status, folds by patient"
@@ -98,9 +100,7 @@ def read_labels(path: Path, predicted: Container[str] = ()) -> dict[str, tuple[s
     return labels
 
 
-def read_cohort(
-    folder: Path, labels_csv: Path, progress: Callable[[str, int, int], None]
-) -> Cohort:
+def read_cohort(folder: Path, labels_csv: Path, progress: Progress) -> Cohort:
     """Pseudo-bulk of every labelled prediction in a folder.
 
     Parameters
@@ -109,8 +109,6 @@ def read_cohort(
         Holds ``SLIDE.h5ad`` or ``SLIDE.zarr`` as 'predict' wrote them.
     labels_csv
         See `read_labels`; slides without a prediction are an error, predictions without a label not.
-    progress
-        Told (what, done, in all).
 
     Raises
     ------
@@ -123,7 +121,7 @@ def read_cohort(
     if absent:
         raise DatasetError(
             f"{len(absent)} of {len(labels)} slides of {labels_csv} have no prediction in {folder} "
-            f"({', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}); predict them first."
+            f"({few(absent)}); predict them first."
         )
     bulks, units = [], {}
     for done, slide in enumerate(labels):

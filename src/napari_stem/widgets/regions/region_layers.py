@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from napari_stem.evaluation.groups import REST
+from napari_stem.evaluation.differences import REST
 from napari_stem.layers import AXES, METADATA_KEY, UM
 from napari_stem.spatial.region_files import ClassedRegion, class_colour
 from napari_stem.texts import own_names

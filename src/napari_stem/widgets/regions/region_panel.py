@@ -14,7 +14,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QWidget
 
-from napari_stem.evaluation.groups import REST
+from napari_stem.evaluation.differences import REST
 from napari_stem.geometry import Region
 from napari_stem.slide.glass import glass_share
 from napari_stem.spatial.region_files import read_regions, write_regions

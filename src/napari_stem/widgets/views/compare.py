@@ -11,8 +11,14 @@ import pandas as pd
 from napari.utils.notifications import show_info
 from qtpy.QtWidgets import QFormLayout, QWidget
 
-from napari_stem.evaluation.differences import compare_groups, write_differences
-from napari_stem.evaluation.groups import REST, drawn_groups, first_pair, with_classes
+from napari_stem.evaluation.differences import (
+    REST,
+    compare_groups,
+    drawn_groups,
+    first_pair,
+    with_classes,
+    write_differences,
+)
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import region_summaries
 from napari_stem.widgets.common.hints import TOO_LARGE

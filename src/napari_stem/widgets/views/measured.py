@@ -13,8 +13,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QButtonGroup, QRadioButton, QWidget
 
 from napari_stem.errors import PredictionError
-from napari_stem.evaluation.measured_counts import read_measured
-from napari_stem.evaluation.measured_match import match_measured
+from napari_stem.evaluation.measured_match import match_measured, read_measured
 from napari_stem.layers import SpotGrid
 from napari_stem.layers.colours import apart
 from napari_stem.spatial.table_files import library_sizes
@@ -318,7 +317,7 @@ class MeasuredPanel(QWidget):
         if found is None:
             return
         if path := ask_where_to_save(self, "Save table", "agreement.csv", "Tables (*.csv)"):
-            self._jobs.save(write_csv, found.table(), Path(path))
+            self._jobs.save(write_csv, found.agreement, Path(path))
 
     def _is_shown(self) -> bool:
         return self.settings.view in {MEASURED, DIFFERENCE}
@@ -377,7 +376,7 @@ class MeasuredPanel(QWidget):
         self.summary.setText(describe_match(loaded.path.name, found))
         self.depth_button.setText(f"Take over their depth: {loaded.depth:,.0f} counts per spot")
         self.depth_button.setVisible(loaded.depth >= 1)
-        self.table.fill(marked(found.table(), self.settings.by_chance))
+        self.table.fill(marked(found.agreement, self.settings.by_chance))
         self.predict_button.setVisible(found.is_elsewhere)
         self.results.show()
         self.remove_button.show()
@@ -435,9 +434,9 @@ def describe_match(name: str, found: MeasuredMatch) -> str:
     ]
     if found.n_genes_left_out:
         lines.append(f"{found.n_genes_left_out:,} predicted genes were not measured.")
-    known = found.pcc[np.isfinite(found.pcc)]
+    known = found.agreement["pcc"].dropna()
     if len(known):
-        coverage = found.coverage.mean()
+        coverage = found.agreement["coverage_90"].mean()
         held = (
             "without samples, nothing is known of the intervals"
             if np.isnan(coverage)

@@ -295,14 +295,13 @@ class ScatterPlot(Plot):
         if self.shown is None or not self.isVisible():
             return
         found, gene, predicted = self.shown
-        axes, measured, column = self._begin(), found.matched(gene), found.column(gene)
+        axes, measured = self._begin(), found.matched(gene)
         both = np.concatenate([measured, predicted])
         ends = [float(both.min()), float(both.max())]
         axes.plot(ends, ends, color=self._ink(), lw=0.8, ls="--", label="same")
         axes.scatter(measured, predicted, s=DOT_SIZE, color=BAR_COLOUR, alpha=0.7, lw=0)
-        pcc = found.pcc[column]
+        pcc, coverage = found.agreement.loc[gene, ["pcc", "coverage_90"]]
         value = "undefined" if np.isnan(pcc) else f"{pcc:.2f}"
-        coverage = found.coverage[column]
         held = "" if np.isnan(coverage) else f"; 90% interval holds {coverage:.0%}"
         axes.set_title(f"PCC {value}{held}", color=self._ink(), fontsize=FONT_POINTS)
         self._label(f"{gene} measured, {found.unit}", "predicted")
