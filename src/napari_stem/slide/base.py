@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from napari_stem.errors import MissingMppError, SlideError
-from napari_stem.slide.level_pixels import WHITE
+from napari_stem.slide.colour import WHITE
 from napari_stem.texts import visible
 
 if TYPE_CHECKING:

@@ -28,11 +28,9 @@ if TYPE_CHECKING:
     from napari_stem.slide.location import Location
     from napari_stem.slide.pixel_size import MppSource
 
-NAME = "czi"
 MAGIC = b"ZISRAWFILE"
 MISSING = "a Zeiss CZI for pylibCZIrw, which is not installed (pip install 'napari-stem[czi]')"
 TILE_PX = 1024
-WHITE = (1.0, 1.0, 1.0)
 
 
 def why_not(location: Location) -> str | None:
@@ -57,19 +55,18 @@ def open_source(location: Location) -> SlideSource:
     from pylibCZIrw import czi
 
     path = location.path
-    stack = ExitStack()
     try:
-        unchanged = Unchanged(path)
-        document = stack.enter_context(czi.open_czi(str(path)))
-        return _native(path, document, stack, unchanged)
+        with ExitStack() as on_failure:
+            opened = on_failure.enter_context(ExitStack())
+            unchanged = Unchanged(path)
+            document = opened.enter_context(czi.open_czi(str(path)))
+            source = _native(path, document, opened, unchanged)
+            on_failure.pop_all()
+            return source
     except READ_ERRORS as error:
-        stack.close()
         raise SlideError(
             f"{path.name} is a damaged or incomplete CZI ({error}); copy or export it again."
         ) from error
-    except BaseException:
-        stack.close()
-        raise
 
 
 def _native(path: Path, document: Any, stack: ExitStack, unchanged: Unchanged) -> SlideSource:
@@ -137,7 +134,7 @@ def _reader(
         )
         with lock, handle.reading() as document:
             pixels = document.read(
-                roi=roi, zoom=1 / factor, pixel_type="Bgr24", background_pixel=WHITE
+                roi=roi, zoom=1 / factor, pixel_type="Bgr24", background_pixel=(1.0, 1.0, 1.0)
             )
         if pixels.shape[:2] != (height_px, width_px):
             raise ValueError(

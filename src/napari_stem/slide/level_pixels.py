@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from napari_stem.slide.colour import Colour
 
     ReadWindow = Callable[[slice, slice], NDArray[np.uint8]]  # rows, columns -> (h, w, 3)
+    ReadTile = Callable[[int, int], NDArray[np.uint8]]  # row, column -> (h, w, 3)
 
 DISPLAY_CHUNK_PX = 1024
-WHITE = 255
 # What codecs, parsers and file layers raise on damaged bytes: imagecodecs RuntimeError, zarr
 # ValueError, XML SyntaxError; the rest comes of numbers that make no sense.
 READ_ERRORS = (
@@ -43,7 +43,7 @@ READ_ERRORS = (
 
 
 class LevelPixels:
-    """One level, indexed like an array of (height, width, 3) uint8; decoded when asked.
+    """One level, (height, width, 3) uint8; decoded when asked.
 
     Parameters
     ----------
@@ -66,9 +66,6 @@ class LevelPixels:
         All pixels, (height, width, 3) uint8, where they are in memory; else None.
     """
 
-    dtype = np.dtype(np.uint8)
-    ndim = 3
-
     def __init__(
         self,
         read: ReadWindow,
@@ -85,7 +82,6 @@ class LevelPixels:
         self.native = native
         self.label = label
         self.held: NDArray[np.uint8] | None = None
-        self.shape = (size.height_px, size.width_px, 3)
 
     def window(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """Read a window that lies inside the level: (height, width, 3) uint8.
@@ -106,26 +102,18 @@ class LevelPixels:
                 f"open it again, or fetch a sound copy."
             ) from error
 
-    def __getitem__(self, key: tuple[slice | int, ...]) -> NDArray[np.uint8]:
-        """Return pixels for a tuple of slices and integers, as dask asks for them."""
-        whole: list[slice | int] = [*key, *[slice(None)] * (self.ndim - len(key))]
-        spans: list[slice] = []
-        rest: list[slice | int] = []
-        for wanted, extent in zip(whole, self.shape, strict=True):
-            if isinstance(wanted, slice):
-                places = range(extent)[wanted]
-                low, high = (min(places), max(places) + 1) if places else (0, 0)
-                spans.append(slice(low, high))
-                rest.append(slice(None, None, places.step))
-            else:
-                spans.append(slice(wanted % extent, wanted % extent + 1))
-                rest.append(0)
-        rows, columns, channels = spans
-        if rows.start == rows.stop or columns.start == columns.stop:
-            pixels = np.empty((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
-        else:
-            pixels = self.window(rows, columns)
-        return pixels[:, :, channels][tuple(rest)]
+    def whole(self) -> NDArray[np.uint8]:
+        """Read all of it: (height, width, 3) uint8; raises as `window`."""
+        return self.window(slice(0, self.size.height_px), slice(0, self.size.width_px))
+
+    def halved(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """Read a window of the next coarser level, made from this one; raises as `window`."""
+        return halve(
+            self.window(
+                slice(rows.start * 2, min(rows.stop * 2, self.size.height_px)),
+                slice(columns.start * 2, min(columns.stop * 2, self.size.width_px)),
+            )
+        )
 
     def whole_tiles(self, near_px: int) -> SizePx:
         """Extent of as many native tiles as come near to a side of so many pixels."""
@@ -146,17 +134,30 @@ class LevelPixels:
             slice(left, min(left + extent.width_px, self.size.width_px)),
         )
 
-    def as_dask(self, name: str, near_px: int = DISPLAY_CHUNK_PX) -> da.Array:
-        """Return a lazy array with chunks of whole native tiles, about so large."""
+    def as_dask(
+        self, name: str, near_px: int = DISPLAY_CHUNK_PX, read_tile: ReadTile | None = None
+    ) -> da.Array:
+        """Return a lazy array of whole native tiles.
+
+        Parameters
+        ----------
+        name
+            Of these pixels alone: dask takes arrays of one name for the same.
+        near_px
+            About how high and wide a chunk is.
+        read_tile
+            Gives the chunk of a row and a column; by default it is read from here.
+        """
         import dask.array as da
 
-        chunk = self.whole_tiles(near_px)
-        return da.from_array(
-            self,
-            chunks=(chunk.height_px, chunk.width_px, 3),
+        extent = self.whole_tiles(near_px)
+        read = read_tile or (lambda row, column: self.window(*self.tile(row, column, extent)))
+        return da.map_blocks(
+            lambda block_id: read(*block_id[:2]),
+            chunks=da.core.normalize_chunks(
+                (extent.height_px, extent.width_px, 3), (self.size.height_px, self.size.width_px, 3)
+            ),
             name=name,
-            lock=False,
-            asarray=False,
             meta=np.empty((0, 0, 0), np.uint8),
         )
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from napari_stem.slide.location import Location
     from napari_stem.slide.pixel_size import MppSource
 
-NAME = "ome-zarr"
 METADATA = ("zarr.json", ".zattrs", ".zgroup")
 ARRAYS = ("zarr.json", ".zarray")  # what says that a folder is an array
 MAX_IMAGES = 64

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from napari_stem.slide.location import Location
     from napari_stem.slide.pixel_size import MppSource
 
-NAME = "openslide"
 MISSING = "a file for OpenSlide, which is not installed (pip install 'napari-stem[openslide]')"
 SUFFIXES = (".mrxs", ".dcm", ".vms", ".vmu", ".svslide", ".bif", ".zvi")  # where it is missing
 SEVERAL_FILES = frozenset({"mirax", "dicom", "hamamatsu-vms", "hamamatsu-vmu"})

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from napari_stem.progress import Progress
     from napari_stem.slide.location import Location
 
-NAME = "raster"
 FORMATS = ("JPEG", "PNG", "TIFF", "JPEG2000", "WEBP", "BMP")
 MAGIC = (
     b"\xff\xd8\xff",

@@ -21,6 +21,7 @@ from napari_stem.slide.colour import Colour, colour_of
 from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, pixels_of_array
 from napari_stem.slide.location import Unchanged
 from napari_stem.slide.pyramid import WIDE_PX
+from napari_stem.slide.recognising import TIFF_MAGIC
 from napari_stem.slide.source import SlideSource, UnsuitedError, fingerprint, refuse_absurd
 from napari_stem.slide.tiff_colour import CONVERTED, has_alpha, space_of, unreadable
 from napari_stem.slide.tiff_metadata import (
@@ -44,14 +45,12 @@ if TYPE_CHECKING:
     from napari_stem.progress import Progress
     from napari_stem.slide.location import Location
 
-NAME = "tiff"
-MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, either byte order
 WHOLE_LIMIT_BYTES = 4 * 2**30
 
 
 def why_not(location: Location) -> str | None:
     """Tell why this reader cannot open the file, judged by its first bytes; None if it can try."""
-    if location.head(4) in MAGIC:
+    if location.head(4) in TIFF_MAGIC:
         return None
     return "a folder, not a TIFF" if location.is_folder else "not a TIFF by its content"
 
@@ -260,5 +259,4 @@ def _decoded_if_one_piece(name: str, base: LevelPixels, _progress: Progress | No
             f"{name} stores {n_bytes / 2**30:.0f} GB of pixels in one piece, too much to "
             f"decode at once; export it as a tiled TIFF."
         )
-    whole = base.window(slice(0, base.size.height_px), slice(0, base.size.width_px))
-    return pixels_of_array(whole, name)
+    return pixels_of_array(base.whole(), name)
