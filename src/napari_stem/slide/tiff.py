@@ -89,6 +89,7 @@ def _open(path: Path) -> tifffile.TiffFile:
     if (log := logging.getLogger("tifffile")).level == logging.NOTSET:
         log.setLevel(logging.CRITICAL)
     tiff = tifffile.TiffFile(path)
+    tiff.filehandle.set_lock(True)  # several threads read
     # A viewer may hold the levels longer than the slide: the file closes with its last user.
     weakref.finalize(tiff, tiff.filehandle.close)
     return tiff
