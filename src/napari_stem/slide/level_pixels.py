@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
+from napari_stem.io import DAMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,17 +27,11 @@ DISPLAY_CHUNK_PX = 1024
 # What codecs, parsers and file layers raise on damaged bytes: imagecodecs RuntimeError, zarr
 # ValueError, XML SyntaxError; the rest comes of numbers that make no sense.
 READ_ERRORS = (
-    RuntimeError,
-    ValueError,
-    OSError,
-    LookupError,
-    EOFError,
+    *DAMAGE,
     zlib.error,
     struct.error,
     SyntaxError,
     ArithmeticError,
-    TypeError,
-    AttributeError,
     AssertionError,
     MemoryError,
 )

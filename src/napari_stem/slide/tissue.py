@@ -279,16 +279,12 @@ def _local_contrast(density: NDArray[np.float32], marks: NDArray[np.bool_]) -> N
     """
     from scipy import ndimage
 
-    if not marks.any():
-        mean = ndimage.gaussian_filter(density, WINDOW_PX)
-        square = ndimage.gaussian_filter(density * density, WINDOW_PX)
-    else:
-        seen = (~marks).astype(np.float32)
-        share = ndimage.gaussian_filter(seen, WINDOW_PX)
-        safe = np.maximum(share, UNSEEN)
-        mean = ndimage.gaussian_filter(density * seen, WINDOW_PX) / safe
-        square = ndimage.gaussian_filter(density * density * seen, WINDOW_PX) / safe
-        square[share < UNSEEN] = 0
+    seen = (~marks).astype(np.float32)
+    share = ndimage.gaussian_filter(seen, WINDOW_PX)
+    safe = np.maximum(share, UNSEEN)
+    mean = ndimage.gaussian_filter(density * seen, WINDOW_PX) / safe
+    square = ndimage.gaussian_filter(density * density * seen, WINDOW_PX) / safe
+    square[share < UNSEEN] = 0
     return np.asarray(np.sqrt(np.maximum(square - mean * mean, 0)), dtype=np.float32)
 
 
@@ -319,10 +315,7 @@ def _with_smooth_parts(
     if not mask.any():
         return mask
     dense = eroded(smooth > STAINED * float(np.median(density[mask])), 1)
-    pieces, n_pieces = ndimage.label(mask | dense)
-    kept = np.zeros(n_pieces + 1, dtype=bool)
-    kept[pieces[mask]] = True
-    return np.asarray(kept[pieces], dtype=bool)
+    return np.asarray(ndimage.binary_propagation(mask, mask=mask | dense), dtype=bool)
 
 
 def _fill_holes(mask: NDArray[np.bool_], density: NDArray[np.float32]) -> NDArray[np.bool_]:
