@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,14 +12,13 @@ import numpy as np
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.io import DAMAGE
+from napari_stem.slide.colour import Colour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import dask.array as da
     from numpy.typing import NDArray
-
-    from napari_stem.slide.colour import Colour
 
     ReadWindow = Callable[[slice, slice], NDArray[np.uint8]]  # rows, columns -> (h, w, 3)
     ReadTile = Callable[[int, int], NDArray[np.uint8]]  # row, column -> (h, w, 3)
@@ -37,10 +37,11 @@ READ_ERRORS = (
 )
 
 
+@dataclass(eq=False)
 class LevelPixels:
     """One level, (height, width, 3) uint8; decoded when asked.
 
-    Parameters
+    Attributes
     ----------
     read
         Function of a row and a column slice (within bounds, step 1) to RGB pixels; thread-safe.
@@ -51,32 +52,20 @@ class LevelPixels:
     label
         What an error message calls the place where the pixels lie.
     colour
-        What is done to the pixels after reading; nothing by default.
+        What is done to the pixels after reading.
     check
         Refuses, before pixels are read, what is not as it was when it was opened.
-
-    Attributes
-    ----------
     held
-        All pixels, (height, width, 3) uint8, where they are in memory; else None.
+        All pixels, (height, width, 3) uint8, where they are in memory.
     """
 
-    def __init__(
-        self,
-        read: ReadWindow,
-        size: SizePx,
-        native: SizePx,
-        label: str,
-        colour: Colour | None = None,
-        check: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._read = read
-        self.check = check
-        self._convert = None if colour is None else colour.convert
-        self.size = size
-        self.native = native
-        self.label = label
-        self.held: NDArray[np.uint8] | None = None
+    read: ReadWindow
+    size: SizePx
+    native: SizePx
+    label: str
+    colour: Colour = field(default_factory=Colour)
+    check: Callable[[], None] = lambda: None
+    held: NDArray[np.uint8] | None = None
 
     def window(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """Read a window that lies inside the level: (height, width, 3) uint8.
@@ -88,8 +77,8 @@ class LevelPixels:
         """
         self.check()
         try:
-            pixels = self._read(rows, columns)
-            return pixels if self._convert is None else self._convert(pixels)
+            pixels = self.read(rows, columns)
+            return pixels if self.colour.convert is None else self.colour.convert(pixels)
         except READ_ERRORS as error:
             raise SlideError(
                 f"{self.label} cannot be read at rows {rows.start}-{rows.stop}, columns "
@@ -198,9 +187,7 @@ def pixels_of_array(array: NDArray[np.uint8], label: str) -> LevelPixels:
     """Wrap an array in memory, (height, width, 3) uint8."""
     size = SizePx(*array.shape[:2])
     native = SizePx(DISPLAY_CHUNK_PX, DISPLAY_CHUNK_PX)
-    level = LevelPixels(lambda rows, columns: array[rows, columns], size, native, label)
-    level.held = array
-    return level
+    return LevelPixels(lambda *window: array[window], size, native, label, held=array)
 
 
 COARSEST_PX = 1024

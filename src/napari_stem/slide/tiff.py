@@ -189,7 +189,7 @@ def _native(path: Path, tiff: tifffile.TiffFile, series: Any, unchanged: Unchang
     colour = colour_of(None if profile is None else bytes(profile))
     sources = tuple(_level_pixels(tiff, level, unchanged, colour) for level in levels)
     associated = {
-        name: _level_pixels(tiff, each, unchanged, None)
+        name: _level_pixels(tiff, each, unchanged, Colour())
         for name, each in associated_series(tiff, series).items()
         if not unreadable(each.keyframe)
     }
@@ -236,7 +236,7 @@ def _stored_in_strips(series: Any) -> bool:
 
 
 def _level_pixels(
-    tiff: tifffile.TiffFile, level: Any, unchanged: Unchanged, colour: Colour | None
+    tiff: tifffile.TiffFile, level: Any, unchanged: Unchanged, colour: Colour
 ) -> LevelPixels:
     """Offer one level of a series."""
     reader = LevelReader(tiff, list(level.pages))

@@ -137,9 +137,8 @@ def fluorescence_channels(tiff: tifffile.TiffFile, series: Any) -> int:
     if not tiff.is_ome or "C" not in series.axes:
         return 0
     try:
-        number = next(n for n, each in enumerate(tiff.series) if each is series)
-        channels = _ome_images(tiff)[number]["Pixels"]["Channel"]
-    except (*READ_ERRORS, StopIteration):
+        channels = _ome_images(tiff)[tiff.series.index(series)]["Pixels"]["Channel"]
+    except READ_ERRORS:
         return 0
     told = channels if isinstance(channels, list) else [channels]
     emitting = [each for each in told if not FLUORESCENT.isdisjoint(each)]
@@ -271,8 +270,7 @@ def _ome(tiff: tifffile.TiffFile, series: Any) -> Sources:
     """Read ``PhysicalSizeX`` and ``Y`` of the OME image that the series is; um by default."""
     if not tiff.is_ome:
         return ()
-    number = next(n for n, each in enumerate(tiff.series) if each is series)
-    pixels = _ome_images(tiff)[number]["Pixels"]
+    pixels = _ome_images(tiff)[tiff.series.index(series)]["Pixels"]
     y_um, x_um = (
         float(pixels[f"PhysicalSize{axis}"])
         * UM_PER_UNIT[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
@@ -348,8 +346,4 @@ def philips_images(tiff: tifffile.TiffFile, name: str) -> dict[str, LevelPixels]
 def _jpeg(data: bytes, rows: slice, columns: slice) -> NDArray[np.uint8]:
     import imagecodecs
 
-    try:
-        pixels = np.asarray(imagecodecs.jpeg8_decode(data, outcolorspace="RGB"))
-    except READ_ERRORS as error:
-        raise ValueError(str(error)) from error
-    return pixels[rows, columns]
+    return np.asarray(imagecodecs.jpeg8_decode(data, outcolorspace="RGB"))[rows, columns]
