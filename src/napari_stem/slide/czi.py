@@ -110,18 +110,10 @@ def _native(path: Path, document: Any, stack: ExitStack, unchanged: Unchanged) -
 def _reader(
     handle: InUse, lock: threading.Lock, origin: tuple[int, int], factor: int
 ) -> ReadWindow:
-    """Make the function that reads windows of a level.
+    """Make the function that reads windows of a level, ``factor`` level-0 pixels per pixel.
 
-    Parameters
-    ----------
-    handle
-        Of pylibCZIrw's reader.
-    lock
-        Held while it is asked: libCZI is, by one thread at a time.
-    origin
-        x and y of the mosaic's corner, in the file's own pixel coordinates.
-    factor
-        Level-0 pixels per pixel of the level.
+    ``lock`` is held while libCZI is asked, by one thread at a time; ``origin`` is x and y of the
+    mosaic's corner in the file's own pixels.
     """
 
     def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
