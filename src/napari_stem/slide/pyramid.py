@@ -16,6 +16,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ from napari_stem.slide.level_pixels import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -132,9 +133,9 @@ def made_levels(
     found = open_store(plan)
     if found is not None:
         return found
-    source = base()
+    fill = partial(_fill, plan, base(), progress, preview)
     try:
-        _write_store(plan, source, progress, preview)
+        _write_store(plan, fill)
     except OSError as error:  # reading errors of the slide itself come as SlideError
         logger.warning(
             "The levels of %s are kept in memory, for this time only: %s cannot be written (%s). "
@@ -144,7 +145,7 @@ def made_levels(
             error,
             CACHE_VARIABLE,
         )
-        return _levels_in_memory(plan, source, progress, preview)
+        return _levels_in_memory(plan, fill)
     written = open_store(plan)
     if written is None:
         raise SlideError(
@@ -201,16 +202,14 @@ def _stored_level(array: Any, size: SizePx, plan: Plan, chunks: Path | None = No
     return LevelPixels(read, size, extent, label)
 
 
-def _write_store(
-    plan: Plan, source: LevelPixels, progress: Progress | None, preview: Preview | None
-) -> None:
+def _write_store(plan: Plan, fill: Callable[[list[Any]], None]) -> None:
     """Make the levels in a temporary folder and move it into place."""
     import zarr
 
-    with _new_store(plan) as partial:
-        group = zarr.open_group(partial, mode="a", zarr_format=3)
+    with _new_store(plan) as folder:
+        group = zarr.open_group(folder, mode="a", zarr_format=3)
         arrays = [_new_array(group, index, size) for index, size in enumerate(plan.sizes)]
-        _fill(plan, source, arrays, progress, preview)
+        fill(arrays)
         group.attrs.update({"ome": _ome_metadata(plan), "napari_stem": plan.stamp})
     keep_bounded("pyramids", keep=[plan.folder])
 
@@ -239,24 +238,24 @@ def _new_store(plan: Plan) -> Iterator[Path]:
     """
     folder = plan.folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}.partial")
+    fresh = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
-        partial.mkdir(mode=0o700)  # for its owner alone until it is complete
-        yield partial
-        _keep_rights(partial, plan.rights)
+        fresh.mkdir(mode=0o700)  # for its owner alone until it is complete
+        yield fresh
+        _keep_rights(fresh, plan.rights)
         if open_store(plan) is not None:  # another process was faster
             return
         if folder.exists():
-            outdated = partial.with_suffix(".outdated")
+            outdated = fresh.with_suffix(".outdated")
             folder.rename(outdated)
             shutil.rmtree(outdated, ignore_errors=True)
         try:
-            partial.rename(folder)
+            fresh.rename(folder)
         except OSError:
             if open_store(plan) is None:
                 raise
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _new_array(group: Any, index: int, size: SizePx) -> Any:
@@ -295,9 +294,9 @@ def _ome_metadata(plan: Plan) -> dict[str, Any]:
 def _fill(
     plan: Plan,
     source: LevelPixels,
-    arrays: Sequence[Any],
     progress: Progress | None,
     preview: Preview | None,
+    arrays: list[Any],
 ) -> None:
     """Write every level from the one before it, several blocks at a time."""
     jobs = [list(_blocks(size, source.native)) for size in plan.sizes]
@@ -352,9 +351,7 @@ def _blocks(size: SizePx, native: SizePx) -> Iterator[tuple[slice, slice]]:
             )
 
 
-def _levels_in_memory(
-    plan: Plan, source: LevelPixels, progress: Progress | None, preview: Preview | None
-) -> list[LevelPixels]:
+def _levels_in_memory(plan: Plan, fill: Callable[[list[Any]], None]) -> list[LevelPixels]:
     """Make the same levels without a store."""
     n_bytes = sum(3 * s.height_px * s.width_px for s in plan.sizes)
     if n_bytes > MEMORY_LIMIT_BYTES:
@@ -363,5 +360,5 @@ def _levels_in_memory(
             f"{plan.folder.parent}; free space there, or set {CACHE_VARIABLE} to another folder."
         )
     arrays = [np.empty((3, s.height_px, s.width_px), np.uint8) for s in plan.sizes]
-    _fill(plan, source, arrays, progress, preview)
+    fill(arrays)
     return [pixels_of_array(np.ascontiguousarray(np.moveaxis(a, 0, 2)), plan.title) for a in arrays]
