@@ -122,13 +122,11 @@ def _finer(grid: SpotGrid, n: int) -> SpotGrid:
 
 def _between(squares: NDArray[np.float32], n: int) -> NDArray[np.float32]:
     """Interpolate linearly between the centres of squares, of which each becomes n x n."""
-    for _ in range(2):  # along the rows, then along what were the columns
-        at = (np.arange(len(squares) * n, dtype=np.float32) + 0.5) / n - 0.5
-        low = np.floor(at).astype(int)
-        share = (at - low)[:, np.newaxis]
-        below, above = (squares[np.clip(row, 0, len(squares) - 1)] for row in (low, low + 1))
-        squares = (below * (1 - share) + above * share).T
-    return squares.astype(np.float32)
+    from PIL import Image
+
+    height, width = squares.shape
+    image = Image.fromarray(squares)
+    return np.asarray(image.resize((width * n, height * n), Image.Resampling.BILINEAR))
 
 
 def _on_lattice(spots: Spots, y_um: NDArray[np.float64], x_um: NDArray[np.float64]) -> bool:

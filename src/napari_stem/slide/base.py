@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from napari_stem.errors import MissingMppError, SlideError
-from napari_stem.slide.level_pixels import WHITE
+from napari_stem.slide.colour import WHITE
 from napari_stem.texts import visible
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Slide:
     mpp_sources
         Every statement of the pixel size, the most trusted first: ``mpp`` is the first one's.
     associated
-        Label, macro and thumbnail images, by these names: (height, width, 3) uint8, decoded when indexed.
+        Label, macro and thumbnail images, by these names.
     builder
         Makes the last of them, where the file lacks them and they were not waited for.
     on_close

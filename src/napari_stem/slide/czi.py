@@ -28,11 +28,9 @@ if TYPE_CHECKING:
     from napari_stem.slide.location import Location
     from napari_stem.slide.pixel_size import MppSource
 
-NAME = "czi"
 MAGIC = b"ZISRAWFILE"
 MISSING = "a Zeiss CZI for pylibCZIrw, which is not installed (pip install 'napari-stem[czi]')"
 TILE_PX = 1024
-WHITE = (1.0, 1.0, 1.0)
 
 
 def why_not(location: Location) -> str | None:
@@ -57,19 +55,18 @@ def open_source(location: Location) -> SlideSource:
     from pylibCZIrw import czi
 
     path = location.path
-    stack = ExitStack()
     try:
-        unchanged = Unchanged(path)
-        document = stack.enter_context(czi.open_czi(str(path)))
-        return _native(path, document, stack, unchanged)
+        with ExitStack() as on_failure:
+            opened = on_failure.enter_context(ExitStack())
+            unchanged = Unchanged(path)
+            document = opened.enter_context(czi.open_czi(str(path)))
+            source = _native(path, document, opened, unchanged)
+            on_failure.pop_all()
+            return source
     except READ_ERRORS as error:
-        stack.close()
         raise SlideError(
             f"{path.name} is a damaged or incomplete CZI ({error}); copy or export it again."
         ) from error
-    except BaseException:
-        stack.close()
-        raise
 
 
 def _native(path: Path, document: Any, stack: ExitStack, unchanged: Unchanged) -> SlideSource:
@@ -113,18 +110,10 @@ def _native(path: Path, document: Any, stack: ExitStack, unchanged: Unchanged) -
 def _reader(
     handle: InUse, lock: threading.Lock, origin: tuple[int, int], factor: int
 ) -> ReadWindow:
-    """Make the function that reads windows of a level.
+    """Make the function that reads windows of a level, ``factor`` level-0 pixels per pixel.
 
-    Parameters
-    ----------
-    handle
-        Of pylibCZIrw's reader.
-    lock
-        Held while it is asked: libCZI is, by one thread at a time.
-    origin
-        x and y of the mosaic's corner, in the file's own pixel coordinates.
-    factor
-        Level-0 pixels per pixel of the level.
+    ``lock`` is held while libCZI is asked, by one thread at a time; ``origin`` is x and y of the
+    mosaic's corner in the file's own pixels.
     """
 
     def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
@@ -137,7 +126,7 @@ def _reader(
         )
         with lock, handle.reading() as document:
             pixels = document.read(
-                roi=roi, zoom=1 / factor, pixel_type="Bgr24", background_pixel=WHITE
+                roi=roi, zoom=1 / factor, pixel_type="Bgr24", background_pixel=(1.0, 1.0, 1.0)
             )
         if pixels.shape[:2] != (height_px, width_px):
             raise ValueError(

@@ -10,7 +10,6 @@ still being made, the preview of them is drawn.
 from __future__ import annotations
 
 import itertools
-import math
 import os
 import sys
 import threading
@@ -27,8 +26,9 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.level_pixels import WHITE, LevelPixels, halve, halved, paste, tiles_under
-from napari_stem.slide.preview import cut_enlarged, enlarged, scaled
+from napari_stem.slide.colour import WHITE
+from napari_stem.slide.level_pixels import LevelPixels, halved, paste, tiles_under
+from napari_stem.slide.preview import enlarged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -158,12 +158,11 @@ class Pyramid:
         self.arrays = [self._array(number) for number in range(len(self.levels))]
 
     def _array(self, number: int) -> SlideArray:
-        stored = self.levels[number]
-        chunk = stored.whole_tiles(CHUNK_PX)
-        pixels = LevelPixels(partial(self._read, number), stored.size, chunk, stored.label)
-        return SlideArray.of(
-            pixels.as_dask(f"slide-pyramid-{self._number}-{number}", CHUNK_PX), self
-        )
+        def read(row: int, column: int) -> NDArray[np.uint8]:
+            return self._chunk((self._number, number, row, column))
+
+        name = f"slide-pyramid-{self._number}-{number}"
+        return SlideArray.of(self.levels[number].as_dask(name, CHUNK_PX, read), self)
 
     def compute(self, graph: Any, keys: Any, **options: Any) -> Any:
         """Compute windows; dask's scheduler for them."""
@@ -175,13 +174,6 @@ class Pyramid:
         for future in stale:
             future.cancel()
         return dask.threaded.get(graph, keys, **{**options, "pool": _drawers()})
-
-    def _read(self, level: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
-        window = np.empty((*_extent(rows, columns), 3), np.uint8)
-        for chunk in self._chunks(level, rows, columns):
-            down, right = self._window(chunk)
-            paste(window, rows, columns, self._chunk(chunk), (down.start, right.start))
-        return window
 
     def _chunks(self, level: int, rows: slice, columns: slice) -> list[Chunk]:
         """List the chunks in which a window lies."""
@@ -264,25 +256,19 @@ class Pyramid:
 
     def _rough(self, chunk: Chunk) -> NDArray[np.uint8]:
         """Show a chunk from the next coarser level that is decoded there, or from the preview."""
+        coarser: list[tuple[Callable[..., Any], SizePx]] = [
+            (partial(self._kept_window, level), self.levels[level].size)
+            for level in range(chunk[1] + 1, len(self.levels))
+        ]
+        preview = self.slide.preview
+        if preview is not None:
+            coarser.append((lambda *window: preview[window], SizePx(*preview.shape[:2])))
         rows, columns = self._window(chunk)
-        whole = self.levels[chunk[1]].shape[:2]
-        for level in range(chunk[1] + 1, len(self.levels)):
-            own = self.levels[level].shape[:2]
-            places = scaled((rows, columns), whole, own)
-            down, right = (
-                slice(math.floor(start), min(n, math.ceil(stop)))
-                for (start, stop), n in zip(places, own, strict=True)
-            )
-            part = self._kept_window(level, down, right)
-            if part is not None:
-                vertical, horizontal = (
-                    (start - span.start, stop - span.start)
-                    for (start, stop), span in zip(places, (down, right), strict=True)
-                )
-                return cut_enlarged(part, vertical, horizontal, _extent(rows, columns))
-        if self.slide.preview is None:
-            return np.full((*_extent(rows, columns), 3), WHITE, np.uint8)
-        return enlarged(self.slide.preview, rows, columns, whole)
+        for read, own in coarser:
+            picture = enlarged(read, own, rows, columns, self.levels[chunk[1]].size)
+            if picture is not None:
+                return picture
+        return np.full((*_extent(rows, columns), 3), WHITE, np.uint8)
 
     def _kept_window(self, level: int, rows: slice, columns: slice) -> NDArray[np.uint8] | None:
         """Put a window of a level together, (h, w, 3), if all of it is decoded."""
@@ -345,13 +331,4 @@ def _in_between(stored: LevelPixels, finer: LevelPixels, shrink: int) -> LevelPi
         for native in (stored.native.height_px, stored.native.width_px)
     ]
 
-    def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
-        size = finer.size
-        return halve(
-            finer.window(
-                slice(rows.start * 2, min(rows.stop * 2, size.height_px)),
-                slice(columns.start * 2, min(columns.stop * 2, size.width_px)),
-            )
-        )
-
-    return LevelPixels(read, halved(finer.size), SizePx(*native_px), stored.label)
+    return LevelPixels(finer.halved, halved(finer.size), SizePx(*native_px), stored.label)

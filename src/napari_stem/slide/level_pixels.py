@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
+from napari_stem.io import DAMAGE
+from napari_stem.slide.colour import Colour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,35 +20,28 @@ if TYPE_CHECKING:
     import dask.array as da
     from numpy.typing import NDArray
 
-    from napari_stem.slide.colour import Colour
-
     ReadWindow = Callable[[slice, slice], NDArray[np.uint8]]  # rows, columns -> (h, w, 3)
+    ReadTile = Callable[[int, int], NDArray[np.uint8]]  # row, column -> (h, w, 3)
 
 DISPLAY_CHUNK_PX = 1024
-WHITE = 255
 # What codecs, parsers and file layers raise on damaged bytes: imagecodecs RuntimeError, zarr
 # ValueError, XML SyntaxError; the rest comes of numbers that make no sense.
 READ_ERRORS = (
-    RuntimeError,
-    ValueError,
-    OSError,
-    LookupError,
-    EOFError,
+    *DAMAGE,
     zlib.error,
     struct.error,
     SyntaxError,
     ArithmeticError,
-    TypeError,
-    AttributeError,
     AssertionError,
     MemoryError,
 )
 
 
+@dataclass(eq=False)
 class LevelPixels:
-    """One level, indexed like an array of (height, width, 3) uint8; decoded when asked.
+    """One level, (height, width, 3) uint8; decoded when asked.
 
-    Parameters
+    Attributes
     ----------
     read
         Function of a row and a column slice (within bounds, step 1) to RGB pixels; thread-safe.
@@ -56,36 +52,20 @@ class LevelPixels:
     label
         What an error message calls the place where the pixels lie.
     colour
-        What is done to the pixels after reading; nothing by default.
+        What is done to the pixels after reading.
     check
         Refuses, before pixels are read, what is not as it was when it was opened.
-
-    Attributes
-    ----------
     held
-        All pixels, (height, width, 3) uint8, where they are in memory; else None.
+        All pixels, (height, width, 3) uint8, where they are in memory.
     """
 
-    dtype = np.dtype(np.uint8)
-    ndim = 3
-
-    def __init__(
-        self,
-        read: ReadWindow,
-        size: SizePx,
-        native: SizePx,
-        label: str,
-        colour: Colour | None = None,
-        check: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._read = read
-        self.check = check
-        self._convert = None if colour is None else colour.convert
-        self.size = size
-        self.native = native
-        self.label = label
-        self.held: NDArray[np.uint8] | None = None
-        self.shape = (size.height_px, size.width_px, 3)
+    read: ReadWindow
+    size: SizePx
+    native: SizePx
+    label: str
+    colour: Colour = field(default_factory=Colour)
+    check: Callable[[], None] = lambda: None
+    held: NDArray[np.uint8] | None = None
 
     def window(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """Read a window that lies inside the level: (height, width, 3) uint8.
@@ -97,8 +77,8 @@ class LevelPixels:
         """
         self.check()
         try:
-            pixels = self._read(rows, columns)
-            return pixels if self._convert is None else self._convert(pixels)
+            pixels = self.read(rows, columns)
+            return pixels if self.colour.convert is None else self.colour.convert(pixels)
         except READ_ERRORS as error:
             raise SlideError(
                 f"{self.label} cannot be read at rows {rows.start}-{rows.stop}, columns "
@@ -106,26 +86,18 @@ class LevelPixels:
                 f"open it again, or fetch a sound copy."
             ) from error
 
-    def __getitem__(self, key: tuple[slice | int, ...]) -> NDArray[np.uint8]:
-        """Return pixels for a tuple of slices and integers, as dask asks for them."""
-        whole: list[slice | int] = [*key, *[slice(None)] * (self.ndim - len(key))]
-        spans: list[slice] = []
-        rest: list[slice | int] = []
-        for wanted, extent in zip(whole, self.shape, strict=True):
-            if isinstance(wanted, slice):
-                places = range(extent)[wanted]
-                low, high = (min(places), max(places) + 1) if places else (0, 0)
-                spans.append(slice(low, high))
-                rest.append(slice(None, None, places.step))
-            else:
-                spans.append(slice(wanted % extent, wanted % extent + 1))
-                rest.append(0)
-        rows, columns, channels = spans
-        if rows.start == rows.stop or columns.start == columns.stop:
-            pixels = np.empty((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
-        else:
-            pixels = self.window(rows, columns)
-        return pixels[:, :, channels][tuple(rest)]
+    def whole(self) -> NDArray[np.uint8]:
+        """Read all of it: (height, width, 3) uint8; raises as `window`."""
+        return self.window(slice(0, self.size.height_px), slice(0, self.size.width_px))
+
+    def halved(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """Read a window of the next coarser level, made from this one; raises as `window`."""
+        return halve(
+            self.window(
+                slice(rows.start * 2, min(rows.stop * 2, self.size.height_px)),
+                slice(columns.start * 2, min(columns.stop * 2, self.size.width_px)),
+            )
+        )
 
     def whole_tiles(self, near_px: int) -> SizePx:
         """Extent of as many native tiles as come near to a side of so many pixels."""
@@ -146,17 +118,30 @@ class LevelPixels:
             slice(left, min(left + extent.width_px, self.size.width_px)),
         )
 
-    def as_dask(self, name: str, near_px: int = DISPLAY_CHUNK_PX) -> da.Array:
-        """Return a lazy array with chunks of whole native tiles, about so large."""
+    def as_dask(
+        self, name: str, near_px: int = DISPLAY_CHUNK_PX, read_tile: ReadTile | None = None
+    ) -> da.Array:
+        """Return a lazy array of whole native tiles.
+
+        Parameters
+        ----------
+        name
+            Of these pixels alone: dask takes arrays of one name for the same.
+        near_px
+            About how high and wide a chunk is.
+        read_tile
+            Gives the chunk of a row and a column; by default it is read from here.
+        """
         import dask.array as da
 
-        chunk = self.whole_tiles(near_px)
-        return da.from_array(
-            self,
-            chunks=(chunk.height_px, chunk.width_px, 3),
+        extent = self.whole_tiles(near_px)
+        read = read_tile or (lambda row, column: self.window(*self.tile(row, column, extent)))
+        return da.map_blocks(
+            lambda block_id: read(*block_id[:2]),
+            chunks=da.core.normalize_chunks(
+                (extent.height_px, extent.width_px, 3), (self.size.height_px, self.size.width_px, 3)
+            ),
             name=name,
-            lock=False,
-            asarray=False,
             meta=np.empty((0, 0, 0), np.uint8),
         )
 
@@ -202,9 +187,7 @@ def pixels_of_array(array: NDArray[np.uint8], label: str) -> LevelPixels:
     """Wrap an array in memory, (height, width, 3) uint8."""
     size = SizePx(*array.shape[:2])
     native = SizePx(DISPLAY_CHUNK_PX, DISPLAY_CHUNK_PX)
-    level = LevelPixels(lambda rows, columns: array[rows, columns], size, native, label)
-    level.held = array
-    return level
+    return LevelPixels(lambda *window: array[window], size, native, label, held=array)
 
 
 COARSEST_PX = 1024

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from napari_stem.slide.location import Location
     from napari_stem.slide.pixel_size import MppSource
 
-NAME = "ome-zarr"
 METADATA = ("zarr.json", ".zattrs", ".zgroup")
 ARRAYS = ("zarr.json", ".zarray")  # what says that a folder is an array
 MAX_IMAGES = 64
@@ -70,12 +69,14 @@ def open_source(location: Location) -> SlideSource:
     SlideError
         Not reachable, no OME-Zarr image in it, or none that is 8-bit RGB or grey.
     """
+    import zarr
+
     try:
         with ExitStack() as on_failure:
-            store, root = _opened(location)
+            store = _store(location)
             on_failure.callback(store.close)
-            name, group = _largest_image(location, root)
-            source = _native(location, root, name, group, store.close)
+            root = zarr.open_group(store, mode="r", path=_root_in(location))
+            source = _native(location, root, *_largest_image(location, root), store.close)
             on_failure.pop_all()
             return source
     except (*READ_ERRORS, ImportError) as error:
@@ -98,23 +99,15 @@ def _register_codecs() -> None:
     register_codecs(verbose=False)
 
 
-def _opened(location: Location) -> tuple[Any, Any]:
-    """Open the store and its root group."""
-    import zarr
+def _store(location: Location) -> Any:
     from zarr.storage import FsspecStore, LocalStore, ZipStore
 
     _register_codecs()
     if location.url is not None:
-        store: Any = FsspecStore.from_url(location.url, read_only=True)
-    elif location.is_folder:
-        store = LocalStore(location.path, read_only=True)
-    else:
-        store = ZipStore(location.path, read_only=True, mode="r")
-    try:
-        return store, zarr.open_group(store, mode="r", path=_root_in(location))
-    except BaseException:
-        store.close()
-        raise
+        return FsspecStore.from_url(location.url, read_only=True)
+    if location.is_folder:
+        return LocalStore(location.path, read_only=True)
+    return ZipStore(location.path, read_only=True, mode="r")
 
 
 def _root_in(location: Location) -> str:
@@ -134,20 +127,19 @@ def _multiscale(group: Any) -> dict[str, Any] | None:
     return found[0] if found else None
 
 
-def _largest_image(location: Location, root: Any) -> tuple[str, Any]:
-    """Find the image: the root itself, or the largest 8-bit one beneath it.
+def _largest_image(location: Location, root: Any) -> tuple[str, Any, dict[str, Any]]:
+    """Find the image, its group and its multiscale: the root itself, or the largest 8-bit one beneath it.
 
     Raises
     ------
     SlideError
         There is none.
     """
-    if _multiscale(root) is not None:
-        return "", root
-    places = _places(root)
-    usable: list[tuple[int, str, Any]] = []
+    if (multiscale := _multiscale(root)) is not None:
+        return "", root, multiscale
+    usable: list[tuple[int, str, Any, dict[str, Any]]] = []
     reasons = []
-    for place in places[:MAX_IMAGES]:
+    for place in _places(root)[:MAX_IMAGES]:
         try:
             group = root[place]
             multiscale = _multiscale(group)
@@ -155,14 +147,14 @@ def _largest_image(location: Location, root: Any) -> tuple[str, Any]:
                 continue
             array = _arrays(group, multiscale)[0]
             finest = level_of(place, axis_names(multiscale), array)
-            usable.append((finest.size.height_px * finest.size.width_px, place, group))
+            n_px = finest.size.height_px * finest.size.width_px
+            usable.append((n_px, place, group, multiscale))
         except SlideError as error:
             reasons.append(error)
         except KeyError:
             continue
     if usable:
-        _, place, group = max(usable, key=lambda each: each[0])
-        return place, group
+        return max(usable, key=lambda each: each[0])[1:]
     if reasons:
         raise reasons[0]
     raise SlideError(
@@ -187,11 +179,13 @@ def _arrays(group: Any, multiscale: dict[str, Any]) -> list[Any]:
 
 
 def _native(
-    location: Location, root: Any, place: str, group: Any, close: Callable[[], None]
+    location: Location,
+    root: Any,
+    place: str,
+    group: Any,
+    multiscale: dict[str, Any],
+    close: Callable[[], None],
 ) -> SlideSource:
-    multiscale = _multiscale(group)
-    if multiscale is None:
-        raise ValueError("it has no multiscale metadata")
     name = f"{location.name}/{place}" if place else location.name
     arrays = _arrays(group, multiscale)
     names = axis_names(multiscale)

@@ -45,8 +45,6 @@ READABLE = "SVS, tiled or OME-TIFF, OME-Zarr, JPEG or PNG"
 class Reader(Protocol):
     """What a reader module offers."""
 
-    NAME: str
-
     def why_not(self, location: Location) -> str | None:
         """Tell why the file is not this reader's, judged by its first bytes; None if it may be.
 
@@ -103,15 +101,15 @@ def open_slide(
     if isinstance(mpp, (int, float)):
         mpp = Mpp.square(mpp)
     location = locate(path)
-    chosen, source = _choose(location, reader)
-    logger.info("A slide is read by '%s'.", chosen.NAME)
+    name, source = _choose(location, reader)
+    logger.info("A slide is read by '%s'.", name)
     try:
         mpp_sources = all_sources(location.path, source.fingerprint, source.mpp_sources, mpp)
         levels, builder = _with_missing(location, source, progress, early=early)
     except BaseException:
         source.close()
         raise
-    key = f"slide-{source.fingerprint}-{chosen.NAME}"
+    key = f"slide-{source.fingerprint}-{name}"
     return Slide(
         path=location.path,
         mpp=mpp_sources[0].mpp if mpp_sources else None,
@@ -119,7 +117,7 @@ def open_slide(
             Level(each, downsample(source.sizes[0], each.size), f"{key}-{number}")
             for number, each in enumerate(levels)
         ),
-        reader=chosen.NAME,
+        reader=name,
         vendor=source.vendor,
         fingerprint=source.fingerprint,
         properties=source.properties,
@@ -149,7 +147,7 @@ def describe(
         As ``open_slide``.
     """
     location = locate(path)
-    chosen, source = _choose(location, reader)
+    name, source = _choose(location, reader)
     try:
         size = source.sizes[0]
         sources = all_sources(location.path, source.fingerprint, source.mpp_sources, mpp)
@@ -169,11 +167,11 @@ def describe(
                 for each in final_levels(source)
             ],
             "associated": [
-                {"name": name, "width_px": each.size.width_px, "height_px": each.size.height_px}
-                for name, each in source.associated.items()
+                {"name": kind, "width_px": each.size.width_px, "height_px": each.size.height_px}
+                for kind, each in source.associated.items()
             ],
-            "reader": chosen.NAME,
-            "readers": {name: _why_not(_reader(name), location) for name in READERS},
+            "reader": name,
+            "readers": {each: _why_not(_reader(each), location) for each in READERS},
             "vendor": source.vendor,
             "fingerprint": source.fingerprint,
             "properties": source.properties,
@@ -182,7 +180,7 @@ def describe(
         source.close()
 
 
-def _choose(location: Location, wanted: str | None) -> tuple[Reader, SlideSource]:
+def _choose(location: Location, wanted: str | None) -> tuple[str, SlideSource]:
     """Find the first reader for this kind of file, and what it makes of the file.
 
     Raises
@@ -199,7 +197,7 @@ def _choose(location: Location, wanted: str | None) -> tuple[Reader, SlideSource
         reason = reader.why_not(location)
         if reason is None:
             try:
-                return reader, reader.open_source(location)
+                return name, reader.open_source(location)
             except UnsuitedError as error:
                 unsuited = unsuited or error
             except SlideError as error:
@@ -224,7 +222,7 @@ def _hinted(error: SlideError, absent: list[str]) -> SlideError:
     return SlideError(f"{error} It may be {'; or '.join(absent)}.")
 
 
-def _insisted(location: Location, wanted: str) -> tuple[Reader, SlideSource]:
+def _insisted(location: Location, wanted: str) -> tuple[str, SlideSource]:
     if wanted not in READERS:
         raise SlideError(f"There is no reader '{wanted}'; choose from {', '.join(READERS)}.")
     reader = _reader(wanted)
@@ -232,7 +230,7 @@ def _insisted(location: Location, wanted: str) -> tuple[Reader, SlideSource]:
         raise SlideError(
             f"{location.name} cannot be opened by the reader '{wanted}': it is {reason}."
         )
-    return reader, reader.open_source(location)
+    return wanted, reader.open_source(location)
 
 
 def _why_not(reader: Reader, location: Location) -> str | None:
@@ -298,4 +296,4 @@ def _thumbnail(source: SlideSource) -> Callable[[], NDArray[np.uint8]] | None:
     own = found.size.width_px / found.size.height_px
     if abs(own * size.height_px / size.width_px - 1) > SAME_SHAPE:
         return None
-    return lambda: found[:, :, :]
+    return found.whole

@@ -11,7 +11,7 @@ import math
 import re
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from napari_stem.slide.pixel_size import source_of
 from napari_stem.slide.source import InUse, SlideSource, fingerprint, refuse_absurd
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from types import ModuleType
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from napari_stem.slide.location import Location
     from napari_stem.slide.pixel_size import MppSource
 
-NAME = "openslide"
 MISSING = "a file for OpenSlide, which is not installed (pip install 'napari-stem[openslide]')"
 SUFFIXES = (".mrxs", ".dcm", ".vms", ".vmu", ".svslide", ".bif", ".zvi")  # where it is missing
 SEVERAL_FILES = frozenset({"mirax", "dicom", "hamamatsu-vms", "hamamatsu-vmu"})
@@ -81,7 +81,7 @@ def open_source(location: Location) -> SlideSource:
             unchanged = Unchanged(path, location.path)
             osr = openslide.OpenSlide(str(path))
             on_failure.callback(osr.close)
-            source = _native(openslide, path, osr, unchanged)
+            source = _native(path, osr, unchanged)
             on_failure.pop_all()
             return source
     except (openslide.OpenSlideError, *READ_ERRORS) as error:
@@ -138,7 +138,7 @@ def _one_slide(path: Path) -> Path:
     return next(iter(series.values()))
 
 
-def _native(openslide: ModuleType, path: Path, osr: Any, unchanged: Unchanged) -> SlideSource:
+def _native(path: Path, osr: Any, unchanged: Unchanged) -> SlideSource:
     sizes = tuple(SizePx(height, width) for width, height in osr.level_dimensions)
     refuse_absurd(path.name, sizes)
     properties = dict(osr.properties)
@@ -146,7 +146,7 @@ def _native(openslide: ModuleType, path: Path, osr: Any, unchanged: Unchanged) -
     handle = InUse(osr, osr.close)
     sources = tuple(
         LevelPixels(
-            _reader(openslide, handle, number, osr.level_downsamples[number]),
+            _reader(handle, number, osr.level_downsamples[number]),
             size,
             SizePx(TILE_PX, TILE_PX),
             path.name,
@@ -170,7 +170,7 @@ def _native(openslide: ModuleType, path: Path, osr: Any, unchanged: Unchanged) -
         told,
         _mpp(properties, vendor),
         vendor,
-        associated=_associated(openslide, osr, handle, path.name),
+        associated=_associated(osr, handle, path.name),
         close=handle.close,
     )
 
@@ -203,7 +203,18 @@ def _colour(osr: Any) -> Colour:
     return colour_of(None if profile is None else profile.tobytes())
 
 
-def _reader(openslide: ModuleType, handle: InUse, level: int, downsample: float) -> ReadWindow:
+@contextmanager
+def _reading(handle: InUse) -> Iterator[Any]:
+    """Hand out the slide; what OpenSlide says of damage becomes a ValueError."""
+    openslide = _library()
+    with handle.reading() as osr:
+        try:
+            yield osr
+        except openslide.OpenSlideError as error:
+            raise ValueError(str(error)) from error
+
+
+def _reader(handle: InUse, level: int, downsample: float) -> ReadWindow:
     factor = float(downsample)
     nearest = round(factor)
     # whole factors come with the rounding of the last row; positions are those of whole pixels
@@ -212,11 +223,8 @@ def _reader(openslide: ModuleType, handle: InUse, level: int, downsample: float)
     def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
         corner = (round(columns.start * factor), round(rows.start * factor))
         size = (columns.stop - columns.start, rows.stop - rows.start)
-        with handle.reading() as osr:
-            try:
-                return _on_white(osr.read_region(corner, level, size))
-            except openslide.OpenSlideError as error:  # damaged
-                raise ValueError(str(error)) from error
+        with _reading(handle) as osr:
+            return _on_white(osr.read_region(corner, level, size))
 
     return read
 
@@ -227,9 +235,7 @@ def _on_white(image: Any) -> NDArray[np.uint8]:
     return over_white(pixels[..., :3], pixels[..., 3:])
 
 
-def _associated(
-    openslide: ModuleType, osr: Any, handle: InUse, name: str
-) -> dict[str, LevelPixels]:
+def _associated(osr: Any, handle: InUse, name: str) -> dict[str, LevelPixels]:
     found = {}
     for kind in osr.associated_images:
         try:
@@ -241,19 +247,14 @@ def _associated(
             continue
         size = SizePx(height_px, width_px)
         refuse_absurd(name, [size])
-        read = partial(_read_associated, openslide, handle, kind)
+        read = partial(_read_associated, handle, kind)
         found[kind] = LevelPixels(read, size, size, f"the {kind} image of {name}")
     return found
 
 
-def _read_associated(
-    openslide: ModuleType, handle: InUse, kind: str, rows: slice, columns: slice
-) -> NDArray[np.uint8]:
-    with handle.reading() as osr:
-        try:
-            return _on_white(osr.associated_images[kind])[rows, columns]
-        except openslide.OpenSlideError as error:
-            raise ValueError(str(error)) from error
+def _read_associated(handle: InUse, kind: str, rows: slice, columns: slice) -> NDArray[np.uint8]:
+    with _reading(handle) as osr:
+        return _on_white(osr.associated_images[kind])[rows, columns]
 
 
 PROBE_TIME_S = 60

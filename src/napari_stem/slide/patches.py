@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from napari_stem.slide.level_pixels import WHITE, paste, tiles_under
+from napari_stem.slide.colour import WHITE
+from napari_stem.slide.level_pixels import paste, tiles_under
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from napari_stem.geometry import SizePx
 
-    from napari_stem.geometry import SizePx
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
 GROUND = 228  # darker than glass, so that what is not there yet is not taken for it
 
@@ -40,12 +42,10 @@ class Preview:
 
     def paint_whole(self, picture: NDArray[np.uint8]) -> None:
         """Take over a picture of the whole slide, of any size: (h, w, 3)."""
-        height_px, width_px = picture.shape[:2]
-        self.paint(picture, slice(0, height_px), slice(0, width_px), (height_px, width_px))
+        size = SizePx(*picture.shape[:2])
+        self.paint(picture, slice(0, size.height_px), slice(0, size.width_px), size)
 
-    def paint(
-        self, pixels: NDArray[np.uint8], rows: slice, columns: slice, whole: tuple[int, int]
-    ) -> None:
+    def paint(self, pixels: NDArray[np.uint8], rows: slice, columns: slice, whole: SizePx) -> None:
         """Take over a window of a finer picture.
 
         Parameters
@@ -55,13 +55,13 @@ class Preview:
         rows, columns
             Where it lies in the finer picture, px.
         whole
-            Height and width of that picture, px.
+            Extent of that picture.
         """
         from PIL import Image
 
         spans = [
             slice(round(start), round(stop))
-            for start, stop in scaled((rows, columns), whole, self.pixels.shape[:2])
+            for start, stop in _scaled(rows, columns, whole, SizePx(*self.pixels.shape[:2]))
         ]
         height_px, width_px = (span.stop - span.start for span in spans)
         if height_px < 1 or width_px < 1:
@@ -71,72 +71,51 @@ class Preview:
         self.n_changes += 1
 
 
-def scaled(
-    window: tuple[slice, slice], whole: tuple[int, ...], other: tuple[int, ...]
-) -> list[tuple[float, float]]:
-    """Where a window of a picture begins and ends in another one, height and width of both being given."""
+def _scaled(rows: slice, columns: slice, whole: SizePx, other: SizePx) -> list[tuple[float, float]]:
+    """Where a window of a picture begins and ends in another one, down and across."""
     return [
         (span.start * own / extent, span.stop * own / extent)
-        for span, own, extent in zip(window, other, whole, strict=True)
+        for span, own, extent in (
+            (rows, other.height_px, whole.height_px),
+            (columns, other.width_px, whole.width_px),
+        )
     ]
 
 
 def enlarged(
-    picture: NDArray[np.uint8], rows: slice, columns: slice, whole: tuple[int, int]
-) -> NDArray[np.uint8]:
+    read: Callable[[slice, slice], NDArray[np.uint8] | None],
+    own: SizePx,
+    rows: slice,
+    columns: slice,
+    whole: SizePx,
+) -> NDArray[np.uint8] | None:
     """Show a window of a finer picture from a coarser one, smoothly.
 
     Parameters
     ----------
-    picture
-        (h, w, 3) of all that the finer picture shows.
+    read
+        Gives a window of the coarser picture, (h, w, 3) uint8, or None where it is not known.
+    own
+        Extent of the coarser picture.
     rows, columns
         Window of the finer picture, px.
     whole
-        Height and width of the finer picture, px.
+        Extent of the finer picture.
 
     Returns
     -------
-    (rows, columns, 3) uint8.
-    """
-    down, right = scaled((rows, columns), whole, picture.shape[:2])
-    return cut_enlarged(
-        picture, down, right, (rows.stop - rows.start, columns.stop - columns.start)
-    )
-
-
-def cut_enlarged(
-    picture: NDArray[np.uint8],
-    down: tuple[float, float],
-    right: tuple[float, float],
-    size: tuple[int, int],
-) -> NDArray[np.uint8]:
-    """Cut a window out of a picture and enlarge it.
-
-    Parameters
-    ----------
-    picture
-        (h, w, 3) uint8.
-    down, right
-        Where the window begins and ends, px of the picture.
-    size
-        Height and width of the result, px.
+    (rows, columns, 3) uint8, or None where ``read`` gave that.
     """
     from PIL import Image
 
-    top, left = (
-        min(math.floor(span[0]), n - 1)
-        for span, n in zip((down, right), picture.shape, strict=False)
+    (top, bottom), (left, right) = _scaled(rows, columns, whole, own)
+    down, across = (
+        slice(math.floor(start), math.ceil(stop)) for start, stop in ((top, bottom), (left, right))
     )
-    part = picture[
-        top : max(top + 1, math.ceil(down[1])), left : max(left + 1, math.ceil(right[1]))
-    ]
-    height_px, width_px = part.shape[:2]
-    box = (
-        min(max(0.0, right[0] - left), width_px - 1e-3),
-        min(max(0.0, down[0] - top), height_px - 1e-3),
-        min(right[1] - left, width_px),
-        min(down[1] - top, height_px),
-    )
+    part = read(down, across)
+    if part is None:
+        return None
+    box = (left - across.start, top - down.start, right - across.start, bottom - down.start)
+    size = (columns.stop - columns.start, rows.stop - rows.start)
     image = Image.fromarray(np.ascontiguousarray(part))
-    return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR, box=box))
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box))

@@ -1,29 +1,41 @@
 """Coarser levels that a file lacks, made once and kept on disk as OME-Zarr 0.5.
 
 Every level is made from the one before it, block by block: level 0 is read once, nothing is held
-whole. Stores are kept by ``level_cache``. Specification: https://ngff.openmicroscopy.org/0.5/
+whole. A store is one folder per slide content; it is written under a temporary name and renamed when
+complete, so that one that exists is complete, whichever process made it and whoever was killed.
+Specification: https://ngff.openmicroscopy.org/0.5/
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import shutil
+import stat
+import uuid
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.caches import CACHES, keep_bounded
+from napari_stem.caches import CACHES, keep_bounded, touch
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.settings import CACHE_VARIABLE
-from napari_stem.slide.level_cache import Use, keep_rights, new_store
-from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, halve, pixels_of_array
+from napari_stem.slide.level_pixels import (
+    READ_ERRORS,
+    LevelPixels,
+    halve,
+    pixels_of_array,
+    tiles_under,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -117,15 +129,13 @@ def made_levels(
         The base is damaged, or the store cannot be written and the levels do not fit in memory.
     """
     if plan.is_light:
-        finer = base()
-        whole = finer.window(slice(0, finer.size.height_px), slice(0, finer.size.width_px))
-        return [pixels_of_array(halve(whole), plan.title)]
+        return [pixels_of_array(halve(base().whole()), plan.title)]
     found = open_store(plan)
     if found is not None:
         return found
-    source = base()
+    fill = partial(_fill, plan, base(), progress, preview)
     try:
-        _write_store(plan, source, progress, preview)
+        _write_store(plan, fill)
     except OSError as error:  # reading errors of the slide itself come as SlideError
         logger.warning(
             "The levels of %s are kept in memory, for this time only: %s cannot be written (%s). "
@@ -135,7 +145,7 @@ def made_levels(
             error,
             CACHE_VARIABLE,
         )
-        return _levels_in_memory(plan, source, progress, preview)
+        return _levels_in_memory(plan, fill)
     written = open_store(plan)
     if written is None:
         raise SlideError(
@@ -163,37 +173,89 @@ def open_store(plan: Plan) -> list[LevelPixels] | None:
     except READ_ERRORS as error:
         logger.warning("%s is not used: %s", plan.folder, error)
         return None
-    keep_rights(plan.folder, plan.rights)
-    use = Use(plan.folder)
+    _keep_rights(plan.folder, plan.rights)
+    touch(plan.folder)
     return [
-        _stored_level(array, size, plan, use)
-        for array, size in zip(arrays, plan.sizes, strict=True)
+        _stored_level(array, size, plan, plan.folder / str(index) / "c" / "0")
+        for index, (array, size) in enumerate(zip(arrays, plan.sizes, strict=True))
     ]
 
 
-def _stored_level(array: Any, size: SizePx, plan: Plan, use: Use | None = None) -> LevelPixels:
+def _stored_level(array: Any, size: SizePx, plan: Plan, chunks: Path | None = None) -> LevelPixels:
+    """Offer a level; of a complete store, whose folder of chunks is given, only what is there."""
+    extent = SizePx(CHUNK_PX, CHUNK_PX)
+
     def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
         pixels = array[:, rows, columns]
-        if use is not None:  # afterwards: zarr gives white for what was not there any more
-            use.refuse_missing(array.path, rows, columns, CHUNK_PX)
+        if chunks is not None:
+            touch(plan.folder)  # keeps it from removal
+            for row, column in tiles_under(rows, columns, extent):
+                # afterwards: zarr gives white for what was not there any more
+                if not (chunks / str(row) / str(column)).is_file():
+                    raise SlideError(
+                        f"The stored levels in {plan.folder} were removed while the slide was "
+                        f"open; open the slide again, and they are made anew."
+                    )
         return np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
 
     label = f"{plan.folder} (the stored levels of {plan.title})"
-    return LevelPixels(read, size, SizePx(CHUNK_PX, CHUNK_PX), label)
+    return LevelPixels(read, size, extent, label)
 
 
-def _write_store(
-    plan: Plan, source: LevelPixels, progress: Progress | None, preview: Preview | None
-) -> None:
+def _write_store(plan: Plan, fill: Callable[[list[Any]], None]) -> None:
     """Make the levels in a temporary folder and move it into place."""
     import zarr
 
-    with new_store(plan.folder, plan.rights, lambda: open_store(plan) is None) as partial:
-        group = zarr.open_group(partial, mode="a", zarr_format=3)
+    with _new_store(plan) as folder:
+        group = zarr.open_group(folder, mode="a", zarr_format=3)
         arrays = [_new_array(group, index, size) for index, size in enumerate(plan.sizes)]
-        _fill(plan, source, arrays, progress, preview)
+        fill(arrays)
         group.attrs.update({"ome": _ome_metadata(plan), "napari_stem": plan.stamp})
     keep_bounded("pyramids", keep=[plan.folder])
+
+
+def _keep_rights(folder: Path, rights: int) -> None:
+    """Let nobody read a store who may not read the slide."""
+    readers = rights & 0o044
+    modes = {folder: 0o700 | readers | readers >> 2, folder / "zarr.json": 0o600 | readers}
+    if os.name == "nt" or all(stat.S_IMODE(p.stat().st_mode) == mode for p, mode in modes.items()):
+        return
+    with suppress(PermissionError):  # another user's, in a shared cache
+        for place, _, files in os.walk(folder, topdown=False):
+            for name in files:
+                Path(place, name).chmod(0o600 | readers)
+            Path(place).chmod(modes[folder])
+
+
+@contextmanager
+def _new_store(plan: Plan) -> Iterator[Path]:
+    """Make a temporary folder to write a store in, and move it into place at the end.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be written.
+    """
+    folder = plan.folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        fresh.mkdir(mode=0o700)  # for its owner alone until it is complete
+        yield fresh
+        _keep_rights(fresh, plan.rights)
+        if open_store(plan) is not None:  # another process was faster
+            return
+        if folder.exists():
+            outdated = fresh.with_suffix(".outdated")
+            folder.rename(outdated)
+            shutil.rmtree(outdated, ignore_errors=True)
+        try:
+            fresh.rename(folder)
+        except OSError:
+            if open_store(plan) is None:
+                raise
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _new_array(group: Any, index: int, size: SizePx) -> Any:
@@ -232,9 +294,9 @@ def _ome_metadata(plan: Plan) -> dict[str, Any]:
 def _fill(
     plan: Plan,
     source: LevelPixels,
-    arrays: Sequence[Any],
     progress: Progress | None,
     preview: Preview | None,
+    arrays: list[Any],
 ) -> None:
     """Write every level from the one before it, several blocks at a time."""
     jobs = [list(_blocks(size, source.native)) for size in plan.sizes]
@@ -271,15 +333,10 @@ def fill_block(
 ) -> None:
     """Halve or copy one block of the level below into an array, and show it in the preview."""
     rows, columns = block
-    if copies:
-        pixels = below.window(rows, columns)
-    else:
-        pixels = halve(
-            below[slice(rows.start * 2, rows.stop * 2), slice(columns.start * 2, columns.stop * 2)]
-        )
+    pixels = (below.window if copies else below.halved)(rows, columns)
     array[:, rows, columns] = np.moveaxis(pixels, 2, 0)
     if preview is not None:
-        preview.paint(pixels, rows, columns, array.shape[1:])
+        preview.paint(pixels, rows, columns, SizePx(*array.shape[1:]))
 
 
 def _blocks(size: SizePx, native: SizePx) -> Iterator[tuple[slice, slice]]:
@@ -294,9 +351,7 @@ def _blocks(size: SizePx, native: SizePx) -> Iterator[tuple[slice, slice]]:
             )
 
 
-def _levels_in_memory(
-    plan: Plan, source: LevelPixels, progress: Progress | None, preview: Preview | None
-) -> list[LevelPixels]:
+def _levels_in_memory(plan: Plan, fill: Callable[[list[Any]], None]) -> list[LevelPixels]:
     """Make the same levels without a store."""
     n_bytes = sum(3 * s.height_px * s.width_px for s in plan.sizes)
     if n_bytes > MEMORY_LIMIT_BYTES:
@@ -305,5 +360,5 @@ def _levels_in_memory(
             f"{plan.folder.parent}; free space there, or set {CACHE_VARIABLE} to another folder."
         )
     arrays = [np.empty((3, s.height_px, s.width_px), np.uint8) for s in plan.sizes]
-    _fill(plan, source, arrays, progress, preview)
+    fill(arrays)
     return [pixels_of_array(np.ascontiguousarray(np.moveaxis(a, 0, 2)), plan.title) for a in arrays]

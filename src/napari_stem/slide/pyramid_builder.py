@@ -83,17 +83,14 @@ class PyramidBuilder:
     def _look(self) -> None:
         try:
             with self._lock:
-                if self._made is None:
-                    self._made = self._found()
+                if self._made is None and self._plan.is_light:
+                    self._made = made_levels(self._plan, lambda: self._base(None))
+                elif self._made is None:
+                    self._made = open_store(self._plan)
         except (SlideError, *READ_ERRORS) as error:  # whoever needs the levels is told
             logger.debug("%s: %s", self._plan.title, error)
         finally:
             self._has_looked.set()
-
-    def _found(self) -> list[LevelPixels] | None:
-        if self._plan.is_light:
-            return made_levels(self._plan, lambda: self._base(None))
-        return open_store(self._plan)
 
     def levels(self) -> list[LevelPixels]:
         """Give the levels; makes them if nobody has, and waits if somebody does.

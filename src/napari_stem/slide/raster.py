@@ -6,6 +6,7 @@ import struct
 import threading
 import warnings
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from napari_stem.progress import Progress
     from napari_stem.slide.location import Location
 
-NAME = "raster"
 FORMATS = ("JPEG", "PNG", "TIFF", "JPEG2000", "WEBP", "BMP")
 MAGIC = (
     b"\xff\xd8\xff",
@@ -78,70 +78,51 @@ def open_source(location: Location) -> SlideSource:
         colour = colour_of(_jp2_profile(path) if is_jp2 else image.info.get("icc_profile"))
     _refuse_cut_jpeg(path)
     properties["colour"] = colour.label
-    whole = _Whole(path, size, colour)
+    whole = partial(_decoded, path, size, colour)
     return SlideSource(
-        (LevelPixels(whole.read, size, size, path.name),),
+        (LevelPixels(lambda *window: whole().window(*window), size, size, path.name),),
         fingerprint(path),
         properties,
         () if mpp is None else (MppSource(RESOLUTION_TAG, mpp),),
         copies_base=True,
-        base=whole.decoded,
-        quick=whole.reduced if properties["format"] == "jpeg" else None,
+        base=whole,
+        quick=partial(_reduced, path, size, colour) if properties["format"] == "jpeg" else None,
     )
 
 
-class _Whole:
-    """The decoded image, once somebody asked for it."""
-
-    def __init__(self, path: Path, size: SizePx, colour: Colour) -> None:
-        self._path = path
-        self._size = size
-        self._colour = colour
-        self._lock = threading.Lock()
-
-    def decoded(self, progress: Progress | None = None) -> LevelPixels:
-        """Decode the whole image; grey and palettes become RGB, transparency white."""
-        with self._lock:
-            if progress is not None:
-                progress(f"Decoding {self._path.name}", 0, 1)
-            with opened(self._path) as image:
-                image.load()
-                if (image.height, image.width) != (self._size.height_px, self._size.width_px):
-                    raise SlideError(
-                        f"{self._path.name} was replaced while it was open; open it again."
-                    )
-                pixels = self._in_bands(image)
-        return pixels_of_array(pixels, self._path.name)
-
-    def _in_bands(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Copy out of Pillow piece by piece: at once, all other threads would stand still for a second."""
-        pixels = np.empty((image.height, image.width, 3), np.uint8)
-        convert = self._colour.convert
+def _decoded(
+    path: Path, size: SizePx, colour: Colour, progress: Progress | None = None
+) -> LevelPixels:
+    """Decode the whole image; grey and palettes become RGB, transparency white."""
+    if progress is not None:
+        progress(f"Decoding {path.name}", 0, 1)
+    pixels = np.empty((size.height_px, size.width_px, 3), np.uint8)
+    with opened(path) as image:
+        image.load()
+        if (image.height, image.width) != (size.height_px, size.width_px):
+            raise SlideError(f"{path.name} was replaced while it was open; open it again.")
+        # out of Pillow piece by piece: at once, all other threads would stand still for a second
         for top in range(0, image.height, BAND_PX):
             bottom = min(top + BAND_PX, image.height)
-            band = image.crop((0, top, image.width, bottom))
-            rgb = _on_white(band)
-            pixels[top:bottom] = rgb if convert is None else convert(rgb)
-        return pixels
-
-    def reduced(self) -> NDArray[np.uint8]:
-        """Decode a JPEG at an eighth of its size, which takes a tenth of the time."""
-        with opened(self._path) as image:
-            image.draft("RGB", (self._size.width_px // 8, self._size.height_px // 8))
-            pixels = np.asarray(image.convert("RGB"))
-        return pixels if self._colour.convert is None else self._colour.convert(pixels)
-
-    def read(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
-        """Decode, and cut out a window."""
-        return self.decoded().window(rows, columns)
+            pixels[top:bottom] = _rgb(image.crop((0, top, image.width, bottom)), colour)
+    return pixels_of_array(pixels, path.name)
 
 
-def _on_white(image: Image.Image) -> NDArray[np.uint8]:
-    """Give RGB on white; a palette and a colour key may hide pixels too."""
-    if not image.has_transparency_data:
-        return np.asarray(image.convert("RGB"))
-    pixels = np.asarray(image.convert("RGBA"))
-    return over_white(pixels[..., :3], pixels[..., 3:])
+def _reduced(path: Path, size: SizePx, colour: Colour) -> NDArray[np.uint8]:
+    """Decode a JPEG at an eighth of its size, which takes a tenth of the time."""
+    with opened(path) as image:
+        image.draft("RGB", (size.width_px // 8, size.height_px // 8))
+        return _rgb(image, colour)
+
+
+def _rgb(image: Image.Image, colour: Colour) -> NDArray[np.uint8]:
+    """Give sRGB on white; a palette and a colour key may hide pixels too."""
+    if image.has_transparency_data:
+        pixels = np.asarray(image.convert("RGBA"))
+        rgb = over_white(pixels[..., :3], pixels[..., 3:])
+    else:
+        rgb = np.asarray(image.convert("RGB"))
+    return rgb if colour.convert is None else colour.convert(rgb)
 
 
 @contextmanager

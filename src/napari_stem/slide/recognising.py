@@ -18,6 +18,7 @@ SCANNER_SUFFIXES = frozenset(
 # Cameras take 12 megapixels and screens show 8; the smallest sections of spatial transcriptomics, a capture
 # area of 6.5 mm at 1 um per pixel, have 42. Tiled TIFFs are made for what is larger than a screen.
 LEAST_PX = 4096**2
+# classic and BigTIFF, either byte order
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 DICOM_SLIDE = b"1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
 HEAD_BYTES = 4096

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.geometry import Mpp, SizePx
+from napari_stem.slide.tissue import optical_density
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,10 +148,10 @@ def _windows(slide: Slide, reduction: int) -> list[NDArray[np.uint8]]:
     from PIL import Image
 
     coarsest = slide.levels[-1]
-    red = slide.read_level(-1)[..., 0].astype(np.float32)
+    density = optical_density(slide.read_level(-1)[..., 0])
     side_px = min(WINDOW_PX * reduction, slide.size.height_px, slide.size.width_px)
-    side = max(1, min(round(side_px / coarsest.downsample), *red.shape))
-    oddness = _distance_from_average_tissue(red, side)
+    side = max(1, min(round(side_px / coarsest.downsample), *density.shape))
+    oddness = _distance_from_average_tissue(density, side)
     found = []
     for _ in range(N_WINDOWS):
         y, x = np.unravel_index(int(oddness.argmin()), oddness.shape)
@@ -163,14 +164,14 @@ def _windows(slide: Slide, reduction: int) -> list[NDArray[np.uint8]]:
     return found
 
 
-def _distance_from_average_tissue(red: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+def _distance_from_average_tissue(density: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     """Compare the mean density of each window with the median of those on tissue.
 
     Infinite where the window would reach over the edge.
     """
     from scipy import ndimage
 
-    density = ndimage.uniform_filter(-np.log10((red + 1) / 256), side)
+    density = ndimage.uniform_filter(density, side)
     half = side // 2
     inside = np.zeros(density.shape, dtype=bool)
     inside[half : density.shape[0] - half, half : density.shape[1] - half] = True
@@ -222,8 +223,7 @@ def nuclei(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
     """
     from scipy import ndimage
 
-    density = -np.log10((rgb[..., 0].astype(np.float32) + 1) / 256)
-    density = ndimage.gaussian_filter(density, SMOOTHING_PX)
+    density = ndimage.gaussian_filter(optical_density(rgb[..., 0]), SMOOTHING_PX)
     low, high = np.quantile(density, LEVEL_QUANTILES)
     if high - low < DARKER:
         return np.zeros((0, 2))

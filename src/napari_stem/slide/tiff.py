@@ -21,6 +21,7 @@ from napari_stem.slide.colour import Colour, colour_of
 from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, pixels_of_array
 from napari_stem.slide.location import Unchanged
 from napari_stem.slide.pyramid import WIDE_PX
+from napari_stem.slide.recognising import TIFF_MAGIC
 from napari_stem.slide.source import SlideSource, UnsuitedError, fingerprint, refuse_absurd
 from napari_stem.slide.tiff_colour import CONVERTED, has_alpha, space_of, unreadable
 from napari_stem.slide.tiff_metadata import (
@@ -44,14 +45,12 @@ if TYPE_CHECKING:
     from napari_stem.progress import Progress
     from napari_stem.slide.location import Location
 
-NAME = "tiff"
-MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, either byte order
 WHOLE_LIMIT_BYTES = 4 * 2**30
 
 
 def why_not(location: Location) -> str | None:
     """Tell why this reader cannot open the file, judged by its first bytes; None if it can try."""
-    if location.head(4) in MAGIC:
+    if location.head(4) in TIFF_MAGIC:
         return None
     return "a folder, not a TIFF" if location.is_folder else "not a TIFF by its content"
 
@@ -90,6 +89,7 @@ def _open(path: Path) -> tifffile.TiffFile:
     if (log := logging.getLogger("tifffile")).level == logging.NOTSET:
         log.setLevel(logging.CRITICAL)
     tiff = tifffile.TiffFile(path)
+    tiff.filehandle.set_lock(True)  # several threads read
     # A viewer may hold the levels longer than the slide: the file closes with its last user.
     weakref.finalize(tiff, tiff.filehandle.close)
     return tiff
@@ -189,7 +189,7 @@ def _native(path: Path, tiff: tifffile.TiffFile, series: Any, unchanged: Unchang
     colour = colour_of(None if profile is None else bytes(profile))
     sources = tuple(_level_pixels(tiff, level, unchanged, colour) for level in levels)
     associated = {
-        name: _level_pixels(tiff, each, unchanged, None)
+        name: _level_pixels(tiff, each, unchanged, Colour())
         for name, each in associated_series(tiff, series).items()
         if not unreadable(each.keyframe)
     }
@@ -236,7 +236,7 @@ def _stored_in_strips(series: Any) -> bool:
 
 
 def _level_pixels(
-    tiff: tifffile.TiffFile, level: Any, unchanged: Unchanged, colour: Colour | None
+    tiff: tifffile.TiffFile, level: Any, unchanged: Unchanged, colour: Colour
 ) -> LevelPixels:
     """Offer one level of a series."""
     reader = LevelReader(tiff, list(level.pages))
@@ -260,5 +260,4 @@ def _decoded_if_one_piece(name: str, base: LevelPixels, _progress: Progress | No
             f"{name} stores {n_bytes / 2**30:.0f} GB of pixels in one piece, too much to "
             f"decode at once; export it as a tiled TIFF."
         )
-    whole = base.window(slice(0, base.size.height_px), slice(0, base.size.width_px))
-    return pixels_of_array(whole, name)
+    return pixels_of_array(base.whole(), name)

@@ -10,7 +10,7 @@ import base64
 import binascii
 import re
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -36,14 +36,6 @@ if TYPE_CHECKING:
     Sources = tuple[MppSource, ...]
 
 UM_PER_RESOLUTION_UNIT = {2: UM_PER_INCH, 3: 1e4}  # TIFF tag 296: inch, centimetre
-VENDORS = {
-    "aperio": "is_svs",
-    "hamamatsu": "is_ndpi",
-    "leica": "is_scn",
-    "philips": "is_philips",
-    "ventana": "is_bif",
-    "akoya": "is_qpi",
-}
 XMP_TAG, NDPI_OBJECTIVE_TAG, ICC_TAG = 700, 65421, 34675
 FLUORESCENT = frozenset({"Fluor", "EmissionWavelength", "ExcitationWavelength"})  # of OME channels
 BY_CHANNEL = frozenset({"akoya", "leica"})  # store each channel of a fluorescence scan as a page
@@ -54,21 +46,14 @@ LARGEST_PX = 2**26  # of a label or macro image
 
 def vendor_of(tiff: tifffile.TiffFile) -> str:
     """Name the scanner's maker, or ``generic``."""
-    return next((v for v, flag in VENDORS.items() if getattr(tiff, flag)), "generic")
+    return next((v for v, told in VENDORS.items() if getattr(tiff, told.flag)), "generic")
 
 
 def mpp_sources(tiff: tifffile.TiffFile, series: Any, vendor: str) -> Sources:
     """List what the file says of its pixel size, the most trusted first."""
-    ways: dict[str, Callable[[tifffile.TiffFile, Any], Sources]] = {
-        "aperio": _aperio,
-        "hamamatsu": _hamamatsu,
-        "leica": _leica,
-        "philips": _philips,
-        "ventana": _ventana,
-        "akoya": _akoya,
-    }
     found: list[MppSource] = []
-    for way in filter(None, (ways.get(vendor), _ome, _imagej, _tagged)):
+    own = [VENDORS[vendor].mpp] if vendor in VENDORS else []
+    for way in (*own, _ome, _imagej, _tagged):
         try:
             found += way(tiff, series)
         except READ_ERRORS:  # absent or nonsense: then another source must do
@@ -81,22 +66,10 @@ def mpp_sources(tiff: tifffile.TiffFile, series: Any, vendor: str) -> Sources:
 def objective_power(tiff: tifffile.TiffFile, series: Any, vendor: str) -> float | None:
     """Magnification of the objective, where the scanner says it."""
     try:
-        if vendor == "aperio":
-            value = aperio_description(series).get("AppMag")
-        elif vendor == "hamamatsu":
-            value = series.keyframe.tags.valueof(NDPI_OBJECTIVE_TAG)
-        elif vendor == "ventana":
-            value = _attribute(_ventana_xml(tiff), "Magnification")
-        elif vendor == "leica":
-            value = _inside(tiff.pages.first.description, "objective")
-        elif vendor == "akoya":
-            value = _inside(tiff.pages.first.description, "Magnification")
-        else:
-            value = None
-        power = None if value is None else float(value)
+        power = float(VENDORS[vendor].power(tiff, series))
     except READ_ERRORS:
         return None
-    return power if power is not None and 0 < power <= 200 else None
+    return power if 0 < power <= 200 else None
 
 
 def aperio_description(series: Any) -> dict[str, Any]:
@@ -134,12 +107,11 @@ def fluorescence_channels(tiff: tifffile.TiffFile, series: Any) -> int:
     # plain TIFFs may keep red, green and blue apart, these scanners do not
     if vendor_of(tiff) in BY_CHANNEL and sizes.get("S", 1) < 3:
         return int(sizes.get("C", 1))
-    if not tiff.is_ome or "C" not in series.axes:
+    if "C" not in series.axes:
         return 0
     try:
-        number = next(n for n, each in enumerate(tiff.series) if each is series)
-        channels = _ome_images(tiff)[number]["Pixels"]["Channel"]
-    except (*READ_ERRORS, StopIteration):
+        channels = _ome_images(tiff)[tiff.series.index(series)]["Pixels"]["Channel"]
+    except READ_ERRORS:
         return 0
     told = channels if isinstance(channels, list) else [channels]
     emitting = [each for each in told if not FLUORESCENT.isdisjoint(each)]
@@ -168,8 +140,6 @@ def in_pieces(tiff: tifffile.TiffFile, series: Any) -> str:
 
 
 def _ome_names(tiff: tifffile.TiffFile) -> dict[int, str]:
-    if not tiff.is_ome:
-        return {}
     try:
         return {n: str(image.get("Name", "")) for n, image in enumerate(_ome_images(tiff))}
     except READ_ERRORS:
@@ -269,10 +239,7 @@ def _inside(xml: str, element: str) -> str | None:
 
 def _ome(tiff: tifffile.TiffFile, series: Any) -> Sources:
     """Read ``PhysicalSizeX`` and ``Y`` of the OME image that the series is; um by default."""
-    if not tiff.is_ome:
-        return ()
-    number = next(n for n, each in enumerate(tiff.series) if each is series)
-    pixels = _ome_images(tiff)[number]["Pixels"]
+    pixels = _ome_images(tiff)[tiff.series.index(series)]["Pixels"]
     y_um, x_um = (
         float(pixels[f"PhysicalSize{axis}"])
         * UM_PER_UNIT[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
@@ -283,8 +250,6 @@ def _ome(tiff: tifffile.TiffFile, series: Any) -> Sources:
 
 def _imagej(tiff: tifffile.TiffFile, series: Any) -> Sources:
     """ImageJ keeps pixels per unit in the tags, and the unit in its description."""
-    if not tiff.is_imagej:
-        return ()
     unit = str(tiff.imagej_metadata["unit"]).replace("\\u00B5", "µ")
     y, x = (1 / value for value in _per_unit(series))
     return source_of("ImageJ unit", y, x, UM_PER_UNIT[unit])
@@ -306,6 +271,32 @@ def _per_unit(series: Any) -> tuple[float, float]:
     tags = series.keyframe.tags
     (n, d), (m, e) = tags.valueof("YResolution"), tags.valueof("XResolution")
     return n / d, m / e
+
+
+class Vendor(NamedTuple):
+    """How the files of a scanner's maker are told, and where they say what."""
+
+    flag: str  # of tifffile's
+    mpp: Callable[[tifffile.TiffFile, Any], Sources]
+    power: Callable[[tifffile.TiffFile, Any], Any]
+
+
+VENDORS = {
+    "aperio": Vendor("is_svs", _aperio, lambda _, series: aperio_description(series)["AppMag"]),
+    "hamamatsu": Vendor(
+        "is_ndpi", _hamamatsu, lambda _, series: series.keyframe.tags.valueof(NDPI_OBJECTIVE_TAG)
+    ),
+    "leica": Vendor(
+        "is_scn", _leica, lambda tiff, _: _inside(tiff.pages.first.description, "objective")
+    ),
+    "philips": Vendor("is_philips", _philips, lambda *_: None),
+    "ventana": Vendor(
+        "is_bif", _ventana, lambda tiff, _: _attribute(_ventana_xml(tiff), "Magnification")
+    ),
+    "akoya": Vendor(
+        "is_qpi", _akoya, lambda tiff, _: _inside(tiff.pages.first.description, "Magnification")
+    ),
+}
 
 
 def philips_images(tiff: tifffile.TiffFile, name: str) -> dict[str, LevelPixels]:
@@ -348,8 +339,4 @@ def philips_images(tiff: tifffile.TiffFile, name: str) -> dict[str, LevelPixels]
 def _jpeg(data: bytes, rows: slice, columns: slice) -> NDArray[np.uint8]:
     import imagecodecs
 
-    try:
-        pixels = np.asarray(imagecodecs.jpeg8_decode(data, outcolorspace="RGB"))
-    except READ_ERRORS as error:
-        raise ValueError(str(error)) from error
-    return pixels[rows, columns]
+    return np.asarray(imagecodecs.jpeg8_decode(data, outcolorspace="RGB"))[rows, columns]

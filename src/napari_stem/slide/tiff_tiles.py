@@ -11,7 +11,6 @@ import os
 import re
 import struct
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -42,71 +41,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_decoders.cache_clear)  # threads do not survive a fork
 
 
-@dataclass(frozen=True)
-class Grid:
-    """How a page is cut into segments (tiles or strips).
-
-    Attributes
-    ----------
-    size
-        Extent of the page.
-    segment
-        Extent of one segment.
-    n_planes
-        Colour planes stored one after the other; 1 where colours are stored together.
-    """
-
-    size: SizePx
-    segment: SizePx
-    n_planes: int
-
-    @classmethod
-    def of(cls, page: Any) -> Grid:
-        """Read the grid off a page's tags.
-
-        Raises
-        ------
-        ValueError
-            The tags do not fit together: damaged.
-        """
-        key = page.keyframe
-        size = SizePx(int(key.imagelength), int(key.imagewidth))
-        if key.is_tiled:
-            segment = SizePx(int(key.tilelength), int(key.tilewidth))
-        else:
-            segment = SizePx(min(int(key.rowsperstrip), size.height_px), size.width_px)
-        planes = int(key.samplesperpixel) if key.planarconfig == 2 else 1
-        grid = cls(size, segment, planes)
-        if min(segment.height_px, segment.width_px, size.height_px, size.width_px) < 1:
-            raise ValueError("it has a level or tiles without any pixel")
-        n_bytes = segment.height_px * segment.width_px * int(key.samplesperpixel)
-        if key.is_tiled and n_bytes > MAX_SEGMENT_BYTES:
-            raise ValueError(
-                f"its tiles are said to be {segment.width_px} x {segment.height_px} px"
-            )
-        n_stored = min(len(page.dataoffsets), len(page.databytecounts))
-        if n_stored < grid.n_rows * grid.n_columns * planes:
-            raise ValueError(
-                f"it lists {n_stored} tiles or strips where "
-                f"{grid.n_rows * grid.n_columns * planes} belong"
-            )
-        return grid
-
-    @property
-    def n_rows(self) -> int:
-        """Segments from top to bottom."""
-        return math.ceil(self.size.height_px / self.segment.height_px)
-
-    @property
-    def n_columns(self) -> int:
-        """Segments from left to right."""
-        return math.ceil(self.size.width_px / self.segment.width_px)
-
-    def index(self, plane: int, row: int, column: int) -> int:
-        """Where a segment stands in the file's list."""
-        return (plane * self.n_rows + row) * self.n_columns + column
-
-
 class LevelReader:
     """Reads windows of one level as RGB.
 
@@ -115,7 +49,7 @@ class LevelReader:
     tiff
         The open file.
     pages
-        Of the level: one, or one per channel (three or four).
+        Of the level: one, or one per channel (three or four), all with the same tags.
 
     Attributes
     ----------
@@ -131,16 +65,33 @@ class LevelReader:
     def __init__(self, tiff: tifffile.TiffFile, pages: list[Any]) -> None:
         if any(page is None for page in pages):
             raise ValueError("a channel is missing")
-        grids = [Grid.of(page) for page in pages]
-        self._tiff = tiff
-        self._planes = [
-            (page, grid, plane)
-            for page, grid in zip(pages, grids, strict=True)
-            for plane in range(grid.n_planes)
-        ]
-        samples = int(pages[0].keyframe.samplesperpixel)
-        self._colours = Colours(pages[0].keyframe, samples * len(pages))
-        self.segment = grids[0].segment
+        key = pages[0].keyframe
+        samples, height_px, width_px = map(
+            int, (key.samplesperpixel, key.imagelength, key.imagewidth)
+        )
+        if key.is_tiled:
+            segment = SizePx(int(key.tilelength), int(key.tilewidth))
+        else:
+            segment = SizePx(min(int(key.rowsperstrip), height_px), width_px)
+        if min(segment.height_px, segment.width_px, height_px, width_px) < 1:
+            raise ValueError("it has a level or tiles without any pixel")
+        if key.is_tiled and segment.height_px * segment.width_px * samples > MAX_SEGMENT_BYTES:
+            raise ValueError(
+                f"its tiles are said to be {segment.width_px} x {segment.height_px} px"
+            )
+        self._n_rows = math.ceil(height_px / segment.height_px)
+        self._n_columns = math.ceil(width_px / segment.width_px)
+        # planes of one colour each may be stored one after the other
+        n_planes = samples if key.planarconfig == 2 else 1
+        n_due = self._n_rows * self._n_columns * n_planes
+        for page in pages:
+            n_stored = min(len(page.dataoffsets), len(page.databytecounts))
+            if n_stored < n_due:
+                raise ValueError(f"it lists {n_stored} tiles or strips where {n_due} belong")
+        self._tiff, self.segment = tiff, segment
+        self._n_samples = samples // n_planes
+        self._planes = [(page, plane) for page in pages for plane in range(n_planes)]
+        self._colours = Colours(key, samples * len(pages))
 
     def window(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """Read a window that lies on the level: (height, width, 3) uint8."""
@@ -149,20 +100,20 @@ class LevelReader:
 
     def _plane(self, number: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """Read a window of one plane: (height, width, samples) uint8."""
-        page, grid, plane = self._planes[number]
-        samples = 1 if grid.n_planes > 1 else int(page.keyframe.samplesperpixel)
-        shape = (rows.stop - rows.start, columns.stop - columns.start, samples)
-        places = tiles_under(rows, columns, grid.segment)
-        white = self._colours.white[number : number + samples]
+        page, plane = self._planes[number]
+        shape = (rows.stop - rows.start, columns.stop - columns.start, self._n_samples)
+        white = self._colours.white[number : number + self._n_samples]
         window = np.full(shape, white, dtype=np.uint8)
 
         def fill(place: tuple[int, int]) -> None:
             row, column = place
-            pixels = _segment(self._tiff, page, grid.index(plane, row, column))
+            index = (plane * self._n_rows + row) * self._n_columns + column
+            pixels = _segment(self._tiff, page, index)
             if pixels is not None:
-                corner = (row * grid.segment.height_px, column * grid.segment.width_px)
+                corner = (row * self.segment.height_px, column * self.segment.width_px)
                 paste(window, rows, columns, pixels, corner)
 
+        places = tiles_under(rows, columns, self.segment)
         if len(places) <= 2:
             for place in places:
                 fill(place)

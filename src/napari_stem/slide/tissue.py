@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
+import shapely
 
 from napari_stem.errors import RegionError
 from napari_stem.geometry import Region
@@ -21,8 +23,11 @@ from napari_stem.slide.morphology import dilated, eroded, outline_of
 from napari_stem.slide.pen_marks import pen_marks
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
+    from napari_stem.geometry import Spots
     from napari_stem.slide.base import Slide
 
 THUMBNAIL_PX = 1024
@@ -41,6 +46,9 @@ HOLE_FRACTION = 5e-4  # of the slide: smaller holes are filled
 STAINED = 0.5  # a smooth hole is tissue too if it is at least this dense, relative to the tissue
 MIN_AREA_FRACTION = 5e-4  # of the slide: least area of a region where the pixel size is unknown
 UNSEEN = 0.05  # share of a window that must be free of ink for its contrast to count
+LEAST_TISSUE = 0.1  # of a spot that does not lie on bare glass
+MOST_POINTS = 400  # along a side of the lattice on which a region is looked at
+MOST_VIEWS = 4  # slides whose thumbnails are kept, about 13 MB each
 MARKS_TOLD_MM2 = 0.005  # less ink is a speck of margin dye or dust
 
 
@@ -125,9 +133,8 @@ class TissueView:
             The slide is damaged.
         """
         sides = [max(level.size.height_px, level.size.width_px) for level in slide.levels]
-        index = int(np.argmin(np.abs(np.log(np.array(sides) / THUMBNAIL_PX))))
-        level = slide.levels[index]
-        return cls.of_thumbnail(slide.read_level(index), level.downsample)
+        number = int(np.argmin(np.abs(np.log(np.array(sides) / THUMBNAIL_PX))))
+        return cls.of_thumbnail(slide.read_level(number), slide.levels[number].downsample)
 
     @cached_property
     def usual_mask(self) -> NDArray[np.bool_]:
@@ -144,6 +151,26 @@ class TissueView:
         rough = dilated(eroded(rough, SPECK_PX), SPECK_PX)
         mask = _with_smooth_parts(rough & ~self.marks, self.density, self.smooth)
         return np.asarray(_fill_holes(mask, self.density) & ~self.marks, dtype=bool)
+
+
+def view_of(slide: Slide) -> TissueView:
+    """Look at a slide once, however often it is opened.
+
+    Raises
+    ------
+    SlideError
+        The slide is damaged.
+    """
+    with _looking:
+        view = _views.pop(slide.fingerprint, None) or TissueView.of_slide(slide)
+        _views[slide.fingerprint] = view
+        while len(_views) > MOST_VIEWS:
+            del _views[next(iter(_views))]
+    return view
+
+
+_views: dict[str, TissueView] = {}  # by fingerprint, the latest used last
+_looking = Lock()
 
 
 @dataclass(frozen=True)
@@ -169,9 +196,7 @@ class FoundTissue:
         return f"Pen marks were left out ({self.marks_mm2:.2f} mm2)."
 
 
-def find_tissue(
-    slide: Slide, settings: TissueSettings | None = None, view: TissueView | None = None
-) -> FoundTissue:
+def find_tissue(slide: Slide, settings: TissueSettings | None = None) -> FoundTissue:
     """Outline the tissue of a slide.
 
     Parameters
@@ -180,8 +205,6 @@ def find_tissue(
         Where its pixel size is unknown, pieces below a fraction of its area are left out instead.
     settings
         How sensitively to look; the defaults suit most slides.
-    view
-        The slide's, if it was looked at before: then the answer comes at once.
 
     Raises
     ------
@@ -190,9 +213,7 @@ def find_tissue(
     SlideError
         The slide is damaged.
     """
-    import shapely
-
-    settings, view = settings or TissueSettings(), view or TissueView.of_slide(slide)
+    settings, view = settings or TissueSettings(), view_of(slide)
     mask = view.mask(settings.sensitivity)
     if not mask.any():
         raise RegionError(_no_tissue(slide))
@@ -215,6 +236,42 @@ def find_tissue(
     )
 
 
+def glass_share(slide: Slide, regions: Sequence[Region]) -> float:
+    """Share of the regions' area without tissue, 0 to 1; pen marks count as glass."""
+    view, area = view_of(slide), shapely.union_all([region.polygon for region in regions])
+    mask = view.usual_mask
+    axes = (
+        np.unique(np.linspace(low, high, MOST_POINTS).astype(np.int64).clip(0, n - 1))
+        for low, high, n in zip(
+            *np.array(area.bounds).reshape(2, 2) / view.downsample, mask.shape[::-1], strict=True
+        )
+    )
+    col, row = (a.ravel() for a in np.meshgrid(*axes))
+    shapely.prepare(area)
+    held = shapely.contains_xy(area, (col + 0.5) * view.downsample, (row + 0.5) * view.downsample)
+    return float(1 - mask[row[held], col[held]].mean()) if held.any() else 0.0
+
+
+def on_glass(slide: Slide, spots: Spots) -> NDArray[np.bool_]:
+    """Which spots, as squares of their diameter, hold hardly any tissue: (n,) bool."""
+    view, mpp = view_of(slide), slide.require_mpp()
+    mask = view.usual_mask
+    # tissue above and left of each corner
+    held = np.pad(mask.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    ends = []
+    for centre_px, um, n in (
+        (spots.y_px, mpp.y_um, mask.shape[0]),
+        (spots.x_px, mpp.x_um, mask.shape[1]),
+    ):
+        half_px = spots.diameter_um / um / 2
+        low = np.floor((centre_px - half_px) / view.downsample).astype(np.int64).clip(0, n - 1)
+        high = np.ceil((centre_px + half_px) / view.downsample).astype(np.int64).clip(1, n)
+        ends.append((low, high))
+    (top, bottom), (left, right) = ends
+    tissue = held[bottom, right] - held[top, right] - held[bottom, left] + held[top, left]
+    return np.asarray(tissue < LEAST_TISSUE * (bottom - top) * (right - left))
+
+
 def _local_contrast(density: NDArray[np.float32], marks: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Measure the standard deviation of the density in a Gaussian window: (height, width).
 
@@ -222,16 +279,12 @@ def _local_contrast(density: NDArray[np.float32], marks: NDArray[np.bool_]) -> N
     """
     from scipy import ndimage
 
-    if not marks.any():
-        mean = ndimage.gaussian_filter(density, WINDOW_PX)
-        square = ndimage.gaussian_filter(density * density, WINDOW_PX)
-    else:
-        seen = (~marks).astype(np.float32)
-        share = ndimage.gaussian_filter(seen, WINDOW_PX)
-        safe = np.maximum(share, UNSEEN)
-        mean = ndimage.gaussian_filter(density * seen, WINDOW_PX) / safe
-        square = ndimage.gaussian_filter(density * density * seen, WINDOW_PX) / safe
-        square[share < UNSEEN] = 0
+    seen = (~marks).astype(np.float32)
+    share = ndimage.gaussian_filter(seen, WINDOW_PX)
+    safe = np.maximum(share, UNSEEN)
+    mean = ndimage.gaussian_filter(density * seen, WINDOW_PX) / safe
+    square = ndimage.gaussian_filter(density * density * seen, WINDOW_PX) / safe
+    square[share < UNSEEN] = 0
     return np.asarray(np.sqrt(np.maximum(square - mean * mean, 0)), dtype=np.float32)
 
 
@@ -262,10 +315,7 @@ def _with_smooth_parts(
     if not mask.any():
         return mask
     dense = eroded(smooth > STAINED * float(np.median(density[mask])), 1)
-    pieces, n_pieces = ndimage.label(mask | dense)
-    kept = np.zeros(n_pieces + 1, dtype=bool)
-    kept[pieces[mask]] = True
-    return np.asarray(kept[pieces], dtype=bool)
+    return np.asarray(ndimage.binary_propagation(mask, mask=mask | dense), dtype=bool)
 
 
 def _fill_holes(mask: NDArray[np.bool_], density: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -63,7 +63,7 @@ def opened_and_read(path, reader=None) -> str | None:
                 y_px, x_px = (int(n * share) for n in (level.size.height_px, level.size.width_px))
                 slide.read_region(x_px, y_px, number, SizePx(300, 300))
         for image in slide.associated.values():
-            image[0:64, 0:64, :]
+            image.whole()
     except SlideError as error:
         return str(error)
     finally:

@@ -332,7 +332,7 @@ def test_closing_stops_the_making_and_leaves_nothing(jpeg_path, cache, opened):
 
 def test_a_preview_takes_windows_of_finer_pictures():
     preview = Preview(SizePx(10, 20))
-    preview.paint(np.full((40, 80, 3), 7, np.uint8), slice(40, 80), slice(80, 160), (80, 160))
+    preview.paint(np.full((40, 80, 3), 7, np.uint8), slice(40, 80), slice(80, 160), SizePx(80, 160))
     assert (preview.pixels[5:, 10:] == 7).all()
     assert (preview.pixels[:5] == GROUND).all()
     assert preview.n_changes == 1
@@ -341,7 +341,13 @@ def test_a_preview_takes_windows_of_finer_pictures():
 def test_enlarging_keeps_places():
     ramp = np.repeat(np.arange(0, 250, 10, np.uint8)[:, None, None], 3, axis=2)
     ramp = np.repeat(ramp, 30, axis=1)
-    part = enlarged(ramp, slice(100, 140), slice(0, 50), (250, 300))
+    part = enlarged(
+        lambda *window: ramp[window],
+        SizePx(25, 30),
+        slice(100, 140),
+        slice(0, 50),
+        SizePx(250, 300),
+    )
     expected = np.interp((np.arange(100, 140) + 0.5) / 10 - 0.5, np.arange(25), ramp[:, 0, 0])
     np.testing.assert_allclose(part[:, 25, 0], expected, atol=5)  # a cut window knows no neighbours
     np.testing.assert_allclose(part[5:-5, 25, 0], expected[5:-5], atol=1)

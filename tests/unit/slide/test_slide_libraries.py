@@ -32,7 +32,7 @@ def test_a_folder_of_dicom_files_and_each_of_them_is_the_slide(dicom, opened):
         expected = np.asarray(osr.read_region((300, 500), 0, (200, 100)))[..., :3]
         label = np.asarray(osr.associated_images["label"])[..., :3]
     np.testing.assert_array_equal(slide.read_region(300, 500, 0, SizePx(100, 200)), expected)
-    np.testing.assert_array_equal(slide.associated["label"][:, :, :], label)
+    np.testing.assert_array_equal(slide.associated["label"].whole(), label)
     assert {opened(each).fingerprint for each in dicom.glob("*.dcm")} == {slide.fingerprint}
 
 
@@ -47,7 +47,7 @@ def test_a_closed_dicom_slide_says_so(dicom):
     with pytest.raises(SlideError, match="already closed"):
         slide.read_region(0, 0, 0, SizePx(10, 10))
     with pytest.raises(SlideError, match="already closed"):
-        slide.associated["label"][:, :, :]
+        slide.associated["label"].whole()
 
 
 def test_a_folder_with_two_dicom_slides_asks_which(dicom, tmp_path):

@@ -10,8 +10,15 @@ from scipy import ndimage
 
 from napari_stem.errors import RegionError
 from napari_stem.geometry import Mpp, Region, lattice
-from napari_stem.slide.glass import LEAST_TISSUE, glass_share, on_glass, view_of
-from napari_stem.slide.tissue import TissueSettings, TissueView, find_tissue
+from napari_stem.slide.tissue import (
+    LEAST_TISSUE,
+    TissueSettings,
+    TissueView,
+    find_tissue,
+    glass_share,
+    on_glass,
+    view_of,
+)
 
 MPP_UM = {"C2": 0.6961, "C3": 0.6691, "C4": 0.6901, "C5": 0.6907}
 DOWNSAMPLE = 8
@@ -62,7 +69,7 @@ def test_regions_of_a_real_slide(svs_path, opened):
     assert piece.polygon.interiors  # glass shows through the section
     extent = shapely.box(0, 0, slide.size.width_px, slide.size.height_px)
     assert extent.covers(piece.polygon)
-    view = TissueView.of_slide(slide)
+    view = view_of(slide)
     mask = view.mask()
     assert mask.shape == slide.levels[2].pixels.shape[:2]  # nearest to 1024 px
     # the outline and the mask are the same area, seen twice

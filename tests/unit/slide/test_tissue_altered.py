@@ -202,15 +202,12 @@ def test_more_sensitivity_finds_more(section):
 
 def test_small_pieces_are_left_out_as_asked(svs_path, opened):
     slide = opened(svs_path)
-    view = TissueView.of_slide(slide)
     mpp = slide.require_mpp()
-    few, many = (
-        find_tissue(slide, TissueSettings(50, least), view).regions for least in (0.05, 0.0)
-    )
+    few, many = (find_tissue(slide, TissueSettings(50, least)).regions for least in (0.05, 0.0))
     assert len(few) < len(many)
     assert min(region.area_mm2(mpp) for region in few) >= 0.05
     with pytest.raises(RegionError, match=r"largest piece of tissue on .*\.svs has"):
-        find_tissue(slide, TissueSettings(min_area_mm2=50), view)
+        find_tissue(slide, TissueSettings(min_area_mm2=50))
 
 
 @pytest.mark.parametrize("wrong", [{"sensitivity": 101}, {"min_area_mm2": -1.0}])

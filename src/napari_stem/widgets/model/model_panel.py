@@ -17,7 +17,7 @@ from napari_stem.errors import StemError
 from napari_stem.geometry import lattice
 from napari_stem.model import load_model
 from napari_stem.settings import MAX_STEPS, SamplingSettings
-from napari_stem.slide.glass import view_of
+from napari_stem.slide.tissue import view_of
 from napari_stem.texts import count
 from napari_stem.widgets.common.form import Form, attribute_helps, number
 from napari_stem.widgets.common.memory import DEVICES

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_stem.device import device_title
 from napari_stem.io import only_writer
-from napari_stem.slide.glass import on_glass
+from napari_stem.slide.tissue import on_glass
 from napari_stem.texts import count
 from napari_stem.widgets.common.hints import few_samples, of_result
 from napari_stem.widgets.common.memory import CacheBox

@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QWidget
 
 from napari_stem.evaluation.differences import REST
 from napari_stem.geometry import Region
-from napari_stem.slide.glass import glass_share
+from napari_stem.slide.tissue import glass_share
 from napari_stem.spatial.region_files import read_regions, write_regions
 from napari_stem.texts import count, own_names
 from napari_stem.widgets.common.form import number

@@ -36,7 +36,7 @@ def associated_pixels(slide: Slide) -> dict[str, NDArray[np.uint8]]:
         One is damaged.
     """
     names = sorted(slide.associated, key=lambda name: (name != "label", name != "macro", name))
-    return {name: slide.associated[name][:, :, :] for name in names}
+    return {name: slide.associated[name].whole() for name in names}
 
 
 class AssociatedBox(QDialog):

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QFormLayout, QLabel, QSlider, QWidget
 
 from napari_stem.errors import RegionError
-from napari_stem.slide.glass import view_of
 from napari_stem.slide.tissue import TissueSettings, find_tissue
 from napari_stem.widgets.common.form import Form
 from napari_stem.widgets.common.parts import Note, button, one_shot, row, stack
@@ -143,8 +142,7 @@ class TissueBox(QWidget):
 
 def _find(slide: Slide, settings: TissueSettings) -> FoundTissue | str:
     """Look at the slide if that was not done yet; the tissue, or why there is none."""
-    view = view_of(slide)
     try:
-        return find_tissue(slide, settings, view)
+        return find_tissue(slide, settings)
     except RegionError as error:
         return str(error)
