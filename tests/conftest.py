@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numba
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from napari_stem.settings import cache_dir
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from napari_stem.model.bundle import Model
 
 DATA = Path(__file__).parent / "data"
+
+# Sums in one thread, here and in processes begun here: tests run side by side, one process a core.
+os.environ.setdefault("OMP_THREAD_LIMIT", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Else each thread that ever was keeps a heap of its own, for hours.
+os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 
 # Neighbours as plain Python, here and in processes begun here: compiling takes each half a minute.
 # Scanpy's own normalisation fails as plain Python (an unbound name in 1.12), and stays compiled.
@@ -69,11 +76,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=_NO_WINDOW))
 
 
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of all processes of this run of the tests."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the user's caches out of the tests, and the tests out of the user's caches."""
+def _own_caches(tmp_path_factory: pytest.TempPathFactory, shared_folder: Path) -> Iterator[None]:
+    """Keep the user's caches out of the tests, and the tests out of the user's caches.
+
+    The sample's missing levels take ten seconds to make: one process makes them for all.
+    """
+    cache, pyramids = tmp_path_factory.mktemp("cache"), shared_folder / "pyramids"
+    pyramids.mkdir(exist_ok=True)
+    (cache / "pyramids").symlink_to(pyramids)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NAPARI_STEM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("NAPARI_STEM_CACHE", str(cache))
         yield
 
 
@@ -85,43 +105,57 @@ def _forget_answers() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def made_once(shared_folder: Path) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Have a path filled by whichever test process needs it first; the others wait, and take it as it is."""
+
+    def made(name: str, make: Callable[[Path], None]) -> Path:
+        path = shared_folder / "made-once" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole = path.with_name(f"{path.name}.whole")
+        with FileLock(f"{path}.lock"):
+            if not whole.exists():
+                make(path)
+                whole.touch()
+        return path
+
+    return made
+
+
+@pytest.fixture(scope="session")
 def her2st_source() -> Path:
     """Sections C2 and C3 as published, reduced: a folder for the importer."""
     return DATA / "her2st"
 
 
 @pytest.fixture(scope="session")
-def her2st_dataset(her2st_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def her2st_dataset(her2st_source: Path, made_once) -> Path:
     """The same two sections as a data set folder; do not write into it."""
     from napari_stem.spatial.her2st import import_her2st
 
-    folder = tmp_path_factory.mktemp("her2st") / "dataset"
-    import_her2st(her2st_source, folder)
-    return folder
+    return made_once("her2st/dataset", lambda folder: import_her2st(her2st_source, folder))
 
 
 @pytest.fixture(scope="session")
-def small_dataset(her2st_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_dataset(her2st_dataset: Path, made_once) -> Path:
     """Every eighth spot of the two sections, to be embedded and trained on in seconds; do not write."""
     import anndata
 
-    folder = tmp_path_factory.mktemp("small") / "dataset"
-    shutil.copytree(her2st_dataset, folder)
-    for table in (folder / "st").glob("*.h5ad"):
-        anndata.read_h5ad(table)[::8].copy().write_h5ad(table)
-    return folder
+    def thinned(folder: Path) -> None:
+        shutil.copytree(her2st_dataset, folder)
+        for table in (folder / "st").glob("*.h5ad"):
+            anndata.read_h5ad(table)[::8].copy().write_h5ad(table)
+
+    return made_once("small/dataset", thinned)
 
 
 @pytest.fixture(scope="session")
-def small_model(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_model(small_dataset: Path, made_once) -> Path:
     """Folder of a model of 20 genes, trained for 28 steps on C2 of the small data set; do not write."""
     from napari_stem.spatial.dataset import Dataset
     from napari_stem.training.fit import TrainingOptions, train
 
-    folder = tmp_path_factory.mktemp("models") / "small"
     options = TrainingOptions(steps=28, genes="hvg:20", hold_out=("C3",))
-    train(Dataset(small_dataset), folder, options)
-    return folder
+    return made_once("models/small", lambda folder: train(Dataset(small_dataset), folder, options))
 
 
 @pytest.fixture(scope="session")
@@ -156,7 +190,7 @@ def other_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def c5_prediction(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def c5_prediction(made_once) -> Path:
     """The packaged model on 16 spots of the packaged section, draws kept; do not write."""
     import shapely
 
@@ -168,17 +202,18 @@ def c5_prediction(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from napari_stem.settings import SamplingSettings
     from napari_stem.slide import open_slide
 
-    path = tmp_path_factory.mktemp("c5") / "C5.zarr"
-    slide, model = open_slide(sample_path()), load_model()
-    settings = SamplingSettings(n_draws=6, n_steps=3, device="cpu")
-    square = Region(shapely.box(4400, 3400, 5561, 4561))  # 800 um, in the middle of the tissue
-    run = {
-        "spots": choose_spots(slide, pitch_um=model.pitch_um, regions=[square]),
-        "model": model,
-        "settings": settings,
-    }
-    prediction = Prediction.create(path, slide=slide, keep_draws=True, **run)
-    for _ in predict(slide, prediction=prediction, **run):
-        pass
-    slide.close()
-    return path
+    def predicted(path: Path) -> None:
+        slide, model = open_slide(sample_path()), load_model()
+        settings = SamplingSettings(n_draws=6, n_steps=3, device="cpu")
+        square = Region(shapely.box(4400, 3400, 5561, 4561))  # 800 um, in the middle of the tissue
+        run = {
+            "spots": choose_spots(slide, pitch_um=model.pitch_um, regions=[square]),
+            "model": model,
+            "settings": settings,
+        }
+        prediction = Prediction.create(path, slide=slide, keep_draws=True, **run)
+        for _ in predict(slide, prediction=prediction, **run):
+            pass
+        slide.close()
+
+    return made_once("c5/C5.zarr", predicted)

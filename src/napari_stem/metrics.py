@@ -24,6 +24,7 @@ TOP_K = (10, 50, 200)
 COVERAGE_LEVELS = (50, 80, 90, 95)
 MAX_SPOTS_FOR_SSC = 4000  # its matrices are spots x spots
 MOST_FOR_VARIOGRAM = (1000, 200)  # spots, genes
+LEAST_VARIANCE = 1e-13  # of correlations; below is rounding
 
 
 def evaluate(
@@ -290,14 +291,33 @@ def of_one_draw(
 
 
 def _structure_correlation(truth: Array, mean: Array) -> float:
-    """Correlation between two column-column correlation matrices."""
+    """Correlation between two column-column correlation matrices, over what is above their diagonals."""
     kept = (np.ptp(truth, axis=0) > 0) & (np.ptp(mean, axis=0) > 0)
     if kept.sum() < 3:
         return float("nan")
-    above = np.triu_indices(int(kept.sum()), k=1)
-    matrices = (np.asarray(np.corrcoef(side[:, kept], rowvar=False)) for side in (truth, mean))
-    measured, predicted = (matrix[above][:, None] for matrix in matrices)
-    return float(pcc(measured, predicted)[0])
+    measured, predicted = (_of_unit_length(side[:, kept]) for side in (truth, mean))
+    variances = [_covariance_of_correlations(side, side) for side in (measured, predicted)]
+    if min(variances) < LEAST_VARIANCE:
+        return float("nan")
+    return float(_covariance_of_correlations(measured, predicted) / np.sqrt(np.prod(variances)))
+
+
+def _of_unit_length(columns: Array) -> Array:
+    """Columns whose products with each other are their correlations."""
+    centred = columns - columns.mean(axis=0)
+    return np.asarray(centred / np.linalg.norm(centred, axis=0))
+
+
+def _covariance_of_correlations(a: Array, b: Array) -> float:
+    """Covariance of a'a and b'b off their diagonals, which are 1.
+
+    The product of two matrices of thousands of genes is had from that of their few spots.
+    """
+    n_rows, n = a.shape
+    product = np.square(a @ b.T).sum() if n_rows < n else np.vdot(a.T @ a, b.T @ b)
+    sum_a, sum_b = (np.square(side.sum(axis=1)).sum() - n for side in (a, b))
+    n_pairs = n * (n - 1)
+    return float((product - n - sum_a * sum_b / n_pairs) / n_pairs)
 
 
 def _table(values: ArrayLike, what: str) -> Array:

@@ -38,10 +38,10 @@ def no_domains() -> Iterator[None]:
         path.unlink()
 
 
-def predict(road):
+def predict(road, n_draws: int = 6):
     road.open(sample_path())
     road.draw(CORNERS)
-    road.ask_little(n_draws=6)
+    road.ask_little(n_draws)
     road.run()
     return road
 
@@ -201,7 +201,8 @@ def test_a_legend_of_many_domains_says_how_many_more_there_are():
     ]
 
 
-def test_genes_are_ranked_chosen_and_saved(predicted, monkeypatch, tmp_path, notifications):
+def test_genes_are_ranked_chosen_and_saved(model_road, monkeypatch, tmp_path, notifications):
+    predicted = predict(model_road, n_draws=2)  # ranking thousands of genes takes a second a sample
     panel = predicted.panels.analysis
     assert panel.ranked.isHidden()
     panel.morans_button.click()

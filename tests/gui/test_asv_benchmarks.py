@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from napari_stem.settings import cache_dir
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -19,8 +21,8 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
         ("scaling", "Spots", (2,)),
     ],
 )
-def test_benchmarks_run(qapp, monkeypatch, tmp_path, file, name, params):
-    monkeypatch.setenv("NAPARI_STEM_CACHE", str(tmp_path))  # what a benchmark sets is put back
+def test_benchmarks_run(qapp, monkeypatch, file, name, params):
+    monkeypatch.setenv("NAPARI_STEM_CACHE", str(cache_dir()))  # what a benchmark sets is put back
     benchmark = runpy.run_path(str(BENCHMARKS / f"{file}.py"))[name]()
     benchmark.setup(*params)
     timed = [part for part in dir(benchmark) if part.startswith("time_")]

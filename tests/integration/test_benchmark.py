@@ -73,6 +73,7 @@ def _quick_encoder() -> Iterator[None]:
         patch.setattr("napari_stem.encoders.registry.load_encoder", lambda *_: MeanColour())
         patch.setattr(msi, "N_TREES", 20)
         patch.setattr(figures, "DPI", 60)
+        patch.setattr(figures, "BACKGROUND_PX", 200)
         patch.setattr(stem, "OURS", SamplingSettings(n_draws=10, n_steps=4))
         yield
 

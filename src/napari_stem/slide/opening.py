@@ -278,7 +278,7 @@ def _with_missing(
     builder = PyramidBuilder(
         plan,
         source.base or (lambda _: stored[-1]),
-        source.quick or _thumbnail(source),
+        (source.quick or _thumbnail(source)) if early else None,  # else nobody sees a preview
         n_kept,
     )
     if early:
