@@ -246,7 +246,7 @@ def take(tour: Tour, path: Path) -> None:
 
     from napari_stem.widgets.common.keys import HelpBox
     from napari_stem.widgets.slide.overview import OverviewWindow
-    from napari_stem.widgets.views.compare_window import CompareWindow
+    from napari_stem.widgets.views.compare import CompareWindow
 
     tour.settle()
     tour.dock.show_part(tour.part)

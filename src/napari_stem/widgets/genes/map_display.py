@@ -15,8 +15,7 @@ from napari_stem.layers import GeneValues, mean_z_score, score_title
 from napari_stem.model.genes import gene_accuracy
 from napari_stem.widgets.common.parts import one_shot
 from napari_stem.widgets.common.worker import LatestJob
-from napari_stem.widgets.genes.active_prediction import ActivePrediction
-from napari_stem.widgets.genes.gene_facts import GeneFacts
+from napari_stem.widgets.genes.active_prediction import ActivePrediction, GeneFacts
 from napari_stem.widgets.genes.gene_table import CLUSTERING
 from napari_stem.widgets.genes.map_layers import ScalarMap, SpotMap
 from napari_stem.widgets.genes.map_turns import DEVIATION, EXPRESSION, LayerTurns
