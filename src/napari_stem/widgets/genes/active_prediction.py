@@ -53,7 +53,7 @@ class Measured:
 
 
 class GeneFacts:
-    """Columns of the list, limits of all genes, and values by gene; each told when it is ready.
+    """Columns of the list, limits of all genes, and values by gene.
 
     Parameters
     ----------
@@ -61,8 +61,8 @@ class GeneFacts:
         Of which.
     values
         Is given the values by gene, for swift maps.
-    column_ready, limits_ready
-        Called when a column of the list is there, and when the limits are.
+    ready
+        Called when there are further columns or limits.
     """
 
     def __init__(
@@ -70,11 +70,9 @@ class GeneFacts:
         jobs: Jobs,
         prediction: Prediction,
         values: GeneValues,
-        column_ready: Callable[[int], None],
-        limits_ready: Callable[[], None],
+        ready: Callable[[], None],
     ) -> None:
-        self._column_ready, self._limits_ready = column_ready, limits_ready
-        self._jobs, self._prediction, self._values = jobs, prediction, values
+        self._jobs, self._prediction, self._values, self._ready = jobs, prediction, values, ready
         self._stop = jobs.new_stop()
         self._by_gene: NDArray[np.float32] | None = None
         self._is_clustering = False
@@ -121,9 +119,7 @@ class GeneFacts:
         if measured.by_gene is not None:
             self._by_gene = measured.by_gene
             self._values.hold("mean", measured.by_gene)
-        for column in (MEAN, SPREAD):
-            self._column_ready(column)
-        self._limits_ready()
+        self._ready()
         if fits_in_memory(self._prediction):
             self._jobs.start(
                 read_by_gene,
@@ -140,7 +136,7 @@ class GeneFacts:
 
     def _take_clustering(self, morans: NDArray[np.float64]) -> None:
         self.columns[CLUSTERING] = morans
-        self._column_ready(CLUSTERING)
+        self._ready()
 
     def _unless_stopped(self, take: Callable[[Any], None]) -> Callable[[Any], None]:
         stop = self._stop

@@ -72,8 +72,8 @@ class SpotMap:
     about: dict[str, str] = field(default_factory=dict)
 
 
-class ScalarMap:
-    """A layer that shows one value per spot, with its legend.
+class SpotLayer:
+    """A layer of spots, in the viewer or waiting.
 
     Parameters
     ----------
@@ -81,6 +81,28 @@ class ScalarMap:
         What it shows, for the layer's metadata.
     rank
         Above which other layers of ours, as `map_turns` ranks them.
+    """
+
+    def __init__(self, turns: LayerTurns, field: str, rank: int) -> None:
+        self._turns, self._field, self._rank = turns, field, rank
+        self.layer: Any = None  # made when first needed
+
+    def hide(self) -> None:
+        """Take it out of the viewer."""
+        if self.layer is not None:
+            self._turns.hide(self.layer)
+
+    def _describe(self, about: dict[str, str]) -> None:
+        self.layer.metadata = {METADATA_KEY: {"field": self._field, **about}}
+
+
+class ScalarMap(SpotLayer):
+    """A layer that shows one value per spot, with its legend.
+
+    Parameters
+    ----------
+    field, rank
+        As of `SpotLayer`.
     legend
         How large its legend is.
     edited
@@ -95,8 +117,9 @@ class ScalarMap:
         legend: Legend = USUAL_LEGEND,
         edited: Callable[[float, float], None] | None = None,
     ) -> None:
-        self._turns, self._field, self._rank, self._edited = turns, field, rank, edited
-        self.layer = Image(
+        super().__init__(turns, field, rank)
+        self._edited = edited
+        self.layer: Image = Image(
             np.full((1, 1), np.nan, np.float32),
             contrast_limits=(0, 1),
             interpolation2d="nearest",
@@ -104,8 +127,8 @@ class ScalarMap:
             visible=False,
             units=UM,
             axis_labels=AXES,
-            metadata={METADATA_KEY: {"field": field}},
         )
+        self._describe({})
         self.layer.colorbar.size, self._letters_pt = legend
         for part in (self.layer.colorbar, self.layer.name_overlay):
             part.position = "top_right"
@@ -115,7 +138,7 @@ class ScalarMap:
     def show(self, shown: SpotMap, *, with_legend: bool = True) -> None:
         """Show values; the layer comes to the viewer where it is not there."""
         layer, values, limits = self.layer, shown.values, shown.limits
-        layer.metadata = {METADATA_KEY: {"field": self._field, **shown.about}}
+        self._describe(shown.about)
         layer.data = shown.grid.raster(values)
         _place(layer, shown.grid)
         if layer.name != shown.title:
@@ -129,27 +152,17 @@ class ScalarMap:
             layer.contrast_limits = limits
         self._turns.show(layer, self._rank, shown.title, self._letters_pt if with_legend else 0)
 
-    def hide(self) -> None:
-        """Take it out of the viewer."""
-        self._turns.hide(self.layer)
-
     def _on_limits(self) -> None:
         if self._edited is not None:
             self._edited(*map(float, self.layer.contrast_limits))
 
 
-class ColourMap:
-    """A layer that shows one colour per spot, made when it is first needed.
-
-    Parameters
-    ----------
-    field, name, rank
-        What it shows, its name in the layer list, and above which other layers of ours it lies.
-    """
+class ColourMap(SpotLayer):
+    """A layer of some name that shows one colour per spot."""
 
     def __init__(self, turns: LayerTurns, field: str, name: str, rank: int) -> None:
-        self._turns, self._field, self._name, self._rank = turns, field, name, rank
-        self.layer: Image | None = None
+        super().__init__(turns, field, rank)
+        self._name = name
 
     def show(self, grid: SpotGrid, colours: NDArray[np.uint8], path: str) -> None:
         """Show (n_spots, 4) colours of a prediction."""
@@ -165,30 +178,18 @@ class ColourMap:
         else:
             self.layer.data = pixels
             _place(self.layer, grid)
-        self.layer.metadata = {METADATA_KEY: {"prediction": path, "field": self._field}}
+        self._describe({"prediction": path})
         self._turns.show(self.layer, self._rank)
 
-    def hide(self) -> None:
-        """Take it out of the viewer."""
-        if self.layer is not None:
-            self._turns.hide(self.layer)
 
-
-class SpotOutlines:
-    """A layer that outlines spots, in one or more colours from the outermost line to the innermost.
-
-    Parameters
-    ----------
-    field, name, colours, rank
-        What it shows, its name in the layer list, how, and above which other layers of ours it lies.
-    """
+class SpotOutlines(SpotLayer):
+    """A layer that outlines spots, in one or more colours from the outermost line to the innermost."""
 
     def __init__(
         self, turns: LayerTurns, field: str, name: str, colours: Sequence[str], rank: int
     ) -> None:
-        self._turns, self._field, self._rank = turns, field, rank
+        super().__init__(turns, field, rank)
         self._name, self._colours = name, colours
-        self.layer: Points | None = None  # made when first needed
 
     def show(
         self, prediction: Prediction, mpp: Mpp, chosen: NDArray[np.int64], shape: SpotShape
@@ -216,14 +217,8 @@ class SpotOutlines:
             self.layer.symbol = symbol
             self.layer.size = np.repeat(spots.diameter_um * inner, len(chosen))
             self.layer.border_color = np.repeat(self._colours, len(chosen))
-        about = {"prediction": str(prediction.path), "field": self._field}
-        self.layer.metadata = {METADATA_KEY: about}
+        self._describe({"prediction": str(prediction.path)})
         self._turns.show(self.layer, self._rank)
-
-    def hide(self) -> None:
-        """Outline no spot."""
-        if self.layer is not None:
-            self._turns.hide(self.layer)
 
 
 def _place(layer: Any, grid: SpotGrid) -> None:
@@ -249,14 +244,14 @@ def colours_of(n_domains: int) -> list[str]:
     return [COLOURS[i % len(COLOURS)] for i in range(n_domains)]
 
 
-class DomainLayer:
-    """Shows domains in place of a prediction's map."""
+class DomainLayer(SpotLayer):
+    """Shows domains in place of a prediction's map, and names their colours in the corner."""
 
     def __init__(self, turns: LayerTurns) -> None:
-        self._turns, self._viewer = turns, turns.viewer
+        super().__init__(turns, "domain", DOMAIN_MAP)
+        self._viewer = turns.viewer
         self._lines: list[tuple[str, str]] = []  # text and ground of each line
         self._legend: list[str] = []  # keys of the overlays
-        self.layer: Labels | None = None
 
     def show(self, active: ActivePrediction, domains: Domains) -> None:
         """Show domains with their legend; makes the layer where there is none."""
@@ -269,22 +264,20 @@ class DomainLayer:
                 **grid.placement.as_layer_options(),
             )
             self.layer.editable = False
-        layer, placement = self.layer, grid.placement
-        layer.scale, layer.translate = placement.scale_um, placement.translate_um
-        about = {"prediction": str(active.prediction.path), "field": "domain"}
-        layer.metadata = {METADATA_KEY: about}
+        layer = self.layer
+        _place(layer, grid)
+        self._describe({"prediction": str(active.prediction.path)})
         rows = np.flatnonzero(active.prediction.done)
         if len(rows) == len(domains.labels):
             layer.data = domain_raster(grid, rows, domains.labels)
         layer.colormap = _colormap(len(domains.names))
         layer.features = domain_features(domains.names)
-        self._turns.show(layer, DOMAIN_MAP, TITLE)
+        self._turns.show(layer, self._rank, TITLE)
         self._show_legend(domains.names)
 
     def hide(self) -> None:
         """Hide layer and legend."""
-        if self.layer is not None:
-            self._turns.hide(self.layer)
+        super().hide()
         self._show_legend(())
 
     def legend(self) -> list[str]:

@@ -46,10 +46,8 @@ class Listed:
     ----------
     path
         Its folder.
-    model
-        That made it.
-    n_done, n_spots
-        Spots predicted, and all.
+    model, spots
+        That made it, and how many there are, of how many where not all are predicted.
     made
         Seconds since the epoch at which it was begun.
     details
@@ -60,16 +58,10 @@ class Listed:
 
     path: Path
     model: str
-    n_done: int
-    n_spots: int
+    spots: str
     made: float
     details: str = ""
     mpp: Mpp | None = None
-
-    def spots(self) -> str:
-        """Say how many spots there are, and how many of them are predicted where not all are."""
-        done = f"{self.n_done:,} of " if self.n_done < self.n_spots else ""
-        return f"{done}{self.n_spots:,}"
 
     def moment(self) -> str:
         """Say when it was made."""
@@ -227,7 +219,7 @@ class PredictionsList(QWidget):
             pd.DataFrame(
                 {
                     "model": models,
-                    "spots": [each.spots() for each in rows],
+                    "spots": [each.spots for each in rows],
                     "made": [each.moment() for each in rows],
                     TIP: tips,
                     IS_GREY: is_other,
@@ -244,7 +236,11 @@ class PredictionsList(QWidget):
 
 def listed_of(prediction: Prediction) -> Listed:
     """Say in a list what a prediction is."""
-    provenance = prediction.provenance
+    provenance, n_done, n_spots = (
+        prediction.provenance,
+        int(prediction.done.sum()),
+        len(prediction.spots),
+    )
     details = (
         f"{len(prediction.genes):,} genes, {provenance.get('draws')} samples per spot, spots "
         f"{prediction.spots.pitch_um:g} µm apart. {provenance.get('shared_tissue', '')}"
@@ -252,8 +248,7 @@ def listed_of(prediction: Prediction) -> Listed:
     return Listed(
         prediction.path,
         str(provenance.get("model")),
-        int(prediction.done.sum()),
-        len(prediction.spots),
+        f"{n_done:,} of {n_spots:,}" if n_done < n_spots else f"{n_spots:,}",
         (prediction.path / "zarr.json").stat().st_mtime,
         details,
         mpp_of(prediction),
