@@ -177,6 +177,11 @@ class StoppableJob:
         """Whether a job is on its way, stopped or not."""
         return self._stop is not None
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a job is on its way and was not asked to stop."""
+        return self._stop is not None and not self._stop.is_set()
+
     def start(
         self,
         function: Callable[..., Any],
@@ -206,8 +211,7 @@ class StoppableJob:
             self._stop.set()
 
     def _hear(self, text: str, done: int, total: int) -> None:
-        is_wanted = self._stop is not None and not self._stop.is_set()
-        if self.reported is not None and is_wanted:
+        if self.reported is not None and self.is_wanted:
             self.reported(text, done, total)
 
 
