@@ -306,8 +306,7 @@ class SlidePanel(QWidget):
             return
         feed = SlideFeed(self.viewer, layer)
         feed.progressed.connect(self._tell_progress)
-        feed.previewed.connect(self._show_preview)
-        feed.completed.connect(self._on_completed)
+        feed.grown.connect(self._on_grown)
 
     def _on_inserted(self, event: Any) -> None:
         slide = slide_of(event.value)
@@ -377,13 +376,8 @@ class SlidePanel(QWidget):
         if layer is self.layer:
             self._show_preparing(text, done, total)
 
-    def _show_preview(self, layer: Image) -> None:
+    def _on_grown(self, layer: Image) -> None:
         if layer is self.layer:
-            self._overview.show_preview()
-
-    def _on_completed(self, layer: Image) -> None:
-        if layer is self.layer:
-            self._show_preparing("")
             self._overview.show(layer)
 
     def _show_associated(self) -> None:
