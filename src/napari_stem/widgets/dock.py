@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_stem.widgets.common import keys
 from napari_stem.widgets.common.dropping import dropped_paths
+from napari_stem.widgets.common.hints import NOTICE
 from napari_stem.widgets.common.keys import HelpBox
 from napari_stem.widgets.common.memory import (
     ENCODERS,
@@ -62,7 +63,6 @@ if TYPE_CHECKING:
 WIDTH = 350
 SCROLL_BAR_GAP = 6
 ALL_ROOM = 100  # beside a stretch of 1
-NOTICE = "Predicted from the image, not measured. For research use only, not for diagnosis."
 SESSIONS = "Sessions (*.json);;All files (*)"
 
 

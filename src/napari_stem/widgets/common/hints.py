@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from napari_stem.texts import count
 
+NOTICE = "Predicted from the image, not measured. For research use only, not for diagnosis."
 FIRST = "Run a prediction first."
 LEAST_SAMPLES = 20  # one in twenty lies below the interval of 90%, one above
 # parts that have nothing to add once there is a prediction

@@ -19,7 +19,7 @@ from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import region_summaries
 from napari_stem.texts import count
 from napari_stem.widgets.common.form import line
-from napari_stem.widgets.common.hints import TOO_LARGE, few_samples
+from napari_stem.widgets.common.hints import NOTICE, TOO_LARGE, few_samples
 from napari_stem.widgets.common.parts import Note, ask_for_new_file, button, choice, row, stack
 from napari_stem.widgets.common.table import TIP, Column, Table, TableView, marked
 from napari_stem.widgets.common.worker import LatestJob, StoppableJob
@@ -86,7 +86,6 @@ GENE_COLUMNS = (
 )
 LIMIT = 0.05  # false discovery rate
 SIZE = (1120, 640)
-NOTICE = "Predicted from the image, not measured. For research use only, not for diagnosis."
 
 
 @dataclass(frozen=True)
