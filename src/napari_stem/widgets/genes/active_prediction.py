@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,9 +84,7 @@ class GeneFacts:
         """Read the prediction, which no longer grows."""
         self.forget()
         self._stop = self._jobs.new_stop()
-        self._jobs.start(
-            measure, self._prediction, self._stop.is_set, done=self._unless_stopped(self._take)
-        )
+        self._compute(self._take, measure, self._prediction)
 
     def stop(self) -> None:
         """Give up what is being computed."""
@@ -104,14 +103,8 @@ class GeneFacts:
         if self._by_gene is None or self._is_clustering or CLUSTERING in self.columns:
             return
         self._is_clustering = True
-        self._jobs.start(
-            spatial_autocorrelation,
-            self._by_gene,
-            self._prediction.spots,
-            self._prediction.done.copy(),
-            self._stop.is_set,
-            done=self._unless_stopped(self._take_clustering),
-        )
+        which = self._prediction.spots, self._prediction.done.copy()
+        self._compute(self._take_clustering, spatial_autocorrelation, self._by_gene, *which)
 
     def _take(self, measured: Measured) -> None:
         self.limits_of_all = measured.limits
@@ -121,31 +114,25 @@ class GeneFacts:
             self._values.hold("mean", measured.by_gene)
         self._ready()
         if fits_in_memory(self._prediction):
-            self._jobs.start(
-                read_by_gene,
-                self._prediction,
-                "sd",
-                self._stop.is_set,
-                done=self._unless_stopped(self._take_sd),
-            )
+            self._compute(partial(self._values.hold, "sd"), read_by_gene, self._prediction, "sd")
         if is_quick(self._prediction):
             self.want_clustering()
-
-    def _take_sd(self, by_gene: NDArray[np.float32]) -> None:
-        self._values.hold("sd", by_gene)
 
     def _take_clustering(self, morans: NDArray[np.float64]) -> None:
         self.columns[CLUSTERING] = morans
         self._ready()
 
-    def _unless_stopped(self, take: Callable[[Any], None]) -> Callable[[Any], None]:
+    def _compute(
+        self, take: Callable[[Any], None], function: Callable[..., Any], *args: Any
+    ) -> None:
+        """Call a function in a thread, with what tells it to stop as last argument; then nothing is taken."""
         stop = self._stop
 
         def taken(found: Any) -> None:
             if found is not None and not stop.is_set():
                 take(found)
 
-        return taken
+        self._jobs.start(function, *args, stop.is_set, done=taken)
 
 
 @dataclass(frozen=True)
