@@ -154,7 +154,7 @@ class RunBar(QWidget):
     """Runs a prediction from the model panel to the maps, and shows how far it is; asks before one in doubt."""
 
     began = Signal()
-    ended = Signal(bool)  # whether all spots are done
+    ended = Signal()
 
     def __init__(
         self, jobs: Jobs, model: ModelPanel, maps: MapDisplay, remembered: Remembered
@@ -297,7 +297,7 @@ class RunBar(QWidget):
         if prediction is None:
             self._tell(slide, self._nothing)
             self.cache.look(self._jobs)
-            self.ended.emit(False)
+            self.ended.emit()
             return
         self._maps.finish(slide)
         self._predictions.refresh(slide)
@@ -314,7 +314,7 @@ class RunBar(QWidget):
             text = f"Stopped: {done} and kept. Run again to go on."
         self._tell(slide, text)
         self._jobs.start(_caution, slide, prediction, done=partial(self._tell_caution, slide, text))
-        self.ended.emit(n_done == n_spots)
+        self.ended.emit()
 
     def _tell(self, slide: Slide, text: str) -> None:
         self._told[slide.fingerprint] = text
