@@ -22,7 +22,7 @@ from napari_stem.spatial_analysis.store import sidecar_path, write_domains
 from napari_stem.widgets.common.dropping import kind_of
 from napari_stem.widgets.common.keys import GROUPS, sections
 from napari_stem.widgets.common.memory import recall
-from napari_stem.widgets.coordinator import Panels
+from napari_stem.widgets.panels import Panels
 from napari_stem.widgets.session import Session, SlideEntry, read_session, write_session
 from napari_stem.widgets.state import DisplaySettings
 

@@ -40,8 +40,9 @@ from napari_stem.widgets.common.parts import (
     button,
     row,
 )
-from napari_stem.widgets.coordinator import Coordinator, Panels
+from napari_stem.widgets.coordinator import Coordinator
 from napari_stem.widgets.many_slides import ManySlides
+from napari_stem.widgets.panels import Panels
 from napari_stem.widgets.slide.overview import OverviewWindow
 
 if TYPE_CHECKING:

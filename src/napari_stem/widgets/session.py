@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from napari_stem.geometry import Region
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
-    from napari_stem.widgets.coordinator import Panels
+    from napari_stem.widgets.panels import Panels
 
 FORMAT = "napari-stem session"
 VERSION = 3

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from napari_stem.layers import SpotGrid, SpotShape
     from napari_stem.results import Prediction
     from napari_stem.spatial_analysis import Domains
-    from napari_stem.widgets.genes.active_prediction import ActivePrediction
     from napari_stem.widgets.genes.map_turns import LayerTurns
 
 Legend = tuple[
@@ -253,9 +252,8 @@ class DomainLayer(SpotLayer):
         self._lines: list[tuple[str, str]] = []  # text and ground of each line
         self._legend: list[str] = []  # keys of the overlays
 
-    def show(self, active: ActivePrediction, domains: Domains) -> None:
+    def show(self, grid: SpotGrid, prediction: Prediction, domains: Domains) -> None:
         """Show domains with their legend; makes the layer where there is none."""
-        grid = active.grid()
         if self.layer is None:
             self.layer = Labels(
                 np.zeros(grid.spot_at.shape, dtype=np.uint16),
@@ -266,8 +264,8 @@ class DomainLayer(SpotLayer):
             self.layer.editable = False
         layer = self.layer
         _place(layer, grid)
-        self._describe({"prediction": str(active.prediction.path)})
-        rows = np.flatnonzero(active.prediction.done)
+        self._describe({"prediction": str(prediction.path)})
+        rows = np.flatnonzero(prediction.done)
         if len(rows) == len(domains.labels):
             layer.data = domain_raster(grid, rows, domains.labels)
         layer.colormap = _colormap(len(domains.names))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_stem.slide.base import Slide
-    from napari_stem.widgets.coordinator import Panels
+    from napari_stem.widgets.panels import Panels
 
 
 class Adopting(QObject):

@@ -199,7 +199,7 @@ class AnalysisPanel(QWidget):
                 self.settings.update(view=MEAN)
                 return
         if active is not None and self.domains is not None and self.is_shown():
-            self.on_slide.show(active, self.domains)
+            self.on_slide.show(active.grid(), active.prediction, self.domains)
             return
         self.on_slide.hide()
         if active is not None and self.settings.view == DOMAINS and not self._is_loading:

@@ -1,0 +1,99 @@
+"""The panels of the dock, in the order of the road, as the user left them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_stem.widgets.common.memory import Remembered
+from napari_stem.widgets.genes.genes_panel import GenesPanel
+from napari_stem.widgets.genes.map_display import MapDisplay
+from napari_stem.widgets.model.model_panel import ModelPanel
+from napari_stem.widgets.model.runs import RunBar
+from napari_stem.widgets.regions.region_panel import RegionPanel
+from napari_stem.widgets.slide.slide_panel import SlidePanel
+from napari_stem.widgets.state import DisplaySettings
+from napari_stem.widgets.views.analysis import AnalysisPanel
+from napari_stem.widgets.views.compare import ComparePanel
+from napari_stem.widgets.views.export import ExportPanel
+from napari_stem.widgets.views.inspect import InspectPanel
+from napari_stem.widgets.views.measured import MeasuredPanel
+from napari_stem.widgets.views.uncertainty import UncertaintyPanel
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+    from qtpy.QtWidgets import QWidget
+
+    from napari_stem.widgets.common.worker import Jobs
+
+
+class Panels:
+    """The stations of the road, as the user left them, and the maps that they share."""
+
+    def __init__(self, viewer: Viewer, jobs: Jobs, remembered: Remembered) -> None:
+        settings = DisplaySettings()
+        settings.restore(vars(remembered))
+        self.slide = SlidePanel(viewer, jobs, remembered.folder)
+        self.genes = GenesPanel(settings)
+        self.maps = maps = MapDisplay(viewer, jobs, self.genes, parent=self.genes)
+        self.slide.activated.connect(maps.activate)  # before whatever speaks of what is shown
+        self.model = ModelPanel(jobs, self.slide, maps, remembered)
+        self.run = RunBar(jobs, self.model, maps, remembered)
+        self.region = RegionPanel(viewer, jobs, self.slide, self.model.pitch, remembered)
+        self.uncertainty = UncertaintyPanel(jobs, maps)
+        self.inspect = InspectPanel(jobs, maps, self.uncertainty.samples)
+        self.measured = MeasuredPanel(jobs, maps, lambda: self.slide.slide, remembered.folder)
+        self.analysis = AnalysisPanel(jobs, maps, remembered.export_folder)
+        self.compare = ComparePanel(jobs, maps, self.region)
+        self.export = ExportPanel(jobs, maps, self.region.regions, remembered.export_folder)
+
+    def titled(self) -> dict[str, QWidget]:
+        """Panels by the titles that users read, in the order of the road."""
+        return {
+            "Slide": self.slide,
+            "Region": self.region,
+            "Model": self.model,
+            "Genes": self.genes,
+            "Uncertainty": self.uncertainty,
+            "Inspect": self.inspect,
+            "Compare": self.compare,
+            "Measured data": self.measured,
+            "Spatial analysis": self.analysis,
+            "Export": self.export,
+        }
+
+    @staticmethod
+    def steps() -> dict[str, tuple[str, ...]]:
+        """Titles of the parts that are looked at together, by the name of their step."""
+        return {
+            "Slide": ("Slide",),
+            "Region": ("Region",),
+            "Model": ("Model",),
+            "Genes": ("Genes", "Uncertainty", "Inspect"),
+            "Analyse": ("Compare", "Measured data", "Spatial analysis"),
+            "Export": ("Export",),
+        }
+
+    def choices(self) -> Remembered:
+        """Return what to remember of them."""
+        settings = self.model.settings()
+        return Remembered(
+            folder=self.slide.folder,
+            export_folder=self.export.folder,
+            model_name=self.model.model_name() or Remembered.model_name,
+            model_folders=self.model.models.folders(),
+            n_draws=settings.n_draws,
+            n_steps=settings.n_steps,
+            seed=settings.seed,
+            quantity=settings.quantity,
+            patient=settings.patient,
+            device=self.model.device.currentText(),
+            **self.genes.settings.look(),
+            region_folder=self.region.folder,
+            n_click_spots=int(self.region.click_size.value()),
+            tissue_sensitivity=self.region.tissue.settings().sensitivity,
+            tissue_min_area_mm2=self.region.tissue.settings().min_area_mm2,
+            encoder_folder=self.model.encoders.window_of_all.folder,
+            works_offline=self.model.encoders.window_of_all.is_offline_chosen,
+            pace=self.run.pace.as_text(),
+            cache_folder=self.run.cache.folder,
+        )
