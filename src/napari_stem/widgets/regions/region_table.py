@@ -42,6 +42,7 @@ COLUMNS = (
     Column("area_mm2", "mm²", "Area in square millimetres", ".2f"),
     Column("n_spots", "Spots", "Spots that will be predicted in it", ",", widest="000,000"),
 )
+ROW_PX = 26  # there is a list to choose from in it, now and then
 
 
 class ClassEditor(QStyledItemDelegate):
@@ -76,6 +77,7 @@ class RegionView(TableView):
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.stretch(CLASS)
+        self.verticalHeader().setDefaultSectionSize(ROW_PX)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.customContextMenuRequested.connect(self._open_menu)
         delete = QShortcut(QKeySequence.StandardKey.Delete, self)
