@@ -199,7 +199,7 @@ class Tour:
         panels.measured.choose_view("measured")
         self.settle(2)
         yield "measured"
-        panels.measured.choose_view("predicted")
+        panels.measured.choose_view("mean")
         self.open_parts("Spatial analysis")
         if panels.analysis.domains is None or panels.analysis.domains.relations is None:
             panels.analysis.find_button.click()

@@ -198,7 +198,7 @@ def test_genes_side_by_side_and_measured_values_come_back(qtbot, model_road, tmp
     qtbot.waitUntil(lambda: dock.panels.measured.map.layer.visible, timeout=60_000)
     assert dock.coordinator.sessions.session() == before
 
-    panels.measured.choose_view("predicted")
+    panels.measured.choose_view("mean")
     picked = coordinator.panels.maps.current().prediction.genes[3:5]
     panels.genes.settings.picked = picked
     panels.genes.choose_arrangement("mix")
