@@ -199,7 +199,7 @@ class Tour:
         panels.measured.choose_view("measured")
         self.settle(2)
         yield "measured"
-        panels.measured.choose_view("predicted")
+        panels.measured.choose_view("mean")
         self.open_parts("Spatial analysis")
         if panels.analysis.domains is None or panels.analysis.domains.relations is None:
             panels.analysis.find_button.click()
@@ -246,7 +246,7 @@ def take(tour: Tour, path: Path) -> None:
 
     from napari_stem.widgets.common.keys import HelpBox
     from napari_stem.widgets.slide.overview import OverviewWindow
-    from napari_stem.widgets.views.compare_window import CompareWindow
+    from napari_stem.widgets.views.compare import CompareWindow
 
     tour.settle()
     tour.dock.show_part(tour.part)

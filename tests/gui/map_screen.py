@@ -10,7 +10,7 @@ from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
 from napari_stem.slide import open_slide
 from napari_stem.widgets.common.worker import Jobs
-from napari_stem.widgets.genes.gene_facts import SampleReader
+from napari_stem.widgets.genes.active_prediction import SampleReader
 from napari_stem.widgets.genes.genes_panel import GenesPanel
 from napari_stem.widgets.genes.map_display import MapDisplay
 from napari_stem.widgets.slide.slide_layers import SlideLayers

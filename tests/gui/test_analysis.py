@@ -18,9 +18,9 @@ from napari_stem.sample_data import sample_path
 from napari_stem.spatial_analysis.autocorrelation import predicted_means
 from napari_stem.spatial_analysis.domains import Relations, find_domains, leiden
 from napari_stem.spatial_analysis.store import read_domains, sidecar_path, write_domains
+from napari_stem.widgets.genes.map_layers import colours_of
 from napari_stem.widgets.views import analysis
 from napari_stem.widgets.views.analysis import HIGH, NAME, SHARE, STABILITY
-from napari_stem.widgets.views.domain_layer import colours_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -87,13 +87,14 @@ def choose(road, folder: Path) -> None:
 def box_of(road):
     """The encoder box, once it knows what is on this computer."""
     box = road.panels.model.encoders
-    road.wait(lambda: box.line.text() != "" and box.window_of_all.tree.topLevelItemCount() > 0)
+    road.wait(lambda: box.line.text() != "" and box.window_of_all.table.rowCount() > 0)
     return box
 
 
 def state_of(box, name: str) -> str:
     box.window_of_all.choose(name)
-    return box.window_of_all.tree.currentItem().text(1)
+    view = box.window_of_all.view
+    return view.currentIndex().siblingAtColumn(1).data()
 
 
 def test_the_bundled_encoder_stays_out_of_the_way(model_road):
@@ -102,7 +103,7 @@ def test_the_bundled_encoder_stays_out_of_the_way(model_road):
     for hidden in (box.download_button, box.token_button, box.folder_button, box.row):
         assert hidden.isHidden()
     assert model_road.panels.model.missing == ""
-    assert box.window_of_all.tree.topLevelItemCount() == 1 + len(CATALOGUE)
+    assert box.window_of_all.table.rowCount() == 1 + len(CATALOGUE)
 
 
 def test_states_are_those_of_the_command(model_road, model_of):

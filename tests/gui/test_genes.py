@@ -279,7 +279,7 @@ def test_twenty_thousand_genes_make_no_widgets_and_few_questions(qtbot):
     real = panel.table.data
     panel.table.data = lambda index, role=0: asked.append(index.row()) or real(index, role)
     panel.show_genes(gene_accuracy({"gene_pcc": {"GENE7": [0.4, 0.3, 0.5]}}, names))
-    panel.table.fill_column(MEAN, np.arange(20_000)[::-1])
+    panel.table.fill_columns({MEAN: np.arange(20_000)[::-1]})
     panel.view.sortByColumn(MEAN, Qt.SortOrder.AscendingOrder)
     qtbot.wait(50)
     assert panel.table.index(0, GENE).data(Qt.ItemDataRole.UserRole) == "GENE19999"

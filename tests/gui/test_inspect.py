@@ -17,7 +17,7 @@ from napari_stem.evaluation.differences import spots_in
 from napari_stem.evaluation.spot_profile import background
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
-from napari_stem.widgets.views.compare_window import DIFFERENCE
+from napari_stem.widgets.views.compare import DIFFERENCE
 from napari_stem.widgets.views.inspect import GENE, MEAN, RANGE, Z
 from napari_stem.widgets.views.plots import VolcanoPlot
 
@@ -206,7 +206,7 @@ def test_a_gene_is_not_shown_on_a_map_of_something_else(compared):
     elsewhere = SimpleNamespace(
         path=Path("other.zarr"), provenance=compared.maps.prediction.provenance
     )
-    panel.compared = replace(panel.compared, prediction=elsewhere)
+    panel.result.compared = replace(panel.result.compared, prediction=elsewhere)
     panel.result.view.setCurrentIndex(index)
     assert genes.gene() == shown
     assert (
@@ -305,7 +305,7 @@ def test_a_region_is_compared_with_everything_else(predicted):
     panel.button.click()
     predicted.wait(lambda: comparing.result is not None)
     predicted.qtbot.addWidget(comparing.result)
-    compared = comparing.compared
+    compared = comparing.result.compared
     assert compared.n_a + compared.n_b == len(predicted.maps.prediction.spots)
     assert "everything else" in comparing.result.heading.text()
 

@@ -92,7 +92,7 @@ def test_measured_and_difference_take_the_maps_place(predicted, monkeypatch):
     assert low == -high
     errors = found.error(gene, predicted.maps.values.values(gene))
     assert np.nanmax(layer.data) == pytest.approx(np.nanmax(errors))
-    panel.choose_view("predicted")
+    panel.choose_view("mean")
     assert genes.views.checkedButton().text() == "Expression"
     assert not layer.visible
     assert maps.layer("mean").visible
@@ -110,9 +110,9 @@ def test_a_figure_of_what_was_measured_says_so(predicted, monkeypatch, tmp_path)
     monkeypatch.setattr(figure, "write_figure", note)
     load(predicted, monkeypatch)
     panel, export = predicted.panels.measured, predicted.panels.export
-    for view in ("measured", "difference", "predicted"):
+    for view in ("measured", "difference", "mean"):
         panel.choose_view(view)
-        predicted.wait(lambda view=view: panel.map.layer.visible == (view != "predicted"))
+        predicted.wait(lambda view=view: panel.map.layer.visible == (view != "mean"))
         export.save("figure", "shown", str(tmp_path / f"{view}.png"), False)
         predicted.wait(lambda: not export.save_button.isHidden())
     measured, difference, plain = seen
@@ -158,7 +158,7 @@ def test_a_map_chosen_in_genes_brings_the_prediction_back(predicted, monkeypatch
     panel, genes = predicted.panels.measured, predicted.panels.genes
     panel.choose_view("difference")
     genes.show_view("sd")
-    assert panel.shown() == "predicted"
+    assert panel.shown() == "mean"
     assert not predicted.panels.measured.map.layer.visible
     assert predicted.layer("sd").visible
 
@@ -276,7 +276,7 @@ def test_data_stay_while_a_prediction_of_other_genes_is_on_the_map(
     predictions.open(other)
     predicted.wait(lambda: "are predicted here was measured" in panel.message.text())
     assert panel.results.isHidden()
-    assert panel.shown() == "predicted"
+    assert panel.shown() == "mean"
     assert panel.path_of(predicted.panels.slide.slide) == COUNTS
     assert not panel.remove_button.isHidden()
     assert not any("measured" in told for told in notifications)
@@ -309,7 +309,7 @@ def test_keys_flip_and_the_plot_follows(road, monkeypatch):
     for key, view in (
         (Qt.Key.Key_2, "measured"),
         (Qt.Key.Key_3, "difference"),
-        (Qt.Key.Key_1, "predicted"),
+        (Qt.Key.Key_1, "mean"),
     ):
         road.qtbot.keyClick(canvas, key, Qt.KeyboardModifier.AltModifier)
         assert panel.shown() == view

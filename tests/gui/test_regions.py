@@ -24,7 +24,7 @@ from napari_stem.slide.tissue import TissueSettings
 from napari_stem.slide.tissue import find_tissue as tissue_of
 from napari_stem.spatial.region_files import ClassedRegion, read_regions
 from napari_stem.widgets.dock import StemDock
-from napari_stem.widgets.regions.region_labels import label_colours, labels
+from napari_stem.widgets.regions.region_layers import label_colours, labels
 from napari_stem.widgets.regions.region_panel import HOW_TO, TOOLS
 from napari_stem.widgets.regions.region_shapes import count_spots, squares_um
 from napari_stem.widgets.regions.region_table import AREA, CLASS, NAME, SPOTS
@@ -187,7 +187,7 @@ def test_a_new_region_takes_nothing_from_the_selected_one(sample):
     sample.draw(SQUARE)
     count_now(sample)
     set_cell(sample, 0, CLASS, "Stroma")
-    sample.panels.region.view.region_chosen.emit(int(sample.panels.region.table.name(0)))
+    sample.panels.region.view.clicked.emit(sample.panels.region.table.index(0, NAME))
     layer = sample.viewer.layers.selection.active
     assert layer.selected_data == {0}
     sample.draw(OTHER)

@@ -76,7 +76,6 @@ class Coordinator(QObject):
         self.sessions = SessionControl(self.jobs, panels, parent=self)
         self.adopting = Adopting(panels)
         openers: dict[Kind, Callable[[Path], None]] = {
-            "slide": panels.slide.open,
             "regions": partial(self._open_on_slide, panels.region.load),
             "model": panels.model.models.add_folder,
             "session": self.sessions.load,
@@ -191,7 +190,7 @@ class Coordinator(QObject):
         """Keep the pixel size of a slide until its run ends, which reads all patches at one size."""
         self.panels.slide.pixel_size.keep(is_kept=self.panels.run.is_running_on(self.slide))
 
-    def _on_run_ended(self, is_whole: bool) -> None:
+    def _on_run_ended(self) -> None:
         self._keep_pixel_size()
         self._tell_hints()
         self._run_waiting()

@@ -7,9 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtGui import QShortcut
-from qtpy.QtWidgets import QApplication, QFrame, QMenu, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QApplication,
+    QFrame,
+    QMenu,
+    QScrollArea,
+    QTabBar,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_stem.texts import NOTICE
 from napari_stem.widgets.common import keys
@@ -33,14 +42,21 @@ from napari_stem.widgets.common.parts import (
 )
 from napari_stem.widgets.coordinator import Coordinator
 from napari_stem.widgets.many_slides import ManySlides
-from napari_stem.widgets.panels import Panels, Road, RoadView, Steps
+from napari_stem.widgets.panels import Panels
 from napari_stem.widgets.slide.overview import OverviewWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import napari.viewer
-    from qtpy.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QHideEvent, QShowEvent
+    from qtpy.QtGui import (
+        QCloseEvent,
+        QDragEnterEvent,
+        QDropEvent,
+        QHideEvent,
+        QResizeEvent,
+        QShowEvent,
+    )
 
     from napari_stem.widgets.common.hints import Hint
     from napari_stem.widgets.common.keys import Key
@@ -86,6 +102,40 @@ class MenuBar(QWidget):
         self.help_box.raise_()
 
 
+class Road(QWidget):
+    """All parts of the dock, as tall as they are at this width: lines of text wrap."""
+
+    def minimumSizeHint(self) -> QSize:
+        """Leave no part less than it needs."""
+        hint, layout = super().minimumSizeHint(), self.layout()
+        if layout is not None and self.width() > 0:
+            hint.setHeight(max(hint.height(), layout.totalHeightForWidth(self.width())))
+        return hint
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Another width wraps lines elsewhere."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self.updateGeometry()
+
+
+class RoadView(QScrollArea):
+    """Scrolls up and down only, and is never narrower than what it holds."""
+
+    def minimumSizeHint(self) -> QSize:
+        """As wide as the widest part."""
+        hint = super().minimumSizeHint()
+        bar = self.verticalScrollBar().sizeHint().width()
+        hint.setWidth(self.widget().minimumSizeHint().width() + bar)
+        return hint
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Follow a part that becomes wider."""
+        if watched is self.widget() and event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return bool(super().eventFilter(watched, event))
+
+
 class StemDock(QWidget):
     """Predict gene expression on a slide.
 
@@ -112,7 +162,7 @@ class StemDock(QWidget):
         self.parts: dict[str, Folding] = {}
         self.many_slides: ManySlides | None = None
         self._slide = ""  # fingerprint of the one that is looked at; each has its own way
-        self._left_at: dict[str, str] = {}
+        self._left_at: dict[str, int] = {}
         self._went_on: set[tuple[str, str]] = set()
         self._is_window_closing = False
         self._lay_out()
@@ -175,7 +225,7 @@ class StemDock(QWidget):
         """Unfold a part and bring its title to the top."""
         part = self.parts[title]
         part.open()
-        self.steps.go(self._step_of[title])
+        self.steps.setCurrentIndex(self._step_of[title])
         self._scroll.verticalScrollBar().setValue(part.pos().y())
 
     def toggle_overview(self) -> None:
@@ -222,17 +272,22 @@ class StemDock(QWidget):
     def _lay_out(self) -> None:
         road = Road()
         road_layout = QVBoxLayout(road)
-        together = Panels.steps()
-        self._step_of = {title: step for step, titles in together.items() for title in titles}
-        self.steps = Steps(together)
+        self.steps = QTabBar()
+        self.steps.setExpanding(True)
+        self.steps.setUsesScrollButtons(False)
+        self.steps.setDrawBase(False)
+        self._step_of: dict[str, int] = {}  # by the title of a part
+        for name, titles in Panels.steps().items():
+            self._step_of |= dict.fromkeys(titles, self.steps.addTab(name))
         for title, panel in self.panels.titled().items():
             part = Folding(title, panel, is_open=title in {"Genes", "Inspect", "Compare"})
             self.parts[title] = part
             # the list of genes takes the room that is left
             road_layout.addWidget(part, ALL_ROOM if title == "Genes" else 0)
-            if len(together[self._step_of[title]]) == 1:
+            step = self._step_of[title]
+            if list(self._step_of.values()).count(step) == 1:
                 part.stand_alone()
-            part.unfolded.connect(partial(self.steps.go, self._step_of[title]))
+            part.unfolded.connect(partial(self.steps.setCurrentIndex, step))
         road_layout.addStretch(1)
         road_layout.setContentsMargins(0, 0, SCROLL_BAR_GAP, 0)
         self._scroll = scroll = RoadView()
@@ -306,13 +361,12 @@ class StemDock(QWidget):
     def _show_hints(self, hints: Mapping[str, Hint]) -> None:
         for title, hint in hints.items():
             self.parts[title].show_hint(hint)
-        for step, titles in Panels.steps().items():
-            self.steps.tell(step, hints[titles[0]].text)
+        for step, titles in enumerate(Panels.steps().values()):
+            self.steps.setTabToolTip(step, hints[titles[0]].text)
 
     def _show_step(self) -> None:
-        name = self.steps.now()
         for title, part in self.parts.items():
-            part.setVisible(self._step_of[title] == name)
+            part.setVisible(self._step_of[title] == self.steps.currentIndex())
         self._scroll.verticalScrollBar().setValue(0)
 
     def _go_on(self, title: str) -> None:
@@ -321,13 +375,13 @@ class StemDock(QWidget):
         now = "" if slide is None else slide.fingerprint
         is_other = now != self._slide
         if is_other:
-            self._left_at[self._slide] = self.steps.now()
+            self._left_at[self._slide] = self.steps.currentIndex()
             self._slide = now
         if is_other and now in self._left_at:
-            self.steps.go(self._left_at[now])
+            self.steps.setCurrentIndex(self._left_at[now])
         elif slide is None or (now, title) not in self._went_on:
             self._went_on.add((now, title))
-            self.steps.go(self._step_of[title])
+            self.steps.setCurrentIndex(self._step_of[title])
 
 
 def _on_canvas(act: Callable[[], object]) -> Callable[[object], None]:

@@ -1,11 +1,8 @@
-"""The panels of the dock, in the order of the road, as the user left them; and what they lie in."""
+"""The panels of the dock, in the order of the road, as the user left them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-from qtpy.QtCore import QEvent, QObject, QSize
-from qtpy.QtWidgets import QScrollArea, QTabBar, QWidget
 
 from napari_stem.widgets.common.memory import Remembered
 from napari_stem.widgets.genes.genes_panel import GenesPanel
@@ -23,10 +20,8 @@ from napari_stem.widgets.views.measured import MeasuredPanel
 from napari_stem.widgets.views.uncertainty import UncertaintyPanel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from napari.viewer import Viewer
-    from qtpy.QtGui import QResizeEvent
+    from qtpy.QtWidgets import QWidget
 
     from napari_stem.widgets.common.worker import Jobs
 
@@ -102,64 +97,3 @@ class Panels:
             pace=self.run.pace.as_text(),
             cache_folder=self.run.cache.folder,
         )
-
-
-class Road(QWidget):
-    """All parts of the dock, as tall as they are at this width: lines of text wrap."""
-
-    def minimumSizeHint(self) -> QSize:
-        """Leave no part less than it needs."""
-        hint, layout = super().minimumSizeHint(), self.layout()
-        if layout is not None and self.width() > 0:
-            hint.setHeight(max(hint.height(), layout.totalHeightForWidth(self.width())))
-        return hint
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        """Another width wraps lines elsewhere."""
-        super().resizeEvent(event)
-        if event.size().width() != event.oldSize().width():
-            self.updateGeometry()
-
-
-class Steps(QTabBar):
-    """Names of the steps, of which one is the present one."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        super().__init__()
-        for name in names:
-            self.addTab(name)
-        self.setExpanding(True)
-        self.setUsesScrollButtons(False)
-        self.setDrawBase(False)
-
-    def go(self, name: str) -> None:
-        """Make a step the present one."""
-        self.setCurrentIndex(self._place(name))
-
-    def now(self) -> str:
-        """Return the present step."""
-        return str(self.tabText(self.currentIndex()))
-
-    def tell(self, name: str, text: str) -> None:
-        """Say of a step in its tooltip what is missing there, or what has been done."""
-        self.setTabToolTip(self._place(name), text)
-
-    def _place(self, name: str) -> int:
-        return [self.tabText(place) for place in range(self.count())].index(name)
-
-
-class RoadView(QScrollArea):
-    """Scrolls up and down only, and is never narrower than what it holds."""
-
-    def minimumSizeHint(self) -> QSize:
-        """As wide as the widest part."""
-        hint = super().minimumSizeHint()
-        bar = self.verticalScrollBar().sizeHint().width()
-        hint.setWidth(self.widget().minimumSizeHint().width() + bar)
-        return hint
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Follow a part that becomes wider."""
-        if watched is self.widget() and event.type() == QEvent.Type.LayoutRequest:
-            self.updateGeometry()
-        return bool(super().eventFilter(watched, event))

@@ -104,8 +104,6 @@ class SessionControl(QObject):
         self._session: Session | None = None
         self._waiting: list[SlideEntry] = []
         panels.slide.resized.connect(lambda slide: self._stated.add(slide.fingerprint))
-        panels.slide.opened.connect(self._on_opened)
-        panels.slide.not_opened.connect(self._on_not_opened)
 
     def save(self, path: str) -> None:
         """Write the session to a file."""
@@ -188,29 +186,21 @@ class SessionControl(QObject):
         if not self._waiting:
             self._look_again()
             return
-        entry = self._waiting[0]
-        already = self._panels.slide.find_open(entry.fingerprint)
+        entry, slides = self._waiting.pop(0), self._panels.slide
+        already = slides.find_open(entry.fingerprint)
         if already is not None:
-            self._panels.slide.activate(already)
-            self._on_opened(already)
+            slides.activate(already)
+            self._put(entry, already)
             return
         mpp = None if entry.mpp_um is None else Mpp(y_um=entry.mpp_um[0], x_um=entry.mpp_um[1])
-        self._panels.slide.open(entry.path, entry.name or None, mpp)
+        slides.open(entry.path, entry.name or None, mpp, then=partial(self._put, entry))
 
-    def _on_not_opened(self) -> None:
-        if self._waiting:  # the reason was told; the others can still be opened
-            self._waiting.pop(0)
+    def _put(self, entry: SlideEntry, slide: Slide | None) -> None:
+        """Lay on a slide what was on it; None: it could not be opened, and the reason was told."""
+        if slide is None:
             self._open_next()
-
-    def _on_opened(self, slide: Slide) -> None:
-        if not self._waiting:
             return
-        entry = self._waiting[0]
-        is_same = slide.fingerprint == entry.fingerprint
-        if not is_same and slide.path.resolve() != Path(entry.path).resolve():
-            return  # the user opened another one meanwhile
-        self._waiting.pop(0)
-        if not is_same:
+        if slide.fingerprint != entry.fingerprint:
             self._jobs.failed.emit(
                 f"{slide.path.name} has changed since the session was saved: its regions, predictions and "
                 f"measured data are left out."

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from napari_stem.model.downloads import Kind
     from napari_stem.widgets.common.worker import Jobs
 
-UNIT = 1024  # progress crosses threads as 32-bit numbers: in kB, up to 2 TB
 BYTES_PER_MB = 1e6
 CANCELLED = "The download of {} is cancelled; what had come of it is removed."
 
@@ -123,15 +122,15 @@ class DownloadControl:
             for each in self._rows:
                 each.show_message(text)
 
-    def _show_progress(self, name: str, done_kb: int, all_kb: int) -> None:
+    def _show_progress(self, name: str, n_bytes: int, n_all: int) -> None:
         now_s = time.monotonic()
-        if all_kb and (self._began is None or self._began[0] != name):
-            self._began = (name, done_kb, now_s)
+        if n_all and (self._began is None or self._began[0] != name):
+            self._began = (name, n_bytes, now_s)
         left_s = None
-        if self._began is not None and done_kb > self._began[1]:
-            left_s = (all_kb - done_kb) * (now_s - self._began[2]) / (done_kb - self._began[1])
+        if self._began is not None and n_bytes > self._began[1]:
+            left_s = (n_all - n_bytes) * (now_s - self._began[2]) / (n_bytes - self._began[1])
         for each in self._rows:
-            each.show_progress(name, done_kb * UNIT, all_kb * UNIT, left_s)
+            each.show_progress(name, n_bytes, n_all, left_s)
 
     def _finish(
         self, names: Sequence[str], done: Callable[[Path], None], result: Path | str | None
@@ -153,14 +152,10 @@ def _download(
     report: Callable[[str, int, int], None],
 ) -> Path | str | None:
     """Download; returns the last folder, why it cannot be had, or None where it was stopped."""
-
-    def tell(name: str, done: int, total: int) -> None:
-        report(name, done // UNIT, -(-total // UNIT))
-
     folder = None
     try:
         for name in names:
-            folder = download_in_subprocess(kind, name, is_stopped, tell)
+            folder = download_in_subprocess(kind, name, is_stopped, report)
             if folder is None:
                 return None
     except StemError as error:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from napari_stem.cohort.orders import Order
+    from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
@@ -105,7 +106,7 @@ class Dropped(QObject):
     Parameters
     ----------
     openers
-        By kind, what opens a path.
+        By kind, what opens a path that is no slide.
     """
 
     def __init__(
@@ -119,8 +120,6 @@ class Dropped(QObject):
         self._waiting: list[tuple[Kind, Path]] = []
         self._n_slides = 0  # on their way
         self._is_closed = False
-        slides.opened.connect(self._came)
-        slides.not_opened.connect(self._came)
 
     def watch(self, window: QWidget) -> None:
         """Open files of ours that fall on a window of napari's too, which would ask for a reader."""
@@ -150,34 +149,36 @@ class Dropped(QObject):
 
     def open_result(self, order: Order) -> None:
         """Open a slide of a cohort and its prediction."""
-        self._n_slides += 1
         self._waiting.append(("prediction", order.out))
-        mpp = None if order.mpp is None else Mpp(order.mpp, order.mpp)
-        self._slides.open(str(order.slide), mpp=mpp)
+        self._open_slide(order.slide, None if order.mpp is None else Mpp(order.mpp, order.mpp))
+
+    def _open_slide(self, path: Path, mpp: Mpp | None = None) -> None:
+        self._n_slides += 1
+        self._slides.open(path, mpp=mpp, then=self._came)
 
     def _sort(self, found: tuple[list[tuple[Kind, Path]], list[str]]) -> None:
         kinds, unusable = found
         for sentence in unusable:
             self._jobs.failed.emit(sentence)
-        self._n_slides += sum(kind == "slide" for kind, _ in kinds)
         # in this order, as measured counts are laid beside a prediction
         self._waiting += sorted(
             ((kind, path) for kind, path in kinds if kind in ON_SLIDES),
             key=lambda each: ON_SLIDES.index(each[0]),
         )
         for kind, path in kinds:
-            if kind not in ON_SLIDES:
+            if kind == "slide":
+                self._open_slide(path)
+            elif kind not in ON_SLIDES:
                 self._openers[kind](path)
-        if not self._n_slides:
-            self._open_waiting()
+        self._open_waiting()
 
-    def _came(self) -> None:
-        if self._n_slides:
-            self._n_slides -= 1
-            if not self._n_slides:
-                self._open_waiting()
+    def _came(self, _: Slide | None) -> None:
+        self._n_slides -= 1
+        self._open_waiting()
 
     def _open_waiting(self) -> None:
+        if self._n_slides:
+            return
         waiting, self._waiting = self._waiting, []
         for kind, path in waiting:
             self._openers[kind](path)

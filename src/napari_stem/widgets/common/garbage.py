@@ -18,7 +18,6 @@ from __future__ import annotations
 import atexit
 import gc
 import sys
-from dataclasses import dataclass
 
 from qtpy.QtCore import QCoreApplication, QThreadPool, QTimer
 
@@ -29,25 +28,9 @@ LAST_WAIT_MS = 60_000  # the same, before Python ends
 OLDEST = 2  # generation
 
 
-@dataclass
-class _Frozen:
-    """What there was when it was frozen last, for the whole process as collection is."""
-
-    n_modules: int = 0  # 0: nothing is frozen
-
-
-class _Collector(QTimer):
-    """Collects on the thread that it was made on, as often as Python would."""
-
-    def __init__(self, application: QCoreApplication) -> None:
-        super().__init__(application)
-        self.setInterval(COLLECT_MS)
-        self.timeout.connect(collect_what_is_due)
-        application.aboutToQuit.connect(_end)
-
-
-_frozen = _Frozen()
-_collectors: list[_Collector] = []  # at most one
+# both for the whole process, as collection is
+_collectors: list[QTimer] = []  # at most one
+_n_modules = [0]  # when all was frozen last; 0: nothing is frozen
 
 
 def collect_on_gui_thread() -> None:
@@ -59,8 +42,10 @@ def collect_on_gui_thread() -> None:
     if application is None or not gc.isenabled():
         return
     gc.disable()
-    collector = _Collector(application)
-    collector.start()
+    collector = QTimer(application)
+    collector.timeout.connect(collect_what_is_due)
+    collector.start(COLLECT_MS)
+    application.aboutToQuit.connect(_end)
     _collectors[:] = [collector]
 
 
@@ -100,12 +85,12 @@ def collect_what_is_due() -> None:
 
 def spare_libraries() -> None:
     """Leave out of later collections what there is by now, where a large library was loaded."""
-    if len(sys.modules) - _frozen.n_modules > MANY_MODULES:
-        _frozen.n_modules = len(sys.modules)
+    if len(sys.modules) - _n_modules[0] > MANY_MODULES:
+        _n_modules[0] = len(sys.modules)
         gc.freeze()
 
 
 def thaw() -> None:
     """Let the next collection look at everything again."""
-    _frozen.n_modules = 0
+    _n_modules[0] = 0
     gc.unfreeze()

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import (
-    QDialog,
-    QFrame,
-    QGridLayout,
-    QLabel,
-    QScrollArea,
-    QTabWidget,
-    QTextBrowser,
-    QWidget,
-)
+from qtpy.QtWidgets import QDialog, QTabWidget, QTextBrowser, QWidget
 
 from napari_stem.widgets.common.parts import close_button, stack
 
@@ -94,9 +85,8 @@ GESTURES: dict[str, tuple[tuple[str, str], ...]] = {
         ("A session (.json)", "Restores it"),
     ),
 }
-MOST_SHARE_OF_SCREEN = 0.85
+SIZE_PX, MOST_SHARE_OF_SCREEN = (680, 820), 0.85
 GUIDE = "guide.md"  # in the package, so that it can be read without a network
-GUIDE_WIDTH = 660
 
 
 def shortcut(key: Key, part: QWidget, act: Callable[[], object]) -> QShortcut:
@@ -112,29 +102,17 @@ class HelpBox(QDialog):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("Guide to Stem")
-        self.guide = QTextBrowser()
+        self.guide, self.keys = QTextBrowser(), QTextBrowser()
         self.guide.setOpenExternalLinks(True)
         self.guide.setMarkdown(guide())
-        lines = QWidget()
-        grid = QGridLayout(lines)
-        grid.setHorizontalSpacing(24)
-        for title, told in sections().items():
-            _add(grid, title, told)
-        scroll = QScrollArea()
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setWidgetResizable(True)
-        scroll.setWidget(lines)
+        self.keys.setHtml(_table(sections()))
         tabs = QTabWidget()
         tabs.addTab(self.guide, "From slide to report")
-        tabs.addTab(scroll, "Keys and gestures")
+        tabs.addTab(self.keys, "Keys and gestures")
         stack(self, tabs, close_button(self), is_window=True)
-        wanted = lines.sizeHint()
+        width, height = SIZE_PX
         room = self.screen().availableGeometry().height()
-        if parent is not None:
-            room = min(room, parent.window().height())
-        most = int(room * MOST_SHARE_OF_SCREEN)
-        width = max(wanted.width() + 60, GUIDE_WIDTH)
-        self.resize(width, min(wanted.height() + 110, most))
+        self.resize(width, min(height, int(room * MOST_SHARE_OF_SCREEN)))
 
 
 def guide() -> str:
@@ -155,14 +133,10 @@ def sections() -> dict[str, tuple[tuple[str, str], ...]]:
     return {**keys, **GESTURES}
 
 
-def _add(grid: QGridLayout, title: str, told: tuple[tuple[str, str], ...]) -> None:
-    line = grid.rowCount()
-    heading = QLabel(title)
-    font = heading.font()
-    font.setBold(True)
-    heading.setFont(font)
-    heading.setContentsMargins(0, 8 if line > 1 else 0, 0, 2)
-    grid.addWidget(heading, line, 0, 1, 2)
-    for number, (key, meaning) in enumerate(told, start=line + 1):
-        grid.addWidget(QLabel(key), number, 0, Qt.AlignmentFlag.AlignTop)
-        grid.addWidget(QLabel(meaning), number, 1)
+def _table(told: dict[str, tuple[tuple[str, str], ...]]) -> str:
+    """Lines by heading as HTML."""
+    rows = []
+    for title, lines in told.items():
+        rows.append(f"<tr><td colspan=2><br><b>{escape(title)}</b></td></tr>")
+        rows += [f"<tr><td>{escape(key)}</td><td>{escape(what)}</td></tr>" for key, what in lines]
+    return f"<table cellpadding=3>{''.join(rows)}</table>"

@@ -8,15 +8,14 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from napari.utils.notifications import notification_manager, show_info, show_warning
 from qtpy.QtCore import QObject, QThreadPool, Signal
-from superqt.utils import create_worker
 
 from napari_stem.errors import StemError
 from napari_stem.progress import warnings_of_files
@@ -25,20 +24,11 @@ from napari_stem.widgets.common.garbage import collect_on_gui_thread
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from superqt.utils import WorkerBase
-
 logger = logging.getLogger(__name__)
 
 # Qt would have as many as cores: a slide would not open while two others are measured
 MOST_JOBS = 8
 TO_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ResourceWarning)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """What went wrong, in the one sentence that the user reads; superqt would raise an error itself."""
-
-    sentence: str
 
 
 class Jobs(QObject):
@@ -53,6 +43,9 @@ class Jobs(QObject):
         pool = QThreadPool.globalInstance()
         pool.setMaxThreadCount(max(pool.maxThreadCount(), MOST_JOBS))
         self._stops: WeakSet[threading.Event] = WeakSet()
+        # by number, what follows a job: here, as no thread may hold the last reference to a widget
+        self._following: dict[int, tuple[Callable[[Any], None], Callable[[], None] | None]] = {}
+        self._numbers = count()
         self._closed = False
         self._told.connect(self._hear)
 
@@ -60,7 +53,7 @@ class Jobs(QObject):
         self,
         function: Callable[..., Any],
         *args: Any,
-        done: Callable[[Any], None],
+        done: Callable[[Any], None] = lambda _: None,
         failed: Callable[[], None] | None = None,
     ) -> None:
         """Call a function in a thread.
@@ -75,18 +68,11 @@ class Jobs(QObject):
         failed
             Called in the GUI's thread after any error, to put the panels in order.
         """
-        # told at the end, in the GUI's thread: napari's notifications from another one can end the program
-        told: list[str] = []
-
-        def on_end(result: object) -> None:
-            for warning in [] if self._closed else told:
-                show_warning(warning)
-            self._finish(result, done, failed)
-
-        worker = create_worker(_guarded, told.append, function, *args, _start_thread=False)
-        worker.returned.connect(on_end)
-        worker.errored.connect(lambda error: self._broke(error, failed))
-        _launch(worker)
+        _spare_users()
+        number = next(self._numbers)
+        self._following[number] = done, failed
+        end = self.in_window(partial(self._end, number))
+        QThreadPool.globalInstance().start(partial(_work, end, function, args))
 
     def save(self, write: Callable[..., Any], *args: Any) -> None:
         """Write a file in a thread, whose path is the last argument, and say so when it is there."""
@@ -117,23 +103,20 @@ class Jobs(QObject):
         if not self._closed:
             act()
 
-    def _finish(
-        self, result: object, done: Callable[[Any], None], failed: Callable[[], None] | None
-    ) -> None:
-        if self._closed:
+    def _end(self, number: int, found: Any, error: Exception | None, told: list[str]) -> None:
+        done, failed = self._following.pop(number)
+        for warning in told:
+            show_warning(warning)
+        if error is None:
+            done(found)
             return
-        if not isinstance(result, Failure):
-            done(result)
-            return
-        self.failed.emit(result.sentence)
+        if isinstance(error, StemError):
+            self.failed.emit(str(error))
         if failed is not None:
             failed()
-
-    def _broke(self, error: Exception, failed: Callable[[], None] | None) -> None:
-        """Log an error of ours, not the user's, which napari shows by itself."""
-        logger.error("A background job broke", exc_info=error)
-        if failed is not None and not self._closed:
-            failed()
+        if not isinstance(error, StemError):  # ours, not the user's
+            logger.error("A background job broke", exc_info=error)
+            raise error
 
 
 class LatestJob:
@@ -194,6 +177,11 @@ class StoppableJob:
         """Whether a job is on its way, stopped or not."""
         return self._stop is not None
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a job is on its way and was not asked to stop."""
+        return self._stop is not None and not self._stop.is_set()
+
     def start(
         self,
         function: Callable[..., Any],
@@ -223,51 +211,31 @@ class StoppableJob:
             self._stop.set()
 
     def _hear(self, text: str, done: int, total: int) -> None:
-        is_wanted = self._stop is not None and not self._stop.is_set()
-        if self.reported is not None and is_wanted:
+        if self.reported is not None and self.is_wanted:
             self.reported(text, done, total)
 
 
-class _CalmWarnings:
-    """Keeps what Python does with warnings while workers run; used on the window's thread alone.
-
-    Each of superqt's workers shows all warnings while it works, and gives back what it found: where two
-    overlap, the last leaves what it found of the other.
-    """
-
-    def __init__(self) -> None:
-        self._n_running = 0
-        self._before = ExitStack()
-
-    def begin(self) -> None:
-        """Note that a worker is about to start."""
-        if not self._n_running:
-            self._before.enter_context(warnings.catch_warnings())
-        self._n_running += 1
-
-    def end(self) -> None:
-        """Note that one has ended; after the last all is as before, but for news that would pop up."""
-        self._n_running -= 1
-        if self._n_running:
-            return
-        self._before.close()
-        if warnings.showwarning == notification_manager.receive_warning:
-            for category in TO_DEVELOPERS:
-                warnings.simplefilter("ignore", category)
-
-
-_calm_warnings = _CalmWarnings()
-
-
-def _launch(worker: WorkerBase[Any]) -> None:
-    _calm_warnings.begin()
-    worker.finished.connect(_calm_warnings.end)
-    worker.start()
-
-
-def _guarded(warn: Callable[[str], None], function: Callable[..., Any], *args: Any) -> Any:
+def _work(end: Callable[..., None], function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    """Call a function; what came of it is told in the window's thread, where napari's notifications belong."""
+    found, error, told = None, None, list[str]()
     try:
-        with warnings_of_files(warn):
-            return function(*args)
-    except StemError as error:
-        return Failure(str(error))
+        with warnings_of_files(told.append):
+            found = function(*args)
+    except Exception as caught:  # noqa: BLE001
+        error = caught
+    end(found, error, told)
+
+
+def _spare_users() -> None:
+    """Keep from napari's notifications what libraries tell developers, and all that other threads warn of."""
+    if warnings.showwarning != notification_manager.receive_warning:
+        return
+    for category in TO_DEVELOPERS:
+        warnings.simplefilter("ignore", category)
+    window = threading.get_ident()
+
+    def show(*told: Any) -> None:
+        if threading.get_ident() == window:
+            notification_manager.receive_warning(*told)
+
+    warnings.showwarning = show  # type: ignore[assignment]

@@ -14,7 +14,7 @@ from napari_stem.texts import clean_name
 from napari_stem.widgets.common.table import IS_GREY, Column, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
@@ -192,10 +192,10 @@ class GeneTable(Table):
         frame[IS_GREY] = by_chance | known.isna() | is_weak
         self.fill(frame)
 
-    def fill_column(self, column: int, values: ArrayLike) -> None:
-        """Show a column that has been computed, (genes,) float in the model's order."""
-        key = self.columns[column].key
-        self.fill(self.frame.assign(**{key: np.asarray(values, dtype=float)}))
+    def fill_columns(self, columns: Mapping[int, ArrayLike]) -> None:
+        """Show columns that have been computed, each (genes,) float in the model's order."""
+        keys = {self.columns[place].key: np.asarray(each, float) for place, each in columns.items()}
+        self.fill(self.frame.assign(**keys))
 
     def set_favourites(self, favourites: Collection[str]) -> None:
         """Mark genes with a star."""

@@ -67,15 +67,10 @@ class LookBox(QWidget):
             "mix_colours": self.mix_choice,
             "spot_shape": self.shape_choice,
         }
-        self.percents, self.values = (
-            tuple(
-                number(limits, value, decimals=decimals, suffix=suffix, step=step) for value in at
-            )
-            for limits, at, decimals, suffix, step in (
-                ((0, 100), (1, 99), 1, " %", 1),
-                ((-LARGEST_VALUE, LARGEST_VALUE), (0, 5), 3, "", 0.1),
-            )
-        )
+        whole, far = (0, 100), (-LARGEST_VALUE, LARGEST_VALUE)
+        self.percents = [number(whole, at, decimals=1, suffix=" %") for at in (1, 99)]
+        self.values = [number(far, at, decimals=3, step=0.1) for at in (0, 5)]
+        self._boxes = {"percentile": self.percents, "fixed": self.values}
         self.opacity = slider((0, 100), 0, "How strongly the map covers the slide")
         self._lay_out()
         for box in (*self.percents, *self.values):
@@ -86,8 +81,7 @@ class LookBox(QWidget):
     def follow(self) -> None:
         """Show what the settings say."""
         settings = self._settings
-        boxes = {"percentile": self.percents, "fixed": self.values}.get(settings.range_kind)
-        if boxes is not None:
+        if boxes := self._boxes.get(settings.range_kind):
             _show(boxes, (settings.range_low, settings.range_high))
         for name, box in self._choices.items():
             box.setCurrentIndex(box.findData(getattr(settings, name)))
@@ -95,8 +89,8 @@ class LookBox(QWidget):
         is_mixed = settings.arrangement == MIX
         self._form.setRowVisible(self.colormap_choice, not is_mixed)
         self._form.setRowVisible(self.mix_choice, is_mixed)
-        self._form.setRowVisible(self._percent_row, settings.range_kind == "percentile")
-        self._form.setRowVisible(self._value_row, settings.range_kind == "fixed")
+        for kind, shown in self._rows.items():
+            self._form.setRowVisible(shown, settings.range_kind == kind)
 
     def suggest_fixed(self, low: float, high: float) -> None:
         """Where fixed values have not been chosen yet, start from what is on show."""
@@ -108,9 +102,8 @@ class LookBox(QWidget):
 
     def _ask_range(self, _: object) -> None:
         kind = self.range_choice.currentData()
-        boxes = {"percentile": self.percents, "fixed": self.values}.get(kind)
         limits = {}
-        if boxes is not None:
+        if boxes := self._boxes.get(kind):
             low, high = sorted(box.value() for box in boxes)
             limits = {"range_low": low, "range_high": high}
         self._settings.ask(range_kind=kind, **limits)
@@ -119,11 +112,10 @@ class LookBox(QWidget):
         self._form = QFormLayout(self)
         self._form.setContentsMargins(0, 0, 0, 0)
         self._form.addRow("Range", self.range_choice)
-        self._percent_row, self._value_row = (
-            row_widget(low, QLabel("–"), high) for low, high in (self.percents, self.values)
-        )
-        self._form.addRow("From, to", self._percent_row)
-        self._form.addRow("From, to", self._value_row)
+        self._rows: dict[str, QWidget] = {}
+        for kind, (low, high) in self._boxes.items():
+            self._rows[kind] = row_widget(low, QLabel("–"), high)
+            self._form.addRow("From, to", self._rows[kind])
         self._form.addRow("Colours", self.colormap_choice)
         self._form.addRow("Colours", self.mix_choice)
         self._form.addRow("Spots as", self.shape_choice)
@@ -137,7 +129,7 @@ def _strip(name: str) -> QIcon:
     return QIcon(QPixmap.fromImage(image_of(pixels)))
 
 
-def _show(boxes: tuple[QDoubleSpinBox, QDoubleSpinBox], values: tuple[float, float]) -> None:
+def _show(boxes: list[QDoubleSpinBox], values: tuple[float, float]) -> None:
     """Show values, without asking for them."""
     for box, value in zip(boxes, values, strict=True):
         with QSignalBlocker(box):

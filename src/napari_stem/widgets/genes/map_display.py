@@ -15,8 +15,7 @@ from napari_stem.layers import GeneValues, mean_z_score, score_title
 from napari_stem.model.genes import gene_accuracy
 from napari_stem.widgets.common.parts import one_shot
 from napari_stem.widgets.common.worker import LatestJob
-from napari_stem.widgets.genes.active_prediction import ActivePrediction
-from napari_stem.widgets.genes.gene_facts import GeneFacts
+from napari_stem.widgets.genes.active_prediction import ActivePrediction, GeneFacts
 from napari_stem.widgets.genes.gene_table import CLUSTERING
 from napari_stem.widgets.genes.map_layers import ScalarMap, SpotMap
 from napari_stem.widgets.genes.map_turns import DEVIATION, EXPRESSION, LayerTurns
@@ -90,8 +89,7 @@ class MapDisplay(QObject):
         if gene not in prediction.genes:
             gene = next(iter(prediction.reliability), prediction.genes[0])
         values = GeneValues(prediction)
-        filled = partial(self._fill_column, prediction)
-        facts = GeneFacts(self._jobs, prediction, values, filled, self.draw)
+        facts = GeneFacts(self._jobs, prediction, values, partial(self._show_facts, prediction))
         self._shown[slide.fingerprint] = ActivePrediction(slide, prediction, values, facts, gene)
         if self._active == slide.fingerprint:  # else the user went to another slide meanwhile
             self._fill_panel()
@@ -268,18 +266,18 @@ class MapDisplay(QObject):
         prediction = active.prediction
         absent = prediction.provenance.get("genes_not_measured", ())
         self._genes.show_genes(prediction.gene_accuracy, prediction.unit, absent)
-        for column in active.facts.columns:
-            self._fill_column(prediction, column)
+        self._genes.table.fill_columns(active.facts.columns)
         self.settings.update(gene=active.gene)
         if not active.is_seen and (self.settings.field == NOTHING or not self.settings.genes):
             self.settings.update(view=MEAN, arrangement=ONE)  # whatever was looked at before
         active.is_seen = True
         self.draw()
 
-    def _fill_column(self, prediction: Prediction, column: int) -> None:
+    def _show_facts(self, prediction: Prediction) -> None:
         active = self.current()
         if active is not None and active.prediction is prediction:
-            self._genes.table.fill_column(column, active.facts.columns[column])
+            self._genes.table.fill_columns(active.facts.columns)
+            self.draw()  # the limits of all genes may be new
 
     def _on_header(self, column: int) -> None:
         """Compute how genes cluster where it is asked for."""

@@ -6,13 +6,24 @@ What is not shown is out of the layer list, and waits to be shown again, of what
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Image, Points
+from napari.components.overlays import TextOverlay
+from napari.layers import Image, Labels, Points
+from napari.utils.colormaps import CyclicLabelColormap
 
 from napari_stem.layers import AXES, METADATA_KEY, UM
+from napari_stem.layers.domain_layer import (
+    TITLE,
+    domain_features,
+    domain_raster,
+    legend_lines,
+    readable_on,
+)
 from napari_stem.layers.uncertainty import colour_raster
+from napari_stem.widgets.genes.map_turns import DOMAIN_MAP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,8 +33,8 @@ if TYPE_CHECKING:
     from napari_stem.geometry import Mpp
     from napari_stem.layers import SpotGrid, SpotShape
     from napari_stem.results import Prediction
+    from napari_stem.spatial_analysis import Domains
     from napari_stem.widgets.genes.map_turns import LayerTurns
-
 
 Legend = tuple[
     tuple[int, int], int
@@ -60,8 +71,8 @@ class SpotMap:
     about: dict[str, str] = field(default_factory=dict)
 
 
-class ScalarMap:
-    """A layer that shows one value per spot, with its legend.
+class SpotLayer:
+    """A layer of spots, in the viewer or waiting.
 
     Parameters
     ----------
@@ -69,6 +80,28 @@ class ScalarMap:
         What it shows, for the layer's metadata.
     rank
         Above which other layers of ours, as `map_turns` ranks them.
+    """
+
+    def __init__(self, turns: LayerTurns, field: str, rank: int) -> None:
+        self._turns, self._field, self._rank = turns, field, rank
+        self.layer: Any = None  # made when first needed
+
+    def hide(self) -> None:
+        """Take it out of the viewer."""
+        if self.layer is not None:
+            self._turns.hide(self.layer)
+
+    def _describe(self, about: dict[str, str]) -> None:
+        self.layer.metadata = {METADATA_KEY: {"field": self._field, **about}}
+
+
+class ScalarMap(SpotLayer):
+    """A layer that shows one value per spot, with its legend.
+
+    Parameters
+    ----------
+    field, rank
+        As of `SpotLayer`.
     legend
         How large its legend is.
     edited
@@ -83,8 +116,9 @@ class ScalarMap:
         legend: Legend = USUAL_LEGEND,
         edited: Callable[[float, float], None] | None = None,
     ) -> None:
-        self._turns, self._field, self._rank, self._edited = turns, field, rank, edited
-        self.layer = Image(
+        super().__init__(turns, field, rank)
+        self._edited = edited
+        self.layer: Image = Image(
             np.full((1, 1), np.nan, np.float32),
             contrast_limits=(0, 1),
             interpolation2d="nearest",
@@ -92,8 +126,8 @@ class ScalarMap:
             visible=False,
             units=UM,
             axis_labels=AXES,
-            metadata={METADATA_KEY: {"field": field}},
         )
+        self._describe({})
         self.layer.colorbar.size, self._letters_pt = legend
         for part in (self.layer.colorbar, self.layer.name_overlay):
             part.position = "top_right"
@@ -103,7 +137,7 @@ class ScalarMap:
     def show(self, shown: SpotMap, *, with_legend: bool = True) -> None:
         """Show values; the layer comes to the viewer where it is not there."""
         layer, values, limits = self.layer, shown.values, shown.limits
-        layer.metadata = {METADATA_KEY: {"field": self._field, **shown.about}}
+        self._describe(shown.about)
         layer.data = shown.grid.raster(values)
         _place(layer, shown.grid)
         if layer.name != shown.title:
@@ -117,27 +151,17 @@ class ScalarMap:
             layer.contrast_limits = limits
         self._turns.show(layer, self._rank, shown.title, self._letters_pt if with_legend else 0)
 
-    def hide(self) -> None:
-        """Take it out of the viewer."""
-        self._turns.hide(self.layer)
-
     def _on_limits(self) -> None:
         if self._edited is not None:
             self._edited(*map(float, self.layer.contrast_limits))
 
 
-class ColourMap:
-    """A layer that shows one colour per spot, made when it is first needed.
-
-    Parameters
-    ----------
-    field, name, rank
-        What it shows, its name in the layer list, and above which other layers of ours it lies.
-    """
+class ColourMap(SpotLayer):
+    """A layer of some name that shows one colour per spot."""
 
     def __init__(self, turns: LayerTurns, field: str, name: str, rank: int) -> None:
-        self._turns, self._field, self._name, self._rank = turns, field, name, rank
-        self.layer: Image | None = None
+        super().__init__(turns, field, rank)
+        self._name = name
 
     def show(self, grid: SpotGrid, colours: NDArray[np.uint8], path: str) -> None:
         """Show (n_spots, 4) colours of a prediction."""
@@ -153,30 +177,18 @@ class ColourMap:
         else:
             self.layer.data = pixels
             _place(self.layer, grid)
-        self.layer.metadata = {METADATA_KEY: {"prediction": path, "field": self._field}}
+        self._describe({"prediction": path})
         self._turns.show(self.layer, self._rank)
 
-    def hide(self) -> None:
-        """Take it out of the viewer."""
-        if self.layer is not None:
-            self._turns.hide(self.layer)
 
-
-class SpotOutlines:
-    """A layer that outlines spots, in one or more colours from the outermost line to the innermost.
-
-    Parameters
-    ----------
-    field, name, colours, rank
-        What it shows, its name in the layer list, how, and above which other layers of ours it lies.
-    """
+class SpotOutlines(SpotLayer):
+    """A layer that outlines spots, in one or more colours from the outermost line to the innermost."""
 
     def __init__(
         self, turns: LayerTurns, field: str, name: str, colours: Sequence[str], rank: int
     ) -> None:
-        self._turns, self._field, self._rank = turns, field, rank
+        super().__init__(turns, field, rank)
         self._name, self._colours = name, colours
-        self.layer: Points | None = None  # made when first needed
 
     def show(
         self, prediction: Prediction, mpp: Mpp, chosen: NDArray[np.int64], shape: SpotShape
@@ -204,14 +216,8 @@ class SpotOutlines:
             self.layer.symbol = symbol
             self.layer.size = np.repeat(spots.diameter_um * inner, len(chosen))
             self.layer.border_color = np.repeat(self._colours, len(chosen))
-        about = {"prediction": str(prediction.path), "field": self._field}
-        self.layer.metadata = {METADATA_KEY: about}
+        self._describe({"prediction": str(prediction.path)})
         self._turns.show(self.layer, self._rank)
-
-    def hide(self) -> None:
-        """Outline no spot."""
-        if self.layer is not None:
-            self._turns.hide(self.layer)
 
 
 def _place(layer: Any, grid: SpotGrid) -> None:
@@ -221,3 +227,86 @@ def _place(layer: Any, grid: SpotGrid) -> None:
         layer.scale = scale
     if not np.array_equal(layer.translate, translate):
         layer.translate = translate
+
+
+LEGEND_KEY = "napari_stem_domain_{}"  # of napari's overlays of the canvas
+LEGEND_POINTS = 10
+# Okabe and Ito's eight, which colour-blind eyes tell apart, then Tableau's where there are more.
+COLOURS = (
+    "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999",
+    "#8c564b", "#bcbd22", "#9467bd", "#17becf", "#e377c2", "#2ca02c", "#aec7e8", "#ffbb78",
+)  # fmt: skip
+
+
+def colours_of(n_domains: int) -> list[str]:
+    """Colours of so many domains; beyond sixteen they repeat."""
+    return [COLOURS[i % len(COLOURS)] for i in range(n_domains)]
+
+
+class DomainLayer(SpotLayer):
+    """Shows domains in place of a prediction's map, and names their colours in the corner."""
+
+    def __init__(self, turns: LayerTurns) -> None:
+        super().__init__(turns, "domain", DOMAIN_MAP)
+        self._viewer = turns.viewer
+        self._lines: list[tuple[str, str]] = []  # text and ground of each line
+        self._legend: list[str] = []  # keys of the overlays
+
+    def show(self, grid: SpotGrid, prediction: Prediction, domains: Domains) -> None:
+        """Show domains with their legend; makes the layer where there is none."""
+        if self.layer is None:
+            self.layer = Labels(
+                np.zeros(grid.spot_at.shape, dtype=np.uint16),
+                name=TITLE,
+                visible=False,
+                **grid.placement.as_layer_options(),
+            )
+            self.layer.editable = False
+        layer = self.layer
+        _place(layer, grid)
+        self._describe({"prediction": str(prediction.path)})
+        rows = np.flatnonzero(prediction.done)
+        if len(rows) == len(domains.labels):
+            layer.data = domain_raster(grid, rows, domains.labels)
+        layer.colormap = _colormap(len(domains.names))
+        layer.features = domain_features(domains.names)
+        self._turns.show(layer, self._rank, TITLE)
+        self._show_legend(domains.names)
+
+    def hide(self) -> None:
+        """Hide layer and legend."""
+        super().hide()
+        self._show_legend(())
+
+    def legend(self) -> list[str]:
+        """Return the lines of the legend on the canvas."""
+        overlays = self._viewer.canvas.overlays
+        return [str(overlays[key].text) for key in self._legend if overlays[key].visible]
+
+    def _show_legend(self, names: Sequence[str]) -> None:
+        """Write one line per domain in the corner, each in a turn of its own."""
+        overlays = self._viewer.canvas.overlays
+        self._lines = legend_lines(names, colours_of(len(names)))
+        for key in self._legend[len(self._lines) :]:
+            overlays[key].visible = False
+        for place in range(len(self._lines)):
+            self._turns.afterwards(partial(self._write_line, place))
+
+    def _write_line(self, place: int) -> None:
+        """Write a line; overlays are kept, as new ones cost time."""
+        if place >= len(self._lines):  # hidden meanwhile
+            return
+        text, colour = self._lines[place]
+        if place == len(self._legend):
+            self._legend.append(LEGEND_KEY.format(place))
+            self._viewer.canvas.overlays[self._legend[place]] = TextOverlay(
+                font_size=LEGEND_POINTS, position="top_right", box=True
+            )
+        line = self._viewer.canvas.overlays[self._legend[place]]
+        line.text, line.box_color, line.color = text, colour, readable_on(colour)
+        line.visible = True
+
+
+def _colormap(n_domains: int) -> Any:
+    """Colours of labels from 1; a direct look-up of colours would be compiled for half a second first."""
+    return CyclicLabelColormap(colors=["transparent", *colours_of(n_domains)])

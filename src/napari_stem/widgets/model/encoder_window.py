@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -18,8 +19,6 @@ from qtpy.QtWidgets import (
     QGroupBox,
     QHeaderView,
     QLineEdit,
-    QTreeWidget,
-    QTreeWidgetItem,
     QWidget,
 )
 
@@ -40,6 +39,7 @@ from napari_stem.widgets.common.parts import (
     row,
     stack,
 )
+from napari_stem.widgets.common.table import TIP, Column, Table, TableView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -51,7 +51,11 @@ Row = Mapping[str, Any]
 _Looked = tuple[list[dict[str, Any]], str, tuple[str, ...], bool]
 
 GETTABLE = ("needs download", "gated")
-TITLES = ("Encoder", "State", "Licence")
+COLUMNS = (
+    Column("encoder", "Encoder"),
+    Column("state", "State", is_text=True),
+    Column("licence", "Licence", is_text=True),
+)
 SIZE = (680, 640)
 FOLDER_TIP = (
     "For computers without internet: a folder with one folder per encoder, named like it, with the files of "
@@ -179,9 +183,11 @@ class EncoderWindow(QWidget):
         self.is_offline_chosen = remembered.works_offline  # by the user, to be remembered
         self.rows: dict[str, Row] = {}
         self.token_dialog = TokenDialog(self)
-        self.tree = QTreeWidget()
+        self.chosen = ""  # whose details are shown
+        self.table = Table(COLUMNS)
+        self.view = TableView(self.table)
         self.details = linked_note()
-        self.download_button = button("Download", act=lambda: self.download([self.chosen()]))
+        self.download_button = button("Download", act=lambda: self.download([self.chosen]))
         self.row = DownloadRow()
         self.token_text, self.folder_text = Note(), Note()
         self.token_button = button("Enter token…", act=self.token_dialog.open)
@@ -193,7 +199,7 @@ class EncoderWindow(QWidget):
         self.offline.setToolTip(OFFLINE_TIP)
         self._lay_out()
         self.resize(*SIZE)
-        self.tree.currentItemChanged.connect(self._show_details)
+        self.view.chosen.connect(self.choose)
         self.offline.toggled.connect(self._choose_offline)
         self.token_dialog.accepted.connect(lambda: self.store_token(self.token_dialog.take()))
         self.downloads = DownloadControl(jobs, (row_too, self.row), self._on_ended)
@@ -202,15 +208,11 @@ class EncoderWindow(QWidget):
         jobs.start(_settle, self.is_offline_chosen, done=self._show_offline)
         self.refresh()
 
-    def chosen(self) -> str:
-        """Name of the encoder whose details are shown."""
-        item = self.tree.currentItem()
-        return "" if item is None else str(item.text(0))
-
     def choose(self, name: str) -> None:
-        """Show the details of an encoder, as a click would."""
-        for found in self.tree.findItems(name, Qt.MatchFlag.MatchExactly, 0):
-            self.tree.setCurrentItem(found)
+        """Show the details of an encoder, as a click does."""
+        self.chosen = name
+        self.view.choose(name)
+        self._show_details()
 
     def refresh(self) -> None:
         """Look anew at what is on this computer."""
@@ -269,19 +271,18 @@ class EncoderWindow(QWidget):
         self._changed()
 
     def _show_encoders(self, rows: Sequence[Row]) -> None:
-        chosen = self.chosen()
         self.rows = {str(each["name"]): each for each in rows}
-        self.tree.clear()
-        for name, each in self.rows.items():
-            item = QTreeWidgetItem([name, state(each), str(each["licence"])])
-            item.setToolTip(0, str(each["description"]))
-            item.setToolTip(1, str(each["why_not"] or ""))
-            if each["status"] == "ready":
-                font = item.font(1)
-                font.setBold(True)
-                item.setFont(1, font)
-            self.tree.addTopLevelItem(item)
-        self.choose(chosen or next(iter(self.rows), ""))
+        frame = pd.DataFrame(
+            {
+                "encoder": list(self.rows),
+                "state": [state(each) for each in rows],
+                "licence": [str(each["licence"]) for each in rows],
+                TIP: [f"{each['description']}\n{each['why_not'] or ''}".strip() for each in rows],
+            },
+            index=list(self.rows),
+        )
+        self.table.fill(frame)
+        self.choose(self.chosen or next(iter(self.rows), ""))
 
     def _show_token(self, *, is_known: bool) -> None:
         """Say whether a token is stored; not which."""
@@ -313,7 +314,7 @@ class EncoderWindow(QWidget):
         self.offline.setToolTip(f"{OFFLINE_TIP}{OFFLINE_TOLD}" if is_told else OFFLINE_TIP)
 
     def _show_details(self) -> None:
-        chosen = self.rows.get(self.chosen())
+        chosen = self.rows.get(self.chosen)
         is_gettable = chosen is not None and chosen["status"] in GETTABLE
         self.download_button.setVisible(is_gettable and not self.downloads.is_busy)
         if chosen is None:
@@ -341,18 +342,15 @@ class EncoderWindow(QWidget):
         self.refresh()
 
     def _lay_out(self) -> None:
-        self.tree.setHeaderLabels(TITLES)
-        self.tree.setRootIsDecorated(False)
-        header = self.tree.header()
-        header.setStretchLastSection(True)
         for column in (0, 1):
-            header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+            self.view.header().setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+        self.view.stretch(2)
         getting = QGroupBox("Where encoders come from")
         token = row(self.token_text, self.token_button, self.forget_button, stretched=0)
         folder = row(self.folder_text, self.folder_button, self.no_folder_button, stretched=0)
         stack(getting, token, folder, self.offline, is_window=True)
         chosen = self.details, self.download_button, self.row
-        stack(self, self.tree, *chosen, getting, stretched=0, is_window=True)
+        stack(self, self.view, *chosen, getting, stretched=0, is_window=True)
 
 
 def _settle(is_offline_wanted: bool) -> bool:

@@ -22,8 +22,7 @@ from napari_stem.texts import count
 from napari_stem.widgets.common.form import Form, attribute_helps, number
 from napari_stem.widgets.common.memory import DEVICES
 from napari_stem.widgets.common.parts import Folding, duration, one_shot, stack
-from napari_stem.widgets.model.encoder_box import EncoderBox
-from napari_stem.widgets.model.model_choice import ModelChoice
+from napari_stem.widgets.model.model_choice import EncoderBox, ModelChoice
 from napari_stem.widgets.model.predictions import PredictionsList
 from napari_stem.widgets.slide.about_slide_box import AboutSlideBox, ScaleWarning
 

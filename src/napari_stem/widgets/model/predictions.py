@@ -46,10 +46,8 @@ class Listed:
     ----------
     path
         Its folder.
-    model
-        That made it.
-    n_done, n_spots
-        Spots predicted, and all.
+    model, spots
+        That made it, and how many there are, of how many where not all are predicted.
     made
         Seconds since the epoch at which it was begun.
     details
@@ -60,16 +58,10 @@ class Listed:
 
     path: Path
     model: str
-    n_done: int
-    n_spots: int
+    spots: str
     made: float
     details: str = ""
     mpp: Mpp | None = None
-
-    def spots(self) -> str:
-        """Say how many spots there are, and how many of them are predicted where not all are."""
-        done = f"{self.n_done:,} of " if self.n_done < self.n_spots else ""
-        return f"{done}{self.n_spots:,}"
 
     def moment(self) -> str:
         """Say when it was made."""
@@ -113,7 +105,7 @@ class PredictionsList(QWidget):
         self._touch()
         self._jobs.start(keep_bounded, "predictions", list(self._open), done=self._forget)
         self._slides.owns(slide, prediction.path)
-        self._slides.predicted_with(slide, mpp_of(prediction))
+        self._slides.predicted_with(slide, prediction.mpp)
         self._on_screen[slide.fingerprint] = prediction.path
         with self._slides.kept_unless_active(slide):
             self._maps.begin(slide, prediction)
@@ -161,7 +153,7 @@ class PredictionsList(QWidget):
             return
         slide = self._slides.slide if self._slides.slide in slides else slides[0]
         if slide is None or not _fits(prediction, slide):
-            made, now = mpp_of(prediction), None if slide is None else slide.mpp
+            made, now = prediction.mpp, None if slide is None else slide.mpp
             self._jobs.failed.emit(
                 f"{prediction.path.name} was made at {um_per_pixel(made)}, the slide is now at "
                 f"{um_per_pixel(now)}: to see it, change the pixel size back; else predict again."
@@ -227,7 +219,7 @@ class PredictionsList(QWidget):
             pd.DataFrame(
                 {
                     "model": models,
-                    "spots": [each.spots() for each in rows],
+                    "spots": [each.spots for each in rows],
                     "made": [each.moment() for each in rows],
                     TIP: tips,
                     IS_GREY: is_other,
@@ -244,7 +236,11 @@ class PredictionsList(QWidget):
 
 def listed_of(prediction: Prediction) -> Listed:
     """Say in a list what a prediction is."""
-    provenance = prediction.provenance
+    provenance, n_done, n_spots = (
+        prediction.provenance,
+        int(prediction.done.sum()),
+        len(prediction.spots),
+    )
     details = (
         f"{len(prediction.genes):,} genes, {provenance.get('draws')} samples per spot, spots "
         f"{prediction.spots.pitch_um:g} µm apart. {provenance.get('shared_tissue', '')}"
@@ -252,17 +248,11 @@ def listed_of(prediction: Prediction) -> Listed:
     return Listed(
         prediction.path,
         str(provenance.get("model")),
-        int(prediction.done.sum()),
-        len(prediction.spots),
+        f"{n_done:,} of {n_spots:,}" if n_done < n_spots else f"{n_spots:,}",
         (prediction.path / "zarr.json").stat().st_mtime,
         details,
-        mpp_of(prediction),
+        prediction.mpp,
     )
-
-
-def mpp_of(prediction: Prediction) -> Mpp:
-    """Pixel size that a prediction was made with."""
-    return Mpp(*map(float, prediction.provenance["mpp"]))
 
 
 def is_same_size(one: Mpp | None, other: Mpp | None) -> bool:
@@ -278,7 +268,7 @@ def um_per_pixel(mpp: Mpp | None) -> str:
 
 
 def _fits(prediction: Prediction, slide: Slide) -> bool:
-    return is_same_size(mpp_of(prediction), slide.mpp)
+    return is_same_size(prediction.mpp, slide.mpp)
 
 
 def _stored(fingerprint: str) -> list[Listed]:

@@ -25,10 +25,10 @@ from napari_stem.widgets.common.parts import (
     stack,
     warning,
 )
+from napari_stem.widgets.common.worker import StoppableJob
 from napari_stem.widgets.model.pace import Pace
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
     from napari_stem.encoders.base import Encoder
@@ -95,19 +95,24 @@ class RunRequest:
 
 def run_prediction(
     request: RunRequest,
-    is_stopped: Callable[[], bool],
     report: Callable[[Prediction | str | PredictionProgress], None],
-) -> None:
+    is_stopped: Callable[[], bool],
+    _report: object,
+) -> bool:
     """Run a prediction; every finished block is on disk before it is reported.
 
     Parameters
     ----------
     request
         What to predict.
-    is_stopped
-        Ends the run at the next block, or sooner within a long one.
     report
         Told first where the results grow, or why it should not begin unasked; then how far it is.
+    is_stopped
+        Ends the run at the next block, or sooner within a long one.
+
+    Returns
+    -------
+    Whether it ended by itself.
 
     Raises
     ------
@@ -137,18 +142,19 @@ def run_prediction(
             begun = job.begin_unless_in_doubt(out, is_stopped)
         if isinstance(begun, str):
             report(begun)
-            return
+            return not is_stopped()
         _ = begun.gene_accuracy  # kept, so that the window need not read it
         report(begun)
         for step in job.steps(begun, is_stopped):
             report(step)
+    return not is_stopped()
 
 
 class RunBar(QWidget):
     """Runs a prediction from the model panel to the maps, and shows how far it is; asks before one in doubt."""
 
     began = Signal()
-    ended = Signal(bool)  # whether all spots are done
+    ended = Signal()
 
     def __init__(
         self, jobs: Jobs, model: ModelPanel, maps: MapDisplay, remembered: Remembered
@@ -161,12 +167,10 @@ class RunBar(QWidget):
         self._missing = self._wary = ""
         self._began_s = self._expected_s = 0.0
         self._n_before = 0
-        self._settings = model.settings()  # of the run
-        self._looks = True  # through an encoder, else embeddings come from a file
         # runs in doubt that were wanted all the same
         self._trusted: set[tuple[object, ...]] = set()
-        self._stop: threading.Event | None = None
-        self._slide: Slide | None = None
+        self._job = StoppableJob(jobs)
+        self._request: RunRequest | None = None  # of the run on its way
         self._active: Slide | None = None  # that is looked at
         self._told: dict[str, str] = {}  # how the last run ended, by the slide's fingerprint
         self._prediction: Prediction | None = None
@@ -197,11 +201,11 @@ class RunBar(QWidget):
     @property
     def is_running(self) -> bool:
         """Whether a run is on its way."""
-        return self._stop is not None
+        return self._job.is_running
 
     def is_running_on(self, slide: Slide | None) -> bool:
         """Whether a run predicts this slide."""
-        return slide is not None and self.is_running and slide is self._slide
+        return self._request is not None and slide is self._request.slide
 
     def look_at(self, slide: Slide | None) -> None:
         """Say of another slide how its own last run ended, unless a run is on its way."""
@@ -218,21 +222,17 @@ class RunBar(QWidget):
         """Begin a run; ignored while another is on its way."""
         if self.is_running:
             return
-        self._slide, self._prediction = request.slide, None
-        self._settings = request.settings
-        self._nothing = "Stopped before anything was predicted."
-        self._looks = request.embedder is None
-        self._stop = stop = self._jobs.new_stop()
-        self._show_running("starting", 0, 0, None)
         request = replace(request, despite_doubt=_trust(request) in self._trusted)
-        self._jobs.start(
+        self._request, self._prediction = request, None
+        self._nothing = "Stopped before anything was predicted."
+        self._job.start(
             run_prediction,
             request,
-            stop.is_set,
             self._jobs.in_window(partial(self._progressed, request)),
-            done=lambda _: self._finished(not stop.is_set()),
-            failed=lambda: self._finished(False),
+            done=partial(self._finished, request),
+            failed=partial(self._finished, request, False),
         )
+        self._show_running("starting", 0, 0, None)
         self.began.emit()
 
     def show_spots(self, n_spots: int, missing: str = "", wary: str = "") -> None:
@@ -242,16 +242,15 @@ class RunBar(QWidget):
 
     def cancel(self) -> None:
         """Stop the run; what is finished stays on disk and on screen."""
-        if self._stop is not None:
-            self._stop.set()
+        if self.is_running:
+            self._job.stop()
             self.cancel_button.setEnabled(False)
             self.progress_text.say("Stopping; what is finished is kept.")
 
     def _progressed(self, request: RunRequest, step: Prediction | str | PredictionProgress) -> None:
         from napari_stem.results import Prediction
 
-        if self._slide is None or self._stop is None:
-            return
+        slide, settings = request.slide, request.settings
         if isinstance(step, str):
             self._nothing = "Predict all the same? It is asked in a window of its own."
             self._ask(request, step)
@@ -259,18 +258,18 @@ class RunBar(QWidget):
         if isinstance(step, Prediction):
             self._prediction = step
             self._began_s, self._n_before = time.monotonic(), int(step.done.sum())
-            n_spots, settings = len(step.spots) - self._n_before, request.settings
-            self._expected_s = self.pace.estimate_s(settings, n_spots, looks=self._looks)
-            self._predictions.begin(self._slide, step)
+            n_spots, looks = len(step.spots) - self._n_before, request.embedder is None
+            self._expected_s = self.pace.estimate_s(settings, n_spots, looks=looks)
+            self._predictions.begin(slide, step)
             return
         if step.n_done > self._n_before:
-            self._maps.grow(self._slide)
-        if not self._stop.is_set():
-            on = "" if self._slide is self._active else f"{self._slide.path.stem}: "
+            self._maps.grow(slide)
+        if self._job.is_wanted:
+            on = "" if slide is self._active else f"{slide.path.stem}: "
             left = step.seconds_left
             if left is None:  # no pace of this run is known yet: as runs were before
                 left = max(0.0, self._expected_s - (time.monotonic() - self._began_s))
-            where = device_title(request.settings.device)  # torch has come by now, if needed
+            where = device_title(settings.device)  # torch has come by now, if needed
             self._show_running(step.stage, step.n_done, step.n_spots, left, on, where)
 
     def _ask(self, request: RunRequest, sentence: str) -> None:
@@ -292,20 +291,20 @@ class RunBar(QWidget):
         asked.finished.connect(on_answer)
         asked.open()
 
-    def _finished(self, ended_by_itself: bool) -> None:
-        slide, prediction = self._slide, self._prediction
-        self._stop = self._slide = self._prediction = None
-        if slide is None or prediction is None:
+    def _finished(self, request: RunRequest, ended_by_itself: bool) -> None:
+        slide, prediction = request.slide, self._prediction
+        self._request = self._prediction = None
+        if prediction is None:
             self._tell(slide, self._nothing)
             self.cache.look(self._jobs)
-            self.ended.emit(False)
+            self.ended.emit()
             return
         self._maps.finish(slide)
         self._predictions.refresh(slide)
         n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
         seconds = time.monotonic() - self._began_s
         n_new = n_done - self._n_before
-        self.pace.measured(self._settings, n_new, seconds, looks=self._looks)
+        self.pace.measured(request.settings, n_new, seconds, looks=request.embedder is None)
         done = f"{n_done:,} of {count(n_spots, 'spot')} predicted"
         if n_done == n_spots:
             text = f"Done: {count(n_spots, 'spot')} predicted."
@@ -315,11 +314,10 @@ class RunBar(QWidget):
             text = f"Stopped: {done} and kept. Run again to go on."
         self._tell(slide, text)
         self._jobs.start(_caution, slide, prediction, done=partial(self._tell_caution, slide, text))
-        self.ended.emit(n_done == n_spots)
+        self.ended.emit()
 
-    def _tell(self, slide: Slide | None, text: str) -> None:
-        if slide is not None:
-            self._told[slide.fingerprint] = text
+    def _tell(self, slide: Slide, text: str) -> None:
+        self._told[slide.fingerprint] = text
         self.look_at(self._active)
 
     def _tell_caution(self, slide: Slide, text: str, caution: str) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import dask
 import numpy as np
 import pandas as pd
+from napari.layers import Image, Labels
 
 from napari_stem.evaluation.differences import REST
 from napari_stem.layers import AXES, METADATA_KEY, UM
 from napari_stem.spatial.region_files import ClassedRegion, class_colour
-from napari_stem.texts import own_names
+from napari_stem.texts import own_names, quoted
+from napari_stem.widgets.common.pictures import colours_of_values
 from napari_stem.widgets.common.units import regions_of
-from napari_stem.widgets.regions.region_labels import LABEL, label_colours, labels
 from napari_stem.widgets.regions.region_shapes import (
     BLANK,
     CLASS,
@@ -31,9 +33,9 @@ from napari_stem.widgets.regions.region_shapes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from napari.layers import Image, Shapes
+    from napari.layers import Layer, Shapes
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
@@ -44,6 +46,14 @@ if TYPE_CHECKING:
 EDGE_PIXELS = 3  # width of outlines on a screen that shows the whole slide
 SCREEN_PIXELS = 800
 CLICK_PIXELS = 5  # on the screen; what goes no further is a click
+LABEL = {"string": "{name}", "size": 12, "color": "white", "anchor": "center"}
+# what is looked at under a name, as shares of its region's sides
+UNDER = np.stack(
+    np.meshgrid(np.linspace(-0.06, 0.06, 5), np.linspace(-0.12, 0.12, 9)), axis=-1
+).reshape(-1, 2)
+NEAR = 0.25  # share of a side within which two names would cover one another
+MOST_LETTERS = 24  # of a name: longer ones would reach over their neighbours
+LIGHT = 0.33  # relative luminance above which black is read more easily
 
 
 class RegionLayers:
@@ -331,3 +341,62 @@ def warm_up() -> None:
     Shapes(ndim=2, features={NAME: []}, text=LABEL).add(
         [square, square + 1, square + 2], shape_type=["polygon", "rectangle", "ellipse"]
     )
+
+
+def labels(outlines_yx: Sequence[NDArray[np.float64]], names: Sequence[str]) -> list[str]:
+    """Tell what to write in the middle of each outline: its name, shortened, unless a smaller one stands there.
+
+    Parameters
+    ----------
+    outlines_yx
+        Corners of each, (m, 2).
+    names
+        Their names.
+    """
+    middles = np.array([outline.mean(axis=0) for outline in outlines_yx])
+    sides = np.array([np.ptp(outline, axis=0) for outline in outlines_yx])
+    apart = np.abs(middles[:, np.newaxis] - middles) / np.maximum(sides[:, np.newaxis], 1e-9)
+    is_larger = sides.prod(axis=1)[:, np.newaxis] > sides.prod(axis=1)
+    hidden = set(np.flatnonzero((is_larger & (apart < NEAR).all(axis=2)).any(axis=1)))
+    return ["" if n in hidden else quoted(name, MOST_LETTERS) for n, name in enumerate(names)]
+
+
+def label_colours(
+    outlines_yx: Sequence[NDArray[np.float64]], layers: Iterable[Layer]
+) -> NDArray[np.float32]:
+    """Colours of names in the middle of outlines: (n, 4), black or white.
+
+    Parameters
+    ----------
+    outlines_yx
+        Corners of each, (m, 2) in world coordinates.
+    layers
+        What is under them, the lowest first.
+    """
+    places = np.stack([o.mean(axis=0) + UNDER * np.ptp(o, axis=0) for o in outlines_yx])
+    seen = np.zeros((*places.shape[:2], 3))
+    for layer in layers:
+        if layer.visible and isinstance(layer, Image | Labels) and layer.ndim == 2:
+            colours = _colours_at(layer, places)
+            alpha = colours[..., 3:] * layer.opacity
+            kept = 1 if layer.blending == "additive" else 1 - alpha
+            seen = np.clip(seen * kept + colours[..., :3] * alpha, 0, 1)
+    light = np.where(seen <= 0.04045, seen / 12.92, ((seen + 0.055) / 1.055) ** 2.4)  # sRGB
+    is_light = (light @ (0.2126, 0.7152, 0.0722)).mean(axis=1) > LIGHT
+    return np.where(is_light[:, np.newaxis], (0, 0, 0, 1), (1, 1, 1, 1)).astype(np.float32)
+
+
+def _colours_at(layer: Image | Labels, places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Red, green, blue, alpha of (n, m, 2) places in the world: (n, m, 4), transparent beside the layer."""
+    whole, pixels = (
+        (layer.data[0], layer.data[-1]) if layer.multiscale else (layer.data, layer.data)
+    )
+    to_data = affine(layer.world_to_data)
+    shrunk = np.divide(pixels.shape[:2], whole.shape[:2])
+    y, x = np.floor((to_data(places.reshape(-1, 2)) + 0.5) * shrunk).astype(int).T
+    is_inside = (y >= 0) & (x >= 0) & (y < pixels.shape[0]) & (x < pixels.shape[1])
+    with dask.config.set(scheduler="synchronous"):  # threads may be busy with a prediction
+        found: NDArray[Any] = np.asarray(pixels)[y[is_inside], x[is_inside]]
+    rgba = np.zeros((len(y), 4))
+    rgba[is_inside] = colours_of_values(layer, found)
+    return rgba.reshape(*places.shape[:2], 4)

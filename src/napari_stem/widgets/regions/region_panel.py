@@ -81,6 +81,7 @@ GEOJSON = "Regions (*.geojson *.json);;All files (*)"
 FOUND = re.compile(r"tissue \d+")  # names of regions that the search gave
 TISSUE_STEP = "tissue"  # searches that follow one another are taken back together
 TOLD_GLASS = 0.05  # share of the area; an outline drawn by hand always holds a little
+MOST_ROWS_SEEN = 7
 COUNT_AFTER_MS = 150  # regions are counted once the pen has rested this long
 
 
@@ -130,7 +131,7 @@ class RegionPanel(QWidget):
         self.tissue = TissueBox(jobs, slides, self.replace_tissue, remembered)
         self._lay_out(remembered.n_click_spots)
         load_units()
-        jobs.start(warm_up, done=lambda _: None)
+        jobs.start(warm_up)
 
     def _lay_out(self, n_click_spots: int) -> None:
         self.tools: dict[str, QPushButton] = {}
@@ -169,7 +170,9 @@ class RegionPanel(QWidget):
         self._show_tool("")
         self._show_regions(self.table.frame, can_undo=False)
         self.table.edited.connect(self._on_layer(self._change))
-        self.view.region_chosen.connect(self._on_layer(self.layers.select))
+        self.view.clicked.connect(
+            self._on_layer(lambda layer, at: self.layers.select(layer, self.table.name(at.row())))
+        )
         self.view.removal_requested.connect(self._on_layer(self.layers.remove))
         self.view.colour_requested.connect(self._on_layer(self.layers.set_class_colour))
 
@@ -408,6 +411,8 @@ class RegionPanel(QWidget):
 
     def _show_regions(self, rows: pd.DataFrame, *, can_undo: bool) -> None:
         self.table.fill(rows)
+        self.view.fit(MOST_ROWS_SEEN)
+        self.view.setVisible(not rows.empty)
         self.undo_button.setEnabled(can_undo)
         self.clear_button.setEnabled(len(rows) > 0)
         self.export_button.setEnabled(len(rows) > 0)

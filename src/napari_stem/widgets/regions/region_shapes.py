@@ -199,15 +199,13 @@ class History:
     """What the regions were after each settled change."""
 
     def __init__(self, now: Snapshot) -> None:
-        self._past: list[Snapshot] = []
-        self._now = now
-        self._future: list[Snapshot] = []
-        self._step = ""  # what kind of step led to now
+        self._snapshots, self._place = [now], 0  # of them, the one that is on the canvas
+        self._step = ""  # what kind of step led to it
 
     @property
     def can_undo(self) -> bool:
         """Whether there is a change to take back."""
-        return bool(self._past)
+        return self._place > 0
 
     def note(self, now: Snapshot, step: str = "") -> None:
         """Remember a change; nothing happens where there was none.
@@ -219,33 +217,31 @@ class History:
         step
             Kind of change: those of one kind that follow one another are taken back together.
         """
-        if now.is_same(self._now):
+        if now.is_same(self._snapshots[self._place]):
             return
-        if not step or step != self._step:
-            self._past = [*self._past, self._now][-STEPS:]
-        self._now, self._step = now, step
-        self._future.clear()
+        is_same_step = bool(step) and step == self._step
+        before = self._snapshots[: self._place + (not is_same_step)]
+        self._snapshots = [*before, now][-1 - STEPS :]
+        self._place, self._step = len(self._snapshots) - 1, step
 
     def undo(self) -> Snapshot | None:
         """Return what was before the last change, or None."""
-        return self._go(self._past, self._future)
-
-    def rescale(self, factors: NDArray[np.float64], now: Snapshot) -> None:
-        """Multiply the coordinates (y, x) of every step, to go with the shapes as they are now."""
-        self._past = [snapshot.scaled(factors) for snapshot in self._past]
-        self._future = [snapshot.scaled(factors) for snapshot in self._future]
-        self._now = now
+        return self._go(self._place - 1)
 
     def redo(self) -> Snapshot | None:
         """Return what was before the last undo, or None."""
-        return self._go(self._future, self._past)
+        return self._go(self._place + 1)
 
-    def _go(self, there: list[Snapshot], here: list[Snapshot]) -> Snapshot | None:
-        if not there:
+    def rescale(self, factors: NDArray[np.float64], now: Snapshot) -> None:
+        """Multiply the coordinates (y, x) of every step, to go with the shapes as they are now."""
+        self._snapshots = [each.scaled(factors) for each in self._snapshots]
+        self._snapshots[self._place] = now
+
+    def _go(self, place: int) -> Snapshot | None:
+        if not 0 <= place < len(self._snapshots):
             return None
-        here.append(self._now)
-        self._now, self._step = there.pop(), ""
-        return self._now
+        self._place, self._step = place, ""
+        return self._snapshots[place]
 
 
 def count_spots(

@@ -10,18 +10,15 @@ from qtpy.QtWidgets import (
     QAbstractItemView,
     QColorDialog,
     QComboBox,
-    QHeaderView,
     QMenu,
     QStyledItemDelegate,
-    QTableView,
     QWidget,
 )
 
 from napari_stem.spatial.region_files import CLASS_COLOURS
-from napari_stem.widgets.common.table import Column, Role, Table
+from napari_stem.widgets.common.table import Column, Table, TableView
 
 if TYPE_CHECKING:
-    from qtpy.QtCore import QAbstractItemModel
     from qtpy.QtWidgets import QStyleOptionViewItem
 
 NAME, CLASS, AREA, SPOTS = range(4)
@@ -43,10 +40,9 @@ COLUMNS = (
         is_text=True,
     ),
     Column("area_mm2", "mm²", "Area in square millimetres", ".2f"),
-    Column("n_spots", "Spots", "Spots that will be predicted in it", ","),
+    Column("n_spots", "Spots", "Spots that will be predicted in it", ",", widest="000,000"),
 )
-MAX_ROWS_SHOWN = 7
-NUMBERS_WIDTH = 56
+ROW_PX = 26  # there is a list to choose from in it, now and then
 
 
 class ClassEditor(QStyledItemDelegate):
@@ -63,74 +59,42 @@ class ClassEditor(QStyledItemDelegate):
         box.activated.connect(lambda: self._done(box))
         return box
 
-    def setEditorData(self, editor: QWidget, index: QModelIndex) -> None:
-        """Show the class as it is."""
-        editor.setCurrentText(str(index.data(Role.EditRole)) or NO_CLASS)
-
-    def setModelData(self, editor: QWidget, model: QAbstractItemModel, index: QModelIndex) -> None:
-        """Ask for the class that was chosen."""
-        model.setData(index, editor.currentText(), Role.EditRole)
-
     def _done(self, box: QComboBox) -> None:
         self.commitData.emit(box)
         self.closeEditor.emit(box)
 
 
-class RegionView(QTableView):
+class RegionView(TableView):
     """Regions as rows of a `Table`, by their numbers: choose, rename, classify, recolour, remove."""
 
-    region_chosen = Signal(int)  # number
     removal_requested = Signal(object)  # numbers
     colour_requested = Signal(str, object)  # class, (red, green, blue)
 
     def __init__(self, table: Table) -> None:
-        super().__init__()
-        self._table = table
-        self.setModel(table)
+        super().__init__(table)
         self._editor = ClassEditor(self)
         self.setItemDelegateForColumn(CLASS, self._editor)
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.verticalHeader().hide()
-        header = self.horizontalHeader()
-        for column in (NAME, CLASS):
-            header.setSectionResizeMode(column, QHeaderView.ResizeMode.Stretch)
-        for column in (AREA, SPOTS):
-            header.setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
-            header.resizeSection(column, NUMBERS_WIDTH)
-        header.setHighlightSections(False)
+        self.stretch(CLASS)
+        self.verticalHeader().setDefaultSectionSize(ROW_PX)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.customContextMenuRequested.connect(self._open_menu)
-        self.clicked.connect(lambda index: self.region_chosen.emit(int(table.name(index.row()))))
         delete = QShortcut(QKeySequence.StandardKey.Delete, self)
         delete.setContext(Qt.ShortcutContext.WidgetShortcut)
         delete.activated.connect(self.remove_chosen)
-        table.modelReset.connect(self.fit)
-        self.fit()
-
-    def chosen(self) -> list[int]:
-        """Return the numbers of the chosen regions."""
-        return [int(self._table.name(each.row())) for each in self.selectionModel().selectedRows()]
 
     def remove_chosen(self) -> None:
         """Ask for the removal of the chosen regions."""
-        numbers = self.chosen()
-        if numbers:
-            self.removal_requested.emit(numbers)
-
-    def fit(self) -> None:
-        """Be as tall as the rows, up to a limit."""
-        n_rows = self._table.rowCount()
-        self.setVisible(n_rows > 0)
-        row = self.verticalHeader().defaultSectionSize()
-        header = self.horizontalHeader().sizeHint().height()
-        self.setFixedHeight(header + row * min(n_rows, MAX_ROWS_SHOWN) + 2 * self.frameWidth() + 2)
+        rows = self.selectionModel().selectedRows()
+        if rows:
+            self.removal_requested.emit([self.table.name(each.row()) for each in rows])
 
     def _open_menu(self, place: QPoint) -> None:
         index = self.indexAt(place)
         if not index.isValid():
             return
-        row = self._table.frame.iloc[index.row()]
+        row = self.table.frame.iloc[index.row()]
         name, colour = row["classification"], QColor(row["colour"])
         menu = QMenu(self)
         menu.addAction("Rename", lambda: self.edit(index.siblingAtColumn(NAME)))

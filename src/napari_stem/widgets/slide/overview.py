@@ -262,22 +262,16 @@ class OverviewControl(QObject):
             return
         self._follow()
         self._mark()
-        if pyramid.slide.is_complete and pyramid.coarsest is not None:
-            self._picture(layer, pyramid.coarsest)
-        elif pyramid.slide.is_complete:
+        slide = pyramid.slide
+        known = pyramid.coarsest if slide.is_complete else slide.preview
+        if known is not None:
+            self._picture(layer, known)
+        elif slide.is_complete:
             done = partial(self._picture, layer)
             self._jobs.start(np.asarray, pyramid.arrays[-1], done=done)
-        else:
-            self.show_preview()
 
-    def show_preview(self) -> None:
-        """Show what is known of a slide that is not complete."""
-        pyramid = None if self._layer is None else pyramid_of(self._layer)
-        if pyramid is not None and pyramid.slide.preview is not None:
-            self._picture(self._layer, pyramid.slide.preview)
-
-    def _picture(self, layer: Image | None, pixels: NDArray[np.uint8]) -> None:
-        if layer is None or layer is not self._layer:  # another one since
+    def _picture(self, layer: Image, pixels: NDArray[np.uint8]) -> None:
+        if layer is not self._layer:  # another one since
             return
         (top, left), (bottom, right) = _outer(layer)
         self._overview.show_picture(pixels, float((right - left) / (bottom - top)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari import current_viewer
 from napari.layers import Layer
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QObject, QThread, QTimer
+from qtpy.QtCore import QThread, QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_stem import reader, sample_data
@@ -49,14 +49,14 @@ def open_sample() -> list[LayerData]:
 def show_file(viewer: Viewer, path: Path) -> None:
     """Open a file as napari would, as layers, in the background."""
     if (kind := reader.kind_of(path)) is not None:
-        Opening(viewer, kind, str(path))
+        _read_later(viewer, kind, str(path))
 
 
 def _read(kind: Kind, path: str) -> list[LayerData | tuple[None]]:
     """Read at once for a script; for a person at the window, in the background."""
     viewer = current_viewer()
     if viewer is not None and QThread.currentThread().loopLevel() > 0:
-        Opening(viewer, kind, path)
+        _read_later(viewer, kind, path)
         return [(None,)]
     found = reader.read(kind, path)
     if viewer is not None:
@@ -64,50 +64,45 @@ def _read(kind: Kind, path: str) -> list[LayerData | tuple[None]]:
     return found
 
 
-class Opening(QObject):
-    """Opens a file without stopping the window, and adds its layers when it is open.
+def _read_later(viewer: Viewer, kind: Kind, path: str) -> None:
+    """Open a file without stopping the window, and add its layers when it is open.
 
     napari calls readers on the thread of the window, where a slow disk, a library that is not loaded yet,
-    or the probing of a DICOM file would be felt.
-
-    Parameters
-    ----------
-    kind, path
-        The file, and what it is. Python's warnings say nothing of it: they are of all threads together.
+    or the probing of a DICOM file would be felt. Python's warnings say nothing of it: they are of all threads
+    together.
     """
+    jobs = Jobs(QApplication.instance())
+    jobs.failed.connect(partial(tell_error, viewer))
+    patience = one_shot(jobs, TELL_AFTER_MS, lambda: show_info(f"Opening {Path(path).name}…"))
+    patience.start()
 
-    def __init__(self, viewer: Viewer, kind: Kind, path: str) -> None:
-        super().__init__(QApplication.instance())
-        self._viewer = viewer
-        self._jobs = Jobs(self)
-        self._jobs.failed.connect(partial(tell_error, viewer))
-        self._patience = one_shot(
-            self, TELL_AFTER_MS, lambda: show_info(f"Opening {Path(path).name}…")
-        )
-        self._patience.start()
-        load_units()  # before another thread asks for them
-        self._jobs.start(reader.opened, kind, path, done=self._add, failed=self._end)
+    def end() -> None:
+        patience.stop()
+        jobs.deleteLater()
 
-    def _add(self, found: Sequence[Any]) -> None:
-        self._end()
-        if hasattr(self._viewer, "window") and current_viewer() is None:  # closed meanwhile
-            for _, options, _ in found:
-                if (slide := options["metadata"][METADATA_KEY].get("slide")) is not None:
-                    slide.close()
-            return
-        _tend_when_shown(self._viewer, found)
-        for data in found:
-            slide = data[1]["metadata"][METADATA_KEY].get("slide")
-            shown = None if slide is None else twin_of(slide, self._viewer)
-            if slide is not None and shown is not None:
-                slide.close()  # a copy would lie over its maps and regions
-                self._viewer.layers.selection.active = shown
-            else:
-                self._viewer.add_layer(Layer.create(*data))
+    def add(found: Sequence[Any]) -> None:
+        end()
+        _add(viewer, found)
 
-    def _end(self) -> None:
-        self._patience.stop()
-        self.deleteLater()
+    load_units()  # before another thread asks for them
+    jobs.start(reader.opened, kind, path, done=add, failed=end)
+
+
+def _add(viewer: Viewer, found: Sequence[Any]) -> None:
+    if hasattr(viewer, "window") and current_viewer() is None:  # closed meanwhile
+        for _, options, _ in found:
+            if (slide := options["metadata"][METADATA_KEY].get("slide")) is not None:
+                slide.close()
+        return
+    _tend_when_shown(viewer, found)
+    for data in found:
+        slide = data[1]["metadata"][METADATA_KEY].get("slide")
+        shown = None if slide is None else twin_of(slide, viewer)
+        if slide is not None and shown is not None:
+            slide.close()  # a copy would lie over its maps and regions
+            viewer.layers.selection.active = shown
+        else:
+            viewer.add_layer(Layer.create(*data))
 
 
 def _tend_when_shown(viewer: Viewer, found: Sequence[Any]) -> None:

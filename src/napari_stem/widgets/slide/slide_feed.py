@@ -55,9 +55,9 @@ class SlideFeed(QObject):
         Shows a slide, with a view in its metadata.
     """
 
-    progressed = Signal(object, str, int, int)  # layer, what is being done, done so far, in all
-    previewed = Signal(object)  # layer: more of an incomplete slide is to be seen
-    completed = Signal(object)  # layer: the slide is whole, or has been given up
+    # layer, what is being done, done so far, in all; no text: the slide is whole, or has been given up
+    progressed = Signal(object, str, int, int)
+    grown = Signal(object)  # layer: more of the slide is to be seen
 
     def __init__(self, viewer: Viewer, layer: Image) -> None:
         super().__init__()
@@ -108,7 +108,8 @@ class SlideFeed(QObject):
     def _on_complete(self, _: None) -> None:
         self._previewing.stop()
         self._layer.data = list(self._pyramid.arrays)
-        self.completed.emit(self._layer)
+        self._tell_progress("", 0, 0)
+        self.grown.emit(self._layer)
 
     def _tell_progress(self, text: str, done: int, total: int) -> None:
         self.progressed.emit(self._layer, text, done, total)
@@ -116,7 +117,7 @@ class SlideFeed(QObject):
     def _give_up(self) -> None:
         """Take away what cannot be shown: half a slide would be taken for the whole."""
         self._previewing.stop()
-        self.completed.emit(self._layer)
+        self._tell_progress("", 0, 0)
         if self._layer in self._viewer.layers:
             self._viewer.layers.remove(self._layer)
 
@@ -127,7 +128,7 @@ class SlideFeed(QObject):
         self._n_changes = n_changes
         self._previewing.setInterval(PREVIEW_MS)
         self._layer.data = list(self._pyramid.arrays)  # a mere refresh keeps the coarsest level
-        self.previewed.emit(self._layer)
+        self.grown.emit(self._layer)
 
     def _redraw_soon(self) -> None:
         if not self._redrawing.isActive():

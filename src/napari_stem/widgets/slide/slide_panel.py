@@ -41,7 +41,7 @@ from napari_stem.widgets.slide.slide_layers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from napari.layers import Image
     from napari.viewer import Viewer
@@ -60,7 +60,6 @@ class SlidePanel(QWidget):
 
     activated = Signal(object)  # the active slide, or None
     opened = Signal(object)  # a slide that has come into the viewer
-    not_opened = Signal()
     resized = Signal(object)  # a slide whose pixel size was stated
 
     def __init__(self, viewer: Viewer, jobs: Jobs, folder: str = "") -> None:
@@ -85,7 +84,7 @@ class SlidePanel(QWidget):
         )
         viewer.bind_key(WHOLE_SLIDE.sequence, lambda _: self.fit(), overwrite=True)
         load_units()
-        jobs.start(load_libraries, done=lambda _: None)
+        jobs.start(load_libraries)
 
     def _lay_out(self) -> None:
         self.open_button = button(
@@ -190,16 +189,30 @@ class SlidePanel(QWidget):
 
     # opening
 
-    def open(self, path: str | Path, name: str | None = None, mpp: Mpp | None = None) -> None:
-        """Open a slide in the background and show it."""
+    def open(
+        self,
+        path: str | Path,
+        name: str | None = None,
+        mpp: Mpp | None = None,
+        then: Callable[[Slide | None], object] = lambda _: None,
+    ) -> None:
+        """Open a slide in the background and show it.
+
+        Parameters
+        ----------
+        path, name, mpp
+            The file, and the name and pixel size that it is to have; None: its own.
+        then
+            Called once it is shown, or with None where it cannot be opened.
+        """
         self._show_busy(f"Opening {Path(path).name}")
         report = self.jobs.in_window(self._show_busy)
         self.jobs.start(
             partial(open_slide, progress=report, early=True),
             path,
             mpp,
-            done=partial(self._add, name),
-            failed=self._failed,
+            done=partial(self._add, name, then),
+            failed=partial(self._failed, then),
         )
 
     def open_sample(self) -> None:
@@ -214,19 +227,19 @@ class SlidePanel(QWidget):
         if path := ask_for_file(self, "Open slide", FILE_FILTER):
             self.open(path)
 
-    def _add(self, name: str | None, slide: Slide) -> None:
+    def _add(self, name: str | None, then: Callable[[Slide | None], object], slide: Slide) -> None:
         self._show_busy("")
         shown = twin_of(slide, self.viewer)
         if shown is None:
-            self._layers.add(slide, name)
-            return
-        slide.close()  # a copy would lie over its maps and regions
-        self._go_to(shown)
-        self.opened.emit(slide_of(shown))
+            shown = self._layers.add(slide, name)
+        else:
+            slide.close()  # a copy would lie over its maps and regions
+            self._go_to(shown)
+        then(slide_of(shown))
 
-    def _failed(self) -> None:
+    def _failed(self, then: Callable[[Slide | None], object]) -> None:
         self._show_busy("")
-        self.not_opened.emit()
+        then(None)
 
     # choosing
 
@@ -293,8 +306,7 @@ class SlidePanel(QWidget):
             return
         feed = SlideFeed(self.viewer, layer)
         feed.progressed.connect(self._tell_progress)
-        feed.previewed.connect(self._show_preview)
-        feed.completed.connect(self._on_completed)
+        feed.grown.connect(self._on_grown)
 
     def _on_inserted(self, event: Any) -> None:
         slide = slide_of(event.value)
@@ -364,13 +376,8 @@ class SlidePanel(QWidget):
         if layer is self.layer:
             self._show_preparing(text, done, total)
 
-    def _show_preview(self, layer: Image) -> None:
+    def _on_grown(self, layer: Image) -> None:
         if layer is self.layer:
-            self._overview.show_preview()
-
-    def _on_completed(self, layer: Image) -> None:
-        if layer is self.layer:
-            self._show_preparing("")
             self._overview.show(layer)
 
     def _show_associated(self) -> None:
@@ -398,7 +405,7 @@ class SlidePanel(QWidget):
         meant = [each for each in known if each is not None and is_said(each, mpp_um)]
         mpp = min(meant, key=lambda each: abs(each.x_um - mpp_um), default=Mpp.square(mpp_um))
         self._layers.set_pixel_size(layer, slide, mpp)
-        self.jobs.start(remember, slide.fingerprint, mpp, done=lambda _: None)
+        self.jobs.start(remember, slide.fingerprint, mpp)
         self.announce()
         self.resized.emit(slide)
 

@@ -40,8 +40,8 @@ from napari_stem.widgets.common.table import (
 )
 from napari_stem.widgets.common.worker import StoppableJob
 from napari_stem.widgets.genes.active_prediction import state_of
+from napari_stem.widgets.genes.map_layers import DomainLayer, colours_of
 from napari_stem.widgets.state import DOMAINS, MEAN
-from napari_stem.widgets.views.domain_layer import DomainLayer, colours_of
 from napari_stem.widgets.views.plots import DomainsPlot
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class AnalysisPanel(QWidget):
                 self.settings.update(view=MEAN)
                 return
         if active is not None and self.domains is not None and self.is_shown():
-            self.on_slide.show(active, self.domains)
+            self.on_slide.show(active.grid(), active.prediction, self.domains)
             return
         self.on_slide.hide()
         if active is not None and self.settings.view == DOMAINS and not self._is_loading:
@@ -285,7 +285,7 @@ class AnalysisPanel(QWidget):
         self._show_domains()
         self.refresh()
         place = store.sidecar_path(active.prediction)
-        self._jobs.start(store.write_domains, self.domains, place, done=lambda _: None)
+        self._jobs.start(store.write_domains, self.domains, place)
 
     def _save_domains(self) -> None:
         active = self._maps.current()

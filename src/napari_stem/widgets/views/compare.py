@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 from napari.utils.notifications import show_info
-from qtpy.QtWidgets import QFormLayout, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFormLayout, QSplitter, QWidget
 
 from napari_stem.evaluation.differences import (
     REST,
@@ -21,11 +23,13 @@ from napari_stem.evaluation.differences import (
 )
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.summary import region_summaries
-from napari_stem.widgets.common.hints import TOO_LARGE
-from napari_stem.widgets.common.parts import Note, ask_for_new_file, button, choice, stack
-from napari_stem.widgets.common.table import TIP, Column, Table, TableView
+from napari_stem.texts import NOTICE, count
+from napari_stem.widgets.common.form import line
+from napari_stem.widgets.common.hints import TOO_LARGE, few_samples
+from napari_stem.widgets.common.parts import Note, ask_for_new_file, button, choice, row, stack
+from napari_stem.widgets.common.table import TIP, Column, Table, TableView, marked
 from napari_stem.widgets.common.worker import LatestJob, StoppableJob
-from napari_stem.widgets.views.compare_window import Compared, CompareWindow
+from napari_stem.widgets.views.plots import VolcanoPlot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.regions.region_panel import RegionPanel
 
+
 NO_REGION = "Draw or import regions to see the means in them and to compare them."
 COLUMNS = (
     Column("region", "Region", "Drawn or imported, or all regions of a class"),
@@ -51,6 +56,176 @@ INTERVAL_TIP = (
     "that spots share. Without samples, the mean of the spots' intervals, which is wider."
 )
 MOST_ROWS_SEEN = 7
+
+
+EXPLANATION = (
+    "Samples are joint: errors that spots share, within a neighbourhood and over the slide, are in them as far "
+    "as the training sections show them."
+)
+GENE, DIFFERENCE, INTERVAL, STANDARDISED, PROBABILITY, Q_VALUE = range(6)
+GENE_COLUMNS = (
+    Column("gene", "Gene", "Click to see its map"),
+    Column("difference", "Difference", "Predicted mean of A minus that of B", "+.2f"),
+    Column(
+        "interval", "90% interval", "Of the difference", order="width", widest="+0.00 to +00.00"
+    ),
+    Column(
+        "standardised",
+        "Std. diff.",
+        "The difference in standard deviations between single spots (Cohen's d)",
+        "+.2f",
+    ),
+    Column(
+        "probability",
+        "P(A > B)",
+        "Probability that the mean of A is above that of B, from the samples",
+        ".2f",
+    ),
+    Column(
+        "q_value",
+        "FDR",
+        "False discovery rate: expected share of wrong directions if this gene and all surer ones are called "
+        "different, the mean of min(P, 1 - P) over them (Bayesian; s-value of Stephens 2017)",
+        ".1%",
+        order="surest",
+    ),
+)
+LIMIT = 0.05  # false discovery rate
+SIZE = (1120, 640)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A finished comparison.
+
+    Attributes
+    ----------
+    found
+        The differences.
+    n_a, n_b
+        Spots in the groups.
+    prediction
+        What was compared.
+    """
+
+    found: pd.DataFrame
+    n_a: int
+    n_b: int
+    prediction: Prediction
+
+    @property
+    def slide_name(self) -> str:
+        """Of the prediction's slide."""
+        return str(self.prediction.provenance["slide"])
+
+
+class CompareWindow(QWidget):
+    """Shows which genes differ between two groups: table and volcano plot, both choose genes."""
+
+    def __init__(self, jobs: Jobs, maps: MapDisplay, parent: QWidget) -> None:
+        super().__init__(parent, Qt.WindowType.Window)
+        self._jobs, self._maps, self.folder = jobs, maps, ""
+        self.compared: Compared | None = None
+        self.heading, self.explanation, self.message = Note(), Note(EXPLANATION), Note()
+        self.search = line("Find a gene", is_search=True)
+        self.table = Table(GENE_COLUMNS)
+        self.view = TableView(self.table, sort_by=Q_VALUE)
+        self.plot = VolcanoPlot()
+        self.save_button = button("Save as CSV…", act=self._save)
+        self._lay_out()
+        self.resize(*SIZE)
+        self.search.textChanged.connect(self.table.filter)
+        self.view.chosen.connect(self.plot.mark)
+        self.view.chosen.connect(self._show_gene)
+        self.plot.gene_clicked.connect(self.choose)
+
+    def show_differences(self, compared: Compared) -> None:
+        """Show which genes differ, and what to be wary of."""
+        self.compared = compared
+        found, slide_name = compared.found, compared.slide_name
+        first, second = found[["group_a", "group_b"]].iloc[0]
+        self.setWindowTitle(f"{first} compared with {second}, predicted on {slide_name}")
+        n_called = int((found.q_value <= LIMIT).sum())
+        told = (
+            f"{slide_name}. A: {first} ({count(compared.n_a, 'spot')}), "
+            f"B: {second} ({count(compared.n_b, 'spot')}). "
+            f"{n_called:,} of {count(len(found), 'gene')} differ at a false "
+            f"discovery rate of {LIMIT:.0%}."
+        )
+        wary = few_samples(compared.prediction.n_kept_draws)
+        self.heading.setText(" ".join(filter(None, (told, wary, NOTICE))))
+        self.table.fill(_frame(found))
+        self.view.sortByColumn(Q_VALUE, Qt.SortOrder.AscendingOrder)
+        self.view.scrollToTop()
+        self.plot.show_differences(found, LIMIT)
+        self.message.setText("")
+
+    def choose(self, gene: str) -> None:
+        """Choose a gene as if it had been clicked in the table."""
+        self.search.clear()
+        place = self.table.row_of(gene)
+        if place is not None:
+            index = self.table.index(place, GENE)
+            self.view.setCurrentIndex(index)
+            self.view.scrollTo(index)
+
+    def _show_gene(self, gene: str) -> None:
+        """Show a gene that was chosen on the map of what was compared."""
+        active, compared = self._maps.current(), self.compared
+        if compared is None:
+            return
+        if active is not None and active.prediction.path == compared.prediction.path:
+            self._maps.settings.update(gene=gene)
+            self.message.setText("")
+            return
+        self.message.setText(
+            f"To see {gene} on the map, go back to this prediction of {compared.slide_name}."
+        )
+
+    def _save(self) -> None:
+        if self.compared is None:
+            return
+        found = self.compared.found
+        first, second = found[["group_a", "group_b"]].iloc[0]
+        name = re.sub("[ /]", "-", f"differences_{first}_{second}")
+        asked = ask_for_new_file(self, "Save the comparison", name, "Table", (".csv",))
+        if asked is None:
+            return
+        path, overwrite = asked
+
+        def saved(_: None) -> None:
+            self.message.setText(f"Saved {path}.")
+            show_info(f"Saved {path}")
+
+        self.message.setText("Saving …")
+        self._jobs.start(
+            partial(write_differences, overwrite=overwrite),
+            found,
+            Path(path),
+            done=saved,
+            failed=lambda: self.message.setText("Not saved."),
+        )
+
+    def _lay_out(self) -> None:
+        left, right = QWidget(), QWidget()
+        stack(left, self.search, self.view)
+        stack(right, self.explanation, self.plot, stretched=1)
+        splitter = QSplitter(Qt.Orientation.Horizontal)
+        splitter.addWidget(left)
+        splitter.addWidget(right)
+        splitter.setSizes([620, 500])
+        below = row(self.message, self.save_button, stretched=0)
+        stack(self, self.heading, splitter, below, stretched=1, is_window=True)
+
+
+def _frame(found: pd.DataFrame) -> pd.DataFrame:
+    """Table of a comparison: a row for every gene."""
+    frame = found.rename_axis(None).assign(
+        interval=[f"{low:+.2f} to {high:+.2f}" for low, high in found[["q05", "q95"]].to_numpy()],
+        width=found["q95"] - found["q05"],
+        surest=range(len(found)),  # as they come
+    )
+    return marked(frame, frame.index[found["by_chance"]])
 
 
 class ComparePanel(QWidget):
@@ -69,7 +244,6 @@ class ComparePanel(QWidget):
         self._jobs, self._maps, self._region = jobs, maps, region
         self._groups: list[Region] = []
         self._summing, self._comparing = LatestJob(jobs), StoppableJob(jobs)
-        self.compared: Compared | None = None
         self.result: CompareWindow | None = None
         self.heading = Note(NO_REGION)
         self.table = Table(COLUMNS)
@@ -197,51 +371,11 @@ class ComparePanel(QWidget):
         self._end()
         if compared is None:
             return
-        self.compared = compared
         if self.result is None:
-            self.result = CompareWindow(self)
-            self.result.view.chosen.connect(self._show_gene)
-            self.result.save_button.clicked.connect(self._save)
+            self.result = CompareWindow(self._jobs, self._maps, self)
         self.result.show_differences(compared)
         self.result.show()
         self.result.raise_()
-
-    def _show_gene(self, gene: str) -> None:
-        """Show a gene that was chosen in the window, on the map of what was compared."""
-        active, compared, window = self._maps.current(), self.compared, self.result
-        if window is None or compared is None:
-            return
-        if active is not None and active.prediction.path == compared.prediction.path:
-            self._maps.settings.update(gene=gene)
-            window.message.setText("")
-            return
-        window.message.setText(
-            f"To see {gene} on the map, go back to this prediction of {compared.slide_name}."
-        )
-
-    def _save(self) -> None:
-        window, compared = self.result, self.compared
-        if window is None or compared is None:
-            return
-        first, second = compared.found[["group_a", "group_b"]].iloc[0]
-        name = re.sub("[ /]", "-", f"differences_{first}_{second}")
-        asked = ask_for_new_file(window, "Save the comparison", name, "Table", (".csv",))
-        if asked is None:
-            return
-        path, overwrite = asked
-
-        def saved(_: None) -> None:
-            window.message.setText(f"Saved {path}.")
-            show_info(f"Saved {path}")
-
-        window.message.setText("Saving …")
-        self._jobs.start(
-            partial(write_differences, overwrite=overwrite),
-            compared.found,
-            Path(path),
-            done=saved,
-            failed=lambda: window.message.setText("Not saved."),
-        )
 
 
 def _mean(each: RegionSummary, gene: str) -> str:

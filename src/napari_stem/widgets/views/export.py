@@ -34,8 +34,8 @@ from napari_stem.widgets.common.parts import (
 )
 from napari_stem.widgets.common.pictures import colours_of_values, image_of
 from napari_stem.widgets.common.worker import StoppableJob
+from napari_stem.widgets.genes.map_layers import colours_of
 from napari_stem.widgets.state import DIFFERENCE, MEASURED
-from napari_stem.widgets.views.domain_layer import colours_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

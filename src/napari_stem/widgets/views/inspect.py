@@ -40,8 +40,11 @@ if TYPE_CHECKING:
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
-    from napari_stem.widgets.genes.active_prediction import ActivePrediction
-    from napari_stem.widgets.genes.gene_facts import GeneSamples, SampleReader
+    from napari_stem.widgets.genes.active_prediction import (
+        ActivePrediction,
+        GeneSamples,
+        SampleReader,
+    )
     from napari_stem.widgets.genes.map_display import MapDisplay
 
 PATCHES_WIDTH, LARGEST_PATCH, GAP = 288, 140, 6

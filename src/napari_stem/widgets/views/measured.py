@@ -48,9 +48,8 @@ if TYPE_CHECKING:
     from napari_stem.widgets.genes.active_prediction import ActivePrediction
     from napari_stem.widgets.genes.map_display import MapDisplay
 
-PREDICTED = "predicted"
 VIEWS = {
-    PREDICTED: ("Predicted", SEE_PREDICTED, "The map of the prediction"),
+    MEAN: ("Predicted", SEE_PREDICTED, "The map of the prediction"),
     MEASURED: (
         "Measured",
         SEE_MEASURED,
@@ -180,13 +179,13 @@ class MeasuredPanel(QWidget):
         self.setEnabled(False)
 
     def shown(self) -> str:
-        """Return ``predicted``, ``measured`` or ``difference``."""
-        return self.settings.view if self.settings.view in VIEWS else PREDICTED
+        """Return ``mean``, of the prediction, ``measured`` or ``difference``."""
+        return self.settings.view if self.settings.view in VIEWS else MEAN
 
     def choose_view(self, view: str, *_: object) -> None:
         """Choose what is shown, as a click does; nothing where there is nothing to choose."""
         if self.isEnabled() and not self.results.isHidden():
-            self.settings.ask(view=MEAN if view == PREDICTED else view)
+            self.settings.ask(view=view)
 
     def load(self, path: str | Path) -> None:
         """Read counts of the active slide, and lay them beside its prediction once there is one."""

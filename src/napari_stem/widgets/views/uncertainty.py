@@ -18,7 +18,7 @@ from napari_stem.widgets.common.hints import TOO_LARGE
 from napari_stem.widgets.common.keys import NEXT_SAMPLE, PREVIOUS_SAMPLE, shortcut
 from napari_stem.widgets.common.parts import Note, choice, row_widget, stack
 from napari_stem.widgets.genes import map_turns
-from napari_stem.widgets.genes.gene_facts import SampleReader
+from napari_stem.widgets.genes.active_prediction import SampleReader
 from napari_stem.widgets.genes.map_layers import ColourMap, ScalarMap, SpotOutlines
 from napari_stem.widgets.state import (
     BESIDE,
@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.widgets.common.worker import Jobs
-    from napari_stem.widgets.genes.active_prediction import ActivePrediction
-    from napari_stem.widgets.genes.gene_facts import GeneSamples
+    from napari_stem.widgets.genes.active_prediction import ActivePrediction, GeneSamples
     from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.genes.map_layers import SpotMap
 
