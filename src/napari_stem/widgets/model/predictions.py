@@ -14,7 +14,6 @@ from qtpy.QtWidgets import QHeaderView, QLabel, QWidget
 
 from napari_stem.caches import CACHES, TOUCH_S, keep_bounded, touch
 from napari_stem.errors import PredictionError, StemError
-from napari_stem.geometry import Mpp
 from napari_stem.widgets.common.parts import Note, stack
 from napari_stem.widgets.common.table import IS_GREY, TIP, Column, Role, Table, TableView
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_stem.caches import Entry
+    from napari_stem.geometry import Mpp
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
