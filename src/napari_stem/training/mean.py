@@ -201,8 +201,10 @@ def best_penalty(z: Array, y: Array, group: NDArray[np.int64]) -> tuple[float, A
     """Penalty of the ridge with the smallest out-of-fold error, and the out-of-fold values it gives."""
     from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 
+    folds = {"groups": group, "cv": LeaveOneGroupOut()}
     found = {
-        penalty: cross_val_predict(_ridge(penalty, z), z, y, groups=group, cv=LeaveOneGroupOut())
+        # of one gene scikit-learn gives a vector
+        penalty: cross_val_predict(_ridge(penalty, z), z, y, **folds).reshape(y.shape)
         for penalty in PENALTIES
     }
     penalty = min(found, key=lambda each: float(np.mean((y - found[each]) ** 2)))
