@@ -222,7 +222,7 @@ class LayerTurns(QObject):
         one.layer.visible = True
         layers.insert(self._place(one.rank), one.layer)
         self._ours.append(one.layer)
-        if active in layers:
+        if active in layers and one.layer is not self._selected:
             layers.selection.active = active
 
     def _place(self, rank: int) -> int:
