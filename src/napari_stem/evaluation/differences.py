@@ -126,7 +126,13 @@ def group_draws(
     name: str,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> GroupDraws | None:
-    """Read draws of (k,) finished spots block by block and add them up; None where it was stopped."""
+    """Read draws of (k,) finished spots block by block and add them up; None where it was stopped.
+
+    Raises
+    ------
+    PredictionError
+        There is no spot, or draws were not kept.
+    """
     if not len(spots):
         raise PredictionError(f"No predicted spot lies in {name}; choose another region.")
     shape = (len(prediction.genes), prediction.n_kept_draws)
@@ -331,7 +337,13 @@ by_chance             True where the gene's prediction cannot be told from chanc
 
 
 def write_differences(found: pd.DataFrame, path: Path, *, overwrite: bool = False) -> None:
-    """Write what `compare_groups` found, one row per gene, and ``NAME_README.txt`` beside it."""
+    """Write what `compare_groups` found, one row per gene, and ``NAME_README.txt`` beside it.
+
+    Raises
+    ------
+    OutputError
+        The place is taken or cannot be written.
+    """
     compared, other = found[["group_a", "group_b"]].iloc[0]
     readme = path.with_name(f"{path.stem}_README.txt")
     text = (

@@ -67,6 +67,11 @@ def draw_figures(
     Returns
     -------
     Paths as text.
+
+    Raises
+    ------
+    OutputError
+        A file cannot be written.
     """
     drawn = []
     for name, figure in _figures(benchmark, _first_seed(runs), show_genes):

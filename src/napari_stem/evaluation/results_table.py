@@ -129,7 +129,13 @@ def own_figures(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def write_results(folder: Path, results: dict[str, Any], genes: Sequence[Sequence[Any]]) -> None:
-    """Write ``results.json``, ``results.csv`` and ``genes.csv``, each whole or not at all."""
+    """Write ``results.json``, ``results.csv`` and ``genes.csv``, each whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        They cannot be written.
+    """
     protocol, skipped = results["identity"]["protocol"], ("fold", "section", "predictor", "seed")
     rows = [
         (protocol, *(run[k] for k in skipped), name, value)

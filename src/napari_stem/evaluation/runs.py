@@ -105,7 +105,13 @@ class RunStore:
         return self.folder / fold / (name + ENDING)
 
     def save(self, run: Run) -> None:
-        """Write a run, whole or not at all."""
+        """Write a run, whole or not at all.
+
+        Raises
+        ------
+        OutputError
+            It cannot be written.
+        """
         about = {k: v for k, v in vars(run).items() if k != "forecasts"}
         arrays: dict[str, NDArray[Any]] = {"about": np.array(json.dumps(about))}
         for section, forecast in run.forecasts.items():

@@ -58,7 +58,13 @@ class SpotProfile:
 def background(
     prediction: Prediction, is_stopped: Callable[[], bool] = lambda: False
 ) -> Background | None:
-    """Mean and standard deviation of every gene over the finished spots; None where it was stopped."""
+    """Mean and standard deviation of every gene over the finished spots; None where it was stopped.
+
+    Raises
+    ------
+    PredictionError
+        The prediction is damaged.
+    """
     done = np.flatnonzero(prediction.done)
     total, squares = np.zeros((2, len(prediction.genes)))
     shift = prediction.rows(done[:1])[0].astype(np.float64) if len(done) else 0.0
@@ -74,7 +80,13 @@ def background(
 
 
 def spot_profile(prediction: Prediction, spot: int, ground: Background) -> SpotProfile:
-    """Compare one finished spot with the background."""
+    """Compare one finished spot with the background.
+
+    Raises
+    ------
+    PredictionError
+        The prediction is damaged.
+    """
     row = np.array([spot])
     mean, low, high = (
         prediction.rows(row, field)[0].astype(np.float64) for field in ("mean", "q05", "q95")

@@ -101,7 +101,13 @@ def select(
     genes: Sequence[str] = (),
     regions: Sequence[Region] = (),
 ) -> Selection:
-    """Choose what to export, as `export` does; errors as of `Selection.of`."""
+    """Choose what to export, as `export` does; errors as of `Selection.of`.
+
+    Raises
+    ------
+    StemError
+        As `Selection.of`.
+    """
     n_genes = KINDS[kind].n_genes
     if tuple(genes) == (ALL_GENES,) and ALL_GENES not in prediction.genes:
         genes = prediction.genes

@@ -165,6 +165,11 @@ def model_of(
         Distance between the spots to predict at.
     tissue, species
         None where unknown.
+
+    Raises
+    ------
+    ModelError
+        The panel does not fit; see `require_genes`.
     """
     import numpy as np
 

@@ -149,6 +149,11 @@ def write_empty(
     """Write a prediction of which nothing is done, whole or not at all: see `Prediction.begin`.
 
     ``overview`` is what squidpy reads of a slide's image from ``uns["spatial"]``.
+
+    Raises
+    ------
+    OutputError
+        The place exists or cannot be written.
     """
     if path.exists():
         raise OutputError(

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 
 def read_exported(path: Path) -> anndata.AnnData:
-    """Read an ``.h5ad`` as ``napari-stem export`` and ``predict`` write it; errors as of `Prediction.open`."""
+    """Read an ``.h5ad`` as ``napari-stem export`` and ``predict`` write it; errors as of `Prediction.open`.
+
+    Raises
+    ------
+    PredictionError
+        There is none, it is damaged or no prediction, or one of another format.
+    """
     require_there(path)
     with reading(path):
         table = read_h5ad(path)

@@ -128,6 +128,11 @@ def write_section(out: Path, section: NewSection) -> None:
     All is written before anything is replaced; then the earlier table goes first and the new one comes last: a
     section that is listed is a whole one, whenever the work is interrupted. Image and linked tables cost no
     disk space where source and data set lie on one file system.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written.
     """
     slide = out / SLIDES / f"{section.id}{section.image.suffix.lower()}"
     h5ad = out / TABLES / f"{section.id}.h5ad"

@@ -119,7 +119,13 @@ class LazySlideStore:
         return found
 
     def areas(self) -> dict[str, Any]:
-        """Outlines as GeoJSON, with the names and classes of annotations: those named, else the tissue."""
+        """Outlines as GeoJSON, with the names and classes of annotations: those named, else the tissue.
+
+        Raises
+        ------
+        StoreError
+            As of `outlines`; or there are none such.
+        """
         names = [n for n in self.names(SHAPES) if n not in self.attributes.get("tile_spec", {})]
         name = self.part or (TISSUE if TISSUE in names or len(names) != 1 else names[0])
         if name not in self.names(SHAPES):

@@ -132,6 +132,11 @@ def in_unit(
     Returns
     -------
     (spots, genes) float32.
+
+    Raises
+    ------
+    DatasetError
+        Unknown normalisation.
     """
     unit = normalisation(name)
     chosen = counts.astype(np.float64, copy=False)
@@ -172,6 +177,11 @@ def possible(values: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     Returns
     -------
     ``values``.
+
+    Raises
+    ------
+    DatasetError
+        Unknown normalisation.
     """
     unit = normalisation(name)
     np.maximum(values, 0, out=values)

@@ -89,7 +89,13 @@ class PanelRule:
     parts: tuple[Callable[[Sequence[anndata.AnnData]], PanelChoice], ...]
 
     def choose(self, sections: Sequence[anndata.AnnData]) -> PanelChoice:
-        """Choose the genes on training sections; those of the first part come first."""
+        """Choose the genes on training sections; those of the first part come first.
+
+        Raises
+        ------
+        DatasetError
+            The sections cannot give what is asked.
+        """
         chosen = [part(sections) for part in self.parts]
         return PanelChoice(
             genes=tuple(dict.fromkeys(gene for choice in chosen for gene in choice.genes)),

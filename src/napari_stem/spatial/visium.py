@@ -196,6 +196,11 @@ def read_visium(folder: Path) -> anndata.AnnData:
     -------
     ``obs``: ``in_tissue``, ``array_row``, ``array_col``; ``obsm["spatial"]`` (x, y) px. What has no position
     has NaN.
+
+    Raises
+    ------
+    DatasetError
+        The folder is incomplete, damaged or none of Visium.
     """
     try:
         table, positions = read_counts(folder), read_positions(folder)

@@ -141,7 +141,15 @@ def morans_i(
 def predicted_means(
     prediction: Prediction, genes: Sequence[str] | None = None
 ) -> NDArray[np.float32]:
-    """(n_done, genes) predicted means; of all genes in the prediction's order where none are given."""
+    """(n_done, genes) predicted means; of all genes in the prediction's order where none are given.
+
+    Raises
+    ------
+    UnknownGeneError
+        A gene is not predicted.
+    PredictionError
+        The prediction is gone, or damaged.
+    """
     return prediction.rows(np.flatnonzero(prediction.done), genes=genes)
 
 

@@ -146,7 +146,13 @@ def find_domains(
 
 
 def leiden(values: NDArray[np.float32], resolution: float) -> Labels:
-    """(n,) domain of every spot, from 0, the largest first; the same values give the same domains."""
+    """(n,) domain of every spot, from 0, the largest first; the same values give the same domains.
+
+    Raises
+    ------
+    PredictionError
+        There are fewer than ten spots, or they are all alike.
+    """
     import anndata
     import scanpy as sc
 

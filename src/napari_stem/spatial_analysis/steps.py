@@ -32,7 +32,13 @@ FOUND = "Domains found"  # what is told when they can be shown
 
 
 def domains(path: str, resolution: str, tell: Progress) -> None:
-    """Find domains, then how they lie to each other, then how stable they are; each is stored at once."""
+    """Find domains, then how they lie to each other, then how stable they are; each is stored at once.
+
+    Raises
+    ------
+    StemError
+        The prediction is damaged or too small, or its folder cannot be written to.
+    """
     from napari_stem.results import Prediction
     from napari_stem.spatial_analysis.autocorrelation import predicted_means
     from napari_stem.spatial_analysis.domains import find_domains, relate, stability_over
@@ -66,6 +72,11 @@ def independent_draws(prediction: Prediction, most: int) -> NDArray[np.float16]:
     """Read single draws that do not depend on each other: every second one, as the others mirror them.
 
     (n_done, genes, draws) float16; fewer than ``most`` where they would not fit in memory.
+
+    Raises
+    ------
+    PredictionError
+        No draws were kept, or the prediction is damaged.
     """
     done = np.flatnonzero(prediction.done)
     n_fitting = MOST_BYTES // max(1, 2 * len(done) * len(prediction.genes))
@@ -74,7 +85,13 @@ def independent_draws(prediction: Prediction, most: int) -> NDArray[np.float16]:
 
 
 def morans(path: str, out: str, tell: Progress) -> None:
-    """Moran's I of all genes, as CSV."""
+    """Moran's I of all genes, as CSV.
+
+    Raises
+    ------
+    StemError
+        The prediction is damaged or too small.
+    """
     from napari_stem.results import Prediction
     from napari_stem.spatial_analysis import morans_i
 
@@ -88,7 +105,13 @@ BROKE = "The spatial analysis broke down, perhaps for want of memory; napari's l
 def run_in_subprocess(
     arguments: Sequence[str], is_stopped: Callable[[], bool], progress: Progress
 ) -> bool:
-    """Run `main` as `own_process.run_module` does; tells whether it came to its end or was stopped."""
+    """Run `main` as `own_process.run_module` does; tells whether it came to its end or was stopped.
+
+    Raises
+    ------
+    StemError
+        What it raised, in its own words.
+    """
     module = "napari_stem.spatial_analysis.steps"
     return run_module(module, arguments, is_stopped, progress, BROKE) is not None
 

@@ -33,7 +33,13 @@ def sidecar_path(prediction: Prediction) -> Path:
 
 
 def write_domains(domains: Domains, path: Path) -> None:
-    """Write, whole or not at all, over what is there."""
+    """Write, whole or not at all, over what is there.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
     import anndata
     import pandas as pd
 
@@ -85,6 +91,13 @@ def export_domains(domains: Domains, prediction: Prediction, path: Path) -> None
     path
         ``.csv``: spot, position (x, y) in level-0 px, domain, its support. Else AnnData (``.h5ad``): the
         finished spots of the prediction with ``obs["domain"]``, as `annotate` sets it.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    PredictionError
+        The prediction is damaged.
     """
     with written_whole(path, overwrite=True) as fresh:
         if path.suffix == ".csv":

@@ -18,7 +18,13 @@ NAMES = ("ours", "published", *(predictor.name for predictor in simple_predictor
 
 
 def predictors(names: Sequence[str], denoising: Denoising) -> list[Predictor]:
-    """Make predictors by name, of `NAMES`, in the order asked for."""
+    """Make predictors by name, of `NAMES`, in the order asked for.
+
+    Raises
+    ------
+    ModelError
+        There is no such predictor.
+    """
     every = (ours(denoising), published(denoising), *simple_predictors())
     known = {predictor.name: predictor for predictor in every}
     for name in names:
