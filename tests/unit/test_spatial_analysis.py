@@ -305,6 +305,20 @@ def test_domains_are_found_again_beside_their_prediction(prediction, domains):
     assert [path.name for path in prediction.path.parent.iterdir()].count("C5.domains.h5ad") == 1
 
 
+def test_domains_that_a_user_calls_alike_stay_apart_in_tables(prediction, domains, tmp_path):
+    assert len(domains.names) >= 2
+    names = ("A", "A (2)", *("A" for _ in domains.names[2:]))
+    named = replace(domains, names=names)
+    export_domains(named, prediction, tmp_path / "d.h5ad")
+    told = anndata.read_h5ad(tmp_path / "d.h5ad").obs["domain"]
+    alike = replace(domains, names=("A",) * len(domains.names))
+    export_domains(alike, prediction, tmp_path / "e.h5ad")
+    numbered = anndata.read_h5ad(tmp_path / "e.h5ad").obs["domain"]
+    for column in (told, numbered):
+        groups = [column[domains.labels == label].unique() for label in np.unique(domains.labels)]
+        assert len({name for (name,) in groups}) == len(groups)
+
+
 def test_domains_of_fewer_spots_do_not_count(prediction, domains):
     fewer = replace(domains, spots=domains.spots[:-1], labels=domains.labels[:-1], stability=None)
     write_domains(fewer, sidecar_path(prediction))
