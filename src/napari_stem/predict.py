@@ -336,7 +336,7 @@ def predicted(
     q05, q95 = quantiles(draws)
     values = {
         "ood_distance": model.head.distance(embedding),
-        "mean": draws.mean(-1),
+        "mean": model.mean(embedding, draws, settings),
         "sd": draws.std(-1),  # mirrored pairs: their mean takes no degree of freedom
         "q05": q05,
         "q95": q95,

@@ -181,7 +181,7 @@ def test_scanpy_is_told_what_x_is(prediction: Prediction) -> None:
 
     table = prediction.to_anndata()
     assert table.uns["log1p"]["base"] == 2
-    assert table.uns[PROVENANCE_KEY]["X"].startswith("mean of the samples, log2(count + 1)")
+    assert table.uns[PROVENANCE_KEY]["X"].startswith("predicted mean, log2(count + 1)")
     assert table.raw is None
     table.obs["half"] = ["a"] * 8 + ["b"] * 8
     scanpy.tl.rank_genes_groups(table, "half", method="t-test")

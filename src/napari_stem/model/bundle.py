@@ -169,6 +169,39 @@ class Model:
         effect = cast("Head", self.head).residual.patient_effect
         return as_asked(drawn, effect, self.config, settings, spots)
 
+    def mean(
+        self,
+        embedding: NDArray[np.float32],
+        draws: NDArray[np.float32],
+        settings: SamplingSettings,
+    ) -> NDArray[np.float32]:
+        """Mean of what `sample` drew for spots of these embeddings.
+
+        Of counts as deep as the training sections it is the distribution's own, before counts are whole:
+        that of few samples varies from spot to spot. What is assumed of a new patient widens intervals and
+        leaves it where it is. Else it is the samples'.
+
+        Parameters
+        ----------
+        embedding
+            (n, width).
+        draws
+            (n, genes, draws).
+        settings
+            As `sample` took them.
+
+        Returns
+        -------
+        (n, genes) float32 in the unit of ``draws``.
+        """
+        head, is_converted = self.head, settings.depth or settings.quantity == "share"
+        if isinstance(head, EmbeddingHead) or self.network is not None or is_converted:
+            of_draws: NDArray[np.float32] = draws.mean(-1)
+            return of_draws
+        guess = head.mean(head.along(embedding))
+        own: NDArray[np.float32] = np.maximum(guess + head.residual.expected(guess), 0)
+        return own[:, : len(self.genes)]
+
     def raw_draws(
         self,
         embedding: NDArray[np.float32],

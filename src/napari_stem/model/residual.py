@@ -8,6 +8,8 @@ gene's own (a Gaussian copula).
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import cache
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,6 +130,11 @@ class Residual(Arrays):
             values[spot] = (low + (place - whole) * (high - low)) * self.factor[:, None]
         return values
 
+    def expected(self, mean: Array) -> Array:
+        """Find the expected residuals, exactly: (n, G) -> (n, G)."""
+        of_one = np.interp(mean, self.mean_at, self.quantiles @ _weights())
+        return (of_one * self.factor).astype(np.float32)
+
     def scores_of(
         self, mean: NDArray[np.float64], residual: NDArray[np.float64]
     ) -> NDArray[np.float64]:
@@ -173,3 +180,13 @@ _SHAPES = {
     "shared": "3",
     "patient_effect": "G",
 }
+
+
+@cache
+def _weights() -> NDArray[np.float64]:
+    """(Q,) what quantiles at `SCORES` count for in an expectation, read between them as `Residual.at` does."""
+    normal = NormalDist()
+    # whose second derivative is the density
+    integral = [z * normal.cdf(z) + normal.pdf(z) for z in SCORES]
+    weights: NDArray[np.float64] = np.diff(np.diff(integral) / STEP, prepend=0, append=1)
+    return weights

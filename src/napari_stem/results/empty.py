@@ -312,7 +312,5 @@ def stored_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
     ``X`` and ``layers`` say what these are.
     """
     plain = {k: v for k, v in provenance.items() if isinstance(v, (str, int, float, bool))}
-    mean = (
-        f"mean of the samples, {provenance.get('unit', 'of unknown unit')}; predicted, not measured"
-    )
+    mean = f"predicted mean, {provenance.get('unit', 'of unknown unit')}; predicted, not measured"
     return {"json": json.dumps(provenance), "X": mean, "layers": LAYERS, **plain}

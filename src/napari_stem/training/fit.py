@@ -259,11 +259,11 @@ def _report(
     if not held_out:
         return
     settings = SamplingSettings(n_draws=N_DRAWS, n_steps=16, device=options.device, patient="same")
-    draws = [model.sample(s.embedding, s.spots, settings)[:, genes] for s in held_out]
-    metrics = {
-        s.id: {"napari-stem": evaluate(s.values, own.mean(-1), own)}
-        for s, own in zip(held_out, draws, strict=True)
-    }
+    metrics = {}
+    for s in held_out:
+        draws = model.sample(s.embedding, s.spots, settings)
+        mean = model.mean(s.embedding, draws, settings)[:, genes]
+        metrics[s.id] = {"napari-stem": evaluate(s.values, mean, draws[:, genes])}
     if isinstance(model.head, Head):
         rival = round_ridge([s.of_genes(genes) for s in sections], options.normalisation)
         for s in held_out:

@@ -138,8 +138,13 @@ def test_diffusion_models_train_on_the_fold_and_draw(linear_sections, name) -> N
     assert forecast.draws.shape == (30, 4, 64 if name == "ours" else 20)
     assert np.isfinite(forecast.draws).all()
     np.testing.assert_array_equal(forecast.draws, again.draws)
-    np.testing.assert_allclose(forecast.mean, forecast.draws.mean(-1), rtol=1e-5)
-    if name == "ours":  # its mean by regression carries it, however short the training
+    of_draws, spread = forecast.draws.mean(-1), forecast.draws.std(-1)
+    if name == "published":
+        np.testing.assert_allclose(forecast.mean, of_draws, rtol=1e-5)
+    else:
+        # exact, and that of the draws as near as 32 pairs tell; by regression it carries all, however
+        # short the training
+        assert (np.abs(forecast.mean - of_draws) < 4 * spread / np.sqrt(32)).all()
         truth = linear_sections[2].values.astype(float)
         assert (pcc(truth, forecast.mean.astype(float)) > 0.7).all()
     assert "Sampling section c" in {what for what, _, _ in told}

@@ -118,6 +118,20 @@ def test_card_has_front_matter_metrics_and_limits(small_model: Path) -> None:
     assert "None" not in body
 
 
+def test_mean_is_that_of_endless_samples_before_counts_are_whole(model, spots, embedding) -> None:
+    """Whatever the samples, and whatever is assumed of a patient; where values are converted it is theirs."""
+    many = model.raw_draws(embedding, spots, replace(FEW, n_draws=2000))[:, :20]
+    none = np.empty((len(spots), 20, 0), np.float32)
+    mean = model.mean(embedding, none, FEW)
+    assert mean.dtype == np.float32
+    np.testing.assert_allclose(mean, np.maximum(many.mean(-1), 0), atol=0.1)
+    assert np.abs(mean - many.mean(-1)).mean() < 0.02
+    np.testing.assert_array_equal(model.mean(embedding, none, replace(FEW, patient="same")), mean)
+    for asked in (replace(FEW, quantity="share"), replace(FEW, depth=1000)):
+        draws = model.sample(embedding, spots, asked)
+        np.testing.assert_array_equal(model.mean(embedding, draws, asked), draws.mean(-1))
+
+
 def test_draws_are_whole_counts(model, spots, embedding) -> None:
     same = replace(FEW, patient="same")
     expected = model.raw_draws(embedding, spots, same)[:, :20]  # without the library size

@@ -55,6 +55,14 @@ def test_marginals_are_found_again(fitted) -> None:
     np.testing.assert_allclose(drawn, expected, rtol=0.1, atol=0.03)
 
 
+def test_expected_residual_is_the_average_of_many(fitted) -> None:
+    residual, _ = fitted
+    mean = np.linspace(0.5, 3.5, 4 * G, dtype=np.float32).reshape(4, G)
+    evenly = stats.norm.ppf((np.arange(20_000) + 0.5) / 20_000).astype(np.float32)
+    many = residual.at(mean, np.tile(evenly, (4, G, 1))).mean(-1)
+    np.testing.assert_allclose(residual.expected(mean), many, atol=1e-3)
+
+
 def test_normal_scores_are_the_way_back(fitted, world) -> None:
     residual, _ = fitted
     mean = world[0][:50]

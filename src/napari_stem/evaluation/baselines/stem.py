@@ -100,7 +100,7 @@ def _diffusion(
                 task.progress(f"Sampling section {section.id}", done, total)
 
             draws = model.sample(section.embedding, section.spots, how, step)
-            return Forecast(draws.mean(-1), draws)
+            return Forecast(model.mean(section.embedding, draws, how), draws)
 
         return forecast
 
