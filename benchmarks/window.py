@@ -56,7 +56,8 @@ class Click:
         self.road = self.dock.coordinator
         wait(lambda: self.dock.panels.model.model_name() != "")
         self.dock.panels.slide.sample_button.click()
-        wait(lambda: self.road.slide is not None)
+        wait(lambda: self.road.slide is not None and self.road.slide.is_complete)
+        self.dock.panels.region.use_tool("click")
         rest()
         for place in PLACES_UM[: number - 1]:
             self.click(place)

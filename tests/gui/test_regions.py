@@ -466,6 +466,8 @@ def test_the_table_is_read_only_where_it_counts(sample):
 
 def test_a_click_beside_the_slide_predicts_nothing(sample, notifications):
     sample.panels.region.tools["click"].click()
+    # it is made before the click, which would wait for it
+    assert sample.panels.region.layers.find(sample.dock.coordinator.slide) in sample.viewer.layers
     sample.dock.panels.region.click_at((-500.0, 100.0))
     assert regions(sample) == []
     assert any("beside the slide" in sentence for sentence in notifications)

@@ -282,8 +282,10 @@ class Pyramid:
         return window
 
     @property
-    def coarsest(self) -> NDArray[np.uint8] | None:
-        """The coarsest level, (h, w, 3), where all of it has been read already."""
+    def known(self) -> NDArray[np.uint8] | None:
+        """The whole, (h, w, 3), as far as it is known already: the coarsest level, or else the preview."""
+        if not self.slide.is_complete:
+            return self.slide.preview
         size = self.levels[-1].size
         return self._kept_window(
             len(self.levels) - 1, slice(0, size.height_px), slice(0, size.width_px)

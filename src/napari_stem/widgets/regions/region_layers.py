@@ -31,6 +31,7 @@ from napari_stem.widgets.regions.region_shapes import (
     outlines_yx,
     read_shapes,
 )
+from napari_stem.widgets.slide.slide_feed import pyramid_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -391,6 +392,9 @@ def _colours_at(layer: Image | Labels, places: NDArray[np.float64]) -> NDArray[n
     whole, pixels = (
         (layer.data[0], layer.data[-1]) if layer.multiscale else (layer.data, layer.data)
     )
+    pyramid = pyramid_of(layer)
+    if pyramid is not None and pyramid.known is not None:  # not waiting for levels being made
+        pixels = pyramid.known
     to_data = affine(layer.world_to_data)
     shrunk = np.divide(pixels.shape[:2], whole.shape[:2])
     y, x = np.floor((to_data(places.reshape(-1, 2)) + 0.5) * shrunk).astype(int).T

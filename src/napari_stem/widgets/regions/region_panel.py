@@ -261,6 +261,8 @@ class RegionPanel(QWidget):
             return
         slide, _ = ready
         self._show_tool(tool)
+        if tool == CLICK:
+            self.layers.of(slide)  # takes a while, which the click would wait for
         if tool in {"", CLICK}:
             self.layers.put_tool_away(slide)
         else:

@@ -262,11 +262,9 @@ class OverviewControl(QObject):
             return
         self._follow()
         self._mark()
-        slide = pyramid.slide
-        known = pyramid.coarsest if slide.is_complete else slide.preview
-        if known is not None:
+        if (known := pyramid.known) is not None:
             self._picture(layer, known)
-        elif slide.is_complete:
+        elif pyramid.slide.is_complete:
             done = partial(self._picture, layer)
             self._jobs.start(np.asarray, pyramid.arrays[-1], done=done)
 
