@@ -17,7 +17,8 @@ from qtpy.QtCore import QPointF, Qt
 import napari_stem
 from napari_stem.reader import SlideWarning
 from napari_stem.slide import pyramid_builder
-from napari_stem.slide.display import Pyramid
+from napari_stem.slide.display import kept_chunks
+from napari_stem.slide.level_pixels import LevelPixels
 from napari_stem.widgets.regions.region_layers import label_colours
 from napari_stem.widgets.slide.associated import AssociatedBox
 from napari_stem.widgets.slide.overview import (
@@ -234,11 +235,14 @@ def test_names_of_regions_do_not_wait_for_levels_that_are_being_made(road, jpeg,
     layer = road.open(jpeg)
     slide = road.dock.coordinator.slide
     road.wait(lambda: slide.is_complete)
-    monkeypatch.setattr(type(slide), "is_complete", property(lambda _: False))
-    monkeypatch.setattr(Pyramid, "compute", lambda *_, **__: pytest.fail("pixels were read"))
     height, width = slide.size.height_px, slide.size.width_px
     outline = np.array([[0, 0], [0, width], [height, width], [height, 0]], float)
-    assert label_colours([outline * layer.scale], [layer]).tolist() == [[0, 0, 0, 1]]
+    kept_chunks.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(slide), "is_complete", property(lambda _: False))
+        patch.setattr(LevelPixels, "window", lambda *_: pytest.fail("pixels were read"))
+        colours = label_colours([outline * layer.scale], [layer])
+    assert colours.tolist() == [[0, 0, 0, 1]]
 
 
 def test_a_picture_that_proves_damaged_is_taken_away_with_one_sentence(
