@@ -201,8 +201,8 @@ def test_two_regions_are_compared_in_all_genes(compared):
 
 def test_a_gene_is_not_shown_on_a_map_of_something_else(compared):
     panel, genes = compared.panels.compare, compared.panels.genes
-    shown, index = genes.gene(), panel.result.table.index(3, GENE)
-    assert shown != index.data()
+    shown, table = genes.gene(), panel.result.table
+    index = next(i for i in (table.index(row, GENE) for row in (3, 4)) if i.data() != shown)
     elsewhere = SimpleNamespace(
         path=Path("other.zarr"), provenance=compared.maps.prediction.provenance
     )

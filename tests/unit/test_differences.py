@@ -74,6 +74,7 @@ def group(draws: np.ndarray, name: str = "group") -> GroupDraws:
         genes=[""] * draws.shape[1],
         n_kept_draws=draws.shape[2],
         draws=lambda spots: draws[spots],
+        rows=lambda spots: draws[spots].mean(-1),
     )
     made = group_draws(stored, np.arange(len(draws)), name)
     assert made is not None
@@ -159,6 +160,7 @@ def test_groups_are_summed_over_blocks_and_can_be_stopped(few: Prediction, monke
     assert pieces is not None
     every = few.draws(slice(None)).astype(np.float64)
     for made in (whole, pieces):
+        assert_allclose(made.mean, few.rows(spots).mean(0), rtol=1e-5)
         assert_allclose(made.means, every.mean(0))
         assert_allclose(made.variance, every.var(0, ddof=1).mean(-1), atol=1e-9)
     assert group_draws(few, spots, "all", lambda: True) is None

@@ -95,7 +95,7 @@ def spots_in(prediction: Prediction, group: Region | str) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class GroupDraws:
-    """What the draws say of the mean over a group of spots.
+    """The mean over a group of spots, and what the draws say of it.
 
     Attributes
     ----------
@@ -103,6 +103,8 @@ class GroupDraws:
         What users read.
     n_spots
         Spots in the group.
+    mean
+        (genes,) float64: mean over the spots of what is predicted of each.
     means
         (genes, draws) float64: mean over the spots within each draw.
     variance
@@ -111,13 +113,9 @@ class GroupDraws:
 
     name: str
     n_spots: int
+    mean: Array
     means: Array
     variance: Array
-
-    @property
-    def mean(self) -> Array:
-        """(genes,) mean over spots and draws."""
-        return np.asarray(self.means.mean(axis=1))
 
 
 def group_draws(
@@ -145,7 +143,8 @@ def group_draws(
         squares += (draws**2).sum(axis=0)
     n_spots = len(spots)
     within = (squares - total**2 / n_spots) / max(1, n_spots - 1)
-    return GroupDraws(name, n_spots, total / n_spots, np.maximum(within, 0.0).mean(axis=1))
+    mean = prediction.rows(spots).mean(axis=0, dtype=float)
+    return GroupDraws(name, n_spots, mean, total / n_spots, np.maximum(within, 0.0).mean(axis=1))
 
 
 def drawn_groups(
@@ -326,7 +325,7 @@ group_a, group_b      what is compared; a spot in both counts for group_a
 unit                  of means and differences
 mean_a, mean_b        predicted mean over the group's spots
 difference            mean_a - mean_b
-q05, q95              90% interval of the difference
+q05, q95              90% interval of the difference, from the samples
 standardised          difference over the pooled standard deviation between single spots (Cohen's d)
 probability           posterior probability that mean_a is above mean_b, from the samples
 q_value               expected share of wrong signs among this gene and all that are surer: the mean of
