@@ -124,7 +124,7 @@ def group_draws(
     name: str,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> GroupDraws | None:
-    """Read draws of (k,) finished spots block by block and add them up; None where it was stopped.
+    """Read (k,) finished spots block by block and add them up; None where it was stopped.
 
     Raises
     ------
@@ -134,17 +134,19 @@ def group_draws(
     if not len(spots):
         raise PredictionError(f"No predicted spot lies in {name}; choose another region.")
     shape = (len(prediction.genes), prediction.n_kept_draws)
-    total, squares = np.zeros(shape), np.zeros(shape)
+    total, squares, predicted = np.zeros(shape), np.zeros(shape), np.zeros(shape[0])
     for start in range(0, len(spots), SPOTS_PER_READ):
         if is_stopped():
             return None
-        draws = prediction.draws(spots[start : start + SPOTS_PER_READ]).astype(np.float64)
+        block = spots[start : start + SPOTS_PER_READ]
+        predicted += prediction.rows(block).sum(axis=0, dtype=np.float64)
+        draws = prediction.draws(block).astype(np.float64)
         total += draws.sum(axis=0)
         squares += (draws**2).sum(axis=0)
     n_spots = len(spots)
     within = (squares - total**2 / n_spots) / max(1, n_spots - 1)
-    mean = prediction.rows(spots).mean(axis=0, dtype=float)
-    return GroupDraws(name, n_spots, mean, total / n_spots, np.maximum(within, 0.0).mean(axis=1))
+    variance = np.maximum(within, 0.0).mean(axis=1)
+    return GroupDraws(name, n_spots, predicted / n_spots, total / n_spots, variance)
 
 
 def drawn_groups(

@@ -393,8 +393,9 @@ def _colours_at(layer: Image | Labels, places: NDArray[np.float64]) -> NDArray[n
         (layer.data[0], layer.data[-1]) if layer.multiscale else (layer.data, layer.data)
     )
     pyramid = pyramid_of(layer)
-    if pyramid is not None and pyramid.known is not None:  # not waiting for levels being made
-        pixels = pyramid.known
+    known = None if pyramid is None else pyramid.known
+    if known is not None:  # rather than wait for levels that are being made
+        pixels = known
     to_data = affine(layer.world_to_data)
     shrunk = np.divide(pixels.shape[:2], whole.shape[:2])
     y, x = np.floor((to_data(places.reshape(-1, 2)) + 0.5) * shrunk).astype(int).T
