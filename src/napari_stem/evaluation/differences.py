@@ -249,6 +249,7 @@ def compare_groups(a: GroupDraws, b: GroupDraws, by_chance: pd.Series, unit: str
     import pandas as pd
 
     apart = a.means - b.means
+    difference = a.mean - b.mean
     low, high = central_interval(apart[np.newaxis], LEVEL)
     probability = probability_above(apart, apart.shape[1])
     found = pd.DataFrame(
@@ -258,9 +259,10 @@ def compare_groups(a: GroupDraws, b: GroupDraws, by_chance: pd.Series, unit: str
             "unit": unit,
             "mean_a": a.mean,
             "mean_b": b.mean,
-            "difference": a.mean - b.mean,
-            "q05": low[0],
-            "q95": high[0],
+            "difference": difference,
+            # of a rare gene few samples may all be alike, beside the difference itself
+            "q05": np.minimum(low[0], difference),
+            "q95": np.maximum(high[0], difference),
             "standardised": standardised_difference(a, b),
             "probability": probability,
             "q_value": expected_false_share(probability),
@@ -327,7 +329,8 @@ group_a, group_b      what is compared; a spot in both counts for group_a
 unit                  of means and differences
 mean_a, mean_b        predicted mean over the group's spots
 difference            mean_a - mean_b
-q05, q95              90% interval of the difference, from the samples
+q05, q95              90% interval of the difference, from the samples; widened to hold the difference where
+                      these are too few
 standardised          difference over the pooled standard deviation between single spots (Cohen's d)
 probability           posterior probability that mean_a is above mean_b, from the samples
 q_value               expected share of wrong signs among this gene and all that are surer: the mean of
