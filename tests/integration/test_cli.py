@@ -567,7 +567,8 @@ def test_demo_writes_map_table_and_honest_figures(
 def test_an_interrupt_within_an_exec_is_130_too(tmp_path: Path) -> None:
     (tmp_path / "interrupted.py").write_text(
         "import runpy, sys, napari_stem.slide as slide\n"
-        "text = 'import signal; signal.raise_signal(signal.SIGINT)'\n"
+        # it may come a moment later, but within the exec
+        "text = 'import signal; signal.raise_signal(signal.SIGINT)\\nwhile True: pass'\n"
         "slide.describe = lambda *_, **__: exec(text)\n"
         "sys.argv = ['napari-stem', 'info', 'slide.svs']\n"
         "runpy.run_module('napari_stem', run_name='__main__')\n"
