@@ -61,7 +61,8 @@ def region_summaries(selection: Selection) -> list[RegionSummary]:
     """Summarise every region.
 
     The interval of a region's mean is that of the mean over its spots within each draw. Where draws were not
-    kept, it is the mean of the spots' intervals, as if all erred alike: wider than it need be.
+    kept, it is the mean of the spots' intervals, as if all erred alike: wider than it need be. Either is
+    widened to hold the mean where samples are too few.
     """
     mpp, spots, ood = selection.mpp, selection.spots, selection.ood
     return [
@@ -94,6 +95,8 @@ def _estimates(selection: Selection, held: NDArray[np.bool_]) -> dict[str, Estim
             total += some.sum(axis=0, dtype=float)
         bounds = central_interval(total[np.newaxis] / len(spots), 0.9)
         low, high = (bound[0] for bound in bounds)
+    # of a rare gene few samples may all be alike, beside the mean itself
+    low, high = np.minimum(low, mean), np.maximum(high, mean)
     rows = zip(mean.tolist(), low.tolist(), high.tolist(), strict=True)
     return {g: Estimate(*row) for g, row in zip(selection.genes, rows, strict=True)}
 
