@@ -104,7 +104,7 @@ class Tour:
         else:
             self.panels.model.predictions.open(prediction)
         self.wait(lambda: self.panels.maps.current() is not None)
-        self.wait(lambda: self.panels.maps.current().facts.limits_of_all is not None)
+        self.wait(lambda: self.panels.maps.current().limits_of_all is not None)
         self._look_at_tissue()
 
     def _look_at_tissue(self) -> None:

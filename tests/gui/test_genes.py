@@ -293,7 +293,7 @@ def test_twenty_thousand_genes_make_no_widgets_and_few_questions(qtbot):
 
 @pytest.mark.slow
 def test_columns_fill_with_what_the_prediction_says(screen):
-    screen.wait(lambda: CLUSTERING in screen.shown.facts.columns)
+    screen.wait(lambda: CLUSTERING in screen.shown.columns)
     prediction, table = screen.prediction, screen.genes.table
     table_mean = {gene: prediction.values(gene).mean(dtype=float) for gene in prediction.genes}
     for gene in prediction.genes[:5]:
@@ -321,10 +321,10 @@ def morans_by_hand(prediction, values: np.ndarray) -> float:
 
 @pytest.mark.slow
 def test_what_is_computed_is_given_up_when_the_prediction_goes(screen):
-    facts = screen.shown.facts
-    facts.stop()
-    facts.columns.clear()
+    older = screen.shown
+    older.stop()
+    older.columns.clear()
     screen.show()
-    assert screen.shown.facts is not facts
-    screen.wait(lambda: CLUSTERING in screen.shown.facts.columns)
-    assert CLUSTERING not in facts.columns
+    assert screen.shown is not older
+    screen.wait(lambda: CLUSTERING in screen.shown.columns)
+    assert CLUSTERING not in older.columns

@@ -61,8 +61,8 @@ def click(road, spot: int, *, moved_px: int = 0) -> None:
 
 
 def test_a_click_shows_the_spot(predicted):
-    spot, inspector = 3, predicted.panels.inspect.spot
-    assert inspector.isHidden()
+    spot, inspector = 3, predicted.panels.inspect
+    assert inspector.spot.isHidden()
     click(predicted, spot)
     prediction, gene = predicted.maps.prediction, predicted.panels.genes.gene()
     predicted.wait(lambda: prediction.spots.names[spot] in inspector.title.text())
@@ -92,14 +92,14 @@ def test_the_patches_are_what_the_model_sees(predicted):
     assert spec == encoder.patch
     details = spot_details(slide, prediction, 2, None)
     expected = PatchReader(slide, spec).read(prediction.spots.take([2]))[0]
-    for patch, pixels in zip(details.patches, expected, strict=True):
-        assert_array_equal(patch.pixels, pixels)
+    for shown, pixels in zip(details.patches.values(), expected, strict=True):
+        assert_array_equal(shown, pixels)
 
 
 def test_genes_are_ranked_against_the_slide(predicted):
-    spot, inspector = 1, predicted.panels.inspect.spot
+    spot, inspector = 1, predicted.panels.inspect
     click(predicted, spot)
-    predicted.wait(lambda: not inspector.isHidden())
+    predicted.wait(lambda: not inspector.spot.isHidden())
     prediction = predicted.maps.prediction
     table = prediction.to_anndata()
     with np.errstate(invalid="ignore"):  # of genes that are the same everywhere
@@ -221,10 +221,8 @@ def test_a_dot_and_a_row_choose_the_gene(compared):
     window.view.setCurrentIndex(index)
     assert genes.gene() == index.data()
     window.plot.draw()
-    found, place = window.plot.found, 12
-    dots = window.plot.axes.transData.transform(
-        np.column_stack([found.difference, window.plot.heights()])
-    )
+    found, place = window.compared.found, 12
+    dots = window.plot.axes.transData.transform(window.plot.dots)
     x, y = dots[place]
     same = np.flatnonzero(np.hypot(*(dots - (x, y)).T) < 1e-6)
     window.plot.on_press(SimpleNamespace(inaxes=window.plot.axes, x=x, y=y))
@@ -329,8 +327,8 @@ def test_a_click_in_the_real_window(road, qtbot):
     road.dock.parts["Inspect"].open()
     road.viewer.reset_view()
     click(road, 4)
-    inspector = road.panels.inspect.spot
+    inspector = road.panels.inspect
     road.wait(inspector.plot.isVisible)
     picture = inspector.grid.itemAtPosition(0, 0).widget()
     assert picture.pixmap().width() == picture.pixmap().height() > 80
-    assert inspector.minimumSizeHint().width() <= 300  # the dock need not grow
+    assert inspector.spot.minimumSizeHint().width() <= 300  # the dock need not grow

@@ -404,9 +404,9 @@ def test_a_growing_prediction_shows_new_spots_and_forgets_what_was_computed(
     screen.prediction.write_block(np.arange(8, 16), ood_distance=distance, **values)
     screen.display.grow(screen.slide)
     screen.wait(lambda: np.isfinite(screen.mean.data).sum() == 16)
-    assert screen.shown.facts.limits_of_all is None
+    assert screen.shown.limits_of_all is None
     screen.display.finish(screen.slide)
-    screen.wait(lambda: screen.shown.facts.limits_of_all is not None)
+    screen.wait(lambda: screen.shown.limits_of_all is not None)
     expected = colour_limits(screen.prediction.values(screen.genes.gene()))
     assert_allclose(screen.mean.contrast_limits, expected)
     next(put_away, None)

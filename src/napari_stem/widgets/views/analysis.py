@@ -42,7 +42,7 @@ from napari_stem.widgets.common.worker import StoppableJob
 from napari_stem.widgets.genes.active_prediction import state_of
 from napari_stem.widgets.genes.map_layers import DomainLayer, colours_of
 from napari_stem.widgets.state import DOMAINS, MEAN
-from napari_stem.widgets.views.plots import DomainsPlot
+from napari_stem.widgets.views.plots import Plot, draw_neighbours, draw_surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,7 +148,7 @@ class AnalysisPanel(QWidget):
         )
         self.domains_view.stretch(HIGH)
         self.plot_choice = choice(PLOTS, act=self._plot)
-        self.plot = DomainsPlot()
+        self.plot = Plot()
         self.save_domains_button = button("Save domains…", act=self._save_domains)
         self.morans = Table(MORANS_COLUMNS)
         self.morans_view = TableView(self.morans, sort_by=1)
@@ -329,11 +329,12 @@ class AnalysisPanel(QWidget):
         domains = self.domains
         if domains is None or domains.relations is None:
             return
-        around = None
+        shown = domains.names, domains.relations, colours_of(len(domains.names))
         if self.plot_choice.currentData() == "around":
             around = max(0, self.domains_view.currentIndex().row())
-        colours = colours_of(len(domains.names))
-        self.plot.show_domains(domains.names, domains.relations, colours, around)
+            self.plot.plot(draw_surroundings, *shown, around)
+        else:
+            self.plot.plot(draw_neighbours, *shown)
 
     def _show(self, text: str, *, is_running: bool = False) -> None:
         for asking in (self.find_button, self.morans_button):

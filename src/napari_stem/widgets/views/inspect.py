@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -27,10 +27,10 @@ from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView, 
 from napari_stem.widgets.genes.map_layers import SpotOutlines
 from napari_stem.widgets.genes.map_turns import INSPECTED
 from napari_stem.widgets.state import BESIDE, SCORE
-from napari_stem.widgets.views.plots import SamplesPlot
+from napari_stem.widgets.views.plots import LOW, Plot, draw_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from napari.viewer import Viewer
@@ -40,11 +40,7 @@ if TYPE_CHECKING:
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
-    from napari_stem.widgets.genes.active_prediction import (
-        ActivePrediction,
-        GeneSamples,
-        SampleReader,
-    )
+    from napari_stem.widgets.genes.active_prediction import ActivePrediction, GeneSamples
     from napari_stem.widgets.genes.map_display import MapDisplay
 
 PATCHES_WIDTH, LARGEST_PATCH, GAP = 288, 140, 6
@@ -72,12 +68,10 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Patch:
-    """A square of tissue: its side in um, and (side_px, side_px, 3) uint8 RGB."""
-
-    side_um: float
-    pixels: NDArray[np.uint8]
+POINT_AT = "Point at the map to read a spot; click to look at it closely."
+UNLIKE = "looks unlike the tissue that the model learnt from: do not rely on it."
+OUTLINE_COLOURS = "black", "white"  # one within the other: seen on whatever colour
+CLICK_PIXELS = 4  # a press that moves further on the screen moves the view
 
 
 @dataclass(frozen=True)
@@ -89,105 +83,179 @@ class SpotDetails:
     spot
         Its place among the prediction's spots.
     patches
-        What the model looked at, the narrowest first; empty where it cannot be shown.
+        What the model looked at, (side_px, side_px, 3) uint8 by side in um, the narrowest first; empty where
+        it cannot be shown.
     why_no_patches
         Then the reason, in one sentence.
     profile
         Every gene against the slide's background.
-    ground
-        That background, to be used again.
     """
 
     spot: int
-    patches: tuple[Patch, ...]
+    patches: dict[float, NDArray[np.uint8]]
     why_no_patches: str
     profile: SpotProfile
-    ground: Background
 
 
-class SpotInspector(QWidget):
-    """Shows one spot in depth."""
+class InspectPanel(QWidget):
+    """Reads out the spot under the cursor in a line, shows the clicked one in depth, for the chosen gene."""
 
-    def __init__(self) -> None:
+    def __init__(self, jobs: Jobs, maps: MapDisplay) -> None:
         super().__init__()
-        self.title = Note()
-        self.saw = Note()
-        self.pictures = QWidget()
-        self.grid = QGridLayout(self.pictures)
+        self._jobs, self._maps, self._viewer = jobs, maps, maps.turns.viewer
+        self.inspected: tuple[Path, int] | None = None  # the clicked spot, and of which prediction
+        self.readout, self.title, self.saw, self.plot_note = Note(POINT_AT), Note(), Note(), Note()
+        self.spot, pictures = QWidget(), QWidget()
+        self.grid = QGridLayout(pictures)
         self.grid.setContentsMargins(0, 0, 0, 0)
         self.grid.setSpacing(GAP)
         self.grid.setAlignment(Qt.AlignmentFlag.AlignLeft)
-        self.plot = SamplesPlot()
+        self.plot = Plot(LOW)
         self.plot.hide()
-        self.plot_note = Note()
         self.table = Table(COLUMNS)
         self.view = TableView(self.table, sort_by=Z)
         self.view.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.view.setMinimumHeight(self.view.fontMetrics().height() * (N_ROWS_SEEN + 2))
-        stack(self, self.title, self.saw, self.pictures, self.plot, self.plot_note, self.view)
-        self.setVisible(False)
+        stack(self.spot, self.title, self.saw, pictures, self.plot, self.plot_note, self.view)
+        stack(self, self.readout, self.spot)
+        self.spot.setVisible(False)
+        self.outline = SpotOutlines(
+            maps.turns, "inspected", "Inspected spot", OUTLINE_COLOURS, INSPECTED
+        )
+        self._viewer.mouse_drag_callbacks.append(self.on_press)
+        self._viewer.mouse_move_callbacks.append(self.read_out)
+        self.view.chosen.connect(lambda gene: maps.settings.update(gene=gene))
+        maps.drawn.connect(self._follow)
+        maps.samples_read.connect(self._follow)
 
-    def show_spot(
-        self, details: SpotDetails, by_chance: pd.Series, name: str, warning: str
-    ) -> None:
-        """Show a spot.
+    def let_go(self) -> None:
+        """Let go of the viewer."""
+        for callbacks, own in (
+            (self._viewer.mouse_drag_callbacks, self.on_press),
+            (self._viewer.mouse_move_callbacks, self.read_out),
+        ):
+            if own in callbacks:
+                callbacks.remove(own)
 
-        Parameters
-        ----------
-        details
-            What was gathered.
-        by_chance
-            By gene of the prediction, whether it cannot be told from chance: such genes come last.
-        name
-            Of the spot.
-        warning
-            Why not to rely on it; empty where there is no reason.
-        """
-        self.title.setText(f"Spot {name}, as exported tables call it. {warning}".strip())
+    def read_out(self, _viewer: Viewer, event: Any) -> None:
+        """Say what is predicted under the cursor."""
+        active = self._maps.current()
+        spot = self._spot_at(active, event.position)
+        self.readout.setText(
+            POINT_AT if active is None or spot is None else self._reading(active, spot)
+        )
+
+    def inspect(self, spot: int) -> None:
+        """Look at a finished spot of the active slide in depth."""
+        active = self._maps.current()
+        if active is None:
+            return
+        self.inspected = active.prediction.path, spot
+        self._jobs.start(
+            spot_details,
+            active.slide,
+            active.prediction,
+            spot,
+            active.ground,
+            done=partial(self._show, active),
+        )
+
+    def on_press(self, viewer: Viewer, event: Any) -> Iterator[None]:
+        """Tell a click on a spot from a drag, as napari's callbacks of the mouse do."""
+        layer = viewer.layers.selection.active
+        start = np.asarray(event.pos)
+        if event.button != 1 or getattr(layer, "mode", "pan_zoom") != "pan_zoom":
+            return
+        yield
+        has_moved = False
+        while event.type == "mouse_move":
+            has_moved |= bool(np.abs(np.asarray(event.pos) - start).max() > CLICK_PIXELS)
+            yield
+        spot = self._spot_at(self._maps.current(), event.position)
+        if spot is not None and not has_moved:
+            self.inspect(spot)
+
+    def _spot_at(self, active: ActivePrediction | None, position: Any) -> int | None:
+        return None if active is None else active.spot_at(position, self._maps.settings.shape)
+
+    def _reading(self, active: ActivePrediction, spot: int) -> str:
+        settings, unit = self._maps.settings, active.prediction.unit
+        if settings.shown_arrangement == SCORE and active.score is not None:
+            _, title, score = active.score
+            text = f"{score.values[spot]:+.2f}: {title}"
+        else:
+            readings = [active.values.reading(gene, spot) for gene in settings.genes]
+            text = "\n".join(
+                f"{r.gene} predicted {r.mean:.2f} (90% interval {r.low:.2f} to {r.high:.2f}), {unit}"
+                for r in readings
+            )
+        return text + (f". This spot {UNLIKE}" if active.prediction.ood[spot] else "")
+
+    def _show(self, active: ActivePrediction, details: SpotDetails) -> None:
+        prediction, spot = active.prediction, details.spot
+        if active is not self._maps.current() or self.inspected != (prediction.path, spot):
+            return
+        name = f"Spot {prediction.spots.names[spot]}, as exported tables call it."
+        self.title.setText(f"{name} It {UNLIKE}" if prediction.ood[spot] else name)
         self._show_patches(details.patches)
         self.saw.setText(details.why_no_patches or "What the model saw:")
-        self.table.fill(_frame(by_chance, details.profile))
+        self.table.fill(_frame(prediction.gene_accuracy["by_chance"], details.profile))
         self.view.sortByColumn(Z, Qt.SortOrder.DescendingOrder)
         self.view.scrollToTop()
-        self.setVisible(True)
+        self.spot.setVisible(True)
+        self._follow()
 
-    def show_samples(
-        self,
-        gene: str,
-        draws: NDArray[np.float64] | None,
-        mean: float,
-        interval: tuple[float, float],
-        unit: str,
-    ) -> None:
-        """Show the samples of a gene at the spot; None: there are none."""
-        low, high = interval
-        self.view.choose(gene)
-        has_samples = draws is not None and bool(np.isfinite(draws).all())
-        self.plot.setVisible(has_samples)
-        self.plot_note.setVisible(not has_samples)
-        if draws is not None and has_samples:
-            self.plot.show_samples(draws, mean, low, high, f"{gene} predicted, {unit}")
-            return
-        why_not = f"{NO_SAMPLES}." if draws is None else "The spot is still being predicted."
-        known = f"{gene} predicted {mean:.2f} (90% interval {low:.2f} to {high:.2f}). "
-        self.plot_note.setText((known if np.isfinite(mean) else "") + why_not)
-
-    def _show_patches(self, patches: Sequence[Patch]) -> None:
+    def _show_patches(self, patches: dict[float, NDArray[np.uint8]]) -> None:
         while (item := self.grid.takeAt(0)) is not None:
             widget = item.widget()
             widget.setParent(None)
             widget.deleteLater()
         n = max(1, len(patches))
         side = min(LARGEST_PATCH, (PATCHES_WIDTH - (n - 1) * GAP) // n)
-        for place, patch in enumerate(patches):
-            picture, caption = QLabel(), QLabel(f"{patch.side_um:g} µm")
-            picture.setPixmap(pixmap_within(patch.pixels, side))
-            picture.setToolTip(
-                f"The {patch.side_um:g} µm round the spot's centre, as the model saw them"
-            )
+        for place, (side_um, pixels) in enumerate(patches.items()):
+            picture, caption = QLabel(), QLabel(f"{side_um:g} µm")
+            picture.setPixmap(pixmap_within(pixels, side))
+            picture.setToolTip(f"The {side_um:g} µm round the spot's centre, as the model saw them")
             caption.setAlignment(Qt.AlignmentFlag.AlignHCenter)
             self.grid.addWidget(picture, 0, place)
             self.grid.addWidget(caption, 1, place)
+
+    def _follow(self) -> None:
+        """Show the samples of the chosen gene; leave the spot of another prediction."""
+        active = self._maps.current()
+        if active is None:
+            self.readout.setText(POINT_AT)
+        if self.inspected is None or active is None or active.prediction.path != self.inspected[0]:
+            self.inspected = None
+            self.spot.setVisible(False)
+            self.outline.hide()
+            return
+        spot = self.inspected[1]
+        if self._maps.settings.shown_arrangement == BESIDE:  # the outline would take a view
+            self.outline.hide()
+        else:
+            mpp, shape = active.slide.require_mpp(), self._maps.settings.shape
+            self.outline.show(active.prediction, mpp, np.array([spot]), shape)
+        samples = self._maps.samples()
+        if samples is not None:
+            self._show_samples(active, spot, samples)
+
+    def _show_samples(self, active: ActivePrediction, spot: int, samples: GeneSamples) -> None:
+        """Show the samples of the chosen gene at the spot, or why there are none."""
+        gene, unit = active.gene, active.prediction.unit
+        mean = float(active.values.values(gene)[spot])
+        low, high = float(samples.low[spot]), float(samples.high[spot])
+        draws = None if samples.draws is None else samples.draws[spot].astype(np.float64)
+        self.view.choose(gene)
+        has_samples = draws is not None and bool(np.isfinite(draws).all())
+        self.plot.setVisible(has_samples)
+        self.plot_note.setVisible(not has_samples)
+        if has_samples:
+            self.plot.plot(draw_samples, draws, mean, low, high, f"{gene} predicted, {unit}")
+            return
+        why_not = f"{NO_SAMPLES}." if draws is None else "The spot is still being predicted."
+        known = f"{gene} predicted {mean:.2f} (90% interval {low:.2f} to {high:.2f}). "
+        self.plot_note.setText((known if np.isfinite(mean) else "") + why_not)
 
 
 def _frame(by_chance: pd.Series, profile: SpotProfile) -> pd.DataFrame:
@@ -225,23 +293,16 @@ def spot_details(
     StemError
         The prediction is damaged.
     """
-    known = ground or background(prediction)
-    if known is None:  # only where it was stopped, which nothing here does
-        raise StemError("The spot was not read; click it again.")
-    patches, why_not = _patches(slide, prediction, spot)
-    return SpotDetails(spot, patches, why_not, spot_profile(prediction, spot, known), known)
-
-
-def _patches(slide: Slide, prediction: Prediction, spot: int) -> tuple[tuple[Patch, ...], str]:
+    ground = cast("Background", ground or background(prediction))  # as nothing stops it
+    patches: dict[float, NDArray[np.uint8]] = {}
+    why_not = ""
     try:
         spec = patch_spec(prediction)
-        spots = prediction.spots.take(np.array([spot]))
-        read = PatchReader(slide, spec).read(spots)[0]
+        read = PatchReader(slide, spec).read(prediction.spots.take(np.array([spot])))[0]
+        patches = dict(sorted(zip(spec.fields_of_view_um, read, strict=True)))
     except StemError as error:
-        return (), NO_PATCHES.format(error)
-    sides = spec.fields_of_view_um
-    found = [Patch(side_um, pixels) for side_um, pixels in zip(sides, read, strict=True)]
-    return tuple(sorted(found, key=lambda patch: patch.side_um)), ""
+        why_not = NO_PATCHES.format(error)
+    return SpotDetails(spot, patches, why_not, spot_profile(prediction, spot, ground))
 
 
 def patch_spec(prediction: Prediction) -> PatchSpec:
@@ -253,150 +314,16 @@ def patch_spec(prediction: Prediction) -> PatchSpec:
         The model is no packaged one, or its encoder is unknown.
     """
     config = read_config(named_in_file(prediction.provenance.get("model")))
-    parts = [part.name for part in parse_name(config.encoder)]
-    if parts == [BUNDLED] and config.fields_of_view_um is None:
+    specs = [_spec_of(part.name) for part in parse_name(config.encoder)]
+    if len(specs) == 1 and config.fields_of_view_um is None:
+        return specs[0]
+    own_um = [field_um for spec in specs for field_um in spec.fields_of_view_um]
+    fields_um = tuple(sorted(set(config.fields_of_view_um or own_um)))
+    return PatchSpec(fields_um, max(spec.side_px for spec in specs))
+
+
+def _spec_of(encoder: str) -> PatchSpec:
+    if encoder == BUNDLED:
         return BundledEncoder.patch
-    fields_um: set[float] = set(config.fields_of_view_um or ())
-    side_px = 0
-    for name in parts:
-        if name == BUNDLED:
-            own, own_side_px = BundledEncoder.patch.fields_of_view_um, BundledEncoder.patch.side_px
-        else:
-            facts = CATALOGUE[name]
-            own, own_side_px = (facts.field_of_view_um,), facts.side_px
-        side_px = max(side_px, own_side_px)
-        if config.fields_of_view_um is None:
-            fields_um.update(own)
-    return PatchSpec(tuple(sorted(fields_um)), side_px)
-
-
-POINT_AT = "Point at the map to read a spot; click to look at it closely."
-UNLIKE = "looks unlike the tissue that the model learnt from: do not rely on it."
-OUTLINE_COLOURS = "black", "white"  # one within the other: seen on whatever colour
-CLICK_PIXELS = 4  # a press that moves further on the screen moves the view
-
-
-class InspectPanel(QWidget):
-    """Reads out the spot under the cursor in a line, shows the clicked one in depth, for the chosen gene.
-
-    Parameters
-    ----------
-    samples
-        Reads the samples of the chosen gene.
-    """
-
-    def __init__(self, jobs: Jobs, maps: MapDisplay, samples: SampleReader) -> None:
-        super().__init__()
-        self._jobs, self._maps, self._samples = jobs, maps, samples
-        self._viewer = maps.turns.viewer
-        self.readout, self.spot = Note(POINT_AT), SpotInspector()
-        stack(self, self.readout, self.spot)
-        self.outline = SpotOutlines(
-            maps.turns, "inspected", "Inspected spot", OUTLINE_COLOURS, INSPECTED
-        )
-        self.inspected: tuple[Path, int] | None = None  # the clicked spot, and of which prediction
-        self._ground: tuple[tuple[str, int], Background] | None = None
-        self._viewer.mouse_drag_callbacks.append(self.on_press)
-        self._viewer.mouse_move_callbacks.append(self.read_out)
-        self.spot.view.chosen.connect(lambda gene: maps.settings.update(gene=gene))
-        maps.drawn.connect(self._follow)
-        samples.ready.connect(self._follow)
-
-    def let_go(self) -> None:
-        """Let go of the viewer."""
-        for callbacks, own in (
-            (self._viewer.mouse_drag_callbacks, self.on_press),
-            (self._viewer.mouse_move_callbacks, self.read_out),
-        ):
-            if own in callbacks:
-                callbacks.remove(own)
-
-    def read_out(self, _viewer: Viewer, event: Any) -> None:
-        """Say what is predicted under the cursor."""
-        active = self._maps.current()
-        spot = self._spot_at(active, event.position)
-        self.readout.setText(
-            POINT_AT if active is None or spot is None else self._reading(active, spot)
-        )
-
-    def inspect(self, spot: int) -> None:
-        """Look at a finished spot of the active slide in depth."""
-        active = self._maps.current()
-        if active is None:
-            return
-        self.inspected = active.prediction.path, spot
-        key = active.state()
-        ground = self._ground[1] if self._ground is not None and self._ground[0] == key else None
-        self._jobs.start(
-            spot_details,
-            active.slide,
-            active.prediction,
-            spot,
-            ground,
-            done=partial(self._show, active, key),
-        )
-
-    def on_press(self, viewer: Viewer, event: Any) -> Iterator[None]:
-        """Tell a click on a spot from a drag, as napari's callbacks of the mouse do."""
-        layer = viewer.layers.selection.active
-        start = np.asarray(event.pos)
-        if event.button != 1 or getattr(layer, "mode", "pan_zoom") != "pan_zoom":
-            return
-        yield
-        has_moved = False
-        while event.type == "mouse_move":
-            has_moved |= bool(np.abs(np.asarray(event.pos) - start).max() > CLICK_PIXELS)
-            yield
-        spot = self._spot_at(self._maps.current(), event.position)
-        if spot is not None and not has_moved:
-            self.inspect(spot)
-
-    def _spot_at(self, active: ActivePrediction | None, position: Any) -> int | None:
-        return None if active is None else active.spot_at(position, self._maps.settings.shape)
-
-    def _reading(self, active: ActivePrediction, spot: int) -> str:
-        settings, unit = self._maps.settings, active.prediction.unit
-        if settings.shown_arrangement == SCORE and active.score is not None:
-            _, title, score = active.score
-            text = f"{score.values[spot]:+.2f}: {title}"
-        else:
-            readings = [active.values.reading(gene, spot) for gene in settings.genes]
-            text = "\n".join(
-                f"{r.gene} predicted {r.mean:.2f} (90% interval {r.low:.2f} to {r.high:.2f}), {unit}"
-                for r in readings
-            )
-        return text + (f". This spot {UNLIKE}" if active.prediction.ood[spot] else "")
-
-    def _show(self, active: ActivePrediction, key: tuple[str, int], details: SpotDetails) -> None:
-        self._ground = key, details.ground
-        prediction, spot = active.prediction, details.spot
-        if active is self._maps.current() and self.inspected == (prediction.path, spot):
-            warning = f"It {UNLIKE}" if prediction.ood[spot] else ""
-            name = prediction.spots.names[spot]
-            self.spot.show_spot(details, prediction.gene_accuracy["by_chance"], name, warning)
-            self._follow()
-
-    def _follow(self) -> None:
-        """Show the samples of the chosen gene; leave the spot of another prediction."""
-        active = self._maps.current()
-        if active is None:
-            self.readout.setText(POINT_AT)
-        if self.inspected is None or active is None or active.prediction.path != self.inspected[0]:
-            self.inspected = None
-            self.spot.setVisible(False)
-            self.outline.hide()
-            return
-        if self._maps.settings.shown_arrangement == BESIDE:  # the outline would take a view
-            self.outline.hide()
-        else:
-            mpp, spot = active.slide.require_mpp(), np.array([self.inspected[1]])
-            self.outline.show(active.prediction, mpp, spot, self._maps.settings.shape)
-        samples = self._samples.get(active.prediction, active.gene)
-        if samples is not None:
-            self._plot(active, self.inspected[1], samples)
-
-    def _plot(self, active: ActivePrediction, spot: int, samples: GeneSamples) -> None:
-        draws = None if samples.draws is None else samples.draws[spot].astype(np.float64)
-        mean = float(active.values.values(active.gene)[spot])
-        interval = float(samples.low[spot]), float(samples.high[spot])
-        self.spot.show_samples(active.gene, draws, mean, interval, active.prediction.unit)
+    facts = CATALOGUE[encoder]
+    return PatchSpec((facts.field_of_view_um,), facts.side_px)

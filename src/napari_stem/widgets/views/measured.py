@@ -32,7 +32,7 @@ from napari_stem.widgets.common.worker import LatestJob, StoppableJob
 from napari_stem.widgets.genes.map_layers import ScalarMap, SpotMap
 from napari_stem.widgets.genes.map_turns import MEASURED_MAP
 from napari_stem.widgets.state import DIFFERENCE, MEAN, MEASURED, ONE
-from napari_stem.widgets.views.plots import ScatterPlot
+from napari_stem.widgets.views.plots import Plot, draw_gene
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,7 +168,7 @@ class MeasuredPanel(QWidget):
         self.table = Table(COLUMNS)
         self.view = TableView(self.table, sort_by=1)
         self.view.setMinimumHeight(TABLE_HEIGHT_PX)
-        self.plot = ScatterPlot()
+        self.plot = Plot()
         self.results = QWidget()
         self._lay_out()
         self.view.chosen.connect(lambda gene: settings.update(gene=gene))
@@ -357,7 +357,7 @@ class MeasuredPanel(QWidget):
         gene = active.gene
         self.plot.setVisible(gene in found.genes)
         if gene in found.genes:
-            self.plot.show_gene(found, gene, active.values.values(gene)[found.rows])
+            self.plot.plot(draw_gene, found, gene, active.values.values(gene)[found.rows])
 
     def _show_nothing(self) -> None:
         self.summary.setText(START)
