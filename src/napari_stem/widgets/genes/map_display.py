@@ -117,13 +117,16 @@ class MapDisplay(QObject):
 
     def put_away(self, slide: Slide) -> None:
         """Show no map of a slide any more, until a prediction is chosen or made."""
-        shown = self._shown.get(slide.fingerprint)
-        if shown is None or shown.is_away:
-            return
+        shown = self._shown[slide.fingerprint]
         shown.stop()
         shown.is_away = True
         if slide.fingerprint == self._active:
             self._fill_panel()
+
+    def shown_on(self, slide: Slide) -> ActivePrediction | None:
+        """Return what is shown of a slide, which need not be the active one."""
+        shown = self._shown.get(slide.fingerprint)
+        return None if shown is None or shown.is_away else shown
 
     def activate(self, slide: Slide | None) -> None:
         """Show the prediction of another slide."""
