@@ -101,23 +101,23 @@ def test_her2_finds_erbb2_and_says_why(panel):
 def test_a_search_in_vain_says_what_to_try(panel):
     panel.search.setText("fasm")
     assert listed(panel) == []
-    assert not panel.list.message.isHidden()
-    assert "FASN" in panel.list.message.text()
+    assert not panel.not_found.isHidden()
+    assert "FASN" in panel.not_found.text()
     panel.search.setText("PDL1")
-    assert "another name of CD274" in panel.list.message.text()
+    assert "another name of CD274" in panel.not_found.text()
     panel.search.setText("esr1")
-    assert "ESR1 was not measured" in panel.list.message.text()
+    assert "ESR1 was not measured" in panel.not_found.text()
     panel.search.setText("KRT5")
-    assert panel.list.message.text().endswith("Similar: KRT8.")  # of its family
+    assert panel.not_found.text().endswith("Similar: KRT8.")  # of its family
     panel.search.setText("fas")
-    assert panel.list.message.isHidden()
+    assert panel.not_found.isHidden()
 
 
 def test_genes_are_stepped_through_as_listed_and_stay_chosen_while_hidden(panel):
     chosen = chosen_on(panel)
     assert panel.choose("FASN")
     for _ in range(6):
-        panel.list.step(1)  # stays at the end
+        panel.step(1)  # stays at the end
     assert chosen == list(FEW)
     panel.search.setText("b2")
     assert listed(panel) == ["ERBB2"]
@@ -135,7 +135,7 @@ def test_a_gene_that_is_not_listed_can_be_chosen_from_elsewhere(panel):
     assert not panel.choose("NOSUCHGENE")
     assert panel.gene() == "FASN"
     assert not panel.view.currentIndex().isValid()
-    panel.list.step(1)
+    panel.step(1)
     assert chosen == ["ERBB2", "FASN", "ERBB2"]
     panel.choose("FASN")
     panel.search.clear()

@@ -140,7 +140,7 @@ def test_two_and_three_genes_mixed_have_a_legend_each(screen):
     first, (second, third, fourth) = screen.genes.gene(), other_genes(screen, 3)
     screen.genes.choose_arrangement("mix")
     for gene in (second, third):
-        screen.genes.list.gene_picked.emit(gene)
+        screen.genes.picked.pick(gene)
     mixed = screen.display.mixed.maps
     unit = screen.prediction.unit
     assert [one.layer.name for one in mixed] == [
@@ -161,7 +161,7 @@ def test_two_and_three_genes_mixed_have_a_legend_each(screen):
         assert_allclose(one.layer.contrast_limits, colour_limits(values))
         assert one.layer.get_value(spot_position_um(screen, 2), world=True) == values[2]
     assert not screen.mean.visible
-    screen.genes.list.gene_picked.emit(fourth)  # no room: takes the place of the last
+    screen.genes.picked.pick(fourth)  # no room: takes the place of the last
     assert screen.genes.settings.picked == (first, second, fourth)
     screen.genes.picked.buttons[0].click()
     lights = [one.layer.colormap.colors[-1][:3] for one in screen.display.mixed.maps]
@@ -272,7 +272,7 @@ def test_side_by_side_fills_napari_s_grid_and_gives_it_back(window):
     first, others = window.genes.gene(), other_genes(window, 1)
     window.genes.choose_arrangement("beside")
     for gene in others:
-        window.genes.list.gene_picked.emit(gene)
+        window.genes.picked.pick(gene)
     window.settle()
     grid = window.viewer.canvas.grid
     assert grid.enabled
@@ -322,7 +322,7 @@ def test_a_layer_that_comes_ends_side_by_side(window):
 
 def test_map_strength_reaches_whatever_is_shown(screen):
     screen.genes.choose_arrangement("mix")
-    screen.genes.opacity.setValue(35)
+    screen.genes.look.opacity.setValue(35)
     shown = [one.layer for one in screen.display.mixed.maps]
     assert [layer.opacity for layer in shown] == [0.35] * len(shown)
     screen.genes.choose_arrangement("one")
@@ -341,7 +341,7 @@ def test_readout_tells_the_spot_under_the_cursor(screen):
     assert prediction.unit in text
     other = other_genes(screen, 1)[0]
     screen.genes.choose_arrangement("mix")
-    screen.genes.list.gene_picked.emit(other)
+    screen.genes.picked.pick(other)
     move(screen.viewer, SimpleNamespace(position=where))
     assert gene in screen.inspect.readout.text()
     assert f"{other} predicted {prediction.values(other)[3]:.2f}" in screen.inspect.readout.text()

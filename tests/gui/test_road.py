@@ -90,7 +90,7 @@ def test_map_covers_the_region_on_screen(road, tmp_path):
     road.draw(TUMOUR)
     road.ask_little()
     road.run()
-    road.panels.genes.opacity.setValue(100)
+    road.panels.genes.look.opacity.setValue(100)
     road.dock.panels.region.layers.find(road.dock.coordinator.slide).visible = False
     camera = road.viewer.scene.camera
     mpp = road.dock.coordinator.slide.require_mpp()
