@@ -216,9 +216,9 @@ class Tour:
         self.settle()
         yield "overview"
         self.dock.toggle_overview()
-        self.dock.menu.show_help()
+        self.dock.show_help()
         yield "help"
-        self.dock.menu.help_box.close()
+        self.dock.help_box.close()
         yield from self._another_day()
 
     def _another_day(self) -> Iterator[str]:

@@ -22,7 +22,6 @@ from napari_stem.spatial_analysis.store import sidecar_path, write_domains
 from napari_stem.widgets.common.dropping import kind_of
 from napari_stem.widgets.common.keys import GROUPS, sections
 from napari_stem.widgets.common.memory import recall
-from napari_stem.widgets.panels import Panels
 from napari_stem.widgets.session import Session, SlideEntry, read_session, write_session
 from napari_stem.widgets.state import DisplaySettings
 
@@ -479,11 +478,11 @@ def test_a_settings_file_edited_by_hand_gives_the_usual_look():
 
 
 def test_every_key_is_listed(model_road):
-    model_road.dock.menu.help_button.click()
-    box = model_road.dock.menu.help_box
+    model_road.dock.help_button.click()
+    box = model_road.dock.help_box
     assert box.isVisible()
     told = box.guide.toPlainText()
-    assert all(step in told for step in (*Panels.steps(), "What not to conclude"))
+    assert all(step in told for step in (*model_road.panels.steps(), "What not to conclude"))
     assert "![" not in told
     texts = set(box.keys.toPlainText().splitlines())
     native = QKeySequence.SequenceFormat.NativeText
