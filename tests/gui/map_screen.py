@@ -54,7 +54,7 @@ class MapScreen:
         self.wait(self.display.turns.is_settled)
 
     def range(self, kind: str) -> None:
-        choice = self.genes.look.range_choice
+        choice = self.genes.look.choices["range_kind"]
         choice.setCurrentIndex(choice.findData(kind))
         choice.activated.emit(choice.currentIndex())
 

@@ -75,7 +75,7 @@ def test_uncertainty_is_that_of_the_gene_chosen_while_it_was_hidden(screen):
 def test_limits_set_in_napari_become_the_fixed_values(screen):
     screen.mean.contrast_limits = (0.5, 1.5)
     look = screen.genes.look
-    assert look.range_choice.currentData() == "fixed"
+    assert look.choices["range_kind"].currentData() == "fixed"
     assert [box.value() for box in look.values] == [0.5, 1.5]
     screen.genes.choose(other_genes(screen, 1)[0])
     assert_allclose(screen.mean.contrast_limits, (0.5, 1.5))
@@ -91,7 +91,7 @@ def test_limits_of_the_uncertainty_are_kept_too_and_touch_no_expression(screen):
     screen.layer("sd").contrast_limits = (0.1, 0.2)
     screen.genes.choose(other_genes(screen, 1)[0])
     assert_allclose(screen.layer("sd").contrast_limits, (0.1, 0.2))
-    assert screen.genes.look.range_choice.currentData() == "gene"
+    assert screen.genes.look.choices["range_kind"].currentData() == "gene"
 
 
 def test_one_range_for_all_genes(screen):
@@ -116,14 +116,14 @@ def test_percentiles_and_fixed_values_are_typed(screen):
 
 @pytest.mark.parametrize("name", COLORMAPS)
 def test_expression_and_uncertainty_never_look_alike(screen, name):
-    screen.take(screen.genes.look.colormap_choice, name)
+    screen.take(screen.genes.look.choices["colormap"], name)
     assert screen.mean.colormap.name == name
     assert screen.layer("sd").colormap.name != name
 
 
 def test_circles_have_the_diameter_of_the_spots(screen):
     squares = screen.mean.data
-    screen.take(screen.genes.look.shape_choice, "circle")
+    screen.take(screen.genes.look.choices["spot_shape"], "circle")
     gene, diameter_um = screen.genes.gene(), screen.prediction.spots.diameter_um
     centre_um = np.array(spot_position_um(screen, 5))
     value = screen.prediction.values(gene)[5]
@@ -132,7 +132,7 @@ def test_circles_have_the_diameter_of_the_spots(screen):
         outside = inside * 0.55 / 0.45
         assert screen.mean.get_value(centre_um + inside, world=True) == value
         assert screen.mean.get_value(centre_um + outside, world=True) != value
-    screen.take(screen.genes.look.shape_choice, "square")
+    screen.take(screen.genes.look.choices["spot_shape"], "square")
     assert_array_equal(screen.mean.data, squares)
 
 
@@ -150,7 +150,7 @@ def test_two_and_three_genes_mixed_have_a_legend_each(screen):
     expected = [ensure_colormap(colour).colors[-1][:3] for colour in THREE_COLOURS["safe"]]
     assert_allclose(lights, expected)
     assert np.ptp(np.sum(lights, 0)) < 0.3  # all of them make nearly white
-    screen.take(screen.genes.look.mix_choice, "rgb")
+    screen.take(screen.genes.look.choices["mix_colours"], "rgb")
     lights = [one.layer.colormap.colors[-1][:3] for one in mixed]
     assert_allclose(lights, np.eye(3))
     for gene, one in zip((first, second, third), mixed, strict=True):
@@ -264,7 +264,7 @@ def test_limits_of_a_score_do_not_become_those_of_expression(screen):
     screen.genes.choose_arrangement("score")
     screen.wait(lambda: screen.mean.name.startswith("Score"))
     screen.mean.contrast_limits = (-0.5, 0.5)
-    assert screen.genes.look.range_choice.currentData() == "gene"
+    assert screen.genes.look.choices["range_kind"].currentData() == "gene"
 
 
 def test_side_by_side_fills_napari_s_grid_and_gives_it_back(window):
@@ -368,7 +368,7 @@ def test_another_prediction_of_the_slide_replaces_the_maps(screen):
     screen.genes.choose_arrangement("one")
     assert screen.names() == [layers[0].name, screen.mean.name]
     screen.mean.contrast_limits = (0.5, 1.5)  # told once, and by the prediction on show
-    assert screen.genes.look.range_choice.currentData() == "fixed"
+    assert screen.genes.look.choices["range_kind"].currentData() == "fixed"
     screen.mean.contrast_limits = (0.5, 2.5)
     assert screen.genes.settings.colours.high == 2.5
 

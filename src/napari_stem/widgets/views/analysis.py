@@ -235,12 +235,12 @@ class AnalysisPanel(QWidget):
                 take(result)
 
         self._analysed = prediction
-        self._on_progress("Starting", 0, 0)
         failed = partial(self._show, "Not done.")
         self._running.start(run, str(prediction.path), *args, done=done, failed=failed)
+        self._on_progress("Starting", 0, 0)
 
     def _on_progress(self, text: str, done: int, total: int) -> None:
-        self._show(f"{text} …", is_running=True)
+        self._show(f"{text} …")
         self.progress.show_share(done, total)
         if text == FOUND and self._analysed is not None:
             self._load(self._analysed, is_new=True)
@@ -336,7 +336,8 @@ class AnalysisPanel(QWidget):
         else:
             self.plot.plot(draw_neighbours, *shown)
 
-    def _show(self, text: str, *, is_running: bool = False) -> None:
+    def _show(self, text: str) -> None:
+        is_running = self._running.is_running
         for asking in (self.find_button, self.morans_button):
             asking.setEnabled(not is_running)
         for part in (self.cancel_button, self.progress):

@@ -92,7 +92,7 @@ class ExportPanel(QWidget):
         self.kinds.currentIndexChanged.connect(self._on_kind)
         maps.drawn.connect(self._follow)
         self._on_kind()
-        self._end("")
+        self._show("")
         self.setEnabled(False)
 
     def choose_kind(self, kind: str) -> None:
@@ -118,7 +118,7 @@ class ExportPanel(QWidget):
         if not path:
             return
         if picture.save(path, "PNG"):
-            self._show_saved(Path(path), 0)
+            self._show(f"Saved {path}.", Path(path))
         else:
             show_error(f"{path} cannot be written; choose another folder.")
 
@@ -150,8 +150,6 @@ class ExportPanel(QWidget):
         options = ExportOptions(
             slide=active.slide, look=self._maps.look(), seen=seen, overwrite=overwrite
         )
-        self._show_busy(is_busy=True)
-        self._show_message(f"Saving {Path(path).name} …")
         self._running.start(
             _export,
             kind,
@@ -159,8 +157,9 @@ class ExportPanel(QWidget):
             Path(path),
             options,
             done=partial(self._finished, Path(path)),
-            failed=partial(self._end, "Not saved."),
+            failed=partial(self._show, "Not saved."),
         )
+        self._show_progress(f"Saving {Path(path).name}", 0, 0)
 
     def _follow(self) -> None:
         active = self._maps.current()
@@ -171,19 +170,15 @@ class ExportPanel(QWidget):
 
     def _cancel(self) -> None:
         self._running.stop()
-        self._show_message("Stopping …")
+        self._show("Stopping …")
 
     def _finished(self, path: Path, n_missing: int | None) -> None:
         if n_missing is None:
-            self._end("Cancelled; nothing was saved.")
+            self._show("Cancelled; nothing was saved.")
             return
-        self._end("")
-        self._show_saved(path, n_missing)
+        missing = f" {MISSING.format(n_missing)}" if n_missing else ""
+        self._show(f"Saved {path}.{missing}", path)
         show_info(f"Saved {path}")
-
-    def _end(self, message: str) -> None:
-        self._show_busy(is_busy=False)
-        self._show_message(message)
 
     def _picture(self) -> QImage | None:
         """Return what is seen with what it is; None, and a word, where there is no prediction."""
@@ -199,29 +194,21 @@ class ExportPanel(QWidget):
         shown = SHOWN.get(self._maps.settings.view, "predicted")
         return view_picture(self._maps.turns.viewer, caption, NOTICES[shown])
 
-    def _show_busy(self, *, is_busy: bool) -> None:
+    def _show_progress(self, text: str, done: int, total: int) -> None:
+        self.progress.show_share(done, total)
+        self._show(f"{text} …")
+
+    def _show(self, text: str, saved: Path | None = None) -> None:
+        """Say what is going on, or what was saved; no text: nothing is."""
+        self._saved = saved
+        self.message.say(text)
+        self.show_button.setVisible(saved is not None)
+        is_busy = self._running.is_running
         self.save_button.setVisible(not is_busy)
         self.cancel_button.setVisible(is_busy)
         self.progress.setVisible(is_busy)
-        self.progress.show_share(0, 0)
         for asking in (self.kinds, self.genes):
             asking.setEnabled(not is_busy)
-
-    def _show_progress(self, text: str, done: int, total: int) -> None:
-        self.progress.show_share(done, total)
-        self._show_message(f"{text} …")
-
-    def _show_saved(self, path: Path, n_missing: int) -> None:
-        self._show_message(
-            f"Saved {path}. {MISSING.format(n_missing) if n_missing else ''}".strip()
-        )
-        self._saved = path
-        self.show_button.setVisible(True)
-
-    def _show_message(self, text: str) -> None:
-        """Say what is going on; no text: nothing is."""
-        self.message.say(text)
-        self.show_button.setVisible(False)
 
     def _on_kind(self) -> None:
         kind = str(self.kinds.currentData())
