@@ -195,7 +195,7 @@ class RunBar(QWidget):
             model.device.currentIndexChanged,
         ):
             changed.connect(self._refresh)
-        self._show_idle()
+        self._show()
         self.cache.look(jobs)
 
     @property
@@ -211,7 +211,7 @@ class RunBar(QWidget):
         """Say of another slide how its own last run ended, unless a run is on its way."""
         self._active = slide
         if not self.is_running:
-            self._show_idle(self._told.get(slide.fingerprint, "") if slide else "")
+            self._show(self._told.get(slide.fingerprint, "") if slide else "")
 
     def forget(self, slide: Slide) -> None:
         """Say no more of a run whose maps are gone."""
@@ -232,7 +232,8 @@ class RunBar(QWidget):
             done=partial(self._finished, request),
             failed=partial(self._finished, request, False),
         )
-        self._show_running("starting", 0, 0, None)
+        self.progress.show_share(0, 0)
+        self._show(STAGES["starting"])
         self.began.emit()
 
     def show_spots(self, n_spots: int, missing: str = "", wary: str = "") -> None:
@@ -265,12 +266,16 @@ class RunBar(QWidget):
         if step.n_done > self._n_before:
             self._maps.grow(slide)
         if self._job.is_wanted:
-            on = "" if slide is self._active else f"{slide.path.stem}: "
             left = step.seconds_left
             if left is None:  # no pace of this run is known yet: as runs were before
                 left = max(0.0, self._expected_s - (time.monotonic() - self._began_s))
+            text = "" if slide is self._active else f"{slide.path.stem}: "
+            text += STAGES.get(step.stage, step.stage)
+            if step.stage == "sampling":
+                text += f": {step.n_done:,} of {count(step.n_spots, 'spot')} done"
             where = device_title(settings.device)  # torch has come by now, if needed
-            self._show_running(step.stage, step.n_done, step.n_spots, left, on, where)
+            self.progress.show_share(step.n_done, step.n_spots)
+            self._show(f"{text}, {duration(left)} left ({where})")
 
     def _ask(self, request: RunRequest, sentence: str) -> None:
         """Ask whether to predict all the same; until it is answered, nothing is held up."""
@@ -324,30 +329,9 @@ class RunBar(QWidget):
         if self._told.get(slide.fingerprint) == text:  # no other run has ended since
             self._tell(slide, f"{text} {caution}".strip())
 
-    def _show_running(
-        self,
-        stage: str,
-        n_done: int,
-        n_spots: int,
-        seconds_left: float | None,
-        on: str = "",
-        device: str = "",
-    ) -> None:
-        """Show how far a run is; ``on`` names a slide that is not looked at, ``device`` what computes."""
-        self.progress.show_share(n_done, n_spots)
-        text = on + STAGES.get(stage, stage)
-        if stage == "sampling":
-            text += f": {n_done:,} of {count(n_spots, 'spot')} done"
-        if seconds_left is not None:
-            text += f", {duration(seconds_left)} left"
-        self.progress_text.say(f"{text} ({device})" if device else text)
-        self._show_run()
-
-    def _show_idle(self, text: str = "") -> None:
+    def _show(self, text: str = "") -> None:
+        """Say how far a run is, or how the last one ended."""
         self.progress_text.say(text)
-        self._show_run()
-
-    def _show_run(self) -> None:
         is_running = self.is_running
         self.progress.setVisible(is_running)
         self.cancel_button.setVisible(is_running)
