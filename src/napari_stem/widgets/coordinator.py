@@ -36,14 +36,8 @@ if TYPE_CHECKING:
 class Coordinator(QObject):
     """Lets the parts work together: a slide leads to regions, these to a run, a run to maps.
 
-    Parameters
-    ----------
-    go_on
-        Takes the title of the part that comes next.
-    show_hints
-        Takes one line per part, by title.
-    show_many
-        Takes a folder of slides, or a manifest, that was dropped.
+    ``go_on`` takes the title of the part that comes next, ``show_hints`` one line per part, by title, and
+    ``show_many`` a folder of slides, or a manifest, that was dropped.
     """
 
     def __init__(

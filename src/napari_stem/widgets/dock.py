@@ -102,13 +102,7 @@ class RoadView(QScrollArea):
 
 
 class StemDock(QWidget):
-    """Predict gene expression on a slide.
-
-    Parameters
-    ----------
-    viewer
-        The viewer in which slides and maps are shown.
-    """
+    """Predict gene expression on a slide, in the viewer in which slides and maps are shown."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()

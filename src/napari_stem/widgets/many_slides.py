@@ -55,12 +55,7 @@ PARTS = 1000  # of a slide, for the bar
 class ManySlides(QWidget):
     """A window with the slides of a cohort.
 
-    Parameters
-    ----------
-    common
-        Gives what is asked for of each slide, as the dock has it now.
-    show_map
-        Shows the map of a slide that was chosen.
+    ``common`` gives what is asked for of each slide, as the dock has it now; ``show_map`` shows the map of one.
     """
 
     def __init__(

@@ -88,17 +88,8 @@ def write_prediction(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]
 def regions_of_layer(layer: Shapes, viewer: Viewer | None) -> list[ClassedRegion]:
     """Regions of a shapes layer in level-0 px of the slide under it; lines and points are passed over.
 
-    Parameters
-    ----------
-    layer
-        Of ours or of anybody's; with names and classes where its features have these columns.
-    viewer
-        In which the slide may be.
-
-    Raises
-    ------
-    RegionError
-        It is not known on which slide the shapes lie.
+    The layer is ours or anybody's, with names and classes where its features have these columns; the slide may
+    be in the viewer. RegionError where it is not known on which slide the shapes lie.
     """
     ground, mpp = _ground(layer, viewer)
     table = layer.features.reset_index(drop=True)

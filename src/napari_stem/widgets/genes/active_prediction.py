@@ -37,31 +37,7 @@ MOST_VALUES_UNASKED = 50_000_000  # spots times genes; about a minute of one cor
 class ActivePrediction:
     """A prediction that is shown while its slide is the active one, and what is computed of it meanwhile.
 
-    Parameters
-    ----------
-    slide, prediction, gene
-        Where and what, and which gene is chosen.
-    ready
-        Called with this when there are further columns or limits.
-
-    Attributes
-    ----------
-    values
-        By gene.
-    columns
-        Of the list of genes, by their place.
-    ground
-        Mean and standard deviation of the genes; None while not known.
-    limits_of_all
-        Limits of the colours of all genes; None while not known, and where values do not fit in memory.
-    score
-        Title and values of the score that was shown last, and of what it is.
-    sd_limits
-        Of the uncertainty as the user set them in napari, and which range of colours was chosen then.
-    is_seen
-        Whether its map has been on screen.
-    is_away
-        Whether its slide's pixel size was changed, so that it no longer lies where it should.
+    ``ready`` is called with this when there are further columns or limits.
     """
 
     def __init__(
@@ -75,12 +51,17 @@ class ActivePrediction:
         self._jobs, self._ready = jobs, ready
         self.slide, self.prediction, self.gene = slide, prediction, gene
         self.values = GeneValues(prediction)
-        self.columns: dict[int, NDArray[np.float64]] = {}
-        self.ground: Background | None = None
+        self.columns: dict[int, NDArray[np.float64]] = {}  # of the list of genes, by their place
+        self.ground: Background | None = None  # once it is known
+        # of the colours of all genes; None while not known, and where values do not fit in memory
         self.limits_of_all: tuple[float, float] | None = None
+        # title and values of the score that was shown last, and of what it is
         self.score: tuple[object, str, GeneScore] | None = None
+        # of the uncertainty as set in napari, and which range of colours was chosen then
         self.sd_limits: tuple[ColourRange, tuple[float, float]] | None = None
-        self.is_seen = self.is_away = False
+        self.is_seen = False  # its map has been on screen
+        # its slide's pixel size was changed: it no longer lies where it should
+        self.is_away = False
         self._stop = jobs.new_stop()
         self._by_gene: NDArray[np.float32] | None = None
         self._is_clustering = False
@@ -190,15 +171,9 @@ def state_of(prediction: Prediction) -> tuple[str, int]:
 def measure(prediction: Prediction, is_stopped: Callable[[], bool]) -> Measured | None:
     """Read the predicted means once, for the columns of the list, swift maps and the limits of all genes.
 
-    Returns
-    -------
-    Mean and standard deviation of the genes, and, where they fit in memory, (genes, spots) float32 of the mean
-    and the colour limits of all; None where nothing is predicted or it was stopped.
-
-    Raises
-    ------
-    PredictionError
-        The prediction is gone, or damaged.
+    Gives mean and standard deviation of the genes, and, where they fit in memory, (genes, spots) float32 of the
+    mean and the colour limits of all; None where nothing is predicted or it was stopped. PredictionError where
+    the prediction is gone, or damaged.
     """
     done = prediction.done
     if not done.any():
@@ -221,23 +196,10 @@ def spatial_autocorrelation(
     done: NDArray[np.bool_],
     is_stopped: Callable[[], bool],
 ) -> NDArray[np.float64] | None:
-    """Moran's I of every gene over the predicted spots.
+    """Moran's I of every gene over the predicted spots: (genes,) float64, or None where it was stopped.
 
-    Parameters
-    ----------
-    by_gene
-        (genes, spots) float32.
-    spots
-        Where they lie.
-    done
-        (spots,) which of them are predicted.
-    is_stopped
-        Asked every few hundred genes.
-
-    Returns
-    -------
-    (genes,) float64, NaN for genes that are the same everywhere and where spots are too few; None where
-    it was stopped.
+    ``by_gene`` is (genes, spots) float32, ``done`` (spots,) which of them are predicted; ``is_stopped`` is
+    asked every few hundred genes. NaN for genes that are the same everywhere and where spots are too few.
     """
     if int(done.sum()) < FEWEST_SPOTS:
         return np.full(len(by_gene), np.nan)
@@ -247,29 +209,17 @@ def spatial_autocorrelation(
 
 @dataclass(frozen=True)
 class GeneSamples:
-    """All that is stored of one gene beside its mean and standard deviation.
+    """All that is stored of one gene beside its mean and standard deviation."""
 
-    Attributes
-    ----------
-    low, high
-        (n_spots,) float32: bounds of the 90% interval, NaN where nothing is predicted.
-    draws
-        (n_spots, draws) float16, NaN where nothing is predicted; None where draws were not kept.
-    """
-
+    # (n_spots,) float32: bounds of the 90% interval, NaN where nothing is predicted
     low: NDArray[np.float32]
     high: NDArray[np.float32]
+    # (n_spots, draws) float16, NaN where nothing is predicted; None where draws were not kept
     draws: NDArray[np.float16] | None
 
     @classmethod
     def of(cls, prediction: Prediction, gene: str) -> GeneSamples:
-        """Read one gene.
-
-        Raises
-        ------
-        PredictionError
-            The prediction is damaged.
-        """
+        """Read one gene; PredictionError where the prediction is damaged."""
         draws = prediction.draws(slice(None), [gene])[:, 0] if prediction.n_kept_draws else None
         low, high = (prediction.values(gene, field).copy() for field in ("q05", "q95"))
         return cls(low, high, draws)

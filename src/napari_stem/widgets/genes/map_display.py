@@ -47,13 +47,7 @@ REFRESH_MS = 300  # the map is drawn anew at most this often while it fills
 
 
 class MapDisplay(QObject):
-    """Keeps the predictions of all slides, and has the layers follow the settings.
-
-    Parameters
-    ----------
-    genes
-        Lists the genes of the active prediction; its settings say what is shown.
-    """
+    """Keeps the predictions of all slides, and has the layers follow the settings of the panel of genes."""
 
     drawn = Signal()  # the plain maps of the active slide are as asked for, or there are none
     samples_read = Signal()

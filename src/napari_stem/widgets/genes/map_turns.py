@@ -37,32 +37,19 @@ VIEWS = 100  # from here on: views side by side, above everything else
 
 
 class Wanted(NamedTuple):
-    """How a layer is to be in the list.
+    """How a layer is to be in the list."""
 
-    Attributes
-    ----------
-    rank
-        Above which others of ours.
-    title
-        Its name; empty where it names itself.
-    letters_pt
-        Size of the name's letters on the canvas, where that is wide enough; 0: neither name nor colour bar.
-    """
-
-    rank: int
-    title: str
+    rank: int  # above which others of ours
+    title: str  # empty where it names itself
+    # of the name on the canvas, where that is wide enough; 0: neither name nor colour bar
     letters_pt: int
 
 
 class LayerTurns(QObject):
     """Brings the layer list in line with what is wanted.
 
-    A viewer without a window has no event loop to hold up: there everything is done at once.
-
-    Parameters
-    ----------
-    opacity
-        How strongly maps cover the slide, 0 to 1.
+    ``opacity`` is how strongly maps cover the slide, 0 to 1. A viewer without a window has no event loop to
+    hold up: there everything is done at once.
     """
 
     def __init__(self, viewer: Viewer, opacity: float = 1.0, parent: QObject | None = None) -> None:
@@ -279,14 +266,9 @@ def _hide_legend(layer: Layer) -> None:
 
 
 def raise_above_slides(viewer: Viewer, raised: Sequence[Layer]) -> None:
-    """Move layers above every slide, one above the other; does nothing where they are above all already.
+    """Move layers above every slide, from the lowest to the topmost, unless they are above all already.
 
-    Parameters
-    ----------
-    viewer
-        In whose layer list they are; what is not in it is passed over.
-    raised
-        From the lowest to the topmost.
+    What is not in the viewer's list is passed over.
     """
     layers = viewer.layers
     slides, ours = slides_among(layers), [layer for layer in raised if layer in layers]

@@ -87,10 +87,7 @@ class MixedLayers:
 class SideBySide:
     """Shows the maps of several genes side by side until something else is done with the layers.
 
-    Parameters
-    ----------
-    left
-        Called when the user does something that ends it.
+    ``left`` is called when the user does something that ends it.
     """
 
     def __init__(self, turns: LayerTurns, left: Callable[[], None]) -> None:

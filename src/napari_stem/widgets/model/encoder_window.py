@@ -69,13 +69,7 @@ OFFLINE_TOLD = " (HF_HUB_OFFLINE says so this time; it is not remembered)"
 
 
 def names_of(encoder: str) -> tuple[str, ...]:
-    """Name the encoders that a (possibly combined) name asks for, each once.
-
-    Raises
-    ------
-    EncoderError
-        One is unknown.
-    """
+    """Name each encoder that a (possibly combined) name asks for; EncoderError where one is unknown."""
     return tuple(dict.fromkeys(part.name for part in parse_name(encoder)))
 
 
@@ -161,14 +155,8 @@ class TokenDialog(QDialog):
 class EncoderWindow(QWidget):
     """Lists encoders, downloads them, and looks for them where the user says.
 
-    A token goes to huggingface_hub alone.
-
-    Parameters
-    ----------
-    row_too
-        Shows downloads beside the window's own row.
-    changed
-        Called when it may stand otherwise with some encoder, or a download begins or ends.
+    A token goes to huggingface_hub alone. ``row_too`` shows downloads beside the window's own row; ``changed``
+    is called when it may stand otherwise with some encoder, or a download begins or ends.
     """
 
     def __init__(

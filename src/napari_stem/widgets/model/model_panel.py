@@ -124,14 +124,9 @@ class ModelPanel(QWidget):
         return self.models.name()
 
     def show_costs(self, n_now: int, pace: Pace) -> None:
-        """Say of each spacing how many spots it takes, near enough, and how long.
+        """Say of each spacing how many spots it takes, near enough, and how long, by the pace of this machine.
 
-        Parameters
-        ----------
-        n_now
-            Spots at the spacing that is chosen.
-        pace
-            Of this machine.
+        ``n_now`` are those at the spacing that is chosen.
         """
         for pitch_um, made in self.pitches.items():
             n_spots = round(n_now * (self.pitch.value() / pitch_um) ** 2)

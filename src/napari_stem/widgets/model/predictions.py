@@ -259,10 +259,7 @@ def _stored(fingerprint: str) -> list[Prediction]:
 def open_prediction(path: Path) -> Prediction:
     """Open a prediction, and read what is known of its genes.
 
-    Raises
-    ------
-    PredictionError
-        There is none, it is damaged or empty.
+    PredictionError where there is none, or it is damaged or empty.
     """
     from napari_stem.results import Prediction
 

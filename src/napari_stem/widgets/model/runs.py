@@ -52,45 +52,20 @@ STAGES = {
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """All that a run depends on, fixed when Run is clicked.
+    """All that a run depends on, fixed when Run is clicked."""
 
-    Attributes
-    ----------
-    slide
-        The slide that was active then; results belong to it whatever is active later.
-    regions
-        Where to predict.
-    model_name
-        Name or folder, as ``load_model`` takes it.
-    pitch_um
-        Distance between spots.
-    settings
-        How draws are taken.
-    spots
-        Where to predict instead of on the lattice in ``regions``.
-    species
-        Of the slide, as the user says; empty where not stated.
-    embedder
-        Stands in place of the model's encoder; spots are then its patches in ``regions``.
-    encoder
-        The model's, where it is loaded already.
-    despite_doubt
-        Predict even if the slide looks unlike the training data.
-    begin_at_um
-        (x, y) of what is in view: it is predicted first.
-    """
-
-    slide: Slide
+    slide: Slide  # that was active then; results belong to it whatever is active later
     regions: tuple[Region, ...]
-    model_name: str
+    model_name: str  # or folder, as ``load_model`` takes it
     pitch_um: float
     settings: SamplingSettings
-    spots: Spots | None = None
-    species: str = ""
+    spots: Spots | None = None  # where to predict instead of on the lattice in ``regions``
+    species: str = ""  # as the user says; empty where not stated
+    # in place of the model's encoder; spots are then its patches in ``regions``
     embedder: PatchEmbeddings | None = None
-    encoder: Encoder | None = None
-    despite_doubt: bool = False
-    begin_at_um: tuple[float, float] | None = None
+    encoder: Encoder | None = None  # the model's, where it is loaded already
+    despite_doubt: bool = False  # predict even if the slide looks unlike the training data
+    begin_at_um: tuple[float, float] | None = None  # (x, y) in view: it is predicted first
 
 
 def run_prediction(
@@ -101,23 +76,9 @@ def run_prediction(
 ) -> bool:
     """Run a prediction; every finished block is on disk before it is reported.
 
-    Parameters
-    ----------
-    request
-        What to predict.
-    report
-        Told first where the results grow, or why it should not begin unasked; then how far it is.
-    is_stopped
-        Ends the run at the next block, or sooner within a long one.
-
-    Returns
-    -------
-    Whether it ended by itself.
-
-    Raises
-    ------
-    StemError
-        What stopped the run.
+    ``report`` is told first where the results grow, or why it should not begin unasked; then how far it is. The
+    run ends at the next block, or sooner within a long one, where it ``is_stopped``. Gives whether it ended by
+    itself; StemError is what stopped it.
     """
     # torch comes with these; it must not be loaded by merely showing the dock
     from napari_stem.model import load_model

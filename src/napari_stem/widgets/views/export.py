@@ -63,10 +63,7 @@ MISSING = "{} spots are not predicted yet and are missing."
 class ExportPanel(QWidget):
     """Asks what to save, of which genes, and where; carries it out, one export at a time.
 
-    Parameters
-    ----------
-    regions
-        Returns the regions on the active slide.
+    ``regions`` returns those on the active slide.
     """
 
     def __init__(
@@ -125,12 +122,7 @@ class ExportPanel(QWidget):
     def save(self, kind: str, genes: str, path: str, overwrite: bool) -> None:
         """Save the prediction on the map, where nothing is being saved yet.
 
-        Parameters
-        ----------
-        kind, genes
-            Keys of `KINDS` and of `GENE_CHOICES`.
-        path, overwrite
-            File to write, and whether it may take the place of one that is there.
+        ``kind`` and ``genes`` are keys of `KINDS` and of `GENE_CHOICES`; ``overwrite``: a file may be replaced.
         """
         active = self._maps.current()
         if active is None or self._running.is_running:
@@ -279,14 +271,9 @@ FOOT_PX, SIDE_PX = 44, 8
 
 
 def seen_map(layers: Sequence[Layer], shown: Shown = "predicted") -> SeenMap:
-    """Put maps of one raster together as napari does.
+    """Put maps of one raster together as napari does, from the lowest to the topmost, at least one.
 
-    Parameters
-    ----------
-    layers
-        From the lowest to the topmost, at least one; what is of another raster than the topmost is left out.
-    shown
-        As of `SeenMap`.
+    What is of another raster than the topmost is left out. ``shown`` is as of `SeenMap`.
     """
     top = layers[-1]
     rows, cols = top.data.shape[:2]
@@ -315,14 +302,9 @@ def seen_map(layers: Sequence[Layer], shown: Shown = "predicted") -> SeenMap:
 
 
 def view_picture(viewer: Viewer, caption: str, notice: str) -> QImage:
-    """Return what the canvas shows, with two lines below it.
+    """Return what the canvas shows, legends and scale bar too, with two lines below it.
 
-    Parameters
-    ----------
-    viewer
-        Whose canvas it is; its legends and scale bar are in the picture.
-    caption, notice
-        What it shows, and what it must not be taken for.
+    ``caption`` and ``notice`` say what it shows, and what it must not be taken for.
     """
     canvas = image_of(viewer.screenshot(canvas_only=True, flash=False)[..., :3])
     width, height = canvas.width(), canvas.height()

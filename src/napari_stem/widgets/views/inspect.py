@@ -76,25 +76,13 @@ CLICK_PIXELS = 4  # a press that moves further on the screen moves the view
 
 @dataclass(frozen=True)
 class SpotDetails:
-    """One finished spot.
+    """One finished spot."""
 
-    Attributes
-    ----------
-    spot
-        Its place among the prediction's spots.
-    patches
-        What the model looked at, (side_px, side_px, 3) uint8 by side in um, the narrowest first; empty where
-        it cannot be shown.
-    why_no_patches
-        Then the reason, in one sentence.
-    profile
-        Every gene against the slide's background.
-    """
-
-    spot: int
+    spot: int  # its place among the prediction's spots
+    # what the model looked at, (side_px, side_px, 3) by side in um, the narrowest first
     patches: dict[float, NDArray[np.uint8]]
-    why_no_patches: str
-    profile: SpotProfile
+    why_no_patches: str  # in one sentence, where they cannot be shown
+    profile: SpotProfile  # every gene against the slide's background
 
 
 class InspectPanel(QWidget):
@@ -279,19 +267,9 @@ def _frame(by_chance: pd.Series, profile: SpotProfile) -> pd.DataFrame:
 def spot_details(
     slide: Slide, prediction: Prediction, spot: int, ground: Background | None
 ) -> SpotDetails:
-    """Gather what is shown of a spot.
+    """Gather what is shown of a spot, against the background of the prediction, if it is known already.
 
-    Parameters
-    ----------
-    slide, prediction, spot
-        Which one.
-    ground
-        Background of the prediction, if it is known already.
-
-    Raises
-    ------
-    StemError
-        The prediction is damaged.
+    StemError where the prediction is damaged.
     """
     ground = cast("Background", ground or background(prediction))  # as nothing stops it
     patches: dict[float, NDArray[np.uint8]] = {}
@@ -308,10 +286,7 @@ def spot_details(
 def patch_spec(prediction: Prediction) -> PatchSpec:
     """Fields of view of the model that made a prediction; loads neither weights nor torch.
 
-    Raises
-    ------
-    StemError
-        The model is no packaged one, or its encoder is unknown.
+    StemError where the model is no packaged one, or its encoder is unknown.
     """
     config = read_config(named_in_file(prediction.provenance.get("model")))
     specs = [_spec_of(part.name) for part in parse_name(config.encoder)]

@@ -96,30 +96,15 @@ START = (
 
 @dataclass
 class Loaded:
-    """Measured data of one slide, and the prediction they were last matched with.
+    """Measured data of one slide, and the prediction they were last matched with."""
 
-    Attributes
-    ----------
-    path, counts
-        Where they came from, and what they are.
-    match
-        What of them lies beside the prediction, None where nothing does.
-    matched
-        Path of that prediction, and how many spots were done.
-    grid
-        Where the measured spots lie.
-    is_known
-        Whether they were matched with any prediction: then they are this slide's.
-    before
-        What was loaded before, and comes back where these are refused; None once they are matched.
-    """
-
-    path: Path
+    path: Path  # where they came from
     counts: anndata.AnnData
-    match: MeasuredMatch | None = None
-    matched: tuple[str, int] | None = None
-    grid: SpotGrid | None = None
-    is_known: bool = False
+    match: MeasuredMatch | None = None  # what lies beside the prediction, if anything does
+    matched: tuple[str, int] | None = None  # path of that prediction, and how many spots were done
+    grid: SpotGrid | None = None  # of the measured spots
+    is_known: bool = False  # matched with any prediction: they are this slide's
+    # what was loaded before, and comes back where these are refused; None once they are matched
     before: Loaded | None = None
 
     @cached_property
@@ -131,10 +116,7 @@ class Loaded:
 class MeasuredPanel(QWidget):
     """Asks for measured data, keeps them by slide, and shows them in place of the prediction's map.
 
-    Parameters
-    ----------
-    slide
-        Returns the active slide, to which what is loaded belongs.
+    ``slide`` returns the active one, to which what is loaded belongs.
     """
 
     changed = Signal()  # data came or went

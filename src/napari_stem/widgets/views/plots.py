@@ -36,12 +36,7 @@ MOST_NUMBERED = 8  # domains in whose matrix numbers can be read
 class Plot(FigureCanvasQTAgg):
     """A figure with one set of axes, drawn anew when the theme changes.
 
-    Parameters
-    ----------
-    size
-        Smallest (width, height) in screen pixels.
-    grows
-        Whether it takes the height that there is; a canvas would take all of it.
+    ``size`` is its smallest (width, height) in screen pixels; one that ``grows`` takes all the height there is.
     """
 
     # what `plot` was given; of the class, as matplotlib has Qt send events before the object is whole
@@ -116,14 +111,7 @@ def draw_samples(
 ) -> None:
     """Draw a histogram of a spot's samples of one gene, with their mean and 90% interval.
 
-    Parameters
-    ----------
-    draws
-        (n,) samples in the prediction's unit.
-    mean, low, high
-        Mean and 90% interval as predicted.
-    title
-        Under the axis: what the values are.
+    ``draws`` are (n,) in the prediction's unit; ``title``, under the axis, says what the values are.
     """
     axes = plot.axes
     n_bins = int(min(MOST_BINS, max(4, np.sqrt(len(draws)) * 1.6)))
@@ -140,14 +128,9 @@ def draw_samples(
 
 
 def draw_gene(plot: Plot, found: MeasuredMatch, gene: str, predicted: NDArray[np.float32]) -> None:
-    """Draw predicted against measured values of one gene, with the line on which both are the same.
+    """Draw (n,) predicted values of one gene at ``found.rows`` against those that were measured.
 
-    Parameters
-    ----------
-    found, gene
-        What was measured, and one of its genes.
-    predicted
-        (n,) at ``found.rows``.
+    On the line both are the same.
     """
     axes, measured = plot.axes, found.matched(gene)
     both = np.concatenate([measured, predicted])
@@ -223,14 +206,9 @@ class VolcanoPlot(Plot):
         self.mpl_connect("resize_event", self._place_names)
 
     def show_differences(self, found: pd.DataFrame, limit: float) -> None:
-        """Plot.
+        """Plot differences of all genes, as `compare_groups` gives them.
 
-        Parameters
-        ----------
-        found
-            Differences of all genes, as `compare_groups` gives them.
-        limit
-            Largest q-value that counts as different.
+        ``limit`` is the largest q-value that counts as different.
         """
         self.plot(VolcanoPlot._draw_genes, found, limit)
 
