@@ -74,7 +74,8 @@ def test_from_sample_to_export(road, tmp_path, monkeypatch, notifications):
     # export, and read again
     target = tmp_path / "C5.h5ad"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(target), ""))
-    road.panels.export.choose_kind("h5ad")
+    kinds = road.panels.export.kinds
+    kinds.setCurrentIndex(kinds.findData("h5ad"))
     road.panels.export.save_button.click()
     road.wait(lambda: any(str(target) in sentence for sentence in notifications))
     table = anndata.read_h5ad(target)

@@ -75,6 +75,7 @@ class ManySlides(QWidget):
         self._added: list[Path] = []  # and not looked at yet
         self._results: Path | None = None
         self._asked: Order | None = None  # what was asked for of each when they were listed
+        self._is_predicting = False
         self.outcomes: list[Outcome] = []
         self.job = StoppableJob(jobs, self._show_progress)
         self.table = Table(COLUMNS)
@@ -111,7 +112,8 @@ class ManySlides(QWidget):
     def run(self) -> None:
         """Predict the slides that are not finished, as the dock says now."""
         if not self.job.is_running:
-            self._show_running(is_running=True)
+            self._is_predicting = True
+            self.progress.show_share(0, 0)
             self._look(self._begin)
 
     def _look(self, then: Callable[[], None]) -> None:
@@ -156,7 +158,7 @@ class ManySlides(QWidget):
         """Stop within a moment; what is finished is kept."""
         self.job.stop()
         self.text.say("Stopping; what is finished is kept.")
-        self.cancel_button.setEnabled(False)
+        self._offer()
 
     def event(self, event: QEvent) -> bool:
         """List anew when the window comes to the front and the dock asks for something else by now.
@@ -227,25 +229,19 @@ class ManySlides(QWidget):
         self.remove_button.setEnabled(is_idle and self.view.currentIndex().isValid())
         self.results_button.setEnabled(is_idle and bool(rows))
         self.run_button.setEnabled(is_idle and any(each.status != "done" for each in rows))
+        self.run_button.setVisible(not self._is_predicting)
+        for shown in (self.progress, self.cancel_button):
+            shown.setVisible(self._is_predicting)
+        self.cancel_button.setEnabled(self.job.is_wanted)
 
     def _show_progress(self, text: str, n_done: int, n_all: int) -> None:
         self.progress.show_share(n_done, n_all)
         self.text.say(text)
         self._show()
 
-    def _show_running(self, *, is_running: bool) -> None:
-        self.progress.show_share(0, 0)
-        for shown, is_shown in (
-            (self.progress, is_running),
-            (self.cancel_button, is_running),
-            (self.run_button, not is_running),
-        ):
-            shown.setVisible(is_shown)
-        self.cancel_button.setEnabled(is_running)
-
     def _end(self, *ended: object) -> None:
         """Say how it ended; where nothing could be begun (no ``ended``), a notification has said why."""
-        self._show_running(is_running=False)
+        self._is_predicting = False
         n = {name: sum(each.status == name for each in self.outcomes) for name in STATES}
         for each in self.outcomes:
             if each.status == "running":  # it was cancelled
@@ -299,7 +295,6 @@ class ManySlides(QWidget):
         running = row(self.run_button, self.cancel_button)
         stack(self, choosing, self.view, results, *told, running, stretched=1, is_window=True)
         self.text.say("")
-        self._show_running(is_running=False)
 
 
 def _spots(outcome: Outcome) -> str:

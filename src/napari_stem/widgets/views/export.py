@@ -92,14 +92,6 @@ class ExportPanel(QWidget):
         self._show("")
         self.setEnabled(False)
 
-    def choose_kind(self, kind: str) -> None:
-        """Choose a kind, as a click would."""
-        self.kinds.setCurrentIndex(self.kinds.findData(kind))
-
-    def choose_genes(self, genes: str) -> None:
-        """Choose genes, a key of `GENE_CHOICES`, as a click would."""
-        self.genes.setCurrentIndex(self.genes.findData(genes))
-
     def copy_view(self) -> None:
         """Put what is seen into the clipboard, with the notice."""
         if (picture := self._picture()) is not None:
@@ -205,7 +197,7 @@ class ExportPanel(QWidget):
     def _on_kind(self) -> None:
         kind = str(self.kinds.currentData())
         self.tip.setText(KINDS[kind].tip)
-        self.choose_genes(GENES_AT_FIRST.get(kind, "all"))
+        self.genes.setCurrentIndex(self.genes.findData(GENES_AT_FIRST.get(kind, "all")))
 
     def _ask(self) -> None:
         kind, title = str(self.kinds.currentData()), self.kinds.currentText()
@@ -290,7 +282,7 @@ def seen_map(layers: Sequence[Layer], shown: Shown = "predicted") -> SeenMap:
     (y_um, x_um), (height_um, width_um) = top.translate, top.scale
     left, upper = x_um - width_um / 2, y_um - height_um / 2
     where = WindowUm(left, upper, left + cols * width_um, upper + rows * height_um)
-    valued = [layer for layer in layers if _has_values(layer)]
+    valued = [layer for layer in layers if not isinstance(layer, Labels) and not layer.rgb]
     return SeenMap(
         "; ".join(layer.name for layer in valued or [top]),
         np.concatenate([mixed.clip(0, 1), cover], axis=2),
@@ -320,10 +312,6 @@ def view_picture(viewer: Viewer, caption: str, notice: str) -> QImage:
         painter.drawText(place, Qt.AlignmentFlag.AlignVCenter, short)
     painter.end()
     return picture
-
-
-def _has_values(layer: Any) -> bool:
-    return not isinstance(layer, Labels) and not layer.rgb
 
 
 def _legend(layer: Any) -> Legend:
