@@ -49,14 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import napari.viewer
-    from qtpy.QtGui import (
-        QCloseEvent,
-        QDragEnterEvent,
-        QDropEvent,
-        QHideEvent,
-        QResizeEvent,
-        QShowEvent,
-    )
+    from qtpy.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QHideEvent, QShowEvent
 
     from napari_stem.widgets.common.hints import Hint
     from napari_stem.widgets.common.keys import Key
@@ -65,23 +58,6 @@ WIDTH = 350
 SCROLL_BAR_GAP = 6
 ALL_ROOM = 100  # beside a stretch of 1
 SESSIONS = "Sessions (*.json);;All files (*)"
-
-
-class Road(QWidget):
-    """All parts of the dock, as tall as they are at this width: lines of text wrap."""
-
-    def minimumSizeHint(self) -> QSize:
-        """Leave no part less than it needs."""
-        hint, layout = super().minimumSizeHint(), self.layout()
-        if layout is not None and self.width() > 0:
-            hint.setHeight(max(hint.height(), layout.totalHeightForWidth(self.width())))
-        return hint
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        """Another width wraps lines elsewhere."""
-        super().resizeEvent(event)
-        if event.size().width() != event.oldSize().width():
-            self.updateGeometry()
 
 
 class RoadView(QScrollArea):
@@ -245,7 +221,7 @@ class StemDock(QWidget):
         self.help_box.raise_()
 
     def _lay_out(self) -> None:
-        road = Road()
+        road = QWidget()
         road_layout = QVBoxLayout(road)
         self.steps = QTabBar()
         self.steps.setExpanding(True)
