@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 
     from napari_stem.settings import ExportKind
     from napari_stem.spatial.region_files import ClassedRegion
-
-FORMS: dict[str, ExportKind] = {
-    ".h5ad": "h5ad",
-    ".csv": "csv",
-    ".geojson": "geojson",
-}  # by ending, as `exporting.kinds` calls them
 
 
 def write_regions(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]]) -> list[str]:
@@ -79,7 +73,7 @@ def write_prediction(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]
             f"{Path(path).name} can hold a predicted map only; select one of Stem's maps, or choose another "
             f"ending for an image."
         )
-    form, about = FORMS[Path(path).suffix.lower()], maps[-1]
+    about, form = maps[-1], cast("ExportKind", Path(path).suffix.lower().removeprefix("."))
     genes = (about["gene"],) if "gene" in about and form != "h5ad" else ()
     export(about["prediction"], form, path, genes=genes, overwrite=True, progress=False)
     return [path]
@@ -96,19 +90,12 @@ def regions_of_layer(layer: Shapes, viewer: Viewer | None) -> list[ClassedRegion
     for column, blank in BLANK.items():
         if column not in table:
             table[column] = pd.Series([blank] * layer.nshapes, dtype=type(blank))
-    layer = Layer.create(
-        layer.data, {"shape_type": layer.shape_type, "features": table, **_placed(layer)}, "shapes"
-    )
+    data, options, kind = layer.as_layer_data_tuple()
+    layer = Layer.create(data, options | {"features": table}, kind)
     number_shapes(layer)
     colours = _about({"metadata": layer.metadata}).get("colours", {})
     drawn = read_shapes(layer, ground, mpp, lambda name: class_colour(name, colours))
     return [each.region for each in drawn]
-
-
-def _placed(layer: Shapes) -> dict[str, Any]:
-    return {"affine": layer.affine, "metadata": layer.metadata} | {
-        name: getattr(layer, name) for name in ("scale", "translate", "rotate", "shear", "units")
-    }
 
 
 def _ground(layer: Shapes, viewer: Viewer | None) -> tuple[Image, Mpp]:
