@@ -157,7 +157,6 @@ class AnalysisPanel(QWidget):
         self.save_morans_button = button("Save table…", act=self._save_morans)
         self.found, self.ranked = QWidget(), QWidget()
         self._lay_out()
-        self._follow()
         self._tell_resolution()
         self._show_domains()
         self._show_morans()
@@ -171,7 +170,6 @@ class AnalysisPanel(QWidget):
         )
         self.domains_view.chosen.connect(self._plot)
         self.morans_view.chosen.connect(lambda gene: settings.update(gene=gene))
-        settings.changed.connect(self._follow)
 
     def chosen_resolution(self) -> float:
         """Return the resolution that the slider stands at."""
@@ -185,6 +183,7 @@ class AnalysisPanel(QWidget):
         """Bring panel and layer in line with the active prediction and the settings."""
         active = self._maps.current()
         self.setEnabled(active is not None)
+        self.visible_box.setChecked(self.settings.view == DOMAINS)
         key = None if active is None else active.state()
         if key != self._key:
             was_shown, self._key = self.is_shown(), key
@@ -321,9 +320,6 @@ class AnalysisPanel(QWidget):
             n_samples = int(table["n_samples"].max())
             of_mean = f"{NO_SAMPLES}: of the mean, and too high."
             self.of_what.say(f"From {n_samples} samples." if n_samples else of_mean)
-
-    def _follow(self) -> None:
-        self.visible_box.setChecked(self.settings.view == DOMAINS)
 
     def _plot(self, *_: object) -> None:
         domains = self.domains

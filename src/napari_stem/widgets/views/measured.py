@@ -155,10 +155,7 @@ class MeasuredPanel(QWidget):
         self._lay_out()
         self.view.chosen.connect(lambda gene: settings.update(gene=gene))
         maps.drawn.connect(self.refresh)
-        settings.changed.connect(self._follow)
-        self._follow()
-        self._show_nothing()
-        self.setEnabled(False)
+        self.refresh()
 
     def shown(self) -> str:
         """Return ``mean``, of the prediction, ``measured`` or ``difference``."""
@@ -216,10 +213,13 @@ class MeasuredPanel(QWidget):
         """Bring panel and map in line with the active prediction and the settings."""
         active, loaded = self._maps.current(), self.of_active()
         self.setEnabled(active is not None)
+        self.views.button(list(VIEWS).index(self.shown())).setChecked(True)
         if active is None or loaded is None:
             self._show_nothing()
             self.map.hide()
-            self._tell_later()
+            slide = self._slide()
+            if active is None and slide is not None and (path := self.path_of(slide)) is not None:
+                self.message.say(f"{path.name}: {LATER}")
             is_reading = any(reading.is_running for reading in self._reading.values())
             if active is not None and self._is_shown() and not is_reading:
                 self.settings.update(view=MEAN)
@@ -303,13 +303,6 @@ class MeasuredPanel(QWidget):
     def _is_shown(self) -> bool:
         return self.settings.view in {MEASURED, DIFFERENCE}
 
-    def _tell_later(self) -> None:
-        """Say of what has been read already that it waits for a prediction."""
-        slide = self._slide()
-        path = self.path_of(slide) if slide is not None else None
-        if path is not None and self._maps.current() is None:
-            self.message.say(f"{path.name}: {LATER}")
-
     def _draw(self, active: ActivePrediction, loaded: Loaded, found: MeasuredMatch) -> None:
         message = ""
         if self._is_shown() and self.settings.shown_arrangement != ONE:
@@ -361,9 +354,6 @@ class MeasuredPanel(QWidget):
         self.predict_button.setVisible(found.is_elsewhere)
         self.results.show()
         self.remove_button.show()
-
-    def _follow(self) -> None:
-        self.views.button(list(VIEWS).index(self.shown())).setChecked(True)
 
     def _lay_out(self) -> None:
         views = row()

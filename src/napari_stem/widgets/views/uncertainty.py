@@ -104,8 +104,7 @@ class UncertaintyPanel(QWidget):
         self.legend, self.message = Note(), Note()
         self._lay_out()
         self._connect()
-        self._show_choices()
-        self.setEnabled(False)
+        self.refresh()
 
     def choose_expression(self, kind: str) -> None:
         """Choose how expression is shown, and have it on the map, as a click does."""
@@ -134,8 +133,6 @@ class UncertaintyPanel(QWidget):
         self._form.addRow("Sample", self._sample_row)
         self._form.addRow("Uncertainty as", self.uncertainty_choice)
         stack(self, self._form, self.message, self.outline_box, self.legend)
-        self.message.say("")
-        self.legend.say("")
 
     def _connect(self) -> None:
         settings = self.settings
@@ -155,14 +152,10 @@ class UncertaintyPanel(QWidget):
             button.setToolTip(f"{which} sample (key {key.sequence})")
             button.clicked.connect(partial(self.step, samples))
             self.shortcuts.append(shortcut(key, self, partial(self.step, samples)))
-        settings.changed.connect(self._follow)
+        # else the plain map is drawn first
+        settings.changed.connect(lambda names: self.refresh() if names <= DOUBT else None)
         self._maps.drawn.connect(self.refresh)
         self._maps.samples_read.connect(self.refresh)
-
-    def _follow(self, names: frozenset[str]) -> None:
-        self._show_choices()
-        if names <= DOUBT:  # else the plain map is drawn first
-            self.refresh()
 
     def _show_choices(self) -> None:
         settings, kind = self.settings, self.settings.expression
@@ -188,6 +181,7 @@ class UncertaintyPanel(QWidget):
 
     def refresh(self) -> None:
         """Bring the layers in line with what is asked for."""
+        self._show_choices()
         active = self._maps.current()
         self.setEnabled(active is not None)
         self.message.say("")
