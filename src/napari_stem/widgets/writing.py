@@ -31,23 +31,10 @@ if TYPE_CHECKING:
 
 
 def write_regions(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]]) -> list[str]:
-    """Write all shapes among some layers as regions that QuPath opens, in level-0 px.
+    """Write all shapes among some layers as regions that QuPath opens, in level-0 px; return what was written.
 
-    Parameters
-    ----------
-    path
-        File to make or to replace.
-    layers
-        (data, options, kind) of each; images are passed over.
-
-    Returns
-    -------
-    What was written.
-
-    Raises
-    ------
-    StemError
-        No shape encloses an area, it is not known where it lies on the slide, or the place cannot be written.
+    ``layers`` are (data, options, kind) of each; images are passed over. StemError where no shape encloses an
+    area, it is not known where it lies on the slide, or the place cannot be written.
     """
     shapes = [Layer.create(*each) for each in layers if each[2] == "shapes"]
     regions = [region for layer in shapes for region in regions_of_layer(layer, current_viewer())]
@@ -61,11 +48,7 @@ def write_prediction(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]
     """Write the prediction that the topmost map among some layers is of, as `write_regions` does regions.
 
     ``.h5ad`` holds all genes; ``.csv`` and ``.geojson``, for spreadsheets and QuPath, that of the map.
-
-    Raises
-    ------
-    StemError
-        None is a predicted map, or as `exporting.kinds.export`.
+    StemError where none is a predicted map, or as `exporting.kinds.export`.
     """
     maps = [about for _, options, _ in layers if "prediction" in (about := _about(options))]
     if not maps:
