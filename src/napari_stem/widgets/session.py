@@ -74,7 +74,7 @@ class SessionControl(QObject):
         super().__init__(parent)
         self._jobs, self._panels = jobs, panels
         self._stated: set[str] = set()  # slides whose pixel size the user stated
-        self._session: Session | None = None
+        self._session = Session()  # that is being restored
         self._waiting: list[SlideEntry] = []
         panels.slide.resized.connect(lambda slide: self._stated.add(slide.fingerprint))
 
@@ -156,10 +156,16 @@ class SessionControl(QObject):
         )
 
     def _open_next(self) -> None:
+        """Open the next slide; after the last, look at the one that was active then."""
+        slides = self._panels.slide
         if not self._waiting:
-            self._look_again()
+            active = slides.find_open(self._session.active)
+            if active is not None:
+                slides.activate(active)
+                self.restore_view(self._session.view)
+            self.restored.emit()
             return
-        entry, slides = self._waiting.pop(0), self._panels.slide
+        entry = self._waiting.pop(0)
         already = slides.find_open(entry.fingerprint)
         if already is not None:
             slides.activate(already)
@@ -213,16 +219,6 @@ class SessionControl(QObject):
         if entry.measured and self._panels.measured.path_of(slide) is None:
             self._panels.measured.load_for(slide, entry.measured)
         self._open_next()
-
-    def _look_again(self) -> None:
-        session, self._session = self._session, None
-        if session is None:
-            return
-        active = self._panels.slide.find_open(session.active)
-        if active is not None:
-            self._panels.slide.activate(active)
-            self.restore_view(session.view)
-        self.restored.emit()
 
 
 def _open_predictions(paths: list[Path]) -> tuple[list[Any], list[str]]:
