@@ -139,7 +139,7 @@ class Tour:
     def _unsure(self) -> Iterator[str]:
         panels = self.panels
         self.open_parts("Uncertainty")
-        panels.genes.show_view("sd")
+        panels.genes.settings.ask(view="sd")
         yield "sd"
         panels.uncertainty.choose_expression("faded")
         yield "uncertainty"

@@ -61,14 +61,14 @@ def test_every_kind_is_saved_and_shown(predicted, tmp_path, monkeypatch, notific
         panel.show_button.click()
         assert opened.pop() == QUrl.fromLocalFile(str(tmp_path / kind))
     assert notifications[-1] == f"Saved {tmp_path / 'zarr' / 't.zarr'}"
-    gene = predicted.panels.genes.gene()
+    gene = predicted.panels.genes.settings.gene
     page = (tmp_path / "report" / "r.html").read_text(encoding="utf-8")
     assert gene in page
     assert "region 1" in page  # what was drawn is in it
 
 
 def test_genes_as_chosen(predicted, tmp_path, monkeypatch):
-    gene = predicted.panels.genes.gene()
+    gene = predicted.panels.genes.settings.gene
     for choice, n_genes in (
         ("shown", 1),
         ("usual", 20),

@@ -296,7 +296,7 @@ def test_several_predictions_of_a_slide_are_kept_and_chosen(model_road):
     coordinator = model_road.dock.coordinator
     coordinator.panels.model.predictions.choose(first.path)
     assert model_road.maps.prediction is first
-    gene = model_road.panels.genes.gene()
+    gene = model_road.panels.genes.settings.gene
     layer = model_road.layer("mean")
     assert np.isfinite(layer.data).any()
     assert gene in layer.name

@@ -66,7 +66,7 @@ def chosen_on(panel: GenesPanel) -> list[str]:
 
     def note(names: frozenset[str]) -> None:
         if "gene" in names:
-            chosen.append(panel.gene())
+            chosen.append(panel.settings.gene)
 
     panel.settings.changed.connect(note)
     return chosen
@@ -95,7 +95,7 @@ def test_her2_finds_erbb2_and_says_why(panel):
     assert panel.table.index(0, GENE).data() == "ERBB2 (HER2)"
     assert panel.table.index(0, GENE).data(Qt.ItemDataRole.UserRole) == "ERBB2"
     panel.search.returnPressed.emit()
-    assert panel.gene() == "ERBB2"
+    assert panel.settings.gene == "ERBB2"
 
 
 def test_a_search_in_vain_says_what_to_try(panel):
@@ -121,7 +121,7 @@ def test_genes_are_stepped_through_as_listed_and_stay_chosen_while_hidden(panel)
     assert chosen == list(FEW)
     panel.search.setText("b2")
     assert listed(panel) == ["ERBB2"]
-    assert panel.gene() == "MUC16"
+    assert panel.settings.gene == "MUC16"
     panel.search.clear()
     assert panel.view.currentIndex().data() == "MUC16"
     assert chosen == list(FEW)  # nothing was chosen by filtering
@@ -133,7 +133,7 @@ def test_a_gene_that_is_not_listed_can_be_chosen_from_elsewhere(panel):
     panel.search.setText("b2")
     assert panel.choose("FASN")  # from another table, or a session
     assert not panel.choose("NOSUCHGENE")
-    assert panel.gene() == "FASN"
+    assert panel.settings.gene == "FASN"
     assert not panel.view.currentIndex().isValid()
     panel.step(1)
     assert chosen == ["ERBB2", "FASN", "ERBB2"]

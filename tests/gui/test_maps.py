@@ -37,12 +37,12 @@ def spot_position_um(screen: MapScreen, spot: int) -> tuple[float, float]:
 
 
 def other_genes(screen: MapScreen, n: int) -> list[str]:
-    return [gene for gene in screen.prediction.genes if gene != screen.genes.gene()][:n]
+    return [gene for gene in screen.prediction.genes if gene != screen.genes.settings.gene][:n]
 
 
 def test_the_most_reliable_gene_comes_first_with_name_and_unit(screen):
     best = max(screen.reliability, key=screen.reliability.get)
-    assert screen.genes.gene() == best
+    assert screen.genes.settings.gene == best
     assert screen.mean.name == f"{best} predicted, {screen.prediction.unit}"
     assert screen.mean.visible
     assert screen.mean.colorbar.visible
@@ -82,7 +82,7 @@ def test_limits_set_in_napari_become_the_fixed_values(screen):
     look.values[1].setValue(4)
     assert_allclose(screen.mean.contrast_limits, (0.5, 4))
     screen.range("gene")
-    expected = colour_limits(screen.prediction.values(screen.genes.gene()))
+    expected = colour_limits(screen.prediction.values(screen.genes.settings.gene))
     assert_allclose(screen.mean.contrast_limits, expected)
 
 
@@ -104,7 +104,7 @@ def test_one_range_for_all_genes(screen):
 
 
 def test_percentiles_and_fixed_values_are_typed(screen):
-    look, values = screen.genes.look, screen.prediction.values(screen.genes.gene())
+    look, values = screen.genes.look, screen.prediction.values(screen.genes.settings.gene)
     screen.range("percentile")
     look.percents[0].setValue(20)
     look.percents[1].setValue(80)
@@ -124,7 +124,7 @@ def test_expression_and_uncertainty_never_look_alike(screen, name):
 def test_circles_have_the_diameter_of_the_spots(screen):
     squares = screen.mean.data
     screen.take(screen.genes.look.choices["spot_shape"], "circle")
-    gene, diameter_um = screen.genes.gene(), screen.prediction.spots.diameter_um
+    gene, diameter_um = screen.genes.settings.gene, screen.prediction.spots.diameter_um
     centre_um = np.array(spot_position_um(screen, 5))
     value = screen.prediction.values(gene)[5]
     for angle in np.linspace(0, 2 * np.pi, 12, endpoint=False):
@@ -137,7 +137,7 @@ def test_circles_have_the_diameter_of_the_spots(screen):
 
 
 def test_two_and_three_genes_mixed_have_a_legend_each(screen):
-    first, (second, third, fourth) = screen.genes.gene(), other_genes(screen, 3)
+    first, (second, third, fourth) = screen.genes.settings.gene, other_genes(screen, 3)
     screen.genes.choose_arrangement("mix")
     for gene in (second, third):
         screen.genes.picked.pick(gene)
@@ -254,7 +254,7 @@ def test_a_score_without_a_list_says_what_to_do(screen):
     screen.genes.choose_arrangement("score")
     assert not screen.genes.hint.isHidden()
     assert "Choose a set" in screen.genes.hint.text()
-    assert screen.mean.name.startswith(screen.genes.gene())
+    assert screen.mean.name.startswith(screen.genes.settings.gene)
     screen.genes.sets.add_list("not here", ("NOSUCHGENE",))
     assert "none of the listed genes" in screen.genes.hint.text()
 
@@ -269,7 +269,7 @@ def test_limits_of_a_score_do_not_become_those_of_expression(screen):
 
 def test_side_by_side_fills_napari_s_grid_and_gives_it_back(window):
     layers, before = list(window.viewer.layers), window.names()
-    first, others = window.genes.gene(), other_genes(window, 1)
+    first, others = window.genes.settings.gene, other_genes(window, 1)
     window.genes.choose_arrangement("beside")
     for gene in others:
         window.genes.picked.pick(gene)
@@ -330,7 +330,7 @@ def test_map_strength_reaches_whatever_is_shown(screen):
 
 
 def test_readout_tells_the_spot_under_the_cursor(screen):
-    prediction, gene = screen.prediction, screen.genes.gene()
+    prediction, gene = screen.prediction, screen.genes.settings.gene
     (move,) = screen.viewer.mouse_move_callbacks
     where = spot_position_um(screen, 3)
     move(screen.viewer, SimpleNamespace(position=where))
@@ -407,6 +407,6 @@ def test_a_growing_prediction_shows_new_spots_and_forgets_what_was_computed(
     assert screen.shown.limits_of_all is None
     screen.display.finish(screen.slide)
     screen.wait(lambda: screen.shown.limits_of_all is not None)
-    expected = colour_limits(screen.prediction.values(screen.genes.gene()))
+    expected = colour_limits(screen.prediction.values(screen.genes.settings.gene))
     assert_allclose(screen.mean.contrast_limits, expected)
     next(put_away, None)

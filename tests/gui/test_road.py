@@ -48,7 +48,7 @@ def test_from_sample_to_export(road, tmp_path, monkeypatch, notifications):
     assert all([str(u) for u in layer.units] == ["micrometer"] * 2 for layer in road.viewer.layers)
 
     # the expression of the chosen gene lies where its spot lies, and the layers say that it is predicted
-    gene = road.panels.genes.gene()
+    gene = road.panels.genes.settings.gene
     layer = road.layer("mean")
     assert layer.name == f"{gene} predicted, {maps.prediction.unit}"
     assert layer.colorbar.visible
@@ -140,7 +140,7 @@ def test_cancelling_keeps_what_is_done_on_disk_and_on_screen(road):
     on_disk = Prediction.open(prediction.path)
     assert_array_equal(on_disk.done, prediction.done)
     assert all(name.startswith("tissue") for name in on_disk.region_names)
-    gene = road.panels.genes.gene()
+    gene = road.panels.genes.settings.gene
     assert np.isfinite(on_disk.values(gene)).sum() == n_done
     assert np.isfinite(road.layer("mean").data).sum() == n_done
 

@@ -172,7 +172,7 @@ def test_a_session_brings_everything_back(qtbot, model_road, tmp_path, crop, cop
     assert found.view["sample"] == 3
     assert dock.panels.maps.current().prediction.path == copy
     assert dock.panels.genes.settings.look() == LOOK
-    assert dock.panels.genes.gene() == gene
+    assert dock.panels.genes.settings.gene == gene
     assert dock.panels.analysis.on_slide.layer.visible
     assert dock.panels.analysis.domains.names == domains.names
     (again,) = dock.panels.region.drawn()
@@ -250,7 +250,7 @@ def test_genes_that_are_not_listed_at_the_moment_come_back_too(model_road, copy,
     genes.choose(predicted[1])
     with model_road.qtbot.waitSignal(coordinator.sessions.restored, timeout=60_000):
         coordinator.sessions.restore(before)
-    assert genes.gene() == predicted[7]
+    assert genes.settings.gene == predicted[7]
     assert genes.settings.picked == predicted[5:8]
     assert coordinator.sessions.session() == before
     assert notifications == []

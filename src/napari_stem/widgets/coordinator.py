@@ -250,7 +250,7 @@ class Coordinator(QObject):
     def _state(self) -> RoadState:
         slide, shown = self.slide, self.panels.maps.current()
         layer, model = self.panels.slide.layer, self.panels.model
-        gene = self.panels.genes.gene()
+        gene = self.panels.genes.settings.gene
         measured = self.panels.measured.path_of(slide) if slide is not None else None
         keeps_samples = shown is None or shown.prediction.n_kept_draws > 0
         return RoadState(

@@ -185,10 +185,6 @@ class GenesPanel(QWidget):
             self.settings.update(gene=gene)
         return is_predicted
 
-    def gene(self) -> str:
-        """Return the chosen gene, empty where there is none."""
-        return self.settings.gene
-
     def step(self, rows: int) -> None:
         """Go to the next gene (1) or the one before (-1), as listed; stops at the ends."""
         n_rows = self.table.rowCount()
@@ -204,10 +200,6 @@ class GenesPanel(QWidget):
         self.table.set_favourites(favourites)
         if self.settings.listed == FAVOURITES:
             self._list_set()
-
-    def show_view(self, view: str, *_: object) -> None:
-        """Show ``mean``, ``sd`` or ``none``, as a click does."""
-        self.settings.ask(view=view)
 
     def choose_arrangement(self, arrangement: str) -> None:
         """Choose how many genes are shown and how, as a click does."""
@@ -274,7 +266,7 @@ class GenesPanel(QWidget):
         for number, (view, (title, tip)) in enumerate(VIEWS.items()):
             made = QRadioButton(title)
             made.setToolTip(tip)
-            made.clicked.connect(partial(self.show_view, view))
+            made.clicked.connect(lambda _, view=view: self.settings.ask(view=view))
             self.views.addButton(made, number)
             views.addWidget(made)
         form = QFormLayout()
