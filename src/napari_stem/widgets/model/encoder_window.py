@@ -86,11 +86,8 @@ def size(row: Row) -> str:
 
 def state(row: Row) -> str:
     """State in a word or two, as the command line has it."""
-    if row["status"] == "needs download":
-        return f"needs download ({size(row)})"
-    if row["status"] == "gated":
-        return f"gated ({size(row)})"
-    return str(row["status"])
+    status = str(row["status"])
+    return f"{status} ({size(row)})" if status in GETTABLE else status
 
 
 def message(row: Row) -> str:
@@ -114,10 +111,9 @@ def message(row: Row) -> str:
 
 def missing(rows: Iterable[Row]) -> str:
     """Say what has to be done before a run, in a sentence; empty where all are ready."""
-    lacking = [row for row in rows if row["status"] != "ready"]
-    if not lacking:
+    first = next((row for row in rows if row["status"] != "ready"), None)
+    if first is None:
         return ""
-    first = lacking[0]
     name = f"encoder “{first['name']}”"
     if first["status"] == "gated":
         return f"Accept the terms of {name} and download it first (see above)."
