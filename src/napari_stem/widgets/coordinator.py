@@ -139,10 +139,14 @@ class Coordinator(QObject):
         panels.maps.drawn.connect(panels.region.relabel_soon)
         for changed in (
             *(panels.model.changed, panels.model.about.changed, panels.measured.changed),
-            *(panels.run.began, panels.run.ended, panels.maps.drawn),
+            *(panels.run.began, panels.run.ended),
         ):
             changed.connect(self.refresh)
         panels.run.ended.connect(self._run_waiting)
+        # not as maps are drawn: some of it is read from disk
+        panels.maps.settings.changed.connect(
+            lambda names: self.refresh() if "gene" in names else None
+        )
 
     def refresh(self) -> None:
         """Bring in line what depends on several parts: what can be run, and the hints."""
@@ -176,6 +180,7 @@ class Coordinator(QObject):
         self.panels.region.layers.raise_outlines(slide)
         if slide is self.slide:
             self._go_on("Genes")
+            self.refresh()
 
     def _on_put_away(self, slide: Slide) -> None:
         show_info(
@@ -183,6 +188,7 @@ class Coordinator(QObject):
             "in the list of predictions."
         )
         self.panels.run.forget(slide)
+        self.refresh()
 
     def _run_clicked(self) -> None:
         """Predict the neighbourhoods that were clicked, now or after the run on its way."""
