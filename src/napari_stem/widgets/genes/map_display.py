@@ -50,7 +50,7 @@ class MapDisplay(QObject):
     """Keeps the predictions of all slides, and has the layers follow the settings of the panel of genes."""
 
     drawn = Signal()  # the plain maps of the active slide are as asked for, or there are none
-    samples_read = Signal()
+    samples_read = Signal()  # those of the chosen gene, which were asked for
 
     def __init__(
         self, viewer: Viewer, jobs: Jobs, genes: GenesPanel, parent: QObject | None = None
