@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from itertools import count as count_from
 from pathlib import Path
@@ -39,6 +38,9 @@ if TYPE_CHECKING:
 
     from napari_stem.cohort.orders import Order
     from napari_stem.widgets.common.worker import Jobs
+
+    # slides and manifests, what to predict, which slides are new, and what cannot be used
+    Looked = tuple[list[Path], list[Order], set[Path], list[str]]
 
 COLUMNS = (
     Column("slide", "Slide", "Click a slide that is predicted to see its map"),
@@ -131,17 +133,17 @@ class ManySlides(QWidget):
         )
         self._show()
 
-    def _take(self, then: Callable[[], None], looked: _Looked | None) -> None:
+    def _take(self, then: Callable[[], None], looked: Looked | None) -> None:
         """Take what was found; of what is asked for as before, the outcome stays."""
         if looked is None:  # it was cancelled
             self._end()
             return
-        for sentence in looked.wrong:
+        self._places, orders, added, wrong = looked
+        for sentence in wrong:
             self._jobs.failed.emit(sentence)
-        self._places = looked.places
-        self._left_out -= looked.added
+        self._left_out -= added
         known = {each.order: each for each in self.outcomes}
-        kept = [order for order in looked.orders if order.slide not in self._left_out]
+        kept = [order for order in orders if order.slide not in self._left_out]
         self.outcomes = [known.get(order) or Outcome(order) for order in kept]
         then()
 
@@ -304,16 +306,6 @@ def _spots(outcome: Outcome) -> str:
     return f"{done}{outcome.n_spots:,}"
 
 
-@dataclass(frozen=True)
-class _Looked:
-    """What was found: slides and manifests, what to predict, which slides are new, and what cannot be used."""
-
-    places: list[Path]
-    orders: list[Order]
-    added: set[Path]
-    wrong: list[str]
-
-
 def _folder(places: Sequence[Path], chosen: Path | None) -> Path:
     """Folder of the results: as chosen, or beside the first slide."""
     first = places[0] if places else Path()
@@ -333,7 +325,7 @@ def _look(
     common: Order,
     stop: Callable[[], bool],
     _report: Callable[[str, int, int], None],
-) -> _Looked | None:
+) -> Looked | None:
     """Look for slides in what was added, and list all; None where it was stopped."""
     wrong, found, new = list[str](), list(places), set[Path]()
     for place in added:
@@ -351,7 +343,7 @@ def _look(
         wrong.append(str(error))
         found, new = list(places), set()
         orders = orders_of(found, _folder(found, results), common)
-    return None if stop() else _Looked(list(dict.fromkeys(found)), orders, new, wrong)
+    return None if stop() else (list(dict.fromkeys(found)), orders, new, wrong)
 
 
 def _predict(
