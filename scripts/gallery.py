@@ -104,7 +104,7 @@ class Tour:
         else:
             self.panels.model.predictions.open(prediction)
         self.wait(lambda: self.panels.maps.current() is not None)
-        self.wait(lambda: self.panels.maps.current().facts.limits_of_all is not None)
+        self.wait(lambda: self.panels.maps.current().limits_of_all is not None)
         self._look_at_tissue()
 
     def _look_at_tissue(self) -> None:
@@ -139,7 +139,7 @@ class Tour:
     def _unsure(self) -> Iterator[str]:
         panels = self.panels
         self.open_parts("Uncertainty")
-        panels.genes.show_view("sd")
+        panels.genes.settings.ask(view="sd")
         yield "sd"
         panels.uncertainty.choose_expression("faded")
         yield "uncertainty"
@@ -216,9 +216,9 @@ class Tour:
         self.settle()
         yield "overview"
         self.dock.toggle_overview()
-        self.dock.menu.show_help()
+        self.dock.show_help()
         yield "help"
-        self.dock.menu.help_box.close()
+        self.dock.help_box.close()
         yield from self._another_day()
 
     def _another_day(self) -> Iterator[str]:

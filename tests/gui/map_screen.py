@@ -10,7 +10,6 @@ from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
 from napari_stem.slide import open_slide
 from napari_stem.widgets.common.worker import Jobs
-from napari_stem.widgets.genes.active_prediction import SampleReader
 from napari_stem.widgets.genes.genes_panel import GenesPanel
 from napari_stem.widgets.genes.map_display import MapDisplay
 from napari_stem.widgets.slide.slide_layers import SlideLayers
@@ -35,8 +34,7 @@ class MapScreen:
         self.jobs = Jobs()
         self.jobs.failed.connect(self.failures.append)
         self.display = MapDisplay(viewer, self.jobs, self.genes)
-        samples = SampleReader(self.jobs)
-        self.inspect = InspectPanel(self.jobs, self.display, samples)
+        self.inspect = InspectPanel(self.jobs, self.display)
         qtbot.addWidget(self.inspect)
         self.slide = open_slide(sample_path())
         SlideLayers(viewer).add(self.slide)
@@ -46,7 +44,7 @@ class MapScreen:
     def show(self) -> None:
         """Put the prediction on screen, and wait for what is computed in the background."""
         self.display.begin(self.slide, self.prediction)
-        self.wait(lambda: self.shown.facts.limits_of_all is not None)
+        self.wait(lambda: self.shown.limits_of_all is not None)
 
     def wait(self, condition) -> None:
         self.qtbot.waitUntil(condition, timeout=LONG_MS)
@@ -56,7 +54,7 @@ class MapScreen:
         self.wait(self.display.turns.is_settled)
 
     def range(self, kind: str) -> None:
-        choice = self.genes.look.range_choice
+        choice = self.genes.look.choices["range_kind"]
         choice.setCurrentIndex(choice.findData(kind))
         choice.activated.emit(choice.currentIndex())
 

@@ -124,7 +124,7 @@ def test_domains_are_found_shown_named_and_saved(predicted, monkeypatch, tmp_pat
     assert predicted.layer("mean").visible
     panel.visible_box.click()
     assert layer.visible
-    predicted.panels.genes.show_view("sd")
+    predicted.panels.genes.settings.ask(view="sd")
     assert not layer.visible
     assert not panel.visible_box.isChecked()
 
@@ -209,7 +209,7 @@ def test_genes_are_ranked_chosen_and_saved(model_road, monkeypatch, tmp_path, no
     predicted.wait(lambda: not panel.ranked.isHidden())
     assert panel.morans.rowCount() == len(predicted.maps.prediction.genes)
     panel.morans_view.setCurrentIndex(panel.morans.index(3, 0))
-    assert predicted.panels.genes.gene() == panel.morans.name(3)
+    assert predicted.panels.genes.settings.gene == panel.morans.name(3)
     monkeypatch.setattr(
         QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "m.csv"), "Tables (*.csv)")
     )

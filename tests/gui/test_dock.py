@@ -32,7 +32,7 @@ def test_without_a_slide_the_dock_says_what_to_do_first(model_road):
 
 
 def test_the_notice_stays_in_sight(model_road):
-    notice = model_road.dock.menu.notice
+    notice = model_road.dock.notice
     assert "not for diagnosis" in notice.text()
     assert "Predicted" in notice.text()
 

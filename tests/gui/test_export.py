@@ -31,12 +31,16 @@ def predicted(model_road):
     return model_road
 
 
+def choose(box, data: str) -> None:
+    box.setCurrentIndex(box.findData(data))
+
+
 def save(road, monkeypatch, kind: str, path: Path, genes: str | None = None) -> str:
     """Save as a person does; returns what the panel says at the end."""
     panel = road.panels.export
-    panel.choose_kind(kind)
+    choose(panel.kinds, kind)
     if genes is not None:
-        panel.choose_genes(genes)
+        choose(panel.genes, genes)
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
     panel.save_button.click()
     road.wait(lambda: not panel.save_button.isHidden())
@@ -57,14 +61,14 @@ def test_every_kind_is_saved_and_shown(predicted, tmp_path, monkeypatch, notific
         panel.show_button.click()
         assert opened.pop() == QUrl.fromLocalFile(str(tmp_path / kind))
     assert notifications[-1] == f"Saved {tmp_path / 'zarr' / 't.zarr'}"
-    gene = predicted.panels.genes.gene()
+    gene = predicted.panels.genes.settings.gene
     page = (tmp_path / "report" / "r.html").read_text(encoding="utf-8")
     assert gene in page
     assert "region 1" in page  # what was drawn is in it
 
 
 def test_genes_as_chosen(predicted, tmp_path, monkeypatch):
-    gene = predicted.panels.genes.gene()
+    gene = predicted.panels.genes.settings.gene
     for choice, n_genes in (
         ("shown", 1),
         ("usual", 20),
@@ -148,7 +152,7 @@ def test_cancel_leaves_nothing(predicted, tmp_path, monkeypatch):
         original(kind, selection, path, options)
 
     monkeypatch.setattr(kinds, "write", slow)
-    panel.choose_kind("csv")
+    choose(panel.kinds, "csv")
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "t.csv"), ""))
     panel.save_button.click()
     predicted.wait(arrived.is_set)
@@ -193,12 +197,12 @@ def test_the_dialog_suggests_and_remembers(model_road, monkeypatch, tmp_path):
 
         monkeypatch.setattr(QFileDialog, "getSaveFileName", dialog)
 
-    panel.choose_kind("zarr")
+    choose(panel.kinds, "zarr")
     answer(
         str(tmp_path / "a.b")
     )  # the ending is added, and the dialog has not asked about that name
     panel.save_button.click()
-    panel.choose_kind("figure")
+    choose(panel.kinds, "figure")
     answer(str(tmp_path / "a.svg"))
     panel.save_button.click()
     answer("")  # dismissed

@@ -296,7 +296,7 @@ def test_several_predictions_of_a_slide_are_kept_and_chosen(model_road):
     coordinator = model_road.dock.coordinator
     coordinator.panels.model.predictions.choose(first.path)
     assert model_road.maps.prediction is first
-    gene = model_road.panels.genes.gene()
+    gene = model_road.panels.genes.settings.gene
     layer = model_road.layer("mean")
     assert np.isfinite(layer.data).any()
     assert gene in layer.name
@@ -418,7 +418,13 @@ def test_the_window_never_stops_for_long_during_a_run(road):
 def test_a_run_on_a_slide_unlike_the_training_data_asks_first(model_road, monkeypatch):
     road, job = model_road, "napari_stem.prediction_job.PredictionJob"
     asked = []
-    monkeypatch.setattr(f"{job}.doubt", lambda _self, _stop: asked.append(1) or "Blurred.")
+
+    def doubt(_self, is_stopped=None) -> str:
+        if is_stopped is not None:  # else it is only looked at, ahead of a run
+            asked.append(1)
+        return "Blurred."
+
+    monkeypatch.setattr(f"{job}.doubt", doubt)
     road.open(sample_path())
     road.draw(TUMOUR)
     road.ask_little()

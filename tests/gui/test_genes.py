@@ -66,7 +66,7 @@ def chosen_on(panel: GenesPanel) -> list[str]:
 
     def note(names: frozenset[str]) -> None:
         if "gene" in names:
-            chosen.append(panel.gene())
+            chosen.append(panel.settings.gene)
 
     panel.settings.changed.connect(note)
     return chosen
@@ -95,33 +95,33 @@ def test_her2_finds_erbb2_and_says_why(panel):
     assert panel.table.index(0, GENE).data() == "ERBB2 (HER2)"
     assert panel.table.index(0, GENE).data(Qt.ItemDataRole.UserRole) == "ERBB2"
     panel.search.returnPressed.emit()
-    assert panel.gene() == "ERBB2"
+    assert panel.settings.gene == "ERBB2"
 
 
 def test_a_search_in_vain_says_what_to_try(panel):
     panel.search.setText("fasm")
     assert listed(panel) == []
-    assert not panel.list.message.isHidden()
-    assert "FASN" in panel.list.message.text()
+    assert not panel.not_found.isHidden()
+    assert "FASN" in panel.not_found.text()
     panel.search.setText("PDL1")
-    assert "another name of CD274" in panel.list.message.text()
+    assert "another name of CD274" in panel.not_found.text()
     panel.search.setText("esr1")
-    assert "ESR1 was not measured" in panel.list.message.text()
+    assert "ESR1 was not measured" in panel.not_found.text()
     panel.search.setText("KRT5")
-    assert panel.list.message.text().endswith("Similar: KRT8.")  # of its family
+    assert panel.not_found.text().endswith("Similar: KRT8.")  # of its family
     panel.search.setText("fas")
-    assert panel.list.message.isHidden()
+    assert panel.not_found.isHidden()
 
 
 def test_genes_are_stepped_through_as_listed_and_stay_chosen_while_hidden(panel):
     chosen = chosen_on(panel)
     assert panel.choose("FASN")
     for _ in range(6):
-        panel.list.step(1)  # stays at the end
+        panel.step(1)  # stays at the end
     assert chosen == list(FEW)
     panel.search.setText("b2")
     assert listed(panel) == ["ERBB2"]
-    assert panel.gene() == "MUC16"
+    assert panel.settings.gene == "MUC16"
     panel.search.clear()
     assert panel.view.currentIndex().data() == "MUC16"
     assert chosen == list(FEW)  # nothing was chosen by filtering
@@ -133,9 +133,9 @@ def test_a_gene_that_is_not_listed_can_be_chosen_from_elsewhere(panel):
     panel.search.setText("b2")
     assert panel.choose("FASN")  # from another table, or a session
     assert not panel.choose("NOSUCHGENE")
-    assert panel.gene() == "FASN"
+    assert panel.settings.gene == "FASN"
     assert not panel.view.currentIndex().isValid()
-    panel.list.step(1)
+    panel.step(1)
     assert chosen == ["ERBB2", "FASN", "ERBB2"]
     panel.choose("FASN")
     panel.search.clear()
@@ -293,7 +293,7 @@ def test_twenty_thousand_genes_make_no_widgets_and_few_questions(qtbot):
 
 @pytest.mark.slow
 def test_columns_fill_with_what_the_prediction_says(screen):
-    screen.wait(lambda: CLUSTERING in screen.shown.facts.columns)
+    screen.wait(lambda: CLUSTERING in screen.shown.columns)
     prediction, table = screen.prediction, screen.genes.table
     table_mean = {gene: prediction.values(gene).mean(dtype=float) for gene in prediction.genes}
     for gene in prediction.genes[:5]:
@@ -321,10 +321,10 @@ def morans_by_hand(prediction, values: np.ndarray) -> float:
 
 @pytest.mark.slow
 def test_what_is_computed_is_given_up_when_the_prediction_goes(screen):
-    facts = screen.shown.facts
-    facts.stop()
-    facts.columns.clear()
+    older = screen.shown
+    older.stop()
+    older.columns.clear()
     screen.show()
-    assert screen.shown.facts is not facts
-    screen.wait(lambda: CLUSTERING in screen.shown.facts.columns)
-    assert CLUSTERING not in facts.columns
+    assert screen.shown is not older
+    screen.wait(lambda: CLUSTERING in screen.shown.columns)
+    assert CLUSTERING not in older.columns

@@ -61,10 +61,10 @@ def click(road, spot: int, *, moved_px: int = 0) -> None:
 
 
 def test_a_click_shows_the_spot(predicted):
-    spot, inspector = 3, predicted.panels.inspect.spot
-    assert inspector.isHidden()
+    spot, inspector = 3, predicted.panels.inspect
+    assert inspector.spot.isHidden()
     click(predicted, spot)
-    prediction, gene = predicted.maps.prediction, predicted.panels.genes.gene()
+    prediction, gene = predicted.maps.prediction, predicted.panels.genes.settings.gene
     predicted.wait(lambda: prediction.spots.names[spot] in inspector.title.text())
     predicted.wait(lambda: inspector.plot.shown is not None)
     draws, mean, low, high, title = inspector.plot.shown
@@ -92,14 +92,14 @@ def test_the_patches_are_what_the_model_sees(predicted):
     assert spec == encoder.patch
     details = spot_details(slide, prediction, 2, None)
     expected = PatchReader(slide, spec).read(prediction.spots.take([2]))[0]
-    for patch, pixels in zip(details.patches, expected, strict=True):
-        assert_array_equal(patch.pixels, pixels)
+    for shown, pixels in zip(details.patches.values(), expected, strict=True):
+        assert_array_equal(shown, pixels)
 
 
 def test_genes_are_ranked_against_the_slide(predicted):
-    spot, inspector = 1, predicted.panels.inspect.spot
+    spot, inspector = 1, predicted.panels.inspect
     click(predicted, spot)
-    predicted.wait(lambda: not inspector.isHidden())
+    predicted.wait(lambda: not inspector.spot.isHidden())
     prediction = predicted.maps.prediction
     table = prediction.to_anndata()
     with np.errstate(invalid="ignore"):  # of genes that are the same everywhere
@@ -113,8 +113,8 @@ def test_genes_are_ranked_against_the_slide(predicted):
     low = (table.layers["q05"][spot, best] - table.X[:, best].mean()) / table.X[:, best].std()
     assert row[RANGE].startswith(f"{low:+.1f} to ")
     inspector.view.setCurrentIndex(inspector.table.index(4, GENE))
-    assert predicted.panels.genes.gene() == inspector.table.index(4, GENE).data()
-    gene = predicted.panels.genes.gene()
+    assert predicted.panels.genes.settings.gene == inspector.table.index(4, GENE).data()
+    gene = predicted.panels.genes.settings.gene
     predicted.wait(lambda: inspector.plot.shown is not None and gene in inspector.plot.shown[4])
 
 
@@ -152,7 +152,7 @@ def test_regions_in_numbers(predicted):
     panel, prediction = predicted.panels.compare, predicted.maps.prediction
     predicted.panels.compare.refresh()
     predicted.wait(lambda: panel.table.rowCount() == 2)
-    gene = predicted.panels.genes.gene()
+    gene = predicted.panels.genes.settings.gene
     assert gene in panel.heading.text()
     for place, drawn in enumerate(predicted.dock.panels.region.drawn()):
         spots = spots_in(prediction, drawn.region)
@@ -201,14 +201,14 @@ def test_two_regions_are_compared_in_all_genes(compared):
 
 def test_a_gene_is_not_shown_on_a_map_of_something_else(compared):
     panel, genes = compared.panels.compare, compared.panels.genes
-    shown, table = genes.gene(), panel.result.table
+    shown, table = genes.settings.gene, panel.result.table
     index = next(i for i in (table.index(row, GENE) for row in (3, 4)) if i.data() != shown)
     elsewhere = SimpleNamespace(
         path=Path("other.zarr"), provenance=compared.maps.prediction.provenance
     )
     panel.result.compared = replace(panel.result.compared, prediction=elsewhere)
     panel.result.view.setCurrentIndex(index)
-    assert genes.gene() == shown
+    assert genes.settings.gene == shown
     assert (
         f"go back to this prediction of {compared.panels.slide.slide.name}"
         in panel.result.message.text()
@@ -219,17 +219,15 @@ def test_a_dot_and_a_row_choose_the_gene(compared):
     window, genes = compared.panels.compare.result, compared.panels.genes
     index = window.table.index(5, GENE)
     window.view.setCurrentIndex(index)
-    assert genes.gene() == index.data()
+    assert genes.settings.gene == index.data()
     window.plot.draw()
-    found, place = window.plot.found, 12
-    dots = window.plot.axes.transData.transform(
-        np.column_stack([found.difference, window.plot.heights()])
-    )
+    found, place = window.compared.found, 12
+    dots = window.plot.axes.transData.transform(window.plot.dots)
     x, y = dots[place]
     same = np.flatnonzero(np.hypot(*(dots - (x, y)).T) < 1e-6)
     window.plot.on_press(SimpleNamespace(inaxes=window.plot.axes, x=x, y=y))
-    assert genes.gene() in {found.index[i] for i in same}
-    assert window.view.currentIndex().siblingAtColumn(GENE).data() == genes.gene()
+    assert genes.settings.gene in {found.index[i] for i in same}
+    assert window.view.currentIndex().siblingAtColumn(GENE).data() == genes.settings.gene
 
 
 UNIT = "log2(count + 1) at the training depth"
@@ -329,8 +327,8 @@ def test_a_click_in_the_real_window(road, qtbot):
     road.dock.parts["Inspect"].open()
     road.viewer.reset_view()
     click(road, 4)
-    inspector = road.panels.inspect.spot
+    inspector = road.panels.inspect
     road.wait(inspector.plot.isVisible)
     picture = inspector.grid.itemAtPosition(0, 0).widget()
     assert picture.pixmap().width() == picture.pixmap().height() > 80
-    assert inspector.minimumSizeHint().width() <= 300  # the dock need not grow
+    assert inspector.spot.minimumSizeHint().width() <= 300  # the dock need not grow

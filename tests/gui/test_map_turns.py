@@ -174,13 +174,13 @@ def test_genes_that_change_places_keep_their_names(window):
 def test_only_what_is_shown_is_listed(window):
     window.settle()
     slide = listed(window)[0]
-    gene, unit = window.genes.gene(), window.prediction.unit
+    gene, unit = window.genes.settings.gene, window.prediction.unit
     for view, expected in (
         ("sd", [slide, f"{gene} predicted, uncertainty (SD), {unit}"]),
         ("none", [slide]),
         ("mean", [slide, f"{gene} predicted, {unit}"]),
     ):
-        window.genes.show_view(view)
+        window.genes.settings.ask(view=view)
         window.settle()
         assert listed(window) == expected
 
@@ -237,7 +237,7 @@ def test_layers_go_in_the_context_of_the_canvas(window):
     window.viewer.layers.events.removed.connect(
         lambda _: seen.append(QOpenGLContext.currentContext() is canvas.context())
     )
-    window.genes.show_view("none")
+    window.genes.settings.ask(view="none")
     window.settle()
     assert seen == [True]
 
@@ -247,7 +247,7 @@ def test_libraries_are_spared_and_foreign_layers_are_not(window):
     window.viewer.add_layer(layer("mine"))
     garbage.spare_libraries()
     assert gc.get_freeze_count() > 0
-    window.genes.show_view("none")  # one of ours goes
+    window.genes.settings.ask(view="none")  # one of ours goes
     window.settle()
     assert gc.get_freeze_count() > 0
     seen: list[int] = []

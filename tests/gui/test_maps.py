@@ -37,12 +37,12 @@ def spot_position_um(screen: MapScreen, spot: int) -> tuple[float, float]:
 
 
 def other_genes(screen: MapScreen, n: int) -> list[str]:
-    return [gene for gene in screen.prediction.genes if gene != screen.genes.gene()][:n]
+    return [gene for gene in screen.prediction.genes if gene != screen.genes.settings.gene][:n]
 
 
 def test_the_most_reliable_gene_comes_first_with_name_and_unit(screen):
     best = max(screen.reliability, key=screen.reliability.get)
-    assert screen.genes.gene() == best
+    assert screen.genes.settings.gene == best
     assert screen.mean.name == f"{best} predicted, {screen.prediction.unit}"
     assert screen.mean.visible
     assert screen.mean.colorbar.visible
@@ -75,14 +75,14 @@ def test_uncertainty_is_that_of_the_gene_chosen_while_it_was_hidden(screen):
 def test_limits_set_in_napari_become_the_fixed_values(screen):
     screen.mean.contrast_limits = (0.5, 1.5)
     look = screen.genes.look
-    assert look.range_choice.currentData() == "fixed"
+    assert look.choices["range_kind"].currentData() == "fixed"
     assert [box.value() for box in look.values] == [0.5, 1.5]
     screen.genes.choose(other_genes(screen, 1)[0])
     assert_allclose(screen.mean.contrast_limits, (0.5, 1.5))
     look.values[1].setValue(4)
     assert_allclose(screen.mean.contrast_limits, (0.5, 4))
     screen.range("gene")
-    expected = colour_limits(screen.prediction.values(screen.genes.gene()))
+    expected = colour_limits(screen.prediction.values(screen.genes.settings.gene))
     assert_allclose(screen.mean.contrast_limits, expected)
 
 
@@ -91,7 +91,7 @@ def test_limits_of_the_uncertainty_are_kept_too_and_touch_no_expression(screen):
     screen.layer("sd").contrast_limits = (0.1, 0.2)
     screen.genes.choose(other_genes(screen, 1)[0])
     assert_allclose(screen.layer("sd").contrast_limits, (0.1, 0.2))
-    assert screen.genes.look.range_choice.currentData() == "gene"
+    assert screen.genes.look.choices["range_kind"].currentData() == "gene"
 
 
 def test_one_range_for_all_genes(screen):
@@ -104,7 +104,7 @@ def test_one_range_for_all_genes(screen):
 
 
 def test_percentiles_and_fixed_values_are_typed(screen):
-    look, values = screen.genes.look, screen.prediction.values(screen.genes.gene())
+    look, values = screen.genes.look, screen.prediction.values(screen.genes.settings.gene)
     screen.range("percentile")
     look.percents[0].setValue(20)
     look.percents[1].setValue(80)
@@ -116,15 +116,15 @@ def test_percentiles_and_fixed_values_are_typed(screen):
 
 @pytest.mark.parametrize("name", COLORMAPS)
 def test_expression_and_uncertainty_never_look_alike(screen, name):
-    screen.take(screen.genes.look.colormap_choice, name)
+    screen.take(screen.genes.look.choices["colormap"], name)
     assert screen.mean.colormap.name == name
     assert screen.layer("sd").colormap.name != name
 
 
 def test_circles_have_the_diameter_of_the_spots(screen):
     squares = screen.mean.data
-    screen.take(screen.genes.look.shape_choice, "circle")
-    gene, diameter_um = screen.genes.gene(), screen.prediction.spots.diameter_um
+    screen.take(screen.genes.look.choices["spot_shape"], "circle")
+    gene, diameter_um = screen.genes.settings.gene, screen.prediction.spots.diameter_um
     centre_um = np.array(spot_position_um(screen, 5))
     value = screen.prediction.values(gene)[5]
     for angle in np.linspace(0, 2 * np.pi, 12, endpoint=False):
@@ -132,15 +132,15 @@ def test_circles_have_the_diameter_of_the_spots(screen):
         outside = inside * 0.55 / 0.45
         assert screen.mean.get_value(centre_um + inside, world=True) == value
         assert screen.mean.get_value(centre_um + outside, world=True) != value
-    screen.take(screen.genes.look.shape_choice, "square")
+    screen.take(screen.genes.look.choices["spot_shape"], "square")
     assert_array_equal(screen.mean.data, squares)
 
 
 def test_two_and_three_genes_mixed_have_a_legend_each(screen):
-    first, (second, third, fourth) = screen.genes.gene(), other_genes(screen, 3)
+    first, (second, third, fourth) = screen.genes.settings.gene, other_genes(screen, 3)
     screen.genes.choose_arrangement("mix")
     for gene in (second, third):
-        screen.genes.list.gene_picked.emit(gene)
+        screen.genes.picked.pick(gene)
     mixed = screen.display.mixed.maps
     unit = screen.prediction.unit
     assert [one.layer.name for one in mixed] == [
@@ -150,7 +150,7 @@ def test_two_and_three_genes_mixed_have_a_legend_each(screen):
     expected = [ensure_colormap(colour).colors[-1][:3] for colour in THREE_COLOURS["safe"]]
     assert_allclose(lights, expected)
     assert np.ptp(np.sum(lights, 0)) < 0.3  # all of them make nearly white
-    screen.take(screen.genes.look.mix_choice, "rgb")
+    screen.take(screen.genes.look.choices["mix_colours"], "rgb")
     lights = [one.layer.colormap.colors[-1][:3] for one in mixed]
     assert_allclose(lights, np.eye(3))
     for gene, one in zip((first, second, third), mixed, strict=True):
@@ -161,7 +161,7 @@ def test_two_and_three_genes_mixed_have_a_legend_each(screen):
         assert_allclose(one.layer.contrast_limits, colour_limits(values))
         assert one.layer.get_value(spot_position_um(screen, 2), world=True) == values[2]
     assert not screen.mean.visible
-    screen.genes.list.gene_picked.emit(fourth)  # no room: takes the place of the last
+    screen.genes.picked.pick(fourth)  # no room: takes the place of the last
     assert screen.genes.settings.picked == (first, second, fourth)
     screen.genes.picked.buttons[0].click()
     lights = [one.layer.colormap.colors[-1][:3] for one in screen.display.mixed.maps]
@@ -254,7 +254,7 @@ def test_a_score_without_a_list_says_what_to_do(screen):
     screen.genes.choose_arrangement("score")
     assert not screen.genes.hint.isHidden()
     assert "Choose a set" in screen.genes.hint.text()
-    assert screen.mean.name.startswith(screen.genes.gene())
+    assert screen.mean.name.startswith(screen.genes.settings.gene)
     screen.genes.sets.add_list("not here", ("NOSUCHGENE",))
     assert "none of the listed genes" in screen.genes.hint.text()
 
@@ -264,15 +264,15 @@ def test_limits_of_a_score_do_not_become_those_of_expression(screen):
     screen.genes.choose_arrangement("score")
     screen.wait(lambda: screen.mean.name.startswith("Score"))
     screen.mean.contrast_limits = (-0.5, 0.5)
-    assert screen.genes.look.range_choice.currentData() == "gene"
+    assert screen.genes.look.choices["range_kind"].currentData() == "gene"
 
 
 def test_side_by_side_fills_napari_s_grid_and_gives_it_back(window):
     layers, before = list(window.viewer.layers), window.names()
-    first, others = window.genes.gene(), other_genes(window, 1)
+    first, others = window.genes.settings.gene, other_genes(window, 1)
     window.genes.choose_arrangement("beside")
     for gene in others:
-        window.genes.list.gene_picked.emit(gene)
+        window.genes.picked.pick(gene)
     window.settle()
     grid = window.viewer.canvas.grid
     assert grid.enabled
@@ -322,7 +322,7 @@ def test_a_layer_that_comes_ends_side_by_side(window):
 
 def test_map_strength_reaches_whatever_is_shown(screen):
     screen.genes.choose_arrangement("mix")
-    screen.genes.opacity.setValue(35)
+    screen.genes.look.opacity.setValue(35)
     shown = [one.layer for one in screen.display.mixed.maps]
     assert [layer.opacity for layer in shown] == [0.35] * len(shown)
     screen.genes.choose_arrangement("one")
@@ -330,7 +330,7 @@ def test_map_strength_reaches_whatever_is_shown(screen):
 
 
 def test_readout_tells_the_spot_under_the_cursor(screen):
-    prediction, gene = screen.prediction, screen.genes.gene()
+    prediction, gene = screen.prediction, screen.genes.settings.gene
     (move,) = screen.viewer.mouse_move_callbacks
     where = spot_position_um(screen, 3)
     move(screen.viewer, SimpleNamespace(position=where))
@@ -341,7 +341,7 @@ def test_readout_tells_the_spot_under_the_cursor(screen):
     assert prediction.unit in text
     other = other_genes(screen, 1)[0]
     screen.genes.choose_arrangement("mix")
-    screen.genes.list.gene_picked.emit(other)
+    screen.genes.picked.pick(other)
     move(screen.viewer, SimpleNamespace(position=where))
     assert gene in screen.inspect.readout.text()
     assert f"{other} predicted {prediction.values(other)[3]:.2f}" in screen.inspect.readout.text()
@@ -368,7 +368,7 @@ def test_another_prediction_of_the_slide_replaces_the_maps(screen):
     screen.genes.choose_arrangement("one")
     assert screen.names() == [layers[0].name, screen.mean.name]
     screen.mean.contrast_limits = (0.5, 1.5)  # told once, and by the prediction on show
-    assert screen.genes.look.range_choice.currentData() == "fixed"
+    assert screen.genes.look.choices["range_kind"].currentData() == "fixed"
     screen.mean.contrast_limits = (0.5, 2.5)
     assert screen.genes.settings.colours.high == 2.5
 
@@ -404,9 +404,9 @@ def test_a_growing_prediction_shows_new_spots_and_forgets_what_was_computed(
     screen.prediction.write_block(np.arange(8, 16), ood_distance=distance, **values)
     screen.display.grow(screen.slide)
     screen.wait(lambda: np.isfinite(screen.mean.data).sum() == 16)
-    assert screen.shown.facts.limits_of_all is None
+    assert screen.shown.limits_of_all is None
     screen.display.finish(screen.slide)
-    screen.wait(lambda: screen.shown.facts.limits_of_all is not None)
-    expected = colour_limits(screen.prediction.values(screen.genes.gene()))
+    screen.wait(lambda: screen.shown.limits_of_all is not None)
+    expected = colour_limits(screen.prediction.values(screen.genes.settings.gene))
     assert_allclose(screen.mean.contrast_limits, expected)
     next(put_away, None)

@@ -73,7 +73,7 @@ def test_measured_and_difference_take_the_maps_place(predicted, monkeypatch):
     found = load(predicted, monkeypatch)
     panel, genes = predicted.panels.measured, predicted.panels.genes
     control, maps = predicted.panels.measured, predicted.dock.panels.maps
-    gene, limits = genes.gene(), maps.layer("mean").contrast_limits
+    gene, limits = genes.settings.gene, maps.layer("mean").contrast_limits
     assert maps.layer("mean").visible
     panel.choose_view("measured")
     layer = control.map.layer
@@ -116,7 +116,7 @@ def test_a_figure_of_what_was_measured_says_so(predicted, monkeypatch, tmp_path)
         export.save("figure", "shown", str(tmp_path / f"{view}.png"), False)
         predicted.wait(lambda: not export.save_button.isHidden())
     measured, difference, plain = seen
-    gene = predicted.panels.genes.gene()
+    gene = predicted.panels.genes.settings.gene
     assert measured.title == f"{gene} measured, log2(count + 1)"
     assert measured.shown == "measured"
     assert [legend.title for legend in measured.legends] == [measured.title]
@@ -149,7 +149,7 @@ def test_the_map_follows_the_gene_and_the_list_chooses_it(predicted, monkeypatch
     best = found.genes[int(np.nanargmax(found.agreement["pcc"]))]
     assert panel.table.name(0) == best  # sorted by correlation at first
     panel.view.setCurrentIndex(panel.table.index(0, 0))
-    assert genes.gene() == best
+    assert genes.settings.gene == best
     assert control.map.layer.name.startswith(f"{best} measured")
 
 
@@ -157,7 +157,7 @@ def test_a_map_chosen_in_genes_brings_the_prediction_back(predicted, monkeypatch
     load(predicted, monkeypatch)
     panel, genes = predicted.panels.measured, predicted.panels.genes
     panel.choose_view("difference")
-    genes.show_view("sd")
+    genes.settings.ask(view="sd")
     assert panel.shown() == "mean"
     assert not predicted.panels.measured.map.layer.visible
     assert predicted.layer("sd").visible
@@ -201,7 +201,7 @@ def test_agreement_is_saved(predicted, monkeypatch, tmp_path, notifications):
 
 
 def test_a_gene_that_was_not_measured_is_said(predicted, monkeypatch, tmp_path):
-    gene = predicted.panels.genes.gene()
+    gene = predicted.panels.genes.settings.gene
     counts = anndata.read_h5ad(COUNTS)
     counts[:, counts.var_names != gene].copy().write_h5ad(tmp_path / "fewer.h5ad")
     load(predicted, monkeypatch, tmp_path / "fewer.h5ad")

@@ -50,7 +50,7 @@ def test_layers_and_slides_may_be_taken_away_while_others_come(mapped):
         mapped.wait(turns.is_settled)
         mapped.panels.genes.choose_arrangement("one")
         mapped.wait(turns.is_settled)
-        gene, unit = mapped.panels.genes.gene(), mapped.maps.prediction.unit
+        gene, unit = mapped.panels.genes.settings.gene, mapped.maps.prediction.unit
         assert ours(mapped) == [f"{gene} predicted, {unit}"]
         assert not mapped.viewer.canvas.grid.enabled
     # views side by side end with their slide; of a mixture the genes are still picked

@@ -47,7 +47,9 @@ def test_a_slide_goes_and_comes_back_with_all_that_is_its_own(predicted, crop):
     road, slides = predicted, predicted.dock.panels.slide
     first, panel = slides.layer, road.panels.slide
     before = names(road)
-    assert road.panels.genes.gene() in before[1]  # a new map is seen, whatever was looked at before
+    assert (
+        road.panels.genes.settings.gene in before[1]
+    )  # a new map is seen, whatever was looked at before
     assert before[::2] == ["C5", "Regions on C5"]
     assert len(before) == 3
     road.drop(sample_path())  # the same again
@@ -79,7 +81,7 @@ def test_another_dock_goes_on_where_the_last_one_ended(predicted, qtbot):
     maps, regions = dock.panels.maps, dock.panels.region
     road.wait(lambda: maps.current() is not None and maps.turns.is_settled())
     assert names(road) == before
-    assert dock.panels.genes.gene() == genes[-1]
+    assert dock.panels.genes.settings.gene == genes[-1]
     assert maps.layer("mean") in road.viewer.layers
     assert dock.parts["Slide"].hint() == "C5"
     (outlines,) = (la for la in road.viewer.layers if la.name == "Regions on C5")

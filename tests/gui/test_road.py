@@ -48,7 +48,7 @@ def test_from_sample_to_export(road, tmp_path, monkeypatch, notifications):
     assert all([str(u) for u in layer.units] == ["micrometer"] * 2 for layer in road.viewer.layers)
 
     # the expression of the chosen gene lies where its spot lies, and the layers say that it is predicted
-    gene = road.panels.genes.gene()
+    gene = road.panels.genes.settings.gene
     layer = road.layer("mean")
     assert layer.name == f"{gene} predicted, {maps.prediction.unit}"
     assert layer.colorbar.visible
@@ -74,7 +74,8 @@ def test_from_sample_to_export(road, tmp_path, monkeypatch, notifications):
     # export, and read again
     target = tmp_path / "C5.h5ad"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(target), ""))
-    road.panels.export.choose_kind("h5ad")
+    kinds = road.panels.export.kinds
+    kinds.setCurrentIndex(kinds.findData("h5ad"))
     road.panels.export.save_button.click()
     road.wait(lambda: any(str(target) in sentence for sentence in notifications))
     table = anndata.read_h5ad(target)
@@ -90,7 +91,7 @@ def test_map_covers_the_region_on_screen(road, tmp_path):
     road.draw(TUMOUR)
     road.ask_little()
     road.run()
-    road.panels.genes.opacity.setValue(100)
+    road.panels.genes.look.opacity.setValue(100)
     road.dock.panels.region.layers.find(road.dock.coordinator.slide).visible = False
     camera = road.viewer.scene.camera
     mpp = road.dock.coordinator.slide.require_mpp()
@@ -139,7 +140,7 @@ def test_cancelling_keeps_what_is_done_on_disk_and_on_screen(road):
     on_disk = Prediction.open(prediction.path)
     assert_array_equal(on_disk.done, prediction.done)
     assert all(name.startswith("tissue") for name in on_disk.region_names)
-    gene = road.panels.genes.gene()
+    gene = road.panels.genes.settings.gene
     assert np.isfinite(on_disk.values(gene)).sum() == n_done
     assert np.isfinite(road.layer("mean").data).sum() == n_done
 

@@ -22,7 +22,6 @@ from napari_stem.spatial_analysis.store import sidecar_path, write_domains
 from napari_stem.widgets.common.dropping import kind_of
 from napari_stem.widgets.common.keys import GROUPS, sections
 from napari_stem.widgets.common.memory import recall
-from napari_stem.widgets.panels import Panels
 from napari_stem.widgets.session import Session, SlideEntry, read_session, write_session
 from napari_stem.widgets.state import DisplaySettings
 
@@ -173,7 +172,7 @@ def test_a_session_brings_everything_back(qtbot, model_road, tmp_path, crop, cop
     assert found.view["sample"] == 3
     assert dock.panels.maps.current().prediction.path == copy
     assert dock.panels.genes.settings.look() == LOOK
-    assert dock.panels.genes.gene() == gene
+    assert dock.panels.genes.settings.gene == gene
     assert dock.panels.analysis.on_slide.layer.visible
     assert dock.panels.analysis.domains.names == domains.names
     (again,) = dock.panels.region.drawn()
@@ -251,7 +250,7 @@ def test_genes_that_are_not_listed_at_the_moment_come_back_too(model_road, copy,
     genes.choose(predicted[1])
     with model_road.qtbot.waitSignal(coordinator.sessions.restored, timeout=60_000):
         coordinator.sessions.restore(before)
-    assert genes.gene() == predicted[7]
+    assert genes.settings.gene == predicted[7]
     assert genes.settings.picked == predicted[5:8]
     assert coordinator.sessions.session() == before
     assert notifications == []
@@ -479,11 +478,11 @@ def test_a_settings_file_edited_by_hand_gives_the_usual_look():
 
 
 def test_every_key_is_listed(model_road):
-    model_road.dock.menu.help_button.click()
-    box = model_road.dock.menu.help_box
+    model_road.dock.help_button.click()
+    box = model_road.dock.help_box
     assert box.isVisible()
     told = box.guide.toPlainText()
-    assert all(step in told for step in (*Panels.steps(), "What not to conclude"))
+    assert all(step in told for step in (*model_road.panels.steps(), "What not to conclude"))
     assert "![" not in told
     texts = set(box.keys.toPlainText().splitlines())
     native = QKeySequence.SequenceFormat.NativeText

@@ -98,7 +98,7 @@ def test_predictions_keep_their_samples(predicted):
 
 def test_fainter_where_less_sure(predicted):
     layers = wanted(predicted, FADED)
-    gene = predicted.panels.genes.gene()
+    gene = predicted.panels.genes.settings.gene
     alpha = on_spots(predicted, layers.faded.layer.data)[:, 3].astype(float)
     sd = predicted.maps.prediction.values(gene, "sd")
     order = np.argsort(sd)
@@ -114,7 +114,7 @@ def test_fainter_where_less_sure(predicted):
 
 def test_only_where_probably_high(predicted):
     layers, panel = wanted(predicted, PROBABLE), predicted.panels.uncertainty
-    prediction, gene = predicted.maps.prediction, predicted.panels.genes.gene()
+    prediction, gene = predicted.maps.prediction, predicted.panels.genes.settings.gene
     draws = draws_of(predicted, gene)
     panel.threshold.setValue(40)
     panel.probability.setValue(60)
@@ -130,7 +130,7 @@ def test_only_where_probably_high(predicted):
 
 def test_samples_are_flipped_through(predicted):
     layers, panel = wanted(predicted, SAMPLE), predicted.panels.uncertainty
-    gene = predicted.panels.genes.gene()
+    gene = predicted.panels.genes.settings.gene
     draws = draws_of(predicted, gene)
     for number in (0, 1, 2, 3, 0):
         assert_allclose(on_spots(predicted, layers.map.layer.data), draws[:, number])
@@ -161,7 +161,7 @@ def test_samples_follow_the_gene_and_go_when_the_mean_is_asked_for(predicted):
 
 def test_the_width_of_the_interval_takes_the_place_of_the_standard_deviation(predicted):
     layers = wanted(predicted, WIDTH)
-    prediction, gene = predicted.maps.prediction, predicted.panels.genes.gene()
+    prediction, gene = predicted.maps.prediction, predicted.panels.genes.settings.gene
     width = prediction.values(gene, "q95") - prediction.values(gene, "q05")
     predicted.wait(lambda: layers.map is not None and layers.map.layer.visible)
     assert_allclose(on_spots(predicted, layers.map.layer.data), width)
@@ -226,7 +226,7 @@ def test_a_new_run_takes_the_layers_over(predicted):
     assert "sample 1 of 3" in layer.name
     path = layer.metadata["napari_stem"]["prediction"]
     assert path == str(predicted.maps.prediction.path) != before
-    gene = predicted.panels.genes.gene()
+    gene = predicted.panels.genes.settings.gene
     assert_allclose(on_spots(predicted, layer.data), draws_of(predicted, gene)[:, 0])
 
 

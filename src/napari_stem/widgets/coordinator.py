@@ -36,14 +36,8 @@ if TYPE_CHECKING:
 class Coordinator(QObject):
     """Lets the parts work together: a slide leads to regions, these to a run, a run to maps.
 
-    Parameters
-    ----------
-    go_on
-        Takes the title of the part that comes next.
-    show_hints
-        Takes one line per part, by title.
-    show_many
-        Takes a folder of slides, or a manifest, that was dropped.
+    ``go_on`` takes the title of the part that comes next, ``show_hints`` one line per part, by title, and
+    ``show_many`` a folder of slides, or a manifest, that was dropped.
     """
 
     def __init__(
@@ -136,47 +130,57 @@ class Coordinator(QObject):
         panels.slide.resized.connect(lambda _: self._go_on("Region"))
         panels.region.counted.connect(self._on_counted)
         panels.region.neighbourhood_clicked.connect(self._run_clicked)
-        panels.measured.changed.connect(self._tell_hints)
         panels.measured.predict_button.clicked.connect(self._run_measured)
         panels.measured.depth_button.clicked.connect(self._take_measured_depth)
-        panels.model.changed.connect(self._tell_hints)
-        panels.model.about.changed.connect(self._count_patches)
         panels.model.predictions.shown.connect(self._on_shown)
         panels.model.predictions.put_away.connect(self._on_put_away)
         panels.run.run_button.clicked.connect(self.run)
-        panels.run.began.connect(self._keep_pixel_size)
-        panels.run.began.connect(self._tell_hints)
-        panels.run.ended.connect(self._on_run_ended)
         panels.run.cancel_button.clicked.connect(self._forget_click)
-        panels.maps.settings.changed.connect(self._on_display_changed)
         panels.maps.drawn.connect(panels.region.relabel_soon)
+        for changed in (
+            *(panels.model.changed, panels.model.about.changed, panels.measured.changed),
+            *(panels.run.began, panels.run.ended),
+        ):
+            changed.connect(self.refresh)
+        panels.run.ended.connect(self._run_waiting)
+        # not as maps are drawn: some of it is read from disk
+        panels.maps.settings.changed.connect(
+            lambda names: self.refresh() if "gene" in names else None
+        )
+
+    def refresh(self) -> None:
+        """Bring in line what depends on several parts: what can be run, and the hints."""
+        panels, state = self.panels, self._state()
+        # a run reads all patches at one pixel size
+        panels.slide.pixel_size.keep(is_kept=panels.run.is_running_on(self.slide))
+        n_places, missing = state.n_spots, missing_for_run(state)
+        if panels.model.takes_file:
+            panels.model.about.count_patches(panels.region.regions())
+            n_places = panels.model.about.n_patches
+            if not missing and not n_places:
+                missing = (
+                    "No patch of the file lies in the regions; draw them where its patches are."
+                )
+        panels.run.show_spots(n_places, missing, self._wary)
+        self._show_hints(hints(state))
 
     def _on_activated(self, slide: Slide | None) -> None:
         self.panels.run.look_at(slide)
         if slide is not None:
             self.panels.region.layers.raise_outlines(slide)
-        self._keep_pixel_size()
         self._go_on("Slide" if slide is None or slide.mpp is None else "Region")
-        self._tell_hints()
+        self.refresh()
         self._run_waiting()
 
     def _on_counted(self) -> None:
         self._wary = self.panels.region.wary
-        self._count_patches()
-
-    def _on_display_changed(self, names: frozenset[str]) -> None:
-        if "gene" in names:
-            self._tell_hints()
-
-    def _count_patches(self) -> None:
-        self.panels.model.about.count_patches(self.panels.region.regions())
-        self._tell_hints()
+        self.refresh()
 
     def _on_shown(self, slide: Slide) -> None:
         self.panels.region.layers.raise_outlines(slide)
         if slide is self.slide:
             self._go_on("Genes")
-            self._tell_hints()
+            self.refresh()
 
     def _on_put_away(self, slide: Slide) -> None:
         show_info(
@@ -184,16 +188,7 @@ class Coordinator(QObject):
             "in the list of predictions."
         )
         self.panels.run.forget(slide)
-        self._tell_hints()
-
-    def _keep_pixel_size(self) -> None:
-        """Keep the pixel size of a slide until its run ends, which reads all patches at one size."""
-        self.panels.slide.pixel_size.keep(is_kept=self.panels.run.is_running_on(self.slide))
-
-    def _on_run_ended(self) -> None:
-        self._keep_pixel_size()
-        self._tell_hints()
-        self._run_waiting()
+        self.refresh()
 
     def _run_clicked(self) -> None:
         """Predict the neighbourhoods that were clicked, now or after the run on its way."""
@@ -261,7 +256,7 @@ class Coordinator(QObject):
     def _state(self) -> RoadState:
         slide, shown = self.slide, self.panels.maps.current()
         layer, model = self.panels.slide.layer, self.panels.model
-        gene = self.panels.genes.gene()
+        gene = self.panels.genes.settings.gene
         measured = self.panels.measured.path_of(slide) if slide is not None else None
         keeps_samples = shown is None or shown.prediction.n_kept_draws > 0
         return RoadState(
@@ -277,12 +272,3 @@ class Coordinator(QObject):
             keeps_samples=keeps_samples,
             measured="" if measured is None else measured.name,
         )
-
-    def _tell_hints(self) -> None:
-        state, model = self._state(), self.panels.model
-        n_places = self.panels.model.about.n_patches if model.takes_file else state.n_spots
-        missing = missing_for_run(state)
-        if not missing and model.takes_file and not n_places:
-            missing = "No patch of the file lies in the regions; draw them where its patches are."
-        self.panels.run.show_spots(n_places, missing, self._wary)
-        self._show_hints(hints(state))

@@ -38,25 +38,18 @@ from napari_stem.widgets.common.parts import (
     ask_for_folder,
     ask_where_to_save,
     button,
-    row,
+    row_widget,
+    stack,
 )
 from napari_stem.widgets.coordinator import Coordinator
 from napari_stem.widgets.many_slides import ManySlides
-from napari_stem.widgets.panels import Panels
 from napari_stem.widgets.slide.overview import OverviewWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import napari.viewer
-    from qtpy.QtGui import (
-        QCloseEvent,
-        QDragEnterEvent,
-        QDropEvent,
-        QHideEvent,
-        QResizeEvent,
-        QShowEvent,
-    )
+    from qtpy.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QHideEvent, QShowEvent
 
     from napari_stem.widgets.common.hints import Hint
     from napari_stem.widgets.common.keys import Key
@@ -65,58 +58,6 @@ WIDTH = 350
 SCROLL_BAR_GAP = 6
 ALL_ROOM = 100  # beside a stretch of 1
 SESSIONS = "Sessions (*.json);;All files (*)"
-
-
-class MenuBar(QWidget):
-    """What stands above the road: the notice, the menu of files and sessions, help.
-
-    Parameters
-    ----------
-    folder
-        Where sessions were last saved to.
-    """
-
-    def __init__(self, folder: str) -> None:
-        super().__init__()
-        self.folder = folder
-        self.notice = Note(NOTICE)
-        self.notice.setObjectName("notice")
-        tip = "Save or restore what is open; open a stored prediction; see where you are"
-        self.menu_button = button("File ▾", tip, is_small=True)
-        self.menu_button.setStyleSheet("QToolButton::menu-indicator { image: none; }")
-        self.menu_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self.entries = QMenu(self)
-        self.menu_button.setMenu(self.entries)
-        tip = "Guide, keys and gestures (F1)"
-        self.help_button = button("?", tip, self.show_help, is_small=True)
-        self.help_box: HelpBox | None = None
-        layout = row(self.notice, self.menu_button, self.help_button, stretched=0)
-        layout.setContentsMargins(0, 0, 6, 0)
-        self.setLayout(layout)
-
-    def show_help(self) -> None:
-        """Open the window with the guide and the keys."""
-        if self.help_box is None:
-            self.help_box = HelpBox(self)
-        self.help_box.show()
-        self.help_box.raise_()
-
-
-class Road(QWidget):
-    """All parts of the dock, as tall as they are at this width: lines of text wrap."""
-
-    def minimumSizeHint(self) -> QSize:
-        """Leave no part less than it needs."""
-        hint, layout = super().minimumSizeHint(), self.layout()
-        if layout is not None and self.width() > 0:
-            hint.setHeight(max(hint.height(), layout.totalHeightForWidth(self.width())))
-        return hint
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        """Another width wraps lines elsewhere."""
-        super().resizeEvent(event)
-        if event.size().width() != event.oldSize().width():
-            self.updateGeometry()
 
 
 class RoadView(QScrollArea):
@@ -137,13 +78,7 @@ class RoadView(QScrollArea):
 
 
 class StemDock(QWidget):
-    """Predict gene expression on a slide.
-
-    Parameters
-    ----------
-    viewer
-        The viewer in which slides and maps are shown.
-    """
+    """Predict gene expression on a slide, in the viewer in which slides and maps are shown."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -158,9 +93,18 @@ class StemDock(QWidget):
         )
         self.coordinator.setParent(self)
         self.panels = self.coordinator.panels
-        self.menu = MenuBar(remembered.session_folder)
-        self.parts: dict[str, Folding] = {}
+        self.folder = remembered.session_folder
+        self.notice = Note(NOTICE)
+        self.notice.setObjectName("notice")
+        tip = "Save or restore what is open; open a stored prediction; see where you are"
+        self.menu_button = button("File ▾", tip, is_small=True)
+        self.help_button = button(
+            "?", "Guide, keys and gestures (F1)", self.show_help, is_small=True
+        )
+        self.help_box: HelpBox | None = None
         self.many_slides: ManySlides | None = None
+        self.parts: dict[str, Folding] = {}
+        self._step_of: dict[str, int] = {}  # by the title of a part
         self._slide = ""  # fingerprint of the one that is looked at; each has its own way
         self._left_at: dict[str, int] = {}
         self._went_on: set[tuple[str, str]] = set()
@@ -269,25 +213,30 @@ class StemDock(QWidget):
             self._remember()
             self.coordinator.close()
 
+    def show_help(self) -> None:
+        """Open the window with the guide and the keys."""
+        if self.help_box is None:
+            self.help_box = HelpBox(self)
+        self.help_box.show()
+        self.help_box.raise_()
+
     def _lay_out(self) -> None:
-        road = Road()
+        road = QWidget()
         road_layout = QVBoxLayout(road)
         self.steps = QTabBar()
         self.steps.setExpanding(True)
         self.steps.setUsesScrollButtons(False)
         self.steps.setDrawBase(False)
-        self._step_of: dict[str, int] = {}  # by the title of a part
-        for name, titles in Panels.steps().items():
-            self._step_of |= dict.fromkeys(titles, self.steps.addTab(name))
-        for title, panel in self.panels.titled().items():
-            part = Folding(title, panel, is_open=title in {"Genes", "Inspect", "Compare"})
-            self.parts[title] = part
-            # the list of genes takes the room that is left
-            road_layout.addWidget(part, ALL_ROOM if title == "Genes" else 0)
-            step = self._step_of[title]
-            if list(self._step_of.values()).count(step) == 1:
-                part.stand_alone()
-            part.unfolded.connect(partial(self.steps.setCurrentIndex, step))
+        for name, panels in self.panels.steps().items():
+            step = self.steps.addTab(name)
+            for title, panel in panels.items():
+                part = Folding(title, panel, is_open=title in {"Genes", "Inspect", "Compare"})
+                self.parts[title], self._step_of[title] = part, step
+                # the list of genes takes the room that is left
+                road_layout.addWidget(part, ALL_ROOM if title == "Genes" else 0)
+                if len(panels) == 1:
+                    part.stand_alone()
+                part.unfolded.connect(partial(self.steps.setCurrentIndex, step))
         road_layout.addStretch(1)
         road_layout.setContentsMargins(0, 0, SCROLL_BAR_GAP, 0)
         self._scroll = scroll = RoadView()
@@ -297,30 +246,31 @@ class StemDock(QWidget):
         scroll.setWidget(road)
         self.steps.currentChanged.connect(self._show_step)
         self._show_step()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 4, 2, 4)
-        layout.addWidget(self.menu)
-        layout.addWidget(self.steps)
-        layout.addWidget(scroll, 1)
-        layout.addWidget(self.panels.run)
+        above = row_widget(self.notice, self.menu_button, self.help_button, stretched=0)
+        above.layout().setContentsMargins(0, 0, SCROLL_BAR_GAP, 0)
         self.panels.run.layout().setContentsMargins(0, 0, SCROLL_BAR_GAP, 0)
+        layout = stack(self, above, self.steps, scroll, self.panels.run, stretched=2)
+        layout.setContentsMargins(6, 4, 2, 4)
         self.setMinimumWidth(WIDTH)
 
     def ask_where_to_save(self) -> None:
         """Ask for a session file to write."""
-        if path := ask_where_to_save(self.menu, "Save session", "session.json", SESSIONS):
+        if path := ask_where_to_save(self, "Save session", "session.json", SESSIONS):
             self.coordinator.sessions.save(path)
 
     def _ask_for_session(self) -> None:
-        if path := ask_for_file(self.menu, "Restore session", SESSIONS):
+        if path := ask_for_file(self, "Restore session", SESSIONS):
             self.coordinator.sessions.load(path)
 
     def _ask_for_prediction(self) -> None:
-        if path := ask_for_folder(self.menu, "Open a prediction (a .zarr folder)"):
+        if path := ask_for_folder(self, "Open a prediction (a .zarr folder)"):
             self.panels.model.predictions.open(Path(path))
 
     def _fill_menu(self) -> None:
-        menu = self.menu.entries
+        menu = QMenu(self)
+        self.menu_button.setStyleSheet("QToolButton::menu-indicator { image: none; }")
+        self.menu_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.menu_button.setMenu(menu)
         menu.addAction("Save session…", self.ask_where_to_save)
         menu.addAction("Restore session…", self._ask_for_session)
         menu.addSeparator()
@@ -340,7 +290,7 @@ class StemDock(QWidget):
             keys.OVERVIEW: self.toggle_overview,
             keys.COPY_VIEW: self.panels.export.copy_view,
             keys.SAVE_VIEW: self.panels.export.save_view,
-            keys.HELP: self.menu.show_help,
+            keys.HELP: self.show_help,
         }
         for key, act in acts.items():
             made = keys.shortcut(key, self, act)
@@ -355,14 +305,14 @@ class StemDock(QWidget):
 
     def _remember(self) -> None:
         choices = self.panels.choices()
-        choices.session_folder = self.menu.folder
+        choices.session_folder = self.folder
         remember(choices)
 
     def _show_hints(self, hints: Mapping[str, Hint]) -> None:
         for title, hint in hints.items():
             self.parts[title].show_hint(hint)
-        for step, titles in enumerate(Panels.steps().values()):
-            self.steps.setTabToolTip(step, hints[titles[0]].text)
+        for step, panels in enumerate(self.panels.steps().values()):
+            self.steps.setTabToolTip(step, hints[next(iter(panels))].text)
 
     def _show_step(self) -> None:
         for title, part in self.parts.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from itertools import count as count_from
 from pathlib import Path
@@ -40,6 +39,9 @@ if TYPE_CHECKING:
     from napari_stem.cohort.orders import Order
     from napari_stem.widgets.common.worker import Jobs
 
+    # slides and manifests, what to predict, which slides are new, and what cannot be used
+    Looked = tuple[list[Path], list[Order], set[Path], list[str]]
+
 COLUMNS = (
     Column("slide", "Slide", "Click a slide that is predicted to see its map"),
     Column("state", "State", widest="failed, see why", is_text=True),
@@ -55,12 +57,7 @@ PARTS = 1000  # of a slide, for the bar
 class ManySlides(QWidget):
     """A window with the slides of a cohort.
 
-    Parameters
-    ----------
-    common
-        Gives what is asked for of each slide, as the dock has it now.
-    show_map
-        Shows the map of a slide that was chosen.
+    ``common`` gives what is asked for of each slide, as the dock has it now; ``show_map`` shows the map of one.
     """
 
     def __init__(
@@ -80,6 +77,7 @@ class ManySlides(QWidget):
         self._added: list[Path] = []  # and not looked at yet
         self._results: Path | None = None
         self._asked: Order | None = None  # what was asked for of each when they were listed
+        self._is_predicting = False
         self.outcomes: list[Outcome] = []
         self.job = StoppableJob(jobs, self._show_progress)
         self.table = Table(COLUMNS)
@@ -116,7 +114,8 @@ class ManySlides(QWidget):
     def run(self) -> None:
         """Predict the slides that are not finished, as the dock says now."""
         if not self.job.is_running:
-            self._show_running(is_running=True)
+            self._is_predicting = True
+            self.progress.show_share(0, 0)
             self._look(self._begin)
 
     def _look(self, then: Callable[[], None]) -> None:
@@ -134,17 +133,17 @@ class ManySlides(QWidget):
         )
         self._show()
 
-    def _take(self, then: Callable[[], None], looked: _Looked | None) -> None:
+    def _take(self, then: Callable[[], None], looked: Looked | None) -> None:
         """Take what was found; of what is asked for as before, the outcome stays."""
         if looked is None:  # it was cancelled
             self._end()
             return
-        for sentence in looked.wrong:
+        self._places, orders, added, wrong = looked
+        for sentence in wrong:
             self._jobs.failed.emit(sentence)
-        self._places = looked.places
-        self._left_out -= looked.added
+        self._left_out -= added
         known = {each.order: each for each in self.outcomes}
-        kept = [order for order in looked.orders if order.slide not in self._left_out]
+        kept = [order for order in orders if order.slide not in self._left_out]
         self.outcomes = [known.get(order) or Outcome(order) for order in kept]
         then()
 
@@ -161,7 +160,7 @@ class ManySlides(QWidget):
         """Stop within a moment; what is finished is kept."""
         self.job.stop()
         self.text.say("Stopping; what is finished is kept.")
-        self.cancel_button.setEnabled(False)
+        self._offer()
 
     def event(self, event: QEvent) -> bool:
         """List anew when the window comes to the front and the dock asks for something else by now.
@@ -232,25 +231,19 @@ class ManySlides(QWidget):
         self.remove_button.setEnabled(is_idle and self.view.currentIndex().isValid())
         self.results_button.setEnabled(is_idle and bool(rows))
         self.run_button.setEnabled(is_idle and any(each.status != "done" for each in rows))
+        self.run_button.setVisible(not self._is_predicting)
+        for shown in (self.progress, self.cancel_button):
+            shown.setVisible(self._is_predicting)
+        self.cancel_button.setEnabled(self.job.is_wanted)
 
     def _show_progress(self, text: str, n_done: int, n_all: int) -> None:
         self.progress.show_share(n_done, n_all)
         self.text.say(text)
         self._show()
 
-    def _show_running(self, *, is_running: bool) -> None:
-        self.progress.show_share(0, 0)
-        for shown, is_shown in (
-            (self.progress, is_running),
-            (self.cancel_button, is_running),
-            (self.run_button, not is_running),
-        ):
-            shown.setVisible(is_shown)
-        self.cancel_button.setEnabled(is_running)
-
     def _end(self, *ended: object) -> None:
         """Say how it ended; where nothing could be begun (no ``ended``), a notification has said why."""
-        self._show_running(is_running=False)
+        self._is_predicting = False
         n = {name: sum(each.status == name for each in self.outcomes) for name in STATES}
         for each in self.outcomes:
             if each.status == "running":  # it was cancelled
@@ -304,7 +297,6 @@ class ManySlides(QWidget):
         running = row(self.run_button, self.cancel_button)
         stack(self, choosing, self.view, results, *told, running, stretched=1, is_window=True)
         self.text.say("")
-        self._show_running(is_running=False)
 
 
 def _spots(outcome: Outcome) -> str:
@@ -312,16 +304,6 @@ def _spots(outcome: Outcome) -> str:
         return ""
     done = "" if outcome.status == "done" else f"{outcome.n_done:,} of "
     return f"{done}{outcome.n_spots:,}"
-
-
-@dataclass(frozen=True)
-class _Looked:
-    """What was found: slides and manifests, what to predict, which slides are new, and what cannot be used."""
-
-    places: list[Path]
-    orders: list[Order]
-    added: set[Path]
-    wrong: list[str]
 
 
 def _folder(places: Sequence[Path], chosen: Path | None) -> Path:
@@ -343,7 +325,7 @@ def _look(
     common: Order,
     stop: Callable[[], bool],
     _report: Callable[[str, int, int], None],
-) -> _Looked | None:
+) -> Looked | None:
     """Look for slides in what was added, and list all; None where it was stopped."""
     wrong, found, new = list[str](), list(places), set[Path]()
     for place in added:
@@ -361,7 +343,7 @@ def _look(
         wrong.append(str(error))
         found, new = list(places), set()
         orders = orders_of(found, _folder(found, results), common)
-    return None if stop() else _Looked(list(dict.fromkeys(found)), orders, new, wrong)
+    return None if stop() else (list(dict.fromkeys(found)), orders, new, wrong)
 
 
 def _predict(

@@ -39,38 +39,30 @@ class Panels:
         self.model = ModelPanel(jobs, self.slide, maps, remembered)
         self.run = RunBar(jobs, self.model, maps, remembered)
         self.region = RegionPanel(viewer, jobs, self.slide, self.model.pitch, remembered)
-        self.uncertainty = UncertaintyPanel(jobs, maps)
-        self.inspect = InspectPanel(jobs, maps, self.uncertainty.samples)
+        self.uncertainty = UncertaintyPanel(maps)
+        self.inspect = InspectPanel(jobs, maps)
         self.measured = MeasuredPanel(jobs, maps, lambda: self.slide.slide, remembered.folder)
         self.analysis = AnalysisPanel(jobs, maps, remembered.export_folder)
         self.compare = ComparePanel(jobs, maps, self.region)
         self.export = ExportPanel(jobs, maps, self.region.regions, remembered.export_folder)
 
-    def titled(self) -> dict[str, QWidget]:
-        """Panels by the titles that users read, in the order of the road."""
+    def steps(self) -> dict[str, dict[str, QWidget]]:
+        """Panels by their titles, by the name of the step in which they are looked at together."""
         return {
-            "Slide": self.slide,
-            "Region": self.region,
-            "Model": self.model,
-            "Genes": self.genes,
-            "Uncertainty": self.uncertainty,
-            "Inspect": self.inspect,
-            "Compare": self.compare,
-            "Measured data": self.measured,
-            "Spatial analysis": self.analysis,
-            "Export": self.export,
-        }
-
-    @staticmethod
-    def steps() -> dict[str, tuple[str, ...]]:
-        """Titles of the parts that are looked at together, by the name of their step."""
-        return {
-            "Slide": ("Slide",),
-            "Region": ("Region",),
-            "Model": ("Model",),
-            "Genes": ("Genes", "Uncertainty", "Inspect"),
-            "Analyse": ("Compare", "Measured data", "Spatial analysis"),
-            "Export": ("Export",),
+            "Slide": {"Slide": self.slide},
+            "Region": {"Region": self.region},
+            "Model": {"Model": self.model},
+            "Genes": {
+                "Genes": self.genes,
+                "Uncertainty": self.uncertainty,
+                "Inspect": self.inspect,
+            },
+            "Analyse": {
+                "Compare": self.compare,
+                "Measured data": self.measured,
+                "Spatial analysis": self.analysis,
+            },
+            "Export": {"Export": self.export},
         }
 
     def choices(self) -> Remembered:

@@ -43,52 +43,25 @@ class SessionError(StemError):
 
 @dataclass(frozen=True)
 class SlideEntry:
-    """One slide of a session.
+    """One slide of a session."""
 
-    Attributes
-    ----------
-    path, fingerprint
-        Where it was, and its content.
-    name
-        Of its layer.
-    mpp_um
-        (y, x), where the user stated it by hand; None where the file did.
-    regions
-        GeoJSON FeatureCollection in level-0 px.
-    predictions
-        Folders, the one on screen last.
-    gene
-        On the map; empty where none was.
-    measured
-        File or folder of measured data; empty where none were loaded.
-    """
-
-    path: str
-    fingerprint: str
-    name: str = ""
-    mpp_um: tuple[float, float] | None = None
-    regions: dict[str, Any] = field(default_factory=dict)
-    predictions: tuple[str, ...] = ()
-    gene: str = ""
-    measured: str = ""
+    path: str  # where it was
+    fingerprint: str  # of its content
+    name: str = ""  # of its layer
+    mpp_um: tuple[float, float] | None = None  # (y, x), where the user stated it
+    regions: dict[str, Any] = field(default_factory=dict)  # GeoJSON FeatureCollection in level-0 px
+    predictions: tuple[str, ...] = ()  # folders, the one on screen last
+    gene: str = ""  # on the map
+    measured: str = ""  # file or folder of measured data
 
 
 @dataclass(frozen=True)
 class Session:
-    """What was open.
+    """What was open."""
 
-    Attributes
-    ----------
-    slides
-        In the order of the layer list.
-    active
-        Fingerprint of the active one.
-    view
-        How the active one was looked at: `DisplaySettings.dump`, and the camera.
-    """
-
-    slides: tuple[SlideEntry, ...] = ()
-    active: str = ""
+    slides: tuple[SlideEntry, ...] = ()  # in the order of the layer list
+    active: str = ""  # fingerprint of the active one
+    # how that was looked at: `DisplaySettings.dump`, and the camera
     view: dict[str, Any] = field(default_factory=dict)
 
 
@@ -101,7 +74,7 @@ class SessionControl(QObject):
         super().__init__(parent)
         self._jobs, self._panels = jobs, panels
         self._stated: set[str] = set()  # slides whose pixel size the user stated
-        self._session: Session | None = None
+        self._session = Session()  # that is being restored
         self._waiting: list[SlideEntry] = []
         panels.slide.resized.connect(lambda slide: self._stated.add(slide.fingerprint))
 
@@ -183,10 +156,16 @@ class SessionControl(QObject):
         )
 
     def _open_next(self) -> None:
+        """Open the next slide; after the last, look at the one that was active then."""
+        slides = self._panels.slide
         if not self._waiting:
-            self._look_again()
+            active = slides.find_open(self._session.active)
+            if active is not None:
+                slides.activate(active)
+                self.restore_view(self._session.view)
+            self.restored.emit()
             return
-        entry, slides = self._waiting.pop(0), self._panels.slide
+        entry = self._waiting.pop(0)
         already = slides.find_open(entry.fingerprint)
         if already is not None:
             slides.activate(already)
@@ -241,16 +220,6 @@ class SessionControl(QObject):
             self._panels.measured.load_for(slide, entry.measured)
         self._open_next()
 
-    def _look_again(self) -> None:
-        session, self._session = self._session, None
-        if session is None:
-            return
-        active = self._panels.slide.find_open(session.active)
-        if active is not None:
-            self._panels.slide.activate(active)
-            self.restore_view(session.view)
-        self.restored.emit()
-
 
 def _open_predictions(paths: list[Path]) -> tuple[list[Any], list[str]]:
     opened, missing = [], []
@@ -263,13 +232,7 @@ def _open_predictions(paths: list[Path]) -> tuple[list[Any], list[str]]:
 
 
 def write_session(session: Session, path: Path) -> None:
-    """Write a session file, whole or not at all.
-
-    Raises
-    ------
-    OutputError
-        The place cannot be written.
-    """
+    """Write a session file, whole or not at all; OutputError where the place cannot be written."""
     saved = {
         "format": FORMAT,
         "version": VERSION,
@@ -283,10 +246,7 @@ def write_session(session: Session, path: Path) -> None:
 def read_session(path: Path) -> Session:
     """Read a session file; paths are those of the slides as they are found now.
 
-    Raises
-    ------
-    SessionError
-        It cannot be read, or is of another format or version.
+    SessionError where it cannot be read, or is of another format or version.
     """
     try:
         saved = read_json(path.read_text(encoding="utf-8"))

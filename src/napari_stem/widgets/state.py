@@ -61,65 +61,29 @@ OF_ONE_SLIDE = frozenset({"gene", "gene_set", "by_chance"})  # not dumped: each 
 
 @dataclass(frozen=True)
 class GeneSet:
-    """The listed genes, as far as the model has them.
+    """The listed genes, as far as the model has them."""
 
-    Attributes
-    ----------
-    name
-        As users read it.
-    genes
-        The model's names.
-    n_named
-        How many genes the list names.
-    """
-
-    name: str
-    genes: tuple[str, ...]
-    n_named: int
+    name: str  # as users read it
+    genes: tuple[str, ...]  # the model's names
+    n_named: int  # genes of the list
 
 
 @dataclass(eq=False)
 class DisplaySettings:
-    """All that is asked to be shown; `changed` tells the names of what has changed.
-
-    Attributes
-    ----------
-    view
-        ``mean``, ``sd`` or ``none`` of the prediction, or in its place ``measured``, ``difference`` or
-        ``domains``.
-    arrangement
-        ``one``, ``mix``, ``beside`` or ``score``.
-    gene, picked
-        The chosen one, and those shown together.
-    listed, own_list
-        Which genes are listed: ``all``, ``favourites``, ``set:NAME`` or ``list:NAME``, and those of a list of
-        the user's.
-    gene_set
-        The listed ones; None where all are.
-    by_chance
-        Genes of the prediction on show that cannot be told from chance; marked wherever genes are listed.
-    range_kind, range_low, range_high, colormap, mix_colours, spot_shape, opacity_percent
-        How maps look; the first three as in `ColourRange`.
-    expression, uncertainty
-        ``mean``, ``faded``, ``probable`` or ``sample``; ``sd`` or ``width``.
-    share, probability
-        Threshold of ``probable`` as a share of the gene's range, and the probability to be exceeded, 0 to 1.
-    sample
-        Number of the sample on show, from 0.
-    is_outlined
-        Whether spots unlike the training tissue are outlined.
-    """
+    """All that is asked to be shown; `changed` tells the names of what has changed."""
 
     changed = Signal(frozenset)
 
-    view: str = MEAN
+    view: str = MEAN  # of these and those below one of `CHOICES`
     arrangement: str = ONE
-    gene: str = ""
-    picked: tuple[str, ...] = ()
-    listed: str = ALL
-    own_list: tuple[str, ...] = ()
-    gene_set: GeneSet | None = None
+    gene: str = ""  # the chosen one
+    picked: tuple[str, ...] = ()  # genes that are shown together
+    listed: str = ALL  # or ``favourites``, ``set:NAME``, ``list:NAME``
+    own_list: tuple[str, ...] = ()  # genes of a list of the user's
+    gene_set: GeneSet | None = None  # the listed ones; None where all are
+    # of the prediction on show; marked wherever genes are listed
     by_chance: frozenset[str] = frozenset()
+    # how maps look; the first three as in `ColourRange`
     range_kind: str = "gene"
     range_low: float = 1.0
     range_high: float = 99.0
@@ -127,12 +91,13 @@ class DisplaySettings:
     mix_colours: str = "safe"
     spot_shape: str = "square"
     opacity_percent: int = 70
+    # what stands for expression and for uncertainty
     expression: str = MEAN
     uncertainty: str = SD
-    share: float = 0.5
-    probability: float = 0.8
-    sample: int = 0
-    is_outlined: bool = True
+    share: float = 0.5  # threshold of ``probable`` as a share of the gene's range, 0 to 1
+    probability: float = 0.8  # to be exceeded, 0 to 1
+    sample: int = 0  # number of the one on show
+    is_outlined: bool = True  # spots unlike the training tissue
 
     def update(self, **values: Any) -> None:
         """Change some of it; those who follow hear of it once, and only where anything is different."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -29,31 +29,12 @@ if TYPE_CHECKING:
     from napari_stem.settings import ExportKind
     from napari_stem.spatial.region_files import ClassedRegion
 
-FORMS: dict[str, ExportKind] = {
-    ".h5ad": "h5ad",
-    ".csv": "csv",
-    ".geojson": "geojson",
-}  # by ending, as `exporting.kinds` calls them
-
 
 def write_regions(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]]) -> list[str]:
-    """Write all shapes among some layers as regions that QuPath opens, in level-0 px.
+    """Write all shapes among some layers as regions that QuPath opens, in level-0 px; return what was written.
 
-    Parameters
-    ----------
-    path
-        File to make or to replace.
-    layers
-        (data, options, kind) of each; images are passed over.
-
-    Returns
-    -------
-    What was written.
-
-    Raises
-    ------
-    StemError
-        No shape encloses an area, it is not known where it lies on the slide, or the place cannot be written.
+    ``layers`` are (data, options, kind) of each; images are passed over. StemError where no shape encloses an
+    area, it is not known where it lies on the slide, or the place cannot be written.
     """
     shapes = [Layer.create(*each) for each in layers if each[2] == "shapes"]
     regions = [region for layer in shapes for region in regions_of_layer(layer, current_viewer())]
@@ -67,11 +48,7 @@ def write_prediction(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]
     """Write the prediction that the topmost map among some layers is of, as `write_regions` does regions.
 
     ``.h5ad`` holds all genes; ``.csv`` and ``.geojson``, for spreadsheets and QuPath, that of the map.
-
-    Raises
-    ------
-    StemError
-        None is a predicted map, or as `exporting.kinds.export`.
+    StemError where none is a predicted map, or as `exporting.kinds.export`.
     """
     maps = [about for _, options, _ in layers if "prediction" in (about := _about(options))]
     if not maps:
@@ -79,7 +56,7 @@ def write_prediction(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]
             f"{Path(path).name} can hold a predicted map only; select one of Stem's maps, or choose another "
             f"ending for an image."
         )
-    form, about = FORMS[Path(path).suffix.lower()], maps[-1]
+    about, form = maps[-1], cast("ExportKind", Path(path).suffix.lower().removeprefix("."))
     genes = (about["gene"],) if "gene" in about and form != "h5ad" else ()
     export(about["prediction"], form, path, genes=genes, overwrite=True, progress=False)
     return [path]
@@ -88,36 +65,20 @@ def write_prediction(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]
 def regions_of_layer(layer: Shapes, viewer: Viewer | None) -> list[ClassedRegion]:
     """Regions of a shapes layer in level-0 px of the slide under it; lines and points are passed over.
 
-    Parameters
-    ----------
-    layer
-        Of ours or of anybody's; with names and classes where its features have these columns.
-    viewer
-        In which the slide may be.
-
-    Raises
-    ------
-    RegionError
-        It is not known on which slide the shapes lie.
+    The layer is ours or anybody's, with names and classes where its features have these columns; the slide may
+    be in the viewer. RegionError where it is not known on which slide the shapes lie.
     """
     ground, mpp = _ground(layer, viewer)
     table = layer.features.reset_index(drop=True)
     for column, blank in BLANK.items():
         if column not in table:
             table[column] = pd.Series([blank] * layer.nshapes, dtype=type(blank))
-    layer = Layer.create(
-        layer.data, {"shape_type": layer.shape_type, "features": table, **_placed(layer)}, "shapes"
-    )
+    data, options, kind = layer.as_layer_data_tuple()
+    layer = Layer.create(data, options | {"features": table}, kind)
     number_shapes(layer)
     colours = _about({"metadata": layer.metadata}).get("colours", {})
     drawn = read_shapes(layer, ground, mpp, lambda name: class_colour(name, colours))
     return [each.region for each in drawn]
-
-
-def _placed(layer: Shapes) -> dict[str, Any]:
-    return {"affine": layer.affine, "metadata": layer.metadata} | {
-        name: getattr(layer, name) for name in ("scale", "translate", "rotate", "shear", "units")
-    }
 
 
 def _ground(layer: Shapes, viewer: Viewer | None) -> tuple[Image, Mpp]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from napari_stem.widgets.genes.gene_table import GeneSearch, names_in
 from napari_stem.widgets.state import ALL, FAVOURITES, LIST_PREFIX, SET_PREFIX, GeneSet
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from napari_stem.widgets.state import DisplaySettings
 
@@ -105,11 +106,22 @@ class GeneSetsBox(QWidget):
 
     def load(self, path: Path) -> None:
         """Read a list from a file: one gene a line, CSV, JSON or GMT, whose sets are offered."""
-        try:
-            set_name = self._ask_set(path) if path.suffix.lower() == ".gmt" else None
-            if set_name == "":
+        set_name, genes = None, tuple[str, ...]()
+        lines: list[str] = []
+        with suppress(OSError, ValueError):  # reading the panel says what is wrong
+            lines = [line for line in read_text(path).splitlines() if line.strip()]
+        if path.suffix.lower() == ".gmt" and len(lines) > 1:
+            names = [line.split("\t")[0].strip() for line in lines]
+            told = f"{path.name} holds {len(names)} sets:"
+            set_name, is_sure = QInputDialog.getItem(
+                self, "Choose a gene set", told, names, 0, False
+            )
+            if not is_sure:
                 return
-            self.add_list(set_name or path.stem, _read(path, set_name))
+        elif path.suffix.lower() in {".csv", ".tsv"}:
+            genes = _first_column(lines)
+        try:
+            self.add_list(set_name or path.stem, genes or read_panel(path, set_name))
         except StemError as error:
             self.message.say(str(error))
 
@@ -159,34 +171,14 @@ class GeneSetsBox(QWidget):
         if chosen:
             self.load(Path(chosen))
 
-    def _ask_set(self, path: Path) -> str | None:
-        """Name of the set to take; None where there is one only, empty where the user gave up."""
-        try:
-            lines = read_text(path).splitlines()
-        except (OSError, ValueError):
-            return None  # reading the panel says what is wrong
-        names = [line.split("\t")[0].strip() for line in lines if line.strip()]
-        if len(names) < 2:
-            return None
-        name, is_sure = QInputDialog.getItem(
-            self, "Choose a gene set", f"{path.name} holds {len(names)} sets:", names, 0, False
-        )
-        return str(name) if is_sure else ""
 
-
-def _read(path: Path, set_name: str | None) -> tuple[str, ...]:
-    """Read a list; of a table with several columns, the first column below its title."""
-    if path.suffix.lower() not in {".csv", ".tsv"}:
-        return read_panel(path, set_name)
-    try:
-        lines = read_text(path).splitlines()
-    except (OSError, ValueError):
-        return read_panel(path)  # says what is wrong
-    first = [names_in(line)[:1] for line in lines if line.strip() and not line.startswith("#")]
+def _first_column(lines: Sequence[str]) -> tuple[str, ...]:
+    """First column of a table below its title, if it has one."""
+    first = [names_in(line)[:1] for line in lines if not line.startswith("#")]
     genes = [name for names in first for name in names]
     if genes and genes[0].lower() in TITLES:
         genes = genes[1:]
-    return tuple(dict.fromkeys(genes)) or read_panel(path)
+    return tuple(dict.fromkeys(genes))
 
 
 def _with_similar(gene: str, known: tuple[str, ...]) -> str:

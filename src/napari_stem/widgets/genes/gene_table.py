@@ -24,15 +24,7 @@ NO_MATCH = 9
 
 
 class GeneSearch:
-    """Searches the genes of one model.
-
-    Parameters
-    ----------
-    genes
-        Names, in the model's order.
-    not_measured
-        Genes known to lack in the training data.
-    """
+    """Searches the genes of one model, in its order; ``not_measured`` lack in its training data."""
 
     def __init__(self, genes: Iterable[str], not_measured: Iterable[str] = ()) -> None:
         self.genes, self.not_measured = tuple(genes), frozenset(not_measured)
@@ -47,17 +39,10 @@ class GeneSearch:
         }
 
     def ranks(self, text: str) -> tuple[NDArray[np.int8], dict[int, str]]:
-        """Tell how well every gene matches what was typed.
+        """Tell how well every gene matches part of a name, in any case; empty matches all.
 
-        Parameters
-        ----------
-        text
-            Part of a name, in any case; empty matches all.
-
-        Returns
-        -------
-        (genes,) int8: 0 begins with it, 1 another name of the gene does, 2 it is found within the
-        name, `NO_MATCH`; and, for those of rank 1, that other name by the gene's place.
+        Gives (genes,) int8: 0 begins with it, 1 another name of the gene does, 2 it is found within the name,
+        `NO_MATCH`; and, for those of rank 1, that other name by the gene's place.
         """
         wanted = text.strip().upper()
         if not wanted:
@@ -74,9 +59,7 @@ class GeneSearch:
     def find(self, names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Look up a list: names as written, in another case, or other names of the same gene.
 
-        Returns
-        -------
-        The model's names in the order of the list, each once, and those of the list that it lacks.
+        Gives the model's names in the order of the list, each once, and those of the list that it lacks.
         """
         found = {name: self._find_one(name) for name in names}
         genes = dict.fromkeys(gene for gene in found.values() if gene is not None)
@@ -167,16 +150,9 @@ class GeneTable(Table):
     def set_genes(
         self, accuracy: pd.DataFrame, unit: str = "", not_measured: Iterable[str] = ()
     ) -> None:
-        """List other genes.
+        """List other genes, in the order of their ``accuracy`` (as `Prediction.gene_accuracy`).
 
-        Parameters
-        ----------
-        accuracy
-            As `Prediction.gene_accuracy`, in the model's order.
-        unit
-            Of the predicted values.
-        not_measured
-            Genes known to lack in the model's training data.
+        ``unit`` is that of the predicted values; ``not_measured`` lack in the model's training data.
         """
         self.search = GeneSearch(accuracy.index, not_measured)
         self.columns = tuple(

@@ -6,7 +6,7 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QModelIndex, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, QModelIndex, Qt, QTimer
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -44,7 +44,7 @@ from napari_stem.widgets.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Iterable
 
     import pandas as pd
     from qtpy.QtCore import QObject
@@ -77,105 +77,6 @@ FAVOURITES_KEY = "favourite_genes"
 PURE_GREEN = "#00ff00"  # napari's; Qt's own is darker
 
 
-class GeneList(QWidget):
-    """Search field and table of the genes of a prediction.
-
-    Parameters
-    ----------
-    favourites_changed
-        Called when a gene has become a favourite, or is none any more.
-    """
-
-    gene_picked = Signal(str)  # double-clicked, or Enter pressed
-
-    def __init__(self, settings: DisplaySettings, favourites_changed: Callable[[], None]) -> None:
-        super().__init__()
-        self._settings, self._favourites_changed = settings, favourites_changed
-        self.table = GeneTable()
-        self.table.set_favourites(recall_favourites())
-        self.search = line("Find a gene, also by its other names", is_search=True)
-        self.view = self._new_view()
-        self.view.installEventFilter(self)
-        self.message = Note()
-        stack(self, self.search, self.view, self.message)
-        self.message.say("")
-        self.search.textChanged.connect(self._filter)
-        self.search.returnPressed.connect(self._take_first)
-        self.view.chosen.connect(self.choose)
-        self.view.clicked.connect(self._on_click)
-        self.view.activated.connect(self._on_activated)
-        for key, rows in ((NEXT_GENE, 1), (PREVIOUS_GENE, -1)):
-            shortcut(key, self, partial(self.step, rows))
-
-    def choose(self, gene: str) -> bool:
-        """Choose a gene, listed at the moment or not; False where it is not predicted."""
-        is_predicted = gene in self.table.frame.index
-        if is_predicted:
-            self._settings.update(gene=gene)
-        return is_predicted
-
-    def step(self, rows: int) -> None:
-        """Go to the next gene (1) or the one before (-1), as listed; stops at the ends."""
-        n_rows = self.table.rowCount()
-        if n_rows:
-            current = self.table.row_of(self._settings.gene)
-            row = 0 if current is None else current + rows
-            self.choose(self.table.name(min(max(row, 0), n_rows - 1)))
-
-    def toggle_favourite(self, gene: str) -> None:
-        """Add a gene to the favourites, or take it out; remembered at once."""
-        favourites = self.table.favourites ^ {gene}
-        remember_favourites(favourites)
-        self.table.set_favourites(favourites)
-        self._favourites_changed()
-
-    def showEvent(self, event: QShowEvent) -> None:
-        """Have the chosen gene in sight when the panel opens."""
-        super().showEvent(event)
-        QTimer.singleShot(0, self._centre)
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Take the key F, which the view would search for, as the favourites' key."""
-        is_key = watched is self.view and event.type() == QEvent.Type.KeyPress
-        if is_key and event.key() == Qt.Key.Key_F and not event.modifiers():
-            if self._settings.gene:
-                self.toggle_favourite(self._settings.gene)
-            return True
-        return bool(super().eventFilter(watched, event))
-
-    def _centre(self) -> None:
-        row = self.table.row_of(self._settings.gene)
-        if row is not None:
-            centre = QAbstractItemView.ScrollHint.PositionAtCenter
-            self.view.scrollTo(self.table.index(row, GENE), centre)
-
-    def _new_view(self) -> TableView:
-        view = TableView(self.table, name_column=GENE)
-        view.setSortingEnabled(True)
-        view.header().setSectionsClickable(True)
-        view.sortByColumn(-1, Qt.SortOrder.AscendingOrder)  # the model's own order at first
-        view.header().setSectionResizeMode(STAR, QHeaderView.ResizeMode.Fixed)
-        view.setMinimumHeight(LIST_HEIGHT_PX)
-        return view
-
-    def _filter(self, text: str) -> None:
-        self.table.filter(text)
-        is_in_vain = bool(text.strip()) and not self.table.rowCount()
-        self.message.say(self.table.search.why_not(text) if is_in_vain else "")
-
-    def _take_first(self) -> None:
-        if self.table.rowCount():
-            self.choose(self.table.name(0))
-
-    def _on_click(self, index: QModelIndex) -> None:
-        if index.column() == STAR:
-            self.toggle_favourite(str(index.data(Role.UserRole)))
-
-    def _on_activated(self, index: QModelIndex) -> None:
-        if index.column() != STAR:
-            self.gene_picked.emit(str(index.data(Role.UserRole)))
-
-
 def recall_favourites() -> set[str]:
     """Read what was stored last; nothing where it cannot be read."""
     try:
@@ -183,11 +84,6 @@ def recall_favourites() -> set[str]:
     except ValueError:  # a file edited by hand
         return set()
     return {str(gene) for gene in genes} if isinstance(genes, list) else set()
-
-
-def remember_favourites(genes: Collection[str]) -> None:
-    """Store for the next session."""
-    store().setValue(FAVOURITES_KEY, json.dumps(sorted(genes)))
 
 
 class PickedGenes(QWidget):
@@ -242,23 +138,26 @@ class PickedGenes(QWidget):
 
 
 class GenesPanel(QWidget):
-    """Asks for genes and for how they are shown."""
+    """Asks for genes, in a list that can be searched, and for how they are shown."""
 
     def __init__(self, settings: DisplaySettings | None = None) -> None:
         super().__init__()
         self.settings = settings = settings or DisplaySettings()
         self.sets = GeneSetsBox(settings)
-        self.list = GeneList(settings, self._on_favourites)
-        self.table, self.search, self.view = self.list.table, self.list.search, self.list.view
-        self.doubt = Note()
+        self.table = GeneTable()
+        self.table.set_favourites(recall_favourites())
+        self.search = line("Find a gene, also by its other names", is_search=True)
+        self.view = self._new_view()
+        self.not_found, self.doubt, self.hint = Note(), Note(), Note(NO_SET)
         self.arrangement_choice = choice(ARRANGEMENTS, act=self.choose_arrangement)
         self.picked = PickedGenes(settings)
         self.views = QButtonGroup(self)
         self.look = LookBox(settings)
-        self.opacity = self.look.opacity
-        self.hint = Note(NO_SET)
         self._lay_out()
-        self.list.gene_picked.connect(self.picked.pick)
+        self.search.textChanged.connect(self._filter)
+        self.search.returnPressed.connect(self._take_first)
+        for key, rows in ((NEXT_GENE, 1), (PREVIOUS_GENE, -1)):
+            shortcut(key, self, partial(self.step, rows))
         settings.changed.connect(self._follow)
         self._follow(frozenset({"listed"}))
         self.setEnabled(False)
@@ -281,15 +180,26 @@ class GenesPanel(QWidget):
 
     def choose(self, gene: str) -> bool:
         """Choose a gene, listed at the moment or not; False where it is not predicted."""
-        return self.list.choose(gene)
+        is_predicted = gene in self.table.frame.index
+        if is_predicted:
+            self.settings.update(gene=gene)
+        return is_predicted
 
-    def gene(self) -> str:
-        """Return the chosen gene, empty where there is none."""
-        return self.settings.gene
+    def step(self, rows: int) -> None:
+        """Go to the next gene (1) or the one before (-1), as listed; stops at the ends."""
+        n_rows = self.table.rowCount()
+        if n_rows:
+            current = self.table.row_of(self.settings.gene)
+            row = 0 if current is None else current + rows
+            self.choose(self.table.name(min(max(row, 0), n_rows - 1)))
 
-    def show_view(self, view: str, *_: object) -> None:
-        """Show ``mean``, ``sd`` or ``none``, as a click does."""
-        self.settings.ask(view=view)
+    def toggle_favourite(self, gene: str) -> None:
+        """Add a gene to the favourites, or take it out; remembered at once."""
+        favourites = self.table.favourites ^ {gene}
+        store().setValue(FAVOURITES_KEY, json.dumps(sorted(favourites)))
+        self.table.set_favourites(favourites)
+        if self.settings.listed == FAVOURITES:
+            self._list_set()
 
     def choose_arrangement(self, arrangement: str) -> None:
         """Choose how many genes are shown and how, as a click does."""
@@ -301,17 +211,68 @@ class GenesPanel(QWidget):
             view = MEAN
         settings.ask(arrangement=arrangement, picked=picked, view=view)
 
+    def showEvent(self, event: QShowEvent) -> None:
+        """Have the chosen gene in sight when the panel opens."""
+        super().showEvent(event)
+        QTimer.singleShot(0, self._centre)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Take the key F, which the view would search for, as the favourites' key."""
+        is_key = watched is self.view and event.type() == QEvent.Type.KeyPress
+        if is_key and event.key() == Qt.Key.Key_F and not event.modifiers():
+            if self.settings.gene:
+                self.toggle_favourite(self.settings.gene)
+            return True
+        return bool(super().eventFilter(watched, event))
+
+    def _centre(self) -> None:
+        row = self.table.row_of(self.settings.gene)
+        if row is not None:
+            centre = QAbstractItemView.ScrollHint.PositionAtCenter
+            self.view.scrollTo(self.table.index(row, GENE), centre)
+
+    def _new_view(self) -> TableView:
+        view = TableView(self.table, name_column=GENE)
+        view.setSortingEnabled(True)
+        view.header().setSectionsClickable(True)
+        view.sortByColumn(-1, Qt.SortOrder.AscendingOrder)  # the model's own order at first
+        view.header().setSectionResizeMode(STAR, QHeaderView.ResizeMode.Fixed)
+        view.setMinimumHeight(LIST_HEIGHT_PX)
+        view.installEventFilter(self)
+        view.chosen.connect(self.choose)
+        view.clicked.connect(self._on_click)
+        view.activated.connect(self._on_activated)  # double-clicked, or Enter pressed
+        return view
+
+    def _filter(self, text: str) -> None:
+        self.table.filter(text)
+        is_in_vain = bool(text.strip()) and not self.table.rowCount()
+        self.not_found.say(self.table.search.why_not(text) if is_in_vain else "")
+
+    def _take_first(self) -> None:
+        if self.table.rowCount():
+            self.choose(self.table.name(0))
+
+    def _on_click(self, index: QModelIndex) -> None:
+        if index.column() == STAR:
+            self.toggle_favourite(str(index.data(Role.UserRole)))
+
+    def _on_activated(self, index: QModelIndex) -> None:
+        if index.column() != STAR:
+            self.picked.pick(str(index.data(Role.UserRole)))
+
     def _lay_out(self) -> None:
         views = row()
         for number, (view, (title, tip)) in enumerate(VIEWS.items()):
             made = QRadioButton(title)
             made.setToolTip(tip)
-            made.clicked.connect(partial(self.show_view, view))
+            made.clicked.connect(lambda _, view=view: self.settings.ask(view=view))
             self.views.addButton(made, number)
             views.addWidget(made)
         form = QFormLayout()
         form.addRow("Show", self.arrangement_choice)
-        listed = self.sets, self.list, self.doubt
+        self.not_found.say("")
+        listed = self.sets, self.search, self.view, self.not_found, self.doubt
         stack(self, *listed, form, self.picked, self.hint, views, self.look)
 
     def _follow(self, names: frozenset[str]) -> None:
@@ -352,10 +313,6 @@ class GenesPanel(QWidget):
         if len(known):
             picked = tuple(gene for gene in self.settings.picked if gene in known)
             self.settings.update(picked=picked)
-
-    def _on_favourites(self) -> None:
-        if self.settings.listed == FAVOURITES:
-            self._list_set()
 
     def _list_set(self) -> None:
         found = self.sets.find(self.table.search, self.table.favourites)

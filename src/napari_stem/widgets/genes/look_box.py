@@ -17,6 +17,8 @@ from napari_stem.widgets.common.pictures import image_of
 from napari_stem.widgets.state import COLORMAPS, LARGEST_VALUE, MIX
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari_stem.widgets.state import DisplaySettings
 
 RANGES = {
@@ -30,8 +32,10 @@ RANGE_TIP = (
     "values for every gene.\nPercentiles: of each gene, as you choose.\nFixed: the values you type, or "
     "set with napari's contrast limits, for every gene."
 )
-COLORMAP_TIPS = {"turbo": "Vivid, but colour-blind eyes cannot order its colours"}
 IN_ORDER = "Keeps its order for colour-blind eyes"
+COLORMAP_TIPS = {name: (name, IN_ORDER) for name in COLORMAPS} | {
+    "turbo": ("turbo", "Vivid, but colour-blind eyes cannot order its colours")
+}
 MIXES = {"safe": "For all eyes", "rgb": "Red, green, blue"}
 MIX_TIP = (
     "Colours of three mixed genes. For all eyes: brick red, green and violet, which colour-blind eyes tell "
@@ -44,6 +48,13 @@ SHAPE_TIP = (
     "drawn where no spot is, and no more is known than by squares."
 )
 ICON = QSize(48, 12)
+# by the setting that they choose: title, what there is to choose from, and the tooltip of the whole
+CHOICES: dict[str, tuple[str, Mapping[str, str | tuple[str, str]], str]] = {
+    "range_kind": ("Range", RANGES, RANGE_TIP),
+    "colormap": ("Colours", COLORMAP_TIPS, "Colours of the expression, from low to high"),
+    "mix_colours": ("Colours", MIXES, MIX_TIP),
+    "spot_shape": ("Spots as", SHAPES, SHAPE_TIP),
+}
 
 
 class LookBox(QWidget):
@@ -52,30 +63,22 @@ class LookBox(QWidget):
     def __init__(self, settings: DisplaySettings) -> None:
         super().__init__()
         self._settings = settings
-        colormaps = {name: (name, COLORMAP_TIPS.get(name, IN_ORDER)) for name in COLORMAPS}
-        tip = "Colours of the expression, from low to high"
-        self.range_choice = choice(RANGES, RANGE_TIP, self._ask_range)
-        self.colormap_choice = choice(colormaps, tip, partial(self._ask, "colormap"))
-        self.mix_choice = choice(MIXES, MIX_TIP, partial(self._ask, "mix_colours"))
-        self.shape_choice = choice(SHAPES, SHAPE_TIP, partial(self._ask, "spot_shape"))
-        for place, name in enumerate(COLORMAPS):
-            self.colormap_choice.setItemIcon(place, _strip(name))
-        self.colormap_choice.setIconSize(ICON)
-        self._choices = {
-            "range_kind": self.range_choice,
-            "colormap": self.colormap_choice,
-            "mix_colours": self.mix_choice,
-            "spot_shape": self.shape_choice,
-        }
         whole, far = (0, 100), (-LARGEST_VALUE, LARGEST_VALUE)
         self.percents = [number(whole, at, decimals=1, suffix=" %") for at in (1, 99)]
         self.values = [number(far, at, decimals=3, step=0.1) for at in (0, 5)]
         self._boxes = {"percentile": self.percents, "fixed": self.values}
+        self.choices = {
+            name: choice(options, tip, partial(self._ask, name))
+            for name, (_, options, tip) in CHOICES.items()
+        }
+        for place, name in enumerate(COLORMAPS):
+            self.choices["colormap"].setItemIcon(place, _strip(name))
+        self.choices["colormap"].setIconSize(ICON)
         self.opacity = slider((0, 100), 0, "How strongly the map covers the slide")
         self._lay_out()
         for box in (*self.percents, *self.values):
             box.setKeyboardTracking(False)
-            box.valueChanged.connect(self._ask_range)
+            box.valueChanged.connect(lambda _: self._ask("range_kind", settings.range_kind))
         self.opacity.valueChanged.connect(lambda value: settings.update(opacity_percent=value))
 
     def follow(self) -> None:
@@ -83,12 +86,12 @@ class LookBox(QWidget):
         settings = self._settings
         if boxes := self._boxes.get(settings.range_kind):
             _show(boxes, (settings.range_low, settings.range_high))
-        for name, box in self._choices.items():
+        for name, box in self.choices.items():
             box.setCurrentIndex(box.findData(getattr(settings, name)))
         self.opacity.setValue(settings.opacity_percent)
         is_mixed = settings.arrangement == MIX
-        self._form.setRowVisible(self.colormap_choice, not is_mixed)
-        self._form.setRowVisible(self.mix_choice, is_mixed)
+        self._form.setRowVisible(self.choices["colormap"], not is_mixed)
+        self._form.setRowVisible(self.choices["mix_colours"], is_mixed)
         for kind, shown in self._rows.items():
             self._form.setRowVisible(shown, settings.range_kind == kind)
 
@@ -98,27 +101,20 @@ class LookBox(QWidget):
             _show(self.values, (low, high))
 
     def _ask(self, name: str, value: str) -> None:
-        self._settings.ask(**{name: value})
-
-    def _ask_range(self, _: object) -> None:
-        kind = self.range_choice.currentData()
-        limits = {}
-        if boxes := self._boxes.get(kind):
-            low, high = sorted(box.value() for box in boxes)
-            limits = {"range_low": low, "range_high": high}
-        self._settings.ask(range_kind=kind, **limits)
+        asked: dict[str, object] = {name: value}
+        if boxes := self._boxes.get(value):
+            asked["range_low"], asked["range_high"] = sorted(box.value() for box in boxes)
+        self._settings.ask(**asked)
 
     def _lay_out(self) -> None:
         self._form = QFormLayout(self)
         self._form.setContentsMargins(0, 0, 0, 0)
-        self._form.addRow("Range", self.range_choice)
-        self._rows: dict[str, QWidget] = {}
-        for kind, (low, high) in self._boxes.items():
-            self._rows[kind] = row_widget(low, QLabel("–"), high)
-            self._form.addRow("From, to", self._rows[kind])
-        self._form.addRow("Colours", self.colormap_choice)
-        self._form.addRow("Colours", self.mix_choice)
-        self._form.addRow("Spots as", self.shape_choice)
+        self._rows = {kind: row_widget(a, QLabel("–"), b) for kind, (a, b) in self._boxes.items()}
+        for name, (title, _, _) in CHOICES.items():
+            self._form.addRow(title, self.choices[name])
+            if name == "range_kind":
+                for limits in self._rows.values():
+                    self._form.addRow("From, to", limits)
         self._form.addRow("Map strength", self.opacity)
 
 

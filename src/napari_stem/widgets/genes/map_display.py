@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -11,11 +10,11 @@ from qtpy.QtCore import QObject, Signal
 from superqt.utils import qthrottled
 
 from napari_stem.exporting.drawing import Limits, Look
-from napari_stem.layers import GeneValues, mean_z_score, score_title
+from napari_stem.layers import mean_z_score, score_title
 from napari_stem.model.genes import gene_accuracy
 from napari_stem.widgets.common.parts import one_shot
 from napari_stem.widgets.common.worker import LatestJob
-from napari_stem.widgets.genes.active_prediction import ActivePrediction, GeneFacts
+from napari_stem.widgets.genes.active_prediction import ActivePrediction, GeneSamples
 from napari_stem.widgets.genes.gene_table import CLUSTERING
 from napari_stem.widgets.genes.map_layers import ScalarMap, SpotMap
 from napari_stem.widgets.genes.map_turns import DEVIATION, EXPRESSION, LayerTurns
@@ -48,15 +47,10 @@ REFRESH_MS = 300  # the map is drawn anew at most this often while it fills
 
 
 class MapDisplay(QObject):
-    """Keeps the predictions of all slides, and has the layers follow the settings.
-
-    Parameters
-    ----------
-    genes
-        Lists the genes of the active prediction; its settings say what is shown.
-    """
+    """Keeps the predictions of all slides, and has the layers follow the settings of the panel of genes."""
 
     drawn = Signal()  # the plain maps of the active slide are as asked for, or there are none
+    samples_read = Signal()  # those of the chosen gene, which were asked for
 
     def __init__(
         self, viewer: Viewer, jobs: Jobs, genes: GenesPanel, parent: QObject | None = None
@@ -66,7 +60,8 @@ class MapDisplay(QObject):
         self.settings = genes.settings
         self._shown: dict[str, ActivePrediction] = {}  # by the slide's fingerprint
         self._active: str | None = None
-        self._scoring = LatestJob(jobs)
+        self._scoring, self._reading = LatestJob(jobs), LatestJob(jobs)
+        self._samples: tuple[object, GeneSamples | None] = None, None  # of what, None: being read
         self._draw_anew = qthrottled(self.draw, timeout=REFRESH_MS, parent=self)
         self.turns = LayerTurns(viewer, self.settings.opacity_percent / 100, parent=self)
         self._plain = {
@@ -84,24 +79,23 @@ class MapDisplay(QObject):
         """Show a prediction, in place of an older one of the same slide."""
         older = self._shown.pop(slide.fingerprint, None)
         if older is not None:
-            older.facts.stop()
+            older.stop()
         gene = older.gene if older is not None else ""
         if gene not in prediction.genes:
             gene = next(iter(prediction.reliability), prediction.genes[0])
-        values = GeneValues(prediction)
-        facts = GeneFacts(self._jobs, prediction, values, partial(self._show_facts, prediction))
-        self._shown[slide.fingerprint] = ActivePrediction(slide, prediction, values, facts, gene)
+        shown = ActivePrediction(self._jobs, slide, prediction, gene, self._show_measured)
+        self._shown[slide.fingerprint] = shown
         if self._active == slide.fingerprint:  # else the user went to another slide meanwhile
             self._fill_panel()
             self._select()
         if prediction.done.any():  # from an earlier run; one that goes on lets go of it again
-            facts.start()
+            shown.measure()
 
     def grow(self, slide: Slide) -> None:
         """More spots are done: draw the map anew, now or soon."""
         shown = self._shown.get(slide.fingerprint)
         if shown is not None:
-            shown.facts.forget()
+            shown.forget()
         if slide.fingerprint == self._active:
             self._draw_anew()
 
@@ -110,20 +104,23 @@ class MapDisplay(QObject):
         shown = self._shown.get(slide.fingerprint)
         if shown is None:
             return
-        shown.facts.start()
+        shown.measure()
         if slide.fingerprint == self._active:
             self._draw_anew.cancel()
             self.draw()
 
     def put_away(self, slide: Slide) -> None:
         """Show no map of a slide any more, until a prediction is chosen or made."""
-        shown = self._shown.get(slide.fingerprint)
-        if shown is None or shown.is_away:
-            return
-        shown.facts.stop()
+        shown = self._shown[slide.fingerprint]
+        shown.stop()
         shown.is_away = True
         if slide.fingerprint == self._active:
             self._fill_panel()
+
+    def shown_on(self, slide: Slide) -> ActivePrediction | None:
+        """Return what is shown of a slide, which need not be the active one."""
+        shown = self._shown.get(slide.fingerprint)
+        return None if shown is None or shown.is_away else shown
 
     def activate(self, slide: Slide | None) -> None:
         """Show the prediction of another slide."""
@@ -165,6 +162,24 @@ class MapDisplay(QObject):
         if active is None:
             return ()
         return settings.genes if settings.shown_arrangement in (MIX, BESIDE) else (active.gene,)
+
+    def samples(self) -> GeneSamples | None:
+        """Return the samples of the chosen gene if they are there; else read them, and tell by a signal."""
+        active = self.current()
+        if active is None:
+            return None
+        asked = (*active.state(), active.gene)
+        if self._samples[0] == asked:
+            return self._samples[1]
+        self._samples = asked, None
+
+        def found(samples: GeneSamples) -> None:
+            if self._samples[0] == asked:
+                self._samples = asked, samples
+                self.samples_read.emit()
+
+        self._reading.start(GeneSamples.of, active.prediction, active.gene, done=found)
+        return None
 
     def look(self) -> Look:
         """Return how the maps look, for a figure of them."""
@@ -266,24 +281,23 @@ class MapDisplay(QObject):
         prediction = active.prediction
         absent = prediction.provenance.get("genes_not_measured", ())
         self._genes.show_genes(prediction.gene_accuracy, prediction.unit, absent)
-        self._genes.table.fill_columns(active.facts.columns)
+        self._genes.table.fill_columns(active.columns)
         self.settings.update(gene=active.gene)
         if not active.is_seen and (self.settings.field == NOTHING or not self.settings.genes):
             self.settings.update(view=MEAN, arrangement=ONE)  # whatever was looked at before
         active.is_seen = True
         self.draw()
 
-    def _show_facts(self, prediction: Prediction) -> None:
-        active = self.current()
-        if active is not None and active.prediction is prediction:
-            self._genes.table.fill_columns(active.facts.columns)
+    def _show_measured(self, active: ActivePrediction) -> None:
+        if active is self.current():
+            self._genes.table.fill_columns(active.columns)
             self.draw()  # the limits of all genes may be new
 
     def _on_header(self, column: int) -> None:
         """Compute how genes cluster where it is asked for."""
         active = self.current()
         if active is not None and column == CLUSTERING:
-            active.facts.want_clustering()
+            active.want_clustering()
 
     def _on_changed(self, names: frozenset[str]) -> None:
         if "opacity_percent" in names:
@@ -327,7 +341,7 @@ def _colours(layer: Image, seen: list[Layer], usual: str) -> str | NDArray[np.fl
 
 
 def _limits(colours: ColourRange, active: ActivePrediction | None = None) -> Limits:
-    if colours.kind == "all" and active is not None and active.facts.limits_of_all is not None:
-        return Limits(*active.facts.limits_of_all, are_percentiles=False)
+    if colours.kind == "all" and active is not None and active.limits_of_all is not None:
+        return Limits(*active.limits_of_all, are_percentiles=False)
     is_free = colours.kind in {"gene", "all"}
     return Limits() if is_free else Limits(colours.low, colours.high, colours.kind == "percentile")

@@ -45,41 +45,20 @@ OUTLINE_WIDTH = 0.12  # of a spot
 
 @dataclass(frozen=True)
 class SpotMap:
-    """What a map shows.
+    """What a map shows."""
 
-    Attributes
-    ----------
-    grid
-        Where the spots lie, and in which shape.
-    values
-        (n_spots,) float32, NaN where nothing is known.
-    title
-        Name in the layer list and the legend.
-    limits
-        Values of the first and the last colour.
-    colormap
-        Its colours.
-    about
-        What it is of, for the layer's metadata.
-    """
-
-    grid: SpotGrid
-    values: NDArray[np.float32]
-    title: str
-    limits: tuple[float, float]
+    grid: SpotGrid  # where the spots lie, and in which shape
+    values: NDArray[np.float32]  # (n_spots,), NaN where nothing is known
+    title: str  # in the layer list and the legend
+    limits: tuple[float, float]  # values of the first and the last colour
     colormap: str
-    about: dict[str, str] = field(default_factory=dict)
+    about: dict[str, str] = field(default_factory=dict)  # what it is of, for the layer's metadata
 
 
 class SpotLayer:
     """A layer of spots, in the viewer or waiting.
 
-    Parameters
-    ----------
-    field
-        What it shows, for the layer's metadata.
-    rank
-        Above which other layers of ours, as `map_turns` ranks them.
+    ``field`` is what it shows, for its metadata; ``rank`` above which others of ours, as in `map_turns`.
     """
 
     def __init__(self, turns: LayerTurns, field: str, rank: int) -> None:
@@ -96,17 +75,7 @@ class SpotLayer:
 
 
 class ScalarMap(SpotLayer):
-    """A layer that shows one value per spot, with its legend.
-
-    Parameters
-    ----------
-    field, rank
-        As of `SpotLayer`.
-    legend
-        How large its legend is.
-    edited
-        Told the contrast limits that the user has moved.
-    """
+    """A layer that shows one value per spot, with its legend; ``edited`` is told limits that the user moves."""
 
     def __init__(
         self,

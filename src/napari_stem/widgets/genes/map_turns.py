@@ -8,8 +8,8 @@ the layer list either.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
 
 from napari.layers import Points
@@ -21,7 +21,7 @@ from napari_stem.widgets.common.parts import listening, one_shot
 from napari_stem.widgets.slide.slide_layers import slides_among
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from napari.layers import Layer
     from napari.viewer import Viewer
@@ -30,41 +30,26 @@ if TYPE_CHECKING:
 EXPRESSION, DEVIATION, FADED, UNSURE, MEASURED_MAP, DOMAIN_MAP = range(6)
 # a light for each gene of a mixture lies between the first two
 GROUND, LIGHTS, OUTLINES, INSPECTED = 6, 7, 12, 13
-_left: WeakSet[Layer] = WeakSet()  # in the layer list of a viewer whose dock was closed
+_ours: WeakSet[Layer] = WeakSet()  # what was ever shown so, by whatever dock
 LETTER_PX_PER_PT = 1.0  # width of an average one, and its share of the box around the name
 LEAST_LETTERS_PT = 6.0
 VIEWS = 100  # from here on: views side by side, above everything else
 
 
-@dataclass
-class Wanted:
-    """A layer that is to be in the list.
+class Wanted(NamedTuple):
+    """How a layer is to be in the list."""
 
-    Attributes
-    ----------
-    layer, rank
-        Which, and above which others of ours.
-    title
-        Its name; empty where it names itself.
-    letters_pt
-        Size of the name's letters on the canvas, where that is wide enough; 0: neither name nor colour bar.
-    """
-
-    layer: Layer
-    rank: int
-    title: str
+    rank: int  # above which others of ours
+    title: str  # empty where it names itself
+    # of the name on the canvas, where that is wide enough; 0: neither name nor colour bar
     letters_pt: int
 
 
 class LayerTurns(QObject):
     """Brings the layer list in line with what is wanted.
 
-    A viewer without a window has no event loop to hold up: there everything is done at once.
-
-    Parameters
-    ----------
-    opacity
-        How strongly maps cover the slide, 0 to 1.
+    ``opacity`` is how strongly maps cover the slide, 0 to 1. A viewer without a window has no event loop to
+    hold up: there everything is done at once.
     """
 
     def __init__(self, viewer: Viewer, opacity: float = 1.0, parent: QObject | None = None) -> None:
@@ -74,12 +59,10 @@ class LayerTurns(QObject):
         # what maps were last given; beyond that, napari's own slider is the user's
         self._given: WeakKeyDictionary[Layer, float] = WeakKeyDictionary()
         self.is_changing = False  # what comes and goes now does so because of this
-        self._wanted: list[Wanted] = []
+        self._wanted: dict[Layer, Wanted] = {}
         self._selected: Layer | None = None
         self._between: deque[Callable[[], None]] = deque()
         self._afterwards: deque[Callable[[], None]] = deque()
-        # in the list; of those that an earlier dock left, none is wanted
-        self._ours = [layer for layer in viewer.layers if layer in _left]
         self._timer = one_shot(self, 0, self._turn)  # comes after all that is waiting, drawing too
         events = viewer.layers.events
         self._let_go = listening(
@@ -87,17 +70,11 @@ class LayerTurns(QObject):
             (events.removed, self._on_removed),
             (viewer.canvas.events.size, self._fit_titles),
         )
-        if self._ours:
-            self._start()
+        self._start()  # of what an earlier dock left, nothing is wanted
 
     def show(self, layer: Layer, rank: int, title: str = "", letters_pt: int = 0) -> None:
         """Have a layer in the list soon, visible, and covering the slide as strongly as maps do."""
-        for one in self._wanted:
-            if one.layer is layer:
-                one.rank, one.title, one.letters_pt = rank, title, letters_pt
-                break
-        else:
-            self._wanted.append(Wanted(layer, rank, title, letters_pt))
+        self._wanted[layer] = Wanted(rank, title, letters_pt)
         if not layer.visible:
             layer.visible = True
         if _is_map(layer):
@@ -108,15 +85,13 @@ class LayerTurns(QObject):
     def set_opacity(self, opacity: float) -> None:
         """How strongly maps cover the slide from now on, 0 to 1."""
         self._opacity = opacity
-        for one in self._wanted:
-            if _is_map(one.layer):
-                self._give_opacity(one.layer)
+        for layer in filter(_is_map, self._wanted):
+            self._give_opacity(layer)
 
     def hide(self, layer: Layer) -> None:
         """Have a layer out of the list soon."""
-        if self.is_wanted(layer):
-            self._wanted = [one for one in self._wanted if one.layer is not layer]
-            if layer not in self._ours:  # it was to come, and nobody has seen it
+        if self._wanted.pop(layer, None) is not None:
+            if layer not in self.viewer.layers:  # it was to come, and nobody has seen it
                 layer.visible = False
             self._start()
 
@@ -137,12 +112,11 @@ class LayerTurns(QObject):
 
     def is_wanted(self, layer: Layer) -> bool:
         """Whether a layer is in the list or will be."""
-        return any(one.layer is layer for one in self._wanted)
+        return layer in self._wanted
 
     def maps(self) -> list[Layer]:
         """Return the maps that are seen, from the lowest to the topmost."""
-        ranked = sorted(self._wanted, key=lambda one: one.rank)
-        return [one.layer for one in ranked if _is_map(one.layer) and one.layer.visible]
+        return [layer for layer in self._ranked() if _is_map(layer) and layer.visible]
 
     def is_settled(self) -> bool:
         """Whether nothing is left to do."""
@@ -153,18 +127,17 @@ class LayerTurns(QObject):
         self._timer.stop()
         while self._between and self.step():
             pass
-        _left.update(self._ours)
         self._let_go()
         thaw()
 
     def _fit_titles(self, _event: Any = None) -> None:
         width_px = self.viewer.canvas.size[1]
-        for one in self._wanted:
-            if one.letters_pt:
-                room_pt = width_px / (LETTER_PX_PER_PT * max(1, len(one.title)))
-                size_pt = max(LEAST_LETTERS_PT, min(one.letters_pt, room_pt))
-                if one.layer.name_overlay.font_size != size_pt:
-                    one.layer.name_overlay.font_size = size_pt
+        for layer, wanted in self._wanted.items():
+            if wanted.letters_pt:
+                room_pt = width_px / (LETTER_PX_PER_PT * max(1, len(wanted.title)))
+                size_pt = max(LEAST_LETTERS_PT, min(wanted.letters_pt, room_pt))
+                if layer.name_overlay.font_size != size_pt:
+                    layer.name_overlay.font_size = size_pt
 
     def _give_opacity(self, layer: Layer) -> None:
         if self._given.get(layer) != self._opacity:
@@ -189,47 +162,55 @@ class LayerTurns(QObject):
 
     def step(self) -> bool:
         """Do the next thing; False where there is none."""
-        self.is_changing = True
-        try:
-            gone = [layer for layer in self._ours if not self.is_wanted(layer)]
-            if gone:
+        layers, wanted = self.viewer.layers, self._wanted
+        with self._changing():
+            if gone := [layer for layer in layers if layer in _ours and layer not in wanted]:
                 self._remove(gone[-1])
             elif self._between:
                 self._between.popleft()()
-            elif missing := [one for one in self._wanted if one.layer not in self.viewer.layers]:
+            elif missing := [layer for layer in wanted if layer not in layers]:
                 self._insert(missing[0])
-            elif bare := [one for one in self._wanted if one.letters_pt and not _has_legend(one)]:
-                _show_legend(bare[0].layer)
+            elif bare := [
+                la for la, how in wanted.items() if how.letters_pt and not _has_legend(la)
+            ]:
+                _show_legend(bare[0])
             elif self._afterwards:
                 self._afterwards.popleft()()
             else:
                 return False
-        finally:
-            self.is_changing = False
         return True
 
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        self.is_changing = True
+        try:
+            yield
+        finally:
+            self.is_changing = False
+
+    def _ranked(self) -> list[Layer]:
+        return sorted(self._wanted, key=lambda layer: self._wanted[layer].rank)
+
     def _remove(self, layer: Layer) -> None:
-        self._ours.remove(layer)
-        if layer in self.viewer.layers:
-            self.viewer.layers.remove(layer)
+        self.viewer.layers.remove(layer)
         # out of the list nobody listens any more: free of cost
         layer.visible = False
         _hide_legend(layer)
 
-    def _insert(self, one: Wanted) -> None:
+    def _insert(self, layer: Layer) -> None:
         layers = self.viewer.layers
         active = layers.selection.active
-        one.layer.visible = True
-        layers.insert(self._place(one.rank), one.layer)
-        self._ours.append(one.layer)
-        if active in layers and one.layer is not self._selected:
+        layer.visible = True
+        _ours.add(layer)
+        layers.insert(self._place(self._wanted[layer].rank), layer)
+        if active in layers and layer is not self._selected:
             layers.selection.active = active
 
     def _place(self, rank: int) -> int:
         """Above slides and what of ours has a lower rank; views lie above everything."""
         layers = self.viewer.layers
-        higher = [one.layer for one in self._wanted if one.rank > rank]
-        lower = [one.layer for one in self._wanted if one.rank < rank]
+        higher = [layer for layer, wanted in self._wanted.items() if wanted.rank > rank]
+        lower = [layer for layer, wanted in self._wanted.items() if wanted.rank < rank]
         if rank >= VIEWS:
             lower = [layer for layer in layers if layer not in higher]
         else:
@@ -239,18 +220,15 @@ class LayerTurns(QObject):
 
     def _settle(self) -> None:
         """Put in order what others may have stirred, and what waited for the layers."""
-        self.is_changing = True
-        try:
-            ranked = sorted(self._wanted, key=lambda one: one.rank)
-            raise_above_slides(self.viewer, [one.layer for one in ranked])
-            for one in self._wanted:  # a name was taken while another layer still had it
-                if one.layer.name.startswith(f"{one.title} ["):
-                    one.layer.name = one.title
+        with self._changing():
+            raise_above_slides(self.viewer, self._ranked())
+            for layer, wanted in self._wanted.items():
+                # a name was taken while another layer still had it
+                if layer.name.startswith(f"{wanted.title} ["):
+                    layer.name = wanted.title
             selected, self._selected = self._selected, None
             if selected is not None and selected in self.viewer.layers:
                 self.viewer.layers.selection.active = selected
-        finally:
-            self.is_changing = False
 
     def _on_removing(self, event: Any) -> None:
         """Have napari collect all that it means to, where a layer goes that is none of these."""
@@ -260,9 +238,8 @@ class LayerTurns(QObject):
 
     def _on_removed(self, event: Any) -> None:
         """Do without a layer that the user took away, until it is asked for again."""
-        if not self.is_changing and event.value in self._ours:
-            self._ours.remove(event.value)
-            self._wanted = [one for one in self._wanted if one.layer is not event.value]
+        if not self.is_changing:
+            self._wanted.pop(event.value, None)
 
 
 def _is_map(layer: Layer) -> bool:
@@ -270,8 +247,8 @@ def _is_map(layer: Layer) -> bool:
     return "field" in layer.metadata.get(METADATA_KEY, {}) and not isinstance(layer, Points)
 
 
-def _has_legend(one: Wanted) -> bool:
-    return bool(one.layer.colorbar.visible and one.layer.name_overlay.visible)
+def _has_legend(layer: Layer) -> bool:
+    return bool(layer.colorbar.visible and layer.name_overlay.visible)
 
 
 def _show_legend(layer: Layer) -> None:
@@ -289,14 +266,9 @@ def _hide_legend(layer: Layer) -> None:
 
 
 def raise_above_slides(viewer: Viewer, raised: Sequence[Layer]) -> None:
-    """Move layers above every slide, one above the other; does nothing where they are above all already.
+    """Move layers above every slide, from the lowest to the topmost, unless they are above all already.
 
-    Parameters
-    ----------
-    viewer
-        In whose layer list they are; what is not in it is passed over.
-    raised
-        From the lowest to the topmost.
+    What is not in the viewer's list is passed over.
     """
     layers = viewer.layers
     slides, ours = slides_among(layers), [layer for layer in raised if layer in layers]

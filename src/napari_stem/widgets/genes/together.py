@@ -87,10 +87,7 @@ class MixedLayers:
 class SideBySide:
     """Shows the maps of several genes side by side until something else is done with the layers.
 
-    Parameters
-    ----------
-    left
-        Called when the user does something that ends it.
+    ``left`` is called when the user does something that ends it.
     """
 
     def __init__(self, turns: LayerTurns, left: Callable[[], None]) -> None:
@@ -159,7 +156,7 @@ class SideBySide:
         self._hidden += others
         for layer in others:
             layer.visible = False
-        n_across = views_across(len(self.maps))
+        n_across = math.ceil(math.sqrt(len(self.maps)))  # as square as it can be
         self._viewer.scene.camera.zoom *= self._zoomed_out / n_across
         self._zoomed_out = n_across
         n_down = math.ceil(len(self.maps) / n_across)
@@ -215,11 +212,6 @@ class SideBySide:
 def _rank(place: int) -> int:
     """Rank of the slide of a view; its map comes directly above."""
     return VIEWS + 2 * (MOST_GENES[BESIDE] - place)
-
-
-def views_across(n_views: int) -> int:
-    """How many views are put beside each other: the grid is as square as it can be."""
-    return math.ceil(math.sqrt(n_views))
 
 
 def mixed_colours(n_genes: int, kind: str) -> tuple[str, ...]:

@@ -61,18 +61,15 @@ FOLDER_TIP = (
     "For computers without internet: a folder with one folder per encoder, named like it, with the files of "
     "its page (such as uni/pytorch_model.bin)"
 )
+NO_ENCODER = "no encoder: put each into a folder named like it, such as uni"
+KNOWN = "Hugging Face's library knows a token of yours."
+UNKNOWN = "No token is stored. Gated encoders need one."
 OFFLINE_TIP = "Ask no network: use only what is on this computer"
 OFFLINE_TOLD = " (HF_HUB_OFFLINE says so this time; it is not remembered)"
 
 
 def names_of(encoder: str) -> tuple[str, ...]:
-    """Name the encoders that a (possibly combined) name asks for, each once.
-
-    Raises
-    ------
-    EncoderError
-        One is unknown.
-    """
+    """Name each encoder that a (possibly combined) name asks for; EncoderError where one is unknown."""
     return tuple(dict.fromkeys(part.name for part in parse_name(encoder)))
 
 
@@ -89,11 +86,8 @@ def size(row: Row) -> str:
 
 def state(row: Row) -> str:
     """State in a word or two, as the command line has it."""
-    if row["status"] == "needs download":
-        return f"needs download ({size(row)})"
-    if row["status"] == "gated":
-        return f"gated ({size(row)})"
-    return str(row["status"])
+    status = str(row["status"])
+    return f"{status} ({size(row)})" if status in GETTABLE else status
 
 
 def message(row: Row) -> str:
@@ -117,10 +111,9 @@ def message(row: Row) -> str:
 
 def missing(rows: Iterable[Row]) -> str:
     """Say what has to be done before a run, in a sentence; empty where all are ready."""
-    lacking = [row for row in rows if row["status"] != "ready"]
-    if not lacking:
+    first = next((row for row in rows if row["status"] != "ready"), None)
+    if first is None:
         return ""
-    first = lacking[0]
     name = f"encoder “{first['name']}”"
     if first["status"] == "gated":
         return f"Accept the terms of {name} and download it first (see above)."
@@ -158,14 +151,8 @@ class TokenDialog(QDialog):
 class EncoderWindow(QWidget):
     """Lists encoders, downloads them, and looks for them where the user says.
 
-    A token goes to huggingface_hub alone.
-
-    Parameters
-    ----------
-    row_too
-        Shows downloads beside the window's own row.
-    changed
-        Called when it may stand otherwise with some encoder, or a download begins or ends.
+    A token goes to huggingface_hub alone. ``row_too`` shows downloads beside the window's own row; ``changed``
+    is called when it may stand otherwise with some encoder, or a download begins or ends.
     """
 
     def __init__(
@@ -260,17 +247,8 @@ class EncoderWindow(QWidget):
         self._jobs.start(_answer, hub.forget_token, said, done=self._on_answered)
 
     def _take(self, looked: _Looked) -> None:
-        rows, folder, found, is_known = looked
-        self._show_encoders(rows)
-        self._show_folder(folder, found)
-        self._show_token(is_known=is_known)
-        self._show()
-
-    def _show(self) -> None:
-        self._show_details()
-        self._changed()
-
-    def _show_encoders(self, rows: Sequence[Row]) -> None:
+        """Show what is on this computer, which folder is looked into first, and whether a token is stored."""
+        rows, self.folder, found, has_token = looked
         self.rows = {str(each["name"]): each for each in rows}
         frame = pd.DataFrame(
             {
@@ -283,28 +261,17 @@ class EncoderWindow(QWidget):
         )
         self.table.fill(frame)
         self.choose(self.chosen or next(iter(self.rows), ""))
+        self.no_folder_button.setEnabled(bool(self.folder))
+        held = ", ".join(found)
+        told = f"{self.folder} holds {held or NO_ENCODER}."
+        self.folder_text.setText(told if self.folder else "No folder of your own is looked into.")
+        self.forget_button.setEnabled(has_token)
+        self.token_text.setText(KNOWN if has_token else UNKNOWN)
+        self._changed()
 
-    def _show_token(self, *, is_known: bool) -> None:
-        """Say whether a token is stored; not which."""
-        self.token_text.setText(
-            "Hugging Face's library knows a token of yours."
-            if is_known
-            else "No token is stored. Gated encoders need one."
-        )
-        self.forget_button.setEnabled(is_known)
-
-    def _show_folder(self, folder: str, found: Sequence[str]) -> None:
-        """Say which folder is looked into first, and what is in it."""
-        self.folder = folder
-        self.no_folder_button.setEnabled(bool(folder))
-        if not folder:
-            self.folder_text.setText("No folder of your own is looked into.")
-        elif found:
-            self.folder_text.setText(f"{folder} holds {', '.join(found)}.")
-        else:
-            self.folder_text.setText(
-                f"{folder} holds no encoder: put each into a folder named like it, such as uni."
-            )
+    def _show(self) -> None:
+        self._show_details()
+        self._changed()
 
     def _show_offline(self, is_offline: bool) -> None:
         """Show how it stands, such as by the environment; no choice of the user's."""

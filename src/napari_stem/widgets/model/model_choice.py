@@ -45,10 +45,7 @@ MOST_REMEMBERED = 12
 class ModelChoice(QWidget):
     """Lists models, adds further ones, and says what the chosen one is for.
 
-    Parameters
-    ----------
-    chosen
-        Called when a model was chosen, or none can be used.
+    ``chosen`` is called when a model was chosen, or none can be used.
     """
 
     def __init__(self, jobs: Jobs, remembered: Remembered, chosen: Callable[[], None]) -> None:
@@ -221,10 +218,7 @@ def _entry_of(source: str) -> Entry:
 class EncoderBox(QWidget):
     """Shows what the chosen model looks through, and leads to the list of all encoders.
 
-    Parameters
-    ----------
-    changed
-        Called when some encoder became ready, or is no more.
+    ``changed`` is called when some encoder became ready, or is no more.
     """
 
     def __init__(self, jobs: Jobs, remembered: Remembered, changed: Callable[[], None]) -> None:

@@ -45,6 +45,7 @@ LARGEST_SEED = 2**31 - 1
 PITCH_UM = (5.0, 2000.0)
 PITCH_TIP = "From the centre of one spot to the next; the model's own is best"
 FINER_UM = (100.0, 50.0)  # offered beside the model's own
+ONE_STEP = "This model draws a sample in one step"
 OWN_TIP = "As the model was trained"
 FINER_TIP = (
     "A finer map: the model is asked at each place. It looks as far round each spot as before, so "
@@ -124,14 +125,9 @@ class ModelPanel(QWidget):
         return self.models.name()
 
     def show_costs(self, n_now: int, pace: Pace) -> None:
-        """Say of each spacing how many spots it takes, near enough, and how long.
+        """Say of each spacing how many spots it takes, near enough, and how long, by the pace of this machine.
 
-        Parameters
-        ----------
-        n_now
-            Spots at the spacing that is chosen.
-        pace
-            Of this machine.
+        ``n_now`` are those at the spacing that is chosen.
         """
         for pitch_um, made in self.pitches.items():
             n_spots = round(n_now * (self.pitch.value() / pitch_um) ** 2)
@@ -149,12 +145,6 @@ class ModelPanel(QWidget):
         self.scale_warning.let_go()
         self._warming.stop()
 
-    def _offer_steps(self, *, has_network: bool) -> None:
-        """Offer steps for models that generate in several; a Gaussian is drawn at once."""
-        self.n_steps.setEnabled(has_network)
-        told = attribute_helps(SamplingSettings)["n_steps"]
-        self.n_steps.setToolTip(told if has_network else "This model draws a sample in one step")
-
     def _offer_pitches(self, own_um: float) -> None:
         offered = (own_um, *(finer for finer in FINER_UM if finer < own_um))
         self.pitches = dict(zip(offered, self._pitch_buttons, strict=False))
@@ -168,7 +158,11 @@ class ModelPanel(QWidget):
     def _choose(self) -> None:
         config = self.models.config()
         if config is not None:
-            self._offer_steps(has_network=bool(config.denoiser))
+            # others draw from a Gaussian, at once
+            has_network = bool(config.denoiser)
+            self.n_steps.setEnabled(has_network)
+            told = attribute_helps(SamplingSettings)["n_steps"] if has_network else ONE_STEP
+            self.n_steps.setToolTip(told)
             self._loaded_name = ""
             self._is_pitch_stated = False
             self.encoders.want(self.models.encoder())

@@ -18,12 +18,9 @@ LEAST_SPOTS = 32  # of a run that counts as a measurement
 
 
 class Pace:
-    """Estimates from what this machine needed, relative to a laptop.
+    """Estimates from what this machine needed, relative to a laptop, ``remembered`` as `as_text` gives it.
 
-    Parameters
-    ----------
-    remembered
-        JSON as `as_text` gives it; anything else is a machine that has not run yet.
+    Anything else is a machine that has not run yet.
     """
 
     def __init__(self, remembered: str = "") -> None:
@@ -39,14 +36,7 @@ class Pace:
     ) -> None:
         """Learn from a run; runs of few spots say more about starting than about pace.
 
-        Parameters
-        ----------
-        settings, n_spots
-            What it was.
-        seconds
-            How long it took.
-        looks
-            Whether an encoder looked at the spots; else embeddings came from a file.
+        ``looks``: an encoder looked at the spots; else embeddings came from a file.
         """
         if n_spots < LEAST_SPOTS or seconds <= 0:
             return

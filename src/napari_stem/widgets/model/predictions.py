@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -38,38 +38,6 @@ MAX_ROWS_SHOWN = 5
 OTHERS = "Grey: made with another pixel size than the slide has now ({}); not shown on it."
 
 
-@dataclass(frozen=True)
-class Listed:
-    """What the list says of one prediction.
-
-    Attributes
-    ----------
-    path
-        Its folder.
-    model, spots
-        That made it, and how many there are, of how many where not all are predicted.
-    made
-        Seconds since the epoch at which it was begun.
-    details
-        For the tooltip.
-    mpp
-        Pixel size that it was made with.
-    """
-
-    path: Path
-    model: str
-    spots: str
-    made: float
-    details: str = ""
-    mpp: Mpp | None = None
-
-    def moment(self) -> str:
-        """Say when it was made."""
-        moment = datetime.fromtimestamp(self.made).astimezone()
-        is_today = moment.date() == datetime.now().astimezone().date()
-        return f"{moment:%H:%M}" if is_today else f"{moment:%d %b %Y}"
-
-
 class PredictionsList(QWidget):
     """Lists the predictions of the active slide, newest first, and puts those that are chosen on the map."""
 
@@ -80,9 +48,8 @@ class PredictionsList(QWidget):
     def __init__(self, jobs: Jobs, maps: MapDisplay, slides: SlidePanel) -> None:
         super().__init__()
         self._jobs, self._maps, self._slides = jobs, maps, slides
-        self._open: dict[Path, Prediction] = {}
-        self._listed: dict[str, dict[Path, Listed]] = {}  # by the slide's fingerprint
-        self._on_screen: dict[str, Path] = {}
+        self._open: dict[Path, Prediction] = {}  # were shown in this session
+        self._stored: dict[Path, Prediction] = {}  # of slides that were looked at
         self.table = Table(COLUMNS)
         self.view = TableView(self.table)
         for column in (1, 2):
@@ -91,7 +58,7 @@ class PredictionsList(QWidget):
         title = QLabel("Predictions of this slide")
         stack(self, title, self.view, self.others).setContentsMargins(0, 6, 0, 0)
         self.view.clicked.connect(lambda index: self.choose(index.data(Role.UserRole)))
-        self._list()
+        self.refresh()
         slides.activated.connect(self._on_activated)
         slides.resized.connect(self._on_resized)
         # other processes remove nothing that was in use a moment ago, this one nothing that it opened
@@ -106,35 +73,22 @@ class PredictionsList(QWidget):
         self._jobs.start(keep_bounded, "predictions", list(self._open), done=self._forget)
         self._slides.owns(slide, prediction.path)
         self._slides.predicted_with(slide, prediction.mpp)
-        self._on_screen[slide.fingerprint] = prediction.path
         with self._slides.kept_unless_active(slide):
             self._maps.begin(slide, prediction)
-        self.refresh(slide)
+        self.refresh()
         self.shown.emit(slide)
-
-    def refresh(self, slide: Slide) -> None:
-        """Say anew how far the predictions of a slide are."""
-        listed = self._listed.setdefault(slide.fingerprint, {})
-        for path, prediction in self._open.items():
-            if prediction.provenance.get("slide_fingerprint") == slide.fingerprint:
-                listed[path] = listed_of(prediction)
-        self._list()
 
     def paths(self, slide: Slide) -> list[Path]:
         """Predictions of a slide that were shown in this session and fit it, the one on screen last."""
         own = [
-            path
-            for path, prediction in self._open.items()
-            if prediction.provenance.get("slide_fingerprint") == slide.fingerprint
-            and _fits(prediction, slide)
+            path for path, each in self._open.items() if _is_of(each, slide) and _fits(each, slide)
         ]
-        on_screen = self._on_screen.get(slide.fingerprint)
-        return sorted(own, key=lambda path: path == on_screen)
+        return sorted(own, key=lambda path: path == self._on_screen(slide))
 
     def choose(self, path: Path) -> None:
         """Show a prediction of the active slide."""
         slide = self._slides.slide
-        if slide is None or self._on_screen.get(slide.fingerprint) == path:
+        if slide is None or self._on_screen(slide) == path:
             return
         if path in self._open:
             self._take(self._open[path])
@@ -163,24 +117,26 @@ class PredictionsList(QWidget):
 
     def _on_resized(self, slide: Slide) -> None:
         """Take maps from the screen that were made with another pixel size; their files stay."""
-        path = self._on_screen.get(slide.fingerprint)
-        if path is not None and not _fits(self._open[path], slide):
-            del self._on_screen[slide.fingerprint]
+        shown = self._maps.shown_on(slide)
+        if shown is not None and not _fits(shown.prediction, slide):
             self._maps.put_away(slide)
             self.put_away.emit(slide)
-        self._list()
+        self.refresh()
 
     def _on_activated(self, slide: Slide | None) -> None:
-        self._list()
+        self.refresh()
         if slide is not None:
             self._jobs.start(_stored, slide.fingerprint, done=partial(self._add, slide))
 
-    def _add(self, slide: Slide, found: Sequence[Listed]) -> None:
-        listed = self._listed.setdefault(slide.fingerprint, {})
+    def _add(self, slide: Slide, found: Sequence[Prediction]) -> None:
         for each in found:
-            listed.setdefault(each.path, each)
+            self._stored[each.path] = each
             self._slides.predicted_with(slide, each.mpp)
-        self._list()
+        self.refresh()
+
+    def _on_screen(self, slide: Slide) -> Path | None:
+        shown = self._maps.shown_on(slide)
+        return None if shown is None else shown.prediction.path
 
     def _touch(self) -> None:
         for path in self._open:
@@ -193,9 +149,8 @@ class PredictionsList(QWidget):
         if not gone:
             return
         for entry in gone:
-            for listed in self._listed.values():
-                listed.pop(entry.path, None)
-        self._list()
+            self._stored.pop(entry.path, None)
+        self.refresh()
         latest = datetime.fromtimestamp(max(entry.used for entry in gone)).astimezone()
         many = f"{len(gone)} predictions were" if len(gone) > 1 else "1 prediction was"
         show_info(
@@ -203,56 +158,63 @@ class PredictionsList(QWidget):
             f"shows how much is kept, and which variable keeps more."
         )
 
-    def _list(self) -> None:
+    def refresh(self) -> None:
         """List what there is, mark what is on screen, and grey what was made with another pixel size."""
         slide = self._slides.slide
-        key, mpp = ("", None) if slide is None else (slide.fingerprint, slide.mpp)
-        rows = sorted(self._listed.get(key, {}).values(), key=lambda each: -each.made)
+        known = {} if slide is None else self._stored | self._open
+        mpp = None if slide is None else slide.mpp
+        made = {each: _made(path) for path, each in known.items() if slide and _is_of(each, slide)}
+        rows = sorted(made, key=lambda each: made[each], reverse=True)
         is_other = [not is_same_size(each.mpp, mpp) for each in rows]
         models, tips = [], []
         for each, differs in zip(rows, is_other, strict=True):
-            made = um_per_pixel(each.mpp)
-            models.append(f"{each.model} (at {made})" if differs else each.model)
-            lost = f"; made at {made}, which the slide has no more" if differs else ""
-            tips.append(each.details + lost)
+            size, model = um_per_pixel(each.mpp), str(each.provenance.get("model"))
+            models.append(f"{model} (at {size})" if differs else model)
+            lost = f"; made at {size}, which the slide has no more" if differs else ""
+            tips.append(_details(each) + lost)
         self.table.fill(
             pd.DataFrame(
                 {
                     "model": models,
-                    "spots": [each.spots for each in rows],
-                    "made": [each.moment() for each in rows],
+                    "spots": [_how_many(each) for each in rows],
+                    "made": [_moment(made[each]) for each in rows],
                     TIP: tips,
                     IS_GREY: is_other,
                 },
                 index=pd.Index([each.path for each in rows], dtype=object),
             )
         )
-        self.view.choose(self._on_screen.get(key))
+        self.view.choose(None if slide is None else self._on_screen(slide))
         self.others.setText(OTHERS.format(um_per_pixel(mpp)))
         self.others.setVisible(any(is_other))
         self.setVisible(bool(rows))
         self.view.fit(MAX_ROWS_SHOWN)
 
 
-def listed_of(prediction: Prediction) -> Listed:
-    """Say in a list what a prediction is."""
-    provenance, n_done, n_spots = (
-        prediction.provenance,
-        int(prediction.done.sum()),
-        len(prediction.spots),
-    )
-    details = (
-        f"{len(prediction.genes):,} genes, {provenance.get('draws')} samples per spot, spots "
-        f"{prediction.spots.pitch_um:g} µm apart. {provenance.get('shared_tissue', '')}"
+def _how_many(prediction: Prediction) -> str:
+    n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
+    return f"{n_done:,} of {n_spots:,}" if n_done < n_spots else f"{n_spots:,}"
+
+
+def _details(prediction: Prediction) -> str:
+    about = prediction.provenance
+    return (
+        f"{len(prediction.genes):,} genes, {about.get('draws')} samples per spot, spots "
+        f"{prediction.spots.pitch_um:g} µm apart. {about.get('shared_tissue', '')}"
     ).strip(". ")
-    return Listed(
-        prediction.path,
-        str(provenance.get("model")),
-        f"{n_done:,} of {n_spots:,}" if n_done < n_spots else f"{n_spots:,}",
-        (prediction.path / "zarr.json").stat().st_mtime,
-        details,
-        prediction.mpp,
-    )
+
+
+def _made(path: Path) -> float:
+    """Seconds since the epoch at which a prediction was begun; 0 where its folder is gone."""
+    with suppress(OSError):
+        return (path / "zarr.json").stat().st_mtime
+    return 0.0
+
+
+def _moment(made_s: float) -> str:
+    moment = datetime.fromtimestamp(made_s).astimezone()
+    is_today = moment.date() == datetime.now().astimezone().date()
+    return f"{moment:%H:%M}" if is_today else f"{moment:%d %b %Y}"
 
 
 def is_same_size(one: Mpp | None, other: Mpp | None) -> bool:
@@ -267,11 +229,15 @@ def um_per_pixel(mpp: Mpp | None) -> str:
     return "an unknown pixel size" if mpp is None else f"{mpp.x_um:.3g} µm per pixel"
 
 
+def _is_of(prediction: Prediction, slide: Slide) -> bool:
+    return prediction.provenance.get("slide_fingerprint") == slide.fingerprint
+
+
 def _fits(prediction: Prediction, slide: Slide) -> bool:
     return is_same_size(prediction.mpp, slide.mpp)
 
 
-def _stored(fingerprint: str) -> list[Listed]:
+def _stored(fingerprint: str) -> list[Prediction]:
     import zarr
 
     from napari_stem.foreign import read_json
@@ -284,7 +250,7 @@ def _stored(fingerprint: str) -> list[Listed]:
                 str(zarr.open_array(path / "uns" / PROVENANCE_KEY / "json", mode="r")[()])
             )
             if provenance.get("slide_fingerprint") == fingerprint:
-                found.append(listed_of(Prediction.open(path)))
+                found.append(Prediction.open(path))
         except (StemError, OSError, LookupError, ValueError, TypeError, RuntimeError):
             continue  # damaged, or being written: not to be offered
     return found
@@ -293,10 +259,7 @@ def _stored(fingerprint: str) -> list[Listed]:
 def open_prediction(path: Path) -> Prediction:
     """Open a prediction, and read what is known of its genes.
 
-    Raises
-    ------
-    PredictionError
-        There is none, it is damaged or empty.
+    PredictionError where there is none, or it is damaged or empty.
     """
     from napari_stem.results import Prediction
 

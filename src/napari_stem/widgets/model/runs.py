@@ -52,45 +52,20 @@ STAGES = {
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """All that a run depends on, fixed when Run is clicked.
+    """All that a run depends on, fixed when Run is clicked."""
 
-    Attributes
-    ----------
-    slide
-        The slide that was active then; results belong to it whatever is active later.
-    regions
-        Where to predict.
-    model_name
-        Name or folder, as ``load_model`` takes it.
-    pitch_um
-        Distance between spots.
-    settings
-        How draws are taken.
-    spots
-        Where to predict instead of on the lattice in ``regions``.
-    species
-        Of the slide, as the user says; empty where not stated.
-    embedder
-        Stands in place of the model's encoder; spots are then its patches in ``regions``.
-    encoder
-        The model's, where it is loaded already.
-    despite_doubt
-        Predict even if the slide looks unlike the training data.
-    begin_at_um
-        (x, y) of what is in view: it is predicted first.
-    """
-
-    slide: Slide
+    slide: Slide  # that was active then; results belong to it whatever is active later
     regions: tuple[Region, ...]
-    model_name: str
+    model_name: str  # or folder, as ``load_model`` takes it
     pitch_um: float
     settings: SamplingSettings
-    spots: Spots | None = None
-    species: str = ""
+    spots: Spots | None = None  # where to predict instead of on the lattice in ``regions``
+    species: str = ""  # as the user says; empty where not stated
+    # in place of the model's encoder; spots are then its patches in ``regions``
     embedder: PatchEmbeddings | None = None
-    encoder: Encoder | None = None
-    despite_doubt: bool = False
-    begin_at_um: tuple[float, float] | None = None
+    encoder: Encoder | None = None  # the model's, where it is loaded already
+    despite_doubt: bool = False  # predict even if the slide looks unlike the training data
+    begin_at_um: tuple[float, float] | None = None  # (x, y) in view: it is predicted first
 
 
 def run_prediction(
@@ -101,23 +76,9 @@ def run_prediction(
 ) -> bool:
     """Run a prediction; every finished block is on disk before it is reported.
 
-    Parameters
-    ----------
-    request
-        What to predict.
-    report
-        Told first where the results grow, or why it should not begin unasked; then how far it is.
-    is_stopped
-        Ends the run at the next block, or sooner within a long one.
-
-    Returns
-    -------
-    Whether it ended by itself.
-
-    Raises
-    ------
-    StemError
-        What stopped the run.
+    ``report`` is told first where the results grow, or why it should not begin unasked; then how far it is. The
+    run ends at the next block, or sooner within a long one, where it ``is_stopped``. Gives whether it ended by
+    itself; StemError is what stopped it.
     """
     # torch comes with these; it must not be loaded by merely showing the dock
     from napari_stem.model import load_model
@@ -195,7 +156,7 @@ class RunBar(QWidget):
             model.device.currentIndexChanged,
         ):
             changed.connect(self._refresh)
-        self._show_idle()
+        self._show()
         self.cache.look(jobs)
 
     @property
@@ -211,7 +172,7 @@ class RunBar(QWidget):
         """Say of another slide how its own last run ended, unless a run is on its way."""
         self._active = slide
         if not self.is_running:
-            self._show_idle(self._told.get(slide.fingerprint, "") if slide else "")
+            self._show(self._told.get(slide.fingerprint, "") if slide else "")
 
     def forget(self, slide: Slide) -> None:
         """Say no more of a run whose maps are gone."""
@@ -232,7 +193,8 @@ class RunBar(QWidget):
             done=partial(self._finished, request),
             failed=partial(self._finished, request, False),
         )
-        self._show_running("starting", 0, 0, None)
+        self.progress.show_share(0, 0)
+        self._show(STAGES["starting"])
         self.began.emit()
 
     def show_spots(self, n_spots: int, missing: str = "", wary: str = "") -> None:
@@ -265,12 +227,16 @@ class RunBar(QWidget):
         if step.n_done > self._n_before:
             self._maps.grow(slide)
         if self._job.is_wanted:
-            on = "" if slide is self._active else f"{slide.path.stem}: "
             left = step.seconds_left
             if left is None:  # no pace of this run is known yet: as runs were before
                 left = max(0.0, self._expected_s - (time.monotonic() - self._began_s))
+            text = "" if slide is self._active else f"{slide.path.stem}: "
+            text += STAGES.get(step.stage, step.stage)
+            if step.stage == "sampling":
+                text += f": {step.n_done:,} of {count(step.n_spots, 'spot')} done"
             where = device_title(settings.device)  # torch has come by now, if needed
-            self._show_running(step.stage, step.n_done, step.n_spots, left, on, where)
+            self.progress.show_share(step.n_done, step.n_spots)
+            self._show(f"{text}, {duration(left)} left ({where})")
 
     def _ask(self, request: RunRequest, sentence: str) -> None:
         """Ask whether to predict all the same; until it is answered, nothing is held up."""
@@ -300,7 +266,7 @@ class RunBar(QWidget):
             self.ended.emit()
             return
         self._maps.finish(slide)
-        self._predictions.refresh(slide)
+        self._predictions.refresh()
         n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
         seconds = time.monotonic() - self._began_s
         n_new = n_done - self._n_before
@@ -324,30 +290,9 @@ class RunBar(QWidget):
         if self._told.get(slide.fingerprint) == text:  # no other run has ended since
             self._tell(slide, f"{text} {caution}".strip())
 
-    def _show_running(
-        self,
-        stage: str,
-        n_done: int,
-        n_spots: int,
-        seconds_left: float | None,
-        on: str = "",
-        device: str = "",
-    ) -> None:
-        """Show how far a run is; ``on`` names a slide that is not looked at, ``device`` what computes."""
-        self.progress.show_share(n_done, n_spots)
-        text = on + STAGES.get(stage, stage)
-        if stage == "sampling":
-            text += f": {n_done:,} of {count(n_spots, 'spot')} done"
-        if seconds_left is not None:
-            text += f", {duration(seconds_left)} left"
-        self.progress_text.say(f"{text} ({device})" if device else text)
-        self._show_run()
-
-    def _show_idle(self, text: str = "") -> None:
+    def _show(self, text: str = "") -> None:
+        """Say how far a run is, or how the last one ended."""
         self.progress_text.say(text)
-        self._show_run()
-
-    def _show_run(self) -> None:
         is_running = self.is_running
         self.progress.setVisible(is_running)
         self.cancel_button.setVisible(is_running)

@@ -42,7 +42,7 @@ from napari_stem.widgets.common.worker import StoppableJob
 from napari_stem.widgets.genes.active_prediction import state_of
 from napari_stem.widgets.genes.map_layers import DomainLayer, colours_of
 from napari_stem.widgets.state import DOMAINS, MEAN
-from napari_stem.widgets.views.plots import DomainsPlot
+from napari_stem.widgets.views.plots import Plot, draw_neighbours, draw_surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,7 +148,7 @@ class AnalysisPanel(QWidget):
         )
         self.domains_view.stretch(HIGH)
         self.plot_choice = choice(PLOTS, act=self._plot)
-        self.plot = DomainsPlot()
+        self.plot = Plot()
         self.save_domains_button = button("Save domains…", act=self._save_domains)
         self.morans = Table(MORANS_COLUMNS)
         self.morans_view = TableView(self.morans, sort_by=1)
@@ -157,7 +157,6 @@ class AnalysisPanel(QWidget):
         self.save_morans_button = button("Save table…", act=self._save_morans)
         self.found, self.ranked = QWidget(), QWidget()
         self._lay_out()
-        self._follow()
         self._tell_resolution()
         self._show_domains()
         self._show_morans()
@@ -171,7 +170,6 @@ class AnalysisPanel(QWidget):
         )
         self.domains_view.chosen.connect(self._plot)
         self.morans_view.chosen.connect(lambda gene: settings.update(gene=gene))
-        settings.changed.connect(self._follow)
 
     def chosen_resolution(self) -> float:
         """Return the resolution that the slider stands at."""
@@ -185,6 +183,7 @@ class AnalysisPanel(QWidget):
         """Bring panel and layer in line with the active prediction and the settings."""
         active = self._maps.current()
         self.setEnabled(active is not None)
+        self.visible_box.setChecked(self.settings.view == DOMAINS)
         key = None if active is None else active.state()
         if key != self._key:
             was_shown, self._key = self.is_shown(), key
@@ -235,12 +234,12 @@ class AnalysisPanel(QWidget):
                 take(result)
 
         self._analysed = prediction
-        self._on_progress("Starting", 0, 0)
         failed = partial(self._show, "Not done.")
         self._running.start(run, str(prediction.path), *args, done=done, failed=failed)
+        self._on_progress("Starting", 0, 0)
 
     def _on_progress(self, text: str, done: int, total: int) -> None:
-        self._show(f"{text} …", is_running=True)
+        self._show(f"{text} …")
         self.progress.show_share(done, total)
         if text == FOUND and self._analysed is not None:
             self._load(self._analysed, is_new=True)
@@ -322,20 +321,19 @@ class AnalysisPanel(QWidget):
             of_mean = f"{NO_SAMPLES}: of the mean, and too high."
             self.of_what.say(f"From {n_samples} samples." if n_samples else of_mean)
 
-    def _follow(self) -> None:
-        self.visible_box.setChecked(self.settings.view == DOMAINS)
-
     def _plot(self, *_: object) -> None:
         domains = self.domains
         if domains is None or domains.relations is None:
             return
-        around = None
+        shown = domains.names, domains.relations, colours_of(len(domains.names))
         if self.plot_choice.currentData() == "around":
             around = max(0, self.domains_view.currentIndex().row())
-        colours = colours_of(len(domains.names))
-        self.plot.show_domains(domains.names, domains.relations, colours, around)
+            self.plot.plot(draw_surroundings, *shown, around)
+        else:
+            self.plot.plot(draw_neighbours, *shown)
 
-    def _show(self, text: str, *, is_running: bool = False) -> None:
+    def _show(self, text: str) -> None:
+        is_running = self._running.is_running
         for asking in (self.find_button, self.morans_button):
             asking.setEnabled(not is_running)
         for part in (self.cancel_button, self.progress):

@@ -96,17 +96,7 @@ SIZE = (1120, 640)
 
 @dataclass(frozen=True)
 class Compared:
-    """A finished comparison.
-
-    Attributes
-    ----------
-    found
-        The differences.
-    n_a, n_b
-        Spots in the groups.
-    prediction
-        What was compared.
-    """
+    """A finished comparison: the differences, spots in the groups, and what was compared."""
 
     found: pd.DataFrame
     n_a: int
@@ -229,15 +219,7 @@ def _frame(found: pd.DataFrame) -> pd.DataFrame:
 
 
 class ComparePanel(QWidget):
-    """Shows regions in numbers; compares two of them, one comparison at a time.
-
-    Parameters
-    ----------
-    jobs, maps
-        Where the work is done, and which prediction is on the map.
-    region
-        Holds the regions on the active slide.
-    """
+    """Shows regions in numbers; compares two of them, one comparison at a time."""
 
     def __init__(self, jobs: Jobs, maps: MapDisplay, region: RegionPanel) -> None:
         super().__init__()

@@ -63,10 +63,7 @@ MISSING = "{} spots are not predicted yet and are missing."
 class ExportPanel(QWidget):
     """Asks what to save, of which genes, and where; carries it out, one export at a time.
 
-    Parameters
-    ----------
-    regions
-        Returns the regions on the active slide.
+    ``regions`` returns those on the active slide.
     """
 
     def __init__(
@@ -92,16 +89,8 @@ class ExportPanel(QWidget):
         self.kinds.currentIndexChanged.connect(self._on_kind)
         maps.drawn.connect(self._follow)
         self._on_kind()
-        self._end("")
+        self._show("")
         self.setEnabled(False)
-
-    def choose_kind(self, kind: str) -> None:
-        """Choose a kind, as a click would."""
-        self.kinds.setCurrentIndex(self.kinds.findData(kind))
-
-    def choose_genes(self, genes: str) -> None:
-        """Choose genes, a key of `GENE_CHOICES`, as a click would."""
-        self.genes.setCurrentIndex(self.genes.findData(genes))
 
     def copy_view(self) -> None:
         """Put what is seen into the clipboard, with the notice."""
@@ -118,19 +107,14 @@ class ExportPanel(QWidget):
         if not path:
             return
         if picture.save(path, "PNG"):
-            self._show_saved(Path(path), 0)
+            self._show(f"Saved {path}.", Path(path))
         else:
             show_error(f"{path} cannot be written; choose another folder.")
 
     def save(self, kind: str, genes: str, path: str, overwrite: bool) -> None:
         """Save the prediction on the map, where nothing is being saved yet.
 
-        Parameters
-        ----------
-        kind, genes
-            Keys of `KINDS` and of `GENE_CHOICES`.
-        path, overwrite
-            File to write, and whether it may take the place of one that is there.
+        ``kind`` and ``genes`` are keys of `KINDS` and of `GENE_CHOICES`; ``overwrite``: a file may be replaced.
         """
         active = self._maps.current()
         if active is None or self._running.is_running:
@@ -150,8 +134,6 @@ class ExportPanel(QWidget):
         options = ExportOptions(
             slide=active.slide, look=self._maps.look(), seen=seen, overwrite=overwrite
         )
-        self._show_busy(is_busy=True)
-        self._show_message(f"Saving {Path(path).name} …")
         self._running.start(
             _export,
             kind,
@@ -159,8 +141,9 @@ class ExportPanel(QWidget):
             Path(path),
             options,
             done=partial(self._finished, Path(path)),
-            failed=partial(self._end, "Not saved."),
+            failed=partial(self._show, "Not saved."),
         )
+        self._show_progress(f"Saving {Path(path).name}", 0, 0)
 
     def _follow(self) -> None:
         active = self._maps.current()
@@ -171,19 +154,15 @@ class ExportPanel(QWidget):
 
     def _cancel(self) -> None:
         self._running.stop()
-        self._show_message("Stopping …")
+        self._show("Stopping …")
 
     def _finished(self, path: Path, n_missing: int | None) -> None:
         if n_missing is None:
-            self._end("Cancelled; nothing was saved.")
+            self._show("Cancelled; nothing was saved.")
             return
-        self._end("")
-        self._show_saved(path, n_missing)
+        missing = f" {MISSING.format(n_missing)}" if n_missing else ""
+        self._show(f"Saved {path}.{missing}", path)
         show_info(f"Saved {path}")
-
-    def _end(self, message: str) -> None:
-        self._show_busy(is_busy=False)
-        self._show_message(message)
 
     def _picture(self) -> QImage | None:
         """Return what is seen with what it is; None, and a word, where there is no prediction."""
@@ -199,34 +178,26 @@ class ExportPanel(QWidget):
         shown = SHOWN.get(self._maps.settings.view, "predicted")
         return view_picture(self._maps.turns.viewer, caption, NOTICES[shown])
 
-    def _show_busy(self, *, is_busy: bool) -> None:
+    def _show_progress(self, text: str, done: int, total: int) -> None:
+        self.progress.show_share(done, total)
+        self._show(f"{text} …")
+
+    def _show(self, text: str, saved: Path | None = None) -> None:
+        """Say what is going on, or what was saved; no text: nothing is."""
+        self._saved = saved
+        self.message.say(text)
+        self.show_button.setVisible(saved is not None)
+        is_busy = self._running.is_running
         self.save_button.setVisible(not is_busy)
         self.cancel_button.setVisible(is_busy)
         self.progress.setVisible(is_busy)
-        self.progress.show_share(0, 0)
         for asking in (self.kinds, self.genes):
             asking.setEnabled(not is_busy)
-
-    def _show_progress(self, text: str, done: int, total: int) -> None:
-        self.progress.show_share(done, total)
-        self._show_message(f"{text} …")
-
-    def _show_saved(self, path: Path, n_missing: int) -> None:
-        self._show_message(
-            f"Saved {path}. {MISSING.format(n_missing) if n_missing else ''}".strip()
-        )
-        self._saved = path
-        self.show_button.setVisible(True)
-
-    def _show_message(self, text: str) -> None:
-        """Say what is going on; no text: nothing is."""
-        self.message.say(text)
-        self.show_button.setVisible(False)
 
     def _on_kind(self) -> None:
         kind = str(self.kinds.currentData())
         self.tip.setText(KINDS[kind].tip)
-        self.choose_genes(GENES_AT_FIRST.get(kind, "all"))
+        self.genes.setCurrentIndex(self.genes.findData(GENES_AT_FIRST.get(kind, "all")))
 
     def _ask(self) -> None:
         kind, title = str(self.kinds.currentData()), self.kinds.currentText()
@@ -292,14 +263,9 @@ FOOT_PX, SIDE_PX = 44, 8
 
 
 def seen_map(layers: Sequence[Layer], shown: Shown = "predicted") -> SeenMap:
-    """Put maps of one raster together as napari does.
+    """Put maps of one raster together as napari does, from the lowest to the topmost, at least one.
 
-    Parameters
-    ----------
-    layers
-        From the lowest to the topmost, at least one; what is of another raster than the topmost is left out.
-    shown
-        As of `SeenMap`.
+    What is of another raster than the topmost is left out. ``shown`` is as of `SeenMap`.
     """
     top = layers[-1]
     rows, cols = top.data.shape[:2]
@@ -316,7 +282,7 @@ def seen_map(layers: Sequence[Layer], shown: Shown = "predicted") -> SeenMap:
     (y_um, x_um), (height_um, width_um) = top.translate, top.scale
     left, upper = x_um - width_um / 2, y_um - height_um / 2
     where = WindowUm(left, upper, left + cols * width_um, upper + rows * height_um)
-    valued = [layer for layer in layers if _has_values(layer)]
+    valued = [layer for layer in layers if not isinstance(layer, Labels) and not layer.rgb]
     return SeenMap(
         "; ".join(layer.name for layer in valued or [top]),
         np.concatenate([mixed.clip(0, 1), cover], axis=2),
@@ -328,14 +294,9 @@ def seen_map(layers: Sequence[Layer], shown: Shown = "predicted") -> SeenMap:
 
 
 def view_picture(viewer: Viewer, caption: str, notice: str) -> QImage:
-    """Return what the canvas shows, with two lines below it.
+    """Return what the canvas shows, legends and scale bar too, with two lines below it.
 
-    Parameters
-    ----------
-    viewer
-        Whose canvas it is; its legends and scale bar are in the picture.
-    caption, notice
-        What it shows, and what it must not be taken for.
+    ``caption`` and ``notice`` say what it shows, and what it must not be taken for.
     """
     canvas = image_of(viewer.screenshot(canvas_only=True, flash=False)[..., :3])
     width, height = canvas.width(), canvas.height()
@@ -351,10 +312,6 @@ def view_picture(viewer: Viewer, caption: str, notice: str) -> QImage:
         painter.drawText(place, Qt.AlignmentFlag.AlignVCenter, short)
     painter.end()
     return picture
-
-
-def _has_values(layer: Any) -> bool:
-    return not isinstance(layer, Labels) and not layer.rgb
 
 
 def _legend(layer: Any) -> Legend:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -27,10 +27,10 @@ from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView, 
 from napari_stem.widgets.genes.map_layers import SpotOutlines
 from napari_stem.widgets.genes.map_turns import INSPECTED
 from napari_stem.widgets.state import BESIDE, SCORE
-from napari_stem.widgets.views.plots import SamplesPlot
+from napari_stem.widgets.views.plots import LOW, Plot, draw_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from napari.viewer import Viewer
@@ -40,11 +40,7 @@ if TYPE_CHECKING:
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
-    from napari_stem.widgets.genes.active_prediction import (
-        ActivePrediction,
-        GeneSamples,
-        SampleReader,
-    )
+    from napari_stem.widgets.genes.active_prediction import ActivePrediction, GeneSamples
     from napari_stem.widgets.genes.map_display import MapDisplay
 
 PATCHES_WIDTH, LARGEST_PATCH, GAP = 288, 140, 6
@@ -72,235 +68,53 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Patch:
-    """A square of tissue: its side in um, and (side_px, side_px, 3) uint8 RGB."""
-
-    side_um: float
-    pixels: NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class SpotDetails:
-    """One finished spot.
-
-    Attributes
-    ----------
-    spot
-        Its place among the prediction's spots.
-    patches
-        What the model looked at, the narrowest first; empty where it cannot be shown.
-    why_no_patches
-        Then the reason, in one sentence.
-    profile
-        Every gene against the slide's background.
-    ground
-        That background, to be used again.
-    """
-
-    spot: int
-    patches: tuple[Patch, ...]
-    why_no_patches: str
-    profile: SpotProfile
-    ground: Background
-
-
-class SpotInspector(QWidget):
-    """Shows one spot in depth."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.title = Note()
-        self.saw = Note()
-        self.pictures = QWidget()
-        self.grid = QGridLayout(self.pictures)
-        self.grid.setContentsMargins(0, 0, 0, 0)
-        self.grid.setSpacing(GAP)
-        self.grid.setAlignment(Qt.AlignmentFlag.AlignLeft)
-        self.plot = SamplesPlot()
-        self.plot.hide()
-        self.plot_note = Note()
-        self.table = Table(COLUMNS)
-        self.view = TableView(self.table, sort_by=Z)
-        self.view.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.view.setMinimumHeight(self.view.fontMetrics().height() * (N_ROWS_SEEN + 2))
-        stack(self, self.title, self.saw, self.pictures, self.plot, self.plot_note, self.view)
-        self.setVisible(False)
-
-    def show_spot(
-        self, details: SpotDetails, by_chance: pd.Series, name: str, warning: str
-    ) -> None:
-        """Show a spot.
-
-        Parameters
-        ----------
-        details
-            What was gathered.
-        by_chance
-            By gene of the prediction, whether it cannot be told from chance: such genes come last.
-        name
-            Of the spot.
-        warning
-            Why not to rely on it; empty where there is no reason.
-        """
-        self.title.setText(f"Spot {name}, as exported tables call it. {warning}".strip())
-        self._show_patches(details.patches)
-        self.saw.setText(details.why_no_patches or "What the model saw:")
-        self.table.fill(_frame(by_chance, details.profile))
-        self.view.sortByColumn(Z, Qt.SortOrder.DescendingOrder)
-        self.view.scrollToTop()
-        self.setVisible(True)
-
-    def show_samples(
-        self,
-        gene: str,
-        draws: NDArray[np.float64] | None,
-        mean: float,
-        interval: tuple[float, float],
-        unit: str,
-    ) -> None:
-        """Show the samples of a gene at the spot; None: there are none."""
-        low, high = interval
-        self.view.choose(gene)
-        has_samples = draws is not None and bool(np.isfinite(draws).all())
-        self.plot.setVisible(has_samples)
-        self.plot_note.setVisible(not has_samples)
-        if draws is not None and has_samples:
-            self.plot.show_samples(draws, mean, low, high, f"{gene} predicted, {unit}")
-            return
-        why_not = f"{NO_SAMPLES}." if draws is None else "The spot is still being predicted."
-        known = f"{gene} predicted {mean:.2f} (90% interval {low:.2f} to {high:.2f}). "
-        self.plot_note.setText((known if np.isfinite(mean) else "") + why_not)
-
-    def _show_patches(self, patches: Sequence[Patch]) -> None:
-        while (item := self.grid.takeAt(0)) is not None:
-            widget = item.widget()
-            widget.setParent(None)
-            widget.deleteLater()
-        n = max(1, len(patches))
-        side = min(LARGEST_PATCH, (PATCHES_WIDTH - (n - 1) * GAP) // n)
-        for place, patch in enumerate(patches):
-            picture, caption = QLabel(), QLabel(f"{patch.side_um:g} µm")
-            picture.setPixmap(pixmap_within(patch.pixels, side))
-            picture.setToolTip(
-                f"The {patch.side_um:g} µm round the spot's centre, as the model saw them"
-            )
-            caption.setAlignment(Qt.AlignmentFlag.AlignHCenter)
-            self.grid.addWidget(picture, 0, place)
-            self.grid.addWidget(caption, 1, place)
-
-
-def _frame(by_chance: pd.Series, profile: SpotProfile) -> pd.DataFrame:
-    spans = zip(profile.z, profile.z_low, profile.z_high, strict=True)
-    frame = pd.DataFrame(
-        {
-            "z": profile.z,
-            "z_low": profile.z_low,
-            "range": [
-                f"{low:+.1f} to {high:+.1f}" if np.isfinite(z) else UNKNOWN
-                for z, low, high in spans
-            ],
-            "mean": profile.mean,
-        },
-        index=by_chance.index,
-    )
-    frame["z_told"] = frame["z"].mask(by_chance)
-    return marked(frame, by_chance.index[by_chance])
-
-
-def spot_details(
-    slide: Slide, prediction: Prediction, spot: int, ground: Background | None
-) -> SpotDetails:
-    """Gather what is shown of a spot.
-
-    Parameters
-    ----------
-    slide, prediction, spot
-        Which one.
-    ground
-        Background of the prediction, if it is known already.
-
-    Raises
-    ------
-    StemError
-        The prediction is damaged.
-    """
-    known = ground or background(prediction)
-    if known is None:  # only where it was stopped, which nothing here does
-        raise StemError("The spot was not read; click it again.")
-    patches, why_not = _patches(slide, prediction, spot)
-    return SpotDetails(spot, patches, why_not, spot_profile(prediction, spot, known), known)
-
-
-def _patches(slide: Slide, prediction: Prediction, spot: int) -> tuple[tuple[Patch, ...], str]:
-    try:
-        spec = patch_spec(prediction)
-        spots = prediction.spots.take(np.array([spot]))
-        read = PatchReader(slide, spec).read(spots)[0]
-    except StemError as error:
-        return (), NO_PATCHES.format(error)
-    sides = spec.fields_of_view_um
-    found = [Patch(side_um, pixels) for side_um, pixels in zip(sides, read, strict=True)]
-    return tuple(sorted(found, key=lambda patch: patch.side_um)), ""
-
-
-def patch_spec(prediction: Prediction) -> PatchSpec:
-    """Fields of view of the model that made a prediction; loads neither weights nor torch.
-
-    Raises
-    ------
-    StemError
-        The model is no packaged one, or its encoder is unknown.
-    """
-    config = read_config(named_in_file(prediction.provenance.get("model")))
-    parts = [part.name for part in parse_name(config.encoder)]
-    if parts == [BUNDLED] and config.fields_of_view_um is None:
-        return BundledEncoder.patch
-    fields_um: set[float] = set(config.fields_of_view_um or ())
-    side_px = 0
-    for name in parts:
-        if name == BUNDLED:
-            own, own_side_px = BundledEncoder.patch.fields_of_view_um, BundledEncoder.patch.side_px
-        else:
-            facts = CATALOGUE[name]
-            own, own_side_px = (facts.field_of_view_um,), facts.side_px
-        side_px = max(side_px, own_side_px)
-        if config.fields_of_view_um is None:
-            fields_um.update(own)
-    return PatchSpec(tuple(sorted(fields_um)), side_px)
-
-
 POINT_AT = "Point at the map to read a spot; click to look at it closely."
 UNLIKE = "looks unlike the tissue that the model learnt from: do not rely on it."
 OUTLINE_COLOURS = "black", "white"  # one within the other: seen on whatever colour
 CLICK_PIXELS = 4  # a press that moves further on the screen moves the view
 
 
+@dataclass(frozen=True)
+class SpotDetails:
+    """One finished spot."""
+
+    spot: int  # its place among the prediction's spots
+    # what the model looked at, (side_px, side_px, 3) by side in um, the narrowest first
+    patches: dict[float, NDArray[np.uint8]]
+    why_no_patches: str  # in one sentence, where they cannot be shown
+    profile: SpotProfile  # every gene against the slide's background
+
+
 class InspectPanel(QWidget):
-    """Reads out the spot under the cursor in a line, shows the clicked one in depth, for the chosen gene.
+    """Reads out the spot under the cursor in a line, shows the clicked one in depth, for the chosen gene."""
 
-    Parameters
-    ----------
-    samples
-        Reads the samples of the chosen gene.
-    """
-
-    def __init__(self, jobs: Jobs, maps: MapDisplay, samples: SampleReader) -> None:
+    def __init__(self, jobs: Jobs, maps: MapDisplay) -> None:
         super().__init__()
-        self._jobs, self._maps, self._samples = jobs, maps, samples
-        self._viewer = maps.turns.viewer
-        self.readout, self.spot = Note(POINT_AT), SpotInspector()
+        self._jobs, self._maps, self._viewer = jobs, maps, maps.turns.viewer
+        self.inspected: tuple[Path, int] | None = None  # the clicked spot, and of which prediction
+        self.readout, self.title, self.saw, self.plot_note = Note(POINT_AT), Note(), Note(), Note()
+        self.spot, pictures = QWidget(), QWidget()
+        self.grid = QGridLayout(pictures)
+        self.grid.setContentsMargins(0, 0, 0, 0)
+        self.grid.setSpacing(GAP)
+        self.grid.setAlignment(Qt.AlignmentFlag.AlignLeft)
+        self.plot = Plot(LOW)
+        self.plot.hide()
+        self.table = Table(COLUMNS)
+        self.view = TableView(self.table, sort_by=Z)
+        self.view.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.view.setMinimumHeight(self.view.fontMetrics().height() * (N_ROWS_SEEN + 2))
+        stack(self.spot, self.title, self.saw, pictures, self.plot, self.plot_note, self.view)
         stack(self, self.readout, self.spot)
+        self.spot.setVisible(False)
         self.outline = SpotOutlines(
             maps.turns, "inspected", "Inspected spot", OUTLINE_COLOURS, INSPECTED
         )
-        self.inspected: tuple[Path, int] | None = None  # the clicked spot, and of which prediction
-        self._ground: tuple[tuple[str, int], Background] | None = None
         self._viewer.mouse_drag_callbacks.append(self.on_press)
         self._viewer.mouse_move_callbacks.append(self.read_out)
-        self.spot.view.chosen.connect(lambda gene: maps.settings.update(gene=gene))
+        self.view.chosen.connect(lambda gene: maps.settings.update(gene=gene))
         maps.drawn.connect(self._follow)
-        samples.ready.connect(self._follow)
+        maps.samples_read.connect(self._follow)
 
     def let_go(self) -> None:
         """Let go of the viewer."""
@@ -325,15 +139,13 @@ class InspectPanel(QWidget):
         if active is None:
             return
         self.inspected = active.prediction.path, spot
-        key = active.state()
-        ground = self._ground[1] if self._ground is not None and self._ground[0] == key else None
         self._jobs.start(
             spot_details,
             active.slide,
             active.prediction,
             spot,
-            ground,
-            done=partial(self._show, active, key),
+            active.ground,
+            done=partial(self._show, active),
         )
 
     def on_press(self, viewer: Viewer, event: Any) -> Iterator[None]:
@@ -367,14 +179,34 @@ class InspectPanel(QWidget):
             )
         return text + (f". This spot {UNLIKE}" if active.prediction.ood[spot] else "")
 
-    def _show(self, active: ActivePrediction, key: tuple[str, int], details: SpotDetails) -> None:
-        self._ground = key, details.ground
+    def _show(self, active: ActivePrediction, details: SpotDetails) -> None:
         prediction, spot = active.prediction, details.spot
-        if active is self._maps.current() and self.inspected == (prediction.path, spot):
-            warning = f"It {UNLIKE}" if prediction.ood[spot] else ""
-            name = prediction.spots.names[spot]
-            self.spot.show_spot(details, prediction.gene_accuracy["by_chance"], name, warning)
-            self._follow()
+        if active is not self._maps.current() or self.inspected != (prediction.path, spot):
+            return
+        name = f"Spot {prediction.spots.names[spot]}, as exported tables call it."
+        self.title.setText(f"{name} It {UNLIKE}" if prediction.ood[spot] else name)
+        self._show_patches(details.patches)
+        self.saw.setText(details.why_no_patches or "What the model saw:")
+        self.table.fill(_frame(prediction.gene_accuracy["by_chance"], details.profile))
+        self.view.sortByColumn(Z, Qt.SortOrder.DescendingOrder)
+        self.view.scrollToTop()
+        self.spot.setVisible(True)
+        self._follow()
+
+    def _show_patches(self, patches: dict[float, NDArray[np.uint8]]) -> None:
+        while (item := self.grid.takeAt(0)) is not None:
+            widget = item.widget()
+            widget.setParent(None)
+            widget.deleteLater()
+        n = max(1, len(patches))
+        side = min(LARGEST_PATCH, (PATCHES_WIDTH - (n - 1) * GAP) // n)
+        for place, (side_um, pixels) in enumerate(patches.items()):
+            picture, caption = QLabel(), QLabel(f"{side_um:g} µm")
+            picture.setPixmap(pixmap_within(pixels, side))
+            picture.setToolTip(f"The {side_um:g} µm round the spot's centre, as the model saw them")
+            caption.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+            self.grid.addWidget(picture, 0, place)
+            self.grid.addWidget(caption, 1, place)
 
     def _follow(self) -> None:
         """Show the samples of the chosen gene; leave the spot of another prediction."""
@@ -386,17 +218,87 @@ class InspectPanel(QWidget):
             self.spot.setVisible(False)
             self.outline.hide()
             return
+        spot = self.inspected[1]
         if self._maps.settings.shown_arrangement == BESIDE:  # the outline would take a view
             self.outline.hide()
         else:
-            mpp, spot = active.slide.require_mpp(), np.array([self.inspected[1]])
-            self.outline.show(active.prediction, mpp, spot, self._maps.settings.shape)
-        samples = self._samples.get(active.prediction, active.gene)
+            mpp, shape = active.slide.require_mpp(), self._maps.settings.shape
+            self.outline.show(active.prediction, mpp, np.array([spot]), shape)
+        samples = self._maps.samples()
         if samples is not None:
-            self._plot(active, self.inspected[1], samples)
+            self._show_samples(active, spot, samples)
 
-    def _plot(self, active: ActivePrediction, spot: int, samples: GeneSamples) -> None:
+    def _show_samples(self, active: ActivePrediction, spot: int, samples: GeneSamples) -> None:
+        """Show the samples of the chosen gene at the spot, or why there are none."""
+        gene, unit = active.gene, active.prediction.unit
+        mean = float(active.values.values(gene)[spot])
+        low, high = float(samples.low[spot]), float(samples.high[spot])
         draws = None if samples.draws is None else samples.draws[spot].astype(np.float64)
-        mean = float(active.values.values(active.gene)[spot])
-        interval = float(samples.low[spot]), float(samples.high[spot])
-        self.spot.show_samples(active.gene, draws, mean, interval, active.prediction.unit)
+        self.view.choose(gene)
+        has_samples = draws is not None and bool(np.isfinite(draws).all())
+        self.plot.setVisible(has_samples)
+        self.plot_note.setVisible(not has_samples)
+        if has_samples:
+            self.plot.plot(draw_samples, draws, mean, low, high, f"{gene} predicted, {unit}")
+            return
+        why_not = f"{NO_SAMPLES}." if draws is None else "The spot is still being predicted."
+        known = f"{gene} predicted {mean:.2f} (90% interval {low:.2f} to {high:.2f}). "
+        self.plot_note.setText((known if np.isfinite(mean) else "") + why_not)
+
+
+def _frame(by_chance: pd.Series, profile: SpotProfile) -> pd.DataFrame:
+    spans = zip(profile.z, profile.z_low, profile.z_high, strict=True)
+    frame = pd.DataFrame(
+        {
+            "z": profile.z,
+            "z_low": profile.z_low,
+            "range": [
+                f"{low:+.1f} to {high:+.1f}" if np.isfinite(z) else UNKNOWN
+                for z, low, high in spans
+            ],
+            "mean": profile.mean,
+        },
+        index=by_chance.index,
+    )
+    frame["z_told"] = frame["z"].mask(by_chance)
+    return marked(frame, by_chance.index[by_chance])
+
+
+def spot_details(
+    slide: Slide, prediction: Prediction, spot: int, ground: Background | None
+) -> SpotDetails:
+    """Gather what is shown of a spot, against the background of the prediction, if it is known already.
+
+    StemError where the prediction is damaged.
+    """
+    ground = cast("Background", ground or background(prediction))  # as nothing stops it
+    patches: dict[float, NDArray[np.uint8]] = {}
+    why_not = ""
+    try:
+        spec = patch_spec(prediction)
+        read = PatchReader(slide, spec).read(prediction.spots.take(np.array([spot])))[0]
+        patches = dict(sorted(zip(spec.fields_of_view_um, read, strict=True)))
+    except StemError as error:
+        why_not = NO_PATCHES.format(error)
+    return SpotDetails(spot, patches, why_not, spot_profile(prediction, spot, ground))
+
+
+def patch_spec(prediction: Prediction) -> PatchSpec:
+    """Fields of view of the model that made a prediction; loads neither weights nor torch.
+
+    StemError where the model is no packaged one, or its encoder is unknown.
+    """
+    config = read_config(named_in_file(prediction.provenance.get("model")))
+    specs = [_spec_of(part.name) for part in parse_name(config.encoder)]
+    if len(specs) == 1 and config.fields_of_view_um is None:
+        return specs[0]
+    own_um = [field_um for spec in specs for field_um in spec.fields_of_view_um]
+    fields_um = tuple(sorted(set(config.fields_of_view_um or own_um)))
+    return PatchSpec(fields_um, max(spec.side_px for spec in specs))
+
+
+def _spec_of(encoder: str) -> PatchSpec:
+    if encoder == BUNDLED:
+        return BundledEncoder.patch
+    facts = CATALOGUE[encoder]
+    return PatchSpec((facts.field_of_view_um,), facts.side_px)

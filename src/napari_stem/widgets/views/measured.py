@@ -32,7 +32,7 @@ from napari_stem.widgets.common.worker import LatestJob, StoppableJob
 from napari_stem.widgets.genes.map_layers import ScalarMap, SpotMap
 from napari_stem.widgets.genes.map_turns import MEASURED_MAP
 from napari_stem.widgets.state import DIFFERENCE, MEAN, MEASURED, ONE
-from napari_stem.widgets.views.plots import ScatterPlot
+from napari_stem.widgets.views.plots import Plot, draw_gene
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,30 +96,15 @@ START = (
 
 @dataclass
 class Loaded:
-    """Measured data of one slide, and the prediction they were last matched with.
+    """Measured data of one slide, and the prediction they were last matched with."""
 
-    Attributes
-    ----------
-    path, counts
-        Where they came from, and what they are.
-    match
-        What of them lies beside the prediction, None where nothing does.
-    matched
-        Path of that prediction, and how many spots were done.
-    grid
-        Where the measured spots lie.
-    is_known
-        Whether they were matched with any prediction: then they are this slide's.
-    before
-        What was loaded before, and comes back where these are refused; None once they are matched.
-    """
-
-    path: Path
+    path: Path  # where they came from
     counts: anndata.AnnData
-    match: MeasuredMatch | None = None
-    matched: tuple[str, int] | None = None
-    grid: SpotGrid | None = None
-    is_known: bool = False
+    match: MeasuredMatch | None = None  # what lies beside the prediction, if anything does
+    matched: tuple[str, int] | None = None  # path of that prediction, and how many spots were done
+    grid: SpotGrid | None = None  # of the measured spots
+    is_known: bool = False  # matched with any prediction: they are this slide's
+    # what was loaded before, and comes back where these are refused; None once they are matched
     before: Loaded | None = None
 
     @cached_property
@@ -131,10 +116,7 @@ class Loaded:
 class MeasuredPanel(QWidget):
     """Asks for measured data, keeps them by slide, and shows them in place of the prediction's map.
 
-    Parameters
-    ----------
-    slide
-        Returns the active slide, to which what is loaded belongs.
+    ``slide`` returns the active one, to which what is loaded belongs.
     """
 
     changed = Signal()  # data came or went
@@ -168,15 +150,12 @@ class MeasuredPanel(QWidget):
         self.table = Table(COLUMNS)
         self.view = TableView(self.table, sort_by=1)
         self.view.setMinimumHeight(TABLE_HEIGHT_PX)
-        self.plot = ScatterPlot()
+        self.plot = Plot()
         self.results = QWidget()
         self._lay_out()
         self.view.chosen.connect(lambda gene: settings.update(gene=gene))
         maps.drawn.connect(self.refresh)
-        settings.changed.connect(self._follow)
-        self._follow()
-        self._show_nothing()
-        self.setEnabled(False)
+        self.refresh()
 
     def shown(self) -> str:
         """Return ``mean``, of the prediction, ``measured`` or ``difference``."""
@@ -234,10 +213,13 @@ class MeasuredPanel(QWidget):
         """Bring panel and map in line with the active prediction and the settings."""
         active, loaded = self._maps.current(), self.of_active()
         self.setEnabled(active is not None)
+        self.views.button(list(VIEWS).index(self.shown())).setChecked(True)
         if active is None or loaded is None:
             self._show_nothing()
             self.map.hide()
-            self._tell_later()
+            slide = self._slide()
+            if active is None and slide is not None and (path := self.path_of(slide)) is not None:
+                self.message.say(f"{path.name}: {LATER}")
             is_reading = any(reading.is_running for reading in self._reading.values())
             if active is not None and self._is_shown() and not is_reading:
                 self.settings.update(view=MEAN)
@@ -321,13 +303,6 @@ class MeasuredPanel(QWidget):
     def _is_shown(self) -> bool:
         return self.settings.view in {MEASURED, DIFFERENCE}
 
-    def _tell_later(self) -> None:
-        """Say of what has been read already that it waits for a prediction."""
-        slide = self._slide()
-        path = self.path_of(slide) if slide is not None else None
-        if path is not None and self._maps.current() is None:
-            self.message.say(f"{path.name}: {LATER}")
-
     def _draw(self, active: ActivePrediction, loaded: Loaded, found: MeasuredMatch) -> None:
         message = ""
         if self._is_shown() and self.settings.shown_arrangement != ONE:
@@ -357,7 +332,7 @@ class MeasuredPanel(QWidget):
         gene = active.gene
         self.plot.setVisible(gene in found.genes)
         if gene in found.genes:
-            self.plot.show_gene(found, gene, active.values.values(gene)[found.rows])
+            self.plot.plot(draw_gene, found, gene, active.values.values(gene)[found.rows])
 
     def _show_nothing(self) -> None:
         self.summary.setText(START)
@@ -379,9 +354,6 @@ class MeasuredPanel(QWidget):
         self.predict_button.setVisible(found.is_elsewhere)
         self.results.show()
         self.remove_button.show()
-
-    def _follow(self) -> None:
-        self.views.button(list(VIEWS).index(self.shown())).setChecked(True)
 
     def _lay_out(self) -> None:
         views = row()

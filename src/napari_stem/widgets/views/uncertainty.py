@@ -18,7 +18,6 @@ from napari_stem.widgets.common.hints import TOO_LARGE
 from napari_stem.widgets.common.keys import NEXT_SAMPLE, PREVIOUS_SAMPLE, shortcut
 from napari_stem.widgets.common.parts import Note, choice, row_widget, stack
 from napari_stem.widgets.genes import map_turns
-from napari_stem.widgets.genes.active_prediction import SampleReader
 from napari_stem.widgets.genes.map_layers import ColourMap, ScalarMap, SpotOutlines
 from napari_stem.widgets.state import (
     BESIDE,
@@ -37,7 +36,6 @@ from napari_stem.widgets.state import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.active_prediction import ActivePrediction, GeneSamples
     from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.genes.map_layers import SpotMap
@@ -80,7 +78,7 @@ LEAST_PERCENT, USUAL_PERCENT, MOST_PERCENT = 5, 80, 97
 class UncertaintyPanel(QWidget):
     """Asks how uncertainty is shown, and shows it in line with the active prediction."""
 
-    def __init__(self, jobs: Jobs, maps: MapDisplay) -> None:
+    def __init__(self, maps: MapDisplay) -> None:
         super().__init__()
         self._maps, self.settings, turns = maps, maps.settings, maps.turns
         self._outlined: tuple[object, ...] | None = None
@@ -88,7 +86,6 @@ class UncertaintyPanel(QWidget):
         self.faded = ColourMap(turns, "faded", "Predicted, faint where unsure", map_turns.FADED)
         name = "Spots unlike the training tissue"
         self.outlines = SpotOutlines(turns, "unlike", name, (OUTLINE_COLOUR,), map_turns.OUTLINES)
-        self.samples = SampleReader(jobs, parent=self)
         self.expression_choice, self.uncertainty_choice = (
             choice(options, _tips(options), act, is_narrow=True)
             for options, act in (
@@ -107,8 +104,7 @@ class UncertaintyPanel(QWidget):
         self.legend, self.message = Note(), Note()
         self._lay_out()
         self._connect()
-        self._show_choices()
-        self.setEnabled(False)
+        self.refresh()
 
     def choose_expression(self, kind: str) -> None:
         """Choose how expression is shown, and have it on the map, as a click does."""
@@ -137,8 +133,6 @@ class UncertaintyPanel(QWidget):
         self._form.addRow("Sample", self._sample_row)
         self._form.addRow("Uncertainty as", self.uncertainty_choice)
         stack(self, self._form, self.message, self.outline_box, self.legend)
-        self.message.say("")
-        self.legend.say("")
 
     def _connect(self) -> None:
         settings = self.settings
@@ -158,14 +152,10 @@ class UncertaintyPanel(QWidget):
             button.setToolTip(f"{which} sample (key {key.sequence})")
             button.clicked.connect(partial(self.step, samples))
             self.shortcuts.append(shortcut(key, self, partial(self.step, samples)))
-        settings.changed.connect(self._follow)
+        # else the plain map is drawn first
+        settings.changed.connect(lambda names: self.refresh() if names <= DOUBT else None)
         self._maps.drawn.connect(self.refresh)
-        self.samples.ready.connect(self.refresh)
-
-    def _follow(self, names: frozenset[str]) -> None:
-        self._show_choices()
-        if names <= DOUBT:  # else the plain map is drawn first
-            self.refresh()
+        self._maps.samples_read.connect(self.refresh)
 
     def _show_choices(self) -> None:
         settings, kind = self.settings, self.settings.expression
@@ -191,6 +181,7 @@ class UncertaintyPanel(QWidget):
 
     def refresh(self) -> None:
         """Bring the layers in line with what is asked for."""
+        self._show_choices()
         active = self._maps.current()
         self.setEnabled(active is not None)
         self.message.say("")
@@ -214,7 +205,7 @@ class UncertaintyPanel(QWidget):
             self.message.say(ONE_GENE_ONLY)
             return
         prediction = active.prediction
-        samples = None if kind == FADED else self.samples.get(prediction, active.gene)
+        samples = None if kind == FADED else self._maps.samples()
         if kind in {PROBABLE, SAMPLE} and not prediction.n_kept_draws:
             self._hide_map()
             self.message.say(f"{TOO_LARGE} to see this.")
