@@ -28,6 +28,9 @@ ORDER = ("demo", "info", "predict", "export", "evaluate", "import", "genes", "tr
 class Speech:
     """Options on how a command speaks, which every command has."""
 
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
+    ] = False
     verbose: Annotated[
         int,
         typer.Option(
@@ -47,6 +50,7 @@ class Speech:
 
     def take_effect(self) -> None:
         """Speak so from now on; what is not said stays as was said before the command."""
+        MANNER.as_json = self.as_json
         if self.verbose and self.quiet:
             raise typer.BadParameter("choose one of --verbose and --quiet.")
         if self.verbose or self.quiet or self.log_file is not None:
@@ -54,7 +58,7 @@ class Speech:
 
 
 class Group(typer.Typer):
-    """A group of commands that all understand ``-v``, ``-q`` and ``--log-file``."""
+    """A group of commands that all understand ``--json``, ``-v``, ``-q`` and ``--log-file``."""
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
         """Add a function as a command."""
@@ -62,12 +66,13 @@ class Group(typer.Typer):
         return lambda function: (add(_as_command(function)), function)[1]
 
     def callback(self, **settings: Any) -> Callable[[Any], Any]:
-        """Run a function before any command of the group."""
+        """Run a function before any command of the group; ``--json`` is for one that acts alone, too."""
         add = super().callback(**settings)
-        return lambda function: (add(_as_command(function)), function)[1]
+        answers = bool(settings.get("invoke_without_command"))
+        return lambda function: (add(_as_command(function, answers=answers)), function)[1]
 
 
-def _as_command(function: Callable[..., Any]) -> Callable[..., Any]:
+def _as_command(function: Callable[..., Any], *, answers: bool = True) -> Callable[..., Any]:
     """Make of a function what typer takes.
 
     It gets the options of `Speech` beside its own; and a parameter ``options`` of it, annotated with a
@@ -81,11 +86,12 @@ def _as_command(function: Callable[..., Any]) -> Callable[..., Any]:
     def command(*args: Any, **given: Any) -> Any:
         for name, kind in kinds.items():
             fields = [field.name for field in dataclasses.fields(kind)]
-            given[name] = kind(**{field: given.pop(field) for field in fields})
+            given[name] = kind(**{field: given.pop(field) for field in fields if field in given})
         given.pop("speech").take_effect()
         return function(*args, **given)
 
-    parameters = [*own.values(), *(each for kind in kinds.values() for each in _options_of(kind))]
+    added = [each for kind in kinds.values() for each in _options_of(kind)]
+    parameters = [*own.values(), *(each for each in added if answers or each.name != "as_json")]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in parameters}
     return command

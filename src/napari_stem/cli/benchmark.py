@@ -7,14 +7,15 @@ import shutil
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from napari_stem.cli.app import app
-from napari_stem.cli.options import Device, Json, encoder_names, listed, refuse_if
-from napari_stem.cli.terminal import Interrupted, progress_bars, say, say_json, tell
+from napari_stem.cli.options import Device, encoder_names, listed, refuse_if
+from napari_stem.cli.terminal import Interrupted, answer, progress_bars, say, tell
 from napari_stem.errors import OutputError, StemError
 from napari_stem.foreign import read_json
 from napari_stem.io import only_writer, require_writable, write_file
@@ -80,7 +81,6 @@ class MeasureOptions:
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Begin anew where results are.")
     ] = False
-    as_json: Json = False
 
     def require_consistent(self, protocol: str) -> None:
         """Refuse options that exclude each other, or belong to other protocols."""
@@ -108,7 +108,7 @@ class MeasureOptions:
         return BenchmarkOptions(**asked)
 
 
-OF_COMMAND = frozenset({"out", "show_genes", "labels", "overwrite", "as_json"})
+OF_COMMAND = frozenset({"out", "show_genes", "labels", "overwrite"})
 
 
 @app.command()
@@ -138,20 +138,16 @@ def benchmark(
     if options.labels is not None:
         seeds = _numbers(options.seeds)
         results = run_msi(dataset, options.labels, out, seeds=seeds, overwrite=overwrite)
-    else:
-        shown = listed(options.show_genes)
-        results = run_benchmark(
-            protocol, dataset, out, options.benchmark(), overwrite=overwrite, show_genes=shown
-        )
-    if options.as_json:
-        say_json(results)
-    elif options.labels is not None:
-        _say_msi(results, out)
-    else:
-        _say_results(results, out)
+        answer(results, partial(_say_msi, out))
+        return
+    shown = listed(options.show_genes)
+    results = run_benchmark(
+        protocol, dataset, out, options.benchmark(), overwrite=overwrite, show_genes=shown
+    )
+    answer(results, partial(_say_results, out))
 
 
-def _say_results(results: dict[str, Any], out: Path) -> None:
+def _say_results(out: Path, results: dict[str, Any]) -> None:
     from napari_stem.cli.tables import say_aggregates
 
     identity = results["identity"]
@@ -173,7 +169,7 @@ def _say_results(results: dict[str, Any], out: Path) -> None:
     say(NOTICE)
 
 
-def _say_msi(results: dict[str, Any], out: Path) -> None:
+def _say_msi(out: Path, results: dict[str, Any]) -> None:
     say(
         f"AUROC {results['auroc']:.3f} [{results['auroc_min']:.3f}, {results['auroc_max']:.3f}], mean and "
         f"range over {count(len(results['folds']), 'fold')}; standard error {results['standard_error']:.3f}."

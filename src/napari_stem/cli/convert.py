@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from napari_stem.cli.app import app
-from napari_stem.cli.options import Json, ModelName, OverwriteModel, encoder_names
-from napari_stem.cli.terminal import say, say_json, tell
+from napari_stem.cli.options import ModelName, OverwriteModel, encoder_names
+from napari_stem.cli.terminal import answer, tell
 from napari_stem.io import only_writer, require_model_room
 from napari_stem.texts import count
 
@@ -57,7 +57,6 @@ def convert(
         int | None, typer.Option(min=1, help="Attention heads; default: one per 64 of width.")
     ] = None,
     overwrite: OverwriteModel = False,
-    as_json: Json = False,
 ) -> None:
     """Turn a checkpoint of published Stem into a model that predicts."""
     sides_um = (PUBLISHED_PATCH_UM,) if patch_um is None else _sides_um(patch_um)
@@ -91,12 +90,10 @@ def convert(
     model.save(out)
     _tell_left_out(read, checkpoint.name)
     _tell_assumed(read, model, {"patch": patch_um, "pitch": pitch, "heads": heads})
-    if as_json:
-        say_json(_to_dict(out, read, model))
-        return
-    say(
+    answer(
+        _to_dict(out, read, model),
         f"Model '{model.name}', {count(len(model.genes), 'gene')} ({model.unit}), from '{read.taken}' "
-        f"in {checkpoint.name}: {out}. Its intervals are not calibrated."
+        f"in {checkpoint.name}: {out}. Its intervals are not calibrated.",
     )
 
 

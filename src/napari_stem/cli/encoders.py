@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from napari_stem.cli.app import Group, app
-from napari_stem.cli.options import Json, encoder_names
-from napari_stem.cli.terminal import progress_bars, say, say_json, tell
+from napari_stem.cli.options import encoder_names
+from napari_stem.cli.terminal import answer, progress_bars, say, tell
 from napari_stem.hub import use_encoder_folder
 
 encoding = Group(help="List the image encoders, or download one.")
@@ -26,9 +26,7 @@ EncoderFolder = Annotated[
 
 
 @encoding.callback(invoke_without_command=True)
-def encoders(
-    context: typer.Context, encoder_folder: EncoderFolder = None, as_json: Json = False
-) -> None:
+def encoders(context: typer.Context, encoder_folder: EncoderFolder = None) -> None:
     """List the image encoders: which are ready, and what the others need."""
     if context.invoked_subcommand is not None:
         return
@@ -36,10 +34,10 @@ def encoders(
 
     if encoder_folder is not None:
         use_encoder_folder(encoder_folder)
-    rows = list_encoders()
-    if as_json:
-        say_json(rows)
-        return
+    answer(list_encoders(), _say)
+
+
+def _say(rows: list[dict[str, Any]]) -> None:
     from napari_stem.cli.tables import say_list
 
     columns = {
@@ -63,7 +61,6 @@ def download(
     to: Annotated[
         Path | None, typer.Option(help="Folder of encoders instead of Hugging Face's cache.")
     ] = None,
-    as_json: Json = False,
 ) -> None:
     """Download an encoder from Hugging Face.
 
@@ -85,8 +82,4 @@ def download(
         with progress_bars() as bars:
             folder = hub.download(facts, to, bars.of_bytes(f"Downloading {facts.name}"))
         done.append({"name": facts.name, "folder": str(folder)})
-    if as_json:
-        say_json(done)
-        return
-    for row in done:
-        say(f"{row['name']}: {row['folder']}")
+    answer(done, lambda rows: [say(f"{row['name']}: {row['folder']}") for row in rows])

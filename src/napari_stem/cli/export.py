@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from napari_stem.cli.app import app
-from napari_stem.cli.options import Json, listed
-from napari_stem.cli.terminal import MANNER, progress_bars, say, say_json
+from napari_stem.cli.options import listed
+from napari_stem.cli.terminal import MANNER, answer, progress_bars
 from napari_stem.settings import ExportKind
 from napari_stem.texts import NOTICE, count
 
@@ -60,7 +60,6 @@ def export(
         bool, typer.Option("--long", help="CSV with one row per spot and gene.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
-    as_json: Json = False,
 ) -> None:
     """Export a prediction: tables, figures, a report."""
     from napari_stem.exporting import kinds
@@ -98,26 +97,23 @@ def export(
             overwrite=overwrite,
             progress=bars,
         )
-    _say(kinds.select(to, opened, listed(genes), within), to, out, as_json)
+    _answer(kinds.select(to, opened, listed(genes), within), to, out)
 
 
-def _say(selection: Selection, kind: ExportKind, out: Path, as_json: bool) -> None:
+def _answer(selection: Selection, kind: ExportKind, out: Path) -> None:
     unit = selection.prediction.unit
     n_spots, n_genes = len(selection.rows), len(selection.genes)
-    if as_json:
-        say_json(
-            {
-                "out": str(out),
-                "kind": kind,
-                "n_spots": n_spots,
-                "n_missing": selection.n_missing,
-                "n_genes": n_genes,
-                "genes": list(selection.genes),
-                "n_regions": len(selection.regions),
-                "unit": unit,
-            }
-        )
-        return
-    say(f"{count(n_spots, 'spot')}, {count(n_genes, 'gene')} ({unit}): {out}. {NOTICE}")
+    told = f"{count(n_spots, 'spot')}, {count(n_genes, 'gene')} ({unit}): {out}. {NOTICE}"
     if selection.n_missing:
-        say(f"Not predicted yet, and missing: {count(selection.n_missing, 'spot')}.")
+        told += f"\nNot predicted yet, and missing: {count(selection.n_missing, 'spot')}."
+    result = {
+        "out": str(out),
+        "kind": kind,
+        "n_spots": n_spots,
+        "n_missing": selection.n_missing,
+        "n_genes": n_genes,
+        "genes": list(selection.genes),
+        "n_regions": len(selection.regions),
+        "unit": unit,
+    }
+    answer(result, told)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_stem.cli.app import FAILED, Group, importing
-from napari_stem.cli.options import Json, listed
-from napari_stem.cli.terminal import Interrupted, progress_bars, say, say_json, tell
+from napari_stem.cli.options import listed
+from napari_stem.cli.terminal import Interrupted, answer, progress_bars, say, tell
 from napari_stem.io import only_writer, require_writable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from napari_stem.spatial.importing import Outcome
 
@@ -56,12 +56,11 @@ def her2st(
     out: Out,
     overwrite: Overwrite = False,
     drop: Drop = False,
-    as_json: Json = False,
 ) -> None:
     """Import HER2-positive breast cancer sections (Andersson 2021)."""
     from napari_stem.spatial.her2st import import_her2st
 
-    _import(import_her2st, source, out, as_json, overwrite=overwrite, drop=drop)
+    _import(import_her2st, source, out, overwrite=overwrite, drop=drop)
 
 
 @importing.command()
@@ -72,13 +71,12 @@ def visium(
     name: Name = None,
     overwrite: Overwrite = False,
     drop: Drop = False,
-    as_json: Json = False,
 ) -> None:
     """Import 10x Visium sections from Space Ranger's output."""
     from napari_stem.spatial.visium import import_visium
 
     options = {"image": image, "name": name, "overwrite": overwrite, "drop": drop}
-    _import(import_visium, source, out, as_json, **options)
+    _import(import_visium, source, out, **options)
 
 
 @importing.command(name="visium-hd")
@@ -92,13 +90,12 @@ def visium_hd(
     name: Name = None,
     overwrite: Overwrite = False,
     drop: Drop = False,
-    as_json: Json = False,
 ) -> None:
     """Import 10x Visium HD sections from Space Ranger's output."""
     from napari_stem.spatial.visium import import_visium
 
     options = {"image": image, "name": name, "overwrite": overwrite, "drop": drop}
-    _import(import_visium, source, out, as_json, bin_um=bin_um, **options)
+    _import(import_visium, source, out, bin_um=bin_um, **options)
 
 
 @importing.command()
@@ -119,7 +116,6 @@ def hest(
     ] = None,
     overwrite: Overwrite = False,
     drop: Drop = False,
-    as_json: Json = False,
 ) -> None:
     """Choose, check and mend sections of HEST-1k.
 
@@ -131,7 +127,6 @@ def hest(
         import_hest,
         source,
         out,
-        as_json,
         sections=listed(sections),
         organ=listed(organ),
         technology=listed(technology),
@@ -144,7 +139,6 @@ def hest(
 @importing.command()
 def check(
     dataset: Annotated[Path, typer.Argument(help="Data set folder.", show_default=False)],
-    as_json: Json = False,
 ) -> None:
     """Look for what is wrong with a data set.
 
@@ -159,20 +153,14 @@ def check(
     every = [finding for of_section in found.values() for finding in of_section]
     n_stops = sum(finding.severity == "stops" for finding in every)
     findings = {name: [one.as_json() for one in of_section] for name, of_section in found.items()}
-    if as_json:
-        say_json(
-            {
-                "dataset": str(dataset),
-                "sections": list(opened.sections),
-                "stops": n_stops,
-                "warns": sum(finding.severity == "warns" for finding in every),
-                "findings": findings,
-            }
-        )
-    elif every:
-        _say_findings(findings)
-    else:
-        say(f"Nothing is wrong with {dataset} (sections: {', '.join(opened.sections)}).")
+    result = {
+        "dataset": str(dataset),
+        "sections": list(opened.sections),
+        "stops": n_stops,
+        "warns": sum(finding.severity == "warns" for finding in every),
+        "findings": findings,
+    }
+    answer(result, _say_findings)
     if n_stops:
         raise typer.Exit(FAILED)
 
@@ -191,7 +179,6 @@ def download_hest(
         typer.Option(help="Also these files, such as 'patches/INT1.*'; may be repeated."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Download even more than 20 GB.")] = False,
-    as_json: Json = False,
 ) -> None:
     """Download HEST-1k, or a part of it, from Hugging Face.
 
@@ -209,23 +196,17 @@ def download_hest(
         raise Interrupted(
             f"Interrupted: what is in {out} is kept; the same command goes on."
         ) from None
-    if as_json:
-        say_json(
-            {
-                "out": str(out),
-                "patterns": list(plan.patterns),
-                "n_files": plan.n_files,
-                "n_bytes": plan.n_bytes,
-                "n_bytes_downloaded": plan.n_bytes_missing,
-            }
-        )
-    else:
-        say(f"{plan.n_files} files are in {out}.")
+    result = {
+        "out": str(out),
+        "patterns": list(plan.patterns),
+        "n_files": plan.n_files,
+        "n_bytes": plan.n_bytes,
+        "n_bytes_downloaded": plan.n_bytes_missing,
+    }
+    answer(result, f"{plan.n_files} files are in {out}.")
 
 
-def _import(
-    importer: Import, source: Path | Sequence[Path], out: Path, as_json: bool, **options: Any
-) -> None:
+def _import(importer: Import, source: Path | Sequence[Path], out: Path, **options: Any) -> None:
     """Import a data set; tells on stderr what failed, what was dropped and what looks odd."""
     require_writable(out / "st")
     try:
@@ -244,20 +225,26 @@ def _import(
         tell(f"Section {section_id}: spots left out ({reasons}).")
     for reason in outcome.failed.values():
         tell(reason)
-    if as_json:
-        say_json({"out": str(out), **outcome.as_json()})
-    elif outcome.sections:
-        n_kept, n = len(outcome.kept), len(outcome.sections)
-        kept = f" (there before: {n_kept}; --overwrite imports again)" if n_kept else ""
-        names = ", ".join(outcome.sections)
-        say(f"{n} section{'s are' if n > 1 else ' is'} in {out}: {names}{kept}.")
+    answer({"out": str(out), **outcome.as_json()}, lambda _: _say_sections(outcome, out))
     if outcome.failed:
         raise typer.Exit(FAILED)
 
 
-def _say_findings(findings: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+def _say_sections(outcome: Outcome, out: Path) -> None:
+    if outcome.sections:
+        n_kept, n = len(outcome.kept), len(outcome.sections)
+        kept = f" (there before: {n_kept}; --overwrite imports again)" if n_kept else ""
+        names = ", ".join(outcome.sections)
+        say(f"{n} section{'s are' if n > 1 else ' is'} in {out}: {names}{kept}.")
+
+
+def _say_findings(result: dict[str, Any]) -> None:
     from napari_stem.cli.tables import say_list
 
+    if not any(result["findings"].values()):
+        sections = ", ".join(result["sections"])
+        say(f"Nothing is wrong with {result['dataset']} (sections: {sections}).")
+        return
     rows = [
         {
             **one,
@@ -265,7 +252,7 @@ def _say_findings(findings: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
             "count": one["count"] or "",
             "examples": ", ".join(one["examples"]),
         }
-        for section_id, found in findings.items()
+        for section_id, found in result["findings"].items()
         for one in found
     ]
     columns = {key: key for key in ("section", "severity", "what", "count", "examples")}

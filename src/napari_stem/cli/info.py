@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from napari_stem.cli.app import app
-from napari_stem.cli.options import Json, MppOption
-from napari_stem.cli.terminal import MANNER, say_json
+from napari_stem.cli.options import MppOption
+from napari_stem.cli.terminal import MANNER, answer
 
 
 @app.command()
@@ -24,7 +24,6 @@ def info(
         bool,
         typer.Option("--check-scale", help="Compare the pixel size with the width of nuclei."),
     ] = False,
-    as_json: Json = False,
 ) -> None:
     """Say a slide's size, levels, pixel size and readers."""
     from napari_stem.cli.tables import say_slide
@@ -39,7 +38,4 @@ def info(
 
         with open_slide(slide, stated, reader=reader) as opened:
             facts["scale_check"] = measure(opened).as_json()
-    if as_json:
-        say_json(facts)
-    else:
-        say_slide(facts)
+    answer(facts, say_slide)

@@ -12,7 +12,6 @@ from napari_stem.texts import clean_name
 
 DEFAULTS = SamplingSettings()
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 MppOption = Annotated[
     float | None,
     typer.Option(

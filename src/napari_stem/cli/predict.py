@@ -11,14 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_stem.cli.app import app
 from napari_stem.cli.options import SlidesArgument, listed
 from napari_stem.cli.predict_options import ENDINGS, PredictOptions
-from napari_stem.cli.terminal import (
-    MANNER,
-    Interrupted,
-    progress_bars,
-    say,
-    say_json,
-    tell,
-)
+from napari_stem.cli.terminal import MANNER, Interrupted, answer, progress_bars, say, tell
 from napari_stem.errors import OutputError
 from napari_stem.io import require_free, require_writable
 from napari_stem.progress import stop_on_signals
@@ -63,8 +56,7 @@ def predict(slides: SlidesArgument, options: PredictOptions) -> None:
         work = out.with_name(out.name + ".partial.zarr")
     order = replace(named, out=work)
     _require_place(out, work, resume=options.resume)
-    result = _predicted(order, out, wanted, options)
-    say_json(result) if options.as_json else _say(result)
+    answer(_predicted(order, out, wanted, options), _say)
 
 
 def _predicted(

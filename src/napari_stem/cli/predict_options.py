@@ -13,7 +13,6 @@ from napari_stem.cli.options import (
     DEFAULTS,
     Device,
     Embeddings,
-    Json,
     MppOption,
     PatchPx,
     Seed,
@@ -156,7 +155,6 @@ class PredictOptions:
     yes: Annotated[
         bool, typer.Option("--yes", help="Do not ask, even if the slide looks unlike the training.")
     ] = False
-    as_json: Json = False
     workers: Annotated[
         int | None,
         typer.Option(

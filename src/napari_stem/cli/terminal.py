@@ -48,12 +48,15 @@ class Manner:
         warnings. 2: also details.
     log_file
         Where everything goes besides.
+    as_json
+        Whether the result is one JSON value instead of words.
     private
         Paths and names that the log file does not hold, unless details are asked for: they may name patients.
     """
 
     verbosity: int = 0
     log_file: Path | None = None
+    as_json: bool = False
     private: set[str] = field(default_factory=set)
 
     def keep_private(self, *places: str | Path) -> None:
@@ -227,9 +230,22 @@ def tell_error(text: str, error: BaseException) -> None:
     typer.echo(sentence(text), err=True)
 
 
-def say_json(value: Any) -> None:
-    """Print one JSON value on stdout."""
-    typer.echo(json.dumps(value, allow_nan=False))  # in ASCII nothing can steer a terminal
+def answer(result: Any, told: str | Callable[[Any], object]) -> None:
+    """Print a JSON-ready result on stdout: as one JSON value where that was asked for, else in words.
+
+    Parameters
+    ----------
+    result
+        Of the command.
+    told
+        The words, or what says a result in words.
+    """
+    if MANNER.as_json:
+        typer.echo(json.dumps(result, allow_nan=False))  # in ASCII nothing can steer a terminal
+    elif isinstance(told, str):
+        say(told)
+    else:
+        told(result)
 
 
 def has_person() -> bool:

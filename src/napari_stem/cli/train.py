@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,7 +12,6 @@ import typer
 from napari_stem.cli.app import app
 from napari_stem.cli.options import (
     Device,
-    Json,
     ModelName,
     OverwriteModel,
     PatchPx,
@@ -21,7 +21,7 @@ from napari_stem.cli.options import (
     listed,
     refuse_if,
 )
-from napari_stem.cli.terminal import Interrupted, progress_bars, say, say_json, tell
+from napari_stem.cli.terminal import Interrupted, answer, progress_bars, say, tell
 from napari_stem.io import require_model_room
 from napari_stem.texts import count
 
@@ -117,7 +117,6 @@ class TrainOptions:
     device: Device = "auto"
     name: ModelName = None
     overwrite: OverwriteModel = False
-    as_json: Json = False
 
     def require_consistent(self) -> None:
         """Refuse options that exclude each other."""
@@ -142,7 +141,7 @@ class TrainOptions:
         return TrainingOptions(**asked, stated=stated)
 
 
-OF_COMMAND = frozenset({"out", "patch_px", "tolerance", "processes", "overwrite", "as_json"})
+OF_COMMAND = frozenset({"out", "patch_px", "tolerance", "processes", "overwrite"})
 
 
 @app.command()
@@ -163,18 +162,18 @@ def train(
         overwrite=options.overwrite,
         processes=options.processes,
     )
-    if result is None:  # not the first of several processes
-        return
-    if options.as_json:
-        say_json(result)
-        return
+    if result is not None:  # the first of several processes
+        answer(result, partial(_say, options.out))
+
+
+def _say(out: Path, result: dict[str, Any]) -> None:
     from napari_stem.cli.tables import say_figures
 
     for section, columns in result["metrics"].items():
         say_figures(columns, f"Held-out section {section}", result["unit"])
     trained_on = ", ".join(result["sections"])
     say(
-        f"Model '{result['name']}', {count(result['n_genes'], 'gene')}, trained on {trained_on}: {options.out}"
+        f"Model '{result['name']}', {count(result['n_genes'], 'gene')}, trained on {trained_on}: {out}"
     )
 
 
