@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from napari_stem.cli.app import app
-from napari_stem.cli.options import Device, encoder_names, listed, refuse_if
+from napari_stem.cli.app import Device, app, encoder_names, listed, refuse_if
 from napari_stem.cli.terminal import Interrupted, answer, progress_bars, say, tell
 from napari_stem.errors import OutputError, StemError
 from napari_stem.foreign import read_json

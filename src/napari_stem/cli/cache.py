@@ -20,8 +20,7 @@ from napari_stem.caches import (
     stated_bytes,
     surplus,
 )
-from napari_stem.cli.app import FAILED, Group, app
-from napari_stem.cli.options import Yes
+from napari_stem.cli.app import FAILED, Group, Yes, app
 from napari_stem.cli.terminal import agreed, answer, say, tell
 from napari_stem.io import DAMAGE
 from napari_stem.settings import CACHE_VARIABLE, cache_dir

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from napari_stem.cli.app import app
-from napari_stem.cli.options import ModelName, OverwriteModel, encoder_names
+from napari_stem.cli.app import ModelName, OverwriteModel, app, encoder_names
 from napari_stem.cli.terminal import answer, tell
 from napari_stem.io import only_writer, require_model_room
 from napari_stem.texts import count

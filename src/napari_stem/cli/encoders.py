@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_stem.cli.app import Group, app
-from napari_stem.cli.options import encoder_names
+from napari_stem.cli.app import Group, app, encoder_names
 from napari_stem.cli.terminal import answer, progress_bars, say, tell
 from napari_stem.hub import use_encoder_folder
 
@@ -82,4 +81,9 @@ def download(
         with progress_bars() as bars:
             folder = hub.download(facts, to, bars.of_bytes(f"Downloading {facts.name}"))
         done.append({"name": facts.name, "folder": str(folder)})
-    answer(done, lambda rows: [say(f"{row['name']}: {row['folder']}") for row in rows])
+    answer(done, _say_folders)
+
+
+def _say_folders(rows: list[dict[str, str]]) -> None:
+    for row in rows:
+        say(f"{row['name']}: {row['folder']}")

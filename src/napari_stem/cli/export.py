@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from napari_stem.cli.app import app
-from napari_stem.cli.options import listed
+from napari_stem.cli.app import app, listed
 from napari_stem.cli.terminal import MANNER, answer, progress_bars
 from napari_stem.settings import ExportKind
 from napari_stem.texts import NOTICE, count

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_stem.cli.app import app
-from napari_stem.cli.options import gene_set_names, listed, refuse_if
+from napari_stem.cli.app import app, gene_set_names, listed, refuse_if
 from napari_stem.cli.terminal import answer, say, tell
 from napari_stem.errors import DatasetError
 from napari_stem.io import require_writable, write_file

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_stem.cli.app import FAILED, Group, importing
-from napari_stem.cli.options import listed
+from napari_stem.cli.app import FAILED, Group, importing, listed
 from napari_stem.cli.terminal import Interrupted, answer, progress_bars, say, tell
 from napari_stem.io import only_writer, require_writable
 

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from napari_stem.cli.app import app
-from napari_stem.cli.options import MppOption
+from napari_stem.cli.app import MppOption, app
 from napari_stem.cli.terminal import MANNER, answer
 
 

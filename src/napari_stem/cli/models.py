@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_stem.cli.app import Group, app
-from napari_stem.cli.options import Yes, model_names
+from napari_stem.cli.app import Group, Yes, app, model_names
 from napari_stem.cli.terminal import agreed, answer, say, tell
 from napari_stem.errors import EncoderError, ModelError
 from napari_stem.texts import count

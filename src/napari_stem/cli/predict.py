@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.cli.app import app
-from napari_stem.cli.options import SlidesArgument, listed
+from napari_stem.cli.app import SlidesArgument, app, listed
 from napari_stem.cli.predict_options import ENDINGS, PredictOptions
 from napari_stem.cli.terminal import MANNER, Interrupted, answer, progress_bars, say, tell
 from napari_stem.errors import OutputError

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from napari_stem.cli.options import (
+from napari_stem.cli.app import (
     DEFAULTS,
     Device,
     Embeddings,

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -9,24 +14,38 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from napari_stem.cli.app import app
-from napari_stem.cli.options import (
+from napari_stem.cli.app import (
     Device,
     ModelName,
     OverwriteModel,
     PatchPx,
     Seed,
     ToleranceUm,
+    app,
     encoder_names,
     listed,
     refuse_if,
 )
-from napari_stem.cli.terminal import Interrupted, answer, progress_bars, say, tell
+from napari_stem.cli.terminal import (
+    MANNER,
+    Interrupted,
+    answer,
+    progress_bars,
+    say,
+    speak,
+    speaking,
+    tell,
+)
+from napari_stem.errors import StemError
+from napari_stem.extras import require_extra
 from napari_stem.io import require_model_room
 from napari_stem.texts import count
 
 if TYPE_CHECKING:
-    from napari_stem.cli.terminal import ProgressBars
+    from collections.abc import Callable, Iterator
+    from multiprocessing.queues import SimpleQueue
+
+    from napari_stem.cli.terminal import Manner, ProgressBars
     from napari_stem.model.bundle import Model
     from napari_stem.spatial.dataset import Dataset
     from napari_stem.training.options import TrainingOptions
@@ -197,9 +216,9 @@ def run_train(
     from napari_stem.training.team import Team, is_launched
 
     if processes > 1 and not is_launched():
-        from napari_stem.cli.processes import run_together
-
-        return run_together(processes, run_train, folder, out, options, overwrite=overwrite)
+        return run_together(
+            processes, partial(run_train, folder, out, options, overwrite=overwrite)
+        )
     from napari_stem.device import torch_device
 
     options = replace(options, device=torch_device(options.device))
@@ -261,3 +280,94 @@ def _say_cost(dataset: Dataset, options: TrainingOptions, n_processes: int) -> N
             f"Neither --steps nor --minutes is given: how long to train is chosen on left-out sections, by "
             f"{options.n_fits(n_left)} trainings of up to {steps:,} steps each; with --steps there is one."
         )
+
+
+def run_together(n_processes: int, train: Callable[[], Any]) -> dict[str, Any]:
+    """Have 2 or more processes of this machine train one model; the first one's outcome is the outcome.
+
+    Raises
+    ------
+    StemError
+        What any of them raised.
+    Interrupted
+        By Ctrl-C, which reaches them all.
+    """
+    from napari_stem.training.team import ACCELERATE
+
+    require_extra(*ACCELERATE, StemError)
+    from torch.multiprocessing import get_context
+    from torch.multiprocessing.spawn import ProcessException, start_processes
+
+    outcomes: SimpleQueue[tuple[str, Any]] = get_context("spawn").SimpleQueue()
+    arguments = (n_processes, _free_port(), outcomes, replace(MANNER), train)
+    failed: Exception | None = None
+    with _left_to_children():
+        try:
+            start_processes(_work, arguments, n_processes, start_method="spawn")  # type: ignore[no-untyped-call]
+        except ProcessException as error:
+            failed = error
+    while not outcomes.empty():
+        kind, what = outcomes.get()
+        if kind == "done" and failed is None:
+            result: dict[str, Any] = what
+            return result
+        if kind == "failed":
+            raise StemError(what)
+        if kind == "interrupted":
+            raise Interrupted(what)
+    reason = str(failed).strip().splitlines()[-1]
+    raise StemError(
+        f"One of the {n_processes} processes was ended ({reason}); run the command again with --resume."
+    )
+
+
+def _work(
+    rank: int,
+    n_processes: int,
+    port: int,
+    outcomes: SimpleQueue[tuple[str, Any]],
+    manner: Manner,
+    train: Callable[[], Any],
+) -> None:
+    """Be one of them: what a launcher says through the environment, then the same command."""
+    warnings.simplefilter("ignore")
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(n_processes),
+        "LOCAL_WORLD_SIZE": str(n_processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    result: Any
+    try:
+        with speaking():
+            speak(manner.verbosity, manner.log_file if rank == 0 else None)
+            result = train()
+    except StemError as error:
+        outcomes.put(("failed", str(error)))
+        raise SystemExit(1) from error
+    except Interrupted as stopped:
+        result, kind = str(stopped), "interrupted"
+    else:
+        kind = "done"
+    if rank == 0:
+        outcomes.put((kind, result))
+
+
+@contextmanager
+def _left_to_children() -> Iterator[None]:
+    """Ctrl-C reaches every process of the terminal: this one waits for what the others make of it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
