@@ -80,8 +80,7 @@ def run_demo(out: Path) -> dict[str, Any]:
     require_writable(out / "demo.h5ad")
     from napari_stem.exporting.figure import write_figure
     from napari_stem.exporting.options import ExportOptions
-    from napari_stem.exporting.selection import Selection
-    from napari_stem.exporting.summary import telling_genes
+    from napari_stem.exporting.selection import Selection, telling_genes
     from napari_stem.exporting.table import write_table
     from napari_stem.model import load_model
     from napari_stem.sample_data import sample_path

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import OutputError
 from napari_stem.exporting.options import USUAL, ExportOptions
-from napari_stem.exporting.selection import Selection
-from napari_stem.exporting.summary import telling_genes
+from napari_stem.exporting.selection import Selection, telling_genes
 from napari_stem.io import require_replaceable
 from napari_stem.progress import shown
 from napari_stem.results import Prediction
@@ -101,13 +100,7 @@ def select(
     genes: Sequence[str] = (),
     regions: Sequence[Region] = (),
 ) -> Selection:
-    """Choose what to export, as `export` does; errors as of `Selection.of`.
-
-    Raises
-    ------
-    StemError
-        As `Selection.of`.
-    """
+    """Choose what to export, as `export` does; errors as of `Selection.of`."""
     n_genes = KINDS[kind].n_genes
     if tuple(genes) == (ALL_GENES,) and ALL_GENES not in prediction.genes:
         genes = prediction.genes

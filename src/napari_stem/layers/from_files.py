@@ -14,8 +14,14 @@ import shapely
 
 from napari_stem.geometry import Mpp, Spots
 from napari_stem.layers.colours import colour_limits, map_title
-from napari_stem.layers.placement import AXES, METADATA_KEY, PIXELS, UM, slide_placement
-from napari_stem.layers.shapes import one_ring
+from napari_stem.layers.placement import (
+    AXES,
+    METADATA_KEY,
+    PIXELS,
+    UM,
+    one_ring,
+    slide_placement,
+)
 from napari_stem.layers.spot_grid import SpotGrid
 from napari_stem.spatial.region_files import ClassedRegion, class_colour
 
@@ -51,7 +57,7 @@ def prediction_layers(prediction: Prediction, file: Path) -> list[LayerData]:
     StemError
         It is damaged, or holds no spots.
     """
-    from napari_stem.exporting.summary import telling_genes
+    from napari_stem.exporting.selection import telling_genes
 
     provenance = prediction.provenance
     mpp = prediction.mpp

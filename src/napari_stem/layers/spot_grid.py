@@ -98,6 +98,25 @@ class SpotGrid:
         is_own = np.isfinite(per_spot).take(self.spot_at)
         return np.divide(total, weight, out=np.full_like(total, np.nan), where=is_own)
 
+    def colours(self, colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Image of one colour per spot: (n_spots, 4) -> (rows, cols, 4); transparent off the spots."""
+        clear = np.zeros((1, 4), np.uint8)
+        return np.asarray(np.concatenate([colours, clear]).take(self.spot_at, axis=0))
+
+    def labels(self, rows: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.uint16]:
+        """Image of labels from 1; 0 where there is none.
+
+        Small numbers: for wider ones napari compiles a look-up when they are first shown.
+
+        Parameters
+        ----------
+        rows, labels
+            (n,) which spots have a label, and theirs, from 0.
+        """
+        per_spot = np.zeros(self.spot_at.max() + 2, dtype=np.uint16)  # the last: no spot, at -1
+        per_spot[rows] = labels + 1
+        return np.asarray(per_spot[self.spot_at])
+
     def spot_under(self, row: float, col: float) -> int | None:
         """Index of the spot at a position in the raster's pixels, or None."""
         if not (np.isfinite(row) and np.isfinite(col)):
