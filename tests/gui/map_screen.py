@@ -39,7 +39,7 @@ class MapScreen:
         self.inspect = InspectPanel(self.jobs, self.display, samples)
         qtbot.addWidget(self.inspect)
         self.slide = open_slide(sample_path())
-        SlideLayers(viewer).add(self.slide)
+        SlideLayers(viewer, self.jobs).add(self.slide)
         self.display.activate(self.slide)
         self.reliability = prediction.reliability
 

@@ -119,7 +119,6 @@ class Dropped(QObject):
         self._jobs, self._slides, self._openers = jobs, slides, openers
         self._waiting: list[tuple[Kind, Path]] = []
         self._n_slides = 0  # on their way
-        self._is_closed = False
 
     def watch(self, window: QWidget) -> None:
         """Open files of ours that fall on a window of napari's too, which would ask for a reader."""
@@ -127,13 +126,9 @@ class Dropped(QObject):
             if widget.acceptDrops():
                 widget.installEventFilter(self)  # once, however often
 
-    def close(self) -> None:
-        """Leave what falls from now on to napari."""
-        self._is_closed = True
-
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Take files that are all ours, unless a key asks napari for a choice."""
-        if event.type() != QEvent.Type.Drop or self._is_closed:
+        if event.type() != QEvent.Type.Drop or self._jobs.is_closed:
             return False
         urls, paths = event.mimeData().urls(), dropped_paths(event)
         is_plain = QApplication.keyboardModifiers() == Qt.KeyboardModifier.NoModifier

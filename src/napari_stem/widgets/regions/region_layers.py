@@ -12,6 +12,7 @@ from napari.layers import Image, Labels
 
 from napari_stem.evaluation.differences import REST
 from napari_stem.layers import AXES, METADATA_KEY, UM
+from napari_stem.layers.colours import luminance
 from napari_stem.spatial.region_files import ClassedRegion, class_colour
 from napari_stem.texts import own_names, quoted
 from napari_stem.widgets.common.pictures import colours_of_values
@@ -31,7 +32,7 @@ from napari_stem.widgets.regions.region_shapes import (
     outlines_yx,
     read_shapes,
 )
-from napari_stem.widgets.slide.slide_feed import pyramid_of
+from napari_stem.widgets.slide.slide_layers import pyramid_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -382,8 +383,7 @@ def label_colours(
             alpha = colours[..., 3:] * layer.opacity
             kept = 1 if layer.blending == "additive" else 1 - alpha
             seen = np.clip(seen * kept + colours[..., :3] * alpha, 0, 1)
-    light = np.where(seen <= 0.04045, seen / 12.92, ((seen + 0.055) / 1.055) ** 2.4)  # sRGB
-    is_light = (light @ (0.2126, 0.7152, 0.0722)).mean(axis=1) > LIGHT
+    is_light = luminance(seen).mean(axis=1) > LIGHT
     return np.where(is_light[:, np.newaxis], (0, 0, 0, 1), (1, 1, 1, 1)).astype(np.float32)
 
 

@@ -350,12 +350,8 @@ class ScaleWarning(Note):
         self.setVisible(False)
         self._jobs, self._slides = jobs, slides
         self._found: dict[Key, str] = {}  # the warning; empty while measured, or where all is well
-        self._timer = one_shot(self, MEASURE_AFTER_MS, self._measure)
+        self._timer = one_shot(jobs, MEASURE_AFTER_MS, self._measure)
         slides.activated.connect(self._on_activated)
-
-    def let_go(self) -> None:
-        """Measure nothing any more."""
-        self._timer.stop()
 
     def _on_activated(self, slide: Slide | None) -> None:
         key = _key(slide)

@@ -22,19 +22,19 @@ from napari_stem.widgets.common.parts import (
     ask_for_file,
     button,
     choice,
-    listening,
     one_shot,
     row,
     stack,
 )
 from napari_stem.widgets.common.units import load_units, regions_of
 from napari_stem.widgets.slide.associated import AssociatedBox, associated_pixels
-from napari_stem.widgets.slide.overview import Overview, OverviewControl
+from napari_stem.widgets.slide.overview import Overview
 from napari_stem.widgets.slide.pixel_size import PixelSizeBox, is_said
-from napari_stem.widgets.slide.slide_feed import SlideFeed, is_fed
 from napari_stem.widgets.slide.slide_layers import (
     BackButton,
+    SlideFeed,
     SlideLayers,
+    is_fed,
     load_libraries,
     slide_of,
     twin_of,
@@ -59,30 +59,29 @@ class SlidePanel(QWidget):
     """Opens slides and lists them; knows which one everything else is about."""
 
     activated = Signal(object)  # the active slide, or None
-    opened = Signal(object)  # a slide that has come into the viewer
     resized = Signal(object)  # a slide whose pixel size was stated
 
     def __init__(self, viewer: Viewer, jobs: Jobs, folder: str = "") -> None:
         super().__init__()
         self.viewer, self.jobs, self.folder = viewer, jobs, folder
-        self._layers = SlideLayers(viewer, self)
+        self._layers = SlideLayers(viewer, jobs)
         self._owners: dict[str, str] = {}  # fingerprints of slides by path of their predictions
         self._sizes: dict[str, set[Mpp]] = {}  # that slides were predicted with, by fingerprint
         self._is_following = True
         self._lay_out()
-        self._overview = OverviewControl(viewer, jobs, self.overview)
         for layer in self._layers.layers():
             self._take_in(layer)
         # napari selects and unselects several times within one change
-        self._selected = one_shot(self, 0, self._follow)
+        self._selected = one_shot(jobs, 0, self._follow)
         layers = viewer.layers
-        self._let_go = listening(
+        jobs.listen(
             (layers.events.inserted, self._on_inserted),
             (layers.events.removed, self._on_removed),
             (layers.events.reordered, self._list),
             (layers.selection.events.active, self._on_selected),
         )
         viewer.bind_key(WHOLE_SLIDE.sequence, lambda _: self.fit(), overwrite=True)
+        jobs.at_end(self._let_go)
         load_units()
         jobs.start(load_libraries)
 
@@ -100,7 +99,7 @@ class SlidePanel(QWidget):
         tip = "The slide that regions, maps and export belong to"
         self.choice = choice({}, tip, is_narrow=True)
         self.back_button = BackButton(self.viewer)
-        self.overview = Overview()
+        self.overview = Overview(self.viewer, self.jobs)
         self.fit_button = button(
             "Whole slide", f"Show all of the slide ({WHOLE_SLIDE.sequence})", self.fit
         )
@@ -174,17 +173,12 @@ class SlidePanel(QWidget):
         selected = self.viewer.layers.selection.active
         with self._layers.place_kept():
             self._choose(selected if selected in layers else layers[-1])
-        for slide in self.slides():
-            self.opened.emit(slide)
 
-    def let_go(self) -> None:
+    def _let_go(self) -> None:
         """Let go of the viewer; slides go on being completed."""
-        self._selected.stop()
-        self._layers.close()
-        self.pixel_size.let_go()
-        self._overview.close()
+        self.pixel_size.put_ruler_away()
+        self._layers.active = None
         self.viewer.bind_key(WHOLE_SLIDE.sequence, None)
-        self._let_go()
         self.back_button.gone = []
 
     # opening
@@ -276,7 +270,7 @@ class SlidePanel(QWidget):
         self._show_details()
         if self.layer is None:
             self._show_preparing("")
-        self._overview.show(self.layer)
+        self.overview.show_slide(self.layer)
         self.activated.emit(self.slide)
 
     def _go_to(self, layer: Image) -> None:
@@ -309,13 +303,11 @@ class SlidePanel(QWidget):
         feed.grown.connect(self._on_grown)
 
     def _on_inserted(self, event: Any) -> None:
-        slide = slide_of(event.value)
-        if slide is None:
+        if slide_of(event.value) is None:
             self._tell_unusable()
-            return
-        self._take_in(event.value)
-        self._choose(event.value)
-        self.opened.emit(slide)
+        else:
+            self._take_in(event.value)
+            self._choose(event.value)
 
     def _on_removed(self, event: Any) -> None:
         self._is_following = False  # what napari selects instead was not chosen by anybody
@@ -378,7 +370,7 @@ class SlidePanel(QWidget):
 
     def _on_grown(self, layer: Image) -> None:
         if layer is self.layer:
-            self._overview.show(layer)
+            self.overview.show_slide(layer)
 
     def _show_associated(self) -> None:
         if (slide := self.slide) is not None and self.layer is not None:
