@@ -233,12 +233,7 @@ def tell_error(text: str, error: BaseException) -> None:
 def answer(result: Any, told: str | Callable[[Any], object]) -> None:
     """Print a JSON-ready result on stdout: as one JSON value where that was asked for, else in words.
 
-    Parameters
-    ----------
-    result
-        Of the command.
-    told
-        The words, or what says a result in words.
+    ``told`` are the words, or what says a result in words.
     """
     if MANNER.as_json:
         typer.echo(json.dumps(result, allow_nan=False))  # in ASCII nothing can steer a terminal
@@ -256,10 +251,8 @@ def has_person() -> bool:
 def agreed(question: str, what_not: str, what: str) -> bool:
     """Ask before what cannot be undone.
 
-    Raises
-    ------
-    OutputError
-        Nobody is there to be asked; the text says that nothing was ``what_not``, and how to ``what``.
+    OutputError where nobody is there to be asked, which says that nothing was ``what_not``, and how to
+    ``what``.
     """
     if not has_person():
         raise OutputError(

@@ -201,10 +201,8 @@ def run_train(
 ) -> dict[str, Any] | None:
     """Train a model on the data set in a folder; processes that a launcher has started count instead of ours.
 
-    Returns
-    -------
-    JSON-ready: ``out, name, n_genes, unit, sections, metrics`` (per held-out section, then per predictor).
-    None in all but the first of several processes.
+    Gives, JSON-ready, ``out, name, n_genes, unit, sections, metrics`` (per held-out section, then per
+    predictor); None in all but the first of several processes.
 
     Raises
     ------
@@ -285,12 +283,7 @@ def _say_cost(dataset: Dataset, options: TrainingOptions, n_processes: int) -> N
 def run_together(n_processes: int, train: Callable[[], Any]) -> dict[str, Any]:
     """Have 2 or more processes of this machine train one model; the first one's outcome is the outcome.
 
-    Raises
-    ------
-    StemError
-        What any of them raised.
-    Interrupted
-        By Ctrl-C, which reaches them all.
+    StemError as any of them raised it; Interrupted by Ctrl-C, which reaches them all.
     """
     from napari_stem.training.team import ACCELERATE
 

@@ -37,13 +37,7 @@ class Limits:
 
     @classmethod
     def parse(cls, text: str) -> Limits:
-        """Read ``p2,p98`` (percentiles) or ``0,4.5`` (values).
-
-        Raises
-        ------
-        ValueError
-            It is neither, or low is not below high.
-        """
+        """Read ``p2,p98`` (percentiles) or ``0,4.5`` (values); ValueError where it is neither, or falls."""
         words = [word.strip() for word in text.split(",")]
         marked = [word[:1].lower() == "p" for word in words]
         if len(words) != 2 or marked[0] != marked[1]:

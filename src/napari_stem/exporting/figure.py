@@ -142,16 +142,8 @@ def drawn(
 ) -> Figure:
     """Draw all chosen genes as one matplotlib figure.
 
-    Parameters
-    ----------
-    selection, options
-        What, and how.
-    window
-        What to show; the regions, else all finished spots, if not given.
-    titled
-        Whether the page has a title, its scale and the notice.
-    panels
-        What is drawn of each gene: field, title.
+    ``window`` is what to show: the regions, else all finished spots, if not given. ``titled`` is whether the
+    page has a title, its scale and the notice. Of each gene ``panels`` are drawn: field, title.
     """
     genes = selection.genes
     if len(genes) > MAX_GENES:

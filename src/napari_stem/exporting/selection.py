@@ -60,12 +60,8 @@ class Selection:
     ) -> Selection:
         """Choose all spots that are done, and genes in the order in which they are written; of none, all.
 
-        Raises
-        ------
-        UnknownGeneError
-            The prediction lacks one; the message offers names that are alike.
-        PredictionError
-            No spot is done.
+        UnknownGeneError where the prediction lacks one, which offers names that are alike; PredictionError
+        where no spot is done.
         """
         prediction.columns(genes)  # all there?
         rows = np.flatnonzero(prediction.done)

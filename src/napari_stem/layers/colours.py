@@ -40,14 +40,9 @@ class ColourRange:
     def limits(
         self, values: ArrayLike, of_all: tuple[float, float] | None = None
     ) -> tuple[float, float]:
-        """(low, high) for one map, with low < high.
+        """(low, high), low < high, for a map of values of any shape; NaN is left out.
 
-        Parameters
-        ----------
-        values
-            Any shape, float; NaN is left out.
-        of_all
-            Limits of all genes, where they are known already.
+        ``of_all`` are the limits of all genes, where they are known already.
         """
         if self.kind == "fixed":
             return apart(self.low, self.high)
@@ -65,19 +60,7 @@ class ColourRange:
 def colour_limits(
     values: ArrayLike, percentiles: tuple[float, float] = PERCENTILES
 ) -> tuple[float, float]:
-    """Percentiles of what is predicted so far; (0, 1) where nothing is.
-
-    Parameters
-    ----------
-    values
-        Any shape, float; NaN is left out.
-    percentiles
-        Of the first and the last colour, 0 to 100.
-
-    Returns
-    -------
-    (low, high) with low < high, as a viewer wants them.
-    """
+    """(low, high), low < high: percentiles, 0 to 100, of values of any shape; (0, 1) where none is known."""
     known = np.asarray(values, dtype=np.float64)
     known = known[np.isfinite(known)]
     if known.size == 0:
@@ -125,14 +108,10 @@ class Fading:
 
     @classmethod
     def of(cls, sd: ArrayLike) -> Fading:
-        """Fading of one gene: from the 5th to the 95th percentile of its standard deviations.
+        """Fading of one gene: from the 5th to the 95th percentile of its (n_spots,) standard deviations.
 
-        The end is at least 1.5 times the start, so that chance differences are not made to look large.
-
-        Parameters
-        ----------
-        sd
-            (n_spots,) standard deviations; NaN is left out.
+        The end is at least 1.5 times the start, so that chance differences are not made to look large. NaN is
+        left out.
         """
         known = np.asarray(sd, dtype=np.float64)
         known = known[np.isfinite(known)]
@@ -156,18 +135,9 @@ def faded_colours(rgba: ArrayLike, opacity: ArrayLike) -> NDArray[np.uint8]:
 
 
 def probability_over(draws: ArrayLike, threshold: float) -> NDArray[np.float64]:
-    """Probability that expression is above a threshold, as the samples have it.
+    """Share of draws above a threshold in the prediction's unit: (n_spots, draws) -> (n_spots,) float64.
 
-    Parameters
-    ----------
-    draws
-        (n_spots, draws); NaN where nothing is predicted.
-    threshold
-        In the prediction's unit.
-
-    Returns
-    -------
-    (n_spots,) float64, the share of draws above; NaN where nothing is predicted.
+    NaN where nothing is predicted.
     """
     values = np.asarray(draws, dtype=np.float32)
     share = (values > threshold).mean(axis=-1, dtype=np.float64)
@@ -178,12 +148,9 @@ MOST_LINES = 12  # of a legend on the canvas
 
 
 def legend_lines(names: Sequence[str], colours: Sequence[str]) -> list[tuple[str, str]]:
-    """Lines of a legend, (text, colour of its ground): every domain's name on its colour.
+    """Lines of a legend, (text, colour of its ground): the names of domains, in their order, on their colours.
 
-    Parameters
-    ----------
-    names, colours
-        Of the domains, in their order; of more than ``MOST_LINES`` the first, and how many follow.
+    Of more than ``MOST_LINES`` the first, and how many follow.
     """
     lines = list(zip(names, colours, strict=True))
     if len(lines) <= MOST_LINES:

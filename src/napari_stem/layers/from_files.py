@@ -45,17 +45,7 @@ LABEL = {"string": "{name}", "size": 12, "color": "#101010", "anchor": "upper_le
 def prediction_layers(prediction: Prediction, file: Path) -> list[LayerData]:
     """Overview of the slide, and above it the most reliable gene: its map, and hidden its uncertainty.
 
-    Parameters
-    ----------
-    prediction
-        Opened.
-    file
-        What the user opened.
-
-    Raises
-    ------
-    StemError
-        It is damaged, or holds no spots.
+    ``file`` is what the user opened; StemError where the prediction is damaged, or holds no spots.
     """
     from napari_stem.exporting.selection import telling_genes
 

@@ -75,18 +75,10 @@ def slide_layer(slide: Slide) -> LayerData:
 
 
 def outline(vertices: ArrayLike, shape_type: str) -> NDArray[np.float64] | None:
-    """Corners of a drawn shape, in the order in which they are joined.
+    """Corners of a drawn shape, (m, 2) float64, in the order in which they are joined.
 
-    Parameters
-    ----------
-    vertices
-        (n, 2) float, as a shapes layer stores them: four corners of the box for an ellipse.
-    shape_type
-        napari's name of the kind of shape.
-
-    Returns
-    -------
-    (m, 2) float64 in the same coordinates, or None for lines and paths, which enclose nothing.
+    ``vertices`` are (n, 2) as a shapes layer stores them, four corners of the box for an ellipse;
+    ``shape_type`` is napari's name of the kind of shape. None for lines and paths, which enclose nothing.
     """
     corners = np.asarray(vertices, dtype=np.float64)
     if shape_type in {"polygon", "rectangle"}:

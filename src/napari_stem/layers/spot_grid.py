@@ -44,20 +44,12 @@ class SpotGrid:
 
     @classmethod
     def of(cls, spots: Spots, mpp: Mpp, shape: SpotShape = "square") -> SpotGrid:
-        """Grid of the given spots.
+        """Grid of the given spots, on a slide of this pixel size.
 
-        Spots off a square lattice (a measured array, a list of the user's) are drawn on a finer raster
-        as squares of their diameter, spots as circles always are; where two overlap, the nearer centre
-        has the pixel. Where there are too many spots for circles that look round, or they lie off a lattice
-        and would be smooth, squares remain.
-
-        Parameters
-        ----------
-        spots, mpp
-            The spots, and the pixel size of the slide they lie on.
-        shape
-            Squares that fill the lattice, circles of the spots' diameter, or squares whose values go over
-            into those of their neighbours.
+        Spots off a square lattice (a measured array, a list of the user's) are drawn on a finer raster as
+        squares of their diameter, spots as circles always are; where two overlap, the nearer centre has the
+        pixel. Where there are too many spots for circles that look round, or they lie off a lattice and would
+        be smooth, squares remain.
 
         Raises
         ------
@@ -75,17 +67,10 @@ class SpotGrid:
         return _nearest_grid(y_um, x_um, spots.diameter_um, OFF_LATTICE_PIXELS, is_round=False)
 
     def raster(self, values: ArrayLike) -> NDArray[np.float32]:
-        """Image of one value per spot.
+        """Image of one value per spot: (n_spots,), NaN where nothing is predicted yet -> (rows, cols) float32.
 
-        Parameters
-        ----------
-        values
-            (n_spots,) float; NaN where nothing is predicted yet.
-
-        Returns
-        -------
-        (rows, cols) float32, NaN where there is no spot; what is smooth lies between the values of a spot
-        and its neighbours, and only where the spot itself has one.
+        NaN where there is no spot; what is smooth lies between the values of a spot and its neighbours, and
+        only where the spot itself has one.
         """
         n = self.n_smooth
         per_spot = np.append(np.asarray(values, dtype=np.float32), np.float32(np.nan))
@@ -104,14 +89,9 @@ class SpotGrid:
         return np.asarray(np.concatenate([colours, clear]).take(self.spot_at, axis=0))
 
     def labels(self, rows: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.uint16]:
-        """Image of labels from 1; 0 where there is none.
+        """Image of labels from 1, 0 where there is none; (n,) which spots have one, and theirs, from 0.
 
         Small numbers: for wider ones napari compiles a look-up when they are first shown.
-
-        Parameters
-        ----------
-        rows, labels
-            (n,) which spots have a label, and theirs, from 0.
         """
         per_spot = np.zeros(self.spot_at.max() + 2, dtype=np.uint16)  # the last: no spot, at -1
         per_spot[rows] = labels + 1

@@ -93,12 +93,8 @@ class DownloadControl:
     def start(self, kind: Kind, names: Sequence[str], done: Callable[[Path], None]) -> None:
         """Download one after the other; ignored while a download is on its way.
 
-        Parameters
-        ----------
-        kind, names
-            As `napari_stem.model.downloads.download_in_subprocess` takes them.
-        done
-            Called in the GUI's thread with the folder of the last, once all are there.
+        ``kind`` and ``names`` are as `napari_stem.model.downloads.download_in_subprocess` takes them; ``done``
+        is called in the window's thread with the folder of the last, once all are there.
         """
         if self.is_busy or not names:
             return

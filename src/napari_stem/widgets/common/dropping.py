@@ -38,10 +38,7 @@ class DropError(StemError):
 def kind_of(path: Path) -> Kind:
     """Say how a file or folder is to be opened; what is nothing else may be a slide.
 
-    Raises
-    ------
-    DropError
-        It is not there, or is a table that cannot be read.
+    DropError where it is not there, or is a table that cannot be read.
     """
     if not path.exists():
         raise DropError(f"There is no file {path}; check the path.")

@@ -153,12 +153,7 @@ def few_samples(n_samples: int) -> str:
 def of_result(n_unlike: int, n_on_glass: int, n_samples: int) -> str:
     """Say what of a result not to rely on; empty where there is nothing.
 
-    Parameters
-    ----------
-    n_unlike, n_on_glass
-        Spots that look unlike the training tissue, and spots without tissue.
-    n_samples
-        Drawn at each spot.
+    Spots that look unlike the training tissue, spots without tissue, and samples that were drawn at each.
     """
     kinds = {"unlike the training tissue": n_unlike, "on bare glass": n_on_glass}
     spots = ", ".join(f"{n:,} {kind}" for kind, n in kinds.items() if n)

@@ -232,13 +232,7 @@ def marked(frame: pd.DataFrame, by_chance: Collection[str]) -> pd.DataFrame:
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Save a table for spreadsheets, in place of what is there.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
-    """
+    """Save a table for spreadsheets, in place of what is there; OutputError where it cannot be written."""
     with written_whole(path, overwrite=True) as fresh:
         harmless_table(table).to_csv(fresh)
 

@@ -63,15 +63,9 @@ class Jobs(QObject):
     ) -> None:
         """Call a function in a thread.
 
-        Parameters
-        ----------
-        function, args
-            What to call. A StemError is told by the signal ``failed``; any other error by napari. What files
-            are read with, as warnings, is shown at the end.
-        done
-            Called in the GUI's thread with the result.
-        failed
-            Called in the GUI's thread after any error, to put the panels in order.
+        A StemError is told by the signal ``failed``; any other error by napari. What files are read with, as
+        warnings, is shown at the end. In the window's thread ``done`` is called with the result, or ``failed``,
+        after any error, to put the panels in order.
         """
         _spare_users()
         number = next(self._numbers)

@@ -346,15 +346,7 @@ def warm_up() -> None:
 
 
 def labels(outlines_yx: Sequence[NDArray[np.float64]], names: Sequence[str]) -> list[str]:
-    """Tell what to write in the middle of each outline: its name, shortened, unless a smaller one stands there.
-
-    Parameters
-    ----------
-    outlines_yx
-        Corners of each, (m, 2).
-    names
-        Their names.
-    """
+    """Say what to write in the middle of each outline, (m, 2): its short name, unless a smaller one is there."""
     middles = np.array([outline.mean(axis=0) for outline in outlines_yx])
     sides = np.array([np.ptp(outline, axis=0) for outline in outlines_yx])
     apart = np.abs(middles[:, np.newaxis] - middles) / np.maximum(sides[:, np.newaxis], 1e-9)
@@ -366,14 +358,9 @@ def labels(outlines_yx: Sequence[NDArray[np.float64]], names: Sequence[str]) -> 
 def label_colours(
     outlines_yx: Sequence[NDArray[np.float64]], layers: Iterable[Layer]
 ) -> NDArray[np.float32]:
-    """Colours of names in the middle of outlines: (n, 4), black or white.
+    """Black or white, (n, 4), for names in the middle of outlines, each (m, 2) in the world.
 
-    Parameters
-    ----------
-    outlines_yx
-        Corners of each, (m, 2) in world coordinates.
-    layers
-        What is under them, the lowest first.
+    ``layers`` are what is under them, the lowest first.
     """
     places = np.stack([o.mean(axis=0) + UNDER * np.ptp(o, axis=0) for o in outlines_yx])
     seen = np.zeros((*places.shape[:2], 3))

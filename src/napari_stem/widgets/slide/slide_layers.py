@@ -82,14 +82,9 @@ def show_scale_bar(viewer: Viewer, *, is_shown: bool = True) -> None:
 
 
 class SlideFeed(QObject):
-    """Redraws one slide's layer, and completes the slide in the background.
+    """Redraws one layer that shows a slide, and completes the slide in the background.
 
     Belongs to the layer, not to a dock, which may be closed before: ends when the layer is removed.
-
-    Parameters
-    ----------
-    layer
-        Shows a slide, with a view in its metadata.
     """
 
     # layer, what is being done, done so far, in all; no text: the slide is whole, or has been given up

@@ -190,14 +190,9 @@ class SlidePanel(QWidget):
         mpp: Mpp | None = None,
         then: Callable[[Slide | None], object] = lambda _: None,
     ) -> None:
-        """Open a slide in the background and show it.
+        """Open a slide in the background and show it, under a name and with a pixel size of its own where None.
 
-        Parameters
-        ----------
-        path, name, mpp
-            The file, and the name and pixel size that it is to have; None: its own.
-        then
-            Called once it is shown, or with None where it cannot be opened.
+        ``then`` is called once it is shown, or with None where it cannot be opened.
         """
         self._show_busy(f"Opening {Path(path).name}")
         report = self.jobs.in_window(self._show_busy)
