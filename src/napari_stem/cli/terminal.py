@@ -39,24 +39,14 @@ FIRST_LINE_S, LINE_S = 5.0, 60.0  # where there are no bars: a line after this t
 
 @dataclass
 class Manner:
-    """How much a command says.
+    """How much a command says."""
 
-    Attributes
-    ----------
-    verbosity
-        -1: errors alone. 0: messages, progress and warnings. 1: also what is being done, and third parties'
-        warnings. 2: also details.
-    log_file
-        Where everything goes besides.
-    as_json
-        Whether the result is one JSON value instead of words.
-    private
-        Paths and names that the log file does not hold, unless details are asked for: they may name patients.
-    """
-
+    # -1: errors alone. 0: messages, progress and warnings. 1: also what is being done, and third parties'
+    # warnings. 2: also details.
     verbosity: int = 0
-    log_file: Path | None = None
-    as_json: bool = False
+    log_file: Path | None = None  # where everything goes besides
+    as_json: bool = False  # the result is one JSON value instead of words
+    # paths and names that the log file does not hold, unless details are asked for: they may name patients
     private: set[str] = field(default_factory=set)
 
     def keep_private(self, *places: str | Path) -> None:

@@ -89,50 +89,26 @@ class Look:
 
 @dataclass(frozen=True, eq=False)
 class Legend:
-    """Colours of values.
+    """Colours of values."""
 
-    Attributes
-    ----------
-    title
-        What they stand for.
-    colours
-        (n, 4) float, from low to high.
-    limits, gamma
-        Values of the first and the last; as in `Look`.
-    """
-
-    title: str
-    colours: NDArray[np.float64]
-    limits: tuple[float, float]
-    gamma: float = 1.0
+    title: str  # what they stand for
+    colours: NDArray[np.float64]  # (n, 4) from low to high
+    limits: tuple[float, float]  # values of the first and the last
+    gamma: float = 1.0  # as in `Look`
 
 
 @dataclass(frozen=True, eq=False)
 class SeenMap:
-    """What lies on the slide in the window, to be drawn as it is: a mixture, a score, what is sure.
-
-    Attributes
-    ----------
-    title
-        What it is.
-    pixels
-        (rows, cols, 4) float, 0 to 1, the last the opacity.
-    where
-        Its outer edges.
-    legends
-        Of its values.
-    names
-        Texts and colours, where it shows kinds instead of values.
-    shown
-        Whether its values are predicted, measured, or the difference of these.
-    """
+    """What lies on the slide in the window, to be drawn as it is: a mixture, a score, what is sure."""
 
     title: str
-    pixels: NDArray[np.float64]
-    where: WindowUm
-    legends: tuple[Legend, ...] = ()
-    names: tuple[tuple[str, str], ...] = ()
-    shown: Shown = "predicted"
+    pixels: NDArray[np.float64]  # (rows, cols, 4), 0 to 1, the last the opacity
+    where: WindowUm  # its outer edges
+    legends: tuple[Legend, ...] = ()  # of its values
+    names: tuple[
+        tuple[str, str], ...
+    ] = ()  # texts and colours, where it shows kinds instead of values
+    shown: Shown = "predicted"  # what its values are
 
 
 USUAL_LOOK = Look()

@@ -30,25 +30,14 @@ ALL_GENES = "all"
 
 @dataclass(frozen=True)
 class Kind:
-    """One form of export.
+    """One form of export."""
 
-    Attributes
-    ----------
-    title, tip
-        What users read.
-    suffixes
-        Endings of the file, the usual one first.
-    writer
-        Module of this folder and function in it; loaded when it is needed.
-    n_genes
-        How many genes it takes where none are named; None takes all.
-    """
-
+    # what users read
     title: str
     tip: str
-    suffixes: tuple[str, ...]
-    writer: str
-    n_genes: int | None = None
+    suffixes: tuple[str, ...]  # of the file, the usual one first
+    writer: str  # module of this folder and function in it; loaded when it is needed
+    n_genes: int | None = None  # how many it takes where none are named; None takes all
 
 
 KINDS: Mapping[str, Kind] = {

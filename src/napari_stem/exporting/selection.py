@@ -35,23 +35,12 @@ SPOTS_PER_READ = 256
 
 @dataclass(frozen=True)
 class Selection:
-    """Finished spots and chosen genes of a prediction, fixed when the export begins.
+    """Finished spots and chosen genes of a prediction, fixed when the export begins."""
 
-    Attributes
-    ----------
-    prediction
-        Where the values come from; may go on growing.
-    genes
-        In the order in which they are written.
-    rows
-        (n,) int64, which of the prediction's spots were done, ascending.
-    regions
-        Areas of interest, for means and outlines; may be empty. They choose no spots.
-    """
-
-    prediction: Prediction
-    genes: tuple[str, ...]
-    rows: NDArray[np.int64]
+    prediction: Prediction  # may go on growing
+    genes: tuple[str, ...]  # in the order in which they are written
+    rows: NDArray[np.int64]  # (n,) which of the prediction's spots were done, ascending
+    # areas of interest, for means and outlines; they choose no spots
     regions: tuple[Region, ...] = ()
 
     @classmethod
@@ -122,25 +111,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class RegionSummary:
-    """A region in numbers.
-
-    Attributes
-    ----------
-    name
-        What users read.
-    area_mm2
-        Of the outline, whatever of it is predicted.
-    n_spots, n_unlike
-        Finished spots with their centre inside; those of them unlike the training data.
-    genes
-        Mean over those spots; empty where there are none.
-    """
+    """A region in numbers."""
 
     name: str
-    area_mm2: float
-    n_spots: int
-    n_unlike: int
-    genes: Mapping[str, Estimate]
+    area_mm2: float  # of the outline, whatever of it is predicted
+    n_spots: int  # finished, with their centre inside
+    n_unlike: int  # those of them unlike the training data
+    genes: Mapping[str, Estimate]  # mean over those spots; empty where there are none
 
 
 def region_summaries(selection: Selection) -> list[RegionSummary]:

@@ -93,18 +93,10 @@ def read_by_gene(
 
 @dataclass(frozen=True)
 class GeneScore:
-    """A score, and what it rests on.
+    """A score, and what it rests on."""
 
-    Attributes
-    ----------
-    values
-        (n_spots,) float32, NaN where nothing is predicted.
-    n_used
-        Genes that vary over the slide, whose z-scores were averaged.
-    """
-
-    values: NDArray[np.float32]
-    n_used: int
+    values: NDArray[np.float32]  # (n_spots,) NaN where nothing is predicted
+    n_used: int  # genes that vary over the slide, whose z-scores were averaged
 
 
 def mean_z_score(genes: Iterable[NDArray[np.float32]]) -> GeneScore:

@@ -26,20 +26,13 @@ MAX_CIRCLE_PIXELS = 3_000_000  # more would not be swapped within the blink of a
 
 @dataclass(frozen=True)
 class SpotGrid:
-    """A raster in which every spot fills its own square.
+    """A raster in which every spot fills its own square."""
 
-    Attributes
-    ----------
-    spot_at
-        (rows, cols) int64: index of the spot that fills the pixel, -1 where there is none.
-    placement
-        Where the raster lies: pixel centres on spot centres where spots lie on a square lattice.
-    n_smooth
-        Pixels across a spot between which values go over into those of its neighbours; 1: none do.
-    """
-
-    spot_at: NDArray[np.int64]
-    placement: Placement
+    spot_at: NDArray[
+        np.int64
+    ]  # (rows, cols) index of the spot that fills the pixel, -1 where there is none
+    placement: Placement  # pixel centres on spot centres where spots lie on a square lattice
+    # pixels across a spot between which values go over into those of its neighbours; 1: none do
     n_smooth: int = 1
 
     @classmethod

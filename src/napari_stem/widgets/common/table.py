@@ -35,35 +35,17 @@ TIP, IS_GREY = "tip", "is_grey"  # columns of a frame that speak of whole rows
 
 @dataclass(frozen=True)
 class Column:
-    """What one column of a table shows.
+    """What one column of a table shows."""
 
-    Attributes
-    ----------
-    key
-        Column of the frame.
-    title, tip
-        Above it, and what is said of it.
-    form
-        How a value is written: a format such as ``+.2f``, or a function of the value.
-    order
-        Column of the frame that rows are sorted by; empty: the same.
-    colour
-        Column of the frame with a colour shown beside the text.
-    widest
-        Text for which there is to be room.
-    is_editable, is_text
-        Whether it can be edited, and whether it is aligned as text.
-    """
-
-    key: str
+    key: str  # column of the frame
     title: str
     tip: str = ""
-    form: str | Callable[[Any], str] = ""
-    order: str = ""
-    colour: str = ""
-    widest: str = "+0.00"
+    form: str | Callable[[Any], str] = ""  # of a value: a format such as ``+.2f``, or a function
+    order: str = ""  # column of the frame that rows are sorted by; empty: the same
+    colour: str = ""  # column of the frame with a colour shown beside the text
+    widest: str = "+0.00"  # text for which there is to be room
     is_editable: bool = False
-    is_text: bool = False
+    is_text: bool = False  # aligned so
 
     def written(self, value: Any) -> str:
         """Return a value as it is shown; what is not known as a dash."""

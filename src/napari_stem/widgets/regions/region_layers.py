@@ -346,7 +346,7 @@ def warm_up() -> None:
 
 
 def labels(outlines_yx: Sequence[NDArray[np.float64]], names: Sequence[str]) -> list[str]:
-    """Say what to write in the middle of each outline, (m, 2): its short name, unless a smaller one is there."""
+    """Say what to write in each outline's middle, (m, 2): its short name, unless a smaller one is there."""
     middles = np.array([outline.mean(axis=0) for outline in outlines_yx])
     sides = np.array([np.ptp(outline, axis=0) for outline in outlines_yx])
     apart = np.abs(middles[:, np.newaxis] - middles) / np.maximum(sides[:, np.newaxis], 1e-9)

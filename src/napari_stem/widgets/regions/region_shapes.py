@@ -35,21 +35,11 @@ BLANK: dict[str, Any] = {NUMBER: NEW, NAME: "", CLASS: "", CLICKED: False}
 
 @dataclass(frozen=True)
 class DrawnRegion:
-    """A region as it is on the canvas.
+    """A region as it is on the canvas."""
 
-    Attributes
-    ----------
-    number
-        Its number in the layer's features; kept while it is edited, never used twice.
-    region
-        What it covers, in level-0 px, with its name and class.
-    is_clicked
-        Whether one click made it.
-    """
-
-    number: int
-    region: ClassedRegion
-    is_clicked: bool = False
+    number: int  # in the layer's features; kept while it is edited, never used twice
+    region: ClassedRegion  # in level-0 px, with its name and class
+    is_clicked: bool = False  # one click made it
 
 
 def read_shapes(

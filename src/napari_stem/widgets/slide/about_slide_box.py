@@ -123,18 +123,12 @@ class EmbeddingsDialog(QDialog):
 
 @dataclass(frozen=True)
 class AboutSlide:
-    """What the user said of one slide.
+    """What the user said of one slide."""
 
-    Attributes
-    ----------
-    species, tissue
-        As `napari_stem.model.serving` compares them; empty where not stated.
-    path, stated
-        File of embeddings, and what it does not say; None: the encoder looks.
-    """
-
+    # as `napari_stem.model.serving` compares them; empty where not stated
     species: str = ""
     tissue: str = ""
+    # file of embeddings, and what it does not say; None: the encoder looks
     path: Path | None = None
     stated: Stated | None = None
 
