@@ -228,12 +228,8 @@ def run_benchmark(
 ) -> dict[str, Any]:
     """Run a protocol on the data set in a folder, or go on with it; gives the object of ``results.json``.
 
-    Raises
-    ------
-    StemError
-        Something does not fit, or no predictor succeeded.
-    Interrupted
-        By Ctrl-C; finished runs are kept.
+    StemError where something does not fit, or no predictor succeeded; Interrupted by Ctrl-C: finished runs are
+    kept.
     """
     _require_results_folder(out)
     from napari_stem.encoders.registry import load_encoder

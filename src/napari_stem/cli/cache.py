@@ -115,13 +115,7 @@ def _names(kind: CacheName | None) -> tuple[str, ...]:
 
 
 def _remove(doomed: list[Entry], kept: list[Entry], *, yes: bool) -> None:
-    """Say what goes and what stays, ask, and remove it.
-
-    Raises
-    ------
-    OutputError
-        Nobody can be asked.
-    """
+    """Say what goes and what stays, ask, and remove it; OutputError where nobody can be asked."""
     for name, each in CACHES.items():
         if own := _own(name, doomed):
             tell(f"{name}: {len(own)}, {_size_of(own)} ({each.holds}; {each.without}).")

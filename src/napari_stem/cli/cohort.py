@@ -42,10 +42,7 @@ MOST_ROWS = 50  # of the table that is printed; the file has all
 def predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
     """Predict slides on workers; ends with 1 where one of them failed.
 
-    Raises
-    ------
-    Interrupted
-        By Ctrl-C; finished blocks are kept.
+    Interrupted by Ctrl-C: finished blocks are kept.
     """
     MANNER.keep_slides_private(*(order.slide for order in orders))
     MANNER.keep_slides_private(*(order.regions for order in orders if order.regions is not None))

@@ -122,10 +122,7 @@ def _say(result: dict[str, Any]) -> None:
 def _ask_in_doubt(doubt: str | None, bars: ProgressBars, *, asks: bool) -> None:
     """Say that the slide looks unlike the training data, if it does, and ask whether to go on.
 
-    Raises
-    ------
-    Interrupted
-        The answer is no.
+    Interrupted where the answer is no.
     """
     if doubt is not None:
         tell(doubt)
@@ -144,10 +141,7 @@ def run_job(
 ) -> Prediction:
     """Predict, with a bar that names the device.
 
-    Raises
-    ------
-    Interrupted
-        By Ctrl-C; the text says what is kept, and to run the same command ``how_to_resume``.
+    Interrupted by Ctrl-C, which says what is kept, and to run the same command ``how_to_resume``.
     """
     from napari_stem.device import device_title
 

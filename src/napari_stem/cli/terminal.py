@@ -110,13 +110,7 @@ def speaking() -> Iterator[None]:
 
 
 def speak(verbosity: int, log_file: Path | None) -> None:
-    """Speak in this manner from now on, within `speaking`.
-
-    Raises
-    ------
-    OutputError
-        The log file cannot be written.
-    """
+    """Speak in this manner from now on, within `speaking`; OutputError where the log file cannot be written."""
     root, ours = logging.getLogger(), logging.getLogger("napari_stem")
     if log_file is not None and log_file != MANNER.log_file:
         root.addHandler(file_handler(log_file))
@@ -254,10 +248,7 @@ def agreed(question: str, what_not: str, what: str) -> bool:
 class ProgressBars:
     """How far work is, on stderr: a bar per kind of work; without a terminal, and in the log, a line a minute.
 
-    Parameters
-    ----------
-    bars
-        None: lines alone.
+    Without ``bars`` there are lines alone.
     """
 
     def __init__(self, bars: Bars | None = None) -> None:

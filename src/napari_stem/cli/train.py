@@ -202,14 +202,9 @@ def run_train(
     """Train a model on the data set in a folder; processes that a launcher has started count instead of ours.
 
     Gives, JSON-ready, ``out, name, n_genes, unit, sections, metrics`` (per held-out section, then per
-    predictor); None in all but the first of several processes.
-
-    Raises
-    ------
-    OutputError
-        The folder cannot be written, holds something else, or a model without ``overwrite``.
-    Interrupted
-        By Ctrl-C; says whether there is a checkpoint to go on from.
+    predictor); None in all but the first of several processes. OutputError where the folder cannot be written,
+    holds something else, or a model without ``overwrite``; Interrupted by Ctrl-C, which says whether there is a
+    checkpoint to go on from.
     """
     from napari_stem.training.team import Team, is_launched
 

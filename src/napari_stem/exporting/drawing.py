@@ -166,10 +166,7 @@ def draw_map(
     """Draw every spot, on axes in um, in the colour of its value, the tissue shining through.
 
     ``values`` are (n_spots,), of uncertainty where ``is_sd``; ``limits`` hold instead of those of the look.
-
-    Returns
-    -------
-    What a colour legend is made from.
+    Gives what a colour legend is made from.
     """
     from matplotlib.colors import ListedColormap, PowerNorm
 

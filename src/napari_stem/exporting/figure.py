@@ -205,19 +205,8 @@ def _drawn_seen(selection: Selection, options: ExportOptions) -> Figure:
 class _Page:
     """A figure at a scale: groups of maps, one for each gene, below and beside each other, and words.
 
-    Parameters
-    ----------
-    selection, options
-        As of `drawn`.
-    window
-        What maps show; the regions, else all finished spots, if None.
-    n_genes, n_maps
-        How many groups there are, and maps in each.
-
-    Raises
-    ------
-    OutputError
-        At this scale the page would be too large.
+    All maps show the same window: the regions, else all finished spots, if it is None. OutputError where at
+    this scale the page would be too large.
     """
 
     def __init__(

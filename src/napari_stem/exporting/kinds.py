@@ -160,14 +160,9 @@ def export(
 def write(kind: str, selection: Selection, path: Path, options: ExportOptions) -> None:
     """Write a selection in one of the forms of `KINDS`, whole or not at all.
 
-    The functions of all kinds take a selection, a new path, and options.
-
-    Raises
-    ------
-    OutputError
-        The ending is not one of the kind's, or the place is taken or cannot be written.
-    PredictionError
-        The slide is another than was predicted.
+    The functions of all kinds take a selection, a new path, and options. OutputError where the ending is not
+    one of the kind's, or the place is taken or cannot be written; PredictionError where the slide is another
+    than was predicted.
     """
     suffixes = KINDS[kind].suffixes
     if path.suffix.lower() not in suffixes and options.file_format is None:

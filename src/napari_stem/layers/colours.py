@@ -23,14 +23,9 @@ NARROWEST = 1e-6  # limits closer than this show no difference
 class ColourRange:
     """How the limits of the colours are chosen.
 
-    Attributes
-    ----------
-    kind
-        ``gene``: 1st to 99th percentile of each gene; ``all``: of all genes together;
-        ``percentile``: of each gene, from ``low`` to ``high`` percent; ``fixed``: the values ``low`` and
-        ``high`` for every gene, in the prediction's unit.
-    low, high
-        Percent or values, as ``kind`` says.
+    ``gene``: 1st to 99th percentile of each gene; ``all``: of all genes together; ``percentile``: of each gene,
+    from ``low`` to ``high`` percent; ``fixed``: the values ``low`` and ``high`` for every gene, in the
+    prediction's unit.
     """
 
     kind: RangeKind = "gene"
@@ -96,11 +91,8 @@ FAINTEST = 0.1
 class Fading:
     """How opacity follows confidence.
 
-    Attributes
-    ----------
-    sure, unsure
-        Standard deviations, in the prediction's unit: up to the first a spot is fully shown, from the
-        second on it is as faint as it gets (`FAINTEST`); in between opacity falls in proportion.
+    Up to the standard deviation ``sure``, in the prediction's unit, a spot is fully shown, from ``unsure`` on
+    it is as faint as it gets (`FAINTEST`); in between opacity falls in proportion.
     """
 
     sure: float

@@ -52,10 +52,8 @@ def slide_placement(mpp: Mpp) -> Placement:
 def slide_layer(slide: Slide) -> LayerData:
     """Multiscale image layer of a slide, in um where its pixel size is known, else in pixels.
 
-    Returns
-    -------
-    (data, options, "image") as napari's readers return; ``options["metadata"]["napari_stem"]`` holds
-    the open slide under ``"slide"`` and what the layer reads under ``"pyramid"``.
+    ``options["metadata"]["napari_stem"]`` holds the open slide under ``"slide"`` and what the layer reads under
+    ``"pyramid"``.
     """
     from napari_stem.slide.display import Pyramid  # here: brings dask and zarr
 

@@ -42,12 +42,7 @@ class SpotGrid:
         Spots off a square lattice (a measured array, a list of the user's) are drawn on a finer raster as
         squares of their diameter, spots as circles always are; where two overlap, the nearer centre has the
         pixel. Where there are too many spots for circles that look round, or they lie off a lattice and would
-        be smooth, squares remain.
-
-        Raises
-        ------
-        SpotError
-            There are no spots, or they lie too far apart to be drawn.
+        be smooth, squares remain. SpotError where there are no spots, or they lie too far apart to be drawn.
         """
         if not len(spots):
             raise SpotError("There are no spots to draw; choose a larger region.")

@@ -68,12 +68,7 @@ class DownloadRow(QWidget):
 class DownloadControl:
     """Downloads encoders or a model, and shows it in rows that all say the same.
 
-    Parameters
-    ----------
-    jobs, rows
-        Where it is done, and where it is shown.
-    ended
-        Called when a download has ended, however that came.
+    ``ended`` is called when a download has ended, however that came.
     """
 
     def __init__(

@@ -98,13 +98,7 @@ def dropped_paths(event: Any) -> list[Path]:
 
 
 class Dropped(QObject):
-    """Opens what was dropped: slides first, then what lies on them.
-
-    Parameters
-    ----------
-    openers
-        By kind, what opens a path that is no slide.
-    """
+    """Opens what was dropped: slides first, then what lies on them, which ``openers`` open by its kind."""
 
     def __init__(
         self,

@@ -131,10 +131,7 @@ def store() -> QSettings:
 class CacheBox(QWidget):
     """Says that results cannot be kept, and takes another folder; hidden where they can.
 
-    Parameters
-    ----------
-    folder
-        Chosen in an earlier session; empty where none was.
+    ``folder`` was chosen in an earlier session; empty where none was.
     """
 
     def __init__(self, folder: str = "") -> None:

@@ -222,14 +222,8 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
 class TableView(QTableView):
     """Shows a `Table`; a click or the arrow keys choose a row, which stays marked wherever it moves to.
 
-    Parameters
-    ----------
-    table
-        What to show.
-    sort_by
-        Column that the largest of which comes first; None where rows are not to be sorted.
-    name_column
-        In which the chosen row is marked, and which gets all the room that is left.
+    By the column ``sort_by`` the largest comes first; None where rows are not to be sorted. The chosen row is
+    marked in ``name_column``, which gets all the room that is left.
     """
 
     chosen = Signal(object)  # name of the row

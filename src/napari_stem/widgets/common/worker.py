@@ -173,10 +173,7 @@ class LatestJob:
 class StoppableJob:
     """Runs one job at a time, which tells how far it is and can be stopped.
 
-    Parameters
-    ----------
-    reported
-        Called in the GUI's thread with what the job reports, until it is stopped.
+    ``reported`` is called in the window's thread with what the job reports, until it is stopped.
     """
 
     def __init__(self, jobs: Jobs, reported: Callable[[str, int, int], None] | None = None) -> None:

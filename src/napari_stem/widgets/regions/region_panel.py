@@ -87,10 +87,7 @@ COUNT_AFTER_MS = 150  # regions are counted once the pen has rested this long
 class RegionPanel(QWidget):
     """Offers tools to draw regions with on the active slide; lists them and counts what they hold.
 
-    Parameters
-    ----------
-    pitch
-        Holds the distance between spots, in um.
+    ``pitch`` holds the distance between spots, in um.
     """
 
     counted = Signal()  # anew what the regions hold

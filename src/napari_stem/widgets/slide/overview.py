@@ -261,14 +261,9 @@ def _rect(layer: Image) -> QRectF:
 
 
 class OverviewWindow(QDialog):
-    """Borrows the overview from the panel that it lies in, and gives it back when it is closed.
+    """Borrows the overview from the panel in whose layout it lies, and gives it back when it is closed.
 
-    Parameters
-    ----------
-    overview
-        In the layout of a panel.
-    parent
-        In the lower left corner of whose window's canvas it appears: legends are on the right.
+    It appears in the lower left corner of the canvas of its parent's window: legends are on the right.
     """
 
     def __init__(self, overview: Overview, parent: QWidget) -> None:

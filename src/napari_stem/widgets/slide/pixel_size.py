@@ -34,13 +34,7 @@ EDGE_PIXELS, SCREEN_PIXELS = 4, 800  # width of the ruler on a screen that shows
 
 
 class PixelSizeBox(QWidget):
-    """Asks for a pixel size in the three ways in which people know it.
-
-    Parameters
-    ----------
-    stated
-        Takes the size, in um per pixel.
-    """
+    """Asks for a pixel size in the three ways in which people know it; ``stated`` takes it, in um per pixel."""
 
     def __init__(self, viewer: Viewer, stated: Callable[[float], None]) -> None:
         super().__init__()

@@ -31,10 +31,7 @@ LOOK_AFTER_MS = 100  # after the slider has moved, and again so long as it moves
 class TissueBox(QWidget):
     """Outlines the tissue as is asked for; one search at a time, the latest wish last.
 
-    Parameters
-    ----------
-    outlined
-        Takes a slide and its tissue, in place of what was found on it before.
+    ``outlined`` takes a slide and its tissue, in place of what was found on it before.
     """
 
     def __init__(
