@@ -276,17 +276,14 @@ class SlidePanel(QWidget):
         if self.layer is not chosen:
             self._show_preparing("")
         self._layers.look_at(chosen)
-        visible: dict[str, bool] = {}  # by the slide's fingerprint
         for layer in self._layers.layers():
             # slides share one origin: the chosen one would lie under another
             layer.visible = layer is chosen
-            slide = slide_of(layer)
-            if slide is not None:
-                visible[slide.fingerprint] = layer.visible or visible.get(slide.fingerprint, False)
+        known = {slide.fingerprint for slide in self.slides()}
         for layer in self.viewer.layers:
             owner = regions_of(layer)
-            if owner in visible:
-                layer.visible = visible[owner]
+            if owner in known:
+                layer.visible = self.slide is not None and owner == self.slide.fingerprint
         self.announce()
 
     def _take_in(self, layer: Image) -> None:
