@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 from typer.core import TyperGroup
 
 from napari_stem.cli.terminal import MANNER, Interrupted, say, speak, speaking, tell_error
@@ -28,30 +29,28 @@ DEFAULTS = SamplingSettings()
 
 MppOption = Annotated[
     float | None,
-    typer.Option(
-        "--mpp", min=0.01, max=100, help="Micrometres per pixel, if the file does not say."
-    ),
+    Option("--mpp", min=0.01, max=100, help="Micrometres per pixel, if the file does not say."),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-ModelName = Annotated[str | None, typer.Option(help="Name of the model; default: the folder's.")]
-OverwriteModel = Annotated[bool, typer.Option("--overwrite", help="Replace a model.")]
+Yes = Annotated[bool, Option("--yes", "-y", help="Do not ask.")]
+ModelName = Annotated[str | None, Option(help="Name of the model; default: the folder's.")]
+OverwriteModel = Annotated[bool, Option("--overwrite", help="Replace a model.")]
 Device = Annotated[
     str,
-    typer.Option(
+    Option(
         help="Where to compute: auto, cpu, cuda, cuda:1, mps ...",
         autocompletion=lambda: ["auto", "cpu", "cuda", "mps"],
     ),
 ]
 Embeddings = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         help="Embeddings made elsewhere: .h5 (CLAM, TRIDENT), .zarr store or .h5ad (LazySlide), .pt or .npz "
         "(slide2vec). The encoder need not be installed."
     ),
 ]
 PatchPx = Annotated[
     float | None,
-    typer.Option(
+    Option(
         "--patch-px",
         min=1,
         help="Side of the embeddings' patches in level-0 px, if the file does not say.",
@@ -59,7 +58,7 @@ PatchPx = Annotated[
 ]
 ToleranceUm = Annotated[
     float | None,
-    typer.Option(
+    Option(
         "--tolerance",
         min=0.01,
         help="Most um from a spot to the centre of its patch; default: a tenth of the patch.",
@@ -67,26 +66,24 @@ ToleranceUm = Annotated[
 ]
 SlidesArgument = Annotated[
     list[Path],
-    typer.Argument(
+    Argument(
         help="Slides as 'info' reads them; several, 'slides/*.svs', a folder, or a manifest (.csv).",
         show_default=False,
     ),
 ]
-Seed = Annotated[
-    int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same numbers.")
-]
+Seed = Annotated[int, Option(min=0, max=MAX_SEED, help="The same seed gives the same numbers.")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Speech:
     """Options on how a command speaks, which every command has."""
 
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
-    ] = False
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object and nothing else.")] = (
+        False
+    )
     verbose: Annotated[
         int,
-        typer.Option(
+        Option(
             "--verbose",
             "-v",
             count=True,
@@ -94,11 +91,11 @@ class Speech:
             help="Say what is being done; -vv: in detail.",
         ),
     ] = 0
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing but errors and results.")
-    ] = False
+    quiet: Annotated[bool, Option("--quiet", "-q", help="Say nothing but errors and results.")] = (
+        False
+    )
     log_file: Annotated[
-        Path | None, typer.Option(help="Also log everything, with times, to this file.")
+        Path | None, Option(help="Also log everything, with times, to this file.")
     ] = None
 
     def take_effect(self) -> None:
@@ -265,7 +262,7 @@ HF_HOME, HF_TOKEN              Hugging Face's own: its folder, and who you are
 def _root(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version."),
+        Option("--version", callback=_say_version, is_eager=True, help="Say the version."),
     ] = False,
 ) -> None:
     del version

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer import Argument, Option
 
 from napari_stem.cli.app import Device, app, encoder_names, listed, refuse_if
 from napari_stem.cli.terminal import Interrupted, answer, progress_bars, say, tell
@@ -41,45 +42,43 @@ FIGURES = "figures"
 class MeasureOptions:
     """Every option of ``benchmark``; those that `BenchmarkOptions` has too go by the same names."""
 
-    out: Annotated[Path, typer.Option(help="Folder for the results.", show_default=False)]
+    out: Annotated[Path, Option(help="Folder for the results.", show_default=False)]
     predictors: Annotated[
         str | None,
-        typer.Option(help=f"Of {_PREDICTORS}, {_COMMA}; default: the protocol's."),
+        Option(help=f"Of {_PREDICTORS}, {_COMMA}; default: the protocol's."),
     ] = None
-    encoder: Annotated[str, typer.Option(help="See 'encoders'.", autocompletion=encoder_names)] = (
+    encoder: Annotated[str, Option(help="See 'encoders'.", autocompletion=encoder_names)] = (
         "bundled"
     )
-    genes: Annotated[
-        str | None, typer.Option(help="Panel, as in 'train'; default: the protocol's.")
-    ] = None
+    genes: Annotated[str | None, Option(help="Panel, as in 'train'; default: the protocol's.")] = (
+        None
+    )
     normalisation: Annotated[
         Literal["log2_counts", "log1p_counts", "log1p_cp10k"] | None,
-        typer.Option(help="Unit of the values; default: the protocol's."),
+        Option(help="Unit of the values; default: the protocol's."),
     ] = None
-    sections: Annotated[str | None, typer.Option(help=f"Use these only, {_COMMA}.")] = None
-    hold_out: Annotated[str | None, typer.Option(help="published: the section to test on.")] = None
-    seeds: Annotated[str, typer.Option(help=f"One run each, {_COMMA}.")] = "0"
+    sections: Annotated[str | None, Option(help=f"Use these only, {_COMMA}.")] = None
+    hold_out: Annotated[str | None, Option(help="published: the section to test on.")] = None
+    seeds: Annotated[str, Option(help=f"One run each, {_COMMA}.")] = "0"
     minutes: Annotated[
-        float | None, typer.Option(min=0.01, help="Limit for training one diffusion model.")
+        float | None, Option(min=0.01, help="Limit for training one diffusion model.")
     ] = None
-    steps: Annotated[int | None, typer.Option(min=1, help="Training steps at the most.")] = None
-    size: Annotated[
-        Literal["small", "full"], typer.Option(help="Size of published Stem's network.")
-    ] = "small"
+    steps: Annotated[int | None, Option(min=1, help="Training steps at the most.")] = None
+    size: Annotated[Literal["small", "full"], Option(help="Size of published Stem's network.")] = (
+        "small"
+    )
     published_steps: Annotated[
         int,
-        typer.Option(min=1, max=1000, help="Sampling steps of published Stem; the paper: 1000."),
+        Option(min=1, max=1000, help="Sampling steps of published Stem; the paper: 1000."),
     ] = 50
     show_genes: Annotated[
-        str | None, typer.Option(help=f"Draw maps of these, {_COMMA}; default: the most reliable.")
+        str | None, Option(help=f"Draw maps of these, {_COMMA}; default: the most reliable.")
     ] = None
     labels: Annotated[
-        Path | None, typer.Option(help="msi: CSV with columns slide, patient, msi (1 or 0).")
+        Path | None, Option(help="msi: CSV with columns slide, patient, msi (1 or 0).")
     ] = None
     device: Device = "auto"
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin anew where results are.")
-    ] = False
+    overwrite: Annotated[bool, Option("--overwrite", help="Begin anew where results are.")] = False
 
     def require_consistent(self, protocol: str) -> None:
         """Refuse options that exclude each other, or belong to other protocols."""
@@ -112,12 +111,10 @@ OF_COMMAND = frozenset({"out", "show_genes", "labels", "overwrite"})
 
 @app.command()
 def benchmark(
-    protocol: Annotated[
-        ProtocolName, typer.Argument(help="One of those above.", show_default=False)
-    ],
+    protocol: Annotated[ProtocolName, Argument(help="One of those above.", show_default=False)],
     dataset: Annotated[
         Path,
-        typer.Argument(help="Folder in HEST layout; msi: of predictions.", show_default=False),
+        Argument(help="Folder in HEST layout; msi: of predictions.", show_default=False),
     ],
     options: MeasureOptions,
 ) -> None:

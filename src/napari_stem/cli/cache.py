@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from typer import Argument, Option
 
 from napari_stem.caches import (
     ALL_VARIABLE,
@@ -45,7 +46,7 @@ caching = Group(
 app.add_typer(caching, name="cache")
 
 Kind = Annotated[
-    CacheName | None, typer.Argument(help="One of the caches; default: all.", show_default=False)
+    CacheName | None, Argument(help="One of the caches; default: all.", show_default=False)
 ]
 
 
@@ -77,7 +78,7 @@ def _say(found: list[Entry], facts: dict[str, Any]) -> None:
 @caching.command()
 def limit(
     size: Annotated[
-        str, typer.Argument(help="Such as 5GB or 500MB; a bare number is GB.", show_default=False)
+        str, Argument(help="Such as 5GB or 500MB; a bare number is GB.", show_default=False)
     ],
     kind: Kind = None,
     yes: Yes = False,
@@ -99,7 +100,7 @@ def clear(
     kind: Kind = None,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Also what was used within the last hour, perhaps elsewhere."),
+        Option("--force", help="Also what was used within the last hour, perhaps elsewhere."),
     ] = False,
     yes: Yes = False,
 ) -> None:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
 from napari_stem.cli.app import app
 from napari_stem.cli.predict import run_job
@@ -32,8 +32,8 @@ TITLE = "Section C5, never seen by the model, at the spots that were measured"
 
 @app.command()
 def demo(
-    headless: Annotated[bool, typer.Option("--headless", help="Open no window.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("demo-output"),
+    headless: Annotated[bool, Option("--headless", help="Open no window.")] = False,
+    out: Annotated[Path, Option(help="Folder for the results.")] = Path("demo-output"),
 ) -> None:
     """Predict a packaged section: in a window, or to files.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from napari_stem.cli.app import Group, app, encoder_names
 from napari_stem.cli.terminal import answer, progress_bars, say, tell
@@ -16,7 +17,7 @@ app.add_typer(encoding, name="encoders")
 
 EncoderFolder = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--encoder-folder",
         envvar="NAPARI_STEM_ENCODERS",
         help="Folder of encoders (FOLDER/NAME/...), where there is no internet.",
@@ -55,10 +56,10 @@ def _say(rows: list[dict[str, Any]]) -> None:
 def download(
     name: Annotated[
         str,
-        typer.Argument(help="As 'napari-stem encoders' lists it.", autocompletion=encoder_names),
+        Argument(help="As 'napari-stem encoders' lists it.", autocompletion=encoder_names),
     ],
     to: Annotated[
-        Path | None, typer.Option(help="Folder of encoders instead of Hugging Face's cache.")
+        Path | None, Option(help="Folder of encoders instead of Hugging Face's cache.")
     ] = None,
 ) -> None:
     """Download an encoder from Hugging Face.

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from napari_stem.cli.app import app
 from napari_stem.cli.terminal import answer, tell
@@ -15,11 +15,11 @@ from napari_stem.texts import count
 
 @app.command()
 def evaluate(
-    prediction: Annotated[Path, typer.Argument(help="What 'predict' wrote.", show_default=False)],
-    truth: Annotated[Path, typer.Option(help=".h5ad with raw counts.", show_default=False)],
+    prediction: Annotated[Path, Argument(help="What 'predict' wrote.", show_default=False)],
+    truth: Annotated[Path, Option(help=".h5ad with raw counts.", show_default=False)],
     allow_partial: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--allow-partial", help="Even if less than half of the spots match in place or name."
         ),
     ] = False,

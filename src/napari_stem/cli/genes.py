@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
 from napari_stem.cli.app import app, gene_set_names, listed, refuse_if
 from napari_stem.cli.terminal import answer, say, tell
@@ -20,25 +20,23 @@ if TYPE_CHECKING:
 
 @app.command()
 def genes(
-    sets: Annotated[bool, typer.Option("--sets", help="List the named sets (default).")] = False,
+    sets: Annotated[bool, Option("--sets", help="List the named sets (default).")] = False,
     set_name: Annotated[
         str | None,
-        typer.Option("--set", help="Print the genes of this set.", autocompletion=gene_set_names),
+        Option("--set", help="Print the genes of this set.", autocompletion=gene_set_names),
     ] = None,
-    dataset: Annotated[
-        Path | None, typer.Option(help="Data set folder to choose genes on.")
-    ] = None,
+    dataset: Annotated[Path | None, Option(help="Data set folder to choose genes on.")] = None,
     spec: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--genes",
             help="hmhvg:N, hvg:N, set:NAME, a file, measured:FILE, or several joined by +.",
         ),
     ] = None,
     hold_out: Annotated[
-        str | None, typer.Option(help="Sections not to look at, separated by commas.")
+        str | None, Option(help="Sections not to look at, separated by commas.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the genes to this file too.")] = None,
+    out: Annotated[Path | None, Option(help="Write the genes to this file too.")] = None,
 ) -> None:
     """List gene sets, or show the panel that a choice gives.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from napari_stem.cli.app import FAILED, Group, importing, listed
 from napari_stem.cli.terminal import Interrupted, answer, progress_bars, say, tell
@@ -22,33 +23,31 @@ SHOWN_FINDINGS = 200
 downloading = Group(no_args_is_help=True, help="Download public data.")
 importing.add_typer(downloading, name="download")
 
-Out = Annotated[Path, typer.Option(help="Data set folder to write.", show_default=False)]
+Out = Annotated[Path, Option(help="Data set folder to write.", show_default=False)]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Import sections again that are there already.")
+    bool, Option("--overwrite", help="Import sections again that are there already.")
 ]
 Drop = Annotated[
     bool,
-    typer.Option(
-        "--drop-bad-spots", help="Leave out spots off the image, repeated or not numbers."
-    ),
+    Option("--drop-bad-spots", help="Leave out spots off the image, repeated or not numbers."),
 ]
 Image = Annotated[
     Path | None,
-    typer.Option(help="The image Space Ranger was run on, if it does not lie beside its output."),
+    Option(help="The image Space Ranger was run on, if it does not lie beside its output."),
 ]
-Name = Annotated[str | None, typer.Option(help="Name of the section; default: its folder's.")]
+Name = Annotated[str | None, Option(help="Name of the section; default: its folder's.")]
 SpaceRanger = Annotated[
     list[Path],
-    typer.Argument(help="Space Ranger's outs folder, or several.", show_default=False),
+    Argument(help="Space Ranger's outs folder, or several.", show_default=False),
 ]
-Sections = Annotated[str | None, typer.Option(help="These alone, such as INT1,INT2.")]
+Sections = Annotated[str | None, Option(help="These alone, such as INT1,INT2.")]
 
 
 @importing.command()
 def her2st(
     source: Annotated[
         Path,
-        typer.Argument(
+        Argument(
             help="Zenodo record 4751624, unpacked, or github.com/almaan/her2st.", show_default=False
         ),
     ],
@@ -83,7 +82,7 @@ def visium_hd(
     source: SpaceRanger,
     out: Out,
     bin_um: Annotated[
-        int, typer.Option("--bin", min=2, max=512, help="Side of the bins in um, as written.")
+        int, Option("--bin", min=2, max=512, help="Side of the bins in um, as written.")
     ] = 16,
     image: Image = None,
     name: Name = None,
@@ -100,18 +99,18 @@ def visium_hd(
 @importing.command()
 def hest(
     source: Annotated[
-        Path, typer.Argument(help="Folder with wsis, st and metadata.", show_default=False)
+        Path, Argument(help="Folder with wsis, st and metadata.", show_default=False)
     ],
     out: Out,
     sections: Sections = None,
     organ: Annotated[
-        str | None, typer.Option(help="This organ alone, as in the metadata: Breast,Kidney.")
+        str | None, Option(help="This organ alone, as in the metadata: Breast,Kidney.")
     ] = None,
     technology: Annotated[
-        str | None, typer.Option(help="This technology alone, as in the metadata: Visium.")
+        str | None, Option(help="This technology alone, as in the metadata: Visium.")
     ] = None,
     species: Annotated[
-        str | None, typer.Option(help="This species alone, as in the metadata: Homo sapiens.")
+        str | None, Option(help="This species alone, as in the metadata: Homo sapiens.")
     ] = None,
     overwrite: Overwrite = False,
     drop: Drop = False,
@@ -137,7 +136,7 @@ def hest(
 
 @importing.command()
 def check(
-    dataset: Annotated[Path, typer.Argument(help="Data set folder.", show_default=False)],
+    dataset: Annotated[Path, Argument(help="Data set folder.", show_default=False)],
 ) -> None:
     """Look for what is wrong with a data set.
 
@@ -171,13 +170,13 @@ def _downloading() -> None:
 
 @downloading.command(name="hest")
 def download_hest(
-    out: Annotated[Path, typer.Option(help="Folder to fill.", show_default=False)],
+    out: Annotated[Path, Option(help="Folder to fill.", show_default=False)],
     sections: Sections = None,
     pattern: Annotated[
         list[str] | None,
-        typer.Option(help="Also these files, such as 'patches/INT1.*'; may be repeated."),
+        Option(help="Also these files, such as 'patches/INT1.*'; may be repeated."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Download even more than 20 GB.")] = False,
+    yes: Annotated[bool, Option("--yes", help="Download even more than 20 GB.")] = False,
 ) -> None:
     """Download HEST-1k, or a part of it, from Hugging Face.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from napari_stem.cli.app import Group, Yes, app, model_names
 from napari_stem.cli.terminal import agreed, answer, say, tell
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 modelling = Group(help="List the models, check one, or give one away.")
 app.add_typer(modelling, name="models")
 
-ModelFolder = Annotated[Path, typer.Argument(help="Model folder.", show_default=False)]
+ModelFolder = Annotated[Path, Argument(help="Model folder.", show_default=False)]
 
 
 @modelling.callback(invoke_without_command=True)
@@ -28,7 +29,7 @@ def models(
     context: typer.Context,
     genes: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Print the genes of this model, one a line; those told from chance come first.",
             autocompletion=model_names,
         ),
@@ -91,7 +92,7 @@ def _list_genes(name: str, config: ModelConfig) -> None:
 def check(
     model: Annotated[
         str,
-        typer.Argument(
+        Argument(
             help="Name, folder, .zip, or org/name on Hugging Face.",
             show_default=False,
             autocompletion=model_names,
@@ -117,7 +118,7 @@ def _say_checked(found: dict[str, Any]) -> None:
 @modelling.command()
 def pack(
     folder: ModelFolder,
-    out: Annotated[Path, typer.Option(help=".zip to write.", show_default=False)],
+    out: Annotated[Path, Option(help=".zip to write.", show_default=False)],
 ) -> None:
     """Write a model as one .zip, which 'predict --model' takes."""
     from napari_stem.model.bundle import load_folder
@@ -134,13 +135,11 @@ def pack(
 @modelling.command()
 def push(
     folder: ModelFolder,
-    repo: Annotated[str, typer.Option(help="org/name on Hugging Face.", show_default=False)],
+    repo: Annotated[str, Option(help="org/name on Hugging Face.", show_default=False)],
     licence: Annotated[
-        str | None, typer.Option(help="Such as cc-by-4.0, if the model states none.")
+        str | None, Option(help="Such as cc-by-4.0, if the model states none.")
     ] = None,
-    private: Annotated[
-        bool, typer.Option("--private", help="Make the repository private.")
-    ] = False,
+    private: Annotated[bool, Option("--private", help="Make the repository private.")] = False,
     yes: Yes = False,
 ) -> None:
     """Publish a model on Hugging Face.

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
+from typer import Argument, Option
 
 from napari_stem.cli.app import (
     Device,
@@ -55,82 +55,74 @@ if TYPE_CHECKING:
 class TrainOptions:
     """Every option of ``train``; those that `TrainingOptions` has too go by the same names."""
 
-    out: Annotated[Path, typer.Option(help="Model folder to write.", show_default=False)]
+    out: Annotated[Path, Option(help="Model folder to write.", show_default=False)]
     hold_out: Annotated[
-        str | None, typer.Option(help="Sections to test on, never trained on; separated by commas.")
+        str | None, Option(help="Sections to test on, never trained on; separated by commas.")
     ] = None
     genes: Annotated[
         str,
-        typer.Option(
-            help="hmhvg:N, hvg:N, set:NAME, a file, or several joined by + (see 'genes')."
-        ),
+        Option(help="hmhvg:N, hvg:N, set:NAME, a file, or several joined by + (see 'genes')."),
     ] = "hmhvg:200"
     encoder: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="See 'encoders'; default: bundled, or what the embeddings' files say.",
             autocompletion=encoder_names,
         ),
     ] = None
     embeddings: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder with embeddings made elsewhere, SECTION.h5 (.zarr, .h5ad, .pt, .npz)."
-        ),
+        Option(help="Folder with embeddings made elsewhere, SECTION.h5 (.zarr, .h5ad, .pt, .npz)."),
     ] = None
     patch_px: PatchPx = None
     tolerance: ToleranceUm = None
     objective: Annotated[
-        Literal["edm", "published"], typer.Option(help="What to train: ours, or published Stem's.")
+        Literal["edm", "published"], Option(help="What to train: ours, or published Stem's.")
     ] = "edm"
     size: Annotated[
         Literal["small", "full"],
-        typer.Option(help="Size of the published network; full: 12 x 384."),
+        Option(help="Size of the published network; full: 12 x 384."),
     ] = "small"
     normalisation: Annotated[
         Literal["log2_counts", "log1p_counts", "log1p_cp10k"],
-        typer.Option(help="Unit of the values."),
+        Option(help="Unit of the values."),
     ] = "log2_counts"
-    minutes: Annotated[
-        float | None, typer.Option(min=0.01, help="Train for this long at the most.")
-    ] = None
-    steps: Annotated[int | None, typer.Option(min=1, help="Training steps at the most.")] = None
-    batch: Annotated[
-        int | None, typer.Option(min=1, help="Spots per step, over all processes.")
-    ] = None
+    minutes: Annotated[float | None, Option(min=0.01, help="Train for this long at the most.")] = (
+        None
+    )
+    steps: Annotated[int | None, Option(min=1, help="Training steps at the most.")] = None
+    batch: Annotated[int | None, Option(min=1, help="Spots per step, over all processes.")] = None
     augment: Annotated[
         bool | None,
-        typer.Option(help="Train on 8 turns of each patch; default: published objective only."),
+        Option(help="Train on 8 turns of each patch; default: published objective only."),
     ] = None
     calibrate: Annotated[
         bool,
-        typer.Option(
-            "--calibrate", help="Calibrate the published objective too, on left-out sections."
-        ),
+        Option("--calibrate", help="Calibrate the published objective too, on left-out sections."),
     ] = False
     ema: Annotated[
-        float | None, typer.Option(min=0, max=0.999999, help="Decay of the averaged weights.")
+        float | None, Option(min=0, max=0.999999, help="Decay of the averaged weights.")
     ] = None
     precision: Annotated[
-        Literal["auto", "float32", "bf16"], typer.Option(help="auto: bf16 where CUDA has it.")
+        Literal["auto", "float32", "bf16"], Option(help="auto: bf16 where CUDA has it.")
     ] = "auto"
-    compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False
+    compile: Annotated[bool, Option("--compile", help="Use torch.compile.")] = False
     processes: Annotated[
-        int, typer.Option(min=1, help="Processes on this machine; several machines: see above.")
+        int, Option(min=1, help="Processes on this machine; several machines: see above.")
     ] = 1
-    checkpoint_minutes: Annotated[
-        float, typer.Option(min=0, help="Minutes between two checkpoints.")
-    ] = 10
+    checkpoint_minutes: Annotated[float, Option(min=0, help="Minutes between two checkpoints.")] = (
+        10
+    )
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoints in the model folder.")
+        bool, Option("--resume", help="Go on from the checkpoints in the model folder.")
     ] = False
     keep_checkpoints: Annotated[
         bool,
-        typer.Option("--keep-checkpoints", help="Keep checkpoints when the model is finished."),
+        Option("--keep-checkpoints", help="Keep checkpoints when the model is finished."),
     ] = False
     log: Annotated[
         Literal["csv", "tensorboard", "none"],
-        typer.Option(help="Curves of the training, in the model folder's logs."),
+        Option(help="Curves of the training, in the model folder's logs."),
     ] = "csv"
     seed: Seed = 0
     device: Device = "auto"
@@ -165,7 +157,7 @@ OF_COMMAND = frozenset({"out", "patch_px", "tolerance", "processes", "overwrite"
 
 @app.command()
 def train(
-    dataset: Annotated[Path, typer.Argument(help="Folder in HEST layout.", show_default=False)],
+    dataset: Annotated[Path, Argument(help="Folder in HEST layout.", show_default=False)],
     options: TrainOptions,
 ) -> None:
     """Train a model on measured sections.
