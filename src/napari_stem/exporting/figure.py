@@ -299,8 +299,8 @@ class _Page:
         def share_of_room(text: Any) -> float:
             return float(text.get_window_extent().width / figure.bbox.width / (1 - 2 * x))
 
-        where = {"va": "center", "parse_math": False}
-        head = figure.text(x, 1 - 4.5 / height, title, fontsize=TITLE_PT, **where)
+        head = figure.text(x, 1 - 4.5 / height, title, fontsize=TITLE_PT, va="center")
+        head.set_parse_math(False)
         head.set_fontsize(TITLE_PT / max(1, share_of_room(head)))
         told = ";  ".join(facts)
         foot = figure.text(x, 6.2 / height, told, fontsize=7, va="bottom", ha="left")

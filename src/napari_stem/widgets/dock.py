@@ -336,7 +336,7 @@ class StemDock(QWidget):
             keys.UNDO: regions.undo,
             keys.REDO: regions.redo,
             keys.SAVE: self.ask_where_to_save,
-            keys.WHOLE_SLIDE: self.panels.slide.fit,
+            keys.WHOLE_SLIDE: self.panels.slide.layers.fit,
             keys.OVERVIEW: self.toggle_overview,
             keys.COPY_VIEW: self.panels.export.copy_view,
             keys.SAVE_VIEW: self.panels.export.save_view,

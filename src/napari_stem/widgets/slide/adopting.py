@@ -87,7 +87,7 @@ class Adopting:
             return
         name, place = layer.name, self._viewer.layers.index(layer)
         self._viewer.layers.remove(layer)
-        ours = self._slides.show_slide(slide, name)
+        ours = self._slides.layers.add(slide, name)
         self._viewer.layers.move(self._viewer.layers.index(ours), place)
         unit = "pixels, as its pixel size is not known" if slide.mpp is None else "micrometres"
         show_info(

@@ -191,7 +191,7 @@ class SlideLayers:
         self._scale_bar = one_shot(jobs, SCALE_BAR_MS, self._show_scale_bar)
         jobs.listen((viewer.canvas.events.size, self._on_canvas_resized))
 
-    def layers(self) -> list[Image]:
+    def all(self) -> list[Image]:
         """Layers that show a slide of ours, in the order of the layer list."""
         return slides_among(self._viewer.layers)
 
