@@ -166,10 +166,9 @@ class StemDock(QWidget):
         self._went_on: set[tuple[str, str]] = set()
         self._is_window_closing = False
         self._lay_out()
-        self._ends = (
-            follow_preferences(PREDICTING, self.panels.model.prefer),
-            follow_preferences(ENCODERS, self.panels.model.encoders.window_of_all.prefer),
-        )
+        jobs, model = self.coordinator.jobs, self.panels.model
+        follow_preferences(jobs, PREDICTING, model.prefer)
+        follow_preferences(jobs, ENCODERS, model.encoders.window_of_all.prefer)
         self._fill_menu()
         self._add_keys()
         self.setAcceptDrops(True)
@@ -264,8 +263,6 @@ class StemDock(QWidget):
                 window.close()
             if self.many_slides is not None:
                 self.many_slides.close()
-            for end in self._ends:
-                end()
             self._remember()
             self.coordinator.close()
 

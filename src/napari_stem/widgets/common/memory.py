@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_stem.caches import why_unwritable
 from napari_stem.settings import CACHE_VARIABLE
-from napari_stem.widgets.common.parts import ask_for_folder, button, listening, stack, warning
+from napari_stem.widgets.common.parts import ask_for_folder, button, stack, warning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,16 +98,10 @@ def remember(values: Remembered) -> None:
             preferences.update({name: getattr(values, name) for name in names})
 
 
-def follow_preferences(page: str, act: Callable[[Remembered], None]) -> Callable[[], None]:
-    """Act whenever something on a page of napari's Preferences changes; call what comes back to end that."""
-    preferences = _page(page)
-    if preferences is None:
-        return lambda: None
-
-    def on_change(_: Any) -> None:
-        act(recall())
-
-    return listening((preferences.events, on_change))
+def follow_preferences(jobs: Jobs, page: str, act: Callable[[Remembered], None]) -> None:
+    """Act whenever something on a page of napari's Preferences changes, until the jobs are closed."""
+    if (preferences := _page(page)) is not None:
+        jobs.listen((preferences.events, lambda _: act(recall())))
 
 
 def _page(page: str) -> Any:
