@@ -18,10 +18,9 @@ import napari_stem
 from napari_stem.geometry import Mpp
 from napari_stem.layers import slide_layer
 from napari_stem.reader import SlideWarning
-from napari_stem.slide import Slide, pyramid_builder
-from napari_stem.slide.base import Level
+from napari_stem.slide import open_slide, pyramid_builder
 from napari_stem.slide.display import kept_chunks
-from napari_stem.slide.level_pixels import LevelPixels, pixels_of_array
+from napari_stem.slide.level_pixels import LevelPixels
 from napari_stem.widgets.common.worker import Jobs
 from napari_stem.widgets.regions.region_layers import label_colours
 from napari_stem.widgets.slide.associated import AssociatedBox
@@ -56,11 +55,10 @@ def jpeg(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def overview(qtbot) -> Overview:
+def overview(qtbot, tmp_path) -> Overview:
     """Of a bright slide, 80 um wide and 40 um high."""
-    viewer, pixels = ViewerModel(), pixels_of_array(BRIGHT, "a.tif")
-    level = Level(pixels, 1.0, "0")
-    slide = Slide(Path("a.tif"), Mpp.square(1), (level,), "none", "generic", "f")
+    Image.fromarray(BRIGHT).save(tmp_path / "bright.png")
+    viewer, slide = ViewerModel(), open_slide(tmp_path / "bright.png", Mpp.square(1))
     widget = Overview(viewer, Jobs())
     qtbot.addWidget(widget)
     widget.resize(300, HEIGHT_PX)
@@ -105,7 +103,8 @@ def test_a_tiny_rectangle_is_still_to_be_seen(overview):
 
 def test_regions_are_marked(overview, qtbot):
     square = np.array([(8, 16), (8, 64), (32, 64), (32, 16)], float)
-    about = {"metadata": {"napari_stem": {"regions_of": "f"}}, "units": ("um", "um")}
+    slide = pyramid_of(overview.viewer.layers[0]).slide
+    about = {"metadata": {"napari_stem": {"regions_of": slide.fingerprint}}, "units": ("um", "um")}
     overview.viewer.add_shapes([square], shape_type="polygon", **about)
     qtbot.waitUntil(lambda: overview.outlines != ())
     look_at(overview, -80, -40, 160, 80)
