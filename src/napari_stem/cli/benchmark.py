@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from napari_stem.progress import stop_on_signals
 from napari_stem.texts import NOTICE, count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from napari_stem.cli.terminal import ProgressBars
     from napari_stem.evaluation.benchmark import Benchmark, BenchmarkOptions
@@ -240,7 +239,7 @@ def run_benchmark(
         benchmark = Benchmark(PROTOCOLS[protocol], Dataset(folder), encoder, options, out, shown)
         _require_same(out, benchmark.identity, overwrite=overwrite)
         _require_genes(benchmark, show_genes)
-        if {p.name for p in benchmark.predictors} & {"published"} and not (
+        if "published" in {p.name for p in benchmark.predictors} and not (
             options.steps or options.minutes
         ):
             tell(
@@ -252,9 +251,16 @@ def run_benchmark(
                 shutil.rmtree(out / name, ignore_errors=True)
             for name in ("results.json", "results.csv", "genes.csv"):
                 (out / name).unlink(missing_ok=True)
-        with _kept_on_interrupt(benchmark, out, shown):
-            _write(benchmark, out)
-            benchmark.run_all(shown.on_run)
+        try:
+            with stop_on_signals(at_once=True) as shown.interrupt:
+                _write(benchmark, out)
+                benchmark.run_all(shown.on_run)
+        except KeyboardInterrupt:
+            runs, _ = _write(benchmark, out)
+            raise Interrupted(
+                f"Interrupted: {len(runs)} of {len(benchmark.jobs)} runs are finished and kept in {out}; "
+                f"the same command goes on from there."
+            ) from None
         runs, results = _write(benchmark, out)
     for failure in benchmark.failures:
         tell(f"{failure['predictor']} failed on {failure['fold']}: {failure['error']}")
@@ -290,20 +296,6 @@ def run_msi(
     results = {"identity": identity, "about": msi.ABOUT, **msi.auroc(cohort, seeds)}
     write_file(out / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
     return results
-
-
-@contextmanager
-def _kept_on_interrupt(benchmark: Benchmark, out: Path, shown: _Shown) -> Iterator[None]:
-    """Write down what is finished when Ctrl-C breaks off the block, and say how to go on."""
-    try:
-        with stop_on_signals(at_once=True) as shown.interrupt:
-            yield
-    except KeyboardInterrupt:
-        runs, _ = _write(benchmark, out)
-        raise Interrupted(
-            f"Interrupted: {len(runs)} of {len(benchmark.jobs)} runs are finished and kept in {out}; "
-            f"the same command goes on from there."
-        ) from None
 
 
 def _write(benchmark: Benchmark, out: Path) -> tuple[list[Run], dict[str, Any]]:
