@@ -37,7 +37,7 @@ class MapScreen:
         self.inspect = InspectPanel(self.jobs, self.display)
         qtbot.addWidget(self.inspect)
         self.slide = open_slide(sample_path())
-        SlideLayers(viewer).add(self.slide)
+        SlideLayers(viewer, self.jobs).add(self.slide)
         self.display.activate(self.slide)
         self.reliability = prediction.reliability
 

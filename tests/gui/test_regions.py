@@ -155,7 +155,7 @@ def test_regions_are_named_classified_and_coloured(sample):
     layer = sample.dock.panels.region.layers.find(sample.dock.coordinator.slide)
     assert_allclose(layer.edge_color[1], (200 / 255, 0, 0, 1))
     assert "invasive front" in list(layer.text.values)
-    sample.panels.region.view.colour_requested.emit("Tumor", (10, 20, 30))
+    sample.dock.panels.region.layers.set_class_colour(layer, "Tumor", (10, 20, 30))
     assert regions(sample)[1].colour == (10, 20, 30)
     sample.draw(SQUARE)  # what is drawn next is no tumour
     assert regions(sample)[2].classification == ""

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_stem.results import Prediction
 from napari_stem.sample_data import SAMPLE_NAME, sample_path
-from napari_stem.widgets.slide.slide_feed import pyramid_of
+from napari_stem.widgets.slide.slide_layers import pyramid_of
 
 pytestmark = pytest.mark.gui
 

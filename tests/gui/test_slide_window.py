@@ -17,7 +17,7 @@ from napari_stem.slide import display, openslide_reader
 from napari_stem.slide.display import kept_chunks
 from napari_stem.slide.level_pixels import halve
 from napari_stem.widgets.common import parts
-from napari_stem.widgets.slide.slide_feed import pyramid_of
+from napari_stem.widgets.slide.slide_layers import pyramid_of
 
 pytestmark = pytest.mark.gui
 
@@ -98,7 +98,7 @@ def test_a_slide_that_is_ready_just_after_its_layer_was_made_is_not_left_grey(
 ):
     from napari_stem.layers import slide_layer
     from napari_stem.slide import open_slide
-    from napari_stem.widgets.slide.slide_feed import SlideFeed, wait_little
+    from napari_stem.widgets.slide.slide_layers import SlideFeed, wait_little
 
     path = tmp_path / "small.tif"
     pixels = tifffile.imread(SVS, series=0)[:1500, :1200]

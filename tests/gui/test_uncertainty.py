@@ -7,13 +7,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from qtpy.QtCore import Qt
 
-from napari_stem.layers.uncertainty import (
-    FAINTEST,
-    Fading,
-    colour_raster,
-    faded_colours,
-    probability_over,
-)
+from napari_stem.layers import SpotGrid
+from napari_stem.layers.colours import FAINTEST, Fading, faded_colours, probability_over
+from napari_stem.layers.placement import Placement
 from napari_stem.sample_data import sample_path
 from napari_stem.widgets.state import FADED, MEAN, PROBABLE, SAMPLE, SD, WIDTH
 
@@ -78,7 +74,8 @@ def test_spots_that_are_equally_sure_are_hardly_faded() -> None:
 def test_faded_colours_are_laid_on_their_spots() -> None:
     colours = faded_colours([[1, 0.5, 0, 1], [0, 0, 1, 1]], [1, 0.5])
     assert_array_equal(colours, [[255, 128, 0, 255], [0, 0, 255, 128]])
-    raster = colour_raster(colours, np.array([[1, -1], [-1, 0]]))
+    grid = SpotGrid(np.array([[1, -1], [-1, 0]]), Placement((1, 1), (0, 0)))
+    raster = grid.colours(colours)
     assert_array_equal(raster[0], [[0, 0, 255, 128], [0, 0, 0, 0]])
     assert_array_equal(raster[1, 1], [255, 128, 0, 255])
 

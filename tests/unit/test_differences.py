@@ -24,8 +24,7 @@ from napari_stem.evaluation.differences import (
     probability_above,
     with_classes,
 )
-from napari_stem.exporting.selection import Selection
-from napari_stem.exporting.summary import region_summaries
+from napari_stem.exporting.selection import Selection, region_summaries
 from napari_stem.geometry import Region
 from napari_stem.metrics import central_interval
 from napari_stem.results import Prediction

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from napari_stem import extras
-from napari_stem.cli.processes import run_together
+from napari_stem.cli.train import run_together
 from napari_stem.errors import OutputError, StemError
 from napari_stem.exporting.spatial_data import write_spatialdata
 from napari_stem.extras import require_extra
@@ -22,10 +22,10 @@ def test_what_is_installed_is_not_mentioned():
 
 
 @pytest.mark.usefixtures("nothing_installed")
-def test_several_processes_need_accelerate(tmp_path, monkeypatch):
+def test_several_processes_need_accelerate(monkeypatch):
     sentence = r"several processes needs .* accelerate: run pip install 'napari-stem\[accelerate\]'"
     with pytest.raises(StemError, match=sentence):
-        run_together(2, print, tmp_path, tmp_path / "model")
+        run_together(2, print)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(StemError, match=sentence):
         Team.gathered("cpu")

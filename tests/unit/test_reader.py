@@ -158,7 +158,7 @@ def test_a_slide_that_cannot_be_opened_brings_one_warning_and_no_layer(
 
 @pytest.mark.gui
 def test_without_a_window_napari_waits_for_the_pixels(viewer_with_plugin, tmp_path, monkeypatch):
-    from napari_stem.widgets.slide.slide_feed import pyramid_of
+    from napari_stem.widgets.slide.slide_layers import pyramid_of
 
     monkeypatch.setenv("NAPARI_STEM_CACHE", str(tmp_path / "cache"))
     crop = Path(__file__).parents[1] / "data" / "slides" / "C5-crop.jpg"

@@ -10,7 +10,7 @@ import pytest
 
 from napari_stem.cells import harmless_table
 from napari_stem.cli import terminal
-from napari_stem.cli.options import listed
+from napari_stem.cli.app import listed
 from napari_stem.cli.tables import say_list
 from napari_stem.errors import DatasetError
 from napari_stem.texts import clean_name, plain, quoted, separator

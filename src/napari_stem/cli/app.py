@@ -1,4 +1,4 @@
-"""The command ``napari-stem`` itself: what every command understands, and what it ends with."""
+"""The command ``napari-stem`` itself: options that commands share, and what it ends with."""
 
 from __future__ import annotations
 
@@ -14,23 +14,76 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 from typer.core import TyperGroup
 
 from napari_stem.cli.terminal import MANNER, Interrupted, say, speak, speaking, tell_error
 from napari_stem.errors import StemError
-from napari_stem.texts import NOTICE
+from napari_stem.settings import MAX_SEED, SamplingSettings
+from napari_stem.texts import NOTICE, clean_name
 
 FAILED, INTERRUPTED = 1, 130
 ORDER = ("demo", "info", "predict", "export", "evaluate", "import", "genes", "train", "convert")
+
+DEFAULTS = SamplingSettings()
+
+MppOption = Annotated[
+    float | None,
+    Option("--mpp", min=0.01, max=100, help="Micrometres per pixel, if the file does not say."),
+]
+Yes = Annotated[bool, Option("--yes", "-y", help="Do not ask.")]
+ModelName = Annotated[str | None, Option(help="Name of the model; default: the folder's.")]
+OverwriteModel = Annotated[bool, Option("--overwrite", help="Replace a model.")]
+Device = Annotated[
+    str,
+    Option(
+        help="Where to compute: auto, cpu, cuda, cuda:1, mps ...",
+        autocompletion=lambda: ["auto", "cpu", "cuda", "mps"],
+    ),
+]
+Embeddings = Annotated[
+    Path | None,
+    Option(
+        help="Embeddings made elsewhere: .h5 (CLAM, TRIDENT), .zarr store or .h5ad (LazySlide), .pt or .npz "
+        "(slide2vec). The encoder need not be installed."
+    ),
+]
+PatchPx = Annotated[
+    float | None,
+    Option(
+        "--patch-px",
+        min=1,
+        help="Side of the embeddings' patches in level-0 px, if the file does not say.",
+    ),
+]
+ToleranceUm = Annotated[
+    float | None,
+    Option(
+        "--tolerance",
+        min=0.01,
+        help="Most um from a spot to the centre of its patch; default: a tenth of the patch.",
+    ),
+]
+SlidesArgument = Annotated[
+    list[Path],
+    Argument(
+        help="Slides as 'info' reads them; several, 'slides/*.svs', a folder, or a manifest (.csv).",
+        show_default=False,
+    ),
+]
+Seed = Annotated[int, Option(min=0, max=MAX_SEED, help="The same seed gives the same numbers.")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Speech:
     """Options on how a command speaks, which every command has."""
 
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object and nothing else.")] = (
+        False
+    )
     verbose: Annotated[
         int,
-        typer.Option(
+        Option(
             "--verbose",
             "-v",
             count=True,
@@ -38,15 +91,16 @@ class Speech:
             help="Say what is being done; -vv: in detail.",
         ),
     ] = 0
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing but errors and results.")
-    ] = False
+    quiet: Annotated[bool, Option("--quiet", "-q", help="Say nothing but errors and results.")] = (
+        False
+    )
     log_file: Annotated[
-        Path | None, typer.Option(help="Also log everything, with times, to this file.")
+        Path | None, Option(help="Also log everything, with times, to this file.")
     ] = None
 
     def take_effect(self) -> None:
         """Speak so from now on; what is not said stays as was said before the command."""
+        MANNER.as_json = self.as_json
         if self.verbose and self.quiet:
             raise typer.BadParameter("choose one of --verbose and --quiet.")
         if self.verbose or self.quiet or self.log_file is not None:
@@ -54,7 +108,7 @@ class Speech:
 
 
 class Group(typer.Typer):
-    """A group of commands that all understand ``-v``, ``-q`` and ``--log-file``."""
+    """A group of commands that all understand ``--json``, ``-v``, ``-q`` and ``--log-file``."""
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
         """Add a function as a command."""
@@ -62,12 +116,13 @@ class Group(typer.Typer):
         return lambda function: (add(_as_command(function)), function)[1]
 
     def callback(self, **settings: Any) -> Callable[[Any], Any]:
-        """Run a function before any command of the group."""
+        """Run a function before any command of the group; ``--json`` is for one that acts alone, too."""
         add = super().callback(**settings)
-        return lambda function: (add(_as_command(function)), function)[1]
+        answers = bool(settings.get("invoke_without_command"))
+        return lambda function: (add(_as_command(function, answers=answers)), function)[1]
 
 
-def _as_command(function: Callable[..., Any]) -> Callable[..., Any]:
+def _as_command(function: Callable[..., Any], *, answers: bool = True) -> Callable[..., Any]:
     """Make of a function what typer takes.
 
     It gets the options of `Speech` beside its own; and a parameter ``options`` of it, annotated with a
@@ -81,11 +136,12 @@ def _as_command(function: Callable[..., Any]) -> Callable[..., Any]:
     def command(*args: Any, **given: Any) -> Any:
         for name, kind in kinds.items():
             fields = [field.name for field in dataclasses.fields(kind)]
-            given[name] = kind(**{field: given.pop(field) for field in fields})
+            given[name] = kind(**{field: given.pop(field) for field in fields if field in given})
         given.pop("speech").take_effect()
         return function(*args, **given)
 
-    parameters = [*own.values(), *(each for kind in kinds.values() for each in _options_of(kind))]
+    added = [each for kind in kinds.values() for each in _options_of(kind)]
+    parameters = [*own.values(), *(each for each in added if answers or each.name != "as_json")]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in parameters}
     return command
@@ -104,6 +160,41 @@ def _options_of(kind: type[Any]) -> list[inspect.Parameter]:
         )
         for field in dataclasses.fields(kind)
     ]
+
+
+def model_names() -> list[str]:
+    """Name the packaged models, for completion; a shell completes folders by itself."""
+    from napari_stem.model import PACKAGED
+
+    return sorted(folder.name for folder in PACKAGED.iterdir() if folder.is_dir())
+
+
+def encoder_names(incomplete: str) -> list[str]:
+    """Name encoders, for completion; also the next part of a combined one."""
+    from napari_stem.encoders.catalogue import CATALOGUE
+    from napari_stem.encoders.names import BUNDLED
+
+    before, plus, _ = incomplete.rpartition("+")
+    return [before + plus + name for name in (BUNDLED, *CATALOGUE)]
+
+
+def gene_set_names() -> list[str]:
+    """Name the gene sets, for completion."""
+    from napari_stem.spatial.gene_sets import gene_sets
+
+    return list(gene_sets())
+
+
+def listed(words: str | None) -> tuple[str, ...]:
+    """Split at commas; each once, in the order given."""
+    names = (clean_name(word) for word in (words or "").split(","))
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def refuse_if(is_wrong: bool, msg: str) -> None:
+    """Refuse the command line."""
+    if is_wrong:
+        raise typer.BadParameter(msg)
 
 
 class _Commands(TyperGroup):
@@ -171,7 +262,7 @@ HF_HOME, HF_TOKEN              Hugging Face's own: its folder, and who you are
 def _root(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version."),
+        Option("--version", callback=_say_version, is_eager=True, help="Say the version."),
     ] = False,
 ) -> None:
     del version

@@ -14,13 +14,7 @@ if TYPE_CHECKING:
 
 
 class Bars(Progress):
-    """A bar per kind of work, and a line beneath.
-
-    Attributes
-    ----------
-    detail
-        The line.
-    """
+    """A bar per kind of work, and a line beneath, ``detail``."""
 
     detail = ""
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer import Argument, Option
 
-from napari_stem.cli.app import app
-from napari_stem.cli.options import Device, Json, encoder_names, listed, refuse_if
-from napari_stem.cli.terminal import Interrupted, progress_bars, say, say_json, tell
+from napari_stem.cli.app import Device, app, encoder_names, listed, refuse_if
+from napari_stem.cli.terminal import Interrupted, answer, progress_bars, say, tell
 from napari_stem.errors import OutputError, StemError
 from napari_stem.foreign import read_json
 from napari_stem.io import only_writer, require_writable, write_file
@@ -22,7 +22,7 @@ from napari_stem.progress import stop_on_signals
 from napari_stem.texts import NOTICE, count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from napari_stem.cli.terminal import ProgressBars
     from napari_stem.evaluation.benchmark import Benchmark, BenchmarkOptions
@@ -41,46 +41,43 @@ FIGURES = "figures"
 class MeasureOptions:
     """Every option of ``benchmark``; those that `BenchmarkOptions` has too go by the same names."""
 
-    out: Annotated[Path, typer.Option(help="Folder for the results.", show_default=False)]
+    out: Annotated[Path, Option(help="Folder for the results.", show_default=False)]
     predictors: Annotated[
         str | None,
-        typer.Option(help=f"Of {_PREDICTORS}, {_COMMA}; default: the protocol's."),
+        Option(help=f"Of {_PREDICTORS}, {_COMMA}; default: the protocol's."),
     ] = None
-    encoder: Annotated[str, typer.Option(help="See 'encoders'.", autocompletion=encoder_names)] = (
+    encoder: Annotated[str, Option(help="See 'encoders'.", autocompletion=encoder_names)] = (
         "bundled"
     )
-    genes: Annotated[
-        str | None, typer.Option(help="Panel, as in 'train'; default: the protocol's.")
-    ] = None
+    genes: Annotated[str | None, Option(help="Panel, as in 'train'; default: the protocol's.")] = (
+        None
+    )
     normalisation: Annotated[
         Literal["log2_counts", "log1p_counts", "log1p_cp10k"] | None,
-        typer.Option(help="Unit of the values; default: the protocol's."),
+        Option(help="Unit of the values; default: the protocol's."),
     ] = None
-    sections: Annotated[str | None, typer.Option(help=f"Use these only, {_COMMA}.")] = None
-    hold_out: Annotated[str | None, typer.Option(help="published: the section to test on.")] = None
-    seeds: Annotated[str, typer.Option(help=f"One run each, {_COMMA}.")] = "0"
+    sections: Annotated[str | None, Option(help=f"Use these only, {_COMMA}.")] = None
+    hold_out: Annotated[str | None, Option(help="published: the section to test on.")] = None
+    seeds: Annotated[str, Option(help=f"One run each, {_COMMA}.")] = "0"
     minutes: Annotated[
-        float | None, typer.Option(min=0.01, help="Limit for training one diffusion model.")
+        float | None, Option(min=0.01, help="Limit for training one diffusion model.")
     ] = None
-    steps: Annotated[int | None, typer.Option(min=1, help="Training steps at the most.")] = None
-    size: Annotated[
-        Literal["small", "full"], typer.Option(help="Size of published Stem's network.")
-    ] = "small"
+    steps: Annotated[int | None, Option(min=1, help="Training steps at the most.")] = None
+    size: Annotated[Literal["small", "full"], Option(help="Size of published Stem's network.")] = (
+        "small"
+    )
     published_steps: Annotated[
         int,
-        typer.Option(min=1, max=1000, help="Sampling steps of published Stem; the paper: 1000."),
+        Option(min=1, max=1000, help="Sampling steps of published Stem; the paper: 1000."),
     ] = 50
     show_genes: Annotated[
-        str | None, typer.Option(help=f"Draw maps of these, {_COMMA}; default: the most reliable.")
+        str | None, Option(help=f"Draw maps of these, {_COMMA}; default: the most reliable.")
     ] = None
     labels: Annotated[
-        Path | None, typer.Option(help="msi: CSV with columns slide, patient, msi (1 or 0).")
+        Path | None, Option(help="msi: CSV with columns slide, patient, msi (1 or 0).")
     ] = None
     device: Device = "auto"
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin anew where results are.")
-    ] = False
-    as_json: Json = False
+    overwrite: Annotated[bool, Option("--overwrite", help="Begin anew where results are.")] = False
 
     def require_consistent(self, protocol: str) -> None:
         """Refuse options that exclude each other, or belong to other protocols."""
@@ -108,17 +105,15 @@ class MeasureOptions:
         return BenchmarkOptions(**asked)
 
 
-OF_COMMAND = frozenset({"out", "show_genes", "labels", "overwrite", "as_json"})
+OF_COMMAND = frozenset({"out", "show_genes", "labels", "overwrite"})
 
 
 @app.command()
 def benchmark(
-    protocol: Annotated[
-        ProtocolName, typer.Argument(help="One of those above.", show_default=False)
-    ],
+    protocol: Annotated[ProtocolName, Argument(help="One of those above.", show_default=False)],
     dataset: Annotated[
         Path,
-        typer.Argument(help="Folder in HEST layout; msi: of predictions.", show_default=False),
+        Argument(help="Folder in HEST layout; msi: of predictions.", show_default=False),
     ],
     options: MeasureOptions,
 ) -> None:
@@ -138,20 +133,16 @@ def benchmark(
     if options.labels is not None:
         seeds = _numbers(options.seeds)
         results = run_msi(dataset, options.labels, out, seeds=seeds, overwrite=overwrite)
-    else:
-        shown = listed(options.show_genes)
-        results = run_benchmark(
-            protocol, dataset, out, options.benchmark(), overwrite=overwrite, show_genes=shown
-        )
-    if options.as_json:
-        say_json(results)
-    elif options.labels is not None:
-        _say_msi(results, out)
-    else:
-        _say_results(results, out)
+        answer(results, partial(_say_msi, out))
+        return
+    shown = listed(options.show_genes)
+    results = run_benchmark(
+        protocol, dataset, out, options.benchmark(), overwrite=overwrite, show_genes=shown
+    )
+    answer(results, partial(_say_results, out))
 
 
-def _say_results(results: dict[str, Any], out: Path) -> None:
+def _say_results(out: Path, results: dict[str, Any]) -> None:
     from napari_stem.cli.tables import say_aggregates
 
     identity = results["identity"]
@@ -173,7 +164,7 @@ def _say_results(results: dict[str, Any], out: Path) -> None:
     say(NOTICE)
 
 
-def _say_msi(results: dict[str, Any], out: Path) -> None:
+def _say_msi(out: Path, results: dict[str, Any]) -> None:
     say(
         f"AUROC {results['auroc']:.3f} [{results['auroc_min']:.3f}, {results['auroc_max']:.3f}], mean and "
         f"range over {count(len(results['folds']), 'fold')}; standard error {results['standard_error']:.3f}."
@@ -233,12 +224,8 @@ def run_benchmark(
 ) -> dict[str, Any]:
     """Run a protocol on the data set in a folder, or go on with it; gives the object of ``results.json``.
 
-    Raises
-    ------
-    StemError
-        Something does not fit, or no predictor succeeded.
-    Interrupted
-        By Ctrl-C; finished runs are kept.
+    StemError where something does not fit, or no predictor succeeded; Interrupted by Ctrl-C: finished runs are
+    kept.
     """
     _require_results_folder(out)
     from napari_stem.encoders.registry import load_encoder
@@ -252,7 +239,7 @@ def run_benchmark(
         benchmark = Benchmark(PROTOCOLS[protocol], Dataset(folder), encoder, options, out, shown)
         _require_same(out, benchmark.identity, overwrite=overwrite)
         _require_genes(benchmark, show_genes)
-        if {p.name for p in benchmark.predictors} & {"published"} and not (
+        if "published" in {p.name for p in benchmark.predictors} and not (
             options.steps or options.minutes
         ):
             tell(
@@ -264,9 +251,16 @@ def run_benchmark(
                 shutil.rmtree(out / name, ignore_errors=True)
             for name in ("results.json", "results.csv", "genes.csv"):
                 (out / name).unlink(missing_ok=True)
-        with _kept_on_interrupt(benchmark, out, shown):
-            _write(benchmark, out)
-            benchmark.run_all(shown.on_run)
+        try:
+            with stop_on_signals(at_once=True) as shown.interrupt:
+                _write(benchmark, out)
+                benchmark.run_all(shown.on_run)
+        except KeyboardInterrupt:
+            runs, _ = _write(benchmark, out)
+            raise Interrupted(
+                f"Interrupted: {len(runs)} of {len(benchmark.jobs)} runs are finished and kept in {out}; "
+                f"the same command goes on from there."
+            ) from None
         runs, results = _write(benchmark, out)
     for failure in benchmark.failures:
         tell(f"{failure['predictor']} failed on {failure['fold']}: {failure['error']}")
@@ -302,20 +296,6 @@ def run_msi(
     results = {"identity": identity, "about": msi.ABOUT, **msi.auroc(cohort, seeds)}
     write_file(out / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
     return results
-
-
-@contextmanager
-def _kept_on_interrupt(benchmark: Benchmark, out: Path, shown: _Shown) -> Iterator[None]:
-    """Write down what is finished when Ctrl-C breaks off the block, and say how to go on."""
-    try:
-        with stop_on_signals(at_once=True) as shown.interrupt:
-            yield
-    except KeyboardInterrupt:
-        runs, _ = _write(benchmark, out)
-        raise Interrupted(
-            f"Interrupted: {len(runs)} of {len(benchmark.jobs)} runs are finished and kept in {out}; "
-            f"the same command goes on from there."
-        ) from None
 
 
 def _write(benchmark: Benchmark, out: Path) -> tuple[list[Run], dict[str, Any]]:

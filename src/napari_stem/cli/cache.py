@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from typer import Argument, Option
 
 from napari_stem.caches import (
     ALL_VARIABLE,
@@ -19,9 +21,8 @@ from napari_stem.caches import (
     stated_bytes,
     surplus,
 )
-from napari_stem.cli.app import FAILED, Group, app
-from napari_stem.cli.options import Json, Yes
-from napari_stem.cli.terminal import agreed, say, say_json, tell
+from napari_stem.cli.app import FAILED, Group, Yes, app
+from napari_stem.cli.terminal import agreed, answer, say, tell
 from napari_stem.io import DAMAGE
 from napari_stem.settings import CACHE_VARIABLE, cache_dir
 from napari_stem.texts import count
@@ -45,19 +46,20 @@ caching = Group(
 app.add_typer(caching, name="cache")
 
 Kind = Annotated[
-    CacheName | None, typer.Argument(help="One of the caches; default: all.", show_default=False)
+    CacheName | None, Argument(help="One of the caches; default: all.", show_default=False)
 ]
 
 
 @caching.callback(invoke_without_command=True)
-def cache(context: typer.Context, as_json: Json = False) -> None:
+def cache(context: typer.Context) -> None:
     """Show what is kept on disk to be quick; bound or clear it."""
-    if context.invoked_subcommand is not None:
-        return
-    found, hub = entries(), _of_hugging_face()
-    if as_json:
-        say_json(_as_json(found) | {"hugging_face": hub})
-        return
+    if context.invoked_subcommand is None:
+        found = entries()
+        answer(_facts(found), partial(_say, found))
+
+
+def _say(found: list[Entry], facts: dict[str, Any]) -> None:
+    hub = facts["hugging_face"]
     say(f"{cache_dir()} (variable {CACHE_VARIABLE})\n")
     say(f"{'':<12} {'number':>6} {'size':>9} {'at most':>9}  last used")
     for name, each in CACHES.items():
@@ -76,11 +78,10 @@ def cache(context: typer.Context, as_json: Json = False) -> None:
 @caching.command()
 def limit(
     size: Annotated[
-        str, typer.Argument(help="Such as 5GB or 500MB; a bare number is GB.", show_default=False)
+        str, Argument(help="Such as 5GB or 500MB; a bare number is GB.", show_default=False)
     ],
     kind: Kind = None,
     yes: Yes = False,
-    as_json: Json = False,
 ) -> None:
     """Remove the least recently used until the rest fits a size."""
     n_bytes = _bytes_of(size)
@@ -89,7 +90,7 @@ def limit(
     total = sum(entry.n_bytes for entry in found)
     kept = [entry for entry in found if entry.may_be_open]
     is_tight = total - sum(entry.n_bytes for entry in doomed) > n_bytes
-    _remove(doomed, kept if is_tight else [], yes=yes, as_json=as_json)
+    _remove(doomed, kept if is_tight else [], yes=yes)
     variable = ALL_VARIABLE if kind is None else CACHES[kind].variable
     tell(f"To hold it there, set {variable}={n_bytes / 1e9:g}.")
 
@@ -99,30 +100,23 @@ def clear(
     kind: Kind = None,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Also what was used within the last hour, perhaps elsewhere."),
+        Option("--force", help="Also what was used within the last hour, perhaps elsewhere."),
     ] = False,
     yes: Yes = False,
-    as_json: Json = False,
 ) -> None:
     """Remove all, or all of one kind."""
     found = entries(_names(kind))
     kept = [] if force else [entry for entry in found if entry.may_be_open]
     doomed = [entry for entry in found if entry not in kept]
-    _remove(doomed, kept, yes=yes, as_json=as_json)
+    _remove(doomed, kept, yes=yes)
 
 
 def _names(kind: CacheName | None) -> tuple[str, ...]:
     return tuple(CACHES) if kind is None else (kind,)
 
 
-def _remove(doomed: list[Entry], kept: list[Entry], *, yes: bool, as_json: bool) -> None:
-    """Say what goes and what stays, ask, and remove it.
-
-    Raises
-    ------
-    OutputError
-        Nobody can be asked.
-    """
+def _remove(doomed: list[Entry], kept: list[Entry], *, yes: bool) -> None:
+    """Say what goes and what stays, ask, and remove it; OutputError where nobody can be asked."""
     for name, each in CACHES.items():
         if own := _own(name, doomed):
             tell(f"{name}: {len(own)}, {_size_of(own)} ({each.holds}; {each.without}).")
@@ -137,21 +131,19 @@ def _remove(doomed: list[Entry], kept: list[Entry], *, yes: bool, as_json: bool)
     if doomed and not yes and not agreed("Remove this?", "removed", "remove it"):
         doomed = []
     removed = [entry for entry in doomed if remove(entry)]
-    if as_json:
-        say_json(
-            {
-                "removed": [str(entry.path) for entry in removed],
-                "n_bytes": sum(entry.n_bytes for entry in removed),
-                "kept": [str(entry.path) for entry in kept],
-            }
-        )
-    else:
-        say(f"Removed {len(removed)}, {_size_of(removed)}." if removed else "Nothing was removed.")
+    answer(
+        {
+            "removed": [str(entry.path) for entry in removed],
+            "n_bytes": sum(entry.n_bytes for entry in removed),
+            "kept": [str(entry.path) for entry in kept],
+        },
+        f"Removed {len(removed)}, {_size_of(removed)}." if removed else "Nothing was removed.",
+    )
     if len(removed) < len(doomed):  # why has been said
         raise typer.Exit(FAILED)
 
 
-def _as_json(found: list[Entry]) -> dict[str, Any]:
+def _facts(found: list[Entry]) -> dict[str, Any]:
     caches = []
     for name, each in CACHES.items():
         own = _own(name, found)
@@ -176,6 +168,7 @@ def _as_json(found: list[Entry]) -> dict[str, Any]:
         "limit_bytes": None if common is None else int(common),
         "caches": caches,
         "unfinished_predictions": [str(path) for path in _progress_of(found)],
+        "hugging_face": _of_hugging_face(),
     }
 
 

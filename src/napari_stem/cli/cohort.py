@@ -11,7 +11,7 @@ import typer
 
 from napari_stem.cli.app import FAILED
 from napari_stem.cli.tables import say_list
-from napari_stem.cli.terminal import MANNER, Interrupted, progress_bars, say, say_json, tell
+from napari_stem.cli.terminal import MANNER, Interrupted, answer, progress_bars, say, tell
 from napari_stem.cohort.run import require_places, run_cohort
 from napari_stem.cohort.tables import cohort_table, rows_of, write_summary
 from napari_stem.cohort.workers import workers
@@ -42,10 +42,7 @@ MOST_ROWS = 50  # of the table that is printed; the file has all
 def predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
     """Predict slides on workers; ends with 1 where one of them failed.
 
-    Raises
-    ------
-    Interrupted
-        By Ctrl-C; finished blocks are kept.
+    Interrupted by Ctrl-C: finished blocks are kept.
     """
     MANNER.keep_slides_private(*(order.slide for order in orders))
     MANNER.keep_slides_private(*(order.regions for order in orders if order.regions is not None))
@@ -64,7 +61,7 @@ def predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
             watch = partial(_show, bars)
             outcomes = run_cohort(orders, client, stop=stop.is_set, watch=watch)
         summary = write_summary(options.out, outcomes)
-        n = _report(outcomes, str(summary), is_json=options.as_json)
+        n = _report(outcomes, str(summary))
         if options.cohort_table is not None and not stop.is_set():
             table = cohort_table(outcomes, client)
             table.strings_to_categoricals()
@@ -90,7 +87,7 @@ def _show(bars: ProgressBars, outcomes: Sequence[Outcome], seconds_left: float |
     bars.show("Predicting slides", ended, len(outcomes), seconds_left, detail)
 
 
-def _report(outcomes: Sequence[Outcome], summary: str, *, is_json: bool) -> dict[str, int]:
+def _report(outcomes: Sequence[Outcome], summary: str) -> dict[str, int]:
     """Say what has become of each slide; gives how many are done, failed and unfinished."""
     rows = rows_of(outcomes)
     n = {
@@ -98,10 +95,12 @@ def _report(outcomes: Sequence[Outcome], summary: str, *, is_json: bool) -> dict
         for status in ("done", "failed", "unfinished")
     }
     result: dict[str, Any] = {"summary": summary, **n, "slides": rows}
-    if is_json:
-        say_json(result)
-    else:
-        first = sorted(rows, key=lambda row: row["status"] == "done")[:MOST_ROWS]
-        say_list(first, COLUMNS, count(len(rows), "slide"))
-        say(f"{n['done']} of {count(len(rows), 'slide')} done; {summary} says of each. {NOTICE}")
+    answer(result, _say)
     return n
+
+
+def _say(result: dict[str, Any]) -> None:
+    slides = count(len(result["slides"]), "slide")
+    first = sorted(result["slides"], key=lambda row: row["status"] == "done")[:MOST_ROWS]
+    say_list(first, COLUMNS, slides)
+    say(f"{result['done']} of {slides} done; {result['summary']} says of each. {NOTICE}")

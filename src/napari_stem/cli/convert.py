@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer import Argument, Option
 
-from napari_stem.cli.app import app
-from napari_stem.cli.options import Json, ModelName, OverwriteModel, encoder_names
-from napari_stem.cli.terminal import say, say_json, tell
+from napari_stem.cli.app import ModelName, OverwriteModel, app, encoder_names
+from napari_stem.cli.terminal import answer, tell
 from napari_stem.io import only_writer, require_model_room
 from napari_stem.texts import count
 
@@ -25,39 +25,38 @@ def convert(
     context: typer.Context,
     checkpoint: Annotated[
         Path,
-        typer.Argument(help="Published Stem's .pt, or safetensors.", show_default=False),
+        Argument(help="Published Stem's .pt, or safetensors.", show_default=False),
     ],
     genes: Annotated[
         Path,
-        typer.Option(help="Genes in the order of training, one a line.", show_default=False),
+        Option(help="Genes in the order of training, one a line.", show_default=False),
     ],
     encoder: Annotated[
         str,
-        typer.Option(
+        Option(
             help="Encoder of its training, such as uni+conch.",
             show_default=False,
             autocompletion=encoder_names,
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Model folder to write.", show_default=False)],
+    out: Annotated[Path, Option(help="Model folder to write.", show_default=False)],
     patch_um: Annotated[
         str | None,
-        typer.Option(help="Side of its training's patches in um; several: 150,300,600."),
+        Option(help="Side of its training's patches in um; several: 150,300,600."),
     ] = None,
     pitch: Annotated[
-        float | None, typer.Option(min=1, help="Distance between spots in um; default: the patch.")
+        float | None, Option(min=1, help="Distance between spots in um; default: the patch.")
     ] = None,
-    tissue: Annotated[str | None, typer.Option(help="Tissue of its training.")] = None,
-    species: Annotated[str | None, typer.Option(help="Species of its training.")] = None,
+    tissue: Annotated[str | None, Option(help="Tissue of its training.")] = None,
+    species: Annotated[str | None, Option(help="Species of its training.")] = None,
     name: ModelName = None,
     weights: Annotated[
-        Literal["ema", "model"], typer.Option(help="Averaged weights (as published), or the last.")
+        Literal["ema", "model"], Option(help="Averaged weights (as published), or the last.")
     ] = "ema",
     heads: Annotated[
-        int | None, typer.Option(min=1, help="Attention heads; default: one per 64 of width.")
+        int | None, Option(min=1, help="Attention heads; default: one per 64 of width.")
     ] = None,
     overwrite: OverwriteModel = False,
-    as_json: Json = False,
 ) -> None:
     """Turn a checkpoint of published Stem into a model that predicts."""
     sides_um = (PUBLISHED_PATCH_UM,) if patch_um is None else _sides_um(patch_um)
@@ -91,12 +90,10 @@ def convert(
     model.save(out)
     _tell_left_out(read, checkpoint.name)
     _tell_assumed(read, model, {"patch": patch_um, "pitch": pitch, "heads": heads})
-    if as_json:
-        say_json(_to_dict(out, read, model))
-        return
-    say(
+    answer(
+        _to_dict(out, read, model),
         f"Model '{model.name}', {count(len(model.genes), 'gene')} ({model.unit}), from '{read.taken}' "
-        f"in {checkpoint.name}: {out}. Its intervals are not calibrated."
+        f"in {checkpoint.name}: {out}. Its intervals are not calibrated.",
     )
 
 

@@ -9,12 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
 from napari_stem.cli.app import app
-from napari_stem.cli.options import Json
 from napari_stem.cli.predict import run_job
-from napari_stem.cli.terminal import progress_bars, say, say_json, tell
+from napari_stem.cli.terminal import MANNER, answer, progress_bars, say, tell
 from napari_stem.errors import PredictionError
 from napari_stem.io import require_writable
 from napari_stem.texts import NOTICE, count
@@ -28,36 +27,36 @@ if TYPE_CHECKING:
 
 QT_BINDINGS = ("PySide6", "PyQt6", "PySide2", "PyQt5")
 AGAIN = "again"
+TITLE = "Section C5, never seen by the model, at the spots that were measured"
 
 
 @app.command()
 def demo(
-    headless: Annotated[bool, typer.Option("--headless", help="Open no window.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("demo-output"),
-    as_json: Json = False,
+    headless: Annotated[bool, Option("--headless", help="Open no window.")] = False,
+    out: Annotated[Path, Option(help="Folder for the results.")] = Path("demo-output"),
 ) -> None:
     """Predict a packaged section: in a window, or to files.
 
     Without a display, a map, a table and figures are written to a folder.
     """
-    from napari_stem.cli.tables import say_figures
-
-    title = "Section C5, never seen by the model, at the spots that were measured"
-    why_not = "it was not asked for" if headless or as_json else why_no_window()
+    why_not = "it was not asked for" if headless or MANNER.as_json else why_no_window()
     if why_not is None:
+        from napari_stem.cli.tables import say_figures
         from napari_stem.widgets.demo import show_demo
 
         figures, unit = packaged_figures()
-        say_figures(figures, title, unit)
+        say_figures(figures, TITLE, unit)
         tell("Opening the viewer; close its window to end.")
         show_demo()
         return
     tell(f"No window is opened: {why_not}.")
-    result = run_demo(out)
-    if as_json:
-        say_json(result)
-        return
-    say_figures({"predicted": result["metrics"]}, title, result["metrics"]["unit"])
+    answer(run_demo(out), _say)
+
+
+def _say(result: dict[str, Any]) -> None:
+    from napari_stem.cli.tables import say_figures
+
+    say_figures({"predicted": result["metrics"]}, TITLE, result["metrics"]["unit"])
     say(f"{count(result['n_spots'], 'spot')}, {count(result['n_genes'], 'gene')}. {NOTICE}")
     say(f"Map of {result['gene']}:  {result['png']}")
     say(f"All genes:  {result['h5ad']} (AnnData)")
@@ -81,8 +80,7 @@ def run_demo(out: Path) -> dict[str, Any]:
     require_writable(out / "demo.h5ad")
     from napari_stem.exporting.figure import write_figure
     from napari_stem.exporting.options import ExportOptions
-    from napari_stem.exporting.selection import Selection
-    from napari_stem.exporting.summary import telling_genes
+    from napari_stem.exporting.selection import Selection, telling_genes
     from napari_stem.exporting.table import write_table
     from napari_stem.model import load_model
     from napari_stem.sample_data import sample_path

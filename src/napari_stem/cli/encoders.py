@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
-from napari_stem.cli.app import Group, app
-from napari_stem.cli.options import Json, encoder_names
-from napari_stem.cli.terminal import progress_bars, say, say_json, tell
+from napari_stem.cli.app import Group, app, encoder_names
+from napari_stem.cli.terminal import answer, progress_bars, say, tell
 from napari_stem.hub import use_encoder_folder
 
 encoding = Group(help="List the image encoders, or download one.")
@@ -17,7 +17,7 @@ app.add_typer(encoding, name="encoders")
 
 EncoderFolder = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--encoder-folder",
         envvar="NAPARI_STEM_ENCODERS",
         help="Folder of encoders (FOLDER/NAME/...), where there is no internet.",
@@ -26,9 +26,7 @@ EncoderFolder = Annotated[
 
 
 @encoding.callback(invoke_without_command=True)
-def encoders(
-    context: typer.Context, encoder_folder: EncoderFolder = None, as_json: Json = False
-) -> None:
+def encoders(context: typer.Context, encoder_folder: EncoderFolder = None) -> None:
     """List the image encoders: which are ready, and what the others need."""
     if context.invoked_subcommand is not None:
         return
@@ -36,10 +34,10 @@ def encoders(
 
     if encoder_folder is not None:
         use_encoder_folder(encoder_folder)
-    rows = list_encoders()
-    if as_json:
-        say_json(rows)
-        return
+    answer(list_encoders(), _say)
+
+
+def _say(rows: list[dict[str, Any]]) -> None:
     from napari_stem.cli.tables import say_list
 
     columns = {
@@ -58,12 +56,11 @@ def encoders(
 def download(
     name: Annotated[
         str,
-        typer.Argument(help="As 'napari-stem encoders' lists it.", autocompletion=encoder_names),
+        Argument(help="As 'napari-stem encoders' lists it.", autocompletion=encoder_names),
     ],
     to: Annotated[
-        Path | None, typer.Option(help="Folder of encoders instead of Hugging Face's cache.")
+        Path | None, Option(help="Folder of encoders instead of Hugging Face's cache.")
     ] = None,
-    as_json: Json = False,
 ) -> None:
     """Download an encoder from Hugging Face.
 
@@ -85,8 +82,9 @@ def download(
         with progress_bars() as bars:
             folder = hub.download(facts, to, bars.of_bytes(f"Downloading {facts.name}"))
         done.append({"name": facts.name, "folder": str(folder)})
-    if as_json:
-        say_json(done)
-        return
-    for row in done:
+    answer(done, _say_folders)
+
+
+def _say_folders(rows: list[dict[str, str]]) -> None:
+    for row in rows:
         say(f"{row['name']}: {row['folder']}")

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from napari_stem.cli.app import app
-from napari_stem.cli.options import Json
-from napari_stem.cli.terminal import say_json, tell
+from napari_stem.cli.terminal import answer, tell
 from napari_stem.texts import count
 
 
 @app.command()
 def evaluate(
-    prediction: Annotated[Path, typer.Argument(help="What 'predict' wrote.", show_default=False)],
-    truth: Annotated[Path, typer.Option(help=".h5ad with raw counts.", show_default=False)],
+    prediction: Annotated[Path, Argument(help="What 'predict' wrote.", show_default=False)],
+    truth: Annotated[Path, Option(help=".h5ad with raw counts.", show_default=False)],
     allow_partial: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--allow-partial", help="Even if less than half of the spots match in place or name."
         ),
     ] = False,
-    as_json: Json = False,
 ) -> None:
     """Compare a prediction with measured counts of the same section."""
     from napari_stem.evaluation import comparison
@@ -42,10 +41,10 @@ def evaluate(
         )
     if figures["crps"] is None:
         tell("What needs the samples is left out; predict with --keep-draws to have it.")
-    if as_json:
-        say_json(figures)
-        return
+    answer(figures, partial(_say, f"{prediction.name} against {truth.name}"))
+
+
+def _say(title: str, figures: dict[str, Any]) -> None:
     from napari_stem.cli.tables import say_figures
 
-    title = f"{prediction.name} against {truth.name}"
     say_figures({"predicted": figures}, title, figures["unit"])

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from typer import Argument, Option
 
-from napari_stem.cli.app import app
-from napari_stem.cli.options import Json, listed
-from napari_stem.cli.terminal import MANNER, progress_bars, say, say_json
+from napari_stem.cli.app import app, listed
+from napari_stem.cli.terminal import MANNER, answer, progress_bars
 from napari_stem.settings import ExportKind
 from napari_stem.texts import NOTICE, count
 
@@ -20,47 +20,42 @@ if TYPE_CHECKING:
 @app.command()
 def export(
     prediction: Annotated[
-        Path, typer.Argument(help="What 'predict' wrote; may still be growing.", show_default=False)
+        Path, Argument(help="What 'predict' wrote; may still be growing.", show_default=False)
     ],
-    to: Annotated[ExportKind, typer.Option(help="What to write.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="File or folder to write.", show_default=False)],
+    to: Annotated[ExportKind, Option(help="What to write.", show_default=False)],
+    out: Annotated[Path, Option(help="File or folder to write.", show_default=False)],
     genes: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Separated by commas, or 'all'. Default: all for data, the most reliable ones for figure "
             "(1), report (6) and geojson (20)."
         ),
     ] = None,
     regions: Annotated[
         Path | None,
-        typer.Option(help="GeoJSON in level-0 px: adds means per region; crops a figure to them."),
+        Option(help="GeoJSON in level-0 px: adds means per region; crops a figure to them."),
     ] = None,
     slide: Annotated[
         Path | None,
-        typer.Option(help="The slide that was predicted, for a sharper image than the overview."),
+        Option(help="The slide that was predicted, for a sharper image than the overview."),
     ] = None,
     file_format: Annotated[
         Literal["png", "svg", "pdf"] | None,
-        typer.Option("--format", help="File type of a figure; default: the ending of --out."),
+        Option("--format", help="File type of a figure; default: the ending of --out."),
     ] = None,
     scale_um: Annotated[
         float | None,
-        typer.Option(
-            min=0.01, help="Scale of a figure: um of tissue per mm on paper; default: fits."
-        ),
+        Option(min=0.01, help="Scale of a figure: um of tissue per mm on paper; default: fits."),
     ] = None,
     limits: Annotated[
-        str, typer.Option(help="Colour limits of a map: percentiles p2,p98 or values 0,4.5.")
+        str, Option(help="Colour limits of a map: percentiles p2,p98 or values 0,4.5.")
     ] = "p1,p99",
     image_max_px: Annotated[
         int | None,
-        typer.Option(min=1, help="Longer side of SpatialData's image; default: 16384."),
+        Option(min=1, help="Longer side of SpatialData's image; default: 16384."),
     ] = None,
-    long: Annotated[
-        bool, typer.Option("--long", help="CSV with one row per spot and gene.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
-    as_json: Json = False,
+    long: Annotated[bool, Option("--long", help="CSV with one row per spot and gene.")] = False,
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
     """Export a prediction: tables, figures, a report."""
     from napari_stem.exporting import kinds
@@ -98,26 +93,23 @@ def export(
             overwrite=overwrite,
             progress=bars,
         )
-    _say(kinds.select(to, opened, listed(genes), within), to, out, as_json)
+    _answer(kinds.select(to, opened, listed(genes), within), to, out)
 
 
-def _say(selection: Selection, kind: ExportKind, out: Path, as_json: bool) -> None:
+def _answer(selection: Selection, kind: ExportKind, out: Path) -> None:
     unit = selection.prediction.unit
     n_spots, n_genes = len(selection.rows), len(selection.genes)
-    if as_json:
-        say_json(
-            {
-                "out": str(out),
-                "kind": kind,
-                "n_spots": n_spots,
-                "n_missing": selection.n_missing,
-                "n_genes": n_genes,
-                "genes": list(selection.genes),
-                "n_regions": len(selection.regions),
-                "unit": unit,
-            }
-        )
-        return
-    say(f"{count(n_spots, 'spot')}, {count(n_genes, 'gene')} ({unit}): {out}. {NOTICE}")
+    told = f"{count(n_spots, 'spot')}, {count(n_genes, 'gene')} ({unit}): {out}. {NOTICE}"
     if selection.n_missing:
-        say(f"Not predicted yet, and missing: {count(selection.n_missing, 'spot')}.")
+        told += f"\nNot predicted yet, and missing: {count(selection.n_missing, 'spot')}."
+    result = {
+        "out": str(out),
+        "kind": kind,
+        "n_spots": n_spots,
+        "n_missing": selection.n_missing,
+        "n_genes": n_genes,
+        "genes": list(selection.genes),
+        "n_regions": len(selection.regions),
+        "unit": unit,
+    }
+    answer(result, told)

@@ -6,11 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
-from napari_stem.cli.app import app
-from napari_stem.cli.options import Json, gene_set_names, listed, refuse_if
-from napari_stem.cli.terminal import say, say_json, tell
+from napari_stem.cli.app import app, gene_set_names, listed, refuse_if
+from napari_stem.cli.terminal import answer, say, tell
 from napari_stem.errors import DatasetError
 from napari_stem.io import require_writable, write_file
 from napari_stem.texts import count
@@ -21,26 +20,23 @@ if TYPE_CHECKING:
 
 @app.command()
 def genes(
-    sets: Annotated[bool, typer.Option("--sets", help="List the named sets (default).")] = False,
+    sets: Annotated[bool, Option("--sets", help="List the named sets (default).")] = False,
     set_name: Annotated[
         str | None,
-        typer.Option("--set", help="Print the genes of this set.", autocompletion=gene_set_names),
+        Option("--set", help="Print the genes of this set.", autocompletion=gene_set_names),
     ] = None,
-    dataset: Annotated[
-        Path | None, typer.Option(help="Data set folder to choose genes on.")
-    ] = None,
+    dataset: Annotated[Path | None, Option(help="Data set folder to choose genes on.")] = None,
     spec: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--genes",
             help="hmhvg:N, hvg:N, set:NAME, a file, measured:FILE, or several joined by +.",
         ),
     ] = None,
     hold_out: Annotated[
-        str | None, typer.Option(help="Sections not to look at, separated by commas.")
+        str | None, Option(help="Sections not to look at, separated by commas.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the genes to this file too.")] = None,
-    as_json: Json = False,
+    out: Annotated[Path | None, Option(help="Write the genes to this file too.")] = None,
 ) -> None:
     """List gene sets, or show the panel that a choice gives.
 
@@ -51,17 +47,15 @@ def genes(
     refuse_if((dataset is None) != (spec is None), "a panel needs both --dataset and --genes.")
     refuse_if(hold_out is not None and spec is None, "--hold-out goes with --dataset and --genes.")
     if spec is not None and dataset is not None:
-        _choose(dataset, spec, listed(hold_out), out, as_json)
+        _choose(dataset, spec, listed(hold_out), out)
     elif set_name is not None:
-        _show_set(set_name, out, as_json)
+        _show_set(set_name, out)
     else:
         refuse_if(out is not None, "--out needs --set, or --dataset and --genes.")
-        _list_sets(as_json)
+        _list_sets()
 
 
-def _choose(
-    folder: Path, spec: str, hold_out: Sequence[str], out: Path | None, as_json: bool
-) -> None:
+def _choose(folder: Path, spec: str, hold_out: Sequence[str], out: Path | None) -> None:
     """Choose a panel as `train` would, and write it to ``out``, one gene a line."""
     from napari_stem.spatial.dataset import Dataset
     from napari_stem.spatial.panels import parse_panel
@@ -79,52 +73,54 @@ def _choose(
         _write(out, choice.genes, [f"{spec} chosen on {', '.join(ids)} of {folder.name}"])
     for note in choice.notes():
         tell(note)
-    if as_json:
-        say_json(
-            {
-                "spec": spec,
-                "dataset": str(folder),
-                "sections": ids,
-                "held_out": list(hold_out),
-                "n_genes": len(choice.genes),
-                "genes": list(choice.genes),
-                "left_out": {part: list(genes) for part, genes in choice.left_out.items()},
-                "never_seen": {part: list(genes) for part, genes in choice.never_seen.items()},
-                "renamed": dict(choice.renamed),
-                "notes": choice.notes(),
-                "out": None if out is None else str(out),
-            }
-        )
-        return
-    say("\n".join(choice.genes))
-    tell(f"{count(len(choice.genes), 'gene')}, chosen on {', '.join(ids)}.")
-    if not hold_out:
+    result = {
+        "spec": spec,
+        "dataset": str(folder),
+        "sections": ids,
+        "held_out": list(hold_out),
+        "n_genes": len(choice.genes),
+        "genes": list(choice.genes),
+        "left_out": {part: list(genes) for part, genes in choice.left_out.items()},
+        "never_seen": {part: list(genes) for part, genes in choice.never_seen.items()},
+        "renamed": dict(choice.renamed),
+        "notes": choice.notes(),
+        "out": None if out is None else str(out),
+    }
+    answer(result, _say_panel)
+
+
+def _say_panel(result: dict[str, Any]) -> None:
+    say("\n".join(result["genes"]))
+    tell(f"{count(result['n_genes'], 'gene')}, chosen on {', '.join(result['sections'])}.")
+    if not result["held_out"]:
         tell("No section was held out: a panel must not be chosen on a section it is tested on.")
 
 
-def _show_set(name: str, out: Path | None, as_json: bool) -> None:
+def _show_set(name: str, out: Path | None) -> None:
     from napari_stem.spatial.gene_sets import gene_set
 
     row = _row(gene_set(name))
     if out is not None:
         _write(out, row["genes"], [row["title"], f"{row['source']}, doi:{row['doi']}"])
-    if as_json:
-        say_json(row)
-        return
+    answer(row, _say_set)
+
+
+def _say_set(row: dict[str, Any]) -> None:
     say("\n".join(row["genes"]))
     tell(f"{row['title']}. {row['source']}, doi:{row['doi']}. {row['note']}")
 
 
-def _list_sets(as_json: bool) -> None:
-    from napari_stem.cli.tables import say_list
+def _list_sets() -> None:
     from napari_stem.spatial.gene_sets import gene_sets
 
-    rows = [_row(each) for each in gene_sets().values()]
-    if as_json:
-        say_json({"sets": rows})
-        return
+    answer({"sets": [_row(each) for each in gene_sets().values()]}, _say_sets)
+
+
+def _say_sets(result: dict[str, Any]) -> None:
+    from napari_stem.cli.tables import say_list
+
     columns = {"name": "set", "n_genes": "genes", "title": "what it is", "source": "source"}
-    say_list(rows, columns, "Gene sets: --genes set:NAME, several joined by +")
+    say_list(result["sets"], columns, "Gene sets: --genes set:NAME, several joined by +")
 
 
 def _row(gene_set: Any) -> dict[str, Any]:

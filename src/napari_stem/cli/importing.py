@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
-from napari_stem.cli.app import FAILED, Group, importing
-from napari_stem.cli.options import Json, listed
-from napari_stem.cli.terminal import Interrupted, progress_bars, say, say_json, tell
+from napari_stem.cli.app import FAILED, Group, importing, listed
+from napari_stem.cli.terminal import Interrupted, answer, progress_bars, say, tell
 from napari_stem.io import only_writer, require_writable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from napari_stem.spatial.importing import Outcome
 
@@ -23,45 +23,42 @@ SHOWN_FINDINGS = 200
 downloading = Group(no_args_is_help=True, help="Download public data.")
 importing.add_typer(downloading, name="download")
 
-Out = Annotated[Path, typer.Option(help="Data set folder to write.", show_default=False)]
+Out = Annotated[Path, Option(help="Data set folder to write.", show_default=False)]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Import sections again that are there already.")
+    bool, Option("--overwrite", help="Import sections again that are there already.")
 ]
 Drop = Annotated[
     bool,
-    typer.Option(
-        "--drop-bad-spots", help="Leave out spots off the image, repeated or not numbers."
-    ),
+    Option("--drop-bad-spots", help="Leave out spots off the image, repeated or not numbers."),
 ]
 Image = Annotated[
     Path | None,
-    typer.Option(help="The image Space Ranger was run on, if it does not lie beside its output."),
+    Option(help="The image Space Ranger was run on, if it does not lie beside its output."),
 ]
-Name = Annotated[str | None, typer.Option(help="Name of the section; default: its folder's.")]
+Name = Annotated[str | None, Option(help="Name of the section; default: its folder's.")]
 SpaceRanger = Annotated[
     list[Path],
-    typer.Argument(help="Space Ranger's outs folder, or several.", show_default=False),
+    Argument(help="Space Ranger's outs folder, or several.", show_default=False),
 ]
-Sections = Annotated[str | None, typer.Option(help="These alone, such as INT1,INT2.")]
+Sections = Annotated[str | None, Option(help="These alone, such as INT1,INT2.")]
 
 
 @importing.command()
 def her2st(
     source: Annotated[
         Path,
-        typer.Argument(
+        Argument(
             help="Zenodo record 4751624, unpacked, or github.com/almaan/her2st.", show_default=False
         ),
     ],
     out: Out,
     overwrite: Overwrite = False,
     drop: Drop = False,
-    as_json: Json = False,
 ) -> None:
     """Import HER2-positive breast cancer sections (Andersson 2021)."""
     from napari_stem.spatial.her2st import import_her2st
 
-    _import(import_her2st, source, out, as_json, overwrite=overwrite, drop=drop)
+    _import(import_her2st, source, out, overwrite=overwrite, drop=drop)
 
 
 @importing.command()
@@ -72,13 +69,12 @@ def visium(
     name: Name = None,
     overwrite: Overwrite = False,
     drop: Drop = False,
-    as_json: Json = False,
 ) -> None:
     """Import 10x Visium sections from Space Ranger's output."""
     from napari_stem.spatial.visium import import_visium
 
     options = {"image": image, "name": name, "overwrite": overwrite, "drop": drop}
-    _import(import_visium, source, out, as_json, **options)
+    _import(import_visium, source, out, **options)
 
 
 @importing.command(name="visium-hd")
@@ -86,40 +82,38 @@ def visium_hd(
     source: SpaceRanger,
     out: Out,
     bin_um: Annotated[
-        int, typer.Option("--bin", min=2, max=512, help="Side of the bins in um, as written.")
+        int, Option("--bin", min=2, max=512, help="Side of the bins in um, as written.")
     ] = 16,
     image: Image = None,
     name: Name = None,
     overwrite: Overwrite = False,
     drop: Drop = False,
-    as_json: Json = False,
 ) -> None:
     """Import 10x Visium HD sections from Space Ranger's output."""
     from napari_stem.spatial.visium import import_visium
 
     options = {"image": image, "name": name, "overwrite": overwrite, "drop": drop}
-    _import(import_visium, source, out, as_json, bin_um=bin_um, **options)
+    _import(import_visium, source, out, bin_um=bin_um, **options)
 
 
 @importing.command()
 def hest(
     source: Annotated[
-        Path, typer.Argument(help="Folder with wsis, st and metadata.", show_default=False)
+        Path, Argument(help="Folder with wsis, st and metadata.", show_default=False)
     ],
     out: Out,
     sections: Sections = None,
     organ: Annotated[
-        str | None, typer.Option(help="This organ alone, as in the metadata: Breast,Kidney.")
+        str | None, Option(help="This organ alone, as in the metadata: Breast,Kidney.")
     ] = None,
     technology: Annotated[
-        str | None, typer.Option(help="This technology alone, as in the metadata: Visium.")
+        str | None, Option(help="This technology alone, as in the metadata: Visium.")
     ] = None,
     species: Annotated[
-        str | None, typer.Option(help="This species alone, as in the metadata: Homo sapiens.")
+        str | None, Option(help="This species alone, as in the metadata: Homo sapiens.")
     ] = None,
     overwrite: Overwrite = False,
     drop: Drop = False,
-    as_json: Json = False,
 ) -> None:
     """Choose, check and mend sections of HEST-1k.
 
@@ -131,7 +125,6 @@ def hest(
         import_hest,
         source,
         out,
-        as_json,
         sections=listed(sections),
         organ=listed(organ),
         technology=listed(technology),
@@ -143,8 +136,7 @@ def hest(
 
 @importing.command()
 def check(
-    dataset: Annotated[Path, typer.Argument(help="Data set folder.", show_default=False)],
-    as_json: Json = False,
+    dataset: Annotated[Path, Argument(help="Data set folder.", show_default=False)],
 ) -> None:
     """Look for what is wrong with a data set.
 
@@ -159,20 +151,14 @@ def check(
     every = [finding for of_section in found.values() for finding in of_section]
     n_stops = sum(finding.severity == "stops" for finding in every)
     findings = {name: [one.as_json() for one in of_section] for name, of_section in found.items()}
-    if as_json:
-        say_json(
-            {
-                "dataset": str(dataset),
-                "sections": list(opened.sections),
-                "stops": n_stops,
-                "warns": sum(finding.severity == "warns" for finding in every),
-                "findings": findings,
-            }
-        )
-    elif every:
-        _say_findings(findings)
-    else:
-        say(f"Nothing is wrong with {dataset} (sections: {', '.join(opened.sections)}).")
+    result = {
+        "dataset": str(dataset),
+        "sections": list(opened.sections),
+        "stops": n_stops,
+        "warns": sum(finding.severity == "warns" for finding in every),
+        "findings": findings,
+    }
+    answer(result, _say_findings)
     if n_stops:
         raise typer.Exit(FAILED)
 
@@ -184,14 +170,13 @@ def _downloading() -> None:
 
 @downloading.command(name="hest")
 def download_hest(
-    out: Annotated[Path, typer.Option(help="Folder to fill.", show_default=False)],
+    out: Annotated[Path, Option(help="Folder to fill.", show_default=False)],
     sections: Sections = None,
     pattern: Annotated[
         list[str] | None,
-        typer.Option(help="Also these files, such as 'patches/INT1.*'; may be repeated."),
+        Option(help="Also these files, such as 'patches/INT1.*'; may be repeated."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Download even more than 20 GB.")] = False,
-    as_json: Json = False,
+    yes: Annotated[bool, Option("--yes", help="Download even more than 20 GB.")] = False,
 ) -> None:
     """Download HEST-1k, or a part of it, from Hugging Face.
 
@@ -209,23 +194,17 @@ def download_hest(
         raise Interrupted(
             f"Interrupted: what is in {out} is kept; the same command goes on."
         ) from None
-    if as_json:
-        say_json(
-            {
-                "out": str(out),
-                "patterns": list(plan.patterns),
-                "n_files": plan.n_files,
-                "n_bytes": plan.n_bytes,
-                "n_bytes_downloaded": plan.n_bytes_missing,
-            }
-        )
-    else:
-        say(f"{plan.n_files} files are in {out}.")
+    result = {
+        "out": str(out),
+        "patterns": list(plan.patterns),
+        "n_files": plan.n_files,
+        "n_bytes": plan.n_bytes,
+        "n_bytes_downloaded": plan.n_bytes_missing,
+    }
+    answer(result, f"{plan.n_files} files are in {out}.")
 
 
-def _import(
-    importer: Import, source: Path | Sequence[Path], out: Path, as_json: bool, **options: Any
-) -> None:
+def _import(importer: Import, source: Path | Sequence[Path], out: Path, **options: Any) -> None:
     """Import a data set; tells on stderr what failed, what was dropped and what looks odd."""
     require_writable(out / "st")
     try:
@@ -244,20 +223,26 @@ def _import(
         tell(f"Section {section_id}: spots left out ({reasons}).")
     for reason in outcome.failed.values():
         tell(reason)
-    if as_json:
-        say_json({"out": str(out), **outcome.as_json()})
-    elif outcome.sections:
-        n_kept, n = len(outcome.kept), len(outcome.sections)
-        kept = f" (there before: {n_kept}; --overwrite imports again)" if n_kept else ""
-        names = ", ".join(outcome.sections)
-        say(f"{n} section{'s are' if n > 1 else ' is'} in {out}: {names}{kept}.")
+    answer({"out": str(out), **outcome.as_json()}, lambda _: _say_sections(outcome, out))
     if outcome.failed:
         raise typer.Exit(FAILED)
 
 
-def _say_findings(findings: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+def _say_sections(outcome: Outcome, out: Path) -> None:
+    if outcome.sections:
+        n_kept, n = len(outcome.kept), len(outcome.sections)
+        kept = f" (there before: {n_kept}; --overwrite imports again)" if n_kept else ""
+        names = ", ".join(outcome.sections)
+        say(f"{n} section{'s are' if n > 1 else ' is'} in {out}: {names}{kept}.")
+
+
+def _say_findings(result: dict[str, Any]) -> None:
     from napari_stem.cli.tables import say_list
 
+    if not any(result["findings"].values()):
+        sections = ", ".join(result["sections"])
+        say(f"Nothing is wrong with {result['dataset']} (sections: {sections}).")
+        return
     rows = [
         {
             **one,
@@ -265,7 +250,7 @@ def _say_findings(findings: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
             "count": one["count"] or "",
             "examples": ", ".join(one["examples"]),
         }
-        for section_id, found in findings.items()
+        for section_id, found in result["findings"].items()
         for one in found
     ]
     columns = {key: key for key in ("section", "severity", "what", "count", "examples")}

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
-from napari_stem.cli.app import app
-from napari_stem.cli.options import Json, MppOption
-from napari_stem.cli.terminal import MANNER, say_json
+from napari_stem.cli.app import MppOption, app
+from napari_stem.cli.terminal import MANNER, answer
 
 
 @app.command()
 def info(
-    slide: Annotated[
-        str, typer.Argument(help="File, folder or URL of an OME-Zarr.", show_default=False)
-    ],
+    slide: Annotated[str, Argument(help="File, folder or URL of an OME-Zarr.", show_default=False)],
     mpp: MppOption = None,
     reader: Annotated[
-        str | None, typer.Option(help="Insist on a reader: tiff, openslide, ome-zarr, czi, raster.")
+        str | None, Option(help="Insist on a reader: tiff, openslide, ome-zarr, czi, raster.")
     ] = None,
     check_scale: Annotated[
         bool,
-        typer.Option("--check-scale", help="Compare the pixel size with the width of nuclei."),
+        Option("--check-scale", help="Compare the pixel size with the width of nuclei."),
     ] = False,
-    as_json: Json = False,
 ) -> None:
     """Say a slide's size, levels, pixel size and readers."""
     from napari_stem.cli.tables import say_slide
@@ -39,7 +35,4 @@ def info(
 
         with open_slide(slide, stated, reader=reader) as opened:
             facts["scale_check"] = measure(opened).as_json()
-    if as_json:
-        say_json(facts)
-    else:
-        say_slide(facts)
+    answer(facts, say_slide)

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
-from napari_stem.cli.app import Group, app
-from napari_stem.cli.options import Json, Yes, model_names
-from napari_stem.cli.terminal import agreed, say, say_json, tell
+from napari_stem.cli.app import Group, Yes, app, model_names
+from napari_stem.cli.terminal import agreed, answer, say, tell
 from napari_stem.errors import EncoderError, ModelError
 from napari_stem.texts import count
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 modelling = Group(help="List the models, check one, or give one away.")
 app.add_typer(modelling, name="models")
 
-ModelFolder = Annotated[Path, typer.Argument(help="Model folder.", show_default=False)]
+ModelFolder = Annotated[Path, Argument(help="Model folder.", show_default=False)]
 
 
 @modelling.callback(invoke_without_command=True)
@@ -29,12 +29,11 @@ def models(
     context: typer.Context,
     genes: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Print the genes of this model, one a line; those told from chance come first.",
             autocompletion=model_names,
         ),
     ] = None,
-    as_json: Json = False,
 ) -> None:
     """List the models that can be used."""
     if context.invoked_subcommand is not None:
@@ -43,67 +42,68 @@ def models(
     from napari_stem.model.config import read_config
 
     if genes is not None:
-        _list_genes(genes, read_config(find_model(genes)), as_json)
-    elif as_json:
-        say_json(list_models())
+        _list_genes(genes, read_config(find_model(genes)))
     else:
-        from napari_stem.cli.tables import say_list
-
-        columns = {
-            "name": "model",
-            "ready": "ready",
-            "tissue": "tissue",
-            "species": "species",
-            "n_genes": "genes",
-            "unit": "unit",
-            "calibrated": "calibrated",
-            "encoder": "encoder",
-            "licence": "licence",
-            "why_not": "why not",
-        }
-        say_list(list_models(), columns, "Models (or give --model a model folder)")
+        answer(list_models(), _say_models)
 
 
-def _list_genes(name: str, config: ModelConfig, as_json: bool) -> None:
+def _say_models(rows: list[dict[str, Any]]) -> None:
+    from napari_stem.cli.tables import say_list
+
+    columns = {
+        "name": "model",
+        "ready": "ready",
+        "tissue": "tissue",
+        "species": "species",
+        "n_genes": "genes",
+        "unit": "unit",
+        "calibrated": "calibrated",
+        "encoder": "encoder",
+        "licence": "licence",
+        "why_not": "why not",
+    }
+    say_list(rows, columns, "Models (or give --model a model folder)")
+
+
+def _list_genes(name: str, config: ModelConfig) -> None:
     """Print the genes of a model; what is known of them as JSON alone, since a list is read as a panel."""
     from napari_stem.model.card import genes_note
     from napari_stem.model.genes import BY_CHANCE, gene_accuracy
 
     accuracy = gene_accuracy(config.card, config.genes)
     absent = list(config.card.get("genes_not_measured", ()))
-    if as_json:
-        known = accuracy.astype(object).where(accuracy.notna(), None).to_dict("index")
-        say_json(
-            {"name": name, "genes": list(config.genes), "known": known, "not_measured": absent}
-        )
-        return
-    by_chance = accuracy["by_chance"]
-    say("\n".join(accuracy.index[~by_chance]))
-    if by_chance.any():
-        say("\n".join([f"# The prediction of these {BY_CHANCE}:", *accuracy.index[by_chance]]))
-    if absent:
-        tell(f"Not measured in the training data: {', '.join(absent)}.")
-    if note := genes_note(config):
-        tell(f"{note} --json says how well each is predicted.")
+    known = accuracy.astype(object).where(accuracy.notna(), None).to_dict("index")
+
+    def say_genes(_: object) -> None:
+        by_chance = accuracy["by_chance"]
+        say("\n".join(accuracy.index[~by_chance]))
+        if by_chance.any():
+            say("\n".join([f"# The prediction of these {BY_CHANCE}:", *accuracy.index[by_chance]]))
+        if absent:
+            tell(f"Not measured in the training data: {', '.join(absent)}.")
+        if note := genes_note(config):
+            tell(f"{note} --json says how well each is predicted.")
+
+    result = {"name": name, "genes": list(config.genes), "known": known, "not_measured": absent}
+    answer(result, say_genes)
 
 
 @modelling.command()
 def check(
     model: Annotated[
         str,
-        typer.Argument(
+        Argument(
             help="Name, folder, .zip, or org/name on Hugging Face.",
             show_default=False,
             autocompletion=model_names,
         ),
     ],
-    as_json: Json = False,
 ) -> None:
     """Load a model, verify it, and say whether its encoder is ready."""
-    found = _checked(model)
-    if as_json:
-        say_json(found)
-        return
+    answer(_checked(model), _say_checked)
+
+
+def _say_checked(found: dict[str, Any]) -> None:
     say(
         f"Model '{found['name']}' is sound: {count(found['n_genes'], 'gene')} ({found['unit']}), licence "
         f"{found['licence']}, weights SHA-256 {found['weights_sha256']}."
@@ -118,8 +118,7 @@ def check(
 @modelling.command()
 def pack(
     folder: ModelFolder,
-    out: Annotated[Path, typer.Option(help=".zip to write.", show_default=False)],
-    as_json: Json = False,
+    out: Annotated[Path, Option(help=".zip to write.", show_default=False)],
 ) -> None:
     """Write a model as one .zip, which 'predict --model' takes."""
     from napari_stem.model.bundle import load_folder
@@ -129,24 +128,19 @@ def pack(
     load_folder(folder)  # what cannot be loaded here cannot be loaded by others
     write(folder, out)
     n_bytes = out.stat().st_size
-    if as_json:
-        say_json({"out": str(out), "bytes": n_bytes, "left_out": others(folder)})
-    else:
-        say(f"{out}, {n_bytes / 1e6:.1f} MB.")
+    result = {"out": str(out), "bytes": n_bytes, "left_out": others(folder)}
+    answer(result, f"{out}, {n_bytes / 1e6:.1f} MB.")
 
 
 @modelling.command()
 def push(
     folder: ModelFolder,
-    repo: Annotated[str, typer.Option(help="org/name on Hugging Face.", show_default=False)],
+    repo: Annotated[str, Option(help="org/name on Hugging Face.", show_default=False)],
     licence: Annotated[
-        str | None, typer.Option(help="Such as cc-by-4.0, if the model states none.")
+        str | None, Option(help="Such as cc-by-4.0, if the model states none.")
     ] = None,
-    private: Annotated[
-        bool, typer.Option("--private", help="Make the repository private.")
-    ] = False,
+    private: Annotated[bool, Option("--private", help="Make the repository private.")] = False,
     yes: Yes = False,
-    as_json: Json = False,
 ) -> None:
     """Publish a model on Hugging Face.
 
@@ -160,20 +154,16 @@ def push(
         tell("Nothing was sent.")
         return
     commit = pushing.push(upload, private=private)
-    if as_json:
-        say_json(
-            {
-                "repository": upload.repository,
-                "page": upload.page,
-                "commit": commit,
-                "private": private,
-                "licence": upload.licence,
-                "files": upload.sizes,
-                "left_out": list(upload.left_out),
-            }
-        )
-    else:
-        say(f"Sent: {upload.page}. It is used with --model {upload.repository}.")
+    result = {
+        "repository": upload.repository,
+        "page": upload.page,
+        "commit": commit,
+        "private": private,
+        "licence": upload.licence,
+        "files": upload.sizes,
+        "left_out": list(upload.left_out),
+    }
+    answer(result, f"Sent: {upload.page}. It is used with --model {upload.repository}.")
 
 
 def _show(upload: Upload, *, private: bool) -> None:

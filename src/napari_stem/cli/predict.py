@@ -8,17 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.cli.app import app
-from napari_stem.cli.options import SlidesArgument, listed
+from napari_stem.cli.app import SlidesArgument, app, listed
 from napari_stem.cli.predict_options import ENDINGS, PredictOptions
-from napari_stem.cli.terminal import (
-    MANNER,
-    Interrupted,
-    progress_bars,
-    say,
-    say_json,
-    tell,
-)
+from napari_stem.cli.terminal import MANNER, Interrupted, answer, progress_bars, say, tell
 from napari_stem.errors import OutputError
 from napari_stem.io import require_free, require_writable
 from napari_stem.progress import stop_on_signals
@@ -63,8 +55,7 @@ def predict(slides: SlidesArgument, options: PredictOptions) -> None:
         work = out.with_name(out.name + ".partial.zarr")
     order = replace(named, out=work)
     _require_place(out, work, resume=options.resume)
-    result = _predicted(order, out, wanted, options)
-    say_json(result) if options.as_json else _say(result)
+    answer(_predicted(order, out, wanted, options), _say)
 
 
 def _predicted(
@@ -131,10 +122,7 @@ def _say(result: dict[str, Any]) -> None:
 def _ask_in_doubt(doubt: str | None, bars: ProgressBars, *, asks: bool) -> None:
     """Say that the slide looks unlike the training data, if it does, and ask whether to go on.
 
-    Raises
-    ------
-    Interrupted
-        The answer is no.
+    Interrupted where the answer is no.
     """
     if doubt is not None:
         tell(doubt)
@@ -153,10 +141,7 @@ def run_job(
 ) -> Prediction:
     """Predict, with a bar that names the device.
 
-    Raises
-    ------
-    Interrupted
-        By Ctrl-C; the text says what is kept, and to run the same command ``how_to_resume``.
+    Interrupted by Ctrl-C, which says what is kept, and to run the same command ``how_to_resume``.
     """
     from napari_stem.device import device_title
 

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import typer
+from typer import Option
 
-from napari_stem.cli.options import (
+from napari_stem.cli.app import (
     DEFAULTS,
     Device,
     Embeddings,
-    Json,
     MppOption,
     PatchPx,
     Seed,
@@ -44,90 +43,76 @@ class PredictOptions:
 
     out: Annotated[
         Path,
-        typer.Option(
+        Option(
             help="Result to write, .zarr or .h5ad; of several slides a folder.", show_default=False
         ),
     ]
     model: Annotated[
         str,
-        typer.Option(
+        Option(
             help="Name (see 'models'), folder, .zip, or org/name on Hugging Face.",
             autocompletion=model_names,
         ),
     ] = DEFAULT_MODEL
     spots: Annotated[
         Path | None,
-        typer.Option(
-            help="Predict at these spots: .csv (x_px,y_px[,name]) or .h5ad (obsm spatial)."
-        ),
+        Option(help="Predict at these spots: .csv (x_px,y_px[,name]) or .h5ad (obsm spatial)."),
     ] = None
     regions: Annotated[
         Path | None,
-        typer.Option(
-            help="Predict inside these regions: GeoJSON in level-0 px, or LazySlide store."
-        ),
+        Option(help="Predict inside these regions: GeoJSON in level-0 px, or LazySlide store."),
     ] = None
-    tissue: Annotated[bool, typer.Option("--tissue", help="Predict all tissue (default).")] = False
-    whole: Annotated[bool, typer.Option("--all", help="Predict the whole slide, glass too.")] = (
-        False
-    )
+    tissue: Annotated[bool, Option("--tissue", help="Predict all tissue (default).")] = False
+    whole: Annotated[bool, Option("--all", help="Predict the whole slide, glass too.")] = False
     tissue_sensitivity: Annotated[
         int | None,
-        typer.Option(
-            min=0, max=100, help="Higher counts fainter parts as tissue too; default: 50."
-        ),
+        Option(min=0, max=100, help="Higher counts fainter parts as tissue too; default: 50."),
     ] = None
     min_tissue_mm2: Annotated[
         float | None,
-        typer.Option(min=0, help="Leave out pieces of tissue smaller than this; default: 0.05."),
+        Option(min=0, help="Leave out pieces of tissue smaller than this; default: 0.05."),
     ] = None
     pitch: Annotated[
         float | None,
-        typer.Option(min=1, help="Distance between spots in um; default: the model's."),
+        Option(min=1, help="Distance between spots in um; default: the model's."),
     ] = None
-    draws: Annotated[int, typer.Option(min=2, max=MAX_DRAWS, help="Samples per spot.")] = (
-        DEFAULTS.n_draws
+    draws: Annotated[int, Option(min=2, max=MAX_DRAWS, help="Samples per spot.")] = DEFAULTS.n_draws
+    steps: Annotated[int, Option(min=1, max=MAX_STEPS, help="Denoising steps per sample.")] = (
+        DEFAULTS.n_steps
     )
-    steps: Annotated[
-        int, typer.Option(min=1, max=MAX_STEPS, help="Denoising steps per sample.")
-    ] = DEFAULTS.n_steps
-    sampler: Annotated[SamplerName, typer.Option(help="How samples are drawn.")] = DEFAULTS.sampler
+    sampler: Annotated[SamplerName, Option(help="How samples are drawn.")] = DEFAULTS.sampler
     seed: Seed = 0
     quantity: Annotated[
-        Quantity, typer.Option(help="Counts, or each gene's share of all counts (per 10,000).")
+        Quantity, Option(help="Counts, or each gene's share of all counts (per 10,000).")
     ] = DEFAULTS.quantity
     depth: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Counts per spot that the slide would be sequenced to, or a table of measured counts (.h5ad) "
             "whose median is taken; default: as deep as the training sections."
         ),
     ] = None
     patient: Annotated[
         Patient,
-        typer.Option(help="New, or the same as in training: intervals of a new patient are wider."),
+        Option(help="New, or the same as in training: intervals of a new patient are wider."),
     ] = DEFAULTS.patient
     device: Device = "auto"
     mpp: MppOption = None
-    genes: Annotated[
-        str | None, typer.Option(help="Write only these genes, separated by commas.")
-    ] = None
+    genes: Annotated[str | None, Option(help="Write only these genes, separated by commas.")] = None
     allow_missing_genes: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--allow-missing-genes", help="Genes that the model lacks become NaN, not an error."
         ),
     ] = False
     embeddings: Embeddings = None
     coordinates: Annotated[
         Path | None,
-        typer.Option(
-            help="Positions of the embeddings' patches, if the file has none: .h5, .npz, .npy."
-        ),
+        Option(help="Positions of the embeddings' patches, if the file has none: .h5, .npz, .npy."),
     ] = None
     encoder: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Encoder that made the embeddings, if the file does not say.",
             autocompletion=encoder_names,
         ),
@@ -135,41 +120,40 @@ class PredictOptions:
     patch_px: PatchPx = None
     tolerance: ToleranceUm = None
     species: Annotated[
-        str | None, typer.Option(help="Species of the slide; a model of another one is refused.")
+        str | None, Option(help="Species of the slide; a model of another one is refused.")
     ] = None
     tissue_type: Annotated[
         str | None,
-        typer.Option(help="Tissue of the slide, such as breast; a model of another one warns."),
+        Option(help="Tissue of the slide, such as breast; a model of another one warns."),
     ] = None
     keep_draws: Annotated[
-        bool, typer.Option("--keep-draws", help="Store every sample, not only their summary.")
+        bool, Option("--keep-draws", help="Store every sample, not only their summary.")
     ] = False
     pseudonym: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             help="Name slides in all that is written by a hash with the key in this file, made if need be."
         ),
     ] = None
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where the same command stopped.")
-    ] = False
+    resume: Annotated[bool, Option("--resume", help="Go on where the same command stopped.")] = (
+        False
+    )
     yes: Annotated[
-        bool, typer.Option("--yes", help="Do not ask, even if the slide looks unlike the training.")
+        bool, Option("--yes", help="Do not ask, even if the slide looks unlike the training.")
     ] = False
-    as_json: Json = False
     workers: Annotated[
         int | None,
-        typer.Option(
+        Option(
             min=1, help="Processes that share several slides; default: one per GPU, else per core."
         ),
     ] = None
     scheduler: Annotated[
         str | None,
-        typer.Option(help="Use the dask cluster at this address, such as tcp://host:8786."),
+        Option(help="Use the dask cluster at this address, such as tcp://host:8786."),
     ] = None
     cohort_table: Annotated[
         Path | None,
-        typer.Option(help="Of several slides, also write means of all regions to this .h5ad."),
+        Option(help="Of several slides, also write means of all regions to this .h5ad."),
     ] = None
 
     @property

@@ -39,21 +39,14 @@ FIRST_LINE_S, LINE_S = 5.0, 60.0  # where there are no bars: a line after this t
 
 @dataclass
 class Manner:
-    """How much a command says.
+    """How much a command says."""
 
-    Attributes
-    ----------
-    verbosity
-        -1: errors alone. 0: messages, progress and warnings. 1: also what is being done, and third parties'
-        warnings. 2: also details.
-    log_file
-        Where everything goes besides.
-    private
-        Paths and names that the log file does not hold, unless details are asked for: they may name patients.
-    """
-
+    # -1: errors alone. 0: messages, progress and warnings. 1: also what is being done, and third parties'
+    # warnings. 2: also details.
     verbosity: int = 0
-    log_file: Path | None = None
+    log_file: Path | None = None  # where everything goes besides
+    as_json: bool = False  # the result is one JSON value instead of words
+    # paths and names that the log file does not hold, unless details are asked for: they may name patients
     private: set[str] = field(default_factory=set)
 
     def keep_private(self, *places: str | Path) -> None:
@@ -117,13 +110,7 @@ def speaking() -> Iterator[None]:
 
 
 def speak(verbosity: int, log_file: Path | None) -> None:
-    """Speak in this manner from now on, within `speaking`.
-
-    Raises
-    ------
-    OutputError
-        The log file cannot be written.
-    """
+    """Speak in this manner from now on, within `speaking`; OutputError where the log file cannot be written."""
     root, ours = logging.getLogger(), logging.getLogger("napari_stem")
     if log_file is not None and log_file != MANNER.log_file:
         root.addHandler(file_handler(log_file))
@@ -227,9 +214,17 @@ def tell_error(text: str, error: BaseException) -> None:
     typer.echo(sentence(text), err=True)
 
 
-def say_json(value: Any) -> None:
-    """Print one JSON value on stdout."""
-    typer.echo(json.dumps(value, allow_nan=False))  # in ASCII nothing can steer a terminal
+def answer(result: Any, told: str | Callable[[Any], object]) -> None:
+    """Print a JSON-ready result on stdout: as one JSON value where that was asked for, else in words.
+
+    ``told`` are the words, or what says a result in words.
+    """
+    if MANNER.as_json:
+        typer.echo(json.dumps(result, allow_nan=False))  # in ASCII nothing can steer a terminal
+    elif isinstance(told, str):
+        say(told)
+    else:
+        told(result)
 
 
 def has_person() -> bool:
@@ -240,10 +235,8 @@ def has_person() -> bool:
 def agreed(question: str, what_not: str, what: str) -> bool:
     """Ask before what cannot be undone.
 
-    Raises
-    ------
-    OutputError
-        Nobody is there to be asked; the text says that nothing was ``what_not``, and how to ``what``.
+    OutputError where nobody is there to be asked, which says that nothing was ``what_not``, and how to
+    ``what``.
     """
     if not has_person():
         raise OutputError(
@@ -255,10 +248,7 @@ def agreed(question: str, what_not: str, what: str) -> bool:
 class ProgressBars:
     """How far work is, on stderr: a bar per kind of work; without a terminal, and in the log, a line a minute.
 
-    Parameters
-    ----------
-    bars
-        None: lines alone.
+    Without ``bars`` there are lines alone.
     """
 
     def __init__(self, bars: Bars | None = None) -> None:

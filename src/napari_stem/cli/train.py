@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
+from typer import Argument, Option
 
-from napari_stem.cli.app import app
-from napari_stem.cli.options import (
+from napari_stem.cli.app import (
     Device,
-    Json,
     ModelName,
     OverwriteModel,
     PatchPx,
     Seed,
     ToleranceUm,
+    app,
     encoder_names,
     listed,
     refuse_if,
 )
-from napari_stem.cli.terminal import Interrupted, progress_bars, say, say_json, tell
+from napari_stem.cli.terminal import (
+    MANNER,
+    Interrupted,
+    answer,
+    progress_bars,
+    say,
+    speak,
+    speaking,
+    tell,
+)
+from napari_stem.errors import StemError
+from napari_stem.extras import require_extra
 from napari_stem.io import require_model_room
 from napari_stem.texts import count
 
 if TYPE_CHECKING:
-    from napari_stem.cli.terminal import ProgressBars
+    from collections.abc import Callable, Iterator
+    from multiprocessing.queues import SimpleQueue
+
+    from napari_stem.cli.terminal import Manner, ProgressBars
     from napari_stem.model.bundle import Model
     from napari_stem.spatial.dataset import Dataset
     from napari_stem.training.options import TrainingOptions
@@ -36,88 +55,79 @@ if TYPE_CHECKING:
 class TrainOptions:
     """Every option of ``train``; those that `TrainingOptions` has too go by the same names."""
 
-    out: Annotated[Path, typer.Option(help="Model folder to write.", show_default=False)]
+    out: Annotated[Path, Option(help="Model folder to write.", show_default=False)]
     hold_out: Annotated[
-        str | None, typer.Option(help="Sections to test on, never trained on; separated by commas.")
+        str | None, Option(help="Sections to test on, never trained on; separated by commas.")
     ] = None
     genes: Annotated[
         str,
-        typer.Option(
-            help="hmhvg:N, hvg:N, set:NAME, a file, or several joined by + (see 'genes')."
-        ),
+        Option(help="hmhvg:N, hvg:N, set:NAME, a file, or several joined by + (see 'genes')."),
     ] = "hmhvg:200"
     encoder: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="See 'encoders'; default: bundled, or what the embeddings' files say.",
             autocompletion=encoder_names,
         ),
     ] = None
     embeddings: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder with embeddings made elsewhere, SECTION.h5 (.zarr, .h5ad, .pt, .npz)."
-        ),
+        Option(help="Folder with embeddings made elsewhere, SECTION.h5 (.zarr, .h5ad, .pt, .npz)."),
     ] = None
     patch_px: PatchPx = None
     tolerance: ToleranceUm = None
     objective: Annotated[
-        Literal["edm", "published"], typer.Option(help="What to train: ours, or published Stem's.")
+        Literal["edm", "published"], Option(help="What to train: ours, or published Stem's.")
     ] = "edm"
     size: Annotated[
         Literal["small", "full"],
-        typer.Option(help="Size of the published network; full: 12 x 384."),
+        Option(help="Size of the published network; full: 12 x 384."),
     ] = "small"
     normalisation: Annotated[
         Literal["log2_counts", "log1p_counts", "log1p_cp10k"],
-        typer.Option(help="Unit of the values."),
+        Option(help="Unit of the values."),
     ] = "log2_counts"
-    minutes: Annotated[
-        float | None, typer.Option(min=0.01, help="Train for this long at the most.")
-    ] = None
-    steps: Annotated[int | None, typer.Option(min=1, help="Training steps at the most.")] = None
-    batch: Annotated[
-        int | None, typer.Option(min=1, help="Spots per step, over all processes.")
-    ] = None
+    minutes: Annotated[float | None, Option(min=0.01, help="Train for this long at the most.")] = (
+        None
+    )
+    steps: Annotated[int | None, Option(min=1, help="Training steps at the most.")] = None
+    batch: Annotated[int | None, Option(min=1, help="Spots per step, over all processes.")] = None
     augment: Annotated[
         bool | None,
-        typer.Option(help="Train on 8 turns of each patch; default: published objective only."),
+        Option(help="Train on 8 turns of each patch; default: published objective only."),
     ] = None
     calibrate: Annotated[
         bool,
-        typer.Option(
-            "--calibrate", help="Calibrate the published objective too, on left-out sections."
-        ),
+        Option("--calibrate", help="Calibrate the published objective too, on left-out sections."),
     ] = False
     ema: Annotated[
-        float | None, typer.Option(min=0, max=0.999999, help="Decay of the averaged weights.")
+        float | None, Option(min=0, max=0.999999, help="Decay of the averaged weights.")
     ] = None
     precision: Annotated[
-        Literal["auto", "float32", "bf16"], typer.Option(help="auto: bf16 where CUDA has it.")
+        Literal["auto", "float32", "bf16"], Option(help="auto: bf16 where CUDA has it.")
     ] = "auto"
-    compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False
+    compile: Annotated[bool, Option("--compile", help="Use torch.compile.")] = False
     processes: Annotated[
-        int, typer.Option(min=1, help="Processes on this machine; several machines: see above.")
+        int, Option(min=1, help="Processes on this machine; several machines: see above.")
     ] = 1
-    checkpoint_minutes: Annotated[
-        float, typer.Option(min=0, help="Minutes between two checkpoints.")
-    ] = 10
+    checkpoint_minutes: Annotated[float, Option(min=0, help="Minutes between two checkpoints.")] = (
+        10
+    )
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoints in the model folder.")
+        bool, Option("--resume", help="Go on from the checkpoints in the model folder.")
     ] = False
     keep_checkpoints: Annotated[
         bool,
-        typer.Option("--keep-checkpoints", help="Keep checkpoints when the model is finished."),
+        Option("--keep-checkpoints", help="Keep checkpoints when the model is finished."),
     ] = False
     log: Annotated[
         Literal["csv", "tensorboard", "none"],
-        typer.Option(help="Curves of the training, in the model folder's logs."),
+        Option(help="Curves of the training, in the model folder's logs."),
     ] = "csv"
     seed: Seed = 0
     device: Device = "auto"
     name: ModelName = None
     overwrite: OverwriteModel = False
-    as_json: Json = False
 
     def require_consistent(self) -> None:
         """Refuse options that exclude each other."""
@@ -142,12 +152,12 @@ class TrainOptions:
         return TrainingOptions(**asked, stated=stated)
 
 
-OF_COMMAND = frozenset({"out", "patch_px", "tolerance", "processes", "overwrite", "as_json"})
+OF_COMMAND = frozenset({"out", "patch_px", "tolerance", "processes", "overwrite"})
 
 
 @app.command()
 def train(
-    dataset: Annotated[Path, typer.Argument(help="Folder in HEST layout.", show_default=False)],
+    dataset: Annotated[Path, Argument(help="Folder in HEST layout.", show_default=False)],
     options: TrainOptions,
 ) -> None:
     """Train a model on measured sections.
@@ -163,18 +173,18 @@ def train(
         overwrite=options.overwrite,
         processes=options.processes,
     )
-    if result is None:  # not the first of several processes
-        return
-    if options.as_json:
-        say_json(result)
-        return
+    if result is not None:  # the first of several processes
+        answer(result, partial(_say, options.out))
+
+
+def _say(out: Path, result: dict[str, Any]) -> None:
     from napari_stem.cli.tables import say_figures
 
     for section, columns in result["metrics"].items():
         say_figures(columns, f"Held-out section {section}", result["unit"])
     trained_on = ", ".join(result["sections"])
     say(
-        f"Model '{result['name']}', {count(result['n_genes'], 'gene')}, trained on {trained_on}: {options.out}"
+        f"Model '{result['name']}', {count(result['n_genes'], 'gene')}, trained on {trained_on}: {out}"
     )
 
 
@@ -183,24 +193,17 @@ def run_train(
 ) -> dict[str, Any] | None:
     """Train a model on the data set in a folder; processes that a launcher has started count instead of ours.
 
-    Returns
-    -------
-    JSON-ready: ``out, name, n_genes, unit, sections, metrics`` (per held-out section, then per predictor).
-    None in all but the first of several processes.
-
-    Raises
-    ------
-    OutputError
-        The folder cannot be written, holds something else, or a model without ``overwrite``.
-    Interrupted
-        By Ctrl-C; says whether there is a checkpoint to go on from.
+    Gives, JSON-ready, ``out, name, n_genes, unit, sections, metrics`` (per held-out section, then per
+    predictor); None in all but the first of several processes. OutputError where the folder cannot be written,
+    holds something else, or a model without ``overwrite``; Interrupted by Ctrl-C, which says whether there is a
+    checkpoint to go on from.
     """
     from napari_stem.training.team import Team, is_launched
 
     if processes > 1 and not is_launched():
-        from napari_stem.cli.processes import run_together
-
-        return run_together(processes, run_train, folder, out, options, overwrite=overwrite)
+        return run_together(
+            processes, partial(run_train, folder, out, options, overwrite=overwrite)
+        )
     from napari_stem.device import torch_device
 
     options = replace(options, device=torch_device(options.device))
@@ -262,3 +265,89 @@ def _say_cost(dataset: Dataset, options: TrainingOptions, n_processes: int) -> N
             f"Neither --steps nor --minutes is given: how long to train is chosen on left-out sections, by "
             f"{options.n_fits(n_left)} trainings of up to {steps:,} steps each; with --steps there is one."
         )
+
+
+def run_together(n_processes: int, train: Callable[[], Any]) -> dict[str, Any]:
+    """Have 2 or more processes of this machine train one model; the first one's outcome is the outcome.
+
+    StemError as any of them raised it; Interrupted by Ctrl-C, which reaches them all.
+    """
+    from napari_stem.training.team import ACCELERATE
+
+    require_extra(*ACCELERATE, StemError)
+    from torch.multiprocessing import get_context
+    from torch.multiprocessing.spawn import ProcessException, start_processes
+
+    outcomes: SimpleQueue[tuple[str, Any]] = get_context("spawn").SimpleQueue()
+    arguments = (n_processes, _free_port(), outcomes, replace(MANNER), train)
+    failed: Exception | None = None
+    with _left_to_children():
+        try:
+            start_processes(_work, arguments, n_processes, start_method="spawn")  # type: ignore[no-untyped-call]
+        except ProcessException as error:
+            failed = error
+    while not outcomes.empty():
+        kind, what = outcomes.get()
+        if kind == "done" and failed is None:
+            result: dict[str, Any] = what
+            return result
+        if kind == "failed":
+            raise StemError(what)
+        if kind == "interrupted":
+            raise Interrupted(what)
+    reason = str(failed).strip().splitlines()[-1]
+    raise StemError(
+        f"One of the {n_processes} processes was ended ({reason}); run the command again with --resume."
+    )
+
+
+def _work(
+    rank: int,
+    n_processes: int,
+    port: int,
+    outcomes: SimpleQueue[tuple[str, Any]],
+    manner: Manner,
+    train: Callable[[], Any],
+) -> None:
+    """Be one of them: what a launcher says through the environment, then the same command."""
+    warnings.simplefilter("ignore")
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(n_processes),
+        "LOCAL_WORLD_SIZE": str(n_processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    result: Any
+    try:
+        with speaking():
+            speak(manner.verbosity, manner.log_file if rank == 0 else None)
+            result = train()
+    except StemError as error:
+        outcomes.put(("failed", str(error)))
+        raise SystemExit(1) from error
+    except Interrupted as stopped:
+        result, kind = str(stopped), "interrupted"
+    else:
+        kind = "done"
+    if rank == 0:
+        outcomes.put((kind, result))
+
+
+@contextmanager
+def _left_to_children() -> Iterator[None]:
+    """Ctrl-C reaches every process of the terminal: this one waits for what the others make of it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

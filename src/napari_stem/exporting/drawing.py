@@ -37,13 +37,7 @@ class Limits:
 
     @classmethod
     def parse(cls, text: str) -> Limits:
-        """Read ``p2,p98`` (percentiles) or ``0,4.5`` (values).
-
-        Raises
-        ------
-        ValueError
-            It is neither, or low is not below high.
-        """
+        """Read ``p2,p98`` (percentiles) or ``0,4.5`` (values); ValueError where it is neither, or falls."""
         words = [word.strip() for word in text.split(",")]
         marked = [word[:1].lower() == "p" for word in words]
         if len(words) != 2 or marked[0] != marked[1]:
@@ -95,50 +89,26 @@ class Look:
 
 @dataclass(frozen=True, eq=False)
 class Legend:
-    """Colours of values.
+    """Colours of values."""
 
-    Attributes
-    ----------
-    title
-        What they stand for.
-    colours
-        (n, 4) float, from low to high.
-    limits, gamma
-        Values of the first and the last; as in `Look`.
-    """
-
-    title: str
-    colours: NDArray[np.float64]
-    limits: tuple[float, float]
-    gamma: float = 1.0
+    title: str  # what they stand for
+    colours: NDArray[np.float64]  # (n, 4) from low to high
+    limits: tuple[float, float]  # values of the first and the last
+    gamma: float = 1.0  # as in `Look`
 
 
 @dataclass(frozen=True, eq=False)
 class SeenMap:
-    """What lies on the slide in the window, to be drawn as it is: a mixture, a score, what is sure.
-
-    Attributes
-    ----------
-    title
-        What it is.
-    pixels
-        (rows, cols, 4) float, 0 to 1, the last the opacity.
-    where
-        Its outer edges.
-    legends
-        Of its values.
-    names
-        Texts and colours, where it shows kinds instead of values.
-    shown
-        Whether its values are predicted, measured, or the difference of these.
-    """
+    """What lies on the slide in the window, to be drawn as it is: a mixture, a score, what is sure."""
 
     title: str
-    pixels: NDArray[np.float64]
-    where: WindowUm
-    legends: tuple[Legend, ...] = ()
-    names: tuple[tuple[str, str], ...] = ()
-    shown: Shown = "predicted"
+    pixels: NDArray[np.float64]  # (rows, cols, 4), 0 to 1, the last the opacity
+    where: WindowUm  # its outer edges
+    legends: tuple[Legend, ...] = ()  # of its values
+    names: tuple[
+        tuple[str, str], ...
+    ] = ()  # texts and colours, where it shows kinds instead of values
+    shown: Shown = "predicted"  # what its values are
 
 
 USUAL_LOOK = Look()
@@ -196,10 +166,7 @@ def draw_map(
     """Draw every spot, on axes in um, in the colour of its value, the tissue shining through.
 
     ``values`` are (n_spots,), of uncertainty where ``is_sd``; ``limits`` hold instead of those of the look.
-
-    Returns
-    -------
-    What a colour legend is made from.
+    Gives what a colour legend is made from.
     """
     from matplotlib.colors import ListedColormap, PowerNorm
 

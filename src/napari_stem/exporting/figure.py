@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
 
 import numpy as np
 
@@ -13,7 +12,6 @@ from napari_stem.exporting.backdrop import cut, window_of
 from napari_stem.exporting.drawing import (
     Limits,
     Look,
-    SeenMap,
     draw_map,
     draw_regions,
     draw_scale_bar,
@@ -25,7 +23,6 @@ from napari_stem.exporting.drawing import (
 from napari_stem.exporting.options import USUAL, ExportOptions, FigureFormat
 from napari_stem.exporting.selection import NOTICES, Selection
 from napari_stem.io import written_whole
-from napari_stem.progress import silent
 from napari_stem.results import Prediction
 from napari_stem.spatial.region_files import as_regions
 
@@ -34,12 +31,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
     from napari_stem.exporting.backdrop import WindowUm
+    from napari_stem.exporting.drawing import SeenMap
     from napari_stem.exporting.selection import Shown
     from napari_stem.geometry import Region
-    from napari_stem.progress import Progress
     from napari_stem.results import Field
     from napari_stem.slide.base import Slide
 
@@ -48,80 +44,6 @@ MAX_SIDE_MM = 2000.0
 MARGIN_MM, TITLE_MM, FOOT_MM, PANEL_TITLE_MM, LEGEND_MM = 6.0, 9.0, 14.0, 8.0, 26.0
 MIN_WIDTH_MM = 150.0
 TITLE_PT = 11.0  # less where the page is too narrow for it
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Sizes and places.
-
-    Attributes
-    ----------
-    um_per_mm
-        Scale: um of tissue per mm of page.
-    width_mm, height_mm
-        Of one map.
-    n_rows, n_groups
-        Groups of maps, one for each gene (mean and uncertainty), below and beside each other.
-    n_maps
-        In a group.
-    """
-
-    um_per_mm: float
-    width_mm: float
-    height_mm: float
-    n_rows: int
-    n_groups: int
-    n_maps: int = 2
-
-    @classmethod
-    def of(cls, window: WindowUm, n_genes: int, um_per_mm: float | None, n_maps: int = 2) -> Layout:
-        """Lay out some genes.
-
-        Raises
-        ------
-        OutputError
-            At this scale the page would be too large.
-        """
-        n_groups = 1 if n_genes <= 3 else 2
-        target_mm = PANEL_MM if n_genes == 1 else SMALL_PANEL_MM
-        scale = um_per_mm or round_scale(max(window.width_um, window.height_um) / target_mm)
-        size_mm = (window.width_um / scale, window.height_um / scale)
-        layout = cls(scale, *size_mm, -(-n_genes // n_groups), n_groups, n_maps)
-        if max(layout.page_mm) > MAX_SIDE_MM:
-            raise OutputError(
-                f"At {scale:g} um per mm the figure would be {max(layout.page_mm) / 1000:.1f} m wide or "
-                f"high; choose more um per mm, fewer genes or a smaller region."
-            )
-        return layout
-
-    @property
-    def cell_mm(self) -> tuple[float, float]:
-        """(width, height) of a map with its title and legend."""
-        return self.width_mm + LEGEND_MM, self.height_mm + PANEL_TITLE_MM
-
-    @property
-    def page_mm(self) -> tuple[float, float]:
-        """(width, height) of the page."""
-        width, height = self.cell_mm
-        return (
-            max(2 * MARGIN_MM + self.n_maps * self.n_groups * width, MIN_WIDTH_MM),
-            TITLE_MM + FOOT_MM + self.n_rows * height,
-        )
-
-    def on_page(
-        self,
-        gene: int,
-        panel: int,
-        width: float,
-        height: float,
-        off: tuple[float, float] = (0, 0),
-    ) -> tuple[float, float, float, float]:
-        """Share of the page (left, bottom, width, height) of a box in mm, ``off`` a corner of a map."""
-        page, cell = self.page_mm, self.cell_mm
-        row, group = divmod(gene, self.n_groups)
-        left = MARGIN_MM + (self.n_maps * group + panel) * cell[0] + off[0]
-        bottom = page[1] - TITLE_MM - (row + 1) * cell[1] + off[1]
-        return left / page[0], bottom / page[1], width / page[0], height / page[1]
 
 
 def round_scale(value: float) -> float:
@@ -162,11 +84,8 @@ def write_figure(selection: Selection, path: Path, options: ExportOptions = USUA
             f"{path.name} has an ending that is not .png, .svg or .pdf; choose one of these."
         )
     with written_whole(path, overwrite=options.overwrite) as fresh:
-        if options.seen is None:
-            look = options.look
-            figure = drawn(selection, options.slide, options.um_per_mm, look, options.progress)
-        else:
-            figure = _drawn_seen(selection, options.slide, options.um_per_mm, options.seen)
+        draw = drawn if options.seen is None else _drawn_seen
+        figure = draw(selection, options)
         dpi = min(PNG_DPI, MAX_PNG_PX / max(figure.get_size_inches()))
         # no date: the same prediction gives the same file
         metadata = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[wanted]
@@ -210,15 +129,12 @@ def plot(
     selection = Selection.of(prediction, (gene,), as_regions(regions))
     low, high = (Limits().of(selection.values(gene, end)) for end in ("q05", "q95"))
     limits = Limits(low[0], high[1], are_percentiles=False)
-    return drawn(selection, slide, None, Look(limits), silent, panels=INTERVAL)
+    return drawn(selection, ExportOptions(slide=slide, look=Look(limits)), panels=INTERVAL)
 
 
 def drawn(
     selection: Selection,
-    slide: Slide | None,
-    um_per_mm: float | None,
-    look: Look,
-    progress: Progress,
+    options: ExportOptions = USUAL,
     *,
     window: WindowUm | None = None,
     titled: bool = True,
@@ -226,164 +142,186 @@ def drawn(
 ) -> Figure:
     """Draw all chosen genes as one matplotlib figure.
 
-    Parameters
-    ----------
-    selection, slide, um_per_mm, look, progress
-        What, and how: as of `ExportOptions`.
-    window
-        What to show; the regions, else all finished spots, if not given.
-    titled
-        Whether the page has a title, its scale and the notice.
-    panels
-        What is drawn of each gene: field, title.
+    ``window`` is what to show: the regions, else all finished spots, if not given. ``titled`` is whether the
+    page has a title, its scale and the notice. Of each gene ``panels`` are drawn: field, title.
     """
-    if len(selection.genes) > MAX_GENES:
+    genes = selection.genes
+    if len(genes) > MAX_GENES:
         raise OutputError(
-            f"A figure of {len(selection.genes)} genes would be unreadable; choose at most {MAX_GENES}."
+            f"A figure of {len(genes)} genes would be unreadable; choose at most {MAX_GENES}."
         )
-    window = window or window_of(selection, selection.regions)
-    layout = Layout.of(window, len(selection.genes), um_per_mm, len(panels))
-    figure, tissue = _page(selection, slide, window, layout)
-    for number in range(len(selection.genes)):
-        for place, panel in enumerate(panels):
-            _panel(figure, layout, selection, number, place, panel, tissue, window, look)
-        progress("Drawing", number + 1, len(selection.genes))
+    page = _Page(selection, options, window, len(genes), len(panels))
+    for number, gene in enumerate(genes):
+        for place, (field, title) in enumerate(panels):
+            axes, values = page.axes(number, place), selection.values(gene, field)
+            shown = draw_map(axes, selection.spots, values, options.look, is_sd=field == "sd")
+            draw_unlike(axes, selection)
+            page.finish(axes, f"{gene}: {title}")
+            low, high = shown.get_clim()
+            beyond = {(True, True): "both", (True, False): "min", (False, True): "max"}
+            # points: values beyond the limits
+            pointed = beyond.get((bool(values.min() < low), bool(values.max() > high)), "neither")
+            text = f"{gene} {title}\n{selection.prediction.unit}"
+            height = min(page.height_mm, MAX_LEGEND_MM)
+            page.legend(shown, text, number, place, (0, height), extend=pointed)
+        options.progress("Drawing", number + 1, len(genes))
     if titled:
-        name_regions(figure.axes[0], selection)  # once is enough
-        genes = ", ".join(selection.genes[:4]) + (" …" if len(selection.genes) > 4 else "")
-        _words(figure, layout, selection, window, f"{genes} predicted")
-    return figure
+        name_regions(page.figure.axes[0], selection)  # once is enough
+        page.say(f"{', '.join(genes[:4])}{' …' if len(genes) > 4 else ''} predicted")
+    return page.figure
 
 
-def _drawn_seen(
-    selection: Selection, slide: Slide | None, um_per_mm: float | None, seen: SeenMap
-) -> Any:
+def _drawn_seen(selection: Selection, options: ExportOptions) -> Figure:
     """Draw what a window shows, with its legends."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, PowerNorm
     from matplotlib.patches import Patch
 
-    window = window_of(selection, selection.regions)
-    layout = Layout.of(window, 1, um_per_mm, n_maps=1)
-    figure, tissue = _page(selection, slide, window, layout)
-    axes = figure.add_axes(layout.on_page(0, 0, layout.width_mm, layout.height_mm))
-    draw_tissue(axes, *tissue)
+    seen = cast("SeenMap", options.seen)
+    page = _Page(selection, options, None, n_genes=1, n_maps=1)
+    axes = page.axes(0, 0)
     axes.imshow(seen.pixels, extent=seen.where.extent, interpolation="nearest")
     if seen.shown != "measured":
         draw_unlike(axes, selection)
-    _finish(axes, selection, window, seen.title if len(seen.legends) < 2 else "mixed")
+    page.finish(axes, seen.title if len(seen.legends) < 2 else "mixed")
     name_regions(axes, selection)
-    room_mm = layout.height_mm / max(len(seen.legends), 1)
+    room_mm = page.height_mm / max(len(seen.legends), 1)
     for number, legend in enumerate(seen.legends):
-        place = (layout.width_mm + LEGEND_GAP_MM, layout.height_mm - (number + 1) * room_mm)
-        height = min(room_mm - 2 * LEGEND_GAP_MM, MAX_LEGEND_MM)
-        beside = figure.add_axes(layout.on_page(0, 0, LEGEND_BAR_MM, height, place))
+        bottom, height = page.height_mm - (number + 1) * room_mm, room_mm - 2 * LEGEND_GAP_MM
+        height = min(height, MAX_LEGEND_MM)
         norm = PowerNorm(legend.gamma, *legend.limits)
         colours = ScalarMappable(norm, ListedColormap(legend.colours))
-        _label(figure.colorbar(colours, cax=beside), textwrap.fill(legend.title, int(0.8 * height)))
+        page.legend(colours, textwrap.fill(legend.title, int(0.8 * height)), 0, 0, (bottom, height))
     if seen.names:
         patches = [Patch(color=colour, label=text) for text, colour in seen.names]
         axes.legend(handles=patches, fontsize=6.5, loc="upper left", bbox_to_anchor=(1, 1))
     title = ", ".join(selection.genes[:4])
     if seen.shown != "predicted":  # of what is, the map's own title says more
         title += f" {seen.shown}"
-    _words(figure, layout, selection, window, title, seen.shown)
-    return figure
+    page.say(title, seen.shown)
+    return page.figure
 
 
-def _page(
-    selection: Selection, slide: Slide | None, window: WindowUm, layout: Layout
-) -> tuple[Figure, tuple[NDArray[np.uint8], WindowUm]]:
-    """Return an empty figure, and the tissue that all its maps lie on."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+class _Page:
+    """A figure at a scale: groups of maps, one for each gene, below and beside each other, and words.
 
-    longer_mm = max(layout.width_mm, layout.height_mm)
-    tissue = cut(selection, slide, window, int(np.clip(longer_mm * TISSUE_PX_PER_MM, 500, 4000)))
-    page = layout.page_mm
-    figure = Figure(figsize=(page[0] / MM_PER_INCH, page[1] / MM_PER_INCH))
-    FigureCanvasAgg(figure)
-    return figure, tissue
+    All maps show the same window: the regions, else all finished spots, if it is None. OutputError where at
+    this scale the page would be too large.
+    """
 
+    def __init__(
+        self,
+        selection: Selection,
+        options: ExportOptions,
+        window: WindowUm | None,
+        n_genes: int,
+        n_maps: int,
+    ) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
-def _panel(
-    figure: Any,
-    layout: Layout,
-    selection: Selection,
-    number: int,
-    place: int,
-    panel: Panel,
-    tissue: Any,
-    window: WindowUm,
-    look: Look,
-) -> None:
-    gene, (field, title) = selection.genes[number], panel
-    axes = figure.add_axes(layout.on_page(number, place, layout.width_mm, layout.height_mm))
-    draw_tissue(axes, *tissue)
-    values = selection.values(gene, field)
-    drawn = draw_map(axes, selection.spots, values, look, is_sd=field == "sd")
-    draw_unlike(axes, selection)
-    _finish(axes, selection, window, f"{gene}: {title}")
-    height, off = min(layout.height_mm, MAX_LEGEND_MM), (layout.width_mm + LEGEND_GAP_MM, 0)
-    beside = figure.add_axes(layout.on_page(number, place, LEGEND_BAR_MM, height, off))
-    low, high = drawn.get_clim()
-    beyond = {(True, True): "both", (True, False): "min", (False, True): "max"}
-    pointed = beyond.get((bool(values.min() < low), bool(values.max() > high)), "neither")
-    legend = figure.colorbar(drawn, cax=beside, extend=pointed)  # points: values beyond the limits
-    _label(legend, f"{gene} {title}\n{selection.prediction.unit}")
+        self._selection, self._n_maps = selection, n_maps
+        self._window = window = window or window_of(selection, selection.regions)
+        self._n_groups = 1 if n_genes <= 3 else 2
+        target_mm = PANEL_MM if n_genes == 1 else SMALL_PANEL_MM
+        longer_um = max(window.width_um, window.height_um)
+        self._um_per_mm = scale = options.um_per_mm or round_scale(longer_um / target_mm)
+        self.width_mm, self.height_mm = (
+            window.width_um / scale,
+            window.height_um / scale,
+        )  # of a map
+        # with its title and legend
+        self._cell_mm = cell = self.width_mm + LEGEND_MM, self.height_mm + PANEL_TITLE_MM
+        self._page_mm = page = (
+            max(2 * MARGIN_MM + n_maps * self._n_groups * cell[0], MIN_WIDTH_MM),
+            TITLE_MM + FOOT_MM + -(-n_genes // self._n_groups) * cell[1],
+        )
+        if max(page) > MAX_SIDE_MM:
+            raise OutputError(
+                f"At {scale:g} um per mm the figure would be {max(page) / 1000:.1f} m wide or high; choose "
+                f"more um per mm, fewer genes or a smaller region."
+            )
+        tissue_px = int(np.clip(longer_um / scale * TISSUE_PX_PER_MM, 500, 4000))
+        self._tissue = cut(selection, options.slide, window, tissue_px)
+        self.figure = Figure(figsize=(page[0] / MM_PER_INCH, page[1] / MM_PER_INCH))
+        FigureCanvasAgg(self.figure)
 
+    def axes(self, gene: int, place: int) -> Any:
+        """Add a map of a gene with nothing but the tissue, in um."""
+        axes = self._axes(gene, place, (self.width_mm, self.height_mm), (0, 0))
+        draw_tissue(axes, *self._tissue)
+        return axes
 
-def _finish(axes: Any, selection: Selection, window: WindowUm, title: str) -> None:
-    """Add to a map what all of them have."""
-    draw_regions(axes, selection)
-    frame(axes, window)
-    draw_scale_bar(axes)
-    axes.set_title(title, fontsize=9, loc="left", pad=3, parse_math=False)
+    def finish(self, axes: Any, title: str) -> None:
+        """Add to a map what all of them have."""
+        draw_regions(axes, self._selection)
+        frame(axes, self._window)
+        draw_scale_bar(axes)
+        axes.set_title(title, fontsize=9, loc="left", pad=3, parse_math=False)
 
+    def legend(
+        self,
+        colours: Any,
+        text: str,
+        gene: int,
+        place: int,
+        along: tuple[float, float],
+        **bar: Any,
+    ) -> None:
+        """Add a bar of colours beside a map; ``along`` are its lower end and its length in mm."""
+        bottom, height = along
+        beside = self.width_mm + LEGEND_GAP_MM, bottom
+        cax = self._axes(gene, place, (LEGEND_BAR_MM, height), beside)
+        legend = self.figure.colorbar(colours, cax=cax, **bar)
+        legend.set_label(text, fontsize=6.5, parse_math=False)
+        legend.ax.tick_params(labelsize=6.5)
 
-def _label(legend: Any, text: str) -> None:
-    legend.set_label(text, fontsize=6.5, parse_math=False)
-    legend.ax.tick_params(labelsize=6.5)
+    def say(self, title: str, shown: Shown = "predicted") -> None:
+        """Say what is shown of what, and what to be wary of."""
+        selection, figure = self._selection, self.figure
+        provenance = selection.prediction.provenance
+        title = f"{title} on {provenance.get('slide')}"
+        facts = [f"{1000 / self._um_per_mm:g}:1 when printed at full size"]
+        if shown != "measured":
+            title += f", model {provenance.get('model')}"
+            if shared := provenance.get("shared_tissue"):
+                facts.append(str(shared).rstrip("."))
+            unlike, n_shown = self._unlike()
+            if unlike:
+                facts.append(
+                    f"hatched: {unlike} of {n_shown} spots shown are unlike the training data"
+                )
+            if selection.n_missing:
+                facts.append(f"{selection.n_missing} spots not predicted yet")
+        height = self._page_mm[1]
+        x = MARGIN_MM / self._page_mm[0]
 
+        def share_of_room(text: Any) -> float:
+            return float(text.get_window_extent().width / figure.bbox.width / (1 - 2 * x))
 
-def _words(
-    figure: Any,
-    layout: Layout,
-    selection: Selection,
-    window: WindowUm,
-    title: str,
-    shown: Shown = "predicted",
-) -> None:
-    """Say what is shown of what, and what to be wary of."""
-    provenance = selection.prediction.provenance
-    title = f"{title} on {provenance.get('slide')}"
-    facts = [f"{1000 / layout.um_per_mm:g}:1 when printed at full size"]
-    if shown != "measured":
-        title += f", model {provenance.get('model')}"
-        if shared := provenance.get("shared_tissue"):
-            facts.append(str(shared).rstrip("."))
-        unlike, n_shown = _unlike_within(selection, window)
-        if unlike:
-            facts.append(f"hatched: {unlike} of {n_shown} spots shown are unlike the training data")
-        if selection.n_missing:
-            facts.append(f"{selection.n_missing} spots not predicted yet")
-    height = layout.page_mm[1]
-    x = MARGIN_MM / layout.page_mm[0]
+        head = figure.text(x, 1 - 4.5 / height, title, fontsize=TITLE_PT, va="center")
+        head.set_parse_math(False)
+        head.set_fontsize(TITLE_PT / max(1, share_of_room(head)))
+        told = ";  ".join(facts)
+        foot = figure.text(x, 6.2 / height, told, fontsize=7, va="bottom", ha="left")
+        foot.set_text(textwrap.fill(told, int(len(told) / max(1, share_of_room(foot)))))
+        figure.text(x, 3.5 / height, NOTICES[shown], fontsize=7, va="center", ha="left")
 
-    def share_of_room(text: Any) -> float:
-        return float(text.get_window_extent().width / figure.bbox.width / (1 - 2 * x))
+    def _axes(
+        self, gene: int, place: int, size_mm: tuple[float, float], off_mm: tuple[float, float]
+    ) -> Any:
+        """Add axes, ``off_mm`` the lower left corner of a map."""
+        (width, height), cell = self._page_mm, self._cell_mm
+        row, group = divmod(gene, self._n_groups)
+        left = MARGIN_MM + (self._n_maps * group + place) * cell[0] + off_mm[0]
+        bottom = height - TITLE_MM - (row + 1) * cell[1] + off_mm[1]
+        return self.figure.add_axes(
+            (left / width, bottom / height, size_mm[0] / width, size_mm[1] / height)
+        )
 
-    head = figure.text(x, 1 - 4.5 / height, title, fontsize=TITLE_PT, va="center", parse_math=False)
-    head.set_fontsize(TITLE_PT / max(1, share_of_room(head)))
-    told = ";  ".join(facts)
-    foot = figure.text(x, 6.2 / height, told, fontsize=7, va="bottom", ha="left")
-    foot.set_text(textwrap.fill(told, int(len(told) / max(1, share_of_room(foot)))))
-    figure.text(x, 3.5 / height, NOTICES[shown], fontsize=7, va="center", ha="left")
-
-
-def _unlike_within(selection: Selection, window: WindowUm) -> tuple[int, int]:
-    """Count of spots in a window that are unlike the training data, and of all spots in it."""
-    x_um, y_um = selection.spots.xy_um.T
-    shown = (x_um > window.left_um) & (x_um < window.right_um)
-    shown &= (y_um > window.top_um) & (y_um < window.bottom_um)
-    return int(selection.ood[shown].sum()), int(shown.sum())
+    def _unlike(self) -> tuple[int, int]:
+        """Count of spots on show that are unlike the training data, and of all on show."""
+        (x_um, y_um), window = self._selection.spots.xy_um.T, self._window
+        shown = (x_um > window.left_um) & (x_um < window.right_um)
+        shown &= (y_um > window.top_um) & (y_um < window.bottom_um)
+        return int(self._selection.ood[shown].sum()), int(shown.sum())

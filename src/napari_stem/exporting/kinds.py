@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import OutputError
 from napari_stem.exporting.options import USUAL, ExportOptions
-from napari_stem.exporting.selection import Selection
-from napari_stem.exporting.summary import telling_genes
+from napari_stem.exporting.selection import Selection, telling_genes
 from napari_stem.io import require_replaceable
 from napari_stem.progress import shown
 from napari_stem.results import Prediction
@@ -31,25 +30,14 @@ ALL_GENES = "all"
 
 @dataclass(frozen=True)
 class Kind:
-    """One form of export.
+    """One form of export."""
 
-    Attributes
-    ----------
-    title, tip
-        What users read.
-    suffixes
-        Endings of the file, the usual one first.
-    writer
-        Module of this folder and function in it; loaded when it is needed.
-    n_genes
-        How many genes it takes where none are named; None takes all.
-    """
-
+    # what users read
     title: str
     tip: str
-    suffixes: tuple[str, ...]
-    writer: str
-    n_genes: int | None = None
+    suffixes: tuple[str, ...]  # of the file, the usual one first
+    writer: str  # module of this folder and function in it; loaded when it is needed
+    n_genes: int | None = None  # how many it takes where none are named; None takes all
 
 
 KINDS: Mapping[str, Kind] = {
@@ -101,13 +89,7 @@ def select(
     genes: Sequence[str] = (),
     regions: Sequence[Region] = (),
 ) -> Selection:
-    """Choose what to export, as `export` does; errors as of `Selection.of`.
-
-    Raises
-    ------
-    StemError
-        As `Selection.of`.
-    """
+    """Choose what to export, as `export` does; errors as of `Selection.of`."""
     n_genes = KINDS[kind].n_genes
     if tuple(genes) == (ALL_GENES,) and ALL_GENES not in prediction.genes:
         genes = prediction.genes
@@ -178,14 +160,9 @@ def export(
 def write(kind: str, selection: Selection, path: Path, options: ExportOptions) -> None:
     """Write a selection in one of the forms of `KINDS`, whole or not at all.
 
-    The functions of all kinds take a selection, a new path, and options.
-
-    Raises
-    ------
-    OutputError
-        The ending is not one of the kind's, or the place is taken or cannot be written.
-    PredictionError
-        The slide is another than was predicted.
+    The functions of all kinds take a selection, a new path, and options. OutputError where the ending is not
+    one of the kind's, or the place is taken or cannot be written; PredictionError where the slide is another
+    than was predicted.
     """
     suffixes = KINDS[kind].suffixes
     if path.suffix.lower() not in suffixes and options.file_format is None:

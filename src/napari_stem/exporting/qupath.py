@@ -17,8 +17,7 @@ from shapely.geometry import mapping
 
 from napari_stem.exporting.drawing import are_squares, outlines_um
 from napari_stem.exporting.options import USUAL, ExportOptions
-from napari_stem.exporting.selection import NOTICE
-from napari_stem.exporting.summary import region_summaries
+from napari_stem.exporting.selection import NOTICE, region_summaries
 from napari_stem.io import written_whole
 from napari_stem.results import FIELDS
 from napari_stem.spatial.region_files import classification_of
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from napari_stem.exporting.selection import Selection
-    from napari_stem.exporting.summary import RegionSummary
+    from napari_stem.exporting.selection import RegionSummary, Selection
     from napari_stem.geometry import Region
 
 SPOT_CLASS = {"name": "Predicted spot", "color": [68, 119, 170]}
@@ -44,11 +42,6 @@ def write_geojson(selection: Selection, path: Path, options: ExportOptions = USU
     per gene the mean over its spots with its 90% interval (see `region_summaries`). A region that was given a
     class carries it with its colour; one that was not stays unclassified.
     Few genes keep QuPath's tables readable.
-
-    Raises
-    ------
-    OutputError
-        The place is taken or cannot be written.
     """
     n_spots = len(selection.rows)
     about = {"notice": NOTICE, **selection.prediction.provenance}

@@ -21,8 +21,7 @@ from napari_stem.exporting.drawing import (
 )
 from napari_stem.exporting.figure import SMALL_PANEL_MM, drawn
 from napari_stem.exporting.options import USUAL, ExportOptions
-from napari_stem.exporting.selection import NOTICE
-from napari_stem.exporting.summary import gene_summaries, model_card, region_summaries
+from napari_stem.exporting.selection import NOTICE, gene_summaries, model_card, region_summaries
 from napari_stem.io import written_whole
 from napari_stem.model.card import warnings_of
 from napari_stem.model.genes import BY_CHANCE, MARK
@@ -81,15 +80,7 @@ CARD = {
 
 
 def write_report(selection: Selection, path: Path, options: ExportOptions = USUAL) -> None:
-    """Write the report; few genes make one that is read.
-
-    Raises
-    ------
-    OutputError
-        The place is taken or cannot be written.
-    PredictionError
-        The slide is another than was predicted.
-    """
+    """Write the report; few genes make one that is read."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     # names of slides, regions and models come from files that others made
@@ -211,8 +202,8 @@ def map_image(selection: Selection, gene: str, options: ExportOptions) -> str:
     single = replace(selection, genes=(gene,))
     window = window_of(single)
     um_per_mm = max(window.width_um, window.height_um) / SMALL_PANEL_MM
-    slide, look = options.slide, options.look
-    figure = drawn(single, slide, um_per_mm, look, silent, window=window, titled=False)
+    quiet = replace(options, um_per_mm=um_per_mm, progress=silent)
+    figure = drawn(single, quiet, window=window, titled=False)
     return _jpeg(figure, PAIR_DPI, bbox_inches="tight", pad_inches=0.05)
 
 

@@ -33,18 +33,11 @@ def write_table(
     *,
     genes: Sequence[str] = (),
 ) -> None:
-    """Write ``.h5ad`` or ``.zarr``, whole or not at all.
+    """Write ``.h5ad`` or ``.zarr``, whole or not at all; a ``.zarr`` can be opened as a prediction again.
 
-    Spots that are not predicted yet are left out: squidpy's and scanpy's methods know no gaps.
-
-    A ``.zarr`` can be opened as a prediction again. Where ``genes`` are given they are the columns, in this
-    order: those that are not in the selection become NaN, and are named in
-    ``uns["napari_stem"]["genes_not_predicted"]``.
-
-    Raises
-    ------
-    OutputError
-        The ending is another one, or the file cannot be written.
+    Spots that are not predicted yet are left out: squidpy's and scanpy's methods know no gaps. Where ``genes``
+    are given they are the columns, in this order: those that are not in the selection become NaN, and are named
+    in ``uns["napari_stem"]["genes_not_predicted"]``.
     """
     if path.suffix not in (".h5ad", ".zarr"):
         raise OutputError(
@@ -69,17 +62,11 @@ def write_table(
 
 
 def selected_table(selection: Selection) -> anndata.AnnData:
-    """Read the finished spots and chosen genes into memory.
+    """Read the finished spots and chosen genes into memory, as `Prediction.to_anndata`.
 
-    Returns
-    -------
-    As `Prediction.to_anndata`; ``obs["region"]`` names the regions where there are any, and ``obs["domain"]``
-    the domains where they were found for these spots (`napari_stem.spatial_analysis.store.annotate`).
-
-    Raises
-    ------
-    PredictionError
-        The prediction is damaged, or the file of its domains.
+    ``obs["region"]`` names the regions where there are any, and ``obs["domain"]`` the domains where they were
+    found for these spots (`napari_stem.spatial_analysis.store.annotate`). PredictionError where the prediction
+    is damaged, or the file of its domains.
     """
     table = selection.prediction.to_anndata()
     columns = table.var_names.get_indexer(list(selection.genes))

@@ -18,10 +18,11 @@ from napari_stem.layers.placement import (
     METADATA_KEY,
     UM,
     LayerData,
+    one_ring,
+    outline,
     slide_layer,
     slide_placement,
 )
-from napari_stem.layers.shapes import one_ring, outline
 from napari_stem.layers.spot_grid import SpotGrid, SpotShape
 
 __all__ = [

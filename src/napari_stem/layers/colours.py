@@ -1,4 +1,4 @@
-"""Which values get the first and the last colour of a map, and what a map is called."""
+"""Values as colours: limits and titles of maps, fading by uncertainty, probabilities, legends of domains."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
 
 Field = Literal["mean", "sd"]
 RangeKind = Literal["gene", "all", "percentile", "fixed"]
@@ -21,14 +23,9 @@ NARROWEST = 1e-6  # limits closer than this show no difference
 class ColourRange:
     """How the limits of the colours are chosen.
 
-    Attributes
-    ----------
-    kind
-        ``gene``: 1st to 99th percentile of each gene; ``all``: of all genes together;
-        ``percentile``: of each gene, from ``low`` to ``high`` percent; ``fixed``: the values ``low`` and
-        ``high`` for every gene, in the prediction's unit.
-    low, high
-        Percent or values, as ``kind`` says.
+    ``gene``: 1st to 99th percentile of each gene; ``all``: of all genes together; ``percentile``: of each gene,
+    from ``low`` to ``high`` percent; ``fixed``: the values ``low`` and ``high`` for every gene, in the
+    prediction's unit.
     """
 
     kind: RangeKind = "gene"
@@ -38,14 +35,9 @@ class ColourRange:
     def limits(
         self, values: ArrayLike, of_all: tuple[float, float] | None = None
     ) -> tuple[float, float]:
-        """(low, high) for one map, with low < high.
+        """(low, high), low < high, for a map of values of any shape; NaN is left out.
 
-        Parameters
-        ----------
-        values
-            Any shape, float; NaN is left out.
-        of_all
-            Limits of all genes, where they are known already.
+        ``of_all`` are the limits of all genes, where they are known already.
         """
         if self.kind == "fixed":
             return apart(self.low, self.high)
@@ -63,19 +55,7 @@ class ColourRange:
 def colour_limits(
     values: ArrayLike, percentiles: tuple[float, float] = PERCENTILES
 ) -> tuple[float, float]:
-    """Percentiles of what is predicted so far; (0, 1) where nothing is.
-
-    Parameters
-    ----------
-    values
-        Any shape, float; NaN is left out.
-    percentiles
-        Of the first and the last colour, 0 to 100.
-
-    Returns
-    -------
-    (low, high) with low < high, as a viewer wants them.
-    """
+    """(low, high), low < high: percentiles, 0 to 100, of values of any shape; (0, 1) where none is known."""
     known = np.asarray(values, dtype=np.float64)
     known = known[np.isfinite(known)]
     if known.size == 0:
@@ -100,3 +80,85 @@ def score_title(name: str, n_used: int, n_named: int) -> str:
     """Name of the map of a score: which set, how much of it, that it is predicted, and its unit."""
     genes = "gene" if n_named == 1 else "genes"
     return f"Score of {name}, {n_used} of {n_named} {genes}, predicted, mean z-score"
+
+
+SURE_PERCENTILE, UNSURE_PERCENTILE = 5.0, 95.0
+LEAST_RATIO = 1.5  # where all spots are about equally sure, none is faded much
+FAINTEST = 0.1
+
+
+@dataclass(frozen=True)
+class Fading:
+    """How opacity follows confidence.
+
+    Up to the standard deviation ``sure``, in the prediction's unit, a spot is fully shown, from ``unsure`` on
+    it is as faint as it gets (`FAINTEST`); in between opacity falls in proportion.
+    """
+
+    sure: float
+    unsure: float
+
+    @classmethod
+    def of(cls, sd: ArrayLike) -> Fading:
+        """Fading of one gene: from the 5th to the 95th percentile of its (n_spots,) standard deviations.
+
+        The end is at least 1.5 times the start, so that chance differences are not made to look large. NaN is
+        left out.
+        """
+        known = np.asarray(sd, dtype=np.float64)
+        known = known[np.isfinite(known)]
+        if not known.size:
+            return cls(0.0, 1.0)
+        low, high = np.percentile(known, (SURE_PERCENTILE, UNSURE_PERCENTILE))
+        return cls(float(low), float(max(high, LEAST_RATIO * low, low + 1e-6)))
+
+    def opacity(self, sd: ArrayLike) -> NDArray[np.float64]:
+        """(n_spots,) opacity, `FAINTEST` to 1; 0 where nothing is predicted."""
+        values = np.asarray(sd, dtype=np.float64)
+        share = np.clip((values - self.sure) / (self.unsure - self.sure), 0, 1)
+        return np.where(np.isfinite(values), 1 - (1 - FAINTEST) * share, 0.0)
+
+
+def faded_colours(rgba: ArrayLike, opacity: ArrayLike) -> NDArray[np.uint8]:
+    """Colours of spots with an opacity of their own: (n, 4) float 0 to 1, (n,) -> (n, 4) uint8."""
+    colours = np.asarray(rgba, dtype=np.float64).copy()
+    colours[:, 3] *= np.asarray(opacity)
+    return np.asarray(np.round(255 * np.nan_to_num(colours)), dtype=np.uint8)
+
+
+def probability_over(draws: ArrayLike, threshold: float) -> NDArray[np.float64]:
+    """Share of draws above a threshold in the prediction's unit: (n_spots, draws) -> (n_spots,) float64.
+
+    NaN where nothing is predicted.
+    """
+    values = np.asarray(draws, dtype=np.float32)
+    share = (values > threshold).mean(axis=-1, dtype=np.float64)
+    return np.where(np.isfinite(values).all(axis=-1), share, np.nan)
+
+
+MOST_LINES = 12  # of a legend on the canvas
+
+
+def legend_lines(names: Sequence[str], colours: Sequence[str]) -> list[tuple[str, str]]:
+    """Lines of a legend, (text, colour of its ground): the names of domains, in their order, on their colours.
+
+    Of more than ``MOST_LINES`` the first, and how many follow.
+    """
+    lines = list(zip(names, colours, strict=True))
+    if len(lines) <= MOST_LINES:
+        return lines
+    kept = lines[: MOST_LINES - 1]
+    return [*kept, (f"and {len(lines) - len(kept)} more, in the panel", "#ffffff")]
+
+
+def readable_on(colour: str) -> str:
+    """Black or white, whichever is read more easily on a colour (WCAG 2.1)."""
+    channels = np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+    return "#000000" if luminance(channels) > 0.179 else "#ffffff"
+
+
+def luminance(colours: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Relative luminance of sRGB colours (WCAG 2.1): (..., 3), 0 to 1 -> (...)."""
+    is_dark = colours <= 0.04045
+    linear = np.where(is_dark, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    return np.asarray(linear @ (0.2126, 0.7152, 0.0722))

@@ -14,8 +14,14 @@ import shapely
 
 from napari_stem.geometry import Mpp, Spots
 from napari_stem.layers.colours import colour_limits, map_title
-from napari_stem.layers.placement import AXES, METADATA_KEY, PIXELS, UM, slide_placement
-from napari_stem.layers.shapes import one_ring
+from napari_stem.layers.placement import (
+    AXES,
+    METADATA_KEY,
+    PIXELS,
+    UM,
+    one_ring,
+    slide_placement,
+)
 from napari_stem.layers.spot_grid import SpotGrid
 from napari_stem.spatial.region_files import ClassedRegion, class_colour
 
@@ -39,19 +45,9 @@ LABEL = {"string": "{name}", "size": 12, "color": "#101010", "anchor": "upper_le
 def prediction_layers(prediction: Prediction, file: Path) -> list[LayerData]:
     """Overview of the slide, and above it the most reliable gene: its map, and hidden its uncertainty.
 
-    Parameters
-    ----------
-    prediction
-        Opened.
-    file
-        What the user opened.
-
-    Raises
-    ------
-    StemError
-        It is damaged, or holds no spots.
+    ``file`` is what the user opened; StemError where the prediction is damaged, or holds no spots.
     """
-    from napari_stem.exporting.summary import telling_genes
+    from napari_stem.exporting.selection import telling_genes
 
     provenance = prediction.provenance
     mpp = prediction.mpp

@@ -43,15 +43,7 @@ class GeneValues:
         self._column = {gene: i for i, gene in enumerate(prediction.genes)}
 
     def hold(self, field: Field, by_gene: NDArray[np.float32]) -> None:
-        """Answer from memory from now on.
-
-        Parameters
-        ----------
-        field
-            What the values are.
-        by_gene
-            (genes, spots) float32, as `read_by_gene` returns it.
-        """
+        """Answer from memory from now on: (genes, spots) float32, as `read_by_gene` returns it."""
         self._by_gene[field] = by_gene
 
     def let_go(self) -> None:
@@ -61,10 +53,7 @@ class GeneValues:
     def values(self, gene: str, field: Field = "mean") -> NDArray[np.float32]:
         """(n_spots,) float32 of one gene, NaN where nothing is predicted; not to be changed.
 
-        Raises
-        ------
-        UnknownGeneError
-            The prediction has no such gene.
+        UnknownGeneError where the prediction has no such gene.
         """
         held = self._by_gene.get(field)
         if held is None or gene not in self._column:
@@ -75,10 +64,7 @@ class GeneValues:
     def reading(self, gene: str, spot: int) -> Reading:
         """Return the prediction of one gene at one spot; reads one block from disk.
 
-        Raises
-        ------
-        PredictionError
-            The prediction is damaged.
+        PredictionError where it is damaged.
         """
         here, rows = slice(spot, spot + 1), self._prediction.rows
         return Reading(gene, *(rows(here, f, [gene]).item() for f in ("mean", "q05", "q95")))
@@ -94,10 +80,7 @@ def read_by_gene(
 ) -> NDArray[np.float32] | None:
     """Read one field of all spots, turned to (genes, spots) float32; None where it was stopped.
 
-    Raises
-    ------
-    PredictionError
-        The prediction is gone, or damaged.
+    PredictionError where the prediction is gone, or damaged.
     """
     by_gene = np.empty((len(prediction.genes), len(prediction.spots)), dtype=np.float32)
     for start in range(0, len(prediction.spots), SPOTS_PER_READ):
@@ -110,32 +93,17 @@ def read_by_gene(
 
 @dataclass(frozen=True)
 class GeneScore:
-    """A score, and what it rests on.
+    """A score, and what it rests on."""
 
-    Attributes
-    ----------
-    values
-        (n_spots,) float32, NaN where nothing is predicted.
-    n_used
-        Genes that vary over the slide, whose z-scores were averaged.
-    """
-
-    values: NDArray[np.float32]
-    n_used: int
+    values: NDArray[np.float32]  # (n_spots,) NaN where nothing is predicted
+    n_used: int  # genes that vary over the slide, whose z-scores were averaged
 
 
 def mean_z_score(genes: Iterable[NDArray[np.float32]]) -> GeneScore:
     """Mean over genes of how many standard deviations a spot lies above the slide's mean.
 
-    Parameters
-    ----------
-    genes
-        Values of one gene after the other, each (n_spots,) float; NaN where nothing is predicted.
-
-    Raises
-    ------
-    PredictionError
-        No gene of the set varies over the slide.
+    Values are (n_spots,) of one gene after the other, NaN where nothing is predicted; PredictionError where no
+    gene of the set varies over the slide.
     """
     total, n_used = np.zeros(0), 0
     for values in genes:

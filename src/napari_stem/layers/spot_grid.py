@@ -26,43 +26,23 @@ MAX_CIRCLE_PIXELS = 3_000_000  # more would not be swapped within the blink of a
 
 @dataclass(frozen=True)
 class SpotGrid:
-    """A raster in which every spot fills its own square.
+    """A raster in which every spot fills its own square."""
 
-    Attributes
-    ----------
-    spot_at
-        (rows, cols) int64: index of the spot that fills the pixel, -1 where there is none.
-    placement
-        Where the raster lies: pixel centres on spot centres where spots lie on a square lattice.
-    n_smooth
-        Pixels across a spot between which values go over into those of its neighbours; 1: none do.
-    """
-
-    spot_at: NDArray[np.int64]
-    placement: Placement
+    spot_at: NDArray[
+        np.int64
+    ]  # (rows, cols) index of the spot that fills the pixel, -1 where there is none
+    placement: Placement  # pixel centres on spot centres where spots lie on a square lattice
+    # pixels across a spot between which values go over into those of its neighbours; 1: none do
     n_smooth: int = 1
 
     @classmethod
     def of(cls, spots: Spots, mpp: Mpp, shape: SpotShape = "square") -> SpotGrid:
-        """Grid of the given spots.
+        """Grid of the given spots, on a slide of this pixel size.
 
-        Spots off a square lattice (a measured array, a list of the user's) are drawn on a finer raster
-        as squares of their diameter, spots as circles always are; where two overlap, the nearer centre
-        has the pixel. Where there are too many spots for circles that look round, or they lie off a lattice
-        and would be smooth, squares remain.
-
-        Parameters
-        ----------
-        spots, mpp
-            The spots, and the pixel size of the slide they lie on.
-        shape
-            Squares that fill the lattice, circles of the spots' diameter, or squares whose values go over
-            into those of their neighbours.
-
-        Raises
-        ------
-        SpotError
-            There are no spots, or they lie too far apart to be drawn.
+        Spots off a square lattice (a measured array, a list of the user's) are drawn on a finer raster as
+        squares of their diameter, spots as circles always are; where two overlap, the nearer centre has the
+        pixel. Where there are too many spots for circles that look round, or they lie off a lattice and would
+        be smooth, squares remain. SpotError where there are no spots, or they lie too far apart to be drawn.
         """
         if not len(spots):
             raise SpotError("There are no spots to draw; choose a larger region.")
@@ -75,17 +55,10 @@ class SpotGrid:
         return _nearest_grid(y_um, x_um, spots.diameter_um, OFF_LATTICE_PIXELS, is_round=False)
 
     def raster(self, values: ArrayLike) -> NDArray[np.float32]:
-        """Image of one value per spot.
+        """Image of one value per spot: (n_spots,), NaN where nothing is predicted yet -> (rows, cols) float32.
 
-        Parameters
-        ----------
-        values
-            (n_spots,) float; NaN where nothing is predicted yet.
-
-        Returns
-        -------
-        (rows, cols) float32, NaN where there is no spot; what is smooth lies between the values of a spot
-        and its neighbours, and only where the spot itself has one.
+        NaN where there is no spot; what is smooth lies between the values of a spot and its neighbours, and
+        only where the spot itself has one.
         """
         n = self.n_smooth
         per_spot = np.append(np.asarray(values, dtype=np.float32), np.float32(np.nan))
@@ -97,6 +70,20 @@ class SpotGrid:
         total = _between(np.where(known, raster, 0), n)
         is_own = np.isfinite(per_spot).take(self.spot_at)
         return np.divide(total, weight, out=np.full_like(total, np.nan), where=is_own)
+
+    def colours(self, colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Image of one colour per spot: (n_spots, 4) -> (rows, cols, 4); transparent off the spots."""
+        clear = np.zeros((1, 4), np.uint8)
+        return np.asarray(np.concatenate([colours, clear]).take(self.spot_at, axis=0))
+
+    def labels(self, rows: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.uint16]:
+        """Image of labels from 1, 0 where there is none; (n,) which spots have one, and theirs, from 0.
+
+        Small numbers: for wider ones napari compiles a look-up when they are first shown.
+        """
+        per_spot = np.zeros(self.spot_at.max() + 2, dtype=np.uint16)  # the last: no spot, at -1
+        per_spot[rows] = labels + 1
+        return np.asarray(per_spot[self.spot_at])
 
     def spot_under(self, row: float, col: float) -> int | None:
         """Index of the spot at a position in the raster's pixels, or None."""

@@ -97,14 +97,10 @@ class Coordinator(QObject):
         """Stop what runs and let go of the viewer."""
         panels = self.panels
         self.sessions.leave()
-        self.adopting.close()
-        self.dropped.close()
         panels.compare.close_result()
         panels.model.let_go()
         panels.inspect.let_go()
         self.jobs.close()
-        panels.region.let_go()
-        panels.slide.let_go()
         panels.maps.close()
 
     def order(self) -> Order:

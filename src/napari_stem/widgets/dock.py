@@ -110,10 +110,9 @@ class StemDock(QWidget):
         self._went_on: set[tuple[str, str]] = set()
         self._is_window_closing = False
         self._lay_out()
-        self._ends = (
-            follow_preferences(PREDICTING, self.panels.model.prefer),
-            follow_preferences(ENCODERS, self.panels.model.encoders.window_of_all.prefer),
-        )
+        jobs, model = self.coordinator.jobs, self.panels.model
+        follow_preferences(jobs, PREDICTING, model.prefer)
+        follow_preferences(jobs, ENCODERS, model.encoders.window_of_all.prefer)
         self._fill_menu()
         self._add_keys()
         self.setAcceptDrops(True)
@@ -208,8 +207,6 @@ class StemDock(QWidget):
                 window.close()
             if self.many_slides is not None:
                 self.many_slides.close()
-            for end in self._ends:
-                end()
             self._remember()
             self.coordinator.close()
 
@@ -286,7 +283,7 @@ class StemDock(QWidget):
             keys.UNDO: regions.undo,
             keys.REDO: regions.redo,
             keys.SAVE: self.ask_where_to_save,
-            keys.WHOLE_SLIDE: self.panels.slide.fit,
+            keys.WHOLE_SLIDE: self.panels.slide.layers.fit,
             keys.OVERVIEW: self.toggle_overview,
             keys.COPY_VIEW: self.panels.export.copy_view,
             keys.SAVE_VIEW: self.panels.export.save_view,

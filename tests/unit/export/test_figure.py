@@ -19,7 +19,6 @@ from napari_stem.exporting.figure import INTERVAL, drawn, round_scale, write_fig
 from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.selection import NOTICE, NOTICES, Selection
 from napari_stem.geometry import Region
-from napari_stem.progress import silent
 from napari_stem.spatial.region_files import ClassedRegion, class_colour
 
 if TYPE_CHECKING:
@@ -49,7 +48,9 @@ def texts(figure: Any) -> str:
 
 @pytest.mark.parametrize("um_per_mm", [None, 12.5, 40.0])
 def test_the_stated_scale_is_true(prediction: Prediction, slide: Slide, um_per_mm) -> None:
-    figure = drawn(Selection.of(prediction, ("SCD",)), slide, um_per_mm, Look(), silent)
+    figure = drawn(
+        Selection.of(prediction, ("SCD",)), ExportOptions(slide=slide, um_per_mm=um_per_mm)
+    )
     stated = 1000 / float(texts(figure).split(":1 when printed")[0].split()[-1])
     assert um_per_mm in (None, stated)
     width_in, height_in = figure.get_size_inches()
@@ -61,7 +62,7 @@ def test_the_stated_scale_is_true(prediction: Prediction, slide: Slide, um_per_m
 
 
 def test_the_bar_is_as_long_as_it_says(prediction: Prediction) -> None:
-    figure = drawn(Selection.of(prediction, ("SCD",)), None, None, Look(), silent)
+    figure = drawn(Selection.of(prediction, ("SCD",)))
     figure.canvas.draw()
     for axes in maps_of(figure):
         (bar,) = [each.info for each in axes.artists]
@@ -81,7 +82,7 @@ def test_every_spot_has_the_colour_of_its_value(prediction: Prediction, tmp_path
     """Read back from the pixels: tissue and colour mixed, at the place of the spot."""
     gene, limits = "SCD", Limits(0.0, 6.0, are_percentiles=False)
     selection = Selection.of(prediction, (gene,))
-    figure = drawn(selection, None, 10.0, Look(limits), silent)
+    figure = drawn(selection, ExportOptions(um_per_mm=10.0, look=Look(limits)))
     axes = maps_of(figure)[0]
     figure.savefig(tmp_path / "p.png", dpi=100)
     pixels = np.asarray(Image.open(tmp_path / "p.png").convert("RGB")).astype(float)
@@ -99,7 +100,7 @@ def test_every_spot_has_the_colour_of_its_value(prediction: Prediction, tmp_path
 
 
 def test_it_says_what_it_is(unlike: Prediction) -> None:
-    said = texts(drawn(Selection.of(unlike, ("SCD", "GNAS")), None, None, Look(), silent))
+    said = texts(drawn(Selection.of(unlike, ("SCD", "GNAS"))))
     for words in (
         "SCD: predicted mean",
         "GNAS: uncertainty (SD)",
@@ -134,7 +135,7 @@ def test_what_it_says_ends_within_the_page(unlike: Prediction) -> None:
     unlike.provenance["slide"] = f"{'TCGA-A1-A0SB-01Z-00-DX1-' * 4}.svs"
     small = Region(shapely.box(4400, 3400, 5400, 5400), "upright")
     selection = Selection.of(unlike, ("SCD",), [small])
-    figure = drawn(selection, None, None, Look(), silent, panels=INTERVAL[:1])
+    figure = drawn(selection, panels=INTERVAL[:1])
     page, lowest = figure.bbox, min(axes.bbox.y0 for axes in figure.axes)
     for text in figure.texts:
         box = text.get_window_extent()
@@ -144,14 +145,14 @@ def test_what_it_says_ends_within_the_page(unlike: Prediction) -> None:
 
 
 def test_missing_spots_are_told(half_done: Prediction) -> None:
-    figure = drawn(Selection.of(half_done, ("SCD",)), None, None, Look(), silent)
+    figure = drawn(Selection.of(half_done, ("SCD",)))
     assert f"{len(half_done.spots) - 10} spots not predicted yet" in texts(figure)
     assert len(maps_of(figure)[0].collections[0].get_array()) == 10
 
 
 def test_regions_crop_it(prediction: Prediction, slide: Slide) -> None:
     small = Region(shapely.box(4700, 3700, 5000, 3900), "small")
-    figure = drawn(Selection.of(prediction, ("SCD",), [small]), slide, None, Look(), silent)
+    figure = drawn(Selection.of(prediction, ("SCD",), [small]), ExportOptions(slide=slide))
     mpp, axes = slide.require_mpp(), maps_of(figure)[0]
     left, right = axes.get_xlim()
     assert left < 4700 * mpp.x_um < 5000 * mpp.x_um < right
@@ -165,7 +166,7 @@ def test_the_first_map_names_the_regions(prediction: Prediction) -> None:
     boxes = (4700, 3700, 5000, 3900), (5100, 3700, 5300, 4100)
     regions = [Region(shapely.box(*box), name) for box, name in zip(boxes, "AB", strict=True)]
     selection = Selection.of(prediction, ("SCD", "GNAS"), regions)
-    first, *others = maps_of(drawn(selection, None, None, Look(), silent))
+    first, *others = maps_of(drawn(selection))
     assert [text.get_text() for text in first.texts] == ["A", "B"]
     x_px, y_px = np.divide(first.texts[0].get_position(), (selection.mpp.x_um, selection.mpp.y_um))
     assert regions[0].polygon.contains(shapely.Point(x_px, y_px))
@@ -176,7 +177,7 @@ def test_regions_have_the_colours_of_their_classes(prediction: Prediction) -> No
     square = shapely.box(4700, 3700, 5000, 3900)
     tumor = ClassedRegion(square, "nest", "Tumor", class_colour("Tumor"))
     regions = [Region(square, "plain"), tumor]
-    figure = drawn(Selection.of(prediction, ("SCD",), regions), None, None, Look(), silent)
+    figure = drawn(Selection.of(prediction, ("SCD",), regions))
     outlined = [c for c in maps_of(figure)[0].collections if hasattr(c, "get_segments")]
     plain, red = (tuple(each.get_colors()[0][:3]) for each in outlined[:2])
     assert red == tuple(np.array(class_colour("Tumor")) / 255) != plain
@@ -217,7 +218,7 @@ def test_what_cannot_be_drawn_is_said(prediction: Prediction, tmp_path: Path) ->
 def test_another_slide_is_refused(altered, slide: Slide) -> None:
     prediction = altered(slide_fingerprint="of another")
     with pytest.raises(PredictionError, match="not the slide that was predicted"):
-        drawn(Selection.of(prediction, ("SCD",)), slide, None, Look(), silent)
+        drawn(Selection.of(prediction, ("SCD",)), ExportOptions(slide=slide))
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import zarr
 
 from napari_stem.errors import OutputError, PredictionError, UnknownGeneError
 from napari_stem.exporting.kinds import KINDS, export, select
-from napari_stem.exporting.selection import Selection
-from napari_stem.exporting.summary import (
+from napari_stem.exporting.selection import (
+    Selection,
     gene_summaries,
     model_card,
     region_summaries,

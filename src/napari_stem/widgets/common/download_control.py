@@ -41,26 +41,13 @@ class DownloadRow(QWidget):
         self.cancel_button = QPushButton("Cancel download")
         self.text = Note()
         stack(self, row(self.bar, self.cancel_button, stretched=0), self.text)
-        self.show_message("")
+        self.say("")
 
-    def show_progress(
-        self, name: str, n_bytes: int, n_all: int, seconds_left: float | None
-    ) -> None:
-        """Say how far it is; ``n_all`` is 0 while that is not known."""
-        whole, done = round(n_all / BYTES_PER_MB), round(n_bytes / BYTES_PER_MB)
-        self.bar.show_share(min(done, whole), whole)
-        text = f"{name}: {done:,} of {whole:,} MB" if n_all else f"{name}: asking Hugging Face …"
-        if seconds_left is not None:
-            text += f", {duration(seconds_left)} left"
-        self._show(text, is_busy=True)
-
-    def show_message(self, text: str) -> None:
-        """Say how it ended; no text: nothing is to be seen."""
-        self._show(text, is_busy=False)
-
-    def _show(self, text: str, *, is_busy: bool) -> None:
-        self.bar.setVisible(is_busy)
-        self.cancel_button.setVisible(is_busy)
+    def say(self, text: str, share: tuple[int, int] | None = None) -> None:
+        """Say how far it is, of how much (0 while that is not known), or how it ended; no text: say nothing."""
+        self.bar.show_share(*(share or (0, 0)))
+        self.bar.setVisible(share is not None)
+        self.cancel_button.setVisible(share is not None)
         self.text.setText(text)
         self.setVisible(bool(text))
 
@@ -68,12 +55,7 @@ class DownloadRow(QWidget):
 class DownloadControl:
     """Downloads encoders or a model, and shows it in rows that all say the same.
 
-    Parameters
-    ----------
-    jobs, rows
-        Where it is done, and where it is shown.
-    ended
-        Called when a download has ended, however that came.
+    ``ended`` is called when a download has ended, however that came.
     """
 
     def __init__(
@@ -93,12 +75,8 @@ class DownloadControl:
     def start(self, kind: Kind, names: Sequence[str], done: Callable[[Path], None]) -> None:
         """Download one after the other; ignored while a download is on its way.
 
-        Parameters
-        ----------
-        kind, names
-            As `napari_stem.model.downloads.download_in_subprocess` takes them.
-        done
-            Called in the GUI's thread with the folder of the last, once all are there.
+        ``kind`` and ``names`` are as `napari_stem.model.downloads.download_in_subprocess` takes them; ``done``
+        is called in the window's thread with the folder of the last, once all are there.
         """
         if self.is_busy or not names:
             return
@@ -120,17 +98,19 @@ class DownloadControl:
         """Say something in its rows while nothing is on its way."""
         if not self.is_busy:
             for each in self._rows:
-                each.show_message(text)
+                each.say(text)
 
     def _show_progress(self, name: str, n_bytes: int, n_all: int) -> None:
         now_s = time.monotonic()
         if n_all and (self._began is None or self._began[0] != name):
             self._began = (name, n_bytes, now_s)
-        left_s = None
+        whole, done = round(n_all / BYTES_PER_MB), round(n_bytes / BYTES_PER_MB)
+        text = f"{name}: {done:,} of {whole:,} MB" if n_all else f"{name}: asking Hugging Face …"
         if self._began is not None and n_bytes > self._began[1]:
             left_s = (n_all - n_bytes) * (now_s - self._began[2]) / (n_bytes - self._began[1])
+            text += f", {duration(left_s)} left"
         for each in self._rows:
-            each.show_progress(name, n_bytes, n_all, left_s)
+            each.say(text, (min(done, whole), whole))
 
     def _finish(
         self, names: Sequence[str], done: Callable[[Path], None], result: Path | str | None

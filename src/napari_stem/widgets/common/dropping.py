@@ -38,10 +38,7 @@ class DropError(StemError):
 def kind_of(path: Path) -> Kind:
     """Say how a file or folder is to be opened; what is nothing else may be a slide.
 
-    Raises
-    ------
-    DropError
-        It is not there, or is a table that cannot be read.
+    DropError where it is not there, or is a table that cannot be read.
     """
     if not path.exists():
         raise DropError(f"There is no file {path}; check the path.")
@@ -101,13 +98,7 @@ def dropped_paths(event: Any) -> list[Path]:
 
 
 class Dropped(QObject):
-    """Opens what was dropped: slides first, then what lies on them.
-
-    Parameters
-    ----------
-    openers
-        By kind, what opens a path that is no slide.
-    """
+    """Opens what was dropped: slides first, then what lies on them, which ``openers`` open by its kind."""
 
     def __init__(
         self,
@@ -119,7 +110,6 @@ class Dropped(QObject):
         self._jobs, self._slides, self._openers = jobs, slides, openers
         self._waiting: list[tuple[Kind, Path]] = []
         self._n_slides = 0  # on their way
-        self._is_closed = False
 
     def watch(self, window: QWidget) -> None:
         """Open files of ours that fall on a window of napari's too, which would ask for a reader."""
@@ -127,13 +117,9 @@ class Dropped(QObject):
             if widget.acceptDrops():
                 widget.installEventFilter(self)  # once, however often
 
-    def close(self) -> None:
-        """Leave what falls from now on to napari."""
-        self._is_closed = True
-
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Take files that are all ours, unless a key asks napari for a choice."""
-        if event.type() != QEvent.Type.Drop or self._is_closed:
+        if event.type() != QEvent.Type.Drop or self._jobs.is_closed:
             return False
         urls, paths = event.mimeData().urls(), dropped_paths(event)
         is_plain = QApplication.keyboardModifiers() == Qt.KeyboardModifier.NoModifier

@@ -22,12 +22,8 @@ Settings = TypeVar("Settings")
 class Form(Generic[Settings]):
     """Fields for some attributes of a dataclass of settings; panels lay them out.
 
-    Parameters
-    ----------
-    kind
-        The dataclass. Its numpydoc ``Attributes`` become tooltips.
-    options
-        By attribute: what magicgui's widget takes (``min``, ``choices``, …), and ``suffix``, such as a unit.
+    The numpydoc ``Attributes`` of the class become tooltips. By attribute ``options`` are what magicgui's
+    widget takes (``min``, ``choices``, …), and ``suffix``, such as a unit.
     """
 
     def __init__(self, kind: type[Settings], **options: Mapping[str, Any]) -> None:

@@ -16,41 +16,20 @@ TOO_LARGE = f"{NO_SAMPLES}, being too large: run a smaller region, fewer samples
 
 @dataclass(frozen=True)
 class RoadState:
-    """How far the user has come with the active slide.
+    """How far the user has come with the active slide."""
 
-    Attributes
-    ----------
-    slide_name
-        Empty where no slide is open.
-    has_pixel_size
-        Whether it is known how large the slide's pixels are.
-    n_regions, n_spots, area_mm2
-        Drawn on it.
-    model_name
-        Chosen; empty where none is ready.
-    model_missing
-        What it still needs, such as its encoder; empty where nothing.
-    is_running
-        Whether a run is on its way, of whatever slide.
-    shown
-        Gene and model of the maps on screen; empty where nothing was predicted.
-    keeps_samples
-        Whether the prediction on screen has its single samples.
-    measured
-        Name of the measured data of the slide; empty where none were loaded.
-    """
-
-    slide_name: str = ""
+    slide_name: str = ""  # empty: no slide is open
     has_pixel_size: bool = False
+    # drawn on it
     n_regions: int = 0
     n_spots: int = 0
     area_mm2: float = 0.0
-    model_name: str = ""
-    model_missing: str = ""
-    is_running: bool = False
-    shown: str = ""
-    keeps_samples: bool = True
-    measured: str = ""
+    model_name: str = ""  # empty: none is ready
+    model_missing: str = ""  # what it still needs, such as its encoder
+    is_running: bool = False  # a run, of whatever slide
+    shown: str = ""  # gene and model of the maps on screen
+    keeps_samples: bool = True  # the prediction on screen
+    measured: str = ""  # name of the data measured on the slide
 
 
 def missing_for_run(state: RoadState) -> str:
@@ -153,12 +132,7 @@ def few_samples(n_samples: int) -> str:
 def of_result(n_unlike: int, n_on_glass: int, n_samples: int) -> str:
     """Say what of a result not to rely on; empty where there is nothing.
 
-    Parameters
-    ----------
-    n_unlike, n_on_glass
-        Spots that look unlike the training tissue, and spots without tissue.
-    n_samples
-        Drawn at each spot.
+    Spots that look unlike the training tissue, spots without tissue, and samples that were drawn at each.
     """
     kinds = {"unlike the training tissue": n_unlike, "on bare glass": n_on_glass}
     spots = ", ".join(f"{n:,} {kind}" for kind, n in kinds.items() if n)

@@ -18,15 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Key:
-    """One key.
-
-    Attributes
-    ----------
-    sequence
-        As Qt writes it.
-    meaning
-        What it does, in the user's words.
-    """
+    """One key: its sequence as Qt writes it, and what it does, in the user's words."""
 
     sequence: str
     meaning: str

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_stem.caches import why_unwritable
 from napari_stem.settings import CACHE_VARIABLE
-from napari_stem.widgets.common.parts import ask_for_folder, button, listening, stack, warning
+from napari_stem.widgets.common.parts import ask_for_folder, button, stack, warning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,51 +36,19 @@ DEVICES = {
 
 @dataclass
 class Remembered:
-    """The user's last choices.
+    """The user's last choices."""
 
-    Attributes
-    ----------
-    folder
-        Where slides were last opened from.
-    export_folder
-        Where results were last saved to.
-    model_name
-        Model last run.
-    n_draws, n_steps, seed, quantity, patient
-        As in ``SamplingSettings``.
-    device
-        Title of where to compute, one of `DEVICES`.
-    opacity_percent, colormap, mix_colours, range_kind, range_low, range_high, spot_shape
-        How maps look, as `DisplaySettings` has it.
-    region_folder
-        Where regions were last loaded from or saved to.
-    n_click_spots
-        How many spots wide the neighbourhood of a click is.
-    tissue_sensitivity, tissue_min_area_mm2
-        As in ``TissueSettings``.
-    model_folders
-        Folders of models that the user added, one a line.
-    encoder_folder
-        Where encoders of the user's own lie.
-    works_offline
-        Whether huggingface_hub is to ask no network.
-    pace
-        How fast this machine is, as `Pace` has it.
-    session_folder
-        Where sessions were last saved to.
-    cache_folder
-        Where results are kept, as the user chose; empty: the platform's own folder.
-    """
-
-    folder: str = ""
-    export_folder: str = ""
-    model_name: str = "her2st-breast"
+    folder: str = ""  # where slides were last opened from
+    export_folder: str = ""  # where results were last saved to
+    model_name: str = "her2st-breast"  # last run
+    # as in ``SamplingSettings``
     n_draws: int = 32
     n_steps: int = 16
     seed: int = 0
     quantity: str = "counts"
     patient: str = "new"
-    device: str = "Automatic"
+    device: str = "Automatic"  # title of where to compute, one of `DEVICES`
+    # how maps look, as `DisplaySettings` has it
     opacity_percent: int = 70
     colormap: str = "viridis"
     mix_colours: str = "safe"
@@ -88,16 +56,17 @@ class Remembered:
     range_low: float = 1.0
     range_high: float = 99.0
     spot_shape: str = "square"
-    region_folder: str = ""
-    n_click_spots: int = 5
+    region_folder: str = ""  # where regions were last loaded from or saved to
+    n_click_spots: int = 5  # how many spots wide the neighbourhood of a click is
+    # as in ``TissueSettings``
     tissue_sensitivity: int = 50
     tissue_min_area_mm2: float = 0.05
-    model_folders: str = ""
-    encoder_folder: str = ""
-    works_offline: bool = False
-    pace: str = ""
-    session_folder: str = ""
-    cache_folder: str = ""
+    model_folders: str = ""  # of models that the user added, one a line
+    encoder_folder: str = ""  # where encoders of the user's own lie
+    works_offline: bool = False  # huggingface_hub asks no network
+    pace: str = ""  # how fast this machine is, as `Pace` has it
+    session_folder: str = ""  # where sessions were last saved to
+    cache_folder: str = ""  # where results are kept; empty: the platform's own folder
 
 
 def recall() -> Remembered:
@@ -129,16 +98,10 @@ def remember(values: Remembered) -> None:
             preferences.update({name: getattr(values, name) for name in names})
 
 
-def follow_preferences(page: str, act: Callable[[Remembered], None]) -> Callable[[], None]:
-    """Act whenever something on a page of napari's Preferences changes; call what comes back to end that."""
-    preferences = _page(page)
-    if preferences is None:
-        return lambda: None
-
-    def on_change(_: Any) -> None:
-        act(recall())
-
-    return listening((preferences.events, on_change))
+def follow_preferences(jobs: Jobs, page: str, act: Callable[[Remembered], None]) -> None:
+    """Act whenever something on a page of napari's Preferences changes, until the jobs are closed."""
+    if (preferences := _page(page)) is not None:
+        jobs.listen((preferences.events, lambda _: act(recall())))
 
 
 def _page(page: str) -> Any:
@@ -162,10 +125,7 @@ def store() -> QSettings:
 class CacheBox(QWidget):
     """Says that results cannot be kept, and takes another folder; hidden where they can.
 
-    Parameters
-    ----------
-    folder
-        Chosen in an earlier session; empty where none was.
+    ``folder`` was chosen in an earlier session; empty where none was.
     """
 
     def __init__(self, folder: str = "") -> None:

@@ -138,18 +138,10 @@ def choice(
     *,
     is_narrow: bool = False,
 ) -> QComboBox:
-    """Make a list to choose one from.
+    """Make a list to choose one from; ``act`` is told what the user has chosen.
 
-    Parameters
-    ----------
-    options
-        By what each stands for: its title, or title and tooltip.
-    tip
-        Of the whole.
-    act
-        Told what the user has chosen.
-    is_narrow
-        A long title must not widen the dock.
+    ``options`` are titles, or title and tooltip, by what each stands for; ``tip`` is of the whole. A list that
+    ``is_narrow`` does not widen the dock for a long title.
     """
     box = QComboBox()
     if is_narrow:
@@ -251,18 +243,9 @@ def ask_for_new_file(
 ) -> tuple[str, bool] | None:
     """Ask for a file to write that has one of some endings; remembers the folder.
 
-    Parameters
-    ----------
-    asking, title
-        As `ask_for_file`.
-    name, kind
-        What is suggested, without an ending, and what files of this kind are called.
-    endings
-        Of them; a name with none of these gets the first.
-
-    Returns
-    -------
-    Path, and whether the dialog has asked about that very name; None where the user gave up.
+    ``name``, without an ending, is suggested; ``kind`` is what files with these endings are called. Gives the
+    path, with the first ending where it had none of them, and whether the dialog has asked about that very
+    name; None where the user gave up.
     """
     suggested = str(Path(asking.folder) / f"{name}{endings[0]}")
     filters = f"{kind} ({' '.join(f'*{ending}' for ending in endings)})"
@@ -387,14 +370,9 @@ def in_window_words(sentence: str) -> str:
 
 
 def tell_error(viewer: Viewer, sentence: str) -> None:
-    """Show an error in napari's notifications, unless the same was shown a moment ago.
+    """Show an error in napari's notifications, unless the viewer's user was shown the same a moment ago.
 
-    Parameters
-    ----------
-    viewer
-        Whose user is told.
-    sentence
-        As errors say it; the words of the command line become those of the window.
+    The words of the command line become those of the window.
     """
     shown, now = _errors_shown.setdefault(viewer, {}), time.monotonic()
     words = in_window_words(sentence)

@@ -34,18 +34,10 @@ def pixmap_within(pixels: NDArray[np.uint8], side_px: int) -> QPixmap:
 
 
 def colours_of_values(layer: Any, values: NDArray[Any]) -> NDArray[np.float64]:
-    """Colours that a layer gives to values, without its opacity.
+    """Colours that a layer of images or labels gives to values, without its opacity: (..., 4) RGBA, 0 to 1.
 
-    Parameters
-    ----------
-    layer
-        Of images or labels.
-    values
-        (...) as its data hold them; (..., 3) or (..., 4) uint8 where it is of colours.
-
-    Returns
-    -------
-    (..., 4) red, green, blue, alpha, 0 to 1; transparent where a value is not known.
+    ``values`` are (...) as its data hold them, or (..., 3) or (..., 4) uint8 where it is of colours;
+    transparent where a value is not known.
     """
     if isinstance(layer, Labels):
         return np.asarray(layer.colormap.map(values), float)

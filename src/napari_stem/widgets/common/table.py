@@ -35,35 +35,17 @@ TIP, IS_GREY = "tip", "is_grey"  # columns of a frame that speak of whole rows
 
 @dataclass(frozen=True)
 class Column:
-    """What one column of a table shows.
+    """What one column of a table shows."""
 
-    Attributes
-    ----------
-    key
-        Column of the frame.
-    title, tip
-        Above it, and what is said of it.
-    form
-        How a value is written: a format such as ``+.2f``, or a function of the value.
-    order
-        Column of the frame that rows are sorted by; empty: the same.
-    colour
-        Column of the frame with a colour shown beside the text.
-    widest
-        Text for which there is to be room.
-    is_editable, is_text
-        Whether it can be edited, and whether it is aligned as text.
-    """
-
-    key: str
+    key: str  # column of the frame
     title: str
     tip: str = ""
-    form: str | Callable[[Any], str] = ""
-    order: str = ""
-    colour: str = ""
-    widest: str = "+0.00"
+    form: str | Callable[[Any], str] = ""  # of a value: a format such as ``+.2f``, or a function
+    order: str = ""  # column of the frame that rows are sorted by; empty: the same
+    colour: str = ""  # column of the frame with a colour shown beside the text
+    widest: str = "+0.00"  # text for which there is to be room
     is_editable: bool = False
-    is_text: bool = False
+    is_text: bool = False  # aligned so
 
     def written(self, value: Any) -> str:
         """Return a value as it is shown; what is not known as a dash."""
@@ -232,13 +214,7 @@ def marked(frame: pd.DataFrame, by_chance: Collection[str]) -> pd.DataFrame:
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Save a table for spreadsheets, in place of what is there.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
-    """
+    """Save a table for spreadsheets, in place of what is there; OutputError where it cannot be written."""
     with written_whole(path, overwrite=True) as fresh:
         harmless_table(table).to_csv(fresh)
 
@@ -246,14 +222,8 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
 class TableView(QTableView):
     """Shows a `Table`; a click or the arrow keys choose a row, which stays marked wherever it moves to.
 
-    Parameters
-    ----------
-    table
-        What to show.
-    sort_by
-        Column that the largest of which comes first; None where rows are not to be sorted.
-    name_column
-        In which the chosen row is marked, and which gets all the room that is left.
+    By the column ``sort_by`` the largest comes first; None where rows are not to be sorted. The chosen row is
+    marked in ``name_column``, which gets all the room that is left.
     """
 
     chosen = Signal(object)  # name of the row

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from napari.utils.notifications import notification_manager, show_info, show_warning
-from qtpy.QtCore import QObject, QThreadPool, Signal
+from qtpy.QtCore import QObject, QThreadPool, QTimer, Signal
 
 from napari_stem.errors import StemError
 from napari_stem.progress import warnings_of_files
 from napari_stem.widgets.common.garbage import collect_on_gui_thread
+from napari_stem.widgets.common.parts import listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,10 @@ TO_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, R
 
 
 class Jobs(QObject):
-    """The background jobs of one dock; after ``close`` none of them speaks any more."""
+    """The background jobs of one dock, and what else ends with it: after ``close`` none speaks any more.
+
+    Timers that are its children stop, too.
+    """
 
     failed = Signal(str)  # one sentence
     _told = Signal(object)  # what to call in the window's thread
@@ -46,7 +50,8 @@ class Jobs(QObject):
         # by number, what follows a job: here, as no thread may hold the last reference to a widget
         self._following: dict[int, tuple[Callable[[Any], None], Callable[[], None] | None]] = {}
         self._numbers = count()
-        self._closed = False
+        self._ends: list[Callable[[], object]] = []
+        self.is_closed = False
         self._told.connect(self._hear)
 
     def start(
@@ -58,15 +63,9 @@ class Jobs(QObject):
     ) -> None:
         """Call a function in a thread.
 
-        Parameters
-        ----------
-        function, args
-            What to call. A StemError is told by the signal ``failed``; any other error by napari. What files
-            are read with, as warnings, is shown at the end.
-        done
-            Called in the GUI's thread with the result.
-        failed
-            Called in the GUI's thread after any error, to put the panels in order.
+        A StemError is told by the signal ``failed``; any other error by napari. What files are read with, as
+        warnings, is shown at the end. In the window's thread ``done`` is called with the result, or ``failed``,
+        after any error, to put the panels in order.
         """
         _spare_users()
         number = next(self._numbers)
@@ -93,14 +92,26 @@ class Jobs(QObject):
         self._stops.add(stop)
         return stop
 
+    def listen(self, *heard: tuple[Any, Callable[..., object]]) -> None:
+        """Call functions on events until ``close``."""
+        self.at_end(listening(*heard))
+
+    def at_end(self, act: Callable[[], object]) -> None:
+        """Have ``close`` call a function; the last first."""
+        self._ends.append(act)
+
     def close(self) -> None:
         """Stop what runs; results on disk stay."""
-        self._closed = True
+        self.is_closed = True
         for stop in self._stops:
             stop.set()
+        while self._ends:
+            self._ends.pop()()
+        for timer in self.findChildren(QTimer):
+            timer.stop()
 
     def _hear(self, act: Callable[[], None]) -> None:
-        if not self._closed:
+        if not self.is_closed:
             act()
 
     def _end(self, number: int, found: Any, error: Exception | None, told: list[str]) -> None:
@@ -162,10 +173,7 @@ class LatestJob:
 class StoppableJob:
     """Runs one job at a time, which tells how far it is and can be stopped.
 
-    Parameters
-    ----------
-    reported
-        Called in the GUI's thread with what the job reports, until it is stopped.
+    ``reported`` is called in the window's thread with what the job reports, until it is stopped.
     """
 
     def __init__(self, jobs: Jobs, reported: Callable[[str, int, int], None] | None = None) -> None:

@@ -15,14 +15,7 @@ from napari.layers import Image, Labels, Points
 from napari.utils.colormaps import CyclicLabelColormap
 
 from napari_stem.layers import AXES, METADATA_KEY, UM
-from napari_stem.layers.domain_layer import (
-    TITLE,
-    domain_features,
-    domain_raster,
-    legend_lines,
-    readable_on,
-)
-from napari_stem.layers.uncertainty import colour_raster
+from napari_stem.layers.colours import legend_lines, readable_on
 from napari_stem.widgets.genes.map_turns import DOMAIN_MAP
 
 if TYPE_CHECKING:
@@ -134,7 +127,7 @@ class ColourMap(SpotLayer):
 
     def show(self, grid: SpotGrid, colours: NDArray[np.uint8], path: str) -> None:
         """Show (n_spots, 4) colours of a prediction."""
-        pixels = colour_raster(colours, grid.spot_at)
+        pixels = grid.colours(colours)
         if self.layer is None:
             self.layer = Image(
                 pixels,
@@ -198,6 +191,7 @@ def _place(layer: Any, grid: SpotGrid) -> None:
         layer.translate = translate
 
 
+TITLE = "Domains of predicted expression"
 LEGEND_KEY = "napari_stem_domain_{}"  # of napari's overlays of the canvas
 LEGEND_POINTS = 10
 # Okabe and Ito's eight, which colour-blind eyes tell apart, then Tableau's where there are more.
@@ -236,9 +230,10 @@ class DomainLayer(SpotLayer):
         self._describe({"prediction": str(prediction.path)})
         rows = np.flatnonzero(prediction.done)
         if len(rows) == len(domains.labels):
-            layer.data = domain_raster(grid, rows, domains.labels)
+            layer.data = grid.labels(rows, domains.labels)
         layer.colormap = _colormap(len(domains.names))
-        layer.features = domain_features(domains.names)
+        # what is read out under the cursor; label 0 is where there is no domain
+        layer.features = {"index": range(len(domains.names) + 1), "domain": ["", *domains.names]}
         self._turns.show(layer, self._rank, TITLE)
         self._show_legend(domains.names)
 

@@ -17,7 +17,7 @@ from napari_stem.layers import METADATA_KEY, map_title, slide_layer
 from napari_stem.widgets.common.parts import listening
 from napari_stem.widgets.genes.map_layers import ColourMap, ScalarMap
 from napari_stem.widgets.genes.map_turns import GROUND, LIGHTS, VIEWS
-from napari_stem.widgets.slide.slide_feed import SlideFeed, is_fed
+from napari_stem.widgets.slide.slide_layers import SlideFeed, is_fed
 from napari_stem.widgets.state import BESIDE, MIX, MOST_GENES
 
 if TYPE_CHECKING:

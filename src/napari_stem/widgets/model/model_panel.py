@@ -140,9 +140,8 @@ class ModelPanel(QWidget):
             made.setEnabled(not self.takes_file)
 
     def let_go(self) -> None:
-        """Load and measure nothing any more, and close the window of encoders."""
+        """Load nothing any more, and close the window of encoders."""
         self.encoders.window_of_all.close()
-        self.scale_warning.let_go()
         self._warming.stop()
 
     def _offer_pitches(self, own_um: float) -> None:

@@ -12,6 +12,7 @@ from napari.layers import Image, Labels
 
 from napari_stem.evaluation.differences import REST
 from napari_stem.layers import AXES, METADATA_KEY, UM
+from napari_stem.layers.colours import luminance
 from napari_stem.spatial.region_files import ClassedRegion, class_colour
 from napari_stem.texts import own_names, quoted
 from napari_stem.widgets.common.pictures import colours_of_values
@@ -31,7 +32,7 @@ from napari_stem.widgets.regions.region_shapes import (
     outlines_yx,
     read_shapes,
 )
-from napari_stem.widgets.slide.slide_feed import pyramid_of
+from napari_stem.widgets.slide.slide_layers import pyramid_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -345,15 +346,7 @@ def warm_up() -> None:
 
 
 def labels(outlines_yx: Sequence[NDArray[np.float64]], names: Sequence[str]) -> list[str]:
-    """Tell what to write in the middle of each outline: its name, shortened, unless a smaller one stands there.
-
-    Parameters
-    ----------
-    outlines_yx
-        Corners of each, (m, 2).
-    names
-        Their names.
-    """
+    """Say what to write in each outline's middle, (m, 2): its short name, unless a smaller one is there."""
     middles = np.array([outline.mean(axis=0) for outline in outlines_yx])
     sides = np.array([np.ptp(outline, axis=0) for outline in outlines_yx])
     apart = np.abs(middles[:, np.newaxis] - middles) / np.maximum(sides[:, np.newaxis], 1e-9)
@@ -365,14 +358,9 @@ def labels(outlines_yx: Sequence[NDArray[np.float64]], names: Sequence[str]) -> 
 def label_colours(
     outlines_yx: Sequence[NDArray[np.float64]], layers: Iterable[Layer]
 ) -> NDArray[np.float32]:
-    """Colours of names in the middle of outlines: (n, 4), black or white.
+    """Black or white, (n, 4), for names in the middle of outlines, each (m, 2) in the world.
 
-    Parameters
-    ----------
-    outlines_yx
-        Corners of each, (m, 2) in world coordinates.
-    layers
-        What is under them, the lowest first.
+    ``layers`` are what is under them, the lowest first.
     """
     places = np.stack([o.mean(axis=0) + UNDER * np.ptp(o, axis=0) for o in outlines_yx])
     seen = np.zeros((*places.shape[:2], 3))
@@ -382,8 +370,7 @@ def label_colours(
             alpha = colours[..., 3:] * layer.opacity
             kept = 1 if layer.blending == "additive" else 1 - alpha
             seen = np.clip(seen * kept + colours[..., :3] * alpha, 0, 1)
-    light = np.where(seen <= 0.04045, seen / 12.92, ((seen + 0.055) / 1.055) ** 2.4)  # sRGB
-    is_light = (light @ (0.2126, 0.7152, 0.0722)).mean(axis=1) > LIGHT
+    is_light = luminance(seen).mean(axis=1) > LIGHT
     return np.where(is_light[:, np.newaxis], (0, 0, 0, 1), (1, 1, 1, 1)).astype(np.float32)
 
 

@@ -25,7 +25,6 @@ from napari_stem.widgets.common.parts import (
     ask_for_file,
     ask_where_to_save,
     button,
-    listening,
     one_shot,
     row,
     row_widget,
@@ -88,10 +87,7 @@ COUNT_AFTER_MS = 150  # regions are counted once the pen has rested this long
 class RegionPanel(QWidget):
     """Offers tools to draw regions with on the active slide; lists them and counts what they hold.
 
-    Parameters
-    ----------
-    pitch
-        Holds the distance between spots, in um.
+    ``pitch`` holds the distance between spots, in um.
     """
 
     counted = Signal()  # anew what the regions hold
@@ -117,13 +113,12 @@ class RegionPanel(QWidget):
         # the last change of the active slide's regions is taken back, and made again; PyQt's clicks tell more
         self.undo = self._on_layer(lambda layer, *_: self.layers.undo(layer))
         self.redo = self._on_layer(lambda layer, *_: self.layers.redo(layer))
-        self._timer = one_shot(self, COUNT_AFTER_MS, self.count)
-        self._relabelling = one_shot(self, COUNT_AFTER_MS, self._on_layer(self.layers.relabel))
+        self._timer = one_shot(jobs, COUNT_AFTER_MS, self.count)
+        self._relabelling = one_shot(jobs, COUNT_AFTER_MS, self._on_layer(self.layers.relabel))
         viewer.mouse_drag_callbacks.append(self.follow_press)
         events = viewer.layers.events
-        self._let_go = listening(
-            (events.inserted, self._on_inserted), (events.removed, self._on_removed)
-        )
+        jobs.at_end(self._let_go)
+        jobs.listen((events.inserted, self._on_inserted), (events.removed, self._on_removed))
         for layer in viewer.layers:
             self._take_in(layer)
         slides.activated.connect(self._on_activated)
@@ -162,7 +157,8 @@ class RegionPanel(QWidget):
         self.click_size = number((1, 50), n_click_spots, tip, suffix=" spots wide")
         self.click_row = row_widget(QLabel("Neighbourhood"), self.click_size, stretched=1)
         self.table = Table(COLUMNS)
-        self.view = RegionView(self.table)
+        recolour = self._on_layer(self.layers.set_class_colour)
+        self.view = RegionView(self.table, self._on_layer(self.layers.remove), recolour)
         self.summary = Note()
         more = row(self.import_button, self.export_button, self.undo_button, self.clear_button)
         more.setSpacing(4)
@@ -173,17 +169,11 @@ class RegionPanel(QWidget):
         self.view.clicked.connect(
             self._on_layer(lambda layer, at: self.layers.select(layer, self.table.name(at.row())))
         )
-        self.view.removal_requested.connect(self._on_layer(self.layers.remove))
-        self.view.colour_requested.connect(self._on_layer(self.layers.set_class_colour))
 
-    def let_go(self) -> None:
+    def _let_go(self) -> None:
         """Let go of the viewer."""
-        self._timer.stop()
-        self._relabelling.stop()
-        self.tissue.let_go()
         if self.follow_press in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self.follow_press)
-        self._let_go()
         self.layers.close()
 
     def drawn(self) -> list[DrawnRegion]:

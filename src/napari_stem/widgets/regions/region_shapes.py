@@ -35,21 +35,11 @@ BLANK: dict[str, Any] = {NUMBER: NEW, NAME: "", CLASS: "", CLICKED: False}
 
 @dataclass(frozen=True)
 class DrawnRegion:
-    """A region as it is on the canvas.
+    """A region as it is on the canvas."""
 
-    Attributes
-    ----------
-    number
-        Its number in the layer's features; kept while it is edited, never used twice.
-    region
-        What it covers, in level-0 px, with its name and class.
-    is_clicked
-        Whether one click made it.
-    """
-
-    number: int
-    region: ClassedRegion
-    is_clicked: bool = False
+    number: int  # in the layer's features; kept while it is edited, never used twice
+    region: ClassedRegion  # in level-0 px, with its name and class
+    is_clicked: bool = False  # one click made it
 
 
 def read_shapes(
@@ -57,14 +47,7 @@ def read_shapes(
 ) -> list[DrawnRegion]:
     """Regions of a shapes layer, in the order of drawing; what encloses nothing yet is left out.
 
-    Parameters
-    ----------
-    layer, slide_layer
-        The regions, and the slide under them, wherever the user has moved either.
-    mpp
-        The slide's pixel size.
-    colour_of
-        Colour of a class.
+    The regions and the slide under them may have been moved; ``colour_of`` gives the colour of a class.
     """
     features = layer.features
     found = []
@@ -210,12 +193,7 @@ class History:
     def note(self, now: Snapshot, step: str = "") -> None:
         """Remember a change; nothing happens where there was none.
 
-        Parameters
-        ----------
-        now
-            The regions.
-        step
-            Kind of change: those of one kind that follow one another are taken back together.
+        Steps of one kind that follow one another are taken back together.
         """
         if now.is_same(self._snapshots[self._place]):
             return
@@ -249,14 +227,7 @@ def count_spots(
 ) -> tuple[int, list[int]]:
     """Count the spots of a run without making their list; near enough where there are very many.
 
-    Parameters
-    ----------
-    regions, size, mpp, pitch_um
-        What a run would be asked for: where, on which slide, how finely.
-
-    Returns
-    -------
-    (in all, in each region); spots in several regions are counted once in all.
+    Gives (in all, in each region); spots in several regions are counted once in all.
     """
     each = [_count(region.polygon, size, mpp, pitch_um) for region in regions]
     if len(regions) < 2:
@@ -291,16 +262,9 @@ def _between(low_px: float, high_px: float, step_px: float, side_px: int) -> NDA
 def squares_um(
     centre_um: Sequence[float], n_spots: int, pitch_um: float
 ) -> tuple[float, float, float, float]:
-    """Square of ``n_spots`` x ``n_spots`` whole spots round a point: (top, left, bottom, right) in um.
+    """(top, left, bottom, right) in um of ``n_spots`` x ``n_spots`` whole spots round a point, (y, x) in um.
 
-    Parameters
-    ----------
-    centre_um
-        (y, x) on the slide, from its corner.
-    n_spots
-        Along a side.
-    pitch_um
-        Distance between spots; the lattice starts at the slide's corner.
+    All from the slide's corner, where the lattice starts.
     """
     top, left = (
         max(0, round(value / pitch_um - n_spots / 2)) * pitch_um for value in centre_um[-2:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QModelIndex, QPoint, Qt, Signal
+from qtpy.QtCore import QModelIndex, QPoint, Qt
 from qtpy.QtGui import QColor, QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -19,7 +19,11 @@ from napari_stem.spatial.region_files import CLASS_COLOURS
 from napari_stem.widgets.common.table import Column, Table, TableView
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qtpy.QtWidgets import QStyleOptionViewItem
+
+    from napari_stem.spatial.region_files import Colour
 
 NAME, CLASS, AREA, SPOTS = range(4)
 NO_CLASS = "–"
@@ -67,11 +71,14 @@ class ClassEditor(QStyledItemDelegate):
 class RegionView(TableView):
     """Regions as rows of a `Table`, by their numbers: choose, rename, classify, recolour, remove."""
 
-    removal_requested = Signal(object)  # numbers
-    colour_requested = Signal(str, object)  # class, (red, green, blue)
-
-    def __init__(self, table: Table) -> None:
+    def __init__(
+        self,
+        table: Table,
+        remove: Callable[[list[int]], None],
+        recolour: Callable[[str, Colour], None],
+    ) -> None:
         super().__init__(table)
+        self._remove, self._recolour = remove, recolour
         self._editor = ClassEditor(self)
         self.setItemDelegateForColumn(CLASS, self._editor)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
@@ -85,10 +92,10 @@ class RegionView(TableView):
         delete.activated.connect(self.remove_chosen)
 
     def remove_chosen(self) -> None:
-        """Ask for the removal of the chosen regions."""
+        """Remove the chosen regions."""
         rows = self.selectionModel().selectedRows()
         if rows:
-            self.removal_requested.emit([self.table.name(each.row()) for each in rows])
+            self._remove([self.table.name(each.row()) for each in rows])
 
     def _open_menu(self, place: QPoint) -> None:
         index = self.indexAt(place)
@@ -108,4 +115,4 @@ class RegionView(TableView):
     def _ask_colour(self, name: str, colour: QColor) -> None:
         colour = QColorDialog.getColor(colour, self, "Colour of the class")
         if colour.isValid():
-            self.colour_requested.emit(name, colour.getRgb()[:3])
+            self._recolour(name, colour.getRgb()[:3])

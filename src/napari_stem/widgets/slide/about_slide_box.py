@@ -123,18 +123,12 @@ class EmbeddingsDialog(QDialog):
 
 @dataclass(frozen=True)
 class AboutSlide:
-    """What the user said of one slide.
+    """What the user said of one slide."""
 
-    Attributes
-    ----------
-    species, tissue
-        As `napari_stem.model.serving` compares them; empty where not stated.
-    path, stated
-        File of embeddings, and what it does not say; None: the encoder looks.
-    """
-
+    # as `napari_stem.model.serving` compares them; empty where not stated
     species: str = ""
     tissue: str = ""
+    # file of embeddings, and what it does not say; None: the encoder looks
     path: Path | None = None
     stated: Stated | None = None
 
@@ -350,12 +344,8 @@ class ScaleWarning(Note):
         self.setVisible(False)
         self._jobs, self._slides = jobs, slides
         self._found: dict[Key, str] = {}  # the warning; empty while measured, or where all is well
-        self._timer = one_shot(self, MEASURE_AFTER_MS, self._measure)
+        self._timer = one_shot(jobs, MEASURE_AFTER_MS, self._measure)
         slides.activated.connect(self._on_activated)
-
-    def let_go(self) -> None:
-        """Measure nothing any more."""
-        self._timer.stop()
 
     def _on_activated(self, slide: Slide | None) -> None:
         key = _key(slide)

@@ -9,7 +9,6 @@ from weakref import WeakSet
 
 from napari.layers import Image, Layer
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QObject
 
 from napari_stem.errors import StemError
 from napari_stem.layers import METADATA_KEY
@@ -28,31 +27,25 @@ if TYPE_CHECKING:
     from napari_stem.widgets.panels import Panels
 
 
-class Adopting(QObject):
+class Adopting:
     """Looks at what comes into the viewer, and at what was there before."""
 
     def __init__(self, panels: Panels) -> None:
         slides, measured = panels.slide, panels.measured
         predictions = panels.model.predictions
-        super().__init__(slides)
         self._viewer, self._jobs = slides.viewer, slides.jobs
         self._slides, self._regions = slides, panels.region
         self._predictions, self._measured = predictions, measured
         self.seen: WeakSet[Any] = WeakSet()  # layers of others that were looked at
         self._tried: set[tuple[str, str]] = set()  # file, and the slide on which it was tried
-        self._soon = one_shot(self, 0, self._look)  # not while napari is still telling of a layer
-        self._viewer.layers.events.inserted.connect(self._look_soon)
-        slides.opened.connect(self._look_soon)
+        # not while napari is still telling of a layer
+        self._soon = one_shot(self._jobs, 0, self._look)
+        self._jobs.listen((self._viewer.layers.events.inserted, self._look_soon))
         slides.activated.connect(self._look_soon)
         predictions.shown.connect(self._remove_shown)
         predictions.homeless.connect(self.show_layers)
         measured.changed.connect(self._remove_measured)
         self._soon.start()
-
-    def close(self) -> None:
-        """Let go of the viewer."""
-        self._soon.stop()
-        self._viewer.layers.events.inserted.disconnect(self._look_soon)
 
     def show_layers(self, path: Path) -> None:
         """Show a file as layers of its own, which are taken over once their slide is there."""
@@ -94,7 +87,7 @@ class Adopting(QObject):
             return
         name, place = layer.name, self._viewer.layers.index(layer)
         self._viewer.layers.remove(layer)
-        ours = self._slides.show_slide(slide, name)
+        ours = self._slides.layers.add(slide, name)
         self._viewer.layers.move(self._viewer.layers.index(ours), place)
         unit = "pixels, as its pixel size is not known" if slide.mpp is None else "micrometres"
         show_info(

@@ -30,25 +30,14 @@ TITLES = {"label": "Label", "macro": "Macro (the whole glass)", "thumbnail": "Th
 def associated_pixels(slide: Slide) -> dict[str, NDArray[np.uint8]]:
     """Read the images beside a slide, the label first: (h, w, 3) uint8 by name.
 
-    Raises
-    ------
-    SlideError
-        One is damaged.
+    SlideError where one is damaged.
     """
     names = sorted(slide.associated, key=lambda name: (name != "label", name != "macro", name))
     return {name: slide.associated[name].whole() for name in names}
 
 
 class AssociatedBox(QDialog):
-    """Shows the images, with a warning.
-
-    Parameters
-    ----------
-    title
-        Name of the slide.
-    images
-        (h, w, 3) uint8 by name.
-    """
+    """Shows the images beside a slide, (h, w, 3) uint8 by name, with a warning; ``title`` names the slide."""
 
     def __init__(
         self, title: str, images: Mapping[str, NDArray[np.uint8]], parent: QWidget | None = None

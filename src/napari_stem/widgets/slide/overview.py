@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QObject, QPointF, QRectF, QSize, QSizeF, Qt, Signal
+from qtpy.QtCore import QPointF, QRectF, QSize, QSizeF, Qt
 from qtpy.QtGui import QColor, QImage, QPainter, QPalette, QPen, QPolygonF, QTransform
 from qtpy.QtWidgets import QDialog, QMainWindow, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_stem.layers import METADATA_KEY
-from napari_stem.widgets.common.parts import listening, one_shot
+from napari_stem.widgets.common.parts import one_shot
 from napari_stem.widgets.common.pictures import colours_of_values, image_of
 from napari_stem.widgets.common.units import regions_of
 from napari_stem.widgets.regions.region_shapes import affine
-from napari_stem.widgets.slide.slide_feed import pyramid_of
+from napari_stem.widgets.slide.slide_layers import pyramid_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from napari.layers import Image, Layer, Shapes
     from napari.viewer import Viewer
     from numpy.typing import NDArray
     from qtpy.QtGui import QCloseEvent, QMouseEvent, QPaintEvent
 
-    from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
 
 HEIGHT_PX = 150  # of the widget at most, before the screen's own scaling
@@ -44,49 +42,61 @@ FROM_CORNER_PX = 16
 FILLING = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
 
 
-Corners = tuple[tuple[float, float], ...]  # (x, y) as shares of the slide's width and height
-
-
-@dataclass(frozen=True)
-class LaidMap:
-    """A map that lies on the slide.
-
-    Attributes
-    ----------
-    pixels
-        (h, w, 4) uint8.
-    corners
-        The upper left and the lower right.
-    is_added
-        Whether its light is added to what lies below, as in a mixture.
-    """
-
-    pixels: NDArray[np.uint8]
-    corners: Corners
-    is_added: bool
-
-
 class Overview(QWidget):
-    """Paints a slide's small picture and the visible rectangle; knows no viewer.
+    """Paints the slide of a layer, what lies on it, and what the window shows of it; a click leads there."""
 
-    All places are shares of the slide's width and height, from its top left corner.
-    """
-
-    went_to = Signal(float, float)  # x, y of the place that was clicked
-
-    def __init__(self) -> None:
+    def __init__(self, viewer: Viewer, jobs: Jobs) -> None:
         super().__init__()
+        self._viewer, self._jobs = viewer, jobs
+        self._layer: Image | None = None
         self.image: QImage | None = None  # the slide, small
-        self._aspect = 1.0  # width by height
-        self._visible: QRectF | None = None
-        self.outlines: tuple[Corners, ...] = ()
-        self.maps: tuple[LaidMap, ...] = ()
+        # of the slide, all in the world: outlines of regions; maps from the lowest to the topmost, and whether
+        # their light is added to what lies below, as in a mixture
+        self.outlines: tuple[QPolygonF, ...] = ()
+        self.maps: tuple[tuple[QRectF, QImage, bool], ...] = ()
+        self._marking = one_shot(jobs, MARKS_MS, self._mark)
         policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
         self.setCursor(Qt.CursorShape.CrossCursor)
         self.setToolTip("Where you are on the slide; click or drag to go elsewhere")
         self.setAccessibleName("Overview of the slide")
+        camera, layers = viewer.scene.camera, viewer.layers
+        jobs.listen(
+            (camera.events.center, self._follow),
+            (camera.events.zoom, self._follow),
+            (viewer.canvas.events.size, self._follow),
+            (layers.events.inserted, self._on_inserted),
+            (layers.events.removed, self._mark_soon),
+        )
+        for layer in layers:
+            self._watch(layer)
+        jobs.at_end(self._let_go)
+
+    def _let_go(self) -> None:
+        """Let go of the viewer."""
+        self._layer = None
+        for layer in self._viewer.layers:
+            for emitter in _looks(layer):
+                emitter.disconnect(self._mark_soon)
+
+    def show_slide(self, layer: Image | None) -> None:
+        """Show the slide of a layer; None: there is none."""
+        if layer is not self._layer:
+            self.image = None  # rather nothing than another slide
+        self._layer = layer
+        pyramid = None if layer is None else pyramid_of(layer)
+        self.setVisible(pyramid is not None)
+        self.updateGeometry()
+        self.update()
+        if layer is None or pyramid is None:
+            return
+        self._mark()
+        if (known := pyramid.known) is not None:
+            self._picture(layer, known)
+        elif pyramid.slide.is_complete:
+            done = partial(self._picture, layer)
+            self._jobs.start(np.asarray, pyramid.arrays[-1], done=done)
 
     def sizeHint(self) -> QSize:
         """As high as is enough to find one's way."""
@@ -102,48 +112,24 @@ class Overview(QWidget):
 
     def heightForWidth(self, width: int) -> int:
         """As high as the slide is at this width, but not higher than needed."""
-        return max(LOWEST_PX, min(HEIGHT_PX, round(width / self._aspect)))
-
-    def show_picture(self, pixels: NDArray[np.uint8] | None, aspect: float = 1.0) -> None:
-        """Show a slide.
-
-        Parameters
-        ----------
-        pixels
-            (h, w, 3) of the whole slide; None: there is no slide.
-        aspect
-            The slide's width by its height, in um.
-        """
-        if aspect != self._aspect:
-            self._aspect = aspect
-            self.updateGeometry()
-        self.image = None if pixels is None else image_of(pixels)
-        self.update()
-
-    def show_visible(self, left: float, top: float, right: float, bottom: float) -> None:
-        """Mark what the window shows; may reach beyond the slide."""
-        self._visible = QRectF(QPointF(left, top), QPointF(right, bottom))
-        self.update()
-
-    def show_marks(self, outlines: Iterable[Corners], maps: Iterable[LaidMap]) -> None:
-        """Show what lies on the slide: outlines of regions, and maps from the lowest to the topmost."""
-        self.outlines, self.maps = tuple(outlines), tuple(maps)
-        self.update()
+        slide = self._slide_rect()
+        return max(LOWEST_PX, min(HEIGHT_PX, int(width * slide.height() / slide.width() + 0.5)))
 
     def picture_rect(self) -> QRectF:
         """Where the slide is painted: as large as fits, in the middle."""
         whole = QRectF(self.rect()).adjusted(1, 1, -1, -1)
-        size = QSizeF(self._aspect, 1).scaled(whole.size(), Qt.AspectRatioMode.KeepAspectRatio)
-        found = QRectF(QPointF(), size)
+        aspect = Qt.AspectRatioMode.KeepAspectRatio
+        found = QRectF(QPointF(), self._slide_rect().size().scaled(whole.size(), aspect))
         found.moveCenter(whole.center())
         return found
 
     def visible_rect(self) -> QRectF | None:
-        """Where the visible rectangle is painted, within the widget."""
-        if self._visible is None:
-            return None
-        on = self.picture_rect()
-        found = _shares_on(on).mapRect(self._visible).intersected(on)
+        """Where what the window shows is marked, within the widget; None where that is beside the slide."""
+        camera = self._viewer.scene.camera
+        y, x = camera.center[-2:]
+        height, width = (side / camera.zoom for side in self._viewer.canvas.size)
+        in_view = QRectF(x - width / 2, y - height / 2, width, height)
+        found = self._from_world().mapRect(in_view).intersected(self.picture_rect())
         if found.isEmpty():
             return None
         wider = max(0.0, SMALLEST_PX - found.width()) / 2
@@ -152,22 +138,22 @@ class Overview(QWidget):
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """Paint; Qt scales to the screen's own pixels."""
-        painter = QPainter(self)
-        painter.setRenderHints(
-            QPainter.RenderHint.Antialiasing | QPainter.RenderHint.SmoothPixmapTransform
-        )
-        if self.image is None:
-            painter.end()
+        if self._layer is None or self.image is None:
             return
-        on = self.picture_rect()
-        painter.drawImage(on, self._scaled(on))
-        for laid in self.maps:
-            self._paint_map(painter, on, laid)
+        painter, on, from_world = QPainter(self), self.picture_rect(), self._from_world()
+        hints, modes = QPainter.RenderHint, QPainter.CompositionMode
+        painter.setRenderHints(hints.Antialiasing | hints.SmoothPixmapTransform)
+        painter.drawImage(on, self._scaled(self.image, on))
+        painter.setRenderHint(hints.SmoothPixmapTransform, on=False)
+        for where, image, is_added in self.maps:
+            painter.setCompositionMode(
+                modes.CompositionMode_Plus if is_added else modes.CompositionMode_SourceOver
+            )
+            painter.drawImage(from_world.mapRect(where), image)
+        painter.setCompositionMode(modes.CompositionMode_SourceOver)
         painter.setPen(QPen(REGION, 1.2))
-        for corners in self.outlines:
-            shares = QPolygonF([QPointF(*corner) for corner in corners])
-            painter.drawPolygon(_shares_on(on).map(shares))
-        painter.setBrush(Qt.BrushStyle.NoBrush)
+        for outline in self.outlines:
+            painter.drawPolygon(from_world.map(outline))
         painter.setPen(QPen(self.palette().color(QPalette.ColorRole.Mid), 1))
         painter.drawRect(on)
         seen = self.visible_rect()
@@ -181,119 +167,42 @@ class Overview(QWidget):
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         """Go where was clicked."""
-        self._go(event)
+        if self._layer is None or not event.buttons() & Qt.MouseButton.LeftButton:
+            return
+        to_world, _ = self._from_world().inverted()
+        at, slide = to_world.map(event.position()), self._slide_rect()
+        x = min(slide.right(), max(slide.left(), at.x()))
+        y = min(slide.bottom(), max(slide.top(), at.y()))
+        self._viewer.scene.camera.center = (0, y, x)
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         """Follow the mouse while its button is held."""
-        self._go(event)
+        self.mousePressEvent(event)
 
-    def _go(self, event: QMouseEvent) -> None:
-        if self.image is None or not event.buttons() & Qt.MouseButton.LeftButton:
-            return
-        to_shares, _ = _shares_on(self.picture_rect()).inverted()
-        at = to_shares.map(event.position())
-        self.went_to.emit(min(1.0, max(0.0, at.x())), min(1.0, max(0.0, at.y())))
+    def _slide_rect(self) -> QRectF:
+        """Where the slide lies in the world."""
+        return QRectF(0, 0, 1, 1) if self._layer is None else _rect(self._layer)
 
-    def _scaled(self, on: QRectF) -> QImage:
+    def _from_world(self) -> QTransform:
+        """Where places of the world lie in the widget."""
+        on, slide = self.picture_rect(), self._slide_rect()
+        to_corner = QTransform.fromTranslate(on.left(), on.top())
+        to_corner.scale(on.width() / slide.width(), on.height() / slide.height())
+        return to_corner.translate(-slide.left(), -slide.top())
+
+    def _scaled(self, image: QImage, on: QRectF) -> QImage:
         """Reduce the picture to the screen's pixels, better than painting does."""
-        ratio = self.devicePixelRatioF()
-        image = self.image or QImage()
-        return image.scaled(
-            max(1, round(on.width() * ratio)),
-            max(1, round(on.height() * ratio)),
-            Qt.AspectRatioMode.IgnoreAspectRatio,
-            Qt.TransformationMode.SmoothTransformation,
-        )
-
-    def _paint_map(self, painter: QPainter, on: QRectF, laid: LaidMap) -> None:
-        modes = QPainter.CompositionMode
-        painter.save()
-        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, on=False)
-        painter.setCompositionMode(
-            modes.CompositionMode_Plus if laid.is_added else modes.CompositionMode_SourceOver
-        )
-        shares = QRectF(*(QPointF(*corner) for corner in laid.corners))
-        painter.drawImage(_shares_on(on).mapRect(shares), image_of(laid.pixels))
-        painter.restore()
-
-
-def _shares_on(on: QRectF) -> QTransform:
-    """Where shares of a rectangle's width and height lie."""
-    return QTransform.fromTranslate(on.left(), on.top()).scale(on.width(), on.height())
-
-
-class OverviewControl(QObject):
-    """Shows the active slide in the overview."""
-
-    def __init__(self, viewer: Viewer, jobs: Jobs, overview: Overview) -> None:
-        super().__init__(overview)
-        self._viewer, self._jobs, self._overview = viewer, jobs, overview
-        self._layer: Image | None = None
-        self._marking = one_shot(self, MARKS_MS, self._mark)
-        overview.went_to.connect(self._go)
-        camera, layers = viewer.scene.camera, viewer.layers
-        self._let_go = listening(
-            (camera.events.center, self._follow),
-            (camera.events.zoom, self._follow),
-            (viewer.canvas.events.size, self._follow),
-            (layers.events.inserted, self._on_inserted),
-            (layers.events.removed, self._mark_soon),
-        )
-        for layer in layers:
-            self._watch(layer)
-
-    def close(self) -> None:
-        """Let go of the viewer."""
-        self._marking.stop()
-        self._layer = None
-        self._let_go()
-        for layer in self._viewer.layers:
-            for emitter in _looks(layer):
-                emitter.disconnect(self._mark_soon)
-
-    def show(self, layer: Image | None) -> None:
-        """Show the slide of a layer; None: there is none."""
-        if layer is not self._layer:
-            self._overview.show_picture(None)  # rather nothing than another slide
-        self._layer = layer
-        pyramid = None if layer is None else pyramid_of(layer)
-        self._overview.setVisible(pyramid is not None)
-        if layer is None or pyramid is None:
-            return
-        self._follow()
-        self._mark()
-        if (known := pyramid.known) is not None:
-            self._picture(layer, known)
-        elif pyramid.slide.is_complete:
-            done = partial(self._picture, layer)
-            self._jobs.start(np.asarray, pyramid.arrays[-1], done=done)
+        size = QSizeF(on.size() * self.devicePixelRatioF()).toSize().expandedTo(QSize(1, 1))
+        modes = Qt.AspectRatioMode.IgnoreAspectRatio, Qt.TransformationMode.SmoothTransformation
+        return image.scaled(size, *modes)
 
     def _picture(self, layer: Image, pixels: NDArray[np.uint8]) -> None:
-        if layer is not self._layer:  # another one since
-            return
-        (top, left), (bottom, right) = _outer(layer)
-        self._overview.show_picture(pixels, float((right - left) / (bottom - top)))
+        if layer is self._layer:  # not another one since
+            self.image = image_of(pixels)
+            self.update()
 
-    def _go(self, x: float, y: float) -> None:
-        if self._layer is None:
-            return
-        corner, opposite = _outer(self._layer)
-        self._viewer.scene.camera.center = (0, *(corner + np.array([y, x]) * (opposite - corner)))
-
-    def _follow(self, event: Any = None) -> None:
-        if self._layer is None:
-            return
-        camera = self._viewer.scene.camera
-        middle = np.asarray(camera.center[-2:], dtype=float)
-        half = np.asarray(self._viewer.canvas.size, dtype=float) / (2 * camera.zoom)
-        (left, top), (right, bottom) = self._shares([middle - half, middle + half])
-        self._overview.show_visible(left, top, right, bottom)
-
-    def _shares(self, places_yx: Any) -> Corners:
-        """Say (n, 2) places in the world as shares of the slide's width and height."""
-        corner, opposite = _outer(self._layer)
-        shares = (np.asarray(places_yx, dtype=float) - corner) / (opposite - corner)
-        return tuple((x, y) for y, x in shares.tolist())
+    def _follow(self, event: Any) -> None:
+        self.update()
 
     def _on_inserted(self, event: Any) -> None:
         self._watch(event.value)
@@ -309,34 +218,22 @@ class OverviewControl(QObject):
 
     def _mark(self) -> None:
         pyramid = None if self._layer is None else pyramid_of(self._layer)
-        if pyramid is not None:
-            self._overview.show_marks(self._outlines(pyramid.slide), self._maps())
-
-    def _maps(self) -> Iterator[LaidMap]:
-        for layer in self._viewer.layers:
-            is_map = "field" in layer.metadata.get(METADATA_KEY, {}) and hasattr(layer, "gamma")
-            if is_map and layer.visible:
-                corners = self._shares(layer.extent.world[:, -2:])
-                yield LaidMap(map_pixels(layer), corners, layer.blending == "additive")
-
-    def _outlines(self, slide: Slide) -> Iterator[Corners]:
-        for layer in self._viewer.layers:
-            if regions_of(layer) == slide.fingerprint:
-                yield from map(self._shares, _outlines(layer))
+        if pyramid is None:
+            return
+        layers, slide = self._viewer.layers, pyramid.slide.fingerprint
+        regions = [layer for layer in layers if regions_of(layer) == slide]
+        self.outlines = tuple(outline for layer in regions for outline in _outlines(layer))
+        self.maps = tuple(_laid_map(layer) for layer in layers if layer.visible and _is_map(layer))
+        self.update()
 
 
-def _outer(layer: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Corners of a slide in the world: top left, bottom right, each (y, x)."""
-    low, high = layer.extent.world[:, -2:]
-    return np.asarray(low, dtype=float), np.asarray(high, dtype=float)
-
-
-def _outlines(layer: Shapes) -> Iterator[NDArray[np.float64]]:
-    """Corners of each shape in the world, (n, 2) as (y, x)."""
+def _outlines(layer: Shapes) -> Iterator[QPolygonF]:
+    """Give each shape as it lies in the world."""
+    to_world = affine(layer.data_to_world)
     for data in layer.data:
         corners = np.asarray(data, dtype=float)[:, -2:]
         thin = corners[:: max(1, len(corners) // MOST_CORNERS)]
-        yield affine(layer.data_to_world)(thin)
+        yield QPolygonF([QPointF(x, y) for y, x in to_world(thin).tolist()])
 
 
 def _looks(layer: Layer) -> list[Any]:
@@ -344,22 +241,29 @@ def _looks(layer: Layer) -> list[Any]:
     return [layer.events[name] for name in LOOKS if name in layer.events.emitters]
 
 
-def map_pixels(layer: Image) -> NDArray[np.uint8]:
-    """Colours of a map as napari shows them: (h, w, 4) uint8."""
+def _is_map(layer: Layer) -> bool:
+    return "field" in layer.metadata.get(METADATA_KEY, {}) and hasattr(layer, "gamma")
+
+
+def _laid_map(layer: Image) -> tuple[QRectF, QImage, bool]:
+    """Where a map lies, its colours as napari shows them, and whether they are added to what lies below."""
     rgba = colours_of_values(layer, np.asarray(layer.data))
     rgba[..., 3] *= layer.opacity
-    return np.asarray(rgba * 255).astype(np.uint8)
+    image = image_of((rgba * 255).astype(np.uint8))
+    return _rect(layer), image, layer.blending == "additive"
+
+
+def _rect(layer: Image) -> QRectF:
+    """Where the pixels of a layer lie in the world, to their outer edges."""
+    size = np.array((layer.data[0] if layer.multiscale else layer.data).shape[:2])
+    (top, left), (bottom, right) = (layer.data_to_world(at - 0.5) for at in (0 * size, size))
+    return QRectF(QPointF(left, top), QPointF(right, bottom))
 
 
 class OverviewWindow(QDialog):
-    """Borrows the overview from the panel that it lies in, and gives it back when it is closed.
+    """Borrows the overview from the panel in whose layout it lies, and gives it back when it is closed.
 
-    Parameters
-    ----------
-    overview
-        In the layout of a panel.
-    parent
-        In the lower left corner of whose window's canvas it appears: legends are on the right.
+    It appears in the lower left corner of the canvas of its parent's window: legends are on the right.
     """
 
     def __init__(self, overview: Overview, parent: QWidget) -> None:

@@ -34,19 +34,16 @@ EDGE_PIXELS, SCREEN_PIXELS = 4, 800  # width of the ruler on a screen that shows
 
 
 class PixelSizeBox(QWidget):
-    """Asks for a pixel size in the three ways in which people know it.
-
-    Parameters
-    ----------
-    stated
-        Takes the size, in um per pixel.
-    """
+    """Asks for a pixel size in the three ways in which people know it; ``stated`` takes it, in um per pixel."""
 
     def __init__(self, viewer: Viewer, stated: Callable[[float], None]) -> None:
         super().__init__()
-        self._stated = stated
-        self._ruler = Ruler(viewer, self._show_measured)
+        self._viewer, self._stated = viewer, stated
         self._layer: Image | None = None  # that shows the slide
+        self._ruler: Shapes | None = (
+            None  # in which a line is drawn along something of known length
+        )
+        self._length_px = 0.0  # of that line, in level-0 px
         # shown in its place where the size is known, until it is asked for again
         self.change_button = button("Change pixel size…", CHANGE, self._change)
         self.explanation = Note(EXPLANATION)
@@ -96,60 +93,19 @@ class PixelSizeBox(QWidget):
             widget.setEnabled(not is_kept)
         self.change_button.setToolTip(KEPT if is_kept else CHANGE)
 
-    def let_go(self) -> None:
-        """Let go of the viewer."""
-        self._ruler.stop()
-        self._layer = None
-
     def _change(self) -> None:
         self.setVisible(True)
         self.change_button.setVisible(False)
 
     def _measure(self) -> None:
-        self.explanation.setText(HOW_TO_MEASURE)
-        if self._layer is not None:
-            self._ruler.start(self._layer)
-
-    def _show_measured(self, length_px: float) -> None:
-        self.explanation.setText(
-            f"The line is {length_px:,.0f} pixels long. How long is it really?"
-        )
-        self.length_row.setVisible(True)
-
-    def _use_measured(self) -> None:
-        length_px, length_um = self._ruler.length_px, self.length.value()
-        self._ruler.stop()
-        if length_px:
-            self._stated(min(MOST_UM, max(LEAST_UM, length_um / length_px)))
-
-
-def is_said(mpp: Mpp, stated_um: float) -> bool:
-    """Whether a size, as it is said in sentences or stands in the field, is the one that was stated."""
-    said = float(f"{mpp.x_um:.3g}"), round(mpp.x_um, DECIMALS)
-    return any(abs(each - stated_um) < 1e-9 for each in said)
-
-
-class Ruler:
-    """A line that the user draws along something of known length.
-
-    Parameters
-    ----------
-    drawn
-        Told the length of the line in level-0 px.
-    """
-
-    def __init__(self, viewer: Viewer, drawn: Callable[[float], None]) -> None:
-        self._viewer, self._drawn = viewer, drawn
-        self._layer: Shapes | None = None
-        self._slide_layer: Image | None = None
-        self.length_px = 0.0  # level-0 px
-
-    def start(self, slide_layer: Image) -> None:
         """Hand the user a ruler."""
-        self.stop()
-        self._slide_layer = slide_layer
+        self.explanation.setText(HOW_TO_MEASURE)
+        self.put_ruler_away()
+        slide_layer = self._layer
+        if slide_layer is None:
+            return
         width = EDGE_PIXELS * max(slide_layer.level_shapes[0][:2]) / SCREEN_PIXELS
-        layer = self._viewer.add_shapes(
+        self._ruler = ruler = self._viewer.add_shapes(
             ndim=2,
             name=RULER,
             edge_color=COLOUR,
@@ -159,25 +115,39 @@ class Ruler:
             units=slide_layer.units,
             axis_labels=slide_layer.axis_labels,
         )
-        layer.current_edge_width = width
-        layer.events.data.connect(self._on_data)
-        self._viewer.layers.selection.active = layer
-        layer.mode = "add_line"
-        self._layer = layer
+        ruler.current_edge_width = width
+        ruler.events.data.connect(self._show_measured)
+        self._viewer.layers.selection.active = ruler
+        ruler.mode = "add_line"
 
-    def stop(self) -> None:
+    def put_ruler_away(self) -> None:
         """Take the ruler and its line away."""
-        layer, self._layer = self._layer, None
-        if layer is not None and layer in self._viewer.layers:
-            self._viewer.layers.remove(layer)
-        if self._slide_layer in self._viewer.layers:
-            self._viewer.layers.selection.active = self._slide_layer
-
-    def _on_data(self, event: Any) -> None:
-        layer = self._layer
-        if layer is None or not layer.data:
+        ruler, self._ruler = self._ruler, None
+        if ruler is None:
             return
-        start, end = (np.asarray(point, dtype=float) for point in layer.data[-1][:2])
-        self.length_px = float(np.linalg.norm(end - start))
-        if self.length_px > 0:
-            self._drawn(self.length_px)
+        if ruler in self._viewer.layers:
+            self._viewer.layers.remove(ruler)
+        if self._layer in self._viewer.layers:
+            self._viewer.layers.selection.active = self._layer
+
+    def _show_measured(self, event: Any) -> None:
+        if self._ruler is None or not self._ruler.data:
+            return
+        start, end = (np.asarray(point, dtype=float) for point in self._ruler.data[-1][:2])
+        self._length_px = float(np.linalg.norm(end - start))
+        if self._length_px > 0:
+            length = f"{self._length_px:,.0f}"
+            self.explanation.setText(f"The line is {length} pixels long. How long is it really?")
+            self.length_row.setVisible(True)
+
+    def _use_measured(self) -> None:
+        self.put_ruler_away()
+        if self._length_px:
+            size_um = self.length.value() / self._length_px
+            self._stated(min(MOST_UM, max(LEAST_UM, size_um)))
+
+
+def is_said(mpp: Mpp, stated_um: float) -> bool:
+    """Whether a size, as it is said in sentences or stands in the field, is the one that was stated."""
+    said = float(f"{mpp.x_um:.3g}"), round(mpp.x_um, DECIMALS)
+    return any(abs(each - stated_um) < 1e-9 for each in said)

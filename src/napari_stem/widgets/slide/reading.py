@@ -17,8 +17,14 @@ from napari_stem.layers import METADATA_KEY
 from napari_stem.widgets.common.parts import one_shot, tell_error
 from napari_stem.widgets.common.units import keep_units, load_units, own_units
 from napari_stem.widgets.common.worker import Jobs
-from napari_stem.widgets.slide.slide_feed import SlideFeed, is_fed, wait_little
-from napari_stem.widgets.slide.slide_layers import show_scale_bar, slide_of, twin_of
+from napari_stem.widgets.slide.slide_layers import (
+    SlideFeed,
+    is_fed,
+    show_scale_bar,
+    slide_of,
+    twin_of,
+    wait_little,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

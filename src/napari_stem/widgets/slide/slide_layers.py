@@ -1,19 +1,20 @@
-"""The slides among the viewer's layers: found, added, looked at, brought back."""
+"""The slides among the viewer's layers: found, added, drawn as their pixels come, looked at, brought back."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image
-from qtpy.QtCore import QObject, QTimer
-from qtpy.QtWidgets import QPushButton
+from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QApplication, QPushButton
 
 from napari_stem.layers import AXES, METADATA_KEY, UM, slide_layer, slide_placement
-from napari_stem.widgets.common.parts import listening, one_shot
+from napari_stem.widgets.common.parts import one_shot, tell_error
 from napari_stem.widgets.common.units import keep_units, own_units, regions_of, settle_units
-from napari_stem.widgets.slide.slide_feed import wait_little
+from napari_stem.widgets.common.worker import Jobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,9 +24,14 @@ if TYPE_CHECKING:
 
     from napari_stem.geometry import Mpp
     from napari_stem.slide.base import Slide
+    from napari_stem.slide.display import Pyramid
 
     View = tuple[tuple[float, ...], float]  # centre and zoom
 
+PATIENCE_S = 0.04  # what most steps take; the rest is drawn when it comes
+REDRAW_MS = 30
+PREVIEW_MS = 400
+FIRST_PREVIEW_MS = 40  # until there is anything to be seen
 FIT_AGAIN_MS = 60
 SCALE_BAR_MS = 100
 LOOKED_CLOSER = 1.5  # times the zoom that shows the whole slide: somebody had gone to a place
@@ -35,6 +41,23 @@ def slide_of(layer: Any) -> Slide | None:
     """Return the open slide that a layer shows, or None."""
     slide: Slide | None = layer.metadata.get(METADATA_KEY, {}).get("slide")
     return slide
+
+
+def pyramid_of(layer: Any) -> Pyramid | None:
+    """Return what a slide's layer reads, or None for other layers."""
+    pyramid: Pyramid | None = layer.metadata.get(METADATA_KEY, {}).get("pyramid")
+    return pyramid
+
+
+def is_fed(layer: Any) -> bool:
+    """Whether somebody redraws a slide's layer already."""
+    pyramid = pyramid_of(layer)
+    return pyramid is not None and pyramid.arrived is not None
+
+
+def wait_little(pyramid: Pyramid) -> None:
+    """Let the viewer's thread wait for pixels a moment only; a ``SlideFeed`` must follow."""
+    pyramid.patience_s = PATIENCE_S
 
 
 def slides_among(layers: Iterable[Layer]) -> list[Layer]:
@@ -58,29 +81,117 @@ def show_scale_bar(viewer: Viewer, *, is_shown: bool = True) -> None:
     bar.visible = is_shown
 
 
-class SlideLayers(QObject):
+class SlideFeed(QObject):
+    """Redraws one layer that shows a slide, and completes the slide in the background.
+
+    Belongs to the layer, not to a dock, which may be closed before: ends when the layer is removed.
+    """
+
+    # layer, what is being done, done so far, in all; no text: the slide is whole, or has been given up
+    progressed = Signal(object, str, int, int)
+    grown = Signal(object)  # layer: more of the slide is to be seen
+
+    def __init__(self, viewer: Viewer, layer: Image) -> None:
+        super().__init__()
+        pyramid = pyramid_of(layer)
+        if pyramid is None:
+            msg = "the layer shows no slide"
+            raise ValueError(msg)
+        self._viewer, self._layer, self._pyramid = viewer, layer, pyramid
+        self._n_changes = 0
+        self._has_told = False
+        self._jobs = Jobs(self)
+        self._jobs.failed.connect(partial(tell_error, viewer))
+        self._redrawing = one_shot(self._jobs, REDRAW_MS, self._redraw)
+        self._previewing = QTimer(self._jobs)
+        self._previewing.timeout.connect(self._show_preview)
+        wait_little(pyramid)
+        keep_units(viewer)
+        pyramid.arrived = self._jobs.in_window(self._redraw_soon)
+        pyramid.failed = self._jobs.in_window(self._tell_damaged)
+        self._jobs.listen(
+            (viewer.layers.events.removed, self._on_removed),
+            (QApplication.instance().aboutToQuit, self.stop),
+        )
+        if not pyramid.slide.is_complete:
+            self._complete()
+        elif pyramid.has_previewed:  # it has become so since the layer was made
+            layer.data = list(pyramid.arrays)
+
+    def stop(self) -> None:
+        """Draw no more, and leave an incomplete slide as it is."""
+        if self._pyramid.arrived is None:
+            return
+        self._pyramid.arrived = self._pyramid.failed = None
+        self._pyramid.patience_s = None
+        self._jobs.close()
+        if not self._pyramid.slide.is_complete:
+            self._pyramid.slide.close()
+        self.deleteLater()  # here: the last reference may be dropped by another thread
+
+    def _complete(self) -> None:
+        self._previewing.start(FIRST_PREVIEW_MS)
+        complete, report = self._pyramid.slide.complete, self._jobs.in_window(self._tell_progress)
+        self._jobs.start(complete, report, done=self._on_complete, failed=self._give_up)
+
+    def _on_complete(self, _: None) -> None:
+        self._previewing.stop()
+        self._layer.data = list(self._pyramid.arrays)
+        self._tell_progress("", 0, 0)
+        self.grown.emit(self._layer)
+
+    def _tell_progress(self, text: str, done: int, total: int) -> None:
+        self.progressed.emit(self._layer, text, done, total)
+
+    def _give_up(self) -> None:
+        """Take away what cannot be shown: half a slide would be taken for the whole."""
+        self._previewing.stop()
+        self._tell_progress("", 0, 0)
+        if self._layer in self._viewer.layers:
+            self._viewer.layers.remove(self._layer)
+
+    def _show_preview(self) -> None:
+        n_changes = self._pyramid.slide.n_changes
+        if n_changes == self._n_changes:
+            return
+        self._n_changes = n_changes
+        self._previewing.setInterval(PREVIEW_MS)
+        self._layer.data = list(self._pyramid.arrays)  # a mere refresh keeps the coarsest level
+        self.grown.emit(self._layer)
+
+    def _redraw_soon(self) -> None:
+        if not self._redrawing.isActive():
+            self._redrawing.start()
+
+    def _redraw(self) -> None:
+        if self._layer in self._viewer.layers:
+            self._layer.refresh(thumbnail=False, highlight=False, extent=False)
+
+    def _tell_damaged(self, sentence: str) -> None:
+        if not self._has_told:  # a damaged slide often is so in many places
+            self._has_told = True
+            tell_error(self._viewer, sentence)
+
+    def _on_removed(self, event: Any) -> None:
+        if event.value is self._layer:
+            self.stop()
+
+
+class SlideLayers:
     """Finds, adds and rescales slide layers, and turns the view from one to another."""
 
-    def __init__(self, viewer: Viewer, parent: QObject | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: Viewer, jobs: Jobs) -> None:
         self._viewer = viewer
         self.active: Image | None = None  # shows the slide that is looked at
         keep_units(viewer)
         self._views: dict[Image, View] = {}
         self._fitted: View | None = None  # as ``fit`` left it
         # a first layer widens napari's own docks: fit once more
-        self._fitting = one_shot(self, FIT_AGAIN_MS, self._fit_again)
-        self._scale_bar = one_shot(self, SCALE_BAR_MS, self._show_scale_bar)
-        self._let_go = listening((viewer.canvas.events.size, self._on_canvas_resized))
+        self._fitting = one_shot(jobs, FIT_AGAIN_MS, self._fit_again)
+        self._scale_bar = one_shot(jobs, SCALE_BAR_MS, self._show_scale_bar)
+        jobs.listen((viewer.canvas.events.size, self._on_canvas_resized))
 
-    def close(self) -> None:
-        """Let go of the viewer."""
-        self._fitting.stop()
-        self._scale_bar.stop()
-        self._let_go()
-        self.active = None
-
-    def layers(self) -> list[Image]:
+    def all(self) -> list[Image]:
         """Layers that show a slide of ours, in the order of the layer list."""
         return slides_among(self._viewer.layers)
 

@@ -22,19 +22,19 @@ from napari_stem.widgets.common.parts import (
     ask_for_file,
     button,
     choice,
-    listening,
     one_shot,
     row,
     stack,
 )
 from napari_stem.widgets.common.units import load_units, regions_of
 from napari_stem.widgets.slide.associated import AssociatedBox, associated_pixels
-from napari_stem.widgets.slide.overview import Overview, OverviewControl
+from napari_stem.widgets.slide.overview import Overview
 from napari_stem.widgets.slide.pixel_size import PixelSizeBox, is_said
-from napari_stem.widgets.slide.slide_feed import SlideFeed, is_fed
 from napari_stem.widgets.slide.slide_layers import (
     BackButton,
+    SlideFeed,
     SlideLayers,
+    is_fed,
     load_libraries,
     slide_of,
     twin_of,
@@ -59,30 +59,29 @@ class SlidePanel(QWidget):
     """Opens slides and lists them; knows which one everything else is about."""
 
     activated = Signal(object)  # the active slide, or None
-    opened = Signal(object)  # a slide that has come into the viewer
     resized = Signal(object)  # a slide whose pixel size was stated
 
     def __init__(self, viewer: Viewer, jobs: Jobs, folder: str = "") -> None:
         super().__init__()
         self.viewer, self.jobs, self.folder = viewer, jobs, folder
-        self._layers = SlideLayers(viewer, self)
+        self.layers = SlideLayers(viewer, jobs)
         self._owners: dict[str, str] = {}  # fingerprints of slides by path of their predictions
         self._sizes: dict[str, set[Mpp]] = {}  # that slides were predicted with, by fingerprint
         self._is_following = True
         self._lay_out()
-        self._overview = OverviewControl(viewer, jobs, self.overview)
-        for layer in self._layers.layers():
+        for layer in self.layers.all():
             self._take_in(layer)
         # napari selects and unselects several times within one change
-        self._selected = one_shot(self, 0, self._follow)
+        self._selected = one_shot(jobs, 0, self._follow)
         layers = viewer.layers
-        self._let_go = listening(
+        jobs.listen(
             (layers.events.inserted, self._on_inserted),
             (layers.events.removed, self._on_removed),
             (layers.events.reordered, self._list),
             (layers.selection.events.active, self._on_selected),
         )
-        viewer.bind_key(WHOLE_SLIDE.sequence, lambda _: self.fit(), overwrite=True)
+        viewer.bind_key(WHOLE_SLIDE.sequence, lambda _: self.layers.fit(), overwrite=True)
+        jobs.at_end(self._let_go)
         load_units()
         jobs.start(load_libraries)
 
@@ -100,9 +99,9 @@ class SlidePanel(QWidget):
         tip = "The slide that regions, maps and export belong to"
         self.choice = choice({}, tip, is_narrow=True)
         self.back_button = BackButton(self.viewer)
-        self.overview = Overview()
+        self.overview = Overview(self.viewer, self.jobs)
         self.fit_button = button(
-            "Whole slide", f"Show all of the slide ({WHOLE_SLIDE.sequence})", self.fit
+            "Whole slide", f"Show all of the slide ({WHOLE_SLIDE.sequence})", self.layers.fit
         )
         self.associated_button = button(
             "Label and macro…",
@@ -134,12 +133,12 @@ class SlidePanel(QWidget):
         self.unusable.say("")
         for widget in (self.choice, self.overview):
             widget.setVisible(False)
-        self.choice.activated.connect(lambda place: self._go_to(self._layers.layers()[place]))
+        self.choice.activated.connect(lambda place: self._go_to(self.layers.all()[place]))
 
     @property
     def layer(self) -> Image | None:
         """Layer that shows the active slide."""
-        return self._layers.active
+        return self.layers.active
 
     @property
     def slide(self) -> Slide | None:
@@ -148,7 +147,7 @@ class SlidePanel(QWidget):
 
     def slides(self) -> list[Slide]:
         """Return all open slides, in the order of the layer list."""
-        return [slide for layer in self._layers.layers() if (slide := slide_of(layer)) is not None]
+        return [slide for layer in self.layers.all() if (slide := slide_of(layer)) is not None]
 
     def find_open(self, fingerprint: str) -> Slide | None:
         """Open slide with this content; None where there is none."""
@@ -158,7 +157,7 @@ class SlidePanel(QWidget):
         """Layer that shows a slide; the active one where several do."""
         if slide is self.slide:
             return self.layer
-        return next((la for la in self._layers.layers() if slide_of(la) is slide), None)
+        return next((la for la in self.layers.all() if slide_of(la) is slide), None)
 
     def centre_um(self) -> tuple[float, float]:
         """(x, y) of the middle of the view."""
@@ -167,24 +166,19 @@ class SlidePanel(QWidget):
 
     def adopt(self) -> None:
         """Take over what is in the viewer already: the selected slide, else the topmost."""
-        layers = self._layers.layers()
+        layers = self.layers.all()
         if not layers:
             self.announce()
             return
         selected = self.viewer.layers.selection.active
-        with self._layers.place_kept():
+        with self.layers.place_kept():
             self._choose(selected if selected in layers else layers[-1])
-        for slide in self.slides():
-            self.opened.emit(slide)
 
-    def let_go(self) -> None:
+    def _let_go(self) -> None:
         """Let go of the viewer; slides go on being completed."""
-        self._selected.stop()
-        self._layers.close()
-        self.pixel_size.let_go()
-        self._overview.close()
+        self.pixel_size.put_ruler_away()
+        self.layers.active = None
         self.viewer.bind_key(WHOLE_SLIDE.sequence, None)
-        self._let_go()
         self.back_button.gone = []
 
     # opening
@@ -196,14 +190,9 @@ class SlidePanel(QWidget):
         mpp: Mpp | None = None,
         then: Callable[[Slide | None], object] = lambda _: None,
     ) -> None:
-        """Open a slide in the background and show it.
+        """Open a slide in the background and show it, under a name and with a pixel size of its own where None.
 
-        Parameters
-        ----------
-        path, name, mpp
-            The file, and the name and pixel size that it is to have; None: its own.
-        then
-            Called once it is shown, or with None where it cannot be opened.
+        ``then`` is called once it is shown, or with None where it cannot be opened.
         """
         self._show_busy(f"Opening {Path(path).name}")
         report = self.jobs.in_window(self._show_busy)
@@ -219,10 +208,6 @@ class SlidePanel(QWidget):
         """Open the section that comes with Stem."""
         self.open(str(sample_path()), SAMPLE_NAME)
 
-    def show_slide(self, slide: Slide, name: str) -> Image:
-        """Show a slide that was opened elsewhere."""
-        return self._layers.add(slide, name)
-
     def _ask_for_file(self) -> None:
         if path := ask_for_file(self, "Open slide", FILE_FILTER):
             self.open(path)
@@ -231,7 +216,7 @@ class SlidePanel(QWidget):
         self._show_busy("")
         shown = twin_of(slide, self.viewer)
         if shown is None:
-            shown = self._layers.add(slide, name)
+            shown = self.layers.add(slide, name)
         else:
             slide.close()  # a copy would lie over its maps and regions
             self._go_to(shown)
@@ -276,7 +261,7 @@ class SlidePanel(QWidget):
         self._show_details()
         if self.layer is None:
             self._show_preparing("")
-        self._overview.show(self.layer)
+        self.overview.show_slide(self.layer)
         self.activated.emit(self.slide)
 
     def _go_to(self, layer: Image) -> None:
@@ -286,18 +271,15 @@ class SlidePanel(QWidget):
     def _choose(self, chosen: Image) -> None:
         if self.layer is not chosen:
             self._show_preparing("")
-        self._layers.look_at(chosen)
-        visible: dict[str, bool] = {}  # by the slide's fingerprint
-        for layer in self._layers.layers():
+        self.layers.look_at(chosen)
+        for layer in self.layers.all():
             # slides share one origin: the chosen one would lie under another
             layer.visible = layer is chosen
-            slide = slide_of(layer)
-            if slide is not None:
-                visible[slide.fingerprint] = layer.visible or visible.get(slide.fingerprint, False)
+        known = {slide.fingerprint for slide in self.slides()}
         for layer in self.viewer.layers:
             owner = regions_of(layer)
-            if owner in visible:
-                layer.visible = visible[owner]
+            if owner in known:
+                layer.visible = self.slide is not None and owner == self.slide.fingerprint
         self.announce()
 
     def _take_in(self, layer: Image) -> None:
@@ -309,13 +291,11 @@ class SlidePanel(QWidget):
         feed.grown.connect(self._on_grown)
 
     def _on_inserted(self, event: Any) -> None:
-        slide = slide_of(event.value)
-        if slide is None:
+        if slide_of(event.value) is None:
             self._tell_unusable()
-            return
-        self._take_in(event.value)
-        self._choose(event.value)
-        self.opened.emit(slide)
+        else:
+            self._take_in(event.value)
+            self._choose(event.value)
 
     def _on_removed(self, event: Any) -> None:
         self._is_following = False  # what napari selects instead was not chosen by anybody
@@ -324,11 +304,11 @@ class SlidePanel(QWidget):
         if slide is not None and self.find_open(slide.fingerprint) is None:
             self.back_button.put_by(event.value, slide)
         if event.value is self.layer:
-            layers = self._layers.layers()
+            layers = self.layers.all()
             if layers:
                 self._choose(layers[-1])
             else:
-                self._layers.active = None
+                self.layers.active = None
                 self.announce()
         elif METADATA_KEY not in event.value.metadata or slide is not None:
             self.announce()
@@ -359,7 +339,7 @@ class SlidePanel(QWidget):
             self._choose(layer)
 
     def _list(self, event: Any = None) -> None:
-        layers = self._layers.layers()
+        layers = self.layers.all()
         chosen = layers.index(self.layer) if self.layer in layers else -1
         self.choice.clear()
         self.choice.addItems([layer.name for layer in layers])
@@ -368,17 +348,13 @@ class SlidePanel(QWidget):
 
     # looking
 
-    def fit(self) -> None:
-        """Show the whole of the active slide."""
-        self._layers.fit()
-
     def _tell_progress(self, layer: Image, text: str, done: int, total: int) -> None:
         if layer is self.layer:
             self._show_preparing(text, done, total)
 
     def _on_grown(self, layer: Image) -> None:
         if layer is self.layer:
-            self._overview.show(layer)
+            self.overview.show_slide(layer)
 
     def _show_associated(self) -> None:
         if (slide := self.slide) is not None and self.layer is not None:
@@ -404,7 +380,7 @@ class SlidePanel(QWidget):
         known = (slide.mpp, *self._sizes.get(slide.fingerprint, ()))
         meant = [each for each in known if each is not None and is_said(each, mpp_um)]
         mpp = min(meant, key=lambda each: abs(each.x_um - mpp_um), default=Mpp.square(mpp_um))
-        self._layers.set_pixel_size(layer, slide, mpp)
+        self.layers.set_pixel_size(layer, slide, mpp)
         self.jobs.start(remember, slide.fingerprint, mpp)
         self.announce()
         self.resized.emit(slide)
@@ -419,7 +395,7 @@ class SlidePanel(QWidget):
         self.details.say("" if slide is None else _size_of(slide))
 
     def _tell_unusable(self) -> None:
-        self.unusable.say("\n".join(self._layers.why_unusable()))
+        self.unusable.say("\n".join(self.layers.why_unusable()))
 
     def _show_busy(self, text: str, done: int = 0, total: int = 0) -> None:
         self.progress.show_share(done, total)

@@ -31,10 +31,7 @@ LOOK_AFTER_MS = 100  # after the slider has moved, and again so long as it moves
 class TissueBox(QWidget):
     """Outlines the tissue as is asked for; one search at a time, the latest wish last.
 
-    Parameters
-    ----------
-    outlined
-        Takes a slide and its tissue, in place of what was found on it before.
+    ``outlined`` takes a slide and its tissue, in place of what was found on it before.
     """
 
     def __init__(
@@ -48,7 +45,7 @@ class TissueBox(QWidget):
         self._slides, self.outlined = slides, outlined
         self._notes: dict[str, str] = {}  # what was left out, by the slide's fingerprint
         self._looking = LatestJob(jobs)
-        self._timer = one_shot(self, LOOK_AFTER_MS, self._look)
+        self._timer = one_shot(jobs, LOOK_AFTER_MS, self._look)
         self.button = button(
             "Whole tissue", "Find the tissue on the slide and take all of it", self._find
         )
@@ -87,10 +84,6 @@ class TissueBox(QWidget):
     def is_busy(self) -> bool:
         """Whether tissue is being looked for, or about to be."""
         return self._looking.is_running or self._timer.isActive()
-
-    def let_go(self) -> None:
-        """Look for nothing any more."""
-        self._timer.stop()
 
     def _find(self) -> None:
         """Outline the tissue, in place of outlines found before; they can then be edited."""

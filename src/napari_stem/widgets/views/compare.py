@@ -21,8 +21,7 @@ from napari_stem.evaluation.differences import (
     with_classes,
     write_differences,
 )
-from napari_stem.exporting.selection import Selection
-from napari_stem.exporting.summary import region_summaries
+from napari_stem.exporting.selection import Selection, region_summaries
 from napari_stem.texts import NOTICE, count
 from napari_stem.widgets.common.form import line
 from napari_stem.widgets.common.hints import TOO_LARGE, few_samples
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QShowEvent
 
-    from napari_stem.exporting.summary import RegionSummary
+    from napari_stem.exporting.selection import RegionSummary
     from napari_stem.geometry import Region
     from napari_stem.results import Prediction
     from napari_stem.widgets.common.worker import Jobs

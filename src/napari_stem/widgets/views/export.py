@@ -19,8 +19,7 @@ from napari_stem.exporting.backdrop import WindowUm
 from napari_stem.exporting.drawing import Legend, SeenMap
 from napari_stem.exporting.kinds import KINDS
 from napari_stem.exporting.options import ExportOptions
-from napari_stem.exporting.selection import NOTICES, Selection
-from napari_stem.exporting.summary import telling_genes
+from napari_stem.exporting.selection import NOTICES, Selection, telling_genes
 from napari_stem.widgets.common.keys import COPY_VIEW, SAVE_VIEW
 from napari_stem.widgets.common.parts import (
     Note,

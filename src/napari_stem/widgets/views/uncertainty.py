@@ -12,7 +12,7 @@ from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QLabel, QToolButton, QWidget
 
 from napari_stem.layers import colour_limits, map_title
-from napari_stem.layers.uncertainty import Fading, faded_colours, probability_over
+from napari_stem.layers.colours import Fading, faded_colours, probability_over
 from napari_stem.widgets.common.form import slider
 from napari_stem.widgets.common.hints import TOO_LARGE
 from napari_stem.widgets.common.keys import NEXT_SAMPLE, PREVIOUS_SAMPLE, shortcut
