@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.device import torch_device
-from napari_stem.encoders.precomputed_folder import EmbeddingFolder
+from napari_stem.encoders.precomputed import EmbeddingFolder
 from napari_stem.encoders.registry import load_encoder
 from napari_stem.errors import DatasetError
 from napari_stem.io import CHECKPOINTS, only_writer, require_model_room
