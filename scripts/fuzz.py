@@ -155,7 +155,7 @@ def _make_models(folder: Path) -> None:
 READERS = {
     "regions": ("napari_stem.spatial.region_files", "read_regions"),
     "genes": ("napari_stem.spatial.panel_files", "read_panel"),
-    "spots": ("napari_stem.spatial.spot_files", "read_spots"),
+    "spots": ("napari_stem.spatial.table_files", "read_spots"),
     "counts": ("napari_stem.evaluation.measured_match", "read_measured"),
     "embeddings": ("napari_stem.encoders.precomputed", "read_embeddings"),
     "model": ("napari_stem.model", "load_model"),
@@ -242,9 +242,9 @@ def child(sound: Path, jobs: list[tuple[str, int]], results: object) -> None:
         for module, _ in READERS.values():
             importlib.import_module(module)
         from napari_stem.errors import StemError
-        from napari_stem.slide import level_pixels
+        from napari_stem.slide import source as levels
 
-        level_pixels.COARSEST_PX = 2**20  # what is tried are the files' own bytes
+        levels.COARSEST_PX = 2**20  # what is tried are the files' own bytes
         for name, seed in jobs:
             results.send("begun")  # type: ignore[attr-defined]
             (source,) = sound.glob(f"{name}.*") if name != "model" else [sound / "model"]

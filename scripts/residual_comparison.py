@@ -142,7 +142,7 @@ def left_out_in_turn(description: str, compare: Callable[..., None], heading: st
     parser.add_argument("--report", help="a section that nothing was chosen on")
     asked = parser.parse_args()
     dataset, chosen = Dataset(asked.dataset), asked.sections
-    panel = parse_panel("hmhvg:200")([dataset.section(i).counts for i in chosen])
+    panel = parse_panel("hmhvg:200")([dataset.section(i).counts for i in chosen]).genes
     wanted = [*chosen, asked.report] if asked.report else chosen
     encoder = load_encoder("bundled", "cpu")
     sections = {s.id: s for s in load_sections(dataset, wanted, panel, UNIT, encoder)}

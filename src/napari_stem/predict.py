@@ -20,7 +20,7 @@ from napari_stem.model.domain import doubt, evenly
 from napari_stem.model.serving import embedder_of
 from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.region_files import as_regions
-from napari_stem.spatial.spot_files import read_spots
+from napari_stem.spatial.table_files import read_spots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence

@@ -20,7 +20,7 @@ from napari_stem.layers import slide_layer
 from napari_stem.reader import SlideWarning
 from napari_stem.slide import open_slide, pyramid_builder
 from napari_stem.slide.display import kept_chunks
-from napari_stem.slide.level_pixels import LevelPixels
+from napari_stem.slide.source import Level
 from napari_stem.widgets.common.worker import Jobs
 from napari_stem.widgets.regions.region_layers import label_colours
 from napari_stem.widgets.slide.associated import AssociatedBox
@@ -265,7 +265,7 @@ def test_names_of_regions_do_not_wait_for_levels_that_are_being_made(road, jpeg,
     kept_chunks.clear()
     with monkeypatch.context() as patch:
         patch.setattr(type(slide), "is_complete", property(lambda _: False))
-        patch.setattr(LevelPixels, "window", lambda *_: pytest.fail("pixels were read"))
+        patch.setattr(Level, "window", lambda *_: pytest.fail("pixels were read"))
         colours = label_colours([outline * layer.scale], [layer])
     assert colours.tolist() == [[0, 0, 0, 1]]
 

@@ -15,7 +15,7 @@ from qtpy.QtCore import QEventLoop, QThreadPool, QTimer
 import napari_stem
 from napari_stem.slide import display, openslide_reader
 from napari_stem.slide.display import kept_chunks
-from napari_stem.slide.level_pixels import halve
+from napari_stem.slide.source import halve
 from napari_stem.widgets.common import parts
 from napari_stem.widgets.slide.slide_layers import pyramid_of
 

@@ -22,7 +22,7 @@ from napari_stem.model.bundle import load_folder
 from napari_stem.results import Prediction
 from napari_stem.slide import open_slide
 from napari_stem.spatial.dataset import Dataset
-from napari_stem.spatial.spot_files import read_spots
+from napari_stem.spatial.table_files import read_spots
 
 if TYPE_CHECKING:
     from click.testing import Result

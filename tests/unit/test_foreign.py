@@ -27,7 +27,7 @@ from napari_stem.geometry import Mpp, SizePx, lattice
 from napari_stem.model.sources import named_in_file
 from napari_stem.reader import kind_of, read
 from napari_stem.results import PROVENANCE_KEY, Prediction
-from napari_stem.spatial import spot_files, table_files
+from napari_stem.spatial import table_files
 from napari_stem.texts import visible
 
 if TYPE_CHECKING:
@@ -75,9 +75,9 @@ def huge(file: h5py.File, name: str, _: Path) -> None:
 HOSTILE = [(to_outside, LINK), (virtual, LINK), (raw_elsewhere, LINK), (huge, CLAIM)]
 READERS: dict[str, Callable[[Path], Any]] = {
     "truth": read_truth,
-    "spots": lambda path: spot_files.read_spots(path, SIZE, MPP, 100.0),
+    "spots": lambda path: table_files.read_spots(path, SIZE, MPP, 100.0),
     "table": table_files.read_table,
-    "places": table_files.read_spots,
+    "places": table_files.read_spot_table,
     "embeddings": read_raw,
     "prediction": read_prediction,
 }

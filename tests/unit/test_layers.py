@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,7 @@ from napari_stem.layers import (
 from napari_stem.layers.gene_values import read_by_gene
 from napari_stem.results import Prediction
 from napari_stem.slide import Slide
-from napari_stem.slide.base import Level, downsample
-from napari_stem.slide.level_pixels import pixels_of_array
+from napari_stem.slide.source import downsample, level_of_array
 
 MPP = Mpp(y_um=0.5, x_um=0.25)
 
@@ -36,9 +36,10 @@ MPP = Mpp(y_um=0.5, x_um=0.25)
 def small_slide(mpp: Mpp | None) -> Slide:
     """A slide of arrays, without a file."""
     fine = np.zeros((400, 800, 3), dtype=np.uint8)
-    sources = tuple(pixels_of_array(each, "a.tif") for each in (fine, fine[::2, ::2]))
+    sources = tuple(level_of_array(each, "a.tif") for each in (fine, fine[::2, ::2]))
     levels = tuple(
-        Level(each, downsample(sources[0].size, each.size), str(each.size)) for each in sources
+        replace(each, downsample=downsample(sources[0].size, each.size), key=str(each.size))
+        for each in sources
     )
     return Slide(Path("a.tif"), mpp, levels, "none", "generic", "f")
 

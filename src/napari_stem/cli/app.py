@@ -172,7 +172,7 @@ def model_names() -> list[str]:
 def encoder_names(incomplete: str) -> list[str]:
     """Name encoders, for completion; also the next part of a combined one."""
     from napari_stem.encoders.catalogue import CATALOGUE
-    from napari_stem.encoders.names import BUNDLED
+    from napari_stem.encoders.registry import BUNDLED
 
     before, plus, _ = incomplete.rpartition("+")
     return [before + plus + name for name in (BUNDLED, *CATALOGUE)]

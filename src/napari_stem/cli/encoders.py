@@ -68,7 +68,7 @@ def download(
     """
     from napari_stem.encoders import hub
     from napari_stem.encoders.catalogue import CATALOGUE
-    from napari_stem.encoders.names import BUNDLED, parse_name
+    from napari_stem.encoders.registry import BUNDLED, parse_name
 
     done = []
     for part in parse_name(name):

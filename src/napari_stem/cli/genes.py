@@ -68,7 +68,7 @@ def _choose(folder: Path, spec: str, hold_out: Sequence[str], out: Path | None) 
     ids = [i for i in dataset.sections if i not in hold_out]
     if not ids:
         raise DatasetError(f"All sections of {folder} are held out; leave one to choose genes on.")
-    choice = rule.choose([dataset.section(i).counts for i in ids])
+    choice = rule([dataset.section(i).counts for i in ids])
     if out is not None:
         _write(out, choice.genes, [f"{spec} chosen on {', '.join(ids)} of {folder.name}"])
     for note in choice.notes():

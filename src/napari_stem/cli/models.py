@@ -208,8 +208,7 @@ def _checked(source: str) -> dict[str, Any]:
 
 
 def _encoder_why_not(model: Model) -> str | None:
-    from napari_stem.encoders.names import parse_name
-    from napari_stem.encoders.registry import list_encoders
+    from napari_stem.encoders.registry import list_encoders, parse_name
     from napari_stem.model.serving import encoder_of
 
     rows = {row["name"]: row for row in list_encoders()}

@@ -21,27 +21,15 @@ PRECISION_MARK = "~"  # in a version: what stands after it is the precision of t
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Turns the patches round a spot into one vector.
+    """Turns the patches round a spot into one vector."""
 
-    Attributes
-    ----------
-    name
-        As registered ("bundled", "uni", "h-optimus-0@cls+centre", "uni+conch").
-    version
-        Changes whenever the numbers would (weights, pooling, fields of view, precision); part of every
-        cache key, and safe in a file name.
-    patch
-        What it looks at.
-    width
-        Length of the embedding of one spot, all fields of view together.
-    spots_at_once
-        How many it is best shown at a time: enough to keep it busy, few enough to stop soon.
-    """
-
-    name: str
+    name: str  # as registered ("bundled", "uni", "h-optimus-0@cls+centre", "uni+conch")
+    # changes whenever the numbers would (weights, pooling, fields of view, precision); part of every cache key,
+    # and safe in a file name
     version: str
-    patch: PatchSpec
-    width: int
+    patch: PatchSpec  # what it looks at
+    width: int  # length of the embedding of one spot, all fields of view together
+    # how many it is best shown at a time: enough to keep it busy, few enough to stop soon
     spots_at_once: int
 
     def encode(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:

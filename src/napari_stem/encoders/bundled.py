@@ -31,21 +31,13 @@ STATISTICS_WIDTH = _CHANNELS * (2 + len(_PERCENTILES)) + 3 * _N_SCALES
 
 
 def stain_statistics(patches: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Distribution of colour and stain, and contrast of haematoxylin at four scales.
+    """Distribution of colour and stain, and contrast of haematoxylin at four scales: (n, 47) float32.
 
-    Haematoxylin and eosin are unmixed from optical density with the stain vectors of Ruifrok and Johnston
-    (2001), as scikit-image gives them.
+    ``patches`` are (n, side, side, 3) uint8 RGB; the side a multiple of 8. Haematoxylin and eosin are unmixed
+    from optical density with the stain vectors of Ruifrok and Johnston (2001), as scikit-image gives them.
 
-    Parameters
-    ----------
-    patches
-        (n, side, side, 3) uint8 RGB; the side a multiple of 8.
-
-    Returns
-    -------
-    (n, 47) float32: per channel (R, G, B, haematoxylin, eosin) mean, standard deviation and five percentiles;
-    then per scale of 1, 2, 4, 8 px the mean vertical and horizontal step and the standard deviation of
-    haematoxylin.
+    Per channel (R, G, B, haematoxylin, eosin) mean, standard deviation and five percentiles; then per scale
+    of 1, 2, 4, 8 px the mean vertical and horizontal step and the standard deviation of haematoxylin.
     """
     return np.stack([_of_one(patch) for patch in patches])
 
@@ -131,17 +123,8 @@ _BATCH = 96  # patches
 class BundledEncoder(ByPatch):
     """EfficientNet-Lite0 stages 2 and 4 (mean and standard deviation each), then stain statistics.
 
-    Parameters
-    ----------
-    device
-        torch device on which the network runs.
-    fields_of_view_um
-        None: 150, 300 and 600 um.
-
-    Raises
-    ------
-    EncoderError
-        The packaged weights are missing or damaged.
+    The network runs on the torch ``device``. Fields of view are 150, 300 and 600 um unless others are given.
+    EncoderError: the packaged weights are missing or damaged.
     """
 
     name = "bundled"

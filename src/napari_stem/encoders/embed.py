@@ -43,19 +43,10 @@ _WRITE = "INSERT OR REPLACE INTO embedded (x, y, turn, v) VALUES (?, ?, ?, ?)"
 
 
 def turned(patches: NDArray[np.uint8], transform: int) -> NDArray[np.uint8]:
-    """Turn patches as one can turn a square.
+    """Turn patches, (n, fields of view, side_px, side_px, 3), as one can turn a square; contiguous.
 
-    Parameters
-    ----------
-    patches
-        (n, fields of view, side_px, side_px, 3).
-    transform
-        0 leaves them as they are; 1 to 3 are quarter turns counterclockwise; 4 mirrors left to right; 5 to 7
-        are quarter turns of the mirrored patch.
-
-    Returns
-    -------
-    The same shape, contiguous.
+    ``transform`` 0 leaves them as they are; 1 to 3 are quarter turns counterclockwise; 4 mirrors left to
+    right; 5 to 7 are quarter turns of the mirrored patch.
     """
     mirrored = patches[:, :, :, ::-1] if transform >= 4 else patches
     return np.ascontiguousarray(np.rot90(mirrored, transform % 4, axes=(2, 3)))
@@ -81,11 +72,9 @@ class Embedder:
     def embed_turned(
         self, spots: Spots, step: Callable[[int], None] | None = None
     ) -> NDArray[np.float16]:
-        """Embed all 8 transforms of each patch, which is read once.
+        """Embed all 8 transforms of each patch, which is read once: (n, 8, width) float16.
 
-        Returns
-        -------
-        (n, 8, width) float16: ``[:, 0]`` is what `embed` gives. Else as that.
+        ``[:, 0]`` is what `embed` gives. Else as that.
         """
         return self._embed(spots, range(N_TRANSFORMS), step).astype(np.float16)
 

@@ -25,75 +25,39 @@ HUB_PAGE = "https://huggingface.co/"
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderFacts:
-    """One published encoder.
+    """One published encoder."""
 
-    Attributes
-    ----------
-    name
-        As users write it.
-    description
-        One line for a list.
-    hub_id
-        Repository on Hugging Face.
-    gated
-        Whether its terms must be accepted on the repository's page before it can be downloaded.
-    licence
-        As its card says.
-    token_width
-        Channels of a token: the width of `cls`, `mean` and `centre`.
-    pooled_width
-        Width of `pooled`, where the network has an attentional pooling.
-    pooling
-        What the card recommends as embedding.
-    side_px, mpp
-        Side of the network's input and the pixel size that it was trained for; their product is the
-        default field of view in um.
-    normalisation
-        Mean and standard deviation of RGB in 0 to 1.
-    library
-        Who builds the network: timm; transformers' own classes; timm with CONCH's attentional pooling; or
-        code from the repository, which runs on explicit consent alone.
-    architecture
-        Name of the timm model or of the transformers class.
-    arguments
-        Exactly what it is built with. `mlp_layer` and `act_layer` hold names (``SwiGLUPacked``, ``SiLU``).
-    prefix_tokens
-        Tokens before the patch tokens: class token and registers.
-    weights
-        File names, the first that exists is read.
-    keep, drop
-        Beginnings of the names of tensors to keep (and strip off), and to leave aside.
-    size_mb
-        Of the download; computed from the number of parameters where nobody states it.
-    half
-        The half precision used on CUDA.
-    reference
-        Where it was published.
-    unconfirmed
-        What could not be checked against the card or code that loads the published weights.
-    """
-
-    name: str
-    description: str
-    hub_id: str
-    licence: str
-    token_width: int
-    size_mb: int
-    architecture: str
-    reference: str
+    name: str  # as users write it
+    description: str  # one line for a list
+    hub_id: str  # repository on Hugging Face
+    licence: str  # as its card says
+    token_width: int  # channels of a token: the width of `cls`, `mean` and `centre`
+    size_mb: int  # of the download; computed from the number of parameters where nobody states it
+    architecture: str  # name of the timm model or of the transformers class
+    reference: str  # where it was published
+    # whether its terms must be accepted on the repository's page before it can be downloaded
     gated: bool = False
-    prefix_tokens: int = 1
+    prefix_tokens: int = 1  # tokens before the patch tokens: class token and registers
+    # who builds the network: timm; transformers' own classes; timm with CONCH's attentional pooling; or code
+    # from the repository, which runs on explicit consent alone
     library: Library = "timm"
+    # exactly what it is built with. `mlp_layer` and `act_layer` hold names (``SwiGLUPacked``, ``SiLU``).
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    # width of `pooled`, where the network has an attentional pooling
     pooled_width: int | None = None
-    pooling: tuple[Pooling, ...] = ("cls",)
+    pooling: tuple[Pooling, ...] = ("cls",)  # what the card recommends as embedding
+    # side of the network's input and the pixel size that it was trained for; their product is the default field
+    # of view in um
     side_px: int = 224
     mpp: float = 0.5
-    normalisation: tuple[Colour, Colour] = IMAGENET
+    normalisation: tuple[Colour, Colour] = IMAGENET  # mean and standard deviation of RGB in 0 to 1
+    # file names, the first that exists is read
     weights: tuple[str, ...] = ("model.safetensors", "pytorch_model.bin")
+    # beginnings of the names of tensors to keep (and strip off), and to leave aside
     keep: str = ""
     drop: tuple[str, ...] = ()
-    half: Literal["float16", "bfloat16"] = "float16"
+    half: Literal["float16", "bfloat16"] = "float16"  # the half precision used on CUDA
+    # what could not be checked against the card or code that loads the published weights
     unconfirmed: str = ""
 
     @property

@@ -42,13 +42,7 @@ def encoders_in(folder: Path) -> tuple[str, ...]:
 
 
 def weights_file(facts: EncoderFacts, folder: Path) -> Path:
-    """Return the file with the weights, the preferred one if there are several.
-
-    Raises
-    ------
-    EncoderError
-        There is none.
-    """
+    """Return the file with the weights, the preferred one if there are several; EncoderError where none is."""
     for name in facts.weights:
         if (folder / name).is_file():
             return folder / name
@@ -65,17 +59,9 @@ def _complete(facts: EncoderFacts, folder: Path) -> bool:
 def download(facts: EncoderFacts, to: Path | None = None, progress: Progress | None = None) -> Path:
     """Download an encoder, and return its folder; what is there already is not fetched again.
 
-    Parameters
-    ----------
-    to
-        Folder of encoders: files go to ``to``/NAME. None: Hugging Face's cache.
-    progress
-        Told (bytes so far, of how many) of all files together; may raise to cancel. None: bars on stderr.
-
-    Raises
-    ------
-    EncoderError
-        Refused, no network, no space, a file that does not match its checksum.
+    Files go to ``to``/NAME, or Hugging Face's cache. ``progress`` is told (bytes so far, of how many) of all
+    files together, and may raise to cancel; None: bars on stderr. EncoderError: refused, no network, no
+    space, a file that does not match its checksum.
     """
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.constants import HF_HUB_CACHE

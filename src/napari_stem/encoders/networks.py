@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from napari_stem.encoders.hub import weights_file
-from napari_stem.errors import EncoderError
+from napari_stem.encoders.tensor_files import read_tensors
+from napari_stem.errors import EncoderError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,16 +36,11 @@ _libraries: list[Any] = []
 
 
 def import_timm() -> Any:
-    """Import timm.
+    """Import timm; RuntimeError where torchvision is broken in a way that is not known here.
 
-    timm imports torchvision for its transforms alone. A torchvision wheel that was compiled for another
-    build of torch (CUDA beside a CPU-only torch, a common mix) stops that import with "operator
-    torchvision::nms does not exist", although no encoder uses that operator: declare it and go on.
-
-    Raises
-    ------
-    RuntimeError
-        torchvision is broken in some other way.
+    timm imports torchvision for its transforms alone. A torchvision wheel that was compiled for another build
+    of torch (CUDA beside a CPU-only torch, a common mix) stops that import with "operator torchvision::nms
+    does not exist", although no encoder uses that operator: declare it and go on.
     """
     for _ in range(_MOST_OPERATORS):
         try:
@@ -115,10 +111,7 @@ class Network:
 def load_network(facts: EncoderFacts, folder: Path) -> Network:
     """Load a network from a folder with its weights.
 
-    Raises
-    ------
-    EncoderError
-        The weights are damaged, contain code, or are another network's.
+    EncoderError: the weights are damaged, contain code, or are another network's.
     """
     if facts.library == "transformers":
         return _from_transformers(facts, folder)
@@ -155,29 +148,19 @@ def _arguments(facts: EncoderFacts) -> dict[str, Any]:
 def read_weights(facts: EncoderFacts, path: Path) -> Weights:
     """Read the tensors of a file that belong to the network, by their names in it.
 
-    Raises
-    ------
-    EncoderError
-        The file is damaged or contains code.
+    EncoderError: the file is damaged or contains code.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     try:
-        if path.suffix == ".safetensors":
-            found = load_file(path)
-        else:
-            with warnings.catch_warnings():  # of old pickle protocols
-                warnings.simplefilter("ignore", UserWarning)
-                found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise EncoderError(
-            f"{path} holds more than numbers, or is damaged, and was not opened: a pickle can run code. "
-            f"Download '{facts.name}' again, or ask its authors for safetensors."
-        ) from error
-    except (SafetensorError, OSError, ValueError, RuntimeError, EOFError) as error:
-        raise _unreadable(facts, path, error) from error
-    return _own_tensors(facts, found)
+        with warnings.catch_warnings():  # of old pickle protocols
+            warnings.simplefilter("ignore", UserWarning)
+            return _own_tensors(facts, read_tensors(path))
+    except ModelError as error:
+        if isinstance(error.__cause__, pickle.UnpicklingError):
+            raise EncoderError(
+                f"{path} holds more than numbers, or is damaged, and was not opened: a pickle can run code. "
+                f"Download '{facts.name}' again, or ask its authors for safetensors."
+            ) from error
+        raise _unreadable(facts, path, error.__cause__ or error) from error
 
 
 def _own_tensors(facts: EncoderFacts, found: Any) -> Weights:
@@ -283,7 +266,7 @@ def _import_transformers(facts: EncoderFacts) -> Any:
     return transformers
 
 
-def _unreadable(facts: EncoderFacts, path: Path, error: Exception) -> EncoderError:
+def _unreadable(facts: EncoderFacts, path: Path, error: BaseException) -> EncoderError:
     return EncoderError(
         f"The weights of encoder '{facts.name}' ({path}) cannot be read ({first_line(error)}); "
         f"remove the file and download it again: napari-stem encoders download {facts.name}."

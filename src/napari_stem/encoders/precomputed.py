@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_stem.encoders.embed import rounded
-from napari_stem.encoders.precomputed_files import read_raw
+from napari_stem.encoders.precomputed_files import SUFFIXES, read_raw
 from napari_stem.encoders.precomputed_places import canonical, encoder_of_folder
 from napari_stem.errors import EncoderError
 
@@ -32,60 +33,31 @@ _HALF_MAX = float(np.finfo(np.float16).max)
 
 @dataclass(frozen=True, kw_only=True)
 class Stated:
-    """What a user says of embeddings, because their file does not.
+    """What a user says of embeddings, because their file does not."""
 
-    Attributes
-    ----------
-    encoder
-        What made them; any name, the encoder need not be installed.
-    patch_px
-        Side of a patch in level-0 px.
-    coordinates
-        File with the places of the patches.
-    tolerance_um
-        How far a patch's centre may lie from its spot; None: a tenth of the patch's side.
-    """
-
-    encoder: str | None = None
-    patch_px: float | None = None
-    coordinates: Path | None = None
+    encoder: str | None = None  # what made them; any name, the encoder need not be installed
+    patch_px: float | None = None  # side of a patch in level-0 px
+    coordinates: Path | None = None  # file with the places of the patches
+    # how far a patch's centre may lie from its spot; None: a tenth of the patch's side
     tolerance_um: float | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PatchEmbeddings:
-    """Embeddings of patches of one slide, checked against it; embeds spots by looking them up.
+    """Embeddings of patches of one slide, checked against it; embeds spots by looking them up."""
 
-    Attributes
-    ----------
-    path
-        The file.
-    features
-        (n, W) float32, finite.
-    x_px, y_px
-        (n,) centres of the patches, level-0 px.
-    side_um
-        Side of a patch.
-    mpp
-        Of the slide.
-    encoder, version
-        What made them; the version is None where the file does not say.
-    tolerance_um
-        How far a patch's centre may lie from its spot.
-    remarks
-        What a user should hear, one sentence each.
-    """
-
-    path: Path
-    features: NDArray[np.float32]
+    path: Path  # the file
+    features: NDArray[np.float32]  # (n, W) float32, finite
+    # (n,) centres of the patches, level-0 px
     x_px: NDArray[np.float64]
     y_px: NDArray[np.float64]
-    side_um: float
-    mpp: Mpp
+    side_um: float  # side of a patch
+    mpp: Mpp  # of the slide
+    # what made them; the version is None where the file does not say
     encoder: str
     version: str | None
-    tolerance_um: float
-    remarks: tuple[str, ...] = ()
+    tolerance_um: float  # how far a patch's centre may lie from its spot
+    remarks: tuple[str, ...] = ()  # what a user should hear, one sentence each
 
     @property
     def width(self) -> int:
@@ -124,11 +96,9 @@ class PatchEmbeddings:
         return self.side_um
 
     def match(self, spots: Spots) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Find the patch of each spot.
+        """Find the nearest patch of each spot: (n,) index, and (n,) distance in um.
 
-        Returns
-        -------
-        (n,) index of the nearest patch, -1 where none is within the tolerance, and (n,) its distance in um.
+        The index is -1 where none is within the tolerance.
         """
         from scipy.spatial import cKDTree
 
@@ -141,10 +111,7 @@ class PatchEmbeddings:
     def embed(self, spots: Spots, step: Callable[[int], None] | None = None) -> NDArray[np.float32]:
         """Look n spots up, (n, width) float32; ``step`` is told n at once.
 
-        Raises
-        ------
-        EncoderError
-            A spot has no patch within the tolerance: how many, and which.
+        EncoderError: a spot has no patch within the tolerance; it says how many, and which.
         """
         index, distance_um = self.match(spots)
         if (index < 0).any():
@@ -174,24 +141,13 @@ def read_embeddings(
     *,
     wanted: str | None = None,
 ) -> PatchEmbeddings:
-    """Read a file of embeddings and check it against the slide that it is said to be of.
+    """Read a file of embeddings (`napari_stem.encoders.precomputed_files`) and check it against its slide.
 
-    Parameters
-    ----------
-    path
-        See `napari_stem.encoders.precomputed_files`.
-    size, mpp
-        Of the slide, level 0.
-    stated
-        What the file does not say.
-    wanted
-        Encoder whose embeddings are taken where a LazySlide store has those of several.
+    ``size`` and ``mpp`` are of the slide's level 0, ``stated`` is what the file does not say, and ``wanted``
+    the encoder whose embeddings are taken where a LazySlide store has those of several.
 
-    Raises
-    ------
-    EncoderError
-        It cannot be read; encoder or patch size is unknown; it is of another slide or pixel size; values are
-        no numbers; a place occurs twice.
+    EncoderError: it cannot be read; encoder or patch size is unknown; it is of another slide or pixel size;
+    values are no numbers; a place occurs twice.
     """
     stated = stated or Stated()
     raw = read_raw(path, stated.coordinates, stated.encoder or wanted)
@@ -322,3 +278,95 @@ def _listed(said: Sequence[object]) -> str:
     """Name the first few."""
     more = " ..." if len(said) > _EXAMPLES else ""
     return ", ".join(map(str, said[:_EXAMPLES])) + more
+
+
+_log = logging.getLogger(__name__)
+_ENOUGH = 0.5  # share of a section's spots that must have a patch
+
+
+class EmbeddingFolder:
+    """Embeddings of a data set's sections, one file each, named like the section: ``ID.h5`` or another ending.
+
+    ``stated`` is what the files do not say. ``n_left_out`` counts measured spots without a patch, by section.
+    EncoderError: there is no such folder.
+    """
+
+    def __init__(self, folder: Path, stated: Stated | None = None) -> None:
+        if not folder.is_dir():
+            raise EncoderError(f"There is no folder of embeddings {folder}; check the path.")
+        self.folder = folder
+        self._first: PatchEmbeddings | None = None
+        self.n_left_out: dict[str, int] = {}
+        self._stated = stated or Stated()
+
+    def embed(
+        self, section_id: str, spots: Spots, size: SizePx, mpp: Mpp
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Look up the measured spots of one section; those without a patch are left out, and told.
+
+        Returns (k, width) float32 and (n,) bool, which spots they belong to. EncoderError: the file is
+        missing or unfit, differs from the others, or has patches for few of the spots.
+        """
+        patches = read_embeddings(self._file(section_id), size, mpp, self._stated)
+        for remark in patches.remarks:
+            _log.warning("%s", remark)
+        self._require_alike(patches)
+        index, distance_um = patches.match(spots)
+        found = index >= 0
+        if not found.all():
+            text = f"Section {section_id}: {patches.unmatched_text(spots, index, distance_um)}"
+            if found.mean() < _ENOUGH:
+                raise EncoderError(text)
+            _log.warning("%s They are left out.", text)
+            self.n_left_out[section_id] = int((~found).sum())
+        return patches.features[index[found]], found
+
+    @property
+    def described(self) -> PatchEmbeddings:
+        """What the first file that was read says of all: encoder, version, width and patch."""
+        if self._first is None:
+            raise EncoderError(f"No embeddings of {self.folder} have been read.")
+        return self._first
+
+    @property
+    def version(self) -> str | None:
+        """Version of the encoder; None where the files do not say."""
+        return self.described.version
+
+    def note(self) -> str:
+        """Say where embeddings came from, and which spots had none."""
+        about = f", patches of {self.described.side_um:.0f} um"
+        lost = "; ".join(
+            f"{n} spots of {section} had no patch" for section, n in self.n_left_out.items()
+        )
+        return f"Trained on embeddings from file{about}" + (f"; {lost}" if lost else "")
+
+    def _file(self, section_id: str) -> Path:
+        found = [p for s in SUFFIXES if (p := self.folder / f"{section_id}{s}").exists()]
+        if len(found) != 1:
+            names = ", ".join(path.name for path in found) or "none"
+            raise EncoderError(
+                f"Section {section_id} needs one file of embeddings {section_id}.* ({', '.join(SUFFIXES)}) in "
+                f"{self.folder}; found {names}."
+            )
+        return found[0]
+
+    def _require_alike(self, patches: PatchEmbeddings) -> None:
+        if self._first is None:  # the features are large, and not needed again
+            self._first = replace(patches, features=patches.features[:1])
+        first = self._first
+        differing = [
+            name
+            for name, same in (
+                ("encoder", patches.encoder == first.encoder),
+                ("version", patches.version == first.version),
+                ("width", patches.width == first.width),
+                ("patch size in um", abs(patches.side_um / first.side_um - 1) <= SAME_MPP),
+            )
+            if not same
+        ]
+        if differing:
+            raise EncoderError(
+                f"{patches.path} and {first.path.name} differ in {' and '.join(differing)}; embed all sections "
+                f"alike."
+            )

@@ -113,22 +113,13 @@ _FEATURES = ("features", "feats", "embeddings", "tile_embeddings")
 def read_raw(
     path: Path, coordinates: Path | None = None, encoder: str | None = None
 ) -> RawEmbeddings:
-    """Read a file of embeddings.
+    """Read a file of embeddings: ``.h5``, ``.zarr``, ``.h5ad``, ``.pt``, ``.npz``, part of a LazySlide store.
 
-    Parameters
-    ----------
-    path
-        ``.h5``, ``.zarr``, ``.h5ad``, ``.pt`` or ``.npz``; of a LazySlide store also one of its tables.
-    coordinates
-        Where the patches lie, if the file does not say: ``.h5`` (TRIDENT's and CLAM's ``patches``), ``.npz`` or
-        ``.npy`` (slide2vec). None: what lies beside a slide2vec file.
-    encoder
-        Whose embeddings are wanted, where a LazySlide store has several.
+    ``coordinates`` say where the patches lie, if the file does not: ``.h5`` (TRIDENT's and CLAM's
+    ``patches``), ``.npz`` or ``.npy`` (slide2vec); None: what lies beside a slide2vec file. ``encoder`` says
+    whose embeddings are wanted, where a LazySlide store has several.
 
-    Raises
-    ------
-    EncoderError
-        It is missing, damaged, or holds no embeddings, or nothing says where the patches lie.
+    EncoderError: it is missing, damaged, or holds no embeddings, or nothing says where the patches lie.
     """
     with named(path):
         found = _read_store(path, encoder)

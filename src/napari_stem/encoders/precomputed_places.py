@@ -49,31 +49,19 @@ class RawEmbeddings:
     """What a file says, not yet compared with a slide.
 
     What it does not say is None.
-
-    Attributes
-    ----------
-    path
-        The file.
-    features
-        (n, W), as stored.
-    xy_px
-        (n, 2), level-0 px: top-left corners, or the centres where ``centred``.
-    side_px
-        Side of a patch in level-0 px.
-    mpp_um, magnification, size_px
-        Pixel size, objective power and (width, height) of level 0 that it was made with.
-    encoder, version
-        What made them.
     """
 
-    path: Path
-    features: NDArray[Any]
+    path: Path  # the file
+    features: NDArray[Any]  # (n, W), as stored
+    # (n, 2), level-0 px: top-left corners, or the centres where ``centred``
     xy_px: NDArray[np.float64] | None
     centred: bool = False
-    side_px: float | None = None
+    side_px: float | None = None  # side of a patch in level-0 px
+    # pixel size, objective power and (width, height) of level 0 that it was made with
     mpp_um: float | None = None
     magnification: float | None = None
     size_px: tuple[float, float] | None = None
+    # what made them
     encoder: str | None = None
     version: str | None = None
 

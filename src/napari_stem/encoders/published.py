@@ -34,23 +34,12 @@ _SHORT = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 class PublishedEncoder(ByPatch):
     """One published network, at one or more fields of view; of each, its poolings one after the other.
 
-    Parameters
-    ----------
-    facts
-        What is known of it.
-    network
-        Loaded, in evaluation mode; the encoder's own from now on: its matrices are cast to the precision.
-    name
-        As users wrote it.
-    pooling
-        None: what the card recommends.
-    fields_of_view_um
-        None: the one that it was trained for (input px times um per pixel).
-    device
-        torch device.
-    precision
-        ``auto``: half precision (autocast: sums and norms stay in float32) on CUDA, bf16 on a processor that
-        multiplies in it, float32 elsewhere; or ``float32``, ``float16``, ``bfloat16``.
+    The ``network``, loaded and in evaluation mode, is the encoder's own from now on: its matrices are cast to
+    the precision. ``name`` is as users wrote it. Without others, pooling is what the card recommends, and the
+    field of view is the one that it was trained for (input px times um per pixel).
+
+    ``precision`` is ``auto``: half precision (autocast: sums and norms stay in float32) on CUDA, bf16 on a
+    processor that multiplies in it, float32 elsewhere; or ``float32``, ``float16``, ``bfloat16``.
     """
 
     def __init__(
@@ -124,13 +113,7 @@ class PublishedEncoder(ByPatch):
 
 
 def chosen_precision(facts: EncoderFacts, device_kind: str, precision: str) -> str:
-    """Return the precision that is meant by ``auto``, or the one asked for.
-
-    Raises
-    ------
-    EncoderError
-        There is no such precision.
-    """
+    """Return the precision that ``auto`` means, or the one asked for; EncoderError where there is none such."""
     if precision == "auto":
         if device_kind == "cuda":
             return facts.half
@@ -156,16 +139,11 @@ def _multiplies_in_bf16() -> bool:
 
 
 class CombinedEncoder:
-    """Encoders that look at the same spots.
+    """Two or more encoders that look at the same spots.
 
     Patches are read once, at the largest side that any part takes, and resampled (bicubic, antialiased) for
     the others. Each part sees its own fields of view. Published Stem crops 224 px and enlarges them to 256
     for CONCH, which enlarges them to 448; here the slide is resampled to 448 px of the same tissue directly.
-
-    Parameters
-    ----------
-    parts
-        Two or more encoders.
     """
 
     def __init__(self, parts: Sequence[Encoder]) -> None:
@@ -181,10 +159,7 @@ class CombinedEncoder:
         ]
 
     def encode(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed spots: see ``Encoder.encode``.
-
-        Returns (n, width) float32: per encoder, in the order of the name, what it gives alone.
-        """
+        """Embed spots: see ``Encoder.encode``; per encoder, in the order of the name, what it gives alone."""
         return np.concatenate(
             [
                 part.encode(resized(patches[:, fields], part.patch.side_px))
@@ -205,16 +180,8 @@ def _version(parts: Sequence[Encoder]) -> str:
 def resized(patches: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     """Resample patches to another side: Pillow, bicubic and antialiased, as the cards' transforms do.
 
-    Parameters
-    ----------
-    patches
-        (..., side, side, 3) uint8 RGB.
-    side_px
-        The new side.
-
-    Returns
-    -------
-    (..., side_px, side_px, 3) uint8; the patches themselves where nothing is to be done.
+    (..., side, side, 3) uint8 RGB becomes (..., side_px, side_px, 3); the patches themselves where nothing is
+    to be done.
     """
     side = patches.shape[-2]
     if side == side_px:
@@ -239,20 +206,11 @@ def normalised(
 
 
 def pool_tokens(tokens: torch.Tensor, pooling: str, prefix_tokens: int) -> torch.Tensor:
-    """Pool tokens to one vector.
+    """Pool tokens, (n, prefix + patches, width), to one vector each, (n, width).
 
-    Parameters
-    ----------
-    tokens
-        (n, prefix + patches, width), the class token first, then registers, then patches by row.
-    pooling
-        ``cls``, ``mean`` or ``centre``: see `napari_stem.encoders.facts.POOLINGS`.
-    prefix_tokens
-        Class token and registers: they belong to no place, and are left out of ``mean`` and ``centre``.
-
-    Returns
-    -------
-    (n, width).
+    The class token comes first, then registers, then patches by row. ``pooling`` is ``cls``, ``mean`` or
+    ``centre``: see `napari_stem.encoders.facts.POOLINGS`. The ``prefix_tokens``, class token and registers,
+    belong to no place, and are left out of ``mean`` and ``centre``.
     """
     if pooling == "cls":
         return tokens[:, 0]

@@ -1,22 +1,83 @@
-"""Encoders by name: which there are, whether they can be used, and how they are loaded."""
+"""Encoders by name (``uni+conch``, ``h-optimus-0@cls+centre``): whether they can be used, and how they load."""
 
 from __future__ import annotations
 
 import logging
 import os
+from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import metadata
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from napari_stem.encoders.catalogue import CATALOGUE
+from napari_stem.encoders.facts import POOLINGS
 from napari_stem.encoders.hub import locate
-from napari_stem.encoders.names import BUNDLED, Part, parse_name
 from napari_stem.errors import EncoderError
 from napari_stem.hub import FOLDER_VARIABLE
 
 if TYPE_CHECKING:
     from napari_stem.encoders.base import Encoder
-    from napari_stem.encoders.facts import EncoderFacts
+    from napari_stem.encoders.facts import EncoderFacts, Pooling
+
+BUNDLED = "bundled"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One encoder of a (possibly combined) name: ``bundled`` or one of the catalogue.
+
+    ``pooling`` is what follows ``@``; None where nothing does: what the card recommends.
+    """
+
+    name: str
+    pooling: tuple[Pooling, ...] | None = None
+
+    def __str__(self) -> str:
+        """Write it as it is read."""
+        return self.name if self.pooling is None else f"{self.name}@{'+'.join(self.pooling)}"
+
+
+def parse_name(name: str) -> tuple[Part, ...]:
+    """Read a name; EncoderError where it has an unknown encoder or pooling, or names one twice.
+
+    Encoders are joined by ``+``; ``@`` begins a list of poolings, joined by ``+`` too: what is a pooling
+    (cls, mean, centre, pooled) belongs to the encoder before it, what is not is the next encoder.
+    """
+    parts: list[Part] = []
+    for word in name.strip().lower().split("+"):
+        if word in POOLINGS and parts and parts[-1].pooling is not None:
+            before = parts.pop()
+            parts.append(Part(before.name, (*(before.pooling or ()), cast("Pooling", word))))
+            continue
+        encoder, at, pooling = word.partition("@")
+        parts.append(Part(encoder.strip(), (cast("Pooling", pooling.strip()),) if at else None))
+    for part in parts:
+        _check(part)
+    if len(set(parts)) < len(parts):
+        raise EncoderError(f"'{name}' names an encoder twice; name each once.")
+    return tuple(parts)
+
+
+def _check(part: Part) -> None:
+    if part.name not in (BUNDLED, *CATALOGUE):
+        near = get_close_matches(part.name, (BUNDLED, *CATALOGUE), n=1)
+        hint = f"did you mean '{near[0]}'?" if near else "`napari-stem encoders` lists those known."
+        raise EncoderError(f"There is no encoder '{part.name}'; {hint}")
+    if part.pooling is None:
+        return
+    known = () if part.name == BUNDLED else CATALOGUE[part.name].poolings
+    wrong = [p for p in part.pooling if p not in known]
+    if wrong or len(set(part.pooling)) < len(part.pooling):
+        raise EncoderError(
+            f"Encoder '{part}' cannot be had: after '{part.name}' "
+            + (
+                f"@ and one or more of {', '.join(known)} may follow."
+                if known
+                else "no @ may follow."
+            )
+        )
+
 
 logger = logging.getLogger(__name__)
 
@@ -68,17 +129,8 @@ def load_encoder(
 def encoder_width(name: str, n_fields: int | None = None) -> int:
     """Width of an encoder's embedding of one spot; loads neither weights nor torch.
 
-    Parameters
-    ----------
-    name
-        As for `load_encoder`.
-    n_fields
-        Number of fields of view; None: as many as each encoder has by itself (bundled 3, others 1).
-
-    Raises
-    ------
-    EncoderError
-        There is none of that name.
+    ``n_fields`` is the number of fields of view; None: as many as each encoder has by itself (bundled 3,
+    others 1). Name and errors are as of `load_encoder`.
     """
     from napari_stem.encoders.bundled import FIELD_WIDTH, BundledEncoder
 

@@ -18,15 +18,8 @@ if TYPE_CHECKING:
 def read_tensors(path: Path) -> Any:
     """Content of a torch pickle or a safetensors file, told apart by how it begins.
 
-    Returns
-    -------
-    Whatever the file holds: of a pickle, plain containers, numbers, NumPy arrays and numbers, and dense tensors
-    on the CPU only.
-
-    Raises
-    ------
-    ModelError
-        It is neither, is damaged, or is a pickle that wants to run code.
+    Of a pickle, plain containers, numbers, NumPy arrays and numbers, and dense tensors on the CPU only.
+    ModelError: it is neither, is damaged, or is a pickle that wants to run code.
     """
     import torch
     from safetensors import SafetensorError

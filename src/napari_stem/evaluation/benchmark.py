@@ -220,7 +220,9 @@ class Benchmark:
                 # which genes were measured is no secret of the test sections; their counts are
                 tested = [set(self.measured.section(s).genes) for s in fold.test]
                 counts = [_only(self.measured.section(s).counts, tested) for s in fold.train]
-                panel = parse_panel(self.genes)(counts)
+                choice = parse_panel(self.genes)(counts)
+                choice.warn()
+                panel = choice.genes
             for section_id in (*fold.train, *fold.test):
                 measured = self.measured.section(section_id).genes
                 columns_of(panel, measured, f"in section {section_id}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from napari_stem.slide.base import Level, Slide
+from napari_stem.slide.base import Slide
 from napari_stem.slide.opening import describe, open_slide
+from napari_stem.slide.source import Level
 
 __all__ = ["Level", "Slide", "describe", "open_slide"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -16,43 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    import dask.array as da
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Mpp, SizePx
     from napari_stem.progress import Progress
-    from napari_stem.slide.level_pixels import LevelPixels
     from napari_stem.slide.pixel_size import MppSource
     from napari_stem.slide.pyramid_builder import PyramidBuilder
-
-
-@dataclass(frozen=True)
-class Level:
-    """One level of a pyramid.
-
-    Attributes
-    ----------
-    source
-        Its pixels, for reading without dask's cost.
-    downsample
-        Level-0 pixels per pixel of this level, at least 1 (the mean of both axes).
-    key
-        Of this file and level alone: dask takes arrays of one name for the same.
-    """
-
-    source: LevelPixels
-    downsample: float
-    key: str
-
-    @property
-    def size(self) -> SizePx:
-        """Extent in this level's pixels."""
-        return self.source.size
-
-    @cached_property
-    def pixels(self) -> da.Array:
-        """(height, width, 3) uint8 dask array, chunks near 1024 px; importing dask takes most of a second."""
-        return self.source.as_dask(self.key)
+    from napari_stem.slide.source import Level
 
 
 @dataclass(eq=False)
@@ -95,7 +64,7 @@ class Slide:
     fingerprint: str
     properties: dict[str, Any] = field(default_factory=dict)
     mpp_sources: tuple[MppSource, ...] = ()
-    associated: Mapping[str, LevelPixels] = field(default_factory=dict)
+    associated: Mapping[str, Level] = field(default_factory=dict)
     builder: PyramidBuilder | None = None
     on_close: Callable[[], None] = lambda: None
     alias: str = ""
@@ -133,12 +102,7 @@ class Slide:
     def is_ready(self, level: int, within_s: float = 0.0) -> bool:
         """Whether a level can be read without waiting for it to be made.
 
-        Parameters
-        ----------
-        level
-            Index into ``levels``.
-        within_s
-            How long to wait for levels that need no making but are still being looked for.
+        Waits at most ``within_s`` for levels that need no making but are still being looked for.
         """
         if self.builder is None or level < self.builder.first_level:
             return True
@@ -196,7 +160,7 @@ class Slide:
             raise SlideError(
                 f"{self.path.name} has levels 0 to {len(self.levels) - 1}, not {level}."
             )
-        source = self.levels[level].source
+        source = self.levels[level]
         top, bottom = np.clip((y_px, y_px + size.height_px), 0, source.size.height_px).tolist()
         left, right = np.clip((x_px, x_px + size.width_px), 0, source.size.width_px).tolist()
         window = np.full((size.height_px, size.width_px, 3), WHITE, dtype=np.uint8)
@@ -223,18 +187,3 @@ class Slide:
     def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
-
-
-def downsample(level_0: SizePx, size: SizePx) -> float:
-    """Return level-0 pixels per pixel of a level of the given size.
-
-    Scanners shrink by whole factors and cut (or fill) the last row and column, which makes the
-    plain ratio of the sizes slightly wrong and shifts far corners by pixels: a whole factor that
-    explains the size is preferred.
-    """
-    pairs = ((level_0.height_px, size.height_px), (level_0.width_px, size.width_px))
-    ratio = sum(fine / coarse for fine, coarse in pairs) / 2
-    whole = round(ratio)
-    if all(abs(coarse * whole - fine) < whole for fine, coarse in pairs):
-        return float(whole)
-    return ratio

@@ -27,17 +27,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Colour:
-    """What is done to the pixels.
+    """What is done to the pixels."""
 
-    Attributes
-    ----------
-    label
-        In words, for ``info`` and provenance.
-    convert
-        Function of (h, w, 3) uint8 to the same in sRGB; None where pixels stay as stored.
-    """
-
-    label: str = AS_STORED
+    label: str = AS_STORED  # in words, for ``info`` and provenance
+    # function of (h, w, 3) uint8 to the same in sRGB; None where pixels stay as stored
     convert: Convert | None = None
 
 
@@ -82,10 +75,7 @@ def over_white(
 ) -> NDArray[np.uint8]:
     """Lay (height, width, 3) colours on white, which glass is, by alpha (height, width, 1).
 
-    Parameters
-    ----------
-    is_premultiplied
-        Colours were multiplied by alpha already.
+    ``is_premultiplied``: colours were multiplied by alpha already.
     """
     if (alpha == WHITE).all():
         return np.ascontiguousarray(rgb)

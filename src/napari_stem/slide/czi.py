@@ -6,7 +6,6 @@ Reference: https://zeiss.github.io/pylibczirw/ ; pixel size under ``Scaling`` in
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,19 +13,27 @@ import numpy as np
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide.colour import AS_STORED
-from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, coarser_sizes
-from napari_stem.slide.location import Unchanged
+from napari_stem.slide.location import watched
 from napari_stem.slide.pixel_size import source_of
-from napari_stem.slide.source import InUse, SlideSource, fingerprint, refuse_absurd
+from napari_stem.slide.source import (
+    READ_ERRORS,
+    Level,
+    OpenFile,
+    SlideSource,
+    coarser_sizes,
+    fingerprint,
+    refuse_absurd,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from napari_stem.slide.level_pixels import ReadWindow
     from napari_stem.slide.location import Location
     from napari_stem.slide.pixel_size import MppSource
+    from napari_stem.slide.source import ReadWindow
 
 MAGIC = b"ZISRAWFILE"
 MISSING = "a Zeiss CZI for pylibCZIrw, which is not installed (pip install 'napari-stem[czi]')"
@@ -47,29 +54,21 @@ def why_not(location: Location) -> str | None:
 def open_source(location: Location) -> SlideSource:
     """Open for reading; coarser levels come from the file's own pyramid.
 
-    Raises
-    ------
-    SlideError
-        Damaged, or not 8-bit RGB.
+    SlideError: damaged, or not 8-bit RGB.
     """
     from pylibCZIrw import czi
 
     path = location.path
     try:
-        with ExitStack() as on_failure:
-            opened = on_failure.enter_context(ExitStack())
-            unchanged = Unchanged(path)
-            document = opened.enter_context(czi.open_czi(str(path)))
-            source = _native(path, document, opened, unchanged)
-            on_failure.pop_all()
-            return source
+        check = watched(path)
+        return _native(path, czi.CziReader(str(path)), check)
     except READ_ERRORS as error:
         raise SlideError(
             f"{path.name} is a damaged or incomplete CZI ({error}); copy or export it again."
         ) from error
 
 
-def _native(path: Path, document: Any, stack: ExitStack, unchanged: Unchanged) -> SlideSource:
+def _native(path: Path, document: Any, check: Callable[[], None]) -> SlideSource:
     kinds = set(document.pixel_types.values())
     if kinds != {"Bgr24"}:
         raise SlideError(
@@ -81,14 +80,14 @@ def _native(path: Path, document: Any, stack: ExitStack, unchanged: Unchanged) -
     refuse_absurd(path.name, [size])
     # libCZI gives any zoom, from the stored pyramid where there is one
     sizes = (size, *coarser_sizes(size))
-    handle, lock, origin = InUse(document, stack.close), threading.Lock(), (int(box.x), int(box.y))
+    file, lock, origin = OpenFile(document), threading.Lock(), (int(box.x), int(box.y))
     sources = tuple(
-        LevelPixels(
-            _reader(handle, lock, origin, 2**number),
+        Level(
+            _reader(file, lock, origin, 2**number),
             each,
             SizePx(TILE_PX, TILE_PX),
             path.name,
-            check=unchanged.check,
+            check=check,
         )
         for number, each in enumerate(sizes)
     )
@@ -103,12 +102,12 @@ def _native(path: Path, document: Any, stack: ExitStack, unchanged: Unchanged) -
         },
         _scaling(document.metadata),
         "zeiss",
-        close=handle.close,
+        close=file.close,
     )
 
 
 def _reader(
-    handle: InUse, lock: threading.Lock, origin: tuple[int, int], factor: int
+    file: OpenFile, lock: threading.Lock, origin: tuple[int, int], factor: int
 ) -> ReadWindow:
     """Make the function that reads windows of a level, ``factor`` level-0 pixels per pixel.
 
@@ -124,7 +123,8 @@ def _reader(
             width_px * factor,
             height_px * factor,
         )
-        with lock, handle.reading() as document:
+        document = file.get()
+        with lock:
             pixels = document.read(
                 roi=roi, zoom=1 / factor, pixel_type="Bgr24", background_pixel=(1.0, 1.0, 1.0)
             )

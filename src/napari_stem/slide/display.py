@@ -10,6 +10,7 @@ still being made, the preview of them is drawn.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import sys
 import threading
@@ -27,8 +28,8 @@ import numpy as np
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide.colour import WHITE
-from napari_stem.slide.level_pixels import LevelPixels, halved, paste, tiles_under
-from napari_stem.slide.preview import enlarged
+from napari_stem.slide.pyramid import scaled
+from napari_stem.slide.source import Level, halved, paste, tiles_under
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -119,37 +120,22 @@ class SlideArray(da.Array):  # type: ignore[misc]
 
 
 class Pyramid:
-    """The levels of a slide, (y, x, c) uint8, finest first.
+    """The levels of an open slide, (y, x, c) uint8, finest first; missing ones may still have to be made.
 
-    Parameters
-    ----------
-    slide
-        Open; its missing levels may still have to be made.
-
-    Attributes
-    ----------
-    arrays
-        The levels as dask arrays, for a multiscale image.
-    levels
-        What reads the windows of each.
-    patience_s
-        How long napari's drawing waits for pixels; None: until they are there.
-    arrived
-        Called, in any thread, when pixels have come that were not waited for.
-    failed
-        Called, in any thread, with a sentence when pixels to be drawn turn out damaged.
-    has_previewed
-        Whether a level that was not made yet has been drawn from the slide's preview.
+    ``arrays`` are dask arrays, for a multiscale image; ``levels`` read the windows of each.
     """
 
     def __init__(self, slide: Slide) -> None:
         self.slide = slide
+        # how long napari's drawing waits for pixels; None: until they are there
         self.patience_s: float | None = None
+        # called, in any thread, when pixels have come that were not waited for, and
+        # with a sentence when pixels to be drawn turn out damaged
         self.arrived: Callable[[], None] | None = None
         self.failed: Callable[[str], None] | None = None
-        self.has_previewed = False
+        self.has_previewed = False  # a level that was not made yet, drawn from the slide's preview
         self._number = next(_numbers)
-        self.levels, self._origins = levels_between([level.source for level in slide.levels])
+        self.levels, self._origins = levels_between(slide.levels)
         self._coming: dict[Chunk, Future[NDArray[np.uint8]]] = {}
         self._late: set[Chunk] = set()
         self._damaged: set[Chunk] = set()  # told, and not decoded again at every drawing
@@ -308,9 +294,9 @@ def _drawn_by_napari() -> bool:
     return False
 
 
-def levels_between(sources: Sequence[LevelPixels]) -> tuple[list[LevelPixels], list[int]]:
+def levels_between(sources: Sequence[Level]) -> tuple[list[Level], list[int]]:
     """Levels finest first with those that the slide leaves out, and the stored level that each is read from."""
-    levels: list[LevelPixels] = []
+    levels: list[Level] = []
     origins: list[int] = []
     for number, pixels in enumerate(sources):
         levels.append(pixels)
@@ -325,7 +311,7 @@ def levels_between(sources: Sequence[LevelPixels]) -> tuple[list[LevelPixels], l
     return levels, origins
 
 
-def _in_between(stored: LevelPixels, finer: LevelPixels, shrink: int) -> LevelPixels:
+def _in_between(stored: Level, finer: Level, shrink: int) -> Level:
     """Offer a level that is not stored: the next finer one halved, by area."""
     side_px = min(CHUNK_PX, LARGEST_READ_PX // shrink)
     native_px = [
@@ -333,4 +319,31 @@ def _in_between(stored: LevelPixels, finer: LevelPixels, shrink: int) -> LevelPi
         for native in (stored.native.height_px, stored.native.width_px)
     ]
 
-    return LevelPixels(finer.halved, halved(finer.size), SizePx(*native_px), stored.label)
+    return Level(finer.halved, halved(finer.size), SizePx(*native_px), stored.label)
+
+
+def enlarged(
+    read: Callable[[slice, slice], NDArray[np.uint8] | None],
+    own: SizePx,
+    rows: slice,
+    columns: slice,
+    whole: SizePx,
+) -> NDArray[np.uint8] | None:
+    """Show a window of a finer picture, whose extent is ``whole``, from a coarser one, smoothly.
+
+    ``read`` gives a window of the coarser picture, of extent ``own``, (h, w, 3) uint8, or None where it is not
+    known. Returns (rows, columns, 3) uint8, or None where ``read`` gave that.
+    """
+    from PIL import Image
+
+    (top, bottom), (left, right) = scaled(rows, columns, whole, own)
+    down, across = (
+        slice(math.floor(start), math.ceil(stop)) for start, stop in ((top, bottom), (left, right))
+    )
+    part = read(down, across)
+    if part is None:
+        return None
+    box = (left - across.start, top - down.start, right - across.start, bottom - down.start)
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    image = Image.fromarray(np.ascontiguousarray(part))
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box))

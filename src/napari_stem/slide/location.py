@@ -7,9 +7,13 @@ import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from napari_stem.errors import SlideError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Two letters or more, so that a Windows drive is none. Path("https://h/x") has lost one slash.
 URL = re.compile(r"^([a-z][a-z0-9+.-]+(?:::[a-z][a-z0-9+.-]+)*):/{1,2}(?=[^/])", re.IGNORECASE)
@@ -18,18 +22,10 @@ FILE_URL = re.compile(r"^(?:file|local):/{1,3}", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Location:
-    """Where a slide lies.
+    """Where a slide lies."""
 
-    Attributes
-    ----------
-    path
-        Absolute path; of a URL, the path within its host (for its name alone).
-    url
-        The URL, or None for a local file or folder.
-    """
-
-    path: Path
-    url: str | None = None
+    path: Path  # absolute path; of a URL, the path within its host (for its name alone)
+    url: str | None = None  # the URL, or None for a local file or folder
 
     @property
     def name(self) -> str:
@@ -47,13 +43,7 @@ class Location:
         return self.url is None and self.path.is_file()
 
     def head(self, n_bytes: int = 16) -> bytes:
-        """First bytes of a local file; empty for folders and URLs.
-
-        Raises
-        ------
-        SlideError
-            The file cannot be read.
-        """
+        """First bytes of a local file; empty for folders and URLs. SlideError where it cannot be read."""
         if not self.is_file:
             return b""
         try:
@@ -64,15 +54,10 @@ class Location:
 
 
 def locate(path: str | Path) -> Location:
-    """Find a slide and refuse what cannot be one, without reading it.
+    """Find a slide without reading it; SlideError where nothing that may be read is there.
 
-    ``file://`` URLs become paths; other URLs (``http``, ``https``, ``s3``, ``memory`` ...) are
-    taken as they are.
-
-    Raises
-    ------
-    SlideError
-        Nothing is there, it may not be read, or it is neither a file nor a folder.
+    ``file://`` URLs become paths; other URLs (``http``, ``https``, ``s3``, ``memory`` ...) are taken as they
+    are.
     """
     text = str(path)
     if FILE_URL.match(text):
@@ -112,42 +97,30 @@ def _told(path: Path, error: Exception) -> str:
     return f"{path} cannot be reached ({error}); check the path, the disk or the network."
 
 
-class Unchanged:
-    """Tells whether a file is still the one that was opened, by its size, date and number.
+def watched(path: Path, slide: Path | None = None) -> Callable[[], None]:
+    """Look at a file's size, date and number, and give what raises a SlideError once it is gone or another.
 
-    Parameters
-    ----------
-    path
-        The file.
-    slide
-        What the user opened, where it is a folder that the file lies in.
+    ``slide`` is what the user opened, where that is a folder that the file lies in.
     """
+    named = slide or path
 
-    def __init__(self, path: Path, slide: Path | None = None) -> None:
-        self.path = path
-        self._slide = slide or path
-        self._was = self._stamp()
-
-    def _stamp(self) -> tuple[int, int, int]:
-        status = self.path.stat()
+    def stamp() -> tuple[int, int, int]:
+        status = path.stat()
         return status.st_size, status.st_mtime_ns, status.st_ino
 
-    def check(self) -> None:
-        """Refuse to go on with a file that is gone or another.
+    was = stamp()
 
-        Raises
-        ------
-        SlideError
-            It is.
-        """
+    def check() -> None:
         try:
-            now = self._stamp()
+            now = stamp()
         except OSError as error:
             raise SlideError(
-                f"{self._slide.name} has gone away while it was open ({error.strerror}); bring back "
-                f"{self._slide} or its disk or network, then open it again."
+                f"{named.name} has gone away while it was open ({error.strerror}); bring back "
+                f"{named} or its disk or network, then open it again."
             ) from error
-        if now != self._was:
+        if now != was:
             raise SlideError(
-                f"{self._slide.name} was changed or replaced while it was open; open it again."
+                f"{named.name} was changed or replaced while it was open; open it again."
             )
+
+    return check

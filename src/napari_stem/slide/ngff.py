@@ -18,10 +18,9 @@ import numpy as np
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide.colour import AS_STORED, over_white
-from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels
-from napari_stem.slide.location import Unchanged
+from napari_stem.slide.location import watched
 from napari_stem.slide.pixel_size import UM_PER_UNIT, source_of
-from napari_stem.slide.source import SlideSource, refuse_absurd
+from napari_stem.slide.source import READ_ERRORS, Level, SlideSource, refuse_absurd
 from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
@@ -64,10 +63,7 @@ def why_not(location: Location) -> str | None:
 def open_source(location: Location) -> SlideSource:
     """Open for reading.
 
-    Raises
-    ------
-    SlideError
-        Not reachable, no OME-Zarr image in it, or none that is 8-bit RGB or grey.
+    SlideError: not reachable, no OME-Zarr image in it, or none that is 8-bit RGB or grey.
     """
     import zarr
 
@@ -130,10 +126,7 @@ def _multiscale(group: Any) -> dict[str, Any] | None:
 def _largest_image(location: Location, root: Any) -> tuple[str, Any, dict[str, Any]]:
     """Find the image, its group and its multiscale: the root itself, or the largest 8-bit one beneath it.
 
-    Raises
-    ------
-    SlideError
-        There is none.
+    SlideError where there is none.
     """
     if (multiscale := _multiscale(root)) is not None:
         return "", root, multiscale
@@ -146,7 +139,7 @@ def _largest_image(location: Location, root: Any) -> tuple[str, Any, dict[str, A
             if multiscale is None:
                 continue
             array = _arrays(group, multiscale)[0]
-            finest = level_of(place, axis_names(multiscale), array)
+            finest = _level(place, _axis_names(multiscale), array)
             n_px = finest.size.height_px * finest.size.width_px
             usable.append((n_px, place, group, multiscale))
         except SlideError as error:
@@ -188,8 +181,8 @@ def _native(
 ) -> SlideSource:
     name = f"{location.name}/{place}" if place else location.name
     arrays = _arrays(group, multiscale)
-    names = axis_names(multiscale)
-    sources = tuple(level_of(name, names, each, _watch(location, each)) for each in arrays)
+    names = _axis_names(multiscale)
+    sources = tuple(_level(name, names, each, _watch(location, each)) for each in arrays)
     refuse_absurd(name, [each.size for each in sources])
     told: dict[str, Any] = {
         "format": "ome-zarr",
@@ -199,9 +192,9 @@ def _native(
     }
     if place:
         told["image"] = place
-    digest = fingerprint_of(multiscale, arrays)
+    digest = _fingerprint(multiscale, arrays)
     is_ours = place.startswith("images/") and OUR_TABLE in root
-    found = mpp_sources_of(multiscale, names, is_global_um=is_ours)
+    found = _mpp_sources(multiscale, names, is_global_um=is_ours)
     return SlideSource(sources, digest, told, found, close=close)
 
 
@@ -210,39 +203,22 @@ def _watch(location: Location, array: Any) -> Callable[[], None]:
     if location.url is not None:
         return lambda: None
     if not location.is_folder:
-        return Unchanged(location.path).check
+        return watched(location.path)
     folder: Path = location.path / str(array.path)
     about = next(folder / n for n in ARRAYS if (folder / n).is_file())
-    return Unchanged(about, location.path).check
+    return watched(about, location.path)
 
 
-def axis_names(multiscale: dict[str, Any]) -> list[str]:
+def _axis_names(multiscale: dict[str, Any]) -> list[str]:
     """Names of an image's axes, in the order of its arrays'."""
     axes = multiscale.get("axes") or list("tczyx")  # 0.3 and before
     return [axis if isinstance(axis, str) else str(axis["name"]) for axis in axes]
 
 
-def level_of(
+def _level(
     name: str, names: list[str], array: Any, check: Callable[[], None] = lambda: None
-) -> LevelPixels:
-    """Offer a level.
-
-    Parameters
-    ----------
-    name
-        What messages call the image.
-    names
-        Of its axes.
-    array
-        Of the level.
-    check
-        As of `LevelPixels`.
-
-    Raises
-    ------
-    SlideError
-        The array is no 8-bit RGB or grey image.
-    """
+) -> Level:
+    """Offer an array with axes of such names as a level of an image, which must be 8-bit RGB or grey."""
     told = dict(zip(names, array.shape, strict=True))
     if array.dtype != np.uint8:
         raise SlideError(
@@ -270,15 +246,11 @@ def level_of(
         return np.ascontiguousarray(pixels, dtype=np.uint8)
 
     chunk = (min(int(array.chunks[names.index(axis)]), TALLEST_NATIVE_PX) for axis in "yx")
-    return LevelPixels(read, SizePx(told["y"], told["x"]), SizePx(*chunk), name, check=check)
+    return Level(read, SizePx(told["y"], told["x"]), SizePx(*chunk), name, check=check)
 
 
-def fingerprint_of(multiscale: dict[str, Any], arrays: list[Any]) -> str:
-    """Digest of the metadata, the shapes and the pixels of the coarsest level, or a sample of them.
-
-    The coarsest level is made from all others: it changes where they do, and costs one small read,
-    near or far.
-    """
+def _fingerprint(multiscale: dict[str, Any], arrays: list[Any]) -> str:
+    """Digest of the metadata, the shapes and a sample of the coarsest level, which is made from all others."""
     text = json.dumps([multiscale, [list(a.shape) for a in arrays]], sort_keys=True, default=str)
     digest = hashlib.blake2b(text.encode(), digest_size=16)
     coarsest = arrays[-1]
@@ -295,12 +267,12 @@ def fingerprint_of(multiscale: dict[str, Any], arrays: list[Any]) -> str:
     return digest.hexdigest()
 
 
-def mpp_sources_of(
+def _mpp_sources(
     multiscale: dict[str, Any], names: list[str], *, is_global_um: bool = False
 ) -> tuple[MppSource, ...]:
     """Scale of the finest dataset times that of the multiscale, in the axes' unit; 1 says nothing.
 
-    ``is_global_um`` where the space that SpatialData calls global is known to be in um.
+    ``is_global_um``: the space that SpatialData calls global is known to be in um.
     """
     microns = MICRONS | {"global"} if is_global_um else MICRONS
     y, x = names.index("y"), names.index("x")

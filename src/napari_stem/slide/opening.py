@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import Mpp
-from napari_stem.slide.base import Level, Slide, downsample
-from napari_stem.slide.level_pixels import coarser_sizes
+from napari_stem.slide.base import Slide
 from napari_stem.slide.location import locate
 from napari_stem.slide.pixel_size import all_sources, conflict
 from napari_stem.slide.pyramid import Plan
 from napari_stem.slide.pyramid_builder import PyramidBuilder
-from napari_stem.slide.source import UnsuitedError
+from napari_stem.slide.source import UnsuitedError, downsample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
+    from types import ModuleType
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from napari_stem.geometry import SizePx
     from napari_stem.progress import Progress
-    from napari_stem.slide.level_pixels import LevelPixels
     from napari_stem.slide.location import Location
     from napari_stem.slide.source import SlideSource
 
@@ -40,26 +35,6 @@ READERS = {
     "raster": "raster",
 }
 READABLE = "SVS, tiled or OME-TIFF, OME-Zarr, JPEG or PNG"
-
-
-class Reader(Protocol):
-    """What a reader module offers."""
-
-    def why_not(self, location: Location) -> str | None:
-        """Tell why the file is not this reader's, judged by its first bytes; None if it may be.
-
-        A clause that completes "it is": a file may be of a kind of another reader, or of this
-        reader's kind while the library that it takes is not installed.
-        """
-
-    def open_source(self, location: Location) -> SlideSource:
-        """Open for reading; decodes nothing.
-
-        Raises
-        ------
-        SlideError
-            Damaged, cut short or not 8-bit RGB or grey.
-        """
 
 
 def open_slide(
@@ -100,32 +75,17 @@ def open_slide(
     """
     if isinstance(mpp, (int, float)):
         mpp = Mpp.square(mpp)
-    location = locate(path)
-    name, source = _choose(location, reader)
-    logger.info("A slide is read by '%s'.", name)
+    slide = open_header(path, mpp, reader)
+    logger.info("A slide is read by '%s'.", slide.reader)
     try:
-        mpp_sources = all_sources(location.path, source.fingerprint, source.mpp_sources, mpp)
-        levels, builder = _with_missing(location, source, progress, early=early)
+        if early and slide.builder is not None and len(slide.levels) > 1:
+            slide.builder.look()
+        else:
+            slide.complete(progress)
     except BaseException:
-        source.close()
+        slide.close()
         raise
-    key = f"slide-{source.fingerprint}-{name}"
-    return Slide(
-        path=location.path,
-        mpp=mpp_sources[0].mpp if mpp_sources else None,
-        levels=tuple(
-            Level(each, downsample(source.sizes[0], each.size), f"{key}-{number}")
-            for number, each in enumerate(levels)
-        ),
-        reader=name,
-        vendor=source.vendor,
-        fingerprint=source.fingerprint,
-        properties=source.properties,
-        mpp_sources=mpp_sources,
-        associated=dict(source.associated),
-        builder=builder,
-        on_close=source.close,
-    )
+    return slide
 
 
 def describe(
@@ -146,48 +106,72 @@ def describe(
     SlideError
         As ``open_slide``.
     """
-    location = locate(path)
-    name, source = _choose(location, reader)
-    try:
-        size = source.sizes[0]
-        sources = all_sources(location.path, source.fingerprint, source.mpp_sources, mpp)
-        known = sources[0].mpp if sources else None
+    with open_header(path, mpp, reader) as slide:
         return {
-            "width_px": size.width_px,
-            "height_px": size.height_px,
-            "mpp": None if known is None else [known.y_um, known.x_um],
-            "mpp_sources": [each.as_json() for each in sources],
-            "mpp_conflict": conflict(sources),
+            "width_px": slide.size.width_px,
+            "height_px": slide.size.height_px,
+            "mpp": None if slide.mpp is None else [slide.mpp.y_um, slide.mpp.x_um],
+            "mpp_sources": [each.as_json() for each in slide.mpp_sources],
+            "mpp_conflict": conflict(slide.mpp_sources),
             "levels": [
                 {
-                    "height_px": each.height_px,
-                    "width_px": each.width_px,
-                    "downsample": downsample(size, each),
+                    "height_px": each.size.height_px,
+                    "width_px": each.size.width_px,
+                    "downsample": each.downsample,
                 }
-                for each in final_levels(source)
+                for each in slide.levels
             ],
             "associated": [
                 {"name": kind, "width_px": each.size.width_px, "height_px": each.size.height_px}
-                for kind, each in source.associated.items()
+                for kind, each in slide.associated.items()
             ],
-            "reader": name,
-            "readers": {each: _why_not(_reader(each), location) for each in READERS},
-            "vendor": source.vendor,
-            "fingerprint": source.fingerprint,
-            "properties": source.properties,
+            "reader": slide.reader,
+            "readers": {name: _why_not(_reader(name), locate(path)) for name in READERS},
+            "vendor": slide.vendor,
+            "fingerprint": slide.fingerprint,
+            "properties": slide.properties,
         }
-    finally:
+
+
+def open_header(path: str | Path, mpp: Mpp | None = None, reader: str | None = None) -> Slide:
+    """Open a slide as ``open_slide`` does, and decode nothing: levels that it lacks are yet to be made."""
+    location = locate(path)
+    name, source = _choose(location, reader)
+    try:
+        mpp_sources = all_sources(location.path, source.fingerprint, source.mpp_sources, mpp)
+        rights = location.path.stat().st_mode if location.url is None else 0o700
+    except BaseException:
         source.close()
+        raise
+    plan = Plan(location.name, source, rights)
+    builder = PyramidBuilder(plan) if plan.sizes else None
+    stored = () if source.copies_base else source.sources
+    levels = [*stored, *(builder.pending() if builder else ())]
+    finest = source.sources[0].size
+    return Slide(
+        path=location.path,
+        mpp=mpp_sources[0].mpp if mpp_sources else None,
+        levels=tuple(
+            replace(
+                each,
+                downsample=downsample(finest, each.size),
+                key=f"slide-{source.fingerprint}-{name}-{number}",
+            )
+            for number, each in enumerate(levels)
+        ),
+        reader=name,
+        vendor=source.vendor,
+        fingerprint=source.fingerprint,
+        properties=source.properties,
+        mpp_sources=mpp_sources,
+        associated=source.associated,
+        builder=builder,
+        on_close=source.close,
+    )
 
 
 def _choose(location: Location, wanted: str | None) -> tuple[str, SlideSource]:
-    """Find the first reader for this kind of file, and what it makes of the file.
-
-    Raises
-    ------
-    SlideError
-        There is none, or it refuses the file.
-    """
+    """Find the first reader for this kind of file, and what it makes of the file; SlideError where none can."""
     if wanted is not None:
         return _insisted(location, wanted)
     unsuited: SlideError | None = None
@@ -233,8 +217,8 @@ def _insisted(location: Location, wanted: str) -> tuple[str, SlideSource]:
     return wanted, reader.open_source(location)
 
 
-def _why_not(reader: Reader, location: Location) -> str | None:
-    reason = reader.why_not(location)
+def _why_not(reader: ModuleType, location: Location) -> str | None:
+    reason: str | None = reader.why_not(location)
     if reason is None:
         try:
             reader.open_source(location).close()
@@ -243,57 +227,6 @@ def _why_not(reader: Reader, location: Location) -> str | None:
     return reason
 
 
-def _reader(name: str) -> Reader:
-    return cast("Reader", import_module(f"napari_stem.slide.{READERS[name]}"))
-
-
-SAME_SHAPE = 0.02  # how far a thumbnail's sides may be out of the slide's proportion
-
-
-def final_levels(source: SlideSource) -> tuple[SizePx, ...]:
-    """Sizes of all levels after opening, finest first: those stored, then those to be made."""
-    return (*source.sizes, *coarser_sizes(source.sizes[-1]))
-
-
-def _with_missing(
-    location: Location, source: SlideSource, progress: Progress | None, *, early: bool
-) -> tuple[list[LevelPixels], PyramidBuilder | None]:
-    """List the stored levels, then those that are made from the coarsest of them."""
-    stored = list(source.sources)
-    sizes = final_levels(source)
-    if len(sizes) == len(stored):
-        whole = [source.base(progress)] if source.copies_base and source.base else stored
-        return whole, None
-    n_kept = 0 if source.copies_base else len(stored)
-    to_make = sizes[n_kept:]
-    plan = Plan(
-        title=location.name,
-        fingerprint=source.fingerprint,
-        sizes=to_make,
-        downsamples=tuple(downsample(source.sizes[0], size) for size in to_make),
-        copies_base=source.copies_base,
-        colour=str(source.properties.get("colour", "")),
-        rights=location.path.stat().st_mode if location.url is None else 0o700,
-    )
-    builder = PyramidBuilder(
-        plan,
-        source.base or (lambda _: stored[-1]),
-        (source.quick or _thumbnail(source)) if early else None,  # else nobody sees a preview
-        n_kept,
-    )
-    if early:
-        builder.look()
-        return [*stored[:n_kept], *builder.pending()], builder
-    builder.progress = progress
-    return [*stored[:n_kept], *builder.levels()], None
-
-
-def _thumbnail(source: SlideSource) -> Callable[[], NDArray[np.uint8]] | None:
-    """Take the scanner's own thumbnail for a quick picture, if it shows all of the slide."""
-    found, size = source.associated.get("thumbnail"), source.sizes[0]
-    if found is None:
-        return None
-    own = found.size.width_px / found.size.height_px
-    if abs(own * size.height_px / size.width_px - 1) > SAME_SHAPE:
-        return None
-    return found.whole
+def _reader(name: str) -> ModuleType:
+    """Load a reader: ``why_not`` gives a clause that completes "it is", or None; ``open_source`` opens."""
+    return import_module(f"napari_stem.slide.{READERS[name]}")

@@ -11,7 +11,7 @@ import math
 import re
 import subprocess
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,21 +20,26 @@ import numpy as np
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide.colour import AS_STORED, Colour, colour_of, over_white
-from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels
-from napari_stem.slide.location import Unchanged
+from napari_stem.slide.location import watched
 from napari_stem.slide.pixel_size import source_of
-from napari_stem.slide.source import InUse, SlideSource, fingerprint, refuse_absurd
+from napari_stem.slide.source import (
+    READ_ERRORS,
+    Level,
+    OpenFile,
+    SlideSource,
+    fingerprint,
+    refuse_absurd,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
-    from types import ModuleType
 
     from numpy.typing import NDArray
 
-    from napari_stem.slide.level_pixels import ReadWindow
     from napari_stem.slide.location import Location
     from napari_stem.slide.pixel_size import MppSource
+    from napari_stem.slide.source import ReadWindow
 
 MISSING = "a file for OpenSlide, which is not installed (pip install 'napari-stem[openslide]')"
 SUFFIXES = (".mrxs", ".dcm", ".vms", ".vmu", ".svslide", ".bif", ".zvi")  # where it is missing
@@ -49,7 +54,7 @@ def why_not(location: Location) -> str | None:
     if location.url is not None:
         return "a URL; OpenSlide reads files"
     try:
-        openslide = _library()
+        import openslide
     except ImportError:
         may_be = location.path.suffix.lower() in SUFFIXES or _dicom_files(location.path)
         return MISSING if may_be else "nothing that OpenSlide would be needed for (not installed)"
@@ -65,35 +70,19 @@ def why_not(location: Location) -> str | None:
 
 
 def open_source(location: Location) -> SlideSource:
-    """Open for reading.
+    """Open for reading; SlideError: damaged, or a folder with several DICOM slides."""
+    import openslide
 
-    Raises
-    ------
-    SlideError
-        Damaged, or a folder with several DICOM slides.
-    """
     path = _one_slide(location.path)
-    openslide = _library()
     if openslide.OpenSlide.detect_format(str(path)) == "dicom":
         refuse_fatal(path)
     try:
-        with ExitStack() as on_failure:
-            unchanged = Unchanged(path, location.path)
-            osr = openslide.OpenSlide(str(path))
-            on_failure.callback(osr.close)
-            source = _native(path, osr, unchanged)
-            on_failure.pop_all()
-            return source
+        check = watched(path, location.path)
+        return _native(path, openslide.OpenSlide(str(path)), check)
     except (openslide.OpenSlideError, *READ_ERRORS) as error:
         raise SlideError(
             f"{path.name} cannot be read by OpenSlide ({error}); copy or export it again."
         ) from error
-
-
-def _library() -> ModuleType:
-    import openslide
-
-    return openslide  # type: ignore[no-any-return,unused-ignore]
 
 
 def _dicom_files(folder: Path) -> list[Path]:
@@ -116,13 +105,7 @@ def _dicom_files(folder: Path) -> list[Path]:
 
 
 def _one_slide(path: Path) -> Path:
-    """Name one file of the slide in a folder.
-
-    Raises
-    ------
-    SlideError
-        The folder holds several slides.
-    """
+    """Name one file of the slide in a folder; SlideError where the folder holds several slides."""
     if not path.is_dir():
         return path
     series: dict[bytes, Path] = {}
@@ -138,20 +121,20 @@ def _one_slide(path: Path) -> Path:
     return next(iter(series.values()))
 
 
-def _native(path: Path, osr: Any, unchanged: Unchanged) -> SlideSource:
+def _native(path: Path, osr: Any, check: Callable[[], None]) -> SlideSource:
     sizes = tuple(SizePx(height, width) for width, height in osr.level_dimensions)
     refuse_absurd(path.name, sizes)
     properties = dict(osr.properties)
     colour = _colour(osr)
-    handle = InUse(osr, osr.close)
+    file = OpenFile(osr)
     sources = tuple(
-        LevelPixels(
-            _reader(handle, number, osr.level_downsamples[number]),
+        Level(
+            _reader(file, number, osr.level_downsamples[number]),
             size,
             SizePx(TILE_PX, TILE_PX),
             path.name,
             colour,
-            check=unchanged.check,
+            check=check,
         )
         for number, size in enumerate(sizes)
     )
@@ -170,8 +153,8 @@ def _native(path: Path, osr: Any, unchanged: Unchanged) -> SlideSource:
         told,
         _mpp(properties, vendor),
         vendor,
-        associated=_associated(osr, handle, path.name),
-        close=handle.close,
+        associated=_associated(osr, file, path.name),
+        close=file.close,
     )
 
 
@@ -204,17 +187,17 @@ def _colour(osr: Any) -> Colour:
 
 
 @contextmanager
-def _reading(handle: InUse) -> Iterator[Any]:
+def _reading(file: OpenFile) -> Iterator[Any]:
     """Hand out the slide; what OpenSlide says of damage becomes a ValueError."""
-    openslide = _library()
-    with handle.reading() as osr:
-        try:
-            yield osr
-        except openslide.OpenSlideError as error:
-            raise ValueError(str(error)) from error
+    import openslide
+
+    try:
+        yield file.get()
+    except openslide.OpenSlideError as error:
+        raise ValueError(str(error)) from error
 
 
-def _reader(handle: InUse, level: int, downsample: float) -> ReadWindow:
+def _reader(file: OpenFile, level: int, downsample: float) -> ReadWindow:
     factor = float(downsample)
     nearest = round(factor)
     # whole factors come with the rounding of the last row; positions are those of whole pixels
@@ -223,7 +206,7 @@ def _reader(handle: InUse, level: int, downsample: float) -> ReadWindow:
     def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
         corner = (round(columns.start * factor), round(rows.start * factor))
         size = (columns.stop - columns.start, rows.stop - rows.start)
-        with _reading(handle) as osr:
+        with _reading(file) as osr:
             return _on_white(osr.read_region(corner, level, size))
 
     return read
@@ -235,7 +218,7 @@ def _on_white(image: Any) -> NDArray[np.uint8]:
     return over_white(pixels[..., :3], pixels[..., 3:])
 
 
-def _associated(osr: Any, handle: InUse, name: str) -> dict[str, LevelPixels]:
+def _associated(osr: Any, file: OpenFile, name: str) -> dict[str, Level]:
     found = {}
     for kind in osr.associated_images:
         try:
@@ -247,13 +230,13 @@ def _associated(osr: Any, handle: InUse, name: str) -> dict[str, LevelPixels]:
             continue
         size = SizePx(height_px, width_px)
         refuse_absurd(name, [size])
-        read = partial(_read_associated, handle, kind)
-        found[kind] = LevelPixels(read, size, size, f"the {kind} image of {name}")
+        read = partial(_read_associated, file, kind)
+        found[kind] = Level(read, size, size, f"the {kind} image of {name}")
     return found
 
 
-def _read_associated(handle: InUse, kind: str, rows: slice, columns: slice) -> NDArray[np.uint8]:
-    with _reading(handle) as osr:
+def _read_associated(file: OpenFile, kind: str, rows: slice, columns: slice) -> NDArray[np.uint8]:
+    with _reading(file) as osr:
         return _on_white(osr.associated_images[kind])[rows, columns]
 
 
@@ -278,17 +261,9 @@ with openslide.OpenSlide(sys.argv[1]) as slide:
 
 
 def refuse_fatal(path: Path) -> None:
-    """Refuse a DICOM file that OpenSlide would crash on.
+    """Refuse a DICOM file, one of its slide's, that OpenSlide would crash on.
 
-    Parameters
-    ----------
-    path
-        One file of the slide.
-
-    Raises
-    ------
-    SlideError
-        A child process that read places all over the slide crashed or hung.
+    SlideError where a child process that read places all over the slide crashed or hung.
     """
     try:
         code = subprocess.run(  # noqa: S603  (our own code, the path is an argument)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from napari_stem.slide.colour import WHITE
-from napari_stem.slide.level_pixels import paste, tiles_under
+from napari_stem.slide.source import paste, tiles_under
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from napari_stem.geometry import PatchSpec, SizePx, Spots
     from napari_stem.slide.base import Slide
-    from napari_stem.slide.level_pixels import LevelPixels
+    from napari_stem.slide.source import Level
 
 MAX_WORKERS = 8
 KEEP_BYTES = 256 * 2**20  # four rows of tiles of 256 px, across 85,000 px
@@ -34,36 +34,20 @@ TILE_PX = 256  # decoded at once, in multiples of the tiles as they are stored
 
 @dataclass(frozen=True)
 class View:
-    """One field of view, seen from the level it is read from (``_l``: in that level's pixels).
+    """One field of view, seen from the level it is read from (``_l``: in that level's pixels)."""
 
-    Attributes
-    ----------
-    level
-        The coarsest that is still at least as fine as the patch.
-    downsample_y, downsample_x
-        Level-0 pixels per pixel of the level.
-    height_px_l, width_px_l
-        Extent of the patch.
-    reach_px_l
-        How far the filter may reach over the patch's edge.
-    """
-
-    level: int
+    level: int  # the coarsest that is still at least as fine as the patch
+    # level-0 pixels per pixel of the level
     downsample_y: float
     downsample_x: float
+    # extent of the patch
     height_px_l: float
     width_px_l: float
-    reach_px_l: int
+    reach_px_l: int  # how far the filter may reach over the patch's edge
 
     @classmethod
     def of(cls, slide: Slide, fov_um: float, side_px: int) -> View:
-        """See a field of view from the level that suits it.
-
-        Raises
-        ------
-        MissingMppError
-            The slide's pixel size is unknown.
-        """
+        """See a field of view from the level that suits it; MissingMppError where the pixel size is unknown."""
         mpp = slide.require_mpp()
         wanted = min(fov_um / mpp.y_um, fov_um / mpp.x_um) / side_px * (1 + 1e-9)
         fine = [i for i, level in enumerate(slide.levels) if level.downsample <= wanted]
@@ -82,15 +66,9 @@ class View:
     ) -> tuple[tuple[int, int, int, int], tuple[float, float, float, float]]:
         """Pixels of the level that a patch is made of, and where in them the patch lies.
 
-        Parameters
-        ----------
-        x_px, y_px
-            The patch's centre at level 0.
-
-        Returns
-        -------
-        ``(left, top, right, bottom)`` in px of the level, half-open, perhaps off the slide; and the patch's
-        own corners within this window, as Pillow's ``box`` takes them.
+        ``x_px``, ``y_px`` is the patch's centre at level 0. Returns ``(left, top, right, bottom)`` in px of
+        the level, half-open, perhaps off the slide; and the patch's own corners in this window, as Pillow's
+        ``box`` takes them.
         """
         x = x_px / self.downsample_x - self.width_px_l / 2
         y = y_px / self.downsample_y - self.height_px_l / 2
@@ -102,16 +80,9 @@ class View:
 
 
 class Look(NamedTuple):
-    """What an encoder sees at once: the concentric patches of some fields of view.
+    """What an encoder sees at once: the concentric patches of some of ``PatchSpec.fields_of_view_um``.
 
-    Attributes
-    ----------
-    fields
-        Which of ``PatchSpec.fields_of_view_um``.
-    x_px, y_px
-        Their centre at level 0.
-    is_shared
-        Whether neighbouring spots may have the same.
+    ``x_px``, ``y_px`` is their centre at level 0; ``is_shared``: neighbouring spots may have the same.
     """
 
     fields: tuple[int, ...]
@@ -121,28 +92,16 @@ class Look(NamedTuple):
 
 
 class PatchReader:
-    """Reads the patches round spots of one slide; may be shared by threads.
+    """Reads the patches round spots of one slide, whose pixel size is known; may be shared by threads.
 
     A patch is the square of ``fov_um`` centred at the spot, or where the lattice of ``spec.steps_um`` is
-    nearest to it, to a fraction of a pixel, resampled to ``side_px`` with Pillow's bilinear filter (a triangle
-    as wide as two of the patch's pixels) from the coarsest level that is still at least as fine as the patch.
-    What lies off the slide is white. A patch depends on its spot alone, not on the spots read with it.
+    nearest to it, to a fraction of a pixel, resampled to ``side_px`` with Pillow's bilinear filter (a
+    triangle as wide as two of the patch's pixels) from the coarsest level that is still at least as fine as
+    the patch. What lies off the slide is white. A patch depends on its spot alone, not on the spots read with
+    it.
 
-    Parameters
-    ----------
-    slide
-        Open, with a known pixel size.
-    spec
-        Fields of view in um and side in px.
-    max_workers
-        Threads that decode and resample; by default one per processor, up to 8.
-    keep_bytes
-        How many bytes of decoded tiles are kept for the patches to come.
-
-    Raises
-    ------
-    MissingMppError
-        The slide's pixel size is unknown.
+    ``max_workers`` threads decode and resample, by default one per processor, up to 8; ``keep_bytes`` of
+    decoded tiles are kept for the patches to come. MissingMppError: the slide's pixel size is unknown.
     """
 
     def __init__(
@@ -161,7 +120,7 @@ class PatchReader:
         self._tiles: dict[int, Callable[[int, int], NDArray[np.uint8]]] = {}
         self._tile_px: dict[int, SizePx] = {}
         for level in levels:
-            source = slide.levels[level].source
+            source = slide.levels[level]
             extent = self._tile_px[level] = source.whole_tiles(TILE_PX)
             n_kept = keep_bytes // len(levels) // (3 * extent.height_px * extent.width_px)
             self._tiles[level] = lru_cache(n_kept)(partial(_decoded, source, extent))
@@ -184,32 +143,18 @@ class PatchReader:
         ]
 
     def read(self, spots: Spots) -> NDArray[np.uint8]:
-        """Read the patches of spots.
+        """Read the patches of spots: (n, fields of view, side_px, side_px, 3) uint8 RGB, in their order.
 
-        Returns
-        -------
-        (n, fields of view, side_px, side_px, 3) uint8 RGB, in the order of the spots.
-
-        Raises
-        ------
-        SlideError
-            The slide is damaged there.
+        SlideError: the slide is damaged there.
         """
         looks = [look for of_spot in self.looks(spots) for look in of_spot]
         side = self.spec.side_px
         return self.read_looks(looks).reshape(len(spots), len(self._views), side, side, 3)
 
     def read_looks(self, looks: Sequence[Look]) -> NDArray[np.uint8]:
-        """Read the patches of looks at equally many fields of view.
+        """Read the patches of looks at equally many fields of view; raises as `read`.
 
-        Returns
-        -------
-        (n, fields of a look, side_px, side_px, 3) uint8 RGB, in the order of the looks.
-
-        Raises
-        ------
-        SlideError
-            As `read`.
+        Returns (n, fields of a look, side_px, side_px, 3) uint8 RGB, in the order of the looks.
         """
         side = self.spec.side_px
         n_fields = len(looks[0].fields) if looks else len(self._views)
@@ -231,13 +176,7 @@ class PatchReader:
         return patches
 
     def read_ahead(self, parts: Sequence[Sequence[Look]]) -> Iterator[NDArray[np.uint8]]:
-        """Read the patches of one group of looks after the other, the next while the last is worked on.
-
-        Raises
-        ------
-        SlideError
-            As `read`.
-        """
+        """Read one group of looks after the other, the next while the last is worked on; raises as `read`."""
         with ThreadPoolExecutor(1, thread_name_prefix="patches-ahead") as ahead:
             coming = ahead.submit(self.read_looks, parts[0]) if parts else None
             for following in [*parts[1:], None]:
@@ -273,7 +212,7 @@ class PatchReader:
         return window
 
 
-def _decoded(source: LevelPixels, extent: SizePx, row: int, column: int) -> NDArray[np.uint8]:
+def _decoded(source: Level, extent: SizePx, row: int, column: int) -> NDArray[np.uint8]:
     """Decode the pixels of a tile that lie on the level."""
     return source.window(*source.tile(row, column, extent))
 

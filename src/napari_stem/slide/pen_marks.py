@@ -55,17 +55,10 @@ SPREADS = 4.0  # times the tissue's spread about the plane: below, the two are n
 
 
 def pen_marks(density: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Mark blue, green, red and black ink with its soft edge.
+    """Mark blue, green, red and black ink with its soft edge, (height, width) bool.
 
-    Parameters
-    ----------
-    density
-        (height, width, 3) decadic optical density above the glass of a thumbnail of some micrometres
-        per pixel.
-
-    Returns
-    -------
-    (height, width) bool.
+    ``density`` is the (height, width, 3) decadic optical density above the glass of a thumbnail of some
+    micrometres per pixel.
     """
     from scipy import ndimage
 

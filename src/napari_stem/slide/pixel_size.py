@@ -47,15 +47,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class MppSource:
-    """One statement of the pixel size.
-
-    Attributes
-    ----------
-    source
-        Who says so, in a user's words.
-    mpp
-        What it says.
-    """
+    """One statement of the pixel size: who says so, in a user's words, and what."""
 
     source: str
     mpp: Mpp
@@ -66,13 +58,7 @@ class MppSource:
 
 
 def plausible_mpp(y_um: float, x_um: float) -> Mpp | None:
-    """Pixel size from a resolution tag, or None where it must be a screen's or a printer's.
-
-    Parameters
-    ----------
-    y_um, x_um
-        What the tag amounts to, um per pixel.
-    """
+    """Pixel size from a resolution tag, um per pixel; None where it must be a screen's or a printer's."""
     for value in (y_um, x_um):
         if not (math.isfinite(value) and PLAUSIBLE_UM[0] <= value <= PLAUSIBLE_UM[1]):
             return None
@@ -82,16 +68,10 @@ def plausible_mpp(y_um: float, x_um: float) -> Mpp | None:
 
 
 def source_of(name: str, y_um: Any, x_um: Any, unit_um: float = 1.0) -> tuple[MppSource, ...]:
-    """Turn what a file says into a source; empty where it is no pixel size.
+    """Turn what a file says into a source, named by who says so; empty where it is no pixel size.
 
-    Parameters
-    ----------
-    name
-        Who says so.
-    y_um, x_um
-        Numbers or their text (a decimal comma is understood).
-    unit_um
-        Micrometres per unit of these numbers.
+    ``y_um`` and ``x_um`` are numbers or their text (a decimal comma is understood), times ``unit_um``
+    micrometres.
     """
     try:
         y, x = (float(str(value).strip().replace(",", ".")) * unit_um for value in (y_um, x_um))
@@ -133,13 +113,7 @@ def _told(mpp: Mpp) -> str:
 def all_sources(
     path: Path, fingerprint: str, of_file: Sequence[MppSource], stated: Mpp | None
 ) -> tuple[MppSource, ...]:
-    """List every statement of a slide's pixel size, the most trusted first.
-
-    Raises
-    ------
-    SlideError
-        As ``sidecar_mpp``.
-    """
+    """List every statement of a slide's pixel size, the most trusted first; raises as `sidecar_mpp`."""
     above = (
         (STATED, stated),
         (DATA_SET, sidecar_mpp(path)),
@@ -151,16 +125,10 @@ def all_sources(
 
 
 def sidecar_mpp(slide_path: Path) -> Mpp | None:
-    """Pixel size from the metadata of a data set in HEST layout.
+    """Pixel size from the metadata of a data set in HEST layout, None where they state none.
 
-    ``DATASET/wsis/ID.*`` is described by ``DATASET/metadata/ID.json``, whose
-    ``pixel_size_um_estimated`` holds um per pixel. None where there is no such file or entry, or it
-    is NaN.
-
-    Raises
-    ------
-    SlideError
-        The file is there, but does not hold a usable number.
+    ``DATASET/wsis/ID.*`` is described by ``DATASET/metadata/ID.json``, whose ``pixel_size_um_estimated``
+    holds um per pixel, or NaN. SlideError where the file is there, but does not hold a usable number.
     """
     if slide_path.parent.name != "wsis":
         return None

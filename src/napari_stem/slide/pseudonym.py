@@ -17,16 +17,9 @@ KEY_BYTES = 32  # of entropy; BLAKE2b takes up to 64
 
 
 def read_key(path: Path) -> tuple[bytes, bool]:
-    """Read a key, or make one that only its owner can read.
+    """Read a key, or make one that only its owner can read; returned with whether it was made now.
 
-    Returns
-    -------
-    The key, and whether it was made now.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be read or made, or is too short or long for a key.
+    OutputError where the file cannot be read or made, or is too short or long for a key.
     """
     try:
         if not path.exists():

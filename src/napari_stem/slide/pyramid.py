@@ -14,9 +14,9 @@ import shutil
 import stat
 import uuid
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +26,13 @@ from napari_stem.caches import CACHES, keep_bounded, touch
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.settings import CACHE_VARIABLE
-from napari_stem.slide.level_pixels import (
+from napari_stem.slide.source import (
     READ_ERRORS,
-    LevelPixels,
+    Level,
+    coarser_sizes,
+    downsample,
     halve,
-    pixels_of_array,
+    level_of_array,
     tiles_under,
 )
 
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.progress import Progress
-    from napari_stem.slide.preview import Preview
+    from napari_stem.slide.source import SlideSource
 
 logger = logging.getLogger(__name__)
 
@@ -50,47 +52,38 @@ BLOCK_PX = 1024
 WIDE_PX = 2 * BLOCK_PX  # wider native tiles are strips: read them whole or decode them anew
 MOST_WRITERS = 4
 MEMORY_LIMIT_BYTES = 4 * 2**30
+GROUND = 228  # darker than glass, so that what is not there yet is not taken for it
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which levels to make.
+    """Which levels to make for a slide."""
 
-    Attributes
-    ----------
-    title
-        What progress and warnings call the slide.
-    fingerprint
-        Of the slide; names the store.
-    sizes
-        Of the levels to make, finest first.
-    downsamples
-        Of the same levels.
-    copies_base
-        The first of them is the base itself, stored anew because reading it in place is slow.
-    colour
-        What was done to the pixels of the base.
-    rights
-        Of the slide, which those of its store never exceed: bits of ``os.stat_result.st_mode``.
-    """
-
-    title: str
-    fingerprint: str
-    sizes: tuple[SizePx, ...]
-    downsamples: tuple[float, ...]
-    copies_base: bool
-    colour: str = ""
+    title: str  # what progress and warnings call it
+    source: SlideSource
+    # its own, which those of the store never exceed: bits of ``os.stat_result.st_mode``
     rights: int = 0o700
+
+    @cached_property
+    def sizes(self) -> list[SizePx]:
+        """Of the levels to make, finest first: perhaps the only stored one anew, then those that it lacks."""
+        coarsest = self.source.sources[-1].size
+        return [*([coarsest] if self.source.copies_base else ()), *coarser_sizes(coarsest)]
 
     @property
     def is_light(self) -> bool:
         """Whether making the levels takes no longer than looking for them in a store."""
-        return not self.copies_base and len(self.sizes) == 1  # the last level is small
+        return len(self.sizes) == 1  # the last level is small
 
     @property
     def folder(self) -> Path:
         """Where the store lies once it is complete."""
-        return CACHES["pyramids"].folder / self.fingerprint
+        return CACHES["pyramids"].folder / self.source.fingerprint
+
+    @property
+    def label(self) -> str:
+        """What an error message calls the place of the levels."""
+        return f"{self.folder} (the stored levels of {self.title})"
 
     @property
     def stamp(self) -> dict[str, Any]:
@@ -98,63 +91,55 @@ class Plan:
         return {
             "format": FORMAT,
             "sizes_px": [[s.height_px, s.width_px] for s in self.sizes],
-            "copies_base": self.copies_base,
-            "colour": self.colour,
+            "copies_base": self.source.copies_base,
+            "colour": str(self.source.properties.get("colour", "")),
         }
 
 
 def made_levels(
     plan: Plan,
-    base: Callable[[], LevelPixels],
+    base: Callable[[], Level],
     progress: Progress | None = None,
     preview: Preview | None = None,
-) -> list[LevelPixels]:
+) -> list[Level]:
     """Open the planned levels, making them first if this slide is new; light ones are always made.
 
-    Parameters
-    ----------
-    plan
-        The levels wanted.
-    base
-        Gives the level that they are made from; called only when they must be made.
-    progress
-        Told ``(text, blocks done, blocks in all)``. An exception that it raises stops the making
-        and leaves nothing behind.
-    preview
-        Painted with what has been read of the base.
-
-    Raises
-    ------
-    SlideError
-        The base is damaged, or the store cannot be written and the levels do not fit in memory.
+    ``base`` gives the level that they are made from, and is called only when they must be made. ``progress`` is
+    told ``(text, blocks done, blocks in all)``; what it raises stops the making and leaves nothing behind.
+    ``preview`` is painted with what has been read. SlideError: the base is damaged, or the store cannot be
+    written and the levels do not fit in memory.
     """
     if plan.is_light:
-        return [pixels_of_array(halve(base().whole()), plan.title)]
+        pixels = base().whole()
+        return [level_of_array(pixels if plan.source.copies_base else halve(pixels), plan.title)]
     found = open_store(plan)
     if found is not None:
         return found
     fill = partial(_fill, plan, base(), progress, preview)
+    failure: OSError | None = None
     try:
         _write_store(plan, fill)
     except OSError as error:  # reading errors of the slide itself come as SlideError
-        logger.warning(
-            "The levels of %s are kept in memory, for this time only: %s cannot be written (%s). "
-            "Set %s to a folder with free space.",
-            plan.title,
-            plan.folder,
-            error,
-            CACHE_VARIABLE,
-        )
-        return _levels_in_memory(plan, fill)
-    written = open_store(plan)
-    if written is None:
+        failure = error
+    found = open_store(plan)  # perhaps another process's, which was faster
+    if found is not None:
+        return found
+    if failure is None:
         raise SlideError(
             f"{plan.folder} was changed while it was being written; open {plan.title} again."
         )
-    return written
+    logger.warning(
+        "The levels of %s are kept in memory, for this time only: %s cannot be written (%s). "
+        "Set %s to a folder with free space.",
+        plan.title,
+        plan.folder,
+        failure,
+        CACHE_VARIABLE,
+    )
+    return _levels_in_memory(plan, fill)
 
 
-def open_store(plan: Plan) -> list[LevelPixels] | None:
+def open_store(plan: Plan) -> list[Level] | None:
     """Open the levels of a complete store; None where there is none that fits."""
     try:
         if not (plan.folder / "zarr.json").is_file():
@@ -165,10 +150,7 @@ def open_store(plan: Plan) -> list[LevelPixels] | None:
         if group.attrs.get("napari_stem") != plan.stamp:
             return None
         arrays: list[Any] = [group[str(index)] for index in range(len(plan.sizes))]
-        if any(
-            a.shape[1:] != (s.height_px, s.width_px)
-            for a, s in zip(arrays, plan.sizes, strict=True)
-        ):
+        if [SizePx(*array.shape[1:]) for array in arrays] != plan.sizes:
             return None
     except READ_ERRORS as error:
         logger.warning("%s is not used: %s", plan.folder, error)
@@ -181,7 +163,7 @@ def open_store(plan: Plan) -> list[LevelPixels] | None:
     ]
 
 
-def _stored_level(array: Any, size: SizePx, plan: Plan, chunks: Path | None = None) -> LevelPixels:
+def _stored_level(array: Any, size: SizePx, plan: Plan, chunks: Path | None = None) -> Level:
     """Offer a level; of a complete store, whose folder of chunks is given, only what is there."""
     extent = SizePx(CHUNK_PX, CHUNK_PX)
 
@@ -198,20 +180,28 @@ def _stored_level(array: Any, size: SizePx, plan: Plan, chunks: Path | None = No
                     )
         return np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
 
-    label = f"{plan.folder} (the stored levels of {plan.title})"
-    return LevelPixels(read, size, extent, label)
+    return Level(read, size, extent, plan.label)
 
 
 def _write_store(plan: Plan, fill: Callable[[list[Any]], None]) -> None:
-    """Make the levels in a temporary folder and move it into place."""
+    """Make the levels in a temporary folder and move it into place; OSError where it cannot be written."""
     import zarr
 
-    with _new_store(plan) as folder:
-        group = zarr.open_group(folder, mode="a", zarr_format=3)
-        arrays = [_new_array(group, index, size) for index, size in enumerate(plan.sizes)]
-        fill(arrays)
+    folder = plan.folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        fresh.mkdir(mode=0o700)  # for its owner alone until it is complete
+        group = zarr.open_group(fresh, mode="a", zarr_format=3)
+        fill([_new_array(group, index, size) for index, size in enumerate(plan.sizes)])
         group.attrs.update({"ome": _ome_metadata(plan), "napari_stem": plan.stamp})
-    keep_bounded("pyramids", keep=[plan.folder])
+        _keep_rights(fresh, plan.rights)
+        if open_store(plan) is None:  # else another process was faster
+            shutil.rmtree(folder, ignore_errors=True)
+            fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    keep_bounded("pyramids", keep=[folder])
 
 
 def _keep_rights(folder: Path, rights: int) -> None:
@@ -225,37 +215,6 @@ def _keep_rights(folder: Path, rights: int) -> None:
             for name in files:
                 Path(place, name).chmod(0o600 | readers)
             Path(place).chmod(modes[folder])
-
-
-@contextmanager
-def _new_store(plan: Plan) -> Iterator[Path]:
-    """Make a temporary folder to write a store in, and move it into place at the end.
-
-    Raises
-    ------
-    OSError
-        The folder cannot be written.
-    """
-    folder = plan.folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        fresh.mkdir(mode=0o700)  # for its owner alone until it is complete
-        yield fresh
-        _keep_rights(fresh, plan.rights)
-        if open_store(plan) is not None:  # another process was faster
-            return
-        if folder.exists():
-            outdated = fresh.with_suffix(".outdated")
-            folder.rename(outdated)
-            shutil.rmtree(outdated, ignore_errors=True)
-        try:
-            fresh.rename(folder)
-        except OSError:
-            if open_store(plan) is None:
-                raise
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _new_array(group: Any, index: int, size: SizePx) -> Any:
@@ -276,16 +235,12 @@ def _new_array(group: Any, index: int, size: SizePx) -> Any:
 
 
 def _ome_metadata(plan: Plan) -> dict[str, Any]:
-    datasets = [
-        {
-            "path": str(index),
-            "coordinateTransformations": [
-                {"type": "scale", "scale": [1.0, factor, factor]},
-                {"type": "translation", "translation": [0.0, *[(factor - 1) / 2] * 2]},
-            ],
-        }
-        for index, factor in enumerate(plan.downsamples)
-    ]
+    datasets = []
+    for index, size in enumerate(plan.sizes):
+        factor = downsample(plan.source.sources[0].size, size)
+        scale = {"type": "scale", "scale": [1.0, factor, factor]}
+        shift = {"type": "translation", "translation": [0.0, *[(factor - 1) / 2] * 2]}
+        datasets.append({"path": str(index), "coordinateTransformations": [scale, shift]})
     axes = [{"name": "c", "type": "channel"}, *({"name": n, "type": "space"} for n in "yx")]
     multiscale = {"axes": axes, "datasets": datasets, "type": "area mean"}
     return {"version": "0.5", "multiscales": [multiscale]}
@@ -293,7 +248,7 @@ def _ome_metadata(plan: Plan) -> dict[str, Any]:
 
 def _fill(
     plan: Plan,
-    source: LevelPixels,
+    source: Level,
     progress: Progress | None,
     preview: Preview | None,
     arrays: list[Any],
@@ -304,7 +259,7 @@ def _fill(
     below = source
     with ThreadPoolExecutor(max_workers=n_writers()) as pool:
         for index, (array, blocks) in enumerate(zip(arrays, jobs, strict=True)):
-            copies = plan.copies_base and index == 0
+            copies = plan.source.copies_base and index == 0
             shown = preview if index == 0 else None
             futures = [pool.submit(fill_block, below, array, b, shown, copies) for b in blocks]
             try:
@@ -325,7 +280,7 @@ def n_writers() -> int:
 
 
 def fill_block(
-    below: LevelPixels,
+    below: Level,
     array: Any,
     block: tuple[slice, slice],
     preview: Preview | None,
@@ -351,7 +306,7 @@ def _blocks(size: SizePx, native: SizePx) -> Iterator[tuple[slice, slice]]:
             )
 
 
-def _levels_in_memory(plan: Plan, fill: Callable[[list[Any]], None]) -> list[LevelPixels]:
+def _levels_in_memory(plan: Plan, fill: Callable[[list[Any]], None]) -> list[Level]:
     """Make the same levels without a store."""
     n_bytes = sum(3 * s.height_px * s.width_px for s in plan.sizes)
     if n_bytes > MEMORY_LIMIT_BYTES:
@@ -361,4 +316,42 @@ def _levels_in_memory(plan: Plan, fill: Callable[[list[Any]], None]) -> list[Lev
         )
     arrays = [np.empty((3, s.height_px, s.width_px), np.uint8) for s in plan.sizes]
     fill(arrays)
-    return [pixels_of_array(np.ascontiguousarray(np.moveaxis(a, 0, 2)), plan.title) for a in arrays]
+    return [level_of_array(np.ascontiguousarray(np.moveaxis(a, 0, 2)), plan.title) for a in arrays]
+
+
+class Preview:
+    """The whole slide, as far as it is known: ``pixels``, (height, width, 3) uint8.
+
+    Painted by the thread that makes the levels and read by the viewer's, without a lock: half a stroke is
+    seen for a moment at worst. ``n_changes`` grows with every change.
+    """
+
+    def __init__(self, size: SizePx) -> None:
+        self.pixels = np.full((size.height_px, size.width_px, 3), GROUND, np.uint8)
+        self.n_changes = 0
+
+    def paint(self, pixels: NDArray[np.uint8], rows: slice, columns: slice, whole: SizePx) -> None:
+        """Take over a window, (h, w, 3), of a finer picture, whose extent is ``whole``."""
+        from PIL import Image
+
+        spans = [
+            slice(round(start), round(stop))
+            for start, stop in scaled(rows, columns, whole, SizePx(*self.pixels.shape[:2]))
+        ]
+        height_px, width_px = (span.stop - span.start for span in spans)
+        if height_px < 1 or width_px < 1:
+            return
+        small = Image.fromarray(pixels).resize((width_px, height_px), Image.Resampling.BOX)
+        self.pixels[spans[0], spans[1]] = np.asarray(small)
+        self.n_changes += 1
+
+
+def scaled(rows: slice, columns: slice, whole: SizePx, other: SizePx) -> list[tuple[float, float]]:
+    """Where a window of a picture begins and ends in another one, down and across."""
+    return [
+        (span.start * own / extent, span.stop * own / extent)
+        for span, own, extent in (
+            (rows, other.height_px, whole.height_px),
+            (columns, other.width_px, whole.width_px),
+        )
+    ]

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, halve_often
-from napari_stem.slide.preview import Preview
-from napari_stem.slide.pyramid import CHUNK_PX, made_levels, open_store
+from napari_stem.slide.pyramid import CHUNK_PX, Preview, made_levels, open_store
+from napari_stem.slide.source import READ_ERRORS, Level, halve_often
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,49 +20,30 @@ if TYPE_CHECKING:
 
     from napari_stem.progress import Progress
     from napari_stem.slide.pyramid import Plan
+    from napari_stem.slide.source import SlideSource
 
 logger = logging.getLogger(__name__)
 
+SAME_SHAPE = 0.02  # how far a thumbnail's sides may be out of the slide's proportion
+
 
 class PyramidBuilder:
-    """The missing levels of one slide.
+    """The missing levels of one slide, the first of which is its ``first_level``.
 
-    Parameters
-    ----------
-    plan
-        Which levels.
-    base
-        Gives the level that they are made from, told how far its decoding is.
-    quick
-        Gives a rough picture of the whole slide within a moment, (h, w, 3); None where nothing does.
-
-    first_level
-        Place of the first of them among all levels of the slide.
-
-    Attributes
-    ----------
-    preview
-        What is known of the slide until the levels are there.
-    progress
-        Told ``(text, done, total)`` by whichever thread makes the levels.
+    ``preview`` is what is known of the slide until the levels are there. ``progress`` is told ``(text, done,
+    total)`` by whichever thread makes them.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        base: Callable[[Progress | None], LevelPixels],
-        quick: Callable[[], NDArray[np.uint8]] | None,
-        first_level: int,
-    ) -> None:
-        self.first_level = first_level
+    def __init__(self, plan: Plan) -> None:
+        self.first_level = 0 if plan.source.copies_base else len(plan.source.sources)
         self.preview = Preview(plan.sizes[-1])
         self.progress: Progress | None = None
-        self._plan, self._base, self._quick = plan, base, quick
-        self._made: list[LevelPixels] | None = None
+        self._plan = plan
+        self._made: list[Level] | None = None
         self._lock = threading.Lock()
         self._base_lock = threading.Lock()
-        self._decoded: LevelPixels | None = None
-        self._is_stopped = False
+        self._decoded: Level | None = None
+        self._is_stopped = self._is_seen = False
         self._has_looked = threading.Event()
 
     @property
@@ -72,12 +52,17 @@ class PyramidBuilder:
         return self._made is not None
 
     def look(self) -> None:
-        """Begin to take the levels from an earlier opening's store, or to make light ones, in a thread."""
+        """Begin to take the levels from an earlier opening's store, or to make light ones, in a thread.
+
+        Whoever asks for this sees the preview meanwhile.
+        """
+        self._is_seen = True
         threading.Thread(target=self._look, name="slide-levels", daemon=True).start()
 
     def await_look(self, at_most_s: float) -> bool:
         """Wait for what ``look`` has begun, but not for the making of levels; tell whether all are there."""
-        self._has_looked.wait(at_most_s)
+        if not self.is_done:
+            self._has_looked.wait(at_most_s)
         return self.is_done
 
     def _look(self) -> None:
@@ -92,13 +77,10 @@ class PyramidBuilder:
         finally:
             self._has_looked.set()
 
-    def levels(self) -> list[LevelPixels]:
+    def levels(self) -> list[Level]:
         """Give the levels; makes them if nobody has, and waits if somebody does.
 
-        Raises
-        ------
-        SlideError
-            The file is damaged, the levels can be kept nowhere, or ``stop`` was called.
+        SlideError: the file is damaged, the levels can be kept nowhere, or ``stop`` was called.
         """
         with self._lock:
             if self._made is None:
@@ -109,7 +91,12 @@ class PyramidBuilder:
                     self._decoded = None
             return self._made
 
-    def _begun(self) -> LevelPixels:
+    def _base(self, progress: Progress | None) -> Level:
+        """Give the level that the others are made from."""
+        source = self._plan.source
+        return source.sources[-1] if source.base is None else source.base(progress)
+
+    def _begun(self) -> Level:
         """Give the base, decoded once for the thread that makes the levels and for those that wait."""
         with self._base_lock:
             if self._decoded is None:
@@ -118,21 +105,22 @@ class PyramidBuilder:
 
     def _window(self, number: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """Read from a level; while it is being made from a base in memory, from that, to the same pixels."""
-        self._has_looked.wait()
+        if self._made is None and self._is_seen:
+            self._has_looked.wait()
         if self._made is None and self._lock.locked():
-            pixels, times = self._begun().held, number + (not self._plan.copies_base)
+            pixels, times = self._begun().held, number + (not self._plan.source.copies_base)
             if self.is_done:  # meanwhile: nobody needs it any more
                 self._decoded = None
             if pixels is not None:
                 rows, columns = (slice(s.start << times, s.stop << times) for s in (rows, columns))
                 return halve_often(pixels[rows, columns], times)
-        return self.levels()[number].window(rows, columns)
+        return (self._made or self.levels())[number].read(rows, columns)
 
-    def pending(self) -> list[LevelPixels]:
+    def pending(self) -> list[Level]:
         """Give the same levels at once; reading from one waits for it, or makes all if nobody does."""
         chunk = SizePx(CHUNK_PX, CHUNK_PX)
         return [
-            LevelPixels(partial(self._window, number), size, chunk, self._plan.title)
+            Level(partial(self._window, number), size, chunk, self._plan.label)
             for number, size in enumerate(self._plan.sizes)
         ]
 
@@ -142,14 +130,16 @@ class PyramidBuilder:
 
     def _draw_first(self) -> bool:
         """Preview the whole at once if that can be; tell whether it is as fine as the preview can show."""
-        if self._quick is None:
+        quick = self._plan.source.quick or _thumbnail(self._plan.source)
+        if quick is None or not self._is_seen:
             return False
         try:
-            picture = self._quick()
+            picture = quick()
         except (SlideError, *READ_ERRORS) as error:  # what is wrong with the file is told later
             logger.debug("No quick picture of %s: %s", self._plan.title, error)
             return False
-        self.preview.paint_whole(picture)
+        size = SizePx(*picture.shape[:2])
+        self.preview.paint(picture, slice(0, size.height_px), slice(0, size.width_px), size)
         return bool(picture.shape[0] >= self.preview.pixels.shape[0])
 
     def _tell(self, text: str, done: int, total: int) -> None:
@@ -157,3 +147,14 @@ class PyramidBuilder:
             raise SlideError(f"{self._plan.title} was closed before it was ready; open it again.")
         if self.progress is not None:
             self.progress(text, done, total)
+
+
+def _thumbnail(source: SlideSource) -> Callable[[], NDArray[np.uint8]] | None:
+    """Take the scanner's own thumbnail for a quick picture, if it shows all of the slide."""
+    found, size = source.associated.get("thumbnail"), source.sources[0].size
+    if found is None:
+        return None
+    own = found.size.width_px / found.size.height_px
+    if abs(own * size.height_px / size.width_px - 1) > SAME_SHAPE:
+        return None
+    return found.whole

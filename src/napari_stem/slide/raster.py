@@ -15,9 +15,15 @@ from napari_stem.errors import SlideError
 from napari_stem.foreign import require_held
 from napari_stem.geometry import SizePx
 from napari_stem.slide.colour import Colour, colour_of, over_white
-from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, pixels_of_array
 from napari_stem.slide.pixel_size import RESOLUTION_TAG, UM_PER_INCH, MppSource, plausible_mpp
-from napari_stem.slide.source import SlideSource, fingerprint, refuse_absurd
+from napari_stem.slide.source import (
+    READ_ERRORS,
+    Level,
+    SlideSource,
+    fingerprint,
+    level_of_array,
+    refuse_absurd,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,10 +68,7 @@ def why_not(location: Location) -> str | None:
 def open_source(location: Location) -> SlideSource:
     """Open; the whole image is decoded when its pixels are first asked for.
 
-    Raises
-    ------
-    SlideError
-        Damaged, cut short, too large to decode at once, or not 8-bit.
+    SlideError: damaged, cut short, too large to decode at once, or not 8-bit.
     """
     path = location.path
     with opened(path) as image:
@@ -80,7 +83,7 @@ def open_source(location: Location) -> SlideSource:
     properties["colour"] = colour.label
     whole = partial(_decoded, path, size, colour)
     return SlideSource(
-        (LevelPixels(lambda *window: whole().window(*window), size, size, path.name),),
+        (Level(lambda *window: whole().window(*window), size, size, path.name),),
         fingerprint(path),
         properties,
         () if mpp is None else (MppSource(RESOLUTION_TAG, mpp),),
@@ -90,9 +93,7 @@ def open_source(location: Location) -> SlideSource:
     )
 
 
-def _decoded(
-    path: Path, size: SizePx, colour: Colour, progress: Progress | None = None
-) -> LevelPixels:
+def _decoded(path: Path, size: SizePx, colour: Colour, progress: Progress | None = None) -> Level:
     """Decode the whole image; grey and palettes become RGB, transparency white."""
     if progress is not None:
         progress(f"Decoding {path.name}", 0, 1)
@@ -105,7 +106,7 @@ def _decoded(
         for top in range(0, image.height, BAND_PX):
             bottom = min(top + BAND_PX, image.height)
             pixels[top:bottom] = _rgb(image.crop((0, top, image.width, bottom)), colour)
-    return pixels_of_array(pixels, path.name)
+    return level_of_array(pixels, path.name)
 
 
 def _reduced(path: Path, size: SizePx, colour: Colour) -> NDArray[np.uint8]:
@@ -160,10 +161,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
 def _jp2_profile(path: Path) -> bytes | None:
     """Read the ICC profile of a JPEG 2000 file from its first colour specification box.
 
-    Raises
-    ------
-    SlideError
-        It names a colour space that Pillow takes for RGB.
+    SlideError where that names a colour space that Pillow takes for RGB.
     """
     with path.open("rb") as file:
         header = file.read(JP2_HEADER_BYTES).partition(b"jp2c")[0]

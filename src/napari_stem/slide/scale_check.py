@@ -39,24 +39,13 @@ MOST_KNOWN = 64
 
 @dataclass(frozen=True)
 class ScaleCheck:
-    """What the tissue says of the pixel size.
+    """What the tissue says of the pixel size."""
 
-    Attributes
-    ----------
-    width_um
-        Median width of what looks like nuclei, at the presumed pixel size; None if not measurable.
-    n_windows
-        Places measured.
-    warning
-        A sentence if the pixel size is probably wrong, else None.
-    told
-        The finding in words, warning or not.
-    """
-
+    # median width of what looks like nuclei, at the presumed pixel size; None if not measurable
     width_um: float | None
-    n_windows: int
-    warning: str | None
-    told: str
+    n_windows: int  # places measured
+    warning: str | None  # A sentence if the pixel size is probably wrong, else None
+    told: str  # the finding in words, warning or not
 
     def as_json(self) -> dict[str, Any]:
         """``{width_um, n_windows, warning, told}``."""
@@ -64,21 +53,9 @@ class ScaleCheck:
 
 
 def check_scale(slide: Slide, mpp: Mpp | None = None) -> ScaleCheck:
-    """Compare a pixel size with the width of the nuclei; takes a second or two.
+    """Compare a presumed pixel size, or the slide's own, with the width of the nuclei; takes a second or two.
 
-    Parameters
-    ----------
-    slide
-        Open.
-    mpp
-        Presumed pixel size; the slide's own by default.
-
-    Raises
-    ------
-    MissingMppError
-        Neither is known.
-    SlideError
-        The slide is damaged.
+    MissingMppError: neither is known. SlideError: the slide is damaged.
     """
     mpp = mpp or slide.require_mpp()
     mpp_um = (mpp.y_um + mpp.x_um) / 2
@@ -99,10 +76,7 @@ def check_scale(slide: Slide, mpp: Mpp | None = None) -> ScaleCheck:
 def known_check(slide: Slide) -> ScaleCheck:
     """Check a slide at its own pixel size, once: asked again, the answer is there; thread-safe.
 
-    Raises
-    ------
-    MissingMppError, SlideError
-        As `check_scale`.
+    Raises as `check_scale`.
     """
     key = (slide.fingerprint, slide.require_mpp(), slide.name)  # which the sentence says
     with _measuring:
@@ -195,16 +169,9 @@ LEAST_NUCLEI = 50
 
 
 def median_width_px(windows: Sequence[NDArray[np.uint8]]) -> float | None:
-    """Width of the nuclei that lie apart: median over area, so that specks count little.
+    """Width in px of the nuclei that lie apart: median over area, so that specks count little.
 
-    Parameters
-    ----------
-    windows
-        (height, width, 3) uint8 each.
-
-    Returns
-    -------
-    Pixels; None where fewer than 50 are found.
+    ``windows`` are (height, width, 3) uint8 each. None where fewer than 50 are found.
     """
     found = np.concatenate([np.zeros((0, 2)), *(nuclei(window) for window in windows)])
     if len(found) < LEAST_NUCLEI:
@@ -217,9 +184,7 @@ def median_width_px(windows: Sequence[NDArray[np.uint8]]) -> float | None:
 def nuclei(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Measure what looks like single nuclei in a (height, width, 3) uint8 window.
 
-    Returns
-    -------
-    (n, 2): width (shorter axis), px, and area, px.
+    Returns (n, 2): width (shorter axis), px, and area, px.
     """
     from scipy import ndimage
 

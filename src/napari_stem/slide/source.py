@@ -1,32 +1,230 @@
-"""What a reader hands over: a file's facts and the levels stored in it, all of them lazy."""
+"""What a reader hands over: a file's facts, and its levels, read by windows; coarser levels, halved by area."""
 
 from __future__ import annotations
 
 import hashlib
-import threading
-from contextlib import contextmanager
+import struct
+import zlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_stem.errors import SlideError
+from napari_stem.geometry import SizePx
+from napari_stem.io import DAMAGE
+from napari_stem.slide.colour import Colour
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    import numpy as np
+    import dask.array as da
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import SizePx
     from napari_stem.progress import Progress
-    from napari_stem.slide.level_pixels import LevelPixels
     from napari_stem.slide.pixel_size import MppSource
 
+    ReadWindow = Callable[[slice, slice], NDArray[np.uint8]]  # rows, columns -> (h, w, 3)
+    ReadTile = Callable[[int, int], NDArray[np.uint8]]  # row, column -> (h, w, 3)
+
+DISPLAY_CHUNK_PX = 1024
+# What codecs, parsers and file layers raise on damaged bytes: imagecodecs RuntimeError, zarr
+# ValueError, XML SyntaxError; the rest comes of numbers that make no sense.
+READ_ERRORS = (
+    *DAMAGE,
+    zlib.error,
+    struct.error,
+    SyntaxError,
+    ArithmeticError,
+    AssertionError,
+    MemoryError,
+)
+COARSEST_PX = 1024
+_BAND_PX = 256  # a band at a time, so that other threads get their turn
 # No scanner makes more: a glass slide of 26 x 76 mm at 0.1 um/px is 260,000 x 760,000 px.
 LONGEST_PX = 2**20
 LARGEST_PX = 2**38
 N_PIECES = 16
 PIECE_BYTES = 256 * 1024
+
+
+@dataclass(eq=False)
+class Level:
+    """One level, (height, width, 3) uint8; decoded when asked."""
+
+    # function of a row and a column slice (within bounds, step 1) to RGB pixels; thread-safe
+    read: ReadWindow
+    size: SizePx  # extent of the level
+    # extent of the tiles in which it is stored; reading in multiples of them is cheapest
+    native: SizePx
+    label: str  # what an error message calls the place where the pixels lie
+    colour: Colour = field(default_factory=Colour)  # what is done to the pixels after reading
+    # refuses, before pixels are read, what is not as it was when it was opened
+    check: Callable[[], None] = lambda: None
+    # all pixels, (height, width, 3) uint8, where they are in memory
+    held: NDArray[np.uint8] | None = None
+    # level-0 pixels per pixel of this level, at least 1 (the mean of both axes)
+    downsample: float = 1.0
+    key: str = ""  # of this file and level alone: dask takes arrays of one name for the same
+
+    @cached_property
+    def pixels(self) -> da.Array:
+        """(height, width, 3) uint8 dask array, chunks near 1024 px; importing dask takes most of a second."""
+        return self.as_dask(self.key)
+
+    def window(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """Read a window that lies inside the level: (height, width, 3) uint8.
+
+        SlideError: the bytes are damaged there, or the file is closed, gone or another.
+        """
+        self.check()
+        try:
+            pixels = self.read(rows, columns)
+            return pixels if self.colour.convert is None else self.colour.convert(pixels)
+        except READ_ERRORS as error:
+            raise SlideError(
+                f"{self.label} cannot be read at rows {rows.start}-{rows.stop}, columns "
+                f"{columns.start}-{columns.stop} ({error}): it is damaged, gone or already closed; "
+                f"open it again, or fetch a sound copy."
+            ) from error
+
+    def whole(self) -> NDArray[np.uint8]:
+        """Read all of it: (height, width, 3) uint8; raises as `window`."""
+        return self.window(slice(0, self.size.height_px), slice(0, self.size.width_px))
+
+    def halved(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """Read a window of the next coarser level, made from this one; raises as `window`."""
+        return halve(
+            self.window(
+                slice(rows.start * 2, min(rows.stop * 2, self.size.height_px)),
+                slice(columns.start * 2, min(columns.stop * 2, self.size.width_px)),
+            )
+        )
+
+    def whole_tiles(self, near_px: int) -> SizePx:
+        """Extent of as many native tiles as come near to a side of so many pixels."""
+        height_px, width_px = (
+            min(extent, native * max(1, round(near_px / native)))
+            for extent, native in (
+                (self.size.height_px, self.native.height_px),
+                (self.size.width_px, self.native.width_px),
+            )
+        )
+        return SizePx(height_px, width_px)
+
+    def tile(self, row: int, column: int, extent: SizePx) -> tuple[slice, slice]:
+        """Rows and columns of a tile, in a lattice of such, that lie on the level."""
+        top, left = row * extent.height_px, column * extent.width_px
+        return (
+            slice(top, min(top + extent.height_px, self.size.height_px)),
+            slice(left, min(left + extent.width_px, self.size.width_px)),
+        )
+
+    def as_dask(
+        self, name: str, near_px: int = DISPLAY_CHUNK_PX, read_tile: ReadTile | None = None
+    ) -> da.Array:
+        """Return a lazy array of whole native tiles, each about ``near_px`` high and wide.
+
+        ``name`` is of these pixels alone: dask takes arrays of one name for the same. ``read_tile`` gives the
+        chunk of a row and a column; by default it is read from here.
+        """
+        import dask.array as da
+
+        extent = self.whole_tiles(near_px)
+        read = read_tile or (lambda row, column: self.window(*self.tile(row, column, extent)))
+        return da.map_blocks(
+            lambda block_id: read(*block_id[:2]),
+            chunks=da.core.normalize_chunks(
+                (extent.height_px, extent.width_px, 3), (self.size.height_px, self.size.width_px, 3)
+            ),
+            name=name,
+            meta=np.empty((0, 0, 0), np.uint8),
+        )
+
+
+def tiles_under(rows: slice, columns: slice, tile: SizePx) -> list[tuple[int, int]]:
+    """Row and column of every tile that has a part of a window."""
+    return [
+        (row, column)
+        for row in range(rows.start // tile.height_px, -(-rows.stop // tile.height_px))
+        for column in range(columns.start // tile.width_px, -(-columns.stop // tile.width_px))
+    ]
+
+
+def paste(
+    window: NDArray[np.uint8],
+    rows: slice,
+    columns: slice,
+    pixels: NDArray[np.uint8],
+    corner: tuple[int, int],
+) -> None:
+    """Put into a window, (h, w, samples), what a tile has of it.
+
+    ``rows`` and ``columns`` say where the window lies on the level, ``corner`` the tile's first row and column.
+    """
+    top, left = corner
+    y0, y1 = max(top, rows.start), min(top + pixels.shape[0], rows.stop)
+    x0, x1 = max(left, columns.start), min(left + pixels.shape[1], columns.stop)
+    window[y0 - rows.start : y1 - rows.start, x0 - columns.start : x1 - columns.start] = pixels[
+        y0 - top : y1 - top, x0 - left : x1 - left
+    ]
+
+
+def level_of_array(array: NDArray[np.uint8], label: str) -> Level:
+    """Wrap an array in memory, (height, width, 3) uint8."""
+    size = SizePx(*array.shape[:2])
+    native = SizePx(DISPLAY_CHUNK_PX, DISPLAY_CHUNK_PX)
+    return Level(lambda *window: array[window], size, native, label, held=array)
+
+
+def halved(size: SizePx) -> SizePx:
+    """Size of the next coarser level; an odd last row or column counts as a whole pixel."""
+    return SizePx((size.height_px + 1) // 2, (size.width_px + 1) // 2)
+
+
+def coarser_sizes(size: SizePx) -> list[SizePx]:
+    """List the levels missing below ``size``: halved until the longer side is at most 1024 px."""
+    sizes = []
+    while max(size.height_px, size.width_px) > COARSEST_PX:
+        size = halved(size)
+        sizes.append(size)
+    return sizes
+
+
+def halve(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Area mean of 2 x 2 pixels: (h, w, 3) -> (ceil(h / 2), ceil(w / 2), 3) uint8."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(pixels).reduce(2))
+
+
+def halve_often(pixels: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
+    """Halve so many times, to the same pixels as one after the other, with little memory."""
+    step_px = max(1, _BAND_PX >> times) << times  # a multiple: only the last band may be odd
+    bands = []
+    for top in range(0, len(pixels), step_px):
+        band = pixels[top : top + step_px]
+        for _ in range(times):
+            band = halve(band)
+        bands.append(band)
+    return np.concatenate(bands)
+
+
+def downsample(level_0: SizePx, size: SizePx) -> float:
+    """Return level-0 pixels per pixel of a level of the given size.
+
+    Scanners shrink by whole factors and cut (or fill) the last row and column, which makes the
+    plain ratio of the sizes slightly wrong and shifts far corners by pixels: a whole factor that
+    explains the size is preferred.
+    """
+    pairs = ((level_0.height_px, size.height_px), (level_0.width_px, size.width_px))
+    ratio = sum(fine / coarse for fine, coarse in pairs) / 2
+    whole = round(ratio)
+    if all(abs(coarse * whole - fine) < whole for fine, coarse in pairs):
+        return float(whole)
+    return ratio
 
 
 class UnsuitedError(SlideError):
@@ -35,59 +233,31 @@ class UnsuitedError(SlideError):
 
 @dataclass(frozen=True, eq=False)
 class SlideSource:
-    """What a reader makes of a file: what it says of itself, and the levels stored in it, all of them lazy.
+    """What a reader makes of a file: what it says of itself, and the levels stored in it, all of them lazy."""
 
-    Attributes
-    ----------
-    sources
-        The stored levels, finest first.
-    fingerprint, vendor, properties
-        As in ``Slide``.
-    mpp_sources
-        What the file says of its pixel size, the most trusted first.
-    associated
-        Label, macro and thumbnail images, by these names.
-    copies_base
-        Windows of the (only) level are costly, so that it is better stored anew, tiled.
-    base
-        Gives the coarsest stored level for making coarser ones, told how far the decoding is.
-    quick
-        Gives a rough picture of the whole slide, (h, w, 3) uint8, within a moment.
-    close
-        Lets go of the file.
-    """
-
-    sources: tuple[LevelPixels, ...]
+    sources: tuple[Level, ...]  # the stored levels, finest first
+    # these two and ``vendor`` as in ``Slide``
     fingerprint: str
     properties: dict[str, Any]
+    # what the file says of its pixel size, the most trusted first
     mpp_sources: tuple[MppSource, ...]
     vendor: str = "generic"
-    associated: Mapping[str, LevelPixels] = field(default_factory=dict)
+    # label, macro and thumbnail images, by these names
+    associated: Mapping[str, Level] = field(default_factory=dict)
+    # windows of the (only) level are costly, so that it is better stored anew, tiled
     copies_base: bool = False
-    base: Callable[[Progress | None], LevelPixels] | None = None
+    # gives the coarsest stored level for making coarser ones, told how far the decoding is
+    base: Callable[[Progress | None], Level] | None = None
+    # gives a rough picture of the whole slide, (h, w, 3) uint8, within a moment
     quick: Callable[[], NDArray[np.uint8]] | None = None
-    close: Callable[[], None] = lambda: None
-
-    @property
-    def sizes(self) -> tuple[SizePx, ...]:
-        """Extents of the stored levels, finest first."""
-        return tuple(level.size for level in self.sources)
+    close: Callable[[], None] = lambda: None  # lets go of the file
 
 
 def fingerprint(path: Path) -> str:
-    """Digest of a file's length and of pieces spread evenly over it, whatever the name.
+    """Digest of a file's length and of pieces spread evenly over it, whatever the name: 32 hexadecimal digits.
 
-    Files up to 4 MiB are hashed whole; of larger ones 4 MiB are read, so that a slide of many
-    gigabytes on a network share takes no longer than a small one.
-
-    Returns
-    -------
-    32 hexadecimal digits.
-
-    Raises
-    ------
-    OSError
-        The file cannot be read.
+    Files up to 4 MiB are hashed whole; of larger ones 4 MiB are read, so that a slide of many gigabytes on a
+    network share takes no longer than a small one. OSError where it cannot be read.
     """
     n_bytes = path.stat().st_size
     digest = hashlib.blake2b(str(n_bytes).encode(), digest_size=16)
@@ -104,10 +274,7 @@ def fingerprint(path: Path) -> str:
 def refuse_absurd(name: str, sizes: Sequence[SizePx]) -> None:
     """Refuse sizes that only a damaged header can state, before anything is allocated for them.
 
-    Raises
-    ------
-    SlideError
-        A level is empty, or wider or larger than any slide.
+    SlideError: a level is empty, or wider or larger than any slide.
     """
     for size in sizes:
         told = f"{size.width_px} x {size.height_px} px"
@@ -125,55 +292,23 @@ def refuse_absurd(name: str, sizes: Sequence[SizePx]) -> None:
             )
 
 
-class InUse:
-    """Closes a handle once nobody reads from it any more.
+class OpenFile:
+    """A library's open file, which it closes with the last reference: that of `close`, or of the last reader.
 
-    For libraries that hang or crash when a handle is closed under a reader, as OpenSlide 4.0 does. Closing
-    never waits: the last reader closes.
-
-    Parameters
-    ----------
-    handle
-        Of the library; may be read from by several threads.
-    close
-        Frees it; called once.
+    For libraries that hang or crash when a file is closed under a reader, as OpenSlide 4.0 does. Closing
+    never waits. Several threads may read.
     """
 
-    def __init__(self, handle: Any, close: Callable[[], None]) -> None:
-        self._handle, self._free = handle, close
-        self._lock = threading.Lock()
-        self._n_readers = 0
-        self._is_closed = self._is_freed = False
+    def __init__(self, file: Any) -> None:
+        self._file = file
 
-    @contextmanager
-    def reading(self) -> Iterator[Any]:
-        """Hand out the handle for as long as it is read from.
-
-        Raises
-        ------
-        ValueError
-            It was closed before.
-        """
-        with self._lock:
-            if self._is_closed:
-                raise ValueError("the file is closed")
-            self._n_readers += 1
-        try:
-            yield self._handle
-        finally:
-            with self._lock:
-                self._n_readers -= 1
-            self._free_if_idle()
+    def get(self) -> Any:
+        """Give the file, to be held for as long as it is read from; ValueError where it was closed before."""
+        file = self._file
+        if file is None:
+            raise ValueError("the file is closed")
+        return file
 
     def close(self) -> None:
-        """Let nobody begin to read any more, and free the handle when all have ended."""
-        with self._lock:
-            self._is_closed = True
-        self._free_if_idle()
-
-    def _free_if_idle(self) -> None:
-        with self._lock:
-            is_due = self._is_closed and not self._n_readers and not self._is_freed
-            self._is_freed = self._is_freed or is_due
-        if is_due:
-            self._free()
+        """Let nobody begin to read any more."""
+        self._file = None

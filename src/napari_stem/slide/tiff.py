@@ -18,12 +18,18 @@ import numpy as np
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide.colour import Colour, colour_of
-from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels, pixels_of_array
-from napari_stem.slide.location import Unchanged
+from napari_stem.slide.location import watched
 from napari_stem.slide.pyramid import WIDE_PX
 from napari_stem.slide.recognising import TIFF_MAGIC
-from napari_stem.slide.source import SlideSource, UnsuitedError, fingerprint, refuse_absurd
-from napari_stem.slide.tiff_colour import CONVERTED, has_alpha, space_of, unreadable
+from napari_stem.slide.source import (
+    READ_ERRORS,
+    Level,
+    SlideSource,
+    UnsuitedError,
+    fingerprint,
+    level_of_array,
+    refuse_absurd,
+)
 from napari_stem.slide.tiff_metadata import (
     ICC_TAG,
     associated_series,
@@ -34,10 +40,18 @@ from napari_stem.slide.tiff_metadata import (
     philips_images,
     vendor_of,
 )
-from napari_stem.slide.tiff_tiles import LevelReader, refuse_undecodable
+from napari_stem.slide.tiff_tiles import (
+    CONVERTED,
+    LevelReader,
+    has_alpha,
+    refuse_undecodable,
+    space_of,
+    unreadable,
+)
 from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import tifffile
@@ -58,22 +72,18 @@ def why_not(location: Location) -> str | None:
 def open_source(location: Location) -> SlideSource:
     """Open for reading; the file stays open until ``close``. Decodes nothing.
 
-    Raises
-    ------
-    SlideError
-        Damaged, cut short, or not 8-bit RGB or grey.
-    UnsuitedError
-        Its tiles must be stitched, or are compressed in a way that is not known here.
+    SlideError: damaged, cut short, or not 8-bit RGB or grey. UnsuitedError: its tiles must be stitched, or are
+    compressed in a way that is not known here.
     """
     import tifffile
 
     path = location.path
-    unchanged = Unchanged(path)
+    check = watched(path)
     try:
         with ExitStack() as on_failure:
             tiff = _open(path)
             on_failure.callback(tiff.close)
-            source = _native(path, tiff, _baseline(path, tiff), unchanged)
+            source = _native(path, tiff, _baseline(path, tiff), check)
             on_failure.pop_all()
             return source
     except (tifffile.TiffFileError, *READ_ERRORS) as error:
@@ -182,14 +192,16 @@ def _next_directory(tiff: tifffile.TiffFile) -> int:
     return int(following)
 
 
-def _native(path: Path, tiff: tifffile.TiffFile, series: Any, unchanged: Unchanged) -> SlideSource:
+def _native(
+    path: Path, tiff: tifffile.TiffFile, series: Any, check: Callable[[], None]
+) -> SlideSource:
     copies = _stored_in_strips(series)
     levels = series.levels[:1] if copies else series.levels
     profile = series.keyframe.tags.valueof(ICC_TAG)
     colour = colour_of(None if profile is None else bytes(profile))
-    sources = tuple(_level_pixels(tiff, level, unchanged, colour) for level in levels)
+    sources = tuple(_level(path.name, tiff, level, check, colour) for level in levels)
     associated = {
-        name: _level_pixels(tiff, each, unchanged, Colour())
+        name: _level(path.name, tiff, each, check, Colour())
         for name, each in associated_series(tiff, series).items()
         if not unreadable(each.keyframe)
     }
@@ -235,22 +247,22 @@ def _stored_in_strips(series: Any) -> bool:
     return not series.keyframe.is_tiled or max(chunks) > 2 * WIDE_PX
 
 
-def _level_pixels(
-    tiff: tifffile.TiffFile, level: Any, unchanged: Unchanged, colour: Colour
-) -> LevelPixels:
+def _level(
+    name: str, tiff: tifffile.TiffFile, level: Any, check: Callable[[], None], colour: Colour
+) -> Level:
     """Offer one level of a series."""
     reader = LevelReader(tiff, list(level.pages))
-    return LevelPixels(
+    return Level(
         reader.window,
         _size(level),
         reader.segment,
-        unchanged.path.name,
+        name,
         colour,
-        unchanged.check,
+        check,
     )
 
 
-def _decoded_if_one_piece(name: str, base: LevelPixels, _progress: Progress | None) -> LevelPixels:
+def _decoded_if_one_piece(name: str, base: Level, _progress: Progress | None) -> Level:
     """Decode an image stored as a single strip once, instead of once per window."""
     n_bytes = base.native.height_px * base.native.width_px * 3
     if n_bytes <= 3 * WIDE_PX * WIDE_PX:
@@ -260,4 +272,4 @@ def _decoded_if_one_piece(name: str, base: LevelPixels, _progress: Progress | No
             f"{name} stores {n_bytes / 2**30:.0f} GB of pixels in one piece, too much to "
             f"decode at once; export it as a tiled TIFF."
         )
-    return pixels_of_array(base.whole(), name)
+    return level_of_array(base.whole(), name)

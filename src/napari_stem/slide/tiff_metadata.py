@@ -16,7 +16,6 @@ from xml.etree import ElementTree as ET
 import numpy as np
 
 from napari_stem.geometry import SizePx
-from napari_stem.slide.level_pixels import READ_ERRORS, LevelPixels
 from napari_stem.slide.pixel_size import (
     RESOLUTION_TAG,
     UM_PER_INCH,
@@ -25,15 +24,17 @@ from napari_stem.slide.pixel_size import (
     plausible_mpp,
     source_of,
 )
+from napari_stem.slide.source import READ_ERRORS, Level
 from napari_stem.slide.tiff_tiles import jpeg_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import tifffile
     from numpy.typing import NDArray
 
-    Sources = tuple[MppSource, ...]
+    # of a file and the series of its slide; what it does not say raises one of READ_ERRORS
+    Read = Callable[[tifffile.TiffFile, Any], Any]
 
 UM_PER_RESOLUTION_UNIT = {2: UM_PER_INCH, 3: 1e4}  # TIFF tag 296: inch, centimetre
 XMP_TAG, NDPI_OBJECTIVE_TAG, ICC_TAG = 700, 65421, 34675
@@ -49,17 +50,20 @@ def vendor_of(tiff: tifffile.TiffFile) -> str:
     return next((v for v, told in VENDORS.items() if getattr(tiff, told.flag)), "generic")
 
 
-def mpp_sources(tiff: tifffile.TiffFile, series: Any, vendor: str) -> Sources:
+def mpp_sources(tiff: tifffile.TiffFile, series: Any, vendor: str) -> tuple[MppSource, ...]:
     """List what the file says of its pixel size, the most trusted first."""
+    ways: dict[str, Read] = (
+        {VENDORS[vendor].source: VENDORS[vendor].mpp} if vendor in VENDORS else {}
+    )
+    ways |= {"OME PhysicalSize": _ome, "ImageJ unit": _imagej}
+    if vendor != "hamamatsu":  # whose own source it is
+        ways[RESOLUTION_TAG] = _tagged
     found: list[MppSource] = []
-    own = [VENDORS[vendor].mpp] if vendor in VENDORS else []
-    for way in (*own, _ome, _imagej, _tagged):
+    for name, way in ways.items():
         try:
-            found += way(tiff, series)
+            found += source_of(name, *way(tiff, series))
         except READ_ERRORS:  # absent or nonsense: then another source must do
             continue
-    if vendor == "hamamatsu":  # its own source is the resolution tag
-        found = [each for each in found if each.source != RESOLUTION_TAG]
     return tuple(found)
 
 
@@ -72,7 +76,7 @@ def objective_power(tiff: tifffile.TiffFile, series: Any, vendor: str) -> float 
     return power if 0 < power <= 200 else None
 
 
-def aperio_description(series: Any) -> dict[str, Any]:
+def _aperio(series: Any) -> dict[str, Any]:
     """Read the ``key = value`` pairs of an SVS description; empty where they are damaged."""
     import tifffile
 
@@ -153,43 +157,35 @@ def _ome_images(tiff: tifffile.TiffFile) -> list[dict[str, Any]]:
     return images if isinstance(images, list) else [images]
 
 
-def _aperio(_tiff: tifffile.TiffFile, series: Any) -> Sources:
-    mpp = aperio_description(series)["MPP"]
-    return source_of("Aperio MPP", mpp, mpp)
-
-
-def _hamamatsu(_tiff: tifffile.TiffFile, series: Any) -> Sources:
-    y_um, x_um = _resolution_um(series)
-    return source_of("Hamamatsu resolution", y_um, x_um)
-
-
-def _leica(tiff: tifffile.TiffFile, series: Any) -> Sources:
+def _leica(tiff: tifffile.TiffFile, series: Any) -> tuple[float, float]:
     """Nanometres of the image's view over its pixels."""
     height_px, width_px = series.keyframe.imagelength, series.keyframe.imagewidth
-    root = ET.fromstring(tiff.pages.first.description)  # noqa: S314 (expat >= 2.4.1)
-    for image in root.findall(".//{*}image"):
-        pixels, view = image.find("{*}pixels"), image.find("{*}view")
-        if pixels is None or view is None:
-            continue
-        if _leica_size(pixels) == (width_px, height_px):
+    for pixels, view, _ in _leica_images(tiff):
+        if view is not None and _leica_size(pixels) == (width_px, height_px):
             width_nm, height_nm = _leica_size(view)
-            return source_of("Leica SCN", height_nm / height_px, width_nm / width_px, 1e-3)
-    return ()
+            return height_nm / height_px * 1e-3, width_nm / width_px * 1e-3
+    raise LookupError("no image of this size")
 
 
 def _leica_views(tiff: tifffile.TiffFile) -> list[bool]:
     """Tell for each image, in the order of the series, whether it shows the whole glass."""
+    return [
+        view is not None
+        and _leica_size(view) == _leica_size(glass)
+        and not any(int(view.get(offset, 0)) for offset in ("offsetX", "offsetY"))
+        for _, view, glass in _leica_images(tiff)
+    ]
+
+
+def _leica_images(
+    tiff: tifffile.TiffFile,
+) -> Iterator[tuple[ET.Element, ET.Element | None, ET.Element]]:
+    """Yield what is said of each image's pixels, of its view, and of the glass."""
     root = ET.fromstring(tiff.pages.first.description)  # noqa: S314 (expat >= 2.4.1)
-    found = []
-    for collection in root.findall("{*}collection"):
-        for image in collection.findall("{*}image"):
-            view = image.find("{*}view")
-            if image.find("{*}pixels") is None:
-                continue
-            is_whole = view is not None and _leica_size(view) == _leica_size(collection)
-            offsets = () if view is None else (view.get("offsetX", 0), view.get("offsetY", 0))
-            found.append(is_whole and not any(map(int, offsets)))
-    return found
+    for glass in root.findall("{*}collection"):
+        for image in glass.findall("{*}image"):
+            if (pixels := image.find("{*}pixels")) is not None:
+                yield pixels, image.find("{*}view"), glass
 
 
 def _leica_size(element: ET.Element) -> tuple[int, int]:
@@ -197,7 +193,7 @@ def _leica_size(element: ET.Element) -> tuple[int, int]:
     return int(element.attrib["sizeX"]), int(element.attrib["sizeY"])
 
 
-def _philips(tiff: tifffile.TiffFile, _series: Any) -> Sources:
+def _philips(tiff: tifffile.TiffFile, _series: Any) -> tuple[float, float]:
     """Read the spacing of the finest representation: millimetres, rows first, each in quotes."""
     spacings = re.findall(
         r'Name="DICOM_PIXEL_SPACING"[^>]*>\s*(?:"|&quot;)([^"&]+)(?:"|&quot;)\s+'
@@ -205,12 +201,7 @@ def _philips(tiff: tifffile.TiffFile, _series: Any) -> Sources:
         str(tiff.philips_metadata),
     )
     y_mm, x_mm = min(spacings, key=lambda pair: float(pair[0]))
-    return source_of("Philips pixel spacing", y_mm, x_mm, 1e3)
-
-
-def _ventana(tiff: tifffile.TiffFile, _series: Any) -> Sources:
-    resolution = _attribute(_ventana_xml(tiff), "ScanRes")
-    return source_of("Ventana ScanRes", resolution, resolution)
+    return float(y_mm) * 1e3, float(x_mm) * 1e3
 
 
 def _ventana_xml(tiff: tifffile.TiffFile) -> str:
@@ -220,11 +211,6 @@ def _ventana_xml(tiff: tifffile.TiffFile) -> str:
         if value is not None:
             texts.append(bytes(value).decode("utf-8", "replace"))
     return "\n".join(texts)
-
-
-def _akoya(tiff: tifffile.TiffFile, _series: Any) -> Sources:
-    value = _inside(tiff.pages.first.description, "PixelSizeMicrons")
-    return source_of("QPTIFF scan profile", value, value)
 
 
 def _attribute(xml: str, name: str) -> str | None:
@@ -237,7 +223,7 @@ def _inside(xml: str, element: str) -> str | None:
     return found.group(1) if found else None
 
 
-def _ome(tiff: tifffile.TiffFile, series: Any) -> Sources:
+def _ome(tiff: tifffile.TiffFile, series: Any) -> tuple[float, float]:
     """Read ``PhysicalSizeX`` and ``Y`` of the OME image that the series is; um by default."""
     pixels = _ome_images(tiff)[tiff.series.index(series)]["Pixels"]
     y_um, x_um = (
@@ -245,23 +231,25 @@ def _ome(tiff: tifffile.TiffFile, series: Any) -> Sources:
         * UM_PER_UNIT[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
         for axis in "YX"
     )
-    return source_of("OME PhysicalSize", y_um, x_um)
+    return y_um, x_um
 
 
-def _imagej(tiff: tifffile.TiffFile, series: Any) -> Sources:
+def _imagej(tiff: tifffile.TiffFile, series: Any) -> tuple[float, float]:
     """ImageJ keeps pixels per unit in the tags, and the unit in its description."""
     unit = str(tiff.imagej_metadata["unit"]).replace("\\u00B5", "µ")
-    y, x = (1 / value for value in _per_unit(series))
-    return source_of("ImageJ unit", y, x, UM_PER_UNIT[unit])
+    y, x = (1 / value * UM_PER_UNIT[unit] for value in _per_unit(series))
+    return y, x
 
 
-def _tagged(_tiff: tifffile.TiffFile, series: Any) -> Sources:
+def _tagged(tiff: tifffile.TiffFile, series: Any) -> tuple[float, float]:
     """Take the pixel size from the resolution tags, where they say a unit and are believable."""
-    mpp = plausible_mpp(*_resolution_um(series))
-    return () if mpp is None else (MppSource(RESOLUTION_TAG, mpp),)
+    mpp = plausible_mpp(*_resolution(tiff, series))
+    if mpp is None:
+        raise ValueError("a screen's or a printer's")
+    return mpp.y_um, mpp.x_um
 
 
-def _resolution_um(series: Any) -> tuple[float, float]:
+def _resolution(_tiff: tifffile.TiffFile, series: Any) -> tuple[float, float]:
     unit_um = UM_PER_RESOLUTION_UNIT[int(series.keyframe.tags.valueof("ResolutionUnit", 2))]
     y, x = (unit_um / value for value in _per_unit(series))
     return y, x
@@ -277,47 +265,56 @@ class Vendor(NamedTuple):
     """How the files of a scanner's maker are told, and where they say what."""
 
     flag: str  # of tifffile's
-    mpp: Callable[[tifffile.TiffFile, Any], Sources]
-    power: Callable[[tifffile.TiffFile, Any], Any]
+    source: str  # of the pixel size, in a user's words
+    mpp: Read  # y and x, um
+    power: Read
 
 
 VENDORS = {
-    "aperio": Vendor("is_svs", _aperio, lambda _, series: aperio_description(series)["AppMag"]),
+    "aperio": Vendor(
+        "is_svs",
+        "Aperio MPP",
+        lambda _, series: [_aperio(series)["MPP"]] * 2,
+        lambda _, series: _aperio(series)["AppMag"],
+    ),
     "hamamatsu": Vendor(
-        "is_ndpi", _hamamatsu, lambda _, series: series.keyframe.tags.valueof(NDPI_OBJECTIVE_TAG)
+        "is_ndpi",
+        "Hamamatsu resolution",
+        _resolution,
+        lambda _, series: series.keyframe.tags.valueof(NDPI_OBJECTIVE_TAG),
     ),
     "leica": Vendor(
-        "is_scn", _leica, lambda tiff, _: _inside(tiff.pages.first.description, "objective")
+        "is_scn",
+        "Leica SCN",
+        _leica,
+        lambda tiff, _: _inside(tiff.pages.first.description, "objective"),
     ),
-    "philips": Vendor("is_philips", _philips, lambda *_: None),
+    "philips": Vendor("is_philips", "Philips pixel spacing", _philips, lambda *_: None),
     "ventana": Vendor(
-        "is_bif", _ventana, lambda tiff, _: _attribute(_ventana_xml(tiff), "Magnification")
+        "is_bif",
+        "Ventana ScanRes",
+        lambda tiff, _: [_attribute(_ventana_xml(tiff), "ScanRes")] * 2,
+        lambda tiff, _: _attribute(_ventana_xml(tiff), "Magnification"),
     ),
     "akoya": Vendor(
-        "is_qpi", _akoya, lambda tiff, _: _inside(tiff.pages.first.description, "Magnification")
+        "is_qpi",
+        "QPTIFF scan profile",
+        lambda tiff, _: [_inside(tiff.pages.first.description, "PixelSizeMicrons")] * 2,
+        lambda tiff, _: _inside(tiff.pages.first.description, "Magnification"),
     ),
 }
 
 
-def philips_images(tiff: tifffile.TiffFile, name: str) -> dict[str, LevelPixels]:
-    """Label and macro images that a Philips slide keeps as JPEG within its XML.
+def philips_images(tiff: tifffile.TiffFile, name: str) -> dict[str, Level]:
+    """Label and macro images that a Philips slide of such a name keeps as JPEG within its XML.
 
-    Parameters
-    ----------
-    tiff
-        The open file.
-    name
-        What messages call it.
-
-    Returns
-    -------
-    Pixels by ``label`` and ``macro``; what is damaged is left out.
+    Returns pixels by ``label`` and ``macro``; what is damaged is left out.
     """
     try:
         root = ET.fromstring(str(tiff.philips_metadata))  # noqa: S314 (expat >= 2.4.1)
     except ET.ParseError:
         return {}
-    found: dict[str, LevelPixels] = {}
+    found: dict[str, Level] = {}
     for scanned in root.iter("DataObject"):
         told = {each.attrib.get("Name", ""): each.text or "" for each in scanned}
         kind = PHILIPS_KINDS.get(told.get("PIM_DP_IMAGE_TYPE", "").strip())
@@ -332,7 +329,7 @@ def philips_images(tiff: tifffile.TiffFile, name: str) -> dict[str, LevelPixels]
             continue
         extent = SizePx(*size)
         label = f"the {kind} image of {name}"
-        found[kind] = LevelPixels(partial(_jpeg, data), extent, extent, label)
+        found[kind] = Level(partial(_jpeg, data), extent, extent, label)
     return found
 
 

@@ -1,7 +1,10 @@
-"""Tiles and strips of a TIFF, read and decoded one by one, several at a time.
+"""Tiles and strips of a TIFF, read and decoded one by one, and the way from their samples to RGB on white.
 
 Apart from tifffile's own array access, so that what a damaged file says is checked before memory is
 taken for it, and tiles that are not stored are white as glass, not black.
+
+Specifications: TIFF 6.0, sections 18 (alpha), 21 (YCbCr) and 23 (CIE L*a*b*); Adobe's TIFF notes 2002
+(ICC L*a*b*); https://openslide.org/formats/aperio/ (compressions 33003 and 33005).
 """
 
 from __future__ import annotations
@@ -10,8 +13,7 @@ import math
 import os
 import re
 import struct
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -19,47 +21,151 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.level_pixels import paste, tiles_under
-from napari_stem.slide.source import UnsuitedError
-from napari_stem.slide.tiff_colour import JPEG, JPEG_2000, Colours
+from napari_stem.slide.colour import lab_to_srgb, over_white
+from napari_stem.slide.source import UnsuitedError, paste, tiles_under
 
 if TYPE_CHECKING:
     import tifffile
     from numpy.typing import NDArray
 
-DECODERS = 4
+    from napari_stem.slide.colour import Convert
+
 MAX_SEGMENT_BYTES = 2**31
+JPEG = frozenset({6, 7, 34892, 33007})  # compressions of TIFF
+JPEG_2000 = frozenset({33003, 33004, 33005, 34712})
+APERIO = {33003: "ycbcr", 33004: "rgb", 33005: "rgb"}  # Bio-Formats writes RGB in all of these
+# What gives back samples as they were handed in: none, LZW, Deflate (two), PackBits, LZMA, Zstandard.
+PLAIN = frozenset({1, 5, 8, 32946, 32773, 34925, 50000})
+YCBCR_COEFFICIENTS, REFERENCE_BLACK_WHITE = 529, 532  # tags
+PREMULTIPLIED = 1  # of ExtraSamples
+ALPHA = frozenset({PREMULTIPLIED, 2})
+WHITE_OF = {
+    "minisblack": (255,),
+    "miniswhite": (0,),
+    "rgb": (255, 255, 255),
+    "ycbcr": (255, 128, 128),
+    "cielab": (255, 0, 0),
+    "icclab": (255, 128, 128),
+}
+BAND_PX = 256
+CONVERTED = frozenset({"ycbcr", "cielab", "icclab"})
 
 
-@cache
-def _decoders() -> ThreadPoolExecutor:
-    n_threads = min(DECODERS, os.cpu_count() or 1)
-    return ThreadPoolExecutor(n_threads, thread_name_prefix="tiff-tiles")
+def space_of(key: Any) -> str:
+    """Name the colour space of a page's samples once they are decoded, as tifffile does."""
+    name = getattr(key.photometric, "name", str(key.photometric)).lower()
+    if key.is_svs and key.compression in APERIO:  # of JPEG 2000, whatever its other tag says
+        return APERIO[key.compression]
+    # decoders of JPEG do the conversion, but where there is alpha
+    is_done = key.compression in JPEG and key.planarconfig == 1 and not key.extrasamples
+    return "rgb" if is_done and name == "ycbcr" else name
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_decoders.cache_clear)  # threads do not survive a fork
+def has_alpha(key: Any) -> bool:
+    """Whether a page says that it has alpha, of either kind."""
+    return not ALPHA.isdisjoint(key.extrasamples)
+
+
+def unreadable(key: Any) -> str:
+    """Say why a page's colours cannot be told, as what completes "it stores"; empty if they can."""
+    space, how = space_of(key), getattr(key.compression, "name", key.compression)
+    if space not in WHITE_OF:
+        return f"{space} colours"
+    if space in CONVERTED and key.compression not in PLAIN | JPEG_2000:
+        return f"{space} colours in {how}"
+    return ""
+
+
+class Colours:
+    """How the samples of a level become RGB: colours, and alpha behind them, in all planes and pages together.
+
+    ``key`` is the first page of the level. ``white`` are the samples of what is not stored, which is glass.
+    """
+
+    def __init__(self, key: Any, n_samples: int) -> None:
+        space = space_of(key)
+        white = WHITE_OF[space]
+        if n_samples >= 3 and len(white) == 1:  # a page for each colour
+            white = white * 3
+        self.white = (*white, 255)[:n_samples]
+        self._has_alpha = n_samples > len(white)
+        self._is_rgb = space == "rgb" and not self._has_alpha
+        self._is_premultiplied = PREMULTIPLIED in tuple(key.extrasamples)
+        ways: dict[str, Convert] = {
+            "minisblack": _grey,
+            "miniswhite": lambda samples: _grey(255 - samples),
+            "rgb": lambda samples: samples,
+            "ycbcr": partial(_affine, *_ycbcr(key)),
+            "cielab": lab_to_srgb,
+            "icclab": lambda samples: lab_to_srgb(samples ^ np.array([0, 128, 128], np.uint8)),
+        }
+        self._convert = ways[space]
+
+    def rgb(self, samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Turn (height, width, samples) to (height, width, 3) on white."""
+        if self._is_rgb:
+            return samples
+        rgb = np.empty((*samples.shape[:2], 3), np.uint8)
+        for top in range(0, len(rgb), BAND_PX):  # what is between takes eight times as much
+            band = slice(top, top + BAND_PX)
+            rgb[band] = self._on_white(samples[band])
+        return rgb
+
+    def _on_white(self, samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        n_colours = len(self.white) - self._has_alpha
+        rgb = self._convert(samples[..., :n_colours])
+        if not self._has_alpha:
+            return rgb
+        return over_white(rgb, samples[..., n_colours:], is_premultiplied=self._is_premultiplied)
+
+
+def _grey(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.repeat(samples, 3, axis=2) if samples.shape[2] == 1 else samples
+
+
+def _affine(
+    factors: NDArray[np.float32], offset: NDArray[np.float32], samples: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    rgb = samples.astype(np.float32) @ factors + offset
+    return np.asarray(np.clip(np.rint(rgb), 0, 255), dtype=np.uint8)
+
+
+def _ycbcr(key: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Factors (3, 3) and offset (3,) from Y, Cb, Cr to R, G, B; ValueError where the tags give no such."""
+    told = [None, None]
+    if key.compression in PLAIN:
+        told = [key.tags.valueof(tag) for tag in (YCBCR_COEFFICIENTS, REFERENCE_BLACK_WHITE)]
+    red, green, blue = _ratios(told[0], [0.299, 0.587, 0.114])
+    black, white = _ratios(told[1], [0, 255, 128, 255, 128, 255]).reshape(3, 2).T
+    if not (red > 0 and green > 0 and blue > 0 and (white > black).all()):
+        raise ValueError("its tags on YCbCr make no sense")
+    to_rgb = np.array(
+        [
+            [1, 1, 1],
+            [0, -2 * blue * (1 - blue) / green, 2 - 2 * blue],
+            [2 - 2 * red, -2 * red * (1 - red) / green, 0],
+        ]
+    )
+    factors = (np.array([255, 127, 127]) / (white - black))[:, np.newaxis] * to_rgb
+    return factors.astype(np.float32), (-black @ factors).astype(np.float32)
+
+
+def _ratios(value: Any, default: list[float]) -> NDArray[np.float64]:
+    """Read a tag of as many rationals as the default has numbers, stored as pairs of integers."""
+    if value is None:
+        return np.array(default, dtype=np.float64)
+    numbers = np.array(value, dtype=np.float64)
+    if numbers.size != 2 * len(default) or not numbers[1::2].all():
+        raise ValueError("its tags on YCbCr make no sense")
+    return numbers[::2] / numbers[1::2]
 
 
 class LevelReader:
     """Reads windows of one level as RGB.
 
-    Parameters
-    ----------
-    tiff
-        The open file.
-    pages
-        Of the level: one, or one per channel (three or four), all with the same tags.
-
-    Attributes
-    ----------
-    segment
-        Extent of the level's tiles or strips.
-
-    Raises
-    ------
-    ValueError
-        Tags do not fit together, or a page is missing.
+    ``pages`` are those of the level: one, or one per channel (three or four), all with the same tags.
+    ``segment`` is the extent of its tiles or strips. ValueError: tags do not fit together, or a page is
+    missing.
     """
 
     def __init__(self, tiff: tifffile.TiffFile, pages: list[Any]) -> None:
@@ -105,22 +211,12 @@ class LevelReader:
         white = self._colours.white[number : number + self._n_samples]
         window = np.full(shape, white, dtype=np.uint8)
 
-        def fill(place: tuple[int, int]) -> None:
-            row, column = place
+        for row, column in tiles_under(rows, columns, self.segment):
             index = (plane * self._n_rows + row) * self._n_columns + column
             pixels = _segment(self._tiff, page, index)
             if pixels is not None:
                 corner = (row * self.segment.height_px, column * self.segment.width_px)
                 paste(window, rows, columns, pixels, corner)
-
-        places = tiles_under(rows, columns, self.segment)
-        if len(places) <= 2:
-            for place in places:
-                fill(place)
-        else:
-            # taking the results raises what a thread raised
-            for _ in _decoders().map(fill, places):
-                pass
         return window
 
 
@@ -178,12 +274,7 @@ _FRAME = re.compile(
 def refuse_undecodable(name: str, tiff: tifffile.TiffFile, page: Any) -> None:
     """Refuse a page whose tiles cannot be decoded, judged by its tags and the first bytes of some.
 
-    Raises
-    ------
-    UnsuitedError
-        OpenSlide may be able to.
-    SlideError
-        No reader is.
+    UnsuitedError: OpenSlide may be able to. SlideError: no reader is.
     """
     key = page.keyframe
     how = f"{int(key.compression)}, {getattr(key.compression, 'name', 'unknown')}"
@@ -225,13 +316,7 @@ def _is_subsampled(codestream: bytes) -> bool:
 
 
 def refuse_oversized(data: bytes, key: Any) -> None:
-    """Refuse a JPEG or JPEG 2000 picture far larger than the tiles of its TIFF page.
-
-    Raises
-    ------
-    ValueError
-        It is.
-    """
+    """Refuse, by a ValueError, a JPEG or JPEG 2000 picture far larger than the tiles of its TIFF page."""
     if key.compression in JPEG:
         stated = jpeg_size(data)
     elif key.compression in JPEG_2000:

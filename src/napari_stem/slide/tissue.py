@@ -68,13 +68,7 @@ class TissueSettings:
     min_area_mm2: float = 0.05
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises
-        ------
-        RegionError
-            Out of range.
-        """
+        """Check the ranges; RegionError where one is left."""
         if not 0 <= self.sensitivity <= 100:
             raise RegionError(
                 f"A sensitivity of {self.sensitivity} is not possible; choose one from 0 to 100."
@@ -87,27 +81,16 @@ class TissueSettings:
 
 @dataclass(frozen=True)
 class TissueView:
-    """What a thumbnail tells of the tissue, whatever the settings; made once per slide.
+    """What a thumbnail tells of the tissue, whatever the settings; made once per slide."""
 
-    Attributes
-    ----------
-    density, smooth, contrast
-        (height, width) float32: decadic optical density above the glass, its local mean and its
-        local standard deviation.
-    marks
-        (height, width) bool: pen marks.
-    threshold
-        Contrast from which on there is tissue, at medium sensitivity.
-    downsample
-        Level-0 pixels per pixel of the thumbnail.
-    """
-
+    # (height, width) float32: decadic optical density above the glass, its local mean and its local standard
+    # deviation
     density: NDArray[np.float32]
     smooth: NDArray[np.float32]
     contrast: NDArray[np.float32]
-    marks: NDArray[np.bool_]
-    threshold: float
-    downsample: float = 1.0
+    marks: NDArray[np.bool_]  # (height, width) bool: pen marks
+    threshold: float  # contrast from which on there is tissue, at medium sensitivity
+    downsample: float = 1.0  # level-0 pixels per pixel of the thumbnail
 
     @classmethod
     def of_thumbnail(cls, rgb: NDArray[np.uint8], downsample: float = 1.0) -> TissueView:
@@ -127,10 +110,7 @@ class TissueView:
     def of_slide(cls, slide: Slide) -> TissueView:
         """Look at the level of a slide whose longer side is nearest to 1024 px.
 
-        Raises
-        ------
-        SlideError
-            The slide is damaged.
+        SlideError where the slide is damaged.
         """
         sides = [max(level.size.height_px, level.size.width_px) for level in slide.levels]
         number = int(np.argmin(np.abs(np.log(np.array(sides) / THUMBNAIL_PX))))
@@ -154,13 +134,7 @@ class TissueView:
 
 
 def view_of(slide: Slide) -> TissueView:
-    """Look at a slide once, however often it is opened.
-
-    Raises
-    ------
-    SlideError
-        The slide is damaged.
-    """
+    """Look at a slide once, however often it is opened; SlideError where it is damaged."""
     with _looking:
         view = _views.pop(slide.fingerprint, None) or TissueView.of_slide(slide)
         _views[slide.fingerprint] = view
@@ -177,12 +151,8 @@ _looking = Lock()
 class FoundTissue:
     """The tissue of a slide.
 
-    Attributes
-    ----------
-    regions
-        Named "tissue 1" and so on, largest first, with holes, in level-0 px.
-    marks_mm2
-        Area of the pen marks that were left out; None where the pixel size is unknown.
+    ``regions`` are named "tissue 1" and so on, largest first, with holes, in level-0 px. ``marks_mm2`` is the
+    area of the pen marks that were left out; None where the pixel size is unknown.
     """
 
     regions: list[Region]
@@ -199,19 +169,10 @@ class FoundTissue:
 def find_tissue(slide: Slide, settings: TissueSettings | None = None) -> FoundTissue:
     """Outline the tissue of a slide.
 
-    Parameters
-    ----------
-    slide
-        Where its pixel size is unknown, pieces below a fraction of its area are left out instead.
-    settings
-        How sensitively to look; the defaults suit most slides.
+    Where its pixel size is unknown, pieces below a fraction of its area are left out. ``settings`` say how
+    sensitively to look; the defaults suit most slides.
 
-    Raises
-    ------
-    RegionError
-        There is no tissue, or no piece is large enough.
-    SlideError
-        The slide is damaged.
+    RegionError: there is no tissue, or no piece is large enough. SlideError: the slide is damaged.
     """
     settings, view = settings or TissueSettings(), view_of(slide)
     mask = view.mask(settings.sensitivity)

@@ -45,30 +45,14 @@ _COUNT_FINDINGS: dict[str, tuple[Callable[[NDArray[Any]], NDArray[np.bool_]], st
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong.
+    """One thing that is wrong."""
 
-    Attributes
-    ----------
-    check
-        Short name of what was looked for.
-    severity
-        ``stops`` or ``warns``.
-    what
-        In words that can follow "it has".
-    count
-        How many spots, genes or values; 0 where there is nothing to count.
-    examples
-        Up to five of them.
-    advice
-        What to do.
-    """
-
-    check: str
-    severity: Severity
-    what: str
-    count: int
-    examples: tuple[str, ...]
-    advice: str
+    check: str  # short name of what was looked for
+    severity: Severity  # ``stops`` or ``warns``
+    what: str  # in words that can follow "it has"
+    count: int  # how many spots, genes or values; 0 where there is nothing to count
+    examples: tuple[str, ...]  # up to five of them
+    advice: str  # what to do
 
     def as_json(self) -> dict[str, Any]:
         """Fields by name, JSON-ready."""
@@ -172,14 +156,9 @@ def check_mpp(
 ) -> list[Finding]:
     """Compare the pixel size that will be used with what else speaks of it.
 
-    Parameters
-    ----------
-    stated_um
-        um per px, as the metadata say (any JSON value), or None.
-    others_um
-        What others say, by who says it: the spots' spacing, the image's tag, scale factors.
-    doubtful
-        Those whose word never stops anything.
+    ``stated_um`` is um per px, as the metadata say (any JSON value), or None; ``others_um`` what others say,
+    by who says it: the spots' spacing, the image's tag, scale factors. The word of the ``doubtful`` never
+    stops anything.
     """
     try:
         used_um = float(stated_um)  # type: ignore[arg-type]
@@ -222,9 +201,7 @@ def drop_bad_spots(
 ) -> tuple[anndata.AnnData, dict[str, int]]:
     """Leave out spots that are off the image, repeated, or hold what is not a number.
 
-    Returns
-    -------
-    The table without them, and how many went, by check.
+    Returns the table without them, and how many went, by check.
     """
     xy_px = np.asarray(table.obsm["spatial"], dtype=np.float64)
     finite = np.asarray(np.isfinite(xy_px).all(axis=1), dtype=np.bool_)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
-from napari_stem.errors import DatasetError
+from napari_stem.errors import DatasetError, SlideError
 from napari_stem.foreign import read_json
 from napari_stem.geometry import Mpp
 from napari_stem.spatial.checks import (
@@ -28,7 +28,7 @@ from napari_stem.spatial.normalise import columns_of
 from napari_stem.spatial.table_files import (
     library_sizes,
     read_genes,
-    read_spots,
+    read_spot_table,
     read_table,
     row_blocks,
 )
@@ -43,6 +43,40 @@ if TYPE_CHECKING:
     from napari_stem.geometry import Spots
     from napari_stem.spatial.table_files import SpotTable
 
+IMAGE_ENDINGS = (
+    ".tif", ".tiff", ".btf", ".svs", ".ndpi", ".jpg", ".jpeg", ".png", ".qptiff", ".mrxs", ".czi",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """Extent (width, height) and, if the file states it, pixel size (um per px, mean of both axes) at level 0.
+
+    ``doubtful``: it comes from a resolution tag, which editors write without thinking.
+    """
+
+    size_px: tuple[int, int]
+    mpp_um: float | None
+    doubtful: bool
+
+
+def image_facts(path: Path) -> ImageFacts:
+    """Read an image's header; DatasetError: it is missing, damaged or of a kind that cannot be read."""
+    from napari_stem.slide.opening import open_header
+    from napari_stem.slide.pixel_size import DATA_SET, REMEMBERED, RESOLUTION_TAG
+
+    try:
+        with open_header(path) as slide:
+            size_px, sources = (slide.size.width_px, slide.size.height_px), slide.mpp_sources
+    except SlideError as error:
+        raise DatasetError(f"{path} cannot be read as an image: {error}") from error
+    for each in sources:
+        if each.source not in (DATA_SET, REMEMBERED):  # but by the file itself
+            mpp_um = (each.mpp.y_um + each.mpp.x_um) / 2
+            return ImageFacts(size_px, mpp_um, each.source == RESOLUTION_TAG)
+    return ImageFacts(size_px, None, doubtful=False)
+
+
 SLIDES, TABLES, METADATA = "wsis", "st", "metadata"
 MPP_KEY = "pixel_size_um_estimated"
 ORIGIN_KEY = "pixel_size_um_origin"
@@ -52,17 +86,9 @@ WIDTH_KEY, HEIGHT_KEY = "fullres_px_width", "fullres_px_height"
 
 
 class Dataset:
-    """A folder of measured sections.
+    """A folder of measured sections: it holds ``wsis``, ``st`` and ``metadata``.
 
-    Parameters
-    ----------
-    folder
-        Holds ``wsis``, ``st`` and ``metadata``.
-
-    Raises
-    ------
-    DatasetError
-        The folder, one of its three parts, or every section is missing.
+    DatasetError: the folder, one of its three parts, or every section is missing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -84,13 +110,7 @@ class Dataset:
             raise DatasetError(f"{folder / TABLES} holds no .h5ad file, so there are no sections.")
 
     def section(self, section_id: str) -> Section:
-        """Return one section, its files not yet read.
-
-        Raises
-        ------
-        DatasetError
-            There is no such section.
-        """
+        """Return one section, its files not yet read; DatasetError where there is none such."""
         if section_id not in self.sections:
             known = ", ".join(self.sections)
             raise DatasetError(f"{self.folder} has no section '{section_id}'; it has {known}.")
@@ -99,19 +119,10 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Section:
-    """One measured slide; each part is read when first asked for, and kept.
+    """One measured slide of a data set's folder; each part is read when first asked for, and kept.
 
-    Attributes
-    ----------
-    folder
-        The data set's.
-    id
-        Name of its files.
-
-    Raises
-    ------
-    DatasetError
-        By each part: it is missing, damaged, or holds what cannot be used.
+    ``id`` is the name of its files. Each part raises a DatasetError where it is missing, damaged, or holds
+    what cannot be used.
     """
 
     folder: Path
@@ -186,16 +197,9 @@ class Section:
         return table
 
     def counts_of(self, genes: Sequence[str]) -> NDArray[np.float32]:
-        """Raw counts of chosen genes; the others pass through memory a few megabytes at a time.
+        """Raw counts of chosen genes, in their order: (spots, genes) float32, checked as ``counts`` are.
 
-        Parameters
-        ----------
-        genes
-            The columns wanted, in this order.
-
-        Returns
-        -------
-        (spots, genes) float32, checked as ``counts`` are.
+        The others pass through memory a few megabytes at a time.
         """
         columns = columns_of(genes, self.genes, f"in section {self.id}")
         blocks = [csr_matrix(block[:, columns]) for block in row_blocks(self.table_path)]
@@ -239,7 +243,7 @@ class Section:
     @cached_property
     def _table(self) -> SpotTable:
         """The table without its counts."""
-        return read_spots(self.table_path)
+        return read_spot_table(self.table_path)
 
     @property
     def _size_px(self) -> tuple[float, float] | None:

@@ -24,16 +24,9 @@ ASK_ABOVE_BYTES = 20_000_000_000
 
 @dataclass(frozen=True)
 class Plan:
-    """What a download will bring.
+    """What a download will bring: patterns of the files, as the shell writes them, and all that match.
 
-    Attributes
-    ----------
-    patterns
-        Of the files, as the shell writes them.
-    n_files, n_bytes
-        All that match.
-    n_bytes_missing
-        Those not yet there.
+    ``n_bytes_missing`` are those not yet there.
     """
 
     patterns: tuple[str, ...]
@@ -54,15 +47,10 @@ def gigabytes(n_bytes: int) -> str:
 
 
 def patterns_for(sections: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
-    """File patterns of a request.
+    """File patterns of a request: those given, and of sections (``INT1``) image, table and metadata.
 
-    Parameters
-    ----------
-    sections
-        Names, as ``INT1``: their image, table and metadata, not the far larger rest (patches, cells,
-        transcripts).
-    patterns
-        As given, besides. With neither, the three parts of every section.
+    The far larger rest (patches, cells, transcripts) is left out. With neither, the three parts of every
+    section.
     """
     parts = (SLIDES, TABLES, METADATA)
     of_sections = tuple(f"{part}/{name}.*" for name in sections for part in parts)
@@ -70,19 +58,9 @@ def patterns_for(sections: Sequence[str], patterns: Sequence[str]) -> tuple[str,
 
 
 def plan_download(out: Path, patterns: Sequence[str]) -> Plan:
-    """Ask how much a download will bring.
+    """Ask how much a download will bring; what is in the folder already is not counted as missing.
 
-    Parameters
-    ----------
-    out
-        Folder to fill; what is there already is not counted as missing.
-    patterns
-        From `patterns_for`.
-
-    Raises
-    ------
-    DatasetError
-        No file is so called, access is refused, or there is no network.
+    DatasetError: no file is so called, access is refused, or there is no network.
     """
     files = _snapshot(out, patterns, dry_run=True)
     if not files:
@@ -107,22 +85,9 @@ def download(
 ) -> None:
     """Download what was planned; files that are there stay, so that a broken-off download goes on.
 
-    Parameters
-    ----------
-    out
-        Folder to fill; afterwards a data set in HEST layout.
-    plan
-        From `plan_download`.
-    agreed
-        Whether more than 20 GB may be downloaded.
-    progress
-        Told (bytes so far, of how many). None: bars on stderr.
-
-    Raises
-    ------
-    DatasetError
-        It is large and not agreed to, does not fit on the disk, access is refused, or the network
-        fails.
+    ``out`` is a data set in HEST layout afterwards. ``agreed``: more than 20 GB may be downloaded.
+    ``progress`` is told (bytes so far, of how many); None: bars on stderr. DatasetError: it is large and not
+    agreed to, does not fit on the disk, access is refused, or the network fails.
     """
     if plan.n_bytes_missing > ASK_ABOVE_BYTES and not agreed:
         raise DatasetError(

@@ -33,14 +33,10 @@ _DONE = "nothing has to be done"
 
 
 def with_symbols(table: anndata.AnnData) -> tuple[anndata.AnnData, list[Finding]]:
-    """Name genes by symbol, each once.
+    """Name genes by symbol, each once; the table itself where nothing had to be done, and what was done.
 
-    Ensembl ids are replaced where the table itself carries symbols (the ids move to
-    ``var["gene_ids"]``); counts of genes with one symbol are added up.
-
-    Returns
-    -------
-    The table, itself where nothing had to be done, and what was done.
+    Ensembl ids are replaced where the table itself carries symbols (the ids move to ``var["gene_ids"]``);
+    counts of genes with one symbol are added up.
     """
     clean = [clean_name(name) for name in table.var_names]
     if clean != list(table.var_names):
@@ -106,33 +102,15 @@ _FOLDER = "data/gene_sets"
 
 @dataclass(frozen=True, kw_only=True)
 class GeneSet:
-    """Genes that somebody published as belonging together.
+    """Genes that somebody published as belonging together."""
 
-    Attributes
-    ----------
-    name
-        What a panel calls it: ``set:NAME``.
-    title
-        What it tells, in a line.
-    genes
-        Human symbols of today (HGNC), in the order of the source.
-    source
-        Publication.
-    doi
-        Of the publication.
-    licence
-        Of the list.
-    note
-        What to know before using it.
-    """
-
-    name: str
-    title: str
-    genes: tuple[str, ...]
-    source: str
-    doi: str
-    licence: str
-    note: str
+    name: str  # what a panel calls it: ``set:NAME``
+    title: str  # what it tells, in a line
+    genes: tuple[str, ...]  # human symbols of today (HGNC), in the order of the source
+    source: str  # publication
+    doi: str  # of the publication
+    licence: str  # of the list
+    note: str  # what to know before using it
 
 
 @cache
@@ -145,13 +123,7 @@ def gene_sets() -> dict[str, GeneSet]:
 
 
 def gene_set(name: str) -> GeneSet:
-    """Return one packaged gene set.
-
-    Raises
-    ------
-    DatasetError
-        There is none of that name.
-    """
+    """Return one packaged gene set; DatasetError where there is none of that name."""
     known = gene_sets()
     if name not in known:
         raise DatasetError(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import DatasetError
-from napari_stem.spatial.images import IMAGE_ENDINGS
+from napari_stem.spatial.dataset import IMAGE_ENDINGS
 from napari_stem.spatial.importing import NewSection, fitted_section, import_sections
 from napari_stem.texts import clean_name, quoted, read_text, reason_of
 
@@ -56,19 +56,11 @@ _MIN_COMMON = 0.5
 def import_her2st(source: Path, out: Path, **options: Any) -> Outcome:
     """Write the sections found in ``source`` as a data set in HEST layout.
 
-    Parameters
-    ----------
-    source
-        The published tree (``ST-imgs/PATIENT/ID/*.jpg``, ``ST-cnts/ID.tsv.gz``,
-        ``ST-spotfiles/ID_selection.tsv``), itself or in a ``data`` folder; Zenodo's archives
-        unpacked side by side; or one flat folder (``ID.jpg``, ``ID.tsv.gz``, ``ID_selection.tsv``).
-    out, options
-        As for `import_sections`.
+    ``source`` is the published tree (``ST-imgs/PATIENT/ID/*.jpg``, ``ST-cnts/ID.tsv.gz``,
+    ``ST-spotfiles/ID_selection.tsv``), itself or in a ``data`` folder; Zenodo's archives unpacked side by
+    side; or one flat folder (``ID.jpg``, ``ID.tsv.gz``, ``ID_selection.tsv``). Else as for `import_sections`.
 
-    Raises
-    ------
-    DatasetError
-        There is nothing to import.
+    DatasetError: there is nothing to import.
     """
     if not source.is_dir():
         raise DatasetError(f"There is no folder {source}; check the path.")
@@ -166,26 +158,14 @@ def _read_section(root: Path, section_id: str, selection: Path) -> NewSection:
 def fit_pixel_size_um(spots: pd.DataFrame, path: Path) -> tuple[float, dict[str, float]]:
     """Pixel size from the array itself: neighbours lie 200 um apart, the table says how many px.
 
-    The published px positions are an exact linear function of the refined array positions along
-    either axis. The two slopes differ by 0.6% (the images were cropped by hand to the array's
-    frame) while a microscope's pixels are square, so one slope is fitted to both.
+    The published px positions are an exact linear function of the refined array positions along either axis.
+    The two slopes differ by 0.6% (the images were cropped by hand to the array's frame) while a microscope's
+    pixels are square, so one slope is fitted to both.
 
-    Parameters
-    ----------
-    spots
-        Columns ``new_x``, ``new_y`` (array steps) and ``pixel_x``, ``pixel_y`` (level-0 px).
-    path
-        Named in errors.
-
-    Returns
-    -------
-    um per px, and the same fitted for each axis alone (``{"x": ..., "y": ...}``).
-
-    Raises
-    ------
-    DatasetError
-        The spots do not span two array positions per axis, or the fit leaves more than a tenth of a
-        step: the px are not those of this array.
+    ``spots`` has columns ``new_x``, ``new_y`` (array steps) and ``pixel_x``, ``pixel_y`` (level-0 px).
+    Returns um per px, and the same fitted for each axis alone (``{"x": ..., "y": ...}``). DatasetError: the
+    spots do not span two array positions per axis, or the fit leaves more than a tenth of a step: the px are
+    not those of this array.
     """
     products, squares, per_axis = 0.0, 0.0, {}
     for axis in ("x", "y"):

@@ -14,9 +14,8 @@ import numpy as np
 
 from napari_stem.errors import DatasetError
 from napari_stem.slide.pixel_size import PLACEHOLDER
-from napari_stem.spatial.dataset import MPP_KEY, ORIGIN_KEY, PITCH_KEY, Dataset
+from napari_stem.spatial.dataset import MPP_KEY, ORIGIN_KEY, PITCH_KEY, Dataset, image_facts
 from napari_stem.spatial.gene_sets import with_symbols
-from napari_stem.spatial.images import image_facts
 from napari_stem.spatial.importing import BY_IMAGE, NewSection, import_sections
 from napari_stem.spatial.lattice import mpp_from_spacing_um
 from napari_stem.spatial.table_files import read_table
@@ -43,23 +42,13 @@ def import_hest(
     species: Collection[str] = (),
     **options: Any,
 ) -> Outcome:
-    """Write chosen sections of a HEST folder as a data set of its own.
+    """Write chosen sections of a HEST folder, with ``wsis``, ``st`` and ``metadata``, as a data set of its own.
 
-    Parameters
-    ----------
-    source
-        Holds ``wsis``, ``st`` and ``metadata``.
-    sections
-        Names of those wanted, as ``INT1``; none: all.
-    organ, technology, species
-        Of those wanted, as in the metadata (``Breast``; ``Visium``; ``Homo sapiens``), in any case; none: any.
-    out, options
-        As for `import_sections`.
+    ``sections`` are the names of those wanted, as ``INT1``; ``organ``, ``technology`` and ``species`` theirs
+    as in the metadata (``Breast``; ``Visium``; ``Homo sapiens``), in any case; none: all. Else as for
+    `import_sections`.
 
-    Raises
-    ------
-    DatasetError
-        ``source`` is no such folder or is ``out``, or no section is as asked for.
+    DatasetError: ``source`` is no such folder or is ``out``, or no section is as asked for.
     """
     dataset = Dataset(source)
     if out.exists() and out.samefile(source):

@@ -32,8 +32,8 @@ from napari_stem.spatial.dataset import (
     SLIDES,
     TABLES,
     WIDTH_KEY,
+    image_facts,
 )
-from napari_stem.spatial.images import image_facts
 from napari_stem.spatial.lattice import mpp_from_spacing_um
 from napari_stem.spatial.table_files import read_table, repeats_allowed
 
@@ -44,39 +44,22 @@ if TYPE_CHECKING:
     import anndata
 
     from napari_stem.progress import Progress
-    from napari_stem.spatial.dataset import Dataset, Section
-    from napari_stem.spatial.images import ImageFacts
+    from napari_stem.spatial.dataset import Dataset, ImageFacts, Section
 
 
 @dataclass(frozen=True)
 class NewSection:
-    """A section on its way into a data set.
+    """A section on its way into a data set."""
 
-    Attributes
-    ----------
-    id
-        Name of its files.
-    image
-        The H&E image, where it lies now.
-    table
-        Raw counts, symbols in ``var_names``, ``obsm["spatial"]``.
-    metadata
-        What the data set will say of it.
-    table_file
-        File that holds exactly ``table``, to be linked; None to write one.
-    mpp_um
-        Other statements of the pixel size (um per px), by who makes them, for the checks.
-    findings
-        What the importer saw already.
-    """
-
-    id: str
-    image: Path
-    table: anndata.AnnData
-    metadata: dict[str, Any]
+    id: str  # name of its files
+    image: Path  # the H&E image, where it lies now
+    table: anndata.AnnData  # raw counts, symbols in ``var_names``, ``obsm["spatial"]``
+    metadata: dict[str, Any]  # what the data set will say of it
+    # file that holds exactly ``table``, to be linked; None to write one
     table_file: Path | None = None
+    # other statements of the pixel size (um per px), by who makes them, for the checks
     mpp_um: dict[str, float] = field(default_factory=dict)
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[Finding, ...] = ()  # what the importer saw already
 
 
 def fitted_section(
@@ -88,15 +71,9 @@ def fitted_section(
 ) -> NewSection:
     """Put a section of an array, whose pitch tells the pixel size, into HEST's form.
 
-    Parameters
-    ----------
-    section
-        Its table has ``obsm["spatial"]``, ``obs["array_row"]`` and ``["array_col"]``; what else a reader keeps
-        (reduced images ...) is left out.
-    fitted_um
-        Pixel size fitted to the pitch (um per px), and the same along each axis.
-    pitch_um, diameter_um
-        Of the spots.
+    Its table has ``obsm["spatial"]``, ``obs["array_row"]`` and ``["array_col"]``; what else a reader keeps
+    (reduced images ...) is left out. ``fitted_um`` is the pixel size fitted to the pitch (um per px), and the
+    same along each axis; ``pitch_um`` and ``diameter_um`` are those of the spots.
     """
     import anndata
 
@@ -123,16 +100,11 @@ def fitted_section(
 
 
 def write_section(out: Path, section: NewSection) -> None:
-    """Write or replace one section.
+    """Write or replace one section; OutputError where the folder cannot be written.
 
-    All is written before anything is replaced; then the earlier table goes first and the new one comes last: a
-    section that is listed is a whole one, whenever the work is interrupted. Image and linked tables cost no
+    All is written before anything is replaced; then the earlier table goes first and the new one comes last:
+    a section that is listed is a whole one, whenever the work is interrupted. Image and linked tables cost no
     disk space where source and data set lie on one file system.
-
-    Raises
-    ------
-    OutputError
-        The folder cannot be written.
     """
     slide = out / SLIDES / f"{section.id}{section.image.suffix.lower()}"
     h5ad = out / TABLES / f"{section.id}.h5ad"
@@ -172,26 +144,14 @@ BY_IMAGE = "the image file"
 
 @dataclass
 class Outcome:
-    """What became of the sections of one import.
+    """What became of the sections of one import."""
 
-    Attributes
-    ----------
-    imported
-        Written now.
-    kept
-        There before, and not touched.
-    failed
-        Why, by section.
-    findings
-        What the checks saw in the imported and the failed ones, by section.
-    dropped
-        Spots left out on request, by section, by check.
-    """
-
-    imported: list[str] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
+    imported: list[str] = field(default_factory=list)  # written now
+    kept: list[str] = field(default_factory=list)  # there before, and not touched
+    failed: dict[str, str] = field(default_factory=dict)  # why, by section
+    # what the checks saw in the imported and the failed ones, by section
     findings: dict[str, list[Finding]] = field(default_factory=dict)
+    # spots left out on request, by section, by check
     dropped: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
@@ -212,23 +172,11 @@ def import_sections(
     drop: bool = False,
     progress: Progress = silent,
 ) -> Outcome:
-    """Import sections one by one.
+    """Import sections one by one, and tell what became of each; one that cannot be used fails alone.
 
-    Parameters
-    ----------
-    readers
-        By section, in the order wanted: what reads it.
-    out
-        Data set folder; made if it is not there.
-    overwrite
-        Whether sections that are there are imported again; otherwise they stay, so that an
-        interrupted import goes on where it stopped.
-    drop
-        Whether spots that are off the image, repeated or not numbers are left out.
-
-    Returns
-    -------
-    What became of each; one that cannot be used fails alone.
+    ``readers`` say, by section, in the order wanted, what reads it; the folder ``out`` is made if it is not
+    there. Without ``overwrite``, sections that are there stay, so that an interrupted import goes on where it
+    stopped. ``drop``: spots that are off the image, repeated or not numbers are left out.
     """
     outcome = Outcome()
     for done, (section_id, read) in enumerate(readers.items()):
@@ -282,16 +230,10 @@ def check_section(
     facts: ImageFacts | None,
     others_um: Mapping[str, float] | None = None,
 ) -> list[Finding]:
-    """Look at everything that can be wrong with a section.
+    """Look at everything that can be wrong with a section, table and metadata as in the data set.
 
-    Parameters
-    ----------
-    table, metadata
-        As in the data set.
-    facts
-        Of the image; None where it cannot be read.
-    others_um
-        Further statements of the pixel size (um per px), by who makes them.
+    ``facts`` are those of the image; None where it cannot be read. ``others_um`` are further statements of
+    the pixel size (um per px), by who makes them.
     """
     size_px = None if facts is None else facts.size_px
     others: dict[str, float | None] = dict(others_um or {})

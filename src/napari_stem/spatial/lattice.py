@@ -31,14 +31,8 @@ _MISFIT = 0.25
 class LatticeFit:
     """How a lattice lies on the image.
 
-    Attributes
-    ----------
-    mpp_um
-        um per px, the mean of both axes.
-    per_axis
-        The same along each axis of the lattice (``x``: columns, ``y``: rows).
-    misfit
-        Median distance between a spot and its node, in pitches.
+    ``mpp_um`` is um per px, the mean of both axes; ``per_axis`` the same along each axis of the lattice
+    (``x``: columns, ``y``: rows); ``misfit`` the median distance between a spot and its node, in pitches.
     """
 
     mpp_um: float
@@ -56,20 +50,9 @@ def fit_lattice(
 ) -> LatticeFit | None:
     """Lay a lattice of known pitch on spots, allowing for any rotation.
 
-    Parameters
-    ----------
-    array_row, array_col
-        (n,) nodes. On a hexagonal lattice (Visium) neighbours of a row are two columns apart.
-    xy_px
-        (n, 2) centres, level-0 px.
-    pitch_um
-        Distance between neighbours.
-    hexagonal
-        Whether rows are shifted by half a pitch.
-
-    Returns
-    -------
-    None where the spots are fewer than three or lie on one line.
+    Nodes are (n,) rows and columns; on a hexagonal lattice (Visium), whose rows are shifted by half a pitch,
+    neighbours of a row are two columns apart. ``xy_px`` are (n, 2) centres, level-0 px. None where the spots
+    are fewer than three or lie on one line.
     """
     step_um = (
         (pitch_um / 2, pitch_um * HEXAGONAL_ROW)

@@ -38,14 +38,8 @@ class StoreError(StemError):
 class LazySlideStore:
     """One store, and perhaps the part of it that a path names.
 
-    Attributes
-    ----------
-    path
-        Folder of the store.
-    part
-        Name of the outlines or features in it; empty where the path names the store alone.
-    attributes
-        Those of the store: ``slide_properties``, and by name of the tiles ``tile_spec``.
+    ``part`` is the name of the outlines or features in it; empty where the path names the store alone.
+    ``attributes`` are those of the store: ``slide_properties``, and by name of the tiles ``tile_spec``.
     """
 
     path: Path
@@ -56,12 +50,7 @@ class LazySlideStore:
     def at(cls, path: Path, kind: str) -> LazySlideStore | None:
         """Find the store that a path names, or whose part it names; None where it is no store's.
 
-        Parameters
-        ----------
-        path
-            Any file or folder.
-        kind
-            `SHAPES` or `TABLES`: which parts count.
+        ``kind``, `SHAPES` or `TABLES`, says which parts count.
         """
         import zarr
 
@@ -93,10 +82,7 @@ class LazySlideStore:
     def outlines(self, name: str) -> geopandas.GeoDataFrame:
         """Read outlines, in level-0 px.
 
-        Raises
-        ------
-        StoreError
-            They are not there, damaged or scaled, or geopandas is not installed.
+        StoreError: they are not there, damaged or scaled, or geopandas is not installed.
         """
         folder = self.path / SHAPES / name
         for package in ("geopandas", "pyarrow"):
@@ -121,10 +107,7 @@ class LazySlideStore:
     def areas(self) -> dict[str, Any]:
         """Outlines as GeoJSON, with the names and classes of annotations: those named, else the tissue.
 
-        Raises
-        ------
-        StoreError
-            As of `outlines`; or there are none such.
+        StoreError as of `outlines`; or there are none such.
         """
         names = [n for n in self.names(SHAPES) if n not in self.attributes.get("tile_spec", {})]
         name = self.part or (TISSUE if TISSUE in names or len(names) != 1 else names[0])

@@ -22,16 +22,9 @@ NormalisationName = Literal["log2_counts", "log1p_counts", "log1p_cp10k"]
 
 @dataclass(frozen=True)
 class Normalisation:
-    """A unit of expression.
+    """A unit of expression: its name in models and predictions, and as users read it beside a colour bar.
 
-    Attributes
-    ----------
-    name
-        As stored in models and predictions.
-    label
-        The unit as users read it beside a colour bar.
-    log_base
-        Of its logarithm, as scanpy wants to know it.
+    ``log_base`` is that of its logarithm, as scanpy wants to know it.
     """
 
     name: NormalisationName
@@ -50,13 +43,7 @@ NORMALISATIONS: dict[str, Normalisation] = {
 
 
 def normalisation(name: str) -> Normalisation:
-    """Look a normalisation up by its name.
-
-    Raises
-    ------
-    DatasetError
-        There is no such normalisation.
-    """
+    """Look a normalisation up by its name; DatasetError where there is none such."""
     if name not in NORMALISATIONS:
         known = ", ".join(NORMALISATIONS)
         raise DatasetError(f"There is no normalisation '{name}'; choose one of {known}.")
@@ -66,27 +53,12 @@ def normalisation(name: str) -> Normalisation:
 def normalised(
     counts: anndata.AnnData, genes: Sequence[str], name: str = "log2_counts"
 ) -> NDArray[np.float32]:
-    """Values of chosen genes in a normalised unit.
+    """Values of chosen genes, in their order, in a normalised unit: (spots, genes) float32.
 
-    Parameters
-    ----------
-    counts
-        One section's raw counts with all genes measured: the library size needs them all.
-    genes
-        The columns wanted, in this order.
-    name
-        ``log2_counts``: log2(count + 1), published Stem's target. ``log1p_counts``: ln(count + 1),
-        HEST-bench's. ``log1p_cp10k``: counts scaled to 10,000 per spot, then ln(1 + value); spots
-        without any count stay 0.
-
-    Returns
-    -------
-    (spots, genes) float32.
-
-    Raises
-    ------
-    DatasetError
-        Genes were not measured.
+    ``counts`` are one section's raw counts with all genes measured: the library size needs them all.
+    ``log2_counts`` is log2(count + 1), published Stem's target; ``log1p_counts`` is ln(count + 1),
+    HEST-bench's; ``log1p_cp10k`` are counts scaled to 10,000 per spot, then ln(1 + value), where spots
+    without any count stay 0. DatasetError: genes were not measured.
     """
     from scipy.sparse import csr_matrix
 
@@ -96,13 +68,7 @@ def normalised(
 
 
 def columns_of(genes: Sequence[str], measured: Iterable[str], where: str) -> NDArray[np.intp]:
-    """Places of genes among those measured somewhere, such as "in section C5".
-
-    Raises
-    ------
-    DatasetError
-        One was not.
-    """
+    """Places of genes among those measured somewhere ("in section C5"); DatasetError where one was not."""
     import pandas as pd
 
     columns = pd.Index(measured).get_indexer(list(genes))
@@ -118,25 +84,10 @@ def columns_of(genes: Sequence[str], measured: Iterable[str], where: str) -> NDA
 def in_unit(
     counts: NDArray[np.floating], name: str, library_sizes: Callable[[], NDArray[np.float64]]
 ) -> NDArray[np.float32]:
-    """Raw counts of some genes in a normalised unit.
+    """Raw counts of some genes, (spots, genes), in a normalised unit, named as for `normalised`: float32.
 
-    Parameters
-    ----------
-    counts
-        (spots, genes).
-    name
-        As of `normalised`.
-    library_sizes
-        Asked where the unit needs it for the counts of all genes together: (spots,) or (spots, 1).
-
-    Returns
-    -------
-    (spots, genes) float32.
-
-    Raises
-    ------
-    DatasetError
-        Unknown normalisation.
+    ``library_sizes`` is asked, where the unit needs it, for the counts of all genes together: (spots,) or
+    (spots, 1).
     """
     unit = normalisation(name)
     chosen = counts.astype(np.float64, copy=False)
@@ -165,23 +116,9 @@ def counts_of(values: NDArray[np.floating], name: str) -> NDArray[np.float64] | 
 
 
 def possible(values: NDArray[np.float32], name: str) -> NDArray[np.float32]:
-    """Move values to the nearest that a measurement could give: none negative, and counts whole.
+    """Move values, of any shape, in place to the nearest that a measurement could give, and return them.
 
-    Parameters
-    ----------
-    values
-        Of any shape, in the unit; changed in place.
-    name
-        As of `normalised`. Counts per 10,000 need not be whole, their library sizes being unknown.
-
-    Returns
-    -------
-    ``values``.
-
-    Raises
-    ------
-    DatasetError
-        Unknown normalisation.
+    None is negative, and counts are whole; counts per 10,000 need not be, their library sizes being unknown.
     """
     unit = normalisation(name)
     np.maximum(values, 0, out=values)

@@ -15,27 +15,13 @@ if TYPE_CHECKING:
 
 
 def read_panel(path: Path, set_name: str | None = None) -> tuple[str, ...]:
-    """Read the genes of a file, in its order; its ending says how.
+    """Read the genes of a file, each once, in its order; its ending says how.
 
-    ``.gmt``: a set a line: name, description and genes, separated by tabs (Broad Institute).
-    ``.json``: a list of genes, or an object with such a list as ``genes`` (HEST-bench).
-    Any other: one gene a line; empty lines and lines that start with # are skipped.
+    ``.gmt``: a set a line: name, description and genes, separated by tabs (Broad Institute); ``set_name``
+    says which, None if it holds one only. ``.json``: a list of genes, or an object with such a list as
+    ``genes`` (HEST-bench). Any other: one gene a line; empty lines and lines that start with # are skipped.
 
-    Parameters
-    ----------
-    path
-        The file.
-    set_name
-        Which set of a ``.gmt`` file; None if it holds one only.
-
-    Returns
-    -------
-    Gene names, each once.
-
-    Raises
-    ------
-    DatasetError
-        The file cannot be read, names no gene, names one twice, or has no such set.
+    DatasetError: the file cannot be read, names no gene, names one twice, or has no such set.
     """
     try:
         text = read_text(path)

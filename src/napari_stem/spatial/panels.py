@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     import anndata
 
+    # of the training sections' raw counts; a DatasetError where they cannot give what is asked
+    Rule = Callable[[Sequence[anndata.AnnData]], "PanelChoice"]
+
 Panel = tuple[str, ...]
 _log = logging.getLogger(__name__)
 
@@ -34,23 +37,14 @@ _SET, _MEASURED = "set:", "measured:"
 
 @dataclass(frozen=True, kw_only=True)
 class PanelChoice:
-    """A panel as chosen, and what became of the genes asked for.
+    """A panel as chosen, and what became of the genes asked for."""
 
-    Attributes
-    ----------
-    genes
-        The panel: names as the sections hold them, each once.
-    left_out
-        Per part of the panel, genes that a section did not measure.
-    never_seen
-        Per part, genes left out because no training section has a count of them.
-    renamed
-        Genes taken under another name than the one written: written -> as measured.
-    """
-
-    genes: Panel
+    genes: Panel  # the panel: names as the sections hold them, each once
+    # per part of the panel, genes that a section did not measure
     left_out: Mapping[str, Panel] = field(default_factory=dict)
+    # per part, genes left out because no training section has a count of them
     never_seen: Mapping[str, Panel] = field(default_factory=dict)
+    # genes taken under another name than the one written: written -> as measured
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     def warn(self) -> None:
@@ -76,77 +70,41 @@ class PanelChoice:
         return sentences
 
 
-@dataclass(frozen=True)
-class PanelRule:
-    """How a panel is to be chosen: a union of parts, each asked in turn.
-
-    Attributes
-    ----------
-    parts
-        Functions of the training sections' raw counts.
-    """
-
-    parts: tuple[Callable[[Sequence[anndata.AnnData]], PanelChoice], ...]
-
-    def choose(self, sections: Sequence[anndata.AnnData]) -> PanelChoice:
-        """Choose the genes on training sections; those of the first part come first.
-
-        Raises
-        ------
-        DatasetError
-            The sections cannot give what is asked.
-        """
-        chosen = [part(sections) for part in self.parts]
-        return PanelChoice(
-            genes=tuple(dict.fromkeys(gene for choice in chosen for gene in choice.genes)),
-            left_out={k: v for choice in chosen for k, v in choice.left_out.items()},
-            never_seen={k: v for choice in chosen for k, v in choice.never_seen.items()},
-            renamed={k: v for choice in chosen for k, v in choice.renamed.items()},
-        )
-
-    def __call__(self, sections: Sequence[anndata.AnnData]) -> Panel:
-        """Choose the genes, and log as warnings what was left out or renamed."""
-        choice = self.choose(sections)
-        choice.warn()
-        return choice.genes
-
-
-def parse_panel(spec: str) -> PanelRule:
+def parse_panel(spec: str) -> Rule:
     """Turn what a user wrote into a choice of genes, to be made on the training sections.
 
-    Parameters
-    ----------
-    spec
-        One part, or several joined by ``+``. Chosen on the sections: ``hmhvg:200`` (published Stem),
-        ``hvg:50`` (HEST-bench). Named: ``set:pam50``, ``set:pam50+mmr`` (`gene_sets`). In a file
-        (`read_panel`): ``genes.txt``, ``var_50genes.json``, ``sets.gmt#NAME``.
+    One part, or several joined by ``+``. Chosen on the sections: ``hmhvg:200`` (published Stem), ``hvg:50``
+    (HEST-bench). Named: ``set:pam50``, ``set:pam50+mmr`` (`gene_sets`). In a file (`read_panel`):
+    ``genes.txt``, ``var_50genes.json``, ``sets.gmt#NAME``. All genes of a file must be measured in every
+    section; ``measured:genes.txt`` takes those that are. Of a named set, too, those are taken that are
+    measured and have a count.
 
-        All genes of a file must be measured in every section; ``measured:genes.txt`` takes those
-        that are. Of a named set, too, those are taken that are measured and have a count.
-
-    Returns
-    -------
-    A function of the training sections' raw counts.
-
-    Raises
-    ------
-    DatasetError
-        The words fit no form, or a file cannot be used.
+    DatasetError: the words fit no form, or a file cannot be used.
     """
     whole = _is_file(spec.removeprefix(_MEASURED))  # a file's own name may hold a plus
     words, parts, named = [spec] if whole else spec.split("+"), [], False
     for word in words:
         named = word.startswith(_SET) or (named and word in gene_sets())
         parts.append(_parse_set(word) if named else _parse_part(word, spec))
-    return PanelRule(tuple(parts))
+    return lambda sections: _together([part(sections) for part in parts])
 
 
-def _parse_set(word: str) -> Callable[[Sequence[anndata.AnnData]], PanelChoice]:
+def _together(chosen: Sequence[PanelChoice]) -> PanelChoice:
+    """Unite choices; the genes of the first come first."""
+    return PanelChoice(
+        genes=tuple(dict.fromkeys(gene for choice in chosen for gene in choice.genes)),
+        left_out={k: v for choice in chosen for k, v in choice.left_out.items()},
+        never_seen={k: v for choice in chosen for k, v in choice.never_seen.items()},
+        renamed={k: v for choice in chosen for k, v in choice.renamed.items()},
+    )
+
+
+def _parse_set(word: str) -> Rule:
     found = gene_set(word.removeprefix(_SET))
     return lambda sections: _those_measured(found.genes, sections, f"Gene set '{found.name}'")
 
 
-def _parse_part(word: str, spec: str) -> Callable[[Sequence[anndata.AnnData]], PanelChoice]:
+def _parse_part(word: str, spec: str) -> Rule:
     """Understand a recipe or a file."""
     match = _RECIPE.fullmatch(word)
     if match:
@@ -231,28 +189,14 @@ def _pooled_counts(sections: Sequence[anndata.AnnData], genes: list[str]) -> csr
 
 
 def hmhvg(sections: Sequence[anndata.AnnData], n: int = 200) -> Panel:
-    """High-mean, high-variance genes: the selection of published Stem (arXiv 2501.15598).
+    """High-mean, high-variance genes, the selection of published Stem (arXiv 2501.15598): n names, A to Z.
 
-    Highly variable genes of each section (2,000, of those measured in all), united, without
-    mitochondrial and ribosomal ones; of these, the genes among the first k by mean *and* by
-    standard deviation of the raw counts of all spots together, k being the least that gives n.
-    Published Stem selects with the test section in view; pass training sections only.
+    Highly variable genes of each section (2,000, of those measured in all), united, without mitochondrial and
+    ribosomal ones; of these, the genes among the first k by mean *and* by standard deviation of the raw
+    counts of all spots together, k being the least that gives ``n``. ``sections`` are raw counts, all genes
+    measured. Published Stem selects with the test section in view; pass training sections only.
 
-    Parameters
-    ----------
-    sections
-        Raw counts, all genes measured.
-    n
-        Genes wanted.
-
-    Returns
-    -------
-    n gene names, in alphabetical order.
-
-    Raises
-    ------
-    DatasetError
-        No sections, no gene that all of them measured, or fewer than n genes qualify.
+    DatasetError: no sections, no gene that all of them measured, or fewer than n genes qualify.
     """
     from scipy.stats import rankdata
 
@@ -283,26 +227,10 @@ def hmhvg(sections: Sequence[anndata.AnnData], n: int = 200) -> Panel:
 
 
 def top_hvg(sections: Sequence[anndata.AnnData], n: int = 50) -> Panel:
-    """Most variable genes by the recipe of HEST-bench (Jaume et al. 2024, arXiv 2406.16192).
+    """Most variable genes by the recipe of HEST-bench (Jaume et al. 2024, arXiv 2406.16192): n names, A to Z.
 
-    Genes seen in at least a tenth of the spots of every section; log1p of the raw counts of all
-    spots together; scanpy's dispersion ranking.
-
-    Parameters
-    ----------
-    sections
-        Raw counts, all genes measured.
-    n
-        Genes wanted.
-
-    Returns
-    -------
-    n gene names, in alphabetical order.
-
-    Raises
-    ------
-    DatasetError
-        No sections, or fewer than n genes qualify.
+    Genes seen in at least a tenth of the spots of every section; log1p of the raw counts of all spots
+    together; scanpy's dispersion ranking. DatasetError: no sections, or fewer than n genes qualify.
     """
     import anndata
     import pandas as pd

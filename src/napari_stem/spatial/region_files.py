@@ -60,14 +60,9 @@ _BROKEN = (shapely.errors.ShapelyError, *DAMAGE)
 
 @dataclass(frozen=True)
 class ClassedRegion(Region):
-    """A region with the class that a pathologist gave it.
+    """A region with the class that a pathologist gave it, such as "Tumor"; empty where none was given.
 
-    Attributes
-    ----------
-    classification
-        Such as "Tumor"; empty where none was given.
-    colour
-        (red, green, blue), 0 to 255, in which the class is drawn.
+    ``colour`` is (red, green, blue), 0 to 255, in which the class is drawn.
     """
 
     classification: str = ""
@@ -141,10 +136,7 @@ def read_regions(path: Path) -> list[ClassedRegion]:
 def read_outlines(path: Path, mpp: Mpp) -> list[Region]:
     """Read the outlines in um, with names, that an exported SpatialData keeps; none where it has none.
 
-    Raises
-    ------
-    RegionError
-        They cannot be read.
+    RegionError where they cannot be read.
     """
     if not path.is_file():
         return []
@@ -162,19 +154,9 @@ def read_outlines(path: Path, mpp: Mpp) -> list[Region]:
 
 
 def regions_of(content: object, source: str) -> list[ClassedRegion]:
-    """Read the areas of parsed GeoJSON, as `read_regions` does.
+    """Read the areas of parsed GeoJSON, as `read_regions` does, whose messages name the ``source``.
 
-    Parameters
-    ----------
-    content
-        What ``json`` made of it.
-    source
-        Where it comes from, for the message of an error.
-
-    Raises
-    ------
-    RegionError
-        It holds no area, or none that is not broken.
+    RegionError: it holds no area, or none that is not broken.
     """
     features = list(_features(content))
     annotations = [feature for feature in features if not _is_small(feature)]
@@ -208,19 +190,9 @@ def regions_of(content: object, source: str) -> list[ClassedRegion]:
 
 
 def write_regions(regions: Sequence[Region], path: Path) -> None:
-    """Write regions as annotations that QuPath opens (File > Import objects).
+    """Write or replace a file of annotations that QuPath opens (File > Import objects), whole or not at all.
 
-    Parameters
-    ----------
-    regions
-        Holes, parts, names, classes and colours are kept.
-    path
-        File to make or to replace, whole or not at all.
-
-    Raises
-    ------
-    OutputError
-        The place cannot be written.
+    Holes, parts, names, classes and colours are kept. OutputError where the place cannot be written.
     """
     write_file(path, json.dumps(as_geojson(regions), ensure_ascii=False, indent=1) + "\n")
 
@@ -283,13 +255,7 @@ def _area(geometry: object) -> shapely.Polygon | shapely.MultiPolygon | None:
 
 
 def _refuse_tangle(drawn: shapely.Geometry) -> None:
-    """Refuse what crosses itself so often that mending takes minutes and gigabytes.
-
-    Raises
-    ------
-    ValueError
-        It crosses itself more than `MOST_CROSSINGS` times.
-    """
+    """Refuse, by a ValueError, what crosses itself so often that mending takes minutes and gigabytes."""
     parts = shapely.get_parts(shapely.get_parts(shapely.get_parts(drawn)))
     rings = shapely.get_rings(parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON])
     xy, ring = shapely.get_coordinates(rings, return_index=True)

@@ -19,8 +19,8 @@ from napari_stem.errors import DatasetError, SlideError
 from napari_stem.foreign import opened_hdf5, read_json
 from napari_stem.io import DAMAGE
 from napari_stem.spatial.checks import as_finding
+from napari_stem.spatial.dataset import IMAGE_ENDINGS, image_facts
 from napari_stem.spatial.gene_sets import ID_COLUMN
-from napari_stem.spatial.images import IMAGE_ENDINGS, image_facts
 from napari_stem.texts import clean_name, read_text, reason_of
 
 if TYPE_CHECKING:
@@ -165,11 +165,9 @@ def _table(
 
 
 def section_folders(sources: Sequence[Path], is_one: Callable[[Path], bool]) -> dict[str, Path]:
-    """Find Space Ranger folders: each source itself, its ``outs``, or the folders in it.
+    """Find Space Ranger folders, by section: each source itself, its ``outs``, or the folders in it.
 
-    Returns
-    -------
-    Folder by section; a section is called like the folder, or like the run whose ``outs`` it is.
+    A section is called like the folder, or like the run whose ``outs`` it is.
     """
     found: dict[str, Path] = {}
     for source in sources:
@@ -255,16 +253,10 @@ def read_scale_factors(path: Path) -> dict[str, float]:
 def other_size(
     folders: Sequence[Path], scales: Mapping[str, float], size_px: tuple[float, float]
 ) -> str | None:
-    """Extent (width x height) of the image that Space Ranger was run on, if it is not the given one.
+    """Extent (width x height) of the image that Space Ranger was run on, if that is not of ``size_px``.
 
-    Parameters
-    ----------
-    folders
-        Where its reduced images may lie; without one nothing is said, as they serve for checks alone.
-    scales
-        As of `read_scale_factors`: px of a reduced image per px of the image it was run on.
-    size_px
-        Width and height of the image at hand.
+    Its reduced images may lie in ``folders``; without one nothing is said, as they serve for checks alone.
+    ``scales`` (`read_scale_factors`): px of a reduced image per px of the image it was run on.
     """
     for name, path in _previews(folders):
         if scale := scales.get(f"tissue_{name}_scalef"):
@@ -287,12 +279,8 @@ def _previews(folders: Sequence[Path]) -> Iterator[tuple[str, Path]]:
 def unlike_preview(folders: Sequence[Path], image: Path | Slide) -> list[Finding]:
     """Look whether an image shows what Space Ranger saw: images of other sections can be of the same size.
 
-    Parameters
-    ----------
-    folders
-        Where Space Ranger's reduced images may lie; without one nothing is found.
-    image
-        The full-resolution image, open or not; its missing levels are made, as training needs them too.
+    Space Ranger's reduced images may lie in ``folders``; without one nothing is found. The full-resolution
+    image may be open or not; its missing levels are made, as training needs them too.
     """
     preview = next((path for _, path in _previews(folders)), None)
     if preview is None:

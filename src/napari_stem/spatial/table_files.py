@@ -11,24 +11,29 @@ import logging
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from napari_stem.errors import DatasetError
+from napari_stem.cells import read_cells
+from napari_stem.errors import DatasetError, SpotError
 from napari_stem.foreign import elements_known, opened_hdf5, read_h5ad, require_own_zarr
+from napari_stem.geometry import Spots
 from napari_stem.io import DAMAGE
-from napari_stem.spatial.lattice import stated_diameter_px
+from napari_stem.spatial.checks import outside_image
+from napari_stem.spatial.lattice import array_positions, stated_diameter_px
 from napari_stem.texts import clean_name, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     import anndata
     import pandas as pd
     from numpy.typing import NDArray
+
+    from napari_stem.geometry import Mpp, SizePx
 
 _log = logging.getLogger(__name__)
 _VALUES_PER_BLOCK = 4_000_000  # 32 MB of values and column numbers
@@ -38,16 +43,10 @@ _COUNT_LAYERS = ("counts", "raw_counts", "count", "raw", "umi", "UMI")
 
 @dataclass(frozen=True)
 class SpotTable:
-    """Where was measured, without what.
+    """Where was measured, without what: names and annotations of the n spots.
 
-    Attributes
-    ----------
-    obs
-        Names and annotations of the n spots.
-    xy_px
-        (n, 2) float64 in level-0 px; None where the table has none that can be used.
-    diameter_px
-        Extent of a spot, where the scale factors state it.
+    ``xy_px`` are (n, 2) float64 in level-0 px; None where the table has none that can be used.
+    ``diameter_px`` is the extent of a spot, where the scale factors state it.
     """
 
     obs: pd.DataFrame
@@ -61,18 +60,11 @@ class SpotTable:
 
 
 def read_table(path: Path) -> anndata.AnnData:
-    """Read counts, names, places and scale factors.
+    """Read counts, names, places and scale factors, as any version of anndata wrote them.
 
-    Parameters
-    ----------
-    path
-        Written by any version of anndata. Counts are taken from ``X``; where that holds something else, from
-        ``layers`` or ``raw`` if counts are there, which is logged.
-
-    Returns
-    -------
-    ``X`` (spots, genes) float32 CSR, genes named as by `clean_name`, ``obsm["spatial"]`` as of `places_px`
-    if there are any, ``uns["spatial"]`` the libraries alone.
+    Counts are taken from ``X``; where that holds something else, from ``layers`` or ``raw`` if counts are
+    there, which is logged. Returns ``X`` (spots, genes) float32 CSR, genes named as by `clean_name`,
+    ``obsm["spatial"]`` as of `places_px` if there are any, ``uns["spatial"]`` the libraries alone.
     """
     import anndata
 
@@ -103,7 +95,7 @@ def read_as_stored(path: Path) -> anndata.AnnData:
         return table
 
 
-def read_spots(path: Path) -> SpotTable:
+def read_spot_table(path: Path) -> SpotTable:
     """Read names, annotations and places of the spots."""
     with _opened(path) as file:
         return _spots(file)
@@ -144,11 +136,9 @@ def library_sizes(blocks: Iterable[Any]) -> NDArray[np.float64]:
 
 
 def places_px(stored: Any, name: str) -> NDArray[np.float64] | None:
-    """Read ``obsm["spatial"]``: an array or a table of x, y (level-0 px) and perhaps more, which is left out.
+    """Read ``obsm["spatial"]``, x, y (level-0 px) and perhaps more, which is left out: (n, 2) float64.
 
-    Returns
-    -------
-    (n, 2) float64; None where it cannot be read so.
+    None where it cannot be read so, an array or a table.
     """
     columns = {str(column).lower(): column for column in getattr(stored, "columns", ())}
     if {"x", "y"} <= columns.keys():
@@ -288,3 +278,94 @@ def _damage_named(path: Path) -> Iterator[None]:
         raise DatasetError(
             f"{path} is damaged or is no AnnData file ({reason_of(error)}); write or import it again."
         ) from error
+
+
+def read_spots(
+    source: anndata.AnnData | str | Path, size: SizePx, mpp: Mpp, pitch_um: float
+) -> Spots:
+    """Read where to predict, from a file or a table with ``obsm["spatial"]`` (x, y in level-0 px).
+
+    Of an ``.h5ad``, or such a table, the obs names are kept. A ``.csv`` has columns ``x_px``, ``y_px``
+    (level-0 px) and, if wanted, ``name``, also with semicolons between its cells, and then decimal commas.
+    ``size`` and ``mpp`` are of the slide's level 0; ``pitch_um`` is the distance between spots, and their
+    diameter where the file states none.
+
+    SpotError: the file cannot be read or used, or a spot lies off the slide.
+    """
+    if isinstance(source, (str, Path)):
+        table, name = _from_file(Path(source)), str(source)
+    else:
+        table, name = spots_of(source), "The table of spots"
+    if table.xy_px is None:
+        raise SpotError(
+            f'{name} has no obsm["spatial"] of two columns or more, so its spots have no place; add it '
+            f"(x, y in px)."
+        )
+    if not len(table.xy_px):
+        raise SpotError(f"{name} lists no spots.")
+    _require_on_slide(table.xy_px, size, name)
+    pitch_px = pitch_um / np.array([mpp.x_um, mpp.y_um])
+    col, row = np.floor(table.xy_px / pitch_px).T.astype(np.int64)
+    array_row, array_col = array_positions(table.obs) or (row, col)
+    return Spots(
+        x_px=table.xy_px[:, 0],
+        y_px=table.xy_px[:, 1],
+        array_row=array_row,
+        array_col=array_col,
+        pitch_um=pitch_um,
+        diameter_um=pitch_um if table.diameter_px is None else table.diameter_px * mpp.x_um,
+        names=tuple(table.names),
+        mpp=mpp,
+    )
+
+
+def _from_file(path: Path) -> SpotTable:
+    if path.suffix not in (".csv", ".h5ad"):
+        raise SpotError(
+            f"{path.name} has an ending that is not .csv or .h5ad; give the spots as one of these."
+        )
+    if not path.is_file():
+        raise SpotError(f"There is no spot file {path}; check the path.")
+    if path.suffix == ".csv":
+        return _from_csv(path)
+    try:
+        return read_spot_table(path)
+    except DatasetError as error:
+        raise SpotError(str(error)) from error
+
+
+def _from_csv(path: Path) -> SpotTable:
+    import pandas as pd
+
+    try:
+        table = read_cells(path, numbers=("x_px", "y_px"))
+        missing = [column for column in ("x_px", "y_px") if column not in table.columns]
+        if missing:
+            raise SpotError(
+                f"{path} has no column {' and '.join(missing)}; it needs x_px and y_px (level-0 px)."
+            )
+        xy_px = table[["x_px", "y_px"]].to_numpy(np.float64)
+    except (OSError, ValueError) as error:
+        raise SpotError(
+            f"{path} cannot be read as a table of spots ({reason_of(error)}); write x_px,y_px in numbers; "
+            f"where they have decimal commas, put semicolons between the cells."
+        ) from error
+    names = [f"spot{i}" for i in range(1, len(xy_px) + 1)]
+    if "name" in table.columns:
+        if table["name"].isna().any():
+            raise SpotError(
+                f"{path} leaves a name empty; name every spot, or leave the column out."
+            )
+        names = list(table["name"])
+    return SpotTable(pd.DataFrame(index=names), xy_px, diameter_px=None)
+
+
+def _require_on_slide(xy_px: NDArray[np.float64], size: SizePx, name: str) -> None:
+    if not np.isfinite(xy_px).all():
+        raise SpotError(f"{name} holds positions that are not numbers; remove those rows.")
+    outside = outside_image(xy_px, (size.width_px, size.height_px))
+    if outside.any():
+        raise SpotError(
+            f"{int(outside.sum())} of {len(xy_px)} spots of {name} lie off the "
+            f"{size.width_px} x {size.height_px} px slide; give positions in level-0 pixels."
+        )

@@ -15,9 +15,8 @@ import numpy as np
 
 from napari_stem.errors import DatasetError
 from napari_stem.extras import require_extra
-from napari_stem.spatial.dataset import PITCH_KEY, TABLES, Dataset
+from napari_stem.spatial.dataset import PITCH_KEY, TABLES, Dataset, image_facts
 from napari_stem.spatial.gene_sets import with_symbols
-from napari_stem.spatial.images import image_facts
 from napari_stem.spatial.importing import NewSection, fitted_section, import_sections
 from napari_stem.spatial.lattice import array_positions, fit_lattice
 from napari_stem.spatial.space_ranger import (
@@ -65,27 +64,15 @@ def import_visium(
 ) -> Outcome:
     """Write Visium sections as a data set in HEST layout, spots or bins under tissue only.
 
-    Parameters
-    ----------
-    sources
-        Space Ranger's ``outs`` folders (``filtered_feature_bc_matrix.h5``, ``spatial/``; of Visium HD
-        ``binned_outputs/square_016um`` ...), folders that hold one, or a folder of several. Files may be
-        gzipped, lie flat, or have GEO's prefixes.
-    bin_um
-        Side of the bins of Visium HD, one of those that Space Ranger wrote; None for Visium.
-    image
-        The full-resolution image that Space Ranger was run on, for a single section; otherwise it
-        is looked for beside each.
-    name
-        Of a single section; otherwise that of its folder.
-    out, options
-        As for `import_sections`.
+    ``sources`` are Space Ranger's ``outs`` folders (``filtered_feature_bc_matrix.h5``, ``spatial/``; of
+    Visium HD ``binned_outputs/square_016um`` ...), folders that hold one, or a folder of several. Files may
+    be gzipped, lie flat, or have GEO's prefixes. ``bin_um`` is the side of the bins of Visium HD, one of
+    those that Space Ranger wrote; None for Visium. ``image``, the full-resolution one that it was run on, and
+    ``name`` are of a single section; otherwise the image is looked for beside each, and the name is that of
+    the folder. Else as for `import_sections`.
 
-    Raises
-    ------
-    DatasetError
-        There is nothing to import, an image or name is given for several sections, or pyarrow, which Visium HD
-        needs, is not installed.
+    DatasetError: there is nothing to import, an image or name is given for several sections, or pyarrow,
+    which Visium HD needs, is not installed.
     """
     if bin_um is not None:
         require_extra("pyarrow", "visium-hd", "Visium HD", DatasetError)
@@ -123,10 +110,7 @@ def _is_visium_hd(folder: Path) -> bool:
 def is_visium(folder: Path) -> bool:
     """Whether a folder is what Space Ranger leaves of one Visium section (its ``outs``), or a part of it.
 
-    Raises
-    ------
-    DatasetError
-        It holds files of several sections.
+    DatasetError where it holds files of several sections.
     """
     is_bins = BINS in (folder.resolve().name, folder.resolve().parent.name)
     is_other = folder.name == "spatial" or is_bins or _is_visium_hd(folder)
@@ -192,15 +176,8 @@ def _folder_of_bins(folder: Path, bin_um: int) -> Path:
 def read_visium(folder: Path) -> anndata.AnnData:
     """Read counts and positions of one folder of Space Ranger, all spots or bins that were counted.
 
-    Returns
-    -------
     ``obs``: ``in_tissue``, ``array_row``, ``array_col``; ``obsm["spatial"]`` (x, y) px. What has no position
-    has NaN.
-
-    Raises
-    ------
-    DatasetError
-        The folder is incomplete, damaged or none of Visium.
+    has NaN. DatasetError: the folder is incomplete, damaged or none of Visium.
     """
     try:
         table, positions = read_counts(folder), read_positions(folder)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.device import torch_device
-from napari_stem.encoders.precomputed_folder import EmbeddingFolder
+from napari_stem.encoders.precomputed import EmbeddingFolder
 from napari_stem.encoders.registry import load_encoder
 from napari_stem.errors import DatasetError
 from napari_stem.io import CHECKPOINTS, only_writer, require_model_room
@@ -235,7 +235,7 @@ def fit_sections(
 
 def _panel(spec: str, counts: Sequence[anndata.AnnData]) -> tuple[Panel, Panel]:
     """Genes chosen, and those that were named and of which there is no count."""
-    choice = parse_panel(spec).choose(counts)
+    choice = parse_panel(spec)(counts)
     choice.warn()
     lacking = [genes for part in (choice.left_out, choice.never_seen) for genes in part.values()]
     return choice.genes, tuple(dict.fromkeys(gene for genes in lacking for gene in genes))

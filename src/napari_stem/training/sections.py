@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.encoders.embed import Embedder
-from napari_stem.encoders.precomputed_folder import EmbeddingFolder
+from napari_stem.encoders.precomputed import EmbeddingFolder
 from napari_stem.errors import DatasetError
 from napari_stem.slide import open_slide
 from napari_stem.spatial.normalise import in_unit, is_of_counts

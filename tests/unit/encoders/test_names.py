@@ -10,8 +10,13 @@ import pytest
 from napari_stem.encoders import registry
 from napari_stem.encoders.base import same_features
 from napari_stem.encoders.catalogue import CATALOGUE
-from napari_stem.encoders.names import Part, parse_name
-from napari_stem.encoders.registry import encoder_width, list_encoders, load_encoder
+from napari_stem.encoders.registry import (
+    Part,
+    encoder_width,
+    list_encoders,
+    load_encoder,
+    parse_name,
+)
 from napari_stem.errors import EncoderError
 
 WIDTHS = {  # as the cards say

@@ -16,11 +16,11 @@ import torch
 import zarr
 
 from napari_stem.encoders.precomputed import (
+    EmbeddingFolder,
     PatchEmbeddings,
     Stated,
     read_embeddings,
 )
-from napari_stem.encoders.precomputed_folder import EmbeddingFolder
 from napari_stem.encoders.precomputed_places import canonical
 from napari_stem.errors import EncoderError, StemError
 from napari_stem.geometry import Mpp, SizePx, Spots

@@ -13,8 +13,8 @@ from patch_reference import SIDE_PX, lattice_of_spots, naive, spots_at
 from napari_stem.encoders.base import PatchSpec
 from napari_stem.errors import SlideError
 from napari_stem.geometry import Mpp
-from napari_stem.slide.level_pixels import LevelPixels
 from napari_stem.slide.patches import PatchReader
+from napari_stem.slide.source import Level
 
 TILE_BYTES = 3 * 240 * 240  # of the SVS
 
@@ -22,13 +22,13 @@ TILE_BYTES = 3 * 240 * 240  # of the SVS
 @pytest.fixture
 def decoded(monkeypatch):
     """Which windows have been decoded for patches, of which level."""
-    asked, window = [], LevelPixels.window
+    asked, window = [], Level.window
 
     def counted(self, rows, columns):
         asked.append((self.size, rows.start, columns.start))
         return window(self, rows, columns)
 
-    monkeypatch.setattr(LevelPixels, "window", counted)
+    monkeypatch.setattr(Level, "window", counted)
     return asked
 
 
@@ -44,7 +44,7 @@ def test_each_tile_is_decoded_once(svs_path, opened, decoded):
         reader.read(group)
     assert len(decoded) == len(set(decoded))
     sizes = {size for size, _, _ in decoded}
-    stored = [level.source for level in slide.levels if level.size in sizes]
+    stored = [level for level in slide.levels if level.size in sizes]
     assert len(decoded) <= sum(
         math.ceil(source.size.height_px / source.native.height_px)
         * math.ceil(source.size.width_px / source.native.width_px)
@@ -80,7 +80,7 @@ def test_far_off_the_slide_is_white_and_decodes_nothing(svs_path, opened, decode
 
 
 def test_a_damaged_tile_spoils_only_the_patches_that_show_it(svs_path, opened, monkeypatch):
-    window = LevelPixels.window
+    window = Level.window
 
     def damaged(self, rows, columns):
         if (rows.start, columns.start) == (480, 480):
@@ -88,14 +88,14 @@ def test_a_damaged_tile_spoils_only_the_patches_that_show_it(svs_path, opened, m
         return window(self, rows, columns)
 
     slide, spots = opened(svs_path), lattice_of_spots(300)
-    monkeypatch.setattr(LevelPixels, "window", damaged)
+    monkeypatch.setattr(Level, "window", damaged)
     reader = PatchReader(slide, PatchSpec((40.0,), SIDE_PX), max_workers=4)
     for _ in range(2):  # what failed is not taken for decoded
         with pytest.raises(SlideError, match="damaged"):
             reader.read(spots)
         with pytest.raises(SlideError, match="damaged"):
             list(reader.read_ahead([sum(reader.looks(part), ()) for part in groups(spots, 20)]))
-    monkeypatch.setattr(LevelPixels, "window", window)
+    monkeypatch.setattr(Level, "window", window)
     sound = PatchReader(slide, reader.spec).read(spots)
     np.testing.assert_array_equal(reader.read(spots), sound)
 
@@ -138,6 +138,6 @@ def test_a_tile_that_is_not_what_the_file_says_is_refused(tmp_path, pixels, open
     small = [imagecodecs.jpeg8_encode(np.ascontiguousarray(part[:128, :128]), level=90)] * 4
     stated = {"shape": part.shape, "dtype": np.uint8, "tile": (256, 256), "compression": "jpeg"}
     tifffile.imwrite(path, iter(small), photometric="ycbcr", subsampling=(2, 2), **stated)
-    source = opened(path, Mpp.square(0.5)).levels[0].source
+    source = opened(path, Mpp.square(0.5)).levels[0]
     with pytest.raises(SlideError, match="damaged"):
         source.window(slice(0, 256), slice(256, 512))

@@ -127,8 +127,8 @@ def test_a_section_without_counts_hides_no_panel() -> None:
 
 
 def test_parse_panel_knows_both_recipes(two_sections: list[anndata.AnnData]) -> None:
-    assert parse_panel("hmhvg:30")(two_sections) == hmhvg(two_sections, 30)
-    assert parse_panel("hvg:30")(two_sections) == top_hvg(two_sections, 30)
+    assert parse_panel("hmhvg:30")(two_sections).genes == hmhvg(two_sections, 30)
+    assert parse_panel("hvg:30")(two_sections).genes == top_hvg(two_sections, 30)
 
 
 def test_parse_panel_reads_a_file_in_its_order(
@@ -136,7 +136,7 @@ def test_parse_panel_reads_a_file_in_its_order(
 ) -> None:
     path = tmp_path / "panel.txt"
     path.write_text("# markers\nERBB2\n\nCD3D\n  FASN \n")
-    assert parse_panel(str(path))(two_sections) == ("ERBB2", "CD3D", "FASN")
+    assert parse_panel(str(path))(two_sections).genes == ("ERBB2", "CD3D", "FASN")
 
 
 def test_a_panel_that_was_not_measured_is_told(
@@ -160,8 +160,9 @@ def test_a_named_set_leaves_out_what_was_not_measured_and_says_so(
     two_sections: list[anndata.AnnData], caplog: pytest.LogCaptureFixture
 ) -> None:
     measured = set(two_sections[0].var_names) & set(two_sections[1].var_names)
-    genes = parse_panel("set:pam50")(two_sections)
-    assert list(genes) == [gene for gene in gene_set("pam50").genes if gene in measured]
+    choice = parse_panel("set:pam50")(two_sections)
+    choice.warn()
+    assert list(choice.genes) == [gene for gene in gene_set("pam50").genes if gene in measured]
     absent = [gene for gene in gene_set("pam50").genes if gene not in measured]
     (told,) = caplog.messages
     assert told.startswith(f"Gene set 'pam50' of 50 genes: {len(absent)} left out, not measured")
@@ -172,7 +173,7 @@ def test_a_union_keeps_each_gene_once_in_the_order_of_its_parts(
     four_sections: list[anndata.AnnData],
 ) -> None:
     recipe = hmhvg(four_sections, 200)
-    union = parse_panel("hmhvg:200+set:breast-clinical+mmr")(four_sections)
+    union = parse_panel("hmhvg:200+set:breast-clinical+mmr")(four_sections).genes
     assert union[:200] == recipe
     assert "ERBB2" not in recipe  # the reason for unions
     assert set(union) - set(recipe) >= {"ERBB2", "ESR1", "MLH1", "MSH2"}
@@ -187,8 +188,8 @@ def test_genes_without_a_count_are_no_use_and_are_told(
         section.X = csr_matrix(
             section.X.toarray() * (np.asarray(section.var_names) != "ERBB2").astype(np.float32)
         )
-    choice = parse_panel("set:breast-clinical").choose(silent)
-    assert "ERBB2" in parse_panel("set:breast-clinical")(two_sections)
+    choice = parse_panel("set:breast-clinical")(silent)
+    assert "ERBB2" in parse_panel("set:breast-clinical")(two_sections).genes
     assert "ERBB2" not in choice.genes
     assert choice.never_seen == {"Gene set 'breast-clinical' of 8 genes": ("ERBB2",)}
     assert any("without a count" in note for note in choice.notes())
@@ -199,10 +200,12 @@ def test_older_and_newer_names_are_one_gene(
 ) -> None:
     path = tmp_path / "panel.txt"
     path.write_text("HER2\nCD3D\n")  # the data set says ERBB2
-    assert parse_panel(str(path))(two_sections) == ("ERBB2", "CD3D")
+    choice = parse_panel(str(path))(two_sections)
+    choice.warn()
+    assert choice.genes == ("ERBB2", "CD3D")
     assert "HER2 is ERBB2" in caplog.text
     old = renamed(two_sections, {"ERBB2": "HER2"})  # and the other way about
-    assert "HER2" in parse_panel("set:breast-clinical")(old)
+    assert "HER2" in parse_panel("set:breast-clinical")(old).genes
 
 
 def test_two_names_of_one_gene_make_one_column(
@@ -210,7 +213,7 @@ def test_two_names_of_one_gene_make_one_column(
 ) -> None:
     path = tmp_path / "panel.txt"
     path.write_text("HER2\nERBB2\n")
-    assert parse_panel(str(path))(two_sections) == ("ERBB2",)
+    assert parse_panel(str(path))(two_sections).genes == ("ERBB2",)
 
 
 def test_measured_takes_those_of_a_file_that_are(
@@ -218,7 +221,9 @@ def test_measured_takes_those_of_a_file_that_are(
 ) -> None:
     path = tmp_path / "panel.txt"
     path.write_text("ERBB2\nNOSUCHGENE\nCD3D\n")
-    assert parse_panel(f"measured:{path}")(two_sections) == ("ERBB2", "CD3D")
+    choice = parse_panel(f"measured:{path}")(two_sections)
+    choice.warn()
+    assert choice.genes == ("ERBB2", "CD3D")
     assert "NOSUCHGENE" in caplog.text
 
 
@@ -232,7 +237,11 @@ def test_gmt_files_hold_sets(two_sections: list[anndata.AnnData], tmp_path: Path
     path = tmp_path / "two.gmt"
     path.write_text("A_SET\thttp://x\tERBB2\tCD3D\n\nB_SET\tna\tFASN\n")
     assert read_panel(path, "A_SET") == ("ERBB2", "CD3D")
-    assert parse_panel(f"{path}#B_SET+{path}#A_SET")(two_sections) == ("FASN", "ERBB2", "CD3D")
+    assert parse_panel(f"{path}#B_SET+{path}#A_SET")(two_sections).genes == (
+        "FASN",
+        "ERBB2",
+        "CD3D",
+    )
     (tmp_path / "one.gmt").write_text("ONLY\tna\tFASN\tERBB2\n")
     assert read_panel(tmp_path / "one.gmt") == ("FASN", "ERBB2")
 
@@ -240,7 +249,7 @@ def test_gmt_files_hold_sets(two_sections: list[anndata.AnnData], tmp_path: Path
 def test_a_file_name_may_hold_a_plus(two_sections: list[anndata.AnnData], tmp_path: Path) -> None:
     path = tmp_path / "tumour+stroma.txt"
     path.write_text("FASN\n")
-    assert parse_panel(str(path))(two_sections) == ("FASN",)
+    assert parse_panel(str(path))(two_sections).genes == ("FASN",)
 
 
 def test_json_files_are_lists_or_hest_panels(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from napari_stem.errors import DatasetError, EncoderError, SpotError
 from napari_stem.evaluation.comparison import read_truth
 from napari_stem.geometry import Mpp, SizePx
 from napari_stem.spatial import table_files
-from napari_stem.spatial.spot_files import read_spots
+from napari_stem.spatial.table_files import read_spots
 
 if TYPE_CHECKING:
     from collections.abc import Callable

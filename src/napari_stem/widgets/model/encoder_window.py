@@ -24,8 +24,7 @@ from qtpy.QtWidgets import (
 
 from napari_stem import hub
 from napari_stem.encoders.hub import encoders_in
-from napari_stem.encoders.names import parse_name
-from napari_stem.encoders.registry import list_encoders
+from napari_stem.encoders.registry import list_encoders, parse_name
 from napari_stem.errors import EncoderError
 from napari_stem.hub import TOKEN_PAGE
 from napari_stem.widgets.common.download_control import DownloadControl, DownloadRow

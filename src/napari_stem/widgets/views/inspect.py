@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
 from napari_stem.encoders.bundled import BundledEncoder
 from napari_stem.encoders.catalogue import CATALOGUE
-from napari_stem.encoders.names import BUNDLED, parse_name
+from napari_stem.encoders.registry import BUNDLED, parse_name
 from napari_stem.errors import StemError
 from napari_stem.evaluation.spot_profile import background, spot_profile
 from napari_stem.geometry import PatchSpec
