@@ -16,7 +16,7 @@ from napari_stem.device import blas, torch_device
 from napari_stem.errors import RegionError
 from napari_stem.geometry import Spots, lattice, spots_in_regions
 from napari_stem.metrics import quantiles
-from napari_stem.model.domain import doubt, evenly
+from napari_stem.model.head import doubt, evenly
 from napari_stem.model.serving import embedder_of
 from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.region_files import as_regions

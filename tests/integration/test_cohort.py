@@ -26,12 +26,11 @@ from napari_stem.cli import app
 from napari_stem.cohort import work
 from napari_stem.cohort import workers as workers_module
 from napari_stem.cohort.orders import OWN_COLUMNS, TAKEN_COLUMNS, Order, orders_of
-from napari_stem.cohort.outcomes import Outcome
+from napari_stem.cohort.outcomes import Outcome, cohort_table, rows_of, write_summary
 from napari_stem.cohort.run import run_cohort
-from napari_stem.cohort.tables import cohort_table, rows_of, write_summary
 from napari_stem.cohort.workers import worker_environments
 from napari_stem.errors import DatasetError
-from napari_stem.evaluation.protocols.msi import read_labels
+from napari_stem.evaluation.msi import read_labels
 from napari_stem.geometry import Region
 from napari_stem.prediction_job import predict_slide
 from napari_stem.results import Prediction, empty

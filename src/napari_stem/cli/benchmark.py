@@ -288,7 +288,7 @@ def run_msi(
 ) -> dict[str, Any]:
     """Run the MSI protocol on a folder of predictions; returns the object of ``results.json``."""
     _require_results_folder(out)
-    from napari_stem.evaluation.protocols import msi
+    from napari_stem.evaluation import msi
 
     with progress_bars() as bars:
         cohort = msi.read_cohort(folder, labels, bars)

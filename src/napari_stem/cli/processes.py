@@ -10,8 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.cli.terminal import MANNER, Interrupted, speak, speaking
-from napari_stem.errors import StemError
-from napari_stem.extras import require_extra
+from napari_stem.errors import StemError, require_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import DatasetError, OutputError, StemError
-from napari_stem.evaluation.baselines import predictors
-from napari_stem.evaluation.baselines.base import Task
-from napari_stem.evaluation.baselines.stem import Denoising
+from napari_stem.evaluation.baselines import Denoising, Task, predictors
 from napari_stem.evaluation.runs import Run, RunStore, Summary
 from napari_stem.metrics import evaluate
 from napari_stem.slide.source import fingerprint
@@ -29,8 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.encoders.base import Encoder
-    from napari_stem.evaluation.baselines.base import Predictor
-    from napari_stem.evaluation.protocols.base import Fold, Protocol
+    from napari_stem.evaluation.baselines import Predictor
+    from napari_stem.evaluation.protocols import Fold, Protocol
     from napari_stem.progress import Progress
     from napari_stem.spatial.dataset import Dataset
     from napari_stem.training.sections import SectionArrays

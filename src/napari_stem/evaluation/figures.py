@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.evaluation.benchmark import Benchmark
-    from napari_stem.evaluation.protocols.base import Fold
+    from napari_stem.evaluation.protocols import Fold
     from napari_stem.evaluation.runs import Run, Summary
 
 DPI = 130

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_stem.evaluation.baselines.base import Forecast
+    from napari_stem.evaluation.baselines import Forecast
 
 FOLDER, ENDING = "runs", ".npz"
 

@@ -32,10 +32,10 @@ from napari_stem.spatial.panels import detected, hmhvg, parse_panel
 from napari_stem.training.checkpoints import Checkpoints, data_hash
 from napari_stem.training.denoiser_fit import TrainingRun
 from napari_stem.training.logs import Logs
+from napari_stem.training.mean import N_DRAWS, round_ridge
 from napari_stem.training.options import TrainingOptions
 from napari_stem.training.recipe import fit_recipe
 from napari_stem.training.reliability import PREDICTABLE, only_told
-from napari_stem.training.rival import N_DRAWS, round_ridge
 from napari_stem.training.sections import depths_of, load_sections, patient_of, require_turned
 from napari_stem.training.team import Team
 

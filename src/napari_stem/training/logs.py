@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from napari_stem.errors import OutputError
-from napari_stem.extras import require_extra
+from napari_stem.errors import OutputError, require_extra
 from napari_stem.io import unwritable
 
 if TYPE_CHECKING:
