@@ -82,58 +82,6 @@ class Job:
         return f"{self.fold.name}: {self.predictor.name}{seed}"
 
 
-class MeasuredSections:
-    """Sections of a data set in one unit, with one encoder's embeddings: read once, then cut to each panel.
-
-    Parameters
-    ----------
-    dataset, encoder
-        What to read, and what looks at it.
-    normalisation
-        Unit of all values.
-    turned
-        Whether embeddings of the turned and mirrored patches are needed too (published Stem).
-    """
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        encoder: Encoder,
-        normalisation: str,
-        progress: Progress,
-        *,
-        turned: bool = False,
-    ) -> None:
-        self._dataset, self._normalisation = dataset, normalisation
-        self.section = cache(dataset.section)  # counts of each are read once
-        self._encoder, self._progress, self._turned = encoder, progress, turned
-        self._arrays: dict[str, SectionArrays] = {}
-
-    def truth(self, section_id: str, panel: Sequence[str]) -> NDArray[np.float32]:
-        """(spots, genes) measured values."""
-        return normalised(self.section(section_id).counts, panel, self._normalisation)
-
-    def arrays(
-        self, section_id: str, panel: Sequence[str], *, is_blind: bool = False
-    ) -> SectionArrays:
-        """Embedding, made when first asked for, and values of one section; these NaN for who is blind."""
-        from napari_stem.training.sections import load_sections
-
-        if section_id not in self._arrays:
-            (self._arrays[section_id],) = load_sections(
-                self._dataset,
-                [section_id],
-                panel,
-                self._normalisation,
-                self._encoder,
-                self._progress,
-                turned=self._turned,
-            )
-        values = self.truth(section_id, panel)
-        values = np.full_like(values, np.nan) if is_blind else values
-        return replace(self._arrays[section_id], values=values)
-
-
 class Benchmark:
     """One protocol on one data set, with its results folder.
 
@@ -171,10 +119,8 @@ class Benchmark:
         self.store = RunStore(folder)
         self.failures: list[dict[str, Any]] = []
         self._progress = progress
-        turned = any(p.name == "published" for p in self.predictors)
-        self.measured = MeasuredSections(
-            dataset, encoder, self.normalisation, progress, turned=turned
-        )
+        self.section = cache(dataset.section)  # counts of each are read once
+        self._arrays: dict[str, SectionArrays] = {}
         self._panels: dict[str, tuple[str, ...]] = {}
 
     @cached_property
@@ -216,14 +162,38 @@ class Benchmark:
             panel = self.plan.panel if self.options.genes is None else None
             if panel is None:
                 # which genes were measured is no secret of the test sections; their counts are
-                tested = [set(self.measured.section(s).genes) for s in fold.test]
-                counts = [_only(self.measured.section(s).counts, tested) for s in fold.train]
+                tested = [set(self.section(s).genes) for s in fold.test]
+                counts = [_only(self.section(s).counts, tested) for s in fold.train]
                 panel = parse_panel(self.genes)(counts)
             for section_id in (*fold.train, *fold.test):
-                measured = self.measured.section(section_id).genes
+                measured = self.section(section_id).genes
                 columns_of(panel, measured, f"in section {section_id}")
             self._panels[fold.name] = panel
         return self._panels[fold.name]
+
+    def truth(self, section_id: str, panel: Sequence[str]) -> NDArray[np.float32]:
+        """(spots, genes) measured values of one section."""
+        return normalised(self.section(section_id).counts, panel, self.normalisation)
+
+    def arrays(
+        self, section_id: str, panel: Sequence[str], *, is_blind: bool = False
+    ) -> SectionArrays:
+        """Embedding, made when first asked for, and values of one section; these NaN for who is blind."""
+        from napari_stem.training.sections import load_sections
+
+        if section_id not in self._arrays:
+            (self._arrays[section_id],) = load_sections(
+                self.dataset,
+                [section_id],
+                panel,
+                self.normalisation,
+                self.encoder,
+                self._progress,
+                turned=any(p.name == "published" for p in self.predictors),
+            )
+        values = self.truth(section_id, panel)
+        values = np.full_like(values, np.nan) if is_blind else values
+        return replace(self._arrays[section_id], values=values)
 
     def finished(self, job: Job) -> Run | None:
         """Return the job's run if it was done before.
@@ -256,12 +226,12 @@ class Benchmark:
             seed=job.seed or 0,
             progress=self._progress,
         )
-        train = [self.measured.arrays(s, panel) for s in fold.train]
+        train = [self.arrays(s, panel) for s in fold.train]
         fitted = job.predictor.fit(train, task)
         metrics, forecasts, compared = {}, {}, {}
         for section_id in fold.test:
-            truth = self.measured.truth(section_id, panel)
-            forecast = fitted(self.measured.arrays(section_id, panel, is_blind=True))
+            truth = self.truth(section_id, panel)
+            forecast = fitted(self.arrays(section_id, panel, is_blind=True))
             metrics[section_id] = evaluate(
                 truth, forecast.mean, forecast.draws, is_sampled=forecast.is_sampled
             )
@@ -294,7 +264,7 @@ class Benchmark:
             if run is None:
                 # what fails here fails for every predictor
                 for section_id in (*job.fold.train, *job.fold.test):
-                    self.measured.arrays(section_id, self.panel(job.fold))
+                    self.arrays(section_id, self.panel(job.fold))
                 try:
                     run = self.run(job)
                 except OutputError:

@@ -94,7 +94,7 @@ def _figures(
     chosen: dict[str, tuple[str, ...]] = {}
     for fold_name, section in tested:
         here = [r for r in runs if r.fold == fold_name]
-        truth = benchmark.measured.truth(section, here[0].panel)
+        truth = benchmark.truth(section, here[0].panel)
         forecasts = {r.predictor: r.forecasts[section] for r in here}
         where = f"{fold_name}_{section}" if fold_name != section else section
         title = f"Section {section}, {unit}"
@@ -220,7 +220,7 @@ def reliable_genes(benchmark: Benchmark, fold: Fold, panel: Sequence[str]) -> tu
     """
     from napari_stem.training.mean import fit_ridge
 
-    train = [benchmark.measured.arrays(s, panel) for s in fold.train]
+    train = [benchmark.arrays(s, panel) for s in fold.train]
     _, out_of_fold = fit_ridge(train)
     guesses = np.split(out_of_fold, np.cumsum([len(s.spots) for s in train])[:-1])
     found = [
@@ -238,9 +238,9 @@ def map_figure(
     Measured and predicted share their colours, so that a prediction that varies too little is seen
     to do so.
     """
-    section = benchmark.measured.section(section_id)
+    section = benchmark.section(section_id)
     forecast, columns = run.forecasts[section_id], [run.panel.index(g) for g in genes]
-    truth = benchmark.measured.truth(section_id, run.panel)
+    truth = benchmark.truth(section_id, run.panel)
     spots, mpp = section.spots(), section.mpp
     window = window_of_spots(spots)
     with open_slide(section.slide_path, mpp) as slide:

@@ -164,7 +164,7 @@ def gene_rows(benchmark: Benchmark, runs: Sequence[Run]) -> list[tuple[Any, ...]
 
 def gene_pcc(benchmark: Benchmark, run: Run, section: str) -> NDArray[np.float64]:
     """(genes,) correlation of a run's predicted mean with what was measured, on one test section."""
-    truth = benchmark.measured.truth(section, run.panel).astype(np.float64)
+    truth = benchmark.truth(section, run.panel).astype(np.float64)
     return pcc(truth, run.forecasts[section].mean.astype(np.float64))
 
 

@@ -1,17 +1,16 @@
 """Downloads in a process of their own: huggingface_hub cannot be asked to stop, a process can.
 
-``python -m napari_stem.model.downloads encoder NAME`` or ``... model ORG/NAME[@REVISION]``; what it says is
-read by `download_in_subprocess`. huggingface_hub keeps whole files and cannot go on with half ones: a process
-that is ended leaves these behind, and they are removed.
+It keeps whole files and cannot go on with half ones: a process that is ended leaves these behind, and they are
+removed.
 """
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from napari_stem.own_process import answer, run_module
+from napari_stem.own_process import run_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,25 +64,16 @@ def _blobs(kind: Kind, name: str) -> Path:
     return Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "blobs"
 
 
-def main(arguments: list[str]) -> int:
-    """Download what is asked for."""
-    kind, name = arguments
+def encoder(name: str, progress: Progress) -> str:
+    """Download an encoder; gives its folder."""
+    from napari_stem.encoders.catalogue import CATALOGUE
+    from napari_stem.encoders.hub import download
 
-    def fetched(progress: Progress) -> str:
-        def of_bytes(done: int, total: int) -> None:
-            progress(name, done, total)
-
-        if kind == "encoder":
-            from napari_stem.encoders.catalogue import CATALOGUE
-            from napari_stem.encoders.hub import download
-
-            return str(download(CATALOGUE[name], progress=of_bytes))
-        from napari_stem.model.sources import fetch, parse_repository
-
-        return str(fetch(*parse_repository(name), progress=of_bytes))
-
-    return answer(fetched)
+    return str(download(CATALOGUE[name], progress=partial(progress, name)))
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def model(name: str, progress: Progress) -> str:
+    """Download a model; gives its folder."""
+    from napari_stem.model.sources import fetch, parse_repository
+
+    return str(fetch(*parse_repository(name), progress=partial(progress, name)))

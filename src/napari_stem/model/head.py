@@ -12,12 +12,12 @@ well this tells.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.model.residual import Arrays, Residual
+from napari_stem.model.residual import Arrays, Residual, of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,11 +49,11 @@ class EmbeddingDomain(Arrays):
         known of them.
     """
 
-    centre: NDArray[np.float32]
-    scale: NDArray[np.float32]
-    domain_components: NDArray[np.float32]
-    domain_spread: NDArray[np.float32]
-    domain_limit: NDArray[np.float32]
+    centre: NDArray[np.float32] = field(metadata=of("W"))
+    scale: NDArray[np.float32] = field(metadata=of("W", is_positive=True))
+    domain_components: NDArray[np.float32] = field(metadata=of("FDP"))
+    domain_spread: NDArray[np.float32] = field(metadata=of("W", is_positive=True))
+    domain_limit: NDArray[np.float32] = field(metadata=of("", is_positive=True))
 
     @property
     def knows_domain(self) -> bool:
@@ -61,7 +61,7 @@ class EmbeddingDomain(Arrays):
         return bool(np.isfinite(self.domain_limit))
 
     def _sizes(self, width: int) -> dict[str, float]:
-        """Lengths of the axes in `_DOMAIN_SHAPES`; P features of each field of view."""
+        """Lengths of the axes; P features of each field of view."""
         n_fields, n_components = (*self.domain_components.shape, 0, 0)[:2]
         return {"W": width, "F": n_fields, "D": n_components, "P": width / max(n_fields, 1)}
 
@@ -82,8 +82,7 @@ class EmbeddingHead(EmbeddingDomain):
 
     def require_sound(self, condition_width: int, n_genes: int) -> None:
         """Check the arrays against a denoiser and what they stand for; ValueError names the first wrong one."""
-        self.require_shapes(_DOMAIN_SHAPES, self._sizes(condition_width))
-        _require_positive(self, ("scale", "domain_spread"))
+        self.require_shapes(self._sizes(condition_width))
 
     @classmethod
     def as_is(cls, width: int) -> EmbeddingHead:
@@ -118,16 +117,16 @@ class Head(EmbeddingDomain):
         How what was measured is distributed about the mean.
     """
 
-    weights: NDArray[np.float32]
-    intercept: NDArray[np.float32]
-    anchors: NDArray[np.float32]
-    anchor_scale: NDArray[np.float32]
-    anchor_weights: NDArray[np.float32]
-    components: NDArray[np.float32]
-    component_scale: NDArray[np.float32]
-    mean_centre: NDArray[np.float32]
-    mean_components: NDArray[np.float32]
-    mean_component_scale: NDArray[np.float32]
+    weights: NDArray[np.float32] = field(metadata=of("WR"))
+    intercept: NDArray[np.float32] = field(metadata=of("R"))
+    anchors: NDArray[np.float32] = field(metadata=of("NL"))
+    anchor_scale: NDArray[np.float32] = field(metadata=of("", is_positive=True))
+    anchor_weights: NDArray[np.float32] = field(metadata=of("NR"))
+    components: NDArray[np.float32] = field(metadata=of("LW"))
+    component_scale: NDArray[np.float32] = field(metadata=of("K", is_positive=True))
+    mean_centre: NDArray[np.float32] = field(metadata=of("G"))
+    mean_components: NDArray[np.float32] = field(metadata=of("RG"))
+    mean_component_scale: NDArray[np.float32] = field(metadata=of("M", is_positive=True))
     residual: Residual
 
     def require_sound(self, condition_width: int | None, n_genes: int) -> None:
@@ -145,14 +144,13 @@ class Head(EmbeddingDomain):
             raise ValueError(
                 f"a condition {made} wide is made, and the denoiser takes {condition_width}"
             )
-        self.require_shapes(_SHAPES, sizes)
+        self.require_shapes(sizes)
         for name, told, there in (
             ("component_scale", "K", "L"),
             ("mean_component_scale", "M", "R"),
         ):
             if sizes[told] > sizes[there]:
                 raise ValueError(f"'{name}' is longer than there are components")
-        _require_positive(self, _POSITIVE)
         self.residual.require_sound(n_genes)
 
     def along(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -193,41 +191,12 @@ class Head(EmbeddingDomain):
         return super().from_arrays(arrays, residual=Residual.from_arrays(arrays))
 
 
-_DOMAIN_SHAPES = {
-    "centre": "W",
-    "scale": "W",
-    "domain_components": "FDP",
-    "domain_spread": "W",
-}
-_SHAPES = _DOMAIN_SHAPES | {
-    "weights": "WR",
-    "intercept": "R",
-    "anchors": "NL",
-    "anchor_scale": "",
-    "anchor_weights": "NR",
-    "components": "LW",
-    "component_scale": "K",
-    "mean_centre": "G",
-    "mean_components": "RG",
-    "mean_component_scale": "M",
-}
-_POSITIVE = ("scale", "component_scale", "mean_component_scale", "domain_spread", "anchor_scale")
-
-
 def kernel(points: NDArray[Any], anchors: NDArray[Any]) -> NDArray[Any]:
     """Likeness of points to anchors, exp(-distance), a Matern kernel: (n, L), (N, L) -> (n, N)."""
     from scipy.spatial.distance import cdist
 
     likeness: NDArray[Any] = np.exp(-cdist(points, anchors))
     return likeness
-
-
-def _require_positive(head: EmbeddingDomain, names: tuple[str, ...]) -> None:
-    if head.domain_limit.size != 1:
-        raise ValueError(f"'domain_limit' is of shape {head.domain_limit.shape}, not one number")
-    for name in (*names, "domain_limit"):
-        if (getattr(head, name) <= 0).any():
-            raise ValueError(f"'{name}' holds numbers that are not positive")
 
 
 def unexplained(

@@ -217,7 +217,7 @@ def out_of_fold(x: Array, y: Array, group: NDArray[np.int64]) -> Array:
     return fit_mean(z, points / kernel_scale(points), y, group)[1]
 
 
-def standards(x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def standards(x: NDArray[np.floating]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Means and standard deviations (W,) of embeddings (n, W); what hardly varies is not blown up."""
     return x.mean(0), np.asarray(np.maximum(x.std(0), 1e-6))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import DatasetError
-from napari_stem.metrics import crps, energy_score
+from napari_stem.metrics import crps, energy_scores
 from napari_stem.model.bundle import Model
 from napari_stem.model.head import EmbeddingHead, Head
 from napari_stem.model.sampling import spread_factors
@@ -316,7 +316,9 @@ def steps_that_pay(folds: Sequence[Fold]) -> tuple[int, dict[str, Any]]:
     adds to the energy score, [mean, lowest, highest] of the 95% interval.
     """
     steps = common_steps(folds)
-    energy = [{s: _energies(f.truth, f.draws_at[s]) for s in steps} for f in folds]
+    energy = [
+        {s: energy_scores(f.truth.astype(np.float64), f.draws_at[s]) for s in steps} for f in folds
+    ]
     gained, clusters = [], []
     for number, (fold, own) in enumerate(zip(folds, energy, strict=True)):
         chosen = _least([e for e in energy if e is not own], steps[1:])
@@ -339,12 +341,6 @@ def _least(energy: Sequence[dict[int, Array]], steps: Sequence[int]) -> int:
 
 def _mean_energy(energy: Sequence[dict[int, Array]], step: int) -> float:
     return float(np.mean([of_fold[step].mean() for of_fold in energy]))
-
-
-def _energies(truth: NDArray[np.float32], draws: NDArray[np.float32]) -> Array:
-    """(n,) energy score of each spot."""
-    values = truth.astype(np.float64)
-    return np.array([energy_score(values[i : i + 1], draws[i : i + 1]) for i in range(len(truth))])
 
 
 def paired_interval(difference: Array, clusters: NDArray[np.int64]) -> tuple[float, float, float]:
