@@ -283,10 +283,11 @@ def drawn(
     place = np.arange(len(told)) * 100.0
     shape = (len(told), n_draws, getattr(network, "network", network).config.n_genes)
 
-    def noise(device: str, step: int) -> Tensor:
+    def noise(step: int) -> Tensor:
         if not is_located:
-            return torch.randn((shape[0] * shape[1], shape[2]), device=device)
-        return noise_of_step(SimpleNamespace(x_px=place, y_px=place), settings, shape, device, step)
+            return torch.randn((shape[0] * shape[1], shape[2]), device=told.device)
+        spots = SimpleNamespace(x_px=place, y_px=place)
+        return noise_of_step(spots, settings, shape, told.device, step)
 
     rows = told.repeat_interleave(n_draws, 0)
     return published_walk(None, network, rows, noise, settings, None).reshape(shape)
