@@ -276,7 +276,7 @@ def drawn(
     is_located: bool = True,
 ) -> Tensor:
     """(n, draws, genes) of spots with (n, WIDTH) embeddings; else than located, noise is the device's own."""
-    from napari_stem.model.sampling import noise_of_step, published_walk
+    from napari_stem.model.sampling import noise_of_step, walked
     from napari_stem.settings import SamplingSettings
 
     settings = SamplingSettings(n_draws=n_draws, n_steps=steps, sampler=sampler)
@@ -290,7 +290,8 @@ def drawn(
         return noise_of_step(spots, settings, shape, told.device, step)
 
     rows = told.repeat_interleave(n_draws, 0)
-    return published_walk(None, network, rows, noise, settings, None).reshape(shape)
+    objective = SimpleNamespace(objective="published")
+    return walked(objective, network, rows, noise, settings, None).reshape(shape)
 
 
 def draws(check: Check) -> Iterator[Finding]:

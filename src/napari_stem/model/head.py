@@ -80,9 +80,9 @@ class EmbeddingDomain(Arrays):
 class EmbeddingHead(EmbeddingDomain):
     """What Stem's own objective needs: the denoiser is told the embedding itself."""
 
-    def require_sound(self, condition_width: int, n_genes: int) -> None:
+    def require_sound(self, condition_width: int | None, _n_genes: int) -> None:
         """Check the arrays against a denoiser and what they stand for; ValueError names the first wrong one."""
-        self.require_shapes(self._sizes(condition_width))
+        self.require_shapes(self._sizes(condition_width or 0))
 
     @classmethod
     def as_is(cls, width: int) -> EmbeddingHead:

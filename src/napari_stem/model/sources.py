@@ -2,6 +2,10 @@
 
 Of whatever source, three files are read: JSON, safetensors, Markdown. None of them is code, and no other file
 is fetched, packed, unpacked or opened.
+
+In the window, encoders and models are downloaded in a process of their own: huggingface_hub cannot be asked to
+stop, a process can. It keeps whole files and cannot go on with half ones: a process that is ended leaves these
+behind, and they are removed.
 """
 
 from __future__ import annotations
@@ -10,8 +14,9 @@ import re
 import shutil
 import zipfile
 import zlib
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from napari_stem.caches import CACHES, keep_bounded, touch
 from napari_stem.encoders.facts import HUB_PAGE
@@ -20,11 +25,15 @@ from napari_stem.foreign import require_own_zip
 from napari_stem.hub import Asked, in_clear_words, reporting
 from napari_stem.io import free_bytes, require_free, sha256, written_whole
 from napari_stem.model.config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from napari_stem.own_process import run_module
 from napari_stem.settings import cache_dir
 from napari_stem.texts import quoted
 
 if TYPE_CHECKING:
-    from napari_stem.hub import Progress
+    from collections.abc import Callable
+
+    from napari_stem.hub import Progress as OfBytes
+    from napari_stem.progress import Progress
 
 FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE)
 NEEDED = (CONFIG_FILE, WEIGHTS_FILE)
@@ -33,6 +42,9 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 _READ_ALL = 0o644 << 16
 _CHUNK = 1 << 22
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
+Kind = Literal["encoder", "model"]
+BROKE = "The download broke down; napari's log says more. Try again: files that are whole are kept."
+HALF = "*.incomplete"
 PACKAGED = Path(__file__).parents[1] / "data" / "models"
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _REPOSITORY = re.compile(rf"(?:hf://|{re.escape(HUB_PAGE)})?({_PART}/{_PART})(?:@(.+))?")
@@ -106,7 +118,7 @@ def parse_repository(text: str) -> tuple[str, str | None]:
     return found[1], found[2]
 
 
-def fetch(repository: str, revision: str | None = None, progress: Progress | None = None) -> Path:
+def fetch(repository: str, revision: str | None = None, progress: OfBytes | None = None) -> Path:
     """Download a model from Hugging Face; what is there already is not fetched again.
 
     Parameters
@@ -253,3 +265,57 @@ def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path) -> Non
     with archive.open(member) as source, partial.open("wb") as sink:
         shutil.copyfileobj(source, sink, _CHUNK)
     partial.replace(to)
+
+
+def download_in_subprocess(
+    kind: Kind, name: str, is_stopped: Callable[[], bool], progress: Progress
+) -> Path | None:
+    """Download an encoder, or a model from Hugging Face.
+
+    Parameters
+    ----------
+    kind, name
+        ``encoder`` and a single name as `napari-stem encoders` lists it; or ``model`` and ``org/name``.
+    is_stopped, progress
+        As of `run_module`: text is the name, progress in bytes.
+
+    Returns
+    -------
+    The folder with the files; None where it was stopped.
+
+    Raises
+    ------
+    StemError
+        It cannot be had: the text says what to do.
+    """
+    blobs = _blobs(kind, name)
+    before = set(blobs.glob(HALF))
+    folder = run_module(__name__, [f"fetch_{kind}", name], is_stopped, progress, BROKE)
+    if folder is not None:
+        return Path(folder)
+    for half in set(blobs.glob(HALF)) - before:
+        half.unlink(missing_ok=True)
+    return None
+
+
+def _blobs(kind: Kind, name: str) -> Path:
+    """Where huggingface_hub puts the files of a repository."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    from napari_stem.encoders.catalogue import CATALOGUE
+
+    repository = CATALOGUE[name].hub_id if kind == "encoder" else parse_repository(name)[0]
+    return Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "blobs"
+
+
+def fetch_encoder(name: str, progress: Progress) -> str:
+    """Download an encoder; gives its folder."""
+    from napari_stem.encoders.catalogue import CATALOGUE
+    from napari_stem.encoders.hub import download
+
+    return str(download(CATALOGUE[name], progress=partial(progress, name)))
+
+
+def fetch_model(name: str, progress: Progress) -> str:
+    """Download a model; gives its folder."""
+    return str(fetch(*parse_repository(name), progress=partial(progress, name)))

@@ -21,8 +21,7 @@ from napari_stem.io import under
 from napari_stem.progress import silent, stop_on_signals
 from napari_stem.texts import reason_of
 from napari_stem.training.batches import Batch, Rows, draw_batch, drop_by_rows, loss_sums
-from napari_stem.training.checkpoints import Checkpoints, StageState
-from napari_stem.training.logs import Logs
+from napari_stem.training.checkpoints import Checkpoints, Logs, StageState
 from napari_stem.training.team import Team
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
     from napari_stem.progress import Progress
     from napari_stem.training.batches import TrainingData
-    from napari_stem.training.logs import Row
+    from napari_stem.training.checkpoints import Row
     from napari_stem.training.options import FitSettings
 
     EvalCallback = Callable[[nn.Module], NDArray[np.float32]]
@@ -211,8 +210,8 @@ class Trainee:
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
         )
-        own = team.share_of(settings.batch)
-        self.n_at_once = max(1, own.stop - own.start)
+        self._own = team.share_of(settings.batch)
+        self.n_at_once = max(1, self._own.stop - self._own.start)
 
     def step(self, step: int, flags: tuple[bool, bool]) -> tuple[Tensor, tuple[bool, bool]]:
         """Make the optimiser step of a number, from 1; ``flags`` are what this process wants others to know.
@@ -221,9 +220,7 @@ class Trainee:
         -------
         (3,) means over the batch (see `loss_sums`), and the flags that any process raised.
         """
-        batch = draw_batch(
-            self._data, self._settings, step, self._team.share_of(self._settings.batch)
-        )
+        batch = draw_batch(self._data, self._settings, step, self._own)
         self._rows.step = step
         sums = self._gradients(batch)
         if self._team.size > 1:
@@ -236,22 +233,18 @@ class Trainee:
         """Leave the gradients of this process's rows in the parameters; (3,) sums of their losses."""
         while True:
             self._optimiser.zero_grad()
+            sums = torch.zeros(3, device=self._settings.device)
             try:
-                sums = self._accumulate(batch)
+                for start in range(0, len(batch.clean), self.n_at_once):
+                    part = Batch(*(values[start : start + self.n_at_once] for values in batch))
+                    self._rows.first = self._own.start + start
+                    own = loss_sums(self._evaluate, part, self._settings)
+                    torch.autograd.backward(own[0] / self._settings.batch)
+                    sums += own.detach()
             except RuntimeError as error:
                 self._cope_with(error)
             else:
                 return sums
-
-    def _accumulate(self, batch: Batch) -> Tensor:
-        sums = torch.zeros(3, device=self._settings.device)
-        for start in range(0, len(batch), self.n_at_once):
-            part = batch.part(start, min(start + self.n_at_once, len(batch)))
-            self._rows.first = part.first
-            own = loss_sums(self._evaluate, part, self._settings)
-            torch.autograd.backward(own[0] / self._settings.batch)
-            sums += own.detach()
-        return sums
 
     def _evaluate(self, x: Tensor, c_noise: Tensor, condition: Tensor) -> Tensor:
         """Call the network as the loss does: in bf16 or not, compiled or not, answering in float32."""

@@ -29,9 +29,8 @@ from napari_stem.progress import shown, silent
 from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.dataset import MPP_KEY, Dataset
 from napari_stem.spatial.panels import detected, hmhvg, parse_panel
-from napari_stem.training.checkpoints import Checkpoints, data_hash
+from napari_stem.training.checkpoints import Checkpoints, Logs, data_hash
 from napari_stem.training.denoiser_fit import TrainingRun
-from napari_stem.training.logs import Logs
 from napari_stem.training.mean import N_DRAWS, round_ridge
 from napari_stem.training.options import TrainingOptions
 from napari_stem.training.recipe import fit_recipe

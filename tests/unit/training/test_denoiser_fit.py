@@ -17,9 +17,8 @@ from napari_stem import errors
 from napari_stem.errors import ModelError, OutputError
 from napari_stem.training import denoiser_fit
 from napari_stem.training.batches import P_MEAN, P_STD, TrainingData, draw_batch
-from napari_stem.training.checkpoints import Checkpoints
+from napari_stem.training.checkpoints import COLUMNS, Checkpoints, Logs
 from napari_stem.training.denoiser_fit import TrainingRun, TrainingStopped, fit_denoiser
-from napari_stem.training.logs import COLUMNS, Logs
 from napari_stem.training.options import resolved_precision
 from napari_stem.training.team import Team
 

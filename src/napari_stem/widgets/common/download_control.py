@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_stem.errors import StemError
-from napari_stem.model.downloads import download_in_subprocess
+from napari_stem.model.sources import download_in_subprocess
 from napari_stem.widgets.common.parts import (
     Note,
     ProgressBar,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from napari_stem.model.downloads import Kind
+    from napari_stem.model.sources import Kind
     from napari_stem.widgets.common.worker import Jobs
 
 BYTES_PER_MB = 1e6
@@ -96,7 +96,7 @@ class DownloadControl:
         Parameters
         ----------
         kind, names
-            As `napari_stem.model.downloads.download_in_subprocess` takes them.
+            As `napari_stem.model.sources.download_in_subprocess` takes them.
         done
             Called in the GUI's thread with the folder of the last, once all are there.
         """
