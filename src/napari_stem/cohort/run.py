@@ -1,4 +1,4 @@
-"""Predict a cohort's slides, accounting for every one: by workers, block by block, or in turn in this process."""
+"""Predict a cohort's slides, accounting for each: by workers, block by block, or in turn in this process."""
 
 from __future__ import annotations
 
