@@ -75,7 +75,7 @@ def fit_recipe(
     """
     leaves_out = options.trains and (options.chooses_steps or options.is_calibrated)
     pairs = splits(sections) if leaves_out else []
-    prepared = _prepare(sections, options, config)
+    prepared = _prepare(sections, options)
     settings = fit_settings(options, config.objective, prepared.sizes, len(pairs) + 1)
     folds = [
         _leave_out(number, len(pairs), pair, config, settings, options, run)
@@ -108,7 +108,7 @@ def _leave_out(
 ) -> Fold:
     """Train on the rest, drawing for the left-out section at every look."""
     rest, left_out = pair
-    prepared = _prepare(rest, options, config)
+    prepared = _prepare(rest, options)
     n_generated, width = prepared.sizes
     denoiser = replace(settings.denoiser, n_genes=n_generated, condition_width=width)
     settings = replace(settings, denoiser=denoiser)
@@ -187,11 +187,9 @@ def calibrated(folds: Sequence[Fold], steps: int) -> NDArray[np.float32]:
     return spread_factors(truth, np.concatenate([f.draws_at[steps] for f in folds]))
 
 
-def _prepare(
-    sections: Sequence[SectionArrays], options: TrainingOptions, config: ModelConfig
-) -> Prepared:
+def _prepare(sections: Sequence[SectionArrays], options: TrainingOptions) -> Prepared:
     """Make ready what goes before the denoiser, and what it is trained on, as the objective asks."""
-    prepare = prepare_edm if config.objective == "edm" else prepare_published
+    prepare = prepare_edm if options.objective == "edm" else prepare_published
     return prepare(sections, options)
 
 
