@@ -319,16 +319,11 @@ def _kept_on_interrupt(benchmark: Benchmark, out: Path, shown: _Shown) -> Iterat
 
 
 def _write(benchmark: Benchmark, out: Path) -> tuple[list[Run], dict[str, Any]]:
-    from napari_stem.evaluation.results_table import (
-        gene_rows,
-        results_of,
-        stored_runs,
-        write_results,
-    )
+    from napari_stem.evaluation.runs import write_results
 
-    runs = stored_runs(benchmark)
-    results = results_of(benchmark, runs)
-    write_results(out, results, gene_rows(benchmark, runs))
+    runs = benchmark.stored_runs()
+    results = benchmark.results(runs)
+    write_results(out, results, benchmark.gene_rows(runs))
     return runs, results
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_stem import __version__
 from napari_stem.errors import DatasetError, OutputError, StemError
-from napari_stem.evaluation.baselines import Denoising, Task, predictors
-from napari_stem.evaluation.runs import Run, RunStore, Summary
-from napari_stem.metrics import evaluate
+from napari_stem.evaluation.baselines import NAMES, Denoising, Task, predictors
+from napari_stem.evaluation.runs import Run, RunStore, Summary, aggregates, own_figures
+from napari_stem.metrics import evaluate, pcc
 from napari_stem.slide.source import fingerprint
-from napari_stem.spatial.normalise import columns_of, normalised
+from napari_stem.spatial.normalise import columns_of, normalisation, normalised
 from napari_stem.spatial.panels import parse_panel
 
 if TYPE_CHECKING:
@@ -274,6 +275,82 @@ class Benchmark:
                     continue
             seconds.setdefault(job.predictor.name, []).append(run.seconds)
         on_run(len(self.jobs), len(self.jobs), None, "")
+
+    def stored_runs(self) -> list[Run]:
+        """Every run in the folder that belongs to the benchmark's folds and panels, earlier calls' too."""
+        runs = [
+            run
+            for fold in self.plan.folds
+            for run in self.store.of_fold(fold.name)
+            if run.panel == self.panel(fold) and tuple(run.metrics) == fold.test
+        ]
+        order = {fold.name: i for i, fold in enumerate(self.plan.folds)}
+        return sorted(runs, key=lambda r: (order[r.fold], NAMES.index(r.predictor), r.seed or 0))
+
+    def results(self, runs: Sequence[Run]) -> dict[str, Any]:
+        """Return everything found so far, JSON-ready.
+
+        Returns
+        -------
+        dict
+            ``identity`` (protocol, data set, encoder, panel recipe, unit), ``about``, ``notes``,
+            ``unit``, ``predictors`` (what each is, unit it was fitted in, settings), ``folds`` (train,
+            validation, test, panel), ``runs`` (fold, section, predictor, seed, and every metric of
+            `napari_stem.metrics.evaluate`), ``aggregates`` and ``own`` (the protocol's own figures), as
+            `napari_stem.evaluation.runs` has them, ``failures``, ``complete``.
+        """
+        done = {(r.fold, r.predictor, r.seed) for r in runs}
+        known = {p.name: p.about for p in self.predictors}
+        unit = normalisation(self.normalisation).label
+        return {
+            "version": __version__,
+            "identity": self.identity,
+            "about": self.protocol.about,
+            "notes": list(self.plan.notes),
+            "unit": unit,
+            "predictors": {
+                r.predictor: {
+                    "about": known.get(r.predictor, ""),
+                    "fitted_in": unit,
+                    "settings": r.settings,
+                }
+                for r in runs
+            },
+            "folds": [{**asdict(f), "panel": self.panel(f)} for f in self.plan.folds],
+            "runs": [
+                {
+                    "fold": r.fold,
+                    "section": section,
+                    "predictor": r.predictor,
+                    "seed": r.seed,
+                    "seconds": r.seconds,
+                    **figures,
+                }
+                for r in runs
+                for section, figures in r.metrics.items()
+            ],
+            "aggregates": aggregates(runs),
+            "own": own_figures(runs),
+            "failures": list(self.failures),
+            "complete": all((j.fold.name, j.predictor.name, j.seed) in done for j in self.jobs),
+        }
+
+    def gene_rows(self, runs: Sequence[Run]) -> list[tuple[Any, ...]]:
+        """(fold, section, predictor, seed, gene, PCC or None) of every run."""
+        rows: list[tuple[Any, ...]] = []
+        for run in runs:
+            for section in run.forecasts:
+                head = (run.fold, section, run.predictor, run.seed)
+                rows += [
+                    (*head, gene, None if np.isnan(value) else round(float(value), 6))
+                    for gene, value in zip(run.panel, self.gene_pcc(run, section), strict=True)
+                ]
+        return rows
+
+    def gene_pcc(self, run: Run, section: str) -> NDArray[np.float64]:
+        """(genes,) correlation of a run's predicted mean with what was measured, on one test section."""
+        truth = self.truth(section, run.panel).astype(np.float64)
+        return pcc(truth, run.forecasts[section].mean.astype(np.float64))
 
 
 def seconds_left(jobs: Sequence[Job], seconds: dict[str, list[float]]) -> float | None:

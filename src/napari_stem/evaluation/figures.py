@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from napari_stem.evaluation.baselines import NAMES
-from napari_stem.evaluation.results_table import gene_pcc
 from napari_stem.exporting.backdrop import cut_slide, window_of_spots
 from napari_stem.exporting.drawing import (
     USUAL_LOOK,
@@ -156,7 +155,7 @@ def pcc_figure(benchmark: Benchmark, runs: Sequence[Run]) -> Figure:
     found: dict[str, list[NDArray[np.float64]]] = {}
     for run in runs:
         for section in run.forecasts:
-            found.setdefault(run.predictor, []).append(gene_pcc(benchmark, run, section))
+            found.setdefault(run.predictor, []).append(benchmark.gene_pcc(run, section))
     figure = Figure(figsize=(7.5, 1.0 + 1.5 * len(found)), layout="constrained")
     rows = figure.subplots(len(found), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
     known = {p: np.concatenate(parts) for p, parts in found.items()}
@@ -252,7 +251,7 @@ def map_figure(
     width_in = (height_in / aspect + 0.35) * n_columns + (2.2 if n_columns > 2 else 1.3)
     figure = Figure(figsize=(width_in, (height_in + 0.35) * len(genes) + 0.8), layout="constrained")
     grid = figure.subplots(len(genes), n_columns, squeeze=False)
-    coefficients = gene_pcc(benchmark, run, section_id)
+    coefficients = benchmark.gene_pcc(run, section_id)
     for axes_row, gene, column in zip(grid, genes, columns, strict=True):
         measured, mean = truth[:, column], forecast.mean[:, column]
         limits = Limits().of(np.concatenate([measured, mean]))
