@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from napari_stem.model.config import ModelConfig
-    from napari_stem.training.denoiser_fit import FittedDenoiser, TrainingRun
+    from napari_stem.training.denoiser_fit import TrainingRun
     from napari_stem.training.head_fit import HeadFit
-    from napari_stem.training.options import FitSettings, TrainingOptions
+    from napari_stem.training.options import TrainingOptions
     from napari_stem.training.sections import SectionArrays
 
     Array = NDArray[np.float64]
@@ -78,11 +78,11 @@ def fit_recipe(
     prepared = _prepare(sections, options)
     settings = fit_settings(options, config.objective, prepared.sizes, len(pairs) + 1)
     folds = [
-        _leave_out(number, len(pairs), pair, config, settings, options, run)
+        _leave_out(number, len(pairs), pair, config, options, run)
         for number, pair in enumerate(pairs, start=1)
     ]
     steps, spread_factor, learned = run.team.share(
-        lambda: _judge(folds, sections, prepared, settings, options, config)
+        lambda: _judge(folds, sections, prepared, settings.steps, options, config)
     )
     card = {**config.card, "training_steps": steps, **learned}
     config = replace(config, card=card, calibrated=options.is_calibrated)
@@ -102,17 +102,14 @@ def _leave_out(
     n_folds: int,
     pair: tuple[list[SectionArrays], SectionArrays],
     config: ModelConfig,
-    settings: FitSettings,
     options: TrainingOptions,
     run: TrainingRun,
 ) -> Fold:
     """Train on the rest, drawing for the left-out section at every look."""
     rest, left_out = pair
     prepared = _prepare(rest, options)
-    n_generated, width = prepared.sizes
-    denoiser = replace(settings.denoiser, n_genes=n_generated, condition_width=width)
-    settings = replace(settings, denoiser=denoiser)
-    config = replace(config, denoiser=denoiser.to_dict(), calibrated=False)
+    settings = fit_settings(options, config.objective, prepared.sizes, n_folds + 1)
+    config = replace(config, denoiser=settings.denoiser.to_dict(), calibrated=False)
     head = prepared.head
     if isinstance(head, Head):
         judged = np.arange(0, len(config.genes), -(-len(config.genes) // MOST_JUDGED))
@@ -125,7 +122,7 @@ def _leave_out(
         model = Model(config, head, no_change, network)
         return model.sample(left_out.embedding, left_out.spots, check)
 
-    fitted: FittedDenoiser = fit_denoiser(
+    fitted = fit_denoiser(
         prepared.data,
         settings,
         draw,
@@ -141,14 +138,13 @@ def _judge(
     folds: Sequence[Fold],
     sections: Sequence[SectionArrays],
     prepared: Prepared,
-    settings: FitSettings,
+    steps: int,
     options: TrainingOptions,
     config: ModelConfig,
 ) -> tuple[int, NDArray[np.float32], dict[str, Any]]:
     """Give the steps to train on all sections, (genes,) spread factors (else ones), and facts for the card."""
-    steps, panel, unit = settings.steps, config.genes, config.normalisation
+    panel, unit, is_ours = config.genes, config.normalisation, config.objective == "edm"
     card: dict[str, Any] = {}
-    is_ours = settings.objective == "edm"
     no_change = np.ones(len(panel), np.float32)
     if not options.trains:
         steps = 0
