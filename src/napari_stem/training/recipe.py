@@ -163,8 +163,11 @@ def _judge(
         parts = left_out_parts(sections, stacked(sections)[1], prepared.out_of_fold)
         card |= share_reliability(sections, panel, unit)
     card |= reliability(sections, parts, panel, unit)
-    spread_factor = no_change if is_ours or not options.is_calibrated else calibrated(folds, steps)
-    return steps, spread_factor, card
+    if is_ours or not options.is_calibrated:
+        return steps, no_change, card
+    truth = np.concatenate([f.truth for f in folds])
+    draws = np.concatenate([f.draws_at[steps] for f in folds])
+    return steps, spread_factors(truth, draws), card
 
 
 def splits(
@@ -175,12 +178,6 @@ def splits(
         return [([s for s in sections if s is not out], out) for out in sections]
     (only,), (group,) = sections, groups_of(sections)
     return [([only.part(group != held)], only.part(group == held)) for held in np.unique(group)]
-
-
-def calibrated(folds: Sequence[Fold], steps: int) -> NDArray[np.float32]:
-    """(genes,) spread factors from all left-out spots; see `spread_factors`."""
-    truth = np.concatenate([f.truth for f in folds])
-    return spread_factors(truth, np.concatenate([f.draws_at[steps] for f in folds]))
 
 
 def _prepare(sections: Sequence[SectionArrays], options: TrainingOptions) -> Prepared:
@@ -229,24 +226,19 @@ def prepare_published(sections: Sequence[SectionArrays], options: TrainingOption
         raise DatasetError(
             f"No spot of {', '.join(s.id for s in sections)} has a count of any gene of the panel."
         )
-    head = _head(sections, options.encoder)
-    seen: NDArray[np.float32] | NDArray[np.float16]
+    embedding = np.concatenate([s.embedding for s in sections])
+    if UNSCALED_ENCODERS & set(options.encoder.split("+")):
+        x = embedding.astype(np.float64)
+        domain = fit_domain(x, np.concatenate(groups_of(sections)), sections[0].n_fields)
+        centre, scale = standards(x)
+        head = EmbeddingHead(centre.astype(np.float32), scale.astype(np.float32), *domain)
+    else:
+        head = EmbeddingHead.as_is(embedding.shape[1])
+    seen: NDArray[np.float32] | NDArray[np.float16] = embedding
     if options.augments:
         seen = np.concatenate([s.turned for s in sections if s.turned is not None])
-    else:
-        seen = np.concatenate([s.embedding for s in sections])
     data = TrainingData(values[counted], seen[counted], head.condition)
     return Prepared(head, data)
-
-
-def _head(sections: Sequence[SectionArrays], encoder: str) -> EmbeddingHead:
-    """Standardise the embedding where its features have no common scale, else tell it as it is."""
-    embedding = np.concatenate([s.embedding for s in sections]).astype(np.float64)
-    if not UNSCALED_ENCODERS & set(encoder.split("+")):
-        return EmbeddingHead.as_is(embedding.shape[1])
-    domain = fit_domain(embedding, np.concatenate(groups_of(sections)), sections[0].n_fields)
-    centre, scale = standards(embedding)
-    return EmbeddingHead(centre.astype(np.float32), scale.astype(np.float32), *domain)
 
 
 @dataclass(frozen=True)

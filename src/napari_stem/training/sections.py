@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from napari_stem.geometry import Spots
     from napari_stem.progress import Progress
     from napari_stem.spatial.dataset import Dataset, Section
-    from napari_stem.training.options import TrainingOptions
 
 
 @dataclass(frozen=True)
@@ -140,22 +139,6 @@ def depths_of(sections: Sequence[SectionArrays], normalisation: str) -> NDArray[
         return None
     depths = np.concatenate(sizes)[:, None]
     return in_unit(depths, normalisation, lambda: depths).astype(np.float64)
-
-
-def require_turned(sections: Sequence[SectionArrays], options: TrainingOptions) -> None:
-    """Check that the sections have what augmentation needs.
-
-    Raises
-    ------
-    DatasetError
-        Augmentation is asked for and a section's turned embeddings are not there.
-    """
-    lacking = [s.id for s in sections if s.turned is None]
-    if options.augments and lacking:
-        raise DatasetError(
-            f"Section {lacking[0]} comes without embeddings of its turned patches; load it with turned=True, "
-            f"or train with augment=False."
-        )
 
 
 def section_values(
